@@ -10,9 +10,9 @@ Used by benchmarks/house.py, tests/house and the page docs/architecture.md.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -22,6 +22,10 @@ PACKAGES = {
     "sae_nb_lessons": "notebooks/sae_nb_lessons",
 }
 """Where each package lies in the tree. The last one may be missing."""
+OF_STRINGS = ("import_module", "__import__")
+"""Functions that import what a string names."""
+ImportNode = tuple[ast.Import | ast.ImportFrom, bool, bool]
+"""An import in a source, whether it is in a function, and whether it is for types alone."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,19 @@ class House:
     @cached_property
     def imports(self) -> list[Import]:
         """Every import of every module, those of other packages too."""
-        return [one for name, tree in self.trees.items() for one in self.imports_of(name, tree)]
+        return [
+            one
+            for name, file in self.modules.items()
+            for one in self._imports(name, _imports_in(file.read_text(encoding="utf-8")))
+        ]
 
     def imports_of(self, module: str, tree: ast.Module) -> list[Import]:
         """The imports of one module; `tree` may come from outside the house (a test's, say)."""
+        return self._imports(module, _import_nodes(tree))
+
+    def _imports(self, module: str, nodes: Iterable[ImportNode]) -> list[Import]:
         found = []
-        for node, lazy, typing in _import_nodes(tree):
+        for node, lazy, typing in nodes:
             for target, name in self._targets(module, node):
                 found.append(Import(module, target, name, node.lineno, lazy, typing))
         return found
@@ -83,8 +94,9 @@ class House:
         """Every import that is made from a string."""
         return [
             StringImport(name, ast.unparse(node.args[0]), node.lineno)
-            for name, tree in self.trees.items()
-            for node in ast.walk(tree)
+            for name, file in self.modules.items()
+            if any(called in file.read_text(encoding="utf-8") for called in OF_STRINGS)
+            for node in ast.walk(parsed(file))
             if _imports_a_string(node)
         ]
 
@@ -215,15 +227,19 @@ def parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
 
 
+@cache
+def _imports_in(source: str) -> tuple[ImportNode, ...]:
+    """Parse a source once, though several copies of a tree are looked at; most of their files are equal."""
+    return tuple(_import_nodes(ast.parse(source)))
+
+
 def _modules(package: str, folder: Path) -> Iterator[tuple[str, Path]]:
     for file in sorted(folder.rglob("*.py")):
         parts = [package, *file.relative_to(folder).with_suffix("").parts]
         yield ".".join(parts[:-1] if parts[-1] == "__init__" else parts), file
 
 
-def _import_nodes(
-    node: ast.AST, lazy: bool = False, typing: bool = False
-) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool, bool]]:
+def _import_nodes(node: ast.AST, lazy: bool = False, typing: bool = False) -> Iterator[ImportNode]:
     if isinstance(node, ast.Import | ast.ImportFrom):
         yield node, lazy, typing
         return
@@ -246,7 +262,7 @@ def _is_for_types(test: ast.expr) -> bool:
 def _imports_a_string(node: ast.AST) -> bool:
     if not isinstance(node, ast.Call) or not node.args:
         return False
-    return ast.unparse(node.func).rpartition(".")[2] in {"import_module", "__import__"}
+    return ast.unparse(node.func).rpartition(".")[2] in OF_STRINGS
 
 
 def _components(graph: Graph) -> list[set[str]]:

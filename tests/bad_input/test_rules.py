@@ -19,7 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "tools"))
-from rooms import House
+from rooms import House, parsed
 from values import inside, outside
 
 import sae_nb as sn
@@ -109,7 +109,7 @@ def public_calls(room: str) -> Iterator[Call]:
     What it offers to other rooms alone is among them, if it checks its arguments.
     """
     module = import_module(room)
-    door = HOUSE.imports_of(room, HOUSE.trees[room])
+    door = HOUSE.imports_of(room, parsed(HOUSE.modules[room]))
     offered = {one.name for one in door if one.name and one.target.startswith(f"{room}.")}
     for name in sorted({*module.__all__, *offered}):
         thing = getattr(module, name)

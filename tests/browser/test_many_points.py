@@ -73,13 +73,18 @@ def _painted(page: Any) -> int:
     return int(page.evaluate("document.querySelector('.sae-nb-mapstage canvas').dataset.painted"))
 
 
-def _place(page: Any, xy: np.ndarray, point: int) -> tuple[float, float]:
-    """Where a point lies while the whole map is seen: fitted, with margins of 22 pixels."""
+def _places(page: Any, xy: np.ndarray) -> np.ndarray:
+    """Where the points lie while the whole map is seen: fitted, with margins of 22 pixels."""
     box = page.locator(".sae-nb-mapstage").bounding_box()
     size = np.array([box["width"] - 2, box["height"] - 2])
     scale = float(min((size - 44) / np.ptp(xy, axis=0)))
     middle = (xy.max(axis=0) + xy.min(axis=0)) / 2
-    x, y = (xy[point] - middle) * [scale, -scale] + size / 2 + [box["x"] + 1, box["y"] + 1]
+    return (xy - middle) * [scale, -scale] + size / 2 + [box["x"] + 1, box["y"] + 1]
+
+
+def _place(page: Any, xy: np.ndarray, point: int) -> tuple[float, float]:
+    """Where one of them lies."""
+    x, y = _places(page, xy)[point]
     return float(x), float(y)
 
 
@@ -171,7 +176,7 @@ def test_a_lasso_encloses_all_points(page: Any, xy: np.ndarray) -> None:
     content, bits = page.evaluate("window.sent.at(-1)")
     assert content["kind"] == "lasso"
     chosen = np.unpackbits(np.array(bits, np.uint8), bitorder="little")[:N].astype(bool)
-    places = np.array([_place(page, xy, i) for i in range(0, N, 400)])
+    places = _places(page, xy)[::400]
     expected = (places[:, 0] < middle_x - 1) & (places[:, 1] < middle_y - 1)
     outside = (places[:, 0] > middle_x + 1) | (places[:, 1] > middle_y + 1)
     assert chosen[::400][expected].all()
