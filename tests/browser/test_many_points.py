@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,12 +20,14 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
 STATIC = Path(str(sw.__file__)).parent / "static"
 N, MOST = 120_000, 60_000
 HEARING = "send: (content, _, buffers) => window.sent.push([content, buffers ? [...new Uint8Array(buffers[0])] : []])"
-SAMPLE = """([xy, hidden, box, most]) => {
+# A hundred thousand numbers go to the page and come back as one string: one by one they take seconds.
+SAMPLE = """([bytes, hidden, box, most]) => {
+  const xy = new Float32Array(Uint8Array.from(atob(bytes), c => c.charCodeAt(0)).buffer);
   const n = xy.length / 2, seen = new Uint8Array(n).fill(1);
   hidden.forEach(i => { seen[i] = 0; });
   const order = shuffled(n);
-  const { points, share } = sampleOf(order, inOrder(order, Float32Array.from(xy)), seen, box, most);
-  return [[...points], share, [...order]];
+  const { points, share } = sampleOf(order, inOrder(order, xy), seen, box, most);
+  return JSON.stringify([[...points], share, [...order]]);
 }"""
 
 
@@ -62,6 +66,15 @@ def page(chromium: Any, xy: np.ndarray, tmp_path: Path) -> Iterator[Any]:
         yield opened
 
 
+def _sample(
+    page: Any, xy: np.ndarray, hidden: list[int], box: list[float]
+) -> tuple[list[int], float, list[int]]:
+    """The points that are painted of a part, their share of it, and the order in which all are taken."""
+    bytes_of_all = base64.b64encode(xy.tobytes()).decode()
+    points, share, order = json.loads(page.evaluate(SAMPLE, [bytes_of_all, hidden, box, MOST]))
+    return points, share, order
+
+
 def _until_whole(page: Any) -> None:
     page.wait_for_function(
         "document.querySelector('.sae-nb-mapstage canvas')?.dataset.whole === 'true'",
@@ -97,7 +110,7 @@ def test_a_sample_is_bounded_and_as_dense_as_all(page: Any, xy: np.ndarray) -> N
         float(xy[:, 1].max()),
     ]
     hidden = list(range(0, 2000))
-    points, share, order = page.evaluate(SAMPLE, [xy.ravel().tolist(), hidden, whole, MOST])
+    points, share, order = _sample(page, xy, hidden, whole)
     assert sorted(order) == list(range(N))
     assert len(points) == len(set(points)) == MOST
     assert min(points) >= 2000
@@ -118,7 +131,7 @@ def test_up_close_every_point_is_in_the_sample(page: Any, xy: np.ndarray) -> Non
     """Of a part that holds fewer, all are there and nothing else."""
     box = [-2.0, -2.0, 2.0, 2.0]
     inside = ((xy >= box[:2]) & (xy <= box[2:])).all(axis=1)
-    points, share, _ = page.evaluate(SAMPLE, [xy.ravel().tolist(), [], box, MOST])
+    points, share, _ = _sample(page, xy, [], box)
     assert 0 < inside.sum() < MOST
     assert sorted(points) == np.flatnonzero(inside).tolist()
     assert share == 1
@@ -147,9 +160,7 @@ def test_moving_paints_a_sample_and_resting_all(page: Any) -> None:
 
 def test_a_click_finds_an_atom_that_is_not_painted(page: Any, xy: np.ndarray) -> None:
     """The loneliest point answers to the mouse though it is not in the sample."""
-    points, *_ = page.evaluate(
-        SAMPLE, [xy.ravel().tolist(), [], [-100.0, -100.0, 100.0, 100.0], MOST]
-    )
+    points, *_ = _sample(page, xy, [], [-100.0, -100.0, 100.0, 100.0])
     assert 77_777 not in set(points)
     page.mouse.move(*_place(page, xy, 77_777))
     assert page.locator(".sae-nb-readout").text_content() == "atom 77777"

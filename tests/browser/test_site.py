@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import http.server
+import json
 import sys
 import threading
 import unicodedata
@@ -87,13 +88,14 @@ def page(chromium: Any, address: str) -> Iterator[Any]:
         yield made
 
 
+# Millions of numbers go there and back, as strings: one by one they take a minute.
 RUN = """async ([kind, givens, edits]) => {
   const found = [];
-  for (const given of givens) {
+  for (const given of JSON.parse(givens)) {
     const { logits, codes } = await saeNb.live.run(saeNb.live[kind](given), saeNb.live.strengthsOf(edits));
     found.push([Array.from(logits), Array.from(codes)]);
   }
-  return found;
+  return JSON.stringify(found);
 }"""
 TOKENIZE = """async (texts) => {
   const { tokenizerOf } = await import("./live/live.mjs");
@@ -102,13 +104,18 @@ TOKENIZE = """async (texts) => {
 }"""
 
 
+def answers(page: Any, kind: str, givens: list[Any], edits: dict[str, float]) -> list[Any]:
+    """Logits and codes of each given input, with atoms added."""
+    return list(json.loads(page.evaluate(RUN, [kind, json.dumps(givens), edits])))
+
+
 def test_images_are_answered_as_by_python(page: Any, address: str) -> None:
     """Logits with an atom added, and the codes of every token, of 100 images."""
     model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
     images = torch.randint(0, 256, (100, 3, 32, 32), generator=torch.Generator().manual_seed(0))
     pixels = images.to(torch.uint8)
     live(page, address, "vision", 17)
-    found = page.evaluate(RUN, ["image", images.flatten(1).tolist(), {"17": 20.0}])
+    found = answers(page, "image", images.flatten(1).tolist(), {"17": 20.0})
     with sn.steer(model, "resid_post.6", sae=sae, atom=17, by=20.0):
         logits = model(pixels).detach()
     x = sn.capture(model, pixels, "resid_post.6", drop_first=False, progress=False).x
@@ -128,7 +135,7 @@ def test_texts_are_answered_as_by_python(page: Any, address: str, sites: Path) -
         for n in torch.randint(2, 60, (100,), generator=random)
     ]
     live(page, address, "language", 3)
-    found = page.evaluate(RUN, ["text", [ids[0].tolist() for ids in texts], {"5": -4.0}])
+    found = answers(page, "text", [ids[0].tolist() for ids in texts], {"5": -4.0})
     point = model.hook_point("resid_post.3")
     atom = torch.nn.functional.normalize(sae.dictionary.detach(), dim=1)[5]
     seen: list[torch.Tensor] = []
