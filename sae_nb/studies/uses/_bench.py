@@ -136,7 +136,7 @@ class Bench(Finding):
         ------
         FileNotFoundError, ValueError: If it is not there, or not of a bench.
         """
-        path = Path(folder) / _JSON
+        path = check_path(folder, name="folder") / _JSON
         content = json_object(path)
         missing = sorted({"facts", "rows", "details"} - set(content))
         if missing:
