@@ -273,12 +273,6 @@ def test_exit_status_says_whether_it_is_usable(
     assert report["findings"][0]["name"] == "chromium"
 
 
-def test_what_is_shown_in_a_notebook_is_escaped() -> None:
-    """Driver names and errors are data."""
-    finding = Finding(name="gpu", state="ok", what="<script>alert(1)</script>")
-    assert "<script>" not in Checkup((finding,))._repr_html_()
-
-
 def _with_device(patch: Patch, answer: Callable[[torch.Tensor], torch.Tensor]) -> None:
     """A stand-in for an accelerator, which makes something of the CPU's logits."""
     real = machine._answer

@@ -8,7 +8,6 @@ import pickle
 from dataclasses import replace
 
 import numpy as np
-import pandas
 import pytest
 import torch
 import torch.nn.functional as F
@@ -450,7 +449,6 @@ def test_a_report_prints_the_rows_that_matter_and_says_where_the_rest_is(report)
     assert repr(report.all).splitlines()[1 : len(report) + 2][-1].startswith(list(report)[-1])
     assert report.all._repr_html_().count("<tr") == len(report) + 1
     assert list(report.all) == list(report) == list(report.to_pandas().index)
-    pandas.testing.assert_frame_equal(report.to_pandas(), report.table)
 
 
 def test_what_is_zero_to_rounding_is_printed_as_zero():

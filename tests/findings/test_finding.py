@@ -162,7 +162,7 @@ class Ranked(Finding):
     def below(self) -> tuple[str | pd.DataFrame, ...]:
         """Scores by name; a caution."""
         index = pd.Index(self.names, name="method")
-        table = pd.DataFrame({"n": [1, 12], "score": self.scores, "what": ["ab", "c"]}, index)
+        table = pd.DataFrame({"n": [1, 12], "score": self.scores, "what": [HOSTILE, "c"]}, index)
         return table, f"Not {HOSTILE}."
 
 
@@ -172,7 +172,7 @@ def test_what_is_below_the_headline_is_printed_and_shown() -> None:
     assert repr(found).splitlines() == [
         "Ranked(2 methods)",
         "method   n   score  what",
-        "one      1  0.1235  ab",
+        f"one      1  0.1235  {HOSTILE}",
         "three   12          c",
         f"Not {HOSTILE}.",
     ]
@@ -180,6 +180,7 @@ def test_what_is_below_the_headline_is_printed_and_shown() -> None:
     assert html.startswith("<p>Ranked(2 methods)</p><table")
     assert html.count("<table") == 1
     assert "<td>0.1235</td>" in html
+    assert HOSTILE not in html
     assert html.endswith(">Not &lt;script&gt;alert(1)&lt;/script&gt;.</p>")
     hold(found)
 

@@ -129,12 +129,6 @@ def test_an_sae_that_reads_sequences_reads_every_sample_on_its_own() -> None:
         contrast(sae, a.x, b.x)
 
 
-def test_labels_are_text_in_the_table() -> None:
-    """A label that is markup is escaped."""
-    found = contrast(SAE, rows(9, 0), rows(9, 1), labels={0: "<script>x</script>"})
-    assert "<script>" not in found._repr_html_()
-
-
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
