@@ -37,7 +37,7 @@ def measured(ran: Run, measure: Measure) -> Float[Tensor, " n"]:
 
 
 def copies(batch: Batch, n: int) -> Batch:
-    """One input n times, as one batch."""
+    """Return one input n times, as one batch."""
 
     def several(value: Any) -> Any:
         if isinstance(value, Tensor) and value.ndim and len(value) == 1:
