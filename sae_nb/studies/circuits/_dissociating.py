@@ -315,7 +315,10 @@ class _Runs:
             yield place, at_mean(rows, parts, mean, here[own[0]].n_parts)
 
     def _changes(self, block: range, states: Mapping[str, Tensor]) -> Iterator[tuple[int, Tensor]]:
-        """Yield the change that ablating each component makes where it writes; an MLP writes where it is exchanged."""
+        """Yield the change that ablating each component makes where it writes.
+
+        An MLP writes where it is exchanged.
+        """
         for row, c in enumerate(block, start=1):
             part = self.components[c]
             x = states[str(part.written)]  # read before anything is put there
