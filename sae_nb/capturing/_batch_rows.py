@@ -229,7 +229,7 @@ class ContextBuilder:
 
     @property
     def bos(self) -> Literal["all", "some", "none"] | None:
-        """Number of texts that begin with the beginning-of-text token; None without text."""
+        """Whether all, some or none of the texts begin with the beginning-of-text token; None without text."""
         if not self._n_texts:
             return None
         if self._n_bos == self._n_texts:
@@ -237,7 +237,7 @@ class ContextBuilder:
         return "some" if self._n_bos else "none"
 
     def add(self, batch: Batch) -> None:
-        """Take in the samples of one batch."""
+        """Add the samples of one batch."""
         self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
         self._add_tokens(batch)
         if batch.pictures is None:

@@ -30,6 +30,7 @@ from sae_nb.capturing._batch_rows import (
     reporting,
 )
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
+from sae_nb.capturing._resumable import capture_to_store
 from sae_nb.checks import Count, check_memory, checked, shows_fields, warn_caller
 from sae_nb.models import HookPoint
 
@@ -162,8 +163,6 @@ def capture(
     >>> torch.equal(acts.gradient, (acts.x > 0).float())  # of a sum behind a ReLU
     True
     """
-    from sae_nb.capturing._resumable import capture_to_store
-
     asked = CaptureOptions(**options)
     several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
     plain = asked.gradient_of is None and asked.labels is None

@@ -16,6 +16,9 @@ from sae_nb.checks import check_hook_name, checked
 
 Side = Literal["input", "output"]
 
+Place = tuple[str, Side]
+"""Module path and side: where a value is read or changed, whatever its names."""
+
 _TRANSFORMER_LENS = re.compile(
     r"blocks\.(?P<layer>\d+)\."
     r"(hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)|(?P<part>attn\.hook_z|mlp\.hook_post))"

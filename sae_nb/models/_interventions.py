@@ -212,12 +212,13 @@ def _checked(new: Any, old: Tensor, intervention: Intervention) -> Tensor:
     return new.to(dtype=old.dtype, device=old.device)
 
 
-Place = tuple[nn.Module, Side]
+LivePlace = tuple[nn.Module, Side]
+"""A module itself, and a side of it."""
 
 
-def _places(model: LiveModel) -> dict[Place, list[Intervention]]:
+def _places(model: LiveModel) -> dict[LivePlace, list[Intervention]]:
     """Where the active edits are, and at each place which ones, in their order."""
-    places: dict[Place, list[Intervention]] = {}
+    places: dict[LivePlace, list[Intervention]] = {}
     for intervention in tuple(model.interventions):
         point, edit = intervention.hook_point, intervention.edit
         if not isinstance(edit, Visit) or edit.changes:
@@ -354,7 +355,7 @@ class Editing:
     def _live(self) -> LiveModel:
         return cast("LiveModel", self._model())
 
-    def _settle(self, places: Mapping[Place, Any]) -> None:
+    def _settle(self, places: Mapping[LivePlace, Any]) -> None:
         for place in [key for key in self._undo if isinstance(key, tuple) and key not in places]:
             self._undo.pop(place)()
         for module, side in places.keys() - self._undo.keys():
@@ -435,7 +436,7 @@ class Editing:
         hook = module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
         return hook.remove
 
-    def _at(self, place: Place) -> list[tuple[Intervention, Sequence[RunState]]]:
+    def _at(self, place: LivePlace) -> list[tuple[Intervention, Sequence[RunState]]]:
         """The edits that apply at a place now, each with where its columns are."""
         model = self._live()
         runs, states, traced = _HERE.own.get(id(model.module), (None, (), False))
@@ -461,6 +462,10 @@ class Editing:
             self._calls.end(output)
         self.n_calls += 1
         return output
+
+
+# -------------------------------------------------------------------------------------------------
+# Where the columns of a call are, read off its own arguments.
 
 
 class Calls:
@@ -579,6 +584,7 @@ def state_of_call(
     return state, n_prompt
 
 
+# -------------------------------------------------------------------------------------------------
 # Around what a module has, and gone without a trace, in whatever order things are taken out again.
 
 Around = Callable[..., Any]

@@ -23,7 +23,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.models._answers import Answer
-from sae_nb.models._hook_points import HookPoint, Side
+from sae_nb.models._hook_points import HookPoint, Place
 from sae_nb.models._interventions import (
     Backend,
     Intervention,
@@ -45,9 +45,6 @@ if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
 
-
-Place = tuple[str, Side]
-"""Module path and side: where a value is read, whatever its names."""
 
 Take = Callable[[str, Tensor], object]
 """Gets a hook point's name and the live tensor there, while the model is at it."""

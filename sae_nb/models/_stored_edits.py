@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sae_nb.models._hook_points import Side
+from sae_nb.models._hook_points import Place, Side
 from sae_nb.models._interventions import (
     Editing,
     Intervention,
@@ -207,24 +207,20 @@ def _travelling(intervention: Intervention, states: Sequence[RunState] | None) -
     return intervention.hook_point.index, mask, direction, gain, by
 
 
-RemotePlace = tuple[str, Side]
-"""Module path and side."""
-
-
 def run_remotely(
     model: LiveModel,
     args: tuple[Any, ...],
     kwargs: Mapping[str, Any],
     states: RunState | Sequence[RunState],
-    places: Collection[RemotePlace] = (),
-) -> tuple[dict[RemotePlace, Any], dict[str, Tensor]]:
+    places: Collection[Place] = (),
+) -> tuple[dict[Place, Any], dict[str, Tensor]]:
     """Send one pass to where the model runs, with the active edits.
 
     Returns what modules gave, or got as (args, kwargs), and where no places are asked for, the model's
     named tensors.
     """
     stretches = (states,) if isinstance(states, RunState) else states
-    edits: dict[RemotePlace, list[Travelling]] = {}
+    edits: dict[Place, list[Travelling]] = {}
     for intervention in tuple(model.interventions):
         check_travels(model, intervention)
         point = intervention.hook_point
@@ -270,12 +266,12 @@ def _sent(
     return values
 
 
-def _in_order(model: LiveModel, places: Mapping[RemotePlace, Any]) -> list[RemotePlace]:
+def _in_order(model: LiveModel, places: Mapping[Place, Any]) -> list[Place]:
     """Places as a forward pass reaches them: a trace must read them so."""
     standard = [(point.path, point.side) for point in model.hook_points()]
     modules = [path for path, _ in model.module.named_modules()]
 
-    def rank(place: RemotePlace) -> tuple[int, float]:
+    def rank(place: Place) -> tuple[int, float]:
         if place in standard:
             return standard.index(place), 0
         # A module of the user's own runs inside the block that holds it.

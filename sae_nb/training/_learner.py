@@ -85,36 +85,13 @@ class Learner:
         self.best, self.plateau = BestState(sae), Plateau()
         self.history = History()
 
-    def _ks(self, *, grow: bool) -> list[float]:
-        """Values of k along the training; none where it stays as it is."""
-        if not grow:
-            return []
-        if GROWS not in self.sae.live_numbers:
-            raise ValueError(
-                f"`grow_k` needs an SAE whose k may change in training, which {type(self.sae).__name__} "
-                "has not. Leave it out, or train a TopK, BatchTopK or MatchingPursuit."
-            )
-        ks = growing(getattr(self.sae, GROWS))
-        if self.config.steps < len(ks):
-            raise ValueError(
-                f"`steps` must be at least {len(ks)} with grow_k=True, one for each k of {ks}, got "
-                f"{self.config.steps}. Ask for more steps."
-            )
-        return ks
-
-    def enter(self, step: int) -> None:
-        """Give the SAE the k of a step; where k grows, what was known of losses and gradients is void."""
-        if not self.ks:
-            return
-        setattr(self.sae, GROWS, self.ks[self.schedule.phase(step)])
-        if step and self.schedule.begins(step):
-            self.optimiser.state.clear()
-            self.best.forget()
-
-    def leave(self) -> None:
-        """Give the SAE its own k again, however far the training came."""
-        if self.ks:
-            setattr(self.sae, GROWS, self.ks[-1])
+    def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
+        """Let the SAE look at its first rows, unless it was trained before."""
+        if not bool(self.sae.initialised):
+            generator = torch.Generator(device=self.parameters[0].device).manual_seed(seed)
+            with torch.no_grad():
+                self.sae.initialise(self.place(x), generator)
+            self.team.share(self.sae)
 
     def place(self, x: Float[Tensor, "batch d_in"]) -> Float[Tensor, "batch d_in"]:
         """Return rows where the parameters are, in their precision, fit for autograd."""
@@ -125,123 +102,7 @@ class Learner:
         placed = placed.clone() if placed.is_inference() else placed
         return SequenceRows.of(placed, x.lengths) if isinstance(x, SequenceRows) else placed
 
-    def check(self, name: str, value: float) -> None:
-        """Refuse a live number that does not exist or has an impossible value."""
-        check_real(value, name=name)
-        if name == "learning_rate":
-            between(value, 0, math.inf, name=name, ends="()")
-            return
-        names = self._live_names()
-        if name not in names:
-            can = ", ".join(("learning_rate", *names))
-            raise ValueError(
-                f"`{name}` must be a number that {type(self.sae).__name__} can change in training "
-                f"({can}). Choose one of these, or build a new SAE."
-            )
-        if name == "k" and isinstance(self.sae.k, float):
-            check_average_k(value, self.sae.n_atoms)
-        elif name == "k":
-            check_k(value, self.sae.n_atoms)
-        elif name == "l0":
-            between(value, 0, self.sae.n_atoms, name="l0", ends="(]", high_name="n_atoms")
-        else:
-            between(value, 0, math.inf, name=name, ends="[)")
-
-    def set(self, name: str, value: float) -> None:
-        """Change a live number, checked, from the next step on."""
-        self.check(name, value)
-        if name == "learning_rate":
-            self.schedule.base = value
-        else:
-            # A share stays a float when it is set to 1: a whole number could never be 0.5 again.
-            setattr(self.sae, name, type(getattr(self.sae, name))(value))
-            if hasattr(self, "best"):
-                self.best.forget()
-        if hasattr(self, "plateau"):
-            self.plateau.forget()
-
-    def live(self) -> dict[str, float]:
-        """Return every live number as it is now."""
-        numbers: dict[str, float] = {"learning_rate": self.schedule.base}
-        return numbers | {name: getattr(self.sae, name) for name in self._live_names()}
-
-    def _live_names(self) -> tuple[str, ...]:
-        """Return the numbers of the SAE that you may change; a k that grows is not one of them."""
-        return tuple(name for name in self.sae.live_numbers if not (self.ks and name == GROWS))
-
-    def begin(self, x: Float[Tensor, "rows d_in"], seed: int) -> None:
-        """Let the SAE look at its first rows, unless it was trained before."""
-        if not bool(self.sae.initialised):
-            generator = torch.Generator(device=self.parameters[0].device).manual_seed(seed)
-            with torch.no_grad():
-                self.sae.initialise(self.place(x), generator)
-            self.team.share(self.sae)
-
-    @torch.no_grad()
-    def cut(self, *, share: bool = True) -> None:
-        """Keep this worker's atoms only, with what Adam and the count of silence know of them."""
-        if self.shard is None or self.is_cut:
-            return
-        for parameter in self.shard.sae.atom_parameters():
-            for name, moment in self.optimiser.state.get(parameter, {}).items():
-                if moment.shape == parameter.shape:
-                    self.optimiser.state[parameter][name] = self.shard.part(moment)
-        self.shard.cut(share=share)
-        counts = self.dead.state()
-        mine = {name: self.shard.part(counts[name]) for name in DeadAtoms.BY_ATOM}
-        self.dead = DeadAtoms(self.shard.n_atoms, self.dead_after, self.parameters[0].device)
-        self.dead.load(counts | mine)
-
-    @property
-    def is_cut(self) -> bool:
-        """Whether the SAE has this worker's atoms only."""
-        return self.shard is not None and self.shard.is_cut
-
-    def tensors(self) -> dict[str, dict[str, Tensor | Stream]]:
-        """Return the content of a checkpoint, of all atoms; the other workers must `hand_over` theirs."""
-        return {
-            group: {
-                name: self.shard.stream(tensor)
-                if self.shard and self._is_part(group, name)
-                else tensor
-                for name, tensor in held.items()
-            }
-            for group, held in self._held().items()
-        }
-
-    def hand_over(self, *only: str) -> None:
-        """Give the first worker this one's rows of all groups, or of some."""
-        for group, held in self._held().items():
-            for name in file_order(held):
-                if self.shard and self._is_part(group, name) and group in (only or (group,)):
-                    self.shard.hand_over(held[name])
-
-    def rows_of(self, group: str, name: str) -> slice | None:
-        """Return the rows of a checkpoint's tensor that are this worker's; None: all."""
-        return self.shard.mine if self.shard and self._is_part(group, name) else None
-
-    def _is_part(self, group: str, name: str) -> bool:
-        """Whether this worker has a tensor's rows of its own atoms alone."""
-        if self.shard is None or not self.is_cut:
-            return False
-        if group == "dead":
-            return name in DeadAtoms.BY_ATOM
-        own = set(self.shard.sae.atom_parameters())
-        if group == "sae":
-            return any(name == known and p in own for known, p in self.sae.named_parameters())
-        index, moment = name.split(".", 1)
-        return self.parameters[int(index)] in own and moment != "step"
-
-    def _held(self) -> dict[str, dict[str, Tensor]]:
-        return {
-            "sae": self.sae.state_dict(),
-            "optimiser": {
-                f"{i}.{name}": value
-                for i, parameter in enumerate(self.parameters)
-                for name, value in self.optimiser.state[parameter].items()
-            },
-            "dead": self.dead.state(),
-        }
+    # One step of a training, in the order of the loop
 
     def loss(self, x: Float[Tensor, "batch d_in"], step: int) -> TrainingLoss:
         """Return loss of a batch at optimiser step `step`, with gradients cleared and the step size set."""
@@ -362,6 +223,151 @@ class Learner:
     def _over_atoms(self, number: Tensor) -> Tensor:
         """A sum over this worker's atoms as one over all."""
         return number if self.shard is None else self.shard.whole(number)
+
+    # Numbers that may change between two steps; a k that grows
+
+    def check(self, name: str, value: float) -> None:
+        """Refuse a live number that does not exist or has an impossible value."""
+        check_real(value, name=name)
+        if name == "learning_rate":
+            between(value, 0, math.inf, name=name, ends="()")
+            return
+        names = self._live_names()
+        if name not in names:
+            can = ", ".join(("learning_rate", *names))
+            raise ValueError(
+                f"`{name}` must be a number that {type(self.sae).__name__} can change in training "
+                f"({can}). Choose one of these, or build a new SAE."
+            )
+        if name == "k" and isinstance(self.sae.k, float):
+            check_average_k(value, self.sae.n_atoms)
+        elif name == "k":
+            check_k(value, self.sae.n_atoms)
+        elif name == "l0":
+            between(value, 0, self.sae.n_atoms, name="l0", ends="(]", high_name="n_atoms")
+        else:
+            between(value, 0, math.inf, name=name, ends="[)")
+
+    def set(self, name: str, value: float) -> None:
+        """Change a live number, checked, from the next step on."""
+        self.check(name, value)
+        if name == "learning_rate":
+            self.schedule.base = value
+        else:
+            # A share stays a float when it is set to 1: a whole number could never be 0.5 again.
+            setattr(self.sae, name, type(getattr(self.sae, name))(value))
+            if hasattr(self, "best"):
+                self.best.forget()
+        if hasattr(self, "plateau"):
+            self.plateau.forget()
+
+    def live(self) -> dict[str, float]:
+        """Return every live number as it is now."""
+        numbers: dict[str, float] = {"learning_rate": self.schedule.base}
+        return numbers | {name: getattr(self.sae, name) for name in self._live_names()}
+
+    def _live_names(self) -> tuple[str, ...]:
+        """Return the numbers of the SAE that you may change; a k that grows is not one of them."""
+        return tuple(name for name in self.sae.live_numbers if not (self.ks and name == GROWS))
+
+    def _ks(self, *, grow: bool) -> list[float]:
+        """Values of k along the training; none where it stays as it is."""
+        if not grow:
+            return []
+        if GROWS not in self.sae.live_numbers:
+            raise ValueError(
+                f"`grow_k` needs an SAE whose k may change in training, which {type(self.sae).__name__} "
+                "has not. Leave it out, or train a TopK, BatchTopK or MatchingPursuit."
+            )
+        ks = growing(getattr(self.sae, GROWS))
+        if self.config.steps < len(ks):
+            raise ValueError(
+                f"`steps` must be at least {len(ks)} with grow_k=True, one for each k of {ks}, got "
+                f"{self.config.steps}. Ask for more steps."
+            )
+        return ks
+
+    def enter(self, step: int) -> None:
+        """Give the SAE the k of a step; where k grows, what was known of losses and gradients is void."""
+        if not self.ks:
+            return
+        setattr(self.sae, GROWS, self.ks[self.schedule.phase(step)])
+        if step and self.schedule.begins(step):
+            self.optimiser.state.clear()
+            self.best.forget()
+
+    def leave(self) -> None:
+        """Give the SAE its own k again, however far the training came."""
+        if self.ks:
+            setattr(self.sae, GROWS, self.ks[-1])
+
+    # Its tensors: the atoms of one worker, and what a checkpoint holds
+
+    @torch.no_grad()
+    def cut(self, *, share: bool = True) -> None:
+        """Keep this worker's atoms only, with what Adam and the count of silence know of them."""
+        if self.shard is None or self.is_cut:
+            return
+        for parameter in self.shard.sae.atom_parameters():
+            for name, moment in self.optimiser.state.get(parameter, {}).items():
+                if moment.shape == parameter.shape:
+                    self.optimiser.state[parameter][name] = self.shard.part(moment)
+        self.shard.cut(share=share)
+        counts = self.dead.state()
+        mine = {name: self.shard.part(counts[name]) for name in DeadAtoms.BY_ATOM}
+        self.dead = DeadAtoms(self.shard.n_atoms, self.dead_after, self.parameters[0].device)
+        self.dead.load(counts | mine)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether the SAE has this worker's atoms only."""
+        return self.shard is not None and self.shard.is_cut
+
+    def tensors(self) -> dict[str, dict[str, Tensor | Stream]]:
+        """Return the content of a checkpoint, of all atoms; the other workers must `hand_over` theirs."""
+        return {
+            group: {
+                name: self.shard.stream(tensor)
+                if self.shard and self._is_part(group, name)
+                else tensor
+                for name, tensor in held.items()
+            }
+            for group, held in self._held().items()
+        }
+
+    def hand_over(self, *only: str) -> None:
+        """Give the first worker this one's rows of all groups, or of some."""
+        for group, held in self._held().items():
+            for name in file_order(held):
+                if self.shard and self._is_part(group, name) and group in (only or (group,)):
+                    self.shard.hand_over(held[name])
+
+    def rows_of(self, group: str, name: str) -> slice | None:
+        """Return the rows of a checkpoint's tensor that are this worker's; None: all."""
+        return self.shard.mine if self.shard and self._is_part(group, name) else None
+
+    def _is_part(self, group: str, name: str) -> bool:
+        """Whether this worker has a tensor's rows of its own atoms alone."""
+        if self.shard is None or not self.is_cut:
+            return False
+        if group == "dead":
+            return name in DeadAtoms.BY_ATOM
+        own = set(self.shard.sae.atom_parameters())
+        if group == "sae":
+            return any(name == known and p in own for known, p in self.sae.named_parameters())
+        index, moment = name.split(".", 1)
+        return self.parameters[int(index)] in own and moment != "step"
+
+    def _held(self) -> dict[str, dict[str, Tensor]]:
+        return {
+            "sae": self.sae.state_dict(),
+            "optimiser": {
+                f"{i}.{name}": value
+                for i, parameter in enumerate(self.parameters)
+                for name, value in self.optimiser.state[parameter].items()
+            },
+            "dead": self.dead.state(),
+        }
 
 
 def _groups(sae: SparseAutoencoder, parameters: list[torch.nn.Parameter]) -> list[dict[str, Any]]:

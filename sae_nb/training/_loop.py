@@ -59,11 +59,6 @@ if TYPE_CHECKING:
     Data = ActivationSource | Tensor | np.ndarray | Sequence[Any]
 
 
-def _trained_as(sae: SparseAutoencoder) -> SparseAutoencoder:
-    """Return what is trained in place of an SAE; anything with a loss is trained itself."""
-    return sae.trained_as() if hasattr(sae, "trained_as") else sae
-
-
 INITIAL_ROWS = 8192
 """Rows that `initialise` sees: enough for a stable geometric median. Ours."""
 
@@ -227,7 +222,11 @@ class Training:
         if self.config.device is not None:
             for sae in self.given:
                 sae.to(self.config.device)
-        self.saes = [_trained_as(sae) for sae in self.given]
+        self.saes = [
+            # Anything with a loss is trained itself.
+            sae.trained_as() if hasattr(sae, "trained_as") else sae
+            for sae in self.given
+        ]
         self.identity = identity(self.saes, self.source)
         rows = min(self.config.batch_size, rows_known(self.source) or self.config.batch_size)
         by_atoms = self.config.shard_atoms and not self.team.alone
