@@ -185,16 +185,10 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (to / "notebooks").mkdir()
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):  # pages link to them
         shutil.copy(notebook, to / "notebooks")
-    for name in ("pyproject.toml", "mkdocs.yml", "tests/conftest.py"):
+    for name in ("pyproject.toml", "mkdocs.yml"):
         shutil.copy(ROOT / name, to / name)
-    for name in (
-        "tests/every_finding.py",
-        "tests/warm_python.py",
-        "tests/lanes.py",
-        "tests/scripts.py",
-        "tests/slow_tests.txt",
-    ):
-        shutil.copy(ROOT / name, to / name)
+    for helper in (*(ROOT / "tests").glob("*.py"), *(ROOT / "tests").glob("*.txt")):
+        shutil.copy(helper, to / "tests")
     (to / "conftest.py").write_text(
         f"import sae_nb\n\nsae_nb.__path__.append({str(ROOT / 'sae_nb')!r})\n", encoding="utf-8"
     )
