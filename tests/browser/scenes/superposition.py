@@ -31,9 +31,8 @@ def check_five_arrows_are_on_screen(page: Page, stage: Any) -> None:
     """With rare features: five lines, a heat map, rings, bars."""
     panel = stage.panel("How do many features")
     assert panel.locator(".js-plotly-plot").count() == 1
-    page.wait_for_function(
-        "() => document.querySelectorAll('.js-plotly-plot .xy .js-line').length >= 6"
-    )
+    # Of this panel: the one below it has lines, too.
+    panel.locator(".js-plotly-plot .xy .js-line").nth(5).wait_for(state="attached")
     stage.settle()
     assert panel.locator(".js-plotly-plot .xy .js-line").count() >= 6
     assert panel.locator(".js-plotly-plot .hm image, .js-plotly-plot .heatmaplayer image").count()
