@@ -54,7 +54,7 @@ def test_an_sae_that_fits_is_said_to_fit(model: Any, right: Any, held_out: list[
     assert check.recovered > 0.9
     assert check.best == check.trials[0]
     printed = repr(check).splitlines()
-    assert printed[0] == "FitCheck(fits. It fits as stated.)"
+    assert printed[0] == "FitCheck(fits as stated)"
     assert "as stated" in printed[2]
     assert f"{check.trials[0].r2:.4g}" in printed[2]
     assert f"Loss recovered: {check.recovered:.3f}." in printed

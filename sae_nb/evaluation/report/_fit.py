@@ -104,7 +104,7 @@ class FitCheck(Finding, eq=True):
     @property
     def headline(self) -> str:
         """Whether it fits, and what to do where it does not."""
-        return f"{'fits' if self.fits else 'does not fit: ' + self.cause}. {self.advice}"
+        return "fits as stated" if self.fits else f"does not fit: {self.cause}. {self.advice}"
 
     @property
     def table(self) -> pd.DataFrame:

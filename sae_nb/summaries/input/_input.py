@@ -311,12 +311,16 @@ class InputSummary(Finding):
     def headline(self) -> str:
         """The number of atoms that fired, the first of them, and the measure of the answer."""
         shown = ", ".join(self.name_of(atom) for atom in self.top(3))
-        notes = f"; {'; '.join(self.notes)}" if self.notes else ""
         return (
             f"{len(self.used)} atoms fired at {len(self.read)} positions of "
             f"{self.hook_point}, first by {self.natural_order}: {shown}; {self.measure} "
-            f"{self.value:.3g}{notes}"
+            f"{self.value:.3g}"
         )
+
+    @property
+    def below(self) -> tuple[str, ...]:
+        """Notes on the input and the base rate."""
+        return self.notes
 
 
 def _contributions(summary: InputSummary) -> csr_matrix:

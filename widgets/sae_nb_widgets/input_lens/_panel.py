@@ -79,8 +79,8 @@ class InputLens(Panel):
 
     Type a text; or choose, upload or draw a picture. The model runs once forwards and backwards, off
     the main thread; then a sentence states its answer and the atoms it depends on, and bars show which
-    atoms were active, next to how often they usually are, and which moved the answer, next to random
-    directions. It opens on the first atom whose heat can be seen. `atom` is a trait: link it with
+    atoms were active, compared with how often they usually are, and which moved the answer, compared with
+    random directions. It opens on the first atom whose heat can be seen. `atom` is a trait: link it with
     `traitlets.link((lens, "atom"), (browser, "atom"))`.
 
     Parameters
