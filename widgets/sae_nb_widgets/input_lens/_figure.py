@@ -193,7 +193,9 @@ def key_of(summary: InputSummary, compared: bool, measured: bool) -> list[tuple[
             ("hollow", "no more than that"),
             ("", "A − B: right of 0 more in A"),
         ]
-    usual = [] if summary.used.lift is None else ["× usual: how often, compared with the example set"]
+    usual = (
+        [] if summary.used.lift is None else ["× usual: how often, compared with the example set"]
+    )
     return [
         *(("", words) for words in usual),
         ("control", "what random pushes reach"),
