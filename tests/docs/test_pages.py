@@ -263,3 +263,16 @@ def test_what_is_raised_is_in_the_index(tool: Tool) -> None:
             mistake()
         text = " ".join(str(caught.value).split())
         assert any(pattern.fullmatch(text) for pattern in patterns), text
+
+
+def test_the_reference_writes_options_out(tool: Tool) -> None:
+    """A page lists the parameters that `help` lists, where a data class declares them."""
+    griffe = pytest.importorskip("griffe")
+    extensions = griffe.Extensions(tool("spelled_out").SpelledOut())
+    package = griffe.load(
+        "sae_nb", search_paths=[ROOT], extensions=extensions, allow_inspection=False
+    )
+    for function in (sn.capture, sn.stream, sn.train):
+        path = f"{function.__module__}.{function.__name__}".removeprefix("sae_nb.")
+        shown = [parameter.name for parameter in package[path].parameters]
+        assert shown == list(inspect.signature(function).parameters)
