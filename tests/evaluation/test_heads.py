@@ -45,9 +45,10 @@ def test_a_planted_source_is_found(gpt: sn.LiveModel) -> None:
     head, source = 1, 3
     reached = int(attention.pattern[head, :, source].argmax())
     sae = trained(gpt, [TEXT], "head_out.2")
-    value = attention.values[head] - attention.values[head].mean(dim=0)
+    value = attention.values[head]
     others = torch.cat([value[:source], value[source + 1 :]])
     alone = value[source] - torch.linalg.lstsq(others.T, value[source]).solution @ others
+    assert alone.norm() > 0.01 * value[source].norm(), "what is planted is rounding"
     with torch.no_grad():
         sae.encoder.weight[4] = 0
         sae.encoder.weight[4].unflatten(0, (gpt.n_heads, -1))[head] = alone / alone.norm()
