@@ -89,7 +89,19 @@ class SaeIdentity:
 
 
 def identity_of(sae: Any) -> SaeIdentity:
-    """Return what identifies `sae` among SAEs: anything with `dictionary`, `n_atoms` and `d_in`."""
+    """Return what identifies `sae` among SAEs: anything with `dictionary`, `n_atoms` and `d_in`, or a
+    dictionary alone, (n_atoms, d_in).
+    """
+    if not hasattr(sae, "dictionary"):
+        matrix = torch.as_tensor(sae)
+        return SaeIdentity(
+            architecture="dictionary",
+            n_atoms=matrix.shape[0],
+            d_in=matrix.shape[1],
+            hook_point=None,
+            model_name=None,
+            fingerprint=_fingerprint(matrix),
+        )
     hook_point = getattr(sae, "hook_point", None)
     return SaeIdentity(
         architecture=type(sae).__name__,

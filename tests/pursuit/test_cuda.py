@@ -17,7 +17,20 @@ from sae_nb.pursuit import gradient_pursuit, matching_pursuit, orthogonal_matchi
 SIMULATED = """
 import sys, warnings
 sys.setswitchinterval(5e-5)  # the simulator's threads spin until another one's turn: a fifth of the time
-import torch
+import numpy as np, torch
+from numba.cuda.simulator.kernelapi import FakeCUDAShared
+from numba.np.numpy_support import as_dtype
+theirs = FakeCUDAShared.array
+
+def array(self, shape, dtype):
+    # Theirs looks and then sets: of two threads that come at once, one gets an array of its own.
+    if shape == 0:
+        return theirs(self, shape, dtype)
+    place = sys._getframe(1)
+    own = np.empty(shape, as_dtype(dtype))
+    return self._allocations.setdefault((place.f_code.co_filename, place.f_lineno), own)
+
+FakeCUDAShared.array = array
 from sae_nb.pursuit import _cuda as cuda, _gram as gram, gradient_pursuit, matching_pursuit
 from sae_nb.pursuit import orthogonal_matching_pursuit as omp
 

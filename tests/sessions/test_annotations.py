@@ -64,6 +64,14 @@ def test_any_other_dictionary_is_another_sae(change: str) -> None:
     assert not identity_of(sae).is_same(identity_of(other))
 
 
+@pytest.mark.parametrize("given", [torch.Tensor.numpy, torch.Tensor.clone])
+def test_a_dictionary_alone_is_the_sae_it_was_taken_from(tmp_path, given) -> None:
+    """As a tensor or an array: a label that was kept for the one is read with the other."""
+    sae = Fake()
+    Annotations(tmp_path, sae).write(3, "a name")
+    assert Annotations(tmp_path, given(sae.dictionary)).label(3) == "a name"
+
+
 def test_the_fingerprint_does_not_hang_on_the_last_bits() -> None:
     """Two machines round differently; a millionth of an atom is still the same atom."""
     sae, other = Fake(n_atoms=64), Fake(n_atoms=64)
