@@ -208,7 +208,7 @@ class _Layer(Transcoder):
         return self._encode(x, k)
 
     def revival_loss(self, x: Rows, left: Rows, is_dead: Tensor) -> Tensor:
-        """Return auxK of dead atoms, by what all layers together leave of the layers that these write."""
+        """Return AuxK of dead atoms, by what all layers together leave of the layers that these write."""
         return self._auxiliary(x, left[:, -self.d_out :], is_dead)
 
     def start(self, x: Rows, left: Rows) -> Rows:

@@ -92,24 +92,17 @@ def identity_of(sae: Any) -> SaeIdentity:
     """Return what identifies `sae` among SAEs: anything with `dictionary`, `n_atoms` and `d_in`, or a
     dictionary alone, (n_atoms, d_in).
     """
-    if not hasattr(sae, "dictionary"):
-        matrix = torch.as_tensor(sae)
-        return SaeIdentity(
-            architecture="dictionary",
-            n_atoms=matrix.shape[0],
-            d_in=matrix.shape[1],
-            hook_point=None,
-            model_name=None,
-            fingerprint=_fingerprint(matrix),
-        )
+    alone = not hasattr(sae, "dictionary")
+    dictionary = torch.as_tensor(sae) if alone else sae.dictionary
+    n_atoms, d_in = dictionary.shape if alone else (sae.n_atoms, sae.d_in)
     hook_point = getattr(sae, "hook_point", None)
     return SaeIdentity(
-        architecture=type(sae).__name__,
-        n_atoms=int(sae.n_atoms),
-        d_in=int(sae.d_in),
+        architecture="dictionary" if alone else type(sae).__name__,
+        n_atoms=int(n_atoms),
+        d_in=int(d_in),
         hook_point=None if hook_point is None else str(hook_point),
         model_name=getattr(sae, "model_name", None),
-        fingerprint=_fingerprint(sae.dictionary),
+        fingerprint=_fingerprint(dictionary),
     )
 
 

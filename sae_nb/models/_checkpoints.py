@@ -205,7 +205,7 @@ def read_tokenizer(folder: Path, name: str) -> Any:
         return None
     try:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
-    except Exception as error:
+    except Exception as error:  # tokenizers raises Exception itself where a file is damaged
         for file in files:
             if file.suffix == ".json":
                 json_object(file)

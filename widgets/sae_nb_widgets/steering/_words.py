@@ -68,7 +68,7 @@ def answer_words(summary: SteeringSummary, edit: str) -> str:
     shares = before if before == after else f"{before} → {after}"
     # Both are shares of one answer: what a push of no meaning does as well is no effect of the atom.
     no_more = abs(ours - was) <= abs(control - was)
-    verdict = "as much" if no_more else "less"
+    verdict = "at least as much" if no_more else "less"
     chance = ", so that is no more than chance" if no_more else ""
     moved, most = _moved(summary, name, shares), _changed_most(summary)
     return f"{edit}: {moved}; a {RANDOM_PUSH} does {verdict} ({random}){chance}.{most}"
