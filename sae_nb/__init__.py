@@ -90,6 +90,7 @@ if TYPE_CHECKING:
         which_sae as which_sae,
     )
     from sae_nb.interop import published as published
+    from sae_nb.interrupts import Interrupted as Interrupted, interrupted as interrupted
     from sae_nb.labelling import label as label, labels as labels
     from sae_nb.models import (
         HookPoint as HookPoint,

@@ -239,7 +239,8 @@ class SparseAutoencoder(nn.Module, ABC):
 
     measured: Mapping[str, float] | None = None
     """R² ("r2"), mean L0 ("l0") and share of dead atoms ("dead_fraction"), as last measured: by the end
-    of its training, or on held-out samples for a pretrained one; None before that."""
+    of its training, or on held-out samples for a pretrained one; None before that. After a training also
+    "steps", those done, and where it was cut short "of_steps", those asked for."""
 
     live_numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that may change while the SAE trains."""

@@ -87,11 +87,14 @@ def _origin(sae: SparseAutoencoder) -> dict[str, str]:
 
 
 def measured_words(sae: SparseAutoencoder) -> list[str]:
-    """Return R², L0 and dead atoms as last measured, in words."""
+    """Return R², L0 and dead atoms as last measured, in words, and whether its training was cut short."""
     known = {} if sae.measured is None else sae.measured
     words: dict[str, Callable[[float], str]] = {
         "r2": lambda r2: f"R² {r2:.3f}".replace(" 0.", " ."),
         "l0": lambda l0: f"L0 {l0:.1f}",
         "dead_fraction": lambda share: f"{round(share * sae.n_atoms)} dead",
     }
-    return [say(known[n]) for n, say in words.items() if math.isfinite(known.get(n, math.nan))]
+    said = [say(known[n]) for n, say in words.items() if math.isfinite(known.get(n, math.nan))]
+    if "of_steps" in known:
+        said.append(f"cut short after {known['steps']:.0f} of {known['of_steps']:.0f} steps")
+    return said

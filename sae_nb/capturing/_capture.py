@@ -31,7 +31,8 @@ from sae_nb.capturing._batch_rows import (
 )
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.capturing._resumable import capture_to_store
-from sae_nb.checks import Count, check_memory, checked, shows_fields, warn_caller
+from sae_nb.checks import Count, check_memory, checked, shows_fields
+from sae_nb.interrupts import Interrupted
 from sae_nb.models import HookPoint
 
 if TYPE_CHECKING:
@@ -93,8 +94,10 @@ def capture(
 
     Several hook points are read in one pass, and no pass goes further than the last of them. Padding
     is always dropped; `acts.context.policy` and the repr state what else was dropped, cut or packed.
-    Edits that are active (`steer`, `ablate`) are seen. Several hook points give a dict by the names given. In
-    memory, KeyboardInterrupt returns what is there, with a warning.
+    Edits that are active (`steer`, `ablate`) are seen. Several hook points give a dict by the names given.
+
+    Ctrl-C (or the notebook's stop button) goes on to the caller as an `Interrupted`, whose `.result` holds the
+    samples that were done, with `policy["interrupted"]`; `sn.interrupted()` returns it in a later cell.
 
     Parameters
     ----------
@@ -177,7 +180,15 @@ def capture(
             acts = capture_to_store(
                 harvest, inputs, asked.store, asked.shard_rows, several, asked.progress
             )
-    return acts if several else next(iter(acts.values()))
+    given = acts if several else next(iter(acts.values()))
+    if any(one.context.policy.get("interrupted") for one in acts.values()):
+        n = max(int(one.sample[-1]) + 1 for one in acts.values())
+        raise Interrupted(
+            f"Capture was interrupted after {n} samples; `sn.interrupted()` returns their activations. Pass "
+            "store= a folder, and the same call goes on from there next time.",
+            given,
+        )
+    return given
 
 
 def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
@@ -206,7 +217,7 @@ class Collector:
         self._sample: list[Tensor] = []
         self._position: list[Tensor] = []
         self.n = 0
-        self.dropped: Counter[str] = Counter()
+        self._dropped: list[Mapping[str, int]] = []
         self.grid: tuple[int, int] | None = None
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
@@ -241,8 +252,19 @@ class Collector:
         self._sample.append(rows.sample)
         self._position.append(rows.position)
         self.n += len(rows.x)
-        self.dropped.update(rows.dropped)
+        self._dropped.append(rows.dropped)
         self.grid = rows.layout.grid
+
+    @property
+    def dropped(self) -> Counter[str]:
+        """Tokens that did not become rows, by reason."""
+        return sum(map(Counter, self._dropped), Counter())
+
+    def cut(self, n_batches: int) -> None:
+        """Keep the first batches only: an interrupt may come between two hook points of one."""
+        for kept in (self._gradient, self._sample, self._position, self._dropped):
+            del kept[n_batches:]
+        self.n = sum(map(len, self._sample))
 
     def join(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Return (x, sample, position, gradient) of all rows."""
@@ -262,13 +284,13 @@ def capture_in_memory(
 ) -> dict[str, Activations]:
     """Run all batches and return activations in memory, by the names of the hook points.
 
-    KeyboardInterrupt keeps what is there, with a warning and `policy["interrupted"]`.
+    KeyboardInterrupt keeps the batches that are whole, with `policy["interrupted"]`.
     """
     builder, points = ContextBuilder(harvest.model), harvest.points
     batches, max_rows = harvest.batches(inputs), harvest.max_rows
     n_blocks = len(points) * (1 if harvest.loss is None else 2)
     collectors = {name: Collector(batches.n_samples, max_rows, n_blocks) for name in points}
-    interrupted = False
+    interrupted, whole = False, 0
 
     def copy(name: str, x: Tensor) -> Tensor:
         return collectors[name].place(x, harvest.settings.dtype, builder.n_samples)
@@ -282,18 +304,19 @@ def capture_in_memory(
                 for name, rows in harvest.rows(batch, before, copy).items():
                     room = None if max_rows is None else max_rows - before[name]
                     collectors[name].add(rows.first(room))
+                whole += 1
                 counts = [collector.n for collector in collectors.values()]
                 report(max(counts), builder.n_samples)
                 if max_rows is not None and min(counts) >= max_rows:
                     break
     except KeyboardInterrupt:
-        if not builder.n_samples:
-            raise
         interrupted = True
-        warn_caller(
-            f"Capture was interrupted after {builder.n_samples} samples; what is returned holds only "
-            "those."
-        )
+        for collector in collectors.values():
+            collector.cut(whole)
+        if not all(collector.n for collector in collectors.values()):
+            raise Interrupted(
+                "Capture was interrupted before it had any rows; nothing is kept."
+            ) from None
     for name, collector in collectors.items():
         check_any_rows(name, collector.n, collector.dropped)
     more = {"interrupted": True} if interrupted else {}

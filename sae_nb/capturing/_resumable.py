@@ -53,6 +53,7 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
+from sae_nb.interrupts import Interrupted
 from sae_nb.models import HookPoint
 
 if TYPE_CHECKING:
@@ -90,7 +91,13 @@ def capture_to_store(
                     path.unlink()
         else:
             writer = StoreWriter(folder, call, harvest.points, shard_rows)
-            _fill(harvest, batches, writer, progress)
+            try:
+                _fill(harvest, batches, writer, progress)
+            except KeyboardInterrupt as stop:
+                raise Interrupted(
+                    f"Capture was interrupted; {str(folder)!r} keeps the shards that are whole, and the same "
+                    "call goes on after them."
+                ) from stop
     # Checksums were just computed from these very files.
     acts = open_store(folder, verify="sizes")
     return acts if isinstance(acts, dict) else {next(iter(harvest.points)): acts}

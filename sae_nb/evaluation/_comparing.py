@@ -21,6 +21,7 @@ from sae_nb.evaluation.dictionary._matching import stability
 from sae_nb.evaluation.report._measurement import number_text
 from sae_nb.evaluation.report._report import Report, evaluate
 from sae_nb.findings import Finding
+from sae_nb.interrupts import ending_with
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -202,22 +203,37 @@ def compare_dictionaries(
         numbers["seconds"] = min(seconds for _, seconds in done)
         return _row(name, numbers, l0, saes=saes, reports=reports)
 
-    rows, before = [], None
-    for name, given in dictionaries.items():
-        runs = [
-            Run(build=partial(_built, name, given, seed), rows=train_on, seed=seed)
-            for seed in (every[:1] if is_ready(given) else every)
-        ]
-        done = [(one.sae.eval(), one.seconds) for one in trained(runs, config, progress=progress)]
-        rows.append(measured(name, done))
-        if before is None and not math.isnan(done[0][1]):
-            before = name
-    if before is not None:
-        starts = [_built(before, dictionaries[before], seed) for seed in every]
-        for sae, seed in zip(starts, every, strict=True):
-            begun(sae, train_on, seed)
-        rows.append(measured(f"{before}, {UNTRAINED}", [(sae.eval(), 0.0) for sae in starts]))
+    rows: list[ComparedDictionary] = []
+    before = None
+    with ending_with(lambda: _left_by(rows, len(dictionaries))):
+        for name, given in dictionaries.items():
+            runs = [
+                Run(build=partial(_built, name, given, seed), rows=train_on, seed=seed)
+                for seed in (every[:1] if is_ready(given) else every)
+            ]
+            done = [
+                (one.sae.eval(), one.seconds) for one in trained(runs, config, progress=progress)
+            ]
+            rows.append(measured(name, done))
+            if before is None and not math.isnan(done[0][1]):
+                before = name
+        if before is not None:
+            starts = [_built(before, dictionaries[before], seed) for seed in every]
+            for sae, seed in zip(starts, every, strict=True):
+                begun(sae, train_on, seed)
+            rows.append(measured(f"{before}, {UNTRAINED}", [(sae.eval(), 0.0) for sae in starts]))
     return Comparison((*rows, _random(rows[0], l0)), l0)
+
+
+def _left_by(rows: Sequence[ComparedDictionary], n: int) -> tuple[str, Any]:
+    """Tell what an interrupted comparison has left: the dictionaries that are done, without a verdict."""
+    trained_saes = {row.name: row.saes for row in rows}
+    text = f"The comparison was interrupted: {min(len(rows), n)} of {n} dictionaries are trained and measured. "
+    if not rows:
+        return text + "Nothing is kept.", None
+    return text + (
+        "`sn.interrupted()` returns the SAEs by name; pass these in place of untrained ones to go on."
+    ), trained_saes
 
 
 def _check_dictionaries(given: Any) -> None:

@@ -20,6 +20,8 @@ from sae_nb.activations import Activations
 from sae_nb.checks import check_matrix, is_array
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.training import TrainConfig
 
@@ -56,9 +58,18 @@ class Trained:
 
 
 def trained(
-    runs: Sequence[Run], config: TrainConfig, *, at_once: int = 1, progress: bool
+    runs: Sequence[Run],
+    config: TrainConfig,
+    *,
+    at_once: int = 1,
+    progress: bool,
+    checkpoint: Callable[[int], Path] | None = None,
 ) -> Iterator[Trained]:
-    """Build and train dictionaries, `at_once` of them on one pass over the rows of the first."""
+    """Build and train dictionaries, `at_once` of them on one pass over the rows of the first.
+
+    `checkpoint` names the folder in which the pass that begins with a run keeps its steps. Ctrl-C ends all of
+    it: a dictionary whose training was cut short is not handed on.
+    """
     from sae_nb.training import train
 
     for first in range(0, len(runs), at_once):
@@ -73,6 +84,8 @@ def trained(
         if todo:
             seed = group[0].seed
             how = config if seed is None else replace(config, seed=seed)
+            if checkpoint is not None:
+                how = replace(how, checkpoint=checkpoint(first))
             results = train(todo, group[0].rows, how, progress=progress)
             seconds |= {id(sae): one.seconds for sae, one in zip(todo, results, strict=True)}
         for sae, start in zip(saes, starts, strict=True):

@@ -10,8 +10,8 @@ import hashlib
 import inspect
 import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,8 +26,16 @@ from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import Count, Seed, check_count, checked, shown
 from sae_nb.classical import METHODS, fit_classical
 from sae_nb.evaluation import Report, Run, evaluate, from_seed, held_out, stability, trained
-from sae_nb.files import check_seal, holding_folder, json_object, sealed, write_json
+from sae_nb.files import (
+    check_seal,
+    holding_folder,
+    json_object,
+    remove_folder,
+    sealed,
+    write_json,
+)
 from sae_nb.findings import Finding
+from sae_nb.interrupts import ending_with
 from sae_nb.pretrained import load_sae
 from sae_nb.training import TrainConfig, fingerprint
 
@@ -38,6 +46,9 @@ if TYPE_CHECKING:
 
 
 KIND, FILE = "sweep", "sweep.json"
+UNDER_WAY = "under-way"
+"""Folder of the trainings that are not done yet."""
+
 SHOWN = ("r2", "l0", "dead_fraction", "ce_recovered", "accuracy_recovered")
 
 
@@ -62,10 +73,18 @@ class SweepRow:
 class Sweep(Finding, kw_only=False):
     """The SAEs of a sweep with their numbers."""
 
-    HEADLINE = "{rows.len} SAEs"
+    HEADLINE = "{share}SAEs"
 
     rows: tuple[SweepRow, ...]
     """In the order asked for."""
+
+    asked: int | None = None
+    """SAEs that were asked for, where the sweep was interrupted and some are missing; else None."""
+
+    @property
+    def share(self) -> str:
+        """How many SAEs there are, and of how many, in words."""
+        return f"{len(self.rows)} " + (f"of {self.asked} " if self.asked is not None else "")
 
     @property
     def saes(self) -> list[SparseAutoencoder]:
@@ -144,8 +163,8 @@ def sweep(
     at_once
         SAEs trained on one pass; more need more memory.
     folder
-        Folder where SAEs and numbers are kept as they are done; the same call then continues where it
-        stopped.
+        Folder where SAEs and numbers are kept as they are done, with the steps of the training under way; the
+        same call then continues where it was killed or interrupted.
 
     Raises
     ------
@@ -177,9 +196,10 @@ def sweep(
         measure = {"model": model, "inputs": inputs, "labels": labels, "n_bootstrap": 0}
         todo = [one for one in wanted if _name(*one) not in store.done]
         runs = [Run(build=partial(_built, train_on, *one), rows=train_on) for one in todo]
-        done = trained(runs, config, at_once=at_once, progress=progress)
-        for one, run in zip(todo, done, strict=True):
-            store.keep(one, run.sae, _numbers(evaluate(run.sae, test_on, **measure)))
+        with ending_with(lambda: store.so_far(wanted)), store.training(todo) as checkpoint:
+            done = trained(runs, config, at_once=at_once, progress=progress, checkpoint=checkpoint)
+            for one, run in zip(todo, done, strict=True):
+                store.keep(one, run.sae, _numbers(evaluate(run.sae, test_on, **measure)))
         return Sweep(tuple(store.done[_name(*one)] for one in wanted))
 
 
@@ -297,6 +317,28 @@ class _Store:
         self.done: dict[str, SweepRow] = {}
         if self.folder is not None and (self.folder / FILE).is_file():
             self._read(self.folder)
+
+    def so_far(self, wanted: Sequence[Wanted]) -> tuple[str, Sweep | None]:
+        """Tell what an interrupted sweep has left, and return the SAEs that are done."""
+        done = tuple(self.done[_name(*one)] for one in wanted if _name(*one) in self.done)
+        text = f"The sweep was interrupted: {len(done)} of {len(wanted)} SAEs are trained and measured. "
+        if done:
+            text += "`sn.interrupted()` returns them. "
+        if self.folder is None:
+            text += "Pass folder=, and the same call goes on from there next time."
+        else:
+            text += f"The same call goes on where it stopped ({str(self.folder)!r})."
+        return text, Sweep(done, len(wanted)) if done else None
+
+    @contextmanager
+    def training(self, todo: Sequence[Wanted]) -> Iterator[Callable[[int], Path] | None]:
+        """Give the folder in which the pass that begins with a run keeps its steps; removed at the end."""
+        if self.folder is None:
+            yield None
+            return
+        under_way = self.folder / UNDER_WAY
+        yield lambda first: under_way / _place(_name(*todo[first]))
+        remove_folder(under_way)
 
     def keep(self, one: Wanted, sae: SparseAutoencoder, measured: dict[str, float]) -> None:
         architecture, settings, seed = one

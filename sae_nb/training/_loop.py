@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_finite, checked, shows_fields, warn_caller
 from sae_nb.files import Lock
+from sae_nb.interrupts import Interrupted
 from sae_nb.kernels import precision
 from sae_nb.progress import progress_bar
 from sae_nb.training._checkpoint import (
@@ -102,7 +104,8 @@ def train(
     Ctrl-C (or the notebook's stop button) ends the training after the step under way; pressed
     twice, at once. The SAE then keeps the weights of its last step, or, if the running loss had by
     then left its lowest by more than a tenth, the weights where it was lowest
-    (`result.kept_step`). The result is usable either way.
+    (`result.kept_step`). KeyboardInterrupt goes on to the caller, as an `Interrupted`, whose `.result`
+    is the result so far; `sn.interrupted()` returns it in a later cell.
 
     Parameters
     ----------
@@ -152,10 +155,13 @@ def train(
     training = Training(sae, data, config, callbacks=callbacks, resume=resume)
     with deferred_interrupts(training.control):
         training.run(progress=progress)
-    if training.stopped in ("interrupted", "data ended"):
-        warn_caller(training.ending())
     results = training.results()
-    return results if isinstance(sae, Sequence) else results[0]
+    result = results if isinstance(sae, Sequence) else results[0]
+    if training.control.stop_reason == "interrupted":
+        raise Interrupted(training.ending(), result)
+    if training.stopped == "data ended":
+        warn_caller(training.ending())
+    return result
 
 
 class Training:
@@ -189,6 +195,7 @@ class Training:
         self._saved: int | None = None  # step of the checkpoint on disk
         self.kept: dict[int, int] = {}  # by SAE: the step whose weights were put back
         self._lock: Lock | None = None  # on the folder, held by the first worker
+        self._not_saved: list[str] = []  # why, at an interrupt
         self._torn = False  # whether a step was cut short between its first and its last line
         self.saved_to = None if config.save_to is None else self._check_save_to(config.save_to)
         claim(self.given)
@@ -327,10 +334,27 @@ class Training:
                 self.hand_over(i, sae)
             self.let_go()
         for learner in self.learners:
-            kept = self.kept.get(learner.index, self.step)
-            self.given[learner.index].measured = learner.history.measured(kept)
+            self.given[learner.index].measured = self._measured(learner)
         if self.saved_to is not None and apart is None and self.team.is_first:
-            self.given[0].save(self.saved_to)
+            with self._a_full_disk_is_told():
+                self.given[0].save(self.saved_to)
+
+    def _measured(self, learner: Learner) -> dict[str, float]:
+        """Return what an SAE reached and after how many steps; a part of a training says of how many."""
+        kept = self.kept.get(learner.index, self.step)
+        reached = (learner.history.measured(kept) or {}) | {"steps": float(kept)}
+        whole = self.stopped in (None, "plateau")
+        return reached if whole else reached | {"of_steps": float(self.config.steps)}
+
+    @contextmanager
+    def _a_full_disk_is_told(self) -> Iterator[None]:
+        """Let Ctrl-C go on where saving fails at that moment; its message then says that it failed."""
+        try:
+            yield
+        except OSError as error:
+            if self.stopped != "interrupted":
+                raise
+            self._not_saved.append(str(error))
 
     def hand_over(self, index: int, sae: SparseAutoencoder) -> None:
         """Give an SAE that was passed, or a copy of it, what was learned in its place; in eval mode."""
@@ -345,6 +369,7 @@ class Training:
             return self._steps(bar)
         except KeyboardInterrupt:
             # A second Ctrl-C, or one raised by the data or a callback.
+            self.control.stop("interrupted")
             return "interrupted"
 
     def _steps(self, bar: Any) -> Stopped | None:
@@ -492,8 +517,7 @@ class Training:
         learner.leave()
         learner.sae.eval()
         if self.team.is_first:
-            kept = self.kept.get(learner.index, self.step)
-            learner.sae.measured = learner.history.measured(kept)
+            learner.sae.measured = self._measured(learner)
             save_sae(learner.sae, folder, learner.tensors()["sae"])
         else:
             learner.hand_over("sae")
@@ -506,7 +530,8 @@ class Training:
         """Keep what counts of a run that did not reach its last step."""
         astray = any(learner.best.astray for learner in self.learners)
         if not self._torn and not astray and self.step not in (0, self._saved):
-            self._save()
+            with self._a_full_disk_is_told():
+                self._save()
         for learner in self.learners:
             if learner.best.astray or (self._torn and learner.best.step is not None):
                 self.kept[learner.index] = learner.best.restore()
@@ -530,15 +555,19 @@ class Training:
 
     def ending(self) -> str:
         """Explain why the training ended early, the present state of the SAE, and how to continue."""
-        why = "was interrupted" if self.stopped == "interrupted" else "ran out of data"
+        why = "ran out of data" if self.stopped == "data ended" else "was interrupted"
         kept = sorted({self.step, *self.kept.values()})
         text = f"Training {why} after step {self.step} of {self.config.steps}; "
         if self.kept:
             text += f"the running loss had risen, so the weights of step {kept[0]} were put back. "
         else:
             text += "the SAE keeps the weights of that step. "
+        if self._not_saved:
+            text += f"It could not be saved: {' '.join(self._not_saved)} "
+        if self.stopped == "interrupted":
+            text += "`sn.interrupted()` returns the result so far. "
         if self._saved is not None:
             return text + f"The same call goes on from step {self._saved} ({str(self.folder)!r})."
         if self.stopped == "data ended":
             return text + "Pass data that can be read again, or ask for fewer steps."
-        return text + "Set `checkpoint=` in the config to be able to go on from there."
+        return text + "Pass `checkpoint=` a folder, and the same call goes on from there next time."

@@ -112,7 +112,7 @@ def in_one_go_and_in_two(make: Callable[[], Any], data: Any, folder: Path) -> tu
         if record.step >= 6:
             raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="interrupted"):
+    with pytest.raises(KeyboardInterrupt, match="interrupted"):
         sn.train(cut, data, callbacks=stop, **how, **kept)
     torch.manual_seed(77)
     sn.train(again, data, **how, **kept)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.capturing import capture
 from sae_nb.models import Intervention, LiveModel, run, wrap
@@ -667,14 +668,15 @@ def test_bar_is_drawn_only_when_asked_for(
 
 
 def test_interrupt_keeps_what_is_there(vision: LiveModel) -> None:
-    """Ctrl-C gives the batches that are done, and says so."""
+    """Ctrl-C goes on to the caller and leaves the batches that are done, marked as a part."""
 
     def stop(record: Any) -> None:
         if record.samples >= 4:
             raise KeyboardInterrupt
 
-    with pytest.warns(UserWarning, match="interrupted after 4 samples"):
-        acts = capture(vision, pictures(), "resid_post.0", batch_size=2, progress=stop)
+    with pytest.raises(KeyboardInterrupt, match="interrupted after 4 samples"):
+        capture(vision, pictures(), "resid_post.0", batch_size=2, progress=stop)
+    acts = sn.interrupted()
     assert len(acts) == 4 * 69
     assert acts.context.policy["interrupted"]
     assert "interrupted" in repr(acts)

@@ -225,7 +225,7 @@ def test_a_killed_training_goes_on_to_the_same_bits(peer_files: Path, tmp_path: 
 
         place = tmp_path / name
         settings = {"checkpoint": str(place), "checkpoint_every": 1}
-        with pytest.warns(UserWarning, match="was interrupted"):
+        with pytest.raises(KeyboardInterrupt, match="was interrupted"):
             trained(read(peer_files / name), x, steps=6, callbacks=stop, **settings)
         resumed = read(peer_files / name)
         result = trained(resumed, x, steps=6, **settings)

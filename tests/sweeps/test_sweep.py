@@ -1,5 +1,6 @@
 """Sweeps: every combination once, on the same batches, resumed where it stopped."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -85,6 +86,38 @@ def test_a_stopped_sweep_goes_on_where_it_was(
     for first, second in zip(whole.saes, again.saes, strict=True):
         assert torch.equal(first.dictionary, second.dictionary)
     assert list(whole.table["r2"]) == pytest.approx(list(again.table["r2"]))
+
+
+@pytest.mark.usefixtures("python_handles_ctrl_c")
+def test_ctrl_c_inside_a_training_keeps_no_part_as_done(
+    x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sweep ends; the same call goes on from the step it was at, to the numbers of an unbroken one."""
+    how = {"n_atoms": 16, "settings": {"k": [2, 3]}, "seeds": (0, 1), "config": SHORT}
+    how |= {"at_once": 2, "progress": False}
+    whole = sweep(x, **how)
+    steps: list[int] = []
+    project = sn.TopK.before_optimiser_step
+    press_at = 2 * SHORT.steps + 10  # two SAEs a pass: after five steps of the second pass
+
+    def counting(self: sn.TopK) -> None:
+        project(self)
+        steps.append(1)
+        if len(steps) == press_at:
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(sn.TopK, "before_optimiser_step", counting)
+    with pytest.raises(KeyboardInterrupt, match=r"2 of 4 SAEs are trained and measured.*goes on"):
+        sweep(x, **how, folder=tmp_path / "s")
+    part = sn.interrupted()
+    assert repr(part).startswith("Sweep(2 of 4 SAEs")
+    steps.clear()
+    again = sweep(x, **how, folder=tmp_path / "s")
+    assert len(steps) == 2 * (SHORT.steps - 5)
+    assert not (tmp_path / "s" / "under-way").exists()
+    assert again.asked is None
+    for first, second in zip(whole.saes, again.saes, strict=True):
+        assert torch.equal(first.dictionary, second.dictionary)
 
 
 def test_a_folder_of_another_sweep_is_refused(x: Tensor, tmp_path: Path) -> None:

@@ -106,8 +106,9 @@ def test_interrupted_run_goes_on_from_its_last_step(
             raise KeyboardInterrupt
 
     sae = plain_sae()
-    with pytest.warns(UserWarning, match="The same call goes on from step 24"):
-        first = quietly(sae, rows, config, callbacks=callback)
+    with pytest.raises(KeyboardInterrupt, match="The same call goes on from step 24") as stop:
+        quietly(sae, rows, config, callbacks=callback)
+    first = stop.value.result  # type: ignore[attr-defined]
     assert first.steps == 24
     second = quietly(sae, rows, config)
     assert second.history[: len(first.history)] == first.history

@@ -71,7 +71,7 @@ def test_a_run_that_was_stopped_goes_on_bit_exactly(
 
     sae = made(norms=norms)
     config = TrainConfig(**GROWING, checkpoint=tmp_path / "run")
-    with pytest.warns(UserWarning, match="was interrupted"):
+    with pytest.raises(KeyboardInterrupt, match="was interrupted"):
         sn.train(sae, x, config, callbacks=[stop], progress=False)
     assert sae.k == 4
     resumed = made(norms=norms)

@@ -7,12 +7,15 @@ import signal
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.training import TrainConfig, TrainRecord, train
 
@@ -21,6 +24,14 @@ SHORT = TrainConfig(steps=40, batch_size=64, log_every=5)
 
 def quietly(sae: Any, data: Any, config: TrainConfig = SHORT, **more: Any) -> Any:
     return train(sae, data, config, progress=False, **more)
+
+
+def interrupted(sae: Any, data: Any, config: TrainConfig, says: str, **more: Any) -> Any:
+    """Train until Ctrl-C, which goes on to the caller, and return what it left."""
+    with pytest.raises(KeyboardInterrupt, match=says) as stop:
+        quietly(sae, data, config, **more)
+    assert sn.interrupted() is stop.value.result
+    return stop.value.result
 
 
 def same_weights(a: nn.Module, b: nn.Module) -> bool:
@@ -421,14 +432,6 @@ def test_sparsity_reaches_the_sae(plain_sae: Any, rows: Tensor) -> None:
 # Interruption
 
 
-@pytest.fixture
-def python_handles_ctrl_c() -> Iterator[None]:
-    """Python's own handler: a process started in the background inherits an ignored SIGINT."""
-    previous = signal.signal(signal.SIGINT, signal.default_int_handler)
-    yield
-    signal.signal(signal.SIGINT, previous)
-
-
 @pytest.mark.usefixtures("python_handles_ctrl_c")
 def test_ctrl_c_ends_after_the_step_with_a_usable_result(plain_sae: Any, rows: Tensor) -> None:
     """A signal during step 17 leaves exactly the state of step 17 (or of 18, had it begun)."""
@@ -443,8 +446,7 @@ def test_ctrl_c_ends_after_the_step_with_a_usable_result(plain_sae: Any, rows: T
 
     sae.after_optimiser_step = signalling
     config = TrainConfig(steps=60, batch_size=64, log_every=5, warmup_steps=0, decay_fraction=0.0)
-    with pytest.warns(UserWarning, match="interrupted after step 17 of 60; the SAE keeps"):
-        result = quietly(sae, rows, config)
+    result = interrupted(sae, rows, config, "interrupted after step 17 of 60; the SAE keeps")
     assert (result.stopped, result.steps, result.kept_step) == ("interrupted", 17, 17)
     assert not sae.training
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
@@ -469,8 +471,8 @@ def test_interrupt_raised_by_user_code_is_the_same(
         return x
 
     big = TrainConfig(steps=40, batch_size=512, log_every=5)  # one batch is all rows
-    with pytest.warns(UserWarning, match="interrupted after step 20"):
-        result = quietly(plain_sae(), Stream(rows, spoil), big, callbacks=callback)
+    stream = Stream(rows, spoil)
+    result = interrupted(plain_sae(), stream, big, "interrupted after step 20", callbacks=callback)
     assert (result.stopped, result.steps) == ("interrupted", 20)
 
 
@@ -491,10 +493,65 @@ def test_second_ctrl_c_interrupts_inside_a_step(plain_sae: Any, rows: Tensor) ->
 
     sae.before_optimiser_step = signalling
     config = TrainConfig(steps=60, batch_size=512, log_every=5, warmup_steps=0)
-    with pytest.warns(UserWarning, match="weights of step 15 were put back"):
-        result = quietly(sae, rows, config)
+    result = interrupted(sae, rows, config, "weights of step 15 were put back")
     assert (result.steps, result.kept_step) == (16, 15)
     assert sae.bias.abs().max() < 100
+
+
+def stopping(at: int) -> Callable[[TrainRecord], None]:
+    """Return a callback that presses Ctrl-C at a record."""
+
+    def callback(record: TrainRecord) -> None:
+        if record.step >= at:
+            raise KeyboardInterrupt
+
+    return callback
+
+
+def test_ctrl_c_ends_the_loop_around_a_training(plain_sae: Any, rows: Tensor) -> None:
+    """Three trainings in a loop: the second one is interrupted, and the third never begins."""
+    steps: list[int] = []
+    with pytest.raises(KeyboardInterrupt):
+        for number in range(3):
+            calls = stopping(20 if number == 1 else 10**6)
+            steps.append(quietly(plain_sae(), rows, SHORT, callbacks=calls).steps)
+    assert steps == [40]
+    assert sn.interrupted().steps == 20
+
+
+def test_what_was_cut_short_carries_its_steps(plain_sae: Any, rows: Tensor, tmp_path: Path) -> None:
+    """The SAE says so, also when it was saved by the training, later, or read again; not once it is whole."""
+    config = replace(SHORT, save_to=tmp_path / "by-train")
+    sae = sn.TopK(rows.shape[1], 16, 2)
+    interrupted(sae, rows, config, "interrupted after step 20", callbacks=stopping(20))
+    sae.save(tmp_path / "later")
+    for one in (sae, sn.load_sae(tmp_path / "by-train"), sn.load_sae(tmp_path / "later")):
+        assert "cut short after 20 of 40 steps" in repr(one)
+    whole = sn.train(sae, rows, SHORT, progress=False).sae
+    assert whole.measured["steps"] == 40
+    assert "cut short" not in repr(whole)
+
+
+def test_ctrl_c_goes_on_when_the_disk_is_full(
+    plain_sae: Any, rows: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message says that it could not be saved; the checkpoint before is unchanged, and is gone on from."""
+    from sae_nb.training import _loop
+
+    config = replace(SHORT, checkpoint=tmp_path, checkpoint_every=10)
+    write = _loop.save_checkpoint
+
+    def full(folder: Path, state: dict[str, Any], *rest: Any) -> None:
+        if state["step"] == 15:
+            raise OSError(28, "No space left on device")
+        write(folder, state, *rest)
+
+    monkeypatch.setattr(_loop, "save_checkpoint", full)
+    says = r"could not be saved.*No space left.*goes on from step 10"
+    interrupted(plain_sae(), rows, config, says, callbacks=stopping(15))
+    monkeypatch.undo()
+    again = quietly(plain_sae(), rows, config)
+    assert same_weights(again.sae, quietly(plain_sae(), rows, SHORT).sae)
 
 
 def test_interrupted_run_that_had_gone_astray_keeps_its_best_state(
@@ -512,8 +569,8 @@ def test_interrupted_run_that_had_gone_astray_keeps_its_best_state(
         return x if number <= 40 else 10 * x.roll(number, dims=1)
 
     config = TrainConfig(steps=100, batch_size=512, log_every=5, warmup_steps=0)
-    with pytest.warns(UserWarning, match=r"the weights of step \d+ were put back"):
-        result = quietly(sae, Stream(rows, spoil), config, callbacks=callback)
+    put_back, stream = r"the weights of step \d+ were put back", Stream(rows, spoil)
+    result = interrupted(sae, stream, config, put_back, callbacks=callback)
     assert (result.steps, result.kept_step) == (60, 40)
     assert all(torch.equal(v, states[40][k]) for k, v in sae.state_dict().items())
 

@@ -21,6 +21,7 @@ from sae_nb.checks import Between, Resamples, Seed, checked
 from sae_nb.evaluation._trained import Run, trained
 from sae_nb.evaluation.dictionary._matching import Stability, atom_stability, stability
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
+from sae_nb.interrupts import ending_with
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -103,12 +104,13 @@ def stability_trial(
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)
     saes, first = [], []
-    for seed in every:
-        rows = source if subset == 1 else source.split(subset, seed)[0]
-        run = Run(build=partial(make, seed), rows=rows, seed=seed, notes_start=True)
-        (done,) = trained([run], config or TrainConfig(), progress=progress)
-        saes.append(done.sae)
-        first.append(cast(Tensor, done.start))
+    with ending_with(lambda: _left_by(saes, len(every))):
+        for seed in every:
+            rows = source if subset == 1 else source.split(subset, seed)[0]
+            run = Run(build=partial(make, seed), rows=rows, seed=seed, notes_start=True)
+            (done,) = trained([run], config or TrainConfig(), progress=progress)
+            saes.append(done.sae)
+            first.append(cast(Tensor, done.start))
     how = {"signed": signed, "n_bootstrap": n_bootstrap}
     initial, final = stability(first, **how), stability(saes, **how)  # type: ignore[arg-type]
     seconds = time.perf_counter() - start
@@ -126,6 +128,17 @@ def stability_trial(
         ),
         saes=tuple(saes),
         per_atom=atom_stability(saes[0], saes[1:], signed=signed),
+    )
+
+
+def _left_by(saes: list[Any], n: int) -> tuple[str, Any]:
+    """Tell what an interrupted trial has left: the SAEs whose training is done, without a number."""
+    text = f"The trial was interrupted: {len(saes)} of {n} trainings are done. "
+    if not saes:
+        return text + "Nothing is kept.", None
+    return (
+        text + "`sn.interrupted()` returns their SAEs; `evaluation.stability` compares SAEs.",
+        saes,
     )
 
 

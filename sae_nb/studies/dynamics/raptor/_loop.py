@@ -336,6 +336,7 @@ class RaptorTraining:
         self.optimisers = self._new_optimisers()
         self.step, self.seconds = 0, 0.0
         self.stopped: Stopped | None = None
+        self._not_saved, self._torn = "", False
         self.history, self.changes = History(), list[Change]()
         self._lock = None if self.folder is None else hold_checkpoints(self.folder)
         if self.folder is not None and resume:
@@ -393,13 +394,45 @@ class RaptorTraining:
                 progress_bar(total, "raptor", "step", enabled=progress) as bar,
             ):
                 bar.update(self.step)
-                self.stopped = self._steps(bar) if self.step < total else None
+                self.stopped = self._until_stopped(bar) if self.step < total else None
                 if self.stopped is not None:
-                    self._save()
+                    self._save_what_is_there()
         finally:
             self.seconds = self._elapsed()
             self.raptor.eval()
             self._let_go()
+
+    def _save_what_is_there(self) -> None:
+        """Save a part; where it cannot be saved at an interrupt, Ctrl-C goes on and its message tells."""
+        if self._torn:  # the checkpoint before it is whole
+            return
+        try:
+            self._save()
+        except OSError as error:
+            if self.stopped != "interrupted":
+                raise
+            self._not_saved = f"It could not be saved: {error} "
+
+    def ending(self) -> str:
+        """Explain an interrupt: what is there, and how to go on."""
+        text = (
+            f"Training was interrupted after step {self.step} of {self.config.steps}; the Raptor keeps the "
+            f"weights of that step. {self._not_saved}`sn.interrupted()` returns the result so far. "
+        )
+        if self.folder is None:
+            return (
+                text
+                + "Set `checkpoint` in its config, and the same call goes on from there next time."
+            )
+        return text + f"The same call goes on from its checkpoint in {str(self.folder)!r}."
+
+    def _until_stopped(self, bar: Any) -> Stopped | None:
+        try:
+            return self._steps(bar)
+        except KeyboardInterrupt:
+            # A second Ctrl-C, or one raised by a callback.
+            self.control.stop("interrupted")
+            return "interrupted"
 
     def _steps(self, bar: Any) -> Stopped | None:
         self.raptor.train()
@@ -407,7 +440,9 @@ class RaptorTraining:
             with self.control.turn() as go_on:
                 if not go_on:
                     return self.control.stop_reason
+                self._torn = True
                 record = self._one_step()
+                self._torn = False
             bar.update()
             if record is not None:
                 bar.set_postfix({"loss": record.loss, "R²": record.r2}, refresh=False)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
+from sae_nb.interrupts import Interrupted
 from sae_nb.studies.dynamics.raptor._loop import RaptorResult, RaptorTraining
 from sae_nb.training import BackgroundRun, Callbacks, deferred_interrupts
 
@@ -92,7 +93,10 @@ def train_raptor(
     )
     with deferred_interrupts(training.control):
         training.run(progress=progress)
-    return training.result()
+    result = training.result()
+    if training.control.stop_reason == "interrupted":
+        raise Interrupted(training.ending(), result)
+    return result
 
 
 @checked
