@@ -197,6 +197,8 @@ class UmapProcess:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
+            # A Ctrl-C, or a notebook's stop, is for this process; the other ends when this one does.
+            process_group=0,
         )
         read = partial(self._read, self._child)
         self._reader = Task("UMAP", read, stop=self._child.terminate)

@@ -22,6 +22,7 @@ from sae_nb.checks import Count, Seed, at_least, check_atom, check_path, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Desk, Judge, RowFacts, balanced, codes_of, match_atoms
 from sae_nb.files import SaeIdentity, identity_of, place
+from sae_nb.interrupts import ending_with
 from sae_nb.labelling._judging import (
     AskedJudge,
     NoAnswerError,
@@ -146,11 +147,14 @@ def label(
     book.start(labels, replace_file=replace_file)
     counted = None if asked is None else AskedJudge(asked, book.counts)
     work = Work(desk, facts, counted, enough, given, book, n_tries)
-    try:
-        work.go_through(every, progress=progress)
-        _count_returns(book, sae, sisters, every, seed)
-    finally:  # what was done before somebody pressed stop is done
-        book.keep(now=True)
+    with ending_with(book.left):
+        try:
+            work.go_through(every, progress=progress)
+            _count_returns(book, sae, sisters, every, seed)
+        except Exception:  # what was done before is done
+            book.keep(now=True)
+            raise
+    book.keep(now=True)
     carry(sae, book.kept)
     return book.labels
 
@@ -286,6 +290,20 @@ class Book:
         write_kept(self.path, self.kept)
         took = time.monotonic() - start
         self._changed, self._next = False, start + took + max(PAUSE, took / SHARE_OF_WRITING)
+
+    def left(self) -> tuple[str, AtomLabels]:
+        """Keep what an interrupted call has done, and tell how to go on."""
+        done = sum(bool(entry.text) for entry in self.entries.values())
+        text = f"Labelling was interrupted: {done} of {self.n_atoms} atoms have a label. "
+        if self.path is None:
+            text += "Pass file=, and the same call goes on from there next time."
+            return text + " `sn.interrupted()` returns the labels so far.", self.labels
+        try:
+            self.keep(now=True)
+        except OSError as error:
+            text += f"The newest could not be saved: {error} "
+        text += f"The same call goes on from {str(self.path)!r}; `sn.interrupted()` returns the labels so far."
+        return text, self.labels
 
     @property
     def kept(self) -> Kept:

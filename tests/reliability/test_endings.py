@@ -46,11 +46,12 @@ def left_of(group: int, patience: float = 0.0) -> list[int]:
 
 
 def in_group(group: int) -> list[int]:
-    """Processes of a group."""
+    """Processes of a script and of what it began."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(OSError, psutil.Error):
-            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+            # Of its session: UMAP has a group of its own, which Ctrl-C does not reach.
+            if os.getsid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
                 found.append(process.pid)
     return found
 
