@@ -129,7 +129,11 @@ class Finding:
     def _numbers(self) -> dict[str, Any]:
         """The fields that are single numbers."""
         values = {one.name: getattr(self, one.name) for one in fields(self)}
-        return {name: x for name, x in values.items() if isinstance(x, numbers.Real)}
+        return {
+            name: x
+            for name, x in values.items()
+            if isinstance(x, numbers.Real) and not isinstance(x, Finding)
+        }
 
     @_Derived
     def table(self) -> DataFrame:

@@ -83,7 +83,7 @@ def _plain(
         value = value.item()
     if value is None or isinstance(value, bool | int | str):
         return value
-    if isinstance(value, float):
+    if isinstance(value, float) and not is_dataclass(value):  # a measurement is both
         return value if math.isfinite(value) else {"float": str(value)}
     if isinstance(value, Tensor):
         tensors[path] = value

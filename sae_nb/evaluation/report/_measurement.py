@@ -87,8 +87,11 @@ def define(definition: str) -> Definition:
 # drawn, `measured` where the interval is known already or there is none.
 
 
-class Measurement(Finding, eq=True):
+class Measurement(Finding, float, eq=True):
     """A value with what doing nothing and what chance would reach; None where there is no such thing.
+
+    It is a number: it compares, sorts, rounds, adds, formats and is written to JSON as its value. What is
+    computed from it is a plain float, since a floor and an interval belong to what was measured alone.
 
     Wherever a measuring function takes them, `n_bootstrap` is the number of resamples that the interval
     is drawn from (0 leaves it out), of samples or atoms as in `define(definition).resampled`, and
@@ -119,8 +122,10 @@ class Measurement(Finding, eq=True):
     seconds: float = float("nan")
     """Seconds it took, control and floor included; NaN if several metrics share one pass."""
 
-    def __float__(self) -> float:
-        return float(self.value)
+    def __new__(cls, value: float = float("nan"), **_: Any) -> Self:
+        return float.__new__(cls, value)
+
+    __hash__ = float.__hash__  # it equals its number
 
     def __format__(self, spec: str) -> str:
         return format(self.value, spec) if spec else str(self)
