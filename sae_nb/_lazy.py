@@ -10,6 +10,7 @@ import ast
 import functools
 import itertools
 import sys
+from abc import ABCMeta
 from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
@@ -166,12 +167,43 @@ def words() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files("sae_nb").joinpath("words.toml").read_text(encoding="utf-8"))
 
 
-def near(name: str, known: Iterable[str], n: int = 3) -> list[str]:
-    """Return the known names that are spelled most like one that is unknown."""
+def near(
+    name: str, known: Iterable[str], n: int = 3, *, likeness: float = 0.67
+) -> list[str]:
+    """Return the known names that are spelled most like one that is unknown: within two edits, or alike as a
+    whole.
+    """
     from difflib import get_close_matches
 
-    small = {other.lower(): other for other in known}
-    return [small[match] for match in get_close_matches(name.lower(), small, n=n, cutoff=0.67)]
+    wanted, small = name.lower(), {str(other).lower(): str(other) for other in known}
+    # Two edits make any name of two letters from any other.
+    distances = {other: edits(wanted, other, most=min(2, len(wanted) - 1)) for other in small}
+    typed = sorted((far, other) for other, far in distances.items() if far is not None)
+    alike = get_close_matches(wanted, small, n=n, cutoff=likeness)
+    return [small[other] for other in dict.fromkeys([*(other for _, other in typed), *alike])][:n]
+
+
+def edits(a: str, b: str, *, most: int) -> int | None:
+    """Return how many letters must be put in, left out, exchanged or swapped with the next; None beyond `most`.
+
+    Source: Damerau 1964 (optimal string alignment).
+
+    Example
+    -------
+    >>> edits("r3", "r2", most=2), edits("resid", "reisd", most=2), edits("atom", "code", most=2)
+    (1, 1, None)
+    """
+    if abs(len(a) - len(b)) > most:
+        return None
+    before, row = [0] * (len(b) + 1), list(range(len(b) + 1))
+    for i, letter in enumerate(a, start=1):
+        older, before, row = before, row, [i]
+        for j, other in enumerate(b, start=1):
+            cost = min(before[j] + 1, row[j - 1] + 1, before[j - 1] + (letter != other))
+            if i > 1 and j > 1 and (letter, a[i - 2]) == (b[j - 2], other):
+                cost = min(cost, older[j - 2] + 1)
+            row.append(cost)
+    return row[-1] if row[-1] <= most else None
 
 
 def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
@@ -216,7 +248,16 @@ def here_it_is(kind: type, name: str, known: Iterable[str]) -> str:
     return f"Did you mean {_either(close)}?" if close else ""
 
 
-class KnowsOtherWords:
+class ClassOfOtherWords(ABCMeta):
+    """Metaclass: `TopK.from_pretrained`, an attribute of the class itself, is answered in the same way."""
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(cls, name: str) -> Any:
+            raise AttributeError(_Later(lambda: _not_an_attribute(cls, name)), name=name)
+
+
+class KnowsOtherWords(metaclass=ClassOfOtherWords):
     """Mixed in: an attribute that is not there is answered with what it is called here."""
 
     if not TYPE_CHECKING:

@@ -40,6 +40,7 @@ from sae_nb.checks import (
     row_numbers,
     shown,
 )
+from sae_nb.files import write_bytes
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -48,6 +49,25 @@ Index = int | slice | Sequence[int] | np.ndarray | Bool[Tensor, " n"] | Int[Tens
 """A choice of rows: a number, a slice, a mask, or row numbers."""
 
 CPU = torch.device("cpu")
+_JOINS = (torch.cat, torch.concat, torch.concatenate)
+
+
+class SampleNumbers(Tensor):
+    """The sample of every row: a tensor, which answers a pandas user who calls it."""
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    def __call__(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError(
+            "`acts.sample` is the sample of each row, a tensor. Rows at random are `acts.sample_rows(5)`; the "
+            "rows of one sample are `acts[acts.sample == 2]`."
+        )
+
+    def __deepcopy__(self, _: Any) -> SampleNumbers:
+        return self.clone().as_subclass(SampleNumbers)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)
 
 
 @runtime_checkable
@@ -142,7 +162,7 @@ class Activations(KnowsOtherWords):
         self._gradient: Tensor | None = None
         self._x: Tensor | None = None
         self._tokens: Tokens | None = None
-        self.sample = sample
+        self.sample = sample.as_subclass(SampleNumbers)
         self.position = position
         self.hook_point = hook_point
         self.model_name = model_name
@@ -344,6 +364,54 @@ class Activations(KnowsOtherWords):
         if self.tokens is not None:
             table["token"] = self.tokens[:]
         return table.join(pd.DataFrame(np.asarray(self))) if values else table
+
+    def to_numpy(self) -> np.ndarray:
+        """Return the rows as an array, (n, d_in)."""
+        return np.asarray(self)
+
+    @checked
+    def to_csv(self, path: str | Path, values: bool = True) -> None:
+        """Write a table of the rows: sample, position, token where known, and with `values` their numbers.
+
+        Example
+        -------
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp()) / "rows.csv"
+        >>> Activations.from_tensor(torch.eye(2)).to_csv(place)
+        >>> place.read_text().splitlines()[0]
+        'sample,position,0,1'
+        """
+        write_bytes(path, self.to_pandas(values).to_csv(index=False).encode())
+
+    @checked
+    def sample_rows(self, n: Count, seed: Seed = 0) -> Activations:
+        """Return n rows drawn at random, none twice, in the order they stand in.
+
+        Example
+        -------
+        >>> len(Activations.from_tensor(torch.eye(9)).sample_rows(4))
+        4
+        """
+        if n > len(self):
+            raise ValueError(f"`n` must be at most the {len(self)} rows there are, got {n}.")
+        drawn = torch.randperm(len(self), generator=generator_for(seed))[:n]
+        return self[drawn.sort().values]
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Activations:
+        """Answer a function of torch: rows are joined by `torch.cat`, computed with as `acts.x`."""
+        parts, *rest = args or ((),)
+        rows = not rest and (kwargs or {}).get("dim", 0) == 0
+        if function in _JOINS and rows and all(isinstance(part, cls) for part in parts):
+            joined: Activations = above("sae_nb.activations", "concatenate")(list(parts))
+            return joined
+        name = getattr(function, "__name__", "a function")
+        raise TypeError(
+            f"torch's `{name}` needs tensors, got activations. Their numbers are the tensor `acts.x`; rows of "
+            "several captures are joined by `torch.cat([acts, others])`."
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         x = self.x.detach().cpu()

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb._lazy import above, no_attribute
+from sae_nb._lazy import ClassOfOtherWords, above, no_attribute
 from sae_nb.activations import Activations, of_sites
 from sae_nb.architectures._describing import card, one_line
 from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
@@ -35,6 +35,7 @@ from sae_nb.checks import (
     as_tensor,
     at_least,
     check_count,
+    check_devices,
     check_k,
     check_matrix,
     checked,
@@ -193,7 +194,7 @@ def geometric_median(
     return median
 
 
-class SparseAutoencoder(nn.Module, ABC):
+class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     """Codes z of activations x over a dictionary D: x̂ = zD + b, most of z zero.
 
     A dictionary reads from one or several hook points and writes to one or several; an SAE reads and
@@ -308,6 +309,24 @@ class SparseAutoencoder(nn.Module, ABC):
                 f"on {moved.device}. Load it without mmap."
             )
         return self
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move or convert the SAE in place, as torch's `Module.to` does, and return it.
+
+        Raises
+        ------
+        ValueError: If the device is not there.
+        """
+        check_devices(*args, kwargs.get("device"))
+        return super().to(*args, **kwargs)
+
+    def cuda(self, device: int | str | torch.device | None = None) -> Self:
+        """Move the SAE to a GPU in place, and return it."""
+        return self.to("cuda" if device is None else device)
+
+    def __len__(self) -> int:
+        """Return the number of atoms."""
+        return self.n_atoms
 
     # For people
 

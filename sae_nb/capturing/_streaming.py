@@ -192,6 +192,10 @@ class ActivationStream:
             f"{' · ' + policy if policy else ''})"
         )
 
+    def __iter__(self) -> Iterator[Float[Tensor, "batch d_in"]]:
+        """Yield shuffled batches of 1 024 rows; `batches` takes their size, a seed and a start."""
+        return self.batches(1024)
+
     @checked
     def batches(
         self, batch_size: Count, *, seed: Seed = 0, start: Annotated[int, at_least(0)] = 0

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         check_count as check_count,
         check_data as check_data,
         check_device as check_device,
+        check_devices as check_devices,
         check_finite as check_finite,
         check_flag as check_flag,
         check_hook_name as check_hook_name,

@@ -448,11 +448,32 @@ def check_device(device: str | torch.device | None) -> torch.device:
             f"`device` must be a device of this machine, got {str(device)!r} and no NVIDIA GPU is "
             "visible. Use device='cpu', or leave it out."
         )
+    if wanted.type not in ("cpu", "cuda", "meta") and not _answers(wanted):
+        here = ["'cpu'", *(["'cuda'"] if torch.cuda.is_available() else [])]
+        raise ValueError(
+            f"`device` must be a device of this machine, got {str(device)!r}. Use {' or '.join(here)}."
+        )
     if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
         raise ValueError(
             f"`device` must be one of cuda:0 … cuda:{torch.cuda.device_count() - 1}, got {str(device)!r}."
         )
     return wanted
+
+
+def _answers(device: torch.device) -> bool:
+    """Return whether a device of another kind, such as "mps" or "xpu", is there: torch can put a number on it."""
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, NotImplementedError, AssertionError, ImportError):
+        return False
+    return True
+
+
+def check_devices(*given: object) -> None:
+    """Refuse devices that are not there among the arguments of torch's `to`; a number is a GPU's."""
+    for where in given:
+        if isinstance(where, str | torch.device) or type(where) is int:
+            check_device(f"cuda:{where}" if isinstance(where, int) else where)  # type: ignore[arg-type]
 
 
 def available_memory() -> int | None:

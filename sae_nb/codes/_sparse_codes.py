@@ -21,6 +21,7 @@ from torch import Tensor
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.checks import (
     Count,
+    Seed,
     as_tensor,
     check_atom,
     check_count,
@@ -31,7 +32,14 @@ from sae_nb.checks import (
     same_length,
     shown,
 )
-from sae_nb.files import MappedMatrix, read_json, read_manifest, read_tensors, write_folder
+from sae_nb.files import (
+    MappedMatrix,
+    read_json,
+    read_manifest,
+    read_tensors,
+    write_bytes,
+    write_folder,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +51,7 @@ Axis = int | Sequence[int] | None
 """One axis, several, or all."""
 
 KIND = "sparse codes"
+_JOINS = (torch.cat, torch.concat, torch.concatenate)
 
 
 INT32_MAX = 2**31 - 1
@@ -558,6 +567,47 @@ class SparseCodes(KnowsOtherWords):
         columns = {"row": self.support.rows, "atom": self.atoms, "value": self.values.detach()}
         plain = {name: _plain(column[entries]) for name, column in columns.items()}
         return pd.DataFrame(plain)
+
+    def to_numpy(self) -> np.ndarray:
+        """Return the codes as a dense array, (…, n_atoms); `to_scipy` keeps them sparse."""
+        return self.__array__()
+
+    @checked
+    def to_csv(self, path: str | Path, acts: Any = None, labels: Any = None) -> None:
+        """Write every active entry as a line, row, atom and value; the arguments of `to_pandas` add more.
+
+        Example
+        -------
+        >>> import tempfile
+        >>> place = Path(tempfile.mkdtemp()) / "codes.csv"
+        >>> SparseCodes.from_dense(torch.eye(2)).to_csv(place)
+        >>> place.read_text().split()
+        ['row,atom,value', '0,0,1.0', '1,1,1.0']
+        """
+        write_bytes(path, self.to_pandas(acts, labels).to_csv(index=False).encode())
+
+    @checked
+    def sample_rows(self, n: Count, seed: Seed = 0) -> SparseCodes:
+        """Return the codes of n rows drawn at random, none twice, in the order they stand in."""
+        if n > self.n_rows:
+            raise ValueError(f"`n` must be at most the {self.n_rows} rows there are, got {n}.")
+        drawn = torch.randperm(self.n_rows, generator=torch.Generator().manual_seed(seed))[:n]
+        return self.rows(drawn.sort().values)
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> SparseCodes:
+        """Answer a function of torch: rows are joined by `torch.cat`."""
+        parts, *rest = args or ((),)
+        rows = not rest and (kwargs or {}).get("dim", 0) == 0
+        if function in _JOINS and rows and all(isinstance(part, cls) for part in parts):
+            return cls.concatenate(parts)
+        name = getattr(function, "__name__", "a function")
+        raise TypeError(
+            f"torch's `{name}` needs tensors, got sparse codes. They have sum, mean, max, count and @ of their own; "
+            "their strengths are the tensor `codes.values`, a dense matrix is `codes.to_dense()`."
+        )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         import numpy as np

@@ -18,6 +18,26 @@ if TYPE_CHECKING:
 AnswerKind = Literal["class", "next token", "vector"]
 
 
+class AnswerTensor(Tensor):
+    """A model's answer to all inputs: a tensor, with the names that Hugging Face's outputs have.
+
+    What is computed from it is a plain tensor.
+    """
+
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @property
+    def logits(self) -> Float[Tensor, "n ..."]:
+        """The same numbers, as a plain tensor."""
+        return self.as_subclass(Tensor)
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+
+    def __deepcopy__(self, _: Any) -> AnswerTensor:
+        return self.clone().as_subclass(AnswerTensor)
+
+
 @dataclass(frozen=True, eq=False)
 class Answer:
     """A model's answer to a batch; the only reader of a raw output."""

@@ -7,11 +7,11 @@ spellings mean the same place: the standard name, TransformerLens' name
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Collection, Sequence
 from typing import Any, Literal, cast
 
+from sae_nb._lazy import near
 from sae_nb.checks import check_hook_name, checked
 
 Side = Literal["input", "output"]
@@ -138,7 +138,7 @@ def near_names(
     name: str, names: Collection[str], count: int = 5, *, likeness: float = 0.5
 ) -> list[str]:
     """Return up to `count` names spelled most like `name`, the nearest first."""
-    return difflib.get_close_matches(name, list(dict.fromkeys(names)), n=count, cutoff=likeness)
+    return near(name, dict.fromkeys(names), count, likeness=likeness)
 
 
 def _not_found(

@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations import Modality, modality_of
 from sae_nb.background import checkpoint
-from sae_nb.checks import Count, Seed, at_least, check_device, checked, warn_caller
+from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.models import _facts as facts
-from sae_nb.models._answers import collected, main_tensor, named_outputs
+from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
 from sae_nb.models._families import Structure, find_structure, standard_hook_points
 from sae_nb.models._hook_point_list import HookPoints
 from sae_nb.models._hook_points import (
@@ -271,9 +271,7 @@ class LiveModel(KnowsOtherWords):
         ValueError: If the device is not there.
         RuntimeError: If the model runs remotely and has no weights here.
         """
-        for where in (*args, kwargs.get("device")):
-            if isinstance(where, str | int | torch.device):
-                check_device(f"cuda:{where}" if isinstance(where, int) else where)
+        check_devices(*args, kwargs.get("device"))
         if self.remote:
             no_weights(self.name, "Moving a model")
         with self.lock:
@@ -385,13 +383,14 @@ class LiveModel(KnowsOtherWords):
         """Return the model's answer to all inputs: next-token logits, class logits, embeddings or states.
 
         Texts of different lengths are aligned at their first token; positions after a text's end are
-        NaN, so that reading one by mistake shows.
+        NaN, so that reading one by mistake shows. `.logits` of it are the same numbers, as Hugging Face's
+        users write.
         """
         batches = self.batches(inputs, batch_size=batch_size)
         answers = ((batch, {"": self.main_output(self.forward(batch))}) for batch in batches)
         answer = collected(answers)[""]
         self._warn_of_cuts(batches)
-        return answer
+        return answer.as_subclass(AnswerTensor)
 
     @checked
     def heads(self, inputs: Any, *, batch_size: Count | None = None) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
 
 from sae_nb._lazy import KnowsOtherWords
@@ -105,7 +105,10 @@ class History(list[TrainRecord]):
             row = asdict(record)
             parts = row.pop("parts")
             rows.append(row | {f"parts.{name}": value for name, value in parts.items()})
-        return pd.DataFrame(rows).set_index("step") if rows else pd.DataFrame()
+        if not rows:  # a training that ended before its first record: a table without rows
+            names = [one.name for one in fields(TrainRecord) if one.name != "parts"]
+            return pd.DataFrame(columns=names, dtype=float).set_index("step")
+        return pd.DataFrame(rows).set_index("step")
 
     def measured(self, step: int) -> dict[str, float] | None:
         """Return R², L0 and share of dead atoms at the last record up to a step."""
