@@ -174,7 +174,7 @@ browser
 # that control every effect looks impressive.
 
 # %%
-effect = sn.best_effect(model, inputs[:24], hook_point, sae, by=2.0, unit="p99", acts=train_acts)
+effect = sn.best_effect(model, hook_point, sae, inputs[:24], by=2.0, unit="p99", acts=train_acts)
 browser.atom = effect.atom
 print(f"{browser.names.in_text(effect.atom)}, turned up: {effect.measure}")
 print(f"{effect.clean:.2f} → {effect.clean + effect.effect:.2f} on average over the inputs;")

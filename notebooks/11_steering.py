@@ -61,7 +61,7 @@ test = sn.data.scenes(90, seed=31, split="test")
 others = test.images[torch.as_tensor(test.digit) != 4][:8]
 fours = test.images[torch.as_tensor(test.digit) == 4][:8]
 atom, auc = science.reading_atom(seen, seen.sae, 4)
-quarter = sn.calibrate_strength(seen.model, others, seen.point, seen.sae, atom, 0.25)
+quarter = sn.calibrate_strength(seen.model, seen.point, seen.sae, others, atom, 0.25)
 print(f"atom {atom} tells fours from others (AUC {auc:.2f}); {quarter.by[0]:.0f} times its unit")
 print(f"direction costs {quarter.kl:.2f} nats")
 
@@ -142,7 +142,7 @@ steering.table("reading is not writing")
 by = float(curves.arms["atom"].strengths[2])
 settings = {"other_positions": ["cls", "patches"], "n_controls": 4}
 battery = sn.evaluation.fragility_battery(
-    seen.model, others, seen.point, seen.sae, atom, by, 4, **settings
+    seen.model, seen.point, seen.sae, others, atom, by, 4, **settings
 )
 figure_widget(figures.fragility_figure(battery), height=330)
 
@@ -185,7 +185,7 @@ print(f"{check.light}: {check.verdict}")
 # the SAE is a node like any other.
 
 # %%
-fidelity = sn.evaluation.attribution_fidelity(seen.model, fours[:3], seen.point, seen.sae)
+fidelity = sn.evaluation.attribution_fidelity(seen.model, seen.point, seen.sae, fours[:3])
 agreement = fidelity["agreement"]
 print(
     f"rank agreement with taking atoms out {agreement.value:.2f} (chance {agreement.control:.2f});"

@@ -85,7 +85,7 @@ def stability_of(first, second):
 
 
 # %% 06.1 check
-found = sn.calibrate_strength(vit, sevens[:1], sae.hook_point, sae, four, 0.25)
+found = sn.calibrate_strength(vit, sae.hook_point, sae, sevens[:1], four, 0.25)
 strength = found.by[0] / float(examples.p99[four])
 
 # %% 06.2 predict

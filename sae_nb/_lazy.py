@@ -167,9 +167,7 @@ def words() -> dict[str, dict[str, Any]]:
     return tomllib.loads(files("sae_nb").joinpath("words.toml").read_text(encoding="utf-8"))
 
 
-def near(
-    name: str, known: Iterable[str], n: int = 3, *, likeness: float = 0.67
-) -> list[str]:
+def near(name: str, known: Iterable[str], n: int = 3, *, likeness: float = 0.67) -> list[str]:
     """Return the known names that are spelled most like one that is unknown: within two edits, or alike as a
     whole.
     """

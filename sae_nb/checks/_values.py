@@ -461,7 +461,7 @@ def check_device(device: str | torch.device | None) -> torch.device:
 
 
 def _answers(device: torch.device) -> bool:
-    """Return whether a device of another kind, such as "mps" or "xpu", is there: torch can put a number on it."""
+    """Return whether a device of another kind, such as "mps" or "xpu", is there: torch can use it."""
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, NotImplementedError, AssertionError, ImportError):

@@ -605,8 +605,8 @@ class SparseCodes(KnowsOtherWords):
             return cls.concatenate(parts)
         name = getattr(function, "__name__", "a function")
         raise TypeError(
-            f"torch's `{name}` needs tensors, got sparse codes. They have sum, mean, max, count and @ of their own; "
-            "their strengths are the tensor `codes.values`, a dense matrix is `codes.to_dense()`."
+            f"torch's `{name}` needs tensors, got sparse codes. They have sum, mean, max, count and @ of "
+            "their own; their strengths are the tensor `codes.values`, a dense matrix is `codes.to_dense()`."
         )
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Positive, checked
+from sae_nb.checks import Count, Positive, checked, takes_old_order
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where
@@ -60,12 +60,13 @@ class CalibratedStrength(Finding):
         return f"atoms {{{parts}}} at {self.hook_point}: KL {self.kl:.3g} nats{met}; {self.n_runs} runs"
 
 
+@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def calibrate_strength(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
+    inputs: Any,
     atom: int | Sequence[int],
     target_kl: Positive,
     *,
@@ -104,7 +105,7 @@ def calibrate_strength(
     >>> import torch, sae_nb as sn
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
     >>> sae = sn.TopK(d_in=2, n_atoms=4, k=1, generator=torch.Generator().manual_seed(0))
-    >>> found = calibrate_strength(model, torch.zeros(1, 2), "0", sae, 0, 0.1)
+    >>> found = calibrate_strength(model, "0", sae, torch.zeros(1, 2), 0, 0.1)
     >>> found.reached, round(found.kl, 1)
     (True, 0.1)
     """

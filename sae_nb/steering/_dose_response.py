@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, answered, at_least, check_atom, checked
+from sae_nb.checks import Count, Seed, answered, at_least, check_atom, checked, takes_old_order
 from sae_nb.findings import Finding, column
 from sae_nb.steering._answers import Answers, log_odds
 from sae_nb.steering._contexts import random_direction, steer
@@ -104,12 +104,13 @@ class BestEffect(Finding):
         )
 
 
+@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def dose_response(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
+    inputs: Any,
     atom: int,
     strengths: Sequence[float],
     *,
@@ -145,7 +146,7 @@ def dose_response(
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
     >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
     >>> found = dose_response(
-    ...     model, torch.zeros(1, 4), "0", sae, 3, [1.0, 2.0], measure=lambda logits: logits[:, 0]
+    ...     model, "0", sae, torch.zeros(1, 4), 3, [1.0, 2.0], measure=lambda logits: logits[:, 0]
     ... )
     >>> logit = float(head.weight[0].detach() @ sae.dictionary[3])
     >>> bool(abs(found.effect[1] - 2 * logit) < 1e-5), found.control.shape
@@ -161,12 +162,13 @@ def dose_response(
     return effects.response(unit_atom(sae, atom), amounts, atom, n_controls=n_controls, seed=seed)
 
 
+@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def best_effect(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
+    inputs: Any,
     by: float,
     *,
     measure: Measure | None = None,
@@ -198,7 +200,7 @@ def best_effect(
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
     >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
     >>> found = best_effect(
-    ...     model, torch.zeros(1, 4), "0", sae, 2.0, measure=lambda logits: logits[:, 0]
+    ...     model, "0", sae, torch.zeros(1, 4), 2.0, measure=lambda logits: logits[:, 0]
     ... )
     >>> bool(found.atom == (sae.dictionary @ head.weight[0]).abs().argmax())
     True

@@ -44,7 +44,7 @@ def kl_of(model: Any, found: Any) -> float:
 @pytest.mark.parametrize("by", [1.0, -1.0, 1e-3, 300.0])
 def test_the_target_is_met_wherever_the_search_begins(model: Any, target: float, by: float) -> None:
     """From far below, far above, either sign: within a twentieth, and `steer` measures the same."""
-    found = calibrate_strength(model, torch.zeros(1, 3), "0", SAE, 0, target, by=by)
+    found = calibrate_strength(model, "0", SAE, torch.zeros(1, 3), 0, target, by=by)
     assert found.reached
     assert found.kl == pytest.approx(target, abs=min(0.01, target / 20))
     assert kl_of(model, found) == pytest.approx(found.kl, abs=1e-5)
@@ -54,14 +54,14 @@ def test_the_target_is_met_wherever_the_search_begins(model: Any, target: float,
 
 def test_combined_atoms_keep_their_proportions(model: Any) -> None:
     """Two atoms, one of them subtracted: the ratio stays, the divergence is that of both."""
-    found = calibrate_strength(model, torch.zeros(1, 3), "0", SAE, [0, 1], 0.2, by=[2.0, -1.0])
+    found = calibrate_strength(model, "0", SAE, torch.zeros(1, 3), [0, 1], 0.2, by=[2.0, -1.0])
     assert found.by[0] == pytest.approx(-2 * found.by[1])
     assert kl_of(model, found) == pytest.approx(0.2, abs=0.01)
 
 
 def test_an_atom_that_does_nothing_is_out_of_reach(model: Any) -> None:
     """It is tried up to the largest norm, and said; it never pretends."""
-    found = calibrate_strength(model, torch.zeros(1, 3), "0", SAE, 2, 0.1)
+    found = calibrate_strength(model, "0", SAE, torch.zeros(1, 3), 2, 0.1)
     assert not found.reached
     assert found.kl == 0.0
     assert abs(found.by[0]) <= LARGEST
@@ -88,11 +88,11 @@ def test_bad_requests_are_refused(model: Any, changes: dict[str, Any], message: 
     """Rule, given, do."""
     given = {"atom": 0, "target_kl": 0.1} | changes
     with pytest.raises((ValueError, IndexError), match=message):
-        calibrate_strength(model, torch.zeros(1, 3), "0", SAE, **given)
+        calibrate_strength(model, "0", SAE, torch.zeros(1, 3), **given)
 
 
 def test_states_have_no_divergence() -> None:
     """A model without classes says what to do."""
     states = sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))
     with pytest.raises(ValueError, match="class_names"):
-        calibrate_strength(states, torch.zeros(1, 3), "0", SAE, 0, 0.1)
+        calibrate_strength(states, "0", SAE, torch.zeros(1, 3), 0, 0.1)

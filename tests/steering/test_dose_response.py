@@ -63,7 +63,7 @@ def test_effects_equal_those_computed_by_hand(model, sae, x):
     """Atom, random directions, KL: every point of every curve."""
     strengths = [-2.0, 0.0, 1.0, 4.0]
     found = dose_response(
-        model, x, "0", sae, 4, strengths, measure=1, n_controls=3, seed=5, batch_size=7
+        model, "0", sae, x, 4, strengths, measure=1, n_controls=3, seed=5, batch_size=7
     )
     for i, amount in enumerate(strengths):
         change, kl = effect_by_hand(model, x, sae.dictionary[4], amount, 1)
@@ -82,7 +82,7 @@ def test_effects_equal_those_computed_by_hand(model, sae, x):
 def test_a_function_of_the_outputs_can_be_measured(model, sae, x):
     """Here a logit, on which adding an atom acts linearly."""
     found = dose_response(
-        model, x, "0", sae, 4, [1.0, 2.0, 3.0], measure=lambda y: y[:, 0], n_controls=0
+        model, "0", sae, x, 4, [1.0, 2.0, 3.0], measure=lambda y: y[:, 0], n_controls=0
     )
     slope = float(sae.dictionary[4] @ model.module[1].weight[0].detach() / sae.dictionary[4].norm())
     np.testing.assert_allclose(found.effect, slope * np.array([1, 2, 3]), rtol=1e-4)
@@ -92,7 +92,7 @@ def test_a_function_of_the_outputs_can_be_measured(model, sae, x):
 def test_p99_strengths_are_in_the_models_units_in_the_record(model, sae, x):
     """`strengths` says what was really added."""
     found = dose_response(
-        model, x, "0", sae, 4, [0.5, 1.0], measure=0, unit="p99", acts=x, n_controls=1
+        model, "0", sae, x, 4, [0.5, 1.0], measure=0, unit="p99", acts=x, n_controls=1
     )
     z = torch.relu(x @ sae.dictionary[4]).numpy()
     # A code counts in lengths of its atom, and these atoms are not of unit norm.
@@ -102,7 +102,7 @@ def test_p99_strengths_are_in_the_models_units_in_the_record(model, sae, x):
 
 def test_the_best_atom_is_the_one_the_head_reads(model, sae, x):
     """Among all atoms atom 11 raises class 2 most, far above random directions."""
-    found = best_effect(model, x, "0", sae, 3.0, measure=2, candidates=range(20), n_controls=20)
+    found = best_effect(model, "0", sae, x, 3.0, measure=2, candidates=range(20), n_controls=20)
     assert found.atom == 11
     assert found.effect == pytest.approx(
         effect_by_hand(model, x, sae.dictionary[11], 3.0, 2)[0], abs=1e-6
@@ -118,8 +118,8 @@ def test_candidates_come_from_the_first_order_effect(model, sae, x):
     def logit(outputs: Tensor) -> Tensor:
         return outputs[:, 2]
 
-    found = best_effect(model, x, "0", sae, 0.5, measure=logit, n_candidates=4)
-    everyone = best_effect(model, x, "0", sae, 0.5, measure=logit, candidates=range(20))
+    found = best_effect(model, "0", sae, x, 0.5, measure=logit, n_candidates=4)
+    everyone = best_effect(model, "0", sae, x, 0.5, measure=logit, candidates=range(20))
     largest = np.argsort(-np.abs(everyone.effects))[:4]
     assert set(found.candidates) == set(largest)
     assert found.atom == everyone.atom
@@ -130,7 +130,7 @@ def test_a_confident_model_still_points_to_its_atom(model, sae, x):
     with torch.no_grad():
         model.module[1].weight *= 200
     assert float(model(x).softmax(-1).amax(-1).median()) > 1 - 1e-6
-    found = best_effect(model, x, "0", sae, 3.0, measure=2, n_candidates=1)
+    found = best_effect(model, "0", sae, x, 3.0, measure=2, n_candidates=1)
     assert found.atom == 11
     assert found.effect > found.control_p95
 
@@ -138,12 +138,12 @@ def test_a_confident_model_still_points_to_its_atom(model, sae, x):
 def test_by_default_the_models_own_answer_is_measured(model, sae, x):
     """Its top class for the first input; without classes, likeness to the first output."""
     top = int(model(x)[0].argmax())
-    default = dose_response(model, x, "0", sae, 4, [2.0], n_controls=1)
-    named = dose_response(model, x, "0", sae, 4, [2.0], measure=top, n_controls=1)
+    default = dose_response(model, "0", sae, x, 4, [2.0], n_controls=1)
+    named = dose_response(model, "0", sae, x, 4, [2.0], measure=top, n_controls=1)
     assert default.effect[0] == named.effect[0]
     assert default.measure == named.measure
     plain = sn.wrap(model.module)
-    found = dose_response(plain, x, "0", sae, 4, [2.0], n_controls=1)
+    found = dose_response(plain, "0", sae, x, 4, [2.0], n_controls=1)
     with torch.no_grad():
         first = model.module(x)[:1]
         before = torch.cosine_similarity(model.module(x), first)
@@ -151,13 +151,13 @@ def test_by_default_the_models_own_answer_is_measured(model, sae, x):
         after = torch.cosine_similarity(moved, first)
     assert found.effect[0] == pytest.approx(float((after - before).mean()), abs=1e-5)
     assert np.isnan(found.kl).all()
-    assert best_effect(plain, x[:1], "0", sae, 2.0, n_candidates=3).effect < 0
+    assert best_effect(plain, "0", sae, x[:1], 2.0, n_candidates=3).effect < 0
 
 
 def test_the_model_is_left_as_it_was(model, sae, x):
     """No edits, no gradients on parameters, the same answers."""
     before = model(x)
-    best_effect(model, x, "0", sae, 1.0, measure=0, n_candidates=2, n_controls=1)
+    best_effect(model, "0", sae, x, 1.0, measure=0, n_candidates=2, n_controls=1)
     assert model.interventions == []
     assert all(p.grad is None for p in model.module.parameters())
     assert torch.equal(model(x), before)
@@ -181,7 +181,7 @@ def test_language_effects_are_read_at_the_end_of_each_text():
     model = sn.wrap(GPT2LMHeadModel(config).eval())
     sae = Rows(torch.eye(D))
     texts = [[3, 4, 5, 6, 7], [8, 9]]
-    found = dose_response(model, texts, "resid_post.0", sae, 2, [4.0], measure=13, n_controls=1)
+    found = dose_response(model, "resid_post.0", sae, texts, 2, [4.0], measure=13, n_controls=1)
     changes = []
     for ids in texts:
         clean = model([ids])[0, -1].log_softmax(-1)[13]
@@ -200,9 +200,9 @@ def test_candidates_and_amounts_are_refused_before_the_model_runs(model, sae, x)
     handle = model.module.register_forward_hook(refuse)
     try:
         with pytest.raises(IndexError, match="`candidates`"):
-            best_effect(model, x, "0", sae, 1.0, measure=0, candidates=[20])
+            best_effect(model, "0", sae, x, 1.0, measure=0, candidates=[20])
         with pytest.raises(ValueError, match="finite"):
-            best_effect(model, x, "0", sae, float("nan"), measure=0)
+            best_effect(model, "0", sae, x, float("nan"), measure=0)
     finally:
         handle.remove()
 
@@ -210,15 +210,15 @@ def test_candidates_and_amounts_are_refused_before_the_model_runs(model, sae, x)
 def test_bad_requests_are_refused(model, sae, x):
     """Strengths, classes, atoms, candidates."""
     with pytest.raises(ValueError, match="at least one"):
-        dose_response(model, x, "0", sae, 4, [], measure=0)
+        dose_response(model, "0", sae, x, 4, [], measure=0)
     with pytest.raises(ValueError, match="3 classes or tokens, got 3"):
-        dose_response(model, x, "0", sae, 4, [1.0], measure=3)
+        dose_response(model, "0", sae, x, 4, [1.0], measure=3)
     with pytest.raises(TypeError, match="`measure`"):
-        dose_response(model, x, "0", sae, 4, [1.0], measure="cat")
+        dose_response(model, "0", sae, x, 4, [1.0], measure="cat")
     with pytest.raises(IndexError, match="between 0 and 19"):
-        dose_response(model, x, "0", sae, 20, [1.0], measure=0)
+        dose_response(model, "0", sae, x, 20, [1.0], measure=0)
     with pytest.raises(ValueError, match="at least one atom"):
-        best_effect(model, x, "0", sae, 1.0, measure=0, candidates=[])
+        best_effect(model, "0", sae, x, 1.0, measure=0, candidates=[])
     with pytest.raises(ValueError, match="never do"):
         silent = -sae.dictionary[4].repeat(3, 1)
-        dose_response(model, x, "0", sae, 4, [1.0], measure=0, unit="p99", acts=silent)
+        dose_response(model, "0", sae, x, 4, [1.0], measure=0, unit="p99", acts=silent)

@@ -155,7 +155,7 @@ def test_a_unit_is_measured_on_what_is_given(plain, unit: str) -> None:
         found = UNITS[unit].measure(SAE, X)
         assert recipe.amount == pytest.approx((2 * float(found[3]),))
     effects = sn.steering.dose_response(
-        plain, X, "0", SAE, 3, [2.0], unit=unit, measure=lambda y: y[:, 0], n_controls=0
+        plain, "0", SAE, X, 3, [2.0], unit=unit, measure=lambda y: y[:, 0], n_controls=0
     )
     assert effects.strengths == pytest.approx([2.0])
     bare = ReLUSae()

@@ -99,7 +99,9 @@ class Report(Finding, Measurements[str], kw_only=False):
         return [*super().__dir__(), *filter(str.isidentifier, self.measurements)]
 
     def _no_row(self, name: object) -> str:
-        instead = here_it_is(type(self), str(name), self.measurements) or "`report.keys()` lists them."
+        instead = (
+            here_it_is(type(self), str(name), self.measurements) or "`report.keys()` lists them."
+        )
         needs = "Rows on the model's output appear when `model` and `inputs` are given."
         return (
             f"A report has the rows that `list(report)` names, {len(self)} here, got {name!r}. "

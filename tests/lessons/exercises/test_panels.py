@@ -13,7 +13,7 @@ def test_the_strength_that_costs_so_much_is_right() -> None:
     """As `calibrate_strength` finds it; half of it is told its divergence."""
     model, sae, examples, seven = panels._parts()
     atom = examples.match("digit 4").atom
-    found = calibrate_strength(model, seven, sae.hook_point, sae, atom, panels.TARGET_KL)
+    found = calibrate_strength(model, sae.hook_point, sae, seven, atom, panels.TARGET_KL)
     strength = found.by[0] / float(examples.p99[atom])
     assert sae_nb_lessons.exercise("06.1").check(strength)
     assert "was asked for" in repr(sae_nb_lessons.exercise("06.1").check(strength / 2))

@@ -266,7 +266,7 @@ def parts() -> tuple[sn.LiveModel, sn.TopK, torch.Tensor]:
 def test_success_shows_every_control(parts: tuple[sn.LiveModel, sn.TopK, torch.Tensor]) -> None:
     """As many grey lines as random directions, one in the legend; all begin at nothing."""
     model, sae, x = parts
-    curves = steering_curves(model, x, "0", sae, 0, 1, n_controls=3, rival=torch.ones(6))
+    curves = steering_curves(model, "0", sae, x, 0, 1, n_controls=3, rival=torch.ones(6))
     figure = success_figure(curves)
     assert sum(trace.name == "random directions" for trace in figure.data) == 3
     assert sum(bool(t.showlegend) for t in figure.data if t.name == "random directions") == 1
@@ -278,7 +278,7 @@ def test_success_shows_every_control(parts: tuple[sn.LiveModel, sn.TopK, torch.T
 def test_fragility_shows_every_cell(parts: tuple[sn.LiveModel, sn.TopK, torch.Tensor]) -> None:
     """One dot per input and variant, and the band."""
     model, sae, x = parts
-    found = fragility_battery(model, x, "0", sae, 0, 1.0, 1, variants={"half": lambda v: v / 2})
+    found = fragility_battery(model, "0", sae, x, 0, 1.0, 1, variants={"half": lambda v: v / 2})
     figure = fragility_figure(found)
     dots = next(trace for trace in figure.data if trace.name == "one input")
     assert len(dots.x) == found.effects.size == 24

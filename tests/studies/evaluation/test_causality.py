@@ -70,7 +70,7 @@ def test_every_direction_is_compared_at_the_same_cost() -> None:
     sae = Axes(4, torch.nn.functional.normalize(torch.randn(6, 4), dim=1))
     rows = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
     found = steering_curves(
-        identity(4), rows, "0", sae, 2, 1, budgets=(0.02, 0.2), n_controls=3,
+        identity(4), "0", sae, rows, 2, 1, budgets=(0.02, 0.2), n_controls=3,
         contrast=(rows[:4], rows[4:]), rival=torch.randn(4),
     )  # fmt: skip
     arms = [found.arms[n] for n in ("atom", "nearest atom", "difference of means", "rival")]
@@ -84,11 +84,11 @@ def test_the_targets_own_direction_beats_random_and_an_unrelated_atom_does_not()
     """Atom 1 is the logit of class 1; atom 0 of another class lowers it. Subtracting turns the sign."""
     rows = 0.1 * torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
     model, sae = identity(8), Axes(8)
-    good = steering_curves(model, rows, "0", sae, 1, 1, n_controls=8)["success"]
+    good = steering_curves(model, "0", sae, rows, 1, 1, n_controls=8)["success"]
     assert good.interval[0] > good.control > 0 == good.floor
-    bad = steering_curves(model, rows, "0", sae, 0, 1, n_controls=8)["success"]
+    bad = steering_curves(model, "0", sae, rows, 0, 1, n_controls=8)["success"]
     assert bad.value < 0
-    away = steering_curves(model, rows, "0", sae, 1, 1, sign=-1, n_controls=0)["success"]
+    away = steering_curves(model, "0", sae, rows, 1, 1, sign=-1, n_controls=0)["success"]
     assert away.value < 0
     assert away.control is None
 
@@ -98,7 +98,7 @@ def test_an_atom_chosen_from_an_untrained_sae_does_not_beat_itself() -> None:
     rows = 0.1 * torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
     sae = Axes(8)
     found = steering_curves(
-        identity(8), rows, "0", sae, 1, 1, rival=sae.dictionary[1], n_controls=0
+        identity(8), "0", sae, rows, 1, 1, rival=sae.dictionary[1], n_controls=0
     )
     assert found["success"].floor == pytest.approx(found["success"].value, abs=1e-6)
 
@@ -106,7 +106,7 @@ def test_an_atom_chosen_from_an_untrained_sae_does_not_beat_itself() -> None:
 def test_a_push_that_does_nothing_reaches_no_budget() -> None:
     """A direction common to all logits moves no answer."""
     sae = Axes(3, torch.ones(2, 3) / math.sqrt(3))
-    found = steering_curves(identity(), torch.zeros(2, 3), "0", sae, 0, 1, n_controls=0)
+    found = steering_curves(identity(), "0", sae, torch.zeros(2, 3), 0, 1, n_controls=0)
     assert not found.arms["atom"].reached.any()
     assert found["success"].value == pytest.approx(0, abs=1e-6)
 
@@ -116,7 +116,7 @@ def test_cost_is_said_before_and_refused_beyond_what_is_allowed() -> None:
     with pytest.raises(
         ValueError, match="`max_seconds` allows 0 s for steering_curves, and it would"
     ):
-        steering_curves(identity(), torch.zeros(2, 3), "0", Axes(3), 0, 1, max_seconds=0.0)
+        steering_curves(identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1, max_seconds=0.0)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_bad_input_is_refused(changes: dict[str, object], words: str) -> None:
     """Before any steering."""
     given = {"atom": 0, "target": 1, "n_controls": 0} | changes
     with pytest.raises((ValueError, TypeError, IndexError), match=words):
-        steering_curves(identity(), torch.zeros(2, 3), "0", Axes(3), **given)  # type: ignore[arg-type]
+        steering_curves(identity(), "0", Axes(3), torch.zeros(2, 3), **given)  # type: ignore[arg-type]
 
 
 def test_states_have_no_log_odds() -> None:
@@ -153,24 +153,24 @@ def test_states_have_no_log_odds() -> None:
 def test_zero_and_mean_ablation_by_hand() -> None:
     """Logits are coordinates: x = (3, 1) without atom 0 is (0, 1); at its mean 2 over rows, (2, 1)."""
     rows = torch.tensor([[3.0, 1.0], [1.0, 0.0]])
-    zero = ablation_effects(identity(2), rows, "0", Axes(2), 0, n_controls=1)
+    zero = ablation_effects(identity(2), "0", Axes(2), rows, 0, n_controls=1)
     assert zero.effects[0] == pytest.approx([2 - (-1), 1 - 0], abs=1e-5)
-    mean = ablation_effects(identity(2), rows, "0", Axes(2), 0, kind="mean", n_controls=0)
+    mean = ablation_effects(identity(2), "0", Axes(2), rows, 0, kind="mean", n_controls=0)
     assert mean.effects[0] == pytest.approx([2 - 1, 1 - 2], abs=1e-5)
-    other = ablation_effects(identity(2), rows, "0", Axes(2), 1, n_controls=1)
+    other = ablation_effects(identity(2), "0", Axes(2), rows, 1, n_controls=1)
     assert zero[0].control == pytest.approx(abs(other[1].value), abs=1e-6)  # the only other atom
 
 
 def test_atoms_must_be_numbers() -> None:
     """One or several."""
     with pytest.raises(TypeError, match="`atoms` must be an integer, got 1.5"):
-        ablation_effects(identity(), torch.zeros(2, 3), "0", Axes(3), 1.5)  # type: ignore[arg-type]
+        ablation_effects(identity(), "0", Axes(3), torch.zeros(2, 3), 1.5)  # type: ignore[arg-type]
 
 
 def test_an_atom_that_never_fires_has_no_effect() -> None:
     """Neither ablation changes what is not there."""
     rows = torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-    found = ablation_effects(identity(3), rows, "0", Axes(3), [0, 2], n_controls=2)
+    found = ablation_effects(identity(3), "0", Axes(3), rows, [0, 2], n_controls=2)
     assert found[2].value == 0 == found.kl[1]
     assert found[0].value > 0
 
@@ -188,7 +188,7 @@ def test_an_effect_that_nothing_disturbs_is_robust() -> None:
     """Logits are inputs: the push is the same whatever the input, so no spread and no sign flips."""
     rows = 0.1 * torch.randn(5, 8, generator=torch.Generator().manual_seed(0))
     found = fragility_battery(
-        identity(8), rows, "0", Axes(8), 1, 3.0, 1, factors=(),
+        identity(8), "0", Axes(8), rows, 1, 3.0, 1, factors=(),
         variants={"doubled": lambda x: 2 * x},
     )  # fmt: skip
     assert found["sign flips"].value == 0
@@ -205,7 +205,7 @@ def test_a_variant_that_turns_the_effect_around_is_seen() -> None:
     )
     rows = torch.zeros(6, 2)
     found = fragility_battery(
-        model, rows, "0", Axes(2), 1, 1.0, 1, factors=(-1.0,), variants={}, n_neighbours=1
+        model, "0", Axes(2), rows, 1, 1.0, 1, factors=(-1.0,), variants={}, n_neighbours=1
     )
     assert found["sign flips"].value == pytest.approx(0.5)
     assert not found.holds[1].any()
@@ -221,7 +221,7 @@ def test_a_random_direction_is_as_robust_as_its_quantile_allows() -> None:
     model, sae = identity(8), Axes(8, torch.nn.functional.normalize(atoms[:, :8], dim=1))
     shares = [
         fragility_battery(
-            model, rows[:, :8], "0", sae, a, 1.0, 1, variants={}, factors=(), n_controls=20
+            model, "0", sae, rows[:, :8], a, 1.0, 1, variants={}, factors=(), n_controls=20
         )["robustness"].value
         for a in range(12)
     ]
@@ -245,9 +245,9 @@ def test_variants_keep_what_they_must() -> None:
     with pytest.raises(ValueError, match="same number of inputs"):
         fragility_battery(
             identity(),
-            torch.zeros(3, 3),
             "0",
             Axes(3),
+            torch.zeros(3, 3),
             0,
             1.0,
             1,
@@ -258,7 +258,7 @@ def test_variants_keep_what_they_must() -> None:
 def test_no_battery_without_controls() -> None:
     """What must be exceeded is a quantile of random directions; neighbours may be left out."""
     found = fragility_battery(
-        identity(), torch.zeros(2, 3), "0", Axes(3), 0, 1.0, 1, n_neighbours=0
+        identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1.0, 1, n_neighbours=0
     )
     assert len(found.neighbours) == 0
 
@@ -267,7 +267,7 @@ def test_what_writes_nothing_is_not_sampled() -> None:
     """Said before anything is run."""
     with pytest.raises(ValueError, match="`temperatures` need a causal language model"):
         fragility_battery(
-            identity(), torch.zeros(2, 3), "0", Axes(3), 0, 1.0, 1, temperatures=(1.0,)
+            identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1.0, 1, temperatures=(1.0,)
         )
 
 
@@ -281,7 +281,7 @@ def test_writing_and_reading_cost_nothing_without_a_push_and_much_with_a_huge_on
     sae = Axes(128)
     texts = ["One day Anna went to the farm", "The dog looked"]
     found = steering_curves(
-        gpt, texts, "resid_post.3", sae, 5, 300, budgets=(1e-3, 0.5), n_controls=1,
+        gpt, "resid_post.3", sae, texts, 5, 300, budgets=(1e-3, 0.5), n_controls=1,
         neutral=["The sun came out and it was not far."], max_new_tokens=4,
     )  # fmt: skip
     weak, strong = found.arms["atom"].fluency
@@ -341,9 +341,9 @@ def test_token_ids_without_a_tokenizer_are_steered_too() -> None:
     ids = [torch.tensor([5, 9, 30, 12]), torch.tensor([7, 8, 40, 33])]
     found = fragility_battery(
         bare,
-        ids,
         "resid_post.3",
         Axes(128),
+        ids,
         3,
         5.0,
         7,
@@ -354,5 +354,5 @@ def test_token_ids_without_a_tokenizer_are_steered_too() -> None:
     assert found.variants == ("as it is", "strength × 2")
     with pytest.raises(ValueError, match="need a tokenizer"):
         steering_curves(
-            bare, ids, "resid_post.3", Axes(128), 3, 7, neutral=["a text"], n_controls=0
+            bare, "resid_post.3", Axes(128), ids, 3, 7, neutral=["a text"], n_controls=0
         )

@@ -21,7 +21,7 @@ def wide_linear() -> tuple[sn.LiveModel, sn.TopK, torch.Tensor]:
 def test_in_a_linear_model_first_order_is_exact_and_curves_end_at_one() -> None:
     """Agreement 1; all nodes but a few carry nearly everything; faithfulness + rest = 1."""
     model, sae, x = wide_linear()
-    found = attribution_fidelity(model, x, "0", sae, target=0, shares=(0.1, 0.5, 0.99), n_checked=4)
+    found = attribution_fidelity(model, "0", sae, x, target=0, shares=(0.1, 0.5, 0.99), n_checked=4)
     assert found.first_order == pytest.approx(found.exact, abs=1e-4)
     assert found["agreement"].value == pytest.approx(1)
     # Additive: what is kept and what is lost without it are the same number.
@@ -33,7 +33,7 @@ def test_in_a_linear_model_first_order_is_exact_and_curves_end_at_one() -> None:
 def test_chance_is_lower_than_the_ranking() -> None:
     """Rows of one input are few; over twelve inputs ranking by size beats an order of chance."""
     model, sae, x = wide_linear()
-    found = attribution_fidelity(model, x, "0", sae, shares=(0.2, 0.4), n_checked=6)
+    found = attribution_fidelity(model, "0", sae, x, shares=(0.2, 0.4), n_checked=6)
     assert found.faithfulness.mean() > found.random.mean() + 0.2
     assert found["agreement"].value > (found["agreement"].control or 0) + 0.3
 
@@ -45,7 +45,7 @@ def test_an_sae_that_loses_everything_leaves_it_to_its_errors() -> None:
         for name, parameter in sae.named_parameters():
             if "encoder" in name or "weight" in name:
                 parameter.mul_(0.01)
-    found = attribution_fidelity(model, 10 * x, "0", sae, target=1, n_checked=2)
+    found = attribution_fidelity(model, "0", sae, 10 * x, target=1, n_checked=2)
     assert found.error_share > 0.5
 
 
@@ -54,4 +54,4 @@ def test_bad_input_is_refused(changes: dict[str, object], words: str) -> None:
     """Before the model runs."""
     model, sae, x = wide_linear()
     with pytest.raises(ValueError, match=words):
-        attribution_fidelity(model, x, "0", sae, **changes)  # type: ignore[arg-type]
+        attribution_fidelity(model, "0", sae, x, **changes)  # type: ignore[arg-type]

@@ -41,7 +41,7 @@ RIGHT, WRONG = ["a", "b", "a", "b"], ["b", "a", "b", "a"]
 
 def test_sufficiency_is_the_share_of_the_preference_that_is_left(model: Any) -> None:
     """Half of x gives half the difference of logits; x̄ in its place has this one's mean."""
-    found = sufficiency(model, X, "0", Axes(3, 0.5), RIGHT, WRONG, positions=None)
+    found = sufficiency(model, "0", Axes(3, 0.5), X, RIGHT, WRONG, positions=None)
     assert found.value == pytest.approx(0.5)
     clean = np.array([3.0, 2, 3, 5])
     means = X.mean(dim=0)
@@ -53,8 +53,8 @@ def test_sufficiency_is_the_share_of_the_preference_that_is_left(model: Any) -> 
 
 def test_necessity_is_the_drop_that_taking_x_hat_away_costs(model: Any) -> None:
     """x̄ + x − x/2: half the preference goes, and the mean costs all of it."""
-    assert necessity(model, X, "0", Axes(3), RIGHT, WRONG, positions=None).value == pytest.approx(1)
-    found = necessity(model, X, "0", Axes(3, 0.5), RIGHT, WRONG, positions=None)
+    assert necessity(model, "0", Axes(3), X, RIGHT, WRONG, positions=None).value == pytest.approx(1)
+    found = necessity(model, "0", Axes(3, 0.5), X, RIGHT, WRONG, positions=None)
     assert found.value == pytest.approx(0.5)
     assert found.floor == 0
 
@@ -62,7 +62,7 @@ def test_necessity_is_the_drop_that_taking_x_hat_away_costs(model: Any) -> None:
 def test_edits_are_chosen_by_how_near_they_bring_the_target(model: Any) -> None:
     """From (1, 0, 0) to (0, 2, .5): the second axis first, then the first, then the third."""
     x, y = torch.tensor([[1.0, 0, 0]] * 2), torch.tensor([[0.0, 2, 0.5], [0.0, 2, 0.5]])
-    found = sparse_control(model, x, y, "0", Axes(3), budgets=[1, 2, 3], positions=None)
+    found = sparse_control(model, "0", Axes(3), x, y, budgets=[1, 2, 3], positions=None)
     assert found.atoms == ((1, 0, 2),) * 2
     size = (1 + 4 + 0.25) ** 0.5
     by_hand = [(1 + 0.25) ** 0.5 / size, 0.5 / size, 0]
@@ -76,7 +76,7 @@ def test_edits_are_chosen_by_how_near_they_bring_the_target(model: Any) -> None:
 def test_no_atom_is_edited_that_brings_the_target_no_nearer(model: Any) -> None:
     """Half of the way is the most that such codes can say; the answer stays what it was."""
     x, y = torch.tensor([[1.0, 0.9, 0]]), torch.tensor([[1.0, 0.9, 0]])
-    found = sparse_control(model, x, y, "0", Axes(3), budgets=[2], positions=None)
+    found = sparse_control(model, "0", Axes(3), x, y, budgets=[2], positions=None)
     assert found.atoms == ((),)
     assert found.left[0, 0] == 1
     assert found[2].value == found[2].floor == 1
@@ -96,16 +96,16 @@ def test_one_swap_of_a_supervised_dictionary_reaches_the_target(model: Any) -> N
     s = sn.supervised_dictionary(rows, labels)
     turned = {"kind": 1 - kind, "size": size}
     found = sparse_control(
-        model, rows, other, "0", s, budgets=[2], attributes=labels, target_attributes=turned,
+        model, "0", s, rows, other, budgets=[2], attributes=labels, target_attributes=turned,
         positions=None,
     )  # fmt: skip
     assert all(sorted(atoms) == [0, 1] for atoms in found.atoms)
     assert found.left.max() < 1e-5
     assert found[2].value == 1 > found[2].control
     assert sufficiency(
-        model, rows, "0", s, kind.tolist(), (1 - kind).tolist(), attributes=labels, positions=None
+        model, "0", s, rows, kind.tolist(), (1 - kind).tolist(), attributes=labels, positions=None
     ).value == pytest.approx(1, abs=1e-5)
-    to_one = edit_success(model, rows, "0", s, "kind", 1, "b", positions=None)
+    to_one = edit_success(model, "0", s, rows, "kind", 1, "b", positions=None)
     assert to_one.value == 1
     assert to_one.floor == pytest.approx(float(kind.float().mean()))
     assert to_one.control < 1
@@ -118,7 +118,7 @@ def test_a_language_model_is_edited_at_the_last_token_of_each_text() -> None:
     others = [texts[i] for i in (1, 2, 3, 0)]
     width = gpt.width(gpt.hook_point(point))
     found = sparse_control(
-        gpt, texts, others, point, Axes(width), budgets=[1, width], n_bootstrap=0
+        gpt, point, Axes(width), texts, others, budgets=[1, width], n_bootstrap=0
     )
     # Positive coordinates alone: part of the way; all of both signs would be the whole.
     assert 0 < found.left[:, 1].max() < found.left[:, 0].min() < 1
@@ -129,7 +129,7 @@ def test_every_number_names_its_formula(model: Any) -> None:
     """As all measurements do."""
     for name in ("task_sufficiency", "task_necessity", "sparse_control", "edit_success"):
         assert define(name).formula
-    found = sparse_control(model, X, X.flip(0), "0", Axes(3), positions=None)
+    found = sparse_control(model, "0", Axes(3), X, X.flip(0), positions=None)
     assert repr(found).startswith("SparseControl(answered alike, by atoms edited: 2:")
 
 
@@ -138,21 +138,21 @@ def test_what_does_not_fit_is_refused(model: Any) -> None:
     s = sn.supervised_dictionary(X, {"side": RIGHT})
     axes = Axes(3)
     with pytest.raises(TypeError, match="`attributes` must say"):
-        sufficiency(model, X, "0", s, RIGHT, WRONG, positions=None)
+        sufficiency(model, "0", s, X, RIGHT, WRONG, positions=None)
     with pytest.raises(ValueError, match="one label for each of 4 inputs, got 2"):
-        sufficiency(model, X, "0", s, RIGHT, WRONG, attributes={"side": ["a", "b"]}, positions=None)
+        sufficiency(model, "0", s, X, RIGHT, WRONG, attributes={"side": ["a", "b"]}, positions=None)
     with pytest.raises(TypeError, match="`attributes` are for a supervised dictionary, got Axes"):
-        sufficiency(model, X, "0", axes, RIGHT, WRONG, attributes={"side": RIGHT}, positions=None)
+        sufficiency(model, "0", axes, X, RIGHT, WRONG, attributes={"side": RIGHT}, positions=None)
     with pytest.raises(ValueError, match="what .* prefers to `others`"):
-        sufficiency(model, X, "0", axes, WRONG, RIGHT, positions=None)
+        sufficiency(model, "0", axes, X, WRONG, RIGHT, positions=None)
     with pytest.raises(ValueError, match="`answers` must be one for all or one for each of 4"):
-        necessity(model, X, "0", axes, ["a"], WRONG, positions=None)
+        necessity(model, "0", axes, X, ["a"], WRONG, positions=None)
     with pytest.raises(ValueError, match="`others` must be one of the classes"):
-        necessity(model, X, "0", axes, RIGHT, "d", positions=None)
+        necessity(model, "0", axes, X, RIGHT, "d", positions=None)
     with pytest.raises(ValueError, match="`targets` must be one for each of 4 inputs, got 2"):
-        sparse_control(model, X, X[:2], "0", axes, positions=None)
+        sparse_control(model, "0", axes, X, X[:2], positions=None)
     with pytest.raises(ValueError, match="read and reconstruct one place here, got Crosscoder"):
-        sparse_control(model, X, X, "0", sn.Crosscoder([3, 3], 8, 2), positions=None)
+        sparse_control(model, "0", sn.Crosscoder([3, 3], 8, 2), X, X, positions=None)
     gpt = sn.load_model("tiny-gpt")
     with pytest.raises(ValueError, match="`positions` must be one per input, got None"):
-        sparse_control(gpt, ["Tom ran"], ["Ida ran"], "resid_post.3", Axes(128), positions=None)
+        sparse_control(gpt, "resid_post.3", Axes(128), ["Tom ran"], ["Ida ran"], positions=None)

@@ -89,8 +89,8 @@ def test_what_needs_one_place_names_it(trained: tuple[Any, Any]) -> None:
     for call in (
         lambda: sn.evaluation.split_error(sae, data),
         lambda: sn.evaluation.stitch(sae, sae, data),
-        lambda: sn.evaluation.ablation_effects(model, torch.ones(1, sae.d_in), "0", sae, 0),
-        lambda: sn.evaluation.attribution_fidelity(model, torch.ones(1, sae.d_in), "0", sae),
+        lambda: sn.evaluation.ablation_effects(model, "0", sae, torch.ones(1, sae.d_in), 0),
+        lambda: sn.evaluation.attribution_fidelity(model, "0", sae, torch.ones(1, sae.d_in)),
     ):
         with pytest.raises(ValueError, match="must read and reconstruct one place here, got "):
             call()

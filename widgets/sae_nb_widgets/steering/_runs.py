@@ -84,9 +84,9 @@ class SteeringRuns:
             recipe = replace(recipe, strength=1.0)
         found = calibrate_strength(
             answering(self.model, recipe.head),
-            inputs,
             recipe.hook_point,
             self.sae,
+            inputs,
             recipe.atoms,
             target_kl,
             by=recipe.amounts,

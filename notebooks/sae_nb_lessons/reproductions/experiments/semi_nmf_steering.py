@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.studies.evaluation import SteeringCurves, steering_curves
+from sae_nb.studies.evaluation import SteeringCurves
+from sae_nb_lessons.reproductions._recorded_order import steering_curves
 from sae_nb_lessons.reproductions.experiments.steering_science import (
     SENTIMENTS,
     Seen,

@@ -19,10 +19,12 @@ import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.studies.evaluation import (
     SteeringCurves,
+    illusion_check,
+)
+from sae_nb_lessons.reproductions._recorded_order import (
     ablation_effects,
     attribution_fidelity,
     fragility_battery,
-    illusion_check,
     steering_curves,
 )
 

@@ -19,12 +19,14 @@ from sae_nb.activations import Activations
 from sae_nb.evaluation import RandomDictionary
 from sae_nb.studies.evaluation import (
     SparseControl,
+)
+from sae_nb.steering import Answers
+from sae_nb_lessons.reproductions._recorded_order import (
     edit_success,
     necessity,
     sparse_control,
     sufficiency,
 )
-from sae_nb.steering import Answers
 
 SHORT = {"fitted": 60, "tested": 16, "texts": 30, "steps": 30, "budgets": (2, 8)}
 POINT = "attn_out.3"

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
+from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked, takes_old_order
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     MAX_SECONDS,
@@ -86,12 +86,13 @@ class AblationEffects(Finding, Measurements[int]):
         return pd.DataFrame(columns, index=pd.Index(self.atoms, name="atom"))
 
 
+@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked(leave=("atoms",))
 def ablation_effects(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
+    inputs: Any,
     atoms: int | Sequence[int],
     *,
     kind: Ablation = "zero",
@@ -129,7 +130,7 @@ def ablation_effects(
     >>> import torch, sae_nb as sn
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b", "c"])
     >>> sae = sn.TopK(d_in=3, n_atoms=6, k=2, generator=torch.Generator().manual_seed(0))
-    >>> found = ablation_effects(model, torch.eye(3), "0", sae, [0, 1], n_controls=2)
+    >>> found = ablation_effects(model, "0", sae, torch.eye(3), [0, 1], n_controls=2)
     >>> found.effects.shape, sorted(found)
     ((2, 3), [0, 1])
     """

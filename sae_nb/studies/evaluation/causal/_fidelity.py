@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sae_nb.activations import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked
+from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked, takes_old_order
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Attribution,
@@ -80,12 +80,13 @@ class AttributionFidelity(Finding, Measurements[str]):
     """"agreement" and "faithfulness"; what it took."""
 
 
+@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def attribution_fidelity(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
+    inputs: Any,
     *,
     target: Target = None,
     acts: Activations | Tensor | None = None,
@@ -120,7 +121,7 @@ def attribution_fidelity(
     >>> head = torch.nn.Linear(4, 2, bias=False)
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head), class_names=["a", "b"])
     >>> sae = sn.TopK(d_in=4, n_atoms=8, k=2)
-    >>> found = attribution_fidelity(model, torch.randn(3, 4), "0", sae)
+    >>> found = attribution_fidelity(model, "0", sae, torch.randn(3, 4))
     >>> float(abs(found.first_order - found.exact).max()) < 1e-4  # a linear model
     True
     """

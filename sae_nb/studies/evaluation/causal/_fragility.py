@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
+from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked, takes_old_order
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Measurement,
@@ -213,12 +213,13 @@ class Fragility(Finding, Measurements[str]):
         )
 
 
+@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def fragility_battery(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
+    inputs: Any,
     atom: int,
     by: float,
     target: Targets,
@@ -268,7 +269,7 @@ def fragility_battery(
     >>> import torch, sae_nb as sn
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b", "c"])
     >>> sae = sn.TopK(d_in=3, n_atoms=4, k=1, generator=torch.Generator().manual_seed(0))
-    >>> found = fragility_battery(model, torch.zeros(2, 3), "0", sae, 0, 2.0, 1)
+    >>> found = fragility_battery(model, "0", sae, torch.zeros(2, 3), 0, 2.0, 1)
     >>> found.variants, found["sign flips"].value
     (('as it is', 'strength × 0.5', 'strength × 2'), 0.0)
     """

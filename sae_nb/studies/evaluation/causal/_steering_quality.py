@@ -17,7 +17,15 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.checks import Resamples, Seed, at_least, check_atom, check_matrix, checked
+from sae_nb.checks import (
+    Resamples,
+    Seed,
+    at_least,
+    check_atom,
+    check_matrix,
+    checked,
+    takes_old_order,
+)
 from sae_nb.evaluation import (
     MAX_SECONDS,
     Fluency,
@@ -123,12 +131,13 @@ class SteeringCurves(Finding, Measurements[str]):
         return pd.DataFrame(rows)
 
 
+@takes_old_order("model", "inputs", "hook_point", "sae")
 @checked
 def steering_curves(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     sae: SparseAutoencoder,
+    inputs: Any,
     atom: int,
     target: Targets,
     *,
@@ -187,7 +196,7 @@ def steering_curves(
     >>> import torch, sae_nb as sn
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b", "c"])
     >>> sae = sn.TopK(d_in=3, n_atoms=4, k=1, generator=torch.Generator().manual_seed(0))
-    >>> found = steering_curves(model, torch.zeros(2, 3), "0", sae, 0, 1, n_controls=2)
+    >>> found = steering_curves(model, "0", sae, torch.zeros(2, 3), 0, 1, n_controls=2)
     >>> len(found.arms["atom"].kl), sorted(found)
     (4, ['specificity', 'success'])
     """

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.checks import Resamples, Seed, check_count, checked
+from sae_nb.checks import Resamples, Seed, check_count, checked, takes_old_order
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement, Measurements, Resampling, index_of
@@ -58,12 +58,13 @@ class SparseControl(Finding, Measurements[int]):
         return next((k for k in sorted(self.rows) if self.rows[k].value >= share), None)
 
 
+@takes_old_order("model", "inputs", "hook_point", "dictionary")
 @checked(leave=("dictionary", "attributes"))
 def sufficiency(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     dictionary: SparseAutoencoder | SupervisedDictionary,
+    inputs: Any,
     answers: Answer,
     others: Answer,
     *,
@@ -109,7 +110,7 @@ def sufficiency(
     >>> x = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
     >>> s = sn.supervised_dictionary(x, {"side": ["a", "b"]})
     >>> sufficiency(
-    ...     model, x, "0", s, ["a", "b"], ["b", "a"], attributes={"side": ["a", "b"]}, positions=None
+    ...     model, "0", s, x, ["a", "b"], ["b", "a"], attributes={"side": ["a", "b"]}, positions=None
     ... ).value
     1.0
     """
@@ -126,12 +127,13 @@ def sufficiency(
     )
 
 
+@takes_old_order("model", "inputs", "hook_point", "dictionary")
 @checked(leave=("dictionary", "attributes"))
 def necessity(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     dictionary: SparseAutoencoder | SupervisedDictionary,
+    inputs: Any,
     answers: Answer,
     others: Answer,
     *,
@@ -165,7 +167,7 @@ def necessity(
     >>> x = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
     >>> s = sn.supervised_dictionary(x, {"side": ["a", "b"]})
     >>> necessity(
-    ...     model, x, "0", s, ["a", "b"], ["b", "a"], attributes={"side": ["a", "b"]}, positions=None
+    ...     model, "0", s, x, ["a", "b"], ["b", "a"], attributes={"side": ["a", "b"]}, positions=None
     ... ).value
     1.0
     """
@@ -187,13 +189,14 @@ def necessity(
     )
 
 
+@takes_old_order("model", "inputs", "targets", "hook_point", "dictionary")
 @checked(leave=("dictionary", "attributes", "target_attributes"))
 def sparse_control(
     model: LiveModel,
-    inputs: Any,
-    targets: Any,
     hook_point: str,
     dictionary: SparseAutoencoder | SupervisedDictionary,
+    inputs: Any,
+    targets: Any,
     *,
     budgets: Sequence[int] = (2, 4, 6),
     attributes: Labels | None = None,
@@ -242,7 +245,7 @@ def sparse_control(
     >>> x, labels = torch.tensor([[2.0, 0.0], [0.0, 2.0]]), {"side": ["a", "b"]}
     >>> s = sn.supervised_dictionary(x, labels)
     >>> found = sparse_control(
-    ...     model, x, x.flip(0), "0", s, budgets=[2], attributes=labels,
+    ...     model, "0", s, x, x.flip(0), budgets=[2], attributes=labels,
     ...     target_attributes={"side": ["b", "a"]}, positions=None,
     ... )
     >>> found[2].value, found[2].floor, found.fewest(), found.atoms[0]
@@ -276,12 +279,13 @@ def sparse_control(
     )
 
 
+@takes_old_order("model", "inputs", "hook_point", "dictionary")
 @checked
 def edit_success(
     model: LiveModel,
-    inputs: Any,
     hook_point: str,
     dictionary: SupervisedDictionary,
+    inputs: Any,
     attribute: str,
     value: Any,
     answers: Answer,
@@ -320,7 +324,7 @@ def edit_success(
     >>> model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=["a", "b"])
     >>> x = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
     >>> s = sn.supervised_dictionary(x, {"side": ["left", "right"]})
-    >>> found = edit_success(model, x, "0", s, "side", "right", "b", positions=None)
+    >>> found = edit_success(model, "0", s, x, "side", "right", "b", positions=None)
     >>> found.value, found.floor
     (1.0, 0.5)
     """
