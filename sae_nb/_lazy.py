@@ -208,7 +208,7 @@ def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
     said = f"module {module!r} has no attribute {name!r}."
     package = module.partition(".")[0]
     if word := words().get(package, {}).get(name):
-        return f"{said} Here it is {_either(word)}."
+        return f"{said} {_told(word)}"
     if rooms := [room for room in _rooms(package) if name in dir(sys.modules[room])]:
         return f"{said} It is in another room: {_either([f'{room}.{name}' for room in rooms])}."
     if close := near(name, known):
@@ -241,7 +241,7 @@ def here_it_is(kind: type, name: str, known: Iterable[str]) -> str:
     """Return our words for a name of another library; nothing if nothing is near."""
     for base in kind.__mro__:
         if word := words().get(base.__name__, {}).get(name):
-            return f"Here it is {_either(word)}."
+            return _told(word)
     close = near(name, known)
     return f"Did you mean {_either(close)}?" if close else ""
 
@@ -260,6 +260,12 @@ class KnowsOtherWords(metaclass=ClassOfOtherWords):
 
     if not TYPE_CHECKING:
         __getattr__ = no_attribute
+
+
+def _told(word: str | list[str]) -> str:
+    """What to write instead, or a sentence where there is nothing to write."""
+    is_sentence = isinstance(word, str) and word.endswith(".")
+    return str(word) if is_sentence else f"Here it is {_either(word)}."
 
 
 def _listed(value: str | list[str]) -> list[str]:

@@ -475,6 +475,28 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         save_sae(self, folder)
 
     @checked(leave=("report",))
+    def to_saelens(self) -> dict[str, Tensor]:
+        """Return the tensors that SAELens' users know, with what is learned in scaled units folded in.
+
+        W_enc (d_in, n_atoms), b_enc (n_atoms,), W_dec (n_atoms, d_in), b_dec (d_in,), fp32, so that
+        (x − b_dec) W_enc + b_enc are the pre-activations in the model's own units, and z W_dec + b_dec the
+        reconstruction; others where the architecture has them, such as `threshold`. `interop.write_saelens`
+        writes them to a folder.
+
+        Raises
+        ------
+        TypeError: If SAELens has no architecture that computes these codes.
+
+        Example
+        -------
+        >>> from sae_nb.architectures import TopK
+        >>> tensors = TopK(d_in=4, n_atoms=8, k=2).to_saelens()
+        >>> {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
+        {'W_dec': (8, 4), 'W_enc': (4, 8), 'b_dec': (4,), 'b_enc': (8,)}
+        """
+        tensors: dict[str, Tensor] = above("sae_nb.interop", "saelens_tensors")(self)
+        return tensors
+
     def push_to_hub(
         self,
         repo: str,

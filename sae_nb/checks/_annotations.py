@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import _rules
+from sae_nb._lazy import answers_wrong_calls
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
 from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (
@@ -99,6 +100,10 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
         setattr(call, own, _with_checks(vars(call)[own], leave))
         return call
 
+    # A function is answered for at its room's door; a method has no door.
+    is_method = "." in getattr(call, "__qualname__", "")
+    answering = answers_wrong_calls(call) if is_method else call
+
     @functools.wraps(call)
     def with_checks(*args: Any, **kwargs: Any) -> Any:
         arguments = _arguments(call, leave)
@@ -108,7 +113,7 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
             if arguments.fit(args, kwargs):
                 raise
             placed, named = args, kwargs  # of a call that does not fit, that is said first
-        return call(*placed, **named)
+        return answering(*placed, **named)
 
     with_checks.left_out = leave  # type: ignore[attr-defined]
     return with_checks

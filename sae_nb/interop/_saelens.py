@@ -469,6 +469,13 @@ def _as_transcoder(sae: SparseAutoencoder, layout: Layout) -> Layout:
     return replace(layout, architecture=f"{known[layout.architecture]}{skip}{_TRANSCODER}")
 
 
+def saelens_tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
+    """Return the tensors with which SAELens' formulas give this SAE's codes and reconstructions, fp32."""
+    layout = saelens_layout(sae)
+    layout = layout if sae.writes is None else _as_transcoder(sae, layout)
+    return {name: tensor.detach().clone() for name, tensor in layout.tensors.items()}
+
+
 def saelens_layout(sae: SparseAutoencoder) -> Layout:
     """Return the SAE in SAELens' terms: what other writers start from, too."""
     translate = next((of for kind, of in _LAYOUTS.items() if isinstance(sae, kind)), None)

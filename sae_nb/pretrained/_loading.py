@@ -83,7 +83,9 @@ _PICKLES = (".pt", ".pth", ".pkl", ".bin", ".ckpt")
 
 
 @checked(leave=("folder_or_name",))
-def load_sae(folder_or_name: str | Path, *, mmap: bool = False) -> SparseAutoencoder:
+def load_sae(
+    folder_or_name: str | Path, sae_id: str | None = None, *, mmap: bool = False
+) -> SparseAutoencoder:
     """Read an SAE of any architecture, in eval mode, on the CPU.
 
     Parameters
@@ -98,6 +100,8 @@ def load_sae(folder_or_name: str | Path, *, mmap: bool = False) -> SparseAutoenc
         goes to the network. A published SAE is in the units and at the hook point of the model that
         `load_model` gives; `sae.origin.notes` lists the conversions. The first captured activations
         that it reads are checked, and a warning is given if they do not fit.
+    sae_id
+        Which SAE of a release, as SAELens has it: `load_sae(release, sae_id)` is `load_sae(f"{release}/{sae_id}")`.
     mmap
         Leave encoder and dictionary in their file, memory-mapped, for SAEs that do not fit in memory or
         hardly. `encode` then reads a tile of atoms at a time, and decoding and steering only the rows
@@ -121,6 +125,8 @@ def load_sae(folder_or_name: str | Path, *, mmap: bool = False) -> SparseAutoenc
     >>> load_sae(folder).settings()["n_atoms"]
     8
     """
+    if sae_id is not None:
+        folder_or_name = f"{folder_or_name}/{sae_id}"
     with mapping(mmap):
         sae = _loaded(folder_or_name)
     if mmap and not sae.is_mapped:
