@@ -384,6 +384,8 @@ def unknown_keyword(word: str, known: Iterable[str], *names: str) -> str:
     """
     known = list(known)
     options, said = _meant(word, known, names), f"`{names[0]}` takes no `{word}`."
+    if options and options[0].endswith("."):
+        return f"{said} {options[0]}"
     if options:
         note = words()["notes"].get(options[0])
         return f"{said} Here it is {_either(options)}{f': {note}' if note else ''}."

@@ -37,6 +37,10 @@ if TYPE_CHECKING:  # for the other rooms
         Modality as Modality,
         modality_of as modality_of,
     )
+    from sae_nb.activations._places import (
+        warn_of_place as warn_of_place,
+        warn_of_places as warn_of_places,
+    )
     from sae_nb.activations._rows import generator_for as generator_for
     from sae_nb.activations._sites import (
         AND as AND,

@@ -8,6 +8,7 @@ from typing import (
     TYPE_CHECKING,
     Annotated,
     Any,
+    Literal,
     NoReturn,
     Protocol,
     runtime_checkable,
@@ -24,6 +25,7 @@ from sae_nb.activations._context import (
     Context,
     Ragged,
     Tokens,
+    content_of_samples,
     join_tokens,
     policy_text,
 )
@@ -39,6 +41,7 @@ from sae_nb.checks import (
     checked,
     row_numbers,
     shown,
+    warn_caller,
 )
 from sae_nb.files import write_bytes
 
@@ -500,13 +503,52 @@ class Activations(KnowsOtherWords):
 
     @checked
     def split(
-        self, fraction: Annotated[float, Between(0, 1, "()")], seed: Seed = 0
+        self,
+        fraction: Annotated[float, Between(0, 1, "()")],
+        seed: Seed = 0,
+        *,
+        group_by: Literal["sample", "text", "image"] = "sample",
     ) -> tuple[Activations, Activations]:
         """Split by sample: rows of one text or image never land on both sides.
 
-        `fraction` is the share of the samples in the first part, strictly between 0 and 1.
+        Parameters
+        ----------
+        fraction
+            Share of the samples in the first part, strictly between 0 and 1.
+        group_by
+            "text" or "image" keeps samples that are equal on one side. "sample": a text that is there several
+            times may land on both, of which a warning tells.
+
+        Raises
+        ------
+        ValueError: If there are fewer than two samples, or their texts or images are not known.
+
+        Example
+        -------
+        >>> acts = Activations.from_tensor(torch.eye(4), sample=torch.tensor([0, 0, 1, 2]))
+        >>> first, second = acts.split(0.5)
+        >>> sorted({*first.sample.tolist(), *second.sample.tolist()})
+        [0, 1, 2]
         """
-        present = torch.unique(self.sample)
+        content = content_of_samples(self.context, group_by)
+        if group_by != "sample":
+            first_like: dict[bytes, int] = {}
+            same = torch.tensor([first_like.setdefault(one, i) for i, one in enumerate(content)])
+            return self._split(same[self.sample], fraction, seed)
+        first, second = self._split(self.sample, fraction, seed)
+        parts = [part.sample.unique().tolist() for part in (first, second)]
+        sides = [{content[i] for i in part} for part in parts] if content else [set(), set()]
+        if n := len(sides[0] & sides[1]):
+            warn_caller(
+                f"{n} texts are in both parts of the split, since they are there several times: what is "
+                'measured on one part was seen in the other. Use split(…, group_by="text").'
+            )
+        return first, second
+
+    def _split(
+        self, group: Int[Tensor, " n"], fraction: float, seed: int
+    ) -> tuple[Activations, Activations]:
+        present = torch.unique(group)
         if len(present) < 2:
             raise ValueError(
                 f"`split` needs at least two samples, got {len(present)}. Rows of one sample are "
@@ -514,7 +556,7 @@ class Activations(KnowsOtherWords):
             )
         n_first = min(max(round(fraction * len(present)), 1), len(present) - 1)
         order = torch.randperm(len(present), generator=generator_for(seed))
-        first = torch.isin(self.sample, present[order[:n_first]])
+        first = torch.isin(group, present[order[:n_first]])
         return self.subset(first), self.subset(~first)
 
     @checked

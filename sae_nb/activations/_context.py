@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import MappingProxyType
-from typing import Any, NamedTuple, overload
+from typing import Any, Literal, NamedTuple, overload
 
 import torch
 from jaxtyping import Int, UInt8
@@ -185,7 +185,9 @@ def policy_text(policy: Mapping[str, Any]) -> str:
         parts.append(f"special tokens {'kept' if kept else 'dropped'}")
     if policy.get("roles"):
         parts.append(f"roles by rendering {policy['roles']}")
-    if policy.get("positions", "all") != "all":
+    if policy.get("positions") == "last":
+        parts.append("of every text its last token alone")
+    elif policy.get("positions", "all") != "all":
         parts.append(f"of conversations the {policy['positions']}'s tokens alone")
     if policy.get("n_dropped_ids"):
         parts.append(f"{policy['n_dropped_ids']} of unwanted tokens dropped")
@@ -198,6 +200,25 @@ def policy_text(policy: Mapping[str, Any]) -> str:
     if policy.get("interrupted"):
         parts.append("interrupted")
     return ", ".join(parts)
+
+
+def content_of_samples(
+    context: Context, group_by: Literal["sample", "text", "image"]
+) -> list[bytes]:
+    """Return the token ids of every text, or the pixels of every image, as bytes.
+
+    Nothing where they are not known and samples themselves are asked for.
+    """
+    if group_by != "image" and context.token_ids is not None:
+        return [context.token_ids.sample(i).numpy().tobytes() for i in range(context.n_samples)]
+    if group_by == "image" and context.pictures is not None:
+        return [picture.numpy().tobytes() for picture in context.pictures]
+    if group_by == "sample":
+        return []
+    raise ValueError(
+        f'`group_by` must be "sample" for activations that do not keep their {group_by}s, got {group_by!r}. '
+        "Leave it out."
+    )
 
 
 def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:

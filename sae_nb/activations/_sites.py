@@ -16,6 +16,7 @@ from torch import Tensor
 from sae_nb.activations._activations import Activations, Index
 from sae_nb.activations._aligning import first_difference
 from sae_nb.activations._context import join_contexts
+from sae_nb.activations._places import warn_of_place
 from sae_nb.activations._rows import JoinedRows, join_rows
 from sae_nb.checks import as_tensor, check_data, check_matrix, checked, is_array
 
@@ -476,6 +477,7 @@ def acts_for(
         )
     if len(acts) == 0:
         raise ValueError(f"`{name}` must have at least one row, got none. Capture some.")
+    warn_of_place(sae, acts.hook_point)
     return acts
 
 

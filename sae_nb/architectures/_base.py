@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb._lazy import ClassOfOtherWords, above, no_attribute
-from sae_nb.activations import Activations, of_sites
+from sae_nb.activations import Activations, of_sites, warn_of_place
 from sae_nb.architectures._describing import card, one_line
 from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
 from sae_nb.architectures._saving import save_sae
@@ -354,6 +354,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
             fit.
         """
         k = self._checked_k(k)
+        if isinstance(x, Activations):
+            warn_of_place(self, x.hook_point)
         if isinstance(x, Activations) and x.on_disk:
             return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
         return self._encode(self._rows(x), k).reshape(*as_tensor(x).shape[:-1])

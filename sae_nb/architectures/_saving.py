@@ -19,7 +19,6 @@ from sae_nb.files import (
     new_folder,
     place,
     read_json,
-    write_bytes,
     write_json,
     write_manifest,
     write_streams,
@@ -99,16 +98,14 @@ def save_sae(
     """
     folder = place_to_save(folder)
     replace = folder.is_dir()
-    # Held, so that a label another kernel writes meanwhile goes to the old folder before its labels are
-    # carried over, or to the new one.
+    # Held, so that a label another kernel writes meanwhile goes to the old folder before what is next to the
+    # SAE is kept, or to the new one. Labels go on changing, and are not part of the manifest.
     with (
         holding_folder(folder) if replace else nullcontext(),
         new_folder(folder, replace=replace) as partial,
     ):
         write_sae(sae, partial, tensors=tensors)
         write_manifest(partial, KIND, architecture=type(sae).__name__)
-        # After the manifest: labels go on changing, and are not part of it.
-        _carry_over(folder, partial)
     sae.folder = folder
 
 
@@ -157,18 +154,6 @@ def _settings_of(sae: Savable) -> dict[str, Any]:
     """Settings as a file keeps them."""
     later = sae.later_settings
     return {n: v for n, v in sae.settings().items() if n not in later or later[n] != v}
-
-
-def _carry_over(old: Path, new: Path) -> None:
-    """Copy the files next to an SAE, such as its labels and its session, into its new folder."""
-    if not (old / MANIFEST).is_file():
-        return
-    own = {MANIFEST, *read_json(old / MANIFEST).get("files", ())}
-    for file in sorted(old.rglob("*")):
-        name = file.relative_to(old)
-        # A name with a dot in front is a file that somebody is writing.
-        if file.is_file() and str(name) not in own and not file.name.startswith("."):
-            write_bytes(new / name, file.read_bytes())
 
 
 def _check_is_sae(folder: Path) -> None:

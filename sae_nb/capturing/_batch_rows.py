@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel
 
 
-Positions = Literal["all", "system", "user", "assistant", "tool"]
+Positions = Literal["all", "last", "system", "user", "assistant", "tool"]
 """Of conversations, whose tokens become rows."""
 
 
@@ -375,6 +375,11 @@ class RowPolicy:
         """Resolve "auto": first tokens are dropped where the model is a decoder of language."""
         one_of(drop_first, (True, False, "auto"), name="drop_first")
         one_of(keep_special, (True, False), name="keep_special")
+        if positions != "all" and not model.modality.is_text:
+            raise ValueError(
+                f'`positions` must be "all" for {model.name!r}, which reads {model.modality.reads}, got '
+                f"{positions!r}. Keep rows of what was captured: acts[acts.position == 0]."
+            )
         return cls(
             drop_first=bool(model.causal) if drop_first == "auto" else bool(drop_first),
             keep_special=keep_special,
@@ -463,6 +468,11 @@ def _kept(
     return sample, position, keep, dropped
 
 
+def _ends(sample: Int[Tensor, " kept"]) -> Bool[Tensor, " kept"]:
+    """Return which tokens are the last of their sample; those of a sample follow each other."""
+    return torch.cat([sample[1:] != sample[:-1], torch.ones(min(1, len(sample)), dtype=torch.bool)])
+
+
 def _keep_tokens(
     batch: Batch, position: Int[Tensor, "batch time"], policy: RowPolicy
 ) -> tuple[Bool[Tensor, "batch time"], Counter[str]]:
@@ -475,10 +485,12 @@ def _keep_tokens(
         special = real & batch.special.cpu() & ~first
     kept = real & ~first & ~special
     others, unwanted = torch.zeros_like(real), torch.zeros_like(real)
-    if policy.positions != "all":
+    if policy.positions == "last":
+        others[kept] = ~_ends(batch.sample.cpu()[kept])
+    elif policy.positions != "all":
         if batch.role is None:
             raise ValueError(
-                '`positions` must be "all" for texts: only conversations have roles, got '
+                '`positions` must be "all" or "last" for texts: only conversations have roles, got '
                 f'{policy.positions!r}. Pass lists of messages, {{"role": …, "content": …}}.'
             )
         others = kept & (batch.role.cpu() != ROLES.index(policy.positions))

@@ -123,8 +123,9 @@ def capture(
     keep_special
         Keep special tokens other than BOS (class, separator, end of text).
     positions
-        Of conversations, whose tokens become rows: "assistant" for what a model writes, the end of its turn
-        included; "user", "system", "tool"; "all". `acts.roles` and `acts.turns` say it of every row.
+        "last": of every text its last token alone. Of conversations, whose tokens become rows: "assistant" for
+        what a model writes, the end of its turn included; "user", "system", "tool"; "all". `acts.roles` and
+        `acts.turns` say it of every row.
     drop_ids
         Token ids of your own that never become rows, such as those of a template's markers.
     dtype

@@ -14,8 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb.checks import _rules
 from sae_nb._lazy import answers_wrong_calls
+from sae_nb.checks import _rules
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
 from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (

@@ -20,7 +20,14 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from sae_nb.files._exchange import named_write_errors, place, recover, swap_in, tidy_old
+from sae_nb.files._exchange import (
+    is_partial,
+    named_write_errors,
+    place,
+    recover,
+    swap_in,
+    tidy_old,
+)
 from sae_nb.files._locks import Lock
 
 MANIFEST = "manifest.json"
@@ -256,7 +263,8 @@ def free_folder(path: str | Path, *, replace: bool = False, kind: str | None = N
 def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a temporary folder that becomes `path` when the block ends well, and vanishes otherwise.
 
-    With `replace` an existing folder of that name is removed, if it holds a manifest of ours.
+    With `replace` an existing folder of that name is replaced, if it holds a manifest of ours. Files in it
+    that the manifest does not list were put there by others (CNAME, .git, notes, labels) and are kept.
     """
     path = free_folder(path, replace=replace)
     with named_write_errors(path):
@@ -267,6 +275,8 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
         with named_write_errors(path, only_room=True):
             yield partial
         with named_write_errors(path):
+            if replace:
+                _keep_what_others_wrote(path, partial)
             _sync_folder(partial)
             swap_in(partial, path, replace=replace)
             tidy_old(path)
@@ -274,6 +284,19 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         lock.release()
+
+
+def _keep_what_others_wrote(old: Path, new: Path) -> None:
+    """Copy the files of a folder that its manifest does not list into the one that takes its place."""
+    if not (old / MANIFEST).is_file():
+        return
+    ours = {MANIFEST, *json_object(old / MANIFEST).get("files", ())}
+    for file in sorted(old.rglob("*")):
+        name = file.relative_to(old)
+        kept = str(name) not in ours and not is_partial(file) and not (new / name).exists()
+        if kept and (file.is_file() or file.is_symlink()):
+            (new / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(file, new / name, follow_symlinks=False)
 
 
 def write_manifest(folder: str | Path, kind: str, version: int = 1, **facts: Any) -> None:

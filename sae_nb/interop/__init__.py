@@ -65,5 +65,5 @@ if TYPE_CHECKING:  # for the other rooms
         near_releases as near_releases,
         published_sae as published_sae,
     )
-    from sae_nb.interop._saelens import saelens_tensors as saelens_tensors
     from sae_nb.interop._publishing import push_to_hub as push_to_hub
+    from sae_nb.interop._saelens import saelens_tensors as saelens_tensors

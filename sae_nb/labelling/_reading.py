@@ -35,6 +35,9 @@ SECONDS = 60
 
 _SOURCE = re.compile(r"[\w.\-]+/[\w.\-]+(/\d+)?")
 _BATCH = re.compile(r"batch-(\d+)\.jsonl(\.gz)?")
+MOST_BYTES = 128 << 20
+"""Text of one packed file, at most: a hundred times a batch of Neuronpedia's exports. Ours."""
+
 _FILES = (".json", ".jsonl", ".csv", ".tsv", ".gz")
 _ATOM = ("index", "atom", "feature", "feature_index", "feature_id")
 _TEXT = ("description", "label", "explanation", "text")
@@ -199,9 +202,20 @@ def _text(path: Path) -> str:
 
 def _decoded(content: bytes, *, zipped: bool) -> str:
     try:
-        return (gzip.decompress(content) if zipped else content).decode("utf-8-sig")
+        return (_unpacked(content) if zipped else content).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"it is not text in UTF-8 ({error})") from error
+
+
+def _unpacked(content: bytes) -> bytes:
+    """Return what a gzip file holds; refuses one that would fill the memory before it does."""
+    with gzip.open(io.BytesIO(content)) as packed:
+        unpacked = packed.read(MOST_BYTES + 1)
+    if len(unpacked) > MOST_BYTES:
+        raise ValueError(
+            f"it holds more than {MOST_BYTES >> 20} MiB of text; split it into batches"
+        )
+    return unpacked
 
 
 def _of_text(name: str, text: str) -> Iterator[_Row]:

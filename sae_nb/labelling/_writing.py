@@ -56,7 +56,7 @@ RARE = (
 )
 
 
-@checked(leave=("judge",))
+@checked(leave=("judge", "acts"))
 def label(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"],
@@ -130,6 +130,11 @@ def label(
     >>> found[9], found.evidence(9).detection > found.evidence(9).control
     ('the token is “ It”', True)
     """
+    if isinstance(acts, int):
+        raise TypeError(
+            f"`acts` must be the activations from which labels are found, got {acts}. A label of your own is "
+            f'written as sn.labels({{{acts}: "…"}}, sae), or in AtomBrowser.'
+        )
     acts = acts_for(sae, acts)
     codes = codes_of(sae, acts, codes)
     asked, who = _judge_for(acts, judge)

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
+from sae_nb._lazy import words
 from sae_nb.activations import LANGUAGE, VISION, modality_of
 from sae_nb.checks import at_least, check_device, check_path, checked
 from sae_nb.files import read_json
@@ -172,6 +173,11 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
         raise FileNotFoundError(
             f"`name` must be a folder that exists, a hub id or a bundled model, got {name!r}, which "
             "is not there."
+        )
+    if (there := words()["models"].get(name.lower())) and name not in cached_names():
+        raise FileNotFoundError(
+            f"`name` must be a model's name, got {name!r}, which the hub knows by another: "
+            f"sn.load_model({there!r})."
         )
     meant = near_names(name.lower().replace("_", "-"), bundled, likeness=BUNDLED_LIKENESS)
     if "/" not in name and meant and name not in cached_names():

@@ -101,7 +101,8 @@ def load_sae(
         `load_model` gives; `sae.origin.notes` lists the conversions. The first captured activations
         that it reads are checked, and a warning is given if they do not fit.
     sae_id
-        Which SAE of a release, as SAELens has it: `load_sae(release, sae_id)` is `load_sae(f"{release}/{sae_id}")`.
+        Which SAE of a release, as SAELens has it: `load_sae(release, sae_id)` is
+        `load_sae(f"{release}/{sae_id}")`.
     mmap
         Leave encoder and dictionary in their file, memory-mapped, for SAEs that do not fit in memory or
         hardly. `encode` then reads a tile of atoms at a time, and decoding and steering only the rows

@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Seed, checked, warn_caller
+from sae_nb.activations import warn_of_place
+from sae_nb.checks import Count, Seed, check_callable, checked, warn_caller
 from sae_nb.models import Backend, check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
 from sae_nb.steering._modes import Mode, Unit
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
+
+Asked, Given = ParamSpec("Asked"), TypeVar("Given")
 
 
 class Active:
@@ -52,6 +56,26 @@ class Active:
         if name.startswith("_") or name == "recipe":
             raise AttributeError(name)
         return getattr(self.recipe if hasattr(self.recipe, name) else self._edit, name)
+
+    def __repr__(self) -> str:
+        edit = f"{type(self.recipe).__name__} at {self.recipe.hook_point} of {self._model.name}"
+        here = any(
+            own is other for own in self._interventions for other in self._model.interventions
+        )
+        if here:
+            return f"Active({edit}, in force)"
+        return f"Active({edit}, not in force: write `with … :` before it, or `@…` above a function)"
+
+    def __call__(self, function: Callable[Asked, Given]) -> Callable[Asked, Given]:
+        """Return a function that runs with the edit in force: the edit as a decorator."""
+        check_callable(function, name="function")
+
+        @wraps(function)
+        def edited(*args: Asked.args, **kwargs: Asked.kwargs) -> Given:
+            with self:
+                return function(*args, **kwargs)
+
+        return edited
 
     def __enter__(self) -> Active:
         """Put the edit in force, after those that already are."""
@@ -285,6 +309,7 @@ def splice(
     width = getattr(edit, "d_out", getattr(edit, "d_in", None))
     if width is not None:
         check_width(model, point, width, "the SAE")
+        warn_of_place(edit, point)
     change = replacing(edit, keep_error=keep_error)
     masked = MaskedEdit(where, change, tap_of(model, point, edit))
     return Active(model, Recipe(hook_point=point, edit=masked), backend)

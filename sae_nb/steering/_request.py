@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb.activations import warn_of_place
 from sae_nb.checks import check_atom, check_matrix, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Hooks, Intervention, check_writable, edited_nnsight
@@ -371,6 +372,7 @@ def _check_sae(
         )
     steered = one_site(model, point, sae, site)
     check_width(model, point, getattr(steered, "d_out", sae.d_in), "the SAE")
+    warn_of_place(sae, point)
     return steered
 
 

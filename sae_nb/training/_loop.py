@@ -45,6 +45,7 @@ from sae_nb.training._sources import (
     as_source,
     captured_at,
     check_fit,
+    check_rows,
     check_team,
     identity,
     is_checked,
@@ -161,6 +162,7 @@ def train(
         raise Interrupted(training.ending(), result)
     if training.stopped == "data ended":
         warn_caller(training.ending())
+    training.warn_of_divergence()
     return result
 
 
@@ -183,6 +185,7 @@ class Training:
         self.saes = self.given  # what is trained in their place, once it is made
         self.source = as_source(data, self.given)
         check_fit(self.given, self.source)
+        check_rows(self.source)
         self.config, self.control = config, Control()
         self.team = check_team(current_team(), self.source, config.batch_size)
         # One worker speaks for all.
@@ -552,6 +555,19 @@ class Training:
             )
             for learner in self.learners
         ]
+
+    def warn_of_divergence(self) -> None:
+        """Warn if an SAE ended up explaining less than it did at first, and less than the mean does."""
+        for learner in self.learners:
+            if not learner.history:
+                continue
+            first, last = learner.history[0], learner.history[-1]
+            highest = max(record.learning_rate for record in learner.history)
+            if last.r2 < min(0.0, first.r2):
+                warn_caller(
+                    f"Training ended at R² {last.r2:.3g}, below the {first.r2:.3g} of its first step: the "
+                    f"steps were too large. Use a lower `learning_rate` than {highest:.3g}."
+                )
 
     def ending(self) -> str:
         """Explain why the training ended early, the present state of the SAE, and how to continue."""

@@ -161,8 +161,19 @@ class Team:
 
 
 def current_team() -> Team:
-    """Return the workers of torch's default process group; alone where there is none."""
+    """Return the workers of torch's default process group; alone where there is none.
+
+    Raises
+    ------
+    RuntimeError: If torchrun started several processes and none of them has joined the others.
+    """
     if not (dist.is_available() and dist.is_initialized()):
+        n = int(os.environ.get("WORLD_SIZE", "1"))
+        if n > 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+            raise RuntimeError(
+                f"`train` must be called inside `with sn.training.workers():` under torchrun, which started "
+                f"{n} processes: each would train the whole SAE by itself, into the same files."
+            )
         return Team()
     return Team(rank=dist.get_rank(), size=dist.get_world_size())
 

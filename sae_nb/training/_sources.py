@@ -103,6 +103,15 @@ def check_team(team: Team, source: ActivationSource, batch_size: int) -> Team:
     return team
 
 
+def check_rows(source: ActivationSource) -> None:
+    """Refuse data without anything to tell apart."""
+    if rows_known(source) == 1:
+        raise ValueError(
+            "`data` must have at least two rows to learn from, got one: nothing varies, and R² is undefined. "
+            "Capture more."
+        )
+
+
 def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> None:
     """Refuse what cannot be trained together."""
     if not saes:

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.activations import warn_of_places
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
 from sae_nb.geometry import largest_cosines, tile_rows
@@ -228,6 +229,8 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
             f"`saes` must be a list of at least two SAEs or dictionaries, got {got}. Train the same SAE "
             "with another seed."
         )
+    for other in saes[1:]:
+        warn_of_places(saes[0], other)
     rows = [getattr(s, "dictionary", s) for s in saes]
     first = check_matrix(rows[0], name="saes[0]")
     checked = [

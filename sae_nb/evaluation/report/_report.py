@@ -24,6 +24,7 @@ from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
     define,
+    number_text,
     number_texts,
 )
 from sae_nb.evaluation.report._reconstruction import reconstruction_rows
@@ -264,7 +265,8 @@ def evaluate(
     measurements |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
     measurements |= atom_rows(sae, rows, resampling)
     facts = _provenance(sae, acts, rows, resampling)
-    facts |= {"cautions": tuple(cautions(rows, sae.n_atoms)), "trained_on_share": shared}
+    said = [*cautions(rows, sae.n_atoms), *_of_other_rows(measurements["r2"])]
+    facts |= {"cautions": tuple(said), "trained_on_share": shared}
     if task is not None:
         scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)
         measurements |= downstream_rows(scores, resampling)
@@ -323,6 +325,15 @@ def cautions(rows: RowPass, n_atoms: int) -> Iterator[str]:
         yield (
             f"{n} rows let an average atom fire {n * l0 / n_atoms:.1f} times; dead and rare fractions "
             f"need {needed} rows."
+        )
+
+
+def _of_other_rows(r2: Measurement) -> Iterator[str]:
+    """Yield a caution where an SAE explains less than the mean does."""
+    if r2.value < 0:
+        yield (
+            f"R² is {number_text(r2.value)}, worse than the mean of the rows: are they of the hook point, the "
+            "model and the units that this SAE was trained on? `sn.check_fit(model, sae, inputs)` finds out."
         )
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from sae_nb.activations import warn_of_place
 from sae_nb.checks import check_data
 from sae_nb.evaluation import outcome_index
 from sae_nb.steering import check_hook_point, check_width
@@ -34,7 +35,8 @@ def check_parts(model: Any, sae: Any, hook_point: str) -> None:
 
 
 def check_point(model: LiveModel, sae: SparseAutoencoder, name: str) -> None:
-    """Refuse a hook point that does not exist, cannot be edited, or has another width."""
+    """Refuse a hook point that is not there, cannot be edited or has another width; warn of another place."""
+    warn_of_place(sae, name)
     check_width(
         model, check_hook_point(model, name), int(getattr(sae, "d_out", sae.d_in)), "the SAE"
     )

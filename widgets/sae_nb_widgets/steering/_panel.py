@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -74,7 +74,7 @@ STATES_HAVE_NO_CURVE = (
 )
 
 
-@checked(leave=("acts",))
+@checked(leave=("acts", "hook_point"))
 class SteeringPanel(KeepsRecipes):
     """What if this atom were stronger?
 
@@ -135,13 +135,15 @@ class SteeringPanel(KeepsRecipes):
         self,
         model: LiveModel,
         hook_point: str,
-        sae: SparseAutoencoder,
+        sae: SparseAutoencoder = None,  # type: ignore[assignment]
         inputs: Any = None,
         acts: Activations | SparseCodes | AtomCatalogue | None = None,
         *,
         atom: int = 0,
         strength: float | None = None,
     ) -> None:
+        if sae is None and hasattr(hook_point, "dictionary"):  # an SAE knows where it reads
+            hook_point, sae = cast(Any, hook_point).hook_point, cast(Any, hook_point)
         check_parts(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         self.samples = Samples(model, inputs, getattr(acts, "acts", acts))
