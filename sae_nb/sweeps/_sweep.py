@@ -10,6 +10,7 @@ import hashlib
 import inspect
 import itertools
 import json
+import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
@@ -338,7 +339,11 @@ class _Store:
             return
         under_way = self.folder / UNDER_WAY
         yield lambda first: under_way / _place(_name(*todo[first]))
-        remove_folder(under_way)
+        if under_way.is_dir():  # not where all was done before, or nothing was left to train
+            remove_folder(under_way)
+        # An interrupt may come while one is removed; this sweep alone holds the folder.
+        for left in self.folder.glob(f".{UNDER_WAY}.*.partial"):
+            shutil.rmtree(left, ignore_errors=True)
 
     def keep(self, one: Wanted, sae: SparseAutoencoder, measured: dict[str, float]) -> None:
         architecture, settings, seed = one

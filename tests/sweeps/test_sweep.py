@@ -153,3 +153,13 @@ def test_bad_requests_are_named_before_any_training(
     how: dict[str, object] = {"data": x, "n_atoms": 16, "settings": {"k": [2]}, "seeds": (0,)}
     with pytest.raises(error, match=match):
         sweep(**{**how, **change}, progress=False)  # type: ignore[arg-type]
+
+
+def test_a_finished_sweep_is_read_again(x: Tensor, tmp_path: Path) -> None:
+    """All of it is there: nothing is trained, and what an interrupted removal left is tidied."""
+    how = {"n_atoms": 16, "settings": {"k": [2]}, "seeds": (0, 1), "config": SHORT}
+    first = sweep(x, **how, folder=tmp_path / "s", progress=False)
+    (tmp_path / "s" / ".under-way.0123abcd.partial").mkdir()
+    again = sweep(x, **how, folder=tmp_path / "s", progress=False)
+    assert again.table.equals(first.table)
+    assert not list((tmp_path / "s").glob(".*.partial"))
