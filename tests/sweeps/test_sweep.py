@@ -161,5 +161,5 @@ def test_a_finished_sweep_is_read_again(x: Tensor, tmp_path: Path) -> None:
     first = sweep(x, **how, folder=tmp_path / "s", progress=False)
     (tmp_path / "s" / ".under-way.0123abcd.partial").mkdir()
     again = sweep(x, **how, folder=tmp_path / "s", progress=False)
-    assert again.table.equals(first.table)
+    assert list(again.table["r2"]) == list(first.table["r2"])
     assert not list((tmp_path / "s").glob(".*.partial"))
