@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import json
-import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from sae_nb.interrupts import ended
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -102,15 +103,5 @@ def _doctor(checks: Sequence[str], *, as_json: bool) -> int:
     return 0 if checkup.usable else 1
 
 
-def run() -> int:
-    """Run a command from a terminal: Ctrl-C ends it with one sentence, and with the status of SIGINT."""
-    try:
-        return main()
-    except KeyboardInterrupt as stop:
-        said = str(stop) or "Interrupted; what was not finished is not kept."
-        print(f"\n{said}", file=sys.stderr)
-        return 128 + signal.SIGINT
-
-
 if __name__ == "__main__":
-    sys.exit(run())
+    sys.exit(ended(main))

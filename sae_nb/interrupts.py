@@ -6,6 +6,8 @@ saved it is marked as a part; and `Interrupted`, a KeyboardInterrupt, ends the c
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -59,6 +61,22 @@ def ending_with(told: Callable[[], tuple[str, Any]]) -> Iterator[None]:
         yield
     except KeyboardInterrupt as stop:
         raise Interrupted(*told()) from stop
+
+
+def ended(command: Callable[[], int | None]) -> int:
+    """Run a command of a terminal and return its status: Ctrl-C ends it by one sentence, with that of SIGINT.
+
+    Example
+    -------
+    >>> ended(lambda: 0)
+    0
+    """
+    try:
+        return command() or 0
+    except KeyboardInterrupt as stop:
+        said = str(stop) or "Interrupted; what was not finished is not kept."
+        sys.stderr.write(f"\n{said}\n")
+        return 128 + signal.SIGINT
 
 
 def interrupted() -> Any:

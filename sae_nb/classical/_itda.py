@@ -149,8 +149,6 @@ class ITDA(Untrained, SparseAutoencoder):
         ValueError: If `threshold` is so low that every row would be stored.
         """
         acts = acts_for(self, data, name="data")
-        if acts.hook_point is not None:
-            self.hook_point, self.model_name = acts.hook_point, acts.model_name
         growing = _Growing(self)
         with progress_bar(len(acts), "ITDA", "row", enabled=progress) as bar:
             for start, block in self._blocks(acts):
@@ -199,12 +197,15 @@ class ITDA(Untrained, SparseAutoencoder):
             yield start, self._rows(rows)
 
     def _hold(self, atoms: Rows, acts: Activations, chosen: Sequence[int]) -> None:
-        self.operator.weight = nn.Parameter(atoms)
-        self.n_atoms = len(atoms)
-        self.stored = tuple(
+        stored = tuple(
             StoredRow(int(acts.sample[row]), int(acts.position[row]), acts.where(row))
             for row in chosen
         )
+        # Last, and all together: an interrupted fit leaves the one before as it was.
+        self.operator.weight = nn.Parameter(atoms)
+        self.n_atoms, self.stored = len(atoms), stored
+        if acts.hook_point is not None:
+            self.hook_point, self.model_name = acts.hook_point, acts.model_name
         self.initialised.fill_(value=True)
         self.eval()
 

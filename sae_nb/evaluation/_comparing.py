@@ -15,11 +15,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.checks import Positive, Seed, checked, shown
+from sae_nb.checks import Positive, Seed, checked, shown, warn_caller
 from sae_nb.evaluation._trained import Run, begun, from_seed, held_out, is_ready, trained
 from sae_nb.evaluation.dictionary._matching import stability
 from sae_nb.evaluation.report._measurement import number_text
-from sae_nb.evaluation.report._report import Report, evaluate
+from sae_nb.evaluation.report._report import Report, cut_short, evaluate
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 
@@ -214,6 +214,8 @@ def compare_dictionaries(
             done = [
                 (one.sae.eval(), one.seconds) for one in trained(runs, config, progress=progress)
             ]
+            for sentence in cut_short(done[0][0]):
+                warn_caller(f"{name}: {sentence}")
             rows.append(measured(name, done))
             if before is None and not math.isnan(done[0][1]):
                 before = name

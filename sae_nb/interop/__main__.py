@@ -5,11 +5,13 @@ hub, and figures.
 """
 
 import argparse
+import sys
 from pathlib import Path
 
 import yaml
 
 from sae_nb.interop._releases import LIST, write_list
+from sae_nb.interrupts import ended
 
 
 def main() -> None:
@@ -26,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.files import MANIFEST
+from sae_nb.files import MANIFEST, json_object
 from sae_nb.interop import (
     _circuit_tracer as circuit_tracer,
     _dictionary_learning as dictionary_learning,
@@ -79,7 +79,7 @@ def hub_sae(name: str) -> Path:
 
     def is_whole(snapshot_folder: Path) -> bool:
         folder = snapshot_folder / inside
-        return folder.is_dir() and ((folder / MANIFEST).is_file() or reader_of(folder) is not None)
+        return folder.is_dir() and _holds_an_sae(folder)
 
     fetched = local_copy(name, repo, revision, patterns, is_whole=is_whole)
     if not (fetched / inside).is_dir():
@@ -90,6 +90,14 @@ def hub_sae(name: str) -> Path:
     return fetched / inside
 
 
+def _holds_an_sae(folder: Path) -> bool:
+    """Return whether all files of an SAE are there; an interrupted download may leave its manifest alone."""
+    if not (folder / MANIFEST).is_file():
+        return reader_of(folder) is not None
+    listed = json_object(folder / MANIFEST).get("files")
+    return not isinstance(listed, dict) or all((folder / name).is_file() for name in listed)
+
+
 def local_copy(
     name: str,
     repository: str,
@@ -97,11 +105,14 @@ def local_copy(
     patterns: list[str],
     *,
     is_whole: Callable[[Path], bool],
+    first: Sequence[str] = (),
     holds: Callable[[str], str] | None = None,
 ) -> Path:
     """Return the local folder of a repository with some of its files: the cache's if it is complete,
     else fetched.
 
+    `first` are files that `is_whole` cannot ask for, because a repository may have none: they are fetched
+    before the others, so that a download that was interrupted never looks complete without them.
     `holds` describes the cache in a sentence, for offline use.
     """
     cached = snapshot(repository, revision, local_files_only=True, allow_patterns=patterns)
@@ -113,6 +124,8 @@ def local_copy(
             f"{name!r} must be in the cache while the hub is switched off by HF_HUB_OFFLINE, and is "
             f"not. Go online once, or pass a folder.{also}"
         )
+    if first:
+        snapshot(repository, revision, allow_patterns=list(first))
     fetched = snapshot(repository, revision, allow_patterns=patterns)
     if not isinstance(fetched, Path):
         raise FileNotFoundError(

@@ -269,8 +269,9 @@ def published_sae(name: str) -> SparseAutoencoder:
         name,
         entry.repository,
         None,
-        [*needed, *_beside(entry, form)],
+        needed,
         is_whole=lambda folder: all((folder / file).is_file() for file in needed),
+        first=_beside(entry, form),
         holds=cached_in_words,
     )
     missing = [file for file in needed if not (inside / file).is_file()]

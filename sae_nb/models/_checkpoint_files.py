@@ -142,7 +142,10 @@ def hub_small_files(name: str, revision: str | None) -> Path:
     cached = snapshot(name, revision, local_files_only=True)
     if isinstance(cached, Path) and (cached / "config.json").is_file():
         return cached
-    return _fetched(name, revision, allow_patterns=_SMALL_FILES, ignore_patterns=_SUBFOLDERS)
+    # The configuration comes last: where it is, an interrupted download has left the others too.
+    others = [*_SUBFOLDERS, "config.json"]
+    _fetched(name, revision, allow_patterns=_SMALL_FILES, ignore_patterns=others)
+    return _fetched(name, revision, allow_patterns=["config.json"])
 
 
 def _fetched(name: str, revision: str | None, **options: Any) -> Path:

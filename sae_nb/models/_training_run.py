@@ -6,6 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.files import read_json, read_tensors, write_json, write_tensors
+from sae_nb.interrupts import ending_with
 from sae_nb.kernels import Muon
 
 CHECKPOINT_FILE = "checkpoint.json"
@@ -72,7 +74,7 @@ class Run(ABC):
         """Take all steps, or those a killed run has left; `after` is called behind each."""
         if resume and (checkpoint / CHECKPOINT_FILE).exists():
             self.restore(checkpoint)
-        with torch.random.fork_rng(devices=[]):
+        with ending_with(partial(self._left, checkpoint)), torch.random.fork_rng(devices=[]):
             while self.step < self.recipe.steps:
                 began = time.perf_counter()
                 self.model.train()
@@ -82,6 +84,14 @@ class Run(ABC):
                     log()
                     self.save(checkpoint)
                 after()
+
+    def _left(self, checkpoint: Path) -> tuple[str, None]:
+        """Tell what an interrupted run has left: its checkpoint, from which resuming is exact."""
+        text = f"Training was interrupted after step {self.step} of {self.recipe.steps}. "
+        if not (checkpoint / CHECKPOINT_FILE).exists():
+            return text + "There is no checkpoint yet; nothing is kept.", None
+        kept = read_json(checkpoint / CHECKPOINT_FILE)["step"]
+        return text + f"With --resume it goes on from step {kept} ({str(checkpoint)!r}).", None
 
     def advance(self, batch: Any) -> None:
         """Take one optimiser step."""

@@ -384,7 +384,7 @@ class Training:
         for x in batches:  # 1. a batch
             with self.control.turn() as go_on:
                 if not self.team.all(mine=go_on):
-                    return self.control.stop_reason or "stopped"
+                    return self._agreed_reason()
                 self._torn, done = True, self.step + 1 == self.config.steps
                 due = done or self.step == 0 or (self.step + 1) % self.config.log_every == 0
                 for learner in self.learners:
@@ -409,6 +409,12 @@ class Training:
             if self._has_plateaued():
                 return "plateau"
         return self.control.stop_reason or "data ended"
+
+    def _agreed_reason(self) -> Stopped:
+        """Return why the workers stop together: where one was interrupted, all of them were."""
+        if not self.team.all(mine=self.control.stop_reason != "interrupted"):
+            self.control.stop_reason = "interrupted"
+        return self.control.stop_reason or "stopped"
 
     def _my_part(self, x: Tensor) -> tuple[Tensor, float]:
         """Rows of a batch that are for this worker, and their share of it."""

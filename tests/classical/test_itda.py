@@ -11,6 +11,7 @@ from sae_nb_widgets import AtomBrowser
 from torch import Tensor
 
 import sae_nb as sn
+from sae_nb.activations import Activations
 from sae_nb.classical import ITDA, _itda as itda_file
 
 N, D, K = 900, 12, 4
@@ -192,3 +193,26 @@ def test_wrong_calls_are_named() -> None:
         sn.train(ITDA(D, K).fit(drawn(), progress=False), drawn(), steps=1, progress=False)
     with pytest.raises(TypeError, match="`other` must be an ITDA, got TopK"):
         ITDA(D, K).jaccard(sn.TopK(D, 20, K))  # type: ignore[arg-type]
+
+
+def test_an_interrupted_fit_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Atoms, their rows and the hook point stay those of one fit."""
+    x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
+    rows = torch.arange(200)
+    at = {"sample": rows, "position": 0 * rows, "model_name": "a"}
+    itda = ITDA(4, 2, threshold=0.2).fit(Activations(x, hook_point="resid_post.1", **at))
+    before, stored = itda.dictionary.clone(), itda.stored
+    other = Activations(x.flip(0), hook_point="resid_post.2", **at)
+    seen: list[int] = []
+
+    def interrupted(self: Activations, row: int) -> str:
+        seen.append(row)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return ""
+
+    monkeypatch.setattr(Activations, "where", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        itda.fit(other, progress=False)
+    assert torch.equal(itda.dictionary, before)
+    assert (itda.hook_point, itda.stored) == ("resid_post.1", stored)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -138,3 +139,20 @@ def test_an_unknown_row_names_those_there_are(found: Comparison) -> None:
     """As a report does."""
     with pytest.raises(KeyError, match="TopK, crowded, PCA.* got 'NMF'"):
         found["NMF"]
+
+
+def test_an_sae_that_was_cut_short_is_said() -> None:
+    """A training that Ctrl-C ended: its numbers are of a part, in the report and in the comparison."""
+    sae = topk(0)
+
+    def stop(record: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sn.train(sae, X, CONFIG, callbacks=stop, progress=False)
+    said = r"cut short after 1 of 60 steps"
+    with pytest.warns(UserWarning, match=f"half: .*{said}"):
+        compare_dictionaries({"half": sae}, X, CONFIG, seeds=(0,), progress=False)
+    assert re.search(said, repr(sn.evaluate(sae, X, n_bootstrap=0)))
+    sn.train(sae, X, CONFIG, progress=False)
+    assert not re.search(said, repr(sn.evaluate(sae, X, n_bootstrap=0)))

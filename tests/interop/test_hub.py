@@ -1,5 +1,6 @@
 """Names on the hub: what is asked for, what is fetched, and what is refused."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,25 @@ def test_only_the_folder_named_is_fetched(fetched: list[dict[str, Any]]) -> None
     assert [call["name"] for call in fetched] == ["someone/things"] * 2
     assert fetched[-1]["revision"] == "v2"
     assert fetched[-1]["allow_patterns"] == ["saes/layer_3/*"]
+
+
+def test_an_interrupted_download_goes_on(
+    fetched: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A cache that holds the manifest and not yet the weights is fetched again, not read."""
+    cache = tmp_path / "cache"
+    (cache / "saes" / "layer_3").mkdir(parents=True)
+    shutil.copy(tmp_path / "saes" / "layer_3" / "manifest.json", cache / "saes" / "layer_3")
+    whole = hub.snapshot
+    asked: list[bool] = []
+
+    def snapshot(name: str, revision: str | None, **options: Any) -> Path | Exception:
+        asked.append(local := bool(options.get("local_files_only")))
+        return cache if local else whole(name, revision, **options)
+
+    monkeypatch.setattr(hub, "snapshot", snapshot)
+    assert sn.load_sae("hf:someone/things/saes/layer_3").n_atoms == 8
+    assert asked == [True, False]
 
 
 def test_a_folder_that_is_not_there_is_named(fetched: list[dict[str, Any]]) -> None:

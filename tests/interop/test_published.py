@@ -465,7 +465,10 @@ def test_online_only_its_own_files_are_fetched(
     monkeypatch.setattr(_detection, "snapshot", snapshot)
     monkeypatch.setattr(_detection, "is_offline", lambda: False)
     assert sn.load_sae(name).n_atoms == N
-    assert asked == [(entry_of(name).repository, None, "layer_20.safetensors", "config.yaml")] * 2
+    repository = entry_of(name).repository
+    # What may be missing comes first: an interrupted download never looks complete without it.
+    files = ["layer_20.safetensors", "config.yaml", "layer_20.safetensors"]
+    assert asked == [(repository, None, file) for file in files]
     with pytest.raises(
         FileNotFoundError, match=r"must hold 'layer_21\.safetensors' for .*layer_21'"
     ):

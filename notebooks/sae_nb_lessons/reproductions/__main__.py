@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.files import read_json, write_json
+from sae_nb.interrupts import ended
 from sae_nb_lessons.reproductions._artefacts import artefact_of
 from sae_nb_lessons.reproductions._committed import recorded_seeds
 from sae_nb_lessons.reproductions._registry import experiment, experiment_names
@@ -94,4 +95,4 @@ def judge(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(ended(main))

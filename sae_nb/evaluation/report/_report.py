@@ -265,7 +265,7 @@ def evaluate(
     measurements |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
     measurements |= atom_rows(sae, rows, resampling)
     facts = _provenance(sae, acts, rows, resampling)
-    said = [*cautions(rows, sae.n_atoms), *_of_other_rows(measurements["r2"])]
+    said = [*cut_short(sae), *cautions(rows, sae.n_atoms), *_of_other_rows(measurements["r2"])]
     facts |= {"cautions": tuple(said), "trained_on_share": shared}
     if task is not None:
         scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)
@@ -306,6 +306,16 @@ USES_NEEDED = 10
 tenth of the average density is then missed in a third of the draws."""
 
 _CHUNK = 8192
+
+
+def cut_short(sae: SparseAutoencoder) -> Iterator[str]:
+    """Yield a sentence if the training of an SAE was ended before its last step."""
+    known = getattr(sae, "measured", None) or {}
+    if "of_steps" in known:
+        yield (
+            f"The training of this SAE was cut short after {known['steps']:.0f} of {known['of_steps']:.0f} "
+            "steps: train it to its end before you compare it."
+        )
 
 
 def cautions(rows: RowPass, n_atoms: int) -> Iterator[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from sae_nb.checks import Count, Positive, Weight, checked
 from sae_nb.data import NOT_ASKED, START, TASKS, UNKNOWN, Rows, Task
 from sae_nb.files import write_bytes, write_json
+from sae_nb.interrupts import ended
 from sae_nb.models._training_run import Run
 from sae_nb.models.recipes._common import Recipe, filled, write_language_model
 
@@ -281,4 +283,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

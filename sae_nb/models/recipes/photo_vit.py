@@ -11,6 +11,7 @@ bundled. Several runs may share `--out`: each model's name states its residual d
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.checks import Between, Count, checked
+from sae_nb.interrupts import ended
 from sae_nb.models._vision_transformer import VisionTransformerConfig
 from sae_nb.models.recipes._common import recipe_options
 from sae_nb.models.recipes._vision_training import (
@@ -123,4 +125,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

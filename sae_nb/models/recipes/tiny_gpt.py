@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import platform
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from typing import Any
 from torch import Tensor
 
 from sae_nb.files import write_bytes, write_json
+from sae_nb.interrupts import ended
 from sae_nb.models.recipes._common import recipe_options, write_language_model
 from sae_nb.models.recipes._language_data import (
     STORIES_PER_STEP,
@@ -128,4 +130,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -9,6 +9,7 @@ three checkpoints along the way. Every image is new: the stream of renderings ne
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.data import Scenes, scenes
 from sae_nb.files import write_bytes
+from sae_nb.interrupts import ended
 from sae_nb.models.recipes._common import in_chunks, recipe_options
 from sae_nb.models.recipes._vision_training import (
     VARIANTS,
@@ -156,4 +158,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from torch import Tensor, nn
 from sae_nb.checks import Count, Positive, Weight, checked
 from sae_nb.data import Scenes, caption_words, captions, scenes
 from sae_nb.files import write_bytes, write_json, write_tensors
+from sae_nb.interrupts import ended
 from sae_nb.models._training_run import Run
 from sae_nb.models.recipes._common import Recipe, in_chunks, recipe_options
 
@@ -364,4 +366,4 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(ended(main))

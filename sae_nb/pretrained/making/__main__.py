@@ -2,7 +2,8 @@
 
 import sys
 
+from sae_nb.interrupts import ended
 from sae_nb.pretrained.making._recipe import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(ended(main))

@@ -58,7 +58,10 @@ def test_a_killed_run_continues_bit_exactly(
 
     with monkeypatch.context() as patch:
         patch.setattr(kind, "advance", killed)
-        with pytest.raises(KeyboardInterrupt):
+        told = (
+            rf"after step {last} of {recipe.steps}\. With --resume it goes on from step {last - 1}"
+        )
+        with pytest.raises(KeyboardInterrupt, match=told):
             train(recipe, out=tmp_path / "killed")
     (record,) = (tmp_path / "killed").glob("*.checkpoint/checkpoint.json")
     assert json.loads(record.read_text())["step"] == last - 1
