@@ -42,7 +42,8 @@ def warn_of_place(sae: Any, hook_point: object) -> None:
         told.add(there)
         warn_caller(
             f"This SAE was trained at {sae.hook_point} and is used at {hook_point}: its atoms were not learned "
-            f"there, so labels, strengths and R² do not carry over. Use activations of {sae.hook_point}, or an SAE of {hook_point}."
+            f"there, so labels, strengths and R² do not carry over. Use activations of {sae.hook_point}, or "
+            f"an SAE of {hook_point}."
         )
 
 

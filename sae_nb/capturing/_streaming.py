@@ -21,7 +21,7 @@ from sae_nb.capturing._batch_rows import (
 )
 from sae_nb.capturing._gradients import Loss, chosen_loss
 from sae_nb.checks import Count, Seed, at_least, check_hook_name, checked, shows_fields
-from sae_nb.models import Layout
+from sae_nb.models import Layout, column_of_table
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel
@@ -150,7 +150,7 @@ class ActivationStream:
         self._harvest = Harvest(model, points, settings, loss)
         self.model_name: str = model.name
         self.buffer = buffer
-        self._inputs = inputs
+        self._inputs = column_of_table(model, inputs)
         self._one_shot = iter(inputs) is inputs if hasattr(inputs, "__next__") else False
         # Checks the inputs now. Of an iterator that runs once this is the only reading there is.
         opening = self._harvest.batches(inputs)

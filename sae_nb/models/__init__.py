@@ -63,6 +63,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._inputs import (
         Batch as Batch,
         Batches as Batches,
+        column_of_table as column_of_table,
         described as described,
     )
     from sae_nb.models._interventions import (

@@ -175,7 +175,9 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
         points.extend(_block_points(structure, layer))
     if structure.final_norm is not None:
         points.append(HookPoint("final_norm", path=structure.final_norm))
-    return points
+    # The structure is that of one block; where experts alternate with plain MLPs, others lack parts of it.
+    there = {path for path, _ in module.named_modules()}
+    return [point for point in points if point.path in there]
 
 
 def _block_points(structure: Structure, layer: int) -> Iterator[HookPoint]:

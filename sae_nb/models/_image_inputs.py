@@ -21,11 +21,13 @@ from torch import Tensor
 
 from sae_nb.data import IMAGE_SUFFIXES, visible_files
 from sae_nb.models._inputs import (
+    IMAGES,
     Batch,
     Batches,
     Samples,
     chained,
     chunks,
+    column_of,
     described,
     empty,
     has_numbers,
@@ -65,6 +67,7 @@ def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batche
 
 def picture_samples(model: LiveModel, inputs: Any) -> Samples:
     """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
+    inputs = column_of(inputs, IMAGES, "images")
     if isinstance(inputs, (str, Path)):
         return _files(model, inputs)
     if isinstance(inputs, Image.Image):
@@ -167,7 +170,25 @@ def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
 
 
 def _from_pil(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    return torch.from_numpy(np.array(_in_bytes(picture).convert("RGB"))).permute(2, 0, 1)
+
+
+def _in_bytes(picture: Image.Image) -> Image.Image:
+    """Return an image of 16 bits or of floats in bytes, scaled: Pillow clips them to white or black."""
+    if picture.mode != "F" and not picture.mode.startswith("I"):
+        return picture
+    values = np.asarray(picture, dtype=np.float64)
+    if picture.mode == "F":
+        top = 1.0
+        if not (values.min() >= -_TOLERANCE and values.max() <= 1 + _TOLERANCE):
+            raise ValueError(
+                f"Float images must lie in [0, 1], got values from {values.min():.4g} to {values.max():.4g}. "
+                "Divide "
+                "bytes by 255."
+            )
+    else:
+        top = 65535.0 if picture.mode != "I" or values.max() > 255 else 255.0
+    return Image.fromarray(np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
 
 
 def _loaded(
@@ -411,12 +432,7 @@ def _as_rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
         layer = picture.convert("RGBA")
         ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
         return Image.alpha_composite(ground, layer).convert("RGB")
-    if picture.mode.startswith("I"):
-        # Pillow clips what is above 255 where it converts 16 bits.
-        values = np.asarray(picture, dtype=np.float64)
-        top = 65535.0 if picture.mode != "I" or values.max() > 255 else 255.0
-        picture = Image.fromarray(np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
-    return picture.convert("RGB")
+    return _in_bytes(picture).convert("RGB")
 
 
 def _size_wanted(model: LiveModel) -> tuple[int, int] | None:

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from jaxtyping import Bool, Int, UInt8
+from PIL import Image
 from torch import Tensor, nn
 
+from sae_nb.checks import warn_caller
 from sae_nb.models._interventions import RunState
 
 if TYPE_CHECKING:
@@ -119,6 +121,7 @@ class Batch:
             position=self.position if known else None,
             prompt_length=None if self.keep is None else self.keep.sum(dim=1),
             sample=self.sample if known else None,
+            n_samples=self.n,
             role=self.role,
         )
 
@@ -174,6 +177,47 @@ class Samples(NamedTuple):
         items = itertools.chain.from_iterable(part.items for part in parts)
         known = [part.n_samples for part in parts if part.n_samples is not None]
         return cls(items, sum(known) if len(known) == len(parts) else None)
+
+
+def column_of_table(model: LiveModel, inputs: Any) -> Any:
+    """Return the column of a table that a model of texts or images reads; anything else as it is."""
+    text = model.modality.is_text
+    return column_of(inputs, TEXTS if text else IMAGES, "texts" if text else "images")
+
+
+TEXTS: tuple[type, ...] = (str,)
+IMAGES: tuple[type, ...] = (str, Path, Image.Image, np.ndarray, Tensor)
+"""Kinds of values of a table's column that is read as texts, or as images."""
+
+
+def column_of(inputs: Any, kinds: tuple[type, ...], what: str) -> Any:
+    """Return the one column of a table that holds what a model reads, as a list; anything else as it is.
+
+    Raises
+    ------
+    ValueError: If several columns hold it, none does, or a row has none.
+    """
+    if type(inputs).__name__ != "DataFrame":
+        return inputs
+    # Missing values are found by what they are not: NaN, None and NA are of none of these kinds.
+    columns = {str(name): list(inputs[name]) for name in inputs.columns}
+    fits = {
+        name: [isinstance(value, kinds) for value in values] for name, values in columns.items()
+    }
+    found = [name for name, fitting in fits.items() if any(fitting)]
+    if len(found) != 1:
+        got = f"columns {found}" if found else f"none among {list(columns)}"
+        do = f"Pass one: frame[{(found or list(columns) or ['name'])[0]!r}]."
+        raise ValueError(f"A table must have one column of {what}, got {got}. {do}")
+    (name,) = found
+    if missing := [row for row, fitting in enumerate(fits[name]) if not fitting]:
+        raise ValueError(
+            f"Column {name!r} must have one of the {what} in every row, got none in {len(missing)} of "
+            f"{len(fits[name])}, such as row {missing[0]}. Use frame[{name!r}].dropna()."
+        )
+    if len(columns) > 1:
+        warn_caller(f"`inputs` is a table; its column {name!r} is read, the only one of {what}.")
+    return columns[name]
 
 
 def is_many(inputs: Any) -> bool:

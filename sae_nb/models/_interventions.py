@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from sae_nb.models._hook_points import HookPoint, Side, check_writable
 from sae_nb.models._states import (
     by_place,
+    check_samples_first,
     like_state,
     module_input,
     read_tensor,
@@ -63,6 +64,9 @@ class RunState:
 
     sample: Int[Tensor, "batch time"] | None = None
     """Running index of the sample each column belongs to; −1 at padding."""
+
+    n_samples: int | None = None
+    """Rows of the batch, where the model gets it whole."""
 
     role: Int[Tensor, "batch time"] | None = None
     """Author of each column's token, an index into ``activations.ROLES``; −1 in texts, None if all are."""
@@ -169,6 +173,7 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
     the form of `x`.
     """
     _check_editable(x, intervention)
+    check_samples_first(x, stretches[0].n_samples, intervention.hook_point)
     places = by_place(x, _tokens(stretches))
     if len(stretches) == 1:
         new = _checked(intervention.edit(places, stretches[0]), places, intervention)

@@ -194,9 +194,14 @@ class LiveModel(KnowsOtherWords):
         return facts.token_id(self.module, self.tokenizer, "eos_token_id")
 
     @cached_property
+    def padding_id(self) -> int | None:
+        """Id of the padding token; None where the model has none."""
+        return facts.token_id(self.module, self.tokenizer, "pad_token_id")
+
+    @cached_property
     def pad_id(self) -> int:
         """Id written into padding; its output is masked out."""
-        pad = facts.token_id(self.module, self.tokenizer, "pad_token_id")
+        pad = self.padding_id
         return pad if pad is not None else self.end_of_text or 0
 
     # Hook points

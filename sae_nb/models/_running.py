@@ -34,6 +34,7 @@ from sae_nb.models._interventions import (
 from sae_nb.models._states import (
     Layout,
     by_place,
+    check_samples_first,
     layout_of,
     like_state,
     module_input,
@@ -188,7 +189,7 @@ class Runner:
         for name, point in self._read.items():
             places.setdefault((point.path, point.side), []).append((name, point))
         model = self._model
-        pass_ = _Pass(batch.to(model.device), places, take, graph=self._graph)
+        pass_ = _Pass(model, batch.to(model.device), places, take, graph=self._graph)
         with model.lock, torch.inference_mode(False), torch.set_grad_enabled(self._graph):
             _way(model, self._backend)(model, pass_)
         if pass_.left:
@@ -272,13 +273,14 @@ class _Pass:
 
     def __init__(
         self,
+        model: LiveModel,
         batch: Batch,
         places: Mapping[Place, Sequence[tuple[str, HookPoint]]],
         take: Take,
         *,
         graph: bool = False,
     ) -> None:
-        self.batch, self.places, self.state = batch, places, batch.state()
+        self._model, self.batch, self.places, self.state = model, batch, places, batch.state()
         self._take, self._graph = take, graph
         self.restart()
 
@@ -299,6 +301,9 @@ class _Pass:
         for name, point in self.places[place]:
             if name in self.left:
                 x = read_tensor(value, point)
+                if x.ndim == 3 and x.shape[1] == self.batch.n:
+                    module = self._model.get_module(point.path)
+                    check_samples_first(x, self.batch.n, point, module)
                 self._take(name, x if self._graph else x.detach())
                 self.left.remove(name)
 

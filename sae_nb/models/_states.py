@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, SupportsIndex, cast
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from sae_nb.models._hook_points import HookPoint
@@ -107,6 +107,37 @@ def with_input(
 
 # -------------------------------------------------------------------------------------------------
 # Its layout.
+
+
+def check_samples_first(
+    x: Tensor, n: int | None, point: str, module: nn.Module | None = None
+) -> None:
+    """Refuse a state whose first axis is time: (time, batch, d), as `nn.MultiheadAttention` has it by default.
+
+    Where there are as many samples as places, the shape does not tell; then the module does.
+
+    Raises
+    ------
+    ValueError: If samples come second, or it cannot be told.
+    """
+    if x.ndim != 3 or n is None or x.shape[1] != n:
+        return
+    if x.shape[0] != n:
+        raise ValueError(
+            f"Activations at `{point}` must have samples first, (batch, time, d), got {tuple(x.shape)} of "
+            f"{n} samples: "
+            "time comes first. Build the module with batch_first=True, or choose a hook point outside of it."
+        )
+    if module is not None and any(_time_first(part) for part in module.modules()):
+        raise ValueError(
+            f"Activations at `{point}` have shape {tuple(x.shape)}, of which it is unknown whether samples "
+            "or time come "
+            "first: its attention takes time first. Use another batch_size= to find out."
+        )
+
+
+def _time_first(part: nn.Module) -> bool:
+    return isinstance(part, nn.MultiheadAttention) and not part.batch_first
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,14 +13,16 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.activations import ROLES, describe_ids
-from sae_nb.checks import LARGEST, one_of
+from sae_nb.checks import LARGEST, one_of, warn_caller
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message
 from sae_nb.models._inputs import (
+    TEXTS,
     Batch,
     Batches,
     Samples,
     chained,
     chunks,
+    column_of,
     described,
     empty,
     has_numbers,
@@ -122,11 +124,15 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
     return table
 
 
-def language_samples(model: LiveModel, inputs: Any, *, asks: bool = False) -> Samples:
+def language_samples(
+    model: LiveModel, inputs: Any, *, asks: bool = False, masked: bool = False
+) -> Samples:
     """Return the texts (str), conversations and token-id sequences in `inputs`, checked if they are in memory.
 
     `asks`: conversations end where the assistant would begin its answer, unless it has the last word.
+    `masked`: A mask tells what is padding, so it is not looked for.
     """
+    inputs = column_of(inputs, TEXTS, "texts")
     if isinstance(inputs, str):
         return _texts(model, [inputs])
     if is_message(inputs) or is_conversation(inputs):
@@ -145,12 +151,12 @@ def language_samples(model: LiveModel, inputs: Any, *, asks: bool = False) -> Sa
     if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
         raise _not_language(model, inputs)
     if isinstance(inputs, (Tensor, np.ndarray)):
-        return _id_array(model, torch.as_tensor(inputs))
+        return _id_array(model, torch.as_tensor(inputs), masked=masked)
     texts = getattr(inputs, "texts", None)
     if texts is not None and not callable(texts):
         return language_samples(model, texts, asks=asks)
     if isinstance(inputs, (list, tuple)):
-        return _sequence(model, inputs, asks)
+        return _sequence(model, inputs, asks, masked=masked)
     if hasattr(inputs, "images") or not is_many(inputs):
         raise _not_language(model, inputs)
     return chained(inputs, 2, lambda item: language_samples(model, item, asks=asks), name="text")
@@ -185,7 +191,20 @@ def _texts(model: LiveModel, texts: Sequence[str]) -> Samples:
     for index, text in enumerate(texts):
         if not text:
             raise ValueError(f"Texts must not be empty, but text {index} is ''. Leave it out.")
+        _check_unicode(text, index)
     return Samples(iter(texts), len(texts))
+
+
+def _check_unicode(text: str, index: int) -> None:
+    """Refuse half a character, as decoding with surrogateescape leaves it; no tokenizer reads it."""
+    try:
+        text.isascii() or text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise ValueError(
+            f"Texts must be whole characters of Unicode, but text {index} has half of one (a lone surrogate) "
+            "at "
+            f'{error.start}. Use text.encode("utf-8", "replace").decode().'
+        ) from None
 
 
 def _mapping(model: LiveModel, inputs: Mapping[str, Any], asks: bool) -> Samples:
@@ -195,28 +214,81 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any], asks: bool) -> Samples
                 return language_samples(model, inputs[name], asks=asks)
         raise _not_language(model, inputs)
     mask = inputs.get("attention_mask")
-    samples = language_samples(model, inputs["input_ids"])
+    samples = language_samples(model, inputs["input_ids"], masked=mask is not None)
     if mask is None:
         return samples
-    masks = torch.as_tensor(mask).bool().cpu()
-    if samples.n_samples != (1 if masks.ndim == 1 else masks.shape[0]):
+    ids, rows = list(samples.items), _mask_rows(mask)
+    lengths = [(len(one), len(row)) for one, row in zip(ids, rows, strict=False)]
+    if len(ids) != len(rows) or any(n != m for n, m in lengths):
+        shape = tuple(mask.shape) if hasattr(mask, "shape") else [len(row) for row in rows]
         raise ValueError(
-            f"`attention_mask` must have the shape of `input_ids`, got {tuple(masks.shape)}."
+            f"`attention_mask` must have the shape of `input_ids`, got {shape} for {len(ids)} samples of "
+            f"{[len(one) for one in ids][:4]} tokens. Pass what the tokenizer returned."
         )
-    rows = masks[None] if masks.ndim == 1 else masks
-    kept = (ids[row] for ids, row in zip(samples.items, rows, strict=True))
-    return Samples(kept, samples.n_samples)
+    return Samples((one[row] for one, row in zip(ids, rows, strict=True)), samples.n_samples)
 
 
-def _id_array(model: LiveModel, ids: Tensor) -> Samples:
+def _mask_rows(mask: Any) -> list[Tensor]:
+    """Return a mask of one sample or of several, of one length or of many, row by row."""
+    if not isinstance(mask, Tensor | np.ndarray) and len(mask) and not isinstance(mask[0], int):
+        return [torch.as_tensor(row).bool().cpu() for row in mask]
+    whole = torch.as_tensor(mask).bool().cpu()
+    return list(whole[None] if whole.ndim == 1 else whole)
+
+
+def _id_array(model: LiveModel, ids: Tensor, *, masked: bool = False) -> Samples:
     if ids.ndim not in (1, 2) or ids.is_floating_point():
         raise _not_language(model, ids)
     ids = check_ids(model, ids)
     rows = ids[None] if ids.ndim == 1 else ids
-    return Samples(iter(rows), rows.shape[0])
+    return Samples(iter(list(rows) if masked else _without_padding(model, rows)), rows.shape[0])
 
 
-def _sequence(model: LiveModel, inputs: Sequence[Any], asks: bool) -> Samples:
+def _without_padding(model: LiveModel, rows: Iterable[Tensor]) -> list[Tensor]:
+    """Leave out padding at the ends of rows that came without a mask, and tell of it.
+
+    Where the padding token also begins or ends a text, one of it may be meant; several are refused.
+
+    Raises
+    ------
+    ValueError: If it is not known which are padding.
+    """
+    rows = list(rows)
+    pad = model.padding_id
+    pad = (
+        model.end_of_text if pad is None else pad
+    )  # with which texts are padded where nothing else is
+    if pad is None:
+        return rows
+    meant = pad in (model.beginning_of_text, model.end_of_text)
+    kept, n_padded = [], 0
+    for row in rows:
+        others = (row != pad).nonzero()[:, 0]
+        first, last = (int(others[0]), int(others[-1]) + 1) if len(others) else (0, 0)
+        before, after = first, len(row) - last
+        if meant and max(before, after) > 1 and len(others):
+            raise ValueError(
+                f"Token ids with padding must come with their mask for {model.name}, whose padding token "
+                f"{pad} also "
+                f"begins or ends texts: got {max(before, after)} of it at one end. Pass what the tokenizer "
+                "returned: "
+                '{"input_ids": ids, "attention_mask": mask}.'
+            )
+        padded = not meant and len(others) and before + after
+        n_padded += bool(padded)
+        kept.append(row[first:last] if padded else row)
+    if n_padded:
+        warn_caller(
+            f"{n_padded} of {len(rows)} rows of token ids have padding (id {pad}) at their ends, which is "
+            "left out, as an "
+            'attention mask would. Pass {"input_ids": ids, "attention_mask": mask} to decide it yourself.'
+        )
+    return kept
+
+
+def _sequence(
+    model: LiveModel, inputs: Sequence[Any], asks: bool, *, masked: bool = False
+) -> Samples:
     if not inputs:
         raise empty("text")
     if all(isinstance(item, str) for item in inputs):
@@ -224,11 +296,19 @@ def _sequence(model: LiveModel, inputs: Sequence[Any], asks: bool) -> Samples:
     if all(isinstance(item, (int, np.integer)) and not isinstance(item, bool) for item in inputs):
         if max(abs(int(item)) for item in inputs) > LARGEST:  # torch may have no such integer
             raise ValueError(f"Token ids must be at most {LARGEST}, got {max(inputs)}.")
-        return _id_array(model, torch.tensor([int(item) for item in inputs]))
+        row = torch.tensor([int(item) for item in inputs])
+        return _id_array(model, row, masked=masked)
     for item in inputs:
         if not isinstance(item, (str, Path, Mapping, list, tuple, Tensor, np.ndarray)):
             raise _not_language(model, item)
-    return Samples.joined([language_samples(model, item, asks=asks) for item in inputs])
+    joined = Samples.joined(
+        [language_samples(model, one, asks=asks, masked=True) for one in inputs]
+    )
+    if masked:
+        return joined
+    items = list(joined.items)  # all at once, so that padding is told of once
+    ids = iter(_without_padding(model, [one for one in items if isinstance(one, Tensor)]))
+    return Samples((next(ids) if isinstance(i, Tensor) else i for i in items), joined.n_samples)
 
 
 def _not_language(model: LiveModel, inputs: Any) -> TypeError:

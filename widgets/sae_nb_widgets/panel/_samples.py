@@ -12,6 +12,7 @@ from torch import Tensor
 from sae_nb.activations import warn_of_place
 from sae_nb.checks import check_data
 from sae_nb.evaluation import outcome_index
+from sae_nb.models import column_of_table
 from sae_nb.steering import check_hook_point, check_width
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class Samples:
             check_data(inputs, name="inputs")
         if getattr(inputs, "ndim", 1) == 0:
             raise TypeError("`inputs` must be several samples, got one number.")
+        inputs = column_of_table(model, inputs)
         self._items: Any = _by_number(model, inputs)
         if len(self._items) == 0:
             raise ValueError("`inputs` must hold at least one sample, got none.")
