@@ -12,7 +12,11 @@ import pytest
 
 STUBS = {
     "sae_nb": ("sae_nb.diagnosis", "doctor", ["doctor"]),
-    "sae_nb.pretrained.making": ("sae_nb.pretrained.making._recipe", "make", ["a/b", "--out", "x"]),
+    "sae_nb.pretrained.making": (
+        "sae_nb.pretrained.making._recipe",
+        "make",
+        ["tiny-vit/resid_post.6", "--out", "x"],
+    ),
 }
 
 SCRIPT = """

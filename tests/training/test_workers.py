@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.training import _loop as loop
 from sae_nb.training._process_group import _meet
 from sae_nb.training._sources import check_team
 
@@ -120,3 +121,25 @@ def test_sequences_are_refused_for_several_workers() -> None:
     source = Sequences(torch.randn(3, 4, 2), context=4)
     with pytest.raises(ValueError, match="one process, got 2 workers"):
         check_team(sn.training.Team(0, 2), source, 8)
+
+
+class _OneOfTwo(sn.training.Team):
+    """Go on for two steps; then the other worker is interrupted."""
+
+    answers = (True, True, False, False)
+
+    def all(self, *, mine: bool) -> bool:
+        """Answer in the place of both."""
+        answer, *rest = self.answers
+        object.__setattr__(self, "answers", rest)
+        return mine and answer
+
+
+def test_ctrl_c_in_one_worker_goes_on_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was not interrupted itself does not go on with a part as if it were the whole."""
+    monkeypatch.setattr(loop, "current_team", _OneOfTwo)
+    sae = sn.TopK(8, 16, 2)
+    with pytest.raises(KeyboardInterrupt, match="after step 2 of 9"):
+        sn.train(sae, torch.randn(64, 8), steps=9, progress=False)
+    assert sae.measured is not None
+    assert sae.measured["of_steps"] == 9
