@@ -10,7 +10,7 @@ import traitlets as t
 
 from sae_nb.checks import check_atom
 from sae_nb_widgets.concept_map import _checks
-from sae_nb_widgets.panel import or_trait_error
+from sae_nb_widgets.panel import or_trait_error, wholes
 
 MOST_ONE_BY_ONE = 1000
 """Atoms that are checked one by one; of more their ends are, and each only where those are wrong."""
@@ -38,6 +38,11 @@ class _Ruled:
 
 class Chosen(_Ruled, t.Tuple):
     """Some of a panel's things, or the ends of a range; () for none."""
+
+    def validate(self, panel: Any, value: Any) -> Any:
+        """Return a set, a range, an array or a list as a tuple."""
+        several = wholes(value)
+        return super().validate(panel, value if several is None else tuple(several))
 
 
 class Named(_Ruled, t.Unicode):

@@ -38,7 +38,7 @@ from sae_nb_widgets.depth._runs import (
     labels_of,
 )
 from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
-from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, reacts
+from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, Wholes, reacts
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -157,7 +157,7 @@ class DepthTrajectory(PlayingPanel):
         0.0, 0, LARGEST_PUSH, help="Length of the push, in lengths of the state; 0 for none."
     )
     perturb_seed = Whole(0, 0, LARGEST_SEED, help="Which random direction.")
-    atoms = t.List(t.Int(), help="Atoms whose energy is followed over depth.")
+    atoms = Wholes(help="Atoms whose energy is followed over depth.")
     speed = Number(3.0, 0.1, 50, help="Layers per second while it plays.")
 
     def __init__(

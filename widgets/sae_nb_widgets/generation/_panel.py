@@ -34,6 +34,7 @@ from sae_nb_widgets.panel import (
     Number,
     PlayingPanel,
     Whole,
+    Wholes,
     check_parts,
     or_trait_error,
     reacts,
@@ -134,7 +135,7 @@ class GenerationLens(PlayingPanel):
     token = Whole(
         -1, 0, lambda panel: panel.n_tokens - 1, none=-1, help="Token explained; -1: the newest."
     )
-    pinned = t.List(t.Int(), help="Atoms that have a strip.")
+    pinned = Wholes(help="Atoms that have a strip.")
     strength = Number(
         1.0, -MOST_ADDED, MOST_ADDED, help="How much is added, × the 99th percentile."
     )

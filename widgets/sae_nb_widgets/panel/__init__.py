@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for the other rooms
         Number as Number,
         Site as Site,
         Whole as Whole,
+        Wholes as Wholes,
         button as button,
         control as control,
         icon_button as icon_button,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:  # for the other rooms
         show as show,
         site_menu as site_menu,
         small_button as small_button,
+        wholes as wholes,
         wide as wide,
     )
     from sae_nb_widgets.panel._exporting import (

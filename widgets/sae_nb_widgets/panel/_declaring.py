@@ -79,9 +79,43 @@ class _Between:
 
 
 class Whole(_Between, t.Int):
-    """A whole number between two ends."""
+    """A whole number between two ends; one of numpy or torch, or its digits, is taken as it is meant."""
 
     _form = "d"
+
+    def validate(self, panel: Any, value: Any) -> Any:
+        """Return a whole number as Python's; others as they are, to be refused."""
+        return super().validate(panel, whole(value))
+
+
+class Wholes(t.List[Any]):
+    """Whole numbers, from a list, a set, a range, an array or a tensor; a set in rising order."""
+
+    def __init__(self, **about: Any) -> None:
+        super().__init__(t.Int(), **about)
+
+    def validate(self, panel: Any, value: Any) -> Any:
+        """Return whole numbers as a list of Python's; others as they are, to be refused."""
+        several = wholes(value)
+        return super().validate(panel, value if several is None else several)
+
+
+def wholes(value: Any) -> list[Any] | None:
+    """Return the entries of a list, a set in rising order, a range, an array or a tensor; None for others."""
+    if isinstance(value, set | frozenset):
+        value = sorted(value)
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    return [whole(one) for one in value] if isinstance(value, list | tuple | range) else None
+
+
+def whole(value: Any) -> Any:
+    """Return a whole number of numpy or torch, or digits in quotes, as Python's; anything else as it is."""
+    if isinstance(value, str):
+        return int(value) if value.strip().isdecimal() else value
+    if hasattr(value, "item") and getattr(value, "shape", None) in ((), (1,)):
+        value = value.item()
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class Number(_Between, t.Float):
