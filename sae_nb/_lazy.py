@@ -174,8 +174,8 @@ def near(name: str, known: Iterable[str], n: int = 3, *, likeness: float = 0.67)
     from difflib import get_close_matches
 
     wanted, small = name.lower(), {str(other).lower(): str(other) for other in known}
-    # Two edits make any name of two letters from any other.
-    distances = {other: edits(wanted, other, most=min(2, len(wanted) - 1)) for other in small}
+    most = 2 if len(wanted) > 5 else min(1, len(wanted) - 1)  # two make any short name of any other
+    distances = {other: edits(wanted, other, most=most) for other in small}
     typed = sorted((far, other) for other, far in distances.items() if far is not None)
     alike = get_close_matches(wanted, small, n=n, cutoff=likeness)
     return [small[other] for other in dict.fromkeys([*(other for _, other in typed), *alike])][:n]
@@ -260,6 +260,10 @@ class KnowsOtherWords(metaclass=ClassOfOtherWords):
 
     if not TYPE_CHECKING:
         __getattr__ = no_attribute
+
+    def save(self, *_: Any, **__: Any) -> Any:
+        """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
+        raise AttributeError(_not_an_attribute(type(self), "save"), name="save")
 
 
 def _told(word: str | list[str]) -> str:
@@ -351,14 +355,22 @@ def _wrong_call(function: Any, called: Any, args: tuple[Any, ...], kwargs: dict[
         by_name = f" Give the others by name: {others}." if others else ""
         most = f"at most {len(places)} argument{'s' * (len(places) != 1)} by place"
         said.append(f"`{name}` takes {most}, got {len(args)}.{by_name}")
+        said += _instead(name)
     if not said:
         given = {*places[: len(args)], *kwargs}
         missing = [p.name for p in parameters if _is_needed(p) and p.name not in given]
         about = _documented(called, missing[0]) if len(missing) == 1 else ""
         said = (
-            [f"`{name}` needs {_listed_with('and', missing)}. {about}".strip()] if missing else []
+            [f"`{name}` needs {_listed_with('and', missing)}. {about}".strip(), *_instead(name)]
+            if missing
+            else []
         )
     return " ".join(said)
+
+
+def _instead(name: str) -> list[str]:
+    """What people mean by a call that they often write otherwise."""
+    return [sentence] if (sentence := words()["calls"].get(name)) else []
 
 
 def _is_needed(parameter: inspect.Parameter) -> bool:

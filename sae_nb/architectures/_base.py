@@ -39,6 +39,7 @@ from sae_nb.checks import (
     check_k,
     check_matrix,
     checked,
+    shown,
 )
 from sae_nb.codes import SparseCodes
 from sae_nb.files import MappedMatrix
@@ -320,6 +321,15 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         check_devices(*args, kwargs.get("device"))
         return super().to(*args, **kwargs)
 
+    def train(self, mode: bool = True) -> Self:
+        """Set training mode, as torch's modules do; `sn.train(sae, data)` trains."""
+        if not isinstance(mode, bool):
+            raise TypeError(
+                f"`sae.train` sets training mode and needs True or False, got {shown(mode)}. Use "
+                "sn.train(sae, data)."
+            )
+        return super().train(mode)
+
     def cuda(self, device: int | str | torch.device | None = None) -> Self:
         """Move the SAE to a GPU in place, and return it."""
         return self.to("cuda" if device is None else device)
@@ -354,7 +364,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
             fit.
         """
         k = self._checked_k(k)
-        if isinstance(x, Activations):
+        if isinstance(x, Activations) and x.d_in == self.d_in:
             warn_of_place(self, x.hook_point)
         if isinstance(x, Activations) and x.on_disk:
             return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))

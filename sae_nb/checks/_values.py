@@ -16,6 +16,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from sae_nb._lazy import near
+
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
 
@@ -204,6 +206,11 @@ def check_hook_name(value: object) -> str:
     """Return `value` if it can be the name of a hook point."""
     if not isinstance(value, str):
         layer = value if isinstance(value, int) and not isinstance(value, bool) else 0
+        if getattr(value, "hook_point", None) is not None and hasattr(value, "dictionary"):
+            raise TypeError(
+                f"A hook point comes before its SAE, got {type(value).__name__} in its place. The SAE's own is "
+                f"{str(value.hook_point)!r}."
+            )
         raise TypeError(
             f"Hook points are names: 'resid_post.{layer}' is what block {layer} gives; got {shown(value)}. "
             "`model.hook_points()` lists them."
@@ -265,7 +272,13 @@ def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
     for choice in choices:  # by type too: what compares entry by entry is refused like any other
         if type(value) is type(choice) and value == choice:
             return value
-    raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r:.80}.")
+    close = (
+        near(value, [one for one in choices if isinstance(one, str)], 1)
+        if isinstance(value, str)
+        else []
+    )
+    meant = f" Did you mean {close[0]!r}?" if close else ""
+    raise ValueError(f"`{name}` must be one of {list(choices)}, got {value!r:.80}.{meant}")
 
 
 def between(

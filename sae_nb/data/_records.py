@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, overload
 import torch
 from torch import Tensor
 
+from sae_nb._lazy import KnowsOtherWords
 from sae_nb.checks import row_numbers
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 LONGEST_TEXT = 40
 
 
-class Record(Sequence[Any]):
+class Record(Sequence[Any], KnowsOtherWords):
     """Base of the data records: sequences that are chosen from, iterated, split and tabulated.
 
     `record[2:10]`, a mask or row numbers give a smaller record of the same type, with its labels, and

@@ -31,6 +31,9 @@ class AnswerTensor(Tensor):
         """The same numbers, as a plain tensor."""
         return self.as_subclass(Tensor)
 
+    def __repr__(self, **options: Any) -> str:
+        return self.as_subclass(Tensor).__repr__(**options)
+
     def __reduce_ex__(self, protocol: Any) -> Any:
         return self.as_subclass(Tensor).__reduce_ex__(protocol)
 

@@ -152,6 +152,10 @@ def _not_found(
     layers = [point.layer for point in points if point.kind == kind and point.layer is not None]
     if layers and layer.lstrip("-").isdigit():
         near = f'It has "{kind}.{min(layers)}" … "{kind}.{max(layers)}"'
+    elif " " in name.strip():
+        near = "That is a text; hook points are names such as " + ", ".join(
+            f'"{p}"' for p in points[:2]
+        )
     else:
         names = near_names(wanted, [*points, *module_paths]) or [str(p) for p in points[:5]]
         quoted = ", ".join(f'"{n}"' for n in names if n)

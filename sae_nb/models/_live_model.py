@@ -28,7 +28,7 @@ from sae_nb.models._hook_points import (
     find_hook_point,
     near_names,
 )
-from sae_nb.models._inputs import Batch, Batches, TokenLayout, pair
+from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._modalities import batches_of
 from sae_nb.models._placing import device_of, no_weights
@@ -370,6 +370,12 @@ class LiveModel(KnowsOtherWords):
         `grad` keeps the graph, for gradients through the model; `method` is another of the module's
         methods to run.
         """
+        if not isinstance(batch, Batch):
+            raise TypeError(
+                f"`forward` needs a Batch, as `model.batches(inputs)` yields, got {described(batch)}. The "
+                "answer to "
+                "texts or images is `model(inputs)`."
+            )
         batch = batch.to(self.device)
         with self.lock, torch.set_grad_enabled(grad):
             return self.editing.run(batch.args, batch.kwargs, (batch.state(),), method)

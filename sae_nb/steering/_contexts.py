@@ -55,7 +55,14 @@ class Active:
         """Look up attributes of the recipe, and counts of its edit."""
         if name.startswith("_") or name == "recipe":
             raise AttributeError(name)
-        return getattr(self.recipe if hasattr(self.recipe, name) else self._edit, name)
+        for part in (self.recipe, self._edit):
+            if hasattr(part, name):
+                return getattr(part, name)
+        raise AttributeError(
+            f"An edit has no {name!r}. It is in force inside a block: `with sn.steer(…): "
+            "model.generate(prompt)`.",
+            name=name,
+        )
 
     def __repr__(self) -> str:
         edit = f"{type(self.recipe).__name__} at {self.recipe.hook_point} of {self._model.name}"

@@ -92,8 +92,15 @@ class Change:
     """New value."""
 
 
-class History(list[TrainRecord]):
-    """Records of one SAE in order; `.table` shows them as a pandas table."""
+class History(list[TrainRecord], KnowsOtherWords):
+    """Records of one SAE in order; `.table` shows them as a pandas table, `history["loss"]` is a column of "
+    "it.
+    """
+
+    if not TYPE_CHECKING:
+
+        def __getitem__(self, index: Any) -> Any:
+            return self.table[index] if isinstance(index, str) else super().__getitem__(index)
 
     @property
     def table(self) -> pd.DataFrame:

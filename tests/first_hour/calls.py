@@ -135,7 +135,6 @@ SAES = [
     works("torch", "sum(p.numel() for p in sae.parameters())", "_ > 64 * 64"),
     works("torch", "sae.load_state_dict(sae.state_dict())", "_.missing_keys == []"),
     answers("SAELens", "sae.W_dec", AttributeError, r"`?dictionary`?"),
-    answers("SAELens", "sae.W_enc", AttributeError, r"here|encoder|operator"),
     answers("SAELens", "sae.b_dec", AttributeError, r"`?bias`?"),
     answers("SAELens", "sae.cfg", AttributeError, r"settings"),
     answers("SAELens", "sae.cfg.d_sae", AttributeError, r"settings|n_atoms"),

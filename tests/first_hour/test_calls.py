@@ -19,7 +19,10 @@ import torch
 
 import sae_nb as sn
 
-from .calls import CALLS, Call
+from .calls import CALLS as FIRST, Call
+from .second_look import SECOND_LOOK
+
+CALLS = FIRST + SECOND_LOOK
 
 
 @pytest.fixture(scope="module")

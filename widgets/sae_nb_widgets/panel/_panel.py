@@ -8,12 +8,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
+from sae_nb._lazy import no_attribute
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme, escape, format_duration, template
@@ -77,6 +78,18 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     renamed_traits: ClassVar[Mapping[str, str]] = {}
 
     dark = t.Bool(False, help="Whether JupyterLab shows a dark theme.")
+
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            return no_attribute(self, name)
+
+    def save(self, *_: Any, **__: Any) -> Any:
+        """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
+        raise AttributeError(
+            f"A {type(self).__name__} is written by `panel.to_html(file)`; a dashboard's `save(folder)` keeps its "
+            "state."
+        )
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         self._header = ipw.HTML()

@@ -1,0 +1,269 @@
+"""Calls that once went wrong in silence, ended in a raw error, or were answered by a misleading one."""
+
+from __future__ import annotations
+
+from .calls import answers, works
+
+NUMBERS = [
+    works("Python", "report.r2 > 0.1", "_ is True"),
+    works("Python", "round(report.r2, 2)", "_ == round(report.r2.value, 2)"),
+    works("Python", "report.r2 + 0", "_ == report.r2.value and type(_) is float"),
+    works("Python", "sorted([report.l0, report.r2])[0]", "_ is report.r2 and _.floor is not None"),
+    works("Python", "f'{report.r2:.3f}'", "float(_) == round(report.r2.value, 3)"),
+    works("Python", "max(report.r2, -5)", "_ is report.r2"),
+    works("numpy", "np.mean([report.r2, report.r2])", "_ == report.r2.value"),
+    works("torch", "torch.tensor([report.r2, report.l0])", "_.dtype == torch.float32"),
+    works("pandas", "pd.DataFrame({'r2': [report.r2]})", "_.r2.dtype == float"),
+    works(
+        "Python", "import json\njson.loads(json.dumps({'r2': report.r2}))", "_['r2'] == report.r2"
+    ),
+    works("Python", "{report.r2: 'a'}[report.r2.value]", "_ == 'a'"),
+]
+
+ROWS = [
+    works(
+        "torch",
+        "torch.cat([acts, acts])",
+        "len(_) == 2 * len(acts) and _.hook_point == acts.hook_point",
+    ),
+    works("torch", "torch.cat([codes, codes])", "_.shape == (2 * len(codes), codes.n_atoms)"),
+    answers("torch", "torch.mean(acts)", TypeError, r"acts\.x"),
+    answers("torch", "torch.relu(codes)", TypeError, r"codes\.values"),
+    answers("pandas", "acts.sample(5)", TypeError, r"acts\.sample_rows\(5\)"),
+    works(
+        "pandas", "acts.sample_rows(5)", "len(_) == 5 and len(set(map(tuple, _.x.tolist()))) == 5"
+    ),
+    works("pandas", "codes.sample_rows(5, seed=1)", "_.n_rows == 5"),
+    works("numpy", "acts.to_numpy()", "(_ == acts.x.numpy()).all()"),
+    works("numpy", "codes.to_numpy()", "(_ == dense.detach().numpy()).all()"),
+    works(
+        "pandas",
+        "acts[:3].to_csv(folder / 'acts.csv')\npd.read_csv(folder / 'acts.csv')",
+        "_.shape == (3, 3 + 64)",
+    ),
+    works(
+        "pandas",
+        "codes[:3].to_csv(folder / 'codes.csv')\npd.read_csv(folder / 'codes.csv')",
+        "list(_.columns) == ['row', 'atom', 'value'] and len(_) == codes[:3].nnz",
+    ),
+    works("pandas", "result.history['loss']", "_.tolist() == [r.loss for r in result.history]"),
+    answers("Keras", "result.history.loss", AttributeError, r"table\['loss'\]"),
+    answers("pandas", "acts.groupby('sample')", AttributeError, r"to_pandas\(values=True\)"),
+    answers("torch", "acts.shuffle()", AttributeError, r"randperm"),
+    answers("torch", "sn.Activations(acts.x)", TypeError, r"from_tensor\(x\)"),
+    answers("scikit-learn", "acts.split(test_size=0.2)", TypeError, r"`fraction`"),
+    works(
+        "scikit-learn",
+        "twice = sn.capture(gpt, texts + texts, 'resid_post.2', progress=False)\n"
+        "first, second = twice.split(0.5, group_by='text')\n"
+        "[sorted({s % len(texts) for s in part.sample.tolist()}) for part in (first, second)]",
+        "not set(_[0]) & set(_[1])",
+    ),
+    works("sae_nb", "acts.split(0.5, group_by='image')", "len(_[0]) + len(_[1]) == len(acts)"),
+    answers("sae_nb", "acts.split(0.5, group_by='text')", ValueError, r"group_by"),
+]
+
+SAES = [
+    works("Python", "len(sae)", "_ == 64"),
+    answers("torch", "sae.to('xpu')", ValueError, r"device of this machine.*'cpu'"),
+    answers("torch", "sae.to('cuda:99')", ValueError, r"device"),
+    answers("torch", "sae.to('tpu')", ValueError, r"'cpu'"),
+    answers("torch", "sae.train(acts)", TypeError, r"sn\.train\(sae, data\)"),
+    answers("Hugging Face", "sn.TopK.from_pretrained('x')", AttributeError, r"sn\.load_sae"),
+    answers("SAELens", "sae.fold_W_dec_norm()", AttributeError, r"nothing to fold.*to_saelens"),
+    works("SAELens", "pretrained.to_saelens()['W_enc']", "_.shape == (64, 512)"),
+    works("SAELens", "sn.load_sae('tiny-vit', 'resid_post.6')", "_.n_atoms == 512"),
+    answers("SAELens", "sae.W_enc", AttributeError, r"to_saelens\(\)\['W_enc'\]"),
+    answers("torch", "sn.train(sae, acts.x[:1], steps=2)", ValueError, r"at least two rows"),
+    answers(
+        "Hugging Face", "sn.train(sae, acts, lr_schedule='cosine')", TypeError, r"warmup_steps"
+    ),
+    answers("Keras", "sn.train(sae, acts, val_data=acts)", TypeError, r"sn\.evaluate"),
+    answers("wandb", "sn.train(sae, acts, wandb=True)", TypeError, r"`callbacks`"),
+    answers("torch", "sn.train(sae, acts, optimizer='adam')", TypeError, r"Adam"),
+    answers("sae_nb", "result.encode(acts.x)", AttributeError, r"result\.sae\.encode"),
+    answers("SAELens", "sn.ReLU(64, 128, l1=0.1)", TypeError, r"`sparsity`"),
+    answers("sae_nb", "sn.sweep(acts, n_atoms=64, k=[2, 4])", TypeError, r"settings="),
+    answers("sae_nb", "sn.label(sae, 5, 'x')", TypeError, r"sn\.labels\(\{5"),
+    answers("scikit-learn", "sn.fit_classical(acts, 'pca', 8)", ValueError, r"Did you mean 'PCA'"),
+    answers("sae_nb", "sn.evaluation.stability(sae, sae)", TypeError, r"\[sae, other\]"),
+    answers("SAELens", "report.ce_loss_recovered", AttributeError, r"ce_recovered"),
+    answers("Python", "report.r3", AttributeError, r"Did you mean `r2`"),
+    answers("pandas", "report.to_html()", AttributeError, r"report\.table\.to_html"),
+    answers("SAELens", "report.dead", AttributeError, r"dead_fraction"),
+    works("Python", "list(report.keys())[0]", "_ == 'r2'"),
+    answers("matplotlib", "report.plot()", AttributeError, r"ReportCard"),
+]
+
+MODELS = [
+    works(
+        "Hugging Face",
+        "gpt('Once upon a time').logits",
+        "type(_) is torch.Tensor and _.shape[-1] == 1024",
+    ),
+    works("Hugging Face", "vit(pictures).logits.argmax(1)", "_.shape == (16,)"),
+    works("torch", "torch.nn.functional.softmax(vit(pictures), -1)", "type(_) is torch.Tensor"),
+    works(
+        "Hugging Face",
+        "sn.capture(gpt, gpt.tokenizer(texts), 'resid_post.2', progress=False)",
+        "torch.equal(_.x, text_acts.x)",
+    ),
+    works(
+        "pandas",
+        "sn.capture(gpt, pd.DataFrame({'text': texts}), 'resid_post.2', progress=False)",
+        "torch.equal(_.x, text_acts.x)",
+    ),
+    works("pandas", "gpt(pd.DataFrame({'text': texts[:2]})).shape", "_[0] == 2"),
+    works("pandas", "gpt.generate(pd.DataFrame({'text': texts[:2]}), 2)", "len(_) == 2"),
+    answers(
+        "pandas",
+        "sn.capture(gpt, pd.DataFrame({'a': texts, 'b': texts}), 'resid_post.2')",
+        ValueError,
+        r"columns \['a', 'b'\].*frame\['a'\]",
+    ),
+    answers(
+        "pandas",
+        "sn.capture(gpt, pd.DataFrame({'text': [*texts, None]}), 'resid_post.2')",
+        ValueError,
+        r"row 4.*dropna",
+    ),
+    answers("pandas", "gpt(pd.DataFrame({'n': [1, 2]}))", ValueError, r"one column of texts"),
+    answers(
+        "Hugging Face",
+        "gpt(torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0]]))",
+        ValueError,
+        r"attention_mask",
+    ),
+    answers("Hugging Face", "gpt.generate([[0, 0, 5, 6]], 2)", ValueError, r"attention_mask"),
+    answers(
+        "Hugging Face",
+        "gpt({'input_ids': torch.ones(1, 4).long(), 'attention_mask': torch.ones(1, 3)})",
+        ValueError,
+        r"shape of `input_ids`",
+    ),
+    answers("Hugging Face", "gpt([99999])", ValueError, r"between 0 and 1023"),
+    answers("Python", "gpt('a\\ud800b')", ValueError, r"lone surrogate"),
+    works(
+        "sae_nb",
+        "sn.capture(gpt, texts, 'resid_post.2', positions='last', progress=False)",
+        "torch.equal(_.x, torch.stack([text_acts.x[text_acts.sample == i][-1] for i in range(len(texts))]))",
+    ),
+    answers(
+        "sae_nb",
+        "sn.capture(vit, pictures, 'resid_post.2', positions='last')",
+        ValueError,
+        r"position == 0",
+    ),
+    works("torch", "next(iter(sn.stream(vit, pictures, 'resid_post.6'))).shape", "_ == (1024, 64)"),
+    answers("TransformerLens", "vit.blocks", AttributeError, r"hook_points"),
+    answers("TransformerLens", "gpt.W_U", AttributeError, r"get_output_embeddings"),
+    answers(
+        "TransformerLens",
+        "sn.load_model('gpt2-small')",
+        FileNotFoundError,
+        r"openai-community/gpt2",
+    ),
+    answers("Hugging Face", "sn.load_model('tiny-gpt', load_in_8bit=True)", TypeError, r"`bits`"),
+    answers(
+        "Hugging Face",
+        "gpt.generate('Once', top_p=0.9)",
+        TypeError,
+        r"`temperature`.*model\.module\.generate",
+    ),
+    answers("Hugging Face", "gpt.generate('Once', stop='.')", TypeError, r"partition"),
+    answers(
+        "Hugging Face",
+        "gpt.generate('Once', num_return_sequences=2)",
+        TypeError,
+        r"\[prompt\] \* 3",
+    ),
+    answers("torch", "gpt.forward('Once')", TypeError, r"model\(inputs\)"),
+    answers(
+        "Hugging Face",
+        "gpt.save_pretrained('x')",
+        AttributeError,
+        r"model\.module\.save_pretrained",
+    ),
+    answers("scikit-learn", "pictures.labels", AttributeError, r"pictures\.digit"),
+]
+
+STEERING = [
+    works(
+        "torch",
+        "repr(sn.steer(vit, 'resid_post.6', pretrained, 1, 2.0))",
+        "'not in force: write `with' in _",
+    ),
+    works(
+        "torch",
+        "edited = sn.steer(vit, 'resid_post.6', pretrained, 1, 40.0)(lambda: vit(pictures[:2]))\n"
+        "(edited() - vit(pictures[:2])).abs().max()",
+        "_ > 0.01 and vit.interventions == []",
+    ),
+    works(
+        "torch",
+        "edit = sn.steer(vit, 'resid_post.6', pretrained, 1, 2.0)\nwith edit:\n    said = repr(edit)\nsaid",
+        "'in force)' in _",
+    ),
+    answers(
+        "TransformerLens",
+        "sn.steer(vit, 'resid_post.6', pretrained, 1, coef=2)",
+        TypeError,
+        r"`by`",
+    ),
+    answers(
+        "sae_nb",
+        "sn.steer(vit, pretrained, 1, 2.0)",
+        TypeError,
+        r"comes before its SAE.*resid_post\.6",
+    ),
+    answers(
+        "sae_nb",
+        "sn.steer(vit, 'resid_post.6', pretrained, 1, 2.0).generate('x')",
+        AttributeError,
+        r"block",
+    ),
+    works(
+        "sae_nb",
+        "panel = sw.SteeringPanel(vit, pretrained)\npoint = panel.hook_point\npanel.close()\npoint",
+        "_ == 'resid_post.6'",
+    ),
+]
+
+PANELS = [
+    works(
+        "Jupyter",
+        "panel = sw.AtomBrowser(sae, acts)\nseen = []\n"
+        "for atom in ('7', torch.tensor(5), np.int64(3), 4.0):\n    panel.atom = atom\n    "
+        "seen.append(panel.atom)\n"
+        "panel.close()\nseen",
+        "_ == [7, 5, 3, 4]",
+    ),
+    works(
+        "Jupyter",
+        "panel = sw.ConceptMap(sae, acts)\nseen = []\n"
+        "for chosen in ({2, 1}, range(2), np.array([4, 5]), torch.tensor([6]), [8]):\n"
+        "    panel.selected = chosen\n    seen.append(panel.selected)\npanel.close()\nseen",
+        "_ == [(1, 2), (0, 1), (4, 5), (6,), (8,)]",
+    ),
+    answers(
+        "Jupyter",
+        "panel = sw.AtomBrowser(sae, acts)\npanel.close()\npanel.save('x.html')",
+        AttributeError,
+        r"to_html\(file\)",
+    ),
+    answers(
+        "Jupyter",
+        "panel = sw.AtomBrowser(sae, acts)\npanel.close()\npanel.updat()",
+        AttributeError,
+        r"AtomBrowser",
+    ),
+]
+
+NAMES = [
+    answers("Python", "sn.version", AttributeError, r"__version__"),
+    answers("Python", "sn.evalaute", AttributeError, r"`evaluate`"),
+    answers("Python", "acts.tokns", AttributeError, r"`tokens`"),
+    answers("Python", "sn.capture(vit, pictures, 'resid_pst.6')", ValueError, r"resid_post\.6"),
+]
+
+SECOND_LOOK = NUMBERS + ROWS + SAES + MODELS + STEERING + PANELS + NAMES
