@@ -6,7 +6,7 @@
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ all_claims: kind }}`,
 `{{ headlines: ten }}`, `{{ house: rooms }}`,
 `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
-`{{ releases: published }}`, `{{ atoms: names of sites }}`. One that nothing answers to stops the build,
+`{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that nothing answers to stops the build,
 so that no page can quote a figure that is gone.
 """
 
@@ -29,6 +29,7 @@ from measured import (
     headlines,
     number,
 )
+from other_words import words
 from public_names import api, settings
 from raised import errors, rules
 from releases import releases
@@ -106,6 +107,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "rules": rules,
     "settings": settings,
     "table": benchmark_table,
+    "words": words,
 }
 
 

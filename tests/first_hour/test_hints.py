@@ -106,7 +106,7 @@ def test_a_hint_gives_the_number_it_promises(
     assert hint in {one for _, _, one in hints()}
 
 
-NOT_SAELENS = ("OrthogonalMatchingPursuit", "PolySAE", "SpaDE", "TopAFA", "VariationalSAE")
+NOT_SAELENS = ("OrthogonalMatchingPursuit", "PolySAE", "SpaDE", "TopAFA")
 """Their codes are not those of any of SAELens' architectures."""
 
 
