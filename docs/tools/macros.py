@@ -6,8 +6,8 @@
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ all_claims: kind }}`,
 `{{ headlines: ten }}`, `{{ house: rooms }}`,
 `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
-`{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that nothing answers to stops the build,
-so that no page can quote a figure that is gone.
+`{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that
+nothing answers to stops the build, so that no page can quote a figure that is gone.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ _JOINS = (torch.cat, torch.concat, torch.concatenate)
 class SampleNumbers(Tensor):
     """The sample of every row: a tensor, which answers a pandas user who calls it."""
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
         raise TypeError(
@@ -70,7 +70,7 @@ class SampleNumbers(Tensor):
         return self.clone().as_subclass(SampleNumbers)
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
 
 @runtime_checkable
@@ -536,7 +536,7 @@ class Activations(KnowsOtherWords):
             same = torch.tensor([first_like.setdefault(one, i) for i, one in enumerate(content)])
             return self._split(same[self.sample], fraction, seed)
         first, second = self._split(self.sample, fraction, seed)
-        parts = [part.sample.unique().tolist() for part in (first, second)]
+        parts = [torch.unique(part.sample).tolist() for part in (first, second)]
         sides = [{content[i] for i in part} for part in parts] if content else [set(), set()]
         if n := len(sides[0] & sides[1]):
             warn_caller(

@@ -206,10 +206,11 @@ def check_hook_name(value: object) -> str:
     """Return `value` if it can be the name of a hook point."""
     if not isinstance(value, str):
         layer = value if isinstance(value, int) and not isinstance(value, bool) else 0
-        if getattr(value, "hook_point", None) is not None and hasattr(value, "dictionary"):
+        own = getattr(value, "hook_point", None)
+        if own is not None and hasattr(value, "dictionary"):
             raise TypeError(
                 f"A hook point comes before its SAE, got {type(value).__name__} in its place. The SAE's own is "
-                f"{str(value.hook_point)!r}."
+                f"{str(own)!r}."
             )
         raise TypeError(
             f"Hook points are names: 'resid_post.{layer}' is what block {layer} gives; got {shown(value)}. "
@@ -486,7 +487,7 @@ def check_devices(*given: object) -> None:
     """Refuse devices that are not there among the arguments of torch's `to`; a number is a GPU's."""
     for where in given:
         if isinstance(where, str | torch.device) or type(where) is int:
-            check_device(f"cuda:{where}" if isinstance(where, int) else where)  # type: ignore[arg-type]
+            check_device(f"cuda:{where}" if isinstance(where, int) else where)
 
 
 def available_memory() -> int | None:

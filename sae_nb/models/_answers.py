@@ -24,18 +24,18 @@ class AnswerTensor(Tensor):
     What is computed from it is a plain tensor.
     """
 
-    __torch_function__ = torch._C._disabled_torch_function_impl
+    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
     @property
     def logits(self) -> Float[Tensor, "n ..."]:
         """The same numbers, as a plain tensor."""
         return self.as_subclass(Tensor)
 
-    def __repr__(self, **options: Any) -> str:
-        return self.as_subclass(Tensor).__repr__(**options)
+    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
+        return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
     def __deepcopy__(self, _: Any) -> AnswerTensor:
         return self.clone().as_subclass(AnswerTensor)

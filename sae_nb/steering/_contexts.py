@@ -35,7 +35,8 @@ if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
 
-Asked, Given = ParamSpec("Asked"), TypeVar("Given")
+Asked = ParamSpec("Asked")
+Given = TypeVar("Given")
 
 
 class Active:

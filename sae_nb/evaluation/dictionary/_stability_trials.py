@@ -103,7 +103,8 @@ def stability_trial(
     resampling = Resampling(n_bootstrap)
     start = time.perf_counter()
     source = data if isinstance(data, Activations) else Activations.from_tensor(data)
-    saes, first = [], []
+    saes: list[Any] = []
+    first: list[Tensor] = []
     with ending_with(lambda: _left_by(saes, len(every))):
         for seed in every:
             rows = source if subset == 1 else source.split(subset, seed)[0]

@@ -99,6 +99,12 @@ class Wholes(t.List[Any]):
         several = wholes(value)
         return super().validate(panel, value if several is None else several)
 
+    if TYPE_CHECKING:  # what every trait does, for those who read its value
+
+        def __get__(self, panel: Any, of: Any = None) -> Any: ...
+
+        def __set__(self, panel: Any, value: Any) -> None: ...
+
 
 def wholes(value: Any) -> list[Any] | None:
     """Return the entries of a list, a set in rising order, a range, an array or a tensor; None for others."""

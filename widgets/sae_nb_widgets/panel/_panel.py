@@ -87,8 +87,8 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     def save(self, *_: Any, **__: Any) -> Any:
         """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
         raise AttributeError(
-            f"A {type(self).__name__} is written by `panel.to_html(file)`; a dashboard's `save(folder)` keeps its "
-            "state."
+            f"A {type(self).__name__} is written by `panel.to_html(file)`; a dashboard's `save(folder)` keeps "
+            "its state."
         )
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:

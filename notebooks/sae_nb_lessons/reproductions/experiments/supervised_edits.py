@@ -106,7 +106,7 @@ def run(
                 alternatives,
                 n_bootstrap=0,
                 seed=seed,
-                **given,  # type: ignore[arg-type]
+                **given,
             )
             numbers[f"{measure.__name__}, {name}"] = found.value
     return numbers
