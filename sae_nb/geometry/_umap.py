@@ -222,7 +222,7 @@ class UmapProcess:
         return self._xy is not None or self._child is None or self._child.poll() is not None
 
     def wait(self, timeout: float | None = None) -> Float[np.ndarray, "n 2"]:
-        """Return the layout, when it is there.
+        """Return the layout, when it is there; Ctrl-C ends the process, and nothing is kept.
 
         Raises
         ------
@@ -237,6 +237,9 @@ class UmapProcess:
             )
         try:
             code = self._child.wait(timeout)
+        except KeyboardInterrupt:
+            self.close()
+            raise
         except subprocess.TimeoutExpired:
             raise TimeoutError(
                 f"The UMAP layout of {self._n} rows is not there after {timeout} seconds (stage: "

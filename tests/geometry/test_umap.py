@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -149,3 +152,23 @@ def test_bad_rows_are_refused_before_anything_starts() -> None:
     with pytest.raises(ValueError, match=r"NaN|finite"):
         start_umap(torch.full((40, 8), torch.nan))
     assert nearest_by_cosine(torch.eye(3), 1)[0].shape == (3, 1)
+
+
+def test_ctrl_c_while_waiting_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process goes on behind a cell that was stopped, and no half layout is kept."""
+    process = start_umap(torch.randn(40, 8))
+    child = process._child
+    assert child is not None
+    monkeypatch.setattr(child, "wait", partial(_interrupted_once, child.wait))
+    with pytest.raises(KeyboardInterrupt):
+        process.wait()
+    assert child.poll() is not None
+    assert not process._file.exists()
+    with pytest.raises(RuntimeError, match="closed before its layout was there"):
+        process.wait()
+
+
+def _interrupted_once(wait: Callable[..., int], timeout: float | None = None) -> int:
+    if timeout is None and threading.current_thread() is threading.main_thread():
+        raise KeyboardInterrupt
+    return wait(timeout)

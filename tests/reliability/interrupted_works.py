@@ -7,11 +7,12 @@ may go on in the same folder. `Interrupts` presses Ctrl-C in the middle of one, 
 from __future__ import annotations
 
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -157,11 +158,73 @@ def fitted(_: Path) -> Any:
     return sn.fit_classical(rows(), "SemiNMF", n_atoms=24, k=4, seed=0).dictionary
 
 
+def itda_fitted(_: Path) -> Any:
+    return sn.ITDA(16, 2, threshold=0.3).fit(rows(), progress=False).dictionary.detach()
+
+
+def archetypes(_: Path) -> Any:
+    return sn.fit_classical(rows(), "ArchetypalAnalysis", n_atoms=12, n_steps=20, seed=0).dictionary
+
+
+def probed(_: Path) -> Any:
+    study = sn.evaluation.probe(fresh(), rows(), rows().x[:, 0] > 0, ks=(1,), n_bootstrap=20)
+    return study.scores["raw channels", 1].value
+
+
+def absorbed(_: Path) -> Any:
+    found = sn.evaluation.absorption(fresh(), rows(), rows().x[:, 0] > 0, n_bootstrap=20)
+    return repr(found)
+
+
+def faithful(_: Path) -> Any:
+    found = sn.evaluation.attribution_fidelity(
+        model("tiny-vit"), "resid_post.6", pretrained(), pictures()[:4]
+    )
+    return torch.as_tensor(found.exact)
+
+
+def benched(_: Path) -> Any:
+    found = sn.uses.bench(pretrained(), model("tiny-vit"), rows=["core", "scr"], n_inputs=48)
+    return repr(found.table["score"].tolist())
+
+
+def read_as_documents(_: Path) -> Any:
+    docs = sn.uses.documents(
+        model("tiny-vit"), pretrained(), pictures(), "resid_post.6", progress=False
+    )
+    return torch.as_tensor(docs.matrix.toarray())
+
+
+def graph(_: Path) -> Any:
+    gpt = model("tiny-gpt")
+    width = gpt.width("mlp_out.2")
+    transcoder = sn.Transcoder(width, width, 64, 8, generator=torch.Generator().manual_seed(0))
+    acts = sn.capture(gpt, texts(), ["mlp_in.2", "mlp_out.2"], progress=False)
+    sn.train(transcoder, (acts["mlp_in.2"], acts["mlp_out.2"]), steps=30, progress=False)
+    found = sn.circuits.attribution_graph(gpt, [transcoder], "One day Mia was", target=" the")
+    return found.nodes.astype(str).to_dict()
+
+
+def exported(folder: Path) -> Any:
+    import sae_nb_widgets as sw
+
+    browser = sw.AtomBrowser(pretrained(), acts())
+    try:
+        return len(browser.to_html(folder / "page.html").read_bytes()) > 0
+    finally:
+        browser.close()
+
+
+MORE = (
+    itda_fitted, archetypes, probed, absorbed, faithful, benched, read_as_documents, graph, exported,
+)  # fmt: skip
+
+
 WORKS: dict[str, Work] = {
     work.__name__: work
     for work in (
         trained, trained_and_kept, trained_and_saved, several_trained, streamed, captured, stored, states, swept,
-        compared, tried, evaluated, labelled, site, laid_out, generated, fitted,
+        compared, tried, evaluated, labelled, site, laid_out, generated, fitted, *MORE,
     )
 }  # fmt: skip
 
@@ -171,16 +234,35 @@ class Press:
     """One Ctrl-C, some seconds after now."""
 
     after: float
+    done: bool = False
+    """Whether it was pressed: a work that then ends as if nothing had been has swallowed it."""
 
-    def __enter__(self) -> None:
-        main = threading.main_thread().ident
-        self._timer = threading.Timer(self.after, partial(signal.pthread_kill, main, signal.SIGINT))
+    dropped: bool = False
+    """Whether Python itself dropped it: an error in the callback of a weak reference goes to no caller."""
+
+    def __enter__(self) -> Press:
+        self._hook, sys.unraisablehook = sys.unraisablehook, self._unraisable
+        self._timer = threading.Timer(self.after, self._press)
         self._timer.start()
+        return self
+
+    def _press(self) -> None:
+        self.done = True
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    def _unraisable(self, what: Any) -> None:
+        if issubclass(what.exc_type, KeyboardInterrupt):
+            self.dropped = True
+        else:
+            self._hook(what)
 
     def __exit__(self, *_: object) -> None:
-        self._timer.cancel()
-        self._timer.join()
-        time.sleep(0)  # a signal that came at the last moment is answered here
+        try:
+            self._timer.cancel()
+            self._timer.join()
+            time.sleep(0)  # a signal that came at the last moment is answered here
+        finally:
+            sys.unraisablehook = self._hook
 
 
 def seconds(work: Work, folder: Path) -> tuple[float, Any]:

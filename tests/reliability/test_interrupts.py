@@ -28,10 +28,11 @@ def pressed(work: Any, folder: Path, after: float) -> tuple[BaseException | None
     """Run a work with one Ctrl-C in it; the interrupt that came out, or what it gave before it came."""
     given = None
     try:
-        with Press(after):
+        with Press(after) as press:
             given = work(folder)
     except KeyboardInterrupt as stop:
         return stop, None
+    assert press.dropped or not press.done, "Ctrl-C was swallowed"
     return None, given
 
 
