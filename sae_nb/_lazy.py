@@ -267,7 +267,7 @@ class KnowsOtherWords(metaclass=ClassOfOtherWords):
 
 
 def _told(word: str | list[str]) -> str:
-    """What to write instead, or a sentence where there is nothing to write."""
+    """Return the words for what to write instead, or the sentence where there is nothing to write."""
     is_sentence = isinstance(word, str) and word.endswith(".")
     return str(word) if is_sentence else f"Here it is {_either(word)}."
 
@@ -369,7 +369,7 @@ def _wrong_call(function: Any, called: Any, args: tuple[Any, ...], kwargs: dict[
 
 
 def _instead(name: str) -> list[str]:
-    """What people mean by a call that they often write otherwise."""
+    """Return the sentence on a call that is often written otherwise."""
     return [sentence] if (sentence := words()["calls"].get(name)) else []
 
 

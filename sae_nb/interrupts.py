@@ -1,7 +1,7 @@
-"""Ctrl-C during long work: what was done stays and can be reached, and KeyboardInterrupt goes on to the caller.
+"""Ctrl-C during long work: the work done stays and can be reached, and KeyboardInterrupt reaches the caller.
 
-One rule for everything that takes long. What was learned or captured stays where it is; wherever it is kept or
-saved it is marked as a part; and `Interrupted`, a KeyboardInterrupt, ends the cell, the loop or the script.
+One rule holds for everything that takes long. Weights and rows stay where they are; wherever they are kept or
+saved they are marked as a part; and `Interrupted`, a KeyboardInterrupt, ends the cell, the loop or the script.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class Interrupted(KeyboardInterrupt):
     Parameters
     ----------
     message
-        What is there, and how to go on.
+        Description of what is there, and how to continue.
     result
-        What was done until then, marked as a part; None: nothing that can be used.
+        The work done until then, marked as a part; None: nothing that can be used.
 
     Example
     -------
@@ -43,7 +43,7 @@ class Interrupted(KeyboardInterrupt):
 
 @contextmanager
 def ending_with(told: Callable[[], tuple[str, Any]]) -> Iterator[None]:
-    """Let an interrupt inside the block go on as one that tells what the whole work has left.
+    """Turn an interrupt inside the block into one that describes what the whole work has left.
 
     `told` gives the message and the result, when it comes to that.
 
@@ -91,6 +91,7 @@ def interrupted() -> Any:
 
     Example
     -------
+    >>> import torch
     >>> import sae_nb as sn
     >>> def stop(record):
     ...     raise KeyboardInterrupt

@@ -66,6 +66,9 @@ class SampleNumbers(Tensor):
             "rows of one sample are `acts[acts.sample == 2]`."
         )
 
+    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
+        return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
+
     def __deepcopy__(self, _: Any) -> SampleNumbers:
         return self.clone().as_subclass(SampleNumbers)
 
@@ -388,7 +391,7 @@ class Activations(KnowsOtherWords):
 
     @checked
     def sample_rows(self, n: Count, seed: Seed = 0) -> Activations:
-        """Return n rows drawn at random, none twice, in the order they stand in.
+        """Return n different rows drawn at random, in their own order.
 
         Example
         -------

@@ -96,7 +96,7 @@ def capture(
     is always dropped; `acts.context.policy` and the repr state what else was dropped, cut or packed.
     Edits that are active (`steer`, `ablate`) are seen. Several hook points give a dict by the names given.
 
-    Ctrl-C (or the notebook's stop button) goes on to the caller as an `Interrupted`, whose `.result` holds the
+    Ctrl-C (or the notebook's stop button) reaches the caller as an `Interrupted`, whose `.result` holds the
     samples that were done, with `policy["interrupted"]`; `sn.interrupted()` returns it in a later cell.
 
     Parameters
@@ -186,7 +186,7 @@ def capture(
         n = max(int(one.sample[-1]) + 1 for one in acts.values())
         raise Interrupted(
             f"Capture was interrupted after {n} samples; `sn.interrupted()` returns their activations. Pass "
-            "store= a folder, and the same call goes on from there next time.",
+            "store= a folder, and the same call continues from there next time.",
             given,
         )
     return given
@@ -259,7 +259,10 @@ class Collector:
     @property
     def dropped(self) -> Counter[str]:
         """Tokens that did not become rows, by reason."""
-        return sum(map(Counter, self._dropped), Counter())
+        total: Counter[str] = Counter()
+        for one in self._dropped:  # a sum would leave out the reasons that never occurred
+            total.update(one)
+        return total
 
     def cut(self, n_batches: int) -> None:
         """Keep the first batches only: an interrupt may come between two hook points of one."""

@@ -96,7 +96,7 @@ def capture_to_store(
             except KeyboardInterrupt as stop:
                 raise Interrupted(
                     f"Capture was interrupted; {str(folder)!r} keeps the shards that are whole, and the same "
-                    "call goes on after them."
+                    "call continues after them."
                 ) from stop
     # Checksums were just computed from these very files.
     acts = open_store(folder, verify="sizes")

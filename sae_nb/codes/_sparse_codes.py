@@ -588,7 +588,7 @@ class SparseCodes(KnowsOtherWords):
 
     @checked
     def sample_rows(self, n: Count, seed: Seed = 0) -> SparseCodes:
-        """Return the codes of n rows drawn at random, none twice, in the order they stand in."""
+        """Return the codes of n different rows drawn at random, in their own order."""
         if n > self.n_rows:
             raise ValueError(f"`n` must be at most the {self.n_rows} rows there are, got {n}.")
         drawn = torch.randperm(self.n_rows, generator=torch.Generator().manual_seed(seed))[:n]

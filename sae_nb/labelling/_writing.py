@@ -297,7 +297,7 @@ class Book:
         self._changed, self._next = False, start + took + max(PAUSE, took / SHARE_OF_WRITING)
 
     def left(self) -> tuple[str, AtomLabels]:
-        """Keep what an interrupted call has done, and tell how to go on."""
+        """Keep the labels of an interrupted call, and tell how to continue."""
         done = sum(bool(entry.text) for entry in self.entries.values())
         text = f"Labelling was interrupted: {done} of {self.n_atoms} atoms have a label. "
         if self.path is None:

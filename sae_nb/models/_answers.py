@@ -21,7 +21,7 @@ AnswerKind = Literal["class", "next token", "vector"]
 class AnswerTensor(Tensor):
     """A model's answer to all inputs: a tensor, with the names that Hugging Face's outputs have.
 
-    What is computed from it is a plain tensor.
+    Results of arithmetic are plain tensors.
     """
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]

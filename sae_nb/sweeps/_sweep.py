@@ -84,7 +84,7 @@ class Sweep(Finding, kw_only=False):
 
     @property
     def share(self) -> str:
-        """How many SAEs there are, and of how many, in words."""
+        """The number of SAEs there are, and of those asked for, in words."""
         return f"{len(self.rows)} " + (f"of {self.asked} " if self.asked is not None else "")
 
     @property

@@ -105,7 +105,7 @@ def train(
     Ctrl-C (or the notebook's stop button) ends the training after the step under way; pressed
     twice, at once. The SAE then keeps the weights of its last step, or, if the running loss had by
     then left its lowest by more than a tenth, the weights where it was lowest
-    (`result.kept_step`). KeyboardInterrupt goes on to the caller, as an `Interrupted`, whose `.result`
+    (`result.kept_step`). KeyboardInterrupt reaches the caller, as an `Interrupted`, whose `.result`
     is the result so far; `sn.interrupted()` returns it in a later cell.
 
     Parameters
@@ -343,7 +343,7 @@ class Training:
                 self.given[0].save(self.saved_to)
 
     def _measured(self, learner: Learner) -> dict[str, float]:
-        """Return what an SAE reached and after how many steps; a part of a training says of how many."""
+        """Return the numbers and the steps that an SAE reached; for a part also the steps asked for."""
         kept = self.kept.get(learner.index, self.step)
         reached = (learner.history.measured(kept) or {}) | {"steps": float(kept)}
         whole = self.stopped in (None, "plateau")
@@ -351,7 +351,7 @@ class Training:
 
     @contextmanager
     def _a_full_disk_is_told(self) -> Iterator[None]:
-        """Let Ctrl-C go on where saving fails at that moment; its message then says that it failed."""
+        """Note why saving failed at an interrupt, for the message of Ctrl-C; otherwise raise it."""
         try:
             yield
         except OSError as error:

@@ -184,7 +184,7 @@ MODELS = [
         AttributeError,
         r"model\.module\.save_pretrained",
     ),
-    answers("scikit-learn", "pictures.labels", AttributeError, r"pictures\.digit"),
+    answers("scikit-learn", "pictures.labels", AttributeError, r"images\.digit"),
 ]
 
 STEERING = [

@@ -90,8 +90,8 @@ def define(definition: str) -> Definition:
 class Measurement(Finding, float, eq=True):
     """A value with what doing nothing and what chance would reach; None where there is no such thing.
 
-    It is a number: it compares, sorts, rounds, adds, formats and is written to JSON as its value. What is
-    computed from it is a plain float, since a floor and an interval belong to what was measured alone.
+    It is a number: it compares, sorts, rounds, adds, formats and is written to JSON as its value. Results of
+    arithmetic are plain floats, since a floor and an interval belong to what was measured alone.
 
     Wherever a measuring function takes them, `n_bootstrap` is the number of resamples that the interval
     is drawn from (0 leaves it out), of samples or atoms as in `define(definition).resampled`, and

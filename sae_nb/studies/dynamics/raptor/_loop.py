@@ -403,7 +403,7 @@ class RaptorTraining:
             self._let_go()
 
     def _save_what_is_there(self) -> None:
-        """Save a part; where it cannot be saved at an interrupt, Ctrl-C goes on and its message tells."""
+        """Save a part; where that fails at an interrupt, the message of Ctrl-C names the reason."""
         if self._torn:  # the checkpoint before it is whole
             return
         try:
@@ -414,7 +414,7 @@ class RaptorTraining:
             self._not_saved = f"It could not be saved: {error} "
 
     def ending(self) -> str:
-        """Explain an interrupt: what is there, and how to go on."""
+        """Explain an interrupt: what is there, and how to continue."""
         text = (
             f"Training was interrupted after step {self.step} of {self.config.steps}; the Raptor keeps the "
             f"weights of that step. {self._not_saved}`sn.interrupted()` returns the result so far. "
