@@ -152,7 +152,7 @@ claims.table()
 
 # %%
 spikes = sn.data.planted_events(8, n_neurons=6, link="poisson", responding=0.7, seed=1)
-model = sn.lab.DUNL(2, 16, link="poisson", sparsity=0.2, group=1.5, n_steps=100)
+model = sn.lab.DUNL(2, 16, link="poisson", sparsity=0.2, group=1.5, n_steps=100, generator=start)
 model.fit(spikes.x, spikes.events, steps=20)
 shared = model.deconvolve(spikes.x)
 model.group = 0.0
