@@ -39,6 +39,7 @@ from sae_nb.checks import (
     check_device,
     check_matrix,
     checked,
+    is_array,
     row_numbers,
     shown,
     warn_caller,
@@ -439,6 +440,13 @@ class Activations(KnowsOtherWords):
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
     __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = __neg__ = _no_arithmetic
     __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int | float) or is_array(other):  # else `!= 0` would be one True
+            self._no_arithmetic()
+        return NotImplemented
+
+    __hash__ = object.__hash__
 
     @checked
     def where(self, row: int) -> str:
