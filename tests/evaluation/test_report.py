@@ -439,7 +439,7 @@ def test_a_measurement_compares_as_its_number_and_keeps_what_belongs_to_it(repor
     one = report.r2
     other = replace(one, n=1, floor=None)
     assert one == other == one.value
-    assert not one != other
+    assert (one != other) is False
     assert hash(one) == hash(other) == hash(one.value)
     assert one != replace(one, value=0.25)
     told = Identifiability.of(one, factors=())
