@@ -1,0 +1,83 @@
+"""What is kept, bounded or named: folders of others, packed files, another model's SAE, devices."""
+
+from __future__ import annotations
+
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.files import check_archive
+
+# Files
+
+
+def test_a_repository_in_a_site_is_still_one(tmp_path: Path) -> None:
+    """Also after `git gc`, which leaves empty folders that git needs."""
+    x, site = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), tmp_path / "site"
+    sae = sn.TopK(4, 8, k=2, generator=torch.Generator().manual_seed(0))
+    sn.site.write_site(site, sae, x)
+
+    def git(*words: str) -> str:
+        named = ["git", "-C", str(site), "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+        return subprocess.run(named, capture_output=True, text=True, check=True).stdout
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    git("pack-refs", "--all")
+    (site / "link").symlink_to("index.html")
+    sn.site.write_site(site, sae, x, overwrite=True)
+    assert git("log", "--format=%s").strip() == "first"
+    assert git("status", "--short").strip() == "?? link"
+    assert (site / "link").is_symlink()
+
+
+def packed_zeros(path: Path, n: int) -> None:
+    """Write an archive of one array of zeros, which shrinks a thousandfold."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("W_enc.npy", "w") as file,
+    ):
+        kind = {"descr": "<f4", "fortran_order": False, "shape": (4, n)}
+        np.lib.format.write_array_header_1_0(file, kind)  # type: ignore[arg-type]
+        file.write(bytes(16 * n))
+
+
+@pytest.mark.parametrize("name", ["params.npz", "ae.pt", "train.npz"])
+def test_an_archive_that_unpacks_to_far_more_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything of it is unpacked, with its bound; weights as they are written pass."""
+    from sae_nb.files import _unpacking
+
+    monkeypatch.setattr(_unpacking, "ALWAYS", 1 << 20)
+    packed_zeros(tmp_path / name, 1 << 18)
+
+    def unpacked(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(np, "load", unpacked)
+    monkeypatch.setattr(torch, "load", unpacked)
+    with pytest.raises(ValueError, match=r"must unpack to at most 1 MiB, got 4 MiB"):
+        if name == "params.npz":
+            sn.interop.read_gemma_scope(tmp_path)
+        elif name == "ae.pt":
+            sn.interop.read_openai(tmp_path / name)
+        else:
+            sn.data.cifar10(tmp_path)
+
+
+def test_archives_as_libraries_write_them_pass(tmp_path: Path) -> None:
+    """Numbers hardly shrink, and small ones always pass; what is not an archive is left to its reader."""
+    rows = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
+    np.savez_compressed(tmp_path / "a.npz", rows=rows, bias=np.zeros(4096, "float32"))
+    torch.save({"rows": torch.zeros(4096)}, tmp_path / "b.pt")
+    (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 cut short")
+    for file in tmp_path.iterdir():
+        check_archive(file)
