@@ -81,3 +81,68 @@ def test_archives_as_libraries_write_them_pass(tmp_path: Path) -> None:
     (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 cut short")
     for file in tmp_path.iterdir():
         check_archive(file)
+
+
+# Devices
+
+ABSENT = [
+    "cuda",
+    "cuda:3",
+    "mps",
+    "xpu",
+    "tpu",
+    "gpu",
+    0,
+    torch.device("cuda"),
+    torch.device("mps"),
+]
+
+
+@pytest.fixture(scope="module")
+def at_hand() -> dict[str, Any]:
+    """One of each thing that is put on a device."""
+    rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    sae = sn.TopK(8, 16, k=2, generator=torch.Generator().manual_seed(0))
+    acts = sn.Activations.from_tensor(rows)
+    return {"model": sn.load_model("tiny-gpt"), "sae": sae, "acts": acts, "codes": sae.encode(acts)}
+
+
+PLACED: dict[str, Any] = {
+    "load_model": lambda _, device: sn.load_model("tiny-gpt", device=device),
+    "load_model, bits": lambda _, device: sn.load_model("nobody/none", device=device, bits=8),
+    "sae.to": lambda here, device: here["sae"].to(device),
+    "sae.to, by name": lambda here, device: here["sae"].to(device=device),
+    "sae.cuda": lambda here, device: here["sae"].cuda(device),
+    "model.to": lambda here, device: here["model"].to(device),
+    "acts.to": lambda here, device: here["acts"].to(device),
+    "codes.to": lambda here, device: here["codes"].to(device),
+    "train": lambda here, device: sn.train(here["sae"], here["acts"], steps=1, device=device),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@pytest.mark.parametrize("call", PLACED)
+def test_a_device_that_is_not_there_is_named(call: str, at_hand: dict[str, Any]) -> None:
+    """With what was given and what this machine has, in whatever form torch's users write it."""
+    for device in ABSENT:
+        given = device if isinstance(device, str) else "cuda:0" if device == 0 else str(device)
+        with pytest.raises(ValueError, match=rf"`device` must be .*got '{given}'.*Use .*'cpu'"):
+            PLACED[call](at_hand, device)
+
+
+def test_a_gpu_beyond_those_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that are."""
+    from sae_nb.checks import check_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert check_device(1) == torch.device("cuda:1")
+    for device in ("cuda:3", 3, torch.device("cuda:3")):
+        with pytest.raises(ValueError, match=r"got 'cuda:3'. Use 'cpu', 'cuda:0' or 'cuda:1'"):
+            check_device(device)
+
+
+def test_a_device_may_be_given_as_torch_gives_it(at_hand: dict[str, Any]) -> None:
+    """Also to `train`, which keeps its name."""
+    assert sn.TrainConfig(device=torch.device("cpu")).device == "cpu"
+    assert at_hand["acts"].to(torch.device("cpu")).device.type == "cpu"
