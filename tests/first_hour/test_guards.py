@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.files import check_archive
+from sae_nb.models import fit_picture
 
 # Files
 
@@ -146,3 +149,41 @@ def test_a_device_may_be_given_as_torch_gives_it(at_hand: dict[str, Any]) -> Non
     """Also to `train`, which keeps its name."""
     assert sn.TrainConfig(device=torch.device("cpu")).device == "cpu"
     assert at_hand["acts"].to(torch.device("cpu")).device.type == "cpu"
+
+
+# Pictures
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return one chunk of a PNG."""
+    crc = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
+
+
+def picture(path: Path, side: int, *, text: int = 0, last: bool = False) -> Path:
+    """Write a grey PNG of one colour, with a packed text before or after its pixels."""
+    words = [chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * text))] if text else []
+    pixels = chunk(b"IDAT", zlib.compress(bytes((side + 1) * min(side, 64))))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    parts = [header, pixels, *words] if last else [header, *words, pixels]
+    path.write_bytes(b"".join([b"\x89PNG\r\n\x1a\n", *parts, chunk(b"IEND", b"")]))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["text before", "text after", "pixels"])
+@pytest.mark.parametrize("way", ["file", "folder", "bytes"])
+def test_a_picture_that_unpacks_to_gigabytes_is_named(kind: str, way: str, tmp_path: Path) -> None:
+    """By its file, with why; nothing of it is unpacked."""
+    side, text = (50_000, 0) if kind == "pixels" else (32, 2 << 20)
+    file = picture(tmp_path / "a.png", side, text=text, last=kind == "text after")
+    vit = sn.load_model("tiny-vit")
+    named = "a.png" if way != "bytes" else "the file"
+    with pytest.raises(ValueError, match="too large|exceeds limit") as said:
+        if way == "file":
+            sn.capture(vit, [file], "resid_post.6", progress=False)
+        elif way == "folder":
+            sn.capture(vit, sn.data.pictures(tmp_path), "resid_post.6", progress=False)
+        else:
+            fit_picture(vit, file.read_bytes())
+    assert type(said.value) is ValueError
+    assert named in str(said.value)
