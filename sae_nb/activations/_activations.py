@@ -584,7 +584,7 @@ class Activations(KnowsOtherWords):
     @checked
     def to(
         self,
-        device: str | torch.device | torch.dtype | None = None,
+        device: int | str | torch.device | torch.dtype | None = None,
         dtype: torch.dtype | None = None,
     ) -> Activations:
         """Return the same rows on another device or, as in torch, in another dtype.

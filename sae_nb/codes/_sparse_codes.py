@@ -712,7 +712,7 @@ class SparseCodes(KnowsOtherWords):
         """Return the same codes without a gradient."""
         return self.with_values(self.values.detach())
 
-    def to(self, device: str | torch.device) -> SparseCodes:
+    def to(self, device: int | str | torch.device) -> SparseCodes:
         """Return the codes on another device; the same object if they are there already.
 
         Raises
@@ -729,8 +729,8 @@ class SparseCodes(KnowsOtherWords):
             )
         if wanted == self.device:
             return self
-        values, atoms = self.values.to(device), self.atoms.to(device)
-        return SparseCodes(values, atoms, self.offsets.to(device), self.n_atoms, self.leading_shape)
+        values, atoms = self.values.to(wanted), self.atoms.to(wanted)
+        return SparseCodes(values, atoms, self.offsets.to(wanted), self.n_atoms, self.leading_shape)
 
     def __deepcopy__(self, _: Any) -> SparseCodes:
         # As pickle does: torch copies no tensor that was computed, unless it is taken off its graph.
