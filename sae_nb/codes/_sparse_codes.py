@@ -734,8 +734,9 @@ class SparseCodes(KnowsOtherWords):
 
     def __deepcopy__(self, _: Any) -> SparseCodes:
         # As pickle does: torch copies no tensor that was computed, unless it is taken off its graph.
-        parts = (part.detach().clone() for part in (self.values, self.atoms, self.offsets))
-        return SparseCodes(*parts, self.n_atoms, self.leading_shape)
+        values = self.values.detach().clone()
+        atoms, offsets = self.atoms.clone(), self.offsets.clone()
+        return SparseCodes(values, atoms, offsets, self.n_atoms, self.leading_shape)
 
     def with_values(
         self, values: Float[Tensor, " nnz"], leading_shape: tuple[int, ...] | None = None
