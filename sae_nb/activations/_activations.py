@@ -39,6 +39,7 @@ from sae_nb.checks import (
     check_device,
     check_matrix,
     checked,
+    is_array,
     row_numbers,
     shown,
     warn_caller,
@@ -440,6 +441,13 @@ class Activations(KnowsOtherWords):
     __truediv__ = __rtruediv__ = __matmul__ = __rmatmul__ = __pow__ = __neg__ = _no_arithmetic
     __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int | float) or is_array(other):  # else `!= 0` would be one True
+            self._no_arithmetic()
+        return NotImplemented
+
+    __hash__ = object.__hash__
+
     @checked
     def where(self, row: int) -> str:
         """Return in words where a row comes from.
@@ -576,7 +584,7 @@ class Activations(KnowsOtherWords):
     @checked
     def to(
         self,
-        device: str | torch.device | torch.dtype | None = None,
+        device: int | str | torch.device | torch.dtype | None = None,
         dtype: torch.dtype | None = None,
     ) -> Activations:
         """Return the same rows on another device or, as in torch, in another dtype.

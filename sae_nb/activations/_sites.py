@@ -75,7 +75,7 @@ class Pairs(Activations):
 
     def to(
         self,
-        device: str | torch.device | torch.dtype | None = None,
+        device: int | str | torch.device | torch.dtype | None = None,
         dtype: torch.dtype | None = None,
     ) -> Pairs:
         """Return the same rows on another device or in another dtype."""

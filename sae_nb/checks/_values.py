@@ -447,35 +447,34 @@ _INSIDE = ("sae_nb", "torch.")
 # What the machine must have before the work: a device of that name, memory for the result.
 
 
-def check_device(device: str | torch.device | None) -> torch.device:
-    """Return the device, or the best one present for None."""
+def check_device(device: int | str | torch.device | None) -> torch.device:
+    """Return the device, or the best one present for None; a number is a GPU's, as in torch."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    name = f"cuda:{device}" if type(device) is int else device
     try:
-        wanted = torch.device(device)
+        wanted = torch.device(name)
     except (RuntimeError, TypeError) as error:
         raise ValueError(
-            f"`device` must be a torch device such as 'cpu' or 'cuda', got {device!r}."
+            f"`device` must be a torch device such as 'cpu' or 'cuda', got {name!r}. Use {_devices_here()}, "
+            "or leave it out."
         ) from error
-    if wanted.type == "cuda" and not torch.cuda.is_available():
+    if not _is_here(wanted):
+        no_gpu = wanted.type == "cuda" and not torch.cuda.is_available()
+        why = " and no NVIDIA GPU is visible" if no_gpu else ""
         raise ValueError(
-            f"`device` must be a device of this machine, got {str(device)!r} and no NVIDIA GPU is "
-            "visible. Use device='cpu', or leave it out."
-        )
-    if wanted.type not in ("cpu", "cuda", "meta") and not _answers(wanted):
-        here = ["'cpu'", *(["'cuda'"] if torch.cuda.is_available() else [])]
-        raise ValueError(
-            f"`device` must be a device of this machine, got {str(device)!r}. Use {' or '.join(here)}."
-        )
-    if wanted.type == "cuda" and (wanted.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"`device` must be one of cuda:0 … cuda:{torch.cuda.device_count() - 1}, got {str(device)!r}."
+            f"`device` must be a device of this machine, got {str(wanted)!r}{why}. "
+            f"Use {_devices_here()}, or leave it out."
         )
     return wanted
 
 
-def _answers(device: torch.device) -> bool:
-    """Return whether a device of another kind, such as "mps" or "xpu", is there: torch can use it."""
+def _is_here(device: torch.device) -> bool:
+    """Return whether torch can use a device. "meta", which keeps shapes alone, is everywhere."""
+    if device.type == "cuda":
+        return torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count()
+    if device.type in ("cpu", "meta"):
+        return True
     try:
         torch.zeros(1, device=device)
     except (RuntimeError, NotImplementedError, AssertionError, ImportError):
@@ -483,11 +482,21 @@ def _answers(device: torch.device) -> bool:
     return True
 
 
+def _devices_here() -> str:
+    """Return the devices of this machine, as a choice in words."""
+    gpus = range(torch.cuda.device_count() if torch.cuda.is_available() else 0)
+    here = ["'cpu'", *(f"'cuda:{i}'" for i in gpus)]
+    if _is_here(torch.device("mps")):
+        here.append("'mps'")
+    *most, last = here
+    return f"{', '.join(most)} or {last}" if most else last
+
+
 def check_devices(*given: object) -> None:
-    """Refuse devices that are not there among the arguments of torch's `to`; a number is a GPU's."""
+    """Refuse devices that are not there among the arguments of torch's `to`."""
     for where in given:
         if isinstance(where, str | torch.device) or type(where) is int:
-            check_device(f"cuda:{where}" if isinstance(where, int) else where)
+            check_device(where)
 
 
 def available_memory() -> int | None:

@@ -28,6 +28,7 @@ from sae_nb.checks import (
     check_device,
     check_memory,
     checked,
+    is_array,
     row_numbers,
     same_length,
     shown,
@@ -476,6 +477,13 @@ class SparseCodes(KnowsOtherWords):
     __truediv__ = __rtruediv__ = __pow__ = __neg__ = _no_arithmetic
     __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic
 
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, int | float) or is_array(other):  # else `!= 0` would be one True
+            self._no_arithmetic()
+        return NotImplemented
+
+    __hash__ = object.__hash__
+
     def _factor(self, matrix: Any, n: int, *, axis: int, of: str) -> Tensor:
         import numpy as np
 
@@ -704,7 +712,7 @@ class SparseCodes(KnowsOtherWords):
         """Return the same codes without a gradient."""
         return self.with_values(self.values.detach())
 
-    def to(self, device: str | torch.device) -> SparseCodes:
+    def to(self, device: int | str | torch.device) -> SparseCodes:
         """Return the codes on another device; the same object if they are there already.
 
         Raises
@@ -721,8 +729,14 @@ class SparseCodes(KnowsOtherWords):
             )
         if wanted == self.device:
             return self
-        values, atoms = self.values.to(device), self.atoms.to(device)
-        return SparseCodes(values, atoms, self.offsets.to(device), self.n_atoms, self.leading_shape)
+        values, atoms = self.values.to(wanted), self.atoms.to(wanted)
+        return SparseCodes(values, atoms, self.offsets.to(wanted), self.n_atoms, self.leading_shape)
+
+    def __deepcopy__(self, _: Any) -> SparseCodes:
+        # As pickle does: torch copies no tensor that was computed, unless it is taken off its graph.
+        values = self.values.detach().clone()
+        atoms, offsets = self.atoms.clone(), self.offsets.clone()
+        return SparseCodes(values, atoms, offsets, self.n_atoms, self.leading_shape)
 
     def with_values(
         self, values: Float[Tensor, " nnz"], leading_shape: tuple[int, ...] | None = None

@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.checks import checked
 from sae_nb.data._images import decode_picture, pictures
 from sae_nb.data._records import Record
-from sae_nb.files import existing_folder
+from sae_nb.files import check_archive, existing_folder
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",
@@ -142,6 +142,7 @@ def _archive(folder: Path, split: str) -> Photos | None:
 
 
 def _unpack(path: Path) -> Photos:
+    check_archive(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             blob, offset = archive["blob"], archive["offset"]

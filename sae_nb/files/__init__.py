@@ -76,3 +76,4 @@ if TYPE_CHECKING:  # for the other rooms
         write_folder as write_folder,
         write_tensors as write_tensors,
     )
+    from sae_nb.files._unpacking import check_archive as check_archive

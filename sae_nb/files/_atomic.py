@@ -287,7 +287,10 @@ def new_folder(path: str | Path, *, replace: bool = False) -> Iterator[Path]:
 
 
 def _keep_what_others_wrote(old: Path, new: Path) -> None:
-    """Copy the files of a folder that its manifest does not list into the one that takes its place."""
+    """Copy the files of a folder that its manifest does not list into the one that takes its place.
+
+    Folders without files as well: we leave none, and a `.git` without its own is not a repository.
+    """
     if not (old / MANIFEST).is_file():
         return
     ours = {MANIFEST, *json_object(old / MANIFEST).get("files", ())}
@@ -297,6 +300,8 @@ def _keep_what_others_wrote(old: Path, new: Path) -> None:
         if kept and (file.is_file() or file.is_symlink()):
             (new / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(file, new / name, follow_symlinks=False)
+        elif kept and file.is_dir() and not any(file.iterdir()):
+            (new / name).mkdir(parents=True)
 
 
 def write_manifest(folder: str | Path, kind: str, version: int = 1, **facts: Any) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.files import (
+    check_archive,
     existing,
     free_folder,
     is_mapping,
@@ -142,8 +143,9 @@ def _unpickled(path: Path) -> Any:
             f"`mmap` must be False for {str(path)!r}, a pickled file: only safetensors and uncompressed .npz "
             "can be memory-mapped. Load it without mmap."
         )
+    check_archive(existing(path))
     try:
-        return torch.load(existing(path), map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
         first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ValueError(

@@ -16,6 +16,7 @@ from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files import (
     CompressedError,
+    check_archive,
     existing,
     is_mapping,
     mapped_arrays,
@@ -284,6 +285,7 @@ def _layer(file: Path, n_layers: int) -> dict[str, Tensor]:
 
 def _read_arrays(path: Path) -> dict[str, Tensor]:
     path = existing(path)
+    check_archive(path)
     try:
         if is_mapping():
             return mapped_arrays(path)

@@ -191,6 +191,10 @@ def _in_bytes(picture: Image.Image) -> Image.Image:
     return Image.fromarray(np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
 
 
+UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError)
+"""Errors of Pillow about a file: a ValueError if a packed text in it is too large."""
+
+
 def _loaded(
     model: LiveModel, item: Tensor | PixelValues | Image.Image | Path
 ) -> Tensor | PixelValues:
@@ -200,11 +204,12 @@ def _loaded(
         return item
     try:
         with Image.open(item) as picture:
-            loaded = _from_pil(picture)
-    except OSError as error:
+            picture.load()
+    except UNREADABLE as error:
         raise ValueError(
             f"{str(item)!r} must be an image Pillow can read, but {error}. Leave it out."
         ) from error
+    loaded = _from_pil(picture)
     _check_size(model, *loaded.shape[1:])
     return loaded
 
@@ -341,11 +346,17 @@ def _opened(given: Any, notes: list[str]) -> Image.Image:
     )
 
 
+class TooManyPixelsError(ValueError):
+    """An image that is refused by its size, as its message explains."""
+
+
 def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Image:
     try:
         with Image.open(file) as picture:
             return _upright(picture, notes)
-    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+    except TooManyPixelsError:
+        raise
+    except UNREADABLE as error:
         # Pillow names the object in memory where it cannot tell what a file is.
         why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
         raise ValueError(
@@ -356,7 +367,7 @@ def _decoded(file: Path | io.BytesIO, name: str, notes: list[str]) -> Image.Imag
 
 def _upright(picture: Image.Image, notes: list[str]) -> Image.Image:
     if picture.width * picture.height > LARGEST:
-        raise ValueError(
+        raise TooManyPixelsError(
             f"An image must have at most {LARGEST} pixels, got {picture.width}×{picture.height}. "
             "Scale it down first."
         )

@@ -438,7 +438,8 @@ class LiveModel(KnowsOtherWords):
         echo: bool = True,
     ) -> Generated:
         """Continue texts, with the active interventions at the prompt and at every new token. One result per
-        prompt: text, or ids where there is no tokenizer. A model that runs remotely is asked once a token.
+        prompt: text, decoded already, or ids where there is no tokenizer (`return_ids=True`: ids everywhere, as
+        `tokenizer.decode` takes them). A model that runs remotely is asked once a token.
 
         Parameters
         ----------

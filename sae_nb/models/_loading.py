@@ -46,7 +46,7 @@ address ("https://…"): on that server."""
 @checked(leave=("name",))
 def load_model(
     name: str | os.PathLike[str],
-    device: str | torch.device | None = None,
+    device: int | str | torch.device | None = None,
     dtype: str | torch.dtype | None = None,
     revision: str | None = None,
     *,
@@ -144,7 +144,9 @@ def load_model(
     return load_folder(folder, name=text, device=place, dtype=number_format, placing=placing)
 
 
-def _check_placed(placing: Placing, device: object, is_small: bool, name: str) -> None:
+def _check_placed(
+    placing: Placing, device: int | str | torch.device | None, is_small: bool, name: str
+) -> None:
     if is_small:
         raise ValueError(
             f"`device_map`, `bits` and `offload_folder` must be None for a bundled model, which is small, and "

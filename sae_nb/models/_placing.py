@@ -14,6 +14,8 @@ from typing import Any, Literal, NoReturn
 import torch
 from torch import nn
 
+from sae_nb.checks import check_device
+
 DeviceMap = str | Mapping[str, Any] | None
 Bits = Literal[4, 8]
 """Widths that a quantiser here has."""
@@ -35,7 +37,7 @@ class Placing:
         """Whether nothing special was asked for."""
         return self.device_map is None and self.bits is None
 
-    def check(self, device: object) -> None:
+    def check(self, device: int | str | torch.device | None) -> None:
         """Refuse what cannot be, before anything is loaded."""
         if self.offload_folder is not None and self.device_map is None:
             raise ValueError(
@@ -45,7 +47,7 @@ class Placing:
         if self.device_map is not None:
             self._check_map(device)
         if self.bits is not None:
-            self._check_quantiser(torch.device("cpu" if device is None else str(device)))
+            self._check_quantiser(check_device("cpu" if device is None else device))
 
     def _check_map(self, device: object) -> None:
         if device is not None:

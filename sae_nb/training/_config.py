@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
+import torch
+
 from sae_nb._lazy import unknown_keyword
 from sae_nb.checks import (
     Between,
@@ -110,7 +112,7 @@ class TrainConfig:
     weights, on the device "meta": `load_sae(folder)` reads it, `sn.evaluation.evaluate_saved(folder, x)`
     measures it without holding it. One SAE only. None: it is not saved."""
 
-    device: str | None = None
+    device: int | str | torch.device | None = None
     """Device to train on; the SAE stays there. None: where the SAE is."""
 
     def __post_init__(self) -> None:
@@ -168,7 +170,7 @@ class TrainSettings(TypedDict, total=False):
     precision: Precision
     shard_atoms: bool
     save_to: str | Path | None
-    device: str | None
+    device: int | str | torch.device | None
 
 
 def chosen_config(

@@ -93,9 +93,7 @@ class Change:
 
 
 class History(list[TrainRecord], KnowsOtherWords):
-    """Records of one SAE in order; `.table` shows them as a pandas table, `history["loss"]` is a column of "
-    "it.
-    """
+    """Records of one SAE in order; `.table` is a pandas table of them, `history["loss"]` one of its columns."""
 
     if not TYPE_CHECKING:
 
@@ -198,7 +196,8 @@ class TrainResult(KnowsOtherWords):
         return training_curves(self.history.table)
 
     def __repr__(self) -> str:
-        last = f", r2={self.history[-1].r2:.3f}, l0={self.history[-1].l0:.1f}" * bool(self.history)
+        newest = self.history[-1:]  # none, where it ended before its first record
+        last = "".join(f", r2={record.r2:.3f}, l0={record.l0:.1f}" for record in newest)
         ended = f", stopped={self.stopped!r}" * (self.stopped is not None)
         return (
             f"TrainResult({type(self.sae).__name__}, steps={self.steps} of {self.config.steps}"

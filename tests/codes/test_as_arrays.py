@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import operator
 from typing import Any
 
 import numpy as np
@@ -275,6 +277,30 @@ def test_arrays_and_tensors_are_made_of_codes() -> None:
     assert np.asarray(SparseCodes.from_dense(z.bfloat16())).dtype == np.float32
     with pytest.raises(ValueError, match="no dense matrix to share"):
         np.array(codes, copy=False)
+
+
+def test_codes_are_not_compared_by_element_in_silence() -> None:
+    """Numbers, arrays and tensors are refused; the same object equals itself alone, and has a hash."""
+    codes = SparseCodes.from_dense(dense_code())
+    for other in (0, 0.5, np.zeros(3), torch.zeros(7, 5)):
+        for compare in (operator.eq, operator.ne, operator.gt):
+            with pytest.raises(TypeError, match=r"codes\.only\(codes\.values > 1\)"):
+                compare(codes, other)
+    assert codes == codes
+    assert codes != SparseCodes.from_dense(dense_code())
+    assert len({codes, codes}) == 1
+
+
+def test_a_deep_copy_shares_nothing_and_has_no_gradient() -> None:
+    """As pickle, and as tensors that were computed do not allow."""
+    codes = SparseCodes.from_dense(dense_code((2, 3, 5)).requires_grad_())
+    assert codes.values.grad_fn is not None
+    copied = copy.deepcopy(codes)
+    assert torch.equal(copied.to_dense(), codes.to_dense())
+    assert copied.leading_shape == codes.leading_shape
+    assert not copied.values.requires_grad
+    for name in ("values", "atoms", "offsets"):
+        assert getattr(copied, name).data_ptr() != getattr(codes, name).data_ptr()
 
 
 def test_an_array_that_cannot_fit_is_refused() -> None:

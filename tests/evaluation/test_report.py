@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Measurement, RandomDictionary, Report
+from sae_nb.evaluation import Identifiability, Measurement, RandomDictionary, Report
 from sae_nb.evaluation.report._measurement import chance_generator
 
 D = 8
@@ -432,6 +432,26 @@ def test_rows_are_attributes(report):
     assert f"{report.r2:.3f}" == f"{report.r2.value:.3f}"
     assert copy.deepcopy(report).r2.value == report.r2.value
     assert pickle.loads(pickle.dumps(report)).r2.value == report.r2.value
+
+
+def test_a_measurement_compares_as_its_number_and_keeps_what_belongs_to_it(report):
+    """Also against another of its kind, and one of a kind with fields of its own; a copy keeps every field."""
+    one = report.r2
+    other = replace(one, n=1, floor=None)
+    assert one == other == one.value
+    assert (one != other) is False
+    assert hash(one) == hash(other) == hash(one.value)
+    assert one != replace(one, value=0.25)
+    told = Identifiability.of(one, factors=())
+    assert told == one == told.value
+    assert len({told, one, one.value}) == 1
+    for copied in (copy.copy(one), copy.deepcopy(one), pickle.loads(pickle.dumps(one))):
+        kept = {name: vars(copied)[name] for name in vars(one) if name != "seconds"}
+        assert kept == {name: value for name, value in vars(one).items() if name != "seconds"}
+        assert copied + 0 == one.value
+    for computed in (one + 0, one - other, -one, abs(one), round(one, 2), sum([one, other])):
+        assert type(computed) is float
+    assert max(one, 2 * one - 5) is one
 
 
 def test_a_report_prints_the_rows_that_matter_and_says_where_the_rest_is(report):

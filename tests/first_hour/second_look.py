@@ -20,6 +20,33 @@ NUMBERS = [
     works("Python", "{report.r2: 'a'}[report.r2.value]", "_ == 'a'"),
 ]
 
+AS_NUMBERS = [
+    works(
+        "pickle", "import pickle\npickle.loads(pickle.dumps(report.r2)) == report.r2", "_ is True"
+    ),
+    works(
+        "Python",
+        "import dataclasses\nother = dataclasses.replace(report.r2, n=1)\n"
+        "other == report.r2, other != report.r2, len({other, report.r2})",
+        "_ == (True, False, 1)",
+    ),
+    answers("scipy", "report.r2.ci", AttributeError, r"report\['r2'\]\.interval"),
+    answers("torch", "report.r2.item()", AttributeError, r"float\(report\['r2'\]\)"),
+    answers("numpy", "codes != 0", TypeError, r"codes\.only"),
+    answers("numpy", "codes == 0", TypeError, r"codes\.only"),
+    works("Python", "codes == codes, codes == None, codes in [codes]", "_ == (True, False, True)"),
+    answers("numpy", "acts == 0", TypeError, r"acts\.x"),
+    works("Python", "acts == acts, acts != None, len({acts, codes})", "_ == (True, True, 2)"),
+    works("Python", "import copy\ncopy.deepcopy(codes)", "torch.equal(_.to_dense(), dense)"),
+    answers("torch", "codes.any(0)", AttributeError, r"codes\.count\(axis\)"),
+    answers("torch", "codes.abs()", AttributeError, r"codes\.with_values"),
+    answers("torch", "codes.clone()", AttributeError, r"copy\.deepcopy"),
+    answers("torch", "codes.flatten()", AttributeError, r"codes\.rows"),
+    answers("pandas", "codes.sample(5)", AttributeError, r"codes\.sample_rows\(n\)"),
+    answers("numpy", "codes.tolist()", AttributeError, r"codes\.to_dense\(\)\.tolist"),
+    answers("torch", "codes.min()", AttributeError, r"codes\.to_scipy\(\)\.min"),
+]
+
 ROWS = [
     works(
         "torch",
@@ -259,6 +286,40 @@ PANELS = [
     ),
 ]
 
+PANEL_VALUES = [
+    answers(
+        "Jupyter",
+        "panel = sw.AtomBrowser(sae, acts)\npanel.close()\npanel.atom = 'seven'",
+        Exception,
+        r"`atom` must be a whole number, got 'seven'",
+    ),
+    answers(
+        "Jupyter",
+        "panel = sw.AtomBrowser(sae, acts)\npanel.close()\npanel.atom = None",
+        Exception,
+        r"`atom` must be a whole number, got None",
+    ),
+    works(
+        "Jupyter",
+        "panel = sw.ConceptMap(sae, acts)\npanel.selected = {'11', 2}\nseen = panel.selected\n"
+        "panel.close()\nseen",
+        "_ == (2, 11)",
+    ),
+    answers(
+        "Jupyter",
+        "panel = sw.ConceptMap(sae, acts)\npanel.close()\npanel.selected = 5",
+        Exception,
+        r"`selected` must be several.*got 5.*panel\.selected = \[5\]",
+    ),
+    answers(
+        "torch",
+        "panel = sw.ConceptMap(sae, acts)\npanel.close()\n"
+        "panel.selected = torch.tensor([[1, 2], [3, 4]])",
+        Exception,
+        r"`atom` must be an integer, got list",
+    ),
+]
+
 NAMES = [
     answers("Python", "sn.version", AttributeError, r"__version__"),
     answers("Python", "sn.evalaute", AttributeError, r"`evaluate`"),
@@ -266,4 +327,4 @@ NAMES = [
     answers("Python", "sn.capture(vit, pictures, 'resid_pst.6')", ValueError, r"resid_post\.6"),
 ]
 
-SECOND_LOOK = NUMBERS + ROWS + SAES + MODELS + STEERING + PANELS + NAMES
+SECOND_LOOK = NUMBERS + AS_NUMBERS + ROWS + SAES + MODELS + STEERING + PANELS + PANEL_VALUES + NAMES

@@ -26,6 +26,7 @@ def objects() -> dict[str, Any]:
     """One of each thing that the table speaks of, by the name it has there."""
     sae = sn.TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
     result = sn.train(sae, ROWS, sn.TrainConfig(steps=2), progress=False)
+    report = sn.evaluate(sae, ROWS, n_bootstrap=0)
     return {
         "sn": sn,
         "sw": sw,
@@ -34,7 +35,10 @@ def objects() -> dict[str, Any]:
         "acts": sn.Activations.from_tensor(ROWS),
         "codes": sae.encode(ROWS),
         "result": result,
-        "report": sn.evaluate(sae, ROWS, n_bootstrap=0),
+        "report": report,
+        "measurement": report.r2,
+        "float": float,
+        "copy": copy,
         "history": result.history,
         "images": sn.data.scenes(2, seed=0),
         "stories": sn.data.stories(2, seed=0),
@@ -53,6 +57,7 @@ OWNERS = {
     "SparseCodes": "codes",
     "TrainResult": "result",
     "Report": "report",
+    "Measurement": "measurement",
     "History": "history",
     "Scenes": "images",
     "Stories": "stories",

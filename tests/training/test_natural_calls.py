@@ -133,3 +133,19 @@ def test_a_result_is_drawn_and_tabulated(rows, sae) -> None:
     assert len(repr(result).splitlines()) == 1
     assert repr(result.history).startswith("History(4 records, steps 1 to 25: loss")
     assert result.history._repr_html_().count("<tr") == 4 + 2  # and two lines of names
+
+
+def test_a_training_that_ended_before_its_first_record_is_drawn_and_printed(rows, sae) -> None:
+    """Curves without points, a table without rows that has its columns, and a line that says so."""
+    whole = sn.train(sae, rows, steps=2, progress=False)
+    result = dataclasses.replace(
+        whole, history=type(whole.history)(), steps=0, tokens=0, seconds=0.0
+    )
+    assert [len(trace.x) for trace in result.plot().data] == [0] * len(whole.plot().data)
+    assert list(result.to_pandas().columns) == [
+        name for name in whole.to_pandas().columns if not name.startswith("parts.")
+    ]
+    assert len(result.to_pandas()) == 0
+    assert repr(result.history) == "History(no records)"
+    assert "steps=0 of 2" in repr(result)
+    assert "<table" in result.history._repr_html_()

@@ -55,7 +55,7 @@ class FactorTold:
     """Of samples with the factor."""
 
 
-class Identifiability(Measurement, eq=True):
+class Identifiability(Measurement):
     """Mean balanced accuracy over factors, with the atom of each."""
 
     factors: tuple[FactorTold, ...]

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from sae_nb._lazy import KnowsOtherWords
 from sae_nb.checks import Count, Seed, check_k, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
@@ -87,11 +88,12 @@ def define(definition: str) -> Definition:
 # drawn, `measured` where the interval is known already or there is none.
 
 
-class Measurement(Finding, float, eq=True):
+class Measurement(Finding, KnowsOtherWords, float):
     """A value with what doing nothing and what chance would reach; None where there is no such thing.
 
-    It is a number: it compares, sorts, rounds, adds, formats and is written to JSON as its value. Results of
-    arithmetic are plain floats, since a floor and an interval belong to what was measured alone.
+    It is a number: it compares, sorts, rounds, adds, formats and is written to JSON as its value; two that
+    have the same value are equal. Results of arithmetic are plain floats, since a floor and an interval belong
+    to what was measured alone.
 
     Wherever a measuring function takes them, `n_bootstrap` is the number of resamples that the interval
     is drawn from (0 leaves it out), of samples or atoms as in `define(definition).resampled`, and
@@ -124,8 +126,6 @@ class Measurement(Finding, float, eq=True):
 
     def __new__(cls, value: float = float("nan"), **_: Any) -> Self:
         return float.__new__(cls, value)
-
-    __hash__ = float.__hash__  # it equals its number
 
     def __format__(self, spec: str) -> str:
         return format(self.value, spec) if spec else str(self)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipywidgets as ipw
+import numpy as np
 import pytest
+import torch
 import traitlets as t
-from sae_nb_widgets.panel import Atom, Entry, Number, Panel, Whole, control, reacts
+from sae_nb_widgets.panel import Atom, Entry, Number, Panel, Whole, control, reacts, several
 
 
 class Ladder(Panel):
@@ -138,3 +140,32 @@ def test_a_menu_may_offer_none(panel: Ladder) -> None:
     panel.limit = 3.0
     panel.limit = None
     assert (menu.index, menu.label) == (0, "any")
+
+
+def test_whole_numbers_are_taken_as_people_write_them(panel: Ladder) -> None:
+    """Of numpy and torch, digits in quotes, a float without a fraction; others are refused by the rule."""
+    for value in (np.int64(3), torch.tensor(3), torch.tensor([3]), np.array([3]), "3", " 3 ", 3.0):
+        panel.rung = 0
+        panel.rung = value
+        assert panel.rung == 3
+        assert type(panel.rung) is int
+    panel.chosen = "-1"
+    assert panel.chosen == -1
+    for value in (None, "three", "²", 2.5, float("nan"), [3], {3}, torch.tensor([1, 2])):
+        with pytest.raises(t.TraitError) as refused:
+            panel.rung = value
+        said = str(refused.value)
+        assert said.startswith("`rung` must be a whole number, got ")
+        assert "panel.rung = 3" in said
+    assert panel.rung == 3
+
+
+def test_several_whole_numbers_come_from_anything_that_holds_them() -> None:
+    """A set in rising order, digits among numbers; one alone is answered by how to write it."""
+    assert several("pinned", {11, "2"}) == [2, 11]
+    for value in (range(2), np.arange(2), torch.arange(2), (0, "1"), {1, 0}):
+        assert several("pinned", value) == [0, 1]
+    assert set(several("pinned", {"a", 2})) == {"a", 2}  # refused by what each entry must be
+    for value, written in ((torch.tensor(5), r"\[5\]"), ("5", r"\[5\]"), (None, r"\[3, 7\]")):
+        with pytest.raises(t.TraitError, match=rf"`pinned` must be several.*pinned = {written}"):
+            several("pinned", value)

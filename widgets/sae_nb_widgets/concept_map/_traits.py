@@ -10,7 +10,7 @@ import traitlets as t
 
 from sae_nb.checks import check_atom
 from sae_nb_widgets.concept_map import _checks
-from sae_nb_widgets.panel import or_trait_error, wholes
+from sae_nb_widgets.panel import or_trait_error, several
 
 MOST_ONE_BY_ONE = 1000
 """Atoms that are checked one by one; of more their ends are, and each only where those are wrong."""
@@ -41,8 +41,7 @@ class Chosen(_Ruled, t.Tuple):
 
     def validate(self, panel: Any, value: Any) -> Any:
         """Return a set, a range, an array or a list as a tuple."""
-        several = wholes(value)
-        return super().validate(panel, value if several is None else tuple(several))
+        return super().validate(panel, tuple(several(self.name, value)))
 
 
 class Named(_Ruled, t.Unicode):
@@ -63,12 +62,12 @@ class Filters(_Ruled, t.Dict):
 
 def atoms_on_map(panel: Any, _: str, atoms: Sequence[Any]) -> tuple[int, ...]:
     """Return atoms that there are, each once."""
-    wanted = tuple(dict.fromkeys(atoms))
-    if len(wanted) > MOST_ONE_BY_ONE:
-        array = np.asarray(wanted)
-        if array.dtype.kind == "i" and array.min() >= 0 and array.max() < panel.n_atoms:
-            return tuple(array.tolist())
-    return tuple(check_atom(atom, panel.n_atoms) for atom in wanted)
+    if len(atoms) > MOST_ONE_BY_ONE:
+        array = np.asarray(atoms)
+        numbers = array.dtype.kind == "i" and array.ndim == 1
+        if numbers and array.min() >= 0 and array.max() < panel.n_atoms:
+            return tuple(dict.fromkeys(array.tolist()))
+    return tuple(dict.fromkeys(check_atom(atom, panel.n_atoms) for atom in atoms))
 
 
 def points_on_map(panel: Any, _: str, points: Sequence[Any]) -> tuple[int, ...]:

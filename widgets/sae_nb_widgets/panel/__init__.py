@@ -34,10 +34,10 @@ if TYPE_CHECKING:  # for the other rooms
         line as line,
         or_trait_error as or_trait_error,
         reacts as reacts,
+        several as several,
         show as show,
         site_menu as site_menu,
         small_button as small_button,
-        wholes as wholes,
         wide as wide,
     )
     from sae_nb_widgets.panel._exporting import (

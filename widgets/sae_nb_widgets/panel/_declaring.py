@@ -14,6 +14,7 @@ line::
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.checks import check_atom
+from sae_nb.checks import check_atom, shown
 from sae_nb.figures import theme
 
 End = float | Callable[[Any], float]
@@ -84,8 +85,14 @@ class Whole(_Between, t.Int):
     _form = "d"
 
     def validate(self, panel: Any, value: Any) -> Any:
-        """Return a whole number as Python's; others as they are, to be refused."""
-        return super().validate(panel, whole(value))
+        """Return a whole number as Python's; refuse anything else."""
+        number = whole(value)
+        if not isinstance(number, int):
+            raise t.TraitError(
+                f"`{self.name}` must be a whole number, got {shown(value)}. Write e.g. "
+                f"`panel.{self.name} = 3`."
+            )
+        return super().validate(panel, number)
 
 
 class Wholes(t.List[Any]):
@@ -95,9 +102,8 @@ class Wholes(t.List[Any]):
         super().__init__(t.Int(), **about)
 
     def validate(self, panel: Any, value: Any) -> Any:
-        """Return whole numbers as a list of Python's; others as they are, to be refused."""
-        several = wholes(value)
-        return super().validate(panel, value if several is None else several)
+        """Return whole numbers as a list of Python's; refuse what does not hold several."""
+        return super().validate(panel, several(self.name, value))
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
@@ -108,17 +114,32 @@ class Wholes(t.List[Any]):
 
 def wholes(value: Any) -> list[Any] | None:
     """Return the entries of a list, a set in rising order, a range, an array or a tensor; None for others."""
-    if isinstance(value, set | frozenset):
-        value = sorted(value)
+    is_set = isinstance(value, set | frozenset)
     if hasattr(value, "tolist"):
         value = value.tolist()
-    return [whole(one) for one in value] if isinstance(value, list | tuple | range) else None
+    if not is_set and not isinstance(value, list | tuple | range):
+        return None
+    numbers = [whole(one) for one in value]
+    in_order = is_set and all(isinstance(number, int) for number in numbers)
+    return sorted(numbers) if in_order else numbers
+
+
+def several(name: str | None, value: Any) -> list[Any]:
+    """Return the entries of `value`, a trait's; one alone is refused with how to write it."""
+    entries = wholes(value)
+    if entries is None:
+        written = f"[{whole(value)}]" if isinstance(whole(value), int) else "[3, 7]"
+        raise t.TraitError(
+            f"`{name}` must be several: a list, a tuple, a set, a range, an array or a tensor; got "
+            f"{shown(value)}. Write e.g. `panel.{name} = {written}`."
+        )
+    return entries
 
 
 def whole(value: Any) -> Any:
     """Return a whole number of numpy or torch, or digits in quotes, as Python's; anything else as it is."""
     if isinstance(value, str):
-        return int(value) if value.strip().isdecimal() else value
+        return int(value) if re.fullmatch(r"\s*-?\d+\s*", value) else value
     if hasattr(value, "item") and getattr(value, "shape", None) in ((), (1,)):
         value = value.item()
     return int(value) if isinstance(value, float) and value.is_integer() else value

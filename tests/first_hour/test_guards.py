@@ -1,0 +1,189 @@
+"""What is kept, bounded or named: folders of others, packed files, another model's SAE, devices."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.files import check_archive
+from sae_nb.models import fit_picture
+
+# Files
+
+
+def test_a_repository_in_a_site_is_still_one(tmp_path: Path) -> None:
+    """Also after `git gc`, which leaves empty folders that git needs."""
+    x, site = torch.randn(60, 4, generator=torch.Generator().manual_seed(0)), tmp_path / "site"
+    sae = sn.TopK(4, 8, k=2, generator=torch.Generator().manual_seed(0))
+    sn.site.write_site(site, sae, x)
+
+    def git(*words: str) -> str:
+        named = ["git", "-C", str(site), "-c", "user.name=a", "-c", "user.email=a@b.c", *words]
+        return subprocess.run(named, capture_output=True, text=True, check=True).stdout
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-qm", "first")
+    git("pack-refs", "--all")
+    (site / "link").symlink_to("index.html")
+    sn.site.write_site(site, sae, x, overwrite=True)
+    assert git("log", "--format=%s").strip() == "first"
+    assert git("status", "--short").strip() == "?? link"
+    assert (site / "link").is_symlink()
+
+
+def packed_zeros(path: Path, n: int) -> None:
+    """Write an archive of one array of zeros, which shrinks a thousandfold."""
+    with (
+        zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("W_enc.npy", "w") as file,
+    ):
+        kind = {"descr": "<f4", "fortran_order": False, "shape": (4, n)}
+        np.lib.format.write_array_header_1_0(file, kind)  # type: ignore[arg-type]
+        file.write(bytes(16 * n))
+
+
+@pytest.mark.parametrize("name", ["params.npz", "ae.pt", "train.npz"])
+def test_an_archive_that_unpacks_to_far_more_is_refused(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything of it is unpacked, with its bound; weights as they are written pass."""
+    from sae_nb.files import _unpacking
+
+    monkeypatch.setattr(_unpacking, "ALWAYS", 1 << 20)
+    packed_zeros(tmp_path / name, 1 << 18)
+
+    def unpacked(*_: Any, **__: Any) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(np, "load", unpacked)
+    monkeypatch.setattr(torch, "load", unpacked)
+    with pytest.raises(ValueError, match=r"must unpack to at most 1 MiB, got 4 MiB"):
+        if name == "params.npz":
+            sn.interop.read_gemma_scope(tmp_path)
+        elif name == "ae.pt":
+            sn.interop.read_openai(tmp_path / name)
+        else:
+            sn.data.cifar10(tmp_path)
+
+
+def test_archives_as_libraries_write_them_pass(tmp_path: Path) -> None:
+    """Numbers hardly shrink, and small ones always pass; what is not an archive is left to its reader."""
+    rows = np.random.default_rng(0).normal(size=(64, 64)).astype("float32")
+    np.savez_compressed(tmp_path / "a.npz", rows=rows, bias=np.zeros(4096, "float32"))
+    torch.save({"rows": torch.zeros(4096)}, tmp_path / "b.pt")
+    (tmp_path / "c.npz").write_bytes(b"PK\x03\x04 cut short")
+    for file in tmp_path.iterdir():
+        check_archive(file)
+
+
+# Devices
+
+ABSENT = [
+    "cuda",
+    "cuda:3",
+    "mps",
+    "xpu",
+    "tpu",
+    "gpu",
+    0,
+    torch.device("cuda"),
+    torch.device("mps"),
+]
+
+
+@pytest.fixture(scope="module")
+def at_hand() -> dict[str, Any]:
+    """One of each thing that is put on a device."""
+    rows = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    sae = sn.TopK(8, 16, k=2, generator=torch.Generator().manual_seed(0))
+    acts = sn.Activations.from_tensor(rows)
+    return {"model": sn.load_model("tiny-gpt"), "sae": sae, "acts": acts, "codes": sae.encode(acts)}
+
+
+PLACED: dict[str, Any] = {
+    "load_model": lambda _, device: sn.load_model("tiny-gpt", device=device),
+    "load_model, bits": lambda _, device: sn.load_model("nobody/none", device=device, bits=8),
+    "sae.to": lambda here, device: here["sae"].to(device),
+    "sae.to, by name": lambda here, device: here["sae"].to(device=device),
+    "sae.cuda": lambda here, device: here["sae"].cuda(device),
+    "model.to": lambda here, device: here["model"].to(device),
+    "acts.to": lambda here, device: here["acts"].to(device),
+    "codes.to": lambda here, device: here["codes"].to(device),
+    "train": lambda here, device: sn.train(here["sae"], here["acts"], steps=1, device=device),
+}  # fmt: skip
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a GPU is here")
+@pytest.mark.parametrize("call", PLACED)
+def test_a_device_that_is_not_there_is_named(call: str, at_hand: dict[str, Any]) -> None:
+    """With what was given and what this machine has, in whatever form torch's users write it."""
+    for device in ABSENT:
+        given = device if isinstance(device, str) else "cuda:0" if device == 0 else str(device)
+        with pytest.raises(ValueError, match=rf"`device` must be .*got '{given}'.*Use .*'cpu'"):
+            PLACED[call](at_hand, device)
+
+
+def test_a_gpu_beyond_those_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all that are."""
+    from sae_nb.checks import check_device
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert check_device(1) == torch.device("cuda:1")
+    for device in ("cuda:3", 3, torch.device("cuda:3")):
+        with pytest.raises(ValueError, match=r"got 'cuda:3'. Use 'cpu', 'cuda:0' or 'cuda:1'"):
+            check_device(device)
+
+
+def test_a_device_may_be_given_as_torch_gives_it(at_hand: dict[str, Any]) -> None:
+    """Also to `train`, which keeps its name."""
+    assert sn.TrainConfig(device=torch.device("cpu")).device == "cpu"
+    assert at_hand["acts"].to(torch.device("cpu")).device.type == "cpu"
+
+
+# Pictures
+
+
+def chunk(name: bytes, content: bytes) -> bytes:
+    """Return one chunk of a PNG."""
+    crc = zlib.crc32(name + content)
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
+
+
+def picture(path: Path, side: int, *, text: int = 0, last: bool = False) -> Path:
+    """Write a grey PNG of one colour, with a packed text before or after its pixels."""
+    words = [chunk(b"zTXt", b"k\0\0" + zlib.compress(b"a" * text))] if text else []
+    pixels = chunk(b"IDAT", zlib.compress(bytes((side + 1) * min(side, 64))))
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0))
+    parts = [header, pixels, *words] if last else [header, *words, pixels]
+    path.write_bytes(b"".join([b"\x89PNG\r\n\x1a\n", *parts, chunk(b"IEND", b"")]))
+    return path
+
+
+@pytest.mark.parametrize("kind", ["text before", "text after", "pixels"])
+@pytest.mark.parametrize("way", ["file", "folder", "bytes"])
+def test_a_picture_that_unpacks_to_gigabytes_is_named(kind: str, way: str, tmp_path: Path) -> None:
+    """By its file, with why; nothing of it is unpacked."""
+    side, text = (50_000, 0) if kind == "pixels" else (32, 2 << 20)
+    file = picture(tmp_path / "a.png", side, text=text, last=kind == "text after")
+    vit = sn.load_model("tiny-vit")
+    named = "a.png" if way != "bytes" else "the file"
+    with pytest.raises(ValueError, match="too large|exceeds limit") as said:
+        if way == "file":
+            sn.capture(vit, [file], "resid_post.6", progress=False)
+        elif way == "folder":
+            sn.capture(vit, sn.data.pictures(tmp_path), "resid_post.6", progress=False)
+        else:
+            fit_picture(vit, file.read_bytes())
+    assert type(said.value) is ValueError
+    assert named in str(said.value)
