@@ -17,7 +17,7 @@ ALWAYS = 64 << 20
 def check_archive(path: str | Path) -> None:
     """Refuse a zip archive, such as an `.npz` or a `.pt`, that would fill the memory when it is unpacked.
 
-    A file that is not an archive passes: its reader says so. Readers stop at the sizes that are stated.
+    A file that is not an archive passes, and its reader refuses it. Readers stop at the sizes in its list.
     """
     path = Path(path)
     stated = 0
