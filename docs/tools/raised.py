@@ -24,7 +24,12 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.kernels",
         "sae_nb.pursuit",
     ),
-    "training": ("sae_nb.training", "sae_nb.sweeps", "sae_nb.progress"),
+    "training": (
+        "sae_nb.training",
+        "sae_nb.sweeps",
+        "sae_nb.progress",
+        "sae_nb.interrupts",
+    ),
     "files": (
         "sae_nb.files",
         "sae_nb.findings",

@@ -501,7 +501,7 @@ def test_the_first_activations_are_looked_at_once(hub: Path) -> None:
         sae = sn.load_sae(name)
         sae.encode(x)
         sae.encode(some_acts(x, "meta-llama/Llama-3.1-8B-Instruct", "resid_post.19"))
-        sae.encode(some_acts(x, "gpt2", "embed"))  # it has been looked at
+        sae.encode(some_acts(x, "gpt2", "resid_post.19"))  # it has been looked at
         sae = sn.load_sae(name)
     other = some_acts(-x, "gpt2", "resid_post.3")
     with pytest.warns(
