@@ -379,6 +379,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
     "data.HiddenRules": (lambda kit: kit.hidden_rules, {"subset": lambda kit: {"rows": [0, 1]}}),
     "data.PlantedShortcuts": (lambda kit: sn.data.planted_shortcuts(6), {
         "bias": lambda kit: {"answers": torch.arange(6) % 2}, "on_grid": lambda kit: {"n": 3}}),
+    "data.Sounds": (lambda kit: sn.data.sounds(3), {"subset": lambda kit: {"rows": [0, 1]}}),
     "data.Scenes": (lambda kit: sn.data.scenes(3), {"subset": lambda kit: {"rows": [0, 1]}}),
     "dynamics.Raptor": (
         lambda kit: kit.raptor,
