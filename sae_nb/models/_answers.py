@@ -11,6 +11,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from sae_nb._lazy import here_it_is, no_attribute
+
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
@@ -30,6 +32,18 @@ class AnswerTensor(Tensor):
     def logits(self) -> Float[Tensor, "n ..."]:
         """The same numbers, as a plain tensor."""
         return self.as_subclass(Tensor)
+
+    if not TYPE_CHECKING:
+        __getattr__ = no_attribute
+
+    def __getitem__(self, key: Any) -> Tensor:
+        """Read rows, or the logits by their name, as from a record of Hugging Face."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        if key == "logits":
+            return self.logits
+        hint = here_it_is(type(self), key, ["logits"])
+        raise KeyError(f"An answer has 'logits' by name, got {key!r}. {hint}".strip())
 
     def __repr__(self, **options: Any) -> str:  # type: ignore[override]
         return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]

@@ -20,6 +20,18 @@ NUMBERS = [
     works("Python", "{report.r2: 'a'}[report.r2.value]", "_ == 'a'"),
 ]
 
+ANSWERS = [
+    works("Hugging Face", "gpt('Once upon')['logits']", "_.shape[2] == 1024"),
+    works(
+        "torch", "answer = gpt('Once upon')\nanswer[0], answer[0, -1].argmax()", "_[0].ndim == 2"
+    ),
+    answers("Hugging Face", "gpt('Once upon').loss", AttributeError, r"labels=input_ids\)\.loss"),
+    answers("Hugging Face", "gpt('Once upon').hidden_states", AttributeError, r"sn\.capture\("),
+    answers("Hugging Face", "gpt('Once upon').attentions", AttributeError, r"output_attentions"),
+    answers("Hugging Face", "gpt('Once upon')['hidden_states']", KeyError, r"sn\.capture\("),
+    answers("Hugging Face", "gpt('Once upon')['loss']", KeyError, r"labels=input_ids"),
+]
+
 AS_NUMBERS = [
     works(
         "pickle", "import pickle\npickle.loads(pickle.dumps(report.r2)) == report.r2", "_ is True"
@@ -327,4 +339,6 @@ NAMES = [
     answers("Python", "sn.capture(vit, pictures, 'resid_pst.6')", ValueError, r"resid_post\.6"),
 ]
 
-SECOND_LOOK = NUMBERS + AS_NUMBERS + ROWS + SAES + MODELS + STEERING + PANELS + PANEL_VALUES + NAMES
+SECOND_LOOK = (
+    NUMBERS + ANSWERS + AS_NUMBERS + ROWS + SAES + MODELS + STEERING + PANELS + PANEL_VALUES + NAMES
+)

@@ -27,11 +27,13 @@ def objects() -> dict[str, Any]:
     sae = sn.TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0))
     result = sn.train(sae, ROWS, sn.TrainConfig(steps=2), progress=False)
     report = sn.evaluate(sae, ROWS, n_bootstrap=0)
+    model = sn.load_model("tiny-gpt")
     return {
         "sn": sn,
         "sw": sw,
         "sae": sae,
-        "model": sn.load_model("tiny-gpt"),
+        "model": model,
+        "answer": model("Once"),
         "acts": sn.Activations.from_tensor(ROWS),
         "codes": sae.encode(ROWS),
         "result": result,
@@ -53,6 +55,7 @@ OWNERS = {
     "sae_nb_widgets": "sw",
     "SparseAutoencoder": "sae",
     "LiveModel": "model",
+    "AnswerTensor": "answer",
     "Activations": "acts",
     "SparseCodes": "codes",
     "TrainResult": "result",
