@@ -242,8 +242,16 @@ def here_it_is(kind: type, name: str, known: Iterable[str]) -> str:
     for base in kind.__mro__:
         if word := words().get(base.__name__, {}).get(name):
             return _told(word)
+    if hasattr(kind, "to_pandas") and _is_of_tables(name):
+        return f"Its table has it: `.to_pandas().{name}`."
     close = near(name, known)
     return f"Did you mean {_either(close)}?" if close else ""
+
+
+def _is_of_tables(name: str) -> bool:
+    from pandas import DataFrame  # slow to import, and only an error asks
+
+    return not name.startswith("_") and hasattr(DataFrame, name)
 
 
 class ClassOfOtherWords(ABCMeta):

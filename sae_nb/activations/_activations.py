@@ -44,7 +44,7 @@ from sae_nb.checks import (
     shown,
     warn_caller,
 )
-from sae_nb.files import write_bytes
+from sae_nb.files import write_csv
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -377,8 +377,10 @@ class Activations(KnowsOtherWords):
         return np.asarray(self)
 
     @checked
-    def to_csv(self, path: str | Path, values: bool = True) -> None:
+    def to_csv(self, path: str | Path | None = None, values: bool = True) -> str | None:
         """Write a table of the rows: sample, position, token where known, and with `values` their numbers.
+
+        Without a path its text is returned, as pandas does.
 
         Example
         -------
@@ -388,7 +390,7 @@ class Activations(KnowsOtherWords):
         >>> place.read_text().splitlines()[0]
         'sample,position,0,1'
         """
-        write_bytes(path, self.to_pandas(values).to_csv(index=False).encode())
+        return write_csv(self.to_pandas(values), path)
 
     @checked
     def sample_rows(self, n: Count, seed: Seed = 0) -> Activations:

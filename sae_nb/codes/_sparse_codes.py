@@ -38,7 +38,7 @@ from sae_nb.files import (
     read_json,
     read_manifest,
     read_tensors,
-    write_bytes,
+    write_csv,
     write_folder,
 )
 
@@ -581,8 +581,12 @@ class SparseCodes(KnowsOtherWords):
         return self.__array__()
 
     @checked
-    def to_csv(self, path: str | Path, acts: Any = None, labels: Any = None) -> None:
+    def to_csv(
+        self, path: str | Path | None = None, acts: Any = None, labels: Any = None
+    ) -> str | None:
         """Write every active entry as a line, row, atom and value; the arguments of `to_pandas` add more.
+
+        Without a path its text is returned, as pandas does.
 
         Example
         -------
@@ -592,7 +596,7 @@ class SparseCodes(KnowsOtherWords):
         >>> place.read_text().split()
         ['row,atom,value', '0,0,1.0', '1,1,1.0']
         """
-        write_bytes(path, self.to_pandas(acts, labels).to_csv(index=False).encode())
+        return write_csv(self.to_pandas(acts, labels), path)
 
     @checked
     def sample_rows(self, n: Count, seed: Seed = 0) -> SparseCodes:

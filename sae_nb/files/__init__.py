@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # for the other rooms
         sealed as sealed,
         sha256 as sha256,
         write_bytes as write_bytes,
+        write_csv as write_csv,
         write_json as write_json,
         write_manifest as write_manifest,
     )

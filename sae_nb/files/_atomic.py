@@ -113,6 +113,15 @@ def write_bytes(path: str | Path, content: bytes) -> None:
         partial.write_bytes(content)
 
 
+def write_csv(table: Any, path: str | Path | None) -> str | None:
+    """Write a pandas table without its index under `path`, atomically; return its text where there is none."""
+    text = str(table.to_csv(index=False))
+    if path is None:
+        return text
+    write_bytes(path, text.encode())
+    return None
+
+
 def write_json(path: str | Path, value: Any) -> None:
     """Write `value` as JSON under `path`, atomically and with sorted keys (stable diffs)."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)

@@ -32,6 +32,14 @@ ANSWERS = [
     answers("Hugging Face", "gpt('Once upon')['loss']", KeyError, r"labels=input_ids"),
 ]
 
+TABLES = [
+    works("pandas", "acts.to_csv().splitlines()[0][:24]", "_ == 'sample,position,token,0,'"),
+    works("pandas", "codes.to_csv().split()[0]", "_ == 'row,atom,value'"),
+    answers("pandas", "codes.sort_values('value')", AttributeError, r"to_pandas\(\)\.sort_values"),
+    answers("pandas", "report.describe()", AttributeError, r"to_pandas\(\)\.describe"),
+    answers("pandas", "acts.to_html()", AttributeError, r"to_pandas\(\)\.to_html"),
+]
+
 AS_NUMBERS = [
     works(
         "pickle", "import pickle\npickle.loads(pickle.dumps(report.r2)) == report.r2", "_ is True"
@@ -340,5 +348,15 @@ NAMES = [
 ]
 
 SECOND_LOOK = (
-    NUMBERS + ANSWERS + AS_NUMBERS + ROWS + SAES + MODELS + STEERING + PANELS + PANEL_VALUES + NAMES
+    NUMBERS
+    + ANSWERS
+    + TABLES
+    + AS_NUMBERS
+    + ROWS
+    + SAES
+    + MODELS
+    + STEERING
+    + PANELS
+    + PANEL_VALUES
+    + NAMES
 )
