@@ -293,6 +293,12 @@ class Activations(KnowsOtherWords):
         return self._tokens
 
     @property
+    def seconds(self) -> Float[Tensor, " n"] | None:
+        """Time of every row in its sample, seconds: position × seconds per step; None without a known rate."""
+        step = self.context.seconds_per_step
+        return None if step is None else self.position * step
+
+    @property
     def roles(self) -> np.ndarray | None:
         """Author of the token of each row of a conversation: "user", "assistant" …; None without one.
 

@@ -59,6 +59,9 @@ class Context:
     prefix_tokens: int = 0
     """Tokens before the first patch: cls, then registers."""
 
+    seconds_per_step: float | None = None
+    """Time from one position to the next, where positions are steps in time of a known rate."""
+
     policy: Mapping[str, Any] = field(default_factory=dict)
     """The samples and tokens that were dropped, kept, cut and packed, by name."""
 
@@ -79,7 +82,7 @@ class Context:
             "patch_grid": self.patch_grid,
             "prefix_tokens": self.prefix_tokens,
             "policy": dict(self.policy),
-        }
+        } | ({} if self.seconds_per_step is None else {"seconds_per_step": self.seconds_per_step})
 
     @classmethod
     def read(cls, stated: Mapping[str, Any], **samples: Any) -> Context:
@@ -89,6 +92,7 @@ class Context:
             kind=stated["kind"],
             patch_grid=None if grid is None else (grid[0], grid[1]),
             prefix_tokens=stated["prefix_tokens"],
+            seconds_per_step=stated.get("seconds_per_step"),
             policy=stated["policy"],
             **samples,
         )
@@ -176,6 +180,10 @@ def join_columns(parts: Sequence[Tensor]) -> Tensor:
 def policy_text(policy: Mapping[str, Any]) -> str:
     """Return a policy in words, short enough for a repr."""
     parts = []
+    if policy.get("features") == "channels":
+        parts.append("channels are features, positions time")
+    if policy.get("features") == "unknown":
+        parts.append("features taken from the last axis")
     if policy.get("drop_first"):
         parts.append("first tokens dropped")
     if policy.get("n_dropped_padding"):

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.activations import ROLES, Context, describe_ids, join_columns, ragged_tokens
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
-from sae_nb.checks import Count, check_integers, checked, one_of
+from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
 from sae_nb.models import (
     Backend,
     HookPoint,
@@ -26,6 +26,7 @@ from sae_nb.models import (
     Runner,
     by_place,
     layout_of,
+    seconds_per_step,
     where_from,
 )
 from sae_nb.progress import progress_bar
@@ -70,12 +71,15 @@ class CaptureSettings:
     keep_special: bool = True
     positions: Positions = "all"
     drop_ids: Sequence[int] = ()
+    features: Literal["last", "channels"] | None = None
     dtype: torch.dtype | None = None
     backend: Backend = "nnsight"
 
     def __post_init__(self) -> None:
         drop_ids = check_integers(self.drop_ids, name="drop_ids")
         object.__setattr__(self, "drop_ids", drop_ids)
+        if self.features is not None:
+            one_of(self.features, ("last", "channels"), name="features")
         if self.dtype is not None and not (
             isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
         ):
@@ -102,8 +106,11 @@ class Harvest:
         loss: Loss | None = None,
         max_rows: int | None = None,
     ) -> None:
+        if settings.features is not None:
+            points = {name: point.laid_out(settings.features) for name, point in points.items()}
         self.model, self.points, self.settings, self.loss = model, points, settings, loss
         self.max_rows = max_rows
+        self._guessed: set[str] = set()  # hook points whose axis of features a warning has named
         self._runner = (
             Runner(model, read=points, answer=False, backend=settings.backend)
             if loss is None
@@ -123,6 +130,8 @@ class Harvest:
         stated = settings | {"drop_first": self.row_policy.drop_first, "max_rows": self.max_rows}
         # Left out where nothing is chosen by them, as in stores that were written before there were any.
         positions, drop_ids = stated.pop("positions"), stated.pop("drop_ids")
+        features = stated.pop("features")
+        stated |= {} if features is None else {"features": features}
         stated |= {"positions": positions} if positions != "all" else {}
         stated |= {"drop_ids": list(drop_ids)} if drop_ids else {}
         dtype = stated["dtype"]
@@ -150,6 +159,9 @@ class Harvest:
 
         def take(name: str, value: Tensor) -> None:
             live = batch_rows(value, batch, self.row_policy, self.points[name])
+            live = replace(live, layout=self._timed(live.layout, batch, self.points[name]))
+            if live.layout.features == "unknown":
+                self._warn_of_guess(name, tuple(value.shape))
             rows[name] = replace(live, x=(copy or to_cpu)(name, live.x))
 
         if self.loss is None:
@@ -164,6 +176,26 @@ class Harvest:
         for name, taken in rows.items():
             self._check_rows(batch, taken, self.points[name], row_counts.get(name, 0))
         return {name: rows[name] for name in self.points}
+
+    def _timed(self, layout: Layout, batch: Batch, point: HookPoint) -> Layout:
+        """Return a layout with the time between its steps, where the batch is of traces of a known rate."""
+        trace = next((one for one in batch.args if isinstance(one, Tensor)), None)
+        if batch.sample_rate is None or trace is None or not (layout.columns or 0) > 1:
+            return layout
+        step = seconds_per_step(
+            self.model.module, point.path, layout.columns or 1, trace.shape[-1], batch.sample_rate
+        )
+        return replace(layout, seconds=step)
+
+    def _warn_of_guess(self, name: str, shape: tuple[int, ...]) -> None:
+        if name in self._guessed:
+            return
+        self._guessed.add(name)
+        warn_caller(
+            f"Activations at `{name}` have shape {shape}, and the layout of their module is not known: the "
+            f"last axis, of {shape[-1]}, is taken for features, the second for position. Pass "
+            'features="last" to confirm, or features="channels" if it is the other way round.'
+        )
 
     def _check_rows(self, batch: Batch, rows: BatchRows, point: str, rows_before: int) -> None:
         self._check_finite(batch, rows, rows.x, "Activations", point, rows_before)
@@ -183,7 +215,7 @@ class Harvest:
         sample, position = int(rows.sample[row]), int(rows.position[row])
         builder = ContextBuilder(self.model)
         builder.add(batch)
-        context = builder.build(rows.layout.grid)
+        context = builder.build(rows.layout)
         token_id = None
         if batch.token_ids is not None:
             here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
@@ -280,11 +312,14 @@ class ContextBuilder:
 
     def build(
         self,
-        grid: tuple[int, int] | None = None,
+        layout: Layout,
         policy: Mapping[str, Any] | None = None,
         taken: Mapping[str, Tensor] | None = None,
     ) -> Context:
-        """Return the context of rows; `grid` is that of a convolution's cells."""
+        """Return the context of rows of a layout."""
+        grid, policy = layout.grid, dict(policy or {})
+        if layout.features is not None:
+            policy["features"] = layout.features
         taken = self.take() if taken is None else taken
         model, tokens = self._model, taken.get("tokens")
         return Context(
@@ -295,7 +330,8 @@ class ContextBuilder:
             vocabulary=self.vocabulary,
             patch_grid=model.patch_grid if grid is None else grid,
             prefix_tokens=model.prefix_tokens if grid is None else 0,
-            policy=policy or {},
+            seconds_per_step=layout.seconds,
+            policy=policy,
         )
 
 
@@ -437,7 +473,7 @@ def count_rows(batch: Batch, layout: Layout, policy: RowPolicy) -> int:
 
 
 def _known_layout(x: Tensor, batch: Batch, point: str) -> Layout:
-    layout = layout_of(x, batch)
+    layout = layout_of(x, batch, point)
     if layout is not None:
         return layout
     n_tokens = None if batch.token_ids is None else batch.sample.shape[1]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import (
     TYPE_CHECKING,
@@ -33,7 +33,7 @@ from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.capturing._resumable import capture_to_store
 from sae_nb.checks import Count, check_memory, checked, shows_fields
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint
+from sae_nb.models import HookPoint, Layout
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -128,6 +128,10 @@ def capture(
         `acts.turns` say it of every row.
     drop_ids
         Token ids of your own that never become rows, such as those of a template's markers.
+    features
+        Axis that holds the features of a state (batch, …, …): "channels" for the second, as convolutions have
+        it, "last" for the last. None: as the module that makes it decides; where it does not, the last, and
+        a warning names it. The other axis is `acts.position`.
     dtype
         Precision of the rows; None: the model's.
     max_rows
@@ -219,7 +223,7 @@ class Collector:
         self._position: list[Tensor] = []
         self.n = 0
         self._dropped: list[Mapping[str, int]] = []
-        self.grid: tuple[int, int] | None = None
+        self.layout = Layout(columns=None)
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
         """Copy rows behind those that are there; `samples` have been seen, these included."""
@@ -254,7 +258,7 @@ class Collector:
         self._position.append(rows.position)
         self.n += len(rows.x)
         self._dropped.append(rows.dropped)
-        self.grid = rows.layout.grid
+        self.layout = rows.layout
 
     @property
     def dropped(self) -> Counter[str]:
@@ -342,9 +346,9 @@ def _assemble(
     acts = {}
     for name, collector in collectors.items():
         # Hook points of one layout share one context, so that their rows can be joined and compared.
-        key = (collector.grid, tuple(sorted(collector.dropped.items())))
+        key = (replace(collector.layout, columns=None), tuple(sorted(collector.dropped.items())))
         if key not in contexts:
-            contexts[key] = builder.build(collector.grid, policies[name], taken)
+            contexts[key] = builder.build(collector.layout, policies[name], taken)
         x, sample, position, gradient = collector.join()
         acts[name] = Activations(
             x,

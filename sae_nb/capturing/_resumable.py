@@ -54,7 +54,7 @@ from sae_nb.files import (
     write_tensors,
 )
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint
+from sae_nb.models import HookPoint, Layout
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches
@@ -238,6 +238,7 @@ class StoreWriter:
                 "rows": [sum(len(p.x) for p in parts) for parts in self._pending.values()],
                 "dropped": [_sum(part.dropped for part in p) for p in self._pending.values()],
                 "grids": [parts[-1].layout.grid for parts in self._pending.values()],
+                "layouts": [_stated(parts[-1].layout) for parts in self._pending.values()],
                 "files": {name: size_and_checksum(self.folder / name) for name in files},
             }
         )
@@ -272,10 +273,10 @@ class StoreWriter:
                 hook_point=str(point),
                 files=[_rows_file(number, index) for number in range(len(self.shards))],
                 rows=[shard["rows"][index] for shard in self.shards],
-                context=builder.build(grid and (grid[0], grid[1]), policies[name], {}),
+                context=builder.build(layout, policies[name], {}),
             )
-            for index, ((name, point), grid) in enumerate(
-                zip(self.points.items(), self.shards[-1]["grids"], strict=True)
+            for index, ((name, point), layout) in enumerate(
+                zip(self.points.items(), _layouts(self.shards[-1]), strict=True)
             )
         ]
         batches = [[shard["batches"], shard["digest"]] for shard in self.shards]
@@ -290,6 +291,20 @@ class StoreWriter:
         )
         for name in (*parts, PROGRESS):
             (self.folder / name).unlink(missing_ok=True)
+
+
+def _stated(layout: Layout) -> dict[str, Any]:
+    """What a layout states beyond its grid."""
+    return {"seconds": layout.seconds, "features": layout.features}
+
+
+def _layouts(shard: Mapping[str, Any]) -> list[Layout]:
+    """The layouts of a shard's rows; those of an older one state grids alone."""
+    grids = shard["grids"]
+    return [
+        Layout(columns=None, grid=grid and (grid[0], grid[1]), **more)
+        for grid, more in zip(grids, shard.get("layouts") or [{}] * len(grids), strict=True)
+    ]
 
 
 def _gradients(parts: Sequence[BatchRows]) -> Tensor | None:

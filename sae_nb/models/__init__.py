@@ -88,6 +88,7 @@ if TYPE_CHECKING:  # for the other rooms
         layout_of as layout_of,
         patches_of as patches_of,
         read_tensor as read_tensor,
+        seconds_per_step as seconds_per_step,
         where_from as where_from,
     )
     from sae_nb.models._stored_edits import (

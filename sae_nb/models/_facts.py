@@ -159,6 +159,15 @@ def reads_pictures(module: nn.Module) -> bool:
     return bool(model_type(module)) and hasattr(config, "image_size")
 
 
+def sample_rate(module: nn.Module) -> float | None:
+    """Return the sample rate of the traces a module reads, as it or its configuration states; else None."""
+    config = getattr(module, "config", None)
+    for rate in (getattr(module, "sample_rate", None), getattr(config, "sampling_rate", None)):
+        if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
+            return float(rate)
+    return None
+
+
 def class_names(module: nn.Module) -> tuple[str, ...] | None:
     """Return the class names in the configuration; None if they are only numbered."""
     labels = getattr(getattr(module, "config", None), "id2label", None)

@@ -16,6 +16,9 @@ from sae_nb.checks import check_hook_name, checked
 
 Side = Literal["input", "output"]
 
+Features = Literal["last", "channels"]
+"""Axis of a state that holds its features: its last, or the one behind the samples."""
+
 Place = tuple[str, Side]
 """Module path and side: where a value is read or changed, whatever its names."""
 
@@ -46,6 +49,13 @@ class HookPoint(str):
     writable
         False where the module sees a copy that is used elsewhere too, so that an edit there would
         change only part of the network: ``resid_mid`` of pre-norm blocks.
+    features
+        Axis of a state that holds its features: "last", or "channels" for the one behind the samples, as
+        convolutions have it; None: not known, and taken from the shape.
+    channels
+        Channels that a module of unknown layout gives, by which its shape may decide.
+    maps
+        Whether its module makes maps, (batch, channels, height, width), which keep that form.
 
     Example
     -------
@@ -59,6 +69,9 @@ class HookPoint(str):
     layer: int | None
     index: int | None  # type: ignore[assignment]  # hides str.index, which names do not need
     writable: bool
+    features: Features | None
+    channels: int | None
+    maps: bool
 
     def __new__(
         cls,
@@ -69,12 +82,23 @@ class HookPoint(str):
         layer: int | None = None,
         index: int | None = None,
         writable: bool = True,
+        features: Features | None = None,
+        channels: int | None = None,
+        maps: bool = False,
     ) -> HookPoint:
         """Make the string and attach where it points."""
         point = super().__new__(cls, name)
         point.path, point.side, point.layer = path, side, layer
         point.index, point.writable = index, writable
+        point.features, point.channels, point.maps = features, channels, maps
         return point
+
+    def laid_out(
+        self, features: Features | None, channels: int | None = None, *, maps: bool = False
+    ) -> HookPoint:
+        """Return the same hook point with its axis of features known."""
+        known = {**vars(self), "features": features, "channels": channels, "maps": maps}
+        return type(self)(str(self), **known)
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
         """Copy and pickle with the attributes."""

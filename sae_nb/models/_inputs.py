@@ -66,6 +66,9 @@ class Batch:
     pictures: UInt8[Tensor, "batch 3 height width"] | None = None
     """Images as displayed: resized and cropped, not normalised. On the CPU."""
 
+    sample_rate: float | None = None
+    """Values per second of a trace, whose last axis is time; None if it is none, or the rate is not known."""
+
     truncated: int = 0
     """Samples of this batch that were longer than the context and cut."""
 
@@ -388,7 +391,13 @@ def _batch(model: LiveModel, part: Tensor | dict[str, Tensor], first: int) -> Ba
     kwargs = {name: cast(value) for name, value in part.items()} if isinstance(part, dict) else {}
     args = () if isinstance(part, dict) else (cast(part),)
     batch = Batch(
-        args=args, kwargs=kwargs, n=n, first_sample=first, sample=sample, position=position
+        args=args,
+        kwargs=kwargs,
+        n=n,
+        first_sample=first,
+        sample=sample,
+        position=position,
+        sample_rate=model.sample_rate,
     )
     return batch.to(model.device)
 

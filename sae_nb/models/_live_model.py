@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -32,6 +32,7 @@ from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._modalities import batches_of
 from sae_nb.models._placing import device_of, no_weights
+from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
 from sae_nb.models._text_inputs import AddBos
 
@@ -65,6 +66,8 @@ class LiveModel(KnowsOtherWords):
         Facts on a bundled model: data, steps, accuracies.
     given_nnsight
         An nnsight object to use as `nnsight`; None: one is made when it is asked for.
+    sample_rate
+        Of the traces that it reads, values per second; None: unknown, or it reads none.
     remote
         Where it runs, if not here: `given_nnsight` then has no weights.
 
@@ -88,6 +91,7 @@ class LiveModel(KnowsOtherWords):
     class_names: Sequence[str] | None = None
     given_nnsight: Any = None
     card: dict[str, Any] | None = None
+    sample_rate: float | None = None
     remote: bool | str = False
 
     def __post_init__(self) -> None:
@@ -208,7 +212,8 @@ class LiveModel(KnowsOtherWords):
 
     @cached_property
     def _points(self) -> list[HookPoint]:
-        return standard_hook_points(self.module, self.structure)
+        points = standard_hook_points(self.module, self.structure)
+        return [layout_at(self.module, point) for point in points]
 
     def hook_points(self) -> HookPoints:
         """Return the model's hook points in the order a forward pass reaches them.
@@ -227,10 +232,19 @@ class LiveModel(KnowsOtherWords):
         return HookPoints(self._points)
 
     @checked(leave=("name",))
-    def hook_point(self, name: str) -> HookPoint:
+    def hook_point(
+        self, name: str, *, features: Literal["last", "channels"] | None = None
+    ) -> HookPoint:
         """Return the hook point of a standard name, TransformerLens name, or module path.
 
         A module path may end in ".input" or ".output".
+
+        Parameters
+        ----------
+        features
+            Axis that holds the features of a state (batch, …, …): "channels" for the second, as convolutions
+            have it, "last" for the last. None: as the module that makes it decides. A hook point keeps it:
+            pass it wherever a name is taken, such as to `steer`.
 
         Raises
         ------
@@ -238,9 +252,14 @@ class LiveModel(KnowsOtherWords):
         """
         for point in self._points:  # the usual case, without a walk over all modules
             if point == name:
-                return point
-        paths = {path for path, _ in self.module.named_modules()}
-        return find_hook_point(name, self._points, paths, model_name=self.name)
+                break
+        else:
+            paths = {path for path, _ in self.module.named_modules()}
+            point = find_hook_point(name, self._points, paths, model_name=self.name)
+            point = layout_at(self.module, point)
+        if features is None and isinstance(name, HookPoint) and name.features is not None:
+            return point.laid_out(name.features, maps=name.maps)
+        return point if features is None else point.laid_out(features)
 
     @checked
     def get_module(self, path: str) -> nn.Module:
@@ -611,8 +630,10 @@ _WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
 def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
     """Return the width at a hook point; None if that is known only from running the model."""
     part = module.get_submodule(point.path)
-    # `nx` and `nf` are GPT-2's.
+    # `nx` and `nf` are GPT-2's; of convolutions only those of one axis have rows of their channels.
     reads, writes = ("in_features", "nx"), ("out_features", "nf", "embedding_dim")
+    if isinstance(part, nn.Conv1d | nn.ConvTranspose1d):
+        reads, writes = ("in_channels",), ("out_channels",)
     side_names = reads if point.side == "input" else writes
     for name in side_names:
         width = getattr(part, name, None)

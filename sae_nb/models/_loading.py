@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +14,7 @@ from torch import nn
 
 from sae_nb._lazy import words
 from sae_nb.activations import LANGUAGE, VISION, modality_of
-from sae_nb.checks import at_least, check_device, check_path, checked
+from sae_nb.checks import Between, at_least, check_device, check_path, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
 from sae_nb.models._bundled import bundled_folder, bundled_names
@@ -322,6 +323,7 @@ def wrap(
     *,
     name: str | None = None,
     causal: bool | None = None,
+    sample_rate: Annotated[float, Between(0, inf, "()")] | None = None,
 ) -> LiveModel:
     """Make a live model of a module that `load_model` does not load.
 
@@ -347,6 +349,9 @@ def wrap(
     causal
         Whether a language model predicts the next token from those before; None: decided by
         its configuration, or by whether it has a ``generate``.
+    sample_rate
+        Values per second of the traces that it reads, along their last axis: rows then know their
+        `acts.seconds`. None: as the module's attribute `sample_rate` or its configuration has it.
 
     Raises
     ------
@@ -387,6 +392,7 @@ def wrap(
         layout=layout if modality.is_image else None,
         class_names=class_names if class_names is not None else facts.class_names(module),
         given_nnsight=nnsight_object,
+        sample_rate=facts.sample_rate(module) if sample_rate is None else float(sample_rate),
     )
 
 

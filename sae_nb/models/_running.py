@@ -87,7 +87,10 @@ class Run:
 
     def layout(self, name: str) -> Layout:
         """Return how a state is laid out."""
-        return layout_of(self.seen[name], self.batch) or Layout(columns=self.states[name].shape[1])
+        point = self.model.hook_point(name)
+        return layout_of(self.seen[name], self.batch, point) or Layout(
+            columns=self.states[name].shape[1]
+        )
 
     def gradients(self, value: Float[Tensor, ""]) -> dict[str, Float[Tensor, "n places d"]]:
         """Return ∂value/∂state where `run` was to differentiate; none where `value` does not hang on it."""
@@ -112,7 +115,8 @@ class Runner:
     Parameters
     ----------
     read
-        Hook points whose states are kept: as they come, before anything is `put` there.
+        Hook points whose states are kept: as they come, before anything is `put` there. A mapping has them by
+        names of their own.
     put
         Replacement of a state, by hook point: a tensor, also of more samples than the batch has, or a
         function of the state by place. Several at one hook point, as pairs, follow each other.
@@ -237,6 +241,8 @@ def _tokens(batch: Batch) -> tuple[int, int] | None:
 
 
 def _points(model: LiveModel, names: str | Iterable[str]) -> dict[str, HookPoint]:
+    if isinstance(names, Mapping):  # hook points by the names given
+        return {str(name): model.hook_point(point) for name, point in names.items()}
     listed = [names] if isinstance(names, str) else names
     return {str(name): model.hook_point(name) for name in listed}
 

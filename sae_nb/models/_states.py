@@ -1,22 +1,27 @@
 """States: what a module gives or gets at a hook point, the tensor in it, and how that is laid out in places.
 
 The layout is decided here and nowhere else. A sample's *places* are its tokens, its patches after cls
-and registers, the cells of a convolution's map row by row, or one place alone if a vector represents
-all of it.
+and registers, the steps in time of a 1-d convolution, the cells of a 2-d convolution's map row by row, or
+one place alone if a vector represents all of it.
+
+The module that makes a state decides which axis holds its features: convolutions, the norms between them
+and pooling have channels second; linear layers, layer norms, embeddings and attention have features last.
+Tensors are read with features last, (batch, time, d), and are given back in the module's own form; maps of
+2-d convolutions stay (batch, channels, height, width).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from sae_nb.models._hook_points import HookPoint
+    from sae_nb.models._hook_points import Features, HookPoint
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
 
@@ -26,14 +31,18 @@ if TYPE_CHECKING:
 
 
 def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
-    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record."""
-    if isinstance(value, Tensor):
-        return value
-    return cast(Tensor, _elements(value)[_position(value, point)])
+    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
+
+    A sequence comes as (batch, time, d), also where the module has channels second.
+    """
+    x = _tensor_in(value, point)
+    return x.movedim(*_AS_READ[x.ndim]) if _is_turned(x, point) else x
 
 
 def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> Any:
     """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
+    if _is_turned(_tensor_in(value, point), point):
+        new = new.movedim(*reversed(_AS_READ[new.ndim]))
     if isinstance(value, Tensor):
         return new
     position = _position(value, point)
@@ -48,6 +57,33 @@ def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> A
     if hasattr(value, "_fields"):
         return type(value)(*changed)
     return type(value)(changed)
+
+
+def _tensor_in(value: Any, point: HookPoint | None) -> Tensor:
+    if isinstance(value, Tensor):
+        return value
+    return cast(Tensor, _elements(value)[_position(value, point)])
+
+
+# From where a module has the features to where they are read, by the number of axes.
+_AS_READ = {3: (1, 2), 4: (3, 1)}
+
+
+def _is_turned(x: Tensor, point: HookPoint | None) -> bool:
+    """Whether a state is read with its axes in another order than the module has them."""
+    if point is None:
+        return False
+    if x.ndim == 3:
+        return axis_of(tuple(x.shape), point) == "channels"
+    return x.ndim == 4 and point.features == "last" and not point.maps
+
+
+def axis_of(shape: tuple[int, ...], point: HookPoint) -> Features:
+    """Return the axis that holds the features of a sequence as the module has it, (batch, …, …)."""
+    if point.features is not None:
+        return point.features
+    only_second = shape[1] == point.channels != shape[2]
+    return "channels" if only_second else "last"
 
 
 def _elements(value: Any) -> list[Any]:
@@ -106,6 +142,92 @@ def with_input(
 
 
 # -------------------------------------------------------------------------------------------------
+# The axis of its features, decided by the module that makes it.
+
+_CHANNELS_SECOND = (
+    nn.Conv1d, nn.ConvTranspose1d, nn.BatchNorm1d, nn.InstanceNorm1d, nn.GroupNorm, nn.LocalResponseNorm,
+    nn.MaxPool1d, nn.MaxUnpool1d, nn.AvgPool1d, nn.LPPool1d, nn.AdaptiveMaxPool1d, nn.AdaptiveAvgPool1d,
+    nn.Dropout1d, nn.Upsample, nn.ReflectionPad1d, nn.ReplicationPad1d, nn.ZeroPad1d, nn.ConstantPad1d,
+    nn.CircularPad1d,
+)  # fmt: skip
+_OF_MAPS = (
+    nn.Conv2d, nn.ConvTranspose2d, nn.BatchNorm2d, nn.InstanceNorm2d, nn.MaxPool2d, nn.AvgPool2d, nn.LPPool2d,
+    nn.AdaptiveMaxPool2d, nn.AdaptiveAvgPool2d, nn.Dropout2d, nn.Conv3d,
+)  # fmt: skip
+_FEATURES_LAST = (
+    nn.Linear, nn.Bilinear, nn.LayerNorm, nn.RMSNorm, nn.Embedding, nn.MultiheadAttention, nn.RNNBase,
+    nn.TransformerEncoderLayer, nn.TransformerDecoderLayer,
+)  # fmt: skip
+# Of other packages, by the name of the class: GPT-2's Conv1D is a linear layer.
+_LAST_BY_NAME = ("LayerNorm", "RMSNorm", "Conv1D", "Attention", "Linear")
+
+
+def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
+    """Return a hook point with the axis of its features, as far as its module decides that.
+
+    A container has the axis of what ends it, or begins it on the input side; an activation function or
+    dropout that of its neighbours in a `Sequential`; a module of another class that on which all its parts
+    agree. Where they do not, the number of its last convolution's channels is noted.
+    """
+    if point.features is not None or point.channels is not None:
+        return point
+    try:
+        part = root.get_submodule(point.path)
+    except AttributeError:
+        return point
+    found = _axis(part, of_input=point.side == "input") or _by_neighbours(root, point.path)
+    if found == "maps":
+        # A sequence that is made of a map, as by a patch embedding, is (batch, places, features) by custom.
+        return point.laid_out("last", maps=True)
+    if found is not None or point.side == "input":
+        return point.laid_out(found)
+    channels = [one for one in part.modules() if isinstance(one, nn.Conv1d | nn.ConvTranspose1d)]
+    return point.laid_out(None, channels[-1].out_channels if channels else None)
+
+
+_Axis = Literal["last", "channels", "maps"]
+
+
+def _axis(part: nn.Module, *, of_input: bool = False) -> _Axis | None:
+    if isinstance(part, _OF_MAPS):
+        return "maps"
+    if isinstance(part, _CHANNELS_SECOND):
+        return "channels"
+    if isinstance(part, _FEATURES_LAST) or type(part).__name__.endswith(_LAST_BY_NAME):
+        return "last"
+    children = list(part.children())
+    if isinstance(part, nn.Sequential):
+        ordered = children if of_input else children[::-1]
+        found = (_axis(child, of_input=of_input) for child in ordered)
+        return next((axis for axis in found if axis is not None), None)
+    axes = {_axis(one) for one in part.modules() if _decides(one)}
+    if axes == {"last", "maps"}:
+        return "maps"
+    return axes.pop() if len(axes) == 1 else None
+
+
+def _decides(part: nn.Module) -> bool:
+    named = type(part).__name__.endswith(_LAST_BY_NAME)
+    return named or isinstance(part, _CHANNELS_SECOND + _OF_MAPS + _FEATURES_LAST)
+
+
+def _by_neighbours(root: nn.Module, path: str) -> _Axis | None:
+    """Return the axis that a part without one of its own keeps from what runs before it in a `Sequential`."""
+    above, _, name = path.rpartition(".")
+    part = root.get_submodule(path)
+    if not path or any(True for _ in part.parameters()) or any(True for _ in part.children()):
+        return None
+    holder = root.get_submodule(above)
+    if isinstance(holder, nn.Sequential):
+        names = [one for one, _ in holder.named_children()]
+        before, after = names[: names.index(name)], names[names.index(name) + 1 :]
+        found = [_axis(holder.get_submodule(one)) for one in reversed(before)]
+        found += [_axis(holder.get_submodule(one), of_input=True) for one in after]
+        return next((axis for axis in found if axis is not None), None)
+    return _axis(holder) if above else None
+
+
+# -------------------------------------------------------------------------------------------------
 # Its layout.
 
 
@@ -150,13 +272,20 @@ class Layout:
     grid: tuple[int, int] | None = None
     """Rows and columns of cells, where the state is a convolution's map."""
 
+    seconds: float | None = None
+    """Time from one place to the next, where places are steps in time and a sample rate is known."""
+
+    features: Literal["channels", "unknown"] | None = None
+    """"channels": a sequence whose module has its features second. "unknown": they were taken from the last
+    axis of what a module of unknown layout gave."""
+
     def grid_of(self, model: LiveModel) -> tuple[int, int] | None:
         """Return rows and columns of its patches or cells; None where they are not known."""
         return model.patch_grid if self.grid is None else self.grid
 
 
-def layout_of(x: Tensor, batch: Batch) -> Layout | None:
-    """Return how a state of a batch is laid out; None: a shape that is not known.
+def layout_of(x: Tensor, batch: Batch, point: str | None = None) -> Layout | None:
+    """Return how a state of a batch, as it is read at `point`, is laid out; None: a shape that is not known.
 
     (batch, time, d) has a place per token. (batch, d) has one place per sample, or is (batch · time, d): some
     blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end. (batch, channels, height,
@@ -168,10 +297,43 @@ def layout_of(x: Tensor, batch: Batch) -> Layout | None:
         flat = n_tokens is not None and n_tokens > 1 and x.shape[0] == batch.n * n_tokens
         return Layout(columns=None if flat else 1)
     if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
-        return Layout(columns=None if x.shape[1] == width else x.shape[1])
+        columns = None if x.shape[1] == width else x.shape[1]
+        return Layout(columns=columns, features=_noted(x, columns, point))
     if x.ndim == 4 and n_tokens is None:
         return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
     return None
+
+
+def _noted(
+    x: Tensor, columns: int | None, point: str | None
+) -> Literal["channels", "unknown"] | None:
+    """Return what is to be stated of a sequence's axis of features."""
+    features, channels = (getattr(point, name, None) for name in ("features", "channels"))
+    if features == "channels" or (features is None and channels == x.shape[2] != x.shape[1]):
+        return "channels"
+    guessed = features is None and columns is not None and point is not None
+    return "unknown" if guessed and min(x.shape[1:]) > 1 and hasattr(point, "path") else None
+
+
+def seconds_per_step(
+    module: nn.Module, path: str, n_steps: int, n_values: int, sample_rate: float
+) -> float:
+    """Return the time between two steps of a state, seconds, of a trace of `n_values` at a sample rate.
+
+    The strides of the convolutions and pools up to the module, as registered, if they lead from the trace to
+    about as many steps; else the trace is divided evenly.
+    """
+    stride, inside = 1.0, f"{path}." if path else ""
+    named = list(module.named_modules())
+    last = max(i for i, (name, _) in enumerate(named) if name == path or name.startswith(inside))
+    for _, part in named[: last + 1]:
+        if isinstance(part, nn.ConvTranspose1d):
+            stride /= part.stride[0]
+        elif isinstance(part, nn.Conv1d | nn.MaxPool1d | nn.AvgPool1d):
+            step = part.stride
+            stride *= step if isinstance(step, int) else step[0]
+    even = n_values / n_steps
+    return (stride if 0.5 < even / stride < 2 else even) / sample_rate
 
 
 def by_place(

@@ -28,6 +28,7 @@ from sae_nb.capturing import (
 )
 from sae_nb.checks import Count, check_atom, check_memory, checked, warn_caller
 from sae_nb.files import identity_of
+from sae_nb.models import Layout
 from sae_nb.studies.uses._documents import Documents, Pool, csr_of, strongest_entries
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def _read(
     builder, parts, n_rows = ContextBuilder(harvest.model), [], 0
     (name,) = harvest.points
     batches = harvest.batches(inputs)
-    grid, dropped = None, Counter[str]()
+    layout, dropped = Layout(columns=None), Counter[str]()
     with reporting(progress, batches.n_samples) as report:
         for batch in batches:
             first = builder.n_samples
@@ -175,7 +176,7 @@ def _read(
             if len(parts) == 1:
                 _say_memory(parts[0], batches.n_samples)
             n_rows += len(rows.x)
-            grid = rows.layout.grid
+            layout = rows.layout
             dropped.update(rows.dropped)
             report(n_rows, builder.n_samples)
     check_any_rows(name, n_rows, dropped)
@@ -187,7 +188,7 @@ def _read(
         n_rows=joined.n_rows,
         means=joined.means,
         sample=np.arange(len(joined.lengths)),
-        context=builder.build(grid, harvest.policy(batches, builder, dropped)),
+        context=builder.build(layout, harvest.policy(batches, builder, dropped)),
         pool=pool,
         hook_point=point,
         model_name=harvest.model.name,
