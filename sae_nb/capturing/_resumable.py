@@ -294,7 +294,7 @@ class StoreWriter:
 
 
 def _stated(layout: Layout) -> dict[str, Any]:
-    """What a layout states beyond its grid."""
+    """Return the facts of a layout that its grid lacks."""
     return {"seconds": layout.seconds, "features": layout.features}
 
 
