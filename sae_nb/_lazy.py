@@ -168,8 +168,8 @@ def words() -> dict[str, dict[str, Any]]:
 
 
 def near(name: str, known: Iterable[str], n: int = 3, *, likeness: float = 0.67) -> list[str]:
-    """Return the known names that are spelled most like one that is unknown: within two edits, or alike as a
-    whole.
+    """Return the known names that are spelled most like one that is unknown: within two edits, alike as a
+    whole, or with a long word of it.
     """
     from difflib import get_close_matches
 
@@ -178,7 +178,10 @@ def near(name: str, known: Iterable[str], n: int = 3, *, likeness: float = 0.67)
     distances = {other: edits(wanted, other, most=most) for other in small}
     typed = sorted((far, other) for other, far in distances.items() if far is not None)
     alike = get_close_matches(wanted, small, n=n, cutoff=likeness)
-    return [small[other] for other in dict.fromkeys([*(other for _, other in typed), *alike])][:n]
+    long = [word for word in wanted.split("_") if len(word) > 5]
+    shared = [other for other in small if any(word in other.split("_") for word in long)]
+    found = dict.fromkeys([*(other for _, other in typed), *alike, *shared])
+    return [small[other] for other in found][:n]
 
 
 def edits(a: str, b: str, *, most: int) -> int | None:
@@ -204,6 +207,10 @@ def edits(a: str, b: str, *, most: int) -> int | None:
     return row[-1] if row[-1] <= most else None
 
 
+_SHORT = {"sae_nb": "sn", "sae_nb_widgets": "sw"}
+"""Names under which notebooks import the packages."""
+
+
 def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
     said = f"module {module!r} has no attribute {name!r}."
     package = module.partition(".")[0]
@@ -213,7 +220,9 @@ def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
         return f"{said} It is in another room: {_either([f'{room}.{name}' for room in rooms])}."
     if close := near(name, known):
         return f"{said} Did you mean {_either(close)}?"
-    return f"{said} dir({module.rpartition('.')[2]}) lists what it has."
+    return (
+        f"{said} `dir({_SHORT.get(package, package)}{module[len(package) :]})` lists what it has."
+    )
 
 
 def _rooms(package: str) -> list[str]:

@@ -17,6 +17,7 @@ from torch import Tensor
 from sae_nb._lazy import answers_wrong_calls
 from sae_nb.checks import _rules
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
+from sae_nb.checks._places import add_order
 from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (
     LARGEST,
@@ -109,11 +110,16 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
         arguments = _arguments(call, leave)
         try:
             placed, named = arguments.taken(args, kwargs)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError) as error:
             if arguments.fit(args, kwargs):
+                add_order(error, call, args)
                 raise
             placed, named = args, kwargs  # of a call that does not fit, that is said first
-        return answering(*placed, **named)
+        try:
+            return answering(*placed, **named)
+        except (TypeError, ValueError) as error:
+            add_order(error, call, args)
+            raise
 
     with_checks.left_out = leave  # type: ignore[attr-defined]
     return with_checks
@@ -256,7 +262,18 @@ def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
         alternatives.pop("None", None)
     rule = " or ".join(alternatives)
     do = next((f" {do}" for _, _, do in parts if do), "")
+    if isinstance(value, list | tuple) and value and _all_taken(value, kinds, name):
+        do = f" Call it for each of them: [… for {name} in {name}s]."
     raise TypeError(f"`{name}` must be {rule}, got {shown(value)}.{do}")
+
+
+def _all_taken(values: Collection[Any], kinds: list[_Kind], name: str) -> bool:
+    try:
+        for value in values:
+            _taken(value, kinds, name, {})
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _kinds(annotation: Any, names: Names) -> list[_Kind] | None:

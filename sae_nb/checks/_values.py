@@ -51,9 +51,15 @@ def as_tensor(x: object, *, name: str = "x") -> Tensor:
         cause = (
             error  # ragged lists; a precision that torch does not know; an `__array__` that failed
         )
+    of_text = isinstance(x, str) or (isinstance(x, list) and all(isinstance(one, str) for one in x))
+    do = (
+        "A model turns text into numbers: pass sn.capture(model, text, hook_point)."
+        if of_text
+        else "Leave out columns of text; join a list of tensors with torch.stack."
+    )
     raise TypeError(
         f"`{name}` must hold numbers, in a tensor, an array, a table or Activations, got "
-        f"{type(x).__name__}. Leave out columns of text; join a list of tensors with torch.stack."
+        f"{type(x).__name__}. {do}"
     ) from cause
 
 

@@ -470,7 +470,8 @@ class SparseCodes(KnowsOtherWords):
     def _no_arithmetic(self, *_: object) -> NoReturn:
         raise TypeError(
             "Codes have no arithmetic by element. Change their values, "
-            "codes.with_values(codes.values * 2), or keep some, codes.only(codes.values > 1)."
+            "codes.with_values(codes.values * 2), or keep some, codes.only(codes.values > 1); "
+            "codes.count(0) is how often each atom is on."
         )
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic

@@ -40,6 +40,46 @@ TABLES = [
     answers("pandas", "acts.to_html()", AttributeError, r"to_pandas\(\)\.to_html"),
 ]
 
+PLACES = [
+    answers(
+        "SAELens",
+        "sn.evaluate(gpt, sae, acts)",
+        TypeError,
+        r"got LiveModel\. The order is evaluate\(sae, acts, model, …\)",
+    ),
+    answers(
+        "Python",
+        "sw.AtomBrowser(vit, sae, acts)",
+        TypeError,
+        r"The order is AtomBrowser\(sae, acts, model, …\)",
+    ),
+    answers(
+        "Python",
+        "sw.SteeringPanel(vit, sae, acts)",
+        TypeError,
+        r"SteeringPanel\(model, hook_point, sae",
+    ),
+    answers(
+        "Python",
+        "sn.capture(vit, 'resid_post.6', pictures)",
+        ValueError,
+        r"capture\(model, inputs, hook_points, …\)",
+    ),
+    answers("Python", "sn.label(acts, sae)", TypeError, r"label\(sae, acts, …\)"),
+    answers("Python", "sn.evaluate([sae, sae], acts)", TypeError, r"\[… for sae in saes\]"),
+    answers("Python", "sae.encode('Once upon')", TypeError, r"sn\.capture\(model, text"),
+    answers("SAELens", "sae.cfg.hook_name", AttributeError, r"sae\.hook_point"),
+    answers("torch", "(codes > 0).sum(0)", TypeError, r"codes\.count\(0\)"),
+    answers("pandas", "pd.DataFrame({'mine': report})", TypeError, r"dict\(report\)"),
+    works("pandas", "pd.DataFrame([report, report])", "_.r2.dtype == float"),
+    answers(
+        "torch",
+        "sn.geometry.cosine_similarity(sae.dictionary)",
+        AttributeError,
+        r"nearest_by_cosine",
+    ),
+]
+
 AS_NUMBERS = [
     works(
         "pickle", "import pickle\npickle.loads(pickle.dumps(report.r2)) == report.r2", "_ is True"

@@ -219,7 +219,7 @@ def test_wrong_names_are_answered_by_the_nearest_or_the_room_that_has_them() -> 
         sn.captrue
     with pytest.raises(AttributeError, match=r"another room: `sae_nb.evaluation.stability`\.$"):
         sn.stability
-    with pytest.raises(AttributeError, match=r"dir\(sae_nb\) lists what it has\.$"):
+    with pytest.raises(AttributeError, match=r"`dir\(sn\)` lists what it has\.$"):
         sn.qqqqqq
     with pytest.raises(
         AttributeError, match=r"`sn.load_sae\(name\)`, `sn.TopK\(d_in, n_atoms, k\)`"

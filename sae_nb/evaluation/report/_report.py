@@ -7,7 +7,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from html import escape
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import numpy as np
 import torch
@@ -95,6 +95,13 @@ class Report(Finding, Measurements[str], kw_only=False):
         if name.startswith("_") or name not in vars(self).get("measurements", ()):
             raise AttributeError(self._no_row(name) if "measurements" in vars(self) else name)
         return self.measurements[name]
+
+    def __array__(self, *_: Any, **__: Any) -> NoReturn:
+        # pandas and numpy would read a mapping as the list of its names.
+        raise TypeError(
+            "A report is a mapping of numbers, not an array of them. Use report.to_pandas(), or "
+            "pd.DataFrame({'mine': dict(report)}) for several of them."
+        )
 
     def __dir__(self) -> list[str]:
         return [*super().__dir__(), *filter(str.isidentifier, self.measurements)]
