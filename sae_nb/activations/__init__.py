@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for the other rooms
         ragged_tokens as ragged_tokens,
     )
     from sae_nb.activations._modality import (
+        AUDIO as AUDIO,
         LANGUAGE as LANGUAGE,
         MODALITIES as MODALITIES,
         OTHER as OTHER,

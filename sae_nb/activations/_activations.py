@@ -288,15 +288,17 @@ class Activations(KnowsOtherWords):
             ids, offsets = context.token_ids
             ids = ids[offsets[self.sample] + self.position]
             self._tokens = Tokens(ids, self.position, context)
-        elif self._tokens is None and (context.patch_grid is not None or context.prefix_tokens):
+        elif self._tokens is None and context.has_places:
             self._tokens = Tokens(self.position, self.position, context)
         return self._tokens
 
     @property
     def seconds(self) -> Float[Tensor, " n"] | None:
-        """Time of every row in its sample, seconds: position × seconds per step; None without a known rate."""
-        step = self.context.seconds_per_step
-        return None if step is None else self.position * step
+        """Time of every row in its sample, seconds: position × seconds per step; None without a known rate.
+
+        NaN at class tokens, which are of no time.
+        """
+        return self.context.seconds_at(self.position)
 
     @property
     def roles(self) -> np.ndarray | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -9,7 +10,7 @@ from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, overload
 
 import torch
-from jaxtyping import Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations._modality import OTHER, Modality, modality_of
@@ -98,6 +99,12 @@ class Context:
         )
 
     @property
+    def has_places(self) -> bool:
+        """Whether positions of samples that are not texts have names."""
+        known = self.patch_grid is not None or self.seconds_per_step is not None
+        return known or self.prefix_tokens > 0
+
+    @property
     def modality(self) -> Modality:
         """The record of what samples of this kind are called and how they are shown."""
         return modality_of(self.kind)
@@ -109,10 +116,32 @@ class Context:
         patch = position - self.prefix_tokens
         if patch < 0:
             return "cls" if position == 0 else f"register {position}"
+        if self.seconds_per_step is not None and (self.patch_grid or (1,))[0] == 1:
+            word = "step" if self.modality.is_plain else self.modality.place
+            return f"{word} {self._time(patch)}"
         if self.patch_grid is None or patch >= self.patch_grid[0] * self.patch_grid[1]:
             return f"position {position}"
         row, column = divmod(patch, self.patch_grid[1])
+        if self.seconds_per_step is not None:
+            return f"band {row}, {self._time(column)}"
         return f"{self.modality.place} {row},{column}"
+
+    def _time(self, column: int) -> str:
+        """Return a time with as many digits as tell neighbours apart."""
+        step = self.seconds_per_step or 1.0
+        digits = max(2, 1 - math.floor(math.log10(step)))
+        return f"{column * step:.{digits if step < 0.01 else 2}f} s"
+
+    def seconds_at(self, position: Int[Tensor, " n"]) -> Float[Tensor, " n"] | None:
+        """Return the time of positions in their samples, seconds: column × seconds per step.
+
+        NaN at tokens that are of no time; None where no sample rate is known.
+        """
+        if self.seconds_per_step is None:
+            return None
+        patch = position - self.prefix_tokens
+        column = patch if self.patch_grid is None else patch % self.patch_grid[1]
+        return (column * self.seconds_per_step).masked_fill(patch < 0, torch.nan)
 
     def position_names(self, n: int) -> tuple[str, ...]:
         """Return the usual names of the first `n` positions of a sample that is not a text."""

@@ -97,12 +97,26 @@ LANGUAGE = Modality(
 VISION = Modality(
     name="vision", sample="image", place="patch", reads="images", is_image=True, n_axes=3
 )
-OTHER = Modality(name="other")
+AUDIO = Modality(
+    name="audio",
+    sample="clip",
+    place="frame",
+    reads="sounds",
+    mixed="many frames",
+    n_axes=1,
+    batch_size=8,
+)
+OTHER = Modality(name="plain")
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (LANGUAGE, VISION, OTHER)}
+MODALITIES: dict[str, Modality] = {one.name: one for one in (LANGUAGE, VISION, AUDIO, OTHER)}
 """All that are known, the newest last."""
+
+
+_EARLIER = {"other": OTHER.name}
+"""Names in files of earlier versions."""
 
 
 def modality_of(kind: str) -> Modality:
     """Return the record of a kind of input; one that is not known here has plain samples."""
-    return MODALITIES.get(kind) or Modality(name=kind)
+    known = MODALITIES.get(_EARLIER.get(kind, kind))
+    return known or Modality(name=kind)

@@ -179,13 +179,20 @@ class Harvest:
 
     def _timed(self, layout: Layout, batch: Batch, point: HookPoint) -> Layout:
         """Return a layout with the time between its steps, where the batch is of traces of a known rate."""
-        trace = next((one for one in batch.args if isinstance(one, Tensor)), None)
-        if batch.sample_rate is None or trace is None or not (layout.columns or 0) > 1:
+        if self.model.column_seconds is not None:  # of a spectrogram's patches
+            return replace(layout, seconds=self.model.column_seconds)
+        n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
+        rate, n_values = batch.sample_rate, batch.n_values
+        if n_values is None:
+            trace = next((one for one in batch.args if isinstance(one, Tensor)), None)
+            n_values = None if trace is None else trace.shape[-1]
+        if rate is None or n_values is None or n_steps < 2:
             return layout
-        step = seconds_per_step(
-            self.model.module, point.path, layout.columns or 1, trace.shape[-1], batch.sample_rate
-        )
-        return replace(layout, seconds=step)
+        step = seconds_per_step(self.model.module, point.path, n_steps, n_values, rate)
+        if batch.pictures is None or batch.longest is None:
+            return replace(layout, seconds=step)
+        more = round((batch.longest - n_values) / (step * rate))
+        return replace(layout, seconds=step, grid=(1, n_steps + more))
 
     def _warn_of_guess(self, name: str, shape: tuple[int, ...]) -> None:
         if name in self._guessed:
@@ -494,7 +501,7 @@ def _kept(
     Counter[str],
 ]:
     sample, position = where_from(batch, layout, policy.prefix_tokens, point)
-    if layout.columns is None and batch.token_ids is not None:
+    if layout.columns is None and (batch.token_ids is not None or batch.keep is not None):
         keep, dropped = _keep_tokens(batch, position, policy)
     else:
         # Patches and cells have no padding; a pooled vector is no attention sink.

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import LANGUAGE, VISION
+from sae_nb.activations import AUDIO, LANGUAGE, VISION
 from sae_nb.checks import warn_caller
 from sae_nb.files import json_object
 from sae_nb.models import _facts as facts
@@ -26,7 +26,12 @@ from sae_nb.models._inputs import pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._memory import check_room, memory_needed
 from sae_nb.models._placing import give_back_memory, keep_no_memory
-from sae_nb.models._preprocessing import family_preprocess, read_preprocess
+from sae_nb.models._preprocessing import (
+    PREPROCESSOR_FILE,
+    family_preprocess,
+    read_preprocess,
+)
+from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.progress import note
 
 if TYPE_CHECKING:
@@ -74,6 +79,8 @@ def load_folder(
     module = (module.to(device) if not options or "device_map" not in options else module).eval()
     if bits is not None:
         give_back_memory()
+    if facts.reads_sound(module):
+        return _audio(folder, name, module)
     if facts.reads_pictures(module):
         return _vision(folder, name, module)
     return LiveModel(
@@ -107,6 +114,9 @@ def _model_class(config: Any) -> Any:
     if tower is not None:
         return getattr(transformers, tower)
     named = (getattr(config, "architectures", None) or [""])[0]
+    stated = getattr(transformers, named, None) if named else None
+    if getattr(stated, "main_input_name", "input_ids") in ("input_values", "input_features"):
+        return stated
     if named.endswith("LMHeadModel"):
         return transformers.AutoModelForCausalLM
     for head in _HEADS:
@@ -213,6 +223,38 @@ def read_tokenizer(folder: Path, name: str) -> Any:
             f"The tokenizer of {name!r} must load, but: {first_line(error)} Load the model yourself "
             "and use wrap(module, tokenizer=…)."
         ) from error
+
+
+def _audio(folder: Path, name: str, module: nn.Module) -> LiveModel:
+    from transformers import AutoFeatureExtractor
+
+    extractor = None
+    if (folder / PREPROCESSOR_FILE).is_file():
+        try:
+            extractor = AutoFeatureExtractor.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        except (OSError, ValueError, KeyError, ImportError) as error:
+            raise ValueError(
+                f"The feature extractor of {name!r} must load, but: {first_line(error)} Load the model "
+                "yourself and use wrap(module, preprocess=…)."
+            ) from error
+    else:
+        warn_caller(
+            f"{name!r} has no {PREPROCESSOR_FILE}: sounds are read at the family's usual rate, "
+            "without bringing them to mean 0 and variance 1."
+        )
+    preprocess = SoundPreprocess.of(module, extractor)
+    return LiveModel(
+        module,
+        name=name,
+        kind=AUDIO.name,
+        tokenizer=read_tokenizer(folder, name),
+        preprocess=preprocess,
+        layout=vision_layout(module, None),
+        class_names=facts.class_names(module),
+        sample_rate=preprocess.sample_rate,
+    )
 
 
 def _vision(folder: Path, name: str, module: nn.Module) -> LiveModel:

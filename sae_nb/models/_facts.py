@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,6 +167,100 @@ def sample_rate(module: nn.Module) -> float | None:
         if isinstance(rate, int | float) and not isinstance(rate, bool) and rate > 0:
             return float(rate)
     return None
+
+
+def reads_sound(module: nn.Module) -> bool:
+    """Return whether the module is a Hugging Face model that reads waveforms or their spectrograms alone."""
+    kinds = getattr(type(module), "input_modalities", ())
+    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
+    name = getattr(type(module), "main_input_name", "")
+    return (
+        "audio" in kinds and name in ("input_values", "input_features") and bool(model_type(module))
+    )
+
+
+def reads_spectrograms(module: nn.Module) -> bool:
+    """Return whether the module reads spectrograms, not waveforms."""
+    config = getattr(module, "config", None)
+    return isinstance(getattr(config, "num_mel_bins", None), int)
+
+
+def masks_frames(module: nn.Module) -> bool:
+    """Return whether clips of different length may share a batch, the padding of the shorter masked.
+
+    A group norm over time (Wav2Vec2 base, HuBERT base) would mix padding into all frames.
+    """
+    if reads_spectrograms(module):
+        return True
+    config = getattr(module, "config", None)
+    takes = "attention_mask" in forward_names(module)
+    norms = [part for part in module.modules() if isinstance(part, nn.GroupNorm)]
+    return takes and getattr(config, "feat_extract_norm", "layer") == "layer" and not norms
+
+
+def _strided(module: nn.Module) -> list[tuple[int, int]]:
+    """Return kernel and stride of each convolution that makes frames of a waveform."""
+    config = getattr(module, "config", None)
+    kernels, strides = (getattr(config, name, None) for name in ("conv_kernel", "conv_stride"))
+    if isinstance(kernels, list | tuple) and isinstance(strides, list | tuple):
+        return list(zip(kernels, strides, strict=True))
+    get = getattr(module, "get_encoder", None)
+    encoder = get() if callable(get) and reads_sound(module) else module
+    convolutions = [part for part in encoder.children() if isinstance(part, nn.Conv1d)]
+    return [(part.kernel_size[0], part.stride[0]) for part in convolutions]
+
+
+HOP = 160
+"""Values between two columns of the spectrograms of Whisper and AST, at 16 kHz 10 ms."""
+
+
+def longest_clip(module: nn.Module) -> int | None:
+    """Return how many values a model of spectrograms can read; None where it has no limit."""
+    config = getattr(module, "config", None)
+    if isinstance(getattr(config, "max_source_positions", None), int):
+        return int(config.max_source_positions) * 2 * HOP
+    longest = getattr(config, "max_length", None)
+    return None if spectrogram_grid(module) is None or longest is None else int(longest) * HOP
+
+
+def spectrogram_grid(module: nn.Module) -> tuple[int, int] | None:
+    """Return rows (bands) and columns (time) of a spectrogram transformer's patches; None for others."""
+    config = getattr(module, "config", None)
+    names = ("num_mel_bins", "max_length", "frequency_stride", "time_stride", "patch_size")
+    known = [getattr(config, name, None) for name in names]
+    if not all(isinstance(value, int) for value in known):
+        return None
+    bins, length, by_bands, by_time, patch = known
+    return (bins - patch) // by_bands + 1, (length - patch) // by_time + 1
+
+
+def first_values(module: nn.Module) -> Tensor | None:
+    """Return the first value of a clip that each column of places reads; None where it is not known."""
+    config: Any = getattr(module, "config", None)
+    grid = spectrogram_grid(module)
+    if grid is not None:
+        return torch.arange(grid[1]) * int(config.time_stride) * HOP
+    if isinstance(getattr(config, "max_source_positions", None), int):
+        return torch.arange(int(config.max_source_positions)) * 2 * HOP
+    return None
+
+
+def n_frames(module: nn.Module, n_values: int) -> int | None:
+    """Return how many frames a waveform gives, ⌊(n − kernel) / stride⌋ + 1 per convolution; None: unknown."""
+    layers = _strided(module)
+    if not layers:
+        return None
+    for kernel, stride in layers:
+        n_values = (n_values - kernel) // stride + 1
+    return max(n_values, 0)
+
+
+def shortest_clip(module: nn.Module) -> int:
+    """Return how many values of a waveform give one frame."""
+    n = 1
+    for kernel, stride in reversed(_strided(module)):
+        n = (n - 1) * stride + kernel
+    return n
 
 
 def class_names(module: nn.Module) -> tuple[str, ...] | None:

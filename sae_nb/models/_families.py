@@ -44,14 +44,14 @@ MLPS = (
 HEAD_MIXERS = (
     "self_attn.o_proj", "self_attn.out_proj", "self_attn.dense", "attention.o_proj", "attention.output.dense",
     "attention.dense", "attention.out_lin", "self_attention.dense", "attn.c_proj", "attn.attention.out_proj",
-    "attn.out_proj", "attn.o_proj", "attn.proj", "attn.out", "attn.Wo",
+    "attention.out_proj", "attn.out_proj", "attn.o_proj", "attn.proj", "attn.out", "attn.Wo",
 )  # fmt: skip
 # The projection back to the stream, within a block: its input are the MLP's neurons, gated where they are. In
 # a mixture of experts each expert has its own.
 NEURON_MIXERS = (
     "mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h", "mlp.fc_out", "mlp.weights_out", "mlp.down",
     "mlp.Wo", "mlp.w2", "mlp.3", "ffn.lin2", "ffn.down_proj", "feed_forward.w2", "feed_forward.down_proj",
-    "attention.output.dense+output.dense", "linear2", "fc2",
+    "feed_forward.output_dense", "attention.output.dense+output.dense", "linear2", "fc2",
 )  # fmt: skip
 # The module whose input the MLP reads; BERT and OPT have none that holds all of it.
 MLP_INPUTS = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "intermediate", "fc1")

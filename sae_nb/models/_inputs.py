@@ -15,6 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from sae_nb.checks import warn_caller
+from sae_nb.models import _facts as facts
 from sae_nb.models._interventions import RunState
 
 if TYPE_CHECKING:
@@ -68,6 +69,12 @@ class Batch:
 
     sample_rate: float | None = None
     """Values per second of a trace, whose last axis is time; None if it is none, or the rate is not known."""
+
+    n_values: int | None = None
+    """Length of the trace."""
+
+    longest: int | None = None
+    """Length of the longest trace of all, by which pictures are as wide as they are."""
 
     truncated: int = 0
     """Samples of this batch that were longer than the context and cut."""
@@ -427,6 +434,8 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
     grid = getattr(config, "patch_grid", None)
     if isinstance(grid, tuple) and hasattr(config, "n_prefix_tokens"):
         return TokenLayout(int(config.n_prefix_tokens), (int(grid[0]), int(grid[1])))
+    if (bands := facts.spectrogram_grid(module)) is not None:
+        return TokenLayout(_count_prefix(module), bands)
     patch = pair(getattr(config, "patch_size", None))
     size = picture_size or pair(getattr(config, "image_size", None))
     if patch is None or size is None:

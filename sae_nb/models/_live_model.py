@@ -53,7 +53,8 @@ class LiveModel(KnowsOtherWords):
     Parameters
     ----------
     kind
-        Of input: "language" reads texts or token ids, "vision" images, "other" tensors. See `modality`.
+        Of input: "language" reads texts or token ids, "vision" images, "audio" sounds, "plain" tensors. See
+        `modality`.
     causal
         Whether it is a decoder that predicts the next token.
     tokenizer
@@ -149,6 +150,13 @@ class LiveModel(KnowsOtherWords):
             vocabulary_size=self.vocabulary_size,
             context_length=self.context_length,
         )
+
+    @cached_property
+    def column_seconds(self) -> float | None:
+        """Time from one column of a spectrogram's patches to the next; None for other models."""
+        if facts.spectrogram_grid(self.module) is None or self.sample_rate is None:
+            return None
+        return int(self.module.config.time_stride) * facts.HOP / self.sample_rate
 
     @property
     def modality(self) -> Modality:
@@ -350,7 +358,8 @@ class LiveModel(KnowsOtherWords):
         ----------
         inputs
             Language: texts, token ids, text files. Vision: images, files, folders, objects with
-            ``.images``. Other: tensors. All: iterators, datasets and DataLoaders of those.
+            ``.images``. Audio: waveforms, also of different length, (values, rate), .wav files, objects with
+            ``.waveforms``. Other: tensors. All: iterators, datasets and DataLoaders of those.
         batch_size
             Rows per batch; None: 8 texts, 64 of anything else.
         context_length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,6 +32,7 @@ from sae_nb.models._live_model import LiveModel
 from sae_nb.models._modalities import kind_of
 from sae_nb.models._placing import Bits, Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._preprocessing import Preprocess
+from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
 
 CARD_FILE = "card.json"
@@ -340,7 +342,7 @@ def wrap(
         A torch module, or an nnsight object around one (kept as ``model.nnsight``).
     preprocess
         Turns images, floats in [0, 1] of shape (n, 3, H, W), into what the module reads; a
-        Hugging Face image processor also works.
+        Hugging Face image processor also works, and for a model of sounds its feature extractor.
     prefix_tokens, patch_grid
         Tokens before the first patch (cls, registers), and rows and columns of patches; both override
         what is read from the module.
@@ -373,8 +375,9 @@ def wrap(
         )
     if tokenizer is None and nnsight_object is not None:
         tokenizer = vars(nnsight_object).get("tokenizer")
-    layout = _layout(module, preprocess, prefix_tokens, patch_grid)
-    pictures = preprocess is not None or prefix_tokens or patch_grid is not None
+    sounds = facts.reads_sound(module)
+    layout = _layout(module, None if sounds else preprocess, prefix_tokens, patch_grid)
+    pictures = not sounds and (preprocess is not None or prefix_tokens or patch_grid is not None)
     if tokenizer is not None and pictures:
         raise ValueError(
             "`wrap` must get a tokenizer or settings of images, got both. Wrap the text and the "
@@ -382,17 +385,21 @@ def wrap(
         )
     kind = kind_of(module, tokenizer, bool(pictures))
     modality = modality_of(kind)
+    rate = facts.sample_rate(module) if sample_rate is None else float(sample_rate)
+    prepared = _sound_preprocess(module, preprocess, rate) if sounds else _preprocess(preprocess)
+    if sounds:
+        rate = prepared.sample_rate
     return LiveModel(
         module,
         name=name or type(module).__name__,
         kind=kind,
         causal=modality.is_text and (facts.is_causal(module) if causal is None else causal),
         tokenizer=tokenizer,
-        preprocess=_preprocess(preprocess),
-        layout=layout if modality.is_image else None,
+        preprocess=prepared,
+        layout=layout if modality.is_image or sounds else None,
         class_names=class_names if class_names is not None else facts.class_names(module),
         given_nnsight=nnsight_object,
-        sample_rate=facts.sample_rate(module) if sample_rate is None else float(sample_rate),
+        sample_rate=rate,
     )
 
 
@@ -447,6 +454,19 @@ def _layout(
         layout.prefix_tokens if prefix_tokens is None else prefix_tokens,
         layout.patch_grid if grid is None else grid,
     )
+
+
+def _sound_preprocess(module: nn.Module, extractor: Any, rate: float | None) -> SoundPreprocess:
+    if isinstance(extractor, SoundPreprocess):
+        return extractor
+    if extractor is not None and not hasattr(extractor, "sampling_rate"):
+        raise TypeError(
+            f"`preprocess` must be a feature extractor for {type(module).__name__}, which reads sounds, got "
+            f"{type(extractor).__name__}. Leave it out, or load one with "
+            "transformers.AutoFeatureExtractor.from_pretrained(name)."
+        )
+    made = SoundPreprocess.of(module, extractor)
+    return made if rate is None else replace(made, sample_rate=rate)
 
 
 def _preprocess(preprocess: Any) -> Any:

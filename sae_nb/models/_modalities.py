@@ -9,10 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb import data
-from sae_nb.activations import LANGUAGE, MODALITIES, OTHER, VISION, Modality
+from sae_nb.activations import AUDIO, LANGUAGE, MODALITIES, OTHER, VISION, Modality
 from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batches, plain_batches
+from sae_nb.models._sound_inputs import face_of, sound_batches
 from sae_nb.models._text_inputs import text_batches
 
 if TYPE_CHECKING:
@@ -60,6 +61,8 @@ def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
     stated = getattr(module, "modality", None)
     if isinstance(stated, str) and stated in MODALITIES:
         return stated
+    if facts.reads_sound(module):  # its tokenizer is that of what it writes
+        return AUDIO.name
     if tokenizer is not None:
         return LANGUAGE.name
     if pictures:
@@ -90,6 +93,10 @@ def _scenes(n: int, seed: int) -> Tensor:
     return data.scenes(n, seed=seed, split="test").images
 
 
+def _sounds(n: int, seed: int) -> Tensor:
+    return data.sounds(n, seed=seed).waveforms
+
+
 def _reads_tokens(module: nn.Module) -> bool:
     return bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
 
@@ -101,4 +108,9 @@ register_modality(
 )
 register_modality(
     replace(VISION, recognises=facts.reads_pictures, batches=picture_batches, examples=_scenes)
+)
+register_modality(
+    replace(
+        AUDIO, recognises=facts.reads_sound, batches=sound_batches, face=face_of, examples=_sounds
+    )
 )

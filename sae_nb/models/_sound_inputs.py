@@ -1,0 +1,419 @@
+"""Sounds in every usual form, checked and prepared for models of waveforms and of spectrograms.
+
+Clips of different length are padded on the right and masked, where the model takes a mask; where it takes
+none, only clips of one length share a batch. A row never comes from padding.
+"""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, UInt8
+from torch import Tensor, nn
+
+from sae_nb.checks import warn_caller
+from sae_nb.models import _facts as facts
+from sae_nb.models._inputs import (
+    Batch,
+    Batches,
+    Samples,
+    chained,
+    described,
+    empty,
+    has_numbers,
+    is_many,
+    plain_index,
+)
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class SoundPreprocess:
+    """The preparation of sounds for one model, as its folder states it."""
+
+    sample_rate: float
+    """Values per second that the model reads."""
+
+    normalise: bool = False
+    """Whether each clip is brought to mean 0 and variance 1."""
+
+    extractor: Any = None
+    """Maker of spectrograms, of transformers; None: the model reads waveforms."""
+
+    @classmethod
+    def of(cls, module: nn.Module, extractor: Any = None) -> SoundPreprocess:
+        """Return the preparation for a module, by its feature extractor if there is one."""
+        rate = getattr(extractor, "sampling_rate", None) or facts.sample_rate(module) or USUAL_RATE
+        if not facts.reads_spectrograms(module):
+            normalise = bool(getattr(extractor, "do_normalize", False))
+            return cls(sample_rate=float(rate), normalise=normalise)
+        made = _extractor(module, rate) if extractor is None else extractor
+        return cls(sample_rate=float(rate), extractor=made)
+
+
+USUAL_RATE = 16_000
+"""Of speech models whose folder states none."""
+
+_BANDS = 48  # of the spectrogram by which a clip is shown
+_WIDEST = 480  # pixels
+
+
+def _extractor(module: nn.Module, rate: float) -> Any:
+    """Make the spectrograms that a module's configuration asks for, with the family's usual settings."""
+    import transformers
+
+    config: Any = getattr(module, "config", None)
+    bins = int(config.num_mel_bins)
+    if hasattr(config, "max_source_positions"):
+        made = transformers.WhisperFeatureExtractor(
+            feature_size=bins, sampling_rate=int(rate), hop_length=facts.HOP, chunk_length=1
+        )
+        # Whole seconds are all that it takes; a small model may read less.
+        made.n_samples = facts.longest_clip(module)
+        made.nb_max_frames = made.n_samples // facts.HOP
+        return made
+    return transformers.ASTFeatureExtractor(
+        sampling_rate=int(rate), num_mel_bins=bins, max_length=int(config.max_length)
+    )
+
+
+class Clip(NamedTuple):
+    """One sound, and the rate that came with it."""
+
+    values: Float[Tensor, " time"]
+    rate: float | None = None
+
+
+class Spectrogram(NamedTuple):
+    """One sound that is a spectrogram already, as the model reads it."""
+
+    values: Float[Tensor, "rows columns"]
+
+
+def sound_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+    """Return batches of sounds."""
+    samples = sound_samples(model, inputs)
+    items: Iterator[Any] = samples.items
+    longest = None
+    if samples.n_samples is not None:  # in memory: the faces of all share one scale of time
+        held = list(items)
+        longest = max((len(one.values) for one in held if isinstance(one, Clip)), default=None)
+        items = iter(held)
+
+    def batches() -> Iterator[Batch]:
+        first = 0
+        for chunk in _chunks(model, items, batch_size):
+            yield _batch(model, chunk, first, longest)
+            first += len(chunk)
+
+    policy = {"sample_rate": rate_of(model), "padding": "right, masked"}
+    return Batches(batches(), n_samples=samples.n_samples, policy=policy)
+
+
+def rate_of(model: LiveModel) -> float:
+    """Return the sample rate that a model reads."""
+    rate = getattr(model.preprocess, "sample_rate", None) or model.sample_rate
+    return float(rate or USUAL_RATE)
+
+
+def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[Any]]:
+    """Yield the samples of a batch each: as many as asked for, of one length where no mask is read."""
+    masked = facts.masks_frames(model.module)
+    chunk: list[Any] = []
+    for item in items:
+        alike = not chunk or masked or chunk[0].values.shape == item.values.shape
+        if len(chunk) == size or not alike or (chunk and type(chunk[0]) is not type(item)):
+            yield chunk
+            chunk = []
+        chunk.append(item)
+    if chunk:
+        yield chunk
+
+
+def sound_samples(model: LiveModel, inputs: Any) -> Samples:
+    """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one."""
+    if isinstance(inputs, str | Path):
+        return Samples(iter([_file(model, inputs)]), 1)
+    if isinstance(inputs, Mapping):
+        return _mapping(model, inputs)
+    rate = getattr(inputs, "sample_rate", None)
+    waves = getattr(inputs, "waveforms", None)
+    if isinstance(waves, Tensor | np.ndarray):
+        return _array(model, torch.as_tensor(waves), rate)
+    if isinstance(inputs, Tensor | np.ndarray):
+        if not has_numbers(inputs):
+            raise _not_sound(model, inputs)
+        return _array(model, torch.as_tensor(inputs), rate)
+    if isinstance(inputs, tuple) and len(inputs) == 2 and isinstance(inputs[1], int | float):
+        values, rate = inputs
+        if not isinstance(values, Tensor | np.ndarray):
+            raise _not_sound(model, inputs)
+        return _array(model, torch.as_tensor(values), float(rate))
+    if isinstance(inputs, Sequence) and inputs and all(isinstance(x, int | float) for x in inputs):
+        return _array(model, torch.tensor(inputs, dtype=torch.float32), rate)
+    if isinstance(inputs, list | tuple):
+        if not inputs:
+            raise empty("clip")
+        if len(inputs) > 1 and all(isinstance(one, Clip | Spectrogram) for one in inputs):
+            return Samples(iter(inputs), len(inputs))
+        return Samples.joined([sound_samples(model, one) for one in inputs])
+    if isinstance(inputs, Batch) or not is_many(inputs):
+        raise _not_sound(model, inputs)
+    return chained(inputs, 2, lambda item: sound_samples(model, item), name="clip")
+
+
+def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
+    for name in ("input_values", "input_features"):  # as transformers' extractors return them
+        if name in inputs:
+            return _prepared(model, torch.as_tensor(inputs[name]), inputs.get("attention_mask"))
+    if isinstance(inputs.get("audio"), Mapping):  # as a row of a dataset has it
+        inputs = inputs["audio"]
+    values = inputs.get("array", inputs.get("waveform"))
+    rate = inputs.get("sampling_rate", inputs.get("sample_rate"))
+    if values is None:
+        raise _not_sound(model, inputs)
+    return _array(model, torch.as_tensor(values), None if rate is None else float(rate))
+
+
+def _prepared(model: LiveModel, values: Tensor, mask: Any) -> Samples:
+    """Return what an extractor made; padding goes by its mask, on whichever side it is."""
+    if facts.reads_spectrograms(model.module):
+        rows = values[None] if values.ndim == 2 else values
+        return _spectrograms(model, rows)
+    rows = values[None] if values.ndim == 1 else values
+    keep = torch.ones(rows.shape, dtype=torch.bool) if mask is None else torch.as_tensor(mask) > 0
+    if keep.shape != rows.shape:
+        raise ValueError(
+            f"`attention_mask` must have the shape of `input_values`, {tuple(rows.shape)}, got "
+            f"{tuple(keep.shape)}. Pass what the feature extractor returned."
+        )
+    clips = [_checked(model, row[kept], None, i) for i, (row, kept) in enumerate(zip(rows, keep))]
+    return Samples(iter(clips), len(clips))
+
+
+def _array(model: LiveModel, values: Tensor, rate: float | None) -> Samples:
+    if values.ndim == 3 and facts.reads_spectrograms(model.module):
+        return _spectrograms(model, values)
+    if values.ndim == 3 and values.shape[1] == 1:  # (n, 1 channel, time), as convolutions have it
+        values = values[:, 0]
+    if values.ndim == 3 or (values.ndim == 2 and values.shape[1] <= 2 < values.shape[0]):
+        raise ValueError(
+            f"Sounds must be mono, of shape (time,) or (n, time), got {tuple(values.shape)}, which looks "
+            "like several channels. Use the mean over channels."
+        )
+    if values.ndim not in (1, 2) or values.is_complex() or values.dtype == torch.bool:
+        raise _not_sound(model, values)
+    if values.numel() == 0:
+        raise empty("clip")
+    rows = values[None] if values.ndim == 1 else values
+    clips = [_checked(model, row, rate, i) for i, row in enumerate(rows)]
+    return Samples(iter(clips), len(clips))
+
+
+def _spectrograms(model: LiveModel, values: Tensor) -> Samples:
+    config: Any = getattr(model.module, "config", None)
+    bins = getattr(config, "num_mel_bins", None)
+    if values.ndim != 3 or not values.is_floating_point() or bins not in values.shape[1:]:
+        raise ValueError(
+            f"Spectrograms must be floats with {bins} mel bands for {model.name}, got "
+            f"{described(values)}. Pass waveforms, or what its feature extractor returned."
+        )
+    if not bool(torch.isfinite(values).all()):
+        raise ValueError(
+            f"`inputs` must be finite, got NaN or infinity in {described(values)}. Leave those clips out."
+        )
+    return Samples(iter([Spectrogram(one) for one in values.detach().cpu()]), len(values))
+
+
+def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) -> Clip:
+    wanted = rate_of(model)
+    if rate is not None and abs(rate - wanted) > 1e-6 * wanted:
+        raise ValueError(
+            f"Sounds must have {wanted:g} values per second for {model.name}, got {rate:g}. Resample them "
+            f"first, such as scipy.signal.resample_poly(sound, {wanted:g}, {rate:g})."
+        )
+    values = values.detach().cpu()
+    if not values.is_floating_point():
+        half = 2 ** (torch.iinfo(values.dtype).bits - 1)
+        values = values.float() / half - (1 if values.dtype == torch.uint8 else 0)
+    if not bool(torch.isfinite(values).all()):
+        first = int((~torch.isfinite(values)).nonzero()[0, 0])
+        raise ValueError(
+            f"Sounds must be finite, but clip {number} holds NaN or infinity at value {first}. Leave it out, "
+            "or cut that part."
+        )
+    least = facts.shortest_clip(model.module)
+    if len(values) < least:
+        raise ValueError(
+            f"Sounds must have at least {least} values for {model.name}, which gives one frame, but clip "
+            f"{number} has {len(values)}. Leave it out."
+        )
+    if bool((values == values[0]).all()):
+        raise ValueError(
+            f"Sounds must not be silent, but all {len(values)} values of clip {number} are "
+            f"{float(values[0]):g}. Leave it out."
+        )
+    return Clip(values.float(), rate)
+
+
+def _file(model: LiveModel, path: str | Path) -> Clip:
+    place = Path(path).expanduser()
+    if not place.is_file():
+        raise FileNotFoundError(f"`inputs` must be a sound file that exists, got {str(path)!r}.")
+    if place.suffix.lower() != ".wav":
+        raise ValueError(
+            f"A sound file must be a .wav, got {str(path)!r}. Read others yourself and pass (values, rate)."
+        )
+    try:
+        with wave.open(str(place), "rb") as file:
+            n_channels, width, rate, n, _, _ = file.getparams()
+            data = file.readframes(n)
+    except (wave.Error, EOFError) as error:
+        raise ValueError(
+            f"{str(place)!r} must be a .wav of whole numbers, but: {error}. Save it as 16-bit PCM."
+        ) from error
+    if n_channels != 1:
+        raise ValueError(
+            f"Sounds must be mono, but {str(place)!r} has {n_channels} channels. Use their mean."
+        )
+    if width not in (1, 2, 4):
+        raise ValueError(
+            f"{str(place)!r} must have 8, 16 or 32 bits per value, got {8 * width}. Save it as 16-bit PCM."
+        )
+    values = np.frombuffer(data, {1: "u1", 2: "<i2", 4: "<i4"}[width]).astype(np.float32)
+    values = values / 2 ** (8 * width - 1) - (1 if width == 1 else 0)
+    return _checked(model, torch.from_numpy(values), float(rate), 0)
+
+
+def _not_sound(model: LiveModel, inputs: Any) -> TypeError:
+    return TypeError(
+        f"`inputs` must be sounds for the audio model {model.name}, got {described(inputs)}. Pass floats of "
+        "shape (time,) or (n, time), a list of such arrays, (values, rate) or a .wav file."
+    )
+
+
+# -------------------------------------------------------------------------------------------------
+# Batches.
+
+
+def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | None) -> Batch:
+    if isinstance(chunk[0], Spectrogram):
+        return _batch_of(model, torch.stack([one.values for one in chunk]), first)
+    lengths = torch.tensor([len(one.values) for one in chunk])
+    if facts.reads_spectrograms(model.module):
+        return _of_spectrograms(model, chunk, first, lengths)
+    rows = [one.values for one in chunk]
+    if getattr(model.preprocess, "normalise", False):
+        rows = [(row - row.mean()) / (row.var(unbiased=False) + 1e-7).sqrt() for row in rows]
+    batch = _batch_of(model, torch.nn.utils.rnn.pad_sequence(rows, batch_first=True), first)
+    batch = replace(batch, n_values=int(lengths.max()))
+    if bool((lengths != lengths[0]).any()):
+        keep = torch.arange(int(lengths.max())) < lengths[:, None]
+        batch = replace(batch, kwargs=batch.kwargs | {"attention_mask": keep.long()})
+        counts = [facts.n_frames(model.module, int(n)) or 0 for n in lengths]
+        batch = _masked(batch, torch.arange(max(counts)) < torch.tensor(counts)[:, None])
+    if longest is None:
+        return batch
+    columns = facts.n_frames(model.module, longest)
+    faces = torch.stack([face_of(one.values, longest, columns) for one in chunk])
+    return replace(batch, pictures=faces, longest=longest)
+
+
+def _batch_of(model: LiveModel, values: Tensor, first: int) -> Batch:
+    """Return a batch of waveforms or spectrograms, as the module's forward takes them."""
+    names = facts.forward_names(model.module) & {"input_values", "input_features"}
+    values = values.to(model.dtype)
+    sample, position = plain_index(first, len(values), None)
+    return Batch(
+        args=() if names else (values,),
+        kwargs=dict.fromkeys(names, values),
+        n=len(values),
+        first_sample=first,
+        sample=sample,
+        position=position,
+        sample_rate=rate_of(model),
+    )
+
+
+def _masked(batch: Batch, keep: Bool[Tensor, "batch places"]) -> Batch:
+    """Return a batch that knows which of its places are of a sound, and not of padding."""
+    position = torch.arange(keep.shape[1]).expand(keep.shape)
+    sample = batch.sample.expand(keep.shape)
+    return replace(
+        batch,
+        keep=keep,
+        sample=sample.masked_fill(~keep, -1),
+        position=position.masked_fill(~keep, -1),
+    )
+
+
+def _of_spectrograms(model: LiveModel, chunk: Sequence[Clip], first: int, lengths: Tensor) -> Batch:
+    """Return a batch of the spectrograms of clips, cut or filled up to what the model reads."""
+    extractor, rate = model.preprocess.extractor, rate_of(model)
+    most = facts.longest_clip(model.module)
+    if most is not None and int(lengths.max()) > most:
+        warn_caller(
+            f"{int((lengths > most).sum())} of the clips were longer than the {most / rate:g} s "
+            f"{model.name} can read and were cut there."
+        )
+    made = extractor(
+        [one.values.numpy()[:most] for one in chunk], sampling_rate=int(rate), return_tensors="pt"
+    )
+    values = next(iter(made.values()))
+    batch = replace(_batch_of(model, values, first), n_values=most, longest=most)
+    first_value = facts.first_values(model.module)  # of what each place is read
+    if first_value is None or most is None:
+        return batch
+    keep = first_value < lengths[:, None]
+    columns = keep.shape[1]
+    if model.patch_grid is not None:
+        prefix = torch.ones(len(chunk), model.prefix_tokens, dtype=torch.bool)
+        keep = torch.cat([prefix, keep.repeat(1, model.patch_grid[0])], dim=1)
+        faces = torch.stack([_face_of_bands(one) for one in values])
+    else:
+        faces = torch.stack([face_of(one.values[:most], most, columns) for one in chunk])
+    return replace(_masked(batch, keep), pictures=faces)
+
+
+# -------------------------------------------------------------------------------------------------
+# Faces.
+
+
+def face_of(
+    values: Float[Tensor, " time"], longest: int | None = None, columns: int | None = None
+) -> UInt8[Tensor, "3 height width"]:
+    """Return the spectrogram of a clip as an image, low tones at the bottom, in time as wide as the longest.
+
+    Log magnitudes of a short-time Fourier transform with a Hann window, 60 dB below the loudest in black.
+    """
+    longest = longest or len(values)
+    width = _WIDEST if columns is None else columns * max(1, _WIDEST // columns)
+    whole = torch.nn.functional.pad(values, (0, longest - len(values)))
+    n_fft = 256 if longest >= 512 else 64
+    found = torch.stft(
+        whole,
+        n_fft,
+        hop_length=max(1, longest // width),
+        window=torch.hann_window(n_fft),
+        return_complex=True,
+        pad_mode="constant",
+    ).abs()
+    level = 20 * (found / found.max().clamp_min(1e-12)).clamp_min(1e-3).log10() / 60 + 1
+    size = (2 * _BANDS, width)
+    shown = torch.nn.functional.interpolate(level.flip(0)[None, None], size, mode="area")[0, 0]
+    return (shown * 255).round().to(torch.uint8).expand(3, -1, -1).clone()
+
+
+def _face_of_bands(values: Float[Tensor, "time bands"]) -> UInt8[Tensor, "3 bands time"]:
+    """Return a spectrogram as an image in the order of its patches: low tones at the top."""
+    low, high = values.min(), values.max()
+    shown = (255 * (values - low) / (high - low).clamp_min(1e-12)).round().to(torch.uint8)
+    return shown.T.expand(3, -1, -1).clone()
