@@ -103,7 +103,7 @@ class ActivationSource(Protocol):
         ...
 
 
-@checked(leave=("sample", "position"))
+@checked(leave=("sample", "position", "step"))
 class Activations(KnowsOtherWords):
     """Vectors read at one hook point, one row per kept token, patch or cell.
 
@@ -125,6 +125,9 @@ class Activations(KnowsOtherWords):
         The samples themselves, and what was dropped or cut.
     gradient
         Of a loss of the model by each row, where it was captured; see `capture(gradient_of=…)`.
+    step
+        Application of the module that each row is of, counted from 0 within a pass, where it runs several
+        times; None otherwise. Rows of one step come in the order of samples and positions.
 
     Example
     -------
@@ -145,11 +148,13 @@ class Activations(KnowsOtherWords):
         model_name: str | None = None,
         context: Context | None = None,
         gradient: Rows | Float[Tensor, "n d_in"] | None = None,
+        step: Int[Tensor, " n"] | None = None,
     ) -> None:
         self._rows = (
             rows if isinstance(rows, Rows) else Rows.in_memory(check_matrix(rows, finite=False))
         )
-        for name, index in (("sample", sample), ("position", position)):
+        numbers = [("sample", sample), ("position", position)]
+        for name, index in [*numbers, *([] if step is None else [("step", step)])]:
             if not isinstance(index, Tensor) or index.is_floating_point() or index.is_complex():
                 raise TypeError(f"`{name}` must be a tensor of integers, got {shown(index)}.")
             check_data(index, name=name, what="integers")
@@ -171,12 +176,13 @@ class Activations(KnowsOtherWords):
         self._tokens: Tokens | None = None
         self.sample = sample.as_subclass(SampleNumbers)
         self.position = position
+        self.step = step
         self.hook_point = hook_point
         self.model_name = model_name
         self.context = context or Context(n_samples=int(sample.max()) + 1 if len(sample) else 0)
 
     @classmethod
-    @checked(leave=("sample", "position"))
+    @checked(leave=("sample", "position", "step"))
     def from_tensor(
         cls,
         x: Float[Tensor, "n d_in"],
@@ -187,6 +193,7 @@ class Activations(KnowsOtherWords):
         model_name: str | None = None,
         context: Context | None = None,
         gradient: Float[Tensor, "n d_in"] | None = None,
+        step: Int[Tensor, " n"] | None = None,
     ) -> Activations:
         """Wrap a matrix; without `sample` every row is a sample of its own."""
         x = check_matrix(x).detach()
@@ -201,6 +208,7 @@ class Activations(KnowsOtherWords):
             model_name=model_name,
             context=context,
             gradient=gradient,
+            step=step,
         )
 
     @property
@@ -328,6 +336,7 @@ class Activations(KnowsOtherWords):
             facts[0] += f" at {self.hook_point}"
         if self.model_name is not None:
             facts[0] += f" of {self.model_name}"
+        facts += [] if self.step is None else [_applications(self.step)]
         n, word = self.context.n_samples, self.context.sample_word
         facts.append(f"{n} {word}{'s' if n != 1 else ''}")
         size = _size(self._rows.n_bytes)
@@ -344,7 +353,8 @@ class Activations(KnowsOtherWords):
     def __getitem__(self, index: Index) -> Activations:
         numbers = self._numbers(index)
         gradient = None if self._gradient_rows is None else self._gradient_rows.select(numbers)
-        places = self.sample[numbers], self.position[numbers]
+        step = None if self.step is None else self.step[numbers]
+        places = self.sample[numbers], self.position[numbers], step
         return self._with(self._rows.select(numbers), *places, gradient)
 
     def __iter__(self) -> Iterator[Activations]:
@@ -358,7 +368,7 @@ class Activations(KnowsOtherWords):
 
     @checked
     def to_pandas(self, values: bool = False) -> DataFrame:
-        """Return the origin of each row as a table: sample, position and, where known, token.
+        """Return the origin of each row as a table: sample, position and, where known, step and token.
 
         Parameters
         ----------
@@ -375,6 +385,7 @@ class Activations(KnowsOtherWords):
         import pandas as pd
 
         columns = {"sample": self.sample.numpy(), "position": self.position.numpy()}
+        columns |= {} if self.step is None else {"step": self.step.numpy()}
         table = pd.DataFrame(columns)
         if self.tokens is not None:
             table["token"] = self.tokens[:]
@@ -470,6 +481,7 @@ class Activations(KnowsOtherWords):
         row = range(len(self))[row]
         sample, position = int(self.sample[row]), int(self.position[row])
         place = f"{self.context.sample_word} {sample}"
+        place += "" if self.step is None else f", application {int(self.step[row])}"
         tokens = self.tokens
         if tokens is None:
             return f"{place}, position {position}" if bool(self.position.any()) else place
@@ -608,7 +620,7 @@ class Activations(KnowsOtherWords):
         if gradient is not None:  # as precise as it is: half precision would round it to nothing
             gradient = gradient.to(target, torch.promote_types(dtype or self.dtype, gradient.dtype))
         rows = self._rows.to(target, dtype or self.dtype)
-        return self._with(rows, self.sample, self.position, gradient)
+        return self._with(rows, self.sample, self.position, self.step, gradient)
 
     @checked
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
@@ -625,7 +637,12 @@ class Activations(KnowsOtherWords):
         return row_numbers(index, (len(self),), CPU, beyond=width).reshape(-1)
 
     def _with(
-        self, rows: Rows, sample: Tensor, position: Tensor, gradient: Rows | None
+        self,
+        rows: Rows,
+        sample: Tensor,
+        position: Tensor,
+        step: Tensor | None,
+        gradient: Rows | None,
     ) -> Activations:
         return Activations(
             rows,
@@ -635,7 +652,14 @@ class Activations(KnowsOtherWords):
             model_name=self.model_name,
             context=self.context,
             gradient=gradient,
+            step=step,
         )
+
+
+def _applications(step: Int[Tensor, " n"]) -> str:
+    """Return in words which applications rows are of."""
+    found = torch.unique(step).tolist()
+    return f"application {found[0]}" if len(found) == 1 else f"{len(found)} applications"
 
 
 def _size(n_bytes: int) -> str:

@@ -144,7 +144,14 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
         gradient=join_rows([part._gradient_rows for part in parts if part._gradient_rows])
         if first.has_gradient
         else None,
+        step=_joined_steps(parts),
     )
+
+
+def _joined_steps(parts: Sequence[Activations]) -> Tensor | None:
+    """The application of every row, where all parts know theirs."""
+    known = [part.step for part in parts if part.step is not None]
+    return torch.cat(known) if len(known) == len(parts) else None
 
 
 def beside(parts: Sequence[Activations]) -> Activations:
@@ -162,7 +169,14 @@ def beside(parts: Sequence[Activations]) -> Activations:
         hook_point=None if None in names else AND.join(map(str, names)),
         model_name=_one_name([part.model_name for part in parts]),
         context=first.context,
+        step=first.step if all(_same_step(first, part) for part in parts) else None,
     )
+
+
+def _same_step(one: Activations, other: Activations) -> bool:
+    if one.step is None or other.step is None:
+        return one.step is other.step
+    return torch.equal(one.step, other.step)
 
 
 def one_of_sites(acts: Activations, site: int) -> Activations:
@@ -177,6 +191,7 @@ def one_of_sites(acts: Activations, site: int) -> Activations:
         sample=acts.sample,
         position=acts.position,
         context=acts.context,
+        step=acts.step,
     )
 
 
@@ -203,6 +218,7 @@ class WithGradient(Activations):
             hook_point=acts.hook_point,
             model_name=acts.model_name,
             context=acts.context,
+            step=acts.step,
         )
 
 
@@ -313,6 +329,7 @@ def _parts(side: Any, widths: Sequence[int]) -> list[Activations]:
             position=acts.position,
             model_name=acts.model_name,
             context=acts.context,
+            step=acts.step,
         )
         for part in own
     ]

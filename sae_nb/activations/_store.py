@@ -1,7 +1,7 @@
 """Activations in a folder: shards of rows, the samples behind them, and a manifest with checksums.
 
 `rows-00003-0.safetensors` holds `x`, `sample` and `position` of one shard of the first hook point, and
-`gradient` where one was asked for,
+`gradient` where one was asked for, `step` where a module ran several times,
 `samples.safetensors` the token ids, `pictures.safetensors` the pictures.
 """
 
@@ -62,10 +62,15 @@ class StoredPoint:
 
 
 def row_tensors(
-    x: Tensor, sample: Tensor, position: Tensor, gradient: Tensor | None = None
+    x: Tensor,
+    sample: Tensor,
+    position: Tensor,
+    gradient: Tensor | None = None,
+    step: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Return what one shard holds."""
     beside = {} if gradient is None else {"gradient": gradient}
+    beside |= {} if step is None else {"step": step}
     return {"x": x, "sample": sample, "position": position} | beside
 
 
@@ -256,6 +261,7 @@ def _read_point(
         gradient=stored("gradient") if "gradient" in shards[0] else None,
         sample=torch.cat([shard["sample"] for shard in shards]),
         position=torch.cat([shard["position"] for shard in shards]),
+        step=torch.cat([shard["step"] for shard in shards]) if "step" in shards[0] else None,
         hook_point=point["hook_point"],
         model_name=cast("str | None", manifest["model_name"]),
         context=Context.read(point, **samples),
@@ -273,7 +279,7 @@ def save_activations(acts: Activations, folder: str | Path, *, replace: bool = F
             names.append(f"rows-{number:05d}-0.safetensors")
             sizes.append(len(rows))
             some = acts[rows]
-            tensors = row_tensors(some.x, some.sample, some.position, some.gradient)
+            tensors = row_tensors(some.x, some.sample, some.position, some.gradient, some.step)
             write_tensors(partial / names[-1], tensors)
         if context.token_ids is not None:
             known = {"token_ids": context.token_ids, "roles": context.roles, "turns": context.turns}

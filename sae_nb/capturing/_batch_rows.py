@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any, Literal
@@ -89,8 +89,10 @@ class CaptureSettings:
             )
 
 
-CopyRows = Callable[[str, Tensor], Tensor]
-"""(hook point, rows that are still the model's) → the same rows on the CPU, ours to keep."""
+CopyRows = Callable[[str, Tensor, int], Tensor]
+"""(hook point, rows that are still the model's, their application) → the same rows on the CPU, ours to keep.
+An application that comes again takes the place of what was copied before.
+"""
 
 
 class Harvest:
@@ -111,8 +113,11 @@ class Harvest:
         self.model, self.points, self.settings, self.loss = model, points, settings, loss
         self.max_rows = max_rows
         self._guessed: set[str] = set()  # hook points whose axis of features a warning has named
+        self.applications: dict[str, int] = {}
+        """Number of times that the module runs per pass, by hook point, from the first batch on."""
+
         self._runner = (
-            Runner(model, read=points, answer=False, backend=settings.backend)
+            Runner(model, read=points, answer=False, backend=settings.backend, every=True)
             if loss is None
             else differentiating(model, points, loss, settings.backend)
         )
@@ -152,30 +157,63 @@ class Harvest:
         self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
     ) -> dict[str, BatchRows]:
         """Run one batch and return its rows on the CPU, by hook point."""
-        rows: dict[str, BatchRows] = {}
+        taken: dict[str, dict[int, BatchRows]] = {}
 
-        def to_cpu(_name: str, x: Tensor) -> Tensor:
+        def to_cpu(_name: str, x: Tensor, _step: int) -> Tensor:
             return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
-        def take(name: str, value: Tensor) -> None:
+        def take(name: str, value: Tensor, step: int) -> None:
+            self._check_samples(batch, name, value, step)
             live = batch_rows(value, batch, self.row_policy, self.points[name])
             live = replace(live, layout=self._timed(live.layout, batch, self.points[name]))
             if live.layout.features == "unknown":
                 self._warn_of_guess(name, tuple(value.shape))
-            rows[name] = replace(live, x=(copy or to_cpu)(name, live.x))
+            rows = replace(live, x=(copy or to_cpu)(name, live.x, step), step=step)
+            taken.setdefault(name, {})[step] = rows
 
         if self.loss is None:
             self._runner.take(batch, take)
         else:
-            for name, (value, gradient) in with_gradients(self._runner, batch, self.loss).items():
-                take(name, value)
-                layout = rows[name].layout
+            for name, step, value, gradient in with_gradients(self._runner, batch, self.loss):
+                take(name, value, step)
+                rows = taken[name][step]
+                layout = rows.layout
                 beside = batch_rows(gradient, batch, self.row_policy, name, layout=layout).x
                 # As precise as it comes: half precision would round most of it to nothing.
-                rows[name] = replace(rows[name], gradient=beside.to("cpu", copy=True))
-        for name, taken in rows.items():
-            self._check_rows(batch, taken, self.points[name], row_counts.get(name, 0))
-        return {name: rows[name] for name in self.points}
+                taken[name][step] = replace(rows, gradient=beside.to("cpu", copy=True))
+        self._check_applications(batch, taken)
+        joined = {name: self._joined(name, list(taken[name].values())) for name in self.points}
+        for name, rows in joined.items():
+            self._check_rows(batch, rows, self.points[name], row_counts.get(name, 0))
+        return joined
+
+    def _joined(self, name: str, parts: Sequence[BatchRows]) -> BatchRows:
+        """Return the rows of all applications, with the application of each where that is not one alone."""
+        numbered = len(parts) > 1 or "@" in self.points[name]
+        return joined_rows(parts) if numbered else replace(parts[0], step=None)
+
+    def _check_samples(self, batch: Batch, name: str, x: Tensor, step: int) -> None:
+        """Refuse an application of a module to some of the samples only."""
+        n_tokens = 1 if batch.token_ids is None else batch.token_ids.shape[1]
+        if step and x.ndim > 1 and x.shape[0] not in (batch.n, batch.n * n_tokens):
+            path = self.points[name].path
+            raise ValueError(
+                f"`{path}` must run the same number of times for every sample, but its application {step} was "
+                f"of {x.shape[0]} of {batch.n} samples. Capture with batch_size=1 at "
+                f'"{path}@last", or "{path}@0".'
+            )
+
+    def _check_applications(self, batch: Batch, taken: Mapping[str, Sized]) -> None:
+        """Refuse a module that runs more often for some batches than for others."""
+        for name, parts in taken.items():
+            before = self.applications.setdefault(name, len(parts))
+            if before != len(parts):
+                path = self.points[name].path
+                raise ValueError(
+                    f"`{path}` must run the same number of times for every sample, but ran {before} times "
+                    f"for those before sample {int(batch.sample.min())} and {len(parts)} times from it on. "
+                    f'Read one application that all have, "{path}@0" or "{path}@last".'
+                )
 
     def _timed(self, layout: Layout, batch: Batch, point: HookPoint) -> Layout:
         """Return a layout with the time between its steps, where the batch is of traces of a known rate."""
@@ -441,6 +479,9 @@ class BatchRows:
     sample: Int[Tensor, " m"]
     position: Int[Tensor, " m"]
     layout: Layout
+    step: int | Int[Tensor, " m"] | None = None
+    """Application of the module that a row is of; None: of the only one."""
+
     gradient: Float[Tensor, "m d_in"] | None = None
     dropped: Counter[str] = field(default_factory=Counter)
     """Number of vectors left out, by reason."""
@@ -449,7 +490,25 @@ class BatchRows:
         """Return only the first `n` rows; None: all."""
         x, sample, position = self.x[:n], self.sample[:n], self.position[:n]
         gradient = None if self.gradient is None else self.gradient[:n]
-        return replace(self, x=x, sample=sample, position=position, gradient=gradient)
+        step = self.step[:n] if isinstance(self.step, Tensor) else self.step
+        return replace(self, x=x, sample=sample, position=position, gradient=gradient, step=step)
+
+
+def joined_rows(parts: Sequence[BatchRows]) -> BatchRows:
+    """Return the rows of several applications of a module to one batch, one after the other."""
+    gradients = [part.gradient for part in parts if part.gradient is not None]
+    dropped: Counter[str] = Counter()
+    for part in parts:
+        dropped.update(part.dropped)
+    return replace(
+        parts[0],
+        x=parts[0].x if len(parts) == 1 else torch.cat([part.x for part in parts]),
+        sample=torch.cat([part.sample for part in parts]),
+        position=torch.cat([part.position for part in parts]),
+        step=torch.cat([torch.full_like(part.sample, part.step) for part in parts]),  # type: ignore[arg-type]
+        gradient=torch.cat(gradients) if gradients else None,
+        dropped=dropped,
+    )
 
 
 def batch_rows(

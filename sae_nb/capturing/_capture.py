@@ -90,7 +90,8 @@ def _with_options(
 def capture(
     model: LiveModel, inputs: Any, hook_points: str | Iterable[str], **options: Any
 ) -> Activations | dict[str, Activations]:
-    """Run a live model over inputs and return its activations, one row per token or patch.
+    """Run a live model over inputs and return its activations, one row per token or patch, and per
+    application where a module runs several times in a pass: `acts.step` numbers them.
 
     Several hook points are read in one pass, and no pass goes further than the last of them. Padding
     is always dropped; `acts.context.policy` and the repr state what else was dropped, cut or packed.
@@ -105,7 +106,8 @@ def capture(
         Texts, conversations (lists of messages, rendered by the tokenizer's chat template), token ids, images,
         tensors, or any iterable of them.
     hook_points
-        One name, or several. Standard names, TransformerLens names and module paths.
+        One name, or several. Standard names, TransformerLens names and module paths; of a module that runs
+        several times, "path@2" is the third application (counted from 0) and "path@last" the last.
     batch_size
         Samples (packed windows) per forward pass; None: 8 texts, 64 of anything else.
     store
@@ -175,6 +177,7 @@ def capture(
     several = isinstance(hook_points, Iterable) and not isinstance(hook_points, str)
     plain = asked.gradient_of is None and asked.labels is None
     loss = None if plain else chosen_loss(model, asked.gradient_of, asked.labels)
+    model.settle_order(inputs)
     points = _resolved(model, hook_points if several else [hook_points])  # type: ignore[list-item]
     harvest = Harvest(model, points, asked, loss, asked.max_rows)
     # Never in inference mode, even when called there: no SAE could be trained on such tensors.
@@ -221,18 +224,28 @@ class Collector:
         self._gradient: list[Tensor] = []
         self._sample: list[Tensor] = []
         self._position: list[Tensor] = []
-        self.n = 0
+        self._step: list[Tensor] = []
+        self.n, self._placed = 0, 0  # rows of whole batches; with those of the batch under way
+        self._steps_placed: set[int] = set()
         self._dropped: list[Mapping[str, int]] = []
         self.layout = Layout(columns=None)
 
-    def place(self, x: Tensor, dtype: torch.dtype | None, samples: int) -> Tensor:
-        """Copy rows behind those that are there; `samples` have been seen, these included."""
-        end = self.n + len(x)
+    def place(self, x: Tensor, dtype: torch.dtype | None, samples: int, step: int = 0) -> Tensor:
+        """Copy rows behind those that are there; `samples` have been seen, these included.
+
+        An application of the batch's that comes again is copied over what was there of it.
+        """
+        if step in self._steps_placed:
+            self._placed = self.n
+            self._steps_placed.clear()
+        self._steps_placed.add(step)
+        end = self._placed + len(x)
         if self._x is None or end > len(self._x):
             self._grow(end, x.shape[1], dtype or x.dtype, samples)
         block = cast(Tensor, self._x)
-        block[self.n : end] = x
-        return block[self.n : end]
+        start, self._placed = self._placed, end
+        block[start:end] = x
+        return block[start:end]
 
     def _grow(self, end: int, width: int, dtype: torch.dtype, samples: int) -> None:
         share = 2.0 if self._n_samples is None else max(1.0, self._n_samples / max(samples, 1))
@@ -247,7 +260,7 @@ class Collector:
         )
         larger = torch.empty(size, width, dtype=dtype)
         if self._x is not None:
-            larger[: self.n] = self._x[: self.n]
+            larger[: self._placed] = self._x[: self._placed]
         self._x = larger
 
     def add(self, rows: BatchRows) -> None:
@@ -256,7 +269,11 @@ class Collector:
             self._gradient.append(rows.gradient)
         self._sample.append(rows.sample)
         self._position.append(rows.position)
+        if isinstance(rows.step, Tensor):
+            self._step.append(rows.step)
         self.n += len(rows.x)
+        self._placed = self.n
+        self._steps_placed.clear()
         self._dropped.append(rows.dropped)
         self.layout = rows.layout
 
@@ -270,19 +287,28 @@ class Collector:
 
     def cut(self, n_batches: int) -> None:
         """Keep the first batches only: an interrupt may come between two hook points of one."""
-        for kept in (self._gradient, self._sample, self._position, self._dropped):
+        for kept in (self._gradient, self._sample, self._position, self._step, self._dropped):
             del kept[n_batches:]
-        self.n = sum(map(len, self._sample))
+        self.n = self._placed = sum(map(len, self._sample))
 
-    def join(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """Return (x, sample, position, gradient) of all rows."""
+    def join(self) -> dict[str, Tensor | None]:
+        """Return what all rows have: sample, position, and where there is one step and gradient."""
+        return {
+            "sample": torch.cat(self._sample),
+            "position": torch.cat(self._position),
+            "step": torch.cat(self._step) if self._step else None,
+            "gradient": torch.cat(self._gradient) if self._gradient else None,
+        }
+
+    @property
+    def x(self) -> Tensor:
+        """All rows."""
         block = cast(Tensor, self._x)
         x = block[: self.n]
         if len(block) > 1.1 * self.n:
             # A view would keep, copy and pickle much that holds nothing.
             x = x.clone()
-        gradient = torch.cat(self._gradient) if self._gradient else None
-        return x, torch.cat(self._sample), torch.cat(self._position), gradient
+        return x
 
 
 def capture_in_memory(
@@ -300,8 +326,8 @@ def capture_in_memory(
     collectors = {name: Collector(batches.n_samples, max_rows, n_blocks) for name in points}
     interrupted, whole = False, 0
 
-    def copy(name: str, x: Tensor) -> Tensor:
-        return collectors[name].place(x, harvest.settings.dtype, builder.n_samples)
+    def copy(name: str, x: Tensor, step: int) -> Tensor:
+        return collectors[name].place(x, harvest.settings.dtype, builder.n_samples, step)
 
     try:
         with reporting(progress, batches.n_samples) as report:
@@ -349,12 +375,9 @@ def _assemble(
         key = (replace(collector.layout, columns=None), tuple(sorted(collector.dropped.items())))
         if key not in contexts:
             contexts[key] = builder.build(collector.layout, policies[name], taken)
-        x, sample, position, gradient = collector.join()
         acts[name] = Activations(
-            x,
-            sample=sample,
-            position=position,
-            gradient=gradient,
+            collector.x,
+            **collector.join(),  # type: ignore[arg-type]
             hook_point=str(harvest.points[name]),
             model_name=harvest.model.name,
             context=contexts[key],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
@@ -193,19 +193,26 @@ def differentiating(
     """Return what reads a model at some hook points, with a zero added there for the loss's gradient."""
     for point in points.values():
         check_writable(point)
-    return Runner(model, read=points, grad=points, method=loss.method, backend=backend)
+    return Runner(model, read=points, grad=points, method=loss.method, backend=backend, every=True)
 
 
-def with_gradients(runner: Runner, batch: Batch, loss: Loss) -> dict[str, tuple[Tensor, Tensor]]:
-    """Run a batch forwards and backwards, and return activations with their gradients."""
+def with_gradients(
+    runner: Runner, batch: Batch, loss: Loss
+) -> Iterator[tuple[str, int, Tensor, Tensor]]:
+    """Run a batch forwards and backwards, and yield activations with their gradients: hook point by hook
+    point, and of each application by application.
+    """
     run = runner(batch)
     with run.model.lock, torch.inference_mode(False), torch.enable_grad():
         value = loss.of(run.answer, run.batch)
         found = run.gradients(value)
-    lost = [name for name in runner.leaves if name not in found]
+    steps = {name: run.steps.get(name, [(0, name)]) for name in runner.leaves}
+    lost = [known for listed in steps.values() for _, known in listed if known not in found]
     if lost:
         raise _no_gradient(run.model, lost)
-    return {name: (x.detach(), found[name]) for name, x in run.seen.items()}
+    for name, listed in steps.items():
+        for step, known in listed:
+            yield name, step, run.seen[known].detach(), found[known]
 
 
 def _no_gradient(model: LiveModel, names: list[str]) -> ValueError:

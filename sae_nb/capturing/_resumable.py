@@ -225,6 +225,7 @@ class StoreWriter:
                 torch.cat([part.sample for part in parts]),
                 torch.cat([part.position for part in parts]),
                 _gradients(parts),
+                _steps(parts),
             )
         samples = builder.take()
         if samples:
@@ -310,6 +311,12 @@ def _layouts(shard: Mapping[str, Any]) -> list[Layout]:
 def _gradients(parts: Sequence[BatchRows]) -> Tensor | None:
     """The gradients of all rows, where they were asked for."""
     known = [part.gradient for part in parts if part.gradient is not None]
+    return torch.cat(known) if known else None
+
+
+def _steps(parts: Sequence[BatchRows]) -> Tensor | None:
+    """The application of all rows, where there are several or one was named."""
+    known = [part.step for part in parts if isinstance(part.step, Tensor)]
     return torch.cat(known) if known else None
 
 

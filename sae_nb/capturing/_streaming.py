@@ -144,6 +144,7 @@ class ActivationStream:
         buffer: int,
         loss: Loss | None = None,
     ) -> None:
+        model.settle_order(inputs)
         points = {str(point): point for point in map(model.hook_point, hook_points)}
         self.hook_points: tuple[str, ...] = tuple(points)
         self.hook_point: str = AND.join(points)
@@ -289,7 +290,9 @@ class ActivationStream:
 
     def count(self, batch: Batch) -> int:
         """Return how many rows a batch gives, without running it."""
-        return count_rows(batch, self._look()[0], self._harvest.row_policy)
+        layout = self._look()[0]
+        applications = self._harvest.applications[self.hook_points[0]]
+        return applications * count_rows(batch, layout, self._harvest.row_policy)
 
     def _rows_per_buffer(self) -> int:
         # A buffer larger than one pass would run the same samples again before the first batch.

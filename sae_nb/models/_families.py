@@ -10,8 +10,9 @@ resid_mid = norm_1(resid_pre + attn_out), resid_post = norm_2(resid_mid + mlp_ou
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import nn
@@ -31,13 +32,14 @@ FINAL_NORMS = (
 )  # fmt: skip
 ATTENTIONS = (
     "layer_scale1", "ls1", "post_self_attn_layernorm", "attention.output.dense",
+    "ffn_output>attention.dense",
     "self_attention.dense", "attn.Wqkv+attn.out_proj", "self_attn", "attn", "attention",
     "self_attention",
 )  # fmt: skip
 MLPS = (
     "layer_scale2", "ls2", "post_mlp_layernorm", "post_feedforward_layernorm",
-    "attention.output.dense+output.dense", "mlp.dense_4h_to_h", "ffn.down_proj", "mlp", "ffn",
-    "feed_forward", "block_sparse_moe", "fc2", "fc",
+    "attention.output.dense+output.dense", "mlp.dense_4h_to_h", "ffn.down_proj", "mlp", "ffn_output",
+    "ffn", "feed_forward", "block_sparse_moe", "fc2", "fc",
 )  # fmt: skip
 # The projection that mixes the heads, within a block: its input is their outputs side by side. A torch
 # `MultiheadAttention` has none that is called as a module.
@@ -51,8 +53,10 @@ HEAD_MIXERS = (
 NEURON_MIXERS = (
     "mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h", "mlp.fc_out", "mlp.weights_out", "mlp.down",
     "mlp.Wo", "mlp.w2", "mlp.3", "ffn.lin2", "ffn.down_proj", "feed_forward.w2", "feed_forward.down_proj",
-    "feed_forward.output_dense", "attention.output.dense+output.dense", "linear2", "fc2",
+    "feed_forward.output_dense", "attention.output.dense+output.dense", "ffn_output", "linear2", "fc2",
 )  # fmt: skip
+# Modules that decide after a loop whether another one follows, in looped networks.
+EXIT_GATES = ("early_exit_gate", "exit_gate", "halt_gate", "halt_head", "q_head", "halting")
 # The module whose input the MLP reads; BERT and OPT have none that holds all of it.
 MLP_INPUTS = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "intermediate", "fc1")
 # The norm in front of the MLP: its input is the stream between the two branches. Reading it is
@@ -70,10 +74,12 @@ ADDITIVE = frozenset({
     "qwen2", "qwen3", "siglip_vision_model", "stablelm", "starcoder2", "vit",
     "vision_transformer",
 })  # fmt: skip
+# Families that loop over blocks whose sum holds.
+LOOPED_SUMS = frozenset({"hrm_text"})
 # Families that scale both branches while adding them.
 SCALED = frozenset({"granite", "granitemoe"})
 POST_NORM = frozenset(
-    {"bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet"}
+    {"albert", "bert", "roberta", "xlm-roberta", "camembert", "electra", "distilbert", "mpnet"}
 )
 
 
@@ -83,7 +89,13 @@ class Structure:
 
     blocks: str
     n_blocks: int
-    """Path of the list of blocks, and how many it holds."""
+    """Path of the list of blocks; applications of blocks in one pass, as many as it holds if each runs once."""
+
+    paths: tuple[str, ...] = ()
+    """Path of the block of each application, in the order in which they run."""
+
+    runs: Mapping[str, int] = field(default_factory=dict)
+    """Number of times that each module ran, by path, where a pass has shown it."""
 
     embed: str | None = None
     """The embedding: token embeddings (GPT-2, Llama), or whole token states (BERT, vision)."""
@@ -113,6 +125,24 @@ class Structure:
     additive: bool | None = None
     """Whether resid_post = resid_pre + attn_out + mlp_out; None: not known for this family."""
 
+    exit_gate: str | None = None
+    """The module that decides after each loop whether to stop, where there is one."""
+
+    @property
+    def loops(self) -> tuple[int, ...]:
+        """Number of times that the block of each application ran before it."""
+        seen: Counter[str] = Counter()
+        loops = []
+        for path in self.paths:
+            loops.append(seen[path])
+            seen[path] += 1
+        return tuple(loops)
+
+    @property
+    def looped(self) -> bool:
+        """Whether a block runs several times in one pass."""
+        return len(set(self.paths)) < len(self.paths)
+
 
 def find_structure(module: nn.Module) -> Structure | None:
     """Find the blocks of a network and their parts; None if nothing in it looks like blocks.
@@ -123,11 +153,12 @@ def find_structure(module: nn.Module) -> Structure | None:
     path = _block_list(module)
     if path is None:
         return None
-    blocks = module.get_submodule(path)
-    block: nn.Module = next(iter(blocks.children()))
+    lists = _flat(module, path)
+    path = lists[0].rpartition(".")[0]
+    block: nn.Module = module.get_submodule(lists[0])
     family = _model_type(module)
     post_norm = family in POST_NORM or not getattr(block, "do_layer_norm_before", True)  # OPT-350m
-    for norm in ("attention.output.LayerNorm", "sa_layer_norm"):
+    for norm in ("attention.output.LayerNorm", "sa_layer_norm", "full_layer_layer_norm"):
         post_norm = post_norm or _part(block, norm) is not None
     middle, side = _middle(module, family, block, post_norm)
     attentions: tuple[str, ...] = ATTENTIONS
@@ -142,12 +173,13 @@ def find_structure(module: nn.Module) -> Structure | None:
     ):
         mixer = None
     mlp = _first_part(block, MLPS)
-    additive: bool | None = True if family in ADDITIVE else None
+    additive: bool | None = True if family in ADDITIVE | LOOPED_SUMS else None
     if post_norm or family in SCALED:
         additive = False
     return Structure(
         blocks=path,
-        n_blocks=len(list(blocks.children())),
+        n_blocks=len(lists),
+        paths=lists,
         embed=_first_upwards(module, path, EMBEDDINGS) or _input_embedding(module),
         final_norm=None if post_norm else _first_upwards(module, path, FINAL_NORMS),
         attention=attention,
@@ -158,7 +190,50 @@ def find_structure(module: nn.Module) -> Structure | None:
         middle=middle,
         middle_side=side,
         additive=additive if attention and mlp else None,
+        exit_gate=_first_upwards(module, path, EXIT_GATES),
     )
+
+
+def in_order(
+    module: nn.Module, found: Structure, blocks: Sequence[str], runs: Mapping[str, int]
+) -> Structure:
+    """Return a structure with the applications that a pass made: blocks in order, and runs of every module."""
+    if len(set(blocks)) == len(blocks):
+        # Blocks in other lists are another tower's, and the order is that of the list, as ever.
+        return replace(found, runs=dict(runs))
+    norm = found.final_norm
+    if norm is not None:
+        norm = _first_upwards(module, blocks[-1].rpartition(".")[0], FINAL_NORMS)
+    return replace(
+        found, paths=tuple(blocks), n_blocks=len(blocks), runs=dict(runs), final_norm=norm
+    )
+
+
+def block_lists(module: nn.Module, found: Structure) -> list[tuple[str, ...]]:
+    """Return the paths of the blocks, and of those in other lists of the same kind of block."""
+    kind = type(module.get_submodule(found.paths[0]))
+    lists = [found.paths]
+    for path, part in module.named_modules():
+        children = list(part.children())
+        if not isinstance(part, nn.ModuleList) or not children or type(children[0]) is not kind:
+            continue
+        paths = tuple(f"{path}.{name}" if path else name for name, _ in part.named_children())
+        if not set(paths) & set(found.paths):
+            lists.append(paths)
+    return lists
+
+
+def _flat(module: nn.Module, path: str) -> tuple[str, ...]:
+    """Return the paths of a list's blocks; where members are lists alone (ALBERT), of those inside."""
+    holder = module.get_submodule(path)
+    paths = tuple(f"{path}.{name}" for name, _ in holder.named_children())
+    inside = []
+    for member in paths:
+        children = list(module.get_submodule(member).named_children())
+        if len(children) != 1 or not isinstance(children[0][1], nn.ModuleList):
+            return paths
+        inside.extend(_flat(module, f"{member}.{children[0][0]}"))
+    return tuple(inside)
 
 
 def standard_hook_points(module: nn.Module, structure: Structure | None) -> list[HookPoint]:
@@ -170,43 +245,59 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
         return [HookPoint(path, path=path) for path, _ in module.named_modules() if path]
     points = []
     if structure.embed is not None:
-        points.append(HookPoint("embed", path=structure.embed))
-    for layer in range(structure.n_blocks):
-        points.extend(_block_points(structure, layer))
+        points.append(_beside("embed", structure.embed, structure))
+    steps = structure.loops if structure.looped else (None,) * structure.n_blocks
+    for layer, (block, step) in enumerate(zip(structure.paths, steps, strict=True)):
+        points.extend(_block_points(structure, layer, block, step))
     if structure.final_norm is not None:
-        points.append(HookPoint("final_norm", path=structure.final_norm))
+        points.append(_beside("final_norm", structure.final_norm, structure))
+    if structure.exit_gate is not None and structure.looped:
+        n = structure.runs.get(structure.exit_gate, 1)
+        gates = [
+            HookPoint(f"exit_gate.{i}", path=structure.exit_gate, step=i, once=True)
+            for i in range(n)
+        ]
+        points.extend(gates)
     # The structure is that of one block; where experts alternate with plain MLPs, others lack parts of it.
     there = {path for path, _ in module.named_modules()}
     return [point for point in points if point.path in there]
 
 
-def _block_points(structure: Structure, layer: int) -> Iterator[HookPoint]:
-    block = f"{structure.blocks}.{layer}"
-    yield HookPoint(f"resid_pre.{layer}", path=block, side="input", layer=layer)
-    if structure.head_mixer is not None:
-        path = f"{block}.{structure.head_mixer}"
-        yield HookPoint(f"head_out.{layer}", path=path, side="input", layer=layer)
-    if structure.attention is not None:
-        path = f"{block}.{structure.attention}"
-        yield HookPoint(f"attn_out.{layer}", path=path, layer=layer)
-    if structure.middle is not None:
-        side = structure.middle_side
-        yield HookPoint(
-            f"resid_mid.{layer}",
-            path=f"{block}.{structure.middle}",
+def _beside(name: str, path: str, structure: Structure) -> HookPoint:
+    """Return a hook point outside of the blocks; of one that runs after every loop, its last application."""
+    last = structure.runs.get(path, 1) - 1
+    return HookPoint(name, path=path, step=last if last > 0 else None, once=True)
+
+
+def _block_points(
+    structure: Structure, layer: int, block: str, step: int | None
+) -> Iterator[HookPoint]:
+    def point(kind: str, part: str = "", side: Side = "output", writable: bool = True) -> HookPoint:
+        return HookPoint(
+            f"{kind}.{layer}",
+            path=f"{block}.{part}" if part else block,
             side=side,
             layer=layer,
-            writable=side == "output",
+            writable=writable,
+            step=step,
+            once=True,
         )
+
+    yield point("resid_pre", side="input")
+    if structure.head_mixer is not None:
+        yield point("head_out", structure.head_mixer, "input")
+    if structure.attention is not None:
+        yield point("attn_out", structure.attention)
+    if structure.middle is not None:
+        side = structure.middle_side
+        yield point("resid_mid", structure.middle, side, writable=side == "output")
     if structure.mlp_input is not None:
-        path = f"{block}.{structure.mlp_input}"
-        yield HookPoint(f"mlp_in.{layer}", path=path, side="input", layer=layer)
+        yield point("mlp_in", structure.mlp_input, "input")
     if structure.neuron_mixer is not None:
-        path = f"{block}.{structure.neuron_mixer}"
-        yield HookPoint(f"mlp_post.{layer}", path=path, side="input", layer=layer)
+        yield point("mlp_post", structure.neuron_mixer, "input")
     if structure.mlp is not None:
-        yield HookPoint(f"mlp_out.{layer}", path=f"{block}.{structure.mlp}", layer=layer)
-    yield HookPoint(f"resid_post.{layer}", path=block, layer=layer)
+        yield point("mlp_out", structure.mlp)
+    yield point("resid_post")
 
 
 def _block_list(module: nn.Module) -> str | None:
@@ -263,7 +354,7 @@ def _middle(
     if post_norm:
         candidates = ("attention.output", "sa_layer_norm", "self_attn_layer_norm", "attention")
         return _first_part(block, candidates), "output"
-    if family not in ADDITIVE | SCALED:
+    if family not in ADDITIVE | SCALED | LOOPED_SUMS:
         return None, "input"  # by its name alone, a norm may stand anywhere
     config = getattr(module, "config", None)
     parallel = getattr(block, "use_parallel_residual", False) or any(

@@ -22,6 +22,9 @@ Features = Literal["last", "channels"]
 Place = tuple[str, Side]
 """Module path and side: where a value is read or changed, whatever its names."""
 
+Step = int | Literal["last"]
+"""Application of a module within one pass, counted from 0."""
+
 _TRANSFORMER_LENS = re.compile(
     r"blocks\.(?P<layer>\d+)\."
     r"(hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)|(?P<part>attn\.hook_z|mlp\.hook_post))"
@@ -56,6 +59,10 @@ class HookPoint(str):
         Channels that a module of unknown layout gives, by which its shape may decide.
     maps
         Whether its module makes maps, (batch, channels, height, width), which keep that form.
+    step
+        Application of the module within one pass, counted from 0, or "last"; None: every one.
+    once
+        Whether there is one state per pass: the module runs once, or `step` names a time it always runs.
 
     Example
     -------
@@ -72,6 +79,8 @@ class HookPoint(str):
     features: Features | None
     channels: int | None
     maps: bool
+    step: Step | None
+    once: bool
 
     def __new__(
         cls,
@@ -85,12 +94,15 @@ class HookPoint(str):
         features: Features | None = None,
         channels: int | None = None,
         maps: bool = False,
+        step: Step | None = None,
+        once: bool = False,
     ) -> HookPoint:
         """Make the string and attach where it points."""
         point = super().__new__(cls, name)
         point.path, point.side, point.layer = path, side, layer
         point.index, point.writable = index, writable
         point.features, point.channels, point.maps = features, channels, maps
+        point.step, point.once = step, once
         return point
 
     def laid_out(
@@ -110,6 +122,11 @@ class HookPoint(str):
         if self.layer is None:
             return str(self)
         return str(self).rpartition(".")[0]
+
+    @property
+    def place(self) -> tuple[str, Side, Step | None]:
+        """Module path, side and application: equal for two names of one state."""
+        return self.path, self.side, self.step
 
 
 def standard_name(name: str) -> str:
@@ -144,9 +161,13 @@ def find_hook_point(
     """Return the hook point a name means: standard, TransformerLens or raw module path.
 
     A standard name wins over a module path of the same spelling; a module that is itself called
-    "output" wins over the suffix.
+    "output" wins over the suffix. "path@2" is the module's third application, "path@last" its last one.
     """
-    wanted = standard_name(str(check_hook_name(name)))
+    whole, at, step = str(check_hook_name(name)).rpartition("@")
+    if at:
+        found = find_hook_point(whole, points, module_paths, model_name=model_name)
+        return _application(name, found, step)
+    wanted = standard_name(str(name))
     for point in points:
         if point == wanted:
             return point
@@ -156,6 +177,30 @@ def find_hook_point(
     if side in ("input", "output") and path in module_paths and path:
         return HookPoint(name, path=path, side=cast(Side, side))
     raise HookPointNotFound(_not_found(name, wanted, points, module_paths, model_name))
+
+
+def _application(name: str, every: HookPoint, step: str) -> HookPoint:
+    """Return one application of a module, whose own hook point has all of them."""
+    if step != "last" and not step.isdecimal():
+        raise HookPointNotFound(
+            f'A hook point\'s application must be a number counted from 0, or "last", got "{name}". Write '
+            f'"{every}@0" or "{every}@last".'
+        )
+    if every.step is not None:
+        raise HookPointNotFound(
+            f'"{every}" is one application already, got "{name}". Write "{every}", or "{every.path}@{step}" '
+            "for another application of the same module."
+        )
+    asked: Step = "last" if step == "last" else int(step)
+    return HookPoint(
+        name,
+        path=every.path,
+        side=every.side,
+        index=every.index,
+        writable=every.writable,
+        step=asked,
+        once=True,
+    )
 
 
 def near_names(

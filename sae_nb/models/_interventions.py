@@ -12,6 +12,7 @@ import inspect
 import threading
 import warnings
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,6 +110,24 @@ class Intervention:
     backend: Backend = "hooks"
     """Method of entering the live model's own passes; both give the same numbers."""
 
+    applications: tuple[int, ...] | None = None
+    """Times at which it is made within one pass, where the module runs several times, counted from 0; None:
+    each time, unless the hook point names one.
+    """
+
+    @property
+    def times(self) -> tuple[int, ...] | None:
+        """Applications of the module at which the edit is made; None: every one."""
+        if self.applications is not None:
+            return self.applications
+        step = self.hook_point.step
+        return (step,) if isinstance(step, int) else None
+
+    def at(self, time: int) -> bool:
+        """Return whether it is made at one application of the module."""
+        times = self.times
+        return times is None or time in times
+
     def needed(self, state: RunState | str) -> RunState:
         """Return where the columns of a call are; where it does not say, as far as this edit has to know."""
         if isinstance(state, RunState):
@@ -144,9 +163,13 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
 # What edits make of a value.
 
 
-def edited(value: Any, edits: Iterable[Intervention], stretches: Sequence[RunState]) -> Any:
-    """Return what a module gave or got with edits applied, in their order."""
+def edited(
+    value: Any, edits: Iterable[Intervention], stretches: Sequence[RunState], time: int = 0
+) -> Any:
+    """Return what a module gave or got with edits applied, in their order; `time` counts its runs in a pass."""
     for edit in edits:
+        if not edit.at(time):
+            continue
         x = read_tensor(value, edit.hook_point)
         new = edit.edit(x) if isinstance(edit.edit, Visit) else _edited(x, edit, stretches)
         if new is not x:
@@ -159,10 +182,11 @@ def edited_inputs(
     kwargs: Mapping[str, Any],
     edits: Sequence[Intervention],
     stretches: Sequence[RunState],
+    time: int = 0,
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return a module's arguments with edits applied to its input."""
     point = edits[0].hook_point
-    new = edited(module_input(args, kwargs, point), edits, stretches)
+    new = edited(module_input(args, kwargs, point), edits, stretches, time)
     return with_input(args, kwargs, point, new)
 
 
@@ -273,16 +297,23 @@ def _with_edits(model: LiveModel) -> Any:
     """Return nnsight's wrapper with the active edits in it, each place waiting by itself."""
     wrapper, envoys = own_wrapper(model)
     for (module, side), edits in _places(model).items():
-        states = model.editing.own_states
-        write = partial(write_edits, envoys[id(module)], side, edits, states)
+        states, place = model.editing.own_states, (module, side)
+        count = partial(model.editing.count, place)
+        write = partial(write_edits, envoys[id(module)], side, edits, states, count)
         wrapper = edited_wrapper(wrapper, write)
     return wrapper
 
 
 def write_edits(
-    envoy: Any, side: Side, edits: Sequence[Intervention], where: Callable[[], Sequence[RunState]]
+    envoy: Any,
+    side: Side,
+    edits: Sequence[Intervention],
+    where: Callable[[], Sequence[RunState]],
+    count: Callable[[], int],
 ) -> None:
-    """Exchange what a module gives, or gets, for the edited, each time it runs in a trace."""
+    """Exchange what a module gives, or gets, for the edited, each time it runs in a trace; `count` gives how
+    often it ran before in this pass.
+    """
     from nnsight.intervention.interleaver import OutOfOrderError
     from nnsight.intervention.iterator import Iterations
 
@@ -290,10 +321,11 @@ def write_edits(
         for _ in Iterations()[:]:
             states = where()
             if side == "output":
-                envoy.output = edited(envoy.output, edits, states)
+                value = envoy.output
+                envoy.output = edited(value, edits, states, count())
             else:
                 args, kwargs = envoy.inputs
-                envoy.inputs = edited_inputs(args, kwargs, edits, states)
+                envoy.inputs = edited_inputs(args, kwargs, edits, states, count())
     except OutOfOrderError:
         return  # thrown in by nnsight when the pass is over
 
@@ -308,6 +340,9 @@ class _Here(threading.local):
     def __init__(self) -> None:
         self.own: dict[int, tuple[Editing, Sequence[RunState], bool]] = {}
         """By module: which live model runs it, where its columns are, and if its trace has the edits."""
+
+        self.runs: dict[int, Counter[LivePlace]] = {}
+        """By module: how often its parts ran in the pass."""
 
 
 _HERE = _Here()
@@ -382,7 +417,9 @@ class Editing:
         if any(intervention.backend == "nnsight" for intervention in model.interventions):
             return self._traced(args, kwargs, states, method)
         with installed(model, states):
-            return getattr(model.module, method)(*args, **kwargs)
+            output = getattr(model.module, method)(*args, **kwargs)
+            self._check_times()
+            return output
 
     def _traced(
         self,
@@ -396,7 +433,28 @@ class Editing:
         if self._wrapper is None or self._wrapper[0] != active:
             self._wrapper = active, _with_edits(self._live())
         with self.own_run(states, traced=True):
-            return self._wrapper[1].trace(*args, fn=method, trace=False, **kwargs)
+            output = self._wrapper[1].trace(*args, fn=method, trace=False, **kwargs)
+            self._check_times()
+            return output
+
+    def count(self, place: LivePlace) -> int:
+        """Return how often a part ran before in this thread's pass, and count one more."""
+        runs = _HERE.runs.setdefault(id(self._live().module), Counter())
+        runs[place] += 1
+        return runs[place] - 1
+
+    def _check_times(self) -> None:
+        """Refuse edits at applications that the pass did not reach."""
+        model = self._live()
+        runs = _HERE.runs.get(id(model.module), Counter())
+        for edit in model.interventions:
+            point, times = edit.hook_point, edit.times
+            n = runs[model.get_module(point.path), point.side] if times else 0
+            if times and n and max(times) >= n:
+                raise ValueError(
+                    f'An edit at "{point}" must name some of the {n} application{"s" * (n > 1)} of '
+                    f"`{point.path}`, counted from 0, got {max(times)}. The last one is {n - 1}."
+                )
 
     @contextmanager
     def own_run(self, states: Sequence[RunState], *, traced: bool = False) -> Iterator[None]:
@@ -405,11 +463,14 @@ class Editing:
         Edits of other live models around the same module stay inactive anyway.
         """
         module = id(self._live().module)
-        before = _HERE.own.get(module)
+        before, runs = _HERE.own.get(module), _HERE.runs.pop(module, None)
         _HERE.own[module] = self, states, traced
         try:
             yield
         finally:
+            _HERE.runs.pop(module, None)
+            if runs is not None:
+                _HERE.runs[module] = runs
             if before is None:
                 del _HERE.own[module]
             else:
@@ -422,8 +483,8 @@ class Editing:
     def _at_output(self, module: nn.Module) -> Callable[[], None]:
         def after(forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
             output = forward(*args, **kwargs)
-            for edit, states in self._at((module, "output")):
-                output = edited(output, (edit,), states)
+            for edit, states, time in self._at((module, "output")):
+                output = edited(output, (edit,), states, time)
             return output
 
         return _around(module, after)
@@ -433,25 +494,27 @@ class Editing:
             ran: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             if ran is module:  # and not a copy of it, which takes the hook along
-                for edit, states in self._at((module, "input")):
-                    args, kwargs = edited_inputs(args, kwargs, (edit,), states)
+                for edit, states, time in self._at((module, "input")):
+                    args, kwargs = edited_inputs(args, kwargs, (edit,), states, time)
             return args, kwargs
 
         # Before nnsight sees the input, and before hooks of the user's own.
         hook = module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
         return hook.remove
 
-    def _at(self, place: LivePlace) -> list[tuple[Intervention, Sequence[RunState]]]:
-        """The edits that apply at a place now, each with where its columns are."""
+    def _at(self, place: LivePlace) -> list[tuple[Intervention, Sequence[RunState], int]]:
+        """The edits that apply at a place now, each with where its columns are and how often the part ran."""
         model = self._live()
         runs, states, traced = _HERE.own.get(id(model.module), (None, (), False))
         if runs not in (None, self) or traced:
             return []
         edits = _places(model).get(place, [])
         if runs is self:
-            return [(edit, states) for edit in edits]
+            time = self.count(place)
+            return [(edit, states, time) for edit in edits]
         call = self._calls.state(model.modality.is_text)
-        return [(edit, (edit.needed(call),)) for edit in edits]
+        time = self._calls.count(place)
+        return [(edit, (edit.needed(call),), time) for edit in edits]
 
     def _call(self, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
         model = self._live()
@@ -489,12 +552,18 @@ class Calls:
         state: RunState | str = vars(self._here).get("call", alone)
         return state
 
+    def count(self, place: Any) -> int:
+        """Return how often a part ran before in this call, and count one more; 0 outside of a call."""
+        runs: Counter[Any] = vars(self._here).get("runs", Counter())
+        runs[place] += 1
+        return runs[place] - 1
+
     def begin(
         self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], *, reads_text: bool
     ) -> None:
         """Note that the whole module is called."""
         here = vars(self._here)
-        here["call"], here["n_prompt"] = RunState(), None
+        here["call"], here["n_prompt"], here["runs"] = RunState(), None, Counter()
         if not reads_text:
             return
         named = named_arguments(type(module).forward, args, kwargs)
@@ -509,6 +578,7 @@ class Calls:
         """Note that the call is over; None: it failed."""
         here = vars(self._here)
         here.pop("call", None)
+        here.pop("runs", None)
         n_prompt, cache = here.pop("n_prompt", None), getattr(output, "past_key_values", None)
         if n_prompt is not None and hasattr(cache, "get_seq_length"):
             self._prompts[cache] = n_prompt

@@ -20,17 +20,19 @@ from sae_nb.background import checkpoint
 from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
-from sae_nb.models._families import Structure, find_structure, standard_hook_points
+from sae_nb.models._families import Structure, find_structure, in_order, standard_hook_points
 from sae_nb.models._hook_point_list import HookPoints
 from sae_nb.models._hook_points import (
     HookPoint,
     HookPointNotFound,
+    Place,
     find_hook_point,
     near_names,
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._modalities import batches_of
+from sae_nb.models._order import Turns, settled, turns_of
 from sae_nb.models._placing import device_of, no_weights
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
@@ -102,6 +104,11 @@ class LiveModel(KnowsOtherWords):
         self.interventions: list[Intervention] = []
         self.editing: Editing = RemoteEditing(self) if self.remote else Editing(self)
         self.lock: ModelLock = lock_of(self.module)
+        self.ran_once: set[Place] = set()
+        """Places outside `hook_points` that a whole pass has reached once."""
+
+        self.n_passes = 0
+        """Number of passes that were read, of a network that may run parts more often for some inputs."""
 
     def __repr__(self) -> str:
         """Name, kind, size, where it runs, how deep it is."""
@@ -173,10 +180,64 @@ class LiveModel(KnowsOtherWords):
         """Number of attention heads of a layer; None if its configuration does not state it."""
         return facts.head_count(self.module)
 
-    @cached_property
+    @property
     def structure(self) -> Structure | None:
-        """Paths of its blocks and their parts; None if it has none."""
-        return find_structure(self.module)
+        """Paths of its blocks and their parts, in the order in which they run; None if it has none."""
+        return self._order[0]
+
+    @cached_property
+    def _order(self) -> tuple[Structure | None, bool]:
+        """The structure, and whether a pass or the configuration has shown the order of its blocks."""
+        found = find_structure(self.module)
+        return (None, True) if found is None else settled(self, found)
+
+    @property
+    def order_is_known(self) -> bool:
+        """Whether a pass or the configuration has shown in which order blocks run."""
+        return self._order[1]
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """Applications of blocks in one pass, in the order in which they run, one row each.
+
+        Columns: ``application``, the i of ``resid_post.i``; ``module``, the path of the block that runs;
+        ``loop``, the number of times that this block ran before. Empty for a network without blocks.
+
+        Example
+        -------
+        >>> from sae_nb.models import load_model
+        >>> load_model("tiny-gpt").layers.head(2)
+           application          module  loop
+        0            0  model.layers.0     0
+        1            1  model.layers.1     0
+        """
+        import pandas as pd
+
+        paths, loops = (
+            ((), ()) if self.structure is None else (self.structure.paths, self.structure.loops)
+        )
+        columns = {"application": range(len(paths)), "module": paths, "loop": loops}
+        return pd.DataFrame(columns)
+
+    def settle_order(self, inputs: Any) -> None:
+        """Find out from the first of some inputs in which order the blocks run, where that is not known yet.
+
+        Runs one batch of one sample. Inputs that can be read only once are left alone.
+        """
+        found, known = self._order
+        if found is None or known or hasattr(inputs, "__next__"):
+            return
+        for batch in self.batches(inputs, batch_size=1):
+            self.note_turns(turns_of(self, found, batch.to(self.device).args, batch.kwargs))
+            return
+
+    def note_turns(self, turns: Turns | None) -> None:
+        """Take the order of a pass over the whole network for that of every pass."""
+        found = self._order[0]
+        if found is None or turns is None or not turns.blocks:
+            return
+        self._order = in_order(self.module, found, turns.blocks, turns.runs), True
+        vars(self).pop("_points", None)
 
     @cached_property
     def vocabulary_size(self) -> int | None:
@@ -234,8 +295,13 @@ class LiveModel(KnowsOtherWords):
         resid_pre + attn_out + mlp_out; `structure` states whether that holds here. A network without
         blocks lists its modules by path.
 
+        Layers are applications of blocks in the order in which they run: a block that is shared or looped
+        over has one for each time it runs, all listed in `layers`. ``exit_gate.i`` is what a looped
+        network's gate gives after loop i.
+
         Raw module paths and TransformerLens names are accepted besides wherever a hook point is
-        asked for. The list is short when printed, and a tree in a notebook.
+        asked for. A module's path means every application of it, "path@2" the third, "path@last" the
+        last. The list is short when printed, and a tree in a notebook.
         """
         return HookPoints(self._points)
 
@@ -245,7 +311,8 @@ class LiveModel(KnowsOtherWords):
     ) -> HookPoint:
         """Return the hook point of a standard name, TransformerLens name, or module path.
 
-        A module path may end in ".input" or ".output".
+        A module path may end in ".input" or ".output", and in the application that is meant: "path@2" is the
+        third of a pass, "path@last" the last one; without it, all of them are meant.
 
         Parameters
         ----------
@@ -265,6 +332,9 @@ class LiveModel(KnowsOtherWords):
             paths = {path for path, _ in self.module.named_modules()}
             point = find_hook_point(name, self._points, paths, model_name=self.name)
             point = layout_at(self.module, point)
+            if point.step is None:
+                known = {one.place for one in self._points if one.once}
+                point.once = point.place in known or (point.path, point.side) in self.ran_once
         if features is None and isinstance(name, HookPoint) and name.features is not None:
             return point.laid_out(name.features, maps=name.maps)
         return point if features is None else point.laid_out(features)
@@ -662,7 +732,7 @@ def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -
     if structure is None:
         return None
     # Without a configuration: a norm inside a block has the width of the stream.
-    for part in module.get_submodule(structure.blocks).modules():
+    for part in module.get_submodule(structure.paths[0]).modules():
         shape = getattr(part, "normalized_shape", None)
         if shape:
             return int(shape[-1])

@@ -39,7 +39,9 @@ class Hooks:
         self._names = [f'"{one.hook_point}"' for one in interventions]
         self._undo: list[Callable[[], None]] = []
         self._calls, self._reads_text = Calls(), _reads_text(module)
-        if not all(getattr(one.edit, "everywhere", False) for one in interventions):
+        if not all(
+            getattr(one.edit, "everywhere", False) and one.times is None for one in interventions
+        ):
             self._follow(module)
         for one, part in parts:
             enter = self._at_output if one.hook_point.side == "output" else self._at_input
@@ -88,7 +90,7 @@ class Hooks:
             if ran is not part:
                 return output
             states = (intervention.needed(self._calls.state(self._reads_text)),)
-            return edited(output, (intervention,), states)
+            return edited(output, (intervention,), states, self._calls.count(intervention))
 
         return part.register_forward_hook(edit)
 
@@ -97,7 +99,8 @@ class Hooks:
             if ran is not part:
                 return args, kwargs
             states = (intervention.needed(self._calls.state(self._reads_text)),)
-            return edited_inputs(args, kwargs, (intervention,), states)
+            time = self._calls.count(intervention)
+            return edited_inputs(args, kwargs, (intervention,), states, time)
 
         return part.register_forward_pre_hook(edit, with_kwargs=True)
 

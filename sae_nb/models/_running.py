@@ -12,6 +12,7 @@ this file.
 from __future__ import annotations
 
 import weakref
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,7 @@ from sae_nb.models._interventions import (
     installed,
     own_wrapper,
 )
+from sae_nb.models._order import noting, verify, watches
 from sae_nb.models._states import (
     Layout,
     by_place,
@@ -47,8 +49,10 @@ if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
 
 
-Take = Callable[[str, Tensor], object]
-"""Gets a hook point's name and the live tensor there, while the model is at it."""
+Take = Callable[[str, Tensor, int], object]
+"""Gets a hook point's name, the live tensor there, and the application that it is of, while the model is at
+it (after the pass, of a module's last application).
+"""
 
 Put = Tensor | Callable[[Tensor], Tensor]
 """Replacement of a state, (m, places, d), m samples or any other number; or a function from the state,
@@ -73,6 +77,9 @@ class Run:
 
     leaves: dict[str, Tensor] = field(default_factory=dict)
     """Zeros that were added to states, to differentiate by; in the form of `seen`."""
+
+    steps: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
+    """Of hook points that mean every application of a module: each application, and its name in `seen`."""
 
     @cached_property
     def states(self) -> dict[str, Float[Tensor, "n places d"]]:
@@ -109,8 +116,8 @@ class Runner:
     """A model, and what is read and changed in each of its passes: states read, put and differentiated by.
 
     Edits that are active (`steer`, `ablate`) are applied and seen, also at the very hook points that are
-    read. A module that runs several times in one pass is read at its first run, and what is put there is put
-    there each time.
+    read. Of a module that runs several times in one pass, a hook point means one application, "path@2", or
+    all of them: what is put is put there each time, and `every` reads them all.
 
     Parameters
     ----------
@@ -129,10 +136,13 @@ class Runner:
         Method of the module that is run.
     backend
         Method of entering the model; both give the same numbers.
+    every
+        Read all applications of a module that runs several times, "path@0", "path@1" …, listed in `steps`;
+        otherwise it is refused.
 
     Raises
     ------
-    ValueError: If a hook point is not reached, or can only be read.
+    ValueError: If a hook point is not reached, can only be read, or is reached several times.
     """
 
     def __init__(
@@ -145,9 +155,10 @@ class Runner:
         answer: bool = True,
         method: str = "__call__",
         backend: Backend = "hooks",
+        every: bool = False,
     ) -> None:
         self._model, self._method, self._backend = model, method, backend
-        self._read = _points(model, read)
+        self._read, self._every = _points(model, read), every
         leaves = {} if isinstance(grad, bool) else _points(model, grad)
         self.leaves = tuple(leaves)
         """States with respect to which it differentiates."""
@@ -156,8 +167,8 @@ class Runner:
         self._graph = grad is True or bool(leaves)
         self._to_the_end = answer or bool(puts) or bool(leaves)
         self._tokens: tuple[int, int] | None = None  # of the batch that runs
-        self._seen: dict[str, Tensor] = {}
-        self._zeros: dict[str, Tensor] = {}
+        self._seen: dict[str, list[Tensor]] = {}
+        self._zeros: dict[str, list[Tensor]] = {}
         # In the order in which they come at one hook point.
         visits = [
             *(
@@ -182,10 +193,27 @@ class Runner:
                     if missed:
                         raise _never_ran([name for name in self._read if name in missed])
                 else:
-                    self.take(batch, self._keep)
-                return Run(model=model, batch=batch, raw=raw, seen=self._seen, leaves=self._zeros)
+                    self.take(batch, lambda name, x, _: self._keep(name, x))
+                return self._run(batch, raw)
             finally:
                 self._seen, self._zeros = {}, {}
+
+    def _run(self, batch: Batch, raw: Any) -> Run:
+        """Return what was seen in a pass, one state by name."""
+        seen, leaves, steps = {}, {}, {}
+        points = {name: self._model.hook_point(name) for name in self.leaves} | self._read
+        for name, point in points.items():
+            n = len(self._seen.get(name, ())) or len(self._zeros.get(name, ()))
+            names = [name] if n < 2 else [f"{name}@{i}" for i in range(n)]
+            if point.step == "last":
+                names = [name] * n  # the last one stays
+            elif n > 1 and not self._every:
+                raise _several(name, n)
+            elif n > 1:
+                steps[name] = list(enumerate(names))
+            seen |= dict(zip(names, self._seen.get(name, ()), strict=False))
+            leaves |= dict(zip(names, self._zeros.get(name, ()), strict=False))
+        return Run(model=self._model, batch=batch, raw=raw, seen=seen, leaves=leaves, steps=steps)
 
     def take(self, batch: Batch, take: Take) -> None:
         """Run one batch as far as needed, and hand on each state while the model is at it."""
@@ -195,14 +223,13 @@ class Runner:
         model = self._model
         pass_ = _Pass(model, batch.to(model.device), places, take, graph=self._graph)
         with model.lock, torch.inference_mode(False), torch.set_grad_enabled(self._graph):
-            _way(model, self._backend)(model, pass_)
-        if pass_.left:
-            raise _never_ran(pass_.left)
+            with pass_.watched():
+                _way(model, self._backend)(model, pass_)
+        pass_.finish()
 
     def _keep(self, name: str, x: Tensor) -> Tensor:
-        """Keep a state, the first time that a module runs."""
-        if name not in self._seen:
-            self._seen[name] = x if self._graph else x.detach().clone()
+        """Keep a state, each time that a module runs."""
+        self._seen.setdefault(name, []).append(x if self._graph else x.detach().clone())
         return x
 
     def _put(self, new: Put, x: Tensor) -> Tensor:
@@ -211,12 +238,11 @@ class Runner:
         return like_state(made.to(x), x)
 
     def _leaf(self, name: str, x: Tensor) -> Tensor:
-        """Return a state with a zero added, by which it can be differentiated; the first time."""
-        if name in self._zeros:
-            return x
+        """Return a state with a zero added, by which it can be differentiated, each time."""
         # Its gradient is that by x, whatever x itself hangs on and whether or not the weights are frozen.
-        self._zeros[name] = torch.zeros_like(x, requires_grad=True)
-        return x + self._zeros[name]
+        zero = torch.zeros_like(x, requires_grad=True)
+        self._zeros.setdefault(name, []).append(zero)
+        return x + zero
 
 
 def _once(
@@ -288,30 +314,112 @@ class _Pass:
     ) -> None:
         self._model, self.batch, self.places, self.state = model, batch, places, batch.state()
         self._take, self._graph = take, graph
+        points = {name: point for listed in places.values() for name, point in listed}
+        is_whole = watches(model)
+        # The one application that is wanted of each; None: all of them, or the last, known only at the end.
+        self._wanted = {name: _wanted(model, point, is_whole) for name, point in points.items()}
+        self._verifies = is_whole and any(point.layer is not None for point in points.values())
+        self.simple = not self._verifies and all(step == 0 for step in self._wanted.values())
+        """Whether only first runs are wanted, after which the pass may end."""
+
         self.restart()
 
     def restart(self) -> None:
         """Want everything again."""
-        self.left = [name for names in self.places.values() for name, _ in names]
+        self.left = list(self._wanted)
         self.order: list[Place] = []
+        self.runs: Counter[Place] = Counter()
+        self._last: dict[str, tuple[Tensor, int]] = {}
 
     @property
     def complete(self) -> bool:
         """Whether nothing more is wanted of this pass."""
-        return not self.left
+        return not self.left and not self._verifies
 
     def see(self, place: Place, value: Any) -> None:
-        """Pass on a module's output or input; only the first time it runs."""
-        if place not in self.order:
+        """Pass on a module's output or input, each time it runs."""
+        step = self.runs[place]
+        self.runs[place] += 1
+        if not step:
             self.order.append(place)
         for name, point in self.places[place]:
-            if name in self.left:
-                x = read_tensor(value, point)
-                if x.ndim == 3 and x.shape[1] == self.batch.n:
-                    module = self._model.get_module(point.path)
-                    check_samples_first(x, self.batch.n, point, module)
-                self._take(name, x if self._graph else x.detach())
-                self.left.remove(name)
+            wanted = self._wanted[name]
+            if wanted is None or wanted == step:
+                self._pass_on(name, point, value, step)
+                if wanted is not None:
+                    self.left.remove(name)
+
+    def _pass_on(self, name: str, point: HookPoint, value: Any, step: int) -> None:
+        x = read_tensor(value, point)
+        if x.ndim == 3 and x.shape[1] == self.batch.n:
+            module = self._model.get_module(point.path)
+            check_samples_first(x, self.batch.n, point, module)
+        x = x if self._graph else x.detach()
+        if point.step == "last":
+            self._last[name] = (x if self._graph else x.clone()), step
+        else:
+            self._take(name, x, step)
+
+    @contextmanager
+    def watched(self) -> Iterator[None]:
+        """Compare the order in which blocks run inside with the one that hook points count by."""
+        structure = self._model.structure
+        if not self._verifies or structure is None:
+            yield
+            return
+        with noting(self._model, structure) as turns:
+            yield
+        verify(self._model, structure, turns())
+
+    def finish(self) -> None:
+        """Pass on what is known at the end only, and refuse what did not run.
+
+        Raises
+        ------
+        ValueError: If a hook point was not reached, or its application is one of too few.
+        """
+        for name, (x, step) in self._last.items():
+            self._take(name, x, step)
+        whole = any(step is None for step in self._wanted.values())
+        for place, listed in self.places.items():
+            for name, point in listed:
+                if self._wanted[name] is None and self.runs[place]:
+                    self.left.remove(name)
+                elif name in self.left and self.runs[place] and isinstance(point.step, int):
+                    raise _too_few(name, point, self.runs[place])
+            if whole and self.runs[place] == 1:
+                self._model.ran_once.add(place)
+        if self.left:
+            raise _never_ran(self.left)
+
+
+def _wanted(model: LiveModel, point: HookPoint, is_whole: bool) -> int | None:
+    """Return the one application that a hook point means; None: all, or one that is known at the end.
+
+    A module that ran once is taken to run once, except in passes that go to the end.
+    """
+    if isinstance(point.step, int):
+        return point.step
+    counted = point.layer is not None or point in ("embed", "final_norm")
+    known = point.once or (point.path, point.side) in model.ran_once
+    single = known and (counted or not is_whole)
+    return 0 if point.step is None and (single or model.remote) else None
+
+
+def _several(name: str, n: int) -> ValueError:
+    """Return the error for a module that runs several times where one state is wanted."""
+    return ValueError(
+        f'`{name}` must mean one state per pass here, but the module runs {n} times. Name one, "{name}@0" … '
+        f'"{name}@{n - 1}" or "{name}@last", or capture all of them with `sn.capture`.'
+    )
+
+
+def _too_few(name: str, point: HookPoint, n: int) -> ValueError:
+    """Return the error for an application beyond a module's last one."""
+    return ValueError(
+        f"`{name}` must name one of the {n} application{'s' * (n > 1)} of `{point.path}`, counted from 0, "
+        f'got {point.step}. Use "{point.path}@{n - 1}" or "{point.path}@last" for the last one.'
+    )
 
 
 def _never_ran(left: Sequence[str]) -> ValueError:
@@ -343,6 +451,9 @@ def _run_traced(model: LiveModel, pass_: _Pass) -> None:
     }
     with installed(model, pass_.state):
         try:
+            if not pass_.simple:
+                _trace_every_run(wrapper, pass_, list(readers.values()))
+                return
             if not _traced_in_known_order(model, wrapper, pass_, readers):
                 _trace_in_any_order(wrapper, pass_, list(readers.values()))
         except OutOfOrderError as error:
@@ -387,6 +498,19 @@ class _Reader:
             value = self._envoy.output
         self._pass.see(self._place, value)
 
+    def read_each_time(self, stop: Callable[[], None]) -> None:
+        """Wait and hand on, each time the module runs."""
+        from nnsight.intervention.interleaver import OutOfOrderError
+        from nnsight.intervention.iterator import Iterations
+
+        try:
+            for _ in Iterations()[:]:
+                self.read()
+                if self._pass.complete:
+                    stop()
+        except OutOfOrderError:
+            return  # thrown in by nnsight when the pass is over
+
 
 def _trace_in_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     with wrapper.trace(*pass_.batch.args, **pass_.batch.kwargs) as tracer:
@@ -408,6 +532,15 @@ def _trace_in_any_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) 
                 reader.read()
                 if pass_.complete:
                     tracer.stop()
+
+
+def _trace_every_run(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+    with wrapper.trace() as tracer:
+        with tracer.invoke(*pass_.batch.args, **pass_.batch.kwargs):
+            pass
+        for reader in readers:
+            with tracer.invoke():
+                reader.read_each_time(tracer.stop)
 
 
 # -------------------------------------------------------------------------------------------------

@@ -43,7 +43,8 @@ def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
             f"{type(wrapped).__name__} around {type(wrapped._module).__name__}. Pass `model.nnsight`."
         ) from None
     envoy = next(envoy for envoy in wrapped.modules() if envoy._module is part)
-    if getattr(intervention.edit, "everywhere", False) and _plain(intervention) is not None:
+    everywhere = getattr(intervention.edit, "everywhere", False) and intervention.times is None
+    if everywhere and _plain(intervention) is not None:
         write = _writer(envoy, intervention.hook_point.side, [_travelling(intervention, None)])
     elif not is_spread(wrapped._module) and any(p.is_meta for p in wrapped._module.parameters()):
         write = _refusal(_not_everywhere(intervention))
@@ -110,6 +111,7 @@ def _follower(root: Any, envoy: Any, intervention: Intervention) -> Callable[[],
 
     def write() -> None:
         n_prompt: int | None = None
+        runs = 0
 
         def where() -> tuple[RunState]:
             nonlocal n_prompt
@@ -119,7 +121,12 @@ def _follower(root: Any, envoy: Any, intervention: Intervention) -> Callable[[],
             state, n_prompt = state_of_call(named_arguments(forward, args, kwargs), n_prompt)
             return (intervention.needed(state),)
 
-        write_edits(envoy, intervention.hook_point.side, (intervention,), where)
+        def count() -> int:
+            nonlocal runs
+            runs += 1
+            return runs - 1
+
+        write_edits(envoy, intervention.hook_point.side, (intervention,), where, count)
 
     return write
 

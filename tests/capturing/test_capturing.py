@@ -187,8 +187,8 @@ def test_modules_may_run_in_another_order_next_time(backend: Any, by: float) -> 
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-def test_shared_module_is_read_at_its_first_run(backend: Any) -> None:
-    """In every batch."""
+def test_shared_module_is_read_each_time_it_runs(backend: Any) -> None:
+    """In every batch, application by application; a module that runs once has no steps."""
     torch.manual_seed(0)
 
     class Loop(nn.Module):
@@ -204,7 +204,15 @@ def test_shared_module_is_read_at_its_first_run(backend: Any) -> None:
         wrap(module), x, ["between", "shared"], batch_size=2, backend=backend, progress=False
     )
     first = module.shared(x).detach()
-    torch.testing.assert_close(found["shared"].x, first)
+    last = module(x).detach()
+    acts = found["shared"]
+    assert acts.step is not None
+    torch.testing.assert_close(acts.x[acts.step == 0], first)
+    torch.testing.assert_close(acts.x[acts.step == 1], last)
+    assert acts.step.tolist() == [0, 0, 1, 1] * 3
+    assert acts.sample.tolist() == [0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5]
+    assert "2 applications" in repr(acts)
+    assert found["between"].step is None
     torch.testing.assert_close(found["between"].x, torch.tanh(first))
 
 
@@ -225,7 +233,9 @@ def count_runs(modules: dict[str, nn.Module]) -> tuple[Counter[str], list[Any]]:
 def test_nothing_after_the_last_hook_point_runs(
     stack: LiveModel, backend: Any, names: list[str]
 ) -> None:
-    """Earlier modules run once per batch, later ones never."""
+    """Earlier modules run once per batch, later ones never, once a whole pass has shown that each runs once."""
+    capture(stack, torch.randn(4, 6), names, batch_size=1, backend=backend, progress=False)
+    capture(stack, torch.randn(1, 6), names, backend=backend, progress=False)
     stack.module.blocks[0](torch.zeros(1, 6))
     runs, handles = count_runs({str(i): block for i, block in enumerate(stack.module.blocks)})
     capture(stack, torch.randn(10, 6), names, batch_size=5, backend=backend, progress=False)
