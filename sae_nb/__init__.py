@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         geometry as geometry,
         interop as interop,
         labelling as labelling,
+        lenses as lenses,
         models as models,
         pretrained as pretrained,
         pursuit as pursuit,
@@ -92,6 +93,7 @@ if TYPE_CHECKING:
     from sae_nb.interop import published as published
     from sae_nb.interrupts import Interrupted as Interrupted, interrupted as interrupted
     from sae_nb.labelling import label as label, labels as labels
+    from sae_nb.lenses import Lens as Lens, fit_lens as fit_lens
     from sae_nb.models import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
@@ -102,6 +104,7 @@ if TYPE_CHECKING:
     from sae_nb.pretrained import (
         ExampleStore as ExampleStore,
         load_examples as load_examples,
+        load_lens as load_lens,
         load_sae as load_sae,
         pretrained_names as pretrained_names,
     )

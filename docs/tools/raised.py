@@ -45,6 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.evaluation",
         "sae_nb.figures",
         "sae_nb.geometry",
+        "sae_nb.lenses",
         "sae_nb.statistics",
         "sae_nb.summaries",
         *(

@@ -38,6 +38,7 @@ CLASSES = {
     "RowFacts": "RowFacts. Leave it out: they are made from the activations.",
     "Reading": "a reading of the model. Leave it out: then it is made.",
     "Report": "a report. Use what sn.evaluate returns.",
+    "Lens": "a lens. Use what sn.fit_lens or sn.load_lens returns.",
     "BestEffect": "a best effect. Use what sn.best_effect returns.",
     "LearnedAdjoint": "a learned adjoint. Use sn.architectures.LearnedAdjoint(operator).",
     "Prox": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
         Imported as Imported,
         Origin as Origin,
     )
+    from sae_nb.interop._jacobian_lens import (
+        read_jacobian_lens as read_jacobian_lens,
+        write_jacobian_lens as write_jacobian_lens,
+    )
     from sae_nb.interop._neuronpedia import write_neuronpedia as write_neuronpedia
     from sae_nb.interop._openai import read_openai as read_openai, write_openai as write_openai
     from sae_nb.interop._overcomplete import (
@@ -60,6 +64,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.interop._going_on import trainee as trainee
     from sae_nb.interop._imported import FromFile as FromFile
+    from sae_nb.interop._jacobian_lens import published_lens as published_lens
     from sae_nb.interop._published import (
         is_published as is_published,
         near_releases as near_releases,

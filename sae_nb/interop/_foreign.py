@@ -137,6 +137,27 @@ def read_tensors_and_facts(path: str | Path) -> tuple[dict[str, Tensor], dict[st
     return tensors, facts
 
 
+def read_keyed(path: str | Path) -> dict[str, Any]:
+    """Read a `.pt` file of tensors and plain values by name, whose mappings may be keyed by numbers."""
+    content = _unpickled(Path(path))
+    if not isinstance(content, Mapping) or not _is_plain(content):
+        raise ValueError(
+            f"{str(path)!r} must hold tensors and plain values by name, and holds something else. Save a "
+            "dict of them."
+        )
+    return dict(content)
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        return all(isinstance(name, str | int) for name in value) and all(
+            map(_is_plain, value.values())
+        )
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return isinstance(value, (Tensor, *_FACTS))
+
+
 def _unpickled(path: Path) -> Any:
     if is_mapping():
         raise ValueError(

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
         SteeredAtom as SteeredAtom,
         load_examples as load_examples,
     )
+    from sae_nb.pretrained._lenses import load_lens as load_lens
     from sae_nb.pretrained._loading import (
         load_sae as load_sae,
         pretrained_names as pretrained_names,

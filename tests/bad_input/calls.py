@@ -127,6 +127,7 @@ class Kit:
     vit_acts = cached_property(
         lambda self: sn.capture(self.vit, self.pictures, "resid_post.6", progress=False)
     )
+    lens = cached_property(lambda self: sn.fit_lens(self.gpt, self.texts, "logit", progress=False))
     docs = cached_property(
         lambda self: sn.uses.documents(self.model, self.sae, self.x, "0", progress=False)
     )
@@ -242,6 +243,19 @@ def _signatures(kit: Kit) -> Any:
     return sn.lab.Signatures(kit.vit, "embed", n_generators=1).fit(images, [0, 1, 2, 3])
 
 
+def _jacobian_lens(kit: Kit) -> Any:
+    """A Jacobian lens of one layer."""
+    return sn.fit_lens(kit.gpt, kit.texts[:1], layers=[2], progress=False)
+
+
+def _lens_file(kit: Kit) -> Path:
+    """Where one lies in the published form."""
+    path = _kept("published") / "tiny-gpt_jacobian_lens.pt"
+    if not path.exists():
+        sn.interop.write_jacobian_lens(_jacobian_lens(kit), path)
+    return path
+
+
 def _written(name: str) -> Make:
     def make(kit: Kit) -> dict[str, Any]:
         folder = Path.cwd().parent / "kept" / name
@@ -289,6 +303,12 @@ RECIPES: dict[str, Make] = {
     "interop.read_saelens": _written("saelens"),
     "interop.read_sparsify": _written("sparsify"),
     "interop.read_overcomplete": _written("overcomplete"),
+    "interop.read_jacobian_lens": lambda kit: {"path": _lens_file(kit)},
+    "interop.write_jacobian_lens": lambda kit: {"lens": _jacobian_lens(kit), "path": "lens.pt"},
+    "lenses.fit_lens": lambda kit: {"model": kit.gpt, "inputs": kit.texts, "kind": "logit"},
+    "lenses.measured_effects": lambda kit: {
+        "model": kit.vit, "inputs": kit.pictures, "hook_point": "resid_post.6", "directions": kit.vit_sae.dictionary[:2]},
+    "pretrained.load_lens": lambda kit: {"folder_or_name": kit.read_only("lens", kit.lens)},
     "interop.write_neuronpedia": lambda kit: {
         "sae": sn.load_sae("tiny-gpt/resid_post.3"), "acts": kit.examples.acts, "folder": kit.folder},
     "minkowski.decide": lambda kit: {
@@ -405,6 +425,16 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: sn.evaluation.attribute(kit.model, next(kit.model.batches(kit.inputs)), "0", kit.sae),
         {"splice": _on(atom="atom")},
     ),
+    "lenses.Lens": (
+        lambda kit: kit.lens,
+        {
+            "read": lambda kit: {"inputs": kit.texts}, "matrix": lambda kit: {"layer": 1},
+            "effects": lambda kit: {"sae_or_directions": kit.gpt_sae.dictionary, "layer": 1},
+            "direction": lambda kit: {"token": " cat", "layer": 1}, "on": lambda kit: {"model": kit.gpt},
+            "check": lambda kit: {"held_out": kit.texts}, "save": _on(folder="folder"),
+        },
+    ),
+    "lenses.LensReading": (lambda kit: kit.lens.read(kit.texts), {"grid": lambda kit: {"sample": 1}}),
     "models.LiveModel": (
         lambda kit: kit.gpt,
         {

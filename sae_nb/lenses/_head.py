@@ -1,0 +1,269 @@
+"""From the last block's output to the answer: final norm, pooling, and unembedding or class head.
+
+A head is used only after it reproduced the model's own answer to an input. Its linear part,
+W (γ ⊙ C d) with γ the norm's gain and C the centring of a LayerNorm, leaves out the norm's division by
+the size of the state: effects compare tokens, not directions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal, cast
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn.functional import linear
+
+from sae_nb.activations import describe_ids
+from sae_nb.checks import check_integer, shown
+from sae_nb.models import HookPointNotFound, no_weights, run
+
+if TYPE_CHECKING:
+    from sae_nb.models import Batch, LiveModel
+
+Pool = Literal["each", "cls", "mean"]
+"""Places whose states the head reads: each on its own, cls alone, or the mean over patches."""
+
+CLOSE = 1e-3
+"""Largest difference to the model's own answer, as a share of the answer's spread."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Head:
+    """The last part of a model, from the states after its last block to logits."""
+
+    model: LiveModel
+    last: str
+    """Hook point whose states it reads."""
+
+    norm: nn.Module | None
+    module: nn.Module
+    """The projection: an unembedding or a class head."""
+
+    pool: Pool
+    name: str | None = None
+    """Of one of several heads; None: the model's own answer."""
+
+    scale: float = 1.0
+    cap: float | None = None
+    """Factor of the logits, and c in c · tanh(logits / c), as some families have them."""
+
+    @property
+    def weight(self) -> Float[Tensor, "n_outputs d"]:
+        """Rows of the projection, in fp32."""
+        return cast(Tensor, self.module.weight).detach().float()
+
+    @property
+    def n_outputs(self) -> int:
+        """Number of tokens or classes."""
+        return len(self.module.weight)  # type: ignore[arg-type]
+
+    def logits(self, states: Float[Tensor, "... d"]) -> Float[Tensor, "... n_outputs"]:
+        """Return the answer to states as they are after the last block, in fp32."""
+        weight, bias = cast(Tensor, self.module.weight), getattr(self.module, "bias", None)
+        states = states.to(weight)
+        normed = states if self.norm is None else self.norm(states)
+        found = linear(normed, weight.detach(), None if bias is None else bias.detach()).float()
+        found = found if self.scale == 1.0 else found * self.scale
+        return found if self.cap is None else self.cap * (found / self.cap).tanh()
+
+    def log_probabilities(self, states: Float[Tensor, "... d"]) -> Float[Tensor, "... n_outputs"]:
+        """Return log p of every token or class."""
+        return self.logits(states).log_softmax(dim=-1)
+
+    def through_norm(self, directions: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Return γ ⊙ C d: a direction behind the norm, without the division by the state's size."""
+        if self.norm is None:
+            return directions
+        if isinstance(self.norm, nn.LayerNorm):
+            directions = directions - directions.mean(dim=-1, keepdim=True)
+        return directions * self._gain(directions)
+
+    def before_norm(self, rows: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
+        """Return the transpose of `through_norm` of rows: the direction that each reads before the norm."""
+        if self.norm is None:
+            return rows
+        rows = rows * self._gain(rows)
+        if isinstance(self.norm, nn.LayerNorm):
+            rows = rows - rows.mean(dim=-1, keepdim=True)
+        return rows
+
+    def _gain(self, like: Tensor) -> Tensor | float:
+        gain = getattr(self.norm, "weight", None)
+        if not isinstance(gain, Tensor) or gain.shape != like.shape[-1:]:
+            return 1.0
+        # Gemma stores its gain minus one.
+        offset = 1.0 if type(self.norm).__name__.startswith("Gemma") else 0.0
+        return gain.detach().float().to(like.device) + offset
+
+    def effects(self, directions: Float[Tensor, "n d"]) -> Float[Tensor, "n n_outputs"]:
+        """Return W (γ ⊙ C d), the direct path from directions at the last block to the logits."""
+        weight = self.weight
+        return self.scale * (self.through_norm(directions.to(weight)) @ weight.T)
+
+    # What an output is called.
+
+    def names(self, ids: Iterable[int]) -> dict[int, str]:
+        """Return the text of tokens, or the names of classes."""
+        ids = list(ids)
+        if self.model.modality.is_text:
+            tokenizer = self.model.tokenizer
+            if tokenizer is None:
+                return {i: str(i) for i in ids}
+            return describe_ids(tokenizer, ids)
+        classes = self.model.class_names
+        if self.name is None and classes is not None and len(classes) == self.n_outputs:
+            return {i: classes[i] for i in ids}
+        return {i: str(i) for i in ids}
+
+    def output(self, token: object) -> int:
+        """Return the id of one token or class, given by its text, name or id.
+
+        Raises
+        ------
+        ValueError, TypeError: If it is none, or the tokenizer splits it.
+        """
+        if not isinstance(token, str):
+            index = check_integer(token, name="token")
+            if not 0 <= index < self.n_outputs:
+                raise ValueError(
+                    f"`token` must be between 0 and {self.n_outputs - 1}, got {index}."
+                )
+            return index
+        if self.model.modality.is_text and self.model.tokenizer is not None:
+            plain = token.encode("utf-8", errors="replace").decode()  # no lone surrogates
+            ids = self.model.tokenizer.encode(plain, add_special_tokens=False)
+            if len(ids) == 1:
+                return int(ids[0])
+            parts = [self.names([i])[i] for i in ids]
+            raise ValueError(
+                f"`token` must be one token of {self.model.name}, got {token!r}, which are {len(ids)}: "
+                f"{parts}. Choose one of them; most words begin with a space."
+            )
+        names = list(self.names(range(self.n_outputs)).values())
+        if token in names:
+            return names.index(token)
+        raise ValueError(f"`token` must be one of the classes {names[:20]}, got {token!r}.")
+
+
+# -------------------------------------------------------------------------------------------------
+# Finding the head, and holding it against the model's answer.
+
+
+def head_of(model: LiveModel, batch: Batch, name: str | None = None) -> Head:
+    """Return the head of a model, after it gave the model's own answer to a batch.
+
+    Raises
+    ------
+    ValueError: If the model has no blocks, or its answer is not a norm and one projection of states after
+        the last block.
+    """
+    if model.n_layers is None:
+        raise ValueError(
+            f"`model` must have blocks for a lens to read, got {model.name}, which has none. Load one such as "
+            "sn.load_model('tiny-gpt')."
+        )
+    last = f"resid_post.{model.n_layers - 1}"
+    if model.remote:
+        no_weights(model.name, "A lens")
+    if model.modality.is_text:
+        return _unembedding(model, batch, last, name)
+    return _class_head(model, batch, last, name)
+
+
+def _final_norm(model: LiveModel) -> nn.Module | None:
+    try:
+        return model.get_module(model.hook_point("final_norm").path)
+    except HookPointNotFound:  # the head reads the stream as it is
+        return None
+
+
+def _no_head(model: LiveModel, why: str) -> ValueError:
+    return ValueError(
+        f"`model` must answer with a projection of what its last block gives, and {model.name} does not: "
+        f"{why}. Without an unembedding or class head a lens has nothing to read out; sn.dynamics shows how "
+        "its states change over the blocks, and atoms have their examples."
+    )
+
+
+def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) -> Head:
+    if name is not None:
+        raise ValueError(
+            f"`head` is for models of images with several heads, and {model.name} reads "
+            f"{model.modality.reads}. Leave it out."
+        )
+    find = getattr(model.module, "get_output_embeddings", None)
+    module = find() if callable(find) else None
+    has_weight = isinstance(getattr(module, "weight", None), Tensor)
+    if not isinstance(module, nn.Module) or not has_weight or not model.causal:
+        raise _no_head(model, "it has no unembedding that predicts the next token")
+    ran = run(model, batch, read=[last])
+    wanted = ran.answer.tensor.detach().float()
+    config = getattr(model.module, "config", None)
+    cap = getattr(config, "final_logit_softcapping", None)
+    plain = Head(
+        model=model, last=last, norm=_final_norm(model), module=module, pool="each", cap=cap
+    )
+    states = ran.states[last].detach()
+    if states.shape[-1] != plain.weight.shape[1]:
+        raise _no_head(model, "its unembedding has another width than its blocks")
+    keep = batch.keep.to(states.device) if batch.keep is not None else slice(None)
+    for head in _scaled(plain, states[keep], wanted[keep]):
+        return head
+    raise _no_head(model, "norm and unembedding of the last block's output give another answer")
+
+
+def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Iterator[Head]:
+    """Yield the head if it gives the answer, as it is or with one factor (Cohere, Granite)."""
+    with torch.no_grad():
+        found = head.logits(states)
+        if _is_close(found, wanted):
+            yield head
+        elif found.shape == wanted.shape and head.cap is None:
+            factor = float((found * wanted).sum() / found.square().sum().clamp_min(1e-12))
+            if _is_close(factor * found, wanted):
+                yield replace(head, scale=factor)
+
+
+def _is_close(found: Tensor, wanted: Tensor) -> bool:
+    if found.shape != wanted.shape:
+        return False
+    coarse = 30 if wanted.dtype != torch.float32 else 1
+    spread = float((wanted - wanted.mean()).abs().max())
+    return float((found - wanted).abs().max()) <= coarse * CLOSE * max(spread, 1e-12)
+
+
+def _class_head(model: LiveModel, batch: Batch, last: str, name: str | None) -> Head:
+    if model.structure is None or not model.modality.is_image:
+        raise _no_head(model, f"it reads {model.modality.reads}")
+    inside = f"{model.structure.blocks}."
+    several = name is not None
+    if several and not callable(getattr(model.module, "forward_heads", None)):
+        raise ValueError(f"`head` must be None for {model.name}, which has one, got {name!r}.")
+    method = "forward_heads" if several else "__call__"
+    plain = run(model, batch, read=[last], method=method)
+    answer = plain.answer.heads.get(name) if name is not None else plain.answer.tensor
+    if answer is None:
+        raise ValueError(f"`head` must be one of {sorted(plain.answer.heads)}, got {shown(name)}.")
+    states, wanted, norm = plain.states[last].detach(), answer.detach().float(), _final_norm(model)
+    for path, module in model.module.named_modules():
+        outside = not path.startswith(inside) and isinstance(module, nn.Linear)
+        if not outside or wanted.ndim != 2 or module.weight.shape[0] != wanted.shape[1]:
+            continue
+        if module.weight.shape[1] != states.shape[-1]:
+            continue
+        for pool in ("cls", "mean"):
+            head = Head(model=model, last=last, norm=norm, module=module, pool=pool, name=name)
+            with torch.no_grad():
+                if _is_close(head.logits(pooled(head, states)), wanted):
+                    return head
+    raise _no_head(model, "no linear head of cls or of the patches' mean gives its answer")
+
+
+def pooled(head: Head, states: Float[Tensor, "n places d"]) -> Float[Tensor, "n d"]:
+    """Return the states of images that the head reads; a mean is taken before the norm."""
+    if head.pool == "cls":
+        return states[:, 0]
+    return states[:, head.model.prefix_tokens :].mean(dim=1)

@@ -1,0 +1,95 @@
+"""The Jacobian of the states that are answered from, by the states of a layer, averaged over inputs.
+
+J_ℓ = E_sample [1/|V| Σ_{t ∈ V} Σ_{t' ∈ V, t' ≥ t} ∂h_last,t' / ∂h_ℓ,t]: targets are summed, sources and
+samples averaged. V are the places of a text without its first ones and the last; of an image the sources
+are averaged by kind of place, and the target is what the class head reads.
+
+Source: Gurnee et al. 2026, "Verbalizable Representations Form a Global Workspace in Language Models".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.lenses._head import Head, pooled
+from sae_nb.lenses._rows import kind_at, kinds_of_places, valid_places
+from sae_nb.models import run
+
+if TYPE_CHECKING:
+    from sae_nb.models import Batch
+
+NUMBERS_AT_ONCE = 600_000
+"""Numbers of one state in a pass, copies × places × width: about 1 GB for the graph of 30 blocks. Ours."""
+
+
+def jacobian_of(
+    head: Head, batch: Batch, layers: Sequence[int], skip_first: int
+) -> Float[Tensor, "layers kinds d d"]:
+    """Return the Jacobian of one sample: rows are numbers of the target, columns those of the layer.
+
+    The sample is copied, and each copy is differentiated for another number of the target: ordinary
+    backward passes, whose products are as large as the machine likes them.
+    """
+    model, names = head.model, [f"resid_post.{layer}" for layer in layers]
+    places, d = kinds_of_places(model), head.weight.shape[1]
+    width = batch.sample.shape[1]
+    copies = max(1, min(d, NUMBERS_AT_ONCE // (width * d)))
+    many = repeated(batch, copies)
+    with torch.inference_mode(False), torch.enable_grad():
+        ran = run(model, many, read=[head.last], grad=names, put=_without_logits(head))
+        last = ran.states[head.last]
+        valid = valid_places(batch, skip_first, last.shape[1])[0].to(last.device)
+        position = torch.arange(last.shape[1], device=last.device)
+        kind = kind_at(places, position, model.prefix_tokens)
+        sources = torch.stack([valid & (kind == number) for number in range(len(places))]).float()
+        sources = sources / sources.sum(dim=1, keepdim=True).clamp_min(1)
+        target = last[:, valid].sum(dim=1) if head.pool == "each" else pooled(head, last)
+        leaves = [ran.leaves[name] for name in names]
+        found = torch.zeros(len(names), len(places), d, d)
+        for begin in range(0, d, copies):
+            rows = torch.arange(begin, min(begin + copies, d))
+            value = target[torch.arange(len(rows)), rows].sum()
+            more = begin + copies < d
+            slopes = torch.autograd.grad(value, leaves, retain_graph=more, allow_unused=True)
+            for i, slope in enumerate(slopes):
+                if slope is not None:
+                    by_kind = torch.einsum("kt,ctd->kcd", sources, slope[: len(rows)].float())
+                    found[i, :, rows] = by_kind.cpu()
+    return found
+
+
+def repeated(batch: Batch, copies: int) -> Batch:
+    """Return a batch of one sample as a batch of so many equal ones."""
+    changes: dict[str, Any] = {
+        one.name: _copied(getattr(batch, one.name), copies)
+        for one in fields(batch)
+        if isinstance(getattr(batch, one.name), Tensor)
+    }
+    return replace(
+        batch,
+        **changes,
+        n=copies,
+        args=tuple(_copied(value, copies) for value in batch.args),
+        kwargs={name: _copied(value, copies) for name, value in batch.kwargs.items()},
+    )
+
+
+def _copied(value: Any, copies: int) -> Any:
+    if not isinstance(value, Tensor):
+        return value
+    return value.repeat(copies, *[1] * (value.ndim - 1))
+
+
+def _without_logits(head: Head) -> dict[str, Any]:
+    """Return the change that leaves one place for the unembedding, whose logits are not needed here."""
+    if head.pool != "each":
+        return {}
+    named = head.model.module.named_modules()
+    path = next((path for path, module in named if module is head.module and path), None)
+    return {} if path is None else {f"{path}.input": lambda x: x[:, :1]}

@@ -1,0 +1,550 @@
+"""A lens: per layer a map from its states to those that the head answers from."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb._lazy import KnowsOtherWords, above
+from sae_nb.checks import (
+    Count,
+    Seed,
+    as_tensor,
+    check_data,
+    check_finite,
+    check_integer,
+    check_memory,
+    checked,
+    shown,
+    warn_caller,
+)
+from sae_nb.files import weights_digest
+from sae_nb.lenses._checking import LensCheck, check_atoms, check_layers
+from sae_nb.lenses._head import Head, head_of
+from sae_nb.lenses._measuring import cut_at
+from sae_nb.lenses._reading import LensReading, compare, read_rows
+from sae_nb.lenses._rows import Rows, kinds_of_places, rows_of
+from sae_nb.models import bundled_names, load_model
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.models import LiveModel
+
+Kind = Literal["jacobian", "tuned", "logit"]
+
+_PLACE = re.compile(r"(resid_post|resid_pre|mlp_out)\.(\d+)")
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Lens(KnowsOtherWords):
+    """Maps from the states of each layer to the model's answer; made by `sn.fit_lens` or `sn.load_lens`.
+
+    The answer read at a place is head(J h): `head` is the model's own final norm and unembedding or class
+    head, J the map of the layer. A lens of images has a map each for cls, registers and patches.
+
+    Parameters
+    ----------
+    kind
+        "jacobian", "tuned" (with an offset: J h + b), or "logit", whose J is the identity.
+    layers
+        Blocks whose outputs it reads.
+    n_layers
+        Blocks of the model. The last one needs no map: its output is what the head reads.
+    places
+        Kinds of places that have a map each: ("token",), or ("cls", "registers", "patches").
+    counts
+        Places of each kind in one sample, at which `effects` adds a direction; 1 for tokens.
+    maps, offsets
+        (layers, kinds, d, d) and (layers, kinds, d); None: identity, no offset.
+    model_name, weights
+        Model that it was fitted on; a digest of its weights, and their type. None: not stated.
+    head_name
+        Of one of several class heads; None: the model's answer.
+    skip_first
+        First tokens of a text that the fit left out.
+    n_done, n_wanted
+        Samples (of a tuned lens: steps) of the fit; fewer are done if it was interrupted.
+    course
+        (points, 1 + layers): after how many samples or steps, and the measure of `curve` per layer.
+    facts
+        Further facts of the fit, as saved.
+    head
+        The model's head; None: not attached to a model yet, see `on`.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> lens = sn.fit_lens(gpt, ["The cat sat in the garden and slept."], kind="logit", progress=False)
+    >>> reading = lens.read("Once upon a time")
+    >>> reading.layers, reading.agreement.shape
+    ((0, 1, 2), (3,))
+    """
+
+    kind: Kind
+    layers: tuple[int, ...]
+    n_layers: int
+    places: tuple[str, ...]
+    counts: tuple[int, ...]
+    d: int
+    """Width of the states."""
+
+    maps: Float[Tensor, "layers kinds d d"] | None
+    offsets: Float[Tensor, "layers kinds d"] | None = None
+    model_name: str | None = None
+    weights: tuple[str, str] | None = None
+    head_name: str | None = None
+    skip_first: int = 0
+    n_done: int = 0
+    n_wanted: int = 0
+    course: Float[Tensor, "points columns"] | None = None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    head: Head | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether the fit was stopped before its end."""
+        return self.n_done < self.n_wanted
+
+    def __repr__(self) -> str:
+        first, last = self.layers[0], self.layers[-1]
+        unit = "steps" if self.kind == "tuned" else "samples"
+        parts = [
+            f"blocks {first} … {last} of {self.n_layers}" if first < last else f"block {first}"
+        ]
+        if self.kind != "logit":
+            parts.append(f"fitted on {self.n_done} {unit}")
+        if self.partial:
+            parts.append(f"partial: stopped at {self.n_done} of {self.n_wanted}")
+        return f"Lens({self.kind} of {self.model_name}: {'; '.join(parts)})"
+
+    # The model it reads.
+
+    @property
+    def model(self) -> LiveModel:
+        """The model that it reads.
+
+        Raises
+        ------
+        ValueError: If it is not attached to one.
+        """
+        return self._head.model
+
+    @property
+    def _head(self) -> Head:
+        head = self.head
+        if head is None:
+            name = self.model_name
+            if name is None or name not in bundled_names():
+                raise ValueError(
+                    f"This lens must be attached to its model to read, and was loaded without one. Use "
+                    f"lens.on(model), with model = sn.load_model({name or '…'!r})."
+                )
+            head = self.on(load_model(name)).head
+            object.__setattr__(self, "head", head)
+        return cast(Head, head)
+
+    @checked
+    def on(self, model: LiveModel) -> Lens:
+        """Return the lens attached to a model, whose head and states it reads from now on.
+
+        Raises
+        ------
+        ValueError: If blocks or width differ, or it was fitted on a model with another name or other
+            weights.
+        """
+        got = (model.n_layers, model.width() if model.n_layers else None)
+        if got != (self.n_layers, self.d):
+            raise ValueError(
+                f"`model` must have {self.n_layers} blocks of width {self.d}, as the lens of "
+                f"{self.model_name} has, got {model.name} with {got[0]} of width {got[1]}. Fit one for it: "
+                "sn.fit_lens(model, texts)."
+            )
+        if kinds_of_places(model) != self.places:
+            raise ValueError(
+                f"`model` must have places of the kinds {self.places}, as the lens of {self.model_name}, got "
+                f"{kinds_of_places(model)}. Fit one for it: sn.fit_lens(model, inputs)."
+            )
+        self._check_weights(model)
+        return replace(self, head=probed_head(model, self.head_name))
+
+    def _check_weights(self, model: LiveModel) -> None:
+        if self.weights is None:
+            return
+        here = weights_of(model)
+        same_name = _last_part(self.model_name) == _last_part(model.name)
+        if here == self.weights or (same_name and here[1] != self.weights[1]):
+            return
+        how = "other weights" if same_name else "another name and other weights"
+        raise ValueError(
+            f"`model` must be the one that the lens was fitted on, {self.model_name}, got {model.name}, which "
+            f"has {how}. Fit one for it: sn.fit_lens(model, inputs)."
+        )
+
+    # What it is used for.
+
+    def matrix(self, layer: int) -> Float[Tensor, "kinds d d"]:
+        """Return the maps of one layer, one per kind of place; the identity after the last block.
+
+        Raises
+        ------
+        ValueError: If it has no map of that layer.
+        """
+        layer = self._layer(layer)
+        if self.maps is None or layer == self.n_layers - 1:
+            return torch.eye(self.d).expand(len(self.places), -1, -1)
+        return self.maps[self.layers.index(layer)].float()
+
+    def _layer(self, layer: object) -> int:
+        number = check_integer(layer, name="layer")
+        if number not in (*self.layers, self.n_layers - 1):
+            raise ValueError(
+                f"`layer` must be one of the lens's {[*self.layers, self.n_layers - 1]}, got {number}. Fit "
+                f"it with layers=[…, {number}]."
+            )
+        return number
+
+    def _moved(self, layer: int, x: Tensor, kind: Tensor) -> Tensor:
+        """Bring states of a layer to where the head reads."""
+        if self.maps is None:
+            return x
+        i = self.layers.index(layer)
+        found = torch.zeros_like(x)
+        for number in range(len(self.places)):
+            here = x @ self.maps[i, number].float().T
+            if self.offsets is not None:
+                here = here + self.offsets[i, number].float()
+            found = (
+                here
+                if len(self.places) == 1
+                else torch.where((kind == number)[:, None], here, found)
+            )
+        return found
+
+    @checked(leave=("inputs",))
+    def read(self, inputs: Any, *, k: Count = 10, batch_size: Count | None = None) -> LensReading:
+        """Read inputs: at each layer and place the outputs on top, next to the model's own answer.
+
+        Parameters
+        ----------
+        inputs
+            Texts or images, as the model takes them.
+        k
+            Outputs kept at each place.
+
+        Raises
+        ------
+        ValueError, TypeError: If the model does not read such inputs, or the lens is not attached to one.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> vit = sn.load_model("tiny-vit")
+        >>> lens = sn.fit_lens(vit, sn.data.scenes(2).images, kind="logit", layers=[6], progress=False)
+        >>> lens.read(sn.data.scenes(1).images).tokens[:6]
+        ('cls', 'register 1', 'register 2', 'register 3', 'register 4', 'patch 0,0')
+        """
+        head = self._head
+        rows = rows_of(head, inputs, self.layers, skip_first=None, batch_size=batch_size)
+        reading = read_rows(head, self.kind, self.layers, rows, self._moved, k=k)
+        self._warn_of_misfit(rows, reading)
+        return reading
+
+    def _warn_of_misfit(self, rows: Rows, reading: LensReading) -> None:
+        """Warn once if a lens that does not state its model reads worse than none does."""
+        if self.weights is not None or self.maps is None or len(rows) < LEAST_ROWS:
+            return
+        if self in _looked_at:
+            return
+        _looked_at.append(self)
+        plain = float(compare(self._head, rows.states[-1], rows, k=1).kl.mean())
+        own = float(reading.kl[-1].mean())
+        if own > 2 * plain + 1:
+            warn_caller(
+                f"This lens may be of another model than {self.model.name}: at block {self.layers[-1]} it is "
+                f"{own:.1f} nats from the model's answer, no lens {plain:.1f}. Check where it was fitted."
+            )
+
+    @checked(leave=("sae_or_directions", "layer"))
+    def effects(
+        self, sae_or_directions: Any, layer: int | None = None
+    ) -> Float[Tensor, "n n_outputs"]:
+        """Return how each direction, added at every place, changes the answer, by one matrix product.
+
+        Of a text W_U (γ ⊙ C J d), with γ the final norm's gain and C its centring; of an image the sum over
+        its places, to the class logits. The norm's division by the size of the state is left out, so
+        effects compare outputs, not directions. `check` measures how far they hold in the running model.
+
+        Parameters
+        ----------
+        sae_or_directions
+            An SAE, for the effects of its atoms, or directions (n, d).
+        layer
+            Block whose output they are added to; None: the SAE's own.
+
+        Raises
+        ------
+        ValueError: If the layer is not the lens's or not known, or the width differs.
+        MemoryError: If the effects would not fit in memory.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt = sn.load_model("tiny-gpt")
+        >>> lens = sn.fit_lens(gpt, ["The cat sat in the garden and slept."], kind="logit", progress=False)
+        >>> lens.effects(sn.load_sae("tiny-gpt/resid_post.3")).shape
+        torch.Size([1024, 1024])
+        """
+        head = self._head
+        directions, number = self._directions(sae_or_directions, layer)
+        check_memory(
+            4 * len(directions) * head.n_outputs,
+            f"Effects of {len(directions)} directions on {head.n_outputs} outputs",
+            "Pass some of the directions.",
+        )
+        with torch.no_grad():
+            return head.effects(directions @ self._whole(number).T).cpu()
+
+    def _directions(self, given: Any, layer: object) -> tuple[Tensor, int]:
+        """Directions (n, d), and the layer where they are added."""
+        atoms = getattr(given, "dictionary", None)
+        if layer is None:
+            layer = layer_of(given) if atoms is not None else self._only_layer()
+        number = self._layer(layer)
+        x = atoms if isinstance(atoms, Tensor) else as_tensor(given, name="sae_or_directions")
+        x = check_data(x, name="sae_or_directions").detach().float().cpu()
+        if x.ndim == 1:
+            x = x[None]
+        if x.ndim != 2 or x.shape[1] != self.d or not len(x):
+            raise ValueError(
+                f"`sae_or_directions` must have directions of width {self.d}, (n, {self.d}), got "
+                f"{tuple(x.shape)}. Pass those of an SAE of {self.model_name}."
+            )
+        check_finite(x, name="sae_or_directions")
+        return x, number
+
+    def _only_layer(self) -> int:
+        if len(self.layers) > 1:
+            raise ValueError(
+                f"`layer` must state where the directions are added, one of {list(self.layers)}, got None."
+            )
+        return self.layers[0]
+
+    def _whole(self, layer: int) -> Float[Tensor, "d d"]:
+        """The map of a direction that is added at every place of a sample."""
+        if self.kind != "jacobian" or layer == self.n_layers - 1:
+            # The direct path leads from cls, or the token itself, alone.
+            return self.matrix(layer)[0]
+        return torch.einsum("k,kij->ij", torch.tensor(self.counts).float(), self.matrix(layer))
+
+    @checked(leave=("token", "layer"))
+    def direction(self, token: str | int, layer: int) -> Float[Tensor, " d"]:
+        """Return the direction at a layer that raises a token or class: its row of W_U diag(γ) C J.
+
+        Adding it to the states moves the lens's answer towards the token fastest. It is not normalised.
+
+        Parameters
+        ----------
+        token
+            Text of one token, name of a class, or an id.
+
+        Raises
+        ------
+        ValueError: If it is not one token or class, or the layer is not the lens's.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt = sn.load_model("tiny-gpt")
+        >>> lens = sn.fit_lens(gpt, ["The cat sat in the garden and slept."], kind="logit", progress=False)
+        >>> lens.direction(" cat", 2).shape
+        torch.Size([128])
+        """
+        head = self._head
+        row = head.before_norm(head.weight[head.output(token)].cpu())
+        return row @ self._whole(self._layer(layer))
+
+    @checked(leave=("held_out", "sae", "layer"))
+    def check(
+        self,
+        held_out: Any,
+        sae: Any = None,
+        layer: int | None = None,
+        *,
+        n_atoms: Count = 24,
+        seed: Seed = 0,
+        context_length: Count | None = 128,
+    ) -> LensCheck:
+        """Measure the lens on inputs that it was not fitted on, next to no lens, a floor and a control.
+
+        `check(…).table` has a line per layer (and kind of place): agreement of the top output with the
+        model's own and KL(model ‖ lens) in nats, for the lens, for the logit lens, for the floor (always the
+        most frequent answer, the mean of all answers) and for the control (the lens at a random other
+        place). With an SAE or directions, `.atoms` compares `effects` with what the running model does.
+
+        Parameters
+        ----------
+        held_out
+            Texts or images; of a text the places that the fit used.
+        sae, layer
+            An SAE, or directions (n, d) and the layer where they are added. A random direction of the same
+            size is measured next to each.
+        n_atoms
+            Atoms that are measured, drawn among those that fire on `held_out`.
+        context_length
+            Tokens after which a text is cut; None: the model's own limit.
+
+        Raises
+        ------
+        ValueError: If texts are too short, or SAE and layer do not fit.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt = sn.load_model("tiny-gpt")
+        >>> lens = sn.fit_lens(gpt, ["The cat sat in the garden and slept."], kind="logit", progress=False)
+        >>> found = lens.check(["Once upon a time there was a bear who lived alone."])
+        >>> found.table["layer"].tolist()
+        [0, 1, 2]
+        """
+        head = self._head
+        rows = rows_of(
+            head,
+            held_out,
+            self.layers,
+            skip_first=self.skip_first,
+            context_length=cut_at(head.model, context_length),
+        )
+        if len(rows) < 2:
+            raise ValueError(
+                f"`held_out` must have at least two places after the first {self.skip_first} tokens of each "
+                f"text, got {len(rows)}. Pass longer texts."
+            )
+        found = check_layers(
+            self.kind, self.layers, self.places, head, rows, self._moved, seed=seed
+        )
+        if sae is None:
+            return found
+        directions, number = self._directions(sae, layer)
+        plain = replace(self, kind="logit", layers=(number,), maps=None, offsets=None)
+        return check_atoms(
+            found,
+            head,
+            sae if hasattr(sae, "encode") else None,
+            directions,
+            number,
+            held_out,
+            {"": lambda x: self.effects(x, number), "logit ": lambda x: plain.effects(x, number)},
+            skip_first=self.skip_first,
+            n_atoms=n_atoms,
+            seed=seed,
+            context_length=context_length,
+        )
+
+    # How it settled, and where it is kept.
+
+    @property
+    def curve(self) -> DataFrame:
+        """The course of the fit: `n` samples (of a tuned lens: steps), and one column per layer.
+
+        Of a Jacobian lens the cosine of the maps from every other sample with those from the rest: it nears
+        1 as the mean settles. Of a tuned lens KL(model ‖ lens) in nats on a tenth of the samples, which is
+        not trained on.
+        """
+        import pandas as pd
+
+        names = ["n", *(f"layer {layer}" for layer in self.layers)]
+        course = torch.zeros(0, len(names)) if self.course is None else self.course
+        return pd.DataFrame(course.numpy(), columns=names)
+
+    def plot(self) -> Any:
+        """Draw `curve` as a plotly figure: first, middle and last layer."""
+        from sae_nb.figures import Chart, Points, draw_chart
+
+        curve = self.curve
+        shown_layers = sorted({self.layers[0], self.layers[len(self.layers) // 2], self.layers[-1]})
+        series = tuple(
+            Points(f"block {layer}", curve["n"], curve[f"layer {layer}"]) for layer in shown_layers
+        )
+        tuned = self.kind == "tuned"
+        titles = (
+            ("steps", "KL to the answer, nats") if tuned else ("samples", "agreement of halves")
+        )
+        return draw_chart(Chart(series=series, x=titles[0], y=titles[1]))
+
+    @checked
+    def save(self, folder: str | Path, *, half: bool = False) -> None:
+        """Write the lens to a folder, in safetensors and JSON, whole or not at all; `sn.load_lens` reads it.
+
+        Parameters
+        ----------
+        half
+            Write the maps in fp16, as published lenses are.
+
+        Raises
+        ------
+        FileExistsError: If the folder holds files that are not ours.
+        """
+        above("sae_nb.lenses", "write_lens")(self, folder, half=half)
+
+
+LEAST_ROWS = 8
+"""Places below which a misfit is not judged."""
+
+_looked_at: list[Lens] = []
+
+
+def layer_of(sae: Any) -> int:
+    """Return the block whose output an SAE's atoms are added to.
+
+    Raises
+    ------
+    ValueError: If it is of a place that is not added to the stream as it is.
+    """
+    place = getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None)
+    found = _PLACE.fullmatch(str(place))
+    number = -1 if found is None else int(found[2]) - (found[1] == "resid_pre")
+    if number < 0:
+        raise ValueError(
+            f"`sae.hook_point` must be on the residual stream after a block (resid_post.i, mlp_out.i), got "
+            f"{shown(place)}. Pass layer= if its atoms are added there."
+        )
+    return number
+
+
+def weights_of(model: LiveModel) -> tuple[str, str]:
+    """Return a digest of a model's weights, and their type."""
+    return weights_digest(model.module), str(model.dtype).removeprefix("torch.")
+
+
+def _last_part(name: str | None) -> str:
+    return (name or "").rstrip("/").rpartition("/")[2].lower()
+
+
+def probed_head(model: LiveModel, name: str | None) -> Head:
+    """Return the head of a model, held against its answer to an input made up for that."""
+    if model.modality.is_text:
+        n = max(model.vocabulary_size or 2, 2)
+        inputs: Any = [[1 + i * 7 % (n - 1) for i in range(8)]]
+    else:
+        asked = (getattr(model.preprocess, one, None) for one in ("required", "output_size"))
+        side = getattr(getattr(model.module, "config", None), "image_size", None)
+        pair = tuple(side) if isinstance(side, list | tuple) else (side, side)
+        shape = next((tuple(size) for size in asked if size), pair)
+        if None in shape:
+            raise ValueError(
+                f"`model` must have an image size in its configuration, and {model.name} has none. Fit a lens "
+                "on images instead."
+            )
+        noise = np.random.default_rng(0).random((1, 3, *shape), dtype=np.float32)
+        inputs = torch.from_numpy(noise)
+    return head_of(model, next(iter(model.batches(inputs, batch_size=1))), name)

@@ -1,0 +1,205 @@
+"""Reading: the outputs on top at each layer and place, next to the model's own answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.checks import checked
+from sae_nb.findings import Finding
+from sae_nb.lenses._head import Head
+from sae_nb.lenses._rows import Rows, row_names
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+ROWS_AT_ONCE = 128
+"""Rows whose logits over a whole vocabulary are in memory together."""
+
+Transport = Callable[[int, Tensor, Tensor], Tensor]
+"""(layer, states (rows, d), kinds of place (rows,)) → states as the head reads them."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Compared:
+    """A lens's answer at rows of one layer, compared with the model's own."""
+
+    top: Int[Tensor, "rows k"]
+    probability: Float[Tensor, "rows k"]
+    kl: Float[Tensor, " rows"]
+    """KL(model ‖ lens), nats."""
+
+    rank: Int[Tensor, " rows"]
+    """Outputs that the lens has above the model's answer."""
+
+    own: Int[Tensor, " rows"]
+    own_probability: Float[Tensor, " rows"]
+    """The model's answer, and its probability."""
+
+
+@torch.no_grad()
+def compare(head: Head, moved: Tensor, rows: Rows, *, k: int) -> Compared:
+    """Compare what a head makes of moved states with the model's answer at the same rows."""
+    parts = []
+    device = head.weight.device
+    for begin in range(0, len(rows), ROWS_AT_ONCE):
+        some = slice(begin, begin + ROWS_AT_ONCE)
+        own = head.log_probabilities(rows.last[some].to(device))
+        seen = head.log_probabilities(moved[some].to(device))
+        best = seen.topk(min(k, seen.shape[1]), dim=1)
+        answer = own.argmax(dim=1)
+        at = seen.gather(1, answer[:, None])
+        kl = (own.exp() * (own - seen)).sum(dim=1).clamp_min(0)
+        part = (
+            best.indices,
+            best.values.exp(),
+            kl,
+            (seen > at).sum(dim=1),
+            answer,
+            own.gather(1, answer[:, None])[:, 0].exp(),
+        )
+        parts.append(tuple(x.cpu() for x in part))
+    return Compared(
+        **dict(
+            zip(
+                ("top", "probability", "kl", "rank", "own", "own_probability"),
+                map(torch.cat, zip(*parts, strict=True)),
+                strict=True,
+            )
+        )
+    )
+
+
+class LensReading(Finding):
+    """Outputs on top at each layer and place of inputs, and how far each is from the model's answer.
+
+    A row is a place of a sample: a token of a text, or cls, a register or a patch of an image. The answer
+    is that of the model at the same token; of an image, its class.
+    """
+
+    HEADLINE = "{kind} lens of {model_name}: {tokens.len} places, {layers.len} layers; agrees {agreement:.2f}"
+
+    kind: str
+    model_name: str
+    layers: tuple[int, ...]
+    sample: np.ndarray
+    position: np.ndarray
+    """Input, and place in it, of each row."""
+
+    tokens: tuple[str, ...]
+    """Text of each row's token, or name of its place."""
+
+    answer: np.ndarray
+    answer_probability: np.ndarray
+    """The model's own answer at each row, by id, and its probability."""
+
+    top: np.ndarray
+    top_probability: np.ndarray
+    """(layers, rows, k): ids of the outputs on top, most probable first, and their probabilities."""
+
+    kl: np.ndarray
+    """(layers, rows): KL divergence of the lens from the model's answer, nats."""
+
+    rank: np.ndarray
+    """(layers, rows): outputs that the lens has above the model's answer; 0: it agrees."""
+
+    names: Mapping[int, str]
+    """Text of every id above."""
+
+    @property
+    def agrees(self) -> np.ndarray:
+        """(layers, rows): whether the output on top is the model's own answer."""
+        return np.asarray(self.top[:, :, 0] == self.answer)
+
+    @property
+    def agreement(self) -> np.ndarray:
+        """Share of the rows in which each layer's top output is the model's own."""
+        return np.asarray(self.agrees.mean(axis=1))
+
+    @property
+    def settles(self) -> np.ndarray:
+        """(rows,): first layer from which the answer stays on top to the last one read; −1: none."""
+        stays = np.logical_and.accumulate(self.agrees[::-1], axis=0)[::-1]
+        layers = np.array(self.layers)
+        return np.where(stays.any(axis=0), layers[stays.argmax(axis=0)], -1)
+
+    @property
+    def table(self) -> DataFrame:
+        """One line per row and layer: `top` output, its probability, the answer, its rank, KL in nats."""
+        import pandas as pd
+
+        n = len(self.tokens)
+        return pd.DataFrame(
+            {
+                "sample": np.tile(self.sample, len(self.layers)),
+                "position": np.tile(self.position, len(self.layers)),
+                "token": list(self.tokens) * len(self.layers),
+                "layer": np.repeat(self.layers, n),
+                "top": [self.names[i] for i in self.top[:, :, 0].ravel().tolist()],
+                "probability": self.top_probability[:, :, 0].ravel(),
+                "answer": [self.names[i] for i in self.answer.tolist()] * len(self.layers),
+                "rank": self.rank.ravel(),
+                "kl": self.kl.ravel(),
+            }
+        )
+
+    @checked
+    def grid(self, sample: int = 0) -> DataFrame:
+        """Return the top output at each layer (index, last first) and place (columns) of one sample.
+
+        Raises
+        ------
+        IndexError: If there is no such sample.
+        """
+        import pandas as pd
+
+        here = np.flatnonzero(self.sample == sample)
+        if not len(here):
+            raise IndexError(
+                f"`sample` must be one of the {len(set(self.sample.tolist()))} that were read, got {sample}."
+            )
+        rows = [[self.names[i] for i in layer] for layer in self.top[::-1, here, 0].tolist()]
+        columns = [self.tokens[i] for i in here]
+        return pd.DataFrame(rows, index=pd.Index(self.layers[::-1], name="layer"), columns=columns)
+
+    @property
+    def below(self) -> list[str | DataFrame]:
+        """The grid of the first sample."""
+        return [self.grid(int(self.sample[0]))] if len(self.sample) <= MOST_SHOWN else []
+
+
+MOST_SHOWN = 24
+"""Places of a sample that the printed grid shows at most."""
+
+
+def read_rows(
+    head: Head, kind: str, layers: tuple[int, ...], rows: Rows, transport: Transport, *, k: int
+) -> LensReading:
+    """Return what a lens reads at rows."""
+    found = [
+        compare(head, transport(layer, rows.states[i], rows.kind), rows, k=k)
+        for i, layer in enumerate(layers)
+    ]
+    top = torch.stack([one.top for one in found])
+    ids = sorted({*top.flatten().tolist(), *found[0].own.tolist()})
+    return LensReading(
+        kind=kind,
+        model_name=head.model.name,
+        layers=layers,
+        sample=rows.sample.numpy(),
+        position=rows.position.numpy(),
+        tokens=row_names(head.model, rows),
+        answer=found[0].own.numpy(),
+        answer_probability=found[0].own_probability.numpy(),
+        top=top.numpy(),
+        top_probability=torch.stack([one.probability for one in found]).numpy(),
+        kl=torch.stack([one.kl for one in found]).numpy(),
+        rank=torch.stack([one.rank for one in found]).numpy(),
+        names=head.names(ids),
+    )

@@ -1,0 +1,246 @@
+"""Promises of lenses: their formula, their files, how a fit stops and continues, and their score."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
+
+import sae_nb as sn
+from sae_nb.lenses import LensCheck, LensReading, measured_effects
+
+TEXTS = [
+    "The cat sat in the garden and slept.",
+    "Once there was a bear who lived alone.",
+    "Tom went home to eat his supper.",
+]
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """The small language model."""
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    """The small model of images."""
+    return sn.load_model("tiny-vit")
+
+
+@pytest.fixture(scope="module")
+def lens(gpt: Any) -> sn.Lens:
+    """A Jacobian lens of three short texts."""
+    return sn.fit_lens(gpt, TEXTS, progress=False)
+
+
+def test_the_maps_are_those_of_the_reference_formula() -> None:
+    """Targets summed, sources and prompts averaged, sinks and the last position out; its formula, re-typed."""
+    torch.manual_seed(0)
+    special = {"bos_token_id": 0, "eos_token_id": 0}
+    config = GPT2Config(n_layer=3, n_embd=12, n_head=2, vocab_size=40, n_positions=16, **special)
+    module = GPT2LMHeadModel(config).eval()
+    prompts = [[1, 5, 9, 3, 7, 2, 8], [4, 4, 6, 11, 30, 12]]
+    skip, wanted = 2, torch.zeros(2, 12, 12)
+    for prompt in prompts:
+        # Of Hugging Face's states the last is behind the final norm.
+        kept: dict[str, torch.Tensor] = {}
+        hook = module.transformer.h[2].register_forward_hook(
+            lambda _m, _i, out, kept=kept: kept.update(
+                last=out[0] if isinstance(out, tuple) else out
+            )
+        )
+        states = module(torch.tensor([prompt]), output_hidden_states=True).hidden_states[1:]
+        hook.remove()
+        valid = range(skip, len(prompt) - 1)
+        for layer in range(2):
+            for row in range(12):
+                target = sum(kept["last"][0, t, row] for t in valid)
+                (slope,) = torch.autograd.grad(target, states[layer], retain_graph=True)
+                wanted[layer, row] += slope[0, list(valid)].mean(dim=0) / len(prompts)
+    found = sn.fit_lens(sn.wrap(module), prompts, skip_first=skip, progress=False).maps
+    assert found is not None
+    assert float((found[:, 0] - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
+
+
+def test_frozen_weights_give_the_same_maps(gpt: Any, lens: sn.Lens) -> None:
+    """A model loaded for inference alone has a lens, too."""
+    gpt.module.requires_grad_(False)
+    try:
+        frozen = sn.fit_lens(gpt, TEXTS, progress=False)
+    finally:
+        gpt.module.requires_grad_(True)
+    assert torch.equal(frozen.maps, lens.maps)
+
+
+def test_a_small_direction_does_what_the_lens_foretells(vit: Any) -> None:
+    """On the images of the fit, where only the norm's division is left out."""
+    images = sn.data.scenes(6, seed=1).images
+    lens = sn.fit_lens(vit, images, layers=[6], progress=False)
+    directions = torch.randn(6, 64, generator=torch.Generator().manual_seed(0))
+    truth = measured_effects(vit, images, "resid_post.6", directions, 0.01)
+    pairs = zip(lens.effects(directions, 6), truth, strict=True)
+    assert np.mean([np.corrcoef(a, b)[0, 1] for a, b in pairs]) > 0.95
+
+
+def test_of_the_last_block_all_lenses_are_the_direct_path(gpt: Any, lens: sn.Lens) -> None:
+    """There is nothing between: the logits' own linear part, to rounding."""
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    atoms = sae.dictionary[:5]
+    norm, head = gpt.module.model.norm, gpt.module.lm_head
+    direct = (atoms * norm.weight) @ head.weight.T
+    assert torch.allclose(lens.effects(sae)[:5], direct, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["jacobian", "tuned"])
+def test_a_killed_fit_continues_to_the_same_bits(kind: Any, gpt: Any, tmp_path: Path) -> None:
+    """As if nothing had happened, from the last checkpoint."""
+    more: dict[str, Any] = {"steps": 4} if kind == "tuned" else {}
+    whole = sn.fit_lens(gpt, TEXTS, kind, progress=False, **more)
+
+    def die(record: Any) -> None:
+        if record.n_done == 2:
+            raise RuntimeError("killed")
+
+    folder = tmp_path / "lens"
+    call = {"store": folder, "checkpoint_every": 1, **more}
+    with pytest.raises(RuntimeError, match="killed"):
+        sn.fit_lens(gpt, TEXTS, kind, progress=die, **call)
+    assert sn.load_lens(folder).partial
+    seen: list[int] = []
+    again = sn.fit_lens(gpt, TEXTS, kind, progress=lambda r: seen.append(r.n_done), **call)
+    assert seen[0] == 2
+    assert not again.partial
+    assert torch.equal(again.maps, whole.maps)
+    assert torch.equal(sn.load_lens(folder).maps, whole.maps)
+    with pytest.raises(ValueError, match="inputs differ"):
+        sn.fit_lens(gpt, TEXTS[:2], kind, progress=False, **call)
+
+
+def test_an_interrupted_fit_leaves_a_lens_that_says_so(gpt: Any, tmp_path: Path) -> None:
+    """Ctrl-C reaches the caller; what was done is there, in memory and on disk."""
+
+    def stop(record: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(sn.Interrupted, match="after 1 of 3 samples") as caught:
+        sn.fit_lens(gpt, TEXTS, layers=[1], store=tmp_path / "lens", progress=stop)
+    part = caught.value.result
+    assert part.partial
+    assert "partial: stopped at 1 of 3" in repr(part)
+    assert torch.equal(sn.load_lens(tmp_path / "lens", gpt).maps, part.maps)
+    assert part.read(TEXTS[0]).agreement.shape == (1,)
+
+
+def test_a_saved_lens_reads_the_same_and_refuses_another_model(
+    gpt: Any, vit: Any, lens: sn.Lens, tmp_path: Path
+) -> None:
+    """By blocks and width, or by name and weights."""
+    lens.save(tmp_path / "lens")
+    again = sn.load_lens(tmp_path / "lens")  # of a bundled model, which it loads itself
+    a, b = lens.read(TEXTS[0]), again.read(TEXTS[0])
+    assert np.array_equal(a.top, b.top)
+    assert np.array_equal(a.kl, b.kl)
+    with pytest.raises(ValueError, match="4 blocks of width 128"):
+        sn.load_lens(tmp_path / "lens", vit)
+    images = sn.data.scenes(1).images
+    of_vit = sn.fit_lens(vit, images, layers=[10], progress=False)
+    with pytest.raises(ValueError, match="another name and other weights"):
+        of_vit.on(sn.load_model("tiny-vit-plain"))
+
+
+def test_a_published_file_is_read_and_written(gpt: Any, lens: sn.Lens, tmp_path: Path) -> None:
+    """The reference implementation's keys, in fp16; a running fit; and nothing but tensors is opened."""
+    path = tmp_path / "tiny-gpt_jacobian_lens.pt"
+    sn.interop.write_jacobian_lens(lens, path)
+    content = torch.load(path, weights_only=True)
+    assert set(content) >= {"J", "n_prompts", "source_layers", "d_model"}
+    assert content["J"][1].dtype == torch.float16
+    again = sn.load_lens(path, gpt)
+    assert (again.n_done, again.layers, again.model_name) == (3, (0, 1, 2), "tiny-gpt")
+    assert torch.allclose(again.maps, lens.maps, atol=2e-3)
+    sums = {layer: 3 * matrix.float() for layer, matrix in content["J"].items()}
+    torch.save({"J_sum": sums, "n_done": 3, "d_model": 128}, tmp_path / "running.pt")
+    running = sn.load_lens(tmp_path / "running.pt", gpt)
+    assert running.partial
+    assert torch.allclose(running.maps, again.maps)
+    torch.save({"J": {0: Path("x")}}, tmp_path / "code.pt")
+    with pytest.raises(ValueError, match="Nothing in it was run"):
+        sn.load_lens(tmp_path / "code.pt")
+
+
+def test_a_lens_is_scored_next_to_none_a_floor_and_a_control(gpt: Any) -> None:
+    """A tuned lens is nearer to the answer than none; a lens at another place knows nothing."""
+    stories = sn.data.stories(30, seed=1).texts
+    tuned = sn.fit_lens(gpt, list(stories[:20]), "tuned", steps=60, progress=False)
+    found = tuned.check(list(stories[20:26]))
+    assert isinstance(found, LensCheck)
+    table = found.table
+    assert (table["kl"] < table["logit kl"]).all()
+    assert (table["kl"] < table["floor kl"]).all()
+    assert (table["control agreement"] <= table["floor agreement"] + 0.05).all()
+    assert tuned.curve["layer 0"].iloc[-1] < tuned.curve["layer 0"].iloc[0]
+
+
+def test_atoms_are_scored_by_the_running_model(vit: Any) -> None:
+    """At block 6 of 12 the direct path misleads, and the Jacobian does not; random directions alike."""
+    lens = sn.fit_lens(vit, sn.data.scenes(8, seed=3).images, layers=[6], progress=False)
+    found = lens.check(
+        sn.data.scenes(8, seed=4).images, sn.load_sae("tiny-vit/resid_post.6"), n_atoms=24
+    )
+    means = found.atoms_by_kind
+    assert list(means.index) == ["atom", "random"]
+    assert (means["correlation"] > 0.85).all()
+    assert (means["correlation"] > means["logit correlation"] + 0.1).all()
+
+
+def test_a_reading_names_places_and_knows_where_the_answer_settles(
+    gpt: Any, vit: Any, lens: sn.Lens
+) -> None:
+    """Layer by layer and token by token, or patch by patch."""
+    text = "Once upon a time"
+    reading = lens.read(text, k=3)
+    assert isinstance(reading, LensReading)
+    assert reading.top.shape == (3, len(reading.tokens), 3)
+    assert np.array_equal(reading.answer, gpt(text)[0].argmax(dim=-1).numpy())
+    assert np.array_equal(reading.agrees, reading.rank == 0)
+    row = len(reading.tokens) - 1
+    first = int(reading.settles[row])
+    assert first == -1 or reading.agrees[list(reading.layers).index(first) :, row].all()
+    assert reading.grid().index.tolist() == [2, 1, 0]
+    plain = sn.fit_lens(vit, sn.data.scenes(1).images, "logit", layers=[10], progress=False)
+    patches = plain.read(sn.data.scenes(1).images)
+    assert patches.tokens[0] == "cls"
+    assert patches.tokens[-1] == "patch 7,7"
+
+
+def test_a_token_has_a_direction_that_raises_it(gpt: Any, vit: Any, lens: sn.Lens) -> None:
+    """Its own row of the effects; a text of several tokens is refused with them."""
+    cat = lens.direction(" cat", 1)
+    own = gpt.tokenizer.encode(" cat", add_special_tokens=False)[0]
+    assert torch.allclose(lens.effects(cat, 1)[0, own], cat @ cat, rtol=1e-3)
+    with pytest.raises(ValueError, match="must be one token of tiny-gpt"):
+        lens.direction(" extraordinary", 1)
+    digits = sn.fit_lens(vit, sn.data.scenes(1).images, layers=[8], progress=False)
+    assert int(digits.effects(digits.direction("3", 8), 8).argmax()) == 3
+    textures = sn.fit_lens(
+        vit, sn.data.scenes(1).images, "logit", layers=[8], head="texture", progress=False
+    )
+    assert textures.effects(torch.ones(64), 8).shape == (1, 8)
+
+
+def test_what_has_no_lens_is_refused_by_name(gpt: Any) -> None:
+    """No blocks, no unembedding, too short a text, layers that are not there."""
+    plain = sn.wrap(torch.nn.Sequential(torch.nn.Linear(4, 3)))
+    with pytest.raises(ValueError, match="must have blocks"):
+        sn.fit_lens(plain, torch.ones(2, 4), progress=False)
+    with pytest.raises(ValueError, match="no unembedding"):
+        sn.fit_lens(sn.load_model("two-towers@text"), TEXTS, progress=False)
+    with pytest.raises(ValueError, match="text 1 has 2"):
+        sn.fit_lens(gpt, [TEXTS[0], "A"], progress=False)
+    with pytest.raises(ValueError, match="between 0 and 2"):
+        sn.fit_lens(gpt, TEXTS, layers=[3], progress=False)
