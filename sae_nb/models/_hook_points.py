@@ -8,11 +8,11 @@ spellings mean the same place: the standard name, TransformerLens' name
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal, cast
 
 from sae_nb._lazy import near
-from sae_nb.checks import check_hook_name, checked
+from sae_nb.checks import check_hook_name, check_integers, checked, one_of
 
 Side = Literal["input", "output"]
 
@@ -60,9 +60,11 @@ class HookPoint(str):
     maps
         Whether its module makes maps, (batch, channels, height, width), which keep that form.
     step
-        Application of the module within one pass, counted from 0, or "last"; None: every one.
+        Application of the module within one pass, counted from 0, or "last", or several; None: every one.
     once
         Whether there is one state per pass: the module runs once, or `step` names a time it always runs.
+    runs
+        Number of times that the module runs in one pass, where that is known.
 
     Example
     -------
@@ -79,8 +81,9 @@ class HookPoint(str):
     features: Features | None
     channels: int | None
     maps: bool
-    step: Step | None
+    step: Step | tuple[int, ...] | None
     once: bool
+    runs: int | None
 
     def __new__(
         cls,
@@ -94,15 +97,16 @@ class HookPoint(str):
         features: Features | None = None,
         channels: int | None = None,
         maps: bool = False,
-        step: Step | None = None,
+        step: Step | tuple[int, ...] | None = None,
         once: bool = False,
+        runs: int | None = None,
     ) -> HookPoint:
         """Make the string and attach where it points."""
         point = super().__new__(cls, name)
         point.path, point.side, point.layer = path, side, layer
         point.index, point.writable = index, writable
         point.features, point.channels, point.maps = features, channels, maps
-        point.step, point.once = step, once
+        point.step, point.once, point.runs = step, once, runs
         return point
 
     def laid_out(
@@ -111,6 +115,27 @@ class HookPoint(str):
         """Return the same hook point with its axis of features known."""
         known = {**vars(self), "features": features, "channels": channels, "maps": maps}
         return type(self)(str(self), **known)
+
+    def counted(self, step: Step | tuple[int, ...] | None, runs: int | None) -> HookPoint:
+        """Return the same hook point with the applications that are meant, and how many there are."""
+        return type(self)(str(self), **{**vars(self), "step": step, "runs": runs})
+
+    @property
+    def times(self) -> tuple[int, ...] | None:
+        """Applications of the module that are meant, counted from 0; None: every one.
+
+        Raises
+        ------
+        ValueError: If the last one is meant, and it is not known which that is.
+        """
+        if self.step == "last":
+            if self.runs is None:
+                raise ValueError(
+                    f'"{self}" must be known by its number before the model runs. Write "{self.path}@0", '
+                    f'"{self.path}@1" …; `sn.capture(model, inputs, "{self.path}")` counts its applications.'
+                )
+            return (self.runs - 1,)
+        return (self.step,) if isinstance(self.step, int) else self.step  # type: ignore[return-value]
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
         """Copy and pickle with the attributes."""
@@ -124,7 +149,7 @@ class HookPoint(str):
         return str(self).rpartition(".")[0]
 
     @property
-    def place(self) -> tuple[str, Side, Step | None]:
+    def place(self) -> tuple[str, Side, Step | tuple[int, ...] | None]:
         """Module path, side and application: equal for two names of one state."""
         return self.path, self.side, self.step
 
@@ -233,6 +258,27 @@ def _not_found(
         f'No hook point "{name}" in {model_name}. {near}; call `model.hook_points()` to list all '
         "(raw module paths work too)."
     )
+
+
+def check_step(point: HookPoint, step: Any) -> Step | tuple[int, ...] | None:
+    """Return applications that are asked for, of a hook point that does not name one itself."""
+    if step is None:
+        return None
+    if point.step is not None:
+        raise ValueError(
+            f'`step` must be None at "{point}", which is one application already, got {step!r}. Name the '
+            f'module\'s path, "{point.path}", to choose among its applications.'
+        )
+    if isinstance(step, str):
+        one_of(step, ("last",), name="step")
+        return "last"
+    several = isinstance(step, Iterable)
+    numbers = check_integers(step if several else [step], name="step")
+    if not numbers or min(numbers) < 0 or len(set(numbers)) < len(numbers):
+        raise ValueError(
+            f"`step` must be applications of a module, counted from 0, each once, or 'last', got {step!r}."
+        )
+    return tuple(sorted(int(number) for number in numbers))
 
 
 def check_writable(point: HookPoint) -> None:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache, partial, update_wrapper
+from functools import cached_property, lru_cache, partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
 
 import torch
@@ -110,18 +110,12 @@ class Intervention:
     backend: Backend = "hooks"
     """Method of entering the live model's own passes; both give the same numbers."""
 
-    applications: tuple[int, ...] | None = None
-    """Times at which it is made within one pass, where the module runs several times, counted from 0; None:
-    each time, unless the hook point names one.
-    """
-
-    @property
+    @cached_property
     def times(self) -> tuple[int, ...] | None:
         """Applications of the module at which the edit is made; None: every one."""
-        if self.applications is not None:
-            return self.applications
-        step = self.hook_point.step
-        return (step,) if isinstance(step, int) else None
+        only_reads = isinstance(self.edit, Visit) and not self.edit.changes
+        # Of those that are read, the last is known at the end.
+        return None if only_reads and self.hook_point.step == "last" else self.hook_point.times
 
     def at(self, time: int) -> bool:
         """Return whether it is made at one application of the module."""
@@ -252,6 +246,7 @@ def _places(model: LiveModel) -> dict[LivePlace, list[Intervention]]:
         point, edit = intervention.hook_point, intervention.edit
         if not isinstance(edit, Visit) or edit.changes:
             check_writable(point)
+        _ = intervention.times  # refused here, before anything runs
         places.setdefault((model.get_module(point.path), point.side), []).append(intervention)
     return places
 
@@ -450,6 +445,11 @@ class Editing:
         for edit in model.interventions:
             point, times = edit.hook_point, edit.times
             n = runs[model.get_module(point.path), point.side] if times else 0
+            if times and n and point.step == "last" and max(times) != n - 1:
+                raise ValueError(
+                    f'The last application of "{point.path}" was taken to be number {max(times)}, counted '
+                    f'from 0, but it ran {n} times for these inputs. Name a number, such as "{point.path}@0".'
+                )
             if times and n and max(times) >= n:
                 raise ValueError(
                     f'An edit at "{point}" must name some of the {n} application{"s" * (n > 1)} of '

@@ -26,13 +26,14 @@ from sae_nb.models._hook_points import (
     HookPoint,
     HookPointNotFound,
     Place,
+    check_step,
     find_hook_point,
     near_names,
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._modalities import batches_of
-from sae_nb.models._order import Turns, settled, turns_of
+from sae_nb.models._order import Turns, fixed, settled, tried, turns_of
 from sae_nb.models._placing import device_of, no_weights
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
@@ -219,6 +220,33 @@ class LiveModel(KnowsOtherWords):
         columns = {"application": range(len(paths)), "module": paths, "loop": loops}
         return pd.DataFrame(columns)
 
+    @cached_property
+    def _turns(self) -> Turns | None:
+        """Turns of all modules in one pass over inputs of our own; None where there are none to try."""
+        return None if self.remote else tried(self, self.structure)
+
+    def counted(self, point: HookPoint, step: Any = None) -> HookPoint:
+        """Return a hook point for an edit at some applications of its module: a number, several, or "last".
+
+        Raises
+        ------
+        TypeError, ValueError: If they are not applications of the module, or the hook point is one already.
+        """
+        asked = check_step(point, step)
+        if asked is None and point.step is None:
+            return point
+        turns, runs = self._turns, None
+        if turns is not None:
+            runs = turns.runs.get(point.path)
+        found = point.counted(point.step if asked is None else asked, runs)
+        times = found.times or ()
+        if runs is not None and fixed(self.module) and max(times, default=0) >= runs:
+            raise ValueError(
+                f"`step` must name some of the {runs} application{'s' * (runs > 1)} of `{point.path}`, counted "
+                f"from 0, got {max(times)}. The last one is {runs - 1}."
+            )
+        return found
+
     def settle_order(self, inputs: Any) -> None:
         """Find out from the first of some inputs in which order the blocks run, where that is not known yet.
 
@@ -332,6 +360,8 @@ class LiveModel(KnowsOtherWords):
             paths = {path for path, _ in self.module.named_modules()}
             point = find_hook_point(name, self._points, paths, model_name=self.name)
             point = layout_at(self.module, point)
+            if isinstance(name, HookPoint) and isinstance(name.step, tuple) and point.step is None:
+                point = point.counted(name.step, name.runs)
             if point.step is None:
                 known = {one.place for one in self._points if one.once}
                 point.once = point.place in known or (point.path, point.side) in self.ran_once

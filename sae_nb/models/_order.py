@@ -49,11 +49,18 @@ def settled(model: LiveModel, found: Structure) -> tuple[Structure, bool]:
     """Return a structure with its applications in order, and whether that is more than an assumption."""
     if model.remote or _once_each(model.module, found):
         return found, True
-    for args, kwargs in _probes(model):
-        turns = turns_of(model, found, args, kwargs)
-        if turns is not None and turns.blocks:
-            return in_order(model.module, found, turns.blocks, turns.runs), True
-    return found, False
+    turns = tried(model, found)
+    if turns is None or not turns.blocks:
+        return found, False
+    return in_order(model.module, found, turns.blocks, turns.runs), True
+
+
+def tried(model: LiveModel, found: Structure | None) -> Turns | None:
+    """Return the turns of a pass over inputs of our own; None where the module runs on none of them."""
+    if found is not None and found.runs:
+        return Turns(blocks=found.paths, runs=found.runs)
+    calls = (turns_of(model, found, args, kwargs) for args, kwargs in _probes(model))
+    return next((turns for turns in calls if turns is not None), None)
 
 
 def _once_each(module: nn.Module, found: Structure) -> bool:
@@ -75,7 +82,7 @@ def fixed(module: nn.Module) -> bool:
 
 
 def turns_of(
-    model: LiveModel, found: Structure, args: Sequence[Any], kwargs: Mapping[str, Any]
+    model: LiveModel, found: Structure | None, args: Sequence[Any], kwargs: Mapping[str, Any]
 ) -> Turns | None:
     """Run the module once, and return the turns of its blocks; None if it does not run on these inputs."""
     with (
@@ -93,9 +100,10 @@ def turns_of(
 
 
 @contextmanager
-def noting(model: LiveModel, found: Structure) -> Iterator[Callable[[], Turns]]:
+def noting(model: LiveModel, found: Structure | None) -> Iterator[Callable[[], Turns]]:
     """Note the turns of the blocks, and how often each module runs, in the passes inside."""
-    candidates = {path for paths in block_lists(model.module, found) for path in paths}
+    lists = [] if found is None else block_lists(model.module, found)
+    candidates = {path for paths in lists for path in paths}
     order: list[str] = []
     runs: Counter[str] = Counter()
 

@@ -175,8 +175,11 @@ class Runner:
                 (point, Visit(partial(self._keep, n), changes=False))
                 for n, point in self._read.items()
             ),
-            *((model.hook_point(n), Visit(partial(self._put, new))) for n, new in puts),
-            *((point, Visit(partial(self._leaf, n))) for n, point in leaves.items()),
+            *(
+                (model.counted(model.hook_point(n)), Visit(partial(self._put, new)))
+                for n, new in puts
+            ),
+            *((model.counted(point), Visit(partial(self._leaf, n))) for n, point in leaves.items()),
         ]
         self._visits = [Intervention(point, visit, backend) for point, visit in visits]
 
@@ -400,6 +403,8 @@ def _wanted(model: LiveModel, point: HookPoint, is_whole: bool) -> int | None:
     """
     if isinstance(point.step, int):
         return point.step
+    if isinstance(point.step, tuple):
+        return None
     counted = point.layer is not None or point in ("embed", "final_norm")
     known = point.once or (point.path, point.side) in model.ran_once
     single = known and (counted or not is_whole)

@@ -106,25 +106,34 @@ def _changes() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 def _follower(root: Any, envoy: Any, intervention: Intervention) -> Callable[[], None]:
     """Return what makes any edit whenever the model runs, its columns read off the model's inputs."""
+    from nnsight.intervention.iterator import Iterations
+
     forward = type(root._module).forward
     reads_text = hasattr(root._module, "prepare_inputs_for_generation")
 
     def write() -> None:
         n_prompt: int | None = None
-        runs = 0
+        n_runs = 0
+        here = (RunState(),)
+        per_pass = intervention.hook_point.runs or 1
 
         def where() -> tuple[RunState]:
-            nonlocal n_prompt
-            if not reads_text:
-                return (RunState(),)
-            args, kwargs = root.inputs
+            nonlocal n_prompt, here
+            if not reads_text or n_runs % per_pass:
+                return here
+            if per_pass == 1:
+                args, kwargs = root.inputs
+            else:
+                for _ in Iterations()[n_runs // per_pass]:
+                    args, kwargs = root.inputs
             state, n_prompt = state_of_call(named_arguments(forward, args, kwargs), n_prompt)
-            return (intervention.needed(state),)
+            here = (intervention.needed(state),)
+            return here
 
         def count() -> int:
-            nonlocal runs
-            runs += 1
-            return runs - 1
+            nonlocal n_runs
+            n_runs += 1
+            return (n_runs - 1) % per_pass
 
         write_edits(envoy, intervention.hook_point.side, (intervention,), where, count)
 
@@ -192,6 +201,11 @@ def _keep_held(model: LiveModel) -> None:
 
 def check_travels(model: LiveModel, intervention: Intervention) -> None:
     """Refuse an edit that is more than numbers for a model that runs remotely."""
+    if model.remote and intervention.times is not None:
+        raise ValueError(
+            f"An edit of {model.name!r}, which runs remotely, must be made each time its module runs, got "
+            f'"{intervention.hook_point}" at {intervention.times}. Load the model without `remote`.'
+        )
     if model.remote and _plain(intervention) is None:
         raise ValueError(
             f"An edit of {model.name!r}, which runs remotely, must be one along a direction: `mode="

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import wraps
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, cast
 
 import torch
 from jaxtyping import Float
@@ -24,6 +24,7 @@ from sae_nb.steering._request import (
     Recipe,
     check_hook_point,
     check_width,
+    named_step,
     request_steering,
     tap_of,
 )
@@ -134,6 +135,7 @@ def steer(
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None = None,
     positions: Where = None,
     steps: Steps = "all",
+    step: int | Sequence[int] | Literal["last"] | None = None,
     keep_error: bool = True,
     site: int | None = None,
     backend: Backend = "nnsight",
@@ -173,6 +175,9 @@ def steer(
         "user", "system", "tool": the tokens by their author, as in `acts.roles`.
     steps
         "all"; "prompt": only the prompt's tokens; "new": only generated ones.
+    step
+        Of a module that runs several times in one pass, the application, counted from 0, at which the edit is
+        made, several of them, or "last"; None: every one that `hook_point` means ("path@2" is one).
     keep_error
         Keep x − x̂, so that the edit is all that changes.
     site
@@ -199,7 +204,7 @@ def steer(
     >>> torch.equal(steered[0], 3.0 * model.module[1].weight[:, 0]), steering.mode
     (True, 'add')
     """
-    point = check_hook_point(model, hook_point)
+    point = check_hook_point(model, hook_point, step)
     where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     recipe = request_steering(
         model,
@@ -228,6 +233,7 @@ def ablate(
     direction: Float[Tensor, " d_in"] | None = None,
     positions: Where = None,
     steps: Steps = "all",
+    step: int | Sequence[int] | Literal["last"] | None = None,
     keep_error: bool = True,
     site: int | None = None,
     backend: Backend = "nnsight",
@@ -255,6 +261,7 @@ def ablate(
         mode="set",
         positions=positions,
         steps=steps,
+        step=step,
         keep_error=keep_error,
         site=site,
         backend=backend,
@@ -270,6 +277,7 @@ def splice(
     *,
     keep_error: bool = False,
     steps: Steps = "all",
+    step: int | Sequence[int] | Literal["last"] | None = None,
     backend: Backend = "nnsight",
 ) -> Active:
     """Make a live model run with x replaced by edit(x), inside a `with` block.
@@ -292,7 +300,7 @@ def splice(
         Positions that are replaced, as `positions` of `steer`; the others pass through untouched.
     keep_error
         Add x − edit(x) as a constant: the model's answer stays, and gradients go through `edit` alone.
-    steps, backend
+    steps, step, backend
         As in `steer`.
 
     Example
@@ -311,16 +319,21 @@ def splice(
         Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens),
         named(hook_point),
     )
+    if len(names) > 1 and step is not None:
+        raise ValueError(
+            f"`step` must be None with several hook points, got {step!r}. Name the applications in them, such "
+            'as "path@2".'
+        )
     if len(names) > 1:
         return Active(model, splices(model, names, edit, where, keep_error=keep_error), backend)
-    point = check_hook_point(model, names[0])
+    point = check_hook_point(model, names[0], step)
     width = getattr(edit, "d_out", getattr(edit, "d_in", None))
     if width is not None:
         check_width(model, point, width, "the SAE")
         warn_of_place(edit, point)
     change = replacing(edit, keep_error=keep_error)
     masked = MaskedEdit(where, change, tap_of(model, point, edit))
-    return Active(model, Recipe(hook_point=point, edit=masked), backend)
+    return Active(model, Recipe(hook_point=point, step=named_step(point), edit=masked), backend)
 
 
 @checked

@@ -79,6 +79,7 @@ def write_vectors(recipe: Recipe, path: str | Path) -> None:
         "constant": plain.constant,
         "positions": positions.stated(),
         "steps": positions.steps,
+        "applications": None if point.times is None else list(point.times),
         "atoms": getattr(recipe, "atoms", None),
     }
     about = {"model": "" if of is None else of.model_name, "vectors": {str(point): entry}}
@@ -133,6 +134,11 @@ def _everywhere(recipe: Recipe) -> str:
         raise ValueError(
             f"`to_lm_eval` steers every position and step, got positions={edit.positions.stated()!r}, "
             f"steps={edit.positions.steps!r}. {_INSTEAD}"
+        )
+    if recipe.hook_point.times is not None:
+        raise ValueError(
+            f"`to_lm_eval` steers a module each time it runs, got application {list(recipe.hook_point.times)} "
+            f'of "{recipe.hook_point.path}". {_INSTEAD}'
         )
     if home is None or home.path is None:
         raise ValueError(

@@ -192,7 +192,7 @@ def _found(model: LiveModel, name: str) -> HookPoint | None:
 
 
 def _same(found: HookPoint | None, point: HookPoint) -> bool:
-    return found is not None and (found.path, found.side) == (point.path, point.side)
+    return found is not None and found.place == point.place
 
 
 def _same_model(model: LiveModel, models: list[str], i: int) -> bool:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
 import torch
 from jaxtyping import Float
@@ -63,6 +63,9 @@ class Recipe:
     """A change of a model at one hook point."""
 
     hook_point: HookPoint
+    step: int | Literal["last"] | tuple[int, ...] | None = field(default=None, kw_only=True)
+    """Applications of a module that runs several times in one pass; None: as the hook point says, or all."""
+
     edit: MaskedEdit | None = field(default=None, repr=False, compare=False)
     """The edit; its `n_touched` counts positions."""
 
@@ -273,7 +276,9 @@ class Steering(Recipe):
     def settings(self) -> dict[str, Any]:
         """Return the recipe as plain numbers and strings, ready for JSON."""
         plain = {part.name: getattr(self, part.name) for part in fields(self) if part.repr}
-        return plain | {"hook_point": str(self.hook_point)}
+        named = {} if self.step is None else {"step": self.step}
+        del plain["step"]
+        return plain | {"hook_point": str(self.hook_point)} | named
 
 
 def request_steering(
@@ -293,7 +298,7 @@ def request_steering(
     one_of(choices["mode"], MODES, name="mode")
     one_of(choices["unit"], UNITS, name="unit")
     choices |= {"hook_point": hook_point, "positions": where.stated(), "steps": where.steps}
-    choices |= {"home": Home.of(model, hook_point)}
+    choices |= {"home": Home.of(model, hook_point), "step": named_step(hook_point)}
     if direction is not None:
         given = {"atom": atom, "site": site}
         for name, value in given.items():
@@ -319,11 +324,20 @@ def request_steering(
     return replace(recipe, edit=MaskedEdit(where, _atom_change(model, sae, atoms, recipe), tap))
 
 
-def check_hook_point(model: LiveModel, hook_point: str) -> HookPoint:
+def named_step(point: HookPoint) -> Any:
+    """Return the applications that a request names beyond the name of its hook point."""
+    return (
+        point.step
+        if isinstance(point.step, tuple) or (point.step == "last" and "@" not in point)
+        else None
+    )
+
+
+def check_hook_point(model: LiveModel, hook_point: str, step: Any = None) -> HookPoint:
     """Return the hook point of that name, if it can be edited."""
     point = model.hook_point(hook_point)
     check_writable(point)
-    return point
+    return model.counted(point, step)
 
 
 def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:
@@ -346,7 +360,7 @@ def tap_of(model: LiveModel, point: HookPoint, sae: Any) -> Tap | None:
             't.hook_point = "mlp_in.3"; training on captured activations does.'
         )
     read = model.hook_point(sae.hook_point)
-    if (read.path, read.side) == (point.path, point.side):
+    if read.place == point.place:
         raise ValueError(
             f'`hook_point` must be where {type(sae).__name__} writes, got "{point}", where it reads. '
             f"{'Use ' + repr(str(sae.target_hook_point)) + '.' if sae.target_hook_point else ''}".rstrip()

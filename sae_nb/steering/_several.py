@@ -102,7 +102,7 @@ def _taps(model: LiveModel, points: list[HookPoint], edit: Any) -> list[Tap | No
             f'c.hook_point = "mlp_in.0{AND}mlp_in.1"; training on captured activations does.'
         )
     read = [model.hook_point(name) for name in named(edit.hook_point)]
-    same = {(one.path, one.side) for one in read} & {(one.path, one.side) for one in points}
+    same = {one.place for one in read} & {one.place for one in points}
     if len(read) != len(points) or same:
         raise ValueError(
             f"`hook_point` must be where {type(edit).__name__} writes, one for each of {len(read)} that "

@@ -266,8 +266,8 @@ def _check_recipe(model: LiveModel, recipe: Any) -> None:
             "`recipe` must be `steering.recipe` of `with sn.steer(…) as steering`, got "
             f"{type(recipe).__name__}."
         )
-    point = check_hook_point(model, str(recipe.hook_point))
-    if (point.path, point.side) != (recipe.hook_point.path, recipe.hook_point.side):
+    point = check_hook_point(model, recipe.hook_point)
+    if point.place != recipe.hook_point.place:
         raise ValueError(
             f'`recipe` must be made on a model of this kind: there "{recipe.hook_point}" is '
             f'"{recipe.hook_point.path}", in {model.name} it is "{point.path}". Steer {model.name} once.'
