@@ -64,7 +64,7 @@ class Recipe:
 
     hook_point: HookPoint
     step: int | Literal["last"] | tuple[int, ...] | None = field(default=None, kw_only=True)
-    """Applications of a module that runs several times in one pass; None: those that the hook point names, or all."""
+    """Applications of a module that runs several times; None: those that the hook point names, or all."""
 
     edit: MaskedEdit | None = field(default=None, repr=False, compare=False)
     """The edit; its `n_touched` counts positions."""
