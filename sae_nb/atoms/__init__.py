@@ -9,6 +9,7 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.atoms._atom import AtomSummary as AtomSummary, summarise_atom as summarise_atom
     from sae_nb.atoms._catalogue import AtomCatalogue as AtomCatalogue
+    from sae_nb.atoms._effects import AtomEffects as AtomEffects, measure_atom as measure_atom
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
 else:
     __getattr__, __dir__, __all__ = door(__name__)
@@ -18,10 +19,14 @@ if TYPE_CHECKING:  # for the other rooms
         Crops as Crops,
         crop_patch as crop_patch,
         describe_atom as describe_atom,
-        logit_effects as logit_effects,
         strength_histogram as strength_histogram,
     )
     from sae_nb.atoms._catalogue import directions_of as directions_of
+    from sae_nb.atoms._effects import (
+        DIRECT as DIRECT,
+        effects_of as effects_of,
+        written_at as written_at,
+    )
     from sae_nb.atoms._evidence import Badge as Badge, By as By, badge as badge
     from sae_nb.atoms._examples import (
         BANDS as BANDS,

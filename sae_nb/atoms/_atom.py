@@ -7,12 +7,11 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
 from jaxtyping import Float, Int, UInt8
-from torch import Tensor, nn
+from torch import Tensor
 
-from sae_nb.activations import describe_ids
 from sae_nb.atoms._catalogue import AtomCatalogue
+from sae_nb.atoms._effects import Effects, effects_of, written_at
 from sae_nb.atoms._examples import (
     QUANTILES,
     Band,
@@ -24,11 +23,11 @@ from sae_nb.atoms._examples import (
 from sae_nb.atoms._firings import Histogram
 from sae_nb.atoms._sites import SiteExamples, examples_at_sites
 from sae_nb.checks import Count, Seed, at_least, check_atom, checked
-from sae_nb.models import HookPointNotFound, no_weights
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.codes import SparseCodes
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
 
@@ -51,66 +50,6 @@ def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
         marks = {name: float(np.quantile(size, q)) for name, q in QUANTILES.items()}
         marks["top"] = float(size.max())
     return Histogram(edges=edges, counts=counts, marks=marks)
-
-
-# -------------------------------------------------------------------------------------------------
-# The direct path from an atom to the unembedding: the next tokens it raises and lowers.
-#
-# effect = W_U (γ ⊙ d), with γ the gain of the final norm (and d centred where that norm centres).
-# This is the direct path alone: what later layers make of the atom is left out, and so is the norm's
-# division by the size of the residual stream, so effects compare tokens, not atoms.
-
-
-Effects = tuple[tuple[str, float], ...]
-
-
-def logit_effects(
-    model: LiveModel, direction: Float[Tensor, " d_in"], n: int = 8
-) -> tuple[Effects, Effects]:
-    """Return the next tokens a direction raises and lowers most, with their effects.
-
-    Source: The logit lens restricted to one direction (nostalgebraist 2020), as SAE dashboards show
-    it.
-    """
-    find = getattr(model.module, "get_output_embeddings", None)
-    unembedding = find() if callable(find) else None
-    if not model.modality.is_text or model.tokenizer is None or unembedding is None:
-        return (), ()
-    weight = unembedding.weight.detach()
-    if weight.is_meta:
-        no_weights(model.name, "Which tokens an atom raises or lowers")
-    if weight.shape[1] != len(direction):
-        return (), ()
-    with torch.no_grad():
-        read = _through_final_norm(model, direction.to(weight.device, torch.float32))
-        effect = (weight.float() @ read).cpu()
-    return _named(model, effect, n), _named(model, -effect, n, sign=-1.0)
-
-
-def _through_final_norm(
-    model: LiveModel, direction: Float[Tensor, " d_in"]
-) -> Float[Tensor, " d_in"]:
-    try:
-        norm = model.get_module(model.hook_point("final_norm").path)
-    except HookPointNotFound:  # the head reads the residual stream as it is
-        return direction
-    if isinstance(norm, nn.LayerNorm):
-        direction = direction - direction.mean()
-    gain = getattr(norm, "weight", None)
-    if gain is None or gain.shape != direction.shape:
-        return direction
-    # Gemma stores its gain minus one.
-    offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
-    return direction * (gain.detach().float().to(direction.device) + offset)
-
-
-def _named(
-    model: LiveModel, effect: Float[Tensor, " vocabulary"], n: int, sign: float = 1.0
-) -> Effects:
-    best = effect.topk(min(n, len(effect)))
-    ids = best.indices.tolist()
-    names = describe_ids(model.tokenizer, ids)
-    return tuple((names[i], sign * value) for i, value in zip(ids, best.values.tolist()))
 
 
 # -------------------------------------------------------------------------------------------------
@@ -307,7 +246,10 @@ class AtomSummary:
 
     logits_up: Effects = ()
     logits_down: Effects = ()
-    """Next tokens it raises and lowers most, directly, and how much; language models only."""
+    """Next tokens (by a lens, also classes) that it raises and lowers most, and how much."""
+
+    logits_by: str = ""
+    """The way these were found, and how far it holds in the running model: "direct path only: …"."""
 
     sites: tuple[SiteExamples, ...] = ()
     """Examples of every site, where sites have some of their own."""
@@ -322,6 +264,7 @@ def summarise_atom(
     *,
     band: Band = "top",
     model: LiveModel | None = None,
+    lens: Lens | None = None,
     **choices: Any,
 ) -> AtomSummary:
     """Summarise one atom of `sae` on `acts`; for many atoms make one `AtomCatalogue` and ask it.
@@ -333,7 +276,9 @@ def summarise_atom(
     band
         Kind of examples: "top", "99 %", "50 %", "random" or "just below".
     model
-        A language model, for the tokens the atom raises.
+        A language model, for the tokens the atom raises along the direct path alone.
+    lens
+        A lens of the model, for what the atom raises with later blocks taken into account.
     choices
         `n_examples` (12), `page` (0) of them, `seed` (0) of the random ones, `n_neighbours` (8).
 
@@ -350,7 +295,7 @@ def summarise_atom(
     (2, 2.0, [1, 0])
     """
     catalogue = AtomCatalogue(sae, acts, codes=codes)
-    return describe_atom(catalogue, atom, band=band, model=model, **choices)
+    return describe_atom(catalogue, atom, band=band, model=model, lens=lens, **choices)
 
 
 @checked
@@ -364,6 +309,7 @@ def describe_atom(
     seed: Seed = 0,
     n_neighbours: Annotated[int, at_least(0)] = 8,
     model: LiveModel | None = None,
+    lens: Lens | None = None,
 ) -> AtomSummary:
     """Return everything a panel shows about one atom."""
     atom = check_atom(atom, catalogue.n_atoms)
@@ -376,7 +322,12 @@ def describe_atom(
         page = min(page, max(-(-len(choice.rows) // n_examples) - 1, 0))
     near, cosines = catalogue.nearest(atom, n_neighbours)
     joint, lifts, counts = catalogue.coactive(atom, n_neighbours)
-    up, down = ((), ()) if model is None else logit_effects(model, catalogue.dictionary[atom])
+    effects = effects_of(
+        model,
+        catalogue.dictionary[atom],
+        lens=lens,
+        hook_point=written_at(catalogue),
+    )
     strengths = catalogue.strengths(atom)[1]
     shown = slice(page * n_examples, (page + 1) * n_examples)
     on_page = Choice(rows=choice.rows[shown], strengths=choice.strengths[shown])
@@ -403,7 +354,8 @@ def describe_atom(
         coactive_counts=counts,
         footprint=footprint_of(catalogue, atom),
         crops=build_crops(catalogue, atom, band, N_CROPS, seed=seed),
-        logits_up=up,
-        logits_down=down,
+        logits_up=effects.up,
+        logits_down=effects.down,
+        logits_by=effects.words,
         sites=beside,
     )

@@ -39,6 +39,7 @@ CLASSES = {
     "Reading": "a reading of the model. Leave it out: then it is made.",
     "Report": "a report. Use what sn.evaluate returns.",
     "Lens": "a lens. Use what sn.fit_lens or sn.load_lens returns.",
+    "LensCheck": "the score of a lens. Use what lens.check(held_out, sae) returns.",
     "BestEffect": "a best effect. Use what sn.best_effect returns.",
     "LearnedAdjoint": "a learned adjoint. Use sn.architectures.LearnedAdjoint(operator).",
     "Prox": "a penalty. Use one such as sn.architectures.SoftProx(0.1).",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -450,6 +450,49 @@ class Lens(KnowsOtherWords):
             context_length=context_length,
         )
 
+    @checked
+    def with_score(self, found: LensCheck) -> Lens:
+        """Return the lens with the score of its effects, which cards then show and `save` keeps.
+
+        Parameters
+        ----------
+        found
+            What `check(held_out, sae)` returned.
+
+        Raises
+        ------
+        ValueError: If no directions were measured there.
+        """
+        if found.atoms is None or found.layer is None:
+            raise ValueError(
+                "`found` must have measured directions, got one of layers alone. Use lens.check(held_out, sae)."
+            )
+        means, n = found.atoms_by_kind, int((found.atoms["kind"] != "random").sum())
+        own, random = means.iloc[0], means.loc["random"]
+        score = {
+            "n": n,
+            "correlation": float(own["correlation"]),
+            "hits": float(own["hits"]),
+            "random": float(random["correlation"]),
+            "direct": float(own["logit correlation"]),
+        }
+        scores = {**self.facts.get("scores", {}), str(found.layer): score}
+        return replace(self, facts={**self.facts, "scores": scores})
+
+    def score_in_words(self, layer: int) -> str:
+        """Return in words how far effects at a layer hold in the running model, or that it was not measured."""
+        score = self.facts.get("scores", {}).get(str(layer))
+        if score is None:
+            return "not measured against the running model: lens.check(held_out, sae)"
+        return (
+            f"rank correlation {score['correlation']:.2f} with the measured effects of {score['n']} on "
+            f"held-out inputs (random directions {score['random']:.2f}, direct path {score['direct']:.2f})"
+        )
+
+    def names(self, ids: Iterable[int]) -> dict[int, str]:
+        """Return the text of tokens, or the names of classes."""
+        return self._head.names(ids)
+
     # How it settled, and where it is kept.
 
     @property
@@ -504,13 +547,14 @@ _looked_at: list[Lens] = []
 
 
 def layer_of(sae: Any) -> int:
-    """Return the block whose output an SAE's atoms are added to.
+    """Return the block whose output an SAE's atoms are added to; of a hook point, by its name.
 
     Raises
     ------
     ValueError: If it is of a place that is not added to the stream as it is.
     """
-    place = getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None)
+    own = getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None)
+    place = sae if isinstance(sae, str) else own
     found = _PLACE.fullmatch(str(place))
     number = -1 if found is None else int(found[2]) - (found[1] == "resid_pre")
     if number < 0:

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from sae_nb.atoms import choose_rows, logit_effects, strength_histogram
+from sae_nb.atoms import choose_rows, effects_of, strength_histogram, written_at
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
 
     from sae_nb.atoms import AtomCatalogue, AtomNames, Band, Example
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
 BANDS: dict[Band, int] = {"top": 6, "50 %": 4, "random": 4}
@@ -27,10 +28,16 @@ class Cards:
     """Writes what is shown of the atoms, one after the other: memory does not grow with their number."""
 
     def __init__(
-        self, folder: Path, catalogue: AtomCatalogue, names: AtomNames, model: LiveModel | None
+        self,
+        folder: Path,
+        catalogue: AtomCatalogue,
+        names: AtomNames,
+        model: LiveModel | None,
+        lens: Lens | None = None,
     ) -> None:
         self._folder, self._catalogue, self._names = folder, catalogue, names
         self._model = model if model is not None and model.modality.is_text else None
+        self._lens = lens
         self._drawn: set[int] = set()
 
     def card(self, atom: int) -> dict[str, Any]:
@@ -57,10 +64,11 @@ class Cards:
         """Return the numbers of `describe_atom`, without the examples that no card shows."""
         catalogue = self._catalogue
         histogram = strength_histogram(catalogue.strengths(atom)[1])
-        up, down = (
-            ((), ())
-            if self._model is None
-            else logit_effects(self._model, catalogue.dictionary[atom])
+        effects = effects_of(
+            self._model,
+            catalogue.dictionary[atom],
+            lens=self._lens,
+            hook_point=written_at(catalogue),
         )
         return {
             "fired": catalogue.n_fired[atom],
@@ -71,8 +79,9 @@ class Cards:
             "counts": histogram.counts,
             "near": list(zip(*catalogue.nearest(atom), strict=True)),
             "together": list(zip(*catalogue.coactive(atom), strict=True)),
-            "up": up,
-            "down": down,
+            "up": effects.up,
+            "down": effects.down,
+            "by": effects.words,
             "missing": choose_rows(catalogue, atom, "top").missing,
         }
 

@@ -29,6 +29,7 @@ from sae_nb.summaries import ConceptAtlas
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.codes import SparseCodes
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
     from sae_nb.pretrained import ExampleStore
 
@@ -73,6 +74,7 @@ def write_site(
     codes: SparseCodes | None = None,
     examples: ExampleStore | None = None,
     model: LiveModel | None = None,
+    lens: Lens | None = None,
     labels: Mapping[int, str] | str | Path | None = None,
     title: str = "",
     back: tuple[str, str] | None = None,
@@ -99,7 +101,9 @@ def write_site(
     examples
         From `load_examples`, in place of `acts`.
     model
-        The live model: for the tokens that an atom raises, and for the live part.
+        The live model: for the tokens that an atom raises along the direct path, and for the live part.
+    lens
+        A lens of the model: cards then show what an atom raises by it, with its score.
     labels
         Labels and notes by atom, or the folder that keeps them; None: what panels show of this SAE, what
         `sn.label` found included.
@@ -153,7 +157,15 @@ def write_site(
     )
     xy = None if examples is None else examples.xy
     return site_of(
-        folder, names, model=model, xy=xy, title=title, back=back, live=live, overwrite=overwrite
+        folder,
+        names,
+        model=model,
+        lens=lens,
+        xy=xy,
+        title=title,
+        back=back,
+        live=live,
+        overwrite=overwrite,
     )
 
 
@@ -162,6 +174,7 @@ def site_of(
     names: AtomNames,
     *,
     model: LiveModel | None = None,
+    lens: Lens | None = None,
     xy: Float[np.ndarray, "n_atoms 2"] | None = None,
     title: str = "",
     back: tuple[str, str] | None = None,
@@ -185,7 +198,7 @@ def site_of(
             made, "start", _start(catalogue, names, title) | {"live": about, "back": back}
         )
         largest, first_atom = 0, int(catalogue.order("frequency")[0])
-        cards = Cards(made, catalogue, names, model)
+        cards = Cards(made, catalogue, names, model, lens)
         with progress_bar(catalogue.n_atoms, "site", "atom", enabled=True) as bar:
             for atom in range(catalogue.n_atoms):
                 size = write_chunk(made, f"atoms/{atom}", cards.card(atom))

@@ -19,7 +19,7 @@ from sae_nb.atoms import (
     summarise_atom,
     text_around,
 )
-from sae_nb.atoms._atom import logit_effects
+from sae_nb.atoms._effects import logit_effects
 from sae_nb.atoms._examples import choose_rows
 from sae_nb.codes import SparseCodes
 

@@ -163,7 +163,8 @@ const saeNb = (() => {
     parts.push(make("p", {}, `Fires on ${card.fires}; mean strength ${number(card.mean)}, largest ${number(card.max)}.`));
     if (card.fired) parts.push(histogram(card));
     if (card.up.length) {
-      parts.push(make("div", { class: "columns" }, table("Raises the next token", card.up), table("Lowers", card.down)));
+      parts.push(make("div", { class: "columns" }, table("Raises", card.up), table("Lowers", card.down)));
+      parts.push(make("p", { class: "quiet" }, card.by));
     }
     parts.push(...examplesOf(card));
     const near = make("div", { class: "chips" }, ...card.near.map(([other, cosine]) =>

@@ -17,7 +17,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import describe_ids
-from sae_nb.atoms import logit_effects
+from sae_nb.atoms import DIRECT, effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Between, Seed, checked, shown
 from sae_nb.findings import Finding
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
     from sae_nb.studies.circuits._graph import AttributionGraph
 
@@ -99,6 +100,7 @@ def probe_prompts(
     graph: AttributionGraph | None = None,
     min_share: Annotated[float, Between(0, 1, "(]")] = 0.5,
     seed: Seed = 0,
+    lens: Lens | None = None,
 ) -> PromptGroups:
     """Group atoms by what they do over a family of prompts, and try the groups on prompts of other words.
 
@@ -121,6 +123,9 @@ def probe_prompts(
         Of the prompts that an atom has to fire on, from 0 to 1.
     seed
         Of the random groups.
+    lens
+        A lens of the model, by which groups at the last token are named after the token they raise: "say
+        “garden”". None: by the direct path alone, which the name then states.
 
     Raises
     ------
@@ -152,7 +157,7 @@ def probe_prompts(
     train, test = profiles.split(len(first))
     position, steady = _usual_peaks(train.strength)
     roles = _roles(position, varies)
-    names = _group_names(model, saes, profiles, position, roles, words)
+    names = _group_names(model, saes, profiles, position, roles, words, lens)
     directions = np.stack([profiles.direction(saes, i) for i in range(len(profiles.atom))])
     labels = {"behaviour": names, "layer": profiles.place}
     labels["direction"] = _clusters(directions, len(set(names) - {""}))
@@ -335,13 +340,20 @@ def _group_names(
     position: Int[np.ndarray, " n"],
     roles: list[str],
     words: list[str],
+    lens: Lens | None,
 ) -> list[str]:
     """One name for atoms that belong together; "" for an atom that is alone."""
     names = []
     for i, role in enumerate(roles):
         if role == "say":
-            raised, _ = logit_effects(model, torch.from_numpy(profiles.direction(saes, i)), n=1)
-            names.append(f"say “{raised[0][0].strip()}”" if raised else "say")
+            sae = saes[profiles.place[i]]
+            place = getattr(sae, "target_hook_point", None) or sae.hook_point
+            direction = torch.from_numpy(profiles.direction(saes, i))
+            found = effects_of(
+                model, direction, lens=lens, hook_point=None if place is None else str(place), n=1
+            )
+            how = f" ({found.by})" if found.by == DIRECT else ""
+            names.append(f"say “{found.up[0][0].strip()}”{how}" if found.up else "say")
         elif role == "semantic":
             names.append(f"words in place of “{words[position[i]].strip()}”, {position[i]}")
         else:

@@ -551,3 +551,18 @@ def test_the_last_tick_has_room_and_no_tools_lie_over_the_mark(tmp_path: Path) -
     assert browser.plot.layout.xaxis2.domain[1] < 0.98
     page = browser.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert '"displayModeBar": false' in page
+
+
+def test_measuring_runs_the_model_on_the_examples() -> None:
+    """What the atom is said to raise is replaced by what it did, with the count that was confirmed."""
+    vit = sn.load_model("tiny-vit")
+    acts = sn.capture(vit, sn.data.scenes(8).images, "resid_post.6", progress=False)
+    browser = AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"), acts, vit)
+    assert not browser.cards.tokens.labels
+    browser.measure()
+    deadline = time.monotonic() + 30
+    while not browser.cards.tokens.labels and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert len(browser.cards.tokens.labels) == 10
+    assert browser.status.startswith("measured on 6 examples")
+    browser.close()

@@ -11,7 +11,15 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import AtomCatalogue, AtomNames, AtomSummary, Labels, rows_in_words, says_much
+from sae_nb.atoms import (
+    AtomCatalogue,
+    AtomEffects,
+    AtomNames,
+    AtomSummary,
+    Labels,
+    rows_in_words,
+    says_much,
+)
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._controls import BAND_NAMES
@@ -24,12 +32,21 @@ from sae_nb_widgets.panel import control, show, small_button
 
 MOST_FOUND = 8
 
+RAISES = "outputs it raises (+) and lowers (−)"
+
+Effects = tuple[tuple[str, float], ...]
+
 
 class AtomDetail:
     """The cards of the AtomBrowser's detail column."""
 
     def __init__(
-        self, labels: ipw.Widget, names: AtomNames, rows: str, go: Callable[[int], None]
+        self,
+        labels: ipw.Widget,
+        names: AtomNames,
+        rows: str,
+        go: Callable[[int], None],
+        measure: Callable[[], None] | None = None,
     ) -> None:
         self._names, self._go = names, go
         self.found = Sparkbars(description="atoms that match the search")
@@ -39,12 +56,17 @@ class AtomDetail:
         self.map = PictureGrid(
             description="where in the image it fires", titled=True, bare=True, unit="% of images"
         )
-        self.tokens = Sparkbars(description="next tokens it raises (+) and lowers (−) directly")
+        self.tokens = Sparkbars(description=RAISES)
+        self.way = ipw.HTML()
+        tip = "Run the model on its examples with the atom added, and without: one pass each"
+        self.measure = small_button("measure", tip, measure).add_class("sae-nb-live-only")
+        self._can_measure = measure is not None
+        self.effects = ipw.VBox([self.tokens, self.way, self.measure])
         self.heads = Sparkbars()
         self.heads.empty_text = "Pass model= to see which attention heads write it."
         self.joint.empty_text = "No atom fires with it more often than by chance."
         self.found_card = ipw.VBox([self.found])
-        self.rest = ipw.VBox([self.tokens, self.joint, self.where, self.map])
+        self.rest = ipw.VBox([self.effects, self.joint, self.where, self.map])
         self.widgets: tuple[ipw.Widget, ...] = (
             self.found_card,
             labels,
@@ -55,7 +77,7 @@ class AtomDetail:
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):
             clickable.observe(self._clicked, "selected")
-        for widget in (self.found, self.where, self.map, self.tokens, self.heads):
+        for widget in (self.found, self.where, self.map, self.effects, self.heads):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -87,10 +109,21 @@ class AtomDetail:
         lifts = record.coactive_lifts.tolist()
         notes = [f"{format_number(lift)}×" for lift in lifts]
         self._list(self.joint, record.coactive_atoms.tolist(), lifts, notes)
-        tokens = [*record.logits_up, *record.logits_down[::-1]]
+        self._show_effects(record.logits_up, record.logits_down, record.logits_by)
+        show(self.measure, self._can_measure and bool(record.n_fired))
+        self._show_where(record)
+
+    def show_measured(self, effects: AtomEffects) -> None:
+        """Draw what the running model did, in place of what was expected of the atom."""
+        self._show_effects(effects.up, effects.down, effects.words)
+        show(self.measure, False)
+
+    def _show_effects(self, up: Effects, down: Effects, by: str) -> None:
+        tokens = [*up, *down[::-1]]
+        show(self.effects, bool(tokens) or self._can_measure)
         show(self.tokens, bool(tokens))
         self.tokens.show([f"“{x}”" for x, _ in tokens], [y for _, y in tokens], signed=True)
-        self._show_where(record)
+        self.way.value = f"<small>{escape(by)}</small>" if tokens else ""
 
     def _show_where(self, record: AtomSummary) -> None:
         found = record.footprint
@@ -272,9 +305,20 @@ def table(record: AtomSummary, names: AtomNames, rows: str) -> dict[str, Any]:
         "99th_percentile": record.p99,
         "max_strength": record.max_strength,
         **_examples(record),
+        **_effects(record),
         "nearest_atoms": ", ".join(f"{name(a)} (cos {format_number(c)})" for a, c in neighbours),
         "co_active_atoms": ", ".join(f"{name(a)} (lift {format_number(x)})" for a, x in together),
         "histogram": record.histogram.counts,
+    }
+
+
+def _effects(record: AtomSummary) -> dict[str, str]:
+    """Return what it raises, with the way that was found; nothing where that is not known."""
+    if not record.logits_up:
+        return {}
+    return {
+        "raises": ", ".join(f"“{x}”" for x, _ in record.logits_up),
+        "found_by": record.logits_by,
     }
 
 

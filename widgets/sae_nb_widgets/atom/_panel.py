@@ -18,11 +18,13 @@ from sae_nb.atoms import (
     BANDS,
     ORDERS,
     AtomCatalogue,
+    AtomEffects,
     AtomNames,
     AtomSummary,
     Band,
     Example,
     Labels,
+    measure_atom,
     row_word,
     rows_in_words,
 )
@@ -71,6 +73,7 @@ from sae_nb_widgets.panel import (
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations, Context
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
 
@@ -103,7 +106,11 @@ class AtomBrowser(Panel):
         Activations of its width, or a plain matrix; of several places what training takes. None: the
         examples of a pretrained SAE.
     model
-        A language model, for the next tokens an atom raises.
+        The live model: for the next tokens an atom raises along the direct path, and to measure what it
+        does on its examples.
+    lens
+        A lens of the model, for what an atom raises with later blocks taken into account; its score is
+        shown with it.
     atom
         First one shown; the most frequent when None.
     labels
@@ -183,6 +190,7 @@ class AtomBrowser(Panel):
         acts: Activations | Float[Tensor, "n d_in"] | None = None,
         model: LiveModel | None = None,
         *,
+        lens: Lens | None = None,
         atom: int | None = None,
         labels: Labels | Mapping[int, str] | str | Path | None = None,
         catalogue: AtomCatalogue | None = None,
@@ -198,7 +206,7 @@ class AtomBrowser(Panel):
         self.n_atoms = self.catalogue.n_atoms
         first = None if atom is None else check_atom(atom, self.n_atoms)
         self._way = drawn_as(atoms_as, self._whole)
-        self._model = model
+        self._model, self._lens = model, lens
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
         self._drawn: tuple[int, Band, int, int] | None = None
@@ -227,7 +235,11 @@ class AtomBrowser(Panel):
         self.notes = AtomNotes(self, self.labels)
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
-            self.notes.widget, self.names, self._rows, lambda atom: self.set_trait("atom", atom)
+            self.notes.widget,
+            self.names,
+            self._rows,
+            lambda atom: self.set_trait("atom", atom),
+            self.measure if self._measurable else None,
         )
         self.arrange(
             controls=self.controls.first,
@@ -437,7 +449,34 @@ class AtomBrowser(Panel):
             n_examples=n_examples,
             n_neighbours=MOST_NEIGHBOURS,
             model=self._model,
+            lens=self._lens,
         )
+
+    @property
+    def _measurable(self) -> bool:
+        """Whether there is a model to run, and examples that it reads."""
+        acts = self._whole.acts
+        inputs = acts.context.token_ids is not None or acts.context.pictures is not None
+        return self._model is not None and inputs and acts.hook_point is not None
+
+    def measure(self) -> None:
+        """Measure what the atom does to the model's answer on its examples, in the background."""
+        atom, model = self.atom, self._model
+        if model is None or not self._measurable:
+            self.say("Pass model= and activations that sn.capture made to measure an atom.")
+            return
+
+        def work() -> tuple[int, AtomEffects]:
+            return atom, measure_atom(self.catalogue, atom, model, lens=self._lens)
+
+        self.run_async(work, self._show_measured, doing=f"measuring atom {atom}", channel="measure")
+
+    def _show_measured(self, found: tuple[int, AtomEffects]) -> None:
+        atom, effects = found
+        if atom == self.atom:
+            self.details = True
+            self.cards.show_measured(effects)
+            self.say(effects.words)
 
     def _show(self, record: AtomSummary) -> None:
         if (record.atom, record.band) != (self.atom, self.band):

@@ -16,11 +16,12 @@ if TYPE_CHECKING:
 
 
 class SiteSubject(NamedTuple):
-    """The content of a site: the names of atoms, the live model, the atoms' places on the map."""
+    """The content of a site: the names of atoms, the live model, the atoms' places on the map, a lens."""
 
     names: AtomNames
     model: Any = None
     xy: Float[np.ndarray, "n_atoms 2"] | None = None
+    lens: Any = None
 
 
 class AsSite:
@@ -73,6 +74,7 @@ class AsSite:
             folder,
             subject.names,
             model=subject.model,
+            lens=subject.lens,
             xy=subject.xy,
             title=title,
             back=back,

@@ -109,7 +109,7 @@ class Leaves(AsSite, Saying):
                 "Use sae_nb_widgets.AtomBrowser(sae, acts).to_site(folder), or to_html(path) for this "
                 "panel alone."
             )
-        return SiteSubject(names, getattr(self, "model", None))
+        return SiteSubject(names, getattr(self, "model", None), lens=getattr(self, "_lens", None))
 
     def static_page(self) -> exporting.Page:
         """Return what `to_html` writes."""

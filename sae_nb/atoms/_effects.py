@@ -1,0 +1,260 @@
+"""An atom's effect on the answer, with the way it was found and its score: direct path, lens, or measured.
+
+The direct path W_U (γ ⊙ C d), γ the gain of the final norm and C its centring, leaves out what later blocks
+make of the atom; on deep models it is mostly wrong (rank correlation with the measured effect: see the page on
+lenses). A lens takes the later blocks into account, and a measurement runs the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from sae_nb.activations import describe_ids
+from sae_nb.atoms._examples import choose_rows
+from sae_nb.checks import Count, check_atom, checked
+from sae_nb.lenses import layer_of, measured_effects
+from sae_nb.models import HookPointNotFound, no_weights
+
+if TYPE_CHECKING:
+    from sae_nb.atoms._catalogue import AtomCatalogue
+    from sae_nb.lenses import Lens
+    from sae_nb.models import LiveModel
+
+Effects = tuple[tuple[str, float], ...]
+
+DIRECT = "direct path only"
+DIRECT_SCORE = "later blocks are left out; measure the atom, or pass a lens"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AtomEffects:
+    """Outputs that an atom raises and lowers most, and how that was found."""
+
+    up: Effects = ()
+    down: Effects = ()
+    """Tokens or classes with their effects, largest first."""
+
+    by: str = ""
+    """The way: direct path only, the kind of lens, or measured."""
+
+    score: str = ""
+    """How far it holds in the running model, or why that is not known."""
+
+    @property
+    def words(self) -> str:
+        """Way and score in one line."""
+        return f"{self.by}: {self.score}" if self.score else self.by
+
+
+def effects_of(
+    model: LiveModel | None,
+    direction: Float[Tensor, " d_in"],
+    *,
+    lens: Lens | None = None,
+    hook_point: str | None = None,
+    n: int = 8,
+) -> AtomEffects:
+    """Return what a direction raises and lowers: by the lens if it reads there, else directly."""
+    layer = None if lens is None else _layer_read(lens, hook_point)
+    if lens is not None and layer is not None:
+        effect = lens.effects(direction, layer)[0]
+        up, down = _named_by(lens, effect, n)
+        return AtomEffects(
+            up=up, down=down, by=f"{lens.kind} lens", score=lens.score_in_words(layer)
+        )
+    if model is None:
+        return AtomEffects()
+    up, down = logit_effects(model, direction, n)
+    return AtomEffects(up=up, down=down, by=DIRECT, score=DIRECT_SCORE) if up else AtomEffects()
+
+
+def written_at(catalogue: AtomCatalogue) -> str | None:
+    """Return the hook point at which a catalogue's atoms are written; None where it is not known."""
+    sae = catalogue.sae
+    target = getattr(sae, "target_hook_point", None)
+    place = target or catalogue.acts.hook_point or getattr(sae, "hook_point", None)
+    return None if place is None else str(place)
+
+
+def _layer_read(lens: Lens, hook_point: str | None) -> int | None:
+    """The layer of a hook point, if the lens reads it."""
+    try:
+        layer = layer_of(hook_point)
+    except ValueError:
+        return None
+    return layer if layer in (*lens.layers, lens.n_layers - 1) else None
+
+
+def _named_by(lens: Lens, effect: Float[Tensor, " outputs"], n: int) -> tuple[Effects, Effects]:
+    """The largest effects and the smallest, by name; of few outputs half each."""
+    n = min(n, max(1, len(effect) // 2))
+    up, down = effect.topk(n), (-effect).topk(n)
+    names = lens.names([*up.indices.tolist(), *down.indices.tolist()])
+    return (
+        tuple((names[i], x) for i, x in zip(up.indices.tolist(), up.values.tolist(), strict=True)),
+        tuple(
+            (names[i], -x) for i, x in zip(down.indices.tolist(), down.values.tolist(), strict=True)
+        ),
+    )
+
+
+@checked
+def measure_atom(
+    catalogue: AtomCatalogue,
+    atom: int,
+    model: LiveModel,
+    *,
+    lens: Lens | None = None,
+    n_examples: Count = 6,
+    n: Count = 8,
+) -> AtomEffects:
+    """Measure what an atom raises and lowers: add it to the running model on its strongest examples.
+
+    It is added at its largest strength, at every place but a text's first token; one forward pass per
+    example, and one without it. The score counts how many of the outputs that the lens (without one: the
+    direct path) calls raised are among the measured ones.
+
+    Parameters
+    ----------
+    lens
+        Whose outputs are confirmed or not; None: the direct path's.
+    n_examples
+        Texts or images, of as many samples.
+    n
+        Outputs on each side.
+
+    Raises
+    ------
+    ValueError: If the atom never fires, or its activations do not keep the texts or images they are of.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    >>> catalogue = sn.load_examples("tiny-vit/resid_post.6").catalogue(sae)
+    >>> measure_atom(catalogue, int(catalogue.order("frequency")[0]), vit, n_examples=2).by
+    'measured on 2 examples'
+    """
+    atom, acts = check_atom(atom, catalogue.n_atoms), catalogue.acts
+    rows = choose_rows(catalogue, atom, "top").rows
+    samples = list(dict.fromkeys(int(catalogue.samples[row]) for row in rows))[:n_examples]
+    context = acts.context
+    inputs: list[list[int]] | Tensor
+    if context.token_ids is not None:
+        texts = [context.token_ids.sample(i).tolist() for i in samples]
+        inputs = [text for text in texts if len(text) > 1]
+    elif context.pictures is not None:
+        inputs = context.pictures[samples]
+    else:
+        inputs = []
+    place = written_at(catalogue)
+    if not len(inputs) or place is None:
+        raise ValueError(
+            f"`atom` must fire on texts or images that the activations keep to be measured, and atom {atom} "
+            "has none here. Pass activations that sn.capture made, and an atom that fires."
+        )
+    direction = catalogue.dictionary[atom].float()
+    change = measured_effects(
+        model,
+        inputs,
+        place,
+        direction[None],
+        float(catalogue.max_strength[atom]),
+        skip_first=1,
+        context_length=None,
+    )[0]
+    change = change - change.mean()
+    k = min(n, max(1, len(change) // 2))
+    up, down = change.topk(k), (-change).topk(k)
+    shown = [*up.indices.tolist(), *down.indices.tolist()]
+    names = _names_of(model, lens, shown, len(change))
+    raised = [names[i] for i in up.indices.tolist()]
+    guessed = effects_of(model, direction, lens=lens, hook_point=place, n=k)
+    confirmed = len({name for name, _ in guessed.up} & set(raised))
+    return AtomEffects(
+        up=tuple(zip(raised, up.values.tolist(), strict=True)),
+        down=tuple(
+            (names[i], -x) for i, x in zip(down.indices.tolist(), down.values.tolist(), strict=True)
+        ),
+        by=f"measured on {len(inputs)} examples",
+        score=f"{confirmed} of {len(guessed.up)} raised by {_the(guessed.by)} are among these"
+        if guessed.up
+        else "",
+    )
+
+
+def _the(by: str) -> str:
+    return "the direct path" if by == DIRECT else f"the {by}"
+
+
+def _names_of(model: LiveModel, lens: Lens | None, ids: Sequence[int], n: int) -> Mapping[int, str]:
+    """The names of outputs: by the lens, or as the model calls its tokens or classes."""
+    if lens is not None:
+        return lens.names(ids)
+    if model.modality.is_text and model.tokenizer is not None:
+        return describe_ids(model.tokenizer, ids)
+    classes = model.class_names
+    named = classes is not None and len(classes) == n
+    return {i: classes[i] if named and classes is not None else str(i) for i in ids}
+
+
+# -------------------------------------------------------------------------------------------------
+# The direct path from an atom to the unembedding.
+
+
+def logit_effects(
+    model: LiveModel, direction: Float[Tensor, " d_in"], n: int = 8
+) -> tuple[Effects, Effects]:
+    """Return the next tokens a direction raises and lowers most along the direct path, with their effects.
+
+    What later blocks make of the direction is left out, and so is the norm's division by the size of the
+    residual stream, so effects compare tokens, not atoms. Show it with its score (`effects_of`).
+
+    Source: The logit lens restricted to one direction (nostalgebraist 2020), as SAE dashboards show
+    it.
+    """
+    find = getattr(model.module, "get_output_embeddings", None)
+    unembedding = find() if callable(find) else None
+    if not model.modality.is_text or model.tokenizer is None or unembedding is None:
+        return (), ()
+    weight = unembedding.weight.detach()
+    if weight.is_meta:
+        no_weights(model.name, "Which tokens an atom raises or lowers")
+    if weight.shape[1] != len(direction):
+        return (), ()
+    with torch.no_grad():
+        read = _through_final_norm(model, direction.to(weight.device, torch.float32))
+        effect = (weight.float() @ read).cpu()
+    return _named(model, effect, n), _named(model, -effect, n, sign=-1.0)
+
+
+def _through_final_norm(
+    model: LiveModel, direction: Float[Tensor, " d_in"]
+) -> Float[Tensor, " d_in"]:
+    try:
+        norm = model.get_module(model.hook_point("final_norm").path)
+    except HookPointNotFound:  # the head reads the residual stream as it is
+        return direction
+    if isinstance(norm, nn.LayerNorm):
+        direction = direction - direction.mean()
+    gain = getattr(norm, "weight", None)
+    if gain is None or gain.shape != direction.shape:
+        return direction
+    # Gemma stores its gain minus one.
+    offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
+    return direction * (gain.detach().float().to(direction.device) + offset)
+
+
+def _named(
+    model: LiveModel, effect: Float[Tensor, " vocabulary"], n: int, sign: float = 1.0
+) -> Effects:
+    best = effect.topk(min(n, len(effect)))
+    ids = best.indices.tolist()
+    names = describe_ids(model.tokenizer, ids)
+    return tuple((names[i], sign * value) for i, value in zip(ids, best.values.tolist()))

@@ -1,0 +1,75 @@
+"""Promises of an atom's effects: the way they were found is stated, and the running model decides."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.atoms import AtomCatalogue, measure_atom
+
+PLACE = "resid_post.6"
+
+
+@pytest.fixture(scope="module")
+def vit() -> Any:
+    """The small model of images."""
+    return sn.load_model("tiny-vit")
+
+
+@pytest.fixture(scope="module")
+def catalogue(vit: Any) -> AtomCatalogue:
+    """Atoms of its sixth block on a few images."""
+    acts = sn.capture(vit, sn.data.scenes(12, seed=1).images, PLACE, progress=False)
+    return AtomCatalogue(sn.load_sae(f"tiny-vit/{PLACE}"), acts)
+
+
+@pytest.fixture(scope="module")
+def lens(vit: Any) -> sn.Lens:
+    """A lens of that block."""
+    return sn.fit_lens(vit, sn.data.scenes(4, seed=2).images, layers=[6], progress=False)
+
+
+def test_a_card_states_the_direct_path_or_the_score_of_its_lens(
+    catalogue: AtomCatalogue, lens: sn.Lens
+) -> None:
+    """Never tokens or classes alone."""
+    atom = int(catalogue.order("frequency")[0])
+    gpt = sn.load_model("tiny-gpt")
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    words = sn.capture(gpt, ["Once upon a time there was a dog."], "resid_post.3", progress=False)
+    direct = sn.atoms.summarise_atom(sae, words, atom=3, model=gpt)
+    assert direct.logits_by.startswith("direct path only")
+    plain = catalogue.summary(atom, lens=lens)
+    assert len(plain.logits_up) == 5
+    assert "not measured against the running model" in plain.logits_by
+    found = lens.check(sn.data.scenes(6, seed=3).images, catalogue.sae, n_atoms=8)
+    scored = catalogue.summary(atom, lens=lens.with_score(found))
+    assert scored.logits_by.startswith("jacobian lens: rank correlation 0.")
+    assert scored.logits_up == plain.logits_up
+
+
+def test_a_measured_atom_is_what_steering_does(
+    vit: Any, catalogue: AtomCatalogue, lens: sn.Lens
+) -> None:
+    """The change of the class logits with the atom added, on the examples; outputs of the lens are counted."""
+    atom = int(catalogue.order("frequency")[0])
+    effects = measure_atom(catalogue, atom, vit, lens=lens, n_examples=3)
+    assert effects.by == "measured on 3 examples"
+    assert "of 5 raised by the jacobian lens" in effects.score
+    rows = sn.atoms.summarise_atom(catalogue.sae, catalogue.acts, catalogue.codes, atom).examples
+    images = catalogue.acts.context.pictures[[example.sample for example in rows[:3]]]
+    with sn.steer(vit, PLACE, catalogue.sae, atom, by=float(catalogue.max_strength[atom])):
+        steered = vit(images)
+    change = (steered - vit(images)).mean(dim=0)
+    assert effects.up[0][0] == str(int(change.argmax()))
+    assert effects.up[0][1] == pytest.approx(float(change.max() - change.mean()), abs=1e-3)
+
+
+def test_rows_without_inputs_cannot_be_measured(vit: Any, catalogue: AtomCatalogue) -> None:
+    """Plain vectors have no examples to run."""
+    bare = AtomCatalogue(catalogue.sae, torch.randn(20, 64))
+    with pytest.raises(ValueError, match="must fire on texts or images"):
+        measure_atom(bare, 0, vit)
