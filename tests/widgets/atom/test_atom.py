@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -557,7 +558,7 @@ def test_measuring_runs_the_model_on_the_examples() -> None:
     """What the atom is said to raise is replaced by what it did, with the count that was confirmed."""
     vit = sn.load_model("tiny-vit")
     acts = sn.capture(vit, sn.data.scenes(8).images, "resid_post.6", progress=False)
-    browser = AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"), acts, vit)
+    browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"), acts, vit)
     assert not browser.cards.tokens.labels
     browser.measure()
     deadline = time.monotonic() + 30
