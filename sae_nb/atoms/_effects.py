@@ -44,7 +44,7 @@ class AtomEffects:
     """The way: direct path only, the kind of lens, or measured."""
 
     score: str = ""
-    """How far it holds in the running model, or why that is not known."""
+    """Agreement with the running model, or the reason that it is not known."""
 
     @property
     def words(self) -> str:
@@ -213,7 +213,7 @@ def logit_effects(
 ) -> tuple[Effects, Effects]:
     """Return the next tokens a direction raises and lowers most along the direct path, with their effects.
 
-    What later blocks make of the direction is left out, and so is the norm's division by the size of the
+    The effect of later blocks is left out, and so is the norm's division by the size of the
     residual stream, so effects compare tokens, not atoms. Show it with its score (`effects_of`).
 
     Source: The logit lens restricted to one direction (nostalgebraist 2020), as SAE dashboards show
