@@ -27,13 +27,15 @@ from sae_nb.models._inputs import (
     Samples,
     chained,
     chunks,
-    column_of,
     described,
     empty,
+    first_of_pair,
     has_numbers,
     is_many,
     pair,
     plain_index,
+    unpacked,
+    without_labels,
 )
 from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
 
@@ -67,7 +69,7 @@ def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batche
 
 def picture_samples(model: LiveModel, inputs: Any) -> Samples:
     """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
-    inputs = column_of(inputs, IMAGES, "images")
+    inputs = without_labels(unpacked(inputs, IMAGES, "images"), 4)
     if isinstance(inputs, (str, Path)):
         return _files(model, inputs)
     if isinstance(inputs, Image.Image):
@@ -159,7 +161,7 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     for item in inputs:
         if isinstance(item, (bool, int, float)):
             raise _not_pictures(model, inputs)
-    return Samples.joined([picture_samples(model, item) for item in inputs])
+    return Samples.joined([picture_samples(model, first_of_pair(item, 4)) for item in inputs])
 
 
 def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:

@@ -192,25 +192,60 @@ class Samples(NamedTuple):
 def column_of_table(model: LiveModel, inputs: Any) -> Any:
     """Return the column of a table that a model of texts or images reads; anything else as it is."""
     text = model.modality.is_text
-    return column_of(inputs, TEXTS if text else IMAGES, "texts" if text else "images")
+    return unpacked(inputs, TEXTS if text else IMAGES, "texts" if text else "images")
 
 
 TEXTS: tuple[type, ...] = (str,)
-IMAGES: tuple[type, ...] = (str, Path, Image.Image, np.ndarray, Tensor)
+IMAGES: tuple[type, ...] = (str, Path, Image.Image, np.ndarray, Tensor, bytes, Mapping)
 """Kinds of values of a table's column that is read as texts, or as images."""
 
 
-def column_of(inputs: Any, kinds: tuple[type, ...], what: str) -> Any:
-    """Return the one column of a table that holds what a model reads, as a list; anything else as it is.
+def unpacked(inputs: Any, kinds: tuple[type, ...], what: str) -> Any:
+    """Return what tables, series and arrays of objects hold, as lists and dicts; anything else as it is.
 
     Raises
     ------
-    ValueError: If several columns hold it, none does, or a row has none.
+    TypeError: If it has no order.
+    ValueError: If a table has several columns of what is read or none, or a value is missing.
     """
-    if type(inputs).__name__ != "DataFrame":
+    if isinstance(inputs, (set, frozenset)):
+        raise TypeError(
+            f"`inputs` must be {what} in an order, got a set, whose order differs from run to run. Pass "
+            "sorted(inputs)."
+        )
+    if type(inputs).__name__ == "DataFrame":
+        return _column(inputs, kinds, what)
+    if isinstance(inputs, np.ndarray) and inputs.dtype.kind in "UTO":
+        # An array of objects may hold pixels, number by number: that is left to the readers.
+        flat = inputs.ndim < 2 or inputs.shape[1:] == (1,)
+        return inputs.item() if inputs.ndim == 0 else inputs.ravel().tolist() if flat else inputs
+    missing = getattr(inputs, "isna", None) or getattr(inputs, "is_null", None)
+    if missing is None or isinstance(inputs, Tensor) or not hasattr(inputs, "__len__"):
         return inputs
+    absent = [row for row, gone in enumerate(missing()) if gone]
+    if absent:
+        raise ValueError(
+            f"`inputs` must have one of the {what} in every row, got none in {len(absent)} of {len(inputs)}, "
+            f"such as row {absent[0]}. Use inputs.dropna()."
+        )
+    names = getattr(inputs, "index", None)
+    if names is not None and not callable(names) and {"text", "input_ids", "image"} & set(names):
+        return dict(inputs)  # one row of a table
+    return list(inputs)
+
+
+def _column(table: Any, kinds: tuple[type, ...], what: str) -> Any:
+    """Return the one column of a table that holds what a model reads, as a list; token ids with their mask."""
+    names = [str(name) for name in table.columns]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise ValueError(
+            f"A table must have one column of each name, got {twice} more than once. Pass one: "
+            f"list(frame.iloc[:, {names.index(twice[0])}])."
+        )
     # Missing values are found by what they are not: NaN, None and NA are of none of these kinds.
-    columns = {str(name): list(inputs[name]) for name in inputs.columns}
+    columns = {str(name): list(table[name]) for name in table.columns}
+    if what == "texts" and "input_ids" in columns:
+        return {name: columns[name] for name in READ_WITH_IDS if name in columns}
     fits = {
         name: [isinstance(value, kinds) for value in values] for name, values in columns.items()
     }
@@ -230,6 +265,18 @@ def column_of(inputs: Any, kinds: tuple[type, ...], what: str) -> Any:
     return columns[name]
 
 
+READ_WITH_IDS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
+"""What a tokenizer gives that changes what a model computes."""
+
+
+def numbers_of(x: Tensor | np.ndarray) -> Tensor:
+    """Return an array as a tensor of its own: in this machine's byte order, whatever its strides."""
+    if isinstance(x, Tensor):
+        return x
+    kind = np.dtype(np.float64) if x.dtype == np.longdouble else x.dtype.newbyteorder("=")
+    return torch.from_numpy(np.require(np.asarray(x), kind, ["C_CONTIGUOUS", "WRITEABLE"]))
+
+
 def is_many(inputs: Any) -> bool:
     """Return whether something can be iterated over: an iterator, a DataLoader, or a dataset."""
     return isinstance(inputs, Iterable) or _is_dataset(inputs)
@@ -241,23 +288,99 @@ def _is_dataset(inputs: Any) -> bool:
 
 
 def has_numbers(x: Tensor | np.ndarray) -> bool:
-    """Return whether a model can read it: arrays of texts or objects, sparse and meta tensors it cannot."""
+    """Return whether a model can read it: arrays of texts or objects, sparse and meta tensors it cannot.
+
+    Raises
+    ------
+    ValueError: If some numbers of it are masked out.
+    """
     if isinstance(x, Tensor):
-        return x.layout == torch.strided and not x.is_meta
+        return x.layout == torch.strided and not x.is_meta and not x.is_nested
+    if isinstance(x, np.ma.MaskedArray) and (n := int(np.ma.count_masked(x))):
+        raise ValueError(
+            f"`inputs` must have no masked values, which a model would read, got {n}. Use "
+            "inputs.filled(value); "
+            'token ids take their mask as {"input_ids": ids, "attention_mask": mask}.'
+        )
     return x.dtype.kind in "biufc"
 
 
 def first_of_pair(item: Any, batch_ndim: int) -> Any:
-    """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself."""
-    if isinstance(item, (tuple, list)) and len(item) >= 2:
-        first, second = item[0], item[1]
-        is_batch = isinstance(first, (Tensor, np.ndarray)) and first.ndim >= batch_ndim
-        if is_batch or (isinstance(item, tuple) and len(item) == 2 and _is_label(first, second)):
-            return first
-        texts = isinstance(first, (list, tuple)) and first and isinstance(first[0], str)
-        if texts and isinstance(second, Tensor):
-            return first
+    """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself.
+
+    Raises
+    ------
+    ValueError: If the second is a mask, which belongs to the first, or it is unknown whether texts are labels.
+    """
+    if not isinstance(item, (tuple, list)) or len(item) < 2:
+        return item
+    first, second = item[0], item[1]
+    refuse_mask(first, second)
+    if _are_texts(item) or (_are_texts(first) and _are_texts(second)):
+        raise ValueError(
+            "Samples in a list or a stream must not be tuples of texts, of which some may be labels, got a "
+            f"{type(item).__name__} of {len(item)}. Pass [text for text, label in inputs], or one flat list."
+        )
+    is_batch = isinstance(first, (Tensor, np.ndarray)) and first.ndim >= batch_ndim
+    if is_batch or (isinstance(item, tuple) and len(item) == 2 and _is_label(first, second)):
+        return first
+    texts = isinstance(first, (list, tuple)) and first and isinstance(first[0], str)
+    if texts and isinstance(second, Tensor):
+        return first
     return item
+
+
+def without_labels(inputs: Any, batch_ndim: int) -> Any:
+    """Return the samples of a tuple (samples, labels) with one number for every sample; else what is given.
+
+    Raises
+    ------
+    ValueError: If the second is a mask, which belongs to the first.
+    """
+    if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
+        return inputs
+    samples, labels = inputs
+    if isinstance(samples, (Tensor, np.ndarray)) and samples.ndim >= batch_ndim:
+        refuse_mask(samples, labels)
+    elif not isinstance(samples, (list, tuple)) or _are_numbers(samples):
+        return inputs
+    return samples if isinstance(inputs, tuple) and _are_numbers(labels, len(samples)) else inputs
+
+
+def refuse_mask(first: Any, second: Any) -> None:
+    """Refuse token ids and their mask as a pair: whole numbers of one shape, the second only 0 and 1.
+
+    Raises
+    ------
+    ValueError: If they are.
+    """
+    if not all(isinstance(x, (Tensor, np.ndarray)) and has_numbers(x) for x in (first, second)):
+        return
+    if first.shape != second.shape or first.ndim == 0:
+        return
+    ids, mask = numbers_of(first), numbers_of(second)
+    no_ids = ids.is_floating_point() or ids.is_complex() or ids.dtype in (torch.bool, torch.uint8)
+    if not no_ids and _binary(mask) and not _binary(ids):
+        raise ValueError(
+            "`inputs` must have an attention mask under its name, got it as the second of a pair. Pass "
+            '{"input_ids": ids, "attention_mask": mask}.'
+        )
+
+
+def _binary(x: Tensor) -> bool:
+    return bool(((x == 0) | (x == 1)).all())
+
+
+def _are_texts(item: Any) -> bool:
+    return isinstance(item, tuple) and len(item) > 1 and all(isinstance(one, str) for one in item)
+
+
+def _are_numbers(values: Any, n: int | None = None) -> bool:
+    """Whether these are n single numbers."""
+    if isinstance(values, (Tensor, np.ndarray)):
+        return values.ndim == 1 and has_numbers(values) and len(values) == n
+    numbers = isinstance(values, (list, tuple)) and (n is None or len(values) == n)
+    return numbers and all(isinstance(one, (int, float, np.number)) for one in values)
 
 
 def _is_label(first: Any, second: Any) -> bool:
@@ -279,10 +402,21 @@ def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, nam
     except StopIteration:
         raise empty(name) from None
     opening = read(first_of_pair(first, batch_ndim))
-    rest = (read(first_of_pair(item, batch_ndim)).items for item in iterator)
+    rest = (_read_item(item, index, batch_ndim, read) for index, item in enumerate(iterator, 1))
     # A dataset's length counts samples, a DataLoader's batches.
     known = len(inputs) if _is_dataset(inputs) and opening.n_samples == 1 else None
     return Samples(itertools.chain(opening.items, itertools.chain.from_iterable(rest)), known)
+
+
+def _read_item(
+    item: Any, index: int, batch_ndim: int, read: Callable[[Any], Samples]
+) -> Iterator[Any]:
+    """Return the samples of an item of an iterator; an error names which it is."""
+    try:
+        return read(first_of_pair(item, batch_ndim)).items
+    except (TypeError, ValueError) as error:
+        error.add_note(f"At item {index} of `inputs`, counted from 0.")
+        raise
 
 
 def empty(name: str) -> ValueError:
@@ -299,6 +433,8 @@ def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
 
 def described(inputs: Any) -> str:
     """Return a few words on what something is, for messages."""
+    if isinstance(inputs, Tensor) and inputs.is_nested:
+        return "a nested tensor"
     if isinstance(inputs, (Tensor, np.ndarray)):
         return f"a {type(inputs).__name__} of shape {tuple(inputs.shape)} and type {inputs.dtype}"
     if isinstance(inputs, str):
@@ -307,6 +443,8 @@ def described(inputs: Any) -> str:
         return f"the path {str(inputs)!r}"
     if isinstance(inputs, Mapping):
         return f"a dict with keys {list(inputs)}"
+    if isinstance(inputs, (bytes, bytearray, memoryview)):
+        return f"{len(inputs)} bytes"
     if isinstance(inputs, (list, tuple)) and inputs:
         return f"a {type(inputs).__name__} of {type(inputs[0]).__name__}"
     return type(inputs).__name__

@@ -14,19 +14,24 @@ from torch import Tensor
 
 from sae_nb.activations import ROLES, describe_ids
 from sae_nb.checks import LARGEST, one_of, warn_caller
+from sae_nb.models import _facts as facts
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message
 from sae_nb.models._inputs import (
+    READ_WITH_IDS,
     TEXTS,
     Batch,
     Batches,
     Samples,
     chained,
     chunks,
-    column_of,
     described,
     empty,
+    first_of_pair,
     has_numbers,
     is_many,
+    numbers_of,
+    unpacked,
+    without_labels,
 )
 
 if TYPE_CHECKING:
@@ -132,9 +137,18 @@ def language_samples(
     `asks`: conversations end where the assistant would begin its answer, unless it has the last word.
     `masked`: A mask tells what is padding, so it is not looked for.
     """
-    inputs = column_of(inputs, TEXTS, "texts")
+    inputs = unpacked(inputs, TEXTS, "texts")
+    inputs = without_labels(inputs, 2)
+    if isinstance(inputs, range):
+        inputs = list(inputs)
     if isinstance(inputs, str):
+        _check_path(inputs)
         return _texts(model, [inputs])
+    if isinstance(inputs, (bytes, bytearray, memoryview)) or hasattr(inputs, "readinto"):
+        raise TypeError(
+            f"`inputs` must be texts, got {described(inputs)} of a file. Pass data.decode('utf-8'), or "
+            "pathlib.Path of a .txt file."
+        )
     if is_message(inputs) or is_conversation(inputs):
         messages = [inputs] if is_message(inputs) else inputs
         answered = messages[-1]["role"] == "assistant"
@@ -151,7 +165,7 @@ def language_samples(
     if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
         raise _not_language(model, inputs)
     if isinstance(inputs, (Tensor, np.ndarray)):
-        return _id_array(model, torch.as_tensor(inputs), masked=masked)
+        return _id_array(model, numbers_of(inputs), masked=masked)
     texts = getattr(inputs, "texts", None)
     if texts is not None and not callable(texts):
         return language_samples(model, texts, asks=asks)
@@ -162,6 +176,18 @@ def language_samples(
     return chained(inputs, 2, lambda item: language_samples(model, item, asks=asks), name="text")
 
 
+_FILES = (".txt", ".md", ".json", ".jsonl", ".csv", ".parquet")
+
+
+def _check_path(text: str) -> None:
+    """Warn of a text that is a file's name."""
+    if len(text) < 256 and text.lower().endswith(_FILES) and len(text.split()) == 1:
+        warn_caller(
+            f"The text {text!r} looks like a file's name and is read as text. Pass pathlib.Path({text!r}) to "
+            "read a .txt or .md file."
+        )
+
+
 def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
     """Return token ids as int64 if they are integers of the model's vocabulary."""
     if ids.is_floating_point() or ids.is_complex() or ids.dtype == torch.bool:
@@ -169,6 +195,7 @@ def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
             f"Token ids must be integers, got {ids.dtype} of shape {tuple(ids.shape)}. A language "
             "model reads texts or token ids."
         )
+    ids = ids.detach().cpu().long()  # torch compares no unsigned integers of 16 bits and more
     if ids.numel() == 0:
         raise ValueError(f"Token ids must not be empty, got shape {tuple(ids.shape)}.")
     low, high = int(ids.min()), int(ids.max())
@@ -179,7 +206,7 @@ def check_ids(model: LiveModel, ids: Tensor) -> Int[Tensor, ...]:
             f"Token ids must be between 0 and {size - 1 if size else '…'} for {model.name}, got "
             f"{wrong}. Were they made by this model's own tokenizer?"
         )
-    return ids.detach().cpu().long()
+    return ids
 
 
 def _texts(model: LiveModel, texts: Sequence[str]) -> Samples:
@@ -190,7 +217,8 @@ def _texts(model: LiveModel, texts: Sequence[str]) -> Samples:
         )
     for index, text in enumerate(texts):
         if not text:
-            raise ValueError(f"Texts must not be empty, but text {index} is ''. Leave it out.")
+            which = f"text {index}" if len(texts) > 1 else "one"
+            raise ValueError(f"Texts must not be empty, but {which} is ''. Leave it out.")
         _check_unicode(text, index)
     return Samples(iter(texts), len(texts))
 
@@ -212,28 +240,128 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any], asks: bool) -> Samples
         for name in ("messages", "text"):  # as datasets call them
             if name in inputs:
                 return language_samples(model, inputs[name], asks=asks)
-        raise _not_language(model, inputs)
+        raise TypeError(
+            f'`inputs` as a dict must have "text", "messages" or "input_ids" for {model.name}, got '
+            f"keys {list(inputs)[:6]}. Pass inputs[name], the texts themselves."
+        )
     mask = inputs.get("attention_mask")
     samples = language_samples(model, inputs["input_ids"], masked=mask is not None)
-    if mask is None:
+    if mask is None and all(inputs.get(name) is None for name in READ_WITH_IDS[1:]):
         return samples
-    ids, rows = list(samples.items), _mask_rows(mask)
-    lengths = [(len(one), len(row)) for one, row in zip(ids, rows, strict=False)]
-    if len(ids) != len(rows) or any(n != m for n, m in lengths):
-        shape = tuple(mask.shape) if hasattr(mask, "shape") else [len(row) for row in rows]
+    ids = list(samples.items)
+    if not all(isinstance(one, Tensor) for one in ids):
+        raise TypeError(
+            f"`input_ids` must be whole numbers, got {described(inputs['input_ids'])}. Pass what the tokenizer "
+            "returned."
+        )
+    rows = (
+        _per_token(mask, ids, "attention_mask") if mask is not None else [one == one for one in ids]
+    )
+    _check_mask(rows)
+    kept = [row.nonzero()[:, 0] for row in rows]
+    _check_read_with(model, inputs, [one.shape[0] for one in ids], kept)
+    return Samples((one[row] for one, row in zip(ids, kept, strict=True)), samples.n_samples)
+
+
+def _check_mask(rows: Sequence[Tensor]) -> None:
+    """Refuse a mask that is not one stretch of ones in every row.
+
+    Raises
+    ------
+    ValueError: If it has other values, as an additive mask has, a row keeps nothing, or has a gap.
+    """
+    for row in rows:
+        if not bool(((row == 0) | (row == 1)).all()):
+            raise ValueError(
+                f"`attention_mask` must be 1 at tokens and 0 at padding, got {float(row.min()):.4g} and "
+                f"{float(row.max()):.4g}. Of an additive mask pass (mask == 0)."
+            )
+    for index, row in enumerate(rows):
+        kept = row.nonzero()[:, 0]
+        if not len(kept):
+            raise ValueError(
+                f"`attention_mask` must keep a token of every sample, got none in row {index}. Leave that "
+                "sample out."
+            )
+        if int(kept[-1]) - int(kept[0]) >= len(kept):
+            gap = int(kept[0]) + int((row[kept[0] :] == 0).nonzero()[0, 0])
+            raise ValueError(
+                f"`attention_mask` must be 0 only before and after a text, got a gap at token {gap} of row "
+                f"{index}. Leave that token out of `input_ids`."
+            )
+
+
+def _check_read_with(
+    model: LiveModel, inputs: Mapping[str, Any], lengths: list[int], kept: list[Tensor]
+) -> None:
+    """Refuse segments and positions other than those that the model is given: 0, and counted from 0.
+
+    Raises
+    ------
+    ValueError: If leaving them out would change what the model computes.
+    """
+    for name in ("token_type_ids", "position_ids"):
+        values = inputs.get(name)
+        if values is None or name not in facts.forward_names(model.module):
+            continue
+        shapes = [torch.empty(n) for n in lengths]
+        for row, where in zip(_per_token(values, shapes, name), kept, strict=True):
+            expected = (
+                torch.arange(len(where)) if name == "position_ids" else torch.zeros(len(where))
+            )
+            if not torch.equal(row[where].double(), expected.double()):
+                meant = (
+                    "count from 0 at every text"
+                    if name == "position_ids"
+                    else "be 0 at every token"
+                )
+                raise ValueError(
+                    f"`{name}` must {meant}, as {model.name} is given them here, got "
+                    f"{row[where].tolist()[:8]}. Leave them out, or run the module: model.module(**inputs)."
+                )
+
+
+def _per_token(values: Any, ids: Sequence[Tensor], name: str) -> list[Tensor]:
+    """Return one number for every token, of one sample or of several, of one length or of many, row by row.
+
+    Raises
+    ------
+    TypeError: If these are not numbers.
+    ValueError: If there are not as many.
+    """
+    nested = not isinstance(values, Tensor | np.ndarray) and isinstance(values, Sequence)
+    several = nested and len(values) and not isinstance(values[0], int | float)
+    try:
+        parts = (
+            [torch.as_tensor(row).cpu() for row in values]
+            if several
+            else torch.as_tensor(values).cpu()
+        )
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(
+            f"`{name}` must be numbers in the shape of `input_ids`, got {described(values)}. Pass what the "
+            "tokenizer returned."
+        ) from error
+    rows = (
+        parts
+        if isinstance(parts, list)
+        else list(parts[None] if parts.ndim == 1 else parts)
+        if parts.ndim
+        else []
+    )
+    if len(ids) != len(rows) or any(
+        row.shape != one.shape for one, row in zip(ids, rows, strict=True)
+    ):
+        shape = (
+            tuple(parts.shape)
+            if isinstance(parts, Tensor)
+            else [tuple(row.shape) for row in rows][:4]
+        )
         raise ValueError(
-            f"`attention_mask` must have the shape of `input_ids`, got {shape} for {len(ids)} samples of "
+            f"`{name}` must have the shape of `input_ids`, got {shape} for {len(ids)} samples of "
             f"{[len(one) for one in ids][:4]} tokens. Pass what the tokenizer returned."
         )
-    return Samples((one[row] for one, row in zip(ids, rows, strict=True)), samples.n_samples)
-
-
-def _mask_rows(mask: Any) -> list[Tensor]:
-    """Return a mask of one sample or of several, of one length or of many, row by row."""
-    if not isinstance(mask, Tensor | np.ndarray) and len(mask) and not isinstance(mask[0], int):
-        return [torch.as_tensor(row).bool().cpu() for row in mask]
-    whole = torch.as_tensor(mask).bool().cpu()
-    return list(whole[None] if whole.ndim == 1 else whole)
+    return rows
 
 
 def _id_array(model: LiveModel, ids: Tensor, *, masked: bool = False) -> Samples:
@@ -302,7 +430,7 @@ def _sequence(
         if not isinstance(item, (str, Path, Mapping, list, tuple, Tensor, np.ndarray)):
             raise _not_language(model, item)
     joined = Samples.joined(
-        [language_samples(model, one, asks=asks, masked=True) for one in inputs]
+        [language_samples(model, first_of_pair(one, 2), asks=asks, masked=True) for one in inputs]
     )
     if masked:
         return joined

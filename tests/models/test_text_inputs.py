@@ -224,7 +224,7 @@ def test_a_model_without_a_mask_never_sees_padding(tokenizer) -> None:
 BAD: list[tuple[object, type[Exception], str]] = [
     ([], ValueError, "at least one text, got none"),
     (iter([]), ValueError, "at least one text, got none"),
-    ("", ValueError, "text 0 is ''"),
+    ("", ValueError, "one is ''"),
     (["the cat", ""], ValueError, "text 1 is ''"),
     (torch.zeros(0, 4, dtype=torch.long), ValueError, "must not be empty"),
     ([[]], ValueError, "at least one text"),
