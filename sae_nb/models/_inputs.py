@@ -266,7 +266,7 @@ def _column(table: Any, kinds: tuple[type, ...], what: str) -> Any:
 
 
 READ_WITH_IDS = ("input_ids", "attention_mask", "token_type_ids", "position_ids")
-"""What a tokenizer gives that changes what a model computes."""
+"""Outputs of a tokenizer that change the states of a model."""
 
 
 def numbers_of(x: Tensor | np.ndarray) -> Tensor:
