@@ -163,6 +163,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 		$(BIN)/python -m sae_nb.models.recipes.tiny_vit --variant $$variant --out build/models/$$variant
 	done
 	$(BIN)/python -m sae_nb.models.recipes.tiny_gpt --out build/models/tiny-gpt
+	$(BIN)/python -m sae_nb.models.recipes.tiny_audio --out build/models/tiny-audio
 	$(BIN)/python -m sae_nb.models.recipes.two_towers --out build/models/two-towers
 	$(BIN)/python -m sae_nb.models.recipes.known_circuits --out build/models
 	# The cards of the bundled ones, on all pictures they name.

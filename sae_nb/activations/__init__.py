@@ -27,6 +27,7 @@ if TYPE_CHECKING:  # for the other rooms
         join_columns as join_columns,
         join_tokens as join_tokens,
         policy_text as policy_text,
+        ragged_sounds as ragged_sounds,
         ragged_tokens as ragged_tokens,
     )
     from sae_nb.activations._modality import (

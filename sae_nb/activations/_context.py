@@ -44,6 +44,9 @@ class Context:
     pictures: UInt8[Tensor, "n_samples 3 height width"] | None = None
     """The images as displayed, before normalisation."""
 
+    sounds: Ragged | None = None
+    """The sounds as played, int16; `sample_rate` values per second."""
+
     token_ids: Ragged | None = None
     vocabulary: Mapping[int, str] = field(default_factory=dict)
     """Token ids of every sample, padding left out; the text of every id that occurs."""
@@ -108,6 +111,12 @@ class Context:
     def modality(self) -> Modality:
         """The record of what samples of this kind are called and how they are shown."""
         return modality_of(self.kind)
+
+    @property
+    def sample_rate(self) -> float | None:
+        """Values per second of sounds; None where that is not known."""
+        rate = self.policy.get("sample_rate")
+        return float(rate) if isinstance(rate, int | float) else None
 
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return the usual name of one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
@@ -195,6 +204,14 @@ def ragged_tokens(tokens: Tensor, n_samples: int) -> dict[str, Ragged]:
     offsets = torch.searchsorted(sample.contiguous(), torch.arange(n_samples + 1))
     names = ("token_ids", "roles", "turns")
     return {name: Ragged(of.contiguous(), offsets) for name, of in zip(names, kept)}
+
+
+def ragged_sounds(taken: Mapping[str, Tensor]) -> Ragged | None:
+    """Return sounds from their values, end to end, and their lengths; None where there are none."""
+    if "sounds" not in taken:
+        return None
+    offsets = torch.nn.functional.pad(taken["sound_lengths"].cumsum(0), (1, 0))
+    return Ragged(taken["sounds"], offsets)
 
 
 def join_columns(parts: Sequence[Tensor]) -> Tensor:
@@ -292,6 +309,7 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
         first,
         n_samples=sum(context.n_samples for context in contexts),
         pictures=torch.cat(pictures) if len(pictures) == len(contexts) else None,
+        sounds=_join_ragged([context.sounds for context in contexts]),
         token_ids=_join_ragged([context.token_ids for context in contexts]),
         roles=_join_ragged(_of_conversations(contexts, "roles")),
         turns=_join_ragged(_of_conversations(contexts, "turns")),

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations._activations import Activations
-from sae_nb.activations._context import Context, Ragged, join_columns, ragged_tokens
+from sae_nb.activations._context import Context, Ragged, join_columns, ragged_sounds, ragged_tokens
 from sae_nb.activations._rows import Piece, Rows
 from sae_nb.checks import checked
 from sae_nb.files import (
@@ -39,6 +39,11 @@ KIND = "activations"
 PROGRESS = "capture.json"
 SAMPLES = "samples.safetensors"
 PICTURES = "pictures.safetensors"
+SOUNDS, SOUND_LENGTHS = "sounds.safetensors", "sound-lengths.safetensors"
+JOINED = {"pictures": PICTURES, "sounds": SOUNDS, "sound_lengths": SOUND_LENGTHS}
+"""File of each kind of sample that is joined part by part, by its key in the parts."""
+
+_DTYPES = {torch.uint8: "U8", torch.int16: "I16", torch.int64: "I64"}
 SHARD_BYTES = 1 << 25
 """Rows per file by default: 32 MiB worth; four times that is the writer's peak."""
 
@@ -123,9 +128,10 @@ def join_samples(folder: Path, parts: Sequence[str], n_samples: int) -> dict[str
         tokens = join_columns([read_tensors(part)["tokens"] for part in stored])
         write_tensors(folder / SAMPLES, sample_tensors(ragged_tokens(tokens, n_samples)))
         written.append(SAMPLES)
-    if "pictures" in keys:
-        _join_pictures(folder / PICTURES, stored)
-        written.append(PICTURES)
+    for key, name in JOINED.items():
+        if key in keys:
+            _join_faces(folder / name, stored, key)
+            written.append(name)
     return {name: size_and_checksum(folder / name) for name in written}
 
 
@@ -138,23 +144,24 @@ def sample_tensors(known: Mapping[str, Ragged | None]) -> dict[str, Tensor]:
     return tokens._asdict() | {name: of.ids for name, of in more.items() if of is not None}
 
 
-def _join_pictures(path: Path, parts: Sequence[Path]) -> None:
+def _join_faces(path: Path, parts: Sequence[Path], key: str) -> None:
     # Written part by part: all pictures together may be larger than memory.
-    shapes = [tuple(read_tensors(part)["pictures"].shape) for part in parts]
+    shapes = [tuple(read_tensors(part)[key].shape) for part in parts]
     if len({shape[1:] for shape in shapes}) > 1:
         raise ValueError(
-            f"Images of one store must have one size, got {sorted({s[1:] for s in shapes})}. "
+            f"{key.capitalize()} of one store must have one size, got {sorted({s[1:] for s in shapes})}. "
             "Resize them to one size first."
         )
     shape = [sum(shape[0] for shape in shapes), *shapes[0][1:]]
-    size = int(torch.tensor(shape).prod())
-    entry = {"dtype": "U8", "shape": shape, "data_offsets": [0, size]}
-    header = json.dumps({"pictures": entry}).encode()
+    first = read_tensors(parts[0])[key]
+    size = int(torch.tensor(shape).prod()) * first.itemsize
+    entry = {"dtype": _DTYPES[first.dtype], "shape": shape, "data_offsets": [0, size]}
+    header = json.dumps({key: entry}).encode()
     header += b" " * (-len(header) % 8)
     with replacing(path) as partial, partial.open("wb") as file:
         file.write(len(header).to_bytes(8, "little") + header)
         for part in parts:
-            file.write(read_tensors(part)["pictures"].contiguous().numpy().data)
+            file.write(read_tensors(part)[key].contiguous().numpy().data)
 
 
 @overload
@@ -239,6 +246,11 @@ def _read_samples(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
     if PICTURES in manifest["files"]:
         # Mapped, not read: pages come in when a picture is looked at.
         samples["pictures"] = read_tensors(folder / PICTURES)["pictures"]
+    if SOUNDS in manifest["files"]:
+        stored = {
+            key: read_tensors(folder / JOINED[key])[key] for key in ("sounds", "sound_lengths")
+        }
+        samples["sounds"] = ragged_sounds(stored)
     return samples
 
 
@@ -286,6 +298,10 @@ def save_activations(acts: Activations, folder: str | Path, *, replace: bool = F
             write_tensors(partial / SAMPLES, sample_tensors(known))
         if context.pictures is not None:
             write_tensors(partial / PICTURES, {"pictures": context.pictures})
+        if context.sounds is not None:
+            write_tensors(partial / SOUNDS, {"sounds": context.sounds.ids})
+            lengths = {"sound_lengths": context.sounds.offsets.diff()}
+            write_tensors(partial / SOUND_LENGTHS, lengths)
         name = acts.hook_point or "x"
         stored = StoredPoint(
             name=name, hook_point=acts.hook_point, files=names, rows=sizes, context=context

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.activations import MODALITIES
+from sae_nb.activations import MODALITIES, Context
 
 if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
@@ -36,7 +36,8 @@ def says_much(caption: str) -> bool:
 def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
     """Return the token, or the place in an image, of every row, and what each is called.
 
-    Patches are named by ninths of the image: a single patch is less informative than "top left".
+    Patches are named by ninths of the image: a single patch is less informative than "top left"; those of
+    sounds by their band and quarter.
     """
     acts, context = catalogue.acts, catalogue.acts.context
     tokens = acts.tokens
@@ -48,20 +49,25 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
         # White space alone is shown as signs that can be seen.
         names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
     else:
-        names = [_place(int(i), context.prefix_tokens, context.patch_grid) for i in known]
+        names = [_place(int(i), context) for i in known]
     # Words of one name get one index: all patches of a ninth, all registers.
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}
     merged = np.array([index[name] for name in names], np.int64)
     return merged[word], tuple(index)
 
 
-def _place(position: int, n_prefix: int, grid: tuple[int, int] | None) -> str:
+def _place(position: int, context: Context) -> str:
+    n_prefix, grid = context.prefix_tokens, context.patch_grid
     if position < n_prefix:
         return "cls" if position == 0 else "registers"
     patch = position - n_prefix
     if grid is None or patch >= grid[0] * grid[1]:
         return f"position {position}"
     row, column = divmod(patch, grid[1])
+    if context.seconds_per_step is not None:
+        quarter, length = 4 * column // grid[1], grid[1] * context.seconds_per_step
+        time = f"{length * quarter / 4:.3g}–{length * (quarter + 1) / 4:.3g} s"
+        return time if grid[0] == 1 else f"band {row}, {time}"
     return f"{ZONES[3 * row // grid[0]][3 * column // grid[1]]} {PATCHES}"
 
 

@@ -16,7 +16,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES, Context, describe_ids, join_columns, ragged_tokens
+from sae_nb.activations import (
+    ROLES,
+    Context,
+    describe_ids,
+    join_columns,
+    ragged_sounds,
+    ragged_tokens,
+)
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
 from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
 from sae_nb.models import (
@@ -300,6 +307,7 @@ class ContextBuilder:
         self.n_samples = 0
         self._tokens: list[Tensor] = []
         self._pictures: list[Tensor] = []
+        self._sounds: list[Tensor] = []
         self._size: tuple[int, ...] | None = None
         self._n_texts, self._n_bos = 0, 0
         self.vocabulary: dict[int, str] = {}
@@ -317,6 +325,8 @@ class ContextBuilder:
         """Add the samples of one batch."""
         self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
         self._add_tokens(batch)
+        if batch.sounds is not None:
+            self._sounds += batch.sounds
         if batch.pictures is None:
             return
         size = tuple(batch.pictures.shape[1:])
@@ -352,7 +362,10 @@ class ContextBuilder:
             taken["tokens"] = join_columns(self._tokens)
         if self._pictures:
             taken["pictures"] = torch.cat(self._pictures)
-        self._tokens, self._pictures = [], []
+        if self._sounds:
+            taken["sounds"] = torch.cat(self._sounds)
+            taken["sound_lengths"] = torch.tensor([len(sound) for sound in self._sounds])
+        self._tokens, self._pictures, self._sounds = [], [], []
         return taken
 
     def build(
@@ -371,6 +384,7 @@ class ContextBuilder:
             kind=model.kind,
             n_samples=self.n_samples,
             pictures=taken.get("pictures"),
+            sounds=ragged_sounds(taken),
             **({} if tokens is None else ragged_tokens(tokens, self.n_samples)),
             vocabulary=self.vocabulary,
             patch_grid=model.patch_grid if grid is None else grid,

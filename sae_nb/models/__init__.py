@@ -82,6 +82,12 @@ if TYPE_CHECKING:  # for the other rooms
         intervening as intervening,
         run as run,
     )
+    from sae_nb.models._sound_inputs import played as played
+    from sae_nb.models._sound_transformer import (
+        SoundTransformer as SoundTransformer,
+        SoundTransformerConfig as SoundTransformerConfig,
+    )
+    from sae_nb.models._spectrograms import spectrogram_faces as spectrogram_faces
     from sae_nb.models._states import (
         Layout as Layout,
         by_place as by_place,

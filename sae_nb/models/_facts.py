@@ -156,7 +156,7 @@ def reads_pictures(module: nn.Module) -> bool:
             "part. Wrap one, e.g. wrap(module.vision_model)."
         )
     if hasattr(config, "n_prefix_tokens") and hasattr(config, "patch_grid"):
-        return True
+        return not reads_sound(module)
     return bool(model_type(module)) and hasattr(config, "image_size")
 
 
@@ -170,7 +170,9 @@ def sample_rate(module: nn.Module) -> float | None:
 
 
 def reads_sound(module: nn.Module) -> bool:
-    """Return whether the module is a Hugging Face model that reads waveforms or their spectrograms alone."""
+    """Return whether the module reads waveforms or their spectrograms alone: ours, or Hugging Face's."""
+    if getattr(module, "modality", None) == "audio":
+        return True
     kinds = getattr(type(module), "input_modalities", ())
     kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     name = getattr(type(module), "main_input_name", "")

@@ -364,7 +364,8 @@ def _middle(
 
 
 def _model_type(module: nn.Module) -> str:
-    if type(module).__module__ == "sae_nb.models._vision_transformer":
+    own = ("sae_nb.models._vision_transformer", "sae_nb.models._sound_transformer")
+    if type(module).__module__ in own:
         return "vision_transformer"
     return model_type(module)
 

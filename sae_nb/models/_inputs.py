@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int, UInt8
+from jaxtyping import Bool, Int, Int16, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -66,6 +66,9 @@ class Batch:
 
     pictures: UInt8[Tensor, "batch 3 height width"] | None = None
     """Images as displayed: resized and cropped, not normalised. On the CPU."""
+
+    sounds: tuple[Int16[Tensor, " length"], ...] | None = None
+    """Sounds as played, of their own lengths."""
 
     sample_rate: float | None = None
     """Values per second of a trace, whose last axis is time; None if it is none, or the rate is not known."""

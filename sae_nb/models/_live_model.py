@@ -162,6 +162,9 @@ class LiveModel(KnowsOtherWords):
     @cached_property
     def column_seconds(self) -> float | None:
         """Time from one column of a spectrogram's patches to the next; None for other models."""
+        own = getattr(self.module, "column_seconds", None)
+        if isinstance(own, float):
+            return own
         if facts.spectrogram_grid(self.module) is None or self.sample_rate is None:
             return None
         return int(self.module.config.time_stride) * facts.HOP / self.sample_rate

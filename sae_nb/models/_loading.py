@@ -13,8 +13,9 @@ from typing import Annotated, Any
 import torch
 from torch import nn
 
+from sae_nb import data
 from sae_nb._lazy import words
-from sae_nb.activations import LANGUAGE, VISION, modality_of
+from sae_nb.activations import AUDIO, LANGUAGE, VISION, modality_of
 from sae_nb.checks import Between, at_least, check_device, check_path, checked
 from sae_nb.files import read_json
 from sae_nb.models import _facts as facts
@@ -33,6 +34,7 @@ from sae_nb.models._modalities import kind_of
 from sae_nb.models._placing import Bits, Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
+from sae_nb.models._sound_transformer import SOUND_MODEL_TYPE, SoundTransformer
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
 
 CARD_FILE = "card.json"
@@ -220,13 +222,25 @@ def load_bundled(
 def is_own(folder: Path) -> bool:
     """Return whether a folder holds a model that one of our recipes wrote."""
     config = folder / CONFIG_FILE
-    return config.is_file() and read_json(config).get("model") == MODEL_TYPE
+    return config.is_file() and read_json(config).get("model") in (MODEL_TYPE, SOUND_MODEL_TYPE)
 
 
 def load_own(
     folder: Path, *, name: str, device: torch.device, dtype: torch.dtype | None
 ) -> LiveModel:
-    """Load a vision transformer that one of our recipes wrote, in float32 unless asked otherwise."""
+    """Load a transformer that one of our recipes wrote, in float32 unless asked otherwise."""
+    if read_json(folder / CONFIG_FILE)["model"] == SOUND_MODEL_TYPE:
+        sounds = SoundTransformer.from_folder(folder).to(device, dtype or torch.float32)
+        return LiveModel(
+            sounds,
+            name=name,
+            kind=AUDIO.name,
+            preprocess=SoundPreprocess.of(sounds),
+            layout=vision_layout(sounds, None),
+            class_names=data.Sounds.pitch_names,
+            card=_card(folder),
+            sample_rate=sounds.sample_rate,
+        )
     module = VisionTransformer.from_folder(folder)
     module = module.to(device=device, dtype=dtype or torch.float32)
     size = (module.config.image_size, module.config.image_size)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Int16, UInt8
 from torch import Tensor, nn
 
 from sae_nb.checks import warn_caller
@@ -30,6 +30,7 @@ from sae_nb.models._inputs import (
     is_many,
     plain_index,
 )
+from sae_nb.models._spectrograms import LogMelSizes, spectrogram_faces
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -256,6 +257,12 @@ def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) 
             f"Sounds must have at least {least} values for {model.name}, which gives one frame, but clip "
             f"{number} has {len(values)}. Leave it out."
         )
+    wanted_length = getattr(model.module, "clip_length", None)
+    if wanted_length is not None and len(values) != wanted_length:
+        raise ValueError(
+            f"Sounds for {model.name} must have {wanted_length} values each, but clip {number} has "
+            f"{len(values)}. Cut the longer ones."
+        )
     if bool((values == values[0]).all()):
         raise ValueError(
             f"Sounds must not be silent, but all {len(values)} values of clip {number} are "
@@ -320,10 +327,15 @@ def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | No
         batch = replace(batch, kwargs=batch.kwargs | {"attention_mask": keep.long()})
         counts = [facts.n_frames(model.module, int(n)) or 0 for n in lengths]
         batch = _masked(batch, torch.arange(max(counts)) < torch.tensor(counts)[:, None])
+    batch = replace(batch, sounds=tuple(played(one.values) for one in chunk))
     if longest is None:
         return batch
-    columns = facts.n_frames(model.module, longest)
-    faces = torch.stack([face_of(one.values, longest, columns) for one in chunk])
+    sizes = getattr(getattr(model.module, "config", None), "spectrogram", None)
+    if isinstance(sizes, LogMelSizes):
+        faces = spectrogram_faces(torch.stack([one.values for one in chunk]), sizes)
+    else:
+        columns = facts.n_frames(model.module, longest)
+        faces = torch.stack([face_of(one.values, longest, columns) for one in chunk])
     return replace(batch, pictures=faces, longest=longest)
 
 
@@ -369,6 +381,7 @@ def _of_spectrograms(model: LiveModel, chunk: Sequence[Clip], first: int, length
     )
     values = next(iter(made.values()))
     batch = replace(_batch_of(model, values, first), n_values=most, longest=most)
+    batch = replace(batch, sounds=tuple(played(one.values[:most]) for one in chunk))
     first_value = facts.first_values(model.module)  # of what each place is read
     if first_value is None or most is None:
         return batch
@@ -385,6 +398,14 @@ def _of_spectrograms(model: LiveModel, chunk: Sequence[Clip], first: int, length
 
 # -------------------------------------------------------------------------------------------------
 # Faces.
+
+_FULL = 32_767  # largest value of 16 bits
+
+
+def played(values: Float[Tensor, " time"]) -> Int16[Tensor, " time"]:
+    """Return a clip as it is played; one that leaves [−1, 1] is scaled into it."""
+    largest = float(values.abs().max().clamp_min(1))
+    return (values.float() * (_FULL / largest)).round().to(torch.int16)
 
 
 def face_of(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Protocol, TypeVar, cast
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
@@ -88,6 +88,21 @@ class VisionTransformerConfig:
         return self.n_prefix_tokens + self.patch_grid[0] * self.patch_grid[1]
 
 
+class Sizes(Protocol):
+    """Sizes that blocks and initial weights need, of any model of tokens on a grid."""
+
+    @property
+    def d_model(self) -> int: ...
+    @property
+    def n_heads(self) -> int: ...
+    @property
+    def mlp_ratio(self) -> int: ...
+    @property
+    def n_blocks(self) -> int: ...
+    @property
+    def patch_grid(self) -> tuple[int, int]: ...
+
+
 class Embedding(nn.Module):
     """Image in [0, 1] → token states: cls, registers, then patches row by row."""
 
@@ -108,7 +123,7 @@ class Embedding(nn.Module):
 class Attention(nn.Module):
     """Multi-head self-attention over all tokens."""
 
-    def __init__(self, config: VisionTransformerConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         self.n_heads = config.n_heads
         self.qkv = nn.Linear(config.d_model, 3 * config.d_model)
@@ -125,7 +140,7 @@ class Attention(nn.Module):
 class Mlp(nn.Module):
     """Two layers with a GELU between, per token."""
 
-    def __init__(self, config: VisionTransformerConfig) -> None:
+    def __init__(self, config: Sizes) -> None:
         super().__init__()
         hidden = config.mlp_ratio * config.d_model
         self.up = nn.Linear(config.d_model, hidden)
@@ -138,7 +153,7 @@ class Mlp(nn.Module):
 class Block(nn.Module):
     """One depth step; its output is the residual stream."""
 
-    def __init__(self, config: VisionTransformerConfig, residual_drop: float) -> None:
+    def __init__(self, config: Sizes, residual_drop: float) -> None:
         super().__init__()
         self.residual_drop = residual_drop
         self.norm_1 = nn.LayerNorm(config.d_model)
@@ -190,7 +205,7 @@ class VisionTransformer(nn.Module):
             self.texture = nn.Linear(config.d_model, config.n_textures)
             self.foreground = nn.Linear(config.d_model, 1)
         _tie(self.blocks, config.shared_blocks or ())
-        _initialise(self, config, generator)
+        initialise(self, config, generator)
 
     def forward(
         self, pixel_values: Float[Tensor, "batch 3 height width"]
@@ -230,25 +245,15 @@ class VisionTransformer(nn.Module):
 
     def save(self, folder: str | Path, *, dtype: torch.dtype = torch.float16) -> None:
         """Write ``model.safetensors``, each shared tensor once, and ``config.json``."""
-        folder = Path(folder)
-        tensors = {name: p.detach().to(dtype) for name, p in self.named_parameters()}
-        write_tensors(folder / WEIGHTS_FILE, tensors)
-        write_json(folder / CONFIG_FILE, {"model": MODEL_TYPE, **asdict(self.config)})
+        write_own(self, Path(folder), {"model": MODEL_TYPE, **asdict(self.config)}, dtype)
 
     @classmethod
     def from_folder(cls, folder: str | Path) -> VisionTransformer:
         """Read a folder written by `save`."""
         folder = Path(folder)
-        config = _read_config(folder / CONFIG_FILE)
-        tensors = read_tensors(folder / WEIGHTS_FILE)
+        config = read_settings(folder / CONFIG_FILE, MODEL_TYPE, VisionTransformerConfig)
         # The weights come from the file: drawing them here would move the global generator.
-        model = cls(config, generator=torch.Generator())
-        parameters = dict(model.named_parameters())
-        _check_tensors(tensors, parameters, folder)
-        with torch.no_grad():
-            for name, parameter in parameters.items():
-                parameter.copy_(tensors[name])
-        return model.eval()
+        return filled(cls(config, generator=torch.Generator()), folder)
 
 
 def _tie(blocks: nn.ModuleList, counts: tuple[int, ...]) -> None:
@@ -264,10 +269,8 @@ def _tie(blocks: nn.ModuleList, counts: tuple[int, ...]) -> None:
 
 
 @torch.no_grad()
-def _initialise(
-    model: VisionTransformer, config: VisionTransformerConfig, generator: torch.Generator | None
-) -> None:
-    """Variance 1 / fan-in; what ends a branch is scaled down so that depth keeps the stream's size."""
+def initialise(model: nn.Module, config: Sizes, generator: torch.Generator | None) -> None:
+    """Draw weights of variance 1 / fan-in, smaller where a branch ends: depth keeps the stream's size."""
     for name, parameter in model.named_parameters():
         if parameter.ndim == 1:
             parameter.fill_(1.0 if "norm" in name and name.endswith("weight") else 0.0)
@@ -278,10 +281,10 @@ def _initialise(
             if name.endswith(("attn.out.weight", "mlp.down.weight")):
                 scale /= (2 * config.n_blocks) ** 0.5
             parameter.normal_(0, scale, generator=generator)
-    model.embed.position.copy_(_waves(config))
+    model.get_parameter("embed.position").copy_(_waves(config))
 
 
-def _waves(config: VisionTransformerConfig) -> Tensor:
+def _waves(config: Sizes) -> Tensor:
     """Two-dimensional sine and cosine waves, so that neighbouring patches start out similar."""
     rows, columns = config.patch_grid
     n = config.d_model // 4
@@ -292,20 +295,45 @@ def _waves(config: VisionTransformerConfig) -> Tensor:
     return 0.3 * F.pad(waves, (0, config.d_model - 4 * n))
 
 
-def _read_config(path: Path) -> VisionTransformerConfig:
+Config = TypeVar("Config")
+
+
+def read_settings(path: Path, model: str, settings: type[Config]) -> Config:
+    """Read the settings of a model of one kind from its folder."""
     record: Any = read_json(path)
-    if not isinstance(record, dict) or record.pop("model", None) != MODEL_TYPE:
+    if not isinstance(record, dict) or record.pop("model", None) != model:
         raise ValueError(
-            f"{str(path)!r} must describe a {MODEL_TYPE!r}, and does not. Pass a folder written by"
-            " VisionTransformer.save."
+            f"{str(path)!r} must describe a {model!r}, and does not. Pass a folder written by `save` "
+            "of such a model."
         )
-    known = {field.name for field in fields(VisionTransformerConfig)}
+    known = {field.name for field in fields(settings)}  # type: ignore[arg-type]
     if set(record) != known:
         raise ValueError(
             f"{str(path)!r} must hold the settings {sorted(known)}, got {sorted(record)}. It was"
             " written by another version; write it again with this one."
         )
-    return VisionTransformerConfig(**record)
+    return settings(**record)
+
+
+Own = TypeVar("Own", bound=nn.Module)
+
+
+def write_own(model: nn.Module, folder: Path, settings: dict[str, Any], dtype: torch.dtype) -> None:
+    """Write weights, each shared tensor once, and settings."""
+    tensors = {name: p.detach().to(dtype) for name, p in model.named_parameters()}
+    write_tensors(folder / WEIGHTS_FILE, tensors)
+    write_json(folder / CONFIG_FILE, settings)
+
+
+def filled(model: Own, folder: Path) -> Own:
+    """Return the model with the weights of a folder."""
+    tensors = read_tensors(folder / WEIGHTS_FILE)
+    parameters = dict(model.named_parameters())
+    _check_tensors(tensors, parameters, folder)
+    with torch.no_grad():
+        for name, parameter in parameters.items():
+            parameter.copy_(tensors[name])
+    return model.eval()
 
 
 def _check_tensors(

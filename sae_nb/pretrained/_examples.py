@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, Context, Ragged, acts_for
+from sae_nb.activations import AUDIO, Activations, Context, Ragged, acts_for, ragged_sounds
 from sae_nb.architectures import KIND
 from sae_nb.atoms import Labels
 from sae_nb.checks import checked
@@ -254,6 +254,8 @@ def _stored(
 ) -> tuple[Activations, SparseCodes]:
     """Return the rows that were kept: codes, and what they add up to."""
     codes = unpack_codes(arrays)
+    if facts["context"]["kind"] == AUDIO.name:
+        arrays = {**arrays, **_rendered(facts["plan"])}
     acts = Activations(
         reconstruct(codes, sae),
         sample=arrays["sample"].long(),
@@ -263,6 +265,20 @@ def _stored(
         context=read_context(arrays, facts["context"]),
     )
     return acts, codes
+
+
+def _rendered(plan: dict[str, Any]) -> dict[str, Tensor]:
+    """Render the sounds of the examples again, and their faces: they would be larger than all the rest."""
+    from sae_nb.data import sounds
+    from sae_nb.models import SoundTransformerConfig, played, spectrogram_faces
+    from sae_nb.pretrained._material import SHOW, seed_of
+
+    waves = sounds(plan["sizes"]["samples"][SHOW], seed_of(SHOW, plan["seed"])).waveforms
+    return {
+        "pictures": spectrogram_faces(waves, SoundTransformerConfig().spectrogram),
+        "sounds": torch.cat([played(wave) for wave in waves]),
+        "sound_lengths": torch.tensor([len(wave) for wave in waves]),
+    }
 
 
 @torch.no_grad()
@@ -352,7 +368,7 @@ def write_examples(
     context = acts.context
     arrays = pack_codes(codes)
     arrays |= {"sample": _narrow(acts.sample), "position": _narrow(acts.position)}
-    if context.pictures is not None:
+    if context.pictures is not None and context.sounds is None:  # sounds are rendered again
         arrays["pictures"] = context.pictures
     if context.token_ids is not None:
         arrays["ids"] = _narrow(context.token_ids.ids)
@@ -386,6 +402,7 @@ def read_context(arrays: dict[str, Tensor], stated: dict[str, Any]) -> Context:
         stated,
         n_samples=stated["n_samples"],
         pictures=arrays.get("pictures"),
+        sounds=ragged_sounds(arrays),
         token_ids=ragged,
         vocabulary={int(i): text for i, text in stated["vocabulary"].items()},
     )

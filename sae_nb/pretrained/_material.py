@@ -9,8 +9,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.activations import Activations
-from sae_nb.data import CONNECTIVES, NEGATIVE, POSITIVE, Scenes, Stories, prose, scenes, stories
+from sae_nb.activations import AUDIO, Activations
+from sae_nb.data import (
+    CONNECTIVES,
+    NEGATIVE,
+    POSITIVE,
+    Scenes,
+    Sounds,
+    Stories,
+    prose,
+    scenes,
+    sounds,
+    stories,
+)
 from sae_nb.evaluation import Factor
 from sae_nb.models import LiveModel
 
@@ -40,9 +51,14 @@ class Material:
     """A class per sample, where the model answers with one."""
 
 
+def seed_of(purpose: int, seed: int) -> int:
+    """Return the seed of the samples of one purpose."""
+    return 1000 * (seed + 1) + purpose
+
+
 def material(model: LiveModel, purpose: int, sizes: Sizes, seed: int) -> Material:
     """Return the inputs of one purpose."""
-    own_seed = 1000 * (seed + 1) + purpose
+    own_seed = seed_of(purpose, seed)
     n = sizes.samples[purpose]
     fresh = purpose in (JUDGE, SHOW)
     if model.modality.is_image:
@@ -53,6 +69,14 @@ def material(model: LiveModel, purpose: int, sizes: Sizes, seed: int) -> Materia
             words=f"{n} scenes with {side} handwriting (seed {own_seed})",
             factors=lambda acts: scene_factors(pictures, acts),
             labels=pictures.digit,
+        )
+    if model.modality == AUDIO:
+        heard = sounds(n, own_seed)
+        return Material(
+            inputs=heard,
+            words=f"{n} sounds (seed {own_seed})",
+            factors=lambda acts: sound_factors(heard, acts),
+            labels=heard.pitch,
         )
     own = stories(n, own_seed)
     paragraphs = _paragraphs(purpose, sizes)
@@ -78,7 +102,7 @@ def _paragraphs(purpose: int, sizes: Sizes) -> tuple[str, ...]:
 
 
 # -------------------------------------------------------------------------------------------------
-# The known factors of scenes, stories and prose, as truths about rows or samples.
+# The known factors of scenes, sounds, stories and prose, as truths about rows or samples.
 
 
 def scene_factors(pictures: Scenes, acts: Activations) -> list[Factor]:
@@ -105,6 +129,35 @@ def scene_factors(pictures: Scenes, acts: Activations) -> list[Factor]:
     factors += [
         Factor(name=f"{name} ink on a patch", per="row", truth=(inked & (colour == value)).numpy())
         for value, name in enumerate(pictures.colour_names)
+    ]
+    return factors
+
+
+def sound_factors(heard: Sounds, acts: Activations) -> list[Factor]:
+    """Return what is known of sounds and their patches.
+
+    Pitch class, timbre, envelope, place, noise and octave are true of a sound; a tone, and one of a pitch
+    class or timbre, of patches at a time of which the tone covers half or more.
+    """
+    kinds = ("pitch", "timbre", "envelope", "place", "noise")
+    factors = [
+        Factor(name=f"{kind} {name}", per="sample", truth=(getattr(heard, kind) == value).numpy())
+        for kind in kinds
+        for value, name in enumerate(getattr(heard, f"{kind}_names"))
+    ]
+    factors.append(Factor(name="upper octave", per="sample", truth=(heard.octave == 5).numpy()))
+    patch = acts.position - acts.context.prefix_tokens
+    column = patch % heard.sounding.shape[1]
+    within = heard.sounding[acts.sample, column] & (patch >= 0)
+    factors.append(Factor(name="tone at a patch", per="row", truth=within.numpy()))
+    factors += [
+        Factor(
+            name=f"{kind} {name} at a patch",
+            per="row",
+            truth=(within & (getattr(heard, kind)[acts.sample] == value)).numpy(),
+        )
+        for kind in kinds[:2]
+        for value, name in enumerate(getattr(heard, f"{kind}_names"))
     ]
     return factors
 

@@ -17,13 +17,14 @@ from sae_nb.models._bundled import WEIGHTS
 NAMES = bundled_names()
 FILES = {"card.json", "card.md", "config.json", "model.safetensors"}
 TOKENIZER = {"tokenizer.json", "tokenizer_config.json"}
-LARGEST = {"tiny-gpt": 6e6, "tiny-vit": 10e6, "two-towers": 1.5 * 2**20}
+LARGEST = {"tiny-gpt": 6e6, "tiny-vit": 10e6, "two-towers": 1.5 * 2**20, "tiny-audio": 1.2e6}
 LARGEST |= dict.fromkeys(TASKS, 0.3 * 2**20)
 """Bytes of all models of a family, checkpoints and towers included."""
 
 SHOWN = {
     "tiny-gpt": lambda held_out: f"{held_out['nats_per_token']['prose']:.3f}",
     "tiny-vit": lambda held_out: f"{held_out['accuracy']['digit']:.4f}",
+    "tiny-audio": lambda held_out: f"{held_out['accuracy']['timbre']:.4f}",
     "two-towers": lambda held_out: f"{held_out['measured']['modality_gap']:.4f}",
 } | dict.fromkeys(TASKS, lambda held_out: f"{held_out['accuracy']:.4f}")
 """A held-out number, as the page for people shows it."""
@@ -78,7 +79,11 @@ def test_the_card_tells_how_to_make_it_again(name: str) -> None:
 
 def test_cards_count_what_was_seen() -> None:
     """Steps times rows: pictures, pairs, tokens."""
-    for name, seen in (("tiny-vit", "pictures_seen"), ("two-towers@text", "pairs_seen")):
+    for name, seen in (
+        ("tiny-vit", "pictures_seen"),
+        ("two-towers@text", "pairs_seen"),
+        ("tiny-audio", "clips_seen"),
+    ):
         card = card_of(name)
         assert card[seen] == card["step"] * card["recipe"]["batch"]
     card = card_of("tiny-gpt")

@@ -10,10 +10,14 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.activations import LANGUAGE, MODALITIES, OTHER, VISION
+from sae_nb.activations import AUDIO, LANGUAGE, MODALITIES, OTHER, VISION
 from sae_nb.models import LiveModel, Modality, register_modality
 
-BUNDLED = {LANGUAGE.name: ("tiny-gpt", "resid_post.3"), VISION.name: ("tiny-vit", "resid_post.6")}
+BUNDLED = {
+    LANGUAGE.name: ("tiny-gpt", "resid_post.3"),
+    VISION.name: ("tiny-vit", "resid_post.6"),
+    AUDIO.name: ("tiny-audio", "resid_post.3"),
+}
 KINDS = list(MODALITIES)
 
 

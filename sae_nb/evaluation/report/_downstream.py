@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Ragged
+from sae_nb.activations import Context, Ragged
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 from sae_nb.models import run
@@ -409,17 +409,24 @@ def _inputs_and_labels(acts: Activations, inputs: Any, labels: Any) -> tuple[Any
     if inputs is not None:
         return inputs, labels
     context, present = acts.context, torch.unique(acts.sample)
+    if context.sounds is not None:
+        clips = [context.sounds.sample(int(sample)) for sample in present]
+        return clips, _of_present(labels, context, present)
     if context.token_ids is None and context.pictures is None:
         raise ValueError(
             "`inputs` are needed to run the model, because `acts` do not carry the samples they were "
             "captured from. Pass inputs=."
         )
-    if labels is not None and len(labels) == context.n_samples:
-        labels = labels[present]
+    labels = _of_present(labels, context, present)
     if context.pictures is not None:
         return context.pictures[present], labels
     texts = cast(Ragged, context.token_ids)
     return [texts.sample(int(sample)) for sample in present], labels
+
+
+def _of_present(labels: Tensor | None, context: Context, present: Tensor) -> Tensor | None:
+    whole = labels is not None and len(labels) == context.n_samples
+    return labels[present] if whole and labels is not None else labels
 
 
 def _check_labels(labels: Tensor | None, model: LiveModel) -> Int[Tensor, " samples"] | None:

@@ -47,6 +47,7 @@ def card_text(facts: dict[str, Any]) -> str:
         _report(facts["report"]),
         "## What its atoms stand for",
         _matches(facts),
+        *_repeats(facts.get("repeats")),
         *_steering(facts["steering"]),
     ]
     return "\n\n".join(parts) + "\n"
@@ -81,9 +82,10 @@ def _report(report: dict[str, dict[str, float]]) -> str:
 
 
 def _matches(facts: dict[str, Any]) -> str:
+    sample = "sound" if "repeats" in facts else "picture or story"
     text = (
         "Each known factor and the atom that tells it best: the atom says yes above a threshold, both "
-        "chosen on other samples. A picture or story is as strong as its strongest row. Floor: always "
+        f"chosen on other samples. A {sample} is as strong as its strongest row. Floor: always "
         "saying yes. A factor counts as found where F1 is at least half-way from its floor to 1."
     )
     rows = [
@@ -97,6 +99,30 @@ def _matches(facts: dict[str, Any]) -> str:
     return "\n\n".join([_filled(text), _table(header, rows), _filled(last)])
 
 
+def _repeats(repeats: dict[str, Any] | None) -> list[str]:
+    """Return the part on trainings from other seeds, if there were any."""
+    if repeats is None:
+        return []
+    n = len(repeats["seeds"])
+    text = (
+        f"The same training from {n} seeds (the first is this one), each matched and judged as above. Random "
+        f"atoms: the best F1 that any of {n} dictionaries of the same size reaches that were not trained."
+    )
+    rows = [
+        [
+            name,
+            f"{sum(of['found'])} of {n}",
+            f"{sum(of['f1']) / n:.2f}",
+            f"{min(of['f1']):.2f} … {max(of['f1']):.2f}",
+            f"{of['floor']:.2f}",
+            f"{max(of['random']):.2f}",
+        ]
+        for name, of in repeats["factors"].items()
+    ]
+    header = ["factor", "found", "F1, mean", "F1, least … most", "floor", "random atoms"]
+    return ["## From other seeds", _filled(text), _table(header, rows)]
+
+
 _SCORES = ("f1", "precision", "recall", "floor")
 
 
@@ -108,11 +134,15 @@ def _steering(steering: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def _classes(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    what, label, others = "pictures", "digit", "handwriting"
+    if steering[0]["label"].startswith("pitch"):
+        what, label, others = "sounds", "pitch class", "sounds"
+    samples = "pictures of other digits" if label == "digit" else f"{what} of other {label}es"
     words = (
-        f"Share of {steering[0]['n']} or so held-out pictures of other digits that become the atom's "
-        "digit when it is added at every position (minus the few that were it already), with a 95 % "
+        f"Share of {steering[0]['n']} or so held-out {samples} that become the atom's "
+        f"{label} when it is added at every position (minus the few that were it already), with a 95 % "
         f"interval, and the largest share that any of {len(steering[0]['random'])} random directions "
-        "of the same length turns to that digit. Atom and strength were chosen on other handwriting."
+        f"of the same length turns to that {label}. Atom and strength were chosen on other {others}."
     )
     rows = [
         [*_dose(s), f"{s['turned']:+.1%}", _percents(s["interval"]), f"{max(s['random']):+.1%}"]

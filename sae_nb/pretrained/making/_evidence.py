@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 
 def sisters_of(name: str, plan: Plan, n: int = N_SISTERS) -> list[SparseAutoencoder]:
     """Train an SAE like the pretrained one from `n` other seeds, on the same activations."""
-    model, acts = _training_rows(name, plan)
+    model, acts = training_rows(name, plan)
     logger.info("training %d sisters on %d rows of %s", n, len(acts), model.name)
     return [sister(acts, plan, plan.seed + i) for i in range(1, n + 1)]
 
@@ -50,7 +50,8 @@ def sister(acts: Activations, plan: Plan, seed: int) -> SparseAutoencoder:
     return sae.eval()
 
 
-def _training_rows(name: str, plan: Plan) -> tuple[LiveModel, Activations]:
+def training_rows(name: str, plan: Plan) -> tuple[LiveModel, Activations]:
+    """Capture what the SAEs of a plan are trained on."""
     model_name, _, hook_point = name.partition("/")
     model = load_model(model_name)
     inputs = material(model, TRAIN, plan.sizes, plan.seed).inputs

@@ -38,6 +38,7 @@ from sae_nb.pretrained import (
 from sae_nb.pretrained._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
 from sae_nb.pretrained.making._card import card_text
 from sae_nb.pretrained.making._evidence import add_evidence
+from sae_nb.pretrained.making._repeats import repeated
 from sae_nb.pretrained.making._steering import measure_steering
 from sae_nb.training import TrainConfig, train
 
@@ -57,6 +58,8 @@ class Plan:
 
     sizes: Sizes
     seed: int = 0
+    repeats: int = 0
+    """Trainings in all whose matches with factors are compared, from `seed` on; 0: the one alone is judged."""
 
 
 PLANS = {
@@ -66,6 +69,9 @@ PLANS = {
         k=16,
         steps=2000,
         sizes=Sizes(samples=(2500, 600, 600, 190), prose=(None, 200, 60, 30)),
+    ),
+    "tiny-audio": Plan(
+        n_atoms=512, k=16, steps=2000, sizes=Sizes(samples=(4000, 1000, 1000, 100)), repeats=5
     ),
 }
 """Plans of the shipped SAEs, by model."""
@@ -106,6 +112,8 @@ def make(name: str, plan: Plan, folder: Path, *, command: str = "") -> None:
     }
     read = [FactorMatch(**match) for match in facts["read"]]
     steered = sae.writes is None  # trials add what is read where it is read
+    if plan.repeats:
+        facts["repeats"] = repeated(name, plan, sae)
     facts["steering"] = (
         measure_steering(model, sae, read, per_atom["p99"], plan.seed) if steered else []
     )

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sae_nb.activations import AUDIO
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.data import scenes, stories
+from sae_nb.data import scenes, sounds, stories
 from sae_nb.evaluation import FactorMatch
 from sae_nb.models import LiveModel
 from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
@@ -58,14 +59,20 @@ def _classes(
 ) -> list[dict[str, Any]]:
     trials = []
     for n, split, own_seed in ((150, "train", 0), (300, "test", 1)):
-        pictures = scenes(n, 1000 * (seed + 1) + 10 + own_seed, split)  # type: ignore[arg-type]
-        trials.append(ClassTrial(model, str(sae.hook_point), pictures, pictures.digit))
+        own_seed += 1000 * (seed + 1) + 10
+        if model.modality == AUDIO:
+            heard = sounds(n, own_seed)
+            trials.append(ClassTrial(model, str(sae.hook_point), heard, heard.pitch))
+        else:
+            pictures = scenes(n, own_seed, split)  # type: ignore[arg-type]
+            trials.append(ClassTrial(model, str(sae.hook_point), pictures, pictures.digit))
     choosing, judging = trials
-    found = []
-    for digit in range(len(model.class_names or ())):
+    kind, found = "pitch" if model.modality == AUDIO else "digit", []
+    for digit, class_name in enumerate(model.class_names or ()):
+        label = f"{kind} {class_name}"
         tried = [
             (choosing.turn(sae.dictionary[atom], by * p99[atom], digit).turned, -by, atom)
-            for atom in _labelled(read, f"digit {digit}")[:N_CANDIDATES]
+            for atom in _labelled(read, label)[:N_CANDIDATES]
             for by in CLASS_STRENGTHS
         ]
         if not tried:
@@ -77,9 +84,9 @@ def _classes(
         random = [
             judging.turn(random_direction(sae.d_in, s), by, digit).turned for s in range(N_CONTROLS)
         ]
-        logger.info("digit %d, atom %d at %.2f p99: %.3f", digit, atom, -minus, turn.turned)
+        logger.info("%s, atom %d at %.2f p99: %.3f", label, atom, -minus, turn.turned)
         found.append(
-            {"label": f"digit {digit}", "atom": atom, "by_p99": -minus, "by": by, "random": random}
+            {"label": label, "atom": atom, "by_p99": -minus, "by": by, "random": random}
             | asdict(turn)
         )
     return found

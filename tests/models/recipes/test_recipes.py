@@ -11,15 +11,17 @@ from typing import Any
 
 import pytest
 
-from sae_nb.models.recipes import tiny_gpt, tiny_vit, two_towers
+from sae_nb.models.recipes import tiny_audio, tiny_gpt, tiny_vit, two_towers
 from sae_nb.models.recipes._language_training import LanguageRecipe, LanguageTraining
 from sae_nb.models.recipes._vision_training import RecipeConfig, TrainingState
 from sae_nb.models.recipes.known_circuits import CIRCUIT_RECIPES, CircuitTraining, train_circuit
 from sae_nb.models.recipes.photo_vit import PhotoRecipe, PhotoTraining, train_photo_vit
+from sae_nb.models.recipes.tiny_audio import AudioRun
 from sae_nb.models.recipes.two_towers import TowersRecipe, TowersTraining
 from tests.models.recipes import (
     test_known_circuits as circuits,
     test_photo_vit as photo,
+    test_tiny_audio as audio,
     test_tiny_gpt as gpt,
     test_tiny_vit as vit,
     test_two_towers as towers,
@@ -28,6 +30,7 @@ from tests.models.recipes import (
 TIED = replace(vit.CONFIG, variant="tiny-vit-tied")
 RUNS: dict[str, tuple[type, Any, Callable[..., Any]]] = {
     "tiny-induction": (CircuitTraining, circuits.RECIPE, train_circuit),
+    "tiny-audio": (AudioRun, audio.RECIPE, tiny_audio.train_tiny_audio),
     "tiny-gpt": (LanguageTraining, gpt.RECIPE, tiny_gpt.train_tiny_gpt),
     "tiny-vit": (TrainingState, vit.CONFIG, tiny_vit.train_tiny_vit),
     "tiny-vit-tied": (TrainingState, TIED, tiny_vit.train_tiny_vit),
@@ -44,6 +47,7 @@ def test_a_killed_run_continues_bit_exactly(
     whole_judge = two_towers.held_out_pairs
     monkeypatch.setattr(tiny_gpt, "gather", gpt._small)
     monkeypatch.setattr(tiny_vit, "N_JUDGED", 24)
+    monkeypatch.setattr(tiny_audio, "N_JUDGED", 24)
     monkeypatch.setattr(two_towers, "held_out_pairs", lambda t, seed: whole_judge(t, seed, 12))
     kind, recipe, train = RUNS[name]
     if name == "photo-vit":

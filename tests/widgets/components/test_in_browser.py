@@ -111,6 +111,31 @@ def test_pictures_are_drawn_with_heat_in_the_colours_python_uses(page, grid) -> 
         np.testing.assert_allclose(_pixel(page, picture, *patch)[:3], expected, atol=2)
 
 
+def test_a_sound_plays_from_its_button_and_its_key(page) -> None:
+    """A line moves over the picture while it plays; the button stops it, the end does too, P plays."""
+    grid = sw.PictureGrid()
+    wave = (20_000 * np.sin(np.arange(4_000) / 3)).astype(np.int16)
+    grid.show(
+        np.zeros((2, 3, 8, 8), np.uint8), places=["clip 1", HOSTILE], sounds=[wave, wave[:800]]
+    )
+    show(page, grid)
+    first, second = (page.locator(".sae-nb-play").nth(i) for i in (0, 1))
+    assert first.get_attribute("aria-label") == "Play clip 1"
+    first.click()
+    page.wait_for_function("() => document.querySelector('.sae-nb-play').textContent === '■'")
+    page.wait_for_function(
+        "() => { const c = document.querySelector('canvas');"
+        "return c.getContext('2d').getImageData(0, 0, c.width, 1).data.some((v, i) => i % 4 < 3 && v) }"
+    )
+    first.click()
+    assert first.text_content() == "▶"
+    page.locator(".sae-nb-grid").press("ArrowRight")
+    page.locator(".sae-nb-grid").press("p")
+    page.wait_for_function("() => document.querySelectorAll('.sae-nb-play')[1].textContent === '■'")
+    page.wait_for_function("() => document.querySelectorAll('.sae-nb-play')[1].textContent === '▶'")
+    assert second.text_content() == "▶"
+
+
 def test_pictures_stand_in_rows_of_one_length_and_fit_when_the_page_narrows(page) -> None:
     """Twelve where eight would fit are six and six; on half the page four rows of three."""
     many = sw.PictureGrid()

@@ -1,15 +1,16 @@
-"""PictureGrid: pictures with a patch heat-map over each, a caption and a strength bar."""
+"""PictureGrid: pictures with a patch heat-map over each, a caption and a strength bar; sounds are played."""
 
 from __future__ import annotations
 
 import base64
 import io
+import wave
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import traitlets as t
-from jaxtyping import Float, UInt8
+from jaxtyping import Float, Int16, UInt8
 from PIL import Image
 
 from sae_nb.figures import (
@@ -44,6 +45,8 @@ from sae_nb_widgets.components._base import (
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
 LARGEST_SIDE = 128
 JPEG_FROM = 64
+WIDER = 1.5
+"""A spectrogram is shown this much wider than an image. Ours."""
 OUTLINE = ((colours.BLACK, 4.5), (colours.WHITE, 1.5))
 """Around a patch: colour and width of two strokes, so that one is seen on whatever lies beneath."""
 
@@ -97,6 +100,18 @@ class PictureGrid(Component):
         False, help="Outline the patches that have a number, in place of shades; leave the others."
     ).tag(sync=True)
     thumbnail = t.Int(88, help="Side of one picture in CSS pixels.").tag(sync=True)
+    patch_names = t.List(
+        t.Unicode(), help="Name of each patch; its row and column when empty."
+    ).tag(sync=True)
+    sounds = t.Bytes(b"", help="What is played of each picture: 8-bit samples, end to end.").tag(
+        sync=True
+    )
+    sound_lengths = t.List(t.Int(), help="How many of them each picture has.").tag(sync=True)
+    sound_rate = t.Int(8_000, help="Samples per second.").tag(sync=True)
+    spans = t.List(
+        t.List(t.Float()),
+        help="Where in each picture its sound begins and ends, as shares of its width.",
+    ).tag(sync=True)
     selected = t.Tuple(
         t.Int(), t.Int(), default_value=(-1, -1), help="Picture and patch; -1 for none."
     ).tag(sync=True)
@@ -113,6 +128,10 @@ class PictureGrid(Component):
         prefix_names: Sequence[str] = (),
         maximum: float | None = None,
         atoms: Sequence[int] = (),
+        patch_names: Sequence[str] = (),
+        sounds: Sequence[Int16[np.ndarray, " length"]] = (),
+        sound_rate: int = 8_000,
+        spans: Sequence[tuple[float, float]] = (),
     ) -> None:
         """Replace what is shown, in one message to the browser.
 
@@ -135,13 +154,18 @@ class PictureGrid(Component):
             Strength of the brightest colour; the largest shown when None.
         atoms
             Atom of each image, if it is of one.
+        patch_names
+            Name of each patch, row by row; "patch 3,4" when empty.
+        sounds, sound_rate, spans
+            What a button under each picture plays, all equally loud; samples per second; begin and end of
+            each as shares of the picture's width, the whole width when empty.
 
         Raises
         ------
         ValueError: If the arrays disagree on the number of pictures, or pictures are not (n, 3, h, w)
             uint8.
         """
-        _check_pictures(pictures, heat, captions, strengths, prefix)
+        _check_pictures(pictures, heat, captions, strengths, prefix, sounds)
         n = len(pictures)
         maps = np.zeros((n, 0, 0), np.float32) if heat is None else heat.astype(np.float32)
         bars = _bars(maps, strengths)
@@ -156,7 +180,11 @@ class PictureGrid(Component):
             self.prefix_names = [str(name) for name in prefix_names] if prefix else []
             self.maximum = common_maximum(np.append(bars, maps.ravel()), maximum)
             self.atoms = [int(atom) for atom in atoms]
-            self.thumbnail = theme().thumbnail_px
+            self.patch_names = [str(name) for name in patch_names]
+            self.sounds, self.sound_rate = b"".join(map(_played, sounds)), int(sound_rate)
+            self.sound_lengths = [len(sound) for sound in sounds]
+            self.spans = [list(map(float, span)) for span in spans]
+            self.thumbnail = round(theme().thumbnail_px * (WIDER if len(sounds) else 1))
             self.selected = (-1, -1)
 
     @property
@@ -249,7 +277,7 @@ class PictureGrid(Component):
         if self.bare:
             return f"{picture}</div>"
         return (
-            f"{picture}{self._prefix_html(index)}"
+            f"{picture}{self._prefix_html(index)}{self._player_html(index)}"
             f'<div class="sae-nb-caption" title="{escape(place)}">{escape(caption)}</div>'
             f"{bar_html(strength, self.maximum)}"
             f'<div class="sae-nb-number">{format_number(strength)}</div></div>'
@@ -264,6 +292,15 @@ class PictureGrid(Component):
             for name, value in zip(self.prefix_names, self.prefix[index])
         )
         return f'<div class="sae-nb-prefix">{squares}</div>'
+
+    def _player_html(self, index: int) -> str:
+        if not self.sounds:
+            return ""
+        first = sum(self.sound_lengths[:index])
+        samples = self.sounds[first : first + self.sound_lengths[index]]
+        file = _wave_file(samples, self.sound_rate)
+        address = f"data:audio/wav;base64,{base64.b64encode(file).decode()}"
+        return f'<audio controls src="{address}" aria-label="{escape(self.places[index])}"></audio>'
 
     def _svg(self, index: int) -> str:
         width, height = self.tile
@@ -290,7 +327,7 @@ class PictureGrid(Component):
                 f'height="{height:.3g}"'
             )
             rects.append(
-                f'<rect {place} fill="{fill}"><title>patch {row},{column}: {shown}</title></rect>'
+                f'<rect {place} fill="{fill}"><title>{self._patch_name(patch)}: {shown}</title></rect>'
             )
             if self.outlined and np.isfinite(value):
                 outlines += "".join(
@@ -299,6 +336,12 @@ class PictureGrid(Component):
                     for colour, px in OUTLINE
                 )
         return [*rects, outlines]
+
+    def _patch_name(self, patch: int) -> str:
+        if patch < len(self.patch_names):
+            return escape(self.patch_names[patch])
+        row, column = divmod(patch, self.heat_shape[1])
+        return f"patch {row},{column}"
 
     def _uri(self, index: int) -> str:
         """One picture of the strip as a data address."""
@@ -324,6 +367,7 @@ def _check_pictures(
     captions: Sequence[str],
     strengths: Sequence[float] | None,
     prefix: Sequence[Sequence[float]],
+    sounds: Sequence[np.ndarray],
 ) -> None:
     shape, dtype = np.shape(pictures), getattr(pictures, "dtype", None)
     if len(shape) != 4 or shape[1] != 3 or dtype != np.uint8:
@@ -335,6 +379,7 @@ def _check_pictures(
         "captions": captions or None,
         "strengths": strengths,
         "prefix": prefix or None,
+        "sounds": sounds or None,
     }
     for name, value in sizes.items():
         if value is not None and len(value) != shape[0]:
@@ -349,6 +394,22 @@ def _bars(
     if strengths is not None:
         return np.nan_to_num(np.asarray(strengths, dtype=np.float64))
     return np.nan_to_num(maps).max(axis=(1, 2), initial=0.0).astype(np.float64)
+
+
+def _played(sound: Int16[np.ndarray, " length"]) -> bytes:
+    """Return a sound as 8-bit samples, as loud as they allow: twelve of a second are 100 kB."""
+    values = np.asarray(sound, np.float32)
+    return (
+        (128 + np.round(127 * values / np.abs(values).max(initial=1.0))).astype(np.uint8).tobytes()
+    )
+
+
+def _wave_file(samples: bytes, rate: int) -> bytes:
+    buffer = io.BytesIO()
+    with wave.open(buffer, "wb") as file:
+        file.setparams((1, 1, rate, len(samples), "NONE", ""))
+        file.writeframes(samples)
+    return buffer.getvalue()
 
 
 def _encode(pictures: UInt8[np.ndarray, "n 3 h w"]) -> tuple[bytes, tuple[int, int]]:

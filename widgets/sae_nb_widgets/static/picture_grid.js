@@ -11,6 +11,8 @@ function render({ model, el }) {
   let cells = [];
   let active = 0;
   let version = 0;
+  let playing = -1;
+  const player = new Audio();
 
   const heatShape = () => model.get("heat_shape");
   const heatOf = (heat, index) => {
@@ -30,7 +32,7 @@ function render({ model, el }) {
     const caption = model.get("places")[index] || model.get("captions")[index];
     if (patch < 0) return `${caption} · ${formatNumber(model.get("strengths")[index])}`;
     const value = heatOf(floats(model.get("heat")), index)[patch];
-    const where = `patch ${Math.floor(patch / columns)},${patch % columns}`;
+    const where = model.get("patch_names")[patch] || `patch ${Math.floor(patch / columns)},${patch % columns}`;
     return `${caption} · ${where} · ${Number.isNaN(value) ? model.get("absent") : formatNumber(value)}`;
   };
   const patchAt = (canvas, event) => {
@@ -86,6 +88,75 @@ function render({ model, el }) {
     context.strokeRect((patch % columns) * w, Math.floor(patch / columns) * h, w, h);
   }
 
+  // A sound is played from its samples, as a WAV file made here; a line over the picture shows where it is.
+  function waveOf(index) {
+    const lengths = model.get("sound_lengths");
+    const begin = lengths.slice(0, index).reduce((sum, n) => sum + n, 0);
+    const length = lengths[index];
+    const rate = model.get("sound_rate");
+    const head = new DataView(new ArrayBuffer(44));
+    const word = (at, text) => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
+    word(0, "RIFF");
+    head.setUint32(4, 36 + length, true);
+    word(8, "WAVEfmt ");
+    head.setUint32(16, 16, true);
+    head.setUint16(20, 1, true);
+    head.setUint16(22, 1, true);
+    head.setUint32(24, rate, true);
+    head.setUint32(28, rate, true);
+    head.setUint16(32, 1, true);
+    head.setUint16(34, 8, true);
+    word(36, "data");
+    head.setUint32(40, length, true);
+    return new Blob([head, bytes(model.get("sounds")).slice(begin, begin + length)], { type: "audio/wav" });
+  }
+
+  function silence() {
+    player.pause();
+    if (player.src) URL.revokeObjectURL(player.src);
+    player.removeAttribute("src");
+    playing = -1;
+    paint();
+  }
+
+  function play(index) {
+    const again = playing === index;
+    silence();
+    if (again || !cells[index]?.button) return;
+    playing = index;
+    player.src = URL.createObjectURL(waveOf(index));
+    player.play().then(follow, silence);
+  }
+
+  function follow() {
+    if (playing < 0) return;
+    paint();
+    requestAnimationFrame(follow);
+  }
+
+  function drawMoment(context, index, side, height) {
+    if (index !== playing || !player.duration) return;
+    const [from, to] = model.get("spans")[index] || [0, 1];
+    const x = (from + ((to - from) * player.currentTime) / player.duration) * side;
+    for (const [colour, width] of [[COLOURS.onDark, 4], [COLOURS.onLight, 2]]) {
+      context.fillStyle = colour;
+      context.fillRect(x - width / 2, 0, width, height);
+    }
+  }
+
+  function playerOf(index) {
+    if (!model.get("sound_lengths").length || model.get("bare")) return [];
+    const name = model.get("places")[index] || model.get("captions")[index];
+    const button = make("button", "sae-nb-play", { type: "button", tabindex: "-1", "aria-label": `Play ${name}` }, "▶");
+    button.title = `Play ${name} (P)`;
+    button.addEventListener("click", (event) => {
+      event.stopPropagation();
+      active = index;
+      play(index);
+    });
+    return [button];
+  }
+
   function paint() {
     const [tileWidth, tileHeight] = model.get("tile");
     const ratio = window.devicePixelRatio || 1;
@@ -102,6 +173,8 @@ function render({ model, el }) {
       }
       drawHeat(context, index, side, height);
       drawSelected(context, index, side, height);
+      drawMoment(context, index, side, height);
+      if (cell.button) cell.button.textContent = index === playing ? "■" : "▶";
       cell.node.setAttribute("aria-selected", String(model.get("selected")[0] === index));
       cell.node.classList.toggle("sae-nb-active", index === active);
     });
@@ -114,6 +187,8 @@ function render({ model, el }) {
     node.setAttribute("aria-label", describe(index, -1));
     tagAtom(node, model.get("atoms")[index]);
     node.append(canvas);
+    const [button] = playerOf(index);
+    if (button) node.append(button);
     if (!model.get("bare")) node.append(...prefixOf(index, maximum), ...under(caption, strength, maximum));
     canvas.addEventListener("mousemove", (event) => {
       readout.textContent = describe(index, patchAt(canvas, event));
@@ -122,7 +197,7 @@ function render({ model, el }) {
       active = index;
       choose(model, [index, event.target === canvas ? patchAt(canvas, event) : -1]);
     });
-    return { node, canvas };
+    return { node, canvas, button };
   }
 
   // Positions that are no part of the image, as small squares under it.
@@ -150,6 +225,7 @@ function render({ model, el }) {
   }
 
   function build() {
+    silence();
     const strengths = model.get("strengths");
     const captions = model.get("captions");
     const maximum = model.get("maximum") || 1;
@@ -199,6 +275,8 @@ function render({ model, el }) {
       paint();
     } else if (event.key === "Enter" || event.key === " ") {
       choose(model, [active, peakOf(active)]);
+    } else if (event.key.toLowerCase() === "p" && cells[active]?.button) {
+      play(active);
     } else if (event.key === "Escape") {
       choose(model, [-1, -1]);
     } else {
@@ -213,13 +291,15 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "atoms"], build);
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans"], build);
   redrawOn(model, ["selected", "show_heat"], paint);
+  player.addEventListener("ended", silence);
   const resizes = new ResizeObserver(line);
   resizes.observe(root);
   build();
   const stopTheme = onTheme(paint);
   return () => {
+    silence();
     resizes.disconnect();
     stopTheme();
   };

@@ -1,0 +1,113 @@
+"""AtomBrowser on sounds: every example is a spectrogram with heat that plays, named by time and band."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+from sae_nb_widgets.atom._examples import PLAYED, examples_view
+
+import sae_nb as sn
+from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.atoms import AtomCatalogue
+from tests.widgets.made import FakeTopK
+
+RATE = 8_000
+
+
+def sound_acts(length: int = RATE, columns: int = 5) -> Activations:
+    """Four clips with a patch in two bands for each fifth of a second, after cls."""
+    n, places = 4, 1 + 2 * columns
+    sounds = [torch.full((length,), 100 * (i + 1), dtype=torch.int16) for i in range(n)]
+    context = Context(
+        kind="audio",
+        n_samples=n,
+        pictures=torch.zeros(n, 3, 16, 10 * columns, dtype=torch.uint8),
+        sounds=Ragged(torch.cat(sounds), torch.arange(n + 1) * length),
+        patch_grid=(2, columns),
+        prefix_tokens=1,
+        seconds_per_step=length / RATE / columns,
+        policy={"sample_rate": RATE},
+    )
+    x = torch.randn(n * places, 8, generator=torch.Generator().manual_seed(1))
+    sample = torch.arange(n).repeat_interleave(places)
+    return Activations.from_tensor(
+        x, sample=sample, position=torch.arange(places).repeat(n), context=context
+    )
+
+
+@pytest.fixture(scope="module")
+def browser() -> sw.AtomBrowser:
+    return sw.AtomBrowser(FakeTopK(), sound_acts())
+
+
+def grid_of(browser: sw.AtomBrowser) -> sw.PictureGrid:
+    from sae_nb_widgets.panel import descendants
+
+    grids = [w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and w.sound_lengths]
+    assert len(grids) == 1
+    return grids[0]
+
+
+def test_examples_play_what_they_are_of(browser):
+    """A second each, all equally loud, and patches are named by band and time."""
+    grid = grid_of(browser)
+    n = len(grid.captions)
+    assert grid.sound_lengths == [RATE] * n
+    assert grid.sound_rate == RATE
+    assert len(grid.sounds) == RATE * n
+    assert set(grid.sounds) == {255}
+    assert grid.spans == [[0.0, 1.0]] * n
+    assert grid.patch_names[6] == "band 1, 0.20 s"
+    assert all(caption == "cls" or caption.startswith("band ") for caption in grid.captions)
+
+
+def test_an_exported_page_has_its_sounds(browser, tmp_path):
+    """A player per example with a WAV file in the page, whatever the page is opened by."""
+    browser.to_html(tmp_path / "page.html", share_script=True)
+    page = (tmp_path / "page.html").read_text()
+    files = page.split('<audio controls src="data:audio/wav;base64,')[1:]
+    assert len(files) == len(grid_of(browser).captions)
+    with wave.open(io.BytesIO(base64.b64decode(files[0].partition('"')[0]))) as file:
+        assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 1, RATE)
+        assert file.getnframes() == RATE
+    assert "<title>band 1, 0.20 s: " in page
+
+
+def test_of_a_long_sound_the_part_around_the_place_is_sent():
+    """Two seconds at this rate, and where they lie in the picture."""
+    acts = sound_acts(length=10 * RATE)
+    view = examples_view(acts.context)
+    found = AtomCatalogue(FakeTopK(), acts)
+    atom = int(found.codes.atoms[0])
+    for example in found.summary(atom).examples:
+        part, (begin, end) = view._around(example)
+        moment = float(acts.context.seconds_at(torch.tensor([example.position])).nan_to_num())
+        assert len(part) == PLAYED
+        assert begin <= moment / 10 <= end
+        assert end - begin == pytest.approx(PLAYED / (10 * RATE))
+
+
+def test_a_grid_refuses_too_few_sounds():
+    """One for every picture, or none."""
+    grid = sw.PictureGrid()
+    pictures = np.zeros((2, 3, 8, 8), np.uint8)
+    with pytest.raises(ValueError, match=r"`sounds` must have one entry per picture \(2\), got 1"):
+        grid.show(pictures, sounds=[np.zeros(5, np.int16)])
+    grid.show(pictures)
+    assert "<audio" not in grid.static_html()
+
+
+def test_the_bundled_model_opens_in_a_browser():
+    """From the front door to the page."""
+    model = sn.load_model("tiny-audio", device="cpu")
+    acts = sn.capture(model, sn.data.sounds(6, seed=2), "resid_post.4", progress=False)
+    sae = sn.TopK(64, 32, 4, generator=torch.Generator().manual_seed(0))
+    grid = grid_of(sw.AtomBrowser(sae, acts))
+    assert grid.heat_shape == (4, 20)
+    assert grid.tile == (100, 64)
