@@ -244,3 +244,15 @@ def test_what_has_no_lens_is_refused_by_name(gpt: Any) -> None:
         sn.fit_lens(gpt, [TEXTS[0], "A"], progress=False)
     with pytest.raises(ValueError, match="between 0 and 2"):
         sn.fit_lens(gpt, TEXTS, layers=[3], progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "sae"), [("tiny-gpt", "resid_post.3"), ("tiny-vit", "resid_post.6")]
+)
+def test_bundled_models_have_a_lens_with_its_score(name: str, sae: str) -> None:
+    """It opens offline, finds its model by itself, reads all blocks but the last, and states its score."""
+    lens = sn.load_lens(name)
+    assert lens.layers == tuple(range(lens.n_layers - 1))
+    assert lens.score_in_words(int(sae[-1])).startswith("rank correlation 0.95")
+    effects = lens.effects(sn.load_sae(f"{name}/{sae}").dictionary[:4], int(sae[-1]))
+    assert effects.shape == (4, 1024 if name == "tiny-gpt" else 10)
