@@ -1,10 +1,10 @@
 """Lenses on a real language model: layers against the model's answer, and atoms against the running model.
 
-Run `python benchmarks/lenses.py --model FOLDER [--sae FOLDER --sae-layer 16]`, where FOLDER holds a Hugging Face
-checkpoint such as SmolLM2-135M. A Jacobian lens of all blocks is fitted on four texts of 25 tokens; everything
-else is measured on others: agreement and KL per layer on ten texts, effects of 24 live atoms per layer on six
-(TopK, 2 048 atoms, 250 steps on 4 800 rows, one SAE per seed), each next to the direct path and to random
-directions of the same sizes.
+Run `python benchmarks/lenses.py --model FOLDER [--sae FOLDER --sae-layer 16]`, where FOLDER holds a
+Hugging Face checkpoint such as SmolLM2-135M. A Jacobian lens of all blocks is fitted on four texts of 25
+tokens; everything else is measured on others: agreement and KL per layer on ten texts, effects of 24 live
+atoms per layer on six (TopK, 2 048 atoms, 250 steps on 4 800 rows, one SAE per seed), each next to the
+direct path and to random directions of the same sizes.
 """
 
 from __future__ import annotations
