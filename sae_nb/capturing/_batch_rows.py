@@ -136,6 +136,11 @@ class Harvest:
             drop_ids=tuple(settings.drop_ids),
         )
 
+    @property
+    def halves(self) -> tuple[bool, ...]:
+        """Halves of an encoder–decoder that are read: whether it is the encoder; one of other models."""
+        return tuple(dict.fromkeys(point.encoder for point in self.points.values()))
+
     def stated(self) -> dict[str, Any]:
         """Return the settings that decide the rows as plain values: two captures that agree read alike."""
         settings = {one.name: getattr(self.settings, one.name) for one in fields(CaptureSettings)}
@@ -226,6 +231,7 @@ class Harvest:
         """Return a layout with the time between its steps, where the batch is of traces of a known rate."""
         if self.model.column_seconds is not None:  # of a spectrogram's patches
             return replace(layout, seconds=self.model.column_seconds)
+        batch = batch.at(point)
         n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
         rate, n_values = batch.sample_rate, batch.n_values
         if n_values is None:
@@ -265,8 +271,10 @@ class Harvest:
             return
         row = int(bad[0])
         sample, position = int(rows.sample[row]), int(rows.position[row])
-        builder = ContextBuilder(self.model)
+        encoder = getattr(point, "encoder", False)
+        builder = ContextBuilder(self.model, encoder=encoder)
         builder.add(batch)
+        batch = batch.at(point)
         context = builder.build(rows.layout)
         token_id = None
         if batch.token_ids is not None:
@@ -300,10 +308,11 @@ class Harvest:
 
 
 class ContextBuilder:
-    """Gathers the samples behind the rows, batch by batch."""
+    """Gathers the samples behind the rows, batch by batch; `encoder`: as the encoder reads them."""
 
-    def __init__(self, model: LiveModel) -> None:
-        self._model = model
+    def __init__(self, model: LiveModel, *, encoder: bool = False) -> None:
+        self._model, self._encoder = model, encoder
+        self._kind = model.kind_of_rows(encoder=encoder)
         self.n_samples = 0
         self._tokens: list[Tensor] = []
         self._pictures: list[Tensor] = []
@@ -323,6 +332,8 @@ class ContextBuilder:
 
     def add(self, batch: Batch) -> None:
         """Add the samples of one batch."""
+        if self._encoder and batch.encoder is not None:
+            batch = batch.encoder
         self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
         self._add_tokens(batch)
         if batch.sounds is not None:
@@ -380,15 +391,16 @@ class ContextBuilder:
             policy["features"] = layout.features
         taken = self.take() if taken is None else taken
         model, tokens = self._model, taken.get("tokens")
+        patches = grid is None and self._kind == model.kind
         return Context(
-            kind=model.kind,
+            kind=self._kind,
             n_samples=self.n_samples,
             pictures=taken.get("pictures"),
             sounds=ragged_sounds(taken),
             **({} if tokens is None else ragged_tokens(tokens, self.n_samples)),
             vocabulary=self.vocabulary,
-            patch_grid=model.patch_grid if grid is None else grid,
-            prefix_tokens=model.prefix_tokens if grid is None else 0,
+            patch_grid=model.patch_grid if patches else grid,
+            prefix_tokens=model.prefix_tokens if patches else 0,
             seconds_per_step=layout.seconds,
             policy=policy,
         )
@@ -476,7 +488,9 @@ class RowPolicy:
                 f"{positions!r}. Keep rows of what was captured: acts[acts.position == 0]."
             )
         return cls(
-            drop_first=bool(model.causal) if drop_first == "auto" else bool(drop_first),
+            drop_first=bool(model.causal and not model.streams)
+            if drop_first == "auto"
+            else bool(drop_first),
             keep_special=keep_special,
             positions=positions,
             drop_ids=drop_ids,
@@ -537,6 +551,7 @@ def batch_rows(
 
     A state gives a row per kept token, per cell of a convolution's map, or per sample, at position 0.
     """
+    batch = batch.at(point)
     layout = layout or _known_layout(x, batch, point)
     sample, position, keep, dropped = _kept(batch, layout, policy, point)
     x = by_place(x)

@@ -320,7 +320,9 @@ def capture_in_memory(
 
     KeyboardInterrupt keeps the batches that are whole, with `policy["interrupted"]`.
     """
-    builder, points = ContextBuilder(harvest.model), harvest.points
+    points = harvest.points
+    builders = {half: ContextBuilder(harvest.model, encoder=half) for half in harvest.halves}
+    builder = next(iter(builders.values()))
     batches, max_rows = harvest.batches(inputs), harvest.max_rows
     n_blocks = len(points) * (1 if harvest.loss is None else 2)
     collectors = {name: Collector(batches.n_samples, max_rows, n_blocks) for name in points}
@@ -333,7 +335,8 @@ def capture_in_memory(
         with reporting(progress, batches.n_samples) as report:
             for batch in batches:
                 # The context first: an interrupt between the two must not leave rows without one.
-                builder.add(batch)
+                for one in builders.values():
+                    one.add(batch)
                 before = {name: collector.n for name, collector in collectors.items()}
                 for name, rows in harvest.rows(batch, before, copy).items():
                     room = None if max_rows is None else max_rows - before[name]
@@ -355,26 +358,32 @@ def capture_in_memory(
         check_any_rows(name, collector.n, collector.dropped)
     more = {"interrupted": True} if interrupted else {}
     policies = {
-        name: harvest.policy(batches, builder, collector.dropped) | more
+        name: harvest.policy(batches, builders[points[name].encoder], collector.dropped) | more
         for name, collector in collectors.items()
     }
-    return _assemble(harvest, collectors, builder, policies)
+    return _assemble(harvest, collectors, builders, policies)
 
 
 def _assemble(
     harvest: Harvest,
     collectors: Mapping[str, Collector],
-    builder: ContextBuilder,
+    builders: Mapping[bool, ContextBuilder],
     policies: Mapping[str, Mapping[str, Any]],
 ) -> dict[str, Activations]:
-    taken = builder.take()
+    taken = {half: builder.take() for half, builder in builders.items()}
     contexts: dict[Any, Context] = {}
     acts = {}
     for name, collector in collectors.items():
         # Hook points of one layout share one context, so that their rows can be joined and compared.
-        key = (replace(collector.layout, columns=None), tuple(sorted(collector.dropped.items())))
+        half = harvest.points[name].encoder
+        key = (
+            half,
+            replace(collector.layout, columns=None),
+            tuple(sorted(collector.dropped.items())),
+        )
         if key not in contexts:
-            contexts[key] = builder.build(collector.layout, policies[name], taken)
+            made = builders[half].build(collector.layout, policies[name], taken[half])
+            contexts[key] = made
         acts[name] = Activations(
             collector.x,
             **collector.join(),  # type: ignore[arg-type]

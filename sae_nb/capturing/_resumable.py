@@ -73,6 +73,11 @@ def capture_to_store(
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
     """Capture to a folder, continuing where the same call was killed; see `capture`."""
+    if len(harvest.halves) > 1:
+        raise ValueError(
+            "`hook_points` of one store must be of the encoder or of the decoder, whose samples differ, "
+            f"got {', '.join(harvest.points)}. Capture each half to a folder of its own."
+        )
     folder = place(store)
     call = call_facts(harvest, inputs, shard_rows, several)
     batches = harvest.batches(inputs)
@@ -109,7 +114,8 @@ def _fill(
     writer: StoreWriter,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> None:
-    builder, max_rows = ContextBuilder(harvest.model), harvest.max_rows
+    builder = ContextBuilder(harvest.model, encoder=harvest.halves[0])
+    max_rows = harvest.max_rows
     with reporting(progress, batches.n_samples) as report:
         for batch in batches:
             builder.add(batch)

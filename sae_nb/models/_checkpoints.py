@@ -115,7 +115,8 @@ def _model_class(config: Any) -> Any:
         return getattr(transformers, tower)
     named = (getattr(config, "architectures", None) or [""])[0]
     stated = getattr(transformers, named, None) if named else None
-    if getattr(stated, "main_input_name", "input_ids") in ("input_values", "input_features"):
+    by_sound = getattr(stated, "main_input_name", "input_ids") in ("input_values", "input_features")
+    if by_sound or (stated is not None and getattr(config, "is_encoder_decoder", False)):
         return stated
     if named.endswith("LMHeadModel"):
         return transformers.AutoModelForCausalLM
@@ -124,11 +125,6 @@ def _model_class(config: Any) -> Any:
             return getattr(transformers, f"AutoModel{head}")
     if hasattr(transformers, named) and named.endswith(("VisionModel", "ModelWithProjection")):
         return getattr(transformers, named)
-    if getattr(config, "is_encoder_decoder", False):
-        raise ValueError(
-            f"`load_model` needs a decoder, an encoder or a vision model, got {named or 'a model'} "
-            "with encoder and decoder. Load it yourself and wrap one half: wrap(module.encoder)."
-        )
     return transformers.AutoModel
 
 

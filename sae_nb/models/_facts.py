@@ -49,6 +49,7 @@ _CONTEXT_NAMES = (
     "n_ctx",
     "max_seq_len",
     "max_sequence_length",
+    "max_target_positions",
 )
 
 
@@ -133,7 +134,7 @@ def end_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
 def is_causal(module: nn.Module) -> bool:
     """Return whether the module predicts the next token from the tokens before it."""
     config = config_of(module)
-    if getattr(config, "is_encoder_decoder", False):
+    if getattr(config, "is_encoder_decoder", False) and not encoder_of(module):
         return False
     can = getattr(module, "can_generate", None)
     if callable(can) and can():
@@ -145,6 +146,35 @@ def is_causal(module: nn.Module) -> bool:
     kind = config.model_type
     causal = kind in auto.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
     return causal and kind not in auto.MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+
+def encoder_of(module: nn.Module) -> str | None:
+    """Return the path of the encoder of a Hugging Face encoder–decoder; None for other modules."""
+    config = getattr(module, "config", None)
+    if not getattr(config, "is_encoder_decoder", False):
+        return None
+    get = getattr(module, "get_encoder", None)
+    encoder = get() if callable(get) else None
+    if encoder is None or "decoder_input_ids" not in forward_names(module):
+        return None
+    return next((path for path, part in module.named_modules() if part is encoder and path), None)
+
+
+def decoder_of(module: nn.Module) -> str | None:
+    """Return the path of the decoder of a Hugging Face encoder–decoder; None for other modules."""
+    get = getattr(module, "get_decoder", None)
+    decoder = get() if callable(get) and encoder_of(module) else None
+    return next((path for path, part in module.named_modules() if part is decoder and path), None)
+
+
+def decoder_start(module: nn.Module) -> int:
+    """Return the id that a decoder's text begins with."""
+    sources = (getattr(module, "generation_config", None), config_of(module))
+    for name in ("decoder_start_token_id", "bos_token_id", "pad_token_id"):
+        for source in sources:
+            for found in _ids(getattr(source, name, None)):
+                return found
+    return 0
 
 
 def reads_pictures(module: nn.Module) -> bool:
@@ -218,7 +248,7 @@ HOP = 160
 
 def longest_clip(module: nn.Module) -> int | None:
     """Return how many values a model of spectrograms can read; None where it has no limit."""
-    config = getattr(module, "config", None)
+    config: Any = getattr(module, "config", None)
     if isinstance(getattr(config, "max_source_positions", None), int):
         return int(config.max_source_positions) * 2 * HOP
     longest = getattr(config, "max_length", None)
@@ -232,7 +262,7 @@ def spectrogram_grid(module: nn.Module) -> tuple[int, int] | None:
     known = [getattr(config, name, None) for name in names]
     if not all(isinstance(value, int) for value in known):
         return None
-    bins, length, by_bands, by_time, patch = known
+    bins, length, by_bands, by_time, patch = (int(value) for value in known if value)
     return (bins - patch) // by_bands + 1, (length - patch) // by_time + 1
 
 

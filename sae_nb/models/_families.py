@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from sae_nb.models._facts import model_type
+from sae_nb.models._facts import decoder_of, encoder_of, model_type
 from sae_nb.models._hook_points import HookPoint, Side
 
 # Names of submodules, most telling first. What is searched: the block for branches and norms; for
@@ -31,12 +31,14 @@ FINAL_NORMS = (
     "ln_final", "layer_norm",
 )  # fmt: skip
 ATTENTIONS = (
+    "layer.0.SelfAttention",
     "layer_scale1", "ls1", "post_self_attn_layernorm", "attention.output.dense",
     "ffn_output>attention.dense",
     "self_attention.dense", "attn.Wqkv+attn.out_proj", "self_attn", "attn", "attention",
     "self_attention",
 )  # fmt: skip
 MLPS = (
+    "layer.2.DenseReluDense", "layer.1.DenseReluDense",
     "layer_scale2", "ls2", "post_mlp_layernorm", "post_feedforward_layernorm",
     "attention.output.dense+output.dense", "mlp.dense_4h_to_h", "ffn.down_proj", "mlp", "ffn_output",
     "ffn", "feed_forward", "block_sparse_moe", "fc2", "fc",
@@ -44,6 +46,7 @@ MLPS = (
 # The projection that mixes the heads, within a block: its input is their outputs side by side. A torch
 # `MultiheadAttention` has none that is called as a module.
 HEAD_MIXERS = (
+    "layer.0.SelfAttention.o",
     "self_attn.o_proj", "self_attn.out_proj", "self_attn.dense", "attention.o_proj", "attention.output.dense",
     "attention.dense", "attention.out_lin", "self_attention.dense", "attn.c_proj", "attn.attention.out_proj",
     "attention.out_proj", "attn.out_proj", "attn.o_proj", "attn.proj", "attn.out", "attn.Wo",
@@ -51,6 +54,7 @@ HEAD_MIXERS = (
 # The projection back to the stream, within a block: its input are the MLP's neurons, gated where they are. In
 # a mixture of experts each expert has its own.
 NEURON_MIXERS = (
+    "layer.2.DenseReluDense.wo", "layer.1.DenseReluDense.wo",
     "mlp.down_proj", "mlp.c_proj", "mlp.fc2", "mlp.dense_4h_to_h", "mlp.fc_out", "mlp.weights_out", "mlp.down",
     "mlp.Wo", "mlp.w2", "mlp.3", "ffn.lin2", "ffn.down_proj", "feed_forward.w2", "feed_forward.down_proj",
     "feed_forward.output_dense", "attention.output.dense+output.dense", "ffn_output", "linear2", "fc2",
@@ -58,7 +62,18 @@ NEURON_MIXERS = (
 # Modules that decide after a loop whether another one follows, in looped networks.
 EXIT_GATES = ("early_exit_gate", "exit_gate", "halt_gate", "halt_head", "q_head", "halting")
 # The module whose input the MLP reads; BERT and OPT have none that holds all of it.
-MLP_INPUTS = ("mlp", "ffn", "feed_forward", "block_sparse_moe", "intermediate", "fc1")
+MLP_INPUTS = (
+    "layer.2.DenseReluDense", "layer.1.DenseReluDense", "mlp", "ffn", "feed_forward", "block_sparse_moe",
+    "intermediate", "fc1",
+)  # fmt: skip
+# What a decoder adds that reads the encoder, within a block.
+CROSS_ATTENTIONS = (
+    "layer.1.EncDecAttention",
+    "encoder_attn",
+    "crossattention",
+    "cross_attn",
+    "multihead_attn",
+)
 # The norm in front of the MLP: its input is the stream between the two branches. Reading it is
 # exact; an edit there would miss the skip connection around the MLP.
 SECOND_NORMS = (
@@ -122,6 +137,9 @@ class Structure:
     middle_side: Side = "input"
     """Side of `middle`; "output" in post-norm blocks, where it can be edited too."""
 
+    cross_attention: str | None = None
+    """Module whose output a decoder that reads an encoder adds to the stream, within a block."""
+
     additive: bool | None = None
     """Whether resid_post = resid_pre + attn_out + mlp_out; None: not known for this family."""
 
@@ -142,6 +160,30 @@ class Structure:
     def looped(self) -> bool:
         """Whether a block runs several times in one pass."""
         return len(set(self.paths)) < len(self.paths)
+
+
+def find_streams(module: nn.Module) -> dict[str, Structure]:
+    """Find the blocks of both halves of an encoder–decoder, "encoder" and "decoder"; none elsewhere."""
+    halves = {"encoder": encoder_of(module), "decoder": decoder_of(module)}
+    found = {}
+    for name, path in halves.items():
+        structure = None if path is None else find_structure(module.get_submodule(path))
+        if structure is None:
+            return {}
+        found[name] = _below(structure, str(path))
+    embeds = [one.embed for one in found.values() if one.embed is not None]
+    parts = {id(module.get_submodule(path)) for path in embeds}
+    if len(parts) < len(embeds):  # one module that runs in both halves is of neither
+        found = {name: replace(one, embed=None) for name, one in found.items()}
+    return found
+
+
+def _below(structure: Structure, path: str) -> Structure:
+    """Return a structure whose paths begin at the module that holds it."""
+    parts = ("blocks", "embed", "final_norm", "exit_gate")
+    known = {name: getattr(structure, name) for name in parts}
+    moved = {name: f"{path}.{part}" for name, part in known.items() if part is not None}
+    return replace(structure, paths=tuple(f"{path}.{one}" for one in structure.paths), **moved)
 
 
 def find_structure(module: nn.Module) -> Structure | None:
@@ -173,6 +215,7 @@ def find_structure(module: nn.Module) -> Structure | None:
     ):
         mixer = None
     mlp = _first_part(block, MLPS)
+    cross = _first_part(block, CROSS_ATTENTIONS)
     additive: bool | None = True if family in ADDITIVE | LOOPED_SUMS else None
     if post_norm or family in SCALED:
         additive = False
@@ -187,6 +230,7 @@ def find_structure(module: nn.Module) -> Structure | None:
         mlp=mlp,
         neuron_mixer=None if mlp is None else _first_part(block, NEURON_MIXERS),
         mlp_input=None if mlp is None else _first_part(block, MLP_INPUTS),
+        cross_attention=cross,
         middle=middle,
         middle_side=side,
         additive=additive if attention and mlp else None,
@@ -232,6 +276,8 @@ def _flat(module: nn.Module, path: str) -> tuple[str, ...]:
         children = list(module.get_submodule(member).named_children())
         if len(children) != 1 or not isinstance(children[0][1], nn.ModuleList):
             return paths
+        if len({type(part) for part in children[0][1]}) > 1:  # parts of one block (T5)
+            return paths
         inside.extend(_flat(module, f"{member}.{children[0][0]}"))
     return tuple(inside)
 
@@ -258,6 +304,20 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
             for i in range(n)
         ]
         points.extend(gates)
+    return _there(module, points)
+
+
+def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list[HookPoint]:
+    """List the hook points of both halves of an encoder–decoder, each by its half's name."""
+    points = []
+    for name, structure in streams.items():
+        for point in standard_hook_points(module, structure):
+            whole = str(point) if point.kind == "cross_attn_out" else f"{name}.{point}"
+            points.append(HookPoint(whole, **{**vars(point), "encoder": name == "encoder"}))
+    return points
+
+
+def _there(module: nn.Module, points: list[HookPoint]) -> list[HookPoint]:
     # The structure is that of one block; where experts alternate with plain MLPs, others lack parts of it.
     there = {path for path, _ in module.named_modules()}
     return [point for point in points if point.path in there]
@@ -288,6 +348,8 @@ def _block_points(
         yield point("head_out", structure.head_mixer, "input")
     if structure.attention is not None:
         yield point("attn_out", structure.attention)
+    if structure.cross_attention is not None:
+        yield point("cross_attn_out", structure.cross_attention)
     if structure.middle is not None:
         side = structure.middle_side
         yield point("resid_mid", structure.middle, side, writable=side == "output")
@@ -390,6 +452,8 @@ def _input_embedding(module: nn.Module) -> str | None:
     try:
         embedding = get()
     except (NotImplementedError, AttributeError):  # how transformers says that there is none
+        return None
+    if isinstance(embedding, nn.Conv1d):  # of a sound, whose frames come later
         return None
     for path, part in module.named_modules():
         if part is embedding and path:

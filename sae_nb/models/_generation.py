@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, make_dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -23,6 +25,7 @@ from sae_nb.models._interventions import RunState
 from sae_nb.models._text_inputs import language_samples
 
 if TYPE_CHECKING:
+    from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
 
 
@@ -45,6 +48,8 @@ def continue_texts(
     _check_generates(model)
     rows, single = prompt_rows(model, prompt)
     prompts = [row.ids for row in rows]
+    if model.streams:
+        echo = False  # what is read is not the beginning of what is written
     longest, limit = max(len(ids) for ids in prompts), model.context_length
     if limit is not None and longest + max_new_tokens > limit:
         raise ValueError(
@@ -93,6 +98,8 @@ class Stream:
         use_cache: bool = True,
     ) -> None:
         self._model, self._text = model, _left_padded(model, rows)
+        sources = [row.source for row in rows if isinstance(row, Begun)]
+        self._source = _Source.of(sources) if sources else None
         self._choose = Choice() if choose is None else choose
         self._names = facts.forward_names(model.module)
         self._cached = (
@@ -133,6 +140,8 @@ class Stream:
         model, text = self._model, self._text
         n_columns, before = text.ids.shape[1], self._choose.state
         states = text.states(self._n_cached)
+        if self._source is not None:
+            states = self._source.seen_by(states)
         try:
             with model.lock, torch.no_grad():
                 raw = model.editing.run(*self._arguments(states), states)
@@ -140,6 +149,8 @@ class Stream:
         except BaseException:
             self._take_back(before)
             raise
+        if self._source is not None:
+            self._source.keep(raw)
         # A model that was asked for a cache and gives none reads the whole text every time.
         self._cache = getattr(raw, "past_key_values", None) if self._cached else None
         self._n_cached = n_columns if self._cache is not None else 0
@@ -167,6 +178,14 @@ class Stream:
         text, names, first = self._text, self._names, states[0].offset
         ids = text.ids[:, first:]
         args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
+        if self._source is not None:
+            given = self._source.arguments() | {
+                "decoder_input_ids": ids,
+                "decoder_attention_mask": text.keep.long(),
+                "use_cache": self._cached,
+                "past_key_values": self._cache,
+            }
+            return (), {name: value for name, value in given.items() if name in names}
         offered: dict[str, Any] = {
             "input_ids": ids,
             "attention_mask": text.keep.long(),
@@ -200,6 +219,8 @@ class Stream:
         """
         made = copy.copy(self)
         made._text = self._text.first(n_columns, row, n_rows)
+        if self._source is not None:
+            made._source = self._source.rows(row, n_rows)
         # From within the prompt nothing was drawn: there it begins with the first draw.
         first = next(iter(self._drawn.values()), None)
         made._choose = self._choose.alike(self._drawn.get(n_columns, first))
@@ -289,7 +310,7 @@ class Choice:
 
 
 def _check_generates(model: LiveModel) -> None:
-    if not model.causal or not model.modality.is_text:
+    if not model.generates and (not model.causal or not model.modality.is_text):
         raise TypeError(
             f"`generate` needs a causal language model, got {model.name}, a {model.kind} model that "
             "does not predict next tokens. Load one such as a GPT-2 or Llama folder."
@@ -307,8 +328,10 @@ def prompt_rows(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool
 
     A conversation ends where the assistant would begin its answer, unless it has the last word.
     """
+    if model.streams:
+        return _begun(model, prompt)
     samples = language_samples(model, prompt, asks=True)
-    rows = []
+    rows: list[Conversation] = []
     for item in samples.items:
         ids = item.ids if isinstance(item, Conversation) else item
         if isinstance(item, str):
@@ -321,6 +344,104 @@ def prompt_rows(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool
     is_ids = isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], int)
     is_chat = is_message(prompt) or is_conversation(prompt)
     return rows, isinstance(prompt, str) or is_tensor or is_ids or is_chat
+
+
+def _begun(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool]:
+    """Return what an encoder–decoder reads and how its decoder begins, sample by sample."""
+    rows: list[Conversation] = []
+    # One at a time: what is padded together is then a matter of what is generated together.
+    for batch in model.batches(prompt, batch_size=1):
+        keep = cast(Tensor, batch.keep)
+        ids = cast(Tensor, batch.token_ids)[keep].cpu()
+        nobody = torch.full_like(ids, -1)
+        rows.append(Begun(ids, nobody, nobody, batch))
+    is_one = isinstance(prompt, str | Path) or (isinstance(prompt, Tensor) and prompt.ndim == 1)
+    is_ids = isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], int | float)
+    return rows, is_one or is_ids
+
+
+@dataclass(frozen=True, eq=False)
+class Begun(Conversation):
+    """The text that a decoder has written so far, and the source that its encoder reads."""
+
+    source: Batch
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What must agree for two to be generated together without padding."""
+        tensors = [v for v in self.source.kwargs.values() if isinstance(v, Tensor)]
+        return (len(self.ids), *(tuple(value.shape) for value in tensors))
+
+
+@cache
+def _encoder_output() -> Any:
+    """Return the class of an encoder's output, with the mask that some models read of it."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    fields = [("attention_mask", Tensor | None, None)]
+    return make_dataclass("EncoderOutput", fields, bases=(BaseModelOutput,))
+
+
+class _Source:
+    """The input of an encoder, of sources of one shape, and after the first pass its output."""
+
+    def __init__(self, arguments: dict[str, Tensor], state: RunState) -> None:
+        self._arguments, self._state = arguments, state
+        self._output: Any = None
+
+    @classmethod
+    def of(cls, sources: Sequence[Batch]) -> _Source:
+        """Return the input of several sources."""
+        names = [name for name in sources[0].kwargs if not name.startswith("decoder_")]
+        known = {name: [one.kwargs[name] for one in sources] for name in names}
+        arguments = {
+            name: torch.cat(values)
+            for name, values in known.items()
+            if isinstance(values[0], Tensor)
+        }
+        read = [one.at_encoder for one in sources]
+        joined: dict[str, Any] = {
+            name: torch.cat([getattr(one, name) for one in read])
+            for name in ("sample", "position", "token_ids", "keep", "special")
+            if getattr(read[0], name) is not None
+        }
+        rows = torch.arange(len(read), device=joined["sample"].device)[:, None]
+        joined["sample"] = rows.expand_as(joined["sample"]).masked_fill(joined["sample"] < 0, -1)
+        return cls(arguments, replace(read[0], n=len(read), **joined).state())
+
+    def arguments(self) -> dict[str, Any]:
+        """Return the arguments of a pass: the input at first, then the output instead."""
+        if self._output is None:
+            return dict(self._arguments)
+        mask = {k: v for k, v in self._arguments.items() if k == "attention_mask"}
+        return mask | {"encoder_outputs": self._output}
+
+    def seen_by(self, states: Sequence[RunState]) -> list[RunState]:
+        """Return the states of the decoder's columns, with the encoder's where it runs."""
+        if self._output is not None:
+            return list(states)
+        return [replace(state, encoder=self._state) for state in states]
+
+    def keep(self, raw: Any) -> None:
+        """Keep what the encoder gave, so that it runs once."""
+        if self._output is None:
+            self._output = _encoder_output()(last_hidden_state=raw.encoder_last_hidden_state)
+
+    def rows(self, row: int, n_rows: int) -> _Source:
+        """Return the source of one row, several times over."""
+        made = copy.copy(self)
+        made._arguments = {
+            name: value[row : row + 1].repeat_interleave(n_rows, dim=0)
+            for name, value in self._arguments.items()
+        }
+        made._output = None  # read again: interventions may hold for it
+        changes: dict[str, Any] = {
+            name: value[row : row + 1].repeat_interleave(n_rows, dim=0)
+            for name, value in vars(self._state).items()
+            if isinstance(value, Tensor)
+        }
+        made._state = replace(self._state, n_samples=n_rows, **changes)
+        return made
 
 
 def prompt_row(model: LiveModel, prompt: Any, *, name: str = "prompt") -> Conversation:
@@ -416,9 +537,10 @@ def _continued(
 ) -> list[Tensor]:
     """Return the new tokens of every prompt, up to and with its end-of-text token."""
     # Without an attention mask padding would be read as text: only equal lengths go together.
-    groups: dict[int, list[int]] = {}
+    groups: dict[Any, list[int]] = {}
     for row, prompt in enumerate(prompts):
-        groups.setdefault(0 if model.takes_mask else len(prompt.ids), []).append(row)
+        alike: Any = 0 if model.takes_mask else len(prompt.ids)
+        groups.setdefault(prompt.shape if isinstance(prompt, Begun) else alike, []).append(row)
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         given = [prompts[row] for row in rows]

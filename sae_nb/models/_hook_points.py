@@ -57,6 +57,8 @@ class HookPoint(str):
         convolutions have it; None: not known, and taken from the shape.
     channels
         Channels that a module of unknown layout gives, by which its shape may decide.
+    encoder
+        Whether it is in the encoder of an encoder–decoder, whose rows are of its own input.
     maps
         Whether its module makes maps, (batch, channels, height, width), which keep that form.
     step
@@ -84,6 +86,7 @@ class HookPoint(str):
     step: Step | tuple[int, ...] | None
     once: bool
     runs: int | None
+    encoder: bool
 
     def __new__(
         cls,
@@ -100,6 +103,7 @@ class HookPoint(str):
         step: Step | tuple[int, ...] | None = None,
         once: bool = False,
         runs: int | None = None,
+        encoder: bool = False,
     ) -> HookPoint:
         """Make the string and attach where it points."""
         point = super().__new__(cls, name)
@@ -107,6 +111,7 @@ class HookPoint(str):
         point.index, point.writable = index, writable
         point.features, point.channels, point.maps = features, channels, maps
         point.step, point.once, point.runs = step, once, runs
+        point.encoder = encoder
         return point
 
     def laid_out(

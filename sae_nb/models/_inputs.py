@@ -69,6 +69,8 @@ class Batch:
 
     sounds: tuple[Int16[Tensor, " length"], ...] | None = None
     """Sounds as played, of their own lengths."""
+    encoder: Batch | None = None
+    """Of an encoder–decoder: the same samples as its encoder reads them; the rest is then the decoder's."""
 
     sample_rate: float | None = None
     """Values per second of a trace, whose last axis is time; None if it is none, or the rate is not known."""
@@ -90,9 +92,20 @@ class Batch:
         }
         for part in fields(self):
             value = getattr(self, part.name)
-            if isinstance(value, Tensor) and part.name != "pictures":
+            if isinstance(value, Batch) or (isinstance(value, Tensor) and part.name != "pictures"):
                 changes[part.name] = value.to(device)
         return replace(self, **changes)
+
+    def at(self, point: str | None) -> Batch:
+        """Return the columns that a hook point sees: the encoder's if it is there."""
+        if self.encoder is not None and getattr(point, "encoder", False):
+            return self.encoder
+        return self
+
+    @property
+    def at_encoder(self) -> Batch:
+        """The columns of the encoder; of a model of one stream its own."""
+        return self if self.encoder is None else self.encoder
 
     def token_index(
         self, n_tokens: int
@@ -136,6 +149,7 @@ class Batch:
             sample=self.sample if known else None,
             n_samples=self.n,
             role=self.role,
+            encoder=None if self.encoder is None else self.encoder.state(),
         )
 
 

@@ -15,7 +15,7 @@ import weakref
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache, partial, update_wrapper
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
 
@@ -71,6 +71,9 @@ class RunState:
 
     role: Int[Tensor, "batch time"] | None = None
     """Author of each column's token, an index into ``activations.ROLES``; −1 in texts, None if all are."""
+
+    encoder: RunState | None = None
+    """Of an encoder–decoder: the state of the encoder's columns, where it runs too."""
 
     @property
     def n_columns(self) -> int | None:
@@ -191,6 +194,8 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
     the form of `x`.
     """
     _check_editable(x, intervention)
+    if intervention.hook_point.encoder:
+        stretches = (stretches[0].encoder or RunState(),)
     check_samples_first(x, stretches[0].n_samples, intervention.hook_point)
     places = by_place(x, _tokens(stretches))
     if len(stretches) == 1:
@@ -570,7 +575,10 @@ class Calls:
         cache = named.get("past_key_values")
         begun = self._prompts.get(cache) if hasattr(cache, "get_seq_length") else None
         generates, n_prompt = "prompt" in here, here.get("prompt", begun)
-        here["call"], here["n_prompt"] = state_of_call(named, n_prompt, begins=generates)
+        if "decoder_input_ids" in _signature(type(module).forward).parameters:
+            here["call"], here["n_prompt"] = _state_of_pair(named, n_prompt, begins=generates)
+        else:
+            here["call"], here["n_prompt"] = state_of_call(named, n_prompt, begins=generates)
         if generates:
             here["prompt"] = here["n_prompt"]
 
@@ -656,6 +664,23 @@ def state_of_call(
         prompt_length=keep[:, :n_prompt].sum(dim=1),
         sample=row.masked_fill(~keep[:, offset:], -1),
     )
+    return state, n_prompt
+
+
+def _state_of_pair(
+    named: Mapping[str, Any], n_prompt: int | None, *, begins: bool
+) -> tuple[RunState | str, int | None]:
+    """Return the state of an encoder–decoder's call: of its decoder's columns, with the encoder's."""
+    of_decoder = {
+        name.removeprefix("decoder_"): value
+        for name, value in named.items()
+        if name.startswith("decoder_") or name == "past_key_values"
+    }
+    state, n_prompt = state_of_call(of_decoder, n_prompt, begins=begins)
+    source = {name: named[name] for name in ("input_ids", "attention_mask") if name in named}
+    encoder, _ = state_of_call(source)
+    if isinstance(state, RunState) and isinstance(encoder, RunState):
+        state = replace(state, encoder=encoder)
     return state, n_prompt
 
 

@@ -15,12 +15,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
-from sae_nb.activations import Modality, modality_of
+from sae_nb.activations import LANGUAGE, Modality, modality_of
 from sae_nb.background import checkpoint
 from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
-from sae_nb.models._families import Structure, find_structure, in_order, standard_hook_points
+from sae_nb.models._families import (
+    Structure,
+    find_streams,
+    find_structure,
+    in_order,
+    standard_hook_points,
+    stream_hook_points,
+)
 from sae_nb.models._hook_point_list import HookPoints
 from sae_nb.models._hook_points import (
     HookPoint,
@@ -29,6 +36,7 @@ from sae_nb.models._hook_points import (
     check_step,
     find_hook_point,
     near_names,
+    standard_name,
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
@@ -114,7 +122,9 @@ class LiveModel(KnowsOtherWords):
     def __repr__(self) -> str:
         """Name, kind, size, where it runs, how deep it is."""
         parts = [self.kind + (", causal" if self.causal else "")]
-        if self.n_layers is not None:
+        for name, structure in self.streams.items():
+            parts.append(f"{name} of {structure.n_blocks} blocks")
+        if self.n_layers is not None and not self.streams:
             width = self.width()
             parts.append(f"{self.n_layers} blocks" + (f" of width {width}" if width else ""))
         if self.patch_grid is not None:
@@ -167,7 +177,8 @@ class LiveModel(KnowsOtherWords):
             return own
         if facts.spectrogram_grid(self.module) is None or self.sample_rate is None:
             return None
-        return int(self.module.config.time_stride) * facts.HOP / self.sample_rate
+        config: Any = self.module.config
+        return int(config.time_stride) * facts.HOP / self.sample_rate
 
     @property
     def modality(self) -> Modality:
@@ -186,12 +197,16 @@ class LiveModel(KnowsOtherWords):
 
     @property
     def structure(self) -> Structure | None:
-        """Paths of its blocks and their parts, in the order in which they run; None if it has none."""
+        """Paths of its blocks and their parts, in the order in which they run, of an encoder–decoder the
+        decoder's; None if it has none.
+        """
         return self._order[0]
 
     @cached_property
     def _order(self) -> tuple[Structure | None, bool]:
         """The structure, and whether a pass or the configuration has shown the order of its blocks."""
+        if self.streams:
+            return self.streams["decoder"], True
         found = find_structure(self.module)
         return (None, True) if found is None else settled(self, found)
 
@@ -271,6 +286,23 @@ class LiveModel(KnowsOtherWords):
         vars(self).pop("_points", None)
 
     @cached_property
+    def streams(self) -> dict[str, Structure]:
+        """Paths of the blocks of "encoder" and "decoder"; empty for a model of one stream."""
+        return find_streams(self.module)
+
+    @property
+    def generates(self) -> bool:
+        """Whether it writes texts, token by token."""
+        if self.streams:
+            can = getattr(self.module, "can_generate", None)
+            return callable(can) and bool(can())
+        return self.causal and self.modality.is_text
+
+    def kind_of_rows(self, *, encoder: bool) -> str:
+        """Return the kind of what rows are of: a decoder has tokens, whatever its encoder reads."""
+        return LANGUAGE.name if self.streams and not encoder else self.kind
+
+    @cached_property
     def vocabulary_size(self) -> int | None:
         """Number of token ids it knows; None if it does not read tokens."""
         return facts.vocabulary_size(self.module)
@@ -312,7 +344,11 @@ class LiveModel(KnowsOtherWords):
 
     @cached_property
     def _points(self) -> list[HookPoint]:
-        points = standard_hook_points(self.module, self.structure)
+        points = (
+            stream_hook_points(self.module, self.streams)
+            if self.streams
+            else standard_hook_points(self.module, self.structure)
+        )
         return [layout_at(self.module, point) for point in points]
 
     def hook_points(self) -> HookPoints:
@@ -356,8 +392,9 @@ class LiveModel(KnowsOtherWords):
         ------
         HookPointNotFound: If there is none; the near names are listed.
         """
+        meant = (name, f"decoder.{standard_name(name)}") if self.streams else (name,)
         for point in self._points:  # the usual case, without a walk over all modules
-            if point == name:
+            if point in meant:
                 break
         else:
             paths = {path for path, _ in self.module.named_modules()}
@@ -368,6 +405,8 @@ class LiveModel(KnowsOtherWords):
             if point.step is None:
                 known = {one.place for one in self._points if one.once}
                 point.once = point.place in known or (point.path, point.side) in self.ran_once
+            encoder = facts.encoder_of(self.module) if self.streams else None
+            point.encoder = encoder is not None and f"{point.path}.".startswith(f"{encoder}.")
         if features is None and isinstance(name, HookPoint) and name.features is not None:
             return point.laid_out(name.features, maps=name.maps)
         return point if features is None else point.laid_out(features)
@@ -620,6 +659,7 @@ class LiveModel(KnowsOtherWords):
         from transformers import PreTrainedModel
 
         is_text = self.tokenizer is not None and isinstance(self.module, PreTrainedModel)
+        is_text = is_text and not self.streams
         if not self.modality.is_text or not is_text:
             return NNsight(self.module)
         task = "text-generation" if self.causal else "feature-extraction"
@@ -743,7 +783,8 @@ def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -
     """Return the width at a hook point; None if that is known only from running the model."""
     part = module.get_submodule(point.path)
     # `nx` and `nf` are GPT-2's; of convolutions only those of one axis have rows of their channels.
-    reads, writes = ("in_features", "nx"), ("out_features", "nf", "embedding_dim")
+    reads: tuple[str, ...] = ("in_features", "nx")
+    writes: tuple[str, ...] = ("out_features", "nf", "embedding_dim")
     if isinstance(part, nn.Conv1d | nn.ConvTranspose1d):
         reads, writes = ("in_channels",), ("out_channels",)
     side_names = reads if point.side == "input" else writes

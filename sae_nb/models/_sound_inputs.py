@@ -100,7 +100,17 @@ class Spectrogram(NamedTuple):
 
 
 def sound_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
-    """Return batches of sounds."""
+    """Return batches of sounds; of an encoder–decoder, with what its decoder reads."""
+    if model.streams:
+        from sae_nb.models._two_streams import pairs_of, with_targets
+
+        pairs = pairs_of(inputs)
+        read = _batches_of_sounds(model, pairs.sources, batch_size)
+        return with_targets(model, read, pairs.targets)
+    return _batches_of_sounds(model, inputs, batch_size)
+
+
+def _batches_of_sounds(model: LiveModel, inputs: Any, batch_size: int) -> Batches:
     samples = sound_samples(model, inputs)
     items: Iterator[Any] = samples.items
     longest = None

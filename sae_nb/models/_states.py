@@ -291,6 +291,7 @@ def layout_of(x: Tensor, batch: Batch, point: str | None = None) -> Layout | Non
     blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end. (batch, channels, height,
     width) is a convolution's map.
     """
+    batch = batch.at(point)
     width = batch.sample.shape[1]
     n_tokens = None if batch.token_ids is None else width
     if x.ndim == 2:
@@ -380,6 +381,7 @@ def where_from(
     batch: Batch, layout: Layout, prefix_tokens: int, point: str
 ) -> tuple[Int[Tensor, "batch places"], Int[Tensor, "batch places"]]:
     """Return the sample and the position of every place; `point` names it in errors."""
+    batch = batch.at(point)
     sample, position = batch.sample.cpu(), batch.position.cpu()
     width, n_columns = sample.shape[1], layout.columns
     if n_columns is None:

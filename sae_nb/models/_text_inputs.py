@@ -66,7 +66,38 @@ def text_batches(
     pack: bool,
     add_bos: AddBos,
 ) -> Batches:
-    """Return batches of token ids."""
+    """Return batches of token ids; of an encoder–decoder, of its source and of what its decoder reads."""
+    if model.streams:
+        from sae_nb.models._two_streams import text_pairs
+
+        return text_pairs(
+            model,
+            inputs,
+            batch_size=batch_size,
+            context_length=context_length,
+            pack=pack,
+            add_bos=add_bos,
+        )
+    return token_batches(
+        model,
+        inputs,
+        batch_size=batch_size,
+        context_length=context_length,
+        pack=pack,
+        add_bos=add_bos,
+    )
+
+
+def token_batches(
+    model: LiveModel,
+    inputs: Any,
+    *,
+    batch_size: int,
+    context_length: int | None,
+    pack: bool = False,
+    add_bos: AddBos = "auto",
+) -> Batches:
+    """Return batches of token ids, of one stream."""
     length = _context_length(model, context_length, pack)
     one_of(add_bos, ("auto", True, False), name="add_bos")
     if add_bos is True and model.beginning_of_text is None:
@@ -102,7 +133,8 @@ def token_table(model: LiveModel, inputs: Any) -> pd.DataFrame:
     batches = text_batches(
         model, inputs, batch_size=8, context_length=None, pack=False, add_bos="auto"
     )
-    table = pd.concat([_tokens_of(model, batch) for batch in batches], ignore_index=True)
+    read = (batch.encoder or batch for batch in batches)
+    table = pd.concat([_tokens_of(model, batch) for batch in read], ignore_index=True)
     return table if batches.n_samples != 1 else table.drop(columns="sample")
 
 
@@ -110,7 +142,9 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
     import pandas as pd
 
     keep = cast(Tensor, batch.keep)  # there is one wherever text is read
-    dropped = keep & model.causal & batch.first_tokens(model.beginning_of_text)
+    dropped = (
+        keep & (model.causal and not model.streams) & batch.first_tokens(model.beginning_of_text)
+    )
     columns: dict[str, Any] = {
         "sample": batch.sample,
         "position": batch.position,

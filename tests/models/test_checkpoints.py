@@ -274,11 +274,12 @@ def test_code_in_a_checkpoint_is_never_run(build, tmp_path) -> None:
     assert not (tmp_path / "ran").exists()
 
 
-def test_an_encoder_decoder_is_refused_with_the_way_out(tmp_path) -> None:
-    """Its halves can be wrapped."""
+def test_an_encoder_decoder_loads_with_both_halves(tmp_path) -> None:
+    """As its own class, with its head."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     config = T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, vocab_size=64)
     folder = saved(T5ForConditionalGeneration(config), tmp_path / "t5")
-    with pytest.raises(ValueError, match=r"encoder and decoder.*wrap\(module\.encoder\)"):
-        load_model(folder)
+    model = load_model(folder, device="cpu")
+    assert set(model.streams) == {"encoder", "decoder"}
+    assert model.generates

@@ -163,7 +163,7 @@ def _read(
     labels: Mapping[int, str],
     progress: bool | Callable[[Any], Any],
 ) -> Documents:
-    builder, parts, n_rows = ContextBuilder(harvest.model), [], 0
+    builder, parts, n_rows = ContextBuilder(harvest.model, encoder=harvest.halves[0]), [], 0
     (name,) = harvest.points
     batches = harvest.batches(inputs)
     layout, dropped = Layout(columns=None), Counter[str]()

@@ -1,0 +1,175 @@
+"""Encoder–decoders: pairs of what the encoder reads and what the decoder reads, as one batch.
+
+The columns of a batch are the decoder's; those of the encoder are in `batch.encoder`. The decoder reads its
+start token, and after it the target where there is one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from sae_nb.models import _facts as facts
+from sae_nb.models._inputs import Batch, Batches
+from sae_nb.models._text_inputs import check_ids, token_batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from sae_nb.models._live_model import LiveModel
+
+_TARGETS = ("decoder_input_ids", "target", "targets", "labels")
+_IGNORED = -100  # of transformers' labels
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Inputs of the encoder, and the texts that the decoder reads after its start token; None: none."""
+
+    sources: Any
+    targets: list[Any] | None = None
+
+
+def pairs_of(inputs: Any) -> Pairs:
+    """Tell the decoder's inputs from the encoder's: a dict that has both, or a list of pairs (source, text)."""
+    if isinstance(inputs, Mapping):
+        name = next((one for one in _TARGETS if one in inputs), None)
+        if name is None:
+            return Pairs(inputs)
+        skipped = {*_TARGETS, "decoder_attention_mask"}
+        rest = {key: value for key, value in inputs.items() if key not in skipped}
+        (only, *more) = rest.values() if rest else (None,)
+        plain = not more and not any(one in rest for one in ("input_ids", "input_values"))
+        is_features = "input_features" in rest
+        return Pairs(only if plain and not is_features else rest, _listed(inputs[name]))
+    if isinstance(inputs, list) and inputs and all(_is_pair(one) for one in inputs):
+        return Pairs([one[0] for one in inputs], [one[1] for one in inputs])
+    if isinstance(inputs, list) and inputs and all(isinstance(one, Mapping) for one in inputs):
+        pairs = [pairs_of(one) for one in inputs]
+        if all(one.targets is not None for one in pairs):
+            return Pairs(
+                [one.sources for one in pairs], [t for one in pairs for t in one.targets or []]
+            )
+    return Pairs(inputs)
+
+
+def _is_pair(one: Any) -> bool:
+    return isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], str | list | Tensor)
+
+
+def _listed(targets: Any) -> list[Any]:
+    if isinstance(targets, str):
+        return [targets]
+    if isinstance(targets, Tensor):
+        return list(targets[None] if targets.ndim == 1 else targets)
+    given = list(targets)
+    return [given] if given and isinstance(given[0], int) else given
+
+
+def target_ids(model: LiveModel, targets: list[Any]) -> list[Int[Tensor, " time"]]:
+    """Return what the decoder reads of each target: its start token, the target, without a closing token.
+
+    Raises
+    ------
+    TypeError: If a target is a text and there is no tokenizer.
+    """
+    start, ends = (
+        facts.decoder_start(model.module),
+        facts.end_token_ids(model.module, model.tokenizer),
+    )
+    rows = []
+    for target in targets:
+        if isinstance(target, str):
+            if model.tokenizer is None:
+                raise TypeError(
+                    f"{model.name} has no tokenizer, so targets must be token ids, got {target[:40]!r}. Pass "
+                    "wrap(module, tokenizer), or ids."
+                )
+            ids = torch.tensor(model.tokenizer(text_target=target)["input_ids"], dtype=torch.int64)
+        else:
+            ids = torch.as_tensor(target)
+            ids = ids[ids != _IGNORED]
+        ids = check_ids(model, ids) if ids.numel() else torch.zeros(0, dtype=torch.int64)
+        while len(ids) and int(ids[-1]) in ends and int(ids[-1]) != start:
+            ids = ids[:-1]
+        if not len(ids) or int(ids[0]) != start:
+            ids = torch.cat([torch.tensor([start]), ids])
+        rows.append(ids)
+    return rows
+
+
+def text_pairs(
+    model: LiveModel,
+    inputs: Any,
+    *,
+    batch_size: int,
+    context_length: int | None,
+    pack: bool,
+    add_bos: Any,
+) -> Batches:
+    """Return batches of texts and of what the decoder reads."""
+    if pack:
+        raise ValueError(
+            f"`pack` must be False for {model.name}, which reads a source and a target. Leave it out."
+        )
+    pairs = pairs_of(inputs)
+    read = token_batches(
+        model, pairs.sources, batch_size=batch_size, context_length=context_length, add_bos=add_bos
+    )
+    return with_targets(model, read, pairs.targets)
+
+
+def with_targets(model: LiveModel, read: Batches, targets: list[Any] | None) -> Batches:
+    """Return the batches of an encoder's inputs with what the decoder reads, sample by sample.
+
+    Raises
+    ------
+    ValueError: If there are not as many targets as samples.
+    """
+    rows = None if targets is None else target_ids(model, targets)
+    if rows is not None and read.n_samples not in (None, len(rows)):
+        raise ValueError(
+            f"Each sample must have one target, got {len(rows)} for {read.n_samples}. Pass pairs: "
+            "[(source, target), …]."
+        )
+    start = torch.tensor([facts.decoder_start(model.module)])
+
+    def batches() -> Iterator[Batch]:
+        for batch in read:
+            first, n = batch.first_sample, batch.n
+            mine = [start] * n if rows is None else rows[first : first + n]
+            yield joined(model, batch, mine)
+
+    return Batches(batches(), n_samples=read.n_samples, policy=read.policy)
+
+
+def joined(model: LiveModel, source: Batch, targets: list[Int[Tensor, " time"]]) -> Batch:
+    """Return the batch of a source and of what the decoder reads."""
+    ids = torch.nn.utils.rnn.pad_sequence(targets, batch_first=True, padding_value=model.pad_id)
+    lengths = torch.tensor([len(one) for one in targets])
+    keep = torch.arange(ids.shape[1]) < lengths[:, None]
+    special = torch.isin(ids, torch.tensor(sorted(model.special_ids), dtype=torch.int64)) & keep
+    position = torch.arange(ids.shape[1]).expand(ids.shape).masked_fill(~keep, -1)
+    sample = torch.arange(source.first_sample, source.first_sample + source.n)[:, None]
+    names = facts.forward_names(model.module)
+    offered = {"decoder_input_ids": ids, "decoder_attention_mask": keep.long(), "use_cache": False}
+    kwargs = source.kwargs | {name: value for name, value in offered.items() if name in names}
+    batch = Batch(
+        args=source.args,
+        kwargs=kwargs,
+        n=source.n,
+        first_sample=source.first_sample,
+        sample=sample.expand(ids.shape).masked_fill(~keep, -1),
+        position=position,
+        token_ids=ids,
+        keep=keep,
+        special=special,
+        truncated=source.truncated,
+        encoder=replace(source, args=(), kwargs={}),
+    )
+    return batch.to(model.device)
