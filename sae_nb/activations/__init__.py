@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # for the other rooms
         LANGUAGE as LANGUAGE,
         MODALITIES as MODALITIES,
         OTHER as OTHER,
+        VIDEO as VIDEO,
         VISION as VISION,
         Modality as Modality,
         modality_of as modality_of,

@@ -63,6 +63,10 @@ class Context:
     prefix_tokens: int = 0
     """Tokens before the first patch: cls, then registers."""
 
+    frames: int | None = None
+    time_last: bool = False
+    """Steps in time of a video, and whether the tubelets of one place follow each other; None for others."""
+
     seconds_per_step: float | None = None
     """Time from one position to the next, where positions are steps in time of a known rate."""
 
@@ -86,7 +90,16 @@ class Context:
             "patch_grid": self.patch_grid,
             "prefix_tokens": self.prefix_tokens,
             "policy": dict(self.policy),
-        } | ({} if self.seconds_per_step is None else {"seconds_per_step": self.seconds_per_step})
+        } | self._stated_of_time()
+
+    def _stated_of_time(self) -> dict[str, Any]:
+        # Left out where there is none, as in files that were written before there was any.
+        known: dict[str, Any] = {}
+        if self.seconds_per_step is not None:
+            known["seconds_per_step"] = self.seconds_per_step
+        if self.frames is not None:
+            known |= {"frames": self.frames, "time_last": self.time_last}
+        return known
 
     @classmethod
     def read(cls, stated: Mapping[str, Any], **samples: Any) -> Context:
@@ -97,6 +110,8 @@ class Context:
             patch_grid=None if grid is None else (grid[0], grid[1]),
             prefix_tokens=stated["prefix_tokens"],
             seconds_per_step=stated.get("seconds_per_step"),
+            frames=stated.get("frames"),
+            time_last=stated.get("time_last", False),
             policy=stated["policy"],
             **samples,
         )
@@ -131,9 +146,20 @@ class Context:
         if self.patch_grid is None or patch >= self.patch_grid[0] * self.patch_grid[1]:
             return f"position {position}"
         row, column = divmod(patch, self.patch_grid[1])
+        if self.frames is not None:
+            return self._tubelet(row, column)
         if self.seconds_per_step is not None:
             return f"band {row}, {self._time(column)}"
         return f"{self.modality.place} {row},{column}"
+
+    def _tubelet(self, row: int, column: int) -> str:
+        """Return the name of a cell of a video's strip: step in time, row, column."""
+        rows = self.patch_grid[0] if self.patch_grid is not None else 1
+        if not self.time_last:
+            time, row = divmod(row, rows // (self.frames or 1))
+            return f"{self.modality.place} {time},{row},{column}"
+        place, wide = divmod(row, math.isqrt(rows))
+        return f"{self.modality.place} {column},{place},{wide}"
 
     def _time(self, column: int) -> str:
         """Return a time with as many digits as tell neighbours apart."""

@@ -106,9 +106,18 @@ AUDIO = Modality(
     n_axes=1,
     batch_size=8,
 )
+VIDEO = Modality(
+    name="video",
+    sample="video",
+    place="tubelet",
+    reads="videos",
+    mixed="many tubelets",
+    n_axes=4,
+    batch_size=4,
+)
 OTHER = Modality(name="plain")
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (LANGUAGE, VISION, AUDIO, OTHER)}
+MODALITIES: dict[str, Modality] = {one.name: one for one in (LANGUAGE, VISION, AUDIO, VIDEO, OTHER)}
 """All that are known, the newest last."""
 
 

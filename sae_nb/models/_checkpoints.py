@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import AUDIO, LANGUAGE, VISION
+from sae_nb.activations import AUDIO, LANGUAGE, VIDEO, VISION
 from sae_nb.checks import warn_caller
 from sae_nb.files import json_object
 from sae_nb.models import _facts as facts
@@ -81,6 +81,8 @@ def load_folder(
         give_back_memory()
     if facts.reads_sound(module):
         return _audio(folder, name, module)
+    if facts.reads_video(module):
+        return _video(folder, name, module)
     if facts.reads_pictures(module):
         return _vision(folder, name, module)
     return LiveModel(
@@ -250,6 +252,24 @@ def _audio(folder: Path, name: str, module: nn.Module) -> LiveModel:
         layout=vision_layout(module, None),
         class_names=facts.class_names(module),
         sample_rate=preprocess.sample_rate,
+    )
+
+
+def _video(folder: Path, name: str, module: nn.Module) -> LiveModel:
+    preprocess = read_preprocess(folder)
+    if preprocess is None:
+        size = pair(facts.video_size(module)) or (224, 224)
+        preprocess = family_preprocess(facts.model_type(module), size)
+        warn_caller(
+            f"{name!r} has no {PREPROCESSOR_FILE}: frames are prepared as usual for images, {preprocess}."
+        )
+    return LiveModel(
+        module,
+        name=name,
+        kind=VIDEO.name,
+        preprocess=preprocess,
+        layout=vision_layout(module, preprocess.output_size),
+        class_names=facts.class_names(module),
     )
 
 

@@ -177,6 +177,50 @@ def decoder_start(module: nn.Module) -> int:
     return 0
 
 
+def _kinds(module: nn.Module) -> tuple[str, ...]:
+    """Return the kinds of input that a class of transformers states."""
+    kinds = getattr(type(module), "input_modalities", ())
+    return (kinds,) if isinstance(kinds, str) else tuple(kinds)
+
+
+def video_frames(module: nn.Module) -> int | None:
+    """Return how many frames a video must have for a model of videos; None for other models."""
+    config = getattr(module, "config", None)
+    known = (getattr(config, name, None) for name in ("num_frames", "frames_per_clip"))
+    return next((n for n in known if isinstance(n, int)), None)
+
+
+def video_size(module: nn.Module) -> Any:
+    """Return the size of a video's frames, pixels, as its configuration has it."""
+    config = getattr(module, "config", None)
+    return getattr(config, "image_size", None) or getattr(config, "crop_size", None)
+
+
+def reads_video(module: nn.Module) -> bool:
+    """Return whether the module is a Hugging Face model of videos alone."""
+    name = str(getattr(type(module), "main_input_name", ""))
+    pixels = name in ("pixel_values", "pixel_values_videos") and "text" not in _kinds(module)
+    return pixels and bool(model_type(module)) and video_frames(module) is not None
+
+
+def tubelets(module: nn.Module) -> tuple[int, int, int] | None:
+    """Return steps in time, rows and columns of a video model's tubelets; None for other models."""
+    config, frames = getattr(module, "config", None), video_frames(module)
+    if not reads_video(module) or frames is None:
+        return None
+    size, patch, long = video_size(module), getattr(config, "patch_size", None), 1
+    tubelet = getattr(config, "tubelet_size", None)
+    if isinstance(tubelet, list | tuple) and len(tubelet) == 3:
+        long, patch = int(tubelet[0]), tubelet[1]
+    elif isinstance(tubelet, int):
+        long = tubelet
+    patch = patch[0] if isinstance(patch, list | tuple) else patch
+    size = size[0] if isinstance(size, list | tuple) else size
+    if not isinstance(size, int) or not isinstance(patch, int):
+        return None
+    return frames // long, size // patch, size // patch
+
+
 def reads_pictures(module: nn.Module) -> bool:
     """Return whether the module is ours for images, or a Hugging Face vision model."""
     config = getattr(module, "config", None)
@@ -203,11 +247,11 @@ def reads_sound(module: nn.Module) -> bool:
     """Return whether the module reads waveforms or their spectrograms alone: ours, or Hugging Face's."""
     if getattr(module, "modality", None) == "audio":
         return True
-    kinds = getattr(type(module), "input_modalities", ())
-    kinds = (kinds,) if isinstance(kinds, str) else tuple(kinds)
     name = getattr(type(module), "main_input_name", "")
     return (
-        "audio" in kinds and name in ("input_values", "input_features") and bool(model_type(module))
+        "audio" in _kinds(module)
+        and name in ("input_values", "input_features")
+        and bool(model_type(module))
     )
 
 

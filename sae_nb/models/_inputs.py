@@ -576,7 +576,13 @@ class TokenLayout:
     """Tokens before the first patch: cls, registers, a distillation token."""
 
     patch_grid: tuple[int, int] | None
-    """Rows and columns of patches; None if unknown."""
+    """Rows and columns of patches; None if unknown. Of a video, of the strip of its steps in time."""
+
+    frames: int | None = None
+    """Steps in time of a video's tubelets; None for images."""
+
+    time_last: bool = False
+    """Whether the tubelets of one place follow each other, and not those of one step in time."""
 
 
 def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> TokenLayout | None:
@@ -591,6 +597,12 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
         return TokenLayout(int(config.n_prefix_tokens), (int(grid[0]), int(grid[1])))
     if (bands := facts.spectrogram_grid(module)) is not None:
         return TokenLayout(_count_prefix(module), bands)
+    if (found := facts.tubelets(module)) is not None:
+        steps, rows, columns = found
+        prefix = _count_prefix(module)
+        if facts.model_type(module) == "timesformer":
+            return TokenLayout(prefix, (rows * columns, steps), steps, time_last=True)
+        return TokenLayout(prefix, (steps * rows, columns), steps)
     patch = pair(getattr(config, "patch_size", None))
     size = picture_size or pair(getattr(config, "image_size", None))
     if patch is None or size is None:

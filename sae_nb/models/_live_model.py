@@ -64,7 +64,8 @@ class LiveModel(KnowsOtherWords):
     Parameters
     ----------
     kind
-        Of input: "language" reads texts or token ids, "vision" images, "audio" sounds, "plain" tensors. See
+        Of input: "language" reads texts or token ids, "vision" images, "audio" sounds, "video" videos,
+        "plain" tensors. See
         `modality`.
     causal
         Whether it is a decoder that predicts the next token.
@@ -109,6 +110,7 @@ class LiveModel(KnowsOtherWords):
     def __post_init__(self) -> None:
         layout = self.layout or TokenLayout(0, None)
         self.prefix_tokens, self.patch_grid = layout.prefix_tokens, layout.patch_grid
+        self.frames, self.time_last = layout.frames, layout.time_last
         self.class_names = tuple(self.class_names) if self.class_names is not None else None
         self.interventions: list[Intervention] = []
         self.editing: Editing = RemoteEditing(self) if self.remote else Editing(self)
@@ -129,7 +131,10 @@ class LiveModel(KnowsOtherWords):
             parts.append(f"{self.n_layers} blocks" + (f" of width {width}" if width else ""))
         if self.patch_grid is not None:
             rows, columns = self.patch_grid
-            parts.append(f"{self.prefix_tokens} + {rows}×{columns} tokens")
+            shape = f"{rows}×{columns}"
+            if self.frames is not None and not self.time_last:
+                shape = f"{self.frames}×{rows // self.frames}×{columns}"
+            parts.append(f"{self.prefix_tokens} + {shape} tokens")
         count = sum(parameter.numel() for parameter in self.module.parameters())
         dtype = str(self.dtype).removeprefix("torch.")
         where = "run remotely" if self.remote else f"on {self.device}"
@@ -501,7 +506,8 @@ class LiveModel(KnowsOtherWords):
         inputs
             Language: texts, token ids, text files. Vision: images, files, folders, objects with
             ``.images``. Audio: waveforms, also of different length, (values, rate), .wav files, objects with
-            ``.waveforms``. Other: tensors. All: iterators, datasets and DataLoaders of those.
+            ``.waveforms``. Video: (n, frames, 3, H, W). Other: tensors. All: iterators, datasets and
+            DataLoaders of those.
         batch_size
             Rows per batch; None: 8 texts, 64 of anything else.
         context_length

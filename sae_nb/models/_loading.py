@@ -410,7 +410,7 @@ def wrap(
         causal=modality.is_text and (facts.is_causal(module) if causal is None else causal),
         tokenizer=tokenizer,
         preprocess=prepared,
-        layout=layout if modality.is_image or sounds else None,
+        layout=layout if modality.is_image or sounds or facts.reads_video(module) else None,
         class_names=class_names if class_names is not None else facts.class_names(module),
         given_nnsight=nnsight_object,
         sample_rate=rate,
@@ -464,9 +464,10 @@ def _layout(
     layout = vision_layout(module, size)
     if layout is None:
         return TokenLayout(prefix_tokens or 0, grid) if grid or prefix_tokens else None
-    return TokenLayout(
-        layout.prefix_tokens if prefix_tokens is None else prefix_tokens,
-        layout.patch_grid if grid is None else grid,
+    return replace(
+        layout,
+        prefix_tokens=layout.prefix_tokens if prefix_tokens is None else prefix_tokens,
+        patch_grid=layout.patch_grid if grid is None else grid,
     )
 
 

@@ -9,12 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb import data
-from sae_nb.activations import AUDIO, LANGUAGE, MODALITIES, OTHER, VISION, Modality
+from sae_nb.activations import AUDIO, LANGUAGE, MODALITIES, OTHER, VIDEO, VISION, Modality
 from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batches, plain_batches
 from sae_nb.models._sound_inputs import face_of, sound_batches
 from sae_nb.models._text_inputs import text_batches
+from sae_nb.models._video_inputs import strip, video_batches
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -61,6 +62,8 @@ def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
     stated = getattr(module, "modality", None)
     if isinstance(stated, str) and stated in MODALITIES:
         return stated
+    if facts.reads_video(module):
+        return VIDEO.name
     if facts.reads_sound(module):  # its tokenizer is that of what it writes
         return AUDIO.name
     if tokenizer is not None:
@@ -97,6 +100,12 @@ def _sounds(n: int, seed: int) -> Tensor:
     return data.sounds(n, seed=seed).waveforms
 
 
+def _films(n: int, seed: int) -> Tensor:
+    """Scenes that move to the right, two pixels a frame."""
+    images = data.scenes(n, seed=seed, split="test").images
+    return torch.stack([images.roll(2 * step, dims=-1) for step in range(4)], dim=1)
+
+
 def _reads_tokens(module: nn.Module) -> bool:
     return bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
 
@@ -113,4 +122,7 @@ register_modality(
     replace(
         AUDIO, recognises=facts.reads_sound, batches=sound_batches, face=face_of, examples=_sounds
     )
+)
+register_modality(
+    replace(VIDEO, recognises=facts.reads_video, batches=video_batches, face=strip, examples=_films)
 )

@@ -28,9 +28,10 @@ def read(name: str) -> tuple[LiveModel, Any, str]:
     if name in BUNDLED:
         model, point = BUNDLED[name]
         return sn.load_model(model), samples, point
-    module = nn.Sequential(nn.Linear(samples.shape[1], 6), nn.ReLU(), nn.Linear(6, 4))
+    first = nn.Linear(samples[0].numel(), 6)
+    module = nn.Sequential(nn.Flatten(), first, nn.ReLU(), nn.Linear(6, 4))
     module.modality = name  # type: ignore[assignment]
-    return sn.wrap(module), samples, "0"
+    return sn.wrap(module), samples, "1"
 
 
 def captured(name: str) -> sn.Activations:

@@ -1,0 +1,146 @@
+"""Models of videos: rows are tubelets, time × row × column, and equal those of plain transformers."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.models import LiveModel
+
+NAMES = ("VideoMAE", "Vivit", "Timesformer", "VJEPA2")
+
+
+@cache
+def made(name: str) -> LiveModel:
+    """A model of videos of 4 frames, 32 × 32, in patches of 8 × 8; two frames a tubelet but in TimeSformer."""
+    import transformers
+
+    torch.manual_seed(0)
+    usual: dict[str, Any] = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4}
+    more: dict[str, Any] = {
+        "VideoMAE": {"patch_size": 8, "num_frames": 4, "tubelet_size": 2},
+        "Vivit": {"num_frames": 4, "tubelet_size": [2, 8, 8]},
+        "Timesformer": {"patch_size": 8, "num_frames": 4},
+        "VJEPA2": {
+            "patch_size": 8, "crop_size": 32, "frames_per_clip": 4, "tubelet_size": 2, "mlp_ratio": 2.0,
+            "pred_hidden_size": 16, "pred_num_attention_heads": 4, "pred_num_hidden_layers": 2,
+        },
+    }[name]  # fmt: skip
+    if name != "VJEPA2":
+        more |= {"image_size": 32, "intermediate_size": 64}
+    config = getattr(transformers, f"{name}Config")(**usual, **more)
+    return sn.wrap(getattr(transformers, f"{name}Model")(config).eval())
+
+
+@pytest.fixture(scope="module")
+def videos() -> Tensor:
+    return torch.rand(7, 4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_the_tubelets_of_plain_transformers(
+    name: str, batch_size: int, videos: Tensor
+) -> None:
+    model, points = made(name), ["resid_post.0", "resid_post.1"]
+    assert model.kind == "video"
+    acts = sn.capture(model, videos, points, batch_size=batch_size, progress=False)
+    key = "pixel_values_videos" if name == "VJEPA2" else "pixel_values"
+    with torch.no_grad():
+        states = model.module(**{key: videos}, output_hidden_states=True).hidden_states
+    for i, point in enumerate(points):
+        torch.testing.assert_close(acts[point].x, states[i + 1].flatten(0, 1), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "second", "last"),
+    [
+        ("VideoMAE", "tubelet 0,0,1", "tubelet 1,3,3"),
+        ("VJEPA2", "tubelet 0,0,1", "tubelet 1,3,3"),
+        ("Vivit", "tubelet 0,0,0", "tubelet 1,3,3"),
+        ("Timesformer", "tubelet 0,0,0", "tubelet 3,3,3"),
+    ],
+)
+def test_a_tubelet_is_named_by_time_row_and_column(
+    name: str, second: str, last: str, videos: Tensor, tmp_path: Path
+) -> None:
+    """Also of what is saved and opened again. TimeSformer has all times of a place side by side."""
+    acts = sn.capture(made(name), videos[:2], "resid_post.1", progress=False)
+    acts.save(tmp_path / "acts")
+    for one in (acts, sn.load_activations(tmp_path / "acts")):
+        assert (one.tokens[1], one.tokens[-1]) == (second, last)
+    if name == "Timesformer":
+        assert acts.tokens[2] == "tubelet 1,0,0"
+
+
+def test_a_moved_patch_moves_its_tubelet() -> None:
+    """Only the embedding of the tubelet that holds it differs, under its own name."""
+    for name in NAMES:
+        model = made(name)
+        before = torch.zeros(1, 4, 3, 32, 32)
+        after = before.clone()
+        after[0, 2, :, 8:16, 24:] = 1.0
+        pair = sn.capture(model, torch.cat([before, after]), "embed", progress=False)
+        rows = pair.x.view(2, -1, 32)
+        changed = (rows[0] != rows[1]).any(dim=1).nonzero().flatten().tolist()
+        time = 2 if name == "Timesformer" else 1
+        names = [pair.context.token_name(int(pair.position[i])) for i in changed]
+        if name != "Timesformer":  # whose embedding is of images, before time is there
+            assert names == [f"tubelet {time},1,3"], name
+
+
+def test_a_video_is_shown_as_a_film_strip(videos: Tensor) -> None:
+    """A frame per step in time, one below the other: its cells are the tubelets."""
+    context = sn.capture(made("VideoMAE"), videos, "resid_post.1", progress=False).context
+    assert context.pictures.shape == (7, 3, 64, 32)
+    assert context.patch_grid == (8, 4)
+    wanted = (videos[:, 2] * 255).round().to(torch.uint8)
+    assert torch.equal(context.pictures[:, :, 32:], wanted)
+
+
+def test_an_edit_reaches_the_tubelets(videos: Tensor) -> None:
+    model = made("VideoMAE")
+    hook = model.get_module(model.hook_point("resid_post.1").path).register_forward_hook(
+        lambda _m, _a, out: out + 2 if isinstance(out, Tensor) else (out[0] + 2, *out[1:])
+    )
+    with torch.no_grad():
+        wanted = model.module(pixel_values=videos).last_hidden_state
+    hook.remove()
+    with sn.steer(model, "resid_post.1", direction=torch.ones(32), by=2.0):
+        torch.testing.assert_close(model(videos), wanted, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda x: x[:, :3], "must have 4 frames"),
+        (lambda x: x[:, :, :1], "must have 3 channels"),
+        (lambda x: x.movedim(2, -1), r"movedim\(-1, -3\)"),
+        (lambda x: 3 * x, r"must lie in \[0, 1\]"),
+        (lambda x: x[..., :16], "must have 32×32 pixels"),
+        (lambda x: x * torch.nan, "must be finite"),
+        (lambda _x: [], "at least one video"),
+    ],
+)
+def test_what_is_no_video_is_refused(change: Any, words: str, videos: Tensor) -> None:
+    with pytest.raises(ValueError, match=words):
+        sn.capture(made("VideoMAE"), change(videos), "resid_post.1", progress=False)
+    with pytest.raises(TypeError, match="must be videos"):
+        sn.capture(made("VideoMAE"), videos[0, 0], "resid_post.1", progress=False)
+
+
+def test_a_folder_loads_as_what_it_is(tmp_path: Path, videos: Tensor) -> None:
+    """Frames are prepared as images are."""
+    made("VideoMAE").module.save_pretrained(tmp_path / "model")
+    with pytest.warns(UserWarning, match="no preprocessor_config"):
+        model = sn.load_model(tmp_path / "model", device="cpu")
+    acts = sn.capture(model, videos[:2], "resid_post.0", progress=False)
+    values = torch.stack([model.preprocess(video) for video in videos[:2]])
+    plain = sn.capture(made("VideoMAE"), {"pixel_values": values}, "resid_post.0", progress=False)
+    torch.testing.assert_close(acts.x, plain.x, atol=1e-5, rtol=0)
