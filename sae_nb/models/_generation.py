@@ -368,7 +368,7 @@ class Begun(Conversation):
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What must agree for two to be generated together without padding."""
+        """Lengths that must agree for two to be generated together without padding."""
         tensors = [v for v in self.source.kwargs.values() if isinstance(v, Tensor)]
         return (len(self.ids), *(tuple(value.shape) for value in tensors))
 
