@@ -34,6 +34,7 @@ if TYPE_CHECKING:  # for the other rooms
         AUDIO as AUDIO,
         LANGUAGE as LANGUAGE,
         MODALITIES as MODALITIES,
+        MULTIMODAL as MULTIMODAL,
         OTHER as OTHER,
         VIDEO as VIDEO,
         VISION as VISION,

@@ -294,8 +294,10 @@ class Activations(KnowsOtherWords):
         context = self.context
         if self._tokens is None and context.modality.is_text and context.token_ids is not None:
             ids, offsets = context.token_ids
-            ids = ids[offsets[self.sample] + self.position]
-            self._tokens = Tokens(ids, self.position, context)
+            at = offsets[self.sample] + self.position
+            numbers = context.patch_numbers()
+            patch = None if numbers is None else numbers[at]
+            self._tokens = Tokens(ids[at], self.position, context, patch)
         elif self._tokens is None and context.has_places:
             self._tokens = Tokens(self.position, self.position, context)
         return self._tokens
@@ -307,6 +309,20 @@ class Activations(KnowsOtherWords):
         NaN at class tokens, which are of no time.
         """
         return self.context.seconds_at(self.position)
+
+    @property
+    def modality(self) -> np.ndarray:
+        """Kind of each row: of texts with images "text" and "image"; else that of all, such as "audio"."""
+        context = self.context
+        if not context.placeholders or context.token_ids is None:
+            word = {"language": "text", "vision": "image"}.get(context.kind, context.kind)
+            return np.full(len(self), word)
+        ids, offsets = context.token_ids
+        ids = ids[offsets[self.sample] + self.position]
+        kinds = np.full(len(self), "text", dtype=object)
+        for token, kind in context.placeholders.items():
+            kinds[(ids == token).numpy()] = kind
+        return kinds.astype(str)
 
     @property
     def roles(self) -> np.ndarray | None:

@@ -57,6 +57,9 @@ class Context:
     where a sample is not a conversation.
     """
 
+    placeholders: Mapping[int, str] = field(default_factory=dict)
+    """Token ids at which an image's patches are in a text, with their kind, such as "image"."""
+
     patch_grid: tuple[int, int] | None = None
     """Rows and columns of patches, or of cells of a convolution's map."""
 
@@ -77,10 +80,12 @@ class Context:
         # A record that is shared by every subset must not change under one of them.
         object.__setattr__(self, "vocabulary", MappingProxyType(dict(self.vocabulary)))
         object.__setattr__(self, "policy", MappingProxyType(dict(self.policy)))
+        object.__setattr__(self, "placeholders", MappingProxyType(dict(self.placeholders)))
 
     def __reduce__(self) -> tuple[Any, ...]:
         values = {name: getattr(self, name) for name in self.__dataclass_fields__}
         values |= {"vocabulary": dict(self.vocabulary), "policy": dict(self.policy)}
+        values |= {"placeholders": dict(self.placeholders)}
         return partial(Context, **values), ()
 
     def stated(self) -> dict[str, Any]:
@@ -99,6 +104,8 @@ class Context:
             known["seconds_per_step"] = self.seconds_per_step
         if self.frames is not None:
             known |= {"frames": self.frames, "time_last": self.time_last}
+        if self.placeholders:
+            known["placeholders"] = {str(token): kind for token, kind in self.placeholders.items()}
         return known
 
     @classmethod
@@ -112,6 +119,7 @@ class Context:
             seconds_per_step=stated.get("seconds_per_step"),
             frames=stated.get("frames"),
             time_last=stated.get("time_last", False),
+            placeholders={int(t): kind for t, kind in stated.get("placeholders", {}).items()},
             policy=stated["policy"],
             **samples,
         )
@@ -178,6 +186,25 @@ class Context:
         column = patch if self.patch_grid is None else patch % self.patch_grid[1]
         return (column * self.seconds_per_step).masked_fill(patch < 0, torch.nan)
 
+    def patch_name(self, number: int) -> str:
+        """Return the name of a patch of an image in a text, by its number in a run of them."""
+        if self.patch_grid is None:
+            return f"{self.modality.place} {number}"
+        row, column = divmod(number % (self.patch_grid[0] * self.patch_grid[1]), self.patch_grid[1])
+        return f"{self.modality.place} {row},{column}"
+
+    def patch_numbers(self) -> Int[Tensor, " total"] | None:
+        """Return for every token of all samples its number in its run of placeholders, −1 at text."""
+        if not self.placeholders or self.token_ids is None:
+            return None
+        ids, offsets = self.token_ids
+        placed = torch.isin(ids, torch.tensor(list(self.placeholders), dtype=ids.dtype))
+        before = torch.cat([placed.new_zeros(1), placed[:-1]])
+        before[offsets[offsets < len(ids)]] = False
+        at = torch.arange(len(ids))
+        start = torch.where(placed & ~before, at, 0).cummax(dim=0).values
+        return torch.where(placed, at - start, -1)
+
     def position_names(self, n: int) -> tuple[str, ...]:
         """Return the usual names of the first `n` positions of a sample that is not a text."""
         return tuple(self.token_name(position) for position in range(n))
@@ -201,8 +228,13 @@ class Tokens(Sequence[str]):
     """
 
     def __init__(
-        self, ids: Int[Tensor, " n"], position: Int[Tensor, " n"], context: Context
+        self,
+        ids: Int[Tensor, " n"],
+        position: Int[Tensor, " n"],
+        context: Context,
+        patch: Int[Tensor, " n"] | None = None,
     ) -> None:
+        self._patch = patch  # of an image in a text, its number; −1 at text
         self.ids = ids
         self._position = position
         self._context = context
@@ -216,9 +248,16 @@ class Tokens(Sequence[str]):
     def __getitem__(self, index: slice) -> list[str]: ...
     def __getitem__(self, index: int | slice) -> str | list[str]:
         if not isinstance(index, slice):
-            return self._context.token_name(int(self._position[index]), int(self.ids[index]))
+            return self[int(index) : int(index) + 1 or None][0]
         pairs = zip(self._position[index].tolist(), self.ids[index].tolist())
-        return [self._context.token_name(position, token) for position, token in pairs]
+        names = [self._context.token_name(position, token) for position, token in pairs]
+        if self._patch is None:
+            return names
+        numbers = self._patch[index].tolist()
+        return [
+            name if number < 0 else self._context.patch_name(number)
+            for name, number in zip(names, numbers, strict=True)
+        ]
 
     def __repr__(self) -> str:
         return f"Tokens({len(self)} of {self._context!r})"

@@ -115,9 +115,21 @@ VIDEO = Modality(
     n_axes=4,
     batch_size=4,
 )
+MULTIMODAL = Modality(
+    name="multimodal",
+    sample="text",
+    place="patch",
+    reads="texts with images",
+    mixed="many tokens",
+    is_text=True,
+    n_axes=1,
+    batch_size=4,
+)
 OTHER = Modality(name="plain")
 
-MODALITIES: dict[str, Modality] = {one.name: one for one in (LANGUAGE, VISION, AUDIO, VIDEO, OTHER)}
+MODALITIES: dict[str, Modality] = {
+    one.name: one for one in (LANGUAGE, VISION, AUDIO, VIDEO, MULTIMODAL, OTHER)
+}
 """All that are known, the newest last."""
 
 

@@ -401,6 +401,7 @@ class ContextBuilder:
             vocabulary=self.vocabulary,
             patch_grid=model.patch_grid if patches else grid,
             prefix_tokens=model.prefix_tokens if patches else 0,
+            placeholders=model.placeholders,
             frames=model.frames if patches else None,
             time_last=model.time_last and patches,
             seconds_per_step=layout.seconds,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import AUDIO, LANGUAGE, VIDEO, VISION
+from sae_nb.activations import AUDIO, LANGUAGE, MULTIMODAL, VIDEO, VISION
 from sae_nb.checks import warn_caller
 from sae_nb.files import json_object
 from sae_nb.models import _facts as facts
@@ -79,6 +79,8 @@ def load_folder(
     module = (module.to(device) if not options or "device_map" not in options else module).eval()
     if bits is not None:
         give_back_memory()
+    if facts.reads_mixture(module):
+        return _mixed(folder, name, module)
     if facts.reads_sound(module):
         return _audio(folder, name, module)
     if facts.reads_video(module):
@@ -118,6 +120,9 @@ def _model_class(config: Any) -> Any:
     named = (getattr(config, "architectures", None) or [""])[0]
     stated = getattr(transformers, named, None) if named else None
     by_sound = getattr(stated, "main_input_name", "input_ids") in ("input_values", "input_features")
+    mixed = hasattr(config, "text_config") and named.endswith("ForConditionalGeneration")
+    if stated is not None and mixed:
+        return stated
     if by_sound or (stated is not None and getattr(config, "is_encoder_decoder", False)):
         return stated
     if named.endswith("LMHeadModel"):
@@ -252,6 +257,32 @@ def _audio(folder: Path, name: str, module: nn.Module) -> LiveModel:
         layout=vision_layout(module, None),
         class_names=facts.class_names(module),
         sample_rate=preprocess.sample_rate,
+    )
+
+
+def _mixed(folder: Path, name: str, module: nn.Module) -> LiveModel:
+    from transformers import AutoProcessor
+
+    processor = None
+    try:
+        processor = AutoProcessor.from_pretrained(
+            folder, trust_remote_code=False, local_files_only=True
+        )
+    except (OSError, ValueError, KeyError, ImportError, AttributeError) as error:
+        warn_caller(
+            f"{name!r} has no processor that loads ({first_line(error)}): texts with images must be passed as "
+            "one made them, with input_ids and pixel_values."
+        )
+    if not hasattr(processor, "image_processor"):
+        processor = None
+    return LiveModel(
+        module,
+        name=name,
+        kind=MULTIMODAL.name,
+        causal=facts.is_causal(module),
+        tokenizer=read_tokenizer(folder, name),
+        preprocess=processor,
+        layout=vision_layout(module, None),
     )
 
 

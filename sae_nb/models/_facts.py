@@ -183,6 +183,33 @@ def _kinds(module: nn.Module) -> tuple[str, ...]:
     return (kinds,) if isinstance(kinds, str) else tuple(kinds)
 
 
+def placeholders(module: nn.Module) -> dict[int, str]:
+    """Return the token ids at which a text holds patches of an image or a video, or frames of a sound."""
+    config, found = getattr(module, "config", None), {}
+    if not hasattr(config, "text_config"):
+        return {}
+    for kind in ("image", "video", "audio"):
+        for name in (f"{kind}_token_id", f"{kind}_token_index"):
+            token = getattr(config, name, None)
+            if isinstance(token, int) and token not in found:
+                found[token] = kind
+    return found
+
+
+def text_part(module: nn.Module) -> str | None:
+    """Return the path of the language model inside a model of texts with images; None for other models."""
+    get = getattr(module, "get_decoder", None)
+    if not callable(get) or encoder_of(module) or not placeholders(module):
+        return None
+    part = get()
+    return next((path for path, one in module.named_modules() if one is part and path), None)
+
+
+def reads_mixture(module: nn.Module) -> bool:
+    """Return whether the module reads texts with images, or sounds, in them."""
+    return bool(model_type(module)) and text_part(module) is not None
+
+
 def video_frames(module: nn.Module) -> int | None:
     """Return how many frames a video must have for a model of videos; None for other models."""
     config = getattr(module, "config", None)

@@ -17,7 +17,7 @@ from typing import Any
 
 from torch import nn
 
-from sae_nb.models._facts import decoder_of, encoder_of, model_type
+from sae_nb.models._facts import decoder_of, encoder_of, model_type, text_part
 from sae_nb.models._hook_points import HookPoint, Side
 
 # Names of submodules, most telling first. What is searched: the block for branches and norms; for
@@ -176,6 +176,15 @@ def find_streams(module: nn.Module) -> dict[str, Structure]:
     if len(parts) < len(embeds):  # one module that runs in both halves is of neither
         found = {name: replace(one, embed=None) for name, one in found.items()}
     return found
+
+
+def find_text_structure(module: nn.Module) -> Structure | None:
+    """Find the blocks that texts, and images in them, go through: not those of an image's own encoder."""
+    path = text_part(module)
+    if path is None:
+        return find_structure(module)
+    found = find_structure(module.get_submodule(path))
+    return None if found is None else _below(found, path)
 
 
 def _below(structure: Structure, path: str) -> Structure:

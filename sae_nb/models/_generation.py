@@ -22,6 +22,7 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._chat import Conversation, is_conversation, is_message
 from sae_nb.models._interventions import RunState
+from sae_nb.models._mixed_inputs import token_types
 from sae_nb.models._text_inputs import language_samples
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ class Stream:
         use_cache: bool = True,
     ) -> None:
         self._model, self._text = model, _left_padded(model, rows)
-        sources = [row.source for row in rows if isinstance(row, Begun)]
+        mixed = [row.source for row in rows if isinstance(row, Begun) and model.placeholders]
+        self._mixed = mixed[0] if len(mixed) == 1 else None
+        sources = [] if mixed else [row.source for row in rows if isinstance(row, Begun)]
         self._source = _Source.of(sources) if sources else None
         self._choose = Choice() if choose is None else choose
         self._names = facts.forward_names(model.module)
@@ -178,6 +181,8 @@ class Stream:
         text, names, first = self._text, self._names, states[0].offset
         ids = text.ids[:, first:]
         args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
+        if self._mixed is not None:
+            return (), self._with_images(ids)
         if self._source is not None:
             given = self._source.arguments() | {
                 "decoder_input_ids": ids,
@@ -196,6 +201,25 @@ class Stream:
         if self._cached:
             offered["past_key_values"] = self._cache
         return args, {name: value for name, value in offered.items() if name in names}
+
+    def _with_images(self, ids: Tensor) -> dict[str, Any]:
+        """Return the arguments of a pass over a text with images, which are read with its first tokens."""
+        given: dict[str, Any] = {
+            "input_ids": ids,
+            "use_cache": self._cached,
+            "past_key_values": self._cache,
+            "logits_to_keep": 1,
+        }
+        if not self._n_cached:
+            # One text has no padding; later, Qwen2-VL would count positions by the whole mask.
+            given["attention_mask"] = self._text.keep.long()
+            shape = self._mixed.token_ids.shape if self._mixed is not None else None
+            source = {} if self._mixed is None else self._mixed.kwargs
+            given = {k: v for k, v in source.items() if getattr(v, "shape", None) != shape} | given
+            if "mm_token_type_ids" in source:
+                given["mm_token_type_ids"] = token_types(self._model, ids.cpu()).to(ids.device)
+        stated = self._names | {name for name in given if name.startswith("pixel_values")}
+        return {name: value for name, value in given.items() if name in stated}
 
     def _take_back(self, before: Tensor | None) -> None:
         """Forget what a step that was cut short has put in the cache, in some layers perhaps, and drawn."""
@@ -328,7 +352,7 @@ def prompt_rows(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool
 
     A conversation ends where the assistant would begin its answer, unless it has the last word.
     """
-    if model.streams:
+    if model.streams or (model.placeholders and not isinstance(prompt, str)):
         return _begun(model, prompt)
     samples = language_samples(model, prompt, asks=True)
     rows: list[Conversation] = []
@@ -351,6 +375,11 @@ def _begun(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool]:
     rows: list[Conversation] = []
     # One at a time: what is padded together is then a matter of what is generated together.
     for batch in model.batches(prompt, batch_size=1):
+        if batch.n > 1:
+            raise ValueError(
+                f"`prompt` must have one text with images at a time, got {batch.n} in one. Pass a list of "
+                "what the processor returned for each."
+            )
         keep = cast(Tensor, batch.keep)
         ids = cast(Tensor, batch.token_ids)[keep].cpu()
         nobody = torch.full_like(ids, -1)
@@ -540,7 +569,9 @@ def _continued(
     groups: dict[Any, list[int]] = {}
     for row, prompt in enumerate(prompts):
         alike: Any = 0 if model.takes_mask else len(prompt.ids)
-        groups.setdefault(prompt.shape if isinstance(prompt, Begun) else alike, []).append(row)
+        if isinstance(prompt, Begun):  # an image's features have no axis of samples in some models
+            alike = row if model.placeholders else prompt.shape
+        groups.setdefault(alike, []).append(row)
     out: list[Tensor | None] = [None] * len(prompts)
     for rows in groups.values():
         given = [prompts[row] for row in rows]

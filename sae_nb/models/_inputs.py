@@ -595,6 +595,8 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
     grid = getattr(config, "patch_grid", None)
     if isinstance(grid, tuple) and hasattr(config, "n_prefix_tokens"):
         return TokenLayout(int(config.n_prefix_tokens), (int(grid[0]), int(grid[1])))
+    if facts.reads_mixture(module):
+        return _image_in_text(config)
     if (bands := facts.spectrogram_grid(module)) is not None:
         return TokenLayout(_count_prefix(module), bands)
     if (found := facts.tubelets(module)) is not None:
@@ -608,6 +610,16 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
     if patch is None or size is None:
         return None
     return TokenLayout(_count_prefix(module), (size[0] // patch[0], size[1] // patch[1]))
+
+
+def _image_in_text(config: Any) -> TokenLayout | None:
+    """Return the grid of an image's tokens in a text, where every image has the same."""
+    vision = getattr(config, "vision_config", None)
+    size, patch = (pair(getattr(vision, name, None)) for name in ("image_size", "patch_size"))
+    merged = getattr(config, "scale_factor", 1)
+    if size is None or patch is None or not isinstance(merged, int):
+        return None
+    return TokenLayout(0, (size[0] // patch[0] // merged, size[1] // patch[1] // merged))
 
 
 def pair(value: Any) -> tuple[int, int] | None:

@@ -23,7 +23,7 @@ from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_o
 from sae_nb.models._families import (
     Structure,
     find_streams,
-    find_structure,
+    find_text_structure,
     in_order,
     standard_hook_points,
     stream_hook_points,
@@ -65,7 +65,7 @@ class LiveModel(KnowsOtherWords):
     ----------
     kind
         Of input: "language" reads texts or token ids, "vision" images, "audio" sounds, "video" videos,
-        "plain" tensors. See
+        "multimodal" texts with images in them, "plain" tensors. See
         `modality`.
     causal
         Whether it is a decoder that predicts the next token.
@@ -212,7 +212,7 @@ class LiveModel(KnowsOtherWords):
         """The structure, and whether a pass or the configuration has shown the order of its blocks."""
         if self.streams:
             return self.streams["decoder"], True
-        found = find_structure(self.module)
+        found = find_text_structure(self.module)
         return (None, True) if found is None else settled(self, found)
 
     @property
@@ -289,6 +289,11 @@ class LiveModel(KnowsOtherWords):
             return
         self._order = in_order(self.module, found, turns.blocks, turns.runs), True
         vars(self).pop("_points", None)
+
+    @cached_property
+    def placeholders(self) -> dict[int, str]:
+        """Token ids at which a text holds an image's patches, with their kind; empty for other models."""
+        return facts.placeholders(self.module) if facts.reads_mixture(self.module) else {}
 
     @cached_property
     def streams(self) -> dict[str, Structure]:
@@ -665,7 +670,7 @@ class LiveModel(KnowsOtherWords):
         from transformers import PreTrainedModel
 
         is_text = self.tokenizer is not None and isinstance(self.module, PreTrainedModel)
-        is_text = is_text and not self.streams
+        is_text = is_text and not self.streams and not self.placeholders
         if not self.modality.is_text or not is_text:
             return NNsight(self.module)
         task = "text-generation" if self.causal else "feature-extraction"
@@ -804,7 +809,7 @@ def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -
     on_stream = structure is not None and point.kind not in (str(point), "mlp_post")
     if not on_stream and str(point) not in ("embed", "final_norm"):
         return None
-    config: Any = getattr(module, "config", None)
+    config = facts.config_of(module)
     for name in _WIDTH_NAMES:
         width = getattr(config, name, None)
         if isinstance(width, int):

@@ -389,9 +389,12 @@ def wrap(
         )
     if tokenizer is None and nnsight_object is not None:
         tokenizer = vars(nnsight_object).get("tokenizer")
-    sounds = facts.reads_sound(module)
-    layout = _layout(module, None if sounds else preprocess, prefix_tokens, patch_grid)
-    pictures = not sounds and (preprocess is not None or prefix_tokens or patch_grid is not None)
+    sounds, mixed = facts.reads_sound(module), facts.reads_mixture(module)
+    if hasattr(tokenizer, "image_processor") and hasattr(tokenizer, "tokenizer"):
+        preprocess, tokenizer = preprocess or tokenizer, tokenizer.tokenizer  # a processor has both
+    own = sounds or mixed
+    layout = _layout(module, None if own else preprocess, prefix_tokens, patch_grid)
+    pictures = not own and (preprocess is not None or prefix_tokens or patch_grid is not None)
     if tokenizer is not None and pictures:
         raise ValueError(
             "`wrap` must get a tokenizer or settings of images, got both. Wrap the text and the "
@@ -400,9 +403,12 @@ def wrap(
     kind = kind_of(module, tokenizer, bool(pictures))
     modality = modality_of(kind)
     rate = facts.sample_rate(module) if sample_rate is None else float(sample_rate)
-    prepared = _sound_preprocess(module, preprocess, rate) if sounds else _preprocess(preprocess)
+    prepared = preprocess
     if sounds:
+        prepared = _sound_preprocess(module, preprocess, rate)
         rate = prepared.sample_rate
+    elif not mixed:
+        prepared = _preprocess(preprocess)
     return LiveModel(
         module,
         name=name or type(module).__name__,
@@ -410,7 +416,7 @@ def wrap(
         causal=modality.is_text and (facts.is_causal(module) if causal is None else causal),
         tokenizer=tokenizer,
         preprocess=prepared,
-        layout=layout if modality.is_image or sounds or facts.reads_video(module) else None,
+        layout=layout if modality.is_image or own or facts.reads_video(module) else None,
         class_names=class_names if class_names is not None else facts.class_names(module),
         given_nnsight=nnsight_object,
         sample_rate=rate,

@@ -9,12 +9,22 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb import data
-from sae_nb.activations import AUDIO, LANGUAGE, MODALITIES, OTHER, VIDEO, VISION, Modality
+from sae_nb.activations import (
+    AUDIO,
+    LANGUAGE,
+    MODALITIES,
+    MULTIMODAL,
+    OTHER,
+    VIDEO,
+    VISION,
+    Modality,
+)
 from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import picture_batches
 from sae_nb.models._inputs import Batches, plain_batches
+from sae_nb.models._mixed_inputs import mixed_batches
 from sae_nb.models._sound_inputs import face_of, sound_batches
-from sae_nb.models._text_inputs import text_batches
+from sae_nb.models._two_streams import text_batches
 from sae_nb.models._video_inputs import strip, video_batches
 
 if TYPE_CHECKING:
@@ -62,6 +72,8 @@ def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
     stated = getattr(module, "modality", None)
     if isinstance(stated, str) and stated in MODALITIES:
         return stated
+    if facts.reads_mixture(module):
+        return MULTIMODAL.name
     if facts.reads_video(module):
         return VIDEO.name
     if facts.reads_sound(module):  # its tokenizer is that of what it writes
@@ -106,6 +118,10 @@ def _films(n: int, seed: int) -> Tensor:
     return torch.stack([images.roll(2 * step, dims=-1) for step in range(4)], dim=1)
 
 
+def _reads_images(module: nn.Module) -> bool:
+    return not facts.reads_mixture(module) and facts.reads_pictures(module)
+
+
 def _reads_tokens(module: nn.Module) -> bool:
     return bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
 
@@ -116,7 +132,7 @@ register_modality(
     replace(LANGUAGE, recognises=_reads_tokens, batches=text_batches, examples=_texts)
 )
 register_modality(
-    replace(VISION, recognises=facts.reads_pictures, batches=picture_batches, examples=_scenes)
+    replace(VISION, recognises=_reads_images, batches=picture_batches, examples=_scenes)
 )
 register_modality(
     replace(
@@ -125,4 +141,7 @@ register_modality(
 )
 register_modality(
     replace(VIDEO, recognises=facts.reads_video, batches=video_batches, face=strip, examples=_films)
+)
+register_modality(
+    replace(MULTIMODAL, recognises=facts.reads_mixture, batches=mixed_batches, examples=_texts)
 )

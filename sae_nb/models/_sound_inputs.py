@@ -31,6 +31,7 @@ from sae_nb.models._inputs import (
     plain_index,
 )
 from sae_nb.models._spectrograms import LogMelSizes, spectrogram_faces
+from sae_nb.models._two_streams import pairs_of, with_targets
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -102,8 +103,6 @@ class Spectrogram(NamedTuple):
 def sound_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
     """Return batches of sounds; of an encoder–decoder, with what its decoder reads."""
     if model.streams:
-        from sae_nb.models._two_streams import pairs_of, with_targets
-
         pairs = pairs_of(inputs)
         read = _batches_of_sounds(model, pairs.sources, batch_size)
         return with_targets(model, read, pairs.targets)

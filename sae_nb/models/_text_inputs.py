@@ -57,37 +57,6 @@ class Row:
     truncated: bool = False
 
 
-def text_batches(
-    model: LiveModel,
-    inputs: Any,
-    *,
-    batch_size: int,
-    context_length: int | None,
-    pack: bool,
-    add_bos: AddBos,
-) -> Batches:
-    """Return batches of token ids; of an encoder–decoder, of its source and of what its decoder reads."""
-    if model.streams:
-        from sae_nb.models._two_streams import text_pairs
-
-        return text_pairs(
-            model,
-            inputs,
-            batch_size=batch_size,
-            context_length=context_length,
-            pack=pack,
-            add_bos=add_bos,
-        )
-    return token_batches(
-        model,
-        inputs,
-        batch_size=batch_size,
-        context_length=context_length,
-        pack=pack,
-        add_bos=add_bos,
-    )
-
-
 def token_batches(
     model: LiveModel,
     inputs: Any,
@@ -130,11 +99,8 @@ def token_table(model: LiveModel, inputs: Any) -> pd.DataFrame:
             f"`tokens` needs a language model, got {model.name}, a {model.kind} model. Load one such as "
             "load_model('tiny-gpt')."
         )
-    batches = text_batches(
-        model, inputs, batch_size=8, context_length=None, pack=False, add_bos="auto"
-    )
-    read = (batch.encoder or batch for batch in batches)
-    table = pd.concat([_tokens_of(model, batch) for batch in read], ignore_index=True)
+    batches = token_batches(model, inputs, batch_size=8, context_length=None)
+    table = pd.concat([_tokens_of(model, batch) for batch in batches], ignore_index=True)
     return table if batches.n_samples != 1 else table.drop(columns="sample")
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch, Batches
-from sae_nb.models._text_inputs import check_ids, token_batches
+from sae_nb.models._text_inputs import AddBos, check_ids, token_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -103,25 +103,30 @@ def target_ids(model: LiveModel, targets: list[Any]) -> list[Int[Tensor, " time"
     return rows
 
 
-def text_pairs(
+def text_batches(
     model: LiveModel,
     inputs: Any,
     *,
     batch_size: int,
     context_length: int | None,
     pack: bool,
-    add_bos: Any,
+    add_bos: AddBos,
 ) -> Batches:
-    """Return batches of texts and of what the decoder reads."""
-    if pack:
+    """Return batches of token ids; of an encoder–decoder, of its sources and of its decoder's texts."""
+    if pack and model.streams:
         raise ValueError(
             f"`pack` must be False for {model.name}, which reads a source and a target. Leave it out."
         )
-    pairs = pairs_of(inputs)
+    pairs = pairs_of(inputs) if model.streams else Pairs(inputs)
     read = token_batches(
-        model, pairs.sources, batch_size=batch_size, context_length=context_length, add_bos=add_bos
+        model,
+        pairs.sources,
+        batch_size=batch_size,
+        context_length=context_length,
+        pack=pack,
+        add_bos=add_bos,
     )
-    return with_targets(model, read, pairs.targets)
+    return with_targets(model, read, pairs.targets) if model.streams else read
 
 
 def with_targets(model: LiveModel, read: Batches, targets: list[Any] | None) -> Batches:

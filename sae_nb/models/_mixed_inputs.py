@@ -1,0 +1,187 @@
+"""Texts with images in them: token ids in which placeholders are the places of image patches.
+
+One stream holds both. Rows are padded on the right, whatever side a processor padded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from sae_nb.models import _facts as facts
+from sae_nb.models._inputs import Batch, Batches, chunks, described, empty
+from sae_nb.models._text_inputs import check_ids, token_batches
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+
+def mixed_batches(
+    model: LiveModel,
+    inputs: Any,
+    *,
+    batch_size: int,
+    context_length: int | None = None,
+    pack: bool = False,
+    add_bos: Any = "auto",
+) -> Batches:
+    """Return batches of texts with images: a processor's output, pairs (text, image), or texts alone."""
+    policy = {"padding": "right", "special_tokens": sorted(model.special_ids), "truncated": 0}
+    if isinstance(inputs, Mapping) and "input_ids" in inputs:
+        made = _made(model, [inputs])
+        return Batches(made, n_samples=_n_samples(inputs), policy=policy)
+    if isinstance(inputs, list | tuple) and not inputs:
+        raise empty("text")
+    items = [inputs] if _is_pair(inputs) else inputs
+    if isinstance(items, list | tuple):
+        if all(isinstance(one, Mapping) and "input_ids" in one for one in items):
+            n_samples = sum(_n_samples(one) for one in items)
+            return Batches(_made(model, items), n_samples=n_samples, policy=policy)
+        if all(_is_pair(one) for one in items):
+            processed = (_processed(model, chunk) for chunk in chunks(items, batch_size))
+            return Batches(_made(model, processed), n_samples=len(items), policy=policy)
+    read = token_batches(
+        model,
+        inputs,
+        batch_size=batch_size,
+        context_length=context_length,
+        pack=pack,
+        add_bos=add_bos,
+    )
+    checked = (_without_placeholders(model, batch) for batch in read)
+    return Batches(checked, n_samples=read.n_samples, policy=read.policy)
+
+
+def _n_samples(given: Mapping[str, Any]) -> int:
+    ids = torch.as_tensor(given["input_ids"])
+    return 1 if ids.ndim == 1 else len(ids)
+
+
+def _is_pair(one: Any) -> bool:
+    if isinstance(one, Mapping):
+        return "text" in one and ("image" in one or "images" in one)
+    return (
+        isinstance(one, tuple) and len(one) == 2 and isinstance(one[0], str) and _is_image(one[1])
+    )
+
+
+def _is_image(one: Any) -> bool:
+    many = isinstance(one, list | tuple) and bool(one) and all(_is_image(part) for part in one)
+    return many or isinstance(one, Image.Image | Tensor) or hasattr(one, "__array__")
+
+
+def _processed(model: LiveModel, chunk: list[Any]) -> Mapping[str, Any]:
+    """Return what the model's processor makes of texts with their images."""
+    processor = model.preprocess
+    if processor is None:
+        raise TypeError(
+            f"{model.name} has no processor, so texts with images must be what one made, with input_ids and "
+            f"pixel_values, got {described(chunk[0])}. Pass wrap(module, processor), or its output."
+        )
+    texts, images = [], []
+    for one in chunk:
+        if isinstance(one, Mapping):
+            text, image = one["text"], one.get("image", one.get("images"))
+        else:
+            text, image = one
+        texts.append(text)
+        images.append(list(image) if isinstance(image, list | tuple) else [image])
+    made: Mapping[str, Any] = processor(
+        text=texts, images=images, padding=True, return_tensors="pt"
+    )
+    return made
+
+
+def _made(model: LiveModel, parts: Any) -> Iterator[Batch]:
+    first = 0
+    for part in parts:
+        batch = mixed_batch(model, part, first)
+        first += batch.n
+        yield batch
+
+
+def mixed_batch(model: LiveModel, given: Mapping[str, Any], first: int = 0) -> Batch:
+    """Return the batch of a processor's output.
+
+    Raises
+    ------
+    ValueError: If placeholders come without images, or images without placeholders.
+    """
+    ids = check_ids(model, torch.as_tensor(given["input_ids"]))
+    ids = ids[None] if ids.ndim == 1 else ids
+    mask = given.get("attention_mask")
+    keep = torch.ones_like(ids, dtype=torch.bool)
+    if mask is not None:
+        keep = torch.as_tensor(mask).cpu().reshape(ids.shape) > 0
+    order = keep.int().argsort(dim=1, descending=True, stable=True)  # padding to the right
+    keep, ids = keep.gather(1, order), ids.gather(1, order)
+    width = int(keep.sum(dim=1).max())
+    keep, ids = keep[:, :width], ids[:, :width]
+    names, placed = facts.forward_names(model.module), _is_placed(model, ids) & keep
+    features = {
+        name: torch.as_tensor(value)
+        for name, value in given.items()
+        if name not in ("input_ids", "attention_mask", "labels") and value is not None
+    }
+    pixels = [name for name in features if name.startswith(("pixel_values", "input_features"))]
+    _check_placed(model, bool(placed.any()), pixels)
+    kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": keep.long()}
+    for name, value in features.items():
+        if value.shape == order.shape:  # of tokens
+            value = value.cpu().gather(1, order)[:, :width]
+        kwargs[name] = value.to(model.dtype) if value.is_floating_point() else value
+    if "mm_token_type_ids" in names and "mm_token_type_ids" not in kwargs:
+        kwargs["mm_token_type_ids"] = token_types(model, ids)
+    if "use_cache" in names:
+        kwargs["use_cache"] = False
+    position = torch.arange(width).expand(ids.shape).masked_fill(~keep, -1)
+    sample = torch.arange(first, first + len(ids))[:, None].expand(ids.shape)
+    batch = Batch(
+        kwargs=kwargs,
+        n=len(ids),
+        first_sample=first,
+        sample=sample.masked_fill(~keep, -1),
+        position=position,
+        token_ids=ids,
+        keep=keep,
+        special=torch.isin(ids, torch.tensor(sorted(model.special_ids), dtype=torch.int64))
+        & keep
+        & ~placed,
+    )
+    return batch.to(model.device)
+
+
+def token_types(model: LiveModel, ids: Tensor) -> Tensor:
+    """Return 0 at tokens of text, 1 at image patches, 2 at patches of videos."""
+    types = torch.zeros_like(ids)
+    for token, kind in model.placeholders.items():
+        types[ids == token] = {"image": 1, "video": 2}.get(kind, 0)
+    return types
+
+
+def _is_placed(model: LiveModel, ids: Tensor) -> Tensor:
+    return torch.isin(ids, torch.tensor(list(model.placeholders), dtype=ids.dtype))
+
+
+def _check_placed(model: LiveModel, placed: bool, pixels: list[str]) -> None:
+    if placed and not pixels:
+        raise ValueError(
+            f"An image placeholder must come with its image for {model.name}, got one of the ids "
+            f"{sorted(model.placeholders)} and no pixel_values. Pass what the processor returned, or leave the "
+            "placeholder out."
+        )
+    if pixels and not placed:
+        raise ValueError(
+            f"Images must have placeholders in the text of {model.name}, got {pixels[0]} and none of the ids "
+            f"{sorted(model.placeholders)}. Write the processor's image token where the image is."
+        )
+
+
+def _without_placeholders(model: LiveModel, batch: Batch) -> Batch:
+    if batch.token_ids is not None:
+        _check_placed(model, bool(_is_placed(model, batch.token_ids.cpu()).any()), [])
+    return batch
