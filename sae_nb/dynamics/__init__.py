@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
+    from sae_nb.dynamics.paths._answers import (
+        AnswerPath as AnswerPath,
+        answer_path as answer_path,
+    )
     from sae_nb.dynamics.paths._perturbation import (
         SelfCorrection as SelfCorrection,
         pushed_states as pushed_states,

@@ -71,6 +71,11 @@ if TYPE_CHECKING:  # for the other rooms
         Intervention as Intervention,
     )
     from sae_nb.models._loading import Remote as Remote
+    from sae_nb.models._looped_adder import (
+        LoopedAdder as LoopedAdder,
+        LoopedAdderConfig as LoopedAdderConfig,
+        pair_ids as pair_ids,
+    )
     from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks
     from sae_nb.models._running import (

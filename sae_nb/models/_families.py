@@ -90,7 +90,7 @@ ADDITIVE = frozenset({
     "vision_transformer",
 })  # fmt: skip
 # Families that loop over blocks whose sum holds.
-LOOPED_SUMS = frozenset({"hrm_text"})
+LOOPED_SUMS = frozenset({"hrm_text", "looped_adder"})
 # Families that scale both branches while adding them.
 SCALED = frozenset({"granite", "granitemoe"})
 POST_NORM = frozenset(
@@ -438,6 +438,8 @@ def _model_type(module: nn.Module) -> str:
     own = ("sae_nb.models._vision_transformer", "sae_nb.models._sound_transformer")
     if type(module).__module__ in own:
         return "vision_transformer"
+    if type(module).__module__ == "sae_nb.models._looped_adder":
+        return "looped_adder"
     return model_type(module)
 
 

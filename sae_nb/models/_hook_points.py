@@ -149,7 +149,7 @@ class HookPoint(str):
     @property
     def kind(self) -> str:
         """The name without its layer: "resid_post" for "resid_post.6"; a raw path is itself."""
-        if self.layer is None:
+        if self.layer is None and not str(self).startswith("exit_gate."):
             return str(self)
         return str(self).rpartition(".")[0]
 

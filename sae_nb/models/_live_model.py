@@ -128,7 +128,11 @@ class LiveModel(KnowsOtherWords):
             parts.append(f"{name} of {structure.n_blocks} blocks")
         if self.n_layers is not None and not self.streams:
             width = self.width()
-            parts.append(f"{self.n_layers} blocks" + (f" of width {width}" if width else ""))
+            structure = self.structure
+            blocks = f"{self.n_layers} blocks"
+            if structure is not None and structure.looped:
+                blocks = f"{self.n_layers} runs of {len(set(structure.paths))} blocks"
+            parts.append(blocks + (f" of width {width}" if width else ""))
         if self.patch_grid is not None:
             rows, columns = self.patch_grid
             shape = f"{rows}×{columns}"

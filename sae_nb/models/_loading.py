@@ -30,6 +30,7 @@ from sae_nb.models._checkpoints import load_folder, read_tokenizer
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import LiveModel
+from sae_nb.models._looped_adder import LOOPED_TYPE, LoopedAdder, pair_tokenizer
 from sae_nb.models._modalities import kind_of
 from sae_nb.models._placing import Bits, Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._preprocessing import Preprocess
@@ -221,15 +222,19 @@ def load_bundled(
 
 def is_own(folder: Path) -> bool:
     """Return whether a folder holds a model that one of our recipes wrote."""
+    return _own_type(folder) in (MODEL_TYPE, SOUND_MODEL_TYPE, LOOPED_TYPE)
+
+
+def _own_type(folder: Path) -> Any:
     config = folder / CONFIG_FILE
-    return config.is_file() and read_json(config).get("model") in (MODEL_TYPE, SOUND_MODEL_TYPE)
+    return read_json(config).get("model") if config.is_file() else None
 
 
 def load_own(
     folder: Path, *, name: str, device: torch.device, dtype: torch.dtype | None
 ) -> LiveModel:
-    """Load a transformer that one of our recipes wrote, in float32 unless asked otherwise."""
-    if read_json(folder / CONFIG_FILE)["model"] == SOUND_MODEL_TYPE:
+    """Load a model that one of our recipes wrote, in float32 unless asked otherwise."""
+    if _own_type(folder) == SOUND_MODEL_TYPE:
         sounds = SoundTransformer.from_folder(folder).to(device, dtype or torch.float32)
         return LiveModel(
             sounds,
@@ -240,6 +245,16 @@ def load_own(
             class_names=data.Sounds.pitch_names,
             card=_card(folder),
             sample_rate=sounds.sample_rate,
+        )
+    if _own_type(folder) == LOOPED_TYPE:
+        adder = LoopedAdder.from_folder(folder)
+        return LiveModel(
+            adder.to(device=device, dtype=dtype or torch.float32),
+            name=name,
+            kind=LANGUAGE.name,
+            tokenizer=pair_tokenizer(adder.config),
+            class_names=[str(digit) for digit in range(adder.config.n_digits)],
+            card=_card(folder),
         )
     module = VisionTransformer.from_folder(folder)
     module = module.to(device=device, dtype=dtype or torch.float32)

@@ -78,7 +78,7 @@ def _once_each(module: nn.Module, found: Structure) -> bool:
 
 def fixed(module: nn.Module) -> bool:
     """Return whether the order is the same for all inputs: that of a model of transformers or of ours."""
-    return bool(model_type(module)) or hasattr(config_of(module), "n_prefix_tokens")
+    return bool(model_type(module)) or type(module).__module__.startswith("sae_nb.")
 
 
 def turns_of(

@@ -204,6 +204,7 @@ class VisionTransformer(nn.Module):
             self.digit = nn.Linear(config.d_model, config.n_digits)
             self.texture = nn.Linear(config.d_model, config.n_textures)
             self.foreground = nn.Linear(config.d_model, 1)
+        self._order = tuple(range(config.n_blocks))
         _tie(self.blocks, config.shared_blocks or ())
         initialise(self, config, generator)
 
@@ -230,9 +231,45 @@ class VisionTransformer(nn.Module):
                 f" {tuple(pixel_values.shape)}. Resize the images, colour channel first."
             )
         x = self.embed(pixel_values)
-        for block in self.blocks:
+        for block in self.steps:
             x = block(x)
         return cast(Tensor, self.norm(x))
+
+    @property
+    def steps(self) -> list[Block]:
+        """The block of every depth step."""
+        return [cast(Block, self.blocks[i]) for i in self._order]
+
+    def looped(self) -> VisionTransformer:
+        """Return a tied network that holds each of its blocks once and runs it as often as it is shared.
+
+        The same Parameters and the same answers; of a module per step there are 3 where there were 12. Made
+        for evaluation: a block has the residual drop of its first step.
+
+        Raises
+        ------
+        ValueError: If its blocks are not shared.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> looped = sn.wrap(sn.load_model("tiny-vit-tied").module.looped())
+        >>> looped.layers["module"].value_counts().tolist(), looped.n_layers
+        ([4, 4, 4], 12)
+        """
+        counts = self.config.shared_blocks
+        if counts is None:
+            raise ValueError(
+                f"`looped` needs blocks that are shared, got {self.config.n_blocks} of their own. Load "
+                '"tiny-vit-tied".'
+            )
+        twin = VisionTransformer(self.config, generator=torch.Generator())
+        for name, part in self.named_children():
+            setattr(twin, name, part)
+        starts = [sum(counts[:i]) for i in range(len(counts))]
+        twin.blocks = nn.ModuleList(self.blocks[start] for start in starts)
+        twin._order = tuple(i for i, count in enumerate(counts) for _ in range(count))
+        return twin.eval()
 
     def heads_of(self, states: Float[Tensor, "batch tokens d_model"]) -> dict[str, Tensor]:
         """Return logits of every head from the final token states."""

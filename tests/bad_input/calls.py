@@ -286,6 +286,7 @@ RECIPES: dict[str, Make] = {
         "raptor": sn.dynamics.Raptor.from_model(kit.vit, (0, 4, 12)), "model": kit.vit,
         "inputs": kit.pictures, "labels": torch.tensor([1, 2])},
     "dynamics.sizes_of": _on(model="vit"),
+    "dynamics.answer_path": _on(model="vit", inputs="pictures"),
     "dynamics.segment_errors": lambda kit: {
         "states": kit.states, "sizes": kit.sizes, "config": kit.raptor_config},
     "evaluation.RandomDictionary": _sae_made(k=2, mean=torch.zeros(D_IN)),

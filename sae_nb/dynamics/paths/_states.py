@@ -19,6 +19,8 @@ from sae_nb.checks import check_data, check_finite, checked
 from sae_nb.models import Backend
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from sae_nb.activations import Activations
     from sae_nb.models import LiveModel
 
@@ -74,6 +76,9 @@ class States(Tensor):
         Rows and columns of patches.
     positions
         Index of each token in its sample; None: 0 … T − 1.
+    blocks
+        Path of the block that makes each layer from 1 on, and the number of times that it ran before; None:
+        not known.
 
     Example
     -------
@@ -86,6 +91,7 @@ class States(Tensor):
     patch_grid: tuple[int, int] | None
     model_name: str | None
     positions: tuple[int, ...]
+    blocks: tuple[tuple[str, int], ...] | None
 
     # As nn.Parameter does it: every operation gives a plain tensor, whose tokens nobody vouches for.
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
@@ -99,6 +105,7 @@ class States(Tensor):
         patch_grid: tuple[int, int] | None = None,
         model_name: str | None = None,
         positions: Sequence[int] | None = None,
+        blocks: Sequence[tuple[str, int]] | None = None,
     ) -> States:
         """Check the shape, wrap the tensor without copying it, attach what is known."""
         _check_shape(x)
@@ -107,6 +114,13 @@ class States(Tensor):
         self.patch_grid = patch_grid
         self.model_name = model_name
         self.positions = tuple(range(x.shape[2]) if positions is None else positions)
+        self.blocks = (
+            None if blocks is None else tuple((str(path), int(loop)) for path, loop in blocks)
+        )
+        if self.blocks is not None and len(self.blocks) != x.shape[1] - 1:
+            raise ValueError(
+                f"`blocks` must have one entry per layer from 1 on, {x.shape[1] - 1}, got {len(self.blocks)}."
+            )
         return self
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
@@ -116,8 +130,10 @@ class States(Tensor):
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         dtype = str(self.dtype).removeprefix("torch.")
         of = f" of {self.model_name}" if self.model_name else ""
+        distinct = len({path for path, _ in self.blocks or ()})
+        looped = f" of {distinct} shared blocks" if 0 < distinct < layers - 1 else ""
         return (
-            f"States({n} samples × (1 + {layers - 1}) layers × {tokens} tokens ({kinds}) × {d},"
+            f"States({n} samples × (1 + {layers - 1}) layers{looped} × {tokens} tokens ({kinds}) × {d},"
             f" {dtype}{of})"
         )
 
@@ -128,6 +144,22 @@ class States(Tensor):
     def n_layers(self) -> int:
         """Blocks L; there is one state more, the embeddings."""
         return self.shape[1] - 1
+
+    @property
+    def layers(self) -> pd.DataFrame:
+        """One row per layer, from the embeddings (0) on: ``layer``, ``module`` that makes it, and its ``loop``,
+        the number of times that it ran before; −1 where that is not known.
+
+        Example
+        -------
+        >>> States(torch.zeros(1, 3, 1, 2), blocks=[("b", 0), ("b", 1)]).layers.values.tolist()
+        [[0, '', -1], [1, 'b', 0], [2, 'b', 1]]
+        """
+        import pandas as pd
+
+        known = self.blocks or (("", -1),) * self.n_layers
+        paths, loops = zip(("", -1), *known, strict=True)
+        return pd.DataFrame({"layer": range(len(paths)), "module": paths, "loop": loops})
 
     @checked
     def of_kind(self, kind: TokenKind) -> Float[Tensor, "n layers some d"]:
@@ -149,6 +181,7 @@ class States(Tensor):
             patch_grid=self.patch_grid,
             model_name=self.model_name,
             positions=self.positions,
+            blocks=self.blocks,
         )
 
 
@@ -168,7 +201,8 @@ def capture_states(
 ) -> States:
     """Run a live model over inputs once and return the residual stream after every block.
 
-    The states are (n, L + 1, T, d) in main memory; index 0 are the embeddings.
+    The states are (n, L + 1, T, d) in main memory; index 0 are the embeddings. Layers are applications of
+    blocks: one that is shared or looped over has a layer for each time it runs, listed in `states.layers`.
 
     Parameters
     ----------
@@ -210,6 +244,7 @@ def capture_states(
     >>> states.shape, states.token_kinds[:6]
     (torch.Size([2, 13, 69, 64]), ('cls', 'register', 'register', 'register', 'register', 'patch'))
     """
+    model.settle_order(inputs)
     points = _points(model)
     policy = RowPolicy.for_model(model, drop_first=drop_first, keep_special=True)
     if pack:
@@ -239,6 +274,7 @@ def capture_states(
         patch_grid=first.context.patch_grid,
         model_name=model.name,
         positions=positions,
+        blocks=[*zip(model.layers["module"], model.layers["loop"], strict=True)],
     )
 
 

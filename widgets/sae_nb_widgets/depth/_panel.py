@@ -33,9 +33,11 @@ from sae_nb_widgets.depth._runs import (
     DepthLayout,
     DepthRuns,
     Measured,
+    blocks_text,
     check_parts,
     first_labels,
     labels_of,
+    layer_text,
 )
 from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
 from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, Wholes, reacts
@@ -254,7 +256,7 @@ class DepthTrajectory(PlayingPanel):
     def _build(self) -> None:
         self.chips = {
             "model": self.model.name,
-            "blocks": str(self.n_layers),
+            "blocks": blocks_text(self.model),
             f"{noun(self)}s": format_count(self.n_inputs),
         }
         if self.sae is not None:
@@ -552,7 +554,7 @@ class DepthTrajectory(PlayingPanel):
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts next to the question, the layer and the push."""
-        facts = {**self.chips, "layer": f"{self.layer} of {self.n_layers}"}
+        facts = {**self.chips, "layer": layer_text(self.model, self.layer)}
         if self.ready:
             facts[noun(self)] = path_text(self, self.picture, self.token)
         if self.perturb_size > 0:

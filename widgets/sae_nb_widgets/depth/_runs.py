@@ -42,6 +42,24 @@ if TYPE_CHECKING:
 # What a DepthTrajectory refuses before any work: models without depth, and parts of other models.
 
 
+def blocks_text(model: LiveModel) -> str:
+    """Return how many blocks run, and of how many that are shared or looped over."""
+    structure = model.structure
+    if structure is None or not structure.looped:
+        return str(0 if structure is None else structure.n_blocks)
+    return f"{structure.n_blocks} runs of {len(set(structure.paths))}"
+
+
+def layer_text(model: LiveModel, layer: int) -> str:
+    """Return a layer among all, and of a looped network the block that makes it and the number of its run."""
+    structure = model.structure
+    n = 0 if structure is None else structure.n_blocks
+    if structure is None or not structure.looped or not layer:
+        return f"{layer} of {n}"
+    run = structure.loops[layer - 1] + 1
+    return f"{layer} of {n}: {structure.paths[layer - 1]}, run {run}"
+
+
 def labels_of(inputs: Any, labels: Any) -> Any:
     """Return the labels given, else the digits of scenes, else None."""
     return getattr(inputs, "digit", None) if labels is None else labels

@@ -143,6 +143,12 @@ def _blocks(model: LiveModel) -> nn.ModuleList:
         raise ValueError(
             f"`model` must have repeated blocks to exchange, and none were found in {model.name}."
         )
+    if structure.looped:
+        raise ValueError(
+            f"`model` must run each of its blocks once for two of them to change places, and {model.name} runs "
+            f"{len(set(structure.paths))} blocks {structure.n_blocks} times: see `model.layers`. Compare its "
+            "applications by sn.dynamics.layer_similarity."
+        )
     blocks = model.get_module(structure.blocks)
     if not isinstance(blocks, nn.ModuleList | nn.Sequential):
         raise ValueError(

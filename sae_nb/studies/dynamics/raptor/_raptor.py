@@ -347,7 +347,7 @@ def sizes_of(model: LiveModel) -> BlockSizes:
             " A Raptor approximates a transformer."
         )
     width = model.width(f"resid_post.{structure.n_blocks - 1}")
-    block = model.get_module(f"{structure.blocks}.0")
+    block = model.get_module(structure.paths[0])
     d = width or next(p for p in block.parameters() if p.ndim == 1).shape[0]
     config = getattr(model.module, "config", None)
     return BlockSizes(
@@ -433,7 +433,7 @@ def start_from_teacher(raptor: Raptor, model: LiveModel) -> Raptor:
             f"`model` must be a vision transformer of sae_nb's own make, got {model.name}, and the"
             " Raptor must have no layer scale. Begin at random weights: Raptor.from_model."
         )
-    layers = model.module.blocks
+    layers = model.module.steps
     if len(layers) != raptor.n_layers:
         raise ValueError(
             f"`raptor` must have the {len(layers)} layers of {model.name}, got cuts {raptor.cuts}."
