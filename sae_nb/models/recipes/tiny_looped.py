@@ -33,9 +33,10 @@ logger = logging.getLogger(__name__)
 
 NAME = "tiny-looped"
 DATA = (
-    "sums of two numbers of up to 15 digits, as pairs of digits with the lowest place first; a third of the "
-    "sums have, at three places of four, digits that add up to 9 and so hand a carry on, and a third at nearly all "
-    "places; in a quarter the digits of the first number are the same above the lowest place"
+    "sums of two numbers of up to 15 digits, as pairs of digits with the lowest place first; a third "
+    "of the sums have, at three places of four, digits that add up to 9 and so hand a carry on, and "
+    "a third at nearly all places; in a quarter the digits of the first number are the same above "
+    "the lowest place"
 )
 N_JUDGED = 2000
 _TRAIN_STREAM, _JUDGED_STREAM = 0, 1
@@ -193,11 +194,12 @@ def card_text(card: dict[str, Any], config: LoopedAdderConfig) -> str:
     recipe, held_out = card["recipe"], card["held_out"]
     about = (
         f"A looped transformer of {card['parameters']} parameters: {config.n_shared} blocks of width "
-        f"{config.hidden_size}, {config.num_attention_heads} heads, run {config.n_loops} times. A place "
-        "attends to itself and to the place below it alone, so that nothing can be known of a carry from more "
-        f"than {config.n_shared} places below per loop. It was trained to answer after every loop as well "
-        "as it can, and its gate to state whether that answer is right. It reads pairs of digits, the lowest place "
-        "first: “8+6 7+9 4+5 0+0” is 478 + 596, and its answers are 4, 7, 0, 1."
+        f"{config.hidden_size}, {config.num_attention_heads} heads, run {config.n_loops} times. A "
+        "place attends to itself and to the place below it alone, so that nothing can be known of a "
+        f"carry from more than {config.n_shared} places below per loop. It was trained to answer after "
+        "every loop as well as it can, and its gate to state whether that answer is right. It reads "
+        "pairs of digits, the lowest place first: “8+6 7+9 4+5 0+0” is 478 + 596, and its answers are "
+        "4, 7, 0, 1."
     )
     bullets = [
         f"**Data**: {card['data']}; {card['rows_seen']} sums.",
