@@ -33,13 +33,10 @@ def test_longer_carries_need_more_loops(adder: LiveModel) -> None:
     path = sn.dynamics.answer_path(adder, ids)
     total = [f"{nine + more:012d}"[::-1] for more in (1, 0) for nine in nines]
     right = torch.tensor([[int(digit) for digit in one] for one in total])
-    own = torch.as_tensor(path.own).view(22, 12)
-    assert (own == right).float().mean() > 0.98
-    known = (own == right).all(dim=1).view(2, 11).all(dim=0).tolist()
-    assert sum(known) >= 9
+    assert torch.equal(torch.as_tensor(path.own).view(22, 12), right)
     settles = path.settles.reshape(2, 11, 12)
     ends = [int(settles[:, i - 1, i].max()) for i in n]  # the place of the leading 1 or 0
-    assert all(i <= end <= i + 2 for end, i, ok in zip(ends, n, known, strict=True) if ok), ends
+    assert all(i <= end <= i + 1 for end, i in zip(ends, n, strict=True)), ends
     assert path.gate is not None
     assert path.gate.shape == (6, 22 * 12)
     assert path.gate[0].mean() < path.gate[-1].mean()
