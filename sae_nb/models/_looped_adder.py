@@ -243,7 +243,7 @@ def pair_ids(
     first, second = (torch.as_tensor(numbers, dtype=torch.long).reshape(-1) for numbers in (a, b))
     if first.shape != second.shape or not len(first):
         raise ValueError(
-            f"`a` and `b` must have as many numbers, and at least one, got {len(first)} and {len(second)}."
+            f"`a` and `b` must be of equal length, at least 1, got {len(first)} and {len(second)}."
         )
     total = first + second
     if int(torch.minimum(first, second).min()) < 0 or int(total.max()) >= 10**places:

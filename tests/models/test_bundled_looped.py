@@ -57,8 +57,8 @@ def test_it_is_looped_and_its_gate_is_read(adder: LiveModel) -> None:
 @pytest.mark.parametrize(
     ("a", "b", "places", "error"),
     [
-        ([1], [1, 2], 3, "as many"),
-        ([], [], 3, "as many"),
+        ([1], [1, 2], 3, "equal length"),
+        ([], [], 3, "equal length"),
         ([-1], [1], 3, "at least 0"),
         ([9], [1], 1, "more places"),
     ],
