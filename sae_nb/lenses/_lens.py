@@ -435,7 +435,7 @@ class Lens(KnowsOtherWords):
         if sae is None:
             return found
         directions, number = self._directions(sae, layer)
-        plain = replace(self, kind="logit", layers=(number,), maps=None, offsets=None)
+        plain = replace(self.plain(), layers=(number,))
         return check_atoms(
             found,
             head,
@@ -478,6 +478,20 @@ class Lens(KnowsOtherWords):
         }
         scores = {**self.facts.get("scores", {}), str(found.layer): score}
         return replace(self, facts={**self.facts, "scores": scores})
+
+    def plain(self) -> Lens:
+        """Return the logit lens of the same layers and model: the states as they are."""
+        facts = {name: value for name, value in self.facts.items() if name != "scores"}
+        return replace(
+            self,
+            kind="logit",
+            maps=None,
+            offsets=None,
+            course=None,
+            n_done=0,
+            n_wanted=0,
+            facts=facts,
+        )
 
     def score_in_words(self, layer: int) -> str:
         """Return in words how far effects at a layer hold in the running model, or that it was not measured."""

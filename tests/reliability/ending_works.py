@@ -135,6 +135,11 @@ def generation() -> Any:
     return sw.GenerationLens(model(LANGUAGE), sae(LANGUAGE), prompt=STORY, pinned=[1])
 
 
+def layers() -> Any:
+    gpt = model("tiny-gpt")
+    return sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), STORY)
+
+
 WORKS: dict[str, Callable[[], Any]] = {
     "TrainingMonitor": lambda: sw.TrainingMonitor(training()),
     "AtomBrowser": lambda: sw.AtomBrowser(sae(VISION), examples(VISION).acts, model(VISION)),
@@ -144,6 +149,7 @@ WORKS: dict[str, Callable[[], Any]] = {
     "CorpusPanel": corpora,
     "CircuitPanel": circuit,
     "GenerationLens, playing": partial(playing, generation),
+    "LensPanel": layers,
     "SteeringPanel": lambda: steering(VISION, sn.data.scenes(2, seed=0)),
     "SteeringPanel, dose": dose_response,
     "SteeringPanel, story": steered_story,

@@ -103,6 +103,11 @@ def _lens() -> Panel:
     return lens
 
 
+def _layers() -> Panel:
+    gpt = sn.load_model("tiny-gpt")
+    return sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), "Once upon a time there was a")
+
+
 def _input_steering() -> Panel:
     return sw.InputSteering(_lens(), vision().catalogue, atom=3)
 
@@ -166,6 +171,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "GenerationLens": _generation,
     "InputLens": _lens,
     "InputSteering": _input_steering,
+    "LensPanel": _layers,
     "PursuitStepper": _stepper,
     "ReportCard": _report_card,
     "SteeringPanel": _steering,
@@ -204,7 +210,13 @@ def test_a_question_and_three_sentences(panel: Panel) -> None:
     assert not panel.problem, panel.status
 
 
-WITHOUT_ATOMS = {"DepthTrajectory", "ReportCard", "SuperpositionToy", "TrainingMonitor"}
+WITHOUT_ATOMS = {
+    "DepthTrajectory",
+    "LensPanel",
+    "ReportCard",
+    "SuperpositionToy",
+    "TrainingMonitor",
+}
 LONGEST_LINE = 945
 """CSS pixels of text in a panel on a page of 1 400."""
 

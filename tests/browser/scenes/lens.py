@@ -1,0 +1,41 @@
+"""LensPanel: a click on a cell lists it, the other lens is one choice away, and a text that is typed is read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    """\
+layers = sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), "Once upon a time there was a small dog")
+layers""",
+    """\
+patches = sw.LensPanel(vit, sn.load_lens("tiny-vit"), sn.data.scenes(2, seed=5).images)
+patches""",
+)
+
+QUESTION = "What is the model about to answer?"
+
+
+def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
+    """The outline is where the click was, and the list names block and token."""
+    panel = page.locator(".sae-nb-panel").nth(0)
+    cells = panel.locator(".sae-nb-layers td[role=gridcell]")
+    cells.first.wait_for()
+    stage.settle()
+    stage("opened", panel)
+    cells.nth(2).click()
+    panel.get_by_text("Block 2, at").first.wait_for()
+    stage.settle()
+    assert stage.ask("layers.place") == "2"
+    stage("chosen", panel)
+
+
+def check_an_image_is_drawn_once_per_block(page: Page, stage: Any) -> None:
+    """Eleven blocks before the last."""
+    panel = page.locator(".sae-nb-panel").nth(1)
+    panel.locator("canvas").first.wait_for()
+    stage.settle()
+    assert panel.locator("canvas").count() >= 11
+    stage("patches", panel)

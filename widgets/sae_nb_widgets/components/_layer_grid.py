@@ -1,0 +1,100 @@
+"""LayerGrid: the outputs that a lens has on top, a row per layer and a column per place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import traitlets as t
+
+from sae_nb.figures import css_colour, escape, format_number, heat_colour, visible_token
+from sae_nb_widgets.components._base import Component, read_static, script, style_sheet
+
+
+class LayerGrid(Component):
+    """Words at each layer and place, bluer where more probable; click a cell to select it.
+
+    Examples
+    --------
+    >>> grid = LayerGrid(description="top output")
+    >>> grid.show(["1", "0"], ["The", " cat"], [["a", " sat"], ["x", " the"]],
+    ...           tints=[[0.5, 0.9], [0.1, 0.2]], agrees=[[True, True], [False, False]])
+    >>> grid.selected = (0, 1)
+    >>> grid.cells[grid.selected[0]][grid.selected[1]]
+    ' sat'
+    """
+
+    _esm = script("layer_grid")
+    _css = style_sheet("components.css", "layer_grid.css")
+
+    rows = t.List(t.Unicode(), help="Name of each layer, the last one first.").tag(sync=True)
+    columns = t.List(t.Unicode(), help="Text of each place.").tag(sync=True)
+    cells = t.List(t.List(t.Unicode()), help="Output on top in each cell, row by row.").tag(
+        sync=True
+    )
+    tints = t.List(t.List(t.Float()), help="Its probability.").tag(sync=True)
+    agrees = t.List(t.List(t.Bool()), help="Whether it is the model's own answer there.").tag(
+        sync=True
+    )
+    side = t.List(t.Float(), help="A number per layer, drawn as a bar at the end of its row.").tag(
+        sync=True
+    )
+    side_title = t.Unicode("", help="What these numbers are.").tag(sync=True)
+    selected = t.Tuple(
+        t.Int(), t.Int(), default_value=(-1, -1), help="Row and column chosen; -1 for none."
+    ).tag(sync=True)
+
+    def show(
+        self,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        cells: Sequence[Sequence[str]],
+        *,
+        tints: Sequence[Sequence[float]],
+        agrees: Sequence[Sequence[bool]],
+        side: Sequence[float] = (),
+        side_title: str = "",
+    ) -> None:
+        """Replace what is shown, in one message to the browser."""
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.rows, self.columns = list(map(str, rows)), list(map(str, columns))
+            self.cells = [list(map(str, row)) for row in cells]
+            self.tints = [list(map(float, row)) for row in tints]
+            self.agrees = [list(map(bool, row)) for row in agrees]
+            self.side, self.side_title = list(map(float, side)), side_title
+            self.selected = (-1, -1)
+
+    @t.validate("selected")
+    def _selected_exists(self, proposal: t.Bunch) -> tuple[int, int]:
+        row, column = proposal["value"]
+        if not (-1 <= row < len(self.rows) and -1 <= column < len(self.columns)):
+            raise t.TraitError(
+                f"`selected` must be one of {len(self.rows)} rows and {len(self.columns)} columns, or -1, got "
+                f"{(row, column)}."
+            )
+        return int(row), int(column)
+
+    def static_html(self) -> str:
+        """Return the table as escaped HTML."""
+        title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
+        if not self.rows or not self.columns:
+            return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
+        end = f"<th>{escape(self.side_title)}</th>" if self.side else ""
+        names = "".join(f"<th>{escape(visible_token(name))}</th>" for name in self.columns)
+        lines = "".join(map(self._line_html, range(len(self.rows))))
+        return (
+            f"<style>{read_static('layer_grid.css')}</style>"
+            f'<div class="sae-nb-component">{title}<div class="sae-nb-layerbox">'
+            f'<table class="sae-nb-layers"><tr><th></th>{names}{end}</tr>{lines}</table></div></div>'
+        )
+
+    def _line_html(self, row: int) -> str:
+        cells = ""
+        for text, tint, agrees in zip(
+            self.cells[row], self.tints[row], self.agrees[row], strict=True
+        ):
+            *rgb, opacity = heat_colour(tint, tone="predicted")
+            kind = ' class="sae-nb-agrees"' if agrees else ""
+            style = f"background:{css_colour([int(c) for c in rgb], opacity)}"
+            cells += f'<td{kind} style="{style}">{escape(visible_token(text))}</td>'
+        end = f"<td>{format_number(self.side[row])}</td>" if self.side else ""
+        return f"<tr><th>{escape(self.rows[row])}</th>{cells}{end}</tr>"

@@ -1,0 +1,366 @@
+"""LensPanel: what a model is about to answer, layer by layer, through a lens and without one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import numpy as np
+import traitlets as t
+from jaxtyping import UInt8
+
+from sae_nb.checks import checked
+from sae_nb.figures import format_count, format_number, format_percent, visible_token
+from sae_nb.lenses import Lens, LensReading
+from sae_nb_widgets.components import LayerGrid, PictureGrid
+from sae_nb_widgets.lens._controls import SHOWN, LensControls
+from sae_nb_widgets.lens._detail import LensDetail
+from sae_nb_widgets.panel import Panel, Whole, reacts, show
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+MOST_PLACES = 64
+"""Tokens of a text that are shown: more would be a page of columns."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Seen:
+    """One input as both lenses read it."""
+
+    own: LensReading
+    plain: LensReading
+    picture: UInt8[np.ndarray, "3 height width"] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Ask:
+    """The request: a text, or an image, and a second text."""
+
+    first: Any
+    second: Any = None
+
+
+@checked(leave=("inputs",))
+class LensPanel(Panel):
+    """What is the model about to answer?
+
+    A text is read at every block and token: each cell holds the output that a lens has on top there, bluer
+    where it is more probable and underlined where it is the model's own answer. A click lists ten outputs
+    by the fitted lens and by the logit lens. Of an image each block is drawn as the image, shaded where its
+    patches push for the model's answer. `text`, `layer` and `place` are traits.
+
+    Parameters
+    ----------
+    model
+        A language model or a classifier of images.
+    lens
+        Of that model, from `sn.fit_lens` or `sn.load_lens`.
+    inputs
+        A text to begin with (of several, the second is shown below); or images.
+
+    Raises
+    ------
+    TypeError, ValueError: If the lens is of another model, or the inputs are not what the model reads.
+
+    Examples
+    --------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> panel = LensPanel(gpt, sn.load_lens("tiny-gpt"), "Once upon a time there was a")
+    >>> panel.wait()
+    >>> panel.reading.layers, panel.problem
+    ((0, 1, 2), False)
+    >>> panel.layer = 1
+    >>> panel.close()
+    """
+
+    question = "What is the model about to answer?"
+    explanation = (
+        "Rows are blocks, the last on top; columns are positions. A cell is the output that the lens reads "
+        "there, bluer where it is more probable, underlined where it is the model's own answer at that "
+        "position. Bars: distance to that answer (KL, nats), mean over the positions shown.",
+        "A lens shows what could be read out, not what the model uses: a word on the way may play no part "
+        "in the answer. Early blocks agree with the answer by chance where it is a frequent word; see "
+        "`lens.check(texts)` for the floor and a control.",
+        "Logit lens: nostalgebraist (2020); tuned lens: Belrose et al., arXiv 2303.08112; Jacobian lens: "
+        "Gurnee et al. (2026).",
+    )
+    stem = "lens"
+    kept_traits = ("text", "second_text", "example", "shown", "layer", "place")
+    needs_kernel = "Other texts, blocks and positions need a running kernel and were left out."
+
+    text = t.Unicode("", help="The text that is read.")
+    second_text = t.Unicode("", help="A second text below the first; empty for none.")
+    example = Whole(0, 0, lambda panel: panel.n_examples - 1, help="Which image is read.")
+    shown = t.Enum(tuple(SHOWN), default_value="lens", help="Which lens the cells are read with.")
+    layer = Whole(0, 0, lambda panel: panel.n_layers - 1, help="Block of the cell that is listed.")
+    place = Whole(0, 0, lambda panel: panel.n_places - 1, help="Its position.")
+
+    def __init__(self, model: LiveModel, lens: Lens, inputs: Any) -> None:
+        self.lens = lens.on(model)
+        self.model, self.n_layers = model, self.lens.layers[-1] + 1
+        self._plain = self.lens.plain()
+        self._seen: _Seen | None = None
+        self._second: _Seen | None = None
+        self._images, self._opens = None, True
+        texts: list[str] = []
+        if model.modality.is_text:
+            texts = [inputs] if isinstance(inputs, str) else list(inputs)
+            if not texts or not all(isinstance(one, str) for one in texts):
+                raise TypeError(
+                    "`inputs` must be a text, or several, for a language model, got "
+                    f"{type(inputs).__name__}. Pass model.tokenizer.decode(ids) for token ids."
+                )
+        else:
+            self._images = list(model.batches(inputs, batch_size=1))
+        self.n_examples = len(self._images or [0])
+        super().__init__(chips=self._facts())
+        with self.hold_trait_notifications():
+            self.text = texts[0] if texts else ""
+            self.second_text = texts[1] if len(texts) > 1 else ""
+            self.layer = self.lens.layers[len(self.lens.layers) // 2]
+        self._build()
+        self._request()
+
+    def _facts(self) -> dict[str, str]:
+        lens = self.lens
+        unit = "steps" if lens.kind == "tuned" else self.model.modality.sample + "s"
+        facts = {"model": self.model.name, "lens": lens.kind}
+        if lens.kind != "logit":
+            facts["fitted on"] = f"{format_count(lens.n_done)} {unit}"
+        if lens.partial:
+            facts["partial"] = f"stopped at {lens.n_done} of {lens.n_wanted}"
+        return facts
+
+    def _build(self) -> None:
+        self.controls = LensControls(self)
+        self.grids = [LayerGrid(), LayerGrid(), LayerGrid()]
+        self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
+        for grid in self.grids[:2]:
+            grid.observe(self._choose_cell, "selected")
+        self._detail_view = LensDetail(self.lens)
+        self.arrange(
+            controls=self.controls.first,
+            more=self.controls.more,
+            figure=[ipw.VBox([*self.grids, *self.pictures])],
+            detail=self._detail_view.widgets,
+        )
+        self.bind_key("ArrowUp", lambda: self._step_layer(1))
+        self.bind_key("ArrowDown", lambda: self._step_layer(-1))
+        self.bind_key("ArrowRight", lambda: self._step_place(1))
+        self.bind_key("ArrowLeft", lambda: self._step_place(-1))
+        self._hide()
+
+    # --- reading ----------------------------------------------------------------------------------
+
+    @reacts("text", "second_text", "example", doing="reading the layers", early=True)
+    def _request(self) -> None:
+        """Read what is there now; an older request is dropped."""
+        text = self.model.modality.is_text
+        ask = _Ask(self.text, self.second_text or None) if text else _Ask(self.example)
+        if text and not ask.first.strip():
+            self.forget_async()
+            self._seen = self._second = None
+            self._hide()
+            self._detail_view.clear()
+            self.conclude("")
+            self.say("Type at least one word.")
+            return
+
+        def work() -> tuple[_Seen, _Seen | None]:
+            first = self._read(ask.first)
+            return first, None if ask.second is None else self._read(ask.second)
+
+        self.loading("The model is reading, block by block")
+        self.run_async(work, self._take, doing="reading the layers")
+
+    def _read(self, given: Any) -> _Seen:
+        if isinstance(given, str):
+            return _Seen(self.lens.read(given), self._plain.read(given))
+        batch = (self._images or [])[given]
+        values = next(iter((*batch.args, *batch.kwargs.values())))
+        pictures = batch.pictures
+        picture = None if pictures is None else pictures[0].cpu().numpy()
+        source = values if pictures is None else pictures
+        return _Seen(self.lens.read(source), self._plain.read(source), picture)
+
+    def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:
+        self._seen, self._second = seen
+        n = self.n_places
+        opens = self._opens and self.model.modality.is_text
+        self._opens = False
+        if opens or self.place >= n:
+            self.place = n - 1
+        self._draw()
+        self.say("")
+
+    @property
+    def ready(self) -> bool:
+        """Whether an input was read."""
+        return self._seen is not None
+
+    @property
+    def reading(self) -> LensReading | None:
+        """The reading by the lens; None while it is being made."""
+        return None if self._seen is None else self._seen.own
+
+    @property
+    def record(self) -> dict[str, Any] | None:
+        """The numbers that are shown, for exported pages; None while the input is being read."""
+        seen = self._seen
+        if seen is None:
+            return None
+        own, place = seen.own, min(self.place, len(seen.own.tokens) - 1)
+        kind = self._words("lens")
+        rows: dict[str, Any] = {
+            "position": visible_token(own.tokens[place]),
+            "model's answer": visible_token(own.names[int(own.answer[place])]),
+            f"first block of it, {kind}": int(own.settles[place]),
+            "first block of it, logit lens": int(seen.plain.settles[place]),
+        }
+        for i in range(len(own.layers) - 1, -1, -1):
+            tops = [visible_token(own.names[int(one)]) for one in own.top[i, place, :3]]
+            rows[f"block {own.layers[i]}"] = (
+                f"{', '.join(f'“{one}”' for one in tops)} · {format_number(float(own.kl[i, place]))} nats"
+            )
+        return rows
+
+    @property
+    def n_places(self) -> int:
+        """Positions of the input; many before it is read."""
+        return 2**31 if self._seen is None else len(self._seen.own.tokens)
+
+    # --- drawing ----------------------------------------------------------------------------------
+
+    def _hide(self) -> None:
+        for one in (*self.grids, *self.pictures):
+            show(one, False)
+
+    @reacts("shown", doing="drawing the layers")
+    def _draw(self) -> None:
+        seen = self._seen
+        if seen is None:
+            return
+        self._hide()
+        by = [self.shown] if self.shown != "both" else ["lens", "logit"]
+        if seen.picture is None or not self.model.modality.is_image:
+            for grid, name in zip(self.grids, by, strict=False):
+                self._fill(grid, self._of(seen, name), self._words(name))
+            if self._second is not None:
+                name = "logit" if self.shown == "logit" else "lens"
+                self._fill(
+                    self.grids[2], self._of(self._second, name), f"{self._words(name)}, second text"
+                )
+        else:
+            for grid, name in zip(self.pictures, by, strict=False):
+                self._paint(grid, self._of(seen, name), seen.picture, self._words(name))
+        self._draw_cell()
+        self.conclude(_answer(seen, self.place, self.lens.kind), self._numbers(seen))
+
+    def _of(self, seen: _Seen, name: str) -> LensReading:
+        return seen.own if name == "lens" else seen.plain
+
+    def _words(self, name: str) -> str:
+        return f"{self.lens.kind} lens" if name == "lens" else "logit lens"
+
+    def _fill(self, grid: LayerGrid, reading: LensReading, words: str) -> None:
+        """Draw layers by places, the last layer first."""
+        n = min(len(reading.tokens), MOST_PLACES)
+        order = range(len(reading.layers) - 1, -1, -1)
+        cut = f", first {n} of {len(reading.tokens)} positions" * (n < len(reading.tokens))
+        grid.description = f"top output by the {words}{cut}"
+        top = reading.top[:, :n, 0]
+        grid.show(
+            [str(reading.layers[i]) for i in order],
+            reading.tokens[:n],
+            [[reading.names[int(one)] for one in top[i]] for i in order],
+            tints=[reading.top_probability[i, :n, 0].tolist() for i in order],
+            agrees=[reading.agrees[i, :n].tolist() for i in order],
+            side=[float(reading.kl[i, :n].mean()) for i in order],
+            side_title="distance to the answer, nats",
+        )
+        show(grid, True)
+
+    def _paint(
+        self, grid: PictureGrid, reading: LensReading, picture: np.ndarray, words: str
+    ) -> None:
+        """Draw the image once per block, shaded by how much each patch is for the model's answer."""
+        rows, columns = self.model.patch_grid or (1, 1)
+        prefix = self.model.prefix_tokens
+        share = np.where(reading.agrees, reading.top_probability[:, :, 0], 0.0)
+        heat = share[:, prefix : prefix + rows * columns].reshape(-1, rows, columns)
+        cls = [reading.names[int(one)] for one in reading.top[:, 0, 0]]
+        first = "cls" if prefix else "patch 0"
+        captions = [
+            f"block {n}: {first} “{name}”" for n, name in zip(reading.layers, cls, strict=True)
+        ]
+        answer = reading.names[int(reading.answer[0])]
+        grid.description = f"patches that read “{answer}”, the model's answer, by the {words}"
+        grid.show(
+            np.repeat(picture[None], len(captions), axis=0),
+            heat=heat.astype(np.float32),
+            captions=captions,
+            maximum=1.0,
+        )
+        show(grid, True)
+
+    @reacts("layer", "place", doing="listing a cell")
+    def _draw_cell(self) -> None:
+        seen = self._seen
+        if seen is None:
+            return
+        layers = seen.own.layers
+        layer = min(layers, key=lambda one: abs(one - self.layer))
+        self._detail_view.show(seen.own, seen.plain, layer, self.place)
+        n = len(self.grids[0].columns)
+        cell = (len(layers) - 1 - layers.index(layer), self.place)
+        for grid in self.grids[:2]:
+            if grid.rows and self.place < n and grid.selected != cell:
+                grid.selected = cell
+        self.conclude(_answer(seen, self.place, self.lens.kind), self._numbers(seen))
+
+    def _numbers(self, seen: _Seen) -> str:
+        own, plain = seen.own.agreement[-1], seen.plain.agreement[-1]
+        return (
+            f"agreement with the answer at block {seen.own.layers[-1]}: "
+            f"{format_percent(float(own), of='positions')} (logit lens {format_number(float(plain))})"
+        )
+
+    # --- moving about -----------------------------------------------------------------------------
+
+    def _choose_cell(self, change: t.Bunch) -> None:
+        row, column = change["new"]
+        if self._seen is not None and row >= 0 and column >= 0:
+            layers = self._seen.own.layers
+            with self.hold_trait_notifications():
+                self.layer, self.place = layers[len(layers) - 1 - row], column
+
+    def _step_layer(self, by: int) -> None:
+        layers = self.lens.layers
+        i = layers.index(min(layers, key=lambda one: abs(one - self.layer)))
+        self.layer = layers[int(np.clip(i + by, 0, len(layers) - 1))]
+
+    def _step_place(self, by: int) -> None:
+        if self.ready:
+            self.place = int(np.clip(self.place + by, 0, self.n_places - 1))
+
+
+def _answer(seen: _Seen, place: int, kind: str) -> str:
+    """Describe in a sentence from which block on the answer is read, by either lens."""
+    own, plain = seen.own, seen.plain
+    place = min(place, len(own.tokens) - 1)
+    answer = visible_token(own.names[int(own.answer[place])])
+    at = visible_token(own.tokens[place])
+    first, without = int(own.settles[place]), int(plain.settles[place])
+    if first < 0:
+        begin = f"At no block does the {kind} lens read “{answer}”, the model's answer at “{at}”, to the end"
+    else:
+        begin = (
+            f"From block {first} on the {kind} lens reads “{answer}”, the model's answer at “{at}”"
+        )
+    if kind == "logit":
+        return f"{begin}."
+    end = "the logit lens does not" if without < 0 else f"the logit lens from block {without}"
+    return f"{begin}; {end}."

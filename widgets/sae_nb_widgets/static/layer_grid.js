@@ -1,0 +1,111 @@
+// LayerGrid: a row per layer, a column per place; cells are data: textContent only.
+function render({ model, el }) {
+  const root = make("div", "sae-nb-component");
+  const title = make("div", "sae-nb-cardtitle");
+  const box = make("div", "sae-nb-layerbox", { tabindex: "0", role: "grid" });
+  box.id = `layers-${Math.random().toString(36).slice(2)}`;
+  root.append(title, box);
+  el.append(root);
+  let cells = [];
+  let active = [0, 0];
+
+  const visible = (text) => text.replace(/\r\n|\n|\r/g, "↵").replace(/\t/g, "⇥") || "∅";
+
+  function describe(row, column) {
+    const agrees = model.get("agrees")[row][column] ? ", the model's answer" : "";
+    const share = formatNumber(model.get("tints")[row][column]);
+    return `${model.get("rows")[row]}, after “${visible(model.get("columns")[column])}”: ` +
+      `“${visible(model.get("cells")[row][column])}”, probability ${share}${agrees}`;
+  }
+
+  function cellFor(row, column, text) {
+    const tint = model.get("tints")[row][column];
+    const node = make("td", "", { role: "gridcell", id: `${box.id}-${row}-${column}`, dir: "auto" }, visible(text));
+    node.title = describe(row, column);
+    node.setAttribute("aria-label", node.title);
+    node.classList.toggle("sae-nb-agrees", model.get("agrees")[row][column]);
+    node.style.backgroundColor = shade(tint, false, "predicted");
+    node.style.color = inkOn(tint, root, false, "predicted");
+    node.addEventListener("click", () => {
+      active = [row, column];
+      choose(model, [row, column]);
+      mark();
+    });
+    cells[row][column] = node;
+    return node;
+  }
+
+  function mark() {
+    const [row, column] = model.get("selected");
+    cells.forEach((line, i) => line.forEach((node, j) => {
+      const chosen = i === row && j === column;
+      node.classList.toggle("sae-nb-selected", chosen);
+      node.setAttribute("aria-selected", String(chosen));
+      node.classList.toggle("sae-nb-active", i === active[0] && j === active[1]);
+    }));
+  }
+
+  function build() {
+    title.textContent = model.get("description");
+    box.setAttribute("aria-label", model.get("description"));
+    const rows = model.get("rows");
+    const columns = model.get("columns");
+    cells = rows.map(() => []);
+    if (!rows.length || !columns.length) {
+      box.replaceChildren(make("div", "sae-nb-empty", {}, model.get("empty_text")));
+      return;
+    }
+    const side = model.get("side");
+    const longest = Math.max(...side, 1e-9);
+    const table = make("table", "sae-nb-layers", { role: "presentation" });
+    const head = make("tr");
+    head.append(make("th", "", {}, ""), ...columns.map((text) => make("th", "", { dir: "auto", title: text }, visible(text))));
+    if (side.length) head.append(make("th", "sae-nb-sidehead", {}, model.get("side_title")));
+    table.append(head);
+    rows.forEach((name, row) => {
+      const line = make("tr", "", { role: "row" });
+      line.append(make("th", "sae-nb-layername", {}, name));
+      line.append(...model.get("cells")[row].map((text, column) => cellFor(row, column, text)));
+      if (side.length) {
+        const last = make("td", "sae-nb-sidecell");
+        const bar = make("div", "sae-nb-bar");
+        const fill = make("div", "sae-nb-fill");
+        fill.style.width = `${(100 * side[row]) / longest}%`;
+        bar.append(fill);
+        last.append(bar, make("span", "", {}, formatNumber(side[row])));
+        line.append(last);
+      }
+      table.append(line);
+    });
+    box.replaceChildren(table);
+    mark();
+  }
+
+  box.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: [1, 0], ArrowUp: [-1, 0], ArrowRight: [0, 1], ArrowLeft: [0, -1] }[event.key];
+    if (step && cells.length) {
+      const [row, column] = [active[0] + step[0], active[1] + step[1]];
+      active = [Math.min(Math.max(row, 0), cells.length - 1), Math.min(Math.max(column, 0), cells[0].length - 1)];
+      const node = cells[active[0]][active[1]];
+      box.setAttribute("aria-activedescendant", node.id);
+      node.scrollIntoView({ block: "nearest", inline: "nearest" });
+      mark();
+    } else if ((event.key === "Enter" || event.key === " ") && cells.length) {
+      choose(model, [...active]);
+    } else {
+      return;
+    }
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  const names = ["rows", "columns", "cells", "tints", "agrees", "side", "side_title", "description", "empty_text"];
+  redrawOn(model, names, build);
+  redrawOn(model, ["selected"], mark);
+  const forget = onTheme(build);
+  build();
+  return () => {
+    forget();
+    box.replaceChildren();
+  };
+}
+export default { initialize, render };
