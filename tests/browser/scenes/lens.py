@@ -28,7 +28,7 @@ def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
     cells.nth(2).click()
     panel.get_by_text("Block 2, at").first.wait_for()
     stage.settle()
-    assert stage.ask("layers.place") == "2"
+    assert str(stage.ask("layers.place")) == "2"
     stage("chosen", panel)
 
 

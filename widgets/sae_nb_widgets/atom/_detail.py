@@ -123,7 +123,9 @@ class AtomDetail:
         show(self.effects, bool(tokens) or self._can_measure)
         show(self.tokens, bool(tokens))
         self.tokens.show([f"“{x}”" for x, _ in tokens], [y for _, y in tokens], signed=True)
-        self.way.value = f"<small>{escape(by)}</small>" if tokens else ""
+        self.way.value = (
+            f'<span style="color:var(--sae-nb-quiet)">{escape(by)}</span>' if tokens else ""
+        )
 
     def _show_where(self, record: AtomSummary) -> None:
         found = record.footprint

@@ -39,8 +39,9 @@ class LensDetail:
             bars.show(names, shares, colours=colours, maximum=1.0)
         kl = f"{format_number(float(own.kl[i, row]))} nats, logit lens {format_number(float(plain.kl[i, row]))}"
         self.score.value = (
-            f"<small>Distance to the model's answer here: {kl}. Effects of directions at this block: "
-            f"{escape(self._lens.score_in_words(layer))}.</small>"
+            '<span style="color:var(--sae-nb-quiet)">'
+            f"Distance to the model's answer here: {kl}. Effects of directions at this block: "
+            f"{escape(self._lens.score_in_words(layer))}.</span>"
         )
 
     def clear(self) -> None:

@@ -107,7 +107,8 @@ class LensPanel(Panel):
         self._images, self._opens = None, True
         texts: list[str] = []
         if model.modality.is_text:
-            texts = [inputs] if isinstance(inputs, str) else list(inputs)
+            several = isinstance(inputs, list | tuple)
+            texts = [inputs] if isinstance(inputs, str) else list(inputs) if several else []
             if not texts or not all(isinstance(one, str) for one in texts):
                 raise TypeError(
                     "`inputs` must be a text, or several, for a language model, got "
@@ -279,7 +280,7 @@ class LensPanel(Panel):
             tints=[reading.top_probability[i, :n, 0].tolist() for i in order],
             agrees=[reading.agrees[i, :n].tolist() for i in order],
             side=[float(reading.kl[i, :n].mean()) for i in order],
-            side_title="distance to the answer, nats",
+            side_title="nats to the answer",
         )
         show(grid, True)
 
@@ -297,7 +298,9 @@ class LensPanel(Panel):
             f"block {n}: {first} “{name}”" for n, name in zip(reading.layers, cls, strict=True)
         ]
         answer = reading.names[int(reading.answer[0])]
-        grid.description = f"patches that read “{answer}”, the model's answer, by the {words}"
+        grid.description = (
+            f"block by block: patches that read “{answer}”, the model's answer, by the {words}"
+        )
         grid.show(
             np.repeat(picture[None], len(captions), axis=0),
             heat=heat.astype(np.float32),
@@ -354,13 +357,13 @@ def _answer(seen: _Seen, place: int, kind: str) -> str:
     answer = visible_token(own.names[int(own.answer[place])])
     at = visible_token(own.tokens[place])
     first, without = int(own.settles[place]), int(plain.settles[place])
-    if first < 0:
-        begin = f"At no block does the {kind} lens read “{answer}”, the model's answer at “{at}”, to the end"
-    else:
-        begin = (
-            f"From block {first} on the {kind} lens reads “{answer}”, the model's answer at “{at}”"
-        )
-    if kind == "logit":
-        return f"{begin}."
-    end = "the logit lens does not" if without < 0 else f"the logit lens from block {without}"
-    return f"{begin}; {end}."
+    what = f"“{answer}”, the model's answer at “{at}”"
+    if first < 0 and without < 0:
+        return f"Neither lens reads {what}, before the last block."
+    begin = f"The {kind} lens {_since(first)} {what}"
+    return f"{begin}." if kind == "logit" else f"{begin}; the logit lens {_since(without)} it."
+
+
+def _since(layer: int) -> str:
+    """Return from which block on an answer is read."""
+    return "does not read" if layer < 0 else f"from block {layer} on reads"

@@ -59,7 +59,7 @@ function render({ model, el }) {
     const longest = Math.max(...side, 1e-9);
     const table = make("table", "sae-nb-layers", { role: "presentation" });
     const head = make("tr");
-    head.append(make("th", "", {}, ""), ...columns.map((text) => make("th", "", { dir: "auto", title: text }, visible(text))));
+    head.append(make("th", "", {}, ""), ...columns.map((text) => make("td", "sae-nb-layerhead", { dir: "auto", title: text }, visible(text))));
     if (side.length) head.append(make("th", "sae-nb-sidehead", {}, model.get("side_title")));
     table.append(head);
     rows.forEach((name, row) => {
