@@ -280,7 +280,7 @@ class LensPanel(Panel):
             tints=[reading.top_probability[i, :n, 0].tolist() for i in order],
             agrees=[reading.agrees[i, :n].tolist() for i in order],
             side=[float(reading.kl[i, :n].mean()) for i in order],
-            side_title="nats to the answer",
+            side_title="KL, nats",
         )
         show(grid, True)
 
@@ -294,9 +294,7 @@ class LensPanel(Panel):
         heat = share[:, prefix : prefix + rows * columns].reshape(-1, rows, columns)
         cls = [reading.names[int(one)] for one in reading.top[:, 0, 0]]
         first = "cls" if prefix else "patch 0"
-        captions = [
-            f"block {n}: {first} “{name}”" for n, name in zip(reading.layers, cls, strict=True)
-        ]
+        captions = [f"{n} · {first} “{name}”" for n, name in zip(reading.layers, cls, strict=True)]
         answer = reading.names[int(reading.answer[0])]
         grid.description = (
             f"block by block: patches that read “{answer}”, the model's answer, by the {words}"
