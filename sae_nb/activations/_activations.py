@@ -38,6 +38,7 @@ from sae_nb.checks import (
     check_data,
     check_device,
     check_matrix,
+    check_number_type,
     checked,
     is_array,
     row_numbers,
@@ -407,9 +408,10 @@ class Activations(KnowsOtherWords):
             table["token"] = self.tokens[:]
         return table.join(pd.DataFrame(np.asarray(self))) if values else table
 
-    def to_numpy(self) -> np.ndarray:
-        """Return the rows as an array, (n, d_in)."""
-        return np.asarray(self)
+    @checked
+    def to_numpy(self, dtype: Any = None) -> np.ndarray:
+        """Return the rows as an array, (n, d_in); `dtype`: numpy's type of its numbers, None: theirs."""
+        return np.asarray(self, check_number_type(dtype))
 
     @checked
     def to_csv(self, path: str | Path | None = None, values: bool = True) -> str | None:

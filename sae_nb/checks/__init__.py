@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         check_k as check_k,
         check_matrix as check_matrix,
         check_memory as check_memory,
+        check_number_type as check_number_type,
         check_path as check_path,
         check_real as check_real,
         check_seed as check_seed,

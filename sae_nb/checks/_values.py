@@ -63,6 +63,22 @@ def as_tensor(x: object, *, name: str = "x") -> Tensor:
     ) from cause
 
 
+def check_number_type(dtype: object, *, name: str = "dtype") -> np.dtype[Any] | None:
+    """Return numpy's type of that name, of numpy's or torch's; None as it is."""
+    if dtype is None:
+        return None
+    given = str(dtype).removeprefix("torch.") if isinstance(dtype, torch.dtype) else dtype
+    try:
+        found = np.dtype(given)  # type: ignore[call-overload]
+    except TypeError:
+        found = None
+    if found is None or found.kind not in "biufc":
+        raise TypeError(
+            f"`{name}` must be a type of numbers that numpy has, got {shown(dtype)}. Use e.g. 'float32'."
+        )
+    return found
+
+
 def check_matrix(
     x: object,
     *,

@@ -27,6 +27,7 @@ from sae_nb.checks import (
     check_count,
     check_device,
     check_memory,
+    check_number_type,
     checked,
     is_array,
     row_numbers,
@@ -577,9 +578,10 @@ class SparseCodes(KnowsOtherWords):
         plain = {name: _plain(column[entries]) for name, column in columns.items()}
         return pd.DataFrame(plain)
 
-    def to_numpy(self) -> np.ndarray:
-        """Return the codes as a dense array, (…, n_atoms); `to_scipy` keeps them sparse."""
-        return self.__array__()
+    @checked
+    def to_numpy(self, dtype: Any = None) -> np.ndarray:
+        """Return the codes as a dense array, (…, n_atoms), of a numpy `dtype`; `to_scipy` keeps them sparse."""
+        return self.__array__(check_number_type(dtype))
 
     @checked
     def to_csv(

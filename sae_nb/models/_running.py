@@ -355,8 +355,7 @@ class _Pass:
     def _pass_on(self, name: str, point: HookPoint, value: Any, step: int) -> None:
         x = read_tensor(value, point)
         if x.ndim == 3 and x.shape[1] == self.batch.n:
-            module = self._model.get_module(point.path)
-            check_samples_first(x, self.batch.n, point, module)
+            check_samples_first(x, self.batch.n, point, self._model.module, point.path)
         x = x if self._graph else x.detach()
         if point.step == "last":
             self._last[name] = (x if self._graph else x.clone()), step

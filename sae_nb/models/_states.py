@@ -12,7 +12,7 @@ Tensors are read with features last, (batch, time, d), and are given back in the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
 
@@ -232,11 +232,13 @@ def _by_neighbours(root: nn.Module, path: str) -> _Axis | None:
 
 
 def check_samples_first(
-    x: Tensor, n: int | None, point: str, module: nn.Module | None = None
+    x: Tensor, n: int | None, point: str, model: nn.Module | None = None, path: str = ""
 ) -> None:
-    """Refuse a state whose first axis is time: (time, batch, d), as `nn.MultiheadAttention` has it by default.
+    """Refuse a state whose first axis is time: (time, batch, d), the default of `nn.MultiheadAttention` and
+    `nn.GRU`.
 
-    Where there are as many samples as places, the shape does not tell; then the module does.
+    Where there are as many samples as places, the shape leaves it open; so it is if a part of the module,
+    or one next to it or to what holds it, takes time first. `model` is the whole.
 
     Raises
     ------
@@ -250,16 +252,24 @@ def check_samples_first(
             f"{n} samples: "
             "time comes first. Build the module with batch_first=True, or choose a hook point outside of it."
         )
-    if module is not None and any(_time_first(part) for part in module.modules()):
+    if model is not None and any(map(_time_first, _around(model, path))):
         raise ValueError(
             f"Activations at `{point}` have shape {tuple(x.shape)}, of which it is unknown whether samples "
             "or time come "
-            "first: its attention takes time first. Use another batch_size= to find out."
+            "first: a part of the model takes time first. Use another batch_size= to find out."
         )
 
 
+def _around(model: nn.Module, path: str) -> Iterator[nn.Module]:
+    """Return the parts of a module, and the children of all that hold it."""
+    yield from model.get_submodule(path).modules()
+    while path:
+        path = path.rpartition(".")[0]
+        yield from model.get_submodule(path).children()
+
+
 def _time_first(part: nn.Module) -> bool:
-    return isinstance(part, nn.MultiheadAttention) and not part.batch_first
+    return isinstance(part, nn.MultiheadAttention | nn.RNNBase) and not part.batch_first
 
 
 @dataclass(frozen=True, kw_only=True)

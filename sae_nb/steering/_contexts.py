@@ -251,21 +251,24 @@ def ablate(
     ...     model(torch.tensor([[5.0, 7.0]]))
     tensor([[5., 0.]])
     """
-    return steer(
+    point = check_hook_point(model, hook_point, step)
+    where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
+    recipe = request_steering(
         model,
-        hook_point,
+        point,
         sae,
         atom,
         0.0,
         direction=direction,
+        acts=None,
+        where=where,
         mode="set",
-        positions=positions,
-        steps=steps,
-        step=step,
+        unit="coefficient",
         keep_error=keep_error,
         site=site,
-        backend=backend,
+        asked="ablate",
     )
+    return Active(model, recipe, backend)
 
 
 @checked

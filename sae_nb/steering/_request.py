@@ -292,9 +292,10 @@ def request_steering(
     acts: Activations | Tensor | SparseCodes | Sequence[Any] | None,
     where: Positions,
     site: int | None = None,
+    asked: str = "steer",
     **choices: Any,
 ) -> Steering:
-    """Check a request and return its record, with the edit that carries it out."""
+    """Check a request and return its record, with the edit that carries it out; `asked` names the call."""
     one_of(choices["mode"], MODES, name="mode")
     one_of(choices["unit"], UNITS, name="unit")
     choices |= {"hook_point": hook_point, "positions": where.stated(), "steps": where.steps}
@@ -304,13 +305,13 @@ def request_steering(
         for name, value in given.items():
             if value is not None:
                 raise ValueError(
-                    f"`steer` takes `{name}` or `direction`, not both; got {name}={value!r} too."
+                    f"`{asked}` takes `{name}` or `direction`, not both; got {name}={value!r} too."
                 )
         by = check_amounts(1.0 if by is None and choices["mode"] == "add" else by, 1)
         recipe = Steering(atoms=None, by=by, amount=by, **choices)
         change = _direction_change(model, hook_point, direction, recipe)
         return replace(recipe, edit=MaskedEdit(where, change))
-    sae = _check_sae(model, hook_point, sae, site)
+    sae = _check_sae(model, hook_point, sae, site, asked)
     if atom is None:
         raise TypeError(
             f"`atom` must be one of the SAE's {sae.n_atoms} atoms or several, got None."
@@ -375,10 +376,14 @@ def _tap(model: LiveModel, point: HookPoint, sae: Any) -> Tap | Taps | None:
 
 
 def _check_sae(
-    model: LiveModel, point: HookPoint, sae: SparseAutoencoder | None, site: int | None
+    model: LiveModel,
+    point: HookPoint,
+    sae: SparseAutoencoder | None,
+    site: int | None,
+    asked: str,
 ) -> Any:
     if sae is None:
-        raise TypeError("`steer` needs `sae` and `atom`, or `direction`; got neither.")
+        raise TypeError(f"`{asked}` needs `sae` and `atom`, or `direction`; got neither.")
     if not hasattr(sae, "dictionary"):
         raise TypeError(
             f"`sae` must be a sparse autoencoder, got {type(sae).__name__}. Pass a plain vector as "

@@ -41,6 +41,20 @@ TABLES = [
 ]
 
 PLACES = [
+    answers("sae_nb", "sn.ablate(gpt, 'resid_post.2')", TypeError, r"^`ablate` needs `sae`"),
+    answers(
+        "Hugging Face",
+        "sn.capture(gpt, ['a b'], 'resid_post.2', attention_mask=1)",
+        TypeError,
+        r"'attention_mask': mask",
+    ),
+    answers(
+        "numpy", "sn.capture(gpt, ['a b'], 'resid_post.2', mask=1)", TypeError, r"acts\[mask\]"
+    ),
+    works("numpy", "acts.to_numpy(dtype=np.float16).dtype", "_ == np.float16"),
+    answers(
+        "torch", "acts.to_numpy(dtype='nope')", TypeError, r"`dtype` must be a type of numbers"
+    ),
     answers(
         "SAELens",
         "sn.evaluate(gpt, sae, acts)",
@@ -347,6 +361,12 @@ PANELS = [
 ]
 
 PANEL_VALUES = [
+    answers(
+        "numpy",
+        "panel = sw.ConceptMap(sae)\npanel.selected = np.arange(64) < 3",
+        Exception,
+        r"a mask",
+    ),
     answers(
         "Jupyter",
         "panel = sw.AtomBrowser(sae, acts)\npanel.close()\npanel.atom = 'seven'",

@@ -218,6 +218,15 @@ def test_a_module_with_time_first_is_refused() -> None:
         model(torch.randn(3, 5, 4))
 
 
+@pytest.mark.parametrize("path", ["0", "norm1", "linear1"])
+def test_what_runs_between_time_first_parts_is_refused(path: str) -> None:
+    """A norm next to a time-first attention, and a recurrence, if there are as many samples as places."""
+    layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=0.0).eval()
+    model = nn.Sequential(nn.GRU(8, 8)) if path == "0" else layer
+    with pytest.raises(ValueError, match="unknown whether samples or time"):
+        sn.capture(sn.wrap(model), torch.randn(5, 5, 8), path, progress=False)
+
+
 # Files
 
 

@@ -133,6 +133,11 @@ def several(name: str | None, value: Any) -> list[Any]:
             f"`{name}` must be several: a list, a tuple, a set, a range, an array or a tensor; got "
             f"{shown(value)}. Write e.g. `panel.{name} = {written}`."
         )
+    if any(isinstance(entry, bool) for entry in entries):
+        raise t.TraitError(
+            f"`{name}` must be numbers of atoms, counted from 0, got {len(entries)} values of a mask. Write "
+            f"`panel.{name} = [i for i, on in enumerate(mask) if on]`."
+        )
     return entries
 
 
