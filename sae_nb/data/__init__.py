@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sae_nb.data._cifar10 import Photos as Photos, cifar10 as cifar10
     from sae_nb.data._digits import Digits as Digits, digits as digits
     from sae_nb.data._images import PictureFolder as PictureFolder, pictures as pictures
+    from sae_nb.data._prompt_pairs import PromptPairs as PromptPairs, prompt_pairs as prompt_pairs
     from sae_nb.data._scenes import (
         Paper as Paper,
         Scenes as Scenes,

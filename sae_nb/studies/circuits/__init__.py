@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         PromptGroups as PromptGroups,
         probe_prompts as probe_prompts,
     )
+    from sae_nb.studies.circuits._restoring import PatchMap as PatchMap, patch as patch
     from sae_nb.studies.circuits._shapes import (
         Correctness as Correctness,
         graph_features as graph_features,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
-    from sae_nb.models import Batch
+    from sae_nb.models import Batch, LiveModel
 
 AT_ONCE = 512
 """Atoms that are chosen by one ranking; the next are ranked by what is known then."""
@@ -131,20 +131,7 @@ class Nodes:
     @cached_property
     def tokens(self) -> tuple[str, ...]:
         """Text at each position."""
-        model, ids = self.trace.passes.model, self.trace.passes.batch.token_ids
-        if ids is not None and model.tokenizer is not None:
-            from sae_nb.activations import describe_ids
-
-            names = describe_ids(model.tokenizer, set(ids[0].tolist()))
-            return tuple(names[int(i)] for i in ids[0])
-        if model.patch_grid is None:
-            return tuple(f"{p}" for p in range(self.time))
-        from sae_nb.activations import Context
-
-        places = Context(
-            kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
-        )
-        return places.position_names(self.time)
+        return position_texts(self.trace.passes.model, self.trace.passes.batch, self.time)
 
     def _table(self, read: np.ndarray, matrix: Any) -> DataFrame:
         import pandas as pd
@@ -211,3 +198,19 @@ def _part(
 
     columns = {"kind": kind, "place": place, "layer": layer, "position": list(position)}
     return pd.DataFrame({**columns, "atom": -1, "value": np.nan, **more, "name": name})
+
+
+def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:
+    """Return the text at each of a first sample's n positions, or the name of its patch, or its number."""
+    from sae_nb.activations import Context, describe_ids
+
+    if batch.token_ids is not None and model.tokenizer is not None:
+        ids = batch.token_ids[0].tolist()
+        names = describe_ids(model.tokenizer, set(ids))
+        return tuple(names[int(i)] for i in ids)
+    if model.patch_grid is None:
+        return tuple(f"{p}" for p in range(n))
+    places = Context(
+        kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
+    )
+    return places.position_names(n)

@@ -146,7 +146,9 @@ class _Runs:
             )
         with torch.enable_grad():
             other = ran.answer.one()
-            words, measure = asked(self.model, answer, kind, _target(target, answer, other, kind))
+            words, measure = asked(
+                self.model, answer, kind, top_answers(target, answer, other, kind)
+            )
             value = measure(other)
             gradient = ran.gradients(value)[place]
         position, atom, difference = self._differences(clean, x, corrupted, y)
@@ -228,8 +230,8 @@ def patch_atoms(
     clean, corrupted
         One input each or lists of equal length; the two of a pair have equally many positions.
     target
-        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. None: the clean input's
-        top answer less the corrupted one's, pair by pair.
+        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function; a list has one for each
+        pair. None: the clean input's top answer less the corrupted one's, pair by pair.
     n, n_random
         Atoms to measure; fewer where fewer differ.
 
@@ -289,14 +291,27 @@ def _answered(
     runs: _Runs, model: LiveModel, clean: Any, corrupted: Any, target: Any
 ) -> tuple[set[str], list[_Pair]]:
     """Run each pair of inputs; what is asked of them, by name, and how they are answered."""
+    found = [runs.pair(*pair) for pair in paired(model, clean, corrupted, target)]
+    return {name for name, _ in found}, [pair for _, pair in found]
+
+
+def paired(
+    model: LiveModel, clean: Any, corrupted: Any, target: Any
+) -> list[tuple[Batch, Batch, Any]]:
+    """Return each clean input, its corrupted one, and what is asked of the two; a list asks each its own."""
     batches = [_batches(model, inputs) for inputs in (clean, corrupted)]
-    if len(batches[0]) != len(batches[1]):
+    n = len(batches[0])
+    if n != len(batches[1]):
         raise ValueError(
-            "`clean` and `corrupted` must hold equally many inputs, got "
-            f"{len(batches[0])} and {len(batches[1])}."
+            f"`clean` and `corrupted` must hold equally many inputs, got {n} and {len(batches[1])}."
         )
-    named = [runs.pair(one, other, target) for one, other in zip(*batches, strict=True)]
-    return {name for name, _ in named}, [pair for _, pair in named]
+    if isinstance(target, list) and len(target) != n:
+        raise ValueError(
+            f"`target` as a list must have one entry for each pair, got {len(target)} for {n}. A pair of "
+            "outcomes is a tuple."
+        )
+    targets = target if isinstance(target, list) else [target] * n
+    return list(zip(*batches, targets, strict=True))
 
 
 def _span(pairs: Sequence[_Pair]) -> float:
@@ -319,7 +334,7 @@ def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_at
     return found
 
 
-def _target(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
+def top_answers(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
     """Return the requested target, or the two top answers."""
     if target is not None:
         return target

@@ -1,0 +1,130 @@
+"""Patched places: against an edit by hand, in both directions, and the heads of a known circuit."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.models import run
+from sae_nb.studies.circuits import PatchMap, patch
+
+CLEAN, CORRUPTED = "One day she went home and", "One day he went home and"
+ASKED = (" her", " his")
+
+
+@cache
+def gpt() -> Any:
+    return sn.load_model("tiny-gpt")
+
+
+def logits(model: Any, text: str, put: Any = ()) -> Any:
+    return run(model, next(iter(model.batches([text]))), put=put).answer.one()
+
+
+@pytest.mark.parametrize("direction", ["denoise", "noise"])
+def test_one_place_is_what_an_edit_by_hand_does(direction: Any) -> None:
+    """The state of one position of one block, put into the other run; the share of what separates the two."""
+    found = patch(gpt(), CLEAN, CORRUPTED, ASKED, direction=direction, progress=False)
+    base, source = (CORRUPTED, CLEAN) if direction == "denoise" else (CLEAN, CORRUPTED)
+    ids = [int(gpt().tokens(answer)["id"].iloc[-1]) for answer in ASKED]
+
+    def asked(answer: Any) -> float:
+        return float(answer[ids[0]] - answer[ids[1]])
+
+    layer, position = 2, 4
+    point = f"resid_pre.{layer}"
+    with torch.no_grad():
+        there = run(gpt(), next(iter(gpt().batches([source]))), read=point).states[point]
+
+    def put(x: Any) -> Any:
+        x = x.clone()
+        x[:, position] = there[:, position]
+        return x
+
+    start, end = (asked(logits(gpt(), text)) for text in (base, source))
+    share = (asked(logits(gpt(), base, [(point, put)])) - start) / (end - start)
+    assert found.effect[layer, position] == pytest.approx(share, abs=1e-4)
+    assert found.columns[position].endswith("he")
+    assert "→" in found.columns[position]
+    assert (found.effect[:, :4] == 0).all()  # nothing differs before the word that was changed
+    assert found.effect[0, position] == pytest.approx(1, abs=1e-4)  # all that differs
+    assert (found.clean, found.corrupted) == pytest.approx(
+        [asked(logits(gpt(), text)) for text in (CLEAN, CORRUPTED)], abs=1e-4
+    )
+
+
+def test_estimates_are_the_slope_of_a_small_change() -> None:
+    """On a model that is linear from there on, exact effects and attribution are the same."""
+    torch.manual_seed(0)
+    model = sn.wrap(torch.nn.Sequential(torch.nn.Linear(4, 4), torch.nn.Linear(4, 3)).eval())
+    with pytest.raises(ValueError, match="has no resid_pre"):
+        patch(model, torch.randn(1, 4), torch.randn(1, 4), lambda z: z[0], progress=False)
+    found = patch(gpt(), CLEAN, CORRUPTED, ASKED, "mlp", progress=False)
+    last = found.effect[-1, -1], found.estimated[-1, -1]
+    assert last[0] == pytest.approx(last[1], abs=0.05)  # only the final norm comes after
+    assert -1 <= found.agreement <= 1
+    estimate = patch(gpt(), CLEAN, CORRUPTED, ASKED, "mlp", method="attribution", progress=False)
+    assert np.allclose(estimate.effect, found.estimated)
+    assert np.isnan(estimate.agreement)
+
+
+@cache
+def induction(seed: int = 0) -> PatchMap:
+    model = sn.load_model("tiny-induction")
+    pairs = sn.data.prompt_pairs("induction", 8, seed=seed, model=model)
+    clean, corrupted = list(pairs.clean), list(pairs.corrupted)
+    return patch(model, clean, corrupted, pairs.answers, "heads", progress=False)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_heads_of_a_known_circuit_come_first(seed: int) -> None:
+    """Head 0.2 reads the token before, all of block 1 continue: nothing else of block 0 does anything.
+
+    Measured over seeds 0 to 2: .99 to 1.02, and .15 to .26 for each of block 1; other pairs' states bring .4 to
+    .49 for head 0.2. The estimate misses head 0.2, whose attention is saturated: −.06 to −.03.
+    """
+    found = induction(seed)
+    assert found.table.iloc[0][["layer", "head"]].tolist() == [0, 2]
+    assert found.effect[0, 2] > 0.9
+    assert (found.effect[1] > 0.1).all()
+    assert np.abs(np.delete(found.effect[0], 2)).max() < 0.05
+    assert found.control[0, 2] < 0.6
+    assert abs(found.estimated[0, 2]) < 0.1
+    assert found.control_source == "other pairs"
+
+
+def test_it_is_drawn_and_tabulated() -> None:
+    """A map each of effects and control, on one scale."""
+    found = induction()
+    assert len(found.plot().data) == 2
+    assert len(found.table) == found.effect.size
+    assert "by layer.head 0.2 +" in repr(found)
+
+
+def test_an_sae_gives_its_atoms() -> None:
+    """As `patch_atoms` does; noising exchanges the two inputs."""
+    sae = sn.load_sae("tiny-gpt/resid_post.3")
+    found = patch(gpt(), CLEAN, CORRUPTED, ASKED, sae)
+    again = sn.circuits.patch_atoms(gpt(), sae, CLEAN, CORRUPTED, target=ASKED)
+    assert np.array_equal(found.measured, again.measured, equal_nan=True)
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    """Unequal token counts with both lists, answers without difference, lists of targets, kinds of places."""
+    with pytest.raises(ValueError, match=r"equally many tokens, got \d+ and \d+: \['<\|endoftext"):
+        patch(gpt(), CLEAN, "One day the little girl went home and", ASKED, progress=False)
+    with pytest.raises(ValueError, match="answered differently"):
+        patch(gpt(), CLEAN, CLEAN, ASKED, progress=False)
+    with pytest.raises(ValueError, match="one entry for each pair, got 2 for 1"):
+        patch(gpt(), CLEAN, CORRUPTED, [ASKED, ASKED], progress=False)
+    with pytest.raises(
+        ValueError, match="`sites` must be 'resid', 'attn', 'mlp', 'heads' or an SAE"
+    ):
+        patch(gpt(), CLEAN, CORRUPTED, ASKED, "neurons", progress=False)
+    with pytest.raises(ValueError, match="one length where positions are averaged"):
+        patch(gpt(), [CLEAN, "She ran"], [CORRUPTED, "He ran"], ASKED, progress=False)
