@@ -9,6 +9,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, overload
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
@@ -223,8 +224,8 @@ class Context:
 class Tokens(Sequence[str]):
     """The token, patch or cell behind every row.
 
-    `tokens[i]` is its text, `tokens[a:b]` a list of texts, and `tokens.ids` the token ids (for
-    images: the positions).
+    `tokens[i]` is its text, `tokens[a:b]` a list of texts, `tokens == " fox"` a mask of the rows with that
+    text, and `tokens.ids` the token ids (for images: the positions).
     """
 
     def __init__(
@@ -258,6 +259,14 @@ class Tokens(Sequence[str]):
             name if number < 0 else self._context.patch_name(number)
             for name, number in zip(names, numbers, strict=True)
         ]
+
+    def __eq__(self, other: object) -> Any:
+        return np.asarray(self[:]) == other if isinstance(other, str) else self is other
+
+    def __ne__(self, other: object) -> Any:
+        return np.asarray(self[:]) != other if isinstance(other, str) else self is not other
+
+    __hash__ = object.__hash__
 
     def __repr__(self) -> str:
         return f"Tokens({len(self)} of {self._context!r})"

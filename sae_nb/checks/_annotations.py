@@ -33,6 +33,7 @@ from sae_nb.checks._values import (
     check_seed,
     check_text,
     is_array,
+    numbers_of_ours,
     shown,
 )
 
@@ -262,6 +263,8 @@ def _taken(value: Any, kinds: list[_Kind], name: str, sizes: Sizes) -> Any:
         alternatives.pop("None", None)
     rule = " or ".join(alternatives)
     do = next((f" {do}" for _, _, do in parts if do), "")
+    if "tensor" in rule and (of_ours := numbers_of_ours(value)):
+        do = f" {of_ours}"
     if isinstance(value, list | tuple) and value and _all_taken(value, kinds, name):
         do = f" Call it for each of them: [… for {name} in {name}s]."
     raise TypeError(f"`{name}` must be {rule}, got {shown(value)}.{do}")

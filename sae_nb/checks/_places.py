@@ -22,7 +22,7 @@ def add_order(
     error: TypeError | ValueError, call: Callable[..., Any], args: tuple[Any, ...]
 ) -> None:
     """Add the order of a call's arguments to an error on one that was given in another's place."""
-    about = re.match(r"`(\w+)`|No (hook point)", str(error))
+    about = re.match(r"`(\w+)`|(No hook point|Hook points are)", str(error))
     names = [p.name for p in inspect.signature(call).parameters.values()]
     if names[:1] == ["self"]:
         names, args = names[1:], args[1:]

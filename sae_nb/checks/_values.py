@@ -35,6 +35,19 @@ def _is_ours(x: object) -> bool:
     return type(x).__module__.startswith("sae_nb")
 
 
+def numbers_of_ours(x: object) -> str:
+    """Return where an object of the toolkit has its numbers; nothing for others."""
+    if isinstance(getattr(x, "dictionary", None), Tensor):
+        return "Its atoms are a tensor: pass sae.dictionary."
+    if hasattr(x, "to_dense") and _is_ours(x):
+        return "Codes are sparse: pass codes.to_dense(), or codes.values alone."
+    return (
+        "Its rows are a tensor: pass acts.x."
+        if hasattr(x, "hook_point") and hasattr(x, "x")
+        else ""
+    )
+
+
 def as_tensor(x: object, *, name: str = "x") -> Tensor:
     """Return the numbers of a tensor, array, table, nested list or of activations as one tensor."""
     numbers = x if isinstance(x, Tensor) else getattr(x, "x", x)
@@ -55,7 +68,8 @@ def as_tensor(x: object, *, name: str = "x") -> Tensor:
     do = (
         "A model turns text into numbers: pass sn.capture(model, text, hook_point)."
         if of_text
-        else "Leave out columns of text; join a list of tensors with torch.stack."
+        else numbers_of_ours(x)
+        or "Leave out columns of text; join a list of tensors with torch.stack."
     )
     raise TypeError(
         f"`{name}` must hold numbers, in a tensor, an array, a table or Activations, got "

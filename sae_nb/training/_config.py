@@ -187,12 +187,16 @@ def chosen_config(
             f"Settings must be keywords or a `config`, got both: config=… and {', '.join(settings)}. "
             "Use dataclasses.replace(config, …), or leave `config` out."
         )
-    for word in settings:
-        if word in TrainSettings.__annotations__:
-            continue
-        if "epochs" in word:
-            raise TypeError(_no_epochs(word, settings, data))
-        raise TypeError(unknown_keyword(word, (*TrainSettings.__annotations__, *_OPTIONS), "train"))
+    known = (*TrainSettings.__annotations__, *_OPTIONS)
+    unknown = [word for word in settings if word not in TrainSettings.__annotations__]
+    if unknown:
+        said = (
+            _no_epochs(word, settings, data)
+            if "epochs" in word
+            else unknown_keyword(word, known, "train")
+            for word in unknown
+        )
+        raise TypeError(" ".join(said))
     return TrainConfig(**settings) if config is None else config
 
 
@@ -206,6 +210,6 @@ def _no_epochs(word: str, settings: Mapping[str, Any], data: object) -> str:
     n_rows = shape[0]
     steps = math.ceil(n_rows / batch_size)
     return (
-        f"{rule} These {n_rows} rows are {steps} steps of batch_size={batch_size}, so "
+        f"{rule} These {n_rows} rows are {steps} step{'s' * (steps > 1)} of batch_size={batch_size}, so "
         f"{word}={epochs} is steps={epochs * steps}."
     )

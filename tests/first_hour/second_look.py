@@ -41,6 +41,33 @@ TABLES = [
 ]
 
 PLACES = [
+    works("numpy", "codes.to_numpy(dtype=np.float64)", "_.dtype == np.float64"),
+    works("numpy", "(acts.tokens != acts.tokens[0]).mean()", "0 < _ < 1"),
+    works(
+        "pandas",
+        "pd.DataFrame({'a': dict(report), 'b': dict(report)})",
+        "_.loc['r2', 'b'] == report.r2",
+    ),
+    works(
+        "pandas",
+        "acts.tokens == acts.tokens[0]\nacts[acts.tokens == acts.tokens[0]]",
+        "set(_.tokens) == {acts.tokens[0]}",
+    ),
+    answers(
+        "pandas",
+        "acts.groupby('sample').mean()",
+        AttributeError,
+        r"drop\(columns='token'\)\.groupby",
+    ),
+    answers("SAELens", "sn.align(sae, sae)", TypeError, r"stability\(\[sae, other\]\)"),
+    answers("torch", "sn.geometry.nearest_by_cosine(sae, 5)", TypeError, r"pass sae\.dictionary"),
+    answers("torch", "sae.encode(codes)", TypeError, r"codes\.to_dense\(\)"),
+    answers(
+        "Hugging Face",
+        "sn.train(sae, acts, epochs=3, lr=1e-3)",
+        TypeError,
+        r"steps=.*`learning_rate`",
+    ),
     answers("sae_nb", "sn.ablate(gpt, 'resid_post.2')", TypeError, r"^`ablate` needs `sae`"),
     answers(
         "Hugging Face",
@@ -76,7 +103,7 @@ PLACES = [
     answers(
         "Python",
         "sn.capture(vit, 'resid_post.6', pictures)",
-        ValueError,
+        TypeError,
         r"capture\(model, inputs, hook_points, …\)",
     ),
     answers("Python", "sn.label(acts, sae)", TypeError, r"label\(sae, acts, …\)"),
@@ -411,6 +438,7 @@ SECOND_LOOK = (
     NUMBERS
     + ANSWERS
     + TABLES
+    + PLACES
     + AS_NUMBERS
     + ROWS
     + SAES
