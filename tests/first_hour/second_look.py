@@ -41,6 +41,8 @@ TABLES = [
 ]
 
 PLACES = [
+    works("numpy", "acts.to_numpy(dtype='float64')", "_.dtype == np.float64"),
+    works("numpy", "np.unique(acts.tokens)", "len(_) == len(set(acts.tokens))"),
     works("numpy", "codes.to_numpy(dtype=np.float64)", "_.dtype == np.float64"),
     works("numpy", "(acts.tokens != acts.tokens[0]).mean()", "0 < _ < 1"),
     works(
