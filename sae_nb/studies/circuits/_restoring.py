@@ -384,7 +384,7 @@ def _estimated(pair: _Pair, source: States, place: str, n_parts: int) -> Float[T
     along = (source[place] - pair.x[place]).float() * pair.slopes[place].float()
     if not n_parts:
         return along.sum(dim=-1)[0]
-    return along.unflatten(-1, (n_parts, -1)).sum(dim=(0, 1, 3))
+    return _side_by_side(along, n_parts).sum(dim=(0, 1, 3))
 
 
 def _measured(
@@ -393,7 +393,7 @@ def _measured(
     """Return what each column's state changes, in the running model; where nothing differs that is 0."""
     new = source[str(place)]
     moved = (new - pair.x[str(place)]).abs()
-    parts = moved.unflatten(-1, (n_parts, -1)).amax(dim=(0, 1, 3)) if n_parts else moved.amax(-1)[0]
+    parts = _side_by_side(moved, n_parts).amax(dim=(0, 1, 3)) if n_parts else moved.amax(-1)[0]
     differs = parts.nonzero()[:, 0].tolist()
     changes = torch.zeros(len(parts))
     for block in blocks(len(differs)):
@@ -401,8 +401,8 @@ def _measured(
 
         def put(x: Tensor, columns: Sequence[int] = columns) -> Tensor:
             x = x.clone()
-            split = x.unflatten(-1, (n_parts, -1)) if n_parts else x
-            other = new.unflatten(-1, (n_parts, -1)) if n_parts else new
+            split = _side_by_side(x, n_parts) if n_parts else x
+            other = _side_by_side(new, n_parts) if n_parts else new
             for row, column in enumerate(columns):
                 if n_parts:
                     split[row, :, column] = other[0, :, column].to(x)
@@ -413,3 +413,8 @@ def _measured(
         found = measured_copies(model, pair.base, len(columns), [(str(place), put)], pair.measure)
         changes[columns] = found - pair.start
     return changes
+
+
+def _side_by_side(x: Tensor, n_parts: int) -> Float[Tensor, "... n_parts d"]:
+    """Return what parts, such as heads, write next to each other."""
+    return x.reshape(*x.shape[:-1], n_parts, -1)
