@@ -30,7 +30,7 @@ _GIFTS = ("drink", "book", "ring", "letter", "ball", "cake")
 _EVENTS = ("war", "strike", "festival", "dispute", "expedition", "trial")
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _DRAWS = 50
-"""Draws for each pair that is wanted, before too few are said to fit a model."""
+"""Most draws for each pair that is wanted."""
 
 Drawn = tuple[str, str, str, str]
 """Clean prompt, corrupted prompt, the answer to each."""

@@ -36,7 +36,7 @@ Direction = Literal["denoise", "noise"]
 Way = Literal["exact", "attribution"]
 
 SITES = {"resid": "resid_pre", "attn": "attn_out", "mlp": "mlp_out", "heads": "head_out"}
-"""What is exchanged, and the hook point of each layer where it is."""
+"""Kinds of places, and the hook point of each in a layer."""
 
 
 class PatchMap(Finding):
@@ -146,7 +146,7 @@ class _Pair:
     measure: Measure
     start: float
     end: float
-    """What is asked of the answers to the two runs: the one that is changed, and the other."""
+    """Of the answers, the number that is followed: in the run that is changed, and in the other."""
 
     tokens: tuple[str, ...]
 
