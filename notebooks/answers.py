@@ -294,6 +294,11 @@ def strongest(chunk):
     return json.loads(chunk[chunk.index(",") + 1 : chunk.rindex(")")])["max"]
 
 
+# %% 21.1 check
+def moment(z, columns, step):
+    return (int(z[1:].argmax()) % columns + 0.5) * step
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

@@ -30,6 +30,7 @@ NOTEBOOKS = {
     "18": "shapes",
     "19": "talking",
     "20": "sharing",
+    "21": "hearing",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

@@ -491,4 +491,19 @@ ASKED = [
         ],
         near=[(most_by_searching, "speaks of")],
     ),
+    Asked(
+        "21.1",
+        right=[
+            lambda z, columns, step: float(z[1:].view(-1, columns).amax(0).argmax() + 0.5) * step
+        ],
+        near=[
+            (lambda z, columns, step: (int(z.argmax()) % columns + 0.5) * step, "highest band"),
+            (lambda z, columns, step: (int(z[1:].argmax()) + 0.5) * step, "lowest band"),
+            (lambda z, columns, step: int(z[1:].argmax()) % columns * step, "highest band"),
+            (
+                lambda z, columns, step: (int(z[1:].argmax()) % 20 + 0.5) * step,
+                "ten columns",
+            ),
+        ],
+    ),
 ]
