@@ -30,7 +30,9 @@ def test_stored_codes_are_those_of_the_live_model(name: str) -> None:
     model = sn.load_model(sae.model_name)
     context = examples.acts.context
     few = 12
-    if context.pictures is not None:
+    if context.sounds is not None:
+        inputs, margin = [context.sounds.sample(i) for i in range(few)], 0.01
+    elif context.pictures is not None:
         # Pictures are kept in 8 bits: that alone moves a strength by a hundredth or so.
         inputs, margin = context.pictures[:few], 0.03
     else:
