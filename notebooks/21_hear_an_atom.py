@@ -50,7 +50,7 @@ pd.options.display.precision = 2
 # %% [markdown]
 # ## 1 · Sounds with known answers
 #
-# A second each, 8000 numbers, with one tone. Factors are drawn independently: the pitch says nothing about the
+# A second each, 8000 numbers, with one tone. Factors are drawn independently: the pitch does not predict the
 # timbre.
 
 # %%
@@ -59,7 +59,7 @@ print(heard.to_pandas().head(4).T.to_string())
 Audio(heard.waveforms[0], rate=heard.sample_rate)
 
 # %% [markdown]
-# What does the model hear? It has met no clip of this seed. Chance: one in as many as there are answers.
+# What does the model hear? It has met no clip of this seed. Chance: one over the number of classes.
 
 # %%
 model, factors = sn.load_model("tiny-audio"), ("pitch", "timbre", "envelope", "place", "noise")
@@ -72,7 +72,7 @@ pd.DataFrame({"right": right, "chance": chance})
 # ## 2 · An atom, seen and heard
 #
 # The model reads a spectrogram of 64 bands and 100 columns, cut into 4 × 20 patches. After its fifth block an
-# SAE has 512 atoms. Which one tells an A, and does it do so on sounds by which it was not chosen?
+# SAE has 512 atoms. Which one detects an A, also on sounds by which it was not chosen?
 
 # %%
 name = "tiny-audio/resid_post.4"
@@ -119,7 +119,7 @@ print({name: round(value, 2) for name, value in score.items()}, "F1 for an A")
 
 # %% [markdown]
 # The atom hardly errs. But look at the control: where a network has pitch ready in one token, the best of many
-# random directions tells it, too. A high F1 is not evidence that training found something. By kind of factor,
+# random directions detects it, too. A high F1 is not evidence that training found something. By kind of factor,
 # means over five trainings, against the best that any of five untrained dictionaries reaches:
 
 # %%
@@ -152,7 +152,7 @@ exercise("21.1").check(moment)
 
 # %% [markdown]
 # `acts.seconds` knows the time of every row. Do atoms fire while the tone is heard? The pitch atom, and the one
-# that tells best whether a tone is at a patch:
+# that detects best whether a tone is at a patch:
 
 # %%
 while_it_sounds = {"by chance": float(heard.sounding.float().mean())}
@@ -165,8 +165,8 @@ for match in (found, examples.match("tone at a patch")):
 print({name: f"{value:.0%}" for name, value in while_it_sounds.items()})
 
 # %% [markdown]
-# The pitch is not kept where it sounds: by block 5 the network has spread its answer over patches that have
-# nothing to tell. Seen on a spectrogram alone, that looks like a mistake of the atom.
+# The pitch is not kept where it sounds: by block 5 the network has spread its answer over patches of
+# silence. Seen on a spectrogram alone, that looks like a mistake of the atom.
 
 # %% [markdown]
 # ## 4 · And what does it do?
@@ -210,7 +210,7 @@ print(page.name, f"{page.stat().st_size / 1e6:.1f} MB")
 # %%
 assert all(right[f] > 0.95 for f in factors)
 assert found.f1 > found.floor + 0.5
-assert score["pitch A"] > score["pitch D"] + 0.4, "another class's atom does not tell an A"
+assert score["pitch A"] > score["pitch D"] + 0.4, "another class's atom does not detect an A"
 assert by_kind.trained["envelope "] > by_kind.untrained["envelope "] + 0.2
 assert by_kind.trained["pitch at a patch"] < by_kind.untrained["pitch at a patch"]
 assert while_it_sounds["tone at a patch"] > while_it_sounds["by chance"] + 0.15
