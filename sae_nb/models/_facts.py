@@ -198,11 +198,14 @@ def placeholders(module: nn.Module) -> dict[int, str]:
 
 def text_part(module: nn.Module) -> str | None:
     """Return the path of the language model inside a model of texts with images; None for other models."""
-    get = getattr(module, "get_decoder", None)
-    if not callable(get) or encoder_of(module) or not placeholders(module):
+    if encoder_of(module) or not placeholders(module):
         return None
-    part = get()
-    return next((path for path, one in module.named_modules() if one is part and path), None)
+    get = getattr(module, "get_decoder", None)
+    part = get() if callable(get) else None
+    named = {path: one for path, one in module.named_modules() if path}
+    found = next((path for path, one in named.items() if one is part), None)
+    ends = ("language_model", "text_model")
+    return found or next((path for path in named if path.endswith(ends)), None)
 
 
 def reads_mixture(module: nn.Module) -> bool:
@@ -248,13 +251,22 @@ def tubelets(module: nn.Module) -> tuple[int, int, int] | None:
     return frames // long, size // patch, size // patch
 
 
+def _tower(module: nn.Module) -> str:
+    """Return the path of a part of two that can be wrapped by itself: the one for images, if it is named so."""
+    parts = [path for path, part in module.named_modules() if path and model_type(part)]
+    return next((path for path in parts if "vis" in path), (parts or ["vision_model"])[0])
+
+
 def reads_pictures(module: nn.Module) -> bool:
     """Return whether the module is ours for images, or a Hugging Face vision model."""
     config = getattr(module, "config", None)
-    if hasattr(config, "text_config") and hasattr(config, "vision_config"):
+    images_alone = getattr(type(module), "main_input_name", "") == "pixel_values" and (
+        "text" not in _kinds(module)
+    )
+    if hasattr(config, "text_config") and hasattr(config, "vision_config") and not images_alone:
         raise ValueError(
             f"`wrap` needs a model of one kind, got {type(module).__name__} with a text and a vision "
-            "part. Wrap one, e.g. wrap(module.vision_model)."
+            f"part. Wrap one, e.g. wrap(module.{_tower(module)})."
         )
     if hasattr(config, "n_prefix_tokens") and hasattr(config, "patch_grid"):
         return not reads_sound(module)
@@ -285,7 +297,11 @@ def reads_sound(module: nn.Module) -> bool:
 def reads_spectrograms(module: nn.Module) -> bool:
     """Return whether the module reads spectrograms, not waveforms."""
     config = getattr(module, "config", None)
-    return isinstance(getattr(config, "num_mel_bins", None), int)
+    bins, places = (
+        getattr(config, name, None) for name in ("num_mel_bins", "max_source_positions")
+    )
+    frames = "input_features" in forward_names(module) and isinstance(places, int)
+    return spectrogram_grid(module) is not None or (frames and isinstance(bins, int))
 
 
 def masks_frames(module: nn.Module) -> bool:

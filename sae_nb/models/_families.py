@@ -191,7 +191,7 @@ def _below(structure: Structure, path: str) -> Structure:
     """Return a structure whose paths begin at the module that holds it."""
     parts = ("blocks", "embed", "final_norm", "exit_gate")
     known = {name: getattr(structure, name) for name in parts}
-    moved = {name: f"{path}.{part}" for name, part in known.items() if part is not None}
+    moved: dict[str, Any] = {name: f"{path}.{part}" for name, part in known.items() if part is not None}
     return replace(structure, paths=tuple(f"{path}.{one}" for one in structure.paths), **moved)
 
 
@@ -280,7 +280,7 @@ def _flat(module: nn.Module, path: str) -> tuple[str, ...]:
     """Return the paths of a list's blocks; where members are lists alone (ALBERT), of those inside."""
     holder = module.get_submodule(path)
     paths = tuple(f"{path}.{name}" for name, _ in holder.named_children())
-    inside = []
+    inside: list[str] = []
     for member in paths:
         children = list(module.get_submodule(member).named_children())
         if len(children) != 1 or not isinstance(children[0][1], nn.ModuleList):

@@ -123,7 +123,9 @@ def _reads_images(module: nn.Module) -> bool:
 
 
 def _reads_tokens(module: nn.Module) -> bool:
-    return bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
+    by_ids = getattr(type(module), "main_input_name", "input_ids") == "input_ids"
+    known = bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
+    return by_ids and known
 
 
 # The newest is asked first.

@@ -324,6 +324,13 @@ def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | No
     if isinstance(chunk[0], Spectrogram):
         return _batch_of(model, torch.stack([one.values for one in chunk]), first)
     lengths = torch.tensor([len(one.values) for one in chunk])
+    if "input_features" in facts.forward_names(model.module) and not facts.reads_spectrograms(
+        model.module
+    ):
+        raise ValueError(
+            f"{model.name} must get features of its own extractor, got waveforms, from which only those of "
+            "Whisper and AST are made. Run the module yourself, under sn.steer or hooks of your own."
+        )
     if facts.reads_spectrograms(model.module):
         return _of_spectrograms(model, chunk, first, lengths)
     rows = [one.values for one in chunk]

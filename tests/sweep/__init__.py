@@ -1,0 +1,1 @@
+"""Every class of transformers that one generic tiny configuration builds: captured and compared."""
