@@ -191,7 +191,9 @@ def _below(structure: Structure, path: str) -> Structure:
     """Return a structure whose paths begin at the module that holds it."""
     parts = ("blocks", "embed", "final_norm", "exit_gate")
     known = {name: getattr(structure, name) for name in parts}
-    moved: dict[str, Any] = {name: f"{path}.{part}" for name, part in known.items() if part is not None}
+    moved: dict[str, Any] = {
+        name: f"{path}.{part}" for name, part in known.items() if part is not None
+    }
     return replace(structure, paths=tuple(f"{path}.{one}" for one in structure.paths), **moved)
 
 

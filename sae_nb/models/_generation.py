@@ -213,7 +213,8 @@ class Stream:
         if not self._n_cached:
             # One text has no padding; later, Qwen2-VL would count positions by the whole mask.
             given["attention_mask"] = self._text.keep.long()
-            shape = self._mixed.token_ids.shape if self._mixed is not None else None
+            ids_read = None if self._mixed is None else self._mixed.token_ids
+            shape = None if ids_read is None else ids_read.shape
             source = {} if self._mixed is None else self._mixed.kwargs
             given = {k: v for k, v in source.items() if getattr(v, "shape", None) != shape} | given
             if "mm_token_type_ids" in source:

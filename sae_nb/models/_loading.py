@@ -418,7 +418,7 @@ def wrap(
     kind = kind_of(module, tokenizer, bool(pictures))
     modality = modality_of(kind)
     rate = facts.sample_rate(module) if sample_rate is None else float(sample_rate)
-    prepared = preprocess
+    prepared: Any = preprocess
     if sounds:
         prepared = _sound_preprocess(module, preprocess, rate)
         rate = prepared.sample_rate
