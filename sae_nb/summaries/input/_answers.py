@@ -94,11 +94,13 @@ def read_answer(
 ) -> Reading:
     """Run the model once, under the edits in force, and keep its answer and its states."""
     ran = run(model, batch, read={hook_point, read_at or hook_point})
-    real = slice(None) if batch.keep is None else batch.keep[0].cpu()
-    states = {name: x[0].float().cpu()[real].numpy() for name, x in ran.states.items()}
+    states = {
+        name: x[0].float().cpu()[_real(batch.at(model.hook_point(name)))].numpy()
+        for name, x in ran.states.items()
+    }
     answer = ran.answer.tensor[0].detach().float().cpu()
     if batch.keep is not None and answer.ndim == 2 and len(answer) == len(batch.keep[0]):
-        answer = answer[real]
+        answer = answer[_real(batch)]
     scores = _scores(model, answer)
     return Reading(
         scores=None if scores is None else scores.numpy(),
@@ -106,6 +108,11 @@ def read_answer(
         edited=states[hook_point],
         later=None if read_at is None else states[read_at],
     )
+
+
+def _real(batch: Batch) -> Any:
+    """Return which columns of a batch of one are of its sample."""
+    return slice(None) if batch.keep is None else batch.keep[0].cpu()
 
 
 def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
@@ -129,7 +136,9 @@ def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]
 
 
 def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...]:
-    """Return the name of every position of a sample."""
+    """Return the name of every position of a sample, in the half of a model that has as many."""
+    if batch.encoder is not None and _count(batch) != n_tokens == _count(batch.encoder):
+        batch = batch.encoder
     if batch.token_ids is not None:
         ids = batch.token_ids[0] if batch.keep is None else batch.token_ids[0][batch.keep[0]]
         return tuple(outcome_names(model, ids.cpu().numpy()))
@@ -137,6 +146,10 @@ def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...
         kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
     )
     return context.position_names(n_tokens)
+
+
+def _count(batch: Batch) -> int:
+    return batch.sample.shape[1] if batch.keep is None else int(batch.keep[0].sum())
 
 
 def patch_map(

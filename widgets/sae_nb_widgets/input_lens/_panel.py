@@ -672,7 +672,7 @@ def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
     check_parts(model, sae, str(name))
     if not (model.modality.is_text or model.modality.is_image):
         raise TypeError(
-            f"InputLens reads texts and pictures, and {model.name} reads tensors. Use "
-            "sn.top_atoms(model, sae, tensor) for its record."
+            f"InputLens reads texts and pictures, and {model.name} reads {model.modality.reads}. Use "
+            "sn.top_atoms(model, sae, input) for its record, or AtomBrowser."
         )
     return str(name)
