@@ -92,15 +92,29 @@ class Sizes(Protocol):
     """Sizes that blocks and initial weights need, of any model of tokens on a grid."""
 
     @property
-    def d_model(self) -> int: ...
+    def d_model(self) -> int:
+        """Width of the residual stream."""
+        ...
+
     @property
-    def n_heads(self) -> int: ...
+    def n_heads(self) -> int:
+        """Attention heads of a block."""
+        ...
+
     @property
-    def mlp_ratio(self) -> int: ...
+    def mlp_ratio(self) -> int:
+        """Neurons of an MLP per coordinate of the stream."""
+        ...
+
     @property
-    def n_blocks(self) -> int: ...
+    def n_blocks(self) -> int:
+        """Number of blocks."""
+        ...
+
     @property
-    def patch_grid(self) -> tuple[int, int]: ...
+    def patch_grid(self) -> tuple[int, int]:
+        """Rows and columns of patches."""
+        ...
 
 
 class Embedding(nn.Module):
