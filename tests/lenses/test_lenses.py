@@ -256,3 +256,39 @@ def test_bundled_models_have_a_lens_with_its_score(name: str, sae: str) -> None:
     assert lens.score_in_words(int(sae[-1])).startswith("rank correlation 0.95")
     effects = lens.effects(sn.load_sae(f"{name}/{sae}").dictionary[:4], int(sae[-1]))
     assert effects.shape == (4, 1024 if name == "tiny-gpt" else 10)
+
+
+SMALL = {
+    "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "vocab_size": 60, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2,
+}  # fmt: skip
+
+
+def test_heads_of_other_families_are_found_or_refused() -> None:
+    """Logits that are capped or scaled, and a class head behind a Hugging Face ViT."""
+    from transformers import (
+        CohereConfig,
+        CohereForCausalLM,
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        ViTConfig,
+        ViTForImageClassification,
+    )
+
+    torch.manual_seed(0)
+    ids = [[5, 9, 3, 7, 11, 13, 17]]
+    gemma = sn.wrap(Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8)).eval())
+    capped = sn.fit_lens(gemma, ids, skip_first=2, progress=False)
+    assert capped.head.cap == 30.0
+    cohere = sn.wrap(CohereForCausalLM(CohereConfig(**SMALL)).eval())
+    scaled = sn.fit_lens(cohere, ids, skip_first=2, progress=False)
+    assert scaled.head.scale == pytest.approx(0.0625, rel=1e-3)
+    sizes = {name: SMALL[name] for name in list(SMALL)[:4]}
+    config = ViTConfig(**sizes, image_size=16, patch_size=4, num_labels=7)
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    of_images = sn.fit_lens(
+        sn.wrap(ViTForImageClassification(config).eval()), images, progress=False
+    )
+    assert of_images.places == ("cls", "patches")
+    assert of_images.counts == (1, 16)
+    assert of_images.effects(torch.ones(1, 32), 1).shape == (1, 7)

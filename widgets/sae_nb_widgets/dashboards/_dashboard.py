@@ -167,7 +167,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         about = self.subject
         catalogue = about.catalogue
         browser = AtomBrowser(
-            about.sae, catalogue.acts, about.model, atom=atom, labels=about.labels,
+            about.sae, catalogue.acts, about.model, lens=about.lens, atom=atom, labels=about.labels,
             catalogue=catalogue,
         )  # fmt: skip
         self._join("browser", browser)
@@ -452,7 +452,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         """Return the atoms with their places on the map, where those are known."""
         examples = self.subject.examples
         xy = None if examples is None else examples.xy
-        return SiteSubject(self.browser.names, self.subject.model, xy)
+        return SiteSubject(self.browser.names, self.subject.model, xy, self.subject.lens)
 
     # --- saying, ending ---------------------------------------------------------------------------
 

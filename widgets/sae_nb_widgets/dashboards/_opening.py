@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.atoms import Labels
     from sae_nb.codes import SparseCodes
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
     from sae_nb.pretrained import ExampleStore
 
@@ -29,6 +30,7 @@ def dashboard(
     codes: SparseCodes | None = None,
     labels: Any = None,
     examples: ExampleStore | None = None,
+    lens: Lens | None = None,
     atom: int | None = None,
 ) -> Dashboard:
     """Lay the panels of one SAE out together, linked by the atom they show.
@@ -49,6 +51,8 @@ def dashboard(
         Where labels and notes are kept: the SAE's folder, say. See `AtomBrowser`.
     examples
         From `load_examples`, in place of `acts`: nothing is encoded, coordinates are there at once.
+    lens
+        A lens of the model, for what an atom raises with later blocks taken into account. See `AtomBrowser`.
     atom
         First one shown; the most frequent when None.
 
@@ -59,7 +63,14 @@ def dashboard(
         `.to_html(path)`, `.close()`.
     """
     subject = subject_of(
-        model, sae, acts, inputs=inputs, codes=codes, labels=labels, examples=examples
+        model,
+        sae,
+        acts,
+        inputs=inputs,
+        codes=codes,
+        labels=labels,
+        examples=examples,
+        lens=lens,
     )
     return Dashboard(subject, atom=atom)
 

@@ -14,6 +14,7 @@ from sae_nb.sessions import annotations_of
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.codes import SparseCodes
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
     from sae_nb.pretrained import ExampleStore
 
@@ -47,6 +48,9 @@ class Subject:
     hook_point: str
     """Hook point at which the SAE reads the model."""
 
+    lens: Lens | None = None
+    """A lens of the model, for what atoms raise."""
+
 
 def subject_of(
     model: LiveModel,
@@ -57,6 +61,7 @@ def subject_of(
     codes: SparseCodes | None = None,
     labels: Any = None,
     examples: ExampleStore | None = None,
+    lens: Lens | None = None,
 ) -> Subject:
     """Check what was passed and encode the activations, once for every panel."""
     if acts is None and examples is None:
@@ -75,6 +80,7 @@ def subject_of(
         inputs=inputs,
         examples=examples,
         hook_point=hook_point,
+        lens=lens,
     )
 
 
