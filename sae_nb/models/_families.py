@@ -204,9 +204,28 @@ def find_structure(module: nn.Module) -> Structure | None:
     members have an attention come first.
     """
     path = _block_list(module)
-    if path is None:
-        return None
-    lists = _flat(module, path)
+    return None if path is None else _structure(module, _flat(module, path))
+
+
+def may_loop(module: nn.Module) -> bool:
+    """Return whether there is a part with attention that a network may run several times."""
+    return any(_first_part(part, ATTENTIONS) is not None for part in module.modules())
+
+
+def lone_block(module: nn.Module, runs: Mapping[str, int]) -> Structure | None:
+    """Return the structure of a network that runs one block with attention again and again; None of others.
+
+    The block is in no list, so that only a pass shows it: the outermost such module that runs several times.
+    """
+    for path, part in module.named_modules():
+        if runs.get(path, 0) > 1 and _first_part(part, ATTENTIONS) is not None:
+            found = _structure(module, (path,))
+            return in_order(module, found, (path,) * runs[path], runs)
+    return None
+
+
+def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
+    """Return the structure of a network with these blocks."""
     path = lists[0].rpartition(".")[0]
     block: nn.Module = module.get_submodule(lists[0])
     family = _model_type(module)
@@ -231,11 +250,11 @@ def find_structure(module: nn.Module) -> Structure | None:
     if post_norm or family in SCALED:
         additive = False
     return Structure(
-        blocks=path,
+        blocks=path or lists[0],
         n_blocks=len(lists),
         paths=lists,
-        embed=_first_upwards(module, path, EMBEDDINGS) or _input_embedding(module),
-        final_norm=None if post_norm else _first_upwards(module, path, FINAL_NORMS),
+        embed=_first_upwards(module, lists[0], EMBEDDINGS) or _input_embedding(module),
+        final_norm=None if post_norm else _first_upwards(module, lists[0], FINAL_NORMS),
         attention=attention,
         head_mixer=None if attention is None else mixer,
         mlp=mlp,
@@ -245,7 +264,7 @@ def find_structure(module: nn.Module) -> Structure | None:
         middle=middle,
         middle_side=side,
         additive=additive if attention and mlp else None,
-        exit_gate=_first_upwards(module, path, EXIT_GATES),
+        exit_gate=_first_upwards(module, lists[0], EXIT_GATES),
     )
 
 
@@ -258,7 +277,7 @@ def in_order(
         return replace(found, runs=dict(runs))
     norm = found.final_norm
     if norm is not None:
-        norm = _first_upwards(module, blocks[-1].rpartition(".")[0], FINAL_NORMS)
+        norm = _first_upwards(module, blocks[-1], FINAL_NORMS)
     return replace(
         found, paths=tuple(blocks), n_blocks=len(blocks), runs=dict(runs), final_norm=norm
     )

@@ -25,6 +25,7 @@ from sae_nb.models._families import (
     find_streams,
     find_text_structure,
     in_order,
+    lone_block,
     standard_hook_points,
     stream_hook_points,
 )
@@ -41,7 +42,7 @@ from sae_nb.models._hook_points import (
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._modalities import batches_of
-from sae_nb.models._order import Turns, fixed, settled, tried, turns_of
+from sae_nb.models._order import Turns, again_and_again, fixed, settled, tried, turns_of
 from sae_nb.models._placing import device_of, no_weights
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
@@ -217,7 +218,7 @@ class LiveModel(KnowsOtherWords):
         if self.streams:
             return self.streams["decoder"], True
         found = find_text_structure(self.module)
-        return (None, True) if found is None else settled(self, found)
+        return settled(self, found) if found is not None else again_and_again(self)
 
     @property
     def order_is_known(self) -> bool:
@@ -280,7 +281,7 @@ class LiveModel(KnowsOtherWords):
         Runs one batch of one sample. Inputs that can be read only once are left alone.
         """
         found, known = self._order
-        if found is None or known or hasattr(inputs, "__next__"):
+        if known or hasattr(inputs, "__next__"):
             return
         for batch in self.batches(inputs, batch_size=1):
             self.note_turns(turns_of(self, found, batch.to(self.device).args, batch.kwargs))
@@ -289,9 +290,12 @@ class LiveModel(KnowsOtherWords):
     def note_turns(self, turns: Turns | None) -> None:
         """Take the order of a pass over the whole network for that of every pass."""
         found = self._order[0]
-        if found is None or turns is None or not turns.blocks:
+        if turns is None or (found is not None and not turns.blocks):
             return
-        self._order = in_order(self.module, found, turns.blocks, turns.runs), True
+        if found is None:
+            self._order = lone_block(self.module, turns.runs), True
+        else:
+            self._order = in_order(self.module, found, turns.blocks, turns.runs), True
         vars(self).pop("_points", None)
 
     @cached_property

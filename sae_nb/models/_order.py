@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.models._facts import config_of, model_type
-from sae_nb.models._families import Structure, block_lists, in_order
+from sae_nb.models._families import Structure, block_lists, in_order, lone_block, may_loop
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -53,6 +53,16 @@ def settled(model: LiveModel, found: Structure) -> tuple[Structure, bool]:
     if turns is None or not turns.blocks:
         return found, False
     return in_order(model.module, found, turns.blocks, turns.runs), True
+
+
+def again_and_again(model: LiveModel) -> tuple[Structure | None, bool]:
+    """Return the structure of a network without a list of blocks, if it runs one block several times, and
+    whether that is known.
+    """
+    if model.remote or not may_loop(model.module):
+        return None, True
+    turns = tried(model, None)
+    return (None, False) if turns is None else (lone_block(model.module, turns.runs), True)
 
 
 def tried(model: LiveModel, found: Structure | None) -> Turns | None:

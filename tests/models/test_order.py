@@ -127,6 +127,20 @@ def test_a_path_that_runs_four_times_gives_all_four(backend: Any, tmp_path: Any)
     assert stream.count(next(iter(model.batches(x, batch_size=2)))) == 2 * 7 * 4
 
 
+def test_a_block_that_is_in_no_list_has_a_layer_for_each_time_it_runs() -> None:
+    """Its states over depth too; a block that runs once leaves the list of modules as it is."""
+    module, x = Again(), torch.randn(5, 7, 16)
+    model = sn.wrap(module)
+    assert model.layers.values.tolist() == [[i, "b", i] for i in range(4)]
+    truth = outputs(module, [module.b], x)
+    states = sn.dynamics.capture_states(model, x)
+    for layer, expected in enumerate([x, *truth]):
+        assert_same(states[:, layer], expected)
+    once = sn.wrap(nn.Sequential(nn.TransformerEncoderLayer(16, 2, 32, batch_first=True)))
+    assert once.layers.empty
+    assert once.n_layers is None
+
+
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("name", ["b@7", "b@4"])
 def test_an_application_beyond_the_last_is_refused(backend: Any, name: str) -> None:
