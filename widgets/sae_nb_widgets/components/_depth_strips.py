@@ -39,20 +39,23 @@ class DepthStrips(Component):
     A line may have gaps (NaN): what a block does has no value at the embeddings.
     """
 
-    _esm = script("depth_strips").replace("__BANDS__", BANDS)
+    _esm = script("depth_strips")
 
     charts = t.List(t.Dict(), help="Title and ends of each chart.").tag(sync=True)
     lines = t.List(t.Dict(), help="Chart, name, colour and dash of each line.").tag(sync=True)
     data = t.Bytes(b"", help="float32 heights, line after line.").tag(sync=True)
     n_layers = t.Int(1, help="Last layer.").tag(sync=True)
     cuts = t.List(t.Int(), help="Ends of the phases; every second one is shaded.").tag(sync=True)
+    bands = t.Unicode(BANDS, help="Meaning of the shade.").tag(sync=True)
     cursor = t.Int(0, help="Layer of the upright line.").tag(sync=True)
     own = t.Unicode(
         "", help="Name of the line whose value is read out while nothing is hovered."
     ).tag(sync=True)
     height = t.Int(46, help="Height of one chart in CSS pixels.").tag(sync=True)
 
-    def show(self, charts: Sequence[Chart], *, cuts: Sequence[int] = ()) -> None:
+    def show(
+        self, charts: Sequence[Chart], *, cuts: Sequence[int] = (), bands: str = BANDS
+    ) -> None:
         """Replace what is shown, in one message to the browser."""
         n_layers = max((length_of(charts) or 2) - 1, 1)
         values = [np.asarray(line.values, np.float32) for chart in charts for line in chart.lines]
@@ -60,7 +63,7 @@ class DepthStrips(Component):
             self.charts = [chart.head for chart in charts]
             self.lines = lines_of(charts)
             self.data = np.concatenate([np.zeros(0, np.float32), *values]).tobytes()
-            self.n_layers, self.cuts = n_layers, [int(cut) for cut in cuts]
+            self.n_layers, self.cuts, self.bands = n_layers, [int(cut) for cut in cuts], bands
             self.cursor = min(self.cursor, n_layers)
 
     def values(self, line: int) -> Float[np.ndarray, " layers"]:
@@ -114,7 +117,7 @@ class DepthStrips(Component):
         return f' <span style="opacity:0.75">{escape(" · ".join(texts))}</span>'
 
     def _legend_html(self) -> str:
-        key = f'<span style="background:{BAND};padding:0 8px">{escape(BANDS)}</span>'
+        key = f'<span style="background:{BAND};padding:0 8px">{escape(self.bands)}</span>'
         return lines_html(self.lines) + (f"<div>{key}</div>" if len(self.cuts) > 2 else "")
 
     def _drawing(self, index: int) -> Drawing:

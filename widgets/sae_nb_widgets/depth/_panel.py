@@ -38,6 +38,7 @@ from sae_nb_widgets.depth._runs import (
     first_labels,
     labels_of,
     layer_text,
+    loops_of,
 )
 from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
 from sae_nb_widgets.panel import LARGEST_SEED, Number, PlayingPanel, Whole, Wholes, reacts
@@ -443,8 +444,11 @@ class DepthTrajectory(PlayingPanel):
             return
         charts, shows_phases = charts_of(self), self.strip in ("phases", "all")
         self.strips.height = STRIP_HEIGHTS.get(len(charts), SMALL_STRIP)
-        phases = shows_phases or self.color_by == "phase"
-        self.strips.show(charts, cuts=self.cuts if phases else ())
+        if shows_phases or self.color_by == "phase":
+            self.strips.show(charts, cuts=self.cuts)
+        else:
+            ends, name = loops_of(self.model)
+            self.strips.show(charts, cuts=ends, bands=name)
         self.strips.cursor = self.layer
         self.conclude(*answer_of(self))
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -48,6 +49,23 @@ def blocks_text(model: LiveModel) -> str:
     if structure is None or not structure.looped:
         return str(0 if structure is None else structure.n_blocks)
     return f"{structure.n_blocks} runs of {len(set(structure.paths))}"
+
+
+def loops_of(model: LiveModel) -> tuple[tuple[int, ...], str]:
+    """Return where loops end, from 0 on, and what every second one is called; nothing where blocks run once.
+
+    Blocks that run again at once, as a tied network's do, are told apart; else rounds through all of them.
+    """
+    structure = model.structure
+    if structure is None or not structure.looped:
+        return (), ""
+    paths = structure.paths
+    n, pairs = len(paths), list(pairwise(paths))
+    if len(set(paths)) > 1 and any(one == other for one, other in pairs):
+        inner, name = [i for i, (one, other) in enumerate(pairs, 1) if one != other], "shared block"
+    else:
+        inner, name = [i for i in range(1, n) if paths[i] == paths[0]], "loop"
+    return (0, *inner, n), f"every second {name}"
 
 
 def layer_text(model: LiveModel, layer: int) -> str:

@@ -40,7 +40,7 @@ function render({ model, el }) {
   }
 
   function bandsEntry() {
-    const entry = make("span", "", {}, "__BANDS__");
+    const entry = make("span", "", {}, model.get("bands"));
     entry.style.cssText = "padding:0 8px;white-space:nowrap";
     entry.style.background = COLOURS.band;
     return entry;
@@ -178,7 +178,7 @@ function render({ model, el }) {
   });
   list.addEventListener("pointermove", move);
   list.addEventListener("pointerleave", () => { hovered = -1; read(); });
-  const later = redrawOn(model, ["charts", "lines", "data", "height", "n_layers", "cuts",
+  const later = redrawOn(model, ["charts", "lines", "data", "height", "n_layers", "cuts", "bands",
     "description", "empty_text"], build);
   model.on("change:cursor", read);
   const resizes = new ResizeObserver(() => {
