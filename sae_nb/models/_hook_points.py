@@ -140,7 +140,7 @@ class HookPoint(str):
                     f'"{self.path}@1" …; `sn.capture(model, inputs, "{self.path}")` counts its applications.'
                 )
             return (self.runs - 1,)
-        return (self.step,) if isinstance(self.step, int) else self.step  # type: ignore[return-value]
+        return (self.step,) if isinstance(self.step, int) else self.step
 
     def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
         """Copy and pickle with the attributes."""

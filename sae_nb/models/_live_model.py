@@ -125,8 +125,8 @@ class LiveModel(KnowsOtherWords):
     def __repr__(self) -> str:
         """Name, kind, size, where it runs, how deep it is."""
         parts = [self.kind + (", causal" if self.causal else "")]
-        for name, structure in self.streams.items():
-            parts.append(f"{name} of {structure.n_blocks} blocks")
+        for name, stream in self.streams.items():
+            parts.append(f"{name} of {stream.n_blocks} blocks")
         if self.n_layers is not None and not self.streams:
             width = self.width()
             structure = self.structure

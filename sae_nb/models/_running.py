@@ -203,7 +203,9 @@ class Runner:
 
     def _run(self, batch: Batch, raw: Any) -> Run:
         """Return what was seen in a pass, one state by name."""
-        seen, leaves, steps = {}, {}, {}
+        seen: dict[str, Tensor] = {}
+        leaves: dict[str, Tensor] = {}
+        steps: dict[str, list[tuple[int, str]]] = {}
         points = {name: self._model.hook_point(name) for name in self.leaves} | self._read
         for name, point in points.items():
             n = len(self._seen.get(name, ())) or len(self._zeros.get(name, ()))
