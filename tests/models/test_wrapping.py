@@ -27,7 +27,7 @@ def test_the_module_is_used_and_left_as_it_is(build) -> None:
 @pytest.mark.parametrize(
     ("options", "kind"),
     [
-        ({}, "other"),
+        ({}, "plain"),
         ({"preprocess": lambda x: x}, "vision"),
         ({"patch_grid": (2, 2)}, "vision"),
         ({"prefix_tokens": 1}, "vision"),
