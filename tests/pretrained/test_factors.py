@@ -9,7 +9,7 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations, Context
 from sae_nb.pretrained import scene_factors
-from sae_nb.pretrained._material import story_factors
+from sae_nb.pretrained._material import sound_factors, story_factors
 
 
 @pytest.fixture(scope="module")
@@ -105,3 +105,21 @@ def test_scene_factors_say_what_the_pictures_say() -> None:
     assert np.array_equal(ink[:, 2:], pictures.patch_mask.numpy())
     coloured = np.stack([f.truth for f in factors if f.name.endswith("ink on a patch")][1:])
     assert np.array_equal(coloured.sum(axis=0), ink.ravel())
+
+
+def test_sound_factors_lie_on_the_patches_of_their_time() -> None:
+    """A tone at a patch: in every band of the stretches that sound, never at cls; one value of a kind each."""
+    heard = sn.data.sounds(6, seed=9)
+    context = Context(kind="audio", n_samples=6, patch_grid=(4, 20), prefix_tokens=1)
+    sample, position = torch.arange(6).repeat_interleave(81), torch.arange(81).repeat(6)
+    acts = Activations(torch.zeros(486, 2), sample=sample, position=position, context=context)
+    factors = {factor.name: factor for factor in sound_factors(heard, acts)}
+    assert len(factors) == 12 + 6 + 4 + 4 + 4 + 1 + 1 + 12 + 6
+    tone = factors["tone at a patch"].truth.reshape(6, 81)
+    assert not tone[:, 0].any()
+    for band in tone[:, 1:].reshape(6, 4, 20).swapaxes(0, 1):
+        np.testing.assert_array_equal(band, heard.sounding.numpy())
+    pitches = [factors[f"pitch {name} at a patch"].truth for name in heard.pitch_names]
+    np.testing.assert_array_equal(np.sum(pitches, axis=0), tone.ravel())
+    for i, pitch in enumerate(heard.pitch.tolist()):
+        assert factors[f"pitch {heard.pitch_names[pitch]}"].truth[i]
