@@ -529,7 +529,19 @@ def _checked(model: LiveModel, part: Any) -> Tensor | dict[str, Tensor]:
             raise ValueError(
                 f"`inputs` must be finite, got NaN or infinity in {described(value)}. Drop those rows."
             )
+    if isinstance(part, Tensor) and not part.is_floating_point() and _begins_linear(model.module):
+        raise TypeError(
+            f"`inputs` must be floating-point numbers for {model.name}, whose first layer is linear, got "
+            f"{described(part)}. Use inputs.float()."
+        )
     return part
+
+
+def _begins_linear(module: nn.Module) -> bool:
+    """Whether a linear layer or a convolution reads the inputs; of a module of one's own that is unknown."""
+    while isinstance(module, nn.Sequential) and len(module):
+        module = module[0]
+    return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
 def _not_tensors(model: LiveModel, inputs: Any) -> TypeError:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 
-from sae_nb.checks import at_least, checked, is_array
+from sae_nb.checks import at_least, checked, is_array, shown
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._memory import check_forward
@@ -115,6 +115,11 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
     else:
         target = target.tolist() if is_array(target) else target
         several = target if isinstance(target, list) else [target]
+        if any(isinstance(one, list | dict | set) for one in several):
+            raise TypeError(
+                "`target` must be an outcome, a pair of them as a tuple, a function, a list of outcomes, or "
+                f"their weights in a mapping, got {shown(target)}."
+            )
         wanted = dict.fromkeys(several, 1.0 / max(len(several), 1))
     if not wanted:
         raise ValueError("`target` must name at least one outcome, got none.")
