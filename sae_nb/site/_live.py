@@ -12,6 +12,7 @@ import re
 import warnings
 from importlib.resources import files
 from importlib.util import find_spec
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,8 @@ class _Live(nn.Module):
     def __init__(self, model: LiveModel, sae: Any, hook_point: str) -> None:
         super().__init__()
         self.body, self.sae = model.module, sae
-        self._part = [model.get_module(model.hook_point(hook_point).path)]  # not a second child
+        point = model.counted(model.hook_point(hook_point))
+        self._part, self._times = [model.get_module(point.path)], point.times  # not a second child
         self._language = model.modality.is_text
         atoms = sae.dictionary.detach().float()
         self.register_buffer("dictionary", atoms / atoms.norm(dim=1, keepdim=True).clamp_min(1e-12))
@@ -57,8 +59,12 @@ class _Live(nn.Module):
     def forward(self, given: Tensor, strengths: Float[Tensor, " n_atoms"]) -> tuple[Tensor, Tensor]:
         """Run the model with the edit; codes are of what was there before it."""
         seen: list[Tensor] = []
+        ran = count()
 
         def edit(_: nn.Module, __: Any, output: Any) -> Any:
+            time = next(ran)
+            if self._times is not None and time not in self._times:
+                return output
             x = output if isinstance(output, Tensor) else output[0]
             seen.append(x)
             edited = x + strengths @ self.dictionary
@@ -93,6 +99,11 @@ def live_graph(model: LiveModel, sae: Any, hook_point: str | None) -> tuple[byte
     facts = _facts(model)
     if hook_point is None or model.hook_point(hook_point).side != "output":
         raise NotLiveError("the SAE does not read the output of a part of the model")
+    point, structure = model.hook_point(hook_point), model.structure
+    if point.step is None and structure is not None and structure.runs.get(point.path, 1) > 1:
+        raise NotLiveError(
+            f"the SAE reads all {structure.runs[point.path]} applications of {point.path}, and a page shows one"
+        )
     if find_spec("onnx") is None or find_spec("onnxscript") is None:
         raise NotLiveError("onnx and onnxscript are missing: pip install 'sae-nb[site]'")
     _check_encoder(sae)

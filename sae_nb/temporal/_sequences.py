@@ -245,6 +245,11 @@ def _as_activations(acts: Any) -> Activations:
 def _starts(acts: Activations, gaps: Gaps) -> Int[Tensor, " n_sequences"]:
     """First rows of sequences, after checking that rows of a sample follow one another in time."""
     sample, position = acts.sample, acts.position
+    if acts.step is not None and bool((acts.step != acts.step[:1]).any()):
+        raise ValueError(
+            f"`acts` must be of one application of a module, got {len(torch.unique(acts.step))}, so that a "
+            "token comes several times. Choose one: acts[acts.step == 0]."
+        )
     if len(acts) > 1 and not bool(position.any()):
         raise ValueError(
             f"`acts` must carry positions, got {len(acts)} rows that are all at position 0. {WHY} Use "
