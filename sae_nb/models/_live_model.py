@@ -262,7 +262,9 @@ class LiveModel(KnowsOtherWords):
         """
         asked = check_step(point, step)
         if asked is None and point.step is None:
-            return point
+            known = {} if self.structure is None else self.structure.runs
+            runs = known.get(point.path, 1)
+            return point if runs == 1 else point.counted(None, runs)
         turns, runs = self._turns, None
         if turns is not None:
             runs = turns.runs.get(point.path)

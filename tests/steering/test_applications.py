@@ -128,6 +128,23 @@ def test_a_layer_of_a_looped_model_is_one_application(backend: Any) -> None:
     torch.testing.assert_close(kept, answer.as_subclass(Tensor), atol=1e-6, rtol=0)
 
 
+@pytest.mark.parametrize("step", [None, [0, 4]])
+@pytest.mark.parametrize("positions", [None, "last"])
+def test_a_text_is_written_alike_by_a_recipe_elsewhere(step: Any, positions: Any) -> None:
+    """In generation each new token is a pass of its own, in which applications are counted from 0 again."""
+    model, ids, direction = hrm(), torch.randint(20, (1, 5)), 5 * torch.randn(16)
+    where = {"direction": direction, "positions": positions, "step": step}
+    with sn.steer(model, "model.L_module.layers.1", **where) as steering:
+        ours = model.generate(ids, max_new_tokens=5, return_ids=True)[0].tolist()
+    options = {"max_new_tokens": 5, "do_sample": False, "pad_token_id": 0}
+    with steering.recipe.to_hooks(model.module):
+        assert model.module.generate(ids, **options)[0].tolist() == ours
+    with steering.recipe.to_nnsight(model.nnsight).trace(ids, fn="generate", **options) as tracer:
+        kept = tracer.result.save()
+    assert kept[0].tolist() == ours
+    assert model.generate(ids, max_new_tokens=5, return_ids=True)[0].tolist() != ours
+
+
 def test_a_recipe_keeps_its_applications(tmp_path: Any) -> None:
     """In its settings, in a file of vectors, and not where the form has no words for it."""
     model = sn.wrap(Again())
