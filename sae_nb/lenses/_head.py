@@ -105,10 +105,15 @@ class Head:
 
     # What an output is called.
 
+    @property
+    def _gives_tokens(self) -> bool:
+        """Whether its outputs are tokens of a text, and not classes."""
+        return self.model.modality.is_text and self.n_outputs == self.model.vocabulary_size
+
     def names(self, ids: Iterable[int]) -> dict[int, str]:
         """Return the text of tokens, or the names of classes."""
         ids = list(ids)
-        if self.model.modality.is_text:
+        if self._gives_tokens:
             tokenizer = self.model.tokenizer
             if tokenizer is None:
                 return {i: str(i) for i in ids}
@@ -132,7 +137,7 @@ class Head:
                     f"`token` must be between 0 and {self.n_outputs - 1}, got {index}."
                 )
             return index
-        if self.model.modality.is_text and self.model.tokenizer is not None:
+        if self._gives_tokens and self.model.tokenizer is not None:
             plain = token.encode("utf-8", errors="replace").decode()  # no lone surrogates
             ids = self.model.tokenizer.encode(plain, add_special_tokens=False)
             if len(ids) == 1:
@@ -191,28 +196,37 @@ def _no_head(model: LiveModel, why: str) -> ValueError:
 def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) -> Head:
     if name is not None:
         raise ValueError(
-            f"`head` is for models of images with several heads, and {model.name} reads "
+            f"`head` is for classifiers with several heads, and {model.name} reads "
             f"{model.modality.reads}. Leave it out."
         )
-    find = getattr(model.module, "get_output_embeddings", None)
-    module = find() if callable(find) else None
-    has_weight = isinstance(getattr(module, "weight", None), Tensor)
-    if not isinstance(module, nn.Module) or not has_weight or not model.causal:
-        raise _no_head(model, "it has no unembedding that predicts the next token")
     ran = run(model, batch, read=[last])
-    wanted = ran.answer.tensor.detach().float()
-    config = getattr(model.module, "config", None)
-    cap = getattr(config, "final_logit_softcapping", None)
-    plain = Head(
-        model=model, last=last, norm=_final_norm(model), module=module, pool="each", cap=cap
-    )
-    states = ran.states[last].detach()
-    if states.shape[-1] != plain.weight.shape[1]:
-        raise _no_head(model, "its unembedding has another width than its blocks")
+    if not ran.answer.by_token:
+        raise _no_head(model, "it has no unembedding that predicts the next token")
+    wanted, states = ran.answer.tensor.detach().float(), ran.states[last].detach()
+    cap = getattr(getattr(model.module, "config", None), "final_logit_softcapping", None)
     keep = batch.keep.to(states.device) if batch.keep is not None else slice(None)
-    for head in _scaled(plain, states[keep], wanted[keep]):
-        return head
-    raise _no_head(model, "norm and unembedding of the last block's output give another answer")
+    for module in _projections(model, wanted.shape[-1], states.shape[-1]):
+        plain = Head(
+            model=model, last=last, norm=_final_norm(model), module=module, pool="each", cap=cap
+        )
+        for head in _scaled(plain, states[keep], wanted[keep]):
+            return head
+    raise _no_head(model, "no norm and unembedding of the last block's output give its answer")
+
+
+def _projections(model: LiveModel, n_outputs: int, d: int) -> Iterator[nn.Module]:
+    """Yield what may be the last projection: the stated unembedding, then linear layers behind the blocks."""
+    find = getattr(model.module, "get_output_embeddings", None)
+    stated = find() if callable(find) else None
+    blocks = "" if model.structure is None else f"{model.structure.blocks}."
+    outside = (
+        part for path, part in model.module.named_modules() if not path.startswith(blocks or "\0")
+    )
+    for module in (stated, *(part for part in outside if isinstance(part, nn.Linear))):
+        weight = getattr(module, "weight", None)
+        fits = isinstance(weight, Tensor) and tuple(weight.shape) == (n_outputs, d)
+        if fits and isinstance(module, nn.Module):
+            yield module
 
 
 def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Iterator[Head]:
@@ -236,8 +250,8 @@ def _is_close(found: Tensor, wanted: Tensor) -> bool:
 
 
 def _class_head(model: LiveModel, batch: Batch, last: str, name: str | None) -> Head:
-    if model.structure is None or not model.modality.is_image:
-        raise _no_head(model, f"it reads {model.modality.reads}")
+    if model.structure is None:
+        raise _no_head(model, "it has no blocks")
     inside = f"{model.structure.blocks}."
     several = name is not None
     if several and not callable(getattr(model.module, "forward_heads", None)):
@@ -263,7 +277,7 @@ def _class_head(model: LiveModel, batch: Batch, last: str, name: str | None) -> 
 
 
 def pooled(head: Head, states: Float[Tensor, "n places d"]) -> Float[Tensor, "n d"]:
-    """Return the states of images that the head reads; a mean is taken before the norm."""
+    """Return the states that a class head reads; a mean is taken before the norm."""
     if head.pool == "cls":
         return states[:, 0]
     return states[:, head.model.prefix_tokens :].mean(dim=1)

@@ -38,7 +38,8 @@ def jacobian_of(
     """
     model, names = head.model, [f"resid_post.{layer}" for layer in layers]
     places, d = kinds_of_places(model), head.weight.shape[1]
-    width = batch.sample.shape[1]
+    grid = model.patch_grid or (1, 1)
+    width = max(batch.sample.shape[1], model.prefix_tokens + grid[0] * grid[1])
     copies = max(1, min(d, NUMBERS_AT_ONCE // (width * d)))
     many = repeated(batch, copies)
     with torch.inference_mode(False), torch.enable_grad():

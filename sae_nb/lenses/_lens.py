@@ -593,6 +593,14 @@ def probed_head(model: LiveModel, name: str | None) -> Head:
     if model.modality.is_text:
         n = max(model.vocabulary_size or 2, 2)
         inputs: Any = [[1 + i * 7 % (n - 1) for i in range(8)]]
+    elif not model.modality.is_image:
+        examples = model.modality.examples
+        if examples is None:
+            raise ValueError(
+                "`model` must read texts, images or a kind of input with examples to attach a loaded lens, "
+                f"got {model.name}, which reads {model.modality.reads}. Fit a lens instead."
+            )
+        inputs = examples(1, 0)
     else:
         asked = (getattr(model.preprocess, one, None) for one in ("required", "output_size"))
         side = getattr(getattr(model.module, "config", None), "image_size", None)

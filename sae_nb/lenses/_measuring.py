@@ -97,7 +97,9 @@ def sample_batches(model: LiveModel, inputs: Any, context_length: int | None) ->
 def check_lengths(batches: Sequence[Batch], least: int) -> None:
     """Refuse a text that is not longer than what is skipped."""
     for batch in batches:
-        if batch.keep is not None and (n := int(batch.keep.sum())) < least:
+        if batch.keep is None or batch.token_ids is None:
+            continue
+        if (n := int(batch.keep.sum())) < least:
             raise ValueError(
                 f"Every text must have at least {least} tokens, since the first ones are left out "
                 f"(`skip_first`), but text {batch.first_sample} has {n}. Leave it out, or skip fewer."
@@ -111,7 +113,7 @@ def _changes(
     copies = max(1, min(len(added), PLACES_AT_ONCE // batch.sample.shape[1]))
     clean = run(model, batch, read=[name])
     n_places = by_place(clean.seen[name], None).shape[1] if batch.token_ids is None else 0
-    if batch.keep is None:
+    if batch.keep is None or batch.token_ids is None:
         touched = torch.ones(n_places, dtype=torch.bool)
     else:
         last = valid_places(batch, skip_first, batch.sample.shape[1])[0]

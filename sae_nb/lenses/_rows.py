@@ -27,7 +27,7 @@ Places = tuple[str, ...]
 
 def kinds_of_places(model: LiveModel) -> Places:
     """Return the kinds of places that samples of a model have."""
-    if not model.modality.is_image:
+    if model.modality.is_text:
         return ("token",)
     prefix = ("cls", "registers")[: min(model.prefix_tokens, 2)]
     return (*prefix, "patches")
@@ -58,7 +58,7 @@ def valid_places(batch: Batch, skip_first: int, n_places: int) -> Bool[Tensor, "
     Of a text all but the first `skip_first`, of which the first is an attention sink, and the last; of an
     image all.
     """
-    if batch.keep is None:
+    if batch.keep is None or batch.token_ids is None:
         return torch.ones(batch.n, n_places, dtype=torch.bool)
     keep, position = batch.keep.cpu(), batch.position.cpu()
     length = keep.sum(dim=1, keepdim=True)
@@ -121,7 +121,8 @@ def rows_by_batch(
         n_places = last.shape[1]
         if skip_first is None:
             valid = torch.ones(batch.n, n_places, dtype=torch.bool)
-            valid = valid if batch.keep is None else batch.keep.cpu()
+            text = batch.keep is not None and batch.token_ids is not None
+            valid = batch.keep.cpu() if text and batch.keep is not None else valid
         else:
             valid = valid_places(batch, skip_first, n_places)
         sample, column = valid.nonzero(as_tuple=True)

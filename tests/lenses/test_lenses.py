@@ -292,3 +292,18 @@ def test_heads_of_other_families_are_found_or_refused() -> None:
     assert of_images.places == ("cls", "patches")
     assert of_images.counts == (1, 16)
     assert of_images.effects(torch.ones(1, 32), 1).shape == (1, 7)
+
+
+def test_sounds_and_loops_have_lenses() -> None:
+    """A class of pitch from every frame; a digit of a sum from every turn of a block that runs again."""
+    audio = sn.load_model("tiny-audio")
+    lens = sn.fit_lens(audio, sn.data.sounds(3, seed=0), layers=[3], progress=False)
+    assert lens.places == ("cls", "patches")
+    reading = lens.read(sn.data.sounds(2, seed=1))
+    assert set(reading.names.values()) <= set(audio.class_names)
+    looped = sn.load_model("tiny-looped")
+    ids = [[3 + i for i in range(14)], [20 + 2 * i for i in range(14)]]
+    turns = sn.fit_lens(looped, ids, layers=[1, 5, 10], progress=False)
+    assert turns.maps.shape == (3, 1, 48, 48)
+    assert not torch.allclose(turns.maps[0], turns.maps[1])
+    assert turns.effects(torch.ones(1, 48), 5).shape == (1, 10)

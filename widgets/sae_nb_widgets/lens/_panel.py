@@ -184,7 +184,7 @@ class LensPanel(Panel):
         values = next(iter((*batch.args, *batch.kwargs.values())))
         pictures = batch.pictures
         picture = None if pictures is None else pictures[0].cpu().numpy()
-        source = values if pictures is None else pictures
+        source = pictures if pictures is not None and self.model.modality.is_image else values
         return _Seen(self.lens.read(source), self._plain.read(source), picture)
 
     def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:
@@ -246,7 +246,7 @@ class LensPanel(Panel):
             return
         self._hide()
         by = [self.shown] if self.shown != "both" else ["lens", "logit"]
-        if seen.picture is None or not self.model.modality.is_image:
+        if seen.picture is None or self.model.modality.is_text:
             for grid, name in zip(self.grids, by, strict=False):
                 self._fill(grid, self._of(seen, name), self._words(name))
             if self._second is not None:
