@@ -313,7 +313,7 @@ def has_numbers(x: Tensor | np.ndarray) -> bool:
     """
     if isinstance(x, Tensor):
         return x.layout == torch.strided and not x.is_meta and not x.is_nested
-    if isinstance(x, np.ma.MaskedArray) and (n := int(np.ma.count_masked(x))):
+    if isinstance(x, np.ma.MaskedArray) and (n := int(np.ma.getmaskarray(x).sum())):
         raise ValueError(
             f"`inputs` must have no masked values, which a model would read, got {n}. Use "
             "inputs.filled(value); "
