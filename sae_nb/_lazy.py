@@ -218,11 +218,19 @@ def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
         return f"{said} {_told(word)}"
     if rooms := [room for room in _rooms(package) if name in dir(sys.modules[room])]:
         return f"{said} It is in another room: {_either([f'{room}.{name}' for room in rooms])}."
+    if package == "sae_nb" and name in _panels():
+        return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
     if close := near(name, known):
         return f"{said} Did you mean {_either(close)}?"
     return (
         f"{said} `dir({_SHORT.get(package, package)}{module[len(package) :]})` lists what it has."
     )
+
+
+def _panels() -> list[str]:
+    """Return the names of the package of panels, if it is installed."""
+    found = find_spec("sae_nb_widgets")
+    return [] if found is None else list(import_module("sae_nb_widgets").__all__)
 
 
 def _rooms(package: str) -> list[str]:

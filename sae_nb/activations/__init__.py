@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # for the other rooms
         modality_of as modality_of,
     )
     from sae_nb.activations._places import (
+        other_model as other_model,
         warn_of_place as warn_of_place,
         warn_of_places as warn_of_places,
     )

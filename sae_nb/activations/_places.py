@@ -47,6 +47,14 @@ def warn_of_place(sae: Any, hook_point: object) -> None:
         )
 
 
+def other_model(sae: Any, acts: Any) -> str:
+    """Return a sentence if rows are of another model than the one an SAE was trained on; else nothing."""
+    names = getattr(sae, "model_name", None), getattr(acts, "model_name", None)
+    if None in names or names[0] == names[1]:
+        return ""
+    return f"These rows are of {names[1]}, the SAE is of {names[0]}."
+
+
 def warn_of_places(first: Any, second: Any) -> None:
     """Warn, once, if two SAEs that are compared atom by atom were trained at different hook points."""
     one, other = (place_of(getattr(sae, "hook_point", None)) for sae in (first, second))

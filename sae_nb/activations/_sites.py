@@ -16,7 +16,7 @@ from torch import Tensor
 from sae_nb.activations._activations import Activations, Index
 from sae_nb.activations._aligning import first_difference
 from sae_nb.activations._context import join_contexts
-from sae_nb.activations._places import warn_of_place
+from sae_nb.activations._places import other_model, warn_of_place
 from sae_nb.activations._rows import JoinedRows, join_rows
 from sae_nb.checks import as_tensor, check_data, check_matrix, checked, is_array
 
@@ -490,7 +490,8 @@ def acts_for(
         )
     if acts.d_in != sae.d_in:
         raise ValueError(
-            f"`{name}` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. {where}"
+            f"`{name}` must have width d_in={sae.d_in} to match the SAE, got {acts.d_in}. "
+            f"{other_model(sae, acts) or where}"
         )
     if len(acts) == 0:
         raise ValueError(f"`{name}` must have at least one row, got none. Capture some.")

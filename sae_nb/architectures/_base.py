@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb._lazy import ClassOfOtherWords, above, no_attribute
-from sae_nb.activations import Activations, of_sites, warn_of_place
+from sae_nb.activations import Activations, of_sites, other_model, warn_of_place
 from sae_nb.architectures._describing import card, one_line
 from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
 from sae_nb.architectures._saving import save_sae
@@ -783,13 +783,15 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
             )
         return self.operator.weight
 
-    def _where(self) -> str:
+    def _where(self, x: object = None) -> str:
         """Where to find what it reads, for messages about another width."""
+        if foreign := other_model(self, x):
+            return foreign
         known = "" if self.hook_point is None else f", {str(self.hook_point)!r}"
         return f"Capture it at `sae.hook_point`{known}."
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
-        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=self._where())
+        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=self._where(x))
         if not isinstance(x, Tensor):
             rows = rows.to(self.device)
         if rows.device != self.device:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import os
@@ -118,7 +119,7 @@ def check_matrix(
     if d_in is not None and x.shape[-1] != d_in:
         raise ValueError(
             f"`{name}` must have last dimension d_in={d_in}, got shape {tuple(x.shape)}. "
-            f"Was it captured at a different hook point?{' ' + where if where else ''}"
+            f"{where or 'Was it captured at a different hook point?'}"
         )
     if x.numel() == 0:
         raise ValueError(
@@ -409,6 +410,11 @@ def row_numbers(
 
     if isinstance(index, tuple) and len(index) == 2 and index[1] is Ellipsis:
         index = index[0]  # scikit-learn asks for rows like this
+    if _reaches_the_last_axis(index):
+        raise IndexError(
+            f"An index must fit the axes of the rows, {(*shape,)}, and what follows `...` is of the last axis. "
+            f"{beyond}"
+        )
     if not shape or isinstance(index, tuple) or index is None or index is Ellipsis:
         return _on_several_axes(index, shape, beyond).to(device)
     n, *rest = shape
@@ -421,6 +427,14 @@ def row_numbers(
         rows = _in_range(rows, n)
     within = torch.arange(math.prod(rest), device=device).reshape(rest)
     return rows.reshape([*rows.shape, *[1] * len(rest)]) * within.numel() + within
+
+
+def _reaches_the_last_axis(index: object) -> bool:
+    """Whether an index, such as [..., 17], names something after an ellipsis; a new axis is none."""
+    if not isinstance(index, tuple):
+        return False
+    after = list(itertools.dropwhile(lambda part: part is not Ellipsis, index))[1:]
+    return any(part is not None for part in after)
 
 
 def _on_several_axes(index: object, shape: Sequence[int], beyond: str) -> Tensor:

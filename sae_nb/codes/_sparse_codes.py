@@ -472,7 +472,7 @@ class SparseCodes(KnowsOtherWords):
         raise TypeError(
             "Codes have no arithmetic by element. Change their values, "
             "codes.with_values(codes.values * 2), or keep some, codes.only(codes.values > 1); "
-            "codes.count(0) is how often each atom is on."
+            "codes.count(0) is how often each atom is on, codes.count(1) how many are on in each row."
         )
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
@@ -656,7 +656,10 @@ class SparseCodes(KnowsOtherWords):
         >>> codes[1].shape, codes[:2].shape, codes[codes.l0 > 0].l0.tolist(), codes[[2, 1]].l0.tolist()
         ((2,), (2, 2), [1, 2], [0, 2])
         """
-        atom = "One atom is `codes.strengths(atom)`; any part is `codes.to_scipy()[…]`."
+        atom = (
+            "One atom over all rows is `codes.to_scipy()[:, atom]`; `codes.strengths(atom)` gives its rows and "
+            "values."
+        )
         return self._at(row_numbers(index, self.leading_shape, self.device, beyond=atom))
 
     def rows(

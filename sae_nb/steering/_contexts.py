@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from functools import wraps
 from types import TracebackType
@@ -318,6 +319,12 @@ def splice(
         raise TypeError(
             f"`edit` must be a function of activations, such as an SAE, got {type(edit).__name__}."
         )
+    if _n_needed(edit) > 1:
+        raise TypeError(
+            "`edit` must be a function of the activations alone, got one that needs "
+            f"{_n_needed(edit)} arguments. A hook of TransformerLens, lambda x, hook: …, is lambda x: … here, "
+            "in `with sn.splice(…):`."
+        )
     where, names = (
         Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens),
         named(hook_point),
@@ -337,6 +344,16 @@ def splice(
     change = replacing(edit, keep_error=keep_error)
     masked = MaskedEdit(where, change, tap_of(model, point, edit))
     return Active(model, Recipe(hook_point=point, step=named_step(point), edit=masked), backend)
+
+
+def _n_needed(edit: Change) -> int:
+    """Return how many arguments by place a function cannot do without; 1 where that is not known."""
+    try:
+        parameters = inspect.signature(edit).parameters.values()
+    except (TypeError, ValueError):
+        return 1
+    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in by_place and p.default is p.empty for p in parameters)
 
 
 @checked

@@ -41,6 +41,62 @@ TABLES = [
 ]
 
 PLACES = [
+    works(
+        "numpy",
+        "np.asarray(acts.tokens) == acts.tokens[0]",
+        "_.sum() == (acts.tokens == acts.tokens[0]).sum()",
+    ),
+    works("torch", "(codes.to_dense() > 0).sum(0)", "torch.equal(_, codes.count(0))"),
+    works("torch", "codes.to_dense()[..., 17].shape", "_ == (len(codes),)"),
+    works("torch", "codes.count(1)", "torch.equal(_, codes.l0)"),
+    works(
+        "pandas",
+        "acts.to_pandas(values=True).drop(columns='token').groupby('sample').mean()",
+        "len(_) == len(set(acts.sample.tolist()))",
+    ),
+    works(
+        "pandas",
+        "pd.DataFrame({'a': report.table['value'], 'b': report.table['value']}).loc['r2', 'a']",
+        "_ == report.r2",
+    ),
+    works(
+        "TransformerLens",
+        "with sn.splice(gpt, 'resid_post.2', lambda v: v * 0):\n    answer = gpt('Once')\nanswer.shape",
+        "_[2] == 1024",
+    ),
+    works("torch", "sn.geometry.nearest_by_cosine(sae.dictionary, 5)", "_ is not None"),
+    answers("numpy", "codes[..., 17]", IndexError, r"last axis.*to_scipy\(\)\[:, atom\]"),
+    answers("numpy", "acts[..., 5]", IndexError, r"last axis"),
+    works("scikit-learn", "codes[[1, 2], ...].shape", "_ == (2, codes.n_atoms)"),
+    answers("Hugging Face", "gpt('Once', labels=1)", TypeError, r"labels=ids\)\.loss"),
+    answers("Hugging Face", "gpt.loss", AttributeError, r"labels=ids\)\.loss"),
+    answers("Hugging Face", "gpt('Once', output_hidden_states=True)", TypeError, r"sn\.capture\("),
+    answers(
+        "SAELens",
+        "sn.load_sae('tiny-gpt/resid_post.3').encode(acts)",
+        ValueError,
+        r"rows are of tiny-vit, the SAE is of tiny-gpt",
+    ),
+    answers(
+        "SAELens",
+        "sn.evaluate(sn.load_sae('tiny-gpt/resid_post.3'), acts)",
+        ValueError,
+        r"rows are of tiny-vit",
+    ),
+    answers(
+        "TransformerLens",
+        "sn.splice(gpt, 'resid_post.2', lambda v, hook: v * 0)",
+        TypeError,
+        r"lambda x: …",
+    ),
+    answers(
+        "pandas",
+        "sn.compare([report, report])",
+        AttributeError,
+        r"pd\.DataFrame\(\[report, other\]\)",
+    ),
+    answers("sae_nb", "sn.AtomComparison", AttributeError, r"`sw\.AtomComparison`"),
+    works("torch", "codes.to_scipy()[:, 17].shape", "_ == (len(codes), 1)"),
     works("numpy", "acts.to_numpy(dtype='float64')", "_.dtype == np.float64"),
     works("numpy", "np.unique(acts.tokens)", "len(_) == len(set(acts.tokens))"),
     works("numpy", "codes.to_numpy(dtype=np.float64)", "_.dtype == np.float64"),

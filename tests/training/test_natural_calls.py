@@ -61,7 +61,7 @@ def test_keywords_are_the_fields_of_the_config() -> None:
         (50, {}, "`config` must be a TrainConfig, got 50. Settings are keywords"),
         ({"steps": 5}, {}, "`config` must be a TrainConfig"),
         (None, {"epochs": 3, "batch_size": 128}, "300 rows are 3 steps of batch_size=128.*steps=9"),
-        (None, {"num_epochs": 3}, "300 rows are 1 steps of batch_size=1024.*steps=3"),
+        (None, {"num_epochs": 3}, "300 rows are 1 step of batch_size=1024.*steps=3"),
         (None, {"lr": 1e-3}, "`train` takes no `lr`. Here it is `learning_rate`"),
         (None, {"batch": 64}, "Here it is `batch_size`"),
         (None, {"n_steps": 5}, "Here it is `steps`"),
