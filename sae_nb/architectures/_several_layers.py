@@ -204,10 +204,10 @@ class SeveralLayers(SparseAutoencoder):
                 )
         return codes
 
-    def _where(self) -> str:
+    def _where(self, x: object = None) -> str:
         return (
             f"Pass a list, what enters the MLP of each of {len(self.layers)} layers, of widths "
-            f"{list(self.widths)}. {super()._where()}"
+            f"{list(self.widths)}. {super()._where(x)}"
         )
 
 

@@ -263,11 +263,9 @@ class LiveModel(KnowsOtherWords):
         asked = check_step(point, step)
         if asked is None and point.step is None:
             known = {} if self.structure is None else self.structure.runs
-            runs = known.get(point.path, 1)
-            return point if runs == 1 else point.counted(None, runs)
-        turns, runs = self._turns, None
-        if turns is not None:
-            runs = turns.runs.get(point.path)
+            once = known.get(point.path, 1)
+            return point if once == 1 else point.counted(None, once)
+        runs = None if self._turns is None else self._turns.runs.get(point.path)
         found = point.counted(point.step if asked is None else asked, runs)
         times = found.times or ()
         if runs is not None and fixed(self.module) and max(times, default=0) >= runs:

@@ -49,7 +49,9 @@ def test_a_small_run_makes_a_whole_folder(
 
 def test_another_model_is_refused() -> None:
     """And a name without a hook point."""
-    with pytest.raises(ValueError, match=r"begin with one of tiny-vit, tiny-gpt, got 'gpt2/x'"):
+    with pytest.raises(
+        ValueError, match=r"begin with one of tiny-vit, tiny-gpt, tiny-audio, got 'gpt2/x'"
+    ):
         recipe.plan_for("gpt2/x")
     with pytest.raises(ValueError, match="model/hook point"):
         recipe.make("tiny-vit", SMALL["tiny-vit/resid_post.2"], Path("nowhere"))

@@ -186,7 +186,7 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     """Shaded words in context, next tokens raised and lowered; search by token steps through."""
     panel = stage.panel(which=2)
     stage.run("teller.details = True")
-    panel.get_by_text("next tokens it raises").wait_for()
+    panel.get_by_text("outputs it raises").first.wait_for()
     stage.settle()
     assert panel.locator(".sae-nb-token").count() > 50
     stage("story", panel)
