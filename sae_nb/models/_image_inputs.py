@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from sae_nb.checks import warn_caller
 from sae_nb.data import IMAGE_SUFFIXES, visible_files
 from sae_nb.models._inputs import (
     IMAGES,
@@ -32,6 +33,7 @@ from sae_nb.models._inputs import (
     first_of_pair,
     has_numbers,
     is_many,
+    numbers_of,
     pair,
     plain_index,
     unpacked,
@@ -77,12 +79,16 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
         return Samples(iter([inputs]), 1)
     if isinstance(inputs, Mapping):
         return _mapping(model, inputs)
+    if isinstance(inputs, (bytes, bytearray, memoryview)):
+        return Samples(iter([bytes(inputs)]), 1)
+    if callable(getattr(inputs, "read", None)):  # an open file
+        return picture_samples(model, inputs.read())
     if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
         raise _not_pictures(model, inputs)
     if isinstance(inputs, np.ndarray):
         if inputs.ndim in (3, 4) and inputs.shape[-1] == 3 and inputs.shape[-3] != 3:
             inputs = np.moveaxis(inputs, -1, -3)  # channels first
-        inputs = torch.from_numpy(np.ascontiguousarray(inputs))
+        inputs = numbers_of(inputs)
     if isinstance(inputs, Tensor):
         pictures = check_pictures(model, inputs[None] if inputs.ndim == 3 else inputs)
         _check_size(model, *pictures.shape[2:])
@@ -101,17 +107,22 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
 def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
     """Return images of shape (n, 3, H, W) if they are bytes or floats in [0, 1]."""
     shape = tuple(pictures.shape)
-    if pictures.ndim != 4 or not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
+    if pictures.ndim != 4 or pictures.is_complex():
         raise _not_pictures(model, pictures)
     if pictures.numel() == 0:
         raise ValueError(f"`inputs` must hold at least one image, got shape {shape}.")
-    if shape[1] != 3:
-        do = (
-            "Use images.permute(0, 3, 1, 2)."
-            if shape[3] == 3
-            else "Repeat a grey channel with images.expand(-1, 3, -1, -1)."
+    if not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
+        low, high = (int(end) for end in pictures.long().aminmax())
+        fits = pictures.dtype != torch.bool and low >= 0 and high <= 255
+        raise TypeError(
+            f"`inputs` must be images in bytes (torch.uint8) or floats in [0, 1] for {model.name}, got "
+            f"{pictures.dtype} from {low} to {high}. Use "
+            f"{'images.to(torch.uint8)' if fits else 'images.float() / the largest possible value'}."
         )
-        raise ValueError(f"Images must have 3 channels, shape (n, 3, H, W), got {shape}. {do}")
+    if shape[1] != 3:
+        raise ValueError(
+            f"Images must have 3 channels, shape (n, 3, H, W), got {shape}. {_to_three_channels(shape)}"
+        )
     if pictures.is_floating_point():
         low, high = float(pictures.min()), float(pictures.max())
         if not (low >= -_TOLERANCE and high <= 1 + _TOLERANCE):
@@ -122,7 +133,22 @@ def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
     return pictures.detach().cpu()
 
 
+def _to_three_channels(shape: tuple[int, ...]) -> str:
+    """Return what to write for images of another number of channels, or with channels last."""
+    if shape[3] in (3, 4) and shape[1] != 4:
+        return f"Use images{'' if shape[3] == 3 else '[..., :3]'}.permute(0, 3, 1, 2)."
+    if shape[1] == 4:
+        return "Leave out the fourth, transparency: images[:, :3]."
+    if shape[3] == 1:
+        return "Use images.permute(0, 3, 1, 2).expand(-1, 3, -1, -1)."
+    if shape[1] == 1:
+        return "Repeat a grey channel with images.expand(-1, 3, -1, -1)."
+    return "Of grey images (n, H, W) use images[:, None].expand(-1, 3, -1, -1)."
+
+
 def _files(model: LiveModel, path: str | Path) -> Samples:
+    if not str(path).strip():
+        raise _not_pictures(model, path)
     place = Path(path).expanduser()
     if place.is_dir():
         files = sorted(visible_files(place, IMAGE_SUFFIXES))
@@ -141,7 +167,7 @@ def _files(model: LiveModel, path: str | Path) -> Samples:
 
 def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
     if "pixel_values" in inputs:
-        values = torch.as_tensor(inputs["pixel_values"]).detach().cpu().float()
+        values = _pixel_values(inputs["pixel_values"])
         if values.ndim == 3:
             values = values[None]
         if values.ndim != 4 or values.numel() == 0:
@@ -149,10 +175,28 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
                 f"`pixel_values` must have shape (n, channels, H, W), got {tuple(values.shape)}."
             )
         return Samples((PixelValues(row) for row in values), len(values))
-    for name in ("images", "image", "pixels"):
+    for name in ("images", "image", "pixels", "img"):
         if name in inputs:
             return picture_samples(model, inputs[name])
+    if {"bytes", "path"} & set(inputs):  # an image of a Hugging Face dataset, not decoded
+        held = inputs.get("bytes")
+        return picture_samples(model, inputs.get("path") if held is None else held)
     raise _not_pictures(model, inputs)
+
+
+def _pixel_values(given: Any) -> Tensor:
+    """Return pixel values as floats; bytes are no pixel values, which are normalised."""
+    arrays = isinstance(given, (list, tuple)) and bool(given)
+    if arrays and all(isinstance(one, (Tensor, np.ndarray)) for one in given):
+        values = torch.stack([numbers_of(one) for one in given])
+    else:
+        values = numbers_of(given) if isinstance(given, np.ndarray) else torch.as_tensor(given)
+    if not values.is_floating_point():
+        raise TypeError(
+            f"`pixel_values` must be normalised floats, got {values.dtype}. Pass images themselves, which are "
+            "normalised here."
+        )
+    return values.detach().cpu().float()
 
 
 def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
@@ -172,7 +216,18 @@ def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
 
 
 def _from_pil(picture: Image.Image) -> Tensor:
-    return torch.from_numpy(np.array(_in_bytes(picture).convert("RGB"))).permute(2, 0, 1)
+    """Return the pixels of an image; what is not in them is warned of, or refused."""
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        alpha = picture.convert("RGBA").getchannel("A").getextrema()[0]
+        if alpha < 255:
+            warn_caller(
+                "An image with transparent parts is read with the colours that are stored there, as "
+                'image.convert("RGB") gives them. Put it on a background first.'
+            )
+    if picture.mode in ("La", "RGBa"):  # multiplied by their transparency
+        picture = picture.convert("LA" if picture.mode == "La" else "RGBA")
+    rgb = _in_bytes(picture).convert("RGB")
+    return torch.from_numpy(np.array(rgb)).permute(2, 0, 1)
 
 
 def _in_bytes(picture: Image.Image) -> Image.Image:
@@ -190,6 +245,12 @@ def _in_bytes(picture: Image.Image) -> Image.Image:
             )
     else:
         top = 65535.0 if picture.mode != "I" or values.max() > 255 else 255.0
+        if values.min() < 0 or values.max() > top:
+            raise ValueError(
+                "An image of whole numbers must lie in 0 … 65535, got values from "
+                f"{values.min():.0f} to {values.max():.0f}. Divide by the largest possible value and pass "
+                "floats."
+            )
     return Image.fromarray(np.round(np.clip(values / top, 0, 1) * 255).astype(np.uint8))
 
 
@@ -198,22 +259,48 @@ UNREADABLE = (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBom
 
 
 def _loaded(
-    model: LiveModel, item: Tensor | PixelValues | Image.Image | Path
+    model: LiveModel, item: Tensor | PixelValues | Image.Image | Path | bytes
 ) -> Tensor | PixelValues:
-    if isinstance(item, Image.Image):
-        return _from_pil(item)
-    if not isinstance(item, Path):
+    """Return the pixels of an image; a file is turned upright, as its EXIF orientation has it."""
+    if isinstance(item, (Tensor, PixelValues)):
         return item
-    try:
-        with Image.open(item) as picture:
-            picture.load()
-    except UNREADABLE as error:
-        raise ValueError(
-            f"{str(item)!r} must be an image Pillow can read, but {error}. Leave it out."
-        ) from error
-    loaded = _from_pil(picture)
-    _check_size(model, *loaded.shape[1:])
+    loaded = _from_pil(_opened_image(item))
+    if not isinstance(item, Image.Image):
+        _check_size(model, *loaded.shape[1:])
     return loaded
+
+
+def _opened_image(item: Image.Image | Path | bytes) -> Image.Image:
+    """Return an image in memory."""
+    name = repr(str(item)) if isinstance(item, Path) else "An image"
+    try:
+        if isinstance(item, Image.Image):
+            item.load()
+            _warn_of_form(item)
+            return item
+        with Image.open(io.BytesIO(item) if isinstance(item, bytes) else item) as opened:
+            opened.load()
+            _warn_of_form(opened, turned=True)
+            return ImageOps.exif_transpose(opened)
+    except UNREADABLE as error:
+        why = "it is none that Pillow knows" if "cannot identify" in str(error) else str(error)
+        raise ValueError(
+            f"{name} must be an image Pillow can read, but {why}. Leave it out."
+        ) from error
+
+
+_ORIENTATION = 0x0112
+"""EXIF's tag."""
+
+
+def _warn_of_form(picture: Image.Image, *, turned: bool = False) -> None:
+    if not turned and picture.getexif().get(_ORIENTATION, 1) != 1:
+        warn_caller(
+            "A PIL image with an EXIF orientation is read as its pixels lie. Use "
+            "PIL.ImageOps.exif_transpose(image) to turn it upright, or pass its file."
+        )
+    if getattr(picture, "n_frames", 1) > 1:
+        warn_caller("Of an image of several frames the first is read. Pass the frames as images.")
 
 
 def _check_size(model: LiveModel, rows: int, columns: int) -> None:
