@@ -112,11 +112,11 @@ def check_pictures(model: LiveModel, pictures: Tensor) -> Tensor:
     if pictures.numel() == 0:
         raise ValueError(f"`inputs` must hold at least one image, got shape {shape}.")
     if not (pictures.is_floating_point() or pictures.dtype == torch.uint8):
-        low, high = (int(end) for end in pictures.long().aminmax())
-        fits = pictures.dtype != torch.bool and low >= 0 and high <= 255
+        least, most = (int(end) for end in pictures.long().aminmax())
+        fits = pictures.dtype != torch.bool and least >= 0 and most <= 255
         raise TypeError(
             f"`inputs` must be images in bytes (torch.uint8) or floats in [0, 1] for {model.name}, got "
-            f"{pictures.dtype} from {low} to {high}. Use "
+            f"{pictures.dtype} from {least} to {most}. Use "
             f"{'images.to(torch.uint8)' if fits else 'images.float() / the largest possible value'}."
         )
     if shape[1] != 3:
@@ -185,7 +185,7 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
 
 
 def _pixel_values(given: Any) -> Tensor:
-    """Return pixel values as floats; bytes are no pixel values, which are normalised."""
+    """Return pixel values, which are normalised floats, never bytes."""
     arrays = isinstance(given, (list, tuple)) and bool(given)
     if arrays and all(isinstance(one, (Tensor, np.ndarray)) for one in given):
         values = torch.stack([numbers_of(one) for one in given])
@@ -218,8 +218,8 @@ def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
 def _from_pil(picture: Image.Image) -> Tensor:
     """Return the pixels of an image; what is not in them is warned of, or refused."""
     if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-        alpha = picture.convert("RGBA").getchannel("A").getextrema()[0]
-        if alpha < 255:
+        alpha = np.asarray(picture.convert("RGBA").getchannel("A"))
+        if alpha.min() < 255:
             warn_caller(
                 "An image with transparent parts is read with the colours that are stored there, as "
                 'image.convert("RGB") gives them. Put it on a background first.'
