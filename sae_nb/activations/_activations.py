@@ -374,6 +374,12 @@ class Activations(KnowsOtherWords):
         places = self.sample[numbers], self.position[numbers], step
         return self._with(self._rows.select(numbers), *places, gradient)
 
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        raise TypeError(
+            "Activations are not changed in place. Change a copy of their rows, x = acts.x.clone(), and make "
+            "others with sn.Activations.from_tensor(x)."
+        )
+
     def __iter__(self) -> Iterator[Activations]:
         return (self[row] for row in range(len(self)))
 

@@ -453,6 +453,11 @@ def _on_several_axes(index: object, shape: Sequence[int], beyond: str) -> Tensor
 def _whole_numbers(index: object) -> Tensor:
     import numpy as np
 
+    if isinstance(index, str):
+        raise TypeError(
+            f"Rows are chosen by a number, a slice, a mask or several numbers, got {index!r}. Labels of rows "
+            f"are attributes, see dir(…), and columns of a table: `.to_pandas()[{index!r}]`."
+        )
     try:
         rows = index if isinstance(index, Tensor) else torch.as_tensor(np.array(index))
     except (TypeError, ValueError):

@@ -475,6 +475,12 @@ class SparseCodes(KnowsOtherWords):
             "codes.count(0) is how often each atom is on, codes.count(1) how many are on in each row."
         )
 
+    def __setitem__(self, index: object, value: object) -> NoReturn:
+        raise TypeError(
+            "Codes are not changed in place. Leave out an atom with codes.only(codes.atoms != 9), change "
+            "values with codes.with_values(codes.values * 2)."
+        )
+
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _no_arithmetic
     __truediv__ = __rtruediv__ = __pow__ = __neg__ = _no_arithmetic
     __lt__ = __le__ = __gt__ = __ge__ = _no_arithmetic

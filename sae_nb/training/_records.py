@@ -190,7 +190,7 @@ class TrainResult(KnowsOtherWords):
         return self.history.table
 
     def plot(self) -> Any:
-        """Draw the history: loss, R², L0, dead atoms, speed and learning rate, over the steps."""
+        """Draw the history as a plotly figure: loss, R², L0, dead atoms, speed and learning rate."""
         from sae_nb.figures import training_curves
 
         return training_curves(self.history.table)

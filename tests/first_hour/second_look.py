@@ -41,6 +41,18 @@ TABLES = [
 ]
 
 PLACES = [
+    answers("numpy", "codes[:, 9] = 0", TypeError, r"codes\.only"),
+    answers("numpy", "acts[0] = 0", TypeError, r"acts\.x\.clone"),
+    answers("pandas", "acts['token']", TypeError, r"to_pandas\(\)\['token'\]"),
+    answers("plotly", "sw.ConceptMap(sae, color='density')", TypeError, r"panel\.color_by"),
+    works("Python", "acts.to_pandas()['token']", "list(_) == list(acts.tokens)"),
+    works("torch", "codes.only(codes.atoms != 9)", "9 not in _.atoms.tolist()"),
+    works("pandas", "codes.to_pandas()['atom']", "len(_) == len(codes.values)"),
+    works(
+        "torch",
+        "x = acts.x.clone()\nx[0] = 0\nsn.Activations.from_tensor(x)",
+        "_.x[0].abs().sum() == 0",
+    ),
     works(
         "numpy",
         "np.asarray(acts.tokens) == acts.tokens[0]",

@@ -134,7 +134,7 @@ def test_every_keyword_that_is_answered_with_is_one(objects: dict[str, Any]) -> 
     for name, entries in {"": table, **calls}.items():
         known = ours
         if name and name != "SparseAutoencoder":
-            owners = (sn, sn.LiveModel, sn.Activations)
+            owners = (sn, sw, sn.LiveModel, sn.Activations)
             call = next(getattr(owner, name) for owner in owners if hasattr(owner, name))
             known = set(inspect.signature(call).parameters)
         for word, value in entries.items():

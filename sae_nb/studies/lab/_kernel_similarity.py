@@ -99,6 +99,7 @@ class KernelSimilarity:
                 f"kernel={self.kernel!r}."
             )
 
+    @checked
     def fit(self, x: Float[Tensor, "n d_in"], *, seed: Seed = 0) -> MatchedSimilarity:
         """Find codes whose similarities match those of the inputs.
 
