@@ -218,8 +218,8 @@ class LensPanel(Panel):
         rows: dict[str, Any] = {
             "position": visible_token(own.tokens[place]),
             "model's answer": visible_token(own.names[int(own.answer[place])]),
-            f"first block of it, {kind}": int(own.settles[place]),
-            "first block of it, logit lens": int(seen.plain.settles[place]),
+            f"first block of it, {kind}": _block(own.settles[place]),
+            "first block of it, logit lens": _block(seen.plain.settles[place]),
         }
         for i in range(len(own.layers) - 1, -1, -1):
             tops = [visible_token(own.names[int(one)]) for one in own.top[i, place, :3]]
@@ -326,7 +326,7 @@ class LensPanel(Panel):
         own, plain = seen.own.agreement[-1], seen.plain.agreement[-1]
         return (
             f"agreement with the answer at block {seen.own.layers[-1]}: "
-            f"{format_percent(float(own), of='positions')} (logit lens {format_number(float(plain))})"
+            f"{format_percent(float(own), of='positions')} (logit lens {format_percent(float(plain), of='positions')})"
         )
 
     # --- moving about -----------------------------------------------------------------------------
@@ -346,6 +346,11 @@ class LensPanel(Panel):
     def _step_place(self, by: int) -> None:
         if self.ready:
             self.place = int(np.clip(self.place + by, 0, self.n_places - 1))
+
+
+def _block(first: Any) -> int | str:
+    """Return the first block from which a lens reads the answer; −1 means that no block does."""
+    return int(first) if int(first) >= 0 else "none"
 
 
 def _answer(seen: _Seen, place: int, kind: str) -> str:
