@@ -323,10 +323,12 @@ class LensPanel(Panel):
         self.conclude(_answer(seen, self.place, self.lens.kind), self._numbers(seen))
 
     def _numbers(self, seen: _Seen) -> str:
-        own, plain = seen.own.agreement[-1], seen.plain.agreement[-1]
+        own, plain = (
+            format_percent(float(one.agreement[-1]), of="positions")
+            for one in (seen.own, seen.plain)
+        )
         return (
-            f"agreement with the answer at block {seen.own.layers[-1]}: "
-            f"{format_percent(float(own), of='positions')} (logit lens {format_percent(float(plain), of='positions')})"
+            f"agreement with the answer at block {seen.own.layers[-1]}: {own} (logit lens {plain})"
         )
 
     # --- moving about -----------------------------------------------------------------------------
