@@ -396,9 +396,11 @@ def plot_text(text: object) -> str:
 def visible_token(token: str) -> str:
     r"""Show the white space of a token that would otherwise be invisible.
 
-    >>> [visible_token(t) for t in (" the", "\n", "\t", "")]
-    [' the', '↵', '⇥', '∅']
+    >>> [visible_token(t) for t in (" the", "\n", "\t", "", "  ")]
+    [' the', '↵', '⇥', '∅', '␣␣']
     """
+    if token.isspace():
+        token = token.replace(" ", "␣")
     signs = {"\r\n": "↵", "\n": "↵", "\r": "↵", "\t": "⇥"}
     for space, sign in signs.items():
         token = token.replace(space, sign)

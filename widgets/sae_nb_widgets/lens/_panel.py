@@ -276,7 +276,7 @@ class LensPanel(Panel):
         grid.show(
             [str(reading.layers[i]) for i in order],
             reading.tokens[:n],
-            [[reading.names[int(one)] for one in top[i]] for i in order],
+            [[visible_token(reading.names[int(one)]) for one in top[i]] for i in order],
             tints=[reading.top_probability[i, :n, 0].tolist() for i in order],
             agrees=[reading.agrees[i, :n].tolist() for i in order],
             side=[float(reading.kl[i, :n].mean()) for i in order],
