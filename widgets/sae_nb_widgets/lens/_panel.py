@@ -327,9 +327,8 @@ class LensPanel(Panel):
             format_percent(float(one.agreement[-1]), of="positions")
             for one in (seen.own, seen.plain)
         )
-        return (
-            f"agreement with the answer at block {seen.own.layers[-1]}: {own} (logit lens {plain})"
-        )
+        compared = "" if self.lens.kind == "logit" else f" (logit lens {plain})"
+        return f"agreement with the answer at block {seen.own.layers[-1]}: {own}{compared}"
 
     # --- moving about -----------------------------------------------------------------------------
 
