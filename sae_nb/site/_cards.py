@@ -1,4 +1,4 @@
-"""The page's content for one atom: its card as plain values, its images as files."""
+"""The page's content for one atom: its card as plain values, its images and sounds as files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from sae_nb.atoms import choose_rows, effects_of, strength_histogram, written_at
+from sae_nb.atoms import (
+    choose_rows,
+    effects_of,
+    eight_bits,
+    heard_at,
+    strength_histogram,
+    wave_file,
+    written_at,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import UInt8
@@ -39,9 +47,10 @@ class Cards:
         self._model = model if model is not None and model.modality.is_text else None
         self._lens = lens
         self._drawn: set[int] = set()
+        self._heard: set[str] = set()
 
     def card(self, atom: int) -> dict[str, Any]:
-        """Return the card of an atom; images that it shows are written when first met."""
+        """Return the card of an atom; images and sounds that it has are written when first met."""
         bands = {
             band: [self._example(example) for example in self._names.examples(atom, n, band)]
             for band, n in BANDS.items()
@@ -101,7 +110,19 @@ class Cards:
         elif example.coordinates is not None and example.coordinate_values is not None:
             pairs = zip(example.coordinates, example.coordinate_values, strict=True)
             shown["coordinates"] = list(pairs)
-        return shown
+        return shown | self._sound(example)
+
+    def _sound(self, example: Example) -> dict[str, Any]:
+        """Return the file that plays an example, and where it begins and ends in the image."""
+        heard = heard_at(self._catalogue.acts.context, example.sample, example.position)
+        if heard is None:
+            return {}
+        name = f"sounds/{example.sample}" + (f"-{heard.first}" if heard.first else "") + ".wav"
+        if name not in self._heard:
+            (self._folder / "sounds").mkdir(exist_ok=True)
+            (self._folder / name).write_bytes(wave_file(eight_bits(heard.values), heard.rate))
+            self._heard.add(name)
+        return {"sound": name, "span": heard.span}
 
     def _image(self, sample: int, pixels: UInt8[np.ndarray, "3 height width"]) -> str:
         name = f"images/{sample}.webp"

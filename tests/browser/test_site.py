@@ -26,7 +26,7 @@ pytestmark = [pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
 LONG = "long" * 2500
 RIGHT_TO_LEFT = "\u202eحيوان צבע evil"
-POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; connect-src 'self'"
+POLICY = "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; img-src 'self' data:; media-src 'self'; connect-src 'self'"
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import wave
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -292,3 +293,24 @@ def test_the_command_writes_a_site(
     assert command.main([*call, "--acts", str(tmp_path / "acts")]) == 0
     assert f"{N_ATOMS} atoms" in capsys.readouterr().out
     assert len(list((tmp_path / "site" / "atoms").iterdir())) == N_ATOMS
+
+
+def test_a_site_of_sounds_plays_them(tmp_path: Path) -> None:
+    """Every example has its spectrogram and a WAV file of the folder, which the page may load."""
+    sae, store = sn.load_sae("tiny-audio/resid_post.4"), sn.load_examples("tiny-audio/resid_post.4")
+    site = write_site(tmp_path / "heard", sae, examples=store)
+    shown = [
+        example
+        for atom in range(0, sae.n_atoms, 64)
+        for band in chunk(site.folder, f"atoms/{atom}")["bands"].values()
+        for example in band
+    ]
+    assert shown
+    for example in shown:
+        assert (site.folder / example["image"]).is_file()
+        assert np.shape(example["heat"]) == (4, 20)
+        with wave.open(str(site.folder / example["sound"])) as file:
+            assert (file.getnframes(), file.getframerate()) == (8000, 8000)
+        assert example["span"] == [0, 1]
+    assert "media-src 'self'" in (site.folder / "index.html").read_text()
+    assert site.n_bytes < 4_000_000

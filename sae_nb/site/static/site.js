@@ -113,10 +113,31 @@ const saeNb = (() => {
       frame.title = "The more amber, the more strongly it fires there";
     }
     const words = `${example.place} · ${number(example.z)}`;
+    if (example.sound) return soundOf(example, words, frame);
     if (!takeExample) return make("figure", {}, frame, make("figcaption", {}, words));
     const button = make("button", { type: "button", class: "plain", title: "Show it to the model" }, frame);
     button.addEventListener("click", () => takeExample(frame.querySelector("img")));
     return make("figure", {}, button, make("figcaption", {}, words));
+  }
+
+  // The image of a sound with its player; a line shows the moment, and one sound plays at a time.
+  function soundOf(example, words, frame = make("div", { class: "frame" })) {
+    const player = make("audio", { controls: "", preload: "none", src: example.sound, "aria-label": `Play ${example.place}` });
+    const line = make("div", { class: "moment", "aria-hidden": "true" });
+    const [from, to] = example.span;
+    const move = () => {
+      const done = player.duration ? player.currentTime / player.duration : 0;
+      line.style.left = `${100 * (from + (to - from) * done)}%`;
+      line.style.display = player.paused ? "none" : "block";
+      if (!player.paused) requestAnimationFrame(move);
+    };
+    player.addEventListener("play", () => {
+      for (const other of document.querySelectorAll("audio")) if (other !== player) other.pause();
+      move();
+    });
+    player.addEventListener("pause", move);
+    frame.append(line);
+    return make("figure", { class: "sound" }, frame, player, make("figcaption", {}, words));
   }
 
   function vectorOf(example) {
@@ -130,9 +151,9 @@ const saeNb = (() => {
     for (const [band, examples] of Object.entries(card.bands)) {
       if (!examples.length) continue;
       parts.push(make("h3", {}, TITLES[band] || band));
-      const box = make("div", examples[0].image ? { class: "images" } : {});
+      const box = make("div", examples[0].image || examples[0].sound ? { class: "images" } : {});
       for (const example of examples) {
-        box.append(example.tokens ? textOf(example, card.max) : example.image ? imageOf(example, card.max) : vectorOf(example));
+        box.append(example.tokens ? textOf(example, card.max) : example.image ? imageOf(example, card.max) : example.sound ? soundOf(example, `${example.place} · ${number(example.z)}`) : vectorOf(example));
       }
       parts.push(box);
     }
@@ -407,7 +428,7 @@ const saeNb = (() => {
     window.addEventListener("hashchange", follow);
     document.addEventListener("keydown", (event) => {
       if (event.altKey || event.ctrlKey || event.metaKey) return;
-      const typing = event.target.tagName === "INPUT" || event.target.tagName === "TEXTAREA" || event.target.tagName === "CANVAS";
+      const typing = event.target.tagName === "INPUT" || event.target.tagName === "TEXTAREA" || event.target.tagName === "CANVAS" || event.target.tagName === "AUDIO";
       if (event.key === "/" && !typing) { event.preventDefault(); here("query").focus(); }
       else if (event.key === "Escape" && event.target === here("query")) { here("query").value = ""; listFirst(); }
       else if (event.key === "ArrowRight" && !typing) open((atom + 1) % start.n_atoms);

@@ -10,11 +10,10 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.atom._examples import PLAYED, examples_view
 
 import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
-from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms import AtomCatalogue, heard_at
 from tests.widgets.made import FakeTopK
 
 RATE = 8_000
@@ -82,15 +81,14 @@ def test_an_exported_page_has_its_sounds(browser, tmp_path):
 def test_of_a_long_sound_the_part_around_the_place_is_sent():
     """Two seconds at this rate, and where they lie in the picture."""
     acts = sound_acts(length=10 * RATE)
-    view = examples_view(acts.context)
     found = AtomCatalogue(FakeTopK(), acts)
     atom = int(found.codes.atoms[0])
     for example in found.summary(atom).examples:
-        part, (begin, end) = view._around(example)
+        part, rate, _, (begin, end) = heard_at(acts.context, example.sample, example.position)
         moment = float(acts.context.seconds_at(torch.tensor([example.position])).nan_to_num())
-        assert len(part) == PLAYED
+        assert (len(part), rate) == (2 * RATE, RATE)
         assert begin <= moment / 10 <= end
-        assert end - begin == pytest.approx(PLAYED / (10 * RATE))
+        assert end - begin == pytest.approx(2 / 10)
 
 
 def test_a_grid_refuses_too_few_sounds():

@@ -8,7 +8,6 @@ from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
-import torch
 import traitlets as t
 
 from sae_nb.activations import Context
@@ -19,6 +18,7 @@ from sae_nb.atoms import (
     Example,
     SiteExamples,
     gathered,
+    heard_at,
     rows_in_words,
     spans,
 )
@@ -37,11 +37,6 @@ from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
 
 
 TITLE = "strongest patches, close up"
-UNKNOWN_RATE = 16_000
-"""Samples per second of sounds whose model does not state them: that of most models of speech."""
-
-PLAYED = 16_000
-"""Samples of a sound that are sent to the page: more of it is played around the place of the example alone."""
 
 
 class CropSheet:
@@ -256,27 +251,14 @@ class PictureExamples(ExamplesView):
             return {}
         first = context.prefix_tokens
         names = () if grid is None else context.position_names(first + grid[0] * grid[1])[first:]
-        heard = [self._around(example) for example in examples]
+        found = [heard_at(context, example.sample, example.position) for example in examples]
+        heard = [one for one in found if one is not None]
         return {
-            "sounds": [sound for sound, _ in heard],
-            "sound_rate": round(context.sample_rate or UNKNOWN_RATE),
-            "spans": [span for _, span in heard],
+            "sounds": [one.values for one in heard],
+            "sound_rate": heard[0].rate,
+            "spans": [one.span for one in heard],
             "patch_names": names,
         }
-
-    def _around(self, example: Example) -> tuple[np.ndarray, tuple[float, float]]:
-        """Return what is played of an example, at most the part around its place, and where that lies."""
-        context = self._context
-        whole = context.sounds.sample(example.sample) if context.sounds is not None else None
-        if whole is None or not len(whole):
-            return np.zeros(1, np.int16), (0.0, 1.0)
-        seconds = context.seconds_at(torch.tensor([example.position]))
-        rate, columns = context.sample_rate or UNKNOWN_RATE, (context.patch_grid or (1, 1))[1]
-        width = (context.seconds_per_step or 0) * rate * columns or len(whole)
-        moment = 0.0 if seconds is None else float(seconds.nan_to_num())
-        start = min(max(round(moment * rate) - PLAYED // 2, 0), max(len(whole) - PLAYED, 0))
-        part = whole[start : start + PLAYED].numpy()
-        return part, (start / width, min((start + len(part)) / width, 1.0))
 
     def _picture(self, example: Example) -> np.ndarray:
         if example.picture is not None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import wave
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ import traitlets as t
 from jaxtyping import Float, Int16, UInt8
 from PIL import Image
 
+from sae_nb.atoms import eight_bits, wave_file
 from sae_nb.figures import (
     Drawing,
     Label,
@@ -181,7 +181,7 @@ class PictureGrid(Component):
             self.maximum = common_maximum(np.append(bars, maps.ravel()), maximum)
             self.atoms = [int(atom) for atom in atoms]
             self.patch_names = [str(name) for name in patch_names]
-            self.sounds, self.sound_rate = b"".join(map(_played, sounds)), int(sound_rate)
+            self.sounds, self.sound_rate = b"".join(map(eight_bits, sounds)), int(sound_rate)
             self.sound_lengths = [len(sound) for sound in sounds]
             self.spans = [list(map(float, span)) for span in spans]
             self.thumbnail = round(theme().thumbnail_px * (WIDER if len(sounds) else 1))
@@ -298,7 +298,7 @@ class PictureGrid(Component):
             return ""
         first = sum(self.sound_lengths[:index])
         samples = self.sounds[first : first + self.sound_lengths[index]]
-        file = _wave_file(samples, self.sound_rate)
+        file = wave_file(samples, self.sound_rate)
         address = f"data:audio/wav;base64,{base64.b64encode(file).decode()}"
         return f'<audio controls src="{address}" aria-label="{escape(self.places[index])}"></audio>'
 
@@ -394,22 +394,6 @@ def _bars(
     if strengths is not None:
         return np.nan_to_num(np.asarray(strengths, dtype=np.float64))
     return np.nan_to_num(maps).max(axis=(1, 2), initial=0.0).astype(np.float64)
-
-
-def _played(sound: Int16[np.ndarray, " length"]) -> bytes:
-    """Return a sound as 8-bit samples, as loud as they allow: twelve of a second are 100 kB."""
-    values = np.asarray(sound, np.float32)
-    return (
-        (128 + np.round(127 * values / np.abs(values).max(initial=1.0))).astype(np.uint8).tobytes()
-    )
-
-
-def _wave_file(samples: bytes, rate: int) -> bytes:
-    buffer = io.BytesIO()
-    with wave.open(buffer, "wb") as file:
-        file.setparams((1, 1, rate, len(samples), "NONE", ""))
-        file.writeframes(samples)
-    return buffer.getvalue()
 
 
 def _encode(pictures: UInt8[np.ndarray, "n 3 h w"]) -> tuple[bytes, tuple[int, int]]:
