@@ -33,9 +33,9 @@ class Heard(NamedTuple):
 
 
 def heard_at(context: Context, sample: int, position: int, most: int = PLAYED) -> Heard | None:
-    """Return what is played of a sample, at most `most` values around a position; None if samples are not sounds.
+    """Return what is played of a sample, at most `most` values around a position.
 
-    The image of a short sound is as wide as that of the longest.
+    None if samples are not sounds. The image of a short sound is as wide as that of the longest.
     """
     if context.sounds is None:
         return None
