@@ -137,6 +137,12 @@ def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> i
                 f"`{argument}` as a text must be one token of {model.name}, got {name!r}, which is "
                 f"{len(ids)}: {pieces[:6]}. Mind the leading space, or pass a token id."
             )
+        unknown = getattr(model.tokenizer, "unk_token", None)
+        if ids[0] == getattr(model.tokenizer, "unk_token_id", None) and name != unknown:
+            raise ValueError(
+                f"`{argument}` as a text must be a token that {model.name} knows, got {name!r}, which it reads "
+                f"as {unknown}. model.tokenizer.get_vocab() lists its tokens."
+            )
         return int(ids[0])
     names = [str(known) for known in model.class_names or ()]
     if name not in names:

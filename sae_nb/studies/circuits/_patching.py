@@ -299,7 +299,7 @@ def paired(
     model: LiveModel, clean: Any, corrupted: Any, target: Any
 ) -> list[tuple[Batch, Batch, Any]]:
     """Return each clean input, its corrupted one, and what is asked of the two; a list asks each its own."""
-    batches = [_batches(model, inputs) for inputs in (clean, corrupted)]
+    batches = [one_by_one(model, inputs) for inputs in (clean, corrupted)]
     n = len(batches[0])
     if n != len(batches[1]):
         raise ValueError(
@@ -352,6 +352,7 @@ def top_answers(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any
     return tops
 
 
-def _batches(model: LiveModel, inputs: Any) -> Sequence[Batch]:
+def one_by_one(model: LiveModel, inputs: Any) -> Sequence[Batch]:
+    """Return each input as a batch by itself."""
     one = [inputs] if isinstance(inputs, str) else inputs
     return [batch.to(model.device) for batch in model.batches(one, batch_size=1)]

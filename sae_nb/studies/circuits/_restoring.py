@@ -1,13 +1,15 @@
 """The places that decide an answer: a state of one run put into another, each place by itself.
 
-With x the state of the run that is changed at one place (a layer and a position, or a head) and s that of
-the other run, the effect of the place is [m(x → s) − m(x)] / [m(s everywhere) − m(x)], m being what is asked
-of the answer. Denoising puts states of the clean run into the corrupted one, noising the reverse. Attribution
-patching is the first-order estimate ⟨s − x, ∂m/∂x⟩ of the numerator, for all places by one backward pass.
+With x the state of the run that is changed at one place (a layer and a position, a head, or a head at a
+position) and s that of the other run, the effect of the place is [m(x → s) − m(x)] / [m(s everywhere) − m(x)],
+m being what is asked of the answer. Denoising puts states of the clean run into the corrupted one, noising the
+reverse. Attribution patching is the first-order estimate ⟨s − x, ∂m/∂x⟩ of the numerator, for all places by
+one backward pass.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Seed, checked
+from sae_nb.checks import Seed, checked, shown
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 from sae_nb.models import run
@@ -25,7 +27,13 @@ from sae_nb.progress import progress_bar
 from sae_nb.studies.circuits._asked import Measure, asked
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 from sae_nb.studies.circuits._nodes import position_texts
-from sae_nb.studies.circuits._patching import Patching, paired, patch_atoms, top_answers
+from sae_nb.studies.circuits._patching import (
+    Patching,
+    one_by_one,
+    paired,
+    patch_atoms,
+    top_answers,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -35,7 +43,13 @@ if TYPE_CHECKING:
 Direction = Literal["denoise", "noise"]
 Way = Literal["exact", "attribution"]
 
-SITES = {"resid": "resid_pre", "attn": "attn_out", "mlp": "mlp_out", "heads": "head_out"}
+SITES = {
+    "resid": "resid_pre",
+    "attn": "attn_out",
+    "mlp": "mlp_out",
+    "heads": "head_out",
+    "heads_by_position": "head_out",
+}
 """Kinds of places, and the hook point of each in a layer."""
 
 
@@ -43,7 +57,8 @@ class PatchMap(Finding):
     """The share of an answer's change that each place brings about; made by `patch`."""
 
     sites: str
-    """Kind of place: "resid", "attn", "mlp" (layer and position), or "heads" (layer and head)."""
+    """Kind of place: "resid", "attn", "mlp" (layer and position), "heads" (layer and head) or
+    "heads_by_position" (head and position)."""
 
     direction: Direction
     method: Way
@@ -55,16 +70,19 @@ class PatchMap(Finding):
     corrupted: float
     """Of what is asked, the means over pairs: logits, or the function's units."""
 
+    rows: tuple[str, ...]
+    """Numbers of layers, or "layer.head" for heads by position."""
+
     columns: tuple[str, ...]
     """Tokens of the first pair, as "clean → corrupted" where they differ; or numbers of heads."""
 
-    effect: Float[np.ndarray, "layers columns"]
+    effect: Float[np.ndarray, "rows columns"]
     """Share of clean − corrupted that the place alone restores (denoise) or breaks (noise)."""
 
-    estimated: Float[np.ndarray, "layers columns"]
+    estimated: Float[np.ndarray, "rows columns"]
     """The same to first order: attribution patching."""
 
-    control: Float[np.ndarray, "layers columns"]
+    control: Float[np.ndarray, "rows columns"]
     """The same as `effect` with states of an input that has nothing to do with the pair."""
 
     control_source: str
@@ -72,18 +90,33 @@ class PatchMap(Finding):
 
     @property
     def table(self) -> DataFrame:
-        """`layer`, `position` or `head`, `token`, `effect`, `estimated`, `control`; the largest first."""
+        """`layer`, `head` and `position` as the kind of place has them, `token`, `effect`, `estimated`,
+        `control`; the largest first.
+        """
         import pandas as pd
 
-        layer, index = np.indices(self.effect.shape).reshape(2, -1)
-        of_heads = self.sites == "heads"
-        columns = {"layer": layer, "head" if of_heads else "position": index}
-        if not of_heads:
-            columns["token"] = np.asarray(self.columns, dtype=object)[index]
+        row, column = np.indices(self.effect.shape).reshape(2, -1)
+        places = [tuple(map(int, name.split("."))) for name in self.rows]
+        columns: dict[str, Any] = {"layer": np.asarray([place[0] for place in places])[row]}
+        if self.sites == "heads_by_position":
+            columns["head"] = np.asarray([place[1] for place in places])[row]
+        columns[self.column] = column
+        if self.column == "position":
+            columns["token"] = np.asarray(self.columns, dtype=object)[column]
         for name in ("effect", "estimated", "control"):
             columns[name] = getattr(self, name).ravel()
         order = np.argsort(-np.abs(self.effect.ravel()), kind="stable")
         return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+
+    @property
+    def column(self) -> str:
+        """Name of what the columns count: "head" or "position"."""
+        return "head" if self.sites == "heads" else "position"
+
+    @property
+    def row(self) -> str:
+        """Name of what the rows count: "layer", or "layer.head"."""
+        return "layer.head" if self.sites == "heads_by_position" else "layer"
 
     @property
     def agreement(self) -> float:
@@ -98,16 +131,16 @@ class PatchMap(Finding):
     @property
     def headline(self) -> str:
         """The change of the answer, the first places, and the control's largest."""
-        first = self.table.head(3)
-        column = "head" if self.sites == "heads" else "position"
+        order = np.argsort(-np.abs(self.effect.ravel()), kind="stable")[:3]
         where = ", ".join(
-            f"{layer}.{index} {effect:+.2f}"
-            for layer, index, effect in zip(first.layer, first[column], first.effect, strict=True)
+            f"{self.rows[row]}.{column} {self.effect[row, column]:+.2f}"
+            for row, column in zip(*np.unravel_index(order, self.effect.shape), strict=True)
         )
         done = {"denoise": "restored", "noise": "broken"}[self.direction]
         said = f"; estimates correlate at {self.agreement:.2f}" if self.method == "exact" else ""
         return (
-            f"{self.name}: {self.corrupted:.2f} → {self.clean:.2f}, {done} by layer.{column} {where}; "
+            f"{self.name}: {self.corrupted:.2f} → {self.clean:.2f}, {done} by {self.row}.{self.column} "
+            f"{where}; "
             f"control at most {np.abs(self.control).max():.2f}{said}"
         )
 
@@ -117,14 +150,13 @@ class PatchMap(Finding):
 
         most = max(float(np.abs(self.effect).max()), 1.0)
         n = len(self.effect)
-        column = "head" if self.sites == "heads" else "position"
         figure = heatmaps(
             {"effect": self.effect, "control": self.control},
             ends=(-most, most),
             signed=True,
-            hover=f"layer %{{y}}, {column} %{{x}}: %{{z:.2f}}",
+            hover=f"{self.row} %{{y}}, {self.column} %{{x}}: %{{z:.2f}}",
             bar="share",
-            y="layer",
+            y=self.row,
             height=150 + 18 * n,
         )
         return figure.update_xaxes(named_ticks(map(visible_token, self.columns)))
@@ -151,7 +183,7 @@ class _Pair:
     tokens: tuple[str, ...]
 
 
-@checked(leave=("clean", "corrupted", "target", "sites"))
+@checked(leave=("clean", "corrupted", "target", "sites", "heads", "control"))
 def patch(
     model: LiveModel,
     clean: Any,
@@ -161,6 +193,9 @@ def patch(
     *,
     direction: Direction = "denoise",
     method: Way = "exact",
+    heads: Sequence[tuple[int, int]] | None = None,
+    control: Any = None,
+    callback: Callable[[int, int], None] | None = None,
     progress: bool = True,
     seed: Seed = 0,
 ) -> PatchMap | Patching:
@@ -177,16 +212,23 @@ def patch(
     sites
         "resid": the residual stream before each block, at each position; "attn", "mlp": what attention or the
         MLP of each block writes, at each position; "heads": each attention head, at all positions together;
-        an SAE: its atoms, see `patch_atoms`.
+        "heads_by_position": each head at each position; an SAE: its atoms, see `patch_atoms`.
     direction
         "denoise": states of the clean run put into the corrupted one, which shows the places that suffice.
         "noise": the reverse, which shows the places that are needed.
     method
         "exact": each place in the running model; its estimate is computed too, and `agreement` is their
         correlation. "attribution": the estimate alone, one backward pass a pair.
+    heads
+        For "heads_by_position", the heads that are patched, as pairs (layer, head); None: all of them.
+    control
+        An input as long as the pairs, or one for each: its states are the control's. None: those of another
+        pair's clean input of the same length, or where there is none, as large a move in a random direction.
+    callback
+        Called with the number of layers done and of all, after each; an error that it raises ends the
+        patching.
     seed
-        Of the control: states of another pair's clean input of the same length, or where there is none, as
-        large a move in a random direction.
+        Of the control.
 
     Raises
     ------
@@ -207,48 +249,56 @@ def patch(
     True
     """
     if not isinstance(sites, str):
+        _check_alone(heads, control)
         ordered = (clean, corrupted) if direction == "denoise" else (corrupted, clean)
         return patch_atoms(model, sites, *ordered, target=target, seed=seed)
     places = _places(model, sites)
+    cells = [_Cells(place, sites, int(model.n_heads or 1)) for place in places]
+    if heads is not None:
+        cells = _chosen(cells, heads, sites, model.name)
     names, pairs = _runs(model, places, clean, corrupted, target, direction)
     if sites != "heads":
         _check_lengths(pairs)
-    n_parts = int(model.n_heads or 1) if sites == "heads" else 0
     span = float(np.mean([pair.end - pair.start for pair in pairs]))
     if abs(span) < 1e-6:
         raise ValueError(
             "`clean` and `corrupted` must be answered differently in what is asked, got "
             f"{pairs[0].start:.3f} for both. Pass another target or pair."
         )
-    others, control_source = _controls(pairs, seed)
+    if control is None:
+        others, control_source = _controls(pairs, seed)
+    else:
+        others, control_source = _given(model, places, pairs, control), "another input"
+    done = Counter[str]()
 
-    def shares(of: Callable[[_Pair, States, HookPoint], Tensor], sources: Sequence[States]) -> Any:
+    def shares(of: Callable[[_Pair, States, _Cells], Tensor], sources: Sequence[States]) -> Any:
         rows = []
-        for place in places:
-            found = [of(pair, source, place) for pair, source in zip(pairs, sources, strict=True)]
+        for one in cells:
+            found = [of(pair, source, one) for pair, source in zip(pairs, sources, strict=True)]
             rows.append(torch.stack(found).mean(dim=0).double().cpu().numpy() / span)
+            done["layers"] += 1
             bar.update(1)
-        return np.stack(rows)
+            if callback is not None:
+                callback(done["layers"], n_steps)
+        return np.concatenate(rows)
 
-    def first_order(pair: _Pair, source: States, place: HookPoint) -> Tensor:
-        return _estimated(pair, source, str(place), n_parts)
+    def in_the_model(pair: _Pair, source: States, one: _Cells) -> Tensor:
+        return _measured(model, pair, source, one)
 
-    def in_the_model(pair: _Pair, source: States, place: HookPoint) -> Tensor:
-        return _measured(model, pair, source, place, n_parts)
-
-    by = in_the_model if method == "exact" else first_order
+    by = in_the_model if method == "exact" else _estimated
     own = [pair.source for pair in pairs]
-    n_steps = len(places) * 3
+    n_steps = len(cells) * 3
     said = "The patching was interrupted; nothing of it is kept. The same call begins again."
     with (
         ending_with(lambda: (said, None)),
         progress_bar(n_steps, "patch", "layer", enabled=progress) as bar,
     ):
-        estimated = shares(first_order, own)
+        estimated = shares(_estimated, own)
         effect = shares(by, own)
-        control = shares(by, others)
+        against = shares(by, others)
     first, last = (float(np.mean([getattr(p, end) for p in pairs])) for end in ("start", "end"))
     at_clean, at_corrupted = (last, first) if direction == "denoise" else (first, last)
+    of_heads = tuple(map(str, range(cells[0].n_heads)))
     return PatchMap(
         sites=sites,
         direction=direction,
@@ -257,12 +307,96 @@ def patch(
         n_pairs=len(pairs),
         clean=at_clean,
         corrupted=at_corrupted,
-        columns=tuple(map(str, range(n_parts))) if n_parts else pairs[0].tokens,
+        rows=tuple(name for one in cells for name in one.rows),
+        columns=of_heads if sites == "heads" else pairs[0].tokens,
         effect=effect,
         estimated=estimated,
-        control=control,
+        control=against,
         control_source=control_source,
     )
+
+
+class _Cells:
+    """The cells of a map that are at one hook point: rows × columns, and the part of a state each is.
+
+    "resid" and its like are one row of positions, "heads" one row of heads, "heads_by_position" a row of
+    positions for each head.
+    """
+
+    def __init__(
+        self, place: HookPoint, sites: str, n_heads: int, heads: Sequence[int] | None = None
+    ) -> None:
+        self.place, self.sites, self.n_heads = str(place), sites, n_heads
+        self.layer = self.place.rpartition(".")[2]
+        self.heads = list(range(n_heads)) if heads is None else list(heads)
+
+    @property
+    def rows(self) -> list[str]:
+        """Name of each row."""
+        if self.sites != "heads_by_position":
+            return [self.layer]
+        return [f"{self.layer}.{head}" for head in self.heads]
+
+    def parts(self, x: Float[Tensor, "n places d"]) -> Float[Tensor, "..."]:
+        """Return a state with its heads next to each other, where cells are of heads."""
+        return _side_by_side(x, self.n_heads) if self.sites.startswith("heads") else x
+
+    def pool(
+        self, x: Float[Tensor, "1 places d"], reduce: Callable[..., Tensor]
+    ) -> Float[Tensor, "rows columns"]:
+        """Return one number for each cell: `reduce` over what belongs to it."""
+        parts = self.parts(x)[0]
+        if self.sites == "heads":
+            return reduce(parts, dim=(0, 2))[None]
+        if self.sites == "heads_by_position":
+            return reduce(parts, dim=(2,))[:, self.heads].T
+        return reduce(parts, dim=(1,))[None]
+
+    def index(self, row: int, column: int) -> tuple[Any, ...]:
+        """Return where a cell is in one input's parts."""
+        if self.sites == "heads":
+            return (slice(None), column)
+        return (column, self.heads[row]) if self.sites == "heads_by_position" else (column,)
+
+
+def _check_alone(heads: Any, control: Any) -> None:
+    for name, given in (("heads", heads), ("control", control)):
+        if given is not None:
+            raise ValueError(
+                f"`{name}` must be None where an SAE's atoms are patched, got {shown(given)}. Their control "
+                "are atoms drawn at random."
+            )
+
+
+def _chosen(cells: Sequence[_Cells], heads: Any, sites: str, name: str) -> list[_Cells]:
+    """Return the cells of some heads alone, in the order of layers."""
+    if sites != "heads_by_position":
+        raise ValueError(
+            f"`heads` must be None unless sites='heads_by_position', got {shown(heads)} for {sites!r}. "
+            'sites="heads" has all of them.'
+        )
+    by_layer: dict[int, list[int]] = {}
+    n_heads, layers = cells[0].n_heads, [int(one.layer) for one in cells]
+    for one in heads:
+        pair = tuple(one) if isinstance(one, list | tuple) else ()
+        whole = len(pair) == 2 and all(isinstance(n, int | np.integer) for n in pair)
+        if not whole or pair[0] not in layers or not 0 <= pair[1] < n_heads:
+            raise ValueError(
+                f"`heads` must be pairs (layer, head) of {name}, with layers {layers[0]} to {layers[-1]} and "
+                f"heads 0 to {n_heads - 1}, got {one!r}. Write e.g. heads=[(0, 2), (1, 1)]."
+            )
+        of_layer = by_layer.setdefault(int(pair[0]), [])
+        if int(pair[1]) not in of_layer:
+            of_layer.append(int(pair[1]))
+    if not by_layer:
+        raise ValueError(
+            "`heads` must name at least one head, got none. Pass None for all of them."
+        )
+    return [
+        _Cells(one.place, sites, n_heads, sorted(by_layer[int(one.layer)]))
+        for one in cells
+        if int(one.layer) in by_layer
+    ]
 
 
 def _places(model: LiveModel, sites: str) -> list[HookPoint]:
@@ -272,7 +406,7 @@ def _places(model: LiveModel, sites: str) -> list[HookPoint]:
             "passing their SAE."
         )
     places = [p for p in model.hook_points() if str(p).startswith(f"{SITES[sites]}.")]
-    if not places or (sites == "heads" and model.n_heads is None):
+    if not places or (SITES[sites] == "head_out" and model.n_heads is None):
         raise ValueError(
             f"`sites` must be places that {model.name} has, got {sites!r}, and it has no {SITES[sites]}. "
             "`model.hook_points()` lists those it has."
@@ -380,38 +514,58 @@ def _at_random(pair: _Pair, seed: int) -> States:
     return moved
 
 
-def _estimated(pair: _Pair, source: States, place: str, n_parts: int) -> Float[Tensor, " columns"]:
+def _given(
+    model: LiveModel, places: Sequence[HookPoint], pairs: Sequence[_Pair], control: Any
+) -> list[States]:
+    """Return the states of inputs that were given as control: one for all pairs, or one for each."""
+    batches = one_by_one(model, control)
+    if len(batches) not in (1, len(pairs)):
+        raise ValueError(
+            f"`control` must be one input or one for each pair, got {len(batches)} for {len(pairs)}."
+        )
+    with torch.no_grad():
+        states = [run(model, batch, read=places).states for batch in batches]
+    states = states * len(pairs) if len(states) == 1 else states
+    for pair, one in zip(pairs, states, strict=True):
+        name = str(places[0])
+        n, m = (x[name].shape[1] for x in (pair.x, one))
+        if n != m:
+            raise ValueError(
+                f"`control` must have the number of tokens of the pair, {n}, got {m}. Change words to "
+                "others of equally many tokens, or pass None."
+            )
+    return states
+
+
+def _estimated(pair: _Pair, source: States, cells: _Cells) -> Float[Tensor, "rows columns"]:
+    place = cells.place
     along = (source[place] - pair.x[place]).float() * pair.slopes[place].float()
-    if not n_parts:
-        return along.sum(dim=-1)[0]
-    return _side_by_side(along, n_parts).sum(dim=(0, 1, 3))
+    return cells.pool(along, torch.sum)
 
 
 def _measured(
-    model: LiveModel, pair: _Pair, source: States, place: HookPoint, n_parts: int
-) -> Float[Tensor, " columns"]:
-    """Return what each column's state changes, in the running model; where nothing differs that is 0."""
-    new = source[str(place)]
-    moved = (new - pair.x[str(place)]).abs()
-    parts = _side_by_side(moved, n_parts).amax(dim=(0, 1, 3)) if n_parts else moved.amax(-1)[0]
-    differs = parts.nonzero()[:, 0].tolist()
-    changes = torch.zeros(len(parts))
+    model: LiveModel, pair: _Pair, source: States, cells: _Cells
+) -> Float[Tensor, "rows columns"]:
+    """Return what each cell's state changes, in the running model; where nothing differs that is 0."""
+    new = source[cells.place]
+    other = cells.parts(new)[0]
+    moved = cells.pool((new - pair.x[cells.place]).abs(), torch.amax)
+    differs = moved.nonzero().tolist()
+    changes = torch.zeros(moved.shape)
     for block in blocks(len(differs)):
-        columns = [differs[i] for i in block]
+        chosen = [tuple(differs[i]) for i in block]
 
-        def put(x: Tensor, columns: Sequence[int] = columns) -> Tensor:
+        def put(x: Tensor, chosen: Sequence[tuple[int, ...]] = chosen) -> Tensor:
             x = x.clone()
-            split = _side_by_side(x, n_parts) if n_parts else x
-            other = _side_by_side(new, n_parts) if n_parts else new
-            for row, column in enumerate(columns):
-                if n_parts:
-                    split[row, :, column] = other[0, :, column].to(x)
-                else:
-                    split[row, column] = other[0, column].to(x)
-            return split.flatten(-2) if n_parts else split
+            parts = cells.parts(x)
+            for i, (row, column) in enumerate(chosen):
+                at = cells.index(row, column)
+                parts[(i, *at)] = other[at].to(x)
+            return parts.reshape(x.shape)
 
-        found = measured_copies(model, pair.base, len(columns), [(str(place), put)], pair.measure)
-        changes[columns] = found - pair.start
+        found = measured_copies(model, pair.base, len(chosen), [(cells.place, put)], pair.measure)
+        for (row, column), value in zip(chosen, found, strict=True):
+            changes[row, column] = value - pair.start
     return changes
 
 

@@ -98,6 +98,46 @@ def test_the_heads_of_a_known_circuit_come_first(seed: int) -> None:
     assert found.control_source == "other pairs"
 
 
+def test_a_head_at_a_position_is_one_cell() -> None:
+    """Where and what: head 0.2 at the token after each of the two letters, block 1 at the last.
+
+    Cells that are chosen are those of the whole map; at its one position the last block's heads are what they
+    are at all positions together.
+    """
+    model = sn.load_model("tiny-induction")
+    pairs = sn.data.prompt_pairs("induction", 8, seed=0, model=model)
+    given = model, list(pairs.clean), list(pairs.corrupted), pairs.answers, "heads_by_position"
+    found = patch(*given, progress=False)
+    assert found.rows == tuple(f"{layer}.{head}" for layer in range(2) for head in range(4))
+    first = found.table.head(2)
+    assert first[["layer", "head", "position"]].to_numpy().tolist() == [[0, 2, 3], [0, 2, 7]]
+    assert (first.effect > 0.4).all()
+    everywhere = induction()
+    assert np.allclose(found.effect[4:, -1], everywhere.effect[1], atol=1e-4)
+    assert np.allclose(found.estimated.reshape(2, 4, -1).sum(-1), everywhere.estimated, atol=1e-4)
+    few = patch(*given, heads=[(1, 3), (0, 2)], progress=False)
+    assert few.rows == ("0.2", "1.3")
+    assert np.allclose(few.effect, found.effect[[2, 7]], atol=1e-5)
+
+
+def test_a_control_that_is_given_is_another_run() -> None:
+    """The clean run itself as control gives the effects again; each layer is counted, and an error ends it."""
+    seen = []
+    found = patch(
+        gpt(), CLEAN, CORRUPTED, ASKED, control=CLEAN, progress=False,
+        callback=lambda done, of: seen.append((done, of)),
+    )  # fmt: skip
+    assert np.allclose(found.control, found.effect, atol=1e-5)
+    assert found.control_source == "another input"
+    assert seen == [(i + 1, 12) for i in range(12)]
+
+    def stop(done: int, of: int) -> None:
+        raise RuntimeError("enough")
+
+    with pytest.raises(RuntimeError, match="enough"):
+        patch(gpt(), CLEAN, CORRUPTED, ASKED, callback=stop, progress=False)
+
+
 def test_it_is_drawn_and_tabulated() -> None:
     """A map each of effects and control, on one scale."""
     found = induction()
@@ -123,8 +163,29 @@ def test_what_does_not_fit_is_refused() -> None:
     with pytest.raises(ValueError, match="one entry for each pair, got 2 for 1"):
         patch(gpt(), CLEAN, CORRUPTED, [ASKED, ASKED], progress=False)
     with pytest.raises(
-        ValueError, match="`sites` must be 'resid', 'attn', 'mlp', 'heads' or an SAE"
+        ValueError,
+        match="`sites` must be 'resid', 'attn', 'mlp', 'heads', 'heads_by_position' or an SAE",
     ):
         patch(gpt(), CLEAN, CORRUPTED, ASKED, "neurons", progress=False)
     with pytest.raises(ValueError, match="one length where positions are averaged"):
         patch(gpt(), [CLEAN, "She ran"], [CORRUPTED, "He ran"], ASKED, progress=False)
+    with pytest.raises(
+        ValueError, match="`control` must have the number of tokens of the pair, 8, got 4"
+    ):
+        patch(gpt(), CLEAN, CORRUPTED, ASKED, control="She ran", progress=False)
+    with pytest.raises(ValueError, match="one token of tiny-gpt, got ' hippopotamus', which is 8"):
+        patch(gpt(), CLEAN, CORRUPTED, (" hippopotamus", " his"), progress=False)
+
+
+@pytest.mark.parametrize("head", [(2, 0), (0, 4), (-1, 0), (0, 1.5), "0.2", 3])
+def test_a_head_that_is_not_there_is_refused(head: Any) -> None:
+    """By name, with those that are; the same of heads for a kind of places that has none to choose."""
+    model = sn.load_model("tiny-induction")
+    pair = "b a q t n h l o x a", "a b q t n h l o x a"
+    asked = "heads_by_position"
+    with pytest.raises(ValueError, match="layers 0 to 1 and heads 0 to 3, got"):
+        patch(model, *pair, (" q", " t"), asked, heads=[head], progress=False)
+    with pytest.raises(ValueError, match="must be None unless"):
+        patch(model, *pair, (" q", " t"), heads=[(0, 1)], progress=False)
+    with pytest.raises(ValueError, match="that tiny-induction knows, got ' hello'"):
+        patch(model, *pair, (" q", " hello"), asked, progress=False)
