@@ -1,30 +1,171 @@
 """Lenses on a real language model: layers against the model's answer, and atoms against the running model.
 
-Run `python benchmarks/lenses.py --model FOLDER [--sae FOLDER --sae-layer 16]`, where FOLDER holds a
-Hugging Face checkpoint such as SmolLM2-135M. A Jacobian lens of all blocks is fitted on four texts of 25
-tokens; everything else is measured on others: agreement and KL per layer on ten texts, effects of 24 live
-atoms per layer on six (TopK, 2 048 atoms, 250 steps on 4 800 rows, one SAE per seed), each next to the
-direct path and to random directions of the same sizes.
+Run `python benchmarks/lenses.py PART --model FOLDER --store STORE`, where FOLDER holds a Hugging Face
+checkpoint such as SmolLM2-135M, and each part keeps in STORE what it did, so that a stopped run continues:
+
+- `fit`: a Jacobian lens of all blocks on texts of 25 tokens, kept also after 4, 8 and 16 of them;
+- `measure`: per layer and seed an SAE (TopK, 2 048 atoms, 250 steps on 4 800 rows), 24 of its atoms that
+  fire on six texts, and 24 random directions of the same sizes, each added to the running model there;
+- `tables`: agreement and KL per layer on ten other texts; rank correlation and hits of ten for the direct
+  path and for the lens after each number of texts; what prompts read as;
+- `speed`: CPU seconds of a text's fit next to a plain loop over numbers of the state, and of all effects.
+
+`vision` scores tiny-vit instead, on five sets of images.
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-LAYERS, SEEDS = (4, 12, 22), (0, 1)
-LENGTH, N_FIT, N_HELD_OUT, N_ROW_TEXTS = 25, 4, 10, 200
+LAYERS, SEEDS, N_ATOMS = (4, 12, 22), range(5), 24
+LENGTH, N_HELD_OUT, N_ROW_TEXTS, N_MEASURED, SKIPPED = 25, 10, 200, 6, 4
+KEPT = (4, 8, 16)
 PROMPTS = ("The opposite of hot is", "The capital of France is")
 
 
 def long_enough(model: Any, split: str) -> list[str]:
-    """Return texts of more than `LENGTH` tokens."""
+    """Return texts of more than `LENGTH` tokens, in an order of their own."""
+    import numpy as np
+
     import sae_nb as sn
 
     texts = sn.data.prose(split).texts
-    return [text for text in texts if len(model.tokenizer.encode(text)) > LENGTH]
+    order = np.random.default_rng(0).permutation(len(texts))
+    return [texts[i] for i in order if len(model.tokenizer.encode(texts[i])) > LENGTH]
+
+
+def fit(model: Any, store: Path, n_texts: int) -> None:
+    """Fit all blocks, and keep the lens after some of the texts."""
+    import sae_nb as sn
+
+    folder = store / "lens"
+    begin = time.process_time()
+
+    def keep(record: Any) -> None:
+        seconds = time.process_time() - begin
+        print(
+            f"{record.n_done} texts, halves agree {record.measure:.3f}, {seconds:.0f} CPU s",
+            flush=True,
+        )
+        before = record.n_done - 1  # what the last checkpoint holds
+        if before in KEPT and not (store / f"lens-{before}").exists():
+            shutil.copytree(folder, store / f"lens-{before}")
+
+    texts = long_enough(model, "train")[:n_texts]
+    sn.fit_lens(model, texts, context_length=LENGTH, store=folder, progress=keep)
+
+
+def measure(model: Any, store: Path, n_texts: int) -> None:
+    """Train an SAE per layer and seed, and measure its atoms and random directions."""
+    import torch
+
+    import sae_nb as sn
+    from sae_nb.lenses import measured_effects
+
+    texts, held_out = long_enough(model, "train"), long_enough(model, "test")
+    rows = texts[n_texts : n_texts + N_ROW_TEXTS]
+    points = [f"resid_post.{layer}" for layer in LAYERS]
+    acts = sn.capture(model, rows, points, context_length=LENGTH, progress=False)
+    for seed in SEEDS:
+        some = held_out[N_MEASURED * seed : N_MEASURED * (seed + 1)]
+        seen = sn.capture(model, some, points, context_length=LENGTH, progress=False)
+        for layer, point in zip(LAYERS, points, strict=True):
+            file = store / f"measured-{layer}-{seed}.pt"
+            if file.exists():
+                continue
+            torch.manual_seed(seed)
+            sae = sn.TopK(acts[point].d_in, 2048, k=32)
+            sn.train(sae, acts[point], steps=250, seed=seed, progress=False)
+            generator = torch.Generator().manual_seed(seed)
+            here = seen[point].subset(seen[point].position >= SKIPPED)
+            strongest = sae.encode(here.x).max(axis=0).detach()
+            alive = (strongest > 0).nonzero().flatten()
+            which = alive[torch.randperm(len(alive), generator=generator)[:N_ATOMS]]
+            own = sae.dictionary[which]
+            random = torch.randn(own.shape, generator=generator)
+            random *= own.norm(dim=1, keepdim=True) / random.norm(dim=1, keepdim=True)
+            added = torch.cat([own, random]) * strongest[which].repeat(2)[:, None]
+            truth = measured_effects(model, some, point, added, context_length=LENGTH)
+            torch.save({"added": added, "truth": truth.half()}, file)
+            print(f"layer {layer}, seed {seed}: measured", flush=True)
+
+
+def scored(guess: Any, truth: Any) -> tuple[float, float]:
+    """Return mean rank correlation, and share of the ten most raised outputs that are found."""
+    from sae_nb.statistics import rank_correlation
+
+    pairs = list(zip(guess, truth, strict=True))
+    hits = [
+        len(set(a.topk(10).indices.tolist()) & set(b.topk(10).indices.tolist())) / 10
+        for a, b in pairs
+    ]
+    correlations = [rank_correlation(a.numpy(), b.numpy()) for a, b in pairs]
+    return sum(correlations) / len(pairs), sum(hits) / len(pairs)
+
+
+def tables(model: Any, store: Path) -> None:
+    """Print what the lens reads, and how far its effects hold."""
+    import pandas as pd
+    import torch
+
+    import sae_nb as sn
+
+    lenses = {n: sn.load_lens(store / f"lens-{n}", model) for n in KEPT}
+    whole = sn.load_lens(store / "lens", model)
+    lenses[whole.n_done] = whole
+    print(f"{whole}\n{whole.curve.iloc[1::2].round(3).to_string()}")
+    held_out = long_enough(model, "test")[-N_HELD_OUT:]
+    print(whole.check(held_out, context_length=LENGTH).table.round(3).to_string())
+    lines = []
+    for file in sorted(store.glob("measured-*.pt")):
+        layer, seed = map(int, file.stem.split("-")[1:])
+        kept = torch.load(file, weights_only=True)
+        truth, n = kept["truth"].float(), len(kept["truth"]) // 2
+        for name, lens in {"direct path": whole.plain(), **lenses}.items():
+            effects = lens.effects(kept["added"], layer)
+            for kind, part in (("atoms", slice(0, n)), ("random", slice(n, None))):
+                correlation, hits = scored(effects[part], truth[part])
+                lines.append((layer, seed, str(name), kind, correlation, hits))
+    found = pd.DataFrame(lines, columns=["layer", "seed", "by", "of", "correlation", "hits"])
+    grouped = found.groupby(["layer", "of", "by"], sort=False)[["correlation", "hits"]]
+    print(grouped.agg(["mean", "std"]).round(3).to_string())
+    print(found[found.by == str(whole.n_done)].round(3).to_string())
+    for prompt in PROMPTS:
+        print(f"{prompt}\n{whole.read(prompt).grid().to_string()}")
+
+
+def speed(model: Any) -> None:
+    """Print CPU seconds of one text, of a loop over some numbers of the state, and of all atoms' effects."""
+    import torch
+
+    import sae_nb as sn
+
+    text = long_enough(model, "train")[:1]
+    begin = time.process_time()
+    lens = sn.fit_lens(model, text, context_length=LENGTH, progress=False)
+    ours = time.process_time() - begin
+    inputs = model.tokenizer(text[0], return_tensors="pt")["input_ids"][:, :LENGTH]
+    module, n, d = model.module, 12, lens.d
+    begin = time.process_time()
+    states = module.model(inputs, output_hidden_states=True).hidden_states[1:]
+    target = states[-1][0, SKIPPED : LENGTH - 1].sum(dim=0)
+    for number in range(n):
+        torch.autograd.grad(target[number], states[:-1], retain_graph=True)
+    loop = (time.process_time() - begin) * d / n
+    threads = torch.get_num_threads()
+    print(
+        f"{ours:.1f} CPU s a text, plain loop {loop:.1f} ({loop / ours:.1f} times), {threads} threads"
+    )
+    for n_atoms in (2048, 4096):
+        atoms = torch.randn(n_atoms, d)
+        begin, clock = time.process_time(), time.perf_counter()
+        lens.effects(atoms, 12)
+        spent = time.process_time() - begin
+        print(f"effects of {n_atoms} atoms: {spent:.2f} CPU s, {time.perf_counter() - clock:.2f} s")
 
 
 def vision() -> None:
@@ -41,46 +182,29 @@ def vision() -> None:
 
 
 def main() -> None:
-    """Fit, then print the tables."""
-    import torch
-
+    """Carry out one part."""
     import sae_nb as sn
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=["fit", "measure", "tables", "speed", "vision"])
     parser.add_argument("--model", type=Path)
-    parser.add_argument("--vision", action="store_true", help="tiny-vit on five seeds, instead")
-    parser.add_argument("--sae", type=Path)
-    parser.add_argument("--sae-layer", type=int, default=16)
-    parser.add_argument("--store", type=Path, help="folder of the fit, to continue it")
+    parser.add_argument("--store", type=Path)
+    parser.add_argument("--texts", type=int, default=24, help="texts of the fit")
     given = parser.parse_args()
-    if given.vision:
+    if given.part == "vision":
         vision()
         return
     model = sn.load_model(str(given.model))
-    texts, held_out = long_enough(model, "train"), long_enough(model, "test")
-    begin = time.perf_counter()
-    lens = sn.fit_lens(model, texts[:N_FIT], context_length=LENGTH, store=given.store)
-    print(f"fit: {time.perf_counter() - begin:.0f} s\n{lens.curve.iloc[-1].round(2).to_string()}")
-    layers = lens.check(held_out[:N_HELD_OUT], context_length=LENGTH)
-    print(layers.table.round(3).to_string())
-    saes = []
-    for layer in LAYERS:
-        rows = texts[N_FIT : N_FIT + N_ROW_TEXTS]
-        acts = sn.capture(model, rows, f"resid_post.{layer}", context_length=LENGTH)
-        for seed in SEEDS:
-            torch.manual_seed(seed)
-            sae = sn.TopK(acts.d_in, 2048, k=32)
-            sae.hook_point = f"resid_post.{layer}"
-            sn.train(sae, acts, steps=250, seed=seed, progress=False)
-            saes.append((layer, seed, sae))
-    if given.sae is not None:
-        saes.append((given.sae_layer, 0, sn.load_sae(given.sae)))
-    for layer, seed, sae in saes:
-        some = held_out[6 * seed : 6 * seed + 6]
-        found = lens.check(some, sae, layer, seed=seed, context_length=LENGTH)
-        print(f"layer {layer}, seed {seed}\n{found.atoms_by_kind.round(3).T.to_string()}")
-    for prompt in PROMPTS:
-        print(f"{prompt}\n{lens.read(prompt).grid().to_string()}")
+    if given.part == "speed":
+        speed(model)
+        return
+    given.store.mkdir(parents=True, exist_ok=True)
+    if given.part == "fit":
+        fit(model, given.store, given.texts)
+    elif given.part == "measure":
+        measure(model, given.store, given.texts)
+    else:
+        tables(model, given.store)
 
 
 if __name__ == "__main__":

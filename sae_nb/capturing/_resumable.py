@@ -39,6 +39,7 @@ from sae_nb.capturing._batch_rows import (
 )
 from sae_nb.files import (
     MANIFEST,
+    check_same_call,
     check_seal,
     holding_folder,
     inputs_digest,
@@ -172,7 +173,9 @@ class StoreWriter:
             return []
         progress = self.folder / PROGRESS
         begun = check_seal(progress, json_object(progress), needed=False)
-        check_same(self.folder, begun["call"], self.call, "half-done")
+        check_same_call(
+            self.folder, begun["call"], self.call, work="capture", holds="a half-done one"
+        )
         for shard in begun["shards"]:
             for name, size in shard["files"].items():
                 file = self.folder / name
@@ -374,34 +377,6 @@ def call_facts(
     }
 
 
-# Digests mean nothing to a reader: they are named, not shown.
-_UNREADABLE = {
-    "weights": "the model's weights",
-    "tokenizer": "the tokenizer",
-    "inputs": "the inputs",
-    "preprocess": "the preprocessing",
-}
-
-
-def check_same(
-    folder: Path, stored: Mapping[str, Any], call: Mapping[str, Any], state: str
-) -> None:
-    """Refuse a call that differs from the one a store holds."""
-    differences = []
-    for name in {**call, **stored}:  # some facts are there only where they were asked for
-        if stored.get(name) == call.get(name):
-            continue
-        if name in _UNREADABLE:
-            differences.append(f"{_UNREADABLE[name]} differ")
-        else:
-            differences.append(f"{name} was {stored.get(name)!r} and is now {call.get(name)!r}")
-    if differences:
-        raise ValueError(
-            f"`store` must be new or hold this very capture, but {str(folder)!r} holds a {state} one "
-            f"that differs: {'; '.join(differences)}. Repeat that call, or choose another folder."
-        )
-
-
 def other_inputs(folder: Path, batch: Batch | None) -> ValueError:
     """Return the error for inputs that are not those of a store; None: they ended too early."""
     upto = "they end earlier" if batch is None else f"up to sample {int(batch.sample.max())}"
@@ -419,7 +394,7 @@ def check_finished(folder: Path, call: Mapping[str, Any], batches: Batches) -> N
             f"`store` must be new or hold this very capture, but {str(folder)!r} holds activations "
             "that were saved, not captured there. Choose another folder."
         )
-    check_same(folder, manifest["call"], call, "finished")
+    check_same_call(folder, manifest["call"], call, work="capture", holds="a finished one")
     if call["inputs"] is None:
         _check_batches(folder, call, manifest, batches)
 

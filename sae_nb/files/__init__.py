@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for the other rooms
         remove_folder as remove_folder,
     )
     from sae_nb.files._fingerprints import (
+        check_same_call as check_same_call,
         dictionary_digest as dictionary_digest,
         identity_of as identity_of,
         inputs_digest as inputs_digest,

@@ -12,6 +12,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -199,3 +200,36 @@ def tensor_bytes(tensor: Tensor) -> Any:
     # As bytes: numpy knows no bfloat16.
     flat = tensor.detach().cpu().contiguous().reshape(-1)
     return flat.view(torch.uint8).numpy() if len(flat) else b""
+
+
+# Digests mean nothing to a reader: they are named, not shown.
+_UNREADABLE = {
+    "weights": "the model's weights",
+    "tokenizer": "the tokenizer",
+    "inputs": "the inputs",
+    "preprocess": "the preprocessing",
+}
+
+
+def check_same_call(
+    folder: Path, stored: object, call: Mapping[str, Any], *, work: str, holds: str = "another"
+) -> None:
+    """Refuse a call that differs from the one whose work (capture, fit) a store holds.
+
+    Raises
+    ------
+    ValueError: If a fact differs; each that does is named, with both values.
+    """
+    before = stored if isinstance(stored, Mapping) else {}
+    differences = [
+        f"{_UNREADABLE[name]} differ"
+        if name in _UNREADABLE
+        else f"{name} was {before.get(name)!r} and is now {call.get(name)!r}"
+        for name in {**call, **before}  # some facts are there only where they were asked for
+        if before.get(name) != call.get(name)
+    ]
+    if differences:
+        raise ValueError(
+            f"`store` must be new or hold this very {work}, but {str(folder)!r} holds {holds} that differs: "
+            f"{'; '.join(differences)}. Repeat that call, or choose another folder."
+        )

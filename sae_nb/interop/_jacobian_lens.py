@@ -1,13 +1,18 @@
 """Published Jacobian lenses: the `.pt` of the reference implementation, read as tensors alone, and written.
 
-`{"J": {layer: (d, d) fp16}, "n_prompts", "source_layers", "d_model", …}`, as jlens (anthropics/jacobian-lens,
-Apache-2.0) saves them and `neuronpedia/jacobian-lens` publishes them for many models, under
-`<model>/jlens/<corpus>/<model>_jacobian_lens.pt`. A fit that is under way has sums and `n_done` in place of
-means. They are fitted on raw activations of Hugging Face models, as ours are, without the first 16 tokens.
+A finished lens is `{"J": {layer: (d, d) fp16}, "n_prompts", "source_layers", "d_model"}`, as jlens
+(anthropics/jacobian-lens, Apache-2.0; `jlens/lens.py`) saves it; TransformerLens 4.3 adds its own facts under
+"metadata". A checkpoint of a fit is `{"jacobian_sum": {layer: (d, d) fp32}, "n_done", "next_idx",
+"source_layers"}`, in later versions with "target_layer" and "skip_first" (`jlens/fitting.py`); one or two of
+the published files are such checkpoints. `neuronpedia/jacobian-lens` publishes lenses of many models under
+`<model>/jlens/<corpus>/<model>_jacobian_lens.pt`, some as `…_jacobian_lens_n1000.pt`. They are fitted on raw
+activations of Hugging Face models, as ours are, by the same formula, without the first 16 tokens.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,13 +28,13 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 REPOSITORY = "neuronpedia/jacobian-lens"
-_SUFFIX = "_jacobian_lens.pt"
+_NAME = re.compile(r"(.+)_jacobian_lens(?:_n(\d+))?\.pt")
 _SKIPPED = 16
 
 
 @checked
 def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens:
-    """Read a Jacobian lens that the reference implementation saved, or a fit of it that is under way.
+    """Read a Jacobian lens that the reference implementation saved, or a checkpoint of its fit.
 
     Parameters
     ----------
@@ -55,44 +60,63 @@ def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens
     """
     path = Path(path)
     content = read_keyed(path)
-    summed = content.get("J_sum", content.get("jacobian_sums")) if "J" not in content else None
-    held = content.get("J") if summed is None else summed
+    facts = {**_facts_in(content.get("metadata")), **_facts_in(content)}
+    running = "J" not in content
+    held = content.get("jacobian_sum" if running else "J")
     if not isinstance(held, dict) or not held:
         raise ValueError(
-            f"{str(path)!r} must hold Jacobians by layer under 'J', and holds {sorted(map(str, content))}. "
-            "Pass a file of the jlens library."
+            f"{str(path)!r} must hold Jacobians by layer under 'J', or their sums under 'jacobian_sum', and "
+            f"holds {sorted(map(str, content))}. Pass a file of the jlens library."
         )
-    maps = {int(layer): matrix.float() for layer, matrix in held.items()}
-    n = int(content.get("n_prompts") or content.get("n_done") or 0)
-    wanted = n
-    if summed is not None:
-        n = int(content.get("n_done") or n)
-        maps = {layer: matrix / max(n, 1) for layer, matrix in maps.items()}
-        wanted = max(int(content.get("n_prompts") or 0), n + 1)
+    n = int(facts.get("n_done" if running else "n_prompts") or 0)
+    if running and n < 1:
+        raise ValueError(
+            f"{str(path)!r} must hold the sums of at least one prompt ('n_done'), got {n}. Continue that fit "
+            "until its first prompt is done."
+        )
+    maps = {int(layer): matrix.float() / (n if running else 1) for layer, matrix in held.items()}
     layers = tuple(sorted(maps))
     shapes = {tuple(matrix.shape) for matrix in maps.values()}
     d = maps[layers[0]].shape[-1]
-    if shapes != {(d, d)}:
+    if shapes != {(d, d)} or int(facts.get("d_model", d)) != d:
         raise ValueError(
-            f"{str(path)!r} must hold square matrices of one width, got shapes {sorted(shapes)}."
+            f"{str(path)!r} must hold square matrices of one width, {facts.get('d_model', d)}, got shapes "
+            f"{sorted(shapes)}. It was altered; download it again."
         )
     if not all(bool(matrix.isfinite().all()) for matrix in maps.values()):
         raise ValueError(f"{str(path)!r} must hold finite numbers, and does not. Fit it again.")
+    target, named = facts.get("target_layer"), _NAME.fullmatch(path.name)
+    if target is not None and int(target) <= layers[-1]:
+        raise ValueError(
+            f"{str(path)!r} must be fitted to a block after those it reads, got block {target} and layers up "
+            f"to {layers[-1]}. It was altered; download it again."
+        )
+    skipped = facts.get("skip_first", facts.get("skip_first_positions"))
     lens = Lens(
         kind="jacobian",
         layers=layers,
-        n_layers=max(layers) + 2 if model is None else model.n_layers or 0,
+        # The file states no number of blocks; `on` takes that of the model.
+        n_layers=layers[-1] + 2 if target is None else int(target) + 1,
         places=("token",),
         counts=(1,),
         d=d,
         maps=torch.stack([maps[layer] for layer in layers])[:, None],
-        model_name=path.name.removesuffix(_SUFFIX),
-        skip_first=int(content.get("skip_first_positions") or _SKIPPED),
+        model_name=str(facts.get("model_name") or (named[1] if named else path.stem)),
+        skip_first=_SKIPPED if skipped is None else int(skipped),
         n_done=n,
-        n_wanted=wanted,
-        facts={"file": path.name},
+        n_wanted=n + running,
+        facts={"file": path.name, "blocks assumed": target is None},
     )
     return lens if model is None else lens.on(model)
+
+
+def _facts_in(content: Any) -> dict[str, Any]:
+    """Return the plain values of a mapping; nothing of anything else."""
+    if not isinstance(content, Mapping):
+        return {}
+    return {
+        str(name): value for name, value in content.items() if isinstance(value, str | int | float)
+    }
 
 
 @checked
@@ -120,7 +144,7 @@ def write_jacobian_lens(lens: Lens, path: str | Path) -> None:
         "n_prompts": lens.n_done,
         "source_layers": list(lens.layers),
         "d_model": lens.d,
-        "skip_first_positions": lens.skip_first,
+        "metadata": {"skip_first_positions": lens.skip_first, "target_layer": lens.n_layers - 1},
     }
     with replacing(path) as partial:
         torch.save(content, partial)
@@ -133,14 +157,15 @@ def published_lens(name: str, model: LiveModel | None) -> Lens:
     ------
     FileNotFoundError: If there is none of that name, or it is not within reach.
     """
-    pattern = f"{name}/jlens/*/*{_SUFFIX}"
+    pattern = f"{name}/jlens/*/*_jacobian_lens*.pt"
     folder = local_copy(
         name, REPOSITORY, None, [pattern], is_whole=lambda there: any(there.glob(pattern))
     )
-    found = sorted(folder.glob(pattern))
+    named = {path: _NAME.fullmatch(path.name) for path in sorted(folder.glob(pattern))}
+    found = {path: int(parts[2] or 0) for path, parts in named.items() if parts}
     if not found:
         raise FileNotFoundError(
             f"{REPOSITORY!r} has no lens of {name!r}. Look at the folders of that repository, or fit one: "
             "sn.fit_lens(model, texts)."
         )
-    return read_jacobian_lens(found[0], model)
+    return read_jacobian_lens(max(found, key=lambda path: found[path]), model)

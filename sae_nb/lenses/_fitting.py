@@ -24,6 +24,7 @@ from sae_nb.checks import (
 )
 from sae_nb.files import (
     MANIFEST,
+    check_same_call,
     existing_folder,
     free_folder,
     inputs_digest,
@@ -512,25 +513,5 @@ def _stored(
         yield None
         return
     lens = read_lens(existing_folder(folder))
-    check_same(folder, lens.facts.get("call"), call)
+    check_same_call(folder, lens.facts.get("call"), call, work="fit")
     yield read_running(folder) if lens.partial else lens
-
-
-_UNREADABLE = {"weights": "the model's weights", "inputs": "the inputs"}
-
-
-def check_same(folder: Path, stored: Any, call: dict[str, Any]) -> None:
-    """Refuse a call that is not the one whose fit a folder holds."""
-    before = stored if isinstance(stored, dict) else {}
-    differences = [
-        f"{_UNREADABLE[name]} differ"
-        if name in _UNREADABLE
-        else f"{name} was {before.get(name)!r} and is now {call.get(name)!r}"
-        for name in {**call, **before}
-        if before.get(name) != call.get(name)
-    ]
-    if differences:
-        raise ValueError(
-            f"`store` must be new or hold this very fit, but {str(folder)!r} holds another: "
-            f"{'; '.join(differences)}. Repeat that call, or choose another folder."
-        )

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -40,7 +41,8 @@ def jacobian_of(
     places, d = kinds_of_places(model), head.weight.shape[1]
     grid = model.patch_grid or (1, 1)
     width = max(batch.sample.shape[1], model.prefix_tokens + grid[0] * grid[1])
-    copies = max(1, min(d, NUMBERS_AT_ONCE // (width * d)))
+    passes = ceil(d / max(1, min(d, NUMBERS_AT_ONCE // (width * d))))
+    copies = ceil(d / passes)  # evenly, so that the last pass is as full as the others
     many = repeated(batch, copies)
     with torch.inference_mode(False), torch.enable_grad():
         ran = run(model, many, read=[head.last], grad=names, put=_without_logits(head))

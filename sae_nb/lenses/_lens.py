@@ -163,9 +163,10 @@ class Lens(KnowsOtherWords):
             weights.
         """
         got = (model.n_layers, model.width() if model.n_layers else None)
-        if got != (self.n_layers, self.d):
+        blocks = self._blocks_for(got[0])
+        if got != (blocks, self.d):
             raise ValueError(
-                f"`model` must have {self.n_layers} blocks of width {self.d}, as the lens of "
+                f"`model` must have {blocks} blocks of width {self.d}, as the lens of "
                 f"{self.model_name} has, got {model.name} with {got[0]} of width {got[1]}. Fit one for it: "
                 "sn.fit_lens(model, texts)."
             )
@@ -175,7 +176,13 @@ class Lens(KnowsOtherWords):
                 f"{kinds_of_places(model)}. Fit one for it: sn.fit_lens(model, inputs)."
             )
         self._check_weights(model)
-        return replace(self, head=probed_head(model, self.head_name))
+        return replace(self, n_layers=blocks, head=probed_head(model, self.head_name))
+
+    def _blocks_for(self, n: int | None) -> int:
+        """Return the blocks that a model must have; a file with some layers alone states no number."""
+        several = len(self.layers) > 1 and self.layers == tuple(range(len(self.layers)))
+        stated = not self.facts.get("blocks assumed") or several
+        return self.n_layers if stated or n is None else max(n, self.n_layers)
 
     def _check_weights(self, model: LiveModel) -> None:
         if self.weights is None:

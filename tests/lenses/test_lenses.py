@@ -163,14 +163,39 @@ def test_a_published_file_is_read_and_written(gpt: Any, lens: sn.Lens, tmp_path:
     again = sn.load_lens(path, gpt)
     assert (again.n_done, again.layers, again.model_name) == (3, (0, 1, 2), "tiny-gpt")
     assert torch.allclose(again.maps, lens.maps, atol=2e-3)
+    # What the reference implementation writes while it fits: no width, no "J".
     sums = {layer: 3 * matrix.float() for layer, matrix in content["J"].items()}
-    torch.save({"J_sum": sums, "n_done": 3, "d_model": 128}, tmp_path / "running.pt")
+    state = {"jacobian_sum": sums, "n_done": 3, "next_idx": 4, "source_layers": [0, 1, 2]}
+    torch.save(state, tmp_path / "running.pt")
     running = sn.load_lens(tmp_path / "running.pt", gpt)
     assert running.partial
+    assert running.skip_first == 16
     assert torch.allclose(running.maps, again.maps)
+    torch.save({**state, "n_done": 0}, tmp_path / "nothing.pt")
+    with pytest.raises(ValueError, match="at least one prompt"):
+        sn.load_lens(tmp_path / "nothing.pt")
     torch.save({"J": {0: Path("x")}}, tmp_path / "code.pt")
     with pytest.raises(ValueError, match="Nothing in it was run"):
         sn.load_lens(tmp_path / "code.pt")
+
+
+def test_a_published_file_of_some_layers_fits_the_model_it_names_none_of(
+    gpt: Any, lens: sn.Lens, tmp_path: Path
+) -> None:
+    """The file states layers and width, not blocks: of layer 1 alone any deeper model may be meant."""
+    assert lens.maps is not None
+    held = {"J": {1: lens.maps[1, 0].half()}, "n_prompts": 9, "source_layers": [1], "d_model": 128}
+    path = tmp_path / "some_jacobian_lens_n9.pt"
+    torch.save(held, path)
+    read = sn.load_lens(path, gpt)
+    assert (read.n_layers, read.layers, read.n_done, read.model_name) == (4, (1,), 9, "some")
+    torch.save({**held, "metadata": {"target_layer": 2, "skip_first_positions": 0}}, path)
+    assert sn.load_lens(path).skip_first == 0
+    with pytest.raises(ValueError, match="3 blocks of width 128"):
+        sn.load_lens(path, gpt)
+    torch.save({**held, "J": {0: torch.ones(128, 128), 1: torch.ones(128, 128)}}, path)
+    with pytest.raises(ValueError, match="3 blocks of width 128"):
+        sn.load_lens(path, gpt)
 
 
 def test_a_lens_is_scored_next_to_none_a_floor_and_a_control(gpt: Any) -> None:
