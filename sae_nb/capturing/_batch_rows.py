@@ -33,7 +33,7 @@ from sae_nb.models import (
     Runner,
     by_place,
     layout_of,
-    seconds_per_step,
+    timed_layout,
     where_from,
 )
 from sae_nb.progress import progress_bar
@@ -177,7 +177,9 @@ class Harvest:
         def take(name: str, value: Tensor, step: int) -> None:
             self._check_samples(batch, name, value, step)
             live = batch_rows(value, batch, self.row_policy, self.points[name])
-            live = replace(live, layout=self._timed(live.layout, batch, self.points[name]))
+            live = replace(
+                live, layout=timed_layout(live.layout, self.model, batch, self.points[name])
+            )
             if live.layout.features == "unknown":
                 self._warn_of_guess(name, tuple(value.shape))
             rows = replace(live, x=(copy or to_cpu)(name, live.x, step), step=step)
@@ -226,24 +228,6 @@ class Harvest:
                     f"for those before sample {int(batch.sample.min())} and {len(parts)} times from it on. "
                     f'Read one application that all have, "{path}@0" or "{path}@last".'
                 )
-
-    def _timed(self, layout: Layout, batch: Batch, point: HookPoint) -> Layout:
-        """Return a layout with the time between its steps, where the batch is of traces of a known rate."""
-        if self.model.column_seconds is not None:  # of a spectrogram's patches
-            return replace(layout, seconds=self.model.column_seconds)
-        batch = batch.at(point)
-        n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
-        rate, n_values = batch.sample_rate, batch.n_values
-        if n_values is None:
-            trace = next((one for one in batch.args if isinstance(one, Tensor)), None)
-            n_values = None if trace is None else trace.shape[-1]
-        if rate is None or n_values is None or n_steps < 2:
-            return layout
-        step = seconds_per_step(self.model.module, point.path, n_steps, n_values, rate)
-        if batch.pictures is None or batch.longest is None:
-            return replace(layout, seconds=step)
-        more = round((batch.longest - n_values) / (step * rate))
-        return replace(layout, seconds=step, grid=(1, n_steps + more))
 
     def _warn_of_guess(self, name: str, shape: tuple[int, ...]) -> None:
         if name in self._guessed:

@@ -87,7 +87,11 @@ if TYPE_CHECKING:  # for the other rooms
         intervening as intervening,
         run as run,
     )
-    from sae_nb.models._sound_inputs import played as played
+    from sae_nb.models._sound_inputs import (
+        fit_sound as fit_sound,
+        played as played,
+        rate_of as rate_of,
+    )
     from sae_nb.models._sound_transformer import (
         SoundTransformer as SoundTransformer,
         SoundTransformerConfig as SoundTransformerConfig,
@@ -99,7 +103,7 @@ if TYPE_CHECKING:  # for the other rooms
         layout_of as layout_of,
         patches_of as patches_of,
         read_tensor as read_tensor,
-        seconds_per_step as seconds_per_step,
+        timed_layout as timed_layout,
         where_from as where_from,
     )
     from sae_nb.models._stored_edits import (

@@ -6,9 +6,12 @@ none, only clips of one length share a batch. A row never comes from padding.
 
 from __future__ import annotations
 
-import wave
+import io
+import struct
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int16, UInt8
 from torch import Tensor, nn
 
+from sae_nb.activations import AUDIO
 from sae_nb.checks import warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import (
@@ -251,9 +255,7 @@ def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) 
             f"first, such as scipy.signal.resample_poly(sound, {wanted:g}, {rate:g})."
         )
     values = values.detach().cpu()
-    if not values.is_floating_point():
-        half = 2 ** (torch.iinfo(values.dtype).bits - 1)
-        values = values.float() / half - (1 if values.dtype == torch.uint8 else 0)
+    values = _as_floats(values)
     if not bool(torch.isfinite(values).all()):
         first = int((~torch.isfinite(values)).nonzero()[0, 0])
         raise ValueError(
@@ -281,32 +283,154 @@ def _checked(model: LiveModel, values: Tensor, rate: float | None, number: int) 
 
 
 def _file(model: LiveModel, path: str | Path) -> Clip:
-    place = Path(path).expanduser()
-    if not place.is_file():
-        raise FileNotFoundError(f"`inputs` must be a sound file that exists, got {str(path)!r}.")
-    if place.suffix.lower() != ".wav":
+    values, rate = read_wave(path)
+    if values.shape[1] != 1:
         raise ValueError(
-            f"A sound file must be a .wav, got {str(path)!r}. Read others yourself and pass (values, rate)."
+            f"Sounds must be mono, but {str(path)!r} has {values.shape[1]} channels. Use their mean."
         )
+    return _checked(model, values[:, 0], rate, 0)
+
+
+def read_wave(given: str | Path | bytes) -> tuple[Float[Tensor, "time channels"], float]:
+    """Return the values of a WAV file, or of its bytes, and its sample rate; whole numbers become [−1, 1)."""
+    from scipy.io import wavfile
+
+    named, place = "the file", io.BytesIO(given) if isinstance(given, bytes) else None
+    if not isinstance(given, bytes):
+        path, named = Path(given).expanduser(), repr(str(given))
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"A sound must be a file that exists, got {named}. Check the path."
+            )
+        if path.suffix.lower() != ".wav":
+            raise ValueError(
+                f"A sound file must be a .wav, got {named}. Read others yourself and pass (values, rate)."
+            )
     try:
-        with wave.open(str(place), "rb") as file:
-            n_channels, width, rate, n, _, _ = file.getparams()
-            data = file.readframes(n)
-    except (wave.Error, EOFError) as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", wavfile.WavFileWarning)  # chunks with titles and dates
+            rate, values = wavfile.read(path if place is None else place)
+    except (ValueError, EOFError, struct.error) as error:
         raise ValueError(
-            f"{str(place)!r} must be a .wav of whole numbers, but: {error}. Save it as 16-bit PCM."
+            f"A sound file must be a whole .wav, but of {named}: {str(error).rstrip('.')}. Save it as 16-bit "
+            "PCM."
         ) from error
-    if n_channels != 1:
-        raise ValueError(
-            f"Sounds must be mono, but {str(place)!r} has {n_channels} channels. Use their mean."
+    found = _as_floats(torch.from_numpy(values.copy()))
+    return (found[:, None] if found.ndim == 1 else found), float(rate)
+
+
+def _as_floats(values: Tensor) -> Float[Tensor, "..."]:
+    """Return values as floats; whole numbers of n bits are divided by 2ⁿ⁻¹."""
+    if values.is_floating_point():
+        return values.float()
+    half = 2 ** (torch.iinfo(values.dtype).bits - 1)
+    return values.float() / half - (1 if values.dtype == torch.uint8 else 0)
+
+
+# -------------------------------------------------------------------------------------------------
+# One sound in whatever form, rate and length a person has it, made fit for a model.
+
+LONGEST_SECONDS = 30
+"""Of a sound that is made fit for a model without a length of its own: the window of Whisper."""
+
+
+class FittedSound(NamedTuple):
+    """A sound that a model can read, and what was done to get there."""
+
+    sound: Float[Tensor, " time"]
+    notes: tuple[str, ...]
+
+
+def fit_sound(model: LiveModel, given: Any) -> FittedSound:
+    """Return one sound at the rate and of a length that a model reads, and a note on every conversion.
+
+    Channels are averaged, other rates are resampled; of a longer sound the loudest stretch is kept, and
+    silence is added to a shorter one only where the model reads clips of one length.
+    """
+    if model.modality != AUDIO:
+        raise TypeError(
+            f"A sound must be given to a model of sounds, and {model.name} reads {model.modality.reads}. "
+            f"Got {described(given)}."
         )
-    if width not in (1, 2, 4):
+    values, rate = _one_sound(model, given)
+    wanted, notes = rate_of(model), []
+    if not bool(torch.isfinite(values).all()):
+        first = int((~torch.isfinite(values)).nonzero()[0, 0])
         raise ValueError(
-            f"{str(place)!r} must have 8, 16 or 32 bits per value, got {8 * width}. Save it as 16-bit PCM."
+            f"A sound must be finite, got NaN or infinity at value {first}. Cut that part."
         )
-    values = np.frombuffer(data, {1: "u1", 2: "<i2", 4: "<i4"}[width]).astype(np.float32)
-    values = values / 2 ** (8 * width - 1) - (1 if width == 1 else 0)
-    return _checked(model, torch.from_numpy(values), float(rate), 0)
+    if values.ndim == 2:
+        if values.shape[1] > 1:
+            notes.append(f"the mean of its {values.shape[1]} channels")
+        values = values.mean(dim=1)
+    if rate is not None and abs(rate - wanted) > 1e-6 * wanted:
+        values = _resampled(values, rate, wanted)
+        notes.append(f"resampled from {rate:g} to {wanted:g} values per second")
+    values = _of_length(model, values, notes)
+    return FittedSound(_checked(model, values, None, 0).values, tuple(notes))
+
+
+def _one_sound(model: LiveModel, given: Any) -> tuple[Float[Tensor, "..."], float | None]:
+    rate: float | None = None
+    if isinstance(given, str | Path | bytes):
+        return read_wave(given)
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], int | float):
+        given, rate = given[0], float(given[1])
+    if isinstance(given, list) and given and all(isinstance(x, int | float) for x in given):
+        given = torch.tensor(given, dtype=torch.float32)
+    if not isinstance(given, Tensor | np.ndarray) or not has_numbers(given):
+        raise _not_sound(model, given)
+    values = torch.as_tensor(given).detach().cpu()
+    if values.is_complex() or values.dtype == torch.bool or values.ndim not in (1, 2):
+        raise _not_sound(model, given)
+    if values.numel() == 0:
+        raise empty("value")
+    if values.ndim == 2 and values.shape[0] <= 2 < values.shape[1]:  # (channels, time)
+        values = values.T
+    if values.ndim == 2 and values.shape[1] > 8:
+        raise ValueError(
+            f"One sound must be given at a time, of shape (time,) or (time, channels), got "
+            f"{tuple(values.shape)}. Pass one row."
+        )
+    return _as_floats(values), rate
+
+
+def _resampled(values: Float[Tensor, " time"], rate: float, wanted: float) -> Tensor:
+    """Return a sound at another rate, band-limited (polyphase filter of scipy)."""
+    from scipy.signal import resample_poly
+
+    if rate <= 0:
+        raise ValueError(f"A sample rate must be above 0, got {rate:g}.")
+    ratio = Fraction(wanted / rate).limit_denominator(1000)
+    if not ratio:
+        raise ValueError(
+            f"A sound must have at most {1000 * wanted:g} values per second, got {rate:g}."
+        )
+    found = resample_poly(values.numpy(), ratio.numerator, ratio.denominator)
+    return torch.from_numpy(np.ascontiguousarray(found, dtype=np.float32))
+
+
+def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str]) -> Tensor:
+    rate, exact = rate_of(model), getattr(model.module, "clip_length", None)
+    most = exact or facts.longest_clip(model.module) or round(LONGEST_SECONDS * rate)
+    if len(values) > most:
+        first = _loudest(values, most)
+        times = f"{first / rate:.2f} to {(first + most) / rate:.2f} s of {len(values) / rate:.2f} s"
+        notes.append(f"its loudest stretch, {times}")
+        values = values[first : first + most]
+    if exact is not None and len(values) < exact:
+        missing = exact - len(values)
+        notes.append(
+            f"{missing / rate:.2f} s of silence after its end: {model.name} reads {exact / rate:g} s"
+        )
+        values = torch.nn.functional.pad(values, (0, missing))
+    return values
+
+
+def _loudest(values: Float[Tensor, " time"], length: int) -> int:
+    """Return where the stretch of a length with the most power begins."""
+    power = torch.nn.functional.pad(values.double().square().cumsum(0), (1, 0))
+    return int((power[length:] - power[:-length]).argmax())
 
 
 def _not_sound(model: LiveModel, inputs: Any) -> TypeError:

@@ -13,7 +13,7 @@ Tensors are read with features last, (batch, time, d), and are given back in the
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
 
 import torch
@@ -345,6 +345,25 @@ def seconds_per_step(
             stride *= step if isinstance(step, int) else step[0]
     even = n_values / n_steps
     return (stride if 0.5 < even / stride < 2 else even) / sample_rate
+
+
+def timed_layout(layout: Layout, model: LiveModel, batch: Batch, point: HookPoint) -> Layout:
+    """Return a layout with the time between its steps, where a batch is of traces of a known rate."""
+    if model.column_seconds is not None:  # of a spectrogram's patches
+        return replace(layout, seconds=model.column_seconds)
+    batch = batch.at(point)
+    n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
+    rate, n_values = batch.sample_rate, batch.n_values
+    if n_values is None:
+        trace = next((one for one in batch.args if isinstance(one, Tensor)), None)
+        n_values = None if trace is None else trace.shape[-1]
+    if rate is None or n_values is None or n_steps < 2:
+        return layout
+    step = seconds_per_step(model.module, point.path, n_steps, n_values, rate)
+    if batch.pictures is None or batch.longest is None:
+        return replace(layout, seconds=step)
+    more = round((batch.longest - n_values) / (step * rate))
+    return replace(layout, seconds=step, grid=(1, n_steps + more))
 
 
 def by_place(

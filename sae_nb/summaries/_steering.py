@@ -41,6 +41,7 @@ from sae_nb.summaries.input._answers import (
     Reading,
     answering,
     as_batch,
+    layout_in,
     outcome_names,
     patch_map,
     read_answer,
@@ -367,7 +368,8 @@ def summarise_steering(
             readings.append(read())
     clean, after, random = readings
     moved = np.linalg.norm(after.edited - clean.edited, axis=-1)
-    tokens = token_names(model, batch, len(clean.edited))
+    layout = layout_in(model, batch, len(clean.edited), recipe.hook_point)
+    tokens = token_names(model, batch, len(clean.edited), layout)
     return SteeringSummary(
         recipe=recipe,
         edit_norm=float(moved[moved > 0].mean()) if (moved > 0).any() else 0.0,
@@ -377,7 +379,7 @@ def summarise_steering(
         state_change=_relative_change(clean.later, after.later),
         state_change_random=_relative_change(clean.later, random.later),
         picture=shown_picture(batch),
-        patch_grid=model.patch_grid,
+        patch_grid=layout.grid,
         prefix_tokens=model.prefix_tokens,
     )
 

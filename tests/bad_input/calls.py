@@ -666,6 +666,7 @@ OUTSIDE: dict[str, str] = {
     "vision.ConceptHead": "made by craft and concept_head",
     "sae_nb_widgets.Dashboard": "made by dashboard",
     "sae_nb_widgets.DrawPad": "a part of panels",
+    "sae_nb_widgets.SoundRecorder": "a part of panels",
     "sae_nb_widgets.InputSteering": "made by InputLens",
     "sae_nb_widgets.PairedBars": "a part of panels",
     "sae_nb_widgets.Panel": "what panels inherit",

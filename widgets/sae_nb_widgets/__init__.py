@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         DrawPad as DrawPad,
         PairedBars as PairedBars,
         PictureGrid as PictureGrid,
+        SoundRecorder as SoundRecorder,
         Sparkbars as Sparkbars,
         TokenStrip as TokenStrip,
     )

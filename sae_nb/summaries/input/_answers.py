@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, describe_ids
-from sae_nb.models import Batch, run
+from sae_nb.models import Batch, Layout, run, timed_layout
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -135,7 +135,23 @@ def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]
     return [names[i] if i < len(names) else f"class {i}" for i in ids.tolist()]
 
 
-def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...]:
+def layout_in(model: LiveModel, batch: Batch, n_tokens: int, hook_point: str) -> Layout:
+    """Return how a sample's places at a hook point are laid out: their grid, and the time between them."""
+    layout = Layout(columns=n_tokens, grid=model.patch_grid)
+    if batch.sample_rate is None:
+        return layout
+    # Padding is part of the trace by which time is counted, also where its places are left out.
+    padded = batch.keep is not None and _count(batch) == n_tokens
+    columns = batch.sample.shape[1] if padded else n_tokens
+    bare = Layout(columns=columns)
+    timed = timed_layout(bare, model, batch, model.hook_point(hook_point))
+    grid = model.patch_grid or (None if timed.grid is None else (1, n_tokens))
+    return replace(layout, seconds=timed.seconds, grid=grid)
+
+
+def token_names(
+    model: LiveModel, batch: Batch, n_tokens: int, layout: Layout | None = None
+) -> tuple[str, ...]:
     """Return the name of every position of a sample, in the half of a model that has as many."""
     if batch.encoder is not None and _count(batch) != n_tokens == _count(batch.encoder):
         batch = batch.encoder
@@ -143,7 +159,10 @@ def token_names(model: LiveModel, batch: Batch, n_tokens: int) -> tuple[str, ...
         ids = batch.token_ids[0] if batch.keep is None else batch.token_ids[0][batch.keep[0]]
         return tuple(outcome_names(model, ids.cpu().numpy()))
     context = Context(
-        kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
+        kind=model.kind,
+        patch_grid=model.patch_grid if layout is None else layout.grid,
+        prefix_tokens=model.prefix_tokens,
+        seconds_per_step=None if layout is None else layout.seconds,
     )
     return context.position_names(n_tokens)
 
@@ -164,3 +183,8 @@ def patch_map(
 def shown_picture(batch: Batch) -> UInt8[np.ndarray, "3 height width"] | None:
     """Return the image of a batch of one, where it has one."""
     return None if batch.pictures is None else batch.pictures[0].cpu().numpy()
+
+
+def played_sound(batch: Batch) -> Int16[np.ndarray, " length"] | None:
+    """Return the sound of a batch of one as it is played, where it is one."""
+    return None if batch.sounds is None else batch.sounds[0].cpu().numpy()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Int, Int16, UInt8
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
@@ -20,7 +20,14 @@ from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.findings import Finding
 from sae_nb.steering import check_hook_point, check_width
-from sae_nb.summaries.input._answers import as_batch, patch_map, shown_picture, token_names
+from sae_nb.summaries.input._answers import (
+    as_batch,
+    layout_in,
+    patch_map,
+    played_sound,
+    shown_picture,
+    token_names,
+)
 from sae_nb.summaries.input._contrast import (
     NO_BASE_RATE,
     BaseRate,
@@ -162,6 +169,12 @@ class InputSummary(Finding):
     """Changes made to the input, and missing information."""
 
     labels: Mapping[int, str] = field(default_factory=dict)
+    sound: Int16[np.ndarray, " length"] | None = None
+    """The input as it is played, where it is a sound."""
+
+    sample_rate: float | None = None
+    """Its values per second."""
+
     run: Attribution
     """The run behind it: model, SAE, gradients."""
 
@@ -423,7 +436,8 @@ def summarise_input(
 ) -> InputSummary:
     """Return the record of a run that is there already."""
     model, batch = run.model, run.batch
-    tokens = token_names(model, batch, run.n_positions)
+    layout = layout_in(model, batch, run.n_positions, run.hook_point)
+    tokens = token_names(model, batch, run.n_positions, layout)
     error = np.full(len(tokens), np.nan, np.float32)
     error[run.position] = run.error
     special = np.zeros(len(tokens), dtype=bool)
@@ -437,8 +451,10 @@ def summarise_input(
         picture=shown_picture(batch),
         tokens=tokens,
         special=special,
-        patch_grid=model.patch_grid,
+        patch_grid=layout.grid,
         prefix_tokens=model.prefix_tokens,
+        sound=played_sound(batch),
+        sample_rate=batch.sample_rate,
         position=run.position[run.codes.support.rows.numpy()],
         atom=run.codes.atoms.numpy().astype(np.int64),
         strength=run.codes.values.float().numpy(),

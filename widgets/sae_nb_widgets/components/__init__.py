@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sae_nb_widgets.components._draw_pad import DrawPad as DrawPad
     from sae_nb_widgets.components._paired_bars import Column as Column, PairedBars as PairedBars
     from sae_nb_widgets.components._picture_grid import PictureGrid as PictureGrid
+    from sae_nb_widgets.components._sound_recorder import SoundRecorder as SoundRecorder
     from sae_nb_widgets.components._sparkbars import Sparkbars as Sparkbars
     from sae_nb_widgets.components._token_strip import TokenStrip as TokenStrip
 else:

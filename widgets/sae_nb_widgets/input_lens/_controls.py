@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb.activations import AUDIO, Modality
 from sae_nb.summaries import USE_ORDERS
 from sae_nb_widgets.panel import TIGHT, control, line, show, small_button
 
@@ -45,7 +46,7 @@ class InputLensControls:
             kind=ipw.ToggleButtons,
             options={"first": "into A", "second": "into B"},
         )
-        self.upload = _upload(panel.sources)
+        self.upload = _upload(panel.sources, panel.model.modality)
         self.first = self._input(panel)
         self.target = control(
             panel,
@@ -63,16 +64,16 @@ class InputLensControls:
         ]
         self.order = self._order(panel)
         self.at_pad: list[ipw.Widget] = []
+        tip = "Take the input away, and what was concluded from it (Delete)"
+        clear = small_button("clear", tip, panel.sources.clear)
+        if panel.model.modality == AUDIO:
+            self.at_pad = [clear]
         if panel.model.modality.is_image:
             tip = "Colour of what you draw, one of those in the training images"
             self.at_pad = [
                 _menu(control(panel, "ink", "pen colour", tip, 192)),
                 small_button("undo", "Take back a stroke (Backspace)", panel.sources.undo),
-                small_button(
-                    "clear",
-                    "Take the input away, and what was concluded from it (Delete)",
-                    panel.sources.clear,
-                ),
+                clear,
             ]
             self.thickness = _thickness()
             paper = _menu(control(panel, "paper", "background", "Texture behind drawings", 210))
@@ -129,18 +130,21 @@ def uploaded(value: Any) -> tuple[str, bytes]:
     name, content = str(value[0]["name"]), bytes(value[0]["content"])
     if len(content) > LARGEST_UPLOAD:
         raise ValueError(
-            f"{name} is too large: a picture may have {LARGEST_UPLOAD // 1_000_000} MB. Scale it down and "
+            f"{name} is too large: a file may have {LARGEST_UPLOAD // 1_000_000} MB. Make it smaller and "
             "upload it again."
         )
     return name, content
 
 
-def _upload(sources: Any) -> ipw.FileUpload:
+def _upload(sources: Any, modality: Modality) -> ipw.FileUpload:
+    heard = modality == AUDIO
     upload = ipw.FileUpload(
-        accept="image/*",
+        accept=".wav,audio/wav" if heard else "image/*",
         multiple=False,
         description="upload",
-        tooltip="A picture of yours, of any size and kind",
+        tooltip="A .wav file of yours, of any rate and length"
+        if heard
+        else "A picture of yours, of any size and kind",
         # until panel_keys.js has taken the number of files off it
         layout=ipw.Layout(width="auto", visibility="hidden"),
     )

@@ -1,4 +1,4 @@
-"""The input of an InputLens on screen: images with a drawing pad next to them, or texts as tokens."""
+"""The input of an InputLens on screen: images and sounds with what makes them at their side, or texts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import numpy as np
 import traitlets as t
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from torch import Tensor
 
+from sae_nb.activations import AUDIO, LANGUAGE
 from sae_nb.data import INKS, Paper, Point, drawn_scene
 from sae_nb.figures import css_colour, current_theme as theme
+from sae_nb.models import rate_of
 from sae_nb.summaries import InputSummary
-from sae_nb_widgets.components import DrawPad, PictureGrid, TokenStrip
+from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
 from sae_nb_widgets.input_lens._controls import uploaded
 from sae_nb_widgets.panel import LIVE_ONLY, show
 
@@ -32,8 +34,13 @@ FIRST_TEXTS = (
     "The old dog lost the key near the river. It was a sad day and he felt",
     "The function returns a list of all the",
 )
-MADE_UP_PICTURES = 16
+MADE_UP = 16
 SHORTEST, LONGEST = 4, 64  # tokens of an example
+KEPT = {LANGUAGE.name: "token_ids", AUDIO.name: "sounds"}
+"""Field of a context that has the samples, by kind of input; "pictures" of others."""
+
+FULL = 32_767
+"""Largest value of a sound that is kept in 16 bits."""
 
 
 class InputExamples:
@@ -42,29 +49,31 @@ class InputExamples:
     def __init__(self, model: LiveModel, context: Context | None, store: Any = None) -> None:
         self._model = model
         contexts = (context, getattr(getattr(store, "acts", None), "context", None))
-        kind = "pictures" if model.modality.is_image else "token_ids"
-        self._context = next((c for c in contexts if getattr(c, kind, None) is not None), None)
+        kept = KEPT.get(model.modality.name, "pictures")
+        self._context = next((c for c in contexts if getattr(c, kept, None) is not None), None)
         self._made: Tensor | None = None
 
     def __len__(self) -> int:
         if self._context is not None:
             return int(self._context.n_samples)
-        if self._model.modality.is_image:
-            return MADE_UP_PICTURES if self._draws_scenes else 0
+        if not self._model.modality.is_text:
+            return MADE_UP if self._knows_made_up else 0
         return len(FIRST_TEXTS) if self._model.tokenizer is not None else 0
 
     @property
-    def _draws_scenes(self) -> bool:
-        # Made-up scenes say something to the bundled models; to another one they are noise.
-        return self._model.name.startswith("tiny-vit")
+    def _knows_made_up(self) -> bool:
+        # Made-up scenes and sounds say something to the bundled models; to another one they are noise.
+        return self._model.name.startswith(("tiny-vit", "tiny-audio"))
 
     def __getitem__(self, index: int) -> Any:
-        """Return a picture as (3, height, width), or a text."""
+        """Return a picture as (3, height, width), a sound as (time,), or a text."""
         context = self._context
         if context is None:
             return self._made_up(index)
         if context.pictures is not None and self._model.modality.is_image:
             return context.pictures[index]
+        if context.sounds is not None:
+            return context.sounds.sample(index).float() / FULL
         if context.token_ids is None:
             raise IndexError(f"There is no example {index}.")
         ids = context.token_ids.sample(index).tolist()
@@ -74,12 +83,11 @@ class InputExamples:
         return text.rpartition(" ")[0] or text
 
     def _made_up(self, index: int) -> Any:
-        if not self._model.modality.is_image:
+        modality = self._model.modality
+        if modality.is_text or modality.examples is None:
             return FIRST_TEXTS[index]
         if self._made is None:
-            from sae_nb.data import scenes
-
-            self._made = scenes(MADE_UP_PICTURES, seed=0, split="test").images
+            self._made = modality.examples(MADE_UP, 0)
         return self._made[index]
 
 
@@ -87,15 +95,16 @@ class InputExamples:
 # Where an InputLens gets its inputs from: examples, files, the drawing pad; one input or two.
 
 
-DRAWING = "drawing"
+DRAWING, RECORDING = "drawing", "recording"
 UNREADABLE = "{} is not a picture I can read. Save it as PNG or JPEG and upload it again."
 LONGEST_NAME = 60
 PICTURES = {"first": "picture", "second": "compare_picture"}
 TEXTS = {"first": "text", "second": "compare_text"}
+SOUNDS = {"first": "sound", "second": "compare_sound"}
 
 
 class InputSources:
-    """The sources of a panel's inputs: choosing, uploading, drawing; and where each came from."""
+    """The sources of a panel's inputs: choosing, uploading, drawing, recording; where each came from."""
 
     def __init__(self, panel: Any, examples: InputExamples) -> None:
         self._panel, self._examples = panel, examples
@@ -116,6 +125,22 @@ class InputSources:
         pad.observe(lambda _: self.take_drawing(), "pixels")
         t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
 
+    def hear(self, recorder: SoundRecorder) -> None:
+        """Observe the recorder for sounds, and for the reason why there is none."""
+        recorder.observe(lambda _: self.take_recording(recorder), "samples")
+        recorder.observe(lambda change: self._refused(change["new"]), "refusal")
+
+    def _refused(self, why: str) -> None:
+        if why:
+            self._panel.say(why)
+
+    def take_recording(self, recorder: SoundRecorder) -> None:
+        """Make what was recorded the input."""
+        if recorder.samples:
+            with self._panel.guarded(RECORDING):
+                heard = (recorder.sound.copy(), recorder.recorded_rate or recorder.rate)
+                self.put(heard, RECORDING)
+
     def undo(self) -> None:
         """Take back a stroke, which the browser knows."""
         if self.pad is not None:
@@ -125,19 +150,27 @@ class InputSources:
         """Take the input away, off the pad too."""
         if self.pad is not None:
             self.pad.send({"kind": "clear"})
-            self._panel.set_trait(self._trait(self._panel.slot), None)
+        if not self._panel.model.modality.is_text:
+            self._panel.set_trait(self.trait(self._panel.slot), None)
 
-    def _trait(self, slot: str) -> str:
-        return (TEXTS if self._panel.model.modality.is_text else PICTURES)[slot]
+    def trait(self, slot: str) -> str:
+        """Return the name of the trait that holds an input."""
+        modality = self._panel.model.modality
+        kinds = {LANGUAGE.name: TEXTS, AUDIO.name: SOUNDS}
+        return kinds.get(modality.name, PICTURES)[slot]
+
+    def given(self, slot: str) -> Any:
+        """Return an input; None, or an empty text, where there is none."""
+        return getattr(self._panel, self.trait(slot))
 
     def name(self, slot: str) -> str:
         """Return where an input came from; empty for what was typed or set by a program."""
-        return self.names.get(self._trait(slot), "")
+        return self.names.get(self.trait(slot), "")
 
     def changed(self, slot: str) -> None:
         """Forget where an input came from, unless it was just put there."""
         if not self.putting:
-            self.names[self._trait(slot)] = ""
+            self.names[self.trait(slot)] = ""
             self._panel.example = -1
 
     def choose(self, number: int) -> None:
@@ -150,7 +183,7 @@ class InputSources:
         if panel.n_examples:
             panel.choose_example((panel.example + 1) % panel.n_examples)
         else:
-            self.put(panel.picture, self.names["picture"])
+            self.put(self.given("first"), self.name("first"))
 
     def step(self, by: int) -> None:
         """Make the next example the input, or the one before."""
@@ -161,7 +194,7 @@ class InputSources:
     def put(self, given: Any, source: str, number: int = -1) -> None:
         """Make something the input that drawing and choosing go to; `number` of an example."""
         panel = self._panel
-        name = self._trait(panel.slot)
+        name = self.trait(panel.slot)
         if self.pad is not None and source != DRAWING:
             self._following = True
             self.pad.clear()
@@ -184,7 +217,7 @@ class InputSources:
             return
         if pad.blank:  # taken away again, with what was concluded from it
             if self.name(panel.slot) == DRAWING:
-                panel.set_trait(self._trait(panel.slot), None)
+                panel.set_trait(self.trait(panel.slot), None)
             return
         with panel.guarded("drawing"):
             drawn = drawn_scene(pad.ink, Paper(ink=panel.ink, texture=panel.paper))
@@ -196,7 +229,8 @@ class InputSources:
         """Draw strokes on the pad, as a pointer would."""
         if self.pad is None:
             name = self._panel.model.name
-            raise TypeError(f"`draw` needs a vision model, and {name} reads text.")
+            reads = self._panel.model.modality.reads
+            raise TypeError(f"`draw` needs a vision model, and {name} reads {reads}.")
         with self.pad.hold_trait_notifications():
             if clear:
                 self.pad.clear()
@@ -211,8 +245,10 @@ class InputSources:
                 name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
                 try:
                     self.put(content, name)
-                except t.TraitError:
-                    raise ValueError(UNREADABLE.format(name)) from None
+                except t.TraitError as error:
+                    if not self._panel.model.modality.is_image:
+                        raise  # its sentence knows what to do
+                    raise ValueError(UNREADABLE.format(name)) from error
 
 
 def _css(colour: tuple[float, float, float]) -> str:
@@ -225,11 +261,15 @@ def _css(colour: tuple[float, float, float]) -> str:
 
 # Of the theme's thumbnail: an input is looked at closely, and two stand side by side.
 PICTURE_SHARES = (2.0, 1.6)
+SOUND_SHARES = (4.0, 2.6)
+TIMES_LONGER = 3
+"""Of a recording for a model that reads clips of one length, whose loudest stretch is read."""
 ROOM_FOR_ONE, ROOM_FOR_TWO = "0 1 200px", "0 1 320px"
 SEEN_SHARE = 0.5
 """Share of an atom's strongest firing from which its heat on the patches can be seen."""
 Pick = Callable[[int], None]
 Values = list[Float[np.ndarray, " positions"]]
+Pictures = list[UInt8[np.ndarray, "3 height width"]]
 
 
 def heat_of(summary: InputSummary, atom: int, heat: str) -> Float[np.ndarray, " positions"]:
@@ -345,20 +385,27 @@ class TextView(InputView):
 
 
 class PictureView(InputView):
-    """Images with heat, the tokens before the first patch under them, and the pad next to them."""
+    """Images with heat, the tokens before the first patch under them, and what makes them next to them."""
+
+    shares = PICTURE_SHARES
+    """Widths of one input and of two, as shares of the theme's thumbnail."""
 
     def __init__(
-        self, prefix_tokens: int, pad_controls: Sequence[ipw.Widget], answers: ipw.Widget
+        self,
+        prefix_tokens: int,
+        maker: ipw.Widget,
+        controls: Sequence[ipw.Widget],
+        answers: ipw.Widget,
+        place: str = "patch",
     ) -> None:
         super().__init__(prefix_tokens)
-        self.pad = DrawPad(description="canvas to draw on")
         self.grid = PictureGrid(
             description="the input",
-            hint="Hover: activation at this patch. Click: atoms active there.",
+            hint=f"Hover: activation at this {place}. Click: atoms active there.",
         )
         self.prefix = TokenStrip(description="tokens that are no patches", bare=True, empty_text="")
-        tools = ipw.Box(tuple(pad_controls)).add_class("sae-nb-line")
-        pad = ipw.VBox([self.pad, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
+        tools = ipw.Box(tuple(controls)).add_class("sae-nb-line")
+        pad = ipw.VBox([maker, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
         pad.add_class(LIVE_ONLY)
         self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=ROOM_FOR_ONE, min_width="0"))
         self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
@@ -389,6 +436,8 @@ class PictureView(InputView):
         maps = [s.patches(v) for s, v in zip(summaries, values, strict=True)]
         pictures = [s.picture for s in summaries if s.picture is not None]
         known = [m for m in maps if m is not None]
+        if len(known) == len(pictures):
+            pictures, known = self._aligned(pictures, known)
         strongest = [float(np.nanmax(np.abs(v), initial=0.0)) for v in values]
         self.grid.signed = self.prefix.signed = signed
         self.grid.show(
@@ -397,8 +446,9 @@ class PictureView(InputView):
             captions=list(names),
             strengths=strongest,
             maximum=top,
+            **self._more(summaries),
         )
-        share = PICTURE_SHARES[min(len(names), 2) - 1]
+        share = self.shares[min(len(names), 2) - 1]
         self.grid.thumbnail = int(share * theme().thumbnail_px)
         self._shown.layout.flex = ROOM_FOR_ONE if len(names) < 2 else ROOM_FOR_TWO
         first = self._prefix
@@ -409,6 +459,14 @@ class PictureView(InputView):
             captions=[name.split(" ")[0] for name in names] if len(names) > 1 else ["no patch"],
             maximum=top,
         )
+
+    def _aligned(self, pictures: Pictures, maps: Values) -> tuple[Pictures, Values]:
+        """Return images and their heat, all of one size."""
+        return pictures, maps
+
+    def _more(self, _: Sequence[InputSummary]) -> dict[str, Any]:
+        """Return what is shown of inputs in addition to their images."""
+        return {}
 
     def _mark(self, position: int) -> None:
         rows, columns = self.grid.heat_shape
@@ -432,3 +490,50 @@ class PictureView(InputView):
 
         self.grid.observe(on_patch, "selected")
         self.prefix.observe(on_token, "selected")
+
+
+class SoundView(PictureView):
+    """Sounds as spectrograms with heat, each with a button that plays it."""
+
+    shares = SOUND_SHARES
+
+    def _aligned(self, pictures: Pictures, maps: Values) -> tuple[Pictures, Values]:
+        """Return spectrograms on one scale of time; after its end the shorter has neither sound nor heat."""
+        steps = [one.shape[1] for one in maps]
+        most, width = max(steps), max(one.shape[2] for one in pictures)
+        if min(steps) == most:
+            return pictures, maps
+        drawn, heat = [], []
+        for picture, values, n in zip(pictures, maps, steps, strict=True):
+            columns = (
+                np.arange(round(width * n / most)) * picture.shape[2] // round(width * n / most)
+            )
+            room = width - len(columns)
+            drawn.append(np.pad(picture[:, :, columns], ((0, 0), (0, 0), (0, room))))
+            heat.append(np.pad(values, ((0, 0), (0, most - n)), constant_values=np.nan))
+        return drawn, heat
+
+    def _more(self, summaries: Sequence[InputSummary]) -> dict[str, Any]:
+        heard = [one.sound for one in summaries if one.sound is not None]
+        longer = max(summaries, key=lambda one: len(one.tokens))
+        grid = longer.patch_grid
+        if len(heard) < len(summaries) or grid is None:
+            return {}
+        first = self._prefix
+        longest = max(len(sound) for sound in heard)
+        return {
+            "sounds": heard,
+            "sound_rate": round(summaries[0].sample_rate or 1),
+            "spans": [(0.0, len(sound) / longest) for sound in heard],
+            "patch_names": longer.tokens[first : first + grid[0] * grid[1]],
+        }
+
+
+def recorder_of(model: LiveModel) -> SoundRecorder:
+    """Return a recorder of sounds as a model reads them."""
+    recorder, rate = SoundRecorder(description="microphone"), rate_of(model)
+    recorder.rate = round(rate)
+    exact = getattr(model.module, "clip_length", None)
+    if exact is not None:  # whoever speaks does not begin with the recording
+        recorder.most_seconds = float(max(1, round(TIMES_LONGER * exact / rate)))
+    return recorder

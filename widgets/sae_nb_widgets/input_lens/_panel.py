@@ -1,4 +1,4 @@
-"""InputLens: which atoms a text or a picture uses — what fired, and what the answer hung on."""
+"""InputLens: which atoms a text, a picture or a sound uses — what fired, and what the answer hung on."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.activations import of_sites
+from sae_nb.activations import AUDIO, of_sites
 from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_count, format_duration
-from sae_nb.models import fit_picture
+from sae_nb.models import fit_picture, fit_sound
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     USE_ORDERS,
@@ -30,7 +30,7 @@ from sae_nb.summaries import (
     pretrained_store,
     where_written,
 )
-from sae_nb_widgets.components import PairedBars, icons_of
+from sae_nb_widgets.components import DrawPad, PairedBars, icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
@@ -40,7 +40,9 @@ from sae_nb_widgets.input_lens._inputs import (
     InputSources,
     InputView,
     PictureView,
+    SoundView,
     TextView,
+    recorder_of,
 )
 from sae_nb_widgets.input_lens._runs import Runs, Seen
 from sae_nb_widgets.input_lens._words import answer_words, measured_words, numbers_words
@@ -68,6 +70,7 @@ HEATS = ("fired", "mattered")
 
 NO_TEXT = "Type at least one word above."
 NO_IMAGE = "Draw something, choose an input or upload a picture."
+NO_SOUND = "Record something, choose an input or upload a .wav file."
 WAITING = "sae-nb-waiting"
 FIRST_READING_SECONDS = 4
 """Duration of the first answer of a kernel on two cores, including loading its libraries: 2.8 to 4.2 s."""
@@ -77,23 +80,23 @@ FIRST_READING_SECONDS = 4
 class InputLens(Panel):
     """Which atoms does this use?
 
-    Type a text; or choose, upload or draw a picture. The model runs once forwards and backwards, off
-    the main thread; then a sentence states its answer and the atoms it depends on, and bars show which
-    atoms were active, compared with how often they usually are, and which moved the answer, compared with
-    random directions. It opens on the first atom whose heat can be seen. `atom` is a trait: link it with
-    `traitlets.link((lens, "atom"), (browser, "atom"))`.
+    Type a text; choose, upload or draw a picture; choose, upload or record a sound. The model runs once
+    forwards and backwards, off the main thread; then a sentence states its answer and the atoms it depends
+    on, and bars show which atoms were active, compared with how often they usually are, and which moved the
+    answer, compared with random directions. It opens on the first atom whose heat can be seen. `atom` is a
+    trait: link it with `traitlets.link((lens, "atom"), (browser, "atom"))`.
 
     Parameters
     ----------
     model
-        A language or vision model, from `load_model` or `wrap`.
+        A model of texts, images or sounds, from `load_model` or `wrap`.
     sae
         Whose atoms.
     hook_point
         Hook point of the SAE; None takes the SAE's own. For a transcoder, where it writes.
     acts
-        Activations: base rates are measured on them, and their texts or pictures are the examples. For a
-        transcoder what it reads, or (what it reads, what it writes).
+        Activations: base rates are measured on them, and their texts, pictures or sounds are the
+        examples. For a transcoder what it reads, or (what it reads, what it writes).
     frequency
         Base rates, as in `top_atoms`, where they are known already.
     labels
@@ -135,6 +138,12 @@ class InputLens(Panel):
     compare_text = t.Unicode("", help="A second text to compare with; empty for none.")
     picture = t.Any(None, help="What a vision model reads: uint8 (3, height, width).")
     compare_picture = t.Any(None, help="A second picture to compare with; None for none.")
+    sound = t.Any(
+        None,
+        help="What a model of sounds hears: values (time,), (values, rate) or a .wav file; kept as float32 "
+        "(time,) at the model's rate.",
+    )
+    compare_sound = t.Any(None, help="A second sound to compare with; None for none.")
     comparing = t.Bool(False, help="Whether a second input is compared with the first.")
     slot = t.Enum(SLOTS, default_value="first", help="Which input drawing and choosing go to.")
     example = Whole(
@@ -193,8 +202,8 @@ class InputLens(Panel):
         self._checks: dict[int, SpliceCheck] = {}
         self._atoms: list[int] = []
         self.sources = InputSources(self, examples_by_number)
-        # What was done to the pictures, by the trait that holds them.
-        self._picture_notes: dict[str, tuple[str, ...]] = {}
+        # What was done to pictures and sounds, by the trait that holds them.
+        self._input_notes: dict[str, tuple[str, ...]] = {}
         self._begun = self._chosen = self._filling = self._by_itself = False
         self._first, self._seconds = True, 0.0
         super().__init__()
@@ -208,23 +217,22 @@ class InputLens(Panel):
         or_trait_error(target_of, self.model, proposal["value"])
         return str(proposal["value"])
 
-    @t.validate("picture", "compare_picture")
-    def _picture_fits(self, proposal: t.Bunch) -> Any:
+    @t.validate("picture", "compare_picture", "sound", "compare_sound")
+    def _input_fits(self, proposal: t.Bunch) -> Any:
         value, name = proposal["value"], proposal["trait"].name
         if value is None:
-            self._picture_notes[name] = ()
+            self._input_notes[name] = ()
             return None
         try:
-            picture, notes = fit_picture(self.model, value)
+            fitting = fit_sound if name.endswith("sound") else fit_picture
+            fitted, notes = fitting(self.model, value)
         except (OSError, TypeError, ValueError) as error:
             raise t.TraitError(str(error)) from None
-        self._picture_notes[name] = (*self.sources.drawn_notes, *notes)
+        self._input_notes[name] = (*self.sources.drawn_notes, *notes)
         old = getattr(self, name)
         # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
-        same = (
-            isinstance(old, Tensor) and old.shape == picture.shape and bool((old == picture).all())
-        )
-        return old if same else picture
+        same = isinstance(old, Tensor) and old.shape == fitted.shape and bool((old == fitted).all())
+        return old if same else fitted
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -233,14 +241,18 @@ class InputLens(Panel):
         self._bars = PairedBars(description="atoms", empty_text="")
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         self._view: InputView
-        if self.model.modality.is_image:
-            view = PictureView(
-                self.model.prefix_tokens, self.controls.at_pad, self._detail_view.answers
-            )
-            self.sources.listen(view.pad, self.controls.thickness)
-            self._view = view
+        modality, answers = self.model.modality, self._detail_view.answers
+        given = (self.controls.at_pad, answers, modality.place)
+        if modality.is_image:
+            pad = DrawPad(description="canvas to draw on")
+            self._view = PictureView(self.model.prefix_tokens, pad, *given)
+            self.sources.listen(pad, self.controls.thickness)
+        elif modality == AUDIO:
+            self.recorder = recorder_of(self.model)
+            self._view = SoundView(self.model.prefix_tokens, self.recorder, *given)
+            self.sources.hear(self.recorder)
         else:
-            self._view = TextView(self._detail_view.answers)
+            self._view = TextView(answers)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
@@ -285,7 +297,7 @@ class InputLens(Panel):
     def _begin(self, base: BaseRate | None) -> None:
         self._base, self._begun = base, True
         self.chips = self._facts()
-        if self.text or self.picture is not None:
+        if self._inputs():
             self._request()
         elif self.n_examples:
             self.example = 0
@@ -317,8 +329,9 @@ class InputLens(Panel):
     def _on_comparing(self) -> None:
         self.controls.fit(self.comparing)
         if not self.comparing:
-            self.slot, self.compare_text, self.compare_picture = "first", "", None
-        elif self.model.modality.is_image and self.compare_picture is None:
+            self.slot, self.compare_text = "first", ""
+            self.compare_picture = self.compare_sound = None
+        elif not self.model.modality.is_text and self.sources.given("second") is None:
             self.slot = "second"
             self.sources.choose_second()
 
@@ -326,28 +339,27 @@ class InputLens(Panel):
 
     @property
     def _nothing_given(self) -> str:
+        if self.model.modality == AUDIO:
+            return NO_SOUND
         return NO_IMAGE if self.model.modality.is_image else NO_TEXT
 
-    @reacts("text", "picture", doing="reading", early=True)
+    @reacts("text", "picture", "sound", doing="reading", early=True)
     def _on_first(self) -> None:
         self.sources.changed("first")
         self._request()
 
-    @reacts("compare_text", "compare_picture", doing="reading", early=True)
+    @reacts("compare_text", "compare_picture", "compare_sound", doing="reading", early=True)
     def _on_second(self) -> None:
         self.sources.changed("second")
         if not self.comparing:
-            self.comparing = self.compare_picture is not None or bool(self.compare_text)
+            second = self.sources.given("second")
+            self.comparing = second is not None and not (isinstance(second, str) and not second)
         self._request()
 
     def _inputs(self) -> list[Any]:
         """The inputs there are, the first of them first; none where that one is gone."""
-        if self.model.modality.is_text:
-            given: list[Any] = [
-                text if text.strip() else None for text in (self.text, self.compare_text)
-            ]
-        else:
-            given = [self.picture, self.compare_picture]
+        given = [self.sources.given(slot) for slot in SLOTS]
+        given = [None if isinstance(one, str) and not one.strip() else one for one in given]
         return [] if given[0] is None else [x for x in given if x is not None]
 
     @reacts("target", doing="reading", early=True)
@@ -478,12 +490,15 @@ class InputLens(Panel):
 
     def _notes(self, seen: Seen) -> str:
         """Return the changes made to the inputs, and missing information."""
-        drawn = [*self._picture_notes.get("picture", ()), *seen.first.notes]
+        drawn = [*self._noted("first"), *seen.first.notes]
         if seen.second is not None:
-            drawn += [*self._picture_notes.get("compare_picture", ()), *seen.second.notes]
+            drawn += [*self._noted("second"), *seen.second.notes]
         if seen.contrast is not None and seen.contrast.caveat:
             drawn.append(seen.contrast.caveat)
         return " · ".join(dict.fromkeys(drawn))
+
+    def _noted(self, slot: str) -> tuple[str, ...]:
+        return self._input_notes.get(self.sources.trait(slot), ())
 
     def _show_heat(self, atom: int) -> None:
         seen = self._seen
@@ -579,7 +594,7 @@ class InputLens(Panel):
 
     def _ask(self, answer: int) -> None:
         names = self.model.class_names
-        self.target = names[answer] if names and self.model.modality.is_image else f"#{answer}"
+        self.target = f"#{answer}" if self.model.modality.is_text or not names else names[answer]
 
     def _step(self, by: int) -> None:
         if self._seen is not None:
@@ -670,9 +685,9 @@ def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
     """
     name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else hook_point
     check_parts(model, sae, str(name))
-    if not (model.modality.is_text or model.modality.is_image):
+    if not (model.modality.is_text or model.modality.is_image or model.modality == AUDIO):
         raise TypeError(
-            f"InputLens reads texts and pictures, and {model.name} reads {model.modality.reads}. Use "
+            f"InputLens reads texts, pictures and sounds, and {model.name} reads {model.modality.reads}. Use "
             "sn.top_atoms(model, sae, input) for its record, or AtomBrowser."
         )
     return str(name)
