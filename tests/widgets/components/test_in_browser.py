@@ -386,3 +386,53 @@ def test_what_python_says_while_plotly_loads_is_repeated_in_order(page) -> None:
     script = figure_widget().get_state()["_esm"]
     answer = page.evaluate(LOADER, [script, PLOTLY])
     assert answer == {"heard": [1, 2, 3], "fetched": 1, "text": "drawn drawn "}
+
+
+# --- SoundRecorder ------------------------------------------------------------------------------
+
+
+def test_a_recorder_says_why_it_cannot_record(page: Any) -> None:
+    """This page is not secure; a refused or missing microphone has its own sentence."""
+    show(page, sw.SoundRecorder(rate=8_000))
+    page.get_by_role("button", name="record").press("Enter")
+    assert "Recording needs a secure page" in page.evaluate("model.state.refusal")
+    for name, words in (("NotAllowedError", "did not allow"), ("NotFoundError", "No microphone")):
+        page.evaluate(
+            """name => {
+              Object.defineProperty(window, "isSecureContext", { value: true, configurable: true });
+              const refused = () => Promise.reject(new DOMException("", name));
+              Object.defineProperty(navigator, "mediaDevices",
+                { value: { getUserMedia: refused }, configurable: true });
+            }""",
+            name,
+        )
+        page.get_by_role("button", name="record").click()
+        page.wait_for_function("words => model.state.refusal.includes(words)", arg=words)
+
+
+def test_a_recording_arrives_at_the_rate_asked_for(page: Any) -> None:
+    """A tone of 440 Hz at the browser's own rate becomes 16-bit samples of 8 kHz."""
+    show(page, sw.SoundRecorder(rate=8_000))
+    page.evaluate(
+        """async () => {
+          Object.defineProperty(window, "isSecureContext", { value: true, configurable: true });
+          const context = new AudioContext();
+          const tone = new OscillatorNode(context, { frequency: 440 });
+          const end = context.createMediaStreamDestination();
+          tone.connect(end);
+          tone.start();
+          await context.resume();
+          Object.defineProperty(navigator, "mediaDevices",
+            { value: { getUserMedia: async () => end.stream }, configurable: true });
+        }"""
+    )
+    page.get_by_role("button", name="record").click()
+    page.get_by_role("button", name="stop").wait_for()
+    page.wait_for_timeout(700)
+    page.get_by_role("button", name="stop").click()
+    page.wait_for_function("model.state.samples.byteLength > 0")
+    sent = page.evaluate("[...new Int16Array(model.state.samples.buffer)]")
+    assert page.evaluate("model.state.recorded_rate") == 8_000
+    heard = np.asarray(sent, float)[-4_000:]
+    peak = np.abs(np.fft.rfft(heard * np.hanning(len(heard)))).argmax() * 8_000 / len(heard)
+    assert abs(peak - 440) < 6

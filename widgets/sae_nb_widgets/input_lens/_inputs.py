@@ -261,7 +261,8 @@ def _css(colour: tuple[float, float, float]) -> str:
 
 # Of the theme's thumbnail: an input is looked at closely, and two stand side by side.
 PICTURE_SHARES = (2.0, 1.6)
-SOUND_SHARES = (4.0, 2.6)
+SOUND_SHARES = (3.6, 2.6)
+ROOM_FOR_SOUND = "0 1 340px"
 TIMES_LONGER = 3
 """Of a recording for a model that reads clips of one length, whose loudest stretch is read."""
 ROOM_FOR_ONE, ROOM_FOR_TWO = "0 1 200px", "0 1 320px"
@@ -390,6 +391,12 @@ class PictureView(InputView):
     shares = PICTURE_SHARES
     """Widths of one input and of two, as shares of the theme's thumbnail."""
 
+    room = (ROOM_FOR_ONE, ROOM_FOR_TWO)
+    """Room for one input and for two, as CSS has it."""
+
+    box: type[ipw.Box] = ipw.VBox
+    """Of what makes inputs, and its controls."""
+
     def __init__(
         self,
         prefix_tokens: int,
@@ -405,9 +412,9 @@ class PictureView(InputView):
         )
         self.prefix = TokenStrip(description="tokens that are no patches", bare=True, empty_text="")
         tools = ipw.Box(tuple(controls)).add_class("sae-nb-line")
-        pad = ipw.VBox([maker, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
+        pad = self.box([maker, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
         pad.add_class(LIVE_ONLY)
-        self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=ROOM_FOR_ONE, min_width="0"))
+        self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=self.room[0], min_width="0"))
         self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
         row = ipw.Box([pad, self._shown, answers, self.prefix])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
@@ -448,9 +455,9 @@ class PictureView(InputView):
             maximum=top,
             **self._more(summaries),
         )
-        share = self.shares[min(len(names), 2) - 1]
-        self.grid.thumbnail = int(share * theme().thumbnail_px)
-        self._shown.layout.flex = ROOM_FOR_ONE if len(names) < 2 else ROOM_FOR_TWO
+        two = len(names) > 1
+        self.grid.thumbnail = int(self.shares[two] * theme().thumbnail_px)
+        self._shown.layout.flex = self.room[two]
         first = self._prefix
         show(self.prefix, first > 0)
         self.prefix.show(
@@ -496,6 +503,8 @@ class SoundView(PictureView):
     """Sounds as spectrograms with heat, each with a button that plays it."""
 
     shares = SOUND_SHARES
+    room = (ROOM_FOR_SOUND, ROOM_FOR_SOUND)
+    box = ipw.HBox
 
     def _aligned(self, pictures: Pictures, maps: Values) -> tuple[Pictures, Values]:
         """Return spectrograms on one scale of time; after its end the shorter has neither sound nor heat."""
@@ -532,7 +541,7 @@ class SoundView(PictureView):
 def recorder_of(model: LiveModel) -> SoundRecorder:
     """Return a recorder of sounds as a model reads them."""
     recorder, rate = SoundRecorder(description="microphone"), rate_of(model)
-    recorder.rate = round(rate)
+    recorder.rate, recorder.layout.flex = round(rate), "1 1 auto"
     exact = getattr(model.module, "clip_length", None)
     if exact is not None:  # whoever speaks does not begin with the recording
         recorder.most_seconds = float(max(1, round(TIMES_LONGER * exact / rate)))

@@ -242,7 +242,8 @@ class InputLens(Panel):
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         self._view: InputView
         modality, answers = self.model.modality, self._detail_view.answers
-        given = (self.controls.at_pad, answers, modality.place)
+        in_bands = (self.model.patch_grid or (1, 1))[0] > 1
+        given = (self.controls.at_pad, answers, "patch" if in_bands else modality.place)
         if modality.is_image:
             pad = DrawPad(description="canvas to draw on")
             self._view = PictureView(self.model.prefix_tokens, pad, *given)
