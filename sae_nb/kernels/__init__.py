@@ -42,10 +42,10 @@ if TYPE_CHECKING:  # for the other rooms
         check_average_k as check_average_k,
         tails_squared_error as tails_squared_error,
     )
+    from sae_nb.kernels._compiling import compiled as compiled
     from sae_nb.kernels._muon import Muon as Muon
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
     from sae_nb.kernels._threads import (
         check_not_forked as check_not_forked,
-        compiled as compiled,
         parallel as parallel,
     )

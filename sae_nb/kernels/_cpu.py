@@ -15,8 +15,9 @@ from torch import Tensor
 
 from sae_nb.codes import Support, index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
+from sae_nb.kernels._compiling import compiled
 from sae_nb.kernels._dense import Dense, is_dense
-from sae_nb.kernels._threads import compiled, parallel
+from sae_nb.kernels._threads import parallel
 
 # -------------------------------------------------------------------------------------------------
 # The compiled loops of sparse sums: add up chosen rows, compare with a target, dot with chosen rows.

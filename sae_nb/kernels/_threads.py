@@ -1,4 +1,4 @@
-"""Sharing of the machine by compiled loops: one lock, one thread count, one compiler setting.
+"""Sharing of the machine by compiled loops: one lock, one thread count.
 
 Numba's `workqueue` layer ends the process when two Python threads enter parallel loops together;
 `omp` and `tbb` do not. Training in one thread while a panel encodes in another is our normal case.
@@ -6,13 +6,11 @@ Numba's `workqueue` layer ends the process when two Python threads enter paralle
 
 from __future__ import annotations
 
-import inspect
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from sae_nb.background import checkpoint
 
@@ -89,23 +87,6 @@ def _after_fork() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork)
-
-
-def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Compile a loop with Numba, without the GIL, kept on disk where a folder can be written."""
-    import numba
-
-    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
-        # Where run-time type checks are switched on for the package, loops arrive wrapped.
-        function = inspect.unwrap(function)
-        try:
-            return numba.njit(function, nogil=True, cache=True, **options)
-        except RuntimeError:
-            # Neither __pycache__ nor the user's cache folder can be written (a read-only image):
-            # compile in every process instead.
-            return numba.njit(function, nogil=True, **options)
-
-    return compile_it
 
 
 def _layer() -> str | None:

@@ -109,7 +109,7 @@ def sound_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
     if model.streams:
         pairs = pairs_of(inputs)
         read = _batches_of_sounds(model, pairs.sources, batch_size)
-        return with_targets(model, read, pairs.targets)
+        return with_targets(model, read, pairs)
     return _batches_of_sounds(model, inputs, batch_size)
 
 

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from sae_nb.models._live_model import LiveModel
 
-_TARGETS = ("decoder_input_ids", "target", "targets", "labels")
+_AS_READ = "decoder_input_ids"  # transformers' name of what the decoder reads, start token and all
+_TARGETS = (_AS_READ, "target", "targets", "labels")
 _IGNORED = -100  # of transformers' labels
 
 
@@ -33,6 +34,8 @@ class Pairs:
 
     sources: Any
     targets: list[Any] | None = None
+    as_read: bool = False
+    """Are token ids of targets what the decoder reads, as they are?"""
 
 
 def pairs_of(inputs: Any) -> Pairs:
@@ -46,14 +49,23 @@ def pairs_of(inputs: Any) -> Pairs:
         (only, *more) = rest.values() if rest else (None,)
         plain = not more and not any(one in rest for one in ("input_ids", "input_values"))
         is_features = "input_features" in rest
-        return Pairs(only if plain and not is_features else rest, _listed(inputs[name]))
+        targets = _listed(inputs[name])
+        if name == _AS_READ and "decoder_attention_mask" in inputs:
+            masks = _listed(inputs["decoder_attention_mask"])
+            targets = [
+                torch.as_tensor(ids)[torch.as_tensor(kept) != 0]
+                for ids, kept in zip(targets, masks, strict=True)
+            ]
+        return Pairs(only if plain and not is_features else rest, targets, name == _AS_READ)
     if isinstance(inputs, list) and inputs and all(_is_pair(one) for one in inputs):
         return Pairs([one[0] for one in inputs], [one[1] for one in inputs])
     if isinstance(inputs, list) and inputs and all(isinstance(one, Mapping) for one in inputs):
         pairs = [pairs_of(one) for one in inputs]
         if all(one.targets is not None for one in pairs):
             return Pairs(
-                [one.sources for one in pairs], [t for one in pairs for t in one.targets or []]
+                [one.sources for one in pairs],
+                [t for one in pairs for t in one.targets or []],
+                all(one.as_read for one in pairs),
             )
     return Pairs(inputs)
 
@@ -71,8 +83,10 @@ def _listed(targets: Any) -> list[Any]:
     return [given] if given and isinstance(given[0], int) else given
 
 
-def target_ids(model: LiveModel, targets: list[Any]) -> list[Int[Tensor, " time"]]:
+def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
     """Return what the decoder reads of each target: its start token, the target, without a closing token.
+
+    Ids that came as `decoder_input_ids` are what it reads already.
 
     Raises
     ------
@@ -83,7 +97,7 @@ def target_ids(model: LiveModel, targets: list[Any]) -> list[Int[Tensor, " time"
         facts.end_token_ids(model.module, model.tokenizer),
     )
     rows = []
-    for target in targets:
+    for target in pairs.targets or ():
         if isinstance(target, str):
             if model.tokenizer is None:
                 raise TypeError(
@@ -95,6 +109,9 @@ def target_ids(model: LiveModel, targets: list[Any]) -> list[Int[Tensor, " time"
             ids = torch.as_tensor(target)
             ids = ids[ids != _IGNORED]
         ids = check_ids(model, ids) if ids.numel() else torch.zeros(0, dtype=torch.int64)
+        if pairs.as_read and len(ids) and not isinstance(target, str):
+            rows.append(ids)
+            continue
         while len(ids) and int(ids[-1]) in ends and int(ids[-1]) != start:
             ids = ids[:-1]
         if not len(ids) or int(ids[0]) != start:
@@ -126,17 +143,17 @@ def text_batches(
         pack=pack,
         add_bos=add_bos,
     )
-    return with_targets(model, read, pairs.targets) if model.streams else read
+    return with_targets(model, read, pairs) if model.streams else read
 
 
-def with_targets(model: LiveModel, read: Batches, targets: list[Any] | None) -> Batches:
+def with_targets(model: LiveModel, read: Batches, pairs: Pairs) -> Batches:
     """Return the batches of an encoder's inputs with what the decoder reads, sample by sample.
 
     Raises
     ------
     ValueError: If there are not as many targets as samples.
     """
-    rows = None if targets is None else target_ids(model, targets)
+    rows = None if pairs.targets is None else target_ids(model, pairs)
     if rows is not None and read.n_samples not in (None, len(rows)):
         raise ValueError(
             f"Each sample must have one target, got {len(rows)} for {read.n_samples}. Pass pairs: "

@@ -182,6 +182,20 @@ def test_a_name_without_a_stream_is_the_decoders() -> None:
         model.hook_point("encoder.cross_attn_out.1")
 
 
+def test_ids_under_the_name_that_transformers_reads_are_read_as_they_are() -> None:
+    """No start token is put before `decoder_input_ids`, and masked ones are no rows."""
+    model, ids = made("T5"), torch.tensor([[9, 8, 7, 2], [6, 5, 0, 0]])
+    inputs = {
+        "input_ids": torch.stack(sources("T5")[:1] * 2),
+        "decoder_input_ids": ids,
+        "decoder_attention_mask": (ids != 0).long(),
+    }
+    acts = sn.capture(model, inputs, "decoder.resid_post.0", keep_special=True, progress=False)
+    with torch.no_grad():
+        states = model.module(**inputs, output_hidden_states=True).decoder_hidden_states[1]
+    torch.testing.assert_close(acts.x, states[ids != 0])
+
+
 def test_what_does_not_pair_is_refused(tmp_path: Any) -> None:
     model, given = made("T5"), sources("T5")
     with pytest.raises(ValueError, match="one target, got 2 for 3"):

@@ -1,0 +1,52 @@
+"""Compiling of loops: without the GIL, and kept on disk where a folder can be written."""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.core.caching import IndexDataCacheFile
+
+
+class _NamedByKey(IndexDataCacheFile):
+    """A folder of compiled loops that several processes may fill at once.
+
+    Numba numbers its files by counting those in the index, and writes the index first: two processes that
+    compile one loop for float32 and float64 at the same moment both choose number 1, and from then on
+    every process loads one precision's code for the other's arrays. Here a file's name follows from what it
+    holds, and it is whole before the index names it. What two processes can still do to each other is to
+    leave a loop out of the index, which is then compiled once more.
+    """
+
+    def save(self, key: Any, data: Any) -> None:
+        """Write one compiled loop, then the index that names it."""
+        named = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()[:16]
+        name = self._index_name.replace(".nbi", f".{named}.nbc")
+        self._save_data(name, data)
+        self._save_index({**self._load_index(), key: name})
+
+
+def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Compile a loop with Numba, without the GIL, kept on disk where a folder can be written."""
+
+    def compile_it(function: Callable[..., Any]) -> Callable[..., Any]:
+        # Where run-time type checks are switched on for the package, loops arrive wrapped.
+        function = inspect.unwrap(function)
+        try:
+            loop = numba.njit(function, nogil=True, cache=True, **options)
+        except RuntimeError:
+            # Neither __pycache__ nor the user's cache folder can be written (a read-only image):
+            # compile in every process instead.
+            return numba.njit(function, nogil=True, **options)
+        cache = getattr(loop, "_cache", None)  # none where NUMBA_DISABLE_JIT is set
+        if cache is not None:
+            kept = cache._impl
+            cache._cache_file = _NamedByKey(
+                cache.cache_path, f"{kept.filename_base}.named", kept.locator.get_source_stamp()
+            )
+        return loop
+
+    return compile_it
