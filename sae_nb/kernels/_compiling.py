@@ -11,22 +11,30 @@ import numba
 from numba.core.caching import IndexDataCacheFile
 
 
-class _NamedByKey(IndexDataCacheFile):
+class _OneFileEach(IndexDataCacheFile):
     """A folder of compiled loops that several processes may fill at once.
 
-    Numba numbers its files by counting those in the index, and writes the index first: two processes that
+    Numba numbers its files by counting those in an index, and writes the index first: two processes that
     compile one loop for float32 and float64 at the same moment both choose number 1, and from then on
-    every process loads one precision's code for the other's arrays. Here a file's name follows from what it
-    holds, and it is whole before the index names it. What two processes can still do to each other is to
-    leave a loop out of the index, which is then compiled once more.
+    every process loads one precision's code for the other's arrays. Here there is no index: a file's name
+    follows from what it holds, and it gets that name when it is whole.
     """
 
     def save(self, key: Any, data: Any) -> None:
-        """Write one compiled loop, then the index that names it."""
-        named = hashlib.sha256(repr((self._source_stamp, key)).encode()).hexdigest()[:16]
-        name = self._index_name.replace(".nbi", f".{named}.nbc")
-        self._save_data(name, data)
-        self._save_index({**self._load_index(), key: name})
+        """Write one compiled loop."""
+        self._save_data(self._named(key), data)
+
+    def load(self, key: Any) -> Any:
+        """Return a compiled loop; None where it is not kept."""
+        try:
+            return self._load_data(self._named(key))
+        except OSError:
+            return None
+
+    def _named(self, key: Any) -> str:
+        """Of the types and the code, of the file the loop stands in, and of Numba."""
+        seen = repr((numba.__version__, self._source_stamp, key)).encode()
+        return self._index_name.replace(".nbi", f".{hashlib.sha256(seen).hexdigest()[:16]}.nbc")
 
 
 def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -44,8 +52,8 @@ def compiled(**options: Any) -> Callable[[Callable[..., Any]], Callable[..., Any
         cache = getattr(loop, "_cache", None)  # none where NUMBA_DISABLE_JIT is set
         if cache is not None:
             kept = cache._impl
-            cache._cache_file = _NamedByKey(
-                cache.cache_path, f"{kept.filename_base}.named", kept.locator.get_source_stamp()
+            cache._cache_file = _OneFileEach(
+                cache.cache_path, kept.filename_base, kept.locator.get_source_stamp()
             )
         return loop
 

@@ -6,6 +6,7 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import numba
 import numpy as np
 import pytest
 
@@ -25,7 +26,8 @@ def loop(tmp_path: Path) -> Any:
     """A function of a module of its own, whose compiled form is kept beside it."""
     (tmp_path / "loops.py").write_text(LOOP)
     spec = importlib.util.spec_from_file_location("loops", tmp_path / "loops.py")
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module.total
@@ -34,21 +36,24 @@ def loop(tmp_path: Path) -> Any:
 def test_two_precisions_compiled_at_once_keep_their_files_apart(
     loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The second process compiles float64 while the first, with float32, is between its two writes."""
+    """A second process compiles float64 while the first, with float32, is about to write."""
     first, second = compiled()(loop), compiled()(loop)
     singles, doubles = np.ones(3, np.float32), np.ones(4)
-    file, its_index = first._cache._cache_file, first._cache._cache_file._save_index
-    monkeypatch.setattr(second._cache._cache_file, "_load_index", dict)  # read before the first wrote
+    # Numba's own index, as the second process read it before the first wrote.
+    monkeypatch.setattr(second._cache._cache_file, "_load_index", dict)
+    file = first._cache._cache_file
+    write = file._save_data
 
-    def written_by_both(overloads: dict[Any, str]) -> None:
-        its_index(overloads)
+    def written_between(name: str, data: Any) -> None:
         second(doubles)
+        write(name, data)
 
-    monkeypatch.setattr(file, "_save_index", written_by_both)
+    monkeypatch.setattr(file, "_save_data", written_between)
     assert first(singles) == 3
     later = compiled()(loop)
-    assert later(doubles) == 4 and later(singles) == 3
-    assert sum(later.stats.cache_hits.values()) >= 1  # one of the two was found on disk, and was right
+    assert later(doubles) == 4
+    assert later(singles) == 3
+    assert not later.stats.cache_misses  # both were found on disk, each for its own arrays
 
 
 def test_a_loop_is_compiled_once_and_found_again(loop: Any) -> None:
@@ -57,3 +62,16 @@ def test_a_loop_is_compiled_once_and_found_again(loop: Any) -> None:
     again = compiled()(loop)
     assert again(np.ones(5)) == 5
     assert not again.stats.cache_misses
+
+
+def test_loops_compile_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cache folder that cannot be made costs the cache, not the result."""
+    real = numba.njit
+
+    def no_folder(function: object, **options: object) -> object:
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return real(function, **options)
+
+    monkeypatch.setattr(numba, "njit", no_folder)
+    assert compiled()(lambda a: a + 1)(2) == 3

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-from pathlib import Path
 
 import pytest
 from warm_python import WarmPython
@@ -134,20 +133,3 @@ def test_numbas_first_launch_leaves_torchs_threads_alone(warm_python: WarmPython
     )
     result = warm_python.run(program)
     assert result.stdout.split() == ["1", "2"], result.stderr
-
-
-def test_loops_compile_where_nothing_can_be_written(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """A cache folder that cannot be made costs the cache, not the result."""
-    import numba
-
-    real = numba.njit
-
-    def no_folder(function: object, **options: object) -> object:
-        if options.get("cache"):
-            raise RuntimeError("cannot cache function: no locator available for file")
-        return real(function, **options)
-
-    monkeypatch.setattr(numba, "njit", no_folder)
-    assert threads.compiled()(lambda a: a + 1)(2) == 3
