@@ -32,7 +32,7 @@ class _OneFileEach(IndexDataCacheFile):
             return None
 
     def _named(self, key: Any) -> str:
-        """Of the types and the code, of the file the loop stands in, and of Numba."""
+        """Of the types and the code, of the file that the loop is in, and of Numba."""
         seen = repr((numba.__version__, self._source_stamp, key)).encode()
         return self._index_name.replace(".nbi", f".{hashlib.sha256(seen).hexdigest()[:16]}.nbc")
 

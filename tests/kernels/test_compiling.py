@@ -37,7 +37,8 @@ def test_two_precisions_compiled_at_once_keep_their_files_apart(
     loop: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A second process compiles float64 while the first, with float32, is about to write."""
-    first, second = compiled()(loop), compiled()(loop)
+    one: Any = compiled()
+    first, second = one(loop), one(loop)
     singles, doubles = np.ones(3, np.float32), np.ones(4)
     # Numba's own index, as the second process read it before the first wrote.
     monkeypatch.setattr(second._cache._cache_file, "_load_index", dict)
@@ -50,7 +51,7 @@ def test_two_precisions_compiled_at_once_keep_their_files_apart(
 
     monkeypatch.setattr(file, "_save_data", written_between)
     assert first(singles) == 3
-    later = compiled()(loop)
+    later = one(loop)
     assert later(doubles) == 4
     assert later(singles) == 3
     assert not later.stats.cache_misses  # both were found on disk, each for its own arrays
@@ -58,8 +59,9 @@ def test_two_precisions_compiled_at_once_keep_their_files_apart(
 
 def test_a_loop_is_compiled_once_and_found_again(loop: Any) -> None:
     """By a later process: nothing is compiled a second time."""
-    assert compiled()(loop)(np.ones(2)) == 2
-    again = compiled()(loop)
+    one: Any = compiled()
+    assert one(loop)(np.ones(2)) == 2
+    again = one(loop)
     assert again(np.ones(5)) == 5
     assert not again.stats.cache_misses
 
