@@ -8,8 +8,16 @@ import pickle
 import pytest
 import torch
 
-from sae_nb.data import scenes
-from sae_nb.dynamics import States, capture_states, check_states
+from sae_nb.data import scenes, sounds
+from sae_nb.dynamics import (
+    States,
+    capture_states,
+    check_states,
+    class_basins,
+    endpoint_projection,
+    layer_similarity,
+    trajectories,
+)
 from sae_nb.models import LiveModel, load_model, wrap
 
 
@@ -91,10 +99,74 @@ def test_language_models_leave_out_the_attention_sink() -> None:
     torch.testing.assert_close(whole[:, :, 1:], states + 0, atol=1e-5, rtol=1e-5)
 
 
-def test_samples_of_different_length_are_refused() -> None:
-    """Texts of different token counts have no common token axis."""
-    with pytest.raises(ValueError, match="equally many tokens, got between 4 and 7"):
-        capture_states(load_model("tiny-gpt"), [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7, 8]])
+def test_samples_of_different_length_are_masked() -> None:
+    """Each has the states that it has alone; what it lacks is NaN, never a state of padding."""
+    model = load_model("tiny-gpt")
+    texts = [[1, 2, 3, 4, 5], [1, 2, 3, 4, 5, 6, 7, 8]]
+    states = capture_states(model, texts)
+    assert states.keep.tolist() == [[True] * 4 + [False] * 3, [True] * 7]
+    assert "of samples 4 to 7, the rest NaN" in repr(states)
+    for i, text in enumerate(texts):
+        alone = capture_states(model, [text])
+        n = len(text) - 1
+        torch.testing.assert_close(states[i, :, :n], alone[0], atol=1e-5, rtol=1e-5)
+        assert bool(states[i, :, n:].isnan().all())
+    assert states.take([1, 1]).keep is None
+    common = states.common()
+    assert (common.shape[2], common.positions, common.keep) == (4, (1, 2, 3, 4), None)
+
+
+def test_what_is_masked_takes_part_in_nothing() -> None:
+    """Similarity and trajectories of masked states: of the tokens that are there, and of those alone."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(6, 4, 5, 8, generator=generator)
+    keep = torch.ones(6, 5, dtype=torch.bool)
+    keep[:3, 3:] = False
+    x[:, :, 3:][:3] = torch.nan
+    states = States(x, keep=keep)
+    rows = x[:, 1:].transpose(1, 2)[keep]
+    unit = torch.nn.functional.normalize(rows, dim=-1)
+    by_row = unit @ unit.transpose(1, 2)
+    sample = keep.nonzero()[:, 0]
+    wanted = torch.stack([by_row[sample == i].mean(dim=0) for i in range(6)]).mean(dim=0)
+    found = layer_similarity(states)
+    torch.testing.assert_close(found.raw, wanted)
+    assert bool(torch.isfinite(found.centred).all() and torch.isfinite(found.cka).all())
+    path = trajectories(states, [0, 1, 0, 1, 0, 1])
+    assert bool(path.speed[:3, :, 3:].isnan().all())
+    ones = trajectories(States(x[:3, :, :3]), [0, 1, 0])
+    torch.testing.assert_close(path.coherence[:3], ones.coherence)
+    assert bool(torch.isfinite(path.mean("convergence", "token")).all())
+    with pytest.raises(
+        ValueError, match="of one length, got between 3 and 5 tokens. Pass states.common"
+    ):
+        endpoint_projection(states)
+    with pytest.raises(ValueError, match="one that all samples have, got 4"):
+        class_basins(states, [0, 1, 0, 1, 0, 1], token=4)
+    with pytest.raises(ValueError, match="must be finite"):
+        States(x)
+    with pytest.raises(ValueError, match="`keep` must be a mask of shape"):
+        States(x, keep=keep[:2])
+
+
+def test_clips_of_different_length_are_masked_and_patches_are_known() -> None:
+    """Frames of waveforms to their own end; patches of a spectrogram keep their kind."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.HubertConfig(
+        hidden_size=32, num_hidden_layers=2, num_attention_heads=4, intermediate_size=64,
+        conv_dim=(16, 16), conv_kernel=(10, 4), conv_stride=(5, 4), num_conv_pos_embeddings=16,
+        num_conv_pos_embedding_groups=4, feat_extract_norm="layer",
+    )  # fmt: skip
+    model = wrap(transformers.HubertModel(config).eval())
+    clips = [torch.randn(800), torch.randn(500)]
+    states = capture_states(model, clips)
+    assert states.keep.sum(dim=1).tolist() == [39, 24]
+    alone = capture_states(model, clips[1:])
+    torch.testing.assert_close(states[1, :, :24], alone[0], atol=1e-5, rtol=1e-5)
+    heard = capture_states(load_model("tiny-audio"), sounds(2, seed=0))
+    assert heard.token_kinds[:3] == ("cls", "patch", "patch")
 
 
 @pytest.mark.parametrize("drop_first", ["auto", False])

@@ -44,7 +44,7 @@ class EndpointProjection:
         return unit(flat) if self.kind == "sphere" else flat
 
 
-@checked
+@checked(leave=("states",))
 def endpoint_projection(
     states: Float[Tensor, "n layers tokens d"],
     *,

@@ -10,12 +10,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from sae_nb.capturing import RowPolicy, capture
-from sae_nb.checks import check_data, check_finite, checked
+from sae_nb.checks import as_tensor, check_data, check_finite, checked
 from sae_nb.models import Backend
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ _CLS_NAMES = ("cls_token", "class_embedding", "class_token")
 _REGISTER_NAMES = ("register_tokens", "reg_token")
 
 
-@checked
+@checked(leave=("x",))
 class States(Tensor):
     """States of every layer, (n, L + 1, T, d): a tensor that knows its tokens.
 
@@ -79,6 +80,8 @@ class States(Tensor):
     blocks
         Path of the block that makes each layer from 1 on, and the number of times that it ran before; None:
         not known.
+    keep
+        (n, T), of samples of different length: which tokens each has; the states of others are NaN. None: all.
 
     Example
     -------
@@ -92,6 +95,7 @@ class States(Tensor):
     model_name: str | None
     positions: tuple[int, ...]
     blocks: tuple[tuple[str, int], ...] | None
+    keep: Bool[Tensor, "n tokens"] | None
 
     # As nn.Parameter does it: every operation gives a plain tensor, whose tokens nobody vouches for.
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
@@ -106,9 +110,10 @@ class States(Tensor):
         model_name: str | None = None,
         positions: Sequence[int] | None = None,
         blocks: Sequence[tuple[str, int]] | None = None,
+        keep: Bool[Tensor, "n tokens"] | None = None,
     ) -> States:
         """Check the shape, wrap the tensor without copying it, attach what is known."""
-        _check_shape(x)
+        x = _check_shape(x)
         self = Tensor._make_subclass(cls, x.detach())
         self.token_kinds = _checked_kinds(token_kinds, x.shape[2])
         self.patch_grid = patch_grid
@@ -121,6 +126,13 @@ class States(Tensor):
             raise ValueError(
                 f"`blocks` must have one entry per layer from 1 on, {x.shape[1] - 1}, got {len(self.blocks)}."
             )
+        if keep is not None and (keep.dtype != torch.bool or keep.shape != (len(x), x.shape[2])):
+            raise ValueError(
+                f"`keep` must be a mask of shape {(len(x), x.shape[2])}, got {tuple(keep.shape)} of "
+                f"{keep.dtype}."
+            )
+        self.keep = None if keep is None or bool(keep.all()) else keep
+        _check_values(x.detach(), self.keep)
         return self
 
     def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
@@ -132,13 +144,16 @@ class States(Tensor):
         of = f" of {self.model_name}" if self.model_name else ""
         distinct = len({path for path, _ in self.blocks or ()})
         looped = f" of {distinct} shared blocks" if 0 < distinct < layers - 1 else ""
+        if self.keep is not None:
+            lengths = self.keep.sum(dim=1)
+            kinds += f"; of samples {int(lengths.min())} to {int(lengths.max())}, the rest NaN"
         return (
             f"States({n} samples × (1 + {layers - 1}) layers{looped} × {tokens} tokens ({kinds}) × {d},"
             f" {dtype}{of})"
         )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> States:
-        return self._like(self.detach().clone())
+        return self._like(self.detach().clone(), self.keep)
 
     @property
     def n_layers(self) -> int:
@@ -172,9 +187,35 @@ class States(Tensor):
         chosen = samples if isinstance(samples, slice) else torch.as_tensor(samples)
         if not isinstance(chosen, slice) and not chosen.numel():
             raise ValueError("`samples` must name at least one sample, got none.")
-        return self._like(self.detach()[chosen])
+        return self._like(self.detach()[chosen], None if self.keep is None else self.keep[chosen])
 
-    def _like(self, x: Tensor) -> States:
+    def common(self) -> States:
+        """Return the states of the tokens that all samples have; all of them where lengths are equal.
+
+        Example
+        -------
+        >>> keep = torch.tensor([[True, True], [True, False]])
+        >>> States(torch.zeros(2, 3, 2, 4), keep=keep).common().shape
+        torch.Size([2, 3, 1, 4])
+        """
+        if self.keep is None:
+            return self
+        shared = self.keep.all(dim=0)
+        if not bool(shared.any()):
+            raise ValueError(
+                "`states` must have a token that all samples have, got none. Take some of them."
+            )
+        places = shared.nonzero()[:, 0].tolist()
+        return States(
+            self.detach().as_subclass(Tensor)[:, :, shared],
+            token_kinds=[self.token_kinds[i] for i in places],
+            patch_grid=None if "patch" in self.token_kinds else self.patch_grid,
+            model_name=self.model_name,
+            positions=[self.positions[i] for i in places],
+            blocks=self.blocks,
+        )
+
+    def _like(self, x: Tensor, keep: Tensor | None = None) -> States:
         return States(
             x,
             token_kinds=self.token_kinds,
@@ -182,6 +223,7 @@ class States(Tensor):
             model_name=self.model_name,
             positions=self.positions,
             blocks=self.blocks,
+            keep=keep,
         )
 
 
@@ -209,7 +251,8 @@ def capture_states(
     model
         From `load_model` or `wrap`; its blocks must put out states of one shape.
     inputs
-        Images, texts or token ids, as for `capture`. All samples must have equally many tokens.
+        Images, texts, token ids or sounds, as for `capture`. Samples may differ in length: `states.keep` is
+        then the mask of the tokens that each has, and the others are NaN; `states.common()` has those of all.
     dtype
         Precision of the states; torch.float16 halves their size.
     batch_size
@@ -229,7 +272,7 @@ def capture_states(
 
     Raises
     ------
-    ValueError: If the model has no repeated blocks, they differ in shape, or samples differ in tokens.
+    ValueError: If the model has no repeated blocks, or they differ in shape.
     MemoryError: If the states would not fit.
 
     Source
@@ -263,8 +306,8 @@ def capture_states(
         progress=progress,
     )
     first = acts[points[0]]
-    positions = _common_positions(acts, model.name)
-    x = _stacked(acts, points, len(positions))
+    positions, keep = _places(acts, model.name)
+    x = _stacked(acts, points, len(positions), keep)
     if pack and policy.drop_first:
         # Only now: capture would drop BOS within a window too, and leave windows of many lengths.
         x, positions = x[:, :, 1:], positions[1:]
@@ -275,6 +318,7 @@ def capture_states(
         model_name=model.name,
         positions=positions,
         blocks=[*zip(model.layers["module"], model.layers["loop"], strict=True)],
+        keep=keep,
     )
 
 
@@ -284,16 +328,26 @@ def check_states(
     *,
     min_layers: int = 2,
     finite: bool = True,
+    masked: bool = False,
 ) -> tuple[Float[Tensor, "n layers tokens d"], tuple[TokenKind, ...]]:
-    """Return the states as a plain tensor, and the kind of each token."""
+    """Return the states as a plain tensor, and the kind of each token.
+
+    With `masked`, samples may be of different length: what they lack is NaN.
+    """
     x = _check_shape(states)
     if x.shape[1] - 1 < min_layers:
         raise ValueError(
             f"`states` must have at least {min_layers} layers besides the embeddings, got shape"
             f" {tuple(x.shape)}. Pass the states of a deeper network."
         )
+    keep = states.keep if isinstance(states, States) else None
+    if keep is not None and not masked:
+        raise ValueError(
+            f"`states` must be of samples of one length, got between {int(keep.sum(dim=1).min())} and "
+            f"{int(keep.sum(dim=1).max())} tokens. Pass states.common(), the tokens that all have."
+        )
     if finite:
-        check_finite(x.detach().flatten(1), name="states", where="Each row is one sample.")
+        _check_values(x.detach().as_subclass(Tensor), keep)
     known = states.token_kinds if isinstance(states, States) else None
     kinds = _checked_kinds(known if token_kinds is None else token_kinds, x.shape[2])
     return x.detach().as_subclass(Tensor), kinds
@@ -302,7 +356,7 @@ def check_states(
 def token_kinds_of(model: LiveModel, positions: Sequence[int]) -> tuple[TokenKind, ...]:
     """Return what the tokens at some positions are: cls, registers, patches; texts have tokens."""
     kinds: list[TokenKind] = ["token"] * len(positions)
-    if model.modality.is_image:
+    if model.modality.is_image or (not model.modality.is_text and model.patch_grid is not None):
         prefix = model.prefix_tokens
         first: TokenKind = "cls" if _has_cls(model.module, prefix) else "register"
         kinds = ["patch" if p >= prefix else "register" if p else first for p in positions]
@@ -321,18 +375,27 @@ def _points(model: LiveModel) -> list[str]:
     return ["resid_pre.0", *(f"resid_post.{layer}" for layer in range(structure.n_blocks))]
 
 
-def _stacked(acts: dict[str, Activations], points: Sequence[str], n_tokens: int) -> Tensor:
+def _stacked(
+    acts: dict[str, Activations], points: Sequence[str], n_tokens: int, keep: Tensor | None
+) -> Tensor:
     """Join the layers, forgetting each as it is copied: the peak is one layer above the result."""
     first = acts[points[0]]
-    size = (len(first) // n_tokens, len(points), n_tokens, first.d_in)
-    joined = torch.empty(size, dtype=first.dtype)
+    n = len(first) // n_tokens if keep is None else len(keep)
+    joined = torch.full((n, len(points), n_tokens, first.d_in), torch.nan, dtype=first.dtype)
     del first
     for layer, point in enumerate(points):
-        joined[:, layer] = acts.pop(point).x.view(size[0], n_tokens, size[3])
+        x = acts.pop(point).x
+        if keep is None:
+            joined[:, layer] = x.view(n, n_tokens, x.shape[1])
+        else:  # rows come sample by sample, in order of place
+            joined[:, layer][keep] = x
     return joined
 
 
-def _common_positions(acts: dict[str, Activations], model_name: str) -> tuple[int, ...]:
+def _places(
+    acts: dict[str, Activations], model_name: str
+) -> tuple[tuple[int, ...], Bool[Tensor, "n tokens"] | None]:
+    """Return the positions that samples have, and which of them each has; None: each has all."""
     shapes = {point: (len(a), a.d_in) for point, a in acts.items()}
     (first_name, first_shape), *others = shapes.items()
     for name, shape in others:
@@ -343,13 +406,10 @@ def _common_positions(acts: dict[str, Activations], model_name: str) -> tuple[in
                 f" {shape[0]} of width {shape[1]}. Use `capture` for a network of stages."
             )
     one = acts[first_name]
-    counts = torch.bincount(one.sample, minlength=one.context.n_samples)
-    if int(counts.min()) != int(counts.max()):
-        raise ValueError(
-            f"All samples must have equally many tokens, got between {int(counts.min())} and"
-            f" {int(counts.max())}. Pass token ids of one length, or context_length= with pack=True."
-        )
-    return tuple(one.position[: int(counts[0])].tolist())
+    positions, column = one.position.unique(return_inverse=True)
+    keep = torch.zeros(one.context.n_samples, len(positions), dtype=torch.bool)
+    keep[one.sample, column] = True
+    return tuple(positions.tolist()), None if bool(keep.all()) else keep
 
 
 def _has_cls(module: nn.Module, prefix: int) -> bool:
@@ -363,7 +423,18 @@ def _has_cls(module: nn.Module, prefix: int) -> bool:
     return prefix > registers
 
 
+def _check_values(x: Tensor, keep: Tensor | None) -> None:
+    """Refuse NaN and infinity, but at tokens that a sample lacks."""
+    if keep is None:
+        check_finite(x.flatten(1), name="states", where="Each row is one sample.")
+        return
+    rows = x.transpose(1, 2)[keep]
+    check_finite(rows.flatten(1), name="states", where="Each row is one token that is kept.")
+
+
 def _check_shape(x: object) -> Tensor:
+    if isinstance(x, np.ndarray):
+        x = as_tensor(x, name="states")
     if not isinstance(x, Tensor) or not x.is_floating_point():
         what = x.dtype if isinstance(x, Tensor) else type(x).__name__
         raise TypeError(

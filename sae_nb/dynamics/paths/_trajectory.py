@@ -44,7 +44,7 @@ def directional_convergence(
     >>> directional_convergence(states).flatten().round(decimals=3).tolist()
     [0.0, 0.707..., 1.0]
     """
-    plain, _ = check_states(states, min_layers=1)
+    plain, _ = check_states(states, min_layers=1, masked=True)
     end = unit(plain[:, -1])
     cosines = [(unit(plain[:, layer]) * end).sum(dim=-1) for layer in range(plain.shape[1])]
     return torch.stack(cosines, dim=1)
@@ -69,7 +69,7 @@ def angular_speed(states: Float[Tensor, "n layers tokens d"]) -> Float[Tensor, "
     >>> angular_speed(states).flatten().round(decimals=4).tolist()
     [1.570..., 0.0]
     """
-    plain, _ = check_states(states, min_layers=1)
+    plain, _ = check_states(states, min_layers=1, masked=True)
     steps = range(plain.shape[1] - 1)
     return torch.stack([angles_between(plain[:, i], plain[:, i + 1]) for i in steps], dim=1)
 
@@ -126,7 +126,7 @@ class ClassBasins:
         return self.within - self.between
 
 
-@checked
+@checked(leave=("states",))
 def class_basins(
     states: Float[Tensor, "n layers tokens d"],
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray,
@@ -160,8 +160,12 @@ def class_basins(
     >>> basins.gap.tolist(), basins.silhouette.tolist()
     ([1.0, 1.0], [1.0, 1.0])
     """
-    plain, _ = check_states(states, min_layers=1)
+    plain, _ = check_states(states, min_layers=1, masked=True)
     check_token(token, plain.shape[2])
+    if not bool(torch.isfinite(plain[:, 0, token, 0]).all()):
+        raise ValueError(
+            f"`token` must be one that all samples have, got {token}. Pass the first, or states.common()."
+        )
     classes = checked_labels(labels, len(plain))
     same = np.equal.outer(classes, classes)
     draws = np.random.default_rng(seed)
@@ -228,7 +232,7 @@ def _silhouette(cosines: Float[np.ndarray, "n n"], classes: Int[np.ndarray, " n"
 # How far all patches of an image point the same way: ρ = ‖mean over patches of û‖, in [0, 1].
 
 
-@checked
+@checked(leave=("states",))
 def patch_coherence(
     states: Float[Tensor, "n layers tokens d"], *, token_kinds: Sequence[str] | None = None
 ) -> Float[Tensor, "n layers"]:
@@ -257,11 +261,11 @@ def patch_coherence(
     >>> patch_coherence(states).round(decimals=3).tolist()
     [[0.707..., 1.0]]
     """
-    plain, kinds = check_states(states, token_kinds, min_layers=1)
+    plain, kinds = check_states(states, token_kinds, min_layers=1, masked=True)
     chosen = content_tokens(kinds)
     layers = range(plain.shape[1])
     return torch.stack(
-        [unit(plain[:, layer, chosen]).mean(dim=1).norm(dim=-1) for layer in layers], dim=1
+        [unit(plain[:, layer, chosen]).nanmean(dim=1).norm(dim=-1) for layer in layers], dim=1
     )
 
 
@@ -283,7 +287,7 @@ class UpdateRank:
     """Upper limit of both: the width, or the number of updates if that is smaller."""
 
 
-@checked
+@checked(leave=("states",))
 def update_rank(
     states: Float[Tensor, "n layers tokens d"],
     *,
@@ -304,7 +308,7 @@ def update_rank(
     >>> update_rank(states).stable.tolist()
     [1.0...]
     """
-    plain, kinds = check_states(states, token_kinds, min_layers=1)
+    plain, kinds = check_states(states, token_kinds, min_layers=1, masked=True)
     if kind is None:
         chosen = list(range(len(kinds)))
     else:
@@ -313,10 +317,11 @@ def update_rank(
     ranks = []
     for layer in range(1, plain.shape[1]):
         after = unit(plain[:, layer, chosen])
-        ranks.append(_ranks((after - before).flatten(0, 1)))
+        moved = (after - before).flatten(0, 1)
+        ranks.append(_ranks(moved[torch.isfinite(moved[:, 0])]))
         before = after
     stable, effective = torch.tensor(ranks).unbind(dim=1)
-    limit = min(plain.shape[0] * len(chosen), plain.shape[3])
+    limit = min(int(torch.isfinite(before[..., 0]).sum()), plain.shape[3])
     return UpdateRank(stable, effective, limit)
 
 
@@ -347,7 +352,7 @@ class Trajectories(Finding, kw_only=False):
     )
 
     convergence: Float[Tensor, "n layers tokens"]
-    """γ: cosine with the token's own last state."""
+    """γ: cosine with the token's own last state; NaN, as all of these, at tokens that a sample lacks."""
 
     speed: Float[Tensor, "n steps tokens"]
     """Radians by which block l + 1 turns the state."""
@@ -384,11 +389,13 @@ class Trajectories(Finding, kw_only=False):
         """Return mean of "convergence", "speed" or "norms" over tokens of one of the `kinds`, layer by
         layer.
         """
-        return self._of(quantity, kind).mean(dim=(0, 2))
+        return self._of(quantity, kind).nanmean(dim=(0, 2))
 
     def sd(self, quantity: Quantity, kind: str) -> Float[Tensor, " layers"]:
         """Return standard deviation over inputs and tokens, as for `mean`."""
-        return self._of(quantity, kind).std(dim=(0, 2), correction=0)
+        values = self._of(quantity, kind)
+        off = values - values.nanmean(dim=(0, 2), keepdim=True)
+        return off.square().nanmean(dim=(0, 2)).sqrt()
 
     def _of(self, quantity: Quantity, kind: str) -> Tensor:
         chosen = tokens_of(self.token_kinds, one_of(kind, self.kinds, name="kind"))
@@ -417,7 +424,7 @@ class Trajectories(Finding, kw_only=False):
         return pd.DataFrame(columns).rename_axis("layer")
 
 
-@checked
+@checked(leave=("states",))
 def trajectories(
     states: Float[Tensor, "n layers tokens d"],
     labels: Sequence[int] | Sequence[str] | Tensor | np.ndarray | None = None,
@@ -445,16 +452,17 @@ def trajectories(
     >>> found.kinds, found.n_layers, float(found.mean("convergence", "cls")[-1].round(decimals=4))
     (('cls', 'patch'), 3, 1.0)
     """
-    plain, kinds = check_states(states, token_kinds, min_layers=1)
-    layers = range(plain.shape[1])
+    plain, kinds = check_states(states, token_kinds, min_layers=1, masked=True)
+    layers, whole = range(plain.shape[1]), torch.isfinite(plain[:, 0, :, 0])
+    content = whole[:, content_tokens(kinds)].sum(dim=1).float()
     return Trajectories(
-        convergence=directional_convergence(plain),
-        speed=angular_speed(plain),
+        convergence=directional_convergence(states),
+        speed=angular_speed(states),
         norms=torch.stack([plain[:, layer].float().norm(dim=-1) for layer in layers], dim=1),
-        coherence=patch_coherence(plain, token_kinds=kinds),
-        coherence_floor=len(content_tokens(kinds)) ** -0.5,
-        update_rank=update_rank(plain, token_kinds=kinds),
-        basins=None if labels is None else class_basins(plain, labels, seed=seed),
+        coherence=patch_coherence(states, token_kinds=kinds),
+        coherence_floor=float(content.reciprocal().mean().sqrt()),
+        update_rank=update_rank(states, token_kinds=kinds),
+        basins=None if labels is None else class_basins(states, labels, seed=seed),
         token_kinds=kinds,
     )
 

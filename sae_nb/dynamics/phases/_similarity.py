@@ -1,9 +1,9 @@
 """Similarity of two layers: cosine of states as the authors take it, centred cosine, linear CKA.
 
 S[i, j] = mean over samples b and features s of cos(F[b, i, s], F[b, j, s]), F the states after block i:
-for images the cls token and the mean patch, for texts every token. The centred cosine subtracts each
-layer's and feature's mean over samples first: what all samples share is not informative about what the
-layers do with them.
+for images the cls token and the mean patch, for texts every token that a sample has. The centred cosine
+subtracts each layer's and feature's mean over samples first: what all samples share is not informative
+about what the layers do with them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class LayerSimilarity(Tensor):
         return f"LayerSimilarity({len(self)} layers by {' and '.join(self.features)}: mean {means})"
 
 
-@checked
+@checked(leave=("states",))
 def layer_similarity(
     states: Float[Tensor, "n layers tokens d"],
     *,
@@ -82,7 +82,7 @@ def layer_similarity(
     >>> bool((layer_similarity(states).raw > 0.9999).all())  # growth is no change of direction
     True
     """
-    x, kinds = check_states(states, token_kinds)
+    x, kinds = check_states(states, token_kinds, masked=True)
     features, names, skipped = layer_features(x, kinds)
     by_sample = {"raw": _cosines(features), "centred": _cosines(_centred(features))}
     cka, debiased = _cka(features)
@@ -105,7 +105,7 @@ def layer_features(
         parts.append(outputs[:, :, cls])
         names.append("cls")
     if any(patches):
-        parts.append(outputs[:, :, patches].mean(dim=2, keepdim=True))
+        parts.append(outputs[:, :, patches].nanmean(dim=2, keepdim=True))
         names.append("patch mean")
     if not parts:
         return outputs, ("token",), ()
@@ -126,7 +126,11 @@ def mean_adjacent(similarity: Float[Tensor, "layers layers"]) -> float:
 
 
 def _centred(features: Tensor) -> Tensor:
-    return features - features.mean(dim=0, keepdim=True)
+    """Take the mean over samples away; what one sample alone has, of many, has no other to differ from."""
+    centred = features - features.nanmean(dim=0, keepdim=True)
+    known = torch.isfinite(features)
+    alone = (known.sum(dim=0, keepdim=True) == 1) & ~known.all(dim=0, keepdim=True)
+    return centred.masked_fill(alone, torch.nan)
 
 
 def _cosines(features: Tensor) -> Tensor:
@@ -135,14 +139,15 @@ def _cosines(features: Tensor) -> Tensor:
     n, layers, n_features, _ = unit.shape
     joined = unit.transpose(1, 2).reshape(n * n_features, layers, -1)
     cosines = torch.bmm(joined, joined.transpose(1, 2)).view(n, n_features, layers, layers)
-    return cosines.mean(dim=1).clamp(-1, 1)
+    return cosines.nanmean(dim=1).clamp(-1, 1)
 
 
 def _cka(features: Tensor) -> tuple[Tensor, bool]:
     """Linear CKA of every pair of layers; tokens of texts are rows like samples."""
     n, layers, n_features, d = features.shape
-    if n_features > 2:  # every token is a feature: they are samples of one thing
-        rows = features.transpose(1, 2).reshape(n * n_features, layers, 1, d)
+    known = torch.isfinite(features).all(dim=(1, 3))
+    if n_features > 2 or not bool(known.all()):  # every token is a feature: samples of one thing
+        rows = features.transpose(1, 2)[known][:, :, None]
         features = rows[:: max(1, len(rows) // MAX_CKA_ROWS)][:MAX_CKA_ROWS]
     n = len(features)
     debiased = 4 <= n < 10 * d

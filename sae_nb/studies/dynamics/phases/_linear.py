@@ -45,7 +45,7 @@ class LinearPhase:
     """The floor: the same if the next state is guessed to be this one."""
 
 
-@checked
+@checked(leave=("states",))
 def linearise_phases(
     states: Float[Tensor, "n layers tokens d"],
     cuts: Sequence[int],

@@ -216,7 +216,7 @@ class SegmentErrors:
         return float(sum(self.error[a, b] for a, b in pairwise(cuts)))
 
 
-@checked
+@checked(leave=("states",))
 def segment_errors(
     states: Float[Tensor, "n layers tokens d"],
     sizes: BlockSizes,
