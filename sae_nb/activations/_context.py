@@ -156,19 +156,62 @@ class Context:
             return f"position {position}"
         row, column = divmod(patch, self.patch_grid[1])
         if self.frames is not None:
-            return self._tubelet(row, column)
+            return self._tubelet(patch)
         if self.seconds_per_step is not None:
             return f"band {row}, {self._time(column)}"
         return f"{self.modality.place} {row},{column}"
 
-    def _tubelet(self, row: int, column: int) -> str:
-        """Return the name of a cell of a video's strip: step in time, row, column."""
-        rows = self.patch_grid[0] if self.patch_grid is not None else 1
-        if not self.time_last:
-            time, row = divmod(row, rows // (self.frames or 1))
+    def _tubelet(self, patch: int) -> str:
+        """Return the name of a video's tubelet: step in time, row, column; its seconds where they are known."""
+        time, row, column = self.tubelet(patch)
+        if self.seconds_per_step is None:
             return f"{self.modality.place} {time},{row},{column}"
-        place, wide = divmod(row, math.isqrt(rows))
-        return f"{self.modality.place} {column},{place},{wide}"
+        return f"{self.modality.place} {row},{column} at {self._time(time)}"
+
+    def tubelet(self, patch: int) -> tuple[int, int, int]:
+        """Return step in time, row and column of a video's patch."""
+        rows, columns = self.face_grid or (1, 1)
+        row, column = divmod(self.cell_of(patch), columns)
+        return (*divmod(row, max(rows // (self.frames or 1), 1)), column)
+
+    @property
+    def face_grid(self) -> tuple[int, int] | None:
+        """Rows and columns of the cells of a sample's face: its patches; of a video those of its strip, in
+        which the frames of all steps in time lie below one another.
+        """
+        if self.patch_grid is None or not self.time_last:
+            return self.patch_grid
+        places, times = self.patch_grid
+        side = math.isqrt(places)
+        return times * side, places // side
+
+    def on_face(self, values: Float[np.ndarray, " patches"]) -> Float[np.ndarray, "rows columns"]:
+        """Return values of patches, in the order of their positions, as a map over a sample's face."""
+        if self.face_grid is None or self.patch_grid is None:
+            raise ValueError("Samples must have a grid of patches to be shown as a map, got none.")
+        if self.time_last:
+            values = values.reshape(self.patch_grid).T
+        return values.reshape(self.face_grid)
+
+    def cell_of(self, patch: int) -> int:
+        """Return the cell of a sample's face in which a patch lies."""
+        if self.patch_grid is None or not self.time_last:
+            return patch
+        place, time = divmod(patch, self.patch_grid[1])
+        return time * self.patch_grid[0] + place
+
+    def patch_in(self, cell: int) -> int:
+        """Return the patch that lies in a cell of a sample's face."""
+        if self.patch_grid is None or not self.time_last:
+            return cell
+        time, place = divmod(cell, self.patch_grid[0])
+        return place * self.patch_grid[1] + time
+
+    def cell_names(self) -> tuple[str, ...]:
+        """Return the names of the cells of a sample's face, row by row; none without a grid."""
+        rows, columns = self.face_grid or (0, 0)
+        first = self.prefix_tokens
+        return tuple(self.token_name(first + self.patch_in(cell)) for cell in range(rows * columns))
 
     def _time(self, column: int) -> str:
         """Return a time with as many digits as tell neighbours apart."""
@@ -177,7 +220,8 @@ class Context:
         return f"{column * step:.{digits if step < 0.01 else 2}f} s"
 
     def seconds_at(self, position: Int[Tensor, " n"]) -> Float[Tensor, " n"] | None:
-        """Return the time of positions in their samples, seconds: column × seconds per step.
+        """Return the time of positions in their samples, seconds: column, or a video's step in time, × seconds
+        per step.
 
         NaN at tokens that are of no time; None where no sample rate is known.
         """
@@ -185,6 +229,8 @@ class Context:
             return None
         patch = position - self.prefix_tokens
         column = patch if self.patch_grid is None else patch % self.patch_grid[1]
+        if self.frames is not None and self.patch_grid is not None and not self.time_last:
+            column = patch // max(math.prod(self.patch_grid) // self.frames, 1)
         return (column * self.seconds_per_step).masked_fill(patch < 0, torch.nan)
 
     def patch_name(self, number: int) -> str:

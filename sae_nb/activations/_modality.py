@@ -45,6 +45,9 @@ class Modality:
         `model.batches`; None: tensors whose first axis counts samples.
     face
         (a sample) → its image, by which panels and pages show it; None: batches bring their own, if any.
+    fit
+        (model, anything) → (one sample as bytes that the model can read, notes on what was done to it, …), for
+        a sample that a person hands to a panel; None: it is read as it is.
     examples
         (n, seed) → held-out samples for a first look; None: there are none.
 
@@ -68,6 +71,7 @@ class Modality:
     recognises: Callable[[nn.Module], bool] | None = None
     batches: Callable[..., Any] | None = None
     face: Callable[[Tensor], UInt8[Tensor, "3 height width"]] | None = None
+    fit: Callable[..., Any] | None = None
     examples: Callable[[int, int], Any] | None = None
 
     @property

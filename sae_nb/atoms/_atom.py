@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
+from sae_nb.activations import Context
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._effects import Effects, effects_of, written_at
 from sae_nb.atoms._examples import (
@@ -95,7 +96,7 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
         places=tuple(parts),
         frequency=hits / np.maximum(n_rows, 1),
         rows=n_rows,
-        patch_frequency=None if grid is None else _per_patch(fired, everywhere, n_prefix, grid),
+        patch_frequency=None if grid is None else _per_patch(fired, everywhere, context),
     )
 
 
@@ -111,15 +112,15 @@ def _ranges_of_tokens(length: int) -> dict[str, slice]:
 def _per_patch(
     fired: Int[np.ndarray, " length"],
     everywhere: Int[np.ndarray, " length"],
-    n_prefix: int,
-    grid: tuple[int, int],
+    context: Context,
 ) -> Float[np.ndarray, "patch_rows patch_columns"]:
-    size = n_prefix + grid[0] * grid[1]
+    rows, columns = context.patch_grid or (0, 0)
+    size = context.prefix_tokens + rows * columns
     counts = np.zeros((2, size))
     n = min(size, len(everywhere))
     counts[:, :n] = fired[:n], everywhere[:n]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return (counts[0] / counts[1])[n_prefix:].reshape(grid)
+        return context.on_face((counts[0] / counts[1])[context.prefix_tokens :])
 
 
 # -------------------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def build_crops(
 ) -> Crops | None:
     """Cut the patches of a band out of their images, at most one per image."""
     context = catalogue.acts.context
-    grid, pictures = context.patch_grid, context.pictures
+    grid, pictures = context.face_grid, context.pictures
     if grid is None or pictures is None:
         return None
     choice = choose_rows(catalogue, atom, band, seed=seed, patches_only=True)
@@ -162,7 +163,7 @@ def build_crops(
     cut, places = [], []
     for row in rows.tolist():
         sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
-        patch = divmod(position - context.prefix_tokens, grid[1])
+        patch = divmod(context.cell_of(position - context.prefix_tokens), grid[1])
         cut.append(crop_patch(pictures[sample].cpu().numpy(), grid, patch))
         places.append(f"{context.sample_word} {sample}, {context.token_name(position)}")
     return Crops(

@@ -191,7 +191,7 @@ def _picture(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
         return {"picture": pictures[sample].cpu().numpy()}
     return {
         "picture": None if pictures is None else pictures[sample].cpu().numpy(),
-        "heat": None if grid is None else z[n_prefix:].reshape(grid),
+        "heat": None if grid is None else context.on_face(z[n_prefix:]),
         "prefix": tuple((context.token_name(i), float(z[i])) for i in range(n_prefix)),
     }
 

@@ -19,6 +19,7 @@ ZONES = (
     ("left", "centre", "right"),
     ("bottom left", "bottom", "bottom right"),
 )
+TIMES = ("early", "midway", "late")
 MOST_WORDS = 2
 LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
@@ -37,7 +38,7 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     """Return the token, or the place in an image, of every row, and what each is called.
 
     Patches are named by ninths of the image: a single patch is less informative than "top left"; those of
-    sounds by their band and quarter.
+    sounds by their band and quarter, of videos by ninth and third.
     """
     acts, context = catalogue.acts, catalogue.acts.context
     tokens = acts.tokens
@@ -63,12 +64,23 @@ def _place(position: int, context: Context) -> str:
     patch = position - n_prefix
     if grid is None or patch >= grid[0] * grid[1]:
         return f"position {position}"
+    if context.frames is not None:
+        return _tubelet(patch, context)
     row, column = divmod(patch, grid[1])
     if context.seconds_per_step is not None:
         quarter, length = 4 * column // grid[1], grid[1] * context.seconds_per_step
         time = f"{length * quarter / 4:.3g}–{length * (quarter + 1) / 4:.3g} s"
         return time if grid[0] == 1 else f"band {row}, {time}"
     return f"{ZONES[3 * row // grid[0]][3 * column // grid[1]]} {PATCHES}"
+
+
+def _tubelet(patch: int, context: Context) -> str:
+    """Return a ninth of a video's frames and a third of its time."""
+    time, row, column = context.tubelet(patch)
+    rows, columns = context.face_grid or (1, 1)
+    steps = context.frames or 1
+    zone = ZONES[3 * row // max(rows // steps, 1)][3 * column // columns]
+    return f"{zone} {PATCHES}" if steps < 3 else f"{TIMES[3 * time // steps]} {zone} {PATCHES}"
 
 
 class Captions:

@@ -7,7 +7,7 @@ Images of a data set are refused if they do not fit; a single uploaded or drawn 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -26,6 +26,7 @@ from sae_nb.models._inputs import (
     Batch,
     Batches,
     Samples,
+    batched,
     chained,
     chunks,
     described,
@@ -59,14 +60,11 @@ def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batche
     """Return batches of pixel values."""
     samples = picture_samples(model, inputs)
 
-    def batches() -> Iterator[Batch]:
-        first = 0
-        for chunk in chunks(samples.items, batch_size):
-            yield _batch(model, [_loaded(model, item) for item in chunk], first)
-            first += len(chunk)
+    def make(items: list[Any], first: int) -> Batch:
+        return _batch(model, [_loaded(model, item) for item in items], first)
 
-    policy = {"preprocess": repr(model.preprocess)}
-    return Batches(batches(), n_samples=samples.n_samples, policy=policy)
+    parts = chunks(samples.items, batch_size)
+    return batched(samples, parts, make, preprocess=repr(model.preprocess))
 
 
 def picture_samples(model: LiveModel, inputs: Any) -> Samples:
@@ -406,7 +404,7 @@ def fit_picture(model: LiveModel, given: Any) -> Fitted:
     picture = _as_rgb(picture, notes)
     target = _size_wanted(model)
     if target is not None and (picture.height, picture.width) != target:
-        picture = _resized(picture, target, notes)
+        picture = fit_size(picture, target, notes)
     array = np.ascontiguousarray(np.moveaxis(np.asarray(picture), -1, 0))
     return Fitted(torch.from_numpy(array.copy()), tuple(notes))
 
@@ -543,7 +541,12 @@ def _size_wanted(model: LiveModel) -> tuple[int, int] | None:
     return pair(getattr(getattr(model.module, "config", None), "image_size", None))
 
 
-def _resized(picture: Image.Image, target: tuple[int, int], notes: list[str]) -> Image.Image:
+def rgb_of(picture: Image.Image) -> Image.Image:
+    """Return an image in red, green and blue, transparent parts on black."""
+    return _as_rgb(picture, []).copy()
+
+
+def fit_size(picture: Image.Image, target: tuple[int, int], notes: list[str]) -> Image.Image:
     """Crop to the model's proportions around the centre, then scale."""
     rows, columns = target
     scale = min(picture.height / rows, picture.width / columns)

@@ -448,6 +448,23 @@ def chunks(items: Iterable[Any], size: int) -> Iterator[list[Any]]:
         yield chunk
 
 
+def batched(
+    samples: Samples,
+    parts: Iterable[list[Any]],
+    make: Callable[[list[Any], int], Batch],
+    **policy: Any,
+) -> Batches:
+    """Return the batches that `make` makes of lists of samples and the number of the first of each."""
+
+    def batches() -> Iterator[Batch]:
+        first = 0
+        for chunk in parts:
+            yield make(chunk, first)
+            first += len(chunk)
+
+    return Batches(batches(), n_samples=samples.n_samples, policy=policy)
+
+
 def described(inputs: Any) -> str:
     """Return a few words on what something is, for messages."""
     if isinstance(inputs, Tensor) and inputs.is_nested:

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
-from sae_nb.activations import LANGUAGE, Modality, modality_of
+from sae_nb.activations import LANGUAGE, Context, Modality, modality_of
 from sae_nb.background import checkpoint
 from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.models import _facts as facts
@@ -81,7 +81,8 @@ class LiveModel(KnowsOtherWords):
     given_nnsight
         An nnsight object to use as `nnsight`; None: one is made when it is asked for.
     sample_rate
-        Of the traces that it reads, values per second; None: unknown, or it reads none.
+        Of the traces that it reads, values per second; of videos frames per second; None: unknown, or it reads
+        none.
     remote
         Where it runs, if not here: `given_nnsight` then has no weights.
 
@@ -177,6 +178,22 @@ class LiveModel(KnowsOtherWords):
             n_parameters=sum(parameter.numel() for parameter in self.module.parameters()),
             vocabulary_size=self.vocabulary_size,
             context_length=self.context_length,
+        )
+
+    @property
+    def places(self) -> Context:
+        """Names of the positions of its samples, and where each lies on a sample's face."""
+        seconds = self.column_seconds
+        if self.frames is not None and self.sample_rate is not None:
+            n_frames = facts.video_frames(self.module) or self.frames
+            seconds = n_frames / self.frames / self.sample_rate
+        return Context(
+            kind=self.kind,
+            patch_grid=self.patch_grid,
+            prefix_tokens=self.prefix_tokens,
+            frames=self.frames,
+            time_last=self.time_last,
+            seconds_per_step=seconds,
         )
 
     @cached_property
@@ -519,7 +536,8 @@ class LiveModel(KnowsOtherWords):
         inputs
             Language: texts, token ids, text files. Vision: images, files, folders, objects with
             ``.images``. Audio: waveforms, also of different length, (values, rate), .wav files, objects with
-            ``.waveforms``. Video: (n, frames, 3, H, W). Other: tensors. All: iterators, datasets and
+            ``.waveforms``. Video: (n, frames, 3, H, W), also with frames per second (videos, 25.0), GIF files,
+            folders of frames. Other: tensors. All: iterators, datasets and
             DataLoaders of those.
         batch_size
             Rows per batch; None: 8 texts, 64 of anything else.

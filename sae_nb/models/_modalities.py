@@ -20,12 +20,12 @@ from sae_nb.activations import (
     Modality,
 )
 from sae_nb.models import _facts as facts
-from sae_nb.models._image_inputs import picture_batches
+from sae_nb.models._image_inputs import fit_picture, picture_batches
 from sae_nb.models._inputs import Batches, plain_batches
 from sae_nb.models._mixed_inputs import mixed_batches
-from sae_nb.models._sound_inputs import face_of, sound_batches
+from sae_nb.models._sound_inputs import face_of, fit_sound, sound_batches
 from sae_nb.models._two_streams import text_batches
-from sae_nb.models._video_inputs import strip, video_batches
+from sae_nb.models._video_inputs import fit_video, strip, video_batches
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -134,15 +134,33 @@ register_modality(
     replace(LANGUAGE, recognises=_reads_tokens, batches=text_batches, examples=_texts)
 )
 register_modality(
-    replace(VISION, recognises=_reads_images, batches=picture_batches, examples=_scenes)
-)
-register_modality(
     replace(
-        AUDIO, recognises=facts.reads_sound, batches=sound_batches, face=face_of, examples=_sounds
+        VISION,
+        recognises=_reads_images,
+        batches=picture_batches,
+        fit=fit_picture,
+        examples=_scenes,
     )
 )
 register_modality(
-    replace(VIDEO, recognises=facts.reads_video, batches=video_batches, face=strip, examples=_films)
+    replace(
+        AUDIO,
+        recognises=facts.reads_sound,
+        batches=sound_batches,
+        face=face_of,
+        fit=fit_sound,
+        examples=_sounds,
+    )
+)
+register_modality(
+    replace(
+        VIDEO,
+        recognises=facts.reads_video,
+        batches=video_batches,
+        face=strip,
+        fit=fit_video,
+        examples=_films,
+    )
 )
 register_modality(
     replace(MULTIMODAL, recognises=facts.reads_mixture, batches=mixed_batches, examples=_texts)

@@ -27,6 +27,7 @@ from sae_nb.models._inputs import (
     Batch,
     Batches,
     Samples,
+    batched,
     chained,
     described,
     empty,
@@ -122,14 +123,13 @@ def _batches_of_sounds(model: LiveModel, inputs: Any, batch_size: int) -> Batche
         longest = max((len(one.values) for one in held if isinstance(one, Clip)), default=None)
         items = iter(held)
 
-    def batches() -> Iterator[Batch]:
-        first = 0
-        for chunk in _chunks(model, items, batch_size):
-            yield _batch(model, chunk, first, longest)
-            first += len(chunk)
-
-    policy = {"sample_rate": rate_of(model), "padding": "right, masked"}
-    return Batches(batches(), n_samples=samples.n_samples, policy=policy)
+    return batched(
+        samples,
+        _chunks(model, items, batch_size),
+        lambda chunk, first: _batch(model, chunk, first, longest),
+        sample_rate=rate_of(model),
+        padding="right, masked",
+    )
 
 
 def rate_of(model: LiveModel) -> float:

@@ -351,6 +351,10 @@ def timed_layout(layout: Layout, model: LiveModel, batch: Batch, point: HookPoin
     """Return a layout with the time between its steps, where a batch is of traces of a known rate."""
     if model.column_seconds is not None:  # of a spectrogram's patches
         return replace(layout, seconds=model.column_seconds)
+    if model.frames is not None:  # of a video's tubelets
+        known = layout.grid is None and batch.sample_rate is not None
+        spent = (batch.n_values or 1) / (batch.sample_rate or 1)
+        return replace(layout, seconds=spent / model.frames) if known else layout
     batch = batch.at(point)
     n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
     rate, n_values = batch.sample_rate, batch.n_values

@@ -1,35 +1,43 @@
 """Videos, checked and prepared for models whose places are tubelets: time × row × column.
 
-A video is shown as a film strip, one frame of each step in time below the other, so that the cells of the
-strip are its tubelets in their order.
+A video is shown as a film strip, one frame of each step in time below the other. A video of a data set is
+refused if it does not fit; a single one is converted (`fit_video`), and every conversion is stated.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from jaxtyping import Float, UInt8
+from PIL import Image, ImageSequence
 from torch import Tensor
 
+from sae_nb.data import IMAGE_SUFFIXES, visible_files
 from sae_nb.models import _facts as facts
+from sae_nb.models._image_inputs import LARGEST, UNREADABLE, fit_size, rgb_of
 from sae_nb.models._inputs import (
     Batch,
     Batches,
     Samples,
+    batched,
     chained,
     chunks,
     described,
     empty,
     has_numbers,
     is_many,
+    numbers_of,
     pair,
     plain_index,
 )
-from sae_nb.models._preprocessing import as_bytes, as_floats
+from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -37,52 +45,165 @@ if TYPE_CHECKING:
 _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float video
 
 
-class Prepared(NamedTuple):
-    """A video that is already what the model reads."""
+@dataclass(frozen=True, eq=False)
+class Film:
+    """The frames of a video, its frames per second where they are known, and whether they are what the model
+    reads already.
+    """
 
-    values: Float[Tensor, "frames 3 height width"]
+    frames: Tensor
+    rate: float | None = None
+    ready: bool = False
 
 
 def video_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
     """Return batches of videos."""
     samples = video_samples(model, inputs)
-
-    def batches() -> Iterator[Batch]:
-        first = 0
-        for chunk in chunks(samples.items, batch_size):
-            yield _batch(model, chunk, first)
-            first += len(chunk)
-
-    policy = {"preprocess": repr(model.preprocess)}
-    return Batches(batches(), n_samples=samples.n_samples, policy=policy)
+    parts = chunks(samples.items, batch_size)
+    return batched(samples, parts, partial(_batch, model), preprocess=repr(model.preprocess))
 
 
-def video_samples(model: LiveModel, inputs: Any) -> Samples:
-    """Return the videos in `inputs`: tensors of shape (frames, 3, H, W), bytes or floats in [0, 1]."""
+def video_samples(model: LiveModel, inputs: Any, rate: float | None = None) -> Samples:
+    """Return the videos in `inputs` as films of shape (frames, 3, H, W), bytes or floats in [0, 1]."""
+    if isinstance(inputs, Film):
+        return Samples(iter([inputs]), 1)
+    if isinstance(inputs, tuple) and len(inputs) == 2 and _is_number(inputs[1]):
+        return video_samples(model, inputs[0], _checked_rate(inputs[1]))
     if isinstance(inputs, Mapping):
-        for name in ("pixel_values", "pixel_values_videos"):
-            if name in inputs:
-                values = _checked(model, torch.as_tensor(inputs[name]), prepared=True)
-                return Samples(iter([Prepared(one) for one in values]), len(values))
-        raise _not_video(model, inputs)
+        return _mapping(model, inputs, rate)
+    if isinstance(inputs, str | Path | bytes | Image.Image) or _are_frames(inputs):
+        film = opened_video(inputs)
+        frames = _checked(model, film.frames, prepared=False)
+        return Samples(iter([Film(frames[0], rate or film.rate)]), 1)
     if isinstance(inputs, Tensor | np.ndarray):
         if not has_numbers(inputs):
             raise _not_video(model, inputs)
-        videos = _checked(model, torch.as_tensor(inputs), prepared=False)
-        return Samples(iter(videos), len(videos))
+        videos = _checked(model, numbers_of(inputs), prepared=False)
+        return Samples((Film(one, rate) for one in videos), len(videos))
     if isinstance(inputs, list | tuple):
         if not inputs:
             raise empty("video")
-        if all(isinstance(one, Prepared) for one in inputs):
-            return Samples(iter(inputs), len(inputs))
-        return Samples.joined([video_samples(model, one) for one in inputs])
+        return Samples.joined([video_samples(model, one, rate) for one in inputs])
     if not is_many(inputs):
         raise _not_video(model, inputs)
-    return chained(inputs, 5, lambda item: video_samples(model, item), name="video")
+    return chained(inputs, 5, lambda item: video_samples(model, item, rate), name="video")
 
 
-def _checked(model: LiveModel, videos: Tensor, *, prepared: bool) -> Tensor:
-    """Return videos of shape (n, frames, 3, H, W) if the model can read them."""
+def _mapping(model: LiveModel, inputs: Mapping[str, Any], rate: float | None) -> Samples:
+    known = next((inputs[name] for name in ("fps", "frame_rate") if name in inputs), rate)
+    known = None if known is None else _checked_rate(known)
+    for name in ("pixel_values", "pixel_values_videos"):
+        if name in inputs:
+            values = _checked(model, torch.as_tensor(inputs[name]), prepared=True)
+            return Samples((Film(one, known, ready=True) for one in values), len(values))
+    if "video" in inputs:
+        return video_samples(model, inputs["video"], known)
+    raise _not_video(model, inputs)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def _checked_rate(rate: Any) -> float:
+    if not (_is_number(rate) and np.isfinite(rate) and rate > 0):
+        raise ValueError(
+            f"The frames per second of videos must be a positive number, got {rate!r}. Pass (videos, 25.0), or "
+            "videos alone."
+        )
+    return float(rate)
+
+
+def _are_frames(inputs: Any) -> bool:
+    listed = isinstance(inputs, list | tuple) and bool(inputs)
+    return listed and all(isinstance(one, Image.Image) for one in inputs)
+
+
+def opened_video(given: Any) -> Film:
+    """Return the frames of a file that moves (GIF, PNG, WebP), of a folder of frames, or of PIL images.
+
+    Raises
+    ------
+    FileNotFoundError: If there is no such file.
+    ValueError: If Pillow cannot read it, frames differ in size, or it has too many pixels.
+    """
+    if isinstance(given, str | Path):
+        path = Path(given).expanduser()
+        if path.is_dir():
+            return Film(_stacked([_image(one) for one in _in_order(path)]))
+        if not path.is_file():
+            raise FileNotFoundError(
+                f"A video must be a file or folder that exists, got {str(path)!r}. Check the path."
+            )
+        return _moving(path, repr(path.name))
+    if isinstance(given, bytes):
+        return _moving(io.BytesIO(given), "the file")
+    if isinstance(given, Image.Image):
+        return _frames_of(given)
+    return Film(_stacked([rgb_of(one) for one in given]))
+
+
+def _in_order(folder: Path) -> list[Path]:
+    files = sorted(visible_files(folder, IMAGE_SUFFIXES))
+    if not files:
+        raise ValueError(
+            f"A folder of frames must hold at least one image, got {str(folder)!r} with none of "
+            f"{', '.join(sorted(IMAGE_SUFFIXES))}. Check the path."
+        )
+    return files
+
+
+def _image(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as opened:
+            return rgb_of(opened)
+    except UNREADABLE as error:
+        raise ValueError(
+            f"{path.name} must be an image Pillow can read, but {error}. Leave it out."
+        ) from error
+
+
+def _moving(file: Path | io.BytesIO, name: str) -> Film:
+    try:
+        with Image.open(file) as opened:
+            return _frames_of(opened)
+    except UNREADABLE as error:
+        if isinstance(error, ValueError) and "A video must" in str(error):
+            raise
+        raise ValueError(
+            f"A video must be a GIF, WebP or PNG file that moves, or a folder of frames, but {name} cannot be "
+            "read. Of another kind of file pass its frames as an array of shape (frames, 3, H, W)."
+        ) from error
+
+
+def _frames_of(moving: Image.Image) -> Film:
+    n = getattr(moving, "n_frames", 1)
+    if n * moving.width * moving.height > LARGEST:
+        raise ValueError(
+            f"A video must have at most {LARGEST} pixels in all, got {n} frames of "
+            f"{moving.width}×{moving.height}. Scale it down first."
+        )
+    frames, durations = [], []
+    for frame in ImageSequence.Iterator(moving):
+        frames.append(rgb_of(frame))
+        durations.append(frame.info.get("duration") or 0)  # milliseconds
+    spent = sum(durations)
+    return Film(_stacked(frames), 1000 * len(frames) / spent if spent else None)
+
+
+def _stacked(frames: Sequence[Image.Image]) -> UInt8[Tensor, "frames 3 height width"]:
+    sizes = sorted({frame.size for frame in frames})
+    if len(sizes) > 1:
+        raise ValueError(
+            f"A video must have frames of one size, got {sizes[0][0]}×{sizes[0][1]} and "
+            f"{sizes[-1][0]}×{sizes[-1][1]}. Resize them to one size first."
+        )
+    arrays = [np.array(frame) for frame in frames]
+    return torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
+
+
+def _checked(model: LiveModel, videos: Tensor, *, prepared: bool, fits: bool = True) -> Tensor:
+    """Return videos of shape (n, frames, 3, H, W) if the model can read them, or once they are made to fit."""
     shape = tuple(videos.shape)
     videos = videos[None] if videos.ndim == 4 else videos
     if videos.ndim != 5 or not (videos.is_floating_point() or videos.dtype == torch.uint8):
@@ -100,7 +221,7 @@ def _checked(model: LiveModel, videos: Tensor, *, prepared: bool) -> Tensor:
             "expand."
         )
     wanted = facts.video_frames(model.module)
-    if wanted is not None and videos.shape[1] != wanted:
+    if fits and wanted is not None and videos.shape[1] != wanted:
         raise ValueError(
             f"Videos must have {wanted} frames for {model.name}, got {videos.shape[1]}. Choose {wanted} of "
             f"them, evenly: video[torch.linspace(0, {videos.shape[1] - 1}, {wanted}).long()]."
@@ -119,7 +240,7 @@ def _checked(model: LiveModel, videos: Tensor, *, prepared: bool) -> Tensor:
         )
     size = pair(facts.video_size(model.module))
     resizes = model.preprocess is not None and not prepared
-    if size is not None and tuple(videos.shape[3:]) != size and not resizes:
+    if fits and size is not None and tuple(videos.shape[3:]) != size and not resizes:
         raise ValueError(
             f"Videos must have {size[0]}×{size[1]} pixels for {model.name}, got "
             f"{videos.shape[3]}×{videos.shape[4]}. Resize them, or wrap the model with preprocess=."
@@ -130,14 +251,14 @@ def _checked(model: LiveModel, videos: Tensor, *, prepared: bool) -> Tensor:
 def _not_video(model: LiveModel, inputs: Any) -> TypeError:
     return TypeError(
         f"`inputs` must be videos for {model.name}, got {described(inputs)}. Pass bytes, or floats in [0, 1], "
-        "of shape (n, frames, 3, H, W)."
+        "of shape (n, frames, 3, H, W), with their frames per second (videos, 25.0), or a GIF file."
     )
 
 
-def _batch(model: LiveModel, chunk: Sequence[Any], first: int) -> Batch:
-    values = torch.stack([_pixels(model, one) for one in chunk])
+def _batch(model: LiveModel, chunk: list[Film], first: int) -> Batch:
+    ready = [_ready(model, one) for one in chunk]
+    values = torch.stack([values for values, _ in ready]).to(model.dtype)
     names = facts.forward_names(model.module) & {"pixel_values", "pixel_values_videos"}
-    values = values.to(model.dtype)
     grid = model.patch_grid
     n_tokens = None if grid is None else model.prefix_tokens + grid[0] * grid[1]
     sample, position = plain_index(first, len(chunk), n_tokens)
@@ -148,18 +269,98 @@ def _batch(model: LiveModel, chunk: Sequence[Any], first: int) -> Batch:
         first_sample=first,
         sample=sample,
         position=position,
+        sample_rate=_rate_of(model, chunk),
+        n_values=values.shape[1],
     )
-    if model.time_last:  # no strip has its cells in that order
-        return batch.to(model.device)
-    shown = [strip(one.values if isinstance(one, Prepared) else one, model.frames) for one in chunk]
+    shown = [strip(frames, model.frames) for _, frames in ready]
     return replace(batch, pictures=torch.stack(shown)).to(model.device)
 
 
-def _pixels(model: LiveModel, video: Tensor | Prepared) -> Float[Tensor, "frames 3 height width"]:
-    if isinstance(video, Prepared):
-        return video.values
-    floats = as_floats(video)
-    return floats if model.preprocess is None else model.preprocess(floats)
+def _rate_of(model: LiveModel, films: Sequence[Film]) -> float | None:
+    """Return the frames per second of videos, or the model's; None where they are not known."""
+    rates = {one.rate or model.sample_rate for one in films}
+    if len(rates) > 1:
+        known = ", ".join(
+            "none" if rate is None else f"{rate:.4g}" for rate in sorted(rates, key=str)
+        )
+        raise ValueError(
+            f"Videos of one batch must have one number of frames per second, got {known}. Capture each by "
+            "itself, or pass (videos, rate)."
+        )
+    return rates.pop()
+
+
+def _ready(model: LiveModel, film: Film) -> tuple[Float[Tensor, "frames 3 h w"], Tensor]:
+    """Return what the model reads of a video, and its frames as shown."""
+    prepare = model.preprocess
+    if film.ready or prepare is None:
+        return (film.frames if film.ready else as_floats(film.frames)), film.frames
+    if isinstance(prepare, Preprocess):
+        framed = torch.stack([prepare.framed(frame) for frame in film.frames])
+        return prepare.normalised(framed), framed
+    return prepare(as_floats(film.frames)), film.frames
+
+
+class FittedVideo(NamedTuple):
+    """A video a model can read, what was done to get there, and its frames per second where they are known."""
+
+    picture: UInt8[Tensor, "frames 3 height width"]
+    notes: tuple[str, ...]
+    rate: float | None = None
+
+
+def fit_video(model: LiveModel, given: Any) -> FittedVideo:
+    """Return one video as bytes of the size and length the model reads, and a note on every conversion.
+
+    Raises
+    ------
+    TypeError, ValueError, FileNotFoundError: If it is not a video that can be read.
+    """
+    notes: list[str] = []
+    film = _one(model, given)
+    frames, rate = as_bytes(film.frames), film.rate
+    wanted = facts.video_frames(model.module)
+    if wanted is not None and len(frames) != wanted:
+        n, more = len(frames), wanted > len(frames)
+        notes.append(
+            f"{n} frames read as {wanted}" if more else f"{wanted} of {n} frames taken, evenly"
+        )
+        chosen = torch.linspace(0, n - 1, wanted).round().long()
+        if rate is not None:
+            rate *= wanted / n if more else max(wanted - 1, 1) / (n - 1)
+        frames = frames[chosen]
+    prepare = model.preprocess
+    size = prepare.required if isinstance(prepare, Preprocess) else None
+    size = pair(facts.video_size(model.module)) if prepare is None else size
+    if size is not None and tuple(frames.shape[2:]) != size:
+        images = [Image.fromarray(frame.permute(1, 2, 0).numpy()) for frame in frames]
+        frames = _stacked([fit_size(one, size, notes) for one in images])
+    return FittedVideo(frames.contiguous(), tuple(dict.fromkeys(notes)), rate)
+
+
+def _one(model: LiveModel, given: Any) -> Film:
+    """Return one video of any length and size."""
+    rate = None
+    if isinstance(given, tuple) and len(given) == 2 and _is_number(given[1]):
+        given, rate = given[0], _checked_rate(given[1])
+    if isinstance(given, Film):
+        return given
+    if isinstance(given, str | Path | bytes | Image.Image) or _are_frames(given):
+        film = opened_video(given)
+        return Film(film.frames, rate or film.rate)
+    if not (isinstance(given, Tensor | np.ndarray) and has_numbers(given)):
+        raise _not_video(model, given)
+    frames = numbers_of(given)
+    while frames.ndim > 4 and len(frames) == 1:
+        frames = frames[0]
+    if frames.ndim == 4 and frames.shape[-1] == 3 and frames.shape[1] != 3:
+        frames = frames.movedim(-1, 1)
+    if frames.ndim != 4:
+        raise ValueError(
+            f"One video must be given at a time, of shape (frames, 3, H, W), got {tuple(frames.shape)}. Pass "
+            "one of them."
+        )
+    return Film(_checked(model, frames, prepared=False, fits=False)[0], rate)
 
 
 def strip(video: Tensor, frames: int | None = None) -> UInt8[Tensor, "3 height width"]:

@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
+from sae_nb.activations import Context
 from sae_nb.checks import checked, one_of
 from sae_nb.files import SaeIdentity
 from sae_nb.steering import (
@@ -241,6 +242,10 @@ class SteeringSummary:
     prefix_tokens: int = 0
     """Positions before the first patch."""
 
+    frames: int | None = None
+    time_last: bool = False
+    """Of a video, as in a context."""
+
     @property
     def target_name(self) -> str:
         """Name of the outcome that `target` is."""
@@ -285,7 +290,13 @@ class SteeringSummary:
     def patch_change(self, random: bool = False) -> Float[np.ndarray, "rows columns"] | None:
         """Return the change of the patches' states as a map; None where there are no patches."""
         values = self.state_change_random if random else self.state_change
-        return None if values is None else patch_map(values, self.patch_grid, self.prefix_tokens)
+        places = Context(
+            patch_grid=self.patch_grid,
+            prefix_tokens=self.prefix_tokens,
+            frames=self.frames,
+            time_last=self.time_last,
+        )
+        return None if values is None else patch_map(values, places)
 
 
 def edit_of(
@@ -381,6 +392,8 @@ def summarise_steering(
         picture=shown_picture(batch),
         patch_grid=layout.grid,
         prefix_tokens=model.prefix_tokens,
+        frames=model.frames,
+        time_last=model.time_last,
     )
 
 

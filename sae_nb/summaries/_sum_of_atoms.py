@@ -163,9 +163,10 @@ def _image_of(
         return None, None
     image = context.pictures[int(acts.sample[row])].permute(1, 2, 0).cpu().numpy()
     cell = int(acts.position[row]) - (context.prefix_tokens or 0)
-    if context.patch_grid is None or cell < 0:
+    if context.face_grid is None or cell < 0:
         return image, None
-    rows, columns = context.patch_grid
+    cell = context.cell_of(cell)
+    rows, columns = context.face_grid
     height, width = image.shape[0] / rows, image.shape[1] / columns
     top, left = cell // columns * height, cell % columns * width
     return image, (left - 0.5, top - 0.5, left + width - 0.5, top + height - 0.5)

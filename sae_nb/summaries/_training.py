@@ -183,7 +183,7 @@ class Probe:
             patch = self.position[mine] - self.context.prefix_tokens
             inside = (patch >= 0) & (patch < rows * columns)
             heat[i, patch[inside]] = strength[mine[inside], i]
-        return shown | {"heat": heat.reshape(-1, rows, columns)}
+        return shown | {"heat": np.stack([self.context.on_face(one) for one in heat])}
 
     def _on_tokens(
         self, strength: Float[np.ndarray, "n shown"], best: Int[np.ndarray, " shown"]

@@ -192,9 +192,10 @@ class Documents:
         """The image, and the one strength that is known on the grid of its patches."""
         context, heat = self.context, None
         if context.patch_grid is not None:
-            heat = np.full(context.patch_grid, np.nan)
-            if 0 <= (patch := position - context.prefix_tokens) < heat.size:
-                heat.flat[patch] = value
+            values = np.full(int(np.prod(context.patch_grid)), np.nan)
+            if 0 <= (patch := position - context.prefix_tokens) < values.size:
+                values[patch] = value
+            heat = context.on_face(values)
         pictures = context.pictures
         return {
             "picture": None if pictures is None else pictures[sample].cpu().numpy(),

@@ -384,7 +384,7 @@ def _picture(
     z = np.full(n_prefix + grid[0] * grid[1], np.nan)
     inside = known < len(z)
     z[known[inside]] = strength[inside]
-    return {"picture": picture, "heat": z[n_prefix:].reshape(grid)}
+    return {"picture": picture, "heat": context.on_face(z[n_prefix:])}
 
 
 def summarise_rows(

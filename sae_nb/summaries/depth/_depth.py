@@ -85,7 +85,13 @@ def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> D
     # What can be read again: the very tensor given, images as shown, or plain inputs. Bytes would
     # round floats, and a perturbation of size 0 would then be one of 1/255.
     given = getattr(inputs, "images", inputs)
-    whole = isinstance(given, Tensor) and given.ndim == 4
+    n_axes = model.modality.n_axes + 1
+    whole = isinstance(given, Tensor) and given.ndim == n_axes
+    if not whole and model.frames is not None:
+        raise TypeError(
+            f"`inputs` must be one tensor of videos for {model.name}, (n, frames, 3, H, W), got "
+            f"{described(inputs)}. Stack them: torch.stack(videos)."
+        )
     read = torch.cat(parts) if pictures is None else given if whole else pictures
     return DepthInputs(
         samples=read[:most],

@@ -158,13 +158,14 @@ def token_names(
     if batch.token_ids is not None:
         ids = batch.token_ids[0] if batch.keep is None else batch.token_ids[0][batch.keep[0]]
         return tuple(outcome_names(model, ids.cpu().numpy()))
-    context = Context(
-        kind=model.kind,
-        patch_grid=model.patch_grid if layout is None else layout.grid,
-        prefix_tokens=model.prefix_tokens,
-        seconds_per_step=None if layout is None else layout.seconds,
-    )
-    return context.position_names(n_tokens)
+    return places_of(model, layout).position_names(n_tokens)
+
+
+def places_of(model: LiveModel, layout: Layout | None) -> Context:
+    """Return names and places of the positions of a model's samples, at states of a layout."""
+    if layout is None:
+        return model.places
+    return replace(model.places, patch_grid=layout.grid, seconds_per_step=layout.seconds)
 
 
 def _count(batch: Batch) -> int:
@@ -172,12 +173,15 @@ def _count(batch: Batch) -> int:
 
 
 def patch_map(
-    values: Float[np.ndarray, " positions"], grid: tuple[int, int] | None, n_prefix: int
+    values: Float[np.ndarray, " positions"], places: Context
 ) -> Float[np.ndarray, "rows columns"] | None:
-    """Return the part of per-position values that are patches, as a map; None without patches."""
+    """Return the part of per-position values that are patches, as a map over a sample's face; None without
+    patches.
+    """
+    grid, n_prefix = places.patch_grid, places.prefix_tokens
     if grid is None or len(values) - n_prefix != grid[0] * grid[1]:
         return None
-    return values[n_prefix:].reshape(grid)
+    return places.on_face(values[n_prefix:])
 
 
 def shown_picture(batch: Batch) -> UInt8[np.ndarray, "3 height width"] | None:

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations import AUDIO, check_one_place
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.findings import Finding
@@ -24,6 +24,7 @@ from sae_nb.summaries.input._answers import (
     as_batch,
     layout_in,
     patch_map,
+    places_of,
     played_sound,
     shown_picture,
     token_names,
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
 
+    from sae_nb.activations import Context
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import Batch, LiveModel
 
@@ -218,7 +220,14 @@ class InputSummary(Finding):
 
     def patches(self, values: Float[np.ndarray, " positions"]) -> Float[np.ndarray, "r c"] | None:
         """Return the part of per-position values that are patches, as a map; None without patches."""
-        return patch_map(values, self.patch_grid, self.prefix_tokens)
+        return patch_map(values, self.places)
+
+    @property
+    def places(self) -> Context:
+        """Names of the positions, and where each lies on the input's face."""
+        run = self.run
+        layout = layout_in(run.model, run.batch, len(self.tokens), self.hook_point)
+        return places_of(run.model, layout)
 
     # --- overall ----------------------------------------------------------------------------------
 
@@ -375,8 +384,9 @@ def top_atoms(
     Parameters
     ----------
     input
-        One text or its token ids; one image (tensor, array, PIL image, file); for other models one
-        tensor with a first axis of 1.
+        One text or its token ids; one image (tensor, array, PIL image, file); one video (frames, 3, H, W), with
+        its frames per second (video, 25.0), or a GIF or folder of frames; for other models one tensor with a
+        first axis of 1.
     hook_point
         Hook point of the SAE; None takes the SAE's own. For a transcoder, where it writes: codes are
         read where it reads, contributions where its atoms arrive.
@@ -475,11 +485,10 @@ def summarise_input(
 
 def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
     """Return one input as a batch, and what was done to it in words."""
-    if model.modality.is_image:
-        from sae_nb.models import fit_picture
-
-        picture, notes = fit_picture(model, given)
-        return as_batch(model, picture[None]), notes
+    if model.modality.fit is not None and model.modality != AUDIO:
+        sample, notes, *rate = model.modality.fit(model, given)
+        known = rate and rate[0] is not None
+        return as_batch(model, (sample[None], rate[0]) if known else sample[None]), notes
     if not model.modality.is_text:
         return as_batch(model, given), ()
     if isinstance(given, str) and not given.strip():

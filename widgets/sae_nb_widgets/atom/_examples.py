@@ -29,7 +29,7 @@ from sae_nb.figures import (
     format_number,
     format_percent,
 )
-from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip
+from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip, as_film
 from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
 
 # -------------------------------------------------------------------------------------------------
@@ -217,11 +217,12 @@ class PictureExamples(ExamplesView):
     """Pictures with the atom's strength at every patch."""
 
     def __init__(self, context: Context) -> None:
-        hint = "Under each image: where the atom is strongest, and how strongly. "
+        hint = f"Under each {context.sample_word}: where the atom is strongest, and how strongly. "
         if context.prefix_tokens:
             others = ", registers" if context.prefix_tokens > 1 else ""
             hint += f"Small squares: cls{others}, which belong to no patch (see ?). "
-        self._grid = PictureGrid(hint=f"{hint}Hover: strength at this patch.", unit="z")
+        step = "" if context.frames is None else " Keys , and . step through frames, P plays."
+        self._grid = PictureGrid(hint=f"{hint}Hover: strength at this patch.{step}", unit="z")
         super().__init__(context, self._grid)
 
     def show_heat(self, shown: bool) -> None:
@@ -241,7 +242,7 @@ class PictureExamples(ExamplesView):
             prefix=[[abs(z) for _, z in example.prefix] for example in examples],
             prefix_names=[name for name, _ in examples[0].prefix] if examples else (),
             maximum=maximum,
-            **self._heard(examples),
+            **(as_film(self._context) or self._heard(examples)),
         )
 
     def _heard(self, examples: tuple[Example, ...]) -> dict[str, Any]:
@@ -263,7 +264,7 @@ class PictureExamples(ExamplesView):
     def _picture(self, example: Example) -> np.ndarray:
         if example.picture is not None:
             return example.picture
-        rows, columns = self._context.patch_grid or (1, 1)
+        rows, columns = self._context.face_grid or (1, 1)
         return np.full((3, rows * 4, columns * 4), 128, np.uint8)
 
     def _caption(self, example: Example) -> str:
@@ -364,7 +365,7 @@ def place_in_words(example: Example, part: int, context: Context) -> str:
     """Return an example and the patch or token clicked in it, in words, with the strength there."""
     if part >= 0 and example.heat is not None:
         value = float(example.heat.ravel()[part])
-        name = context.token_name(part + context.prefix_tokens)
+        name = context.token_name(context.patch_in(part) + context.prefix_tokens)
         return f"{context.sample_word} {example.sample}, {name}: {_shown(value)}"
     if part >= 0 and example.token_strengths is not None:
         return _token_in_words(example, _first_of(example.tokens, part))

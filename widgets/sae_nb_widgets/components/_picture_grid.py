@@ -1,4 +1,4 @@
-"""PictureGrid: pictures with a patch heat-map over each, a caption and a strength bar; sounds are played."""
+"""PictureGrid: pictures with heat over their patches, a caption and a bar each; sounds and videos play."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import traitlets as t
 from jaxtyping import Float, Int16, UInt8
 from PIL import Image
 
+from sae_nb.activations import Context
 from sae_nb.atoms import eight_bits, wave_file
 from sae_nb.figures import (
     Drawing,
@@ -47,8 +48,38 @@ LARGEST_SIDE = 128
 JPEG_FROM = 64
 WIDER = 1.5
 """A spectrogram is shown this much wider than an image. Ours."""
+FILM = 2.0
+"""Likewise a frame of a video, above the strip of all its frames."""
+IN_ROW = 4
+"""Frames next to each other in a strip."""
+FILM_GAP = 0.04
+"""Space between them, as a share of a frame's width."""
+TALLEST = 16_000
+"""Pixels of all pictures below one another: the height that browsers decode."""
+FRAME_SECONDS = 0.25
+SLOWEST, FASTEST = 1.0, 0.08
+"""Time that a frame is shown, seconds: where its rate is not known; at most and at least. Ours."""
 OUTLINE = ((colours.BLACK, 4.5), (colours.WHITE, 1.5))
 """Around a patch: colour and width of two strokes, so that one is seen on whatever lies beneath."""
+
+
+def as_film(context: Context) -> dict[str, Any]:
+    """Return how the samples of a context are shown as videos, as arguments of `PictureGrid.show`; nothing for
+    samples that are not.
+    """
+    grid, steps = context.face_grid, context.frames
+    if grid is None or steps is None:
+        return {}
+    step = context.seconds_per_step
+    names = [f"frame {time}" for time in range(steps)]
+    if step is not None:
+        names = [f"frame {time}, {time * step:.2f} s" for time in range(steps)]
+    return {
+        "frames": steps,
+        "frame_names": names,
+        "frame_seconds": step,
+        "patch_names": context.cell_names(),
+    }
 
 
 class PictureGrid(Component):
@@ -108,6 +139,15 @@ class PictureGrid(Component):
     )
     sound_lengths = t.List(t.Int(), help="How many of them each picture has.").tag(sync=True)
     sound_rate = t.Int(8_000, help="Samples per second.").tag(sync=True)
+    frames = t.Int(1, help="Frames below one another in each picture: more than one, a video.").tag(
+        sync=True
+    )
+    frame_names = t.List(t.Unicode(), help="Name of each frame; its number when empty.").tag(
+        sync=True
+    )
+    frame_seconds = t.Float(FRAME_SECONDS, help="Time that each is shown when playing.").tag(
+        sync=True
+    )
     spans = t.List(
         t.List(t.Float()),
         help="Where in each picture its sound begins and ends, as shares of its width.",
@@ -132,6 +172,9 @@ class PictureGrid(Component):
         sounds: Sequence[Int16[np.ndarray, " length"]] = (),
         sound_rate: int = 8_000,
         spans: Sequence[tuple[float, float]] = (),
+        frames: int = 1,
+        frame_names: Sequence[str] = (),
+        frame_seconds: float | None = None,
     ) -> None:
         """Replace what is shown, in one message to the browser.
 
@@ -159,17 +202,22 @@ class PictureGrid(Component):
         sounds, sound_rate, spans
             What a button under each picture plays, all equally loud; samples per second; begin and end of
             each as shares of the picture's width, the whole width when empty.
+        frames, frame_names, frame_seconds
+            Of videos: how many frames lie below one another in each picture, each with its part of the heat;
+            their names; the time from one to the next.
 
         Raises
         ------
         ValueError: If the arrays disagree on the number of pictures, or pictures are not (n, 3, h, w)
-            uint8.
+            uint8, or their height or that of the heat is not a multiple of `frames`.
         """
         _check_pictures(pictures, heat, captions, strengths, prefix, sounds)
+        _check_frames(pictures, heat, frames)
         n = len(pictures)
         maps = np.zeros((n, 0, 0), np.float32) if heat is None else heat.astype(np.float32)
         bars = _bars(maps, strengths)
-        sprite, tile = _encode(pictures)
+        sprite, tile = _encode(pictures, frames)
+        width = FILM if frames > 1 else WIDER if len(sounds) else 1
         with self.hold_sync(), self.hold_trait_notifications():
             self.sprite, self.tile = sprite, tile
             self.heat, self.heat_shape = maps.tobytes(), (maps.shape[1], maps.shape[2])
@@ -184,7 +232,10 @@ class PictureGrid(Component):
             self.sounds, self.sound_rate = b"".join(map(eight_bits, sounds)), int(sound_rate)
             self.sound_lengths = [len(sound) for sound in sounds]
             self.spans = [list(map(float, span)) for span in spans]
-            self.thumbnail = round(theme().thumbnail_px * (WIDER if len(sounds) else 1))
+            self.frames, self.frame_names = int(frames), [str(name) for name in frame_names]
+            pause = FRAME_SECONDS if frame_seconds is None else float(frame_seconds)
+            self.frame_seconds = min(max(pause, FASTEST), SLOWEST)
+            self.thumbnail = round(theme().thumbnail_px * width)
             self.selected = (-1, -1)
 
     @property
@@ -216,9 +267,10 @@ class PictureGrid(Component):
         figures = "".join(self._picture_html(i) for i in range(len(self.captions)))
         shaded = self.heat_shape[0] and not self.outlined
         legend = legend_html(self.maximum, self.unit, self.signed) if shaded else ""
+        width = round(self.thumbnail * (WIDER if self.frames > 1 else 1))
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
-            f'{title}<div class="sae-nb-grid" style="--thumbnail:{self.thumbnail}px">{figures}</div>'
+            f'{title}<div class="sae-nb-grid" style="--thumbnail:{width}px">{figures}</div>'
             f'<div class="sae-nb-foot"><span></span>{legend}</div></div>'
         )
 
@@ -237,20 +289,20 @@ class PictureGrid(Component):
 
     def _picture_drawing(self, index: int) -> Drawing:
         side, size = float(self.thumbnail), theme().font_px
-        high = side * self.tile[1] / self.tile[0]
+        width, height = self._sheet
+        scale = side / width
+        high = height * scale
         file, _ = self._file(index)
-        strokes: list[Stroke] = [Picture(0, 0, side, high, file, self.tile[0] > self.thumbnail)]
+        strokes: list[Stroke] = [Picture(0, 0, side, high, file, width > self.thumbnail)]
         if self.heat_shape[0] and self.show_heat:
-            rows, columns = self.heat_shape
             for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
-                row, column = divmod(patch, columns)
-                x, y = column * side / columns, row * high / rows
+                box = [scale * edge for edge in self._box(patch)]
                 if self.outlined:
                     if np.isfinite(value):
-                        strokes += _outline(x, y, side / columns, high / rows)
+                        strokes += _outline(*box)
                     continue
                 heat = shade(value / self.maximum, self.signed)
-                strokes.append(Rectangle(x, y, side / columns, high / rows, heat))
+                strokes.append(Rectangle(*box, heat))
         if self.selected[0] == index:
             corners = [(0, 0), (side, 0), (side, high), (0, high), (0, 0)]
             strokes.append(Polyline([(float(x), float(y)) for x, y in corners], width=2))
@@ -303,7 +355,7 @@ class PictureGrid(Component):
         return f'<audio controls src="{address}" aria-label="{escape(self.places[index])}"></audio>'
 
     def _svg(self, index: int) -> str:
-        width, height = self.tile
+        width, height = self._sheet
         smooth = "" if width > self.thumbnail else "image-rendering:pixelated"
         patches = "".join(self._patch_rects(index)) if self.heat_shape[0] else ""
         return (
@@ -314,18 +366,13 @@ class PictureGrid(Component):
         )
 
     def _patch_rects(self, index: int) -> list[str]:
-        rows, columns = self.heat_shape
-        width, height = self.tile[0] / columns, self.tile[1] / rows
         rects, outlines = [], ""
         for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
-            row, column = divmod(patch, columns)
+            x, y, width, height = self._box(patch)
             heat = shade(value / self.maximum, self.signed)
             fill = heat if self.show_heat and not self.outlined else "transparent"
             shown = escape(self.absent) if np.isnan(value) else format_number(value)
-            place = (
-                f'x="{column * width:.3g}" y="{row * height:.3g}" width="{width:.3g}" '
-                f'height="{height:.3g}"'
-            )
+            place = f'x="{x:.4g}" y="{y:.4g}" width="{width:.3g}" height="{height:.3g}"'
             rects.append(
                 f'<rect {place} fill="{fill}"><title>{self._patch_name(patch)}: {shown}</title></rect>'
             )
@@ -349,11 +396,50 @@ class PictureGrid(Component):
         return f"data:image/{kind.lower()};base64,{base64.b64encode(data).decode()}"
 
     def _file(self, index: int) -> tuple[bytes, str]:
-        """One picture of the strip as a file, and which kind of file."""
+        """One picture of the strip as a file, and which kind of file; a video's frames lie in rows of four."""
         width, height = self.tile
         with Image.open(io.BytesIO(self.sprite)) as strip:
             one = strip.crop((0, index * height, width, (index + 1) * height))
-            return _encode_image(one, strip.format or "PNG")
+            return _encode_image(
+                one if self.frames == 1 else self._laid_out(one), strip.format or "PNG"
+            )
+
+    @property
+    def _sheet(self) -> tuple[int, int]:
+        """Width and height of a picture at rest: of a video, of its frames in rows of four."""
+        width, height = self.tile
+        if self.frames == 1:
+            return width, height
+        gap, across = round(FILM_GAP * width) + 1, min(self.frames, IN_ROW)
+        down, tall = -(-self.frames // across), height // self.frames
+        return across * (width + gap) - gap, down * (tall + gap) - gap
+
+    def _corner(self, frame: int) -> tuple[int, int]:
+        """Left and upper edge of a frame there."""
+        width, height = self.tile
+        gap = round(FILM_GAP * width) + 1
+        row, column = divmod(frame, min(self.frames, IN_ROW))
+        return column * (width + gap), row * (height // self.frames + gap)
+
+    def _laid_out(self, frames: Image.Image) -> Image.Image:
+        """Return a video's frames in rows of four."""
+        width, tall = self.tile[0], self.tile[1] // self.frames
+        sheet = Image.new("RGB", self._sheet, colours.CONTROL)
+        for frame in range(self.frames):
+            one = frames.crop((0, frame * tall, width, (frame + 1) * tall))
+            sheet.paste(one, self._corner(frame))
+        return sheet
+
+    def _box(self, patch: int) -> tuple[float, float, float, float]:
+        """Left and upper edge, width and height of a patch of a picture at rest."""
+        rows, columns = self.heat_shape
+        width, height = self.tile[0] / columns, self.tile[1] / rows
+        row, column = divmod(patch, columns)
+        if self.frames == 1:
+            return column * width, row * height, width, height
+        frame, row = divmod(row, rows // self.frames)
+        left, top = self._corner(frame)
+        return left + column * width, top + row * height, width, height
 
 
 def _outline(x: float, y: float, width: float, height: float) -> list[Stroke]:
@@ -388,6 +474,19 @@ def _check_pictures(
             )
 
 
+def _check_frames(
+    pictures: UInt8[np.ndarray, "n 3 height width"],
+    heat: Float[np.ndarray, "n rows columns"] | None,
+    frames: int,
+) -> None:
+    sizes = [pictures.shape[2], *([] if heat is None else [heat.shape[1]])]
+    if frames < 1 or (len(pictures) and any(size % frames for size in sizes)):
+        raise ValueError(
+            f"`frames` must divide the height of the pictures and of the heat ({sizes}), got {frames}. Put "
+            "frames of one size below one another."
+        )
+
+
 def _bars(
     maps: Float[np.ndarray, "n rows columns"], strengths: Sequence[float] | None
 ) -> Float[np.ndarray, " n"]:
@@ -396,21 +495,27 @@ def _bars(
     return np.nan_to_num(maps).max(axis=(1, 2), initial=0.0).astype(np.float64)
 
 
-def _encode(pictures: UInt8[np.ndarray, "n 3 h w"]) -> tuple[bytes, tuple[int, int]]:
+def _encode(
+    pictures: UInt8[np.ndarray, "n 3 h w"], frames: int = 1
+) -> tuple[bytes, tuple[int, int]]:
     """Return the pictures as one vertical strip and the size of a tile."""
     if not len(pictures):
         return b"", (1, 1)
     rows = pictures.transpose(0, 2, 3, 1)
     n, height, width, _ = rows.shape
-    scale = min(1.0, LARGEST_SIDE / max(height, width))
-    tile = (max(round(width * scale), 1), max(round(height * scale), 1))
+    scale = min(1.0, LARGEST_SIDE / max(height // frames, width))
+    if frames > 1:
+        scale = min(scale, TALLEST / (n * height))
+    tile = (max(round(width * scale), 1), frames * max(round(height // frames * scale), 1))
     strip = Image.new("RGB", (tile[0], tile[1] * n))
     for i, row in enumerate(rows):
         picture = Image.fromarray(np.ascontiguousarray(row))
         if scale < 1:
             picture = picture.resize(tile, Image.Resampling.LANCZOS)
         strip.paste(picture, (0, i * tile[1]))
-    return _encode_image(strip, "JPEG" if max(tile) > JPEG_FROM else "PNG")[0], tile
+    return _encode_image(strip, "JPEG" if max(tile[0], tile[1] // frames) > JPEG_FROM else "PNG")[
+        0
+    ], tile
 
 
 def _encode_image(picture: Image.Image, kind: str) -> tuple[bytes, str]:

@@ -29,6 +29,7 @@ from sae_nb_widgets.components import (
     RowTable,
     Sparkbars,
     TokenStrip,
+    as_film,
     atom_mark,
     badge_html,
     csv_text,
@@ -124,12 +125,13 @@ class SharedInputs:
             captions=captions,
             places=[shared.place for shared in inputs],
             strengths=[shared.strength for shared in inputs],
+            **as_film(self._context),
         )
 
     def _picture(self, shared: SharedInput) -> np.ndarray:
         if shared.picture is not None:
             return shared.picture
-        rows, columns = self._context.patch_grid or (1, 1)
+        rows, columns = self._context.face_grid or (1, 1)
         return np.full((3, rows * 4, columns * 4), 128, np.uint8)
 
     def close(self) -> None:

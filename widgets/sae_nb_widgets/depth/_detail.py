@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from sae_nb.activations import Context
 from sae_nb.figures import current_theme, visible_token
 from sae_nb.summaries import DepthInputs
-from sae_nb_widgets.components import PictureGrid, TokenStrip
+from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film
 
 HINT = "Colour: how much the last block turned it. Click one to follow it."
 PICTURE_SHARE = 1.65
@@ -31,6 +32,7 @@ class DepthInputView:
         self._patches: list[int] = []
         self._others: list[int] = []
         self._grid_shape: tuple[int, int] | None = None
+        self._places = Context()
         self.grid = PictureGrid(
             description="the input, patches coloured by how far the last block turned them",
             hint=HINT,
@@ -51,13 +53,14 @@ class DepthInputView:
         self,
         token_kinds: Sequence[str],
         positions: Sequence[int],
-        patch_grid: tuple[int, int] | None,
+        places: Context,
     ) -> None:
         """Learn what the tokens are."""
         self._kinds, self._positions = tuple(token_kinds), tuple(positions)
+        self._places = places
         self._patches = [i for i, kind in enumerate(self._kinds) if kind == "patch"]
-        fits = patch_grid is not None and patch_grid[0] * patch_grid[1] == len(self._patches)
-        self._grid_shape = patch_grid if fits else None
+        grid = self._places.face_grid
+        self._grid_shape = grid if grid and grid[0] * grid[1] == len(self._patches) else None
         self._others = [i for i, kind in enumerate(self._kinds) if kind != "patch"]
         self.strip.layout.display = None if self._others else "none"
 
@@ -70,8 +73,7 @@ class DepthInputView:
         """Return the name of a token: its place in the input."""
         kind = self._kinds[token]
         if kind == "patch" and self._grid_shape is not None:
-            row, column = divmod(self._patches.index(token), self._grid_shape[1])
-            return f"patch {row},{column}"
+            return self._places.token_name(self._places.prefix_tokens + self._patches.index(token))
         if kind == "token":
             return f"token {self._positions[token]}"
         same = [i for i, other in enumerate(self._kinds) if other == kind]
@@ -96,7 +98,10 @@ class DepthInputView:
         pictures = self._inputs.pictures
         if pictures is not None:
             self.grid.show(
-                pictures[picture : picture + 1], heat=self._heat(values), maximum=maximum
+                pictures[picture : picture + 1],
+                heat=self._heat(values),
+                maximum=maximum,
+                **as_film(self._places),
             )
             self.grid.thumbnail = int(PICTURE_SHARE * current_theme().thumbnail_px)
         if self._others:
@@ -121,7 +126,9 @@ class DepthInputView:
     def mark(self, token: int) -> None:
         """Outline a token."""
         self._filling = True
-        patch = self._patches.index(token) if token in self._patches else -1
+        patch = -1
+        if token in self._patches:
+            patch = self._places.cell_of(self._patches.index(token))
         if self.grid.captions:
             self.grid.selected = (0, patch) if self._grid_shape else (-1, -1)
         if self.strip.tokens:
@@ -132,8 +139,7 @@ class DepthInputView:
     def _heat(self, values: np.ndarray) -> np.ndarray | None:
         if self._grid_shape is None:
             return None
-        heat = values[self._patches].astype(np.float32)
-        return heat.reshape(1, *self._grid_shape)
+        return self._places.on_face(values[self._patches].astype(np.float32))[None]
 
     def _strengths(self, values: np.ndarray) -> np.ndarray:
         return np.asarray(values[self._others], np.float32)
@@ -145,7 +151,7 @@ class DepthInputView:
 
     def _on_patch(self, chosen: Any) -> None:
         if not self._filling and chosen[1] >= 0 and self._grid_shape is not None:
-            self._pick(self._patches[chosen[1]])
+            self._pick(self._patches[self._places.patch_in(chosen[1])])
 
     def _on_token(self, chosen: Any) -> None:
         if not self._filling and chosen[1] >= 0:

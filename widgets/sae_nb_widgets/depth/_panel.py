@@ -308,7 +308,7 @@ class DepthTrajectory(PlayingPanel):
             self.n_tokens = states.shape[2]
             self.token = min(self.token, self.n_tokens - 1)
             kinds = token_kinds_of(self.model, states.positions)
-            self.view.prepare(kinds, states.positions, self.model.patch_grid)
+            self.view.prepare(kinds, states.positions, self.model.places)
             if self.k > summary.most_phases:
                 self.k = summary.most_phases
             if self.depths is not None and not self.atoms:

@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.activations import AUDIO, Modality
+from sae_nb.activations import AUDIO, VIDEO, Modality
 from sae_nb.summaries import USE_ORDERS
 from sae_nb_widgets.panel import TIGHT, control, line, show, small_button
 
@@ -137,14 +137,18 @@ def uploaded(value: Any) -> tuple[str, bytes]:
 
 
 def _upload(sources: Any, modality: Modality) -> ipw.FileUpload:
-    heard = modality == AUDIO
+    accept, tip = {
+        AUDIO.name: (".wav,audio/wav", "A .wav file of yours, of any rate and length"),
+        VIDEO.name: (
+            "image/gif,image/webp,image/png",
+            "A GIF, WebP or PNG file that moves; frames are taken evenly",
+        ),
+    }.get(modality.name, ("image/*", "A picture of yours, of any size and kind"))
     upload = ipw.FileUpload(
-        accept=".wav,audio/wav" if heard else "image/*",
+        accept=accept,
         multiple=False,
         description="upload",
-        tooltip="A .wav file of yours, of any rate and length"
-        if heard
-        else "A picture of yours, of any size and kind",
+        tooltip=tip,
         # until panel_keys.js has taken the number of files off it
         layout=ipw.Layout(width="auto", visibility="hidden"),
     )

@@ -16,7 +16,7 @@ from sae_nb.data import INKS, Paper, Point, drawn_scene
 from sae_nb.figures import css_colour, current_theme as theme
 from sae_nb.models import rate_of
 from sae_nb.summaries import InputSummary
-from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip
+from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip, as_film
 from sae_nb_widgets.input_lens._controls import uploaded
 from sae_nb_widgets.panel import LIVE_ONLY, show
 
@@ -66,10 +66,15 @@ class InputExamples:
         return self._model.name.startswith(("tiny-vit", "tiny-audio"))
 
     def __getitem__(self, index: int) -> Any:
-        """Return a picture as (3, height, width), a sound as (time,), or a text."""
+        """Return a picture as (3, height, width), a video as its frames, a sound as (time,), or a text."""
         context = self._context
         if context is None:
             return self._made_up(index)
+        if context.pictures is not None and context.frames is not None:
+            # one of each step in time is kept
+            frames = context.pictures[index].unflatten(1, (context.frames, -1)).transpose(0, 1)
+            step = context.seconds_per_step
+            return frames if step is None else (frames, 1 / step)
         if context.pictures is not None and self._model.modality.is_image:
             return context.pictures[index]
         if context.sounds is not None:
@@ -399,24 +404,26 @@ class PictureView(InputView):
 
     def __init__(
         self,
-        prefix_tokens: int,
-        maker: ipw.Widget,
+        places: Context,
+        maker: ipw.Widget | None,
         controls: Sequence[ipw.Widget],
         answers: ipw.Widget,
         place: str = "patch",
     ) -> None:
-        super().__init__(prefix_tokens)
+        super().__init__(places.prefix_tokens)
+        self._places = places
         self.grid = PictureGrid(
             description="the input",
             hint=f"Hover: activation at this {place}. Click: atoms active there.",
         )
         self.prefix = TokenStrip(description="tokens that are no patches", bare=True, empty_text="")
         tools = ipw.Box(tuple(controls)).add_class("sae-nb-line")
-        pad = self.box([maker, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
+        made = [] if maker is None else [maker]
+        pad = self.box([*made, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
         pad.add_class(LIVE_ONLY)
         self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=self.room[0], min_width="0"))
         self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
-        row = ipw.Box([pad, self._shown, answers, self.prefix])
+        row = ipw.Box([*([pad] if made else []), self._shown, answers, self.prefix])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
 
@@ -478,7 +485,8 @@ class PictureView(InputView):
     def _mark(self, position: int) -> None:
         rows, columns = self.grid.heat_shape
         patch = position - self._prefix
-        self.grid.selected = (0, patch) if 0 <= patch < rows * columns else (-1, -1)
+        inside = 0 <= patch < rows * columns
+        self.grid.selected = (0, self._places.cell_of(patch)) if inside else (-1, -1)
         before = 0 <= position < self._prefix and bool(self.prefix.tokens)
         self.prefix.selected = (0, position) if before else (-1, -1)
 
@@ -488,7 +496,7 @@ class PictureView(InputView):
         def on_patch(change: Any) -> None:
             picture, patch = change["new"]
             if picture <= 0 and not self._filling:
-                pick(-1 if patch < 0 else self._prefix + patch)
+                pick(-1 if patch < 0 else self._prefix + self._places.patch_in(patch))
 
         def on_token(change: Any) -> None:
             row, token = change["new"]
@@ -497,6 +505,13 @@ class PictureView(InputView):
 
         self.grid.observe(on_patch, "selected")
         self.prefix.observe(on_token, "selected")
+
+
+class VideoView(PictureView):
+    """Videos, of which a frame at a time is shown with its heat, above the strip of all."""
+
+    def _more(self, summaries: Sequence[InputSummary]) -> dict[str, Any]:
+        return as_film(summaries[0].places)
 
 
 class SoundView(PictureView):

@@ -13,12 +13,11 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.activations import AUDIO, of_sites
+from sae_nb.activations import AUDIO, LANGUAGE, of_sites
 from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_count, format_duration
-from sae_nb.models import fit_picture, fit_sound
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     USE_ORDERS,
@@ -42,6 +41,7 @@ from sae_nb_widgets.input_lens._inputs import (
     PictureView,
     SoundView,
     TextView,
+    VideoView,
     recorder_of,
 )
 from sae_nb_widgets.input_lens._runs import Runs, Seen
@@ -70,6 +70,7 @@ HEATS = ("fired", "mattered")
 
 NO_TEXT = "Type at least one word above."
 NO_IMAGE = "Draw something, choose an input or upload a picture."
+NO_FILM = "Choose an input or upload a GIF."
 NO_SOUND = "Record something, choose an input or upload a .wav file."
 WAITING = "sae-nb-waiting"
 FIRST_READING_SECONDS = 4
@@ -80,8 +81,8 @@ FIRST_READING_SECONDS = 4
 class InputLens(Panel):
     """Which atoms does this use?
 
-    Type a text; choose, upload or draw a picture; choose, upload or record a sound. The model runs once
-    forwards and backwards, off the main thread; then a sentence states its answer and the atoms it depends
+    Type a text; choose, upload or draw a picture; choose, upload or record a sound; upload a video (GIF, WebP),
+    or set `picture` to its frames. The model runs once forwards and backwards, off the main thread; then a sentence states its answer and the atoms it depends
     on, and bars show which atoms were active, compared with how often they usually are, and which moved the
     answer, compared with random directions. It opens on the first atom whose heat can be seen. `atom` is a
     trait: link it with `traitlets.link((lens, "atom"), (browser, "atom"))`.
@@ -89,7 +90,7 @@ class InputLens(Panel):
     Parameters
     ----------
     model
-        A model of texts, images or sounds, from `load_model` or `wrap`.
+        A model of texts, images, sounds or videos, from `load_model` or `wrap`.
     sae
         Whose atoms.
     hook_point
@@ -136,7 +137,10 @@ class InputLens(Panel):
 
     text = t.Unicode("", help="What a language model reads.")
     compare_text = t.Unicode("", help="A second text to compare with; empty for none.")
-    picture = t.Any(None, help="What a vision model reads: uint8 (3, height, width).")
+    picture = t.Any(
+        None,
+        help="What a vision model reads: uint8 (3, height, width); of videos (frames, 3, height, width).",
+    )
     compare_picture = t.Any(None, help="A second picture to compare with; None for none.")
     sound = t.Any(
         None,
@@ -204,6 +208,8 @@ class InputLens(Panel):
         self.sources = InputSources(self, examples_by_number)
         # What was done to pictures and sounds, by the trait that holds them.
         self._input_notes: dict[str, tuple[str, ...]] = {}
+        self._rates: dict[str, float | None] = {}
+        """Of videos, frames per second by the trait that holds them."""
         self._begun = self._chosen = self._filling = self._by_itself = False
         self._first, self._seconds = True, 0.0
         super().__init__()
@@ -224,15 +230,25 @@ class InputLens(Panel):
             self._input_notes[name] = ()
             return None
         try:
-            fitting = fit_sound if name.endswith("sound") else fit_picture
-            fitted, notes = fitting(self.model, value)
+            fitted, notes, *rate = self._fitted(name, value)
         except (OSError, TypeError, ValueError) as error:
             raise t.TraitError(str(error)) from None
         self._input_notes[name] = (*self.sources.drawn_notes, *notes)
+        self._rates[name] = rate[0] if rate else None
         old = getattr(self, name)
         # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
         same = isinstance(old, Tensor) and old.shape == fitted.shape and bool((old == fitted).all())
         return old if same else fitted
+
+    def _fitted(self, name: str, value: Any) -> Any:
+        """Return an input as the model reads it, and notes on what was done to it; of a video its rate too."""
+        modality = self.model.modality
+        if modality.fit is None or name.endswith("sound") != (modality == AUDIO):
+            raise TypeError(
+                f"`{name}` must be left None for {self.model.name}, which reads {modality.reads}. Set "
+                f"`{self.sources.trait('first')}`."
+            )
+        return modality.fit(self.model, value)
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -246,12 +262,14 @@ class InputLens(Panel):
         given = (self.controls.at_pad, answers, "patch" if in_bands else modality.place)
         if modality.is_image:
             pad = DrawPad(description="canvas to draw on")
-            self._view = PictureView(self.model.prefix_tokens, pad, *given)
+            self._view = PictureView(self.model.places, pad, *given)
             self.sources.listen(pad, self.controls.thickness)
         elif modality == AUDIO:
             self.recorder = recorder_of(self.model)
-            self._view = SoundView(self.model.prefix_tokens, self.recorder, *given)
+            self._view = SoundView(self.model.places, self.recorder, *given)
             self.sources.hear(self.recorder)
+        elif modality.fit is not None:
+            self._view = VideoView(self.model.places, None, *given)
         else:
             self._view = TextView(answers)
         self.arrange(
@@ -342,6 +360,8 @@ class InputLens(Panel):
     def _nothing_given(self) -> str:
         if self.model.modality == AUDIO:
             return NO_SOUND
+        if self.model.frames is not None:
+            return NO_FILM
         return NO_IMAGE if self.model.modality.is_image else NO_TEXT
 
     @reacts("text", "picture", "sound", doing="reading", early=True)
@@ -359,9 +379,14 @@ class InputLens(Panel):
 
     def _inputs(self) -> list[Any]:
         """The inputs there are, the first of them first; none where that one is gone."""
-        given = [self.sources.given(slot) for slot in SLOTS]
+        given = [self._with_rate(slot) for slot in SLOTS]
         given = [None if isinstance(one, str) and not one.strip() else one for one in given]
         return [] if given[0] is None else [x for x in given if x is not None]
+
+    def _with_rate(self, slot: str) -> Any:
+        """Return an input, of a video with its frames per second where they are known."""
+        value, rate = self.sources.given(slot), self._rates.get(self.sources.trait(slot))
+        return value if value is None or rate is None else (value, rate)
 
     @reacts("target", doing="reading", early=True)
     def _request(self) -> None:
@@ -570,7 +595,7 @@ class InputLens(Panel):
             *columns,
             selected=place,
             atoms=atoms,
-            icons=icons_of(self.names, atoms) if self.model.modality.is_image else (),
+            icons=icons_of(self.names, atoms) if self.model.modality != LANGUAGE else (),
             key=input_lens_bars.key_of(seen.first, seen.contrast is not None, measured),
         )
         self._bars.empty_text = "No atom fires here."
@@ -686,9 +711,9 @@ def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
     """
     name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else hook_point
     check_parts(model, sae, str(name))
-    if not (model.modality.is_text or model.modality.is_image or model.modality == AUDIO):
+    if not model.modality.is_text and model.modality.fit is None:
         raise TypeError(
-            f"InputLens reads texts, pictures and sounds, and {model.name} reads {model.modality.reads}. Use "
+            f"InputLens reads texts, pictures, sounds and videos, and {model.name} reads {model.modality.reads}. Use "
             "sn.top_atoms(model, sae, input) for its record, or AtomBrowser."
         )
     return str(name)

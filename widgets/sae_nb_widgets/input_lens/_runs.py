@@ -63,14 +63,17 @@ class Runs:
         with self._model.lock:
             # What a `with` block around a cell has put in force is part of the run.
             edits = tuple(id(edit) for edit in self._model.interventions)
+        rate = None
+        if isinstance(given, tuple):
+            given, rate = given[0], given[1]
         content = given if isinstance(given, str) else given.numpy().tobytes()
-        key = (content, target, edits)
+        key = (content, rate, target, edits)
         found = kept.get(key)
         if found is None:
             found = top_atoms(
                 self._model,
                 self._sae,
-                given,
+                given if rate is None else (given, rate),
                 self._point,
                 frequency=base,
                 labels=self._labels,

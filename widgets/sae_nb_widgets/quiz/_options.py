@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ipywidgets as ipw
 import numpy as np
@@ -10,7 +11,7 @@ import numpy as np
 from sae_nb.activations import Context
 from sae_nb.atoms import Example
 from sae_nb.figures import current_theme as theme
-from sae_nb_widgets.components import PictureGrid, TokenStrip
+from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film
 
 
 class OptionCards:
@@ -31,6 +32,7 @@ class OptionCards:
         for number, button in enumerate(self.buttons):
             button.on_click(lambda _, number=number: chosen(number))
         self.view: PictureGrid | TokenStrip
+        self._film = as_film(context)
         if context.pictures is not None:
             self.view = PictureGrid(bare=True)  # without numbers: they would be the answer
         else:
@@ -73,13 +75,17 @@ class OptionCards:
 
     def _draw(self, options: Sequence[Example], maximum: float, *, hidden: bool) -> None:
         if isinstance(self.view, PictureGrid):
-            _draw_pictures(self.view, options, maximum, hidden)
+            _draw_pictures(self.view, options, maximum, hidden, self._film)
         else:
             _draw_texts(self.view, options, maximum, hidden)
 
 
 def _draw_pictures(
-    grid: PictureGrid, shown: Sequence[Example], maximum: float, hidden: bool
+    grid: PictureGrid,
+    shown: Sequence[Example],
+    maximum: float,
+    hidden: bool,
+    film: dict[str, Any],
 ) -> None:
     heat = [np.abs(e.heat) for e in shown if e.heat is not None and not hidden]
     grid.show(
@@ -89,6 +95,7 @@ def _draw_pictures(
         heat=np.stack(heat) if heat else None,
         captions=[f"option {number + 1}" for number in range(len(shown))],
         maximum=maximum,
+        **film,
     )
 
 

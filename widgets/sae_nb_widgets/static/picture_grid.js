@@ -1,4 +1,5 @@
-// PictureGrid: pictures with a patch heat-map drawn over them, a caption and a strength bar each.
+// PictureGrid: pictures with a patch heat-map drawn over them, a caption and a strength bar each. A video is its
+// frames below one another in a tile: one is shown, above a strip of all, and they are stepped through or played.
 function render({ model, el }) {
   const root = make("div", "sae-nb-component");
   const title = make("div", "sae-nb-cardtitle");
@@ -12,6 +13,8 @@ function render({ model, el }) {
   let active = 0;
   let version = 0;
   let playing = -1;
+  let shown = [];
+  let running = 0;
   const player = new Audio();
 
   const heatShape = () => model.get("heat_shape");
@@ -35,22 +38,30 @@ function render({ model, el }) {
     const where = model.get("patch_names")[patch] || `patch ${Math.floor(patch / columns)},${patch % columns}`;
     return `${caption} · ${where} · ${Number.isNaN(value) ? model.get("absent") : formatNumber(value)}`;
   };
-  const patchAt = (canvas, event) => {
-    const [rows, columns] = heatShape();
+  const patchAt = (canvas, event, frame = 0) => {
+    const [allRows, columns] = heatShape();
+    const rows = allRows / Math.max(model.get("frames"), 1);
     if (!rows) return -1;
     const box = canvas.getBoundingClientRect();
     const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
     const column = Math.floor(((event.clientX - box.left) / box.width) * columns);
     const inside = row >= 0 && row < rows && column >= 0 && column < columns;
-    return inside ? row * columns + column : -1;
+    return inside ? (frame * rows + row) * columns + column : -1;
   };
 
-  function drawHeat(context, index, side, height) {
-    const [rows, columns] = heatShape();
+  // Frames of a video: how many, which is shown, and the patches of one.
+  const nFrames = () => Math.max(model.get("frames"), 1);
+  const isVideo = () => nFrames() > 1;
+  const patchesPerFrame = () => (heatShape()[0] / nFrames()) * heatShape()[1];
+  const frameOf = (patch) => (patch < 0 || !patchesPerFrame() ? 0 : Math.floor(patch / patchesPerFrame()));
+
+  function drawHeat(context, index, side, height, frame = 0) {
+    const [allRows, columns] = heatShape();
+    const rows = allRows / nFrames();
     const maximum = model.get("maximum") || 1;
     const heat = floats(model.get("heat"));
-    if (!rows || heat.length < (index + 1) * rows * columns) return;
-    const values = heatOf(heat, index);
+    if (!rows || heat.length < (index + 1) * allRows * columns) return;
+    const values = heatOf(heat, index).subarray(frame * rows * columns, (frame + 1) * rows * columns);
     const outlined = model.get("outlined");
     const thin = Math.max(1.5 * (window.devicePixelRatio || 1), 1);
     for (let p = 0; p < values.length; p++) {
@@ -78,10 +89,12 @@ function render({ model, el }) {
     }
   }
 
-  function drawSelected(context, index, side, height) {
-    const [rows, columns] = heatShape();
-    const [picture, patch] = model.get("selected");
-    if (picture !== index || patch < 0 || !rows) return;
+  function drawSelected(context, index, side, height, frame = 0) {
+    const [allRows, columns] = heatShape();
+    const rows = allRows / nFrames();
+    const [picture, chosen] = model.get("selected");
+    const patch = chosen - frame * rows * columns;
+    if (picture !== index || chosen < 0 || !rows || patch < 0 || patch >= rows * columns) return;
     context.lineWidth = 2 * (window.devicePixelRatio || 1);
     context.strokeStyle = getComputedStyle(root).getPropertyValue("--sae-nb-ink") || COLOURS.onLight;
     const [w, h] = [side / columns, height / rows];
@@ -144,7 +157,105 @@ function render({ model, el }) {
     }
   }
 
+  // --- videos -------------------------------------------------------------------------------------
+
+  const IN_ROW = 4;
+  const inStrip = () => Math.min(nFrames(), IN_ROW);
+
+  function stripOf(index) {
+    const canvas = make("canvas", "sae-nb-film", { "aria-hidden": "true" });
+    canvas.style.width = model.get("thumbnail") + "px";
+    const frameAt = (event) => {
+      const box = canvas.getBoundingClientRect();
+      const rows = Math.ceil(nFrames() / inStrip());
+      const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
+      const column = Math.floor(((event.clientX - box.left) / box.width) * inStrip());
+      return Math.min(Math.max(row * inStrip() + column, 0), nFrames() - 1);
+    };
+    canvas.addEventListener("mousemove", (event) => {
+      readout.textContent = describeFrame(index, frameAt(event));
+    });
+    canvas.addEventListener("click", (event) => {
+      event.stopPropagation();
+      active = index;
+      stop();
+      showFrame(index, frameAt(event));
+    });
+    return canvas;
+  }
+
+  function peakIn(index, frame) {
+    const n = patchesPerFrame();
+    const values = heatOf(floats(model.get("heat")), index).subarray(frame * n, (frame + 1) * n);
+    return values.reduce((most, v) => (Number.isNaN(v) || Math.abs(v) <= Math.abs(most) ? most : v), 0);
+  }
+
+  function describeFrame(index, frame) {
+    const name = model.get("places")[index] || model.get("captions")[index];
+    const where = model.get("frame_names")[frame] || `frame ${frame}`;
+    const most = heatShape()[0] ? ` · at most ${formatNumber(peakIn(index, frame))}` : "";
+    return `${name} · ${where}${most}`;
+  }
+
+  function showFrame(index, frame, spoken = true) {
+    shown[index] = (frame + nFrames()) % nFrames();
+    if (spoken) readout.textContent = describeFrame(index, shown[index]);
+    paint();
+  }
+
+  function stop() {
+    clearInterval(running);
+    running = 0;
+    if (isVideo()) playing = -1;
+  }
+
+  function run(index) {
+    const again = playing === index;
+    stop();
+    if (!again) {
+      playing = index;
+      running = setInterval(() => showFrame(index, shown[index] + 1, false), 1000 * model.get("frame_seconds"));
+    }
+    paint();
+  }
+
+  function drawStrip(canvas, index, ratio) {
+    const [tileWidth, tileHeight] = model.get("tile");
+    const high = tileHeight / nFrames();
+    const gap = Math.round(2 * ratio);
+    const side = Math.round(model.get("thumbnail") * ratio);
+    const wide = Math.floor((side - gap * (inStrip() - 1)) / inStrip());
+    const tall = Math.round((wide * high) / Math.max(tileWidth, 1));
+    canvas.width = side;
+    canvas.height = Math.ceil(nFrames() / inStrip()) * (tall + gap);
+    const context = canvas.getContext("2d");
+    for (let frame = 0; frame < nFrames(); frame++) {
+      const x = (frame % inStrip()) * (wide + gap);
+      const y = Math.floor(frame / inStrip()) * (tall + gap);
+      context.setTransform(1, 0, 0, 1, x, y);
+      if (bitmap) context.drawImage(bitmap, 0, index * tileHeight + frame * high, tileWidth, high, 0, 0, wide, tall);
+      drawHeat(context, index, wide, tall, frame);
+      if (frame !== shown[index]) continue;
+      context.lineWidth = 2 * ratio;
+      context.strokeStyle = getComputedStyle(root).getPropertyValue("--sae-nb-ink") || COLOURS.onLight;
+      context.strokeRect(ratio, ratio, wide - 2 * ratio, tall - 2 * ratio);
+    }
+    context.setTransform(1, 0, 0, 1, 0, 0);
+  }
+
   function playerOf(index) {
+    if (isVideo() && !model.get("bare")) {
+      const name = model.get("places")[index] || model.get("captions")[index];
+      const words = `Play ${name}`;
+      const button = make("button", "sae-nb-play", { type: "button", tabindex: "-1", "aria-label": words }, "▶");
+      button.title = `${words} (P); , and . step`;
+      button.addEventListener("click", (event) => {
+        event.stopPropagation();
+        active = index;
+        run(index);
+      });
+      return [button];
+    }
     if (!model.get("sound_lengths").length || model.get("bare")) return [];
     const name = model.get("places")[index] || model.get("captions")[index];
     const button = make("button", "sae-nb-play", { type: "button", tabindex: "-1", "aria-label": `Play ${name}` }, "▶");
@@ -161,18 +272,22 @@ function render({ model, el }) {
     const [tileWidth, tileHeight] = model.get("tile");
     const ratio = window.devicePixelRatio || 1;
     const side = Math.round(model.get("thumbnail") * ratio);
-    const height = Math.round((side * tileHeight) / Math.max(tileWidth, 1));
+    const frames = nFrames();
+    const high = tileHeight / frames;
+    const height = Math.round((side * high) / Math.max(tileWidth, 1));
     cells.forEach((cell, index) => {
+      const frame = isVideo() ? shown[index] : 0;
       cell.canvas.width = side;
       cell.canvas.height = height;
       const context = cell.canvas.getContext("2d");
       context.imageSmoothingEnabled = tileWidth > side;
       if (bitmap) {
-        const top = index * tileHeight;
-        context.drawImage(bitmap, 0, top, tileWidth, tileHeight, 0, 0, side, height);
+        const top = index * tileHeight + frame * high;
+        context.drawImage(bitmap, 0, top, tileWidth, high, 0, 0, side, height);
       }
-      drawHeat(context, index, side, height);
-      drawSelected(context, index, side, height);
+      drawHeat(context, index, side, height, frame);
+      drawSelected(context, index, side, height, frame);
+      if (cell.film) drawStrip(cell.film, index, ratio);
       drawMoment(context, index, side, height);
       if (cell.button) cell.button.textContent = index === playing ? "■" : "▶";
       cell.node.setAttribute("aria-selected", String(model.get("selected")[0] === index));
@@ -187,17 +302,20 @@ function render({ model, el }) {
     node.setAttribute("aria-label", describe(index, -1));
     tagAtom(node, model.get("atoms")[index]);
     node.append(canvas);
+    const film = isVideo() ? stripOf(index) : null;
+    if (film) node.append(film);
     const [button] = playerOf(index);
     if (button) node.append(button);
     if (!model.get("bare")) node.append(...prefixOf(index, maximum), ...under(caption, strength, maximum));
+    const patchUnder = (event) => patchAt(canvas, event, isVideo() ? shown[index] : 0);
     canvas.addEventListener("mousemove", (event) => {
-      readout.textContent = describe(index, patchAt(canvas, event));
+      readout.textContent = describe(index, patchUnder(event));
     });
     node.addEventListener("click", (event) => {
       active = index;
-      choose(model, [index, event.target === canvas ? patchAt(canvas, event) : -1]);
+      choose(model, [index, event.target === canvas ? patchUnder(event) : -1]);
     });
-    return { node, canvas, button };
+    return { node, canvas, button, film };
   }
 
   // Positions that are no part of the image, as small squares under it.
@@ -225,6 +343,7 @@ function render({ model, el }) {
   }
 
   function build() {
+    stop();
     silence();
     const strengths = model.get("strengths");
     const captions = model.get("captions");
@@ -235,6 +354,7 @@ function render({ model, el }) {
     title.style.display = title.textContent ? "" : "none";
     grid.style.setProperty("--thumbnail", model.get("thumbnail") + "px");
     active = Math.min(active, Math.max(strengths.length - 1, 0));
+    shown = strengths.map((_, i) => frameOf(peakOf(i)));
     cells = strengths.map((strength, i) => cellFor(i, captions[i] || "", strength, maximum));
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     grid.replaceChildren(...(cells.length ? cells.map((cell) => cell.node) : [empty]));
@@ -276,7 +396,11 @@ function render({ model, el }) {
     } else if (event.key === "Enter" || event.key === " ") {
       choose(model, [active, peakOf(active)]);
     } else if (event.key.toLowerCase() === "p" && cells[active]?.button) {
-      play(active);
+      if (isVideo()) run(active);
+      else play(active);
+    } else if (isVideo() && cells.length && (event.key === "," || event.key === ".")) {
+      stop();
+      showFrame(active, shown[active] + (event.key === "." ? 1 : -1));
     } else if (event.key === "Escape") {
       choose(model, [-1, -1]);
     } else {
@@ -291,14 +415,22 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans"], build);
-  redrawOn(model, ["selected", "show_heat"], paint);
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
+  redrawOn(model, ["selected", "show_heat"], () => {
+    const [picture, patch] = model.get("selected");
+    if (isVideo() && picture >= 0 && patch >= 0) {
+      stop();
+      shown[picture] = frameOf(patch);
+    }
+    paint();
+  });
   player.addEventListener("ended", silence);
   const resizes = new ResizeObserver(line);
   resizes.observe(root);
   build();
   const stopTheme = onTheme(paint);
   return () => {
+    stop();
     silence();
     resizes.disconnect();
     stopTheme();

@@ -15,7 +15,7 @@ from sae_nb.figures import (
     format_number,
 )
 from sae_nb.summaries import AtomGallery, Probe, TrainingSummary, gallery_of_rows
-from sae_nb_widgets.components import PictureGrid, TokenStrip
+from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film
 from sae_nb_widgets.panel import Number, Whole
 from sae_nb_widgets.pursuit import checked_shape, picture
 from sae_nb_widgets.training._tracking import GOING
@@ -187,6 +187,7 @@ class TrainingGallery:
 
     def __init__(self, acts: Activations | None, picture_shape: tuple[int, ...] | None) -> None:
         self._probe = None if acts is None else Probe(acts)
+        self._film = {} if self._probe is None else as_film(self._probe.context)
         self._shape = picture_shape
         self.grid = PictureGrid(titled=True)
         self.strip = TokenStrip()
@@ -240,7 +241,9 @@ class TrainingGallery:
             self.grid.show(np.stack(drawn), strengths=strengths, **words)
         elif gallery.pictures is not None:
             self.grid.description = f"{of}, each where it fires most (bar: how strongly)"
-            self.grid.show(gallery.pictures, heat=gallery.heat, strengths=strengths, **words)
+            self.grid.show(
+                gallery.pictures, heat=gallery.heat, strengths=strengths, **words, **self._film
+            )
         elif gallery.tokens:
             self.strip.description = f"{of}, each where it fires most (bar: how strongly)"
             self.strip.show(
