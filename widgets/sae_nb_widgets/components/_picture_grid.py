@@ -48,7 +48,7 @@ LARGEST_SIDE = 128
 JPEG_FROM = 64
 WIDER = 1.5
 """A spectrogram is shown this much wider than an image. Ours."""
-FILM = 2.0
+FILM = 1.5
 """Likewise a frame of a video, above the strip of all its frames."""
 IN_ROW = 4
 """Frames next to each other in a strip."""
