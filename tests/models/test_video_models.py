@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 import sae_nb as sn
@@ -102,6 +104,88 @@ def test_a_video_is_shown_as_a_film_strip(videos: Tensor) -> None:
     assert context.patch_grid == (8, 4)
     wanted = (videos[:, 2] * 255).round().to(torch.uint8)
     assert torch.equal(context.pictures[:, :, 32:], wanted)
+
+
+@pytest.mark.parametrize("name", ["VideoMAE", "Timesformer"])
+def test_a_tubelet_lies_on_its_frame(name: str) -> None:
+    """The cell of a face that holds a patch has its name, also where the times of a place lie side by side."""
+    video = torch.zeros(1, 4, 3, 32, 32)
+    video[0, 2, :, 8:16, 24:] = 1.0
+    context = sn.capture(made(name), video, "resid_post.1", progress=False).context
+    rows, columns = context.face_grid
+    steps = rows // 4
+    cells = context.pictures[0, 0].reshape(rows, 8, columns, 8).amax(dim=(1, 3)).flatten()
+    (cell,) = cells.nonzero().flatten().tolist()
+    step = 2 if name == "Timesformer" else 1
+    assert context.cell_names()[cell] == f"tubelet {step},1,3"
+    assert context.cell_of(context.patch_in(cell)) == cell
+    marked = np.zeros(rows * columns)
+    marked[context.patch_in(cell)] = 1.0
+    assert context.on_face(marked).argmax() == cell == step * 16 + 1 * 4 + 3
+    assert steps == context.frames
+
+
+def test_time_is_in_seconds_where_a_rate_is_known(videos: Tensor, tmp_path: Path) -> None:
+    """Given with the videos or once for the model; each step of VideoMAE is two frames."""
+    acts = sn.capture(made("VideoMAE"), (videos, 10.0), "resid_post.1", progress=False)
+    acts.save(tmp_path / "acts")
+    for one in (acts, sn.load_activations(tmp_path / "acts")):
+        assert one.seconds[:32].tolist() == pytest.approx([0.0] * 16 + [0.2] * 16)
+        assert one.tokens[16 + 7] == "tubelet 1,3 at 0.20 s"
+    model = sn.wrap(made("Timesformer").module, sample_rate=5)
+    acts = sn.capture(model, videos, "resid_post.1", progress=False)
+    assert acts.seconds[1:5].tolist() == pytest.approx([0.0, 0.2, 0.4, 0.6])
+    with pytest.raises(ValueError, match="one number of frames per second, got 10, 5"):
+        sn.capture(model, [(videos[0], 5.0), (videos[1], 10.0)], "resid_post.1", progress=False)
+    with pytest.raises(ValueError, match="must be a positive number, got 0"):
+        sn.capture(model, (videos, 0), "resid_post.1", progress=False)
+
+
+def test_files_that_move_are_videos(videos: Tensor, tmp_path: Path) -> None:
+    """A GIF with its rate, a folder of frames, images; a file that does not move is told from one."""
+    frames = [to_image(frame) for frame in videos[0]]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=50)
+    (tmp_path / "b").mkdir()
+    for i, frame in enumerate(frames):
+        frame.save(tmp_path / "b" / f"{i}.png")
+    model = made("VideoMAE")
+    read = partial(sn.capture, model, hook_points="embed", progress=False)
+    moving = read(tmp_path / "a.gif")
+    assert (len(moving), float(moving.seconds[-1])) == (32, pytest.approx(0.1))
+    bytes_of = (255 * videos[:1]).round().to(torch.uint8)
+    for given in (tmp_path / "b", frames):
+        torch.testing.assert_close(read(given).x, read(bytes_of).x)
+    with pytest.raises(ValueError, match="must have 4 frames .* got 1"):
+        read(tmp_path / "b" / "0.png")
+    (tmp_path / "film.mp4").write_bytes(b"no film")
+    with pytest.raises(ValueError, match="but 'film.mp4' cannot be read"):
+        read(tmp_path / "film.mp4")
+    with pytest.raises(FileNotFoundError, match="must be a file or folder"):
+        read(tmp_path / "none.gif")
+
+
+def to_image(frame: Tensor) -> Image.Image:
+    return Image.fromarray((255 * frame).round().byte().permute(1, 2, 0).numpy())
+
+
+def test_a_single_video_is_made_to_fit_and_it_is_stated() -> None:
+    """Frames are taken evenly, and time goes on as it was."""
+    model = made("VideoMAE")
+    fit = model.modality.fit
+    wide = torch.arange(10, dtype=torch.uint8).view(10, 1, 1, 1).expand(10, 3, 40, 64)
+    frames, notes, rate = fit(model, (wide, 30.0))
+    assert frames.shape == (4, 3, 32, 32)
+    assert frames[:, 0, 0, 0].tolist() == [0, 3, 6, 9]
+    assert notes == (
+        "4 of 10 frames taken, evenly",
+        "64×40 cropped to 40×40",
+        "40×40 scaled to 32×32",
+    )
+    assert rate == pytest.approx(10.0)
+    frames, notes, rate = fit(model, (wide[:2, :, :32, :32], 5.0))
+    assert (notes, rate) == (("2 frames read as 4",), 10.0)
+    with pytest.raises(ValueError, match="One video must be given at a time"):
+        fit(model, torch.zeros(2, 4, 3, 32, 32))
 
 
 def test_an_edit_reaches_the_tubelets(videos: Tensor) -> None:

@@ -82,10 +82,11 @@ class InputLens(Panel):
     """Which atoms does this use?
 
     Type a text; choose, upload or draw a picture; choose, upload or record a sound; upload a video (GIF, WebP),
-    or set `picture` to its frames. The model runs once forwards and backwards, off the main thread; then a sentence states its answer and the atoms it depends
-    on, and bars show which atoms were active, compared with how often they usually are, and which moved the
-    answer, compared with random directions. It opens on the first atom whose heat can be seen. `atom` is a
-    trait: link it with `traitlets.link((lens, "atom"), (browser, "atom"))`.
+    or set `picture` to its frames. The model runs once forwards and backwards, off the main thread; then a
+    sentence states its answer and the atoms it depends on, and bars show which atoms were active, compared
+    with how often they usually are, and which moved the answer, compared with random directions. It opens on
+    the first atom whose heat can be seen. `atom` is a trait: link it with
+    `traitlets.link((lens, "atom"), (browser, "atom"))`.
 
     Parameters
     ----------
@@ -713,7 +714,7 @@ def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
     check_parts(model, sae, str(name))
     if not model.modality.is_text and model.modality.fit is None:
         raise TypeError(
-            f"InputLens reads texts, pictures, sounds and videos, and {model.name} reads {model.modality.reads}. Use "
-            "sn.top_atoms(model, sae, input) for its record, or AtomBrowser."
+            f"InputLens reads texts, pictures, sounds and videos, and {model.name} reads "
+            f"{model.modality.reads}. Use sn.top_atoms(model, sae, input) for its record, or AtomBrowser."
         )
     return str(name)
