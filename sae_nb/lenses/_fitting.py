@@ -33,7 +33,7 @@ from sae_nb.files import (
 )
 from sae_nb.interrupts import Interrupted
 from sae_nb.lenses._files import read_lens, read_running, write_lens
-from sae_nb.lenses._head import Head, head_of
+from sae_nb.lenses._head import Head, head_of, reads_tokens
 from sae_nb.lenses._jacobian import jacobian_of
 from sae_nb.lenses._lens import Kind, Lens, weights_of
 from sae_nb.lenses._measuring import SKIPPED, check_lengths, sample_batches
@@ -177,7 +177,7 @@ class _Fit:
         skip_first: int,
         context_length: int | None,
     ) -> _Fit:
-        skip_first = skip_first if model.modality.is_text else 0
+        skip_first = skip_first if reads_tokens(model) else 0
         batches = sample_batches(model, inputs, context_length)
         found = head_of(model, batches[0].to(model.device), head)
         if kind != "logit":

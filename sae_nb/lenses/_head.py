@@ -30,6 +30,11 @@ CLOSE = 1e-3
 """Largest difference to the model's own answer, as a share of the answer's spread."""
 
 
+def reads_tokens(model: LiveModel) -> bool:
+    """Return whether the stream that is answered from is one of tokens: a decoder's is, whatever it hears."""
+    return model.modality.is_text or bool(model.streams)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Head:
     """The last part of a model, from the states after its last block to logits."""
@@ -50,6 +55,9 @@ class Head:
     cap: float | None = None
     """Factor of the logits, and c in c · tanh(logits / c), as some families have them."""
 
+    offset: Float[Tensor, "1 n_outputs"] | None = None
+    """Added to the logits, where a family keeps it outside its projection (Bart, Marian)."""
+
     @property
     def weight(self) -> Float[Tensor, "n_outputs d"]:
         """Rows of the projection, in fp32."""
@@ -67,6 +75,7 @@ class Head:
         normed = states if self.norm is None else self.norm(states)
         found = linear(normed, weight.detach(), None if bias is None else bias.detach()).float()
         found = found if self.scale == 1.0 else found * self.scale
+        found = found if self.offset is None else found + self.offset.detach().float()
         return found if self.cap is None else self.cap * (found / self.cap).tanh()
 
     def log_probabilities(self, states: Float[Tensor, "... d"]) -> Float[Tensor, "... n_outputs"]:
@@ -108,7 +117,7 @@ class Head:
     @property
     def _gives_tokens(self) -> bool:
         """Whether its outputs are tokens of a text, and not classes."""
-        return self.model.modality.is_text and self.n_outputs == self.model.vocabulary_size
+        return reads_tokens(self.model) and self.n_outputs == self.model.vocabulary_size
 
     def names(self, ids: Iterable[int]) -> dict[int, str]:
         """Return the text of tokens, or the names of classes."""
@@ -173,7 +182,7 @@ def head_of(model: LiveModel, batch: Batch, name: str | None = None) -> Head:
     last = f"resid_post.{model.n_layers - 1}"
     if model.remote:
         no_weights(model.name, "A lens")
-    if model.modality.is_text:
+    if reads_tokens(model):
         return _unembedding(model, batch, last, name)
     return _class_head(model, batch, last, name)
 
@@ -207,11 +216,16 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
     keep = batch.keep.to(states.device) if batch.keep is not None else slice(None)
     for module in _projections(model, wanted.shape[-1], states.shape[-1]):
         plain = Head(
-            model=model, last=last, norm=_final_norm(model), module=module, pool="each", cap=cap
-        )
+            model=model, last=last, norm=_final_norm(model), module=module, pool="each", cap=cap,
+            offset=getattr(model.module, "final_logits_bias", None),
+        )  # fmt: skip
         for head in _scaled(plain, states[keep], wanted[keep]):
             return head
-    raise _no_head(model, "no norm and unembedding of the last block's output give its answer")
+    raise _no_head(
+        model,
+        "no norm and unembedding of the last block's output give its answer (the head of a masked "
+        "language model has layers of its own)",
+    )
 
 
 def _projections(model: LiveModel, n_outputs: int, d: int) -> Iterator[nn.Module]:

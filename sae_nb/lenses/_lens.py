@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["jacobian", "tuned", "logit"]
 
-_PLACE = re.compile(r"(resid_post|resid_pre|mlp_out)\.(\d+)")
+_PLACE = re.compile(r"(?:decoder\.)?(resid_post|resid_pre|mlp_out)\.(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -578,6 +578,12 @@ def layer_of(sae: Any) -> int:
     place = sae if isinstance(sae, str) else own
     found = _PLACE.fullmatch(str(place))
     number = -1 if found is None else int(found[2]) - (found[1] == "resid_pre")
+    if str(place).startswith("encoder."):
+        raise ValueError(
+            f"`sae.hook_point` must be in the decoder, whose tokens are answered from, got {place}. A lens "
+            "reads the answer that a token is given, and an encoder's tokens are given none; "
+            "sn.lenses.measured_effects measures what a direction there does to the decoder's answer."
+        )
     if number < 0:
         raise ValueError(
             f"`sae.hook_point` must be on the residual stream after a block (resid_post.i, mlp_out.i), got "
@@ -597,9 +603,11 @@ def _last_part(name: str | None) -> str:
 
 def probed_head(model: LiveModel, name: str | None) -> Head:
     """Return the head of a model, held against its answer to an input made up for that."""
+    n = max(model.vocabulary_size or 2, 2)
+    ids = [1 + i * 7 % (n - 1) for i in range(8)]
+    inputs: Any = [ids]
     if model.modality.is_text:
-        n = max(model.vocabulary_size or 2, 2)
-        inputs: Any = [[1 + i * 7 % (n - 1) for i in range(8)]]
+        inputs = [(torch.tensor(ids), torch.tensor(ids))] if model.streams else inputs
     elif not model.modality.is_image:
         examples = model.modality.examples
         if examples is None:
@@ -608,6 +616,8 @@ def probed_head(model: LiveModel, name: str | None) -> Head:
                 f"got {model.name}, which reads {model.modality.reads}. Fit a lens instead."
             )
         inputs = examples(1, 0)
+        if model.streams:
+            inputs = [(inputs[0], torch.tensor(ids))]
     else:
         asked = (getattr(model.preprocess, one, None) for one in ("required", "output_size"))
         side = getattr(getattr(model.module, "config", None), "image_size", None)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb.checks import Count, at_least, checked
 from sae_nb.lenses._jacobian import repeated
 from sae_nb.lenses._rows import valid_places
-from sae_nb.models import by_place, check_writable, run
+from sae_nb.models import check_writable, run
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, LiveModel
@@ -39,7 +39,8 @@ def measured_effects(
 
     Each direction is one forward pass over the inputs. It is added at every place of an image, and at
     every token of a text from `skip_first` on; the change is the mean over those places and inputs of the
-    next token's logits, or over images of the class logits.
+    next token's logits, or over images of the class logits. In an encoder it is added at every place that
+    the encoder reads, and the change is that of the decoder's logits.
 
     Parameters
     ----------
@@ -100,6 +101,12 @@ def check_lengths(batches: Sequence[Batch], least: int) -> None:
         if batch.keep is None or batch.token_ids is None:
             continue
         if (n := int(batch.keep.sum())) < least:
+            if batch.encoder is not None:
+                raise ValueError(
+                    f"Every target must have at least {least} tokens with its start token, since the first "
+                    f"ones are left out (`skip_first`), but target {batch.first_sample} has {n}. Pass pairs, "
+                    "[(source, target), …], with longer targets, or skip fewer."
+                )
             raise ValueError(
                 f"Every text must have at least {least} tokens, since the first ones are left out "
                 f"(`skip_first`), but text {batch.first_sample} has {n}. Leave it out, or skip fewer."
@@ -112,18 +119,23 @@ def _changes(
     """Changes of the answer to one sample."""
     copies = max(1, min(len(added), PLACES_AT_ONCE // batch.sample.shape[1]))
     clean = run(model, batch, read=[name])
-    n_places = by_place(clean.seen[name], None).shape[1] if batch.token_ids is None else 0
-    if batch.keep is None or batch.token_ids is None:
-        touched = torch.ones(n_places, dtype=torch.bool)
-    else:
+    source = batch.encoder if model.hook_point(name).encoder else None
+    n_places = clean.states[name].shape[1]
+    answered = torch.ones(n_places, dtype=torch.bool)
+    if batch.keep is not None and batch.token_ids is not None:
         last = valid_places(batch, skip_first, batch.sample.shape[1])[0]
-        touched = last | (batch.position[0].cpu() == int(batch.keep.sum()) - 1)
+        answered = last | (batch.position[0].cpu() == int(batch.keep.sum()) - 1)
+    touched = answered
+    if source is not None:  # at all that the encoder reads; the change is the decoder's
+        touched = torch.ones(n_places, dtype=torch.bool)
+        if source.keep is not None and source.keep.shape[1] == n_places:
+            touched = source.keep[0].cpu()
     width = clean.states[name].shape[-1]
     if width != added.shape[1]:
         raise ValueError(
             f"`directions` must have the width of {name}, {width}, got {added.shape[1]}."
         )
-    before = _answer(clean, touched)
+    before = _answer(clean, answered)
     found = []
     for begin in range(0, len(added), copies):
         some = added[begin : begin + copies]
@@ -133,7 +145,7 @@ def _changes(
             return x + mask * some.to(x)[:, None, :]
 
         ran = run(model, repeated(batch, len(some)), put={name: add})
-        found.append(_answer(ran, touched) - before)
+        found.append(_answer(ran, answered) - before)
     return torch.cat(found)
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import describe_ids
-from sae_nb.lenses._head import Head, pooled
+from sae_nb.lenses._head import Head, pooled, reads_tokens
 from sae_nb.models import run
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Places = tuple[str, ...]
 
 def kinds_of_places(model: LiveModel) -> Places:
     """Return the kinds of places that samples of a model have."""
-    if model.modality.is_text:
+    if reads_tokens(model):
         return ("token",)
     prefix = ("cls", "registers")[: min(model.prefix_tokens, 2)]
     return (*prefix, "patches")
@@ -156,7 +156,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 def row_names(model: LiveModel, rows: Rows) -> tuple[str, ...]:
     """Return the text of each row's token, or the name of its place."""
-    if not model.modality.is_text:
+    if not reads_tokens(model):
         return tuple(place_name(model, int(position)) for position in rows.position)
     ids = rows.token.tolist()
     if model.tokenizer is None:

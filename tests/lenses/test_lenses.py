@@ -332,3 +332,53 @@ def test_sounds_and_loops_have_lenses() -> None:
     assert turns.maps.shape == (3, 1, 48, 48)
     assert not torch.allclose(turns.maps[0], turns.maps[1])
     assert turns.effects(torch.ones(1, 48), 5).shape == (1, 10)
+
+
+def test_a_decoder_has_a_lens_and_its_encoder_is_measured() -> None:
+    """The decoder's tokens are answered from; what is added in the encoder moves the same answer."""
+    from transformers import MarianConfig, MarianMTModel
+
+    torch.manual_seed(0)
+    heads = {f"{half}_attention_heads": 4 for half in ("encoder", "decoder")}
+    sizes = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 3, **heads}
+    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
+    module = MarianMTModel(MarianConfig(vocab_size=60, max_position_embeddings=40, **sizes, **ids))
+    module.final_logits_bias.normal_()
+    model = sn.wrap(module.eval())
+    pairs = [
+        (torch.tensor([5, 9, 11]), torch.tensor([7, 8, 12, 30, 41])),
+        (torch.tensor([14, 6]), torch.tensor([22, 9, 9, 17])),
+    ]
+    lens = sn.fit_lens(model, pairs, skip_first=1, progress=False)
+    assert lens.layers == (0, 1)
+    assert lens.head is not None
+    batch = next(iter(model.batches(pairs[:1], batch_size=1)))
+    states = sn.capture(model, pairs[:1], "decoder.resid_post.2", progress=False).x
+    with torch.no_grad():
+        answer = module(*batch.args, **batch.kwargs).logits[0]
+        assert torch.allclose(lens.head.logits(states), answer, atol=1e-4)
+    assert [str(one) for one in lens.read(pairs[:1]).tokens] == ["3", "7", "8", "12", "30", "41"]
+    directions = torch.randn(3, 32)
+    moved = measured_effects(model, pairs, "encoder.resid_post.0", directions, 5.0, skip_first=1)
+    assert moved.shape == (3, 60)
+    assert (moved.abs().max(dim=1).values > 1e-4).all()
+    sae = sn.TopK(32, 64, k=4)
+    sae.hook_point = "encoder.resid_post.0"
+    with pytest.raises(ValueError, match="must be in the decoder"):
+        lens.effects(sae)
+    sae.hook_point = "decoder.resid_post.1"
+    assert lens.effects(sae).shape == (64, 60)
+    with pytest.raises(ValueError, match="with longer targets"):
+        sn.fit_lens(model, [one for one, _ in pairs], progress=False)
+
+
+def test_a_masked_loop_is_refused_for_its_head() -> None:
+    """ALBERT's shared block is read, its answer is not one projection of it."""
+    from transformers import AlbertConfig, AlbertForMaskedLM
+
+    sizes = {"hidden_size": 32, "embedding_size": 16, "intermediate_size": 64, "vocab_size": 60}
+    config = AlbertConfig(**sizes, num_hidden_layers=3, num_attention_heads=4)
+    model = sn.wrap(AlbertForMaskedLM(config).eval())
+    assert model.n_layers == 3
+    with pytest.raises(ValueError, match="masked language model has layers of its own"):
+        sn.fit_lens(model, [[5, 9, 3, 7, 11, 13, 17]], progress=False)
