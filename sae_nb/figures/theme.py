@@ -82,7 +82,10 @@ WEAKEST, FAINTEST, BOLDEST = 0.15, 0.12, 0.75
 """Heat below this share of the maximum is not painted: it would tint whole sentences; the opacities at
 that share and at the maximum, at which what lies below can still be read. Ours."""
 
-TONES = {"strength": STRENGTH, "predicted": SIGNED[0]}
+CONFIRMED = (0, 158, 115)
+"""Green: found in the running model, or the model's own answer."""
+
+TONES = {"strength": STRENGTH, "predicted": SIGNED[0], "confirmed": CONFIRMED}
 """Hues of heat that has no sign, by what it means."""
 
 LEGEND_STOPS = {

@@ -30,7 +30,7 @@ from sae_nb.files import weights_digest
 from sae_nb.lenses._checking import LensCheck, check_atoms, check_layers
 from sae_nb.lenses._head import Head, head_of
 from sae_nb.lenses._measuring import cut_at
-from sae_nb.lenses._reading import LensReading, compare, read_rows
+from sae_nb.lenses._reading import LensReading, compare, compare_all, read_rows, reading_of
 from sae_nb.lenses._rows import Rows, kinds_of_places, rows_of
 from sae_nb.models import bundled_names, load_model
 
@@ -265,6 +265,30 @@ class Lens(KnowsOtherWords):
         reading = read_rows(head, self.kind, self.layers, rows, self._moved, k=k)
         self._warn_of_misfit(rows, reading)
         return reading
+
+    @checked(leave=("inputs",))
+    def read_both(self, inputs: Any, *, k: Count = 10) -> tuple[LensReading, LensReading]:
+        """Read inputs by this lens and by the logit lens, from one pass of the model.
+
+        Raises
+        ------
+        ValueError, TypeError: If the model does not read such inputs, or the lens is not attached to one.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> own, plain = sn.load_lens("tiny-gpt").read_both("Once upon a time")
+        >>> own.kind, plain.kind
+        ('jacobian', 'logit')
+        """
+        head, layers = self._head, self.layers
+        rows = rows_of(head, inputs, layers, skip_first=None)
+        plain = list(rows.states)
+        moved = [self._moved(layer, plain[i], rows.kind) for i, layer in enumerate(layers)]
+        found = compare_all(head, [*moved, *plain], rows, k=k)
+        own = reading_of(head, self.kind, layers, rows, found[: len(layers)])
+        self._warn_of_misfit(rows, own)
+        return own, reading_of(head, "logit", layers, rows, found[len(layers) :])
 
     def _warn_of_misfit(self, rows: Rows, reading: LensReading) -> None:
         """Warn once if a lens that does not state its model reads worse than none does."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,34 +46,31 @@ class Compared:
 @torch.no_grad()
 def compare(head: Head, moved: Tensor, rows: Rows, *, k: int) -> Compared:
     """Compare what a head makes of moved states with the model's answer at the same rows."""
-    parts = []
+    return compare_all(head, [moved], rows, k=k)[0]
+
+
+@torch.no_grad()
+def compare_all(head: Head, moved: Sequence[Tensor], rows: Rows, *, k: int) -> list[Compared]:
+    """Compare several states of the same rows; the model's own answer is made once."""
     device = head.weight.device
+    parts: list[list[tuple[Tensor, ...]]] = [[] for _ in moved]
     for begin in range(0, len(rows), ROWS_AT_ONCE):
         some = slice(begin, begin + ROWS_AT_ONCE)
         own = head.log_probabilities(rows.last[some].to(device))
-        seen = head.log_probabilities(moved[some].to(device))
-        best = seen.topk(min(k, seen.shape[1]), dim=1)
-        answer = own.argmax(dim=1)
-        at = seen.gather(1, answer[:, None])
-        kl = (own.exp() * (own - seen)).sum(dim=1).clamp_min(0)
-        part = (
-            best.indices,
-            best.values.exp(),
-            kl,
-            (seen > at).sum(dim=1),
-            answer,
-            own.gather(1, answer[:, None])[:, 0].exp(),
-        )
-        parts.append(tuple(x.cpu() for x in part))
-    return Compared(
-        **dict(
-            zip(
-                ("top", "probability", "kl", "rank", "own", "own_probability"),
-                map(torch.cat, zip(*parts, strict=True)),
-                strict=True,
-            )
-        )
-    )
+        share, answer = own.exp(), own.argmax(dim=1)
+        likely = own.gather(1, answer[:, None])[:, 0].exp()
+        for i, x in enumerate(moved):
+            seen = head.log_probabilities(x[some].to(device))
+            best = seen.topk(min(k, seen.shape[1]), dim=1)
+            rank = (seen > seen.gather(1, answer[:, None])).sum(dim=1)
+            kl = (share * (own - seen)).sum(dim=1).clamp_min(0)
+            found = (best.indices, best.values.exp(), kl, rank, answer, likely)
+            parts[i].append(tuple(value.cpu() for value in found))
+    names = ("top", "probability", "kl", "rank", "own", "own_probability")
+    return [
+        Compared(**dict(zip(names, map(torch.cat, zip(*one, strict=True)), strict=True)))
+        for one in parts
+    ]
 
 
 class LensReading(Finding):
@@ -182,10 +179,14 @@ def read_rows(
     head: Head, kind: str, layers: tuple[int, ...], rows: Rows, transport: Transport, *, k: int
 ) -> LensReading:
     """Return what a lens reads at rows."""
-    found = [
-        compare(head, transport(layer, rows.states[i], rows.kind), rows, k=k)
-        for i, layer in enumerate(layers)
-    ]
+    moved = [transport(layer, rows.states[i], rows.kind) for i, layer in enumerate(layers)]
+    return reading_of(head, kind, layers, rows, compare_all(head, moved, rows, k=k))
+
+
+def reading_of(
+    head: Head, kind: str, layers: tuple[int, ...], rows: Rows, found: Sequence[Compared]
+) -> LensReading:
+    """Return the reading of rows that were compared layer by layer."""
     top = torch.stack([one.top for one in found])
     ids = sorted({*top.flatten().tolist(), *found[0].own.tolist()})
     return LensReading(

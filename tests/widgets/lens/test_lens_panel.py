@@ -33,11 +33,12 @@ def test_cells_are_the_reading_of_the_lens(gpt: Any) -> None:
     panel = opened(gpt, TEXT)
     reading = sn.load_lens("tiny-gpt", gpt).read(TEXT)
     grid = panel.grids[0]
-    assert grid.rows == ["2", "1", "0"]
+    assert grid.rows == ["answer", "2", "1", "0"]
     assert grid.columns == list(reading.tokens)
-    assert grid.cells == reading.grid().to_numpy().tolist()
-    assert np.array_equal(np.array(grid.agrees), reading.agrees[::-1])
-    assert grid.side == pytest.approx(reading.kl.mean(axis=1)[::-1].tolist())
+    assert grid.cells[0] == [reading.names[i] for i in reading.answer]
+    assert grid.cells[1:] == reading.grid().to_numpy().tolist()
+    assert np.array_equal(np.array(grid.agrees[1:]), reading.agrees[::-1])
+    assert grid.side[1:] == pytest.approx(reading.kl.mean(axis=1)[::-1].tolist())
     panel.close()
 
 
@@ -45,10 +46,10 @@ def test_a_cell_lists_ten_outputs_by_both_lenses(gpt: Any) -> None:
     """By click or by trait; the trait and the outline follow each other."""
     panel = opened(gpt, TEXT)
     assert panel.place == len(panel.grids[0].columns) - 1
-    panel.grids[0].selected = (0, 2)
+    panel.grids[0].selected = (1, 2)
     assert (panel.layer, panel.place) == (2, 2)
     panel.layer, panel.place = 0, 3
-    assert panel.grids[0].selected == (2, 3)
+    assert panel.grids[0].selected == (3, 3)
     own, plain = panel._detail_view.own, panel._detail_view.plain
     assert len(own.labels) == len(plain.labels) == 10
     assert own.values[0] == pytest.approx(panel.reading.top_probability[0, 3, 0])
@@ -59,14 +60,21 @@ def test_a_cell_lists_ten_outputs_by_both_lenses(gpt: Any) -> None:
     panel.close()
 
 
-def test_a_typed_text_is_read_and_a_second_stands_below(gpt: Any) -> None:
-    """The answer names block and token; an empty field says what to do."""
+def test_a_typed_text_is_read_and_a_second_is_next_to_it(gpt: Any) -> None:
+    """The answer names block and token, of the text that was clicked; an empty field says what to do."""
     panel = opened(gpt, TEXT)
     panel.second_text = "The dog ran to the"
     panel.text = "Tom and Anna went to the"
     panel.wait(60)
     assert "Anna" in "".join(panel.grids[0].columns)
     assert panel.grids[2].columns[-1] == panel.grids[0].columns[-1]
+    panel.grids[2].selected = (2, 1)
+    assert (panel.of_second, panel.layer, panel.place) == (True, 1, 1)
+    assert panel.grids[0].selected == (-1, -1)
+    assert "at “The”" in panel.answer
+    panel.grids[0].selected = (1, 1)
+    assert not panel.of_second
+    assert panel.grids[2].selected == (-1, -1)
     assert "lens reads" in panel.answer or "jacobian lens" in panel.answer
     panel.text = "  "
     panel.wait(60)
@@ -90,12 +98,77 @@ def test_an_image_is_drawn_once_per_block(tmp_path: Path) -> None:
     panel.close()
 
 
+def test_atoms_that_fire_in_a_cell_are_listed_with_what_they_raise(gpt: Any) -> None:
+    """Those of the SAE's own block, strongest first; elsewhere it says where they are listed."""
+    sae = (
+        sn.load_sae("tiny-gpt/mlp_out.1") if "tiny-gpt/mlp_out.1" in sn.pretrained_names() else None
+    )
+    if sae is None:
+        sae = sn.TopK(128, 256, k=8)
+        sae.hook_point = "resid_post.1"
+    panel = sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), TEXT, saes=sae)
+    panel.wait(60)
+    bars = panel._detail_view.atoms
+    assert panel.layer == 1
+    states = sn.capture(gpt, TEXT, sae.hook_point, drop_first=False, progress=False)
+    codes = sae.encode(states.x)[panel.place]
+    strongest = codes.values.argsort(descending=True)[:6]
+    listed = [int(one.split(":")[0]) for one in bars.labels]
+    assert listed == codes.atoms[strongest].tolist()
+    assert bars.values == pytest.approx(codes.values[strongest].tolist())
+    effects = sn.load_lens("tiny-gpt", gpt).effects(sae, 1)[listed[0]]
+    assert gpt.tokenizer.decode([int(effects.argmax())]).strip() in bars.labels[0]
+    panel.layer = 0
+    assert not bars.labels
+    assert "block 1" in bars.empty_text
+    panel.close()
+
+
+def test_of_a_loop_each_run_is_named() -> None:
+    """By the block that runs and its run, as the model's layers have them."""
+    looped = sn.load_model("tiny-looped")
+    sums = "3+4 1+9 2+2 5+5 0+1 7+8 6+3 4+4"
+    lens = sn.fit_lens(looped, [sums], progress=False)
+    panel = sw.LensPanel(looped, lens, sums)
+    panel.wait(60)
+    assert not panel.problem, panel.status
+    last = looped.layers.iloc[lens.layers[-1]]
+    assert panel.grids[0].rows[1] == f"10: {last['module']}, run {last['loop'] + 1}"
+    assert "Block 5: blocks.1, run 3" in panel._detail_view.place.value
+    panel.close()
+
+
+def test_of_many_blocks_some_are_shown_and_the_chosen_one_always(gpt: Any) -> None:
+    """Closer together towards the end; all on request, and with the same numbers."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    config = GPT2Config(
+        n_layer=30, n_embd=8, n_head=2, vocab_size=1024, bos_token_id=0, eos_token_id=0
+    )
+    deep = sn.wrap(GPT2LMHeadModel(config).eval(), tokenizer=gpt.tokenizer)
+    lens = sn.fit_lens(deep, [TEXT], "logit", progress=False)
+    panel = sw.LensPanel(deep, lens, TEXT)
+    panel.wait(60)
+    shown = [28, 27, 26, 25, 24, 22, 20, 18, 16, 14, 12, 8, 4, 0]
+    assert panel.grids[0].rows == ["answer", *map(str, shown)]
+    panel.layer = 7
+    assert panel.grids[0].rows[-3:] == ["7", "4", "0"]
+    assert panel.grids[0].selected[0] == 13
+    row = dict(zip(panel.grids[0].rows, panel.grids[0].cells, strict=True))["4"]
+    panel.blocks = "all"
+    assert panel.grids[0].rows == ["answer", *map(str, range(28, -1, -1))]
+    assert panel.grids[0].cells[-5] == row
+    panel.close()
+
+
 def test_what_does_not_fit_is_refused(gpt: Any) -> None:
-    """A lens of another model, ids in place of a text, blocks that are not there."""
+    """A lens of another model, ids in place of a text, blocks that are not there, an SAE of another model."""
     with pytest.raises(ValueError, match="must have 12 blocks"):
         sw.LensPanel(gpt, sn.load_lens("tiny-vit"), TEXT)
     with pytest.raises(TypeError, match="must be a text"):
         sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), [1, 2, 3])
+    with pytest.raises(ValueError, match="of width 128"):
+        sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), TEXT, saes=sn.load_sae("tiny-vit/resid_post.6"))
     panel = opened(gpt, TEXT)
     with pytest.raises(t.TraitError):
         panel.layer = 7

@@ -9,9 +9,14 @@ import traitlets as t
 from sae_nb.figures import css_colour, escape, format_number, heat_colour, visible_token
 from sae_nb_widgets.components._base import Component, read_static, script, style_sheet
 
+LEAST_GREEN = 0.3
+"""Share of the tint that the model's own answer has at least, so that its green is seen."""
+
 
 class LayerGrid(Component):
-    """Words at each layer and place, bluer where more probable; click a cell to select it.
+    """Words at each layer and place: green for the model's own answer, else blue, stronger where more probable.
+
+    Click a cell to select it.
 
     Examples
     --------
@@ -92,7 +97,8 @@ class LayerGrid(Component):
         for text, tint, agrees in zip(
             self.cells[row], self.tints[row], self.agrees[row], strict=True
         ):
-            *rgb, opacity = heat_colour(tint, tone="predicted")
+            tone = "confirmed" if agrees else "predicted"
+            *rgb, opacity = heat_colour(max(tint, LEAST_GREEN) if agrees else tint, tone=tone)
             kind = ' class="sae-nb-agrees"' if agrees else ""
             style = f"background:{css_colour([int(c) for c in rgb], opacity)}"
             cells += f'<td{kind} style="{style}">{escape(visible_token(text))}</td>'

@@ -9,6 +9,7 @@ import ipywidgets as ipw
 from sae_nb_widgets.panel import control
 
 SHOWN = {"lens": "the lens", "logit": "logit lens", "both": "both"}
+BLOCKS = {"some": "some", "all": "all"}
 
 
 class LensControls:
@@ -24,13 +25,14 @@ class LensControls:
             options=SHOWN,
         )
         self.more = [
+            control(panel, "blocks", "blocks", "Some blocks, or all", "10em", options=BLOCKS),
             control(panel, "layer", "block", "Block whose outputs are listed", "9em"),
             control(panel, "place", "position", "Position whose outputs are listed", "10em"),
         ]
         if panel.model.modality.is_text:
             tip = "What the model reads; it is read when you leave the box"
             self.first = [_text(panel, "text", "text", tip), self.shown]
-            tip = "Another text, shown below the first; empty for none"
+            tip = "Another text, shown next to the first; empty for none"
             self.more.insert(0, _text(panel, "second_text", "second text", tip))
         else:
             tip = "Number of the image that is read"

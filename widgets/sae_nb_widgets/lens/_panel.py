@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -14,7 +17,8 @@ from sae_nb.checks import checked
 from sae_nb.figures import format_count, format_number, format_percent, visible_token
 from sae_nb.lenses import Lens, LensReading
 from sae_nb_widgets.components import LayerGrid, PictureGrid
-from sae_nb_widgets.lens._controls import SHOWN, LensControls
+from sae_nb_widgets.lens._atoms import Firing, firing, saes_by_layer
+from sae_nb_widgets.lens._controls import BLOCKS, SHOWN, LensControls
 from sae_nb_widgets.lens._detail import LensDetail
 from sae_nb_widgets.panel import Panel, Whole, reacts, show
 
@@ -25,12 +29,17 @@ MOST_PLACES = 64
 """Tokens of a text that are shown: more would be a page of columns."""
 
 
+READABLE = 14
+"""Blocks that are shown at first: more rows would not fit on a screen."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Seen:
-    """One input as both lenses read it."""
+    """One input as both lenses read it, and the atoms that fire in it by block."""
 
     own: LensReading
     plain: LensReading
+    atoms: dict[int, Firing]
     picture: UInt8[np.ndarray, "3 height width"] | None = None
 
 
@@ -42,14 +51,16 @@ class _Ask:
     second: Any = None
 
 
-@checked(leave=("inputs",))
+@checked(leave=("inputs", "saes"))
 class LensPanel(Panel):
     """What is the model about to answer?
 
-    A text is read at every block and token: each cell holds the output that a lens has on top there, bluer
-    where it is more probable and underlined where it is the model's own answer. A click lists ten outputs
-    by the fitted lens and by the logit lens. Of an image each block is drawn as the image, shaded where its
-    patches push for the model's answer. `text`, `layer` and `place` are traits.
+    A text is read at every block and token: each cell holds the output that a lens has on top there, green
+    where it is the model's own answer, else blue, stronger where it is more probable. A click lists ten
+    outputs by the fitted lens and by the logit lens, and the atoms that fire there. A second text is shown
+    next to the first. Of many blocks some are shown at first (`blocks="all"` for the others). Of an image
+    each block is drawn as the image, shaded where its patches push for the model's answer. `text`, `layer`
+    and `place` are traits.
 
     Parameters
     ----------
@@ -58,11 +69,14 @@ class LensPanel(Panel):
     lens
         Of that model, from `sn.fit_lens` or `sn.load_lens`.
     inputs
-        A text to begin with (of several, the second is shown below); or images.
+        A text to begin with (of several, the second is shown next to it); or images.
+    saes
+        An SAE, or several of different blocks, whose atoms are listed in the cells of their block.
 
     Raises
     ------
-    TypeError, ValueError: If the lens is of another model, or the inputs are not what the model reads.
+    TypeError, ValueError: If the lens is of another model, the inputs are not what the model reads, or an SAE
+        is of a block that the lens does not read.
 
     Examples
     --------
@@ -79,8 +93,8 @@ class LensPanel(Panel):
     question = "What is the model about to answer?"
     explanation = (
         "Rows are blocks, the last on top; columns are positions. A cell is the output that the lens reads "
-        "there, bluer where it is more probable, underlined where it is the model's own answer at that "
-        "position. Bars: distance to that answer (KL, nats), mean over the positions shown.",
+        "there: green and bold where it is the model's own answer at that position, else blue, stronger where "
+        "it is more probable. Bars: distance to that answer (KL, nats), mean over the positions shown.",
         "A lens shows what could be read out, not what the model uses: a word on the way may play no part "
         "in the answer. Early blocks agree with the answer by chance where it is a frequent word; see "
         "`lens.check(texts)` for the floor and a control.",
@@ -88,23 +102,39 @@ class LensPanel(Panel):
         "Gurnee et al. (2026).",
     )
     stem = "lens"
-    kept_traits = ("text", "second_text", "example", "shown", "layer", "place")
+    kept_traits = (
+        "text",
+        "second_text",
+        "example",
+        "shown",
+        "blocks",
+        "layer",
+        "place",
+        "of_second",
+    )
     needs_kernel = "Other texts, blocks and positions need a running kernel and were left out."
 
     text = t.Unicode("", help="The text that is read.")
-    second_text = t.Unicode("", help="A second text below the first; empty for none.")
+    second_text = t.Unicode("", help="A second text next to the first; empty for none.")
     example = Whole(0, 0, lambda panel: panel.n_examples - 1, help="Which image is read.")
     shown = t.Enum(tuple(SHOWN), default_value="lens", help="Which lens the cells are read with.")
+    blocks = t.Enum(tuple(BLOCKS), default_value="some", help="Some blocks, or all of them.")
+    of_second = t.Bool(False, help="Whether the cell that is listed is one of the second text.")
     layer = Whole(0, 0, lambda panel: panel.n_layers - 1, help="Block of the cell that is listed.")
     place = Whole(0, 0, lambda panel: panel.n_places - 1, help="Its position.")
 
-    def __init__(self, model: LiveModel, lens: Lens, inputs: Any) -> None:
+    def __init__(self, model: LiveModel, lens: Lens, inputs: Any, saes: Any = None) -> None:
+        if model.streams:
+            raise ValueError(
+                f"`model` must read one text or image, got {model.name}, which reads a source and a target. "
+                "Use lens.read([(source, target), …])."
+            )
         self.lens = lens.on(model)
         self.model, self.n_layers = model, self.lens.layers[-1] + 1
-        self._plain = self.lens.plain()
+        self._saes = saes_by_layer(self.lens, saes)
         self._seen: _Seen | None = None
         self._second: _Seen | None = None
-        self._images, self._opens = None, True
+        self._images, self._opens, self._drawn = None, True, list[int]()
         texts: list[str] = []
         if model.modality.is_text:
             several = isinstance(inputs, list | tuple)
@@ -121,7 +151,8 @@ class LensPanel(Panel):
         with self.hold_trait_notifications():
             self.text = texts[0] if texts else ""
             self.second_text = texts[1] if len(texts) > 1 else ""
-            self.layer = self.lens.layers[len(self.lens.layers) // 2]
+            middle = self.lens.layers[len(self.lens.layers) // 2]
+            self.layer = next(iter(self._saes), middle)
         self._build()
         self._request()
 
@@ -139,13 +170,13 @@ class LensPanel(Panel):
         self.controls = LensControls(self)
         self.grids = [LayerGrid(), LayerGrid(), LayerGrid()]
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
-        for grid in self.grids[:2]:
-            grid.observe(self._choose_cell, "selected")
-        self._detail_view = LensDetail(self.lens)
+        for grid in self.grids:
+            grid.observe(partial(self._choose_cell, grid), "selected")
+        self._detail_view = LensDetail(self.lens, self._saes)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[ipw.VBox([*self.grids, *self.pictures])],
+            figure=[_side_by_side([ipw.VBox(self.grids[:2]), self.grids[2]]), *self.pictures],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowUp", lambda: self._step_layer(1))
@@ -179,13 +210,18 @@ class LensPanel(Panel):
 
     def _read(self, given: Any) -> _Seen:
         if isinstance(given, str):
-            return _Seen(self.lens.read(given), self._plain.read(given))
+            return self._both(given)
         batch = (self._images or [])[given]
         values = next(iter((*batch.args, *batch.kwargs.values())))
         pictures = batch.pictures
         picture = None if pictures is None else pictures[0].cpu().numpy()
         source = pictures if pictures is not None and self.model.modality.is_image else values
-        return _Seen(self.lens.read(source), self._plain.read(source), picture)
+        return self._both(source, picture)
+
+    def _both(self, given: Any, picture: np.ndarray | None = None) -> _Seen:
+        own, plain = self.lens.read_both(given)
+        atoms = firing(self.model, self.lens, self._saes, given, len(own.tokens))
+        return _Seen(own, plain, atoms, picture)
 
     def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:
         self._seen, self._second = seen
@@ -239,12 +275,20 @@ class LensPanel(Panel):
         for one in (*self.grids, *self.pictures):
             show(one, False)
 
-    @reacts("shown", doing="drawing the layers")
+    def _rows(self, reading: LensReading) -> list[int]:
+        """Return the layers that are rows, by their places in a reading, the last one first."""
+        n = len(reading.layers)
+        chosen = set(range(n) if self.blocks == "all" else readable(n))
+        chosen.add(_nearest(reading.layers, self.layer))
+        return sorted(chosen, reverse=True)
+
+    @reacts("shown", "blocks", doing="drawing the layers")
     def _draw(self) -> None:
         seen = self._seen
         if seen is None:
             return
         self._hide()
+        self._drawn = self._rows(seen.own)
         by = [self.shown] if self.shown != "both" else ["lens", "logit"]
         if seen.picture is None or self.model.modality.is_text:
             for grid, name in zip(self.grids, by, strict=False):
@@ -258,7 +302,6 @@ class LensPanel(Panel):
             for grid, name in zip(self.pictures, by, strict=False):
                 self._paint(grid, self._of(seen, name), seen.picture, self._words(name))
         self._draw_cell()
-        self.conclude(_answer(seen, self.place, self.lens.kind), self._numbers(seen))
 
     def _of(self, seen: _Seen, name: str) -> LensReading:
         return seen.own if name == "lens" else seen.plain
@@ -269,17 +312,21 @@ class LensPanel(Panel):
     def _fill(self, grid: LayerGrid, reading: LensReading, words: str) -> None:
         """Draw layers by places, the last layer first."""
         n = min(len(reading.tokens), MOST_PLACES)
-        order = range(len(reading.layers) - 1, -1, -1)
+        order = self._drawn
         cut = f", first {n} of {len(reading.tokens)} positions" * (n < len(reading.tokens))
         grid.description = f"top output by the {words}{cut}"
         top = reading.top[:, :n, 0]
+        answers = [visible_token(reading.names[int(one)]) for one in reading.answer[:n]]
         grid.show(
-            [str(reading.layers[i]) for i in order],
+            ["answer", *(block_name(self.model, reading.layers[i]) for i in order)],
             reading.tokens[:n],
-            [[visible_token(reading.names[int(one)]) for one in top[i]] for i in order],
-            tints=[reading.top_probability[i, :n, 0].tolist() for i in order],
-            agrees=[reading.agrees[i, :n].tolist() for i in order],
-            side=[float(reading.kl[i, :n].mean()) for i in order],
+            [answers, *([visible_token(reading.names[int(x)]) for x in top[i]] for i in order)],
+            tints=[
+                reading.answer_probability[:n].tolist(),
+                *(reading.top_probability[i, :n, 0].tolist() for i in order),
+            ],
+            agrees=[[True] * n, *(reading.agrees[i, :n].tolist() for i in order)],
+            side=[0.0, *(float(reading.kl[i, :n].mean()) for i in order)],
             side_title="KL, nats",
         )
         show(grid, True)
@@ -294,33 +341,48 @@ class LensPanel(Panel):
         heat = share[:, prefix : prefix + rows * columns].reshape(-1, rows, columns)
         cls = [reading.names[int(one)] for one in reading.top[:, 0, 0]]
         first = "cls" if prefix else "patch 0"
-        captions = [f"{n} · {first} “{name}”" for n, name in zip(reading.layers, cls, strict=True)]
+        order = sorted(self._drawn)
+        captions = [
+            f"{block_name(self.model, reading.layers[i])} · {first} “{cls[i]}”" for i in order
+        ]
         answer = reading.names[int(reading.answer[0])]
         grid.description = (
             f"block by block: patches that read “{answer}”, the model's answer, by the {words}"
         )
         grid.show(
             np.repeat(picture[None], len(captions), axis=0),
-            heat=heat.astype(np.float32),
+            heat=heat[order].astype(np.float32),
             captions=captions,
             maximum=1.0,
         )
         show(grid, True)
 
-    @reacts("layer", "place", doing="listing a cell")
+    @property
+    def _listed(self) -> _Seen | None:
+        """The input whose cell is listed."""
+        return self._second if self.of_second and self._second is not None else self._seen
+
+    @reacts("layer", "place", "of_second", doing="listing a cell")
     def _draw_cell(self) -> None:
-        seen = self._seen
-        if seen is None:
+        first, seen = self._seen, self._listed
+        if first is None or seen is None:
             return
-        layers = seen.own.layers
-        layer = min(layers, key=lambda one: abs(one - self.layer))
-        self._detail_view.show(seen.own, seen.plain, layer, self.place)
-        n = len(self.grids[0].columns)
-        cell = (len(layers) - 1 - layers.index(layer), self.place)
-        for grid in self.grids[:2]:
-            if grid.rows and self.place < n and grid.selected != cell:
+        if _nearest(first.own.layers, self.layer) not in self._drawn:
+            self._draw()  # with a row for it
+            return
+        layer = seen.own.layers[_nearest(seen.own.layers, self.layer)]
+        place = min(self.place, len(seen.own.tokens) - 1)
+        self._detail_view.show(
+            seen.own, seen.plain, layer, place, block_name(self.model, layer), seen.atoms.get(layer)
+        )
+        row = 1 + self._drawn.index(seen.own.layers.index(layer))
+        listed = self.grids[2:] if seen is self._second else self.grids[:2]
+        for grid in self.grids:
+            here = grid in listed and bool(grid.rows) and place < len(grid.columns)
+            cell = (row, place) if here else (-1, -1)
+            if grid.selected != cell:
                 grid.selected = cell
-        self.conclude(_answer(seen, self.place, self.lens.kind), self._numbers(seen))
+        self.conclude(_answer(seen, place, self.lens.kind), self._numbers(seen))
 
     def _numbers(self, seen: _Seen) -> str:
         own, plain = (
@@ -332,21 +394,57 @@ class LensPanel(Panel):
 
     # --- moving about -----------------------------------------------------------------------------
 
-    def _choose_cell(self, change: t.Bunch) -> None:
+    def _choose_cell(self, grid: LayerGrid, change: t.Bunch) -> None:
         row, column = change["new"]
         if self._seen is not None and row >= 0 and column >= 0:
             layers = self._seen.own.layers
             with self.hold_trait_notifications():
-                self.layer, self.place = layers[len(layers) - 1 - row], column
+                self.of_second = grid is self.grids[2]
+                self.place = column
+                if row > 0:  # the first row is the model's own answer
+                    self.layer = layers[self._drawn[row - 1]]
 
     def _step_layer(self, by: int) -> None:
         layers = self.lens.layers
-        i = layers.index(min(layers, key=lambda one: abs(one - self.layer)))
+        i = _nearest(layers, self.layer)
         self.layer = layers[int(np.clip(i + by, 0, len(layers) - 1))]
 
     def _step_place(self, by: int) -> None:
         if self.ready:
             self.place = int(np.clip(self.place + by, 0, self.n_places - 1))
+
+
+def readable(n: int) -> list[int]:
+    """Return which of n layers are shown at first: all of few, else closer together towards the end.
+
+    >>> readable(29)
+    [0, 4, 8, 12, 14, 16, 18, 20, 22, 24, 25, 26, 27, 28]
+    """
+    if n <= READABLE:
+        return list(range(n))
+    # Each step doubles on the way back from the last layer: five by one, six by two or more, the rest wider.
+    wide = max(2, ceil((n - 17) / 3))
+    found = {0, *range(n - 5, n), *range(n - 17, n - 5, 2), *range(n - 17, -1, -wide)}
+    return sorted(layer for layer in found if layer >= 0)
+
+
+def block_name(model: LiveModel, layer: int) -> str:
+    """Return the number of a block, and of one that runs several times its path and the number of its run."""
+    structure = model.structure
+    if structure is None or not structure.looped:
+        return str(layer)
+    path = ".".join(structure.paths[layer].split(".")[-2:])
+    return f"{layer}: {path}, run {structure.loops[layer] + 1}"
+
+
+def _nearest(layers: Sequence[int], layer: int) -> int:
+    """Return the place of the layer that is nearest to a number."""
+    return min(range(len(layers)), key=lambda i: abs(layers[i] - layer))
+
+
+def _side_by_side(children: list[ipw.Widget]) -> ipw.Box:
+    """Return widgets next to each other, below where they do not fit."""
+    return ipw.Box(children, layout=ipw.Layout(flex_flow="row wrap", width="100%", grid_gap="16px"))
 
 
 def _block(first: Any) -> int | str:

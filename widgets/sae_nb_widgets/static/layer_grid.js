@@ -23,9 +23,11 @@ function render({ model, el }) {
     const node = make("td", "", { role: "gridcell", id: `${box.id}-${row}-${column}`, dir: "auto" }, visible(text));
     node.title = describe(row, column);
     node.setAttribute("aria-label", node.title);
-    node.classList.toggle("sae-nb-agrees", model.get("agrees")[row][column]);
-    node.style.backgroundColor = shade(tint, false, "predicted");
-    node.style.color = inkOn(tint, root, false, "predicted");
+    const agrees = model.get("agrees")[row][column];
+    const [tone, share] = agrees ? ["confirmed", Math.max(tint, 0.3)] : ["predicted", tint];
+    node.classList.toggle("sae-nb-agrees", agrees);
+    node.style.backgroundColor = shade(share, false, tone);
+    node.style.color = inkOn(share, root, false, tone);
     node.addEventListener("click", () => {
       active = [row, column];
       choose(model, [row, column]);

@@ -1,0 +1,89 @@
+"""Atoms that fire at the places of an input, each with what it raises by the lens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from sae_nb.activations import check_one_place
+from sae_nb.capturing import capture
+from sae_nb.figures import visible_token
+from sae_nb.lenses import Lens, layer_of
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
+
+MOST, RAISED = 6, 3
+"""Atoms listed at a place, and outputs named of each."""
+
+
+@dataclass(frozen=True, eq=False)
+class Firing:
+    """The strongest atoms at each place of an input, of one SAE."""
+
+    layer: int
+    at: tuple[tuple[tuple[int, float], ...], ...]
+    """Per place: atom and strength, strongest first."""
+
+    names: dict[int, str]
+    """Outputs that each atom raises, by the lens."""
+
+
+def saes_by_layer(lens: Lens, saes: Any) -> dict[int, SparseAutoencoder]:
+    """Return the SAEs by the block whose cells they are shown in; None: none.
+
+    Raises
+    ------
+    TypeError, ValueError: If one is of no block that the lens reads, or of another width.
+    """
+    given = [] if saes is None else list(saes) if isinstance(saes, list | tuple) else [saes]
+    found: dict[int, SparseAutoencoder] = {}
+    for sae in given:
+        check_one_place(sae, name="saes")
+        layer = layer_of(sae)
+        if layer not in lens.layers or sae.d_in != lens.d:
+            raise ValueError(
+                f"`saes` must read the output of one of the lens's blocks, {list(lens.layers)}, of width "
+                f"{lens.d}, got {sae.hook_point} of width {sae.d_in}. Leave it out."
+            )
+        found[layer] = sae
+    return found
+
+
+@torch.no_grad()
+def firing(
+    model: LiveModel, lens: Lens, saes: dict[int, SparseAutoencoder], given: Any, n_places: int
+) -> dict[int, Firing]:
+    """Return the atoms that fire in an input, by block."""
+    found = {}
+    for layer, sae in saes.items():
+        point = sae.hook_point or f"resid_post.{layer}"
+        acts = capture(model, given, point, drop_first=False, progress=False)
+        codes = sae.encode(acts.x)
+        at: list[tuple[tuple[int, float], ...]] = [()] * n_places
+        for row, place in enumerate(acts.position.tolist()):
+            one = codes[row]
+            best = one.values.float().argsort(descending=True)[:MOST].cpu()
+            pairs = zip(
+                one.atoms.cpu()[best].tolist(), one.values.cpu()[best].tolist(), strict=True
+            )
+            if place < n_places:
+                at[place] = tuple((atom, float(value)) for atom, value in pairs if value > 0)
+        atoms = sorted({atom for pairs in at for atom, _ in pairs})
+        found[layer] = Firing(layer, tuple(at), _names(lens, sae, layer, atoms))
+    return found
+
+
+def _names(lens: Lens, sae: Any, layer: int, atoms: Sequence[int]) -> dict[int, str]:
+    if not atoms:
+        return {}
+    top = lens.effects(sae.dictionary[torch.tensor(atoms)], layer).topk(RAISED, dim=1).indices
+    names = lens.names(sorted(set(top.flatten().tolist())))
+    return {
+        atom: ", ".join(f"“{visible_token(names[one])}”" for one in row)
+        for atom, row in zip(atoms, top.tolist(), strict=True)
+    }
