@@ -58,14 +58,22 @@ def compare_all(head: Head, moved: Sequence[Tensor], rows: Rows, *, k: int) -> l
         some = slice(begin, begin + ROWS_AT_ONCE)
         own = head.log_probabilities(rows.last[some].to(device))
         share, answer = own.exp(), own.argmax(dim=1)
-        likely = own.gather(1, answer[:, None])[:, 0].exp()
-        for i, x in enumerate(moved):
-            seen = head.log_probabilities(x[some].to(device))
-            best = seen.topk(min(k, seen.shape[1]), dim=1)
-            rank = (seen > seen.gather(1, answer[:, None])).sum(dim=1)
-            kl = (share * (own - seen)).sum(dim=1).clamp_min(0)
-            found = (best.indices, best.values.exp(), kl, rank, answer, likely)
-            parts[i].append(tuple(value.cpu() for value in found))
+        likely = share.gather(1, answer[:, None])[:, 0]
+        certain = (share * own).sum(dim=1)
+        # Few rows of several layers in one product: the unembedding is then read from memory once.
+        at_once = max(1, ROWS_AT_ONCE // len(own))
+        for first in range(0, len(moved), at_once):
+            x = torch.stack([one[some] for one in moved[first : first + at_once]]).to(device)
+            seen = head.logits(x)
+            total = seen.logsumexp(dim=-1)
+            best = seen.topk(min(k, seen.shape[-1]), dim=-1)
+            asked = answer.expand(len(x), -1)[..., None]
+            rank = (seen > seen.gather(-1, asked)).sum(dim=-1)
+            # Σ p (log p − log q), with log q = seen − total, without a matrix more of the vocabulary's size.
+            kl = (certain - torch.einsum("rv,lrv->lr", share, seen) + total).clamp_min(0)
+            probability = (best.values - total[..., None]).exp()
+            for i, one in enumerate(zip(best.indices, probability, kl, rank, strict=True)):
+                parts[first + i].append(tuple(value.cpu() for value in (*one, answer, likely)))
     names = ("top", "probability", "kl", "rank", "own", "own_probability")
     return [
         Compared(**dict(zip(names, map(torch.cat, zip(*one, strict=True)), strict=True)))

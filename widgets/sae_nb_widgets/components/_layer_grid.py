@@ -94,12 +94,14 @@ class LayerGrid(Component):
 
     def _line_html(self, row: int) -> str:
         cells = ""
-        for text, tint, agrees in zip(
-            self.cells[row], self.tints[row], self.agrees[row], strict=True
+        for column, (text, tint, agrees) in enumerate(
+            zip(self.cells[row], self.tints[row], self.agrees[row], strict=True)
         ):
             tone = "confirmed" if agrees else "predicted"
             *rgb, opacity = heat_colour(max(tint, LEAST_GREEN) if agrees else tint, tone=tone)
-            kind = ' class="sae-nb-agrees"' if agrees else ""
+            classes = "sae-nb-agrees " * agrees
+            classes += "sae-nb-selected" * (self.selected == (row, column))
+            kind = f' class="{classes.strip()}"' if classes else ""
             style = f"background:{css_colour([int(c) for c in rgb], opacity)}"
             cells += f'<td{kind} style="{style}">{escape(visible_token(text))}</td>'
         end = f"<td>{format_number(self.side[row])}</td>" if self.side else ""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
 
-MOST, RAISED = 6, 3
+MOST, RAISED = 6, 2
 """Atoms listed at a place, and outputs named of each."""
 
 

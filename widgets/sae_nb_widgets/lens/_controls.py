@@ -9,6 +9,7 @@ import ipywidgets as ipw
 from sae_nb_widgets.panel import control
 
 SHOWN = {"lens": "the lens", "logit": "logit lens", "both": "both"}
+NAMES = {"jacobian": "Jacobian lens", "tuned": "tuned lens", "logit": "logit lens"}
 BLOCKS = {"some": "some", "all": "all"}
 
 

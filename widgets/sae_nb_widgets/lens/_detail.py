@@ -11,6 +11,7 @@ from sae_nb.figures import escape, format_number, theme, visible_token
 from sae_nb.lenses import Lens, LensReading
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.lens._atoms import Firing
+from sae_nb_widgets.lens._controls import NAMES
 from sae_nb_widgets.panel import show
 
 _GREEN = theme.css_colour(theme.CONFIRMED)
@@ -22,7 +23,7 @@ class LensDetail:
     def __init__(self, lens: Lens, blocks: Collection[int]) -> None:
         self._lens, self._blocks = lens, sorted(blocks)
         self.place = ipw.HTML()
-        self.own = Sparkbars(description=f"{lens.kind} lens (probability)", maximum=1.0)
+        self.own = Sparkbars(description=f"{NAMES[lens.kind]} (probability)", maximum=1.0)
         self.plain = Sparkbars(description="logit lens (probability)", maximum=1.0)
         self.atoms = Sparkbars(description="atoms that fire here, and what each raises by the lens")
         self.score = ipw.HTML()
@@ -61,8 +62,9 @@ class LensDetail:
             if firing is None
             else "No atom fires here."
         )
-        named = [f"{atom}: {firing.names[atom]}" for atom, _ in pairs] if firing else []
-        self.atoms.show(named, [strength for _, strength in pairs])
+        numbers = [atom for atom, _ in pairs]
+        named = [f"{atom}: {firing.names[atom]}" for atom in numbers] if firing else []
+        self.atoms.show(named, [strength for _, strength in pairs], atoms=numbers)
         kl = f"{format_number(float(own.kl[i, row]))} nats, logit lens {format_number(float(plain.kl[i, row]))}"
         self.score.value = (
             '<span style="color:var(--sae-nb-quiet)">'

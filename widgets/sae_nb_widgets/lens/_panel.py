@@ -18,9 +18,9 @@ from sae_nb.figures import format_count, format_number, format_percent, visible_
 from sae_nb.lenses import Lens, LensReading
 from sae_nb_widgets.components import LayerGrid, PictureGrid
 from sae_nb_widgets.lens._atoms import Firing, firing, saes_by_layer
-from sae_nb_widgets.lens._controls import BLOCKS, SHOWN, LensControls
+from sae_nb_widgets.lens._controls import BLOCKS, NAMES, SHOWN, LensControls
 from sae_nb_widgets.lens._detail import LensDetail
-from sae_nb_widgets.panel import Panel, Whole, reacts, show
+from sae_nb_widgets.panel import COLUMNS, Panel, Whole, reacts, show
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -134,6 +134,7 @@ class LensPanel(Panel):
         self._saes = saes_by_layer(self.lens, saes)
         self._seen: _Seen | None = None
         self._second: _Seen | None = None
+        self._known: list[tuple[Any, _Seen]] = []  # what was read last: one of two texts changes
         self._images, self._opens, self._drawn = None, True, list[int]()
         texts: list[str] = []
         if model.modality.is_text:
@@ -159,7 +160,7 @@ class LensPanel(Panel):
     def _facts(self) -> dict[str, str]:
         lens = self.lens
         unit = "steps" if lens.kind == "tuned" else self.model.modality.sample + "s"
-        facts = {"model": self.model.name, "lens": lens.kind}
+        facts = {"model": self.model.name, "lens": NAMES[lens.kind].removesuffix(" lens")}
         if lens.kind != "logit":
             facts["fitted on"] = f"{format_count(lens.n_done)} {unit}"
         if lens.partial:
@@ -169,6 +170,7 @@ class LensPanel(Panel):
     def _build(self) -> None:
         self.controls = LensControls(self)
         self.grids = [LayerGrid(), LayerGrid(), LayerGrid()]
+        self._texts = ipw.Box([ipw.VBox(self.grids[:2]), self.grids[2]])
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
@@ -176,7 +178,7 @@ class LensPanel(Panel):
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[_side_by_side([ipw.VBox(self.grids[:2]), self.grids[2]]), *self.pictures],
+            figure=[self._texts, *self.pictures],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowUp", lambda: self._step_layer(1))
@@ -209,6 +211,15 @@ class LensPanel(Panel):
         self.run_async(work, self._take, doing="reading the layers")
 
     def _read(self, given: Any) -> _Seen:
+        """Read an input, or take what was read of it last."""
+        for key, seen in self._known:
+            if key == given:
+                return seen
+        seen = self._seen_at(given)
+        self._known = [(given, seen), *self._known[:1]]
+        return seen
+
+    def _seen_at(self, given: Any) -> _Seen:
         if isinstance(given, str):
             return self._both(given)
         batch = (self._images or [])[given]
@@ -257,9 +268,9 @@ class LensPanel(Panel):
             f"first block of it, {kind}": _block(own.settles[place]),
             "first block of it, logit lens": _block(seen.plain.settles[place]),
         }
-        for i in range(len(own.layers) - 1, -1, -1):
+        for i in self._drawn:
             tops = [visible_token(own.names[int(one)]) for one in own.top[i, place, :3]]
-            rows[f"block {own.layers[i]}"] = (
+            rows[f"block {block_name(self.model, own.layers[i])}"] = (
                 f"{', '.join(f'“{one}”' for one in tops)} · {format_number(float(own.kl[i, place]))} nats"
             )
         return rows
@@ -293,6 +304,8 @@ class LensPanel(Panel):
         if seen.picture is None or self.model.modality.is_text:
             for grid, name in zip(self.grids, by, strict=False):
                 self._fill(grid, self._of(seen, name), self._words(name))
+            beside = self._second is not None
+            (self._texts.add_class if beside else self._texts.remove_class)(COLUMNS)
             if self._second is not None:
                 name = "logit" if self.shown == "logit" else "lens"
                 self._fill(
@@ -307,7 +320,7 @@ class LensPanel(Panel):
         return seen.own if name == "lens" else seen.plain
 
     def _words(self, name: str) -> str:
-        return f"{self.lens.kind} lens" if name == "lens" else "logit lens"
+        return NAMES[self.lens.kind] if name == "lens" else NAMES["logit"]
 
     def _fill(self, grid: LayerGrid, reading: LensReading, words: str) -> None:
         """Draw layers by places, the last layer first."""
@@ -442,11 +455,6 @@ def _nearest(layers: Sequence[int], layer: int) -> int:
     return min(range(len(layers)), key=lambda i: abs(layers[i] - layer))
 
 
-def _side_by_side(children: list[ipw.Widget]) -> ipw.Box:
-    """Return widgets next to each other, below where they do not fit."""
-    return ipw.Box(children, layout=ipw.Layout(flex_flow="row wrap", width="100%", grid_gap="16px"))
-
-
 def _block(first: Any) -> int | str:
     """Return the first block from which a lens reads the answer; −1 means that no block does."""
     return int(first) if int(first) >= 0 else "none"
@@ -462,7 +470,7 @@ def _answer(seen: _Seen, place: int, kind: str) -> str:
     what = f"“{answer}”, the model's answer at “{at}”"
     if first < 0 and without < 0:
         return f"Neither lens reads {what}, before the last block."
-    begin = f"The {kind} lens {_since(first)} {what}"
+    begin = f"The {NAMES[kind]} {_since(first)} {what}"
     return f"{begin}." if kind == "logit" else f"{begin}; the logit lens {_since(without)} it."
 
 
