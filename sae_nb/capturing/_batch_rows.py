@@ -192,7 +192,8 @@ class Harvest:
                 take(name, value, step)
                 rows = taken[name][step]
                 layout = rows.layout
-                beside = batch_rows(gradient, batch, self.row_policy, name, layout=layout).x
+                point = self.points[name]
+                beside = batch_rows(gradient, batch, self.row_policy, point, layout=layout).x
                 # As precise as it comes: half precision would round most of it to nothing.
                 taken[name][step] = replace(rows, gradient=beside.to("cpu", copy=True))
         self._check_applications(batch, taken)

@@ -224,7 +224,7 @@ def attribute(
         policy = RowPolicy.for_model(
             model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
         )
-        rows = batch_rows(x.cpu(), batch, policy, str(point))
+        rows = batch_rows(x.cpu(), batch, policy, point)
         if len(rows.x) == 0:
             raise ValueError(
                 f"The input must have a position that the SAE reads, got {x.shape[1]} in all: the "

@@ -31,8 +31,9 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
     """Refuse a model that writes no text, and an SAE that does not read one place of it, row by row."""
     if not model.modality.is_text or not model.causal:
         raise TypeError(
-            f"`model` must be a decoder of language, got {model.name}, a {model.kind} model that does not "
-            "predict next tokens. Load one such as sn.load_model('tiny-gpt')."
+            f"`model` must be a decoder of language, got {model.name}, which reads {model.modality.reads} and "
+            "does not continue a text. Load one such as sn.load_model('tiny-gpt'); for what it reads itself, "
+            "use InputLens."
         )
     check_row_by_row(sae)
     point = check_hook_point(model, hook_point)

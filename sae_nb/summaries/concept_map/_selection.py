@@ -197,6 +197,9 @@ class SharedInput:
     """Of one atom |z|; of several Σ|z| / p99 over them: 1 is one atom at its 99th percentile."""
 
     place: str
+    position: int = 0
+    """Position of the row in its sample."""
+
     picture: UInt8[np.ndarray, "3 height width"] | None = None
     """The image as displayed."""
 
@@ -366,6 +369,7 @@ def _shared(
         n_atoms=int(count[row]),
         strength=float(strength[row]),
         place=catalogue.acts.where(row).split(":")[0],
+        position=int(catalogue.positions[row]),
         **around,
     )
 

@@ -126,7 +126,7 @@ def _scores(model: LiveModel, answer: Tensor) -> Tensor | None:
 
 def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]:
     """Return names of classes or tokens."""
-    if model.modality.is_text:
+    if model.modality.is_text or model.streams:
         if model.tokenizer is None:
             return [f"id {i}" for i in ids]
         texts = describe_ids(model.tokenizer, ids.tolist())
@@ -137,14 +137,15 @@ def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]
 
 def layout_in(model: LiveModel, batch: Batch, n_tokens: int, hook_point: str) -> Layout:
     """Return how a sample's places at a hook point are laid out: their grid, and the time between them."""
-    layout = Layout(columns=n_tokens, grid=model.patch_grid)
+    layout, point = Layout(columns=n_tokens, grid=model.patch_grid), model.hook_point(hook_point)
+    batch = batch.at(point)
     if batch.sample_rate is None:
         return layout
     # Padding is part of the trace by which time is counted, also where its places are left out.
     padded = batch.keep is not None and _count(batch) == n_tokens
     columns = batch.sample.shape[1] if padded else n_tokens
     bare = Layout(columns=columns)
-    timed = timed_layout(bare, model, batch, model.hook_point(hook_point))
+    timed = timed_layout(bare, model, batch, point)
     grid = model.patch_grid or (None if timed.grid is None else (1, n_tokens))
     return replace(layout, seconds=timed.seconds, grid=grid)
 

@@ -447,6 +447,7 @@ def summarise_input(
     """Return the record of a run that is there already."""
     model, batch = run.model, run.batch
     layout = layout_in(model, batch, run.n_positions, run.hook_point)
+    batch = batch.at(model.hook_point(run.hook_point))
     tokens = token_names(model, batch, run.n_positions, layout)
     error = np.full(len(tokens), np.nan, np.float32)
     error[run.position] = run.error

@@ -185,3 +185,28 @@ def test_a_recorder_takes_whole_samples() -> None:
         with pytest.raises(t.TraitError, match=f"`{name}` must be above 0"):
             setattr(recorder, name, 0)
     assert recorder.static_html() == ""
+
+
+def test_an_encoder_is_shown_and_a_decoder_named() -> None:
+    """Rows of Whisper's encoder are frames of the sound; those of its decoder are tokens."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.WhisperConfig(
+        vocab_size=60, num_mel_bins=16, d_model=32, encoder_layers=2, encoder_attention_heads=2,
+        decoder_layers=2, decoder_attention_heads=2, decoder_ffn_dim=32, encoder_ffn_dim=32,
+        max_source_positions=50, max_target_positions=20, pad_token_id=0, bos_token_id=1,
+        eos_token_id=2, decoder_start_token_id=1, suppress_tokens=None, begin_suppress_tokens=None,
+    )  # fmt: skip
+    model = sn.wrap(transformers.WhisperForConditionalGeneration(config).eval())
+    sae = sn.TopK(32, 48, k=4, generator=torch.Generator().manual_seed(0)).eval()
+    with pytest.raises(ValueError, match="Choose a hook point of the encoder"):
+        sw.InputLens(model, sae, "decoder.resid_post.1")
+    with pytest.raises(TypeError, match="which reads sounds and does not continue a text"):
+        sw.GenerationLens(model, sae, "decoder.resid_post.1")
+    made = sw.InputLens(model, sae, "encoder.resid_post.1")
+    made.sound = tone(9_000, 16_000)
+    assert made.summary.tokens[:2] == ("frame 0.00 s", "frame 0.02 s")
+    assert heard(made).heat_shape == (1, 50)
+    # A second of 16 kHz is 50 frames, of which 9 000 values fill 29.
+    assert np.isfinite(heard(made).heat_maps[0]).sum() == 29

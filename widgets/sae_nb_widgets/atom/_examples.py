@@ -18,7 +18,6 @@ from sae_nb.atoms import (
     Example,
     SiteExamples,
     gathered,
-    heard_at,
     rows_in_words,
     spans,
 )
@@ -29,7 +28,14 @@ from sae_nb.figures import (
     format_number,
     format_percent,
 )
-from sae_nb_widgets.components import Component, PictureGrid, Sparkbars, TokenStrip, as_film
+from sae_nb_widgets.components import (
+    Component,
+    PictureGrid,
+    Sparkbars,
+    TokenStrip,
+    as_film,
+    as_heard,
+)
 from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
 
 # -------------------------------------------------------------------------------------------------
@@ -242,24 +248,11 @@ class PictureExamples(ExamplesView):
             prefix=[[abs(z) for _, z in example.prefix] for example in examples],
             prefix_names=[name for name, _ in examples[0].prefix] if examples else (),
             maximum=maximum,
-            **(as_film(self._context) or self._heard(examples)),
+            **(
+                as_film(self._context)
+                or as_heard(self._context, [(one.sample, one.position) for one in examples])
+            ),
         )
-
-    def _heard(self, examples: tuple[Example, ...]) -> dict[str, Any]:
-        """Return what is played of the examples, and names of patches by time, where samples are sounds."""
-        context, grid = self._context, self._context.patch_grid
-        if context.sounds is None or not examples:
-            return {}
-        first = context.prefix_tokens
-        names = () if grid is None else context.position_names(first + grid[0] * grid[1])[first:]
-        found = [heard_at(context, example.sample, example.position) for example in examples]
-        heard = [one for one in found if one is not None]
-        return {
-            "sounds": [one.values for one in heard],
-            "sound_rate": heard[0].rate,
-            "spans": [one.span for one in heard],
-            "patch_names": names,
-        }
 
     def _picture(self, example: Example) -> np.ndarray:
         if example.picture is not None:

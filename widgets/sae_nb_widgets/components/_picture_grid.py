@@ -13,7 +13,7 @@ from jaxtyping import Float, Int16, UInt8
 from PIL import Image
 
 from sae_nb.activations import Context
-from sae_nb.atoms import eight_bits, wave_file
+from sae_nb.atoms import eight_bits, heard_at, wave_file
 from sae_nb.figures import (
     Drawing,
     Label,
@@ -79,6 +79,23 @@ def as_film(context: Context) -> dict[str, Any]:
         "frame_names": names,
         "frame_seconds": step,
         "patch_names": context.cell_names(),
+    }
+
+
+def as_heard(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """Return what is played of (sample, position) of a context, as arguments of `PictureGrid.show`; nothing
+    for samples that are not sounds.
+    """
+    heard = [one for one in (heard_at(context, *place) for place in places) if one is not None]
+    if not heard:
+        return {}
+    first, grid = context.prefix_tokens, context.patch_grid
+    names = () if grid is None else context.position_names(first + grid[0] * grid[1])[first:]
+    return {
+        "sounds": [one.values for one in heard],
+        "sound_rate": heard[0].rate,
+        "spans": [one.span for one in heard],
+        "patch_names": names,
     }
 
 

@@ -30,6 +30,7 @@ from sae_nb_widgets.components import (
     Sparkbars,
     TokenStrip,
     as_film,
+    as_heard,
     atom_mark,
     badge_html,
     csv_text,
@@ -125,7 +126,10 @@ class SharedInputs:
             captions=captions,
             places=[shared.place for shared in inputs],
             strengths=[shared.strength for shared in inputs],
-            **as_film(self._context),
+            **(
+                as_film(self._context)
+                or as_heard(self._context, [(one.sample, one.position) for one in inputs])
+            ),
         )
 
     def _picture(self, shared: SharedInput) -> np.ndarray:

@@ -717,4 +717,10 @@ def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
             f"InputLens reads texts, pictures, sounds and videos, and {model.name} reads "
             f"{model.modality.reads}. Use sn.top_atoms(model, sae, input) for its record, or AtomBrowser."
         )
+    if model.streams and not model.modality.is_text and not model.hook_point(str(name)).encoder:
+        raise ValueError(
+            f"InputLens shows the {model.modality.sample} that {model.name} reads, but the rows of `{name}` "
+            f"are tokens that it writes. Choose a hook point of the encoder, such as "
+            f'"encoder.resid_post.0", or use sn.top_atoms(model, sae, input).'
+        )
     return str(name)

@@ -94,13 +94,15 @@ function atomCards(root, { ask, open = null, star = null }) {
     const canvas = make("canvas", "", { width: 96, height: 96, role: "img", "aria-label": example.place });
     const image = new Image();
     image.onload = () => {
+      const tall = Math.round(96 * Math.min(Math.max(image.naturalHeight / image.naturalWidth, 1 / 3), 1));
+      canvas.height = tall; // a spectrogram is wider than it is high
       const pen = canvas.getContext("2d");
       pen.imageSmoothingEnabled = false;
-      pen.drawImage(image, 0, 0, 96, 96);
+      pen.drawImage(image, 0, 0, 96, tall);
       const [rows, columns] = example.grid || [0, 0];
       (example.heat || []).forEach((share, i) => {
         pen.fillStyle = shade(share);
-        const [w, h] = [96 / columns, 96 / rows];
+        const [w, h] = [96 / columns, tall / rows];
         pen.fillRect((i % columns) * w, Math.floor(i / columns) * h, w, h);
       });
     };
