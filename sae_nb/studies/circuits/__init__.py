@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         Modules as Modules,
         interaction_basis as interaction_basis,
     )
+    from sae_nb.studies.circuits._kept_lost import FaithfulnessCurve as FaithfulnessCurve
     from sae_nb.studies.circuits._known import (
         KnownCircuit as KnownCircuit,
         known_circuit as known_circuit,

@@ -16,13 +16,20 @@ from sae_nb.checks import at_least, checked, is_array, shown
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._memory import check_forward
+from sae_nb.studies.circuits._neuron_graph import neuron_graph
+from sae_nb.studies.circuits._neuron_names import Names
 from sae_nb.studies.circuits._nodes import traced
 from sae_nb.studies.circuits._passes import AtomTarget, Passes, Trace, Wanted
 from sae_nb.studies.circuits._places import one_input, places_of
+from sae_nb.studies.circuits._unit_passes import is_of_neurons
 
 if TYPE_CHECKING:
     from sae_nb.evaluation import Outcome
+    from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
+
+MOST_ATOMS = 4096
+"""Atoms whose causes are traced unless another number is asked for."""
 
 MOST_TARGETS, MASS = 10, 0.95
 """Without a target: the likeliest outcomes that together have this probability, at most so many."""
@@ -35,42 +42,60 @@ def attribution_graph(
     inputs: Any,
     *,
     target: Any = None,
-    max_nodes: Annotated[int, at_least(0)] = 4096,
+    contrast: Any = None,
+    lens: Lens | None = None,
+    max_nodes: Annotated[int, at_least(0)] | None = None,
     drop_first: bool | None = None,
 ) -> AttributionGraph:
-    """Trace which atoms caused an answer, and what caused them.
+    """Trace which atoms caused an answer, and what caused them; or which neurons, of any model.
 
     The nodes are the tokens (the stream before the first block), every atom that fires, what the atoms of
     each place miss, and the targets. MLPs without a transcoder are errors. With plain SAEs of the residual
     stream, what lies between two of them is taken by its slope, and `graph.exact` is False.
 
+    With "neurons" nothing has to be trained: the nodes are neurons of the MLPs, by position, of which one
+    backward pass finds those that turn the answer. Attention patterns and norms are held, and the factors of a
+    gated neuron share what it adds half and half. Values are differences from the `contrast`; an edge is what
+    one node adds to another along all ways on which no other node lies, so that what the graph foresees for
+    one neuron is its attribution exactly. `graph.faithfulness(k=…)` tests them in the running model.
+
     Parameters
     ----------
     transcoders
         Dictionaries, or a mapping from the hook point each one writes: transcoders trained on
-        ("mlp_in.L", "mlp_out.L"), or SAEs of one place each.
+        ("mlp_in.L", "mlp_out.L"), or SAEs of one place each. "neurons"; or a list of "neurons" and
+        dictionaries, whose atoms are then nodes in place of the neurons of their MLP, or besides them.
     inputs
         One text, image or row.
     target
         A class or token, by id or name; a list of them, each a target of equal weight; a mapping from
         them to weights; a pair of them as a tuple, their difference; a function of the answer; an
-        `AtomTarget`. None: the likeliest outcomes, weighted by their probability.
+        `AtomTarget`. None: the likeliest outcomes, weighted by their probability. Of neurons an outcome, a
+        pair or a function; None: the top answer to the input less that to the contrast.
+    contrast
+        Of neurons: an input with equally many positions whose activations are the baseline, such as the same
+        sentence with another answer. None: zeros.
+    lens
+        Of neurons: through which they are named (`sn.fit_lens`); None: along the direct path only.
     max_nodes
-        Most atoms whose own causes are traced, those of most influence; the others keep their effects.
+        Most atoms whose own causes are traced, those of most influence; the others keep their effects. Of
+        neurons the number of nodes, those of the largest attribution. None: 4096 atoms, 100 neurons.
     drop_first
-        As in `attribute`: leave out an attention sink, which then is an error.
+        As in `attribute`: leave out an attention sink, which then is an error. Of neurons no position is.
 
     Raises
     ------
     HookPointNotFound, ValueError, TypeError: If an argument does not fit, two dictionaries write one place, the
-        target is more than one token, or attention cannot be held.
+        target is more than one token, or attention cannot be held; if input and contrast have unequal numbers
+        of tokens (both lists are named), or the model has no MLP whose neurons can be read.
     MemoryError: If the input is too long, or the graph too large, for the memory that is free. The memory
         that a graph needs is logged before its backward passes, which are made in blocks of bounded size.
 
     Source
     ------
     Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models", 2025; Dunefsky et
-    al., arXiv 2406.11944. There biases are left out of the graph; ours are a column of the nodes.
+    al., arXiv 2406.11944. There biases are left out of the graph; ours are a column of the nodes. Neurons:
+    RelP, arXiv 2508.21258; "Language models' circuits are sparse in the neuron basis", Transluce 2025.
 
     Example
     -------
@@ -83,7 +108,27 @@ def attribution_graph(
     >>> graph = attribution_graph(gpt, [t], "One day Mia was", target=" the")
     >>> set(graph.nodes.kind) == {"token", "atom", "error", "target"}
     True
+    >>> pair = ("One day she was", "One day he was")
+    >>> graph = attribution_graph(gpt, "neurons", pair[0], contrast=pair[1], target=(" her", " his"))
+    >>> graph.faithfulness(k=[10, 100]).table.columns.tolist()[:4]
+    ['k', 'kept', 'lost', 'random']
     """
+    if is_of_neurons(transcoders):
+        return neuron_graph(
+            model,
+            transcoders,
+            inputs,
+            target=target,
+            contrast=contrast,
+            max_nodes=max_nodes,
+            names=Names(lens=lens),
+        )
+    given = {"contrast": contrast, "lens": lens}
+    if (name := next((key for key, value in given.items() if value is not None), None)) is not None:
+        raise ValueError(
+            f"`{name}` must be None where all nodes are atoms of dictionaries, got {shown(given[name])}. Pass "
+            '["neurons", *transcoders] for neurons and atoms as differences from a contrast.'
+        )
     layers = places_of(model, transcoders)
     batch = one_input(model, inputs)
     start = model.hook_point("resid_pre.0")
@@ -91,7 +136,9 @@ def attribution_graph(
     check_forward(passes)
     with torch.inference_mode(False), model.lock:
         trace = Trace(passes, drop_first)
-        return traced(trace, _targets(trace, target), max_nodes)
+        return traced(
+            trace, _targets(trace, target), MOST_ATOMS if max_nodes is None else max_nodes
+        )
 
 
 # -------------------------------------------------------------------------------------------------

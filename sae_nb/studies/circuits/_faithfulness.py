@@ -144,8 +144,7 @@ def intervene(
 ) -> Flow:
     """See `AttributionGraph.intervene`."""
     rng = np.random.default_rng(seed)
-    nodes = _several(node)
-    rows = [_atom_row(graph, one) for one in nodes]
+    nodes, rows = atom_rows(graph, node)
     passes, measure = live(graph)
     deltas = [(factor - 1) * _written_by(graph, passes, row) for row in rows]
 
@@ -262,6 +261,12 @@ def _several(nodes: int | Sequence[int]) -> list[int]:
     if not given:
         raise ValueError("`node` must be an atom, or several, got none.")
     return list(dict.fromkeys(given))
+
+
+def atom_rows(graph: Graph, node: int | Sequence[int]) -> tuple[list[int], list[Any]]:
+    """Return some nodes, each once, and their rows, which must be atoms."""
+    nodes = _several(node)
+    return nodes, [_atom_row(graph, one) for one in nodes]
 
 
 def _atom_row(graph: Graph, node: int) -> Any:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KIND = "attribution graph"
 NODES, MATRIX = "nodes.json", "graph.safetensors"
-_WORDS = ("kind", "place", "layer", "position", "atom", "name", "read")
+_WORDS = ("kind", "place", "layer", "position", "atom", "name", "read", "says")
 _NUMBERS = ("value", "bias", "weight")
 _EDGES = ("data", "indices", "indptr")
 
@@ -31,12 +31,17 @@ def save_graph(graph: Graph, folder: str | Path) -> None:
         "exact": graph.exact,
         "grid": graph.grid,
         "outcomes": graph.outcomes,
+        "contrast_tokens": graph.contrast_tokens,
+        "n_units": graph.n_units,
+        "named_by": graph.named_by,
     }
-    words = {name: graph.nodes[name].tolist() for name in _WORDS}
+    words = {name: graph.nodes[name].tolist() for name in _WORDS if name in graph.nodes}
     tensors = {name: torch.tensor(graph.nodes[name].to_numpy(float)) for name in _NUMBERS}
     tensors |= {name: torch.tensor(getattr(matrix, name)) for name in _EDGES}
     if graph.inputs is not None:
         tensors["inputs"] = graph.inputs.contiguous()
+    if graph.contrast is not None:
+        tensors["contrast"] = graph.contrast.contiguous()
     write_folder(folder, KIND, json={NODES: {**facts, "nodes": words}}, tensors={MATRIX: tensors})
 
 
@@ -59,6 +64,10 @@ def fields_of(folder: str | Path) -> dict[str, Any]:
         "places": tuple(record["places"]),
         "exact": bool(record["exact"]),
         "inputs": tensors.get("inputs"),
+        "contrast": tensors.get("contrast"),
+        "contrast_tokens": tuple(record.get("contrast_tokens", ())),
+        "n_units": int(record.get("n_units", 0)),
+        "named_by": str(record.get("named_by", "")),
         "grid": None if (grid := record.get("grid")) is None else (grid[0], grid[1], grid[2]),
         "outcomes": tuple(
             None if one is None else tuple(one) for one in record.get("outcomes", ())

@@ -12,6 +12,7 @@ from sae_nb.studies.circuits._decomposing import Decomposition, Method, decompos
 from sae_nb.studies.circuits._faithfulness import Faithfulness, Flow, faithfulness, intervene
 from sae_nb.studies.circuits._files import fields_of, save_graph, write_circuit_tracer
 from sae_nb.studies.circuits._head_flow import head_flow
+from sae_nb.studies.circuits._kept_lost import FaithfulnessCurve, curve, set_neurons
 from sae_nb.studies.circuits._record import Graph
 from sae_nb.studies.circuits._reviving import revived
 
@@ -27,12 +28,38 @@ class AttributionGraph(Graph):
 
     @checked
     def faithfulness(
-        self, *, n_random: Annotated[int, at_least(0)] = 5, seed: Seed = 0
-    ) -> Faithfulness:
+        self,
+        k: Sequence[int] | None = None,
+        *,
+        n_random: Annotated[int, at_least(0)] = 5,
+        seed: Seed = 0,
+    ) -> Faithfulness | FaithfulnessCurve:
         """Run the model with the atoms of this graph alone, the others taken out.
 
-        The graph must have been pruned: what counts as another atom is any that fires on the input.
+        The graph must have been pruned: what counts as another atom is any that fires on the input. Of a
+        graph of neurons the result is a `FaithfulnessCurve` instead: for each of several numbers k, the k
+        neurons that speak most for the answer alone, and all others without them. It needs no pruning, and
+        may take more neurons than the graph has as nodes.
+
+        Parameters
+        ----------
+        k
+            Numbers of neurons, of graphs of neurons only; None: up to 500.
+        n_random
+            Draws of as many random atoms, of neurons as many that differ between input and contrast.
+
+        Raises
+        ------
+        ValueError: If the graph was read from a file, `k` is given for a graph of atoms, or is too large.
+        KeyboardInterrupt: If interrupted; nothing of a curve is kept.
         """
+        if self.of_neurons:
+            return curve(self, k, n_random=n_random, seed=seed)
+        if k is not None:
+            raise ValueError(
+                f"`k` must be None for a graph of atoms, whose own number is tested, got {list(k)}. Use "
+                'graph.prune(…).faithfulness(), or attribution_graph(model, "neurons", …).'
+            )
         return faithfulness(self, n_random=n_random, seed=seed)
 
     @checked
@@ -46,9 +73,12 @@ class AttributionGraph(Graph):
     ) -> Flow:
         """Change the strength of one atom, or of several, in the running model, and say what the graph foresaw.
 
-        See `Flow`; `factor` 0 removes the atom, 2 doubles it. For comparison there are `n_random`
+        See `Flow`; `factor` 0 removes the atom, 2 doubles it. Of a neuron it is the difference from the
+        contrast that is multiplied: at 0 it is as strong as there. For comparison there are `n_random`
         random directions of the same size at the same place.
         """
+        if self.of_neurons:
+            return set_neurons(self, node, factor, n_random=n_random, seed=seed)
         return intervene(self, node, factor, n_random=n_random, seed=seed)
 
     @checked
@@ -103,6 +133,7 @@ class AttributionGraph(Graph):
         >>> len(found.kept) < found.n_atoms / 5, found.n_runs < found.n_atoms / 2
         (True, True)
         """
+        self._check_of_atoms("decompose", "faithfulness(k=…)")
         return decompose(
             self, share=share, method=method, parts=parts, n_random=n_random, seed=seed
         )
@@ -114,7 +145,7 @@ class AttributionGraph(Graph):
         Parameters
         ----------
         model, transcoders
-            Those that the graph was made with, as for `attribution_graph`.
+            Those that the graph was made with, as for `attribution_graph`; "neurons" of a graph of neurons.
 
         Raises
         ------
@@ -133,7 +164,14 @@ class AttributionGraph(Graph):
         ------
         ValueError: If the graph was read from a file, explains an atom, or the model's heads cannot be read.
         """
+        self._check_of_atoms("heads", "sn.circuits.head_contributions(model, …)")
         return head_flow(self)
+
+    def _check_of_atoms(self, name: str, instead: str) -> None:
+        if self.of_neurons:
+            raise ValueError(
+                f"`{name}` must be asked of a graph of dictionaries, got one of neurons. Use {instead}."
+            )
 
     @checked
     def save(self, folder: str | Path) -> None:

@@ -14,13 +14,13 @@ from torch import Tensor
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._memory import rows_together
 from sae_nb.studies.circuits._passes import Trace, Wanted, atom_name
+from sae_nb.studies.circuits._places import position_texts, read_by
 from sae_nb.studies.circuits._record import influence_of
 
 if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
-    from sae_nb.models import Batch, LiveModel
 
 AT_ONCE = 512
 """Atoms that are chosen by one ranking; the next are ranked by what is known then."""
@@ -124,7 +124,7 @@ class Nodes:
             tokens=self.tokens,
             places=tuple(str(layer.write) for layer in layers),
             exact=self.trace.exact,
-            inputs=_read_by(self.trace.passes.batch),
+            inputs=read_by(self.trace.passes.batch),
             grid=None if model.patch_grid is None else (model.prefix_tokens, *model.patch_grid),
         )
 
@@ -182,14 +182,6 @@ class Nodes:
         return np.where(read, found, np.nan)
 
 
-def _read_by(batch: Batch) -> Tensor:
-    """Return the model's input, so that it can be read again: token ids, an image, or a row."""
-    for read in (batch.token_ids, batch.pictures):
-        if read is not None:
-            return read.cpu()
-    return next(iter((*batch.args, *batch.kwargs.values()))).cpu()
-
-
 def _part(
     kind: str, place: str, layer: int | None, position: Sequence[int], name: list[str], **more: Any
 ) -> DataFrame:
@@ -198,19 +190,3 @@ def _part(
 
     columns = {"kind": kind, "place": place, "layer": layer, "position": list(position)}
     return pd.DataFrame({**columns, "atom": -1, "value": np.nan, **more, "name": name})
-
-
-def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:
-    """Return the text at each of a first sample's n positions, or the name of its patch, or its number."""
-    from sae_nb.activations import Context, describe_ids
-
-    if batch.token_ids is not None and model.tokenizer is not None:
-        ids = batch.token_ids[0].tolist()
-        names = describe_ids(model.tokenizer, set(ids))
-        return tuple(names[int(i)] for i in ids)
-    if model.patch_grid is None:
-        return tuple(f"{p}" for p in range(n))
-    places = Context(
-        kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
-    )
-    return places.position_names(n)

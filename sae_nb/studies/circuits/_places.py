@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from sae_nb.activations import check_one_place
 from sae_nb.checks import shown
 from sae_nb.studies.circuits._passes import Layer
@@ -72,9 +74,33 @@ def _check_dictionary(sae: Any, name: Any) -> None:
         )
 
 
-def one_input(model: LiveModel, inputs: Any) -> Batch:
+def one_input(model: LiveModel, inputs: Any, *, name: str = "inputs") -> Batch:
     """Return the one input, as the model reads it."""
     batches = list(model.batches([inputs] if isinstance(inputs, str) else inputs, batch_size=1))
     if len(batches) != 1:
-        raise ValueError(f"`inputs` must be one input, got {len(batches)}. A graph is of one.")
+        raise ValueError(f"`{name}` must be one input, got {len(batches)}. A graph is of one.")
     return batches[0].to(model.device)
+
+
+def read_by(batch: Batch) -> Tensor:
+    """Return the model's input, so that it can be read again: token ids, an image, or a row."""
+    for read in (batch.token_ids, batch.pictures):
+        if read is not None:
+            return read.cpu()
+    return next(iter((*batch.args, *batch.kwargs.values()))).cpu()
+
+
+def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:
+    """Return the text at each of a first sample's n positions, or the name of its patch, or its number."""
+    from sae_nb.activations import Context, describe_ids
+
+    if batch.token_ids is not None and model.tokenizer is not None:
+        ids = batch.token_ids[0].tolist()
+        names = describe_ids(model.tokenizer, set(ids))
+        return tuple(names[int(i)] for i in ids)
+    if model.patch_grid is None:
+        return tuple(f"{p}" for p in range(n))
+    places = Context(
+        kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
+    )
+    return places.position_names(n)

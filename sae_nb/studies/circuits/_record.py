@@ -60,11 +60,32 @@ class Graph:
     outcomes: tuple[tuple[int, ...] | None, ...] = ()
     """Of each target the class or token, or the two whose difference it is; None for functions and atoms."""
 
+    contrast: Tensor | None = None
+    """Of graphs of neurons: the input that values are differences from, in the form of `inputs`."""
+
+    contrast_tokens: tuple[str, ...] = ()
+
+    n_units: int = 0
+    """Of graphs of neurons: all neurons, and atoms in their place, by position; 0 of other graphs."""
+
+    named_by: str = ""
+    """Of graphs of neurons: how the names in `nodes.says` were read, "lens" or "direct path only"."""
+
     passes: Passes | None = None
     """The live model and its dictionaries; None for a graph that was read from a file, see `with_model`."""
 
+    @property
+    def of_neurons(self) -> bool:
+        """Whether atoms are neurons, and values differences from a contrast: made with "neurons"."""
+        return self.n_units > 0
+
     def __repr__(self) -> str:
         kinds = self.nodes.kind.value_counts()
+        if self.of_neurons:
+            return (
+                f"{type(self).__name__}({kinds.get('atom', 0)} of {self.n_units} neurons by position, "
+                f"{kinds.get('token', 0)} tokens; {self.nodes['name'].iloc[-1]})"
+            )
         counts = ", ".join(f"{int(kinds.get(kind, 0))} {kind}s" for kind in KINDS)
         return (
             f"{type(self).__name__}({counts}; replacement {self.replacement:.2f}, completeness "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -10,9 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sae_nb.checks import shown
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._passes import Passes, Trace
 from sae_nb.studies.circuits._places import one_input, places_of
+from sae_nb.studies.circuits._unit_passes import is_of_neurons, revived_passes
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -36,6 +38,8 @@ def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
             "The graph must know its input to be asked, and this file is of an older version. Make it again "
             "with `attribution_graph`."
         )
+    if graph.of_neurons:
+        return _with_neurons(graph, model, transcoders)
     layers = places_of(model, transcoders)
     places = tuple(str(layer.write) for layer in layers)
     if places != graph.places:
@@ -52,6 +56,33 @@ def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
     return replace(graph, passes=replace(passes, written=trace.written, measures=measures))
 
 
+def _with_neurons(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
+    """Of a graph of neurons: both inputs are run again."""
+    if not is_of_neurons(transcoders):
+        raise ValueError(
+            '`transcoders` must be "neurons", or a list of it and dictionaries, as for the graph, got '
+            f"{shown(transcoders)}."
+        )
+    passes = revived_passes(model, transcoders, graph.inputs, graph.contrast, graph.outcomes)
+    places = tuple(site.place for site in passes.sites)
+    if places != graph.places:
+        raise ValueError(
+            f"`transcoders` must write {list(graph.places)}, as those of the graph, got {list(places)}."
+        )
+    now = {
+        (site.place, int(p), int(j)): float(z)
+        for site in passes.sites
+        for p, j, z in zip(
+            site.entries.position,
+            site.entries.unit,
+            site.entries.now - site.entries.then,
+            strict=True,
+        )
+    }
+    _check_same(graph, now)
+    return replace(graph, passes=passes)
+
+
 def _drops_first(graph: Graph) -> bool | None:
     """Whether a first position was left out: not where an atom fires there."""
     atoms = graph.nodes[graph.nodes.kind == "atom"]
@@ -60,13 +91,17 @@ def _drops_first(graph: Graph) -> bool | None:
 
 def _check_alike(graph: Graph, trace: Trace) -> None:
     """Every atom of the graph fires now as it did then."""
-    atoms = graph.nodes[graph.nodes.kind == "atom"]
     now: dict[tuple[str, int, int], float] = {}
     for place, written in zip(graph.places, trace.written, strict=True):
         entries = zip(
             written.position.tolist(), written.atom.tolist(), written.strength.tolist(), strict=True
         )
         now |= {(place, position, atom): z for position, atom, z in entries}
+    _check_same(graph, now)
+
+
+def _check_same(graph: Graph, now: Mapping[tuple[str, int, int], float]) -> None:
+    atoms = graph.nodes[graph.nodes.kind == "atom"]
     keys = zip(atoms.place, atoms.position, atoms.atom, strict=True)
     found = np.array([now.get((p, int(t), int(j)), 0.0) for p, t, j in keys])
     then = atoms.value.to_numpy(float)
