@@ -35,7 +35,7 @@ MOST_TARGETS, MASS = 10, 0.95
 """Without a target: the likeliest outcomes that together have this probability, at most so many."""
 
 
-@checked(leave=("transcoders", "inputs", "target"))
+@checked(leave=("transcoders", "inputs", "target", "contrast", "examples"))
 def attribution_graph(
     model: LiveModel,
     transcoders: Any,
@@ -44,6 +44,7 @@ def attribution_graph(
     target: Any = None,
     contrast: Any = None,
     lens: Lens | None = None,
+    examples: Any = None,
     max_nodes: Annotated[int, at_least(0)] | None = None,
     drop_first: bool | None = None,
 ) -> AttributionGraph:
@@ -77,6 +78,9 @@ def attribution_graph(
         sentence with another answer. None: zeros.
     lens
         Of neurons: through which they are named (`sn.fit_lens`); None: along the direct path only.
+    examples
+        Of neurons: inputs on which the nodes are read as well, to name them by what they fire on
+        (`nodes.fires`) and to show it.
     max_nodes
         Most atoms whose own causes are traced, those of most influence; the others keep their effects. Of
         neurons the number of nodes, those of the largest attribution. None: 4096 atoms, 100 neurons.
@@ -122,8 +126,9 @@ def attribution_graph(
             contrast=contrast,
             max_nodes=max_nodes,
             names=Names(lens=lens),
+            examples=examples,
         )
-    given = {"contrast": contrast, "lens": lens}
+    given = {"contrast": contrast, "lens": lens, "examples": examples}
     if (name := next((key for key, value in given.items() if value is not None), None)) is not None:
         raise ValueError(
             f"`{name}` must be None where all nodes are atoms of dictionaries, got {shown(given[name])}. Pass "

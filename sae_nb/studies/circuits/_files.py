@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 KIND = "attribution graph"
 NODES, MATRIX = "nodes.json", "graph.safetensors"
-_WORDS = ("kind", "place", "layer", "position", "atom", "name", "read", "says")
+_WORDS = ("kind", "place", "layer", "position", "atom", "name", "read", "says", "fires")
 _NUMBERS = ("value", "bias", "weight")
 _EDGES = ("data", "indices", "indptr")
 

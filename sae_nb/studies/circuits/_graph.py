@@ -12,7 +12,13 @@ from sae_nb.studies.circuits._decomposing import Decomposition, Method, decompos
 from sae_nb.studies.circuits._faithfulness import Faithfulness, Flow, faithfulness, intervene
 from sae_nb.studies.circuits._files import fields_of, save_graph, write_circuit_tracer
 from sae_nb.studies.circuits._head_flow import head_flow
-from sae_nb.studies.circuits._kept_lost import FaithfulnessCurve, curve, set_neurons
+from sae_nb.studies.circuits._kept_lost import (
+    FaithfulnessCurve,
+    curve,
+    live_units,
+    set_neurons,
+)
+from sae_nb.studies.circuits._neuron_examples import groups_of
 from sae_nb.studies.circuits._record import Graph
 from sae_nb.studies.circuits._reviving import revived
 
@@ -152,6 +158,41 @@ class AttributionGraph(Graph):
         ValueError: If they are not those: another name, other places, atoms that do not fire as in the graph.
         """
         return revived(self, model, transcoders)
+
+    @checked(leave=("inputs",))
+    def groups(
+        self, inputs: Any = None, *, least: Annotated[float, Between(0, 1, "()")] = 0.8
+    ) -> dict[str, tuple[int, ...]]:
+        """Return neurons that fire together, by a name: those of one position that push the same way.
+
+        Neurons are joined while the mean correlation of their values stays at `least` or above (average
+        linkage). A panel draws and changes each group as one: `panel.groups = graph.groups(texts)`.
+
+        Parameters
+        ----------
+        inputs
+            Inputs over whose positions values are correlated. None: the input and its contrast alone, which
+            are few; pass texts for groups that hold elsewhere.
+
+        Raises
+        ------
+        ValueError: If the graph is of dictionaries, or was read from a file.
+
+        Example
+        -------
+        >>> import sae_nb as sn
+        >>> gpt, texts = sn.load_model("tiny-gpt"), sn.data.stories(4, seed=0).texts
+        >>> pair = ("One day she was", "One day he was")
+        >>> graph = sn.circuits.attribution_graph(gpt, "neurons", pair[0], contrast=pair[1], target=" her")
+        >>> all(len(nodes) > 1 for nodes in graph.groups(texts, least=0.5).values())
+        True
+        """
+        if not self.of_neurons:
+            raise ValueError(
+                "`groups` must be asked of a graph of neurons, got one of dictionaries. Use "
+                "sn.circuits.probe_prompts(model, transcoders, prompts)."
+            )
+        return groups_of(self, live_units(self), inputs, least)
 
     def heads(self) -> DataFrame:
         """Return what of the targets flows through each attention head: `layer`, `head`, `flow`.

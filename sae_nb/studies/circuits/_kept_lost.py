@@ -28,7 +28,7 @@ DEFAULT_K = (10, 20, 50, 100, 200, 500)
 
 
 class FaithfulnessCurve(Plotted):
-    """What the strongest neurons of a graph do alone and by their absence; made by `faithfulness`.
+    """Effect of the strongest neurons of a graph alone, and of their absence; made by `faithfulness`.
 
     The effect is the answer on the input less that with every neuron as on the contrast. Values above 1 are
     real: the neurons that are left out work against the answer.
@@ -156,7 +156,7 @@ def _numbers(k: Sequence[int] | None, most: int) -> list[int]:
 def _measured(
     passes: UnitPasses, sets: Sequence[Int[np.ndarray, " m"]], *, rest: bool
 ) -> Float[np.ndarray, " sets"]:
-    """What is asked, with each set free and the others as on the contrast; with `rest` the other way round."""
+    """Answers with each set free and the others as on the contrast; with `rest` the other way round."""
     found = []
     for start in range(0, len(sets), BLOCK):
         several = sets[start : start + BLOCK]

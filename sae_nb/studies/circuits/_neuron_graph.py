@@ -7,6 +7,7 @@ which no other node lies, so that the sum over all paths of the graph is the att
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._neuron_examples import examples_of, fires_on
 from sae_nb.studies.circuits._neuron_names import Names
 from sae_nb.studies.circuits._places import position_texts, read_by
 from sae_nb.studies.circuits._sites import AtomSite, Entries
@@ -46,6 +48,7 @@ def neuron_graph(
     contrast: Any,
     max_nodes: int | None,
     names: Names,
+    examples: Any,
 ) -> AttributionGraph:
     """See `attribution_graph`."""
     passes, states = unit_passes(model, transcoders, inputs, contrast)
@@ -53,7 +56,19 @@ def neuron_graph(
         wanted = wanted_of(model, states, target)
         passes = ranked(passes, wanted)
         chosen = _strongest(passes, DEFAULT_NODES if max_nodes is None else max_nodes)
-        return _traced(passes, chosen, wanted, states, names)
+        graph = _traced(passes, chosen, wanted, states, names)
+    return graph if examples is None else _with_examples(graph, passes, chosen, examples)
+
+
+def _with_examples(
+    graph: AttributionGraph, passes: UnitPasses, chosen: Sequence[Int[Tensor, " m"]], inputs: Any
+) -> AttributionGraph:
+    """Return a graph whose neurons know on what else they fire."""
+    nodes = [site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)]
+    found = examples_of(passes, nodes, inputs)
+    empty = [""] * len(graph.tokens)
+    table = graph.nodes.assign(fires=[*empty, *fires_on(found, passes, nodes), ""])
+    return replace(graph, nodes=table, examples=found)
 
 
 def _strongest(passes: UnitPasses, n: int) -> list[Int[Tensor, " m"]]:
@@ -89,7 +104,7 @@ def _traced(
     tokens = states.tokens
 
     def row(slopes: Sequence[Tensor | None]) -> Float[np.ndarray, "b n"]:
-        """What tokens and nodes add, from slopes by what they write, (b, …) each."""
+        """Return the parts that tokens and nodes add, from slopes by what they write, (b, …) each."""
         n = next(len(s) for s in slopes if s is not None)
         parts = [torch.zeros(n, len(tokens))]
         if slopes[0] is not None:

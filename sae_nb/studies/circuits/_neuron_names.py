@@ -1,4 +1,4 @@
-"""Names of neurons: the outputs that one raises by the sign it has here, where they stand out from chance."""
+"""Names of neurons: the outputs that one raises by the sign it has here, beyond what chance gives."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ class Names:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class _Line:
-    """How far an output must stand out, each in units of its own reaction to random directions."""
+    """Least score of a name: outputs in units of their own reaction to random directions."""
 
     spread: Float[Tensor, " n"]
     least: float
@@ -138,7 +138,7 @@ def _seeded() -> torch.Generator:
 
 
 def _gain(model: LiveModel, layer: int, site: Site) -> Tensor | float:
-    """What a norm or a scale after the MLP multiplies its output by, up to one number."""
+    """Factors of a norm or a scale after the MLP, up to one number."""
     if not site.place.startswith("mlp_post."):
         return 1.0
     try:

@@ -78,7 +78,7 @@ def _shape(part: nn.Module) -> tuple[int, ...]:
 
 
 class Proportional:
-    """What is put into a pass so that its MLPs answer in proportion; of one pass only.
+    """Changes of one pass by which its MLPs answer in proportion.
 
     Parameters
     ----------

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
     from torch import Tensor
 
+    from sae_nb.studies.circuits._neuron_examples import NeuronExamples
     from sae_nb.studies.circuits._passes import Passes
 
 KINDS = ("token", "atom", "error", "target")
@@ -70,6 +71,9 @@ class Graph:
 
     named_by: str = ""
     """Of graphs of neurons: how the names in `nodes.says` were read, "lens" or "direct path only"."""
+
+    examples: NeuronExamples | None = None
+    """Of graphs of neurons: their activations on examples; None where none were given, or read from a file."""
 
     passes: Passes | None = None
     """The live model and its dictionaries; None for a graph that was read from a file, see `with_model`."""

@@ -153,7 +153,7 @@ class NeuronSite(Site):
         return self._write(torch.nn.functional.one_hot(chosen.unit, self.n_units))
 
     def _write(self, a: Tensor) -> Tensor:
-        """What neurons write, without the offset."""
+        """Output of neurons, without the offset."""
         like = next(self._last.parameters())
         a = a.to(like)
         return (self._last(a) - self._last(torch.zeros_like(a))).float()
@@ -275,7 +275,7 @@ class AtomSite(Site):
     def _sum(
         self, time: int, rows: Tensor, atoms: Tensor, values: Tensor, which: Tensor
     ) -> Float[Tensor, "time d"]:
-        """What some atoms write."""
+        """Sum of the outputs of some atoms."""
         empty = torch.zeros(time, self.dictionary.shape[1], device=self.dictionary.device)
         written = values[which, None] * self.dictionary[atoms[which].long()]
         return empty.index_add_(0, rows[which], written)
@@ -325,8 +325,8 @@ def sites_of(model: LiveModel, layers: Sequence[Layer]) -> tuple[Site, ...]:
             found[str(mlp.post)] = NeuronSite(model, mlp)
     if not found:
         raise ValueError(
-            f"`model` must have MLPs whose neurons can be read, and {model.name} has none. What its attention "
-            'and its stream do can be shown: sn.circuits.patch(model, clean, corrupted, sites="resid"), or '
+            f"`model` must have MLPs whose neurons can be read, and {model.name} has none. Its attention and "
+            'its stream can be shown: sn.circuits.patch(model, clean, corrupted, sites="resid"), or '
             "sn.circuits.head_contributions; or pass SAEs of its stream in place of neurons."
         )
     order = [str(point) for point in model.hook_points()]

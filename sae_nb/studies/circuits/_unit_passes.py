@@ -80,7 +80,7 @@ class States:
 
     @property
     def tokens(self) -> Float[Tensor, "time d"]:
-        """What each token writes on the input, less that on the contrast."""
+        """Output of each token on the input, less that on the contrast."""
         x = self.now.states[self.start][0].float()
         return x if self.then is None else x - self.then.states[self.start][0].float()
 
