@@ -42,6 +42,7 @@ if TYPE_CHECKING:  # for the other rooms
         IMAGE_SUFFIXES as IMAGE_SUFFIXES,
         visible_files as visible_files,
     )
+    from sae_nb.data._prompt_pairs import PairKind as PairKind
     from sae_nb.data._records import (
         Record as Record,
         Texts as Texts,

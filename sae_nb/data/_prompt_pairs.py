@@ -103,8 +103,15 @@ def prompt_pairs(kind: PairKind, n: Count = 8, seed: Seed = 0, *, model: Any = N
 
 def _fits(model: Any, pair: Drawn) -> bool:
     clean, corrupted, target, other = pair
-    n = [len(model.tokens(text)) for text in (clean, corrupted)]
-    longer = [len(model.tokens(clean + answer)) - n[0] for answer in (target, other)]
+    unknown = getattr(model.tokenizer, "unk_token_id", None)
+
+    def ids(text: str) -> list[int]:
+        return list(model.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    if unknown is not None and any(unknown in ids(text) for text in pair):
+        return False
+    n = [len(ids(text)) for text in (clean, corrupted)]
+    longer = [len(ids(clean + answer)) - n[0] for answer in (target, other)]
     return n[0] == n[1] and longer == [1, 1]
 
 

@@ -150,6 +150,7 @@ WORKS: dict[str, Callable[[], Any]] = {
     "CircuitPanel": circuit,
     "GenerationLens, playing": partial(playing, generation),
     "LensPanel": layers,
+    "PatchingPanel": lambda: sw.PatchingPanel(model("tiny-induction")),
     "SteeringPanel": lambda: steering(VISION, sn.data.scenes(2, seed=0)),
     "SteeringPanel, dose": dose_response,
     "SteeringPanel, story": steered_story,

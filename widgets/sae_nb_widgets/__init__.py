@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sae_nb_widgets.input_lens import InputLens as InputLens
     from sae_nb_widgets.lens import LensPanel as LensPanel
     from sae_nb_widgets.panel import Panel as Panel, theme as theme
+    from sae_nb_widgets.patching import PatchingPanel as PatchingPanel
     from sae_nb_widgets.pursuit import PursuitStepper as PursuitStepper
     from sae_nb_widgets.quiz import AtomQuiz as AtomQuiz
     from sae_nb_widgets.report_card import ReportCard as ReportCard

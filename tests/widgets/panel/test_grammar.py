@@ -108,6 +108,10 @@ def _layers() -> Panel:
     return sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), "Once upon a time there was a")
 
 
+def _patching() -> Panel:
+    return sw.PatchingPanel(sn.load_model("tiny-induction"))
+
+
 def _input_steering() -> Panel:
     return sw.InputSteering(_lens(), vision().catalogue, atom=3)
 
@@ -172,6 +176,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "InputLens": _lens,
     "InputSteering": _input_steering,
     "LensPanel": _layers,
+    "PatchingPanel": _patching,
     "PursuitStepper": _stepper,
     "ReportCard": _report_card,
     "SteeringPanel": _steering,
@@ -213,6 +218,7 @@ def test_a_question_and_three_sentences(panel: Panel) -> None:
 WITHOUT_ATOMS = {
     "DepthTrajectory",
     "LensPanel",
+    "PatchingPanel",
     "ReportCard",
     "SuperpositionToy",
     "TrainingMonitor",

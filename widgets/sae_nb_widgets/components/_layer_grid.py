@@ -1,4 +1,4 @@
-"""LayerGrid: the outputs that a lens has on top, a row per layer and a column per place."""
+"""LayerGrid: words or signed shares, a row per layer and a column per place."""
 
 from __future__ import annotations
 
@@ -12,11 +12,16 @@ from sae_nb_widgets.components._base import Component, read_static, script, styl
 LEAST_GREEN = 0.3
 """Share of the tint that the model's own answer has at least, so that its green is seen."""
 
+LEAST_WRITTEN = 0.1
+"""Size of a share from which on its number is written in its cell."""
+
 
 class LayerGrid(Component):
     """Words at each layer and place: green for the model's own answer, else blue, stronger where more probable.
 
     Click a cell to select it.
+
+    With `show_shares` cells are signed shares: orange above zero, blue below.
 
     Examples
     --------
@@ -44,6 +49,14 @@ class LayerGrid(Component):
         sync=True
     )
     side_title = t.Unicode("", help="What these numbers are.").tag(sync=True)
+    signed = t.Bool(
+        False, help="Whether cells are signed shares of `maximum`, and their texts numbers."
+    ).tag(sync=True)
+    maximum = t.Float(1.0, help="Share at which a cell is darkest.").tag(sync=True)
+    names = t.Tuple(
+        t.Unicode(), t.Unicode(), default_value=("", ""), help="Words for a row and for a column."
+    ).tag(sync=True)
+    compact = t.Bool(False, help="Whether cells are colours alone.").tag(sync=True)
     selected = t.Tuple(
         t.Int(), t.Int(), default_value=(-1, -1), help="Row and column chosen; -1 for none."
     ).tag(sync=True)
@@ -66,7 +79,29 @@ class LayerGrid(Component):
             self.tints = [list(map(float, row)) for row in tints]
             self.agrees = [list(map(bool, row)) for row in agrees]
             self.side, self.side_title = list(map(float, side)), side_title
+            self.signed = self.compact = False
             self.selected = (-1, -1)
+
+    def show_shares(
+        self,
+        rows: Sequence[str],
+        columns: Sequence[str],
+        shares: Sequence[Sequence[float]],
+        *,
+        maximum: float = 1.0,
+        names: tuple[str, str] = ("", ""),
+        compact: bool = False,
+    ) -> None:
+        """Replace what is shown by signed shares; the larger ones with their numbers, unless `compact`."""
+        written = [
+            ["" if compact or abs(one) < LEAST_WRITTEN else _two_digits(one) for one in row]
+            for row in shares
+        ]
+        with self.hold_sync(), self.hold_trait_notifications():
+            agrees = [[False] * len(columns)] * len(rows)
+            self.show(rows, columns, written, tints=shares, agrees=agrees)
+            self.signed, self.compact = True, compact
+            self.maximum, self.names = float(maximum), names
 
     @t.validate("selected")
     def _selected_exists(self, proposal: t.Bunch) -> tuple[int, int]:
@@ -84,25 +119,44 @@ class LayerGrid(Component):
         if not self.rows or not self.columns:
             return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
         end = f"<th>{escape(self.side_title)}</th>" if self.side else ""
-        names = "".join(f"<th>{escape(visible_token(name))}</th>" for name in self.columns)
+        names = "".join(f"<th>{_head_html(name)}</th>" for name in self.columns)
+        if self.compact:
+            names = f'<th colspan="{len(self.columns)}">&nbsp;</th>'
         lines = "".join(map(self._line_html, range(len(self.rows))))
         return (
             f"<style>{read_static('layer_grid.css')}</style>"
             f'<div class="sae-nb-component">{title}<div class="sae-nb-layerbox">'
-            f'<table class="sae-nb-layers"><tr><th></th>{names}{end}</tr>{lines}</table></div></div>'
+            f'<table class="sae-nb-layers{self._kinds}"><tr><th></th>{names}{end}</tr>{lines}'
+            "</table></div></div>"
         )
+
+    @property
+    def _kinds(self) -> str:
+        signed = " sae-nb-shares" if self.signed else ""
+        return f"{signed} sae-nb-compact" if self.compact else signed
 
     def _line_html(self, row: int) -> str:
         cells = ""
-        for column, (text, tint, agrees) in enumerate(
-            zip(self.cells[row], self.tints[row], self.agrees[row], strict=True)
-        ):
-            tone = "confirmed" if agrees else "predicted"
-            *rgb, opacity = heat_colour(max(tint, LEAST_GREEN) if agrees else tint, tone=tone)
+        line = zip(self.cells[row], self.tints[row], self.agrees[row], strict=True)
+        for column, (text, tint, agrees) in enumerate(line):
+            tone = "strength" if self.signed else "confirmed" if agrees else "predicted"
+            share = tint / self.maximum if self.signed else max(tint, LEAST_GREEN * agrees)
+            *rgb, opacity = heat_colour(share, self.signed, tone)
             classes = "sae-nb-agrees " * agrees
             classes += "sae-nb-selected" * (self.selected == (row, column))
             kind = f' class="{classes.strip()}"' if classes else ""
             style = f"background:{css_colour([int(c) for c in rgb], opacity)}"
-            cells += f'<td{kind} style="{style}">{escape(visible_token(text))}</td>'
+            shown = text if self.signed else visible_token(text)
+            cells += f'<td{kind} style="{style}">{escape(shown)}</td>'
         end = f"<td>{format_number(self.side[row])}</td>" if self.side else ""
         return f"<tr><th>{escape(self.rows[row])}</th>{cells}{end}</tr>"
+
+
+def _head_html(name: str) -> str:
+    """Return a column's words; of one that differs, "clean → corrupted", in two lines."""
+    lines = (escape(visible_token(part)) for part in name.split(" → "))
+    return "<br>→ ".join(lines)
+
+
+def _two_digits(share: float) -> str:
+    return f"{share:.2f}".replace("-", "−")

@@ -12,6 +12,11 @@ function render({ model, el }) {
   const visible = (text) => text.replace(/\r\n|\n|\r/g, "↵").replace(/\t/g, "⇥") || "∅";
 
   function describe(row, column) {
+    if (model.get("signed")) {
+      const [ofRow, ofColumn] = model.get("names");
+      return `${ofRow} ${model.get("rows")[row]}, ${ofColumn} ${visible(model.get("columns")[column])}: ` +
+        formatNumber(model.get("tints")[row][column]);
+    }
     const agrees = model.get("agrees")[row][column] ? ", the model's answer" : "";
     const share = formatNumber(model.get("tints")[row][column]);
     return `${model.get("rows")[row]}, after “${visible(model.get("columns")[column])}”: ` +
@@ -20,20 +25,31 @@ function render({ model, el }) {
 
   function cellFor(row, column, text) {
     const tint = model.get("tints")[row][column];
-    const node = make("td", "", { role: "gridcell", id: `${box.id}-${row}-${column}`, dir: "auto" }, visible(text));
+    const node = make("td", "", { role: "gridcell", id: `${box.id}-${row}-${column}`, dir: "auto" }, model.get("signed") ? text : visible(text));
     node.title = describe(row, column);
     node.setAttribute("aria-label", node.title);
     const agrees = model.get("agrees")[row][column];
-    const [tone, share] = agrees ? ["confirmed", Math.max(tint, 0.3)] : ["predicted", tint];
+    const signed = model.get("signed");
+    const [tone, share] = signed ? ["strength", tint / model.get("maximum")]
+      : agrees ? ["confirmed", Math.max(tint, 0.3)] : ["predicted", tint];
     node.classList.toggle("sae-nb-agrees", agrees);
-    node.style.backgroundColor = shade(share, false, tone);
-    node.style.color = inkOn(share, root, false, tone);
+    node.style.backgroundColor = shade(share, signed, tone);
+    node.style.color = inkOn(share, root, signed, tone);
     node.addEventListener("click", () => {
       active = [row, column];
       choose(model, [row, column]);
       mark();
     });
     cells[row][column] = node;
+    return node;
+  }
+
+  // Of a column that differs between two inputs both tokens, one under the other.
+  function headFor(text) {
+    const node = make("td", "sae-nb-layerhead", { dir: "auto", title: text });
+    const parts = model.get("signed") ? text.split(" → ") : [text];
+    parts.forEach((part, i) => node.append(make("div", "", {}, (i ? "→ " : "") + visible(part))));
+    if (model.get("compact")) node.replaceChildren(make("div", "", {}, "\u00a0"));
     return node;
   }
 
@@ -45,6 +61,12 @@ function render({ model, el }) {
       node.setAttribute("aria-selected", String(chosen));
       node.classList.toggle("sae-nb-active", i === active[0] && j === active[1]);
     }));
+    const chosen = (cells[row] || [])[column];
+    if (chosen && model.get("signed")) {
+      // Within the box alone: the page stays where it is.
+      const over = chosen.offsetLeft + chosen.offsetWidth - box.clientWidth;
+      if (box.scrollLeft < over || box.scrollLeft > chosen.offsetLeft) box.scrollLeft = Math.max(over, 0);
+    }
   }
 
   function build() {
@@ -59,9 +81,10 @@ function render({ model, el }) {
     }
     const side = model.get("side");
     const longest = Math.max(...side, 1e-9);
-    const table = make("table", "sae-nb-layers", { role: "presentation" });
+    const kinds = (model.get("signed") ? " sae-nb-shares" : "") + (model.get("compact") ? " sae-nb-compact" : "");
+    const table = make("table", "sae-nb-layers" + kinds, { role: "presentation" });
     const head = make("tr");
-    head.append(make("th", "", {}, ""), ...columns.map((text) => make("td", "sae-nb-layerhead", { dir: "auto", title: text }, visible(text))));
+    head.append(make("th", "", {}, ""), ...columns.map((text) => headFor(text)));
     if (side.length) head.append(make("th", "sae-nb-sidehead", {}, model.get("side_title")));
     table.append(head);
     rows.forEach((name, row) => {
@@ -100,7 +123,8 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  const names = ["rows", "columns", "cells", "tints", "agrees", "side", "side_title", "description", "empty_text"];
+  const names = ["rows", "columns", "cells", "tints", "agrees", "side", "side_title", "signed", "maximum", "compact",
+    "description", "empty_text"];
   redrawOn(model, names, build);
   redrawOn(model, ["selected"], mark);
   const forget = onTheme(build);

@@ -1,0 +1,61 @@
+"""PatchingPanel: the map opens on the head of a known circuit, a click lists a cell, a pair that is typed is patched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    """\
+patched = sw.PatchingPanel(sn.load_model("tiny-induction"))
+patched.n_pairs, patched.sites = 8, "heads"
+patched""",
+)
+
+QUESTION = "Which places decide the answer?"
+CELL = ".sae-nb-shares:not(.sae-nb-compact) td[role=gridcell]"
+
+
+def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
+    """Head 0.2 first; a click on another, its numbers; the control has the same cell marked."""
+    panel = page.locator(".sae-nb-panel").nth(0)
+    panel.get_by_text("Head 0.2 alone brings back").first.wait_for()
+    stage.settle()
+    stage("opened", panel)
+    cells = panel.locator(CELL)
+    assert cells.count() == 8
+    cells.nth(3).click()
+    panel.get_by_text("Head 1.3", exact=True).first.wait_for()
+    stage.settle()
+    assert str(stage.ask("(patched.row, patched.column)")) == "(1, 3)"
+    marked = panel.locator(".sae-nb-compact td.sae-nb-selected")
+    assert marked.get_attribute("aria-label").startswith("layer 1, head 3: ")
+    stage("chosen", panel)
+
+
+def check_keys_choose_cells(page: Page, stage: Any) -> None:
+    """Arrow keys in the map, and Enter, without a mouse."""
+    panel = page.locator(".sae-nb-panel").nth(0)
+    grid = panel.locator(".sae-nb-layerbox").first
+    grid.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowLeft", "Enter"):
+        page.keyboard.press(key)
+    stage.settle()
+    assert str(stage.ask("(patched.row, patched.column)")) == "(0, 2)"
+
+
+def check_a_typed_pair_of_unequal_length_is_answered(page: Page, stage: Any) -> None:
+    """The sentence has both lists of tokens; a pair that fits is patched."""
+    panel = page.locator(".sae-nb-panel").nth(0)
+    box = panel.get_by_label("clean", exact=True).first
+    box.fill("a b c d a")
+    box.press("Enter")
+    panel.get_by_text("must have equally many tokens").first.wait_for()
+    box = panel.get_by_label("corrupted", exact=True).first
+    box.fill("c b a d a")
+    box.press("Enter")
+    panel.locator(CELL).first.wait_for()
+    stage.settle()
+    assert str(stage.ask("patched.template")) == "''"
+    stage("typed", panel)

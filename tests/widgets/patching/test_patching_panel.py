@@ -1,0 +1,224 @@
+"""Promises of the PatchingPanel: the map is `patch`'s, a cell has its numbers, every control asks anew, newest wins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import traitlets as t
+
+import sae_nb as sn
+
+CLEAN, CORRUPTED = "One day she went home and", "One day he went home and"
+ASKED = (" her", " his")
+
+
+@cache
+def induction() -> Any:
+    """The model whose circuit is known."""
+    return sn.load_model("tiny-induction")
+
+
+@pytest.fixture
+def panel() -> Iterator[sw.PatchingPanel]:
+    """A panel on its template, eight pairs, the heads."""
+    made = sw.PatchingPanel(induction())
+    made.n_pairs, made.sites = 8, "heads"
+    made.wait(60)
+    yield made
+    made.close()
+
+
+def test_the_map_is_that_of_patch(panel: sw.PatchingPanel) -> None:
+    """The last layer on top; the control next to it; the first cell is that of the known circuit."""
+    assert panel.template == "induction"
+    pairs = sn.data.prompt_pairs("induction", 8, model=induction())
+    by_hand = sn.circuits.patch(
+        induction(),
+        list(pairs.clean),
+        list(pairs.corrupted),
+        pairs.answers,
+        "heads",
+        progress=False,
+    )
+    assert np.allclose(panel.grid.tints, by_hand.effect[::-1], atol=1e-5)
+    assert np.allclose(panel.beside.tints, by_hand.control[::-1], atol=1e-5)
+    assert panel.grid.rows == ["1", "0"]
+    assert (panel.row, panel.column) == (0, 2)
+    assert panel.answer.startswith("Head 0.2 alone brings back 10")
+    assert f"correlate at {by_hand.agreement:.3f}".replace("-", "−") in panel._score.value
+
+
+def test_a_cell_has_its_numbers(panel: sw.PatchingPanel) -> None:
+    """By click, key, list or trait; both maps and the list follow."""
+    panel.grid.selected = (0, 3)
+    assert (panel.row, panel.column) == (1, 3)
+    assert panel.beside.selected == (0, 3)
+    bars = panel._detail_view.bars
+    found = panel.found
+    assert bars.labels == ["exact", "attribution", "control"]
+    assert bars.values == pytest.approx(
+        [float(of[1, 3]) for of in (found.effect, found.estimated, found.control)]
+    )
+    panel._detail_view.largest.selected = 0
+    assert (panel.row, panel.column) == (0, 2)
+    panel.press("ArrowUp")
+    panel.press("ArrowRight")
+    assert (panel.row, panel.column) == (1, 3)
+    assert "Head 1.3" in panel._detail_view.place.value
+
+
+def test_every_control_asks_again(panel: sw.PatchingPanel) -> None:
+    """Method, direction, places, heads by position: the map is what they name."""
+    panel.method = "attribution"
+    panel.wait(60)
+    assert panel.found.method == "attribution"
+    assert panel.grid.description == "share, by attribution"
+    panel.method, panel.direction, panel.sites = "exact", "noise", "heads_by_position"
+    panel.wait(60)
+    assert (panel.found.method, panel.found.direction) == ("exact", "noise")
+    assert "takes away" in panel.answer
+    panel.heads = "0.2, 1.3"
+    panel.wait(60)
+    assert panel.found.rows == ("0.2", "1.3")
+    panel.control = panel.clean
+    panel.wait(60)
+    assert panel.found.control_source == "another input"
+    panel.sites = "resid"
+    panel.wait(60)
+    assert panel.answer.startswith("The difference between the answers is at")
+
+
+def test_a_typed_text_leaves_the_template(panel: sw.PatchingPanel) -> None:
+    """Its answers are the model's own where none are given; a template fills the fields again."""
+    with panel.hold_trait_notifications():
+        panel.clean, panel.corrupted = "a b q c d r a", "c b q a d r a"
+        panel.target = panel.other = ""
+    panel.wait(60)
+    assert panel.template == ""
+    assert not panel.problem, panel.status
+    assert panel.found.n_pairs == 1
+    panel.template = "induction"
+    panel.wait(60)
+    assert panel.clean.split()[-1] in "abcdefghijklmnopqrstuvwxyz"
+    assert panel.found.n_pairs == 8
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"clean": "a b c"}, "equally many tokens, got 4 and 12: ['<s>', 'a', 'b', 'c'] and ['<s>'"),
+        ({"target": " hello"}, "must be a token that tiny-induction knows, got ' hello'"),
+        ({"target": " a b"}, "must be one token of tiny-induction, got ' a b', which is 2"),
+        ({"target": ""}, "`target` must be given where `other` is"),
+        ({"sites": "heads_by_position", "heads": "2.0"}, "layers 0 to 1 and heads 0 to 3, got (2, 0)"),
+        ({"sites": "heads_by_position", "heads": "two"}, "written layer.head, such as 0.2 1.1, got 'two'"),
+        ({"control": "a b"}, "`control` must have the number of tokens of the pair, 12, got 3"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_a_sentence(
+    panel: sw.PatchingPanel, changes: dict[str, str], said: str
+) -> None:
+    """In the status line; the old map is gone, and what fits again is answered."""
+    before = {name: getattr(panel, name) for name in changes}
+    for name, value in changes.items():
+        setattr(panel, name, value)
+    panel.wait(60)
+    assert panel.problem
+    assert said in panel.status
+    assert panel.found is None
+    for name, value in before.items():
+        setattr(panel, name, value)
+    panel.wait(60)
+    assert not panel.problem, panel.status
+    assert panel.found is not None
+
+
+def test_stop_keeps_the_estimates(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exact measurement ends at the next layer; the next request is measured in full."""
+    from sae_nb_widgets import patching
+
+    asking = patching._panel  # type: ignore[attr-defined]
+    answered, begun = asking.answered, threading.Event()
+    waiting = threading.Event()
+
+    def slow(model: Any, sae: Any, ask: Any, method: str, callback: Any) -> Any:
+        if method == "exact" and not waiting.is_set():
+            begun.set()
+            waiting.wait(30)
+        return answered(model, sae, ask, method, callback)
+
+    monkeypatch.setattr(asking, "answered", slow)
+    panel = sw.PatchingPanel(induction())
+    assert begun.wait(30)
+    assert panel.controls.stop.layout.display is None
+    panel.press("Escape")
+    waiting.set()
+    panel.wait(60)
+    assert panel.found.method == "attribution"
+    assert panel.status.startswith("Stopped")
+    assert panel.controls.stop.layout.display == "none"
+    panel.sites = "heads"
+    panel.wait(60)
+    assert panel.found.method == "exact"
+    panel.close()
+
+
+def test_atoms_are_places_too() -> None:
+    """The largest of an SAE, exactly and by attribution, next to others at random."""
+    gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    panel = sw.PatchingPanel(gpt, CLEAN, CORRUPTED, ASKED, sae=sae)
+    panel.sites = "atoms"
+    panel.wait(60)
+    found = sn.circuits.patch_atoms(gpt, sae, CLEAN, CORRUPTED, target=ASKED)
+    assert panel.grid.rows == [f"atom {atom}" for atom in found.chosen[::-1]]
+    assert np.allclose(np.ravel(panel.grid.tints), found.measured[found.chosen[::-1]], atol=1e-4)
+    assert panel.beside.description == "control: atoms at random"
+    assert not panel.problem, panel.status
+    panel.close()
+
+
+def test_a_map_alone_is_shown(tmp_path: Path) -> None:
+    """As `patch` found it, without a model; the page has its numbers, and needs no script."""
+    gpt = sn.load_model("tiny-gpt")
+    found = sn.circuits.patch(gpt, CLEAN, CORRUPTED, ASKED, progress=False)
+    panel = sw.PatchingPanel(found)
+    assert panel.found is found
+    assert "“she → he”" in panel.answer or "“and”" in panel.answer
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "sae-nb-shares" in page
+    assert f"{found.effect.max():.2f}" in page
+    panel.close()
+
+
+def test_what_cannot_be_patched_is_refused() -> None:
+    """A model of images, one text of two, atoms without an SAE, cells that are not there."""
+    with pytest.raises(ValueError, match="must be a language model"):
+        sw.PatchingPanel(sn.load_model("tiny-vit"))
+    with pytest.raises(TypeError, match="must be a live model or a PatchMap, got str"):
+        sw.PatchingPanel("tiny-gpt")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="`corrupted` must be given with the other text"):
+        sw.PatchingPanel(induction(), "a b c")
+    panel = sw.PatchingPanel(induction())
+    panel.wait(60)
+    with pytest.raises(t.TraitError, match="Atoms need"):
+        panel.sites = "atoms"
+    with pytest.raises(t.TraitError, match="`row` must be between 0 and 1"):
+        panel.row = 2
+    panel.close()
+
+
+def test_a_model_that_answers_no_template_waits_for_texts() -> None:
+    """Nothing is drawn, and the status line says what to type."""
+    panel = sw.PatchingPanel(sn.load_model("tiny-gpt"))
+    panel.wait(60)
+    assert panel.template == ""
+    assert panel.status.startswith("Type a clean and a corrupted text")
+    assert not panel.problem
+    panel.close()

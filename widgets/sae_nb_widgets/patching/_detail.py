@@ -1,0 +1,87 @@
+"""The column next to the PatchingPanel's map: one cell's numbers, and the largest places."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets as ipw
+import numpy as np
+import traitlets as t
+
+from sae_nb.figures import escape, theme
+from sae_nb_widgets.components import RowTable, Sparkbars
+from sae_nb_widgets.patching import _words as words
+from sae_nb_widgets.patching._asking import Seen
+
+N_LISTED = 8
+QUIET = '<span style="color:var(--sae-nb-quiet)">{}</span>'
+
+
+class PatchingDetail:
+    """A chosen cell by its effect, estimate and control; the list chooses others."""
+
+    def __init__(self, choose: Callable[[int, int], None]) -> None:
+        self._choose = choose
+        self._cells: list[tuple[int, int]] = []
+        self.place = ipw.HTML()
+        self.bars = Sparkbars(description="share of the difference", signed=True)
+        self.largest = RowTable(description="largest places")
+        self.largest.observe(self._take, "selected")
+        self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars, self.largest)
+
+    def show(self, seen: Seen, row: int, column: int) -> None:
+        """Show the numbers of a cell."""
+        name = words.place_words(seen, row, column)
+        self.place.value = f"<b>{escape(name[0].upper() + name[1:])}</b>"
+        bars: list[tuple[str, float, str]] = []
+        if seen.exact:
+            bars.append(("exact", float(seen.effect[row, column]), ""))
+        bars.append(("attribution", float(seen.estimated[row, column]), theme.NEUTRAL))
+        if not seen.of_atoms:
+            bars.append(("control", float(seen.control[row, column]), theme.CONTROL))
+        self.bars.show(
+            [name for name, *_ in bars],
+            [value for _, value, _ in bars],
+            colours=[colour for *_, colour in bars],
+            signed=True,
+            maximum=max(1.0, *(abs(value) for _, value, _ in bars)),
+        )
+        chosen = (row, column)
+        at = self._cells.index(chosen) if chosen in self._cells else -1
+        if self.largest.selected != at:
+            self.largest.selected = at
+
+    def list(self, seen: Seen) -> None:
+        """List the places of the largest effects."""
+        order = np.argsort(-np.abs(seen.effect), axis=None, kind="stable")[:N_LISTED]
+        places = zip(*np.unravel_index(order, seen.effect.shape), strict=True)
+        self._cells = [(int(row), int(column)) for row, column in places]
+        headers = ["place", *(["exact"] if seen.exact else []), "attribution"]
+        headers += [] if seen.of_atoms else ["control"]
+        rows = []
+        for row, column in self._cells:
+            numbers = [seen.effect] if seen.exact else []
+            numbers += [seen.estimated] if seen.of_atoms else [seen.estimated, seen.control]
+            shown = [f"{of[row, column]:.2f}".replace("-", "−") for of in numbers]
+            rows.append([_short(seen, row, column), *shown])
+        self.largest.show(headers, rows, numeric=[False, *[True] * (len(headers) - 1)])
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self._cells = []
+        self.place.value = ""
+        self.bars.show([], [])
+        self.largest.show([], [])
+
+    def _take(self, change: t.Bunch) -> None:
+        if 0 <= change["new"] < len(self._cells):
+            self._choose(*self._cells[change["new"]])
+
+
+def _short(seen: Seen, row: int, column: int) -> str:
+    """Return a cell's name in a list: numbers, and the token."""
+    if seen.of_atoms:
+        return seen.rows[row]
+    if getattr(seen.found, "sites", "") == "heads":
+        return f"{seen.rows[row]}.{seen.columns[column]}"
+    return f"{seen.rows[row]} {words.token_words(seen.columns[column])}"

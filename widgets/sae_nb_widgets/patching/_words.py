@@ -1,0 +1,133 @@
+"""The sentences of a PatchingPanel: which places decide, and what a cell is."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+
+from sae_nb.figures import format_count, format_number, format_percent, visible_token
+from sae_nb.studies.circuits import PatchMap
+from sae_nb_widgets.patching._asking import Seen
+
+HALF = 0.5
+"""Share from which on a place is counted as carrying the answer."""
+
+NOTHING = 0.01
+"""Share below which no place is named."""
+
+NOUNS = {
+    "resid": "the state before block",
+    "attn": "attention of block",
+    "mlp": "the MLP of block",
+    "heads": "head",
+    "heads_by_position": "head",
+}
+
+
+def token_words(name: str) -> str:
+    """Return a column's token in quotes; of one that differs both."""
+    return "“" + " → ".join(visible_token(part.strip() or part) for part in name.split(" → ")) + "”"
+
+
+def asked_words(name: str) -> str:
+    """Return what is asked of the answers, without the spaces before tokens."""
+    return re.sub(r"“\s+(?=[^\s”])", "“", name)
+
+
+def place_words(seen: Seen, row: int, column: int) -> str:
+    """Return the name of a cell."""
+    found = seen.found
+    if not isinstance(found, PatchMap):
+        return seen.rows[row]
+    noun = NOUNS[found.sites]
+    if found.sites == "heads":
+        return f"{noun} {seen.rows[row]}.{seen.columns[column]}"
+    return f"{noun} {seen.rows[row]} at {token_words(seen.columns[column])}"
+
+
+def first_cell(seen: Seen) -> tuple[int, int]:
+    """Return the cell that a map opens on: the largest; of states, where the last place first has it."""
+    effect = np.abs(seen.effect)
+    if isinstance(seen.found, PatchMap) and seen.found.sites == "resid":
+        column = int(effect[-1].argmax())
+        reached = np.flatnonzero(effect[:, column] >= HALF)
+        if effect[-1, column] >= HALF and len(reached):
+            return int(reached[0]), column
+    row, column = np.unravel_index(int(effect.argmax()), effect.shape)
+    return int(row), int(column)
+
+
+def answer_words(seen: Seen) -> str:
+    """Return the answer to the panel's question in a sentence or two."""
+    found = seen.found
+    if isinstance(found, PatchMap) and found.sites == "resid":
+        carried = _carried(seen)
+        if carried:
+            return carried
+    if float(np.abs(seen.effect).max(initial=0.0)) < NOTHING:
+        return "No place of this kind changes the answer by itself."
+    row, column = np.unravel_index(int(np.abs(seen.effect).argmax()), seen.effect.shape)
+    direction = getattr(found, "direction", "denoise")
+    done = {"denoise": "brings back", "noise": "takes away"}[direction]
+    place = place_words(seen, int(row), int(column))
+    place = place[0].upper() + place[1:]
+    share = format_percent(float(seen.effect[row, column]), digits=2)
+    most = format_percent(float(np.abs(seen.control).max(initial=0.0)), digits=2)
+    by = "" if seen.exact else " by the estimate"
+    asked = asked_words(found.name)
+    return f"{place} alone {done} {share} of {asked}{by}; the control {most} at most."
+
+
+def _carried(seen: Seen) -> str:
+    """Describe at which tokens the answer is carried, block by block; empty where no place carries half."""
+    best = seen.effect.argmax(axis=1)
+    carries = seen.effect.max(axis=1) >= HALF
+    rows = np.flatnonzero(carries)
+    if not len(rows):
+        return ""
+    first, last = int(best[rows[0]]), int(best[rows[-1]])
+    one, other = token_words(seen.columns[first]), token_words(seen.columns[last])
+    said = "" if seen.exact else "By the estimate, "
+    begin = f"{said}{'t' if said else 'T'}he difference between the answers is at {one}"
+    if first == last:
+        return f"{begin} before blocks {seen.rows[rows[0]]} to {seen.rows[rows[-1]]}."
+    until = rows[best[rows] == first].max()
+    since = rows[best[rows] == last].min()
+    return f"{begin} up to block {seen.rows[until]}, at {other} from block {seen.rows[since]} on."
+
+
+def numbers_words(seen: Seen) -> str:
+    """Return what an expert asks for next."""
+    found = seen.found
+    pairs = "1 pair" if found.n_pairs == 1 else f"{found.n_pairs} pairs"
+    return (
+        f"{asked_words(found.name)}: {format_number(found.clean)} on the clean text, "
+        f"{format_number(found.corrupted)} on the corrupted one ({pairs})"
+    )
+
+
+def legend_words(seen: Seen) -> str:
+    """Return the meaning of the colours, and how far the map can be trusted."""
+    noise = getattr(seen.found, "direction", "denoise") == "noise"
+    warm = "takes the answer away" if noise else "brings the answer back"
+    said = score_words(seen)
+    return f"Orange {warm}, blue works against that. {said[0].upper()}{said[1:]}."
+
+
+def score_words(seen: Seen) -> str:
+    """Return how well estimates and effects agree, and the largest of the control."""
+    found = seen.found
+    most = format_number(float(np.abs(seen.control).max(initial=0.0)))
+    against = f"control ({seen.control_source}) at most {most}"
+    if not seen.exact:
+        return f"estimates by attribution, one backward pass; {against}"
+    n = found.effect.size if isinstance(found, PatchMap) else len(found.table)
+    r = found.agreement
+    if math.isnan(r):
+        return against
+    return (
+        f"exact effects and attribution correlate at {format_number(r)} over {format_count(n)} places; "
+        f"{against}"
+    )
