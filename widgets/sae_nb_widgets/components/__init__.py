@@ -37,7 +37,10 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.components._curves import Chart as Chart, Curves as Curves, Line as Line
     from sae_nb_widgets.components._depth_strips import DepthStrips as DepthStrips
     from sae_nb_widgets.components._html_drawing import html_drawing as html_drawing
-    from sae_nb_widgets.components._layer_grid import LayerGrid as LayerGrid
+    from sae_nb_widgets.components._layer_grid import (
+        LayerGrid as LayerGrid,
+        two_digits as two_digits,
+    )
     from sae_nb_widgets.components._paired_bars import (
         HOLLOW_PX as HOLLOW_PX,
         NEGATIVE as NEGATIVE,

@@ -94,7 +94,7 @@ class LayerGrid(Component):
     ) -> None:
         """Replace what is shown by signed shares; the larger ones with their numbers, unless `compact`."""
         written = [
-            ["" if compact or abs(one) < LEAST_WRITTEN else _two_digits(one) for one in row]
+            ["" if compact or abs(one) < LEAST_WRITTEN else two_digits(one) for one in row]
             for row in shares
         ]
         with self.hold_sync(), self.hold_trait_notifications():
@@ -133,7 +133,8 @@ class LayerGrid(Component):
     @property
     def _kinds(self) -> str:
         signed = " sae-nb-shares" if self.signed else ""
-        return f"{signed} sae-nb-compact" if self.compact else signed
+        short = " sae-nb-upright" if max(map(len, self.columns), default=0) > 2 else ""
+        return f"{signed}{short} sae-nb-compact" if self.compact else signed + short
 
     def _line_html(self, row: int) -> str:
         cells = ""
@@ -158,5 +159,6 @@ def _head_html(name: str) -> str:
     return "<br>→ ".join(lines)
 
 
-def _two_digits(share: float) -> str:
-    return f"{share:.2f}".replace("-", "−")
+def two_digits(share: float) -> str:
+    """Return a share with two digits after the point; what rounds to zero has no sign."""
+    return f"{round(share, 2) + 0.0:.2f}".replace("-", "−")

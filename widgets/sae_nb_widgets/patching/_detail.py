@@ -9,7 +9,7 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.figures import escape, theme
-from sae_nb_widgets.components import RowTable, Sparkbars
+from sae_nb_widgets.components import RowTable, Sparkbars, two_digits
 from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._asking import Seen
 
@@ -62,7 +62,7 @@ class PatchingDetail:
         for row, column in self._cells:
             numbers = [seen.effect] if seen.exact else []
             numbers += [seen.estimated] if seen.of_atoms else [seen.estimated, seen.control]
-            shown = [f"{of[row, column]:.2f}".replace("-", "−") for of in numbers]
+            shown = [two_digits(float(of[row, column])) for of in numbers]
             rows.append([_short(seen, row, column), *shown])
         self.largest.show(headers, rows, numeric=[False, *[True] * (len(headers) - 1)])
 

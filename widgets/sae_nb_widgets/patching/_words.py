@@ -73,8 +73,8 @@ def answer_words(seen: Seen) -> str:
     done = {"denoise": "brings back", "noise": "takes away"}[direction]
     place = place_words(seen, int(row), int(column))
     place = place[0].upper() + place[1:]
-    share = format_percent(float(seen.effect[row, column]), digits=2)
-    most = format_percent(float(np.abs(seen.control).max(initial=0.0)), digits=2)
+    share = format_percent(float(seen.effect[row, column]), digits=3)
+    most = format_percent(float(np.abs(seen.control).max(initial=0.0)), digits=3)
     by = "" if seen.exact else " by the estimate"
     asked = asked_words(found.name)
     return f"{place} alone {done} {share} of {asked}{by}; the control {most} at most."
