@@ -26,6 +26,8 @@ SITES = {
 }
 METHODS = {"exact": "exact", "attribution": "attribution"}
 DIRECTIONS = {"denoise": "clean into corrupted", "noise": "corrupted into clean"}
+WIDE = "min(440px, 100%)"
+"""Width of a field for a text."""
 
 
 class PatchingControls:
@@ -39,8 +41,8 @@ class PatchingControls:
         show(self.stop, False)
         self.first = [
             control(panel, "template", "pairs", tip, "13em", options=TEMPLATES),
-            _text(panel, "clean", "clean", "Text with the answer that is followed", 300),
-            _text(panel, "corrupted", "corrupted", "The same with one thing changed, equally many tokens", 300),
+            _text(panel, "clean", "clean", "Text with the answer that is followed", WIDE),
+            _text(panel, "corrupted", "corrupted", "The same with one change, equally many tokens", WIDE),
             control(
                 panel, "sites", "exchange", "Places whose states are exchanged", "13em", options=sites
             ),
@@ -63,7 +65,7 @@ class PatchingControls:
             _text(
                 panel, "control", "control",
                 "A text of equally many tokens whose states are put there; empty: other pairs, or random moves",
-                300,
+                WIDE,
             ),
             control(panel, "n_pairs", "averaged pairs", "Pairs of the template", "11em", kind=Entry),
             control(panel, "seed", "seed", "Of the template's draws and of the control", "9em", kind=Entry),
@@ -72,6 +74,6 @@ class PatchingControls:
         ]  # fmt: skip
 
 
-def _text(panel: Any, trait: str, name: str, tip: str, width: int) -> ipw.Text:
+def _text(panel: Any, trait: str, name: str, tip: str, width: int | str) -> ipw.Text:
     box = control(panel, trait, name, tip, width)
-    return box.add_class("sae-nb-search") if width >= 300 else box
+    return box.add_class("sae-nb-search") if width == WIDE else box

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import ipywidgets as ipw
-import numpy as np
 import traitlets as t
 
 from sae_nb.figures import escape, theme
@@ -24,7 +23,8 @@ class PatchingDetail:
         self._choose = choose
         self._cells: list[tuple[int, int]] = []
         self.place = ipw.HTML()
-        self.bars = Sparkbars(description="share of the difference", signed=True)
+        empty = "Click a cell for its numbers."
+        self.bars = Sparkbars(description="share of the difference", signed=True, empty_text=empty)
         self.largest = RowTable(description="largest places")
         self.largest.observe(self._take, "selected")
         self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars, self.largest)
@@ -52,10 +52,8 @@ class PatchingDetail:
             self.largest.selected = at
 
     def list(self, seen: Seen) -> None:
-        """List the places of the largest effects."""
-        order = np.argsort(-np.abs(seen.effect), axis=None, kind="stable")[:N_LISTED]
-        places = zip(*np.unravel_index(order, seen.effect.shape), strict=True)
-        self._cells = [(int(row), int(column)) for row, column in places]
+        """List the places of the largest effects; of states the largest at each position."""
+        self._cells = words.largest_cells(seen, N_LISTED)
         headers = ["place", *(["exact"] if seen.exact else []), "attribution"]
         headers += [] if seen.of_atoms else ["control"]
         rows = []

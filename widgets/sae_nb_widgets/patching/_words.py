@@ -59,6 +59,20 @@ def first_cell(seen: Seen) -> tuple[int, int]:
     return int(row), int(column)
 
 
+def largest_cells(seen: Seen, n: int) -> list[tuple[int, int]]:
+    """Return the n cells of the largest effects; of states one a position, since they stay for blocks."""
+    effect = np.abs(seen.effect)
+    if isinstance(seen.found, PatchMap) and seen.found.sites == "resid":
+        cells = [(int(row), column) for column, row in enumerate(effect.argmax(axis=0))]
+        cells.sort(key=lambda cell: -effect[cell])
+        return cells[:n]
+    order = np.argsort(-effect, axis=None, kind="stable")[:n]
+    return [
+        (int(row), int(column))
+        for row, column in zip(*np.unravel_index(order, effect.shape), strict=True)
+    ]
+
+
 def answer_words(seen: Seen) -> str:
     """Return the answer to the panel's question in a sentence or two."""
     found = seen.found
