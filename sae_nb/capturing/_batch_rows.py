@@ -540,8 +540,10 @@ def batch_rows(
     A state gives a row per kept token, per cell of a convolution's map, or per sample, at position 0.
     """
     batch = batch.at(point)
-    layout = layout or _known_layout(x, batch, point)
+    layout = layout or _known_layout(x, batch, point, policy.prefix_tokens)
     sample, position, keep, dropped = _kept(batch, layout, policy, point)
+    if layout.first is not None:
+        x = x[:, layout.first : layout.first + keep.shape[1]]
     x = by_place(x)
     x = x.reshape(*keep.shape, x.shape[-1])
     x = x.flatten(0, 1) if bool(keep.all()) else x[keep.to(x.device)]
@@ -555,8 +557,8 @@ def count_rows(batch: Batch, layout: Layout, policy: RowPolicy) -> int:
     return int(_kept(batch, layout, policy, "")[2].sum())
 
 
-def _known_layout(x: Tensor, batch: Batch, point: str) -> Layout:
-    layout = layout_of(x, batch, point)
+def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> Layout:
+    layout = layout_of(x, batch, point, prefix_tokens)
     if layout is not None:
         return layout
     n_tokens = None if batch.token_ids is None else batch.sample.shape[1]

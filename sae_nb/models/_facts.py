@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -177,6 +178,54 @@ def decoder_start(module: nn.Module) -> int:
     return 0
 
 
+# Families whose blocks have another form than (batch, time, d), by model_type and a pattern of their paths.
+_TIME_FIRST = {"fsmt": r"\.layers\.\d+(\.|$)", "xlnet": r"\.layer\.\d+(\.|$)"}
+_BLOCK = re.compile(r"(^|\.)layers\.\d+$")
+_STREAMS = ("hc_mult", "hc_count")
+"""Settings of hyper-connections (arXiv 2409.19606) that count the streams of a token."""
+
+# Families whose blocks see more places than a text has tokens. 0: behind them, padding to whole windows or
+# several tokens predicted at once; -1: before them, a prompt of the model's own or an image.
+_MORE_PLACES = {
+    "longformer": 0, "led": 0, "pegasus_x": 0, "prophetnet": 0, "xlm-prophetnet": 0, "cpmant": -1, "git": -1,
+}  # fmt: skip
+
+
+def stream_count(module: nn.Module) -> int:
+    """Return how many streams of a token run side by side through the blocks; 1 for most models."""
+    config = config_of(module)
+    counts = (getattr(config, name, None) for name in (*_STREAMS, "altup_num_inputs"))
+    return next((n for n in counts if isinstance(n, int) and n > 1), 1)
+
+
+_PER_STAGE = ("depths", "hidden_sizes", "embed_dims", "num_blocks")
+
+
+def has_stages(config: Any) -> bool:
+    """Return whether a configuration is of a network in stages, of which each has its own width."""
+    lists = (getattr(config, name, None) for name in _PER_STAGE)
+    return any(isinstance(one, list | tuple) and len(one) > 1 for one in lists)
+
+
+def form_at(module: nn.Module, path: str) -> Any:
+    """Return the form of states at a module's path, a `Form`; None for (batch, time, d)."""
+    pattern = _TIME_FIRST.get(model_type(module))
+    if pattern is not None and re.search(pattern, path):
+        return "time first"
+    if not _BLOCK.search(path) or stream_count(module) == 1:
+        return None
+    is_first = isinstance(getattr(config_of(module), "altup_num_inputs", None), int)
+    return "streams first" if is_first else "streams"
+
+
+def tokens_from(module: nn.Module, path: str) -> int | None:
+    """Return the place of the first token in states of more places than tokens, −1: tokens are the last;
+    None for most models.
+    """
+    inside = re.search(r"(^|\.)(layers?)\.\d+(\.|$)", path)
+    return _MORE_PLACES.get(model_type(module)) if inside else None
+
+
 def _kinds(module: nn.Module) -> tuple[str, ...]:
     """Return the kinds of input that a class of transformers states."""
     kinds = getattr(type(module), "input_modalities", ())
@@ -198,19 +247,29 @@ def placeholders(module: nn.Module) -> dict[int, str]:
 
 def text_part(module: nn.Module) -> str | None:
     """Return the path of the language model inside a model of texts with images; None for other models."""
-    if encoder_of(module) or not placeholders(module):
+    if encoder_of(module) or not (placeholders(module) or reads_beside(module)):
         return None
     get = getattr(module, "get_decoder", None)
     part = get() if callable(get) else None
     named = {path: one for path, one in module.named_modules() if path}
     found = next((path for path, one in named.items() if one is part), None)
-    ends = ("language_model", "text_model")
+    ends = ("language_model", "text_model", "text_decoder")
     return found or next((path for path in named if path.endswith(ends)), None)
 
 
 def reads_mixture(module: nn.Module) -> bool:
     """Return whether the module reads texts with images, or sounds, in them."""
-    return bool(model_type(module)) and text_part(module) is not None
+    return bool(model_type(module)) and (text_part(module) is not None or reads_beside(module))
+
+
+def reads_beside(module: nn.Module) -> bool:
+    """Return whether the module writes texts, and reads images that no placeholder marks."""
+    names = forward_names(module)
+    takes = "input_ids" in names and bool(names & {"pixel_values", "flattened_patches"})
+    can = getattr(module, "can_generate", None)
+    writes = callable(can) and bool(can()) and not encoder_of(module)
+    has_parts = hasattr(getattr(module, "config", None), "vision_config")
+    return takes and writes and has_parts and not placeholders(module)
 
 
 def video_frames(module: nn.Module) -> int | None:
@@ -261,7 +320,7 @@ def reads_pictures(module: nn.Module) -> bool:
     """Return whether the module is ours for images, or a Hugging Face vision model."""
     config = getattr(module, "config", None)
     images_alone = getattr(type(module), "main_input_name", "") == "pixel_values" and (
-        "text" not in _kinds(module)
+        "text" not in _kinds(module) or "input_ids" not in forward_names(module)
     )
     if hasattr(config, "text_config") and hasattr(config, "vision_config") and not images_alone:
         raise ValueError(
@@ -270,7 +329,7 @@ def reads_pictures(module: nn.Module) -> bool:
         )
     if hasattr(config, "n_prefix_tokens") and hasattr(config, "patch_grid"):
         return not reads_sound(module)
-    return bool(model_type(module)) and hasattr(config, "image_size")
+    return bool(model_type(module)) and (images_alone or hasattr(config, "image_size"))
 
 
 def sample_rate(module: nn.Module) -> float | None:
@@ -282,9 +341,22 @@ def sample_rate(module: nn.Module) -> float | None:
     return None
 
 
+_SOUND_TO_TEXT = "speech-encoder-decoder"
+
+
+def sound_argument(module: nn.Module) -> str | None:
+    """Return the argument that takes sounds in a module's forward; None if it is none of the usual ones."""
+    names = forward_names(module) & {"input_values", "input_features"}
+    if len(names) < 2:
+        return next(iter(names), None)
+    get = getattr(module, "get_encoder", None)
+    encoder = get() if callable(get) else None
+    return str(getattr(encoder, "main_input_name", "input_values"))
+
+
 def reads_sound(module: nn.Module) -> bool:
     """Return whether the module reads waveforms or their spectrograms alone: ours, or Hugging Face's."""
-    if getattr(module, "modality", None) == "audio":
+    if getattr(module, "modality", None) == "audio" or model_type(module) == _SOUND_TO_TEXT:
         return True
     name = getattr(type(module), "main_input_name", "")
     return (
@@ -320,6 +392,8 @@ def masks_frames(module: nn.Module) -> bool:
 def _strided(module: nn.Module) -> list[tuple[int, int]]:
     """Return kernel and stride of each convolution that makes frames of a waveform."""
     config = getattr(module, "config", None)
+    if model_type(module) == _SOUND_TO_TEXT:
+        config = getattr(config, "encoder", config)
     kernels, strides = (getattr(config, name, None) for name in ("conv_kernel", "conv_stride"))
     if isinstance(kernels, list | tuple) and isinstance(strides, list | tuple):
         return list(zip(kernels, strides, strict=True))

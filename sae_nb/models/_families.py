@@ -10,6 +10,7 @@ resid_mid = norm_1(resid_pre + attn_out), resid_post = norm_2(resid_mid + mlp_ou
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -17,7 +18,13 @@ from typing import Any
 
 from torch import nn
 
-from sae_nb.models._facts import decoder_of, encoder_of, model_type, text_part
+from sae_nb.models._facts import (
+    decoder_of,
+    encoder_of,
+    model_type,
+    reads_beside,
+    text_part,
+)
 from sae_nb.models._hook_points import HookPoint, Side
 
 # Names of submodules, most telling first. What is searched: the block for branches and norms; for
@@ -59,6 +66,17 @@ NEURON_MIXERS = (
     "mlp.Wo", "mlp.w2", "mlp.3", "ffn.lin2", "ffn.down_proj", "feed_forward.w2", "feed_forward.down_proj",
     "feed_forward.output_dense", "attention.output.dense+output.dense", "ffn_output", "linear2", "fc2",
 )  # fmt: skip
+# Where the parts of all blocks are in lists side by side (XLM): the list of each kind of hook point.
+SIDE_BY_SIDE: Mapping[str, tuple[str, Side]] = {
+    "resid_pre": ("attentions", "input"),
+    "attn_out": ("attentions", "output"),
+    "resid_mid": ("layer_norm1", "output"),
+    "mlp_in": ("ffns", "input"),
+    "mlp_out": ("ffns", "output"),
+    "resid_post": ("layer_norm2", "output"),
+}
+_OF_IMAGES = re.compile("vision|visual|image|perceiver")
+"""Names of parts that read images in front of a text."""
 # Modules that decide after a loop whether another one follows, in looped networks.
 EXIT_GATES = ("early_exit_gate", "exit_gate", "halt_gate", "halt_head", "q_head", "halting")
 # The module whose input the MLP reads; BERT and OPT have none that holds all of it.
@@ -143,6 +161,9 @@ class Structure:
     additive: bool | None = None
     """Whether resid_post = resid_pre + attn_out + mlp_out; None: not known for this family."""
 
+    side_by_side: str | None = None
+    """Path of what holds a list of each part of all blocks, where no module is a block."""
+
     exit_gate: str | None = None
     """The module that decides after each loop whether to stop, where there is one."""
 
@@ -181,15 +202,20 @@ def find_streams(module: nn.Module) -> dict[str, Structure]:
 def find_text_structure(module: nn.Module) -> Structure | None:
     """Find the blocks that texts, and images in them, go through: not those of an image's own encoder."""
     path = text_part(module)
-    if path is None:
+    if path is None and not reads_beside(module):
         return find_structure(module)
-    found = find_structure(module.get_submodule(path))
-    return None if found is None else _below(found, path)
+    holder = module if path is None else module.get_submodule(path)
+    lists = [one for _, one in _scored_lists(holder)]
+    of_text = [one for one in lists if not _OF_IMAGES.search(one)] or lists
+    if not of_text:
+        return None
+    found = _structure(holder, _flat(holder, of_text[0]))
+    return found if path is None else _below(found, path)
 
 
 def _below(structure: Structure, path: str) -> Structure:
     """Return a structure whose paths begin at the module that holds it."""
-    parts = ("blocks", "embed", "final_norm", "exit_gate")
+    parts = ("blocks", "embed", "final_norm", "exit_gate", "side_by_side")
     known = {name: getattr(structure, name) for name in parts}
     moved: dict[str, Any] = {
         name: f"{path}.{part}" for name, part in known.items() if part is not None
@@ -205,6 +231,23 @@ def find_structure(module: nn.Module) -> Structure | None:
     """
     path = _block_list(module)
     return None if path is None else _structure(module, _flat(module, path))
+
+
+def other_towers(module: nn.Module, found: Structure) -> list[Structure]:
+    """Return the structures of other lists of blocks with attention, the longest first.
+
+    A network may hold several: an encoder of images, a predictor of which only training makes use.
+    """
+    path = text_part(module)
+    holder = module if path is None else module.get_submodule(path)
+    others = []
+    for (attends, _), inner in _scored_lists(holder):
+        paths = _flat(holder, inner)
+        whole = paths if path is None else tuple(f"{path}.{one}" for one in paths)
+        if attends and not set(whole) & set(found.paths):
+            structure = _structure(holder, paths)
+            others.append(structure if path is None else _below(structure, path))
+    return others
 
 
 def may_loop(module: nn.Module) -> bool:
@@ -227,6 +270,16 @@ def lone_block(module: nn.Module, runs: Mapping[str, int]) -> Structure | None:
 def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
     """Return the structure of a network with these blocks."""
     path = lists[0].rpartition(".")[0]
+    holder = path.rpartition(".")[0]
+    if _is_side_by_side(module.get_submodule(holder), len(lists)):
+        return Structure(
+            blocks=path,
+            n_blocks=len(lists),
+            paths=lists,
+            embed=_first_upwards(module, path, EMBEDDINGS) or _input_embedding(module),
+            additive=False,
+            side_by_side=holder,
+        )
     block: nn.Module = module.get_submodule(lists[0])
     family = _model_type(module)
     post_norm = family in POST_NORM or not getattr(block, "do_layer_norm_before", True)  # OPT-350m
@@ -268,6 +321,14 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
     )
 
 
+def _is_side_by_side(holder: nn.Module, n_blocks: int) -> bool:
+    """Whether there is a list of each part of the blocks, with norms after each addition."""
+    names = {name for name, _ in SIDE_BY_SIDE.values()}
+    parts = [_part(holder, name) for name in names]
+    lists = all(isinstance(part, nn.ModuleList) and len(part) == n_blocks for part in parts)
+    return lists and not getattr(holder, "pre_norm", False)
+
+
 def in_order(
     module: nn.Module, found: Structure, blocks: Sequence[str], runs: Mapping[str, int]
 ) -> Structure:
@@ -303,6 +364,9 @@ def _flat(module: nn.Module, path: str) -> tuple[str, ...]:
     paths = tuple(f"{path}.{name}" for name, _ in holder.named_children())
     inside: list[str] = []
     for member in paths:
+        if isinstance(module.get_submodule(member), nn.ModuleList):  # a stage's blocks (PVT)
+            inside.extend(_flat(module, member))
+            continue
         children = list(module.get_submodule(member).named_children())
         if len(children) != 1 or not isinstance(children[0][1], nn.ModuleList):
             return paths
@@ -324,6 +388,9 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
         points.append(_beside("embed", structure.embed, structure))
     steps = structure.loops if structure.looped else (None,) * structure.n_blocks
     for layer, (block, step) in enumerate(zip(structure.paths, steps, strict=True)):
+        if structure.side_by_side is not None:
+            points.extend(_points_of_lists(structure.side_by_side, layer))
+            continue
         points.extend(_block_points(structure, layer, block, step))
     if structure.final_norm is not None:
         points.append(_beside("final_norm", structure.final_norm, structure))
@@ -392,9 +459,19 @@ def _block_points(
     yield point("resid_post")
 
 
+def _points_of_lists(holder: str, layer: int) -> Iterator[HookPoint]:
+    for kind, (name, side) in SIDE_BY_SIDE.items():
+        path = f"{holder}.{name}.{layer}" if holder else f"{name}.{layer}"
+        yield HookPoint(f"{kind}.{layer}", path=path, side=side, layer=layer, once=True)
+
+
 def _block_list(module: nn.Module) -> str | None:
-    best: tuple[bool, int] = (False, 0)
-    best_path = None
+    return next((path for _, path in _scored_lists(module)), None)
+
+
+def _scored_lists(module: nn.Module) -> list[tuple[tuple[bool, int], str]]:
+    """Return the lists of blocks that are in no other, those with attention first, and then the longest."""
+    found = []
     inside: list[str] = []
     for path, part in module.named_modules():
         if not path or any(path.startswith(f"{outer}.") for outer in inside):
@@ -403,10 +480,17 @@ def _block_list(module: nn.Module) -> str | None:
         if not _holds_blocks(part, children):
             continue
         inside.append(path)
-        score = (_first_part(children[0], ATTENTIONS) is not None, len(children))
-        if score > best:
-            best, best_path = score, path
-    return best_path
+        score = (_first_part(_first_block(part), ATTENTIONS) is not None, len(children))
+        found.append((score, path))
+    return sorted(found, key=lambda one: one[0], reverse=True)
+
+
+def _first_block(part: nn.Module) -> nn.Module:
+    """Return the first block in a list, or in the first of its lists."""
+    block: nn.Module = next(part.children())
+    while isinstance(block, nn.ModuleList) and len(block):
+        block = block[0]
+    return block
 
 
 def _holds_blocks(part: nn.Module, children: list[nn.Module]) -> bool:

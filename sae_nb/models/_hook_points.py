@@ -19,6 +19,11 @@ Side = Literal["input", "output"]
 Features = Literal["last", "channels"]
 """Axis of a state that holds its features: its last, or the one behind the samples."""
 
+Form = Literal["time first", "streams", "streams first"]
+"""Form of a state other than (batch, time, d): (time, batch, d); (batch, time, streams, d), as
+hyper-connections have it, which is read with a token's streams side by side; (streams, batch, time, d).
+"""
+
 Place = tuple[str, Side]
 """Module path and side: where a value is read or changed, whatever its names."""
 
@@ -59,6 +64,11 @@ class HookPoint(str):
         Channels that a module of unknown layout gives, by which its shape may decide.
     encoder
         Whether it is in the encoder of an encoder–decoder, whose rows are of its own input.
+    form
+        Form of its states, where it is another than (batch, time, d); see `Form`.
+    tokens_from
+        Place of the first token in states that have more places than tokens, −1 where tokens are the last;
+        None: they have none.
     maps
         Whether its module makes maps, (batch, channels, height, width), which keep that form.
     step
@@ -87,6 +97,8 @@ class HookPoint(str):
     once: bool
     runs: int | None
     encoder: bool
+    form: Form | None
+    tokens_from: int | None
 
     def __new__(
         cls,
@@ -104,6 +116,8 @@ class HookPoint(str):
         once: bool = False,
         runs: int | None = None,
         encoder: bool = False,
+        form: Form | None = None,
+        tokens_from: int | None = None,
     ) -> HookPoint:
         """Make the string and attach where it points."""
         point = super().__new__(cls, name)
@@ -112,6 +126,7 @@ class HookPoint(str):
         point.features, point.channels, point.maps = features, channels, maps
         point.step, point.once, point.runs = step, once, runs
         point.encoder = encoder
+        point.form, point.tokens_from = form, tokens_from
         return point
 
     def laid_out(
@@ -119,6 +134,11 @@ class HookPoint(str):
     ) -> HookPoint:
         """Return the same hook point with its axis of features known."""
         known = {**vars(self), "features": features, "channels": channels, "maps": maps}
+        return type(self)(str(self), **known)
+
+    def formed(self, form: Form | None, tokens_from: int | None) -> HookPoint:
+        """Return the same hook point with the form of its states known."""
+        known = {**vars(self), "form": form, "tokens_from": tokens_from}
         return type(self)(str(self), **known)
 
     def counted(self, step: Step | tuple[int, ...] | None, runs: int | None) -> HookPoint:

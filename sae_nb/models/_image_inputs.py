@@ -41,6 +41,7 @@ from sae_nb.models._inputs import (
     without_labels,
 )
 from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
+from sae_nb.models._two_streams import Pairs, pairs_of, with_targets
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -57,14 +58,16 @@ class PixelValues:
 
 
 def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
-    """Return batches of pixel values."""
-    samples = picture_samples(model, inputs)
+    """Return batches of pixel values; of an encoder–decoder, with what its decoder reads."""
+    pairs = pairs_of(inputs) if model.streams else Pairs(inputs)
+    samples = picture_samples(model, pairs.sources)
 
     def make(items: list[Any], first: int) -> Batch:
         return _batch(model, [_loaded(model, item) for item in items], first)
 
     parts = chunks(samples.items, batch_size)
-    return batched(samples, parts, make, preprocess=repr(model.preprocess))
+    read = batched(samples, parts, make, preprocess=repr(model.preprocess))
+    return with_targets(model, read, pairs) if model.streams else read
 
 
 def picture_samples(model: LiveModel, inputs: Any) -> Samples:

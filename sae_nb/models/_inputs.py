@@ -614,6 +614,10 @@ class TokenLayout:
     """Whether the tubelets of one place follow each other, and not those of one step in time."""
 
 
+_OUT_OF_ORDER = ("hiera",)
+"""Families whose tokens are in the order of windows, not row by row."""
+
+
 def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> TokenLayout | None:
     """Read a vision model's token layout; None if it is not a patch transformer.
 
@@ -634,6 +638,10 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
         if facts.model_type(module) == "timesformer":
             return TokenLayout(prefix, (rows * columns, steps), steps, time_last=True)
         return TokenLayout(prefix, (steps * rows, columns), steps)
+    if facts.model_type(module) in _OUT_OF_ORDER:
+        return None
+    # Of a model of images made of one of images and texts, its part of images.
+    config = getattr(config, "vision_config", config)
     patch = pair(getattr(config, "patch_size", None))
     size = picture_size or pair(getattr(config, "image_size", None))
     if patch is None or size is None:

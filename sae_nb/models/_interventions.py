@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from sae_nb.models._hook_points import HookPoint, Side, check_writable
 from sae_nb.models._states import (
+    at_tokens,
     by_place,
     check_samples_first,
     like_state,
@@ -32,6 +33,7 @@ from sae_nb.models._states import (
     read_tensor,
     replace_tensor,
     with_input,
+    with_tokens,
 )
 
 if TYPE_CHECKING:
@@ -197,9 +199,12 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
     if intervention.hook_point.encoder:
         stretches = (stretches[0].encoder or RunState(),)
     check_samples_first(x, stretches[0].n_samples, intervention.hook_point)
-    places = by_place(x, _tokens(stretches))
+    point, tokens = intervention.hook_point, _tokens(stretches)
+    n_tokens = None if tokens is None else tokens[1]
+    places = by_place(at_tokens(x, n_tokens, point), tokens)
     if len(stretches) == 1:
-        new = _checked(intervention.edit(places, stretches[0]), places, intervention)
+        state = _of_stage(stretches[0], places.shape[1])
+        new = _checked(intervention.edit(places, state), places, intervention)
     else:
         widths = [state.n_columns or 0 for state in stretches]
         parts = [
@@ -207,7 +212,15 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
             for part, state in zip(torch.split(places, widths, dim=1), stretches, strict=True)
         ]
         new = torch.cat(parts, dim=1)
-    return x if new is places else like_state(new, x)
+    return x if new is places else like_state(with_tokens(new, x, n_tokens, point), x)
+
+
+def _of_stage(state: RunState, n_places: int) -> RunState:
+    """Return where the places of a state are; those of a stage of an image are cells of its own grid."""
+    is_image = state.n_columns is None and state.position is not None
+    if is_image and state.position.shape[1] != n_places:  # type: ignore[union-attr]
+        return replace(state, position=None, sample=None)
+    return state
 
 
 def _check_editable(x: Tensor, intervention: Intervention) -> None:

@@ -836,10 +836,13 @@ def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -
     if not on_stream and str(point) not in ("embed", "final_norm"):
         return None
     config = facts.config_of(module)
+    if str(point) != "embed" and facts.has_stages(config):
+        return None  # another one in each stage
+    n_streams = 1 if point.form in (None, "time first") else facts.stream_count(module)
     for name in _WIDTH_NAMES:
         width = getattr(config, name, None)
         if isinstance(width, int):
-            return width
+            return width * n_streams
     if structure is None:
         return None
     # Without a configuration: a norm inside a block has the width of the stream.

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
 
 
+_OF_PICTURES = ("pixel_values", "input_features", "flattened_patches", "image_patches")
+
+
 def mixed_batches(
     model: LiveModel,
     inputs: Any,
@@ -127,7 +130,7 @@ def mixed_batch(model: LiveModel, given: Mapping[str, Any], first: int = 0) -> B
         for name, value in given.items()
         if name not in ("input_ids", "attention_mask", "labels") and value is not None
     }
-    pixels = [name for name in features if name.startswith(("pixel_values", "input_features"))]
+    pixels = [name for name in features if name.startswith(_OF_PICTURES)]
     _check_placed(model, bool(placed.any()), pixels)
     kwargs: dict[str, Any] = {"input_ids": ids, "attention_mask": keep.long()}
     for name, value in features.items():
@@ -174,7 +177,7 @@ def _check_placed(model: LiveModel, placed: bool, pixels: list[str]) -> None:
             f"{sorted(model.placeholders)} and no pixel_values. Pass what the processor returned, or leave the "
             "placeholder out."
         )
-    if pixels and not placed:
+    if pixels and not placed and model.placeholders:
         raise ValueError(
             f"Images must have placeholders in the text of {model.name}, got {pixels[0]} and none of the ids "
             f"{sorted(model.placeholders)}. Write the processor's image token where the image is."

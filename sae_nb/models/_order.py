@@ -17,8 +17,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models._facts import config_of, model_type
-from sae_nb.models._families import Structure, block_lists, in_order, lone_block, may_loop
+from sae_nb.activations import VIDEO
+from sae_nb.models._facts import config_of, model_type, video_frames, video_size
+from sae_nb.models._families import (
+    Structure,
+    block_lists,
+    in_order,
+    lone_block,
+    may_loop,
+    other_towers,
+)
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -47,9 +55,17 @@ class Turns:
 
 def settled(model: LiveModel, found: Structure) -> tuple[Structure, bool]:
     """Return a structure with its applications in order, and whether that is more than an assumption."""
-    if model.remote or _once_each(model.module, found):
+    if model.remote:
         return found, True
-    turns = tried(model, found)
+    towers = other_towers(model.module, found)
+    turns = tried(model, found) if towers else None
+    if turns is not None and not any(turns.runs.get(path) for path in found.paths):
+        ran = (one for one in towers if all(turns.runs.get(path) for path in one.paths))
+        found = next(ran, found)
+        turns = tried(model, found)
+    if _once_each(model.module, found):
+        return found, True
+    turns = turns or tried(model, found)
     if turns is None or not turns.blocks:
         return found, False
     return in_order(model.module, found, turns.blocks, turns.runs), True
@@ -194,6 +210,12 @@ def _probes(model: LiveModel) -> Iterator[Call]:
             shape = (1, channels, *side)
             yield model.picture_arguments(torch.zeros(shape, device=device, dtype=dtype))
         return
+    frames, name = video_frames(model.module), getattr(model.module, "main_input_name", "")
+    if model.kind == VIDEO.name and frames is not None:
+        for side, channels in _pictures(model):
+            shape = (1, frames, channels, *side)
+            yield (), {name: torch.zeros(shape, device=device, dtype=dtype)}
+        return
     for value in _values(model.module, dtype):
         yield (value.to(device),), {}
 
@@ -201,7 +223,13 @@ def _probes(model: LiveModel) -> Iterator[Call]:
 def _pictures(model: LiveModel) -> Iterator[tuple[tuple[int, int], int]]:
     config = getattr(model.module, "config", None)
     size, channels = getattr(config, "image_size", None), getattr(config, "num_channels", 3)
-    sides = [getattr(model.preprocess, "output_size", None), size, 32, 224]
+    sides = [
+        getattr(model.preprocess, "output_size", None),
+        size,
+        video_size(model.module),
+        32,
+        224,
+    ]
     for side in sides:
         if isinstance(side, int):
             side = (side, side)

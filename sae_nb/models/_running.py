@@ -35,6 +35,7 @@ from sae_nb.models._interventions import (
 from sae_nb.models._order import noting, verify, watches
 from sae_nb.models._states import (
     Layout,
+    at_tokens,
     by_place,
     check_samples_first,
     layout_of,
@@ -78,6 +79,9 @@ class Run:
     leaves: dict[str, Tensor] = field(default_factory=dict)
     """Zeros that were added to states, to differentiate by; in the form of `seen`."""
 
+    points: dict[str, HookPoint] = field(default_factory=dict)
+    """Hook points of the states, by the names given."""
+
     steps: dict[str, list[tuple[int, str]]] = field(default_factory=dict)
     """Of hook points that mean every application of a module: each application, and its name in `seen`."""
 
@@ -85,7 +89,13 @@ class Run:
     def states(self) -> dict[str, Float[Tensor, "n places d"]]:
         """States by place: tokens, patches, the cells of a map row by row, or one place alone."""
         tokens = _tokens(self.batch)
-        return {name: by_place(x, tokens) for name, x in self.seen.items()}
+        return {name: by_place(self._at_tokens(name, x), tokens) for name, x in self.seen.items()}
+
+    def _at_tokens(self, name: str, x: Tensor) -> Tensor:
+        """Return the places of a state that are tokens."""
+        point = self.points.get(name, self.points.get(name.partition("@")[0]))
+        ids = self.batch.at(point).token_ids
+        return at_tokens(x, None if ids is None else ids.shape[1], point)
 
     @cached_property
     def answer(self) -> Answer:
@@ -95,7 +105,7 @@ class Run:
     def layout(self, name: str) -> Layout:
         """Return how a state is laid out."""
         point = self.model.hook_point(name)
-        return layout_of(self.seen[name], self.batch, point) or Layout(
+        return layout_of(self.seen[name], self.batch, point, self.model.prefix_tokens) or Layout(
             columns=self.states[name].shape[1]
         )
 
@@ -218,7 +228,15 @@ class Runner:
                 steps[name] = list(enumerate(names))
             seen |= dict(zip(names, self._seen.get(name, ()), strict=False))
             leaves |= dict(zip(names, self._zeros.get(name, ()), strict=False))
-        return Run(model=self._model, batch=batch, raw=raw, seen=seen, leaves=leaves, steps=steps)
+        return Run(
+            model=self._model,
+            batch=batch,
+            raw=raw,
+            seen=seen,
+            leaves=leaves,
+            points=points,
+            steps=steps,
+        )
 
     def take(self, batch: Batch, take: Take) -> None:
         """Run one batch as far as needed, and hand on each state while the model is at it."""

@@ -105,6 +105,12 @@ class Spectrogram(NamedTuple):
     values: Float[Tensor, "rows columns"]
 
 
+class Features(NamedTuple):
+    """One sound as the extractor of its model made it, frames that are padding left out."""
+
+    values: Float[Tensor, "frames features"]
+
+
 def sound_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
     """Return batches of sounds; of an encoder–decoder, with what its decoder reads."""
     if model.streams:
@@ -140,7 +146,7 @@ def rate_of(model: LiveModel) -> float:
 
 def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[Any]]:
     """Yield the samples of a batch each: as many as asked for, of one length where no mask is read."""
-    masked = facts.masks_frames(model.module)
+    masked = facts.masks_frames(model.module) and not _has_own_features(model.module)
     chunk: list[Any] = []
     for item in items:
         alike = not chunk or masked or chunk[0].values.shape == item.values.shape
@@ -176,7 +182,9 @@ def sound_samples(model: LiveModel, inputs: Any) -> Samples:
     if isinstance(inputs, list | tuple):
         if not inputs:
             raise empty("clip")
-        if len(inputs) > 1 and all(isinstance(one, Clip | Spectrogram) for one in inputs):
+        if len(inputs) > 1 and all(
+            isinstance(one, Clip | Spectrogram | Features) for one in inputs
+        ):
             return Samples(iter(inputs), len(inputs))
         return Samples.joined([sound_samples(model, one) for one in inputs])
     if isinstance(inputs, Batch) or not is_many(inputs):
@@ -187,7 +195,10 @@ def sound_samples(model: LiveModel, inputs: Any) -> Samples:
 def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
     for name in ("input_values", "input_features"):  # as transformers' extractors return them
         if name in inputs:
-            return _prepared(model, torch.as_tensor(inputs[name]), inputs.get("attention_mask"))
+            mask = inputs.get("attention_mask")
+            if name == "input_features" and _has_own_features(model.module):
+                return _features(model, torch.as_tensor(inputs[name]), mask)
+            return _prepared(model, torch.as_tensor(inputs[name]), mask)
     if isinstance(inputs.get("audio"), Mapping):  # as a row of a dataset has it
         inputs = inputs["audio"]
     values = inputs.get("array", inputs.get("waveform"))
@@ -195,6 +206,27 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
     if values is None:
         raise _not_sound(model, inputs)
     return _array(model, torch.as_tensor(values), None if rate is None else float(rate))
+
+
+def _has_own_features(module: nn.Module) -> bool:
+    """Whether a model reads features that only its own extractor makes."""
+    reads = facts.sound_argument(module) == "input_features"
+    return reads and not facts.reads_spectrograms(module)
+
+
+def _features(model: LiveModel, values: Tensor, mask: Any) -> Samples:
+    """Return what a model's own extractor made, (n, frames, features); each clip by its mask."""
+    rows = values[None] if values.ndim == 2 else values
+    if rows.ndim != 3 or not rows.is_floating_point() or not bool(torch.isfinite(rows).all()):
+        raise ValueError(
+            f"`input_features` must be finite floats of shape (n, frames, features) for {model.name}, got "
+            f"{described(values)}. Pass what its feature extractor returned."
+        )
+    keep = torch.ones(rows.shape[:2], dtype=torch.bool)
+    if mask is not None and torch.as_tensor(mask).shape == keep.shape:
+        keep = torch.as_tensor(mask).cpu() > 0
+    clips = [Features(row[kept]) for row, kept in zip(rows.detach().cpu(), keep, strict=True)]
+    return Samples(iter(clips), len(clips))
 
 
 def _prepared(model: LiveModel, values: Tensor, mask: Any) -> Samples:
@@ -445,15 +477,13 @@ def _not_sound(model: LiveModel, inputs: Any) -> TypeError:
 
 
 def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | None) -> Batch:
-    if isinstance(chunk[0], Spectrogram):
+    if isinstance(chunk[0], Spectrogram | Features):
         return _batch_of(model, torch.stack([one.values for one in chunk]), first)
     lengths = torch.tensor([len(one.values) for one in chunk])
-    if "input_features" in facts.forward_names(model.module) and not facts.reads_spectrograms(
-        model.module
-    ):
+    if _has_own_features(model.module):
         raise ValueError(
             f"{model.name} must get features of its own extractor, got waveforms, from which only those of "
-            "Whisper and AST are made. Run the module yourself, under sn.steer or hooks of your own."
+            'Whisper and AST are made. Pass what the extractor returned, {"input_features": …}.'
         )
     if facts.reads_spectrograms(model.module):
         return _of_spectrograms(model, chunk, first, lengths)
@@ -481,12 +511,12 @@ def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | No
 
 def _batch_of(model: LiveModel, values: Tensor, first: int) -> Batch:
     """Return a batch of waveforms or spectrograms, as the module's forward takes them."""
-    names = facts.forward_names(model.module) & {"input_values", "input_features"}
+    name = facts.sound_argument(model.module)
     values = values.to(model.dtype)
     sample, position = plain_index(first, len(values), None)
     return Batch(
-        args=() if names else (values,),
-        kwargs=dict.fromkeys(names, values),
+        args=(values,) if name is None else (),
+        kwargs={} if name is None else {name: values},
         n=len(values),
         first_sample=first,
         sample=sample,

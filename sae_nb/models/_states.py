@@ -14,11 +14,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, SupportsIndex, cast
+from typing import TYPE_CHECKING, Any, Literal, SupportsIndex
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
+
+from sae_nb.models import _facts as facts
 
 if TYPE_CHECKING:
     from sae_nb.models._hook_points import Features, HookPoint
@@ -33,16 +35,39 @@ if TYPE_CHECKING:
 def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
     """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
 
-    A sequence comes as (batch, time, d), also where the module has channels second.
+    A sequence comes as (batch, time, d), also where the module has channels second, time first, or several
+    streams, which are then side by side.
     """
     x = _tensor_in(value, point)
+    form = None if point is None else point.form
+    if form == "time first" and x.ndim == 3:
+        return x.transpose(0, 1)
+    if form == "streams" and x.ndim == 4:
+        return x.flatten(2)
+    if form == "streams first" and x.ndim == 4:
+        return x.movedim(0, 2).flatten(2)
     return x.movedim(*_AS_READ[x.ndim]) if _is_turned(x, point) else x
+
+
+def _as_given(new: Tensor, old: Tensor, point: HookPoint | None) -> Tensor:
+    """Return a state as it is read in the form in which the module has it."""
+    form = None if point is None else point.form
+    if form == "time first" and old.ndim == 3:
+        return new.transpose(0, 1)
+    if form == "streams" and old.ndim == 4:
+        return new.unflatten(2, (old.shape[2], -1))
+    if form == "streams first" and old.ndim == 4:
+        return new.unflatten(2, (old.shape[0], -1)).movedim(2, 0)
+    return new.movedim(*reversed(_AS_READ[new.ndim])) if _is_turned(old, point) else new
 
 
 def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> Any:
     """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
-    if _is_turned(_tensor_in(value, point), point):
-        new = new.movedim(*reversed(_AS_READ[new.ndim]))
+    new = _as_given(new, _tensor_in(value, point), point)
+    return _exchanged(value, new, point)
+
+
+def _exchanged(value: Any, new: Tensor, point: HookPoint | None) -> Any:
     if isinstance(value, Tensor):
         return new
     position = _position(value, point)
@@ -53,7 +78,10 @@ def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> A
         # A Hugging Face output record: item and attribute must change together.
         value[key] = new  # type: ignore[index]
         return value
-    changed = [new if i == position else element for i, element in enumerate(value)]
+    changed = [
+        _exchanged(element, new, point) if i == position else element
+        for i, element in enumerate(value)
+    ]
     if hasattr(value, "_fields"):
         return type(value)(*changed)
     return type(value)(changed)
@@ -62,7 +90,7 @@ def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> A
 def _tensor_in(value: Any, point: HookPoint | None) -> Tensor:
     if isinstance(value, Tensor):
         return value
-    return cast(Tensor, _elements(value)[_position(value, point)])
+    return _tensor_in(_elements(value)[_position(value, point)], point)
 
 
 # From where a module has the features to where they are read, by the number of axes.
@@ -100,6 +128,8 @@ def _position(value: Any, point: HookPoint | None) -> SupportsIndex:
     for position, element in enumerate(elements):
         if index is None and isinstance(element, Tensor):
             return position
+    if index is None and elements and isinstance(elements[0], tuple | list) and elements[0]:
+        return 0  # what a block gives, and the size of its map
     where = f' at hook point "{point}"' if point is not None else ""
     raise TypeError(
         f"A module must give a tensor, or a tuple holding one, to be read{where}, got "
@@ -163,12 +193,16 @@ _LAST_BY_NAME = ("LayerNorm", "RMSNorm", "Conv1D", "Attention", "Linear")
 
 
 def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
-    """Return a hook point with the axis of its features, as far as its module decides that.
+    """Return a hook point with the form of its states, and the axis of its features, as far as its module
+    decides that.
 
     A container has the axis of what ends it, or begins it on the input side; an activation function or
     dropout that of its neighbours in a `Sequential`; a module of another class that on which all its parts
     agree. Where they do not, the number of its last convolution's channels is noted.
     """
+    form, tokens_from = facts.form_at(root, point.path), facts.tokens_from(root, point.path)
+    if form is not None or tokens_from is not None:
+        point = point.formed(form, tokens_from)
     if point.features is not None or point.channels is not None:
         return point
     try:
@@ -289,17 +323,23 @@ class Layout:
     """"channels": a sequence whose module has its features second. "unknown": they were taken from the last
     axis of what a module of unknown layout gave."""
 
+    first: int | None = None
+    """Place of the first token, where a state has more places than the batch has tokens."""
+
     def grid_of(self, model: LiveModel) -> tuple[int, int] | None:
         """Return rows and columns of its patches or cells; None where they are not known."""
         return model.patch_grid if self.grid is None else self.grid
 
 
-def layout_of(x: Tensor, batch: Batch, point: str | None = None) -> Layout | None:
+def layout_of(
+    x: Tensor, batch: Batch, point: str | None = None, prefix_tokens: int | None = None
+) -> Layout | None:
     """Return how a state of a batch, as it is read at `point`, is laid out; None: a shape that is not known.
 
     (batch, time, d) has a place per token. (batch, d) has one place per sample, or is (batch · time, d): some
     blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end. (batch, channels, height,
-    width) is a convolution's map.
+    width) is a convolution's map. Where the tokens before an image's patches are counted, a state of another
+    number of places is a stage's, which has its own grid.
     """
     batch = batch.at(point)
     width = batch.sample.shape[1]
@@ -309,10 +349,55 @@ def layout_of(x: Tensor, batch: Batch, point: str | None = None) -> Layout | Non
         return Layout(columns=None if flat else 1)
     if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
         columns = None if x.shape[1] == width else x.shape[1]
+        is_stage = columns is not None and prefix_tokens is not None and columns > 1 < width
+        if is_stage and columns != width - (prefix_tokens or 0):
+            return Layout(columns=columns, grid=_stage_grid(x, batch))
         return Layout(columns=columns, features=_noted(x, columns, point))
     if x.ndim == 4 and n_tokens is None:
         return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
+    if _has_more_places(x, n_tokens, point):
+        return Layout(columns=None, first=_first_token(x, n_tokens, point))
     return None
+
+
+def _stage_grid(x: Tensor, batch: Batch) -> tuple[int, int] | None:
+    """Return rows and columns of a stage's cells, of the shape that the image has; None if they do not fit."""
+    values = (*batch.args, *batch.kwargs.values())
+    picture = next((one for one in values if isinstance(one, Tensor) and one.ndim == 4), None)
+    if picture is None:
+        return None
+    height, width = picture.shape[2:]
+    rows = round((x.shape[1] * height / width) ** 0.5)
+    columns = x.shape[1] // max(rows, 1)
+    fits = rows * columns == x.shape[1] and rows * width == columns * height
+    return (rows, columns) if fits else None
+
+
+def _has_more_places(x: Tensor, n_tokens: int | None, point: str | None) -> bool:
+    """Whether a state has places besides those of the tokens: padding to a window, a prompt of the model's."""
+    known = getattr(point, "tokens_from", None) is not None and n_tokens is not None
+    return known and x.ndim == 3 and x.shape[1] > n_tokens  # type: ignore[operator]
+
+
+def _first_token(x: Tensor, n_tokens: int | None, point: str | None) -> int:
+    first: int = getattr(point, "tokens_from", 0)
+    return x.shape[1] - (n_tokens or 0) if first < 0 else first
+
+
+def at_tokens(x: Tensor, n_tokens: int | None, point: str | None) -> Tensor:
+    """Return the places of a state that are tokens, as a view; all of them where it has no others."""
+    if n_tokens is None or not _has_more_places(x, n_tokens, point):
+        return x
+    first = _first_token(x, n_tokens, point)
+    return x[:, first : first + n_tokens]
+
+
+def with_tokens(new: Tensor, x: Tensor, n_tokens: int | None, point: str | None) -> Tensor:
+    """Return a state with the places that are tokens exchanged."""
+    if n_tokens is None or not _has_more_places(x, n_tokens, point):
+        return new
+    first = _first_token(x, n_tokens, point)
+    return torch.cat([x[:, :first], new, x[:, first + n_tokens :]], dim=1)
 
 
 def _noted(

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _AS_READ = "decoder_input_ids"  # transformers' name of what the decoder reads, start token and all
 _TARGETS = (_AS_READ, "target", "targets", "labels")
+_PREPARED = ("input_ids", "input_values", "pixel_values")
 _IGNORED = -100  # of transformers' labels
 
 
@@ -47,7 +48,7 @@ def pairs_of(inputs: Any) -> Pairs:
         skipped = {*_TARGETS, "decoder_attention_mask"}
         rest = {key: value for key, value in inputs.items() if key not in skipped}
         (only, *more) = rest.values() if rest else (None,)
-        plain = not more and not any(one in rest for one in ("input_ids", "input_values"))
+        plain = not more and not any(one in rest for one in _PREPARED)
         is_features = "input_features" in rest
         targets = _listed(inputs[name])
         if name == _AS_READ and "decoder_attention_mask" in inputs:

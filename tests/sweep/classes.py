@@ -1,10 +1,10 @@
-"""Tiny random models of transformers' classes, by one generic configuration, and what is read of them."""
+"""What is read of tiny random models of transformers' classes, held against plain hooks and hidden states."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -12,12 +12,11 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
-
-LARGEST = 6_000_000
-"""Parameters above which the generic configuration has not made a model tiny."""
+from tests.sweep.inputs import Inputs, N, inputs, runs, takes
+from tests.sweep.settings import Unbuilt, candidates, short
 
 CLOSE = 1e-4
-"""Largest difference between a captured state and transformers' own that counts as equal, float32. Ours."""
+"""Largest difference between a captured state and the module's own that counts as equal, float32. Ours."""
 
 KINDS = {
     "causal": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -31,47 +30,13 @@ KINDS = {
 }
 """Kinds of classes, and transformers' list of each."""
 
-_WIDTH, _HEADS, _LAYERS, _VOCABULARY = 32, 4, 2, 64
-_SETTINGS: dict[str, Any] = {
-    **dict.fromkeys(
-        ("hidden_size", "n_embd", "d_model", "dim", "embed_dim", "embedding_size", "d_embed", "word_embed_proj_dim"),
-        _WIDTH,
-    ),
-    **dict.fromkeys(
-        ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "encoder_layers", "decoder_layers",
-         "num_decoder_layers", "num_encoder_layers", "encoder_num_hidden_layers", "decoder_num_hidden_layers",
-         "depth"),
-        _LAYERS,
-    ),
-    **dict.fromkeys(
-        ("num_attention_heads", "n_head", "n_heads", "num_heads", "num_key_value_heads", "encoder_attention_heads",
-         "decoder_attention_heads", "encoder_num_attention_heads", "decoder_num_attention_heads"),
-        _HEADS,
-    ),
-    **dict.fromkeys(
-        ("intermediate_size", "n_inner", "ffn_dim", "d_ff", "d_inner", "ffn_hidden_size", "encoder_ffn_dim",
-         "decoder_ffn_dim", "moe_intermediate_size", "shared_expert_intermediate_size", "hidden_dim"),
-        2 * _WIDTH,
-    ),
-    **dict.fromkeys(
-        ("head_dim", "d_kv", "rotary_dim", "qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "index_head_dim"),
-        _WIDTH // _HEADS,
-    ),
-    **dict.fromkeys(("q_lora_rank", "kv_lora_rank", "o_lora_rank"), 16),
-    **dict.fromkeys(("global_head_dim", "swa_head_dim"), _WIDTH // _HEADS),
-    **dict.fromkeys(
-        ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len", "max_target_positions"), 64
-    ),
-    "vocab_size": _VOCABULARY, "vocab_size_per_layer_input": _VOCABULARY, "hidden_size_per_layer_input": 8,
-    "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3,
-    **dict.fromkeys(("num_experts", "num_local_experts", "n_routed_experts", "moe_num_experts"), 4),
-    **dict.fromkeys(("num_experts_per_tok", "moe_k", "n_group", "topk_group"), 1),
-    "image_size": 32, "patch_size": 8, "num_frames": 4, "tubelet_size": 2, "num_channels": 3,
-    "conv_dim": (16, 16, 16), "conv_kernel": (10, 3, 2), "conv_stride": (5, 2, 2),
-    "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "mask_time_prob": 0.0,
-    "num_mel_bins": 32, "max_length": 64, "max_source_positions": 50,
-    "attention_dropout": 0.0, "layer_types": None,
-}  # fmt: skip
+TOKENS_LAST = ("CpmAntForCausalLM", "GitForCausalLM")
+"""Classes that put places of their own before those of a text's tokens."""
+
+OTHER_STATES: dict[str, str] = {
+    "BlipForConditionalGeneration": "transformers' hidden states are those of the image's encoder",
+}
+"""Classes whose `output_hidden_states` are another quantity than a block's output, and which."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,21 +46,33 @@ class Row:
     kind: str
     name: str
     built: bool = False
-    """Whether the generic configuration builds it."""
+    """Whether settings were found that make a model that runs."""
+
+    reads: str = ""
+    """Kind of its inputs here."""
 
     points: int = 0
     """Hook points."""
 
-    difference: float | None = None
-    """Largest difference between a captured block's output and transformers' hidden state."""
+    hooks: float | None = None
+    """Largest difference between captured rows and what plain torch hooks on the same modules see."""
+
+    states: float | None = None
+    """The same from transformers' hidden states; None where there are none of the same layout."""
+
+    head: float | None = None
+    """Largest difference between the answer, and the head found by a lens applied to the last state."""
 
     note: str = ""
     """Reason why a number is missing, or another than expected."""
 
     @property
     def right(self) -> bool:
-        """Whether states are transformers' own, to the line above."""
-        return self.difference is not None and self.difference <= CLOSE
+        """Whether what is captured is the module's own state, to the line above."""
+        by_states = self.states is None or self.states <= CLOSE or self.name in OTHER_STATES
+        if self.hooks is None:  # blocks that run by their forward, which plain hooks do not see
+            return self.states is not None and self.states <= CLOSE
+        return self.hooks <= CLOSE and by_states
 
 
 def class_names(kind: str) -> list[str]:
@@ -116,169 +93,256 @@ def rows(kind: str) -> Iterator[Row]:
 
 def row_of(kind: str, name: str) -> Row:
     """Build, wrap, capture and compare one class."""
-    torch.manual_seed(0)
+    row, first = Row(kind=kind, name=name), ""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            module = tiny(name)
-        except Exception as error:  # noqa: BLE001  (whatever a configuration does not fit)
-            return Row(kind=kind, name=name, note=_short(error))
-        try:
-            model = sn.wrap(module)
-            return _measured(kind, name, model)
-        except Exception as error:  # noqa: BLE001  (the row says what went wrong)
-            return Row(kind=kind, name=name, built=True, note=_short(error))
+            for module in candidates(name):
+                found = _tried(row, module)
+                if found.built:
+                    return found
+                first = first or found.note
+        except Unbuilt as error:
+            first = str(error)
+    return replace(row, note=first)
 
 
-def _short(error: Exception) -> str:
-    line = str(error).strip().splitlines()[0] if str(error).strip() else ""
-    return f"{type(error).__name__}: {line}"[:110].replace("|", "/")
-
-
-def tiny(name: str) -> nn.Module:
-    """Return a class's model by the generic configuration.
-
-    Raises
-    ------
-    ValueError: If it stays large.
-    """
-    import transformers
-
-    kind = getattr(transformers, name)
-    config = _small(kind.config_class)
-    with torch.device("meta"):
-        size = sum(parameter.numel() for parameter in kind(config).parameters())
-    if size > LARGEST:
-        raise ValueError(f"{size / 1e6:.0f} M parameters by this configuration")
-    module: nn.Module = kind(config)
-    for parameter in module.parameters():  # zeros and empty memory would make all states equal
-        if parameter.ndim > 1 and float(parameter.detach().abs().sum()) == 0:
-            nn.init.normal_(parameter, std=0.02)
-    return module.eval()
-
-
-def _small(config_class: Any) -> Any:
-    parts = getattr(config_class, "sub_configs", {}) or {}
-    default = config_class()
-    settings = {key: value for key, value in _SETTINGS.items() if hasattr(default, key)}
-    for key in ("layer_types", "conv_dim", "conv_kernel", "conv_stride", "tubelet_size"):
-        value = getattr(default, key, None)
-        if key == "layer_types":
-            settings.pop(key, None)
-            if isinstance(value, list | tuple) and value:  # one block of each kind
-                others = [one for one in value if one != value[0]]
-                settings[key] = [value[0], (others or value)[0]]
-        elif not isinstance(value, list | tuple) and key != "tubelet_size":
-            settings.pop(key, None)
-        elif isinstance(value, list | tuple) and key == "tubelet_size":
-            settings[key] = [2, 8, 8]
-    for part in parts:
-        inner = getattr(default, part, None)
-        if inner is not None and hasattr(type(inner), "model_type"):
-            settings[part] = _small(type(inner))
-    rope = getattr(default, "rope_parameters", None)
-    if isinstance(rope, dict) and "mrope_section" in rope:
-        settings["rope_parameters"] = {**rope, "mrope_section": [1, 1, 2]}
-    while True:  # without what a configuration does not let be set
-        try:
-            return config_class(**settings)
-        except Exception as error:
-            name = next((key for key in settings if f"'{key}'" in str(error)), None)
-            if name is None:
-                raise
-            del settings[name]
-
-
-def _measured(kind: str, name: str, model: LiveModel) -> Row:
-    points = model.hook_points()
-    given, arguments = _inputs(model)
+def _tried(row: Row, module: nn.Module) -> Row:
     try:
-        with torch.no_grad():
-            raw = model.module(**arguments, output_hidden_states=True)
-    except Exception as error:  # noqa: BLE001  (the settings do not make a model that runs)
-        return Row(kind=kind, name=name, note=f"does not run by itself: {_short(error)}"[:110])
-    stream = "decoder." if model.streams else ""
-    states = getattr(raw, "decoder_hidden_states" if model.streams else "hidden_states", None)
-    blocks = [p for p in points if p.kind == f"{stream}resid_post"]
-    row = Row(kind=kind, name=name, built=True, points=len(points))
-    if not blocks:
-        return _with(row, "no blocks found: modules by their paths")
-    kept = [str(p) for p in blocks]
-    acts = sn.capture(model, given, kept, drop_first=False, progress=False)
-    if not isinstance(states, tuple) or len(states) < 2:
-        return _with(row, "transformers gives no hidden states", 0.0 if acts else None)
-    most = 0.0
-    # The last of transformers' states is after the final norm in most classes, and left out.
-    for first, note in ((1, ""), (0, "transformers counts its states from the first block")):
-        found = _differences([acts[point].x for point in kept[:-1] or kept], states[first:])
-        if isinstance(found, str):
-            return _with(row, found)
-        if max(found) <= CLOSE:
-            return _with(row, note, max(found))
-        most = max(found) if first else most
-    return _with(row, "", most)
+        model = sn.wrap(module)
+    except Exception as error:  # noqa: BLE001  (the row has what went wrong)
+        return replace(row, built=True, note=short(error))
+    reasons = []
+    try:
+        for one in inputs(model):
+            try:
+                raw = _alone(module, one.arguments)
+            except Exception as error:  # noqa: BLE001  (another way of calling it, then)
+                reasons.append(short(error))
+                continue
+            try:
+                return _measured(replace(row, built=True, reads=one.words), model, one, raw)
+            except Exception as error:  # noqa: BLE001
+                return replace(row, built=True, reads=one.words, note=short(error))
+    except Exception as error:  # noqa: BLE001
+        reasons.append(short(error))
+    return replace(row, note=f"does not run by itself: {(reasons or ['no inputs known'])[0]}")
 
 
-def _differences(rows: list[Tensor], states: tuple[Any, ...]) -> list[float] | str:
-    """Return the largest difference of each block's rows from its state; a sentence where they have no match."""
+def _alone(module: nn.Module, arguments: Mapping[str, Any]) -> Any:
+    plain = {"use_cache": False} if "use_cache" in takes(module) else {}
+    try:
+        return runs(module, arguments, output_hidden_states=True, **plain)
+    except TypeError:
+        return runs(module, arguments, **plain)
+
+
+def _measured(row: Row, model: LiveModel, one: Inputs, raw: Any) -> Row:
+    points = model.hook_points()
+    row = replace(row, points=len(points))
+    streams = {
+        "": ("hidden_states",),
+        "encoder.": ("encoder_hidden_states",),
+        "decoder.": ("decoder_hidden_states", "hidden_states"),
+    }
+    halves = ["encoder.", "decoder."] if model.streams else [""]
+    blocks = {half: [p for p in points if p.kind == f"{half}resid_post"] for half in halves}
+    kept = [p for half in halves for p in blocks[half]]
+    if not kept:
+        kept = _some(model, one)
+    with _listening(model.module, kept) as heard:
+        raw = _alone(model.module, one.arguments)
+    torch.manual_seed(0)
+    acts: Any = sn.capture(
+        model, one.given, [str(p) for p in kept], drop_first=False, progress=False, batch_size=N
+    )
+    acts = acts if isinstance(acts, Mapping) else {str(kept[0]): acts}
+    tokens = _tokens(one)
+    own = {
+        str(point): as_rows(_application(heard, point), tokens.get(point.encoder, ()), row.name)
+        for point in kept
+        if point.path in heard
+    }
+    if own:
+        row = replace(row, hooks=max(_difference(acts[name].x, own[name]) for name in own))
+    else:
+        row = replace(row, note="its blocks run by their forward, which plain hooks do not see")
+    if not any(blocks.values()):
+        row = replace(row, note="no list of blocks: modules by their paths")
     found = []
-    for mine, state in zip(rows, states, strict=False):
-        if isinstance(state, Tensor) and state.ndim == 4:  # a map
-            state = state.flatten(2).transpose(1, 2)
-        if not isinstance(state, Tensor) or state.numel() != mine.numel():
-            return f"hidden states of another shape, {tuple(getattr(state, 'shape', ()))}"
-        found.append(float((mine - state.reshape(mine.shape)).abs().max()))
-    return found
+    for half in halves:
+        names = streams[half]
+        states = next((s for n in names if isinstance(s := getattr(raw, n, None), tuple)), ())
+        if len(states) > 1:
+            ids = tokens.get(half == "encoder.", ())
+            mine = [acts[str(p)].x for p in (blocks[half] or kept)]
+            found.append(_by_states(mine, [as_rows(state, ids, row.name) for state in states]))
+    known = [one for one in found if one is not None]
+    if known:
+        row = replace(row, states=max(known))
+    elif not row.note:
+        row = replace(row, note="transformers gives no hidden states of this layout")
+    if row.states is not None and row.states > CLOSE:
+        said = OTHER_STATES.get(row.name, "transformers' hidden states differ")
+        row = replace(row, note=said)
+    return _with_head(row, model, one, kept)
 
 
-def _with(row: Row, note: str, difference: float | None = None) -> Row:
-    from dataclasses import replace
-
-    if difference is not None and difference > CLOSE:
-        note = "transformers' hidden state is another quantity"
-    return replace(row, note=note, difference=difference)
-
-
-def _inputs(model: LiveModel) -> tuple[Any, dict[str, Any]]:
-    """Return the inputs of a capture, and the same as arguments of the module."""
-    module = model.module
-    if model.streams:
-        source, ids = _source(model)
-        decoder = torch.tensor([[3, 5, 6], [3, 7, 8]])
-        given = [(one, row[1:]) for one, row in zip(source, decoder, strict=True)]
-        batch = next(iter(model.batches(given)))
-        start = batch.token_ids
-        assert start is not None
-        return given, ids | {"decoder_input_ids": start}
-    if model.kind == "audio":
-        source, arguments = _source(model)
-        return list(source), arguments
-    if model.kind in ("vision", "video"):
-        size = getattr(module.config, "image_size", 32)
-        size = size if isinstance(size, int) else 32
-        shape = (2, 3, size, size) if model.kind == "vision" else (2, 4, 3, size, size)
-        values = torch.rand(shape)
-        name = "pixel_values" if model.kind == "vision" else module.main_input_name
-        return {name: values} if model.kind == "video" else values, {name: values}
-    if module.main_input_name == "pixel_values":
-        values = torch.rand(2, 3, 32, 32)
-        return values, {"pixel_values": values}
-    free = [i for i in range(5, _VOCABULARY) if i not in model.placeholders][:10]
-    ids = torch.tensor(free).view(2, 5)
-    mask = {"attention_mask": torch.ones_like(ids)} if model.takes_mask else {}
-    return ids, {"input_ids": ids, **mask}
+def _tokens(one: Inputs) -> dict[bool, tuple[int, ...]]:
+    """Return samples and tokens of what the decoder reads, or the only stack, and of what an encoder reads."""
+    given = one.arguments
+    own = given.get("decoder_input_ids", given.get("input_ids"))
+    encoder = given.get("input_ids")
+    return {
+        False: () if own is None else tuple(own.shape),
+        True: () if encoder is None else tuple(encoder.shape),
+    }
 
 
-def _source(model: LiveModel) -> tuple[Any, dict[str, Any]]:
-    if model.kind == "audio":
-        config: Any = model.module.config
-        n = 8_000
-        if hasattr(model.preprocess.extractor, "sampling_rate"):  # of whole spectrograms
-            places = getattr(config, "max_source_positions", None)
-            n = 320 * places if places else 160 * config.max_length
-        clips = torch.randn(2, n)
-        batch = next(iter(model.batches(list(clips))))
-        kwargs = {k: v for k, v in batch.kwargs.items() if k.startswith("input_")}
-        return clips, kwargs
-    ids = torch.tensor([[5, 6, 7, 8, 9], [10, 11, 12, 13, 14]])
-    return ids, {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+# -------------------------------------------------------------------------------------------------
+# By plain hooks.
+
+
+class _listening:
+    """Plain forward hooks of torch on the modules of hook points, and what they see."""
+
+    def __init__(self, module: nn.Module, points: Sequence[Any]) -> None:
+        self._module, self._paths = module, {point.path for point in points}
+        self.heard: dict[str, list[Tensor]] = {}
+
+    def __enter__(self) -> dict[str, list[Tensor]]:
+        def hear(path: str) -> Any:
+            def after(_module: nn.Module, _args: Any, output: Any) -> None:
+                while not isinstance(output, Tensor):
+                    values = output.values() if isinstance(output, Mapping) else output
+                    output = next(
+                        v for v in values if isinstance(v, Tensor | list | tuple | Mapping)
+                    )
+                self.heard.setdefault(path, []).append(output.detach().clone())
+
+            return after
+
+        self._handles = [
+            self._module.get_submodule(path).register_forward_hook(hear(path))
+            for path in self._paths
+        ]
+        return self.heard
+
+    def __exit__(self, *_error: object) -> None:
+        for handle in self._handles:
+            handle.remove()
+
+
+def _application(heard: Mapping[str, list[Tensor]], point: Any) -> Tensor:
+    step = point.step if isinstance(point.step, int) else -1 if point.step == "last" else 0
+    return heard[point.path][step]
+
+
+def _some(model: LiveModel, one: Inputs) -> list[Any]:
+    """Return a few modules of a network without blocks, such as its stages, that give one tensor of rows."""
+    paths = [path for path, _ in model.module.named_modules() if path and path.count(".") <= 3]
+    points = [model.hook_point(path) for path in paths]
+    heard: dict[str, list[Tensor]] = {}
+    for point in points:
+        try:
+            with _listening(model.module, [point]) as found:
+                _alone(model.module, one.arguments)
+        except Exception:  # noqa: BLE001  (a module that gives no tensor)
+            continue
+        heard |= found
+    fits = [
+        p for p in points if len(heard.get(p.path, ())) == 1 and heard[p.path][0].ndim in (3, 4)
+    ]
+    return fits[:: max(1, len(fits) // 8)]
+
+
+def as_rows(state: Any, tokens: tuple[int, ...], name: str = "") -> Tensor | None:
+    """Return a state as (places of all samples, features), by its shape alone; None: not a state of rows.
+
+    `tokens` are samples and tokens of each, (2, 6), empty where the model reads no tokens. Maps are square.
+    """
+    if not isinstance(state, Tensor):
+        return None
+    shape = tuple(state.shape)
+    if state.ndim == 2:
+        return state
+    if tokens and shape[:2] == tokens:
+        return state.flatten(2).flatten(0, 1)
+    if tokens and state.ndim == 4 and shape[1:3] == tokens:  # streams first
+        return state.permute(1, 2, 0, 3).flatten(2).flatten(0, 1)
+    if tokens and shape[0] == N and shape[1] > tokens[1]:  # places besides those of the tokens
+        own = state[:, -tokens[1] :] if name in TOKENS_LAST else state[:, : tokens[1]]
+        return own.flatten(2).flatten(0, 1)
+    if tokens and shape[1::-1] == tokens:  # time first
+        return state.transpose(0, 1).flatten(2).flatten(0, 1)
+    if state.ndim == 3:
+        return state.flatten(0, 1) if shape[0] == N else state.transpose(0, 1).flatten(0, 1)
+    if state.ndim == 4:
+        last = shape[1] == shape[2] != shape[3]
+        return (state if last else state.permute(0, 2, 3, 1)).flatten(0, 2)
+    return None
+
+
+def _difference(mine: Tensor, own: Tensor | None) -> float:
+    if own is None or own.shape != mine.shape:
+        raise ValueError(
+            f"rows of shape {tuple(mine.shape)} where plain hooks see {None if own is None else tuple(own.shape)}"
+        )
+    return float((mine - own).abs().max())
+
+
+# -------------------------------------------------------------------------------------------------
+# By transformers' hidden states.
+
+
+def _by_states(mine: Sequence[Tensor], states: Sequence[Tensor | None]) -> float | None:
+    """Return the largest difference of blocks' outputs from hidden states; None if none has their layout.
+
+    The last block is left out where there are others: most classes give its state after the final norm. States
+    are met in order; a class may give the input of the first block, too, or a state per stage only.
+    """
+    kept = list(mine[:-1] or mine)
+    first, found = 0, []
+    for x in kept:
+        same = [
+            (i, float((x - state).abs().max()))
+            for i, state in enumerate(states)
+            if i >= first and state is not None and state.shape == x.shape
+        ]
+        if not same:
+            continue
+        met = next(((i, off) for i, off in same if off <= CLOSE), min(same, key=lambda one: one[1]))
+        found.append(met[1])
+        if met[1] <= CLOSE:
+            first = met[0] + 1
+    if len(states) < len(mine):  # a state per stage: those that are met
+        met_states = [off for off in found if off <= CLOSE]
+        return max(met_states) if met_states else (min(found) if found else None)
+    return max(found) if found else None
+
+
+# -------------------------------------------------------------------------------------------------
+# From the last state to the answer.
+
+
+def _with_head(row: Row, model: LiveModel, one: Inputs, kept: Sequence[Any]) -> Row:
+    """Return the row with how closely the lens's head gives the answer, for classes that predict tokens."""
+    if not model.causal or model.streams or row.hooks is None or row.hooks > CLOSE:
+        return row
+    from sae_nb.lenses import head_of
+
+    batch = next(iter(model.batches(one.given)))
+    try:
+        head = head_of(model, batch)
+    except ValueError as error:
+        return replace(row, note="; ".join(filter(None, [row.note, _no_head(error)])))
+    wanted = model.main_output(model.forward(batch)).detach()
+    states = sn.capture(model, one.given, head.last, drop_first=False, progress=False).x
+    found = head.logits(states).detach()
+    return replace(row, head=float((found - wanted.reshape(found.shape)).abs().max()))
+
+
+def _no_head(error: ValueError) -> str:
+    text = str(error)
+    start = text.find(" does not: ")
+    return "head: " + (text[start + 11 :].partition(". ")[0] if start >= 0 else text[:80])
