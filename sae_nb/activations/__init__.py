@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for the other rooms
         MODALITIES as MODALITIES,
         MULTIMODAL as MULTIMODAL,
         OTHER as OTHER,
+        SERIES as SERIES,
         VIDEO as VIDEO,
         VISION as VISION,
         Modality as Modality,

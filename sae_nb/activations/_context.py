@@ -158,7 +158,7 @@ class Context:
         if self.frames is not None:
             return self._tubelet(patch)
         if self.seconds_per_step is not None:
-            return f"band {row}, {self._time(column)}"
+            return f"{self.modality.row} {row}, {self._time(column)}"
         return f"{self.modality.place} {row},{column}"
 
     def _tubelet(self, patch: int) -> str:

@@ -27,6 +27,8 @@ class Modality:
         As in `model.kind` and in stored activations.
     sample, place
         The word for one sample, and for one of its places where it is not a text.
+    row
+        The word for a row of its grid, where columns are steps in time.
     reads
         Input of a model of this kind, in errors.
     mixed
@@ -62,6 +64,7 @@ class Modality:
     name: str
     sample: str = "sample"
     place: str = "cell"
+    row: str = "band"
     reads: str = "tensors"
     mixed: str = "many places"
     is_text: bool = False
@@ -119,6 +122,15 @@ VIDEO = Modality(
     n_axes=4,
     batch_size=4,
 )
+SERIES = Modality(
+    name="series",
+    sample="trace",
+    place="step",
+    row="channel",
+    reads="time series",
+    mixed="many steps",
+    batch_size=32,
+)
 MULTIMODAL = Modality(
     name="multimodal",
     sample="text",
@@ -132,7 +144,7 @@ MULTIMODAL = Modality(
 OTHER = Modality(name="plain")
 
 MODALITIES: dict[str, Modality] = {
-    one.name: one for one in (LANGUAGE, VISION, AUDIO, VIDEO, MULTIMODAL, OTHER)
+    one.name: one for one in (LANGUAGE, VISION, AUDIO, VIDEO, SERIES, MULTIMODAL, OTHER)
 }
 """All that are known, the newest last."""
 

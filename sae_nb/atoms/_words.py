@@ -70,7 +70,7 @@ def _place(position: int, context: Context) -> str:
     if context.seconds_per_step is not None:
         quarter, length = 4 * column // grid[1], grid[1] * context.seconds_per_step
         time = f"{length * quarter / 4:.3g}–{length * (quarter + 1) / 4:.3g} s"
-        return time if grid[0] == 1 else f"band {row}, {time}"
+        return time if grid[0] == 1 else f"{context.modality.row} {row}, {time}"
     return f"{ZONES[3 * row // grid[0]][3 * column // grid[1]]} {PATCHES}"
 
 

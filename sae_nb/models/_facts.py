@@ -366,6 +366,17 @@ def reads_sound(module: nn.Module) -> bool:
     )
 
 
+def reads_series(module: nn.Module) -> bool:
+    """Return whether the module reads time series (n, time, channels), as those of Hugging Face do."""
+    return "past_values" in forward_names(module)
+
+
+def series_stride(module: nn.Module) -> int | None:
+    """Return how many values of a series lie between two of its patches; None where it has none."""
+    stride = getattr(getattr(module, "config", None), "patch_stride", None)
+    return stride if reads_series(module) and isinstance(stride, int) else None
+
+
 def reads_spectrograms(module: nn.Module) -> bool:
     """Return whether the module reads spectrograms, not waveforms."""
     config = getattr(module, "config", None)

@@ -71,6 +71,8 @@ class HookPoint(str):
         None: they have none.
     maps
         Whether its module makes maps, (batch, channels, height, width), which keep that form.
+    series
+        Whether its module works on sequences alone, so that a state of four axes has features last.
     step
         Application of the module within one pass, counted from 0, or "last", or several; None: every one.
     once
@@ -93,6 +95,7 @@ class HookPoint(str):
     features: Features | None
     channels: int | None
     maps: bool
+    series: bool
     step: Step | tuple[int, ...] | None
     once: bool
     runs: int | None
@@ -112,6 +115,7 @@ class HookPoint(str):
         features: Features | None = None,
         channels: int | None = None,
         maps: bool = False,
+        series: bool = False,
         step: Step | tuple[int, ...] | None = None,
         once: bool = False,
         runs: int | None = None,
@@ -124,16 +128,23 @@ class HookPoint(str):
         point.path, point.side, point.layer = path, side, layer
         point.index, point.writable = index, writable
         point.features, point.channels, point.maps = features, channels, maps
+        point.series = series
         point.step, point.once, point.runs = step, once, runs
         point.encoder = encoder
         point.form, point.tokens_from = form, tokens_from
         return point
 
     def laid_out(
-        self, features: Features | None, channels: int | None = None, *, maps: bool = False
+        self,
+        features: Features | None,
+        channels: int | None = None,
+        *,
+        maps: bool = False,
+        series: bool = False,
     ) -> HookPoint:
         """Return the same hook point with its axis of features known."""
         known = {**vars(self), "features": features, "channels": channels, "maps": maps}
+        known["series"] = series
         return type(self)(str(self), **known)
 
     def formed(self, form: Form | None, tokens_from: int | None) -> HookPoint:

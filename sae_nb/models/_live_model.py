@@ -66,7 +66,7 @@ class LiveModel(KnowsOtherWords):
     ----------
     kind
         Of input: "language" reads texts or token ids, "vision" images, "audio" sounds, "video" videos,
-        "multimodal" texts with images in them, "plain" tensors. See
+        "series" time series, "multimodal" texts with images in them, "plain" tensors. See
         `modality`.
     causal
         Whether it is a decoder that predicts the next token.
@@ -198,10 +198,13 @@ class LiveModel(KnowsOtherWords):
 
     @cached_property
     def column_seconds(self) -> float | None:
-        """Time from one column of a spectrogram's patches to the next; None for other models."""
+        """Time from one column of patches, of a spectrogram or a series, to the next; None for other models."""
         own = getattr(self.module, "column_seconds", None)
         if isinstance(own, float):
             return own
+        stride = facts.series_stride(self.module)
+        if stride is not None and self.sample_rate is not None:
+            return stride / self.sample_rate
         if facts.spectrogram_grid(self.module) is None or self.sample_rate is None:
             return None
         config: Any = self.module.config

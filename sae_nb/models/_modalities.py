@@ -15,6 +15,7 @@ from sae_nb.activations import (
     MODALITIES,
     MULTIMODAL,
     OTHER,
+    SERIES,
     VIDEO,
     VISION,
     Modality,
@@ -23,6 +24,7 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import fit_picture, picture_batches
 from sae_nb.models._inputs import Batches, plain_batches
 from sae_nb.models._mixed_inputs import mixed_batches
+from sae_nb.models._series_inputs import series_batches, trace_of
 from sae_nb.models._sound_inputs import face_of, fit_sound, sound_batches
 from sae_nb.models._two_streams import text_batches
 from sae_nb.models._video_inputs import fit_video, strip, video_batches
@@ -118,6 +120,17 @@ def _films(n: int, seed: int) -> Tensor:
     return torch.stack([images.roll(2 * step, dims=-1) for step in range(4)], dim=1)
 
 
+def _sensors(n: int, seed: int) -> Tensor:
+    """Two sensors for 64 steps: a decaying oscillation after a blow, and a slow drift with noise."""
+    generator = torch.Generator().manual_seed(seed)
+    time = torch.arange(64.0)
+    blow, rate = torch.rand(2, n, 1, generator=generator)
+    since = (time - 40 * blow).clamp_min(0)
+    swing = (since > 0) * torch.exp(-since / 12) * torch.sin(since * (0.5 + rate))
+    drift = (torch.randn(n, 64, generator=generator) / 8).cumsum(dim=1)
+    return torch.stack([swing, drift], dim=2)
+
+
 def _reads_images(module: nn.Module) -> bool:
     return not facts.reads_mixture(module) and facts.reads_pictures(module)
 
@@ -160,6 +173,15 @@ register_modality(
         face=strip,
         fit=fit_video,
         examples=_films,
+    )
+)
+register_modality(
+    replace(
+        SERIES,
+        recognises=facts.reads_series,
+        batches=series_batches,
+        face=trace_of,
+        examples=_sensors,
     )
 )
 register_modality(

@@ -103,7 +103,7 @@ def _is_turned(x: Tensor, point: HookPoint | None) -> bool:
         return False
     if x.ndim == 3:
         return axis_of(tuple(x.shape), point) == "channels"
-    return x.ndim == 4 and point.features == "last" and not point.maps
+    return x.ndim == 4 and not point.maps and (point.features == "last" or point.series)
 
 
 def axis_of(shape: tuple[int, ...], point: HookPoint) -> Features:
@@ -216,7 +216,10 @@ def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
     if found is not None or point.side == "input":
         return point.laid_out(found)
     channels = [one for one in part.modules() if isinstance(one, nn.Conv1d | nn.ConvTranspose1d)]
-    return point.laid_out(None, channels[-1].out_channels if channels else None)
+    kinds = {_axis(one) for one in part.modules() if _decides(one)}
+    # Linear layers next to norms over channels, as PatchTST has them: only sequences pass through both.
+    series = kinds == {"last", "channels"}
+    return point.laid_out(None, channels[-1].out_channels if channels else None, series=series)
 
 
 _Axis = Literal["last", "channels", "maps"]
@@ -347,6 +350,10 @@ def layout_of(
     if x.ndim == 2:
         flat = n_tokens is not None and n_tokens > 1 and x.shape[0] == batch.n * n_tokens
         return Layout(columns=None if flat else 1)
+    folded = x.shape[0] // batch.n if batch.n_values is not None and batch.sounds is None else 1
+    if x.ndim == 3 and folded > 1 and x.shape[0] == folded * batch.n:
+        # The channels of a series one after the other, as if they were samples.
+        return Layout(columns=folded * x.shape[1], grid=(folded, x.shape[1]))
     if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
         columns = None if x.shape[1] == width else x.shape[1]
         is_stage = columns is not None and prefix_tokens is not None and columns > 1 < width
@@ -434,25 +441,41 @@ def seconds_per_step(
 
 def timed_layout(layout: Layout, model: LiveModel, batch: Batch, point: HookPoint) -> Layout:
     """Return a layout with the time between its steps, where a batch is of traces of a known rate."""
-    if model.column_seconds is not None:  # of a spectrogram's patches
-        return replace(layout, seconds=model.column_seconds)
+    if model.column_seconds is not None:  # of patches of a spectrogram, or of a series
+        row = layout.grid is None and model.patch_grid is None and layout.columns is not None
+        grid = (1, layout.columns) if row and batch.pictures is not None else layout.grid
+        return replace(layout, seconds=model.column_seconds, grid=grid)  # type: ignore[arg-type]
     if model.frames is not None:  # of a video's tubelets
         known = layout.grid is None and batch.sample_rate is not None
         spent = (batch.n_values or 1) / (batch.sample_rate or 1)
         return replace(layout, seconds=spent / model.frames) if known else layout
     batch = batch.at(point)
     n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
+    if layout.grid is not None:
+        n_steps = layout.grid[1]
     rate, n_values = batch.sample_rate, batch.n_values
     if n_values is None:
         trace = next((one for one in batch.args if isinstance(one, Tensor)), None)
         n_values = None if trace is None else trace.shape[-1]
     if rate is None or n_values is None or n_steps < 2:
         return layout
+    if _is_other_input(
+        batch, n_steps
+    ):  # such as the values of the future, of which there is no image
+        return replace(layout, seconds=1 / rate)
     step = seconds_per_step(model.module, point.path, n_steps, n_values, rate)
     if batch.pictures is None or batch.longest is None:
         return replace(layout, seconds=step)
+    if layout.grid is not None:
+        return replace(layout, seconds=step)
     more = round((batch.longest - n_values) / (step * rate))
     return replace(layout, seconds=step, grid=(1, n_steps + more))
+
+
+def _is_other_input(batch: Batch, n_steps: int) -> bool:
+    """Return whether a series of another length has exactly so many values as a state has steps."""
+    named = {k: v for k, v in batch.kwargs.items() if k.startswith("future_") and v.ndim > 1}
+    return any(value.shape[1] == n_steps for value in named.values()) and n_steps != batch.n_values
 
 
 def by_place(

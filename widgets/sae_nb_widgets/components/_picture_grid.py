@@ -46,6 +46,9 @@ from sae_nb_widgets.components._base import (
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
 LARGEST_SIDE = 128
 JPEG_FROM = 64
+LONG = 2.0
+"""Width over height from which an image is a trace, and that much wider than others. Ours."""
+
 WIDER = 1.5
 """A spectrogram is shown this much wider than an image. Ours."""
 FILM = 1.5
@@ -83,14 +86,15 @@ def as_film(context: Context) -> dict[str, Any]:
 
 
 def as_heard(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
-    """Return what is played of (sample, position) of a context, as arguments of `PictureGrid.show`; nothing
-    for samples that are not sounds.
+    """Return what is played of (sample, position) of a context, and the names of its places by time, as
+    arguments of `PictureGrid.show`; nothing for samples that are not in time.
     """
     heard = [one for one in (heard_at(context, *place) for place in places) if one is not None]
-    if not heard:
-        return {}
     first, grid = context.prefix_tokens, context.patch_grid
-    names = () if grid is None else context.position_names(first + grid[0] * grid[1])[first:]
+    timed = bool(heard) or context.seconds_per_step is not None
+    names = context.position_names(first + grid[0] * grid[1])[first:] if grid and timed else ()
+    if not heard:
+        return {"patch_names": names} if names else {}
     return {
         "sounds": [one.values for one in heard],
         "sound_rate": heard[0].rate,
@@ -235,6 +239,8 @@ class PictureGrid(Component):
         bars = _bars(maps, strengths)
         sprite, tile = _encode(pictures, frames)
         width = FILM if frames > 1 else WIDER if len(sounds) else 1
+        if frames == 1 and tile[0] > LONG * tile[1]:
+            width = LONG
         with self.hold_sync(), self.hold_trait_notifications():
             self.sprite, self.tile = sprite, tile
             self.heat, self.heat_shape = maps.tobytes(), (maps.shape[1], maps.shape[2])
@@ -520,7 +526,8 @@ def _encode(
         return b"", (1, 1)
     rows = pictures.transpose(0, 2, 3, 1)
     n, height, width, _ = rows.shape
-    scale = min(1.0, LARGEST_SIDE / max(height // frames, width))
+    side = LARGEST_SIDE * (2 if frames == 1 and width > LONG * height else 1)
+    scale = min(1.0, side / max(height // frames, width))
     if frames > 1:
         scale = min(scale, TALLEST / (n * height))
     tile = (max(round(width * scale), 1), frames * max(round(height // frames * scale), 1))

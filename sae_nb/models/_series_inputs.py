@@ -1,0 +1,105 @@
+"""Time series of sensors: (n, time, channels), each shown as traces under each other, one per channel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, UInt8
+from torch import Tensor
+from torch.nn.functional import adaptive_max_pool1d, interpolate
+
+from sae_nb.models import _facts as facts
+from sae_nb.models._inputs import Batch, Batches, plain_batches
+
+if TYPE_CHECKING:
+    from sae_nb.models._live_model import LiveModel
+
+_WIDTH = 480  # pixels
+_ONE, _ALL, _LOWEST = 96, 192, 24  # of one trace, of all, of one of a few
+_FINE = 4  # points per pixel, between which a line is straight
+_LINE, _PAPER = 235, 20
+
+
+def series_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+    """Return batches of time series, with their traces and the time between their values.
+
+    Models that take `past_values` read (n, time, channels) or (n, time); others, whose first layer is a
+    convolution, (n, channels, time).
+    """
+    if isinstance(inputs, Tensor) and inputs.ndim == 2 and _channels(model) > 1:
+        inputs = inputs[None]
+    found = plain_batches(model, inputs, batch_size=batch_size)
+
+    def batches() -> Iterator[Batch]:
+        for batch in found:
+            values = _in_time(model, _values(batch))
+            yield replace(
+                batch,
+                pictures=torch.stack([trace_of(sample) for sample in values.cpu()]),
+                n_values=values.shape[1],
+                longest=values.shape[1],
+                sample_rate=model.sample_rate,
+            )
+
+    policy = {} if model.sample_rate is None else {"sample_rate": model.sample_rate}
+    return Batches(batches(), n_samples=found.n_samples, policy=policy)
+
+
+def _channels(model: LiveModel) -> int:
+    config: Any = getattr(model.module, "config", None)
+    return int(getattr(config, "num_input_channels", 1) or 1)
+
+
+def _values(batch: Batch) -> Tensor:
+    named = batch.kwargs.get("past_values")
+    if named is not None:
+        return named
+    return next(v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor))
+
+
+def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time channels"]:
+    if values.ndim == 2:
+        return values[:, :, None]
+    if values.ndim != 3:
+        raise ValueError(
+            f"Time series for {model.name} must have shape (n, time, channels) or (n, time), got "
+            f"{tuple(values.shape)}."
+        )
+    if not facts.reads_series(model.module):
+        return values.transpose(1, 2)
+    # What comes before the context serves as lags; what fills no patch is left out at the beginning.
+    config: Any = getattr(model.module, "config", None)
+    values = values[:, -int(getattr(config, "context_length", None) or values.shape[1]) :]
+    stride = facts.series_stride(model.module)
+    spare = 0 if stride is None else (values.shape[1] - int(config.patch_length)) % stride
+    return values[:, spare:]
+
+
+def trace_of(values: Float[Tensor, "..."]) -> UInt8[Tensor, "3 height width"]:
+    """Return (time, channels) or (time,) as an image: a bright line per channel, in time from left to right.
+
+    Each channel fills its own height. Where more than a value falls on a column of pixels, the line spans
+    them.
+    """
+    traces = (values if values.ndim == 2 else values[:, None]).float().T
+    channels, n = traces.shape
+    tall = max(2, min(max(_LOWEST, _ONE // channels), _ALL // channels))
+    thick, edge = (2, 2) if tall >= _LOWEST // 2 else (1, 0)
+    low, high = traces.amin(dim=1, keepdim=True), traces.amax(dim=1, keepdim=True)
+    level = torch.where(high > low, (traces - low) / (high - low).clamp_min(1e-12), 0.5)
+    if 1 < n < _FINE * _WIDTH:
+        level = interpolate(level[None], _FINE * _WIDTH, mode="linear", align_corners=True)[0]
+    top, bottom = adaptive_max_pool1d(level, _WIDTH), -adaptive_max_pool1d(-level, _WIDTH)
+    # A line has no gaps: each column of pixels begins where the one before ends.
+    begins, ends = bottom[:, :-1].clone(), top[:, :-1].clone()
+    bottom[:, 1:] = bottom[:, 1:].minimum(ends)
+    top[:, 1:] = top[:, 1:].maximum(begins)
+    room = tall - thick - 2 * edge
+    upper = ((1 - top) * room + edge).floor()[:, None]
+    lower = ((1 - bottom) * room + edge + thick).floor()[:, None]
+    rows = torch.arange(tall)[:, None]
+    image = torch.where((rows >= upper) & (rows < lower), _LINE, _PAPER).to(torch.uint8)
+    return image.flatten(0, 1).expand(3, -1, -1).clone()

@@ -1,0 +1,139 @@
+"""Models of time series: rows are steps of channels, with their seconds, shown as traces with heat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import sae_nb_widgets as sw
+import torch
+from sae_nb_widgets.components import as_heard
+from torch import Tensor, nn
+
+import sae_nb as sn
+from sae_nb.activations import MODALITIES
+from sae_nb.models import LiveModel
+
+X = torch.randn(5, 64, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.fixture(scope="module")
+def patched() -> LiveModel:
+    """Patches of 8 values every 4 of three sensors at 100 values per second."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.PatchTSTConfig(
+        num_input_channels=3, context_length=64, patch_length=8, patch_stride=4, d_model=32,
+        num_hidden_layers=2, num_attention_heads=4, ffn_dim=64, do_mask_input=False,
+    )  # fmt: skip
+    return sn.wrap(transformers.PatchTSTModel(config).eval(), sample_rate=100)
+
+
+def seen(module: nn.Module, run: Any) -> Tensor:
+    """What a module gives, by a hook of plain torch."""
+    kept = []
+    hook = module.register_forward_hook(
+        lambda _m, _a, out: kept.append(out[0] if isinstance(out, tuple) else out)
+    )
+    with torch.no_grad():
+        run()
+    hook.remove()
+    return kept[0]
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_rows_are_patches_of_channels(patched: LiveModel, batch_size: int) -> None:
+    """Also inside of attention, which sees the channels as samples; each with its time."""
+    layer = patched.module.encoder.layers[1]
+    for point, module in (("resid_post.1", layer), ("attn_out.1", layer.self_attn)):
+        acts = sn.capture(patched, X, point, batch_size=batch_size, progress=False)
+        wanted = seen(module, lambda: patched.module(X))
+        torch.testing.assert_close(acts.x, wanted.reshape(-1, 32), atol=1e-5, rtol=0)
+        assert acts.context.patch_grid == (3, 15)
+        assert acts.tokens[16] == "channel 1, 0.04 s"
+        torch.testing.assert_close(acts.seconds[:15], 0.04 * torch.arange(15))
+
+
+def test_an_edit_reaches_every_channel(patched: LiveModel) -> None:
+    layer = patched.module.encoder.layers[0]
+    hook = layer.register_forward_hook(lambda _m, _a, out: (out[0] + 2, *out[1:]))
+    with torch.no_grad():
+        wanted = patched.module(X).last_hidden_state
+    hook.remove()
+    with sn.steer(patched, "resid_post.0", direction=torch.ones(32), by=2.0):
+        torch.testing.assert_close(patched(X), wanted, atol=1e-5, rtol=0)
+
+
+def test_both_halves_of_a_forecaster() -> None:
+    """Steps of the past with its trace, and of the future, of which there is none."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.TimeSeriesTransformerConfig(
+        prediction_length=4, context_length=16, lags_sequence=[1, 2], num_time_features=1,
+        d_model=32, encoder_layers=2, decoder_layers=2, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32,
+    )  # fmt: skip
+    model = sn.wrap(transformers.TimeSeriesTransformerModel(config).eval(), sample_rate=10)
+    given = {
+        "past_values": torch.randn(5, 18), "past_time_features": torch.randn(5, 18, 1),
+        "past_observed_mask": torch.ones(5, 18), "future_values": torch.randn(5, 4),
+        "future_time_features": torch.randn(5, 4, 1),
+    }  # fmt: skip
+    with torch.no_grad():
+        ran = model.module(**given, output_hidden_states=True)
+    wanted = {
+        "encoder.layers.1": (ran.encoder_hidden_states[2], (1, 16)),
+        "decoder.layers.0": (ran.decoder_hidden_states[1], None),
+    }
+    for point, (states, grid) in wanted.items():
+        acts = sn.capture(model, given, point, batch_size=2, progress=False)
+        torch.testing.assert_close(acts.x, states.flatten(0, 1), atol=1e-5, rtol=0)
+        torch.testing.assert_close(acts.seconds[:4], 0.1 * torch.arange(4))
+        assert acts.context.patch_grid == grid
+
+
+def test_a_network_of_ones_own_has_traces() -> None:
+    """It says that it reads series, and has channels before time as convolutions do."""
+    network = nn.Sequential(nn.Conv1d(2, 24, 31, stride=16), nn.ReLU())
+    network.modality = "series"  # type: ignore[assignment]
+    model = sn.wrap(network, sample_rate=400)
+    acts = sn.capture(model, torch.randn(4, 2, 400), "1", progress=False)
+    assert (acts.shape, acts.tokens[1]) == ((96, 24), "step 0.04 s")
+    assert acts.context.patch_grid == (1, 24)
+    with pytest.raises(ValueError, match=r"must have shape \(n, time, channels\)"):
+        sn.capture(model, torch.randn(4, 2, 20, 20), "1", progress=False)
+    with pytest.raises(ValueError, match="must be finite, got NaN"):
+        sn.capture(model, torch.full((1, 2, 400), torch.nan), "1", progress=False)
+
+
+def test_a_trace_is_one_line_per_channel_without_gaps() -> None:
+    """Every column of pixels of each channel has some of its line, and neighbours touch."""
+    face = MODALITIES["series"].face
+    assert face is not None
+    for n, channels in ((2, 1), (64, 3), (5_000, 2), (64, 40)):
+        values = torch.randn(n, channels, generator=torch.Generator().manual_seed(n))
+        image = face(values)
+        assert image.shape[0] == 3
+        assert image.shape[1] <= 192
+        lines = (image[0] > 100).view(channels, -1, image.shape[2])
+        assert bool(lines.any(dim=1).all())
+        wide = torch.nn.functional.max_pool2d(lines.float()[:, None], (3, 1), 1, (1, 0))[:, 0] > 0
+        assert bool((wide[:, :, 1:] & lines[:, :, :-1]).any(dim=1).all())
+    flat = face(torch.zeros(64))
+    assert int((flat[0] > 100).any(dim=1).sum()) == 2
+
+
+def test_examples_are_named_and_wide(patched: LiveModel) -> None:
+    """In AtomBrowser: traces twice as wide as images, with heat on the steps of channels."""
+    acts = sn.capture(patched, X, "resid_post.1", progress=False)
+    sae = sn.TopK(32, 24, k=3, generator=torch.Generator().manual_seed(0))
+    browser = sw.AtomBrowser(sae, acts)
+    from sae_nb_widgets.panel import descendants
+
+    grid = next(w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and w.captions)
+    assert grid.heat_shape == (3, 15)
+    assert grid.patch_names[16] == "channel 1, 0.04 s"
+    assert as_heard(acts.context, [(0, 0)]).keys() == {"patch_names"}
+    browser.close()
