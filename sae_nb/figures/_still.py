@@ -666,8 +666,11 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
     for shape in figure.layout.shapes:
         if shape.xref not in ours or shape.yref not in ours:
             continue
-        if shape.xsizemode == "pixel":  # a ring around a point
+        if shape.xsizemode == "pixel":  # a ring, or an outline, around a point
             at, up = float(x.place(shape.xanchor)[0]), float(y.place(shape.yanchor)[0])
+            if shape.type == "path":
+                strokes.append(_outline(shape, at, up))
+                continue
             edge = {"outline": shape.line.color, "edge": shape.line.width}
             strokes.append(Dot(at, up, abs(shape.x1 - shape.x0) / 2, "none", **edge))
             continue
@@ -692,6 +695,13 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
             size = theme().font_px - 1
             strokes.append(Label(at, up + drop, text, anchor, size, colour=colour, halo=True))
     return strokes
+
+
+def _outline(shape: Any, at: float, up: float) -> Polyline:
+    """An outline around a point, through all points that its path names, by their pixels."""
+    numbers = [float(one) for one in re.findall(r"-?\d+\.?\d*", shape.path)]
+    points = [(at + a, up - b) for a, b in zip(numbers[::2], numbers[1::2], strict=True)]
+    return Polyline([*points, points[0]], shape.line.color, shape.line.width)
 
 
 def _legend(figure: go.Figure, width: int) -> Drawing:

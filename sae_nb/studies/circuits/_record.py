@@ -129,7 +129,13 @@ class Graph:
 
     @cached_property
     def influence(self) -> Float[np.ndarray, " n"]:
-        """ι of each node: its share in the targets over all paths; targets themselves have none."""
+        """ι of each node: its share in the targets over all paths; targets themselves have none.
+
+        Of neurons the size of what each adds to the answer, as a share of all nodes' sizes.
+        """
+        if self.of_neurons:
+            sizes = np.where((self.nodes.kind == "target").to_numpy(), 0.0, np.abs(self.flow))
+            return sizes / (sizes.sum() or 1.0)
         return influence_of(self.shares, self.nodes.weight.to_numpy())
 
     @property

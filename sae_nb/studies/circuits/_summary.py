@@ -36,6 +36,10 @@ MOST_TOKENS = 24
 
 MOST_OUTCOMES = 5
 
+MOST_PILLS, MOST_TIES, ABREAST, EMPTY_COLUMN = 12, 40, 2, 0.5
+"""Of graphs of neurons, whose nodes are drawn as their names: nodes at first, edges ever, nodes side by side
+over one token, and the width of a token without nodes, in nodes."""
+
 TARGETS_ABREAST = 6
 """Targets are as far apart as this number would be over the whole width: fewer keep together."""
 
@@ -65,6 +69,9 @@ class CircuitSummary(Finding):
     n_nodes: int
     n_edges: int
     """Share of the influence that is kept; atoms and errors that carry it, and edges, drawn or not."""
+
+    named: bool
+    """Whether nodes are drawn as their names, and rows that hold nothing are left out: graphs of neurons."""
 
     reaches: bool
     """Whether a path leads from an input to a target."""
@@ -108,8 +115,9 @@ class Circuit:
     def first_threshold(self) -> float:
         """Return the largest share of the influence of which a person can still see the parts."""
         inner = ~np.isin(self.kinds, ("token", "target"))
+        most = MOST_PILLS if self.graph.of_neurons else MOST_NODES
         for share in SHARES:
-            if (carrying(self.influence, share) & inner).sum() <= MOST_NODES:
+            if (carrying(self.influence, share) & inner).sum() <= most:
                 return share
         return SHARES[-1]
 
@@ -141,18 +149,23 @@ class Circuit:
         merged, flow = self._merged(weights, drawn, owner, len(table))
         shown = self._without_idle_tokens(table, always)
         merged, flow = merged[shown][:, shown], flow[shown][:, shown]
-        table, columns = _laid_out(
-            table.iloc[shown].reset_index(drop=True), len(self.graph.places) + 1, self.read_at
-        )
+        table = table.iloc[shown].reset_index(drop=True)
+        rows: Sequence[str] = ("input", *map(place_words, self.graph.places), "answer")
+        named = self.graph.of_neurons
+        if named:
+            table, columns, rows = _laid_out_by_name(table, rows, self.read_at)
+        else:
+            table, columns = _laid_out(table, len(rows) - 1, self.read_at)
         edges = _strongest(merged, flow)
         return CircuitSummary(
             nodes=table,
-            edges=edges.head(MOST_EDGES),
+            edges=edges.head(MOST_TIES if named else MOST_EDGES),
             columns=columns,
-            rows=("input", *map(place_words, self.graph.places), "answer"),
+            rows=tuple(rows),
             threshold=float(threshold),
             n_nodes=n_inner,
             n_edges=len(edges),
+            named=named,
             reaches=reaches,
             members={name: tuple(nodes) for name, nodes in groups.items() if nodes},
         )
@@ -282,7 +295,8 @@ class Circuit:
 
 def place_words(place: str) -> str:
     """Return what a row of the drawing is called: "MLP 2", or the hook point."""
-    return f"MLP {place.removeprefix('mlp_out.')}" if place.startswith("mlp_out.") else place
+    kind, _, layer = place.partition(".")
+    return f"MLP {layer}" if kind in ("mlp_out", "mlp_post") else place
 
 
 def _reaches(graph: AttributionGraph) -> bool:
@@ -344,6 +358,44 @@ def _laid_out(table: DataFrame, top: int, read_at: int) -> tuple[DataFrame, Data
     x[targets] = _abreast(len(targets), max(left - GAP, 1.0), centre.get(read_at))
     columns = pd.DataFrame({"position": positions, "x": [centre[p] for p in positions]})
     return table.assign(x=x, y=y), columns
+
+
+def _laid_out_by_name(
+    table: DataFrame, names: Sequence[str], read_at: int
+) -> tuple[DataFrame, DataFrame, tuple[str, ...]]:
+    """Return positions for nodes as wide as their names: a row for each place that holds some, or several."""
+    import pandas as pd
+
+    top = len(names) - 1
+    inner = table[(table.row > 0) & (table.row < top)]
+    counts = inner.groupby(["row", "position"]).size()
+    centre, left, columns = {}, 0.0, sorted(table[table.row < top].position.unique())
+    wide = {
+        p: min(ABREAST, counts.xs(p, level=1).max()) if p in inner.position.values else 0
+        for p in columns
+    }
+    for p in columns:
+        width = max(float(wide[p]), EMPTY_COLUMN)
+        centre[p], left = left + width / 2, left + width
+    lines = {row: int(np.ceil(counts[row].max() / ABREAST)) for row in sorted(inner.row.unique())}
+    slot, rows, at = {0: 0}, ["input"], 1
+    for row, n in lines.items():
+        slot[row] = at
+        rows += [names[row], *[""] * (n - 1)]
+        at += n
+    slot[top] = at
+    x = np.array(table.position.map(centre), float)
+    y = np.array(table.row.map(slot), float)
+    for (_, p), cell in inner.groupby(["row", "position"]):
+        order = cell.sort_values("influence", ascending=False, kind="stable").index.to_numpy()
+        for number, start in enumerate(range(0, len(order), ABREAST)):
+            members = order[start : start + ABREAST]
+            y[members] += number
+            x[members] = centre[p] + np.arange(len(members)) - (len(members) - 1) / 2
+    targets = np.flatnonzero(table.row.to_numpy() == top)
+    x[targets] = _abreast(len(targets), max(left, 1.0), centre.get(read_at))
+    places = pd.DataFrame({"position": columns, "x": [centre[p] for p in columns]})
+    return table.assign(x=x, y=y, row=y.astype(int)), places, (*rows, "answer")
 
 
 def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n"]:

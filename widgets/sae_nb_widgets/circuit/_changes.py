@@ -11,13 +11,15 @@ import ipywidgets as ipw
 
 from sae_nb.checks import checked
 from sae_nb.figures import format_percent, theme, visible_token
-from sae_nb.studies.circuits import CircuitAnswer, summarise_flow
+from sae_nb.studies.circuits import CircuitAnswer, FaithfulnessCurve, summarise_flow
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._drawing import CircuitDrawing
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.panel import Number, Whole, control, line, reacts, show, small_button
 
 MOST_STRENGTH = 4.0
+N_TESTED = 20
+"""Neurons whose absence is measured when a panel opens."""
 LIVE_COLOUR = theme.OKABE_ITO[2]
 AFTER = "likeliest answers now (solid tick: before; dashed: random)"
 
@@ -32,6 +34,7 @@ class ChangesAtoms(CircuitDrawing):
 
     _change: CircuitAnswer | None = None
     _seconds: float = 0.0
+    _curve: FaithfulnessCurve | None = None
 
     @property
     def change(self) -> CircuitAnswer | None:
@@ -99,6 +102,21 @@ class ChangesAtoms(CircuitDrawing):
             otherwise=lambda: self._draw_change(None),
         )
 
+    def _test_strongest(self) -> None:
+        """Of a graph of neurons: what the strongest take away in the live model, once."""
+        live = self.live
+        if live is None or not live.of_neurons or self._cannot():
+            return
+
+        def done(curve: FaithfulnessCurve) -> None:
+            self._curve = curve
+            self._conclude()
+
+        n = min(N_TESTED, int((self.circuit.kinds == "atom").sum()))
+        self.run_async(
+            lambda: live.faithfulness([n], n_random=3), done, doing="testing", channel="curve"
+        )
+
     @checked
     def intervene(self, factor: float | None = None) -> CircuitAnswer:
         """Run the live model with the chosen atom, or group, at so many times its strength; draw the answer.
@@ -161,5 +179,7 @@ class ChangesAtoms(CircuitDrawing):
         done = words.change_words(answer, name, words.targets_words(circuit))
         if not summary.reaches:
             done, said = f"{said} {done}", ""
+        if self._curve is not None:
+            done = f"{words.curve_words(self._curve, words.targets_words(circuit))} {done}"
         numbers = (words.change_numbers(answer, self._seconds), said, spent)
         self.conclude(done, " ".join(filter(None, numbers)))

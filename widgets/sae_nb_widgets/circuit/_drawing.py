@@ -77,6 +77,8 @@ class CircuitDrawing(Panel):
         named = {*targets, *(place(node) for node in (self.node, *self.pinned, *self._path))}
         named |= set(np.flatnonzero((nodes.group != "").to_numpy()).tolist())
         named |= set(self._large())
+        if summary.named:
+            named = set(range(len(nodes)))
         marks = Marks(
             chosen=place(self.node),
             pinned=[place(node) for node in self.pinned],
@@ -104,6 +106,8 @@ class CircuitDrawing(Panel):
 
     def _label(self, place: int) -> str:
         row = self._summary.nodes.iloc[place]
+        if self._summary.named:
+            return str(row.group) or self._named.pill(int(row.node))
         return str(row.group) or self._named.name(int(row.node))
 
     def _hover(self, place: int) -> str:

@@ -66,6 +66,14 @@ CROP_PX, SMALLEST_CROP_PX, CROP_TOP = 34, 14, 0.3
 inputs, in rows."""
 
 
+NAMED_ROW_PX, PILL_PX, PILL_PAD, LONGEST_PILL = 44, 26, 11, 132
+"""Height of a row and of a node that is drawn as its name, what is free around the name, and the longest, in
+CSS pixels."""
+
+CURVE = tuple(step / 12 for step in range(13))
+"""Where a curved edge is drawn, from its source to its target."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Marks:
     """The marked parts of a drawing; rows of the summary's nodes."""
@@ -127,10 +135,10 @@ def circuit_figure(
         _ring("chosen", chosen, x, y, size + 10, 2.5),
     ]
     traces.append(_labels(summary, marks, x, y))
-    return Drawn(
-        figure=_framed(traces, summary, tokens, crops or [""] * len(tokens)),
-        points=dict(zip(POINTS, points, strict=True)),
-    )
+    figure = _framed(traces, summary, tokens, crops or [""] * len(tokens))
+    if summary.named:
+        _as_pills(figure, summary, marks)
+    return Drawn(figure=figure, points=dict(zip(POINTS, points, strict=True)))
 
 
 def draw_circuit(figure: go.Figure, drawn: Drawn) -> None:
@@ -147,7 +155,7 @@ def draw_circuit(figure: go.Figure, drawn: Drawn) -> None:
         for part in ("xaxis", "yaxis"):
             for name in ("range", "tickvals", "ticktext", "tickangle"):
                 figure.layout[part][name] = drawn.figure.layout[part][name]
-        for name in ("height", "margin", "images"):
+        for name in ("height", "margin", "images", "shapes", "annotations"):
             figure.layout[name] = drawn.figure.layout[name]
 
 
@@ -177,7 +185,7 @@ def _sizes(summary: CircuitSummary) -> np.ndarray:
 
 
 def _edges(summary: CircuitSummary, marks: Marks) -> list[go.Scatter]:
-    """Lines by sign and width: all, then those of the chosen node."""
+    """Lines by sign and width: all, then those of the chosen node; curved between nodes that are names."""
     edges, nodes = summary.edges, summary.nodes
     x, y = nodes.x.to_numpy(), nodes.y.to_numpy()
     source, target = edges.source.to_numpy(), edges.target.to_numpy()
@@ -192,7 +200,8 @@ def _edges(summary: CircuitSummary, marks: Marks) -> list[go.Scatter]:
             for width in range(len(WIDTHS)):
                 here = np.flatnonzero(shown & (bins == width) & (positive != bool(sign)))
                 ends = zip(x[source[here]], y[source[here]], x[target[here]], y[target[here]])
-                across, up = broken([(a, b), (c, d)] for a, b, c, d in ends)
+                way = _curved if summary.named else _straight
+                across, up = broken(way(*four) for four in ends)
                 key = width == len(WIDTHS) - 1 and opacity == STRONG
                 traces.append(
                     line(
@@ -208,6 +217,74 @@ def _edges(summary: CircuitSummary, marks: Marks) -> list[go.Scatter]:
                     )
                 )
     return traces
+
+
+def _straight(a: float, b: float, c: float, d: float) -> list[tuple[float, float]]:
+    return [(a, b), (c, d)]
+
+
+def _curved(a: float, b: float, c: float, d: float) -> list[tuple[float, float]]:
+    """A curve that leaves and arrives upright."""
+    half = (b + d) / 2
+    return [
+        (
+            a * (1 - t) ** 2 * (1 + 2 * t) + c * t**2 * (3 - 2 * t),
+            b * (1 - t) ** 3 + 3 * half * t * (1 - t) + d * t**3,
+        )
+        for t in CURVE
+    ]
+
+
+def _as_pills(figure: go.Figure, summary: CircuitSummary, marks: Marks) -> None:
+    """Draw each node as its name in an outline, orange or blue; the points behind are still pointed at."""
+    nodes, size = summary.nodes, current_theme().font_px
+    names = marks.names or {}
+    shapes, words = [], []
+    for i, (kind, x, y, adds) in enumerate(zip(nodes.kind, nodes.x, nodes.y, nodes.adds)):
+        if kind == "token":
+            continue
+        text = shortened(names.get(i, ""), size, LONGEST_PILL)
+        half = max(text_width(text, size) / 2 + PILL_PAD, PILL_PX)
+        colour = theme.NEUTRAL if kind == "target" else POSITIVE if adds >= 0 else NEGATIVE
+        bold = 2.8 if i == marks.chosen or i in marks.path else 1.4
+        shapes.append(
+            {
+                "type": "path",
+                "path": _outline(half, PILL_PX / 2),
+                "xsizemode": "pixel",
+                "ysizemode": "pixel",
+                "xanchor": x,
+                "yanchor": y,
+                "layer": "above",
+                "fillcolor": theme.WHITE,
+                "line": {
+                    "color": colour,
+                    "width": bold,
+                    "dash": "dot" if i in marks.pinned else "solid",
+                },
+            }
+        )
+        words.append({"x": x, "y": y, "text": plot_text(text), "showarrow": False, "borderpad": 0})
+    figure.update_layout(shapes=shapes, annotations=words)
+    for trace in (*POINTS[1:], PINS, RING):
+        figure.data[trace].marker.opacity = 0
+        figure.data[trace].marker.size = PILL_PX
+        figure.data[trace].showlegend = False
+    for name, trace in (("adds to the answer", 2), ("takes from it", 5)):
+        figure.data[CHOSEN_EDGES - N_EDGES + trace].name = name
+    figure.data[LABELS].text = [""] * len(figure.data[LABELS].text or ())
+
+
+def _outline(half: float, radius: float) -> str:
+    """A rectangle with round ends around its anchor, as an SVG path."""
+    flat, k = half - radius, radius * 0.552  # of a quarter circle by a cubic
+    r = radius
+    return (
+        f"M{-flat:.1f},{r} L{flat:.1f},{r} C{flat + k:.1f},{r} {half:.1f},{k:.1f} {half:.1f},0 "
+        f"C{half:.1f},{-k:.1f} {flat + k:.1f},{-r} {flat:.1f},{-r} L{-flat:.1f},{-r} "
+        f"C{-flat - k:.1f},{-r} {-half:.1f},{-k:.1f} {-half:.1f},0 "
+        f"C{-half:.1f},{k:.1f} {-flat - k:.1f},{r} {-flat:.1f},{r} Z"
+    )
 
 
 def _path(marks: Marks, x: np.ndarray, y: np.ndarray) -> go.Scatter:
@@ -294,6 +371,8 @@ def _wide(summary: CircuitSummary) -> float:
 
 def _row_px(summary: CircuitSummary) -> int:
     """Height of a row: less where there are many."""
+    if summary.named:
+        return NAMED_ROW_PX
     return int(np.clip(ROW_PX * 6 / len(summary.rows), FEWEST_PX, ROW_PX))
 
 

@@ -21,10 +21,31 @@ class GroupsNodes(CircuitDrawing):
         return line(
             control(self, "group_name", "group", "What the pinned nodes are called together", 200),
             small_button("group the pinned", "Draw and change them as one", self._group_pinned),
+            *self._alike_button(),
             small_button(
                 "ungroup", "Draw the chosen group’s nodes alone again", self._ungroup_chosen
             ),
         )
+
+    def _alike_button(self) -> list[ipw.Widget]:
+        if not self.graph.of_neurons:
+            return []
+        tip = "Draw neurons that fire together on the input and its contrast as one"
+        return [small_button("group alike", tip, self._group_alike)]
+
+    def _group_alike(self) -> None:
+        with self.guarded("grouping"):
+            if self.live is None:
+                raise ValueError("Groups need the live model, and this panel has none.")
+            drawn = set(self._summary.nodes.node[self._summary.nodes.kind == "atom"])
+            found = {
+                name: tuple(node for node in nodes if node in drawn)
+                for name, nodes in self.live.groups().items()
+            }
+            found = {name: nodes for name, nodes in found.items() if len(nodes) > 1}
+            if not found:
+                self.say("No two of the neurons that are drawn fire together.")
+            self.groups = found
 
     # --- pins -------------------------------------------------------------------------------------
 

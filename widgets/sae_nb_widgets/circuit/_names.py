@@ -21,6 +21,11 @@ class NodeNames(AtomNames):
         self._rows = list(zip(*(graph.nodes[name].tolist() for name in columns), strict=True))
         self._graph, self._saes = graph, saes
         self._books: dict[str, AtomNames] = {}
+        texts = [""] * len(self._rows)
+        self._says, self._fires = (
+            graph.nodes[name].tolist() if name in graph.nodes else texts
+            for name in ("says", "fires")
+        )
 
     # --- dictionaries -----------------------------------------------------------------------------
 
@@ -43,6 +48,11 @@ class NodeNames(AtomNames):
         open.
         """
         kind, place, _, atom, _ = self._rows[node]
+        if kind == "atom" and self._graph.examples is not None and place not in self._saes:
+            value = float(self._graph.nodes.value.iat[node])
+            signs = (1, -1) if value >= 0 else (-1, 1)
+            found = (self._graph.examples.at(place, atom, sign) for sign in signs)
+            return next(filter(None, found), None)
         return (self._books[place], atom) if kind == "atom" and place in self._books else None
 
     # --- names ------------------------------------------------------------------------------------
@@ -61,8 +71,16 @@ class NodeNames(AtomNames):
 
     def words(self, node: int) -> str:
         """Return the label or caption of an atom; empty where neither is known."""
+        if self._says[node] or self._fires[node]:
+            return str(self._says[node] or self._fires[node])
         book = self.book(node)
-        return "" if book is None else book[0].words(book[1])
+        return "" if book is None or self._graph.of_neurons else book[0].words(book[1])
+
+    def pill(self, node: int) -> str:
+        """Return a node of a graph of neurons as it is drawn: its words, or that there are none yet."""
+        if self._rows[node][0] != "atom":
+            return self.short(node)
+        return self.words(node) or "no name yet"
 
     def caption(self, atom: int) -> str:
         """Return the same: no difference is made here between a label and a caption."""

@@ -39,6 +39,11 @@ KEY = (
     "to what it leads to, blue takes from it. A name such as 2/161 is atom number 161 of block 2."
 )
 
+NEURONS_KEY = (
+    "A node is a neuron at a token, named by what its difference from the contrast raises; orange adds to the "
+    "answer, blue takes from it. Width of a line: the share that runs through it."
+)
+
 
 @checked(leave=("transcoders",))
 class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
@@ -126,6 +131,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         self._build()
         self._draw()
         self._ask()
+        self._test_strongest()
 
     @property
     def atom_line(self) -> str:
@@ -141,6 +147,12 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         graph, kinds = self.graph, self.circuit.kinds
         facts = {"model": graph.model_name, "explains": words.targets_words(self.circuit)}
         facts["atoms"] = format_count(int((kinds == "atom").sum()))
+        if graph.of_neurons:
+            facts["atoms"] += f" of {format_count(graph.n_units)} neurons"
+            if graph.contrast_tokens and graph.grid is None:
+                facts["contrast"] = "".join(graph.contrast_tokens).strip()
+            facts["names"] = graph.named_by or "none"
+            return facts if self.live is not None else facts | {"live model": "none: shows only"}
         facts["replacement"] = format_percent(graph.replacement, digits=2)
         return facts if self.live is not None else facts | {"live model": "none: shows only"}
 
@@ -154,6 +166,9 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         drawn = self._drawn()
         self._points = drawn.points
         self.plot = figure_widget(drawn.figure, height=drawn.figure.layout.height)
+        named = self.graph.of_neurons
+        self._stage = ipw.Box([self.plot]).add_class("sae-nb-pills") if named else self.plot
+        key = NEURONS_KEY if named else KEY
         for trace in drawn.points:
             self.plot.data[trace].on_click(partial(self._click, trace))
         self._build_answers()
@@ -171,7 +186,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
             controls=self._first_controls(),
             more=self._more_controls(),
             figure=[
-                self.plot, ipw.HTML(f'<div class="sae-nb-cardfacts">{KEY}</div>'), *chosen,
+                self._stage, ipw.HTML(f'<div class="sae-nb-cardfacts">{key}</div>'), *chosen,
                 self._tables, self._examples,
             ],
         )  # fmt: skip

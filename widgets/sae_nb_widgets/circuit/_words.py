@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_nb.figures import escape, format_count, format_number, format_percent
-from sae_nb.studies.circuits import Circuit, CircuitAnswer, CircuitSummary
+from sae_nb.studies.circuits import Circuit, CircuitAnswer, CircuitSummary, FaithfulnessCurve
 from sae_nb_widgets.components import atom_mark
 
 if TYPE_CHECKING:
@@ -53,6 +53,11 @@ def overview(circuit: Circuit, summary: CircuitSummary) -> str:
             "“keep”."
         )
     atoms = circuit.kinds == "atom"
+    if circuit.graph.of_neurons:
+        return (
+            f"{format_count(summary.n_nodes)} of {format_count(circuit.graph.n_units)} neurons, by position, "
+            f"carry {share} of what is traced of {targets_words(circuit)}."
+        )
     return (
         f"{format_count(summary.n_nodes)} of {format_count(int((atoms | (circuit.kinds == 'error')).sum()))} "
         f"nodes carry {share} of the influence on {targets_words(circuit)}."
@@ -66,11 +71,25 @@ def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
     edges = (
         f"the {format_count(drawn)} strongest of {format_count(kept)}" if drawn < kept else "all"
     )
+    if graph.of_neurons:
+        return (
+            f"{format_count(int((circuit.kinds == 'atom').sum()))} neurons are nodes; {edges} edges are drawn. "
+            f"Names: {graph.named_by or 'none, the model has no unembedding'}."
+        )
     linear = "" if graph.exact else " Between the dictionaries the model is taken by its slope."
     return (
         f"Replacement {format_percent(graph.replacement)} (share of the influence that reaches the inputs and "
         f"does not end in what atoms miss); completeness {format_percent(graph.completeness)}; {edges} edges "
         f"are drawn.{linear}"
+    )
+
+
+def curve_words(curve: FaithfulnessCurve, targets: str) -> str:
+    """State what the strongest neurons take away, next to random ones."""
+    return (
+        f"Without {curve.k[0]} of {format_count(curve.n_units)} neurons, by position, "
+        f"{format_percent(curve.lost[0])} of the effect on {targets} is gone; without {curve.k[0]} random ones "
+        f"{format_percent(max(curve.random_lost[0], 0.0))}."
     )
 
 
@@ -135,7 +154,8 @@ def heading(circuit: Circuit, node: int, name: str, pinned: bool) -> str:
     row = circuit.graph.nodes.iloc[node]
     facts = [f"influence {format_percent(circuit.influence[node])}"]
     if row.kind == "atom":
-        facts.append(f"strength {format_number(row.value)}")
+        unit = "differs by" if circuit.graph.of_neurons else "strength"
+        facts.append(f"{unit} {format_number(row.value)}")
     if row.kind == "target":
         facts = [f"score {format_number(row.value)}", f"weight {format_number(row.weight)}"]
     else:
