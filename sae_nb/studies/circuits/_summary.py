@@ -36,9 +36,9 @@ MOST_TOKENS = 24
 
 MOST_OUTCOMES = 5
 
-MOST_PILLS, MOST_TIES, ABREAST, EMPTY_COLUMN = 12, 40, 2, 0.5
-"""Of graphs of neurons, whose nodes are drawn as their names: nodes at first, edges ever, nodes side by side
-over one token, and the width of a token without nodes, in nodes."""
+MOST_PILLS, MOST_TIES, LEAST_APART, EMPTY_COLUMN = 12, 40, 1.7, 0.6
+"""Of graphs of neurons, whose nodes are drawn as their names: nodes at first, edges ever, how far
+nodes of one line are apart, and the width of a token without nodes, in widths of a node."""
 
 TARGETS_ABREAST = 6
 """Targets are as far apart as this number would be over the whole width: fewer keep together."""
@@ -368,32 +368,28 @@ def _laid_out_by_name(
 
     top = len(names) - 1
     inner = table[(table.row > 0) & (table.row < top)]
-    counts = inner.groupby(["row", "position"]).size()
-    centre, left, columns = {}, 0.0, sorted(table[table.row < top].position.unique())
-    wide = {
-        p: min(ABREAST, counts.xs(p, level=1).max()) if p in inner.position.values else 0
-        for p in columns
-    }
+    columns = sorted(table[table.row < top].position.unique())
+    centre, left, full = {}, 0.0, set(inner.position)
     for p in columns:
-        width = max(float(wide[p]), EMPTY_COLUMN)
+        width = 1.0 if p in full else EMPTY_COLUMN
         centre[p], left = left + width / 2, left + width
-    lines = {row: int(np.ceil(counts[row].max() / ABREAST)) for row in sorted(inner.row.unique())}
-    slot, rows, at = {0: 0}, ["input"], 1
-    for row, n in lines.items():
-        slot[row] = at
-        rows += [names[row], *[""] * (n - 1)]
-        at += n
-    slot[top] = at
     x = np.array(table.position.map(centre), float)
-    y = np.array(table.row.map(slot), float)
-    for (_, p), cell in inner.groupby(["row", "position"]):
-        order = cell.sort_values("influence", ascending=False, kind="stable").index.to_numpy()
-        for number, start in enumerate(range(0, len(order), ABREAST)):
-            members = order[start : start + ABREAST]
-            y[members] += number
-            x[members] = centre[p] + np.arange(len(members)) - (len(members) - 1) / 2
+    y = np.zeros(len(table))
+    rows, at = ["input"], 1
+    for row in sorted(inner.row.unique()):
+        lines: list[list[float]] = []
+        cell = inner[inner.row == row].sort_values("influence", ascending=False, kind="stable")
+        for i in cell.index:
+            free = (all(abs(x[i] - other) >= LEAST_APART for other in line) for line in lines)
+            number = next((n for n, ok in enumerate(free) if ok), len(lines))
+            if number == len(lines):
+                lines.append([])
+            lines[number].append(float(x[i]))
+            y[i] = at + number
+        rows += [names[row], *[""] * (len(lines) - 1)]
+        at += len(lines)
     targets = np.flatnonzero(table.row.to_numpy() == top)
-    x[targets] = _abreast(len(targets), max(left, 1.0), centre.get(read_at))
+    x[targets], y[targets] = _abreast(len(targets), max(left, 1.0), centre.get(read_at)), at
     places = pd.DataFrame({"position": columns, "x": [centre[p] for p in columns]})
     return table.assign(x=x, y=y, row=y.astype(int)), places, (*rows, "answer")
 

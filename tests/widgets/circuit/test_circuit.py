@@ -293,3 +293,38 @@ def test_the_key_lies_where_no_button_covers_it(panel: CircuitPanel) -> None:
     assert (legend.yref, legend.yanchor, legend.y) == ("container", "bottom", 0)
     nodes, columns = panel.summary.nodes, panel.summary.columns
     assert nodes.x[nodes.kind == "target"].tolist() == [columns.x.iloc[-1]]
+
+
+def test_a_graph_of_neurons_is_drawn_by_their_names() -> None:
+    """No dictionary: outlines with words over their tokens, empty rows left out, the live cut next to chance."""
+    gpt = parts().model
+    graph = sn.circuits.attribution_graph(
+        gpt, "neurons", "One day she went", contrast="One day he went", target=(" to", " in")
+    )
+    panel = sw.CircuitPanel(graph)
+    panel.wait()
+    assert not panel.problem, panel.status
+    assert "neurons" in panel.question
+    assert panel.chips["contrast"] == "<|endoftext|>One day he went"
+    nodes, drawn = panel.summary.nodes, panel.plot.layout
+    inner = (nodes.kind == "atom").to_numpy()
+    assert 0 < inner.sum() <= 12
+    assert len(drawn.shapes) == len(drawn.annotations) == inner.sum() + 1
+    words = {panel.names.pill(int(node)) for node in nodes.node[inner]}
+    assert {one.text for one in drawn.annotations} == words | {"to − in"}
+    places = nodes[inner][["x", "y"]].to_numpy()
+    for i, (x, y) in enumerate(places):
+        others = np.delete(places, i, axis=0)
+        assert (np.abs(others[others[:, 1] == y, 0] - x) > 1.5).all()  # names never touch
+    assert set(panel.summary.rows) <= {"input", "answer", "", *(f"MLP {i}" for i in range(4))}
+    assert panel.answer.startswith("Without 20 of")
+    flow = graph.intervene(panel.node, 0.0, n_random=3)
+    assert panel.change is not None
+    assert panel.change.effect == pytest.approx(flow.effect)
+    assert panel.change.random == pytest.approx(flow.controls)
+    panel.threshold = 0.9
+    assert len(panel.plot.layout.shapes) == (panel.summary.nodes.kind != "token").sum() > 13
+    panel._group_alike()
+    assert not panel.problem
+    for nodes_of in panel.groups.values():
+        assert len(nodes_of) > 1

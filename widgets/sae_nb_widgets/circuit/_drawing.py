@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -90,6 +91,10 @@ class CircuitDrawing(Panel):
                 if nodes.kind[i] != "token"
             },
         )
+        if summary.named:
+            atoms = np.flatnonzero(((nodes.kind == "atom") & (nodes.group == "")).to_numpy())
+            nameless = [i for i in atoms if not self._named.words(int(nodes.node[i]))]
+            marks = replace(marks, nameless=nameless)
         hovers = [self._hover(i) for i in range(len(nodes))]
         columns = summary.columns.position
         tokens, crops = [self.tokens[p] for p in columns], [self.crops[p] for p in columns]

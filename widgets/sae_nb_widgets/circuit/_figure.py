@@ -56,7 +56,8 @@ ROW_PX, FEWEST_PX, AROUND_PX = 92, 52, 120
 
 PLOT_PX, LONGEST_LABEL, LONGEST_TOKEN, APART, MARGIN = 640, 160, 70, 14, 0.6
 """Width of the narrowest plot, by which words are cut, the longest of them, and how far lines are apart, in CSS
-pixels; what is left free at both sides, in units of the axis."""
+pixels; what is left free at the two sides, in
+units of the axis."""
 
 ABOVE_PX = 6
 """Height of names above the targets."""
@@ -66,11 +67,12 @@ CROP_PX, SMALLEST_CROP_PX, CROP_TOP = 34, 14, 0.3
 inputs, in rows."""
 
 
-NAMED_ROW_PX, PILL_PX, PILL_PAD, LONGEST_PILL = 44, 26, 11, 132
+NAMED_ROW_PX, PILL_PX, PILL_PAD, LONGEST_PILL = 40, 26, 11, 132
+NAMED_MARGINS = (0.6, 1.3)
 """Height of a row and of a node that is drawn as its name, what is free around the name, and the longest, in
-CSS pixels."""
+CSS pixels; what is left free at both sides, in units of the axis."""
 
-CURVE = tuple(step / 12 for step in range(13))
+CURVE = tuple(step / 24 for step in range(25))
 """Where a curved edge is drawn, from its source to its target."""
 
 
@@ -83,6 +85,9 @@ class Marks:
     path: Sequence[int] = ()
     names: Mapping[int, str] | None = None
     """Names written next to their nodes."""
+
+    nameless: Collection[int] = ()
+    """Those of which nothing is known, among nodes that are drawn as their names."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -264,7 +269,10 @@ def _as_pills(figure: go.Figure, summary: CircuitSummary, marks: Marks) -> None:
                 },
             }
         )
-        words.append({"x": x, "y": y, "text": plot_text(text), "showarrow": False, "borderpad": 0})
+        quiet = 0.6 if i in marks.nameless else 1.0
+        words.append(
+            {"x": x, "y": y, "text": plot_text(text), "showarrow": False, "opacity": quiet}
+        )
     figure.update_layout(shapes=shapes, annotations=words)
     for trace in (*POINTS[1:], PINS, RING):
         figure.data[trace].marker.opacity = 0
@@ -366,7 +374,12 @@ def _free(box: tuple[float, float, float], others: Sequence[tuple[float, float, 
 
 def _wide(summary: CircuitSummary) -> float:
     """Width of the plot in units of its axis."""
-    return max(float(summary.nodes.x.max()), 1.0) + 2 * MARGIN
+    return max(float(summary.nodes.x.max()), 1.0) + sum(_margins(summary))
+
+
+def _margins(summary: CircuitSummary) -> tuple[float, float]:
+    """Return the free units at both sides: half of a name, at the least."""
+    return NAMED_MARGINS if summary.named else (MARGIN, MARGIN)
 
 
 def _row_px(summary: CircuitSummary) -> int:
@@ -388,7 +401,12 @@ def _framed(
     ]
     centres = summary.columns.x.to_numpy()
     room = np.diff(centres).min(initial=wide) * PLOT_PX / wide
-    slanted = max((text_width(word, size) for word in words), default=0) > room - 6
+    if summary.named:  # columns differ in width: only neighbours that touch are in the way
+        halves = np.array([text_width(word, size) / 2 for word in words])
+        apart = np.diff(centres) * PLOT_PX / wide
+        slanted = bool((halves[1:] + halves[:-1] + 6 > apart).any())
+    else:
+        slanted = max((text_width(word, size) for word in words), default=0) > room - 6
     side = float(np.clip(room - 4, SMALLEST_CROP_PX, CROP_PX)) if any(crops) else 0.0
     return framed(
         traces,
@@ -399,7 +417,7 @@ def _framed(
         legend={"y": 0.0, "yref": "container", "yanchor": "bottom", "itemsizing": "constant"},
         images=_patches(centres, crops, side * wide / PLOT_PX, side / row),
         xaxis={
-            "range": [-MARGIN, wide - MARGIN],
+            "range": [-_margins(summary)[0], wide - _margins(summary)[0]],
             "showgrid": False,
             "zeroline": False,
             "tickvals": centres.tolist(),
@@ -409,8 +427,8 @@ def _framed(
         yaxis={
             "range": [-0.45 - side / row, n_rows - 0.6],
             "zeroline": False,
-            "tickvals": list(range(n_rows)),
-            "ticktext": [plot_text(name) for name in summary.rows],
+            "tickvals": [i for i, name in enumerate(summary.rows) if name],
+            "ticktext": [plot_text(name) for name in summary.rows if name],
         },
     )
 

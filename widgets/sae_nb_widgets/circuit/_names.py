@@ -67,7 +67,9 @@ class NodeNames(AtomNames):
             return f"“{token}”" if self._graph.grid is None else token
         if kind == "error":
             return f"missed by {place_words(place)}"
-        return name if name.startswith("“") else f"“{visible_token(name).strip()}”"
+        return (
+            name.replace("“ ", "“") if name.startswith("“") else f"“{visible_token(name).strip()}”"
+        )
 
     def words(self, node: int) -> str:
         """Return the label or caption of an atom; empty where neither is known."""
@@ -78,6 +80,8 @@ class NodeNames(AtomNames):
 
     def pill(self, node: int) -> str:
         """Return a node of a graph of neurons as it is drawn: its words, or that there are none yet."""
+        if self._rows[node][0] == "target":
+            return self.short(node).replace("“", "").replace("”", "")
         if self._rows[node][0] != "atom":
             return self.short(node)
         return self.words(node) or "no name yet"

@@ -39,6 +39,17 @@ KEY = (
     "to what it leads to, blue takes from it. A name such as 2/161 is atom number 161 of block 2."
 )
 
+NEURONS_QUESTION = "Which neurons turned this answer, and through which path?"
+NEURONS_EXPLANATION = (
+    "Tokens are below, the answer above, and between them the neurons that turn it, in the row of their MLP "
+    "and over their token. Each is named by the outputs that its difference from the contrast raises. A line "
+    "is what one adds to another along all ways on which no other node lies, with attention and norms held. "
+    "Changing a neuron runs the live model with nothing held: at 0 it is as on the contrast.",
+    "A graph explains one pair of inputs. Few neurons take an answer away, many more are needed to bring it "
+    "back: graph.faithfulness() shows both. A name along the direct path is a guess where later layers read "
+    "the neuron; a lens is better, and “no name yet” means that no output exceeds chance.",
+    "RelP, arXiv 2508.21258; “Language models’ circuits are sparse in the neuron basis”, Transluce 2025.",
+)
 NEURONS_KEY = (
     "A node is a neuron at a token, named by what its difference from the contrast raises; orange adds to the "
     "answer, blue takes from it. Width of a line: the share that runs through it."
@@ -59,7 +70,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
     graph
         From `sn.circuits.attribution_graph` or `load_graph`; give the whole graph, the panel prunes it.
     model, transcoders
-        As the graph was made with; None takes those that the graph knows. A graph from a file knows none:
+        As the graph was made with ("neurons" of a graph of neurons); None takes those that the graph knows. A graph from a file knows none:
         without them it is shown, and cannot be asked.
     node
         First one chosen, −1 for none; the atom of most influence when None.
@@ -123,6 +134,8 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         passes = None if self.live is None else self.live.passes
         layers = () if passes is None else passes.layers
         self._saes = {str(layer.write): layer.sae for layer in layers if layer.sae is not None}
+        if graph.of_neurons:
+            self.question, self.explanation = NEURONS_QUESTION, NEURONS_EXPLANATION
         super().__init__(chips=self._chips())
         self._named = self.names = NodeNames(graph, self._saes)
         self.threshold = self.circuit.first_threshold() if threshold is None else threshold
@@ -136,6 +149,8 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
     @property
     def atom_line(self) -> str:
         """Description of an atom, in one line."""
+        if self.graph.of_neurons and not self._saes:
+            return "A neuron is one number inside an MLP, at one token: it is multiplied by what it writes."
         first = next(iter(self._saes.values()), None)
         return AN_ATOM if first is None else an_atom(first)
 
@@ -148,7 +163,8 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         facts = {"model": graph.model_name, "explains": words.targets_words(self.circuit)}
         facts["atoms"] = format_count(int((kinds == "atom").sum()))
         if graph.of_neurons:
-            facts["atoms"] += f" of {format_count(graph.n_units)} neurons"
+            n = format_count(graph.n_units)
+            facts["neurons"] = f"{facts.pop('atoms')} of {n} by position"
             if graph.contrast_tokens and graph.grid is None:
                 facts["contrast"] = "".join(graph.contrast_tokens).strip()
             facts["names"] = graph.named_by or "none"
@@ -167,7 +183,6 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         self._points = drawn.points
         self.plot = figure_widget(drawn.figure, height=drawn.figure.layout.height)
         named = self.graph.of_neurons
-        self._stage = ipw.Box([self.plot]).add_class("sae-nb-pills") if named else self.plot
         key = NEURONS_KEY if named else KEY
         for trace in drawn.points:
             self.plot.data[trace].on_click(partial(self._click, trace))
@@ -186,7 +201,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
             controls=self._first_controls(),
             more=self._more_controls(),
             figure=[
-                self._stage, ipw.HTML(f'<div class="sae-nb-cardfacts">{key}</div>'), *chosen,
+                self.plot, ipw.HTML(f'<div class="sae-nb-cardfacts">{key}</div>'), *chosen,
                 self._tables, self._examples,
             ],
         )  # fmt: skip

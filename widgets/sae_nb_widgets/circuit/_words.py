@@ -38,7 +38,10 @@ def targets_words(circuit: Circuit) -> str:
     targets = circuit.graph.nodes[circuit.kinds == "target"].sort_values(
         "weight", ascending=False, kind="stable"
     )
-    names = [name if name.startswith("“") else f"“{name.strip()}”" for name in targets["name"]]
+    names = [
+        name.replace("“ ", "“") if name.startswith("“") else f"“{name.strip()}”"
+        for name in targets["name"]
+    ]
     if len(names) < 3:
         return " and ".join(names)
     return f"{names[0]}, {names[1]} and {len(names) - 2} other answers"
