@@ -148,15 +148,14 @@ class NeuronSite(Site):
 
         return [(self.place, act)]
 
-    @torch.no_grad()
     def written(self, chosen: Entries) -> Float[Tensor, "m d"]:
-        return self._write(torch.nn.functional.one_hot(chosen.unit, self.n_units))
+        return self._outputs[chosen.unit.to(self._outputs.device)].float()
 
-    def _write(self, a: Tensor) -> Tensor:
-        """Output of neurons, without the offset."""
-        like = next(self._last.parameters())
-        a = a.to(like)
-        return (self._last(a) - self._last(torch.zeros_like(a))).float()
+    @property
+    def _outputs(self) -> Float[Tensor, "n_neurons d"]:
+        """Output of each neuron, read off the weights: a call of the module would see edits in force."""
+        weight: Tensor = self._last.weight.detach()  # type: ignore[operator, assignment]
+        return weight if hasattr(self._last, "nf") else weight.T
 
     @torch.no_grad()
     def moved(
@@ -164,7 +163,7 @@ class NeuronSite(Site):
     ) -> list[tuple[str, Put]]:
         drawn = torch.randn(len(copies), self.n_units, generator=generator)
         drawn = drawn.to(self.entries.now)
-        length = self._write(drawn).norm(dim=1, keepdim=True).to(drawn)
+        length = (drawn.to(self._outputs) @ self._outputs).norm(dim=1, keepdim=True).to(drawn)
         by = drawn * (size / length.clamp_min(1e-12))
 
         def act(x: Tensor) -> Tensor:

@@ -70,8 +70,8 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
     graph
         From `sn.circuits.attribution_graph` or `load_graph`; give the whole graph, the panel prunes it.
     model, transcoders
-        As the graph was made with ("neurons" of a graph of neurons); None takes those that the graph knows. A graph from a file knows none:
-        without them it is shown, and cannot be asked.
+        As the graph was made with, "neurons" for one of neurons; None takes those that the graph knows. A
+        graph from a file knows none: without them it is shown, and cannot be asked.
     node
         First one chosen, −1 for none; the atom of most influence when None.
     threshold
