@@ -8,12 +8,18 @@ by position on pairs of each kind, with seconds and the correlation of exact eff
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from pathlib import Path
 from typing import Any
 
 SEEDS, N_PAIRS = range(5), 8
 KINDS = ("agreement", "capitals", "indirect_objects", "greater_than")
+EVERYWHERE = tuple(
+    f"{name} and his brother walked along the old road to the" for name in ("David", "Mary")
+)
+"""A pair that differs from its first word on, so that every cell of its map is a pass of the model."""
+
 N_HEADS = 12
 """Heads that are patched position by position: those of the largest estimates."""
 
@@ -77,14 +83,36 @@ def real(folder: Path, seed: int) -> None:
             )
 
 
+def everywhere(folder: Path) -> None:
+    """Print the seconds of maps in which no cell can be left out."""
+    import sae_nb as sn
+
+    model = sn.load_model(str(folder))
+    for method in ("exact", "attribution"):
+        begin = time.perf_counter()
+        found = sn.circuits.patch(
+            model, *EVERYWHERE, (" house", " river"), method=method, progress=False
+        )
+        seconds = time.perf_counter() - begin
+        n_run = int((found.effect != 0).sum())
+        print(
+            f"{method} {found.effect.shape}, {n_run} cells differ: {seconds:.1f} s with the control; "
+            f"correlation {found.agreement:.2f}; load {os.getloadavg()[0]:.1f}",
+            flush=True,
+        )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--seed", type=int, default=0, help="of the pairs on a real model")
+    parser.add_argument("--everywhere", action="store_true", help="seconds alone")
     given = parser.parse_args()
     if given.model is None:
         induction()
+    elif given.everywhere:
+        everywhere(given.model)
     else:
         real(given.model, given.seed)
 

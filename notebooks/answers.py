@@ -299,6 +299,44 @@ def moment(z, columns, step):
     return (int(z[1:].argmax()) % columns + 0.5) * step
 
 
+# %% 22.1 check
+def patch_map(module, blocks, clean, corrupted, measure):
+    kept = {}
+
+    def keep(block, inputs, output):
+        kept[block] = output.clone()
+
+    handles = [block.register_forward_hook(keep) for block in blocks]
+    with torch.no_grad():
+        end = measure(module(clean))
+        for handle in handles:
+            handle.remove()
+        start = measure(module(corrupted))
+        shares = torch.zeros(len(blocks), clean.shape[1])
+        for i, block in enumerate(blocks):
+            for t in range(clean.shape[1]):
+
+                def put(block, inputs, output, t=t):
+                    output = output.clone()
+                    output[:, t] = kept[block][:, t]
+                    return output
+
+                handle = block.register_forward_hook(put)
+                shares[i, t] = (measure(module(corrupted)) - start) / (end - start)
+                handle.remove()
+    return shares
+
+
+# %% 22.2 predict
+guess = 0.5
+
+# %% 22.3 predict
+guess = 0.0
+
+# %% 22.4 check
+positions = [3, 7]
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

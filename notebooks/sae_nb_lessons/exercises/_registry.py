@@ -31,6 +31,7 @@ NOTEBOOKS = {
     "19": "talking",
     "20": "sharing",
     "21": "hearing",
+    "22": "patching",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

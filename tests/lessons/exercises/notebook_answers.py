@@ -7,10 +7,13 @@ import cmath
 import math
 import re
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from sae_nb_lessons.exercises._behaviour import greedy as greedy_choice
+from sae_nb_lessons.exercises._patching import patch_map
 from sae_nb_lessons.exercises._superposition import regular_polygon
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -52,6 +55,13 @@ def pursued(
         z[j] = amount if forget else z[j] + amount
         r = r - amount * dictionary[j]
     return z
+
+
+def _leaves_a_hook(module: Any, blocks: Any, *given: Any) -> Any:
+    """The right map, and a hook that nobody takes off."""
+    found = patch_map(module, blocks, *given)
+    blocks[0].register_forward_hook(lambda *_: None)
+    return found
 
 
 def one_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
@@ -505,5 +515,24 @@ ASKED = [
                 "ten columns",
             ),
         ],
+    ),
+    Asked(
+        "22.1",
+        right=[patch_map],
+        near=[
+            (partial(patch_map, everywhere=True), "at all positions at once"),
+            (lambda m, b, x, y, f: patch_map(m, b, y, x, f), "That is noising"),
+            (lambda *given: 1 - patch_map(*given), "1 minus those that come back"),
+            (lambda *given: patch_map(*given).T, "yours returns the shape (6, 3)"),
+            (lambda *given: 2 * patch_map(*given), "for block"),
+            (_leaves_a_hook, "still has a hook"),
+        ],
+        malformed=[(lambda *given: None, "returned nothing")],
+    ),
+    Asked(
+        "22.4",
+        right=[[3, 7], (7, 3)],
+        near=[([2, 6], "changed places"), ([3, 11], "block 1 act"), ([3, 5], "has no effect")],
+        malformed=[([3], "2 different whole numbers")],
     ),
 ]

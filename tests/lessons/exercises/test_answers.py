@@ -18,6 +18,7 @@ from sae_nb_lessons.exercises._crosscoders import difference, shrunk
 from sae_nb_lessons.exercises._depth import swap_drop
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from sae_nb_lessons.exercises._minkowski import free_simplex_r2
+from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
 from sae_nb_lessons.exercises._projections import best_half_space
 from sae_nb_lessons.exercises._pursuit import named_by_one_step
 from sae_nb_lessons.exercises._shapes import dimension_at_the_end, left_of_random
@@ -58,6 +59,8 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("18.3", 16, dimension_at_the_end, 0, 6),
     ("19.1", 2, random_texts_that_differ, N_STORIES / 2 + 1, N_STORIES),
     ("20.1", 30, names_that_hold, 1, 9),
+    ("22.2", 0.5, brought_by_another_text, 0.3, 0.6),
+    ("22.3", 0.0, estimated_share, -0.15, 0.05),
 ]
 """Number, a guess, what is measured, and the bounds that question and hints give it."""
 
