@@ -187,17 +187,8 @@ there = folder.is_dir()
 model = sn.load_model(str(folder)) if there else induction
 kind = "agreement" if there else "induction"
 pair = sn.data.prompt_pairs(kind, 1, seed=2, model=model)
-print(
-    model.name,
-    "·",
-    pair.clean[0],
-    "→",
-    pair.targets[0],
-    "·",
-    pair.corrupted[0],
-    "→",
-    pair.others[0],
-)
+print(model.name, "clean:", pair.clean[0], "→", pair.targets[0])
+print("corrupted:", pair.corrupted[0], "→", pair.others[0])
 
 # %%
 asked = model, pair.clean[0], pair.corrupted[0], pair.answers[0]
