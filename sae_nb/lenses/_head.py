@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 Pool = Literal["each", "cls", "mean"]
 """Places whose states the head reads: each on its own, cls alone, or the mean over patches."""
 
+_CAPS = ("final_logit_softcapping", "logits_soft_cap", "output_logit_soft_cap")
+"""Settings of c in c · tanh(logits / c)."""
+
 CLOSE = 1e-3
 """Largest difference to the model's own answer, as a share of the answer's spread."""
 
@@ -212,7 +215,11 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
     if not ran.answer.by_token:
         raise _no_head(model, "it has no unembedding that predicts the next token")
     wanted, states = ran.answer.tensor.detach().float(), ran.states[last].detach()
-    cap = getattr(getattr(model.module, "config", None), "final_logit_softcapping", None)
+    config = getattr(model.module, "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    cap = next(
+        (c for name in _CAPS if isinstance(c := getattr(text, name, None), float | int)), None
+    )
     keep = batch.keep.to(states.device) if batch.keep is not None else slice(None)
     for module in _projections(model, wanted.shape[-1], states.shape[-1]):
         plain = Head(
@@ -249,10 +256,13 @@ def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Iterator[Head]:
         found = head.logits(states)
         if _is_close(found, wanted):
             yield head
-        elif found.shape == wanted.shape and head.cap is None:
-            factor = float((found * wanted).sum() / found.square().sum().clamp_min(1e-12))
-            if _is_close(factor * found, wanted):
-                yield replace(head, scale=factor)
+        elif found.shape == wanted.shape:
+            found, cap = replace(head, cap=None).logits(states), head.cap
+            free = wanted if cap is None else cap * (wanted / cap).clamp(-0.999, 0.999).atanh()
+            factor = float((found * free).sum() / found.square().sum().clamp_min(1e-12))
+            scaled = replace(head, scale=factor)
+            if _is_close(scaled.logits(states), wanted):
+                yield scaled
 
 
 def _is_close(found: Tensor, wanted: Tensor) -> bool:

@@ -218,6 +218,16 @@ def form_at(module: nn.Module, path: str) -> Any:
     return "streams first" if is_first else "streams"
 
 
+def parts_of_sample(module: nn.Module, path: str) -> int:
+    """Return how many parts of a sample a module sees as samples; 1 for most models.
+
+    VideoPrism's first blocks see the frames of a video one by one.
+    """
+    by_frame = model_type(module).startswith("videoprism") and "spatial_layers" in path
+    found = tubelets(module) if by_frame else None
+    return 1 if found is None else found[0]
+
+
 def tokens_from(module: nn.Module, path: str) -> int | None:
     """Return the place of the first token in states of more places than tokens, −1: tokens are the last;
     None for most models.

@@ -35,7 +35,7 @@ EMBEDDINGS = (
 )  # fmt: skip
 FINAL_NORMS = (
     "ln_f", "norm", "norm_f", "final_layer_norm", "final_layernorm", "final_norm", "layernorm",
-    "ln_final", "layer_norm",
+    "ln_final", "layer_norm", "ln_out", "output_layernorm",
 )  # fmt: skip
 ATTENTIONS = (
     "layer.0.SelfAttention",
@@ -307,7 +307,7 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         n_blocks=len(lists),
         paths=lists,
         embed=_first_upwards(module, lists[0], EMBEDDINGS) or _input_embedding(module),
-        final_norm=None if post_norm else _first_upwards(module, lists[0], FINAL_NORMS),
+        final_norm=None if post_norm else _final_norm(module, lists[0]),
         attention=attention,
         head_mixer=None if attention is None else mixer,
         mlp=mlp,
@@ -319,6 +319,12 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         additive=additive if attention and mlp else None,
         exit_gate=_first_upwards(module, lists[0], EXIT_GATES),
     )
+
+
+def _final_norm(module: nn.Module, block: str) -> str | None:
+    """Return the path of the norm behind the blocks; LFM2 calls it the embedding's."""
+    own = ("embedding_norm",) if _model_type(module).startswith("lfm") else ()
+    return _first_upwards(module, block, (*own, *FINAL_NORMS))
 
 
 def _is_side_by_side(holder: nn.Module, n_blocks: int) -> bool:

@@ -69,6 +69,8 @@ class HookPoint(str):
     tokens_from
         Place of the first token in states that have more places than tokens, −1 where tokens are the last;
         None: they have none.
+    parts
+        Number of parts of a sample that the module sees as samples, one after the other, such as frames.
     maps
         Whether its module makes maps, (batch, channels, height, width), which keep that form.
     series
@@ -102,6 +104,7 @@ class HookPoint(str):
     encoder: bool
     form: Form | None
     tokens_from: int | None
+    parts: int
 
     def __new__(
         cls,
@@ -122,6 +125,7 @@ class HookPoint(str):
         encoder: bool = False,
         form: Form | None = None,
         tokens_from: int | None = None,
+        parts: int = 1,
     ) -> HookPoint:
         """Make the string and attach where it points."""
         point = super().__new__(cls, name)
@@ -131,7 +135,7 @@ class HookPoint(str):
         point.series = series
         point.step, point.once, point.runs = step, once, runs
         point.encoder = encoder
-        point.form, point.tokens_from = form, tokens_from
+        point.form, point.tokens_from, point.parts = form, tokens_from, parts
         return point
 
     def laid_out(
@@ -147,9 +151,9 @@ class HookPoint(str):
         known["series"] = series
         return type(self)(str(self), **known)
 
-    def formed(self, form: Form | None, tokens_from: int | None) -> HookPoint:
+    def formed(self, form: Form | None, tokens_from: int | None, parts: int) -> HookPoint:
         """Return the same hook point with the form of its states known."""
-        known = {**vars(self), "form": form, "tokens_from": tokens_from}
+        known = {**vars(self), "form": form, "tokens_from": tokens_from, "parts": parts}
         return type(self)(str(self), **known)
 
     def counted(self, step: Step | tuple[int, ...] | None, runs: int | None) -> HookPoint:

@@ -213,8 +213,8 @@ def _probes(model: LiveModel) -> Iterator[Call]:
     frames, name = video_frames(model.module), getattr(model.module, "main_input_name", "")
     if model.kind == VIDEO.name and frames is not None:
         for side, channels in _pictures(model):
-            shape = (1, frames, channels, *side)
-            yield (), {name: torch.zeros(shape, device=device, dtype=dtype)}
+            video = torch.zeros(1, frames, channels, *side, device=device, dtype=dtype)
+            yield (), {name: video}
         return
     for value in _values(model.module, dtype):
         yield (value.to(device),), {}

@@ -40,6 +40,8 @@ def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
     """
     x = _tensor_in(value, point)
     form = None if point is None else point.form
+    if point is not None and point.parts > 1 and x.ndim == 3:
+        return x.reshape(-1, point.parts * x.shape[1], x.shape[2])
     if form == "time first" and x.ndim == 3:
         return x.transpose(0, 1)
     if form == "streams" and x.ndim == 4:
@@ -52,12 +54,14 @@ def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
 def _as_given(new: Tensor, old: Tensor, point: HookPoint | None) -> Tensor:
     """Return a state as it is read in the form in which the module has it."""
     form = None if point is None else point.form
+    if point is not None and point.parts > 1 and old.ndim == 3:
+        return new.reshape(-1, *old.shape[1:])
     if form == "time first" and old.ndim == 3:
         return new.transpose(0, 1)
     if form == "streams" and old.ndim == 4:
-        return new.unflatten(2, (old.shape[2], -1))
+        return new.reshape(*new.shape[:2], old.shape[2], -1)
     if form == "streams first" and old.ndim == 4:
-        return new.unflatten(2, (old.shape[0], -1)).movedim(2, 0)
+        return new.reshape(*new.shape[:2], old.shape[0], -1).movedim(2, 0)
     return new.movedim(*reversed(_AS_READ[new.ndim])) if _is_turned(old, point) else new
 
 
@@ -201,8 +205,9 @@ def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
     agree. Where they do not, the number of its last convolution's channels is noted.
     """
     form, tokens_from = facts.form_at(root, point.path), facts.tokens_from(root, point.path)
-    if form is not None or tokens_from is not None:
-        point = point.formed(form, tokens_from)
+    parts = facts.parts_of_sample(root, point.path)
+    if form is not None or tokens_from is not None or parts > 1:
+        point = point.formed(form, tokens_from, parts)
     if point.features is not None or point.channels is not None:
         return point
     try:

@@ -33,7 +33,29 @@ KINDS = {
 TOKENS_LAST = ("CpmAntForCausalLM", "GitForCausalLM")
 """Classes that put places of their own before those of a text's tokens."""
 
+_CODEBOOKS = "its texts are codes of a sound in several books, which are not made here"
+_TIMM = "needs the timm library"
+REASONS: dict[str, str] = {
+    "DiffusionGemmaForBlockDiffusion": "its blocks read a canvas of 256 places that it fills, not the text's tokens",
+    "DiaForConditionalGeneration": _CODEBOOKS,
+    "DinatForImageClassification": "needs the natten library",
+    "FastVlmForConditionalGeneration": _TIMM,
+    "FunnelForMaskedLM": "it pools a text between its blocks, whose later states have fewer places than tokens",
+    "Gemma3nForConditionalGeneration": _TIMM,
+    "KyutaiSpeechToTextForConditionalGeneration": _CODEBOOKS,
+    "MusicgenForCausalLM": _CODEBOOKS,
+    "MusicgenMelodyForCausalLM": _CODEBOOKS,
+    "PI0ForConditionalGeneration": "it reads the state of a robot and noisy actions, which are not made here",
+    "PerceptionLMForConditionalGeneration": _TIMM,
+    "Siglip2ForImageClassification": "it reads patches in a row with their mask, which images are not made into here",
+    "TimmWrapperForImageClassification": _TIMM,
+    "UdopForConditionalGeneration": "it reads texts with the boxes of their words, which are not made here",
+}
+"""Reasons in words why classes are not built or not right, where the error alone does not say."""
+
 OTHER_STATES: dict[str, str] = {
+    "BltForCausalLM": "transformers' hidden states are those of its patcher and its local decoder, the hook points "
+    "those of its local encoder",
     "BlipForConditionalGeneration": "transformers' hidden states are those of the image's encoder",
 }
 """Classes whose `output_hidden_states` are another quantity than a block's output, and which."""
@@ -100,11 +122,12 @@ def row_of(kind: str, name: str) -> Row:
             for module in candidates(name):
                 found = _tried(row, module)
                 if found.built:
-                    return found
+                    wrong = not found.right and name in REASONS
+                    return replace(found, note=REASONS[name]) if wrong else found
                 first = first or found.note
         except Unbuilt as error:
             first = str(error)
-    return replace(row, note=first)
+    return replace(row, note=REASONS.get(name, first))
 
 
 def _tried(row: Row, module: nn.Module) -> Row:
@@ -276,6 +299,8 @@ def as_rows(state: Any, tokens: tuple[int, ...], name: str = "") -> Tensor | Non
     if tokens and shape[1::-1] == tokens:  # time first
         return state.transpose(0, 1).flatten(2).flatten(0, 1)
     if state.ndim == 3:
+        if not tokens and shape[0] > N and shape[0] % N == 0 and shape[1] != N:  # frame by frame
+            return state.flatten(0, 1)
         return state.flatten(0, 1) if shape[0] == N else state.transpose(0, 1).flatten(0, 1)
     if state.ndim == 4:
         last = shape[1] == shape[2] != shape[3]
@@ -344,5 +369,7 @@ def _with_head(row: Row, model: LiveModel, one: Inputs, kept: Sequence[Any]) -> 
 
 def _no_head(error: ValueError) -> str:
     text = str(error)
+    if "no norm and unembedding" in text:
+        return "the family has layers of its own between the last state and the logits"
     start = text.find(" does not: ")
     return "head: " + (text[start + 11 :].partition(". ")[0] if start >= 0 else text[:80])

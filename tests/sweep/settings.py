@@ -66,7 +66,8 @@ SETTINGS: dict[str, Any] = {
 _STAGES = ("depths", "num_blocks", "layers", "num_conv_layers", "encoder_num_layers", "depth")
 """Lists of numbers of blocks per stage."""
 
-_MROPE = {"rope_type": "default", "rope_theta": 10_000.0, "mrope_section": [1, 1, 2]}
+_ROPE = {"rope_type": "default", "rope_theta": 10_000.0}
+_MROPE = {**_ROPE, "mrope_section": [1, 1, 2]}
 
 OF_FAMILY: dict[str, dict[str, Any]] = {
     "bamba": {
@@ -81,7 +82,9 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
     "blt_local_decoder": {"hidden_size_global": 64, "vocab_size": 260},
     "blt_patcher": {"vocab_size": 260},
     "chameleon": {"vocabulary_map": {"<image>": 60}},
-    "cohere_compass_text": {"layer_types": ["sliding_attention", "sliding_attention"]},
+    "cohere_compass_text": {
+        "rope_parameters": {"sliding_attention": _ROPE, "full_attention": _ROPE}
+    },
     "convnext": {"num_hidden_layers": ..., "num_stages": 4, "hidden_sizes": [8, 16, 32, 64]},
     "convnextv2": {"num_hidden_layers": ..., "num_stages": 4, "hidden_sizes": [8, 16, 32, 64]},
     "mobilevitv2": {"patch_size": 2},
@@ -93,12 +96,11 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
         "embed_dim": [16, 32, 64],
         "num_heads": [1, 2, 4],
     },
-    "dbrx": {"attn_config": {"rope_theta": 10_000.0, "kv_n_heads": 1}},
+    "dbrx": {"attn_config": {"rope_theta": 10_000.0, "kv_n_heads": 1, "clip_qkv": 8.0}},
     "deepseek_ocr2_text": {"mlp_layer_types": ["dense", "sparse"], "n_group": 1, "topk_group": 1},
     "dia": {"delay_pattern": [0, 1, 2]},
     "dots1": {"n_shared_experts": 1},
     "efficientnet": {"width_coefficient": 0.5, "depth_coefficient": 0.5, "hidden_dim": 640},
-    "Emu3VQVAE": {"base_channels": 32, "channel_multiplier": [1, 1], "attn_resolutions": []},
     "ernie4_5_vl_moe_text": {
         "moe_intermediate_size": [64, 32],
         "head_dim": 32,
@@ -109,7 +111,19 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
             "mrope_section": [6, 6, 4],
         },
     },
-    "fun_asr_nano_adaptor": {"intermediate_size": 8},
+    "fun_asr_nano": {"adaptor_config": {"intermediate_size": 8}},
+    "nemo_speechlm": {"head_config": {"audio_hidden_size": 32}},
+    "step3p5": {"sliding_window": 4},
+    "videoprism_vision_model": {"tubelet_size": [1, 8, 8]},
+    "mistral4": {
+        "qk_rope_head_dim": 8,
+        "qk_nope_head_dim": 8,
+        "qk_head_dim": 16,
+        "head_dim": 8,
+        "rope_parameters": _ROPE,
+    },
+    "shieldgemma2": {"yes_token_index": 7, "no_token_index": 9},
+    "emu3_vqgan": {"base_channels": 32, "channel_multiplier": [1, 1], "attn_resolutions": []},
     "emu3": {"vocabulary_map": {"<image>": 60, "<|extra_200|>": 55}},
     "gemma3n_text": {
         "num_kv_shared_layers": 0,
@@ -132,7 +146,12 @@ OF_FAMILY: dict[str, dict[str, Any]] = {
     },
     "glm5_next_text": {"qk_rope_head_dim": 0},
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
-    "granitemoehybrid": {"mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_state": 8},
+    "granitemoehybrid": {
+        "layer_types": ["linear_attention", "full_attention"],
+        "mamba_n_heads": 4,
+        "mamba_d_head": 16,
+        "mamba_d_state": 8,
+    },
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "mamba2": {"num_heads": 8, "head_dim": 8, "state_size": 8, "n_groups": 1},
     "molmo2_adapter": {"vision_feature_layer": [1, 0], "text_hidden_size": 32},
