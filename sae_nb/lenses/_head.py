@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -215,7 +215,7 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
     if not ran.answer.by_token:
         raise _no_head(model, "it has no unembedding that predicts the next token")
     wanted, states = ran.answer.tensor.detach().float(), ran.states[last].detach()
-    config = getattr(model.module, "config", None)
+    config: Any = getattr(model.module, "config", None)
     text = config.get_text_config() if hasattr(config, "get_text_config") else config
     cap = next(
         (c for name in _CAPS if isinstance(c := getattr(text, name, None), float | int)), None

@@ -319,6 +319,34 @@ def test_heads_of_other_families_are_found_or_refused() -> None:
     assert of_images.effects(torch.ones(1, 32), 1).shape == (1, 7)
 
 
+def test_a_head_may_have_a_cap_of_another_name_and_a_factor_inside_it() -> None:
+    """RecurrentGemma's cap, and a Gemma 2 whose unembedding is scaled: c · tanh(s · logits / c)."""
+    from transformers import (
+        Gemma2Config,
+        Gemma2ForCausalLM,
+        RecurrentGemmaConfig,
+        RecurrentGemmaForCausalLM,
+    )
+
+    from sae_nb.lenses import head_of
+
+    torch.manual_seed(0)
+    ids = torch.tensor([[5, 9, 3, 7, 11, 13, 17]])
+    recurrent = RecurrentGemmaConfig(**SMALL, head_dim=8, lru_width=32, attention_window_size=8)
+    module = Gemma2ForCausalLM(Gemma2Config(**SMALL, head_dim=8, tie_word_embeddings=False))
+    head = module.lm_head
+    head.register_forward_hook(lambda _module, _args, logits: 40 * logits)
+    for model, cap, scale in (
+        (sn.wrap(RecurrentGemmaForCausalLM(recurrent).eval()), 30.0, 1.0),
+        (sn.wrap(module.eval()), 30.0, 40.0),
+    ):
+        found = head_of(model, next(iter(model.batches(ids))))
+        assert found.cap == cap
+        assert found.scale == pytest.approx(scale, rel=1e-3)
+        last = sn.capture(model, ids, found.last, drop_first=False, progress=False).x
+        assert torch.allclose(found.logits(last), model(ids)[0], atol=1e-3)
+
+
 def test_sounds_and_loops_have_lenses() -> None:
     """A class of pitch from every frame; a digit of a sum from every turn of a block that runs again."""
     audio = sn.load_model("tiny-audio")
