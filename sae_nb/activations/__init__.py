@@ -26,6 +26,7 @@ if TYPE_CHECKING:  # for the other rooms
         describe_ids as describe_ids,
         join_columns as join_columns,
         join_tokens as join_tokens,
+        placed_images as placed_images,
         policy_text as policy_text,
         ragged_sounds as ragged_sounds,
         ragged_tokens as ragged_tokens,

@@ -31,6 +31,34 @@ class Ragged(NamedTuple):
         return self.ids[int(self.offsets[index]) : int(self.offsets[index + 1])]
 
 
+class PlacedImages(NamedTuple):
+    """The images in texts, as displayed, and where their patches are."""
+
+    pictures: UInt8[Tensor, "n_images 3 height width"]
+    at: Int[Tensor, "n_images 5"]
+    """Sample and position of the first patch, rows and columns of patches, number of the image in its text."""
+
+    def of_sample(self, sample: int) -> list[int]:
+        """Return the images of a text, in their order."""
+        return (self.at[:, 0] == sample).nonzero().flatten().tolist()
+
+    def around(self, sample: int, position: int) -> int | None:
+        """Return the image whose patch is at a position of a text; None at a token of text."""
+        for image in self.of_sample(sample):
+            if position in self.patches(image):
+                return image
+        return None
+
+    def patches(self, image: int) -> range:
+        """Return the positions of an image's patches."""
+        _, first, rows, columns, _ = self.at[image].tolist()
+        return range(first, first + rows * columns)
+
+    def grid(self, image: int) -> tuple[int, int]:
+        """Return rows and columns of an image's patches."""
+        return int(self.at[image, 2]), int(self.at[image, 3])
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Context:
     """The samples that activations were captured from, and what was kept of them.
@@ -47,6 +75,9 @@ class Context:
 
     sounds: Ragged | None = None
     """The sounds as played, int16; `sample_rate` values per second."""
+
+    images: PlacedImages | None = None
+    """Of texts with images: the images."""
 
     token_ids: Ragged | None = None
     vocabulary: Mapping[int, str] = field(default_factory=dict)
@@ -334,6 +365,13 @@ def ragged_sounds(taken: Mapping[str, Tensor]) -> Ragged | None:
     return Ragged(taken["sounds"], offsets)
 
 
+def placed_images(taken: Mapping[str, Tensor]) -> PlacedImages | None:
+    """Return the images in texts from their pixels and their places; None where there are none."""
+    if "images" not in taken:
+        return None
+    return PlacedImages(taken["images"], taken["images_at"])
+
+
 def join_columns(parts: Sequence[Tensor]) -> Tensor:
     """Return columns (sample, position, id[, role, turn]) end to end; −1 where a part has no conversation."""
     height = max(len(part) for part in parts)
@@ -430,6 +468,7 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
         n_samples=sum(context.n_samples for context in contexts),
         pictures=torch.cat(pictures) if len(pictures) == len(contexts) else None,
         sounds=_join_ragged([context.sounds for context in contexts]),
+        images=_join_images(contexts),
         token_ids=_join_ragged([context.token_ids for context in contexts]),
         roles=_join_ragged(_of_conversations(contexts, "roles")),
         turns=_join_ragged(_of_conversations(contexts, "turns")),
@@ -451,6 +490,17 @@ def _of_conversations(contexts: Sequence[Context], name: str) -> list[Ragged | N
         else part
         for part, context in zip(parts, contexts)
     ]
+
+
+def _join_images(contexts: Sequence[Context]) -> PlacedImages | None:
+    known = [context.images for context in contexts if context.images is not None]
+    if len(known) < len(contexts) or len({images.pictures.shape[1:] for images in known}) > 1:
+        return None
+    places, before = [], 0
+    for context, images in zip(contexts, known, strict=True):
+        places.append(images.at + torch.tensor([before, 0, 0, 0, 0]))
+        before += context.n_samples
+    return PlacedImages(torch.cat([images.pictures for images in known]), torch.cat(places))
 
 
 def _join_ragged(parts: Sequence[Ragged | None]) -> Ragged | None:

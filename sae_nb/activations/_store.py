@@ -2,7 +2,7 @@
 
 `rows-00003-0.safetensors` holds `x`, `sample` and `position` of one shard of the first hook point, and
 `gradient` where one was asked for, `step` where a module ran several times,
-`samples.safetensors` the token ids, `pictures.safetensors` the pictures.
+`samples.safetensors` the token ids, `pictures.safetensors` the pictures, `images.safetensors` those in texts.
 """
 
 from __future__ import annotations
@@ -17,7 +17,14 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations._activations import Activations
-from sae_nb.activations._context import Context, Ragged, join_columns, ragged_sounds, ragged_tokens
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+    join_columns,
+    placed_images,
+    ragged_sounds,
+    ragged_tokens,
+)
 from sae_nb.activations._rows import Piece, Rows
 from sae_nb.checks import checked
 from sae_nb.files import (
@@ -40,7 +47,14 @@ PROGRESS = "capture.json"
 SAMPLES = "samples.safetensors"
 PICTURES = "pictures.safetensors"
 SOUNDS, SOUND_LENGTHS = "sounds.safetensors", "sound-lengths.safetensors"
-JOINED = {"pictures": PICTURES, "sounds": SOUNDS, "sound_lengths": SOUND_LENGTHS}
+IMAGES, IMAGES_AT = "images.safetensors", "images-at.safetensors"
+JOINED = {
+    "pictures": PICTURES,
+    "sounds": SOUNDS,
+    "sound_lengths": SOUND_LENGTHS,
+    "images": IMAGES,
+    "images_at": IMAGES_AT,
+}
 """File of each kind of sample that is joined part by part, by its key in the parts."""
 
 _DTYPES = {torch.uint8: "U8", torch.int16: "I16", torch.int64: "I64"}
@@ -251,6 +265,9 @@ def _read_samples(folder: Path, manifest: Mapping[str, Any]) -> dict[str, Any]:
             key: read_tensors(folder / JOINED[key])[key] for key in ("sounds", "sound_lengths")
         }
         samples["sounds"] = ragged_sounds(stored)
+    if IMAGES in manifest["files"]:
+        stored = {key: read_tensors(folder / JOINED[key])[key] for key in ("images", "images_at")}
+        samples["images"] = placed_images(stored)
     return samples
 
 
@@ -302,6 +319,9 @@ def save_activations(acts: Activations, folder: str | Path, *, replace: bool = F
             write_tensors(partial / SOUNDS, {"sounds": context.sounds.ids})
             lengths = {"sound_lengths": context.sounds.offsets.diff()}
             write_tensors(partial / SOUND_LENGTHS, lengths)
+        if context.images is not None:
+            write_tensors(partial / IMAGES, {"images": context.images.pictures})
+            write_tensors(partial / IMAGES_AT, {"images_at": context.images.at})
         name = acts.hook_point or "x"
         stored = StoredPoint(
             name=name, hook_point=acts.hook_point, files=names, rows=sizes, context=context

@@ -21,6 +21,7 @@ from sae_nb.activations import (
     Context,
     describe_ids,
     join_columns,
+    placed_images,
     ragged_sounds,
     ragged_tokens,
 )
@@ -302,6 +303,7 @@ class ContextBuilder:
         self._tokens: list[Tensor] = []
         self._pictures: list[Tensor] = []
         self._sounds: list[Tensor] = []
+        self._images: list[tuple[Tensor, Tensor]] = []
         self._size: tuple[int, ...] | None = None
         self._n_texts, self._n_bos = 0, 0
         self.vocabulary: dict[int, str] = {}
@@ -323,6 +325,8 @@ class ContextBuilder:
         self._add_tokens(batch)
         if batch.sounds is not None:
             self._sounds += batch.sounds
+        if batch.images is not None and batch.images_at is not None:
+            self._images.append((batch.images, batch.images_at))
         if batch.pictures is None:
             return
         size = tuple(batch.pictures.shape[1:])
@@ -361,7 +365,10 @@ class ContextBuilder:
         if self._sounds:
             taken["sounds"] = torch.cat(self._sounds)
             taken["sound_lengths"] = torch.tensor([len(sound) for sound in self._sounds])
-        self._tokens, self._pictures, self._sounds = [], [], []
+        if self._images:
+            taken["images"] = torch.cat([images for images, _ in self._images])
+            taken["images_at"] = torch.cat([at for _, at in self._images])
+        self._tokens, self._pictures, self._sounds, self._images = [], [], [], []
         return taken
 
     def build(
@@ -382,6 +389,7 @@ class ContextBuilder:
             n_samples=self.n_samples,
             pictures=taken.get("pictures"),
             sounds=ragged_sounds(taken),
+            images=placed_images(taken),
             **({} if tokens is None else ragged_tokens(tokens, self.n_samples)),
             vocabulary=self.vocabulary,
             patch_grid=model.patch_grid if patches else grid,

@@ -26,6 +26,10 @@ if TYPE_CHECKING:
 # Batches: what a module is given, and for every token which sample and position it came from.
 
 
+SHOWN = ("pictures", "images", "images_at")
+"""Fields of a batch that stay on the CPU."""
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Batch:
     """One forward pass worth of inputs.
@@ -69,6 +73,10 @@ class Batch:
 
     sounds: tuple[Int16[Tensor, " length"], ...] | None = None
     """Sounds as played, of their own lengths."""
+    images: UInt8[Tensor, "n_images 3 height width"] | None = None
+    images_at: Int[Tensor, "n_images 5"] | None = None
+    """Images in texts as displayed, and their places, as in `activations.PlacedImages`. On the CPU."""
+
     encoder: Batch | None = None
     """Of an encoder–decoder: the same samples as its encoder reads them; the rest is then the decoder's."""
 
@@ -92,7 +100,7 @@ class Batch:
         }
         for part in fields(self):
             value = getattr(self, part.name)
-            if isinstance(value, Batch) or (isinstance(value, Tensor) and part.name != "pictures"):
+            if isinstance(value, Batch) or (isinstance(value, Tensor) and part.name not in SHOWN):
                 changes[part.name] = value.to(device)
         return replace(self, **changes)
 

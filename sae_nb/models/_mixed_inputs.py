@@ -6,6 +6,7 @@ One stream holds both. Rows are padded on the right, whatever side a processor p
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,8 @@ from PIL import Image
 from torch import Tensor
 
 from sae_nb.models import _facts as facts
-from sae_nb.models._inputs import Batch, Batches, chunks, described, empty
+from sae_nb.models._inputs import Batch, Batches, chunks, described, empty, pair
+from sae_nb.models._preprocessing import as_bytes
 from sae_nb.models._text_inputs import check_ids, token_batches
 
 if TYPE_CHECKING:
@@ -141,6 +143,7 @@ def mixed_batch(model: LiveModel, given: Mapping[str, Any], first: int = 0) -> B
         kwargs["mm_token_type_ids"] = token_types(model, ids)
     if "use_cache" in names:
         kwargs["use_cache"] = False
+    images, images_at = _images(model, features, ids, keep, first)
     position = torch.arange(width).expand(ids.shape).masked_fill(~keep, -1)
     sample = torch.arange(first, first + len(ids))[:, None].expand(ids.shape)
     batch = Batch(
@@ -154,8 +157,104 @@ def mixed_batch(model: LiveModel, given: Mapping[str, Any], first: int = 0) -> B
         special=torch.isin(ids, torch.tensor(sorted(model.special_ids), dtype=torch.int64))
         & keep
         & ~placed,
+        images=images,
+        images_at=images_at,
     )
     return batch.to(model.device)
+
+
+# -------------------------------------------------------------------------------------------------
+# The images as displayed, and which placeholders are whose patches.
+
+
+LARGEST_SIDE = 128
+"""Pixels of an image as displayed, at most. Ours."""
+
+
+def _images(
+    model: LiveModel, features: Mapping[str, Tensor], ids: Tensor, keep: Tensor, first: int
+) -> tuple[Tensor, Tensor]:
+    """Return the images of a batch as displayed, and their places; none where patches cannot be told apart."""
+    nothing = torch.zeros(0, 3, *_shown_size(model), dtype=torch.uint8)
+    at = torch.zeros(0, 5, dtype=torch.int64)
+    kinds = model.placeholders
+    tokens = torch.tensor([one for one, kind in kinds.items() if kind == "image"], dtype=ids.dtype)
+    row, column = (torch.isin(ids, tokens) & keep).nonzero(as_tuple=True)
+    found = _tiles(model, features)
+    if not found or sum(rows * columns for _, rows, columns in found) != len(row):
+        return nothing, at
+    shown, places, begin = [], [], 0
+    numbers: dict[int, int] = {}
+    for pixels, rows, columns in found:
+        mine = slice(begin, begin + rows * columns)
+        begin = mine.stop
+        sample, start = int(row[mine][0]), int(column[mine][0])
+        run = torch.arange(start, start + rows * columns)
+        if bool((row[mine] != sample).any()) or not torch.equal(column[mine], run):
+            return nothing, at  # with tokens between its rows
+        numbers[sample] = numbers.get(sample, -1) + 1
+        shown.append(_displayed(model, pixels))
+        places.append([first + sample, start, rows, columns, numbers[sample]])
+    return torch.stack(shown), torch.tensor(places)
+
+
+def _shown_size(model: LiveModel) -> tuple[int, int]:
+    vision = getattr(model.module.config, "vision_config", None)
+    size = pair(getattr(vision, "image_size", None)) if model.patch_grid is not None else None
+    rows, columns = size or (LARGEST_SIDE, LARGEST_SIDE)
+    return min(rows, LARGEST_SIDE), min(columns, LARGEST_SIDE)
+
+
+def _tiles(model: LiveModel, features: Mapping[str, Tensor]) -> list[tuple[Tensor, int, int]]:
+    """Return the pixels of every image, or part of an image, that has patches of its own; and their grid."""
+    values = features.get("pixel_values")
+    if values is None or not values.is_floating_point():
+        return []
+    if "image_grid_thw" in features:
+        return _unfolded(model, values, features["image_grid_thw"])
+    grid = model.patch_grid
+    if grid is None or values.ndim not in (4, 5):
+        return []
+    tiles = values.flatten(0, 1) if values.ndim == 5 else values
+    # Processors fill up texts with fewer images by images of zeros.
+    kept = [tile for tile in tiles if values.ndim == 4 or bool((tile != 0).any())]
+    return [(tile, *grid) for tile in kept]
+
+
+def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Tensor, int, int]]:
+    """Return images from patches end to end, as Qwen2-VL's processor cuts them: merged ones side by side."""
+    vision: Any = model.module.config.vision_config
+    merge, side = int(vision.spatial_merge_size), int(vision.patch_size)
+    found, begin = [], 0
+    for time, rows, columns in grids.tolist():
+        n = time * rows * columns
+        patches, begin = values[begin : begin + n], begin + n
+        high, wide = rows // merge, columns // merge
+        shape = (time, high, wide, merge, merge, -1, int(vision.temporal_patch_size), side, side)
+        if time != 1 or len(patches) != n or patches[0].numel() % (shape[6] * side * side):
+            return []
+        # time, rows, columns, row and column in what is merged, channels, frames, pixels
+        pixels = patches.reshape(shape)[0, :, :, :, :, :, 0]
+        pixels = pixels.permute(4, 0, 2, 5, 1, 3, 6).reshape(-1, rows * side, columns * side)
+        found.append((pixels, high, wide))
+    return found
+
+
+def _displayed(model: LiveModel, pixels: Tensor) -> Tensor:
+    """Return bytes of an image's pixel values: normalising undone where its mean is known."""
+    prepare = getattr(model.preprocess, "image_processor", model.preprocess)
+    mean, std = (getattr(prepare, name, None) for name in ("image_mean", "image_std"))
+    shown = pixels.detach().float().cpu()
+    if mean is not None and std is not None and len(mean) == len(shown):
+        shown = shown * torch.tensor(std).view(-1, 1, 1) + torch.tensor(mean).view(-1, 1, 1)
+    elif shown.min() < 0 or shown.max() > 1:  # its own range
+        shown = (shown - shown.min()) / (shown.max() - shown.min()).clamp(min=1e-12)
+    size = _shown_size(model)
+    if tuple(shown.shape[1:]) != size:
+        shown = torch.nn.functional.interpolate(
+            shown[None], size=size, mode="bilinear", antialias=True, align_corners=False
+        )[0]
+    return as_bytes(shown.expand(3, -1, -1))
 
 
 def token_types(model: LiveModel, ids: Tensor) -> Tensor:
@@ -187,4 +286,5 @@ def _check_placed(model: LiveModel, placed: bool, pixels: list[str]) -> None:
 def _without_placeholders(model: LiveModel, batch: Batch) -> Batch:
     if batch.token_ids is not None:
         _check_placed(model, bool(_is_placed(model, batch.token_ids.cpu()).any()), [])
-    return batch
+    none = torch.zeros(0, 3, *_shown_size(model), dtype=torch.uint8)
+    return replace(batch, images=none, images_at=torch.zeros(0, 5, dtype=torch.int64))
