@@ -511,6 +511,8 @@ class Activations(KnowsOtherWords):
             return f"{place}, position {position}" if bool(self.position.any()) else place
         if not self.context.modality.is_text:
             return f"{place}, {tokens[row]}"
+        if (image := self.context.image_at(sample, position)) is not None:
+            return f"{place}, {self.context.patch_of_image(image, position)}"
         before, after = self._neighbours(sample, position)
         return f"{place}, position {position}: {before}⟦{tokens[row]}⟧{after}"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, overload
 
@@ -31,7 +31,8 @@ class Ragged(NamedTuple):
         return self.ids[int(self.offsets[index]) : int(self.offsets[index + 1])]
 
 
-class PlacedImages(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class PlacedImages:
     """The images in texts, as displayed, and where their patches are."""
 
     pictures: UInt8[Tensor, "n_images 3 height width"]
@@ -40,14 +41,20 @@ class PlacedImages(NamedTuple):
 
     def of_sample(self, sample: int) -> list[int]:
         """Return the images of a text, in their order."""
-        return (self.at[:, 0] == sample).nonzero().flatten().tolist()
+        return [image for image, _ in self._index.get(sample, ())]
+
+    @cached_property
+    def _index(self) -> dict[int, list[tuple[int, range]]]:
+        """Images of each text, and the positions of their patches."""
+        found: dict[int, list[tuple[int, range]]] = {}
+        for image, sample in enumerate(self.at[:, 0].tolist()):
+            found.setdefault(sample, []).append((image, self.patches(image)))
+        return found
 
     def around(self, sample: int, position: int) -> int | None:
         """Return the image whose patch is at a position of a text; None at a token of text."""
-        for image in self.of_sample(sample):
-            if position in self.patches(image):
-                return image
-        return None
+        index = self._index
+        return next((image for image, run in index.get(sample, ()) if position in run), None)
 
     def patches(self, image: int) -> range:
         """Return the positions of an image's patches."""
@@ -270,6 +277,31 @@ class Context:
             return f"{self.modality.place} {number}"
         row, column = divmod(number % (self.patch_grid[0] * self.patch_grid[1]), self.patch_grid[1])
         return f"{self.modality.place} {row},{column}"
+
+    def image_at(self, sample: int, position: int) -> int | None:
+        """Return the image of a text whose patch is at a position; None at a token, and of other samples."""
+        return None if self.images is None else self.images.around(sample, position)
+
+    def patches_of(self, image: int) -> range:
+        """Return the positions of an image's patches in its text."""
+        return range(0) if self.images is None else self.images.patches(image)
+
+    def runs(self, sample: int) -> list[range]:
+        """Return the positions of the patches of each image of a text."""
+        return [self.patches_of(image) for image in self._images_of(sample)]
+
+    def _images_of(self, sample: int) -> list[int]:
+        return [] if self.images is None else self.images.of_sample(sample)
+
+    def patch_of_image(self, image: int, position: int) -> str:
+        """Return the name of a patch of an image in a text, with the image's number where it has several."""
+        if self.images is None:
+            return f"position {position}"
+        patches = self.images.patches(image)
+        row, column = divmod(position - patches.start, self.images.grid(image)[1])
+        sample, number = int(self.images.at[image, 0]), int(self.images.at[image, 4])
+        which = f"image {number}, " if len(self._images_of(sample)) > 1 else ""
+        return f"{which}{self.modality.place} {row},{column}"
 
     def patch_numbers(self) -> Int[Tensor, " total"] | None:
         """Return for every token of all samples its number in its run of placeholders, −1 at text."""

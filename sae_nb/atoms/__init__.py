@@ -37,6 +37,7 @@ if TYPE_CHECKING:  # for the other rooms
         Example as Example,
         build_examples as build_examples,
         choose_rows as choose_rows,
+        in_text as in_text,
         place_in as place_in,
         text_around as text_around,
     )

@@ -20,6 +20,7 @@ from sae_nb.atoms._examples import (
     Example,
     build_examples,
     choose_rows,
+    place_in,
 )
 from sae_nb.atoms._firings import Histogram
 from sae_nb.atoms._sites import SiteExamples, examples_at_sites
@@ -154,22 +155,36 @@ def build_crops(
     """Cut the patches of a band out of their images, at most one per image."""
     context = catalogue.acts.context
     grid, pictures = context.face_grid, context.pictures
-    if grid is None or pictures is None:
+    placed = context.images
+    if placed is None and (grid is None or pictures is None):
         return None
     choice = choose_rows(catalogue, atom, band, seed=seed, patches_only=True)
     rows, strengths = choice.rows[:n], choice.strengths[:n]
     if not len(rows):
         return None
-    cut, places = [], []
-    for row in rows.tolist():
+    cut, places, kept = [], [], []
+    for i, row in enumerate(rows.tolist()):
         sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
-        patch = divmod(context.cell_of(position - context.prefix_tokens), grid[1])
-        cut.append(crop_patch(pictures[sample].cpu().numpy(), grid, patch))
-        places.append(f"{context.sample_word} {sample}, {context.token_name(position)}")
+        if placed is not None:
+            image = placed.around(sample, position)
+            if image is None:
+                continue
+            grid, shown = placed.grid(image), placed.pictures[image]
+            cell = position - placed.patches(image).start
+        elif grid is not None and pictures is not None:
+            shown, cell = pictures[sample], context.cell_of(position - context.prefix_tokens)
+        else:
+            continue
+        crop = crop_patch(shown.cpu().numpy(), grid, divmod(cell, grid[1]))
+        if cut and crop.shape != cut[0].shape:  # of an image with another grid
+            continue
+        cut.append(crop)
+        kept.append(i)
+        places.append(place_in(context, sample, position))
     return Crops(
         pictures=np.stack(cut),
-        rows=rows,
-        strengths=strengths,
+        rows=rows[kept],
+        strengths=strengths[kept],
         places=tuple(places),
         n_context=AROUND,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -21,6 +21,8 @@ QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5}
 # Enough to fill many pages with different samples, few enough to sort within a click.
 MOST_CANDIDATES = 20_000
 TOKENS_BEFORE, TOKENS_AFTER = 24, 12
+IMAGE = "[image]"
+"""Display of an image among the tokens of a text."""
 WHOLE_TEXT = 60
 """Tokens shown of a text that is one row."""
 LARGEST_COORDINATES = 8
@@ -100,7 +102,12 @@ def choose_rows(
 def _patches(
     catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], strengths: Float[np.ndarray, " m"]
 ) -> tuple[Int[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    on_patch = catalogue.positions[rows] >= catalogue.acts.context.prefix_tokens
+    context = catalogue.acts.context
+    on_patch = catalogue.positions[rows] >= context.prefix_tokens
+    if context.images is not None:
+        places = zip(catalogue.samples[rows].tolist(), catalogue.positions[rows].tolist())
+        inside = [context.image_at(*place) is not None for place in places]
+        on_patch = np.array(inside, dtype=bool)
     return rows[on_patch], strengths[on_patch]
 
 
@@ -174,6 +181,8 @@ def _place(catalogue: AtomCatalogue, row: int) -> str:
 def place_in(context: Context, sample: int, position: int) -> str:
     """Return a position of a sample in words: "text 3, token 7", "image 3, patch 2,5"."""
     where = f"{context.sample_word} {sample}"
+    if (image := context.image_at(sample, position)) is not None:
+        return f"{where}, {context.patch_of_image(image, position)}"
     if context.modality.is_text:
         return f"{where}, token {position}"
     if context.patch_grid is None and context.prefix_tokens == 0:
@@ -202,7 +211,24 @@ def _text(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
     ids = context.token_ids.sample(sample).tolist() if context.token_ids is not None else []
     if catalogue.of_whole_samples:  # no token of it is where the atom fires
         return text_around(context, ids, 0, np.full(len(ids), np.nan), reach=WHOLE_TEXT)
-    return text_around(context, ids, position, catalogue.sample_strengths(atom, sample, len(ids)))
+    return in_text(context, sample, position, catalogue.sample_strengths(atom, sample, len(ids)))
+
+
+def in_text(
+    context: Context, sample: int, position: int, strengths: Float[np.ndarray, " tokens"]
+) -> dict[str, Any]:
+    """Return what surrounds a position of a text with the strengths of its tokens: the tokens around it, or the
+    image of which it is a patch, with its heat.
+    """
+    ids = [] if context.token_ids is None else context.token_ids.sample(sample).tolist()
+    image = context.image_at(sample, position)
+    if image is None or context.images is None:
+        return text_around(context, ids, position, strengths, runs=context.runs(sample))
+    patches = context.patches_of(image)
+    return {
+        "picture": context.images.pictures[image].cpu().numpy(),
+        "heat": strengths[patches.start : patches.stop].reshape(context.images.grid(image)),
+    }
 
 
 def text_around(
@@ -212,13 +238,21 @@ def text_around(
     strengths: Float[np.ndarray, " tokens"],
     *,
     reach: int = TOKENS_AFTER,
+    runs: Sequence[range] = (),
 ) -> dict[str, Any]:
-    """Return the tokens around one of a text, from the beginning of a character on; `reach` after it."""
-    first, last = max(position - TOKENS_BEFORE, 0), min(position + reach + 1, len(ids))
+    """Return the tokens around one of a text, from the beginning of a character on; `reach` after it. `runs`
+    are the patches of images, each of which counts, and is written, as one token.
+    """
+    first = _walked(position, -TOKENS_BEFORE, runs, len(ids))
+    last = _walked(position, reach, runs, len(ids)) + 1
+    last = min(last, len(ids))
     # A character at the edge of the window may begin, or go on, outside it.
     start, stop = max(first - REACH, 0), min(last + REACH, len(ids))
     names = [context.token_name(i, ids[i]) for i in range(start, stop)]
     texts = displayed(names)
+    for run in runs:
+        for at in range(max(run.start, start), min(run.stop, stop)):
+            texts[at - start] = IMAGE if at == run.start else CONTINUED
     while first > start and texts[first - start] == CONTINUED:
         first -= 1
     shown = slice(first - start, last - start)
@@ -229,6 +263,17 @@ def text_around(
         "first_position": first,
         "clipped": (first > 0, last < len(ids)),
     }
+
+
+def _walked(position: int, steps: int, runs: Sequence[range], length: int) -> int:
+    """Return the token so many steps away, in which an image is one; an end of the text if it is nearer."""
+    if not runs:
+        return min(max(position + steps, 0), length - 1)
+    by = 1 if steps > 0 else -1
+    for _ in range(abs(steps)):
+        inside = next((run for run in runs if position + by in run), None)
+        position = position + by if inside is None else (inside[-1] if by > 0 else inside[0])
+    return min(max(position, 0), length - 1)
 
 
 def _spaced(texts: list[str], context: Context) -> list[str]:

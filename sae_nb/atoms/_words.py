@@ -49,12 +49,30 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
         texts = [context.vocabulary.get(int(i), f"<id {i}>") for i in known]
         # White space alone is shown as signs that can be seen.
         names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
+        if context.images is not None:
+            word, names = _with_patches(word, names, catalogue)
     else:
         names = [_place(int(i), context) for i in known]
     # Words of one name get one index: all patches of a ninth, all registers.
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}
     merged = np.array([index[name] for name in names], np.int64)
     return merged[word], tuple(index)
+
+
+def _with_patches(
+    word: Int[np.ndarray, " n"], names: list[str], catalogue: AtomCatalogue
+) -> tuple[Int[np.ndarray, " n"], list[str]]:
+    """Return words of rows in which patches of images are named by ninths, and not by their placeholder."""
+    context, word = catalogue.acts.context, word.copy()
+    zones = [f"{zone} {PATCHES}" for line in ZONES for zone in line]
+    for row, place in enumerate(zip(catalogue.samples.tolist(), catalogue.positions.tolist())):
+        image = context.image_at(*place)
+        if image is None or context.images is None:
+            continue
+        rows, columns = context.images.grid(image)
+        at, column = divmod(place[1] - context.patches_of(image).start, columns)
+        word[row] = len(names) + 3 * (3 * at // rows) + 3 * column // columns
+    return word, [*names, *zones]
 
 
 def _place(position: int, context: Context) -> str:

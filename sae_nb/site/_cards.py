@@ -19,7 +19,7 @@ from sae_nb.atoms import (
 )
 
 if TYPE_CHECKING:
-    from jaxtyping import UInt8
+    from jaxtyping import Float, UInt8
 
     from sae_nb.atoms import AtomCatalogue, AtomNames, Band, Example
     from sae_nb.lenses import Lens
@@ -46,7 +46,7 @@ class Cards:
         self._folder, self._catalogue, self._names = folder, catalogue, names
         self._model = model if model is not None and model.modality.is_text else None
         self._lens = lens
-        self._drawn: set[int] = set()
+        self._drawn: set[str] = set()
         self._heard: set[str] = set()
 
     def card(self, atom: int) -> dict[str, Any]:
@@ -104,9 +104,18 @@ class Cards:
             shown["at"] = example.position - example.first_position
             shown["cut"] = example.clipped
         elif example.picture is not None:
-            shown["image"] = self._image(example.sample, example.picture)
-            shown["heat"] = example.heat
+            context = self._catalogue.acts.context
+            image = context.image_at(example.sample, example.position)
+            number = (
+                0 if context.images is None or image is None else int(context.images.at[image, 4])
+            )
+            picture, heat = in_rows(example.picture, example.heat, context.frames)
+            name = f"{example.sample}" + (f"-{number}" if number else "")
+            shown["image"] = self._image(name, picture)
+            shown["heat"] = heat
             shown["prefix"] = example.prefix
+            if context.frames is not None:
+                shown["film"] = True
         elif example.coordinates is not None and example.coordinate_values is not None:
             pairs = zip(example.coordinates, example.coordinate_values, strict=True)
             shown["coordinates"] = list(pairs)
@@ -124,12 +133,39 @@ class Cards:
             self._heard.add(name)
         return {"sound": name, "span": heard.span}
 
-    def _image(self, sample: int, pixels: UInt8[np.ndarray, "3 height width"]) -> str:
-        name = f"images/{sample}.webp"
-        if sample not in self._drawn:
+    def _image(self, name: str, pixels: UInt8[np.ndarray, "3 height width"]) -> str:
+        name = f"images/{name}.webp"
+        if name not in self._drawn:
             image = Image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
-            image.thumbnail((LARGEST_SIDE, LARGEST_SIDE))
+            film = self._catalogue.acts.context.frames is not None
+            side = (1 + film) * LARGEST_SIDE
+            image.thumbnail((side, side))
             (self._folder / "images").mkdir(exist_ok=True)
             image.save(self._folder / name, lossless=max(image.size) <= 64, quality=88)
-            self._drawn.add(sample)
+            self._drawn.add(name)
         return name
+
+
+IN_ROW = 4
+"""Frames of a video next to each other."""
+
+
+def in_rows(
+    picture: UInt8[np.ndarray, "3 height width"],
+    heat: Float[np.ndarray, "rows columns"] | None,
+    frames: int | None,
+) -> tuple[UInt8[np.ndarray, "3 high wide"], Float[np.ndarray, "down across"] | None]:
+    """Return a video's strip and its heat with frames in rows of four; images as they are."""
+    if frames is None or frames == 1:
+        return picture, heat
+    across = min(frames, IN_ROW)
+    empty = -frames % across
+    grey = np.full_like(picture[:, : picture.shape[1] // frames], 128)
+    parts = [*np.split(picture, frames, axis=1), *[grey] * empty]
+    rows = [np.concatenate(parts[i : i + across], axis=2) for i in range(0, len(parts), across)]
+    whole = np.concatenate(rows, axis=1)
+    if heat is None:
+        return whole, None
+    maps = [*np.split(heat, frames), *[np.full_like(heat[: len(heat) // frames], np.nan)] * empty]
+    lines = [np.concatenate(maps[i : i + across], axis=1) for i in range(0, len(maps), across)]
+    return whole, np.concatenate(lines)

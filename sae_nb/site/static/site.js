@@ -114,6 +114,7 @@ const saeNb = (() => {
     }
     const words = `${example.place} · ${number(example.z)}`;
     if (example.sound) return soundOf(example, words, frame);
+    if (example.film) return make("figure", { class: "film" }, frame, make("figcaption", {}, words));
     if (!takeExample) return make("figure", {}, frame, make("figcaption", {}, words));
     const button = make("button", { type: "button", class: "plain", title: "Show it to the model" }, frame);
     button.addEventListener("click", () => takeExample(frame.querySelector("img")));
@@ -151,7 +152,7 @@ const saeNb = (() => {
     for (const [band, examples] of Object.entries(card.bands)) {
       if (!examples.length) continue;
       parts.push(make("h3", {}, TITLES[band] || band));
-      const box = make("div", examples[0].image || examples[0].sound ? { class: "images" } : {});
+      const box = make("div", examples.some((one) => one.image || one.sound) ? { class: "images" } : {});
       for (const example of examples) {
         box.append(example.tokens ? textOf(example, card.max) : example.image ? imageOf(example, card.max) : example.sound ? soundOf(example, `${example.place} · ${number(example.z)}`) : vectorOf(example));
       }

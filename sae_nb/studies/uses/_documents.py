@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb._lazy import near
 from sae_nb.activations import Context, join_tokens
-from sae_nb.atoms import Example, is_special, place_in, text_around
+from sae_nb.atoms import Example, in_text, is_special, place_in
 from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.files import SaeIdentity
 from sae_nb.studies.uses._words import WORD, Words, most_common, words_of
@@ -173,10 +173,9 @@ class Documents:
         context, sample = self.context, int(self.sample[document])
         around: dict[str, Any] = {}
         if context.modality.is_text and context.token_ids is not None:
-            ids = context.token_ids.sample(sample).tolist()
-            strengths = np.full(len(ids), np.nan)
+            strengths = np.full(len(context.token_ids.sample(sample)), np.nan)
             strengths[position] = value
-            around = text_around(context, ids, position, strengths)
+            around = in_text(context, sample, position, strengths)
         elif context.pictures is not None or context.patch_grid is not None:
             around = self._on_picture(sample, value, position)
         return Example(

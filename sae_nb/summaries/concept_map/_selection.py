@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.atoms import AtomCatalogue, row_words, rows_in_words, text_around
+from sae_nb.atoms import AtomCatalogue, in_text, row_words, rows_in_words
 from sae_nb.findings import Finding
 from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb.summaries.concept_map._names import joined, words_of_labels, words_of_rows
@@ -357,10 +357,9 @@ def _shared(
     known = catalogue.positions[rows]
     around: dict[str, Any] = {}
     if context.modality.is_text and context.token_ids is not None:
-        ids = context.token_ids.sample(sample).tolist()
-        z = np.full(len(ids), np.nan)
+        z = np.full(len(context.token_ids.sample(sample)), np.nan)
         z[known] = strength[rows]
-        around = text_around(context, ids, int(catalogue.positions[row]), z)
+        around = in_text(context, sample, int(catalogue.positions[row]), z)
     elif context.pictures is not None or context.patch_grid is not None:
         around = _picture(catalogue, sample, known, strength[rows])
     return SharedInput(

@@ -162,6 +162,8 @@ def card_title(html: str) -> str:
 
 def examples_view(context: Context) -> ExamplesView:
     """Return the view that fits what the activations were captured from."""
+    if context.images is not None and len(context.images.at):
+        return MixedExamples(context)
     if context.modality.is_text and context.token_ids is not None:
         return TextExamples(context)
     if context.pictures is not None or context.patch_grid is not None:
@@ -291,6 +293,84 @@ class TextExamples(ExamplesView):
         )
 
 
+class MixedExamples(ExamplesView):
+    """Texts with images: patches on their images with heat, then tokens in their texts."""
+
+    def __init__(self, context: Context) -> None:
+        self._texts = TextExamples(context)
+        self._grid = PictureGrid(
+            hint="Images in which a patch is among the examples. Hover: strength at this patch.",
+            unit="z",
+        )
+        super().__init__(context, self._grid)
+        self._strip = self._texts.component
+        self._parts: list[list[int]] = [[], []]
+        self.widget = ipw.VBox([self._grid, self._strip])
+
+    def on_select(self, chosen: Callable[[Example | None, int], None]) -> None:
+        """Call back with the example chosen and the patch or token in it, (None, −1) for none."""
+        for component, part in ((self._grid, 0), (self._strip, 1)):
+            component.observe(
+                lambda change, part=part: chosen(*self._of_part(part, change["new"])), "selected"
+            )
+
+    def _of_part(self, part: int, selected: Any) -> tuple[Example | None, int]:
+        index, at = selected
+        if not 0 <= index < len(self._parts[part]):
+            return None, -1
+        return self._examples[self._parts[part][index]], at
+
+    def clear(self) -> None:
+        """Choose nothing."""
+        self._grid.selected = self._strip.selected = self.nothing
+
+    def show_heat(self, shown: bool) -> None:
+        """Draw or hide the heat over images."""
+        self._grid.show_heat = shown
+
+    def say(self, text: str) -> None:
+        """Show a sentence in place of examples."""
+        self._grid.empty_text = text
+
+    def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
+        on_images = [i for i, one in enumerate(examples) if one.picture is not None]
+        in_texts = [i for i, one in enumerate(examples) if one.picture is None]
+        self._parts = [on_images, in_texts]
+        self._show_images([examples[i] for i in on_images], maximum)
+        self._texts.show(tuple(examples[i] for i in in_texts), maximum)
+        show(self._grid, bool(on_images) or not in_texts)
+        show(self._strip, bool(in_texts))
+
+    def _show_images(self, examples: Sequence[Example], maximum: float) -> None:
+        heat = [np.abs(one.heat) for one in examples if one.heat is not None]
+        pictures = [one.picture for one in examples if one.picture is not None]
+        self._grid.show(
+            np.stack(pictures) if pictures else np.zeros((0, 3, 1, 1), np.uint8),
+            heat=np.stack(of_one_grid(heat)) if heat else None,
+            captions=[_on_image(one) for one in examples],
+            places=[one.place for one in examples],
+            strengths=[abs(one.strength) for one in examples],
+            maximum=maximum,
+        )
+
+
+def of_one_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return maps with as many rows and columns as the finest of them; each cell is that of its place."""
+    rows, columns = (max(one.shape[axis] for one in maps) for axis in (0, 1))
+    return [
+        one[
+            np.arange(rows)[:, None] * len(one) // rows,
+            np.arange(columns) * one.shape[1] // columns,
+        ]
+        for one in maps
+    ]
+
+
+def _on_image(example: Example) -> str:
+    """Name of the patch, without its text."""
+    return example.place.partition(", ")[2]
+
+
 def _text_caption(example: Example) -> str:
     """Number of the text, and of its token where the example is one."""
     whole = "token" not in example.place
@@ -359,6 +439,8 @@ def place_in_words(example: Example, part: int, context: Context) -> str:
     if part >= 0 and example.heat is not None:
         value = float(example.heat.ravel()[part])
         name = context.token_name(context.patch_in(part) + context.prefix_tokens)
+        if (image := context.image_at(example.sample, example.position)) is not None:
+            name = context.patch_of_image(image, context.patches_of(image).start + part)
         return f"{context.sample_word} {example.sample}, {name}: {_shown(value)}"
     if part >= 0 and example.token_strengths is not None:
         return _token_in_words(example, _first_of(example.tokens, part))
