@@ -22,6 +22,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.activations._context import (
         ROLES as ROLES,
         Context as Context,
+        PlacedImages as PlacedImages,
         Ragged as Ragged,
         describe_ids as describe_ids,
         join_columns as join_columns,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.atoms._evidence import Badge as Badge, By as By, badge as badge
     from sae_nb.atoms._examples import (
         BANDS as BANDS,
+        IMAGE as IMAGE,
         TOKENS_AFTER as TOKENS_AFTER,
         TOKENS_BEFORE as TOKENS_BEFORE,
         Band as Band,
@@ -63,6 +64,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.atoms._sites import SiteCatalogue as SiteCatalogue, SiteExamples as SiteExamples
     from sae_nb.atoms._tokens import (
+        CONTINUED as CONTINUED,
         directed as directed,
         displayed as displayed,
         gathered as gathered,

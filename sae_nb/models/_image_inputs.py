@@ -412,6 +412,17 @@ def fit_picture(model: LiveModel, given: Any) -> Fitted:
     return Fitted(torch.from_numpy(array.copy()), tuple(notes))
 
 
+def fit_for_text(model: LiveModel, given: Any) -> Fitted:
+    """Return one image as bytes, of its own size, for a processor that puts it into a text."""
+    notes: list[str] = []
+    if model.preprocess is None:
+        raise TypeError(
+            f"{model.name} has no processor, which puts images into texts. Pass wrap(module, processor)."
+        )
+    picture = _as_rgb(_opened(given, notes), notes)
+    return Fitted(torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous(), tuple(notes))
+
+
 def _opened(given: Any, notes: list[str]) -> Image.Image:
     if isinstance(given, Image.Image):
         return _upright(given, notes)

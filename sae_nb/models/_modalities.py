@@ -21,7 +21,7 @@ from sae_nb.activations import (
     Modality,
 )
 from sae_nb.models import _facts as facts
-from sae_nb.models._image_inputs import fit_picture, picture_batches
+from sae_nb.models._image_inputs import fit_for_text, fit_picture, picture_batches
 from sae_nb.models._inputs import Batches, plain_batches
 from sae_nb.models._mixed_inputs import mixed_batches
 from sae_nb.models._series_inputs import series_batches, trace_of
@@ -185,5 +185,11 @@ register_modality(
     )
 )
 register_modality(
-    replace(MULTIMODAL, recognises=facts.reads_mixture, batches=mixed_batches, examples=_texts)
+    replace(
+        MULTIMODAL,
+        recognises=facts.reads_mixture,
+        batches=mixed_batches,
+        fit=fit_for_text,
+        examples=_texts,
+    )
 )

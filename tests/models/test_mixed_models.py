@@ -12,6 +12,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.models import LiveModel
+from tests.small_llava import pairs, small_llava
 
 NAMES = ("Llava", "Qwen2VL", "SmolVLM", "Idefics3")
 PATCH = 50  # the placeholder
@@ -163,3 +164,61 @@ def test_images_and_placeholders_come_together() -> None:
         sn.capture(model, [], "resid_post.1", progress=False)
     plain = sn.capture(model, torch.tensor([[5, 6, 7]]), "resid_post.1", progress=False)
     assert plain.modality.tolist() == ["text", "text"]  # the first token is dropped
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_images_are_kept_with_the_places_of_their_patches(name: str, tmp_path: Path) -> None:
+    """As displayed, also of what is saved, of batches, and of parts put together."""
+    model, ones = made(name), texts(name)
+    acts = sn.capture(model, ones, "resid_post.1", progress=False)
+    acts.save(tmp_path / "acts")
+    batched = sn.capture(model, padded(ones, "left"), "resid_post.1", progress=False)
+    halves = [
+        sn.capture(model, part, "resid_post.1", progress=False) for part in (ones[:3], ones[3:])
+    ]
+    for one in (acts, sn.load_activations(tmp_path / "acts"), batched, sn.concatenate(halves)):
+        images = one.context.images
+        assert len(images.pictures) == 7
+        for sample in range(7):
+            (image,) = images.of_sample(sample)
+            run = images.patches(image)
+            ids = one.context.token_ids.sample(sample)
+            assert torch.equal(
+                (ids == PATCH).nonzero().flatten(), torch.arange(run.start, run.stop)
+            )
+        assert torch.equal(images.pictures, acts.context.images.pictures)
+
+
+def test_an_image_is_unfolded_from_its_patches() -> None:
+    """Of Qwen2-VL, whose processor cuts images into patches: bright where the patch is."""
+    model, one = made("Qwen2VL"), dict(texts("Qwen2VL")[0])
+    pixels = torch.zeros(16, 384)
+    pixels[4 + 1] = (
+        1.0  # the second group of 2 × 2 that is merged, in it the first row's second patch
+    )
+    acts = sn.capture(model, one | {"pixel_values": pixels}, "resid_post.1", progress=False)
+    shown = acts.context.images.pictures[0, 0].float().reshape(4, 32, 4, 32).mean(dim=(1, 3))
+    assert int(shown.flatten().argmax()) == 3  # row 0, column 3
+    assert acts.context.images.grid(0) == (2, 2)
+
+
+def test_a_processor_puts_images_into_texts() -> None:
+    """Pairs give what its output gives; the image is shown as it was, not normalised."""
+    model = small_llava()
+    given = pairs()
+    acts = sn.capture(model, given, "resid_post.1", drop_first=False, progress=False)
+    words, images = [text for text, _ in given], [[image] for _, image in given]
+    made_by = model.preprocess(text=words, images=images, padding=True, return_tensors="pt")
+    same = sn.capture(model, made_by, "resid_post.1", drop_first=False, progress=False)
+    torch.testing.assert_close(acts.x, same.x, atol=1e-5, rtol=0)
+    rows = {"text": given[0][0], "image": given[0][1]}
+    alone = sn.capture(model, [rows], "resid_post.1", drop_first=False, progress=False)
+    torch.testing.assert_close(alone.x, acts.x[: len(alone)], atol=1e-5, rtol=0)
+    shown = acts.context.images.pictures
+    assert shown.shape == (6, 3, 32, 32)
+    for i, (_, image) in enumerate(given):
+        assert (shown[i, :, 16, 16].int() - torch.tensor(image.getpixel((20, 20)))).abs().max() <= 1
+    assert acts.tokens[:5] == ["what", "is", "this", "patch 0,0", "patch 0,1"]
+    assert acts.where(4) == "text 0, patch 0,1"
+    with pytest.raises(ValueError, match="placeholder must come with its image"):
+        sn.capture(model, ["what is this <image> ?"], "resid_post.1", progress=False)

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import torch
 from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations import Context, describe_ids
+from sae_nb.activations import Context, PlacedImages, describe_ids
 from sae_nb.models import Batch, Layout, run, timed_layout
 
 if TYPE_CHECKING:
@@ -156,10 +157,32 @@ def token_names(
     """Return the name of every position of a sample, in the half of a model that has as many."""
     if batch.encoder is not None and _count(batch) != n_tokens == _count(batch.encoder):
         batch = batch.encoder
+    if batch.token_ids is not None and batch.images is not None and len(batch.images):
+        return _names_with_patches(model, batch)
     if batch.token_ids is not None:
         ids = batch.token_ids[0] if batch.keep is None else batch.token_ids[0][batch.keep[0]]
         return tuple(outcome_names(model, ids.cpu().numpy()))
     return places_of(model, layout).position_names(n_tokens)
+
+
+def _names_with_patches(model: LiveModel, batch: Batch) -> tuple[str, ...]:
+    """Return the tokens of a text, and the patches of its images by name."""
+    names = list(token_names(model, replace(batch, images=None), 0))
+    images = placed_in(batch)
+    if images is not None:
+        context = Context(kind=model.kind, n_samples=1, images=images)
+        for image in images.of_sample(0):
+            for position in images.patches(image):
+                names[position] = context.patch_of_image(image, position)
+    return tuple(names)
+
+
+def placed_in(batch: Batch) -> PlacedImages | None:
+    """Return the images of a batch of one text; None where it has none."""
+    if batch.images is None or batch.images_at is None or not len(batch.images):
+        return None
+    first = torch.tensor([batch.first_sample, 0, 0, 0, 0])
+    return PlacedImages(batch.images, batch.images_at - first)
 
 
 def places_of(model: LiveModel, layout: Layout | None) -> Context:

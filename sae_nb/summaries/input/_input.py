@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations import AUDIO, check_one_place
+from sae_nb.activations import AUDIO, MULTIMODAL, check_one_place
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
 from sae_nb.findings import Finding
@@ -24,6 +24,7 @@ from sae_nb.summaries.input._answers import (
     as_batch,
     layout_in,
     patch_map,
+    placed_in,
     places_of,
     played_sound,
     shown_picture,
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
 
-    from sae_nb.activations import Context
+    from sae_nb.activations import Context, PlacedImages
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import Batch, LiveModel
 
@@ -179,6 +180,11 @@ class InputSummary(Finding):
 
     run: Attribution
     """The run behind it: model, SAE, gradients."""
+
+    @property
+    def images(self) -> PlacedImages | None:
+        """The images of a text, and where their patches are; None where it has none."""
+        return placed_in(self.run.batch)
 
     # --- positions --------------------------------------------------------------------------------
 
@@ -385,7 +391,8 @@ def top_atoms(
     ----------
     input
         One text or its token ids; one image (tensor, array, PIL image, file); one video (frames, 3, H, W), with
-        its frames per second (video, 25.0), or a GIF or folder of frames; for other models one tensor with a
+        its frames per second (video, 25.0), or a GIF or folder of frames; a text with its
+        image (text, image); for other models one tensor with a
         first axis of 1.
     hook_point
         Hook point of the SAE; None takes the SAE's own. For a transcoder, where it writes: codes are
@@ -429,7 +436,8 @@ def top_atoms(
         run = attribute(model, batch, point, sae, target=target)
     if base is None:
         notes = (*notes, NO_BASE_RATE)
-    text = input if isinstance(input, str) else None
+    text = input[0] if isinstance(input, tuple) else input
+    text = text if isinstance(text, str) else None
     return summarise_input(
         run, k=k, base=base, labels=labels_of(sae, labels), notes=notes, text=text
     )
@@ -486,7 +494,9 @@ def summarise_input(
 
 def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
     """Return one input as a batch, and what was done to it in words."""
-    if model.modality.fit is not None and model.modality != AUDIO:
+    if isinstance(given, tuple) and len(given) == 2 and isinstance(given[0], str):
+        return _with_image(model, *given)
+    if model.modality.fit is not None and model.modality not in (AUDIO, MULTIMODAL):
         sample, notes, *rate = model.modality.fit(model, given)
         known = rate and rate[0] is not None
         return as_batch(model, (sample[None], rate[0]) if known else sample[None]), notes
@@ -499,6 +509,19 @@ def one_input(model: LiveModel, given: Any) -> tuple[Batch, tuple[str, ...]]:
     alone = given if isinstance(given, list | Tensor | np.ndarray) else [given]
     batch = as_batch(model, alone)
     return batch, tuple(_text_notes(model, given, batch))
+
+
+def _with_image(model: LiveModel, text: str, image: Any) -> tuple[Batch, tuple[str, ...]]:
+    """Return a text with an image as a batch; the image comes first where the text has no place for it."""
+    if model.modality != MULTIMODAL or model.modality.fit is None:
+        raise TypeError(
+            f"`input` must be {model.modality.reads} for {model.name}, got a text with an image. Pass the text."
+        )
+    picture, notes, *_ = model.modality.fit(model, image)
+    token = str(getattr(model.preprocess, "image_token", "<image>"))
+    if token not in text:
+        text, notes = f"{token} {text}", (*notes, "the image was put before the text")
+    return as_batch(model, [(text, picture)]), notes
 
 
 def _text_notes(model: LiveModel, given: Any, batch: Batch) -> list[str]:

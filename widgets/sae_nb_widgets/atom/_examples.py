@@ -35,6 +35,7 @@ from sae_nb_widgets.components import (
     TokenStrip,
     as_film,
     as_heard,
+    of_one_grid,
 )
 from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
 
@@ -352,18 +353,6 @@ class MixedExamples(ExamplesView):
             strengths=[abs(one.strength) for one in examples],
             maximum=maximum,
         )
-
-
-def of_one_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
-    """Return maps with as many rows and columns as the finest of them; each cell is that of its place."""
-    rows, columns = (max(one.shape[axis] for one in maps) for axis in (0, 1))
-    return [
-        one[
-            np.arange(rows)[:, None] * len(one) // rows,
-            np.arange(columns) * one.shape[1] // columns,
-        ]
-        for one in maps
-    ]
 
 
 def _on_image(example: Example) -> str:

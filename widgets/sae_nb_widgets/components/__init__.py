@@ -46,7 +46,11 @@ if TYPE_CHECKING:  # for the other rooms
         NEGATIVE as NEGATIVE,
         POSITIVE as POSITIVE,
     )
-    from sae_nb_widgets.components._picture_grid import as_film as as_film, as_heard as as_heard
+    from sae_nb_widgets.components._picture_grid import (
+        as_film as as_film,
+        as_heard as as_heard,
+        of_one_grid as of_one_grid,
+    )
     from sae_nb_widgets.components._point_map import (
         PointMap as PointMap,
         packed as packed,

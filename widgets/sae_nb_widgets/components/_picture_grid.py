@@ -103,6 +103,18 @@ def as_heard(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, A
     }
 
 
+def of_one_grid(maps: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return maps with as many rows and columns as the finest of them; each cell is that of its place."""
+    rows, columns = (max(one.shape[axis] for one in maps) for axis in (0, 1))
+    return [
+        one[
+            np.arange(rows)[:, None] * len(one) // rows,
+            np.arange(columns) * one.shape[1] // columns,
+        ]
+        for one in maps
+    ]
+
+
 class PictureGrid(Component):
     """Pictures in a grid; hover a patch to read its strength, click to select it.
 

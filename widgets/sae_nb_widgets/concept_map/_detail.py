@@ -34,6 +34,7 @@ from sae_nb_widgets.components import (
     atom_mark,
     badge_html,
     csv_text,
+    of_one_grid,
 )
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
 from sae_nb_widgets.panel import close_whole, descendants, show, small_button
@@ -61,7 +62,14 @@ class SharedInputs:
         self.component = self._component()
         self.component.description = "inputs that activate what is selected"
         self.component.observe(self._clicked, "selected")
-        self.widget = ipw.VBox([self._title, self.component])
+        # Of texts with images: those whose patches are among the inputs.
+        self.images = PictureGrid(layout=ipw.Layout(display="none"))
+        self.images.description = "images that activate what is selected"
+        self.images.observe(self._clicked_image, "selected")
+        self._on_images: list[int] = []
+        self._in_texts: list[int] = []
+        mixed = [] if self._context.images is None else [self.images]
+        self.widget = ipw.VBox([self._title, *mixed, self.component])
         show(self.widget, context is not None)
 
     def _component(self) -> Component:
@@ -85,11 +93,16 @@ class SharedInputs:
         title = "" if selection is None else _inputs_title(selection, view, chosen, name)
         self._title.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>' if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
+        mixed = self._context.images is not None
+        every = range(len(self._inputs))
+        self._on_images = [i for i in every if mixed and self._inputs[i].picture is not None]
+        self._in_texts = [i for i in every if i not in self._on_images]
         if isinstance(self.component, TokenStrip | PictureGrid):
             self.component.hint = f"Colour: {READ[n_atoms == 1]}."
             self.component.unit = UNITS[n_atoms == 1]
         if isinstance(self.component, TokenStrip):
-            self._show_texts(captions)
+            self._show_texts([captions[i] for i in self._in_texts])
+            self._show_images([captions[i] for i in self._on_images])
         elif isinstance(self.component, PictureGrid):
             self._show_pictures(captions)
         elif isinstance(self.component, Sparkbars):
@@ -104,7 +117,7 @@ class SharedInputs:
         return f"{shared.sample}: {format_count(shared.n_atoms)} of {format_count(n_atoms)}"
 
     def _show_texts(self, captions: Sequence[str]) -> None:
-        inputs = self._inputs
+        inputs = [self._inputs[i] for i in self._in_texts]
         nothing = np.zeros(0)
         self.component.show(
             [shared.tokens for shared in inputs],
@@ -114,6 +127,23 @@ class SharedInputs:
             strengths=[shared.strength for shared in inputs],
             first_positions=[shared.first_position for shared in inputs],
             clipped=[shared.clipped for shared in inputs],
+        )
+
+    def _show_images(self, captions: Sequence[str]) -> None:
+        """Draw the images of texts whose patches are among the inputs."""
+        inputs = [self._inputs[i] for i in self._on_images]
+        show(self.images, bool(inputs))
+        show(self.component, bool(self._in_texts) or not inputs)
+        if not inputs:
+            return
+        self.images.unit = UNITS[self._n_atoms == 1]
+        heat = of_one_grid([one.heat for one in inputs if one.heat is not None])
+        self.images.show(
+            np.stack([one.picture for one in inputs if one.picture is not None]),
+            heat=np.stack(heat),
+            captions=captions,
+            places=[one.place for one in inputs],
+            strengths=[one.strength for one in inputs],
         )
 
     def _show_pictures(self, captions: Sequence[str]) -> None:
@@ -146,8 +176,13 @@ class SharedInputs:
     def _clicked(self, change: dict[str, object]) -> None:
         new = change["new"]
         index = new[0] if isinstance(new, tuple) else new
-        if isinstance(index, int) and 0 <= index < len(self._inputs):
-            self._say(reading(self._inputs[index], self._n_atoms))
+        if isinstance(index, int) and 0 <= index < len(self._in_texts):
+            self._say(reading(self._inputs[self._in_texts[index]], self._n_atoms))
+
+    def _clicked_image(self, change: t.Bunch) -> None:
+        index = change["new"][0]
+        if 0 <= index < len(self._on_images):
+            self._say(reading(self._inputs[self._on_images[index]], self._n_atoms))
 
 
 def _inputs_title(selection: SelectionSummary, view: str, chosen: Sequence[int], name: str) -> str:

@@ -83,6 +83,11 @@ class InputLensControls:
         words = panel.model.modality.is_text
         second = self.compare_text if words else self.slot
         shown = [self.text if words else self.upload, self.comparing, second]
+        if panel.model.placeholders:
+            clear = small_button(
+                "no image", "Take the image out of the text", panel.sources.without_image
+            )
+            shown[1:2] = [self.upload, clear, self.comparing]
         if panel.n_examples:
             self.forth = small_button("›", "The next input", lambda: panel.sources.step(1))
             back = small_button("‹", "The input before", lambda: panel.sources.step(-1))

@@ -12,11 +12,19 @@ from jaxtyping import Float, UInt8
 from torch import Tensor
 
 from sae_nb.activations import AUDIO, LANGUAGE
+from sae_nb.atoms import CONTINUED, IMAGE
 from sae_nb.data import INKS, Paper, Point, drawn_scene
 from sae_nb.figures import css_colour, current_theme as theme
 from sae_nb.models import rate_of
 from sae_nb.summaries import InputSummary
-from sae_nb_widgets.components import DrawPad, PictureGrid, SoundRecorder, TokenStrip, as_film
+from sae_nb_widgets.components import (
+    DrawPad,
+    PictureGrid,
+    SoundRecorder,
+    TokenStrip,
+    as_film,
+    of_one_grid,
+)
 from sae_nb_widgets.input_lens._controls import uploaded
 from sae_nb_widgets.panel import LIVE_ONLY, show
 
@@ -49,7 +57,7 @@ class InputExamples:
     def __init__(self, model: LiveModel, context: Context | None, store: Any = None) -> None:
         self._model = model
         contexts = (context, getattr(getattr(store, "acts", None), "context", None))
-        kept = KEPT.get(model.modality.name, "pictures")
+        kept = "token_ids" if model.modality.is_text else KEPT.get(model.modality.name, "pictures")
         self._context = next((c for c in contexts if getattr(c, kept, None) is not None), None)
         self._made: Tensor | None = None
 
@@ -81,11 +89,28 @@ class InputExamples:
             return context.sounds.sample(index).float() / FULL
         if context.token_ids is None:
             raise IndexError(f"There is no example {index}.")
+        if context.images is not None:
+            return self._with_image(context, index)
         ids = context.token_ids.sample(index).tolist()
         # Up to the middle of something: what comes next is then worth asking about.
         ids = ids[: max(min(2 * len(ids) // 3, LONGEST), SHORTEST)]
         text = str(self._model.tokenizer.decode(ids, skip_special_tokens=True))
         return text.rpartition(" ")[0] or text
+
+    def _with_image(self, context: Context, index: int) -> Any:
+        """Return a text, with its image where it has one, as displayed."""
+        if context.token_ids is None or context.images is None:
+            raise IndexError(f"There is no example {index}.")
+        ids, texts, at = context.token_ids.sample(index).tolist(), [], 0
+        for run in [*context.runs(index), range(len(ids), len(ids))]:
+            part = self._model.tokenizer.decode(ids[at : run.start], skip_special_tokens=True)
+            texts.append(str(part).strip())
+            at = run.stop
+        images = context.images.of_sample(index)
+        token = getattr(self._model.preprocess, "image_token", None)
+        if len(images) != 1 or token is None:
+            return " ".join(filter(None, texts))
+        return f" {token} ".join(texts).strip(), context.images.pictures[images[0]]
 
     def _made_up(self, index: int) -> Any:
         modality = self._model.modality
@@ -158,11 +183,16 @@ class InputSources:
         if not self._panel.model.modality.is_text:
             self._panel.set_trait(self.trait(self._panel.slot), None)
 
+    def without_image(self) -> None:
+        """Take the image out of a text."""
+        self._panel.set_trait(PICTURES[self._panel.slot], None)
+
     def trait(self, slot: str) -> str:
         """Return the name of the trait that holds an input."""
         modality = self._panel.model.modality
-        kinds = {LANGUAGE.name: TEXTS, AUDIO.name: SOUNDS}
-        return kinds.get(modality.name, PICTURES)[slot]
+        if modality.is_text:
+            return TEXTS[slot]
+        return SOUNDS[slot] if modality == AUDIO else PICTURES[slot]
 
     def given(self, slot: str) -> Any:
         """Return an input; None, or an empty text, where there is none."""
@@ -180,7 +210,15 @@ class InputSources:
 
     def choose(self, number: int) -> None:
         """Make an example the input."""
-        self.put(self._examples[number], f"input {number}", number)
+        found, panel = self._examples[number], self._panel
+        if isinstance(found, tuple) and isinstance(found[0], str):
+            with panel.hold_trait_notifications():
+                panel.set_trait(PICTURES[panel.slot], found[1])
+                self.put(found[0], f"input {number}", number)
+            return
+        if panel.model.placeholders:
+            panel.set_trait(PICTURES[panel.slot], None)
+        self.put(found, f"input {number}", number)
 
     def choose_second(self) -> None:
         """Put another example next to the first input; the same input if there is none."""
@@ -249,7 +287,10 @@ class InputSources:
                 name, content = uploaded(upload)
                 name = name if len(name) <= LONGEST_NAME else f"{name[: LONGEST_NAME - 1]}…"
                 try:
-                    self.put(content, name)
+                    if self._panel.model.placeholders:
+                        self._panel.set_trait(PICTURES[self._panel.slot], content)
+                    else:
+                        self.put(content, name)
                 except t.TraitError as error:
                     if not self._panel.model.modality.is_image:
                         raise  # its sentence knows what to do
@@ -388,6 +429,88 @@ class TextView(InputView):
                 pick(token)
 
         self.strip.observe(chosen, "selected")
+
+
+class MixedView(TextView):
+    """Texts with images: the patches of an image on it, above the text in which it is one token."""
+
+    def __init__(self, answers: ipw.Widget) -> None:
+        self.grid = PictureGrid(
+            description="the images in the text",
+            hint="Hover: activation at this patch. Click: atoms active there.",
+        )
+        self._of: list[tuple[int, range]] = []
+        super().__init__(answers)
+        self.widget = ipw.VBox([self.grid, self.widget])
+
+    def clear(self) -> None:
+        """Show neither text nor image."""
+        super().clear()
+        self._of = []
+        show(self.grid, False)
+
+    def _draw(
+        self,
+        summaries: Sequence[InputSummary],
+        names: Sequence[str],
+        values: Values,
+        top: float,
+        heat: str,
+    ) -> None:
+        super()._draw(summaries, names, values, top, heat)
+        texts, pictures, maps, captions = [], [], [], []
+        self._of = []
+        for i, summary in enumerate(summaries):
+            tokens, images = list(summary.tokens), summary.images
+            for image in [] if images is None else images.of_sample(0):
+                run, shape = images.patches(image), images.grid(image)
+                tokens[run.start : run.stop] = [IMAGE, *[CONTINUED] * (len(run) - 1)]
+                self._of.append((i, run))
+                pictures.append(images.pictures[image].numpy())
+                maps.append(values[i][run.start : run.stop].reshape(shape))
+                captions.append(f"{names[i]}: image" if len(summaries) > 1 else "image")
+            texts.append(tokens)
+        show(self.grid, bool(pictures))
+        if not pictures:
+            return
+        self.strip.show(
+            texts,
+            values,
+            special=[summary.special.tolist() for summary in summaries],
+            captions=list(names),
+            maximum=top,
+        )
+        self.grid.signed = heat == "mattered"
+        self.grid.show(
+            np.stack(pictures),
+            heat=np.stack(of_one_grid(maps)),
+            captions=captions,
+            maximum=top,
+        )
+        self.grid.thumbnail = int(PICTURE_SHARES[len(summaries) > 1] * theme().thumbnail_px)
+
+    def _mark(self, position: int) -> None:
+        places = enumerate(self._of)
+        found = next(((i, run) for i, (text, run) in places if not text and position in run), None)
+        if found is None:
+            super()._mark(position)
+            self.grid.selected = (-1, -1)
+            return
+        self.strip.selected = (0, found[1].start)
+        self.grid.selected = (found[0], position - found[1].start)
+
+    def on_pick(self, pick: Pick) -> None:
+        """Call back with a token, or a patch, that is clicked."""
+        super().on_pick(pick)
+
+        def on_patch(change: Any) -> None:
+            image, patch = change["new"]
+            if not self._filling and 0 <= image < len(self._of) and patch >= 0:
+                text, run = self._of[image]
+                if text == 0:
+                    pick(run.start + patch)
+
+        self.grid.observe(on_patch, "selected")
 
 
 class PictureView(InputView):

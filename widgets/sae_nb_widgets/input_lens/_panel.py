@@ -35,9 +35,11 @@ from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure
 from sae_nb_widgets.input_lens._inputs import (
+    PICTURES,
     InputExamples,
     InputSources,
     InputView,
+    MixedView,
     PictureView,
     SoundView,
     TextView,
@@ -140,7 +142,8 @@ class InputLens(Panel):
     compare_text = t.Unicode("", help="A second text to compare with; empty for none.")
     picture = t.Any(
         None,
-        help="What a vision model reads: uint8 (3, height, width); of videos (frames, 3, height, width).",
+        help="What a vision model reads: uint8 (3, height, width); of videos (frames, 3, height, width); the "
+        "image in the text of a model that reads both.",
     )
     compare_picture = t.Any(None, help="A second picture to compare with; None for none.")
     sound = t.Any(
@@ -269,6 +272,8 @@ class InputLens(Panel):
             self.recorder = recorder_of(self.model)
             self._view = SoundView(self.model.places, self.recorder, *given)
             self.sources.hear(self.recorder)
+        elif self.model.placeholders:
+            self._view = MixedView(answers)
         elif modality.fit is not None:
             self._view = VideoView(self.model.places, None, *given)
         else:
@@ -380,13 +385,16 @@ class InputLens(Panel):
 
     def _inputs(self) -> list[Any]:
         """The inputs there are, the first of them first; none where that one is gone."""
-        given = [self._with_rate(slot) for slot in SLOTS]
+        given = [self._whole(slot) for slot in SLOTS]
         given = [None if isinstance(one, str) and not one.strip() else one for one in given]
         return [] if given[0] is None else [x for x in given if x is not None]
 
-    def _with_rate(self, slot: str) -> Any:
-        """Return an input, of a video with its frames per second where they are known."""
+    def _whole(self, slot: str) -> Any:
+        """Return an input: of a video with its frames per second if known, of a text with its image."""
         value, rate = self.sources.given(slot), self._rates.get(self.sources.trait(slot))
+        picture = getattr(self, PICTURES[slot])
+        if isinstance(value, str) and picture is not None:
+            return (value, picture)
         return value if value is None or rate is None else (value, rate)
 
     @reacts("target", doing="reading", early=True)

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from torch import Tensor
+
 from sae_nb.summaries import BaseRate, Contrast, InputSummary, top_atoms
 from sae_nb_widgets.panel import target_of
 
@@ -63,17 +65,17 @@ class Runs:
         with self._model.lock:
             # What a `with` block around a cell has put in force is part of the run.
             edits = tuple(id(edit) for edit in self._model.interventions)
-        rate = None
-        if isinstance(given, tuple):
-            given, rate = given[0], given[1]
-        content = given if isinstance(given, str) else given.numpy().tobytes()
-        key = (content, rate, target, edits)
+        parts = given if isinstance(given, tuple) else (given,)
+        content = tuple(
+            (one.shape, one.numpy().tobytes()) if isinstance(one, Tensor) else one for one in parts
+        )
+        key = (content, target, edits)
         found = kept.get(key)
         if found is None:
             found = top_atoms(
                 self._model,
                 self._sae,
-                given if rate is None else (given, rate),
+                given,
                 self._point,
                 frequency=base,
                 labels=self._labels,

@@ -1,0 +1,115 @@
+"""Panels on texts with images: patches are on their image, tokens in their text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+from PIL import Image
+from sae_nb_widgets.panel import descendants
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from sae_nb.atoms import CONTINUED, AtomCatalogue, Example, build_examples, choose_rows
+from tests.small_llava import pairs, small_llava
+
+
+@pytest.fixture(scope="module")
+def acts() -> Activations:
+    return sn.capture(small_llava(), pairs(), "resid_post.1", drop_first=False, progress=False)
+
+
+@pytest.fixture(scope="module")
+def sae() -> sn.TopK:
+    made = sn.TopK(d_in=32, n_atoms=32, k=4, generator=torch.Generator().manual_seed(0))
+    made.hook_point = "resid_post.1"
+    return made
+
+
+def test_a_patch_is_shown_on_its_image_and_a_token_in_its_text(
+    acts: Activations, sae: sn.TopK
+) -> None:
+    """Heat on the grid of the image; among tokens an image is one, with the strongest of its patches."""
+    catalogue = AtomCatalogue(sae, acts)
+    seen = set()
+    for atom in range(32):
+        for one in build_examples(catalogue, atom, choose_rows(catalogue, atom, "top")):
+            kind = str(acts.modality[one.row])
+            seen.add(kind)
+            if kind == "image":
+                assert (one.heat.shape, one.picture.shape) == ((4, 4), (3, 32, 32))
+                assert np.nanmax(np.abs(one.heat)) == pytest.approx(abs(one.strength))
+                assert one.place.startswith(f"text {one.sample}, patch ")
+                continue
+            assert_image_is_one_token(one)
+    assert seen == {"text", "image"}
+
+
+def assert_image_is_one_token(example: Example) -> None:
+    if "[image]" in example.tokens:
+        start = example.tokens.index("[image]")
+        assert example.tokens[start + 1 : start + 16] == (CONTINUED,) * 15
+    at = example.position - example.first_position
+    assert example.tokens[at].strip() not in ("[image]", CONTINUED)
+
+
+def test_a_browser_and_its_page_show_both(acts: Activations, sae: sn.TopK) -> None:
+    """A click on a patch is named by it, and words of an atom of patches are places in the image."""
+    browser = sw.AtomBrowser(sae, acts)
+    catalogue = browser.catalogue
+    mostly = np.array(
+        [(acts.modality[catalogue.strengths(a)[0]] == "image").mean() for a in range(32)]
+    )
+    browser.atom = int(np.nanargmax(mostly))
+    browser.wait(30)
+    grid = next(
+        w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and len(w.captions)
+    )
+    assert grid.heat_shape == (4, 4)
+    grid.selected = (0, 6)
+    assert ", patch 1,2" in browser.status
+    assert "patches" in browser.names.words(browser.atom)
+    assert "<image" in browser.to_html()
+    browser.close()
+
+
+def test_an_input_lens_reads_a_text_with_its_image(acts: Activations, sae: sn.TopK) -> None:
+    """An example brings its image; a text without a place for it gets it in front; without it, it is a text."""
+    lens = sw.InputLens(small_llava(), sae, acts=acts)
+    lens.wait(60)
+    assert (lens.problem, lens.text) == (False, "what is this <image> a red door ?")
+    assert lens.summary.tokens[2:5] == ("this", "patch 0,0", "patch 0,1")
+    view = lens._view
+    assert view.grid.heat_shape == (4, 4)
+    assert view.strip.tokens[0][3:5] == ["[image]", CONTINUED]
+    view.grid.selected = (0, 5)
+    assert lens.token == 3 + 5
+    lens.text = "a red door"
+    lens.wait(60)
+    assert "the image was put before the text" in lens.status
+    assert lens.summary.tokens[16:] == ("a", "red", "door")
+    lens.picture = Image.new("RGB", (50, 20), "red")
+    lens.wait(60)
+    assert lens.picture.shape == (3, 20, 50)
+    lens.picture = None
+    lens.wait(60)
+    assert lens.summary.tokens == ("a", "red", "door")
+    assert lens.summary.images is None
+    lens.close()
+
+
+def test_a_map_shows_images_of_patches(acts: Activations, sae: sn.TopK) -> None:
+    """Inputs whose strongest row is a patch are images; the others texts; each is named when clicked."""
+    shown = sw.ConceptMap(sae, acts)
+    shown.wait(60)
+    inputs, kinds = shown.inputs, set()
+    for atom in range(32):
+        shown.atom = atom
+        shown.wait(30)
+        kinds |= {"image"} if len(inputs.images.captions) else set()
+        kinds |= {"text"} if len(inputs.component.tokens) else set()
+        n = len(inputs.images.captions) + len(inputs.component.tokens)
+        assert n == len(inputs._inputs)
+    assert kinds == {"image", "text"}
+    shown.close()
