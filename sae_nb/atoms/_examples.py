@@ -250,14 +250,15 @@ def text_around(
     start, stop = max(first - REACH, 0), min(last + REACH, len(ids))
     names = [context.token_name(i, ids[i]) for i in range(start, stop)]
     texts = displayed(names)
-    for run in runs:
-        for at in range(max(run.start, start), min(run.stop, stop)):
-            texts[at - start] = IMAGE if at == run.start else CONTINUED
-    while first > start and texts[first - start] == CONTINUED:
+    inside = {at: IMAGE if at == run.start else CONTINUED for run in runs for at in run}
+    marked = [inside.get(at, text) for at, text in enumerate(texts, start)]
+    while first > start and marked[first - start] == CONTINUED:
         first -= 1
     shown = slice(first - start, last - start)
     return {
-        "tokens": tuple(_spaced(texts[shown], context)),
+        "tokens": tuple(
+            inside.get(at, text) for at, text in enumerate(_spaced(texts[shown], context), first)
+        ),
         "special": tuple(is_special(name) for name in names[shown]),
         "token_strengths": strengths[first:last],
         "first_position": first,

@@ -135,6 +135,7 @@ class SharedInputs:
         show(self.images, bool(inputs))
         show(self.component, bool(self._in_texts) or not inputs)
         if not inputs:
+            self.images.show(np.zeros((0, 3, 1, 1), np.uint8))
             return
         self.images.unit = UNITS[self._n_atoms == 1]
         heat = of_one_grid([one.heat for one in inputs if one.heat is not None])
