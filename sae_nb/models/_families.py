@@ -182,6 +182,15 @@ class Structure:
         """Whether a block runs several times in one pass."""
         return len(set(self.paths)) < len(self.paths)
 
+    def application(self, layer: int) -> str:
+        """Return the block of a layer and the number of its run, as `model.layers` has them: "blocks.1, run 2";
+        nothing where blocks run once.
+        """
+        if not self.looped:
+            return ""
+        path = ".".join(self.paths[layer].split(".")[-2:])
+        return f"{path}, run {self.loops[layer] + 1}"
+
 
 def find_streams(module: nn.Module) -> dict[str, Structure]:
     """Find the blocks of both halves of an encoder–decoder, "encoder" and "decoder"; none elsewhere."""

@@ -284,8 +284,15 @@ def _not_found(
 ) -> str:
     kind, _, layer = wanted.rpartition(".")
     layers = [point.layer for point in points if point.kind == kind and point.layer is not None]
-    if layers and layer.lstrip("-").isdigit():
-        near = f'It has "{kind}.{min(layers)}" … "{kind}.{max(layers)}"'
+    own = wanted.removeprefix("decoder.")
+    other = next((point for point in points if point == f"encoder.{own}"), None)
+    if other is not None:
+        ends = [point for point in points if point.startswith("decoder.resid_post.")]
+        near = f'Only the encoder has "{other}"; a name without a stream is the decoder\'s'
+        near += f', which ends at "{ends[-1]}"' * bool(ends)
+    elif layers and layer.lstrip("-").isdigit():
+        ends = dict.fromkeys((min(layers), max(layers)))
+        near = "It has " + " … ".join(f'"{kind}.{end}"' for end in ends)
     elif " " in name.strip():
         near = "That is a text; hook points are names such as " + ", ".join(
             f'"{p}"' for p in points[:2]

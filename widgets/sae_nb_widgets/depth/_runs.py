@@ -72,10 +72,8 @@ def layer_text(model: LiveModel, layer: int) -> str:
     """Return a layer among all, and of a looped network the block that makes it and the number of its run."""
     structure = model.structure
     n = 0 if structure is None else structure.n_blocks
-    if structure is None or not structure.looped or not layer:
-        return f"{layer} of {n}"
-    run = structure.loops[layer - 1] + 1
-    return f"{layer} of {n}: {structure.paths[layer - 1]}, run {run}"
+    known = "" if structure is None or not layer else structure.application(layer - 1)
+    return f"{layer} of {n}: {known}" if known else f"{layer} of {n}"
 
 
 def labels_of(inputs: Any, labels: Any) -> Any:

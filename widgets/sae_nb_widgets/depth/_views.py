@@ -89,8 +89,12 @@ def _degrees(radians: float) -> str:
     return f"{format_number(float(np.rad2deg(radians)), digits=2)}°"
 
 
-def _after(layer: int) -> str:
-    return f"after block {layer}" if layer else "in the embedding"
+def _after(panel: Any, layer: int) -> str:
+    if not layer:
+        return "in the embedding"
+    structure = panel.model.structure
+    known = "" if structure is None else structure.application(layer - 1)
+    return f"after block {layer} ({known})" if known else f"after block {layer}"
 
 
 def _from_then_on(values: Along, least: float) -> int:
@@ -119,8 +123,8 @@ def _progress_answer(panel: Any) -> tuple[str, str]:
     half, settled = _from_then_on(own, HALF), _from_then_on(own, SETTLED)
     pace = "late" if 3 * settled > 2 * last else "early" if 3 * settled < last else "half-way"
     said = (
-        f"{subject(panel)} settles {pace}: it is {_percent(HALF)} like its final state {_after(half)}"
-        f" of {last}, {_percent(SETTLED)} {_after(settled)}"
+        f"{subject(panel)} settles {pace}: it is {_percent(HALF)} like its final state {_after(panel, half)}"
+        f" of {last}, {_percent(SETTLED)} {_after(panel, settled)}"
     )
     others = _like_others(panel)
     if others is not None:
@@ -227,7 +231,7 @@ def _classes_answer(panel: Any) -> tuple[str, str]:
     return (
         f"At the end {noun(panel)}s of one class are {round(100 * end)} points more alike than "
         f"{noun(panel)}s of two (shuffled labels: {round(100 * float(basins.floor[-1]))}); half of that "
-        f"is there {_after(half)} of {panel.n_layers}.",
+        f"is there {_after(panel, half)} of {panel.n_layers}.",
         f"mean cosine within a class {format_number(float(basins.within[-1]))}, between classes "
         f"{format_number(float(basins.between[-1]))}",
     )
@@ -273,7 +277,9 @@ def _atoms_answer(panel: Any) -> tuple[str, str]:
     shares = _shares(panel)
     if not shares:
         return "No atom is followed. Choose some in the field “atoms”.", ""
-    peaks = [f"{panel.names.in_text(a)} {_after(int(share.argmax()))}" for a, share in shares]
+    peaks = [
+        f"{panel.names.in_text(a)} {_after(panel, int(share.argmax()))}" for a, share in shares
+    ]
     said = ", ".join(peaks[:-1]) + " and " + peaks[-1] if len(peaks) > 1 else peaks[0]
     return f"Strongest of {panel.n_layers} blocks: {said}.", (
         f"mean z² over tokens, states scaled to the length after block {panel.depths.home}"
@@ -305,7 +311,7 @@ def _raptor_answer(panel: Any) -> tuple[str, str]:
     worst = int(angles.argmax())
     return (
         f"Raptor ends {_degrees(angles[-1])} from where {_inside(subject(panel))} really ends; it is "
-        f"furthest away {_after(worst)}, by {_degrees(angles[worst])} (unrelated states: 90°).",
+        f"furthest away {_after(panel, worst)}, by {_degrees(angles[worst])} (unrelated states: 90°).",
         "angle between the roll-out's state and the model's own",
     )
 

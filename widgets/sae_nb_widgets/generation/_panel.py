@@ -39,6 +39,7 @@ from sae_nb_widgets.panel import (
     or_trait_error,
     reacts,
     show,
+    stream_of,
 )
 from sae_nb_widgets.steering import StrengthScale
 
@@ -218,7 +219,7 @@ class GenerationLens(PlayingPanel):
         self._show_nothing()
 
     def _facts(self) -> dict[str, str]:
-        facts = {"model": self.model.name, "hook point": self.hook_point}
+        facts = {"model": self.model.name, "hook point": stream_of(self.model, self.hook_point)}
         facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
         if self._base is not None:
             facts["usual from"] = self._base.source

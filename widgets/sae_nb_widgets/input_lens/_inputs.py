@@ -62,6 +62,8 @@ class InputExamples:
         self._made: Tensor | None = None
 
     def __len__(self) -> int:
+        if self._model.modality.is_text and self._model.tokenizer is None:
+            return 0  # ids have no text to show
         if self._context is not None:
             return int(self._context.n_samples)
         if not self._model.modality.is_text:

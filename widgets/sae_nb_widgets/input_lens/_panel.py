@@ -57,6 +57,7 @@ from sae_nb_widgets.panel import (
     or_trait_error,
     reacts,
     show,
+    stream_of,
     target_of,
     target_rule,
 )
@@ -294,7 +295,7 @@ class InputLens(Panel):
         self.controls.fit(self.comparing)
 
     def _facts(self) -> dict[str, str]:
-        place = self.hook_point
+        place = stream_of(self.model, self.hook_point)
         if getattr(self.sae, "writes", None) is not None:
             place = f"{self.sae.hook_point} → {place}"
         facts = {"model": self.model.name, "hook point": place}

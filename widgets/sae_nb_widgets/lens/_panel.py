@@ -443,11 +443,8 @@ def readable(n: int) -> list[int]:
 
 def block_name(model: LiveModel, layer: int) -> str:
     """Return the number of a block, and of one that runs several times its path and the number of its run."""
-    structure = model.structure
-    if structure is None or not structure.looped:
-        return str(layer)
-    path = ".".join(structure.paths[layer].split(".")[-2:])
-    return f"{layer}: {path}, run {structure.loops[layer] + 1}"
+    known = "" if model.structure is None else model.structure.application(layer)
+    return f"{layer}: {known}" if known else str(layer)
 
 
 def _nearest(layers: Sequence[int], layer: int) -> int:

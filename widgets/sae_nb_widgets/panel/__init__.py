@@ -64,6 +64,7 @@ if TYPE_CHECKING:  # for the other rooms
         Samples as Samples,
         check_parts as check_parts,
         check_point as check_point,
+        stream_of as stream_of,
         target_of as target_of,
         target_rule as target_rule,
     )

@@ -108,6 +108,11 @@ def _by_number(model: LiveModel, inputs: Any) -> Any:
     return list(itertools.islice(model.batches(inputs, batch_size=1), MOST_OF_A_STREAM))
 
 
+def stream_of(model: LiveModel, hook_point: str) -> str:
+    """Return a hook point with its stream, where a model has two: a name without one is the decoder's."""
+    return str(model.hook_point(hook_point)) if model.streams else hook_point
+
+
 # --- what is asked about --------------------------------------------------------------------------
 
 

@@ -35,6 +35,7 @@ from sae_nb_widgets.panel import (
     line,
     reacts,
     show,
+    stream_of,
     target_of,
 )
 from sae_nb_widgets.steering._controls import SteeringControls, follow
@@ -285,7 +286,7 @@ class SteeringPanel(KeepsRecipes):
 
     @reacts("hook_point", doing="steering", early=True)
     def _show_facts(self) -> None:
-        facts = {"model": self.model.name, "hook point": self.hook_point}
+        facts = {"model": self.model.name, "hook point": stream_of(self.model, self.hook_point)}
         facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
         if self.samples.made_up:
             facts["inputs"] = "made up, none were given"
