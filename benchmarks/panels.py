@@ -1,10 +1,11 @@
 """What panels cost in a browser: bytes sent, seconds to open, memory after opening and closing often.
 
     python benchmarks/panels.py [--times 50]
+    python benchmarks/panels.py --sound 3    # panels of sounds alone, opened three times
 
-Runs a real JupyterLab in Chromium (see tests/browser/lab.py) on the bundled vision model and prints one
-table. Bytes are what the kernel sends to the page by the Jupyter protocol, counted at the web socket;
-plotly's script, which is sent once per kernel, is counted apart. A gesture's time runs from its last event on
+Runs a real JupyterLab in Chromium (see tests/browser/lab.py) on the bundled vision model, and on that of
+sounds, and prints one table. Bytes are what the kernel sends to the page by the Jupyter protocol, counted at
+the web socket; plotly's script, which is sent once per kernel, is counted apart. A gesture's time runs from its last event on
 the page (key down, button up) to the panel's changed sentence there: kernel, both ways and drawing included.
 """
 
@@ -36,7 +37,13 @@ def held():
     return [psutil.Process().memory_info().rss, len(ipywidgets.widgets.widget._instances)]
 sevens = pictures[vit(pictures).argmax(dim=-1) == 7][:4]
 four = vit_examples.match("digit 4").atom
+audio, audio_sae = sn.load_model("tiny-audio"), sn.load_sae("tiny-audio/resid_post.4")
+audio_examples = sn.load_examples("tiny-audio/resid_post.4")
+audio_catalogue = audio_examples.catalogue(audio_sae)
 PANELS = {
+    "AtomBrowser, sound": lambda: sw.AtomBrowser(
+        audio_sae, audio_examples.acts, catalogue=audio_catalogue),
+    "InputLens, sound": lambda: sw.InputLens(audio, audio_sae, examples=audio_examples),
     "ConceptMap": lambda: sw.ConceptMap(vit_sae, examples=vit_examples),
     "AtomBrowser": lambda: sw.AtomBrowser(vit_sae, vit_examples.acts, catalogue=vit_catalogue),
     "SteeringPanel": lambda: sw.SteeringPanel(
@@ -70,9 +77,11 @@ ACTIONS = {
     "InputLens": "shown.atom = 17",
     "dashboard": "shown.atom = 17",
 }
+OF_SOUNDS = {"AtomBrowser, sound": "shown.atom = 17", "InputLens, sound": "shown.atom = 17"}
 # Seconds that no median of these gestures may exceed.
 GESTURES = {"slider": 0.20, "stroke": 0.13, "row": 0.10, "map click": 0.25}
 BUDGET_FIRST_PAINT, BUDGET_INTERACTION, BUDGET_OPEN = 6e6, 200e3, 5.0
+BUDGET_SOUND = 1.0  # AtomBrowser of sounds, seconds
 
 
 def load(name: str) -> ModuleType:
@@ -120,7 +129,7 @@ def show(stage: Any, name: str) -> float:
     stage.page.evaluate(stage.run_cell, stage.last)
     panel = stage.page.locator(".plain-widgets" if name == "plain" else ".sae-nb-panel")
     panel.first.wait_for()
-    if name not in ("InputLens", "plain"):
+    if not name.startswith(("InputLens", "plain")):
         panel.first.locator(":is(.main-svg, canvas, img):visible").first.wait_for()
     seconds = time.perf_counter() - began
     stage.lab.settle(1500)
@@ -148,7 +157,7 @@ def measure(stage: Any, counter: Counter, name: str) -> dict[str, float]:
     seconds = show(stage, name)
     paint = counter.since(before)
     before = counter.total
-    stage.run(ACTIONS[name])
+    stage.run((ACTIONS | OF_SOUNDS)[name])
     stage.lab.settle(1500)
     interaction = counter.since(before)
     hide(stage)
@@ -271,6 +280,9 @@ def main() -> int:
     parser.add_argument("--gestures", type=int, default=20, help="how often to repeat each gesture")
     parser.add_argument("--first", choices=ACTIONS, default="AtomBrowser", help="opened first")
     parser.add_argument("--first-only", action="store_true", help="measure nothing but that")
+    parser.add_argument(
+        "--sound", type=int, default=0, help="panels of sounds alone, so many times"
+    )
     asked = parser.parse_args()
     lab, stage_module = load("lab"), load("stage")
     if lab.chromium() is None:
@@ -279,14 +291,29 @@ def main() -> int:
     counter = Counter()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "panels.ipynb"
-        write_notebook(path, stage_module.SHARED)
+        write_notebook(path, (*stage_module.SHARED, stage_module.AS_LOADED))
         with counted_lab(lab.Lab, path, Path(folder), counter) as opened:
             stage = begin(opened, stage_module, counter, asked.first)
+            if asked.sound:
+                heard(stage, counter, asked.sound)
+                return 0
             return (
                 0
                 if asked.first_only
                 else report(opened, stage, counter, asked.times, asked.gestures)
             )
+
+
+def heard(stage: Any, counter: Counter, times: int) -> None:
+    """Print what panels of sounds take to open, as often as asked."""
+    for name in OF_SOUNDS:
+        rows = [measure(stage, counter, name) for _ in range(times)]
+        seconds = ", ".join(f"{row['open']:.2f}" for row in rows)
+        goal = f" (at most {BUDGET_SOUND:g})" if name.startswith("AtomBrowser") else ""
+        print(
+            f"{name}: opens in {seconds} s{goal}, first paint {rows[0]['paint'] / 1e3:.0f} kB, "
+            f"interaction {rows[0]['interaction'] / 1e3:.0f} kB"
+        )
 
 
 def counted_lab(lab: type, path: Path, out: Path, counter: Counter) -> Any:
@@ -302,7 +329,7 @@ def counted_lab(lab: type, path: Path, out: Path, counter: Counter) -> Any:
 
 def begin(opened: Any, stage_module: ModuleType, counter: Counter, first: str) -> Any:
     """Open one panel in a fresh kernel, which brings plotly's script, and print what that took."""
-    n_shared = len(stage_module.SHARED) + 1
+    n_shared = len(stage_module.SHARED) + 2
     stage = stage_module.Stage(opened, {"": range(n_shared)})
     stage.run_cell, stage.clear_cell, stage.last = (
         stage_module.RUN_CELL,
@@ -327,6 +354,7 @@ def report(opened: Any, stage: Any, counter: Counter, times: int, gestures: int)
             f"{name:<15}{row['open']:>12.2f}{row['paint'] / 1e3:>16.0f}"
             f"{row['interaction'] / 1e3:>16.0f}"
         )
+    heard(stage, counter, 1)
     print(f"budget of the dashboard: {BUDGET_OPEN:g} s, {BUDGET_FIRST_PAINT / 1e3:.0f} kB, "
           f"{BUDGET_INTERACTION / 1e3:.0f} kB")  # fmt: skip
     for (name, at_most), made in zip(
