@@ -5,8 +5,9 @@
 
 Runs a real JupyterLab in Chromium (see tests/browser/lab.py) on the bundled vision model, and on that of
 sounds, and prints one table. Bytes are what the kernel sends to the page by the Jupyter protocol, counted at
-the web socket; plotly's script, which is sent once per kernel, is counted apart. A gesture's time runs from its last event on
-the page (key down, button up) to the panel's changed sentence there: kernel, both ways and drawing included.
+the web socket; plotly's script, which is sent once per kernel, is counted apart. A gesture's time runs from
+its last event on the page (key down, button up) to the panel's changed sentence there: kernel, both ways and
+drawing included.
 """
 
 from __future__ import annotations

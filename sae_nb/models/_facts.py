@@ -397,6 +397,17 @@ def reads_spectrograms(module: nn.Module) -> bool:
     return spectrogram_grid(module) is not None or (frames and isinstance(bins, int))
 
 
+def folded_frames(module: nn.Module) -> int | None:
+    """Return the frames of the spectrograms that a module folds into square images, as CLAP's audio tower does:
+    side · (side / bands); None for others.
+    """
+    config = getattr(module, "config", None)
+    side, bins = (getattr(config, name, None) for name in ("spec_size", "num_mel_bins"))
+    if "input_features" not in forward_names(module) or not isinstance(side, int) or not bins:
+        return None
+    return side * (side // int(bins))
+
+
 def masks_frames(module: nn.Module) -> bool:
     """Return whether clips of different length may share a batch, the padding of the shorter masked.
 

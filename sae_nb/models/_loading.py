@@ -423,6 +423,13 @@ def wrap(
             "`wrap` must get a tokenizer or settings of images, got both. Wrap the text and the "
             "vision part of the model separately."
         )
+    if isinstance(getattr(module, "audio_model", None), nn.Module) and hasattr(
+        module, "text_model"
+    ):
+        raise ValueError(
+            f"`module` must be one tower, got {type(module).__name__} with one of sounds and one of texts. "
+            "Wrap module.audio_model or module.text_model."
+        )
     kind = kind_of(module, tokenizer, bool(pictures))
     modality = modality_of(kind)
     rate = facts.sample_rate(module) if sample_rate is None else float(sample_rate)

@@ -58,7 +58,12 @@ class SoundPreprocess:
     @classmethod
     def of(cls, module: nn.Module, extractor: Any = None) -> SoundPreprocess:
         """Return the preparation for a module, by its feature extractor if there is one."""
-        rate = getattr(extractor, "sampling_rate", None) or facts.sample_rate(module) or USUAL_RATE
+        folds = facts.folded_frames(module) is not None
+        usual = CLAP_RATE if folds else USUAL_RATE
+        rate = getattr(extractor, "sampling_rate", None) or facts.sample_rate(module) or usual
+        if folds:
+            made = _folded_extractor(module, rate) if extractor is None else extractor
+            return cls(sample_rate=float(rate), extractor=made)
         if not facts.reads_spectrograms(module):
             normalise = bool(getattr(extractor, "do_normalize", False))
             return cls(sample_rate=float(rate), normalise=normalise)
@@ -68,6 +73,9 @@ class SoundPreprocess:
 
 USUAL_RATE = 16_000
 """Of speech models whose folder states none."""
+
+CLAP_RATE = 48_000
+"""Of CLAP's checkpoints."""
 
 _BANDS = 48  # of the spectrogram by which a clip is shown
 _WIDEST = 480  # pixels
@@ -92,6 +100,14 @@ def _extractor(module: nn.Module, rate: float) -> Any:
     )
 
 
+def _folded_extractor(module: nn.Module, rate: float) -> Any:
+    """Make the spectrograms of CLAP, whose fixed length a shorter clip fills by repeating."""
+    import transformers
+
+    bins = int(module.config.num_mel_bins)  # type: ignore[union-attr, arg-type]
+    return transformers.ClapFeatureExtractor(feature_size=bins, sampling_rate=int(rate))
+
+
 class Clip(NamedTuple):
     """One sound, and the rate that came with it."""
 
@@ -102,7 +118,7 @@ class Clip(NamedTuple):
 class Spectrogram(NamedTuple):
     """One sound that is a spectrogram already, as the model reads it."""
 
-    values: Float[Tensor, "rows columns"]
+    values: Float[Tensor, "..."]
 
 
 class Features(NamedTuple):
@@ -216,6 +232,8 @@ def _has_own_features(module: nn.Module) -> bool:
 
 def _features(model: LiveModel, values: Tensor, mask: Any) -> Samples:
     """Return what a model's own extractor made, (n, frames, features); each clip by its mask."""
+    if facts.folded_frames(model.module) is not None:
+        return _spectrograms(model, values[None] if values.ndim == 3 else values)
     rows = values[None] if values.ndim == 2 else values
     if rows.ndim != 3 or not rows.is_floating_point() or not bool(torch.isfinite(rows).all()):
         raise ValueError(
@@ -246,7 +264,8 @@ def _prepared(model: LiveModel, values: Tensor, mask: Any) -> Samples:
 
 
 def _array(model: LiveModel, values: Tensor, rate: float | None) -> Samples:
-    if values.ndim == 3 and facts.reads_spectrograms(model.module):
+    folds = facts.folded_frames(model.module) is not None
+    if values.ndim == 4 if folds else values.ndim == 3 and facts.reads_spectrograms(model.module):
         return _spectrograms(model, values)
     if values.ndim == 3 and values.shape[1] == 1:  # (n, 1 channel, time), as convolutions have it
         values = values[:, 0]
@@ -267,7 +286,8 @@ def _array(model: LiveModel, values: Tensor, rate: float | None) -> Samples:
 def _spectrograms(model: LiveModel, values: Tensor) -> Samples:
     config: Any = getattr(model.module, "config", None)
     bins = getattr(config, "num_mel_bins", None)
-    if values.ndim != 3 or not values.is_floating_point() or bins not in values.shape[1:]:
+    n_axes = 3 if facts.folded_frames(model.module) is None else 4
+    if values.ndim != n_axes or not values.is_floating_point() or bins not in values.shape[1:]:
         raise ValueError(
             f"Spectrograms must be floats with {bins} mel bands for {model.name}, got "
             f"{described(values)}. Pass waveforms, or what its feature extractor returned."
@@ -480,10 +500,12 @@ def _batch(model: LiveModel, chunk: Sequence[Any], first: int, longest: int | No
     if isinstance(chunk[0], Spectrogram | Features):
         return _batch_of(model, torch.stack([one.values for one in chunk]), first)
     lengths = torch.tensor([len(one.values) for one in chunk])
+    if facts.folded_frames(model.module) is not None:
+        return _of_folded(model, chunk, first)
     if _has_own_features(model.module):
         raise ValueError(
             f"{model.name} must get features of its own extractor, got waveforms, from which only those of "
-            'Whisper and AST are made. Pass what the extractor returned, {"input_features": …}.'
+            'Whisper, AST and CLAP are made. Pass what the extractor returned, {"input_features": …}.'
         )
     if facts.reads_spectrograms(model.module):
         return _of_spectrograms(model, chunk, first, lengths)
@@ -514,9 +536,14 @@ def _batch_of(model: LiveModel, values: Tensor, first: int) -> Batch:
     name = facts.sound_argument(model.module)
     values = values.to(model.dtype)
     sample, position = plain_index(first, len(values), None)
+    named = {} if name is None else {name: values}
+    if "is_longer" in facts.forward_names(
+        model.module
+    ):  # of CLAP: no clip is seen in several crops
+        named["is_longer"] = torch.zeros(len(values), 1, dtype=torch.bool)
     return Batch(
         args=(values,) if name is None else (),
-        kwargs={} if name is None else {name: values},
+        kwargs=named,
         n=len(values),
         first_sample=first,
         sample=sample,
@@ -564,6 +591,31 @@ def _of_spectrograms(model: LiveModel, chunk: Sequence[Clip], first: int, length
     else:
         faces = torch.stack([face_of(one.values[:most], most, columns) for one in chunk])
     return replace(_masked(batch, keep), pictures=faces)
+
+
+def _of_folded(model: LiveModel, chunk: Sequence[Clip], first: int) -> Batch:
+    """Return a batch of CLAP's spectrograms: clips are repeated up to its length, longer ones cut."""
+    extractor, rate = model.preprocess.extractor, rate_of(model)
+    frames = facts.folded_frames(model.module) or 1
+    most = min(int(extractor.nb_max_samples), (frames - 1) * int(extractor.hop_length))
+    longer = sum(len(one.values) > most for one in chunk)
+    if longer:
+        warn_caller(
+            f"{longer} of the clips were longer than the {most / rate:g} s {model.name} can read and were cut "
+            "there."
+        )
+    clips = [one.values[:most] for one in chunk]
+    made = extractor(
+        [one.numpy() for one in clips],
+        sampling_rate=int(rate),
+        max_length=most,
+        truncation="rand_trunc",
+        padding="repeatpad",
+        return_tensors="pt",
+    )
+    batch = _batch_of(model, made["input_features"], first)
+    faces = torch.stack([face_of(one, most) for one in clips])
+    return replace(batch, sounds=tuple(map(played, clips)), pictures=faces)
 
 
 # -------------------------------------------------------------------------------------------------

@@ -195,3 +195,84 @@ def test_a_folder_loads_as_what_it_is(heard: LiveModel, tmp_path: Path) -> None:
     with torch.no_grad():
         wanted = heard.module(made, output_hidden_states=True).hidden_states[1]
     torch.testing.assert_close(acts.x, wanted[0], atol=1e-4, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def towers() -> Any:
+    """CLAP, whose audio tower folds 128 frames × 32 bands into 64 × 64."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.ClapConfig(
+        text_config={
+            "vocab_size": 60, "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4,
+            "intermediate_size": 64, "max_position_embeddings": 30, "projection_dim": 16,
+        },
+        audio_config={
+            "window_size": 4, "num_mel_bins": 32, "spec_size": 64, "patch_size": 4,
+            "patch_stride": [4, 4], "hidden_size": 64, "depths": [2, 2], "projection_dim": 16,
+            "num_attention_heads": [2, 2], "patch_embeds_hidden_size": 32, "num_classes": 4,
+        },
+        projection_dim=16,
+    )  # fmt: skip
+    return transformers.ClapModel(config).eval()
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_both_towers_of_clap(towers: Any, batch_size: int) -> None:
+    """Each is read by itself, as plain transformers has it; the whole is refused with both named."""
+    with pytest.raises(ValueError, match="Wrap module.audio_model or module.text_model"):
+        sn.wrap(towers)
+    text = sn.wrap(towers.text_model)
+    ids = [[0, 5, 6, 2], [0, 7, 2]]
+    acts = sn.capture(text, ids, "resid_post.0", batch_size=batch_size, progress=False)
+    for i, one in enumerate(ids):
+        with torch.no_grad():
+            states = towers.text_model(torch.tensor([one]), output_hidden_states=True).hidden_states
+        torch.testing.assert_close(acts.x[acts.sample == i], states[1][0], atol=1e-5, rtol=0)
+    audio = sn.wrap(towers.audio_model)
+    assert (audio.kind, audio.sample_rate) == ("audio", 48_000)
+    sounds = [torch.randn(n) for n in (30_000, 20_000)]
+    made = audio.preprocess.extractor(
+        [one.numpy() for one in sounds], sampling_rate=48_000, max_length=127 * 480,
+        truncation="rand_trunc", padding="repeatpad", return_tensors="pt",
+    )  # fmt: skip
+    kept: list[Tensor] = []
+    hook = towers.audio_model.audio_encoder.layers[0].register_forward_hook(
+        lambda _m, _a, out: kept.append(out[0])
+    )
+    with torch.no_grad():
+        towers.audio_model(**made)
+    hook.remove()
+    for given in (sounds, made, made["input_features"]):
+        acts = sn.capture(audio, given, "resid_post.0", batch_size=batch_size, progress=False)
+        torch.testing.assert_close(acts.x, kept[0].flatten(0, 1), atol=1e-5, rtol=0)
+    assert (
+        len(sn.capture(audio, sounds, "resid_post.0", progress=False).context.sounds.sample(1))
+        == 20_000
+    )
+
+
+def test_residues_are_read_by_their_letters(tmp_path: Path) -> None:
+    """ESM: a row per residue, equal to plain transformers in batches of different lengths."""
+    import transformers
+
+    letters = "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>"
+    (tmp_path / "vocab.txt").write_text("\n".join(letters.split()))
+    tokenizer = transformers.EsmTokenizer(str(tmp_path / "vocab.txt"))
+    torch.manual_seed(0)
+    config = transformers.EsmConfig(
+        vocab_size=33, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
+        intermediate_size=64, pad_token_id=1, mask_token_id=32, max_position_embeddings=100,
+        position_embedding_type="rotary", token_dropout=True,
+    )  # fmt: skip
+    module = transformers.EsmModel(config).eval()
+    model = sn.wrap(module, tokenizer=tokenizer)
+    proteins = ["MKTAYIAKQR", "GAVL"]
+    acts = sn.capture(model, proteins, "resid_post.0", progress=False)
+    assert acts.tokens[:12] == ["<cls>", *proteins[0], "<eos>"]
+    for i, protein in enumerate(proteins):
+        ids = tokenizer(protein, return_tensors="pt")
+        with torch.no_grad():
+            wanted = module(**ids, output_hidden_states=True).hidden_states[1][0]
+        torch.testing.assert_close(acts.x[acts.sample == i], wanted, atol=1e-5, rtol=0)
