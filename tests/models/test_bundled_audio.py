@@ -51,8 +51,8 @@ def test_it_hears_through_the_front_door(model):
 
 def test_model_and_sae_are_small():
     """Weights, SAE, examples, labels and cards: 1.5 MB at most."""
-    from sae_nb.pretrained import _loading as shelf
 
-    folders = (WEIGHTS / "tiny-audio", shelf.SHELF / "tiny-audio")
+    shelf = WEIGHTS.parents[1] / "pretrained" / "saes"
+    folders = (WEIGHTS / "tiny-audio", shelf / "tiny-audio")
     files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
     assert 0 < sum(file.stat().st_size for file in files) <= 1_500_000
