@@ -159,12 +159,12 @@ def _on_a_real_model(mine: Patch) -> str | None:
     one, other = (
         model.tokenizer(a, add_special_tokens=False)["input_ids"][0] for a in pairs.answers[0]
     )
-    found = sn.circuits.patch(
+    found: Any = sn.circuits.patch(
         model, pairs.clean[0], pairs.corrupted[0], pairs.answers[0], progress=False
     )
     with model.lock:
         answer = mine(
-            _Logits(model.module), [model.module.transformer.h[0]], clean, corrupted,
+            _Logits(model.module), [model.module.get_submodule("transformer.h.0")], clean, corrupted,
             lambda logits: logits[0, -1, one] - logits[0, -1, other],
         )  # fmt: skip
     if not torch.allclose(answer[0], torch.from_numpy(found.effect[1]).double(), atol=CLOSE):

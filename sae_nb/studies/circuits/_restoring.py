@@ -324,7 +324,7 @@ class _Cells:
     """
 
     def __init__(
-        self, place: HookPoint, sites: str, n_heads: int, heads: Sequence[int] | None = None
+        self, place: HookPoint | str, sites: str, n_heads: int, heads: Sequence[int] | None = None
     ) -> None:
         self.place, self.sites, self.n_heads = str(place), sites, n_heads
         self.layer = self.place.rpartition(".")[2]
@@ -524,8 +524,8 @@ def _given(
             f"`control` must be one input or one for each pair, got {len(batches)} for {len(pairs)}."
         )
     with torch.no_grad():
-        states = [run(model, batch, read=places).states for batch in batches]
-    states = states * len(pairs) if len(states) == 1 else states
+        found: list[States] = [run(model, batch, read=places).states for batch in batches]
+    states = found * len(pairs) if len(found) == 1 else found
     for pair, one in zip(pairs, states, strict=True):
         name = str(places[0])
         n, m = (x[name].shape[1] for x in (pair.x, one))

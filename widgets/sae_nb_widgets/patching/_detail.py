@@ -54,7 +54,7 @@ class PatchingDetail:
     def list(self, seen: Seen) -> None:
         """List the places of the largest effects; of states the largest at each position."""
         self._cells = words.largest_cells(seen, N_LISTED)
-        headers = ["place", *(["exact"] if seen.exact else []), "attribution"]
+        headers = ["place", *(["exact"] if seen.exact else []), "estimate"]
         headers += [] if seen.of_atoms else ["control"]
         rows = []
         for row, column in self._cells:

@@ -367,7 +367,8 @@ class PatchingPanel(Panel):
         if one is None:
             return
         most = max(1.0, float(np.abs(one.effect).max(initial=0.0)))
-        names = ("atom", "") if one.of_atoms else (one.found.row, one.found.column)
+        found = one.found
+        names = (found.row, found.column) if isinstance(found, PatchMap) else ("atom", "")
         self.grid.description = "share of the difference" if one.exact else "share, by attribution"
         self.grid.show_shares(
             one.rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names

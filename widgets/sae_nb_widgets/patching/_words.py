@@ -55,8 +55,8 @@ def first_cell(seen: Seen) -> tuple[int, int]:
         reached = np.flatnonzero(effect[:, column] >= HALF)
         if effect[-1, column] >= HALF and len(reached):
             return int(reached[0]), column
-    row, column = np.unravel_index(int(effect.argmax()), effect.shape)
-    return int(row), int(column)
+    place = np.unravel_index(int(effect.argmax()), effect.shape)
+    return int(place[0]), int(place[1])
 
 
 def largest_cells(seen: Seen, n: int) -> list[tuple[int, int]]:
