@@ -55,7 +55,7 @@ class SoundRecorder(Component):
         value, name = proposal["value"], proposal["trait"].name
         if not value > 0:
             raise t.TraitError(f"`{name}` must be above 0, got {value}.")
-        return value  # type: ignore[no-any-return]
+        return value
 
     def static_html(self) -> str:
         """Return nothing: a page without a kernel has nothing to record for."""
