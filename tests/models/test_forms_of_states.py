@@ -145,6 +145,32 @@ def test_a_stage_has_its_own_grid_and_width() -> None:
     assert acts.x.shape == (32, 32)
 
 
+def test_frames_that_are_read_one_by_one_are_parts_of_their_video() -> None:
+    """VideoPrism's first blocks get (videos · frames, patches, d): rows are tubelets of each video in order."""
+    import transformers as t
+
+    config = t.VideoPrismVisionConfig(
+        hidden_size=32, intermediate_size=64, num_attention_heads=4, num_spatial_layers=2, num_temporal_layers=1,
+        num_frames=4, image_size=32, tubelet_size=[1, 8, 8],
+    )  # fmt: skip
+    module = t.VideoPrismForVideoClassification(config).eval()
+    model, seen = sn.wrap(module), []
+    videos = torch.rand(2, 4, 3, 32, 32)
+    handle = model.get_module(model.hook_point("resid_post.0").path).register_forward_hook(
+        lambda _m, _a, out: seen.append(out if isinstance(out, Tensor) else out[0])
+    )
+    plain = model(videos)
+    handle.remove()
+    acts = sn.capture(model, videos, "resid_post.0", progress=False)
+    assert seen[0].shape == (8, 16, 32)
+    assert torch.allclose(acts.x, seen[0].flatten(0, 1), atol=1e-6)
+    assert acts.sample.tolist() == [0] * 64 + [1] * 64
+    with sn.steer(model, "resid_post.0", direction=torch.ones(32), by=2.0, unit="coefficient"):
+        moved = sn.capture(model, videos, "resid_post.0", progress=False).x - acts.x
+        assert float((moved - moved[0]).abs().max()) < 1e-3
+        assert not torch.allclose(model(videos), plain)
+
+
 def test_streams_of_a_token_are_side_by_side() -> None:
     assert made("streams").width("resid_post.0") == 4 * 32
 
