@@ -61,3 +61,31 @@ def _trained(model: Any) -> list[Any]:
         sn.train(t, (read, write), steps=5, batch_size=16, progress=False)
         found.append(t.eval())
     return found
+
+
+@pytest.mark.timeout(600)
+def test_twenty_neurons_of_smollm2_turn_its_verb(open_real: Callable[[str], Any]) -> None:
+    """One prompt of the plan: kept and lost, the strongest by its name, what is foreseen of it."""
+    model = open_real("smollm2")
+    graph = sn.circuits.attribution_graph(
+        model,
+        "neurons",
+        "The keys to the cabinet",
+        contrast="The key to the cabinet",
+        target=(" are", " is"),
+        max_nodes=30,
+    )
+    assert graph.n_units == 230_400
+    curve = graph.faithfulness(k=[20, 50, 100], n_random=2)
+    assert curve.kept == pytest.approx([0.22, 0.73, 1.04], abs=0.02)
+    assert curve.lost == pytest.approx([1.08, 1.14, 1.16], abs=0.02)
+    assert np.abs([curve.random, curve.random_lost]).max() < 0.05
+    atoms = graph.nodes[graph.nodes.kind == "atom"].assign(flow=graph.flow[5:-1])
+    first = atoms.iloc[int(np.argmax(np.abs(atoms.flow)))]
+    assert (first.layer, first.position, first.atom) == (28, 4, 907)
+    assert "has" in first.says
+    assert (atoms.says[atoms.layer == 25] == "are · were").any()
+    flow = graph.intervene(int(first.name), 0.0, n_random=2)
+    assert flow.effect == pytest.approx(flow.predicted, rel=0.2)
+    assert flow.predicted == pytest.approx(-first.flow)
+    assert np.abs(flow.controls).max() < flow.effect / 3
