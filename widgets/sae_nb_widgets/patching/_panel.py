@@ -76,8 +76,8 @@ class PatchingPanel(Panel):
     >>> panel = PatchingPanel(sn.load_model("tiny-induction"))
     >>> panel.sites = "heads"
     >>> panel.wait()
-    >>> panel.found.table.iloc[0][["layer", "head"]].tolist()
-    [0, 2]
+    >>> panel.answer[:29]
+    'Head 0.2 alone brings back 10'
     >>> panel.close()
     """
 
