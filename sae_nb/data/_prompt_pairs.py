@@ -78,7 +78,7 @@ def prompt_pairs(kind: PairKind, n: Count = 8, seed: Seed = 0, *, model: Any = N
 
     Raises
     ------
-    ValueError: If too few pairs fit the model's tokenizer.
+    ValueError, TypeError: If too few pairs fit the model's tokenizer, or it has none.
 
     Example
     -------
@@ -86,6 +86,11 @@ def prompt_pairs(kind: PairKind, n: Count = 8, seed: Seed = 0, *, model: Any = N
     >>> sorted(pairs.clean[0].split()) == sorted(pairs.corrupted[0].split())
     True
     """
+    if model is not None and not callable(getattr(model, "tokenizer", None)):
+        raise TypeError(
+            "`model` must be a live language model with a tokenizer, or None, got "
+            f"{type(model).__name__}. Pass sn.load_model(name), or sn.wrap(module, tokenizer)."
+        )
     draw, generator, found = _KINDS[kind], np.random.default_rng(seed), dict[Drawn, None]()
     for _ in range(_DRAWS * n):
         pair = draw(generator)

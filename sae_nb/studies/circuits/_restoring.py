@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -248,6 +249,7 @@ def patch(
     >>> found.effect.shape == (gpt.n_layers, len(found.columns))
     True
     """
+    _check_callback(callback)
     if not isinstance(sites, str):
         _check_alone(heads, control)
         ordered = (clean, corrupted) if direction == "denoise" else (corrupted, clean)
@@ -357,6 +359,21 @@ class _Cells:
         if self.sites == "heads":
             return (slice(None), column)
         return (column, self.heads[row]) if self.sites == "heads_by_position" else (column,)
+
+
+def _check_callback(callback: Any) -> None:
+    if callback is None:
+        return
+    takes_two = not isinstance(callback, type | torch.nn.Module)
+    try:
+        signature(callback).bind(1, 2)
+    except (TypeError, ValueError):
+        takes_two = False
+    if not takes_two:
+        raise TypeError(
+            "`callback` must be a function of two numbers, the layers done and all of them, got "
+            f"{shown(callback)}. Write e.g. lambda done, of: print(done, of)."
+        )
 
 
 def _check_alone(heads: Any, control: Any) -> None:
