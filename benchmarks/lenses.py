@@ -8,6 +8,7 @@ checkpoint such as SmolLM2-135M, and each part keeps in STORE what it did, so th
   fire on six texts, and 24 random directions of the same sizes, each added to the running model there;
 - `tables`: agreement and KL per layer on ten other texts; rank correlation and hits of ten for the direct
   path and for the lens after each number of texts; what prompts read as;
+- `cards`: what three atoms of an SAE raise, by the direct path, by the lens and measured;
 - `speed`: CPU seconds of a text's fit next to a plain loop over numbers of the state, and of all effects.
 
 `vision` scores tiny-vit instead, on five sets of images.
@@ -64,6 +65,7 @@ def measure(model: Any, store: Path, n_texts: int) -> None:
     import torch
 
     import sae_nb as sn
+    from sae_nb.files import write_tensors
     from sae_nb.lenses import measured_effects
 
     texts, held_out = long_enough(model, "train"), long_enough(model, "test")
@@ -74,7 +76,7 @@ def measure(model: Any, store: Path, n_texts: int) -> None:
         some = held_out[N_MEASURED * seed : N_MEASURED * (seed + 1)]
         seen = sn.capture(model, some, points, context_length=LENGTH, progress=False)
         for layer, point in zip(LAYERS, points, strict=True):
-            file = store / f"measured-{layer}-{seed}.pt"
+            file = store / f"measured-{layer}-{seed}.safetensors"
             if file.exists():
                 continue
             torch.manual_seed(seed)
@@ -90,7 +92,7 @@ def measure(model: Any, store: Path, n_texts: int) -> None:
             random *= own.norm(dim=1, keepdim=True) / random.norm(dim=1, keepdim=True)
             added = torch.cat([own, random]) * strongest[which].repeat(2)[:, None]
             truth = measured_effects(model, some, point, added, context_length=LENGTH)
-            torch.save({"added": added, "truth": truth.half()}, file)
+            write_tensors(file, {"added": added, "truth": truth.half()})
             print(f"layer {layer}, seed {seed}: measured", flush=True)
 
 
@@ -110,20 +112,22 @@ def scored(guess: Any, truth: Any) -> tuple[float, float]:
 def tables(model: Any, store: Path) -> None:
     """Print what the lens reads, and how far its effects hold."""
     import pandas as pd
-    import torch
 
     import sae_nb as sn
+    from sae_nb.files import read_tensors
 
-    lenses = {n: sn.load_lens(store / f"lens-{n}", model) for n in KEPT}
+    lenses = {
+        n: sn.load_lens(store / f"lens-{n}", model) for n in KEPT if (store / f"lens-{n}").exists()
+    }
     whole = sn.load_lens(store / "lens", model)
     lenses[whole.n_done] = whole
     print(f"{whole}\n{whole.curve.iloc[1::2].round(3).to_string()}")
     held_out = long_enough(model, "test")[-N_HELD_OUT:]
     print(whole.check(held_out, context_length=LENGTH).table.round(3).to_string())
     lines = []
-    for file in sorted(store.glob("measured-*.pt")):
+    for file in sorted(store.glob("measured-*.safetensors")):
         layer, seed = map(int, file.stem.split("-")[1:])
-        kept = torch.load(file, weights_only=True)
+        kept = read_tensors(file)
         truth, n = kept["truth"].float(), len(kept["truth"]) // 2
         for name, lens in {"direct path": whole.plain(), **lenses}.items():
             effects = lens.effects(kept["added"], layer)
@@ -168,6 +172,34 @@ def speed(model: Any) -> None:
         print(f"effects of {n_atoms} atoms: {spent:.2f} CPU s, {time.perf_counter() - clock:.2f} s")
 
 
+def cards(model: Any, store: Path, folder: Path, atoms: list[int]) -> None:
+    """Print the eight tokens that atoms raise most, in bold those that are among ten by measurement."""
+    import sae_nb as sn
+    from sae_nb.lenses import layer_of, measured_effects
+    from sae_nb.statistics import rank_correlation
+
+    sae, lens = sn.load_sae(folder), sn.load_lens(store / "lens", model)
+    layer, point = layer_of(sae), str(sae.hook_point)
+    some = long_enough(model, "test")[:N_MEASURED]
+    acts = sn.capture(model, some, point, context_length=LENGTH, progress=False)
+    size = 0.3 * float(acts.x[acts.position >= SKIPPED].norm(dim=1).median())
+    directions = sae.dictionary[atoms]
+    truth = measured_effects(model, some, point, directions, size, context_length=LENGTH)
+    ways = {"direct path": lens.plain(), "Jacobian lens": lens}
+    found = {name: way.effects(directions, layer) for name, way in ways.items()}
+    for i, atom in enumerate(atoms):
+        confirmed = set(truth[i].topk(10).indices.tolist())
+        for name, effects in {**found, "measured": truth}.items():
+            top = effects[i].topk(8).indices.tolist()
+            names = lens.names(top)
+            words = [
+                f"**{names[one].strip()}**" if one in confirmed else names[one].strip()
+                for one in top
+            ]
+            correlation = rank_correlation(effects[i].numpy(), truth[i].numpy())
+            print(f"| {atom} | {name} | {', '.join(words)} | {correlation:.2f} |")
+
+
 def vision() -> None:
     """Print the score of tiny-vit's atoms at block 6, on five sets of images."""
     import sae_nb as sn
@@ -186,10 +218,12 @@ def main() -> None:
     import sae_nb as sn
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["fit", "measure", "tables", "speed", "vision"])
+    parser.add_argument("part", choices=["fit", "measure", "tables", "cards", "speed", "vision"])
     parser.add_argument("--model", type=Path)
     parser.add_argument("--store", type=Path)
     parser.add_argument("--texts", type=int, default=24, help="texts of the fit")
+    parser.add_argument("--sae", type=Path, help="of `cards`")
+    parser.add_argument("--atoms", type=int, nargs="+", default=[2918, 3101, 3343])
     given = parser.parse_args()
     if given.part == "vision":
         vision()
@@ -203,6 +237,8 @@ def main() -> None:
         fit(model, given.store, given.texts)
     elif given.part == "measure":
         measure(model, given.store, given.texts)
+    elif given.part == "cards":
+        cards(model, given.store, given.sae, given.atoms)
     else:
         tables(model, given.store)
 

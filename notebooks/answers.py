@@ -337,6 +337,22 @@ guess = 0.0
 positions = [3, 7]
 
 
+# %% 23.1 check
+def logit_lens(states, gain, unembedding):
+    size = states.square().mean(dim=-1, keepdim=True).sqrt()
+    return (gain * states / size) @ unembedding.T
+
+
+# %% 23.2 predict
+guess = 0.3
+
+
+# %% 23.3 check
+def hits(foreseen, measured, k):
+    both = set(foreseen.topk(k).indices.tolist()) & set(measured.topk(k).indices.tolist())
+    return len(both) / k
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

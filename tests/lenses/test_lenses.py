@@ -198,6 +198,20 @@ def test_a_published_file_of_some_layers_fits_the_model_it_names_none_of(
         sn.load_lens(path, gpt)
 
 
+def test_a_lens_that_states_no_model_is_looked_at_on_first_use(gpt: Any, tmp_path: Path) -> None:
+    """A file of the same shape, fitted elsewhere: warned of once. Layers that it lacks are named."""
+    torch.manual_seed(0)
+    held = {layer: 0.3 * torch.randn(128, 128) for layer in range(3)}
+    path = tmp_path / "another_jacobian_lens.pt"
+    torch.save({"J": held, "n_prompts": 9, "source_layers": [0, 1, 2], "d_model": 128}, path)
+    lens = sn.load_lens(path, gpt)
+    with pytest.warns(UserWarning, match="may be of another model than tiny-gpt"):
+        lens.read("Once upon a time there was a small dog")
+    part = sn.fit_lens(gpt, TEXTS, "logit", layers=[1], progress=False)
+    with pytest.raises(ValueError, match=r"must be one of the lens's \[1, 3\], got 2"):
+        part.effects(torch.ones(128), 2)
+
+
 def test_a_lens_is_scored_next_to_none_a_floor_and_a_control(gpt: Any) -> None:
     """A tuned lens is nearer to the answer than none; a lens at another place knows nothing."""
     stories = sn.data.stories(30, seed=1).texts

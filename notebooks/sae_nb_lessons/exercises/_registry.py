@@ -32,6 +32,7 @@ NOTEBOOKS = {
     "20": "sharing",
     "21": "hearing",
     "22": "patching",
+    "23": "lens",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

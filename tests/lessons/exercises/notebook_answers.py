@@ -188,6 +188,14 @@ def auroc(clean: Tensor, corrupted: Tensor) -> float:
     return float(roc_auc_score(truth, torch.cat((clean, corrupted)).numpy()))
 
 
+def lens_by_rows(states: Tensor, gain: Tensor, unembedding: Tensor) -> Tensor:
+    """Row by row, with torch's own norm."""
+    width = states.shape[-1:]
+    return torch.stack(
+        [unembedding @ torch.nn.functional.rms_norm(x, width, gain, 1e-6) for x in states]
+    )
+
+
 def induction_by_a_loop(attention: Tensor, period: int) -> float:
     """Attention to the word after the copy."""
     places = range(period, len(attention))
@@ -534,5 +542,27 @@ ASKED = [
         right=[[3, 7], (7, 3)],
         near=[([2, 6], "changed places"), ([3, 11], "block 1 act"), ([3, 5], "has no effect")],
         malformed=[([3], "2 different whole numbers")],
+    ),
+    Asked(
+        "23.1",
+        right=[lens_by_rows],
+        near=[
+            (lambda x, g, u: (g * x) @ u.T, "not yet divided"),
+            (lambda x, g, u: (g * x / x.norm(dim=-1, keepdim=True)) @ u.T, "√width smaller"),
+            (lambda x, g, u: lens_by_rows(x, torch.ones_like(g), u), "lacks the norm's gain"),
+            (lambda x, g, u: lens_by_rows(x, g, u).softmax(dim=-1), "the first logit is"),
+        ],
+    ),
+    Asked(
+        "23.3",
+        right=[
+            lambda f, m, k: (
+                (f >= f.sort().values[-k]).logical_and(m >= m.sort().values[-k]).sum() / k
+            )
+        ],
+        near=[
+            (lambda f, m, k: float(f.abs().argmax() == m.abs().argmax()), "sign turned"),
+            (lambda f, m, k: float(f.argmax() == m.argmax()), "one of the two right"),
+        ],
     ),
 ]

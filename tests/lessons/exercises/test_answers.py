@@ -17,6 +17,7 @@ from sae_nb_lessons.exercises._corpora import by_all_atoms
 from sae_nb_lessons.exercises._crosscoders import difference, shrunk
 from sae_nb_lessons.exercises._depth import swap_drop
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
+from sae_nb_lessons.exercises._lens import direct_path_in_the_middle
 from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
 from sae_nb_lessons.exercises._projections import best_half_space
@@ -61,6 +62,7 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("20.1", 30, names_that_hold, 1, 9),
     ("22.2", 0.5, brought_by_another_text, 0.3, 0.6),
     ("22.3", 0.0, estimated_share, -0.15, 0.05),
+    ("23.2", 0.3, direct_path_in_the_middle, 0.5, 0.8),
 ]
 """Number, a guess, what is measured, and the bounds that question and hints give it."""
 

@@ -170,7 +170,7 @@ class LensPanel(Panel):
     def _build(self) -> None:
         self.controls = LensControls(self)
         self.grids = [LayerGrid(), LayerGrid(), LayerGrid()]
-        self._texts = ipw.Box([ipw.VBox(self.grids[:2]), self.grids[2]])
+        self._columns = ipw.Box([ipw.VBox(self.grids[:2]), self.grids[2]])
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
@@ -178,7 +178,7 @@ class LensPanel(Panel):
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._texts, *self.pictures],
+            figure=[self._columns, *self.pictures],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowUp", lambda: self._step_layer(1))
@@ -305,7 +305,7 @@ class LensPanel(Panel):
             for grid, name in zip(self.grids, by, strict=False):
                 self._fill(grid, self._of(seen, name), self._words(name))
             beside = self._second is not None
-            (self._texts.add_class if beside else self._texts.remove_class)(COLUMNS)
+            (self._columns.add_class if beside else self._columns.remove_class)(COLUMNS)
             if self._second is not None:
                 name = "logit" if self.shown == "logit" else "lens"
                 self._fill(

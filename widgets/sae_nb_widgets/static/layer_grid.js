@@ -62,11 +62,11 @@ function render({ model, el }) {
       node.classList.toggle("sae-nb-active", i === active[0] && j === active[1]);
     }));
     const chosen = (cells[row] || [])[column];
-    if (chosen && model.get("signed")) {
-      // Within the box alone: the page stays where it is.
-      const over = chosen.offsetLeft + chosen.offsetWidth - box.clientWidth;
-      if (box.scrollLeft < over || box.scrollLeft > chosen.offsetLeft) box.scrollLeft = Math.max(over, 0);
-    }
+    if (!chosen) return;
+    // Of a long text the chosen column is in sight; the page itself stays where it is.
+    const [left, right] = [chosen.offsetLeft, chosen.offsetLeft + chosen.offsetWidth];
+    if (left < box.scrollLeft) box.scrollLeft = left;
+    if (right > box.scrollLeft + box.clientWidth) box.scrollLeft = right - box.clientWidth;
   }
 
   function build() {
