@@ -80,7 +80,7 @@ def seen(found: PatchMap | Patching, method: str) -> Seen:
     exact = method == "exact"
     effect = found.measured if exact else found.estimated
     return Seen(
-        found, tuple(f"atom {atom}" for atom in found.chosen), ("all positions",),
+        found, tuple(f"atom {atom}" for atom in found.chosen), ("share",),
         effect[found.chosen, None], found.estimated[found.chosen, None],
         tuple(f"atom {atom}" for atom in found.random), effect[found.random, None],
         "atoms at random", exact,
