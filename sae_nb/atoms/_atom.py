@@ -162,7 +162,8 @@ def build_crops(
     rows, strengths = choice.rows[:n], choice.strengths[:n]
     if not len(rows):
         return None
-    cut, places, kept = [], [], []
+    cut: list[Any] = []
+    places, kept = [], []
     for i, row in enumerate(rows.tolist()):
         sample, position = int(catalogue.samples[row]), int(catalogue.positions[row])
         if placed is not None:

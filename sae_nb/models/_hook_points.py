@@ -287,9 +287,10 @@ def _not_found(
     own = wanted.removeprefix("decoder.")
     other = next((point for point in points if point == f"encoder.{own}"), None)
     if other is not None:
-        ends = [point for point in points if point.startswith("decoder.resid_post.")]
+        own_ends = [point for point in points if point.startswith("decoder.resid_post.")]
         near = f'Only the encoder has "{other}"; a name without a stream is the decoder\'s'
-        near += f', which ends at "{ends[-1]}"' * bool(ends)
+        if own_ends:
+            near += f', which ends at "{own_ends[-1]}"'
     elif layers and layer.lstrip("-").isdigit():
         ends = dict.fromkeys((min(layers), max(layers)))
         near = "It has " + " … ".join(f'"{kind}.{end}"' for end in ends)

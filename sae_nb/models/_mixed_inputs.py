@@ -223,7 +223,8 @@ def _tiles(model: LiveModel, features: Mapping[str, Tensor]) -> list[tuple[Tenso
 
 def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Tensor, int, int]]:
     """Return images from patches end to end, as Qwen2-VL's processor cuts them: merged ones side by side."""
-    vision: Any = model.module.config.vision_config
+    config: Any = model.module.config
+    vision = config.vision_config
     merge, side = int(vision.spatial_merge_size), int(vision.patch_size)
     found, begin = [], 0
     for time, rows, columns in grids.tolist():

@@ -406,7 +406,7 @@ def _places(
                 f" {shape[0]} of width {shape[1]}. Use `capture` for a network of stages."
             )
     one = acts[first_name]
-    positions, column = one.position.unique(return_inverse=True)  # type: ignore[no-untyped-call]
+    positions, column = torch.unique(one.position, return_inverse=True)
     keep = torch.zeros(one.context.n_samples, len(positions), dtype=torch.bool)
     keep[one.sample, column] = True
     return tuple(positions.tolist()), None if bool(keep.all()) else keep

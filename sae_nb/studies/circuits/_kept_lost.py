@@ -172,7 +172,7 @@ def _measured(
 def _freed(
     passes: UnitPasses, free: Bool[Tensor, "copies m"], *, rest: bool
 ) -> list[tuple[str, Put]]:
-    parts = free.split([len(site.entries) for site in passes.sites], dim=1)
+    parts = torch.split(free, [len(site.entries) for site in passes.sites], dim=1)
     return [
         put
         for site, part in zip(passes.sites, parts, strict=True)

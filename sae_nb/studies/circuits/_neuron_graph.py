@@ -164,7 +164,7 @@ def _slopes(
     """Rows of the nodes and the target: backward passes made together, in blocks."""
     found = []
     eye = torch.eye(len(values), dtype=values.dtype, device=values.device)
-    for along in eye.split(BLOCK):
+    for along in torch.split(eye, BLOCK):
         slopes = torch.autograd.grad(
             values, leaves, along, retain_graph=True, allow_unused=True, is_grads_batched=True
         )

@@ -81,7 +81,7 @@ class Names:
             above = line.scores(self._effects(head, directions, layer, likely))
             order = above.topk(min(AMONG, above.shape[1]), dim=1).indices
             tops = likely[order]
-            texts = head.names(tops.flatten().unique().tolist())
+            texts = head.names(sorted(set(tops.flatten().tolist())))
             for row, top_, top, position in zip(
                 above, order, tops, entries.position.tolist(), strict=True
             ):

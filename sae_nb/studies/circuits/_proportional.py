@@ -118,7 +118,7 @@ class Proportional:
 
 def _halves(seen: Sequence[Tensor], n: int) -> list[Tensor]:
     """Return the projections side by side in one module as two."""
-    return [half for x in seen for half in x.split(n, dim=-1)]
+    return [half for x in seen for half in torch.split(x, n, dim=-1)]
 
 
 def _check_form(mlp: Mlp, a: Tensor, seen: Sequence[Tensor]) -> None:

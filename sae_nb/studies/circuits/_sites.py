@@ -154,7 +154,7 @@ class NeuronSite(Site):
     @property
     def _outputs(self) -> Float[Tensor, "n_neurons d"]:
         """Output of each neuron, read off the weights: a call of the module would see edits in force."""
-        weight: Tensor = self._last.weight.detach()  # type: ignore[operator, assignment]
+        weight: Tensor = self._last.weight.detach()  # type: ignore[operator]
         return weight if hasattr(self._last, "nf") else weight.T
 
     @torch.no_grad()

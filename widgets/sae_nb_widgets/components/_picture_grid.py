@@ -331,13 +331,13 @@ class PictureGrid(Component):
         strokes: list[Stroke] = [Picture(0, 0, side, high, file, width > self.thumbnail)]
         if self.heat_shape[0] and self.show_heat:
             for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
-                box = [scale * edge for edge in self._box(patch)]
+                left, top, wide, tall = (scale * edge for edge in self._box(patch))
                 if self.outlined:
                     if np.isfinite(value):
-                        strokes += _outline(*box)
+                        strokes += _outline(left, top, wide, tall)
                     continue
                 heat = shade(value / self.maximum, self.signed)
-                strokes.append(Rectangle(*box, heat))
+                strokes.append(Rectangle(left, top, wide, tall, heat))
         if self.selected[0] == index:
             corners = [(0, 0), (side, 0), (side, high), (0, high), (0, 0)]
             strokes.append(Polyline([(float(x), float(y)) for x, y in corners], width=2))
