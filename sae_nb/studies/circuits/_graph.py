@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, overload
 
 from sae_nb.checks import Between, Seed, at_least, checked
 from sae_nb.studies.circuits._decomposing import Decomposition, Method, decompose
@@ -31,6 +31,16 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class AttributionGraph(Graph):
     """The atoms that caused an answer, and the paths; made by `attribution_graph`."""
+
+    @overload
+    def faithfulness(
+        self, k: None = None, *, n_random: int = 5, seed: Seed = 0
+    ) -> Faithfulness: ...  # of a graph of neurons a curve, too
+
+    @overload
+    def faithfulness(
+        self, k: Sequence[int], *, n_random: int = 5, seed: Seed = 0
+    ) -> FaithfulnessCurve: ...
 
     @checked
     def faithfulness(

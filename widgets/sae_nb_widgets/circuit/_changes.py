@@ -112,10 +112,11 @@ class ChangesAtoms(CircuitDrawing):
             self._curve = curve
             self._conclude()
 
+        def tested() -> FaithfulnessCurve:
+            return live.faithfulness([n], n_random=3)
+
         n = min(N_TESTED, int((self.circuit.kinds == "atom").sum()))
-        self.run_async(
-            lambda: live.faithfulness([n], n_random=3), done, doing="testing", channel="curve"
-        )
+        self.run_async(tested, done, doing="testing", channel="curve")
 
     @checked
     def intervene(self, factor: float | None = None) -> CircuitAnswer:

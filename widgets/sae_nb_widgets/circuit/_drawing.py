@@ -93,7 +93,7 @@ class CircuitDrawing(Panel):
         )
         if summary.named:
             atoms = np.flatnonzero(((nodes.kind == "atom") & (nodes.group == "")).to_numpy())
-            nameless = [i for i in atoms if not self._named.words(int(nodes.node[i]))]
+            nameless = [i for i in atoms.tolist() if not self._named.words(int(nodes.node[i]))]
             marks = replace(marks, nameless=nameless)
         hovers = [self._hover(i) for i in range(len(nodes))]
         columns = summary.columns.position

@@ -464,13 +464,14 @@ class MixedView(TextView):
         self._of = []
         for i, summary in enumerate(summaries):
             tokens, images = list(summary.tokens), summary.images
-            for image in [] if images is None else images.of_sample(0):
-                run, shape = images.patches(image), images.grid(image)
-                tokens[run.start : run.stop] = [IMAGE, *[CONTINUED] * (len(run) - 1)]
-                self._of.append((i, run))
-                pictures.append(images.pictures[image].numpy())
-                maps.append(values[i][run.start : run.stop].reshape(shape))
-                captions.append(f"{names[i]}: image" if len(summaries) > 1 else "image")
+            if images is not None:
+                for image in images.of_sample(0):
+                    run, shape = images.patches(image), images.grid(image)
+                    tokens[run.start : run.stop] = [IMAGE, *[CONTINUED] * (len(run) - 1)]
+                    self._of.append((i, run))
+                    pictures.append(images.pictures[image].numpy())
+                    maps.append(values[i][run.start : run.stop].reshape(shape))
+                    captions.append(f"{names[i]}: image" if len(summaries) > 1 else "image")
             texts.append(tokens)
         show(self.grid, bool(pictures))
         if not pictures:

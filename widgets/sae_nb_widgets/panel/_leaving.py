@@ -27,8 +27,8 @@ class Leaves(AsSite, Saying):
     A subclass defines what is drawn (`record`) and, where needed, what differs in exports.
     """
 
-    question: ClassVar[str] = "What is this?"
-    explanation: ClassVar[tuple[str, str, str]] = ("", "", "")
+    question: str = "What is this?"
+    explanation: tuple[str, str, str] = ("", "", "")
     needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
 
     chips = t.Dict(help="Facts next to the question: name to text.")
