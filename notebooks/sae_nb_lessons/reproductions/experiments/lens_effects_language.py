@@ -71,7 +71,7 @@ def fitted(model: str, store: str, n_fit: int) -> sn.Lens:
 
 def texts_of(model: Any, split: str) -> list[str]:
     """Return texts that are long enough, in an order of their own."""
-    texts = sn.data.prose(split).texts
+    texts = sn.data.prose(split).texts  # type: ignore[arg-type]
     order = np.random.default_rng(0).permutation(len(texts))
     return [texts[i] for i in order if len(model.tokenizer.encode(texts[i])) > LENGTH]
 
@@ -111,7 +111,7 @@ def measured(
 
 def scores(name: str, guess: Tensor, truth: Tensor) -> dict[str, float]:
     """Return rank correlation and share of the ten most raised found: of atoms, and of random directions."""
-    n, numbers = len(guess) // 2, {}  # type: ignore[var-annotated]
+    n, numbers = len(guess) // 2, {}
     for kind, part in (("", slice(0, n)), (", random", slice(n, None))):
         pairs = list(zip(guess[part], truth[part], strict=True))
         numbers[f"{name}{kind}"] = float(
