@@ -262,6 +262,7 @@ def _as_pills(figure: go.Figure, summary: CircuitSummary, marks: Marks) -> None:
                 "yanchor": y,
                 "layer": "above",
                 "fillcolor": theme.WHITE,
+                "fillrule": "nonzero",  # by which the style sheet knows it
                 "line": {
                     "color": colour,
                     "width": bold,

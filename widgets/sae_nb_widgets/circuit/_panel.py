@@ -135,7 +135,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         layers = () if passes is None else passes.layers
         self._saes = {str(layer.write): layer.sae for layer in layers if layer.sae is not None}
         if graph.of_neurons:
-            self.question, self.explanation = NEURONS_QUESTION, NEURONS_EXPLANATION
+            self.__dict__.update(question=NEURONS_QUESTION, explanation=NEURONS_EXPLANATION)
         super().__init__(chips=self._chips())
         self._named = self.names = NodeNames(graph, self._saes)
         self.threshold = self.circuit.first_threshold() if threshold is None else threshold

@@ -30,7 +30,7 @@ def run(
 
     `n_pairs` of each kind, `n_images` pairs of images; `model` is SmolLM2's folder, "" leaves it out.
     """
-    numbers = {}  # type: ignore[var-annotated]
+    numbers = {}
     made: dict[str, list[AttributionGraph]] = {"digits": list(_digits(n_images, seed))}
     if model:
         language = sn.load_model(model)
@@ -42,7 +42,7 @@ def run(
                 values = [float(getattr(curve, key)[i]) for curve in curves]
                 numbers[f"{name}, {key.replace('_', ' ')} {k}"] = float(np.mean(values))
         numbers[f"{name}, share of neurons"] = float(
-            np.mean([100 / curve.n_units for curve in curves])
+            np.mean([100 / curve.n_units for curve in curves])  # type: ignore[union-attr]
         )
         numbers |= {f"{name}, {key}": value for key, value in _cuts(graphs, n_cuts, seed).items()}
     return numbers
