@@ -42,7 +42,7 @@ def run(
                 values = [float(getattr(curve, key)[i]) for curve in curves]
                 numbers[f"{name}, {key.replace('_', ' ')} {k}"] = float(np.mean(values))
         numbers[f"{name}, share of neurons"] = float(
-            np.mean([100 / curve.n_units for curve in curves])  # type: ignore[union-attr]
+            np.mean([100 / curve.n_units for curve in curves])
         )
         numbers |= {f"{name}, {key}": value for key, value in _cuts(graphs, n_cuts, seed).items()}
     return numbers
