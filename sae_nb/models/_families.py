@@ -183,13 +183,13 @@ class Structure:
         return len(set(self.paths)) < len(self.paths)
 
     def application(self, layer: int) -> str:
-        """Return the block of a layer and the number of its run, as `model.layers` has them: "blocks.1, run 2";
-        nothing where blocks run once.
+        """Return the block of a layer and its loop, counted from 0 as in `model.layers` and "path@1":
+        "blocks.1, loop 1"; nothing where blocks run once.
         """
         if not self.looped:
             return ""
         path = ".".join(self.paths[layer].split(".")[-2:])
-        return f"{path}, run {self.loops[layer] + 1}"
+        return f"{path}, loop {self.loops[layer]}"
 
 
 def find_streams(module: nn.Module) -> dict[str, Structure]:

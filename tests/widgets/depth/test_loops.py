@@ -19,7 +19,7 @@ def test_a_tied_network_shows_its_blocks_and_runs() -> None:
     panel.layer, panel.perturb_layer, panel.perturb_size = 6, 4, 0.2
     panel.wait()
     assert panel.pushed is not None
-    assert panel.static_chips()["layer"] == "6 of 12: blocks.1, run 2"
+    assert panel.static_chips()["layer"] == "6 of 12: blocks.1, loop 1"
     assert panel.static_chips()["blocks"] == "12 runs of 3"
     panel.strip = "phases"
     panel.wait()

@@ -133,8 +133,8 @@ def test_of_a_loop_each_run_is_named() -> None:
     panel.wait(60)
     assert not panel.problem, panel.status
     last = looped.layers.iloc[lens.layers[-1]]
-    assert panel.grids[0].rows[1] == f"10: {last['module']}, run {last['loop'] + 1}"
-    assert "Block 5: blocks.1, run 3" in panel._detail_view.place.value
+    assert panel.grids[0].rows[1] == f"10: {last['module']}, loop {last['loop']}"
+    assert "Block 5: blocks.1, loop 2" in panel._detail_view.place.value
     panel.close()
 
 
