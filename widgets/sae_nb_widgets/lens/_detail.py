@@ -55,6 +55,8 @@ class LensDetail:
             colours = [_GREEN if one == own.answer[row] else "" for one in ids]
             shares = np.asarray(reading.top_probability[i, row], dtype=float).tolist()
             bars.show(names, shares, colours=colours, maximum=1.0)
+        compared = self._lens.kind != "logit"  # with itself there is nothing to compare
+        show(self.plain, compared)
         show(self.atoms, bool(self._blocks))
         pairs = () if firing is None else firing.at[row]
         self.atoms.empty_text = (
@@ -65,7 +67,8 @@ class LensDetail:
         numbers = [atom for atom, _ in pairs]
         named = [f"{atom}: {firing.names[atom]}" for atom in numbers] if firing else []
         self.atoms.show(named, [strength for _, strength in pairs], atoms=numbers)
-        kl = f"{format_number(float(own.kl[i, row]))} nats, logit lens {format_number(float(plain.kl[i, row]))}"
+        kl = f"{format_number(float(own.kl[i, row]))} nats"
+        kl += f", logit lens {format_number(float(plain.kl[i, row]))}" * compared
         self.score.value = (
             '<span style="color:var(--sae-nb-quiet)">'
             f"Distance to the model's answer here: {kl}. Effects of directions at this block: "
