@@ -122,6 +122,15 @@ def index_of(
     return index
 
 
+def _cut(name: str) -> str:
+    """Quote a text, the beginning alone where it is a long one."""
+    return repr(name if len(name) <= LONGEST_QUOTED else f"{name[:LONGEST_QUOTED]}…")
+
+
+LONGEST_QUOTED = 40
+"""Characters of a text that an error quotes."""
+
+
 def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> int:
     """Return the class or token that a name means.
 
@@ -134,20 +143,20 @@ def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> i
         if len(ids) != 1:
             pieces = model.tokenizer.convert_ids_to_tokens(ids)
             raise ValueError(
-                f"`{argument}` as a text must be one token of {model.name}, got {name!r}, which is "
+                f"`{argument}` as a text must be one token of {model.name}, got {_cut(name)}, which is "
                 f"{len(ids)}: {pieces[:6]}. Mind the leading space, or pass a token id."
             )
         unknown = getattr(model.tokenizer, "unk_token", None)
         if ids[0] == getattr(model.tokenizer, "unk_token_id", None) and name != unknown:
             raise ValueError(
-                f"`{argument}` as a text must be a token that {model.name} knows, got {name!r}, which it reads "
+                f"`{argument}` as a text must be a token that {model.name} knows, got {_cut(name)}, which it reads "
                 f"as {unknown}. model.tokenizer.get_vocab() lists its tokens."
             )
         return int(ids[0])
     names = [str(known) for known in model.class_names or ()]
     if name not in names:
         raise ValueError(
-            f"`{argument}` must be one of the classes {names} of {model.name}, got {name!r}."
+            f"`{argument}` must be one of the classes {names} of {model.name}, got {_cut(name)}."
         )
     return names.index(name)
 

@@ -151,7 +151,9 @@ def test_of_many_blocks_some_are_shown_and_the_chosen_one_always(gpt: Any) -> No
     panel.wait(60)
     shown = [28, 27, 26, 25, 24, 22, 20, 18, 16, 14, 12, 8, 4, 0]
     assert panel.grids[0].rows == ["answer", *map(str, shown)]
-    assert panel._detail_view.plain.layout.display == "none"  # a logit lens is not compared with itself
+    assert (
+        panel._detail_view.plain.layout.display == "none"
+    )  # a logit lens is not compared with itself
     assert "logit lens" not in panel._detail_view.score.value
     panel.layer = 7
     assert panel.grids[0].rows[-3:] == ["7", "4", "0"]

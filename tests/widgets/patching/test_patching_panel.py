@@ -116,10 +116,10 @@ def test_a_typed_text_leaves_the_template(panel: sw.PatchingPanel) -> None:
         ({"clean": "a b c"}, "equally many tokens, got 4 and 12: ['<s>', 'a', 'b', 'c'] and ['<s>'"),
         ({"target": " hello"}, "must be a token that tiny-induction knows, got ' hello'"),
         ({"target": " a b"}, "must be one token of tiny-induction, got ' a b', which is 2"),
-        ({"target": ""}, "`target` must be given where `other` is"),
+        ({"target": ""}, "“answer” must be given where “other answer” is"),
         ({"sites": "heads_by_position", "heads": "2.0"}, "layers 0 to 1 and heads 0 to 3, got (2, 0)"),
         ({"sites": "heads_by_position", "heads": "two"}, "written layer.head, such as 0.2 1.1, got 'two'"),
-        ({"control": "a b"}, "`control` must have the number of tokens of the pair, 12, got 3"),
+        ({"control": "a b"}, "“control” must have the number of tokens of the pair, 12, got 3"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_a_sentence(

@@ -87,10 +87,37 @@ def seen(found: PatchMap | Patching, method: str) -> Seen:
     )  # fmt: skip
 
 
+LABELS = {
+    "target": "answer",
+    "other": "other answer",
+    "sites": "exchange",
+    "n_pairs": "averaged pairs",
+}
+"""Names on screen of arguments that are called otherwise there."""
+
+
 def answered(
     model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
 ) -> Seen:
-    """Patch as asked; by `method`, which may be the estimate that comes before what was asked."""
+    """Patch as asked; by `method`, which may be the estimate that comes before what was asked.
+
+    Raises
+    ------
+    ValueError: If a field holds what cannot be patched; the field is called as it is on screen.
+    """
+    try:
+        return _patched(model, sae, ask, method, callback)
+    except ValueError as error:
+        raise ValueError(_as_on_screen(str(error))) from error
+
+
+def _as_on_screen(sentence: str) -> str:
+    return re.sub(r"`(\w+)`", lambda name: f"“{LABELS.get(name[1], name[1])}”", sentence)
+
+
+def _patched(
+    model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
+) -> Seen:
     target: Any = list(ask.answers) if ask.answers else None
     if target is not None and not ask.answers[0][0]:
         raise ValueError(
