@@ -75,11 +75,11 @@ def logit_lens(states, gain, unembedding):
     return ...
 
 
-exercise("23.1").check(logit_lens)
 mine = logit_lens(states, head.norm.weight, head.weight)
 if isinstance(mine, torch.Tensor) and mine.ndim == 2:
     same = (mine.argmax(dim=1).numpy() == reading.top[2, :, 0]).mean()
     print(f"top tokens of block 2 that your lens and the toolkit's share: {same:.0%}")
+exercise("23.1").check(logit_lens)
 
 # %% [markdown]
 # Early blocks name common words, whatever the text. Blocks that come later will change those states: what if

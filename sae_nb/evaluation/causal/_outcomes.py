@@ -149,8 +149,8 @@ def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> i
         unknown = getattr(model.tokenizer, "unk_token", None)
         if ids[0] == getattr(model.tokenizer, "unk_token_id", None) and name != unknown:
             raise ValueError(
-                f"`{argument}` as a text must be a token that {model.name} knows, got {_cut(name)}, which it reads "
-                f"as {unknown}. model.tokenizer.get_vocab() lists its tokens."
+                f"`{argument}` as a text must be a token that {model.name} knows, got {_cut(name)}, which it "
+                f"reads as {unknown}. model.tokenizer.get_vocab() lists its tokens."
             )
         return int(ids[0])
     names = [str(known) for known in model.class_names or ()]
