@@ -40,6 +40,7 @@ STROKE = 217
 
 DOG = "Rose lived near the river with a small dog. She was"
 LOST = "Anna lost her hat. She was very"
+FOX = "The fox ran away and did not come"
 SAD = "Tom and Lucy walked to the castle with a fox. The fox ran away and did not come back. They"
 IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
 LARGEST_PICTURE = 60_000
@@ -338,6 +339,22 @@ def circuit() -> Any:
     return panel
 
 
+def layers_of_text() -> Any:
+    """Return what the model is about to answer after each block, by the bundled lens."""
+    panel = sw.LensPanel(material(LANGUAGE)[0], sn.load_lens("tiny-gpt"), FOX)
+    panel.wait(120)
+    return panel
+
+
+def patched() -> Any:
+    """Return which heads bring back the answer of a network that repeats what it has read."""
+    panel = sw.PatchingPanel(sn.load_model("tiny-induction"))
+    panel.wait(120)
+    panel.sites = "heads"
+    panel.wait(120)
+    return panel
+
+
 def generation() -> Any:
     """Return a story that the model wrote, and how it goes on with the atom for good stories added."""
     model, sae, examples, _ = material(LANGUAGE)
@@ -370,7 +387,7 @@ def entries() -> list[Entry]:
     """Return all pages, in the order of the index; each first page of a room has a card."""
     more_vision = browsers(VISION, "atom-vision", "an atom for the stroke of a 7", N_ATOMS)
     language, *more_language = browsers(
-        LANGUAGE, "atom-language", "an atom for stories that go badly", N_ATOMS
+        LANGUAGE, "atom-language", "an atom for stories that go badly", N_ATOMS - 1
     )
     picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
     atoms = "06_panels"
@@ -449,6 +466,22 @@ def entries() -> list[Entry]:
             circuit,
             "Which atoms made a story go on with “s”, as in “sad”; with the strongest cut, it is less sure.",
             ".sae-nb-answer, .sae-nb-main .sae-nb-bars",
+        ),
+        Entry(
+            "patching",
+            *twice("two texts, exchanged place by place"),
+            patched,
+            "Which heads bring the answer back when their outputs alone come from the clean text.",
+            ".sae-nb-answer, .sae-nb-layers",
+            "22_patching",
+        ),
+        Entry(
+            "layers",
+            *twice("an answer, block by block"),
+            layers_of_text,
+            "What each block is about to answer, by a lens whose score on held-out texts is beside it.",
+            ".sae-nb-answer, .sae-nb-layers",
+            "23_the_lens",
         ),
         Entry(
             "generation",

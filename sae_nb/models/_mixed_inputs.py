@@ -224,14 +224,17 @@ def _tiles(model: LiveModel, features: Mapping[str, Tensor]) -> list[tuple[Tenso
 def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Tensor, int, int]]:
     """Return images from patches end to end, as Qwen2-VL's processor cuts them: merged ones side by side."""
     config: Any = model.module.config
-    vision = config.vision_config
-    merge, side = int(vision.spatial_merge_size), int(vision.patch_size)
+    names = ("spatial_merge_size", "patch_size", "temporal_patch_size")
+    sizes = [getattr(config.vision_config, name, None) for name in names]
+    if None in sizes:  # cut in another way: no face is better than a scrambled one
+        return []
+    merge, side, frames = map(int, sizes)
     found, begin = [], 0
     for time, rows, columns in grids.tolist():
         n = time * rows * columns
         patches, begin = values[begin : begin + n], begin + n
         high, wide = rows // merge, columns // merge
-        shape = (time, high, wide, merge, merge, -1, int(vision.temporal_patch_size), side, side)
+        shape = (time, high, wide, merge, merge, -1, frames, side, side)
         if time != 1 or len(patches) != n or patches[0].numel() % (shape[6] * side * side):
             return []
         # time, rows, columns, row and column in what is merged, channels, frames, pixels

@@ -64,16 +64,16 @@ class InputLensControls:
         ]
         self.order = self._order(panel)
         self.at_pad: list[ipw.Widget] = []
-        tip = "Take the input away, and what was concluded from it (Delete)"
-        clear = small_button("clear", tip, panel.sources.clear)
-        if panel.model.modality == AUDIO:
-            self.at_pad = [clear]
-        if panel.model.modality.is_image:
+        modality = panel.model.modality
+        if modality.is_image or modality == AUDIO:
+            tip = "Take the input away, and what was concluded from it (Delete)"
+            self.at_pad = [small_button("clear", tip, panel.sources.clear)]
+        if modality.is_image:
             tip = "Colour of what you draw, one of those in the training images"
             self.at_pad = [
                 _menu(control(panel, "ink", "pen colour", tip, 192)),
                 small_button("undo", "Take back a stroke (Backspace)", panel.sources.undo),
-                clear,
+                *self.at_pad,
             ]
             self.thickness = _thickness()
             paper = _menu(control(panel, "paper", "background", "Texture behind drawings", 210))
