@@ -147,6 +147,16 @@ PAGE_COLOURS = """
 """
 """Of an exported page, which has no JupyterLab around it."""
 
+
+def _follows_the_page(part: str) -> str:
+    """Return the rule by which what a figure draws in ink is in ink on a dark page, too."""
+    inks = (", ".join(str(int(ink[i : i + 2], 16)) for i in (1, 3, 5)) for ink in PAGE_INKS)
+    chosen = ", ".join(f'.js-plotly-plot path[style*="{part}: rgb({ink})"]' for ink in inks)
+    return f"{chosen} {{ {part}: var(--jp-ui-font-color1) !important; }}\n"
+
+
+PAGE_COLOURS += _follows_the_page("stroke") + _follows_the_page("fill")
+
 _LIGHT = (
     "color-scheme: light; --ink: #212121; --paper: #fff; --quiet: #5f5f5f; "
     "--raised: #f0f0f0; --line: #d0d0d0; --first-stop: 0;"

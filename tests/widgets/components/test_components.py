@@ -268,3 +268,8 @@ def test_an_icon_is_drawn_once_and_small() -> None:
     names.crop = None  # type: ignore[assignment, method-assign]
     assert icons_of(names, [*atoms, *atoms]) == first + first
     assert icons_of(AtomNames(), [1, 2]) == ["", ""]
+
+    """A tokenizer of whole words leaves the space out; pieces of words bring theirs."""
+    words, pieces = TokenStrip(tokens=[["3+4", "5+5"]]), TokenStrip(tokens=[["The", " d", "og"]])
+    assert "sae-nb-apart" in words.static_html()
+    assert "sae-nb-apart" not in pieces.static_html()

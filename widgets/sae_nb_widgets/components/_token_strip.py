@@ -171,8 +171,14 @@ class TokenStrip(Component):
         rows = "".join(self._row_html(i) for i in range(len(self.tokens)))
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
-            f'<div class="sae-nb-strip">{rows}</div>{self._foot_html()}</div>'
+            f'<div class="sae-nb-strip{" sae-nb-apart" * self._apart}">{rows}</div>{self._foot_html()}</div>'
         )
+
+    @property
+    def _apart(self) -> bool:
+        """Whether no token brings the space before it: words of such a tokenizer would run together."""
+        later = [token for row in self.tokens for token in row[1:]]
+        return bool(later) and not any(token[:1].isspace() for token in later)
 
     def drawing(self, width: float) -> Drawing:
         """Return the rows as strokes: captions and bars at the left, shaded tokens at the right."""

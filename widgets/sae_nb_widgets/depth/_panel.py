@@ -98,7 +98,7 @@ class DepthTrajectory(PlayingPanel):
 
     question = "How does the model change an input, layer by layer?"
     explanation = (
-        "Dots are states at the layer chosen, lines the way there: of the token you follow (black) and "
+        "Dots are states at the layer chosen, lines the way there: of the token you follow (thick) and "
         "of three whose ends lie far apart. The strip under them measures one thing from layer to layer "
         "(“show” chooses what), dashed grey is its control. “more” holds all other ways, pushes (a "
         "random nudge at one layer and, dotted, what the rest of the same network makes of it), phases, "

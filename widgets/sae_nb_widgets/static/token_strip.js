@@ -87,6 +87,10 @@ function render({ model, el }) {
     });
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     list.replaceChildren(...(rows.length ? rows : [empty]));
+    // Where no token brings the space before it, words would run together.
+    const later = model.get("tokens").flatMap((tokens) => tokens.slice(1));
+    const apart = later.length && !later.some((token) => /^\s/.test(token));
+    list.classList.toggle("sae-nb-apart", Boolean(apart));
     readout.textContent = rows.length ? model.get("hint") : "";
     // A scale belongs to colours: where nothing is coloured there is none.
     const coloured = strengths.some((value) => value && !Number.isNaN(value));
