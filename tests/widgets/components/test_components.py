@@ -272,6 +272,8 @@ def test_an_icon_is_drawn_once_and_small() -> None:
 
 def test_words_that_bring_no_space_stay_apart() -> None:
     """A tokenizer of whole words leaves the space out; pieces of words bring theirs."""
-    words, pieces = TokenStrip(tokens=[["3+4", "5+5"]]), TokenStrip(tokens=[["The", " d", "og"]])
+    words, pieces = TokenStrip(), TokenStrip()
+    words.show([["3+4", "5+5"]])
+    pieces.show([["The", " d", "og"]])
     assert "sae-nb-apart" in words.static_html()
     assert "sae-nb-apart" not in pieces.static_html()
