@@ -37,9 +37,6 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-import os
-from pathlib import Path
-
 import pandas as pd
 import torch
 
@@ -178,14 +175,14 @@ exercise("22.4").check(positions)
 # %% [markdown]
 # ## 8 · A real model
 #
-# Put a checkpoint of SmolLM2-135M into a folder `SmolLM2-135M` next to this notebook, or its path into `SMOLLM2`.
-# Without one, the same is asked of `tiny-induction` once more.
+# `sae-nb get smollm2-135m` in a terminal fetches one (93 MB, once). Without it the same is asked of `tiny-induction`
+# once more.
 
 # %%
-folder = Path(os.environ.get("SMOLLM2", "SmolLM2-135M"))
-there = folder.is_dir()
-model = sn.load_model(str(folder)) if there else induction
-kind = "agreement" if there else "induction"
+try:
+    model, kind = sn.load_model("smollm2-135m"), "agreement"
+except FileNotFoundError:
+    model, kind = induction, "induction"
 pair = sn.data.prompt_pairs(kind, 1, seed=2, model=model)
 print(model.name, "clean:", pair.clean[0], "→", pair.targets[0])
 print("corrupted:", pair.corrupted[0], "→", pair.others[0])

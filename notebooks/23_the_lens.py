@@ -38,8 +38,6 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
-from pathlib import Path
-
 import pandas as pd
 import torch
 
@@ -186,14 +184,15 @@ recorded("lens_effects_language").table("early")
 # %% [markdown]
 # ## 5 · A real model, if it is there
 #
-# With SmolLM2-135M in the folder `smollm2` next to this notebook, it is read here; else tiny-gpt is.
+# `sae-nb get smollm2-135m` in a terminal fetches one (93 MB, once), which is then read here; else tiny-gpt is.
 
 # %%
-real = Path("smollm2").is_dir()
-model = sn.load_model("smollm2") if real else gpt
-few = [one[:120] for one in sn.data.prose("train").texts[:2]]
-fitted = sn.fit_lens(model, few, context_length=16, store="lens-of-23") if real else lens
-question = "The opposite of hot is" if real else text
+try:
+    model, question = sn.load_model("smollm2-135m"), "The opposite of hot is"
+    few = [one[:120] for one in sn.data.prose("train").texts[:2]]
+    fitted = sn.fit_lens(model, few, context_length=16, store="lens-of-23")
+except FileNotFoundError:
+    model, question, fitted = gpt, text, lens
 answer = fitted.read(question)
 print(f"read with {model.name}, lens of {fitted.n_done} texts")
 answer.grid().iloc[:8]
