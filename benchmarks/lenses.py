@@ -22,21 +22,18 @@ import time
 from pathlib import Path
 from typing import Any
 
-LAYERS, SEEDS, N_ATOMS = (4, 12, 22), range(5), 24
-LENGTH, N_HELD_OUT, N_ROW_TEXTS, N_MEASURED, SKIPPED = 25, 10, 200, 6, 4
+from sae_nb_lessons.reproductions.experiments.lens_effects_language import (
+    LENGTH,
+    N_MEASURED,
+    SKIPPED,
+    measured,
+    texts_of,
+)
+
+LAYERS, SEEDS = (4, 12, 22), range(5)
+N_HELD_OUT, N_ROW_TEXTS = 10, 200
 KEPT = (4, 8, 16)
 PROMPTS = ("The opposite of hot is", "The capital of France is")
-
-
-def long_enough(model: Any, split: str) -> list[str]:
-    """Return texts of more than `LENGTH` tokens, in an order of their own."""
-    import numpy as np
-
-    import sae_nb as sn
-
-    texts = sn.data.prose(split).texts
-    order = np.random.default_rng(0).permutation(len(texts))
-    return [texts[i] for i in order if len(model.tokenizer.encode(texts[i])) > LENGTH]
 
 
 def fit(model: Any, store: Path, n_texts: int) -> None:
@@ -56,43 +53,19 @@ def fit(model: Any, store: Path, n_texts: int) -> None:
         if before in KEPT and not (store / f"lens-{before}").exists():
             shutil.copytree(folder, store / f"lens-{before}")
 
-    texts = long_enough(model, "train")[:n_texts]
+    texts = texts_of(model, "train")[:n_texts]
     sn.fit_lens(model, texts, context_length=LENGTH, store=folder, progress=keep)
 
 
 def measure(model: Any, store: Path, n_texts: int) -> None:
     """Train an SAE per layer and seed, and measure its atoms and random directions."""
-    import torch
-
-    import sae_nb as sn
-    from sae_nb.files import write_tensors
-    from sae_nb.lenses import measured_effects
-
-    texts, held_out = long_enough(model, "train"), long_enough(model, "test")
+    texts, held_out = texts_of(model, "train"), texts_of(model, "test")
     rows = texts[n_texts : n_texts + N_ROW_TEXTS]
-    points = [f"resid_post.{layer}" for layer in LAYERS]
-    acts = sn.capture(model, rows, points, context_length=LENGTH, progress=False)
     for seed in SEEDS:
         some = held_out[N_MEASURED * seed : N_MEASURED * (seed + 1)]
-        seen = sn.capture(model, some, points, context_length=LENGTH, progress=False)
-        for layer, point in zip(LAYERS, points, strict=True):
+        for layer in LAYERS:
             file = store / f"measured-{layer}-{seed}.safetensors"
-            if file.exists():
-                continue
-            torch.manual_seed(seed)
-            sae = sn.TopK(acts[point].d_in, 2048, k=32)
-            sn.train(sae, acts[point], steps=250, seed=seed, progress=False)
-            generator = torch.Generator().manual_seed(seed)
-            here = seen[point].subset(seen[point].position >= SKIPPED)
-            strongest = sae.encode(here.x).max(axis=0).detach()
-            alive = (strongest > 0).nonzero().flatten()
-            which = alive[torch.randperm(len(alive), generator=generator)[:N_ATOMS]]
-            own = sae.dictionary[which]
-            random = torch.randn(own.shape, generator=generator)
-            random *= own.norm(dim=1, keepdim=True) / random.norm(dim=1, keepdim=True)
-            added = torch.cat([own, random]) * strongest[which].repeat(2)[:, None]
-            truth = measured_effects(model, some, point, added, context_length=LENGTH)
-            write_tensors(file, {"added": added, "truth": truth.half()})
+            measured(model, f"resid_post.{layer}", rows, some, seed, 250, file)
             print(f"layer {layer}, seed {seed}: measured", flush=True)
 
 
@@ -122,14 +95,15 @@ def tables(model: Any, store: Path) -> None:
     whole = sn.load_lens(store / "lens", model)
     lenses[whole.n_done] = whole
     print(f"{whole}\n{whole.curve.iloc[1::2].round(3).to_string()}")
-    held_out = long_enough(model, "test")[-N_HELD_OUT:]
+    held_out = texts_of(model, "test")[-N_HELD_OUT:]
     print(whole.check(held_out, context_length=LENGTH).table.round(3).to_string())
     lines = []
     for file in sorted(store.glob("measured-*.safetensors")):
         layer, seed = map(int, file.stem.split("-")[1:])
         kept = read_tensors(file)
         truth, n = kept["truth"].float(), len(kept["truth"]) // 2
-        for name, lens in {"direct path": whole.plain(), **lenses}.items():
+        by: dict[Any, Any] = {"direct path": whole.plain(), **lenses}
+        for name, lens in by.items():
             effects = lens.effects(kept["added"], layer)
             for kind, part in (("atoms", slice(0, n)), ("random", slice(n, None))):
                 correlation, hits = scored(effects[part], truth[part])
@@ -148,7 +122,7 @@ def speed(model: Any) -> None:
 
     import sae_nb as sn
 
-    text = long_enough(model, "train")[:1]
+    text = texts_of(model, "train")[:1]
     begin = time.process_time()
     lens = sn.fit_lens(model, text, context_length=LENGTH, progress=False)
     ours = time.process_time() - begin
@@ -180,7 +154,7 @@ def cards(model: Any, store: Path, folder: Path, atoms: list[int]) -> None:
 
     sae, lens = sn.load_sae(folder), sn.load_lens(store / "lens", model)
     layer, point = layer_of(sae), str(sae.hook_point)
-    some = long_enough(model, "test")[:N_MEASURED]
+    some = texts_of(model, "test")[:N_MEASURED]
     acts = sn.capture(model, some, point, context_length=LENGTH, progress=False)
     size = 0.3 * float(acts.x[acts.position >= SKIPPED].norm(dim=1).median())
     directions = sae.dictionary[atoms]
