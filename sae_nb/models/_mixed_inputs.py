@@ -225,7 +225,7 @@ def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Ten
     """Return images from patches end to end, as Qwen2-VL's processor cuts them: merged ones side by side."""
     config: Any = model.module.config
     names = ("spatial_merge_size", "patch_size", "temporal_patch_size")
-    sizes = [getattr(config.vision_config, name, None) for name in names]
+    sizes: list[Any] = [getattr(config.vision_config, name, None) for name in names]
     if None in sizes:  # cut in another way: no face is better than a scrambled one
         return []
     merge, side, frames = map(int, sizes)
