@@ -9,6 +9,7 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.atoms._atom import AtomSummary as AtomSummary, summarise_atom as summarise_atom
     from sae_nb.atoms._catalogue import AtomCatalogue as AtomCatalogue
+    from sae_nb.atoms._concordance import concordance as concordance
     from sae_nb.atoms._effects import AtomEffects as AtomEffects, measure_atom as measure_atom
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
 else:
