@@ -12,9 +12,17 @@ from torch import nn
 
 from sae_nb import architectures
 from sae_nb.architectures._base import SparseAutoencoder
-from sae_nb.architectures._saving import CONFIG, KIND, MEASURED, P99, TARGET, WEIGHTS
+from sae_nb.architectures._saving import (
+    CONFIG,
+    KIND,
+    MEASURED,
+    P99,
+    TARGET,
+    WEIGHTS,
+    widened,
+)
 from sae_nb.architectures.parts._operators import UNIT_GUARD
-from sae_nb.files import in_memory, is_mapping, read_json, read_manifest, read_tensors
+from sae_nb.files import MappedMatrix, in_memory, read_json, read_manifest, read_tensors
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype
@@ -82,9 +90,9 @@ def _rebuild(
             f"{str(folder)!r} must hold a {architecture.__name__} of this version of sae_nb, got settings "
             f"that it does not take ({error}). Update sae_nb, or save the SAE again."
         ) from error
-    stored = read_tensors(folder / WEIGHTS)
-    dtype = _dtype_of(config, folder)
-    if is_mapping():
+    written = read_tensors(folder / WEIGHTS)
+    stored, dtype = widened(written), _dtype_of(config, folder)
+    if any(isinstance(tensor, MappedMatrix) for tensor in stored.values()):
         check_mappable(sae)
         sae.kept_as, dtype = dtype, torch.promote_types(dtype, torch.float32)
         stored = {n: t if sae.n_atoms in t.shape else in_memory(t) for n, t in stored.items()}
@@ -98,7 +106,7 @@ def _rebuild(
         ) from error
     if sae.kept_as is not None:
         _settle(sae)
-    elif any(tensors[name].dtype != stored[name].dtype for name in stored):
+    elif any(tensor.dtype != written[name].dtype for name, tensor in tensors.items()):
         # Rounding in a narrower format left rows a little off the sphere.
         sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]

@@ -16,6 +16,7 @@ from sae_nb.files import (
     MappedMatrix,
     Stream,
     holding_folder,
+    in_memory,
     new_folder,
     place,
     read_json,
@@ -114,17 +115,21 @@ def write_sae(
     folder: Path,
     *,
     matrices_as: torch.dtype | None = None,
+    part_bytes: int | None = None,
     tensors: Mapping[str, Tensor | Stream] | None = None,
 ) -> None:
-    """Write the two files of an SAE into a folder that the caller seals with a manifest."""
+    """Write the two files of an SAE into a folder that the caller seals with a manifest.
+
+    `matrices_as`: a narrower format; torch.int8 keeps a scale for every row. `part_bytes`: see `write_tensors`.
+    """
     state, dtype = sae.state_dict(), sae.dtype
     if sae.kept_as is not None:  # as its file has them
         dtype = sae.kept_as
         state = {n: _as_kept(t, dtype) for n, t in state.items()}
     if matrices_as is not None:
-        state = {name: t.to(matrices_as) if t.ndim > 1 else t for name, t in state.items()}
+        state = _narrowed(state, matrices_as)
     if tensors is None:
-        write_tensors(folder / WEIGHTS, state)
+        write_tensors(folder / WEIGHTS, state, part_bytes=part_bytes)
     else:
         write_streams(folder / WEIGHTS, tensors)
     config: dict[str, Any] = {
@@ -142,6 +147,36 @@ def write_sae(
     if known is not None:
         config[P99] = [float(f"{value:.6g}") for value in torch.as_tensor(known).tolist()]
     write_json(folder / CONFIG, config)
+
+
+LEVELS = 127
+SCALE = ".row_scale"
+"""Largest level of eight bits; after a matrix's name, what one level of each of its rows is worth."""
+
+
+def _narrowed(state: Mapping[str, Tensor], dtype: torch.dtype) -> dict[str, Tensor]:
+    narrow: dict[str, Tensor] = {}
+    for name, tensor in state.items():
+        if tensor.ndim < 2:
+            narrow[name] = tensor
+        elif dtype == torch.int8:
+            scale = (
+                tensor.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(tensor.dtype).tiny)
+                / LEVELS
+            )
+            narrow |= {name: (tensor / scale).round().to(torch.int8), name + SCALE: scale}
+        else:
+            narrow[name] = tensor.to(dtype)
+    return narrow
+
+
+def widened(stored: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a file with its rows of eight bits as floats."""
+    return {
+        name: in_memory(tensor) * stored[name + SCALE] if name + SCALE in stored else tensor
+        for name, tensor in stored.items()
+        if not name.endswith(SCALE)
+    }
 
 
 def _as_kept(tensor: Tensor, dtype: torch.dtype) -> Tensor:

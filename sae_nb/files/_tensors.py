@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, load_file, save
 from torch import Tensor
 
 from sae_nb.files._atomic import (
@@ -24,19 +24,33 @@ from sae_nb.files._mapped import MappedMatrix, is_mapping
 from sae_nb.files._mapped_files import mapped_safetensors
 from sae_nb.files._streams import write_streams
 
+_PART = ".part"
 _PICKLES = (b"\x80\x02", b"\x80\x03", b"\x80\x04", b"\x80\x05", b"PK\x03\x04")
 
 
 def write_tensors(
-    path: str | Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None
+    path: str | Path,
+    tensors: dict[str, Tensor],
+    metadata: dict[str, str] | None = None,
+    *,
+    part_bytes: int | None = None,
 ) -> None:
-    """Write named tensors as one safetensors file under `path`, atomically."""
+    """Write named tensors as one safetensors file under `path`, atomically.
+
+    With `part_bytes`, a longer file is cut into parts of that length, `path` with .part1, .part2 … after it,
+    which `read_tensors(path)` puts together again.
+    """
     if any(isinstance(tensor, MappedMatrix) for tensor in tensors.values()):
         write_streams(path, tensors, metadata)
         return
     # One storage may back several tensors (tied weights, views); safetensors stores each apart.
     ready = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    write_bytes(path, save(ready, metadata=metadata))
+    content = save(ready, metadata=metadata)
+    if part_bytes is None or len(content) <= part_bytes:
+        write_bytes(path, content)
+        return
+    for i, start in enumerate(range(0, len(content), part_bytes), start=1):
+        write_bytes(f"{path}{_PART}{i}", content[start : start + part_bytes])
 
 
 def write_folder(
@@ -65,9 +79,12 @@ def write_arrays(path: str | Path, tensors: Mapping[str, Tensor]) -> None:
 
 
 def read_tensors(path: str | Path) -> dict[str, Tensor]:
-    """Read a safetensors file onto the CPU; within `mapping()`, its matrices stay in it."""
-    path = existing(path)
+    """Read a safetensors file onto the CPU; within `mapping()`, its matrices stay in it, if it is one file."""
+    parts = _parts_of(Path(path))
+    path = parts[0] if parts else existing(path)
     try:
+        if parts:
+            return load(b"".join(part.read_bytes() for part in parts))
         return mapped_safetensors(path) if is_mapping() else load_file(path)
     except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         if not path.is_file():
@@ -81,3 +98,13 @@ def read_tensors(path: str | Path) -> dict[str, Tensor]:
             f"{str(path)!r} must be a complete safetensors file, but it cannot be read ({error}). "
             f"It {look if pickled else 'may have been cut short or altered'}. Write or download it again."
         ) from error
+
+
+def _parts_of(path: Path) -> list[Path]:
+    """Return the parts of a file that was written in parts, in their order."""
+    if path.is_file():
+        return []
+    return sorted(
+        path.parent.glob(f"{path.name}{_PART}*"),
+        key=lambda part: int(part.name.rpartition(_PART)[2]),
+    )

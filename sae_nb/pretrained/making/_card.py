@@ -8,6 +8,8 @@ from typing import Any
 
 from sae_nb.pretrained import transcoder_places
 
+CARD = "README.md"
+
 _ROWS = {
     "r2": "R²",
     "cosine": "cosine of x and x̂",
@@ -51,6 +53,58 @@ def card_text(facts: dict[str, Any]) -> str:
         *_steering(facts["steering"]),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def text_card(facts: dict[str, Any]) -> str:
+    """Return the card of an SAE of a real language model, in Markdown."""
+    plan, training = facts["plan"], facts["training"]
+    model, _, hook_point = facts["name"].partition("/")
+    about = (
+        f"A TopK SAE of {plan['n_atoms']} atoms, {plan['k']} per row, on the activations of {model} at "
+        f"{hook_point}, trained by this project. Weights are kept as eight bits with a scale for every row; "
+        "every number here is measured on them as loaded."
+    )
+    made = [
+        f"**Model**: the weights that `sae-nb get {model}` fetches, expanded from four bits. On the hub's "
+        "full-precision weights it was not tried here; `sn.check_fit(model, sae)` measures how well it fits.",
+        f"**Data**: {training['rows']} rows of {training['data']}. One document of sixteen is held out. The "
+        "first token of a passage and rows of massive norm (above ten times the median) are left out.",
+        f"**Training**: {plan['steps']} steps, {training['rows_seen']} rows, seed {plan['seed']}; "
+        f"{training['seconds']:.0f} s on CPU threads: {training['threads']}, beside other work; torch "
+        f"{facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms never fire on "
+        f"{training['rate_rows']} rows of the training texts.",
+        f"**Examples**: {facts['shown']}, chosen so that as many atoms as possible have {facts['enough']} of "
+        "them: rates among them are not rates in text. **Coordinates**: UMAP of the atoms by cosine, seeded. "
+        "**Strengths** in the store: 8 bits.",
+        "**Licence**: weights, that of this project; the passages, those of their sources above.",
+    ]
+    parts = [
+        f"# {facts['name']}",
+        _filled(about),
+        "\n".join(
+            [*(_filled(text, "- ") for text in made), f"- **Command**: `{facts['command']}`"]
+        ),
+        "## How well it reconstructs",
+        _filled(f"On {facts['judged_on']}; 95 % intervals."),
+        _report(facts["report"]),
+        *_stability(facts.get("stability")),
+        "## Names",
+        _filled(facts.get("names", "None of its atoms has a name yet.")),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _stability(stability: dict[str, Any] | None) -> list[str]:
+    """Return the part on trainings from other seeds, if there were any."""
+    if stability is None:
+        return []
+    text = (
+        f"{stability['n']} trainings from other seeds, of the same length and data: matched one to one, atoms "
+        f"agree with cosine {stability['value']:.2f} on average; random directions of as many atoms with "
+        f"{stability['floor']:.2f}. {stability['return']:.0%} of the atoms return in all of them (cosine at "
+        "least 0.7)."
+    )
+    return ["## Other seeds", _filled(text)]
 
 
 def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any]) -> list[str]:

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -23,26 +22,26 @@ from sae_nb.activations import Activations, acts_for
 from sae_nb.architectures import KIND, SparseAutoencoder, TopK, Transcoder, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
-from sae_nb.evaluation import Evidence, FactorMatch, Measurement, evaluate, match_factors
+from sae_nb.evaluation import Evidence, FactorMatch, evaluate, match_factors
 from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import (
     SAMPLES_AT_ONCE,
     captured_for,
-    load_sae,
     transcoder_places,
     write_examples,
     write_facts,
 )
 from sae_nb.pretrained._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
-from sae_nb.pretrained.making._card import card_text
+from sae_nb.pretrained.making._card import CARD, card_text
 from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._repeats import repeated
+from sae_nb.pretrained.making._shipping import as_shipped, plain
 from sae_nb.pretrained.making._steering import measure_steering
+from sae_nb.pretrained.making._text_recipe import TEXT_PLANS, make_on_texts
 from sae_nb.training import TrainConfig, train
 
-CARD = "README.md"
 STORED_AS = torch.float16
 logger = logging.getLogger(__name__)
 
@@ -141,12 +140,7 @@ def _trained(
     logger.info("trained on %d rows of %s", len(acts), source.words)
     last = result.history[-1]
     logger.info("trained %d steps: R² %.4f on the last batch", last.step, last.r2)
-    # As its files give it back: whatever is measured, is measured on that.
-    with TemporaryDirectory() as parent:
-        with new_folder(Path(parent) / "sae") as folder:
-            write_sae(sae, folder, matrices_as=STORED_AS)
-            write_manifest(folder, KIND)
-        shipped = load_sae(Path(parent) / "sae")
+    shipped = as_shipped(sae, matrices_as=STORED_AS)
     firings = AtomCatalogue(shipped, acts)
     shipped.strength_p99 = torch.from_numpy(firings.p99)
     done = {
@@ -172,7 +166,7 @@ def _judged(model: LiveModel, sae: SparseAutoencoder, plan: Plan) -> dict[str, A
     return {
         "judged_on": source.words,
         "r2": report["r2"].value,
-        "report": {row: _plain(m) for row, m in report.items()},
+        "report": {row: plain(m) for row, m in report.items()},
         "matches": [asdict(match) for match in found],
         "missed": [match.factor for match in missed],
         "nearly": [asdict(match) for match in missed],
@@ -188,12 +182,6 @@ def _encoded(
     codes = AtomCatalogue(sae, acts).codes
     sample = acts.sample.numpy()
     return Evidence(codes=codes, sample=sample, factors=source.factors(acts)), acts, source
-
-
-def _plain(m: Measurement) -> dict[str, Any]:
-    numbers = {"value": m.value, "floor": m.floor, "control": m.control}
-    numbers |= {"low": m.interval[0], "high": m.interval[1]}
-    return {n: v for n, v in numbers.items() if v is not None and np.isfinite(v)}
 
 
 def _write(
@@ -233,16 +221,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--evidence", action="store_true", help="judge the labels of the SAE that is in the folder"
     )
+    for option in ("texts", "work"):
+        parser.add_argument(f"--{option}", type=Path, help="of a real language model's SAE: folder")
     choices = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     name, folder = choices.pop("name"), choices.pop("out")
-    evidence = choices.pop("evidence")
-    plan = replace(plan_for(name), **{n: v for n, v in choices.items() if v is not None})
-    if evidence:
-        add_evidence(name, plan, folder)
-        return 0
+    evidence, texts, work = (choices.pop(n) for n in ("evidence", "texts", "work"))
+    changed = {n: v for n, v in choices.items() if v is not None}
     words = sys.argv[1:] if arguments is None else arguments
-    shown = ["DIR" if before == "--out" else w for before, w in zip(["", *words], words)]
+    folders = ("--out", "--texts", "--work")
+    shown = ["DIR" if before in folders else w for before, w in zip(["", *words], words)]
     command = shlex.join(["python", "-m", "sae_nb.pretrained.making", *shown])
-    make(name, plan, folder, command=command)
+    real = TEXT_PLANS.get(name.partition("/")[0])
+    if real is not None:
+        if texts is None or work is None:
+            parser.error(f"{name} needs --texts and --work")
+        on = replace(real, **changed)
+        make_on_texts(name, on, folder, texts=texts, work=work, command=command)
+    elif evidence:
+        add_evidence(name, replace(plan_for(name), **changed), folder)
+    else:
+        make(name, replace(plan_for(name), **changed), folder, command=command)
     return 0

@@ -1,0 +1,216 @@
+"""Make the SAEs of a real language model: capture once, train, measure on held-out texts, write their folders.
+
+python -m sae_nb.pretrained.making smollm2-135m/resid_post.16 --texts FOLDER --work FOLDER --out DIR
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import KIND, TopK, write_sae
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.capturing import capture
+from sae_nb.codes import SparseCodes
+from sae_nb.evaluation import evaluate
+from sae_nb.files import new_folder, write_bytes, write_manifest
+from sae_nb.geometry import LayoutSettings, umap_layout
+from sae_nb.models import LiveModel, load_model
+from sae_nb.pretrained import write_examples
+from sae_nb.pretrained.making._card import CARD, text_card
+from sae_nb.pretrained.making._shipping import as_shipped, plain
+from sae_nb.pretrained.making._texts import SOURCES, mixed_texts
+from sae_nb.training import TrainConfig, train
+
+logger = logging.getLogger(__name__)
+
+FILES = {"matrices_as": torch.int8, "part_bytes": 4_000_000}
+"""Of a shipped SAE: rows of eight bits with a scale each, in files that any host of code takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextPlan:
+    """Size, length and data of the trainings on one model."""
+
+    hook_points: tuple[str, ...]
+    """Captured together, in one pass."""
+
+    n_atoms: int = 4096
+    k: int = 32
+    steps: int = 4000
+    """Optimiser steps of 1024 rows."""
+
+    seed: int = 0
+    rows: int = 1_050_000
+    held_out_rows: int = 120_000
+    """Rows per hook point to train on, and of texts that are held out."""
+
+    rate_rows: int = 300_000
+    """Rows that rates and strengths are counted on."""
+
+    judged_rows: int = 12_000
+    shown: int = 160
+    """Held-out rows that the report is measured on; passages in the store of examples."""
+
+    context_length: int = 128
+    dead_after_tokens: int = 100_000
+
+
+TEXT_PLANS = {
+    "smollm2-135m": TextPlan(hook_points=("resid_post.9", "resid_post.16", "resid_post.23"))
+}
+"""Plans of the shipped SAEs of real models."""
+
+
+def make_on_texts(
+    name: str, plan: TextPlan, folder: Path, *, texts: Path, work: Path, command: str = ""
+) -> None:
+    """Make one SAE and write its folder; captures and checkpoints stay in `work`, and a killed run goes on."""
+    model_name, _, hook_point = name.partition("/")
+    if hook_point not in plan.hook_points:
+        raise ValueError(
+            f"`name` must have a hook point of {model_name}'s plan, {', '.join(plan.hook_points)}, got {name!r}."
+        )
+    model = load_model(model_name)
+    to_train, held_out = mixed_texts(texts)
+    seen = _captured(model, to_train, plan, plan.rows, work / "train")[hook_point]
+    sae, training = trained(seen, plan, work / hook_point)
+    sae.hook_point, sae.model_name = hook_point, model_name
+    fresh = _captured(model, held_out, plan, plan.held_out_rows, work / "held-out")[hook_point]
+    write_made(
+        name,
+        plan,
+        folder,
+        sae=sae,
+        seen=seen,
+        fresh=fresh,
+        model=model,
+        training=training,
+        command=command,
+    )
+
+
+def _captured(
+    model: LiveModel, texts: list[str], plan: TextPlan, rows: int, store: Path
+) -> dict[str, Activations]:
+    return capture(
+        model,
+        texts,
+        list(plan.hook_points),
+        pack=True,
+        context_length=plan.context_length,
+        dtype=torch.float16,
+        max_rows=rows,
+        batch_size=16,
+        store=store,
+    )
+
+
+def trained(
+    acts: Activations, plan: TextPlan, checkpoint: Path | None
+) -> tuple[TopK, dict[str, Any]]:
+    """Return an SAE trained on a plan, and what was done."""
+    generator = torch.Generator().manual_seed(plan.seed)
+    sae = TopK(acts.d_in, plan.n_atoms, plan.k, generator=generator)
+    config = TrainConfig(
+        steps=plan.steps,
+        seed=plan.seed,
+        dead_after_tokens=plan.dead_after_tokens,
+        checkpoint=checkpoint,
+        checkpoint_every=500,
+    )
+    last = train(sae, acts, config).history[-1]
+    logger.info("trained %d steps: R² %.4f on the last batch", last.step, last.r2)
+    done = {"rows": len(acts), "rows_seen": last.tokens, "seconds": round(last.seconds, 1)}
+    return sae, done | {"threads": torch.get_num_threads()}
+
+
+def write_made(
+    name: str,
+    plan: TextPlan,
+    folder: Path,
+    *,
+    sae: TopK,
+    seen: Activations,
+    fresh: Activations,
+    model: LiveModel,
+    training: dict[str, Any],
+    command: str = "",
+) -> None:
+    """Measure a trained SAE as its files give it back, and write its folder."""
+    shipped = as_shipped(sae, **FILES)
+    firings = AtomCatalogue(shipped, _first(seen, plan.rate_rows))
+    shipped.strength_p99 = torch.from_numpy(firings.p99)
+    per_atom = {
+        "frequency": firings.frequency,
+        "p99": firings.p99,
+        "xy": umap_layout(shipped.dictionary, LayoutSettings(seed=plan.seed)),
+    }
+    report = evaluate(shipped, _first(fresh, plan.judged_rows), model=model)
+    shown, codes = _passages(shipped, fresh, plan.shown)
+    facts: dict[str, Any] = {
+        "name": name,
+        "command": command,
+        "date": date.today().isoformat(),
+        "torch": torch.__version__,
+        "plan": asdict(plan),
+        "training": {
+            **training,
+            "data": SOURCES,
+            "silent_fraction": float(1 - firings.alive.mean()),
+            "rate_rows": min(plan.rate_rows, len(seen)),
+        },
+        "judged_on": f"{min(plan.judged_rows, len(fresh))} rows of held-out texts of the same kinds",
+        "enough": ENOUGH,
+        "shown": f"{plan.shown} passages of {plan.context_length} tokens of the held-out texts",
+        "r2": report["r2"].value,
+        "report": {row: plain(m) for row, m in report.items()},
+        "matches": [],
+        "missed": [],
+        "nearly": [],
+        "read": [],
+        "steering": [],
+    }
+    with new_folder(folder, replace=folder.is_dir()) as partial:
+        write_sae(shipped, partial, **FILES)
+        write_examples(partial, shown, codes, per_atom, facts)
+        write_bytes(partial / CARD, text_card(facts).encode())
+        write_manifest(partial, KIND, architecture=type(shipped).__name__)
+    size = sum(file.stat().st_size for file in folder.iterdir())
+    logger.info("wrote %s, %d kB", folder, size // 1000)
+
+
+def _first(acts: Activations, rows: int) -> Activations:
+    """Return the rows of the first passages, which are in random order, as many as make up `rows`."""
+    return acts[:rows] if len(acts) > rows else acts
+
+
+ENOUGH = 8
+"""Firings of an atom among the examples after which further ones count for nothing."""
+
+
+def _passages(sae: TopK, acts: Activations, n: int) -> tuple[Activations, SparseCodes]:
+    """Return held-out passages with their codes, so chosen that as many atoms as can be have examples.
+
+    Greedy: the passage next that adds most firings of atoms which have fewer than `ENOUGH`.
+    """
+    codes = sae.encode(acts.x)
+    fired = codes.to_scipy() != 0
+    sample = acts.sample.numpy()
+    passages = np.unique(sample)
+    counts = np.stack([np.asarray(fired[sample == p].sum(axis=0)).ravel() for p in passages])
+    have, chosen = np.zeros(sae.n_atoms), np.zeros(len(passages), dtype=bool)
+    for _ in range(min(n, len(passages))):
+        gain = np.minimum(counts, np.maximum(ENOUGH - have, 0)).sum(axis=1)
+        best = int(np.argmax(np.where(chosen, -1, gain)))
+        chosen[best] = True
+        have += counts[best]
+    rows = np.isin(sample, passages[chosen])
+    return acts.subset(torch.from_numpy(rows)), codes[rows]
