@@ -76,7 +76,8 @@ def make_on_texts(
     model_name, _, hook_point = name.partition("/")
     if hook_point not in plan.hook_points:
         raise ValueError(
-            f"`name` must have a hook point of {model_name}'s plan, {', '.join(plan.hook_points)}, got {name!r}."
+            f"`name` must have a hook point of {model_name}'s plan, {', '.join(plan.hook_points)}, got "
+            f"{name!r}."
         )
     model = load_model(model_name)
     to_train, held_out = mixed_texts(texts)

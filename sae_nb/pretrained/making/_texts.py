@@ -13,8 +13,8 @@ WIKITEXT, SHAKESPEARE = "wikitext2_valid.txt", "tinyshakespeare.txt"
 REVIEWS = "nltk_movie_reviews.zip"
 SPEECHES = ("nltk_inaugural.zip", "nltk_state_union.zip")
 SOURCES = (
-    "WikiText-2 (validation part, CC BY-SA 3.0), film reviews (Pang and Lee, CC BY 4.0), inaugural addresses and "
-    "State of the Union addresses (public domain), Shakespeare (public domain)"
+    "WikiText-2 (validation part, CC BY-SA 3.0), film reviews (Pang and Lee, CC BY 4.0), inaugural addresses "
+    "and State of the Union addresses (public domain), Shakespeare (public domain)"
 )
 
 SHORTEST = 200
@@ -34,8 +34,9 @@ def mixed_texts(folder: Path) -> tuple[list[str], list[str]]:
     ]
     if missing:
         raise FileNotFoundError(
-            f"`texts` must be a folder with {', '.join(missing)} too, got {str(folder)!r}. The first two are WikiText-2's "
-            "validation part and karpathy/char-rnn's input.txt, the others packages of nltk_data."
+            f"`texts` must be a folder with {', '.join(missing)} too, got {str(folder)!r}. {WIKITEXT} is "
+            f"WikiText-2's validation part, {SHAKESPEARE} karpathy/char-rnn's input.txt; the others are "
+            "packages of nltk_data."
         )
     documents = [text for text in _documents(folder) if len(text) > SHORTEST]
     order = [int(i) for i in np.random.default_rng(0).permutation(len(documents))]
