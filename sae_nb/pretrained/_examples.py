@@ -220,7 +220,11 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
         scores = "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})"
         labels.write(match["atom"], match["factor"], scores.format(**match))
     if (folder / LABELS).is_file():
-        labels.take_evidence(read_labels(folder, sae))
+        kept = read_labels(folder, sae)
+        for atom, text in kept.items():
+            if atom not in labels:  # a name that was written by a reader, of no known factor
+                labels.write(atom, text)
+        labels.take_evidence(kept)
     steered = [
         SteeredAtom(
             label=one["label"],

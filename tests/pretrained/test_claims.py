@@ -16,7 +16,7 @@ from sae_nb.evaluation import Factor
 from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
 from sae_nb.pretrained._material import Sizes, material
 
-NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name]
+NAMES = [name for name in sn.pretrained_names() if name.startswith("tiny-") and "/mlp." not in name]
 GPT = next(name for name in NAMES if name.startswith("tiny-gpt"))
 VIT = "tiny-vit/resid_post.6"
 

@@ -18,9 +18,12 @@ from sae_nb.pretrained._material import Sizes
 from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._recipe import Plan
 
-NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name]
+REAL = [name for name in sn.pretrained_names() if name.startswith("smollm2-135m/")]
+NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name and name not in REAL]
 TRANSCODERS = [name for name in sn.pretrained_names() if "/mlp." in name]
 LARGEST = 3_800_000  # bytes of all pretrained SAEs together
+LARGEST_REAL = 27_000_000  # of the three SAEs of SmolLM2
+LARGEST_FILE = 4 * 2**20  # of any file in the repository
 LARGEST_TRANSCODERS = 4 * 2**20  # of all transcoders together; their weights are within 3 MiB
 
 
@@ -33,14 +36,16 @@ def test_the_promised_saes_are_there() -> None:
 
 def test_all_together_are_small() -> None:
     """SAEs, examples, coordinates, labels and cards; transcoders bring no examples."""
-    for names, largest in ((NAMES, LARGEST), (TRANSCODERS, LARGEST_TRANSCODERS)):
+    sizes = ((NAMES, LARGEST), (TRANSCODERS, LARGEST_TRANSCODERS), (REAL, LARGEST_REAL))
+    for names, largest in sizes:
         files = [f for name in names for f in (shelf.SHELF / name).iterdir()]
         assert sum(f.stat().st_size for f in files) <= largest
+        assert max(f.stat().st_size for f in files) <= LARGEST_FILE
     weights = [shelf.SHELF / name / "sae.safetensors" for name in TRANSCODERS]
     assert sum(f.stat().st_size for f in weights) <= 3 * 2**20
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *REAL])
 def test_a_name_opens_a_top_k_sae(name: str) -> None:
     """In eval mode and fp32, unit atoms, and it knows where it belongs and how strong it is."""
     sae = sn.load_sae(name)
@@ -54,7 +59,7 @@ def test_a_name_opens_a_top_k_sae(name: str) -> None:
     assert np.allclose(sae.strength_p99, sn.load_examples(name).p99, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", [*NAMES, *REAL])
 def test_examples_fit_their_sae(name: str) -> None:
     """One entry per atom and row; x is the reconstruction, and the repr says so."""
     sae, examples = sn.load_sae(name), sn.load_examples(name)
@@ -277,3 +282,51 @@ def test_evidence_is_put_beside_an_sae_and_its_folder_stays_whole(tmp_path: Path
     assert set(found.entries) == set(sn.load_examples(name).labels)
     assert all(found.evidence(atom).returns == 0 for atom in found)
     assert dict(sn.labels(folder, sn.load_sae(folder))) == dict(found)
+
+
+def test_three_layers_of_smollm2_are_there() -> None:
+    """Of the sizes that were promised, without the model being there."""
+    assert REAL == [f"smollm2-135m/resid_post.{layer}" for layer in (16, 23, 9)]
+    for name in REAL:
+        sae = sn.load_sae(name)
+        assert (sae.d_in, sae.n_atoms, sae.k) == (576, 4096, 32)
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_the_card_of_a_real_model_s_sae_tells_its_making(name: str) -> None:
+    """Model, data, steps, R², what was recovered, licence, and the command."""
+    card = (shelf.SHELF / name / "README.md").read_text(encoding="utf-8")
+    for word in (
+        "sae-nb get smollm2-135m",
+        "Data",
+        "steps",
+        "R²",
+        "recovered",
+        "floor",
+        "CC BY-SA",
+        "seed",
+    ):
+        assert word in card, word
+    assert f"sae_nb.pretrained.making {name}" in card
+    assert f"{sn.load_examples(name).r2:.4g}" in card
+    assert not {"/work", "/tmp"} & set(card.split())
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_most_atoms_of_a_real_model_have_examples(name: str) -> None:
+    """The passages are chosen for that: three quarters of the atoms that ever fire have four or more."""
+    examples = sn.load_examples(name)
+    fired = np.bincount(examples.codes.atoms.numpy(), minlength=examples.codes.n_atoms)
+    assert (fired[examples.frequency > 0] >= 4).mean() > 0.75
+
+
+@pytest.mark.parametrize("name", REAL)
+def test_names_of_a_real_model_held_on_fresh_texts(name: str) -> None:
+    """Every name that is shown detects better than other atoms' names, by more than the error."""
+    examples, sae = sn.load_examples(name), sn.load_sae(name)
+    assert len(examples.labels) >= 200
+    assert dict(sn.labels(shelf.SHELF / name, sae)) == dict(examples.labels)
+    for atom in examples.labels:
+        found = examples.labels.evidence(atom)
+        assert found.standing == "holds"
+        assert found.detection > found.control
