@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.architectures import SparseAutoencoder, TopK
+from sae_nb.architectures import KIND, SparseAutoencoder, TopK, write_sae
 from sae_nb.classical import Classical
 from sae_nb.files import write_manifest
 from sae_nb.pretrained import load_sae
@@ -47,6 +47,22 @@ def test_a_file_cut_short_or_altered_is_refused_by_name(folder: Path, name: str)
     (folder / name).unlink()
     with pytest.raises(FileNotFoundError, match=name):
         load_sae(folder)
+
+
+def test_weights_of_eight_bits_in_parts_come_back(tmp_path: Path) -> None:
+    """To half a level of each row, with unit atoms; they cannot stay in their file."""
+    sae = TopK(d_in=60, n_atoms=500, k=4)
+    write_sae(sae, tmp_path, matrices_as=torch.int8, part_bytes=20_000)
+    write_manifest(tmp_path, KIND)
+    assert not (tmp_path / "sae.safetensors").exists()
+    assert sum(file.stat().st_size for file in tmp_path.iterdir()) < 2 * 60 * 500 * 1.25
+    read = load_sae(tmp_path)
+    level = sae.dictionary.abs().amax(dim=1, keepdim=True) / 127
+    apart = (read.dictionary - sae.dictionary).abs() / level
+    assert 0.1 < float(apart.max()) < 0.75  # half a level, and the norm again
+    assert torch.allclose(read.dictionary.norm(dim=1), torch.ones(500), atol=1e-6)
+    with pytest.raises(ValueError, match="`mmap` must be False"):
+        load_sae(tmp_path, mmap=True)
 
 
 def test_another_version_is_refused(folder: Path) -> None:

@@ -21,6 +21,20 @@ def test_json_comes_back(tmp_path: Path) -> None:
     assert files.read_json(tmp_path / "a.json") == {"b": [1, 2.5, "ü"], "a": None}
 
 
+def test_a_long_file_is_written_in_parts(tmp_path: Path) -> None:
+    """Of the length asked for, and read as one; a part that is missing is noticed."""
+    path, tensors = tmp_path / "t.safetensors", {"a": torch.arange(5000.0), "b": torch.ones(3)}
+    files.write_tensors(path, tensors, part_bytes=1900)
+    parts = sorted(tmp_path.iterdir())
+    assert len(parts) == 11
+    assert max(part.stat().st_size for part in parts) == 1900
+    read = files.read_tensors(path)
+    assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
+    (tmp_path / "t.safetensors.part7").unlink()
+    with pytest.raises(ValueError, match="complete safetensors file"):
+        files.read_tensors(path)
+
+
 def test_json_refuses_nan(tmp_path: Path) -> None:
     """NaN has no JSON spelling; nothing is left behind."""
     with pytest.raises(ValueError):

@@ -90,8 +90,29 @@ def text_card(facts: dict[str, Any]) -> str:
         *_stability(facts.get("stability")),
         "## Names",
         _filled(facts.get("names", "None of its atoms has a name yet.")),
+        *_named_steering(facts.get("named_steering", [])),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _named_steering(steered: Sequence[dict[str, Any]]) -> list[str]:
+    """Return the part on named atoms that were turned up, if any were."""
+    if not steered:
+        return []
+    text = (
+        f"Atoms chosen before, each added at every position to {steered[0]['n']} beginnings that are about "
+        "nothing in particular, at 1.5 times its 99th percentile; 4 texts of 24 tokens each, temperature 0.7. Words "
+        "of a text that begin as its name leads one to expect, mean; how many of the beginnings have more of "
+        "them than under a random direction of the same norm."
+    )
+    rows = [
+        [s["name"], str(s["atom"]), f"{s['by']:.0f}"]
+        + [f"{s[way]:.2f}" for way in ("untouched", "random", "turned")]
+        + [f"{s['beats']} of {s['n']}"]
+        for s in steered
+    ]
+    header = ["name", "atom", "strength", "untouched", "random", "turned up", "more than random"]
+    return ["## What its atoms do", _filled(text), _table(header, rows)]
 
 
 def _stability(stability: dict[str, Any] | None) -> list[str]:

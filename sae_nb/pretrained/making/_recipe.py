@@ -39,7 +39,7 @@ from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._repeats import repeated
 from sae_nb.pretrained.making._shipping import as_shipped, plain
 from sae_nb.pretrained.making._steering import measure_steering
-from sae_nb.pretrained.making._text_recipe import TEXT_PLANS, make_on_texts
+from sae_nb.pretrained.making._text_recipe import TEXT_PLANS, make_on_texts, name_on_texts
 from sae_nb.training import TrainConfig, train
 
 STORED_AS = torch.float16
@@ -221,12 +221,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--evidence", action="store_true", help="judge the labels of the SAE that is in the folder"
     )
+    parser.add_argument(
+        "--names", action="store_true", help="judge the names written for a real model's atoms"
+    )
+    parser.add_argument(
+        "--sisters", type=int, default=0, help="trainings from other seeds, for --names"
+    )
     for option in ("texts", "work"):
         parser.add_argument(f"--{option}", type=Path, help="of a real language model's SAE: folder")
     choices = vars(parser.parse_args(arguments))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     name, folder = choices.pop("name"), choices.pop("out")
     evidence, texts, work = (choices.pop(n) for n in ("evidence", "texts", "work"))
+    names, sisters = choices.pop("names"), choices.pop("sisters")
     changed = {n: v for n, v in choices.items() if v is not None}
     words = sys.argv[1:] if arguments is None else arguments
     folders = ("--out", "--texts", "--work")
@@ -237,7 +244,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if texts is None or work is None:
             parser.error(f"{name} needs --texts and --work")
         on = replace(real, **changed)
-        make_on_texts(name, on, folder, texts=texts, work=work, command=command)
+        if names:
+            name_on_texts(name, on, folder, texts=texts, work=work, sisters=sisters)
+        else:
+            make_on_texts(name, on, folder, texts=texts, work=work, command=command)
     elif evidence:
         add_evidence(name, replace(plan_for(name), **changed), folder)
     else:

@@ -6,7 +6,7 @@ python -m sae_nb.pretrained.making smollm2-135m/resid_post.16 --texts FOLDER --w
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -25,11 +25,15 @@ from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import write_examples
 from sae_nb.pretrained.making._card import CARD, text_card
+from sae_nb.pretrained.making._names import add_names, written_names
 from sae_nb.pretrained.making._shipping import as_shipped, plain
 from sae_nb.pretrained.making._texts import SOURCES, mixed_texts
 from sae_nb.training import TrainConfig, train
 
 logger = logging.getLogger(__name__)
+
+NAMES = Path(__file__).parent / "names"
+"""Names that a reader wrote, by SAE."""
 
 FILES = {"matrices_as": torch.int8, "part_bytes": 4_000_000}
 """Of a shipped SAE: rows of eight bits with a scale each, in files that any host of code takes."""
@@ -44,8 +48,10 @@ class TextPlan:
 
     n_atoms: int = 4096
     k: int = 32
-    steps: int = 4000
-    """Optimiser steps of 1024 rows."""
+    steps: int = 6000
+    learning_rate: float = 1e-3
+    """Optimiser steps of 1024 rows. The architecture's own rate is for shorter trainings: here it left
+    15 % of the atoms dead."""
 
     seed: int = 0
     rows: int = 1_050_000
@@ -98,6 +104,23 @@ def make_on_texts(
     )
 
 
+def name_on_texts(
+    name: str, plan: TextPlan, folder: Path, *, texts: Path, work: Path, sisters: int = 0
+) -> None:
+    """Judge the names that were written for an SAE's atoms, and put those that hold into its folder."""
+    model_name, _, hook_point = name.partition("/")
+    model = load_model(model_name)
+    to_train, held_out = mixed_texts(texts)
+    fresh = _captured(model, held_out, plan, plan.held_out_rows, work / "held-out")[hook_point]
+    others = []
+    if sisters:
+        seen = _captured(model, to_train, plan, plan.rows, work / "train")[hook_point]
+        for seed in range(plan.seed + 1, plan.seed + 1 + sisters):
+            on = replace(plan, seed=seed)
+            others.append(trained(seen, on, work / f"{hook_point}-{seed}")[0])
+    add_names(folder, written_names(NAMES / f"{name}.json"), fresh, model=model, sisters=others)
+
+
 def _captured(
     model: LiveModel, texts: list[str], plan: TextPlan, rows: int, store: Path
 ) -> dict[str, Activations]:
@@ -122,6 +145,7 @@ def trained(
     sae = TopK(acts.d_in, plan.n_atoms, plan.k, generator=generator)
     config = TrainConfig(
         steps=plan.steps,
+        learning_rate=plan.learning_rate,
         seed=plan.seed,
         dead_after_tokens=plan.dead_after_tokens,
         checkpoint=checkpoint,

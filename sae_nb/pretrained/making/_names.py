@@ -1,0 +1,198 @@
+"""Names of a real model's atoms: judged on texts that are held out; only those that hold are kept.
+
+python -m sae_nb.pretrained.making smollm2-135m/resid_post.16 --names --texts FOLDER --work FOLDER --out FOLDER
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_nb.activations import Activations
+from sae_nb.architectures import KIND, SparseAutoencoder
+from sae_nb.evaluation import match_atoms
+from sae_nb.files import read_json, write_bytes, write_json, write_manifest
+from sae_nb.labelling import AtomLabel, AtomLabels, label
+from sae_nb.models import LiveModel
+from sae_nb.pretrained import LABELS, load_sae
+from sae_nb.pretrained._loading import FACTS
+from sae_nb.pretrained.making._card import CARD, text_card
+from sae_nb.steering import random_direction, steer
+
+SAME = 0.7
+"""Cosine from which an atom of another training is the same, as in `sn.label`."""
+
+N_WINDOWS = 40
+"""Windows a name is judged on, half of them firing."""
+
+STRENGTH, N_TOKENS, N_SAMPLES, TEMPERATURE = 1.5, 24, 4, 0.7
+"""Of steering, in multiples of an atom's 99th percentile; of the texts that are written."""
+
+PROMPTS = (
+    "Last summer in Rome he",
+    "My favourite thing to do on Sunday is",
+    "When she opened the letter, she",
+    "The old man told us that",
+    "In the middle of the night",
+    "Everyone in the village knew that",
+    "After a long day, they",
+    "The first thing I noticed was",
+    "It was announced today that",
+    "The teacher asked the class about",
+    "On the way home we",
+    "Nobody expected that the",
+    "He spent the whole year",
+    "The most important thing in life is",
+    "At the end of the street there",
+    "She has always wanted to",
+    "The report says that",
+    "Before the meeting started, the",
+    "My grandmother used to",
+    "The next morning the",
+    "What surprised me most was",
+    "They moved to the city because",
+    "In his opinion, the",
+    "The children were playing when",
+    "According to the newspaper, a",
+    "We were told to wait until",
+    "The story begins with",
+    "Some people believe that",
+    "For many years the family",
+    "Later that evening, I",
+)
+"""Beginnings that are about nothing in particular. Ours."""
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class WrittenName:
+    """A name that a reader wrote for an atom, and how it is looked for in a text."""
+
+    name: str
+    cues: tuple[str, ...]
+    """Beginnings of words that its name leads one to expect near where it fires."""
+
+    steers: bool = False
+    """Whether it is among the atoms that are turned up, chosen before it was tried."""
+
+
+def written_names(file: Path) -> dict[int, WrittenName]:
+    """Read a file of names: {"17": {"name": "ships", "cues": ["ship", "boat"]}, …}."""
+    said = json.loads(file.read_text(encoding="utf-8"))
+    return {
+        int(atom): WrittenName(
+            name=one["name"], cues=tuple(one.get("cues", ())), steers=bool(one.get("steers"))
+        )
+        for atom, one in said.items()
+    }
+
+
+def add_names(
+    folder: Path,
+    names: Mapping[int, WrittenName],
+    acts: Activations,
+    *,
+    model: LiveModel | None,
+    sisters: Sequence[SparseAutoencoder] = (),
+) -> AtomLabels:
+    """Judge names on held-out activations, keep those that hold, and try some of them in the live model."""
+    sae = load_sae(folder)
+    given = AtomLabels(
+        entries={
+            atom: AtomLabel(
+                atom=atom,
+                text=one.name,
+                source="read",
+                rule=(("begins", one.cues),) if one.cues else (),
+            )
+            for atom, one in names.items()
+        }
+    )
+    options: dict[str, Any] = {"n_examples": N_WINDOWS, "sisters": sisters, "replace_file": True}
+    found = label(sae, acts, labels=given, atoms=sorted(names), file=folder / LABELS, **options)
+    held = {a for a in found if (e := found.evidence(a)) is not None and e.standing == "holds"}
+    kept = AtomLabels(entries={a: e for a, e in given.entries.items() if a in held})
+    found = label(sae, acts, labels=kept, atoms=sorted(held), file=folder / LABELS, **options)
+    logger.info("%d of %d names hold", len(found), len(names))
+    facts = read_json(folder / FACTS)
+    facts["names"] = _told(found, len(names))
+    if sisters:
+        facts["stability"] = _returns(sae, sisters)
+    if model is not None:
+        tried = [atom for atom in sorted(held) if names[atom].steers]
+        facts["named_steering"] = [_turned_up(model, sae, atom, names[atom]) for atom in tried]
+    write_json(folder / FACTS, facts)
+    write_bytes(folder / CARD, text_card(facts).encode())
+    write_manifest(folder, KIND, architecture=type(sae).__name__)
+    return found
+
+
+def _returns(sae: SparseAutoencoder, sisters: Sequence[SparseAutoencoder]) -> dict[str, Any]:
+    """Return how far the atoms are found again in trainings from other seeds, one by one."""
+    cosines = torch.zeros(len(sisters), sae.n_atoms)
+    for own, sister in zip(cosines, sisters, strict=True):
+        rows, _, matched = match_atoms(sae.dictionary, sister.dictionary)
+        own[rows] = torch.as_tensor(matched, dtype=torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    random = [torch.randn(sae.dictionary.shape, generator=generator) for _ in range(2)]
+    return {
+        "n": len(sisters),
+        "value": float(cosines.mean()),
+        "floor": float(match_atoms(*random)[2].mean()),
+        "return": float((cosines.min(dim=0).values >= SAME).float().mean()),
+    }
+
+
+def _told(found: AtomLabels, n_written: int) -> str:
+    evidence = [e for atom in found if (e := found.evidence(atom)) is not None]
+    detection = sum(e.detection for e in evidence) / max(1, len(evidence))
+    control = sum(e.control for e in evidence) / max(1, len(evidence))
+    return (
+        f"{n_written} atoms were named by a reader who saw twenty examples of each from training texts. A "
+        f"name is kept where, on {N_WINDOWS} windows of held-out texts, it tells in which its atom fires better "
+        f"than other atoms' names do, by more than two standard errors: {len(found)} are kept, with a balanced "
+        f"accuracy of {detection:.2f} on average, other atoms' names {control:.2f}. A name is looked for by the "
+        "beginnings of words that the reader wrote down with it. The other atoms have no name."
+    )
+
+
+def _turned_up(
+    model: LiveModel, sae: SparseAutoencoder, atom: int, named: WrittenName
+) -> dict[str, Any]:
+    """Count a name's words in what the model writes: untouched, the atom turned up, a random direction."""
+    by = STRENGTH * float(sae.strength_p99[atom])
+    place = str(sae.hook_point)
+    directions = {"turned": sae.dictionary[atom], "random": random_direction(sae.d_in, atom)}
+    counts: dict[str, list[float]] = {"untouched": _words(model, named)}
+    for way, direction in directions.items():
+        with steer(model, place, direction=direction, by=by):
+            counts[way] = _words(model, named)
+    beats = sum(t > r for t, r in zip(counts["turned"], counts["random"], strict=True))
+    logger.info("%d %s: beats random on %d of %d prompts", atom, named.name, beats, len(PROMPTS))
+    means = {way: sum(each) / len(each) for way, each in counts.items()}
+    return {"atom": atom, "name": named.name, "by": by, "beats": beats, "n": len(PROMPTS), **means}
+
+
+@torch.no_grad()
+def _words(model: LiveModel, named: WrittenName) -> list[float]:
+    """Return for every prompt how many words of a text begin with a cue, mean over samples."""
+    totals = [0.0] * len(PROMPTS)
+    for seed in range(N_SAMPLES):
+        texts = model.generate(
+            list(PROMPTS), N_TOKENS, temperature=TEMPERATURE, seed=seed, echo=False
+        )
+        for i, text in enumerate(texts):
+            words = str(text).lower().replace("“", " ").replace('"', " ").split()
+            totals[i] += sum(word.startswith(_lower(named.cues)) for word in words) / N_SAMPLES
+    return totals
+
+
+def _lower(cues: Sequence[str]) -> tuple[str, ...]:
+    return tuple(cue.strip().lower() for cue in cues)
