@@ -10,7 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
@@ -156,10 +156,11 @@ def _told(found: AtomLabels, n_written: int) -> str:
     control = sum(e.control for e in evidence) / max(1, len(evidence))
     return (
         f"{n_written} atoms were named by a reader who saw twenty examples of each from training texts. A "
-        f"name is kept where, on {N_WINDOWS} windows of held-out texts, it tells in which its atom fires better "
-        f"than other atoms' names do, by more than two standard errors: {len(found)} are kept, with a balanced "
-        f"accuracy of {detection:.2f} on average, other atoms' names {control:.2f}. A name is looked for by the "
-        "beginnings of words that the reader wrote down with it. The other atoms have no name."
+        f"name is kept where, on {N_WINDOWS} windows of held-out texts, it tells in which its atom fires "
+        "better than other atoms' names do, by more than two standard errors: "
+        f"{len(found)} are kept, with a balanced accuracy of {detection:.2f} on average, other atoms' names "
+        f"{control:.2f}. A name is looked for by the beginnings of words that the reader wrote down with it. "
+        "The other atoms have no name."
     )
 
 
@@ -167,7 +168,7 @@ def _turned_up(
     model: LiveModel, sae: SparseAutoencoder, atom: int, named: WrittenName
 ) -> dict[str, Any]:
     """Count a name's words in what the model writes: untouched, the atom turned up, a random direction."""
-    by = STRENGTH * float(sae.strength_p99[atom])
+    by = STRENGTH * float(cast(torch.Tensor, sae.strength_p99)[atom])
     place = str(sae.hook_point)
     directions = {"turned": sae.dictionary[atom], "random": random_direction(sae.d_in, atom)}
     counts: dict[str, list[float]] = {"untouched": _words(model, named)}

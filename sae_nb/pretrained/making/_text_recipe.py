@@ -35,7 +35,7 @@ logger = logging.getLogger(__name__)
 NAMES = Path(__file__).parent / "names"
 """Names that a reader wrote, by SAE."""
 
-FILES = {"matrices_as": torch.int8, "part_bytes": 4_000_000}
+FILES: dict[str, Any] = {"matrices_as": torch.int8, "part_bytes": 4_000_000}
 """Of a shipped SAE: rows of eight bits with a scale each, in files that any host of code takes."""
 
 
