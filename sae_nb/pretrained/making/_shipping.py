@@ -22,7 +22,7 @@ def as_shipped(sae: _Sae, **options: Any) -> _Sae:
         with new_folder(Path(parent) / "sae") as folder:
             write_sae(sae, folder, **options)
             write_manifest(folder, KIND)
-        shipped = cast(_Sae, load_sae(folder))
+        shipped = cast(_Sae, load_sae(Path(parent) / "sae"))
     shipped.folder = None
     return shipped
 

@@ -61,7 +61,7 @@ class TextPlan:
     rate_rows: int = 300_000
     """Rows that rates and strengths are counted on."""
 
-    judged_rows: int = 12_000
+    judged_rows: int = 6_000
     shown: int = 160
     """Held-out rows that the report is measured on; passages in the store of examples."""
 
