@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,10 +29,10 @@ from sae_nb.steering import random_direction, steer
 SAME = 0.7
 """Cosine from which an atom of another training is the same, as in `sn.label`."""
 
-N_WINDOWS = 40
+N_WINDOWS = 120
 """Windows a name is judged on, half of them firing."""
 
-STRENGTH, N_TOKENS, N_SAMPLES, TEMPERATURE = 1.5, 24, 4, 0.7
+STRENGTH, N_TOKENS, N_SAMPLES, TEMPERATURE = 1.5, 24, 2, 0.7
 """Of steering, in multiples of an atom's 99th percentile; of the texts that are written."""
 
 PROMPTS = (
@@ -126,8 +127,8 @@ def add_names(
     if sisters:
         facts["stability"] = _returns(sae, sisters)
     if model is not None:
-        tried = [atom for atom in sorted(held) if names[atom].steers]
-        facts["named_steering"] = [_turned_up(model, sae, atom, names[atom]) for atom in tried]
+        tried = {atom: names[atom] for atom in sorted(held) if names[atom].steers}
+        facts["named_steering"] = named_steering(model, sae, tried)
     write_json(folder / FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
     write_manifest(folder, KIND, architecture=type(sae).__name__)
@@ -164,36 +165,36 @@ def _told(found: AtomLabels, n_written: int) -> str:
     )
 
 
-def _turned_up(
-    model: LiveModel, sae: SparseAutoencoder, atom: int, named: WrittenName
-) -> dict[str, Any]:
-    """Count a name's words in what the model writes: untouched, the atom turned up, a random direction."""
-    by = STRENGTH * float(cast(torch.Tensor, sae.strength_p99)[atom])
-    place = str(sae.hook_point)
-    directions = {"turned": sae.dictionary[atom], "random": random_direction(sae.d_in, atom)}
-    counts: dict[str, list[float]] = {"untouched": _words(model, named)}
-    for way, direction in directions.items():
-        with steer(model, place, direction=direction, by=by):
-            counts[way] = _words(model, named)
-    beats = sum(t > r for t, r in zip(counts["turned"], counts["random"], strict=True))
-    logger.info("%d %s: beats random on %d of %d prompts", atom, named.name, beats, len(PROMPTS))
-    means = {way: sum(each) / len(each) for way, each in counts.items()}
-    return {"atom": atom, "name": named.name, "by": by, "beats": beats, "n": len(PROMPTS), **means}
+def named_steering(
+    model: LiveModel, sae: SparseAutoencoder, names: Mapping[int, WrittenName]
+) -> list[dict[str, Any]]:
+    """Turn named atoms up, and count their names' words against a random direction of the same norm."""
+    untouched, place, found = _written(model), str(sae.hook_point), []
+    for atom, named in names.items():
+        by = STRENGTH * float(cast(torch.Tensor, sae.strength_p99)[atom])
+        counts = {"untouched": _counted(untouched, named)}
+        ways = {"turned": sae.dictionary[atom], "random": random_direction(sae.d_in, atom)}
+        for way, direction in ways.items():
+            with steer(model, place, direction=direction, by=by):
+                counts[way] = _counted(_written(model), named)
+        beats = sum(t > r for t, r in zip(counts["turned"], counts["random"], strict=True))
+        logger.info("%d %s: more than random on %d of %d", atom, named.name, beats, len(PROMPTS))
+        told = {"atom": atom, "name": named.name, "by": by, "beats": beats, "n": len(PROMPTS)}
+        found.append(told | {way: sum(each) / len(each) for way, each in counts.items()})
+    return found
 
 
-@torch.no_grad()
-def _words(model: LiveModel, named: WrittenName) -> list[float]:
-    """Return for every prompt how many words of a text begin with a cue, mean over samples."""
-    totals = [0.0] * len(PROMPTS)
-    for seed in range(N_SAMPLES):
-        texts = model.generate(
-            list(PROMPTS), N_TOKENS, temperature=TEMPERATURE, seed=seed, echo=False
-        )
-        for i, text in enumerate(texts):
-            words = str(text).lower().replace("“", " ").replace('"', " ").split()
-            totals[i] += sum(word.startswith(_lower(named.cues)) for word in words) / N_SAMPLES
-    return totals
+def _written(model: LiveModel) -> list[list[str]]:
+    """Return the samples of texts for every beginning."""
+    return [
+        model.generate(list(PROMPTS), N_TOKENS, temperature=TEMPERATURE, seed=seed, echo=False)
+        for seed in range(N_SAMPLES)
+    ]
 
 
-def _lower(cues: Sequence[str]) -> tuple[str, ...]:
-    return tuple(cue.strip().lower() for cue in cues)
+def _counted(samples: list[list[str]], named: WrittenName) -> list[float]:
+    """Return for every beginning how many words of a text begin with a cue, mean over samples."""
+    cues = tuple(cue.strip().lower() for cue in named.cues)
+    words = [[re.findall(r"[\w'’-]+", text.lower()) for text in texts] for texts in samples]
+    counts = [[sum(word.startswith(cues) for word in text) for text in texts] for texts in words]
+    return [sum(each) / len(samples) for each in zip(*counts, strict=True)]

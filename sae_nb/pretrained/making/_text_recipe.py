@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, Ragged
 from sae_nb.architectures import KIND, TopK, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
@@ -62,7 +62,7 @@ class TextPlan:
     """Rows that rates and strengths are counted on."""
 
     judged_rows: int = 6_000
-    shown: int = 160
+    shown: int = 240
     """Held-out rows that the report is measured on; passages in the store of examples."""
 
     context_length: int = 128
@@ -179,7 +179,7 @@ def write_made(
         "xy": umap_layout(shipped.dictionary, LayoutSettings(seed=plan.seed)),
     }
     report = evaluate(shipped, _first(fresh, plan.judged_rows), model=model)
-    shown, codes = _passages(shipped, fresh, plan.shown)
+    shown, codes = _passages(shipped, fresh, plan)
     facts: dict[str, Any] = {
         "name": name,
         "command": command,
@@ -221,21 +221,64 @@ ENOUGH = 8
 """Firings of an atom among the examples after which further ones count for nothing."""
 
 
-def _passages(sae: TopK, acts: Activations, n: int) -> tuple[Activations, SparseCodes]:
+def _passages(sae: TopK, acts: Activations, plan: TextPlan) -> tuple[Activations, SparseCodes]:
     """Return held-out passages with their codes, so chosen that as many atoms as can be have examples.
 
     Greedy: the passage next that adds most firings of atoms which have fewer than `ENOUGH`.
     """
+    passages = _whole_passages(acts, plan.context_length)
     codes = sae.encode(acts.x)
     fired = codes.to_scipy() != 0
-    sample = acts.sample.numpy()
-    passages = np.unique(sample)
-    counts = np.stack([np.asarray(fired[sample == p].sum(axis=0)).ravel() for p in passages])
+    counts = np.stack([np.asarray(fired[rows].sum(axis=0)).ravel() for rows, _ in passages])
     have, chosen = np.zeros(sae.n_atoms), np.zeros(len(passages), dtype=bool)
-    for _ in range(min(n, len(passages))):
+    for _ in range(min(plan.shown, len(passages))):
         gain = np.minimum(counts, np.maximum(ENOUGH - have, 0)).sum(axis=1)
         best = int(np.argmax(np.where(chosen, -1, gain)))
         chosen[best] = True
         have += counts[best]
-    rows = np.isin(sample, passages[chosen])
-    return acts.subset(torch.from_numpy(rows)), codes[rows]
+    kept = [passages[i] for i in np.flatnonzero(chosen)]
+    rows = np.concatenate([mine for mine, _ in kept])
+    sample = np.repeat(np.arange(len(kept)), [len(mine) for mine, _ in kept])
+    ids = torch.stack([tokens for _, tokens in kept])
+    offsets = torch.arange(len(kept) + 1) * plan.context_length
+    names = set(ids.unique().tolist())
+    context = replace(
+        acts.context,
+        n_samples=len(kept),
+        token_ids=Ragged(ids.flatten(), offsets),
+        vocabulary={i: text for i, text in acts.context.vocabulary.items() if i in names},
+    )
+    position = _place_in_pack(acts)[rows] % plan.context_length
+    shown = Activations(
+        acts.rows(rows.tolist()),
+        sample=torch.from_numpy(sample),
+        position=torch.from_numpy(position),
+        hook_point=acts.hook_point,
+        model_name=acts.model_name,
+        context=context,
+    )
+    return shown, codes[rows]
+
+
+def _place_in_pack(acts: Activations) -> np.ndarray:
+    """Return the place of every row in the texts end to end, as they were packed."""
+    tokens = acts.context.token_ids
+    if tokens is None:
+        raise ValueError("The held-out activations must be of texts.")
+    return (tokens.offsets[acts.sample] + acts.position).numpy()
+
+
+def _whole_passages(acts: Activations, length: int) -> list[tuple[np.ndarray, torch.Tensor]]:
+    """Return rows and tokens of the passages that the model read as one and that lie in one text."""
+    place, sample = _place_in_pack(acts), acts.sample.numpy()
+    starts = np.flatnonzero(np.diff(place // length, prepend=-1))
+    found = []
+    for rows in np.split(np.arange(len(acts)), starts[1:]):
+        first = int(place[rows[0]]) // length * length
+        tokens = acts.context.token_ids
+        if tokens is None or not (sample[rows] == sample[rows[0]]).all():
+            continue
+        begin, end = (int(tokens.offsets[sample[rows[0]] + i]) for i in (0, 1))
+        if begin <= first and first + length <= end:
+            found.append((rows, tokens.ids[first : first + length]))
+    return found
