@@ -9,7 +9,7 @@ import json
 import logging
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +19,7 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import KIND, SparseAutoencoder
 from sae_nb.evaluation import match_atoms
 from sae_nb.files import read_json, write_bytes, write_json, write_manifest
-from sae_nb.labelling import AtomLabel, AtomLabels, label
+from sae_nb.labelling import AtomLabel, AtomLabels, label, read_kept, write_kept
 from sae_nb.models import LiveModel
 from sae_nb.pretrained import LABELS, load_sae
 from sae_nb.pretrained._loading import FACTS
@@ -116,23 +116,42 @@ def add_names(
             for atom, one in names.items()
         }
     )
-    options: dict[str, Any] = {"n_examples": N_WINDOWS, "sisters": sisters, "replace_file": True}
-    found = label(sae, acts, labels=given, atoms=sorted(names), file=folder / LABELS, **options)
-    held = {a for a in found if (e := found.evidence(a)) is not None and e.standing == "holds"}
-    kept = AtomLabels(entries={a: e for a, e in given.entries.items() if a in held})
-    found = label(sae, acts, labels=kept, atoms=sorted(held), file=folder / LABELS, **options)
+    label(
+        sae,
+        acts,
+        labels=given,
+        atoms=sorted(names),
+        file=folder / LABELS,
+        n_examples=N_WINDOWS,
+        sisters=sisters,
+        replace_file=True,
+    )
+    found = _those_that_hold(folder / LABELS)
     logger.info("%d of %d names hold", len(found), len(names))
     facts = read_json(folder / FACTS)
     facts["names"] = _told(found, len(names))
     if sisters:
         facts["stability"] = _returns(sae, sisters)
     if model is not None:
-        tried = {atom: names[atom] for atom in sorted(held) if names[atom].steers}
+        tried = {atom: names[atom] for atom in sorted(found) if names[atom].steers}
         facts["named_steering"] = named_steering(model, sae, tried)
     write_json(folder / FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
     write_manifest(folder, KIND, architecture=type(sae).__name__)
     return found
+
+
+def _those_that_hold(file: Path) -> AtomLabels:
+    """Take the names out of a file of labels that did not hold, and say why those atoms have none."""
+    kept = read_kept(file)
+    entries = {}
+    for atom, entry in kept.labels.entries.items():
+        holds = entry.evidence is not None and entry.evidence.standing == "holds"
+        why = f"The name “{entry.text}” did not tell on held-out texts where it fires."
+        entries[atom] = entry if holds else AtomLabel(atom=atom, text="", why=why)
+    labels = replace(kept.labels, entries=entries)
+    write_kept(file, replace(kept, labels=labels))
+    return labels
 
 
 def _returns(sae: SparseAutoencoder, sisters: Sequence[SparseAutoencoder]) -> dict[str, Any]:
