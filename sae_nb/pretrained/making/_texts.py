@@ -87,7 +87,7 @@ _SPACES = (
     (r" ('(?:s|t|re|ve|ll|d|m)\b|n't\b|')", r"\1"),
     (r"[ \t]+", " "),
 )
-"""What stands apart in tokenised text, and how it is written."""
+"""Patterns of tokenised text, and their form in ordinary text."""
 
 
 def _untokenised(text: str) -> str:
