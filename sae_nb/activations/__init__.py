@@ -32,6 +32,12 @@ if TYPE_CHECKING:  # for the other rooms
         ragged_sounds as ragged_sounds,
         ragged_tokens as ragged_tokens,
     )
+    from sae_nb.activations._massive import (
+        above as above,
+        massive as massive,
+        norm_limit as norm_limit,
+        row_norms as row_norms,
+    )
     from sae_nb.activations._modality import (
         AUDIO as AUDIO,
         LANGUAGE as LANGUAGE,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import accumulate
 from types import MappingProxyType
 from typing import Any, Literal, NamedTuple, overload
 
@@ -413,6 +414,9 @@ def join_columns(parts: Sequence[Tensor]) -> Tensor:
     return torch.cat(full, dim=1)
 
 
+_POSITIONS = 4  # of dropped rows, named in a repr
+
+
 def policy_text(policy: Mapping[str, Any]) -> str:
     """Return a policy in words, short enough for a repr."""
     parts = []
@@ -422,6 +426,8 @@ def policy_text(policy: Mapping[str, Any]) -> str:
         parts.append("features taken from the last axis")
     if policy.get("drop_first"):
         parts.append("first tokens dropped")
+    if policy.get("n_dropped_massive"):
+        parts.append(_massive_text(policy))
     if policy.get("n_dropped_padding"):
         parts.append("padding dropped")
     if "special_tokens" in policy:
@@ -444,6 +450,15 @@ def policy_text(policy: Mapping[str, Any]) -> str:
     if policy.get("interrupted"):
         parts.append("interrupted")
     return ", ".join(parts)
+
+
+def _massive_text(policy: Mapping[str, Any]) -> str:
+    """How many rows were dropped for their norm, and at which positions."""
+    n = policy["n_dropped_massive"]
+    positions = sorted({position for _, position in policy.get("massive_at", ())})
+    few = ", ".join(map(str, positions[:_POSITIONS])) + ", …" * (len(positions) > _POSITIONS)
+    where = f" (at position{'s' * (len(positions) > 1)} {few})" if few else ""
+    return f"{n} row{'s' * (n != 1)} of massive norm dropped{where}"
 
 
 def content_of_samples(
@@ -505,7 +520,7 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
         roles=_join_ragged(_of_conversations(contexts, "roles")),
         turns=_join_ragged(_of_conversations(contexts, "turns")),
         vocabulary={k: v for context in contexts for k, v in context.vocabulary.items()},
-        policy=_join_policies([context.policy for context in contexts]),
+        policy=_join_policies(contexts),
     )
 
 
@@ -545,7 +560,8 @@ def _join_ragged(parts: Sequence[Ragged | None]) -> Ragged | None:
     return Ragged(ids, torch.cat([ragged[0].offsets[:1], *offsets]))
 
 
-def _join_policies(policies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _join_policies(contexts: Sequence[Context]) -> dict[str, Any]:
+    policies = [context.policy for context in contexts]
     # Counts add up; a setting that differs between the parts is stated as a list of what it was.
     joined: dict[str, Any] = {}
     for name in dict.fromkeys(name for policy in policies for name in policy):
@@ -556,4 +572,18 @@ def _join_policies(policies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
             joined[name] = values[0]
         else:
             joined[name] = values
+    if "massive_at" in joined:
+        first = accumulate((context.n_samples for context in contexts), initial=0)
+        joined["massive_at"] = [
+            [start + sample, position]
+            for start, policy in zip(first, policies)
+            for sample, position in policy.get("massive_at", ())
+        ]
+    if "norm_limits" in joined:
+        joined["norm_limits"] = {
+            point: max(policy.get("norm_limits", {}).get(point, 0.0) for policy in policies)
+            for point in dict.fromkeys(
+                p for policy in policies for p in policy.get("norm_limits", ())
+            )
+        }
     return joined

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import (
@@ -65,7 +65,7 @@ class _Captures(Protocol[Options]):
     ) -> dict[str, Activations]: ...
 
 
-@checked(leave=("drop_first", "keep_special", "gradient_of"))
+@checked(leave=("drop_first", "drop_massive", "keep_special", "gradient_of"))
 @dataclass(frozen=True, kw_only=True)
 class CaptureOptions(CaptureSettings):
     """All keywords of `capture`: those of rows, how many there are, where they go, what is differentiated."""
@@ -85,7 +85,7 @@ def _with_options(
     return lambda call: cast("_Captures[Options]", shows_fields(options)(call))
 
 
-@checked(leave=("hook_points", "drop_first", "keep_special", "gradient_of"))
+@checked(leave=("hook_points", "drop_first", "drop_massive", "keep_special", "gradient_of"))
 @_with_options(CaptureOptions)
 def capture(
     model: LiveModel, inputs: Any, hook_points: str | Iterable[str], **options: Any
@@ -116,6 +116,12 @@ def capture(
     drop_first
         Drop the first token of each text or window, and BOS. "auto": for decoder language models,
         whose first token is an attention sink.
+    drop_massive
+        Drop rows whose norm is more than ten times the median norm, wherever they are: one of them can be
+        most of the variance of thousands of rows. "auto": where "auto" drops first tokens, unless
+        drop_first=False. The median is of the rows met so far, and of the first 1 024 from then on; a token
+        that is massive at one of several hook points is dropped at all. The repr counts them,
+        `acts.context.policy["massive_at"]` lists sample and position of each.
     context_length
         Tokens after which a text is cut. None: the model's own limit.
     pack
@@ -228,6 +234,7 @@ class Collector:
         self.n, self._placed = 0, 0  # rows of whole batches; with those of the batch under way
         self._steps_placed: set[int] = set()
         self._dropped: list[Mapping[str, int]] = []
+        self._massive: list[Sequence[Sequence[int]]] = []
         self.layout = Layout(columns=None)
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int, step: int = 0) -> Tensor:
@@ -271,10 +278,13 @@ class Collector:
         self._position.append(rows.position)
         if isinstance(rows.step, Tensor):
             self._step.append(rows.step)
+        if rows.massive:  # those that stay move up
+            cast(Tensor, self._x)[self.n : self.n + len(rows.x)] = rows.x
         self.n += len(rows.x)
         self._placed = self.n
         self._steps_placed.clear()
         self._dropped.append(rows.dropped)
+        self._massive.append(rows.massive)
         self.layout = rows.layout
 
     @property
@@ -285,9 +295,15 @@ class Collector:
             total.update(one)
         return total
 
+    @property
+    def massive(self) -> list[Sequence[int]]:
+        """Sample and position of the rows that were dropped for their norm."""
+        return [place for batch in self._massive for place in batch]
+
     def cut(self, n_batches: int) -> None:
         """Keep the first batches only: an interrupt may come between two hook points of one."""
-        for kept in (self._gradient, self._sample, self._position, self._step, self._dropped):
+        of_batches = (self._gradient, self._sample, self._position, self._step)
+        for kept in (*of_batches, self._dropped, self._massive):
             del kept[n_batches:]
         self.n = self._placed = sum(map(len, self._sample))
 
@@ -358,7 +374,10 @@ def capture_in_memory(
         check_any_rows(name, collector.n, collector.dropped)
     more = {"interrupted": True} if interrupted else {}
     policies = {
-        name: harvest.policy(batches, builders[points[name].encoder], collector.dropped) | more
+        name: harvest.policy(
+            batches, builders[points[name].encoder], collector.dropped, collector.massive
+        )
+        | more
         for name, collector in collectors.items()
     }
     return _assemble(harvest, collectors, builders, policies)

@@ -34,6 +34,7 @@ from sae_nb.capturing._batch_rows import (
     CaptureRecord,
     ContextBuilder,
     Harvest,
+    NormLimits,
     check_any_rows,
     reporting,
 )
@@ -80,6 +81,8 @@ def capture_to_store(
             f"got {', '.join(harvest.points)}. Capture each half to a folder of its own."
         )
     folder = place(store)
+    if harvest.settings.drop_massive == "auto" and not _drops_massive(folder):
+        harvest.keep_massive()
     call = call_facts(harvest, inputs, shard_rows, several)
     batches = harvest.batches(inputs)
     if folder.exists() and not folder.is_dir():
@@ -96,7 +99,7 @@ def capture_to_store(
                 if path.name == PROGRESS or _PART.fullmatch(path.name) or is_partial(path):
                     path.unlink()
         else:
-            writer = StoreWriter(folder, call, harvest.points, shard_rows)
+            writer = StoreWriter(folder, call, harvest.points, shard_rows, harvest.limits)
             try:
                 _fill(harvest, batches, writer, progress)
             except KeyboardInterrupt as stop:
@@ -128,7 +131,8 @@ def _fill(
             if writer.complete(max_rows):
                 break
     policies = {
-        name: harvest.policy(batches, builder, dropped) for name, dropped in writer.dropped.items()
+        name: harvest.policy(batches, builder, dropped, writer.massive[name])
+        for name, dropped in writer.dropped.items()
     }
     writer.finish(harvest.model.name, builder, policies)
 
@@ -142,16 +146,20 @@ class StoreWriter:
         call: Mapping[str, Any],
         points: Mapping[str, HookPoint],
         shard_rows: int | None,
+        limits: NormLimits,
     ) -> None:
         self.folder, self.points, self.shard_rows = folder, dict(points), shard_rows
-        self.call = dict(call)
+        self.call, self.limits = dict(call), limits
         self.shards: list[dict[str, Any]] = self._begun()
         self.counts = dict.fromkeys(points, 0)
         self.dropped: dict[str, Counter[str]] = {name: Counter() for name in points}
+        self.massive: dict[str, list[Sequence[int]]] = {name: [] for name in points}
         for shard in self.shards:
             for name, n, dropped in zip(points, shard["rows"], shard["dropped"]):
                 self.counts[name] += n
                 self.dropped[name].update(dropped)
+            for name, places in zip(points, shard.get("massive", ())):
+                self.massive[name] += places
         self._to_check = list(self.shards)
         self.n_to_skip = self._to_check[0]["batches"] if self._to_check else 0
         self._digest = BatchDigest()
@@ -176,6 +184,8 @@ class StoreWriter:
         check_same_call(
             self.folder, begun["call"], self.call, work="capture", holds="a half-done one"
         )
+        if "limits" in begun:
+            self.limits.load(begun["limits"])
         for shard in begun["shards"]:
             for name, size in shard["files"].items():
                 file = self.folder / name
@@ -211,6 +221,7 @@ class StoreWriter:
             self._pending[name].append(new)
             self.counts[name] += len(new.x)
             self.dropped[name].update(new.dropped)
+            self.massive[name] += new.massive
         self._pending_batches += 1
         for parts in self._pending.values():
             width = parts[0].x.shape[1] * parts[0].x.element_size()
@@ -247,6 +258,9 @@ class StoreWriter:
                 "digest": self._digest.take(),
                 "rows": [sum(len(p.x) for p in parts) for parts in self._pending.values()],
                 "dropped": [_sum(part.dropped for part in p) for p in self._pending.values()],
+                "massive": [
+                    [at for part in p for at in part.massive] for p in self._pending.values()
+                ],
                 "grids": [parts[-1].layout.grid for parts in self._pending.values()],
                 "layouts": [_stated(parts[-1].layout) for parts in self._pending.values()],
                 "files": {name: size_and_checksum(self.folder / name) for name in files},
@@ -258,6 +272,8 @@ class StoreWriter:
 
     def _write_progress(self) -> None:
         facts = {"kind": KIND, "version": 1, "call": self.call, "shards": self.shards}
+        if "drop_massive" in self.call:
+            facts["limits"] = self.limits.state
         write_json(self.folder / PROGRESS, sealed(facts))
 
     def finish(
@@ -342,6 +358,18 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
 
 # -------------------------------------------------------------------------------------------------
 # Whether a store on disk is this very capture: what decides its rows, compared by name.
+
+
+def _drops_massive(folder: Path) -> bool:
+    """Return whether a capture that is there drops massive rows; True where there is none.
+
+    One that was begun before there was such a choice is continued as it was begun.
+    """
+    for name in (MANIFEST, PROGRESS):
+        if (folder / name).is_file():
+            call = json_object(folder / name).get("call")
+            return call is None or "drop_massive" in call
+    return True
 
 
 def call_facts(

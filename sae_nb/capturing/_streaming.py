@@ -34,7 +34,7 @@ class StreamEndedError(RuntimeError):
     """A one-shot iterator of inputs has come to its end."""
 
 
-@checked(leave=("drop_first", "keep_special", "gradient_of"))
+@checked(leave=("drop_first", "drop_massive", "keep_special", "gradient_of"))
 @dataclass(frozen=True, kw_only=True)
 class StreamOptions(CaptureSettings):
     """All keywords of `stream`: those of rows, how many are shuffled together, what is differentiated."""
@@ -64,7 +64,7 @@ def _with_options(
     return lambda call: cast("_Streams[Options]", shows_fields(options)(call))
 
 
-@checked(leave=("hook_point", "drop_first", "keep_special", "gradient_of"))
+@checked(leave=("hook_point", "drop_first", "drop_massive", "keep_special", "gradient_of"))
 @_with_options(StreamOptions)
 def stream(
     model: LiveModel, inputs: Any, hook_point: str | Sequence[str], **options: Any
@@ -74,7 +74,9 @@ def stream(
     A buffer is filled from consecutive forward passes, shuffled, used up, and filled again. Inputs
     that can be read again (lists, tensors, datasets, DataLoaders) start over in a fresh order, in
     the middle of a buffer where one ends there. The model's lock is held during forward passes only.
-    The other arguments are those of `capture`.
+    The other arguments are those of `capture`. With `drop_massive` the row before takes the place of a
+    massive one, since the number of rows has to be known before the model runs, and the median is that of
+    the first batch of inputs.
 
     Parameters
     ----------
@@ -159,8 +161,10 @@ class ActivationStream:
         self.policy: Mapping[str, Any] = {
             **opening.policy,
             "drop_first": self._harvest.row_policy.drop_first,
+            "drop_massive": self._harvest.row_policy.drop_massive,
             "keep_special": settings.keep_special,
         }
+        self._harvest.limits.in_place = True
         self._only_reading: Batches | None = opening if self._one_shot else None
         self._first_batch: Batch | None = None
         self._seen: tuple[Layout, tuple[int, ...]] | None = None
@@ -259,7 +263,9 @@ class ActivationStream:
         if self._seen is None:
             batch = next(self._only_reading or self._harvest.batches(self._inputs))
             self._first_batch = batch if self._one_shot else None
-            rows = self._run(batch, 0)
+            rows = self._sites(batch, 0)
+            # Of the inputs as they are given, so that a stream that is resumed decides alike.
+            self._harvest.limits.settle()
             self._seen = (rows[0].layout, tuple(site.x.shape[1] for site in rows))
         return self._seen
 
@@ -272,6 +278,12 @@ class ActivationStream:
         return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
 
     def _run(self, batch: Batch, rows_before: int) -> list[BatchRows]:
+        """The rows of one batch at every site, by the limits of the first one."""
+        if self._harvest.row_policy.drop_massive:
+            self._look()
+        return self._sites(batch, rows_before)
+
+    def _sites(self, batch: Batch, rows_before: int) -> list[BatchRows]:
         """The rows of one batch at every site."""
         before = dict.fromkeys(self.hook_points, rows_before)
         sites = list(self._harvest.rows(batch, before).values())

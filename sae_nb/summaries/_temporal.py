@@ -241,7 +241,9 @@ def read_in_time(
             f"{model.name} has {len(model.hook_points())}: see model.hook_points()."
         )
     text = given if isinstance(given, str) else list(given)
-    acts = capture(model, [text], str(point), progress=False)
+    acts = capture(
+        model, [text], str(point), drop_massive=False, progress=False
+    )  # every token in time
     specials = set(getattr(model.tokenizer, "all_special_ids", ()))
     tokens = acts.tokens
     if tokens is None:

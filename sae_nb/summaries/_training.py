@@ -220,6 +220,7 @@ COLUMNS = (
     "loss", "r2", "l0", "dead_fraction", "tokens_per_second", "learning_rate",
 )  # fmt: skip
 
+_STEADY = 5  # records whose median counts, where one batch must not decide
 _RECENT = 20  # records that the pace is taken from: few enough to follow a change of load
 
 N_STRETCHES = 20
@@ -270,12 +271,15 @@ class TrainingSummary:
     """At the pace of the last records; None while there is no pace or nothing is left."""
 
     best_step: int | None
-    """Step of the highest R² recorded; None before the first."""
+    """Step up to which R² was highest, by the median of five records, so that one lucky batch does not
+    decide; None before the first.
+    """
 
     trend: Trend = "unknown"
     """Present trend of R², by medians over twentieths of the run: the unexplained share of the last
     four differs by at most 5 % ("flat"), or the last is lower than the fifth to last ("improving"), or
-    the last two are higher by more than 5 % ("worsening"), else "unknown". Before twenty records
+    the last two are higher by more than 5 % and the loss is not lower ("worsening"), else "unknown".
+    Before twenty records
     "improving" if it fell by more than 5 % over the last five, else "unknown".
     """
 
@@ -347,8 +351,7 @@ class TrainingHistory:
             table = self._table[: self._n]
         column = dict(zip(COLUMNS, table[_points_kept(table, max_points, axis)].T, strict=True))
         step, r2 = table[:, COLUMNS.index("step")], table[:, COLUMNS.index("r2")]
-        trend, flat_since = r2_trend(step, r2)
-        r2 = np.where(np.isfinite(r2), r2, -np.inf)
+        trend, flat_since = r2_trend(step, r2, table[:, COLUMNS.index("loss")])
         going = state in ("running", "paused")
         return TrainingSummary(
             name=self.name,
@@ -360,7 +363,7 @@ class TrainingHistory:
             tokens=int(_last(table, "tokens")),
             seconds=_last(table, "seconds"),
             seconds_left=_seconds_left(table, self._steps) if going else None,
-            best_step=int(step[r2.argmax()]) if np.isfinite(r2).any() else None,
+            best_step=_best_step(step, r2),
             trend=trend,
             flat_since=flat_since,
             frequency=frequency,
@@ -383,12 +386,23 @@ def summarise_training(
     return history.summary(state=state, max_points=max_points, axis=axis)
 
 
+def _best_step(step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"]) -> int | None:
+    """Return the step at which the median of the last five known R² was highest."""
+    known = np.isfinite(r2)
+    if not known.any():
+        return None
+    step, r2 = step[known], r2[known]
+    width = min(_STEADY, len(r2))
+    steady = np.median(np.lib.stride_tricks.sliding_window_view(r2, width), axis=1)
+    return int(step[int(steady.argmax()) + width - 1])
+
+
 def r2_trend(
-    step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"]
+    step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"], loss: Float[np.ndarray, " n"]
 ) -> tuple[Trend, int | None]:
     """Return what R² does now, and since which step it has been flat: see `TrainingSummary.trend`."""
     known = np.isfinite(r2)
-    step, unexplained = step[known], 1 - r2[known]
+    step, unexplained, loss = step[known], 1 - r2[known], loss[known]
     if len(step) < N_STRETCHES:
         return _early_trend(unexplained), None
     parts = np.array_split(np.arange(len(step)), N_STRETCHES)
@@ -400,8 +414,12 @@ def r2_trend(
     before = medians[-1 - FLAT_FROM]
     if medians[-1] < before:
         return "improving", None
-    # One noisy part is no reason to change anything: the last two have to be clearly worse.
-    return ("worsening" if medians[-2:].min() > (1 + FLAT_WITHIN) * before else "unknown"), None
+    # One noisy part is no reason to change anything: the last two have to be clearly worse, and the loss
+    # must not contradict them. Batches that vary less are harder to explain, whatever was learned.
+    losses = [np.median(loss[part]) for part in parts]
+    falls = max(losses[-2:]) < losses[-1 - FLAT_FROM]
+    worse = medians[-2:].min() > (1 + FLAT_WITHIN) * before and not falls
+    return ("worsening" if worse else "unknown"), None
 
 
 def _early_trend(unexplained: Float[np.ndarray, " n"]) -> Trend:

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
+from sae_nb.activations import massive, row_norms
 from sae_nb.checks import check_finite, checked, shows_fields, warn_caller
 from sae_nb.files import Lock
 from sae_nb.interrupts import Interrupted
 from sae_nb.kernels import precision
 from sae_nb.progress import progress_bar
+from sae_nb.temporal import SequenceRows
 from sae_nb.training._checkpoint import (
     check_folder,
     check_same_run,
@@ -191,7 +193,7 @@ class Training:
         # One worker speaks for all.
         self.callbacks = as_list(callbacks) if self.team.is_first else []
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
-        self.step, self.tokens, self.seconds = 0, 0, 0.0
+        self.step, self.tokens, self.seconds, self.n_massive = 0, 0, 0.0, 0
         self.stopped: Stopped | None = None
         self.records: list[TrainRecord] = []
         self.changes: list[Change] = []
@@ -269,6 +271,7 @@ class Training:
         restore(path, state, self.learners)
         self.identity = state["identity"]
         self.step, self.tokens, self.seconds = state["step"], state["tokens"], state["seconds"]
+        self.n_massive = state.get("n_massive", 0)
         self._saved = self.step
         self.changes = [Change(**change) for change in state["changes"]]
         histories = (learner.history for learner in self.learners)
@@ -381,7 +384,7 @@ class Training:
         batches = self._batches()
         for learner in self.learners:
             learner.cut()
-        for x in batches:  # 1. a batch
+        for x in map(self._without_massive, batches):  # 1. a batch
             with self.control.turn() as go_on:
                 if not self.team.all(mine=go_on):
                     return self._agreed_reason()
@@ -451,9 +454,21 @@ class Training:
             )
         rows = torch.cat(first)[:INITIAL_ROWS]
         with self.control.lock:
+            rows = self._without_massive(rows)
             for learner in self.learners:
                 learner.begin(rows, config.seed)
+            self.n_massive = 0  # of rows that are trained on afterwards
         return chain(first, batches)
+
+    def _without_massive(self, x: Tensor) -> Tensor:
+        """Leave out rows with a massive norm: the loss of a batch with one would be about it alone."""
+        if isinstance(x, SequenceRows):  # every row is needed by those after it
+            return x
+        found = massive(row_norms(x))
+        if not bool(found.any()):
+            return x
+        self.n_massive += int(found.sum())
+        return x[~found.to(x.device)]
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
         from sae_nb.capturing import StreamEndedError
@@ -496,6 +511,7 @@ class Training:
         state = {
             "step": self.step,
             "tokens": self.tokens,
+            "n_massive": self.n_massive,
             "seconds": self.seconds,
             "config": self.config.to_json(),
             "identity": self.identity,
@@ -555,6 +571,7 @@ class Training:
                 steps=self.step,
                 kept_step=self.kept.get(learner.index, self.step),
                 tokens=self.tokens,
+                n_massive=self.n_massive,
                 seconds=self.seconds,
                 stopped=self.stopped,
                 changes=tuple(self.changes),

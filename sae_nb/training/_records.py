@@ -174,6 +174,11 @@ class TrainResult(KnowsOtherWords):
     seconds: float
     """Time trained, pauses left out, time before a resume included."""
 
+    n_massive: int = 0
+    """Rows left out because their norm was more than ten times the median of their batch; none where such
+    rows are more than a tenth of it.
+    """
+
     stopped: Stopped | None = None
     """Reason it ended before its last step; None if it did not."""
 
@@ -198,7 +203,8 @@ class TrainResult(KnowsOtherWords):
     def __repr__(self) -> str:
         newest = self.history[-1:]  # none, where it ended before its first record
         last = "".join(f", r2={record.r2:.3f}, l0={record.l0:.1f}" for record in newest)
-        ended = f", stopped={self.stopped!r}" * (self.stopped is not None)
+        ended = f", n_massive={self.n_massive}" * (self.n_massive > 0)
+        ended += f", stopped={self.stopped!r}" * (self.stopped is not None)
         return (
             f"TrainResult({type(self.sae).__name__}, steps={self.steps} of {self.config.steps}"
             f"{last}, tokens_per_second={self.tokens_per_second:.0f}{ended})"

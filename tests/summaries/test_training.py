@@ -124,11 +124,13 @@ def test_finished_run_has_no_time_left() -> None:
 
 
 def test_best_step_is_where_r2_was_highest() -> None:
-    """The best step is found in all records, not only in those drawn, and NaN never wins."""
+    """The best step is found in all records, not only in those drawn; NaN and one lucky batch never win."""
     records = [record(i, r2=0.5) for i in range(1, 5_001)]
-    records[1_233].r2 = 0.9
+    for lasting in records[1_229:1_234]:
+        lasting.r2 = 0.9
     records[2_000].r2 = float("nan")
-    assert summarise_training(records, max_points=50).best_step == 1_234
+    records[3_000].r2 = 0.99
+    assert summarise_training(records, max_points=50).best_step == 1_232  # three of five
 
 
 def test_missing_fields_become_nan_and_no_records_are_no_error() -> None:
@@ -161,15 +163,25 @@ def test_what_r2_does_now_by_hand(
     r2: Callable[[int], float], trend: str, since: int | None
 ) -> None:
     """Flat is a level last fifth, by medians of twentieths; the noise of batches is no trend."""
-    summary = summarise_training([record(i, r2=r2(i)) for i in range(1, 401)])
+    summary = summarise_training([record(i, r2=r2(i), loss=1 - r2(i)) for i in range(1, 401)])
     assert (summary.trend, summary.flat_since) == (trend, since)
 
 
 def test_one_bad_part_is_not_worsening() -> None:
     """What a person would lower the learning rate for has to last: the two newest parts are worse."""
     for n_bad, trend in ((20, "unknown"), (40, "worsening")):
-        rows = [record(i, r2=0.8 if i > 400 - n_bad else 0.9) for i in range(1, 401)]
+        r2 = [0.8 if i > 400 - n_bad else 0.9 for i in range(1, 401)]
+        rows = [record(i, r2=x, loss=1 - x) for i, x in enumerate(r2, start=1)]
         assert summarise_training(rows).trend == trend
+
+
+def test_nothing_gets_worse_while_the_loss_falls() -> None:
+    """Batches that vary less are harder to explain: R² falls, and a lower learning rate would not help."""
+    r2 = [0.9 - i / 1000 for i in range(1, 401)]
+    falling = [record(i, r2=x, loss=0.84 - 0.002 * i) for i, x in enumerate(r2, start=1)]
+    rising = [record(i, r2=x, loss=0.05 + 0.002 * i) for i, x in enumerate(r2, start=1)]
+    assert summarise_training(falling).trend == "unknown"
+    assert summarise_training(rising).trend == "worsening"
 
 
 def test_nineteen_records_are_no_trend() -> None:

@@ -300,6 +300,7 @@ def capture_states(
         batch_size=batch_size,
         store=store,
         drop_first=drop_first,
+        drop_massive=False,
         context_length=context_length,
         dtype=dtype,
         backend=backend,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
@@ -261,6 +261,11 @@ class SpliceTask:
     labels: Int[Tensor, " samples"] | None
     drop_first: bool  # whether the first token of every text passes through, as capture drops it
     keep_special: bool  # whether special tokens are spliced
+    norm_limit: float = math.inf  # activations of a larger norm pass through
+
+    def sparing(self, norm_limit: float) -> SpliceTask:
+        """Return the task with activations of a massive norm left as they are, where it knew of no limit."""
+        return replace(self, norm_limit=min(norm_limit, self.norm_limit))
 
     def run(
         self,
@@ -277,6 +282,7 @@ class SpliceTask:
             "mean": lambda x: mean.to(x).expand_as(x),
             "random": random,
         }
+        changes = {name: self.spares(change) for name, change in changes.items()}
         size = batch_size or _batch_size(self.model)
         batches: Batches = self.model.batches(self.inputs, batch_size=size)
         total = getattr(batches, "n_samples", None)
@@ -284,6 +290,21 @@ class SpliceTask:
             same_length(self.labels, total, name="labels", per="sample of `inputs`")
         with progress_bar(total, "splice", "sample", enabled=progress) as bar:
             return self.scores(changes, batches, done=bar.update)
+
+    def spares(self, change: Change) -> Change:
+        """Return a change that leaves activations of a massive norm as they are.
+
+        What reads elsewhere or whole sequences is left as it is.
+        """
+        elsewhere = getattr(self.sae, "writes", None) is not None
+        if elsewhere or getattr(self.sae, "reads_sequences", False) or self.norm_limit == math.inf:
+            return change
+
+        def spared(x: Tensor) -> Tensor:
+            norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
+            return torch.where(norm > self.norm_limit, x, change(x).to(x))
+
+        return spared
 
     def scores(
         self,
@@ -339,6 +360,7 @@ class SpliceTask:
         untouched = ["padding"]
         untouched += ["first tokens"] if self.drop_first else []
         untouched += [] if self.keep_special else ["special tokens"]
+        untouched += ["massive norms"] if self.norm_limit < math.inf else []
         return {
             "model": self.model.name,
             "hook_point": self.hook_point,
@@ -394,6 +416,7 @@ def splice_task(
         labels=_check_labels(labels, model),
         drop_first=bool(policy.get("drop_first", model.causal)),
         keep_special=bool(policy.get("keep_special", True)),
+        norm_limit=policy.get("norm_limits", {}).get(str(model.hook_point(name)), math.inf),
     )
 
 

@@ -142,6 +142,17 @@ def reconstruction_values(sums: ReconstructionSums) -> dict[str, float]:
     return {name: v if np.isfinite(v) else float("nan") for name, v in values.items()}
 
 
+def with_massive(
+    rows: dict[str, Measurement], sums: ReconstructionSums, resampling: Resampling
+) -> dict[str, Measurement]:
+    """Return a report's rows with the R² of all rows after that of those without a massive norm."""
+    definition, r2 = _POOLED["r2"]
+    value = reconstruction_values(sums)["r2"]
+    (interval,) = resampling.intervals(sums.groups, {"r2": r2}).values()
+    every = measured(definition, value, interval, floor=0.0, n=sums.moments.n)
+    return {"r2": rows["r2"], "r2_with_massive": every} | rows
+
+
 def _dimension_sums(sums: ReconstructionSums) -> Float[np.ndarray, "groups columns"]:
     return torch.cat((sums.sse_dim, sums.sst_dim), dim=1).numpy()
 

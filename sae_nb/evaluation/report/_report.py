@@ -19,6 +19,7 @@ from sae_nb.activations import Activations, acts_for
 from sae_nb.checks import Count, Resamples, Seed, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task, written_at
+from sae_nb.evaluation.report._massive_rows import massive_rows
 from sae_nb.evaluation.report._measurement import (
     Measurement,
     Measurements,
@@ -27,8 +28,8 @@ from sae_nb.evaluation.report._measurement import (
     number_text,
     number_texts,
 )
-from sae_nb.evaluation.report._reconstruction import reconstruction_rows
-from sae_nb.evaluation.report._row_pass import pass_over_rows
+from sae_nb.evaluation.report._reconstruction import reconstruction_rows, with_massive
+from sae_nb.evaluation.report._row_pass import pass_over_rows, reconstruction_of
 from sae_nb.evaluation.report._sparsity import sparsity_rows
 from sae_nb.files import dictionary_digest
 from sae_nb.findings import Finding
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 
 
 HEADLINES = (
-    "r2", "cosine", "norm_ratio", "l0", "dead_fraction", "density_median", "max_cosine",
+    "r2", "r2_with_massive", "cosine", "norm_ratio", "l0", "dead_fraction", "density_median", "max_cosine",
     "ce_recovered", "delta_ce", "accuracy_recovered", "kl", "kl_score", "agreement",
 )  # fmt: skip
 """Rows that a report prints; all of them: `report.all`."""
@@ -183,10 +184,12 @@ class Report(Finding, Measurements[str], kw_only=False):
 
     @property
     def headline(self) -> str:
-        """Names of SAE, hook point and model, and the number of rows."""
+        """Names of SAE, hook point and model; the number of rows, and of those left out for their norm."""
         facts = self.provenance
         parts = [str(facts[k]) for k in ("sae", "hook_point", "model") if facts.get(k)]
-        parts += [f"{facts['n_rows']} rows"] if "n_rows" in facts else []
+        if "n_rows" in facts:
+            n = facts.get("n_massive", 0)
+            parts.append(f"{facts['n_rows']} rows" + f", without {n} of massive norm" * (n > 0))
         return " · ".join(parts)
 
 
@@ -224,7 +227,9 @@ def evaluate(
     Parameters
     ----------
     acts
-        Activations in the SAE's units that it was not trained on; mean ablation puts their mean in. For
+        Activations in the SAE's units that it was not trained on; mean ablation puts their mean in. Rows
+        with more than ten times the median norm, if they are at most a tenth, decide nothing:
+        `r2_with_massive` alone counts them, and the model keeps its own activation there. For
         a dictionary that writes elsewhere, (x, y): everything is then measured on y. The random control
         chooses its atoms by y itself, which the dictionary does not see.
     model, inputs
@@ -267,12 +272,24 @@ def evaluate(
     resampling = Resampling(n_bootstrap, seed)
     task = splice_task(sae, acts, model, inputs, labels, hook_point)
     shared = warn_if_trained_on(acts, trained_on)
+    whole, exceptions = acts, massive_rows(sae, acts, batch_size)
+    acts = exceptions.left_out_of(acts)
+    if task is not None:
+        task = task.sparing(exceptions.limit)
     rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
     measurements = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, resampling)
+    if exceptions:
+        sums = reconstruction_of(sae, whole, batch_size=batch_size, seed=seed)
+        measurements = with_massive(measurements, sums, resampling)
     measurements |= sparsity_rows(rows.sparsity, rows.control_sparsity, resampling)
     measurements |= atom_rows(sae, rows, resampling)
-    facts = _provenance(sae, acts, rows, resampling)
-    said = [*cut_short(sae), *cautions(rows, sae.n_atoms), *_of_other_rows(measurements["r2"])]
+    facts = _provenance(sae, acts, rows, resampling) | {"n_massive": len(exceptions)}
+    said = [
+        *cut_short(sae),
+        *exceptions.said(whole),
+        *cautions(rows, sae.n_atoms),
+        *_of_other_rows(measurements["r2"]),
+    ]
     facts |= {"cautions": tuple(said), "trained_on_share": shared}
     if task is not None:
         scores = task.run(rows.mean, rows.random, batch_size=model_batch_size, progress=progress)

@@ -159,11 +159,7 @@ def pass_over_rows(
 
     The target is compared: the rows themselves, or the written rows if they differ.
     """
-    target = acts.target
-    moments = Moments(target.d_in)
-    for rows, y in _chunks(target, np.arange(len(acts)), batch_size):
-        check_finite(y, name="acts", row_name=partial(_row_name, acts, rows))
-        moments.update(y)
+    target, moments = acts.target, _moments(acts, batch_size)
     group, n_groups = group_rows(acts.sample.numpy(), len(acts), seed=seed)
     recovered = ReconstructionSums(moments, n_groups)
     norms = sae.dictionary.detach().double().norm(dim=1).cpu().numpy()
@@ -207,6 +203,27 @@ def pass_over_rows(
         order=order,
         group=group,
     )
+
+
+@torch.no_grad()
+def reconstruction_of(
+    sae: SparseAutoencoder, acts: Activations, *, batch_size: int, seed: int
+) -> ReconstructionSums:
+    """Return what the reconstruction of all rows is measured by, and nothing else."""
+    group, n_groups = group_rows(acts.sample.numpy(), len(acts), seed=seed)
+    sums = ReconstructionSums(_moments(acts, batch_size), n_groups)
+    for rows, y, _, y_hat in encoded_rows(sae, acts, batch_size):
+        sums.update(y, y_hat, group[rows])
+    return sums
+
+
+def _moments(acts: Activations, batch_size: int) -> Moments:
+    """Return mean and spread of the target; refuse rows that are not finite."""
+    moments = Moments(acts.target.d_in)
+    for rows, y in _chunks(acts.target, np.arange(len(acts)), batch_size):
+        check_finite(y, name="acts", row_name=partial(_row_name, acts, rows))
+        moments.update(y)
+    return moments
 
 
 def _row_name(acts: Activations, rows: Int[np.ndarray, " batch"], i: int) -> str:

@@ -77,7 +77,7 @@ def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: Any) -> Ne
     places = list(wanted)
     for start in range(0, len(places), TOGETHER):
         several = places[start : start + TOGETHER]
-        found = capture(passes.model, inputs, several, progress=False)
+        found = capture(passes.model, inputs, several, drop_massive=False, progress=False)
         for place, acts in found.items():
             catalogues[place] = _catalogue(acts, wanted[place])
     columns = {
@@ -160,9 +160,8 @@ def _strengths(passes: UnitPasses, neurons: Any, inputs: Any) -> Float[np.ndarra
     else:
         found = {}
         for start in range(0, len(places), TOGETHER):
-            several = capture(
-                passes.model, inputs, places[start : start + TOGETHER], progress=False
-            )
+            some = places[start : start + TOGETHER]
+            several = capture(passes.model, inputs, some, drop_massive=False, progress=False)
             found |= {place: acts.x.float().numpy() for place, acts in several.items()}
     columns = [
         found[place][:, unit] * np.sign(value)

@@ -352,7 +352,7 @@ def _at_word(
     inside = [t for t, (a, b) in enumerate(spans) if a < stop and b > start and b > a]
     logits = model([ids]).float().log_softmax(dim=-1)[0]
     nats = -sum(float(logits[t - 1, ids[t]]) for t in inside)
-    acts = capture(model, [ids], point, progress=False)
+    acts = capture(model, [ids], point, drop_massive=False, progress=False)
     parts = decompose(sae, acts, predicted_codes=False)
     at = int((acts.position == inside[0]).nonzero()[0])
     novel = parts.energy[0, :, 1]

@@ -402,7 +402,7 @@ def test_the_answer_says_what_is_to_be_done(run: FakeRun, monitor: sw.TrainingMo
     assert monitor.answer.startswith("Flat since step")
     assert ": it can stop. After 100 steps" in monitor.answer
     for i in range(101, 131):
-        run.take(i, r2=0.9 - i / 1000)
+        run.take(i, r2=0.9 - i / 1000, loss=0.1 + i / 1000)
     monitor.refresh()
     assert monitor.answer.startswith("Getting worse: try a lower learning rate. After 130 steps")
 

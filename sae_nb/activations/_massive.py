@@ -1,0 +1,52 @@
+"""Rows with a massive norm: a few tokens of a language model whose activations are tens of times as long
+as the others and hardly depend on the input.
+
+One of them can hold most of the variance of thousands of rows, so that R², a loss or a verdict would be
+about it alone.
+
+Source: "Massive Activations in Large Language Models", arXiv 2402.17762; ten times the median norm is
+also where dictionary_learning's `max_activation_norm_multiple` is usually set.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+MASSIVE = 10.0
+"""A row is massive if its norm is more than so many times the median norm."""
+
+AT_MOST = 0.1
+"""Where a larger share of the rows is, norms are spread widely and none of them is an exception. Ours."""
+
+FEWEST = 5
+"""Among fewer rows none is called an exception. Ours."""
+
+
+def row_norms(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
+    """Return the norms of rows on the CPU, in single precision whatever that of the rows is."""
+    return torch.linalg.vector_norm(x.detach(), dim=-1, dtype=torch.float32).cpu()
+
+
+def norm_limit(norms: Float[Tensor, " n"]) -> float:
+    """Return the norm above which a row is massive: ten times the median.
+
+    Infinity where that would make no exceptions: of few rows, of rows most of which are zero, and where more
+    than a tenth of them is so long.
+    """
+    limit = MASSIVE * float(norms.median()) if len(norms) >= FEWEST else 0.0
+    exceptions = int(above(norms, limit).sum())
+    return limit if limit > 0 and exceptions <= math.ceil(AT_MOST * len(norms)) else math.inf
+
+
+def above(norms: Float[Tensor, " n"], limit: float) -> Bool[Tensor, " n"]:
+    """Return which norms are above a limit; never one that is not finite, which has to be refused."""
+    return (norms > limit) & torch.isfinite(norms)
+
+
+def massive(norms: Float[Tensor, " n"]) -> Bool[Tensor, " n"]:
+    """Return which rows have a massive norm; see `norm_limit`."""
+    return above(norms, norm_limit(norms))

@@ -1,0 +1,52 @@
+"""The rows that decided numbers on SmolLM2: a few tokens, thirty times as long as the others."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import sae_nb as sn
+from sae_nb.activations import massive, row_norms
+from sae_nb.summaries import summarise_training
+
+PLACE = "resid_post.16"
+
+
+@pytest.fixture(scope="module")
+def texts(assets: Path) -> list[str]:
+    """Forty paragraphs of WikiText."""
+    lines = (assets / "data" / "text" / "wikitext2_valid.txt").read_text().splitlines()
+    return [line.strip() for line in lines if len(line) > 300][:40]
+
+
+@pytest.mark.timeout(600)
+def test_first_tokens_that_were_kept_decide_nothing(
+    open_real: Callable[[str], Any], texts: list[str]
+) -> None:
+    """They hold most of the variance of resid_post.16; trained, watched and judged is without them."""
+    model = open_real("smollm2")
+    kept = sn.capture(
+        model, texts, PLACE, context_length=64, drop_first=False, max_rows=2400, progress=False
+    )
+    norms = row_norms(kept.x)
+    found = massive(norms)
+    assert 30 < int(found.sum()) < 60
+    usual = sn.capture(model, texts, PLACE, context_length=64, max_rows=2400, progress=False)
+    assert float(row_norms(usual.x).max()) < 10 * float(row_norms(usual.x).median())
+
+    sae = sn.TopK(576, 1024, 16)
+    result = sn.train(sae, kept, steps=120, batch_size=256, log_every=2, progress=False)
+    assert result.n_massive > 120
+    summary = summarise_training(result.history)
+    assert summary.trend != "worsening"
+    assert max(record.r2 for record in result.history[:20]) < 0.9
+
+    report = sn.evaluate(sae, kept, n_bootstrap=200)
+    ordinary = sn.evaluate(sae, kept.subset(~found), n_bootstrap=200)
+    assert report.r2.value == ordinary.r2.value
+    assert report.r2_with_massive.value > report.r2.interval[1] + 0.02
+    assert f"without {int(found.sum())} of massive norm" in report.headline
+    assert any("ten times the median norm" in said for said in report.cautions)
