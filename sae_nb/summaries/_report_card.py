@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 Verdict = Literal["clear", "not clear", "description", "undefined"]
 Shown = Literal["key", "all", "not clear"]
+
+PERFECT = 0.005
+"""A value as near as this to the best there is is printed as that. Ours."""
 
 MARGIN = 0.05
 """A value nearer than this to floor or control, as a share of the larger one, is not apart from it, however
@@ -122,12 +125,12 @@ class ReportCardSummary:
 
 
 def summarise_report_card(
-    reports: Sequence[Mapping[str, Measurement]],
+    reports: Sequence[Mapping[str, Measurement]] | Mapping[str, Measurement],
     names: Sequence[str] | None = None,
     *,
     show: Shown = "key",
 ) -> ReportCardSummary:
-    """Put reports side by side, judge every number, and place it on its row's scale.
+    """Put reports (one, or a list of them) side by side, judge every number, and place it on its row's scale.
 
     "key" are the rows to look at first and all in which the first SAE is not clear: none is hidden.
     """
@@ -162,8 +165,10 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
     if math.isnan(measurement.value):
         return "undefined", "Not defined here: too little varies, or nothing fires."
     rivals = _rivals(measurement, definition)
-    if not rivals:
+    if not rivals and definition.better == "none":
         return "description", "No good or bad direction, so there is nothing to beat."
+    if not rivals:
+        return "description", "There is nothing to beat: no merit by itself, and no fault."
     for name, rival in rivals.items():
         objection = _not_apart(measurement, definition, rival)
         if objection:
@@ -183,9 +188,10 @@ def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
     limit = definition.better == "lower" and definition.floor.startswith(("0", "Welch", "m times"))
     known = {"control": m.control, "floor": None if limit else m.floor}
     rivals = {k: float(v) for k, v in known.items() if v is not None and not math.isnan(v)}
-    if definition.better == "one" and abs(m.value - 1) <= MARGIN:
-        # Where the trivial answer is at 1 as well, being there is no merit and no fault.
-        rivals = {k: v for k, v in rivals.items() if abs(v - 1) > MARGIN}
+    best, near = (1.0, MARGIN) if definition.better == "one" else (definition.best, PERFECT)
+    if best is not None and abs(m.value - best) <= near:
+        # Where the trivial answer is there as well, being there is no merit and no fault.
+        rivals = {k: v for k, v in rivals.items() if abs(v - best) > MARGIN}
     return rivals
 
 
@@ -248,12 +254,15 @@ def _placed(metric: str, row: Mapping[str, Measurement]) -> list[ReportCell]:
 
 
 def _named(
-    reports: Sequence[Mapping[str, Measurement]], names: Sequence[str] | None
+    reports: Sequence[Mapping[str, Measurement]] | Mapping[str, Measurement],
+    names: Sequence[str] | None,
 ) -> dict[str, Mapping[str, Measurement]]:
+    one = isinstance(reports, Mapping) and not any(isinstance(m, Mapping) for m in reports.values())
+    reports = cast("Sequence[Mapping[str, Measurement]]", [reports] if one else reports)
     if isinstance(reports, Mapping) or not isinstance(reports, Sequence):
         raise TypeError(
-            "`reports` must be a list of reports, got one "
-            f"{type(reports).__name__}. Put it in brackets: ReportCard([report])."
+            f"`reports` must be a report or a list of them, got {type(reports).__name__}. Pass names= for "
+            "what they are called."
         )
     if not reports:
         raise ValueError("`reports` must hold at least one, got none. Use sn.evaluate(sae, acts).")

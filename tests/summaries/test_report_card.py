@@ -47,11 +47,26 @@ def measured(
         (measured(0.6, None, 0.1, "dense_fraction"), "not clear"),
         (measured(0.6, 0.0, 0.5, "nats_read"), "not clear"),
         (measured(0.3, 0.0, 0.5, "nats_read"), "clear"),  # 0 is a limit, and no rival
+        (measured(0.0, 0.0, 0.0, "duplicate_fraction"), "description"),  # perfect, as chance is
+        (measured(0.0, 0.0, 0.2, "duplicate_fraction"), "clear"),
+        (measured(0.0, None, 0.0, "dead_fraction"), "description"),
+        (measured(0.998, 0.2, 0.99, "ce_recovered_zero", (0.99, 1.0)), "clear"),  # the floor is not
+        (measured(0.998, 0.97, 0.99, "ce_recovered_zero", (0.99, 1.0)), "description"),
+        (measured(0.9, 0.2, 0.99, "ce_recovered_zero", (0.89, 0.91)), "not clear"),
     ],
 )
 def test_verdicts_by_hand(m: Measurement, verdict: str) -> None:
     """Value, floor, control, interval → what may be said."""
     assert judge(m)[0] == verdict, judge(m)[1]
+
+
+def test_one_report_needs_no_brackets() -> None:
+    """A report by itself is a card of one column; a table of reports says what is meant."""
+    report = {"r2": measured(0.9, 0.0, 0.5)}
+    assert summarise_report_card(report, ["mine"]).saes == ("mine",)
+    assert summarise_report_card(report).metrics == summarise_report_card([report]).metrics
+    with pytest.raises(TypeError, match="must be a report or a list of them, got dict"):
+        summarise_report_card({"mine": report})  # type: ignore[dict-item]
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.evaluation.report._measurement import RandomDictionary
+    from sae_nb.evaluation.report._sampling import Sampling
     from sae_nb.models import Batch, Batches, LiveModel
 
 
@@ -45,6 +46,13 @@ class Scores:
     tables: list[np.ndarray] = field(default_factory=list)
     samples: list[np.ndarray] = field(default_factory=list)
     n_spliced: int = 0
+    complete: bool = True
+    """Whether all inputs were scored."""
+
+    @property
+    def n(self) -> float:
+        """Scored rows of the newest batch."""
+        return float(self.tables[-1][:, 0].sum())
 
     def add(self, sample: Int[Tensor, " batch"], sums: dict[str, Float[Tensor, " batch"]]) -> None:
         """Take in one batch."""
@@ -213,6 +221,12 @@ _ROWS: dict[Scoring, dict[str, tuple[str, Formula]]] = {
         "cosine_recovered": ("cosine_recovered_zero", _recovered("cosine", "zero")),
     },
 }
+_RECOVERED = {
+    "next_token": "ce_recovered",
+    "labels": "ce_recovered",
+    "classes": "kl_score",
+    "vectors": "cosine_recovered",
+}
 _UNIT = {"next_token": "tokens", "labels": "samples", "classes": "samples", "vectors": "outputs"}
 
 
@@ -242,10 +256,16 @@ def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measure
     return rows
 
 
+def recovered(scores: Scores, resampling: Resampling) -> Measurement:
+    """Return the number that says first how well a model still works."""
+    return downstream_rows(scores, resampling)[_RECOVERED[scores.scoring]]
+
+
 # -------------------------------------------------------------------------------------------------
 # Which inputs an SAE is spliced into, at which positions, and what is put in its place to compare.
 
 
+_LOOKS = 200  # resamples behind a look whether an interval is narrow
 _LOGITS = 2**27  # numbers in one batch of logits: half a gigabyte in fp32
 _LONG = 1024  # tokens of a text that memory is planned for
 
@@ -274,8 +294,10 @@ class SpliceTask:
         *,
         batch_size: int | None,
         progress: bool,
+        sampling: Sampling,
+        resampling: Resampling,
     ) -> Scores:
-        """Run every variant of the model on every input."""
+        """Run every variant of the model on as many inputs as are needed."""
         changes: dict[str, Change] = {
             "spliced": self.sae,
             "zero": torch.zeros_like,
@@ -288,8 +310,15 @@ class SpliceTask:
         total = getattr(batches, "n_samples", None)
         if self.labels is not None and total is not None:
             same_length(self.labels, total, name="labels", per="sample of `inputs`")
+        # The bootstrap is drawn again at every look: few resamples show whether it is narrow.
+        coarse = Resampling(_LOOKS, resampling.seed)
+
+        def enough(batch: Batch, scores: Scores) -> bool:
+            return sampling.enough(batch, scores.n, lambda: recovered(scores, coarse).interval)
+
         with progress_bar(total, "splice", "sample", enabled=progress) as bar:
-            return self.scores(changes, batches, done=bar.update)
+            ordered = sampling.order(self.model, batches)
+            return self.scores(changes, ordered, done=bar.update, enough=enough)
 
     def spares(self, change: Change) -> Change:
         """Return a change that leaves activations of a massive norm as they are.
@@ -312,8 +341,10 @@ class SpliceTask:
         batches: Iterable[Batch],
         *,
         done: Callable[[int], Any] = lambda _n: None,
+        enough: Callable[[Batch, Scores], bool] = lambda _batch, _scores: False,
     ) -> Scores:
-        """Run the model clean and with each change at the hook point, and score every sample.
+        """Run the model clean and with each change at the hook point, and score every sample, until enough
+        are scored.
 
         Only sums per sample are kept; logits live for one batch.
         """
@@ -321,8 +352,9 @@ class SpliceTask:
         scores, n_seen = Scores(scoring_for(model, labels)), 0
         for cpu_batch in batches:
             batch = cpu_batch.to(model.device)
-            n_seen = batch.first_sample + batch.n
-            truth = None if labels is None else labels[batch.first_sample : n_seen]
+            end = batch.first_sample + batch.n
+            n_seen = max(n_seen, end)
+            truth = None if labels is None else labels[batch.first_sample : end]
             if truth is not None and len(truth) < batch.n:
                 same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
             # Nobody else's edits or forwards may come between: the variants are one measurement.
@@ -337,6 +369,9 @@ class SpliceTask:
                     scores.n_spliced += edit.n_touched if name == "spliced" else 0
             scores.add(batch.sample.amax(dim=1), sums)
             done(batch.n)
+            if enough(cpu_batch, scores):
+                scores.complete = next(iter(batches), None) is None
+                return scores
         if labels is not None:
             same_length(labels, n_seen, name="labels", per="sample of `inputs`")
         return scores

@@ -43,6 +43,9 @@ class Definition:
     resampled: Literal["samples", "atoms"]
     """The floor of the value; the unit that the bootstrap draws."""
 
+    best: float | None = None
+    """Value that nothing can be better than, where there is one."""
+
     differs: str = ""
     """Libraries that compute something else under this name; empty if they agree or have none."""
 

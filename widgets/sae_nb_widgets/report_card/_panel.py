@@ -68,7 +68,7 @@ class ReportCard(Panel):
     Parameters
     ----------
     reports
-        From `sn.evaluate`, or anything that maps names to measurements (`sn.evaluation.…`).
+        One from `sn.evaluate`, or a list; or anything that maps names to measurements (`sn.evaluation.…`).
     names
         Of the SAEs, one for each report; None: what the reports say.
     saes
@@ -111,7 +111,7 @@ class ReportCard(Panel):
 
     def __init__(
         self,
-        reports: Sequence[Mapping[str, Measurement]],
+        reports: Sequence[Mapping[str, Measurement]] | Mapping[str, Measurement],
         names: Sequence[str] | None = None,
         *,
         saes: Sequence[SparseAutoencoder] | None = None,

@@ -1,0 +1,80 @@
+"""A large model answers as many texts as the number that matters needs, and the report says how many."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.evaluation.report import _sampling
+
+TEXTS = [
+    f"{name} went to the {place} and saw a {thing} there."
+    for name in ("Tom", "Lily", "The king", "A girl", "The dog")
+    for place in ("park", "house", "garden", "castle")
+    for thing in ("ball", "bird")
+]
+
+
+@pytest.fixture(scope="module")
+def judged(gpt: Any) -> tuple[Any, Any]:
+    """An SAE of tiny-gpt and forty texts' activations."""
+    return sn.load_sae("tiny-gpt/resid_post.3"), sn.capture(
+        gpt, TEXTS, "resid_post.3", progress=False
+    )
+
+
+def test_a_small_model_answers_all(gpt: Any, judged: tuple[Any, Any]) -> None:
+    """Nothing is drawn where everything costs little, and nothing is said."""
+    report = sn.evaluate(*judged, model=gpt, n_bootstrap=0)
+    assert report.provenance["n_samples_run"] == report.provenance["n_samples_given"] == 40
+    assert not any("answered" in said for said in report.cautions)
+    everything = sn.evaluate(*judged, model=gpt, n_bootstrap=0, model_rows=10**9)
+    assert everything.ce_recovered.value == pytest.approx(report.ce_recovered.value, abs=1e-6)
+
+
+def test_a_costly_model_stops_when_the_interval_is_narrow(
+    gpt: Any, judged: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It begins with little work, stops within the width that was set, and the value is that of all."""
+    monkeypatch.setattr(_sampling, "WORK", 1.0)
+    monkeypatch.setattr(_sampling, "NARROW", 0.2)
+    report = sn.evaluate(*judged, model=gpt, n_bootstrap=200, model_batch_size=2)
+    used = report.provenance["n_samples_run"]
+    assert 12 <= used < 40
+    assert any(f"answered {used} of 40 texts, until" in said for said in report.cautions)
+    whole = sn.evaluate(*judged, model=gpt, n_bootstrap=0, model_rows=10**9)
+    assert abs(report.ce_recovered.value - whole.ce_recovered.value) < 0.1
+    assert report.r2.n == whole.r2.n
+    monkeypatch.setattr(_sampling, "NARROW", 0.0)
+    assert sn.evaluate(*judged, model=gpt, n_bootstrap=0).provenance["n_samples_run"] == 40
+
+
+def test_rows_and_seconds_choose(gpt: Any, judged: tuple[Any, Any]) -> None:
+    """So many tokens, or so many seconds, and at least one batch."""
+    few = sn.evaluate(*judged, model=gpt, n_bootstrap=0, model_rows=50, model_batch_size=2)
+    assert 50 <= few.ce_recovered.n < 100
+    assert any("as asked" in said for said in few.cautions)
+    brief = sn.evaluate(*judged, model=gpt, n_bootstrap=0, model_seconds=0.0, model_batch_size=2)
+    assert brief.provenance["n_samples_run"] == 2
+    again = sn.evaluate(*judged, model=gpt, n_bootstrap=0, model_rows=50, model_batch_size=2)
+    assert again.ce_recovered == few.ce_recovered
+
+
+def test_labels_stay_with_their_samples(vit: Any) -> None:
+    """Of images the first are taken, with their classes."""
+    acts = sn.capture(vit, sn.data.scenes(24, seed=0), "resid_post.3", progress=False)
+    sae = sn.TopK(acts.d_in, 64, 4).eval()
+    labels = torch.arange(24) % len(vit.class_names)
+    report = sn.evaluate(
+        sae, acts, vit, labels=labels, n_bootstrap=0, model_rows=8, model_batch_size=4
+    )
+    assert report.ce.n == 8
+
+
+def test_without_a_model_there_is_nothing_to_choose() -> None:
+    """Rule and do."""
+    with pytest.raises(ValueError, match="`model_rows` and `model_seconds` are about"):
+        sn.evaluate(sn.TopK(8, 16, 2).eval(), torch.randn(64, 8), model_rows=5)
