@@ -145,7 +145,7 @@ def test_rows_that_only_one_report_has_leave_a_gap() -> None:
 
 @pytest.mark.parametrize(
     ("reports", "names", "error"),
-    [([], None, ValueError), ({"r2": measured(1, 0, 0)}, None, TypeError), ([3], None, TypeError),
+    [([], None, ValueError), (measured(1, 0, 0), None, TypeError), ([3], None, TypeError),
      ([{}], ["a", "b"], ValueError), ([{}, {}], ["a", "a"], ValueError)],
 )  # fmt: skip
 def test_bad_input_is_refused(reports: object, names: object, error: type[Exception]) -> None:

@@ -72,4 +72,4 @@ def massive_rows(sae: Any, acts: Activations, batch_size: int) -> MassiveRows:
 
 
 def _parts(n: int, size: int) -> Iterator[Int[Tensor, " part"]]:
-    return iter(torch.arange(n).split(size))
+    return iter(torch.split(torch.arange(n), size))

@@ -49,7 +49,7 @@ class Sampling:
     _price: int = 0
     _may_sample: bool = False
     _work: float = 0.0
-    _look_at: float = WORK
+    _look_at: float = field(default_factory=lambda: WORK)
     _rows: float = 0.0
     _began: float = field(default_factory=time.perf_counter)
 
