@@ -271,8 +271,8 @@ class TrainingSummary:
     """At the pace of the last records; None while there is no pace or nothing is left."""
 
     best_step: int | None
-    """Step up to which R² was highest, by the median of five records, so that one lucky batch does not
-    decide; None before the first.
+    """Step of the highest R² among the five records in a row whose median is highest: one lucky batch does
+    not decide. None before the first.
     """
 
     trend: Trend = "unknown"
@@ -387,14 +387,15 @@ def summarise_training(
 
 
 def _best_step(step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"]) -> int | None:
-    """Return the step at which the median of the last five known R² was highest."""
+    """Return the step of the highest R² among the five records in a row whose median is highest."""
     known = np.isfinite(r2)
     if not known.any():
         return None
     step, r2 = step[known], r2[known]
     width = min(_STEADY, len(r2))
     steady = np.median(np.lib.stride_tricks.sliding_window_view(r2, width), axis=1)
-    return int(step[int(steady.argmax()) + width - 1])
+    best = int(steady.argmax())
+    return int(step[best + int(r2[best : best + width].argmax())])
 
 
 def r2_trend(

@@ -282,6 +282,7 @@ class SpliceTask:
     drop_first: bool  # whether the first token of every text passes through, as capture drops it
     keep_special: bool  # whether special tokens are spliced
     norm_limit: float = math.inf  # activations of a larger norm pass through
+    spared: set[str] = field(default_factory=set)  # whether there were any, once it ran
 
     def sparing(self, norm_limit: float) -> SpliceTask:
         """Return the task with activations of a massive norm left as they are, where it knew of no limit."""
@@ -331,7 +332,10 @@ class SpliceTask:
 
         def spared(x: Tensor) -> Tensor:
             norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-            return torch.where(norm > self.norm_limit, x, change(x).to(x))
+            found = norm > self.norm_limit
+            if bool(found.any()):
+                self.spared.add("massive norms")
+            return torch.where(found, x, change(x).to(x))
 
         return spared
 
@@ -395,7 +399,7 @@ class SpliceTask:
         untouched = ["padding"]
         untouched += ["first tokens"] if self.drop_first else []
         untouched += [] if self.keep_special else ["special tokens"]
-        untouched += ["massive norms"] if self.norm_limit < math.inf else []
+        untouched += sorted(self.spared)
         return {
             "model": self.model.name,
             "hook_point": self.hook_point,
