@@ -27,8 +27,10 @@ FEWEST = 5
 
 
 def row_norms(x: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Return the norms of rows on the CPU, in single precision whatever that of the rows is."""
-    return torch.linalg.vector_norm(x.detach(), dim=-1, dtype=torch.float32).cpu()
+    """Return the norms of rows where they are, in single precision whatever that of the rows is."""
+    x = x.detach() if x.is_floating_point() else x.float()
+    wide = torch.promote_types(x.dtype, torch.float32)
+    return torch.linalg.vector_norm(x, dim=-1, dtype=wide).float()
 
 
 def norm_limit(norms: Float[Tensor, " n"]) -> float:

@@ -197,7 +197,7 @@ class Harvest:
             if live.layout.features == "unknown":
                 self._warn_of_guess(name, tuple(value.shape))
             # Before a narrower precision makes infinity of what is massive.
-            norms = row_norms(live.x) if self.row_policy.drop_massive else None
+            norms = row_norms(live.x).cpu() if self.row_policy.drop_massive else None
             rows = replace(live, x=(copy or to_cpu)(name, live.x, step), step=step, norms=norms)
             taken.setdefault(name, {})[step] = rows
 

@@ -468,7 +468,7 @@ class Training:
         if not bool(found.any()):
             return x
         self.n_massive += int(found.sum())
-        return x[~found.to(x.device)]
+        return x[~found]
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
         from sae_nb.capturing import StreamEndedError

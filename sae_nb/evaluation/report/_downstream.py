@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Context, Ragged
+from sae_nb.activations import Context, Ragged, row_norms
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 from sae_nb.models import run
@@ -331,8 +331,7 @@ class SpliceTask:
             return change
 
         def spared(x: Tensor) -> Tensor:
-            norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
-            found = norm > self.norm_limit
+            found = (row_norms(x) > self.norm_limit)[..., None]
             if bool(found.any()):
                 self.spared.add("massive norms")
             return torch.where(found, x, change(x).to(x))

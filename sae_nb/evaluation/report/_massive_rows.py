@@ -60,7 +60,9 @@ def massive_rows(sae: Any, acts: Activations, batch_size: int) -> MassiveRows:
     """
     found = torch.zeros(len(acts), dtype=torch.bool)
     for site in {id(one): one for one in (acts, acts.target)}.values():
-        norms = torch.cat([row_norms(site.rows(part)) for part in _parts(len(acts), batch_size)])
+        norms = torch.cat(
+            [row_norms(site.rows(part)).cpu() for part in _parts(len(acts), batch_size)]
+        )
         if not getattr(sae, "reads_sequences", False):
             found |= massive(norms)
     return MassiveRows(
