@@ -453,7 +453,7 @@ def policy_text(policy: Mapping[str, Any]) -> str:
 
 
 def _massive_text(policy: Mapping[str, Any]) -> str:
-    """How many rows were dropped for their norm, and at which positions."""
+    """Return the number of rows dropped for their norm, and their positions."""
     n = policy["n_dropped_massive"]
     positions = sorted({position for _, position in policy.get("massive_at", ())})
     few = ", ".join(map(str, positions[:_POSITIONS])) + ", …" * (len(positions) > _POSITIONS)

@@ -576,7 +576,7 @@ class BatchRows:
 
 
 class NormLimits:
-    """What norm is massive, by hook point: more than ten times the median of the norms met so far.
+    """The norm above which a row is massive, by hook point: ten times the median of the norms met so far.
 
     After `SETTLED` rows the limit stays, so that what a resumed capture drops does not depend on where it
     was interrupted: `state` is all that it needs.
@@ -635,7 +635,7 @@ class NormLimits:
 
     @property
     def state(self) -> dict[str, dict[str, Any]]:
-        """What a capture that continues has to know, as plain values."""
+        """The facts that a resumed capture needs, as plain values."""
         waiting = {n: x.tolist() for n, x in self._norms.items() if n not in self._settled}
         return {"norms": waiting, "settled": {n: _plain(x) for n, x in self._settled.items()}}
 

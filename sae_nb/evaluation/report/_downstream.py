@@ -257,7 +257,7 @@ def downstream_rows(scores: Scores, resampling: Resampling) -> dict[str, Measure
 
 
 def recovered(scores: Scores, resampling: Resampling) -> Measurement:
-    """Return the number that says first how well a model still works."""
+    """Return the measure by which the need for more inputs is judged."""
     return downstream_rows(scores, resampling)[_RECOVERED[scores.scoring]]
 
 
@@ -324,7 +324,7 @@ class SpliceTask:
     def spares(self, change: Change) -> Change:
         """Return a change that leaves activations of a massive norm as they are.
 
-        What reads elsewhere or whole sequences is left as it is.
+        A change that reads elsewhere or whole sequences is returned as it is.
         """
         elsewhere = getattr(self.sae, "writes", None) is not None
         if elsewhere or getattr(self.sae, "reads_sequences", False) or self.norm_limit == math.inf:

@@ -1,8 +1,8 @@
-"""How much of the inputs a model has to answer: until the number that matters is known well enough.
+"""The part of the inputs that a model answers: as many as the number that matters needs.
 
-A model with many parameters spends minutes on what a few texts show as well. Whole sets are run where they
-cost little; else batches come in a random order, and after each doubling of the work it is looked whether
-the interval is narrow.
+A model with many parameters spends minutes on all texts where a few show the same. Whole sets are run where
+they cost little; else batches come in a random order, and each time the work has doubled the interval is
+looked at.
 """
 
 from __future__ import annotations
