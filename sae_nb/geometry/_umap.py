@@ -3,15 +3,18 @@
     python -m sae_nb.geometry IN.safetensors OUT.safetensors --seed 0
 
 umap-learn compiles for 9 s in every process it is first used in, and multiprocessing would run a
-plain script a second time: so a panel starts this module instead, shows PCA meanwhile, and ends the
-process by `close()`.
+plain script a second time: so a panel starts this module instead and shows PCA meanwhile. The process stays
+a while after a layout, with umap-learn loaded, for the next one; `close()` ends one that is at work.
 """
 
 from __future__ import annotations
 
 import argparse
+import atexit
+import contextlib
 import json
 import os
+import queue
 import subprocess
 import sys
 import tempfile
@@ -21,6 +24,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
+from typing import Any, NoReturn
 
 import numpy as np
 import torch
@@ -43,6 +47,12 @@ from sae_nb.kernels import check_not_forked
 
 FEWEST_ROWS = 8
 """Below this there is nothing to unfold, and PCA is the layout."""
+
+IDLE_SECONDS = 300.0
+"""Time that a process waits for another layout before it ends. Ours."""
+
+DONE = "done"
+"""Stage of a process that has written its layout."""
 
 Said = Callable[[str, float], None]
 """Called with a stage in words and the share of it that is done."""
@@ -167,7 +177,7 @@ class UmapProcess:
         self.settings, self._file, self._n = settings, file, len(x)
         self.stage: tuple[str, float] = ("starting", 0.0)
         """Its present stage, and the share of it that is done."""
-        self._complaint = ""
+        self._complaint, self._made = "", False
         self._folder = tempfile.TemporaryDirectory(prefix="sae_nb_umap_")
         self._xy = cached_layout(file, len(x))
         self._child: subprocess.Popen[str] | None = None
@@ -175,51 +185,37 @@ class UmapProcess:
             self._start(x)
 
     def _start(self, x: Float[Tensor, "n d"]) -> None:
-        given, made = Path(self._folder.name) / "x.safetensors", self._out
+        given = Path(self._folder.name) / "x.safetensors"
         write_tensors(given, {"x": x})
-        options = [
-            f"--{n.replace('_', '-')}={v}"
-            for n, v in asdict(self.settings).items()
-            if v is not None
-        ]
         checkpoint()  # a process that ends starts no other
-        self._child = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "sae_nb.geometry",
-                str(given),
-                str(made),
-                "--until-eof",
-                *options,
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            # A Ctrl-C, or a notebook's stop, is for this process; the other ends when this one does.
-            process_group=0,
-        )
-        read = partial(self._read, self._child)
-        self._reader = Task("UMAP", read, stop=self._child.terminate)
+        self._child = child = _process()
+        request = {"x": str(given), "xy": str(self._out), "settings": asdict(self.settings)}
+        with contextlib.suppress(BrokenPipeError):  # it has ended, and the reader finds out why
+            print(json.dumps(request), file=child.stdin, flush=True)
+        self._reader = Task("UMAP", partial(self._read, child), stop=child.terminate)
 
     @property
     def _out(self) -> Path:
         return Path(self._folder.name) / "xy.safetensors"
 
     def _read(self, child: subprocess.Popen[str]) -> None:
-        for line in child.stdout or ():
+        for line in iter(child.stdout.readline, "") if child.stdout else ():
             try:
                 progress = json.loads(line)
-                self.stage = (str(progress["stage"]), float(progress["share"]))
+                stage, share = str(progress["stage"]), float(progress["share"])
             except (ValueError, TypeError, KeyError):
                 self._complaint = line.strip() or self._complaint
+                continue
+            if stage == DONE:
+                self._made = True
+                return
+            self.stage = (stage, share)
         child.wait()
 
     @property
     def done(self) -> bool:
         """Whether `wait` answers at once."""
-        return self._xy is not None or self._child is None or self._child.poll() is not None
+        return self._xy is not None or self._child is None or not self._reader.alive
 
     def wait(self, timeout: float | None = None) -> Float[np.ndarray, "n 2"]:
         """Return the layout, when it is there; Ctrl-C ends the process, and nothing is kept.
@@ -236,19 +232,18 @@ class UmapProcess:
                 "This UMAP process was closed before its layout was there. Start another."
             )
         try:
-            code = self._child.wait(timeout)
+            there = self._reader.wait(timeout)
         except KeyboardInterrupt:
             self.close()
             raise
-        except subprocess.TimeoutExpired:
+        if not there:
             raise TimeoutError(
                 f"The UMAP layout of {self._n} rows is not there after {timeout} seconds (stage: "
                 f"{self.stage[0]}). Wait longer, or close() it."
-            ) from None
-        self._reader.wait()
-        if code != 0:
+            )
+        if not self._made:
             raise RuntimeError(
-                f"The UMAP process ended with status {code}: {self._complaint}. PCA "
+                f"The UMAP process ended with status {self._child.wait()}: {self._complaint}. PCA "
                 "(sae_nb.geometry.pca_layout) needs no such process."
             )
         self._xy = read_tensors(self._out)["xy"].numpy()
@@ -256,21 +251,61 @@ class UmapProcess:
         return self._xy
 
     def close(self) -> None:
-        """End the process if it still runs, and remove its files; a layout that is there stays."""
+        """End the process if it is at work, and remove its files; a layout that is there stays."""
         child, self._child = self._child, None
-        if child is not None and child.poll() is None:
-            child.terminate()
-            try:
-                child.wait(5)
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-        if child is not None:
+        if child is not None and self._made:
+            _keep(child)
+        elif child is not None:
+            _end(child)
             self._reader.wait(5)
-            for pipe in (child.stdin, child.stdout):
-                if pipe is not None:
-                    pipe.close()
         self._folder.cleanup()
+
+
+_waiting: dict[int, subprocess.Popen[str]] = {}
+"""The process that has made a layout and waits for the next one, by who started it: a fork has none."""
+
+
+def _process() -> subprocess.Popen[str]:
+    """Return the process that waits, or a new one."""
+    child = _waiting.pop(os.getpid(), None)
+    if child is not None and child.poll() is None:
+        return child
+    return subprocess.Popen(
+        [sys.executable, "-m", "sae_nb.geometry", "--serve"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        # A Ctrl-C, or a notebook's stop, is for this process; the other ends when this one does.
+        process_group=0,
+    )
+
+
+def _keep(child: subprocess.Popen[str]) -> None:
+    """Let a process wait for the next layout; one is enough."""
+    if _waiting.setdefault(os.getpid(), child) is not child:
+        _end(child)
+
+
+@atexit.register
+def _end_waiting() -> None:
+    child = _waiting.pop(os.getpid(), None)
+    if child is not None:
+        _end(child)
+
+
+def _end(child: subprocess.Popen[str]) -> None:
+    """End a process and close its pipes."""
+    child.terminate()
+    try:
+        child.wait(5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+    for pipe in (child.stdin, child.stdout):
+        if pipe is not None:
+            with contextlib.suppress(BrokenPipeError):
+                pipe.close()
 
 
 @checked
@@ -281,38 +316,56 @@ def start_umap(x: Float[Tensor, "n d"], settings: LayoutSettings | None = None) 
     return UmapProcess(x, settings, cache_file(x, settings))
 
 
-def _end_with_parent() -> None:
-    """End this process when the other end of its standard input is gone, even killed."""
-    while os.read(0, 1):
-        continue
+def _listen(requests: queue.SimpleQueue[str]) -> None:
+    """Take requests from standard input; end this process when its other end is gone, even killed."""
+    for line in sys.stdin:
+        requests.put(line)
     os._exit(1)
+
+
+def _serve() -> NoReturn:
+    """Lay out what is asked for, one request after another, until none comes for a while."""
+    requests: queue.SimpleQueue[str] = queue.SimpleQueue()
+    # No Task: nothing ends this wait, and it computes nothing.
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    while True:
+        try:
+            request: dict[str, Any] = json.loads(requests.get(timeout=IDLE_SECONDS))
+        except queue.Empty:
+            os._exit(0)  # the thread still reads, which an orderly end would wait for
+        _lay_out(Path(request["x"]), Path(request["xy"]), LayoutSettings(**request["settings"]))
+        _tell(DONE, 1.0)
+
+
+def _lay_out(source: Path, target: Path, settings: LayoutSettings) -> None:
+    xy = umap_layout(read_tensors(source)["x"], settings, cache=False, report=_tell)
+    write_tensors(target, {"xy": torch.from_numpy(xy)})
+
+
+def _tell(stage: str, share: float) -> None:
+    sys.stdout.write(json.dumps({"stage": stage, "share": round(share, 3)}) + "\n")
+    sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Lay out the tensor "x" of one file into "xy" of another; progress as lines of JSON."""
     defaults = LayoutSettings()
     parser = argparse.ArgumentParser(prog="sae_nb.geometry", description="UMAP by cosine.")
-    parser.add_argument("x", type=Path, help="safetensors file with a matrix x")
-    parser.add_argument("xy", type=Path, help="file to write")
+    parser.add_argument("x", type=Path, nargs="?", help="safetensors file with a matrix x")
+    parser.add_argument("xy", type=Path, nargs="?", help="file to write")
     parser.add_argument("--n-neighbours", type=int, default=defaults.n_neighbours)
     parser.add_argument("--min-dist", type=float, default=defaults.min_dist)
     parser.add_argument("--n-epochs", type=int)
     parser.add_argument("--seed", type=int, default=defaults.seed)
     parser.add_argument("--sample", type=int, help="rows laid out; the others are placed")
     parser.add_argument(
-        "--until-eof", action="store_true", help="end when standard input does: with who started it"
+        "--serve", action="store_true", help="read requests from standard input, and stay for more"
     )
-
-    def tell(stage: str, share: float) -> None:
-        sys.stdout.write(json.dumps({"stage": stage, "share": round(share, 3)}) + "\n")
-        sys.stdout.flush()
-
     settings = vars(parser.parse_args(arguments))
     source, target = settings.pop("x"), settings.pop("xy")
-    if settings.pop("until_eof"):
-        # No Task: nothing ends this wait, and it computes nothing.
-        threading.Thread(target=_end_with_parent, daemon=True).start()
-    x = read_tensors(source)["x"]
-    xy = umap_layout(x, LayoutSettings(**settings), cache=False, report=tell)
-    write_tensors(target, {"xy": torch.from_numpy(xy)})
+    if settings.pop("serve"):
+        _serve()
+    if source is None or target is None:
+        parser.error("x and xy must be given without --serve")
+    _lay_out(source, target, LayoutSettings(**settings))
     return 0

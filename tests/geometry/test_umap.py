@@ -69,6 +69,7 @@ def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache:
     assert not process.done
     xy = process.wait()
     assert process.stage[0] == "laying out"
+    child = process._child
     process.close()
     assert _kept_together(xy) > 0.95 > _kept_together(pca_layout(clusters))
     again = start_umap(clusters, settings)
@@ -77,6 +78,15 @@ def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache:
     again.close()
     assert np.array_equal(umap_layout(clusters, settings), xy)
     assert len(list(cache.rglob("*.safetensors"))) == 1
+    # Another layout finds the process there, with umap-learn loaded, and is that of a fresh one.
+    other = start_umap(clusters, LayoutSettings(n_epochs=30, seed=1))
+    assert other._child is child
+    fresh = umap_layout(clusters, LayoutSettings(n_epochs=30, seed=1), cache=False)
+    assert np.array_equal(other.wait(), fresh)
+    other.close()
+    module._end_waiting()
+    assert child is not None
+    assert child.poll() is not None
 
 
 @pytest.mark.timeout(600)
@@ -140,6 +150,7 @@ def test_a_process_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPatch)
     def failing(command: list[str], **options: object) -> object:
         return popen([sys.executable, "-c", code], **options)  # type: ignore[call-overload]
 
+    module._end_waiting()
     monkeypatch.setattr(module.subprocess, "Popen", failing)
     process = start_umap(torch.randn(40, 8))
     with pytest.raises(RuntimeError, match="status 3: no room left"):
@@ -159,7 +170,7 @@ def test_ctrl_c_while_waiting_ends_the_process(monkeypatch: pytest.MonkeyPatch) 
     process = start_umap(torch.randn(40, 8))
     child = process._child
     assert child is not None
-    monkeypatch.setattr(child, "wait", partial(_interrupted_once, child.wait))
+    monkeypatch.setattr(process._reader, "wait", partial(_interrupted_once, process._reader.wait))
     with pytest.raises(KeyboardInterrupt):
         process.wait()
     assert child.poll() is not None
@@ -168,7 +179,7 @@ def test_ctrl_c_while_waiting_ends_the_process(monkeypatch: pytest.MonkeyPatch) 
         process.wait()
 
 
-def _interrupted_once(wait: Callable[..., int], timeout: float | None = None) -> int:
+def _interrupted_once(wait: Callable[..., bool], timeout: float | None = None) -> bool:
     if timeout is None and threading.current_thread() is threading.main_thread():
         raise KeyboardInterrupt
     return wait(timeout)
