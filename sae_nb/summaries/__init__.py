@@ -79,6 +79,7 @@ if TYPE_CHECKING:  # for the other rooms
         ReportCardSummary as ReportCardSummary,
         ReportCell as ReportCell,
         RowSums as RowSums,
+        as_reports as as_reports,
         elsewhere as elsewhere,
         most_moving as most_moving,
         summarise_report_card as summarise_report_card,

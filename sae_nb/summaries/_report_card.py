@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import torch
@@ -253,17 +253,25 @@ def _placed(metric: str, row: Mapping[str, Measurement]) -> list[ReportCell]:
     return [cell(sae, m) for sae, m in row.items()]
 
 
-def _named(
+def as_reports(
     reports: Sequence[Mapping[str, Measurement]] | Mapping[str, Measurement],
-    names: Sequence[str] | None,
-) -> dict[str, Mapping[str, Measurement]]:
-    one = isinstance(reports, Mapping) and not any(isinstance(m, Mapping) for m in reports.values())
-    reports = cast("Sequence[Mapping[str, Measurement]]", [reports] if one else reports)
+) -> Sequence[Mapping[str, Measurement]]:
+    """Return one report as a list of one; refuse what is neither that nor a list."""
+    if isinstance(reports, Mapping) and not any(isinstance(m, Mapping) for m in reports.values()):
+        return [reports]
     if isinstance(reports, Mapping) or not isinstance(reports, Sequence):
         raise TypeError(
             f"`reports` must be a report or a list of them, got {type(reports).__name__}. Pass names= for "
             "what they are called."
         )
+    return reports
+
+
+def _named(
+    reports: Sequence[Mapping[str, Measurement]] | Mapping[str, Measurement],
+    names: Sequence[str] | None,
+) -> dict[str, Mapping[str, Measurement]]:
+    reports = as_reports(reports)
     if not reports:
         raise ValueError("`reports` must hold at least one, got none. Use sn.evaluate(sae, acts).")
     wrong = next((r for r in reports if not isinstance(r, Mapping)), None)

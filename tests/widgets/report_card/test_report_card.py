@@ -258,3 +258,12 @@ def test_any_mapping_of_measurements_is_a_column() -> None:
     made.metric = "v"
     assert "Not defined here" in told(made)
     assert made.answer.startswith("Nothing here can be judged")
+
+
+def test_one_report_opens_without_brackets(parts: SimpleNamespace) -> None:
+    """The card is that of a list of one, with the facts of the report."""
+    single, listed = (sw.ReportCard(given) for given in (parts.reports[0], parts.reports[:1]))
+    assert single.chips == listed.chips
+    assert single.record == listed.record
+    single.show = "all"
+    assert dict(single.record) != dict(listed.record)

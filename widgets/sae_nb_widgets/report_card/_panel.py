@@ -16,6 +16,7 @@ from sae_nb.summaries import (
     ReportCardSummary,
     ReportCell,
     RowSums,
+    as_reports,
     elsewhere,
     most_moving,
     summarise_report_card,
@@ -118,7 +119,7 @@ class ReportCard(Panel):
         acts: Activations | None = None,
         **kwargs: Any,
     ) -> None:
-        self._reports, self._columns = reports, names
+        self._reports, self._columns = as_reports(reports), names
         self._summary = summarise_report_card(reports, names)
         self._all = summarise_report_card(reports, names, show="all")
         self._material = _checked(self._all, saes, acts)
