@@ -4,8 +4,8 @@ as the others and hardly depend on the input.
 One of them can hold most of the variance of thousands of rows, so that R², a loss or a verdict would be
 about it alone.
 
-Source: "Massive Activations in Large Language Models", arXiv 2402.17762; ten times the median norm is
-also where dictionary_learning's `max_activation_norm_multiple` is usually set.
+Source: "Massive Activations in Large Language Models", arXiv 2402.17762. saprmarks/dictionary_learning
+leaves out rows by the same rule, with a multiple to choose (`max_activation_norm_multiple`).
 """
 
 from __future__ import annotations

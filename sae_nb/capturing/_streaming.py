@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING, Annotated, Any, Literal, ParamSpec, Protocol, cast
@@ -247,6 +248,9 @@ class ActivationStream:
     def _row_batches(self, seed: int) -> Iterator[Batch]:
         """Yield the batches of pass after pass, each in an order of its own."""
         if self._one_shot:
+            if self._harvest.row_policy.drop_massive:
+                with suppress(StopIteration):  # of inputs that are empty
+                    self._look()  # while the first batch can be kept
             reading, self._only_reading = self._only_reading, None
             if self._first_batch is not None:
                 yield self._first_batch

@@ -128,6 +128,16 @@ def test_a_stream_has_another_row_in_the_place_of_a_massive_one(long_word: Any) 
     assert all(torch.equal(next(later), batches[i]) for i in (5, 6, 7))
 
 
+def test_a_stream_that_is_read_once_loses_no_text(long_word: Any) -> None:
+    """The first batch, from which the median is taken, is streamed as well."""
+    n = len(captured(long_word, drop_massive=False))
+    source = sn.stream(long_word, iter(TEXTS), PLACE, buffer=n)
+    rows = next(source.batches(n))
+    norms = row_norms(captured(long_word).x)
+    assert torch.isin(row_norms(rows), norms).all()
+    assert len(torch.unique(row_norms(rows))) == len(torch.unique(norms))
+
+
 def test_what_is_massive_does_not_overflow_half_precision(long_word: Any) -> None:
     """A row beyond 65504 is dropped before it becomes infinite."""
     token = long_word.tokenizer(" castle")["input_ids"][-1]
