@@ -454,7 +454,7 @@ def splice_task(
         labels=_check_labels(labels, model),
         drop_first=bool(policy.get("drop_first", model.causal)),
         keep_special=bool(policy.get("keep_special", True)),
-        norm_limit=policy.get("norm_limits", {}).get(str(model.hook_point(name)), math.inf),
+        norm_limit=policy.get("norm_limits", {}).get(name, math.inf),
     )
 
 
