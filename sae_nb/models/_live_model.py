@@ -624,8 +624,9 @@ class LiveModel(KnowsOtherWords):
     def _warn_of_cuts(self, batches: Batches) -> None:
         cut = batches.policy.get("truncated", 0)
         if cut:
+            verb = "was" if cut == 1 else "were"
             warn_caller(
-                f"{cut} of the texts were longer than the {self.context_length} tokens {self.name} "
+                f"{cut} of the texts {verb} longer than the {self.context_length} tokens {self.name} "
                 "can read and were cut there."
             )
 

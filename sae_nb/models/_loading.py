@@ -17,7 +17,7 @@ from sae_nb import data
 from sae_nb._lazy import words
 from sae_nb.activations import AUDIO, LANGUAGE, VISION, modality_of
 from sae_nb.checks import Between, at_least, check_device, check_path, checked
-from sae_nb.files import read_json
+from sae_nb.files import existing_folder, read_json
 from sae_nb.models import _facts as facts
 from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import (
@@ -71,8 +71,8 @@ def load_model(
     ----------
     name
         A bundled model ("tiny-gpt", "tiny-vit", "tiny-vit@step-N" for a checkpoint along its
-        training), one that was fetched ("smollm2-135m", by `sae-nb get`), a
-        checkpoint folder, or a hub id ("owner/model", or "gpt2" where it has no owner).
+        training), one that was fetched ("smollm2-135m", "dinov2-small", by
+        `sae-nb get`), a checkpoint folder, or a hub id ("owner/model", or "gpt2" where it has no owner).
     device
         Where it runs; None: a visible NVIDIA GPU, else the CPU.
     dtype
@@ -135,6 +135,11 @@ def load_model(
     if is_bundled:
         return load_bundled(text, device=place, dtype=number_format, revision=revision)
     if text in FETCHED:
+        if revision is not None:
+            raise ValueError(
+                f"`revision` must be None for {text!r}, which is fetched at a fixed one, got {revision!r}. "
+                f"Leave it out, or load {FETCHED[text].hub_id!r}."
+            )
         return load_folder(
             fetched_folder(text), name=text, device=place, dtype=number_format, placing=placing
         )
@@ -145,7 +150,7 @@ def load_model(
                 f"`revision` is for hub ids and bundled models, got {revision!r} with the folder "
                 f"{text!r}. Leave it out."
             )
-        own_name = folder.resolve().name
+        own_name = existing_folder(folder).resolve().name
         if is_own(folder):
             return load_own(folder, name=own_name, device=place, dtype=number_format)
         return load_folder(

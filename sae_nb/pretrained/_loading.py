@@ -12,7 +12,8 @@ import torch
 from sae_nb._lazy import offered_by_a_study
 from sae_nb.architectures import SparseAutoencoder, read_sae
 from sae_nb.checks import check_path, checked, warn_caller
-from sae_nb.files import MANIFEST, mapping, read_json, recover
+from sae_nb.files import MANIFEST, existing_folder, mapping, read_json, recover
+from sae_nb.models import FETCHED, known_as
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -156,6 +157,10 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
     if sae.measured is None and (folder / FACTS).is_file():
         report = read_json(folder / FACTS).get("report", {})
         sae.measured = {name: row["value"] for name, row in report.items() if name in _MEASURED}
+    if SHELF in folder.parents and sae.model_name in FETCHED:
+        sae.on_first_use = (
+            warn_of_misfit  # its model's weights come from elsewhere, in several forms
+        )
     return sae
 
 
@@ -175,7 +180,9 @@ def _located(folder_or_name: str | Path) -> Path | None:
         raise TypeError(f"`folder_or_name` must be a folder or a name, got {folder_or_name!r}.")
     folder = check_path(folder_or_name, name="folder_or_name")
     recover(folder)
-    if folder.is_dir() or _is_one_file(folder):
+    if folder.is_dir():
+        return existing_folder(folder)
+    if _is_one_file(folder):
         return folder
     if isinstance(folder_or_name, str) and folder_or_name.startswith("hf:"):
         from sae_nb.interop import hub_sae
@@ -239,7 +246,7 @@ def _refuse_file(path: Path) -> NoReturn:
 
 
 # -------------------------------------------------------------------------------------------------
-# The first activations that a published SAE reads: are they those that it was made for?
+# The first activations that an SAE reads of a model that comes from elsewhere: is it made for them?
 
 
 ROWS_LOOKED_AT = 256
@@ -253,8 +260,9 @@ def warn_of_misfit(sae: Any, acts: Activations) -> None:
     """
     doubts = list(_doubts(sae, acts))
     if doubts:
+        release = getattr(getattr(sae, "origin", None), "release", None)
         warn_caller(
-            f"{sae.origin.release or 'This SAE'} may not fit these activations: {'; '.join(doubts)}. "
+            f"{release or shelf_name(sae)} may not fit these activations: {'; '.join(doubts)}. "
             "sn.check_fit(model, sae) names the likely cause."
         )
 
@@ -262,11 +270,9 @@ def warn_of_misfit(sae: Any, acts: Activations) -> None:
 def _doubts(sae: Any, acts: Activations) -> Iterator[str]:
     from sae_nb.evaluation import POOR, explained_variance
 
-    stated, here = (
-        str(name).rpartition("/")[2].lower() for name in (sae.model_name, acts.model_name)
-    )
-    if sae.model_name and acts.model_name and stated != here:
-        yield f"it is of {sae.model_name!r}, they are of {acts.model_name!r}"
+    stated, here = sae.model_name, acts.model_name
+    if stated and here and known_as(stated) != known_as(here):
+        yield f"it is of {stated!r}, they are of {here!r}"
     places = (sae.hook_point, acts.hook_point)
     if None not in places and str(places[0]) != str(places[1]):
         yield f"it is of {str(places[0])!r}, they are of {str(places[1])!r}"
@@ -276,4 +282,7 @@ def _doubts(sae: Any, acts: Activations) -> Iterator[str]:
         with torch.no_grad():
             r2 = float(explained_variance(x.float(), sae(x).float()))
         if r2 < POOR:
-            yield f"R² is {r2:.2f} on {len(x)} of them"
+            known = (sae.measured or {}).get("r2")
+            yield f"R² is {r2:.2f} on {len(x)} of them" + (
+                "" if known is None else f", and was {known:.2f} where it was measured"
+            )

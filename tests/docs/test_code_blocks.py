@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import linecache
 import re
+import runpy
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-BLOCK = re.compile(r"(<!-- not run: (?P<why>.+?) -->\n)?```python\n(?P<code>.*?)^```", re.S | re.M)
+from tests.small_dino import save_dino, save_images
+
+BLOCK = re.compile(
+    r"(<!-- not run: (?P<why>[^\n]+?) -->\n)?```python\n(?P<code>.*?)^```", re.S | re.M
+)
 PAGES = Path(__file__).parents[2] / "docs"
 QUICK_START = PAGES / "quickstart.md"
+DINO = PAGES / "howto" / "dinov2.md"
 README = PAGES.parent / "README.md"
 TOUR = PAGES.parent / "notebooks" / "00_tour.py"
 OTHERS = sorted(
@@ -74,12 +81,27 @@ def test_the_readme_runs_as_shown_and_the_tour_begins_with_its_lines() -> None:
     assert shown in TOUR.read_text(encoding="utf-8")
 
 
+def _stage_dino(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put there what the page fetches and trains: random weights of twelve narrow blocks, and their SAE."""
+    monkeypatch.setenv("SAE_NB_CACHE", str(folder / "cache"))
+    save_dino(folder / "cache" / "dinov2-small", n_blocks=12)
+    save_images(folder / "photos", 12)
+    command = "patches dinov2-small --images photos --out dino-sae"
+    assert f"python -m sae_nb.pretrained.making {command}\n" in DINO.read_text(encoding="utf-8")
+    size = "--n-atoms 12 --k 2 --n-candidates 16 --steps 20"
+    monkeypatch.setattr(sys, "argv", ["making", *command.split(), *size.split()])
+    with pytest.raises(SystemExit, match="0"):
+        runpy.run_module("sae_nb.pretrained.making", run_name="__main__")
+
+
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_a_page_runs_as_shown(
     page: Path, quick_start: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Given what the quick start leaves, and nothing else."""
     monkeypatch.chdir(tmp_path)  # what a page writes is no part of the checkout
+    if page == DINO:
+        _stage_dino(tmp_path, monkeypatch)
     from sae_nb import architectures
 
     registered = dict(architectures.ARCHITECTURES)

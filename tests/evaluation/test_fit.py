@@ -1,5 +1,7 @@
 """check_fit names the mistake that was planted, and none where there is none."""
 
+import copy
+import math
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
+from sae_nb.evaluation.report import _fit as fit
 
 PLACE = "resid_post.1"
 
@@ -60,6 +63,18 @@ def test_an_sae_that_fits_is_said_to_fit(model: Any, right: Any, held_out: list[
     assert f"Loss recovered: {check.recovered:.3f}." in printed
 
 
+def test_an_sae_in_half_precision_is_tried_too(
+    model: Any, right: Any, held_out: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In single precision: a wrong scale, at which it would overflow, is a use that does not fit."""
+    monkeypatch.setattr(fit, "SCALES", (2.0**20,))
+    half = copy.deepcopy(right).half()
+    check = sn.check_fit(model, half, held_out, splice=False)
+    assert check.fits
+    assert all(math.isfinite(trial.r2) for trial in check.trials)
+    assert half.dtype == torch.float16
+
+
 def test_a_model_of_classes_has_its_loss_recovered_too() -> None:
     """By the KL of its class probabilities, as no labels are known."""
     vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -102,13 +117,35 @@ def test_a_begin_of_text_token_that_was_not_there_is_named(model: Any, held_out:
     assert check.stated == {"l0": 8.0}
 
 
-def test_another_model_is_suspected_when_nothing_helps(right: Any, held_out: list[str]) -> None:
-    """A twin whose weights moved by their own size."""
+@pytest.fixture(scope="module")
+def twin() -> Any:
+    """The model with weights that moved by their own size."""
     twin = sn.load_model("tiny-gpt")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in twin.module.parameters():
             weight.add_(torch.randn(weight.shape, generator=generator) * weight.std())
+    return twin
+
+
+def test_another_revision_is_suspected_under_the_same_name(
+    twin: Any, right: Any, held_out: list[str]
+) -> None:
+    """When nothing else helps; R² is set next to what was measured, and the owner of a name is no difference."""
+    check = sn.check_fit(twin, right, held_out, splice=False)
+    assert check.cause == "another revision"
+    assert "another revision or precision of the weights" in check.advice
+    assert "×" not in check.advice
+    assert check.doubts[0].startswith(f"R² is {check.trials[0].r2:.2f} here and was 0.95")
+    twin.name = "someone/Tiny-GPT"
+    assert sn.check_fit(twin, right, held_out, splice=False).cause == "another revision"
+    twin.name = "tiny-gpt"
+
+
+def test_another_model_is_suspected_when_nothing_helps(
+    twin: Any, right: Any, held_out: list[str]
+) -> None:
+    """Under another name."""
     right.model_name = "tiny-gpt-chat"
     check = sn.check_fit(twin, right, held_out, splice=False)
     right.model_name = "tiny-gpt"

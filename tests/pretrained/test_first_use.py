@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.interop import Imported
+from sae_nb.pretrained import _loading as loading
 from sae_nb.pretrained._loading import warn_of_misfit
 
 
@@ -59,3 +61,36 @@ def test_activations_of_its_own_pass_in_silence() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sae.encode(acts(x, "resid_post.3", "openai/gpt2"))
+
+
+@pytest.fixture
+def shelved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """An SAE on the shelf, of a model that is fetched, which explains nothing."""
+    sae = sn.TopK(16, 32, 1, generator=torch.Generator().manual_seed(0))
+    sae.hook_point, sae.model_name, sae.measured = "resid_post.3", "smollm2-135m", {"r2": 0.84}
+    sae.save(tmp_path / "shelf" / "smollm2-135m" / "resid_post.3")
+    monkeypatch.setattr(loading, "SHELF", tmp_path / "shelf")
+    return sn.load_sae("smollm2-135m/resid_post.3")
+
+
+def test_other_weights_under_a_bundled_sae_are_warned_of(shelved: Any) -> None:
+    """By R² next to what was measured, under any name of the model; once."""
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+    here = acts(x, "resid_post.3", "HuggingFaceTB/SmolLM2-135M-Instruct")
+    said = (
+        r"^smollm2-135m/resid_post\.3 may not fit these activations: R² is .*, and was 0\.84 where"
+    )
+    with pytest.warns(UserWarning, match=said):
+        shelved(here)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        shelved(here)
+
+
+def test_an_sae_of_ones_own_folder_is_not_looked_at(shelved: Any, tmp_path: Path) -> None:
+    """Whatever its model is called."""
+    shelved.save(tmp_path / "own")
+    x = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        sn.load_sae(tmp_path / "own").encode(acts(x, "resid_post.3", "smollm2-135m"))

@@ -1,12 +1,17 @@
-"""`python -m sae_nb.pretrained.making NAME --out DIR` makes a pretrained SAE again, `… lens NAME` a lens."""
+"""`python -m sae_nb.pretrained.making NAME --out DIR` makes a pretrained SAE again, `… lens NAME` a lens,
+`… patches MODEL --images DIR` an SAE of an image model's patches.
+"""
 
 import sys
+from functools import partial
 
 from sae_nb.interrupts import ended
 from sae_nb.pretrained.making._lenses import main as lens_main
+from sae_nb.pretrained.making._patches import main as patches_main
 from sae_nb.pretrained.making._recipe import main
 
+PARTS = {"lens": lens_main, "patches": patches_main}
+
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["lens"]:
-        sys.exit(ended(lambda: lens_main(sys.argv[2:])))
-    sys.exit(ended(main))
+    first, *rest = sys.argv[1:] or [""]
+    sys.exit(ended(partial(PARTS[first], rest) if first in PARTS else main))

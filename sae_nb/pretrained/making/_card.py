@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import textwrap
 from collections.abc import Sequence
 from typing import Any
@@ -42,11 +43,11 @@ def card_text(facts: dict[str, Any]) -> str:
     )
     parts = [
         f"# {facts['name']}",
-        _filled(about),
+        filled(about),
         "\n".join(_made(facts, plan, training)),
         "## How well it reconstructs",
-        _filled(f"On {facts['judged_on']}, never trained or matched on; 95 % intervals."),
-        _report(facts["report"]),
+        filled(f"On {facts['judged_on']}, never trained or matched on; 95 % intervals."),
+        report_table(facts["report"]),
         "## What its atoms stand for",
         _matches(facts),
         *_repeats(facts.get("repeats")),
@@ -80,16 +81,14 @@ def text_card(facts: dict[str, Any]) -> str:
     ]
     parts = [
         f"# {facts['name']}",
-        _filled(about),
-        "\n".join(
-            [*(_filled(text, "- ") for text in made), f"- **Command**: `{facts['command']}`"]
-        ),
+        filled(about),
+        "\n".join([*(filled(text, "- ") for text in made), f"- **Command**: `{facts['command']}`"]),
         "## How well it reconstructs",
-        _filled(f"On {facts['judged_on']}; 95 % intervals."),
-        _report(facts["report"]),
+        filled(f"On {facts['judged_on']}; 95 % intervals."),
+        report_table(facts["report"]),
         *_stability(facts.get("stability")),
         "## Names",
-        _filled(facts.get("names", "None of its atoms has a name yet.")),
+        filled(facts.get("names", "None of its atoms has a name yet.")),
         *_named_steering(facts.get("named_steering", [])),
     ]
     return "\n\n".join(parts) + "\n"
@@ -112,7 +111,7 @@ def _named_steering(steered: Sequence[dict[str, Any]]) -> list[str]:
         for s in steered
     ]
     header = ["name", "atom", "strength", "untouched", "random", "turned up", "more than random"]
-    return ["## What its atoms do", _filled(text), _table(header, rows)]
+    return ["## What its atoms do", filled(text), _table(header, rows)]
 
 
 def _stability(stability: dict[str, Any] | None) -> list[str]:
@@ -125,7 +124,7 @@ def _stability(stability: dict[str, Any] | None) -> list[str]:
         f"{stability['floor']:.2f}. {stability['return']:.0%} of the atoms return in all of them (cosine at "
         "least 0.7)."
     )
-    return ["## Other seeds", _filled(text)]
+    return ["## Other seeds", filled(text)]
 
 
 def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
@@ -141,10 +140,17 @@ def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any])
         f"**Coordinates**: UMAP of the atoms by cosine, seeded.{kept}",
         "**Licence**: that of this project.",
     ]
-    return [*(_filled(text, "- ") for text in texts), f"- **Command**: `{facts['command']}`"]
+    return [*(filled(text, "- ") for text in texts), f"- **Command**: `{facts['command']}`"]
 
 
-def _report(report: dict[str, dict[str, float]]) -> str:
+def shown_command(words: Sequence[str], hidden: Sequence[str]) -> str:
+    """Return the command that a card names, without the paths of this machine."""
+    shown = ["DIR" if before in hidden else word for before, word in zip(["", *words], words)]
+    return shlex.join(["python", "-m", "sae_nb.pretrained.making", *shown])
+
+
+def report_table(report: dict[str, dict[str, float]]) -> str:
+    """Return the metrics that a card shows as a table."""
     rows = []
     for name, words in _ROWS.items():
         if name not in report:
@@ -171,7 +177,7 @@ def _matches(facts: dict[str, Any]) -> str:
     nearly = {m["factor"]: m for m in facts["nearly"]}
     missed = ", ".join(f"{name} ({nearly[name]['f1']:.2f})" for name in facts["missed"])
     last = f"**Missed** (with the best F1 there is): {missed or 'none'}."
-    return "\n\n".join([_filled(text), _table(header, rows), _filled(last)])
+    return "\n\n".join([filled(text), _table(header, rows), filled(last)])
 
 
 def _repeats(repeats: dict[str, Any] | None) -> list[str]:
@@ -195,7 +201,7 @@ def _repeats(repeats: dict[str, Any] | None) -> list[str]:
         for name, of in repeats["factors"].items()
     ]
     header = ["factor", "found", "F1, mean", "F1, least … most", "floor", "random atoms"]
-    return ["## From other seeds", _filled(text), _table(header, rows)]
+    return ["## From other seeds", filled(text), _table(header, rows)]
 
 
 _SCORES = ("f1", "precision", "recall", "floor")
@@ -205,7 +211,7 @@ def _steering(steering: Sequence[dict[str, Any]]) -> list[str]:
     if not steering:
         return []
     words, table = (_sentiments if "sign" in steering[0] else _classes)(steering)
-    return ["## What its atoms do", _filled(words), table]
+    return ["## What its atoms do", filled(words), table]
 
 
 def _classes(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
@@ -276,7 +282,8 @@ def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
 
 
-def _filled(text: str, mark: str = "") -> str:
+def filled(text: str, mark: str = "") -> str:
+    """Return a paragraph in lines of 100 characters."""
     return textwrap.fill(
         text,
         100,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -34,7 +33,7 @@ from sae_nb.pretrained import (
     write_facts,
 )
 from sae_nb.pretrained._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
-from sae_nb.pretrained.making._card import CARD, card_text
+from sae_nb.pretrained.making._card import CARD, card_text, shown_command
 from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._repeats import repeated
 from sae_nb.pretrained.making._shipping import as_shipped, plain
@@ -236,9 +235,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names, sisters = choices.pop("names"), choices.pop("sisters")
     changed = {n: v for n, v in choices.items() if v is not None}
     words = sys.argv[1:] if arguments is None else arguments
-    folders = ("--out", "--texts", "--work")
-    shown = ["DIR" if before in folders else w for before, w in zip(["", *words], words)]
-    command = shlex.join(["python", "-m", "sae_nb.pretrained.making", *shown])
+    command = shown_command(words, hidden=("--out", "--texts", "--work"))
     real = TEXT_PLANS.get(name.partition("/")[0])
     if real is not None:
         if texts is None or work is None:

@@ -1,0 +1,63 @@
+"""Texts that a model was not made for: another script, emoji alone, or longer than it can read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+import sae_nb as sn
+
+POINT = "resid_post.3"
+ODD = {
+    "emoji": "😀🎉👩‍👩‍👧🏳️‍🌈",
+    "one emoji": "😀",
+    "Japanese": "昨日、猫が公園で遊んでいました。",
+    "Arabic": "كان يا ما كان في قديم الزمان",
+    "Russian": "Жили-были дед и баба.",
+    "mixed": "Once 猫 upon 😀 a time",
+}
+LONG = "Once upon a time there was a cat. " * 400
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    """It knows the words of English stories alone, and 512 tokens."""
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def sae() -> Any:
+    return sn.load_sae(f"tiny-gpt/{POINT}")
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=list(ODD))
+def test_every_script_is_read_and_comes_back(gpt: Any, sae: Any, text: str) -> None:
+    """A row per token but the first; what is written begins with the text as it was given."""
+    n_tokens = len(gpt.tokenizer(text)["input_ids"])
+    acts = sn.capture(gpt, text, POINT, progress=False)
+    assert len(acts) == n_tokens - 1
+    assert acts.x.isfinite().all()
+    with sn.steer(gpt, POINT, sae, 1, 2.0):
+        steered = gpt.generate(text, max_new_tokens=3)
+    for written in (gpt.generate(text, max_new_tokens=3), steered):
+        assert written.startswith(text)
+    found = sn.top_atoms(gpt, sae, text, POINT)
+    assert len(found.tokens) == n_tokens
+
+
+def test_a_prompt_that_leaves_no_room_is_refused(gpt: Any, sae: Any) -> None:
+    """With both lengths, steered or not, before anything is computed."""
+    said = r"must fit in the 512 tokens tiny-gpt can read, got 4801 \+ 5\. Shorten the prompt"
+    with pytest.raises(ValueError, match=said):
+        gpt.generate(LONG, max_new_tokens=5)
+    with sn.steer(gpt, POINT, sae, 1, 2.0), pytest.raises(ValueError, match=said):
+        gpt.generate(LONG, max_new_tokens=5)
+
+
+def test_a_text_that_is_too_long_is_cut_and_says_so(gpt: Any, sae: Any) -> None:
+    """By all that read: capture, the model's own call, the atoms of an input, a lens."""
+    assert "1 cut at 512 tokens" in repr(sn.capture(gpt, LONG, POINT, progress=False))
+    with pytest.warns(UserWarning, match="longer than the 512 tokens"):
+        assert gpt(LONG).shape[1] == 512
+    assert "cut at 512 tokens" in repr(sn.top_atoms(gpt, sae, LONG, POINT))
