@@ -74,7 +74,7 @@ demo: $(STAMP) ## open the demo: pretrained SAEs, runs by itself
 	$(BIN)/jupyter lab $$root notebooks/demo.ipynb
 
 doctor: $(STAMP) ## what this machine can do, and how to fix the rest
-	@$(BIN)/python -m sae_nb doctor
+	@$(BIN)/sae-nb doctor
 
 docs: $(STAMP) ## the documentation, in build/site; a warning is an error
 	@OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

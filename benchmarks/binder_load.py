@@ -47,6 +47,7 @@ from binder_parts.confinement import (
 from binder_parts.tables import Visit, gallery_table, table
 
 DEMO = "notebooks/demo.ipynb"
+STEERING = "What if this were stronger?"
 # Class (they are in order) with the longest bar of the trace whose name begins so.
 TOP = """([plot, name]) => {
   const shares = Array.from(plot.data.find(t => (t.name || '').startsWith(name)).x);
@@ -250,9 +251,9 @@ def in_browser(way: str) -> Way:
         with server(place, seen) as base, browser(seen.problems) as page:
             begun = time.monotonic()
             page.goto(base + PAGES[way])
-            page.locator(".sae-nb-panel canvas").first.wait_for(state="attached")
+            page.locator(".sae-nb-panel").first.wait_for(state="attached")
             seen.seconds["first panel"] = time.monotonic() - begun
-            page.wait_for_function("document.querySelectorAll('.sae-nb-panel').length === 5")
+            page.wait_for_function("document.querySelectorAll('.sae-nb-panel').length === 4")
             plot = touch(page)
             seen.seconds["all panels, 9 read as a 4"] = time.monotonic() - begun
             pulled = time.monotonic()
@@ -265,7 +266,7 @@ def in_browser(way: str) -> Way:
 
 def touch(page: Any) -> Any:
     """Wait for the steering panel's answer; return its plot."""
-    panel = page.locator(".sae-nb-panel").filter(has_text="What happens if").first
+    panel = page.locator(".sae-nb-panel").filter(has_text=STEERING).first
     plot = panel.locator(".js-plotly-plot").first.element_handle()
     page.wait_for_function(f"arg => ({TOP})(arg) === 4", arg=[plot, "after"])
     return plot
@@ -273,7 +274,7 @@ def touch(page: Any) -> Any:
 
 def pull(page: Any, plot: Any) -> None:
     """Pull the steering panel's slider down until the 9 is read as a 9 again."""
-    panel = page.locator(".sae-nb-panel").filter(has_text="What happens if").first
+    panel = page.locator(".sae-nb-panel").filter(has_text=STEERING).first
     slider = panel.get_by_role("slider").first
     for _ in range(400):
         if page.evaluate(TOP, [plot, "after"]) == 9:

@@ -16,15 +16,13 @@ from typing import Any
 
 import sae_nb_widgets as sw
 from PIL import Image
+from sae_nb_lessons import language_model
 
-import sae_nb as sn
 from sae_nb.diagnosis import find_chromium
 
 FILM = Path(__file__).parent / "pictures" / "lens-playing.webp"
 LARGEST = 600_000
-BEGINNING = "Tom and Lucy walked to the castle. They carried"
-ANIMAL, BAD = "any animal", "bad story"
-N_WRITTEN, N_STEERED, STRENGTH = 14, 14, 1.45
+N_WRITTEN, N_STEERED = 14, 14
 WINDOW = {"width": 900, "height": 560}
 A_TOKEN_MS, A_PAUSE_MS = 260, 2600
 QUALITIES = (60, 40, 25)
@@ -35,16 +33,13 @@ body > :not(.sae-nb-panel):not(style):not(script) { max-width: none !important; 
 
 
 def lens() -> Any:
-    """Return the panel before its first token, with strips of two atoms that have names."""
-    model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
-    examples = sn.load_examples("tiny-gpt/resid_post.3")
-    atoms = {atom.label: atom.atom for atom in examples.steered}
-    panel = sw.GenerationLens(
-        model, sae, prompt=BEGINNING, acts=examples.acts, labels=examples.labels,
-        pinned=[examples.match(ANIMAL).atom, atoms[BAD]],
-    )  # fmt: skip
+    """Return the panel before its first token, with a strip of the atom that is turned up later."""
+    lm = language_model()
+    print(lm)
+    panel = sw.GenerationLens(lm.model, lm.sae, prompt=lm.plan.beginning, pinned=[lm.atom])
+    panel.temperature = lm.plan.temperature
     panel.wait()
-    panel.atom, panel.strength = panel.pinned[0], STRENGTH
+    panel.atom, panel.strength = lm.atom, lm.plan.strength
     return panel
 
 
@@ -59,7 +54,7 @@ def frames(panel: Any, page: Any, folder: Path) -> list[tuple[Image.Image, int]]
         taken[-1] = (taken[-1][0], A_PAUSE_MS)
 
     write(N_WRITTEN)
-    panel.token, panel.atom = panel.generation.n_prompt - 1, panel.pinned[1]
+    panel.token = panel.generation.n_prompt - 1
     panel.go_on(1)
     write(N_STEERED)
     return taken

@@ -26,8 +26,8 @@
 #
 # Below is one activation of a small vision transformer, decomposed by an SAE. Then you do it yourself:
 # load a model → capture its activations → train an SAE while watching → look at its atoms → check the numbers
-# → steer. Last, the same with words: one atom turns the stories of a small language model sad. About a minute
-# on two CPU cores; nothing is downloaded.
+# → steer. Last, the same with words: one atom changes what a language model writes. A minute or two on two CPU
+# cores; nothing is downloaded.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -50,6 +50,7 @@ import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
+from sae_nb_lessons import language_model
 
 started = time.perf_counter()
 
@@ -212,24 +213,20 @@ print(summary)
 # %% [markdown] tags=["words"]
 # ## 8 · The same with words
 #
-# A language model with four blocks has learned to tell short stories, in which either good things happen
-# or bad ones. Its SAE lies ready, with examples: nothing is trained here. Each *factor* of the stories
-# that one atom detects is listed with its F1 on fresh text, and so are those that none detects.
+# A language model: SmolLM2-135M where it was fetched, else a bundled one of four blocks that tells small stories.
+# Its SAE lies ready, with examples and names: nothing is trained here.
 
 # %% tags=["words"]
-torch.set_num_threads(1)  # matrices this small are slower when two cores share them
-writer = sn.load_model("tiny-gpt")
-word_sae = sn.load_sae("tiny-gpt/resid_post.3")
-examples = sn.load_examples("tiny-gpt/resid_post.3")
-for match in examples.matches[:5]:
-    print(f"F1 {match.f1:.2f}  {examples.labels[match.atom]} (atom {match.atom})")
-print(f"{len(examples.matches)} factors are detected by one atom, {len(examples.missed)} by none")
+lm = language_model()
+print(lm)
+named = list(lm.examples.labels.items())
+print(f"{len(named)} of its {lm.sae.n_atoms:,} atoms have a name, for example")
+print(", ".join(f"“{label}” ({atom})" for atom, label in named[:: len(named) // 8 + 1]))
 
 # %% tags=["words"]
-story = next(atom for atom in examples.steered if "bad" in atom.label)
-catalogue = examples.catalogue(word_sae)
-reader = sw.AtomBrowser(word_sae, examples.acts, model=writer, catalogue=catalogue)
-reader.atom = story.atom
+catalogue = lm.examples.catalogue(lm.sae)
+reader = sw.AtomBrowser(lm.sae, lm.examples.acts, model=lm.model, catalogue=catalogue)
+reader.atom = lm.atom
 reader
 
 # %% [markdown] tags=["words"]
@@ -237,41 +234,43 @@ reader
 # position, and let the same beginning continue.
 
 # %% tags=["words"]
-beginning = "One day Emma went to the garden with a rabbit. The rabbit looked at the kite."
-steered_words = {"sae": word_sae, "atom": story.atom, "by": story.by}
-print("as it is:", writer.generate(beginning, max_new_tokens=48, temperature=0.7, seed=0))
-with sn.steer(writer, word_sae.hook_point, **steered_words):
-    print("steered: ", writer.generate(beginning, max_new_tokens=48, temperature=0.7, seed=0))
+beginning, how = lm.plan.beginning, {"max_new_tokens": 24, "temperature": 0.7, "seed": 0}
+print("as it is:", lm.model.generate(beginning, **how))
+with sn.steer(lm.model, lm.sae.hook_point, lm.sae, atom=lm.atom, by=lm.by):
+    print("steered: ", lm.model.generate(beginning, **how))
 
 # %% tags=["words"]
-beginnings = [beginning, *sn.pretrained.neutral_beginnings(64, seed=7)]
-story_panel = sw.SteeringPanel(writer, word_sae.hook_point, word_sae, inputs=beginnings)
+story_panel = sw.SteeringPanel(lm.model, lm.sae.hook_point, lm.sae, lm.beginnings, catalogue)
 story_panel.wait()
-story_panel.atom, story_panel.strength = story.atom, story.by_p99
+story_panel.atom, story_panel.strength = lm.atom, lm.plan.strength
 story_panel.wait()
 story_panel.continue_text()
 story_panel.wait()
 story_panel
 
 # %% [markdown] tags=["words"]
-# One story proves nothing. Many beginnings in which nothing good or bad has happened yet, every sentence
-# read by the grammar that wrote the stories the model learned: how many go badly? And how many under random
-# directions of the same length? The *cost* is what the unsteered model thinks of the steered stories, in
-# nats per token: a model that is steered too hard writes no stories at all.
+# One text proves nothing. Sixteen beginnings are continued as they are, with the atom, and along two random
+# directions of the same size: what share of the texts has a word that belongs to the atom's name? The words
+# (`lm.plan.words`) were written down before.
 
 # %% tags=["words"]
-how = {"seeds": (0,), "temperature": 0.7, "max_new_tokens": 60}
-trial = sn.pretrained.SentimentTrial(writer, word_sae.hook_point, beginnings, **how)
-shift = trial.shift(word_sae.dictionary[story.atom], story.by, sign=-1)
-directions = [sn.random_direction(word_sae.d_in, seed) for seed in range(2)]
-random_shifts = [trial.shift(direction, story.by, sign=-1).shift for direction in directions]
+counted = lm.count()
+counted.style.format({"share": "{:.0%}"})
 
 # %% tags=["words", "closing"]
-assert shift.shift > max(0.2, *random_shifts), "the atom must do what its label says"
-assert shift.cost_written < 0.5
-assert not writer.interventions, "steering must leave no trace"
-print(f"stories that go badly          {shift.clean:.0%} → {shift.steered:.0%} under one atom")
-print(f"shift, random directions       {shift.shift:+.0%}, at most {max(random_shifts):+.0%}")
-print(f"cost in nats per token         {shift.cost_written:+.2f}")
+share = counted.share
+assert share["turned up"] > share.drop("turned up").max() + 0.2, (
+    "the atom must do what it is named for"
+)
+assert not lm.model.interventions, "steering must leave no trace"
+print(f"texts with a word of “{lm.concept}”  {share['as it is']:.0%} → {share['turned up']:.0%}")
+print(f"the same, random directions    at most {share.iloc[2:].max():.0%}")
+print(f"language model                 {lm.model.name}")
 print(f"seconds for the whole tour     {time.perf_counter() - started:.0f}")
 print(f"peak memory (GB)               {(sn.summaries.peak_memory() or float('nan')) / 1e9:.2f}")
+
+# %% [markdown] tags=["words"]
+# This is the end of the tour. Did *Run All Cells* bring you here? The topmost cell with a star, `[*]`,
+# is running; the longest are training (3), the report (4) and the search for an atom (6). Panels fill as they are
+# reached, so scroll up and read along. Continue with [superposition](01_superposition.ipynb), or with
+# [a model that talks](19_a_model_that_talks.ipynb).

@@ -25,7 +25,7 @@
 # So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four
 # rivals: random directions, the nearest other atom, the difference of means, and the atom that the same
 # choice finds in an SAE that was **never trained**. Under a minute for one short seed, live; next to it three
-# full seeds.
+# full seeds. Section 6 reads SmolLM2-135M where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -46,7 +46,7 @@ import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb_lessons import exercise, exercise_report, figures, recorded
+from sae_nb_lessons import exercise, exercise_report, figures, language_model, recorded
 from sae_nb_lessons.reproductions.experiments import steering_science as science
 from sae_nb_widgets.panel import figure_widget
 
@@ -206,7 +206,28 @@ card = sw.ReportCard([{**curves, **battery}, {**text}], ["digits", "text"])
 card
 
 # %% [markdown]
-# ## 6 · The checked numbers
+# ## 6 · Does it write what it is named for?
+#
+# The question that is asked of a model that writes: sixteen beginnings are continued as they are, with one named
+# atom, and along random directions of the same size. What share of the texts has a word that belongs to the name?
+# Atom and words were chosen before anything was counted here.
+
+# %%
+lm = language_model()
+print(lm)
+counted = lm.count()
+counted.style.format({"share": "{:.0%}"})
+
+# %%
+share = counted.share
+print(f"“{lm.concept}”: {share['as it is']:.0%} → {share['turned up']:.0%};")
+print(f"random directions: at most {share.iloc[2:].max():.0%}")
+
+# %% [markdown]
+# This atom writes what it reads. It was taken because it is a clear one; section 3 shows others. And a count of
+# words sees no grammar: too much of any direction breaks a text, so read some.
+#
+# ## 7 · The checked numbers
 
 # %%
 # Beyond random directions on every digit; beyond an untrained SAE's choice on few.
@@ -232,6 +253,7 @@ assert curves["success"].value > 0
 assert abs(curves.arms["atom"].kl[-1] - 0.5) < 0.03
 assert check.light != "red"
 assert abs(check["v_null"].value) < 0.05
+assert share["turned up"] > share.drop("turned up").max() + 0.2
 
 # %%
 exercise_report("11")

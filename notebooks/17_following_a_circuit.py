@@ -23,7 +23,8 @@
 # The drawing is a hypothesis: so each time one atom is **cut in the running model**, and compared with the
 # graph's prediction and with random directions of the same size.
 #
-# Nothing is trained: `tiny-gpt` and `tiny-vit` come with a transcoder of each MLP. About half a minute.
+# Nothing is trained: `tiny-gpt` and `tiny-vit` come with a transcoder of each MLP. Section 7 needs none, and reads
+# SmolLM2-135M where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`. About half a minute.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -44,7 +45,7 @@ import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons import exercise, exercise_report, language_model, recorded
 
 # %% [markdown]
 # ## 1 · A word, followed back
@@ -209,7 +210,39 @@ tracers.table()
 # Graphs and patching find induction whole. Sums and brackets they find worse than a look at which parts
 # *write most* (the control): where the circuit is most of the network, a tracer has little to show.
 #
-# ## 7 · The checked numbers
+# ## 7 · A model without a dictionary
+#
+# Transcoders exist for few models, neurons are in all. Of two texts that differ in one word: which neurons turn
+# the model's next word?
+
+# %%
+lm = language_model()
+print(lm)
+first, second = lm.plan.pair
+print(f"“{first}” → “{lm.plan.answers[0]}”, “{second}” → “{lm.plan.answers[1]}”")
+
+# %%
+turning = sn.circuits.attribution_graph(
+    lm.model, "neurons", first, contrast=second, target=lm.plan.answers, max_nodes=30
+)
+neurons = turning.nodes[turning.nodes.kind == "atom"]
+neurons.loc[neurons.says != "", ["name", "says", "value"]].tail(8)
+
+# %% [markdown]
+# `value` is how much more a neuron is active on the first text, `says` what that raises among the next tokens, by
+# the direct path; those that raise no more than random directions do are left out here. Do a few of them turn the
+# answer? `kept`: its effect with these neurons alone as on the first text. `lost`: what goes without them.
+# `random`: as many others.
+
+# %%
+turn = turning.faithfulness(k=[20, 100], n_random=2)
+print(f"{turning.n_units:,} neurons in {lm.model.name}")
+turn.table
+
+# %% [markdown]
+# A few neurons need not keep what is lost without them: to take an answer away is easier than to make it.
+#
+# ## 8 · The checked numbers
 
 # %%
 assert cut.effect * cut.predicted > 0, "the sign was foreseen"
@@ -222,6 +255,9 @@ assert not gpt.interventions, "what was cut must leave no trace"
 assert circuit.without < 0.2 < 0.9 < circuit.alone
 assert found > 0.8
 assert tracers.verdict("known") == "holds"
+
+# %%
+assert turn.lost[-1] > 0.5 > abs(turn.random).max()
 
 # %%
 exercise_report("17")

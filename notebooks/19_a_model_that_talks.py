@@ -19,9 +19,9 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/19_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/19_a_model_that_talks.ipynb)
 #
 # Press play and see which atoms fire at each word; turn one up in the middle of a sentence; ask what its
-# label is worth; and leave with a file that plain Hugging Face code reads. The model is `tiny-gpt`, which is
-# bundled, so that nothing is downloaded; with another name every cell is the same for a model that you know.
-# About a minute.
+# label is worth; and leave with a file that plain Hugging Face code reads. Sections 1 and 2 read SmolLM2-135M
+# where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`; the rest is about `tiny-gpt`, whose stories are
+# known. About a minute.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -42,26 +42,26 @@ import json
 from pathlib import Path
 from tempfile import mkdtemp
 
-import pandas as pd
 import torch
 from safetensors import safe_open
 from transformers import AutoModelForCausalLM
 
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb_lessons import exercise, exercise_report
+from sae_nb_lessons import exercise, exercise_report, language_model
 
 # %% [markdown]
 # ## 1 · Press play
 #
 # ▶ lets the model write, → writes one token. Under the text are the newest tokens, each with the atoms that
 # fire at it: first the strong and rare ones, for an atom that fires everywhere is not news. The strip belongs
-# to atom 984, “bad story”.
+# to the atom that is turned up below.
 
 # %%
-gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
-story = "Tom and Lucy walked to the castle. They carried"
-lens = sw.GenerationLens(gpt, sae, prompt=story, pinned=[984])
+lm = language_model()
+print(lm)
+lens = sw.GenerationLens(lm.model, lm.sae, prompt=lm.plan.beginning, pinned=[lm.atom])
+lens.temperature = lm.plan.temperature
 lens.step(12)
 lens
 
@@ -70,7 +70,8 @@ lens
 
 # %%
 print(lens.written)
-assert lens.written == gpt.generate(story, 12, echo=False)
+alone = lm.model.generate(lm.plan.beginning, 12, lm.plan.temperature, seed=0, echo=False)
+assert lens.written == alone
 
 # %% [markdown]
 # A click on a token asks why it was written. An atom that fires *at* a token may have nothing to do with it;
@@ -83,13 +84,14 @@ print(lens.summary)
 # %% [markdown]
 # ## 2 · Continue from here, with more of one atom
 #
-# From the end of the prompt on, the direction of atom 984 is added, at 1.45 × its
+# From the end of the prompt on, the direction of one atom is added, at about one and a half times its
 # 99th percentile. For comparison, from the same state: nothing, and a random direction of the same size.
 
 # %%
 lens.token = lens.generation.n_prompt - 1
-lens.atom, lens.strength = 984, 1.45
+lens.atom, lens.strength = lm.atom, lm.plan.strength
 lens.go_on(20)
+print(f"the atom of “{lm.concept}”")
 for row in ("steered", "not steered", "random"):
     print(f"{row:>12} | {lens.record[f'branch 1, {row}']}")
 
@@ -107,17 +109,16 @@ exercise("19.1").predict(guess)
 exercise("19.1").reveal()
 
 # %% [markdown]
-# So the question is *how* it differs. Measured when the SAE was made, on stories that were not used for
-# choosing: the share of stories whose next event became a good (or a bad) one, and the largest change by
-# random directions of the same size.
+# So the question is *how* it differs. Sixteen beginnings are continued as they are, with the atom, and along two
+# random directions of the same size: what share of the texts has a word that belongs to the atom's name? The words
+# (`lm.plan.words`) were written down before.
 
 # %%
-examples = sn.load_examples("tiny-gpt/resid_post.3")
-steered = pd.DataFrame([vars(atom) for atom in examples.steered])
-steered[["label", "atom", "by_p99", "effect", "random"]].round(2)
+counted = lm.count()
+counted.style.format({"share": "{:.0%}"})
 
 # %% [markdown]
-# One effect is clear of its control, the other is not. Move the strength, and continue again (or set it here):
+# Counting words sees no grammar, so read the texts too. Now move the strength, and continue again (or set it here):
 
 # %%
 lens.strength = 0.5
@@ -129,9 +130,12 @@ lens
 #
 # A label is a claim: *this* is where the atom fires. Without a judge `sn.label` writes small rules from one
 # half of the samples, offline, and asks on the other half: from the label alone, does the atom fire in this
-# window of text? The score is compared with that of other atoms' labels on the same windows.
+# window of text? The score is compared with that of other atoms' labels on the same windows. From here on
+# the model is `tiny-gpt`.
 
 # %%
+gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+examples = sn.load_examples("tiny-gpt/resid_post.3")
 rules = sn.label(sae, examples.acts, codes=examples.codes, atoms=range(8, 20), progress=False)
 rules.table[["label", "detection", "control", "windows"]]
 
@@ -174,9 +178,10 @@ judged
 #
 # Steering that only works in a notebook is a demonstration. The recipe leaves as ordinary torch hooks for any
 # module of that class; here a checkpoint in a folder, opened by transformers, which knows nothing of this
-# library.
+# library. The atom is 984, “bad story”.
 
 # %%
+story = "Tom and Lucy walked to the castle. They carried"
 with sn.steer(gpt, "resid_post.3", sae, atom=984, by=1.45, unit="p99") as steering:
     recipe = steering.recipe
     here = gpt([story])
@@ -270,8 +275,7 @@ every.groupby("format")["readable"].agg(SAEs="size", readable="mean").sort_value
 # ## 7 · The checked numbers
 
 # %%
-by_label = steered.set_index("label")
-assert by_label.effect["bad story"] > 3 * abs(by_label.random["bad story"])
+assert counted.share["turned up"] > counted.share.drop("turned up").max() + 0.2
 scores = rules.table
 assert scores.detection.mean() > scores.control.mean() + 0.15
 assert abs(scores.control.mean() - 0.5) < 0.1

@@ -1,4 +1,6 @@
-"""Lessons: exercises that check themselves, reproductions of published claims, and their studies and figures."""
+"""Lessons: exercises that check themselves, their language model, reproductions of published claims, and their
+studies and figures.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,10 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb_lessons.exercises import exercise as exercise, exercise_report as exercise_report
+    from sae_nb_lessons._language import (
+        LanguageModel as LanguageModel,
+        language_model as language_model,
+    )
     from sae_nb_lessons.reproductions import recorded as recorded
 else:
     __getattr__, __dir__, __all__ = door(__name__)

@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import sae_nb_widgets as sw
 
 from tests.scripts import script
 
@@ -74,7 +75,7 @@ def _wait_until_it_listens(port: int, server: Any, log: Path) -> None:
 
 
 def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address: str) -> None:
-    """Five panels, no code, nothing from elsewhere; the 9 is read as a 4, and as a 9 at slider 0."""
+    """Four panels, no code, nothing from elsewhere; the 9 is read as a 4, and as a 9 at slider 0."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -88,8 +89,8 @@ def test_the_page_runs_by_itself_and_its_slider_answers(lab: ModuleType, address
         asked: list[str] = []
         page.on("request", lambda request: asked.append(request.url))
         page.goto(address)
-        page.wait_for_function("document.querySelectorAll('.sae-nb-panel').length === 5")
-        steering = page.locator(".sae-nb-panel").filter(has_text="What happens if").first
+        page.wait_for_function("document.querySelectorAll('.sae-nb-panel').length === 4")
+        steering = page.locator(".sae-nb-panel").filter(has_text=sw.SteeringPanel.question).first
         plot = steering.locator(".js-plotly-plot").first.element_handle()
         page.wait_for_function(f"arg => ({TOP})(arg) === 4", arg=[plot, "after"])
         assert page.evaluate(TOP, [plot, "before"]) == 9

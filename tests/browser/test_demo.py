@@ -16,6 +16,7 @@ ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "shots" / "demo"
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
 Record = Callable[[str, object], None]
+N_PANELS = 4
 
 # Class (they are in order) with the longest bar of the trace whose name begins so.
 TOP = """([plot, name]) => {
@@ -24,12 +25,20 @@ TOP = """([plot, name]) => {
   return String(shares.indexOf(Math.max(...shares)));
 }"""
 
-# What the demo's two lenses open on.
+# What the demo's panels open on.
 ITS_ATOMS = """
-for panel, pushed, label in ((lens, steering, "digit 4"), (words, story_panel, "bad story")):
-    assert panel.atom == pushed.atom
-    assert panel.summary.place(panel.atom) is not None
-    assert label in panel.names.words(panel.atom)
+assert lens.atom == steering.atom
+assert lens.summary.place(lens.atom) is not None
+assert "digit 4" in lens.names.words(lens.atom)
+assert lm.concept in writing.names.words(writing.atom)
+"""
+
+# The newest branch, once it is written: with the atom and without.
+TWO_ENDS = """
+writing.wait()
+rows = writing.generation.branches[-1].rows
+assert writing.generation.new_text(len(writing.generation.branches) - 1)
+assert len(rows) == 3 and rows[0].ids != rows[1].ids
 """
 
 # How far down the notebook is scrolled.
@@ -83,23 +92,32 @@ def test_it_runs_by_itself_without_complaint(
     assert demo.first_class == "9"
     demo.shots_of_outputs()
     assert demo.problems() == []
-    assert demo.page.locator(".sae-nb-panel").count() == 5
+    assert demo.page.locator(".sae-nb-panel").count() == N_PANELS
 
 
 def test_the_first_screen_stays_in_sight(demo: Any) -> None:
     """Running all cells does not take the visitor to the end of the notebook."""
     assert demo.scrolled < 10
-    assert "Demo: draw a digit, turn an atom up" in demo.film[-1].page
+    assert "Demo: turn an atom up" in demo.film[-1].page
+
+
+def test_the_first_screen_has_what_the_demo_is_about(demo: Any) -> None:
+    """The prompt and its three continuations stand on it, in a window of 1400 × 900."""
+    seen = demo.film[-1].page
+    beginning = demo.asked("", "lm.plan.beginning")["data"]["text/plain"].strip("'")
+    assert beginning in seen
+    for row in ("steered", "not steered", "random"):
+        assert any(line.startswith(row) for line in seen), row
 
 
 def test_nothing_said_while_loading_is_taken_back(demo: Any, film: ModuleType) -> None:
     """From opening to ready, each line of a panel stays, or is one that says what is loading."""
-    for panel in range(5):
+    for panel in range(N_PANELS):
         assert film.taken_back(demo.film, panel) == []
 
 
 def test_the_first_atoms_are_active_and_have_names(demo: Any) -> None:
-    """Both lenses open on an atom with a label that is active in the input: there is heat to see."""
+    """Of the digit one that is active in it; of the text the one that is turned up."""
     demo.asked(ITS_ATOMS)
 
 
@@ -145,16 +163,15 @@ def test_what_is_drawn_with_the_mouse_is_read_and_steered(demo: Any) -> None:
 
 
 def test_a_typed_sentence_goes_on_differently(demo: Any) -> None:
-    """The new beginning is read by the lens and continued twice, differently."""
-    words = _panel(demo, sw.InputLens.question, 1)
-    field = words.locator("input[type=text], textarea").first
+    """The new beginning is read, and goes on with the atom and without it."""
+    panel = _panel(demo, sw.GenerationLens.question)
+    field = panel.locator("input[type=text], textarea").first
     field.fill("One day Tom went to the river with a dog. The dog looked at the boat.")
     field.press("Enter")
-    telling = _panel(demo, sw.SteeringPanel.question, 1)
-    demo.settle()
-    telling.get_by_role("button", name="continue the text").click()
-    telling.get_by_text("river").first.wait_for()
+    panel.get_by_text("river").first.wait_for()
+    panel.get_by_role("button", name="go on from here").click()
+    panel.get_by_text("not steered").first.wait_for()
+    demo.asked(TWO_ENDS)
     demo.settle(2000)
-    demo.shot("told", telling)
-    demo.shot("read", words)
+    demo.shot("told", panel)
     assert demo.problems() == []

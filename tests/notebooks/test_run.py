@@ -19,6 +19,7 @@ from tests.notebooks.exercised import FOLDER, SOLVE, left_then_answered, read, s
 WITH_EXERCISES = SOLVE.with_exercises()
 EVERY = [*sorted(FOLDER.glob("*_*.ipynb")), FOLDER / "demo.ipynb"]
 TOUR, *OTHERS = [path for path in EVERY if path not in WITH_EXERCISES]
+WRITING = [path for path in EVERY if "language_model()" in path.read_text(encoding="utf-8")]
 # A link that waits to be clicked is no request.
 ELSEWHERE = re.compile(
     r"src=[\"']https?://[^\"']*|<link[^>]*href=[\"']https?://[^\"']*|import\([\"']https?://[^\"']*"
@@ -29,6 +30,15 @@ IN_OTHER_FORM = ("text/html", "text/markdown", "application/vnd")
 Record = Callable[[str, object], None]
 
 pytestmark = [pytest.mark.timeout(600)]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of models with nothing in it: notebooks read the bundled language model, here as on CI."""
+    folder = tmp_path / "models"
+    folder.mkdir()
+    monkeypatch.setenv("SAE_NB_CACHE", str(folder))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +102,20 @@ def test_notebook_runs_with_each_exercise_left_and_then_answered(
             assert any(word in text for word in ("Right.", "Noted.", "You predicted"))
 
 
+@pytest.mark.parametrize("path", WRITING, ids=lambda path: path.stem)
+def test_notebook_runs_on_a_real_language_model(
+    path: Path, real_models: Path, cache: Path, record_property: Record
+) -> None:
+    """As after `sae-nb get smollm2-135m`: it says so, and its assertions hold."""
+    if not (real_models / "smollm2").is_dir():
+        pytest.skip("needs smollm2 in the folder of real models")
+    (cache / "smollm2-135m").symlink_to((real_models / "smollm2").resolve())
+    notebook = left_then_answered(path) if path in WITH_EXERCISES else read(path)
+    run(notebook, record_property)
+    outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
+    assert any("SmolLM2-135M: real" in str(out.get("text", "")) for out in outputs)
+
+
 def test_tour_runs_and_becomes_one_page(
     run_tour: ModuleType,
     tmp_path: Path,
@@ -110,7 +134,7 @@ def test_tour_runs_and_becomes_one_page(
     assert [text for cell in executed[0].cells for text in bare(cell)] == []
     table = capsys.readouterr().out
     first = ("model", "hook point", "rows captured", "R²", "L0", "floor", "random directions")
-    for name in (*first, "stories that go badly", "cost in nats", "whole tour"):
+    for name in (*first, "texts with a word of", "language model", "whole tour"):
         assert re.search(rf"^.*{name}.*\S$", table, re.MULTILINE), name
     record_property("table", table)
     page = (tmp_path / "tour.html").read_text(encoding="utf-8")
@@ -126,7 +150,7 @@ def test_a_model_of_ones_own_gets_the_first_half(run_tour: ModuleType) -> None:
     first = run_tour.without_words(run_tour.with_material(whole, "model = None"))
     assert 10 < len(first.cells) < n_cells
     text = "\n".join(cell.source for cell in first.cells)
-    assert "tiny-gpt" not in text
+    assert "language_model()" not in text
     assert "model = None" in text
     assert "summarise_session" in first.cells[-1].source
 
