@@ -85,10 +85,10 @@ def written_at(catalogue: AtomCatalogue) -> str | None:
 def _layer_read(lens: Lens, hook_point: str | None) -> int | None:
     """The layer of a hook point, if the lens reads it."""
     try:
-        layer = layer_of(hook_point)
+        layer = layer_of(hook_point, lens.stream)
     except ValueError:
         return None
-    return layer if layer in (*lens.layers, lens.n_layers - 1) else None
+    return layer if layer in lens.blocks else None
 
 
 def _named_by(lens: Lens, effect: Float[Tensor, " outputs"], n: int) -> tuple[Effects, Effects]:

@@ -125,10 +125,11 @@ def write_jacobian_lens(lens: Lens, path: str | Path) -> None:
 
     Raises
     ------
-    ValueError: If it is of another kind, or of images.
+    ValueError: If it is of another kind, of images, or of an encoder.
     FileExistsError: If there is a file of that name.
     """
-    if lens.kind != "jacobian" or lens.places != ("token",) or lens.maps is None:
+    plain = lens.places == ("token",) and lens.stream is None and lens.slope is None
+    if lens.kind != "jacobian" or not plain or lens.maps is None:
         raise ValueError(
             f"`lens` must be a Jacobian lens of a language model for this format, got {lens!r}. Use "
             "lens.save(folder)."

@@ -34,8 +34,8 @@ class LensCheck(Finding):
     n_places: int
     table: DataFrame
     """Per layer and kind of place: `agreement` of the top output with the model's own and `kl` to it in
-    nats, of the lens, of the logit lens, of a floor (always the most frequent answer; the mean answer) and
-    of a control (the lens at a random other place of the same kind)."""
+    nats, of the lens, of the logit lens (not of an encoder, which has none), of a floor (always the most
+    frequent answer; the mean answer) and of a control (the lens at a random other place of the same kind)."""
 
     atoms: DataFrame | None = field(default=None)
     """Per direction: its kind (atom or random), strength, and how the lens's effects compare with the
@@ -49,17 +49,15 @@ class LensCheck(Finding):
     def words(self) -> str:
         """Agreement at the deepest layer, and the mean rank correlation of atoms."""
         last = self.table.iloc[-1]
-        said = (
-            f"agreement at block {last['layer']:.0f} {last['agreement']:.2f} "
-            f"(logit lens {last['logit agreement']:.2f}, control {last['control agreement']:.2f})"
-        )
+        said = f"agreement at block {last['layer']:.0f} {last['agreement']:.2f} ({_logit(last)}control "
+        said += f"{last['control agreement']:.2f})"
         if self.atoms is None:
             return said
         means = self.atoms_by_kind
         own = means.iloc[0]
         return (
             f"{said}; effects of {own.name}s: rank correlation {own['correlation']:.2f} "
-            f"(logit lens {own['logit correlation']:.2f})"
+            f"({_logit(own, 'correlation')}random directions {means.loc['random', 'correlation']:.2f})"
         )
 
     @property
@@ -78,6 +76,12 @@ class LensCheck(Finding):
         return [self.table, shown] if self.atoms is not None else [shown]
 
 
+def _logit(line: Any, name: str = "agreement") -> str:
+    """Return the logit lens's score in words; empty in an encoder, which has none."""
+    score = line.get(f"logit {name}")
+    return "" if score is None else f"logit lens {score:.2f}, "
+
+
 def check_layers(
     kind: str,
     layers: Sequence[int],
@@ -86,9 +90,10 @@ def check_layers(
     rows: Rows,
     transport: Transport,
     *,
+    plain: bool,
     seed: int,
 ) -> LensCheck:
-    """Score each layer at rows, by kind of place."""
+    """Score each layer at rows, by kind of place; `plain`: next to the logit lens."""
     import pandas as pd
 
     generator = torch.Generator().manual_seed(seed)
@@ -105,11 +110,8 @@ def check_layers(
         floor = _floor(head, here)
         for i, layer in enumerate(layers):
             x = here.states[i]
-            seen = {
-                "": transport(layer, x, here.kind),
-                "logit ": x,
-                "control ": transport(layer, x[elsewhere], here.kind),
-            }
+            seen = {"": transport(layer, x, here.kind)} | ({"logit ": x} if plain else {})
+            seen["control "] = transport(layer, x[elsewhere], here.kind)
             line: dict[str, Any] = {"layer": layer, "place": place}
             for name, moved in seen.items():
                 found = compare(head, moved, here, k=1)
@@ -147,6 +149,7 @@ def check_atoms(
     sae: Any,
     directions: Float[Tensor, "n d"],
     layer: int,
+    point: str,
     held_out: Any,
     effects: dict[str, Effects],
     *,
@@ -155,12 +158,14 @@ def check_atoms(
     seed: int,
     context_length: int | None,
 ) -> LensCheck:
-    """Add the score of effects, by name of the lens: of directions, and of random ones of the same sizes."""
+    """Add the score of effects, by name of the lens: of directions that are added at `point`, after `layer`,
+    and of random ones of the same sizes.
+    """
     import pandas as pd
 
     model, generator = head.model, torch.Generator().manual_seed(seed)
     cut = cut_at(model, context_length)
-    x = rows_of(head, held_out, [layer], skip_first=skip_first, context_length=cut).states[0]
+    x = rows_of(head, held_out, [point], skip_first=skip_first, context_length=cut).states[0]
     which, size = _chosen(sae, directions, x, n_atoms, generator)
     own = directions[which]
     random = torch.randn(own.shape, generator=generator)
@@ -169,7 +174,7 @@ def check_atoms(
     truth = measured_effects(
         model,
         held_out,
-        f"resid_post.{layer}",
+        point,
         added,
         strengths,
         skip_first=skip_first,

@@ -27,8 +27,9 @@ def write_lens(
         "counts": list(lens.counts),
         "weights": None if lens.weights is None else list(lens.weights),
         "facts": dict(lens.facts),
+        "stream": lens.stream,
     }
-    held = {"maps": lens.maps, "offsets": lens.offsets}
+    held = {"maps": lens.maps, "offsets": lens.offsets, "slope": lens.slope}
     tensors = {name: x.half() if half else x.float() for name, x in held.items() if x is not None}
     if lens.course is not None:
         tensors["course"] = lens.course
@@ -55,8 +56,10 @@ def read_lens(folder: str | Path) -> Lens:
             counts=tuple(facts["counts"]),
             weights=None if weights is None else (weights[0], weights[1]),
             facts=facts["facts"],
+            stream=facts.get("stream"),
             maps=_full(tensors.get("maps")),
             offsets=_full(tensors.get("offsets")),
+            slope=_full(tensors.get("slope")),
             course=tensors.get("course"),
         )
     except (KeyError, TypeError) as error:
@@ -64,8 +67,11 @@ def read_lens(folder: str | Path) -> Lens:
             f"{str(folder)!r} must hold the facts of a lens, and does not ({error}). It was altered, or "
             "written by another version; fit it again."
         ) from error
-    shape = (len(lens.layers), len(lens.places), lens.d, lens.d)
-    if lens.maps is not None and tuple(lens.maps.shape) != shape:
+    if lens.maps is None:
+        return lens
+    to = lens.d if lens.stream is None else lens.maps.shape[2]  # the decoder's states
+    shape = (len(lens.layers), len(lens.places), to, lens.d)
+    if tuple(lens.maps.shape) != shape:
         raise ValueError(
             f"{str(folder)!r} must hold maps of shape {shape}, got {tuple(lens.maps.shape)}. Fit it again."
         )

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -33,12 +33,13 @@ from sae_nb.files import (
 )
 from sae_nb.interrupts import Interrupted
 from sae_nb.lenses._files import read_lens, read_running, write_lens
-from sae_nb.lenses._head import Head, head_of, reads_tokens
+from sae_nb.lenses._head import Head, head_of, mean_slope, reads_tokens
 from sae_nb.lenses._jacobian import jacobian_of
 from sae_nb.lenses._lens import Kind, Lens, weights_of
 from sae_nb.lenses._measuring import SKIPPED, check_lengths, sample_batches
-from sae_nb.lenses._rows import Rows, joined, kind_at, kinds_of_places, rows_by_batch
+from sae_nb.lenses._rows import Rows, joined, kind_at, kinds_of_places, point_of, rows_by_batch
 from sae_nb.lenses._tuning import TunedState, mean_kl, tune_once
+from sae_nb.models import run
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
@@ -69,6 +70,7 @@ def fit_lens(
     kind: Kind = "jacobian",
     layers: Sequence[int] | None = None,
     *,
+    stream: Literal["decoder", "encoder"] | None = None,
     head: str | None = None,
     skip_first: Annotated[int, at_least(0)] = SKIPPED,
     context_length: Count | None = 128,
@@ -93,9 +95,13 @@ def fit_lens(
     Parameters
     ----------
     inputs
-        Texts or images, as the model takes them; a text of a Jacobian lens counts as much as any other.
+        Texts or images, as the model takes them, of an encoder–decoder pairs; a text of a Jacobian lens counts
+        as much as any other.
     layers
-        Blocks whose outputs are read; None: all but the last.
+        Blocks whose outputs are read; None: all but the last, of an encoder all.
+    stream
+        Of an encoder–decoder: the half whose blocks are read; None: the decoder. A lens of the encoder leads
+        from its states to what the decoder answers.
     head
         Name of one of several class heads (`model.heads(images)`); None: the model's answer.
     skip_first
@@ -115,8 +121,9 @@ def fit_lens(
 
     Raises
     ------
-    ValueError: If the model has no blocks, or its answer is not a norm and a projection of the last block's
-        output; if layers are not there, a text is not longer than what is skipped, or `store` holds
+    ValueError: If the model has no blocks, or its answer is not a projection of the last block's output behind
+        a norm or the head of a masked language model; if there is no such stream, or a lens of the encoder is
+        not a Jacobian; if layers are not there, a text is not longer than what is skipped, or `store` holds
         another fit.
     MemoryError: If the maps would not fit in memory.
 
@@ -133,7 +140,9 @@ def fit_lens(
     >>> lens
     Lens(jacobian of tiny-vit: blocks 9 … 10 of 12; fitted on 1 samples)
     """
-    fit = _Fit.of(model, inputs, kind, layers, head, skip_first, context_length)
+    _check_stream(model, stream, kind)
+    encoder: Literal["encoder"] | None = "encoder" if stream == "encoder" else None
+    fit = _Fit.of(model, inputs, kind, layers, encoder, head, skip_first, context_length)
     if kind == "logit":
         return fit.lens(None, n_done=0, n_wanted=0)
     settings: dict[str, Any] = {}
@@ -153,6 +162,20 @@ def fit_lens(
         return _carried_out(work, begun, store, call, every, progress)
 
 
+def _check_stream(model: LiveModel, stream: str | None, kind: str) -> None:
+    if stream is None:
+        return
+    if not model.streams:
+        raise ValueError(
+            f"`stream` must be None for {model.name}, which has one stream, got {stream!r}. Leave it out."
+        )
+    if stream == "encoder" and kind != "jacobian":
+        raise ValueError(
+            f"`kind` must be 'jacobian' for an encoder, got {kind!r}: the decoder's head does not read its "
+            "states, and its places have no answers of their own to be trained on."
+        )
+
+
 # -------------------------------------------------------------------------------------------------
 # What every fit needs, checked before any work.
 
@@ -162,6 +185,11 @@ class _Fit:
     head: Head
     kind: Kind
     layers: tuple[int, ...]
+    stream: Literal["encoder"] | None
+    n_layers: int
+    d: int
+    """Width of the states of the layers."""
+
     batches: list[Batch]
     skip_first: int
     context_length: int | None
@@ -173,30 +201,51 @@ class _Fit:
         inputs: Any,
         kind: Kind,
         layers: Any,
+        stream: Literal["encoder"] | None,
         head: str | None,
         skip_first: int,
         context_length: int | None,
     ) -> _Fit:
         skip_first = skip_first if reads_tokens(model) else 0
         batches = sample_batches(model, inputs, context_length)
-        found = head_of(model, batches[0].to(model.device), head)
+        first = batches[0].to(model.device)
+        found = head_of(model, first, head)
         if kind != "logit":
             check_lengths(batches, skip_first + 2)
-        numbers = _checked_layers(layers, model.n_layers or 1, model.name)
-        kinds, d = len(kinds_of_places(model)), found.weight.shape[1]
+        n, d = model.n_layers or 1, found.d
+        if stream is not None:
+            n, point = model.streams[stream].n_blocks, point_of(0, stream)
+            d = run(model, first, read=[point], answer=False).states[point].shape[-1]
+        numbers = _checked_layers(layers, n, model.name, all_of_them=stream is not None)
         check_memory(
-            4 * (4 if kind == "jacobian" else 6) * len(numbers) * kinds * d * d,
+            4
+            * (4 if kind == "jacobian" else 6)
+            * len(numbers)
+            * len(kinds_of_places(model))
+            * d
+            * found.d,
             f"Fitting maps of {len(numbers)} layers of width {d}",
             "Pass layers= to fit some of them.",
         )
-        return cls(
-            head=found, kind=kind, layers=numbers, batches=batches, skip_first=skip_first,
-            context_length=context_length,
+        fit = cls(
+            head=found, kind=kind, layers=numbers, stream=stream, n_layers=n, d=d, batches=batches,
+            skip_first=skip_first, context_length=context_length,
         )  # fmt: skip
+        return fit if found.slope is None else fit.with_slope()
+
+    def with_slope(self) -> _Fit:
+        """Return the fit with the mean derivative of the head's own layers, over the places of all inputs."""
+        states = torch.cat([rows.last for rows in self.rows([])])
+        return replace(self, head=replace(self.head, slope=mean_slope(self.head, states)))
+
+    def rows(self, points: Sequence[str]) -> Iterator[Rows]:
+        """Yield the states of each sample at the places of the fit."""
+        moved = (batch.to(self.head.model.device) for batch in self.batches)
+        return rows_by_batch(self.head, moved, points, skip_first=self.skip_first)
 
     @property
-    def d(self) -> int:
-        return self.head.weight.shape[1]
+    def points(self) -> list[str]:
+        return [point_of(layer, self.stream) for layer in self.layers]
 
     @property
     def n_kinds(self) -> int:
@@ -224,6 +273,7 @@ class _Fit:
             "context_length": self.context_length,
             "inputs": digest,
             "n_samples": len(self.batches),
+            **({} if self.stream is None else {"stream": self.stream}),
             **settings,
         }
 
@@ -236,10 +286,10 @@ class _Fit:
             kind = kind_at(places, torch.arange(n), model.prefix_tokens)
             counts = tuple(kind.bincount(minlength=len(places)).tolist())
         return Lens(
-            kind=self.kind, layers=self.layers, n_layers=model.n_layers or 0, places=places,
+            kind=self.kind, layers=self.layers, n_layers=self.n_layers, places=places,
             counts=counts, d=self.d, maps=maps, model_name=model.name, weights=weights_of(model),
             head_name=self.head.name, skip_first=self.skip_first, n_done=n_done, n_wanted=n_wanted,
-            head=self.head, **more,
+            stream=self.stream, slope=self.head.slope, head=self.head, **more,
         )  # fmt: skip
 
 
@@ -251,20 +301,23 @@ def _n_patches(head: Head, batch: Batch) -> int:
     return len(rows) - head.model.prefix_tokens
 
 
-def _checked_layers(layers: Any, n_layers: int, name: str) -> tuple[int, ...]:
-    if n_layers < 2:
+def _checked_layers(layers: Any, n_layers: int, name: str, *, all_of_them: bool) -> tuple[int, ...]:
+    """Return the layers that are read; `all_of_them`: the last one may be one of them."""
+    end = n_layers if all_of_them else n_layers - 1
+    if end < 1:
         raise ValueError(
             f"`model` must have at least two blocks for a lens, got {name} with {n_layers}. Its only block's "
             "output is what its head reads."
         )
     if layers is None:
-        return tuple(range(n_layers - 1))
+        return tuple(range(end))
     numbers = check_integers(layers, name="layers")
-    wrong = [layer for layer in numbers if not 0 <= layer < n_layers - 1]
+    wrong = [layer for layer in numbers if not 0 <= layer < end]
     if wrong or not numbers:
+        which = "the encoder's blocks" if all_of_them else f"blocks before the last of {name}"
+        why = "" if all_of_them else " The last block's output is what the head reads."
         raise ValueError(
-            f"`layers` must be between 0 and {n_layers - 2}, blocks before the last of {name}, got "
-            f"{wrong[0] if wrong else 'none'}. The last block's output is what the head reads."
+            f"`layers` must be between 0 and {end - 1}, {which}, got {wrong[0] if wrong else 'none'}.{why}"
         )
     return tuple(sorted(set(numbers)))
 
@@ -297,7 +350,7 @@ class _Jacobians:
                 n_done=int(running["n_done"]), halves=running["halves"], course=running["course"]
             )
         fit = self.fit
-        shape = (2, len(fit.layers), fit.n_kinds, fit.d, fit.d)
+        shape = (2, len(fit.layers), fit.n_kinds, fit.head.d, fit.d)
         return _Sums(
             n_done=0, halves=torch.zeros(shape), course=torch.zeros(0, 1 + len(fit.layers))
         )
@@ -306,7 +359,7 @@ class _Jacobians:
         """Return the sums with one more sample."""
         fit = self.fit
         batch = fit.batches[state.n_done].to(fit.head.model.device)
-        new = jacobian_of(fit.head, batch, fit.layers, fit.skip_first)
+        new = jacobian_of(fit.head, batch, fit.points, fit.skip_first)
         halves = state.halves.clone()
         halves[state.n_done % 2] += new
         n = state.n_done + 1
@@ -375,10 +428,7 @@ class _Tuning:
         """Rows to train on, and those of every tenth sample, for the course; of one sample the same."""
         if self._rows is None:
             fit = self.fit
-            moved = (batch.to(fit.head.model.device) for batch in fit.batches)
-            rows = joined(
-                list(rows_by_batch(fit.head, moved, fit.layers, skip_first=fit.skip_first))
-            )
+            rows = joined(list(fit.rows(fit.points)))
             held = rows.sample % 10 == 9
             if not bool(held.any()):
                 held = rows.sample == int(rows.sample.max())

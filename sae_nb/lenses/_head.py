@@ -2,12 +2,14 @@
 
 A head is used only after it reproduced the model's own answer to an input. Its linear part,
 W (γ ⊙ C d) with γ the norm's gain and C the centring of a LayerNorm, leaves out the norm's division by
-the size of the state: effects compare tokens, not directions.
+the size of the state: effects compare tokens, not directions. A masked language model has layers of its own
+in place of the norm; their linear part is their mean derivative.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -47,6 +49,8 @@ class Head:
     """Hook point whose states it reads."""
 
     norm: nn.Module | None
+    """Before the projection; of a masked language model the layers of its head."""
+
     module: nn.Module
     """The projection: an unembedding or a class head."""
 
@@ -60,6 +64,14 @@ class Head:
 
     offset: Float[Tensor, "1 n_outputs"] | None = None
     """Added to the logits, where a family keeps it outside its projection (Bart, Marian)."""
+
+    slope: Float[Tensor, "d_read d"] | None = None
+    """Mean derivative of `norm`, where that is more than a norm."""
+
+    @property
+    def d(self) -> int:
+        """Width of the states that it reads."""
+        return self.weight.shape[1] if self.slope is None else self.slope.shape[1]
 
     @property
     def weight(self) -> Float[Tensor, "n_outputs d"]:
@@ -87,6 +99,8 @@ class Head:
 
     def through_norm(self, directions: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Return γ ⊙ C d: a direction behind the norm, without the division by the state's size."""
+        if self.slope is not None:
+            return directions @ self.slope.to(directions).T
         if self.norm is None:
             return directions
         if isinstance(self.norm, nn.LayerNorm):
@@ -95,6 +109,8 @@ class Head:
 
     def before_norm(self, rows: Float[Tensor, "... d"]) -> Float[Tensor, "... d"]:
         """Return the transpose of `through_norm` of rows: the direction that each reads before the norm."""
+        if self.slope is not None:
+            return rows @ self.slope.to(rows)
         if self.norm is None:
             return rows
         rows = rows * self._gain(rows)
@@ -221,33 +237,106 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
         (c for name in _CAPS if isinstance(c := getattr(text, name, None), float | int)), None
     )
     keep = batch.keep.to(states.device) if batch.keep is not None else slice(None)
-    for module in _projections(model, wanted.shape[-1], states.shape[-1]):
+    states, wanted, norm = states[keep], wanted[keep], _final_norm(model)
+    projections = list(_projections(model, wanted.shape[-1]))
+    for module in projections:
         plain = Head(
-            model=model, last=last, norm=_final_norm(model), module=module, pool="each", cap=cap,
+            model=model, last=last, norm=norm, module=module, pool="each", cap=cap,
             offset=getattr(model.module, "final_logits_bias", None),
         )  # fmt: skip
-        for head in _scaled(plain, states[keep], wanted[keep]):
+        if plain.weight.shape[1] != states.shape[-1]:
+            continue
+        for head in _scaled(plain, states, wanted):
             return head
+    for module in projections:
+        for between in _between(model, batch, module):
+            layers = between if norm is None else nn.Sequential(norm, between)
+            head = Head(model=model, last=last, norm=layers, module=module, pool="each")
+            if _gives(head, states, wanted):
+                return replace(head, slope=mean_slope(head, states))
     raise _no_head(
         model,
-        "no norm and unembedding of the last block's output give its answer (the head of a masked "
-        "language model has layers of its own)",
+        "neither a norm and an unembedding of the last block's output nor layers of a masked language "
+        "model's head between the two give its answer",
     )
 
 
-def _projections(model: LiveModel, n_outputs: int, d: int) -> Iterator[nn.Module]:
+def _projections(model: LiveModel, n_outputs: int) -> Iterator[nn.Module]:
     """Yield what may be the last projection: the stated unembedding, then linear layers behind the blocks."""
     find = getattr(model.module, "get_output_embeddings", None)
     stated = find() if callable(find) else None
-    blocks = "" if model.structure is None else f"{model.structure.blocks}."
-    outside = (
-        part for path, part in model.module.named_modules() if not path.startswith(blocks or "\0")
-    )
-    for module in (stated, *(part for part in outside if isinstance(part, nn.Linear))):
+    outside = (part for _, part in _outside(model) if isinstance(part, nn.Linear))
+    for module in (stated, *outside):
         weight = getattr(module, "weight", None)
-        fits = isinstance(weight, Tensor) and tuple(weight.shape) == (n_outputs, d)
+        fits = isinstance(weight, Tensor) and weight.ndim == 2 and len(weight) == n_outputs
         if fits and isinstance(module, nn.Module):
             yield module
+
+
+def _outside(model: LiveModel) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules that are no part of a block, by path."""
+    blocks = "\0" if model.structure is None else f"{model.structure.blocks}."
+    named = model.module.named_modules()
+    return ((path, part) for path, part in named if not path.startswith(blocks))
+
+
+# A masked language model's head: what runs between its blocks and the projection.
+
+
+def _between(model: LiveModel, batch: Batch, projection: nn.Module) -> Iterator[nn.Module]:
+    """Yield what may run between the blocks and the projection.
+
+    A module that holds the projection, which is left out of a copy that shares its weights (BERT, RoBERTa);
+    or the modules that run next to the projection, before it (DistilBERT, ELECTRA, ModernBERT).
+    """
+    blocks = "" if model.structure is None else model.structure.blocks
+    path = next((path for path, part in _outside(model) if part is projection), "")
+    while path := path.rpartition(".")[0]:
+        if blocks.startswith(f"{path}."):
+            break
+        whole = model.module.get_submodule(path)
+        shared = {id(x): x for x in (*whole.parameters(), *whole.buffers())}
+        yield deepcopy(whole, {**shared, id(projection): nn.Identity()})
+    yield nn.Sequential(*_before(model, batch, model.module.get_submodule(path), projection))
+
+
+def _before(
+    model: LiveModel, batch: Batch, parent: nn.Module, projection: nn.Module
+) -> list[nn.Module]:
+    """Return the children of a module that run after the one with the blocks and before the projection."""
+    ran: list[nn.Module] = []
+    hooks = [
+        part.register_forward_hook(lambda part, *_: ran.append(part)) for part in parent.children()
+    ]
+    try:
+        with model.lock, torch.no_grad():
+            model.forward(batch)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    blocks = None if model.structure is None else model.get_module(model.structure.blocks)
+    first = [i for i, part in enumerate(ran) if any(one is blocks for one in part.modules())]
+    end = next((i for i, part in enumerate(ran) if part is projection), 0)
+    return ran[first[-1] + 1 : end] if first else []
+
+
+def _gives(head: Head, states: Tensor, wanted: Tensor) -> bool:
+    """Return whether a head gives the answer; one that cannot read such states does not."""
+    try:
+        with torch.no_grad():
+            return _is_close(head.logits(states), wanted)
+    except (RuntimeError, TypeError):  # shapes or arguments of something else
+        return False
+
+
+def mean_slope(head: Head, states: Float[Tensor, "rows d"]) -> Float[Tensor, "d_read d"]:
+    """Return the mean over states of the derivative of a head's own layers."""
+    layers = cast(nn.Module, head.norm)
+    with torch.inference_mode(False), torch.enable_grad():
+        x = states.detach().to(cast(Tensor, head.module.weight)).clone().requires_grad_()
+        sums = layers(x).float().sum(dim=0)
+        slopes = [torch.autograd.grad(one, x, retain_graph=True)[0].mean(dim=0) for one in sums]
+    return torch.stack(slopes).float().cpu()
 
 
 def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Iterator[Head]:

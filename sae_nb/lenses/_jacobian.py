@@ -2,7 +2,8 @@
 
 J_ℓ = E_sample [1/|V| Σ_{t ∈ V} Σ_{t' ∈ V, t' ≥ t} ∂h_last,t' / ∂h_ℓ,t]: targets are summed, sources and
 samples averaged. V are the places of a text without its first ones and the last; of an image the sources
-are averaged by kind of place, and the target is what the class head reads.
+are averaged by kind of place, and the target is what the class head reads. In an encoder the sources are all
+its places, summed, and the targets those of the decoder, averaged: 1/|V| Σ_s Σ_{t' ∈ V} ∂h_last,t' / ∂h_ℓ,s.
 
 Source: Gurnee et al. 2026, "Verbalizable Representations Form a Global Workspace in Language Models".
 """
@@ -19,42 +20,47 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.lenses._head import Head, pooled
-from sae_nb.lenses._rows import kind_at, kinds_of_places, valid_places
+from sae_nb.lenses._rows import (
+    kept_places,
+    kind_at,
+    kinds_of_places,
+    reads_encoder,
+    valid_places,
+)
 from sae_nb.models import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch
+    from sae_nb.models import Batch, LiveModel
 
 NUMBERS_AT_ONCE = 600_000
 """Numbers of one state in a pass, copies × places × width: about 1 GB for the graph of 30 blocks. Ours."""
 
 
 def jacobian_of(
-    head: Head, batch: Batch, layers: Sequence[int], skip_first: int
-) -> Float[Tensor, "layers kinds d d"]:
-    """Return the Jacobian of one sample: rows are numbers of the target, columns those of the layer.
+    head: Head, batch: Batch, points: Sequence[str], skip_first: int
+) -> Float[Tensor, "points kinds d_last d"]:
+    """Return the Jacobian of one sample: rows are numbers of the target, columns those of the hook point.
 
     The sample is copied, and each copy is differentiated for another number of the target: ordinary
     backward passes, whose products are as large as the machine likes them.
     """
-    model, names = head.model, [f"resid_post.{layer}" for layer in layers]
-    places, d = kinds_of_places(model), head.weight.shape[1]
-    grid = model.patch_grid or (1, 1)
-    width = max(batch.sample.shape[1], model.prefix_tokens + grid[0] * grid[1])
-    passes = ceil(d / max(1, min(d, NUMBERS_AT_ONCE // (width * d))))
+    model, places, d = head.model, kinds_of_places(head.model), head.d
+    passes = ceil(d / max(1, min(d, NUMBERS_AT_ONCE // (_longest(model, batch) * d))))
     copies = ceil(d / passes)  # evenly, so that the last pass is as full as the others
     many = repeated(batch, copies)
     with torch.inference_mode(False), torch.enable_grad():
-        ran = run(model, many, read=[head.last], grad=names, put=_without_logits(head))
-        last = ran.states[head.last]
-        valid = valid_places(batch, skip_first, last.shape[1])[0].to(last.device)
-        position = torch.arange(last.shape[1], device=last.device)
-        kind = kind_at(places, position, model.prefix_tokens)
-        sources = torch.stack([valid & (kind == number) for number in range(len(places))]).float()
-        sources = sources / sources.sum(dim=1, keepdim=True).clamp_min(1)
+        ran = run(model, many, read=[head.last], grad=points, put=_without_logits(head))
+        last, leaves = ran.states[head.last], [ran.leaves[name] for name in points]
+        valid = valid_places(batch, skip_first, last.shape[1])[0]
+        if reads_encoder(model, points):
+            sources = kept_places(batch.at_encoder, leaves[0].shape[1]).float() / valid.sum()
+        else:
+            kind = kind_at(places, torch.arange(last.shape[1]), model.prefix_tokens)
+            sources = torch.stack([valid & (kind == i) for i in range(len(places))]).float()
+            sources = sources / sources.sum(dim=1, keepdim=True).clamp_min(1)
+        sources, valid = sources.to(last.device), valid.to(last.device)
         target = last[:, valid].sum(dim=1) if head.pool == "each" else pooled(head, last)
-        leaves = [ran.leaves[name] for name in names]
-        found = torch.zeros(len(names), len(places), d, d)
+        found = torch.zeros(len(points), len(places), d, leaves[0].shape[-1])
         for begin in range(0, d, copies):
             rows = torch.arange(begin, min(begin + copies, d))
             value = target[torch.arange(len(rows)), rows].sum()
@@ -65,6 +71,15 @@ def jacobian_of(
                     by_kind = torch.einsum("kt,ctd->kcd", sources, slope[: len(rows)].float())
                     found[i, :, rows] = by_kind.cpu()
     return found
+
+
+def _longest(model: LiveModel, batch: Batch) -> int:
+    """Return how many places a sample has; where only running tells, so many that copies run one by one."""
+    if batch.encoder is not None and batch.encoder.keep is None:
+        return NUMBERS_AT_ONCE
+    grid = model.patch_grid or (1, 1)
+    lengths = (batch.sample.shape[1], batch.at_encoder.sample.shape[1])
+    return max(*lengths, model.prefix_tokens + grid[0] * grid[1])
 
 
 def repeated(batch: Batch, copies: int) -> Batch:

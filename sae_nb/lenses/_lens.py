@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -31,7 +32,7 @@ from sae_nb.lenses._checking import LensCheck, check_atoms, check_layers
 from sae_nb.lenses._head import Head, head_of
 from sae_nb.lenses._measuring import cut_at
 from sae_nb.lenses._reading import LensReading, compare, compare_all, read_rows, reading_of
-from sae_nb.lenses._rows import Rows, kinds_of_places, rows_of
+from sae_nb.lenses._rows import Rows, kinds_of_places, point_of, rows_of
 from sae_nb.models import bundled_names, load_model
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["jacobian", "tuned", "logit"]
 
-_PLACE = re.compile(r"(?:decoder\.)?(resid_post|resid_pre|mlp_out)\.(\d+)")
+_PLACE = re.compile(r"(?:(encoder|decoder)\.)?(resid_post|resid_pre|mlp_out)\.(\d+)")
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -50,6 +51,7 @@ class Lens(KnowsOtherWords):
 
     The answer read at a place is head(J h): `head` is the model's own final norm and unembedding or class
     head, J the map of the layer. A lens of images has a map each for cls, registers and patches.
+    A lens of an encoder leads to the decoder's states; its answer is the decoder's at the last token there is.
 
     Parameters
     ----------
@@ -58,13 +60,15 @@ class Lens(KnowsOtherWords):
     layers
         Blocks whose outputs it reads.
     n_layers
-        Blocks of the model. The last one needs no map: its output is what the head reads.
+        Blocks of the model. The last one needs no map, since its output is what the head reads, but for an
+        encoder's.
     places
         Kinds of places that have a map each: ("token",), or ("cls", "registers", "patches").
     counts
         Places of each kind in one sample, at which `effects` adds a direction; 1 for tokens.
     maps, offsets
-        (layers, kinds, d, d) and (layers, kinds, d); None: identity, no offset.
+        (layers, kinds, d, d) and (layers, kinds, d); None: identity, no offset. From an encoder of another
+        width than the decoder's, (layers, kinds, d_decoder, d).
     model_name, weights
         Model that it was fitted on; a digest of its weights, and their type. None: not stated.
     head_name
@@ -77,6 +81,11 @@ class Lens(KnowsOtherWords):
         (points, 1 + layers): after how many samples or steps, and the measure of `curve` per layer.
     facts
         Further facts of the fit, as saved.
+    stream
+        "encoder" if it reads the encoder of an encoder–decoder; None: the blocks that are answered from.
+    slope
+        (d_read, d): mean derivative of the layers before the unembedding, in a masked language model; None:
+        there is a norm alone.
     head
         The model's head; None: not attached to a model yet, see `on`.
 
@@ -98,7 +107,7 @@ class Lens(KnowsOtherWords):
     d: int
     """Width of the states."""
 
-    maps: Float[Tensor, "layers kinds d d"] | None
+    maps: Float[Tensor, "layers kinds d_last d"] | None
     offsets: Float[Tensor, "layers kinds d"] | None = None
     model_name: str | None = None
     weights: tuple[str, str] | None = None
@@ -108,6 +117,8 @@ class Lens(KnowsOtherWords):
     n_wanted: int = 0
     course: Float[Tensor, "points columns"] | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
+    stream: Literal["encoder"] | None = None
+    slope: Float[Tensor, "d_read d"] | None = None
     head: Head | None = None
 
     @property
@@ -121,6 +132,8 @@ class Lens(KnowsOtherWords):
         parts = [
             f"blocks {first} … {last} of {self.n_layers}" if first < last else f"block {first}"
         ]
+        if self.stream is not None:
+            parts[0] = f"{self.stream} {parts[0]}"
         if self.kind != "logit":
             parts.append(f"fitted on {self.n_done} {unit}")
         if self.partial:
@@ -163,6 +176,8 @@ class Lens(KnowsOtherWords):
             weights.
         """
         got = (model.n_layers, model.width() if model.n_layers else None)
+        if self.stream is not None and self.stream in model.streams:
+            got = (model.streams[self.stream].n_blocks, model.width(self._point(0)) or self.d)
         blocks = self._blocks_for(got[0])
         if got != (blocks, self.d):
             raise ValueError(
@@ -176,7 +191,12 @@ class Lens(KnowsOtherWords):
                 f"{kinds_of_places(model)}. Fit one for it: sn.fit_lens(model, inputs)."
             )
         self._check_weights(model)
-        return replace(self, n_layers=blocks, head=probed_head(model, self.head_name))
+        head = probed_head(model, self.head_name)
+        return replace(
+            self,
+            n_layers=blocks,
+            head=head if self.slope is None else replace(head, slope=self.slope),
+        )
 
     def _blocks_for(self, n: int | None) -> int:
         """Return the blocks that a model must have; a file with some layers alone states no number."""
@@ -199,7 +219,24 @@ class Lens(KnowsOtherWords):
 
     # What it is used for.
 
-    def matrix(self, layer: int) -> Float[Tensor, "kinds d d"]:
+    def _point(self, layer: int) -> str:
+        return point_of(layer, self.stream)
+
+    @property
+    def _points(self) -> list[str]:
+        return [self._point(layer) for layer in self.layers]
+
+    @property
+    def _last(self) -> int | None:
+        """The block whose output the head reads; None in an encoder."""
+        return self.n_layers - 1 if self.stream is None else None
+
+    @property
+    def blocks(self) -> tuple[int, ...]:
+        """Blocks at which effects are known: those of `layers`, and the last one, unless it is an encoder's."""
+        return self.layers if self._last is None else (*self.layers, self._last)
+
+    def matrix(self, layer: int) -> Float[Tensor, "kinds d_last d"]:
         """Return the maps of one layer, one per kind of place; the identity after the last block.
 
         Raises
@@ -207,16 +244,16 @@ class Lens(KnowsOtherWords):
         ValueError: If it has no map of that layer.
         """
         layer = self._layer(layer)
-        if self.maps is None or layer == self.n_layers - 1:
+        if self.maps is None or layer == self._last:
             return torch.eye(self.d).expand(len(self.places), -1, -1)
         return self.maps[self.layers.index(layer)].float()
 
     def _layer(self, layer: object) -> int:
         number = check_integer(layer, name="layer")
-        if number not in (*self.layers, self.n_layers - 1):
+        if number not in self.blocks:
             raise ValueError(
-                f"`layer` must be one of the lens's {[*self.layers, self.n_layers - 1]}, got {number}. Fit "
-                f"it with layers=[…, {number}]."
+                f"`layer` must be one of the lens's {[*self.blocks]}, got {number}. Fit it with "
+                f"layers=[…, {number}]."
             )
         return number
 
@@ -261,7 +298,7 @@ class Lens(KnowsOtherWords):
         ('cls', 'register 1', 'register 2', 'register 3', 'register 4', 'patch 0,0')
         """
         head = self._head
-        rows = rows_of(head, inputs, self.layers, skip_first=None, batch_size=batch_size)
+        rows = rows_of(head, inputs, self._points, skip_first=None, batch_size=batch_size)
         reading = read_rows(head, self.kind, self.layers, rows, self._moved, k=k)
         self._warn_of_misfit(rows, reading)
         return reading
@@ -272,7 +309,8 @@ class Lens(KnowsOtherWords):
 
         Raises
         ------
-        ValueError, TypeError: If the model does not read such inputs, or the lens is not attached to one.
+        ValueError, TypeError: If the model does not read such inputs, or the lens is not attached to one, or
+            is of an encoder, which has no logit lens.
 
         Example
         -------
@@ -281,14 +319,22 @@ class Lens(KnowsOtherWords):
         >>> own.kind, plain.kind
         ('jacobian', 'logit')
         """
+        return self.read_with(inputs, k=k)[:2]
+
+    def read_with(
+        self, inputs: Any, points: Sequence[str] = (), *, k: int = 10
+    ) -> tuple[LensReading, LensReading, dict[str, Float[Tensor, "rows d"]]]:
+        """Return what `read_both` does, and from the same pass the states at hook points of the same width."""
         head, layers = self._head, self.layers
-        rows = rows_of(head, inputs, layers, skip_first=None)
-        plain = list(rows.states)
+        self._check_direct()
+        rows = rows_of(head, inputs, [*self._points, *points], skip_first=None)
+        plain, more = list(rows.states[: len(layers)]), rows.states[len(layers) :]
         moved = [self._moved(layer, plain[i], rows.kind) for i, layer in enumerate(layers)]
         found = compare_all(head, [*moved, *plain], rows, k=k)
         own = reading_of(head, self.kind, layers, rows, found[: len(layers)])
         self._warn_of_misfit(rows, own)
-        return own, reading_of(head, "logit", layers, rows, found[len(layers) :])
+        without = reading_of(head, "logit", layers, rows, found[len(layers) :])
+        return own, without, dict(zip(points, more, strict=True))
 
     def _warn_of_misfit(self, rows: Rows, reading: LensReading) -> None:
         """Warn once if a lens that does not state its model reads worse than none does."""
@@ -313,7 +359,9 @@ class Lens(KnowsOtherWords):
 
         Of a text W_U (γ ⊙ C J d), with γ the final norm's gain and C its centring; of an image the sum over
         its places, to the class logits. The norm's division by the size of the state is left out, so
-        effects compare outputs, not directions. `check` measures how far they hold in the running model.
+        effects compare outputs, not directions. A masked language model has the mean derivative of its head's
+        layers in place of γ ⊙ C. A direction in an encoder is added at all its places, and the effect is the
+        mean over the decoder's. `check` measures how far effects hold in the running model.
 
         Parameters
         ----------
@@ -349,7 +397,7 @@ class Lens(KnowsOtherWords):
         """Directions (n, d), and the layer where they are added."""
         atoms = getattr(given, "dictionary", None)
         if layer is None:
-            layer = layer_of(given) if atoms is not None else self._only_layer()
+            layer = layer_of(given, self.stream) if atoms is not None else self._only_layer()
         number = self._layer(layer)
         x = atoms if isinstance(atoms, Tensor) else as_tensor(given, name="sae_or_directions")
         x = check_data(x, name="sae_or_directions").detach().float().cpu()
@@ -372,7 +420,7 @@ class Lens(KnowsOtherWords):
 
     def _whole(self, layer: int) -> Float[Tensor, "d d"]:
         """The map of a direction that is added at every place of a sample."""
-        if self.kind != "jacobian" or layer == self.n_layers - 1:
+        if self.kind != "jacobian" or layer == self._last:
             # The direct path leads from cls, or the token itself, alone.
             return self.matrix(layer)[0]
         return torch.einsum("k,kij->ij", torch.tensor(self.counts).float(), self.matrix(layer))
@@ -425,7 +473,7 @@ class Lens(KnowsOtherWords):
         Parameters
         ----------
         held_out
-            Texts or images; of a text the places that the fit used.
+            Texts or images; of a text the places that the fit used, of an encoder all.
         sae, layer
             An SAE, or directions (n, d) and the layer where they are added. A random direction of the same
             size is measured next to each.
@@ -451,7 +499,7 @@ class Lens(KnowsOtherWords):
         rows = rows_of(
             head,
             held_out,
-            self.layers,
+            self._points,
             skip_first=self.skip_first,
             context_length=cut_at(head.model, context_length),
         )
@@ -460,21 +508,25 @@ class Lens(KnowsOtherWords):
                 f"`held_out` must have at least two places after the first {self.skip_first} tokens of each "
                 f"text, got {len(rows)}. Pass longer texts."
             )
+        direct = self.stream is None
         found = check_layers(
-            self.kind, self.layers, self.places, head, rows, self._moved, seed=seed
+            self.kind, self.layers, self.places, head, rows, self._moved, plain=direct, seed=seed
         )
         if sae is None:
             return found
         directions, number = self._directions(sae, layer)
-        plain = replace(self.plain(), layers=(number,))
+        lenses = {"": self} | (
+            {"logit ": replace(self.plain(), layers=(number,))} if direct else {}
+        )
         return check_atoms(
             found,
             head,
             sae if hasattr(sae, "encode") else None,
             directions,
             number,
+            self._point(number),
             held_out,
-            {"": lambda x: self.effects(x, number), "logit ": lambda x: plain.effects(x, number)},
+            {name: partial(lens.effects, layer=number) for name, lens in lenses.items()},
             skip_first=self.skip_first,
             n_atoms=n_atoms,
             seed=seed,
@@ -505,13 +557,20 @@ class Lens(KnowsOtherWords):
             "correlation": float(own["correlation"]),
             "hits": float(own["hits"]),
             "random": float(random["correlation"]),
-            "direct": float(own["logit correlation"]),
         }
+        if "logit correlation" in own:
+            score["direct"] = float(own["logit correlation"])
         scores = {**self.facts.get("scores", {}), str(found.layer): score}
         return replace(self, facts={**self.facts, "scores": scores})
 
     def plain(self) -> Lens:
-        """Return the logit lens of the same layers and model: the states as they are."""
+        """Return the logit lens of the same layers and model: the states as they are.
+
+        Raises
+        ------
+        ValueError: If it is of an encoder, whose states the head does not read.
+        """
+        self._check_direct()
         facts = {name: value for name, value in self.facts.items() if name != "scores"}
         return replace(
             self,
@@ -524,14 +583,22 @@ class Lens(KnowsOtherWords):
             facts=facts,
         )
 
+    def _check_direct(self) -> None:
+        if self.stream is not None:
+            raise ValueError(
+                "The lens must be of blocks that are answered from to be compared with the logit lens, got "
+                f"one of the {self.stream}. Use lens.read(inputs), or fit one of the decoder."
+            )
+
     def score_in_words(self, layer: int) -> str:
         """Return in words how far effects at a layer hold in the running model, or that it was not measured."""
         score = self.facts.get("scores", {}).get(str(layer))
         if score is None:
             return "not measured against the running model: lens.check(held_out, sae)"
+        direct = f", direct path {score['direct']:.2f}" if "direct" in score else ""
         return (
             f"rank correlation {score['correlation']:.2f} with the measured effects of {score['n']} on "
-            f"held-out inputs (random directions {score['random']:.2f}, direct path {score['direct']:.2f})"
+            f"held-out inputs (random directions {score['random']:.2f}{direct})"
         )
 
     def names(self, ids: Iterable[int]) -> dict[int, str]:
@@ -591,8 +658,10 @@ LEAST_ROWS = 8
 _looked_at: list[Lens] = []
 
 
-def layer_of(sae: Any) -> int:
+def layer_of(sae: Any, stream: str | None = None) -> int:
     """Return the block whose output an SAE's atoms are added to; of a hook point, by its name.
+
+    `stream` "encoder": one of the encoder; None: one that is answered from.
 
     Raises
     ------
@@ -601,12 +670,12 @@ def layer_of(sae: Any) -> int:
     own = getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None)
     place = sae if isinstance(sae, str) else own
     found = _PLACE.fullmatch(str(place))
-    number = -1 if found is None else int(found[2]) - (found[1] == "resid_pre")
-    if str(place).startswith("encoder."):
+    number = -1 if found is None else int(found[3]) - (found[2] == "resid_pre")
+    if str(place).startswith("encoder.") != (stream == "encoder"):
+        wanted, other = ("encoder", "") if stream else ("decoder", ', stream="encoder"')
         raise ValueError(
-            f"`sae.hook_point` must be in the decoder, whose tokens are answered from, got {place}. A lens "
-            "reads the answer that a token is given, and an encoder's tokens are given none; "
-            "sn.lenses.measured_effects measures what a direction there does to the decoder's answer."
+            f"`sae.hook_point` must be in the {wanted}, whose blocks the lens reads, got {place}. Fit one of "
+            f"that stream: sn.fit_lens(model, pairs{other})."
         )
     if number < 0:
         raise ValueError(

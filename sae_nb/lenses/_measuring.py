@@ -11,7 +11,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, at_least, checked
 from sae_nb.lenses._jacobian import repeated
-from sae_nb.lenses._rows import valid_places
+from sae_nb.lenses._rows import kept_places, valid_places
 from sae_nb.models import check_writable, run
 
 if TYPE_CHECKING:
@@ -127,9 +127,7 @@ def _changes(
         answered = last | (batch.position[0].cpu() == int(batch.keep.sum()) - 1)
     touched = answered
     if source is not None:  # at all that the encoder reads; the change is the decoder's
-        touched = torch.ones(n_places, dtype=torch.bool)
-        if source.keep is not None and source.keep.shape[1] == n_places:
-            touched = source.keep[0].cpu()
+        touched = kept_places(source, n_places)[0]
     width = clean.states[name].shape[-1]
     if width != added.shape[1]:
         raise ValueError(

@@ -52,15 +52,28 @@ def place_name(model: LiveModel, position: int) -> str:
     return f"{model.modality.place} {patch // grid[1]},{patch % grid[1]}"
 
 
+def point_of(layer: int, stream: str | None = None) -> str:
+    """Return the hook point after a block; `stream` "encoder": one of an encoder–decoder's encoder."""
+    return f"{'' if stream is None else f'{stream}.'}resid_post.{layer}"
+
+
+def kept_places(batch: Batch, n_places: int) -> Bool[Tensor, "n places"]:
+    """Return the places that are not padding."""
+    keep = batch.keep
+    if keep is None or batch.token_ids is None or keep.shape[1] != n_places:
+        return torch.ones(batch.n, n_places, dtype=torch.bool)
+    return keep.cpu()
+
+
 def valid_places(batch: Batch, skip_first: int, n_places: int) -> Bool[Tensor, "n places"]:
     """Return the places that a fit and a check use.
 
     Of a text all but the first `skip_first`, of which the first is an attention sink, and the last; of an
     image all.
     """
+    keep, position = kept_places(batch, n_places), batch.position.cpu()
     if batch.keep is None or batch.token_ids is None:
-        return torch.ones(batch.n, n_places, dtype=torch.bool)
-    keep, position = batch.keep.cpu(), batch.position.cpu()
+        return keep
     length = keep.sum(dim=1, keepdim=True)
     return keep & (position >= skip_first) & (position < length - 1)
 
@@ -75,7 +88,8 @@ class Rows:
 
     states: Float[Tensor, "layers rows d"]
     last: Float[Tensor, "rows d"]
-    """After the last block, where the head reads: at the row itself, or at its image's cls."""
+    """After the last block, where the head reads: at the row itself, at its image's cls, or, for rows of an
+    encoder, at the last token of the decoder."""
 
     sample: Int[Tensor, " rows"]
     position: Int[Tensor, " rows"]
@@ -83,7 +97,7 @@ class Rows:
     """Number of the kind of place."""
 
     token: Int[Tensor, " rows"]
-    """Ids of tokens; −1 in images."""
+    """Ids of tokens; −1 where a place is none."""
 
     def __len__(self) -> int:
         return len(self.sample)
@@ -98,49 +112,59 @@ class Rows:
 def rows_of(
     head: Head,
     inputs: Any,
-    layers: Sequence[int],
+    points: Sequence[str],
     *,
     skip_first: int | None,
     batch_size: int | None = None,
     context_length: int | None = None,
 ) -> Rows:
-    """Run the model over inputs and return its states; `skip_first` None: at every place."""
+    """Run the model over inputs and return its states at hook points of one width.
+
+    `skip_first` None: at every place, as always in an encoder.
+    """
     batches = head.model.batches(inputs, batch_size=batch_size, context_length=context_length)
-    return joined(list(rows_by_batch(head, batches, layers, skip_first=skip_first)))
+    return joined(list(rows_by_batch(head, batches, points, skip_first=skip_first)))
 
 
 def rows_by_batch(
-    head: Head, batches: Any, layers: Sequence[int], *, skip_first: int | None
+    head: Head, batches: Any, points: Sequence[str], *, skip_first: int | None
 ) -> Iterator[Rows]:
     """Yield the rows of each batch."""
-    model, names = head.model, [f"resid_post.{layer}" for layer in layers]
-    places = kinds_of_places(model)
+    model, places = head.model, kinds_of_places(head.model)
+    encoder = reads_encoder(model, points)
     for batch in batches:
-        states = run(model, batch, read=[*names, head.last], answer=False).states
-        last = states[head.last]
-        n_places = last.shape[1]
-        if skip_first is None:
-            valid = torch.ones(batch.n, n_places, dtype=torch.bool)
-            text = batch.keep is not None and batch.token_ids is not None
-            valid = batch.keep.cpu() if text and batch.keep is not None else valid
+        states = run(model, batch, read=[*points, head.last], answer=False).states
+        last = states[head.last].cpu()
+        seen = batch.at_encoder if encoder else batch
+        n_places = states[points[0]].shape[1] if encoder else last.shape[1]
+        if skip_first is None or encoder:
+            valid = kept_places(seen, n_places)
         else:
             valid = valid_places(batch, skip_first, n_places)
         sample, column = valid.nonzero(as_tuple=True)
-        if head.pool == "each":
-            own = last.cpu()[sample, column]
+        if encoder:
+            end = kept_places(batch, last.shape[1]).sum(dim=1) - 1
+            own = last[sample, end[sample]]
+        elif head.pool == "each":
+            own = last[sample, column]
         else:
-            own = pooled(head, last).cpu()[sample]
-        tokens = None if batch.token_ids is None else batch.token_ids.cpu()
+            own = pooled(head, last)[sample]
+        ids = seen.token_ids
         yield Rows(
-            states=torch.stack([states[name].cpu()[sample, column].float() for name in names])
-            if names
+            states=torch.stack([states[name].cpu()[sample, column].float() for name in points])
+            if points
             else torch.empty(0, len(sample), last.shape[-1]),
             last=own.float(),
             sample=sample + batch.first_sample,
             position=column,
             kind=kind_at(places, column, model.prefix_tokens),
-            token=torch.full_like(sample, -1) if tokens is None else tokens[sample, column],
+            token=torch.full_like(sample, -1) if ids is None else ids.cpu()[sample, column],
         )
+
+
+def reads_encoder(model: LiveModel, points: Sequence[str]) -> bool:
+    """Return whether hook points are in the encoder of an encoder–decoder."""
+    return bool(points) and model.hook_point(points[0]).encoder
 
 
 def joined(parts: Sequence[Rows]) -> Rows:
@@ -156,7 +180,7 @@ def joined(parts: Sequence[Rows]) -> Rows:
 
 def row_names(model: LiveModel, rows: Rows) -> tuple[str, ...]:
     """Return the text of each row's token, or the name of its place."""
-    if not reads_tokens(model):
+    if bool((rows.token < 0).any()):
         return tuple(place_name(model, int(position)) for position in rows.position)
     ids = rows.token.tolist()
     if model.tokenizer is None:

@@ -31,9 +31,10 @@ def load_lens(folder_or_name: str | Path, model: LiveModel | None = None) -> Len
     ----------
     folder_or_name
         A folder that `lens.save` or a fit wrote, also one that was interrupted; the name of a bundled model
-        that has one ("tiny-gpt", "tiny-vit"); a file `…_jacobian_lens.pt` of the reference implementation;
-        or the name of a published lens, such as "gpt2-small", from `neuronpedia/jacobian-lens` in the hub's
-        cache or, where that has it not, fetched. A folder or file comes first.
+        with two blocks or more ("tiny-gpt", "tiny-vit"); a file `…_jacobian_lens.pt` of the reference
+        implementation; or the name of a published lens, such as "gpt2-small", from
+        `neuronpedia/jacobian-lens` in the hub's cache or, where that has it not, fetched. A folder or file
+        comes first.
     model
         The model that it reads. None: a bundled one is loaded when it is needed; attach any other with
         `lens.on(model)`.

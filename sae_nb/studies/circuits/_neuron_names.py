@@ -73,7 +73,7 @@ class Names:
                 continue
             key = 0 if self.lens is None else layer
             if key not in lines:
-                drawn = torch.randn(N_DRAWN, head.weight.shape[1], generator=_seeded())
+                drawn = torch.randn(N_DRAWN, head.d, generator=_seeded())
                 lines[key] = _Line.of(self._effects(head, drawn, layer, likely))
             line = lines[key]
             sign = (entries.now - entries.then).sign()
@@ -92,7 +92,7 @@ class Names:
 
     def _reads(self, layer: int) -> bool:
         lens = self.lens
-        return lens is None or layer in (*lens.layers, lens.n_layers - 1)
+        return lens is None or layer in lens.blocks
 
     def _effects(
         self, head: Head, directions: Float[Tensor, "m d"], layer: int, likely: Int[Tensor, " n"]

@@ -351,3 +351,30 @@ def test_a_model_without_mlps_or_unembedding_says_what_it_can_show() -> None:
     assert graph.named_by == ""
     assert set(graph.nodes.says) == {""}
     assert graph.intervene(int(graph.nodes.index[graph.nodes.kind == "atom"][0])).effect != 0
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_graph_of_a_known_circuit_is_its_copy_and_no_neuron(seed: int) -> None:
+    """In tiny-induction the MLPs do nothing, and the answer is copied from behind the earlier letter.
+
+    So no neuron is a node. Of all tokens the one that the induction heads attend to brings most; with another
+    letter there as contrast, all. Next to the corrupted text, in which that token is the same, what differs is
+    where heads look: a graph that holds attention finds little, and patching is the tool.
+    """
+    model = sn.load_model("tiny-induction")
+    pairs = sn.data.prompt_pairs("induction", 4, seed=seed, model=model)
+    for clean, corrupted, answer in zip(pairs.clean, pairs.corrupted, pairs.answers, strict=True):
+        letters = clean.split()
+        behind = letters.index(letters[-1]) + 1
+        copied = 1 + behind  # the first token is the start
+        assert letters[behind] == answer[0].strip()
+        other = " ".join([*letters[:behind], answer[1].strip(), *letters[behind + 1 :]])
+        flows = []
+        for contrast in (None, other, corrupted):
+            graph = attribution_graph(model, "neurons", clean, contrast=contrast, target=answer)
+            assert not (graph.nodes.kind == "atom").any()
+            flows.append(np.abs(graph.flow[(graph.nodes.kind == "token").to_numpy()]))
+        alone, exchanged, moved = flows
+        assert alone.argmax() == exchanged.argmax() == copied
+        assert exchanged[copied] == pytest.approx(exchanged.sum(), rel=1e-3)
+        assert moved.sum() < 0.2 * exchanged[copied]

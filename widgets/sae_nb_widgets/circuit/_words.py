@@ -88,11 +88,14 @@ def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
 
 
 def curve_words(curve: FaithfulnessCurve, targets: str) -> str:
-    """State what the strongest neurons take away, next to random ones."""
+    """State what the strongest neurons take away, next to random ones; some work against the answer."""
+    lost = float(curve.lost[0])
+    gone = f"{format_percent(lost)} of the effect on {targets} is gone"
+    larger = f"the effect on {targets} is larger by {format_percent(-lost)}"
     return (
         f"Without {curve.k[0]} of {format_count(curve.n_units)} neurons, by position, "
-        f"{format_percent(curve.lost[0])} of the effect on {targets} is gone; without {curve.k[0]} random ones "
-        f"{format_percent(max(curve.random_lost[0], 0.0))}."
+        f"{gone if lost >= 0 else larger}; without {curve.k[0]} random ones "
+        f"{format_percent(max(curve.random_lost[0], 0.0))} is gone."
     )
 
 

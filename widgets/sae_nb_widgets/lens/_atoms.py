@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.capturing import capture
 from sae_nb.figures import visible_token
 from sae_nb.lenses import Lens, layer_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import LiveModel
 
 MOST, RAISED = 6, 2
 """Atoms listed at a place, and outputs named of each."""
@@ -54,25 +53,25 @@ def saes_by_layer(lens: Lens, saes: Any) -> dict[int, SparseAutoencoder]:
     return found
 
 
+def point_read(sae: SparseAutoencoder, layer: int) -> str:
+    """Return the hook point that an SAE reads; of one that names none, the output of its block."""
+    return str(sae.hook_point or f"resid_post.{layer}")
+
+
 @torch.no_grad()
 def firing(
-    model: LiveModel, lens: Lens, saes: dict[int, SparseAutoencoder], given: Any, n_places: int
+    lens: Lens, saes: dict[int, SparseAutoencoder], states: Mapping[str, Tensor]
 ) -> dict[int, Firing]:
-    """Return the atoms that fire in an input, by block."""
+    """Return the atoms that fire in an input, by block, from its states at each SAE's hook point."""
     found = {}
     for layer, sae in saes.items():
-        point = sae.hook_point or f"resid_post.{layer}"
-        acts = capture(model, given, point, drop_first=False, progress=False)
-        codes = sae.encode(acts.x)
-        at: list[tuple[tuple[int, float], ...]] = [()] * n_places
-        for row, place in enumerate(acts.position.tolist()):
-            one = codes[row]
+        at: list[tuple[tuple[int, float], ...]] = []
+        for one in sae.encode(states[point_read(sae, layer)]):
             best = one.values.float().argsort(descending=True)[:MOST].cpu()
             pairs = zip(
                 one.atoms.cpu()[best].tolist(), one.values.cpu()[best].tolist(), strict=True
             )
-            if place < n_places:
-                at[place] = tuple((atom, float(value)) for atom, value in pairs if value > 0)
+            at.append(tuple((atom, float(value)) for atom, value in pairs if value > 0))
         atoms = sorted({atom for pairs in at for atom, _ in pairs})
         found[layer] = Firing(layer, tuple(at), _names(lens, sae, layer, atoms))
     return found

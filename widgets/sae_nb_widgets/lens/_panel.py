@@ -17,7 +17,7 @@ from sae_nb.checks import checked
 from sae_nb.figures import format_count, format_number, format_percent, visible_token
 from sae_nb.lenses import Lens, LensReading
 from sae_nb_widgets.components import LayerGrid, PictureGrid
-from sae_nb_widgets.lens._atoms import Firing, firing, saes_by_layer
+from sae_nb_widgets.lens._atoms import Firing, firing, point_read, saes_by_layer
 from sae_nb_widgets.lens._controls import BLOCKS, NAMES, SHOWN, LensControls
 from sae_nb_widgets.lens._detail import LensDetail
 from sae_nb_widgets.panel import COLUMNS, Panel, Whole, reacts, show
@@ -230,8 +230,9 @@ class LensPanel(Panel):
         return self._both(source, picture)
 
     def _both(self, given: Any, picture: np.ndarray | None = None) -> _Seen:
-        own, plain = self.lens.read_both(given)
-        atoms = firing(self.model, self.lens, self._saes, given, len(own.tokens))
+        points = [point_read(sae, layer) for layer, sae in self._saes.items()]
+        own, plain, states = self.lens.read_with(given, points)
+        atoms = firing(self.lens, self._saes, states)
         return _Seen(own, plain, atoms, picture)
 
     def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:

@@ -1,0 +1,45 @@
+"""CircuitPanel of neurons: a click chooses one, the slider changes it in the model, groups join those alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from playwright.sync_api import Page
+
+CELLS = (
+    """\
+neuron_graph = sn.circuits.attribution_graph(
+    gpt, "neurons", "Once upon a time there was a", contrast="Once upon a time there were two", max_nodes=60)
+neurons = sw.CircuitPanel(neuron_graph)
+neurons.wait(60)
+neurons""",
+)
+
+QUESTION = "Which neurons turned this answer"
+POINTS = ".js-plotly-plot .scatterlayer .trace .points path.point"
+
+
+def check_a_clicked_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
+    """It opens on what twenty neurons take away; a click chooses one, a key of the slider runs the model."""
+    stage.run("neurons.node = -1")
+    panel = stage.panel(QUESTION)
+    panel.locator(POINTS).first.wait_for()
+    stage.settle()
+    assert "random" in panel.locator(".sae-nb-answer").inner_text()
+    stage("whole", panel)
+    nodes = "neurons.summary.nodes"
+    neuron = stage.ask(f"int({nodes}.node[{nodes}.kind == 'atom'].iloc[0])")
+    stage.run(f"neurons.node = {neuron}")
+    panel.get_by_text("live model", exact=True).wait_for()
+    stage.settle()
+    before = panel.locator(".sae-nb-answer").inner_text()
+    panel.get_by_role("slider", name="strength ×").press("ArrowRight")
+    stage.settle()
+    assert stage.ask("neurons.strength") > 0
+    assert panel.locator(".sae-nb-answer").inner_text() != before
+    stage("changed", panel)
+
+
+def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
+    """From a wide screen to a phone's width, in the light and in the dark."""
+    stage.look_at_every_size(stage.panel(QUESTION))
