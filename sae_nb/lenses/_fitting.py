@@ -217,13 +217,9 @@ class _Fit:
             n, point = model.streams[stream].n_blocks, point_of(0, stream)
             d = run(model, first, read=[point], answer=False).states[point].shape[-1]
         numbers = _checked_layers(layers, n, model.name, all_of_them=stream is not None)
+        size = len(numbers) * len(kinds_of_places(model)) * d * found.d
         check_memory(
-            4
-            * (4 if kind == "jacobian" else 6)
-            * len(numbers)
-            * len(kinds_of_places(model))
-            * d
-            * found.d,
+            4 * (4 if kind == "jacobian" else 6) * size,
             f"Fitting maps of {len(numbers)} layers of width {d}",
             "Pass layers= to fit some of them.",
         )

@@ -31,7 +31,7 @@ def load_lens(folder_or_name: str | Path, model: LiveModel | None = None) -> Len
     ----------
     folder_or_name
         A folder that `lens.save` or a fit wrote, also one that was interrupted; the name of a bundled model
-        with two blocks or more ("tiny-gpt", "tiny-vit"); a file `…_jacobian_lens.pt` of the reference
+        that has one ("tiny-gpt", "tiny-audio"); a file `…_jacobian_lens.pt` of the reference
         implementation; or the name of a published lens, such as "gpt2-small", from
         `neuronpedia/jacobian-lens` in the hub's cache or, where that has it not, fetched. A folder or file
         comes first.

