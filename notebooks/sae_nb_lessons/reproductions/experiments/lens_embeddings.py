@@ -25,6 +25,9 @@ from sae_nb.statistics import rank_correlation
 
 SHORT = {"model": "tiny-gpt", "n_fit": 2, "n_train": 60, "steps": 60, "n_atoms": 8}
 LENGTH, N_MEASURED, N_REFERENCES = 24, 6, 100
+COPIES = 16
+"""Of a text in one pass, each differentiated for another number; they divide the width."""
+
 LAYERS = {"early": 1, "middle": 3}
 """Of 6."""
 
@@ -97,17 +100,18 @@ def embeddings(
 def mean_jacobian(model: str, n_fit: int) -> dict[int, Float[Tensor, "d d"]]:
     """Return ∂ embedding / ∂ (what is added at every token), by layer: the mean over texts, the same for all seeds."""
     live = sn.load_model(model)
-    n: int = live.n_layers or 0
+    n, d = live.n_layers or 0, live.width() or 0
     last, points = f"resid_post.{n - 1}", [f"resid_post.{layer}" for layer in range(n - 1)]
-    sums = torch.zeros(len(points), live.width(), live.width())
-    texts = texts_of("train", 0)[:n_fit]
-    for batch in live.batches(texts, batch_size=1, context_length=LENGTH):
-        ran = run_model(live, batch, read=[last], grad=points)
-        embedding = ran.states[last][0].mean(dim=0)
+    sums = torch.zeros(len(points), d, d)
+    for text in texts_of("train", 0)[:n_fit]:
+        copies = live.batches([text] * COPIES, batch_size=COPIES, context_length=LENGTH)
+        ran = run_model(live, next(iter(copies)), read=[last], grad=points)
+        embedding = ran.states[last].mean(dim=1)
         leaves = [ran.leaves[point] for point in points]
-        for i, number in enumerate(embedding):
-            slopes = torch.autograd.grad(number, leaves, retain_graph=True)
-            sums[:, i] += torch.stack([slope[0].sum(dim=0) for slope in slopes])
+        for begin in range(0, d, COPIES):
+            numbers = embedding.diagonal(begin)[:COPIES]  # another one of each copy
+            slopes = torch.autograd.grad(numbers.sum(), leaves, retain_graph=True)
+            sums[:, begin : begin + COPIES] += torch.stack([slope.sum(dim=1) for slope in slopes])
     return dict(enumerate(sums / n_fit))
 
 

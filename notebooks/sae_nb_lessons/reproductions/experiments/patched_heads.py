@@ -9,13 +9,16 @@ those of other pairs. Estimates are attribution patching, one backward pass. A s
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 
 import sae_nb as sn
-from sae_nb.studies.circuits import known_circuit
+from sae_nb.studies.circuits import PatchMap, known_circuit
 
 SHORT = {"n_pairs": 4}
 HEAD = (0, 2)
+WAYS: dict[str, Literal["denoise", "noise"]] = {"suffices": "denoise", "needed": "noise"}
 
 
 def run(seed: int, *, n_pairs: int = 8) -> dict[str, float]:
@@ -24,9 +27,10 @@ def run(seed: int, *, n_pairs: int = 8) -> dict[str, float]:
     pairs = sn.data.prompt_pairs("induction", n_pairs, seed=seed, model=model)
     given = model, list(pairs.clean), list(pairs.corrupted), pairs.answers, "heads"
     circuit = known_circuit(model)
-    numbers = {}
-    for name, direction in (("suffices", "denoise"), ("needed", "noise")):
+    numbers: dict[str, float] = {}
+    for name, direction in WAYS.items():
         found = sn.circuits.patch(*given, direction=direction, progress=False, seed=seed)
+        assert isinstance(found, PatchMap)
         others = np.delete(found.effect[0], HEAD[1])
         numbers |= {
             f"{name}, head 0.2": float(found.effect[HEAD]),
