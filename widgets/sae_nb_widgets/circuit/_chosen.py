@@ -104,6 +104,8 @@ class ShowsNode(ChangesAtoms):
     def _no_examples(self) -> str:
         if not self._named.is_open(self.node):
             return "Examples are on their way …"
+        if self.graph.of_neurons:
+            return "No examples of this neuron are known: make the graph with examples=, a list of texts."
         return "No examples of this atom are known: open sw.AtomBrowser(transcoder, acts) once."
 
     def _open_names(self) -> None:

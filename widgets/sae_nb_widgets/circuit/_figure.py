@@ -68,9 +68,10 @@ inputs, in rows."""
 
 
 NAMED_ROW_PX, PILL_PX, PILL_PAD, LONGEST_PILL = 40, 26, 11, 132
-NAMED_MARGINS = (0.6, 1.3)
+NAMED_MARGINS, NAMED_SHARE = (0.6, 1.3), 0.28
 """Height of a row and of a node that is drawn as its name, what is free around the name, and the longest, in
-CSS pixels; what is left free at both sides, in units of the axis."""
+CSS pixels; what is left free at both sides, in units of the axis, and of the columns' width at the least at the
+right, where the answer is: half a name on a phone."""
 
 CURVE = tuple(step / 24 for step in range(25))
 """Where a curved edge is drawn, from its source to its target."""
@@ -380,7 +381,10 @@ def _wide(summary: CircuitSummary) -> float:
 
 def _margins(summary: CircuitSummary) -> tuple[float, float]:
     """Return the free units at both sides: half of a name, at the least."""
-    return NAMED_MARGINS if summary.named else (MARGIN, MARGIN)
+    if not summary.named:
+        return MARGIN, MARGIN
+    left, right = NAMED_MARGINS
+    return left, max(right, NAMED_SHARE * float(summary.nodes.x.max()))
 
 
 def _row_px(summary: CircuitSummary) -> int:

@@ -97,7 +97,7 @@ class LensPanel(Panel):
         "it is more probable. Bars: distance to that answer (KL, nats), mean over the positions shown.",
         "A lens shows what could be read out, not what the model uses: a word on the way may play no part "
         "in the answer. Early blocks agree with the answer by chance where it is a frequent word; see "
-        "`lens.check(texts)` for the floor and a control.",
+        "lens.check(texts) for the floor and a control.",
         "Logit lens: nostalgebraist (2020); tuned lens: Belrose et al., arXiv 2303.08112; Jacobian lens: "
         "Gurnee et al. (2026).",
     )
