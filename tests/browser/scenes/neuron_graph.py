@@ -16,27 +16,24 @@ neurons""",
 )
 
 QUESTION = "Which neurons turned this answer"
-POINTS = ".js-plotly-plot .scatterlayer .trace .points path.point"
 
 
-def check_a_clicked_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
-    """It opens on what twenty neurons take away; a click chooses one, a key of the slider runs the model."""
-    stage.run("neurons.node = -1")
+def check_a_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
+    """It opens on what twenty neurons take away; the next one is chosen, a key of the slider runs the model."""
     panel = stage.panel(QUESTION)
-    panel.locator(POINTS).first.wait_for()
-    stage.settle()
-    assert "random" in panel.locator(".sae-nb-answer").inner_text()
-    stage("whole", panel)
-    nodes = "neurons.summary.nodes"
-    neuron = stage.ask(f"int({nodes}.node[{nodes}.kind == 'atom'].iloc[0])")
-    stage.run(f"neurons.node = {neuron}")
+    answer = panel.locator(".sae-nb-answer")
+    answer.get_by_text("random ones").wait_for()
+    stage("opened", panel)
+    first = stage.ask("neurons.node")
+    panel.get_by_role("button", name="›", exact=True).click()
+    stage.until(f"neurons.node != {first}")
     panel.get_by_text("live model", exact=True).wait_for()
     stage.settle()
-    before = panel.locator(".sae-nb-answer").inner_text()
+    before = answer.inner_text()
     panel.get_by_role("slider", name="strength ×").press("ArrowRight")
     stage.settle()
     assert stage.ask("neurons.strength") > 0
-    assert panel.locator(".sae-nb-answer").inner_text() != before
+    assert answer.inner_text() != before
     stage("changed", panel)
 
 

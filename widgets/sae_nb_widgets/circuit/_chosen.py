@@ -19,7 +19,7 @@ from sae_nb_widgets.components import RowTable
 from sae_nb_widgets.panel import COLUMNS, reacts, show
 
 N_NEIGHBOURS, N_EXAMPLES = 6, 4
-ELSEWHERE = "where else the atom fires most"
+ELSEWHERE = "where else the {} fires most"
 
 
 class ShowsNode(ChangesAtoms):
@@ -37,7 +37,8 @@ class ShowsNode(ChangesAtoms):
             table.observe(partial(self._choose_row, table), "selected")
         self._tables = ipw.Box([self.inputs, self.outputs]).add_class(COLUMNS)
         self._missing = ipw.HTML()
-        title = ipw.HTML(f'<div class="sae-nb-cardtitle">{ELSEWHERE}</div>')
+        what = "neuron" if self.graph.of_neurons else "atom"
+        title = ipw.HTML(f'<div class="sae-nb-cardtitle">{ELSEWHERE.format(what)}</div>')
         self._examples = ipw.VBox([title, self._missing])
 
     def _draw_node(self) -> None:
@@ -93,7 +94,7 @@ class ShowsNode(ChangesAtoms):
         show(self._missing, not known)
         if self.view is None and catalogue is not None:
             self.view = examples_view(catalogue.acts.context)
-            self.view.component.description = ELSEWHERE
+            self.view.component.description = ELSEWHERE.format("atom")
             self._examples.children = (*self._examples.children, self.view.widget)
         if self.view is not None:
             show(self.view.widget, known)

@@ -271,7 +271,7 @@ def _as_pills(figure: go.Figure, summary: CircuitSummary, marks: Marks) -> None:
                 },
             }
         )
-        quiet = 0.6 if i in marks.nameless else 1.0
+        quiet = 0.7 if i in marks.nameless else 1.0
         words.append(
             {"x": x, "y": y, "text": plot_text(text), "showarrow": False, "opacity": quiet}
         )
