@@ -274,7 +274,7 @@ def _projections(model: LiveModel, n_outputs: int) -> Iterator[nn.Module]:
 
 
 def _outside(model: LiveModel) -> Iterator[tuple[str, nn.Module]]:
-    """Yield the modules that are no part of a block, by path."""
+    """Yield the modules outside the blocks, by path."""
     blocks = "\0" if model.structure is None else f"{model.structure.blocks}."
     named = model.module.named_modules()
     return ((path, part) for path, part in named if not path.startswith(blocks))

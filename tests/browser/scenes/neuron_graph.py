@@ -1,4 +1,4 @@
-"""CircuitPanel of neurons: a click chooses one, the slider changes it in the model, groups join those alike."""
+"""CircuitPanel of neurons: it opens on what the strongest take away; one is changed, and the answer follows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def check_a_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
     """It opens on what twenty neurons take away; the next one is chosen, a key of the slider runs the model."""
     panel = stage.panel(QUESTION)
     answer = panel.locator(".sae-nb-answer")
-    answer.get_by_text("random ones").wait_for()
+    panel.get_by_text("random ones").first.wait_for()
     stage("opened", panel)
     first = stage.ask("neurons.node")
     panel.get_by_role("button", name="›", exact=True).click()
