@@ -31,8 +31,6 @@ class Modality:
         The word for a row of its grid, where columns are steps in time.
     reads
         Input of a model of this kind, in errors.
-    mixed
-        Caption of an atom whose strength gathers nowhere.
     is_text, is_image
         Whether a sample is a sequence of tokens; or an image, whose places are patches in a grid after cls and
         registers.
@@ -66,7 +64,6 @@ class Modality:
     place: str = "cell"
     row: str = "band"
     reads: str = "tensors"
-    mixed: str = "many places"
     is_text: bool = False
     is_image: bool = False
     n_axes: int = 0
@@ -96,7 +93,6 @@ LANGUAGE = Modality(
     name="language",
     sample="text",
     reads="text",
-    mixed="many tokens",
     is_text=True,
     n_axes=1,
     batch_size=8,
@@ -109,7 +105,6 @@ AUDIO = Modality(
     sample="clip",
     place="frame",
     reads="sounds",
-    mixed="many frames",
     n_axes=1,
     batch_size=8,
 )
@@ -118,7 +113,6 @@ VIDEO = Modality(
     sample="video",
     place="tubelet",
     reads="videos",
-    mixed="many tubelets",
     n_axes=4,
     batch_size=4,
 )
@@ -128,7 +122,6 @@ SERIES = Modality(
     place="step",
     row="channel",
     reads="time series",
-    mixed="many steps",
     batch_size=32,
 )
 MULTIMODAL = Modality(
@@ -136,7 +129,6 @@ MULTIMODAL = Modality(
     sample="text",
     place="patch",
     reads="texts with images",
-    mixed="many tokens",
     is_text=True,
     n_axes=1,
     batch_size=4,

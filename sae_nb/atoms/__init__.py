@@ -22,6 +22,11 @@ if TYPE_CHECKING:  # for the other rooms
         describe_atom as describe_atom,
         strength_histogram as strength_histogram,
     )
+    from sae_nb.atoms._captions import (
+        NO_NAME as NO_NAME,
+        Caption as Caption,
+        says_much as says_much,
+    )
     from sae_nb.atoms._catalogue import directions_of as directions_of
     from sae_nb.atoms._effects import (
         DIRECT as DIRECT,
@@ -75,5 +80,4 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.atoms._words import (
         PATCHES as PATCHES,
         row_words as row_words,
-        says_much as says_much,
     )

@@ -6,8 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-By = Literal["rule", "attribute", "words", "judge", ""]
+By = Literal["rule", "attribute", "words", "judge", "caption", ""]
 Standing = Literal["holds", "open", "fails"]
+Worth = Literal["sure", "mostly", "unclear"]
+
+SURE, MOSTLY = 0.7, 0.5
+"""F1 from which a name is quoted as it is; share of strong firings from which "mostly" is true."""
 
 _SIGNS: dict[Standing, str] = {"holds": "✓", "open": "?", "fails": "✗"}
 _HOW: dict[By, str] = {
@@ -16,6 +20,7 @@ _HOW: dict[By, str] = {
     "words": "Without a judge the label was looked for by its words alone: a low score says little "
     "against a label that names no word of the text.",
     "judge": "A language model read the label and said where the atom fires.",
+    "caption": "The name was made from one half of the samples and judged on the other half.",
     "": "",
 }
 
@@ -47,15 +52,40 @@ class LabelEvidence:
     n_sisters: int = 0
     """In how many trainings from other seeds an atom of the same direction is found, and of how many."""
 
+    f1: float = math.nan
+    """F1 of the label and strong firings, on samples that it was not chosen on; NaN if not measured."""
+
+    fits: float = math.nan
+    """Share of the strong firings that the label is true of."""
+
+    f1_control: float = math.nan
+    """F1 of other atoms' labels on the same firings, mean."""
+
     why: str = ""
     """Reason why there is no detection score, if there is none."""
+
+    @property
+    def worth(self) -> Worth:
+        """Whether the label may be quoted as a fact ("sure"), with "mostly", or not ("unclear")."""
+        if math.isfinite(self.f1):
+            if self.f1 >= SURE:
+                return "sure"
+            return "mostly" if self.fits >= MOSTLY else "unclear"
+        return "unclear" if self.standing == "fails" else "sure"
+
+    def worded(self, label: str) -> str:
+        """Return a label as it may be quoted: "digit 7", "mostly digit 9", "perhaps thing coat"."""
+        return {"sure": "", "mostly": "mostly ", "unclear": "perhaps "}[self.worth] + label
 
     @property
     def standing(self) -> Standing:
         """Whether the label beats another atom's by two standard errors: "holds", "open" or "fails".
 
-        A balanced accuracy over n windows has a standard error of at most 1 / (2√n).
+        A balanced accuracy over n windows has a standard error of at most 1 / (2√n). Of an automatic name
+        the F1 counts: it holds if the name may be quoted as it is.
         """
+        if self.by == "caption":
+            return "holds" if self.worth == "sure" else "open"
         if not math.isfinite(self.detection) or not self.n:
             return "open"
         least = self.control if math.isfinite(self.control) else 0.5
@@ -89,7 +119,13 @@ def badge(evidence: LabelEvidence | None) -> Badge | None:
     if math.isfinite(evidence.control):
         parts.append(f"another’s {evidence.control:.2f}")
         said.append(f"Labels of other atoms: {100 * evidence.control:.0f} %.")
-    if not math.isfinite(evidence.detection):
+    if math.isfinite(evidence.f1):
+        parts.append(f"F1 {evidence.f1:.2f}")
+        said.append(f"It is true of {100 * evidence.fits:.0f} % of the strong firings.")
+    if math.isfinite(evidence.f1_control):
+        parts.append(f"another’s {evidence.f1_control:.2f}")
+        said.append(f"F1 of other atoms' names on these: {evidence.f1_control:.2f}.")
+    if not parts:
         parts.append("not scored")
         said.append(evidence.why)
     if evidence.returns is not None:

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from sae_nb.atoms._evidence import LabelEvidence
 from sae_nb.checks import shown
-
-if TYPE_CHECKING:
-    from sae_nb.atoms._evidence import LabelEvidence
-
 
 Words = dict[int, tuple[str, str]]
 """Label and note by atom."""
@@ -74,6 +72,11 @@ class Labels(Mapping[int, str]):
         for atom, text in labels.items():
             if text == self.label(atom) and (found := measured(atom)) is not None:
                 self._evidence[atom] = (text, found)
+
+    def take_scores(self, atom: int, *, f1: float, fits: float) -> None:
+        """Take F1 of a label, and the share of the strong firings that it is true of."""
+        known = self.evidence(atom) or LabelEvidence()
+        self._evidence[atom] = (self.label(atom), replace(known, f1=f1, fits=fits))
 
     def is_made(self, atom: int) -> bool:
         """Return whether an atom's label was measured or made here: False for one that a file had."""

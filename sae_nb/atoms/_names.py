@@ -7,10 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from sae_nb.atoms._captions import Caption, Captions, says_much
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._evidence import Badge, badge
 from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._words import Captions, says_much
 from sae_nb.figures import format_count, format_percent
 
 if TYPE_CHECKING:
@@ -49,9 +49,10 @@ class AtomCard:
 class AtomNames:
     """Names of every atom of an SAE: a label, or an automatic caption.
 
-    A written label comes first, then a measured one, then the row of the data that the atom is, if an
-    SAE stores rows (`ITDA`), then the tokens or places on which the atom's strength gathers ("after
-    “.”", "centre patches"). Without activations an atom is its number.
+    A written label comes first, then a measured one, as sure as its evidence is ("mostly digit 9"), then the
+    row of the data that the atom is, if an SAE stores rows (`ITDA`), then a caption: what its strongest firings
+    share, judged on samples it was not made from ("“dog”", "after “.”"). Where nothing separates the atom it
+    has "no name yet", and the words it fires on are shown. Without activations an atom is its number.
 
     Parameters
     ----------
@@ -78,7 +79,7 @@ class AtomNames:
         self.labels = Labels() if labels is None else labels
         self._observers: list[Callable[[], Callable[[], None] | None]] = []
         self._captioner: Captions | None = None
-        self._captions: dict[int, str] = {}
+        self._captions: dict[int, Caption | None] = {}
         self.labels.listen(self._changed)
 
     @property
@@ -95,7 +96,15 @@ class AtomNames:
 
     def words(self, atom: int) -> str:
         """Return the label of an atom, or its caption; empty where neither is known."""
-        return _shortened(self.labels.label(atom) or self.row(atom) or self.caption(atom))
+        return _shortened(self._label(atom) or self.row(atom) or self.caption(atom))
+
+    def _label(self, atom: int) -> str:
+        """The label of an atom as its evidence lets it be quoted; empty where a caption says more."""
+        label, found = self.labels.label(atom), self.labels.evidence(atom)
+        if found is None or not label:
+            return label
+        better = found.worth == "unclear" and says_much(self.caption(atom))
+        return "" if better else found.worded(label)
 
     def row(self, atom: int) -> str:
         """Return the row of the data that an atom is, in words; empty if atoms are not rows."""
@@ -104,9 +113,14 @@ class AtomNames:
 
     def caption(self, atom: int) -> str:
         """Return the words made from what the atom fires on; empty without encoded activations."""
+        made = self.made(atom)
+        return "" if made is None else made.words
+
+    def made(self, atom: int) -> Caption | None:
+        """Return the caption of an atom with its evidence; None without encoded activations or their words."""
         if atom not in self._captions:
             if not self.knows(atom):
-                return ""  # not kept: it may be encoded later
+                return None  # not kept: it may be encoded later
             if self._captioner is None:
                 self._captioner = Captions(cast(AtomCatalogue, self.catalogue))
             self._captions[atom] = self._captioner.caption(atom)
@@ -119,11 +133,11 @@ class AtomNames:
 
     def in_text(self, atom: int) -> str:
         """Return the name as a sentence has it: "“digit 4” (atom 474)", "atom 161 (after “.”)"."""
-        label = _shortened(self.labels.label(atom))
-        if label:
-            return f"“{label}” (atom {atom})"
-        caption = self.row(atom) or self.caption(atom)
-        return f"atom {atom} ({caption})" if says_much(caption) else f"atom {atom}"
+        label = self._label(atom)
+        if label and label == self.labels.label(atom):
+            return f"“{_shortened(label)}” (atom {atom})"
+        words = label or self.row(atom) or self.caption(atom)
+        return f"atom {atom} ({_shortened(words)})" if says_much(words) else f"atom {atom}"
 
     # --- a glance ---------------------------------------------------------------------------------
 
@@ -173,18 +187,19 @@ class AtomNames:
         )
 
     def badge(self, atom: int) -> Badge | None:
-        """Return what was measured of the label that an atom shows, as a badge."""
-        return badge(self.labels.evidence(atom))
+        """Return what was measured of the name that an atom shows, as a badge."""
+        made = self.made(atom) if self.source(atom) == "caption" else None
+        return badge(self.labels.evidence(atom) if made is None else made.evidence)
 
     def source(self, atom: int) -> str:
         """Return the source of an atom's name, as its card shows it; empty without a name."""
-        if self.labels.label(atom):
+        if self._label(atom):
             if self.labels.is_written(atom):
                 return "label"
             return "label found automatically" if self.labels.is_made(atom) else "label read"
         if self.row(atom):
             return "row"
-        return "caption" if self.caption(atom) else ""
+        return "caption" if says_much(self.caption(atom)) else ""
 
     # --- changes ----------------------------------------------------------------------------------
 

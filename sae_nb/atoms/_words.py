@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 
-from sae_nb.activations import MODALITIES, Context
+from sae_nb.activations import Context
 
 if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
@@ -20,18 +20,6 @@ ZONES = (
     ("bottom left", "bottom", "bottom right"),
 )
 TIMES = ("early", "midway", "late")
-MOST_WORDS = 2
-LEAST_LIFT = 1.5
-LEAST_SHARE = 0.05
-# A caption names a word alone only where most of the strength is on it, and not at all below a fifth.
-MOSTLY, OFTEN = 0.5, 0.2
-# The token before explains an atom only where it says clearly more than the token itself.
-CLEARLY_MORE = 1.25
-
-
-def says_much(caption: str) -> bool:
-    """Return whether a caption is more than the note that an atom has none."""
-    return caption not in ("", *(modality.mixed for modality in MODALITIES.values()))
 
 
 def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[str, ...]] | None:
@@ -99,77 +87,3 @@ def _tubelet(patch: int, context: Context) -> str:
     steps = context.frames or 1
     zone = ZONES[3 * row // max(rows // steps, 1)][3 * column // columns]
     return f"{zone} {PATCHES}" if steps < 3 else f"{TIMES[3 * time // steps]} {zone} {PATCHES}"
-
-
-class Captions:
-    """The captions of atoms: the words on which the strength of each gathers.
-
-    A word w is scored by P(w | atom) log(P(w | atom) / P(w)), its part of the divergence of the rows
-    that the atom fires on from all rows: lift alone would choose words that occur once.
-    """
-
-    def __init__(self, catalogue: AtomCatalogue) -> None:
-        self._catalogue = catalogue
-        self._mixed = catalogue.acts.context.modality.mixed
-        known = row_words(catalogue)
-        nothing: tuple[np.ndarray, tuple[str, ...]] = (np.zeros(0, np.int64), ())
-        self._word, self._names = known if known is not None else nothing
-        self._before = self._words_before() if known is not None else None
-
-    def _words_before(self) -> Int[np.ndarray, " n"] | None:
-        """The word of the row before in the same text; -1 where there is none."""
-        catalogue = self._catalogue
-        if not catalogue.acts.context.modality.is_text:
-            return None
-        order = np.lexsort((catalogue.positions, catalogue.samples))
-        sample, position = catalogue.samples[order], catalogue.positions[order]
-        follows = (np.diff(sample) == 0) & (np.diff(position) == 1)
-        before = np.full(len(order), -1, np.int64)
-        before[order[1:][follows]] = self._word[order[:-1][follows]]
-        return before
-
-    def caption(self, atom: int) -> str:
-        """Return the caption of an atom; empty where it never fires or rows have no words."""
-        rows, strengths = self._catalogue.strengths(atom)
-        if not len(rows) or not self._names:
-            return ""
-        size = np.abs(strengths).astype(np.float64)
-        words, score = self._typical(self._word, rows, size)
-        if self._before is None:
-            return _weighed(words, self._mixed)
-        earlier, earlier_score = self._typical(self._before, rows, size)
-        if earlier and earlier_score > CLEARLY_MORE * score:
-            return _weighed(earlier, self._mixed, "after ")
-        return _weighed(words, self._mixed)
-
-    def _typical(
-        self,
-        word: Int[np.ndarray, " n"],
-        rows: Int[np.ndarray, " m"],
-        size: Float[np.ndarray, " m"],
-    ) -> tuple[dict[str, float], float]:
-        """Return the distinctive words, with the share of the strength on each; their score."""
-        known = word[rows] >= 0
-        if not known.any():
-            return {}, 0.0
-        n = len(self._names)
-        mine = np.bincount(word[rows][known], weights=size[known], minlength=n)
-        share = mine / size.sum()
-        all_rows = np.bincount(word[word >= 0], minlength=n)
-        lift = share / np.maximum(all_rows / len(word), 1e-12)
-        score = share * np.log(np.maximum(lift, 1e-12))
-        best = np.argsort(-score, kind="stable")[:MOST_WORDS]
-        best = best[(lift[best] >= LEAST_LIFT) & (share[best] >= LEAST_SHARE)]
-        return {self._names[i]: float(share[i]) for i in best}, float(score[best].sum())
-
-
-def _weighed(words: dict[str, float], otherwise: str, before: str = "") -> str:
-    """Say the words and how much of an atom they are: two where both are needed, or that it is mixed."""
-    covered = sum(words.values())
-    if covered < OFTEN:
-        return otherwise
-    first = next(iter(words))
-    said = first if words[first] >= MOSTLY else " or ".join(words)
-    if said.count(f" {PATCHES}") > 1:
-        said = said.replace(f" {PATCHES}", "", 1)
-    return f"{'' if covered >= MOSTLY else 'often '}{before}{said}"

@@ -225,6 +225,8 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
             if atom not in labels:  # a name that was written by a reader, of no known factor
                 labels.write(atom, text)
         labels.take_evidence(kept)
+    for match in facts["read"]:
+        labels.take_scores(match["atom"], f1=match["f1"], fits=match["precision"])
     steered = [
         SteeredAtom(
             label=one["label"],

@@ -208,7 +208,7 @@ const saeNb = (() => {
 
   function follow() {
     const asked = /^#atom=(\d+)$/.exec(location.hash);
-    const wanted = asked ? Number(asked[1]) : start.first[0][0];
+    const wanted = asked ? Number(asked[1]) : start.opens;
     if (wanted >= start.n_atoms) {
       problem(`This SAE has ${start.n_atoms} atoms, numbered from 0. The link asks for ${wanted}.`);
       return;

@@ -472,7 +472,7 @@ class ConceptAtlas:
         """
         n = len(self.ids(show))
         x, groups = self.vectors(show)[:n], dense_groups(xy[:n], self.seed)
-        names = self._cluster_names(show, groups, xy[:n])
+        names = self._cluster_names(show, groups)
         shuffled = np.full(n, -1)
         shuffled[np.random.default_rng(self.seed).permutation(n)] = groups
         cosines = zip(mean_cosines(x, groups), mean_cosines(x, shuffled), strict=True)
@@ -494,15 +494,13 @@ class ConceptAtlas:
         cosine, floor = mean_cosines(x[torch.from_numpy(np.concatenate([points, drawn]))], groups)
         return float(cosine), float(floor)
 
-    def _cluster_names(
-        self, show: Show, groups: Int[np.ndarray, " n"], xy: Float[np.ndarray, "n 2"]
-    ) -> list[str]:
+    def _cluster_names(self, show: Show, groups: Int[np.ndarray, " n"]) -> list[str]:
         if show == "atoms":
-            return names_of_atoms(groups, xy, self.labels, self.catalogue)
+            return names_of_atoms(groups, self.labels, self.catalogue)
         columns = self.columns(show)
         column = columns.get("label") or columns.get("token") or columns.get("place")
         texts = None if column is None else [column.text(i) for i in range(len(groups))]
-        return names_of_points(groups, xy, self.point_names(show), texts)
+        return names_of_points(groups, texts)
 
     def summary(
         self, show: Show, xy: Float[np.ndarray, "n 2"], layout: str, *, clusters: bool = True

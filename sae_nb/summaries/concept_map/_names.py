@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.atoms import PATCHES, row_words
+from sae_nb.atoms import NO_NAME, PATCHES, row_words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -23,6 +23,8 @@ MOST_FURTHER = 8
 """Words of a group that may tell it from another one whose name begins alike."""
 LEAST_LIFT = 1.5
 LEAST_SHARE = 0.05
+RARE_LIFT, RARE_SHARE = 4.0, 0.01
+"""A word that is much more frequent in a group names it from a smaller share on."""
 FEWEST_LABELLED = 2
 
 
@@ -48,6 +50,7 @@ def lifted_words(
         lift = share / np.maximum(everywhere[columns], 1e-12)
         score = share * np.log(np.maximum(lift, 1e-12))
         typical = (lift >= least_lift) & (share >= LEAST_SHARE)
+        typical |= (lift >= max(least_lift, RARE_LIFT)) & (share >= RARE_SHARE)
         best = np.argsort(-score, kind="stable")
         best = best[typical[best]][:most]
         words_of_group.append(tuple(dict.fromkeys(words[columns[i]] for i in best)))
@@ -142,47 +145,34 @@ def _lifted_rows(
 
 def names_of_atoms(
     groups: Int[np.ndarray, " n_atoms"],
-    xy: Float[np.ndarray, "n_atoms 2"],
     labels: Mapping[int, str],
     catalogue: AtomCatalogue | None,
 ) -> list[str]:
     """Return a name for every group of atoms, from what they have in common, no two alike."""
     members = _members(groups)
-    last = [f"near atom {atom}" for atom in _middles(members, xy)]
     leading: list[tuple[str, ...]] = words_of_labels(groups, labels)
     further = [_labels_in(atoms, labels) for atoms in members]
     if catalogue is not None:
         rows = further_words_of_rows(groups, catalogue)
         typical = words_of_rows(groups, catalogue)
-        leading = [a or b or c[:1] for a, b, c in zip(leading, typical, rows, strict=True)]
+        of_text = catalogue.acts.context.modality.is_text
+        # A place in images says less than the label of one atom.
+        single: list[tuple[str, ...]] = [() if of_text else tuple(own[:1]) for own in further]
+        leading = [a or b or c for a, b, c in zip(leading, single, typical, strict=True)]
         further = [[*fires_on, *own] for fires_on, own in zip(rows, further, strict=True)]
-    return distinct_names(leading, further, last)
+    return distinct_names(leading, further)
 
 
-def names_of_points(
-    groups: Int[np.ndarray, " n"],
-    xy: Float[np.ndarray, "n 2"],
-    called: Sequence[str],
-    texts: Sequence[str] | None,
-) -> list[str]:
+def names_of_points(groups: Int[np.ndarray, " n"], texts: Sequence[str] | None) -> list[str]:
     """Return a name for every group of points, from their texts, as far as there are any."""
     members = _members(groups)
-    last = [f"near {called[point]}" for point in _middles(members, xy)]
     none: list[tuple[str, ...]] = [()] * len(members)
     leading = none if texts is None else words_of_labels(groups, dict(enumerate(texts)))
-    return distinct_names(leading, none, last)
+    return distinct_names(leading, none)
 
 
 def _members(groups: Int[np.ndarray, " n"]) -> list[Int[np.ndarray, " m"]]:
     return [np.flatnonzero(groups == i) for i in range(int(groups.max(initial=-1)) + 1)]
-
-
-def _middles(members: Sequence[Int[np.ndarray, " m"]], xy: Float[np.ndarray, "n 2"]) -> list[int]:
-    """Of each group the point nearest to its median."""
-    return [
-        int(points[np.argmin(((xy[points] - np.median(xy[points], axis=0)) ** 2).sum(axis=1))])
-        for points in members
-    ]
 
 
 def _labels_in(atoms: Int[np.ndarray, " m"], labels: Mapping[int, str]) -> list[str]:
@@ -191,27 +181,25 @@ def _labels_in(atoms: Int[np.ndarray, " m"], labels: Mapping[int, str]) -> list[
     return [label for label, _ in counted.most_common()]
 
 
-def distinct_names(
-    leading: Sequence[Sequence[str]], further: Sequence[Sequence[str]], last: Sequence[str]
-) -> list[str]:
+def distinct_names(leading: Sequence[Sequence[str]], further: Sequence[Sequence[str]]) -> list[str]:
     """Return a short name for every group, no two alike: its `leading` words.
 
     Where an earlier group has them all, the first and one of the `further` make a name; where there is
-    none left, `last`, which differs between groups.
+    none left, the group has no name but a number.
 
-    >>> distinct_names([["cls"], ["cls"], []], [["digit 4"], ["digit 7"], ["eye"]], ["a", "b", "c"])
-    ['cls', 'cls · digit 7', 'c']
+    >>> distinct_names([["cls"], ["cls"], []], [["digit 4"], ["digit 7"], ["eye"]])
+    ['cls', 'cls · digit 7', 'no name yet · 3']
     """
     taken: set[frozenset[str]] = set()
     names = []
-    for words, more, place in zip(leading, further, last, strict=True):
+    for number, (words, more) in enumerate(zip(leading, further, strict=True), 1):
         options = (
             [tuple(words), *((words[0], word) for word in more if word not in words)]
             if words
             else []
         )
         free = [option for option in options if frozenset(option) not in taken]
-        chosen = free[0] if free else (*words[:1], place)
+        chosen = free[0] if free else (*(words[:1] or [NO_NAME]), f"{number}")
         taken.add(frozenset(chosen))
         names.append(joined(chosen))
     return names

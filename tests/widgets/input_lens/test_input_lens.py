@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -553,6 +554,21 @@ def test_compare_button_puts_another_input_beside(vit: Any) -> None:
     lens.wait()
     assert torch.equal(lens.picture, PICTURES[0])
     assert lens._view.grid.captions[1] == "B drawing"
+
+
+@pytest.mark.parametrize("sort", ["strength", "attribution"])
+def test_the_sentence_names_atoms_that_the_table_holds(reading: sw.InputLens, sort: str) -> None:
+    """Of two inputs, whatever the table is sorted by, and however few rows it has."""
+    reading.compare_text = "The dog was sad"
+    reading.wait()
+    for n in (3, 12):
+        reading.sort, reading.n_shown = sort, n
+        reading.wait()
+        said = reading.answer.partition("most of all ")[2]
+        named = {int(atom) for atom in re.findall(r"[Aa]tom (\d+)", said)}
+        assert named <= set(reading._atoms)
+        differ = reading._seen.contrast.strength.above_floor
+        assert bool(named) == bool(differ[reading._atoms].any())
 
 
 def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens) -> None:

@@ -18,7 +18,6 @@ from sae_nb.atoms import (
     AtomSummary,
     Labels,
     rows_in_words,
-    says_much,
 )
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.sessions import Annotations
@@ -167,12 +166,11 @@ def answer(record: AtomSummary, names: AtomNames, catalogue: AtomCatalogue) -> s
     rows = rows_in_words(catalogue)
     if not record.n_fired:
         return f"{who} never fires on the {rows} of the example set."
-    caption = names.caption(record.atom)
-    says_more = says_much(caption) and caption != names.words(record.atom)
-    where = caption.removeprefix("often ")
-    how = "mostly" if where == caption else "often"
-    preposition = "" if where.startswith("after ") else "on "
-    tail = f", {how} {preposition}{where}" if says_more else ""
+    made = names.made(record.atom)
+    where = "" if made is None else made.name or ", ".join(made.seen)
+    says_more = where and where not in names.in_text(record.atom)
+    preposition = "" if where.startswith(("after ", "before ", "near ")) else "on "
+    tail = f", most strongly {preposition}{where}" if says_more else ""
     often = format_percent(record.frequency, of=rows)
     return f"{who} fires on {often} of the example set{tail}."
 

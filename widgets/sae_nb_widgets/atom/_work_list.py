@@ -191,12 +191,13 @@ class WorkList(Panel):
     def _cells(self, atom: int, book: Labels, session: str) -> list[str]:
         catalogue = self.names.catalogue
         often = catalogue.frequency[atom] if catalogue is not None and catalogue.encoded else None
+        made = self.names.made(atom)
         return [
             "★" if book.is_starred(atom) else "",
             f"{atom}",
             book.label(atom),
             book.note(atom),
-            self.names.caption(atom),
+            "" if made is None else made.fires_on,
             "" if often is None else format_percent(float(often)),
             session,
         ]

@@ -513,7 +513,7 @@ class InputLens(Panel):
         if seen is not None:
             check = self._checks.get(self.atom)
             self.conclude(
-                answer_words(seen.first, seen.second, seen.contrast, self.names),
+                answer_words(seen.first, seen.second, seen.contrast, self.names, self._atoms),
                 numbers_words(seen.first, check, format_duration(self._seconds)),
             )
 
@@ -584,6 +584,10 @@ class InputLens(Panel):
         self._show_heat(self.atom)
 
     @reacts("sort", "n_shown", doing="atom {panel.atom}")
+    def _on_sort(self) -> None:
+        self._show_bars()
+        self._conclude()
+
     def _show_bars(self) -> None:
         seen = self._seen
         if seen is None:

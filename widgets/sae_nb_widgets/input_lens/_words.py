@@ -50,17 +50,21 @@ def score_words(summary: InputSummary) -> str:
 
 
 def answer_words(
-    summary: InputSummary, other: InputSummary | None, contrast: Contrast | None, names: AtomNames
+    summary: InputSummary,
+    other: InputSummary | None,
+    contrast: Contrast | None,
+    names: AtomNames,
+    listed: Sequence[int],
 ) -> str:
-    """State what the model answers, and which atoms that hangs on."""
+    """State what the model answers, and which atoms that hangs on; of two inputs, of the atoms `listed`."""
     if other is None or contrast is None:
         return f"{_reads(summary)} {_matter(summary, names)}"
     if not summary.answers:
-        return f"{NO_ANSWER} {_differ(contrast, names)}"
+        return f"{NO_ANSWER} {_differ(contrast, names, listed)}"
     a, b = (_likeliest(one) for one in (summary, other))
     text = modality_of(summary.kind).is_text
     answers = f"A goes on with {a}, B with {b}" if text else f"A is read as {a}, B as {b}"
-    return f"{answers}. {_differ(contrast, names)}"
+    return f"{answers}. {_differ(contrast, names, listed)}"
 
 
 def _likeliest(summary: InputSummary) -> str:
@@ -112,15 +116,15 @@ def _verb(atoms: list[str], verb: str) -> str:
     return f"{named} {verb}{'s' * (len(atoms) == 1)} it"
 
 
-def _differ(contrast: Contrast, names: AtomNames) -> str:
+def _differ(contrast: Contrast, names: AtomNames, listed: Sequence[int]) -> str:
     found = contrast.strength
-    beyond = np.flatnonzero(found.above_floor)
-    if not len(beyond):
+    n = int(found.above_floor.sum())
+    if not n:
         return "No atom differs more than chance."
-    most = beyond[np.argsort(-np.abs(found.value[beyond]), kind="stable")][:NAMED]
-    named = _named(most.tolist(), found.value[most].tolist(), names)
-    count = "1 atom differs" if len(beyond) == 1 else f"{len(beyond)} atoms differ"
-    return f"{count} more than chance, most of all {named} in mean activation."
+    most = [atom for atom in listed if found.above_floor[atom]][:NAMED]
+    named = _named(most, found.value[most].tolist(), names)
+    of_all = f", most of all {named} in mean activation" if most else ""
+    return f"{'1 atom differs' if n == 1 else f'{n} atoms differ'} more than chance{of_all}."
 
 
 def _named(atoms: Sequence[int], values: Sequence[float], names: AtomNames) -> str:
