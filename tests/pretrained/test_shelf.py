@@ -264,8 +264,10 @@ def test_every_label_of_a_bundled_sae_has_its_evidence(name: str) -> None:
     read = sn.labels(shelf.SHELF / name, sae)
     assert dict(read) == dict(examples.labels)
     for atom in examples.labels:
-        found = examples.labels.evidence(atom)
-        assert found == read.evidence(atom)
+        found, kept = examples.labels.evidence(atom), read.evidence(atom)
+        assert (found.detection, found.control, found.n) == (kept.detection, kept.control, kept.n)
+        assert 0.5 < found.f1 <= 1
+        assert found.fits > 0.3
         assert found.by == "attribute"
         assert 0 <= found.detection <= 1
         assert 0.3 < found.control < 0.7
