@@ -154,9 +154,10 @@ class Found(NamedTuple):
 
 
 class Firing(NamedTuple):
-    """Where one atom fires: all units, and the strongest of them, strongest first."""
+    """Where one atom fires: all units, the first of them, and the strong ones; strongest first."""
 
     fired: Bool[np.ndarray, " units"]
+    top: Int[np.ndarray, " n"]
     strong: Int[np.ndarray, " m"]
     half: Int[np.ndarray, " samples"]
     """Half of every sample; those with strong firings are dealt out by turns, so that both halves have some."""
@@ -248,18 +249,18 @@ class Units:
         fired = np.zeros(len(self.sample), dtype=bool)
         fired[unit] = True
         order = np.argsort(-size, kind="stable")
-        if len(order):
-            order = order[size[order] >= STRONG * size[order[len(order) // 100]]]
-        _, once = np.unique(unit[order], return_index=True)  # a word by its strongest token
-        strong = unit[order[np.sort(once)]][:MOST_STRONG]
+        _, first = np.unique(unit[order], return_index=True)
+        order = order[np.sort(first)]  # a word by its strongest token
+        least = STRONG * size[order[len(order) // 100]] if len(order) else 0.0
+        strong = unit[order[size[order] >= least]][:MOST_STRONG]
         half = self._half.copy()
         samples, first = np.unique(self.sample[strong], return_index=True)
         half[samples[np.argsort(first)]] = np.arange(len(samples)) % 2
-        return Firing(fired, strong, half)
+        return Firing(fired, unit[order[:MOST_SEEN]], strong, half)
 
     def seen(self, firings: Firing) -> tuple[str, ...]:
         """Return the words of the strongest firings, those of most of them first; a place only of most."""
-        strongest = self.kinds[0].key[firings.strong[:MOST_SEEN]]
+        strongest = self.kinds[0].key[firings.top]
         counted = Counter(strongest[strongest >= 0].tolist()).most_common()
         if not self.of_text:
             counted = [one for one in counted[:1] if 2 * one[1] > len(strongest)]
