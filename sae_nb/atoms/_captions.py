@@ -2,8 +2,8 @@
 
 A name of one kind (its word, the word before, …) is made from one half of the samples and judged on the other
 half, both ways, by F1: the share of the strong firings it holds for, and the share of its occurrences in which
-the atom fires. Names of other atoms are judged on the same firings. What separates nothing is no name: then the
-words of the strongest firings are shown.
+the atom fires. Names of other atoms are judged on the same firings. Where nothing separates the atom, the words
+of its strongest firings are shown instead.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ FEWEST = 3
 """Strong firings that each half must have."""
 
 MOST_STRONG, MOST_CANDIDATES, MOST_WORDS = 60, 24, 12
-"""Strong firings read; words tried of each kind; words that a name may stand for."""
+"""Strong firings read; words tried of each kind; words that a name may have."""
 
 MOST_SEEN, MOST_SAID = 12, 3
 """Firings whose words are shown where there is no name; words that are written of a name."""
@@ -87,7 +87,7 @@ class Caption:
 
     @property
     def fires_on(self) -> str:
-        """What the strongest firings are, in words; empty where that is not known."""
+        """The strongest firings in words; empty if unknown."""
         return self.words if self.name else ", ".join(self.seen)
 
 
@@ -121,7 +121,7 @@ class Captions:
             by="caption", f1=f1, fits=fits, n=len(firings.strong),
             f1_control=float(np.mean(others)) if others else math.nan,
         )  # fmt: skip
-        # A place, or a long list, is no name unless the atom is nothing but that.
+        # A place, or a long list, names an atom only if the atom is nothing but that.
         plain = units.of_text and len(found.keys) <= MOST_SAID
         if evidence.worth == "unclear" or (evidence.worth == "mostly" and not plain):
             return Caption(seen=seen)

@@ -99,7 +99,7 @@ class AtomNames:
         return _shortened(self._label(atom) or self.row(atom) or self.caption(atom))
 
     def _label(self, atom: int) -> str:
-        """The label of an atom as its evidence lets it be quoted; empty where a caption says more."""
+        """The label of an atom as its evidence lets it be quoted; empty if a caption is better."""
         label, found = self.labels.label(atom), self.labels.evidence(atom)
         if found is None or not label:
             return label
