@@ -287,8 +287,8 @@ def test_evidence_is_put_beside_an_sae_and_its_folder_stays_whole(tmp_path: Path
 
 
 def test_smollm2_has_saes() -> None:
-    """Of the sizes that were promised, without the model being there."""
-    assert "smollm2-135m/resid_post.16" in REAL
+    """Of three layers, of the sizes that were promised, without the model being there."""
+    assert sorted(REAL) == [f"smollm2-135m/resid_post.{layer}" for layer in (16, 23, 9)]
     for name in REAL:
         sae = sn.load_sae(name)
         assert (sae.d_in, sae.n_atoms, sae.k) == (576, 4096, 32)
