@@ -110,6 +110,19 @@ class Batch:
             return self.encoder
         return self
 
+    def copies(self, n: int) -> Batch:
+        """Return one sample n times, so that several changes of it are measured in one pass."""
+
+        def several(value: Any) -> Any:
+            if isinstance(value, Tensor) and value.ndim and len(value) == 1:
+                return value.expand(n, *value.shape[1:])
+            return value.copies(n) if isinstance(value, Batch) else value
+
+        changes: dict[str, Any] = {f.name: several(getattr(self, f.name)) for f in fields(self)}
+        changes["args"] = tuple(several(value) for value in self.args)
+        changes["kwargs"] = {name: several(value) for name, value in self.kwargs.items()}
+        return replace(self, **{**changes, "n": n})
+
     @property
     def at_encoder(self) -> Batch:
         """The columns of the encoder; of a model of one stream its own."""

@@ -62,6 +62,7 @@ if TYPE_CHECKING:  # for the other rooms
         USUAL as USUAL,
         Mode as Mode,
         Unit as Unit,
+        one_digit as one_digit,
     )
     from sae_nb.steering._request import (
         Recipe as Recipe,

@@ -162,17 +162,17 @@ class StrengthUnit:
         """Return the end of a slider, given the median length of a state."""
         if not self.widest_lengths or not length:
             return self.widest
-        return _one_digit(self.widest_lengths * length)
+        return one_digit(self.widest_lengths * length)
 
     def safe_strength(self, length: float | None, *, talks: bool) -> float | None:
         """Return the strength a panel chooses by itself; None if unknown."""
         safe = self.safe_for_text if talks else self.safe
         if safe is not None:
             return safe
-        return _one_digit(self.slider_end(length) / 4) if length else None
+        return one_digit(self.slider_end(length) / 4) if length else None
 
 
-def _one_digit(value: float) -> float:
+def one_digit(value: float) -> float:
     """Round to one significant digit."""
     return float(f"{value:.0e}") if value > 0 else 1.0
 

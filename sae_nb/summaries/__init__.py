@@ -91,6 +91,7 @@ if TYPE_CHECKING:  # for the other rooms
         SteeringRecipe as SteeringRecipe,
         control_of as control_of,
         edit_of as edit_of,
+        effects_of_adding as effects_of_adding,
         summarise_continuation as summarise_continuation,
         summarise_dose_response as summarise_dose_response,
     )

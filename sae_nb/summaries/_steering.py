@@ -46,6 +46,7 @@ from sae_nb.summaries.input._answers import (
     outcome_names,
     patch_map,
     read_answer,
+    read_answers,
     read_hook_point,
     shown_picture,
     token_names,
@@ -53,7 +54,7 @@ from sae_nb.summaries.input._answers import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import LiveModel
+    from sae_nb.models import Batch, LiveModel
 
 # -------------------------------------------------------------------------------------------------
 # The recipe of a steering: everything it takes to do the same again, as plain JSON values.
@@ -225,6 +226,17 @@ class SteeringSummary:
     kl_random: float | None
     """KL(before‖random) in nats."""
 
+    controls: Float[np.ndarray, "controls shown"]
+    """Probability under several random directions, of which `random` is the first (states: cosine)."""
+
+    kl_controls: Float[np.ndarray, " controls"] | None
+    """KL(before‖control) in nats of each."""
+
+    stands_out: int | None
+    """Index, among all outcomes, of the one in which the edit stands out from the random directions; None where
+    one of those stands out more (by chance one edit in twenty would), and for states.
+    """
+
     tokens: tuple[str, ...]
     """Names of the positions."""
 
@@ -263,13 +275,35 @@ class SteeringSummary:
         return float(self.before[place]), float(self.after[place]), float(self.random[place])
 
     @property
-    def changed_most(self) -> tuple[str, float, float, float]:
-        """The outcome, of those shown, whose probability the edit changes most: its name, its probability
-        before, after, and under the random direction (states: their cosine).
-        """
+    def changed_most(self) -> str:
+        """Name of the outcome that the edit changes most: the one that stands out, if there is one."""
         place = int(np.argmax(np.abs(self.after - self.before)))
-        before, after, random = (float(of[place]) for of in (self.before, self.after, self.random))
-        return self.names[place], before, after, random
+        if self.stands_out is not None:
+            place = int(np.flatnonzero(self.ids == self.stands_out)[0])
+        return self.names[place]
+
+    @property
+    def moves_further(self) -> bool:
+        """Whether the whole answer moves further, by KL, than under any of the random directions.
+
+        A further random direction would in one case of twenty; of states it is not known.
+        """
+        if self.kl is None or self.kl_controls is None:
+            return False
+        return self.kl > float(self.kl_controls.max()) + LEAST_KL
+
+    def beyond(self, name: str) -> bool:
+        """Return whether one of the outcomes changes further than under any of the random directions."""
+        place = self.names.index(name)
+        ours, *drawn = np.abs(
+            np.append(self.after[place], self.controls[:, place]) - self.before[place]
+        )
+        return bool(ours > max(drawn) + LEAST_CHANGE)
+
+    @property
+    def beats_chance(self) -> bool:
+        """Whether the edit does what random directions of its norm do not: further, or in another outcome."""
+        return self.moves_further or self.stands_out is not None
 
     @property
     def effect(self) -> float:
@@ -308,16 +342,20 @@ def edit_of(
 
 
 def control_of(
-    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe
+    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int = 1
 ) -> AbstractContextManager[Any]:
-    """Return the same edit with a random direction in the atom's place, and the same norm."""
-    u = random_direction(sae.d_in, recipe.seed)
+    """Return the same edit with a random direction in the atom's place, and the same norm.
+
+    Of n copies of an input each gets a direction of its own, from the recipe's seed on.
+    """
+    drawn = [random_direction(sae.d_in, recipe.seed + i) for i in range(n)]
+    u = torch.stack(drawn)[:, None]
     rows = sae.dictionary[list(recipe.atoms)].detach()
     if recipe.mode == "add":  # the same norm at every position; a single atom keeps its sign
         unit = torch.nn.functional.normalize(rows.float(), dim=1)
         added = torch.tensor(recipe.amounts).to(unit) @ unit
         by = float(added.norm()) if recipe.others else recipe.amount
-        return steer(model, recipe.hook_point, direction=u, by=by, positions=recipe.positions)
+        return splice(model, recipe.hook_point, lambda x: x + by * u.to(x), recipe.positions)
     inner = change_atoms(
         sae, recipe.atoms, rows, mode=recipe.mode, by=recipe.amounts, keep_error=True
     )
@@ -326,6 +364,16 @@ def control_of(
         return x + (inner(x) - x).norm(dim=-1, keepdim=True) * u.to(x)
 
     return splice(model, recipe.hook_point, change, recipe.positions)
+
+
+N_CONTROLS = 19
+"""Random directions by which an effect is judged: one more would beat them all in 5 cases of 100."""
+
+MOST_TOKENS = 1024
+"""Tokens of all copies of a text in one pass, which bounds the memory."""
+
+LEAST_KL, LEAST_CHANGE = 1e-4, 0.005
+"""Divergence in nats, and change of a probability, below which nothing is seen to change."""
 
 
 @checked(leave=("model",))
@@ -339,7 +387,7 @@ def summarise_steering(
     target: int | None = None,
     clean: Reading | None = None,
 ) -> SteeringSummary:
-    """Run the model without an edit, with it, and with a random direction, on one input.
+    """Run the model without an edit, with it, and with random directions, on one input.
 
     Parameters
     ----------
@@ -369,22 +417,21 @@ def summarise_steering(
     ([0.5, 0.5], 3.0)
     """
     model = answering(model, recipe.head)
-    edits = edit_of(model, sae, recipe), control_of(model, sae, recipe)
     batch, read_at = as_batch(model, inputs), read_hook_point(model, recipe.hook_point)
     read = partial(read_answer, model, batch, recipe.hook_point, read_at)
-    readings = [clean or read()]
-    for edit in edits:
-        # The lock keeps other threads' forward passes out of the steered stretch.
-        with model.lock, edit:
-            readings.append(read())
-    clean, after, random = readings
+    clean = clean or read()
+    # The lock keeps other threads' forward passes out of the steered stretch.
+    with model.lock, edit_of(model, sae, recipe):
+        after = read()
+    controls = _read_controls(model, sae, recipe, batch, read_at)
+    random = controls[0]
     moved = np.linalg.norm(after.edited - clean.edited, axis=-1)
     layout = layout_in(model, batch, len(clean.edited), recipe.hook_point)
     tokens = token_names(model, batch, len(clean.edited), layout)
     return SteeringSummary(
         recipe=recipe,
         edit_norm=float(moved[moved > 0].mean()) if (moved > 0).any() else 0.0,
-        **_outcomes(model, tokens, readings, n_shown, target),
+        **_outcomes(model, tokens, (clean, after, *controls), n_shown, target),
         tokens=tokens,
         read_at=read_at,
         state_change=_relative_change(clean.later, after.later),
@@ -395,6 +442,40 @@ def summarise_steering(
         frames=model.frames,
         time_last=model.time_last,
     )
+
+
+def _read_controls(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    recipe: SteeringRecipe,
+    batch: Batch,
+    read_at: str | None,
+) -> list[Reading]:
+    """Run the model under random directions, many in one pass where the input can be copied."""
+    at_once = 1 if batch.images is not None else max(MOST_TOKENS // batch.sample.shape[1], 1)
+    found: list[Reading] = []
+    while len(found) < N_CONTROLS:
+        n = min(at_once, N_CONTROLS - len(found))
+        following = replace(recipe, seed=recipe.seed + len(found))
+        with model.lock, control_of(model, sae, following, n):
+            found += read_answers(model, batch.copies(n), recipe.hook_point, read_at)
+    return found
+
+
+def effects_of_adding(
+    model: LiveModel, batch: Batch, hook_point: str, directions: Float[Tensor, "n d_in"]
+) -> Float[np.ndarray, " n"]:
+    """Return KL(before‖after) in nats of adding each of several directions to one input, in one pass.
+
+    Of states, how far they move all in all.
+    """
+    clean = read_answer(model, batch, hook_point)
+    with model.lock, splice(model, hook_point, lambda x: x + directions[:, None].to(x)):
+        found = read_answers(model, batch.copies(len(directions)), hook_point)
+    if clean.scores is None:
+        return np.array([np.linalg.norm(one.answer - clean.answer) for one in found])
+    scores = np.stack([one.scores for one in found if one.scores is not None])
+    return kl(torch.from_numpy(clean.scores)[None], torch.from_numpy(scores)).numpy()
 
 
 def _relative_change(
@@ -417,19 +498,22 @@ def _outcomes(
     scores = [reading.scores for reading in readings if reading.scores is not None]
     if len(scores) < len(readings):
         return _state_outcomes(tokens, readings)
-    clean, after, random = map(torch.from_numpy, scores)
-    p, q, r = map(np.exp, scores)
+    clean, after, *random = map(torch.from_numpy, scores)
+    p, q, *controls = map(np.exp, scores)
+    drawn, out = np.stack(controls), _stands_out(p, np.stack([q, *controls]))
     if target is None:
         target = int(np.argmax(q))
     elif not 0 <= target < len(p):
         raise ValueError(
             f"`target` must be between 0 and {len(p) - 1}, the outcomes of {model.name}, got {target}."
         )
+    kl_controls = kl(clean[None], torch.stack(random)).numpy()
     if len(p) <= FEW_CLASSES:
         ids = np.arange(len(p))
     else:  # the likeliest before and after, by falling p
         half = max(n_shown // 2, 1)
-        ids = np.unique([*np.argsort(-p)[:half], *np.argsort(-q)[:half], target])
+        most = int(np.argmax(np.abs(q - p))) if out is None else out
+        ids = np.unique([*np.argsort(-p)[:half], *np.argsort(-q)[:half], target, most])
         ids = ids[np.argsort(-p[ids], kind="stable")]
     return {
         "outcome": "next token" if model.modality.is_text else "class",
@@ -437,27 +521,45 @@ def _outcomes(
         "ids": ids,
         "before": p[ids],
         "after": q[ids],
-        "random": r[ids],
+        "random": drawn[0, ids],
+        "controls": drawn[:, ids],
+        "stands_out": out,
         "target": target,
         "kl": float(kl(clean, after)),
-        "kl_random": float(kl(clean, random)),
+        "kl_random": float(kl_controls[0]),
+        "kl_controls": kl_controls,
     }
+
+
+def _stands_out(
+    before: Float[np.ndarray, " outcomes"], under: Float[np.ndarray, "edits outcomes"]
+) -> int | None:
+    """Return the outcome in which one edit exceeds all others by most, if that edit is the first."""
+    changes = np.abs(under - before)
+    second, first = np.partition(changes, -2, axis=0)[-2:]
+    most = int(np.argmax(first - second))
+    clear = first[most] - second[most] > LEAST_CHANGE
+    return most if clear and int(changes[:, most].argmax()) == 0 else None
 
 
 def _state_outcomes(tokens: Sequence[str], readings: Sequence[Reading]) -> dict[str, Any]:
     """Cosine of every state of the answer with the same state without the edit."""
-    clean, after, random = (reading.answer for reading in readings)
+    clean, after, *random = (reading.answer for reading in readings)
     n, cosine = len(clean), _cosine(clean, after)
+    controls = np.stack([_cosine(clean, one) for one in random])
     return {
         "outcome": "state",
         "names": tuple(tokens) if n == len(tokens) else tuple(f"state {i}" for i in range(n)),
         "ids": np.arange(n),
         "before": np.ones(n),
         "after": cosine,
-        "random": _cosine(clean, random),
+        "random": controls[0],
+        "controls": controls,
+        "stands_out": None,
         "target": int(np.argmin(cosine)),
         "kl": None,
         "kl_random": None,
+        "kl_controls": None,
     }
 
 

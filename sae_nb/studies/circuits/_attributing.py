@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from sae_nb.checks import at_least, checked, is_array, shown
 from sae_nb.studies.circuits._asked import asked
@@ -31,8 +33,8 @@ if TYPE_CHECKING:
 MOST_ATOMS = 4096
 """Atoms whose causes are traced unless another number is asked for."""
 
-MOST_TARGETS, MASS = 10, 0.95
-"""Without a target: the likeliest outcomes that together have this probability, at most so many."""
+SURE = 0.95
+"""Without a target: probability from which the likeliest outcome is explained alone."""
 
 
 @checked(leave=("transcoders", "inputs", "target", "contrast", "examples"))
@@ -71,8 +73,8 @@ def attribution_graph(
     target
         A class or token, by id or name; a list of them, each a target of equal weight; a mapping from
         them to weights; a pair of them as a tuple, their difference; a function of the answer; an
-        `AtomTarget`. None: the likeliest outcomes, weighted by their probability. Of neurons an outcome, a
-        pair or a function; None: the top answer to the input less that to the contrast.
+        `AtomTarget`. None: the likeliest outcome less the next one, or alone from a probability of .95. Of
+        neurons an outcome, a pair or a function; None: the top answer to the input less that to the contrast.
     contrast
         Of neurons: an input with equally many positions whose activations are the baseline, such as the same
         sentence with another answer. None: zeros.
@@ -154,15 +156,12 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
     """Return the explained targets; the values carry their graphs."""
     if isinstance(target, AtomTarget):
         return [trace.of_atom(target)]
+    if target is None and trace.kind != "vector":
+        target = _own_answer(trace.answer.detach().softmax(dim=-1))
     if isinstance(target, tuple):
         words, measure = asked(trace.passes.model, trace.answer, trace.kind, target)
         return [trace.of_answer(words, 1.0, measure, _indices(trace.outcome(t) for t in target))]
-    if target is None and trace.kind != "vector":
-        chances = trace.answer.detach().softmax(dim=-1)
-        order = chances.argsort(descending=True)[:MOST_TARGETS]
-        n = int((chances[order].cumsum(dim=0) < MASS).sum()) + 1
-        wanted = {int(i): float(chances[i]) for i in order[:n]}
-    elif isinstance(target, Mapping):
+    if isinstance(target, Mapping):
         wanted = {name: float(weight) for name, weight in target.items()}
     else:
         target = target.tolist() if is_array(target) else target
@@ -180,6 +179,12 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
         trace.of_answer(outcome.name, weight, outcome.measure, _indices([outcome]))
         for outcome, weight in outcomes
     ]
+
+
+def _own_answer(chances: Float[Tensor, " outcomes"]) -> Any:
+    """Return the likeliest outcome, and with it the next one unless the model is sure."""
+    order = chances.argsort(descending=True)[:2].tolist()
+    return order[0] if chances[order[0]] >= SURE else tuple(order)
 
 
 def _indices(outcomes: Iterable[Outcome]) -> tuple[int, ...] | None:

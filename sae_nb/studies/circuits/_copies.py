@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -28,23 +27,9 @@ def measured_copies(
     model: LiveModel, batch: Batch, n: int, changes: Puts, measure: Measure
 ) -> Float[Tensor, " n"]:
     """Return what is asked of the answers to n copies of one input; changes see all copies at once."""
-    return measured(run(model, copies(batch, n), put=changes), measure)
+    return measured(run(model, batch.copies(n), put=changes), measure)
 
 
 def measured(ran: Run, measure: Measure) -> Float[Tensor, " n"]:
     """Return what is asked of each answer of a pass."""
     return torch.tensor([float(measure(ran.answer.one(i))) for i in range(ran.batch.n)])
-
-
-def copies(batch: Batch, n: int) -> Batch:
-    """Return one input n times, as one batch."""
-
-    def several(value: Any) -> Any:
-        if isinstance(value, Tensor) and value.ndim and len(value) == 1:
-            return value.expand(n, *value.shape[1:])
-        return value
-
-    changes: dict[str, Any] = {f.name: several(getattr(batch, f.name)) for f in fields(batch)}
-    changes["args"] = tuple(several(value) for value in batch.args)
-    changes["kwargs"] = {name: several(value) for name, value in batch.kwargs.items()}
-    return replace(batch, **{**changes, "n": n})

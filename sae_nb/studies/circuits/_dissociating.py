@@ -38,7 +38,7 @@ from sae_nb.statistics import (
     percentile_intervals,
     permutation_p,
 )
-from sae_nb.studies.circuits._copies import blocks, copies, measured, measured_copies
+from sae_nb.studies.circuits._copies import blocks, measured, measured_copies
 from sae_nb.studies.circuits._heads import at_mean, places_of
 
 if TYPE_CHECKING:
@@ -293,7 +293,7 @@ class _Runs:
         lost, changes = [], dict[int, Tensor]()
         for block in blocks(len(self.components)):
             written = {str(self.components[c].written) for c in block}
-            edits, several = self._ablations(block), copies(batch, 1 + len(block))
+            edits, several = self._ablations(block), batch.copies(1 + len(block))
             ran = run(self.model, several, read=written, put=edits)
             lost.append(clean - measured(ran, measure)[1:].double().numpy())
             changes |= self._changes(block, ran.states)

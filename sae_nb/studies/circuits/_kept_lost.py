@@ -15,7 +15,7 @@ from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted, column
 from sae_nb.interrupts import ending_with
 from sae_nb.models import run
-from sae_nb.studies.circuits._copies import BLOCK, copies, measured
+from sae_nb.studies.circuits._copies import BLOCK, measured
 from sae_nb.studies.circuits._faithfulness import Flow, atom_rows, foreseen
 from sae_nb.studies.circuits._unit_passes import UnitPasses
 
@@ -164,7 +164,7 @@ def _measured(
         for row, chosen in enumerate(several):
             free[row, torch.from_numpy(chosen)] = not rest
         changes = _freed(passes, free.to(passes.model.device), rest=rest)
-        ran = run(passes.model, copies(passes.batch, len(several)), put=changes)
+        ran = run(passes.model, passes.batch.copies(len(several)), put=changes)
         found.append(measured(ran, passes.measures[0]).numpy())
     return np.concatenate(found).astype(float)
 
@@ -204,7 +204,7 @@ def set_neurons(
         lengths = site.written(entries).norm(dim=1) * (factor - 1) * difference
         for position, length in zip(entries.position.tolist(), lengths.tolist(), strict=True):
             changes += site.moved(position, abs(length), generator, range(2, n))
-    ran = run(passes.model, copies(passes.batch, n), put=changes)
+    ran = run(passes.model, passes.batch.copies(n), put=changes)
     answers = torch.stack([ran.answer.one(i) for i in range(n)]).cpu()
     values = [float(passes.measures[0](answer)) for answer in answers]
     predicted, direct = foreseen(graph, nodes, factor)

@@ -94,21 +94,33 @@ def read_answer(
     model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
 ) -> Reading:
     """Run the model once, under the edits in force, and keep its answer and its states."""
+    return read_answers(model, batch, hook_point, read_at)[0]
+
+
+def read_answers(
+    model: LiveModel, batch: Batch, hook_point: str, read_at: str | None = None
+) -> list[Reading]:
+    """Run the model once on copies of one sample, under the edits in force, and keep the same of each."""
     ran = run(model, batch, read={hook_point, read_at or hook_point})
     states = {
-        name: x[0].float().cpu()[_real(batch.at(model.hook_point(name)))].numpy()
+        name: x.float().cpu()[:, _real(batch.at(model.hook_point(name)))].numpy()
         for name, x in ran.states.items()
     }
-    answer = ran.answer.tensor[0].detach().float().cpu()
-    if batch.keep is not None and answer.ndim == 2 and len(answer) == len(batch.keep[0]):
-        answer = answer[_real(batch)]
-    scores = _scores(model, answer)
-    return Reading(
-        scores=None if scores is None else scores.numpy(),
-        answer=answer.reshape(-1, answer.shape[-1] if answer.ndim else 1).numpy(),
-        edited=states[hook_point],
-        later=None if read_at is None else states[read_at],
-    )
+    answers = ran.answer.tensor.detach().float().cpu()
+    if batch.keep is not None and answers.ndim == 3 and answers.shape[1] == len(batch.keep[0]):
+        answers = answers[:, _real(batch)]
+    readings = []
+    for i, answer in enumerate(answers):
+        scores = _scores(model, answer)
+        readings.append(
+            Reading(
+                scores=None if scores is None else scores.numpy(),
+                answer=answer.reshape(-1, answer.shape[-1] if answer.ndim else 1).numpy(),
+                edited=states[hook_point][i],
+                later=None if read_at is None else states[read_at][i],
+            )
+        )
+    return readings
 
 
 def _real(batch: Batch) -> Any:

@@ -323,13 +323,28 @@ def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
     lens = GenerationLens(gpt, plain, PLACE, PROMPT)
     lens.step(2)
     lens.go_on(1)
-    assert lens.generation.branches[1].fork.by == 1.0
+    # As strong as atoms fire in the prompt: at one model unit nothing would change.
+    fired = lens.generation.branches[0].text.strengths(lens.atom)
+    assert lens.generation.branches[1].fork.by == lens.strength
+    assert lens.strength >= float(f"{np.nanmax(fired):.2g}") > 0
     assert "model units" in lens.controls.unit.value
     acts = sn.capture(gpt, ["Anna lived near the river."], PLACE, progress=False)
     lens = GenerationLens(gpt, plain, PLACE, PROMPT, acts=acts)
     lens.wait()
     assert "usual from" in lens.chips
     assert lens.scale.sizes is not None
+
+
+def test_a_strength_of_ones_own_stays(gpt: Any) -> None:
+    """The one that the panel chose follows the atom; one that was set does not."""
+    plain = sn.TopK(gpt.width(PLACE), 32, 2).eval()
+    lens = GenerationLens(gpt, plain, PLACE, PROMPT)
+    lens.wait()
+    lens.atom = (lens.atom + 1) % 32
+    assert lens.strength == lens.scale.safe(lens.atom, "add")
+    lens.strength = 0.25
+    lens.atom = (lens.atom + 1) % 32
+    assert lens.strength == 0.25
 
 
 def test_what_writes_no_text_is_refused(gpt: Any, sae: Any) -> None:

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sae_nb_widgets import Panel
+from sae_nb_widgets import Panel, SteeringPanel
 from sae_nb_widgets.components import RowTable, Sparkbars, atom_mark, icons_of, mark_atoms
 
 from sae_nb.atoms import AtomNames, Labels
+from sae_nb.models import load_model
 from sae_nb.pretrained import load_sae
 from sae_nb.sessions import names_of
+from tests.widgets.made import Held, Page
 
 
 class Plain(Panel):
@@ -147,3 +149,40 @@ def test_whoever_draws_the_answer_last_has_read_it_last(
     panel.conclude("It is.")
     drawing.join(10)
     assert "It is." in panel._answer_text.value
+
+
+# --- exports --------------------------------------------------------------------------------------
+
+
+def test_an_export_waits_for_the_answer(panel: Plain, tmp_path: Path) -> None:
+    """In a script nothing else waits: a page without an answer is of no use to anyone."""
+    work = Held("42")
+    panel.run_async(work, panel.conclude, doing="counting")
+    threading.Timer(0.3, work.go.set).start()
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "42" in Page(page).text
+    work = Held("43")
+    panel.run_async(work, panel.conclude, doing="counting")
+    threading.Timer(0.3, work.go.set).start()
+    assert "43" in panel.to_svg()
+
+
+def test_a_page_of_a_panel_that_failed_says_why(panel: Plain, tmp_path: Path) -> None:
+    """The reason stands where the answer would."""
+
+    def fails() -> str:
+        raise ValueError("the image is empty")
+
+    panel.run_async(fails, panel.conclude, doing="counting")
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "counting: the image is empty" in Page(page).text
+
+
+def test_a_script_that_steers_and_exports_has_the_answer(tmp_path: Path) -> None:
+    """Made, another atom, exported, with nothing in between."""
+    model, sae = load_model("tiny-gpt"), load_sae("tiny-gpt/resid_post.3")
+    steering = SteeringPanel(model, sae, inputs=["The list of"])
+    steering.atom = 25
+    page = steering.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert steering.answer in Page(page).text
+    assert "atom 25" in steering.answer

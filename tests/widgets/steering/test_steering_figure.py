@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -42,6 +41,9 @@ def summary(**given: Any) -> SteeringSummary:
         "target": 7,
         "kl": 1.2,
         "kl_random": 0.01,
+        "controls": np.array([[0.65, 0.22, 0.0], [0.72, 0.16, 0.01]]),
+        "kl_controls": np.array([0.01, 0.02]),
+        "stands_out": None,
         "tokens": ("a",),
         "read_at": None,
         "state_change": None,
@@ -168,8 +170,8 @@ def test_the_answer_is_in_words_and_percent_and_the_rest_is_behind_it() -> None:
     sentence = answer_words(found, edit_words(found.recipe, NAMES, StrengthScale()))
     assert sentence.replace(THIN_SPACE, " ") == (
         "“digit 4” (atom 1) added at 3× full strength: the next token changes from “ cat” to "
-        "“<script>alert(1)</script>” (“<script>alert(1)</script>”: 20 % → 80 %); a random push of the "
-        "same size does less (22 %)."
+        "“<script>alert(1)</script>”; “<script>alert(1)</script>” changes most, 20 % → 80 % (2 random pushes of "
+        "the same size: 16 % to 22 %). In all, the answer moves further than under any of them."
     )
     numbers = numbers_words(found)
     assert all(
@@ -194,59 +196,56 @@ def test_still_drawing_has_bars_and_curves() -> None:
     assert steering_figure(summary()).data[AFTER].name == "after"
 
 
-def test_the_answer_says_when_a_random_push_does_as_much() -> None:
-    """A headline never claims what its own control refutes."""
-    for of_target, chance in (((0.98, 1.7, 1.7), True), ((0.5, 0.2, 0.7), False)):
-        shares = tuple(value / 100 for value in of_target)
-        found: Any = SimpleNamespace(
-            target_name="4",
-            answers=("4", "4"),
-            outcome="class",
-            of_target=shares,
-            changed_most=("4", *shares),
-        )
-        assert (
-            answer_words(found, "atom 1 added at 3× full strength").endswith("no more than chance.")
-            is chance
-        )
-
-
 @pytest.mark.parametrize(
-    ("after", "random", "words"),
+    ("kl", "stands_out", "verdict"),
     [
-        (0.15, 0.007, " “ But” changes most: 0.60 % → 15 % (random push: 0.70 %)."),
-        (0.15, 0.200, ""),  # a random push changes it as much
-        (0.03, 0.007, ""),  # too little to be named
+        (0.3, None, "In all, the answer moves further than under any of them."),
+        (0.01, 7, "In all, some of them move the answer as far, but not this way."),
+        (0.01, None, "In all, some of them move the answer as far: no more than chance."),
     ],
 )
-def test_a_token_that_changes_more_than_the_answer_is_named(
-    after: float, random: float, words: str
+def test_the_verdict_is_about_the_whole_answer(
+    kl: float, stands_out: int | None, verdict: str
 ) -> None:
+    """A headline neither claims what its own control refutes, nor denies what is not in the top class."""
+    found = summary(kl=kl, stands_out=stands_out)
+    assert answer_words(found, "atom 1 added").endswith(verdict)
+    assert found.beats_chance == ("chance" not in verdict)
+
+
+def test_a_token_that_changes_more_than_the_answer_is_named() -> None:
     """The likeliest token may hardly move while another one rises from nothing."""
     found = summary(
         names=(" The", " But", " cat"),
         before=np.array([0.091, 0.006, 0.02]),
-        after=np.array([0.160, after, 0.02]),
-        random=np.array([0.090, random, 0.02]),
+        after=np.array([0.160, 0.150, 0.02]),
+        controls=np.array([[0.090, 0.007, 0.02], [0.100, 0.004, 0.02]]),
         target=4,
     )
-    said = answer_words(found, "atom 1 added").replace(THIN_SPACE, " ")
-    assert said == (
-        "atom 1 added: the next token stays “ The” (9.1 % → 16 %); a random push of the same size does "
-        f"less (9.0 %).{words}"
+    assert answer_words(found, "atom 1 added").replace(THIN_SPACE, " ") == (
+        "atom 1 added: the next token stays “ The”; “ But” changes most, 0.60 % → 15 % (2 random pushes of "
+        "the same size: 0.40 % to 0.70 %). In all, the answer moves further than under any of them."
     )
 
 
 @pytest.mark.parametrize(
     ("after", "asked", "words"),
     [
-        ([0.94, 0.01, 0.05], 0, "the answer stays 2 (96 % → 94 %); a random push of the same size"),
-        ([0.96, 0.01, 0.03], 0, "the answer stays 2 (96 %); a random push of the same size"),
-        ([0.30, 0.65, 0.05], 1, "the answer changes from 2 to 7 (7: 1.0 % → 65 %); a random push"),
+        (
+            [0.94, 0.01, 0.05],
+            0,
+            "the answer stays 2, 96 % → 94 % (2 random pushes of the same size: ",
+        ),
+        (
+            [0.96, 0.01, 0.03],
+            0,
+            "the answer stays 2, 96 % (2 random pushes of the same size: 94 % to 95 %)",
+        ),
+        ([0.30, 0.65, 0.05], 1, "the answer changes from 2 to 7; 2 changes most, 96 % → 30 % ("),
         (
             [0.30, 0.65, 0.05],
             0,
-            "P(2) 96 % → 30 %; a random push of the same size does less (95 %).",
+            "P(2) 96 % → 30 % (2 random pushes of the same size: 94 % to 95 %). In all, ",
         ),
     ],
 )
@@ -260,7 +259,7 @@ def test_the_headline_is_about_the_bar_that_everybody_looks_at(
         ids=np.arange(3),
         before=np.array([0.96, 0.01, 0.03]),
         after=np.array(after),
-        random=np.array([0.95, 0.02, 0.03]),
+        controls=np.array([[0.95, 0.02, 0.03], [0.94, 0.03, 0.03]]),
         target=asked,
     )
     said = answer_words(found, "atom 1 added").replace(THIN_SPACE, " ")

@@ -469,15 +469,29 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     html = talking.cards.texts.value
     assert all(title in html for title in ("before", "after", "random push of the same size"))
     assert "prove" in html
-    assert "continue again" not in html
+    assert "Continue again" not in html
+    assert "sae-nb-stale" not in html
     # What comes out of it is the answer; the odds of one token are behind it.
     assert ": the text " in talking.answer
     assert "the next token" not in talking.answer
     assert "the next token" in talking.numbers
     talking.strength = 1.0
     talking.wait()
-    assert "continue again" in talking.cards.texts.value
+    assert "Continue again" in talking.cards.texts.value
     assert "the next token" in talking.answer
+
+
+def test_a_continuation_is_dimmed_as_soon_as_another_atom_is_chosen(
+    talking: sw.SteeringPanel, gpt: Any
+) -> None:
+    """Before the new answer is there: the old atom's text never stands as if it were the new one's."""
+    talking.controls.go_on.click()
+    talking.wait()
+    assert "sae-nb-stale" not in talking.cards.texts.value
+    with gpt.lock:  # the model is busy: no answer comes
+        talking.atom = 9
+        assert "sae-nb-stale" in talking.cards.texts.value
+        assert "Continue again" in talking.cards.texts.value
 
 
 def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None:

@@ -6,6 +6,8 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+import torch
 import traitlets as t
 
 from sae_nb.checks import check_atom, check_count, checked
@@ -41,7 +43,7 @@ from sae_nb_widgets.panel import (
     show,
     stream_of,
 )
-from sae_nb_widgets.steering import StrengthScale
+from sae_nb_widgets.steering import StrengthScale, listen, opening_atom
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -137,9 +139,7 @@ class GenerationLens(PlayingPanel):
         -1, 0, lambda panel: panel.n_tokens - 1, none=-1, help="Token explained; -1: the newest."
     )
     pinned = Wholes(help="Atoms that have a strip.")
-    strength = Number(
-        1.0, -MOST_ADDED, MOST_ADDED, help="How much is added, × the 99th percentile."
-    )
+    strength = Number(1.0, -MOST_ADDED, MOST_ADDED, help="How much is added, in the panel's unit.")
     branch = Whole(
         0, 0, lambda panel: panel.n_branches - 1, help="Which branch is shown; 0 is the first text."
     )
@@ -171,6 +171,8 @@ class GenerationLens(PlayingPanel):
         self._base: BaseRate | None = None
         self._generation: Generation | None = None
         self._chosen = False
+        # The strength that the panel chose: it follows the atom until another is set.
+        self._offered = self.strength
         self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
         super().__init__()
         self.names = names_of(sae, labels=labels)
@@ -239,8 +241,8 @@ class GenerationLens(PlayingPanel):
             self.run_async(work, self._take_measures, channel="usual")
 
     def _take_measures(self, found: tuple[BaseRate | None, Any]) -> None:
-        self._base, self.scale.sizes = found
-        self.scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
+        self._base, sizes = found
+        self.scale.know(self.sae, sizes)
         self.chips = self._facts()
         self.controls.fit(self.scale)
         self._draw()
@@ -319,13 +321,16 @@ class GenerationLens(PlayingPanel):
             return
         self.loading("The model is reading the prompt")
         self.say("")
-        self.run_async(
-            lambda: Generation(self.model, self.sae, prompt, self.hook_point, **given).resume(
-                kept.branches
-            ),
-            lambda generation: self._take(generation, kept),
-            otherwise=self._show_nothing,
-        )
+        listens = not (self._chosen or kept.branches)
+
+        def work() -> tuple[Generation, int | None]:
+            generation = Generation(self.model, self.sae, prompt, self.hook_point, **given)
+            ids, scale = torch.tensor(generation.branches[0].text.ids), self.scale
+            heard = listen(self.model, self.sae, ids, self.hook_point, scale) if listens else None
+            opening = None if heard is None else opening_atom(heard, scale, self.names)
+            return generation.resume(kept.branches), opening
+
+        self.run_async(work, lambda found: self._take(*found, kept), otherwise=self._show_nothing)
 
     def refresh(self) -> None:
         """Reread the prompt, for example after the model's weights changed."""
@@ -341,8 +346,10 @@ class GenerationLens(PlayingPanel):
         self.controls.show_undo(False)
         show(self.controls.steering, False)
 
-    def _take(self, generation: Generation, kept: Kept) -> None:
+    def _take(self, generation: Generation, opening: int | None, kept: Kept) -> None:
         self._generation, self._writing.left = generation, 0
+        read = generation.branches[0].text.codes[: generation.n_prompt]
+        self.scale.hear(*(np.concatenate(column) for column in zip(*read)))
         self._branching.take(kept.strengths)
         if kept.branches:
             branch, token = kept.shown
@@ -351,10 +358,12 @@ class GenerationLens(PlayingPanel):
             self._draw()  # a token is marked in what is drawn
             self.token = min(token, last)
         if not self._chosen:
-            shown = self._now.notable(self._newest, 1)
-            if shown:
-                with self.views.fill():
+            with self.views.fill():
+                if opening is not None:
+                    self.atom = opening
+                elif shown := self._now.notable(self._newest, 1):
                     self.atom = shown[0][0]
+                self._offer_strength()
         show(self.controls.steering, True)
         if self.token > self._newest:
             self.token = -1
@@ -576,6 +585,14 @@ class GenerationLens(PlayingPanel):
         if 0 <= place < len(atoms) and not self.views.filling:
             self.atom = atoms[place]
 
+    @reacts("atom", doing="atom {panel.atom}", early=True)
+    def _offer_strength(self) -> None:
+        """Let the strength follow the atom: its 99th percentile, else how strongly it fires in the prompt."""
+        safe = self.scale.safe(self.atom, "add")
+        if safe is not None and self.strength == self._offered:
+            with self.views.fill():
+                self._offered = self.strength = safe
+
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
     def _follow(self) -> None:
         self._chosen = self._chosen or not self.views.filling
@@ -617,6 +634,8 @@ class GenerationLens(PlayingPanel):
         kept = Kept.of(state)
         super().restore({k: v for k, v in state.items() if k not in ("branches", "shown")})
         self._chosen = self._chosen or "atom" in state
+        if "strength" in state:
+            self._offered = float("nan")  # equal to none: what was kept stays
         if kept.branches:
             self._read_prompt(kept)
 

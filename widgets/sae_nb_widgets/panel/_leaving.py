@@ -20,6 +20,9 @@ from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
 from sae_nb_widgets.panel._saying import Saying
 
+EXPORT_WAITS_SECONDS = 600.0
+"""How long an export waits for the answer that it writes."""
+
 
 class Leaves(AsSite, Saying):
     """A panel's content, as a record, a web page or an image.
@@ -40,6 +43,8 @@ class Leaves(AsSite, Saying):
         _figure: go.FigureWidget | None
         _main: ipw.VBox
         _detail: ipw.VBox
+
+        def wait(self, timeout: float = ...) -> None: ...
 
     # --- what is shown ----------------------------------------------------------------------------
 
@@ -80,7 +85,7 @@ class Leaves(AsSite, Saying):
 
     @checked
     def to_html(self, path: str | Path, share_script: bool = False) -> Path:
-        """Write the view as one HTML file that needs no kernel, atomically.
+        """Write the view as one HTML file that needs no kernel, atomically, once its answer is there.
 
         Hover, zoom and the current selection stay; controls are dropped, as the page notes. A reader
         without JavaScript sees the same figure as a drawing, and the record as a table.
@@ -97,6 +102,10 @@ class Leaves(AsSite, Saying):
         -------
         Path
             The file written.
+
+        Raises
+        ------
+        TimeoutError: If the panel's work takes longer than ten minutes.
         """
         return exporting.write_page(self.static_page(), Path(path), share_script=share_script)
 
@@ -112,12 +121,13 @@ class Leaves(AsSite, Saying):
         return SiteSubject(names, getattr(self, "model", None), lens=getattr(self, "_lens", None))
 
     def static_page(self) -> exporting.Page:
-        """Return what `to_html` writes."""
+        """Return what `to_html` writes, once the panel's answer is there; where there is none, the reason."""
+        self.wait(EXPORT_WAITS_SECONDS)
         return exporting.Page(
             question=self.question,
             chips=self.static_chips(),
             atom_line=self.atom_line,
-            answer=self.answer,
+            answer=self.answer or (self.status if self.problem else ""),
             numbers=self.numbers,
             explanation=self.explanation,
             figure=self.current_figure(),
@@ -130,7 +140,7 @@ class Leaves(AsSite, Saying):
 
     @checked
     def to_png(self, path: str | Path | None = None) -> bytes:
-        """Return the view as PNG on white at twice its size, drawn without a browser.
+        """Return the view as PNG on white at twice its size, drawn without a browser, once its answer is there.
 
         Question, facts, answer, figure with its legend, and the parts under and next to it.
 
@@ -159,9 +169,10 @@ class Leaves(AsSite, Saying):
         return content
 
     def _sheet(self) -> Drawing:
+        page = self.static_page()  # waits
+        page = replace(page, figure=self.still_figure())
         main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
         detail = exporting.drawings([self._detail], exporting.DETAIL_WIDTH)
-        page = replace(self.static_page(), figure=self.still_figure())
         return exporting.sheet(page, main, detail)
 
     def export(self, kind: str) -> None:

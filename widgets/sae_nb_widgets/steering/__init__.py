@@ -19,5 +19,9 @@ if TYPE_CHECKING:  # for the other rooms
         strength_slider as strength_slider,
         unit_html as unit_html,
     )
+    from sae_nb_widgets.steering._opening import (
+        listen as listen,
+        opening_atom as opening_atom,
+    )
     from sae_nb_widgets.steering._scale import StrengthScale as StrengthScale
     from sae_nb_widgets.steering._words import strength_words as strength_words

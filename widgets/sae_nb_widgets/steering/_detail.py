@@ -182,7 +182,7 @@ class SteeringDetail:
             return
         note = f"{edit}. {changes_words(record)}"
         if not fresh:
-            note = f"{edit}. The settings have changed since then: continue again."
+            note = f"Before the settings changed: {edit}. Continue again to see what they give now."
         self.texts.value = columns_html(
             [
                 ("before", _marked(record.before, [False] * len(record.before))),
@@ -190,6 +190,7 @@ class SteeringDetail:
                 (RANDOM_PUSH, _marked(record.random, record.random_changed)),
             ],
             note,
+            stale=not fresh,
         )
 
 
@@ -247,8 +248,10 @@ def change_html(title: str, rows: list[tuple[str, float, float]]) -> str:
     )
 
 
-def columns_html(parts: list[tuple[str, list[tuple[str, bool]]]], note: str) -> str:
-    """Return texts side by side, changed tokens marked; tokens are escaped."""
+def columns_html(
+    parts: list[tuple[str, list[tuple[str, bool]]]], note: str, *, stale: bool = False
+) -> str:
+    """Return texts side by side, changed tokens marked; dimmed where they are stale. Tokens are escaped."""
     columns = "".join(
         f'<div style="flex:1 1 150px;min-width:0"><div class="sae-nb-cardtitle">{escape(title)}</div>'
         f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">'
@@ -256,7 +259,8 @@ def columns_html(parts: list[tuple[str, list[tuple[str, bool]]]], note: str) -> 
         for title, tokens in parts
     )
     small = f'<div style="color:var(--sae-nb-quiet)">{escape(note)}</div>' if note else ""
-    return f'<div style="display:flex;flex-wrap:wrap;gap:4px 18px">{columns}</div>{small}'
+    dim = ' class="sae-nb-stale"' if stale else ""
+    return f'<div{dim} style="display:flex;flex-wrap:wrap;gap:4px 18px">{columns}</div>{small}'
 
 
 def _token(text: str, changed: bool) -> str:

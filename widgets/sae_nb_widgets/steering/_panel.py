@@ -7,10 +7,10 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-from jaxtyping import Float
 
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import checked
@@ -46,6 +46,7 @@ from sae_nb_widgets.steering._figure import (
     update_answer,
     update_curve,
 )
+from sae_nb_widgets.steering._opening import listen, opening_atom
 from sae_nb_widgets.steering._question import ASKED
 from sae_nb_widgets.steering._recipes import KeepsRecipes
 from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
@@ -97,9 +98,11 @@ class SteeringPanel(KeepsRecipes):
         Activations, codes, or an `AtomCatalogue`: then strengths are multiples of each atom's 99th
         percentile. None takes the SAE's own `strength_p99`, else the model's units.
     atom
-        First one shown.
+        First one shown; None takes one that fires in the input and matters for its answer, with a name if
+        there is one.
     strength
-        First strength; None chooses one that can be seen.
+        First strength; None chooses one that can be seen: by the atom's 99th percentile where that is known,
+        else by how strongly it fires in the input.
 
     Examples
     --------
@@ -140,7 +143,7 @@ class SteeringPanel(KeepsRecipes):
         inputs: Any = None,
         acts: Activations | SparseCodes | AtomCatalogue | None = None,
         *,
-        atom: int = 0,
+        atom: int | None = None,
         strength: float | None = None,
     ) -> None:
         if sae is None and hasattr(hook_point, "dictionary"):  # an SAE knows where it reads
@@ -155,6 +158,9 @@ class SteeringPanel(KeepsRecipes):
         self._curve: SteeringCurve | None = None
         self._seconds = 0.0
         self._auto, self._text_waits, self._following = strength is None, False, False
+        self._chooses_atom = atom is None
+        # The strength that the panel chose: it follows the atom until another is set.
+        self._offered: float | None = None
         self._telling = False
         # Said with the next answers: which strength was not kept for another atom.
         self._lowered = ""
@@ -163,7 +169,7 @@ class SteeringPanel(KeepsRecipes):
         super().__init__()
         self.names = names_of(sae, acts if isinstance(acts, AtomCatalogue) else None)
         self.set_trait("hook_point", hook_point)
-        self.atom, self.text, self.strength = atom, self.samples.text(0) or "", strength or 0.0
+        self.atom, self.text, self.strength = atom or 0, self.samples.text(0) or "", strength or 0.0
         self._show_facts()
         self._build()
         self._measure_strengths()
@@ -199,25 +205,34 @@ class SteeringPanel(KeepsRecipes):
         self._offer_recipes()
 
     def _measure_strengths(self) -> None:
-        """Find every atom's 99th percentile, off the main thread where it must be measured."""
-        if not self.scale.measured.known(self.sae, self._acts):
-            self._begin(None)
-        else:
-            self.run_async(
-                lambda: self.scale.measure(self.sae, self._acts),
-                self._begin,
-                doing="measuring strengths",
-            )
+        """Find every atom's 99th percentile, and what fires in the input, off the main thread."""
+        known = self.scale.measured.known(self.sae, self._acts)
+        listens = self._chooses_atom or (self._auto and not known)
+        scale = StrengthScale(talks=bool(self.model.causal))
+        if not known and not listens:
+            scale.know(self.sae, None)
+            self._begin(scale, None)
+            return
+        given, hook_point = self.text or self._input(), self.hook_point
 
-    def _begin(self, sizes: Float[np.ndarray, " n_atoms"] | None) -> None:
-        self.scale.sizes, self._ready = sizes, True
-        self.scale.lengths = self.sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
+        def work() -> int | None:
+            scale.know(self.sae, scale.measure(self.sae, self._acts))
+            heard = listen(self.model, self.sae, given, hook_point, scale) if listens else None
+            return None if heard is None else opening_atom(heard, scale, self.names)
+
+        self.run_async(work, partial(self._begin, scale), doing="measuring strengths")
+
+    def _begin(self, scale: StrengthScale, opening: int | None) -> None:
+        self.scale = scale
+        if opening is not None and self._chooses_atom and self._waiting is None:
+            self.atom = opening
+        self._ready = True
         if self._waiting is not None:
             self._take(self._waiting)
             self._waiting = None
         # Somebody may be setting one at this moment: only what nobody has touched is chosen here.
-        if self._auto and not self.strength and UNITS[self.unit].measured:
-            self.strength = self.scale.safe(self.atom, self.mode) or self.strength
+        if self._auto and not self.strength:
+            self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
         self._unit_kept = self.unit
         self._fit_sliders()
         self._request()
@@ -258,11 +273,16 @@ class SteeringPanel(KeepsRecipes):
     @reacts("atom", doing="steering", early=True)
     def _stay_safe(self) -> None:
         """Keep no strength for another atom that it was not chosen for and that may break the model."""
+        self._chooses_atom = False
         if not self._ready:
             return
         same_unit, self._unit_kept = self.unit == self._unit_kept, self.unit
         safe, set_by_hand = self.scale.safe(self.atom, self.mode), self.strength
         if safe is None or self._auto or self._taking or self.target_kl is not None:
+            return
+        if set_by_hand == self._offered:
+            with self._only_following():
+                self._offer(safe)
             return
         if same_unit and abs(set_by_hand) <= safe:
             return
@@ -274,6 +294,10 @@ class SteeringPanel(KeepsRecipes):
             f"Strength back to {lowered}: {plain_number(set_by_hand)} was set for another atom and may "
             "break the model with this one."
         )
+
+    def _offer(self, strength: float) -> None:
+        """Choose a strength, as long as nobody has."""
+        self._offered = self.strength = strength
 
     @reacts("strength", doing="steering", early=True)
     def _show_strength(self) -> None:
@@ -346,6 +370,7 @@ class SteeringPanel(KeepsRecipes):
         if self._emptied:
             self._clear()
             return
+        self._show_texts()  # of what was asked before, hence dimmed at once
         if self._summary is None:
             self.loading("The model runs with and without the edit")
         recipe, inputs = self.current, self._input()
@@ -413,7 +438,8 @@ class SteeringPanel(KeepsRecipes):
         if self._auto and not UNITS[self.unit].measured:
             # Only now is it known how long the states are.
             self._fit_sliders()
-            self.strength = self.scale.safe(self.atom, self.mode) or self.strength
+            if not self.strength:
+                self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
         self._auto = False
 
     def _is_of(self, curve: SteeringCurve, summary: SteeringSummary) -> bool:
@@ -434,7 +460,7 @@ class SteeringPanel(KeepsRecipes):
         if self._telling and not (self.answer or self.target):
             return  # the text is on its way: the odds of its first word would be taken back
         edit = edit_words(summary.recipe, self.names, self.scale)
-        answer = answer_words(summary, edit)
+        answer = answer_words(summary, edit, self.names.words(summary.recipe.atom))
         spent = f"{numbers_words(summary)} · {format_duration(self._seconds)}"
         record = self.cards.continuation
         # Who names no token wants to read the story, not the odds of its first word.

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
 
 from sae_nb.figures import format_number
-from sae_nb.steering import MODES, UNITS, USUAL, Mode, Unit
+from sae_nb.steering import MODES, UNITS, USUAL, Mode, Unit, one_digit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -26,10 +27,17 @@ class StrengthScale:
         self.sizes: Float[np.ndarray, " n_atoms"] | None = None
         self.lengths: Float[np.ndarray, " n_atoms"] | None = None
         self.length: float | None = None
+        self.heard: Mapping[int, float] = {}
+        """How strongly atoms fire in the input at hand, at most: what is known of one that was not measured."""
 
     def measure(self, sae: SparseAutoencoder, acts: Any) -> Float[np.ndarray, " n_atoms"] | None:
         """Return one measured unit of every atom; None if neither activations nor the SAE tell it."""
         return self.measured.sizes(sae, acts) if self.measured.known(sae, acts) else None
+
+    def know(self, sae: SparseAutoencoder, sizes: Float[np.ndarray, " n_atoms"] | None) -> None:
+        """Note what was measured, and how long atoms are."""
+        self.sizes = sizes
+        self.lengths = sae.dictionary.detach().float().norm(dim=1).cpu().numpy()
 
     def of(self, atom: int, mode: Mode = "set") -> float | None:
         """Return an atom's measured unit; None when it is not known or the atom never fires.
@@ -53,18 +61,42 @@ class StrengthScale:
         known = MODES[mode].takes_units and self.of(atom) is not None
         return self._name if known else "coefficient"
 
+    def hear(self, atoms: Iterable[int], strengths: Iterable[float]) -> None:
+        """Note how strongly atoms fire in the input at hand; of several numbers of one the largest."""
+        heard: dict[int, float] = {}
+        for atom, strength in zip(atoms, strengths):
+            heard[int(atom)] = max(heard.get(int(atom), 0.0), abs(float(strength)))
+        self.heard = heard
+
+    def peak(self, atom: int) -> float | None:
+        """Return how strongly an atom fires in the input, at most; of a weak or silent one what the strongest
+        tenth of the atoms reach.
+        """
+        if not self.heard:
+            return None
+        usual = float(np.quantile(list(self.heard.values()), 0.9))
+        return max(self.heard.get(atom, 0.0), usual) or None
+
     def limits(self, atom: int, mode: Mode) -> tuple[float, float]:
         """Return the ends of the slider."""
         high = WIDEST_FACTOR
         if MODES[mode].takes_units:
-            high = UNITS[self.unit(atom, mode)].slider_end(self.length)
+            unit, peak = UNITS[self.unit(atom, mode)], self.peak(atom)
+            by_peak = peak is not None and not unit.measured
+            high = (
+                one_digit(self.measured.widest * peak) if by_peak else unit.slider_end(self.length)
+            )
         return (-high if MODES[mode].signed else 0.0, high)
 
     def safe(self, atom: int, mode: Mode) -> float | None:
         """Return the default maximum strength, or None if unknown."""
         if not MODES[mode].takes_units:
             return None
-        return UNITS[self.unit(atom, mode)].safe_strength(self.length, talks=self._talks)
+        unit, peak = UNITS[self.unit(atom, mode)], self.peak(atom)
+        if unit.measured or peak is None:
+            return unit.safe_strength(self.length, talks=self._talks)
+        times = self.measured.safe_strength(None, talks=self._talks) or 1.0
+        return float(f"{times * peak:.2g}")
 
     def words(self, atom: int, mode: Mode) -> str:
         """Return the label of the slider."""

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 SENTENCE_ENDS = (".", "!", "?", "…")
 RANDOM_PUSH = "random push of the same size"
-WORTH_NAMING = 0.03  # change of a probability from which another outcome is named
 
 
 def plain_number(value: float) -> str:
@@ -54,48 +53,64 @@ def outcome_label(name: str, outcome: str) -> str:
     return f"“{visible_token(name)}”" if outcome == "next token" else name
 
 
-def answer_words(summary: SteeringSummary, edit: str) -> str:
-    """State what the edit did to the answer, with the effect of a random direction."""
-    name = outcome_label(summary.target_name, summary.outcome)
+def answer_words(summary: SteeringSummary, edit: str, label: str = "") -> str:
+    """State what the edit did to the answer: the outcome that changes most, and whether the whole answer moves
+    further than under random directions.
+
+    An outcome that `label` names ("digit 4": 4) is judged by itself, too.
+    """
     if summary.outcome == "state":
         _, after, random = (format_number(value, digits=2) for value in summary.of_target)
+        name = outcome_label(summary.target_name, summary.outcome)
         return (
             f"{edit}: the state of {name} turns most, to a cosine of {after} with what it was "
             f"({RANDOM_PUSH}: {random})."
         )
-    was, ours, control = summary.of_target
-    before, after, random = (format_percent(value, digits=2) for value in summary.of_target)
-    shares = before if before == after else f"{before} → {after}"
-    # Both are shares of one answer: what a push of no meaning does as well is no effect of the atom.
-    no_more = abs(ours - was) <= abs(control - was)
-    verdict = "at least as much" if no_more else "less"
-    chance = ", so that is no more than chance" if no_more else ""
-    moved, most = _moved(summary, name, shares), _changed_most(summary)
-    return f"{edit}: {moved}; a {RANDOM_PUSH} does {verdict} ({random}){chance}.{most}"
+    words = label.casefold().split()
+    own = (name for name in summary.names if name.strip().casefold() in words)
+    meant = next(filter(summary.beyond, own), "")
+    return f"{edit}: {_moved(summary, meant)}. {_verdict(summary, meant)}"
 
 
-def _moved(summary: SteeringSummary, name: str, shares: str) -> str:
-    """Say what became of the model's answer; where another outcome was asked about, what became of that."""
-    old, new = (outcome_label(one, summary.outcome) for one in summary.answers)
-    if name != new:
-        return f"P({name}) {shares}"
-    answer = "the next token" if summary.outcome == "next token" else "the answer"
-    if old == new:
-        return f"{answer} stays {name} ({shares})"
-    return f"{answer} changes from {old} to {new} ({new}: {shares})"
-
-
-def _changed_most(summary: SteeringSummary) -> str:
-    """Name the outcome that changed most, if the sentence names others and a random push changes it less."""
-    name, *shares = summary.changed_most
-    was, ours, control = shares
+def _moved(summary: SteeringSummary, meant: str) -> str:
+    """State what became of the answer, and what changed most; of an outcome that was asked about, its share."""
     old, new = summary.answers
-    named = {summary.target_name} | ({old, new} if new == summary.target_name else set())
-    if name in named or abs(ours - was) < WORTH_NAMING or abs(ours - was) <= abs(control - was):
-        return ""
-    before, after, random = (format_percent(value, digits=2) for value in shares)
-    label = outcome_label(name, summary.outcome)
-    return f" {label} changes most: {before} → {after} (random push: {random})."
+    if summary.target_name != new:
+        return f"P({_label(summary, summary.target_name)}) {_shares(summary, summary.target_name)}"
+    answer = "the next token" if summary.outcome == "next token" else "the answer"
+    becomes = f"{answer} changes from {_label(summary, old)} to {_label(summary, new)}"
+    name = meant or summary.changed_most
+    most = "changes most" if name == summary.changed_most else "changes beyond chance"
+    if old == new:
+        becomes = f"{answer} stays {_label(summary, old)}"
+        if name == old:
+            return f"{becomes}, {_shares(summary, name)}"
+    return f"{becomes}; {_label(summary, name)} {most}, {_shares(summary, name)}"
+
+
+def _label(summary: SteeringSummary, name: str) -> str:
+    return outcome_label(name, summary.outcome)
+
+
+def _shares(summary: SteeringSummary, name: str) -> str:
+    """Write an outcome's probability before and after, and its range under random directions."""
+    place = summary.names.index(name)
+    drawn = summary.controls[:, place]
+    before, after, low, high = (
+        format_percent(float(value), digits=2)
+        for value in (summary.before[place], summary.after[place], drawn.min(), drawn.max())
+    )
+    change = before if before == after else f"{before} → {after}"
+    return f"{change} ({len(drawn)} random pushes of the same size: {low} to {high})"
+
+
+def _verdict(summary: SteeringSummary, meant: str) -> str:
+    """State whether the whole answer moves further than under random directions, or another way."""
+    if summary.moves_further:
+        return "In all, the answer moves further than under any of them."
+    if meant or summary.beats_chance:
+        return "In all, some of them move the answer as far, but not this way."
+    return "In all, some of them move the answer as far: no more than chance."
 
 
 def continuation_words(record: Continuation, edit: str) -> str:
@@ -138,10 +153,11 @@ def whole_words(tokens: Sequence[str]) -> tuple[list[str], bool]:
 def numbers_words(summary: SteeringSummary) -> str:
     """Return what experts ask for: divergence, strength in the model's units, size of the change."""
     recipe, parts = summary.recipe, []
-    if summary.kl is not None and summary.kl_random is not None:
+    if summary.kl is not None and summary.kl_controls is not None:
+        drawn = summary.kl_controls
+        low, high = (format_number(float(end)) for end in (drawn.min(), drawn.max()))
         parts.append(
-            f"overall shift (KL) {format_number(summary.kl)} nats, random push "
-            f"{format_number(summary.kl_random)}"
+            f"overall shift (KL) {format_number(summary.kl)} nats, {len(drawn)} random pushes {low} to {high}"
         )
     unit = UNITS[recipe.unit]
     if unit.measured:

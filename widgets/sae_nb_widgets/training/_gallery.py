@@ -116,7 +116,8 @@ def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
         return said.rstrip(), _numbers(best)
     dead = float(best.dead_fraction[-1])
     who = "it" if math.isnan(dead) else "the SAE"  # a Raptor has no atoms
-    parts = [f"After {format_count(best.last_step)} steps {who} {_learned(best)}"]
+    steps = "1 step" if best.last_step == 1 else f"{format_count(best.last_step)} steps"
+    parts = [f"After {steps} {who} {_learned(best)}"]
     if not math.isnan(dead):
         parts.append(f"{_share(dead)} of its atoms are dead" if dead else "no atom is dead")
     return f"{_verdict(best)} {'; '.join(parts)}.".lstrip(), _numbers(best)

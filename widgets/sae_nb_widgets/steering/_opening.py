@@ -1,0 +1,56 @@
+"""The opening of a panel that changes atoms: what fires in its input, and which of it changes the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from sae_nb.steering import random_direction, unit_atom
+from sae_nb.summaries import InputSummary, effects_of_adding, top_atoms
+from sae_nb_widgets.steering._scale import StrengthScale
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.atoms import AtomNames
+    from sae_nb.models import LiveModel
+
+N_TRIED = 8
+"""Atoms that matter most for the answer, which are tried."""
+
+
+def listen(
+    model: LiveModel, sae: SparseAutoencoder, given: Any, hook_point: str, scale: StrengthScale
+) -> InputSummary | None:
+    """Find what fires in an input, and tell the scale; None where that cannot be read."""
+    try:
+        found = top_atoms(model, sae, given, hook_point)
+    except (AttributeError, TypeError, ValueError):
+        # A dictionary without an encoder or of several places, a model without gradients, an input of one
+        # token: the panel works all the same.
+        return None
+    scale.hear(found.used.atom, found.used.strength)
+    return found if len(found.used) else None
+
+
+def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) -> int:
+    """Return the atom to open on: of those that matter most the one that changes the answer furthest beyond a
+    random direction of its length; one with a name, if any of these does.
+    """
+    run, used = found.run, found.used
+    order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
+    atoms = [int(used.atom[i]) for i in order]
+    if run.batch.images is not None:  # several of these do not fit into one pass
+        return atoms[0]
+    sizes = [(scale.safe(a, "add") or 1.0) * scale.unit_size(a, "add") for a in atoms]
+    lengths = torch.tensor(sizes)[:, None]
+    ours = torch.stack([unit_atom(run.sae, atom).cpu() for atom in atoms])
+    drawn = torch.stack([random_direction(run.sae.d_in, i) for i in range(len(atoms))])
+    effects = effects_of_adding(
+        run.model, run.batch, found.hook_point, torch.cat([lengths * ours, lengths * drawn])
+    )
+    beyond = effects[: len(atoms)] - effects[len(atoms) :]
+    named = np.array([bool(names.labels.label(atom)) for atom in atoms])
+    best = np.where(named, beyond, -np.inf) if (named & (beyond > 0)).any() else beyond
+    return atoms[int(np.argmax(best))]
