@@ -903,8 +903,8 @@ def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
             begun.wait(0.3)
         return found
 
-    def heard(self: Any, sizes: Any) -> None:
-        begin(self, sizes)
+    def heard(self: Any, *found: Any) -> None:
+        begin(self, *found)
         begun.set()
 
     made_from = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=3.0)
