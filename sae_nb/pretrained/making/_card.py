@@ -100,7 +100,7 @@ def _named_steering(steered: Sequence[dict[str, Any]]) -> list[str]:
         return []
     text = (
         f"Atoms chosen before, each added at every position to {steered[0]['n']} beginnings that are about "
-        "nothing in particular, at 1.5 times its 99th percentile; two texts of 24 tokens each, temperature "
+        "nothing in particular, at 1.5 times its 99th percentile; a text of 20 tokens each, temperature "
         "0.7. Words of a text that begin as its name leads one to expect, mean; how many of the beginnings "
         "have more of them than under a random direction of the same norm."
     )

@@ -17,6 +17,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import KIND, SparseAutoencoder
+from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation import match_atoms
 from sae_nb.files import read_json, write_bytes, write_json, write_manifest
 from sae_nb.labelling import AtomLabel, AtomLabels, label, read_kept, write_kept
@@ -29,10 +30,11 @@ from sae_nb.steering import random_direction, steer
 SAME = 0.7
 """Cosine from which an atom of another training is the same, as in `sn.label`."""
 
-N_WINDOWS = 120
-"""Windows a name is judged on, half of them firing."""
+N_WINDOWS, STRONG = 120, 0.3
+"""Windows a name is judged on, half of them firing; share of an atom's 99th percentile from which a
+firing counts there. A name is written for strong firings; weak ones are of anything that has a little of it."""
 
-STRENGTH, N_TOKENS, N_SAMPLES, TEMPERATURE = 1.5, 24, 2, 0.7
+STRENGTH, N_TOKENS, N_SAMPLES, TEMPERATURE = 1.5, 20, 1, 0.7
 """Of steering, in multiples of an atom's 99th percentile; of the texts that are written."""
 
 PROMPTS = (
@@ -120,6 +122,7 @@ def add_names(
         sae,
         acts,
         labels=given,
+        codes=_strong(sae, acts),
         atoms=sorted(names),
         file=folder / LABELS,
         n_examples=N_WINDOWS,
@@ -139,6 +142,17 @@ def add_names(
     write_bytes(folder / CARD, text_card(facts).encode())
     write_manifest(folder, KIND, architecture=type(sae).__name__)
     return found
+
+
+@torch.no_grad()
+def _strong(sae: SparseAutoencoder, acts: Activations) -> SparseCodes:
+    """Return the codes without firings that are weak for their atom."""
+    codes = sae.encode(acts.x)
+    p99 = cast(torch.Tensor, sae.strength_p99)
+    strong = codes.values >= STRONG * p99[codes.atoms.long()]
+    row = torch.repeat_interleave(torch.arange(len(codes)), codes.l0.long())
+    offsets = offsets_of(torch.bincount(row[strong], minlength=len(codes)))
+    return SparseCodes(codes.values[strong], codes.atoms[strong], offsets, codes.n_atoms)
 
 
 def _those_that_hold(file: Path) -> AtomLabels:
@@ -177,7 +191,8 @@ def _told(found: AtomLabels, n_written: int) -> str:
     return (
         f"{n_written} atoms were named by a reader who saw twenty examples of each from training texts. A "
         f"name is kept where, on {N_WINDOWS} windows of held-out texts, it tells in which its atom fires "
-        "better than other atoms' names do, by more than two standard errors: "
+        f"(at least {STRONG:.0%} of its 99th percentile; weaker firings count as silence) better than other "
+        "atoms' names do, by more than two standard errors: "
         f"{len(found)} are kept, with a balanced accuracy of {detection:.2f} on average, other atoms' names "
         f"{control:.2f}. A name is looked for by the beginnings of words that the reader wrote down with it. "
         "The other atoms have no name."
