@@ -40,10 +40,12 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.activations._modality import (
         AUDIO as AUDIO,
+        DNA as DNA,
         LANGUAGE as LANGUAGE,
         MODALITIES as MODALITIES,
         MULTIMODAL as MULTIMODAL,
         OTHER as OTHER,
+        PROTEIN as PROTEIN,
         SERIES as SERIES,
         VIDEO as VIDEO,
         VISION as VISION,

@@ -26,7 +26,6 @@ from sae_nb.activations._context import (
     Ragged,
     Tokens,
     content_of_samples,
-    join_tokens,
     policy_text,
 )
 from sae_nb.activations._rows import Rows, generator_for, shuffled_batches
@@ -513,16 +512,14 @@ class Activations(KnowsOtherWords):
             return f"{place}, {tokens[row]}"
         if (image := self.context.image_at(sample, position)) is not None:
             return f"{place}, {self.context.patch_of_image(image, position)}"
-        before, after = self._neighbours(sample, position)
-        return f"{place}, position {position}: {before}⟦{tokens[row]}⟧{after}"
+        modality, names = self.context.modality, self.context.token_names(sample)
+        at = modality.token_place(names, position) if modality.letters else f"position {position}"
+        before, after = self._neighbours(names, position)
+        return f"{place}, {at}: {before}⟦{tokens[row]}⟧{after}"
 
-    def _neighbours(self, sample: int, position: int, reach: int = 6) -> tuple[str, str]:
-        if self.context.token_ids is None:
-            return "", ""
-        ids = self.context.token_ids.sample(sample).tolist()
-        names = [self.context.token_name(i, token) for i, token in enumerate(ids)]
-        before = join_tokens(names[max(0, position - reach) : position], names)
-        after = join_tokens(names[position + 1 : position + 1 + reach], names)
+    def _neighbours(self, names: list[str], position: int, reach: int = 6) -> tuple[str, str]:
+        before = self.context.joined(names[max(0, position - reach) : position], names)
+        after = self.context.joined(names[position + 1 : position + 1 + reach], names)
         cut = "…" if position > reach else ""
         return cut + before, after + ("…" if position + 1 + reach < len(names) else "")
 

@@ -184,7 +184,8 @@ class Context:
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return the usual name of one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
         if self.modality.is_text and token_id is not None:
-            return self.vocabulary.get(token_id, f"<id {token_id}>")
+            name = self.vocabulary.get(token_id, f"<id {token_id}>")
+            return name.strip() if self.modality.letters else name
         patch = position - self.prefix_tokens
         if patch < 0:
             return "cls" if position == 0 else f"register {position}"
@@ -199,6 +200,15 @@ class Context:
         if self.seconds_per_step is not None:
             return f"{self.modality.row} {row}, {self._time(column)}"
         return f"{self.modality.place} {row},{column}"
+
+    def token_names(self, sample: int) -> list[str]:
+        """Return the names of a text's tokens; none of other samples."""
+        ids = [] if self.token_ids is None else self.token_ids.sample(sample).tolist()
+        return [self.token_name(position, token) for position, token in enumerate(ids)]
+
+    def joined(self, texts: Sequence[str], whole: Sequence[str] = ()) -> str:
+        """Return the text of neighbouring tokens; of sequences of letters, without spaces."""
+        return "".join(texts) if self.modality.letters else join_tokens(texts, whole)
 
     def _tubelet(self, patch: int) -> str:
         """Return the name of a video's tubelet: step in time, row, column; its seconds where they are known."""

@@ -6,15 +6,20 @@ your own is a record given to `sn.models.register_modality`.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from jaxtyping import UInt8
 from torch import Tensor
 
 if TYPE_CHECKING:
     from torch import nn
+
+_HIDDEN = re.compile("mask|unk", re.IGNORECASE)
+"""Tokens in the place of a letter that is not shown, or not known."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -34,6 +39,9 @@ class Modality:
     is_text, is_image
         Whether a sample is a sequence of tokens; or an image, whose places are patches in a grid after cls and
         registers.
+    letters
+        Of texts that are written letter by letter, such as residues: the letters. A tokenizer that knows no
+        others belongs to this kind; letters are counted from 1 and drawn in tens, each with its number.
     n_axes
         Axes of a sample that is given alone, by which it is told from several; 0: it is not.
     batch_size
@@ -66,6 +74,7 @@ class Modality:
     reads: str = "tensors"
     is_text: bool = False
     is_image: bool = False
+    letters: str = ""
     n_axes: int = 0
     batch_size: int = 64
     recognises: Callable[[nn.Module], bool] | None = None
@@ -78,6 +87,26 @@ class Modality:
     def is_plain(self) -> bool:
         """Whether samples can be neither read as text nor viewed."""
         return not self.is_text and not self.is_image and self.face is None
+
+    @property
+    def token(self) -> str:
+        """The word for a token of a text."""
+        return self.place if self.letters else "token"
+
+    def numbers(self, names: Sequence[str]) -> list[int]:
+        """Return the number of each letter among a sample's tokens, 0 at those that are none; [] of other kinds.
+
+        A letter that is masked or unknown counts.
+        """
+        if not self.letters:
+            return []
+        counts = np.array([len(n.strip()) == 1 or bool(_HIDDEN.search(n)) for n in names], int)
+        return (counts * counts.cumsum()).tolist()
+
+    def token_place(self, names: Sequence[str], position: int) -> str:
+        """Return one of a sample's tokens in words: "token 3", "residue M14"."""
+        number = next(iter(self.numbers(names)[position : position + 1]), 0)
+        return f"{self.token} {names[position].strip()}{number}" if number else f"token {position}"
 
     def __str__(self) -> str:
         return self.name
@@ -94,6 +123,28 @@ LANGUAGE = Modality(
     sample="text",
     reads="text",
     is_text=True,
+    n_axes=1,
+    batch_size=8,
+)
+PROTEIN = Modality(
+    name="protein",
+    sample="protein",
+    place="residue",
+    reads="sequences of residues",
+    mixed="many residues",
+    is_text=True,
+    letters="ACDEFGHIKLMNPQRSTVWYBJOUXZ.-*",
+    n_axes=1,
+    batch_size=8,
+)
+DNA = Modality(
+    name="dna",
+    sample="sequence",
+    place="base",
+    reads="sequences of bases",
+    mixed="many bases",
+    is_text=True,
+    letters="ACGTUN.-",
     n_axes=1,
     batch_size=8,
 )
@@ -136,7 +187,8 @@ MULTIMODAL = Modality(
 OTHER = Modality(name="plain")
 
 MODALITIES: dict[str, Modality] = {
-    one.name: one for one in (LANGUAGE, VISION, AUDIO, VIDEO, SERIES, MULTIMODAL, OTHER)
+    one.name: one
+    for one in (LANGUAGE, PROTEIN, DNA, VISION, AUDIO, VIDEO, SERIES, MULTIMODAL, OTHER)
 }
 """All that are known, the newest last."""
 

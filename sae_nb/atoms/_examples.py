@@ -23,6 +23,8 @@ MOST_CANDIDATES = 20_000
 TOKENS_BEFORE, TOKENS_AFTER = 24, 12
 IMAGE = "[image]"
 """Display of an image among the tokens of a text."""
+LETTERS_AROUND = 60
+"""Letters shown on each side of one of a sequence, to whole tens."""
 WHOLE_TEXT = 60
 """Tokens shown of a text that is one row."""
 LARGEST_COORDINATES = 8
@@ -55,6 +57,9 @@ class Example:
     special: tuple[bool, ...] = ()
     """Texts of the tokens around the position, as `displayed` writes them; z at each, NaN where
     nothing was captured; whether it represents no text (class, separator, end of text)."""
+
+    numbers: tuple[int, ...] = ()
+    """Number of each in a sequence that is written letter by letter, 0 at what is no letter."""
 
     first_position: int = 0
     clipped: tuple[bool, bool] = (False, False)
@@ -184,7 +189,7 @@ def place_in(context: Context, sample: int, position: int) -> str:
     if (image := context.image_at(sample, position)) is not None:
         return f"{where}, {context.patch_of_image(image, position)}"
     if context.modality.is_text:
-        return f"{where}, token {position}"
+        return f"{where}, {context.modality.token_place(context.token_names(sample), position)}"
     if context.patch_grid is None and context.prefix_tokens == 0:
         return where
     return f"{where}, {context.token_name(position)}"
@@ -243,9 +248,12 @@ def text_around(
     """Return the tokens around one of a text, from the beginning of a character on; `reach` after it. `runs`
     are the patches of images, each of which counts, and is written, as one token.
     """
-    first = _walked(position, -TOKENS_BEFORE, runs, len(ids))
-    last = _walked(position, reach, runs, len(ids)) + 1
-    last = min(last, len(ids))
+    numbers = context.modality.numbers([context.token_name(i, one) for i, one in enumerate(ids)])
+    if numbers:
+        first, last = _in_tens(position, numbers)
+    else:
+        first = _walked(position, -TOKENS_BEFORE, runs, len(ids))
+        last = min(_walked(position, reach, runs, len(ids)) + 1, len(ids))
     # A character at the edge of the window may begin, or go on, outside it.
     start, stop = max(first - REACH, 0), min(last + REACH, len(ids))
     names = [context.token_name(i, ids[i]) for i in range(start, stop)]
@@ -257,13 +265,26 @@ def text_around(
     shown = slice(first - start, last - start)
     return {
         "tokens": tuple(
-            inside.get(at, text) for at, text in enumerate(_spaced(texts[shown], context), first)
+            inside.get(at, text)
+            for at, text in enumerate(
+                texts[shown] if numbers else _spaced(texts[shown], context), first
+            )
         ),
         "special": tuple(is_special(name) for name in names[shown]),
         "token_strengths": strengths[first:last],
+        "numbers": tuple(numbers[first:last]),
         "first_position": first,
         "clipped": (first > 0, last < len(ids)),
     }
+
+
+def _in_tens(position: int, numbers: Sequence[int]) -> tuple[int, int]:
+    """Return first and last-plus-one of the letters around one, from a whole ten to a whole ten."""
+    lead = next((i for i, number in enumerate(numbers) if number), 0)
+    first = (position - lead - LETTERS_AROUND) // 10 * 10
+    last = lead + (position - lead + LETTERS_AROUND) // 10 * 10 + 10
+    beyond = len(numbers) if not any(numbers[last:]) else last  # a closing token is no reason to cut
+    return (lead + first if first > 0 else 0), beyond
 
 
 def _walked(position: int, steps: int, runs: Sequence[range], length: int) -> int:

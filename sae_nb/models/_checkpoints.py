@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import AUDIO, LANGUAGE, MULTIMODAL, VIDEO, VISION
+from sae_nb.activations import AUDIO, MULTIMODAL, VIDEO, VISION
 from sae_nb.checks import warn_caller
 from sae_nb.files import json_object
 from sae_nb.models import _facts as facts
@@ -25,6 +25,7 @@ from sae_nb.models._checkpoint_files import (
 from sae_nb.models._inputs import pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._memory import check_room, memory_needed
+from sae_nb.models._modalities import kind_of_texts
 from sae_nb.models._placing import give_back_memory, keep_no_memory
 from sae_nb.models._preprocessing import (
     PREPROCESSOR_FILE,
@@ -87,12 +88,13 @@ def load_folder(
         return _video(folder, name, module)
     if facts.reads_pictures(module):
         return _vision(folder, name, module)
+    tokenizer = read_tokenizer(folder, name)
     return LiveModel(
         module,
         name=name,
-        kind=LANGUAGE.name,
+        kind=kind_of_texts(tokenizer),
         causal=facts.is_causal(module),
-        tokenizer=read_tokenizer(folder, name),
+        tokenizer=tokenizer,
         class_names=facts.class_names(module),
     )
 

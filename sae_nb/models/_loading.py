@@ -32,7 +32,7 @@ from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._looped_adder import LOOPED_TYPE, LoopedAdder, pair_tokenizer
-from sae_nb.models._modalities import kind_of
+from sae_nb.models._modalities import kind_of, kind_of_texts
 from sae_nb.models._placing import Bits, Placing, as_dtype, is_spread, no_weights
 from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
@@ -336,7 +336,7 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
     return LiveModel(
         module,
         name=name,
-        kind=LANGUAGE.name,
+        kind=kind_of_texts(tokenizer),
         causal=facts.is_causal(module),
         tokenizer=tokenizer,
         given_nnsight=wrapper,

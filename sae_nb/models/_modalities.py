@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from sae_nb import data
 from sae_nb.activations import (
     AUDIO,
+    DNA,
     LANGUAGE,
     MODALITIES,
     MULTIMODAL,
     OTHER,
+    PROTEIN,
     SERIES,
     VIDEO,
     VISION,
@@ -32,6 +34,10 @@ from sae_nb.models._video_inputs import fit_video, strip, video_batches
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
+
+
+LARGEST_ALPHABET = 256
+"""Tokens of a tokenizer that may be one of letters, markers included."""
 
 
 def register_modality(record: Modality) -> None:
@@ -81,11 +87,24 @@ def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
     if facts.reads_sound(module):  # its tokenizer is that of what it writes
         return AUDIO.name
     if tokenizer is not None:
-        return LANGUAGE.name
+        return kind_of_texts(tokenizer)
     if pictures:
         return VISION.name
     known = (one for one in reversed(MODALITIES.values()) if one.recognises is not None)
     return next((one.name for one in known if one.recognises(module)), OTHER.name)  # type: ignore[misc]
+
+
+def kind_of_texts(tokenizer: Any) -> str:
+    """Return the kind of text of a tokenizer: of letters that a record has, or language."""
+    size = len(tokenizer or ())
+    if not 0 < size <= LARGEST_ALPHABET or not hasattr(tokenizer, "get_vocab"):
+        return LANGUAGE.name
+    tokens = {token.strip("▁# ").upper() for token in tokenizer.get_vocab()}
+    known = {token for token in tokens if len(token) == 1}
+    words = any(token.isalpha() and len(token) > 1 for token in tokens)
+    kinds = (one for one in reversed(MODALITIES.values()) if one.letters)
+    fits = (one.name for one in kinds if known and not words and known <= set(one.letters))
+    return next(fits, LANGUAGE.name)
 
 
 def batches_of(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
@@ -146,6 +165,8 @@ register_modality(OTHER)
 register_modality(
     replace(LANGUAGE, recognises=_reads_tokens, batches=text_batches, examples=_texts)
 )
+register_modality(replace(PROTEIN, batches=text_batches))
+register_modality(replace(DNA, batches=text_batches))  # of fewer letters: asked before proteins
 register_modality(
     replace(
         VISION,

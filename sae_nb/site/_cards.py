@@ -103,6 +103,8 @@ class Cards:
             shown["special"] = np.flatnonzero(example.special)
             shown["at"] = example.position - example.first_position
             shown["cut"] = example.clipped
+            if any(example.numbers):
+                shown["numbers"] = example.numbers
         elif example.picture is not None:
             context = self._catalogue.acts.context
             image = context.image_at(example.sample, example.position)

@@ -85,13 +85,18 @@ const saeNb = (() => {
     const node = make("p", { class: "text", dir: "auto", title: `${example.place} · strength ${number(example.z)}` });
     const special = new Set(example.special);
     if (example.cut[0]) node.append("… ");
+    let ten = null;  // letters of a sequence stand in tens, each below the number of its last
     example.tokens.forEach((token, i) => {
-      const value = example.values[i];
-      const span = make("span", { title: `“${visible(token)}” ${number(value)}` }, special.has(i) ? visible(token) : token);
+      const value = example.values[i], at = (example.numbers || [])[i] || 0;
+      const name = at ? `${token}${at}` : `“${visible(token)}”`;
+      const span = make("span", { title: `${name} ${number(value)}` }, special.has(i) ? visible(token) : token);
       if (special.has(i)) span.classList.add("special");
       if (i === example.at) span.classList.add("at");
       if (value !== null) span.style.backgroundColor = heat(value / largest);
-      node.append(span);
+      if (!at) ten = null;
+      else if (!ten || at % 10 === 1) node.append(ten = make("span", { class: "ten" }));
+      (ten || node).append(span);
+      if (at && at % 10 === 0) ten.dataset.number = at;
     });
     if (example.cut[1]) node.append(" …");
     return node;

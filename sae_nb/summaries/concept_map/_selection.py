@@ -215,6 +215,9 @@ class SharedInput:
     token_strengths: Float[np.ndarray, " window"] | None = None
     """The same strength at each of them."""
 
+    numbers: tuple[int, ...] = ()
+    """Number of each in a sequence that is written letter by letter, 0 at what is no letter."""
+
     first_position: int = 0
     """Position in the sample of the first of those tokens."""
 

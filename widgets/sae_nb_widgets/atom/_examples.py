@@ -274,8 +274,11 @@ class TextExamples(ExamplesView):
     per_page = 8
 
     def __init__(self, context: Context) -> None:
+        place = context.modality.token
         self._strip = TokenStrip(
-            hint="Hover: strength at this token. Next to a text: number · token.", unit="z"
+            place=place,
+            hint=f"Hover: strength at this {place}. Next to a {context.sample_word}: number · {place}.",
+            unit="z",
         )
         super().__init__(context, self._strip)
         self._strip.add_class("sae-nb-whole")
@@ -290,6 +293,7 @@ class TextExamples(ExamplesView):
             peaks=[_peak_of(example) for example in examples],
             clipped=[example.clipped for example in examples],
             first_positions=[example.first_position for example in examples],
+            numbers=[example.numbers for example in examples],
             maximum=maximum,
         )
 
@@ -362,12 +366,9 @@ def _on_image(example: Example) -> str:
 
 def _text_caption(example: Example) -> str:
     """Number of the text, and of its token where the example is one."""
-    whole = "token" not in example.place
-    return (
-        f"{example.sample}"
-        if whole
-        else f"{example.sample}{THIN_SPACE}·{THIN_SPACE}{example.position}"
-    )
+    _, comma, place = example.place.partition(", ")
+    number = place.rpartition(" ")[2]
+    return f"{example.sample}{THIN_SPACE}·{THIN_SPACE}{number}" if comma else f"{example.sample}"
 
 
 class VectorExamples(ExamplesView):

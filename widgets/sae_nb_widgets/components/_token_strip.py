@@ -37,6 +37,9 @@ from sae_nb_widgets.components._base import (
     shade,
 )
 
+TEN = 10
+"""Letters of a sequence that are drawn together."""
+
 BLACK_FROM = 0.58
 """Opacity of the strength's hue from which black is easier to read than white on a dark page too."""
 
@@ -46,7 +49,8 @@ class TokenStrip(Component):
 
     Tokens are data: in the browser they are written as text nodes, in exported HTML they are
     escaped. A character cut into several tokens is written whole where it begins, with the largest
-    strength of its tokens. NaN marks a token that was not captured; it is shown unshaded.
+    strength of its tokens. NaN marks a token that was not captured; it is shown unshaded. Sequences that
+    are written letter by letter, such as residues, are drawn in tens, each below the number of its last.
 
     Examples
     --------
@@ -71,6 +75,10 @@ class TokenStrip(Component):
     first_positions = t.List(t.Int(), help="Position in its sample of each row's first token.").tag(
         sync=True
     )
+    numbers = t.List(
+        t.List(t.Int()), help="Number of each letter, where rows are sequences of letters; 0: none."
+    ).tag(sync=True)
+    place = t.Unicode("token", help="Word for such a letter.").tag(sync=True)
     maximum = t.Float(1.0, help="Strength of the brightest colour.").tag(sync=True)
     unit = t.Unicode("", help="Unit written in the legend.").tag(sync=True)
     signed = t.Bool(False, help="Shade blue below zero, orange above.").tag(sync=True)
@@ -94,6 +102,7 @@ class TokenStrip(Component):
         peaks: Sequence[int] | None = None,
         clipped: Sequence[tuple[bool, bool]] = (),
         first_positions: Sequence[int] = (),
+        numbers: Sequence[Sequence[int]] = (),
         maximum: float | None = None,
         atoms: Sequence[int] = (),
     ) -> None:
@@ -115,6 +124,9 @@ class TokenStrip(Component):
             Whether text was left out before and after each row.
         first_positions
             Position in its sample of each row's first token, for the read-out.
+        numbers
+            Number of every token in a sequence that is written letter by letter, 0 at tokens that are no
+            letters; empty: texts.
         maximum
             Strength of the brightest colour; the largest shown when None.
         atoms
@@ -122,9 +134,13 @@ class TokenStrip(Component):
 
         Raises
         ------
-        ValueError: If a row of strengths or special marks has not one entry per token.
+        ValueError: If a row of strengths, special marks or numbers has not one entry per token.
         """
         rows = [displayed([str(token) for token in row]) for row in tokens]
+        counted = [[int(n) for n in row] for row in numbers]
+        if any(counted):
+            _rows_of(counted, rows, "numbers", 0.0)
+            rows = [[token.strip() for token in row] for row in rows]
         shades = _rows_of(token_strengths, rows, "token_strengths", 0.0)
         shades = [gathered(row, values) for row, values in zip(rows, shades, strict=True)]
         marks = _rows_of(special, rows, "special", 0.0)
@@ -141,6 +157,7 @@ class TokenStrip(Component):
             self.peaks = tops
             self.clipped = [[bool(a), bool(b)] for a, b in clipped]
             self.first_positions = [int(p) for p in first_positions]
+            self.numbers = counted if any(counted) else []
             self.maximum = common_maximum(flat, maximum)
             self.selected = (-1, -1)
 
@@ -178,7 +195,7 @@ class TokenStrip(Component):
     def _apart(self) -> bool:
         """Whether no token brings the space before it: words of such a tokenizer would run together."""
         later = [token for row in self.tokens for token in row[1:]]
-        return bool(later) and not any(token[:1].isspace() for token in later)
+        return not self.numbers and bool(later) and not any(token[:1].isspace() for token in later)
 
     def drawing(self, width: float) -> Drawing:
         """Return the rows as strokes: captions and bars at the left, shaded tokens at the right."""
@@ -201,20 +218,60 @@ class TokenStrip(Component):
             strokes += bar_strokes(0, 1.35 * size, 96, strength / self.maximum)
             strokes.append(Label(0, 2.6 * size, format_number(strength), "start", size))
         before, after = self.clipped[row] if row < len(self.clipped) else (False, False)
-        tokens = [visible_token(token) for token in self.tokens[row]]
-        x, y, high = side, 0.0, 1.6 * size
-        for place, token in [(-1, "… ")] * before + [*enumerate(tokens)] + [(-1, " …")] * after:
-            bold = place >= 0 and self.peaks[row] == place
-            wide = text_width(token, size, bold)
-            if x > side and x + wide > width:
+        above = size if self.numbers else 0.0  # of the numbers of tens
+        x, y, high = side, 0.0, 1.6 * size + above
+        for group in [[-1]] * before + self._groups(row) + [[-2]] * after:
+            wides = [self._width(row, place, size) for place in group]
+            if x > side and x + sum(wides) > width:
                 x, y = side, y + high
-            if place >= 0:
-                share = self.token_strength(row, place) / self.maximum
-                colour = shade(share, self.signed, self.tone)
-                strokes.append(Rectangle(x, y + 2, wide, high - 4, colour))
-            strokes.append(Label(x, y + 1.1 * size, token, "start", size, bold=bold))
-            x += wide
+            for place, wide in zip(group, wides, strict=True):
+                strokes += self._token_strokes(row, place, (x, y + above), wide, size)
+                x += wide
+            if number := self._ends_ten(row, group[-1]):
+                strokes.append(Label(x, y + 0.9 * size, str(number), "end", 0.8 * size))
+            x += size if self._number(row, group[-1]) else 0
         return Drawing(width, max(y + high, 2.9 * size if barred else high), tuple(strokes))
+
+    def _width(self, row: int, place: int, size: float) -> float:
+        text = self._text(row, place)
+        wide = text_width(text, size, self._bold(row, place))
+        return max(wide, text_width("W", size)) if self._number(row, place) else wide
+
+    def _text(self, row: int, place: int) -> str:
+        return {-1: "… ", -2: " …"}.get(place) or visible_token(self.tokens[row][place])
+
+    def _bold(self, row: int, place: int) -> bool:
+        return place >= 0 and self.peaks[row] == place
+
+    def _token_strokes(
+        self, row: int, place: int, at: tuple[float, float], wide: float, size: float
+    ) -> list[Stroke]:
+        (x, y), text = at, self._text(row, place)
+        label = Label(x, y + 1.1 * size, text, "start", size, bold=self._bold(row, place))
+        if place < 0:
+            return [label]
+        colour = shade(self.token_strength(row, place) / self.maximum, self.signed, self.tone)
+        return [Rectangle(x, y + 2, wide, 1.6 * size - 4, colour), label]
+
+    def _number(self, row: int, token: int) -> int:
+        """Number of a letter; 0 where it is none."""
+        return self.numbers[row][token] if self.numbers and token >= 0 else 0
+
+    def _ends_ten(self, row: int, token: int) -> int:
+        number = self._number(row, token)
+        return number if number % TEN == 0 else 0
+
+    def _groups(self, row: int) -> list[list[int]]:
+        """Return the tokens of a row: letters of one ten together, others alone."""
+        groups: list[list[int]] = []
+        for token in range(len(self.tokens[row])):
+            number = self._number(row, token)
+            follows = number % TEN != 1 and groups and self._number(row, groups[-1][-1])
+            if number and follows:
+                groups[-1].append(token)
+            else:
+                groups.append([token])
+        return groups
 
     def _foot_html(self) -> str:
         if self.bare:
@@ -233,7 +290,7 @@ class TokenStrip(Component):
             side += bar_html(self.strengths[row], self.maximum)
             side += f'<div class="sae-nb-number">{number}</div>'
         before, after = self.clipped[row] if row < len(self.clipped) else (False, False)
-        text = "".join(self._token_html(row, i) for i in range(len(self.tokens[row])))
+        text = "".join(self._group_html(row, group) for group in self._groups(row))
         alone = not caption and row >= len(self.strengths)
         kind, side = (
             (" sae-nb-alone", "") if alone else ("", f'<div class="sae-nb-side">{side}</div>')
@@ -245,9 +302,20 @@ class TokenStrip(Component):
             f"{' …' if after else ''}</div></div>"
         )
 
+    def _group_html(self, row: int, group: Sequence[int]) -> str:
+        text = "".join(self._token_html(row, token) for token in group)
+        if not self._number(row, group[0]):
+            return text
+        number = self._ends_ten(row, group[-1])
+        return f'<span class="sae-nb-ten" data-number="{number or ""}">{text}</span>'
+
+    def _place_name(self, row: int, token: int) -> str:
+        if number := self._number(row, token):
+            return f"{self.place} {escape(self.tokens[row][token])}{number}"
+        return f"token {token + (self.first_positions[row] if row < len(self.first_positions) else 0)}"
+
     def _token_html(self, row: int, token: int) -> str:
         value = self.token_strength(row, token)
-        first = self.first_positions[row] if row < len(self.first_positions) else 0
         special = self.special[sum(len(r) for r in self.tokens[:row]) + token]
         classes = ["sae-nb-token"]
         classes += ["sae-nb-special"] if special else []
@@ -256,7 +324,7 @@ class TokenStrip(Component):
         shown = escape(self.absent) if np.isnan(value) else format_number(value)
         style = "" if np.isnan(value) else _heat_css(value / self.maximum, self.signed, self.tone)
         return (
-            f'<span class="{" ".join(classes)}" title="token {first + token}: {shown}"{style}>'
+            f'<span class="{" ".join(classes)}" title="{self._place_name(row, token)}: {shown}"{style}>'
             f"{escape(visible_token(self.tokens[row][token]))}</span>"
         )
 

@@ -75,7 +75,7 @@ class SharedInputs:
     def _component(self) -> Component:
         context = self._context
         if context.modality.is_text and context.token_ids is not None:
-            return TokenStrip()
+            return TokenStrip(place=context.modality.token)
         if context.pictures is not None or context.patch_grid is not None:
             return PictureGrid()
         return Sparkbars()
@@ -126,6 +126,7 @@ class SharedInputs:
             captions=captions,
             strengths=[shared.strength for shared in inputs],
             first_positions=[shared.first_position for shared in inputs],
+            numbers=[shared.numbers for shared in inputs],
             clipped=[shared.clipped for shared in inputs],
         )
 

@@ -122,7 +122,10 @@ class InputLensDetail:
         found = summary.at(position, n_shown)
         self._atoms = [atom for atom, _, _ in found]
         name = visible_token(summary.tokens[position])
-        place = f"token {position} “{name}”" if modality_of(summary.kind).is_text else name
+        modality = modality_of(summary.kind)
+        place = f"token {position} “{name}”" if modality.is_text else name
+        if modality.letters:
+            place = modality.token_place(summary.tokens, position)
         self.here.description = f"strongest atoms at {place}"
         sizes = [abs(strength) for _, strength, _ in found]
         self.here.show(

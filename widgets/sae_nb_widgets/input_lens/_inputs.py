@@ -11,7 +11,7 @@ import traitlets as t
 from jaxtyping import Float, UInt8
 from torch import Tensor
 
-from sae_nb.activations import AUDIO, LANGUAGE
+from sae_nb.activations import AUDIO, LANGUAGE, modality_of
 from sae_nb.atoms import CONTINUED, IMAGE
 from sae_nb.data import INKS, Paper, Point, drawn_scene
 from sae_nb.figures import css_colour, current_theme as theme
@@ -94,10 +94,19 @@ class InputExamples:
         if context.images is not None:
             return self._with_image(context, index)
         ids = context.token_ids.sample(index).tolist()
+        if context.modality.letters:
+            return self._letters(context, index)
         # Up to the middle of something: what comes next is then worth asking about.
         ids = ids[: max(min(2 * len(ids) // 3, LONGEST), SHORTEST)]
         text = str(self._model.tokenizer.decode(ids, skip_special_tokens=True))
         return text.rpartition(" ")[0] or text
+
+    def _letters(self, context: Context, index: int) -> str:
+        """Return a whole sequence; with spaces between its letters where the tokenizer needs them."""
+        names = context.token_names(index)
+        letters = [n for n, at in zip(names, context.modality.numbers(names), strict=True) if at]
+        text, read = "".join(letters), self._model.tokenizer
+        return text if len(read(text).input_ids) == len(names) else " ".join(letters)
 
     def _with_image(self, context: Context, index: int) -> Any:
         """Return a text, with its image where it has one, as displayed."""
@@ -385,11 +394,12 @@ class InputView:
 class TextView(InputView):
     """Texts as rows of tokens."""
 
-    def __init__(self, answers: ipw.Widget) -> None:
+    def __init__(self, answers: ipw.Widget, token: str = "token") -> None:
         super().__init__()
         self.strip = TokenStrip(
             description="the input",
-            hint="Hover: activation at this token. Click: atoms active there.",
+            hint=f"Hover: activation at this {token}. Click: atoms active there.",
+            place=token,
         )
         self.strip.layout.flex, self.strip.layout.min_width = "2 1 420px", "0"
         row = ipw.Box([self.strip, answers])
@@ -415,6 +425,7 @@ class TextView(InputView):
             values,
             special=[summary.special.tolist() for summary in summaries],
             captions=list(names),
+            numbers=[modality_of(one.kind).numbers(one.tokens) for one in summaries],
             maximum=top,
         )
 

@@ -13,7 +13,7 @@ import plotly.graph_objects as go
 import traitlets as t
 from torch import Tensor
 
-from sae_nb.activations import AUDIO, LANGUAGE, of_sites
+from sae_nb.activations import AUDIO, of_sites
 from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
@@ -278,7 +278,7 @@ class InputLens(Panel):
         elif modality.fit is not None:
             self._view = VideoView(self.model.places, None, *given)
         else:
-            self._view = TextView(answers)
+            self._view = TextView(answers, modality.token)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
@@ -609,11 +609,15 @@ class InputLens(Panel):
             *columns,
             selected=place,
             atoms=atoms,
-            icons=icons_of(self.names, atoms) if self.model.modality != LANGUAGE else (),
+            icons=() if self._reads_text_alone else icons_of(self.names, atoms),
             key=input_lens_bars.key_of(seen.first, seen.contrast is not None, measured),
         )
         self._bars.empty_text = "No atom fires here."
         self._filling = False
+
+    @property
+    def _reads_text_alone(self) -> bool:
+        return self.model.modality.is_text and not self.model.placeholders
 
     # --- clicks -----------------------------------------------------------------------------------
 

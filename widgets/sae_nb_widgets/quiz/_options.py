@@ -109,5 +109,6 @@ def _draw_texts(strip: TokenStrip, shown: Sequence[Example], maximum: float, hid
         captions=[f"option {number + 1}" for number in range(len(shown))],
         peaks=[-1] * len(shown) if hidden else None,
         clipped=[e.clipped for e in shown],
+        numbers=[e.numbers for e in shown],
         maximum=maximum,
     )

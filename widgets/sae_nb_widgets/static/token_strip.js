@@ -17,6 +17,8 @@ function render({ model, el }) {
     const shown = Number.isNaN(value) ? model.get("absent") : withUnit(value, model.get("unit"));
     const rows = model.get("captions").length || spans.length > 1;
     const name = rows ? `${model.get("captions")[row] || `row ${row}`} · ` : "";
+    const number = (model.get("numbers")[row] || [])[token];
+    if (number) return `${name}${model.get("place")} ${visible(text)}${number} · ${shown}`;
     const where = `${name}token ${token + (model.get("first_positions")[row] || 0)}`;
     return `${where} “${visible(text)}”${special ? " (special)" : ""} · ${shown}`;
   };
@@ -35,7 +37,18 @@ function render({ model, el }) {
     spans[row][token] = { span, text, value, special };
     span.dataset.row = row;
     span.dataset.token = token;
-    return span;
+  }
+
+  // Letters of a sequence stand in tens, each below the number of its last; other tokens alone.
+  function inTens(text, spansOfRow, numbers) {
+    let ten = null;
+    spansOfRow.forEach(({ span }, i) => {
+      const number = numbers[i] || 0;
+      if (!number) ten = null;
+      else if (!ten || number % 10 === 1) text.append(ten = make("span", "sae-nb-ten"));
+      (ten || text).append(span);
+      if (number && number % 10 === 0) ten.dataset.number = number;
+    });
   }
 
   function rowFor(row, tokens, offset, strengths, special) {
@@ -57,7 +70,8 @@ function render({ model, el }) {
     const [before, after] = model.get("clipped")[row] || [false, false];
     if (before) text.append(make("span", "sae-nb-clip", {}, "… "));
     tokens.forEach((token, i) =>
-      text.append(tokenSpan(row, i, token, strengths[offset + i], special[offset + i] > 0)));
+      tokenSpan(row, i, token, strengths[offset + i], special[offset + i] > 0));
+    inTens(text, spans[row], model.get("numbers")[row] || []);
     if (after) text.append(make("span", "sae-nb-clip", {}, " …"));
     const alone = !caption && strength === undefined;
     node.classList.toggle("sae-nb-alone", alone);
@@ -89,7 +103,7 @@ function render({ model, el }) {
     list.replaceChildren(...(rows.length ? rows : [empty]));
     // Where no token brings the space before it, words would run together.
     const later = model.get("tokens").flatMap((tokens) => tokens.slice(1));
-    const apart = later.length && !later.some((token) => /^\s/.test(token));
+    const apart = !model.get("numbers").length && later.length && !later.some((token) => /^\s/.test(token));
     list.classList.toggle("sae-nb-apart", Boolean(apart));
     readout.textContent = rows.length ? model.get("hint") : "";
     // A scale belongs to colours: where nothing is coloured there is none.
@@ -147,7 +161,7 @@ function render({ model, el }) {
   list.addEventListener("keydown", onKey);
   const names = ["tokens", "token_strengths", "special", "captions", "strengths", "peaks"];
   redrawOn(model, [...names, "maximum", "clipped", "empty_text", "unit", "hint",
-    "first_positions", "signed", "tone", "bare", "atoms"], build);
+    "first_positions", "numbers", "place", "signed", "tone", "bare", "atoms"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return onTheme(() => setTimeout(build, 50));
