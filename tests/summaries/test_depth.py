@@ -8,7 +8,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures import TopK
-from sae_nb.dynamics import layer_similarity, segment_phases
+from sae_nb.dynamics import capture_states, layer_similarity, segment_phases
 from sae_nb.summaries import (
     atom_depths,
     choose_paths,
@@ -167,3 +167,17 @@ def test_texts_are_cut_to_the_shortest() -> None:
     assert "cut to 6" in found.note
     with pytest.raises(ValueError, match="at least 2 tokens"):
         depth_inputs(model, [[5]])
+
+
+def test_the_padding_id_behind_which_a_text_is_cut_stays_a_token() -> None:
+    """All texts have as many states as tokens; none is NaN."""
+    model = sn.load_model("tiny-looped")
+    ids = torch.tensor([[5, 0, 7], [6, 3, 0]])  # 0 is padding: a token inside of the first row
+    with pytest.warns(UserWarning, match="have padding"):
+        inputs = depth_inputs(model, ids)
+    assert inputs.samples.tolist() == [[5, 0], [6, 3]]
+    states = capture_states(model, inputs.whole, backend="hooks")
+    assert states.keep is None
+    assert torch.isfinite(states).all()
+    one = capture_states(model, inputs.one(0), backend="hooks")
+    torch.testing.assert_close(torch.as_tensor(one[0]), torch.as_tensor(states[0]))

@@ -58,9 +58,20 @@ class DepthInputs:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def one(self, index: int) -> Tensor:
+    @property
+    def whole(self) -> Any:
+        """All inputs, as the model reads them."""
+        return self._read(self.samples)
+
+    def one(self, index: int) -> Any:
         """Return one input, as the model reads it."""
-        return self.samples[index : index + 1]
+        return self._read(self.samples[index : index + 1])
+
+    def _read(self, samples: Tensor) -> Any:
+        # Padding is left out already: the padding token's id, where a text was cut behind it, is a token.
+        if not self.tokens:
+            return samples
+        return {"input_ids": samples, "attention_mask": torch.ones_like(samples)}
 
 
 def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> DepthInputs:

@@ -158,7 +158,7 @@ class DepthRuns:
         """Capture states where none are given, and measure them."""
         states = given
         if states is None:
-            states = capture_states(self.model, self.inputs.samples, backend="hooks")
+            states = capture_states(self.model, self.inputs.whole, backend="hooks")
         if not isinstance(states, States):
             states = States(states)
         summary = summarise_depth(states, self.labels, class_names=self.model.class_names)
