@@ -94,7 +94,7 @@ class Modality:
         return self.place if self.letters else "token"
 
     def numbers(self, names: Sequence[str]) -> list[int]:
-        """Return the number of each letter among a sample's tokens, 0 at those that are none; [] of other kinds.
+        """Return the number of each letter of a sample, 0 at tokens that are none; nothing of other kinds.
 
         A letter that is masked or unknown counts.
         """

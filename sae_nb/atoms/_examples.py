@@ -283,7 +283,9 @@ def _in_tens(position: int, numbers: Sequence[int]) -> tuple[int, int]:
     lead = next((i for i, number in enumerate(numbers) if number), 0)
     first = (position - lead - LETTERS_AROUND) // 10 * 10
     last = lead + (position - lead + LETTERS_AROUND) // 10 * 10 + 10
-    beyond = len(numbers) if not any(numbers[last:]) else last  # a closing token is no reason to cut
+    beyond = (
+        len(numbers) if not any(numbers[last:]) else last
+    )  # a closing token is no reason to cut
     return (lead + first if first > 0 else 0), beyond
 
 

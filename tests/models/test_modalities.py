@@ -18,8 +18,8 @@ BUNDLED = {
     VISION.name: ("tiny-vit", "resid_post.6"),
     AUDIO.name: ("tiny-audio", "resid_post.3"),
 }
-# Texts with images need a model of their own: test_mixed_models.py.
-KINDS = [name for name in MODALITIES if name != MULTIMODAL]
+# Texts with images, and of letters, need models of their own: test_mixed_models.py, test_letters.py.
+KINDS = [name for name, one in MODALITIES.items() if name != MULTIMODAL and not one.letters]
 
 
 def read(name: str) -> tuple[LiveModel, Any, str]:

@@ -312,7 +312,9 @@ class TokenStrip(Component):
     def _place_name(self, row: int, token: int) -> str:
         if number := self._number(row, token):
             return f"{self.place} {escape(self.tokens[row][token])}{number}"
-        return f"token {token + (self.first_positions[row] if row < len(self.first_positions) else 0)}"
+        return (
+            f"token {token + (self.first_positions[row] if row < len(self.first_positions) else 0)}"
+        )
 
     def _token_html(self, row: int, token: int) -> str:
         value = self.token_strength(row, token)

@@ -394,12 +394,12 @@ class InputView:
 class TextView(InputView):
     """Texts as rows of tokens."""
 
-    def __init__(self, answers: ipw.Widget, token: str = "token") -> None:
+    def __init__(self, answers: ipw.Widget, place: str = "token") -> None:
         super().__init__()
         self.strip = TokenStrip(
             description="the input",
-            hint=f"Hover: activation at this {token}. Click: atoms active there.",
-            place=token,
+            hint=f"Hover: activation at this {place}. Click: atoms active there.",
+            place=place,
         )
         self.strip.layout.flex, self.strip.layout.min_width = "2 1 420px", "0"
         row = ipw.Box([self.strip, answers])

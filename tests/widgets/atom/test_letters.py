@@ -1,0 +1,123 @@
+"""Panels on sequences of letters: numbered tens with heat, in the browser, its page, an input lens and a site."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sae_nb_widgets as sw
+import torch
+from sae_nb_widgets.panel import descendants
+
+import sae_nb as sn
+from sae_nb.activations import Activations
+from tests.small_esm import INSULIN_B, PROTEINS, small_esm
+
+
+@pytest.fixture(scope="module")
+def acts() -> Activations:
+    return sn.capture(small_esm(), PROTEINS, "resid_post.1", progress=False)
+
+
+@pytest.fixture(scope="module")
+def sae() -> sn.TopK:
+    made = sn.TopK(d_in=32, n_atoms=24, k=3, generator=torch.Generator().manual_seed(0))
+    made.hook_point = "resid_post.1"
+    return made
+
+
+def tens(html: str) -> list[tuple[str, str]]:
+    """Letters of each ten of a page, and the number above them."""
+    found = re.findall(r'<span class="sae-nb-ten" data-number="(\d*)">(.*?)</span></span>', html)
+    return [(number, re.sub(r"<[^>]*>", "", letters)) for number, letters in found]
+
+
+def test_a_strip_has_tens_with_their_numbers() -> None:
+    """In the page, and painted: as wide as its room, each number above the last letter of its ten."""
+    strip = sw.TokenStrip(place="residue")
+    names = ["<cls>", *INSULIN_B[:24], "<eos>"]
+    numbers = [0, *range(1, 25), 0]
+    strip.show([names], [np.arange(26.0)], special=[[not n for n in numbers]], numbers=[numbers])
+    html = strip.static_html()
+    assert tens(html) == [("10", INSULIN_B[:10]), ("20", INSULIN_B[10:20]), ("", INSULIN_B[20:24])]
+    assert 'title="residue F1: ' in html
+    assert 'title="token 0: ' in html
+    assert "sae-nb-apart" not in html
+    wide, narrow = strip.drawing(900), strip.drawing(200)
+    assert narrow.height > 2 * wide.height
+    painted = [getattr(stroke, "text", "") for stroke in wide.strokes]
+    assert [text for text in painted if text.isdigit()] == ["10", "20"]
+    with pytest.raises(ValueError, match="one entry per token"):
+        strip.show([names], numbers=[[1, 2]])
+    strip.show([["a", " cat"]])
+    assert strip.numbers == []
+    assert not tens(strip.static_html())
+
+
+def test_a_browser_and_its_page_show_residues(
+    acts: Activations, sae: sn.TopK, tmp_path: Path
+) -> None:
+    browser = sw.AtomBrowser(sae, acts)
+    browser.wait(30)
+    strip = next(w for w in descendants(browser) if isinstance(w, sw.TokenStrip) and w.tokens)
+    assert strip.place == "residue"
+    assert any(strip.numbers)
+    for tokens, numbers, caption in zip(strip.tokens, strip.numbers, strip.captions, strict=True):
+        sample, _, place = caption.partition("·")
+        letters = [token for token, number in zip(tokens, numbers, strict=True) if number]
+        first = next(n for n in numbers if n)
+        assert PROTEINS[int(sample)][first - 1 :].startswith("".join(letters))
+        if found := re.fullmatch(r"([A-Z])(\d+)", place.strip()):
+            assert PROTEINS[int(sample)][int(found[2]) - 1] == found[1]
+    browser.to_html(tmp_path / "page.html")
+    assert tens((tmp_path / "page.html").read_text())
+    browser.close()
+
+
+def test_an_input_lens_reads_a_sequence(acts: Activations, sae: sn.TopK) -> None:
+    """Examples are whole, without spaces; a masked residue has its number; a click is named by it."""
+    lens = sw.InputLens(small_esm(), sae, acts=acts)
+    lens.wait(60)
+    assert not lens.problem, lens.status
+    assert lens.text == PROTEINS[0]
+    lens.text = INSULIN_B
+    lens.wait(60)
+    strip = lens._view.strip
+    assert strip.numbers == [[0, *range(1, 31), 0]]
+    strip.selected = (0, 7)
+    lens.wait(60)
+    assert lens.token == 7
+    assert lens._detail_view.here.description == "strongest atoms at residue C7"
+    lens.close()
+
+
+def test_a_map_shows_tens(acts: Activations, sae: sn.TopK) -> None:
+    shown = sw.ConceptMap(sae, acts)
+    shown.wait(60)
+    atom = int(shown.catalogue.n_fired.argmax())
+    shown.atom = atom
+    shown.wait(30)
+    strip = shown.inputs.component
+    assert strip.place == "residue"
+    assert any(any(row) for row in strip.numbers)
+    assert all("residue" in one.place or "token" in one.place for one in shown.inputs._inputs)
+    shown.close()
+
+
+def test_a_site_has_the_numbers(acts: Activations, sae: sn.TopK, tmp_path: Path) -> None:
+    """Of every token of an example, next to its strength."""
+    from sae_nb.atoms import AtomCatalogue, AtomNames
+    from sae_nb.site._cards import Cards
+
+    catalogue = AtomCatalogue(sae, acts)
+    card = Cards(tmp_path, catalogue, AtomNames(catalogue), None).card(
+        int(catalogue.n_fired.argmax())
+    )
+    examples = [one for band in card["bands"].values() for one in band]
+    assert examples
+    for one in examples:
+        assert len(one["numbers"]) == len(one["tokens"]) == len(one["values"])
+    json.dumps(list(map(int, examples[0]["numbers"])))
