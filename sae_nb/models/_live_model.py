@@ -66,8 +66,8 @@ class LiveModel(KnowsOtherWords):
     ----------
     kind
         Of input: "language" reads texts or token ids, "vision" images, "audio" sounds, "video" videos,
-        "series" time series, "multimodal" texts with images in them, "plain" tensors. See
-        `modality`.
+        "series" time series, "multimodal" texts with images in them, "protein" and "dna" sequences of
+        letters, "plain" tensors. See `modality`.
     causal
         Whether it is a decoder that predicts the next token.
     tokenizer

@@ -49,11 +49,12 @@ def register_modality(record: Modality) -> None:
     Parameters
     ----------
     record
-        Without `batches` a model reads tensors whose first axis counts samples, each shown by its `face`.
+        Without `batches` a model reads texts as those of language; otherwise tensors whose first axis counts
+        samples, each shown by its `face`.
 
     Raises
     ------
-    TypeError, ValueError: If it is not a record, or has no name.
+    TypeError, ValueError: If it is not a record, has no name, or has letters without being of texts.
 
     Example
     -------
@@ -71,6 +72,12 @@ def register_modality(record: Modality) -> None:
         )
     if not record.name:
         raise ValueError("`record.name` must not be empty. Name the kind of input.")
+    if record.letters and not record.is_text:
+        raise ValueError(
+            f"`record.letters` must be of texts, got {record.letters!r} of {record.name!r}. Set is_text=True."
+        )
+    if record.is_text and record.batches is None:
+        record = replace(record, batches=text_batches)
     MODALITIES.pop(record.name, None)
     MODALITIES[record.name] = record
 
@@ -162,11 +169,9 @@ def _reads_tokens(module: nn.Module) -> bool:
 
 # The newest is asked first.
 register_modality(OTHER)
-register_modality(
-    replace(LANGUAGE, recognises=_reads_tokens, batches=text_batches, examples=_texts)
-)
-register_modality(replace(PROTEIN, batches=text_batches))
-register_modality(replace(DNA, batches=text_batches))  # of fewer letters: asked before proteins
+register_modality(replace(LANGUAGE, recognises=_reads_tokens, examples=_texts))
+register_modality(PROTEIN)
+register_modality(DNA)  # of fewer letters: asked before proteins
 register_modality(
     replace(
         VISION,

@@ -102,5 +102,7 @@ def test_a_package_can_add_an_alphabet() -> None:
     register_modality(Modality(name="marks", place="mark", is_text=True, letters="+-"))
     try:
         assert kind_of_texts(alphabet("+", "-")) == "marks"
+        with pytest.raises(ValueError, match="must be of texts"):
+            register_modality(Modality(name="other", letters="+-"))
     finally:
         del MODALITIES["marks"]

@@ -226,3 +226,51 @@ def test_a_folder_loads_with_both_halves(tmp_path: Any) -> None:
     assert torch.equal(acts.x, plain.x)
     written = sn.capture(model, pairs, "decoder.resid_post.1", progress=False)
     assert written.tokens.ids.tolist() == [START, 5, 6, START, 7]
+
+
+@pytest.mark.parametrize("name", ["T5", "Bart", "Whisper"])
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_gradients_of_both_streams_are_those_of_autograd(name: str, batch_size: int) -> None:
+    """Of a loss on the decoder's answers, also at what only reaches them through cross-attention."""
+    model = made(name)
+    points = ["encoder.resid_post.0", "encoder.resid_post.2", "decoder.resid_post.1"]
+    sounds = sources(name) if name == "Whisper" else [s for s in sources(name) if len(s) == 9]
+    pairs = list(zip(sounds[:2], (torch.tensor([5, 6, 7]), torch.tensor([8, 9, 4]))))
+    read_off = torch.randn(60, generator=torch.Generator().manual_seed(3))
+    acts = sn.capture(
+        model,
+        pairs,
+        points,
+        gradient_of=lambda logits: (logits * read_off).sum(),
+        batch_size=batch_size,
+        progress=False,
+    )
+    for i, (source, target) in enumerate(pairs):
+        kept: list[Tensor] = []
+        hooks = [
+            model.get_module(model.hook_point(point).path).register_forward_hook(keeping(kept))
+            for point in points
+        ]
+        ids = torch.cat([torch.tensor([START]), target])[None]
+        (
+            model.module(**read(name, source), decoder_input_ids=ids).logits * read_off
+        ).sum().backward()
+        for hook in hooks:
+            hook.remove()
+        for point, state in zip(points, kept, strict=True):
+            found = acts[point].gradient[acts[point].sample == i]
+            assert float(found.abs().max()) > 0
+            wanted = state.grad[0, : len(found)]
+            torch.testing.assert_close(found, wanted, atol=1e-5, rtol=1e-4)
+    model.module.zero_grad(set_to_none=True)
+
+
+def keeping(kept: list[Tensor]) -> Any:
+    """A hook that keeps what a module gives, with its gradient."""
+
+    def keep(_module: Any, _args: Any, output: Any) -> None:
+        value = output[0] if isinstance(output, tuple) else output
+        value.retain_grad()
+        kept.append(value)
+
+    return keep

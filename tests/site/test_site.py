@@ -13,12 +13,15 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
+from PIL import Image
 
 import sae_nb as sn
 from sae_nb import __main__ as command
-from sae_nb.atoms import AtomCatalogue, AtomNames
+from sae_nb.atoms import IMAGE, AtomCatalogue, AtomNames
 from sae_nb.sessions import names_of
 from sae_nb.site import Site, write_site
+from tests.small_llava import pairs, small_llava
+from tests.widgets.atom.test_films import film_acts
 
 N_ATOMS = 24
 
@@ -314,3 +317,54 @@ def test_a_site_of_sounds_plays_them(tmp_path: Path) -> None:
         assert example["span"] == [0, 1]
     assert "media-src 'self'" in (site.folder / "index.html").read_text()
     assert site.n_bytes < 4_000_000
+
+
+def examples_of(site: Site, n_atoms: int) -> list[dict[str, Any]]:
+    """The examples of all cards."""
+    cards = (chunk(site.folder, f"atoms/{atom}") for atom in range(n_atoms))
+    return [example for card in cards for band in card["bands"].values() for example in band]
+
+
+def test_a_site_of_films_shows_every_frame_with_its_heat(tmp_path: Path) -> None:
+    """Frames of a video lie next to each other, as the heat does: the strongest is at its tubelet."""
+    acts = film_acts()
+    sae = sn.TopK(8, N_ATOMS, k=2, generator=torch.Generator().manual_seed(2))
+    sae.initialise(acts.x)
+    examples = examples_of(write_site(tmp_path / "films", sae, acts), N_ATOMS)
+    on_frames = 0
+    for example in examples:
+        assert example["film"] is True
+        with Image.open(tmp_path / "films" / example["image"]) as picture:
+            assert picture.width == 3 * picture.height
+        heat = np.array(example["heat"], dtype=float)
+        assert heat.shape == (2, 3 * 2)
+        assert [name for name, _ in example["prefix"]] == ["cls"]
+        found = re.fullmatch(r"video \d, tubelet (\d),(\d),(\d)", example["place"])
+        if found is not None:
+            time, row, column = map(int, found.groups())
+            assert heat[row, 2 * time + column] == pytest.approx(example["z"], rel=1e-5)
+            on_frames += 1
+    assert on_frames > N_ATOMS
+
+
+def test_a_site_of_texts_with_images_shows_both(tmp_path: Path) -> None:
+    """A patch on its image, a token in its text, in which an image is one token."""
+    acts = sn.capture(small_llava(), pairs(), "resid_post.1", drop_first=False, progress=False)
+    sae = sn.TopK(32, N_ATOMS, k=4, generator=torch.Generator().manual_seed(3))
+    sae.initialise(acts.x)
+    examples = examples_of(write_site(tmp_path / "mixed", sae, acts), N_ATOMS)
+    patches = [one for one in examples if "image" in one]
+    texts = [one for one in examples if "tokens" in one]
+    assert len(patches) + len(texts) == len(examples)
+    assert patches
+    assert texts
+    for one in patches:
+        row, column = map(int, re.fullmatch(r"text \d, patch (\d),(\d)", one["place"]).groups())
+        assert np.shape(one["heat"]) == (4, 4)
+        assert one["heat"][row][column] == pytest.approx(one["z"], rel=1e-5)
+        assert (tmp_path / "mixed" / one["image"]).is_file()
+    for one in texts:
+        assert len(one["tokens"]) == len(one["values"])
+        assert one["tokens"].count(IMAGE) <= 1
+        assert one["tokens"][one["at"]].strip() != IMAGE
+        assert one["values"][one["at"]] == pytest.approx(one["z"], rel=1e-5)

@@ -136,6 +136,66 @@ def test_a_sound_plays_from_its_button_and_its_key(page) -> None:
     assert second.text_content() == "▶"
 
 
+@pytest.fixture
+def films() -> sw.PictureGrid:
+    """Two videos of three frames, black, red and blue; the heat is in the last and in the first."""
+    frames = np.zeros((2, 3, 3 * 8, 8), np.uint8)
+    frames[:, 0, 8:16], frames[:, 2, 16:] = 200, 200
+    heat = np.zeros((2, 3 * 2, 2), np.float32)
+    heat[0, 5, 1], heat[1, 0, 0] = 4.0, 2.0
+    made = sw.PictureGrid()
+    names = ["frame 0, 0.00 s", "frame 1, 0.20 s", "frame 2, 0.40 s"]
+    made.show(
+        frames,
+        heat=heat,
+        places=["video 7", HOSTILE],
+        frames=3,
+        frame_names=names,
+        frame_seconds=0.2,
+    )
+    return made
+
+
+PLAYED = "i => document.querySelectorAll('.sae-nb-play')[i].textContent"
+
+
+def test_a_film_is_stepped_through_and_played_by_keys(page, films) -> None:
+    """It opens on the frame of most heat; . and , step and begin anew at the ends; P plays and stops."""
+    show(page, films)
+    seen = page.locator(".sae-nb-grid")
+    large = 0  # of each video's two canvases the first: a frame, above the strip
+    assert _pixel(page, large, 0.1, 0.1)[:3] == [0, 0, 200]
+    seen.press(".")
+    assert readout(page) == f"video 7 · frame 0, 0.00 s · at most {format_number(0.0)}"
+    assert _pixel(page, large, 0.1, 0.1)[:3] == [0, 0, 0]
+    seen.press(".")
+    assert _pixel(page, large, 0.1, 0.1)[:3] == [200, 0, 0]
+    seen.press(",")
+    seen.press(",")
+    assert readout(page) == "video 7 · frame 2, 0.40 s · at most 4.00"
+    assert _pixel(page, large, 0.1, 0.1)[:3] == [0, 0, 200]
+    seen.press("ArrowRight")
+    seen.press("P")
+    page.wait_for_function(f"() => ({PLAYED})(1) === '■'")
+    assert page.evaluate(PLAYED, 0) == "▶"
+    for red, blue in (
+        (200, 0),
+        (0, 200),
+        (0, 0),
+    ):  # the next frames of the second video, round and round
+        page.wait_for_function(
+            "([red, blue]) => { const c = document.querySelectorAll('canvas')[2];"
+            "const [r, , b] = c.getContext('2d').getImageData(0.9 * c.width, 0.9 * c.height, 1, 1).data;"
+            "return r === red && b === blue }",
+            arg=[red, blue],
+        )
+    seen.press("p")
+    assert page.evaluate(PLAYED, 1) == "▶"
+    seen.press("P")
+    seen.press(".")  # stepping stops what plays
+    assert page.evaluate(PLAYED, 1) == "▶"
+
+
 def test_pictures_stand_in_rows_of_one_length_and_fit_when_the_page_narrows(page) -> None:
     """Twelve where eight would fit are six and six; on half the page four rows of three."""
     many = sw.PictureGrid()
@@ -223,6 +283,30 @@ def test_tokens_are_text_in_their_own_direction(page, strip) -> None:
     assert page.locator(".sae-nb-text").nth(1).evaluate(direction) == "rtl"
     first, second = (page.locator(".sae-nb-token").nth(i).bounding_box() for i in (3, 4))
     assert first["x"] > second["x"]
+
+
+def test_letters_stand_in_tens_below_their_numbers(page) -> None:
+    """One width for all letters; a ten is never cut; hovering names the residue."""
+    names = ["<cls>", *"MQIFVKTLTGKTITLEVEPSDTIE", "<eos>"]
+    numbers = [0, *range(1, 25), 0]
+    letters = sw.TokenStrip(place="residue")
+    strengths = [np.arange(26, dtype=float)]
+    letters.show([names], strengths, special=[[not n for n in numbers]], numbers=[numbers])
+    show(page, letters)
+    tens = page.locator(".sae-nb-ten")
+    assert tens.all_text_contents() == ["MQIFVKTLTG", "KTITLEVEPS", "DTIE"]
+    assert [ten.get_attribute("data-number") for ten in tens.all()] == ["10", "20", None]
+    boxes = ".sae-nb-ten .sae-nb-token"
+    widths = page.locator(boxes).evaluate_all("ns => ns.map(n => n.getBoundingClientRect().width)")
+    assert max(widths) - min(widths) < 0.5
+    page.locator(boxes).nth(13).hover()
+    assert readout(page) == f"residue T14 · {format_number(14.0)}"
+    page.locator(boxes).nth(13).click()
+    assert page.evaluate("window.model.state.selected") == [0, 14]
+    page.set_viewport_size({"width": 260, "height": 700})
+    rows = tens.evaluate_all("ns => ns.map(n => n.getBoundingClientRect().height)")
+    assert max(rows) - min(rows) < 1
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
 
 
 def test_hovering_a_token_reads_its_strength_and_position(page, strip) -> None:
