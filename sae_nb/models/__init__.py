@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # for the other rooms
         check_frozen as check_frozen,
     )
     from sae_nb.models._generation import (
+        Begun as Begun,
         Choice as Choice,
         Stream as Stream,
         prompt_row as prompt_row,

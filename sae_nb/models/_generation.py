@@ -216,7 +216,12 @@ class Stream:
             ids_read = None if self._mixed is None else self._mixed.token_ids
             shape = None if ids_read is None else ids_read.shape
             source = {} if self._mixed is None else self._mixed.kwargs
-            given = {k: v for k, v in source.items() if getattr(v, "shape", None) != shape} | given
+            # Rows that were forked have the images of one: each needs them.
+            given = {
+                name: torch.cat([value] * len(ids)) if isinstance(value, Tensor) else value
+                for name, value in source.items()
+                if getattr(value, "shape", None) != shape
+            } | given
             if "mm_token_type_ids" in source:
                 given["mm_token_type_ids"] = token_types(self._model, ids.cpu()).to(ids.device)
         stated = self._names | {name for name in given if name.startswith("pixel_values")}

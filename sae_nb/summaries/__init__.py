@@ -147,6 +147,7 @@ if TYPE_CHECKING:  # for the other rooms
         Reading as Reading,
         answering as answering,
         as_batch as as_batch,
+        placed_in as placed_in,
         read_answer as read_answer,
         read_hook_point as read_hook_point,
     )
@@ -162,4 +163,5 @@ if TYPE_CHECKING:  # for the other rooms
         AtomsUsed as AtomsUsed,
         UseOrder as UseOrder,
         where_written as where_written,
+        with_place as with_place,
     )

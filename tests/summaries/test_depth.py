@@ -180,4 +180,6 @@ def test_the_padding_id_behind_which_a_text_is_cut_stays_a_token() -> None:
     assert states.keep is None
     assert torch.isfinite(states).all()
     one = capture_states(model, inputs.one(0), backend="hooks")
-    torch.testing.assert_close(torch.as_tensor(one[0]), torch.as_tensor(states[0]))
+    torch.testing.assert_close(
+        torch.as_tensor(one[0]), torch.as_tensor(states[0]), atol=1e-4, rtol=0
+    )

@@ -16,11 +16,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations import Context, describe_ids
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
-from sae_nb.models import Choice, Intervention, Stream, intervening, prompt_row
+from sae_nb.models import Begun, Choice, Intervention, Stream, intervening, prompt_row
 from sae_nb.steering import combined_direction, random_direction
 from sae_nb.studies.uses._writing import check_length, check_writer, text_of
+from sae_nb.summaries import placed_in
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -194,7 +195,7 @@ class Generation:
     Parameters
     ----------
     prompt
-        One text, list of messages, or token ids; read at once.
+        One text, list of messages, or token ids; of a model that reads both, [(text, image)]. Read at once.
     temperature, seed
         As in `model.generate`, which writes the same text.
 
@@ -240,6 +241,10 @@ class Generation:
         self.model, self.sae, self.n_prompt = model, sae, len(row.ids)
         self._point = model.hook_point(hook_point)
         self._names: dict[int, str] = {}
+        self._source = row.source if isinstance(row, Begun) else None
+        self.images = None if self._source is None else placed_in(self._source)
+        placed = [i for i, token in enumerate(row.ids.tolist()) if token in model.placeholders]
+        self.of_images = range(placed[0], placed[-1] + 1) if placed else range(0)
         stream = Stream(model, [row], Choice(temperature, check_seed(seed)))
         root = Branch(stream, [Written()])
         self._read(root)
@@ -295,10 +300,16 @@ class Generation:
         Raises
         ------
         IndexError: If there is no such branch, token or atom.
+        ValueError: If the token is not after the image in the prompt.
         """
         check_count(branch, name="branch", at_least=0, at_most=len(self.branches) - 1)
         parent = self.branches[branch]
         check_count(position, name="position", at_least=0, at_most=len(parent.text.ids) - 1)
+        if position < self.of_images.stop:
+            raise ValueError(
+                f"`position` must be after the image, whose last patch is token {self.of_images.stop - 1}, got "
+                f"{position}. Choose a later token."
+            )
         atom, by = check_atom(atom, self.sae.n_atoms), check_real(by, name="by")
         seed = check_seed(seed)
         along = combined_direction(self.sae, [atom], [1.0])
@@ -367,17 +378,46 @@ class Generation:
         with intervening(self.model, edits):
             yield
 
+    def before(self, place: int, branch: int = 0) -> Any:
+        """Return the tokens of a branch before one, as the model reads them: ids, with the image among them.
+
+        Raises
+        ------
+        ValueError: If that is a part of the image.
+        """
+        ids = torch.tensor(self.branches[branch].text.ids[:place])
+        if self._source is None or place <= self.of_images.start:
+            return ids
+        if place < self.of_images.stop:
+            raise ValueError(
+                f"A token before or after the image is explained, got {place}, a part of it. Choose another."
+            )
+        read, shape = self._source.kwargs, getattr(self._source.token_ids, "shape", None)
+        tensors = {name: value for name, value in read.items() if isinstance(value, Tensor)}
+        pixels = {name: value for name, value in tensors.items() if value.shape != shape}
+        return {**pixels, "input_ids": ids[None]}
+
     # --- what was written -------------------------------------------------------------------------
 
     def tokens(self, branch: int = 0, row: int = STEERED) -> list[str]:
         """Return every token of a row by its text, or by its number where there is not a tokenizer."""
         ids = self.branches[branch].rows[row].ids
-        if self.model.tokenizer is None:
-            return [str(i) for i in ids]
         new = set(ids) - self._names.keys()
-        if new:
+        if new and self.model.tokenizer is None:
+            self._names |= {i: str(i) for i in new}
+        elif new:
             self._names |= describe_ids(self.model.tokenizer, new)
-        return [self._names[i] for i in ids]
+        return self._with_patches([self._names[i] for i in ids])
+
+    def _with_patches(self, names: list[str]) -> list[str]:
+        """Return names of tokens in which patches of images are named by their places."""
+        if self.images is None:
+            return names
+        context = Context(kind=self.model.kind, n_samples=1, images=self.images)
+        for image in self.images.of_sample(0):
+            for position in self.images.patches(image):
+                names[position] = context.patch_of_image(image, position)
+        return names
 
     def new_text(self, branch: int = 0, row: int = STEERED) -> str:
         """Return what was written after the prompt, or after the token at which a branch leaves another."""

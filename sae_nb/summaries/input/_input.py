@@ -518,10 +518,16 @@ def _with_image(model: LiveModel, text: str, image: Any) -> tuple[Batch, tuple[s
             f"`input` must be {model.modality.reads} for {model.name}, got a text with an image. Pass the text."
         )
     picture, notes, *_ = model.modality.fit(model, image)
+    placed = with_place(model, text)
+    if placed != text:
+        notes = (*notes, "the image was put before the text")
+    return as_batch(model, [(placed, picture)]), notes
+
+
+def with_place(model: LiveModel, text: str) -> str:
+    """Return a text with a place for its image: in front, where it has none."""
     token = str(getattr(model.preprocess, "image_token", "<image>"))
-    if token not in text:
-        text, notes = f"{token} {text}", (*notes, "the image was put before the text")
-    return as_batch(model, [(text, picture)]), notes
+    return text if token in text else f"{token} {text}"
 
 
 def _text_notes(model: LiveModel, given: Any, batch: Batch) -> list[str]:

@@ -8,6 +8,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.components import atom_mark
+from sae_nb_widgets.input_lens import upload_button
 from sae_nb_widgets.panel import (
     LIVE_ONLY,
     Entry,
@@ -46,7 +47,7 @@ class GenerationControls:
         tip = "Tokens per second while it writes"
         grow = "{:g} a second".format
         speed = control(panel, "speed", "speed", tip, 190, options=SPEEDS, grow=grow)
-        self.first = [self.prompt, line(self.play, step, speed)]
+        self.first = [self.prompt, *self._image(panel), line(self.play, step, speed)]
         self.more = [
             control(panel, "n_new", "tokens", "Tokens until it pauses by itself", 130),
             control(
@@ -61,6 +62,13 @@ class GenerationControls:
             control(panel, "n_named", "atoms named", "Atoms listed at each token", 140),
         ]
         self._make_steering()
+
+    def _image(self, panel: Any) -> list[ipw.Widget]:
+        """Return what puts an image into the prompt, of a model that reads both."""
+        if not panel.model.placeholders:
+            return []
+        clear = small_button("no image", "Take the image out of the prompt", panel.without_image)
+        return [upload_button(panel.take_upload, panel.model.modality), clear]
 
     def _make_steering(self) -> None:
         panel = self._panel

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from PIL import Image
+from torch import Tensor
 
 from sae_nb.checks import check_count, check_real, one_of, shown
 from sae_nb.steering import UNITS, USUAL
@@ -68,6 +73,20 @@ def kept_branches(generation: Generation, strengths: Sequence[Strength]) -> list
         {**one, "strength": float(number), "unit": unit}
         for one, (number, unit) in zip(generation.saved(), strengths, strict=True)
     ]
+
+
+def kept_picture(picture: Tensor | None) -> str | None:
+    """Return an image as text, ready for JSON."""
+    if picture is None:
+        return None
+    file = io.BytesIO()
+    Image.fromarray(picture.permute(1, 2, 0).numpy()).save(file, "PNG")
+    return base64.b64encode(file.getvalue()).decode()
+
+
+def read_picture(kept: str | None) -> bytes | None:
+    """Return the file of an image that was kept."""
+    return None if kept is None else base64.b64decode(kept)
 
 
 def whole_message(message: Mapping[str, Any]) -> dict[str, str]:

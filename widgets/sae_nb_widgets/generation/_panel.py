@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 import traitlets as t
+from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures import format_count
 from sae_nb.sessions import names_of
 from sae_nb.studies.uses import Generation, check_writer
-from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written
+from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written, with_place
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._branching import Branching
 from sae_nb_widgets.generation._controls import GenerationControls
@@ -22,6 +23,8 @@ from sae_nb_widgets.generation._keeping import (
     NOTHING_KEPT,
     Kept,
     kept_branches,
+    kept_picture,
+    read_picture,
     split_prompt,
     whole_message,
     whole_prompt,
@@ -29,7 +32,7 @@ from sae_nb_widgets.generation._keeping import (
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._why import Why
 from sae_nb_widgets.generation._writing import Writing
-from sae_nb_widgets.input_lens import answer_words
+from sae_nb_widgets.input_lens import answer_words, uploaded
 from sae_nb_widgets.panel import (
     LARGEST_SEED,
     Atom,
@@ -68,7 +71,7 @@ class GenerationLens(PlayingPanel):
     Parameters
     ----------
     model
-        A decoder of language, from `load_model` or `wrap`.
+        A decoder of language, or of texts with images, from `load_model` or `wrap`.
     sae
         Whose atoms; read row by row.
     hook_point
@@ -76,7 +79,8 @@ class GenerationLens(PlayingPanel):
     prompt
         The model's first input: a text, or a list of messages, `{"role": …, "content": …}`, which the
         tokenizer's chat template renders up to where the assistant answers. The last message, if the
-        user's, is shown in the box, those before in `messages`.
+        user's, is shown in the box, those before in `messages`. Of a model that reads both also (text,
+        image), of which the image is `picture`; it comes first where the text has no place for it.
     acts
         Activations, codes or a catalogue: base rates and 99th percentiles are measured on them. None takes
         those of the pretrained SAE, where this is one.
@@ -134,6 +138,9 @@ class GenerationLens(PlayingPanel):
         "", help="What the model reads first; after `messages`, the user's next one."
     )
     messages = t.List(t.Dict(), help="Messages before the prompt: role and content of each.")
+    picture = t.Any(
+        None, help="The image in the prompt of a model that reads both: uint8 (3, height, width)."
+    )
     atom = Atom(help="The atom whose strength shades the text, and which is added.")
     token = Whole(
         -1, 0, lambda panel: panel.n_tokens - 1, none=-1, help="Token explained; -1: the newest."
@@ -154,7 +161,7 @@ class GenerationLens(PlayingPanel):
         model: LiveModel,
         sae: SparseAutoencoder,
         hook_point: str | None = None,
-        prompt: str | Sequence[Mapping[str, str]] = "",
+        prompt: str | tuple[str, Any] | Sequence[Mapping[str, str]] = "",
         *,
         acts: Activations | Any = None,
         frequency: Any = None,
@@ -180,8 +187,29 @@ class GenerationLens(PlayingPanel):
         self.chips = self._facts()
         self._build()
         self._measure()
+        picture = None
+        if isinstance(prompt, tuple):
+            prompt, picture = prompt
         with self.hold_trait_notifications():
+            self.picture = picture
             self.messages, self.prompt = split_prompt(prompt)
+
+    @t.validate("picture")
+    def _picture_fits(self, proposal: t.Bunch) -> Tensor | None:
+        given, fit = proposal["value"], self.model.modality.fit
+        if given is None:
+            return None
+        if not self.model.placeholders or fit is None:
+            raise t.TraitError(
+                f"`picture` must be left None for {self.model.name}, which reads {self.model.modality.reads}."
+            )
+        try:
+            fitted, *_ = fit(self.model, given)
+        except (OSError, TypeError, ValueError) as error:
+            raise t.TraitError(str(error)) from None
+        old = self.picture
+        # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
+        return old if old is not None and torch.equal(old, fitted) else fitted
 
     @t.validate("messages")
     def _messages_are_whole(self, proposal: t.Bunch) -> list[dict[str, str]]:
@@ -208,6 +236,7 @@ class GenerationLens(PlayingPanel):
             detail=[self.views.here, self.controls.steering],
         )
         self.views.text.observe(self._pick, "selected")
+        self.views.images.observe(self._pick_patch, "selected")
         self.views.here.observe(
             lambda change: self._choose(self.views.here_atoms, change["new"]), "selected"
         )
@@ -303,7 +332,27 @@ class GenerationLens(PlayingPanel):
     def _asked(self) -> str | list[dict[str, str]]:
         return whole_prompt(self.messages, self.prompt)
 
-    @reacts("prompt", "messages", "temperature", "seed", doing="reading the prompt", early=True)
+    def _placed(self) -> Any:
+        """The prompt, with its image where there is one."""
+        asked = self._asked
+        if self.picture is None:
+            return asked
+        if not isinstance(asked, str):
+            raise ValueError(
+                "A picture goes into one text, and there are messages. Set `messages` to [], or `picture` to "
+                "None."
+            )
+        return [(with_place(self.model, asked), self.picture)]
+
+    @reacts(
+        "prompt",
+        "messages",
+        "picture",
+        "temperature",
+        "seed",
+        doing="reading the prompt",
+        early=True,
+    )
     def _begin(self) -> None:
         """Reread the prompt; the text and every branch are cleared."""
         self._read_prompt()
@@ -312,21 +361,21 @@ class GenerationLens(PlayingPanel):
         """Read the prompt, and what was written after it when it was kept."""
         self.playing = False
         given = {"temperature": self.temperature, "seed": self.seed}
-        prompt = self._asked
         self._show_nothing()
-        if not prompt:
+        if not self._asked:
             self.forget_async("main")
             self.conclude("")
             self.say(EMPTY)
             return
+        prompt = self._placed()
         self.loading("The model is reading the prompt")
         self.say("")
         listens = not (self._chosen or kept.branches)
 
         def work() -> tuple[Generation, int | None]:
             generation = Generation(self.model, self.sae, prompt, self.hook_point, **given)
-            ids, scale = torch.tensor(generation.branches[0].text.ids), self.scale
-            heard = listen(self.model, self.sae, ids, self.hook_point, scale) if listens else None
+            read, scale = generation.before(generation.n_prompt), self.scale
+            heard = listen(self.model, self.sae, read, self.hook_point, scale) if listens else None
             opening = None if heard is None else opening_atom(heard, scale, self.names)
             return generation.resume(kept.branches), opening
 
@@ -581,6 +630,23 @@ class GenerationLens(PlayingPanel):
         else:
             self.token = -1 if row < 0 else column if row == 0 else self._now.start + column
 
+    def _pick_patch(self, change: t.Bunch) -> None:
+        if self.views.filling or not self.ready:
+            return
+        image, patch = change["new"]
+        runs = [*self._now.runs.values()]
+        self.token = runs[image].start + patch if image >= 0 and patch >= 0 else -1
+
+    def take_upload(self, upload: Any) -> None:
+        """Put the image that a FileUpload holds into the prompt."""
+        if upload:
+            with self.guarded("upload"):
+                self.picture = uploaded(upload)[1]
+
+    def without_image(self) -> None:
+        """Take the image out of the prompt."""
+        self.picture = None
+
     def _choose(self, atoms: Sequence[int], place: int) -> None:
         if 0 <= place < len(atoms) and not self.views.filling:
             self.atom = atoms[place]
@@ -611,10 +677,12 @@ class GenerationLens(PlayingPanel):
         Returns
         -------
         dict
-            The traits named in `kept_traits`; `branches`, token ids and forks in plain numbers; `shown`, branch
-            and token.
+            The traits named in `kept_traits`; of a model that reads images, `picture` as text; `branches`,
+            token ids and forks in plain numbers; `shown`, branch and token.
         """
         state = super().state()
+        if self.model.placeholders:
+            state["picture"] = kept_picture(self.picture)
         with self._drawing:
             generation = self._generation
             if generation is not None:
@@ -632,7 +700,10 @@ class GenerationLens(PlayingPanel):
         traitlets.TraitError: If a value does not fit this panel (an atom that its SAE does not have).
         """
         kept = Kept.of(state)
-        super().restore({k: v for k, v in state.items() if k not in ("branches", "shown")})
+        if "picture" in state:
+            self.picture = read_picture(state["picture"])
+        own = ("branches", "shown", "picture")
+        super().restore({k: v for k, v in state.items() if k not in own})
         self._chosen = self._chosen or "atom" in state
         if "strength" in state:
             self._offered = float("nan")  # equal to none: what was kept stays

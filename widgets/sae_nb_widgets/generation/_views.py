@@ -13,11 +13,18 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.atoms import is_special
+from sae_nb.atoms import CONTINUED, IMAGE, is_special
 from sae_nb.figures import escape, format_number
 from sae_nb.studies.uses import STEERED, Branch, Generation, Written, notable
 from sae_nb.summaries import BaseRate, InputSummary
-from sae_nb_widgets.components import PairedBars, RowTable, Sparkbars, TokenStrip
+from sae_nb_widgets.components import (
+    PairedBars,
+    PictureGrid,
+    RowTable,
+    Sparkbars,
+    TokenStrip,
+    of_one_grid,
+)
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.input_lens import columns_of, key_of, shown_atoms
 from sae_nb_widgets.panel import show
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 
 EMPTY = "Type a prompt above: at least one word."
 TEXT_HINT = "Click a token to explain it, or to go on from it another way."
+IMAGE_HINT = "Hover: strength at this patch. Click: atoms active there."
 PINS_HINT = "Pinned atoms, token by token."
 LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
 
@@ -69,6 +77,19 @@ class Now:
         return self.generation.tokens(self.branch)
 
     @property
+    def runs(self) -> dict[int, range]:
+        """The positions of the patches of each image in the prompt."""
+        placed = self.generation.images
+        return {} if placed is None else {i: placed.patches(i) for i in placed.of_sample(0)}
+
+    def whole(self, tokens: Sequence[str]) -> list[str]:
+        """Return a text's tokens, in which each image is one."""
+        shown = list(tokens)
+        for run in self.runs.values():
+            shown[run.start : run.stop] = [IMAGE, *[CONTINUED] * (len(run) - 1)]
+        return shown
+
+    @property
     def place(self) -> int:
         """The token that is chosen, or the newest."""
         return len(self.text.ids) - 1 if self.token < 0 else self.token
@@ -105,6 +126,7 @@ class GenerationViews:
     def __init__(self) -> None:
         self.filling = False
         self.text = TokenStrip(description="the text", empty_text=EMPTY, hint=TEXT_HINT)
+        self.images = PictureGrid(description="the image in the prompt", hint=IMAGE_HINT)
         self.pins = TokenStrip(description="pinned atoms", empty_text="", hint=PINS_HINT)
         self.title, self.log, self.why_words = ipw.HTML(), ipw.HTML(), ipw.HTML()
         self.here = Sparkbars(description="atoms at this token", empty_text="")
@@ -115,7 +137,7 @@ class GenerationViews:
         self.here_atoms: list[int] = []
         self.why_atoms: list[int] = []
         self.main = [
-            self.title, self.text, self.why_words, self.why, self.pins, self.log, self.table,
+            self.title, self.images, self.text, self.why_words, self.why, self.pins, self.log, self.table,
         ]  # fmt: skip
 
     @contextmanager
@@ -135,7 +157,7 @@ class GenerationViews:
                 strip.show([])
             self.here.show([], [])
         self.log.value = self.title.value = ""
-        for widget in (self.here, self.table, self.pins):
+        for widget in (self.here, self.table, self.pins, self.images):
             show(widget, False)
         self.explain(None, None)
 
@@ -152,7 +174,8 @@ class GenerationViews:
         start, fork = now.start, now.shown.fork
         rows = [now.generation.tokens(now.branch, row) for row in range(len(now.shown.rows))]
         shades = [now.share(now.atom, row.strengths(now.atom)) for row in now.shown.rows]
-        shown = [(rows[STEERED][:start], shades[STEERED][:start], 0)]
+        self._draw_images(now, shades[STEERED])
+        shown = [(now.whole(rows[STEERED])[:start], shades[STEERED][:start], 0)]
         names = ["prompt" if fork is None else "so far"]
         for number, (row, shade) in enumerate(zip(rows, shades)):
             if len(row) > start:
@@ -173,17 +196,36 @@ class GenerationViews:
             )
         self.mark_token(now)
 
+    def _draw_images(self, now: Now, shades: Strengths) -> None:
+        """Draw the images of the prompt, shaded as its tokens are."""
+        placed, runs = now.generation.images, now.runs
+        show(self.images, bool(runs))
+        if placed is None or not runs:
+            return
+        maps = [shades[run.start : run.stop].reshape(placed.grid(i)) for i, run in runs.items()]
+        self.images.unit = now.unit
+        with self.fill():
+            self.images.show(
+                placed.pictures[list(runs)].numpy(),
+                heat=np.stack(of_one_grid(maps)),
+                captions=["image" if len(runs) == 1 else f"image {i}" for i in range(len(runs))],
+                maximum=1.0 if now.unit else None,
+            )
+
     def mark_token(self, now: Now) -> None:
-        """Outline the chosen token; none while the newest is followed."""
-        place, start = now.token, now.start
+        """Outline the chosen token, or patch; none while the newest is followed."""
+        place, start, on_image = now.token, now.start, (-1, -1)
+        for number, run in enumerate(now.runs.values()):
+            if place in run:
+                on_image, place = (number, place - run.start), run.start
         where = (-1, -1) if place < 0 else (0, place) if place < start else (1, place - start)
         with self.fill():
-            self.text.selected = where
+            self.text.selected, self.images.selected = where, on_image
 
     def draw_pins(self, now: Now) -> None:
         """Draw one row for each pinned atom: the last tokens of the text, shaded by it."""
         show(self.pins, bool(now.pinned))
-        tokens = now.tokens
+        tokens = now.whole(now.tokens)
         first = max(len(tokens) - PINNED_TOKENS, 0)
         n, row = len(now.pinned), tokens[first:]
         self.pins.unit = now.unit

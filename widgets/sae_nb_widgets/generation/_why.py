@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
-
 from sae_nb.summaries import InputSummary, top_atoms
 
 CHANNEL = "why"
 FIRST_READ = 2
+PART_OF_IMAGE = "It is a part of the image: choose a token before or after it."
 """Atoms read no first token, so the second has nothing before it that explains it."""
 
 
@@ -40,13 +39,17 @@ class Why:
             if panel.token >= 0:
                 panel.views.say_of_why("There is no token before it that atoms read.")
             return
+        if panel.token in panel.generation.of_images:
+            panel.forget_async(CHANNEL)
+            panel.views.say_of_why(PART_OF_IMAGE)
+            return
         self._explain(panel.token, panel.branch)
 
     def _explain(self, place: int, branch: int) -> None:
         panel = self._panel
         generation, base = panel.generation, panel._base
-        ids = generation.branches[branch].text.ids
-        before, target = torch.tensor(ids[:place]), ids[place]
+        before = generation.before(place, branch)
+        target = generation.branches[branch].text.ids[place]
 
         def work() -> InputSummary:
             with generation.steered(branch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import ipywidgets as ipw
@@ -46,7 +47,7 @@ class InputLensControls:
             kind=ipw.ToggleButtons,
             options={"first": "into A", "second": "into B"},
         )
-        self.upload = _upload(panel.sources, panel.model.modality)
+        self.upload = upload_button(panel.sources.take_upload, panel.model.modality)
         self.first = self._input(panel)
         self.target = control(
             panel,
@@ -141,7 +142,8 @@ def uploaded(value: Any) -> tuple[str, bytes]:
     return name, content
 
 
-def _upload(sources: Any, modality: Modality) -> ipw.FileUpload:
+def upload_button(take: Callable[[Any], None], modality: Modality) -> ipw.FileUpload:
+    """Return a button that gives a file of one of the kinds that a model reads to `take`."""
     accept, tip = {
         AUDIO.name: (".wav,audio/wav", "A .wav file of yours, of any rate and length"),
         VIDEO.name: (
@@ -157,7 +159,7 @@ def _upload(sources: Any, modality: Modality) -> ipw.FileUpload:
         # until panel_keys.js has taken the number of files off it
         layout=ipw.Layout(width="auto", visibility="hidden"),
     )
-    upload.observe(lambda change: sources.take_upload(change["new"]), "value")
+    upload.observe(lambda change: take(change["new"]), "value")
     return upload
 
 
