@@ -40,6 +40,7 @@ REASONS: dict[str, str] = {
     "DiaForConditionalGeneration": _CODEBOOKS,
     "DinatForImageClassification": "needs the natten library",
     "FastVlmForConditionalGeneration": _TIMM,
+    "Florence2ForConditionalGeneration": "its encoder reads an image's patches before the text, a form of input that is not made here",
     "FunnelForMaskedLM": "it pools a text between its blocks, whose later states have fewer places than tokens",
     "Gemma3nForConditionalGeneration": _TIMM,
     "KyutaiSpeechToTextForConditionalGeneration": _CODEBOOKS,
@@ -47,6 +48,8 @@ REASONS: dict[str, str] = {
     "MusicgenMelodyForCausalLM": _CODEBOOKS,
     "PI0ForConditionalGeneration": "it reads the state of a robot and noisy actions, which are not made here",
     "PerceptionLMForConditionalGeneration": _TIMM,
+    "Pix2StructForConditionalGeneration": "its encoder reads patches in a row with their places written into them, "
+    "which images are not made into here",
     "Siglip2ForImageClassification": "it reads patches in a row with their mask, which images are not made into here",
     "TimmWrapperForImageClassification": _TIMM,
     "UdopForConditionalGeneration": "it reads texts with the boxes of their words, which are not made here",

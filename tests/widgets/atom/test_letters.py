@@ -37,7 +37,7 @@ def tens(html: str) -> list[tuple[str, str]]:
 
 def test_a_strip_has_tens_with_their_numbers() -> None:
     """In the page, and painted: as wide as its room, each number above the last letter of its ten."""
-    strip = sw.TokenStrip(place="residue")
+    strip = sw.TokenStrip(place="residue", bare=True)
     names = ["<cls>", *INSULIN_B[:24], "<eos>"]
     numbers = [0, *range(1, 25), 0]
     strip.show([names], [np.arange(26.0)], special=[[not n for n in numbers]], numbers=[numbers])
@@ -96,7 +96,7 @@ def test_an_input_lens_reads_a_sequence(acts: Activations, sae: sn.TopK) -> None
 
 def test_a_map_shows_tens(acts: Activations, sae: sn.TopK) -> None:
     shown = sw.ConceptMap(sae, acts)
-    shown.wait(60)
+    shown.wait(180)
     atom = int(shown.catalogue.n_fired.argmax())
     shown.atom = atom
     shown.wait(30)
