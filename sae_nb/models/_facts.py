@@ -80,6 +80,12 @@ def _parameters(forward: Callable[..., Any]) -> frozenset[str]:
     return frozenset(p.name for p in parameters if p.kind is not p.VAR_KEYWORD)
 
 
+def takes_more(module: nn.Module) -> bool:
+    """Return whether the module's forward takes arguments besides those that it names."""
+    parameters = inspect.signature(type(module).forward).parameters.values()
+    return any(p.kind is p.VAR_KEYWORD for p in parameters)
+
+
 def vocabulary_size(module: nn.Module) -> int | None:
     """Return how many token ids the module knows; None if it has no token embedding."""
     size = getattr(config_of(module), "vocab_size", None)
@@ -383,8 +389,15 @@ def reads_series(module: nn.Module) -> bool:
 
 def series_stride(module: nn.Module) -> int | None:
     """Return how many values of a series lie between two of its patches; None where it has none."""
-    stride = getattr(getattr(module, "config", None), "patch_stride", None)
+    config = getattr(module, "config", None)
+    # Patches of TimesFM, which state no stride, lie side by side.
+    stride = getattr(config, "patch_stride", None) or getattr(config, "patch_length", None)
     return stride if reads_series(module) and isinstance(stride, int) else None
+
+
+def fills_series(module: nn.Module) -> bool:
+    """Return whether the module fills up shorter series by zeros before their beginning, as TimesFM does."""
+    return reads_series(module) and "forecast_context_len" in forward_names(module)
 
 
 def reads_spectrograms(module: nn.Module) -> bool:

@@ -105,6 +105,8 @@ class Stream:
         self._source = _Source.of(sources) if sources else None
         self._choose = Choice() if choose is None else choose
         self._names = facts.forward_names(model.module)
+        if "past_key_values" in self._names and facts.takes_more(model.module):
+            self._names |= {"use_cache"}  # which LLaVA hands on without naming it
         self._cached = (
             use_cache and not model.remote and {"past_key_values", "use_cache"} <= self._names
         )

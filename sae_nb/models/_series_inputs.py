@@ -72,7 +72,13 @@ def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time chan
         return values.transpose(1, 2)
     # What comes before the context serves as lags; what fills no patch is left out at the beginning.
     config: Any = getattr(model.module, "config", None)
-    values = values[:, -int(getattr(config, "context_length", None) or values.shape[1]) :]
+    longest = int(getattr(config, "context_length", None) or values.shape[1])
+    if values.shape[1] < longest and facts.fills_series(model.module):
+        raise ValueError(
+            f"Time series for {model.name}, which fills up shorter ones by zeros, must have at least {longest} "
+            f"values, got {values.shape[1]}. Pass longer ones."
+        )
+    values = values[:, -longest:]
     stride = facts.series_stride(model.module)
     spare = 0 if stride is None else (values.shape[1] - int(config.patch_length)) % stride
     return values[:, spare:]

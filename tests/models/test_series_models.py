@@ -94,6 +94,28 @@ def test_both_halves_of_a_forecaster() -> None:
         assert acts.context.patch_grid == grid
 
 
+def test_patches_of_timesfm_are_steps_with_a_trace() -> None:
+    """Its last values count; shorter series, which it would fill up by zeros, are refused."""
+    import transformers
+
+    torch.manual_seed(0)
+    config = transformers.TimesFmConfig(
+        patch_length=8, context_length=64, horizon_length=16, hidden_size=32, num_hidden_layers=2,
+        num_attention_heads=4, head_dim=8, intermediate_size=64, freq_size=3,
+    )  # fmt: skip
+    model = sn.wrap(transformers.TimesFmModelForPrediction(config).eval(), sample_rate=100)
+    given = torch.randn(5, 70, generator=torch.Generator().manual_seed(1))
+    wanted = seen(model.module.decoder.layers[1], lambda: model.module(list(given)))
+    for size in (1, 5):
+        acts = sn.capture(model, given, "resid_post.1", batch_size=size, progress=False)
+        torch.testing.assert_close(acts.x, wanted.reshape(-1, 32), atol=1e-5, rtol=0)
+    assert acts.context.patch_grid == (1, 8)
+    assert acts.tokens[9] == "step 0.08 s"
+    assert acts.context.pictures is not None
+    with pytest.raises(ValueError, match="must have at least 64 values, got 40"):
+        sn.capture(model, given[:, :40], "resid_post.1", progress=False)
+
+
 def test_a_network_of_ones_own_has_traces() -> None:
     """It says that it reads series, and has channels before time as convolutions do."""
     network = nn.Sequential(nn.Conv1d(2, 24, 31, stride=16), nn.ReLU())

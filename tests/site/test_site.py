@@ -24,6 +24,8 @@ from tests.small_llava import pairs, small_llava
 from tests.widgets.atom.test_films import film_acts
 
 N_ATOMS = 24
+FEW = 12
+"""Atoms that are laid out without a UMAP."""
 
 
 def chunk(folder: Path, name: str) -> Any:
@@ -328,9 +330,9 @@ def examples_of(site: Site, n_atoms: int) -> list[dict[str, Any]]:
 def test_a_site_of_films_shows_every_frame_with_its_heat(tmp_path: Path) -> None:
     """Frames of a video lie next to each other, as the heat does: the strongest is at its tubelet."""
     acts = film_acts()
-    sae = sn.TopK(8, N_ATOMS, k=2, generator=torch.Generator().manual_seed(2))
+    sae = sn.TopK(8, FEW, k=2, generator=torch.Generator().manual_seed(2))
     sae.initialise(acts.x)
-    examples = examples_of(write_site(tmp_path / "films", sae, acts), N_ATOMS)
+    examples = examples_of(write_site(tmp_path / "films", sae, acts), FEW)
     on_frames = 0
     for example in examples:
         assert example["film"] is True
@@ -344,15 +346,15 @@ def test_a_site_of_films_shows_every_frame_with_its_heat(tmp_path: Path) -> None
             time, row, column = map(int, found.groups())
             assert heat[row, 2 * time + column] == pytest.approx(example["z"], rel=1e-5)
             on_frames += 1
-    assert on_frames > N_ATOMS
+    assert on_frames > FEW
 
 
 def test_a_site_of_texts_with_images_shows_both(tmp_path: Path) -> None:
     """A patch on its image, a token in its text, in which an image is one token."""
     acts = sn.capture(small_llava(), pairs(), "resid_post.1", drop_first=False, progress=False)
-    sae = sn.TopK(32, N_ATOMS, k=4, generator=torch.Generator().manual_seed(3))
+    sae = sn.TopK(32, FEW, k=4, generator=torch.Generator().manual_seed(3))
     sae.initialise(acts.x)
-    examples = examples_of(write_site(tmp_path / "mixed", sae, acts), N_ATOMS)
+    examples = examples_of(write_site(tmp_path / "mixed", sae, acts), FEW)
     patches = [one for one in examples if "image" in one]
     texts = [one for one in examples if "tokens" in one]
     assert len(patches) + len(texts) == len(examples)
