@@ -40,8 +40,8 @@ class Modality:
         Whether a sample is a sequence of tokens; or an image, whose places are patches in a grid after cls and
         registers.
     letters
-        Of texts that are written letter by letter, such as residues: the letters. A tokenizer that knows no
-        others belongs to this kind; letters are counted from 1 and drawn in tens, each with its number.
+        Of texts that are written letter by letter, such as residues: the letters. A tokenizer that knows most
+        of them and no others belongs to this kind; letters are counted from 1 and drawn in tens.
     n_axes
         Axes of a sample that is given alone, by which it is told from several; 0: it is not.
     batch_size
@@ -133,7 +133,7 @@ PROTEIN = Modality(
     reads="sequences of residues",
     mixed="many residues",
     is_text=True,
-    letters="ACDEFGHIKLMNPQRSTVWYBJOUXZ.-*",
+    letters="ACDEFGHIKLMNPQRSTVWYBOUXZ.-*|",
     n_axes=1,
     batch_size=8,
 )
@@ -144,7 +144,7 @@ DNA = Modality(
     reads="sequences of bases",
     mixed="many bases",
     is_text=True,
-    letters="ACGTUN.-",
+    letters="ACGTUN",
     n_axes=1,
     batch_size=8,
 )

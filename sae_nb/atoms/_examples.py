@@ -189,7 +189,8 @@ def place_in(context: Context, sample: int, position: int) -> str:
     if (image := context.image_at(sample, position)) is not None:
         return f"{where}, {context.patch_of_image(image, position)}"
     if context.modality.is_text:
-        return f"{where}, {context.modality.token_place(context.token_names(sample), position)}"
+        names = context.token_names(sample) if context.modality.letters else []
+        return f"{where}, {context.modality.token_place(names, position)}"
     if context.patch_grid is None and context.prefix_tokens == 0:
         return where
     return f"{where}, {context.token_name(position)}"
@@ -248,7 +249,9 @@ def text_around(
     """Return the tokens around one of a text, from the beginning of a character on; `reach` after it. `runs`
     are the patches of images, each of which counts, and is written, as one token.
     """
-    numbers = context.modality.numbers([context.token_name(i, one) for i, one in enumerate(ids)])
+    numbers: list[int] = []
+    if context.modality.letters:
+        numbers = context.modality.numbers([context.token_name(0, one) for one in ids])
     if numbers:
         first, last = _in_tens(position, numbers)
     else:
@@ -283,10 +286,9 @@ def _in_tens(position: int, numbers: Sequence[int]) -> tuple[int, int]:
     lead = next((i for i, number in enumerate(numbers) if number), 0)
     first = (position - lead - LETTERS_AROUND) // 10 * 10
     last = lead + (position - lead + LETTERS_AROUND) // 10 * 10 + 10
-    beyond = (
-        len(numbers) if not any(numbers[last:]) else last
-    )  # a closing token is no reason to cut
-    return (lead + first if first > 0 else 0), beyond
+    if not any(numbers[last:]):  # a closing token is no reason to cut
+        last = len(numbers)
+    return (lead + first if first > 0 else 0), last
 
 
 def _walked(position: int, steps: int, runs: Sequence[range], length: int) -> int:

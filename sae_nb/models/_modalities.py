@@ -106,12 +106,14 @@ def kind_of_texts(tokenizer: Any) -> str:
     size = len(tokenizer or ())
     if not 0 < size <= LARGEST_ALPHABET or not hasattr(tokenizer, "get_vocab"):
         return LANGUAGE.name
-    tokens = {token.strip("▁# ").upper() for token in tokenizer.get_vocab()}
+    tokens = {token.strip("▁# ") for token in tokenizer.get_vocab()}
     known = {token for token in tokens if len(token) == 1}
-    words = any(token.isalpha() and len(token) > 1 for token in tokens)
-    kinds = (one for one in reversed(MODALITIES.values()) if one.letters)
-    fits = (one.name for one in kinds if known and not words and known <= set(one.letters))
-    return next(fits, LANGUAGE.name)
+    if any(token.isalpha() and len(token) > 1 for token in tokens):
+        return LANGUAGE.name
+    for one in reversed(MODALITIES.values()):
+        if known <= set(one.letters) and 3 * len(known) >= 2 * len(one.letters) > 0:
+            return one.name
+    return LANGUAGE.name
 
 
 def batches_of(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
@@ -171,7 +173,7 @@ def _reads_tokens(module: nn.Module) -> bool:
 register_modality(OTHER)
 register_modality(replace(LANGUAGE, recognises=_reads_tokens, examples=_texts))
 register_modality(PROTEIN)
-register_modality(DNA)  # of fewer letters: asked before proteins
+register_modality(DNA)
 register_modality(
     replace(
         VISION,

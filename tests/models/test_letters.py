@@ -82,18 +82,18 @@ def test_what_surrounds_a_residue_are_whole_tens(position: int) -> None:
 
 
 def test_alphabets_are_told_apart() -> None:
-    """Bases are residues' letters, too: the smaller alphabet is asked first; words and signs are language."""
+    """By most of their letters and no others: capital letters, words and signs are language."""
+    residues = "ACDEFGHIKLMNPQRSTVWYX"
     assert kind_of_texts(small_esm().tokenizer) == PROTEIN
+    assert kind_of_texts(alphabet("<pad>", "</s>", *(f"▁{one}" for one in residues))) == PROTEIN
     assert kind_of_texts(alphabet("[CLS]", "[MASK]", "A", "C", "G", "T", "N")) == DNA
-    assert (
-        kind_of_texts(alphabet("<pad>", "</s>", *(f"▁{one}" for one in "ACDEFGHIKLMNPQRSTVWYX")))
-        == PROTEIN
-    )
-    assert kind_of_texts(alphabet("A", "C", "G", "T", "AC")) == "language"
-    assert kind_of_texts(alphabet(*"abcdefghij ,.")) == "language"
+    assert kind_of_texts(alphabet("A", "C", "G", "U")) == DNA
+    for other in ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", residues.lower(), "AC", "ACD", f"{residues}!"):
+        assert kind_of_texts(alphabet(*other)) == "language"
+    assert kind_of_texts(alphabet(*residues, "AC")) == "language"
     assert kind_of_texts(alphabet("[PAD]")) == "language"
-    assert kind_of_texts(sn.load_model("tiny-gpt").tokenizer) == "language"
-    assert kind_of_texts(sn.load_model("tiny-looped").tokenizer) == "language"
+    for name in sn.models.bundled_names():
+        assert kind_of_texts(sn.load_model(name).tokenizer) == "language"
     assert kind_of_texts(None) == "language"
 
 
