@@ -82,6 +82,7 @@ def test_patches_are_on_their_image_and_the_image_in_the_text_is_one_token(
     shown = lens._now.share(lens.atom, strengths)
     np.testing.assert_allclose(np.ravel(grid.heat_maps[0]), shown, rtol=1e-5)
     grid.selected = (0, 6)
+    lens.wait()
     assert lens.token == FIRST + 6
     assert "patch 1,2" in lens.views.here.description
     assert "part of the image" in lens.views.why_words.value
@@ -103,7 +104,7 @@ def test_a_branch_goes_on_after_the_image(lens: sw.GenerationLens) -> None:
     lens.step(4)
     generation = lens.generation
     text = list(generation.branches[0].text.ids)
-    made = generation.fork(AFTER, 3, 0.0)
+    made = generation.fork(generation.n_prompt - 1, 3, 0.0)
     while len(generation.branches[made].rows[1].ids) < len(text) and generation.step(made):
         pass
     assert generation.branches[made].rows[1].ids == text
@@ -121,7 +122,7 @@ def test_a_branch_without_a_cache_reads_the_image_again(sae: sn.TopK, image: Ima
     text = list(generation.branches[0].text.ids)
     generation.branches[0].stream._cache = None
     generation.branches[0].stream._n_cached = 0
-    made = generation.fork(AFTER, 3, 0.0)
+    made = generation.fork(generation.n_prompt - 1, 3, 0.0)
     while len(generation.branches[made].rows[1].ids) < len(text) and generation.step(made):
         pass
     assert all(row.ids == text for row in generation.branches[made].rows)

@@ -188,7 +188,7 @@ class GenerationLens(PlayingPanel):
         self._build()
         self._measure()
         picture = None
-        if isinstance(prompt, tuple):
+        if isinstance(prompt, tuple) and len(prompt) == 2 and isinstance(prompt[0], str):
             prompt, picture = prompt
         with self.hold_trait_notifications():
             self.picture = picture
