@@ -61,15 +61,18 @@ def _values(batch: Batch) -> Tensor:
 
 
 def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time channels"]:
-    if values.ndim == 2:
-        return values[:, :, None]
-    if values.ndim != 3:
+    if values.ndim not in (2, 3):
         raise ValueError(
             f"Time series for {model.name} must have shape (n, time, channels) or (n, time), got "
             f"{tuple(values.shape)}."
         )
-    if not facts.reads_series(model.module):
-        return values.transpose(1, 2)
+    in_time = facts.reads_series(model.module)
+    if values.ndim == 2:
+        values = values[:, :, None]
+    elif not in_time:
+        values = values.transpose(1, 2)
+    if not in_time:
+        return values
     # What comes before the context serves as lags; what fills no patch is left out at the beginning.
     config: Any = getattr(model.module, "config", None)
     longest = int(getattr(config, "context_length", None) or values.shape[1])

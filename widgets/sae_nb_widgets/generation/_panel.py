@@ -209,7 +209,7 @@ class GenerationLens(PlayingPanel):
             raise t.TraitError(str(error)) from None
         old = self.picture
         # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
-        return old if old is not None and torch.equal(old, fitted) else fitted
+        return old if isinstance(old, Tensor) and torch.equal(old, fitted) else fitted
 
     @t.validate("messages")
     def _messages_are_whole(self, proposal: t.Bunch) -> list[dict[str, str]]:
