@@ -22,7 +22,7 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._chat import Conversation, is_conversation, is_message
 from sae_nb.models._interventions import RunState
-from sae_nb.models._mixed_inputs import token_types
+from sae_nb.models._mixed_inputs import check_no_image, token_types
 from sae_nb.models._text_inputs import language_samples
 
 if TYPE_CHECKING:
@@ -371,6 +371,7 @@ def prompt_rows(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool
         ids = torch.as_tensor(ids, dtype=torch.int64)
         if ids.numel() == 0:
             raise ValueError(f"`prompt` must have at least one token, got {item!r}.")
+        check_no_image(model, ids)
         rows.append(item if isinstance(item, Conversation) else _nobodys(ids))
     is_tensor = isinstance(prompt, Tensor) and prompt.ndim == 1
     is_ids = isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], int)

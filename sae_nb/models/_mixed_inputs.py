@@ -287,8 +287,13 @@ def _check_placed(model: LiveModel, placed: bool, pixels: list[str]) -> None:
         )
 
 
+def check_no_image(model: LiveModel, ids: Tensor) -> None:
+    """Refuse placeholders of images in a text that comes alone."""
+    _check_placed(model, bool(_is_placed(model, ids).any()), [])
+
+
 def _without_placeholders(model: LiveModel, batch: Batch) -> Batch:
     if batch.token_ids is not None:
-        _check_placed(model, bool(_is_placed(model, batch.token_ids.cpu()).any()), [])
+        check_no_image(model, batch.token_ids.cpu())
     none = torch.zeros(0, 3, *_shown_size(model), dtype=torch.uint8)
     return replace(batch, images=none, images_at=torch.zeros(0, 5, dtype=torch.int64))

@@ -222,3 +222,5 @@ def test_a_processor_puts_images_into_texts() -> None:
     assert acts.where(4) == "text 0, patch 0,1"
     with pytest.raises(ValueError, match="placeholder must come with its image"):
         sn.capture(model, ["what is this <image> ?"], "resid_post.1", progress=False)
+    with pytest.raises(ValueError, match="placeholder must come with its image"):
+        model.generate("what is this <image> ?", 2)
