@@ -23,7 +23,9 @@ letters on both sides join.
 """
 
 # How tokenizers write tokens that represent no text; used only to draw them quietly.
-SPECIAL = re.compile(r"<\|.+\|>|\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|<(s|/s|pad|bos|eos|unk|mask)>")
+SPECIAL = re.compile(
+    r"<\|.+\|>|\[(CLS|SEP|PAD|MASK|UNK|BOS|EOS)\]|<(s|/s|pad|bos|eos|cls|sep|unk|mask)>"
+)
 REACH = 32
 """Tokens a character may be spread over: a joined family of four emoji is 25 bytes."""
 

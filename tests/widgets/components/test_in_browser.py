@@ -12,6 +12,7 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.panel import figure_widget
 
+from sae_nb.atoms import CONTINUED
 from sae_nb.figures import format_number, heat_colour
 from tests.browser.watched import FROM_DISK, watched
 
@@ -283,6 +284,18 @@ def test_tokens_are_text_in_their_own_direction(page, strip) -> None:
     assert page.locator(".sae-nb-text").nth(1).evaluate(direction) == "rtl"
     first, second = (page.locator(".sae-nb-token").nth(i).bounding_box() for i in (3, 4))
     assert first["x"] > second["x"]
+
+
+def test_an_image_in_a_text_takes_the_room_of_one_token(page) -> None:
+    """Also of a tokenizer whose words bring no space: tokens that are not drawn stand apart from nothing."""
+    shown = sw.TokenStrip()
+    right = []
+    for patches in (1, 40):
+        shown.show([["see", "[image]", *[CONTINUED] * (patches - 1), "here"]])
+        show(page, shown)
+        box = page.locator(".sae-nb-token").last.bounding_box()
+        right.append(box["x"] + box["width"])
+    assert right[0] == pytest.approx(right[1], abs=1)
 
 
 def test_letters_stand_in_tens_below_their_numbers(page) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import directed, displayed, gathered
+from sae_nb.atoms import CONTINUED, directed, displayed, gathered
 from sae_nb.figures import (
     Drawing,
     Label,
@@ -321,6 +321,7 @@ class TokenStrip(Component):
         special = self.special[sum(len(r) for r in self.tokens[:row]) + token]
         classes = ["sae-nb-token"]
         classes += ["sae-nb-special"] if special else []
+        classes += ["sae-nb-continued"] if self.tokens[row][token] == CONTINUED else []
         classes += ["sae-nb-peak"] if self.peaks[row] == token else []
         classes += ["sae-nb-selected"] if self.selected == (row, token) else []
         shown = escape(self.absent) if np.isnan(value) else format_number(value)

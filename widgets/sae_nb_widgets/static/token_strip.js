@@ -27,6 +27,7 @@ function render({ model, el }) {
     const span = make("span", "sae-nb-token", {}, visible(text));
     const maximum = model.get("maximum") || 1;
     span.classList.toggle("sae-nb-special", special);
+    span.classList.toggle("sae-nb-continued", text === "\u2060");
     span.classList.toggle("sae-nb-peak", model.get("peaks")[row] === token);
     const signed = model.get("signed");
     if (Number.isNaN(value)) span.classList.add("sae-nb-absent");
