@@ -59,7 +59,7 @@ class Example:
     nothing was captured; whether it represents no text (class, separator, end of text)."""
 
     numbers: tuple[int, ...] = ()
-    """Number of each in a sequence that is written letter by letter, 0 at what is no letter."""
+    """Number of each in a sequence that is written letter by letter, 0 at other tokens."""
 
     first_position: int = 0
     clipped: tuple[bool, bool] = (False, False)

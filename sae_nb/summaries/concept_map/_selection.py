@@ -216,7 +216,7 @@ class SharedInput:
     """The same strength at each of them."""
 
     numbers: tuple[int, ...] = ()
-    """Number of each in a sequence that is written letter by letter, 0 at what is no letter."""
+    """Number of each in a sequence that is written letter by letter, 0 at other tokens."""
 
     first_position: int = 0
     """Position in the sample of the first of those tokens."""
