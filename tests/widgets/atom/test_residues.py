@@ -24,7 +24,7 @@ def acts() -> Activations:
 
 @pytest.fixture(scope="module")
 def sae() -> sn.TopK:
-    made = sn.TopK(d_in=32, n_atoms=24, k=3, generator=torch.Generator().manual_seed(0))
+    made = sn.TopK(d_in=32, n_atoms=12, k=3, generator=torch.Generator().manual_seed(0))
     made.hook_point = "resid_post.1"
     return made
 

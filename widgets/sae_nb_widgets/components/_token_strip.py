@@ -125,7 +125,8 @@ class TokenStrip(Component):
         first_positions
             Position in its sample of each row's first token, for the read-out.
         numbers
-            Number of every token in a sequence that is written letter by letter, 0 at other tokens; empty: texts.
+            Number of every letter in a sequence that is written letter by letter, 0 at other tokens; empty:
+            texts.
         maximum
             Strength of the brightest colour; the largest shown when None.
         atoms
