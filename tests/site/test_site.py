@@ -20,6 +20,7 @@ from sae_nb import __main__ as command
 from sae_nb.atoms import IMAGE, AtomCatalogue, AtomNames
 from sae_nb.sessions import names_of
 from sae_nb.site import Site, write_site
+from tests.small_esm import PROTEINS, small_esm
 from tests.small_llava import pairs, small_llava
 from tests.widgets.atom.test_films import film_acts
 
@@ -370,3 +371,18 @@ def test_a_site_of_texts_with_images_shows_both(tmp_path: Path) -> None:
         assert one["tokens"].count(IMAGE) <= 1
         assert one["tokens"][one["at"]].strip() != IMAGE
         assert one["values"][one["at"]] == pytest.approx(one["z"], rel=1e-5)
+
+
+def test_a_site_of_proteins_has_the_numbers_of_residues(tmp_path: Path) -> None:
+    """Of every token of an example, next to its strength; the one that fires is named by its own."""
+    acts = sn.capture(small_esm(), PROTEINS, "resid_post.1", progress=False)
+    sae = sn.TopK(32, FEW, k=3, generator=torch.Generator().manual_seed(0))
+    sae.initialise(acts.x)
+    examples = examples_of(write_site(tmp_path / "proteins", sae, acts), FEW)
+    assert examples
+    for one in examples:
+        numbers, at = one["numbers"], one["at"]
+        assert len(numbers) == len(one["tokens"]) == len(one["values"])
+        assert one["tokens"][at] in ("<cls>", "<eos>") or one["place"].endswith(
+            f"residue {one['tokens'][at]}{numbers[at]}"
+        )

@@ -38,7 +38,7 @@ Made by `python -m tests.sweep` with transformers {version}; do not edit. `make 
 | --- | --- |
 | `BltForCausalLM` | of its three stacks the local encoder's, of bytes, is read; the states of its patches and of its local decoder are not |
 | `ClapModel` | rows of its audio tower have no seconds: the spectrogram is folded into a square, so that a patch holds several stretches of time |
-| `LlavaNextForConditionalGeneration` | images in texts have no face: features of line ends stand between the rows of patches, and tiles of several views follow each other. Rows are captured, numbered along the image |
+| `LlavaNextForConditionalGeneration` | images in texts have no face: features of line ends lie between the rows of patches, and tiles of several views follow each other. Rows are captured, numbered along the image |
 | `LlavaForConditionalGeneration` with Pixtral's tower | the same: each row of patches ends in a token of the text |
 
 {missing}

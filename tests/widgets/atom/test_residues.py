@@ -1,8 +1,7 @@
-"""Panels on sequences of letters: numbered tens with heat, in the browser, its page, an input lens and a site."""
+"""Panels on sequences of letters: numbered tens with heat, in the browser, its page, an input lens and a map."""
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
@@ -105,19 +104,3 @@ def test_a_map_shows_tens(acts: Activations, sae: sn.TopK) -> None:
     assert any(any(row) for row in strip.numbers)
     assert all("residue" in one.place or "token" in one.place for one in shown.inputs._inputs)
     shown.close()
-
-
-def test_a_site_has_the_numbers(acts: Activations, sae: sn.TopK, tmp_path: Path) -> None:
-    """Of every token of an example, next to its strength."""
-    from sae_nb.atoms import AtomCatalogue, AtomNames
-    from sae_nb.site._cards import Cards
-
-    catalogue = AtomCatalogue(sae, acts)
-    card = Cards(tmp_path, catalogue, AtomNames(catalogue), None).card(
-        int(catalogue.n_fired.argmax())
-    )
-    examples = [one for band in card["bands"].values() for one in band]
-    assert examples
-    for one in examples:
-        assert len(one["numbers"]) == len(one["tokens"]) == len(one["values"])
-    json.dumps(list(map(int, examples[0]["numbers"])))
