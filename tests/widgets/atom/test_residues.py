@@ -13,6 +13,7 @@ from sae_nb_widgets.panel import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations
+from sae_nb.atoms import AtomCatalogue
 from tests.small_esm import INSULIN_B, PROTEINS, small_esm
 
 
@@ -96,8 +97,7 @@ def test_an_input_lens_reads_a_sequence(acts: Activations, sae: sn.TopK) -> None
 def test_a_map_shows_tens(acts: Activations, sae: sn.TopK) -> None:
     shown = sw.ConceptMap(sae, acts)
     shown.wait(180)
-    atom = int(shown.catalogue.n_fired.argmax())
-    shown.atom = atom
+    shown.atom = int(AtomCatalogue(sae, acts).n_fired.argmax())
     shown.wait(30)
     strip = shown.inputs.component
     assert strip.place == "residue"
