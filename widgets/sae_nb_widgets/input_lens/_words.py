@@ -54,7 +54,7 @@ def answer_words(
     other: InputSummary | None,
     contrast: Contrast | None,
     names: AtomNames,
-    listed: Sequence[int],
+    listed: Sequence[int] = (),
 ) -> str:
     """State what the model answers, and which atoms that hangs on; of two inputs, of the atoms `listed`."""
     if other is None or contrast is None:
