@@ -232,7 +232,7 @@ neurons.loc[neurons.says != "", ["name", "says", "value"]].tail(8)
 # `value` is how much more a neuron is active on the first text, `says` what that raises among the next tokens, by
 # the direct path; those that raise no more than random directions do are left out here. Do a few of them turn the
 # answer? `kept`: its effect with these neurons alone as on the first text. `lost`: what goes without them.
-# `random`: as many others.
+# `random`: the same number of others.
 
 # %%
 turn = turning.faithfulness(k=[20, 100], n_random=2)
