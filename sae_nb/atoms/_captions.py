@@ -125,7 +125,7 @@ class Captions:
         plain = units.of_text and len(found.keys) <= MOST_SAID
         if evidence.worth == "unclear" or (evidence.worth == "mostly" and not plain):
             return Caption(seen=seen)
-        return Caption(name=units.name(found), evidence=evidence, seen=seen)
+        return Caption(name=units.name(found, firings), evidence=evidence, seen=seen)
 
     def _others(self, units: Units) -> list[tuple[int, Found]]:
         """Names of some other atoms, for comparison."""
@@ -192,6 +192,9 @@ class Kind:
     offsets: tuple[int, ...] = (0,)
     """Units, from the one in question, whose key counts."""
 
+    of_forms: bool = False
+    """Whether a key is of several words, those that begin alike: a name has those on which the atom fires."""
+
     def __post_init__(self) -> None:
         known = np.flatnonzero((self.key >= 0) & self.there)
         self._units = known[np.argsort(self.key[known], kind="stable")]
@@ -203,24 +206,24 @@ class Kind:
 
     def keys(self, units: Int[np.ndarray, " m"]) -> Int[np.ndarray, "m offsets"]:
         """Return the keys that count for some units."""
-        if self.offsets == (0,):
-            return self.key[units][:, None]
+        at, inside = self._around(units)
+        return np.where(inside, self.key[at], -1)
+
+    def reached(
+        self, units: Int[np.ndarray, " m"], fired: Bool[np.ndarray, " units"]
+    ) -> Bool[np.ndarray, " m"]:
+        """Return for which of some units a firing counts, as their key counts for it."""
+        at, inside = self._around(units)
+        return np.asarray((fired[at] & inside).any(axis=1))
+
+    def _around(
+        self, units: Int[np.ndarray, " m"]
+    ) -> tuple[Int[np.ndarray, "m offsets"], Bool[np.ndarray, "m offsets"]]:
+        """The units at the offsets, and whether they are of the same sample."""
         at = units[:, None] + np.array(self.offsets)
         inside = (at >= 0) & (at < len(self.key))
         at = np.where(inside, at, 0)
-        return np.where(inside & (self.sample[at] == self.sample[units][:, None]), self.key[at], -1)
-
-    def reached(self, fired: Bool[np.ndarray, " units"]) -> Bool[np.ndarray, " units"]:
-        """Return the units for whose key some firing counts."""
-        if self.offsets == (0,):
-            return fired
-        out = np.zeros_like(fired)
-        units = np.flatnonzero(fired)
-        for offset in self.offsets:
-            at = units + offset
-            at = at[(at >= 0) & (at < len(out))]
-            out[at[self.sample[at] == self.sample[at - offset]]] = True
-        return out
+        return at, inside & (self.sample[at] == self.sample[units][:, None])
 
 
 @dataclass(eq=False)
@@ -272,7 +275,7 @@ class Units:
             return None
         found, reached = None, 0.0
         for i, kind in enumerate(self.kinds):
-            keys, f1 = _grown(kind, firings, BOTH)
+            keys, f1 = _grown(kind, firings, BOTH, above=reached + kind.handicap)
             worth = f1 - kind.handicap - LONGER * (len(keys) - 1)  # the shorter name, at equal F1
             if keys and worth > reached:
                 found, reached = Found(i, keys), worth
@@ -296,10 +299,14 @@ class Units:
         hits, n = _counted(kind, firings, half, found.keys)
         return _f1(fits, hits.sum(), n.sum()), fits
 
-    def name(self, found: Found) -> str:
+    def name(self, found: Found, firings: Firing) -> str:
         """Return a name in words."""
         kind = self.kinds[found.kind]
         words = [kind.names[key] for key in found.keys[:MOST_SAID]]
+        if kind.of_forms:
+            fitting = firings.strong[np.isin(kind.key[firings.strong], found.keys)]
+            forms = Counter(self.kinds[0].key[fitting].tolist()).most_common(MOST_SAID)
+            words = [self.kinds[0].names[form] for form, _ in forms]
         if len(found.keys) > MOST_SAID:
             listed = f"{', '.join(words)} …"
         else:
@@ -309,8 +316,10 @@ class Units:
         return kind.says.format(listed)
 
 
-def _grown(kind: Kind, firings: Firing, half: int) -> tuple[tuple[int, ...], float]:
-    """The keys of a kind that together name the firings of a half best, and their F1."""
+def _grown(
+    kind: Kind, firings: Firing, half: int, *, above: float = 0.0
+) -> tuple[tuple[int, ...], float]:
+    """The keys of a kind that name the firings of a half best, and their F1; none if it cannot be `above`."""
     strong = firings.part(firings.strong, kind.sample, half)
     keys, n_samples = kind.keys(strong), len(firings.half)
     pairs = np.unique(kind.sample[strong][:, None] + n_samples * keys)
@@ -320,6 +329,8 @@ def _grown(kind: Kind, firings: Firing, half: int) -> tuple[tuple[int, ...], flo
     if not len(tried):
         return (), 0.0
     has = (keys[:, :, None] == tried).any(axis=1)
+    if _f1(has.any(axis=1).mean(), 1, 1) <= above:  # at a precision of 1
+        return (), 0.0
     hits, n = _counted(kind, firings, half, tried.tolist())
     chosen: list[int] = []
     best, covered, named, there = 0.0, np.zeros(len(keys), dtype=bool), 0, 0
@@ -339,12 +350,13 @@ def _counted(
     kind: Kind, firings: Firing, half: int, keys: Sequence[int]
 ) -> tuple[Int[np.ndarray, " keys"], Int[np.ndarray, " keys"]]:
     """In how many occurrences of each key the atom fires, and how many there are."""
-    reached = kind.reached(firings.fired)
     where = [firings.part(kind.where(key), kind.sample, half) for key in keys]
-    return (
-        np.array([np.count_nonzero(reached[units]) for units in where], np.int64),
-        np.array([len(units) for units in where], np.int64),
-    )
+    n = np.array([len(units) for units in where], np.int64)
+    if not n.sum():
+        return n, n
+    hits = np.cumsum(np.append(0, kind.reached(np.concatenate(where), firings.fired)))
+    ends = np.cumsum(n)
+    return hits[ends] - hits[ends - n], n
 
 
 def _f1(recall: Any, hits: Any, n: Any) -> Any:
@@ -478,7 +490,7 @@ def _kinds(
     plain = np.array([name.strip("“”") for name in names])
     about = np.array([len(text) > 2 and text.isalpha() for text in plain.tolist()])
     about &= (count <= max(RARE * len(word), 2 * FEWEST)) & (count > 1)
-    stem, stems = _stems(plain.tolist(), count)
+    stem, stems = _stems(plain.tolist())
     number = np.array([_number(text) for text in plain.tolist()])
     around = tuple(i for i in range(-REACH, REACH + 1) if i)
     passage = np.where(about, np.arange(len(names)), -1)[word]
@@ -486,7 +498,7 @@ def _kinds(
         Kind("{}", word, names, sample, there),
         Kind("{}", number[word], ("years", "decades", "numbers"), sample, there),
         Kind("{}", pair, together, sample, there),
-        Kind("{}", stem[word], stems, sample, there, handicap=LONGER),
+        Kind("{}", stem[word], stems, sample, there, handicap=LONGER, of_forms=True),
         Kind("after {}", before, names, sample, there, handicap=LONGER),
         Kind("before {}", after, names, sample, there, handicap=LONGER),
         Kind("near {}", passage, names, sample, there, handicap=5 * LONGER, offsets=around),
@@ -508,21 +520,13 @@ class _Pairs(Sequence[str]):
         return f"“{a} {b}”" if _joins(b[:1]) else f"“{a}{b}”"
 
 
-def _stems(
-    words: Sequence[str], count: Int[np.ndarray, " forms"]
-) -> tuple[Int[np.ndarray, " forms"], list[str]]:
-    """The first letters of every word, shared by its forms, and the commonest forms of each."""
-    index: dict[str, int] = {}
-    forms: list[list[int]] = []
-    stem = np.full(len(words), -1)
-    for i, word in enumerate(words):
-        if len(word) >= STEM and word.isalpha():
-            stem[i] = index.setdefault(word[:STEM].casefold(), len(index))
-            if stem[i] == len(forms):
-                forms.append([])
-            forms[stem[i]].append(i)
-    commonest = [sorted(one, key=lambda i: -count[i])[:2] for one in forms]
-    return stem, [", ".join(f"“{words[i]}”" for i in one) for one in commonest]
+def _stems(words: Sequence[str]) -> tuple[Int[np.ndarray, " forms"], list[str]]:
+    """The first letters of every word, which its forms share."""
+    begins = [
+        word[:STEM].casefold() if len(word) >= STEM and word.isalpha() else "" for word in words
+    ]
+    index = {stem: i for i, stem in enumerate(dict.fromkeys(filter(None, begins)))}
+    return np.array([index.get(stem, -1) for stem in begins]), list(index)
 
 
 def _number(text: str) -> int:

@@ -10,8 +10,8 @@ By = Literal["rule", "attribute", "words", "judge", "caption", ""]
 Standing = Literal["holds", "open", "fails"]
 Worth = Literal["sure", "mostly", "unclear"]
 
-SURE, MOSTLY = 0.7, 0.5
-"""F1 from which a name is quoted as it is; share of strong firings from which "mostly" is true."""
+SURE, LEAST, MOSTLY = 0.7, 0.3, 0.5
+"""F1 from which a name is quoted as it is, and at all; share of strong firings from which "mostly" is true."""
 
 _SIGNS: dict[Standing, str] = {"holds": "✓", "open": "?", "fails": "✗"}
 _HOW: dict[By, str] = {
@@ -70,7 +70,7 @@ class LabelEvidence:
         if math.isfinite(self.f1):
             if self.f1 >= SURE:
                 return "sure"
-            return "mostly" if self.fits >= MOSTLY else "unclear"
+            return "mostly" if self.f1 >= LEAST and self.fits >= MOSTLY else "unclear"
         return "unclear" if self.standing == "fails" else "sure"
 
     def worded(self, label: str) -> str:
