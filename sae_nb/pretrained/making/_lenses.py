@@ -16,6 +16,7 @@ from sae_nb.data import TASKS, scenes, sounds, stories
 from sae_nb.lenses import fit_lens
 from sae_nb.models import load_model
 from sae_nb.pretrained._loading import load_sae
+from sae_nb.pretrained.making._texts import mixed_texts
 
 N_FIT, N_HELD_OUT, N_ATOMS = 64, 48, 80
 """Inputs of the fit and of the score, and directions that are measured. Ours: halves agree above .98."""
@@ -34,6 +35,23 @@ class _Plan:
 
     skip_first: int = 0
     """Ours; a language model's first tokens are sinks of attention."""
+
+    n_fit: int = N_FIT
+    n_held_out: int = N_HELD_OUT
+    n_atoms: int = N_ATOMS
+    layers: tuple[int, ...] | None = None
+    context_length: int = 128
+    """Inputs of the fit and of the score, and directions measured; blocks with a map, None: all but the
+    last; tokens after which a text is cut."""
+
+
+def _texts(folder: Path) -> Draw:
+    def draw(n: int, seed: int, held_out: bool) -> Any:
+        del seed  # they are in a random order that is fixed
+        to_train, fresh = mixed_texts(folder)
+        return (fresh if held_out else to_train)[:n]
+
+    return draw
 
 
 def _stories(n: int, seed: int, held_out: bool) -> Any:
@@ -79,14 +97,44 @@ PLANS = {
 """Models that get a lens. Variants of tiny-vit have none, and tiny-modular has one block."""
 
 
-def make_lens(name: str, folder: Path) -> None:
-    """Write the lens of a model: fp16 maps of all blocks but the last, with its score in `lens.json`."""
-    model, plan = load_model(name), PLANS[name]
-    lens = fit_lens(model, plan.draw(N_FIT, 101, False), skip_first=plan.skip_first)
-    held_out = plan.draw(N_HELD_OUT, 202, True)
+REAL = "smollm2-135m"
+
+
+def _plan_of(name: str, texts: Path | None) -> _Plan:
+    if name in PLANS:
+        return PLANS[name]
+    if texts is None:
+        raise ValueError(
+            f"`texts` must be the folder of texts for the lens of {name}. Pass --texts."
+        )
+    return _Plan(
+        draw=_texts(texts),
+        sae=f"{REAL}/resid_post.16",
+        skip_first=4,
+        n_fit=10,
+        n_held_out=6,
+        n_atoms=24,
+        layers=(9, 16, 23),
+        context_length=48,
+    )
+
+
+def make_lens(name: str, folder: Path, *, texts: Path | None = None) -> None:
+    """Write the lens of a model: fp16 maps of its plan's blocks, with its score in `lens.json`."""
+    model, plan = load_model(name), _plan_of(name, texts)
+    lens = fit_lens(
+        model,
+        plan.draw(plan.n_fit, 101, False),
+        layers=plan.layers,
+        skip_first=plan.skip_first,
+        context_length=plan.context_length,
+    )
+    held_out = plan.draw(plan.n_held_out, 202, True)
     layer = None if plan.sae else (lens.n_layers - 1) // 2
     measured = load_sae(plan.sae) if plan.sae else _differences(model, held_out, layer)
-    found = lens.check(held_out, measured, layer, n_atoms=N_ATOMS)
+    found = lens.check(
+        held_out, measured, layer, n_atoms=plan.n_atoms, context_length=plan.context_length
+    )
     print(found)  # noqa: T201 - the recipe reports what it measured
     lens.with_score(found).save(folder, half=True)
 
@@ -103,7 +151,8 @@ def _differences(model: Any, inputs: Any, layer: int | None) -> Tensor:
 def main(arguments: Sequence[str]) -> None:
     """Read the command line: `lens NAME --out DIR`."""
     parser = argparse.ArgumentParser(prog="python -m sae_nb.pretrained.making lens")
-    parser.add_argument("name", choices=sorted(PLANS))
+    parser.add_argument("name", choices=[*sorted(PLANS), REAL])
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--texts", type=Path, help=f"of {REAL}: folder of texts")
     given = parser.parse_args(arguments)
-    make_lens(given.name, given.out)
+    make_lens(given.name, given.out, texts=given.texts)

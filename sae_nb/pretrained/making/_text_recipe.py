@@ -78,7 +78,7 @@ TEXT_PLANS = {
 def make_on_texts(
     name: str, plan: TextPlan, folder: Path, *, texts: Path, work: Path, command: str = ""
 ) -> None:
-    """Make one SAE and write its folder. Captures and checkpoints stay in `work`: a killed run continues there."""
+    """Make one SAE and write its folder. Captures and checkpoints are in `work`: a killed run continues."""
     model_name, _, hook_point = name.partition("/")
     if hook_point not in plan.hook_points:
         raise ValueError(
