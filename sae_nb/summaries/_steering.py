@@ -233,8 +233,8 @@ class SteeringSummary:
     """KL(before‖control) in nats of each."""
 
     stands_out: int | None
-    """Index, among all outcomes, of the one in which the edit stands out from the random directions; None where
-    one of those stands out more (by chance one edit in twenty would), and for states.
+    """Index, among all outcomes, of the one that the edit changes far more than random directions do; None if
+    one of those changes more (by chance one edit in twenty would), and for states.
     """
 
     tokens: tuple[str, ...]
@@ -276,7 +276,7 @@ class SteeringSummary:
 
     @property
     def changed_most(self) -> str:
-        """Name of the outcome that the edit changes most: the one that stands out, if there is one."""
+        """Name of the outcome that the edit changes most, compared with random directions if that is known."""
         place = int(np.argmax(np.abs(self.after - self.before)))
         if self.stands_out is not None:
             place = int(np.flatnonzero(self.ids == self.stands_out)[0])

@@ -21,7 +21,7 @@ from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
 from sae_nb_widgets.panel._saying import Saying
 
 EXPORT_WAITS_SECONDS = 600.0
-"""How long an export waits for the answer that it writes."""
+"""Seconds that an export waits for the answer that it writes."""
 
 
 class Leaves(AsSite, Saying):

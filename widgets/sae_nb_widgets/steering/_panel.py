@@ -296,7 +296,7 @@ class SteeringPanel(KeepsRecipes):
         )
 
     def _offer(self, strength: float) -> None:
-        """Choose a strength, as long as nobody has."""
+        """Set a strength that was measured, unless one was chosen."""
         self._offered = self.strength = strength
 
     @reacts("strength", doing="steering", early=True)

@@ -28,7 +28,7 @@ class StrengthScale:
         self.lengths: Float[np.ndarray, " n_atoms"] | None = None
         self.length: float | None = None
         self.heard: Mapping[int, float] = {}
-        """How strongly atoms fire in the input at hand, at most: what is known of one that was not measured."""
+        """Largest strength of atoms in the input at hand, for those that were not measured."""
 
     def measure(self, sae: SparseAutoencoder, acts: Any) -> Float[np.ndarray, " n_atoms"] | None:
         """Return one measured unit of every atom; None if neither activations nor the SAE tell it."""
