@@ -39,6 +39,15 @@ def atoms_of(found: AttributionGraph, layer: int) -> list[int]:
     return [int(i) for i in np.argsort(-found.influence) if here[i]]
 
 
+def test_without_a_target_one_answer_is_explained() -> None:
+    """The model's likeliest token less its runner-up, in one target node: not ten answers at once."""
+    gpt = sn.load_model("tiny-gpt")
+    found = sn.circuits.attribution_graph(gpt, dictionaries()[:1], TEXT, max_nodes=0)
+    likeliest = gpt([TEXT])[0, -1].topk(2).indices.tolist()
+    assert found.outcomes == (tuple(likeliest),)
+    assert int((found.nodes.kind == "target").sum()) == 1
+
+
 def test_what_is_foreseen_is_the_sum_over_all_paths() -> None:
     """Backwards for all nodes at once, as a solved system says forwards for one."""
     found = graph()

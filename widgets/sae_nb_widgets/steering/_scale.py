@@ -82,10 +82,9 @@ class StrengthScale:
         high = WIDEST_FACTOR
         if MODES[mode].takes_units:
             unit, peak = UNITS[self.unit(atom, mode)], self.peak(atom)
-            by_peak = peak is not None and not unit.measured
-            high = (
-                one_digit(self.measured.widest * peak) if by_peak else unit.slider_end(self.length)
-            )
+            high = unit.slider_end(self.length)
+            if peak is not None and not unit.measured:
+                high = one_digit(self.measured.widest * peak)
         return (-high if MODES[mode].signed else 0.0, high)
 
     def safe(self, atom: int, mode: Mode) -> float | None:
