@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
     from sae_nb.models import LiveModel
 
-N_TRIED = 8
+N_TRIED = 16
 """Atoms that matter most for the answer, which are tried."""
 
 
@@ -36,7 +36,7 @@ def listen(
 
 def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) -> int:
     """Return the atom to open on: of those that matter most the one that changes the answer furthest beyond a
-    random direction of its length; one with a name, if any of these does.
+    usual random direction of its length; one with a name, if its effect is half as large at least.
     """
     run, used = found.run, found.used
     order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
@@ -50,7 +50,9 @@ def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) ->
     effects = effects_of_adding(
         run.model, run.batch, found.hook_point, torch.cat([lengths * ours, lengths * drawn])
     )
-    beyond = effects[: len(atoms)] - effects[len(atoms) :]
+    # Of a small push KL grows with the square of its length: the usual random one, at each atom's length.
+    squares = np.square(sizes)
+    beyond = effects[: len(atoms)] - squares * np.median(effects[len(atoms) :] / squares)
     named = np.array([bool(names.labels.label(atom)) for atom in atoms])
-    best = np.where(named, beyond, -np.inf) if (named & (beyond > 0)).any() else beyond
-    return atoms[int(np.argmax(best))]
+    # A name is worth half of an effect.
+    return atoms[int(np.argmax(np.where(named & (beyond > 0), 2 * beyond, beyond)))]
