@@ -332,3 +332,11 @@ def test_names_of_a_real_model_held_on_fresh_texts(name: str) -> None:
         found = examples.labels.evidence(atom)
         assert found.standing == "holds"
         assert found.detection > found.control
+
+
+def test_the_lens_of_smollm2_opens_without_the_model() -> None:
+    """Three blocks, and its score on held-out texts: far above the direct path."""
+    lens = sn.load_lens("smollm2-135m")
+    assert (lens.layers, lens.n_layers, lens.model_name) == ((9, 16, 23), 30, "smollm2-135m")
+    score = lens.facts["scores"]["16"]
+    assert score["correlation"] > 0.85 > 0.5 > score["direct"]
