@@ -251,7 +251,7 @@ story_panel
 # %% [markdown] tags=["words"]
 # One text proves nothing. Sixteen beginnings are continued as they are, with the atom, and along two random
 # directions of the same size: what share of the texts has a word that belongs to the atom's name? The words
-# (`lm.plan.words`) were written down before.
+# (`lm.plan.words`) are those one would expect; atom and first beginning were chosen with the model at hand.
 
 # %% tags=["words"]
 counted = lm.count()

@@ -210,7 +210,7 @@ card
 #
 # The question that is asked of a model that writes: sixteen beginnings are continued as they are, with one named
 # atom, and along random directions of the same size. What share of the texts has a word that belongs to the name?
-# Atom and words were chosen before anything was counted here.
+# The atom was chosen because its name is a topic; the words are those one would expect.
 
 # %%
 lm = language_model()

@@ -111,7 +111,7 @@ exercise("19.1").reveal()
 # %% [markdown]
 # So the question is *how* it differs. Sixteen beginnings are continued as they are, with the atom, and along two
 # random directions of the same size: what share of the texts has a word that belongs to the atom's name? The words
-# (`lm.plan.words`) were written down before.
+# (`lm.plan.words`) are those one would expect; atom and first beginning were chosen with the model at hand.
 
 # %%
 counted = lm.count()

@@ -220,10 +220,11 @@ def named_steering(
 
 def _written(model: LiveModel) -> list[list[str]]:
     """Return the samples of texts for every beginning."""
-    return [
-        model.generate(list(PROMPTS), N_TOKENS, temperature=TEMPERATURE, seed=seed, echo=False)
-        for seed in range(N_SAMPLES)
+    options: dict[str, Any] = {"temperature": TEMPERATURE, "echo": False}
+    samples = [
+        model.generate(list(PROMPTS), N_TOKENS, seed=seed, **options) for seed in range(N_SAMPLES)
     ]
+    return [[str(text) for text in texts] for texts in samples]
 
 
 def _counted(samples: list[list[str]], named: WrittenName) -> list[float]:

@@ -241,7 +241,7 @@ def _passages(sae: TopK, acts: Activations, plan: TextPlan) -> tuple[Activations
     sample = np.repeat(np.arange(len(kept)), [len(mine) for mine, _ in kept])
     ids = torch.stack([tokens for _, tokens in kept])
     offsets = torch.arange(len(kept) + 1) * plan.context_length
-    names = set(ids.unique().tolist())
+    names = set(ids.flatten().tolist())
     context = replace(
         acts.context,
         n_samples=len(kept),

@@ -62,12 +62,21 @@ def test_no_label_ends_the_script_of_a_page() -> None:
 )
 def test_a_badge_says_whether_the_label_beats_anothers(evidence: LabelEvidence, sign: str) -> None:
     """By a sign, not by colour alone; the sentences behind it are its tooltip."""
-    names = named("It", evidence)
+    label = AtomLabels(entries={9: AtomLabel(atom=9, text="It", evidence=evidence)})
+    names = AtomNames(labels=Labels(label))
     shown = badge(evidence)
     assert shown.text.startswith(sign)
     assert shown.text in badge_html(names, 9)
     assert card_content(names.card(9))["badge"]["title"] == shown.title
     assert shown.title
+
+
+def test_a_label_that_fails_gives_way_to_a_name_that_holds() -> None:
+    """Name and badge are then those that were made from what the atom fires on."""
+    names = named("ships", LabelEvidence(by="rule", detection=0.55, control=0.52, n=40))
+    assert "ships" not in names.words(9)
+    assert names.source(9) == "caption"
+    assert badge_html(names, 9).count("✓") == 1
 
 
 def test_a_card_says_whether_a_label_was_made_here_or_read() -> None:

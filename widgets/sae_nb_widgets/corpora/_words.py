@@ -36,14 +36,15 @@ class CorpusNames(AtomNames):
     def __init__(self, docs: tuple[Documents, Documents], corpora: tuple[str, str]) -> None:
         super().__init__(None, Labels({**docs[1].labels, **docs[0].labels}))
         self._docs, self._corpora = docs, corpora
+        self._peaks: dict[int, str] = {}
 
     def caption(self, atom: int) -> str:
         """Return where an atom peaks in the corpus of which it is in more: a word, or a place in images."""
-        if atom not in self._captions:
+        if atom not in self._peaks:
             docs = max(self._docs, key=lambda one: one.counts[atom] / len(one))
             word = docs.peak_word(atom)
-            self._captions[atom] = f"at “{word}”" if word else _peak_place(docs, atom)
-        return self._captions[atom]
+            self._peaks[atom] = f"at “{word}”" if word else _peak_place(docs, atom)
+        return self._peaks[atom]
 
     def card(self, atom: int) -> AtomCard:
         """Return the card shown on pointing at an atom: its strongest documents of both corpora."""
