@@ -103,8 +103,9 @@ def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
 
 def kind_of_texts(tokenizer: Any) -> str:
     """Return the kind of text of a tokenizer: of letters that a record has, or language."""
-    size = len(tokenizer or ())
-    if not 0 < size <= LARGEST_ALPHABET or not hasattr(tokenizer, "get_vocab"):
+    if not (hasattr(tokenizer, "get_vocab") and hasattr(tokenizer, "__len__")):
+        return LANGUAGE.name
+    if not 0 < len(tokenizer) <= LARGEST_ALPHABET:
         return LANGUAGE.name
     tokens = {token.strip("▁# ") for token in tokenizer.get_vocab()}
     known = {token for token in tokens if len(token) == 1}

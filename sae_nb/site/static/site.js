@@ -299,7 +299,7 @@ const saeNb = (() => {
       hits.sort((a, b) => b[1] - a[1]);
       for (const [i, share, token] of hits) {
         if (found.size >= MOST_FOUND) break;
-        if (!found.has(i)) found.set(i, `${percent(share)} of its strength on “${token}”`);
+        if (!found.get(i)) found.set(i, `${percent(share)} of its strength on “${token}”`);
       }
     }
     return [...found].map(([i, why]) => [i, words[i], frequency[i], why]);
