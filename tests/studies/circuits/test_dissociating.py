@@ -13,7 +13,6 @@ from transformers import GPT2Config, GPT2LMHeadModel
 import sae_nb as sn
 from sae_nb.models import run
 from sae_nb.studies.circuits import Dissociation, Task, dissociate, head_contributions
-from sae_nb.studies.circuits._copies import copies
 from sae_nb.studies.circuits._dissociating import _Runs
 from tests.refusing import refused
 
@@ -98,7 +97,7 @@ def test_random_edits_have_the_norm_of_the_ablation() -> None:
     tasks = (words(0, "first"), words(N_WORDS, "second"))
     runs, block = _Runs(planted(), tasks, 3, np.random.default_rng(0)), range(3)
     written = {str(part.written) for part in runs.components[:3]}
-    several = copies(runs.inputs[0][0][0], 4)
+    several = runs.inputs[0][0][0].copies(4)
     ran = run(runs.model, several, read=written, put=runs._ablations(block))
     changes = dict(runs._changes(block, ran.states))
     for turn in runs.turns:
@@ -114,7 +113,7 @@ def test_the_change_of_an_ablation_is_what_it_makes_of_the_stream() -> None:
     runs = _Runs(model, (task, task), 1, np.random.default_rng(0))
     block, batch = range(len(runs.components)), runs.inputs[0][0][0]
     written = {str(part.written) for part in runs.components}
-    several = copies(batch, 1 + len(block))
+    several = batch.copies(1 + len(block))
     ran = run(model, several, read=written, put=runs._ablations(block))
     changes = dict(runs._changes(block, ran.states))
     behind = {"head": "resid_mid", "mlp": "resid_post"}
