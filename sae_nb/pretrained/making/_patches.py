@@ -10,7 +10,6 @@ are left out: they are few, and far from the patches.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,7 +18,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import KIND, Archetypal, write_sae
@@ -27,7 +25,7 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import PictureFolder, pictures
 from sae_nb.evaluation import evaluate
-from sae_nb.files import new_folder, write_bytes, write_manifest
+from sae_nb.files import new_folder, weights_digest, write_bytes, write_manifest
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained.making._card import CARD, filled, report_table, shown_command
 from sae_nb.pretrained.making._shipping import plain
@@ -122,15 +120,6 @@ def _drawn(images: PictureFolder, plan: PatchPlan) -> tuple[PictureFolder, Pictu
     return images[order[n_judged:]], images[order[:n_judged]]
 
 
-def weights_digest(module: nn.Module) -> str:
-    """Return the first 12 hexadecimal digits of the SHA-256 of a module's weights, in order of their names."""
-    digest = hashlib.sha256()
-    for name, weight in sorted(module.state_dict().items()):
-        digest.update(name.encode())
-        digest.update(weight.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-    return digest.hexdigest()[:12]
-
-
 def patch_card(facts: dict[str, Any], report: dict[str, dict[str, float]]) -> str:
     """Return the card in Markdown."""
     about = (
@@ -142,7 +131,7 @@ def patch_card(facts: dict[str, Any], report: dict[str, dict[str, float]]) -> st
     n_trained, n_judged = facts["images"]
     lines = [
         f"**Data**: {facts['patches']} patches of {n_trained} images; class token and registers left out.",
-        f"**Model**: {facts['model']}, SHA-256 of its weights as loaded {facts['weights']}…",
+        f"**Model**: {facts['model']}, fingerprint of its weights as loaded {facts['weights']}",
         f"**Training**: {facts['steps']} steps, seed {facts['seed']}; {facts['seconds']:.0f} s on CPU threads: "
         f"{torch.get_num_threads()}; torch {torch.__version__}, {date.today().isoformat()}.",
         "**Licence**: of model and images; look at both before you share it.",
