@@ -71,7 +71,7 @@ class Cluster:
     """Points that lie densely together on the map."""
 
     name: str
-    """Its most lifted labels, tokens or places; "no name yet · 3" if nothing is distinctive. No other
+    """Its most lifted labels, tokens or places; "group 3" if nothing is distinctive. No other
     cluster of the map has it.
     """
 

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.atoms import NO_NAME, PATCHES, row_words
+from sae_nb.atoms import PATCHES, row_words
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
@@ -185,10 +185,10 @@ def distinct_names(leading: Sequence[Sequence[str]], further: Sequence[Sequence[
     """Return a short name for every group, no two alike: its `leading` words.
 
     Where an earlier group has them all, the first and one of the `further` make a name; where there is
-    none left, the group has no name but a number.
+    none left, the group has a number.
 
     >>> distinct_names([["cls"], ["cls"], []], [["digit 4"], ["digit 7"], ["eye"]])
-    ['cls', 'cls · digit 7', 'no name yet · 3']
+    ['cls', 'cls · digit 7', 'group 3']
     """
     taken: set[frozenset[str]] = set()
     names = []
@@ -199,7 +199,8 @@ def distinct_names(leading: Sequence[Sequence[str]], further: Sequence[Sequence[
             else []
         )
         free = [option for option in options if frozenset(option) not in taken]
-        chosen = free[0] if free else (*(words[:1] or [NO_NAME]), f"{number}")
+        numbered = (words[0], f"{number}") if words else (f"group {number}",)
+        chosen = free[0] if free else numbered
         taken.add(frozenset(chosen))
         names.append(joined(chosen))
     return names

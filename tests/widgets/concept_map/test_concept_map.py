@@ -455,7 +455,7 @@ def test_no_two_clusters_have_one_name() -> None:
     alone.wait()
     names = [cluster.name for cluster in alone.record.clusters]
     assert len(set(names)) == 4
-    assert all(name.startswith("no name yet · ") for name in names)
+    assert all(name.startswith("group ") for name in names)
 
 
 # --- looking closer, filtering, the table ---------------------------------------------------------

@@ -212,7 +212,8 @@ def reading(shared: SharedInput, n_atoms: int) -> str:
 
 MOST_LISTED = 500
 MOST_BARS = 5
-MOST_SAID = 3
+MOST_SAID, ONE_CLOUD = 3, 0.9
+"""Groups that are named; share of all points above which the largest group is called a cloud."""
 LEFT_OUT = ("energy",)
 """Columns of a selection that a narrow table has no room for."""
 HEADERS = {"frequency": "fires on", "share": "of rows", "strength": "|z|", "lift": "× usual"}
@@ -352,15 +353,19 @@ def groups_answer(record: ConceptMapSummary) -> tuple[str, str]:
     clusters, inside = record.clusters, sum(len(c.points) for c in record.clusters)
     listed = [f"{c.name} ({format_count(len(c.points))})" for c in clusters[:MOST_SAID]]
     n = len(clusters)
-    groups = "one group" if n == 1 else f"{format_count(n)} groups, the largest"
+    said = f"{format_count(inside)} of {format_count(len(record.ids))} {record.show} lie in "
+    if n > 1 and len(clusters[0].points) > ONE_CLOUD * inside:
+        said += f"one cloud, but for {_and(listed[1:])}."
+    else:
+        groups = "one group" if n == 1 else f"{format_count(n)} groups, the largest"
+        said += f"{groups}: {_and(listed)}."
     weights = np.array([len(c.points) for c in clusters]) / inside
     cosine, floor = (
         format_number(float(weights @ values), digits=2)
         for values in ([c.cosine for c in clusters], [c.floor for c in clusters])
     )
     return (
-        f"{format_count(inside)} of {format_count(len(record.ids))} {record.show} lie in {groups}: "
-        f"{_and(listed)}.",
+        said,
         f"mean cosine within a group {cosine} (random groups of these sizes: {floor})",
     )
 
