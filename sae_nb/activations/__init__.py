@@ -20,6 +20,7 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.activations._aligning import first_difference as first_difference
     from sae_nb.activations._context import (
+        RECONSTRUCTED as RECONSTRUCTED,
         ROLES as ROLES,
         Context as Context,
         PlacedImages as PlacedImages,

@@ -427,9 +427,15 @@ def join_columns(parts: Sequence[Tensor]) -> Tensor:
 _POSITIONS = 4  # of dropped rows, named in a repr
 
 
+RECONSTRUCTED = "reconstructed"
+"""Entry of a policy: the SAE whose reconstructions the rows are, in place of activations."""
+
+
 def policy_text(policy: Mapping[str, Any]) -> str:
     """Return a policy in words, short enough for a repr."""
     parts = []
+    if policy.get(RECONSTRUCTED):
+        parts.append(f"reconstructions by {policy[RECONSTRUCTED]}")
     if policy.get("features") == "channels":
         parts.append("channels are features, positions time")
     if policy.get("features") == "unknown":

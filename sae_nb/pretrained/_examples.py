@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import AUDIO, Activations, Context, Ragged, acts_for, ragged_sounds
+from sae_nb.activations import (
+    AUDIO,
+    RECONSTRUCTED,
+    Activations,
+    Context,
+    Ragged,
+    acts_for,
+    ragged_sounds,
+)
 from sae_nb.architectures import KIND
 from sae_nb.atoms import Labels
 from sae_nb.checks import checked
@@ -262,13 +270,15 @@ def _stored(
     codes = unpack_codes(arrays)
     if facts["context"]["kind"] == AUDIO.name:
         arrays = {**arrays, **_rendered(facts["plan"])}
+    context = read_context(arrays, facts["context"])
+    policy = {**context.policy, RECONSTRUCTED: shelf_name(sae)}
     acts = Activations(
         reconstruct(codes, sae),
         sample=arrays["sample"].long(),
         position=arrays["position"].long(),
         hook_point=sae.hook_point,
         model_name=sae.model_name,
-        context=read_context(arrays, facts["context"]),
+        context=replace(context, policy=policy),
     )
     return acts, codes
 

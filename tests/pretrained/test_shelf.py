@@ -340,3 +340,15 @@ def test_the_lens_of_smollm2_opens_without_the_model() -> None:
     assert (lens.layers, lens.n_layers, lens.model_name) == ((9, 16, 23), 30, "smollm2-135m")
     score = lens.facts["scores"]["16"]
     assert score["correlation"] > 0.85 > 0.5 > score["direct"]
+
+
+def test_examples_are_not_evaluated_as_if_they_were_activations() -> None:
+    """Their rows are reconstructions, which the SAE explains nearly whole; the refusal names both ways."""
+    name = "tiny-gpt/resid_post.3"
+    acts = sn.load_examples(name).acts
+    assert f"reconstructions by {name}" in repr(acts)
+    for rows in (acts, acts[:500], acts.split(0.5, seed=0)[0]):
+        with pytest.raises(
+            ValueError, match=r"must be activations of the model.*'resid_post\.3'.*report"
+        ):
+            sn.evaluate(sn.load_sae(name), rows)

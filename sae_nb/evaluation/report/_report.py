@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import here_it_is
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import RECONSTRUCTED, Activations, acts_for
 from sae_nb.checks import Count, Resamples, Seed, at_least, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task, written_at
@@ -277,6 +277,7 @@ def evaluate(
         acts = Sequences(cast("Tensor", acts)).acts  # the axis before the last is time
     # Finiteness is checked chunk by chunk as the rows are read, in memory and on disk alike.
     acts = acts_for(sae, acts, finite=False, target=True)
+    _refuse_reconstructions(acts)
     resampling = Resampling(n_bootstrap, seed)
     if model is None and not (model_rows is None and model_seconds is None):
         raise ValueError(
@@ -319,6 +320,17 @@ def evaluate(
         facts["cautions"] += tuple(sampling.said(f"{task.model.modality.sample}s", scores.complete))
     facts["seconds"] = round(time.perf_counter() - start, 3)
     return Report(measurements, facts)
+
+
+def _refuse_reconstructions(acts: Activations) -> None:
+    """Refuse rows that an SAE made: an SAE explains its own reconstructions nearly whole."""
+    name = acts.context.policy.get(RECONSTRUCTED)
+    if name:
+        raise ValueError(
+            f"`acts` must be activations of the model, got the examples of {name!r}, whose rows are that SAE's "
+            f"own reconstructions: R² would be near 1. Capture some with sn.capture(model, inputs, "
+            f"{str(acts.hook_point)!r}); what was measured is in sn.load_examples({name!r}).facts['report']."
+        )
 
 
 def _provenance(

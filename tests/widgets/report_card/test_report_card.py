@@ -25,8 +25,8 @@ def parts() -> SimpleNamespace:
         sn.load_sae("tiny-vit/resid_post.6"),
         sn.TopK(d_in=64, n_atoms=64, k=8, generator=torch.Generator().manual_seed(0)).eval(),
     ]
-    acts = sn.load_examples("tiny-vit/resid_post.6").acts
-    acts = acts.subset(acts.sample < 12)
+    pictures = sn.data.scenes(12, seed=7).images
+    acts = sn.capture(sn.load_model("tiny-vit"), pictures, "resid_post.6", progress=False)
     reports = [sn.evaluate(sae, acts, n_bootstrap=100) for sae in saes]
     return SimpleNamespace(saes=saes, acts=acts, reports=reports)
 
