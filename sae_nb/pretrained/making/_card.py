@@ -86,7 +86,6 @@ def text_card(facts: dict[str, Any]) -> str:
         "## How well it reconstructs",
         filled(f"On {facts['judged_on']}; 95 % intervals."),
         report_table(facts["report"]),
-        *_stability(facts.get("stability")),
         "## Names",
         filled(facts.get("names", "None of its atoms has a name yet.")),
         *_named_steering(facts.get("named_steering", [])),
@@ -112,19 +111,6 @@ def _named_steering(steered: Sequence[dict[str, Any]]) -> list[str]:
     ]
     header = ["name", "atom", "strength", "untouched", "random", "turned up", "more than random"]
     return ["## What its atoms do", filled(text), _table(header, rows)]
-
-
-def _stability(stability: dict[str, Any] | None) -> list[str]:
-    """Return the part on trainings from other seeds, if there were any."""
-    if stability is None:
-        return []
-    text = (
-        f"{stability['n']} trainings from other seeds, of the same length and data: matched one to one, atoms "
-        f"agree with cosine {stability['value']:.2f} on average; random directions of as many atoms with "
-        f"{stability['floor']:.2f}. {stability['return']:.0%} of the atoms return in all of them (cosine at "
-        "least 0.7)."
-    )
-    return ["## Other seeds", filled(text)]
 
 
 def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any]) -> list[str]:

@@ -18,7 +18,6 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.architectures import KIND, SparseAutoencoder
 from sae_nb.codes import SparseCodes, offsets_of
-from sae_nb.evaluation import match_atoms
 from sae_nb.files import read_json, write_bytes, write_json, write_manifest
 from sae_nb.labelling import AtomLabel, AtomLabels, label, read_kept, write_kept
 from sae_nb.models import LiveModel
@@ -26,9 +25,6 @@ from sae_nb.pretrained import LABELS, load_sae
 from sae_nb.pretrained._loading import FACTS
 from sae_nb.pretrained.making._card import CARD, text_card
 from sae_nb.steering import random_direction, steer
-
-SAME = 0.7
-"""Cosine from which an atom of another training is the same, as in `sn.label`."""
 
 N_WINDOWS, STRONG = 120, 0.3
 """Windows a name is judged on, half of them firing; share of an atom's 99th percentile from which a
@@ -133,8 +129,6 @@ def add_names(
     logger.info("%d of %d names hold", len(found), len(names))
     facts = read_json(folder / FACTS)
     facts["names"] = _told(found, len(names))
-    if sisters:
-        facts["stability"] = _returns(sae, sisters)
     if model is not None:
         tried = {atom: names[atom] for atom in sorted(found) if names[atom].steers}
         facts["named_steering"] = named_steering(model, sae, tried)
@@ -168,28 +162,12 @@ def _those_that_hold(file: Path) -> AtomLabels:
     return labels
 
 
-def _returns(sae: SparseAutoencoder, sisters: Sequence[SparseAutoencoder]) -> dict[str, Any]:
-    """Return how far the atoms are found again in trainings from other seeds, one by one."""
-    cosines = torch.zeros(len(sisters), sae.n_atoms)
-    for own, sister in zip(cosines, sisters, strict=True):
-        rows, _, matched = match_atoms(sae.dictionary, sister.dictionary)
-        own[rows] = torch.as_tensor(matched, dtype=torch.float32)
-    generator = torch.Generator().manual_seed(0)
-    random = [torch.randn(sae.dictionary.shape, generator=generator) for _ in range(2)]
-    return {
-        "n": len(sisters),
-        "value": float(cosines.mean()),
-        "floor": float(match_atoms(*random)[2].mean()),
-        "return": float((cosines.min(dim=0).values >= SAME).float().mean()),
-    }
-
-
 def _told(found: AtomLabels, n_written: int) -> str:
     evidence = [e for atom in found if (e := found.evidence(atom)) is not None]
     detection = sum(e.detection for e in evidence) / max(1, len(evidence))
     control = sum(e.control for e in evidence) / max(1, len(evidence))
     return (
-        f"{n_written} atoms were named by a reader who saw twenty examples of each from training texts. A "
+        f"{n_written} atoms were named by a reader who saw sixteen examples of each from training texts. A "
         f"name is kept where, on {N_WINDOWS} windows of held-out texts, it tells in which its atom fires "
         f"(at least {STRONG:.0%} of its 99th percentile; weaker firings count as silence) better than other "
         "atoms' names do, by more than two standard errors: "
