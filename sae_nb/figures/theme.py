@@ -85,6 +85,10 @@ that share and at the maximum, at which what lies below can still be read. Ours.
 CONFIRMED = (0, 158, 115)
 """Green: found in the running model, or the model's own answer."""
 
+WARM, BLUE, OK = "#D97706", "#0B6BCB", "#0A7D54"
+"""Of marks in panels: strength and "turned up"; turned down, or predicted; confirmed. Contrast of at least
+3 on white and on #1b1b1b; as text each is mixed with the ink of the page."""
+
 TONES = {"strength": STRENGTH, "predicted": SIGNED[0], "confirmed": CONFIRMED}
 """Hues of heat that has no sign, by what it means."""
 
@@ -119,17 +123,40 @@ def fade(colour: str, alpha: float) -> str:
     return css_colour([int(colour[i : i + 2], 16) for i in (1, 3, 5)], alpha)
 
 
+LECTURE = 1.25
+"""Of the lecture scale, by which every size of text in a panel is multiplied."""
+
 AXIS = fade(GREY, 0.9)
 GRID = fade(GREY, 0.25)
 
-# What style sheets and scripts draw with. JupyterLab's and VS Code's own colours come first.
+
+def _inked(colour: str, share: int) -> str:
+    """Return a colour mixed with the ink of the page: darker on a light one, lighter on a dark one."""
+    return f"color-mix(in srgb, {colour} {share}%, var(--sae-nb-ink))"
+
+
+def _of_ink(share: float) -> str:
+    return f"color-mix(in srgb, var(--sae-nb-ink) {share:g}%, transparent)"
+
+
+# What style sheets and scripts draw with. JupyterLab's and VS Code's own colours come first. Three
+# inks for text, one hairline, one soft ground; each of the other colours means one thing.
 CSS_VARIABLES = f"""\
 .sae-nb-component, .sae-nb-panel, .sae-nb-dashboard {{
   --sae-nb-ink: var(--jp-ui-font-color1, var(--vscode-editor-foreground, #212121));
-  --sae-nb-quiet: color-mix(in srgb, var(--sae-nb-ink) 72%, transparent);
-  --sae-nb-line: var(--jp-border-color2, {fade(GREY, 0.4)});
+  --sae-nb-ink2: {_of_ink(82)};
+  --sae-nb-quiet: {_of_ink(69)};
+  --sae-nb-hair: {_of_ink(12)};
+  --sae-nb-soft: {_of_ink(5)};
+  --sae-nb-line: var(--sae-nb-hair);
   --sae-nb-paper: var(--jp-layout-color1, var(--vscode-editor-background, #fff));
   --sae-nb-raised: var(--jp-layout-color2, {fade(GREY, 0.12)});
+  --sae-nb-warm: {WARM};
+  --sae-nb-blue: {BLUE};
+  --sae-nb-ok: {OK};
+  --sae-nb-warm-text: {_inked(WARM, 62)};
+  --sae-nb-blue-text: {_inked(BLUE, 66)};
+  --sae-nb-ok-text: {_inked(OK, 68)};
   --sae-nb-track-colour: {fade(GREY, 0.12)};
   --sae-nb-bar-colour: {NEUTRAL};
   --sae-nb-focus: {PREDICTED};
@@ -137,7 +164,16 @@ CSS_VARIABLES = f"""\
   --sae-nb-control-colour: {CONTROL};
   --sae-nb-on-dark: {WHITE};
   --sae-nb-shadow: {fade(BLACK, 0.3)};
+  --sae-nb-scale: 1;
+  --sae-nb-title-size: calc(26px * var(--sae-nb-scale));
+  --sae-nb-answer-size: calc(15px * var(--sae-nb-scale));
+  --sae-nb-text-size: calc(14px * var(--sae-nb-scale));
+  --sae-nb-control-size: calc(13px * var(--sae-nb-scale));
+  --sae-nb-small-size: calc(12px * var(--sae-nb-scale));
+  --sae-nb-radius: 8px;
 }}
+:is(.sae-nb-panel, .sae-nb-dashboard).sae-nb-lecture {{ --sae-nb-scale: {LECTURE}; }}
+.sae-nb-lecture :is(.sae-nb-component, .sae-nb-panel) {{ --sae-nb-scale: {LECTURE}; }}
 """
 PAGE_COLOURS = """
 :root { color-scheme: light dark; --jp-ui-font-color1: #212121; --jp-ui-font-color2: #5f5f5f;
