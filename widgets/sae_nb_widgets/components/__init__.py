@@ -8,11 +8,16 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb_widgets.components._base import Component as Component
+    from sae_nb_widgets.components._branches import Branches as Branches
+    from sae_nb_widgets.components._chips import Chips as Chips
+    from sae_nb_widgets.components._concordance import Concordance as Concordance
     from sae_nb_widgets.components._draw_pad import DrawPad as DrawPad
+    from sae_nb_widgets.components._histogram import Histogram as Histogram
     from sae_nb_widgets.components._paired_bars import Column as Column, PairedBars as PairedBars
     from sae_nb_widgets.components._picture_grid import PictureGrid as PictureGrid
     from sae_nb_widgets.components._sound_recorder import SoundRecorder as SoundRecorder
-    from sae_nb_widgets.components._sparkbars import Sparkbars as Sparkbars
+    from sae_nb_widgets.components._sparkbars import Sparkbars as Sparkbars, ThinBars as ThinBars
+    from sae_nb_widgets.components._strength_slider import StrengthSlider as StrengthSlider
     from sae_nb_widgets.components._token_strip import TokenStrip as TokenStrip
 else:
     __getattr__, __dir__, __all__ = door(__name__)
@@ -33,9 +38,12 @@ if TYPE_CHECKING:  # for the other rooms
         script as script,
         style_sheet as style_sheet,
     )
-    from sae_nb_widgets.components._brush_bars import BrushBars as BrushBars
+    from sae_nb_widgets.components._branches import Way as Way, words_of_its_own as words_of_its_own
+    from sae_nb_widgets.components._chips import sure_dots as sure_dots
     from sae_nb_widgets.components._curves import Chart as Chart, Curves as Curves, Line as Line
     from sae_nb_widgets.components._depth_strips import DepthStrips as DepthStrips
+    from sae_nb_widgets.components._dot_rows import DotMark as DotMark, DotRows as DotRows
+    from sae_nb_widgets.components._histogram import Mark as Mark
     from sae_nb_widgets.components._html_drawing import html_drawing as html_drawing
     from sae_nb_widgets.components._layer_grid import (
         LayerGrid as LayerGrid,

@@ -63,6 +63,8 @@ class Sparkbars(Component):
     maximum = t.Float(0.0, help="Value of the full width; 0 takes the largest shown.").tag(
         sync=True
     )
+    thin = t.Bool(False, help="Draw short thin bars at the right of the names.").tag(sync=True)
+    bare = t.Bool(False, help="Leave out the numbers of thin bars.").tag(sync=True)
     selected = t.Int(-1, help="Index of the bar chosen; -1 for none.").tag(sync=True)
 
     def show(
@@ -130,14 +132,19 @@ class Sparkbars(Component):
     def static_html(self) -> str:
         """Return the bars as escaped HTML."""
         title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
+        title = title if self.description else ""
         if not self.labels:
             return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
         rows = "".join(self._row_html(i) for i in range(len(self.labels)))
         longest = max(3, *(len(self._note(i)) for i in range(len(self.labels))))
         return (
             f'<div class="sae-nb-component">{title}'
-            f'<div class="sae-nb-bars" style="--number-width:{longest}ch">{rows}</div></div>'
+            f'<div class="sae-nb-bars{self._look}" style="--number-width:{longest}ch">{rows}</div></div>'
         )
+
+    @property
+    def _look(self) -> str:
+        return " sae-nb-thin" * self.thin + " sae-nb-plain" * (self.thin and self.bare)
 
     def _note(self, i: int) -> str:
         return self.notes[i] if self.notes else format_number(self.values[i])
@@ -202,3 +209,15 @@ class Sparkbars(Component):
             f'{icon_html(self, i)}{escape(self.labels[i])}</div><div class="sae-nb-track">{track}</div>'
             f'<div class="sae-nb-number">{escape(self._note(i))}</div></div>'
         )
+
+
+class ThinBars(Sparkbars):
+    """Names with a short thin bar each, for the margin of a panel; the one chosen is orange.
+
+    Examples
+    --------
+    >>> bars = ThinBars(description="Firing at “Rome”", bare=True)
+    >>> bars.show(["cities of Italy", "place after “in”"], [9.2, 7.1])
+    """
+
+    thin = t.Bool(True, help="Draw short thin bars at the right of the names.").tag(sync=True)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from sae_nb.figures import format_number, theme, to_svg
 from sae_nb.summaries import Column, ConceptMapSummary
-from sae_nb_widgets.components import BrushBars, PointMap, packed, unpacked, whole_bytes
+from sae_nb_widgets.components import Histogram, PointMap, packed, unpacked, whole_bytes
 from sae_nb_widgets.concept_map._figure import MOST_RINGS, Word, few, still_figure
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._styles import (
@@ -58,8 +58,8 @@ class MapFigure:
     ) -> None:
         self.chart = PointMap(description="map of atoms", height=map_height(), hint=HINT)
         self.chart.lonely = theme.NOVEL
-        self.brushes = {name: BrushBars() for name in BRUSHED}
-        self.difference = BrushBars()
+        self.brushes = {name: Histogram() for name in BRUSHED}
+        self.difference = Histogram()
         self._difference: Spread | None = None
         show(self.difference, False)
         self.facts = ipw.HTML()

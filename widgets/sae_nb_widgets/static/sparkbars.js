@@ -68,6 +68,8 @@ function render({ model, el }) {
   function build() {
     list.id = list.id || `bars-${Math.random().toString(36).slice(2)}`;
     list.setAttribute("aria-label", model.get("description"));
+    list.classList.toggle("sae-nb-thin", model.get("thin"));
+    list.classList.toggle("sae-nb-plain", model.get("thin") && model.get("bare"));
     rows = model.get("labels").map(rowFor);
     const longest = Math.max(3, ...rows.map((row) => row.lastChild.textContent.length));
     list.style.setProperty("--number-width", `${longest}ch`);
@@ -98,7 +100,7 @@ function render({ model, el }) {
     event.stopPropagation();
   });
   redrawOn(model, ["labels", "values", "notes", "before", "control", "signed", "maximum",
-    "colour", "colours", "atoms", "icons", "description", "empty_text"], build);
+    "colour", "colours", "atoms", "icons", "thin", "bare", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();
   return () => list.replaceChildren();

@@ -9,22 +9,19 @@ function render({ model, el }) {
   let spans = [];
   let active = [0, 0];
 
-  const visible = (token) =>
-    token.replace(/\r\n|\n|\r/g, "↵").replace(/\t/g, "⇥") || "∅";
-
   const describe = (row, token) => {
     const { text, value, special } = spans[row][token];
     const shown = Number.isNaN(value) ? model.get("absent") : withUnit(value, model.get("unit"));
     const rows = model.get("captions").length || spans.length > 1;
     const name = rows ? `${model.get("captions")[row] || `row ${row}`} · ` : "";
     const number = (model.get("numbers")[row] || [])[token];
-    if (number) return `${name}${model.get("place")} ${visible(text)}${number} · ${shown}`;
+    if (number) return `${name}${model.get("place")} ${visibleToken(text)}${number} · ${shown}`;
     const where = `${name}token ${token + (model.get("first_positions")[row] || 0)}`;
-    return `${where} “${visible(text)}”${special ? " (special)" : ""} · ${shown}`;
+    return `${where} “${visibleToken(text)}”${special ? " (special)" : ""} · ${shown}`;
   };
 
   function tokenSpan(row, token, text, value, special) {
-    const span = make("span", "sae-nb-token", {}, visible(text));
+    const span = make("span", "sae-nb-token", {}, visibleToken(text));
     const maximum = model.get("maximum") || 1;
     span.classList.toggle("sae-nb-special", special);
     span.classList.toggle("sae-nb-continued", text === "\u2060");

@@ -1,0 +1,270 @@
+"""Branches: how a text goes on when an atom is turned up, untouched, and along a random direction."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import traitlets as t
+from jaxtyping import Float
+
+from sae_nb.atoms import directed, displayed, gathered, is_special
+from sae_nb.checks import one_of
+from sae_nb.figures import (
+    Drawing,
+    Label,
+    Rectangle,
+    Stroke,
+    beside,
+    current_theme,
+    escape,
+    fade,
+    format_number,
+    paragraph,
+    stacked,
+    text_width,
+    theme,
+    visible_token,
+)
+from sae_nb_widgets.components._base import Component, common_maximum, script, shade
+from sae_nb_widgets.components._concordance import INSIDE, joins_of
+
+KINDS = {
+    "up": "turned up",
+    "down": "turned down",
+    "same": "untouched",
+    "random": "random, same size",
+}
+"""What a branch may be, and its usual label."""
+
+TINTED = {"up": theme.WARM, "down": theme.BLUE}
+NAMES_PX = 120.0
+"""Room for the labels at the left."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way in which a text goes on."""
+
+    kind: str
+    """One of `KINDS`."""
+
+    tokens: Sequence[str]
+    label: str = ""
+    """Text at the left; that of its kind when empty."""
+
+    ended: bool = False
+    """Whether nothing follows: others end in "…"."""
+
+
+def words_of_its_own(tokens: Sequence[str], others: Sequence[Sequence[str]]) -> list[bool]:
+    """Return which tokens belong to words that occur in none of the other texts, letter case aside.
+
+    >>> words_of_its_own([" a", " film", " star", "."], [[" a", " star"], [" the"]])
+    [False, True, False, False]
+    """
+    known = {word for other in others for word, _ in _words(other)}
+    marked = [False] * len(tokens)
+    for word, places in _words(tokens):
+        for place in places:
+            marked[place] = bool(word) and word not in known
+    return marked
+
+
+def _words(tokens: Sequence[str]) -> list[tuple[str, list[int]]]:
+    """Return the words of a text without punctuation, each with its tokens."""
+    words: list[list[int]] = []
+    for place, join in enumerate(joins_of(list(tokens))):
+        if join == INSIDE and words:
+            words[-1].append(place)
+        else:
+            words.append([place])
+    texts = ["".join(tokens[place] for place in word) for word in words]
+    kept = ["".join(c for c in text.casefold() if c.isalnum()) for text in texts]
+    return [
+        (word, [p for p in places if any(map(str.isalnum, tokens[p]))])
+        for word, places in zip(kept, words, strict=True)
+    ]
+
+
+class Branches(Component):
+    """A text and the ways in which it goes on, one under the other, in the order they are given.
+
+    In rows turned up or down, words that the other rows and the text before lack are tinted. The text
+    before is shaded by how strongly the atom fires at each token. A click on a token selects it: row 0 is
+    the text before, then the branches; arrow keys move.
+
+    Examples
+    --------
+    >>> branches = Branches(description="the text, three ways")
+    >>> branches.show(["Last", " summer"], [Way("up", [" a", " film", " star"]),
+    ...               Way("same", [" a", " star"]), Way("random", [" the"])], note="same seed")
+    >>> branches.marked[0]
+    [False, True, False]
+    >>> branches.selected = (1, 1)
+    """
+
+    _esm = script("branches")
+
+    prompt = t.List(t.Unicode(), help="Tokens of the text before.").tag(sync=True)
+    strengths = t.Bytes(b"", help="float32 strength of each of them.").tag(sync=True)
+    maximum = t.Float(1.0, help="Strength of the brightest colour.").tag(sync=True)
+    unit = t.Unicode("", help="Unit of strengths.").tag(sync=True)
+    kinds = t.List(t.Unicode(), help="What each branch is.").tag(sync=True)
+    labels = t.List(t.Unicode(), help="Text at the left of each branch.").tag(sync=True)
+    rows = t.List(t.List(t.Unicode()), help="Tokens of each branch.").tag(sync=True)
+    marked = t.List(t.List(t.Bool()), help="Tinted tokens of each branch.").tag(sync=True)
+    ended = t.List(t.Bool(), help="Branches after which nothing follows.").tag(sync=True)
+    note = t.Unicode("", help="One quiet line below.").tag(sync=True)
+    stale = t.Bool(False, help="Whether it no longer answers what is asked: dimmed.").tag(sync=True)
+    selected = t.Tuple(
+        t.Int(), t.Int(), default_value=(-1, -1), help="Row and token; -1 for none."
+    ).tag(sync=True)
+
+    def show(
+        self,
+        prompt: Sequence[str],
+        rows: Sequence[Way] = (),
+        *,
+        strengths: Float[np.ndarray, " tokens"] | None = None,
+        maximum: float | None = None,
+        note: str = "",
+        stale: bool = False,
+    ) -> None:
+        """Replace what is shown, in one message to the browser.
+
+        Parameters
+        ----------
+        prompt
+            Tokens of the text before.
+        rows
+            The ways it goes on, in the order of their lines.
+        strengths
+            One per token of the prompt, NaN where nothing was read; None shades nothing.
+        maximum
+            Strength of the brightest colour; the largest shown when None.
+        note
+            One quiet line below.
+        stale
+            Whether it no longer answers what is asked: it is dimmed.
+
+        Raises
+        ------
+        ValueError: If a row is of no known kind, or there is not one strength per token.
+        """
+        for row in rows:
+            one_of(row.kind, KINDS, name="kind")
+        before = displayed([str(token) for token in prompt])
+        shades = np.zeros(len(before)) if strengths is None else np.asarray(strengths, np.float64)
+        if len(shades) != len(before):
+            raise ValueError(
+                f"`strengths` must have one entry per token of the prompt ({len(before)}), got {len(shades)}."
+            )
+        shown = [displayed([str(token) for token in row.tokens]) for row in rows]
+        marked = []
+        for i, row in enumerate(rows):
+            others = [before, *(other for j, other in enumerate(shown) if j != i)]
+            tinted = row.kind in TINTED and len(rows) > 1
+            marked.append(words_of_its_own(shown[i], others) if tinted else [False] * len(shown[i]))
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.prompt = directed(before, [is_special(token) for token in before])
+            self.strengths = gathered(before, shades).astype(np.float32).tobytes()
+            self.maximum = common_maximum(shades, maximum)
+            self.kinds = [row.kind for row in rows]
+            self.labels = [row.label or KINDS[row.kind] for row in rows]
+            self.rows, self.marked = shown, marked
+            self.ended = [row.ended for row in rows]
+            self.note, self.stale = str(note), stale
+            if not self._holds(*self.selected):
+                self.selected = (-1, -1)
+
+    def _holds(self, row: int, token: int) -> bool:
+        lengths = [len(self.prompt), *map(len, self.rows)]
+        return 0 <= row < len(lengths) and 0 <= token < lengths[row]
+
+    @t.validate("selected")
+    def _selected_exists(self, proposal: t.Bunch) -> tuple[int, int]:
+        row, token = proposal["value"]
+        if not self._holds(row, token) and (row, token) != (-1, -1):
+            raise t.TraitError(
+                f"`selected` must be (row, token) of a token shown, or (-1, -1); there are "
+                f"{1 + len(self.rows)} rows, got {(row, token)}."
+            )
+        return row, token
+
+    def static_html(self) -> str:
+        """Return the texts as escaped HTML."""
+        if not self.prompt and not self.rows:
+            return self._empty_html()
+        rows = "".join(
+            f"<dt>{escape(self.labels[i])}</dt>"
+            f'<dd class="sae-nb-way sae-nb-{self.kinds[i]}" dir="auto">{self._row_html(i)}</dd>'
+            for i in range(len(self.rows))
+        )
+        note = f'<p class="sae-nb-note">{escape(self.note)}</p>' if self.note else ""
+        stale = " sae-nb-stale" * self.stale
+        return (
+            f'<div class="sae-nb-component sae-nb-branches{stale}" role="group" '
+            f'aria-label="{escape(self.description)}"><p class="sae-nb-prompt" dir="auto">'
+            f'{self._prompt_html()}</p><dl class="sae-nb-ways">{rows}</dl>{note}</div>'
+        )
+
+    def _prompt_html(self) -> str:
+        values = np.frombuffer(self.strengths, np.float32)
+        parts = []
+        for token, value in zip(self.prompt, values.tolist(), strict=True):
+            said = escape(self.absent) if np.isnan(value) else format_number(value, self.unit)
+            tint = (
+                ""
+                if np.isnan(value)
+                else f' style="background-color:{shade(value / self.maximum)}"'
+            )
+            parts.append(
+                f'<span class="sae-nb-token" title="{said}"{tint}>{escape(visible_token(token))}</span>'
+            )
+        return "".join(parts) + " …" * (not self.rows)
+
+    def _row_html(self, i: int) -> str:
+        parts = [
+            f"<mark>{escape(visible_token(token))}</mark>"
+            if new
+            else f"<span>{escape(visible_token(token))}</span>"
+            for token, new in zip(self.rows[i], self.marked[i], strict=True)
+        ]
+        return "".join(parts) + " …" * (not self.ended[i])
+
+    def drawing(self, width: float) -> Drawing:
+        """Return the texts as strokes: labels at the left, tinted words."""
+        if not self.prompt and not self.rows:
+            return paragraph(self.empty_text, width)
+        size = current_theme().font_px * 15 / 13
+        values = np.frombuffer(self.strengths, np.float32)
+        tints = [shade(v / self.maximum) for v in np.nan_to_num(values).tolist()]
+        parts = [_flowing(self.prompt, tints, width, size)]
+        for i, tokens in enumerate(self.rows):
+            hue = TINTED.get(self.kinds[i], theme.GREY)
+            tints = [fade(hue, 0.3) if new else theme.CLEAR for new in self.marked[i]]
+            label = paragraph(self.labels[i], NAMES_PX)
+            shown = [*tokens, *([] if self.ended[i] else [" …"])]
+            tints = [*tints, *([] if self.ended[i] else [theme.CLEAR])]
+            text = _flowing(shown, tints, width - NAMES_PX - 14, size)
+            parts.append(beside([label, text], gap=14))
+        return stacked([*parts, *([paragraph(self.note, width)] if self.note else [])], gap=10)
+
+
+def _flowing(tokens: Sequence[str], tints: Sequence[str], width: float, size: float) -> Drawing:
+    """Return tokens in lines, each on its tint."""
+    strokes: list[Stroke] = []
+    x = y = 0.0
+    for token, tint in zip(tokens, tints, strict=True):
+        text = visible_token(token)
+        wide = text_width(text, size)
+        if x and x + wide > width:
+            x, y = 0.0, y + 1.6 * size
+            text = text.lstrip()
+            wide = text_width(text, size)
+        strokes.append(Rectangle(x, y + 2, wide, 1.6 * size - 4, tint))
+        strokes.append(Label(x, y + 1.15 * size, text, "start", size))
+        x += wide
+    return Drawing(width, y + 1.7 * size, tuple(strokes))

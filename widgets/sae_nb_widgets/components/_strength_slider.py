@@ -1,0 +1,179 @@
+"""StrengthSlider: how strongly an atom is turned up or down, in units of its own peak."""
+
+from __future__ import annotations
+
+import math
+
+import traitlets as t
+
+from sae_nb.figures import (
+    Drawing,
+    Label,
+    Rectangle,
+    Stroke,
+    css_colour,
+    current_theme,
+    escape,
+    fade,
+    format_number,
+    stacked,
+    theme,
+)
+from sae_nb_widgets.components._base import Component, script, title_drawing
+from sae_nb_widgets.components._chips import sure_dots
+
+STEPS = 200
+"""Steps from one end of a slider to the other."""
+
+
+class StrengthSlider(Component):
+    """A strength on a track from blue (turned down) over zero to orange (turned up); `value` is the strength.
+
+    The usual range is drawn thicker, and the point where the text breaks is marked, where they are known.
+    Drag, click, or use the arrow keys (Page Up and Down: ten steps; Home and End: the ends; 0: off).
+    Values beyond the ends are shown at the end.
+
+    Examples
+    --------
+    >>> slider = StrengthSlider(name="television series", size=39.0)
+    >>> slider.fit(-2.0, 3.0, usual=(0.3, 1.2), breaks=2.4)
+    >>> slider.value = 0.9
+    >>> slider.words_of_value
+    '35.1 · 0.9 × its peak'
+    """
+
+    _esm = script("strength_slider")
+
+    value = t.Float(0.0, help="The strength, in units.").tag(sync=True)
+    low = t.Float(-2.0, help="Left end.").tag(sync=True)
+    high = t.Float(2.0, help="Right end.").tag(sync=True)
+    usual = t.Tuple(help="Strengths that occur by themselves, from and to; () if unknown.").tag(
+        sync=True
+    )
+    breaks = t.Float(None, allow_none=True, help="Strength at which the text breaks.").tag(
+        sync=True
+    )
+    unit = t.Unicode("× its peak", help="Unit of `value`, in words.").tag(sync=True)
+    size = t.Float(0.0, help="One unit in the model's own units; 0 if unknown.").tag(sync=True)
+    neutral = t.Float(0.0, help="Value that changes nothing, marked as off.").tag(sync=True)
+    name = t.Unicode("", help="What is turned up, at the left.").tag(sync=True)
+    sure = t.Int(None, allow_none=True, help="Dots of that name, 0 to 4; None for none.").tag(
+        sync=True
+    )
+    sure_words = t.Unicode("", help="What the dots mean.").tag(sync=True)
+    disabled = t.Bool(False, help="Whether it can be moved.").tag(sync=True)
+
+    @t.validate("value", "low", "high", "size", "neutral")
+    def _is_finite(self, proposal: t.Bunch) -> float:
+        value = float(proposal["value"])
+        if not math.isfinite(value):
+            raise t.TraitError(f"`{proposal['trait'].name}` must be finite, got {value}.")
+        return value
+
+    def fit(
+        self,
+        low: float,
+        high: float,
+        *,
+        usual: tuple[float, float] | None = None,
+        breaks: float | None = None,
+    ) -> None:
+        """Give the slider its ends, and what is marked on it, in one message.
+
+        Parameters
+        ----------
+        low, high
+            Ends of the track, in units; `low` below `high`.
+        usual
+            Strengths that occur by themselves, from and to; None if unknown.
+        breaks
+            Strength at which the text breaks; None if unknown.
+
+        Raises
+        ------
+        ValueError: If `low` is not below `high`.
+        """
+        if not low < high:
+            raise ValueError(f"`low` must be below `high`, got {low} and {high}.")
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.low, self.high = float(low), float(high)
+            self.usual = () if usual is None else tuple(map(float, usual))
+            self.breaks = None if breaks is None else float(breaks)
+
+    @property
+    def words_of_value(self) -> str:
+        """The value in words: in the model's units where they are known, then in its own."""
+        own = f"{format_short(self.value)} {self.unit}".strip()
+        return f"{format_number(self.value * self.size)} · {own}" if self.size else own
+
+    def _percent(self, value: float) -> float:
+        return 100 * min(max((value - self.low) / (self.high - self.low or 1.0), 0.0), 1.0)
+
+    def static_html(self) -> str:
+        """Return the slider as escaped HTML that cannot be moved."""
+        name = f'<span class="sae-nb-slidername">{escape(self.name)}</span>' if self.name else ""
+        return (
+            f'<div class="sae-nb-component sae-nb-slide">{name}{sure_dots(self.sure, self.sure_words)}'
+            f'<div class="sae-nb-slidertrack" style="--zero:{self._percent(self.neutral):.1f}%">'
+            f"{self._range_html()}"
+            f'<i class="sae-nb-thumb" style="left:{self._percent(self.value):.1f}%"></i>{self._ticks_html()}'
+            f'</div><output class="sae-nb-number">{escape(self.words_of_value)}</output></div>'
+        )
+
+    def _range_html(self) -> str:
+        if not self.usual:
+            return ""
+        left, right = map(self._percent, self.usual)
+        return (
+            f'<i class="sae-nb-usual" style="left:{left:.1f}%;width:{right - left:.1f}%" '
+            'title="the usual range: as strongly as it fires by itself"></i>'
+        )
+
+    def _ticks(self) -> list[tuple[float, str]]:
+        """Marks under the track, as percent and words."""
+        marks = [(self.neutral, "off")] if self.low <= self.neutral <= self.high else []
+        if self.breaks is not None and self.low <= self.breaks <= self.high:
+            marks.append((self.breaks, "text breaks"))
+        return [(self._percent(value), words) for value, words in marks]
+
+    def _ticks_html(self) -> str:
+        return "".join(
+            f'<span class="sae-nb-slidertick" style="left:{at:.1f}%">{escape(words)}</span>'
+            for at, words in self._ticks()
+        )
+
+    def drawing(self, width: float) -> Drawing:
+        """Return the slider as strokes: name, track, thumb, value."""
+        size = current_theme().font_px
+        strokes: list[Stroke] = []
+        zero, steps = self._percent(self.neutral) / 100, 60
+        for step in range(steps):
+            share = (step + 0.5) / steps
+            side = theme.SIGNED[0] if share < zero else theme.SIGNED[-1]
+            far = (
+                (zero - share) / max(zero, 1e-9)
+                if share < zero
+                else (share - zero) / max(1 - zero, 1e-9)
+            )
+            colour = css_colour(side, 0.12 + 0.75 * far)
+            strokes.append(Rectangle(step * width / steps, 6, width / steps, 6, colour))
+        if self.usual:
+            left, right = (self._percent(value) / 100 * width for value in self.usual)
+            strokes.append(Rectangle(left, 4, right - left, 10, fade(theme.GREY, 0.35)))
+        strokes.append(Rectangle(self._percent(self.value) / 100 * width - 2, 0, 4, 18))
+        for at, words in self._ticks():
+            anchor = "start" if at < 5 else "end" if at > 95 else "middle"
+            strokes.append(Label(at / 100 * width, 20 + size, words, anchor, size))
+        head = " · ".join(filter(None, (self.name, self.words_of_value)))
+        return stacked(
+            [title_drawing(head, width), Drawing(width, 24 + size, tuple(strokes))], gap=4
+        )
+
+
+def format_short(value: float) -> str:
+    """Return a strength in at most two digits after the point: 0.9, −1.25, 2."""
+    return (
+        format_number(round(value, 2)).rstrip("0").rstrip(".")
+        if round(value, 2) % 1
+        else f"{value:.0f}"
+    )
