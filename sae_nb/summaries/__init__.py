@@ -159,6 +159,7 @@ if TYPE_CHECKING:  # for the other rooms
         pretrained_store as pretrained_store,
     )
     from sae_nb.summaries.input._input import (
+        LEAST_EFFECT as LEAST_EFFECT,
         USE_ORDERS as USE_ORDERS,
         AtomsUsed as AtomsUsed,
         UseOrder as UseOrder,

@@ -56,6 +56,9 @@ USE_ORDERS: tuple[UseOrder, ...] = get_args(UseOrder)
 CONTROL_SHARE = 0.95
 """Share of random directions that stay below an atom's `control`, as `Attribution.totals` takes it."""
 
+LEAST_EFFECT = 1e-3
+"""Smallest contribution that matters, as a share of the measure, or of 1 where the measure is smaller."""
+
 ONE_SIDED = 1.645
 """Standard deviations that 95 % of a normal distribution stay below."""
 
@@ -87,10 +90,18 @@ class AtomsUsed:
     control: Float[np.ndarray, " active"]
     """Size of contribution that 95 % of random directions of the same strengths stay below."""
 
+    least: float = 0.0
+    """Size from which on a contribution matters at all: below it rounding decides."""
+
     @property
     def beyond(self) -> Bool[np.ndarray, " active"]:
-        """Mask of the contributions that are larger than their control."""
-        return np.abs(self.attribution) > self.control
+        """Mask of the contributions that are larger than their control, and large enough to matter."""
+        return np.abs(self.attribution) > np.maximum(self.control, self.least)
+
+    @property
+    def moves_nothing(self) -> bool:
+        """Whether no contribution is large enough to matter, whatever random directions do."""
+        return bool(np.abs(self.attribution).max(initial=0.0) <= self.least)
 
     @property
     def by_chance(self) -> float:
@@ -283,7 +294,7 @@ class InputSummary(Finding):
         labels = [self.labels.get(atom, "") for atom in atoms]
         columns: dict[str, Any] = {"atom": atoms, "label": labels}
         for name, values in vars(self.used).items():
-            if name != "atom" and values is not None:
+            if name != "atom" and isinstance(values, np.ndarray):
                 columns[name] = values[places]
         return pd.DataFrame(columns).set_index("atom")
 
@@ -595,6 +606,7 @@ def _used(run: Attribution, base: BaseRate | None) -> AtomsUsed:
         surprise=surprise,
         attribution=attribution,
         control=control,
+        least=LEAST_EFFECT * max(abs(run.value), 1.0),
     )
 
 

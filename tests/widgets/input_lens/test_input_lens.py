@@ -21,7 +21,7 @@ from torch import nn
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
 from sae_nb.codes import SparseCodes
-from sae_nb.summaries import AtomsUsed
+from sae_nb.summaries import LEAST_EFFECT, AtomsUsed
 from tests.widgets.made import Held, control_named, soon
 
 HOSTILE = "<script>window.hurt=1</script>"
@@ -224,32 +224,32 @@ def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) 
     summary = lens.summary
     _, name, p = summary.answers[0]
     assert lens.answer.startswith(f"The model reads it as “{name}” ({100 * p:.0f}")
-    assert f"{summary.used.beyond.sum()} of {len(summary.used)} active" in lens.answer
-    assert f"by luck about {round(0.05 * len(summary.used))} would" in lens.answer
-    assert f"{len(summary.used)} atoms active at 69 positions" in lens.numbers
+    n, active = summary.used.beyond.sum(), len(summary.used)
+    luck = f"by luck about {round(0.05 * active)} would"
+    assert f"{n} of {active} active atoms matter ({luck}), at 69 positions" in lens.numbers
+
+
+STANDS_OUT = "Atom 19 and atom 17 speak for it; atom 18 speaks against it."
+AS_CHANCE = (
+    "No single atom stands out: random pushes of the same strengths move the answer as much."
+)
+NOTHING = "Nothing here matters: no atom that fires moves the answer."
 
 
 @pytest.mark.parametrize(
-    ("reach", "said"),
+    ("size", "reach", "said"),
     [
-        (
-            0.5,
-            "10 of 20 active atoms matter (by luck about 1 would), most of all: atom 19 and atom 17 raise it; "
-            "atom 18 lowers it.",
-        ),
-        (
-            0.95,
-            "No single atom stands out: 1 of 20 active ones beats a random push; by luck about 1 would.",
-        ),
-        (
-            1.0,
-            "No single atom stands out: 0 of 20 active ones beat a random push; by luck about 1 would.",
-        ),
+        (1.0, 0.5, STANDS_OUT),
+        (1.0, 0.95, AS_CHANCE),
+        (1.0, 1.0, AS_CHANCE),
+        # Effects of rounding are beyond chance, too: what random directions reach is as small.
+        (1e-6, 0.5, NOTHING),
+        (1e-6, 0.0, NOTHING),
     ],
 )
-def test_sentence_and_bars_agree_on_what_matters(reach: float, said: str) -> None:
+def test_sentence_and_bars_agree_on_what_matters(size: float, reach: float, said: str) -> None:
     """Solid bars are those the sentence counts, and it names none where chance gives as many."""
-    effect = np.linspace(0.05, 1.0, 20) * np.where(np.arange(20) % 2, 1, -1)
+    effect = size * np.linspace(0.05, 1.0, 20) * np.where(np.arange(20) % 2, 1, -1)
     flat = np.ones(20)
     used = AtomsUsed(
         atom=np.arange(20),
@@ -260,15 +260,40 @@ def test_sentence_and_bars_agree_on_what_matters(reach: float, said: str) -> Non
         lift=None,
         surprise=None,
         attribution=effect,
-        control=np.full(20, reach),
+        control=np.full(20, size * reach),
+        least=LEAST_EFFECT,
     )
     summary: Any = SimpleNamespace(
         used=used, answers=[(0, "7", 0.9)], target=0, kind="vision", base=None
     )
-    sentence = answer_words(summary, None, None, AtomNames())
-    assert said in sentence
-    if reach == 0.5:
+    assert answer_words(summary, None, None, AtomNames()).endswith(f". {said}")
+    if said == STANDS_OUT:
+        assert used.beyond.sum() == 10
         assert not used.beyond[:9].any()
+    if said == NOTHING:
+        assert not used.beyond.any()
+
+
+def test_a_model_whose_output_has_one_length_hangs_on_no_atom() -> None:
+    """Its effects are what rounding leaves, of which many are larger than random ones: none matters."""
+
+    class OneLength(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(32, 32), nn.Linear(32, 32)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return nn.functional.normalize(self.second(self.first(x)), dim=-1)
+
+    torch.manual_seed(0)
+    model = sn.wrap(OneLength())
+    sae = sn.TopK(d_in=32, n_atoms=64, k=8, generator=torch.Generator().manual_seed(0))
+    found = sn.top_atoms(model, sae, torch.randn(1, 32), "first")
+    assert found.answers == ()
+    assert 0 < np.abs(found.used.attribution).max() < 1e-4
+    assert found.used.moves_nothing
+    assert not found.used.beyond.any()
+    assert "Nothing here matters" in answer_words(found, None, None, AtomNames())
 
 
 def test_what_matters_stands_on_top_where_the_sentence_names_it(

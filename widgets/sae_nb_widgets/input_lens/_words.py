@@ -81,15 +81,14 @@ def _reads(summary: InputSummary) -> str:
 
 def _matter(summary: InputSummary, names: AtomNames) -> str:
     used = summary.used
+    what = "the answer" if summary.answers else "the output"
     if not len(used):
         return "No atom fires here."
-    n, chance = int(used.beyond.sum()), format_count(round(used.by_chance))
-    asked = summary.answers and summary.target != summary.answers[0][0]
-    of = f" for {outcome_words(summary)}" if asked else ""
+    if used.moves_nothing:
+        return f"Nothing here matters: no atom that fires moves {what}."
     if not used.more_than_chance:
         return (
-            f"No single atom stands out{of}: {format_count(n)} of {format_count(len(used))} active ones "
-            f"{'beats' if n == 1 else 'beat'} a random push; by luck about {chance} would."
+            f"No single atom stands out: random pushes of the same strengths move {what} as much."
         )
     first = np.flatnonzero(used.beyond)
     first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")][:NAMED]
@@ -101,19 +100,25 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
         ]
         for sign in (1, -1)
     )
-    most = [_verb(raising, "raise"), _verb(lowering, "lower")]
-    return (
-        f"{format_count(n)} of {format_count(len(used))} active atoms matter{of} (by luck about {chance} "
-        f"would), most of all: {'; '.join(filter(None, most))}."
-    )
+    asked = summary.answers and summary.target != summary.answers[0][0]
+    to = outcome_words(summary) if asked else "it"
+    if not summary.answers:
+        pushes = (_pushes(raising, "lengthen", what), _pushes(lowering, "shorten", what))
+    else:
+        pushes = (
+            _pushes(raising, "speak", f"for {to}"),
+            _pushes(lowering, "speak", f"against {to}"),
+        )
+    said = "; ".join(filter(None, pushes))
+    return f"{said[0].upper()}{said[1:]}."
 
 
-def _verb(atoms: list[str], verb: str) -> str:
-    """Say that atoms raise or lower the answer; nothing of no atoms."""
+def _pushes(atoms: list[str], verb: str, what: str) -> str:
+    """Say what atoms do; nothing of no atoms."""
     if not atoms:
         return ""
     named = " and ".join([", ".join(atoms[:-1]), atoms[-1]]) if len(atoms) > 1 else atoms[0]
-    return f"{named} {verb}{'s' * (len(atoms) == 1)} it"
+    return f"{named} {verb}{'s' * (len(atoms) == 1)} {what}"
 
 
 def _differ(contrast: Contrast, names: AtomNames, listed: Sequence[int]) -> str:
@@ -136,9 +141,11 @@ def _named(atoms: Sequence[int], values: Sequence[float], names: AtomNames) -> s
 
 def numbers_words(summary: InputSummary, check: SpliceCheck | None, seconds: str) -> str:
     """Return what experts ask for: counts, what is measured, the divergence, the time."""
+    used = summary.used
+    n, chance = format_count(int(used.beyond.sum())), format_count(round(used.by_chance))
     parts = [
-        f"{format_count(len(summary.used))} atoms active at {len(summary.read)} positions of "
-        f"{summary.hook_point}",
+        f"{n} of {format_count(len(used))} active atoms matter (by luck about {chance} would), at "
+        f"{len(summary.read)} positions of {summary.hook_point}",
         f"effects are on the {summary.measure}: gradient × activation",
     ]
     if check is not None and check.kl is not None:
