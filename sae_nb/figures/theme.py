@@ -33,7 +33,7 @@ CONTROL_HATCH = {"shape": "/", "fgcolor": CONTROL, "fgopacity": 1, "size": 7, "s
 """Of a bar or an area of a random control, in plotly's words: hatched inside a solid outline."""
 
 ALARM = "#C9252D"
-"""Red: not distinguishable. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its ✕."""
+"""Red: no better than chance. Contrast 5.5 on white and 3.3 on JupyterLab's dark: never without its words."""
 
 OKABE_ITO = (
     PREDICTED, NOVEL, "#009E73", "#CC79A7", "#B98000", "#3399D6", "#8C8C00", "#8A6FD1"
@@ -161,6 +161,7 @@ CSS_VARIABLES = f"""\
   --sae-nb-bar-colour: {NEUTRAL};
   --sae-nb-focus: {PREDICTED};
   --sae-nb-problem-colour: {NOVEL};
+  --sae-nb-alarm: {ALARM};
   --sae-nb-control-colour: {CONTROL};
   --sae-nb-on-dark: {WHITE};
   --sae-nb-shadow: {fade(BLACK, 0.3)};

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,23 +38,15 @@ MARGIN = 0.05
 narrow its interval: another random dictionary would differ by as much. Ours."""
 
 KEY = (
-    "r2",
-    "cosine_centred",
-    "shrinkage_gamma",
-    "l0",
-    "dead_fraction",
-    "max_cosine",
-    "effective_rank",
-    "ood",
-    "ce_recovered_mean",
-    "delta_ce",
-    "accuracy",
-    "kl",
-    "agreement",
-)
-"""Rows of `evaluate` that are shown first; rows that it does not have are always shown."""
+    "r2", "ce_recovered_mean", "accuracy", "kl", "l0", "dead_fraction", "max_cosine", "cosine_centred",
+    "ood", "agreement", "shrinkage_gamma", "effective_rank", "delta_ce",
+)  # fmt: skip
+"""Rows of `evaluate` by how much they tell: the first `FEW` that a report has are shown first."""
 
-# What `evaluate` gives beyond them: kept behind "all".
+FEW = 6
+"""Rows that are shown first: as many as are read at a glance. Ours."""
+
+# What `evaluate` gives beyond them.
 _MORE = (
     "fvu", "mse", "cosine", "norm_ratio", "r2_per_dimension", "fvu_token_median", "fvu_trimmed",
     "l1", "hoyer", "l0_p5", "l0_p50", "l0_p95", "dense_fraction", "rare_fraction", "density_median",
@@ -132,27 +124,25 @@ def summarise_report_card(
 ) -> ReportCardSummary:
     """Put reports (one, or a list of them) side by side, judge every number, and place it on its row's scale.
 
-    "key" are the rows to look at first and all in which the first SAE is not clear: none is hidden.
+    "key" are at most six rows: what `evaluate` does not give comes first, then the rows of `KEY`.
     """
     columns = _named(reports, names)
-    rows: dict[str, None] = {}
-    for report in columns.values():
-        rows.update(dict.fromkeys(report))
-    cells: dict[tuple[str, str], ReportCell] = {}
-    first = next(iter(columns))
-    for metric in rows:
-        row = {sae: report[metric] for sae, report in columns.items() if metric in report}
-        placed = _placed(metric, row)
-        failing = {cell.sae for cell in placed if cell.verdict == "not clear"}
-        wanted = {
-            "all": True,
-            "not clear": bool(failing),
-            "key": metric in KEY or metric not in _MORE or first in failing,
-        }
-        if wanted[show]:
-            cells |= {(metric, cell.sae): cell for cell in placed}
-    metrics = tuple(dict.fromkeys(metric for metric, _ in cells))
+    rows = {metric: None for report in columns.values() for metric in report}
+    placed = {
+        metric: _placed(metric, {s: r[metric] for s, r in columns.items() if metric in r})
+        for metric in rows
+    }
+    failing = [m for m, row in placed.items() if any(c.verdict == "not clear" for c in row)]
+    wanted = {"all": rows, "not clear": failing, "key": _first_looks(rows)}[show]
+    metrics = tuple(metric for metric in rows if metric in wanted)
+    cells = {(metric, cell.sae): cell for metric in metrics for cell in placed[metric]}
     return ReportCardSummary(metrics=metrics, saes=tuple(columns), cells=cells)
+
+
+def _first_looks(rows: Collection[str]) -> list[str]:
+    """Return the rows to look at first."""
+    own = [metric for metric in rows if metric not in KEY and metric not in _MORE]
+    return [*own, *(m for m in KEY if m in rows), *(m for m in _MORE if m in rows)][:FEW]
 
 
 def judge(measurement: Measurement) -> tuple[Verdict, str]:

@@ -118,17 +118,17 @@ def test_better_is_to_the_right_and_all_lies_on_one_scale() -> None:
     assert c.ends == (1.0, 0.1)  # better, the lower, is to the right
 
 
-def test_what_the_first_sae_fails_is_never_hidden() -> None:
-    """FVU is no key row: it is shown where the first SAE fails it, not where another one does."""
-    good, bad = measured(0.1, 1.0, 0.7, "fvu_pooled"), measured(0.9, 1.0, 0.7, "fvu_pooled")
-    r2 = measured(0.9, 0.0, 0.3)
-    assert summarise_report_card([{"r2": r2, "fvu": bad}, {"r2": r2, "fvu": good}]).metrics == (
-        "r2",
-        "fvu",
+def test_six_rows_are_looked_at_first() -> None:
+    """Own measures before those of `evaluate`, of these what tells most; drawn in the report's order."""
+    good = measured(0.9, 0.0, 0.3)
+    report = dict.fromkeys(
+        ["fvu", "l1", "effective_rank", "kl", "l0", "r2", "max_cosine", "mine"], good
     )
-    assert summarise_report_card([{"r2": r2, "fvu": good}, {"r2": r2, "fvu": bad}]).metrics == (
-        "r2",
-    )
+    assert summarise_report_card(report).metrics == (
+        "effective_rank", "kl", "l0", "r2", "max_cosine", "mine"
+    )  # fmt: skip
+    assert summarise_report_card({"fvu": good, "l1": good}).metrics == ("fvu", "l1")
+    assert summarise_report_card(report, show="all").metrics == tuple(report)
 
 
 def test_rows_that_only_one_report_has_leave_a_gap() -> None:

@@ -9,12 +9,11 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.report_card._detail import sample_html
-from sae_nb_widgets.report_card._figure import NOT_CLEAR, report_card_figure
+from sae_nb_widgets.report_card._words import verdict_words
 
 import sae_nb as sn
 from sae_nb.evaluation import Measurement
-from sae_nb.figures import format_number, theme
-from sae_nb.summaries import MovingSample, summarise_report_card
+from sae_nb.summaries import MovingSample, ReportCardSummary, summarise_report_card
 from tests.widgets.made import Held
 
 
@@ -51,13 +50,60 @@ def test_an_untrained_sae_has_no_clear_row_of_fit(card: sw.ReportCard) -> None:
     clear, judged = card._all.n_clear("untrained")
     assert clear == 0
     assert judged > 10
-    figure = card.current_figure()
-    red = next(trace for trace in figure.data if trace.marker.color == theme.ALARM)
-    assert len(red.x) >= 2
-    assert red.marker.symbol == "x"
-    numbers = next(trace for trace in figure.data if trace.name == "numbers")
-    assert sum(NOT_CLEAR in text for text in numbers.text) == len(red.x)
-    assert f"“untrained” on 0 of {judged}." in card.answer
+    marks = [line[1] for line in card._dots.marks]
+    red = [mark for mark in marks if mark["tone"] == "bad"]
+    assert len(red) >= 2
+    assert {mark["note"] for mark in red} == {"no better"}
+    assert "✕" not in card.static_main()
+    assert card.answer.endswith(f"“untrained” on none of {judged} measures.")
+
+
+def test_perfect_values_carry_no_red_mark() -> None:
+    """No duplicate at all, and all of the loss recovered, though chance is as near: nothing is wrong."""
+
+    def whole(value: float, floor: float | None, control: float, id: str) -> Measurement:
+        return Measurement(
+            value=value, floor=floor, control=control, interval=(value, value), definition=id, n=9,
+            unit="atoms",
+        )  # fmt: skip
+
+    report = {
+        "duplicate_fraction": whole(0.0, 0.0, 0.0, "duplicate_fraction"),
+        "ce_recovered_mean": whole(1.0, 0.99, 1.0, "ce_recovered_mean"),
+        "r2": whole(0.9, 0.0, 0.3, "r2_pooled"),
+    }
+    card = sw.ReportCard(report)
+    tones = dict(zip(card._dots.rows, (line[0]["tone"] for line in card._dots.marks), strict=True))
+    assert tones == {
+        "duplicate fraction": "plain",
+        "loss recovered": "plain",
+        "variance explained": "good",
+    }
+    assert card.answer.startswith("Yes: ")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([0.9, 0.9, 0.9], "Yes: it beats a trivial answer and a random dictionary on 3 of 3 measures."),
+        ([0.9, 0.9, 0.9, 0.1], "Mostly: it beats a trivial answer and a random dictionary on 3 of 4 measures, "
+         "but not on “m3”."),
+        ([0.9, 0.1, 0.1, 0.1], "In part: it beats a trivial answer and a random dictionary on 1 of 4 measures, "
+         "but not on “m1”, “m2” and others."),
+        ([0.1], "No: it beats a trivial answer and a random dictionary on none of 1 measures."),
+    ],
+)  # fmt: skip
+def test_the_verdict_is_one_sentence(values: list[float], words: str) -> None:
+    """By hand: the control is at 0.5."""
+    report = {
+        f"m{i}": Measurement(
+            value=value, floor=0.0, control=0.5, interval=(value, value), definition="r2_pooled", n=9,
+            unit="rows",
+        )
+        for i, value in enumerate(values)
+    }  # fmt: skip
+    card: ReportCardSummary = summarise_report_card(report, show="all")
+    assert verdict_words(card, card.metrics) == words
 
 
 def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard) -> None:
@@ -76,6 +122,7 @@ def test_a_row_tells_its_definition_differences_and_example(card: sw.ReportCard)
     card.press("Escape")
     assert card.metric == ""
     assert "Click a row" in told(card)
+    assert "better than floor and control" in told(card)
 
 
 def test_an_example_of_a_row_that_was_left_is_not_shown(
@@ -99,11 +146,11 @@ def test_keys_click_and_menu_choose_the_same(card: sw.ReportCard) -> None:
     assert card.metric == card.record.metrics[0] == card._rows.value
     card.press("ArrowDown")
     assert card.metric == card.record.metrics[1]
-    card._on_click(None, SimpleNamespace(ys=[2.2]), None)
+    card._dots.selected = 2
     assert card.metric == card.record.metrics[2]
     card._rows.value = card.record.metrics[0]
     assert card.metric == card.record.metrics[0]
-    assert len(card.current_figure().layout.shapes) == 1
+    assert card._dots.selected == 0
     card.wait()
 
 
@@ -114,11 +161,13 @@ def test_show_changes_the_rows_and_keeps_the_choice_where_it_can(card: sw.Report
     card.show = "all"
     assert len(card.record.metrics) > few
     assert card.metric == "r2"
-    traces = card._plot.data
+    assert card._dots.selected == card.record.metrics.index("r2")
     card.show = "key"
-    assert all(a is b for a, b in zip(traces, card._plot.data, strict=True))
-    with pytest.raises(t.TraitError, match='show="all"'):
-        card.metric = "babel"
+    assert (card.metric, len(card.record.metrics)) == ("r2", 6)
+    card.metric = "babel"  # which is not among them
+    assert (card.show, card.metric, card._rows.value) == ("all", "babel", "babel")
+    with pytest.raises(t.TraitError, match="must be one of"):
+        card.metric = "beauty"
     card.wait()
 
 
@@ -127,63 +176,40 @@ def test_the_answer_counts_all_measures_and_says_what_is_hidden(card: sw.ReportC
     answer = card.answer
     (trained, judged), (_, others) = (card._all.n_clear(name) for name in card._all.saes)
     assert answer == (
-        f"In part: “trained” beats floor and control on {trained} of {judged} measures; “untrained” "
-        f"on 0 of {others}."
+        f"In part: “trained” beats a trivial answer and a random dictionary on {trained} of {judged} "
+        f"measures; “untrained” on none of {others} measures."
     )
     for show in ("key", "all", "not clear"):
         card.show = show
-        drawn = sum(NOT_CLEAR in text for text in card.current_figure().data[7].text)
+        drawn = sum(mark["tone"] == "bad" for line in card._dots.marks for mark in line)
         hidden = card._all.n_marked - drawn
         assert (f"{hidden} more with a red" in card.status) == (hidden > 0)
         assert card.answer == answer
     card.wait()
 
 
-def test_every_column_says_which_end_is_better(card: sw.ReportCard) -> None:
-    """Over the strips of each SAE stand "worse" and "better", left and right."""
-    traces = {trace.name: trace for trace in card.current_figure().data}
-    n = len(card.record.saes)
-    assert list(traces["worse"].text) == ["worse"] * n
-    assert list(traces["better"].text) == ["better"] * n
-    assert all(a < b for a, b in zip(traces["worse"].x, traces["better"].x, strict=True))
-
-
-def test_every_strip_has_numbers_at_its_ends(card: sw.ReportCard, parts: SimpleNamespace) -> None:
-    """Values at worst and best, under the strip; where three columns leave no room, "better" is enough."""
-    traces = {trace.name: trace for trace in card.current_figure().data}
-    record, ends = card.record, traces["ends"]
-    cell, row = card._all.cell("r2", "trained"), record.metrics.index("r2")
-    here = [
-        (x, text)
-        for x, y, text in zip(ends.x, ends.y, ends.text, strict=True)
-        if row < y < row + 1 and x < 1
-    ]
-    assert [text for _, text in sorted(here)] == [
-        format_number(value, digits=2).rstrip("0") for value in cell.ends
-    ]
-    three = summarise_report_card([parts.reports[0]] * 3, ["a", "b", "c"])
-    names = {trace.name: trace for trace in report_card_figure(three).data}
-    assert not len(names["ends"].x or ())
-    assert set(names["worse"].text) == {""}
-    assert set(names["better"].text) == {"better"}
-    assert not any(
-        "0.00" in text and len(text.split("0.00")[1]) > 4 for text in names["numbers"].text
-    )
-
-
 def test_a_row_says_in_which_direction_it_is_better(card: sw.ReportCard) -> None:
-    """An arrow after its name, none where neither is; what arrows mean stands beside them."""
+    """In words under its name, none where neither is; the ends of its scale are told with its numbers."""
     card.show = "all"
-    rows = next(trace for trace in card.current_figure().data if trace.name == "rows")
-    by_metric = dict(zip(card.record.metrics, rows.text, strict=False))
-    assert by_metric["r2"].endswith("↑")
-    assert by_metric["fvu"].endswith("↓")
-    assert by_metric["shrinkage_gamma"].endswith("→ 1")
-    assert by_metric["l0"] == "atoms per row, L0"
-    assert rows.text[-1].startswith("better: ↑ higher")
-    legend = [trace.name for trace in card.current_figure().data if trace.showlegend is not False]
-    assert f"{NOT_CLEAR} no better than floor or control" in legend
-    assert "no good or bad direction" in legend
+    hints = dict(zip(card.record.metrics, card._dots.hints, strict=True))
+    assert hints["r2"] == "R² · higher is better"
+    assert hints["fvu"] == "lower is better"
+    assert hints["shrinkage_gamma"] == "shrinkage γ · best near 1"
+    assert hints["l0"] == "L0"
+    legend = dict(card._dots.legend)
+    assert set(legend) == {"good", "bad", "plain", "floor", "control", "interval"}
+    card.metric = "r2"
+    assert "The row runs from " in told(card)
+    card.wait()
+
+
+def test_the_page_has_rows_without_script_and_all_numbers_in_a_table(card: sw.ReportCard) -> None:
+    """Six rows are seen; every measure is one click away; the picture draws the same rows."""
+    page = card.static_main()
+    assert page.count('class="sae-nb-dotrow') == 6
+    assert page.count("<th scope='row'>") == len(card._all.metrics)
+    texts = {stroke.text for stroke in card._dots.drawing(700).strokes if hasattr(stroke, "text")}
+    assert {*card._dots.rows, "trained", "no better"} <= texts
 
 
 def test_state_comes_back(card: sw.ReportCard, parts: SimpleNamespace) -> None:
@@ -220,8 +246,6 @@ def test_names_are_data(parts: SimpleNamespace) -> None:
     made = sw.ReportCard(parts.reports, [nasty, "b"])
     made.metric = "r2"
     assert "<img src=x" not in told(made) + made.static_main()
-    figure = report_card_figure(made._summary, "r2")
-    assert not any("<img src=x" in str(trace.text) + str(trace.customdata) for trace in figure.data)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ import numpy as np
 from sae_nb.evaluation import Definition
 from sae_nb.figures import current_theme as theme, escape, format_count, format_number
 from sae_nb.summaries import MovingSample, ReportCardSummary, ReportCell
-from sae_nb_widgets.report_card._figure import NOT_CLEAR, metric_words
+from sae_nb_widgets.report_card._words import metric_words, snapped
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -65,11 +65,14 @@ class ReportCardDetail:
         self._example = ipw.HTML()
         self.widgets: list[ipw.Widget] = [self._what, self._numbers, self._example]
 
-    def show(self, summary: ReportCardSummary, metric: str) -> None:
-        """Show one row; the example follows when it is found."""
+    def show(self, summary: ReportCardSummary, metric: str, every: ReportCardSummary) -> None:
+        """Show one row, and without one what the verdict on `every` measure rests on; the example follows
+        when it is found.
+        """
         self._example.value = ""
         if metric not in summary.metrics:
-            self._what.value, self._numbers.value = f"<p>{escape(NOTHING_CHOSEN)}</p>", ""
+            self._what.value = "".join(_verdicts_html(every, sae) for sae in every.saes)
+            self._numbers.value = f"<p>{escape(NOTHING_CHOSEN)}</p>"
             return
         self._what.value = _definition_html(metric, summary.definition(metric))
         self._numbers.value = "".join(_cell_html(cell) for cell in summary.row(metric))
@@ -85,17 +88,40 @@ class ReportCardDetail:
         self._example.value = f"{title}<p>{escape(said)}</p>{picture}{_elsewhere_html(found)}"
 
 
+def _verdicts_html(card: ReportCardSummary, sae: str) -> str:
+    """Name the measures of an SAE that beat floor and control, and those that do not."""
+    title = f"“{sae}”: " if len(card.saes) > 1 else ""
+    found = {"clear": "better than floor and control", "not clear": "no better"}
+    blocks = []
+    for verdict, words in found.items():
+        names = [
+            metric_words(metric)
+            for metric in card.metrics
+            if (cell := card.cell(metric, sae)) is not None and cell.verdict == verdict
+        ]
+        if names:
+            text = ", ".join(names)
+            blocks.append(
+                f'<div class="sae-nb-cardtitle"><b>{escape(title + words)}</b></div><p>{escape(text)}</p>'
+            )
+    return "".join(blocks)
+
+
 def _definition_html(metric: str, definition: Definition) -> str:
     differs = getattr(definition, "differs", "")
     parts = [
         f'<div class="sae-nb-cardtitle"><b>{escape(metric_words(metric))}</b> '
         f"({escape(definition.id)})</div>",
         f"<p>{escape(definition.formula)}</p>",
-        f"<p>{escape(BETTER[definition.better])} Floor: {escape(definition.floor)}.</p>",
+        f"<p>{escape(BETTER[definition.better])} {escape(_floor_words(definition.floor))}</p>",
     ]
     if differs:
         parts.append(f"<p><b>Libraries differ.</b> {escape(differs)}</p>")
     return "".join(parts)
+
+
+def _floor_words(floor: str) -> str:
+    return "There is no floor to beat." if floor.startswith("none") else f"Floor: {floor}."
 
 
 def _cell_html(cell: ReportCell) -> str:
@@ -103,11 +129,12 @@ def _cell_html(cell: ReportCell) -> str:
     m = cell.measurement
     low, high = m.interval
     spread = "" if math.isnan(low) else f" (95 %: {format_number(low)} … {format_number(high)})"
-    mark = f"{NOT_CLEAR} " if cell.verdict == "not clear" else ""
+    worst, best = (format_number(snapped(end)) for end in cell.ends)
+    scale = "" if math.isnan(cell.ends[0]) else f" The row runs from {worst} to {best}."
     cost = "" if math.isnan(m.seconds) else f"; {format_number(m.seconds)} s"
     return (
-        f"<p><b>{escape(cell.sae)}</b>: {mark}{escape(format_number(m.value) + spread)}, "
-        f"{escape(format_count(m.n))} {escape(m.unit)}{escape(cost)}. {escape(cell.reason)}</p>"
+        f"<p><b>{escape(cell.sae)}</b>: {escape(format_number(m.value) + spread)}, "
+        f"{escape(format_count(m.n))} {escape(m.unit)}{escape(cost)}. {escape(cell.reason + scale)}</p>"
     )
 
 

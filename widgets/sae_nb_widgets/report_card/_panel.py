@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
-import plotly.graph_objects as go
 import traitlets as t
 
 from sae_nb.checks import checked
@@ -22,8 +21,9 @@ from sae_nb.summaries import (
     summarise_report_card,
     sums_by_sample,
 )
-from sae_nb_widgets.panel import Panel, control, figure_widget, reacts
-from sae_nb_widgets.report_card import _figure as figures
+from sae_nb_widgets.components import DotRows
+from sae_nb_widgets.panel import Panel, control, reacts
+from sae_nb_widgets.report_card import _words as words
 from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
 
 if TYPE_CHECKING:
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 
 
 SHOW = {
-    "key": "The measures to look at first, and all with a red ✕ in the first column",
+    "key": "The six measures that tell most",
     "all": "Every measure",
-    "not clear": "Measures with a red ✕ in some column",
+    "not clear": "Measures on which floor or control do as well",
 }
 """Rows that can be drawn, and the text of their button."""
 NO_ROW = "none"
@@ -64,7 +64,7 @@ class _Material:
 
 @checked
 class ReportCard(Panel):
-    """Rows are measures, columns SAEs; red with ✕ where floor or control would do as well.
+    """Rows are measures, columns SAEs; a red ring where floor or control would do as well.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ class ReportCard(Panel):
     explanation = (
         "Each dot is one number of one SAE, with its 95 % interval. The solid tick is the floor (what a "
         "trivial answer reaches), the dashed tick the control (what a random dictionary of the same size "
-        "reaches). Further right is better, except in rows without an arrow. A red ✕ means that floor or "
+        "reaches). Further right is better, where a row says which is better. A red ring means that floor or "
         "control does as well, within the uncertainty. R²: share of the variance explained; L0: atoms in "
         "use at a time; KL, CE: change and loss of the model's predictions.",
         "Beating floor and control shows that something was learned, not what, nor that it serves your "
@@ -134,9 +134,7 @@ class ReportCard(Panel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self._plot = figure_widget(
-            figures.report_card_figure(self._summary), height=figures.figure_height(self._summary)
-        )
+        self._dots = DotRows(description="Measures of these SAEs")
         self._rows = control(
             self,
             "metric",
@@ -145,39 +143,44 @@ class ReportCard(Panel):
             "min(320px, 100%)",
             options=self._options(),
         )
-        about = (
-            "The key measures and those the first SAE fails, all, or those with a red ✕ anywhere"
-        )
-        shown = control(self, "show", "show", SHOW, kind=ipw.ToggleButtons, tooltip=about)
+        shown = control(self, "show", "show", SHOW, kind=ipw.ToggleButtons)
         self._detail_view = ReportCardDetail()
         self.arrange(
-            controls=[self._rows, shown],
-            figure=[self._plot],
+            controls=[shown, self._rows],
+            figure=[self._dots],
             detail=self._detail_view.widgets,
         )
-        for trace in self._plot.data:
-            if trace.name != "scale":
-                trace.on_click(self._on_click)
+        self._dots.observe(self._on_row, "selected")
         self.bind_key("ArrowDown", lambda: self.step(1))
         self.bind_key("ArrowUp", lambda: self.step(-1))
         self.bind_key("Escape", lambda: self.set_trait("metric", ""))
+        self._draw_rows()
         self._draw_detail()
         self.chips = self._facts()
-        self.conclude(_verdicts(self._all))
+        self.conclude(words.verdict_words(self._all, self._summary.metrics))
+
+    def _draw_rows(self) -> None:
+        """Draw the rows of the summary; a row that is chosen stays chosen."""
+        card = self._summary
+        self._dots.show(
+            [words.metric_words(metric) for metric in card.metrics],
+            card.saes,
+            [[words.mark_of(card.cell(m, sae)) for sae in card.saes] for m in card.metrics],
+            hints=[words.hint_words(card, metric) for metric in card.metrics],
+        )
 
     def _options(self) -> list[tuple[str, str]]:
         rows = self._summary.metrics
-        return [(NO_ROW, ""), *((figures.metric_words(name), name) for name in rows)]
+        return [(NO_ROW, ""), *((words.menu_words(name), name) for name in rows)]
 
     # --- what is shown ----------------------------------------------------------------------------
 
     @t.validate("metric")
     def _metric_exists(self, proposal: t.Bunch) -> str:
         value = str(proposal["value"])
-        if value and value not in self._summary.metrics:
+        if value and value not in self._all.metrics:
             raise t.TraitError(
-                f"`metric` must be one of {list(self._summary.metrics)}, or empty, got {value!r}. "
-                'Set show="all" for every row.'
+                f"`metric` must be one of {list(self._all.metrics)}, or empty, got {value!r}."
             )
         return value
 
@@ -200,6 +203,7 @@ class ReportCard(Panel):
         found = summarise_report_card(self._reports, self._columns, show=self.show)
         kept = self.metric if self.metric in found.metrics else ""
         self._summary = found
+        self._draw_rows()
         self._rows.options = self._options()  # which takes the menu to its first entry
         self.metric = kept
         self._explain()
@@ -207,11 +211,15 @@ class ReportCard(Panel):
 
     @reacts("metric", doing="explaining a row")
     def _explain(self) -> None:
-        figures.draw_report_card(self._plot, self._summary, self.metric)
+        if self.metric and self.metric not in self._summary.metrics:
+            self.show = "all"
+            return
+        rows = self._summary.metrics
+        self._dots.selected = rows.index(self.metric) if self.metric in rows else -1
         self._draw_detail()
 
     def _draw_detail(self) -> None:
-        self._detail_view.show(self._summary, self.metric)
+        self._detail_view.show(self._summary, self.metric, self._all)
         if not self.metric:
             self.forget_async("example")
             self.say(self._sentence())
@@ -233,17 +241,18 @@ class ReportCard(Panel):
             channel="example",
         )
 
-    def _on_click(self, _: Any, points: Any, __: Any) -> None:
-        if points.ys:
+    def _on_row(self, change: t.Bunch) -> None:
+        """Explain the row that was clicked; that none is, is said by the panel alone."""
+        if change["new"] >= 0:
             with self.guarded("choosing a row"):
-                self.metric = figures.row_clicked(float(points.ys[0]), self._summary)
+                self.metric = self._summary.metrics[change["new"]]
 
     # --- words ------------------------------------------------------------------------------------
 
     def _facts(self) -> dict[str, str]:
         facts = {"SAEs": format_count(len(self._all.saes))}
         provenance = getattr(self._reports[0], "provenance", {})
-        for name, key in (("model", "model"), ("at", "hook_point")):
+        for name, key in (("model", "model"), ("hook point", "hook_point")):
             if provenance.get(key):
                 facts[name] = str(provenance[key])
         if "n_rows" in provenance:
@@ -257,34 +266,14 @@ class ReportCard(Panel):
             return "Nothing to show: every measure that can be judged beats floor and control."
         text = f"{shown} of {known} measures shown"
         hidden = self._all.n_marked - self._summary.n_marked
-        return (
-            f"{text}; {hidden} more with a red {figures.NOT_CLEAR} under “all”."
-            if hidden
-            else f"{text}."
-        )
+        return f"{text}; {hidden} more with a red ring under “all”." if hidden else f"{text}."
 
     def static_main(self) -> str:
-        """Return the card as an HTML table, for pages without script."""
-        return super().static_main() + card_table(self._summary)
-
-    def current_figure(self) -> go.Figure | None:
-        """Return the figure on screen as a plain plotly figure."""
-        return figures.report_card_figure(self._summary, self.metric)
-
-    def _rescale(self) -> None:
-        figures.draw_report_card(self._plot, self._summary, self.metric)
-
-
-def _verdicts(card: ReportCardSummary) -> str:
-    """Say for every SAE on how many measures it beats floor and control."""
-    counts = [(sae, *card.n_clear(sae)) for sae in card.saes]
-    judged = [(sae, clear, n) for sae, clear, n in counts if n]
-    if not judged:
-        return "Nothing here can be judged: no measure has a floor or control to beat."
-    (sae, clear, n), *others = judged
-    trust = "Yes" if clear == n else "In part" if clear else "No"
-    said = [f"{trust}: “{sae}” beats floor and control on {clear} of {n} measures"]
-    return "; ".join([*said, *(f"“{sae}” on {clear} of {n}" for sae, clear, n in others)]) + "."
+        """Return the rows, and all measures as an HTML table folded below."""
+        return (
+            f"{super().static_main()}<details><summary>All {len(self._all.metrics)} measures</summary>"
+            f"{card_table(self._all)}</details>"
+        )
 
 
 class _Record(dict[str, str]):
@@ -293,7 +282,7 @@ class _Record(dict[str, str]):
     def __init__(self, summary: ReportCardSummary) -> None:
         super().__init__(
             (
-                f"{figures.metric_words(metric)}, {cell.sae}",
+                f"{words.menu_words(metric)}, {cell.sae}",
                 f"{format_number(cell.measurement.value)}; 95 % "
                 f"{format_number(cell.measurement.interval[0])} … "
                 f"{format_number(cell.measurement.interval[1])}; floor "
@@ -310,7 +299,7 @@ def card_table(summary: ReportCardSummary) -> str:
     """Return the card as an HTML table: one row per metric, one column per SAE."""
     head = "".join(f"<th>{escape(name)}</th>" for name in ("", *summary.saes))
     body = "".join(
-        f"<tr><th scope='row'>{escape(figures.metric_words(metric))}</th>"
+        f"<tr><th scope='row'>{escape(words.menu_words(metric))}</th>"
         + "".join(f"<td>{_cell_text(summary, metric, sae)}</td>" for sae in summary.saes)
         + "</tr>"
         for metric in summary.metrics
@@ -322,9 +311,9 @@ def _cell_text(summary: ReportCardSummary, metric: str, sae: str) -> str:
     cell = summary.cell(metric, sae)
     if cell is None:
         return "–"
-    mark = f"{figures.NOT_CLEAR} " if cell.verdict == "not clear" else ""
+    said = f" ({words.NOT_CLEAR})" if cell.verdict == "not clear" else ""
     return (
-        f'<span title="{escape(cell.reason)}">{mark}{format_number(cell.measurement.value)}</span>'
+        f'<span title="{escape(cell.reason)}">{format_number(cell.measurement.value)}{said}</span>'
     )
 
 
