@@ -248,8 +248,8 @@ class Stage:
         field.press("Enter")
 
     def more(self, panel: Locator) -> None:
-        """Open or close what a panel has under "more", and wait until the page shows it so."""
-        panel.get_by_role("button", name="more", exact=True).click()
+        """Open or close a panel's menu, and wait until the page shows it so."""
+        panel.get_by_role("button", name="menu", exact=True).first.click()
         self.settle(200)
 
     def point(self, mark: Locator) -> None:

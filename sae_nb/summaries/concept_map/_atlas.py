@@ -526,7 +526,7 @@ class ConceptAtlas:
         facts = {"SAE": type(self.sae).__name__, "atoms": str(self.n_atoms)}
         if self.catalogue is not None:
             acts = self.catalogue.acts
-            facts |= {"model": acts.model_name or "", "at": acts.hook_point or ""}
+            facts |= {"model": acts.model_name or "", "hook point": acts.hook_point or ""}
             facts |= {"site": self.site} if self.site else {}
             facts["rows"] = str(len(acts))
         if self.examples is not None:

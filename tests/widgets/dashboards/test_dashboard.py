@@ -182,8 +182,8 @@ def later(monkeypatch):
     return Later
 
 
-def test_what_an_atom_is_stands_once_and_more_is_never_alone(board, tmp_path) -> None:
-    """At the top of all panels; "more" stands in the row of the examples' buttons."""
+def test_what_an_atom_is_stands_once_and_no_control_twice(board, tmp_path) -> None:
+    """Behind "about" at the top of all panels; the browser's row is in the bar, its menu in its header."""
     shown = [w.value for w in descendants(board) if isinstance(w, ipw.HTML)]
     assert sum('class="sae-nb-atomline"' in value for value in shown) == 1 + len(board.panels)
     assert "sae-nb-atomline" in board.children[1].value
@@ -191,7 +191,7 @@ def test_what_an_atom_is_stands_once_and_more_is_never_alone(board, tmp_path) ->
         ".sae-nb-dashboard :is(.sae-nb-joined, main ~ main) .sae-nb-atomline { display: none; }"
     )
     assert hidden in board._style.value
-    assert board.browser.controls.band.children[-1] is board.browser._more_button
+    assert board.browser._controls.layout.display == "none"
     assert board.browser.notes.note.layout.display == "none"
     board.browser._more_button.value = True
     assert board.browser.notes.note.layout.display is None

@@ -134,13 +134,13 @@ def test_whoever_draws_the_answer_last_has_read_it_last(
     """A thread that is held up while it draws an older answer does not write it over a newer one."""
     begun, go_on = threading.Event(), threading.Event()
 
-    def slow(text: str) -> str:
+    def slow(text: str, bold: object) -> str:
         if threading.current_thread() is drawing:
             begun.set()
             go_on.wait(10)
         return mark_atoms(text)
 
-    monkeypatch.setattr("sae_nb_widgets.panel._saying.mark_atoms", slow)
+    monkeypatch.setattr("sae_nb_widgets.panel._saying.sentence_html", slow)
     panel._loading = "Reading …"
     drawing = threading.Thread(target=panel._stop_loading)
     drawing.start()

@@ -235,7 +235,7 @@ def test_a_panel_of_atoms_says_in_one_line_what_an_atom_is(panel: Panel, tmp_pat
     assert text_width(line, 13) < LONGEST_LINE
     page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
     body = page[page.index("<body>") :]
-    for html in (panel._header.value, body):
+    for html in (panel._about.value, body):
         assert html.count('class="sae-nb-atomline"') == bool(line)
         assert escape(line) in html
     drawn = " ".join(one.text for one in panel._sheet().strokes if isinstance(one, Label))

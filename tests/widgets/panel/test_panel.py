@@ -18,6 +18,7 @@ from sae_nb_widgets.panel import descendants, figure_widget
 from sae_nb_widgets.panel._exporting import record_rows
 from sae_nb_widgets.panel._glossary import words_in
 
+from sae_nb.figures import escape
 from tests.widgets.made import Held, Page
 
 HOSTILE = '<script>alert("x")</script>'
@@ -118,31 +119,64 @@ def test_what_done_says_stays(panel) -> None:
 # --- layout and keys ------------------------------------------------------------------------------
 
 
-def test_one_figure_widget_and_a_more_button_only_where_there_is_more(panel) -> None:
-    """The FigureWidget is found among what is arranged."""
+def test_one_figure_widget_and_a_menu_that_opens_what_it_has(panel) -> None:
+    """The FigureWidget is found among what is arranged; files and help are in the menu of every panel."""
     assert sum(isinstance(w, go.FigureWidget) for w in descendants(panel)) == 1
-    assert panel._more_button.layout.display is None
-    assert panel._more.layout.display == "none"
+    assert panel._menu.layout.display == panel._more.layout.display == "none"
     panel._more_button.value = True
-    assert panel._more.layout.display is None
+    assert panel._menu.layout.display is panel._more.layout.display is None
+    words = [w.description for w in descendants(panel._menu) if isinstance(w, ipw.Button)]
+    assert {"⤓ html", "⤓ png"} <= set(words)
     plain = sw.Panel()
     plain.arrange()
-    assert plain._more_button.layout.display == "none"
-    assert plain._detail.layout.display == "none"
+    plain._more_button.value = True
+    assert plain._more.layout.display == plain._detail.layout.display == "none"
+    assert plain._menu.layout.display is None
 
 
-def test_more_goes_where_other_controls_are_and_shows_what_is_tucked_away(panel) -> None:
-    """Into a row of the figure; a widget tucked away comes and goes with the button."""
-    row, tool = ipw.Box([ipw.Button(description="max")]), ipw.HTML("a tool")
-    panel.more_into(row)
+def test_controls_are_one_row_that_ends_in_the_primary_button(panel) -> None:
+    """There is at most one; a row that another view shows is left out; tools come with the menu."""
+    search, main, tool = ipw.Text(description="search"), ipw.Button(description="go"), ipw.HTML("t")
+    panel.arrange(controls=[search], primary=main)
+    assert panel._controls.children == (search, main)
+    assert "sae-nb-primary" in main._dom_classes
+    panel.leave_out_controls()
     panel.tuck_away(tool)
-    assert row.children[-1] is panel._more_button
-    assert panel._more_button not in panel._last.children
-    assert panel._controls.layout.display == "none"
-    assert tool.layout.display == "none"
+    assert panel._controls.layout.display == tool.layout.display == "none"
     panel._more_button.value = True
     assert tool.layout.display is None
-    assert panel._more.layout.display is None
+
+
+def test_where_title_and_confidence_follow_their_traits(panel, tmp_path) -> None:
+    """Model and place of the facts, then the panel's own words; all are data, on screen and on the page."""
+    panel.chips = {"model": HOSTILE, "hook point": "resid_post.6"}
+    assert "after block 6" in panel._title.value
+    assert escape(panel.question) in panel._title.value
+    panel.where, panel.headline = ("SmolLM2", HOSTILE, "atom 3"), HOSTILE
+    panel.sure, panel.sure_words = 3, f"Finds {HOSTILE}"
+    page = panel.to_html(tmp_path / "page.html").read_text()
+    for html in (panel._title.value, page):
+        assert "<script>alert" not in html
+        assert "after block 6" not in html
+        assert html.count('<i class=""></i>') == 3
+        assert html.count('<i class="sae-nb-off"></i>') == 1
+        assert escape(f"Finds {HOSTILE}") in html
+        assert "atom 3" in html
+    assert escape(panel.question) in panel._about.value
+    with pytest.raises(t.TraitError):
+        panel.sure = 5
+
+
+def test_words_that_change_are_bold_and_stay_words(panel, tmp_path) -> None:
+    """Only those given; atoms in the rest of the sentence keep their cards."""
+    panel.conclude(f"Atom 3 makes it say groom & {HOSTILE}.", bold=["groom", HOSTILE])
+    page = panel.to_html(tmp_path / "page.html").read_text()
+    for html in (panel._answer_text.value, page):
+        assert "<b>groom</b>" in html
+        assert f"<b>{escape(HOSTILE)}</b>" in html
+        assert 'data-atom="3"' in html
+    panel.conclude("Nothing changed: groom.")
+    assert "<b>" not in panel._answer_text.value
 
 
 def test_keys_call_their_action_and_unknown_ones_nothing(panel) -> None:
@@ -172,14 +206,17 @@ def test_help_is_three_sentences_and_the_words_that_are_used(panel) -> None:
     panel._help_button.value = True
     assert panel._help.layout.display is None
     assert panel._help.value.count("<p>") == 4
+    panel.bind_key("ArrowLeft", lambda: None)
+    panel._toggle_help(True)
+    assert "<kbd>←</kbd> back" in panel._help.value
     assert "<b>SAE</b>: sparse autoencoder" in panel._help.value
 
 
 def test_chips_are_escaped_and_follow_the_trait(panel) -> None:
     """A model's name is data."""
-    assert "<script>" not in panel._header.value
+    assert "<script>" not in panel._about.value
     panel.chips = {"R²": "0.912"}
-    assert "0.912" in panel._header.value
+    assert "0.912" in panel._about.value
 
 
 # --- exports --------------------------------------------------------------------------------------
@@ -268,7 +305,7 @@ def test_buttons_write_where_the_panel_is_told_to(panel, tmp_path) -> None:
 
 
 def test_words_of_the_field_are_explained_where_they_stand(panel, tmp_path) -> None:
-    """Under "?", on the fact beside the question, and on the exported page; others are left out."""
+    """Under "help", on the fact behind "about", and on the exported page; others are left out."""
     panel.chips = {"R²": "0.9", "logits": "<b>"}
     panel._toggle_help(True)
     page = panel.to_html(tmp_path / "page.html").read_text()
@@ -276,7 +313,7 @@ def test_words_of_the_field_are_explained_where_they_stand(panel, tmp_path) -> N
         assert "<b>R²</b>: share of the variance" in text
         assert "<b>logit</b>: the score of an answer" in text
         assert "<b>cls</b>" not in text
-    assert "R²: 0.9 (share of the variance" in panel._header.value
+    assert "R²: 0.9 (share of the variance" in panel._about.value
     assert words_in(["class registers", "KL-free"]).keys() == {"register", "KL"}
 
 

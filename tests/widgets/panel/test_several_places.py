@@ -194,7 +194,7 @@ def test_an_atom_is_said_to_be_what_it_is(trained: tuple[Any, Any]) -> None:
     """The line under the question does not call a transcoder an SAE."""
     sae, data = trained
     for panel in (AtomBrowser(sae, data), ConceptMap(sae, data)):
-        line = panel._header.value
+        line = panel._about.value
         word = "transcoder" if sae.writes is not None else type(sae).__name__
         assert f"pattern that the {word} found" in line
         assert "SAE (sparse autoencoder)" not in line

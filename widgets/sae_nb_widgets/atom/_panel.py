@@ -282,7 +282,7 @@ class AtomBrowser(Panel):
     def _chips(self) -> dict[str, str]:
         acts, sae = self.catalogue.acts, self.catalogue.sae
         name = getattr(acts, "model_name", None) or getattr(sae, "model_name", None)
-        facts = {"model": name, "at": acts.hook_point, "SAE": type(sae).__name__}
+        facts = {"model": name, "hook point": acts.hook_point, "SAE": type(sae).__name__}
         if self.site != EVERYWHERE:
             facts["site"] = self.site
         facts |= {

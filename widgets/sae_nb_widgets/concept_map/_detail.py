@@ -25,6 +25,7 @@ from sae_nb.summaries import (
 )
 from sae_nb_widgets.components import (
     Component,
+    Concordance,
     PictureGrid,
     RowTable,
     Sparkbars,
@@ -75,7 +76,7 @@ class SharedInputs:
     def _component(self) -> Component:
         context = self._context
         if context.modality.is_text and context.token_ids is not None:
-            return TokenStrip(place=context.modality.token)
+            return Concordance(place=context.modality.token)
         if context.pictures is not None or context.patch_grid is not None:
             return PictureGrid()
         return Sparkbars()
@@ -270,7 +271,7 @@ class ConceptDetail:
             (self.joint, joint, lifts.tolist(), 0.0),
         ):
             self._listed[bars] = atoms
-            words = [names.name(other) for other in atoms]
+            words = [names.short(other) for other in atoms]
             low = min(values, default=0) < 0
             bars.show(words, values, signed=low, maximum=most, atoms=atoms)
 
@@ -320,24 +321,28 @@ def _headline(selection: SelectionSummary, view: str, n: int) -> str:
 def atom_answer(names: AtomNames, atlas: ConceptAtlas, atom: int) -> tuple[str, str]:
     """Return which atoms are nearest to one, in a sentence, and the numbers behind it."""
     rows, distances = atlas.nearest("atoms", atom)
-    near, cosines = rows[:MOST_SAID].tolist(), 1 - distances[:MOST_SAID]
+    near, cosines = rows[:MOST_SAID].tolist(), (1 - distances[:MOST_SAID]).tolist()
     if not near:
-        return f"{names.in_text(atom)} is the only atom.", ""
-    listed = [
-        f"{said.removesuffix(')')}, cosine {cosine:.2f})"
-        if said.endswith(")")
-        else f"{said} (cosine {cosine:.2f})"
-        for said, cosine in zip(map(names.in_text, near), cosines.tolist())
-    ]
+        return f"{_said(names, atom)} is the only atom.", ""
     n, d = atlas.dictionary.shape
     chance = _largest_by_chance(n, d)
-    close = "Nearest to" if cosines[0] > chance else "No atom is close to"
-    rest = ": " if cosines[0] > chance else "; the nearest are "
-    answer = f"{close} {names.in_text(atom)}{rest}{_and(listed)}."
+    listed = _and([_said(names, other) for other in near])
+    if cosines[0] > chance:
+        answer = f"Nearest to {_said(names, atom)}: {listed}."
+    else:
+        answer = f"No atom is close to {_said(names, atom)}; the nearest are {listed}."
     return answer, (
-        f"Among {format_count(n)} random directions of width {format_count(d)} the nearest would have a "
-        f"cosine of about {chance:.2f}."
+        f"Cosine {_and([f'{cosine:.2f}' for cosine in cosines])}; the nearest of {format_count(n)} random "
+        f"directions would have about {chance:.2f}."
     )
+
+
+def _said(names: AtomNames, atom: int) -> str:
+    """An atom in a sentence: never a bare number where it is known what it fires on."""
+    said, made = names.in_text(atom), names.made(atom)
+    if said != f"atom {atom}" or made is None or not made.seen:
+        return said
+    return f"{said} (fires on {made.seen[0]})"
 
 
 def _largest_by_chance(n: int, d: int) -> float:
@@ -348,8 +353,10 @@ def _largest_by_chance(n: int, d: int) -> float:
     return math.sqrt(1 - betaincinv((d - 1) / 2, 0.5, min(2 / n, 1.0))) if d > 1 else 1.0
 
 
-def groups_answer(record: ConceptMapSummary) -> tuple[str, str]:
+def groups_sentence(record: ConceptMapSummary) -> str:
     """Return how many groups of points there are and the largest, and how alike their points are."""
+    if not record.clusters:
+        return ""
     clusters, inside = record.clusters, sum(len(c.points) for c in record.clusters)
     listed = [f"{c.name} ({format_count(len(c.points))})" for c in clusters[:MOST_SAID]]
     n = len(clusters)
@@ -364,10 +371,7 @@ def groups_answer(record: ConceptMapSummary) -> tuple[str, str]:
         format_number(float(weights @ values), digits=2)
         for values in ([c.cosine for c in clusters], [c.floor for c in clusters])
     )
-    return (
-        said,
-        f"mean cosine within a group {cosine} (random groups of these sizes: {floor})",
-    )
+    return f"{said} Mean cosine within a group {cosine} (random groups of these sizes: {floor})."
 
 
 def selection_answer(
@@ -489,7 +493,7 @@ def match_facts(record: ConceptMapSummary) -> str:
 def map_facts(record: ConceptMapSummary | None, atlas: ConceptAtlas, seed: int) -> dict[str, str]:
     """Return the facts next to the question."""
     facts = {} if record is None else dict(record.provenance)
-    named = ("model", "at", "site", "SAE")
+    named = ("model", "hook point", "site", "SAE")
     shown: dict[str, str] = {name: facts[name] for name in named if name in facts}
     shown["atoms"] = format_count(atlas.n_atoms)
     if atlas.catalogue is not None:

@@ -162,7 +162,7 @@ class CorpusPanel(Panel):
         first, (a, b) = self.docs[0], self.summary.names
         return {
             "model": first.model_name,
-            "at": first.hook_point,
+            "hook point": first.hook_point,
             "atoms": format_count(self.n_atoms),
             a: format_count(self.summary.n_a),
             b: format_count(self.summary.n_b),

@@ -23,6 +23,7 @@ from sae_nb_widgets.panel import (
     TIGHT,
     AsSite,
     Atom,
+    Heading,
     Panel,
     ShowsBeside,
     SiteSubject,
@@ -51,7 +52,7 @@ TAB_NAMES = {
 IN_BAR = "sae-nb-in-bar"
 """Class of controls that the bar shows: CSS leaves them out in panels."""
 
-FACTS = ("model", "at", "SAE", "R²")
+FACTS = ("model", "hook point", "SAE", "R²")
 """Chips of the browser that are shown next to the dashboard's title."""
 
 TWICE = ("atom", "search", "strength")
@@ -135,7 +136,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         bar.add_class("sae-nb-bar-top")
         self.add_class("sae-nb-dashboard")
         facts = {name: browser.chips[name] for name in FACTS if name in browser.chips}
-        header = ipw.HTML(header_html(TITLE, facts, AN_ATOM))
+        header = ipw.HTML(header_html(Heading(question=TITLE, facts=facts, atom_line=AN_ATOM)))
         start = ipw.HTML(escape(START)).add_class("sae-nb-start")
         self.children = (self._style, header, start, bar, *self._views.values())
         browser.names.observe(self._draw_name)
@@ -171,8 +172,8 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             catalogue=catalogue,
         )  # fmt: skip
         self._join("browser", browser)
-        # Which atom and the search stand in the bar: "more" would be alone.
-        browser.more_into(browser.controls.band)
+        # Which atom and the search stand in the bar.
+        browser.leave_out_controls()
         browser.tuck_away(browser.notes.note)
         steering = SteeringPanel(
             about.model, about.hook_point, about.sae, about.inputs, catalogue, atom=browser.atom
@@ -505,10 +506,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             bundle["text/plain"] = repr(self)
-            bundle["text/html"] = "".join(
-                fallback_html(p.question, p.static_chips(), p.current_figure(), p.record)
-                for p in self.panels.values()
-            )
+            bundle["text/html"] = "".join(fallback_html(p.page_now()) for p in self.panels.values())
         return bundle
 
     def __repr__(self) -> str:

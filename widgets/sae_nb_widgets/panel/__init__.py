@@ -1,4 +1,4 @@
-"""Panel: the grammar every panel shares — question, controls, one figure, detail, status line."""
+"""Panel: the grammar every panel shares — where, title, answer, controls, stage, margin, menu."""
 
 from __future__ import annotations
 
@@ -49,12 +49,16 @@ if TYPE_CHECKING:  # for the other rooms
         descendants as descendants,
         fallback_html as fallback_html,
         format_bytes as format_bytes,
-        header_html as header_html,
         page_html as page_html,
         static_html as static_html,
         write_page as write_page,
     )
     from sae_nb_widgets.panel._glossary import AN_ATOM as AN_ATOM, an_atom as an_atom
+    from sae_nb_widgets.panel._heading import (
+        Heading as Heading,
+        header_html as header_html,
+        place_words as place_words,
+    )
     from sae_nb_widgets.panel._playing import (
         PlayingPanel as PlayingPanel,
         play_button as play_button,

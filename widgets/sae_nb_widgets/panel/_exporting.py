@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -39,10 +39,10 @@ from sae_nb_widgets.components import (
     Component,
     cards_html,
     html_drawing,
-    mark_atoms,
     style_sheet,
 )
-from sae_nb_widgets.panel._glossary import words_html, words_in
+from sae_nb_widgets.panel._glossary import words_html
+from sae_nb_widgets.panel._heading import Heading, header_html, sentence_html
 
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
@@ -53,14 +53,17 @@ MAIN_WIDTH, DETAIL_WIDTH = 700, 300
 LIVE_ONLY = "sae-nb-live-only"
 COLUMNS = "sae-nb-sides"
 """Class of a box whose children are side by side, in exports too."""
+RECORD = "The numbers behind this"
 PAGE_STYLE = """
-body { background: var(--jp-layout-color1); margin: 12px auto; max-width: 1100px; padding: 0 8px; }
-.sae-nb-panel > details, .sae-nb-panel > .sae-nb-help { margin-top: 10px; }
+body { background: var(--jp-layout-color1); margin: 16px auto; max-width: 1180px; padding: 0 8px; }
+.sae-nb-panel .sae-nb-fold { padding: 4px 24px; }
+.sae-nb-panel .sae-nb-fold:last-child { padding-bottom: 16px; }
+.sae-nb-fold > summary { cursor: pointer; width: fit-content; color: var(--sae-nb-ink2); }
 table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
 .sae-nb-record th { text-align: left; font-weight: 600; padding: 2px 14px 2px 0; vertical-align: top; }
 .sae-nb-record td { padding: 2px 0; overflow-wrap: anywhere; }
-.sae-nb-answer { font-size: var(--sae-nb-title); margin: 4px 0; }
 .sae-nb-still svg { max-width: 100%; height: auto; }
+@media (max-width: 480px) { body { margin: 0; padding: 0; } }
 """
 
 
@@ -68,17 +71,14 @@ table.sae-nb-record { border-collapse: collapse; margin: 6px 0; }
 class Page:
     """The content of an exported page."""
 
-    question: str
-    """Heading of the page."""
-
-    chips: Mapping[str, str]
-    """Facts next to the heading."""
-
-    atom_line: str = ""
-    """Description of an atom, if the page shows one."""
+    heading: Heading
+    """Where the page looks, its title, and what is known about that."""
 
     answer: str = ""
     """The sentence under the heading."""
+
+    bold: tuple[str, ...] = ()
+    """Words of that sentence that are bold."""
 
     numbers: str = ""
     """The expert's numbers behind the sentence."""
@@ -127,76 +127,75 @@ def page_html(page: Page, script: str) -> str:
     sizes = current_theme()
     style = (
         f"{theme.PAGE_COLOURS}{PAGE_STYLE}{style_sheet('components.css', 'panel.css')}"
-        f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; --sae-nb-title: {sizes.title_px}px; }}"
+        f".sae-nb-panel {{ --sae-nb-font: {sizes.font_px}px; }}"
     )
     help_text = "".join(f"<p>{escape(s)}</p>" for s in page.explanation if s)
-    help_text += words_html((*page.explanation, *page.chips, page.main, page.detail))
-    answer = answer_html(page.answer, page.numbers)
+    help_text += words_html((*page.explanation, *page.heading.facts, page.main, page.detail))
+    answer = answer_html(page.answer, page.numbers, page.bold)
     cards = "" if page.names is None else cards_html(answer + page.main + page.detail, page.names)
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(page.question)}</title><style>{style}</style>{script}</head><body>"
+        f"<title>{escape(page.heading.title)}</title><style>{style}</style>{script}</head><body>"
         f'<main class="sae-nb-panel sae-nb-{sizes.scale}">'
-        f"{header_html(page.question, page.chips, page.atom_line)}{answer}"
+        f"{header_html(page.heading)}{answer}"
         f'<div class="sae-nb-body{"" if page.detail else " sae-nb-plain"}">'
         f'<div class="sae-nb-main">{_figure_html(page.figure)}{page.main}</div>'
         f'<div class="sae-nb-detail">{page.detail}</div></div>'
-        f"<details{'' if page.figure is not None else ' open'}><summary>The numbers behind this"
-        f"</summary>{record_table(page.record)}</details>"
-        f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></main>'
+        f'<details class="sae-nb-fold"><summary>{RECORD}</summary>{record_table(page.record)}</details>'
+        f'<details class="sae-nb-fold"><summary>What this shows, and what it cannot show</summary>'
+        f'<div class="sae-nb-help">{help_text}<p>{escape(page.dropped)}</p></div></details></main>'
         f"<noscript><style>.sae-nb-live {{ display: none; }}</style></noscript>{cards}</body></html>"
     )
 
 
-def header_html(question: str, chips: Mapping[str, str], atom_line: str = "") -> str:
-    """Return the question, its chips and what an atom is as escaped HTML."""
-    shown = "".join(
-        f'<span class="sae-nb-chip" title="{escape(_chip_title(name, text))}">{escape(name)} '
-        f"<b>{escape(text)}</b></span>"
-        for name, text in chips.items()
-    )
-    line = f'<span class="sae-nb-atomline">{escape(atom_line)}</span>' if atom_line else ""
-    return (
-        f'<div class="sae-nb-header"><span class="sae-nb-question" role="heading" '
-        f'aria-level="3">{escape(question)}</span><span class="sae-nb-chips">{shown}</span>{line}</div>'
-    )
-
-
-def _chip_title(name: str, text: str) -> str:
-    """A fact in full, with what its name means where that is a word of the field."""
-    meanings = "; ".join(words_in([name]).values())
-    return f"{name}: {text}" + (f" ({meanings})" if meanings else "")
-
-
-def answer_html(answer: str, numbers: str) -> str:
+def answer_html(answer: str, numbers: str, bold: Sequence[str] = ()) -> str:
     """Return the answer and the numbers behind it as escaped HTML; nothing where there is none."""
-    small = f"<div>{escape(numbers)}</div>" if numbers else ""
-    return f'<div class="sae-nb-answer">{mark_atoms(answer)}</div>{small}' if answer else ""
+    small = f'<div class="sae-nb-numbers">{escape(numbers)}</div>' if numbers else ""
+    said = f'<div class="sae-nb-answer">{sentence_html(answer, bold)}</div>'
+    return f'<div class="sae-nb-answerline">{said}{small}</div>' if answer else ""
 
 
 def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
-    """Return the content of `page` as one drawing: question, facts, answer, figure, the parts under and
-    next to it.
+    """Return the content of `page` as one drawing: where, title, answer, figure, the parts under and
+    next to it, and the facts last.
     """
-    sizes = current_theme()
     width = MAIN_WIDTH + (DETAIL_WIDTH + 20 if detail.height else 0)
-    facts = " · ".join(f"{name} {text}" for name, text in page.chips.items())
     figure = [] if page.figure is None else [draw_figure(go.Figure(page.figure), MAIN_WIDTH)]
     left = stacked([*figure, main], gap=12)
     return padded(
         stacked(
             [
-                paragraph(page.question, width, size=sizes.title_px, bold=True),
-                paragraph(facts, width),
-                paragraph(page.atom_line, width),
-                paragraph(page.answer, width, size=sizes.title_px),
-                paragraph(page.numbers, width),
+                *_top(page, width),
                 beside([replace(left, width=MAIN_WIDTH), detail] if detail.height else [left]),
+                *_sources(page, width),
             ],
             gap=8,
         )
     )
+
+
+def _top(page: Page, width: float) -> list[Drawing]:
+    """Where, title and answer, in the sizes of the screen."""
+    heading, scale = page.heading, theme.LECTURE if current_theme().scale == "lecture" else 1.0
+    small, answer, large = (px * scale for px in (12, 15, 26))
+    return [
+        paragraph(" › ".join(heading.where), width, size=small),
+        paragraph(heading.title, width, size=large, bold=True),
+        paragraph(page.answer, width, size=answer),
+        paragraph(page.numbers, width),
+    ]
+
+
+def _sources(page: Page, width: float) -> list[Drawing]:
+    """What is behind "about" on the screen: the question, the facts, what an atom is."""
+    heading = page.heading
+    asked = [heading.question] if heading.headline else []
+    facts = [*asked, heading.sure_words, *(f"{n} {text}" for n, text in heading.facts.items())]
+    return [
+        paragraph(" · ".join(filter(None, facts)), width),
+        paragraph(heading.atom_line, width),
+    ]
 
 
 def drawings(widgets: Iterable[ipw.Widget], width: float) -> Drawing:
@@ -231,13 +230,13 @@ def _figure_html(figure: go.Figure | None) -> str:
     )
 
 
-def fallback_html(
-    question: str, chips: Mapping[str, str], figure: go.Figure | None, record: Any
-) -> str:
-    """Return a small piece of HTML for viewers that run no widgets: a drawing and a table."""
-    facts = " · ".join(f"{escape(name)} {escape(text)}" for name, text in chips.items())
-    drawing = "" if figure is None else to_png_tag(figure)
-    return f"<p><b>{escape(question)}</b> {facts}</p>{drawing}{record_table(record)}"
+def fallback_html(page: Page) -> str:
+    """Return a small piece of HTML for viewers that run no widgets: title, answer, a drawing, a table."""
+    drawing = "" if page.figure is None else to_png_tag(page.figure)
+    return (
+        f"{header_html(page.heading)}{answer_html(page.answer, page.numbers, page.bold)}{drawing}"
+        f"<details><summary>{RECORD}</summary>{record_table(page.record)}</details>"
+    )
 
 
 def exported(widgets: Iterable[ipw.Widget], *, columns: bool = False) -> Iterator[Any]:

@@ -1,4 +1,4 @@
-"""Words of the field that panels use, in plain ones: under "?" and on the facts next to the question."""
+"""Words of the field that panels use, in plain ones: under "help" and on the facts behind "about"; keys."""
 
 from __future__ import annotations
 
@@ -65,3 +65,26 @@ def words_html(texts: Iterable[str]) -> str:
         f"<b>{escape(word)}</b>: {escape(meaning)}" for word, meaning in words_in(texts).items()
     )
     return f"<p>{entries}.</p>" if entries else ""
+
+
+KEYS = {
+    "ArrowLeft": ("←", "back"),
+    "ArrowRight": ("→", "on"),
+    "ArrowUp": ("↑", "up"),
+    "ArrowDown": ("↓", "down"),
+    "Home": ("Home", "to the start"),
+    "End": ("End", "to the end"),
+    "Enter": ("Enter", "open the atom"),
+    "Escape": ("Esc", "clear"),
+    "s": ("s", "keep the atom, or no longer"),
+    "p": ("p", "pin"),
+    " ": ("Space", "play or pause"),
+    "/": ("/", "search"),
+}
+
+
+def keys_html(answered: Iterable[str]) -> str:
+    """Return the keys that a panel answers, with what they do, as one paragraph."""
+    known = [KEYS[key] for key in KEYS if key in set(answered)]
+    said = ", ".join(f"<kbd>{escape(key)}</kbd> {escape(does)}" for key, does in known)
+    return f"<p><b>Keys</b> in the panel: {said}.</p>" if known else ""

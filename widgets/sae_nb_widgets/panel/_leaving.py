@@ -18,6 +18,7 @@ from sae_nb.figures import Drawing
 from sae_nb.files import write_bytes
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
+from sae_nb_widgets.panel._heading import Heading, usual_where
 from sae_nb_widgets.panel._saying import Saying
 
 EXPORT_WAITS_SECONDS = 600.0
@@ -34,11 +35,20 @@ class Leaves(AsSite, Saying):
     explanation: tuple[str, str, str] = ("", "", "")
     needs_kernel: ClassVar[str] = "The controls need a running kernel and were left out."
 
-    chips = t.Dict(help="Facts next to the question: name to text.")
+    chips = t.Dict(help="Facts behind “about”: name to text.")
+    where = t.Tuple(
+        help="Model, place and atom shown, in words; empty: the model and hook point among the facts."
+    )
+    headline = t.Unicode("", help="Name of what is shown; empty: the question.")
+    sure = t.Int(
+        None, allow_none=True, min=0, max=4, help="How well that name is confirmed; None: no dots."
+    )
+    sure_words = t.Unicode("", help="What those dots mean, in a sentence.")
     export_folder = t.Unicode(".", help="Where the html and png buttons write.")
 
     if TYPE_CHECKING:  # the panel's
         _keys: Any
+        _bold: tuple[str, ...]
         _atom_names: AtomNames
         _figure: go.FigureWidget | None
         _main: ipw.VBox
@@ -60,6 +70,21 @@ class Leaves(AsSite, Saying):
     def still_figure(self) -> go.Figure | None:
         """Return the figure as pictures show it; None where components of the panel show all of it."""
         return self.current_figure()
+
+    def heading(self) -> Heading:
+        """Return the top of the panel as exports have it, with what controls say on screen."""
+        return replace(self._live_heading(), facts=self.static_chips())
+
+    def _live_heading(self) -> Heading:
+        return Heading(
+            question=self.question,
+            facts=self.chips,
+            where=tuple(self.where) or usual_where(self.chips),
+            headline=self.headline,
+            sure=self.sure,
+            sure_words=self.sure_words,
+            atom_line=self.atom_line,
+        )
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts next to the question in exports; what controls say on screen included."""
@@ -123,16 +148,19 @@ class Leaves(AsSite, Saying):
     def static_page(self) -> exporting.Page:
         """Return what `to_html` writes, once the panel's answer is there; where there is none, the reason."""
         self.wait(EXPORT_WAITS_SECONDS)
+        return self.page_now(main=self.static_main(), detail=self.static_detail())
+
+    def page_now(self, *, main: str = "", detail: str = "") -> exporting.Page:
+        """Return what is shown now as a page, with the parts under and next to the figure as given."""
         return exporting.Page(
-            question=self.question,
-            chips=self.static_chips(),
-            atom_line=self.atom_line,
+            heading=self.heading(),
             answer=self.answer or (self.status if self.problem else ""),
+            bold=self._bold,
             numbers=self.numbers,
             explanation=self.explanation,
             figure=self.current_figure(),
-            main=self.static_main(),
-            detail=self.static_detail(),
+            main=main,
+            detail=detail,
             record=self.record,
             dropped=self.needs_kernel,
             names=self._atom_names,
@@ -182,7 +210,8 @@ class Leaves(AsSite, Saying):
         with self.guarded(f"writing {path.name}"):
             (self.to_html if kind == "html" else self.to_png)(path)
             self._written = path
-            self.say(f"Written: {path} ({exporting.format_bytes(path.stat().st_size)}).")
+            size = exporting.format_bytes(path.stat().st_size)
+            self.say(f"Written: {path} ({size}), in the folder {path.resolve().parent}.")
 
     def _send_file(self) -> None:
         """Send the page the file that was written last: no other file is ever sent."""

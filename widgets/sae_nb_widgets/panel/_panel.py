@@ -1,4 +1,4 @@
-"""Panel: the grammar every panel shares — question, controls, one figure, detail, status line."""
+"""Panel: the grammar every panel shares — where, title, answer, controls, stage, margin, menu."""
 
 from __future__ import annotations
 
@@ -25,13 +25,16 @@ from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole, owned_widgets
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
-from sae_nb_widgets.panel._glossary import words_html
+from sae_nb_widgets.panel._glossary import keys_html, words_html
+from sae_nb_widgets.panel._heading import about_html, title_html
 from sae_nb_widgets.panel._leaving import Leaves
 from sae_nb_widgets.panel._saying import small_toggle
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
 T = TypeVar("T")
 WORTH_SAYING_SECONDS = 0.2
+HEADING = ["chips", "where", "headline", "sure", "sure_words"]
+"""Traits of a panel that are drawn at its top."""
 
 
 class PanelKeys(LiveWidget):
@@ -92,7 +95,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         )
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
-        self._header = ipw.HTML()
+        self._title, self._about = ipw.HTML(), ipw.HTML()
         self._atom_names = AtomNames()
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
         self._keys = PanelKeys()
@@ -100,7 +103,6 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         self._figure: go.FigureWidget | None = None
         self._reacts = False
         self._controls = ipw.Box()
-        self._last = ipw.Box().add_class("sae-nb-together")
         self._more = ipw.Box(layout=ipw.Layout(display="none"))
         self._main = ipw.VBox()
         self._detail = ipw.VBox()
@@ -120,6 +122,8 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     # --- building ---------------------------------------------------------------------------------
 
     def _build_frame(self) -> None:
+        self._make_status()
+        self._make_answer()
         for widget, name in (
             (self, "panel"),
             (self._controls, "controls"),
@@ -129,32 +133,35 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
             (self._body, "body"),
         ):
             widget.add_class(f"sae-nb-{name}")
-        self._make_foot()
         self._keys.on_msg(self._key_message)
         t.dlink((self._keys, "dark"), (self, "dark"))
-        self.observe(lambda _: self._draw_header(), "chips")
+        self._make_menu()
+        self._header = ipw.Box([self._title, self._about, self._more_button])
+        self._header.add_class("sae-nb-header")
+        self.observe(lambda _: self._draw_header(), HEADING)
         self._draw_header()
-        self._make_answer()
-        top = (
-            self._style,
-            self._keys,
-            self._header,
-            self._answer_line,
-            self._controls,
-            self._more,
-        )
+        self._foot = ipw.Box([self._status_line]).add_class("sae-nb-foottools")
         self._drawer = ipw.VBox().add_class("sae-nb-drawer")
         self.observe(self._open_below, "opened")
-        self.children = (*top, self._body, self._help, self._foot, self._drawer)
+        top = (self._style, self._keys, self._header, self._answer_line, self._controls, self._menu)
+        self.children = (*top, self._body, self._foot, self._drawer)
 
-    def _make_foot(self) -> None:
-        self._make_status()
+    def _make_menu(self) -> None:
+        """Make what is behind "⋯": the rest of the controls, exports, numbers, keys and help."""
         self._help = ipw.HTML(layout=ipw.Layout(display="none"))
-        self._more_button = small_toggle("more", "Show the rest of the controls")
-        self._more_button.layout.display = "none"
-        self._more_button.observe(lambda change: show(self._more, change["new"]), "value")
-        tools = [self._status_line, *self._tool_buttons()]
-        self._foot = ipw.Box(tools).add_class("sae-nb-foottools")
+        self._written_text = ipw.HTML().add_class("sae-nb-written")
+        tools = ipw.Box([*self._tool_buttons(), self._written_text])
+        tools.add_class("sae-nb-controls").add_class("sae-nb-foottools")
+        self._menu = ipw.VBox([self._more, tools, self._help], layout=ipw.Layout(display="none"))
+        self._menu.add_class("sae-nb-menu")
+        self._more_button = small_toggle(
+            "⋯", "More controls, files to keep, numbers, help"
+        ).add_class("sae-nb-menubutton")
+        self._more_button.observe(lambda change: self._open_menu(change["new"]), "value")
+
+    def _open_menu(self, shown: bool) -> None:
+        show(self._menu, shown)
+        show(self._more, shown and bool(self._more.children))
 
     def _tool_buttons(self) -> list[ipw.Widget]:
         html = small_button(
@@ -163,9 +170,11 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
             lambda: self.export("html"),
         )
         png = small_button("⤓ png", "Write the figure as a picture", lambda: self.export("png"))
-        self._help_button = small_toggle("?", "What this shows, what it cannot show, the paper")
+        self._help_button = small_toggle(
+            "help", "What this shows, what it cannot show, the paper, the keys"
+        )
         self._help_button.observe(lambda change: self._toggle_help(change["new"]), "value")
-        return [html, png, self._help_button]
+        return [self._numbers_button, html, png, self._help_button]
 
     def arrange(
         self,
@@ -174,19 +183,22 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         figure: ipw.Widget | Sequence[ipw.Widget] | None = None,
         detail: Sequence[ipw.Widget] = (),
         more: Sequence[ipw.Widget] = (),
+        primary: ipw.Widget | None = None,
     ) -> None:
         """Put widgets in the panel's slots.
 
         Parameters
         ----------
         controls
-            Row under the question; at most three should matter at first sight.
+            One row under the answer; what is not needed at first sight belongs to `more`.
         figure
-            The one figure, or the figure and what belongs under it, in order.
+            The one thing to look at, and what belongs under it, in order.
         detail
-            Arrange cards next to the figure (under it below 700 px).
+            Blocks of the margin next to the figure (under it below 860 px).
         more
-            Controls hidden behind a "more" button.
+            Controls in the menu behind "⋯".
+        primary
+            The one button that is filled, at the right end of the row; None for none.
         """
         main = (
             [] if figure is None else [figure] if isinstance(figure, ipw.Widget) else list(figure)
@@ -195,11 +207,9 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         inside = (w for one in main for w in exporting.descendants(one))
         plots = (w for w in inside if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
         self._figure = next(plots, None)
-        # "more" goes to the next line with the control before it, never alone.
-        self._last.children = (*controls[-1:], self._more_button)
-        self._controls.children = (*controls[:-1], self._last)
-        show(self._more_button, bool(more))
-        show(self._controls, bool(controls) or bool(more))
+        acts = () if primary is None else (primary.add_class("sae-nb-primary"),)
+        self._controls.children = (*controls, *acts)
+        show(self._controls, bool(self._controls.children))
         self._more.children = tuple(more)
         self._main.children, self._detail.children = tuple(main), tuple(detail)
         show(self._detail, bool(detail))
@@ -214,14 +224,12 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
             self.bind_key("s", self._star_shown)
         self._begin_to_react()
 
-    def more_into(self, row: ipw.Box) -> None:
-        """Put "more" at the end of a row of the figure, where the controls above it are shown elsewhere."""
-        self._last.children = tuple(w for w in self._last.children if w is not self._more_button)
-        row.children = (*row.children, self._more_button)
+    def leave_out_controls(self) -> None:
+        """Take the row of controls off the panel, where another view shows them."""
         show(self._controls, False)
 
     def tuck_away(self, *widgets: ipw.Widget) -> None:
-        """Show widgets only while "more" is pressed."""
+        """Show widgets only while the menu is open."""
         for widget in widgets:
             show(widget, self._more_button.value)
             self._more_button.observe(
@@ -280,12 +288,19 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     # --- drawing ----------------------------------------------------------------------------------
 
     def _draw_header(self) -> None:
-        self._header.value = exporting.header_html(self.question, self.chips, self.atom_line)
+        heading = self._live_heading()
+        self._title.value, self._about.value = title_html(heading), about_html(heading)
 
     def _toggle_help(self, shown: bool) -> None:
         sentences = "".join(f"<p>{escape(s)}</p>" for s in self.explanation if s)
         words = words_html(self._texts())
-        self._help.value = f'<div class="sae-nb-help" role="note">{sentences}{words}</div>'
+        searches = any(
+            "sae-nb-search" in one._dom_classes
+            for one in exporting.descendants(self)
+            if isinstance(one, ipw.DOMWidget)
+        )
+        keys = keys_html([*self._key_actions, *["/"] * searches])
+        self._help.value = f'<div class="sae-nb-help" role="note">{sentences}{words}{keys}</div>'
         show(self._help, shown)
 
     def _texts(self) -> Iterator[str]:
@@ -299,10 +314,8 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
     def restyle(self) -> None:
         """Redraw with the current theme's sizes."""
         sizes = current_theme()
-        self._style.value = (
-            f"<style>.sae-nb-panel.sae-nb-{sizes.scale} {{ --sae-nb-font: {sizes.font_px}px; "
-            f"--sae-nb-title: {sizes.title_px}px; }}</style>"
-        )
+        font = f"--sae-nb-font: {sizes.font_px}px"
+        self._style.value = f"<style>.sae-nb-panel.sae-nb-{sizes.scale} {{ {font}; }}</style>"
         for name in ("normal", "lecture"):
             (self.add_class if name == sizes.scale else self.remove_class)(f"sae-nb-{name}")
         if self._figure is not None:
@@ -463,9 +476,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
             return bundle
         bundle["text/plain"] = f"{self!r}: {self.question} {self.status}".strip()
         with self.guarded("the picture for readers without JavaScript"):
-            bundle["text/html"] = exporting.fallback_html(
-                self.question, self.static_chips(), self.current_figure(), self.record
-            )
+            bundle["text/html"] = exporting.fallback_html(self.page_now())
         return bundle
 
 

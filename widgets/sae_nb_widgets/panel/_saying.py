@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
@@ -17,6 +17,7 @@ from sae_nb.figures import THIN_SPACE, escape, format_duration
 from sae_nb_widgets.components import mark_atoms
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._exporting import linked
+from sae_nb_widgets.panel._heading import sentence_html
 
 logger = logging.getLogger("sae_nb_widgets")
 LONGEST_GIVEN = 40
@@ -36,6 +37,7 @@ class Saying(t.HasTraits):
     busy = t.Bool(False, help="Whether work is running off the main thread.")
 
     _loading = ""
+    _bold: tuple[str, ...] = ()
     # The file an export wrote last: the status line links it.
     _written: Path | None = None
 
@@ -44,9 +46,9 @@ class Saying(t.HasTraits):
         self._answering = threading.RLock()
         self._answer_text = ipw.HTML().add_class("sae-nb-answer")
         self._numbers_text = ipw.HTML().add_class("sae-nb-numbers")
-        self._numbers_button = small_toggle("numbers", "The measured numbers behind this sentence")
+        self._numbers_button = small_toggle("numbers", "The measured numbers behind the sentence")
         t.link((self, "show_numbers"), (self._numbers_button, "value"))
-        parts = [self._answer_text, self._numbers_button, self._numbers_text]
+        parts = [self._answer_text, self._numbers_text]
         self._answer_line = ipw.Box(parts).add_class("sae-nb-answerline")
         self.observe(self._draw_answer, ["answer", "numbers", "show_numbers"])
         self._draw_answer()
@@ -59,12 +61,13 @@ class Saying(t.HasTraits):
     # --- the answer -------------------------------------------------------------------------------
 
     @checked
-    def conclude(self, answer: str, numbers: str = "") -> None:
+    def conclude(self, answer: str, numbers: str = "", bold: Sequence[str] = ()) -> None:
         """Answer the panel's question in one sentence under it; empty where there is no answer.
 
         `numbers`: What an expert asks for next (norms, nats, seconds), shown on demand.
+        `bold`: Words of the sentence that changed, or that a reader should take away.
         """
-        self._loading = ""
+        self._loading, self._bold = "", tuple(bold)
         with self.hold_trait_notifications():
             self.answer, self.numbers = answer, numbers
         self._draw_answer()
@@ -88,7 +91,8 @@ class Saying(t.HasTraits):
     def _draw_answer(self, _: Any = None) -> None:
         with self._answering:
             busy = '<span class="sae-nb-busy" role="img" aria-label="loading"></span>'
-            text = f"{busy}{escape(self._loading)}" if self._loading else mark_atoms(self.answer)
+            said = sentence_html(self.answer, self._bold)
+            text = f"{busy}{escape(self._loading)}" if self._loading else said
             text = text.replace(THIN_SPACE, UNBROKEN)
             self._answer_text.value = f'<div aria-live="polite">{text}</div>' if text else ""
             self._numbers_text.value = escape(self.numbers)

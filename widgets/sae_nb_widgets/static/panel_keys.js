@@ -60,6 +60,8 @@ function render({ model, el }) {
           node.data = node.data.replace(/ ?\(\d+\)$/, "");
       button.style.visibility = "visible";
     }
+    const menu = root.querySelector(".sae-nb-menubutton:not([aria-label])");
+    if (menu) menu.setAttribute("aria-label", "menu");
     const tips = model.get("tips");
     for (const label of root.querySelectorAll(".widget-label:not([title])")) {
       const tip = tips[label.textContent.trim()];

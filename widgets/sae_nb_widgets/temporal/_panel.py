@@ -210,7 +210,7 @@ class TemporalPanel(Panel):
     def _facts(self) -> dict[str, str]:
         facts = {} if self.model is None else {"model": self.model.name}
         if self.hook_point is not None:
-            facts["at"] = self.hook_point
+            facts["hook point"] = self.hook_point
         facts |= {"SAE": "Temporal, strict" if self.sae.strict else "Temporal"}
         facts |= {"atoms": format_count(self.n_atoms)}
         return facts

@@ -1,0 +1,146 @@
+"""The top of a panel, on screen and in exports: where it looks, its name, and what is known about that."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sae_nb.figures import escape
+from sae_nb_widgets.components import mark_atoms
+from sae_nb_widgets.panel._glossary import words_in
+
+MOST_SURE = 4
+"""Dots after a name."""
+
+_PLACES = {
+    "resid_pre": "before block {}",
+    "resid_mid": "inside block {}",
+    "resid_post": "after block {}",
+    "attn_out": "attention of block {}",
+    "mlp_out": "MLP of block {}",
+    "head_out": "heads of block {}",
+    "mlp_post": "neurons of block {}",
+}
+_STANDARD = re.compile(rf"({'|'.join(_PLACES)})\.(\d+)")
+
+
+def place_words(hook_point: str) -> str:
+    """Return a hook point in plain words; names that a model gives itself stay as they are.
+
+    >>> place_words("resid_post.16"), place_words("mlp.in → mlp_out.2"), place_words("embed")
+    ('after block 16', 'mlp.in → MLP of block 2', 'embed')
+    """
+    parts = []
+    for part in hook_point.split(" → "):
+        found = _STANDARD.fullmatch(part)
+        parts.append(_PLACES[found[1]].format(found[2]) if found else part)
+    return " → ".join(parts)
+
+
+def usual_where(chips: Mapping[str, str]) -> tuple[str, ...]:
+    """Return model and place as the facts of a panel name them."""
+    named = (chips.get("model", ""), place_words(str(chips.get("hook point", ""))))
+    return tuple(filter(None, named))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heading:
+    """What is above the answer of a panel."""
+
+    question: str
+    """What the panel answers; its name where there is no other."""
+
+    facts: Mapping[str, str]
+    """What is behind "about"."""
+
+    where: Sequence[str] = ()
+    """Model, place and atom, from the largest to the smallest."""
+
+    headline: str = ""
+    """Name of what is shown, an atom's say; empty: the question."""
+
+    sure: int | None = None
+    """How well that name is confirmed, from 0 to 4; None: it is not a name."""
+
+    sure_words: str = ""
+    """What those dots mean, in a sentence."""
+
+    atom_line: str = ""
+    """Description of an atom, if the panel shows one."""
+
+    @property
+    def title(self) -> str:
+        """The largest words of the panel."""
+        return self.headline or self.question
+
+
+def dots_html(sure: int | None, words: str = "") -> str:
+    """Return confidence as four dots, explained on hovering; nothing where none was measured."""
+    if sure is None:
+        return ""
+    dots = "".join(f'<i class="{"" if n < sure else "sae-nb-off"}"></i>' for n in range(MOST_SURE))
+    said = f"{sure} of {MOST_SURE} dots" + (f": {words}" if words else "")
+    return (
+        f'<span class="sae-nb-sure" role="img" tabindex="0" aria-label="{escape(said)}" '
+        f'title="{escape(words or said)}">{dots}</span>'
+    )
+
+
+def title_html(heading: Heading) -> str:
+    """Return the line of places and the title under it, as escaped HTML."""
+    places = '<b aria-hidden="true">›</b>'.join(
+        f"<span>{escape(place)}</span>" for place in heading.where
+    )
+    where = f'<p class="sae-nb-where">{places}</p>' if places else ""
+    return (
+        f'<div class="sae-nb-heading">{where}<div class="sae-nb-question" role="heading" aria-level="3" '
+        f'title="{escape(heading.question)}">{escape(heading.title)}'
+        f"{dots_html(heading.sure, heading.sure_words)}</div></div>"
+    )
+
+
+def about_html(heading: Heading) -> str:
+    """Return what is known about the panel's subject, folded behind one word, as escaped HTML."""
+    asked = f"<p><b>{escape(heading.question)}</b></p>" if heading.headline else ""
+    rows = "".join(
+        f'<dt>{escape(name)}</dt><dd class="sae-nb-chip" title="{escape(_in_full(name, text))}">'
+        f"{escape(text)}</dd>"
+        for name, text in heading.facts.items()
+    )
+    line = (
+        f'<p class="sae-nb-atomline">{escape(heading.atom_line)}</p>' if heading.atom_line else ""
+    )
+    facts = f"<dl>{rows}</dl>" if rows else ""
+    if not (asked or facts or line):
+        return ""
+    return (
+        '<details class="sae-nb-about"><summary title="Where this comes from: model, SAE, data">about'
+        f'</summary><div class="sae-nb-facts">{asked}{facts}{line}</div></details>'
+    )
+
+
+def header_html(heading: Heading) -> str:
+    """Return the top of a page: where, title, and the facts behind "about", as escaped HTML."""
+    return f'<div class="sae-nb-header">{title_html(heading)}{about_html(heading)}</div>'
+
+
+def sentence_html(text: str, bold: Sequence[str] = ()) -> str:
+    """Return a sentence as escaped HTML: atoms show their cards, the words in `bold` are bold.
+
+    >>> sentence_html("It expects groom.", ["groom"])
+    'It expects <b>groom</b>.'
+    """
+    words = sorted(filter(None, bold), key=len, reverse=True)
+    if not words:
+        return mark_atoms(text)
+    parts = re.split(f"({'|'.join(map(re.escape, words))})", text)
+    return "".join(
+        f"<b>{escape(part)}</b>" if part in words else mark_atoms(part) for part in parts
+    )
+
+
+def _in_full(name: str, text: str) -> str:
+    """A fact in full, with what its name means where that is a word of the field."""
+    meanings = "; ".join(words_in([name]).values())
+    return f"{name}: {text}" + (f" ({meanings})" if meanings else "")
