@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -17,11 +18,12 @@ from torch import Tensor, nn
 
 from sae_nb.activations import describe_ids
 from sae_nb.atoms._examples import choose_rows
-from sae_nb.checks import Count, check_atom, checked
+from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.lenses import layer_of, measured_effects
 from sae_nb.models import HookPointNotFound, no_weights
 
 if TYPE_CHECKING:
+    from sae_nb.activations import Activations
     from sae_nb.atoms._catalogue import AtomCatalogue
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
@@ -45,6 +47,12 @@ class AtomEffects:
 
     score: str = ""
     """Agreement with the running model, or the reason that it is not known."""
+
+    confirmed: tuple[bool, ...] = ()
+    """Per raised output: is it among as many raised most on other examples? Empty if there were none."""
+
+    by_chance: int | None = None
+    """How many of them a random direction of its length raises that much there; None if not measured."""
 
     @property
     def words(self) -> str:
@@ -113,12 +121,15 @@ def measure_atom(
     lens: Lens | None = None,
     n_examples: Count = 6,
     n: Count = 8,
+    seed: Seed = 0,
 ) -> AtomEffects:
     """Measure what an atom raises and lowers: add it to the running model on its strongest examples.
 
     It is added at its largest strength, at every place but a text's first token; one forward pass per
     example, and one without it. The score counts how many of the outputs that the lens (without one: the
-    direct path) calls raised are among the measured ones.
+    direct path) calls raised are among the measured ones. Where the atom fires on more samples, as many again
+    are held out: an output is confirmed if it is among those raised most there, too, and `by_chance` counts
+    how many of them a random direction of the atom's length raises that much there.
 
     Parameters
     ----------
@@ -128,6 +139,8 @@ def measure_atom(
         Texts or images, of as many samples.
     n
         Outputs on each side.
+    seed
+        Of the random direction.
 
     Raises
     ------
@@ -143,16 +156,8 @@ def measure_atom(
     """
     atom, acts = check_atom(atom, catalogue.n_atoms), catalogue.acts
     rows = choose_rows(catalogue, atom, "top").rows
-    samples = list(dict.fromkeys(int(catalogue.samples[row]) for row in rows))[:n_examples]
-    context = acts.context
-    inputs: list[list[int]] | Tensor
-    if context.token_ids is not None:
-        texts = [context.token_ids.sample(i).tolist() for i in samples]
-        inputs = [text for text in texts if len(text) > 1]
-    elif context.pictures is not None:
-        inputs = context.pictures[samples]
-    else:
-        inputs = []
+    samples = list(dict.fromkeys(int(catalogue.samples[row]) for row in rows))
+    inputs = _inputs_of(acts, samples[:n_examples])
     place = written_at(catalogue)
     if not len(inputs) or place is None:
         raise ValueError(
@@ -160,15 +165,12 @@ def measure_atom(
             "has none here. Pass activations that sn.capture made, and an atom that fires."
         )
     direction = catalogue.dictionary[atom].float()
-    change = measured_effects(
-        model,
-        inputs,
-        place,
-        direction[None],
-        float(catalogue.max_strength[atom]),
-        skip_first=1,
-        context_length=None,
-    )[0]
+    strength = float(catalogue.max_strength[atom])
+
+    changes = partial(
+        measured_effects, model, strengths=strength, skip_first=1, context_length=None
+    )
+    change = changes(inputs, place, direction[None])[0]
     change = change - change.mean()
     k = min(n, max(1, len(change) // 2))
     up, down = change.topk(k), (-change).topk(k)
@@ -176,17 +178,42 @@ def measure_atom(
     names = _names_of(model, lens, shown, len(change))
     raised = [names[i] for i in up.indices.tolist()]
     guessed = effects_of(model, direction, lens=lens, hook_point=place, n=k)
-    confirmed = len({name for name, _ in guessed.up} & set(raised))
+    hits = len({name for name, _ in guessed.up} & set(raised))
+    confirmed: tuple[bool, ...] = ()
+    by_chance = None
+    held_out = _inputs_of(acts, samples[n_examples : 2 * n_examples])
+    if len(held_out):
+        both = torch.stack([direction, _random_like(direction, seed)])
+        ours, random = changes(held_out, place, both).topk(k).indices.tolist()
+        confirmed = tuple(i in ours for i in up.indices.tolist())
+        by_chance = sum(i in random for i in up.indices.tolist())
     return AtomEffects(
         up=tuple(zip(raised, up.values.tolist(), strict=True)),
         down=tuple(
             (names[i], -x) for i, x in zip(down.indices.tolist(), down.values.tolist(), strict=True)
         ),
         by=f"measured on {len(inputs)} examples",
-        score=f"{confirmed} of {len(guessed.up)} raised by {_the(guessed.by)} are among these"
+        score=f"{hits} of {len(guessed.up)} raised by {_the(guessed.by)} are among these"
         if guessed.up
         else "",
+        confirmed=confirmed,
+        by_chance=by_chance,
     )
+
+
+def _random_like(direction: Float[Tensor, " d_in"], seed: int) -> Float[Tensor, " d_in"]:
+    """Draw a direction of the same length, evenly from the sphere."""
+    drawn = torch.randn(direction.shape, generator=torch.Generator().manual_seed(seed))
+    return (drawn * direction.norm().cpu() / drawn.norm()).to(direction)
+
+
+def _inputs_of(acts: Activations, samples: Sequence[int]) -> list[list[int]] | Tensor:
+    """Return texts of at least two tokens, or images, of samples; nothing where activations keep neither."""
+    context = acts.context
+    if context.token_ids is not None:
+        texts = [context.token_ids.sample(i).tolist() for i in samples]
+        return [text for text in texts if len(text) > 1]
+    return context.pictures[list(samples)] if context.pictures is not None and samples else []
 
 
 def _the(by: str) -> str:

@@ -73,3 +73,24 @@ def test_rows_without_inputs_cannot_be_measured(vit: Any, catalogue: AtomCatalog
     bare = AtomCatalogue(catalogue.sae, torch.randn(20, 64))
     with pytest.raises(ValueError, match="must fire on texts or images"):
         measure_atom(bare, 0, vit)
+
+
+def test_raised_outputs_are_confirmed_on_other_examples_next_to_a_random_direction(
+    vit: Any, catalogue: AtomCatalogue
+) -> None:
+    """What is confirmed is among as many that are raised most on the samples after the first ones."""
+    atom = int(catalogue.order("frequency")[0])
+    effects = measure_atom(catalogue, atom, vit, n_examples=3, n=3)
+    record = sn.atoms.summarise_atom(catalogue.sae, catalogue.acts, catalogue.codes, atom)
+    samples = list(dict.fromkeys(example.sample for example in record.examples))[3:6]
+    images = catalogue.acts.context.pictures[samples]
+    strength = float(catalogue.max_strength[atom])
+    with sn.steer(vit, PLACE, catalogue.sae, atom, by=strength):
+        steered = vit(images)
+    raised = set((steered - vit(images)).mean(dim=0).topk(3).indices.tolist())
+    assert effects.confirmed == tuple(int(name) in raised for name, _ in effects.up)
+    assert effects.by_chance is not None
+    assert 0 <= effects.by_chance <= 3
+    everything = measure_atom(catalogue, atom, vit, n_examples=10_000, n=3)
+    assert everything.confirmed == ()
+    assert everything.by_chance is None

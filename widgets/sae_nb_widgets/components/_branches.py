@@ -108,6 +108,9 @@ class Branches(Component):
     _esm = script("branches")
 
     prompt = t.List(t.Unicode(), help="Tokens of the text before.").tag(sync=True)
+    special = t.List(t.Bool(), help="Tokens that represent no text; they are not drawn.").tag(
+        sync=True
+    )
     strengths = t.Bytes(b"", help="float32 strength of each of them.").tag(sync=True)
     maximum = t.Float(1.0, help="Strength of the brightest colour.").tag(sync=True)
     unit = t.Unicode("", help="Unit of strengths.").tag(sync=True)
@@ -168,7 +171,8 @@ class Branches(Component):
             tinted = row.kind in TINTED and len(rows) > 1
             marked.append(words_of_its_own(shown[i], others) if tinted else [False] * len(shown[i]))
         with self.hold_sync(), self.hold_trait_notifications():
-            self.prompt = directed(before, [is_special(token) for token in before])
+            self.special = [is_special(token) for token in before]
+            self.prompt = directed(before, self.special)
             self.strengths = gathered(before, shades).astype(np.float32).tobytes()
             self.maximum = common_maximum(shades, maximum)
             self.kinds = [row.kind for row in rows]
@@ -211,27 +215,24 @@ class Branches(Component):
         )
 
     def _prompt_html(self) -> str:
-        values = np.frombuffer(self.strengths, np.float32)
+        values = np.frombuffer(self.strengths, np.float32).tolist()
         parts = []
-        for token, value in zip(self.prompt, values.tolist(), strict=True):
+        for token, value, special in zip(self.prompt, values, self.special, strict=True):
             said = escape(self.absent) if np.isnan(value) else format_number(value, self.unit)
-            tint = (
-                ""
-                if np.isnan(value)
-                else f' style="background-color:{shade(value / self.maximum)}"'
-            )
+            tint = "" if np.isnan(value) else f"background-color:{shade(value / self.maximum)}"
+            kind = " sae-nb-special" * special
             parts.append(
-                f'<span class="sae-nb-token" title="{said}"{tint}>{escape(visible_token(token))}</span>'
+                f'<span class="sae-nb-token{kind}" title="{said}" style="{tint}">'
+                f"{escape(visible_token(token))}</span>"
             )
         return "".join(parts) + " …" * (not self.rows)
 
     def _row_html(self, i: int) -> str:
-        parts = [
-            f"<mark>{escape(visible_token(token))}</mark>"
-            if new
-            else f"<span>{escape(visible_token(token))}</span>"
-            for token, new in zip(self.rows[i], self.marked[i], strict=True)
-        ]
+        parts = []
+        for j, (token, new) in enumerate(zip(self.rows[i], self.marked[i], strict=True)):
+            space, word = _parted(token)
+            tag = "mark" if new else "span"
+            parts.append(f"{space * (j > 0)}<{tag}>{escape(visible_token(word))}</{tag}>")
         return "".join(parts) + " …" * (not self.ended[i])
 
     def drawing(self, width: float) -> Drawing:
@@ -241,16 +242,23 @@ class Branches(Component):
         size = current_theme().font_px * 15 / 13
         values = np.frombuffer(self.strengths, np.float32)
         tints = [shade(v / self.maximum) for v in np.nan_to_num(values).tolist()]
-        parts = [_flowing(self.prompt, tints, width, size)]
+        shown = [(x, tint) for x, tint, no in zip(self.prompt, tints, self.special) if not no]
+        parts = [_flowing([x for x, _ in shown], [tint for _, tint in shown], width, size)]
         for i, tokens in enumerate(self.rows):
             hue = TINTED.get(self.kinds[i], theme.GREY)
             tints = [fade(hue, 0.3) if new else theme.CLEAR for new in self.marked[i]]
             label = paragraph(self.labels[i], NAMES_PX)
-            shown = [*tokens, *([] if self.ended[i] else [" …"])]
-            tints = [*tints, *([] if self.ended[i] else [theme.CLEAR])]
-            text = _flowing(shown, tints, width - NAMES_PX - 14, size)
+            rest = [] if self.ended[i] else [" …"]
+            room = width - NAMES_PX - 14
+            text = _flowing([*tokens, *rest], [*tints, *[theme.CLEAR] * len(rest)], room, size)
             parts.append(beside([label, text], gap=14))
         return stacked([*parts, *([paragraph(self.note, width)] if self.note else [])], gap=10)
+
+
+def _parted(token: str) -> tuple[str, str]:
+    """Return the spaces before a word, and the word; white space alone is one."""
+    word = token.lstrip(" ")
+    return (token[: len(token) - len(word)], word) if word.strip() else ("", token)
 
 
 def _flowing(tokens: Sequence[str], tints: Sequence[str], width: float, size: float) -> Drawing:

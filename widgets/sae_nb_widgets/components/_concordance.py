@@ -149,9 +149,9 @@ class Concordance(TokenStrip):
         cells = "".join(
             f'<span class="sae-nb-{name}"{side}>{self._cell_html(row, words)}</span>'
             for name, words in (
-                ("before", before[::-1][:ON_A_SIDE]),
-                ("focus", focus),
-                ("after", after[:ON_A_SIDE]),
+                ("preceding", before[::-1][:ON_A_SIDE]),
+                ("focusword", focus),
+                ("following", after[:ON_A_SIDE]),
             )
         )
         whole = "".join(self._token_html(row, token) for token in range(len(self.tokens[row])))

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import traitlets as t
-from jaxtyping import Float, Int16, UInt8
+from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
 from sae_nb.activations import Context
@@ -22,8 +22,10 @@ from sae_nb.figures import (
     Rectangle,
     Stroke,
     beside,
+    css_colour,
     current_theme as theme,
     escape,
+    fade,
     format_number,
     paragraph,
     shortened,
@@ -62,6 +64,12 @@ TALLEST = 16_000
 FRAME_SECONDS = 0.25
 SLOWEST, FASTEST = 1.0, 0.08
 """Time that a frame is shown, seconds: where its rate is not known; at most and at least. Ours."""
+FIRES_FROM = 0.15
+"""Share of a picture's own maximum from which a patch counts as one where the atom fires."""
+VEIL = fade(colours.BLACK, 0.42)
+"""Over the other patches. The script has the same."""
+AROUND = ((VEIL, 4.0), (css_colour(colours.STRENGTH), 2.0))
+"""Around the patches where it fires: colour and width of two strokes."""
 OUTLINE = ((colours.BLACK, 4.5), (colours.WHITE, 1.5))
 """Around a patch: colour and width of two strokes, so that one is seen on whatever lies beneath."""
 
@@ -162,6 +170,12 @@ class PictureGrid(Component):
     titled = t.Bool(False, help="Write the description above the pictures.").tag(sync=True)
     outlined = t.Bool(
         False, help="Outline the patches that have a number, in place of shades; leave the others."
+    ).tag(sync=True)
+    look = t.Enum(
+        ("tint", "veil"),
+        "tint",
+        help="Tint patches by strength; or outline those where it fires, with a veil over the others, six "
+        "pictures in a row, numbers on hover.",
     ).tag(sync=True)
     thumbnail = t.Int(88, help="Side of one picture in CSS pixels.").tag(sync=True)
     patch_names = t.List(
@@ -300,14 +314,28 @@ class PictureGrid(Component):
         title = f'<div class="sae-nb-cardtitle">{escape(self.description)}</div>'
         title = title if self.titled else ""
         figures = "".join(self._picture_html(i) for i in range(len(self.captions)))
-        shaded = self.heat_shape[0] and not self.outlined
-        legend = legend_html(self.maximum, self.unit, self.signed) if shaded else ""
+        legend = legend_html(self.maximum, self.unit, self.signed) if self._shaded else ""
         width = round(self.thumbnail * (WIDER if self.frames > 1 else 1))
+        look = " sae-nb-veiled" * self._veiled
         return (
             f'<div class="sae-nb-component" role="group" aria-label="{escape(self.description)}">'
-            f'{title}<div class="sae-nb-grid" style="--thumbnail:{width}px">{figures}</div>'
-            f'<div class="sae-nb-foot"><span></span>{legend}</div></div>'
+            f'{title}<div class="sae-nb-grid{look}" style="--thumbnail:{width}px">{figures}</div>'
+            f'<div class="sae-nb-foot"><span>{escape(self.hint) * self._veiled}</span>{legend}</div></div>'
         )
+
+    @property
+    def _veiled(self) -> bool:
+        return self.look == "veil" and not self.signed and not self.outlined
+
+    @property
+    def _shaded(self) -> bool:
+        """Whether patches are tinted by strength, which a legend explains."""
+        return bool(self.heat_shape[0]) and not self.outlined and not self._veiled
+
+    def fires(self, index: int) -> Bool[np.ndarray, "rows columns"]:
+        """Return the patches of a picture where the atom fires: from 15 % of its maximum there."""
+        size = np.abs(np.nan_to_num(self.heat_maps[index]))
+        return (size > 0) & (size >= FIRES_FROM * size.max(initial=0))
 
     def drawing(self, width: float) -> Drawing:
         """Return the images as strokes: as many next to each other as fit, heat over each."""
@@ -319,7 +347,7 @@ class PictureGrid(Component):
         cells = [self._picture_drawing(i) for i in range(len(self.captions))]
         rows = [beside(cells[i : i + columns], gap=8) for i in range(0, len(cells), columns)]
         legend = legend_drawing(self.maximum, width, self.unit, self.signed)
-        heat = self.heat_shape[0] and self.show_heat and not self.outlined
+        heat = self._shaded and self.show_heat
         return stacked([title, *rows, *([legend] if heat else [])])
 
     def _picture_drawing(self, index: int) -> Drawing:
@@ -328,8 +356,10 @@ class PictureGrid(Component):
         scale = side / width
         high = height * scale
         file, _ = self._file(index)
-        strokes: list[Stroke] = [Picture(0, 0, side, high, file, width > self.thumbnail)]
-        if self.heat_shape[0] and self.show_heat:
+        strokes: list[Stroke] = [Picture(0, 0, side, high, file, True)]
+        if self._veiled and self.heat_shape[0] and self.show_heat:
+            strokes += self._veil_strokes(index, scale)
+        elif self.heat_shape[0] and self.show_heat:
             for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
                 left, top, wide, tall = (scale * edge for edge in self._box(patch))
                 if self.outlined:
@@ -343,6 +373,9 @@ class PictureGrid(Component):
             strokes.append(Polyline([(float(x), float(y)) for x, y in corners], width=2))
         if self.bare:
             return Drawing(side, high, tuple(strokes))
+        if self._veiled:
+            strokes += bar_strokes(0, high + 4, side, self.strengths[index] / self.maximum)
+            return Drawing(side, high + 14, tuple(strokes))
         if self.prefix_names:
             box = 0.8 * size
             for place, value in enumerate(self.prefix[index]):
@@ -356,13 +389,50 @@ class PictureGrid(Component):
         strokes.append(Label(0, high + 2.9 * size, number, "start", size))
         return Drawing(side, high + 3.3 * size, tuple(strokes))
 
+    def _veil_strokes(self, index: int, scale: float) -> list[Stroke]:
+        fires = self.fires(index)
+        boxes = []
+        for patch in np.flatnonzero(~fires.ravel()).tolist():
+            left, top, wide, tall = (scale * edge for edge in self._box(patch))
+            boxes.append(Rectangle(left, top, wide, tall, VEIL))
+        lines = [
+            Polyline([(scale * x0, scale * y0), (scale * x1, scale * y1)], colour, px)
+            for colour, px in AROUND
+            for (x0, y0), (x1, y1) in self._edges(fires)
+        ]
+        return [*boxes, *lines]
+
+    def _edges(self, fires: Bool[np.ndarray, "rows columns"]) -> list[tuple[Any, Any]]:
+        """Return the lines between patches where it fires and those where it does not, in pixels."""
+        rows, columns = fires.shape
+        tall = rows // self.frames
+        found = []
+        for patch in np.flatnonzero(fires.ravel()).tolist():
+            row, column = divmod(patch, columns)
+            x, y, width, height = self._box(patch)
+            for step, corners in (
+                ((-1, 0), ((x, y), (x + width, y))),
+                ((1, 0), ((x, y + height), (x + width, y + height))),
+                ((0, -1), ((x, y), (x, y + height))),
+                ((0, 1), ((x + width, y), (x + width, y + height))),
+            ):
+                to_row, to_column = row + step[0], column + step[1]
+                inside = 0 <= to_column < columns and 0 <= to_row < rows
+                same_frame = to_row // tall == row // tall
+                if not (inside and same_frame and fires[to_row, to_column]):
+                    found.append(corners)
+        return found
+
     def _picture_html(self, index: int) -> str:
         caption, place = self.captions[index], self.places[index]
         strength = self.strengths[index]
         chosen = "true" if self.selected[0] == index else "false"
-        picture = f'<div class="sae-nb-picture" aria-selected="{chosen}">{self._svg(index)}'
+        tip = f' title="{escape(place)} · {format_number(strength)}"' if self._veiled else ""
+        picture = f'<div class="sae-nb-picture"{tip} aria-selected="{chosen}">{self._svg(index)}'
         if self.bare:
             return f"{picture}</div>"
+        if self._veiled:
+            return f"{picture}{self._player_html(index)}{bar_html(strength, self.maximum)}</div>"
         return (
             f"{picture}{self._prefix_html(index)}{self._player_html(index)}"
             f'<div class="sae-nb-caption" title="{escape(place)}">{escape(caption)}</div>'
@@ -391,21 +461,24 @@ class PictureGrid(Component):
 
     def _svg(self, index: int) -> str:
         width, height = self._sheet
-        smooth = "" if width > self.thumbnail else "image-rendering:pixelated"
         patches = "".join(self._patch_rects(index)) if self.heat_shape[0] else ""
         return (
             f'<svg viewBox="0 0 {width} {height}" role="img" '
             f'aria-label="{escape(self.captions[index])}">'
-            f'<image width="{width}" height="{height}" style="{smooth}" href="{self._uri(index)}"/>'
+            f'<image width="{width}" height="{height}" href="{self._uri(index)}"/>'
             f"{patches}</svg>"
         )
 
     def _patch_rects(self, index: int) -> list[str]:
         rects, outlines = [], ""
+        veiled = self._veiled and self.show_heat
+        fires = self.fires(index).ravel()
         for patch, value in enumerate(self.heat_maps[index].ravel().tolist()):
             x, y, width, height = self._box(patch)
             heat = shade(value / self.maximum, self.signed)
             fill = heat if self.show_heat and not self.outlined else "transparent"
+            if veiled:
+                fill = "transparent" if fires[patch] else VEIL
             shown = escape(self.absent) if np.isnan(value) else format_number(value)
             place = f'x="{x:.4g}" y="{y:.4g}" width="{width:.3g}" height="{height:.3g}"'
             rects.append(
@@ -417,6 +490,16 @@ class PictureGrid(Component):
                     f'stroke-width="{px}" vector-effect="non-scaling-stroke"/>'
                     for colour, px in OUTLINE
                 )
+        if veiled:
+            path = " ".join(
+                f"M{x0:.4g} {y0:.4g}L{x1:.4g} {y1:.4g}"
+                for (x0, y0), (x1, y1) in self._edges(self.fires(index))
+            )
+            outlines = "".join(
+                f'<path d="{path}" fill="none" pointer-events="none" stroke="{colour}" '
+                f'stroke-width="{px}" stroke-linecap="square" vector-effect="non-scaling-stroke"/>'
+                for colour, px in AROUND
+            )
         return [*rects, outlines]
 
     def _patch_name(self, patch: int) -> str:

@@ -23,6 +23,7 @@ function render({ model, el }) {
     spans[0] = [];
     prompt.replaceChildren(...model.get("prompt").map((text, i) => {
       const node = tokenNode("span", 0, i, text);
+      node.classList.toggle("sae-nb-special", model.get("special")[i]);
       const known = !Number.isNaN(values[i]);
       node.title = known ? withUnit(values[i], model.get("unit")) : model.get("absent");
       if (known) {
@@ -46,8 +47,12 @@ function render({ model, el }) {
       term.textContent = model.get("labels")[i];
       text.className = `sae-nb-way sae-nb-${model.get("kinds")[i]}`;
       spans[i + 1] = [];
-      text.replaceChildren(...tokens.map((token, j) => tokenNode(marked[j] ? "mark" : "span", i + 1, j, token)),
-        model.get("ended")[i] ? "" : " …");
+      // The space before a word is not part of what is tinted.
+      const shown = tokens.flatMap((token, j) => {
+        const space = token.match(/^ +(?=\S)/)?.[0] || "";
+        return [j ? space : "", tokenNode(marked[j] ? "mark" : "span", i + 1, j, token.slice(space.length))];
+      });
+      text.replaceChildren(...shown, model.get("ended")[i] ? "" : " …");
     });
     spans.length = rows.length + 1;
   }
@@ -96,7 +101,7 @@ function render({ model, el }) {
     event.preventDefault();
     event.stopPropagation();
   });
-  redrawOn(model, ["prompt", "strengths", "maximum", "unit", "rows", "marked", "kinds", "labels", "ended",
+  redrawOn(model, ["prompt", "special", "strengths", "maximum", "unit", "rows", "marked", "kinds", "labels", "ended",
     "note", "stale", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();

@@ -67,7 +67,7 @@ function render({ model, el }) {
     const bar = make("span", "sae-nb-max", { title: withUnit(strength, model.get("unit")) });
     bar.style.setProperty("--s", Math.min(Math.max(strength / maximum, 0), 1));
     const cells = partsOf(item, model.get("peaks")[row]).map((words, i) => {
-      const cell = make("span", ["sae-nb-before", "sae-nb-focus", "sae-nb-after"][i], { dir: side });
+      const cell = make("span", ["sae-nb-preceding", "sae-nb-focusword", "sae-nb-following"][i], { dir: side });
       cell.append(...words.slice(0, ON_A_SIDE).map((word) => wordNode(row, word)));
       return cell;
     });

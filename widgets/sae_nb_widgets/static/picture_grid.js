@@ -55,6 +55,45 @@ function render({ model, el }) {
   const patchesPerFrame = () => (heatShape()[0] / nFrames()) * heatShape()[1];
   const frameOf = (patch) => (patch < 0 || !patchesPerFrame() ? 0 : Math.floor(patch / patchesPerFrame()));
 
+  // The look without tints: patches where the atom fires are outlined, a veil lies over the others.
+  const isVeiled = () => model.get("look") === "veil" && !model.get("signed") && !model.get("outlined");
+  const FIRES_FROM = 0.15;
+  const VEIL = 0.42;
+
+  function drawVeil(context, index, values, columns, side, height) {
+    const whole = heatOf(floats(model.get("heat")), index);
+    const size = (v) => (Number.isNaN(v) ? 0 : Math.abs(v));
+    const most = whole.reduce((top, v) => Math.max(top, size(v)), 0);
+    const fires = [...values].map((v) => size(v) > 0 && size(v) >= FIRES_FROM * most);
+    const rows = values.length / columns;
+    const [x, y] = [(c) => Math.round((c * side) / columns), (r) => Math.round((r * height) / rows)];
+    const on = (r, c) => r >= 0 && r < rows && c >= 0 && c < columns && fires[r * columns + c];
+    context.fillStyle = COLOURS.onLight;
+    context.globalAlpha = VEIL;
+    const edges = new Path2D();
+    fires.forEach((here, p) => {
+      const [r, c] = [Math.floor(p / columns), p % columns];
+      if (!here) {
+        context.fillRect(x(c), y(r), x(c + 1) - x(c), y(r + 1) - y(r));
+        return;
+      }
+      for (const [dr, dc, from, to] of [[-1, 0, [0, 0], [0, 1]], [1, 0, [1, 0], [1, 1]], [0, -1, [0, 0], [1, 0]], [0, 1, [0, 1], [1, 1]]]) {
+        if (on(r + dr, c + dc)) continue;
+        edges.moveTo(x(c + from[1]), y(r + from[0]));
+        edges.lineTo(x(c + to[1]), y(r + to[0]));
+      }
+    });
+    const thin = window.devicePixelRatio || 1;
+    context.lineCap = "square";
+    context.strokeStyle = COLOURS.onLight;
+    context.lineWidth = 4 * thin;
+    context.stroke(edges);
+    context.globalAlpha = 1;
+    context.strokeStyle = `rgb(${COLOURS.heat.strength})`;
+    context.lineWidth = 2 * thin;
+    context.stroke(edges);
+  }
+
   function drawHeat(context, index, side, height, frame = 0) {
     const [allRows, columns] = heatShape();
     const rows = allRows / nFrames();
@@ -62,6 +101,10 @@ function render({ model, el }) {
     const heat = floats(model.get("heat"));
     if (!rows || heat.length < (index + 1) * allRows * columns) return;
     const values = heatOf(heat, index).subarray(frame * rows * columns, (frame + 1) * rows * columns);
+    if (isVeiled()) {
+      if (model.get("show_heat")) drawVeil(context, index, values, columns, side, height);
+      return;
+    }
     const outlined = model.get("outlined");
     const thin = Math.max(1.5 * (window.devicePixelRatio || 1), 1);
     for (let p = 0; p < values.length; p++) {
@@ -271,7 +314,8 @@ function render({ model, el }) {
   function paint() {
     const [tileWidth, tileHeight] = model.get("tile");
     const ratio = window.devicePixelRatio || 1;
-    const side = Math.round(model.get("thumbnail") * ratio);
+    const across = (isVeiled() && cells[0]?.canvas.clientWidth) || model.get("thumbnail");
+    const side = Math.round(across * ratio);
     const frames = nFrames();
     const high = tileHeight / frames;
     const height = Math.round((side * high) / Math.max(tileWidth, 1));
@@ -280,7 +324,7 @@ function render({ model, el }) {
       cell.canvas.width = side;
       cell.canvas.height = height;
       const context = cell.canvas.getContext("2d");
-      context.imageSmoothingEnabled = tileWidth > side;
+      context.imageSmoothingQuality = "high";
       if (bitmap) {
         const top = index * tileHeight + frame * high;
         context.drawImage(bitmap, 0, top, tileWidth, high, 0, 0, side, height);
@@ -298,15 +342,18 @@ function render({ model, el }) {
   function cellFor(index, caption, strength, maximum) {
     const node = make("div", "sae-nb-picture", { role: "option", id: `${grid.id}-${index}` });
     const canvas = make("canvas", "", { "aria-hidden": "true" });
-    canvas.style.width = model.get("thumbnail") + "px";
+    canvas.style.width = isVeiled() ? "100%" : model.get("thumbnail") + "px";
     node.setAttribute("aria-label", describe(index, -1));
+    if (isVeiled()) node.title = describe(index, -1);
     tagAtom(node, model.get("atoms")[index]);
     node.append(canvas);
     const film = isVideo() ? stripOf(index) : null;
     if (film) node.append(film);
     const [button] = playerOf(index);
     if (button) node.append(button);
-    if (!model.get("bare")) node.append(...prefixOf(index, maximum), ...under(caption, strength, maximum));
+    const [text, bar, number] = under(caption, strength, maximum);
+    if (isVeiled() && !model.get("bare")) node.append(bar);
+    else if (!model.get("bare")) node.append(...prefixOf(index, maximum), text, bar, number);
     const patchUnder = (event) => patchAt(canvas, event, isVideo() ? shown[index] : 0);
     canvas.addEventListener("mousemove", (event) => {
       readout.textContent = describe(index, patchUnder(event));
@@ -359,7 +406,8 @@ function render({ model, el }) {
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     grid.replaceChildren(...(cells.length ? cells.map((cell) => cell.node) : [empty]));
     readout.textContent = cells.length ? model.get("hint") : "";
-    const scale = heatShape()[0] && !model.get("outlined") ? [legend(maximum, model.get("unit"), model.get("signed"))] : [];
+    grid.classList.toggle("sae-nb-veiled", isVeiled());
+    const scale = heatShape()[0] && !model.get("outlined") && !isVeiled() ? [legend(maximum, model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...(cells.length ? scale : []));
     line();
     decode();
@@ -368,12 +416,14 @@ function render({ model, el }) {
   // Rows of one length: twelve pictures where seven would fit stand as six and six.
   const cell = () => model.get("thumbnail") + 8;
   function inRow() {
+    if (isVeiled()) return Math.max(1, getComputedStyle(grid).gridTemplateColumns.split(" ").length);
     const fit = Math.max(1, Math.floor(root.clientWidth / cell()));
     return Math.ceil(cells.length / Math.ceil(cells.length / fit)) || 1;
   }
 
   function line() {
-    grid.style.maxWidth = root.clientWidth ? `${inRow() * cell()}px` : "";
+    grid.style.maxWidth = root.clientWidth && !isVeiled() ? `${inRow() * cell()}px` : "";
+    if (isVeiled() && bitmap) paint();
   }
 
   async function decode() {
@@ -415,7 +465,7 @@ function render({ model, el }) {
     readout.textContent = cells.length ? model.get("hint") : "";
   });
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
-  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
+  redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "look", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
   redrawOn(model, ["selected", "show_heat"], () => {
     const [picture, patch] = model.get("selected");
     if (isVideo() && picture >= 0 && patch >= 0) {
