@@ -246,7 +246,7 @@ assert world.low("mp least cosine at 0.1") > 0.98 > 0.5 > world.high("constant c
 assert world.high("mp |PC| at 0.1") < 0.05
 assert 0.07 < world.low("mp PP at 0.1") < world.high("mp PP at 0.1") < 0.13
 assert world.of("mp least cosine at 0.5").mean < 0.98 < world.low("mp R² at 0.5")
-assert world.verdict("strong correlation") == "partly"
+assert world.verdict("strong correlation") == "too few seeds"
 
 # %%
 # Started level by level, every concept is found where it ends; from random atoms not.
@@ -273,7 +273,7 @@ assert world.of("batch_topk PC at 0.1").mean > 0.3 > world.low("batch_topk PC at
 assert world.high("batch_topk PC, no hierarchy") < 0.1
 assert world.high("matryoshka |PC| at 0.1") < 0.2
 assert world.high("matryoshka PP at 0.1") < 0.02
-assert world.verdict("absorption") == "partly"
+assert world.verdict("absorption") == "too few seeds"
 
 # %%
 # Steps: the residual never grows, MP gains, TopK does not always lose; alike but not together.

@@ -300,7 +300,7 @@ assert runs.low("R2 k=3 - k=2") > 0
 # %%
 # Own roll-outs help, by less than was asked; which cut is taken matters little.
 assert runs.low("kept own - forced") > 0
-assert runs.verdict("own roll-out") == "partly"
+assert runs.verdict("own roll-out") == "too few seeds"
 assert runs.verdict("which cut") == "holds"
 
 # %%
@@ -311,7 +311,7 @@ assert known.verdict("swap") == "partly"
 
 # %%
 # Of all cuts of the tied network the true one predicts most of the layers' updates.
-assert every.verdict("true cut") == every.verdict("similarity among all") == "holds"
+assert every.verdict("true cut") == "holds" != every.verdict("similarity among all")
 
 # %%
 # Trained together, the blocks reach both targets; recurrence is what carries the answer.

@@ -106,7 +106,8 @@ planted.table()
 # The control is the same training on tokens in random order: what is left to foresee is what all tokens of
 # one sequence share. **The published form needs longer**, four times the steps: its two parts compete for
 # what is slow, and after 600 steps the novel part still holds it on some seeds. With few novel atoms at first
-# (`grow_k=True`) 600 steps are enough on every seed.
+# (`grow_k=True`) 600 steps are enough on every seed; how far ahead that is of a constant number, three seeds
+# do not say, as those 600 steps end well on one seed and badly on another.
 #
 # ## 3 · A live model
 #
@@ -141,8 +142,8 @@ def lag_one_cosine(x):
 exercise("09.3").check(lag_one_cosine)
 
 # %% [markdown]
-# That was a short seed. The full runs; a claim *holds* only if each line is met with two standard deviations
-# to spare:
+# That was a short seed. The full runs; a claim *holds* only if the 95 % interval of the mean over seeds meets
+# each line:
 
 # %%
 text = recorded("temporal")
@@ -211,7 +212,7 @@ figure_widget(moments_figure(squares, borders=[32, 64]), height=280)
 text.table("events", "forecast")
 
 # %% [markdown]
-# Two warnings are in this table. Tokens of one event are also *near* each other, and near tokens are alike
+# **Does not hold**, as we now ask it: at equal distance. Two warnings are in this table. Tokens of one event are also *near* each other, and near tokens are alike
 # anyway. The gap of strict predictions is large, as it was reported; **at equal distance it is not there**.
 # They follow how far the text has come, rather than which document it is (in the planted world of section 2
 # the gap stays at equal distance). And a strict forecast alone explains little of a token: what is smooth
@@ -226,9 +227,9 @@ stories = recorded("temporal_stories")
 stories.table()
 
 # %% [markdown]
-# Now the two forms part. The strict forecast's gap is the same with borders of another story: it follows
-# position. The predicted part of the published form has seen the token, and notices the border, also at equal
-# distance (with little room to spare).
+# Now the two forms part. The strict forecast's gap (.10) is as large with borders of another story (.11): it
+# follows position, and no line may be met by its own control. The predicted part of the published form has
+# seen the token, and notices the border, also at equal distance; three seeds are too few to be sure of it.
 
 # %% [markdown]
 # ## 5 · Does context open new directions?
@@ -303,20 +304,21 @@ assert planted.verdict("slow and fast") == "holds"
 assert planted.low("planted strict slow R² lead") > 0.2
 assert planted.verdict("slow and fast, published form") == "holds"
 assert planted.of("planted 600 steps slow R² lead").sd > 0.2
-assert planted.verdict("slow and fast, k grown") == "holds"
+assert planted.verdict("slow and fast, k grown") == "too few seeds"
 assert planted.high("planted strict permuted slow R²") < planted.low(
     "planted strict predicted slow R²"
 )
 assert recorded("growing_dimension").verdict("planted growth") == "holds"
 
 # %%
-# Text: smooth, at no cost in fit; strict forecasts know documents; no growth with position.
+# Text: smooth, at no cost in fit; strict forecasts follow position, not documents; no growth with position.
 assert text.high("temporal FVU over TopK") < 1.05
 assert text.low("temporal lag-1 lead") > 0.1
 assert text.high("temporal path share") < 0.7
 assert text.low("strict event gap lead") > 0 > text.of("strict predicted matched event gap").mean
 assert text.of("temporal order lost path share").mean > 0.7
-assert stories.verdict("stories") == stories.verdict("borders") == "holds"
+assert text.verdict("events") == "does not hold at this scale"
+assert stories.verdict("stories") == stories.verdict("borders") == "too few seeds"
 assert stories.of("strict predicted matched over lent").mean < 0
 assert 0.1 < text.of("temporal order lost lag-1 lead").mean < text.low("temporal lag-1 lead")
 assert text.verdict("growth on text") != "holds"

@@ -219,7 +219,7 @@ assert again.verdict("again") == again.verdict("frequent") == "holds"
 
 # %%
 # Three seeds: what holds, what does not.
-assert world.verdict("absorption") == "partly"
+assert world.verdict("absorption") == "too few seeds"
 assert dark.verdict("half of the error is linear") == "does not hold at this scale"
 assert dark.verdict("some of the error is linear") == "holds"
 assert probing.of("tiny-vit plenty gain").mean < 0.01

@@ -235,8 +235,8 @@ assert steering.low("digits, beyond random") >= 0.75
 assert steering.low("digits, success") > 1
 assert steering.of("digits, beyond untrained").mean < 0.75
 assert steering.low("digits, untrained") > 1
-assert steering.verdict("atoms steer") == "holds"
-assert steering.verdict("training helps to steer") == "does not hold at this scale"
+assert steering.verdict("atoms steer") == "too few seeds"
+assert steering.verdict("training helps to steer") != "holds"
 
 # %%
 # Reading is near perfect, writing is not sure; effects spread; no illusions.

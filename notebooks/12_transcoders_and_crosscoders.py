@@ -362,7 +362,7 @@ assert planted.high("skip found") < 0.05 < 0.9 < planted.low("topk found")
 assert recovered_by.value > 0.95 > 0.6 > recovered_by.control
 assert bool((shares.diagonal() > 0.5).all())
 assert float(shares.tril(-1).sum()) == 0
-assert layers.verdict("planted cross-layer map") == "partly"
+assert layers.verdict("planted cross-layer map") == "too few seeds"
 assert layers.high("clt atoms") < 1.25 < 2 < layers.low("enough atoms")
 
 # %%

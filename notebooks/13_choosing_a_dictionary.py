@@ -233,7 +233,7 @@ assert r2["MatchingPursuit"] > numbers["PCA"]["r2"] + 0.05 > r2["ReLU"]
 # %%
 # The reasons of the list.
 assert recorded("shrinkage").verdict("shrinkage") == "holds"
-assert recorded("shrinkage").verdict("atoms where they are needed") == "holds"
+assert recorded("shrinkage").verdict("atoms where they are needed") == "too few seeds"
 assert recorded("hierarchy").verdict("hierarchy and correlation") == "holds"
 assert choice.verdict("no dead atom") == "holds"
 assert choice.verdict("reconstruction") == "does not hold at this scale"

@@ -316,7 +316,7 @@ assert importance.total.max() > 1.5 * importance.total.mean()
 areas = curves.table
 assert areas.at["insertion", "area"] > areas.at["insertion", "floor"]
 assert areas.at["deletion", "area"] < areas.at["deletion", "floor"]
-assert vision.verdict("Sobol, planted") == "partly"
+assert vision.verdict("Sobol, planted") == "too few seeds"
 assert vision.high("sobol, error of total") < 0.03
 
 # %%

@@ -173,7 +173,7 @@ assert known.shift.tolist() == [0, 0]
 assert table["precision"].iloc[2] > table["precision"].iloc[0] + 0.1
 assert claims.verdict("known events") == claims.verdict("unknown events") == "holds"
 assert claims.of("unknown: precision").mean > claims.of("no limit: precision").mean + 0.3
-assert claims.verdict("recorded spikes") == "does not hold at this scale"
+assert claims.verdict("recorded spikes") == "too few seeds"
 assert seen["shared times"].precision > seen["each alone"].precision
 
 # %%

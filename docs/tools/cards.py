@@ -13,6 +13,7 @@ LOOKS = {
     "does not hold at this scale": "failure",
     "undecided": "question",
     "shown, not asserted": "info",
+    "identity, tested": "info",
     "too few seeds": "question",
 }
 # What a class name can say of a cause.
@@ -21,7 +22,7 @@ WHYS = {
     "(a) set-up mended": "a",
     "(b) not in these networks": "b",
     "(b) suspected": "b-suspected",
-    "(c) false or under-specified as stated": "c",
+    "(c) our test speaks against it as worded": "c",
     "(d) definition or floor differs": "d",
 }
 ARXIV = re.compile(r"arXiv (\d{4}\.\d{4,5})")
@@ -39,15 +40,17 @@ def card(
     artefact: dict[str, Any],
     *,
     beside: Sequence[Found] = (),
+    history: Sequence[Found] = (),
     folded: bool = False,
 ) -> str:
     """An admonition in the colour of the verdict; folded, it shows only verdict and claim.
 
     `beside`: the same claim asked of other data, each a further column with verdict, why and command.
+    `history`: claims that this one replaces, each a line.
     """
     parts = [_source(one, artefact, beside), _why(one["why"])]
     parts += [_why(other["why"], f"{where['columns'][1]}: ") for other, where in beside]
-    parts += [_table(one, beside), _curve(one["curve"])]
+    parts += [_table(one, beside), _curve(one["curve"]), _history(history)]
     parts += [
         f"<small>`{each['command']}`: {_seconds(each)} s a seed</small>"
         for each in (artefact, *(where for _, where in beside))
@@ -106,8 +109,19 @@ def digits(value: float) -> str:
 
 
 def _verdict(one: dict[str, Any]) -> str:
+    """With a capital, and that only signs were asked for, where it is so."""
     verdict: str = one["verdict"]
-    return verdict[0].upper() + verdict[1:]
+    sign = " (sign only)" if one.get("sign_only") and verdict == "holds" else ""
+    return verdict[0].upper() + verdict[1:] + sign
+
+
+def _history(history: Sequence[Found]) -> str:
+    """A line for each claim that was replaced: what was asked, what came out, what was said of it."""
+    told = []
+    for one, where in history:
+        why = f" {one['why']['evidence']}" if one["why"] else ""
+        told.append(f"- *{one['text']}* ({one['verdict']}, `{where['experiment']}`).{why}")
+    return "\n".join(["**Before:**", "", *told]) if told else ""
 
 
 def _source(one: dict[str, Any], artefact: dict[str, Any], beside: Sequence[Found]) -> str:
@@ -124,7 +138,8 @@ def _why(why: dict[str, Any] | None, of: str = "") -> str:
     if why is None:
         return ""
     if why["cause"]:
-        return f"**{of}Why: {why['cause']}.** {why['evidence']}"
+        used = f" (used of the paper: {why['as_published']})" if why.get("as_published") else ""
+        return f"**{of}Why: {why['cause']}{used}.** {why['evidence']}"
     return (
         f"**{of}Undecided: still changing at {why['still_changing_at']} steps.** {why['evidence']} "
         f"To decide it would take about {why['hours']:g} hours of one CPU core."
@@ -160,7 +175,7 @@ def _parts(one: dict[str, Any], kind: str) -> list[tuple[tuple[str, str], dict[s
 def _measured(part: dict[str, Any] | None) -> str:
     if part is None:
         return ""
-    met = {True: " ✓", False: " ✗ missed", None: ""}[part.get("met")]
+    met = {"met": " ✓", "missed": " ✗ missed", "open": " ? open"}.get(part.get("state", ""), "")
     return f"{digits(part['mean'])} ± {digits(part['sd'])}{met}"
 
 

@@ -22,7 +22,7 @@ def claim(argument: str) -> str:
 def claims(experiment: str) -> str:
     """Every claim of an experiment that has a card of its own."""
     artefact = _artefact(experiment)
-    return "\n\n".join(_card(one, artefact) for one in artefact["claims"] if not one.get("beside"))
+    return "\n\n".join(_card(one, artefact) for one in artefact["claims"] if _has_card(one))
 
 
 def all_claims(kind: str) -> str:
@@ -33,7 +33,7 @@ def all_claims(kind: str) -> str:
         for artefact in artefacts
         if artefact["kind"] == kind
         for one in artefact["claims"]
-        if not one.get("beside")
+        if _has_card(one)
     ]
     if not found:
         known = sorted({artefact["kind"] for artefact in artefacts})
@@ -80,16 +80,26 @@ def benchmark_table(argument: str) -> str:
     return str(tables[int(which) - 1]).rstrip()
 
 
+def _has_card(one: dict[str, Any]) -> bool:
+    """Not a column or a line of the history of another card, and no identity."""
+    return not any(one.get(key) for key in ("beside", "replaced_by", "tested_by"))
+
+
 def _card(one: dict[str, Any], artefact: dict[str, Any], *, folded: bool = False) -> str:
     """A card with a further column for every experiment that asked the same of other data."""
     name = f"{artefact['experiment']} / {one['name']}"
-    beside = [
-        (other, other_artefact)
-        for other_artefact in map(_artefact, sorted(_experiments()))
-        for other in other_artefact["claims"]
-        if other.get("beside") == name
+    beside, history = (_those(key, name) for key in ("beside", "replaced_by"))
+    return card(one, artefact, beside=beside, history=history, folded=folded)
+
+
+def _those(key: str, name: str) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """Claims that name another one, each with its artefact."""
+    return [
+        (other, artefact)
+        for artefact in map(_artefact, sorted(_experiments()))
+        for other in artefact["claims"]
+        if other.get(key) == name and not other.get("tested_by")
     ]
-    return card(one, artefact, beside=beside, folded=folded)
 
 
 def _claim(argument: str) -> tuple[dict[str, Any], dict[str, Any]]:

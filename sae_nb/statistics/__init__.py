@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         bootstrap_counts as bootstrap_counts,
         bootstrap_interval as bootstrap_interval,
         group_rows as group_rows,
+        mean_interval as mean_interval,
         percentile_interval as percentile_interval,
         percentile_intervals as percentile_intervals,
         wilson_interval as wilson_interval,

@@ -7,12 +7,14 @@ and 97.5 % quantiles of what the resamples give.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import stdtrit
 
 ENDS = (0.025, 0.975)
 MAX_GROUPS = 4096  # the bootstrap's cost and memory stay flat in the number of rows
@@ -208,3 +210,14 @@ def wilson_interval(
     p, z2 = np.asarray(count) / n, Z95**2 / n
     centre, half = p + z2 / 2, Z95 * np.sqrt(p * (1 - p) / n + z2 / (4 * n))
     return np.maximum((centre - half) / (1 + z2), 0.0), np.minimum((centre + half) / (1 + z2), 1.0)
+
+
+def mean_interval(mean: float, sd: float, n: int) -> tuple[float, float]:
+    """Return Student's 95 % interval of a mean of `n` values with this sample standard deviation.
+
+    Without end on both sides for one value, which has no spread.
+    """
+    if n < 2:
+        return -math.inf, math.inf
+    half = float(stdtrit(n - 1, ENDS[1])) * sd / math.sqrt(n)
+    return mean - half, mean + half

@@ -12,6 +12,7 @@ from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,
     group_rows,
+    mean_interval,
     percentile_interval,
     percentile_intervals,
     wilson_interval,
@@ -127,3 +128,12 @@ def test_wilson_is_that_of_scipy(n: int) -> None:
     expected = [stats.binomtest(int(k), n).proportion_ci(method="wilson") for k in counts]
     np.testing.assert_allclose(np.stack(wilson_interval(counts, n), 1), expected, atol=1e-12)
     assert wilson_interval(0, 0) == (0.0, 1.0)
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    """As scipy has it; one value has none."""
+    values = [0.2, 0.5, 0.9, 0.4]
+    mean, sd = float(np.mean(values)), float(np.std(values, ddof=1))
+    wanted = stats.t.interval(0.95, 3, loc=mean, scale=sd / 2)
+    assert mean_interval(mean, sd, 4) == pytest.approx(wanted)
+    assert mean_interval(1.0, 0.0, 1) == (-np.inf, np.inf)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sae_nb_lessons.reproductions._artefacts import (
         artefact_of as artefact_of,
         read_artefacts as read_artefacts,
+        summaries_of as summaries_of,
     )
     from sae_nb_lessons.reproductions._claims import (
         Claim as Claim,
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
         Experiment as Experiment,
         experiment as experiment,
         experiment_names as experiment_names,
+        floor_exceptions as floor_exceptions,
     )
     from sae_nb_lessons.reproductions._running import (
         run_experiment as run_experiment,

@@ -6,9 +6,10 @@ is needed to make it again: command, size, date, versions, number of cores.
 
 from __future__ import annotations
 
+import math
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib import metadata
@@ -44,7 +45,7 @@ def artefact_of(
     """
     by_seed = [dict(seeds[seed]["numbers"]) for seed in seeds]
     names = _same_names(experiment.name, by_seed)
-    summaries = {name: summarise([numbers[name] for numbers in by_seed]) for name in names}
+    summaries = summaries_of(experiment, by_seed)
     return {
         "experiment": experiment.name,
         "title": experiment.title,
@@ -56,10 +57,38 @@ def artefact_of(
         "seeds": {seed: dict(record) for seed, record in seeds.items()},
         "numbers": {
             name: {"mean": rounded(s.mean), "sd": rounded(s.sd), "n": s.n}
-            for name, s in summaries.items()
+            for name, s in ((name, summaries[name]) for name in names)
         },
         "claims": claims_of(experiment, summaries),
     }
+
+
+def summaries_of(
+    experiment: Experiment, by_seed: Sequence[Mapping[str, float]]
+) -> dict[str, Summary]:
+    """Summarise every number over seeds, and every line that takes one number off another, seed by seed.
+
+    Parameters
+    ----------
+    experiment
+        Whose claims have the lines.
+    by_seed
+        Numbers of each seed.
+
+    Raises
+    ------
+    ValueError: If a line needs a number that is not there.
+    """
+    found = {name: summarise([numbers[name] for numbers in by_seed]) for name in by_seed[0]}
+    for line in (line for claim in experiment.claims for line in claim.lines if line.minus):
+        for number in (line.number, line.minus):
+            if number not in by_seed[0]:
+                raise ValueError(
+                    f"Line {line.label!r} needs the number {number!r}, which {experiment.name!r} does not "
+                    f"give. It gives {', '.join(sorted(by_seed[0]))}."
+                )
+        found[line.key] = summarise([line.of(numbers) for numbers in by_seed])
+    return found
 
 
 def _same_names(name: str, by_seed: list[dict[str, float]]) -> list[str]:
@@ -96,12 +125,17 @@ def _judged(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
     def number(part: Any) -> dict[str, Any] | None:
         if part is None:
             return None
-        summary = summaries[part.number]
+        summary = summaries[part.key if isinstance(part, Line) else part.number]
         entry = {"number": part.number, "label": part.label}
         entry |= {"mean": rounded(summary.mean), "sd": rounded(summary.sd)}
         if isinstance(part, Line):
             gate = part.gate(summary)
-            entry |= {"line": str(part), "gate": rounded(gate), "met": part.met_by(gate)}
+            entry |= {
+                "line": str(part),
+                "gate": rounded(gate) if math.isfinite(gate) else None,
+                "state": part.state(summary),
+            }
+            entry |= {"minus": part.minus} if part.minus else {}
         return entry
 
     return {
@@ -117,13 +151,17 @@ def _judged(claim: Claim, summaries: Mapping[str, Summary]) -> dict[str, Any]:
         "why": _why(claim.why) if claim.why else None,
         "curve": _drawn(claim.curve, summaries) if claim.curve else None,
         "n_seeds": min(summary.n for summary in summaries.values()),
+        **({"sign_only": True} if claim.sign_only else {}),
+        **({"replaced_by": claim.replaced_by} if claim.replaced_by else {}),
+        **({"tested_by": claim.tested_by} if claim.tested_by else {}),
         **({"beside": claim.beside} if claim.beside else {}),
     }
 
 
 def _why(why: Why) -> dict[str, Any]:
-    """Return the fields of a claim's `why`; hours of undecided claims alone."""
-    return {name: value for name, value in asdict(why).items() if name != "hours" or value}
+    """Return the fields of a claim's `why`; `hours` and `as_published` where there are any."""
+    optional = ("hours", "as_published")
+    return {name: value for name, value in asdict(why).items() if name not in optional or value}
 
 
 def _drawn(curve: Curve, summaries: Mapping[str, Summary]) -> dict[str, Any]:

@@ -1,15 +1,17 @@
-"""Claims in numbers: one holds if every bound is met with two standard deviations to spare."""
+"""Claims in numbers: one holds if the 95 % interval of every mean lies on the right side of its bound."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from sae_nb.files import filled, read_toml
+from sae_nb.statistics import mean_interval
 
 Verdict = Literal[
     "holds",
@@ -17,6 +19,7 @@ Verdict = Literal[
     "does not hold at this scale",
     "undecided",
     "shown, not asserted",
+    "identity, tested",
     "too few seeds",
 ]
 Kind = Literal["concepts", "codes", "stability", "geometry", "depth", "time", "use", "lab"]
@@ -24,12 +27,21 @@ Cause = Literal[
     "(a) set-up mended",
     "(b) not in these networks",
     "(b) suspected",
-    "(c) false or under-specified as stated",
+    "(c) our test speaks against it as worded",
     "(d) definition or floor differs",
 ]
 
-FEWEST_SEEDS = 3
+FEWEST_SEEDS = 5
+"""With fewer, a mean whose interval includes the bound decides nothing."""
+FEWEST_FOR_SPREAD = 3
 """With fewer, the spread over seeds tells nothing."""
+OURS = "ours"
+"""How `paper` begins where the statement is not a paper's."""
+DIFFERENCE = re.compile(r" − | less |\b(above|ahead|below|beyond|gain|gained|more than|saved)\b")
+"""How the label of a number says that it is a difference, so that no floor is in its unit."""
+
+State = Literal["met", "missed", "open"]
+"""Of a line: its mean's interval lies on the right side of the bound, on the wrong side, or includes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,11 +63,12 @@ class Shown:
 
 @dataclass(frozen=True, kw_only=True)
 class Line(Shown):
-    """A bound that a number must meet. Two-sided bounds are two lines.
+    """A bound that a number, or its lead over another one, must meet. Two-sided bounds are two lines.
 
     Raises
     ------
-    ValueError: Unless exactly one of `at_least` and `at_most` is given.
+    ValueError: Unless exactly one of `at_least` and `at_most` is given, and finite; or if `minus` is the
+        number itself.
 
     Example
     -------
@@ -70,6 +83,9 @@ class Line(Shown):
     at_most: float | None = None
     """The number must not be larger."""
 
+    minus: str = ""
+    """Number of the same seed that is taken off: the floor or control that the claim must be ahead of."""
+
     short: float | None = None
     """The bound for a short run of one seed, as `make reproduce` makes it; None sets no bound."""
 
@@ -79,6 +95,36 @@ class Line(Shown):
                 f"A line must have either `at_least` or `at_most`, got {self.at_least} and "
                 f"{self.at_most} for {self.number!r}. Write two lines for a range."
             )
+        if not math.isfinite(self.bound) or self.minus == self.number:
+            raise ValueError(
+                f"A line must be able to fail, got {self} for {self.key!r}. Give a finite bound, and as "
+                "`minus` another number."
+            )
+
+    @property
+    def key(self) -> str:
+        """Name of the quantity that is judged."""
+        return f"{self.number} − {self.minus}" if self.minus else self.number
+
+    @property
+    def difference(self) -> bool:
+        """Whether floor or control is taken off already, so that neither is in the line's unit."""
+        return bool(self.minus) or bool(DIFFERENCE.search(self.label))
+
+    @property
+    def sign_only(self) -> bool:
+        """Whether the line asks for the sign alone."""
+        return self.bound == 0
+
+    def of(self, numbers: Mapping[str, float]) -> float:
+        """Return the quantity that is judged, of one seed.
+
+        Parameters
+        ----------
+        numbers
+            Result of `run`.
+        """
+        return numbers[self.number] - (numbers[self.minus] if self.minus else 0.0)
 
     @property
     def bound(self) -> float:
@@ -100,16 +146,29 @@ class Line(Shown):
             return True
         return value <= bound if self.at_least is None else value >= bound
 
-    def gate(self, summary: Summary) -> float:
-        """Return the worst value to be expected of a further seed: two deviations from the mean.
+    def state(self, summary: Summary) -> State:
+        """Judge the mean by its 95 % interval.
 
         Parameters
         ----------
         summary
-            Of the number over seeds.
+            Of the quantity over seeds.
         """
-        away = 2 * summary.sd
-        return summary.mean + away if self.at_least is None else summary.mean - away
+        if self.met_by(self.gate(summary)):
+            return "met"
+        low, high = summary.interval
+        return "open" if self.met_by(high if self.at_most is None else low) else "missed"
+
+    def gate(self, summary: Summary) -> float:
+        """Return the end of the mean's 95 % interval on the bad side.
+
+        Parameters
+        ----------
+        summary
+            Of the quantity over seeds.
+        """
+        low, high = summary.interval
+        return low if self.at_most is None else high
 
     def __str__(self) -> str:
         return f"≤ {self.at_most:g}" if self.at_least is None else f"≥ {self.at_least:g}"
@@ -118,6 +177,9 @@ class Line(Shown):
 @dataclass(frozen=True, kw_only=True)
 class Why:
     """The cause of a verdict short of "holds", and the measurement that shows it.
+
+    "(c) our test speaks against it as worded" needs the paper's own method and setting; a claim of a paper
+    that was asked otherwise has another cause.
 
     "(b) not in these networks" needs a positive control: a network or planted data in which the same
     measurement finds the claimed effect. Without one it is "(b) suspected".
@@ -138,6 +200,9 @@ class Why:
 
     cause: Cause | None = None
     """Of a claim that is judged."""
+
+    as_published: str = ""
+    """What of the paper's method and setting was used, for the cause (c)."""
 
     still_changing_at: int | None = None
     """Training steps after which the curve still moves: the claim is then undecided."""
@@ -242,31 +307,84 @@ class Claim:
     curve: Curve | None = None
     """Numbers to be drawn against what was changed."""
 
+    replaced_by: str = ""
+    """The claim, as "experiment / name", that asks the same better: this one is a line of its history."""
+
+    tested_by: str = ""
+    """Test, as "file::function", that proves it, if it is an identity: such a claim has no card."""
+
     beside: str = ""
     """A claim of another experiment, "experiment / name", that is tested here on other data: its card shows
     this one as a second column."""
 
-    def verdict(self, summaries: Mapping[str, Summary]) -> Verdict:
-        """Judge the claim.
+    def __post_init__(self) -> None:
+        compared = self.floor or self.control or any(line.difference for line in self.lines)
+        if self.lines and not (compared or self.beside or self.replaced_by or self.tested_by):
+            raise ValueError(
+                f"Claim {self.name!r} must have a floor or a control, or a line that is a difference from "
+                "one. Add `floor`, `control`, or `minus` to a line."
+            )
+        if len({(line.key, str(line)) for line in self.lines}) < len(self.lines):
+            raise ValueError(f"Claim {self.name!r} must not ask the same of a number twice.")
+        against = self.why is not None and str(self.why.cause).startswith("(c)")
+        if against and not (self.paper.startswith(OURS) or self.why.as_published):  # type: ignore[union-attr]
+            raise ValueError(
+                f"The cause (c) of claim {self.name!r} must have `as_published`, what of the paper's method "
+                "and setting was used. Where it was not used, take another cause."
+            )
 
-        It holds if every line is met with two standard deviations to spare, partly if some line is
-        met by the mean, and not at all if none is. It is undecided, whatever the numbers, as
-        long as they still change with training.
+    @property
+    def sign_only(self) -> bool:
+        """Whether every line asks for a sign alone."""
+        return bool(self.lines) and all(line.sign_only for line in self.lines)
+
+    def met_by_floor(self, summaries: Mapping[str, Summary]) -> list[Line]:
+        """List the lines that the mean of the claim's own floor or control meets.
+
+        Differences are left out, as they are in another unit, and lines on the floor or control itself.
 
         Parameters
         ----------
         summaries
             Over seeds, by number.
         """
+        others = [part.number for part in (self.floor, self.control) if part is not None]
+        return [
+            line
+            for line in self.lines
+            if not line.difference
+            and line.number not in others
+            and any(line.met_by(summaries[number].mean) for number in others)
+        ]
+
+    def verdict(self, summaries: Mapping[str, Summary]) -> Verdict:
+        """Judge the claim.
+
+        It holds if every line is met by the whole 95 % interval of the mean over seeds. Else, with fewer
+        than five seeds and no line that is surely missed, the seeds are too few to tell; otherwise it holds
+        partly if some line is met by the mean, and not at all if none is. It is undecided, whatever the
+        numbers, as long as they still change with training.
+
+        Parameters
+        ----------
+        summaries
+            Over seeds, by number, or by the `key` of a line with `minus`.
+        """
+        if self.tested_by:
+            return "identity, tested"
         if not self.lines:
             return "shown, not asserted"
-        judged = [(line, summaries[line.number]) for line in self.lines]
-        if min(summary.n for _, summary in judged) < FEWEST_SEEDS:
+        judged = [(line, summaries[line.key]) for line in self.lines]
+        seeds = min(summary.n for _, summary in judged)
+        if seeds < FEWEST_FOR_SPREAD:
             return "too few seeds"
         if self.why is not None and self.why.still_changing_at is not None:
             return "undecided"
-        if all(line.met_by(line.gate(summary)) for line, summary in judged):
+        states = {line.state(summary) for line, summary in judged}
+        if states == {"met"}:
             return "holds"
+        if seeds < FEWEST_SEEDS and "missed" not in states:
+            return "too few seeds"
         met = any(line.met_by(summary.mean) for line, summary in judged)
         return "partly" if met else "does not hold at this scale"
 
@@ -279,9 +397,9 @@ class Claim:
             Result of `run`.
         """
         asked = [line for line in self.lines if line.short is not None]
-        missed = [line for line in asked if not line.met_by(numbers[line.number], short=True)]
+        missed = [line for line in asked if not line.met_by(line.of(numbers), short=True)]
         return [
-            f"{self.name}: {line.label} ({line.number}) is {numbers[line.number]:.4g}, and a short run "
+            f"{self.name}: {line.label} ({line.key}) is {line.of(numbers):.4g}, and a short run "
             f"must reach {line.short:g}"
             for line in missed
         ]
@@ -366,6 +484,11 @@ class Summary:
 
     n: int
     """Seeds."""
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Student's 95 % interval of the mean."""
+        return mean_interval(self.mean, self.sd, self.n)
 
 
 def summarise(values: Sequence[float]) -> Summary:

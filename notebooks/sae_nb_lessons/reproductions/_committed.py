@@ -31,7 +31,7 @@ class Recorded:
     Example
     -------
     >>> found = recorded("monotone")
-    >>> found.of("grew, trained").n, found.verdict("monotone")
+    >>> found.of("grew, trained").n, found.verdict("expressive")
     (3, 'holds')
     """
 
@@ -79,7 +79,7 @@ class Recorded:
         return summarise(self.seeds(number).tolist())
 
     def low(self, number: str) -> float:
-        """Return the mean minus two standard deviations, which a number that must be large is judged by.
+        """Return the mean minus two standard deviations: the least to be expected of a further seed.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Recorded:
         return summary.mean - 2 * summary.sd
 
     def high(self, number: str) -> float:
-        """Return the mean plus two standard deviations, which a number that must be small is judged by.
+        """Return the mean plus two standard deviations: the most to be expected of a further seed.
 
         Parameters
         ----------
@@ -118,7 +118,7 @@ class Recorded:
         return str(verdicts[claim])
 
     def table(self, *claims: str) -> pd.DataFrame:
-        """Return a table of the claims' lines: bound, measurement, and whether two deviations are to spare.
+        """Return a table of the claims' lines: bound, measurement, and whether the mean's interval meets it.
 
         Parameters
         ----------
@@ -148,7 +148,7 @@ def _rows(claim: dict[str, Any]) -> list[tuple[str, ...]]:
             f"{kind}{part['label']}",
             f"{part['mean']:.3g} ± {part['sd']:.2g}",
             part.get("line", ""),
-            {True: "yes", False: "no", None: ""}[part.get("met")],
+            {"met": "yes", "missed": "no", "open": "open"}.get(part.get("state", ""), ""),
             claim["verdict"],
         )
         for part, kind in parts

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sae_nb.files import read_toml
 from sae_nb_lessons.reproductions import experiments
 from sae_nb_lessons.reproductions._claims import Claim, Kind, read_claims
 
@@ -122,6 +123,18 @@ def experiment(name: str) -> Experiment:
         short=dict(module.SHORT),
         code=fingerprint(Path(inspect.getfile(module)).read_text(encoding="utf-8")),
     )
+
+
+def floor_exceptions() -> dict[str, tuple[str, ...]]:
+    """Return the numbers whose lines a claim's floor or control may meet, by claim; the file has the reasons.
+
+    Example
+    -------
+    >>> floor_exceptions()["shrinkage / shrinkage"]
+    ('l1 least stretch',)
+    """
+    entries = read_toml(__package__, "exceptions.toml")["exception"]
+    return {entry["claim"]: tuple(entry["numbers"]) for entry in entries if entry["why"]}
 
 
 def _plain(value: Any) -> Any:
