@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor docs sites gallery tour loops test test-all slow browser binder reliability check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor docs sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -123,6 +123,14 @@ slow: ## after `make test-all`, `notebooks`, `reproduce`: note which tests take 
 browser: $(STAMP) chromium loops ## of the tests, those in a real JupyterLab in Chromium
 	@mkdir -p build
 	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/browser.xml -m browser tests $(NOT_HERE)
+
+dist: $(STAMP) ## sdist and wheel in dist/, checked as the package index would
+	@rm -rf dist
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/twine check --strict dist/*
+
+wheel-test: $(STAMP) ## install the wheel alone into a new environment and try it there; PYTHON=python3.13, LOWEST=1, PINNED=1
+	@$(BIN)/python tests/packaging/from_the_wheel.py --python "$(PYTHON)" $(if $(LOWEST),--lowest) $(if $(PINNED),--pinned)
 
 binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 	@mkdir -p build

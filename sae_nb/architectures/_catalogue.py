@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import nn
 
-from sae_nb import architectures
+from sae_nb import architectures, plugins
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._saving import (
     CONFIG,
@@ -41,14 +41,24 @@ def _offered() -> Iterator[type[SparseAutoencoder]]:
 
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {sae.__name__: sae for sae in _offered()}
-"""Every architecture by the name it is saved under: the SAEs that the door of this room names."""
+"""Every architecture by the name it is saved under: the SAEs that the door of this room names, and those
+that other installed packages bring."""
+
+
+def _accept(_: str, value: Any) -> None:
+    """Keep an architecture of another package, by the name it is saved under."""
+    is_sae = inspect.isclass(value) and issubclass(value, SparseAutoencoder)
+    if not is_sae or inspect.isabstract(value):
+        raise TypeError(f"it must be a concrete class of SparseAutoencoder, got {value!r}")
+    if ARCHITECTURES.setdefault(value.__name__, value) is not value:
+        raise ValueError(f"there is an architecture of the name {value.__name__!r} already")
 
 
 def read_sae(
     folder: Path,
     elsewhere: Callable[[str], type[SparseAutoencoder] | None],
     *,
-    do: str = "It may be from a newer version of sae_nb.",
+    do: str = "It may be from a newer version of sae_nb, or from a package that is not installed here.",
 ) -> SparseAutoencoder:
     """Read the SAE of a folder that `save_sae` wrote, in eval mode, on the CPU.
 
@@ -143,3 +153,7 @@ def _dtype_of(config: dict[str, Any], folder: Path) -> torch.dtype:
             "Save the SAE again."
         )
     return _DTYPES[name]
+
+
+# Last: a part may itself read from this room.
+plugins.take("architectures", _accept)

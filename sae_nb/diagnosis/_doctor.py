@@ -18,7 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from sae_nb import findings
+from sae_nb import findings, plugins
 from sae_nb.checks import checked
 
 if TYPE_CHECKING:
@@ -495,6 +495,21 @@ def _extension_folders() -> list[Path]:
     return [Path(folder) for folder in jupyter_path("labextensions")]
 
 
+def other_packages() -> Seen:
+    """Load what other installed packages bring: architectures, readers, kinds of input, faces."""
+    found = plugins.parts()
+    if not found:
+        return "ok", "none; no other package brings parts", ""
+    told = [
+        f"{one.name} ({one.kind}) of {one.package}{one.problem and ': ' + one.problem}"
+        for one in found
+    ]
+    if any(one.problem for one in found):
+        fix = "Update or uninstall that package; what does not load is left out, all else works."
+        return "warn", "; ".join(told), fix
+    return "ok", "; ".join(told), ""
+
+
 def chromium() -> Seen:
     """Look for a browser that tests can drive; only tests need one."""
     if find_chromium() is not None:
@@ -529,6 +544,7 @@ CHECKS = {
     "memory": memory,
     "disk": disk,
     "offline": offline,
+    "plugins": other_packages,
     "chromium": chromium,
 }
 """Every check by name; each imports what it needs when it is asked."""

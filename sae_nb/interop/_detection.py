@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from sae_nb import plugins
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.files import MANIFEST, json_object
 from sae_nb.interop import (
@@ -31,26 +34,67 @@ IMPORTED: dict[str, type[SparseAutoencoder]] = {
 
 Reader = Callable[[Path], SparseAutoencoder]
 
-_LAYOUTS: tuple[tuple[str, tuple[str, ...], Reader], ...] = (
-    (saelens.LIBRARY, (saelens.CONFIG, saelens.WEIGHTS), saelens.read_saelens),
-    (sparsify.LIBRARY, (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify),
-    (
+
+@dataclass(frozen=True)
+class Layout:
+    """How the folders of a library are recognised, and read.
+
+    A package of your own offers one as an entry point of the group ``sae_nb.readers``; `sn.load_sae` then
+    opens its folders.
+
+    Parameters
+    ----------
+    library
+        Its name, in messages.
+    files
+        Names of files that a folder of it has, all of them.
+    read
+        (folder) → the SAE, usually an `Imported`.
+
+    Example
+    -------
+    >>> Layout("theirs", ("theirs.json",), read_saelens).library
+    'theirs'
+    """
+
+    library: str
+    files: tuple[str, ...]
+    read: Reader
+
+    def fits(self, folder: Path) -> bool:
+        """Return whether a folder has all its files."""
+        return all((folder / name).is_file() for name in self.files)
+
+
+_LAYOUTS: list[Layout] = [
+    Layout(saelens.LIBRARY, (saelens.CONFIG, saelens.WEIGHTS), saelens.read_saelens),
+    Layout(sparsify.LIBRARY, (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify),
+    Layout(
         dictionary_learning.LIBRARY,
         (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
         dictionary_learning.read_dictionary_learning,
     ),
-    (
+    Layout(
         dictionary_learning.LIBRARY,
         (dictionary_learning.CONFIG, dictionary_learning.HUB_WEIGHTS),
         dictionary_learning.read_dictionary_learning,
     ),
-    (gemma_scope.LIBRARY, (gemma_scope.ARRAYS,), gemma_scope.read_gemma_scope),
-    (gemma_scope.LIBRARY, (gemma_scope.TENSORS,), gemma_scope.read_gemma_scope),
-    (gemma_scope.LIBRARY, (gemma_scope.LAYERS.format(0),), gemma_scope.read_gemma_scope),
-    (circuit_tracer.LIBRARY, circuit_tracer.FIRST, circuit_tracer.read_circuit_tracer),
-    (temporal.LIBRARY, (temporal.CONFIG, temporal.WEIGHTS), temporal.read_temporal),
-    (overcomplete.LIBRARY, (overcomplete.WEIGHTS,), overcomplete.read_overcomplete),
-)
+    Layout(gemma_scope.LIBRARY, (gemma_scope.ARRAYS,), gemma_scope.read_gemma_scope),
+    Layout(gemma_scope.LIBRARY, (gemma_scope.TENSORS,), gemma_scope.read_gemma_scope),
+    Layout(gemma_scope.LIBRARY, (gemma_scope.LAYERS.format(0),), gemma_scope.read_gemma_scope),
+    Layout(circuit_tracer.LIBRARY, circuit_tracer.FIRST, circuit_tracer.read_circuit_tracer),
+    Layout(temporal.LIBRARY, (temporal.CONFIG, temporal.WEIGHTS), temporal.read_temporal),
+    Layout(overcomplete.LIBRARY, (overcomplete.WEIGHTS,), overcomplete.read_overcomplete),
+]
+
+
+def _accept(_: str, value: Any) -> None:
+    """Keep a layout of another package, after ours: a folder that we know is read as before."""
+    if not isinstance(value, Layout):
+        raise TypeError(f"it must be a sae_nb.interop.Layout, got {value!r}")
+    if not value.files:
+        raise ValueError("its `files` must name at least one file, or it would fit every folder")
+    _LAYOUTS.append(value)
 
 
 def reader_of(path: Path) -> Reader | None:
@@ -59,15 +103,12 @@ def reader_of(path: Path) -> Reader | None:
         if circuit_tracer.is_transcoder(path):
             return circuit_tracer.read_circuit_tracer
         return openai.read_openai if path.suffix == ".pt" else None
-    for _, names, reader in _LAYOUTS:
-        if all((path / name).is_file() for name in names):
-            return reader
-    return None
+    return next((layout.read for layout in _LAYOUTS if layout.fits(path)), None)
 
 
 def known_layouts() -> str:
     """Return a sentence part that lists the layouts, for messages."""
-    folders = ", ".join(f"{library} ({' and '.join(names)})" for library, names, _ in _LAYOUTS)
+    folders = ", ".join(f"{one.library} ({' and '.join(one.files)})" for one in _LAYOUTS)
     return f"{folders}; of {circuit_tracer.LIBRARY} a file, layer_0.safetensors"
 
 
@@ -145,3 +186,7 @@ def _parts(name: str) -> tuple[str, str, str | None, str]:
             "repository and the folder in it."
         )
     return owner, repository, revision or None, inside.strip("/")
+
+
+# Last: a part may itself read from this room.
+plugins.take("readers", _accept)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb import data
+from sae_nb import data, plugins
 from sae_nb.activations import (
     AUDIO,
     DNA,
@@ -222,3 +222,16 @@ register_modality(
         examples=_texts,
     )
 )
+
+
+def _accept_face(name: str, face: Any) -> None:
+    """Show samples of a known kind of input by another package's function."""
+    if name not in MODALITIES:
+        raise ValueError(f"its name must be a kind of input, one of {', '.join(MODALITIES)}")
+    if not callable(face):
+        raise TypeError(f"it must be a function from a sample to its image, got {face!r}")
+    MODALITIES[name] = replace(MODALITIES[name], face=face)  # asked in its turn, as before
+
+
+plugins.take("modalities", lambda _, record: register_modality(record))
+plugins.take("faces", _accept_face)

@@ -143,11 +143,15 @@ def _has(package: str) -> bool:
     return importlib.util.find_spec(package) is not None
 
 
+EXTRAS = {"accelerate": "large", "torchao": "large", "bitsandbytes": "bits"}
+"""Which extra of ours brings a package that some calls need."""
+
+
 def _need(package: str, what: str, instead: str) -> None:
     if not _has(package):
         raise ModuleNotFoundError(
             f"{what} must have the package {package!r}, which is not installed. Install it (python -m pip "
-            f"install {package}). {instead}.",
+            f'install "sae-nb[{EXTRAS[package]}]"). {instead}.',
             name=package,
         )
 

@@ -38,7 +38,7 @@ def test_every_check_of_this_machine_is_answered() -> None:
     """All checks run here; the essential ones pass, and every complaint comes with a cure."""
     checkup = sn.doctor()
     assert checkup.usable, str(checkup)
-    assert len({f.name for f in checkup}) == len(checkup) == 15
+    assert len({f.name for f in checkup}) == len(checkup) == 16
     assert all(f.fix for f in checkup if f.state != "ok")
     assert {"ok"} == {checkup[name].state for name in ("torch", "kernels", "nnsight", "widgets")}
 

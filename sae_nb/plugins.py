@@ -1,0 +1,105 @@
+"""Parts that other installed packages bring: architectures, readers of files, kinds of input, faces of samples.
+
+A package offers them by entry points in its metadata. What cannot be loaded is named in a warning and left
+out; nothing here knows what a part is, the room that takes it does.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+Kind = Literal["architectures", "readers", "modalities", "faces"]
+KINDS: tuple[Kind, ...] = ("architectures", "readers", "modalities", "faces")
+"""What other packages may bring; the group of their entry points is `sae_nb.` and one of these."""
+
+Accept = Callable[[str, Any], None]
+"""(name of the entry point, what it names) → nothing; raises if it is no part of that kind."""
+
+
+@dataclass
+class Part:
+    """One entry point of another package, as `sae-nb doctor` reports it."""
+
+    kind: Kind
+    name: str
+    package: str
+    """Name and version of the package that brings it."""
+
+    value: Any = None
+    problem: str = ""
+    """Why it is left out; empty where it is not."""
+
+    def attempt(self, do: Callable[[], Any]) -> Any:
+        """Return what others' code gives; keep what it raises as the problem."""
+        try:
+            return do()
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - others' code, and it is reported
+            self.problem = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(".")
+            return None
+
+
+@dataclass
+class _Desk:
+    """What was found, and which rooms are there to take it."""
+
+    parts: list[Part] | None = None
+    takers: dict[Kind, Accept] = field(default_factory=dict)
+    is_loading: bool = False
+
+
+_desk = _Desk()
+
+
+def take(kind: Kind, accept: Accept) -> None:
+    """Hand each part of a kind to the room that keeps them; name in a warning what is refused or breaks.
+
+    Importing a part may import the rooms of other kinds, which then ask for parts whose module is still being
+    imported. So everything is imported first, and handed over after.
+    """
+    _desk.takers[kind] = accept
+    if not _desk.is_loading:  # else whoever began to load hands them over
+        parts()
+        _hand_over()
+
+
+def parts() -> list[Part]:
+    """Return every part that other packages bring, imported once to see whether it can be."""
+    if _desk.parts is None:
+        _desk.is_loading, found = True, []
+        try:
+            for kind in KINDS:
+                points = sorted(entry_points(group=f"sae_nb.{kind}"), key=lambda point: point.name)
+                found += [_loaded(kind, point) for point in points]
+        finally:
+            _desk.is_loading = False
+        _desk.parts = found
+        _hand_over()
+    return _desk.parts
+
+
+def _loaded(kind: Kind, point: EntryPoint) -> Part:
+    package = "unknown" if point.dist is None else f"{point.dist.name} {point.dist.version}"
+    part = Part(kind, point.name, package)
+    part.value = part.attempt(point.load)
+    return part
+
+
+def _hand_over() -> None:
+    """Give each room that waits the parts of its kind."""
+    while _desk.takers:
+        kind, accept = _desk.takers.popitem()
+        for part in (one for one in _desk.parts or () if one.kind == kind):
+            if not part.problem:
+                part.attempt(partial(accept, part.name, part.value))
+            if part.problem:
+                warnings.warn(
+                    f"The part {part.name!r} ({kind}) of the package {part.package} is left out: "
+                    f"{part.problem}. Update or uninstall that package; all else works without it.",
+                    UserWarning,
+                    stacklevel=2,
+                )

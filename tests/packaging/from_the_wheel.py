@@ -1,0 +1,128 @@
+"""Build sdist and wheel, check them, install the wheel into a new environment, and try it there.
+
+    python tests/packaging/from_the_wheel.py [--python PYTHON] [--lowest | --pinned] [--keep FOLDER]
+
+Nothing of the checkout is on the path of the new environment: the lines that run are those of the README that the
+wheel itself carries. `make wheel-test` runs it; it needs the package index, or a full package cache.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+LARGEST = 45e6
+"""Bytes of the wheel."""
+
+TEN_LINES = """
+import re, sys
+from importlib.metadata import metadata
+text = metadata("sae-nb").get_payload() or metadata("sae-nb")["Description"]
+(first, *_) = re.findall(r"^```python\\n(.*?)^```", text, re.S | re.M)
+import linecache
+linecache.cache["<README>"] = len(first), None, first.splitlines(True), "<README>"
+names = {}
+exec(compile(first, "<README>", "exec"), names)
+import sae_nb, sae_nb_widgets, sae_nb_lessons
+for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
+    assert package.__file__.startswith(sys.prefix), package.__file__
+report = names["report"]
+assert report.r2.value > report.r2.floor, report
+print(report)
+"""
+FREE = "import sae_nb, sys; heavy = {'torch', 'numba', 'nnsight', 'umap', 'transformers'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
+
+
+class Steps:
+    """What was done, in seconds of the wall and of processors."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.rows: list[dict[str, object]] = []
+
+    def run(self, what: str, command: list[str], *, cwd: Path | None = None) -> str:
+        """Run a command; stop at the first that fails, with what it said."""
+        before, started = os.times(), time.monotonic()
+        bare = {k: v for k, v in os.environ.items() if not k.startswith("PYTHON")}
+        done = subprocess.run(
+            command, cwd=cwd or self.folder, env=bare, capture_output=True, text=True, check=False
+        )
+        after = os.times()
+        cpu = after.children_user + after.children_system
+        cpu -= before.children_user + before.children_system
+        row = {"step": what, "s": round(time.monotonic() - started, 1), "cpu s": round(cpu, 1)}
+        self.rows.append(row)
+        print(f"{what:<34} {row['s']:>7} s, {row['cpu s']:>6} s of processors", flush=True)
+        if done.returncode:
+            sys.exit(f"{what} failed:\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}")
+        return done.stdout
+
+
+def build(steps: Steps) -> Path:
+    """Build both, look at them as the index would, and hold the wheel to its size."""
+    out = steps.folder / "dist"
+    command = [sys.executable, "-m", "hatchling", "build", "-d", str(out)]
+    steps.run("build sdist and wheel", command, cwd=ROOT)
+    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
+    steps.run(
+        "twine check",
+        [sys.executable, "-m", "twine", "check", "--strict", *map(str, (wheel, sdist))],
+    )
+    print(
+        f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB; sdist {sdist.stat().st_size / 1e6:.1f} MB"
+    )
+    if wheel.stat().st_size > LARGEST:
+        sys.exit(f"The wheel must be at most {LARGEST / 1e6:.0f} MB.")
+    return wheel
+
+
+def try_out(steps: Steps, wheel: Path, python: str, constraints: str | None) -> None:
+    """Install the wheel alone, and use it."""
+    steps.run("make an environment", [python, "-m", "venv", "fresh"])
+    scripts = steps.folder / "fresh" / ("Scripts" if os.name == "nt" else "bin")
+    inside = str(scripts / "python")
+    held = [] if constraints is None else ["-c", str(ROOT / constraints)]
+    steps.run("pip install the wheel", [inside, "-m", "pip", "install", "-q", *held, str(wheel)])
+    steps.run("pip check", [inside, "-m", "pip", "check"])
+    steps.run("import is free of torch", [inside, "-c", FREE])
+    print(steps.run("the README's first lines", [inside, "-I", "-c", TEN_LINES]))
+    print(steps.run("the same, again", [inside, "-I", "-c", TEN_LINES]))
+    print(steps.run("sae-nb doctor", [str(scripts / "sae-nb"), "doctor"]))
+    freeze = [inside, "-m", "pip", "list", "--format=json"]
+    versions = {one["name"]: one["version"] for one in json.loads(steps.run("pip list", freeze))}
+    print(
+        ", ".join(
+            f"{name} {versions[name]}" for name in ("torch", "numpy", "transformers", "nnsight")
+        )
+    )
+
+
+def main() -> None:
+    """Build and try; print each step."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--python", default=sys.executable, help="makes the new environment")
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--lowest", action="store_true", help="the lowest versions allowed")
+    group.add_argument("--pinned", action="store_true", help="the versions of constraints.txt")
+    parser.add_argument("--keep", type=Path, help="a new folder that stays; else a temporary one")
+    asked = parser.parse_args()
+    constraints = (
+        "constraints-lowest.txt" if asked.lowest else "constraints.txt" if asked.pinned else None
+    )
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = Path(asked.keep or scratch).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        steps = Steps(folder)
+        try_out(steps, build(steps), asked.python, constraints)
+        (folder / "steps.json").write_text(json.dumps(steps.rows, indent=1))
+
+
+if __name__ == "__main__":
+    main()

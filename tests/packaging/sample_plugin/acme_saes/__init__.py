@@ -1,0 +1,1 @@
+"""Parts for sae_nb, from a package of its own."""
