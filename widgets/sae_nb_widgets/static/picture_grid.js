@@ -324,7 +324,7 @@ function render({ model, el }) {
       cell.canvas.width = side;
       cell.canvas.height = height;
       const context = cell.canvas.getContext("2d");
-      context.imageSmoothingQuality = "high";
+      context.imageSmoothingQuality = tileWidth > side ? "high" : "low"; // enlarging finely overshoots
       if (bitmap) {
         const top = index * tileHeight + frame * high;
         context.drawImage(bitmap, 0, top, tileWidth, high, 0, 0, side, height);
