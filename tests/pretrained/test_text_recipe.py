@@ -27,6 +27,7 @@ PLAN = made.TextPlan(
     judged_rows=600,
     shown=12,
     context_length=32,
+    more=made.MoreTexts(documents_before=40, rows=3000, steps=30, learning_rate=1e-3),
 )
 
 
@@ -69,6 +70,9 @@ def test_a_small_run_makes_a_folder_and_judges_its_names(
 
     sae, examples = sn.load_sae(out), open_examples(out, NAME)
     assert (sae.n_atoms, sae.k, sae.model_name, sae.hook_point) == (64, 4, *NAME.split("/"))
+    facts = json.loads((out / "examples.json").read_text())
+    assert facts["training"]["rows_seen"] == 90 * 1024  # both parts, the second on other documents
+    assert facts["training"]["rows"] > PLAN.rows
     assert examples.acts.context.n_samples == 12
     ids = [examples.acts.context.token_ids.sample(i).tolist() for i in range(3)]
     model = sn.load_model("tiny-gpt")
@@ -94,6 +98,7 @@ def test_a_small_run_makes_a_folder_and_judges_its_names(
     assert "2 atoms were named" in card
     assert "1 are kept" in card
     assert f"| the word {word} | {atom} |" in card
+    assert "2 trainings, this one and others from nothing" in card
     assert str(tmp_path) not in card
 
 

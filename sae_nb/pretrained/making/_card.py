@@ -88,20 +88,38 @@ def text_card(facts: dict[str, Any]) -> str:
         report_table(facts["report"]),
         "## Names",
         filled(facts.get("names", "None of its atoms has a name yet.")),
-        *_named_steering(facts.get("named_steering", [])),
+        *_returns(facts.get("stability")),
+        *_named_steering(facts.get("named_steering", []), facts.get("foretold_steering", [])),
     ]
     return "\n\n".join(parts) + "\n"
 
 
-def _named_steering(steered: Sequence[dict[str, Any]]) -> list[str]:
+def _returns(stability: dict[str, Any] | None) -> list[str]:
+    """Return the part on trainings from other seeds, if there were any."""
+    if stability is None:
+        return []
+    text = (
+        f"{stability['n']} trainings, this one and others from nothing with other seeds on the second part of "
+        f"the texts: matched atoms have a mean cosine of {stability['value']:.2f}, those of random "
+        f"dictionaries {stability['floor']:.2f}, pairs drawn at random {stability['control']:.2f}."
+    )
+    return ["## From other seeds", filled(text)]
+
+
+def _named_steering(
+    chosen: Sequence[dict[str, Any]], foretold: Sequence[dict[str, Any]]
+) -> list[str]:
     """Return the part on named atoms that were turned up, if any were."""
+    steered = [*chosen, *foretold]
     if not steered:
         return []
     text = (
         f"Atoms chosen before, each added at every position to {steered[0]['n']} beginnings that are about "
-        "nothing in particular, at 1.5 times its 99th percentile; a text of 20 tokens each, temperature "
+        "nothing in particular, at 1.5 times its 99th percentile; four texts of 20 tokens each, temperature "
         "0.7. Words of a text that begin as its name leads one to expect, mean; how many of the beginnings "
-        "have more of them than under a random direction of the same norm."
+        f"have more of them than under a random direction of the same norm. The first {len(chosen)} were "
+        f"chosen by their names alone, the other {len(foretold)} by the lens: among the ten tokens that it "
+        "expects, most are words of the name."
     )
     rows = [
         [s["name"], str(s["atom"]), f"{s['by']:.0f}"]

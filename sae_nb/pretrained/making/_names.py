@@ -18,20 +18,26 @@ import torch
 from sae_nb.activations import Activations
 from sae_nb.architectures import KIND, SparseAutoencoder
 from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.evaluation import stability
 from sae_nb.files import read_json, write_bytes, write_json, write_manifest
 from sae_nb.labelling import AtomLabel, AtomLabels, label, read_kept, write_kept
+from sae_nb.lenses import Lens
 from sae_nb.models import LiveModel
 from sae_nb.pretrained import LABELS, load_sae
 from sae_nb.pretrained._loading import FACTS
 from sae_nb.pretrained.making._card import CARD, text_card
+from sae_nb.pretrained.making._shipping import plain
 from sae_nb.steering import random_direction, steer
 
 N_WINDOWS, STRONG = 120, 0.3
 """Windows a name is judged on, half of them firing; share of an atom's 99th percentile from which a
 firing counts there. A name is written for strong firings; weak ones are of anything that has a little of it."""
 
-STRENGTH, N_TOKENS, N_SAMPLES, TEMPERATURE = 1.5, 20, 1, 0.7
+STRENGTH, N_TOKENS, N_SAMPLES, TEMPERATURE = 1.5, 20, 4, 0.7
 """Of steering, in multiples of an atom's 99th percentile; of the texts that are written."""
+
+MOST_FORETOLD, TOP_TOKENS, SHORTEST_CUE = 10, 10, 3
+"""Atoms that a lens chooses to be turned up; tokens it foretells for each; letters of a cue that counts."""
 
 PROMPTS = (
     "Last summer in Rome he",
@@ -99,9 +105,14 @@ def add_names(
     acts: Activations,
     *,
     model: LiveModel | None,
+    lens: Lens | None = None,
     sisters: Sequence[SparseAutoencoder] = (),
 ) -> AtomLabels:
-    """Judge names on held-out activations, keep those that hold, and try some of them in the live model."""
+    """Judge names on held-out activations, keep those that hold, and try some of them in the live model.
+
+    Tried are names that were marked before, and, with a lens, those whose words it foretells most surely:
+    both are chosen before a text is written.
+    """
     sae = load_sae(folder)
     given = AtomLabels(
         entries={
@@ -129,9 +140,15 @@ def add_names(
     logger.info("%d of %d names hold", len(found), len(names))
     facts = read_json(folder / FACTS)
     facts["names"] = _told(found, len(names))
+    if sisters:
+        agreement = stability([sae, *sisters])
+        facts["stability"] = {"n": 1 + len(sisters)} | plain(agreement)
     if model is not None:
         tried = {atom: names[atom] for atom in sorted(found) if names[atom].steers}
         facts["named_steering"] = named_steering(model, sae, tried)
+        if lens is not None:
+            tried = {atom: names[atom] for atom in foretold(model, lens, sae, names, found)}
+            facts["foretold_steering"] = named_steering(model, sae, tried)
     write_json(folder / FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
     write_manifest(folder, KIND, architecture=type(sae).__name__)
@@ -175,6 +192,29 @@ def _told(found: AtomLabels, n_written: int) -> str:
         f"{control:.2f}. A name is looked for by the beginnings of words that the reader wrote down with it. "
         "The other atoms have no name."
     )
+
+
+def foretold(
+    model: LiveModel,
+    lens: Lens,
+    sae: SparseAutoencoder,
+    names: Mapping[int, WrittenName],
+    found: AtomLabels,
+) -> list[int]:
+    """Return the named atoms whose words a lens expects most of, surest names first among equals."""
+    atoms = sorted(found)
+    effects = lens.on(model).effects(
+        sae.dictionary[atoms], layer=int(str(sae.hook_point).rpartition(".")[2])
+    )
+    top = effects.topk(TOP_TOKENS, dim=1).indices.tolist()
+    scores = []
+    for atom, ids in zip(atoms, top, strict=True):
+        cues = tuple(c for cue in names[atom].cues if len(c := cue.strip().lower()) >= SHORTEST_CUE)
+        words = [str(model.tokenizer.decode([i])).strip().lower() for i in ids]
+        evidence = found.evidence(atom)
+        sure = 0.0 if evidence is None else evidence.detection
+        scores.append((-sum(word.startswith(cues) for word in words), -sure, atom))
+    return [atom for hits, _, atom in sorted(scores)[:MOST_FORETOLD] if hits]
 
 
 def named_steering(

@@ -23,7 +23,8 @@ from sae_nb.evaluation import evaluate
 from sae_nb.files import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
-from sae_nb.pretrained import write_examples
+from sae_nb.pretrained import load_lens, write_examples
+from sae_nb.pretrained._lenses import lens_names
 from sae_nb.pretrained.making._card import CARD, text_card
 from sae_nb.pretrained.making._names import add_names, written_names
 from sae_nb.pretrained.making._shipping import as_shipped, plain
@@ -37,6 +38,18 @@ NAMES = Path(__file__).parent / "names"
 
 FILES: dict[str, Any] = {"matrices_as": torch.int8, "part_bytes": 4_000_000}
 """Of a shipped SAE: rows of eight bits with a scale each, in files that any host of code takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MoreTexts:
+    """A second part of a training, on documents that the first did not read."""
+
+    documents_before: int
+    """Documents of the first part, which are left out here."""
+
+    rows: int
+    steps: int
+    learning_rate: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,10 +80,14 @@ class TextPlan:
 
     context_length: int = 128
     dead_after_tokens: int = 100_000
+    more: MoreTexts | None = None
 
 
 TEXT_PLANS = {
-    "smollm2-135m": TextPlan(hook_points=("resid_post.9", "resid_post.16", "resid_post.23"))
+    "smollm2-135m": TextPlan(
+        hook_points=("resid_post.9", "resid_post.16", "resid_post.23"),
+        more=MoreTexts(documents_before=900, rows=1_030_000, steps=4000, learning_rate=7e-4),
+    )
 }
 """Plans of the shipped SAEs of real models."""
 
@@ -89,6 +106,9 @@ def make_on_texts(
     to_train, held_out = mixed_texts(texts)
     seen = _captured(model, to_train, plan, plan.rows, work / "train")[hook_point]
     sae, training = trained(seen, plan, work / hook_point)
+    if plan.more is not None:
+        seen = _captured_more(model, to_train, plan, plan.more, work)[hook_point]
+        training = continued(sae, training, seen, plan, plan.more, work / f"{hook_point}-more")
     sae.hook_point, sae.model_name = hook_point, model_name
     fresh = _captured(model, held_out, plan, plan.held_out_rows, work / "held-out")[hook_point]
     write_made(
@@ -114,11 +134,27 @@ def name_on_texts(
     fresh = _captured(model, held_out, plan, plan.held_out_rows, work / "held-out")[hook_point]
     others = []
     if sisters:
-        seen = _captured(model, to_train, plan, plan.rows, work / "train")[hook_point]
+        if plan.more is None:
+            seen = _captured(model, to_train, plan, plan.rows, work / "train")[hook_point]
+        else:
+            seen = _captured_more(model, to_train, plan, plan.more, work)[hook_point]
         for seed in range(plan.seed + 1, plan.seed + 1 + sisters):
             on = replace(plan, seed=seed)
             others.append(trained(seen, on, work / f"{hook_point}-{seed}")[0])
-    add_names(folder, written_names(NAMES / f"{name}.json"), fresh, model=model, sisters=others)
+    add_names(
+        folder,
+        written_names(NAMES / f"{name}.json"),
+        fresh,
+        model=model,
+        lens=load_lens(model_name) if model_name in lens_names() else None,
+        sisters=others,
+    )
+
+
+def _captured_more(
+    model: LiveModel, texts: list[str], plan: TextPlan, more: MoreTexts, work: Path
+) -> dict[str, Activations]:
+    return _captured(model, texts[more.documents_before :], plan, more.rows, work / "train-more")
 
 
 def _captured(
@@ -143,9 +179,32 @@ def trained(
     """Return an SAE trained on a plan, and what was done."""
     generator = torch.Generator().manual_seed(plan.seed)
     sae = TopK(acts.d_in, plan.n_atoms, plan.k, generator=generator)
+    return sae, _trained_on(sae, acts, plan, plan, checkpoint)
+
+
+def continued(
+    sae: TopK,
+    done: dict[str, Any],
+    acts: Activations,
+    plan: TextPlan,
+    more: MoreTexts,
+    checkpoint: Path | None,
+) -> dict[str, Any]:
+    """Train an SAE further, in place, and return what was done in both parts."""
+    last = _trained_on(sae, acts, plan, more, checkpoint)
+    return last | {name: done[name] + last[name] for name in ("rows", "rows_seen", "seconds")}
+
+
+def _trained_on(
+    sae: TopK,
+    acts: Activations,
+    plan: TextPlan,
+    part: TextPlan | MoreTexts,
+    checkpoint: Path | None,
+) -> dict[str, Any]:
     config = TrainConfig(
-        steps=plan.steps,
-        learning_rate=plan.learning_rate,
+        steps=part.steps,
+        learning_rate=part.learning_rate,
         seed=plan.seed,
         dead_after_tokens=plan.dead_after_tokens,
         checkpoint=checkpoint,
@@ -154,7 +213,7 @@ def trained(
     last = train(sae, acts, config).history[-1]
     logger.info("trained %d steps: R² %.4f on the last batch", last.step, last.r2)
     done = {"rows": len(acts), "rows_seen": last.tokens, "seconds": round(last.seconds, 1)}
-    return sae, done | {"threads": torch.get_num_threads()}
+    return done | {"threads": torch.get_num_threads()}
 
 
 def write_made(
