@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from sae_nb.findings import Finding
 from sae_nb.studies.circuits._faithfulness import effects
 from sae_nb.studies.circuits._graph import AttributionGraph
-from sae_nb.studies.circuits._record import carrying, pruned
+from sae_nb.studies.circuits._record import pruned
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -22,11 +22,9 @@ if TYPE_CHECKING:
 EDGES = 0.98
 """Share of the influence that the edges of a drawing carry, before the strongest are chosen."""
 
-MOST_NODES, MOST_EDGES = 40, 200
-"""Atoms and errors at first, and edges ever: of more, a person sees a wall."""
-
-SHARES = tuple(step / 20 for step in range(20, 1, -1))
-"""Thresholds that are tried, the largest first."""
+FIRST_NODES, MOST_EDGES = (12, 20, 50), 200
+"""Atoms and errors at first, the fewest that an input leads through, and edges ever: of more, a person sees a
+wall."""
 
 LINES, LINE_STEP, GAP = 3, 0.26, 0.4
 """Nodes of one place and position are in at most three lines; distance of lines, and of columns."""
@@ -36,9 +34,9 @@ MOST_TOKENS = 24
 
 MOST_OUTCOMES = 5
 
-MOST_PILLS, MOST_TIES, LEAST_APART, EMPTY_COLUMN = 12, 40, 1.7, 0.6
-"""Of graphs of neurons, whose nodes are drawn as their names: nodes at first, edges ever, how far
-nodes of one line are apart, and the width of a token without nodes, in widths of a node."""
+MOST_TIES, LEAST_APART, EMPTY_COLUMN = 40, 1.7, 0.6
+"""Of graphs of neurons, whose nodes are drawn as their names: edges ever, how far nodes of one line are apart,
+and the width of a token without nodes, in widths of a node."""
 
 TARGETS_ABREAST = 6
 """Targets are as far apart as this number would be over the whole width: fewer keep together."""
@@ -112,14 +110,19 @@ class Circuit:
         """Whether a path leads from an input to a target."""
         return _reaches(self.graph)
 
+    def share_of(self, n: int) -> float:
+        """Return the largest share of the influence that at most `n` atoms and errors carry with the inputs."""
+        order = np.argsort(-self.influence, kind="stable")
+        inner = ~np.isin(self.kinds[order], ("token", "target"))
+        over = np.flatnonzero(np.cumsum(inner) > n)
+        if not len(over):
+            return 1.0
+        return float(self.influence[order[: over[0]]].sum() / self.influence.sum())
+
     def first_threshold(self) -> float:
-        """Return the largest share of the influence of which a person can still see the parts."""
-        inner = ~np.isin(self.kinds, ("token", "target"))
-        most = MOST_PILLS if self.graph.of_neurons else MOST_NODES
-        for share in SHARES:
-            if (carrying(self.influence, share) & inner).sum() <= most:
-                return share
-        return SHARES[-1]
+        """Return the share of the influence of which a person can still see the parts, and a whole path."""
+        shares = [self.share_of(n) for n in FIRST_NODES]
+        return next((x for x in shares if _reaches(pruned(self.graph, x, EDGES)[0])), shares[-1])
 
     def summarise(
         self,

@@ -15,28 +15,43 @@ neurons.wait(60)
 neurons""",
 )
 
-QUESTION = "Which neurons turned this answer"
+HEADLINE = "Once upon a time there was a →"
 
 
 def check_a_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
     """It opens on what twenty neurons take away; the next one is chosen, a key of the slider runs the model."""
-    panel = stage.panel(QUESTION)
-    answer = panel.locator(".sae-nb-answer")
+    panel = stage.panel(HEADLINE)
+    cut = panel.locator(".sae-nb-cutrow")
     panel.get_by_text("random ones").first.wait_for()
     stage("opened", panel)
     first = stage.ask("neurons.node")
     panel.get_by_role("button", name="›", exact=True).click()
     stage.until(f"neurons.node != {first}")
-    panel.get_by_text("live model", exact=True).wait_for()
+    panel.get_by_text("the model", exact=True).wait_for()
     stage.settle()
-    before = answer.inner_text()
+    before = cut.inner_text()
     panel.get_by_role("slider", name="strength ×").press("ArrowRight")
     stage.settle()
     assert stage.ask("neurons.strength") > 0
-    assert answer.inner_text() != before
+    assert cut.inner_text() != before
     stage("changed", panel)
+    panel.get_by_role("button", name="Cut chosen").click()
+    stage.until("neurons.strength == 0")
+
+
+def check_keys_choose_nodes(page: Page, stage: Any) -> None:
+    """The drawing is one stop of Tab; arrow keys go from name to name, Enter chooses."""
+    panel = stage.panel(HEADLINE)
+    drawing = panel.locator(".sae-nb-circuit")
+    drawing.focus()
+    before = stage.ask("neurons.node")
+    for key in ("ArrowUp", "ArrowUp", "Enter"):
+        page.keyboard.press(key)
+    stage.until(f"neurons.node != {before}")
+    chosen = panel.locator(".sae-nb-node.sae-nb-chosen")
+    assert chosen.count() == 1
 
 
 def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
     """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(QUESTION))
+    stage.look_at_every_size(stage.panel(HEADLINE))

@@ -71,23 +71,19 @@ def check_a_clicked_atom_is_changed_in_the_live_model(page: Page, stage: Any) ->
     """Its examples and neighbours come, a key of the slider runs the model, three bars stand side by side."""
     stage.run("circuit.node = -1")
     panel = stage.panel("Which atoms caused this answer")
-    points = panel.locator(".js-plotly-plot .scatterlayer .trace .points path.point")
-    points.first.wait_for()
-    place = "circuit._points[14][0]"  # of atoms that add to the answer
+    nodes = panel.locator(".sae-nb-node-for")
+    nodes.first.wait_for()
     stage("whole", panel)
-    wanted = stage.ask(f"int(circuit.summary.nodes.node[{place}])")
-    traces = panel.locator(".js-plotly-plot .scatterlayer .trace").filter(
-        has=page.locator(".point")
-    )
-    stage.point(traces.nth(1).locator(".point").first)
+    wanted = int(nodes.first.get_attribute("data-atom"))
+    nodes.first.click()
     stage.settle()
     assert stage.ask("circuit.node") == wanted
-    panel.get_by_text("live model", exact=True).wait_for()
+    panel.get_by_text("the model", exact=True).wait_for()
     panel.locator(".sae-nb-strip .sae-nb-token").first.wait_for()
     stage.settle()
-    before = panel.locator(".sae-nb-answer").inner_text()
+    before = panel.locator(".sae-nb-cutrow").inner_text()
     panel.get_by_role("slider", name="strength ×").press("ArrowRight")
     stage.settle()
     assert stage.ask("circuit.strength") > 0
-    assert panel.locator(".sae-nb-answer").inner_text() != before
+    assert panel.locator(".sae-nb-cutrow").inner_text() != before
     stage("changed", panel)

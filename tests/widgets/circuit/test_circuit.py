@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from functools import cache
+from itertools import combinations, pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,8 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.circuit import CircuitPanel, _figure as figure
+from sae_nb_widgets.circuit import CircuitPanel
+from sae_nb_widgets.circuit._layout import APART, Face, Layout
 from sae_nb_widgets.components import png_address
 
 import sae_nb as sn
@@ -57,6 +59,16 @@ def panel() -> CircuitPanel:
     return made
 
 
+def faces(panel: CircuitPanel) -> list[Face]:
+    """Nodes in words, as they are drawn."""
+    return list(panel.map._drawn[0])
+
+
+def layouts(panel: CircuitPanel) -> list[Layout]:
+    """Where they are, by width of the stage."""
+    return list(panel.map._drawn[1])
+
+
 def atoms(panel: CircuitPanel) -> list[int]:
     """Atoms that are drawn, the most influential first."""
     nodes = panel.summary.nodes
@@ -75,9 +87,10 @@ def test_the_strongest_atom_is_cut_first_and_stands_beside_luck(panel: CircuitPa
     assert answer.random == pytest.approx(flow.controls)
     largest = max(flow.controls, key=abs)
     assert panel.effects.values == pytest.approx([flow.effect, flow.predicted, largest])
-    assert panel.answer.startswith(f"Without {panel.names.short(panel.node)}, the score of “dog”")
-    assert "the graph foresaw" in panel.answer
-    assert "3 random directions of that size" in panel.answer
+    assert f"Cut <b>{panel.names.changed_as(panel.node)}</b>" in panel.cut_row.said.value
+    assert "the score of “dog” " in panel.numbers
+    assert "the graph foresaw" in panel.numbers
+    assert "3 random directions of that size" in panel.numbers
     assert panel.outcomes.values == pytest.approx(answer.after)
 
 
@@ -91,7 +104,7 @@ def test_strength_is_a_trait_and_answers_at_once(panel: CircuitPanel) -> None:
     assert twice.predicted == pytest.approx(-panel.intervene(0.0).predicted)
     panel.n_random = 0
     assert len(panel.intervene().random) == 0
-    assert "no random direction was tried" in panel.answer
+    assert "no random direction was tried" in panel.numbers
 
 
 def test_tables_and_the_drawing_choose_nodes(panel: CircuitPanel) -> None:
@@ -99,11 +112,12 @@ def test_tables_and_the_drawing_choose_nodes(panel: CircuitPanel) -> None:
     made_by, _ = panel.circuit.neighbours(panel.node, 3)
     panel.inputs.selected = 1
     assert panel.node == int(made_by["node"].iloc[1])
-    points = panel._points[figure.FOR]
-    panel._click(figure.FOR, None, SimpleNamespace(point_inds=[0]), None)
-    assert panel.node == int(panel.summary.nodes.node.iloc[points[0]])
+    place = next(i for i, face in enumerate(faces(panel)) if face.tone == "for")
+    panel.map.selected = place
+    assert panel.node == int(panel.summary.nodes.node.iloc[place])
+    assert faces(panel)[panel.map.selected].atom == panel.node
     panel.node = 2
-    assert "Only atoms can be changed" in panel._note.value
+    assert "Only atoms can be changed" in panel.cut_row.note.value
     with pytest.raises(ValueError, match="Only atoms can be changed"):
         panel.intervene()
     hidden = np.setdiff1d(
@@ -114,7 +128,7 @@ def test_tables_and_the_drawing_choose_nodes(panel: CircuitPanel) -> None:
     assert panel.change is not None
     panel.press("Escape")
     assert (panel.node, panel.change) == (-1, None)
-    assert "nodes carry 80.0" in panel.answer.replace("\u2009", " ")
+    assert "carries 80.0" in panel.answer.replace("\u2009", " ")
     panel.press("ArrowRight")
     assert panel.node >= 0
 
@@ -129,7 +143,7 @@ def test_less_of_the_influence_is_fewer_nodes(panel: CircuitPanel) -> None:
     panel.unpin()
     panel.node = -1
     assert panel.summary.place_of(kept) < 0
-    assert len(panel.plot.data[figure.PINS].x) == 0
+    assert not any("pinned" in face.marks for face in faces(panel))
 
 
 def test_pinned_nodes_become_a_group_that_is_changed_as_one(panel: CircuitPanel) -> None:
@@ -137,16 +151,17 @@ def test_pinned_nodes_become_a_group_that_is_changed_as_one(panel: CircuitPanel)
     first, second, third = atoms(panel)[:3]
     panel.pinned = (first, second)
     panel.group_name = HOSTILE
-    panel._group_pinned()
+    panel.group_pinned()
     assert panel.groups == {HOSTILE: (first, second)}
     assert panel.pinned == ()
     panel.node = first
     both = panel.intervene(0.0)
     assert both.nodes == (first, second)
     assert both.effect == pytest.approx(parts().graph.intervene([first, second]).effect)
-    hover = " ".join(text for trace in panel.plot.data for text in trace.text or ())
-    assert "<b>x" not in hover
-    assert "<b>x" not in panel._heading.value
+    assert HOSTILE in [face.text for face in faces(panel)]
+    page = "".join([panel.map.static_html(), panel.chosen.heading.value, panel.cut_row.said.value])
+    assert "=&lt;b&gt;x" in page
+    assert "<b>x" not in page
     with pytest.raises(t.TraitError, match="in no other"):
         panel.group([second, third], "more")
     with pytest.raises(t.TraitError, match="nodes of the graph"):
@@ -162,14 +177,14 @@ def test_the_strongest_path_is_drawn(panel: CircuitPanel) -> None:
     target = int(np.flatnonzero(panel.circuit.kinds == "target")[0])
     path = panel.path(2, target)
     assert path == parts().graph.path(2, target)
-    assert len(panel.plot.data[figure.PATH].x) == len(path)
+    assert sum("path" in face.marks for face in faces(panel)) == len(path)
     assert all(panel.summary.place_of(node) >= 0 for node in path)
     with pytest.raises(ValueError, match="and none does"):
         panel.path(target, 2)
     panel.path_from, panel.path_to = target, 2
     assert panel.problem
     assert "none does" in panel.status
-    assert len(panel.plot.data[figure.PATH].x) == 0
+    assert not any("path" in face.marks for face in faces(panel))
     panel.clear_selection()
     assert not panel.problem
 
@@ -180,7 +195,7 @@ def test_a_graph_from_a_file_shows_and_is_asked_again(tmp_path: Path) -> None:
     read = sn.circuits.load_graph(tmp_path / "graph")
     alone = sw.CircuitPanel(read)
     alone.wait()
-    assert "shows and cannot be asked" in alone._note.value
+    assert "shows and cannot be asked" in alone.cut_row.note.value
     assert alone.static_chips()["live model"] == "none: shows only"
     with pytest.raises(ValueError, match="without a live model"):
         alone.intervene()
@@ -236,12 +251,16 @@ def test_examples_are_drawn_when_an_atom_is_chosen() -> None:
     panel = sw.CircuitPanel(graph)
     panel.wait()
     assert not panel.problem, panel.status
-    shown = panel.view.component
+    shown = panel.chosen.view.component
     assert len(shown.captions) == 4
     name = panel.names.name(panel.node)
     assert " · " in name
     assert panel.names.card(panel.node).examples
-    assert any(name.split(" · ")[1] in (text or "") for text in panel.plot.data[figure.FOR].text)
+    mine = faces(panel)[panel.map.selected]
+    assert name.split(" · ")[1] in mine.tip
+    assert mine.text == panel.names.pill(panel.node)[0] != panel.names.short(panel.node)
+    # All dictionaries that are drawn are opened, not the chosen node's alone.
+    assert all(panel.names.is_open(int(node)) for node in panel.summary.nodes.node)
 
 
 def test_an_image_is_read_by_its_patches() -> None:
@@ -261,20 +280,21 @@ def test_an_image_is_read_by_its_patches() -> None:
     assert panel.summary.place_of(panel.node) >= 0
     columns = panel.summary.columns
     assert len(columns) < len(graph.tokens)
-    patches = columns[columns.position >= 5]
-    crops = panel.plot.layout.images
-    assert [crop.x for crop in crops] == pytest.approx(patches.x.tolist())
-    assert len({crop.source for crop in crops}) > 1
+    words = layouts(panel)[0].words
+    patches = [crop for _, _, _, crop, _ in words if crop]
+    assert len(patches) == (columns.position >= 5).sum()
+    assert len(set(patches)) > 1
     image = graph.inputs[0].numpy()
-    row, column = divmod(int(patches.position.iloc[0]) - 5, 8)
-    assert crops[0].source == png_address(crop_patch(image, (8, 8), (row, column)))
-    names = panel.plot.layout.xaxis.ticktext
-    assert [name != "" for name in names] == (columns.position < 5).tolist()
+    row, column = divmod(int(columns.position[columns.position >= 5].iloc[0]) - 5, 8)
+    assert patches[0] == png_address(crop_patch(image, (8, 8), (row, column)))
+    places = [(x, side) for _, x, _, crop, side in words if crop]
+    for (x, side), (after, _) in pairwise(places):  # no patch lies over the next
+        assert x + side / 2 <= after - side / 2
 
 
 def test_rows_of_the_tables_have_names_too(panel: CircuitPanel) -> None:
     """Dictionaries of what made a node, and of what it makes, are opened after its own."""
-    rows = [*panel._in_rows, *panel._out_rows]
+    rows = panel.chosen.nodes
     assert (
         len({panel.graph.nodes.place[node] for node in rows if panel.circuit.kinds[node] == "atom"})
         > 1
@@ -287,14 +307,6 @@ def test_rows_of_the_tables_have_names_too(panel: CircuitPanel) -> None:
     book.labels.write(atom, "")
 
 
-def test_the_key_lies_where_no_button_covers_it(panel: CircuitPanel) -> None:
-    """Under the figure: its buttons stand above; the answer stands over the last word."""
-    legend = panel.plot.layout.legend
-    assert (legend.yref, legend.yanchor, legend.y) == ("container", "bottom", 0)
-    nodes, columns = panel.summary.nodes, panel.summary.columns
-    assert nodes.x[nodes.kind == "target"].tolist() == [columns.x.iloc[-1]]
-
-
 def test_a_graph_of_neurons_is_drawn_by_their_names() -> None:
     """No dictionary: outlines with words over their tokens, empty rows left out, the live cut next to chance."""
     gpt = parts().model
@@ -305,26 +317,74 @@ def test_a_graph_of_neurons_is_drawn_by_their_names() -> None:
     panel.wait()
     assert not panel.problem, panel.status
     assert "neurons" in panel.question
+    assert panel.headline == "One day she went → to"
+    assert panel.where == ("tiny-gpt", "neurons of 4 MLPs", "“to” rather than “in”")
     assert panel.chips["contrast"] == "<|endoftext|>One day he went"
-    nodes, drawn = panel.summary.nodes, panel.plot.layout
-    inner = (nodes.kind == "atom").to_numpy()
+    inner = (panel.summary.nodes.kind == "atom").to_numpy()
     assert 0 < inner.sum() <= 12
-    assert len(drawn.shapes) == len(drawn.annotations) == inner.sum() + 1
-    words = {panel.names.pill(int(node)) for node in nodes.node[inner]}
-    assert {one.text for one in drawn.annotations} == words | {"to − in"}
-    places = nodes[inner][["x", "y"]].to_numpy()
-    for i, (x, y) in enumerate(places):
-        others = np.delete(places, i, axis=0)
-        assert (np.abs(others[others[:, 1] == y, 0] - x) > 1.5).all()  # names never touch
-    assert set(panel.summary.rows) <= {"input", "answer", "", *(f"MLP {i}" for i in range(4))}
-    assert panel.answer.startswith("Without 20 of")
+    drawn = [face for face in faces(panel) if face.tone in ("for", "against")]
+    nodes = panel.summary.nodes.node[inner]
+    assert [face.text for face in drawn] == [panel.names.pill(int(node))[0] for node in nodes]
+    assert "Without twenty" in panel.answer
+    curve = graph.faithfulness([20], n_random=3)
+    gone = curve.lost[0] >= 0.95
+    assert ("the effect is gone" in panel.answer) is bool(gone)
     flow = graph.intervene(panel.node, 0.0, n_random=3)
     assert panel.change is not None
     assert panel.change.effect == pytest.approx(flow.effect)
     assert panel.change.random == pytest.approx(flow.controls)
+    panel.controls.sizes.value = 20
+    assert 12 < (panel.summary.nodes.kind == "atom").sum() <= 20
     panel.threshold = 0.9
-    assert len(panel.plot.layout.shapes) == (panel.summary.nodes.kind != "token").sum() > 13
-    panel._group_alike()
+    assert panel.controls.sizes.value is None
+    panel.group_alike()
     assert not panel.problem
     for nodes_of in panel.groups.values():
         assert len(nodes_of) > 1
+
+
+def test_no_two_nodes_touch_at_any_width(panel: CircuitPanel) -> None:
+    """From a wide stage to a phone's; all of it is on the stage, and the answer over its word."""
+    for threshold in (0.4, 0.8, 0.95):
+        panel.threshold = threshold
+        for layout in layouts(panel):
+            boxes = [
+                (pill.x - pill.wide / 2, pill.x + pill.wide / 2, pill.y, pill.high)
+                for pill in layout.pills
+                if faces(panel)[pill.place].tone != "input"
+            ]
+            for left, right, y, high in boxes:
+                assert left >= 0
+                assert right <= layout.wide
+                assert y - high / 2 >= 0
+                assert y + high / 2 <= layout.high
+            for one, other in combinations(boxes, 2):
+                beside = min(one[1], other[1]) + APART - 0.01 <= max(one[0], other[0])
+                assert beside or abs(one[2] - other[2]) > (one[3] + other[3]) / 2
+            answer = next(p for p in layout.pills if faces(panel)[p.place].tone == "answer")
+            assert answer.x + answer.wide / 2 > layout.words[-1][1]
+            assert answer.y == min(pill.y for pill in layout.pills)
+
+
+def test_all_that_is_chosen_is_cut_together(panel: CircuitPanel) -> None:
+    """The chosen atom and those that are pinned; the next choice is cut alone again."""
+    first, second, third = atoms(panel)[:3]
+    panel.pinned, panel.node, panel.strength = (second,), first, 1.0
+    panel.wait()
+    panel.cut()
+    assert panel.change is not None
+    assert panel.change.nodes == (first, second)
+    assert panel.change.effect == pytest.approx(parts().graph.intervene([first, second]).effect)
+    assert "and 1 more" in panel.cut_row.said.value
+    panel.node = third
+    assert panel.change is not None
+    assert panel.change.nodes == (third,)
+
+
+def test_a_page_is_small_and_has_a_drawing_for_a_phone(panel: CircuitPanel, tmp_path: Path) -> None:
+    """No plotly: outlines and lines as SVG, once for each width, and a picture without a browser."""
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert len(page) < 600_000
+    assert page.count("<svg") == len(layouts(panel)) == 4
+    assert "Plotly." not in page
+    assert panel.to_png()[:4] == b"\x89PNG"

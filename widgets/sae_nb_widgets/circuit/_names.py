@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from sae_nb.atoms import AtomCard, AtomNames, Band, Example
+from sae_nb.atoms import NO_NAME, AtomCard, AtomNames, Band, Example
 from sae_nb.figures import visible_token
 from sae_nb.sessions import names_of
 from sae_nb.studies.circuits import AttributionGraph, place_words
+
+QUOTED = re.compile("“([^”]+)”")
+ONLY_QUOTES = re.compile("“[^”]+”((, | or )“[^”]+”)*")
 
 
 class NodeNames(AtomNames):
@@ -78,13 +82,36 @@ class NodeNames(AtomNames):
         book = self.book(node)
         return "" if book is None or self._graph.of_neurons else book[0].words(book[1])
 
-    def pill(self, node: int) -> str:
-        """Return a node of a graph of neurons as it is drawn: its words, or that there are none yet."""
-        if self._rows[node][0] == "target":
-            return self.short(node).replace("“", "").replace("”", "")
-        if self._rows[node][0] != "atom":
-            return self.short(node)
-        return self.words(node) or "no name yet"
+    def pill(self, node: int) -> tuple[str, bool]:
+        """Return a node as it is drawn, and whether nothing is known of it but that."""
+        kind = self._rows[node][0]
+        if kind != "atom":
+            return self.short(node).replace("“", "").replace("”", ""), False
+        words = self.words(node)
+        if not words:
+            return ("no name yet" if self._graph.of_neurons else self.short(node)), True
+        quiet = words.startswith(NO_NAME)  # then what it fires on is shown
+        listed = words.removeprefix(NO_NAME).strip(": ")
+        if quiet or ONLY_QUOTES.fullmatch(listed):
+            tokens = QUOTED.findall(listed)[:2]
+            return " · ".join(token.strip() for token in tokens) or self.short(node), quiet
+        return words, False
+
+    def changed_as(self, node: int) -> str:
+        """Return a node as a change names it: "are · were at “keys”, block 25"."""
+        (text, quiet), block = self.pill(node), self._rows[node][1].rpartition(".")[2]
+        known = self.short(node) if quiet else text
+        at = self.at(self._rows[node][2])
+        return f"{known} {at}" if quiet else f"{known} {at}, block {block}"
+
+    def token(self, position: int) -> str:
+        """Return a position by its name: "“keys”", "patch 1,1"."""
+        token = visible_token(self._graph.tokens[position]).strip() or "␣"
+        return f"“{token}”" if self._graph.grid is None else token
+
+    def at(self, position: int) -> str:
+        """Return a position in words: "at “keys”", "at patch 1,1"."""
+        return f"at {self.token(position)}"
 
     def caption(self, atom: int) -> str:
         """Return the same: no difference is made here between a label and a caption."""
@@ -105,8 +132,7 @@ class NodeNames(AtomNames):
         kind, _, position, _, _ = self._rows[node]
         if kind == "target":
             return ""
-        token = visible_token(self._graph.tokens[position]).strip() or "␣"
-        return f"at “{token}” ({position})" if self._graph.grid is None else f"at {token}"
+        return self.at(position) + (f" ({position})" if self._graph.grid is None else "")
 
     def full(self, node: int) -> str:
         """Return name and place of a node: "2/161 · after “.” at “ she” (3)"."""

@@ -1,8 +1,9 @@
-"""CircuitPanel: a layered drawing of an attribution graph; an atom is changed, and the answer watched."""
+"""CircuitPanel: an attribution graph as names over its tokens; a node is cut, and the answer watched."""
 
 from __future__ import annotations
 
-from functools import partial
+import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -11,37 +12,56 @@ import traitlets as t
 
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import format_count, format_number, format_percent, visible_token
-from sae_nb.studies.circuits import AttributionGraph, Circuit
+from sae_nb.figures import escape, format_count, format_number, format_percent, visible_token
+from sae_nb.studies.circuits import (
+    AttributionGraph,
+    Circuit,
+    CircuitAnswer,
+    CircuitSummary,
+    FaithfulnessCurve,
+)
 from sae_nb_widgets.circuit import _words as words
-from sae_nb_widgets.circuit._chosen import ShowsNode
-from sae_nb_widgets.circuit._groups import GroupsNodes
+from sae_nb_widgets.circuit._asking import (
+    Change,
+    View,
+    alike,
+    by_influence,
+    changed,
+    check_groups,
+    check_nodes,
+    heaviest_target,
+    strongest_atom,
+    viewed,
+)
+from sae_nb_widgets.circuit._chosen import ChosenNode
+from sae_nb_widgets.circuit._controls import CircuitControls
+from sae_nb_widgets.circuit._cut import LiveCut
+from sae_nb_widgets.circuit._drawing import drawn
+from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.circuit._patches import patches_of, shaded_image
-from sae_nb_widgets.circuit._paths import FindsPaths
 from sae_nb_widgets.panel import (
     AN_ATOM,
     COLUMNS,
+    Number,
+    Panel,
+    Whole,
     an_atom,
-    control,
-    figure_widget,
-    line,
+    or_trait_error,
     reacts,
-    small_button,
 )
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 MOST_RECORDED = 40
-KEY = (
-    "Size: share of the influence on the answer. Width of a line: the share that runs through it. Orange adds "
-    "to what it leads to, blue takes from it. A name such as 2/161 is atom number 161 of block 2."
-)
+MOST_STRENGTH = 4.0
+N_TESTED = 20
+"""Neurons whose absence is measured when a panel opens."""
 
 NEURONS_QUESTION = "Which neurons turned this answer, and through which path?"
 NEURONS_EXPLANATION = (
-    "Tokens are below, the answer above, and between them the neurons that turn it, in the row of their MLP "
+    "Tokens are below, the answer above, and between them the neurons that turn it, in the row of their block "
     "and over their token. Each is named by the outputs that its difference from the contrast raises. A line "
     "is what one adds to another along all ways on which no other node lies, with attention and norms held. "
     "Changing a neuron runs the live model with nothing held: at 0 it is as on the contrast.",
@@ -50,20 +70,25 @@ NEURONS_EXPLANATION = (
     "the neuron; a lens is better, and “no name yet” means that no output exceeds chance.",
     "RelP, arXiv 2508.21258; “Language models’ circuits are sparse in the neuron basis”, Transluce 2025.",
 )
-NEURONS_KEY = (
-    "A node is a neuron at a token, named by what its difference from the contrast raises; orange adds to the "
-    "answer, blue takes from it. Width of a line: the share that runs through it."
+LEGEND = (
+    "orange: speaks for {answer} · blue: against it · numbers at the left: blocks · width of a line: the share "
+    "that runs through it"
 )
 
 
+def a_node(**about: Any) -> Whole:
+    """Return the index of a node of a panel, or −1."""
+    return Whole(-1, 0, lambda panel: panel.n_nodes - 1, none=-1, **about)
+
+
 @checked(leave=("transcoders",))
-class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
+class CircuitPanel(Panel):
     """Which atoms caused this answer, and through which path?
 
-    Inputs below, a row for every place that atoms write, the targets above. `node` is a trait; a click,
-    a row of a table, ← and → set it, and its examples, what made it and what it makes are shown. With
-    the live model, `strength` changes the chosen atom in it: the effect is compared with the graph's
-    prediction and with random directions of the same size.
+    Tokens below, a row for every place that atoms write, the answer above; an atom is drawn as its name. `node`
+    is a trait; a click, a row of a table, ← and → set it, and its examples, what made it and what it makes are
+    shown. With the live model, `strength` changes the chosen atom in it: the effect is compared with the
+    graph's prediction and with random directions of the same size.
 
     Parameters
     ----------
@@ -101,7 +126,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         "what the graph foresaw, and with what random directions of the same size do.",
         "A graph explains one input, and the model with everything held: what norms give back, attention that "
         "moves and later MLPs that answer otherwise are not in it, so it overstates most changes. What the "
-        "atoms miss is drawn as a cross, not explained. A name is a hypothesis; read the examples.",
+        "atoms miss has a dashed outline and is not explained. A name is a hypothesis; read the examples.",
         "Ameisen et al., “Circuit Tracing” (2025); Dunefsky et al., arXiv 2406.11944.",
     )
     stem = "circuit"
@@ -112,6 +137,19 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         "Choosing other nodes, pruning, paths and groups, and changing atoms in the live model need a running "
         "kernel and were left out; the drawing, the chosen node and its last answer are all here."
     )
+
+    node = a_node(help="The node chosen, by its row in `graph.nodes`; −1 for none.")
+    threshold = Number(0.8, 0.01, 1.0, help="Share of the influence that is drawn.")
+    pinned = t.Tuple(help="Nodes that are drawn whatever the threshold.")
+    groups = t.Dict(help="Name → nodes that are drawn, and changed, as one.")
+    group_name = t.Unicode("", help="What the pinned nodes are called once they are grouped.")
+    path_from = a_node(help="Where the strongest path begins; −1 for none.")
+    path_to = a_node(help="Where it ends.")
+    strength = Number(
+        0.0, 0.0, MOST_STRENGTH, help="What the strength of the chosen atom is multiplied by."
+    )
+    n_random = Whole(3, 0, 50, help="Random directions of the same size, run with every change.")
+    with_pinned = t.Bool(False, help="Whether the pinned atoms are changed with the chosen one.")
 
     def __init__(
         self,
@@ -136,11 +174,21 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         self._saes = {str(layer.write): layer.sae for layer in layers if layer.sae is not None}
         if graph.of_neurons:
             self.__dict__.update(question=NEURONS_QUESTION, explanation=NEURONS_EXPLANATION)
-        super().__init__(chips=self._chips())
+        self._path: Sequence[int] = ()
+        self._change: CircuitAnswer | None = None
+        self._curve: FaithfulnessCurve | None = None
+        self._seconds = 0.0
+        super().__init__(chips=self._facts())
         self._named = self.names = NodeNames(graph, self._saes)
         self.threshold = self.circuit.first_threshold() if threshold is None else threshold
-        self.node = self._strongest_atom() if node is None else node
-        self._summary = self._summarised()
+        self.node = strongest_atom(self.circuit) if node is None else node
+        self._summary = viewed(self.circuit, self._view())
+        self.where = (
+            graph.model_name,
+            words.places_words(self.circuit),
+            words.targets_words(self.circuit),
+        )
+        self.headline = words.headline(self.circuit)
         self._build()
         self._draw()
         self._ask()
@@ -158,52 +206,44 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         """Return the names of a node's dictionary, and its atom there."""
         return self._named.book(atom) or (self._named, atom)
 
-    def _chips(self) -> dict[str, str]:
+    def _facts(self) -> dict[str, str]:
         graph, kinds = self.graph, self.circuit.kinds
         facts = {"model": graph.model_name, "explains": words.targets_words(self.circuit)}
-        facts["atoms"] = format_count(int((kinds == "atom").sum()))
+        n = format_count(int((kinds == "atom").sum()))
         if graph.of_neurons:
-            n = format_count(graph.n_units)
-            facts["neurons"] = f"{facts.pop('atoms')} of {n} by position"
+            facts["neurons"] = f"{n} of {format_count(graph.n_units)} by position"
             if graph.contrast_tokens and graph.grid is None:
                 facts["contrast"] = "".join(graph.contrast_tokens).strip()
             facts["names"] = graph.named_by or "none"
-            return facts if self.live is not None else facts | {"live model": "none: shows only"}
-        facts["replacement"] = format_percent(graph.replacement, digits=2)
+        else:
+            facts |= {"atoms": n, "replacement": format_percent(graph.replacement, digits=2)}
         return facts if self.live is not None else facts | {"live model": "none: shows only"}
-
-    def _strongest_atom(self) -> int:
-        inner = np.where(self.circuit.kinds == "atom", self.circuit.influence, -1.0)
-        return int(inner.argmax()) if inner.max(initial=-1.0) > 0 else -1
 
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        drawn = self._drawn()
-        self._points = drawn.points
-        self.plot = figure_widget(drawn.figure, height=drawn.figure.layout.height)
-        named = self.graph.of_neurons
-        key = NEURONS_KEY if named else KEY
-        for trace in drawn.points:
-            self.plot.data[trace].on_click(partial(self._click, trace))
-        self._build_answers()
-        self._build_chosen()
-        chosen: list[ipw.Widget] = [self._heading, self._strength_line, self._note, self._answers]
+        self.map = CircuitMap(description=f"circuit of {words.targets_words(self.circuit)}")
+        self.map.observe(self._choose_place, "selected")
+        self.cut_row = LiveCut(self)
+        self.effects, self.outcomes = self.cut_row.effects, self.cut_row.outcomes
+        self.chosen = ChosenNode(self.circuit, self._named, self.live is not None, self._choose)
+        self.inputs, self.outputs = self.chosen.inputs, self.chosen.outputs
+        self.controls = CircuitControls(self)
         self.picture = shaded_image(self.circuit)
         if self.picture is not None:
             self.picture.observe(self._choose_patch, "selected")
-            # Next to the image, one under the other.
-            self._answers.layout.flex_flow = "column"
-            chosen = [ipw.Box([self.picture, ipw.VBox(chosen)]).add_class(COLUMNS)]
-        else:
-            self._answers.add_class(COLUMNS)
+        legend = LEGEND.format(answer=f"“{words.first_answer(self.circuit)}”")
+        blocks = ipw.Box([self.outcomes, self.inputs, self.outputs, self.chosen.examples])
+        blocks.add_class(COLUMNS).add_class("sae-nb-circuitblocks")
         self.arrange(
-            controls=self._first_controls(),
-            more=self._more_controls(),
+            controls=self.controls.first,
+            primary=self.controls.cut,
+            more=self.controls.more,
             figure=[
-                self.plot, ipw.HTML(f'<div class="sae-nb-cardfacts">{key}</div>'), *chosen,
-                self._tables, self._examples,
+                self.map, ipw.HTML(f'<div class="sae-nb-legendline">{escape(legend)}</div>'),
+                self.cut_row.row, self.chosen.heading, blocks,
             ],
+            detail=[] if self.picture is None else [self.picture],
         )  # fmt: skip
         for key, action in (
             ("ArrowRight", self.next), ("ArrowLeft", self.previous), ("p", self.toggle_pin),
@@ -211,58 +251,237 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         ):  # fmt: skip
             self.bind_key(key, action)
 
-    def _first_controls(self) -> list[ipw.Widget]:
-        return [
-            line(
-                control(self, "node", "node", "Number of the node chosen; empty for none", 120),
-                small_button("‹", "The node of more influence (←)", self.previous),
-                small_button("›", "The node of less influence (→)", self.next),
-                small_button("pin", "Draw it whatever the threshold, or no longer (p)", self.toggle_pin),
-            ),
-            control(
-                self,
-                "threshold",
-                "keep",
-                "Share of the influence on the answer that is drawn: less of it, fewer nodes",
-                340,
-                step=0.01,
-                readout_format=".0%",
-            ),
-        ]  # fmt: skip
+    # --- what is drawn ----------------------------------------------------------------------------
 
-    def _more_controls(self) -> list[ipw.Widget]:
-        n_random = control(self, "n_random", "random directions", "Compared with every change", 190)
-        return [self._path_controls(), self._group_controls(), n_random]
+    @property
+    def summary(self) -> CircuitSummary:
+        """The record that is drawn."""
+        return self._summary
 
-    # --- choosing ---------------------------------------------------------------------------------
+    def _view(self) -> View:
+        return View(
+            node=self.node,
+            threshold=self.threshold,
+            pinned=tuple(self.pinned),
+            groups=dict(self.groups),
+            path=tuple(self._path),
+        )
 
     @reacts("node", doing="showing a node")
     def _show_node(self) -> None:
-        self._change = None
-        self._summary = self._summarised()
-        self._draw_figure()
-        self._draw()
+        self.with_pinned = False
+        self._redraw()
+        self._draw_node()
+        self._open_names()
         self._ask()
 
+    @reacts("pinned", doing="pinning")
+    def _mark_pinned(self) -> None:
+        self._redraw()
+        self._draw_node()
+
+    @reacts("threshold", "groups", doing="drawing the circuit")
+    def _redraw(self) -> None:
+        self._summary = viewed(self.circuit, self._view())
+        self._draw_map()
+        self._conclude()
+
     def _draw(self) -> None:
+        self._draw_map()
         self._draw_node()
         self._open_names()
         self._conclude()
 
-    def _click(self, trace: int, _: Any, points: Any, __: Any) -> None:
-        if points.point_inds:
-            with self.guarded("choosing a node"):
-                place = int(self._points[trace][points.point_inds[0]])
-                self.node = int(self._summary.nodes.node.iloc[place])
+    def _draw_map(self) -> None:
+        faces, layouts = drawn(
+            self.circuit, self._summary, self._view(), self._named, self.tokens, self.crops
+        )
+        self.map.show(faces, layouts, self._summary.place_of(self.node))
+
+    def _rescale(self) -> None:
+        self._draw_map()
+
+    def _draw_node(self) -> None:
+        self.chosen.draw(self.node, self._group_of(self.node), self.node in self.pinned)
+        self.cut_row.fit(self._cannot(), self.node >= 0)
+
+    def draw_names(self) -> None:
+        """Rewrite names: a label was changed, or examples arrived."""
+        self._draw_map()
+        self._draw_node()
+        self._show_change()
+
+    def _conclude(self) -> None:
+        """Describe the circuit; what a change did is in the row under it."""
+        said, bold = words.overview(self.circuit, self._summary, self._named, self._curve)
+        numbers = [words.curve_numbers(self._curve)]
+        if self._change is not None:
+            targets = words.targets_words(self.circuit)
+            numbers += [
+                words.change_words(self._change, self._changed_name(), targets),
+                words.change_numbers(self._change, self._seconds),
+            ]
+        numbers.append(words.overview_numbers(self.circuit, self._summary))
+        self.conclude(said, " ".join(filter(None, numbers)), bold)
+
+    # --- names ------------------------------------------------------------------------------------
+
+    def _open_names(self) -> None:
+        """Open dictionaries off the main thread: of the chosen node, its neighbours, all that are drawn."""
+        mine = (self.node, *self.chosen.nodes) if self.node >= 0 else ()
+        wanted = (*mine, *by_influence(self._summary))
+        closed = next((node for node in wanted if not self._named.is_open(node)), None)
+        if closed is None:
+            return
+
+        def done(_: None) -> None:
+            self.draw_names()
+            self._open_names()
+
+        self.run_async(
+            lambda: self._named.open(closed), done, doing="drawing examples", channel="names"
+        )
+
+    def _send_card(self, atom: int) -> None:
+        if self._named.is_open(atom):
+            super()._send_card(atom)
+            return
+
+        def done(_: None) -> None:
+            super(CircuitPanel, self)._send_card(atom)
+            self.draw_names()
+
+        self.run_async(lambda: self._named.open(atom), done, channel=f"card {atom}")
+
+    # --- the live model ---------------------------------------------------------------------------
+
+    @property
+    def change(self) -> CircuitAnswer | None:
+        """The last change of the chosen node; None before one. Waits for work that is under way."""
+        self.wait()
+        return self._change
+
+    def _changed_nodes(self) -> tuple[int, ...]:
+        """The atoms that the slider changes: the chosen one, or its group's; with the pinned ones if asked."""
+        place = self._summary.place_of(self.node) if self.node >= 0 else -1
+        nodes = self._summary.nodes_at(place) if place >= 0 else ()
+        pinned = self.pinned if self.with_pinned else ()
+        return tuple(n for n in dict.fromkeys((*nodes, *pinned)) if self.circuit.kinds[n] == "atom")
+
+    def _changed_name(self) -> str:
+        nodes = self._changed_nodes()
+        more = len(nodes) - 1 if self.with_pinned else 0
+        name = self._group_of(self.node) or self._named.changed_as(self.node)
+        return f"{name} and {more} more" if more > 0 else name
+
+    def _cannot(self) -> str:
+        """Return the reason why nothing can be changed; empty if it can."""
+        if self.live is None:
+            return words.SHOWS_ONLY
+        if self.live.passes is None or not self.live.passes.measures:
+            return words.CANNOT_ASK
+        if self.node >= 0 and not self._changed_nodes():
+            return words.NOT_AN_ATOM
+        return ""
+
+    @reacts("strength", "n_random", "groups", "with_pinned", doing="changing an atom")
+    def _ask(self) -> None:
+        """Run the live model with the chosen atom changed; the newest request wins."""
+        live, nodes = self.live, self._changed_nodes()
+        self._change = None
+        if live is None or self._cannot() or not nodes:
+            self.forget_async("main")
+            self._show_change()
+            return
+        asked, started = (
+            Change(nodes=nodes, factor=self.strength, n_random=self.n_random),
+            time.perf_counter(),
+        )
+
+        def done(answer: CircuitAnswer) -> None:
+            self._seconds = time.perf_counter() - started
+            self._change = answer
+            self._show_change()
+
+        self.cut_row.wait()
+        self.run_async(
+            lambda: changed(live, asked),
+            done,
+            doing=f"changing {self._named.short(self.node)}",
+            otherwise=self._show_change,
+        )
+
+    def _show_change(self) -> None:
+        name = self._changed_name() if self.node >= 0 else ""
+        self.cut_row.show(self._change, name, words.targets_words(self.circuit))
+        self._conclude()
+
+    def _test_strongest(self) -> None:
+        """Of a graph of neurons: what the strongest take away in the live model, once."""
+        live = self.live
+        if live is None or not live.of_neurons or self._cannot():
+            return
+        n = min(N_TESTED, int((self.circuit.kinds == "atom").sum()))
+
+        def done(curve: FaithfulnessCurve) -> None:
+            self._curve = curve
+            self._conclude()
+
+        self.run_async(
+            lambda: live.faithfulness([n], n_random=3), done, doing="testing", channel="curve"
+        )
+
+    @checked
+    def intervene(self, factor: float | None = None) -> CircuitAnswer:
+        """Run the live model with the chosen atom, or group, at so many times its strength; draw the answer.
+
+        Parameters
+        ----------
+        factor
+            0 takes it out, 1 leaves it; None: the trait `strength`.
+
+        Raises
+        ------
+        ValueError: If there is no live model, nothing is chosen, or the chosen node is not an atom.
+        """
+        why = self._cannot() or ("" if self.node >= 0 else words.NOTHING_CHOSEN)
+        if why:
+            raise ValueError(why)
+        if factor is not None and factor != self.strength:
+            self.strength = factor
+        else:
+            self._ask()
+        self.wait()
+        if self._change is None:
+            raise RuntimeError(f"There is no answer: {self.status}")
+        return self._change
+
+    def cut(self) -> None:
+        """Take the chosen atom out of the live model, and the pinned ones with it."""
+        if self.node < 0:
+            self.say(words.NOTHING_CHOSEN)
+            return
+        with self.hold_trait_notifications():
+            self.strength, self.with_pinned = 0.0, bool(self.pinned)
+
+    # --- choosing ---------------------------------------------------------------------------------
+
+    def _choose(self, node: int) -> None:
+        with self.guarded("choosing a node"):
+            self.node = node
+
+    def _choose_place(self, change: t.Bunch) -> None:
+        place = change["new"]
+        if 0 <= place < len(self._summary.nodes) and place != self._summary.place_of(self.node):
+            self._choose(int(self._summary.nodes.node.iloc[place]))
 
     def _choose_patch(self, change: t.Bunch) -> None:
         grid, patch = self.graph.grid, change["new"][1]
         if grid is not None and patch >= 0:
-            with self.guarded("choosing a patch"):
-                position = (self.circuit.kinds == "token") & (
-                    self.graph.nodes.position.to_numpy() == grid[0] + patch
-                )
-                self.node = int(np.flatnonzero(position)[0])
+            position = (self.circuit.kinds == "token") & (
+                self.graph.nodes.position.to_numpy() == grid[0] + patch
+            )
+            self._choose(int(np.flatnonzero(position)[0]))
 
     def next(self) -> None:
         """Choose the drawn node of next less influence."""
@@ -273,11 +492,7 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         self._step(-1)
 
     def _step(self, by: int) -> None:
-        nodes = self._summary.nodes
-        order = nodes[nodes.kind != "target"].sort_values(
-            "influence", ascending=False, kind="stable"
-        )
-        found = order["node"].astype(int).tolist()
+        found = by_influence(self._summary)
         at = found.index(self.node) + by if self.node in found else 0
         self.node = found[min(max(at, 0), len(found) - 1)]
 
@@ -285,6 +500,123 @@ class CircuitPanel(GroupsNodes, FindsPaths, ShowsNode):
         """Choose nothing, and take the path away."""
         self.path_from = self.path_to = self.node = -1
         self.say("")
+
+    # --- pins, groups, paths ----------------------------------------------------------------------
+
+    @checked
+    def pin(self, node: int | None = None) -> None:
+        """Draw a node whatever the threshold; None: the chosen one."""
+        self.pinned = (*self.pinned, self.node if node is None else node)
+
+    @checked
+    def unpin(self, node: int | None = None) -> None:
+        """Draw a node only where the threshold has it; None: all that are pinned."""
+        self.pinned = tuple(one for one in self.pinned if node is not None and one != node)
+
+    def toggle_pin(self) -> None:
+        """Pin the chosen node, or let it go."""
+        if self.node < 0:
+            self.say("Choose a node to pin.")
+        elif self.node in self.pinned:
+            self.unpin(self.node)
+        else:
+            self.pin()
+
+    @t.validate("pinned")
+    def _pins_exist(self, proposal: t.Bunch) -> tuple[int, ...]:
+        return or_trait_error(check_nodes, proposal["value"], self.n_nodes, "pinned")
+
+    @checked
+    def group(self, nodes: Sequence[int], name: str) -> None:
+        """Draw nodes as one, under a name; edges add up, and a change is made of all its atoms together.
+
+        Raises
+        ------
+        traitlets.TraitError: If a node is not part of the graph, a target, or in another group.
+        """
+        self.groups = {**self.groups, name: tuple(nodes)}
+
+    @checked
+    def ungroup(self, name: str) -> None:
+        """Draw the nodes of a group alone again.
+
+        Raises
+        ------
+        KeyError: If there is no such group.
+        """
+        if name not in self.groups:
+            raise KeyError(f"`name` must be one of the groups, {list(self.groups)}, got {name!r}.")
+        self.groups = {key: nodes for key, nodes in self.groups.items() if key != name}
+
+    @t.validate("groups")
+    def _groups_fit(self, proposal: t.Bunch) -> dict[str, tuple[int, ...]]:
+        return or_trait_error(check_groups, proposal["value"], self.circuit)
+
+    def _group_of(self, node: int) -> str:
+        return next((name for name, nodes in self.groups.items() if node in nodes), "")
+
+    def group_pinned(self) -> None:
+        """Draw the pinned nodes, and the chosen one, as one."""
+        with self.guarded("grouping"):
+            if not self.pinned:
+                self.say("Pin the nodes that belong together first (p).")
+                return
+            free = [node for node in self.pinned if not self._group_of(node)]
+            self.group(free, self.group_name.strip() or f"group {len(self.groups) + 1}")
+            self.pinned, self.group_name = (), ""
+
+    def group_alike(self) -> None:
+        """Draw neurons that fire together on the input and its contrast as one."""
+        with self.guarded("grouping"):
+            if self.live is None:
+                raise ValueError("Groups need the live model, and this panel has none.")
+            nodes = self._summary.nodes
+            found = alike(self.live, set(nodes.node[nodes.kind == "atom"]))
+            if not found:
+                self.say("No two of the neurons that are drawn fire together.")
+            self.groups = found
+
+    def ungroup_chosen(self) -> None:
+        """Draw the nodes of the chosen group alone again."""
+        with self.guarded("ungrouping"):
+            group = self._group_of(self.node)
+            if group:
+                self.ungroup(group)
+            else:
+                self.say("Choose a group to take it apart.")
+
+    @checked
+    def path(self, source: int, target: int) -> list[int]:
+        """Draw the strongest path from one node to another, by the product of shares, and return its nodes.
+
+        Raises
+        ------
+        ValueError: If no path leads there.
+        """
+        found = self.graph.path(*check_nodes((source, target), self.n_nodes, "path"))
+        with self.hold_trait_notifications():
+            self.path_from, self.path_to = source, target
+        return found
+
+    def path_to_answer(self) -> None:
+        """Draw the strongest path from the chosen node to the answer."""
+        if self.node < 0 or self.circuit.kinds[self.node] == "target":
+            self.say("Choose where the path begins.")
+            return
+        with self.hold_trait_notifications():
+            self.path_from, self.path_to = self.node, heaviest_target(self.circuit)
+
+    @reacts("path_from", "path_to", doing="finding a path")
+    def _draw_path(self) -> None:
+        ends = (self.path_from, self.path_to)
+        self._path = ()
+        try:
+            if min(ends) >= 0 and ends[0] != ends[1]:
+                self._path = self.graph.path(*ends)
+        finally:
+            self._redraw()
+        if self._path:
+            self.say(" → ".join(self._named.short(node) for node in self._path))
 
     # --- exports ----------------------------------------------------------------------------------
 
@@ -329,7 +661,7 @@ def _live(
 
 
 def _columns(graph: AttributionGraph) -> list[str]:
-    """Return the text under each column: a token, or a place in the image."""
+    """Return the text under each column: a token, or a place of the image; "r1" is its first register."""
     if graph.grid is None:
         return [visible_token(token) for token in graph.tokens]
-    return [name.removeprefix("patch ").replace("register", "reg") for name in graph.tokens]
+    return [name.removeprefix("patch ").replace("register ", "r") for name in graph.tokens]

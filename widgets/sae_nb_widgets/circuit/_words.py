@@ -1,13 +1,14 @@
-"""The texts of a CircuitPanel: its answer, the heading of a node, the rows of its tables."""
+"""The texts of a CircuitPanel: its answer, the cut below it, the heading of a node, the rows of its tables."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sae_nb.figures import escape, format_count, format_number, format_percent
+from sae_nb.figures import escape, format_count, format_number, format_percent, visible_token
 from sae_nb.studies.circuits import Circuit, CircuitAnswer, CircuitSummary, FaithfulnessCurve
 from sae_nb_widgets.components import atom_mark
 
@@ -18,6 +19,14 @@ if TYPE_CHECKING:
 
 HEADERS = ("node", "adds", "share")
 NUMERIC = (False, True, True)
+LONGEST_HEADLINE = 52
+MENTIONED = 0.25
+"""Share of what is added from which on a second input is named."""
+
+WHOLE, NO_MORE = 0.95, 0.05
+"""Shares of an effect from which on all of it is gone, and up to which nothing is."""
+
+NUMBERS = {10: "ten", 12: "twelve", 20: "twenty", 50: "fifty"}
 
 SHOWS_ONLY = (
     "This graph was read without a live model, so it shows and cannot be asked. Pass the model and the "
@@ -27,44 +36,126 @@ CANNOT_ASK = (
     "The target of this graph is an atom or a function that no file keeps, so a change has nothing to be "
     "measured by. Make the graph with a class or token as target."
 )
-NOT_AN_ATOM = "Only atoms can be changed; choose a round node, or a group of them."
-NOTHING_CHOSEN = (
-    "Choose an atom in the drawing or in a table: what it is, what made it and what it makes."
-)
+NOT_AN_ATOM = "Only atoms can be changed; choose one with an outline, or a group of them."
+NOTHING_CHOSEN = "Choose a node in the drawing: what it is, what made it and what it makes."
 
 
-def targets_words(circuit: Circuit) -> str:
-    """Name what is explained, the heaviest first."""
+# --- the top --------------------------------------------------------------------------------------
+
+
+def target_names(circuit: Circuit) -> list[str]:
+    """Return what is explained, the heaviest first, each in quotation marks."""
     targets = circuit.graph.nodes[circuit.kinds == "target"].sort_values(
         "weight", ascending=False, kind="stable"
     )
-    names = [
+    return [
         name.replace("“ ", "“") if name.startswith("“") else f"“{name.strip()}”"
         for name in targets["name"]
     ]
+
+
+def targets_words(circuit: Circuit) -> str:
+    """Name what is explained, the heaviest first; of a difference its two answers."""
+    names = [name.replace(" − ", " rather than ") for name in target_names(circuit)]
     if len(names) < 3:
         return " and ".join(names)
     return f"{names[0]}, {names[1]} and {len(names) - 2} other answers"
 
 
-def overview(circuit: Circuit, summary: CircuitSummary) -> str:
-    """State how much of the influence is drawn, and how much of it ends in errors."""
-    share = format_percent(summary.threshold)
+def first_answer(circuit: Circuit) -> str:
+    """Return the heaviest answer in words: of a difference the first of the two."""
+    return target_names(circuit)[0].partition(" − ")[0].strip("“”")
+
+
+def headline(circuit: Circuit) -> str:
+    """Return the input with the answer that is explained: "The keys to the cabinet → are"."""
+    graph, answer = circuit.graph, first_answer(circuit)
+    if graph.grid is not None:
+        return f"Why the image is answered with “{answer}”"
+    text = "".join(token for token in graph.tokens if not token.startswith("<|")).strip()
+    text = visible_token(" ".join(text.split()))
+    if len(text) > LONGEST_HEADLINE:
+        text = f"…{text[-LONGEST_HEADLINE:].partition(' ')[2]}"
+    return f"{text} → {answer}"
+
+
+def places_words(circuit: Circuit) -> str:
+    """Return which parts of the model are nodes: "neurons of all 30 MLPs"."""
+    graph, n = circuit.graph, len(circuit.graph.places)
+    mlps = all(place.startswith(("mlp_out.", "mlp_post.")) for place in graph.places)
+    where = f"{n} MLP{'s' * (n != 1)}" if mlps else f"{n} place{'s' * (n != 1)}"
+    return f"{'neurons' if graph.of_neurons else 'atoms'} of {where}"
+
+
+# --- the answer -----------------------------------------------------------------------------------
+
+
+def overview(
+    circuit: Circuit,
+    summary: CircuitSummary,
+    names: NodeNames,
+    curve: FaithfulnessCurve | None = None,
+) -> tuple[str, list[str]]:
+    """State who speaks for the answer and who against it, and whether the model needs them.
+
+    Returns
+    -------
+    The sentences, and the words in them that a reader should take away.
+    """
     if not summary.reaches:
+        share = format_percent(summary.threshold)
         return (
             f"At {share} no path leads from an input to the answer: what is drawn explains nothing. Raise "
             "“keep”."
-        )
-    atoms = circuit.kinds == "atom"
-    if circuit.graph.of_neurons:
-        return (
-            f"{format_count(summary.n_nodes)} of {format_count(circuit.graph.n_units)} neurons, by position, "
-            f"carry {share} of what is traced of {targets_words(circuit)}."
-        )
-    return (
-        f"{format_count(summary.n_nodes)} of {format_count(int((atoms | (circuit.kinds == 'error')).sum()))} "
-        f"nodes carry {share} of the influence on {targets_words(circuit)}."
+        ), []
+    what = "Neurons" if circuit.graph.of_neurons else "Atoms"
+    answer = target_names(circuit)[0].partition(" − ")[0]
+    (where, says), (there, against) = (_speakers(circuit, summary, names, s) for s in (1, -1))
+    if not where:
+        said = f"{what} {there} speak against {answer}, and none for it."
+    elif says:
+        said = f"{what} {where} write {says}"
+        said += f", others {against} against it." if against else "."
+    else:
+        said = f"{what} {where} speak for {answer}" + (", others against it." if there else ".")
+    shown = f"What is drawn carries {format_percent(summary.threshold)} of the influence."
+    return f"{said} {shown if curve is None else curve_words(curve)}", [says, against]
+
+
+def _speakers(
+    circuit: Circuit, summary: CircuitSummary, names: NodeNames, sign: int
+) -> tuple[str, str]:
+    """Return the inputs over which most is added, or taken, and what the strongest neuron there writes."""
+    nodes = summary.nodes
+    atoms = nodes[(nodes.kind == "atom") & (sign * nodes.adds > 0)]
+    if not len(atoms):
+        return "", ""
+    shares = (atoms.groupby("position").adds.sum() / atoms.adds.sum()).sort_values(ascending=False)
+    positions = sorted(int(p) for p in shares.index[:2][shares[:2] >= MENTIONED])
+    here = atoms[atoms.position.isin(positions)].sort_values("adds", ascending=sign < 0)
+    where = " and ".join(filter(None, [names.at(positions[0]), *map(names.token, positions[1:])]))
+    # A word that several write comes before the strongest one's.
+    weight: dict[str, float] = defaultdict(float)
+    for node, adds in zip(here["node"].astype(int), here.adds.abs(), strict=True):
+        text, quiet = names.pill(node)
+        weight[text] += 0.0 if quiet else float(adds)
+    says = max(weight, key=lambda text: weight[text])
+    return where, says if circuit.graph.of_neurons and weight[says] > 0 else ""
+
+
+def curve_words(curve: FaithfulnessCurve) -> str:
+    """State what the strongest neurons take away from the answer, and as many random ones."""
+    k, lost, random = int(curve.k[0]), float(curve.lost[0]), float(curve.random_lost[0])
+    many = NUMBERS.get(k, str(k))
+    if lost < -NO_MORE:
+        return f"Without {many} the effect is larger: they work against it."
+    if lost <= NO_MORE:
+        return f"Without {many} nothing changes: the answer hangs on more."
+    gone = (
+        "the effect is gone" if lost >= WHOLE else f"{format_percent(lost)} of the effect is gone"
     )
+    chance = "change nothing" if abs(random) <= NO_MORE else f"take {format_percent(random)}"
+    return f"Without {many} {gone}; {many} random ones {chance}."
 
 
 def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
@@ -74,29 +165,44 @@ def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:
     edges = (
         f"the {format_count(drawn)} strongest of {format_count(kept)}" if drawn < kept else "all"
     )
+    shown = f"{format_count(summary.n_nodes)} nodes carry {format_percent(summary.threshold)} of the influence"
     if graph.of_neurons:
         return (
-            f"{format_count(int((circuit.kinds == 'atom').sum()))} neurons are nodes; {edges} edges are drawn. "
+            f"{shown}; {format_count(int((circuit.kinds == 'atom').sum()))} of "
+            f"{format_count(graph.n_units)} neurons, by position, are nodes; {edges} edges are kept. "
             f"Names: {graph.named_by or 'none, the model has no unembedding'}."
         )
     linear = "" if graph.exact else " Between the dictionaries the model is taken by its slope."
     return (
-        f"Replacement {format_percent(graph.replacement)} (share of the influence that reaches the inputs and "
-        f"does not end in what atoms miss); completeness {format_percent(graph.completeness)}; {edges} edges "
-        f"are drawn.{linear}"
+        f"{shown}. Replacement {format_percent(graph.replacement)} (share of the influence that reaches the "
+        f"inputs and does not end in what atoms miss); completeness {format_percent(graph.completeness)}; "
+        f"{edges} edges are kept.{linear}"
     )
 
 
-def curve_words(curve: FaithfulnessCurve, targets: str) -> str:
-    """State what the strongest neurons take away, next to random ones; some work against the answer."""
-    lost = float(curve.lost[0])
-    gone = f"{format_percent(lost)} of the effect on {targets} is gone"
-    larger = f"the effect on {targets} is larger by {format_percent(-lost)}"
+def curve_numbers(curve: FaithfulnessCurve | None) -> str:
+    """State the measured numbers of a curve; empty without one."""
+    if curve is None:
+        return ""
     return (
         f"Without {curve.k[0]} of {format_count(curve.n_units)} neurons, by position, "
-        f"{gone if lost >= 0 else larger}; without {curve.k[0]} random ones "
-        f"{format_percent(max(curve.random_lost[0], 0.0))} is gone."
+        f"{format_percent(float(curve.lost[0]))} of the effect is gone; without {curve.k[0]} random ones "
+        f"{format_percent(max(float(curve.random_lost[0]), 0.0))}."
     )
+
+
+# --- the cut --------------------------------------------------------------------------------------
+
+
+def cut_html(answer: CircuitAnswer, name: str) -> str:
+    """Say what was changed, as escaped HTML, and whether chance does as much."""
+    named = f"<b>{escape(name)}</b>"
+    done = f"Cut {named}"
+    if answer.factor:
+        done = f"{named} at {escape(format_number(answer.factor))} × its strength"
+    beyond = answer.is_beyond_luck or not len(answer.random)
+    luck = "" if beyond else ": no more than chance does"
+    return f"<div>{done}{luck}</div>"
 
 
 def change_words(answer: CircuitAnswer, name: str, targets: str) -> str:
@@ -140,8 +246,11 @@ def _signed(value: float) -> str:
     return f"{'+' if value > 0 else ''}{format_number(value, digits=2)}"
 
 
+# --- nodes ----------------------------------------------------------------------------------------
+
+
 def hover(circuit: Circuit, row: Any, name: str, members: Sequence[str] = ()) -> str:
-    """Return the tooltip of a node in the figure."""
+    """Return the tooltip of a node in the drawing."""
     value = circuit.graph.nodes.value.iat[row.node]
     lines = [name]
     if members:

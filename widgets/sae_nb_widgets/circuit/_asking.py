@@ -1,0 +1,125 @@
+"""What a CircuitPanel asks, as frozen values, and what answers: nothing here knows a widget."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from sae_nb.checks import check_integers
+from sae_nb.studies.circuits import (
+    AttributionGraph,
+    Circuit,
+    CircuitAnswer,
+    CircuitSummary,
+    summarise_flow,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What is drawn of a graph."""
+
+    node: int
+    threshold: float
+    pinned: tuple[int, ...] = ()
+    groups: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    path: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """What is changed in the live model: atoms, the factor of their strength, and how often chance is asked."""
+
+    nodes: tuple[int, ...]
+    factor: float
+    n_random: int
+
+
+def viewed(circuit: Circuit, view: View) -> CircuitSummary:
+    """Return the record of what is drawn: the chosen node, pins and the path whatever the threshold."""
+    chosen = (view.node,) if view.node >= 0 else ()
+    always = {*view.pinned, *view.path, *chosen}
+    return circuit.summarise(view.threshold, sorted(always), view.groups)
+
+
+def changed(live: AttributionGraph, change: Change) -> CircuitAnswer:
+    """Return what a change does to the answer of the running model."""
+    flow = live.intervene(list(change.nodes), change.factor, n_random=change.n_random)
+    return summarise_flow(live, change.nodes, flow)
+
+
+# --- rules ----------------------------------------------------------------------------------------
+
+
+def check_nodes(given: Any, n_nodes: int, name: str) -> tuple[int, ...]:
+    """Return nodes of a graph, each once.
+
+    Raises
+    ------
+    ValueError: If one is not of the graph.
+    """
+    nodes = tuple(dict.fromkeys(check_integers(list(given), name=name)))
+    outside = [node for node in nodes if not 0 <= node < n_nodes]
+    if outside:
+        raise ValueError(
+            f"`{name}` must be nodes of the graph, 0 to {n_nodes - 1}, got {outside[0]}. See "
+            "`panel.graph.nodes`; a pruned graph numbers them anew."
+        )
+    return nodes
+
+
+def check_groups(given: Mapping[str, Any], circuit: Circuit) -> dict[str, tuple[int, ...]]:
+    """Return groups with their nodes, each node in one.
+
+    Raises
+    ------
+    ValueError: If a group has no name or no nodes, or a node is in two, or a target.
+    """
+    found: dict[str, tuple[int, ...]] = {}
+    taken: set[int] = set()
+    for name, members in dict(given).items():
+        nodes = check_nodes(members, len(circuit.graph), "groups")
+        if not str(name).strip() or not nodes:
+            raise ValueError(
+                f"A group must have a name and at least one node, got {name!r} and {list(nodes)}."
+            )
+        wrong = [i for i in nodes if i in taken or circuit.kinds[i] == "target"]
+        if wrong:
+            raise ValueError(
+                f"A group must be of nodes that are in no other and are no targets, got {wrong[0]} in "
+                f"{name!r}. Ungroup the other one first."
+            )
+        taken.update(nodes)
+        found[str(name)] = nodes
+    return found
+
+
+def alike(live: AttributionGraph, drawn: set[int]) -> dict[str, tuple[int, ...]]:
+    """Return neurons that are drawn and fire together, two and more, by the name of their group."""
+    found = {
+        name: tuple(node for node in nodes if node in drawn)
+        for name, nodes in live.groups().items()
+    }
+    return {name: nodes for name, nodes in found.items() if len(nodes) > 1}
+
+
+def strongest_atom(circuit: Circuit) -> int:
+    """Return the atom of most influence; −1 if none has any."""
+    inner = np.where(circuit.kinds == "atom", circuit.influence, -1.0)
+    return int(inner.argmax()) if inner.max(initial=-1.0) > 0 else -1
+
+
+def heaviest_target(circuit: Circuit) -> int:
+    """Return the target of the largest weight."""
+    weight = np.where(circuit.kinds == "target", circuit.graph.nodes.weight.to_numpy(), -1.0)
+    return int(weight.argmax())
+
+
+def by_influence(summary: CircuitSummary) -> Sequence[int]:
+    """Return the nodes that are drawn and are no targets, the most influential first."""
+    nodes = summary.nodes
+    order = nodes[nodes.kind != "target"].sort_values("influence", ascending=False, kind="stable")
+    return order["node"].astype(int).tolist()

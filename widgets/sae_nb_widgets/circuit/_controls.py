@@ -1,0 +1,80 @@
+"""The controls of a CircuitPanel, each linked to a trait or a method."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as ipw
+import traitlets as t
+
+from sae_nb_widgets.panel import button, control, line, show, small_button
+
+SIZES = (12, 20, 50)
+"""Nodes that one click draws."""
+
+
+class CircuitControls:
+    """The controls of `panel`: those seen at once, the button that cuts, and those in the menu."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self.sizes = self._segments()
+        self.first = [
+            self.sizes,
+            line(
+                small_button("‹", "The node of more influence (←)", panel.previous),
+                small_button("›", "The node of less influence (→)", panel.next),
+            ),
+            small_button(
+                "pin", "Draw it whatever else is drawn, or no longer (p)", panel.toggle_pin
+            ),
+            small_button("group", "Draw and change the pinned nodes as one", panel.group_pinned),
+        ]
+        tip = "Take the chosen node, and those that are pinned, out of the live model"
+        self.cut = button("Cut chosen", tip, panel.cut)
+        show(self.cut, panel.live is not None)
+        here = "Number of the node where the strongest path"
+        alike = "Draw neurons that fire together on the input and its contrast as one"
+        self.more = [
+            control(panel, "node", "node", "Number of the node chosen; empty for none", 120),
+            control(
+                panel, "threshold", "keep",
+                "Share of the influence on the answer that is drawn: less of it, fewer nodes",
+                340, step=0.01, readout_format=".0%",
+            ),
+            line(
+                control(panel, "path_from", "path from", f"{here} begins", 140),
+                control(panel, "path_to", "to", f"{here} ends", 110),
+                small_button("path to the answer", "From the chosen node", panel.path_to_answer),
+            ),
+            line(
+                control(panel, "group_name", "group", "What the pinned nodes are called together", 200),
+                *([small_button("group alike", alike, panel.group_alike)] * panel.graph.of_neurons),
+                small_button("ungroup", "Draw the chosen group’s nodes alone again", panel.ungroup_chosen),
+            ),
+            control(panel, "n_random", "random directions", "Compared with every change", 190),
+        ]  # fmt: skip
+
+    def _segments(self) -> ipw.ToggleButtons:
+        """Return the choice of how many nodes are drawn; none is chosen where a share is."""
+        panel = self._panel
+        shares = {n: panel.circuit.share_of(n) for n in SIZES}
+        segments = ipw.ToggleButtons(
+            options=[(f"{n} nodes" if n == SIZES[0] else str(n), n) for n in SIZES],
+            tooltips=[f"Draw the {n} nodes of most influence" for n in SIZES],
+            style={"button_width": "auto"},
+            value=None,
+        )
+
+        def follow(_: Any = None) -> None:
+            near = (n for n in SIZES if abs(shares[n] - panel.threshold) < 1e-9)
+            segments.value = next(near, None)
+
+        def take(change: t.Bunch) -> None:
+            if change["new"] is not None:
+                panel.threshold = shares[change["new"]]
+
+        follow()
+        panel.observe(follow, "threshold")
+        segments.observe(take, "value")
+        return segments

@@ -1,0 +1,75 @@
+"""The row under a circuit: what a change did in the live model, next to what was foreseen and to chance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets as ipw
+
+from sae_nb.figures import format_percent, theme, visible_token
+from sae_nb.studies.circuits import CircuitAnswer
+from sae_nb_widgets.circuit import _words as words
+from sae_nb_widgets.components import Sparkbars
+from sae_nb_widgets.panel import COLUMNS, control, line, show, small_button
+
+AFTER = "Likeliest answers now (solid tick: before; dashed: random)"
+STALE = "sae-nb-stale"
+
+
+class LiveCut:
+    """One change in words and three bars, and the likeliest answers after it."""
+
+    def __init__(self, panel: Any) -> None:
+        tip = "What its strength is multiplied by in the live model: 0 takes it out, 1 leaves it, 2 doubles it"
+        slider = control(panel, "strength", "strength ×", tip, 300, step=0.05)
+        self.said, self.note = ipw.HTML().add_class("sae-nb-cutwords"), ipw.HTML()
+        self.strength = line(
+            slider,
+            small_button(
+                "put back", "As strong as it is", lambda: panel.set_trait("strength", 1.0)
+            ),
+            small_button("double", "Twice as strong", lambda: panel.set_trait("strength", 2.0)),
+        )
+        self.effects = Sparkbars(empty_text="")
+        self.outcomes = Sparkbars(description=AFTER, empty_text="")
+        left = ipw.VBox([self.said, self.note, self.strength])
+        self.row = ipw.Box([left, self.effects]).add_class(COLUMNS).add_class("sae-nb-cutrow")
+
+    def fit(self, reason: str, chosen: bool) -> None:
+        """Show the slider, or the reason why nothing can be changed."""
+        show(self.strength, not reason and chosen)
+        self.note.value = f'<div class="sae-nb-cardfacts">{reason}</div>' if reason else ""
+        show(self.note, bool(reason))
+
+    def wait(self) -> None:
+        """Dim what no longer answers what is asked."""
+        for part in (self.said, self.effects, self.outcomes):
+            part.add_class(STALE)
+
+    def show(self, answer: CircuitAnswer | None, name: str, targets: str) -> None:
+        """Draw an answer; None clears the row."""
+        for part in (self.said, self.effects, self.outcomes):
+            part.remove_class(STALE)
+            show(part, answer is not None)
+        if answer is None:
+            return
+        self.said.value = words.cut_html(answer, name)
+        n_random = len(answer.random)
+        luck = f" (random: the largest of {n_random})" if n_random else ""
+        self.effects.description = f"Change of the score of {targets}{luck}"
+        largest = float(max(answer.random, key=abs)) if n_random else float("nan")
+        self.effects.show(
+            ["the model", "foreseen", "random"],
+            [answer.effect, answer.predicted, largest],
+            signed=True,
+            colours=[theme.OK, theme.BLUE, theme.CONTROL],
+        )
+        random = answer.after_random.mean(axis=0) if len(answer.after_random) else None
+        self.outcomes.show(
+            [visible_token(name) for name in answer.names],
+            answer.after.tolist(),
+            notes=[format_percent(p, digits=2) for p in answer.after],
+            before=answer.before.tolist(),
+            control=None if random is None else random.tolist(),
+        )
+        show(self.outcomes, bool(answer.names))
