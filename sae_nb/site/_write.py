@@ -293,7 +293,7 @@ def _start(catalogue: AtomCatalogue, names: AtomNames, title: str) -> dict[str, 
         "n_atoms": catalogue.n_atoms,
         "names_at_once": NAMES_AT_ONCE,
         "first": [[atom, names.words(atom), catalogue.frequency[atom]] for atom in first],
-        "opens": min(catalogue.order("frequency").tolist(), key=lambda atom: _doubt(names, atom)),
+        "opens": next(iter(names.surest()), first[0]),
         "largest": max(float(catalogue.frequency.max(initial=0.0)), 1e-9),
         "signed": bool((catalogue.values < 0).any()),
         "weakest": theme.WEAKEST,
@@ -302,12 +302,6 @@ def _start(catalogue: AtomCatalogue, names: AtomNames, title: str) -> dict[str, 
         "opacities": [theme.FAINTEST, theme.BOLDEST],
         "scale": theme.CIVIDIS,
     }
-
-
-def _doubt(names: AtomNames, atom: int) -> tuple[bool, bool, bool]:
-    """Smaller for an atom with a better name: first a label, then a caption, each if its evidence holds."""
-    source, mark = names.source(atom), names.badge(atom)
-    return not source, mark is not None and mark.standing != "holds", source == "caption"
 
 
 def _map(

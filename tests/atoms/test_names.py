@@ -184,3 +184,20 @@ def test_a_card_has_three_examples_and_says_of_what_it_counts() -> None:
     assert len(card.examples) == 3
     assert card.examples[0].strength == card.max_strength > 0
     assert card.fires.replace("\u2009", " ") == "26.4 % of 11 040 positions"
+
+
+def test_the_surest_names_are_written_ones_then_those_that_beat_others() -> None:
+    """Every one of them holds; without labels and activations there is none."""
+    sae = load_sae(VIT)
+    names = names_of(sae, load_examples(VIT).catalogue(sae))
+    _ = names.catalogue.codes
+    found = names.surest()
+    assert len(found) > 10
+    assert all(names.source(atom) and names.badge(atom).standing == "holds" for atom in found)
+    fails = next(a for a in names.labels if names.badge(a) and names.badge(a).standing == "fails")
+    assert fails not in found
+    names.labels.write(fails, "mine")
+    assert names.surest()[0] == fails
+    assert names.short(fails) == "mine"
+    assert AtomNames().surest() == []
+    assert AtomNames().short(4) == "atom 4"
