@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor docs sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor docs docs-version sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -79,6 +79,11 @@ doctor: $(STAMP) ## what this machine can do, and how to fix the rest
 docs: $(STAMP) ## the documentation, in build/site; a warning is an error
 	@OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	echo "Open build/site/index.html."
+
+docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch gh-pages; ALIAS=latest, PUSH=1
+	@test -n "$(VERSION)" || { echo "Name the version: make docs-version VERSION=0.2.0 ALIAS=latest" >&2; exit 2; }
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 SAE_NB_DOCS_VERSIONS=1 $(BIN)/mike deploy $(if $(PUSH),--push) $(if $(ALIAS),--update-aliases) "$(VERSION)" $(ALIAS)
+	$(if $(ALIAS),$(BIN)/mike set-default $(if $(PUSH),--push) "$(ALIAS)")
 
 sites: $(STAMP) ## write docs/atoms: the bundled SAEs as sites that answer live; `make docs` takes them with it
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/tools/sites.py
@@ -181,11 +186,12 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
 	@$(BIN)/python benchmarks/peers
 
-sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercises; write solved copies into notebooks/solutions
+sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercises, README's results; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py
 	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
 	$(BIN)/python docs/tools/lessons.py
+	$(BIN)/python docs/tools/readme.py
 
 ci: check docs test-all notebooks reproduce
 	@$(BIN)/python .ci/summary.py build

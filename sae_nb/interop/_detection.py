@@ -53,8 +53,11 @@ class Layout:
 
     Example
     -------
-    >>> Layout("theirs", ("theirs.json",), read_saelens).library
-    'theirs'
+    >>> from pathlib import Path
+    >>> import sae_nb as sn
+    >>> layout = Layout("theirs", ("theirs.json",), sn.interop.read_saelens)
+    >>> layout.fits(Path("."))
+    False
     """
 
     library: str

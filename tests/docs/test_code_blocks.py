@@ -22,10 +22,16 @@ PAGES = Path(__file__).parents[2] / "docs"
 QUICK_START = PAGES / "quickstart.md"
 DINO = PAGES / "howto" / "dinov2.md"
 README = PAGES.parent / "README.md"
+IDIOMS = PAGES / "coming-from.md"
 TOUR = PAGES.parent / "notebooks" / "00_tour.py"
 OTHERS = sorted(
     page
-    for page in [PAGES / "install.md", *PAGES.glob("howto/*.md"), *PAGES.glob("methods/*.md")]
+    for page in [
+        PAGES / "coming-from.md",
+        PAGES / "install.md",
+        *PAGES.glob("howto/*.md"),
+        *PAGES.glob("methods/*.md"),
+    ]
     if "```python" in page.read_text(encoding="utf-8")
 )
 
@@ -73,12 +79,30 @@ def test_the_quick_start_runs_as_shown(quick_start: dict[str, object]) -> None:
 
 
 def test_the_readme_runs_as_shown_and_the_tour_begins_with_its_lines() -> None:
-    """The main job, and the same with panels; the tour's page shows the very same lines."""
+    """The main job; the tour's page shows the very same lines."""
     names = _run(README, {})
-    assert {"model", "acts", "sae", "report", "browser", "answers", "run"} <= set(names)
+    assert {"model", "acts", "sae", "report", "browser", "answers"} <= set(names)
     main_job = next(BLOCK.finditer(README.read_text(encoding="utf-8")))["code"]
     shown = "".join(f"# {line}".rstrip() + "\n" for line in main_job.splitlines())
     assert shown in TOUR.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("library", ["TransformerLens", "nnsight", "SAELens", "Hugging Face"])
+def test_each_idiom_of_another_library_has_one_here_that_runs(library: str) -> None:
+    """Ten rows at least from each of the three; the right-hand sides run in order, after the page's first block."""
+    page = IDIOMS.read_text(encoding="utf-8")
+    names: dict[str, object] = {}
+    exec(next(BLOCK.finditer(page))["code"], names)
+    _, _, section = page.partition(f"\n## From {library}")
+    rows = re.findall(r"^\| .+ \| `([^`]+)` \|$", section.partition("\n## ")[0], re.M)
+    assert len(rows) >= (10 if library != "Hugging Face" else 4)
+    for here in rows:
+        # One line of a table is a block of several lines in a cell, as nnsight needs it.
+        lines = re.sub(r"^(with [^\n]+?): (?=\S)", r"\1:\n    ", here)
+        try:
+            exec(compile(lines, "<idiom>", "exec"), names)
+        except Exception as error:
+            raise AssertionError(f"{here}: {error}") from error
 
 
 def _stage_dino(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
+from transformers import GPT2Config, GPT2LMHeadModel
 
-from sae_nb.models import _placing as placing
+import sae_nb as sn
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -33,8 +36,8 @@ def test_every_extra_that_is_named_exists() -> None:
     named = _named("sae_nb/**/*.py", "widgets/**/*.py", "notebooks/**/*.py", "*.md", "docs/**/*.md")
     by_value = {name for name in named if "{" in name}
     assert set(named) - by_value <= set(EXTRAS), named
-    assert by_value == {"EXTRAS[package]", "cuda{major}"}
-    assert set(placing.EXTRAS.values()) | {"cuda12", "cuda13"} <= set(EXTRAS)
+    assert by_value == {"{EXTRAS[package]}", "cuda{major}"}
+    assert {"cuda12", "cuda13"} <= set(EXTRAS)
 
 
 def test_every_extra_is_on_the_page_of_installing_or_of_the_checkout() -> None:
@@ -44,14 +47,27 @@ def test_every_extra_is_on_the_page_of_installing_or_of_the_checkout() -> None:
     assert told == set(EXTRAS) - OF_THE_CHECKOUT
 
 
-@pytest.mark.parametrize("package", placing.EXTRAS)
+@pytest.mark.parametrize(
+    ("package", "options"),
+    [
+        ("accelerate", {"device_map": "auto"}),
+        ("torchao", {"bits": 8}),
+        ("bitsandbytes", {"bits": 4}),
+    ],
+)
 def test_an_extra_brings_the_package_that_the_error_asks_for(
-    package: str, monkeypatch: pytest.MonkeyPatch
+    package: str, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """Where a package is missing, the command in the error installs it."""
-    monkeypatch.setattr(placing, "_has", lambda _: False)
-    with pytest.raises(ModuleNotFoundError, match=r"sae-nb\[") as caught:
-        placing._need(package, "`bits=8`", "Leave it out")
+    GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=20)).save_pretrained(
+        tmp_path
+    )
+    find, missing = importlib.util.find_spec, ("accelerate", "torchao", "bitsandbytes")
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name, *a: None if name in missing else find(name, *a)
+    )
+    with pytest.raises(ModuleNotFoundError, match=package) as caught:
+        sn.load_model(tmp_path, **options)
     (extra,) = re.findall(r'pip install "sae-nb\[(\w+)\]"', str(caught.value))
     assert any(requirement.startswith(package) for requirement in EXTRAS[extra])
 

@@ -1,0 +1,78 @@
+"""The front door: short, in the words of the field, with results that the artefacts hold; what a release needs is there."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import yaml
+
+Tool = Callable[[str], ModuleType]
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def test_it_is_short_and_says_what_an_atom_is() -> None:
+    """120 lines at most; who knows features or latents finds the word at once."""
+    assert len(README.splitlines()) <= 120
+    assert re.search(r"\*atom\* is what others call a feature or a latent", README)
+    first = README.splitlines()[:60]
+    for needed in ("pip install", "```python", "SAE"):
+        assert any(needed in line for line in first), needed
+
+
+def test_its_results_are_those_of_the_artefacts(tool: Tool) -> None:
+    """`python docs/tools/readme.py` (in `make sync`) writes them anew; eight rows, each with a verdict."""
+    readme = tool("readme")
+    assert readme.with_found(README) == README
+    rows = [line for line in readme.found().splitlines() if "arxiv.org/abs/" in line]
+    assert len(rows) == 8
+    with pytest.raises(ValueError, match="Put them back"):
+        readme.with_found("no comments")
+
+
+def test_the_citation_is_of_this_version() -> None:
+    """As pyproject.toml and the page have it."""
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert str(cited["version"]) == PROJECT["version"]
+    assert cited["license"] == PROJECT["license"]
+    assert cited["repository-code"] == PROJECT["urls"]["Repository"]
+    assert f"{{{PROJECT['version']}}}" in (ROOT / "docs" / "cite.md").read_text(encoding="utf-8")
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"## {PROJECT['version']}" in changes
+
+
+@pytest.mark.parametrize("name", ["tests", "docs", "wheel"])
+def test_workflows_call_targets_of_the_makefile(name: str) -> None:
+    """CI runs the words that people type; a target that is gone fails here."""
+    text = (ROOT / ".github" / "workflows" / f"{name}.yml").read_text(encoding="utf-8")
+    jobs = yaml.safe_load(text)["jobs"]
+    assert all("timeout-minutes" in job or job.get("needs") for job in jobs.values())
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    targets = set(re.findall(r"^([a-z-]+):", makefile, re.M))
+    called = [
+        word
+        for line in re.findall(r"\bmake ([^\n;|]+)", text)
+        for word in line.split()
+        if re.fullmatch(r"[a-z-]+", word)
+    ]
+    assert called
+    assert set(called) <= targets
+
+
+def test_issue_forms_ask_for_what_helps() -> None:
+    """Each is a form that GitHub reads, with a field that must be filled; bugs bring the doctor's report."""
+    forms = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
+    assert len(forms) == 4
+    for path in forms:
+        form = yaml.safe_load(path.read_text(encoding="utf-8"))
+        if path.stem == "config":
+            continue
+        assert {"name", "description", "body"} <= set(form)
+        assert any(part.get("validations", {}).get("required") for part in form["body"])
+    assert "sae-nb doctor --json" in (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
