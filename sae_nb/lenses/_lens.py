@@ -322,18 +322,30 @@ class Lens(KnowsOtherWords):
         return self.read_with(inputs, k=k)[:2]
 
     def read_with(
-        self, inputs: Any, points: Sequence[str] = (), *, k: int = 10
+        self,
+        inputs: Any,
+        points: Sequence[str] = (),
+        *,
+        k: int = 10,
+        plain_at: Sequence[int] | None = None,
     ) -> tuple[LensReading, LensReading, dict[str, Float[Tensor, "rows d"]]]:
-        """Return what `read_both` does, and from the same pass the states at hook points of the same width."""
+        """Return what `read_both` does, and from the same pass the states at hook points of the same width.
+
+        `plain_at`: Blocks that are read without the lens; None: those of the lens. States as they are can be
+        read everywhere, also where no lens was fitted.
+        """
         head, layers = self._head, self.layers
         self._check_direct()
-        rows = rows_of(head, inputs, [*self._points, *points], skip_first=None)
-        plain, more = list(rows.states[: len(layers)]), rows.states[len(layers) :]
-        moved = [self._moved(layer, plain[i], rows.kind) for i, layer in enumerate(layers)]
+        direct = layers if plain_at is None else tuple(plain_at)
+        every = sorted({*layers, *direct})
+        rows = rows_of(head, inputs, [*map(self._point, every), *points], skip_first=None)
+        states, more = dict(zip(every, rows.states, strict=False)), rows.states[len(every) :]
+        moved = [self._moved(layer, states[layer], rows.kind) for layer in layers]
+        plain = [states[layer] for layer in direct]
         found = compare_all(head, [*moved, *plain], rows, k=k)
         own = reading_of(head, self.kind, layers, rows, found[: len(layers)])
-        self._warn_of_misfit(rows, own)
-        without = reading_of(head, "logit", layers, rows, found[len(layers) :])
+        self._warn_of_misfit(replace(rows, states=states[layers[-1]][None]), own)
+        without = reading_of(head, "logit", direct, rows, found[len(layers) :])
         return own, without, dict(zip(points, more, strict=True))
 
     def _warn_of_misfit(self, rows: Rows, reading: LensReading) -> None:

@@ -33,7 +33,7 @@ def test_cells_are_the_reading_of_the_lens(gpt: Any) -> None:
     panel = opened(gpt, TEXT)
     reading = sn.load_lens("tiny-gpt", gpt).read(TEXT)
     grid = panel.grids[0]
-    assert grid.rows == ["answer", "2", "1", "0"]
+    assert grid.rows == ["3", "2", "1", "0"]  # after the last block the answer itself
     assert grid.columns == list(reading.tokens)
     assert grid.cells[0] == [reading.names[i] for i in reading.answer]
     assert grid.cells[1:] == reading.grid().to_numpy().tolist()
@@ -52,11 +52,15 @@ def test_a_cell_lists_ten_outputs_by_both_lenses(gpt: Any) -> None:
     assert panel.grids[0].selected == (3, 3)
     own, plain = panel._detail_view.own, panel._detail_view.plain
     assert len(own.labels) == len(plain.labels) == 10
-    assert own.values[0] == pytest.approx(panel.reading.top_probability[0, 3, 0])
+    reading = panel.reading
+    assert own.labels == [reading.names[i] for i in reading.top[0, 3].tolist()]
+    answers = [one == "confirmed" for one in own.states]
+    assert answers == (reading.top[0, 3] == reading.answer[3]).tolist()
+    assert own.tips[0].startswith(f"{100 * reading.top_probability[0, 3, 0]:.2g}")
     assert "Block 0" in panel._detail_view.place.value
     panel.shown = "both"
     assert panel.grids[1].cells != panel.grids[0].cells
-    assert panel.grids[1].description.endswith("logit lens")
+    assert panel.grids[1].description.endswith("ogit lens")
     panel.close()
 
 
@@ -71,11 +75,11 @@ def test_a_typed_text_is_read_and_a_second_is_next_to_it(gpt: Any) -> None:
     panel.grids[2].selected = (2, 1)
     assert (panel.of_second, panel.layer, panel.place) == (True, 1, 1)
     assert panel.grids[0].selected == (-1, -1)
-    assert "at “The”" in panel.answer
+    assert panel.headline.startswith("The → ")
     panel.grids[0].selected = (1, 1)
     assert not panel.of_second
     assert panel.grids[2].selected == (-1, -1)
-    assert "either lens reads" in panel.answer or "Jacobian lens" in panel.answer
+    assert "Jacobian lens" in panel.answer
     panel.text = "  "
     panel.wait(60)
     assert panel.status == "Type at least one word."
@@ -134,6 +138,7 @@ def test_of_a_loop_each_run_is_named() -> None:
     assert not panel.problem, panel.status
     last = looped.layers.iloc[lens.layers[-1]]
     assert panel.grids[0].rows[1] == f"10: {last['module']}, loop {last['loop']}"
+    panel.layer = 5
     assert "Block 5: blocks.1, loop 2" in panel._detail_view.place.value
     panel.close()
 
@@ -150,7 +155,7 @@ def test_of_many_blocks_some_are_shown_and_the_chosen_one_always(gpt: Any) -> No
     panel = sw.LensPanel(deep, lens, TEXT)
     panel.wait(60)
     shown = [28, 27, 26, 25, 24, 22, 20, 18, 16, 14, 12, 8, 4, 0]
-    assert panel.grids[0].rows == ["answer", *map(str, shown)]
+    assert panel.grids[0].rows == ["29", *map(str, shown)]
     assert (
         panel._detail_view.plain.layout.display == "none"
     )  # a logit lens is not compared with itself
@@ -160,8 +165,32 @@ def test_of_many_blocks_some_are_shown_and_the_chosen_one_always(gpt: Any) -> No
     assert panel.grids[0].selected[0] == 13
     row = dict(zip(panel.grids[0].rows, panel.grids[0].cells, strict=True))["4"]
     panel.blocks = "all"
-    assert panel.grids[0].rows == ["answer", *map(str, range(28, -1, -1))]
+    panel.wait(60)
+    assert panel.grids[0].rows == list(map(str, range(29, -1, -1)))
     assert panel.grids[0].cells[-5] == row
+    panel.close()
+
+
+def test_of_a_lens_of_few_blocks_the_others_are_read_without_one(gpt: Any) -> None:
+    """What is said of the logit lens holds for all blocks, not for those alone that the lens was fitted at."""
+    lens = sn.fit_lens(gpt, [TEXT, "The dog ran to the old house."], layers=[0], progress=False)
+    panel = sw.LensPanel(gpt, lens, TEXT)
+    panel.wait(60)
+    assert not panel.problem, panel.status
+    plain = sn.fit_lens(gpt, [TEXT], "logit", progress=False).read(TEXT)
+    assert panel.where[1:] == ("1 of 3 blocks before the last", "Jacobian lens fitted on 2 texts")
+    assert panel.shown == "both"
+    assert panel.grids[0].rows == ["3", "0"]
+    assert panel.grids[1].rows == ["3", "2", "1", "0"]
+    assert np.array_equal(np.array(panel.grids[1].agrees[1:]), plain.agrees[::-1])
+    for place, settles in enumerate(plain.settles.tolist()):
+        panel.place = place
+        seen = "does not see it" if settles < 0 else f"sees it from block {settles} on"
+        assert f"The logit lens {seen}" in panel.answer
+    panel.grids[1].selected = (1, 0)  # block 2, where no lens was fitted
+    assert (panel.layer, panel._detail_view.own.labels) == (2, [])
+    assert "not fitted" in panel._detail_view.own.empty_text
+    assert len(panel._detail_view.plain.labels) == 10
     panel.close()
 
 

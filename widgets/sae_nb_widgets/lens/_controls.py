@@ -6,9 +6,9 @@ from typing import Any
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel import control
+from sae_nb_widgets.panel import control, show, small_button
 
-SHOWN = {"lens": "the lens", "logit": "logit lens", "both": "both"}
+SHOWN = {"lens": "lens", "logit": "logit", "both": "both"}
 NAMES = {"jacobian": "Jacobian lens", "tuned": "tuned lens", "logit": "logit lens"}
 BLOCKS = {"some": "some", "all": "all"}
 
@@ -17,14 +17,15 @@ class LensControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
     def __init__(self, panel: Any) -> None:
-        self.shown = control(
-            panel,
-            "shown",
-            "show",
-            "The fitted lens, the states read as they are, or one under the other",
-            "14em",
-            options=SHOWN,
-        )
+        kind = NAMES[panel.lens.kind].removesuffix(" lens")
+        words = SHOWN | {"lens": "Jacobian" if kind == "Jacobian" else kind}
+        tips = {
+            "lens": f"Cells by the {NAMES[panel.lens.kind]}",
+            "logit": "Cells by the logit lens: states read as they are",
+            "both": "One under the other",
+        }
+        self.shown = control(panel, "shown", "", tips, kind=ipw.ToggleButtons, options=words)
+        show(self.shown, panel.lens.kind != "logit")
         self.more = [
             control(panel, "blocks", "blocks", "Some blocks, or all", "10em", options=BLOCKS),
             control(panel, "layer", "block", "Block whose outputs are listed", "9em"),
@@ -32,15 +33,19 @@ class LensControls:
         ]
         if panel.model.modality.is_text:
             tip = "What the model reads; it is read when you leave the box"
-            self.first = [_text(panel, "text", "text", tip), self.shown]
-            tip = "Another text, shown next to the first; empty for none"
-            self.more.insert(0, _text(panel, "second_text", "second text", tip))
+            second = _text(
+                panel, "second_text", "second text", "Another text, shown next to the first"
+            )
+            show(second, bool(panel.second_text))
+            compare = small_button(
+                "compare two texts", "A field for another text", lambda: show(second, True)
+            )
+            self.first = [self.shown, _text(panel, "text", "text", tip), compare, second]
         else:
             tip = "Number of the image that is read"
-            self.first = [control(panel, "example", "image", tip, "9em"), self.shown]
+            self.first = [self.shown, control(panel, "example", "image", tip, "9em")]
 
 
-def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Textarea:
-    width = "min(480px, 100%)"
-    box = control(panel, trait, name, tip, width, kind=ipw.Textarea, rows=2)
+def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
+    box = control(panel, trait, name, tip, "min(420px, 100%)", placeholder="type a text …")
     return box.add_class("sae-nb-search")

@@ -5,27 +5,25 @@ from __future__ import annotations
 from collections.abc import Collection
 
 import ipywidgets as ipw
-import numpy as np
 
-from sae_nb.figures import escape, format_number, theme, visible_token
+from sae_nb.figures import escape, format_number, format_percent, visible_token
 from sae_nb.lenses import Lens, LensReading
-from sae_nb_widgets.components import Sparkbars
+from sae_nb_widgets.components import Chips, ThinBars
 from sae_nb_widgets.lens._atoms import Firing
 from sae_nb_widgets.lens._controls import NAMES
 from sae_nb_widgets.panel import show
 
-_GREEN = theme.css_colour(theme.CONFIRMED)
-
 
 class LensDetail:
-    """Ten outputs of a cell by the lens and by the logit lens."""
+    """Ten outputs of a cell by the lens and by the logit lens; green is the model's own answer."""
 
     def __init__(self, lens: Lens, blocks: Collection[int]) -> None:
         self._lens, self._blocks = lens, sorted(blocks)
         self.place = ipw.HTML()
-        self.own = Sparkbars(description=f"{NAMES[lens.kind]} (probability)", maximum=1.0)
-        self.plain = Sparkbars(description="logit lens (probability)", maximum=1.0)
-        self.atoms = Sparkbars(description="atoms that fire here, and what each raises by the lens")
+        name = NAMES[lens.kind]
+        self.own = Chips(description=f"{name[0].upper()}{name[1:]}")
+        self.plain = Chips(description="Logit lens")
+        self.atoms = ThinBars(description="Atoms that fire here, and what each raises by the lens")
         self.score = ipw.HTML()
         self.widgets: tuple[ipw.Widget, ...] = (
             self.place, self.own, self.plain, self.atoms, self.score,
@@ -41,20 +39,16 @@ class LensDetail:
         firing: Firing | None,
     ) -> None:
         """List the outputs of a cell, its model's own answer marked, and the atoms that fire there."""
-        i = own.layers.index(layer)
-        answer = own.names[int(own.answer[row])]
+        answer = visible_token(own.names[int(own.answer[row])])
         token = visible_token(own.tokens[row])
-        share = format_number(float(own.answer_probability[row]))
+        share = format_percent(float(own.answer_probability[row]), digits=2)
         self.place.value = (
-            f"<b>Block {escape(name)}, at “{escape(token)}”</b><br>the model answers "
-            f"“{escape(visible_token(answer))}” (probability {share})"
+            f'<div class="sae-nb-cardtitle">Block {escape(name)}, after “{escape(token.strip())}”</div>'
+            f"<p>The model answers “{escape(answer.strip())}” ({share}).</p>"
         )
-        for bars, reading in ((self.own, own), (self.plain, plain)):
-            ids = reading.top[i, row].tolist()
-            names = [f"“{visible_token(reading.names[one])}”" for one in ids]
-            colours = [_GREEN if one == own.answer[row] else "" for one in ids]
-            shares = np.asarray(reading.top_probability[i, row], dtype=float).tolist()
-            bars.show(names, shares, colours=colours, maximum=1.0)
+        self.own.empty_text = "The lens was not fitted at this block."
+        for chips, reading in ((self.own, own), (self.plain, plain)):
+            _fill(chips, reading, layer, row)
         compared = self._lens.kind != "logit"  # with itself there is nothing to compare
         show(self.plain, compared)
         show(self.atoms, bool(self._blocks))
@@ -67,17 +61,41 @@ class LensDetail:
         numbers = [atom for atom, _ in pairs]
         named = [f"{atom}: {firing.names[atom]}" for atom in numbers] if firing else []
         self.atoms.show(named, [strength for _, strength in pairs], atoms=numbers)
-        kl = f"{format_number(float(own.kl[i, row]))} nats"
-        kl += f", logit lens {format_number(float(plain.kl[i, row]))}" * compared
-        self.score.value = (
-            '<span style="color:var(--sae-nb-quiet)">'
-            f"Distance to the model's answer here: {kl}. Effects of directions at this block: "
-            f"{escape(self._lens.score_in_words(layer))}.</span>"
-        )
+        self.score.value = f"<p>{self._distances(own, plain, layer, row)}</p>"
+        if layer in own.layers:
+            self.score.value += (
+                '<p class="sae-nb-cardfacts">Effects of directions at this block: '
+                f"{escape(self._lens.score_in_words(layer))}.</p>"
+            )
+
+    def _distances(self, own: LensReading, plain: LensReading, layer: int, row: int) -> str:
+        """Return how far the lenses are from the model's answer at a cell, as HTML."""
+        far = {
+            name: format_number(float(reading.kl[reading.layers.index(layer), row]))
+            for name, reading in ((NAMES[self._lens.kind], own), ("logit lens", plain))
+            if layer in reading.layers
+        }
+        by = {name: f" with the {escape(name)}" * (self._lens.kind != "logit") for name in far}
+        said = ", ".join(f"<b>{escape(kl)}</b>{by[name]}" for name, kl in far.items())
+        return f"Distance to the model's answer here, in nats: {said}."
 
     def clear(self) -> None:
         """Show nothing."""
         self.place.value = self.score.value = ""
-        self.own.show([], [])
+        self.own.show([])
+        self.plain.show([])
         self.atoms.show([], [])
-        self.plain.show([], [])
+
+
+def _fill(chips: Chips, reading: LensReading, layer: int, row: int) -> None:
+    """Show the outputs on top of a cell as chips, their probabilities on hovering."""
+    if layer not in reading.layers:
+        chips.show([])
+        return
+    i = reading.layers.index(layer)
+    ids = reading.top[i, row].tolist()
+    chips.show(
+        [reading.names[one] for one in ids],
+        ["confirmed" if one == reading.answer[row] else "plain" for one in ids],
+        tips=[format_percent(float(p), digits=2) for p in reading.top_probability[i, row]],
+    )

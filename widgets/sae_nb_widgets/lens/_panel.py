@@ -29,6 +29,13 @@ MOST_PLACES = 64
 """Tokens of a text that are shown: more would be a page of columns."""
 
 
+LONGEST_HEADLINE = 52
+STALE = "sae-nb-stale"
+LEGEND = (
+    "green: the model's own next token · blue: how sure the lens is · right: distance to the model's answer "
+    "(KL), mean over these tokens · top row: the answer"
+)
+
 READABLE = 14
 """Blocks that are shown at first: more rows would not fit on a screen."""
 
@@ -49,6 +56,8 @@ class _Ask:
 
     first: Any
     second: Any = None
+    plain_at: tuple[int, ...] | None = None
+    """Blocks that the logit lens reads; None: those of the lens."""
 
 
 @checked(leave=("inputs", "saes"))
@@ -56,11 +65,12 @@ class LensPanel(Panel):
     """What is the model about to answer?
 
     A text is read at every block and token: each cell holds the output that a lens has on top there, green
-    where it is the model's own answer, else blue, stronger where it is more probable. A click lists ten
-    outputs by the fitted lens and by the logit lens, and the atoms that fire there. A second text is shown
-    next to the first. Of many blocks some are shown at first (`blocks="all"` for the others). Of an image
-    each block is drawn as the image, shaded where its patches push for the model's answer. `text`, `layer`
-    and `place` are traits.
+    where it is the model's own answer, else blue, stronger where it is more probable; the last block is the
+    answer itself. A click lists outputs by the fitted lens and by the logit lens, and the atoms that fire
+    there. A second text is shown next to the first. Of many blocks some are shown at first (`blocks="all"` for
+    the others); of a lens of few blocks the logit lens is shown below it, at blocks without a fit too. Of an
+    image each block is drawn as the image, shaded where its patches push for the model's answer. `text`,
+    `layer` and `place` are traits.
 
     Parameters
     ----------
@@ -94,7 +104,8 @@ class LensPanel(Panel):
     explanation = (
         "Rows are blocks, the last on top; columns are positions. A cell is the output that the lens reads "
         "there: green and bold where it is the model's own answer at that position, else blue, stronger where "
-        "it is more probable. Bars: distance to that answer (KL, nats), mean over the positions shown.",
+        "it is more probable. Bars: distance to that answer (KL, nats), mean over the positions shown. The "
+        "logit lens reads states as they are, so it is shown at every block, also where no lens was fitted.",
         "A lens shows what could be read out, not what the model uses: a word on the way may play no part "
         "in the answer. Early blocks agree with the answer by chance where it is a frequent word; see "
         "lens.check(texts) for the floor and a control.",
@@ -130,12 +141,15 @@ class LensPanel(Panel):
                 "Use lens.read([(source, target), …])."
             )
         self.lens = lens.on(model)
-        self.model, self.n_layers = model, self.lens.layers[-1] + 1
+        self.model, self.n_layers = model, int(self.lens.n_layers) - 1
         self._saes = saes_by_layer(self.lens, saes)
         self._seen: _Seen | None = None
         self._second: _Seen | None = None
         self._known: list[tuple[Any, _Seen]] = []  # what was read last: one of two texts changes
-        self._images, self._opens, self._drawn = None, True, list[int]()
+        self._images, self._opens = None, True
+        # Layers that are rows, by grid.
+        self._drawn: list[list[int]] = [[], [], []]
+        self._sparse = self.lens.kind != "logit" and 2 * len(self.lens.layers) < self.n_layers
         texts: list[str] = []
         if model.modality.is_text:
             several = isinstance(inputs, list | tuple)
@@ -149,7 +163,10 @@ class LensPanel(Panel):
             self._images = list(model.batches(inputs, batch_size=1))
         self.n_examples = len(self._images or [0])
         super().__init__(chips=self._facts())
+        self.where = (model.name, self._blocks_words(), self._fit_words())
         with self.hold_trait_notifications():
+            if self._sparse and model.modality.is_text:
+                self.shown = "both"
             self.text = texts[0] if texts else ""
             self.second_text = texts[1] if len(texts) > 1 else ""
             middle = self.lens.layers[len(self.lens.layers) // 2]
@@ -162,15 +179,27 @@ class LensPanel(Panel):
         unit = "steps" if lens.kind == "tuned" else self.model.modality.sample + "s"
         facts = {"model": self.model.name, "lens": NAMES[lens.kind].removesuffix(" lens")}
         if lens.kind != "logit":
-            facts["fitted on"] = f"{format_count(lens.n_done)} {unit}"
+            facts["fitted on"] = (
+                f"{format_count(lens.n_done)} {unit[: -(lens.n_done == 1) or None]}"
+            )
         if lens.partial:
             facts["partial"] = f"stopped at {lens.n_done} of {lens.n_wanted}"
         return facts
+
+    def _blocks_words(self) -> str:
+        n, of = len(self.lens.layers), self.n_layers
+        return "all blocks" if n == of else f"{n} of {of} blocks before the last"
+
+    def _fit_words(self) -> str:
+        if self.lens.kind == "logit":
+            return NAMES["logit"]
+        return f"{NAMES[self.lens.kind]} fitted on {self.chips['fitted on']}"
 
     def _build(self) -> None:
         self.controls = LensControls(self)
         self.grids = [LayerGrid(), LayerGrid(), LayerGrid()]
         self._columns = ipw.Box([ipw.VBox(self.grids[:2]), self.grids[2]])
+        self._legend = ipw.HTML()
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
@@ -178,7 +207,7 @@ class LensPanel(Panel):
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._columns, *self.pictures],
+            figure=[self._columns, *self.pictures, self._legend],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowUp", lambda: self._step_layer(1))
@@ -189,11 +218,12 @@ class LensPanel(Panel):
 
     # --- reading ----------------------------------------------------------------------------------
 
-    @reacts("text", "second_text", "example", doing="reading the layers", early=True)
+    @reacts("text", "second_text", "example", "blocks", doing="reading the layers", early=True)
     def _request(self) -> None:
         """Read what is there now; an older request is dropped."""
         text = self.model.modality.is_text
-        ask = _Ask(self.text, self.second_text or None) if text else _Ask(self.example)
+        plain_at = self._plain_at() if text else None
+        ask = _Ask(self.text, self.second_text or None, plain_at) if text else _Ask(self.example)
         if text and not ask.first.strip():
             self.forget_async()
             self._seen = self._second = None
@@ -204,24 +234,35 @@ class LensPanel(Panel):
             return
 
         def work() -> tuple[_Seen, _Seen | None]:
-            first = self._read(ask.first)
-            return first, None if ask.second is None else self._read(ask.second)
+            first = self._read(ask.first, ask.plain_at)
+            return first, None if ask.second is None else self._read(ask.second, ask.plain_at)
 
-        self.loading("The model is reading, block by block")
+        for part in (*self.grids, *self.pictures):
+            part.add_class(STALE)
+        if self._seen is None:
+            self.loading("The model is reading, block by block")
         self.run_async(work, self._take, doing="reading the layers")
 
-    def _read(self, given: Any) -> _Seen:
+    def _plain_at(self) -> tuple[int, ...] | None:
+        """Blocks at which states are read as they are, where the lens has few; else those of the lens."""
+        if not self._sparse:
+            return None
+        every = range(self.n_layers)
+        some = every if self.blocks == "all" else readable(len(every))
+        return tuple(sorted({*some, *self.lens.layers}))
+
+    def _read(self, given: Any, plain_at: tuple[int, ...] | None) -> _Seen:
         """Read an input, or take what was read of it last."""
         for key, seen in self._known:
-            if key == given:
+            if key == (given, plain_at):
                 return seen
-        seen = self._seen_at(given)
-        self._known = [(given, seen), *self._known[:1]]
+        seen = self._seen_at(given, plain_at)
+        self._known = [((given, plain_at), seen), *self._known[:1]]
         return seen
 
-    def _seen_at(self, given: Any) -> _Seen:
+    def _seen_at(self, given: Any, plain_at: tuple[int, ...] | None) -> _Seen:
         if isinstance(given, str):
-            return self._both(given)
+            return self._both(given, plain_at=plain_at)
         batch = (self._images or [])[given]
         values = next(iter((*batch.args, *batch.kwargs.values())))
         pictures = batch.pictures
@@ -229,19 +270,29 @@ class LensPanel(Panel):
         source = pictures if pictures is not None and self.model.modality.is_image else values
         return self._both(source, picture)
 
-    def _both(self, given: Any, picture: np.ndarray | None = None) -> _Seen:
+    def _both(
+        self,
+        given: Any,
+        picture: np.ndarray | None = None,
+        plain_at: tuple[int, ...] | None = None,
+    ) -> _Seen:
         points = [point_read(sae, layer) for layer, sae in self._saes.items()]
-        own, plain, states = self.lens.read_with(given, points)
+        own, plain, states = self.lens.read_with(given, points, plain_at=plain_at)
         atoms = firing(self.lens, self._saes, states)
         return _Seen(own, plain, atoms, picture)
 
     def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:
         self._seen, self._second = seen
+        for part in (*self.grids, *self.pictures):
+            part.remove_class(STALE)
         n = self.n_places
         opens = self._opens and self.model.modality.is_text
         self._opens = False
-        if opens or self.place >= n:
-            self.place = n - 1
+        with self.hold_trait_notifications():
+            if opens or self.place >= n:
+                self.place = n - 1
+            if opens and not self._saes:
+                self.layer = _telling(seen[0].own, self.place)
         self._draw()
         self.say("")
 
@@ -269,9 +320,10 @@ class LensPanel(Panel):
             f"first block of it, {kind}": _block(own.settles[place]),
             "first block of it, logit lens": _block(seen.plain.settles[place]),
         }
-        for i in self._drawn:
+        for layer in self._layers(own):
+            i = own.layers.index(layer)
             tops = [visible_token(own.names[int(one)]) for one in own.top[i, place, :3]]
-            rows[f"block {block_name(self.model, own.layers[i])}"] = (
+            rows[f"block {block_name(self.model, layer)}"] = (
                 f"{', '.join(f'“{one}”' for one in tops)} · {format_number(float(own.kl[i, place]))} nats"
             )
         return rows
@@ -287,34 +339,34 @@ class LensPanel(Panel):
         for one in (*self.grids, *self.pictures):
             show(one, False)
 
-    def _rows(self, reading: LensReading) -> list[int]:
-        """Return the layers that are rows, by their places in a reading, the last one first."""
+    def _layers(self, reading: LensReading) -> list[int]:
+        """Return the layers of a reading that are rows, the last one first."""
         n = len(reading.layers)
         chosen = set(range(n) if self.blocks == "all" else readable(n))
-        chosen.add(_nearest(reading.layers, self.layer))
-        return sorted(chosen, reverse=True)
+        if self.layer in reading.layers:
+            chosen.add(reading.layers.index(self.layer))
+        return [reading.layers[i] for i in sorted(chosen, reverse=True)]
 
-    @reacts("shown", "blocks", doing="drawing the layers")
+    @reacts("shown", doing="drawing the layers")
     def _draw(self) -> None:
         seen = self._seen
         if seen is None:
             return
         self._hide()
-        self._drawn = self._rows(seen.own)
         by = [self.shown] if self.shown != "both" else ["lens", "logit"]
-        if seen.picture is None or self.model.modality.is_text:
-            for grid, name in zip(self.grids, by, strict=False):
-                self._fill(grid, self._of(seen, name), self._words(name))
+        text = seen.picture is None or self.model.modality.is_text
+        if text:
+            for i, name in enumerate(by):
+                self._fill(i, self._of(seen, name), self._words(name))
             beside = self._second is not None
             (self._columns.add_class if beside else self._columns.remove_class)(COLUMNS)
             if self._second is not None:
                 name = "logit" if self.shown == "logit" else "lens"
-                self._fill(
-                    self.grids[2], self._of(self._second, name), f"{self._words(name)}, second text"
-                )
+                self._fill(2, self._of(self._second, name), f"{self._words(name)}, second text")
         else:
             for grid, name in zip(self.pictures, by, strict=False):
                 self._paint(grid, self._of(seen, name), seen.picture, self._words(name))
+        self._legend.value = f'<div class="sae-nb-legendline">{LEGEND if text else ""}</div>'
         self._draw_cell()
 
     def _of(self, seen: _Seen, name: str) -> LensReading:
@@ -323,16 +375,20 @@ class LensPanel(Panel):
     def _words(self, name: str) -> str:
         return NAMES[self.lens.kind] if name == "lens" else NAMES["logit"]
 
-    def _fill(self, grid: LayerGrid, reading: LensReading, words: str) -> None:
+    def _fill(self, number: int, reading: LensReading, words: str) -> None:
         """Draw layers by places, the last layer first."""
-        n = min(len(reading.tokens), MOST_PLACES)
-        order = self._drawn
+        grid, n = self.grids[number], min(len(reading.tokens), MOST_PLACES)
+        layers = self._drawn[number] = self._layers(reading)
+        order = [reading.layers.index(layer) for layer in layers]
         cut = f", first {n} of {len(reading.tokens)} positions" * (n < len(reading.tokens))
-        grid.description = f"top output by the {words}{cut}"
+        grid.description = f"{words[0].upper()}{words[1:]}{cut}"
         top = reading.top[:, :n, 0]
         answers = [visible_token(reading.names[int(one)]) for one in reading.answer[:n]]
         grid.show(
-            ["answer", *(block_name(self.model, reading.layers[i]) for i in order)],
+            [
+                block_name(self.model, self.n_layers),
+                *(block_name(self.model, layer) for layer in layers),
+            ],
             reading.tokens[:n],
             [answers, *([visible_token(reading.names[int(x)]) for x in top[i]] for i in order)],
             tints=[
@@ -341,7 +397,7 @@ class LensPanel(Panel):
             ],
             agrees=[[True] * n, *(reading.agrees[i, :n].tolist() for i in order)],
             side=[0.0, *(float(reading.kl[i, :n].mean()) for i in order)],
-            side_title="KL, nats",
+            side_title="distance, nats",
         )
         show(grid, True)
 
@@ -355,7 +411,7 @@ class LensPanel(Panel):
         heat = share[:, prefix : prefix + rows * columns].reshape(-1, rows, columns)
         cls = [reading.names[int(one)] for one in reading.top[:, 0, 0]]
         first = "cls" if prefix else "patch 0"
-        order = sorted(self._drawn)
+        order = sorted(reading.layers.index(layer) for layer in self._layers(reading))
         captions = [
             f"{block_name(self.model, reading.layers[i])} · {first} “{cls[i]}”" for i in order
         ]
@@ -381,22 +437,27 @@ class LensPanel(Panel):
         first, seen = self._seen, self._listed
         if first is None or seen is None:
             return
-        if _nearest(first.own.layers, self.layer) not in self._drawn:
+        known = sorted({*seen.own.layers, *seen.plain.layers})
+        layer = known[_nearest(known, self.layer)]
+        if not any(layer in drawn for drawn in self._drawn) and seen.picture is None:
             self._draw()  # with a row for it
             return
-        layer = seen.own.layers[_nearest(seen.own.layers, self.layer)]
         place = min(self.place, len(seen.own.tokens) - 1)
         self._detail_view.show(
             seen.own, seen.plain, layer, place, block_name(self.model, layer), seen.atoms.get(layer)
         )
-        row = 1 + self._drawn.index(seen.own.layers.index(layer))
-        listed = self.grids[2:] if seen is self._second else self.grids[:2]
-        for grid in self.grids:
-            here = grid in listed and bool(grid.rows) and place < len(grid.columns)
-            cell = (row, place) if here else (-1, -1)
+        for i, grid in enumerate(self.grids):
+            here = (
+                (i == 2) == (seen is self._second) and layer in self._drawn[i] and bool(grid.rows)
+            )
+            cell = (-1, -1)
+            if here and place < len(grid.columns):
+                cell = (1 + self._drawn[i].index(layer), place)
             if grid.selected != cell:
                 grid.selected = cell
-        self.conclude(_answer(seen, place, self.lens.kind), self._numbers(seen))
+        self.headline = _headline(seen.own, place, self.model.modality.is_text)
+        said, bold = _answer(seen, place, self.lens.kind)
+        self.conclude(said, self._numbers(seen), bold)
 
     def _numbers(self, seen: _Seen) -> str:
         own, plain = (
@@ -411,15 +472,16 @@ class LensPanel(Panel):
     def _choose_cell(self, grid: LayerGrid, change: t.Bunch) -> None:
         row, column = change["new"]
         if self._seen is not None and row >= 0 and column >= 0:
-            layers = self._seen.own.layers
+            number = self.grids.index(grid)
             with self.hold_trait_notifications():
-                self.of_second = grid is self.grids[2]
+                self.of_second = number == 2
                 self.place = column
                 if row > 0:  # the first row is the model's own answer
-                    self.layer = layers[self._drawn[row - 1]]
+                    self.layer = self._drawn[number][row - 1]
 
     def _step_layer(self, by: int) -> None:
-        layers = self.lens.layers
+        seen = self._seen
+        layers = sorted({*self.lens.layers, *(() if seen is None else seen.plain.layers)})
         i = _nearest(layers, self.layer)
         self.layer = layers[int(np.clip(i + by, 0, len(layers) - 1))]
 
@@ -458,20 +520,63 @@ def _block(first: Any) -> int | str:
     return int(first) if int(first) >= 0 else "none"
 
 
-def _answer(seen: _Seen, place: int, kind: str) -> str:
-    """Describe in a sentence from which block on the answer is read, by either lens."""
+def _telling(own: LensReading, place: int) -> int:
+    """Return the block that a panel opens on: the first with the answer on top, else the last one read."""
+    first = int(own.settles[place])
+    return first if first >= 0 else own.layers[-1]
+
+
+def _headline(own: LensReading, place: int, is_text: bool) -> str:
+    """Return what was read up to a place, and the model's answer there: "The opposite of hot is → cold"."""
+    answer = visible_token(own.names[int(own.answer[place])]).strip()
+    if not is_text:
+        return f"Why the answer is {answer}"
+    # Marks of beginnings are no words, unless there is nothing else.
+    read = own.tokens[: place + 1]
+    text = "".join(token for token in read if not token.startswith("<|")) or read[0]
+    text = visible_token(" ".join(text.split()))
+    if len(text) > LONGEST_HEADLINE:
+        text = f"…{text[-LONGEST_HEADLINE:].partition(' ')[2]}"
+    return f"{text} → {answer}"
+
+
+def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
+    """Describe from which block on the answer is read, by either lens, and what is read before it.
+
+    Returns
+    -------
+    The sentences, and the words in them that a reader should take away.
+    """
     own, plain = seen.own, seen.plain
     place = min(place, len(own.tokens) - 1)
-    answer = visible_token(own.names[int(own.answer[place])])
-    at = visible_token(own.tokens[place])
+    answer = visible_token(own.names[int(own.answer[place])]).strip()
     first, without = int(own.settles[place]), int(plain.settles[place])
-    what = f"“{answer}”, the model's answer at “{at}”"
-    if first < 0 and without < 0:
-        return f"Neither lens reads {what}, before the last block."
-    begin = f"The {NAMES[kind]} {_since(first)} {what}"
-    return f"{begin}." if kind == "logit" else f"{begin}; the logit lens {_since(without)} it."
+    other = "" if kind == "logit" else " " + _without(plain, without)
+    if first < 0:
+        last = own.layers[-1]
+        before = _on_the_way(own, len(own.layers) - 1, place)
+        return (
+            f"At block {last} the {NAMES[kind]} does not read “{answer}” yet, but {_listed(before)}.{other}"
+        ), [answer, *before]
+    said, i = f"From block {first} on the {NAMES[kind]} reads “{answer}”", own.layers.index(first)
+    before = [one for one in _on_the_way(own, i - 1, place) if one != answer] if i else []
+    if before:
+        said += f"; at block {own.layers[i - 1]} {_listed(before)}"
+    return f"{said}.{other}", [answer, *before]
 
 
-def _since(layer: int) -> str:
-    """Return from which block on an answer is read."""
-    return "does not read" if layer < 0 else f"from block {layer} on reads"
+def _without(plain: LensReading, first: int) -> str:
+    """Say from which block on the logit lens reads an answer."""
+    if first < 0:
+        return f"The logit lens does not see it by block {plain.layers[-1]}."
+    return f"The logit lens sees it from block {first} on."
+
+
+def _on_the_way(reading: LensReading, i: int, place: int) -> list[str]:
+    """Return the two outputs that are on top at a layer, each once."""
+    found = (visible_token(reading.names[int(one)]).strip() for one in reading.top[i, place])
+    return list(dict.fromkeys(filter(None, found)))[:2]
+
+
+def _listed(words: Sequence[str]) -> str:
+    return " and ".join(f"“{word}”" for word in words)
