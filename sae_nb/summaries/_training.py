@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import check_count
+from sae_nb.evaluation import encoded_rows
 from sae_nb.steering import latents
 from sae_nb.summaries.input._contrast import encoded
 
@@ -138,6 +139,10 @@ class AtomGallery:
     """Its strength on those."""
 
 
+SINK = 10.0
+"""Rows so many times as long as the middle one are sinks of attention, and no measure of a fit. Ours."""
+
+
 class Probe:
     """A few samples' rows that atoms are read on, the same ones at every look."""
 
@@ -165,6 +170,16 @@ class Probe:
         elif self.context.modality.is_text:
             parts = self._on_tokens(strength, best)
         return AtomGallery(atoms=tuple(atoms), strengths=strength.max(axis=0), **parts)
+
+    @torch.no_grad()
+    def explained(self, sae: SparseAutoencoder) -> float:
+        """Return R² on the probe's rows: the same at every look, and none that is a sink of attention."""
+        parts = [(x, x_hat) for _, x, _, x_hat in encoded_rows(sae, self.acts, len(self.acts))]
+        x, x_hat = (torch.cat(part).detach().double() for part in zip(*parts))
+        length = x.norm(dim=1)
+        kept = length <= SINK * length.median()
+        residual = (x - x_hat)[kept].square().sum()
+        return 1 - float(residual / (x[kept] - x[kept].mean(dim=0)).square().sum().clamp_min(1e-30))
 
     def _on_pictures(
         self, strength: Float[np.ndarray, "n shown"], best: Int[np.ndarray, " shown"]
@@ -294,6 +309,31 @@ class TrainingSummary:
 
     motion: AtomMotion | None = None
     """Rotation of the atoms; None if not measured."""
+
+    fixed_r2: float | None = None
+    """R² at the last look on rows that stay the same; None where there are none."""
+
+    def on_fixed_rows(self, looks: Sequence[tuple[int, float]]) -> TrainingSummary:
+        """Return the summary with R² and, from twenty looks on, its trend, of rows that stay the same.
+
+        `looks` are step and R² at every look, in order; without any the summary stays as it is.
+        """
+        if not looks:
+            return self
+        found = replace(self, fixed_r2=looks[-1][1])
+        if len(looks) < N_STRETCHES:
+            return found
+        step, r2 = (np.array(column, np.float64) for column in zip(*looks))
+        trend, flat_since = r2_trend(step, r2, 1 - r2)
+        return replace(found, trend=trend, flat_since=flat_since)
+
+    @property
+    def r2_now(self) -> float:
+        """R² on the rows that stay the same, else the median of the last five batches."""
+        if self.fixed_r2 is not None:
+            return self.fixed_r2
+        last = self.r2[-_STEADY:]
+        return float(np.nanmedian(last)) if np.isfinite(last).any() else math.nan
 
     @property
     def last_step(self) -> int:

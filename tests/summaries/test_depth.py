@@ -169,6 +169,16 @@ def test_texts_are_cut_to_the_shortest() -> None:
         depth_inputs(model, [[5]])
 
 
+def test_one_short_text_of_many_does_not_cut_the_others() -> None:
+    """It is left out, and said to be; the labels of the others stay theirs."""
+    model = sn.load_model("tiny-gpt")
+    texts = [list(range(50, 50 + n)) for n in (20, 3, 22, 21, 20)]
+    found = depth_inputs(model, texts)
+    assert tuple(found.samples.shape) == (4, 20)
+    assert found.kept == (0, 2, 3, 4)
+    assert found.note == "Texts are cut to 20 tokens. 1 of 5 texts are shorter and left out."
+
+
 def test_the_padding_id_behind_which_a_text_is_cut_stays_a_token() -> None:
     """All texts have as many states as tokens; none is NaN."""
     model = sn.load_model("tiny-looped")

@@ -11,8 +11,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-from sae_nb.summaries import TrainingHistory, summarise_training
+import sae_nb as sn
+from sae_nb.summaries import Probe, TrainingHistory, summarise_training
 
 
 def record(step: int, **given: object) -> SimpleNamespace:
@@ -190,3 +192,32 @@ def test_nineteen_records_are_no_trend() -> None:
     assert (level.trend, level.flat_since) == ("unknown", None)
     assert summarise_training([record(i, r2=i / 20) for i in range(1, 20)]).trend == "improving"
     assert summarise_training([record(i, r2=i / 20) for i in range(1, 5)]).trend == "unknown"
+
+
+def test_the_verdict_is_of_rows_that_stay_the_same() -> None:
+    """Batches say that it gets worse, the fixed rows that it improves: they decide, from twenty looks on."""
+    rows = [record(i, r2=0.9 - i / 1000, loss=0.1 + i / 1000) for i in range(1, 401)]
+    summary = summarise_training(rows)
+    assert summary.trend == "worsening"
+    assert summary.r2_now == pytest.approx(0.9 - 0.398)  # the median of the last five
+    few = summary.on_fixed_rows([(10, 0.5), (400, 0.8)])
+    assert (few.r2_now, few.trend) == (0.8, "worsening")
+    many = summary.on_fixed_rows([(20 * i, 1 - 0.9**i) for i in range(1, 21)])
+    assert many.trend == "improving"
+    assert summary.on_fixed_rows([]) is summary
+
+
+def test_sinks_of_attention_do_not_count_in_the_fit_of_the_probe() -> None:
+    """One row a hundred times as long would make any fit look perfect."""
+    x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
+    index = torch.arange(len(x))
+    spoiled = x.clone()
+    spoiled[0] *= 1000
+    sae = sn.TopK(d_in=8, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0)).eval()
+
+    def fit(rows: torch.Tensor, sample: torch.Tensor) -> float:
+        acts = sn.Activations(rows, sample=sample, position=torch.zeros_like(sample))
+        return Probe(acts).explained(sae)
+
+    plain, sunk = fit(x[1:], index[:-1]), fit(spoiled, index)
+    assert sunk == pytest.approx(plain, abs=1e-5)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 MOST_INPUTS = 256
 LONGEST_TEXT = 64
+FEW_TEXTS = 4
+"""Texts of which none is left out, however short."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,6 +56,9 @@ class DepthInputs:
 
     note: str
     """Note on the omitted part; empty if nothing is omitted."""
+
+    kept: tuple[int, ...] | None = None
+    """Of the texts given those that are shown; None: the first ones, all of them."""
 
     def __len__(self) -> int:
         return len(self.samples)
@@ -75,12 +80,13 @@ class DepthInputs:
 
 
 def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> DepthInputs:
-    """Read inputs of a live model; texts are cut to the shortest of them."""
+    """Read inputs of a live model; texts are cut to the length at which most tokens are shown."""
     notes: list[str] = []
     if model.modality.is_text:
-        ids = _token_ids(model, inputs, most, notes)
+        ids, kept = _token_ids(model, inputs, most, notes)
         tokens = tuple(tuple(outcome_names(model, row.numpy())) for row in ids)
-        return DepthInputs(samples=ids, pictures=None, tokens=tokens, note=" ".join(notes))
+        note = " ".join(notes)
+        return DepthInputs(samples=ids, pictures=None, tokens=tokens, note=note, kept=kept)
     parts, shown, n = [], [], 0
     for batch in model.batches(inputs):
         parts.append(batch.args[0] if batch.args else next(iter(batch.kwargs.values())))
@@ -112,8 +118,10 @@ def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> D
     )
 
 
-def _token_ids(model: LiveModel, inputs: Any, most: int, notes: list[str]) -> Tensor:
-    """Token ids of one length: every text is cut to the shortest."""
+def _token_ids(
+    model: LiveModel, inputs: Any, most: int, notes: list[str]
+) -> tuple[Tensor, tuple[int, ...]]:
+    """Token ids of one length, and whose they are: texts are cut to it, and shorter ones left out."""
     rows: list[Tensor] = []
     for batch in model.batches(inputs):
         if batch.token_ids is None:
@@ -124,15 +132,29 @@ def _token_ids(model: LiveModel, inputs: Any, most: int, notes: list[str]) -> Te
         notes.append(f"Only the first {most} of {len(rows)} texts are shown.")
         rows = rows[:most]
     lengths = [len(row) for row in rows]
-    length = min(*lengths, LONGEST_TEXT) if lengths else 0
-    if length < 2:
+    if min(lengths, default=0) < 2:
         raise ValueError(
-            f"`inputs` must be texts of at least 2 tokens, got one of {length}. Leave it out."
+            f"`inputs` must be texts of at least 2 tokens, got one of {min(lengths, default=0)}. Leave it out."
         )
+    length = _common_length(lengths)
+    kept = tuple(i for i, n in enumerate(lengths) if n >= length)
     if max(lengths) > length:
-        shortest = " (the shortest)" if min(lengths) == length else ""
-        notes.append(f"All texts cut to {length} tokens{shortest}.")
-    return torch.stack([row[:length] for row in rows])
+        notes.append(f"Texts are cut to {length} tokens.")
+    if len(kept) < len(rows):
+        notes.append(f"{len(rows) - len(kept)} of {len(rows)} texts are shorter and left out.")
+    return torch.stack([rows[i][:length] for i in kept]), kept
+
+
+def _common_length(lengths: Sequence[int]) -> int:
+    """Return the length at which most tokens are shown, of half of the texts at least; of a few, of all.
+
+    >>> _common_length([5, 40, 40, 50]), _common_length([5, 30])
+    (40, 5)
+    """
+    ordered = sorted(min(n, LONGEST_TEXT) for n in lengths)
+    least = len(ordered) // 2 if len(ordered) >= FEW_TEXTS else 0
+    most = [(n * (len(ordered) - i), -n) for i, n in enumerate(ordered[: least + 1])]
+    return -max(most)[1]
 
 
 # -------------------------------------------------------------------------------------------------

@@ -220,6 +220,7 @@ def test_a_shorter_run_takes_the_step_with_it(panel: sw.PursuitStepper) -> None:
 
 def test_keys_step_play_and_clear(panel: sw.PursuitStepper) -> None:
     """→ ← go on and back and stop at the ends; space plays; Escape unmarks the atom."""
+    panel.step = 0
     panel.press("ArrowLeft")
     assert panel.step == 0
     panel.press("ArrowRight")
@@ -371,6 +372,7 @@ def test_steps_that_nobody_gave_are_refused() -> None:
 def test_playing_goes_to_the_end_and_stops(panel: sw.PursuitStepper) -> None:
     """Every step is visited once, in order, and the thread ends."""
     seen: list[int] = []
+    panel.step = 0
     panel.observe(lambda change: seen.append(change["new"]), "step")
     panel.speed = 40.0
     panel.playing = True
@@ -546,6 +548,10 @@ def test_atoms_that_are_pictures_stand_under_their_bars() -> None:
 
 def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitStepper) -> None:
     """How much is unexplained, and where the algorithms first choose differently."""
+    pairs = list(zip(panel.steps[0].chosen.tolist(), panel.steps[1].chosen.tolist()))
+    differ = next((i + 1 for i, (a, b) in enumerate(pairs) if a != b), None)
+    assert panel.step == (differ or 0)  # it opens where the two part
+    panel.step = 0
     assert panel.answer.startswith("Before the first step 100 % of the input is unexplained")
     panel.step = 6
     left = [
@@ -558,8 +564,6 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     )
     # The numbers of the sentence stand over the curve that shows them.
     assert panel.chosen.norms.description == f"unexplained after step 6: MP {mp}, OMP {omp}"
-    pairs = zip(panel.steps[0].chosen.tolist(), panel.steps[1].chosen.tolist())
-    differ = next((i + 1 for i, (a, b) in enumerate(pairs) if a != b), None)
     assert (f"first choose differently at step {differ}." in panel.answer) == (differ is not None)
     assert panel.chips["input"] == "1 of 4"
     panel.number = 3

@@ -110,6 +110,16 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     assert panel.record.found is found
 
 
+def test_the_map_of_leaks_shows_its_cells_and_no_more(toys: list[Bottleneck]) -> None:
+    """Square in a narrow panel, too: axes end where the features do, and give way in length alone."""
+    panel = sw.SuperpositionToy([toys[0]], find_atoms=False)
+    layout, n = panel.current_figure().layout, len(panel.record.directions)
+    assert list(layout.xaxis2.range) == [-0.5, n - 0.5]
+    assert list(layout.yaxis2.range) == [n - 0.5, -0.5]
+    assert (layout.xaxis2.constrain, layout.yaxis2.constrain) == ("domain", "domain")
+    panel.close()
+
+
 def test_the_empty_chart_says_what_it_waits_for(toys: list[Bottleneck]) -> None:
     """What is trained, and how long that takes; it goes when the bars are there."""
     panel = sw.SuperpositionToy([toys[2]])

@@ -68,7 +68,8 @@ class DepthTrajectory(PlayingPanel):
     model
         A live model with repeated blocks.
     inputs
-        Pictures, texts or token ids; the first 256 are taken, texts cut to one length.
+        Pictures, texts or token ids; the first 256 are taken, texts cut to one length at which most
+        tokens are shown; of four and more, shorter ones are left out.
     labels
         Class of every input; None takes `inputs.digit` where there is one.
     states
@@ -175,7 +176,7 @@ class DepthTrajectory(PlayingPanel):
     ) -> None:
         self.model, self.sae = model, sae
         given, self._inputs = inputs, depth_inputs(model, inputs)
-        self.labels = first_labels(labels_of(given, labels), len(self._inputs))
+        self.labels = first_labels(labels_of(given, labels), len(self._inputs), self._inputs.kept)
         self.n_layers = 0 if model.structure is None else model.structure.n_blocks
         check_parts(model, states, len(self._inputs), raptor, sae)
         self.n_inputs, self.n_atoms = len(self._inputs), 0 if sae is None else sae.n_atoms

@@ -4,7 +4,7 @@ depth.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -81,7 +81,7 @@ def labels_of(inputs: Any, labels: Any) -> Any:
     return getattr(inputs, "digit", None) if labels is None else labels
 
 
-def first_labels(labels: Any, n: int) -> Any:
+def first_labels(labels: Any, n: int, kept: Sequence[int] | None = None) -> Any:
     """Return the labels of the inputs that are shown; more were given if inputs were left out."""
     if labels is None:
         return None
@@ -91,7 +91,13 @@ def first_labels(labels: Any, n: int) -> Any:
         raise TypeError("`labels` must be a list, one entry per input, got one number.")
     if len(labels) < n:
         raise ValueError(f"`labels` must have one entry per input ({n}), got {len(labels)}.")
-    return labels[:n]
+    if kept is None:
+        return labels[:n]
+    if len(labels) <= max(kept):
+        raise ValueError(
+            f"`labels` must have one entry per input ({max(kept) + 1}), got {len(labels)}."
+        )
+    return labels[list(kept)] if hasattr(labels, "shape") else [labels[i] for i in kept]
 
 
 def check_parts(

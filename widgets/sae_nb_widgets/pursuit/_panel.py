@@ -311,7 +311,9 @@ class PursuitStepper(PlayingPanel):
             self.chips = self._facts()
             self.chosen.begin(steps, self.last_step)
             self._show_records()
-            self.step = min(self.step, self.last_step)
+            # Two are worth comparing where they part; before, they are the same.
+            parting = _first_difference(steps) if first and not self.step else None
+            self.step = min(parting or self.step, self.last_step)
             self._draw_step()
             if first and not self.marked:
                 # An atom worth linking before one is clicked, without marking it.

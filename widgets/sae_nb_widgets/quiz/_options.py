@@ -48,12 +48,12 @@ class OptionCards:
 
     def fit(self) -> None:
         """Give pictures and buttons the size of the current scale, each button under its picture."""
-        column = "64px"
+        column = "minmax(64px, max-content)"
         if isinstance(self.view, PictureGrid):
             self.view.thumbnail = theme().thumbnail_px
+            # As wide as the pictures, whatever the words on a button.
             column = f"{theme().thumbnail_px}px"
-        # As the style sheet lays out the pictures.
-        self._row.layout.grid_template_columns = f"repeat(auto-fill, minmax({column}, max-content))"
+        self._row.layout.grid_template_columns = f"repeat(auto-fill, {column})"
         self._row.layout.grid_gap = "8px"
 
     def ask(self, options: Sequence[Example]) -> None:
@@ -70,7 +70,7 @@ class OptionCards:
             if number == answer:
                 button.description, button.button_style = f"{number + 1} ✓ fires", "success"
             elif number == given:
-                button.description, button.button_style = f"{number + 1} ✕ yours", "danger"
+                button.description, button.button_style = f"{number + 1} · yours", "danger"
         self._draw(options, maximum, hidden=False)
 
     def _draw(self, options: Sequence[Example], maximum: float, *, hidden: bool) -> None:

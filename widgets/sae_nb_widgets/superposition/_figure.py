@@ -236,7 +236,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         "xaxis": first | ({"title": {"text": "neuron 0"}} if flat else {}),
         "yaxis": (first if flat else {"fixedrange": True}) | up,
         "xaxis2": {"title": {"text": "feature j"}, "constrain": "domain"} | numbered,
-        "yaxis2": {"title": {"text": "output i"}, "autorange": "reversed", "scaleanchor": "x2"}
+        "yaxis2": {"title": {"text": "output i"}, "scaleanchor": "x2", "constrain": "domain"}
         | numbered,
         "xaxis3": {"title": {"text": "sparsity: chance that a feature is off"}},
         "yaxis3": {"title": {"text": "dimensions per feature"}, "range": [-0.03, 1.08]},
@@ -249,6 +249,11 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": across, "anchor": f"y{suffix}", "fixedrange": True}
         axes[f"yaxis{suffix}"] |= {"domain": along, "anchor": f"x{suffix}", "fixedrange": True}
+    if (
+        n_features
+    ):  # a map that stays square is given its ends, or plotly would draw more than there is
+        axes["xaxis2"]["range"] = [-0.5, n_features - 0.5]
+        axes["yaxis2"]["range"] = [n_features - 0.5, -0.5]
     return axes
 
 

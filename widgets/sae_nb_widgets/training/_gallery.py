@@ -109,9 +109,9 @@ def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
     begun = [summary for summary in summaries if len(summary.step)]
     if not begun:
         return "", ""
-    best = max(begun, key=lambda summary: np.nan_to_num(summary.r2[-1], nan=-np.inf))
+    best = max(begun, key=lambda summary: np.nan_to_num(summary.r2_now, nan=-np.inf))
     if len(begun) > 1:
-        others = ", ".join(f"{s.name}: {_share(s.r2[-1])}" for s in begun if s is not best)
+        others = ", ".join(f"{s.name}: {_share(s.r2_now)}" for s in begun if s is not best)
         said = f"Best of {len(begun)}: {best.name} {_learned(best)} ({others}). {_verdict(best)}"
         return said.rstrip(), _numbers(best)
     dead = float(best.dead_fraction[-1])
@@ -124,7 +124,7 @@ def training_answer(summaries: Sequence[TrainingSummary]) -> tuple[str, str]:
 
 
 def _learned(summary: TrainingSummary) -> str:
-    r2, l0 = float(summary.r2[-1]), float(summary.l0[-1])
+    r2, l0 = summary.r2_now, float(summary.l0[-1])
     with_atoms = "" if math.isnan(l0) else f" with {_plain(l0)} atoms at a time"
     if not r2 > 0:
         return f"explains none of the variance yet{with_atoms}"
@@ -150,7 +150,8 @@ def _verdict(summary: TrainingSummary) -> str:
 
 def _numbers(summary: TrainingSummary) -> str:
     parts = [
-        f"R² {format_number(float(summary.r2[-1]))}",
+        f"R² {format_number(summary.r2_now)}"
+        + (" on the same rows at every look" if summary.fixed_r2 is not None else ""),
         f"loss {format_number(float(summary.loss[-1]))}",
     ]
     if summary.best_step is not None:
@@ -193,6 +194,9 @@ class TrainingGallery:
         self.grid = PictureGrid(titled=True)
         self.strip = TokenStrip()
         self.gallery: AtomGallery | None = None
+        self._fixed: dict[Tracked, list[tuple[int, float]]] = {}
+        """Step and R² on the probe's rows at every look, by run."""
+
         self._bar = ""
         for widget in self.widgets:
             widget.layout.display = "none"
@@ -219,7 +223,14 @@ class TrainingGallery:
                 self.gallery = gallery_of_rows(sae, atoms, frequency)
                 self._bar = "length" if frequency is None else "share of rows on which it fires"
             elif self._probe is not None:
-                self.gallery = _in_eval_mode(self._probe, sae, atoms)
+                self.gallery, r2 = _in_eval_mode(self._probe, sae, atoms)
+                step = int(getattr(tracked.run, "step", 0))
+                looks = self._fixed.setdefault(tracked, [])
+                looks[:] = [*(look for look in looks if look[0] < step), (step, r2)]
+
+    def on_fixed_rows(self, tracked: Tracked, summary: TrainingSummary) -> TrainingSummary:
+        """Return a summary with R² and trend of rows that stay the same, as far as they were read."""
+        return summary.on_fixed_rows(self._fixed.get(tracked, ()))
 
     def draw(self, names: AtomNames, run: str = "") -> None:
         """Show the records read; `run` names the run, if there are several."""
@@ -260,12 +271,12 @@ class TrainingGallery:
         self.strip.layout.display = None if gallery.tokens else "none"
 
 
-def _in_eval_mode(probe: Probe, sae: Any, atoms: Sequence[int]) -> AtomGallery:
+def _in_eval_mode(probe: Probe, sae: Any, atoms: Sequence[int]) -> tuple[AtomGallery, float]:
     """Encode as after training, and leave the SAE in the mode that its training has it in."""
     was_training = bool(sae.training)
     sae.eval()
     try:
-        return probe.gallery(sae, atoms)
+        return probe.gallery(sae, atoms), probe.explained(sae)
     finally:
         sae.train(was_training)
 

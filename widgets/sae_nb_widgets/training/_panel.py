@@ -72,7 +72,8 @@ class TrainingMonitor(Panel):
         "best); a dead atom never fires. Curves are measured on the training batch of that step. “all "
         "plots” adds atoms in use at a time (L0), speed, the learning rate now, how often each atom "
         "fires and how fast it turns: one that has stopped turning has been learned.",
-        "Batches are small and part of the training data: held-out numbers with floors and controls "
+        "Batches are small and part of the training data; with `acts` the sentence is about the same rows at "
+        "every look, without sinks of attention. Held-out numbers with floors and controls "
         "come from sn.evaluate. A falling loss does not show that the atoms mean anything.",
         "Dead atoms and their revival: “Scaling and evaluating sparse autoencoders”, arXiv 2406.04093.",
     )
@@ -219,6 +220,10 @@ class TrainingMonitor(Panel):
         # Read before the panel is locked: counting waits for the training's step under way.
         summaries = [one.summary(log_x=self.log_x) for one in self._tracked]
         self._look_at_gallery()
+        summaries = [
+            self._gallery.on_fixed_rows(one, summary)
+            for one, summary in zip(self._tracked, summaries, strict=True)
+        ]
         with self._drawing:
             # Another thread has closed the panel or drawn what is newer meanwhile.
             if self._closed or turn < self._drawn_turn:
