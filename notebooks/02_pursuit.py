@@ -218,10 +218,11 @@ exercise("02.4")
 
 # %% tags=["exercise"]
 def pursue(x, dictionary, k):
-    z = torch.zeros(len(dictionary), dtype=x.dtype)
+    coefficients = torch.zeros(len(dictionary), dtype=x.dtype)
+    left = x
     for _step in range(k):
-        z = ...  # correlate what is left with all atoms, take the best, subtract its part
-    return z
+        ...  # correlate what is left with all atoms, take the best, subtract its part
+    return ...
 
 
 exercise("02.4").check(pursue)

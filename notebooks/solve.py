@@ -30,6 +30,9 @@ NOTE = (
     "> The solved copy, written by `notebooks/solve.py`. Edit the answers in `notebooks/answers.py`, and "
     "everything else in the notebook itself.\n\n"
 )
+NOTED = ("predict", "write")
+"""What is noted and judged later."""
+
 Key = tuple[str, str]
 """Number of an exercise, and what is asked of it."""
 
@@ -64,8 +67,8 @@ def solved(student: Any, answered: dict[Key, str]) -> tuple[Any, list[str]]:
             above = answered[key] + above[len(above.rstrip()) :]
         if "..." in above:
             missing.append(key[0])
-        # A prediction is noted; it passes when it is revealed.
-        test = 'verdict.state == "noted"' if key[1] == "predict" else "verdict.passed"
+        # A prediction is noted, and passes when it is revealed; a text, when it is scored.
+        test = 'verdict.state == "noted"' if key[1] in NOTED else "verdict.passed"
         cell.source = f"{above}verdict = {call['call']}\nassert {test}, verdict.message\nverdict"
     notebook.cells[0].source = f"{NOTE}{notebook.cells[0].source}"
     for cell in notebook.cells:

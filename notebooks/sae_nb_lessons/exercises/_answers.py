@@ -12,6 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sae_nb_lessons.exercises._limits import (
+    SECONDS,
+    TooLong,
+    at_most,
+    changed,
+    copies,
+    torch_as_it_was,
+)
+
 LONGEST_SHOWN = 40
 
 
@@ -32,6 +41,9 @@ class Form:
 
     convert: Callable[[Any], Any]
     """Returns the value to judge; raises any exception if the answer does not fit."""
+
+    limits: tuple[float, float] = (-math.inf, math.inf)
+    """Of a number: the smallest and the largest that are accepted."""
 
     def read(self, answer: object) -> Any:
         """Convert an answer to the form that is judged."""
@@ -96,7 +108,7 @@ def number(low: float = -math.inf, high: float = math.inf) -> Form:
             raise ValueError(value)
         return value
 
-    return Form(says=says, convert=convert)
+    return Form(says=says, convert=convert, limits=(low, high))
 
 
 def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
@@ -109,7 +121,7 @@ def whole_number(low: float = -math.inf, high: float = math.inf) -> Form:
             raise ValueError(value)
         return int(value)
 
-    return Form(says=says, convert=convert)
+    return Form(says=says, convert=convert, limits=(low, high))
 
 
 def tensor(*shape: int | str | None) -> Form:
@@ -162,10 +174,25 @@ def one_of(*choices: str) -> Form:
     return Form(says=f"one of {', '.join(map(repr, choices))}", convert=convert)
 
 
-def function(returns: Form, *, takes: str) -> Form:
+def words(at_least: int) -> Form:
+    """Ask for an explanation in words of one's own."""
+
+    def convert(answer: Any) -> str:
+        text = " ".join(answer.split())
+        n = len(text.split(" "))
+        if n < at_least:
+            raise WrongForm(f"expected {says}, and yours has {n}")
+        return text
+
+    says = f"a text of at least {at_least} words"
+    return Form(says=says, convert=convert)
+
+
+def function(returns: Form, *, takes: str, seconds: float = SECONDS) -> Form:
     """Ask for a function written by the student; an error in it, or a wrong result, becomes a sentence.
 
-    The value that is judged is a function too: it calls the student's and converts the result.
+    The value that is judged is a function too: it calls the student's and converts the result. A call
+    that takes longer than `seconds` is stopped, and one that changes its arguments is refused.
 
     `returns`: form of its result; `takes`: its arguments in words, for the message: "one tensor of
     shape (n, 2)".
@@ -174,20 +201,32 @@ def function(returns: Form, *, takes: str) -> Form:
     def convert(answer: Any) -> Callable[..., Any]:
         if not callable(answer) or isinstance(answer, type):
             raise TypeError(answer)
-        return lambda *given: _called(answer, given, returns)
+        return lambda *given: _called(answer, given, returns, seconds)
 
     return Form(says=f"a function that takes {takes} and returns {returns.says}", convert=convert)
 
 
-def _called(asked: Callable[..., Any], given: Sequence[Any], returns: Form) -> Any:
+def _called(asked: Callable[..., Any], given: Sequence[Any], returns: Form, seconds: float) -> Any:
+    before = copies(given)
     try:
-        answer = asked(*given)
-    except Exception as error:  # noqa: BLE001 - a student's own code; told, not raised
+        with torch_as_it_was(), at_most(seconds):
+            answer = asked(*given)
+    except TooLong:
+        raise WrongForm(
+            f"your function had not returned after {seconds:g} s and was stopped: does every loop end?"
+        ) from None
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a student's own code; told, not raised
         message = _short(" ".join(str(error).split())) or "no message"
         arguments = ", ".join(describe(value) for value in given)
         raise WrongForm(
             f"your function raised {type(error).__name__} ({message}) when it was given {arguments}"
         ) from None
+    place = changed(given, before)
+    if place is not None:
+        raise WrongForm(
+            f"your function changed its argument {place + 1}, {describe(before[place])}, which its caller "
+            "still needs: work on a copy, `x = x.clone()`"
+        )
     if answer is None:
         raise WrongForm("your function returned nothing: does it end with `return …`?")
     if is_blank(answer):

@@ -1,4 +1,4 @@
-"""Exercises that check themselves: staged hints, and predict before reveal."""
+"""Exercises that check themselves: hints by mistake, predict before reveal, and texts with a rubric."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sae_nb.files import filled, read_toml
-from sae_nb_lessons.exercises._answers import Blank, Form, WrongForm
+from sae_nb_lessons.exercises._answers import Blank, Form, WrongForm, tensor, whole_number
+from sae_nb_lessons.exercises._mistakes import Mistake
+from sae_nb_lessons.exercises._predictions import COURSE, Prediction
 from sae_nb_lessons.exercises._verdicts import (
     CARD,
     Revelation,
@@ -21,6 +23,7 @@ from sae_nb_lessons.exercises._verdicts import (
 Difficulty = Literal["warm-up", "core", "stretch"]
 
 NO_MORE = "There are no more hints; the answers are in notebooks/answers.py."
+ASK = "There are no more hints but the code: `.hint()` shows it."
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -63,9 +66,12 @@ class Task:
     """Text shown after the right answer: why it matters."""
 
     hints: tuple[str, ...] = ()
-    """From a nudge to nearly the answer; each wrong try reveals the next."""
+    """From the idea to an outline; a mistake without a hint of its own reveals the next."""
 
-    judge: Callable[[Any], str | None] | None = None
+    code: str = ""
+    """Nearly the answer. Only `hint` shows it, after the hints."""
+
+    judge: Callable[[Any], Mistake | str | None] | None = None
     """Takes the answer in its form; returns what is wrong with it, or None. Called by `check`."""
 
     measure: Callable[[], float | str] | None = None
@@ -74,11 +80,16 @@ class Task:
     unit: str = ""
     """Of a measured number."""
 
+    rubric: tuple[str, ...] = ()
+    """Of an open task, which has neither judge nor measurement: what a good text holds, a point each."""
+
     def __post_init__(self) -> None:
-        if (self.judge is None) == (self.measure is None):
+        ways = (self.judge is not None) + (self.measure is not None) + bool(self.rubric)
+        if ways != 1:
             raise ValueError(
-                f"Exercise {self.id} must have either `judge` (it is checked) or `measure` (it is "
-                "predicted), got " + ("neither." if self.judge is None else "both.")
+                f"Exercise {self.id} must have either `judge` (it is checked), `measure` (it is "
+                "predicted) or `rubric` (it is written), got "
+                + ("neither." if not ways else f"{'both' if ways == 2 else 'all'}.")
             )
 
 
@@ -87,7 +98,7 @@ class Answer:
     """The form of an answer, and its judge or measurement (as in `Task`)."""
 
     form: Form
-    judge: Callable[[Any], str | None] | None = None
+    judge: Callable[[Any], Mistake | str | None] | None = None
     measure: Callable[[], float | str] | None = None
 
 
@@ -101,7 +112,7 @@ def tasks(chapter: str, answers: Mapping[str, Answer]) -> tuple[Task, ...]:
     return tuple(
         filled(
             Task,
-            texts[id] | {"hints": tuple(texts[id].get("hints", ()))},
+            texts[id] | {name: tuple(texts[id].get(name, ())) for name in ("hints", "rubric")},
             f"{file}, exercise {id}",
             id=id,
             **vars(answer),
@@ -135,7 +146,10 @@ class Exercise:
         self._hints_shown = 0
         self._solved = False
         self._predicted: Any = None
+        self._within: tuple[float, float] | None = None
         self._revelation: Revelation | None = None
+        self._text = ""
+        self._seen: set[str] = set()
 
     # --- what a student sees before answering -------------------------------------------------------
 
@@ -176,12 +190,12 @@ class Exercise:
 
     @property
     def hints_shown(self) -> int:
-        """Number of hints that have been shown."""
+        """Number of hints that have been shown, the code included."""
         return self._hints_shown
 
     @property
     def solved(self) -> bool:
-        """Whether it was answered correctly, or predicted and revealed."""
+        """Whether it was answered correctly, predicted and revealed, or written and assessed."""
         return self._solved
 
     @property
@@ -189,6 +203,8 @@ class Exercise:
         """One line: the progress so far, and the method to call next."""
         if self.solved:
             return f"solved · {count(self._tries, 'try', 'tries')} · {self._hints_line()}"
+        if self._task.rubric:
+            return "written, call .score(points)" if self._text else "open · call .write(text)"
         if self._task.measure is None:
             tries = count(self._tries, "try", "tries") if self._tries else "not answered yet"
             return f"{tries} · {self._hints_line()} · call .check(answer) or .hint()"
@@ -210,12 +226,11 @@ class Exercise:
         Returns
         -------
         Verdict
-            True if right, with the reason why it matters; otherwise with what is wrong and the next hint.
+            True if right, with the reason why it matters; otherwise with what is wrong, and the hint for
+            this mistake, or the next one.
         """
         if self._task.judge is None:
-            return self._say(
-                "refused", "This one is predicted: `.predict(value)`, then `.reveal()`."
-            )
+            return self._say("refused", self._way())
         try:
             problem = self._task.judge(self._task.form.read(answer))
         except WrongForm as unreadable:
@@ -224,26 +239,32 @@ class Exercise:
         if problem is None:
             self._solved = True
             return self._say("right", self._task.why)
-        return self._say("wrong", problem, self._next_hint() or NO_MORE)
+        mistake = problem if isinstance(problem, Mistake) else Mistake(problem)
+        return self._say("wrong", mistake.said, self._advice(mistake))
 
-    def predict(self, value: object) -> Verdict:
+    def predict(self, value: object, within: object = None) -> Verdict:
         """Commit to a prediction before looking; it may be changed until it is revealed.
 
         Parameters
         ----------
         value
             The prediction.
+        within
+            Two numbers, (low, high): a range that holds the measured number, you are 80 % sure. None: no
+            range. `exercise_report` counts how many of them did.
         """
         if self._task.measure is None:
-            return self._say("refused", "This one is answered: `.check(answer)`.")
+            return self._say("refused", self._way())
         if self._revelation is not None:
             return self._say(
                 "refused", "Already revealed: the first prediction is the one that counts."
             )
         try:
-            self._predicted = self._task.form.read(value)
+            predicted = self._task.form.read(value)
+            self._within = None if within is None else _range(within)
         except WrongForm as unreadable:
             return self._unreadable(unreadable)
+        self._predicted = predicted
         prediction = with_unit(self._predicted, self._task.unit)
         return self._say("noted", f"Your prediction is {prediction}. Now call `.reveal()`.")
 
@@ -256,7 +277,7 @@ class Exercise:
             A `Revelation` (true) after a prediction.
         """
         if self._task.measure is None:
-            return self._say("refused", "Nothing is hidden here: `.check(answer)`.")
+            return self._say("refused", f"Nothing is hidden here. {self._way()}")
         if self._predicted is None:
             return self._say("refused", "Predict first: `.predict(value)`. A guess is fine.")
         if self._revelation is None:
@@ -270,18 +291,66 @@ class Exercise:
                 unit=self._task.unit,
             )
             self._solved = True
+            limits = self._task.form.limits
+            known = Prediction(self._predicted, self._revelation.measured, limits, self._within)
+            COURSE.note(self.id, known)
         return self._revelation
 
+    def write(self, text: object) -> Verdict:
+        """Note a text of your own for an open task, and show what a good one holds.
+
+        Parameters
+        ----------
+        text
+            The explanation, in sentences; it may be written again until it is scored.
+        """
+        if not self._task.rubric:
+            return self._say("refused", self._way())
+        try:
+            self._text = self._task.form.read(text)
+        except WrongForm as unreadable:
+            return self._unreadable(unreadable)
+        points = (f"({i}) {point}" for i, point in enumerate(self._task.rubric, 1))
+        return self._say(
+            "noted",
+            f"A point for each of these that your text has: {' '.join(points)}",
+            "Count them: `.score(points)`.",
+        )
+
+    def score(self, points: object) -> Verdict:
+        """Assess your own text by the rubric that `write` showed.
+
+        Parameters
+        ----------
+        points
+            The number of points of the rubric that your text has.
+        """
+        if not self._task.rubric:
+            return self._say("refused", self._way())
+        most = len(self._task.rubric)
+        try:
+            reached = whole_number(0, most).read(points)
+        except WrongForm as unreadable:
+            return self._unreadable(unreadable)
+        if not self._text:
+            return self._say("refused", "Write first: `.write(text)` shows the rubric.")
+        self._tries += 1
+        self._solved = True
+        return self._say("assessed", f"{reached} of {most} by your own count. {self._task.why}")
+
     def hint(self) -> Verdict:
-        """Show the next hint without a try; the last one again when there are no more."""
-        shown = self._next_hint() or self._last_hint()
+        """Show the next hint without a try, after the last one the code; then that again."""
+        shown = self._next_hint(code=True) or self._last_hint()
         return self._say("hint", shown or "There are no hints for this one.")
 
     def reset(self) -> None:
-        """Forget tries, hints and prediction."""
+        """Forget tries, hints, prediction and text."""
         self._tries = self._hints_shown = 0
         self._solved = False
-        self._predicted = self._revelation = None
+        self._predicted = self._within = self._revelation = None
+        self._text = ""
+        self._seen.clear()
+        COURSE.forget(self.id)
 
     # --- saying -----------------------------------------------------------------------------------------
 
@@ -295,8 +364,31 @@ class Exercise:
             return self._say("blank", said, f"It takes {self.expects}.")
         return self._say("form", said)
 
-    def _next_hint(self) -> str:
-        if self._hints_shown == len(self._task.hints):
+    def _way(self) -> str:
+        """Return how an exercise of this kind is answered."""
+        if self._task.measure is not None:
+            return "This one is predicted: `.predict(value)`, then `.reveal()`."
+        if self._task.rubric:
+            return "This one is written: `.write(text)`, then `.score(points)`."
+        return "This one is answered: `.check(answer)`."
+
+    def _advice(self, mistake: Mistake) -> str:
+        """Return the hint for a mistake when it is made first, else the next of the exercise; never code."""
+        if mistake.hint and mistake.hint not in self._seen:
+            self._seen.add(mistake.hint)
+            return f"Hint: {mistake.hint}"
+        if following := self._next_hint(code=False):
+            return following
+        return ASK if self._hints_shown < self._n_hints else NO_MORE
+
+    @property
+    def _n_hints(self) -> int:
+        return len(self._task.hints) + bool(self._task.code)
+
+    def _next_hint(self, *, code: bool) -> str:
+        if self._hints_shown == (self._n_hints if code else len(self._task.hints)):
+            return ""
+        if self._hints_shown > len(self._task.hints):
             return ""
         self._hints_shown += 1
         return self._last_hint()
@@ -304,11 +396,11 @@ class Exercise:
     def _last_hint(self) -> str:
         if not self._hints_shown:
             return ""
-        text = self._task.hints[self._hints_shown - 1]
-        return f"Hint {self._hints_shown} of {len(self._task.hints)}: {text}"
+        told = (*self._task.hints, self._task.code)[self._hints_shown - 1]
+        return f"Hint {self._hints_shown} of {self._n_hints}: {told}"
 
     def _hints_line(self) -> str:
-        return f"{self._hints_shown} of {count(len(self._task.hints), 'hint')} shown"
+        return f"{self._hints_shown} of {count(self._n_hints, 'hint')} shown"
 
     def _heading(self) -> str:
         return f"Exercise {self.id} · {self.title} · {self.difficulty} · {self.minutes} min"
@@ -319,3 +411,11 @@ class Exercise:
     def _repr_html_(self) -> str:
         parts = (*self.question.split("\n\n"), f"Takes {self.expects}.", self.status)
         return card(self._heading(), parts, CARD)
+
+
+def _range(within: object) -> tuple[float, float]:
+    """Read a range of two numbers, the smaller first."""
+    low, high = tensor(2).read(within).tolist()
+    if low > high:
+        raise WrongForm(f"expected a range (low, high), got {low:g} above {high:g}")
+    return low, high

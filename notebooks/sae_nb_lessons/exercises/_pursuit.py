@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from torch import Tensor
 
-from sae_nb.pursuit import matching_pursuit
+from sae_nb.pursuit import matching_pursuit, orthogonal_matching_pursuit
 from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 TOLERANCE = 0.01  # an answer rounded to two digits is right
 CLOSE = 1e-3
@@ -63,21 +64,88 @@ def named_by_one_step(within: float = 0.8) -> float:
 # --- 02.4: a pursuit of one's own -----------------------------------------------------------------
 
 
-def _judge_pursuit(pursue: Callable[[Tensor, Tensor, int], Tensor]) -> str | None:
-    for name, (x, dictionary) in _CASES.items():
-        for k in (1, 2, min(5, len(dictionary))):
-            answer = pursue(x.clone(), dictionary.clone(), k)
-            if answer.shape != (len(dictionary),):
-                raise WrongForm(
-                    f"for {len(dictionary)} atoms your function returned {len(answer)} numbers: it "
-                    "must return one coefficient per atom"
-                )
-            expected = matching_pursuit(x[None], dictionary, k).to_dense()[0]
-            if not torch.allclose(answer, expected, atol=CLOSE):
-                atom = int((answer - expected).abs().argmax())
-                steps = "1 step" if k == 1 else f"{k} steps"
-                return f"For {name}, after {steps}, atom {atom} has {float(answer[atom]):.3g}."
-    return None
+def pursued(x: Tensor, dictionary: Tensor, k: int, mistake: str = "") -> Tensor:
+    """Return codes of non-negative matching pursuit, or of one that makes a certain mistake."""
+    z, r = torch.zeros(len(dictionary), dtype=x.dtype), x
+    for _ in range(k):
+        c = dictionary @ r
+        j = c.abs().argmax() if mistake == "sign" else c.argmax()
+        amount = c[j] if mistake in ("negative", "sign") else c[j].clamp(min=0)
+        z[j] = amount if mistake == "overwrite" else z[j] + amount
+        if mistake == "whole":
+            r = x - amount * dictionary[j]
+        elif mistake != "no residual":
+            r = r - amount * dictionary[j]
+    return z
+
+
+def _in_one_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
+    c = (dictionary @ x).clamp(min=0)
+    return torch.zeros_like(c).scatter_(0, c.topk(min(k, len(c))).indices, 1) * c
+
+
+def _refitted(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
+    return orthogonal_matching_pursuit(x[None], dictionary, k).to_dense()[0]
+
+
+_SLIPS = (
+    Slip(
+        "An atom that is chosen again loses what it had before: you overwrite its coefficient.",
+        "Add: `z[j] += a`.",
+        partial(pursued, mistake="overwrite"),
+    ),
+    Slip(
+        "Where no atom points along what is left, yours takes a negative amount.",
+        "An atom is taken only as far as it correlates positively: `c[j].clamp(min=0)`.",
+        partial(pursued, mistake="negative"),
+    ),
+    Slip(
+        "You take the largest correlation by size, whatever its sign.",
+        "Codes are not negative here: `c.argmax()`, not `c.abs().argmax()`.",
+        partial(pursued, mistake="sign"),
+    ),
+    Slip(
+        "You take the k largest correlations with x at once. That is one step of TopK, not a pursuit.",
+        "A loop of k rounds. In each, correlate what is left, and take one atom.",
+        _in_one_step,
+    ),
+    Slip(
+        "What was taken is never subtracted, so every step finds the same atom.",
+        "After each step, `r = r - a * dictionary[j]`.",
+        partial(pursued, mistake="no residual"),
+    ),
+    Slip(
+        "You subtract the last atom from x, and forget those before it.",
+        "What is left shrinks from step to step: `r = r - …`, not `x - …`.",
+        partial(pursued, mistake="whole"),
+    ),
+    Slip(
+        "You fit all amounts anew at each step. That is orthogonal matching pursuit.",
+        "Earlier coefficients stay; only the chosen atom's changes.",
+        _refitted,
+    ),
+)
+
+
+def _judge_pursuit(pursue: Callable[[Tensor, Tensor, int], Tensor]) -> Mistake | str | None:
+    def mine(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
+        answer = pursue(x, dictionary, k)
+        if answer.shape != (len(dictionary),):
+            raise WrongForm(
+                f"for {len(dictionary)} atoms your function returned {len(answer)} numbers: it "
+                "must return one coefficient per atom"
+            )
+        return answer
+
+    def right(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
+        return matching_pursuit(x[None], dictionary, k).to_dense()[0]
+
+    cases = {
+        f"{name}, after {'1 step' if k == 1 else f'{k} steps'}": (x, dictionary, k)
+        for name, (x, dictionary) in _CASES.items()
+        for k in (1, 2, min(5, len(dictionary)))
+    }
+    return diagnose(mine, right, cases, _SLIPS, atol=CLOSE)
 
 
 def _many(n_atoms: int, d_in: int, seed: int) -> tuple[Tensor, Tensor]:

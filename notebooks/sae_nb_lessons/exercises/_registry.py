@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sae_nb_lessons.exercises._kit import Exercise
+from sae_nb_lessons.exercises._predictions import COURSE, Calibration
 from sae_nb_lessons.exercises._verdicts import CARD, card, count
 
 NOTEBOOKS = {
@@ -33,6 +35,7 @@ NOTEBOOKS = {
     "21": "hearing",
     "22": "patching",
     "23": "lens",
+    "24": "own_sae",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",
@@ -64,7 +67,7 @@ def exercise(id: str) -> Exercise:
     Raises
     ------
     TypeError: If `id` is not text.
-    ValueError: If there is no exercise of that number; the message lists the numbers.
+    ValueError: If there is no exercise of that number; the message lists those of its notebook.
 
     Example
     -------
@@ -76,8 +79,17 @@ def exercise(id: str) -> Exercise:
     wanted = re.sub(r"^(\d)\.", r"0\1.", id.strip())
     known = _exercises()
     if wanted not in known:
-        raise ValueError(f"There is no exercise {id!r}. There are {', '.join(known)}.")
+        raise ValueError(f"There is no exercise {id!r}. {_near(wanted, known)}")
     return known[wanted]
+
+
+def _near(wanted: str, known: Iterable[str]) -> str:
+    """Return the exercises of the notebook that was meant, or the notebooks with exercises."""
+    notebook = wanted.partition(".")[0]
+    there = [id for id in known if id.partition(".")[0] == notebook]
+    if there:
+        return f"Notebook {notebook} has {', '.join(there)}."
+    return f"Notebooks with exercises: {', '.join(NOTEBOOKS)}."
 
 
 @dataclass(frozen=True, repr=False)
@@ -90,6 +102,9 @@ class ExerciseReport:
     n_solved: int
     """Number of solved exercises."""
 
+    calibration: Calibration
+    """Predictions over the whole course: how far off, and how often a stated range held the number."""
+
     @property
     def all_solved(self) -> bool:
         """Whether every exercise is solved."""
@@ -100,11 +115,11 @@ class ExerciseReport:
 
     def __repr__(self) -> str:
         lines = (f"{id} · {title} · {status}" for id, title, status in self.rows)
-        return "\n".join((self._summary(), *lines))
+        return "\n".join((self._summary(), *lines, repr(self.calibration)))
 
     def _repr_html_(self) -> str:
         lines = (f"{id} · {title} · {status}" for id, title, status in self.rows)
-        return card(self._summary(), lines, CARD, role="status")
+        return card(self._summary(), (*lines, repr(self.calibration)), CARD, role="status")
 
 
 def exercise_report(notebook: str | None = None) -> ExerciseReport:
@@ -129,9 +144,9 @@ def exercise_report(notebook: str | None = None) -> ExerciseReport:
             f"`notebook` must be one of {', '.join(NOTEBOOKS)}, got {notebook!r}. None means all."
         )
     chosen = [e for id, e in _exercises().items() if notebook in (None, id.split(".")[0])]
-    return ExerciseReport(
-        tuple((e.id, e.title, e.status) for e in chosen), sum(e.solved for e in chosen)
-    )
+    rows = tuple((e.id, e.title, e.status) for e in chosen)
+    solved = sum(e.solved for e in chosen)
+    return ExerciseReport(rows, solved, Calibration.of(COURSE.all().values()))
 
 
 _kernel: dict[str, Exercise] = {}

@@ -10,7 +10,7 @@ from typing import Literal
 
 from sae_nb.figures import theme
 
-State = Literal["right", "wrong", "form", "blank", "noted", "refused", "hint"]
+State = Literal["right", "wrong", "form", "blank", "noted", "refused", "hint", "assessed"]
 
 HEADINGS: dict[State, str] = {
     "right": "Right",
@@ -20,6 +20,7 @@ HEADINGS: dict[State, str] = {
     "noted": "Noted",
     "refused": "Not now",
     "hint": "Hint",
+    "assessed": "Assessed",
 }
 _BLUE, _VERMILLION, _GREEN = theme.OKABE_ITO[:3]
 # JupyterLab's own colours, with Okabe–Ito's where there is no JupyterLab.
@@ -31,6 +32,7 @@ COLOURS: dict[State, str] = {
     "noted": f"var(--jp-info-color1, {_BLUE})",
     "refused": f"var(--jp-border-color1, {theme.CONTROL})",
     "hint": f"var(--jp-info-color1, {_BLUE})",
+    "assessed": f"var(--jp-success-color1, {_GREEN})",
 }
 CARD = f"var(--jp-brand-color1, {_BLUE})"
 """Colour of cards without a judgement."""
@@ -44,7 +46,7 @@ class Verdict:
     """Number of the exercise."""
 
     state: State
-    """One of right, wrong, form (cannot be judged), blank, noted, refused, hint."""
+    """One of right, wrong, form (cannot be judged), blank, noted, refused, hint, assessed (by its writer)."""
 
     said: str = ""
     """Sentence about this answer."""
@@ -55,7 +57,7 @@ class Verdict:
     @property
     def passed(self) -> bool:
         """Whether this solves the exercise."""
-        return self.state == "right"
+        return self.state in ("right", "assessed")
 
     @property
     def message(self) -> str:

@@ -11,6 +11,11 @@ if TYPE_CHECKING:
         EncoderStudy as EncoderStudy,
         study_encoders as study_encoders,
     )
+    from sae_nb_lessons.studies._own_sae import (
+        OwnSAE as OwnSAE,
+        hidden_rows as hidden_rows,
+        own_sae as own_sae,
+    )
     from sae_nb_lessons.studies._penalty_study import (
         PenaltyStudy as PenaltyStudy,
         study_penalty as study_penalty,
@@ -29,4 +34,14 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_lessons.studies._encoder_study import ENCODERS as ENCODERS
+    from sae_nb_lessons.studies._own_sae import (
+        Parameters as Parameters,
+        Train as Train,
+        encode as encode,
+        on_features as on_features,
+        random_cosine as random_cosine,
+        replacements as replacements,
+        unexplained as unexplained,
+        unit_rows as unit_rows,
+    )
     from sae_nb_lessons.studies._support_study import METHODS as METHODS, ONE_STEP as ONE_STEP

@@ -19,7 +19,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 from torch.nn.functional import normalize
 
-import sae_nb as sn
 from sae_nb.evaluation import explained_variance, feature_dimensionality
 from tests.lessons.exercises.asked import Asked
 
@@ -72,8 +71,15 @@ def one_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
 
 def refitted(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
     """Orthogonal matching pursuit is another algorithm."""
-    k = min(k, len(dictionary))
-    return sn.orthogonal_matching_pursuit(x[None], dictionary, k).to_dense()[0]
+    z, r, chosen = torch.zeros(len(dictionary), dtype=x.dtype), x, []
+    for _ in range(min(k, len(dictionary))):
+        c = dictionary @ r
+        if c.max() < 1e-9:
+            break
+        chosen.append(int(c.argmax()))
+        z[chosen] = torch.linalg.lstsq(dictionary[chosen].T, x[:, None]).solution[:, 0]
+        r = x - z @ dictionary
+    return z
 
 
 def covers(dictionary: Tensor, r: int, *, signed: bool = False, itself: bool = False) -> Tensor:
@@ -278,10 +284,14 @@ ASKED = [
         "02.4",
         right=[pursued, lambda x, D, k: pursued(x.float(), D.float(), k)],
         near=[
-            (lambda x, D, k: pursued(x, D, k, forget=True), "atom"),
-            (lambda x, D, k: pursued(x, D, k, negative=True), "atom"),
-            (one_step, "atom"),
-            (refitted, "atom"),
+            (lambda x, D, k: pursued(x, D, k, forget=True), "you overwrite its coefficient"),
+            (lambda x, D, k: pursued(x, D, k, negative=True), "takes a negative amount"),
+            (one_step, "one step of TopK"),
+            (refitted, "orthogonal matching pursuit"),
+            (
+                lambda x, D, k: 2 * pursued(x, D, k),
+                "For orthogonal atoms, after 1 step yours gives",
+            ),
         ],
         malformed=[(lambda x, D, k: x[:1], "one coefficient per atom")],
     ),

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
+import signal
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,7 +29,10 @@ from sae_nb_lessons.exercises._answers import (
     tensor,
     whole_number,
     whole_numbers,
+    words,
 )
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
+from sae_nb_lessons.exercises._predictions import Calibration, Course, Prediction
 from sae_nb_lessons.exercises._verdicts import Revelation
 
 HOSTILE = "<script>alert(1)</script>"
@@ -103,6 +112,45 @@ def test_a_wrong_form_names_what_is_expected_and_costs_nothing() -> None:
     assert verdict.state == "form"
     assert "xpected a tensor of shape (5,), got a list of 3" in verdict.message
     assert (five.tries, five.hints_shown) == (0, 0)
+
+
+def test_code_is_shown_only_to_those_who_ask() -> None:
+    """Wrong tries show the hints, never the code; `hint` shows it after them."""
+    asked = Exercise(task(code="`x = 41.5`", hints=("The idea.", "The outline.")))
+    told = [asked.check(wrong).hint for wrong in range(4)]
+    assert ["idea" in told[0], "outline" in told[1]] == [True, True]
+    assert told[2] == told[3] == kit.ASK
+    assert not any("41.5" in one for one in told)
+    assert "Hint 3 of 3: `x = 41.5`" in asked.hint().message
+    assert asked.hints_shown == 3
+    assert "41.5" in asked.hint().message
+    assert asked.check(0).hint == kit.NO_MORE
+
+
+def test_a_mistake_with_a_hint_of_its_own_gets_that_one() -> None:
+    """By what is wrong, not by the count of tries; made again, it gets the next general hint as well."""
+    judge = lambda answer: Mistake("Its sign is turned.", "Minus.") if answer < 0 else "No."  # noqa: E731
+    asked = Exercise(task(judge=judge))
+    assert "Hint 1 of 3" in asked.check(1).hint
+    assert asked.check(-1).hint == "Hint: Minus."
+    assert "Hint 2 of 3" in asked.check(-2).hint
+    assert "Its sign is turned." in asked.check(-2).message
+
+
+def _doubled(x: torch.Tensor) -> torch.Tensor:
+    return 2 * x
+
+
+def test_a_common_mistake_is_recognised_by_what_it_gives() -> None:
+    """On every case; else the first case that differs is told, and a mistake that raises on a case is none."""
+    cases = {"one": (torch.ones(2),), "two": (torch.tensor([1.0, 3.0]),)}
+    raises = Slip("raised", "", lambda x: x @ torch.ones(5))
+    slips = (raises, Slip("You tripled.", "Twice.", lambda x: 3 * x))
+    assert diagnose(_doubled, _doubled, cases, slips) is None
+    assert diagnose(lambda x: 3 * x, _doubled, cases, slips) == Mistake("You tripled.", "Twice.")
+    told = diagnose(lambda x: x + 1, _doubled, cases, slips)
+    assert told == "For two yours gives 4 at (1,), and it is 6."
+    assert "the shape (), and it is (2,)" in diagnose(lambda x: x.sum(), _doubled, cases, slips)
 
 
 def test_a_hint_can_be_asked_for(one: Exercise) -> None:
@@ -282,6 +330,69 @@ def test_a_keyboard_interrupt_is_no_answer() -> None:
         Exercise(task(form=form, judge=lambda measure: measure(1.0))).check(endless)
 
 
+def _never_returns(x: object) -> object:
+    while True:
+        with contextlib.suppress(Exception):  # as students write it
+            time.sleep(0.001)
+
+
+@pytest.mark.parametrize("in_thread", [False, True])
+def test_a_function_that_never_returns_is_stopped_with_a_sentence(in_thread: bool) -> None:
+    """By an alarm in the main thread, and from another one elsewhere; what it catches does not keep it."""
+    form = function(number(), takes="one number", seconds=0.2)
+    asked = Exercise(task(form=form, judge=lambda measure: measure(1.0)))
+    verdicts: list[object] = []
+    answer = lambda: verdicts.append(asked.check(_never_returns))  # noqa: E731
+    if in_thread:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        thread.join(30)
+    else:
+        answer()
+    (verdict,) = verdicts
+    assert verdict.state == "form"
+    assert "had not returned after 0.2 s and was stopped" in verdict.message
+    assert asked.tries == 0
+
+
+def test_an_alarm_of_someone_else_goes_on() -> None:
+    """A timer that was set before a student's function is asked is there afterwards."""
+    if not hasattr(signal, "setitimer"):
+        pytest.skip("this system has no alarms")
+    handler = signal.signal(signal.SIGALRM, lambda *_: None)
+    before = signal.setitimer(signal.ITIMER_REAL, 500)
+    form = function(number(), takes="one number")
+    assert Exercise(task(form=form, judge=lambda f: None if f(1.0) else "no")).check(lambda x: x)
+    left, _ = signal.setitimer(signal.ITIMER_REAL, *before)
+    signal.signal(signal.SIGALRM, handler)
+    assert 400 < left <= 500
+
+
+def test_side_effects_are_told_or_undone() -> None:
+    """An argument that was changed is named; torch's random state, number type and gradients are put back."""
+
+    def in_place(x: torch.Tensor, y: np.ndarray) -> float:
+        y += 1
+        return 1.0
+
+    def careless(x: torch.Tensor, y: np.ndarray) -> float:
+        torch.manual_seed(5)
+        torch.set_default_dtype(torch.float64)
+        torch.set_grad_enabled(False)
+        return 1.0
+
+    form = function(number(), takes="a tensor and an array")
+    judge = lambda f: None if f(torch.ones(2), np.ones(3)) else "no"  # noqa: E731
+    asked, state = Exercise(task(form=form, judge=judge)), torch.random.get_rng_state()
+    told = asked.check(in_place)
+    assert told.state == "form"
+    assert "changed its argument 2, an array of shape (3,)" in told.message
+    assert asked.check(careless)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
+    assert "raised SystemExit" in asked.check(lambda x, y: sys.exit(3)).message
+
+
 def test_blanks_are_found_inside_lists() -> None:
     """A half-filled list is a blank, a zero is not."""
     assert is_blank([[1.0, ...], [2.0, 3.0]])
@@ -364,6 +475,71 @@ def test_a_task_is_checked_or_predicted() -> None:
         task(measure=lambda: 1.0)
 
 
+def test_predictions_are_calibrated_over_the_course() -> None:
+    """How far off, next to one who names the middle, and how many ranges held; the first prediction counts."""
+    form = number(0, 100)
+    for id, said, within in (("00.1", 41.5, (30, 50)), ("00.2", 1.5, (0, 3))):
+        asked = Exercise(task(id=id, judge=None, measure=lambda: SECRET, form=form))
+        assert asked.predict(said, within=within).state == "noted"
+        asked.reveal()
+    again = Exercise(task(id="00.2", judge=None, measure=lambda: SECRET, form=form))
+    again.predict(41)  # as after a restart of the kernel
+    again.reveal()
+    found = Calibration.of(Course().all().values())
+    assert (found.n, found.n_ranges, found.n_held) == (2, 2, 1)
+    assert found.off == pytest.approx(0.2)
+    assert found.middle_off == pytest.approx(0.085)
+    shown = repr(sae_nb_lessons.exercise_report("01"))
+    assert "off by 20% of the possible range in the mean (always its middle: 8%)" in shown
+    assert "1 of 2 ranges held the number" in shown
+
+
+def test_a_range_is_two_numbers_in_order(guessed: Exercise) -> None:
+    """Anything else is told, and the prediction is not taken."""
+    for within, told in ((3, "shape (2,)"), ((5, 1), "5 above 1"), ((..., 2), "still empty")):
+        assert told in guessed.predict(40, within=within).message
+    assert guessed.reveal().state == "refused"
+
+
+def test_a_course_that_cannot_be_written_is_kept_in_the_kernel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file where the folder should be, and a record that is damaged."""
+    known = Prediction(1.0, 2.0, (-math.inf, math.inf))
+    course = Course()
+    (tmp_path / "file").write_text("x")
+    monkeypatch.setenv("SAE_NB_COURSE", str(tmp_path / "file"))
+    course.note("00.1", known)
+    assert course.all() == {"00.1": known}
+    monkeypatch.setenv("SAE_NB_COURSE", str(tmp_path))
+    course.note("00.2", known)
+    assert Course().all() == {"00.1": known, "00.2": known}
+    (tmp_path / "predictions.json").write_text('{"00.1": 3}')
+    assert Course().all() == {}
+
+
+# --- open tasks -----------------------------------------------------------------------------------
+
+
+def test_an_open_task_is_written_held_against_a_rubric_and_scored() -> None:
+    """No score before a text, no text of three words; what it is worth its writer counts."""
+    asked = Exercise(task(judge=None, form=words(5), rubric=("It names the cause.", "A number.")))
+    assert asked.score(1).state == "refused"
+    assert asked.write(...).state == "blank"
+    assert "at least 5 words, and yours has 2" in asked.write("Too short.").message
+    noted = asked.write("The penalty shrinks codes, and norms grow.")
+    assert noted.state == "noted"
+    assert "(1) It names the cause. (2) A number." in noted.message
+    assert asked.score(3).state == "form"
+    done = asked.score(2)
+    assert done
+    assert "Assessed. 2 of 2 by your own count. Numbers matter." in done.message
+    assert asked.solved
+    assert ".write(text)" in asked.check(1).message
+    with pytest.raises(ValueError, match="got both"):
+        task(rubric=("One.",))
+
+
 # --- what is shown --------------------------------------------------------------------------------
 
 
@@ -399,9 +575,12 @@ def test_what_a_student_types_is_escaped() -> None:
 
 
 def test_an_unknown_exercise_lists_those_there_are() -> None:
-    """A typo costs one look."""
-    with pytest.raises(ValueError, match=r"no exercise '01.99'. There are 01.1, 01.2"):
+    """A typo costs one look: those of its notebook, or the notebooks, and never all."""
+    with pytest.raises(ValueError, match=r"'01.99'. Notebook 01 has 01.1, 01.2, 01.3, 01.4\.$"):
         sae_nb_lessons.exercise("01.99")
+    with pytest.raises(ValueError, match=r"'77.1'. Notebooks with exercises: 01, 02") as raised:
+        sae_nb_lessons.exercise("77.1")
+    assert "01.1" not in str(raised.value)
     with pytest.raises(TypeError, match='text such as "01.2", got 1.2'):
         sae_nb_lessons.exercise(1.2)
 
@@ -434,7 +613,8 @@ def test_every_exercise_is_complete() -> None:
         assert asked.minutes >= 1
         assert asked.check(...).state in ("blank", "refused")
         assert asked.predict(...).state in ("blank", "refused")
-        assert len(asked._task.hints) >= 2
+        hints = (*asked._task.hints, *filter(None, [asked._task.code]))
+        assert len(hints) >= 2 or asked._task.rubric
         assert asked._task.why.endswith(".")
 
 

@@ -1,0 +1,380 @@
+"""Exercises of notebook 24: an SAE in plain torch, part by part, then trained, judged and broken."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache, partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from sae_nb.architectures import TopK
+from sae_nb.evaluation import explained_variance
+from sae_nb_lessons.exercises._answers import (
+    Form,
+    WrongForm,
+    describe,
+    function,
+    number,
+    tensor,
+    words,
+)
+from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
+from sae_nb_lessons.studies import (
+    OwnSAE,
+    Parameters,
+    Train,
+    hidden_rows,
+    on_features,
+    own_sae,
+    random_cosine,
+    replacements,
+    unit_rows,
+)
+
+EXACT = 1e-6
+LENGTHS_OFF, FOUND, GOAL, K = 0.01, 0.95, 0.95, 20
+SHORT = 300
+"""Steps of the loop when it is checked."""
+
+L1 = 0.05
+
+
+def parameters(n_atoms: int | None = None, d: int | None = None) -> Form:
+    """Ask for the tensors E, a, D, b of an SAE."""
+    sizes = f" of {n_atoms} atoms and width {d}" if n_atoms else ""
+    says = f"four tensors E (n, d), a (n,), D (n, d), b (d,){sizes}"
+
+    def convert(answer: Any) -> Parameters:
+        if not isinstance(answer, tuple | list) or len(answer) != 4:
+            raise WrongForm(f"expected {says}, got {describe(answer)}")
+        E, a, D, b = (
+            tensor(*shape).read(part).float()
+            for part, shape in zip(answer, (("n", "d"), ("n",), ("n", "d"), ("d",)), strict=True)
+        )
+        if E.shape != D.shape or (len(a), len(b)) != tuple(D.shape):
+            shapes = ", ".join(str(tuple(part.shape)) for part in (E, a, D, b))
+            raise WrongForm(f"expected {says}, got the shapes {shapes}")
+        if n_atoms is not None and D.shape != (n_atoms, d):
+            raise WrongForm(f"expected {says}, got D of shape {tuple(D.shape)}")
+        return E, a, D, b
+
+    return Form(says=says, convert=convert)
+
+
+# --- 24.1: the encoder ----------------------------------------------------------------------------
+
+
+def _encoder_slips() -> tuple[Slip, ...]:
+    def made(change: str, x: Tensor, E: Tensor, a: Tensor, b: Tensor, k: int) -> Tensor:
+        u = (x if change == "centre" else x + b if change == "plus" else x - b) @ E.T
+        u = u if change == "offset" else u + a
+        if change == "late":  # chosen without the offset
+            chosen = ((x - b) @ E.T).topk(k, dim=1).indices
+            return torch.zeros_like(u).scatter(1, chosen, u.gather(1, chosen).relu())
+        by = u.abs() if change == "size" else -u if change == "smallest" else u
+        atoms = by.topk(k, dim=1).indices
+        kept = u.gather(1, atoms)
+        if change == "mask":
+            return torch.zeros_like(u).scatter(1, atoms, 1.0)
+        if change == "signed":
+            return torch.zeros_like(u).scatter(1, atoms, kept)
+        if change == "all":
+            return u.relu()
+        if change == "batch":
+            least = u.flatten().topk(k * len(x)).values.min()
+            return torch.where(u >= least, u, 0.0).relu()
+        return torch.zeros_like(u).scatter(1, atoms, kept.relu())
+
+    told = {
+        "centre": ("The bias b is not subtracted from x first.", "`x - b` comes before the product."),
+        "plus": ("You add b to x; the encoder subtracts it.", "The decoder adds b, so the encoder begins with `x - b`."),
+        "offset": ("The encoder's own offset a is missing.", "One number per atom, added after the product."),
+        "late": ("You choose the k atoms before adding a.", "a belongs to the pre-codes: add it, then choose."),
+        "signed": ("Some of your codes are negative: a row with fewer than k positive pre-codes keeps fewer.", "`.relu()` of what was kept."),
+        "all": ("You keep every positive pre-code, not k of them: that is a ReLU SAE.", "`u.topk(k, dim=1)` gives values and indices."),
+        "batch": ("You keep k per row on average, over all rows together. That is BatchTopK.", "Each row chooses its own: `dim=1`."),
+        "size": ("You choose the largest by size, so strongly negative ones take places.", "`u.topk(k, dim=1)`, without `abs`."),
+        "smallest": ("You keep the k smallest.", "`topk` gives the largest as it is."),
+        "mask": ("You return which atoms are on, and not how strongly.", "Put the values back at their indices: `scatter(1, indices, values)`."),
+    }  # fmt: skip
+    return tuple(Slip(*texts, partial(made, change)) for change, texts in told.items())
+
+
+def _given(seed: int, n: int = 6, d: int = 5, n_atoms: int = 12) -> tuple[Tensor, ...]:
+    draws = torch.Generator().manual_seed(seed)
+    x, E = torch.randn(n, d, generator=draws), torch.randn(n_atoms, d, generator=draws)
+    a, b = torch.randn(n_atoms, generator=draws) - 1, torch.randn(d, generator=draws)
+    return x, E, a, b
+
+
+def _toolkit_codes(x: Tensor, E: Tensor, a: Tensor, b: Tensor, k: int) -> Tensor:
+    """Return what `sn.TopK` with the same numbers encodes."""
+    sae = TopK(x.shape[1], len(E), k, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        sae.encoder.weight.copy_(E)
+        sae.encoder.bias.copy_(a)
+        sae.pre_bias.copy_(b)
+        return sae.encode(x).to_dense()
+
+
+def _judge_encoder(mine: Callable[..., Tensor]) -> Mistake | str | None:
+    cases = {
+        f"{len(x)} rows and k = {k}": (x, E, a, b, k)
+        for (x, E, a, b), k in ((_given(0), 3), (_given(1, n=4), 8))
+    }
+    return diagnose(mine, _toolkit_codes, cases, _encoder_slips(), atol=EXACT)
+
+
+# --- 24.2: the loss -------------------------------------------------------------------------------
+
+
+def _left(x: Tensor, x_hat: Tensor) -> float:
+    return 1 - explained_variance(x, x_hat)
+
+
+_LOSS_SLIPS = (
+    Slip("This is the mean squared error: in which unit is it?", "Divide by how much there was to explain: Σ‖x − mean‖².", lambda x, y: (x - y).square().mean()),
+    Slip("This is a sum of squares: twice the rows, twice the loss.", "Divide by how much there was to explain: Σ‖x − mean‖².", lambda x, y: (x - y).square().sum()),
+    Slip("You divide by Σ‖x‖², so a bias alone would look like a good SAE.", "Subtract the mean of the rows first: `x - x.mean(dim=0)`.", lambda x, y: (x - y).square().sum() / x.square().sum()),
+    Slip("You subtract one mean over all numbers; each of the d has its own.", "`x.mean(dim=0)`.", lambda x, y: (x - y).square().sum() / (x - x.mean()).square().sum()),
+    Slip("You subtract each row's own mean.", "The mean is over rows: `dim=0`.", lambda x, y: (x - y).square().sum() / (x - x.mean(dim=1, keepdim=True)).square().sum()),
+    Slip("This is R², what is explained: a loss must fall.", "1 minus that.", lambda x, y: 1 - (x - y).square().sum() / (x - x.mean(dim=0)).square().sum()),
+    Slip("You take a mean of each row's own ratio: quiet rows then count as much as loud ones.", "Sum above and below, then divide once.", lambda x, y: ((x - y).square().sum(1) / (x - x.mean(0)).square().sum(1)).mean()),
+    Slip("You divide lengths, not squares: that is the root.", "`.square().sum()`, without a root.", lambda x, y: (x - y).norm() / (x - x.mean(dim=0)).norm()),
+    Slip("You use sizes, not squares.", "`.square()` in the place of `.abs()`.", lambda x, y: (x - y).abs().sum() / (x - x.mean(dim=0)).abs().sum()),
+    Slip("You divide by the spread of the reconstruction, which is smaller than the truth's.", "The denominator holds x alone.", lambda x, y: (x - y).square().sum() / (y - y.mean(dim=0)).square().sum()),
+)  # fmt: skip
+
+
+def _judge_loss(mine: Callable[..., Any]) -> Mistake | str | None:
+    cases = {}
+    for seed, n in ((0, 6), (1, 9)):
+        x, *_ = _given(seed, n=n)
+        x = 2 * x + torch.arange(5)
+        cases[f"{n} rows"] = (x, 0.7 * x + 0.1 * x.flip(0))
+    return diagnose(mine, _left, cases, _LOSS_SLIPS, atol=EXACT)
+
+
+# --- 24.3: unit norm ------------------------------------------------------------------------------
+
+_UNIT_SLIPS = (
+    Slip("You divide by the columns' lengths; an atom is a row.", "`dim=1`.", lambda D: D / D.norm(dim=0)),
+    Slip("You divide all by one length, that of the whole matrix.", "One length per row: `dim=1`.", lambda D: D / D.norm()),
+    Slip("You divide by the squared lengths.", "A root: `D.norm(dim=1, keepdim=True)`.", lambda D: D / D.square().sum(1, keepdim=True)),
+    Slip("You divide by the sum of sizes, so Σ|d| is 1 and the length is not.", "`norm` is the root of the sum of squares.", lambda D: D / D.abs().sum(1, keepdim=True)),
+    Slip("You divide by the largest entry.", "By the length: `D.norm(dim=1, keepdim=True)`.", lambda D: D / D.abs().amax(1, keepdim=True)),
+    Slip("You subtract each atom's mean and divide by its spread: another direction.", "An atom keeps its direction: only divide.", lambda D: (D - D.mean(1, keepdim=True)) / D.std(1, keepdim=True)),
+    Slip("You return the lengths.", "Divide the rows by them.", lambda D: D.norm(dim=1)),
+    Slip("You only shorten long atoms; short ones stay short.", "Every row gets length 1.", lambda D: D / D.norm(dim=1, keepdim=True).clamp(min=1)),
+    Slip("All entries have become a sign.", "Divide by the length of the row.", lambda D: D.sign()),
+    Slip("That is what came in.", "Divide each row by its length.", lambda D: D),
+)  # fmt: skip
+
+
+def _judge_unit(mine: Callable[..., Tensor]) -> Mistake | str | None:
+    _, square, *_ = _given(0, n_atoms=5)
+    _, wide, *_ = _given(1, d=4, n_atoms=7)
+    cases = {"five atoms of width 5": (square,), "seven atoms of width 4": (3 * wide,)}
+    return diagnose(mine, unit_rows, cases, _UNIT_SLIPS, atol=EXACT)
+
+
+# --- 24.4: where dead atoms go --------------------------------------------------------------------
+
+
+def _of(rows: Tensor, by: Tensor, n: int, *, unit: bool = True, largest: bool = True) -> Tensor:
+    found = rows[by.topk(n, largest=largest).indices]
+    return unit_rows(found) if unit else found
+
+
+_DEAD_SLIPS = (
+    Slip("These are the inputs themselves. What the live atoms explain already needs no other atom.", "What is left: `x - x_hat`.", lambda x, y, n: _of(x, (x - y).norm(dim=1), n)),
+    Slip("The worst rebuilt rows are right, their lengths are not 1.", "`unit_rows` of what you have.", lambda x, y, n: _of(x - y, (x - y).norm(dim=1), n, unit=False)),
+    Slip("You take the rows that are rebuilt best.", "The largest residuals: `topk`.", lambda x, y, n: _of(x - y, (x - y).norm(dim=1), n, largest=False)),
+    Slip("You take the longest inputs, not the worst rebuilt.", "Sort by the length of `x - x_hat`.", lambda x, y, n: _of(x - y, x.norm(dim=1), n)),
+    Slip("They point away from what is left: the sign is turned.", "`x - x_hat`, not `x_hat - x`.", lambda x, y, n: _of(y - x, (x - y).norm(dim=1), n)),
+    Slip("You return the reconstructions.", "What they lack: `x - x_hat`.", lambda x, y, n: _of(y, (x - y).norm(dim=1), n)),
+    Slip("You take the first n rows.", "Those with the largest residual: `left.norm(dim=1).topk(n).indices`.", lambda x, y, n: unit_rows((x - y)[:n])),
+    Slip("You take the last n rows.", "Those with the largest residual: `left.norm(dim=1).topk(n).indices`.", lambda x, y, n: unit_rows((x - y)[-n:])),
+    Slip("All n are the same residual: dead atoms that return alike compete for one place.", "n different rows.", lambda x, y, n: _of(x - y, (x - y).norm(dim=1), 1).repeat(n, 1)),
+    Slip("You return the lengths of residuals.", "The rows that have them.", lambda x, y, n: (x - y).norm(dim=1).topk(n).values),
+)  # fmt: skip
+
+
+def _judge_dead(mine: Callable[..., Tensor]) -> Mistake | str | None:
+    cases = {}
+    for seed, n in ((2, 3), (3, 2)):
+        x, other, *_ = _given(seed, n=8, n_atoms=8)
+        cases[f"8 rows, {n} dead atoms"] = (x, 0.5 * x + 0.4 * other, n)
+    return diagnose(mine, replacements, cases, _DEAD_SLIPS, atol=EXACT)
+
+
+# --- 24.5: the loop -------------------------------------------------------------------------------
+
+
+def _judge_loop(train: Train) -> Mistake | str | None:
+    x = hidden_rows(0)[:6000]
+
+    def run(steps: int = SHORT, seed: int = 0, k: int = 2) -> Parameters:
+        torch.rand(1)  # one who draws from torch's own state gets other numbers each time
+        return train(x.clone(), 40, k, steps, seed)
+
+    first, done = run(1), run()
+    shape = tuple(done[2].shape)
+    if shape != (40, 10):
+        return Mistake(f"For 40 atoms of width 10, D has the shape {shape}.", "`n_atoms` rows.")
+    return _lengths(done[2]) or _moved(first, done) or _reproduced(run, done) or _quality(x, done)
+
+
+def _lengths(D: Tensor) -> Mistake | None:
+    lengths = D.norm(dim=1)
+    if (lengths - 1).abs().max() <= LENGTHS_OFF:
+        return None
+    return Mistake(
+        f"Your atoms end with lengths from {lengths.min():.2f} to {lengths.max():.2f}, not 1.",
+        "Each step of the optimiser changes lengths. After it: `with torch.no_grad(): D.copy_(unit_rows(D))`.",
+    )
+
+
+def _moved(first: Parameters, done: Parameters) -> Mistake | None:
+    still = [
+        name
+        for name, before, after in zip("EaDb", first, done, strict=True)
+        if torch.allclose(before, after, atol=1e-6)
+    ]
+    if len(still) == 4:
+        return Mistake(
+            f"After {SHORT} steps all is as after one.",
+            "Does the loop run `steps` times, and does it call `loss.backward()` and `optimiser.step()`?",
+        )
+    if still:
+        return Mistake(
+            f"After {SHORT} steps {' and '.join(still)} {'is' if len(still) == 1 else 'are'} as after one: never trained.",
+            "What is trained needs `requires_grad_()`, and a place in the optimiser's list.",
+        )
+    return None
+
+
+def _reproduced(run: Callable[..., Parameters], done: Parameters) -> Mistake | None:
+    if not torch.allclose(run()[2], done[2], atol=1e-4):
+        return Mistake(
+            "Two runs with the same seed give different atoms.",
+            "Draw everything from `torch.Generator().manual_seed(seed)`: the first atoms and the batches.",
+        )
+    if torch.allclose(run(seed=1)[2], done[2], atol=1e-4):
+        return Mistake(
+            "Seeds 0 and 1 give the same atoms: `seed` is not used.", "`manual_seed(seed)`."
+        )
+    if torch.allclose(run(k=1)[2], done[2], atol=1e-4):
+        return Mistake(
+            "k = 1 and k = 2 give the same atoms: `k` is not used.", "Pass it to `encode`."
+        )
+    return None
+
+
+def _quality(x: Tensor, done: Parameters) -> Mistake | str | None:
+    E, a, D, b = done
+    r2 = OwnSAE(E, a, D, b, 2).r2(x)
+    if OwnSAE(D, a, E, b, 2).r2(x) > max(r2, 0.3) + 0.05:
+        return Mistake("E and D are exchanged in what you return.", "The order is E, a, D, b.")
+    if r2 < 0:
+        return Mistake(
+            f"R² is {r2:.2f}: worse than the mean of the rows.",
+            "Does the loss fall? `optimiser.zero_grad()` before each backward pass, and a rate near 0.08 / √d.",
+        )
+    found = float(on_features(0, D).mean())
+    if found < FOUND:
+        return (
+            f"R² is {r2:.2f}, and atoms lie on the features with a cosine of {found:.3f}; {FOUND} are asked "
+            f"after {SHORT} steps."
+        )
+    return None
+
+
+# --- 24.6 and 24.7: on toys, and on a model -------------------------------------------------------
+
+
+def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
+    if dictionaries.shape[1] < 32:
+        return Mistake(
+            f"With {dictionaries.shape[1]} atoms at least {32 - dictionaries.shape[1]} features have none.",
+            "48 are asked: spare ones keep two from sharing a feature.",
+        )
+    for seed, one in enumerate(dictionaries.float()):
+        cosines = on_features(seed, one)
+        if cosines.mean() > 0.99:
+            continue
+        others = [s for s in range(3) if s != seed and on_features(s, one).mean() > 0.99]
+        if others:
+            return Mistake(
+                f"Dictionary {seed} lies on the features of toy {others[0]}.",
+                f"Train it on `hidden[{seed}]`; each toy has put its features elsewhere.",
+            )
+        return Mistake(
+            f"On toy {seed} the mean cosine is {cosines.mean():.3f} (random directions {random_cosine():.2f}), and "
+            f"{int((cosines < 0.9).sum())} of 32 features have no atom within 0.9.",
+            "More steps (600), k = 2, and atoms: the third of the four tensors that `fit` returns.",
+        )
+    return None
+
+
+@cache
+def _held_out() -> Tensor:
+    import sae_nb as sn
+
+    acts: Any = sn.capture(
+        sn.load_model("tiny-vit"), sn.data.scenes(120, seed=77, split="test"), "resid_post.6",
+        progress=False,
+    )  # fmt: skip
+    x: Tensor = acts.x
+    return x
+
+
+def _judge_vit(found: Parameters) -> Mistake | str | None:
+    E, a, D, b = found
+    x, sae = _held_out(), OwnSAE(E, a, D, b, K)
+    r2 = sae.r2(x)
+    if r2 >= GOAL:
+        return None
+    if OwnSAE(D, a, E, b, K).r2(x) > max(r2, 0.3) + 0.05:
+        return Mistake("E and D are exchanged in what you return.", "The order is E, a, D, b.")
+    if (uneven := _lengths(D)) is not None:
+        return uneven
+    silent = int((sae.encode(x).sum(dim=0) == 0).sum())
+    if silent > len(D) / 2:
+        return Mistake(
+            f"R² is {r2:.3f}, and {silent} of {len(D)} atoms never fire on new images.",
+            "Bring dead atoms back every hundred steps (24.4), or train longer.",
+        )
+    return f"On images it was not trained on, R² is {r2:.3f}; {GOAL} are asked."
+
+
+# --- 24.8: broken ---------------------------------------------------------------------------------
+
+
+@cache
+def strength_without_unit_norm() -> float:
+    """Return Σz under ℓ1 without unit norm, as a share of Σz with it."""
+    x = hidden_rows(0)
+    held = own_sae(x, 48, 2, l1=L1).strength(x)
+    return own_sae(x, 48, 2, l1=L1, unit_norm=False).strength(x) / held
+
+
+_ANY = Form(says="a tensor", convert=torch.as_tensor)
+
+TASKS = tasks(
+    "own_sae",
+    {
+        "24.1": Answer(function(tensor("n", "n_atoms"), takes="x, E, a, b and k"), judge=_judge_encoder),
+        "24.2": Answer(function(number(), takes="x and x_hat"), judge=_judge_loss),
+        "24.3": Answer(function(_ANY, takes="a dictionary of shape (n, d)"), judge=_judge_unit),
+        "24.4": Answer(function(_ANY, takes="x, x_hat and n"), judge=_judge_dead),
+        "24.5": Answer(function(parameters(), takes="x, n_atoms, k, steps and seed"), judge=_judge_loop),
+        "24.6": Answer(tensor(3, "n", 10), judge=_judge_toys),
+        "24.7": Answer(parameters(512, 64), judge=_judge_vit),
+        "24.8": Answer(number(0, 3), measure=strength_without_unit_norm),
+        "24.9": Answer(words(15)),
+    },
+)  # fmt: skip
