@@ -106,6 +106,7 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.evaluation._trained import (
         Run as Run,
+        begun as begun,
         from_seed as from_seed,
         held_out as held_out,
         trained as trained,

@@ -46,6 +46,7 @@ if TYPE_CHECKING:  # for the panels and the other rooms
         on_axes as on_axes,
         plot_title as plot_title,
     )
+    from sae_nb.figures._pages import html_page as html_page
     from sae_nb.figures._sheets import (
         beside as beside,
         filled as filled,

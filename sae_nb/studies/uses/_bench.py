@@ -153,22 +153,9 @@ class Bench(Finding):
         return {"facts": dict(self.facts), "rows": rows, "details": details}
 
     def _page(self) -> str:
-        from sae_nb.figures import theme, to_svg
+        from sae_nb.figures import html_page, to_svg
 
-        style = (
-            f"{theme.PAGE_COLOURS} body {{ font: 15px/1.5 sans-serif; margin: 2em; "
-            "color: var(--jp-ui-font-color1); background: var(--jp-layout-color0, var(--jp-layout-color1)) } "
-            "table { border-collapse: collapse; max-width: 68em } "
-            "td, th { padding: .3em .6em; text-align: left; vertical-align: top; "
-            "border-bottom: 1px solid var(--jp-border-color2) } "
-            "caption { text-align: left } small { opacity: .75 }"
-        )
-        return (
-            '<!doctype html><html lang="en"><meta charset="utf-8"><meta name="viewport" '
-            'content="width=device-width"><title>Benchmark of an SAE</title>'
-            f"<style>{style}</style><h1>Benchmark of an SAE</h1>{to_svg(self.plot())}"
-            f"{self._repr_html_()}</html>\n"
-        )
+        return html_page("Benchmark of an SAE", f"{to_svg(self.plot())}{self._repr_html_()}")
 
 
 def _rows(rows: Sequence[Mapping[str, Any]]) -> DataFrame:

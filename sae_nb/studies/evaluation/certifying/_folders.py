@@ -1,0 +1,81 @@
+"""A certificate of an SAE on disk: its activations found or captured, its page written next to it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from sae_nb.activations import Activations, load_activations
+from sae_nb.capturing import capture
+from sae_nb.files import remove_folder, write_bytes
+from sae_nb.models import LiveModel, load_model
+from sae_nb.studies.evaluation.certifying._certificate import Certificate, certificate
+
+N_IMAGES, N_TEXTS = 400, 400
+"""Inputs of ours that are captured where no activations are given. Ours: 25 000 rows or so."""
+
+FOLDER, PAGE, WORK = "certificate", "certificate.html", ".certificate-work"
+
+
+def certify_folder(
+    sae: Any, acts: str | None, model: str | None, budget: str, *, where: Path
+) -> Certificate:
+    """Certify an SAE, and write the certificate and its page; a call that was killed continues."""
+    name = model or getattr(sae, "model_name", None)
+    live = None if name is None else load_model(name)
+    rows = _captured(sae, live) if acts is None else load_activations(acts)
+    work = where / WORK
+    found = certificate(sae, rows, live, budget=budget, folder=work)
+    found.save(where / FOLDER)
+    write_bytes(where / PAGE, page(found).encode())
+    if work.is_dir():
+        remove_folder(work)
+    return found
+
+
+def _captured(sae: Any, model: LiveModel | None) -> Activations:
+    """Capture inputs of ours where the SAE reads."""
+    place = getattr(sae, "hook_point", None)
+    if model is None or place is None:
+        raise ValueError(
+            "`--acts` must be given for an SAE that does not name its model and hook point. Capture "
+            "activations with sn.capture(…, store=folder), and pass the folder."
+        )
+    return capture(model, bundled_inputs(model), str(place))
+
+
+def bundled_inputs(model: LiveModel) -> Any:
+    """Return texts or images of ours that a model takes: prose and stories, or scenes."""
+    from sae_nb.data import prose, scenes, stories
+
+    if model.modality.is_text:
+        return [*prose("train").texts[:N_TEXTS], *stories(N_TEXTS, seed=0).texts]
+    return scenes(N_IMAGES, seed=0).images
+
+
+def page(found: Certificate) -> str:
+    """Return a certificate as a page of its own."""
+    from html import escape
+
+    from sae_nb.figures import html_page, to_svg
+
+    notes = "".join(f"<p>{escape(note)}</p>" for note in found.notes)
+    meanings = found.numbers[["number", "meaning"]]
+    tables = (
+        ("Every atom", found.table),
+        ("What the numbers are", meanings),
+        ("Facts", _facts(found)),
+    )
+    rest = "".join(
+        f"<h2>{title}</h2>{table.to_html(index=False, float_format='{:.3g}'.format, na_rep='')}"
+        for title, table in tables
+    )
+    return html_page(
+        "Which atoms are real?", f"{to_svg(found.plot())}{found._repr_html_()}{notes}{rest}"
+    )
+
+
+def _facts(found: Certificate) -> Any:
+    import pandas as pd
+
+    return pd.DataFrame([(k, str(v)) for k, v in found.facts.items()], columns=["fact", "value"])

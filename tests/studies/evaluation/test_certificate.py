@@ -1,0 +1,143 @@
+"""A certificate calls real what the data determine, nothing else, and says what it did not measure."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.__main__ import main
+from sae_nb.evaluation import SisterDivergedError
+from sae_nb.geometry import largest_cosines
+from sae_nb.statistics import auroc
+from sae_nb.training import Learner
+
+HOW = sn.TrainConfig(steps=150, batch_size=512)
+
+
+def trained(x, n_atoms, k, seed=0):
+    sae = sn.TopK(x.shape[1], n_atoms, k, generator=torch.Generator().manual_seed(seed))
+    sn.train(sae, x, sn.TrainConfig(steps=150, batch_size=512, seed=seed), progress=False)
+    return sae
+
+
+@pytest.fixture(scope="module")
+def planted():
+    data = sn.data.planted_dictionary(24, 20, 3000, 3, seed=7)
+    sae = trained(data.x, 32, 3)
+    return data, sae, sn.certificate(sae, data.x, config=HOW, progress=False)
+
+
+def test_the_share_called_real_is_the_true_share_and_the_controls_have_none(planted):
+    data, sae, found = planted
+    true = (largest_cosines(sae.dictionary, data.dictionary) > 0.9).numpy()
+    said = (found.table["verdict"] == "real").to_numpy()
+    assert 0.3 < true.mean() < 1
+    assert abs(said.mean() - true.mean()) <= 0.1
+    assert true[said].mean() >= 0.95
+    assert auroc(found.table["sure"].to_numpy(), true)[0] >= 0.95
+    assert (found.controls["real"] <= 0.02).all()
+    assert len(found.controls) == 3
+    assert found.shares["real"] == said.mean()
+    assert set(found.real()) == set(np.flatnonzero(said))
+
+
+def test_numbers_have_intervals_and_controls(planted):
+    numbers = planted[2].numbers.set_index("number")
+    assert {"real", "return", "halves", "R²", "duplicates", "dense"} <= set(numbers.index)
+    assert ((numbers["low"] <= numbers["value"]) & (numbers["value"] <= numbers["high"])).all()
+    for name in ("return", "halves", "R²"):
+        assert numbers.loc[name, "value"] > numbers.loc[name, "control"] + 0.1, name
+
+
+def test_atoms_that_return_but_lean_on_the_bias_are_not_called_real():
+    data = sn.data.planted_dictionary(48, 32, 4000, 5, coherence=0.35, noise=0.04, seed=3)
+    saes = [sn.ReLU(32, 64, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    for seed, one in enumerate(saes):
+        sn.train(one, data.x, steps=250, seed=seed, progress=False)
+    sae, *sisters = saes
+    found = sn.certificate(sae, data.x, sisters=sisters, progress=False)
+    true = (largest_cosines(sae.dictionary, data.dictionary) > 0.9).numpy().mean()
+    again = (found.table["return"] >= 0.9).mean()
+    assert again > true + 0.1  # seeds alone would call more of them real
+    assert found.shares["real"] <= true + 0.1
+    assert "halves" not in found.table
+    assert any("Sisters were given" in note for note in found.notes)
+
+
+def test_a_kept_training_is_not_done_again(planted, tmp_path, monkeypatch):
+    data, sae, _ = planted
+    how = sn.TrainConfig(steps=20, batch_size=256)
+    first = sn.certificate(sae, data.x, config=how, folder=tmp_path, progress=False)
+    begun = []
+    monkeypatch.setattr(Learner, "loss", lambda *_: begun.append(1))
+    again = sn.certificate(sae, data.x, config=how, folder=tmp_path, progress=False)
+    assert again.table.equals(first.table)
+    assert not begun
+
+
+def test_a_sister_that_diverges_is_refused_by_name(planted):
+    data, sae, _ = planted
+    wild = sn.TrainConfig(steps=30, learning_rate=1e30, gradient_clip=float("inf"))
+    with pytest.raises(SisterDivergedError, match="diverged.*learning_rate"):
+        sn.certificate(sae, data.x, config=wild, progress=False)
+
+
+def test_wrong_questions_are_named(planted):
+    data, sae, _ = planted
+    for budget in ("soon", "5 lightyears", 0, -1, float("nan")):
+        with pytest.raises(ValueError, match="`budget` must"):
+            sn.certificate(sae, data.x, budget=budget)
+    with pytest.raises(ValueError, match="SAE itself"):
+        sn.certificate(sae, data.x, sisters=[sae])
+    with pytest.raises(ValueError, match="width 20, got 4"):
+        sn.certificate(sae, data.x, sisters=[sn.TopK(4, 8, 2)])
+    with pytest.raises(TypeError, match="list of SAEs"):
+        sn.certificate(sae, data.x, sisters="trained")
+    with pytest.raises(ValueError, match="`budget` must allow 100 steps"):
+        sn.certificate(sae, data.x, budget="0.001 s")
+    foreign = SimpleNamespace(
+        dictionary=data.dictionary, d_in=20, n_atoms=24, encode=lambda x: sn.matching_pursuit(x, data.dictionary, 3)
+    )  # fmt: skip
+    with pytest.raises(TypeError, match="can be trained here"):
+        sn.certificate(foreign, data.x)
+
+
+def test_what_an_atom_does_is_compared_with_random_directions_of_equal_cost():
+    torch.manual_seed(0)
+    atoms = torch.eye(8)
+    head = torch.nn.Linear(8, 4, bias=False)
+    with torch.no_grad():
+        head.weight.copy_(3 * torch.eye(8)[:4])
+    model = sn.wrap(
+        torch.nn.Sequential(torch.nn.Identity(), head), class_names=["a", "b", "c", "d"]
+    )
+    x = sn.matching_pursuit(torch.randn(400, 8).abs(), atoms, 2).to_dense()
+    sae, *sisters = (trained(x, 8, 2, seed) for seed in range(3))
+    sae.hook_point = "0"
+    found = sn.certificate(sae, x, model, sisters, inputs=x[:10], n_atoms=8, progress=False)
+    table = found.table.dropna(subset=["effect"])
+    axis = (sae.dictionary.detach() @ atoms.T)[table["atom"].to_numpy()]
+    heard = ((axis.max(dim=1).values > 0.95) & (axis.argmax(dim=1) < 4)).numpy()
+    assert heard.any()
+    named = ["abcd"[i] for i in axis.argmax(dim=1)[torch.from_numpy(heard)].tolist()]
+    assert table.loc[heard, "outcome"].tolist() == named
+    assert (table.loc[heard, "effect"] > 0).all()
+    # At equal cost a linear head moves as far along any direction: no atom can be told from chance.
+    assert not table["steers"].all()
+    assert found.numbers.set_index("number").loc["steers", "control"] < 0.2
+
+
+def test_the_command_writes_a_page(planted, tmp_path, capsys):
+    data, sae, _ = planted
+    sae.save(tmp_path / "sae")
+    sn.activations.Activations.from_tensor(data.x[:600]).save(tmp_path / "acts")
+    command = ["certificate", str(tmp_path / "sae"), "--acts", str(tmp_path / "acts")]
+    assert main([*command, "--budget", "2 h"]) == 0
+    assert "atoms:" in capsys.readouterr().out
+    page = (tmp_path / "sae" / "certificate.html").read_text()
+    assert "<svg" in page
+    assert "Every atom" in page
+    assert main([*command, "--budget", "soon"]) == 2
+    assert "`budget` must be a time" in capsys.readouterr().err
