@@ -130,6 +130,10 @@ if TYPE_CHECKING:
         uses as uses,
         vision as vision,
     )
+    from sae_nb.studies.evaluation import (
+        certificate as certificate,
+        diff_models as diff_models,
+    )
     from sae_nb.studies.steering import steering_cost as steering_cost
     from sae_nb.summaries import contrast as contrast, top_atoms as top_atoms
     from sae_nb.sweeps import sweep as sweep

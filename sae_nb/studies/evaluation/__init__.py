@@ -40,6 +40,13 @@ if TYPE_CHECKING:
         sparse_control as sparse_control,
         sufficiency as sufficiency,
     )
+    from sae_nb.studies.evaluation.certifying._certificate import (
+        Certificate as Certificate,
+        certificate as certificate,
+    )
+    from sae_nb.studies.evaluation.certifying._sisters import (
+        SisterDivergedError as SisterDivergedError,
+    )
     from sae_nb.studies.evaluation.concepts._absorption import (
         Absorption as Absorption,
         absorption as absorption,
@@ -58,6 +65,11 @@ if TYPE_CHECKING:
         bridge_score as bridge_score,
         modality_gap as modality_gap,
         modality_scores as modality_scores,
+    )
+    from sae_nb.studies.evaluation.cross_model._model_diff import (
+        DifferentModelsError as DifferentModelsError,
+        ModelDiff as ModelDiff,
+        diff_models as diff_models,
     )
     from sae_nb.studies.evaluation.cross_model._universal import (
         Universality as Universality,
@@ -98,6 +110,8 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.studies.evaluation.causal._steering_quality import Arm as Arm
     from sae_nb.studies.evaluation.causal._unlearning import unlearning as unlearning
+    from sae_nb.studies.evaluation.certifying._doing import doing as doing
+    from sae_nb.studies.evaluation.certifying._folders import certify_folder as certify_folder
     from sae_nb.studies.evaluation.concepts._probe_fits import SAE as SAE
     from sae_nb.studies.evaluation.concepts._targeted import (
         NotMeasurableError as NotMeasurableError,

@@ -1,0 +1,86 @@
+"""What a fine-tuning changed is found, next to random directions; identical models differ in nothing."""
+
+import copy
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.evaluation import DifferentModelsError
+
+TEXTS = list(sn.data.stories(16, seed=3).texts)
+
+
+@pytest.fixture(scope="module")
+def gpt():
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def tuned(gpt):
+    """The same model after some steps on stories in which every full stop is followed by one word."""
+    module = copy.deepcopy(gpt.module).train()
+    model = sn.wrap(module, tokenizer=gpt.tokenizer)
+    texts = [text.replace(". ", ". garden ") for text in sn.data.stories(8, seed=11).texts]
+    batch = next(iter(gpt.batches(texts, batch_size=8)))
+    ids, keep = batch.token_ids, batch.keep
+    optimiser = torch.optim.Adam(module.parameters(), lr=1e-3)
+    for _ in range(8):
+        logits = module(input_ids=ids, attention_mask=keep.long()).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(logits[keep[:, 1:]], ids[:, 1:][keep[:, 1:]])
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    module.eval()
+    return model
+
+
+def test_the_planted_word_comes_first_and_a_direction_carries_it(gpt, tuned):
+    found = sn.diff_models(gpt, tuned, TEXTS, steps=40, n_components=2, progress=False)
+    assert "garden".startswith(found.outcomes["outcome"][0].strip("␣ ·▁"))
+    assert 0 < found.low <= found.kl <= found.high
+    best = found.table.iloc[0]
+    assert best["share"] > best["control"] + 0.1
+    assert (found.table["share"].diff().dropna() <= 0).all()
+    assert found.places["kl"].is_monotonic_decreasing
+    assert {"mean difference", "principal component 1"} <= set(found.table["finding"])
+    assert any("simplest method" in note or "share says" in note for note in found.notes)
+    assert len(found.plot().data) == 2
+
+
+def test_identical_models_differ_in_nothing_and_it_is_said(gpt):
+    found = sn.diff_models(gpt, gpt, TEXTS[:2], progress=False)
+    assert found.same
+    assert not len(found.table)
+    assert "nothing differs" in repr(found)
+
+
+def test_classes_of_a_shortcut_are_compared_too():
+    layer = torch.nn.Linear(4, 3)
+    other = copy.deepcopy(layer)
+    with torch.no_grad():
+        other.bias[2] += 3.0
+    a, b = (
+        sn.wrap(torch.nn.Sequential(torch.nn.Identity(), one), class_names=["x", "y", "z"])
+        for one in (layer, other)
+    )
+    found = sn.diff_models(a, b, torch.randn(12, 4), hook_points=["1"], steps=20, progress=False)
+    assert found.outcomes["outcome"][0] == "z"
+    best = found.table.iloc[0]
+    assert best["share"] > 0.99
+    assert best["share"] > best["control"]
+    assert any("simplest method" in note for note in found.notes)
+
+
+def test_models_that_cannot_be_compared_are_named(gpt):
+    with pytest.raises(DifferentModelsError, match="kinds of input differ"):
+        sn.diff_models(gpt, sn.load_model("tiny-vit"), TEXTS)
+    wide, narrow = (
+        sn.wrap(
+            torch.nn.Sequential(torch.nn.Linear(4, d), torch.nn.Linear(d, 2)),
+            class_names=["x", "y"],
+        )
+        for d in (8, 6)
+    )
+    with pytest.raises(DifferentModelsError, match="shapes of 0.weight differ"):
+        sn.diff_models(wide, narrow, torch.randn(3, 4), hook_points=["0"])
