@@ -254,15 +254,13 @@ class Generation:
 
     def step(self, branch: int = 0) -> bool:
         """Write one token more in every row of a branch that has not ended; False where there is none."""
-        one = self.branches[branch]
-        if self.ended(branch):
-            return False
-        self._read(one)
-        return True
+        return self.write(self.branches[branch])
 
     def ended(self, branch: int = 0) -> bool:
         """Return whether every row of a branch has ended, or the model can read no more."""
-        one = self.branches[branch]
+        return self._has_ended(self.branches[branch])
+
+    def _has_ended(self, one: Branch) -> bool:
         limit = self.model.context_length
         full = limit is not None and one.stream.ids.shape[1] > limit
         return full or not bool(one.stream.alive.any())
@@ -302,6 +300,17 @@ class Generation:
         IndexError: If there is no such branch, token or atom.
         ValueError: If the token is not after the image in the prompt.
         """
+        made = self.branched(position, atom, by, branch=branch, seed=seed)
+        self._read(made)
+        return self.adopt(made)
+
+    def branched(
+        self, position: int, atom: int, by: float, *, branch: int = 0, seed: int = 0
+    ) -> Branch:
+        """Return what `fork` would add, before anything of it is read; it is not among `branches`.
+
+        Another thread may write in it (`write`) while texts of `branches` are written on.
+        """
         check_count(branch, name="branch", at_least=0, at_most=len(self.branches) - 1)
         parent = self.branches[branch]
         check_count(position, name="position", at_least=0, at_most=len(parent.text.ids) - 1)
@@ -316,15 +325,26 @@ class Generation:
         random = random_direction(self.sae.d_in, seed).to(along)
         delta = torch.stack([by * along, torch.zeros_like(along), by * random])[:, None]
         before = [part for one in parent.added if (part := one.until(position)) is not None]
-        made = Branch(
-            parent.stream.forked(position + 1, STEERED, len(delta)),
+        with self.model.lock:  # no cache is copied while a pass fills it
+            stream = parent.stream.forked(position + 1, STEERED, len(delta))
+        return Branch(
+            stream,
             [parent.text.until(position) for _ in delta],
             Fork(branch=branch, position=position, atom=atom, by=by, seed=seed),
             [*before, Added(first=position, last=None, delta=delta)],
         )
-        self._read(made)
+
+    def adopt(self, made: Branch) -> int:
+        """Put a branch from `branched` among `branches`; return its number."""
         self.branches.append(made)
         return len(self.branches) - 1
+
+    def write(self, made: Branch) -> bool:
+        """Write one token more in every row of a branch, also of one that is not adopted; False at its end."""
+        if self._has_ended(made):
+            return False
+        self._read(made)
+        return True
 
     def undo(self) -> bool:
         """Take the newest branch away; False where only the text itself is left."""
@@ -401,7 +421,10 @@ class Generation:
 
     def tokens(self, branch: int = 0, row: int = STEERED) -> list[str]:
         """Return every token of a row by its text, or by its number where there is not a tokenizer."""
-        ids = self.branches[branch].rows[row].ids
+        return self.names_of(self.branches[branch].rows[row].ids)
+
+    def names_of(self, ids: Sequence[int]) -> list[str]:
+        """Return tokens that begin with the prompt by their texts."""
         new = set(ids) - self._names.keys()
         if new and self.model.tokenizer is None:
             self._names |= {i: str(i) for i in new}

@@ -12,6 +12,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.generation import GenerationLens
+from sae_nb_widgets.generation._asking import N_AHEAD
 
 import sae_nb as sn
 from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED
@@ -43,12 +44,12 @@ def strengths(strip: sw.TokenStrip) -> np.ndarray:
 
 def test_tokens_come_one_by_one_with_their_atoms(lens: GenerationLens, gpt: Any, sae: Any) -> None:
     """The model's own text, the strongest and rarest atoms by name, strips that fill."""
-    assert [len(row) for row in lens.views.text.tokens] == [4]
+    assert len(lens.views.text.prompt) == 4
     lens.step()
     lens.step(4)
     assert lens.written == gpt.generate(PROMPT, 5, echo=False)
-    assert [len(row) for row in lens.views.text.tokens] == [4, 5]
-    assert list(lens.views.text.captions) == ["prompt", "written"]
+    assert [len(row) for row in (lens.views.text.prompt, *lens.views.text.rows)] == [4, 5]
+    assert lens.views.text.labels == ["written"]
     codes = sae.encode(sn.capture(gpt, [PROMPT + lens.written], PLACE, progress=False)).to_dense()
     wanted = codes[:, 25].detach().numpy() / float(sae.strength_p99[25])
     (pinned,) = lens.views.pins.tokens
@@ -118,8 +119,8 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     first = lens.generation.tokens(0)[4]
     assert before.startswith(first + texts[UNSTEERED])
     assert texts[STEERED] != texts[UNSTEERED]
-    assert lens.views.text.captions == ["so far", "steered", "not steered", "random"]
-    assert [len(row) for row in lens.views.text.tokens] == [5, 4, 4, 4]
+    assert lens.views.text.kinds == ["down", "same", "random"]
+    assert [len(row) for row in (lens.views.text.prompt, *lens.views.text.rows)] == [5, 4, 4, 4]
     assert "random direction of the same size" in lens.answer
     assert [row[0] for row in lens.views.table.cells] == ["0", "1"]
     lens.token = 6  # a steered token is explained as it was written, steered
@@ -143,6 +144,81 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     lens.step(2)
     assert lens.written == gpt.generate(PROMPT, 10, echo=False)
     assert not gpt.interventions
+
+
+def _ahead(lens: GenerationLens) -> list[str]:
+    """What each of the three ways adds to the prompt, as it stands on screen."""
+    return ["".join(row) for row in lens.views.text.rows]
+
+
+def test_it_opens_on_a_text_that_goes_on_in_three_ways(lens: GenerationLens, gpt: Any) -> None:
+    """Untouched is what the model writes; the sentence and the heading are about the atom that is turned up."""
+    lens.wait()
+    assert lens.views.text.kinds == ["up", "same", "random"]
+    steered, untouched, random = _ahead(lens)
+    assert untouched == gpt.generate(PROMPT, len(lens.views.text.rows[1]), echo=False)
+    assert steered != untouched
+    assert random
+    assert lens.headline.startswith("Turn up ")
+    assert lens.answer.startswith(
+        f"With {lens.names.in_text(lens.atom)} turned up the text changes"
+    )
+    assert (lens.n_branches, lens.views.text.stale) == (1, False)
+    strength = lens.controls.strength.slider
+    assert strength.value * strength.size == pytest.approx(
+        lens.strength * lens.scale.unit_size(lens.atom, "add")
+    )
+
+
+def test_a_strength_on_its_slider_asks_anew_and_the_old_texts_dim_at_once(
+    lens: GenerationLens,
+) -> None:
+    """The newest question is answered; of an older one nothing stays but dimmed texts."""
+    lens.wait()
+    before = _ahead(lens)
+    seen: list[bool] = []
+    lens.views.text.observe(lambda change: seen.append(change["new"]), "stale")
+    lens.controls.strength.slider.value = -1.5
+    assert lens.strength == pytest.approx(-1.5)
+    assert seen[0] is True
+    lens.wait()
+    assert lens.views.text.stale is False
+    assert lens.views.text.kinds[0] == "down"
+    assert lens.headline.startswith("Turn down ")
+    assert _ahead(lens)[1] == before[1]
+    lens.strength = 0.0
+    lens.wait()
+    assert lens.views.text.stale is True
+
+
+def test_a_way_is_kept_as_a_branch_and_goes_on_from_where_it_stands(lens: GenerationLens) -> None:
+    """What was on screen is not written a second time; it is continued by so many tokens."""
+    lens.wait()
+    ahead, lens.n_new, lens.speed = _ahead(lens), 4, 1000.0
+    lens.write_on()
+    lens.wait()
+    assert (lens.branch, lens.n_branches, lens.problem) == (1, 2, False)
+    kept = [lens.generation.tokens(1, row)[4:] for row in range(3)]
+    assert all("".join(row).startswith(text) for row, text in zip(kept, ahead, strict=True))
+    assert len(kept[0]) == len(lens.views.text.rows[0]) > N_AHEAD
+    lens.undo()
+    lens.again()
+    lens.wait()
+    assert (lens.n_branches, lens.seed, lens.temperature > 0) == (1, 1, True)
+
+
+def test_the_margin_says_what_was_measured_next_to_a_random_direction(lens: GenerationLens) -> None:
+    """Words are green only if other texts confirm them; a click on another atom turns that one up."""
+    lens.wait()
+    says, others = lens.margin.says, lens.margin.others
+    assert says.layout.display is None
+    n = sum(state == "confirmed" for state in says.states)
+    assert says.score.startswith(f"{n} of {len(says.labels)} confirmed")
+    assert says.control.startswith("random direction: ")
+    assert lens.atom not in others.atoms
+    others.selected = 0
+    assert lens.atom == others.atoms[0] or lens.atom not in others.atoms
+    assert lens.headline.endswith(f"“{lens.names.words(lens.atom)}”")
 
 
 def test_keys_go_from_token_to_token(lens: GenerationLens) -> None:
@@ -169,7 +245,7 @@ def test_what_changes_the_text_begins_anew(lens: GenerationLens, gpt: Any) -> No
     assert (lens.branch, lens.n_branches) == (0, 1)
     assert lens.written == gpt.generate(PROMPT, 6, echo=False, temperature=1.0, seed=3)
     lens.prompt = "  "
-    assert (lens.views.text.tokens, lens.answer) == ([], "")
+    assert (lens.views.text.prompt, lens.views.text.rows, lens.answer) == ([], [], "")
     assert "Type a prompt" in lens.status
     with pytest.raises(RuntimeError, match="no text yet"):
         lens.step()
@@ -312,7 +388,7 @@ def test_it_leaves_without_a_kernel(lens: GenerationLens, tmp_path: Any) -> None
     assert "go on with an atom" not in page
     lens.go_on(3)
     page = lens.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert all(name in page for name in ("so far", "not steered", "branch 1, random"))
+    assert all(name in page for name in ("untouched", "random, same size", "branch 1, random"))
     assert lens.to_png()[:4] == b"\x89PNG"
     assert {"prompt", "written", "branch 1, steered"} <= set(lens.record)
 

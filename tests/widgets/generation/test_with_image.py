@@ -74,7 +74,7 @@ def test_patches_are_on_their_image_and_the_image_in_the_text_is_one_token(
 ) -> None:
     """A click on either chooses a token; the page has the image."""
     grid, strip = lens.views.images, lens.views.text
-    (tokens,) = strip.tokens
+    tokens = strip.prompt
     assert tokens[FIRST] == "[image]"
     assert set(tokens[FIRST + 1 : AFTER]) == {"\u2060"}
     assert grid.heat_shape == (4, 4)

@@ -39,6 +39,7 @@ KINDS = {
 """What a branch may be, and its usual label."""
 
 TINTED = {"up": theme.WARM, "down": theme.BLUE}
+SPACE = " "
 NAMES_PX = 120.0
 """Room for the labels at the left."""
 
@@ -223,7 +224,7 @@ class Branches(Component):
             kind = " sae-nb-special" * special
             parts.append(
                 f'<span class="sae-nb-token{kind}" title="{said}" style="{tint}">'
-                f"{escape(visible_token(token))}</span>"
+                f"{escape(_in_text(token))}</span>"
             )
         return "".join(parts) + " …" * (not self.rows)
 
@@ -232,7 +233,8 @@ class Branches(Component):
         for j, (token, new) in enumerate(zip(self.rows[i], self.marked[i], strict=True)):
             space, word = _parted(token)
             tag = "mark" if new else "span"
-            parts.append(f"{space * (j > 0)}<{tag}>{escape(visible_token(word))}</{tag}>")
+            shown = _in_text(word) if j else visible_token(word)
+            parts.append(f"{space * (j > 0)}<{tag}>{escape(shown)}</{tag}>")
         return "".join(parts) + " …" * (not self.ended[i])
 
     def drawing(self, width: float) -> Drawing:
@@ -253,6 +255,11 @@ class Branches(Component):
             text = _flowing([*tokens, *rest], [*tints, *[theme.CLEAR] * len(rest)], room, size)
             parts.append(beside([label, text], gap=14))
         return stacked([*parts, *([paragraph(self.note, width)] if self.note else [])], gap=10)
+
+
+def _in_text(token: str) -> str:
+    """Return a token inside a text, where one space is a space."""
+    return visible_token(token) if token != SPACE else token
 
 
 def _parted(token: str) -> tuple[str, str]:

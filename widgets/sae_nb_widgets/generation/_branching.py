@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from sae_nb_widgets.generation._asking import Ways
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Strength
 
 
@@ -38,6 +39,16 @@ class Branching:
                 panel._now.place, panel.atom, by, branch=panel.branch, seed=panel.seed
             )
             self.strengths.append((panel.strength, unit))
+            with panel.hold_trait_notifications():
+                panel.branch, panel.token = made, -1
+
+    def adopt(self, ways: Ways) -> None:
+        """Keep three texts that are written already as a branch, which is shown."""
+        panel = self._panel
+        panel.playing = False
+        with panel._drawing:
+            made = panel.generation.adopt(ways.made)
+            self.strengths.append((ways.ask.strength, ways.ask.unit))
             with panel.hold_trait_notifications():
                 panel.branch, panel.token = made, -1
 

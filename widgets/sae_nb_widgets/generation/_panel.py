@@ -17,6 +17,7 @@ from sae_nb.sessions import names_of
 from sae_nb.studies.uses import Generation, check_writer
 from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written, with_place
 from sae_nb_widgets.generation import _words as words
+from sae_nb_widgets.generation._asking import Asking
 from sae_nb_widgets.generation._branching import Branching
 from sae_nb_widgets.generation._controls import GenerationControls
 from sae_nb_widgets.generation._keeping import (
@@ -29,6 +30,7 @@ from sae_nb_widgets.generation._keeping import (
     whole_message,
     whole_prompt,
 )
+from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._why import Why
 from sae_nb_widgets.generation._writing import Writing
@@ -42,11 +44,12 @@ from sae_nb_widgets.panel import (
     Wholes,
     check_parts,
     or_trait_error,
+    place_words,
     reacts,
     show,
     stream_of,
 )
-from sae_nb_widgets.steering import StrengthScale, listen, opening_atom
+from sae_nb_widgets.steering import StrengthScale, listen, opening_atom, sureness
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -54,6 +57,9 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
+DRAWN_AT = 0.8
+"""Temperature at which "again" draws where the likeliest token was taken before. Ours."""
+
 FASTEST = 1000.0
 """Tokens a second at which the player hardly waits."""
 
@@ -181,6 +187,7 @@ class GenerationLens(PlayingPanel):
         # The strength that the panel chose: it follows the atom until another is set.
         self._offered = self.strength
         self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
+        self._asking = Asking(self)
         super().__init__()
         self.names = names_of(sae, labels=labels)
         self.pinned = list(pinned)
@@ -227,14 +234,16 @@ class GenerationLens(PlayingPanel):
     # --- building ---------------------------------------------------------------------------------
 
     def _build(self) -> None:
-        self.controls = GenerationControls(self)
-        self.views = GenerationViews()
+        self.controls, self.margin = GenerationControls(self), Margin(self)
+        self.views = GenerationViews(self.margin)
         self.arrange(
             controls=self.controls.first,
+            primary=self.controls.write_on,
             more=self.controls.more,
-            figure=self.views.main,
-            detail=[self.views.here, self.controls.steering],
+            figure=[self.controls.asked, *self.views.main],
+            detail=self.margin.widgets,
         )
+        self.tuck_away(self.views.log)
         self.views.text.observe(self._pick, "selected")
         self.views.images.observe(self._pick_patch, "selected")
         self.views.here.observe(
@@ -273,8 +282,10 @@ class GenerationLens(PlayingPanel):
         self._base, sizes = found
         self.scale.know(self.sae, sizes)
         self.chips = self._facts()
+        self._offer_strength()
         self.controls.fit(self.scale)
         self._draw()
+        self._ask_ways()
 
     # --- what is there ----------------------------------------------------------------------------
 
@@ -325,6 +336,11 @@ class GenerationLens(PlayingPanel):
     @property
     def _newest(self) -> int:
         return self.n_tokens - 1
+
+    @property
+    def place(self) -> int:
+        """The token that is chosen, or the newest."""
+        return self._newest if self.token < 0 else self.token
 
     # --- the prompt -------------------------------------------------------------------------------
 
@@ -388,12 +404,20 @@ class GenerationLens(PlayingPanel):
     def _show_nothing(self) -> None:
         self._generation = None
         self._why.forget()
+        self._asking.forget()
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
         self._branching.forget()
         self.views.clear("" if self._asked else EMPTY)
         self.controls.show_undo(False)
-        show(self.controls.steering, False)
+        self._offer_buttons(False)
+        self._draw_title()
+
+    def _offer_buttons(self, offered: bool) -> None:
+        """Offer what needs a text."""
+        show(self.controls.steering, offered)
+        self.controls.again.disabled = self.controls.write_on.disabled = not offered
+        self.controls.strength.slider.disabled = not offered
 
     def _take(self, generation: Generation, opening: int | None, kept: Kept) -> None:
         self._generation, self._writing.left = generation, 0
@@ -413,11 +437,14 @@ class GenerationLens(PlayingPanel):
                 elif shown := self._now.notable(self._newest, 1):
                     self.atom = shown[0][0]
                 self._offer_strength()
-        show(self.controls.steering, True)
+        self._offer_buttons(True)
         if self.token > self._newest:
             self.token = -1
+        self.controls.fit(self.scale)
         self._draw()
         self._why.ask()
+        if not kept.branches:
+            self._ask_ways()
         if not self.playing:
             self.say("")
 
@@ -528,6 +555,40 @@ class GenerationLens(PlayingPanel):
             else:
                 self.step(n)
 
+    def write_on(self) -> None:
+        """Keep the text as it goes on with the atom as a branch, and let the model write on in it."""
+        with self.guarded("write on"):
+            ways = self._asking.taken()
+            if ways is not None:
+                self._branching.adopt(ways)
+            elif self.branch == 0 or self.token >= 0:
+                self._branching.fork()
+            self.to_start()
+            self.playing = True
+
+    def again(self) -> None:
+        """Write the three texts again with other random numbers; they are drawn from now on."""
+        with self.guarded("again"), self.hold_trait_notifications():
+            if not self.temperature:
+                self.temperature = DRAWN_AT
+            self.seed = (self.seed + 1) % LARGEST_SEED
+
+    @reacts("atom", "strength", doing="atom {panel.atom}")
+    def _ask_ways(self) -> None:
+        """Have the text go on in three ways from the token that is chosen, or from the newest."""
+        if self._asking.ways is not None:
+            self._draw_ways()  # of what was asked before, hence dimmed at once
+        self._asking.ask()
+
+    def _draw_ways(self) -> None:
+        if self._generation is not None:
+            self.views.draw_text(self._now)
+            self._conclude()
+
+    def _about_atom(self) -> None:
+        """Measure what the atom makes the model say, now that its text is there."""
+        self.margin.ask()
+
     def undo(self) -> None:
         """Take the newest branch away."""
         with self.guarded("undo"), self._drawing:
@@ -544,7 +605,10 @@ class GenerationLens(PlayingPanel):
     @property
     def _now(self) -> Now:
         """The state on screen."""
+        ways, fresh = self._asking.shown() if self.ready else (None, False)
         return Now(
+            ways=ways,
+            fresh=fresh,
             generation=self.generation,
             branch=self.branch,
             token=self.token,
@@ -559,6 +623,7 @@ class GenerationLens(PlayingPanel):
 
     def draw_names(self) -> None:
         """Rewrite names: a label was changed."""
+        self._draw_title()
         self.controls.fit(self.scale)
         self._draw()
         self._why.draw()
@@ -570,6 +635,12 @@ class GenerationLens(PlayingPanel):
             self.token = -1
         self._draw()
         self._why.ask()
+        self._follow_token()
+
+    def _follow_token(self) -> None:
+        """Let the three ways follow a token that is chosen, or the text of a branch that ends elsewhere."""
+        if self.token >= 0:
+            self._asking.ask()
 
     @reacts("n_named", doing="drawing the text")
     def _draw(self) -> None:
@@ -580,9 +651,23 @@ class GenerationLens(PlayingPanel):
             self.controls.show_undo(self.n_branches > 1)
             self._conclude()
 
+    @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
+    def _draw_title(self) -> None:
+        place = place_words(stream_of(self.model, self.hook_point))
+        words_of = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
+        sure, why = sureness(self.names, self.atom)
+        with self.hold_trait_notifications():
+            self.where = words_of
+            self.headline = (
+                words.headline(self.names, self.atom, self.strength) if self.ready else ""
+            )
+            self.sure, self.sure_words = (sure, why) if self.ready else (None, "")
+
     @reacts("atom", doing="atom {panel.atom}")
     def _draw_atom(self) -> None:
         self.views.draw_text(self._now)
+        self.views.draw_token(self._now)
+        self.margin.draw()
 
     @reacts("pinned", doing="pinned atoms", early=True)
     def _draw_pins(self) -> None:
@@ -594,23 +679,27 @@ class GenerationLens(PlayingPanel):
     def _on_token(self) -> None:
         if self._writing.undrawn:
             self._draw()
-        self.views.mark_token(self._now)
+        self.views.draw_text(self._now)
         self.views.draw_token(self._now)
         self._conclude()
         self._why.ask()
+        self._follow_token()
 
     def _conclude(self) -> None:
         generation = self._generation
         if generation is None:
             return
         said = ""
-        if self.token < 0:
-            strength, unit = self._branching.strengths[self.branch]
-            said = words.branch_answer(generation, self.branch, self.names, strength, unit)
+        now = self._now
+        if now.ways is not None and self.token < 0:
+            ask = now.ways.ask
+            said = words.ways_answer(now.ways.rows(), self.names.in_text(ask.atom), ask.strength)
+        elif self.token < 0:
+            strength, _ = self._branching.strengths[self.branch]
+            said = words.branch_answer(generation, self.branch, self.names, strength)
         elif self._why.found is not None:
             said = answer_words(self._why.found, None, None, self.names)
         if not said:
-            now = self._now
             found = now.notable(now.place, self.n_named)
             said = words.token_answer(now.tokens, now.place, found, self.names)
         numbers = words.numbers_words(
@@ -624,7 +713,11 @@ class GenerationLens(PlayingPanel):
         if self.views.filling or not self.ready:
             return
         row, column = change["new"]
-        if row > 1:
+        n_written = sum(len(one.ids) > self._now.start for one in self._now.shown.rows)
+        if row > n_written:
+            self.say("These texts are not kept yet: press “Write on”, then choose a token.")
+            self.views.mark_token(self._now)
+        elif row > 1:
             self.say("The text goes on from the steered row; choose branch 0 to go on without.")
             self.views.mark_token(self._now)
         else:

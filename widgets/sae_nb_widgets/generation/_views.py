@@ -18,14 +18,17 @@ from sae_nb.figures import escape, format_number
 from sae_nb.studies.uses import STEERED, Branch, Generation, Written, notable
 from sae_nb.summaries import BaseRate, InputSummary
 from sae_nb_widgets.components import (
+    Branches,
     PairedBars,
     PictureGrid,
     RowTable,
-    Sparkbars,
     TokenStrip,
+    Way,
     of_one_grid,
 )
 from sae_nb_widgets.generation import _words as words
+from sae_nb_widgets.generation._asking import Ways
+from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.input_lens import columns_of, key_of, shown_atoms
 from sae_nb_widgets.panel import show
 from sae_nb_widgets.steering import StrengthScale
@@ -34,7 +37,6 @@ if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
 
 EMPTY = "Type a prompt above: at least one word."
-TEXT_HINT = "Click a token to explain it, or to go on from it another way."
 IMAGE_HINT = "Hover: strength at this patch. Click: atoms active there."
 PINS_HINT = "Pinned atoms, token by token."
 LOG_ROWS, PINNED_TOKENS, WHY_ROWS, HERE_ROWS = 5, 40, 5, 6
@@ -60,6 +62,12 @@ class Now:
     base: BaseRate | None
     strengths: Sequence[tuple[float, str]]
     """Amount that each branch adds, as it was chosen."""
+
+    ways: Ways | None
+    """How the text goes on from the token shown, as far as that is written."""
+
+    fresh: bool
+    """Whether that is of the atom and the strength shown."""
 
     @property
     def shown(self) -> Branch:
@@ -101,6 +109,11 @@ class Now:
         return self.generation.n_prompt if fork is None else fork.position + 1
 
     @property
+    def n_new(self) -> int:
+        """Number of tokens after those, in the longest row."""
+        return self.shown.n_tokens - self.start
+
+    @property
     def unit(self) -> str:
         """Unit of strengths; empty if the usual strengths of atoms are unknown."""
         return "" if self.scale.sizes is None else self.scale.measured.words
@@ -123,13 +136,14 @@ class Now:
 class GenerationViews:
     """The components of a GenerationLens; their events while they are filled are ignored."""
 
-    def __init__(self) -> None:
+    def __init__(self, margin: Margin) -> None:
         self.filling = False
-        self.text = TokenStrip(description="the text", empty_text=EMPTY, hint=TEXT_HINT)
+        self.margin = margin
+        self.text = Branches(description="the text", empty_text=EMPTY)
         self.images = PictureGrid(description="the image in the prompt", hint=IMAGE_HINT)
         self.pins = TokenStrip(description="pinned atoms", empty_text="", hint=PINS_HINT)
-        self.title, self.log, self.why_words = ipw.HTML(), ipw.HTML(), ipw.HTML()
-        self.here = Sparkbars(description="atoms at this token", empty_text="")
+        self.log, self.why_words = ipw.HTML(), ipw.HTML()
+        self.here = margin.here
         self.why = PairedBars(description="atoms that mattered for it", empty_text="")
         self.table = (
             RowTable(description="branches").add_class("sae-nb-wide").add_class("sae-nb-wrapped")
@@ -137,8 +151,14 @@ class GenerationViews:
         self.here_atoms: list[int] = []
         self.why_atoms: list[int] = []
         self.main = [
-            self.title, self.images, self.text, self.why_words, self.why, self.pins, self.log, self.table,
-        ]  # fmt: skip
+            self.images,
+            self.text,
+            self.why_words,
+            self.why,
+            self.pins,
+            self.table,
+            self.log,
+        ]
 
     @contextmanager
     def fill(self) -> Iterator[None]:
@@ -153,11 +173,11 @@ class GenerationViews:
         """Show nothing but `empty_text` in place of the text."""
         with self.fill():
             self.text.empty_text = empty_text
-            for strip in (self.text, self.pins):
-                strip.show([])
+            self.text.show([])
+            self.pins.show([])
             self.here.show([], [])
-        self.log.value = self.title.value = ""
-        for widget in (self.here, self.table, self.pins, self.images):
+        self.log.value = ""
+        for widget in (*self.margin.widgets, self.table, self.pins, self.images):
             show(widget, False)
         self.explain(None, None)
 
@@ -170,29 +190,32 @@ class GenerationViews:
         self._draw_branches(now)
 
     def draw_text(self, now: Now) -> None:
-        """Draw the prompt or the text so far, then the continuation: one row, or three."""
+        """Draw the prompt or the text so far, then what follows: what is written, and the three ways."""
         start, fork = now.start, now.shown.fork
         rows = [now.generation.tokens(now.branch, row) for row in range(len(now.shown.rows))]
-        shades = [now.share(now.atom, row.strengths(now.atom)) for row in now.shown.rows]
-        self._draw_images(now, shades[STEERED])
-        shown = [(now.whole(rows[STEERED])[:start], shades[STEERED][:start], 0)]
-        names = ["prompt" if fork is None else "so far"]
-        for number, (row, shade) in enumerate(zip(rows, shades)):
+        shades = now.share(now.atom, now.shown.rows[STEERED].strengths(now.atom))
+        self._draw_images(now, shades)
+        ended = now.generation.ended(now.branch)
+        ways, longest = [], max(map(len, rows))
+        for number, row in enumerate(rows):
+            kind = "same" if fork is None else words.kind_of(number, now.strengths[now.branch][0])
+            label = "written" if fork is None else ""
             if len(row) > start:
-                shown.append((row[start:], shade[start:], start))
-                names.append("written" if fork is None else words.ROW_NAMES[number])
-        self.title.value = words.text_title(now.atom, now.names)
+                ways.append(Way(kind, row[start:], label, ended or len(row) < longest))
+        note = words.ways_note(now.ways) if now.ways is not None else words.written_note(now.n_new)
+        if now.ways is not None:
+            strength = now.ways.ask.strength
+            ways += [Way(words.kind_of(i, strength), row) for i, row in enumerate(now.ways.rows())]
         self.text.description = f"the text, shaded by atom {now.names.name(now.atom)}"
         self.text.unit = now.unit
         with self.fill():
             self.text.show(
-                [row for row, _, _ in shown],
-                [shade for _, shade, _ in shown],
-                captions=names,
-                peaks=[-1] * len(shown),
-                first_positions=[first for _, _, first in shown],
-                special=[_specials(row) for row, _, _ in shown],
+                now.whole(rows[STEERED])[:start],
+                ways,
+                strengths=shades[:start],
                 maximum=1.0 if now.unit else None,
+                note=note,
+                stale=now.ways is not None and not now.fresh,
             )
         self.mark_token(now)
 
@@ -252,11 +275,12 @@ class GenerationViews:
         place = now.place
         found = now.notable(place, HERE_ROWS)
         self.here_atoms = [atom for atom, _ in found]
-        token = words.quoted(now.tokens[place])
-        self.here.description = f"atoms at {token} (token {place}){now.unit and f', {now.unit}'}"
+        self.here.description = (
+            f"Firing at {words.quoted(now.tokens[place].strip() or now.tokens[place])}"
+        )
         with self.fill():
             self.here.show(
-                [now.names.name(atom) for atom in self.here_atoms],
+                [now.names.short(atom) for atom in self.here_atoms],
                 [abs(share) for _, share in found],
                 notes=[format_number(share) for _, share in found],
                 atoms=self.here_atoms,

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sae_nb.figures import escape, format_count, format_number, visible_token
+from sae_nb.figures import (
+    escape,
+    format_count,
+    format_duration,
+    format_number,
+    visible_token,
+)
 from sae_nb.steering import UNITS
 from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb_widgets.components import atom_mark
@@ -13,6 +19,7 @@ from sae_nb_widgets.steering import strength_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
+    from sae_nb_widgets.generation._asking import Ways
 
 NAMED = 2
 """Atoms that the sentence names."""
@@ -41,34 +48,66 @@ def token_answer(tokens: Sequence[str], position: int, atoms: Shown, names: Atom
     return f"At {quoted(tokens[position])} (token {position}) {' and '.join(named)} {fire}."
 
 
-def branch_answer(
-    generation: Generation, branch: int, names: AtomNames, strength: float, unit: str
-) -> str:
+KINDS = {UNSTEERED: "same", RANDOM: "random"}
+
+
+def kind_of(row: int, strength: float) -> str:
+    """Return what a row of three is, as `Branches` calls it."""
+    return KINDS.get(row, "up" if strength >= 0 else "down")
+
+
+def turned(strength: float) -> str:
+    """Return whether an atom is turned up or down."""
+    return "up" if strength >= 0 else "down"
+
+
+def headline(names: AtomNames, atom: int, strength: float) -> str:
+    """Return what is done, as the largest words of the panel: "Turn up “outer space”"."""
+    name = names.words(atom) if names.source(atom) else ""
+    return f"Turn {turned(strength)} {f'“{name}”' if name else f'atom {atom}'}"
+
+
+def branch_answer(generation: Generation, branch: int, names: AtomNames, strength: float) -> str:
     """State how a text continues with an atom, without, and along a random direction."""
     fork = generation.branches[branch].fork
     if fork is None:
         return ""
-    start = fork.position + 1
-    rows = [row.ids[start:] for row in generation.branches[branch].rows]
-    token = quoted(generation.tokens(branch)[fork.position])
-    edit = f"From {token} on, {names.in_text(fork.atom)} {strength_words(strength, unit, 'add')}"
+    rows = [row.ids[fork.position + 1 :] for row in generation.branches[branch].rows]
+    return ways_answer(rows, names.in_text(fork.atom), strength)
+
+
+def ways_answer(rows: Sequence[Sequence[Any]], name: str, strength: float) -> str:
+    """State how soon a text changes with an atom, and how soon along a random direction of the same size."""
+    edit = f"With {name} turned {turned(strength)}"
     if not any(rows):
         return f"{edit}: nothing has been written yet."
     if rows[STEERED] == rows[UNSTEERED]:
-        return f"{edit}: the text goes on as it would anyway."
+        return f"{edit} the text goes on as it would anyway: turn it further."
     same, control = (_shared(rows[UNSTEERED], rows[row]) for row in (STEERED, RANDOM))
-    chance = "along a random direction of the same size"
+    changes = f"{edit} the text changes {_after(same)}"
     if rows[RANDOM] == rows[UNSTEERED]:
-        other = f"{chance} it does not change"
-    elif control <= same:
-        sooner = "just as soon" if control == same else "even sooner"
-        other = f"{chance} {sooner}, so that it changes says nothing: read the texts"
-    else:
-        other = f"{chance} {_after(control)}"
-    return f"{edit}: the text changes {_after(same)}; {other}."
+        return f"{changes}; a random direction of the same size does not change it."
+    if control > same:
+        return f"{changes}; a random direction of the same size changes it only {_after(control)}."
+    return f"{changes}, but a random direction of the same size changes it as soon: read the texts."
 
 
-def _shared(first: Sequence[int], second: Sequence[int]) -> int:
+def ways_note(ways: Ways) -> str:
+    """Return the quiet line under three texts: what they share, how long they are, how long it took."""
+    parts = ["same state and random numbers in all three", f"{ways.n} tokens"]
+    if ways.seconds >= 1:
+        parts.append(format_duration(ways.seconds))
+    return " · ".join([*parts, "tinted: words that only this text has"])
+
+
+def written_note(n: int) -> str:
+    """Return the quiet line under a text that was written."""
+    return (
+        f"{format_count(n)} tokens written; click one to see why, or to go on from it" if n else ""
+    )
+
+
+def _shared(first: Sequence[Any], second: Sequence[Any]) -> int:
     """Return the number of tokens that two continuations have in common at the start."""
     pairs = enumerate(zip(first, second))
     ends = min(len(first), len(second))
@@ -112,12 +151,6 @@ def _atoms_html(atoms: Shown, names: AtomNames) -> str:
         f"{format_number(share, digits=2)}</span>"
         for atom, share in atoms
     )
-
-
-def text_title(atom: int, names: AtomNames) -> str:
-    """Return the heading of the text: the meaning of its colour, as escaped HTML."""
-    mark = atom_mark(atom, names.name(atom))
-    return f'<div class="sae-nb-cardtitle">the text; colour: strength of atom {mark}</div>'
 
 
 BRANCH_COLUMNS = ("branch", "goes on", "from", "adds", "strength")

@@ -10,7 +10,7 @@ function render({ model, el }) {
   let active = [0, 0];
 
   function tokenNode(tag, row, token, text) {
-    const node = make(tag, "sae-nb-token", {}, visibleToken(text));
+    const node = make(tag, "sae-nb-token", {}, text === " " && token ? text : visibleToken(text));
     node.dataset.row = row;
     node.dataset.token = token;
     spans[row][token] = node;

@@ -24,4 +24,8 @@ if TYPE_CHECKING:  # for the other rooms
         opening_atom as opening_atom,
     )
     from sae_nb_widgets.steering._scale import StrengthScale as StrengthScale
+    from sae_nb_widgets.steering._strength import (
+        StrengthControl as StrengthControl,
+        sureness as sureness,
+    )
     from sae_nb_widgets.steering._words import strength_words as strength_words

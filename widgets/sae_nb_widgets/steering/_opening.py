@@ -10,6 +10,7 @@ import torch
 from sae_nb.steering import random_direction, unit_atom
 from sae_nb.summaries import InputSummary, effects_of_adding, top_atoms
 from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._strength import sureness
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
 
 N_TRIED = 16
 """Atoms that matter most for the answer, which are tried."""
+
+UNNAMED, WRITTEN = 0.25, 0.75
+"""Weight of an atom without a name that holds, and of one whose name somebody wrote; a measured name has a
+quarter for each of its dots, and one. Ours."""
 
 
 def listen(
@@ -36,7 +41,7 @@ def listen(
 
 def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) -> int:
     """Return the atom to open on: of those that matter most the one that changes the answer furthest beyond a
-    usual random direction of its length; one with a name, if its effect is half as large at least.
+    usual random direction of its length, times the evidence of its name.
     """
     run, used = found.run, found.used
     order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
@@ -53,6 +58,13 @@ def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) ->
     # Of a small push KL grows with the square of its length: the usual random one, at each atom's length.
     squares = np.square(sizes)
     beyond = effects[: len(atoms)] - squares * np.median(effects[len(atoms) :] / squares)
-    named = np.array([bool(names.labels.label(atom)) for atom in atoms])
-    # A name is worth half of an effect.
-    return atoms[int(np.argmax(np.where(named & (beyond > 0), 2 * beyond, beyond)))]
+    weights = np.array([_evidence(names, atom) for atom in atoms])
+    return atoms[int(np.argmax(np.where(beyond > 0, weights * beyond, beyond)))]
+
+
+def _evidence(names: AtomNames, atom: int) -> float:
+    """Return how much an atom's name is worth in the choice of the first one shown."""
+    if not names.source(atom):
+        return UNNAMED
+    dots, _ = sureness(names, atom)
+    return WRITTEN if dots is None else UNNAMED * (1 + dots)

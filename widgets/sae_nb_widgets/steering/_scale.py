@@ -97,6 +97,19 @@ class StrengthScale:
         times = self.measured.safe_strength(None, talks=self._talks) or 1.0
         return float(f"{times * peak:.2g}")
 
+    def of_peak(self, atom: int, mode: Mode) -> tuple[float, str]:
+        """Return how much of `strength` is as strong as the atom fires at its peak, and words for that unit.
+
+        The peak is its 99th percentile where that was measured, else its largest strength in the input.
+        Where neither is known, the unit stays that of the mode or the model.
+        """
+        if not MODES[mode].takes_units:
+            return 1.0, MODES[mode].unit_words
+        unit, peak = UNITS[self.unit(atom, mode)], self.peak(atom)
+        if unit.measured:
+            return 1.0, "× its peak"
+        return (1.0, unit.words) if peak is None else (peak, "× its peak here")
+
     def words(self, atom: int, mode: Mode) -> str:
         """Return the label of the slider."""
         if not MODES[mode].takes_units:

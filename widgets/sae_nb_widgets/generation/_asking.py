@@ -1,0 +1,144 @@
+"""The three ways a text goes on: what is asked (`Ask`), what is written for it (`Ways`), the newest wins."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+from sae_nb.studies.uses import Branch, Generation
+
+CHANNEL = "ways"
+N_AHEAD = 24
+"""Tokens written ahead in each of the three. Ours: two lines."""
+
+DRAWN_EVERY = 0.15
+"""Seconds of writing between two drawings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One question: what follows a token if an atom is turned up by so much from there on."""
+
+    branch: int
+    place: int
+    atom: int
+    by: float
+    """Length of what is added, in the model's units."""
+
+    strength: float
+    unit: str
+    """The same as it was chosen."""
+
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Ways:
+    """Its answer as far as it has been written: the text turned up, untouched, along a random direction."""
+
+    ask: Ask
+    generation: Generation
+    made: Branch
+    done: bool
+    seconds: float = 0.0
+
+    @property
+    def start(self) -> int:
+        """Number of tokens before the three part."""
+        return self.ask.place + 1
+
+    @property
+    def n(self) -> int:
+        """Tokens written in the longest."""
+        return self.made.n_tokens - self.start
+
+    def rows(self) -> list[list[str]]:
+        """Return the new tokens of each row."""
+        names = self.generation.names_of
+        return [names(row.ids)[self.start :] for row in self.made.rows]
+
+    def more(self) -> Ways:
+        """Write on for a moment."""
+        started = time.perf_counter()
+        done = False
+        while not done and time.perf_counter() - started < DRAWN_EVERY:
+            done = not self.generation.write(self.made) or self.n >= N_AHEAD
+        seconds = self.seconds + time.perf_counter() - started
+        return Ways(
+            ask=self.ask, generation=self.generation, made=self.made, done=done, seconds=seconds
+        )
+
+
+def begin(generation: Generation, ask: Ask) -> Ways:
+    """Answer with the first tokens."""
+    made = generation.branched(ask.place, ask.atom, ask.by, branch=ask.branch, seed=ask.seed)
+    return Ways(ask=ask, generation=generation, made=made, done=False).more()
+
+
+class Asking:
+    """Asks for what `panel` shows, and keeps the newest answer."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self.ways: Ways | None = None
+
+    def current(self) -> Ask | None:
+        """What the panel asks now; None where nothing can be turned up."""
+        panel = self._panel
+        if not panel.ready or not panel.strength or panel.playing:
+            return None
+        place = panel.place
+        size = panel.scale.unit_size(panel.atom, "add")
+        if place < panel.generation.of_images.stop:
+            return None
+        return Ask(
+            branch=panel.branch,
+            place=place,
+            atom=panel.atom,
+            by=panel.strength * size,
+            strength=panel.strength,
+            unit=panel.scale.unit(panel.atom, "add"),
+            seed=panel.seed,
+        )
+
+    def shown(self) -> tuple[Ways | None, bool]:
+        """Return the answer that still belongs to the token shown, and whether it is of what is asked now."""
+        ways, panel = self.ways, self._panel
+        if ways is None or not panel.ready or ways.generation is not panel.generation:
+            return None, False
+        at = (ways.ask.branch, ways.ask.place) == (panel.branch, panel.place)
+        return (ways, ways.ask == self.current()) if at else (None, False)
+
+    def ask(self) -> None:
+        """Have the three texts written for what is asked now, unless they are."""
+        ask = self.current()
+        if ask is None or (self.ways is not None and self.shown()[1]):
+            self._panel.forget_async(CHANNEL)
+            return
+        generation = self._panel.generation
+        self._run(lambda: begin(generation, ask))
+
+    def _run(self, work: Any) -> None:
+        self._panel.run_async(work, self._take, doing="", channel=CHANNEL)
+
+    def _take(self, ways: Ways) -> None:
+        self.ways = ways
+        self._panel._draw_ways()
+        if not ways.done:
+            self._run(ways.more)
+        else:
+            self._panel._about_atom()
+
+    def forget(self) -> None:
+        """Drop the answer, and one in the making."""
+        self.ways = None
+        self._panel.forget_async(CHANNEL)
+
+    def taken(self) -> Ways | None:
+        """Hand the texts over to who keeps them as a branch; None unless they answer what is asked now."""
+        ways, fresh = self.shown()
+        if ways is None or not fresh or not ways.n:
+            return None
+        self.forget()
+        return ways

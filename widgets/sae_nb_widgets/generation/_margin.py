@@ -1,0 +1,96 @@
+"""The margin of a GenerationLens: what fires at a token, what the atom makes the model say, other atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sae_nb.atoms import AtomEffects, measure_atom
+from sae_nb_widgets.components import Chips, ThinBars
+from sae_nb_widgets.panel import show
+
+CHANNEL = "about"
+N_WORDS, N_TEXTS, N_OTHERS = 8, 3, 6
+"""Words that are measured, texts they are measured on and as many held out, other atoms."""
+
+SAYS = "What it makes the model say"
+Found = tuple[AtomEffects | None, Sequence[tuple[int, str]]]
+
+
+class Margin:
+    """The blocks next to the text of `panel`; what takes long is measured once per atom."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self.here = ThinBars(description="Firing", empty_text="", bare=True)
+        self.says = Chips(description=SAYS, empty_text="")
+        self.others = Chips(description="Try", empty_text="", clickable=True)
+        self.widgets = [self.here, self.says, self.others]
+        self._measured: dict[int, AtomEffects | None] = {}
+        self._names: Sequence[tuple[int, str]] | None = None
+        self.others.observe(self._try, "selected")
+        for block in self.widgets:
+            show(block, False)
+
+    def _try(self, change: Any) -> None:
+        if change["new"] >= 0:
+            self._panel.atom = self.others.atoms[change["new"]]
+
+    def ask(self) -> None:
+        """Measure what the atom makes the model say, and find atoms with names, unless that is known."""
+        panel = self._panel
+        atom, names = panel.atom, panel.names
+        if atom in self._measured and self._names is not None:
+            self.draw()
+            return
+
+        def work() -> Found:
+            found = self._names if self._names is not None else named_atoms(names)
+            return _effects(panel, atom) if atom not in self._measured else None, found
+
+        def done(answer: Found) -> None:
+            effects, self._names = answer
+            self._measured.setdefault(atom, effects)
+            self.draw()
+
+        panel.run_async(work, done, channel=CHANNEL)
+
+    def draw(self) -> None:
+        """Draw what is known of the atom that is shown."""
+        atom, effects = self._panel.atom, self._measured.get(self._panel.atom)
+        show(self.says, effects is not None and bool(effects.up))
+        if effects is not None:
+            self._draw_words(effects)
+        others = [(one, name) for one, name in self._names or () if one != atom][:N_OTHERS]
+        show(self.others, bool(others))
+        self.others.show([name for _, name in others], atoms=[one for one, _ in others])
+
+    def _draw_words(self, effects: AtomEffects) -> None:
+        n, held = len(effects.up), effects.confirmed
+        states = ["confirmed" if one else "unconfirmed" for one in held] or "unconfirmed"
+        chance = (
+            "" if effects.by_chance is None else f"random direction: {effects.by_chance} of {n}"
+        )
+        score = f"{sum(held)} of {n} confirmed on other texts" if held else effects.by
+        self.says.show([word for word, _ in effects.up], states, score=score, control=chance)
+
+
+def _effects(panel: Any, atom: int) -> AtomEffects | None:
+    """Measure an atom on its strongest texts; None where there are none."""
+    catalogue = panel.names.catalogue
+    if catalogue is None or not catalogue.encoded:
+        return None
+    try:
+        return measure_atom(catalogue, atom, panel.model, n_examples=N_TEXTS, n=N_WORDS)
+    except (ValueError, TypeError):  # it fires on no text that is kept
+        return None
+
+
+def named_atoms(names: Any) -> list[tuple[int, str]]:
+    """Return atoms whose names hold, the surest first, each name once."""
+    found: dict[str, int] = {}
+    for atom in names.surest():
+        found.setdefault(names.words(atom), atom)
+        if len(found) > N_OTHERS:
+            break
+    return [(atom, name) for name, atom in found.items()]

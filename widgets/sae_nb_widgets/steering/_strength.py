@@ -1,0 +1,58 @@
+"""The slider of a strength in units of the atom's own peak, next to its name and how sure that is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import traitlets as t
+
+from sae_nb.steering import MODES, Mode
+from sae_nb_widgets.components import StrengthSlider
+from sae_nb_widgets.steering._scale import StrengthScale
+
+if TYPE_CHECKING:
+    from sae_nb.atoms import AtomNames
+
+SAME = 1e-9
+"""Relative difference that a division and a multiplication may leave."""
+
+
+def sureness(names: AtomNames, atom: int) -> tuple[int | None, str]:
+    """Return the dots of an atom's name and what was measured of it; (None, "") without either."""
+    made = names.made(atom) if names.source(atom) == "caption" else None
+    evidence = names.labels.evidence(atom) if made is None else made.evidence
+    badge = names.badge(atom)
+    if evidence is None or badge is None or not names.source(atom):
+        return None, ""
+    return evidence.dots, badge.title
+
+
+class StrengthControl:
+    """Shows the strength of `panel` on a slider, and sets it from there."""
+
+    def __init__(self, panel: Any, tip: str) -> None:
+        self._panel, self._factor = panel, 1.0
+        self.slider = StrengthSlider(description=f"strength: {tip}")
+        self.slider.observe(self._moved, "value")
+
+    def _moved(self, change: t.Bunch) -> None:
+        strength = float(change["new"]) * self._factor
+        if abs(strength - self._panel.strength) > SAME * max(abs(strength), 1.0):
+            self._panel.strength = strength
+
+    def fit(self, scale: StrengthScale, mode: Mode) -> None:
+        """Give the slider the range of the atom that is shown, its name, and the strength in force."""
+        panel, slider = self._panel, self.slider
+        atom, how = panel.atom, MODES[mode]
+        self._factor, unit = scale.of_peak(atom, mode)
+        low, high = (end / self._factor for end in scale.limits(atom, mode))
+        value = panel.strength / self._factor
+        peaks = unit.endswith(("peak", "here"))
+        sure, words = sureness(panel.names, atom)
+        with slider.hold_sync():
+            slider.name = panel.names.short(atom)
+            slider.sure, slider.sure_words = sure, words
+            slider.unit, slider.neutral = unit, how.neutral
+            slider.size = scale.unit_size(atom, mode) * self._factor if peaks else 0.0
+            slider.fit(min(low, value), max(high, value), usual=(0.0, 1.0) if peaks else None)
+            slider.value = value
