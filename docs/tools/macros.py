@@ -3,8 +3,8 @@
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ number: experiment / name }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
-`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ all_claims: kind }}`,
-`{{ headlines: ten }}`, `{{ house: rooms }}`,
+`{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
+`{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`, `{{ house: rooms }}`,
 `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
 `{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that
 nothing answers to stops the build, so that no page can quote a figure that is gone.
@@ -12,6 +12,7 @@ nothing answers to stops the build, so that no page can quote a figure that is g
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,6 @@ from equations import typeset
 from house_picture import house
 from lessons import course, notebook
 from measured import (
-    all_claims,
     benchmark_table,
     claim,
     claims,
@@ -30,6 +30,7 @@ from measured import (
     number,
 )
 from other_words import words
+from papers import by_paper, papers
 from public_names import api, settings
 from raised import errors, rules
 from releases import releases
@@ -38,10 +39,14 @@ from sites import live_atoms
 DOCS = Path(__file__).parents[1]
 # Pages that other commands write: they join the contents once they are there.
 WRITTEN_ELSEWHERE = {
-    "Metrics": "metrics.md",
-    "Reliability": "reliability.md",
-    "Other libraries, round trip": "interop.md",
-    "Scale": "scale.md",
+    "Papers and results": {
+        "Scale: what fits on which machine": "scale.md",
+    },
+    "Reference": {
+        "Metrics: every number's definition": "metrics.md",
+        "Reliability: kills, full disks, damages": "reliability.md",
+        "Other libraries' files, round trip": "interop.md",
+    },
 }
 
 
@@ -71,6 +76,21 @@ def _idea(page: Path) -> str:
     return page.read_text(encoding="utf-8").split("\n\n")[1].strip()
 
 
+def three_findings(_: str) -> str:
+    """The first three headlines, for the home page."""
+    cards = re.findall(r"<article>.*?</article>", headlines("ten"), re.S)
+    return f'<div class="cards headlines">{"".join(cards[:3])}</div>'
+
+
+def try_live(name: str) -> str:
+    """A site of atoms in a frame that is fetched when it is unfolded; else where to try it."""
+    shown = live_atoms(name)
+    if "<iframe" not in shown:
+        return f'!!! example "Try it"\n\n    {shown}'
+    words = "Try it here: draw a digit, see which atoms fire, turn one up"
+    return f'<details class="example try"><summary>{words}</summary>\n{shown}\n</details>'
+
+
 CARD = re.compile(r'<article><a href="(.+?)\.html".*?</article>')
 
 
@@ -88,9 +108,9 @@ ELSEWHERE = re.compile(r"""(?:src=|<link[^>]+href=|url\()["']?(https?:)?//[^"'>)
 
 MACRO = re.compile(r"\{\{ (\w+): (.+?) \}\}")
 MACROS: dict[str, Callable[[str], str]] = {
-    "all_claims": all_claims,
     "api": api,
     "atoms": live_atoms,
+    "by_paper": by_paper,
     "claim": claim,
     "claims": claims,
     "claims_beyond": claims_beyond,
@@ -103,10 +123,13 @@ MACROS: dict[str, Callable[[str], str]] = {
     "notebook": notebook,
     "number": number,
     "page": page_link,
+    "papers": papers,
     "releases": releases,
     "rules": rules,
     "settings": settings,
     "table": benchmark_table,
+    "three": three_findings,
+    "try": try_live,
     "words": words,
 }
 
@@ -123,14 +146,21 @@ def expand(markdown: str) -> str:
 
 
 def on_config(config: Any) -> Any:
-    """What mkdocs calls first: "Measured" and "Methods" get the pages there are."""
+    """What mkdocs calls first: pages that other commands write, and every method, get their place."""
     sections = {title: pages for part in config["nav"] for title, pages in part.items()}
-    sections["Measured"] += [
-        {title: page} for title, page in WRITTEN_ELSEWHERE.items() if (DOCS / page).is_file()
-    ]
+    for section, pages in WRITTEN_ELSEWHERE.items():
+        sections[section] += [
+            {title: page}
+            for title, page in pages.items()
+            if (DOCS / page).is_file() and page not in str(sections[section])
+        ]
     for page in _method_pages():
         if f"methods/{page.name}" not in str(sections["Methods"]):
             sections["Methods"].append({_title(page): f"methods/{page.name}"})
+    if os.environ.get(
+        "SAE_NB_DOCS_VERSIONS"
+    ):  # `make docs-version`; a single build has none to choose
+        config["extra"]["version"] = {"provider": "mike", "default": "latest"}
     return config
 
 

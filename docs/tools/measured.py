@@ -25,20 +25,20 @@ def claims(experiment: str) -> str:
     return "\n\n".join(_card(one, artefact) for one in artefact["claims"] if _has_card(one))
 
 
-def all_claims(kind: str) -> str:
-    """Every claim of a kind, folded."""
+def cards_of() -> list[tuple[str, str]]:
+    """Every claim that has a card, folded, each with the paper that it is of."""
     artefacts = [_artefact(name) for name in sorted(_experiments())]
-    found = [
-        (one, artefact)
+    return [
+        (one["paper"], _card(one, artefact, folded=True))
         for artefact in artefacts
-        if artefact["kind"] == kind
         for one in artefact["claims"]
         if _has_card(one)
     ]
-    if not found:
-        known = sorted({artefact["kind"] for artefact in artefacts})
-        raise ValueError(f"No claims are of the kind {kind!r}; there are {', '.join(known)}.")
-    return "\n\n".join(_card(one, artefact, folded=True) for one, artefact in found)
+
+
+def claim_of(argument: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A claim and the artefact that holds it; "experiment / name"."""
+    return _claim(argument)
 
 
 def headlines(_: str) -> str:

@@ -31,10 +31,15 @@ class Frozen(TorchFunctionMode):
     ----------
     constants
         Of an earlier pass over the same input; None: what this pass computes, kept in `constants`.
+    attention
+        Whether patterns are held; if not, norms' scales alone.
     """
 
-    def __init__(self, constants: Sequence[Tensor] | None = None) -> None:
+    def __init__(
+        self, constants: Sequence[Tensor] | None = None, *, attention: bool = True
+    ) -> None:
         super().__init__()
+        self._attention_held = attention
         self.n_patterns = 0
         """Attention patterns that were held."""
 
@@ -51,6 +56,8 @@ class Frozen(TorchFunctionMode):
             return self._attention(args, kwargs)
         if func in _SOFTMAX:
             self.n_patterns += 1
+            if not self._attention_held:
+                return self._passed(func, args, kwargs)
             return self._held(lambda: func(*args, **kwargs))
         if func is functional.layer_norm:
             return self._layer_norm(*args, **kwargs)
@@ -65,8 +72,15 @@ class Frozen(TorchFunctionMode):
         self.constants.append(constant)
         return constant
 
+    def _passed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+        """Compute as ever, and keep the place of the pattern among the constants."""
+        self._held(lambda: torch.empty(0))
+        return func(*args, **kwargs)  # type: ignore[no-any-return]
+
     def _attention(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self.n_patterns += 1
+        if not self._attention_held:
+            return self._passed(functional.scaled_dot_product_attention, args, kwargs)
         value = args[2] if len(args) > 2 else kwargs["value"]
         pattern = self._held(lambda: attention_pattern(args, kwargs).to(value.dtype))
         return pattern @ value.repeat_interleave(pattern.shape[-3] // value.shape[-3], -3)

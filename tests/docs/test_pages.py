@@ -6,6 +6,7 @@ import importlib
 import inspect
 import json
 import re
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -156,13 +157,20 @@ def test_the_page_of_claims_shows_each_once_with_its_why(docs: Path, tool: Tool)
     page = tool("macros").expand((docs / "claims.md").read_text(encoding="utf-8"))
     cards = re.split(r"^(?=\?\?\? )", page, flags=re.M)[1:]
     artefacts = [json.loads(path.read_text()) for path in (docs / "claims").glob("*.json")]
-    claims = [(artefact, claim) for artefact in artefacts for claim in artefact["claims"]]
-    assert len(cards) == sum("beside" not in claim for _, claim in claims)
+    every = [(artefact, claim) for artefact in artefacts for claim in artefact["claims"]]
+    claims = [(artefact, claim) for artefact, claim in every if "tested_by" not in claim]
+    alone = [one for one in claims if not {"beside", "replaced_by"} & one[1].keys()]
+    assert len(cards) == len(alone)
     for artefact, claim in claims:
+        if "replaced_by" in claim:
+            line = f"- *{claim['text']}* ({claim['verdict']}, `{artefact['experiment']}`)."
+            assert sum(line in card for card in cards) == 1, line
+            continue
         if "beside" in claim:
             assert sum(f"`{artefact['command']}`" in card for card in cards) >= 1
             continue
-        title = f"{claim['verdict'].capitalize()}: {claim['text']}".replace('"', "“")
+        sign = " (sign only)" if claim.get("sign_only") and claim["verdict"] == "holds" else ""
+        title = f"{claim['verdict'].capitalize()}{sign}: {claim['text']}".replace('"', "“")
         shown = [card for card in cards if f'"{title}"' in card]
         assert any(f"`{artefact['command']}`" in card for card in shown), title
         if claim["why"]:
@@ -174,12 +182,29 @@ def test_the_page_of_claims_shows_each_once_with_its_why(docs: Path, tool: Tool)
             assert any(all(part in card for part in parts) for card in shown), title
 
 
+def test_the_papers_are_one_screen_of_rows_and_the_home_page_chooses_from_them(tool: Tool) -> None:
+    """About twenty, in few words, each with a floor or control in the same experiment; no row is history."""
+    papers, measured = tool("papers"), tool("measured")
+    rows, table = papers.entries(), papers.papers("all")
+    assert 18 <= len(rows) <= 24
+    assert table.count("<tr>") == len(rows) + 1
+    for entry in rows:
+        assert len(entry["words"].split()) <= 12, entry["words"]
+        claim, artefact = measured.claim_of(entry["claim"])
+        assert not {"replaced_by", "tested_by", "beside"} & claim.keys(), entry["claim"]
+        assert {entry[key]["number"] for key in ("ours", "control")} <= set(artefact["numbers"])
+        assert claim["verdict"].removesuffix(" at this scale") in table
+    headlines = tomllib.loads((ROOT / "docs" / "headlines.toml").read_text(encoding="utf-8"))
+    chosen = [entry["claim"] for entry in headlines["headline"]]
+    assert len(chosen) == 10
+    assert set(chosen) <= {entry["claim"] for entry in rows}
+
+
 @pytest.mark.parametrize(
     "text",
     [
         "{{ claim: monotone / gone }}",
         "{{ claims: gone }}",
-        "{{ all_claims: gone }}",
         "{{ number: monotone / gone }}",
         "{{ table: pursuit.py / 99 }}",
         "{{ table: gone.py / 1 }}",

@@ -41,11 +41,11 @@ def _judge_silence(answer: float) -> str | None:
 
 
 @cache
-def pieces_of_eight() -> float:
-    """Return the share of eight units that fire in one piece of the ring; mean over recorded seeds."""
+def pieces_at_little_sparsity() -> float:
+    """Return the share of units with one piece of the ring at sparsity .02; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
-    return recorded("lab_similarity").of("one piece, eight").mean
+    return recorded("lab_similarity").of("one piece, little sparsity").mean
 
 
 TASKS = tasks(
@@ -56,6 +56,6 @@ TASKS = tasks(
             judge=_judge_top_down,
         ),
         "lab_02.2": Answer(number(), judge=_judge_silence),
-        "lab_02.3": Answer(number(0, 1), measure=pieces_of_eight),
+        "lab_02.3": Answer(number(0, 1), measure=pieces_at_little_sparsity),
     },
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 HERE = Path(__file__).parent
 # A checkout has them where they are written; a wheel carries a copy, made when it is built.
 FOLDERS = (HERE.parents[2] / "docs" / "claims", HERE / "numbers")
+
+MOST_ROWS = 6
+"""Rows of a table of recorded numbers in a lesson."""
 
 
 class Recorded:
@@ -132,6 +136,31 @@ class Recorded:
         chosen = [c for c in self._artefact["claims"] if not claims or c["name"] in claims]
         rows = [row for claim in chosen for row in _rows(claim)]
         return ClaimTable(rows, columns=list(COLUMNS))
+
+    def brief(self, numbers: Mapping[str, str]) -> pd.DataFrame:
+        """Return a table of a few numbers, for a lesson: mean and standard deviation over seeds.
+
+        Parameters
+        ----------
+        numbers
+            Names of recorded numbers by the words of their row: the number, its floor and its control first.
+
+        Raises
+        ------
+        ValueError: If there are none, or more than six: a reader compares no more at a glance.
+        """
+        import pandas as pd
+
+        if not 1 <= len(numbers) <= MOST_ROWS:
+            raise ValueError(
+                f"`numbers` must be 1 to {MOST_ROWS} rows, got {len(numbers)}. Link to docs/claims.md for more."
+            )
+        found = {words: self.of(number) for words, number in numbers.items()}
+        shown = {
+            words: {"mean": f"{one.mean:.3g}", "± sd": f"{one.sd:.2g}", "seeds": one.n}
+            for words, one in found.items()
+        }
+        return pd.DataFrame(shown).T
 
     def __repr__(self) -> str:
         verdicts = (f"{c['name']}: {c['verdict']}" for c in self._artefact["claims"])

@@ -1,4 +1,4 @@
-"""Calls in the order of arguments that they had when the artefacts were recorded: inputs before the hook point.
+"""Calls with the arguments that they had when the artefacts were recorded: inputs before the hook point, patterns held.
 
 The code of an experiment is part of what its artefact states, so it stays as it was.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sae_nb.studies import evaluation
+from sae_nb.studies import circuits, evaluation
 
 
 def ablation_effects(model: Any, inputs: Any, point: str, sae: Any, *more: Any, **how: Any) -> Any:
@@ -28,6 +28,20 @@ def edit_success(model: Any, inputs: Any, point: str, s: Any, *more: Any, **how:
 def fragility_battery(model: Any, inputs: Any, point: str, sae: Any, *more: Any, **how: Any) -> Any:
     """Call `evaluation.fragility_battery`."""
     return evaluation.fragility_battery(model, point, sae, inputs, *more, **how)
+
+
+def head_contributions(model: Any, inputs: Any, *, method: str) -> Any:
+    """Call `circuits.head_contributions`; "contextual" held attention patterns then."""
+    return circuits.head_contributions(model, inputs, method=_as_then(method))
+
+
+def neuron_contributions(model: Any, inputs: Any, *, method: str) -> Any:
+    """Call `circuits.neuron_contributions`; "contextual" held attention patterns then."""
+    return circuits.neuron_contributions(model, inputs, method=_as_then(method))
+
+
+def _as_then(method: str) -> Any:
+    return "held" if method == "contextual" else method
 
 
 def necessity(model: Any, inputs: Any, point: str, s: Any, *more: Any, **how: Any) -> Any:

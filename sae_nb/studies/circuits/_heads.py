@@ -1,15 +1,18 @@
 """The contribution of each attention head or neuron to an answer: by decomposition, by removing it, or
 by the gradient.
 
-Contextual decomposition splits every activation into β, what comes from a part, and γ, the rest. With patterns
-and norms' scales held, all but the MLPs is linear, and biases stay with γ. An MLP g is split as
-β' = ½ [g(β) − g(0) + g(β + γ) − g(γ)], γ' = g(β + γ) − β': the mean of what β does alone and on top of γ.
+Contextual decomposition splits every activation into β, what comes from a part, and γ, the rest. Norms' scales
+are held, and biases stay with γ. What is not linear, a whole attention with its queries, keys and patterns or
+an MLP, is a function g that is split as β' = ½ [g(β) − g(0) + g(β + γ) − g(γ)], γ' = g(β + γ) − β': the mean of
+what β does alone and on top of γ. Where patterns are held, attention is linear, and a part that only moves
+where others look brings nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -28,8 +31,8 @@ if TYPE_CHECKING:
 
     from sae_nb.models import Batch, HookPoint, LiveModel, Puts
 
-Method = Literal["contextual", "ablation", "gradient"]
-METHODS: tuple[Method, ...] = ("contextual", "ablation", "gradient")
+Method = Literal["contextual", "held", "ablation", "gradient"]
+METHODS: tuple[Method, ...] = ("contextual", "held", "ablation", "gradient")
 Part = Literal["head", "neuron"]
 
 _PLACES = {"head": "head_out", "neuron": "mlp_post"}
@@ -91,7 +94,8 @@ def head_contributions(
         As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. None: each input's own
         top answer.
     method
-        "contextual": contextual decomposition, a forward pass a layer, whatever the number of heads.
+        "contextual": contextual decomposition, a forward pass a layer, whatever the number of heads. "held":
+        the same with attention patterns held, so that a head that acts by where others look brings nothing.
         "ablation": each head exchanged for its mean in the running model. "gradient": the first-order
         estimate of that, one backward pass for all heads.
 
@@ -124,7 +128,7 @@ def neuron_contributions(
     """Measure or estimate what every neuron of the MLPs brings to an answer, above its mean strength.
 
     As `head_contributions`, with the same arguments. A neuron is what the last projection of an MLP reads
-    (hook points "mlp_post.L"), so of a gated MLP the product. "contextual" and "ablation" run as many copies
+    (hook points "mlp_post.L"), so of a gated MLP the product. All but "gradient" run as many copies
     of each input as there are neurons, in blocks: seconds on a bundled model, long on a large one, where
     "gradient" takes one backward pass.
 
@@ -151,7 +155,12 @@ def _contributions(
     runs = [_Run(model, part, places, batch, target) for batch in batches]
     rows = [torch.cat([one.outputs[i] for one in runs]) for i in range(len(places))]
     means = [of_all.mean(dim=0) for of_all in rows]
-    of = {"contextual": _contextual, "ablation": _ablated, "gradient": _by_gradient}[method]
+    of = {
+        "contextual": _contextual,
+        "held": partial(_contextual, attention=False),
+        "ablation": _ablated,
+        "gradient": _by_gradient,
+    }[method]
     names = {one.name for one in runs}
     return Contributions(
         part=part,
@@ -216,7 +225,9 @@ def _by_gradient(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers pa
     )
 
 
-def _contextual(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+def _contextual(
+    one: _Run, means: Sequence[Tensor], *, attention: bool = True
+) -> Float[Tensor, "layers parts"]:
     """β of the answer for every part: copies hold β + γ, 0, and γ and β of each part of a block."""
     check_frozen(one.frozen, one.model)
     values = []
@@ -228,16 +239,25 @@ def _contextual(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers par
             # A neuron writes through the projection of its own MLP, which is linear.
             first = i + 1 if one.part == "neuron" else i
             for layer in range(first, one.model.n_layers or 0):
-                puts += _split(one.model, layer, rest, part)
-            changed = one.changes(2 + 2 * m, puts, Frozen(one.frozen.constants))
+                if attention and layer > i:
+                    puts += _split(
+                        one.model, (f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part
+                    )
+                puts += _split(one.model, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
+            frozen = Frozen(one.frozen.constants, attention=not attention)
+            changed = one.changes(2 + 2 * m, puts, frozen)
             values.append(-changed[rest])
     return torch.cat(values).reshape(len(means), -1)
 
 
 def _split(
-    model: LiveModel, layer: int, rest: Sequence[int], part: Sequence[int]
+    model: LiveModel, ends: tuple[str, str], rest: Sequence[int], part: Sequence[int]
 ) -> list[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
-    """The MLP of a layer with β' in what the copies of γ lack of the whole."""
+    """What lies between two hook points, with β' in what the copies of γ lack of the whole.
+
+    In the copies of β and of 0 the stream itself is overwritten: they serve the next split alone. Between the
+    stream and attention lies a norm; its bias is read by every copy.
+    """
 
     def split_input(x: Tensor) -> Tensor:
         x = x.clone()
@@ -251,8 +271,8 @@ def _split(
         return y
 
     return [
-        (model.hook_point(f"mlp_in.{layer}"), split_input),
-        (model.hook_point(f"mlp_out.{layer}"), split_output),
+        (model.hook_point(ends[0]), split_input),
+        (model.hook_point(ends[1]), split_output),
     ]
 
 

@@ -18,8 +18,9 @@ from sae_nb.studies.circuits import KnownCircuit, head_contributions, known_circ
 from sae_nb.models import run as run_once
 
 SHORT = {"n_texts": 3, "n_rows": 20}
-METHODS: tuple[Literal["contextual", "ablation", "gradient"], ...] = (
+METHODS: tuple[Literal["contextual", "held", "ablation", "gradient"], ...] = (
     "contextual",
+    "held",
     "ablation",
     "gradient",
 )
@@ -47,7 +48,11 @@ def run(seed: int, *, n_texts: int = 40, n_rows: int = 200) -> dict[str, float]:
         outside = sizes[~inside].max()
         numbers[f"{method}, first block"] = float(sizes[first & inside].min() / outside)
         numbers[f"{method}, second block"] = float(sizes[~first & inside].min() / outside)
-    return numbers | chance(circuit, output_sizes(model, texts), seed)
+    written = output_sizes(model, texts)
+    numbers["size of the output, first block"] = float(
+        written[first & inside].min() / written[~inside].max()
+    )
+    return numbers | chance(circuit, written, seed)
 
 
 def output_sizes(model: sn.models.LiveModel, texts: list[str]) -> np.ndarray:

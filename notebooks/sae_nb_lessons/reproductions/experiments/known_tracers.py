@@ -21,11 +21,10 @@ import sae_nb as sn
 from sae_nb.studies.circuits import (
     KnownCircuit,
     attribution_graph,
-    head_contributions,
     known_circuit,
-    neuron_contributions,
     neuron_transcoders,
 )
+from sae_nb_lessons.reproductions._recorded_order import head_contributions, neuron_contributions
 
 SHORT = {"n_texts": 2, "n_rows": 20}
 MODELS = ("tiny-induction", "tiny-modular", "tiny-brackets")
