@@ -213,8 +213,8 @@ class AtomNames:
     def surest(self) -> list[int]:
         """Return atoms whose names hold, those told apart best from other atoms' names first.
 
-        Written labels come first, then measured ones that beat other labels, then captions of the most
-        frequent atoms. Empty where no name holds.
+        Labels that nobody measured come first, as they were given; then those that beat other labels, then
+        captions of the most frequent atoms. Empty where no name holds.
         """
         known = [(self._sureness(atom), atom) for atom in self._candidates()]
         return [atom for sure, atom in sorted(known, key=lambda one: -one[0]) if sure]
@@ -230,9 +230,9 @@ class AtomNames:
         return list(dict.fromkeys([*labelled, *often]))
 
     def _sureness(self, atom: int) -> float:
-        """How far a name is beyond others': 3 if written, above 1 if a label, else below; 0: it fails."""
+        """How far a name is beyond others': 3 if it was given, above 1 if a label, else below; 0: it fails."""
         source, mark = self.source(atom), self.badge(atom)
-        if source in ("label", "label read") and mark is None:
+        if source.startswith("label") and mark is None:
             return 3.0
         if not source or mark is None or mark.standing != "holds":
             return 0.0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -41,10 +41,11 @@ class Column:
     names: tuple[str, ...] | None = None
     """Categories, the largest first; None where the values are numbers."""
 
-    log: bool = False
+    # How it is drawn is no fact of the record: tables of it leave that out.
+    log: bool = field(default=False, repr=False)
     """Whether the numbers spread over powers of ten."""
 
-    share: bool = False
+    share: bool = field(default=False, repr=False)
     """Whether the numbers are shares, which are written in percent."""
 
     @property

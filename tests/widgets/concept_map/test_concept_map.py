@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import torch
 import traitlets as t
 from sae_nb_widgets.components import packed, unpacked
 from sae_nb_widgets.concept_map import _panel as module, _runs as runs
+from sae_nb_widgets.concept_map._drawing import landmarks, words_on
 from sae_nb_widgets.concept_map._figure import placed_words
 from sae_nb_widgets.panel import descendants, theme
 
@@ -98,7 +100,7 @@ def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
     assert panel.map.chart.current == 5
     assert "sea" in panel.cards.facts.value
     expected = panel.atlas.neighbours("atoms")[0][5, :5].tolist()
-    assert [int(label.split()[0]) for label in panel.cards.near.labels] == expected
+    assert list(panel.cards.near.atoms) == expected
     panel.cards.near.selected = 1
     assert panel.atom == expected[1]
 
@@ -523,26 +525,44 @@ def test_a_filter_that_fits_nothing_is_refused(
     assert panel.filter == {}
 
 
-def test_the_answer_is_of_the_groups_until_an_atom_is_chosen(panel: sw.ConceptMap) -> None:
-    """How many atoms lie in how many groups, the largest named; then what is near the atom."""
+def test_the_map_opens_on_a_named_atom_and_says_what_is_near(panel: sw.ConceptMap) -> None:
+    """No number of an atom is alone where its name or what it fires on is known; groups are below the map."""
+    assert panel.atom in (3, 5)  # those that a person has named come first
+    assert panel.answer.startswith(("Nearest to “", "No atom is close to “"))
     groups = panel.record.clusters
     inside = sum(len(group.points) for group in groups)
-    assert panel.answer.startswith(
-        f"{inside} of {N_ATOMS} atoms lie in {len(groups)} groups, the largest: {groups[0].name} ("
+    assert (
+        f"{inside} of {N_ATOMS} atoms lie in {len(groups)} groups, the largest: "
+        in panel.map.facts.value
     )
-    assert "mean cosine within a group" in panel.numbers
-    panel.atom = (panel.atom + 1) % N_ATOMS
-    assert f"atom {panel.atom}" in panel.answer
+    assert "Mean cosine within a group" in panel.map.facts.value
     for atom in range(N_ATOMS):  # with a name and without one
         panel.atom = atom
+        assert f"atom {panel.atom}" in panel.answer
         assert panel.answer.count("(") == panel.answer.count(")"), panel.answer
+
+
+def test_landmarks_lie_apart_and_groups_without_a_word_are_not_written(
+    panel: sw.ConceptMap,
+) -> None:
+    """Of atoms next to each other the surer is named; a group that has only a number says nothing."""
+    record, kept = panel.record, np.ones(N_ATOMS, bool)
+    found = landmarks(replace(record, clusters=()), [3, 3, 5], kept)
+    assert found[0][2] == 3
+    assert len({atom for _, _, atom in found}) == len(found)
+    numbered = replace(
+        record, clusters=tuple(replace(c, name=f"group {i}") for i, c in enumerate(record.clusters))
+    )
+    assert words_on(numbered, None) == []
+    kept[3] = False
+    assert 3 not in [atom for _, _, atom in landmarks(record, [3, 5], kept)]
 
 
 def test_the_headline_follows_the_selection(panel: sw.ConceptMap) -> None:
     """What is selected heads the column and the answer; without a selection the atom does."""
     panel.atom = 5
     assert panel.answer.count("“sea” (atom 5)") == 1
-    assert "cosine" in panel.answer
+    assert panel.numbers.startswith("Cosine ")
     assert panel.cards.headline.layout.display == "none"
     lasso(panel, [1, 3, 5])
     assert panel.answer.startswith("3 atoms selected")

@@ -35,6 +35,7 @@ from sae_nb_widgets.components import (
     atom_mark,
     badge_html,
     csv_text,
+    icons_of,
     of_one_grid,
 )
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
@@ -273,7 +274,9 @@ class ConceptDetail:
             self._listed[bars] = atoms
             words = [names.short(other) for other in atoms]
             low = min(values, default=0) < 0
-            bars.show(words, values, signed=low, maximum=most, atoms=atoms)
+            bars.show(
+                words, values, signed=low, maximum=most, atoms=atoms, icons=icons_of(names, atoms)
+            )
 
     def show_selection(
         self, selection: SelectionSummary | None, view: str, chosen: Sequence[int]

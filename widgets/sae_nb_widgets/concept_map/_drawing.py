@@ -37,6 +37,12 @@ MOST_NAMED = 4000
 TILE = 48
 """Side of a crop: 24 px at 2×."""
 
+NUMBERED = "group "
+"""How the name of a group begins that has only a number."""
+
+MOST_LANDMARKS, APART = 12, (0.16, 0.08)
+"""Names on a map, and how far apart single atoms with one lie, across and up, in shares of the map. Ours."""
+
 BRUSHED = ("frequency", "strength", "L0")
 """Columns that have a histogram under the map, where there are such."""
 
@@ -322,10 +328,30 @@ def words_on(record: ConceptMapSummary, column: Column | None) -> list[Word]:
     if record.archetypes is not None:
         places = zip(record.archetypes.corners.tolist(), record.archetypes.archetypes.tolist())
         corners = [(x, y, f"archetype {archetype}") for (x, y), archetype in places]
+    # A number is no name: what lies there is told by single atoms, its landmarks.
     return corners + [
         (*np.median(record.xy[cluster.points], axis=0).tolist(), cluster.name)
         for cluster in record.clusters
+        if not cluster.name.startswith(NUMBERED)
     ]
+
+
+def landmarks(
+    record: ConceptMapSummary, surest: Sequence[int], kept: Bool[np.ndarray, " n"]
+) -> list[tuple[float, float, int]]:
+    """Return where well named atoms lie that are apart from each other and from groups with a name."""
+    named = [c for c in record.clusters if not c.name.startswith(NUMBERED)]
+    taken = [np.median(record.xy[cluster.points], axis=0) for cluster in named]
+    apart = np.array(APART) * np.ptp(record.xy, axis=0).clip(min=1e-9)
+    found: list[tuple[float, float, int]] = []
+    for atom in surest:
+        if len(found) + len(named) >= MOST_LANDMARKS:
+            break
+        at = record.xy[atom]
+        if kept[atom] and all((np.abs(at - other) > apart).any() for other in taken):
+            taken.append(at)
+            found.append((float(at[0]), float(at[1]), atom))
+    return found
 
 
 def lines_of(record: ConceptMapSummary, both: bool) -> Float[np.ndarray, "k 4"]:

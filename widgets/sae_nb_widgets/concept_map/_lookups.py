@@ -13,7 +13,6 @@ from sae_nb.figures import format_count, format_number
 from sae_nb.summaries import SelectionSummary
 from sae_nb_widgets.concept_map._detail import (
     atom_answer,
-    groups_answer,
     match_facts,
     selection_answer,
 )
@@ -99,8 +98,6 @@ class Lookups:
         elif panel.compare and panel.record is not None:
             found, _, numbers = match_facts(panel.record).partition(" (")
             panel.conclude(f"{found}.", numbers.split(")")[0])
-        elif panel.atom == panel.opening.opened_on and panel.record.clusters:
-            panel.conclude(*groups_answer(panel.record))
         else:
             panel.conclude(*atom_answer(panel.names, panel.atlas, panel.atom))
 

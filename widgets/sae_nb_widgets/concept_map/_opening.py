@@ -13,6 +13,9 @@ from jaxtyping import Float
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb_widgets.concept_map._detail import map_facts
 
+MOST_TRIED, N_NEAR = 60, 4
+"""Atoms with the surest names, of which the one is opened on whose nearest tell most. Ours."""
+
 
 class Opening:
     """Puts each part of a view on the map of `panel` as it arrives; what was asked for before is dropped."""
@@ -23,10 +26,10 @@ class Opening:
         """Whether what is shown has been measured."""
 
         self.chosen = False
-        """Whether the user chose the atom; before, the most frequent one is shown."""
+        """Whether the user chose the atom; before, the one with the surest name is shown."""
 
-        self.opened_on: int | None = None
-        """The atom that was shown without a choice."""
+        self.surest: list[int] = []
+        """Atoms whose names hold, the surest first: they mark the map."""
 
     def begin(self) -> None:
         """Draw what there is, and measure the rest."""
@@ -43,16 +46,36 @@ class Opening:
         if record.show != panel.show:
             return
         self._put(record)
-        if not self.chosen and record.show == "atoms" and "frequency" in record.columns:
-            often = record.columns["frequency"].values
-            panel.atom = self.opened_on = int(np.argmax(np.nan_to_num(often)))
-            self.chosen = True
+        if record.show == "atoms" and not self.chosen:
+            self._choose(record)
         self.measured = True
         panel.painting.measured()
         if panel.layout_by == "umap" and record.layout == "pca":
             panel.runs.unfold(record.show, lambda xy: self._take_layout(record, xy))
         else:
             panel.runs.look_for_clusters(record, self._take_clusters)
+
+    def _choose(self, record: ConceptMapSummary) -> None:
+        """Open on an atom with a name whose nearest ones have names, too; without one, on the most frequent."""
+        panel, frequency = self._panel, record.columns.get("frequency")
+        named = [atom for atom in self.surest if panel.atlas.there[atom]]
+        given = [atom for atom in named if panel.names.badge(atom) is None]
+        if named:
+            tried = (given or named)[:MOST_TRIED]
+            panel.atom = max(tried, key=lambda atom: self._told(record, atom))
+        elif frequency is not None:
+            panel.atom = int(np.argmax(np.nan_to_num(frequency.values)))
+        else:
+            return
+        self.chosen = True
+
+    def _told(self, record: ConceptMapSummary, atom: int) -> float:
+        """How much an atom's neighbours tell: the cosines of those with a name."""
+        if record.neighbours is None or record.distances is None:
+            return 0.0
+        near, far = record.neighbours[atom][:N_NEAR], record.distances[atom][:N_NEAR]
+        known = np.isin(near, self.surest) & (near != atom)
+        return float((known * (1 - far)).sum())
 
     def _put(self, record: ConceptMapSummary) -> None:
         panel = self._panel

@@ -10,10 +10,11 @@ from sae_nb_widgets.concept_map._close import close_up, points_in_view
 from sae_nb_widgets.concept_map._detail import (
     corner_words,
     filter_sentence,
+    groups_sentence,
     match_facts,
     there_sentence,
 )
-from sae_nb_widgets.concept_map._drawing import MOST_NAMED, lines_of, words_on
+from sae_nb_widgets.concept_map._drawing import MOST_NAMED, landmarks, lines_of, words_on
 
 EQUAL = "equal"
 ATOM = "atom"
@@ -56,8 +57,12 @@ class Painting:
             panel.overlays.measure(record, panel.color_by, self.colours_and_detail)
         column = panel.column
         self._offer_columns()
-        both = f"<p>{escape(match_facts(record))}</p>" if panel.compare else ""
+        facts = match_facts(record) if panel.compare else groups_sentence(record)
+        both = f"<p>{escape(facts)}</p>" if facts else ""
         words = words_on(record, column) if panel.show_names else []
+        if panel.show_names and record.show == "atoms" and column is not None:
+            marked = landmarks(record, panel.opening.surest, panel.shown)
+            words += [(x, y, panel.names.short(atom)) for x, y, atom in marked]
         words = [*panel.overlays.words(record), *words]
         panel.map.draw_colours(record, column, words, both + panel.overlays.key())
         self._filter()

@@ -42,7 +42,10 @@ class MapRuns:
 
         def work() -> ConceptMapSummary:
             xy, how = self._first_layout(show, layout)
-            return atlas.summary(show, xy, how, clusters=False)
+            record = atlas.summary(show, xy, how, clusters=False)
+            if show == "atoms":
+                panel.opening.surest = panel.names.surest()
+            return record
 
         if self.quick:
             with panel.guarded(f"showing {show}"):

@@ -19,6 +19,9 @@ const MOST_CLOSE = 60;
 const STEP = 0.15;
 const ZOOM = 1.35;
 const DEEPEST = 400;
+// How much further apart than across points may lie up and down, or the other way round, so that a map
+// fills its canvas: only neighbourhoods count in a layout.
+const STRETCH = 1.6;
 const TOLD_AFTER = 150;
 const calm = () => window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
@@ -130,6 +133,7 @@ function render({ model, el }) {
   let crowd = new Float32Array(0), columns = 1;
   let bounds = [0, 0, 1, 1];
   let at = { x: 0, y: 0, scale: 1 };
+  let tall = 1;
   let home = true, width = 1, height = 1, hovered = -1, dragged = null;
   let told = "[]", telling = 0, moving = 0, queued = false, dirty = true, bitmap = null, decoding = 0;
 
@@ -156,6 +160,7 @@ function render({ model, el }) {
       for (let i = 0; i < n; i++) if ((styles[i] > 0) === above) order[next++] = i;
     readChosen();
     filter();
+    stretch();
     if (home) goHome();
   }
 
@@ -200,16 +205,22 @@ function render({ model, el }) {
   // --- where it lies ---------------------------------------------------------------------------
 
   const placeX = (x) => (x - at.x) * at.scale + width / 2;
-  const placeY = (y) => height / 2 - (y - at.y) * at.scale;
+  const placeY = (y) => height / 2 - (y - at.y) * at.scale * tall;
   const dataX = (px) => (px - width / 2) / at.scale + at.x;
-  const dataY = (py) => (height / 2 - py) / at.scale + at.y;
+  const dataY = (py) => (height / 2 - py) / (at.scale * tall) + at.y;
 
   function fitted([x0, y0, x1, y1], margin) {
     const room = [Math.max(width - 2 * margin, 1), Math.max(height - 2 * margin, 1)];
-    const scale = Math.min(room[0] / Math.max(x1 - x0, 1e-9), room[1] / Math.max(y1 - y0, 1e-9));
+    const scale = Math.min(room[0] / Math.max(x1 - x0, 1e-9), room[1] / Math.max((y1 - y0) * tall, 1e-9));
     return { x: (x0 + x1) / 2, y: (y0 + y1) / 2, scale: Math.min(scale, 1e12) };
   }
   const atHome = () => fitted(bounds, MARGIN);
+  function stretch() {
+    const [x0, y0, x1, y1] = bounds;
+    const across = Math.max(width - 2 * MARGIN, 1) / Math.max(x1 - x0, 1e-9);
+    const up = Math.max(height - 2 * MARGIN, 1) / Math.max(y1 - y0, 1e-9);
+    tall = n > 2 ? Math.min(Math.max(up / across, 1 / STRETCH), STRETCH) : 1;
+  }
   const zoomed = () => at.scale / atHome().scale;
 
   function goHome() {
@@ -274,7 +285,7 @@ function render({ model, el }) {
     } else {
       const [x, y] = [dataX(px), dataY(py)];
       home = false;
-      at = { scale, x: x - (px - width / 2) / scale, y: y - (height / 2 - py) / scale };
+      at = { scale, x: x - (px - width / 2) / scale, y: y - (height / 2 - py) / (scale * tall) };
       queue(true);
     }
     tell();
@@ -283,7 +294,7 @@ function render({ model, el }) {
 
   function panBy(dx, dy) {
     home = false;
-    at = { ...at, x: at.x - dx / at.scale, y: at.y + dy / at.scale };
+    at = { ...at, x: at.x - dx / at.scale, y: at.y + dy / (at.scale * tall) };
     queue(true);
     tell();
   }
@@ -601,7 +612,7 @@ function render({ model, el }) {
     const x = dataX(px), y = dataY(py);
     let best = -1, least = (reach / at.scale) ** 2;
     for (let i = 0; i < n; i++) {
-      const dx = xy[2 * i] - x, dy = xy[2 * i + 1] - y;
+      const dx = xy[2 * i] - x, dy = tall * (xy[2 * i + 1] - y);
       const far = dx * dx + dy * dy;
       if (far < least && seen[i]) {
         best = i;
@@ -804,6 +815,7 @@ function render({ model, el }) {
     [width, height] = [w, h];
     if (same) return;
     cancelAnimationFrame(moving);
+    stretch();
     for (const canvas of [base, over]) {
       canvas.width = Math.round(w * ratio);
       canvas.height = Math.round(h * ratio);
