@@ -56,8 +56,8 @@ USE_ORDERS: tuple[UseOrder, ...] = get_args(UseOrder)
 CONTROL_SHARE = 0.95
 """Share of random directions that stay below an atom's `control`, as `Attribution.totals` takes it."""
 
-LEAST_EFFECT = 1e-3
-"""Smallest contribution that matters, as a share of the measure, or of 1 where the measure is smaller."""
+LEAST_EFFECT = 1e-5
+"""Size up to which a contribution is rounding, as a share of the measure, or of 1 where that is smaller."""
 
 ONE_SIDED = 1.645
 """Standard deviations that 95 % of a normal distribution stay below."""

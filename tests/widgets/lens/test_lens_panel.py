@@ -187,6 +187,9 @@ def test_of_a_lens_of_few_blocks_the_others_are_read_without_one(gpt: Any) -> No
         panel.place = place
         seen = "does not see it" if settles < 0 else f"sees it from block {settles} on"
         assert f"The logit lens {seen}" in panel.answer
+    assert f"at block 0: {100 * panel.reading.agreement[0]:.3g}" in panel.numbers
+    logit = f"(logit lens {100 * plain.agreement[0]:.3g}"
+    assert logit in panel.numbers  # of the same block, not of the last that it reads
     panel.grids[1].selected = (1, 0)  # block 2, where no lens was fitted
     assert (panel.layer, panel._detail_view.own.labels) == (2, [])
     assert "not fitted" in panel._detail_view.own.empty_text

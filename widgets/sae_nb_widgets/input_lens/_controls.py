@@ -58,12 +58,17 @@ class InputLensControls:
             rule=panel.target_rule,
             placeholder="top answer",
         )
+        tip = "Colour of the input: where the atom is active, or where it moves the answer"
+        self.heat = control(panel, "heat", "", tip, kind=ipw.ToggleButtons, options=HEAT_NAMES)
+        self.first.append(self.heat)
+        self.order = self._order(panel)
         self.more = [
+            self.order,
+            *([_example(panel)] if panel.n_examples else []),
             control(panel, "atom", "atom", "Row of the dictionary shown over the input", 140),
             self.target,
             control(panel, "n_shown", "rows", "How many atoms are listed", 110),
         ]
-        self.order = self._order(panel)
         self.at_pad: list[ipw.Widget] = []
         modality = panel.model.modality
         if modality.is_image or modality == AUDIO:
@@ -92,7 +97,7 @@ class InputLensControls:
         if panel.n_examples:
             self.forth = small_button("›", "The next input", lambda: panel.sources.step(1))
             back = small_button("‹", "The input before", lambda: panel.sources.step(-1))
-            shown.insert(1 if words else 0, line(_example(panel), back, self.forth))
+            shown.insert(1 if words else 0, line(back, self.forth))
         return shown
 
     def fit(self, comparing: bool) -> None:
@@ -103,7 +108,7 @@ class InputLensControls:
         show(self.sort_compared, comparing)
 
     def _order(self, panel: Any) -> ipw.Box:
-        """Return the controls above the bars: their order, and what colours the input."""
+        """Return the controls of the bars' order."""
         orders = {order: ORDER_NAMES[order] for order in USE_ORDERS}
         self.sort = _menu(control(panel, "sort", "sort by", "Order of the rows", options=orders))
         self.sort_compared = ipw.Dropdown(
@@ -121,10 +126,7 @@ class InputLensControls:
         self.sort_compared.observe(
             lambda change: self._sort_compared(panel, change["new"]), "value"
         )
-        tip = "Colour of the input: where the atom is active, or where it moves the answer"
-        heat = control(panel, "heat", "", tip, kind=ipw.ToggleButtons, options=HEAT_NAMES)
-        coloured = line(ipw.Label("colour by"), heat)
-        return line(self.sort, self.sort_compared, coloured).add_class("sae-nb-apart")
+        return line(self.sort, self.sort_compared)
 
     def _sort_compared(self, panel: Any, order: str) -> None:
         if order != (panel.sort if panel.sort in COMPARED else "total strength"):
@@ -168,7 +170,7 @@ def _example(panel: Any) -> ipw.Widget:
 
 
 def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
-    field = control(panel, trait, name, tip)
+    field = control(panel, trait, name, tip, placeholder="type a text …").add_class("sae-nb-unlabelled")
     field.layout.flex, field.layout.min_width = "1 1 320px", "200px"
     return field
 

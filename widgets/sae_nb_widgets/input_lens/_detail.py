@@ -31,8 +31,7 @@ class InputLensDetail:
         go: Callable[[int], None],
         check: Callable[[], None],
     ) -> None:
-        self.answers = Sparkbars(description="the model's answer")
-        self.answers.layout.flex, self.answers.layout.min_width = "1 1 190px", "0"
+        self.answers = Sparkbars(description="The model's answer")
         self.card = ipw.HTML()
         self.here = Sparkbars()
         self.answers.empty_text = self.here.empty_text = ""  # until something is known
@@ -46,7 +45,8 @@ class InputLensDetail:
         buttons = (self.strongest, self.check, self.open, self.steer)
         self.buttons = ipw.Box(buttons).add_class("sae-nb-line")
         self.buttons.add_class(LIVE_ONLY)
-        self.widgets: tuple[ipw.Widget, ...] = (self.card, self.buttons, self.here)
+        atom = ipw.VBox([self.card, self.buttons])
+        self.widgets: tuple[ipw.Widget, ...] = (self.answers, atom, self.here)
         self._ids: list[int] = []
         self._atoms: list[int] = []
         self._filling = False
@@ -82,7 +82,7 @@ class InputLensDetail:
         there = {index: probability for index, _, probability in other.answers} if other else {}
         quoted = modality_of(summary.kind).is_text
         names = [f"“{visible_token(name)}”" if quoted else name for _, name, _ in shown]
-        self.answers.description = "the model's answer" + (" (A; B as a tick)" if other else "")
+        self.answers.description = "The model's answer" + (" (A; B as a tick)" if other else "")
         before = [there.get(index) for index in self._ids] if other else None
         notes = [format_percent(value, digits=2) for value in p]
         self.answers.show(names, p, notes=notes, before=before, maximum=1.0)
@@ -126,7 +126,7 @@ class InputLensDetail:
         place = f"token {position} “{name}”" if modality.is_text else name
         if modality.letters:
             place = modality.token_place(summary.tokens, position)
-        self.here.description = f"strongest atoms at {place}"
+        self.here.description = f"Strongest atoms at {place}"
         sizes = [abs(strength) for _, strength, _ in found]
         self.here.show(
             [names.name(atom) for atom in self._atoms],

@@ -213,6 +213,14 @@ class InputSources:
         """Return where an input came from; empty for what was typed or set by a program."""
         return self.names.get(self.trait(slot), "")
 
+    def is_drawn(self, slot: str) -> bool:
+        """Return whether an input comes from the pad."""
+        return self.name(slot) == DRAWING
+
+    def example(self, number: int) -> Any:
+        """Return an example as the model reads it."""
+        return self._examples[number]
+
     def changed(self, slot: str) -> None:
         """Forget where an input came from, unless it was just put there."""
         if not self.putting:
@@ -317,12 +325,12 @@ def _css(colour: tuple[float, float, float]) -> str:
 
 
 # Of the theme's thumbnail: an input is looked at closely, and two stand side by side.
-PICTURE_SHARES = (2.0, 1.6)
+PICTURE_SHARES = (2.6, 1.6)
 SOUND_SHARES = (3.6, 2.6)
 ROOM_FOR_SOUND = "0 1 340px"
 TIMES_LONGER = 3
 """Of a recording for a model that reads clips of one length, whose loudest stretch is read."""
-ROOM_FOR_ONE, ROOM_FOR_TWO = "0 1 200px", "0 1 320px"
+ROOM_FOR_ONE, ROOM_FOR_TWO = "0 1 260px", "0 1 320px"
 SEEN_SHARE = 0.5
 """Share of an atom's strongest firing from which its heat on the patches can be seen."""
 Pick = Callable[[int], None]
@@ -394,16 +402,14 @@ class InputView:
 class TextView(InputView):
     """Texts as rows of tokens."""
 
-    def __init__(self, answers: ipw.Widget, place: str = "token") -> None:
+    def __init__(self, place: str = "token") -> None:
         super().__init__()
-        self.strip = TokenStrip(
+        self.widget: ipw.Widget
+        self.strip = self.widget = TokenStrip(
             description="the input",
             hint=f"Hover: activation at this {place}. Click: atoms active there.",
             place=place,
         )
-        self.strip.layout.flex, self.strip.layout.min_width = "2 1 420px", "0"
-        row = ipw.Box([self.strip, answers])
-        self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
 
     def clear(self) -> None:
@@ -447,14 +453,14 @@ class TextView(InputView):
 class MixedView(TextView):
     """Texts with images: the patches of an image on it, above the text in which it is one token."""
 
-    def __init__(self, answers: ipw.Widget) -> None:
+    def __init__(self) -> None:
         self.grid = PictureGrid(
             description="the images in the text",
             hint="Hover: activation at this patch. Click: atoms active there.",
         )
         self._of: list[tuple[int, range]] = []
-        super().__init__(answers)
-        self.widget = ipw.VBox([self.grid, self.widget])
+        super().__init__()
+        self.widget = ipw.VBox([self.grid, self.strip])
 
     def clear(self) -> None:
         """Show neither text nor image."""
@@ -544,7 +550,6 @@ class PictureView(InputView):
         places: Context,
         maker: ipw.Widget | None,
         controls: Sequence[ipw.Widget],
-        answers: ipw.Widget,
         place: str = "patch",
     ) -> None:
         super().__init__(places.prefix_tokens)
@@ -560,7 +565,7 @@ class PictureView(InputView):
         pad.add_class(LIVE_ONLY)
         self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=self.room[0], min_width="0"))
         self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
-        row = ipw.Box([*([pad] if made else []), self._shown, answers, self.prefix])
+        row = ipw.Box([*([pad] if made else []), self._shown, self.prefix])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
 

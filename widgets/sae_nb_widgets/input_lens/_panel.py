@@ -14,6 +14,7 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.activations import AUDIO, of_sites
+from sae_nb.atoms import says_much
 from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
@@ -76,6 +77,9 @@ NO_IMAGE = "Draw something, choose an input or upload a picture."
 NO_FILM = "Choose an input or upload a GIF."
 NO_SOUND = "Record something, choose an input or upload a .wav file."
 WAITING = "sae-nb-waiting"
+MOST_TRIED, TRYING_SECONDS = 6, 2.0
+"""Examples that are read at most to open on one in which atoms matter, and for how long another is begun."""
+
 FIRST_READING_SECONDS = 4
 """Duration of the first answer of a kernel on two cores, including loading its libraries: 2.8 to 4.2 s."""
 
@@ -216,6 +220,8 @@ class InputLens(Panel):
         self._rates: dict[str, float | None] = {}
         """Of videos, frames per second by the trait that holds them."""
         self._begun = self._chosen = self._filling = self._by_itself = False
+        # Whether what is shown was drawn: while the pen moves, the atom stays.
+        self._drawn = False
         self._first, self._seconds = True, 0.0
         super().__init__()
         self.names = names_of(sae, labels=labels)
@@ -262,9 +268,9 @@ class InputLens(Panel):
         self._bars = PairedBars(description="atoms", empty_text="")
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         self._view: InputView
-        modality, answers = self.model.modality, self._detail_view.answers
+        modality = self.model.modality
         in_bands = (self.model.patch_grid or (1, 1))[0] > 1
-        given = (self.controls.at_pad, answers, "patch" if in_bands else modality.place)
+        given = (self.controls.at_pad, "patch" if in_bands else modality.place)
         if modality.is_image:
             pad = DrawPad(description="canvas to draw on")
             self._view = PictureView(self.model.places, pad, *given)
@@ -274,15 +280,15 @@ class InputLens(Panel):
             self._view = SoundView(self.model.places, self.recorder, *given)
             self.sources.hear(self.recorder)
         elif self.model.placeholders:
-            self._view = MixedView(answers)
+            self._view = MixedView()
         elif modality.fit is not None:
             self._view = VideoView(self.model.places, None, *given)
         else:
-            self._view = TextView(answers, modality.token)
+            self._view = TextView(modality.token)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._view.widget, self.controls.order, self._bars],
+            figure=[self._view.widget, self._bars],
             detail=self._detail_view.widgets,
         )
         self._view.on_pick(lambda position: self.set_trait("token", position))
@@ -326,9 +332,32 @@ class InputLens(Panel):
         if self._inputs():
             self._request()
         elif self.n_examples:
-            self.example = 0
+            self._open_example()
         else:
             self._clear()
+
+    def _open_example(self) -> None:
+        """Open on the first example in which atoms matter, among a few; on the first if they do in none."""
+        runs, base, n = self._runs, self._base, min(self.n_examples, MOST_TRIED)
+        given = self.sources.example
+
+        def work() -> int:
+            until = time.monotonic() + TRYING_SECONDS
+            for number in range(n):
+                if runs.is_worth_seeing(given(number), base):
+                    return number
+                if time.monotonic() > until or self._inputs():
+                    break
+            return 0
+
+        def done(number: int) -> None:
+            if not self._inputs():  # else an input was given meanwhile
+                self.example = number
+
+        words = f"The model is reading the {self.model.modality.sample}"
+        self.loading(words, FIRST_READING_SECONDS)
+        self._bars.add_class(WAITING)
+        self.run_async(work, done, otherwise=self._show_nothing)
 
     # --- where inputs come from -------------------------------------------------------------------
 
@@ -433,7 +462,7 @@ class InputLens(Panel):
 
     def _show_nothing(self) -> None:
         self._bars.remove_class(WAITING)
-        self._seen, self._atoms = None, []
+        self._seen, self._atoms, self._drawn = None, [], False
         self._checks.clear()
         self._view.clear()
         self._detail_view.clear()
@@ -480,8 +509,11 @@ class InputLens(Panel):
         self._first = False
         show(self.controls.order, True)
         self._bars.remove_class(WAITING)
-        if not self._chosen:
+        drawn = self.sources.is_drawn("first")
+        stays = drawn and self._drawn and seen.first.place(self.atom) is not None
+        if not self._chosen and not stays:
             self._choose_by_itself(seen)
+        self._drawn = drawn
         if self.token >= len(seen.first.tokens):
             self.token = -1
         self._detail_view.show_answers(seen.first, seen.second)
@@ -493,12 +525,18 @@ class InputLens(Panel):
         self.say(self._notes(seen))
 
     def _choose_by_itself(self, seen: Seen) -> None:
-        """Show the first atom whose heat can be seen, as long as the user has not chosen another."""
+        """Show the first atom whose heat can be seen, one with a name if it is among those that matter.
+
+        As long as the user has not chosen another.
+        """
         ranked = input_lens_bars.shown_atoms(seen.first, seen.contrast, self.sort, self.n_shown)
-        seen_well = (atom for atom in ranked if self._view.can_show(seen.first, atom))
+        well = [atom for atom in ranked if self._view.can_show(seen.first, atom)] or ranked
+        used = seen.first.used
+        matter = set(used.atom[used.beyond].tolist()) if used.more_than_chance else set()
+        named = (atom for atom in well if atom in matter and says_much(self.names.words(atom)))
         self._by_itself = True
         try:
-            self.atom = next(seen_well, ranked[0] if ranked else self.atom)
+            self.atom = next(named, well[0] if well else self.atom)
         finally:
             self._by_itself = False
 

@@ -56,6 +56,10 @@ class Runs:
         second = self._run(given[1], first.target, base)
         return Seen(first, second, first.compare(second, n_permutations=N_PERMUTATIONS))
 
+    def is_worth_seeing(self, given: Any, base: BaseRate | None) -> bool:
+        """Return whether atoms matter in an input, whose run is kept."""
+        return self._run(given, None, base).used.more_than_chance
+
     def forget(self) -> None:
         """Run everything again from now on."""
         self._kept = {}  # a run under way goes on to write in the old one

@@ -48,4 +48,4 @@ class LensControls:
 
 def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
     box = control(panel, trait, name, tip, "min(420px, 100%)", placeholder="type a text …")
-    return box.add_class("sae-nb-search")
+    return box.add_class("sae-nb-search").add_class("sae-nb-unlabelled")

@@ -460,12 +460,13 @@ class LensPanel(Panel):
         self.conclude(said, self._numbers(seen), bold)
 
     def _numbers(self, seen: _Seen) -> str:
+        last = seen.own.layers[-1]
         own, plain = (
-            format_percent(float(one.agreement[-1]), of="positions")
+            format_percent(float(one.agreement[one.layers.index(last)]), of="positions")
             for one in (seen.own, seen.plain)
         )
         compared = "" if self.lens.kind == "logit" else f" (logit lens {plain})"
-        return f"agreement with the answer at block {seen.own.layers[-1]}: {own}{compared}"
+        return f"agreement with the answer at block {last}: {own}{compared}"
 
     # --- moving about -----------------------------------------------------------------------------
 
@@ -554,12 +555,12 @@ def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
     other = "" if kind == "logit" else " " + _without(plain, without)
     if first < 0:
         last = own.layers[-1]
-        before = _on_the_way(own, len(own.layers) - 1, place)
+        before = _on_the_way(own, len(own.layers) - 1, place, answer)
         return (
             f"At block {last} the {NAMES[kind]} does not read “{answer}” yet, but {_listed(before)}.{other}"
         ), [answer, *before]
     said, i = f"From block {first} on the {NAMES[kind]} reads “{answer}”", own.layers.index(first)
-    before = [one for one in _on_the_way(own, i - 1, place) if one != answer] if i else []
+    before = _on_the_way(own, i - 1, place, answer) if i else []
     if before:
         said += f"; at block {own.layers[i - 1]} {_listed(before)}"
     return f"{said}.{other}", [answer, *before]
@@ -572,10 +573,10 @@ def _without(plain: LensReading, first: int) -> str:
     return f"The logit lens sees it from block {first} on."
 
 
-def _on_the_way(reading: LensReading, i: int, place: int) -> list[str]:
-    """Return the two outputs that are on top at a layer, each once."""
+def _on_the_way(reading: LensReading, i: int, place: int, answer: str) -> list[str]:
+    """Return the two outputs that are on top at a layer besides the answer, each once."""
     found = (visible_token(reading.names[int(one)]).strip() for one in reading.top[i, place])
-    return list(dict.fromkeys(filter(None, found)))[:2]
+    return [one for one in dict.fromkeys(found) if one and one != answer][:2]
 
 
 def _listed(words: Sequence[str]) -> str:

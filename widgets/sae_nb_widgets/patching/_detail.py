@@ -13,7 +13,7 @@ from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._asking import Seen
 
 N_LISTED = 8
-QUIET = '<span style="color:var(--sae-nb-quiet)">{}</span>'
+QUIET = '<div class="sae-nb-legendline">{}</div>'
 
 
 class PatchingDetail:
@@ -24,19 +24,20 @@ class PatchingDetail:
         self._cells: list[tuple[int, int]] = []
         self.place = ipw.HTML()
         empty = "Click a cell for its numbers."
-        self.bars = Sparkbars(description="share of the difference", signed=True, empty_text=empty)
-        self.largest = RowTable(description="largest places")
+        self.bars = Sparkbars(description="Share of the difference", signed=True, empty_text=empty)
+        self.largest = RowTable(description="Largest places")
         self.largest.observe(self._take, "selected")
         self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars, self.largest)
 
     def show(self, seen: Seen, row: int, column: int) -> None:
         """Show the numbers of a cell."""
         name = words.place_words(seen, row, column)
-        self.place.value = f"<b>{escape(name[0].upper() + name[1:])}</b>"
+        title = escape(name[0].upper() + name[1:])
+        self.place.value = f'<div class="sae-nb-cardtitle">{title}</div>'
         bars: list[tuple[str, float, str]] = []
         if seen.exact:
-            bars.append(("exact", float(seen.effect[row, column]), ""))
-        bars.append(("attribution", float(seen.estimated[row, column]), theme.NEUTRAL))
+            bars.append(("exact", float(seen.effect[row, column]), theme.OK))
+        bars.append(("attribution", float(seen.estimated[row, column]), theme.BLUE))
         if not seen.of_atoms:
             bars.append(("control", float(seen.control[row, column]), theme.CONTROL))
         self.bars.show(

@@ -369,17 +369,20 @@ class PatchingPanel(Panel):
         most = max(1.0, float(np.abs(one.effect).max(initial=0.0)))
         found = one.found
         names = (found.row, found.column) if isinstance(found, PatchMap) else ("atom", "")
-        self.grid.description = "share of the difference" if one.exact else "share, by attribution"
+        self.grid.description = "Share of the difference" if one.exact else "Share, by attribution"
         self.grid.show_shares(
             one.rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
         )
-        self.beside.description = f"control: {one.control_source}"
+        self.beside.description = f"Control: {one.control_source}"
         self.beside.show_shares(
             one.control_rows[::-1], one.columns, one.control[::-1].tolist(), maximum=most, names=names,
             compact=not one.of_atoms,
         )  # fmt: skip
         self._maps.remove_class("sae-nb-stale")
         self._show_maps(True)
+        asked = words.asked_words(found.name).replace(" − ", " rather than ")
+        model = [] if self.model is None else [self.model.name]
+        self.where = (*model, SITES[self.sites], asked)
         self._score.value = QUIET.format(escape(words.legend_words(one)))
         self._detail_view.list(one)
         self.conclude(words.answer_words(one), words.numbers_words(one))
