@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 
 
 N_BINS = 40
+MARKED = ("99 %", "50 %")
+"""Bands whose place in the histogram is marked, next to its largest value."""
 
 
 def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
@@ -49,7 +51,7 @@ def strength_histogram(strengths: Float[np.ndarray, " uses"]) -> Histogram:
     marks = {}
     if len(strengths):
         size = np.abs(strengths)
-        marks = {name: float(np.quantile(size, q)) for name, q in QUANTILES.items()}
+        marks = {name: float(np.quantile(size, QUANTILES[name])) for name in MARKED}
         marks["top"] = float(size.max())
     return Histogram(edges=edges, counts=counts, marks=marks)
 
@@ -291,7 +293,7 @@ def summarise_atom(
     Parameters
     ----------
     band
-        Kind of examples: "top", "99 %", "50 %", "random" or "just below".
+        Kind of examples: "top", "99 %", "50 %", "10 %", "random" or "just below".
     model
         A language model, for the tokens the atom raises along the direct path alone.
     lens

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -53,6 +54,9 @@ class AtomEffects:
 
     by_chance: int | None = None
     """How many of them a random direction of its length raises that much there; None if not measured."""
+
+    random_most: float | None = None
+    """How much that direction raises what it raises most there; None if not measured."""
 
     @property
     def words(self) -> str:
@@ -121,6 +125,7 @@ def measure_atom(
     lens: Lens | None = None,
     n_examples: Count = 6,
     n: Count = 8,
+    elsewhere: bool = False,
     seed: Seed = 0,
 ) -> AtomEffects:
     """Measure what an atom raises and lowers: add it to the running model on its strongest examples.
@@ -139,8 +144,10 @@ def measure_atom(
         Texts or images, of as many samples.
     n
         Outputs on each side.
+    elsewhere
+        Add it to samples in which it does not fire, drawn at random: an image of a 4 is called a 4 already.
     seed
-        Of the random direction.
+        Of the random direction, and of these samples.
 
     Raises
     ------
@@ -155,8 +162,7 @@ def measure_atom(
     'measured on 2 examples'
     """
     atom, acts = check_atom(atom, catalogue.n_atoms), catalogue.acts
-    rows = choose_rows(catalogue, atom, "top").rows
-    samples = list(dict.fromkeys(int(catalogue.samples[row]) for row in rows))
+    samples = _without(catalogue, atom, seed) if elsewhere else _strongest(catalogue, atom)
     inputs = _inputs_of(acts, samples[:n_examples])
     place = written_at(catalogue)
     if not len(inputs) or place is None:
@@ -180,25 +186,43 @@ def measure_atom(
     guessed = effects_of(model, direction, lens=lens, hook_point=place, n=k)
     hits = len({name for name, _ in guessed.up} & set(raised))
     confirmed: tuple[bool, ...] = ()
-    by_chance = None
+    by_chance = random_most = None
     held_out = _inputs_of(acts, samples[n_examples : 2 * n_examples])
     if len(held_out):
         both = torch.stack([direction, _random_like(direction, seed)])
-        ours, random = changes(held_out, place, both).topk(k).indices.tolist()
+        there = changes(held_out, place, both)
+        there = there - there.mean(dim=1, keepdim=True)
+        ours, random = there.topk(k).indices.tolist()
         confirmed = tuple(i in ours for i in up.indices.tolist())
         by_chance = sum(i in random for i in up.indices.tolist())
+        random_most = float(there[1].max())
     return AtomEffects(
         up=tuple(zip(raised, up.values.tolist(), strict=True)),
         down=tuple(
             (names[i], -x) for i, x in zip(down.indices.tolist(), down.values.tolist(), strict=True)
         ),
-        by=f"measured on {len(inputs)} examples",
+        by=f"measured on {len(inputs)} {'other ' * elsewhere}examples",
         score=f"{hits} of {len(guessed.up)} raised by {_the(guessed.by)} are among these"
         if guessed.up
         else "",
         confirmed=confirmed,
         by_chance=by_chance,
+        random_most=random_most,
     )
+
+
+def _strongest(catalogue: AtomCatalogue, atom: int) -> list[int]:
+    """Return the samples in which an atom fires, strongest first."""
+    rows = choose_rows(catalogue, atom, "top").rows
+    return list(dict.fromkeys(int(catalogue.samples[row]) for row in rows))
+
+
+def _without(catalogue: AtomCatalogue, atom: int, seed: int) -> list[int]:
+    """Return the samples in which an atom fires nowhere in random order, then those of its weakest firings."""
+    fires = _strongest(catalogue, atom)
+    others = np.setdiff1d(np.unique(catalogue.samples), fires)
+    drawn = np.random.default_rng([seed, atom]).permutation(others)
+    return [*drawn.tolist(), *fires[::-1]] if fires else []
 
 
 def _random_like(direction: Float[Tensor, " d_in"], seed: int) -> Float[Tensor, " d_in"]:

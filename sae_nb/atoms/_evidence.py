@@ -73,6 +73,25 @@ class LabelEvidence:
             return "mostly" if self.f1 >= LEAST and self.fits >= MOSTLY else "unclear"
         return "unclear" if self.standing == "fails" else "sure"
 
+    @property
+    def beyond_chance(self) -> float:
+        """How far the label goes from chance (0) to certainty (1); NaN if not measured.
+
+        Chance is what other atoms' labels reach on the same windows or firings, at least ½ for a balanced
+        accuracy. The F1 counts where there is one, since it is measured on strong firings.
+        """
+        score, chance, least = self.f1, self.f1_control, 0.0
+        if not math.isfinite(score):
+            score, chance, least = self.detection, self.control, 0.5
+        chance = max(chance, least) if math.isfinite(chance) else least
+        return (score - chance) / (1 - chance) if chance < 1 else 0.0
+
+    @property
+    def dots(self) -> int | None:
+        """That in quarters, from 0 to 4; None if not measured."""
+        share = self.beyond_chance
+        return max(0, min(4, round(4 * share))) if math.isfinite(share) else None
+
     def worded(self, label: str) -> str:
         """Return a label as it may be quoted: "digit 7", "mostly digit 9", "perhaps thing coat"."""
         return {"sure": "", "mostly": "mostly ", "unclear": "perhaps "}[self.worth] + label

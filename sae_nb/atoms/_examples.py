@@ -15,9 +15,9 @@ from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._tokens import CONTINUED, REACH, displayed, is_special
 from sae_nb.checks import one_of
 
-Band = Literal["top", "99 %", "50 %", "random", "just below"]
-BANDS: tuple[Band, ...] = ("top", "99 %", "50 %", "random", "just below")
-QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5}
+Band = Literal["top", "99 %", "50 %", "10 %", "random", "just below"]
+BANDS: tuple[Band, ...] = ("top", "99 %", "50 %", "10 %", "random", "just below")
+QUANTILES: dict[str, float] = {"99 %": 0.99, "50 %": 0.5, "10 %": 0.1}
 # Enough to fill many pages with different samples, few enough to sort within a click.
 MOST_CANDIDATES = 20_000
 TOKENS_BEFORE, TOKENS_AFTER = 24, 12
@@ -85,7 +85,7 @@ def choose_rows(
 ) -> Choice:
     """Return the rows of a band, at most one per sample.
 
-    "top" are the strongest firings; "99 %" and "50 %" those nearest that quantile of the strengths
+    "top" are the strongest firings; "99 %", "50 %" and "10 %" those nearest that quantile of the strengths
     with which the atom fires; "random" any firing with equal chance; "just below" the rows in which
     it would fire only if k were doubled. The last two are there because maxima flatter every atom.
     """

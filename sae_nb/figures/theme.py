@@ -75,17 +75,17 @@ READABLE = ((0.0, 0.6), (0.42, 1.0))
 """Parts of cividis whose contrast is 3 on white and on #1b1b1b: single marks are coloured by these."""
 
 SIGNED = ((26, 130, 196), (255, 255, 255), (213, 94, 0))
-STRENGTH = (244, 170, 0)
+STRENGTH = (232, 137, 12)
 """Of heat over tokens and patches: one hue, more of it where the atom is stronger."""
 
-WEAKEST, FAINTEST, BOLDEST = 0.15, 0.12, 0.75
+WEAKEST, FAINTEST, BOLDEST = 0.15, 0.08, 0.45
 """Heat below this share of the maximum is not painted: it would tint whole sentences; the opacities at
 that share and at the maximum, at which what lies below can still be read. Ours."""
 
 CONFIRMED = (0, 158, 115)
 """Green: found in the running model, or the model's own answer."""
 
-WARM, BLUE, OK = "#D97706", "#0B6BCB", "#0A7D54"
+WARM, BLUE, OK = "#D07000", "#0B6BCB", "#0A7D54"
 """Of marks in panels: strength and "turned up"; turned down, or predicted; confirmed. Contrast of at least
 3 on white and on #1b1b1b; as text each is mixed with the ink of the page."""
 
@@ -306,7 +306,7 @@ def heat_colour(
     Nothing is painted below `WEAKEST`; a signed value is blue below zero, orange above.
 
     >>> heat_colour(1.0), heat_colour(-1.0, signed=True)
-    ((244, 170, 0, 0.75), (26, 130, 196, 0.75))
+    ((232, 137, 12, 0.45), (26, 130, 196, 0.45))
     >>> heat_colour(0.14)[-1], heat_colour(-1.0)[-1]
     (0.0, 0.0)
     """

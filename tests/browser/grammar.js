@@ -13,7 +13,9 @@
     return styles.get(e);
   };
   const box = (e) => e.getBoundingClientRect();
-  const shown = (e) => style(e).visibility !== "hidden" && box(e).width > 0 && box(e).height > 0;
+  // What is folded away keeps its box.
+  const shown = (e) => style(e).visibility !== "hidden" && box(e).width > 0 && box(e).height > 0
+    && e.checkVisibility();
 
   // --- colours ------------------------------------------------------------------------------------
   // What CSS has mixed comes as color(srgb 0.7 0.3 0), in shares of one.
@@ -78,7 +80,7 @@
   while (walker.nextNode()) {
     const node = walker.currentNode;
     const e = node.parentElement;
-    if (!node.textContent.trim() || e.closest("style, script, option, title, i.fa, .sae-nb-said")) continue;
+    if (!node.textContent.trim() || e.closest("style, script, option, title, i.fa, .sae-nb-said, .sae-nb-unlabelled > label")) continue;
     if (!shown(e)) continue;
     const size = parseFloat(style(e).fontSize);
     if (size < least - 0.05) say(`${size} px`, e);
@@ -126,7 +128,7 @@
   const ofData = (e) => e.closest(".sae-nb-caption, .sae-nb-label, td, .sae-nb-chip, .sae-nb-keyentry") && e.closest("[title]");
   for (const e of panel.querySelectorAll("*")) {
     if (!(e instanceof HTMLElement) || !shown(e)) continue;
-    if (e.closest(".sae-nb-said, .js-plotly-plot")) continue;
+    if (e.closest(".sae-nb-said, .sae-nb-unlabelled > label, .js-plotly-plot")) continue;
     if (box(e).right > edge && !scrolls(e) && !ofData(e)) say("sticks out", e);
     const s = style(e);
     const fits = e.scrollWidth <= e.clientWidth + 1;
@@ -147,7 +149,8 @@
   const plots = [...panel.querySelectorAll(".js-plotly-plot")].filter(shown);
   for (const plot of plots) {
     const frame = box(plot.querySelector(".main-svg"));
-    const room = (plot.closest(".sae-nb-main, .sae-nb-detail") || plot.parentElement).clientWidth;
+    const column = plot.closest(".sae-nb-main, .sae-nb-detail") || plot.parentElement;
+    const room = column.clientWidth - parseFloat(style(column).paddingLeft) - parseFloat(style(column).paddingRight);
     if (Math.abs(frame.width - room) > 4) found.push(`a figure misses its column by ${frame.width - room} px`);
     for (const label of plot.querySelectorAll(".main-svg text")) {
       const r = box(label);

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from pathlib import Path
 
 import ipywidgets as ipw
@@ -85,11 +84,12 @@ def test_every_atom_and_band_is_drawn_without_a_problem(browser) -> None:
             record = browser.summary
             assert not browser.problem, browser.status
             assert (record.atom, record.band) == (atom, band)
-            assert sum(browser.plot.data[0].y) == record.n_fired
-    assert browser.answer.startswith(f"Atom {N_ATOMS - 1} never fires on the ")
+            assert sum(browser.cards.strengths.widget.counts) == record.n_fired
+    assert browser.where[-1] == f"atom {N_ATOMS - 1}"
+    assert browser.answer.startswith("Never fires on the ")
 
 
-def test_first_atom_is_the_most_frequent_unless_one_is_given() -> None:
+def test_without_names_the_first_atom_is_the_most_frequent_unless_one_is_given() -> None:
     """The order decides; an explicit atom wins; one that is not there is refused at once."""
     sae, acts = FakeTopK(), vectors(200)
     frequency = AtomCatalogue(sae, acts).frequency
@@ -98,6 +98,17 @@ def test_first_atom_is_the_most_frequent_unless_one_is_given() -> None:
     assert sw.AtomBrowser(sae, acts, atom=0).summary.atom == 0
     with pytest.raises(IndexError, match="between 0 and 31"):
         sw.AtomBrowser(sae, acts, atom=32)
+
+
+def test_it_opens_on_an_atom_whose_name_says_much() -> None:
+    """Measured, with firings enough to look at, and not one that fires nearly everywhere."""
+    browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
+    found = browser.labels.evidence(browser.atom)
+    assert (browser.sure, found.dots) == (4, 4)
+    assert browser.headline == browser.labels[browser.atom]
+    assert browser.where == ("tiny-vit", "after block 6", f"atom {browser.atom}")
+    assert browser.catalogue.n_fired[browser.atom] >= 30
+    assert browser.catalogue.frequency[browser.atom] <= 0.1
 
 
 def test_patches_shown_are_the_strengths_of_the_codes(pictures) -> None:
@@ -182,7 +193,7 @@ def test_every_control_on_screen_is_linked_to_its_trait(browser) -> None:
     assert (browser.search, browser.atom) == ("7", 7)
     fields["skip atoms that never fire"].value = False
     assert browser.alive_only is False
-    fields["heat over images"].value = False
+    fields["show where it fires on images"].value = False
     assert browser.show_heat is False
     fields["label"].value = "seven"
     assert browser.labels[7] == "seven"
@@ -233,14 +244,15 @@ def test_clicking_a_neighbour_goes_there(browser) -> None:
 
 
 def test_clicking_the_histogram_chooses_the_band(pictures) -> None:
-    """A mark chooses itself, a bar the nearest mark."""
-    plot, record = pictures.plot, pictures.summary
-    points = type("Points", (), {"point_inds": [0], "xs": [record.histogram.marks["50 %"]]})
-    plot.data[1]._dispatch_on_click(points, None)
+    """A mark chooses itself, a bar the nearest mark; the one chosen is drawn so."""
+    bars = pictures.cards.strengths.widget
+    assert bars.marks[0]["words"].startswith("median ")
+    bars.marked = 0
     assert pictures.band == "50 %"
-    points.xs = [record.max_strength]
-    plot.data[0]._dispatch_on_click(points, None)
+    assert bars.marks[0]["chosen"]
+    bars.clicked = len(bars.counts) - 1
     assert pictures.band == "top"
+    assert not bars.marks[0]["chosen"]
 
 
 def test_choosing_an_example_names_its_row(browser) -> None:
@@ -254,9 +266,9 @@ def test_choosing_an_example_names_its_row(browser) -> None:
 
 
 def test_theme_and_heat_redraw(pictures) -> None:
-    """Dark rings in white; heat can be switched off; the lecture scale enlarges pictures."""
+    """Marks can be switched off; the lecture scale enlarges pictures."""
     pictures.dark = True
-    assert pictures.plot.data[1].marker.line.color == "white"
+    assert not pictures.problem
     pictures.show_heat = False
     assert pictures.examples.component.show_heat is False
     small = pictures.examples.component.thumbnail
@@ -347,7 +359,7 @@ def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
     text = browser.to_html(tmp_path / "atom.html", share_script=True).read_text()
     assert HOSTILE not in text
     assert HOSTILE in text_of(text)
-    assert "nearest atoms" in text_of(text)
+    assert "Close to it" in text_of(text)
     for example in browser.summary.examples[:3]:
         assert str(example.sample) in text_of(text)
     if browser.examples.nothing != -1 and browser.summary.examples[0].picture is not None:
@@ -364,18 +376,17 @@ def test_a_step_sends_less_than_200_kilobytes(sent) -> None:
 
 
 def test_a_step_is_one_message_per_part(monkeypatch, pictures) -> None:
-    """The figure is updated in one batch, each component in one message or little more."""
+    """Each component is sent in one message or little more."""
     sent: list[ipw.Widget] = []
-    updates: list[object] = []
 
     def note(self: ipw.Widget, message: dict[str, dict[str, object]], buffers: object = None):
         sent.append(self)
-        updates.append(message.get("state", {}).get("_py2js_update"))
 
     monkeypatch.setattr(ipw.Widget, "_send", note)
     pictures.next()
-    assert sent.count(pictures.examples.component) <= 2
-    assert sum(update is not None for update in updates) == 1
+    assert 1 <= sent.count(pictures.examples.component) <= 3
+    assert 1 <= sent.count(pictures.cards.strengths.widget) <= 2
+    assert sent.count(pictures._title) == 1
 
 
 def test_a_pretrained_sae_brings_its_examples() -> None:
@@ -417,12 +428,15 @@ def sevens():
 
 
 def test_the_answer_says_how_often_of_what(sevens) -> None:
-    """One frequency, the catalogue's, with its denominator; where the atom fires most."""
-    often = format_percent(float(sevens.catalogue.frequency[sevens.atom]), of="11 040 positions")
-    often = often.replace("11 040", format_count(11_040))
-    assert sevens.answer.startswith(f"“digit 7” (atom {sevens.atom}) fires on {often}")
-    assert "of the example set" in sevens.answer
+    """One frequency, the catalogue's; where the atom fires most; without a model nothing of what it does."""
+    often = float(sevens.catalogue.frequency[sevens.atom])
+    assert (
+        sevens.answer == f"Fires on 1 of {round(1 / often)} positions, most strongly on registers."
+    )
+    assert sevens.headline == "digit 7"
+    assert sevens.numbers.startswith(format_percent(often))
     assert "99th percentile" in sevens.numbers
+    assert sevens.cards.says.widget.layout.display == "none"
 
 
 def test_neighbours_are_named_and_carry_their_atoms(sevens) -> None:
@@ -433,8 +447,8 @@ def test_neighbours_are_named_and_carry_their_atoms(sevens) -> None:
         (sevens.cards.joint, record.coactive_atoms.tolist()),
     ):
         assert bars.atoms == atoms
-        assert bars.labels == [sevens.names.name(atom) for atom in atoms]
-        assert any(" · " in label for label in bars.labels)
+        named = sevens.names.short if bars.thin else sevens.names.name
+        assert bars.labels == [named(atom) for atom in atoms]
         for atom, icon in zip(atoms, bars.icons, strict=True):
             on_patches = sevens.names.crop(atom) is not None
             assert icon.startswith("data:image/png") == on_patches
@@ -446,29 +460,34 @@ def test_near_misses_that_cannot_be_had_are_grey_and_say_why(sevens, pictures) -
     for browser, disabled in ((sevens, True), (pictures, False)):
         toggles = [w for w in descendants(browser) if isinstance(w, ipw.ToggleButton)]
         buttons = {w.description: w for w in toggles}
-        assert buttons["just below"].disabled is disabled
-        assert ("raw activations" in buttons["just below"].tooltip) is disabled
+        assert buttons["just missed"].disabled is disabled
+        assert ("raw activations" in buttons["just missed"].tooltip) is disabled
 
 
 def test_one_band_is_down_and_says_what_it_holds(pictures) -> None:
-    """Pressing another lifts it; pressing the one that is down leaves it; the line counts firings."""
+    """Pressing another lifts it; pressing the one that is down leaves it; the numbers count firings."""
     buttons = {w.description: w for w in descendants(pictures) if isinstance(w, ipw.ToggleButton)}
-    buttons["50 %"].value = True
+    bands = [atom_controls.BAND_NAMES[band] for band in atom_controls.FIRST_BANDS]
+    buttons["typical"].value = True
     assert pictures.band == "50 %"
-    assert [name for name in atom_controls.BAND_NAMES.values() if buttons[name].value] == ["50 %"]
-    buttons["50 %"].value = False
-    assert (pictures.band, buttons["50 %"].value) == ("50 %", True)
+    assert [name for name in bands if buttons[name].value] == ["typical"]
+    buttons["typical"].value = False
+    assert (pictures.band, buttons["typical"].value) == ("50 %", True)
+    menu = next(w for w in descendants(pictures) if getattr(w, "description", "") == "examples")
+    menu.value = "99 %"
+    assert (pictures.band, [name for name in bands if buttons[name].value]) == ("99 %", [])
     pictures.band = "top"
     shown = [abs(example.strength) for example in pictures.summary.examples]
     strengths = np.abs(pictures.catalogue.strengths(pictures.atom)[1])
     inside = int(((strengths >= min(shown)) & (strengths <= max(shown))).sum())
     share = format_percent(inside / len(strengths), of=f"{format_count(len(strengths))} firings")
-    assert share in pictures.controls.page_text.value
-    assert f"of {pictures.summary.n_examples} images" in pictures.controls.page_text.value
+    assert share in pictures.numbers
+    said = f"of {pictures.summary.n_examples} images, strongest first · "
+    assert said in pictures.examples.component.hint
 
 
 def test_cls_and_registers_have_a_place_under_each_image(pictures) -> None:
-    """Their strengths are those of the codes; the key on the panel says what the squares are."""
+    """Their strengths are those of the codes."""
     pictures.atom = 4
     grid = pictures.examples.component
     assert grid.prefix_names == ["cls", "register 1"]
@@ -476,18 +495,12 @@ def test_cls_and_registers_have_a_place_under_each_image(pictures) -> None:
     for row, example in zip(grid.prefix, pictures.summary.examples, strict=True):
         here = (acts.sample == example.sample) & (acts.position < 2)
         assert row == pytest.approx(dense[here].tolist())
-    assert "cls, registers" in grid.hint
-    assert 'title="register 1: ' in grid.static_html()
 
 
 def test_frequencies_say_positions_where_rows_are_positions(pictures) -> None:
-    """In the titles of both axes, which stay short enough for a narrow column."""
-    titles = {name: pictures.plot.layout[name].title.text for name in ("xaxis", "xaxis2", "yaxis")}
-    assert titles == {
-        "xaxis": "strength z",
-        "xaxis2": "% of positions",
-        "yaxis": "positions (log)",
-    }
+    """In the title of the histogram of all atoms, and of where it fires."""
+    assert pictures.cards.frequencies.widget.description.endswith("share of positions")
+    assert "share of positions" in pictures.cards.where.description
 
 
 @pytest.mark.parametrize("given", ["zebra", "-3", "99999999999", "🙂", HOSTILE, "x" * 10_000, "م"])
@@ -543,27 +556,93 @@ def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
     assert elsewhere.cards.heads.layout.display == "none"
 
 
-def test_the_last_tick_has_room_and_no_tools_lie_over_the_mark(tmp_path: Path) -> None:
-    """Half of "100" stands right of its axis' end; plotly's buttons have nothing to zoom here."""
-    x = torch.eye(4).repeat(5, 1)
-    sae = sn.TopK(d_in=4, n_atoms=4, k=1)
-    sae.initialise(x)
-    browser = sw.AtomBrowser(sae, x)
-    assert browser.plot.layout.xaxis2.domain[1] < 0.98
-    page = browser.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert '"displayModeBar": false' in page
+def test_a_page_of_an_atom_is_small(tmp_path: Path) -> None:
+    """No script of plotly's, with everything about the atom on it; the histograms are drawn."""
+    browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
+    browser.details = True
+    page = browser.to_html(tmp_path / "page.html")
+    assert page.stat().st_size < 600_000
+    assert page.read_text(encoding="utf-8").count("sae-nb-brush") >= 2
 
 
-def test_measuring_runs_the_model_on_the_examples() -> None:
-    """What the atom is said to raise is replaced by what it did, with the count that was confirmed."""
-    vit = sn.load_model("tiny-vit")
-    acts = sn.capture(vit, sn.data.scenes(8).images, "resid_post.6", progress=False)
-    browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"), acts, vit)
-    assert not browser.cards.tokens.labels
+@pytest.fixture(scope="module")
+def fours():
+    """The atom of fours, with the model that it changes."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    made = sw.AtomBrowser(sae, None, sn.load_model("tiny-vit"), atom=474)
+    made.wait(60)
+    yield made
+    made.close()
+
+
+def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
+    """On images without it, next to a random direction; only what beats that is in the sentence."""
+    chips, found = fours.cards.says.chips, fours._measured[474]
+    assert chips.labels[0] == "4"
+    assert chips.states == ["confirmed" if kept else "unconfirmed" for kept in found.confirmed]
+    assert found.up[0][1] > 3 * found.random_most
+    assert fours.answer.endswith("Turned up, the model leans towards 4.")
+    assert "<b>4</b>" in fours._answer_text.value
+    assert chips.control.startswith(f"random direction: {found.by_chance} of 3")
+    assert fours.record["found_by"] == "measured on 12 other examples"
+
+
+def test_what_chance_does_as_well_is_not_said() -> None:
+    """Nothing confirmed, nothing beyond a random direction, or nothing measured: the sentence says nothing."""
+    from sae_nb_widgets.atom._words import confirmed_words
+
+    from sae_nb.atoms import AtomEffects
+
+    known = {"up": ((" a", 2.0), (" b", 1.0)), "by": "measured", "by_chance": 0, "random_most": 1.5}
+    assert confirmed_words(AtomEffects(confirmed=(True, True), **known)) == (" a",)
+    assert confirmed_words(AtomEffects(confirmed=(False, True), **known)) == ()
+    assert confirmed_words(AtomEffects(confirmed=(True, True), **known | {"by_chance": 2})) == ()
+    assert confirmed_words(AtomEffects(up=known["up"], by="logit lens")) == ()
+    assert confirmed_words(None) == ()
+
+
+def test_turning_it_up_opens_the_steering_panel_below(fours) -> None:
+    """For this atom, once; pressed again it follows; a dashboard that listens is left to act itself."""
+    fours.controls.turn_up.click()
+    below, shut = fours._drawer.children
+    assert isinstance(below, sw.SteeringPanel)
+    assert (below.atom, fours.steered) == (474, (474,))
+    fours.atom = 132
+    fours.steer()
+    assert fours._drawer.children[0] is below
+    assert below.atom == 132
+    shut.click()
+    assert fours._drawer.children == ()
+    fours.steers_below = False
+    fours.steer()
+    assert fours._drawer.children == ()
+    alone = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
+    assert alone.controls.turn_up not in descendants(alone)
+
+
+def test_measuring_without_a_model_says_what_is_missing() -> None:
+    """The button is not there; the method says what to pass."""
+    browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
+    assert browser.cards.says.button.layout.display == "none"
     browser.measure()
-    deadline = time.monotonic() + 30
-    while not browser.cards.tokens.labels and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert len(browser.cards.tokens.labels) == 10
-    assert browser.status.startswith("measured on 6 examples")
+    assert browser.status.startswith("Pass model=")
+
+
+def test_a_larger_model_is_run_when_it_is_asked_for(monkeypatch) -> None:
+    """The first atom is measured by itself on few examples, the next ones by the button."""
+    from sae_nb_widgets.atom import _panel
+
+    monkeypatch.setattr(_panel, "QUICK", 10)
+    vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+    browser = sw.AtomBrowser(sae, None, vit, atom=474)
+    browser.wait(60)
+    assert set(browser._measured) == {474}
+    browser.atom = 132
+    browser.wait(60)
+    assert set(browser._measured) == {474}
+    assert browser.cards.says.button.layout.display is None
+    browser.cards.says.button.click()
+    browser.wait(60)
+    assert browser.cards.says.chips.labels[0] == "7"
+    assert browser.cards.says.button.layout.display == "none"
     browser.close()

@@ -77,11 +77,11 @@ def test_an_atom_starred_or_noted_in_any_panel_is_listed_at_once(sae, todo) -> N
 def test_the_star_of_a_browser_follows_the_work_list(sae, todo) -> None:
     """A star given elsewhere is drawn here, and the button takes it off."""
     browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
-    assert browser.notes.star.description == "☆"
+    assert browser.notes.star.description == "☆ keep"
     todo.star(4)
-    assert browser.notes.star.description == "★"
+    assert browser.notes.star.description == "★ kept"
     browser.notes.star.click()
-    assert (todo.names.labels.starred, browser.notes.star.description) == ((), "☆")
+    assert (todo.names.labels.starred, browser.notes.star.description) == ((), "☆ keep")
 
 
 def test_words_written_in_the_list_are_in_the_browser(sae, todo) -> None:
@@ -90,7 +90,7 @@ def test_words_written_in_the_list_are_in_the_browser(sae, todo) -> None:
     todo.atom = 4
     todo.label = "four"
     assert (browser.label, _rows(todo)[0]["label"]) == ("four", "four")
-    assert browser.answer.startswith("“four” (atom 4) fires on ")
+    assert browser.headline == "four"
 
 
 def test_sessions_are_listed_beside_and_taken_over(sae, todo, tmp_path) -> None:

@@ -14,18 +14,31 @@ from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb_widgets.panel import control, line, show, site_menu, small_button
 
 BAND_NAMES: dict[Band, str] = {
-    "top": "max",
-    "99 %": "99 %",
-    "50 %": "50 %",
+    "top": "strongest",
+    "99 %": "strong",
+    "50 %": "typical",
+    "10 %": "weak",
     "random": "random",
-    "just below": "just below",
+    "just below": "just missed",
 }
 BAND_TIPS: dict[Band, str] = {
     "top": "The strongest firings",
     "99 %": "Firings near the 99th percentile of its strengths",
     "50 %": "Firings near its median strength",
+    "10 %": "Firings near the 10th percentile of its strengths",
     "random": "Any of its firings, drawn with a fixed seed: maxima flatter every atom",
     "just below": "Near-misses: it would fire there only if k were doubled",
+}
+FIRST_BANDS: tuple[Band, ...] = ("top", "50 %", "10 %", "just below")
+"""Those in the row; all are in the menu."""
+
+BAND_ORDERS: dict[Band, str] = {
+    "top": "strongest first",
+    "99 %": "near its 99th percentile",
+    "50 %": "around its median",
+    "10 %": "near its 10th percentile",
+    "random": "drawn at random",
+    "just below": "where it almost fires",
 }
 
 
@@ -35,8 +48,8 @@ class BandButtons:
     def __init__(self, panel: Any, missing: str) -> None:
         self._panel = panel
         self._buttons = {
-            band: ipw.ToggleButton(description=name, tooltip=BAND_TIPS[band])
-            for band, name in BAND_NAMES.items()
+            band: ipw.ToggleButton(description=BAND_NAMES[band], tooltip=BAND_TIPS[band])
+            for band in FIRST_BANDS
         }
         for band, button in self._buttons.items():
             button.add_class("sae-nb-small")
@@ -44,7 +57,7 @@ class BandButtons:
         if missing:
             almost = self._buttons["just below"]
             almost.disabled, almost.tooltip = True, missing
-        self.widget = line(*self._buttons.values())
+        self.widget = ipw.Box(list(self._buttons.values())).add_class("sae-nb-seg")
         panel.observe(self._follow, "band")
         self._follow()
 
@@ -59,81 +72,85 @@ class BandButtons:
 
 
 class AtomControls:
-    """The controls of `panel`: those above the figure, behind "more", and between it and examples."""
+    """The controls of `panel`: its row, its one filled button, its menu, and the line under examples."""
 
     def __init__(self, panel: Any, star: ipw.Widget, no_near_misses: str) -> None:
         self.rank, self.page_text = ipw.HTML(), ipw.HTML()
         self._panel = panel
         self._sample = panel.catalogue.acts.context.sample_word
-        self.subject = line(
-            control(panel, "atom", "atom", "Number of the atom shown", 130),
-            small_button("‹", "The atom before, in the order chosen (←)", panel.previous),
-            small_button("›", "The next atom, in the order chosen (→)", panel.next),
-            star,
-        )
+        self.band = BandButtons(panel, no_near_misses).widget
         self.search = control(
             panel,
             "search",
             "search",
             "Atoms of that number, with that label, or that fire on that token or patch",
-            270,
-            placeholder="number, label or token   ( / )",
-        ).add_class("sae-nb-search")
-        sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
-        self.first = (self.subject, *site_menu(panel), self.search)
-        never, heat = "skip atoms that never fire", "heat over images"
-        self.more = (
-            line(sort, self.rank),
-            control(panel, "alive_only", never, "‹ and › pass over atoms that never fire here"),
-            control(panel, "per_page", "examples", "How many examples are on a page", 130),
-            control(panel, "show_heat", heat, "Colour each patch by the atom's strength there"),
+            260,
+            placeholder="search tokens, names or numbers",
         )
+        self.search.add_class("sae-nb-search").add_class("sae-nb-unlabelled")
+        number = control(panel, "atom", "atom", "Number of the atom shown", 64)
+        self.subject = line(
+            small_button("‹", "The atom before, in the order chosen (←)", panel.previous),
+            number.add_class("sae-nb-unlabelled"),
+            small_button("›", "The next atom, in the order chosen (→)", panel.next),
+        ).add_class("sae-nb-step")
+        self.star = star.add_class("sae-nb-end")
+        self.turn_up = small_button(
+            "Turn it up →", "See what the model does when this atom is stronger", panel.steer
+        )
+        self.first = (self.band, *site_menu(panel), self.search, self.subject, self.star)
+        self.more = self._menu(panel)
+        self.back = small_button("‹ back", "Earlier examples of this band", panel.previous_page)
         self.pages = line(
-            small_button("‹", "Earlier examples of this band", panel.previous_page),
-            small_button("›", "Further examples of this band", panel.next_page),
+            self.back,
+            small_button("more examples ›", "Further examples of this band", panel.next_page),
         )
-        self.band = BandButtons(panel, no_near_misses).widget
-        self.bands = line(self.band, self.page_text, self.pages)
-        tip = "How strongly and how often it fires, close-ups, where, and what fires with it"
-        self.details = control(
-            panel, "details", "more about this atom", tip, kind=ipw.ToggleButton
-        ).add_class("sae-nb-small")
+        self.foot = line(self.page_text, self.pages)
         show(self.pages, False)
 
-    def show(self, record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> None:
-        """State which examples are shown, of how many; `strengths` are all those of the atom."""
+    def _menu(self, panel: Any) -> tuple[ipw.Widget, ...]:
+        sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
+        tip = "How many atoms fire how often, close-ups, where, and what fires with it"
+        never, heat = "skip atoms that never fire", "show where it fires on images"
+        about = control(panel, "details", "more about this atom", tip, kind=ipw.ToggleButton)
+        tips = "Which of its firings are shown"
+        return (
+            about.add_class("sae-nb-small"),
+            control(panel, "band", "examples", tips, 210, options=BAND_NAMES),
+            control(panel, "per_page", "on a page", "How many examples are on a page", 130),
+            line(sort, self.rank),
+            control(panel, "alive_only", never, "‹ and › pass over atoms that never fire here"),
+            control(panel, "show_heat", heat, "Mark the patches at which the atom fires"),
+        )
+
+    def show(self, record: AtomSummary) -> None:
+        """State which examples are shown, of how many."""
         if record.sites:
-            self._show_pages(record)
-            return
-        n, shown = record.n_examples, len(record.examples)
-        first = record.page * self._panel.per_page + 1
+            n, shown = (
+                max(each) for each in zip(*((x.n_examples, len(x.examples)) for x in record.sites))
+            )
+            per_page, words = -(-self._panel.per_page // len(record.sites)), "at each site"
+        else:
+            n, shown = record.n_examples, len(record.examples)
+            per_page, words = self._panel.per_page, f"{self._sample}{'s' * (n != 1)}"
+        first = record.page * per_page + 1
         places = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
-        words = f"{self._sample}{'s' * (n != 1)}"
-        self.page_text.value = escape(
-            f"{places} {words}{_interval(record, strengths)}" if shown else ""
-        )
-        show(self.pages, n > shown)
-
-    def _show_pages(self, record: AtomSummary) -> None:
-        """Say which examples of each site are shown, of the most that one has."""
-        n, shown = (
-            max(each) for each in zip(*((x.n_examples, len(x.examples)) for x in record.sites))
-        )
-        first = record.page * -(-self._panel.per_page // len(record.sites)) + 1
-        places = f"{format_count(first)}–{format_count(first + shown - 1)} of {format_count(n)}"
-        self.page_text.value = escape(f"{places} at each site" if shown else "")
+        text = f"{places} {words}, {BAND_ORDERS[record.band]}" if shown else ""
+        # A component with a legend of its own says it there.
+        self._panel.examples.explain("" if record.sites else text)
+        self.page_text.value = escape(text) if record.sites and shown else ""
+        show(self.page_text, bool(self.page_text.value))
+        show(self.back, record.page > 0)
         show(self.pages, n > shown)
 
 
-def _interval(record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> str:
-    """The strengths that examples cover, and how many of the atom's firings lie there."""
-    if record.band == "just below":
+def strengths_shown(record: AtomSummary, strengths: Float[np.ndarray, " uses"]) -> str:
+    """Return the strengths that examples cover, and how many of the atom's firings lie there."""
+    if record.band in ("just below", "random") or not record.examples:
         return ""
-    if record.band == "random":
-        return f", drawn from all {format_count(record.n_fired)} firings"
     size = np.abs(strengths)
     shown = [abs(example.strength) for example in record.examples]
     low, high = min(shown), max(shown)
     inside = int(((size >= low) & (size <= high)).sum())
     share = format_percent(inside / max(len(size), 1), of=f"{format_count(len(size))} firings")
-    return f" · strength {format_number(low)} to {format_number(high)}: {share}"
+    return f"examples shown: strength {format_number(low)} to {format_number(high)}, {share}"

@@ -1,4 +1,4 @@
-"""The column next to an atom's histogram: label and note, next tokens, neighbours, where it fires."""
+"""The margin of the AtomBrowser: what an atom makes the model say, how strongly it fires, what is close."""
 
 from __future__ import annotations
 
@@ -11,72 +11,117 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomEffects,
-    AtomNames,
-    AtomSummary,
-    Labels,
-    rows_in_words,
-)
-from sae_nb.figures import escape, format_count, format_number, format_percent
+from sae_nb.atoms import AtomEffects, AtomNames, AtomSummary, Band, Labels
+from sae_nb.figures import escape, format_number, format_percent
 from sae_nb.sessions import Annotations
-from sae_nb_widgets.atom._controls import BAND_NAMES
-from sae_nb_widgets.components import PictureGrid, Sparkbars, badge_html, icons_of
+from sae_nb_widgets.atom._examples import card_title
+from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
+from sae_nb_widgets.components import Chips, PictureGrid, Sparkbars, ThinBars, icons_of
 from sae_nb_widgets.panel import control, show, small_button
-
-# -------------------------------------------------------------------------------------------------
-# Next to an atom's histogram: its neighbours, where it fires, its logits.
-
 
 MOST_FOUND = 8
 
-RAISES = "outputs it raises (+) and lowers (−)"
+SAYS = "What it makes the model say"
+RAISES = "Direct path: outputs it raises (+) and lowers (−)"
+MEASURE = "measure"
 
 Effects = tuple[tuple[str, float], ...]
 
 
+class Says:
+    """What an atom makes the model say: measured words only, green where other examples confirm them."""
+
+    def __init__(self, measure: Callable[[], None] | None) -> None:
+        self.chips = Chips(description=SAYS)
+        self.chips.empty_text = "Not measured yet."
+        tip = "Run the model on its examples with the atom added, and without"
+        self.button = small_button(MEASURE, tip, measure).add_class("sae-nb-live-only")
+        self._can_measure = measure is not None
+        self.widget = ipw.VBox([self.chips, self.button]).add_class("sae-nb-block")
+
+    def show(self, fires: bool, effects: AtomEffects | None, working: bool) -> None:
+        """Draw what was measured; `working`: it is being measured now."""
+        show(self.widget, effects is not None or (self._can_measure and fires))
+        show(self.button, self._can_measure and fires and effects is None and not working)
+        if effects is None:
+            self.chips.show([])
+            self.chips.empty_text = "Being measured …" if working else "Not measured yet."
+            return
+        n, held = len(effects.up), sum(effects.confirmed)
+        states: Sequence[str] = (
+            "plain"
+            if not effects.confirmed
+            else ["confirmed" if kept else "unconfirmed" for kept in effects.confirmed]
+        )
+        score = f"{held} of {n} confirmed on other examples"
+        self.chips.show(
+            [name for name, _ in effects.up],
+            states,
+            tips=[
+                f"raised by {format_number(by)} in its logit, {effects.by}" for _, by in effects.up
+            ],
+            score=score if effects.confirmed else f"{effects.by}; no others to confirm it on",
+            control=_by_chance(effects),
+        )
+
+
+def _by_chance(effects: AtomEffects) -> str:
+    """What a random direction does, next to what the atom does."""
+    if effects.by_chance is None or effects.random_most is None:
+        return ""
+    most = format_number(effects.random_most, digits=2)
+    return f"random direction: {effects.by_chance} of {len(effects.up)}, at most +{most}"
+
+
 class AtomDetail:
-    """The cards of the AtomBrowser's detail column."""
+    """The blocks of the AtomBrowser's margin."""
 
     def __init__(
         self,
         labels: ipw.Widget,
         names: AtomNames,
         rows: str,
+        *,
         go: Callable[[int], None],
+        band: Callable[[Band], None],
+        often: Callable[[float], None],
         measure: Callable[[], None] | None = None,
     ) -> None:
         self._names, self._go = names, go
-        self.found = Sparkbars(description="atoms that match the search")
-        self.near = Sparkbars(description="most similar atoms (1: same direction)")
-        self.joint = Sparkbars(description="atoms that fire with it (× as often as by chance)")
-        self.where = Sparkbars(description=f"where it fires (share of {rows} there)")
+        self.says = Says(measure)
+        self.strengths, self.frequencies = StrengthBars(band), FrequencyBars(rows, often)
+        self.found = Sparkbars(description="Atoms that match the search")
+        self.near = ThinBars(description="Close to it")
+        self.joint = Sparkbars(description="Fire with it (× as often as by chance)")
+        self.where = ThinBars(description=f"Where it fires (share of {rows})")
+        self.when = ThinBars(description=f"Where it fires (share of {rows})")
         self.map = PictureGrid(
-            description="where in the image it fires", titled=True, bare=True, unit="% of images"
+            description="Where in the image it fires", titled=True, bare=True, unit="% of images"
         )
         self.tokens = Sparkbars(description=RAISES)
         self.way = ipw.HTML()
-        tip = "Run the model on its examples with the atom added, and without: one pass each"
-        self.measure = small_button("measure", tip, measure).add_class("sae-nb-live-only")
-        self._can_measure = measure is not None
-        self.effects = ipw.VBox([self.tokens, self.way, self.measure])
+        self.effects = ipw.VBox([self.tokens, self.way])
         self.heads = Sparkbars()
         self.heads.empty_text = "Pass model= to see which attention heads write it."
         self.joint.empty_text = "No atom fires with it more often than by chance."
         self.found_card = ipw.VBox([self.found])
-        self.rest = ipw.VBox([self.effects, self.joint, self.where, self.map])
+        self.rest = ipw.VBox(
+            [self.joint, self.when, self.map, self.effects, self.frequencies.widget]
+        ).add_class("sae-nb-blocks")
         self.widgets: tuple[ipw.Widget, ...] = (
             self.found_card,
-            labels,
+            self.says.widget,
+            self.where,
+            self.strengths.widget,
             self.near,
+            labels,
             self.heads,
             self.rest,
         )
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):
             clickable.observe(self._clicked, "selected")
-        for widget in (self.found, self.where, self.map, self.effects, self.heads):
+        for widget in (self.found, self.where, self.when, self.map, self.effects, self.heads):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -93,48 +138,49 @@ class AtomDetail:
         maximum: float = 0.0,
     ) -> None:
         self._listed[bars] = atoms
-        signed = any(value < 0 for value in values)
-        names = [self._names.name(atom) for atom in atoms]
+        signed = any(value < 0 for value in values) and not bars.thin
+        named = self._names.short if bars.thin else self._names.name
         bars.show(
-            names, values, notes=notes, signed=signed, maximum=maximum, atoms=atoms,
-            icons=icons_of(self._names, atoms),
+            [named(atom) for atom in atoms], values, notes=notes, signed=signed, maximum=maximum,
+            atoms=atoms, icons=icons_of(self._names, atoms),
         )  # fmt: skip
 
-    def show(self, record: AtomSummary) -> None:
-        """Draw a record."""
+    def show(self, record: AtomSummary, effects: AtomEffects | None, working: bool) -> None:
+        """Draw a record, with what was measured of its atom."""
+        self.says.show(bool(record.n_fired), effects, working)
+        self.strengths.show(record)
+        self.frequencies.show(record)
+        show(self.strengths.widget, bool(record.n_fired))
         cosines = record.nearest_cosines.tolist()
-        notes = [format_number(cosine) for cosine in cosines]
+        notes = [format_number(cosine, digits=2) for cosine in cosines]
         self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)
         lifts = record.coactive_lifts.tolist()
         notes = [f"{format_number(lift)}×" for lift in lifts]
         self._list(self.joint, record.coactive_atoms.tolist(), lifts, notes)
         self._show_effects(record.logits_up, record.logits_down, record.logits_by)
-        show(self.measure, self._can_measure and bool(record.n_fired))
         self._show_where(record)
-
-    def show_measured(self, effects: AtomEffects) -> None:
-        """Draw what the running model did, in place of what was expected of the atom."""
-        self._show_effects(effects.up, effects.down, effects.words)
-        show(self.measure, False)
 
     def _show_effects(self, up: Effects, down: Effects, by: str) -> None:
         tokens = [*up, *down[::-1]]
-        show(self.effects, bool(tokens) or self._can_measure)
-        show(self.tokens, bool(tokens))
-        self.tokens.show([f"“{x}”" for x, _ in tokens], [y for _, y in tokens], signed=True)
-        self.way.value = (
-            f'<span style="color:var(--sae-nb-quiet)">{escape(by)}</span>' if tokens else ""
+        show(self.effects, bool(tokens))
+        self.tokens.description = (
+            RAISES if by.startswith("direct") else "Outputs it raises and lowers"
         )
+        self.tokens.show([f"“{x}”" for x, _ in tokens], [y for _, y in tokens], signed=True)
+        self.way.value = f'<div class="sae-nb-note">{escape(by)}</div>' if tokens else ""
 
     def _show_where(self, record: AtomSummary) -> None:
         found = record.footprint
-        show(self.where, found is not None)
         patches = None if found is None else found.patch_frequency
-        show(self.map, patches is not None)
+        on_images = patches is not None
+        show(self.where, found is not None and on_images)
+        show(self.when, found is not None and not on_images)
+        show(self.map, on_images)
         if found is not None:
             shares = found.frequency.tolist()
-            notes = [format_percent(share) for share in shares]
-            self.where.show(list(found.places), shares, notes=notes)
+            notes = [format_percent(share, digits=2) for share in shares]
+            for bars in (self.where, self.when):
+                bars.show(list(found.places), shares, notes=notes)
         if patches is not None:
             blank = np.full((1, 3, 4 * patches.shape[0], 4 * patches.shape[1]), 128, np.uint8)
             self.map.show(
@@ -145,10 +191,10 @@ class AtomDetail:
         """Draw the share of each attention head; hidden where atoms are not read side by side from heads."""
         show(self.heads, known)
         found = [] if shares is None else shares.tolist()
-        self.heads.description = "attention heads (share of its length)"
+        self.heads.description = "Attention heads (share of its length)"
         if found:
             even = format_percent(1 / len(found))
-            self.heads.description = f"attention heads (share of its length; alike: {even} each)"
+            self.heads.description = f"Attention heads (share of its length; alike: {even} each)"
         names = [f"head {head}" for head in range(len(found))]
         self.heads.show(names, found, notes=[format_percent(share) for share in found], maximum=1.0)
 
@@ -159,38 +205,11 @@ class AtomDetail:
         self._list(self.found, shown, often, [format_percent(f) for f in often])
 
 
-def answer(record: AtomSummary, names: AtomNames, catalogue: AtomCatalogue) -> str:
-    """Describe in a sentence how often an atom fires, of what, and where."""
-    who = names.in_text(record.atom)
-    who = f"{who[0].upper()}{who[1:]}"
-    rows = rows_in_words(catalogue)
-    if not record.n_fired:
-        return f"{who} never fires on the {rows} of the example set."
-    made = names.made(record.atom)
-    where = "" if made is None else made.name or ", ".join(made.seen)
-    says_more = where and where not in names.in_text(record.atom)
-    preposition = "" if where.startswith(("after ", "before ", "near ")) else "on "
-    tail = f", most strongly {preposition}{where}" if says_more else ""
-    often = format_percent(record.frequency, of=rows)
-    return f"{who} fires on {often} of the example set{tail}."
-
-
-def numbers(record: AtomSummary) -> str:
-    """State how strongly the atom fires where it fires, and how many atoms never do."""
-    n = int(record.frequencies.marks.get("never", 0))
-    dead = f"{format_count(n)} of {format_count(record.n_atoms)} atoms never fire here"
-    strengths = (
-        f"{format_count(record.n_fired)} firings · strength there: mean "
-        f"{format_number(record.mean_strength)}, 99th percentile {format_number(record.p99)}, "
-        f"max {format_number(record.max_strength)}"
-    )
-    return " · ".join([strengths] * bool(record.n_fired) + [dead] * bool(n))
-
-
 # -------------------------------------------------------------------------------------------------
 # Label and note of the atom a panel shows: on disk before the panel says "saved".
 
 
+OWN = "Your name for it"
 IN_MEMORY = 'Not saved. Pass labels="folder" to keep labels.'
 
 
@@ -204,14 +223,13 @@ class AtomNotes:
         self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
         self.saved_line = ipw.HTML().add_class("sae-nb-live-only")
-        self.worth = ipw.HTML()
         self.label = self._field("label", "your name for it")
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
         self.widget = ipw.VBox(
-            [self.label, self.worth, self.note, self.saved_line],
+            [ipw.HTML(card_title(OWN)), self.label, self.note, self.saved_line],
             layout=ipw.Layout(overflow="hidden"),
-        )
+        ).add_class("sae-nb-block")
         panel.observe(self._words_changed, ["label", "note"])
 
     def _field(self, name: str, hint: str) -> ipw.Text:
@@ -254,7 +272,7 @@ class AtomNotes:
 
     def _draw_star(self) -> None:
         starred = self._labels.is_starred(self._atom)
-        self.star.description = "★" if starred else "☆"
+        self.star.description = "★ kept" if starred else "☆ keep"
         self.star.tooltip = (
             "On the work list; press to take it off (s)"
             if starred
@@ -279,54 +297,4 @@ class AtomNotes:
             text = IN_MEMORY
         else:
             text = ""
-        self.worth.value = badge_html(panel.names, atom)
-        show(self.worth, bool(self.worth.value))
         self.saved_line.value = f'<span title="{escape(path or text)}">{escape(text)}</span>'
-
-
-# -------------------------------------------------------------------------------------------------
-# The numbers of a record.
-
-
-def table(record: AtomSummary, names: AtomNames, rows: str) -> dict[str, Any]:
-    """Return the numbers of a record in reading order, for exported pages."""
-    labels, name, worth = names.labels, names.name, names.badge(record.atom)
-    neighbours = zip(record.nearest_atoms.tolist(), record.nearest_cosines.tolist())
-    together = zip(record.coactive_atoms.tolist(), record.coactive_lifts.tolist())
-    return {
-        "atom": record.atom,
-        "label": labels.label(record.atom) or None,
-        "label_evidence": None if worth is None else worth.text,
-        "note": labels.note(record.atom) or None,
-        "name": names.words(record.atom) or None,
-        "fires_on": format_percent(record.frequency, of=rows),
-        "firings": record.n_fired,
-        "mean_strength": record.mean_strength,
-        "99th_percentile": record.p99,
-        "max_strength": record.max_strength,
-        **_examples(record),
-        **_effects(record),
-        "nearest_atoms": ", ".join(f"{name(a)} (cos {format_number(c)})" for a, c in neighbours),
-        "co_active_atoms": ", ".join(f"{name(a)} (lift {format_number(x)})" for a, x in together),
-        "histogram": record.histogram.counts,
-    }
-
-
-def _effects(record: AtomSummary) -> dict[str, str]:
-    """Return what it raises, with the way that was found; nothing where that is not known."""
-    if not record.logits_up:
-        return {}
-    return {
-        "raises": ", ".join(f"“{x}”" for x, _ in record.logits_up),
-        "found_by": record.logits_by,
-    }
-
-
-def _examples(record: AtomSummary) -> dict[str, str]:
-    """Return the rows and strengths of the examples shown: of every site, if they are side by side."""
-    shown = {f"examples_at_{one.site}": one.examples for one in record.sites}
-    return {
-        name: f"{BAND_NAMES[record.band]}: "
-        + "; ".join(f"{e.place}: {format_number(e.strength)}" for e in examples)
-        for name, examples in (shown or {"examples": record.examples}).items()
-    }

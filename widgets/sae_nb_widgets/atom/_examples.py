@@ -30,6 +30,7 @@ from sae_nb.figures import (
 )
 from sae_nb_widgets.components import (
     Component,
+    Concordance,
     PictureGrid,
     Sparkbars,
     TokenStrip,
@@ -197,6 +198,12 @@ class ExamplesView:
         """Show a sentence in place of examples."""
         self.component.empty_text = text
 
+    def explain(self, which: str) -> None:
+        """Write which examples these are, before what their marks mean; where the component has a legend."""
+        if isinstance(self.component, PictureGrid | TokenStrip):
+            self._legend = getattr(self, "_legend", self.component.hint)
+            self.component.hint = " · ".join(filter(None, (which, self._legend)))
+
     def on_select(self, chosen: Callable[[Example | None, int], None]) -> None:
         """Call back with the example chosen and the patch or token in it, (None, −1) for none."""
         self.component.observe(lambda change: chosen(*self._chosen(change["new"])), "selected")
@@ -226,12 +233,18 @@ class PictureExamples(ExamplesView):
     """Pictures with the atom's strength at every patch."""
 
     def __init__(self, context: Context) -> None:
+        still = context.frames is None and context.modality.is_image
         hint = f"Under each {context.sample_word}: where the atom is strongest, and how strongly. "
         if context.prefix_tokens:
             others = ", registers" if context.prefix_tokens > 1 else ""
-            hint += f"Small squares: cls{others}, which belong to no patch (see ?). "
+            hint += f"Small squares: cls{others}, which belong to no patch (see help). "
         step = "" if context.frames is None else " Keys , and . step through frames, P plays."
-        self._grid = PictureGrid(hint=f"{hint}Hover: strength at this patch.{step}", unit="z")
+        hint = f"{hint}Hover: strength at this patch.{step}"
+        self._grid = PictureGrid(
+            hint="outlined: where it fires" if still else hint,
+            unit="z",
+            look="veil" if still else "tint",
+        )
         super().__init__(context, self._grid)
 
     def show_heat(self, shown: bool) -> None:
@@ -275,9 +288,11 @@ class TextExamples(ExamplesView):
 
     def __init__(self, context: Context) -> None:
         place = context.modality.token
-        self._strip = TokenStrip(
+        # A sequence that is written letter by letter has no words to align.
+        lines = TokenStrip if context.modality.letters else Concordance
+        self._strip = lines(
             place=place,
-            hint=f"Hover: strength at this {place}. Next to a {context.sample_word}: number · {place}.",
+            hint=f"click for the whole {context.sample_word}",
             unit="z",
         )
         super().__init__(context, self._strip)

@@ -31,7 +31,6 @@ from sae_nb.atoms import (
 from sae_nb.checks import check_atom, checked
 from sae_nb.evaluation import head_shares
 from sae_nb.figures import (
-    current_theme as theme,
     escape,
     format_count,
     format_duration,
@@ -40,8 +39,8 @@ from sae_nb.figures import (
 )
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
-from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls
-from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes, answer, numbers, table
+from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
+from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
 from sae_nb_widgets.atom._examples import (
     CropSheet,
     ExamplesView,
@@ -49,24 +48,15 @@ from sae_nb_widgets.atom._examples import (
     examples_view,
     place_in_words,
 )
-from sae_nb_widgets.atom._figure import (
-    BARS,
-    MARKS,
-    OFTEN,
-    THIS,
-    atom_figure,
-    nearest_band,
-    update_atom_figure,
-)
 from sae_nb_widgets.atom._itself import AtomItself, AtomsAs, DrawnExamples, drawn_as
+from sae_nb_widgets.atom._words import answer, headline, numbers, sureness, table
 from sae_nb_widgets.panel import (
     EVERYWHERE,
     Atom,
     Panel,
     Site,
     Whole,
-    figure_widget,
-    line,
+    place_words,
     reacts,
     show,
 )
@@ -82,9 +72,19 @@ if TYPE_CHECKING:
 ENCODE_AT_ONCE = 3_000_000_000
 SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
+QUICK, BEARABLE = 50_000_000, 500_000_000
+"""Parameters up to which a model is run on every atom shown, and on the first one, to see what it does."""
+
+REST_SECONDS = 0.3
+"""Time for which an atom must stay before the model is run on it: stepping through atoms stays fast."""
+
+FEW, MANY, MOST_CLASSES = 3, 12, 64
+"""Examples on which a slower model is run, and one of images; what few classes are, of which 3 are named."""
+
+ENOUGH, RARE = 30, 0.1
+"""Firings, and frequency, between which an atom is worth opening on. Ours."""
 MOST_EXAMPLES = 60
 HEADS = "head_out"
-HINT = "← and → step through the atoms, / searches"
 
 
 @checked(leave=("acts",))
@@ -112,7 +112,7 @@ class AtomBrowser(Panel):
         A lens of the model, for what an atom raises with later blocks taken into account; its score is
         shown with it.
     atom
-        First one shown; the most frequent when None.
+        First one shown; one with a name that holds when None, else the most frequent.
     labels
         Where labels and notes are kept: a folder (the SAE's, say), a JSON file, `Labels`, or a
         mapping to begin with. None takes the folder the SAE knows (`sae.folder`), else memory.
@@ -148,13 +148,13 @@ class AtomBrowser(Panel):
 
     question = "What makes this atom fire?"
     explanation = (
-        "Inputs in which the atom fires, coloured by its strength at every patch or token; the buttons "
-        "choose how strong. “More about this atom” adds two histograms (how strongly it fires, and how many "
-        "atoms fire how often), where it fires, and what fires with it. A frequency is always the share of "
-        "the example set's positions (tokens; or patches, cls and registers).",
-        "Examples show what goes together with the atom, not what causes it or what the model does "
-        "with it: look at the random and just-below bands too, since maxima flatter every atom, and "
-        "steer to see effects.",
+        "Inputs in which the atom fires, strongest tokens in one column or patches outlined; the buttons "
+        "choose how strong. Next to them: what the running model says more with the atom added (green: also "
+        "on other examples), how strongly it fires, and the atoms whose directions are closest. “More about "
+        "this atom” adds how many atoms fire how often, close-ups, and what fires with it. A frequency is "
+        "always the share of the example set's positions (tokens; or patches, cls and registers).",
+        "Examples show what goes together with the atom, not what causes it: look at the typical, weak and "
+        "random ones too, since maxima flatter every atom, and turn it up to see what it does.",
         "After Bricken et al., Towards Monosemanticity (2023); lift and nearest atoms are ours.",
     )
     stem = "atom"
@@ -183,6 +183,10 @@ class AtomBrowser(Panel):
     label = t.Unicode("", help="What this atom is called.")
     note = t.Unicode("", help="Anything else about it.")
     saved = t.Bool(False, help="Whether what is written about this atom is on disk.")
+    steered = t.Tuple(help="Event: atoms to steer with; () in between.")
+    steers_below = t.Bool(
+        True, help="Whether “Turn it up” opens the steering panel under this one."
+    )
 
     def __init__(
         self,
@@ -207,6 +211,9 @@ class AtomBrowser(Panel):
         first = None if atom is None else check_atom(atom, self.n_atoms)
         self._way = drawn_as(atoms_as, self._whole)
         self._model, self._lens = model, lens
+        self._n_parameters = _n_parameters(model)
+        self._measured: dict[int, AtomEffects] = {}
+        self._measuring = -1
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
         self._drawn: tuple[int, Band, int, int] | None = None
@@ -224,43 +231,36 @@ class AtomBrowser(Panel):
 
     def _build(self) -> None:
         self._rows = row_word(self._whole)
-        self.plot = figure_widget(atom_figure(rows=self._rows), height=theme().figure_height_px)
         self.examples = self._examples_view()
         self.per_page = self.examples.per_page
         self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
         self.beside = SiteColumns(self._whole, self._choose_example)
         self._examples = ipw.VBox([self.examples.widget, self.beside.widget])
         self.crops = CropSheet(self._choose_crop)
-        self._drawn_details = ipw.VBox([self.plot, self.crops.widget])
+        self._close_ups = ipw.VBox([self.crops.widget])
         self.notes = AtomNotes(self, self.labels)
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
             self.notes.widget,
             self.names,
             self._rows,
-            lambda atom: self.set_trait("atom", atom),
-            self.measure if self._measurable else None,
+            go=lambda atom: self.set_trait("atom", atom),
+            band=lambda band: self.set_trait("band", band),
+            often=self._go_to_frequency,
+            measure=self.measure if self._measurable else None,
         )
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[
-                self.controls.bands,
-                self._examples,
-                line(self.controls.details),
-                self._drawn_details,
-            ],
+            primary=self.controls.turn_up if self._steerable else None,
+            figure=[self._examples, self.controls.foot, self._close_ups],
             detail=[self.itself.widget, *self.cards.widgets],
         )
         self._show_details()
         self._listen_to_examples()
-        self.plot.data[BARS].on_click(self._click_bar)
-        self.plot.data[MARKS].on_click(self._click_mark)
-        self.plot.data[OFTEN].on_click(self._click_often)
         self.bind_key("ArrowRight", self.next)
         self.bind_key("ArrowLeft", self.previous)
         self.bind_key("Escape", self.clear_selection)
-        self.say(HINT)
 
     def _examples_view(self) -> ExamplesView:
         """Return how inputs are shown: in their own form, and plain vectors as the atoms are drawn."""
@@ -329,10 +329,29 @@ class AtomBrowser(Panel):
     def _ready(self, _: None) -> None:
         self.chips = self._chips()
         self._reorder()
-        if not self._chosen and len(self._order) and self.atom != int(self._order[0]):
-            self.atom = int(self._order[0])
+        first = self.atom if self._chosen else self._worth_opening()
+        if self.atom != first:
+            self.atom = first
         else:
             self._draw()
+
+    def _worth_opening(self) -> int:
+        """Return the atom whose name says most, neither rare nor everywhere; else the most frequent one."""
+        fires, often = self.catalogue.n_fired, self.catalogue.frequency
+        told = [
+            (round(found.beyond_chance, 2), int(fires[atom]), atom)
+            for atom in self.labels
+            if 0 <= atom < self.n_atoms
+            and (found := self.labels.evidence(atom)) is not None
+            and found.beyond_chance > 0
+            and fires[atom] >= ENOUGH
+            and often[atom] <= RARE
+            and self.names.source(atom)
+        ]
+        if told:
+            return max(told)[2]
+        named = (atom for atom in self.names.surest() if fires[atom])
+        return next(named, int(self._order[0]) if len(self._order) else self.atom)
 
     def refresh(self) -> None:
         """Encode again: after more training of the same SAE, say."""
@@ -388,7 +407,7 @@ class AtomBrowser(Panel):
         rows = rows_in_words(self.catalogue)
         if self._record is None:
             return None
-        found = table(self._record, self.names, rows)
+        found = table(self._record, self.names, rows, self._measured.get(self._record.atom))
         if self.head_shares is not None:
             found["attention_heads"] = self.head_shares[self._record.atom]
         return found
@@ -452,6 +471,8 @@ class AtomBrowser(Panel):
             lens=self._lens,
         )
 
+    # --- what it does to the model ----------------------------------------------------------------
+
     @property
     def _measurable(self) -> bool:
         """Whether there is a model to run, and examples that it reads."""
@@ -459,24 +480,75 @@ class AtomBrowser(Panel):
         inputs = acts.context.token_ids is not None or acts.context.pictures is not None
         return self._model is not None and inputs and acts.hook_point is not None
 
+    @property
+    def _steerable(self) -> bool:
+        """Whether there is a model in which the atom can be turned up."""
+        return self._model is not None and not self.sites and bool(self._whole.acts.hook_point)
+
+    @checked
     def measure(self) -> None:
         """Measure what the atom does to the model's answer on its examples, in the background."""
-        atom, model = self.atom, self._model
-        if model is None or not self._measurable:
+        if not self._measurable:
             self.say("Pass model= and activations that sn.capture made to measure an atom.")
             return
+        self._request_effects(self.atom, rest=0.0)
 
-        def work() -> tuple[int, AtomEffects]:
-            return atom, measure_atom(self.catalogue, atom, model, lens=self._lens)
+    def _measure_quickly(self, record: AtomSummary) -> None:
+        """Measure the atom shown without being asked, where the model is small, or it is the first one."""
+        known = record.atom in self._measured or record.atom == self._measuring
+        if known or not self._measurable or not record.n_fired:
+            return
+        first = self._measuring < 0 and not self._measured
+        if self._n_parameters <= QUICK or (first and self._n_parameters <= BEARABLE):
+            self._request_effects(record.atom, rest=0.0 if first else REST_SECONDS)
 
-        self.run_async(work, self._show_measured, doing=f"measuring atom {atom}", channel="measure")
+    def _request_effects(self, atom: int, rest: float) -> None:
+        model, catalogue, lens = self._model, self.catalogue, self._lens
+        how: dict[str, Any] = {} if self._n_parameters <= QUICK else {"n_examples": FEW}
+        if model is not None and not model.modality.is_text:
+            few = model.class_names is not None and len(model.class_names) <= MOST_CLASSES
+            how |= {"elsewhere": True, "n_examples": MANY} | ({"n": 3} if few else {})
+        self._measuring = atom
 
-    def _show_measured(self, found: tuple[int, AtomEffects]) -> None:
-        atom, effects = found
-        if atom == self.atom:
-            self.details = True
-            self.cards.show_measured(effects)
-            self.say(effects.words)
+        def work() -> AtomEffects | None:
+            time.sleep(rest)
+            if model is None or self.atom != atom:
+                return None
+            return measure_atom(catalogue, atom, model, lens=lens, **how)
+
+        def done(found: AtomEffects | None) -> None:
+            self._measuring = -1
+            if found is not None:
+                self._measured[atom] = found
+            if self._record is not None and self._record.atom == self.atom:
+                self._show_words(self._record)
+
+        self.run_async(work, done, channel="measure", otherwise=lambda: done(None))
+
+    def steer(self) -> None:
+        """Turn the atom up in the running model: in a SteeringPanel below, or where a dashboard has one."""
+        self.steered = ()
+        self.steered = (self.atom,)
+
+    @reacts("steered", doing="opening the steering panel")
+    def _steer_below(self) -> None:
+        if not self.steered or not self.steers_below:
+            return
+        if not self._steerable:
+            self.say("Pass model= to see what the atom does when it is turned up.")
+            return
+        if self._below is None:
+            from sae_nb_widgets.steering import SteeringPanel
+
+            place = str(self._whole.acts.hook_point)
+            whole = self._whole
+            self.show_below(
+                SteeringPanel(self._model, place, whole.sae, None, whole, atom=self.atom)  # type: ignore[arg-type]
+            )
+        else:
+            self._below.atom = self.atom
+
+    # --- drawing ----------------------------------------------------------------------------------
 
     def _show(self, record: AtomSummary) -> None:
         if (record.atom, record.band) != (self.atom, self.band):
@@ -485,21 +557,34 @@ class AtomBrowser(Panel):
         if self.page != record.page:
             self._drawn = (record.atom, record.band, record.page, self.per_page)
             self.page = record.page
-        self.conclude(answer(record, self.names, self.catalogue), numbers(record))
-        update_atom_figure(self.plot, record, rows=self._rows, dark=self.dark)
+        self._measure_quickly(record)
         self._show_parts(record)
         heads = self.head_shares
         self.cards.show_heads(None if heads is None else heads[record.atom], self._at_heads)
         self.controls.rank.value = escape(self._rank())
-        self.controls.show(record, self.catalogue.strengths(record.atom)[1])
+        self.controls.show(record)
         self.notes.show(record.atom)
         self.row = -1
+
+    def _show_words(self, record: AtomSummary) -> None:
+        """Write what is said of the atom, and draw the margin, which says the same in marks."""
+        effects = self._measured.get(record.atom)
+        name = getattr(self.catalogue.acts, "model_name", None) or ""
+        place = place_words(str(self.catalogue.acts.hook_point or ""))
+        with self.hold_trait_notifications():
+            self.where = tuple(filter(None, (name, place, f"atom {record.atom}")))
+            self.headline = headline(self.names, record.atom)
+            self.sure, self.sure_words = sureness(self.names, record.atom)
+        said, bold = answer(record, self.names, self.catalogue, effects)
+        shown = strengths_shown(record, self.catalogue.strengths(record.atom)[1])
+        self.conclude(said, numbers(record, shown), bold)
+        self.cards.show(record, effects, working=self._measuring == record.atom)
 
     def _show_parts(self, record: AtomSummary) -> None:
         self._show_examples(record)
         self.crops.show(record)
         self.itself.show(record.atom)
-        self.cards.show(record)
+        self._show_words(record)
 
     def _show_examples(self, record: AtomSummary) -> None:
         """Draw examples, those of several sites side by side."""
@@ -516,9 +601,7 @@ class AtomBrowser(Panel):
         """Write the answer, neighbours and matches again with the names they have now."""
         if self._record is not None:
             self.notes.show(self.atom)
-            said = answer(self._record, self.names, self.catalogue)
-            self.conclude(said, numbers(self._record))
-            self.cards.show(self._record)
+            self._show_words(self._record)
             self._show_found()
 
     @property
@@ -600,19 +683,11 @@ class AtomBrowser(Panel):
 
     # --- clicks -----------------------------------------------------------------------------------
 
-    def _click_bar(self, _: Any, points: Any, __: Any) -> None:
-        if self._record is not None and points.xs:
-            self.band = nearest_band(self._record, float(points.xs[0]))
-
-    def _click_mark(self, trace: Any, points: Any, _: Any) -> None:
-        if points.point_inds:
-            self.band = str(trace.customdata[points.point_inds[0]])
-
-    def _click_often(self, _: Any, points: Any, __: Any) -> None:
-        if points.xs and self.catalogue.encoded:
-            # The axis is logarithmic: the atom whose frequency is nearest as a ratio.
+    def _go_to_frequency(self, frequency: float) -> None:
+        """Show the atom whose frequency is nearest as a ratio: the axis that was clicked is logarithmic."""
+        if self.catalogue.encoded:
             with np.errstate(divide="ignore"):
-                apart = np.abs(np.log10(self.catalogue.frequency) - float(points.xs[0]))
+                apart = np.abs(np.log10(self.catalogue.frequency) - np.log10(frequency))
             self.atom = int(np.argmin(apart))
 
     def _choose_crop(self, row: int, words: str) -> None:
@@ -631,16 +706,17 @@ class AtomBrowser(Panel):
 
     @reacts("details", doing="details", early=True)
     def _show_details(self) -> None:
-        show(self._drawn_details, self.details)
+        show(self._close_ups, self.details)
         show(self.cards.rest, self.details)
 
     def _rescale(self) -> None:
-        record = self._record
-        if record is not None:
-            self.plot.layout.height = theme().figure_height_px
-            for trace in (MARKS, THIS):
-                self.plot.data[trace].textfont.size = theme().font_px
-            self._show_parts(record)
+        if self._record is not None:
+            self._show_parts(self._record)
+
+
+def _n_parameters(model: LiveModel | None) -> int:
+    """Return the size of a model; 0 for none."""
+    return 0 if model is None else sum(one.numel() for one in model.module.parameters())
 
 
 def browser_below(names: AtomNames, atom: int, browser: AtomBrowser | None = None) -> AtomBrowser:

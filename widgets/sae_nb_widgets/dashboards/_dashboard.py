@@ -172,9 +172,9 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             catalogue=catalogue,
         )  # fmt: skip
         self._join("browser", browser)
-        # Which atom and the search stand in the bar.
-        browser.leave_out_controls()
-        browser.tuck_away(browser.notes.note)
+        browser.tuck_away(browser.notes.widget)
+        browser.steers_below = False
+        browser.observe(self._asked_for, "steered")
         steering = SteeringPanel(
             about.model, about.hook_point, about.sae, about.inputs, catalogue, atom=browser.atom
         )

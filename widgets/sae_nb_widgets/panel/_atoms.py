@@ -106,13 +106,19 @@ class KnowsAtoms(Saying):
         with self.guarded(f"opening atom {atom}"):
             if self._below is not None and self._below_names is not names:
                 self.shut_below()
-            self._below, self._below_names = BROWSERS[0](names, atom, self._below), names
-            if not self._drawer.children:
-                shut = small_button("close this browser", "Take it off the page", self.shut_below)
-                self._drawer.children = (self._below, shut)
+            self._below_names = names
+            self.show_below(BROWSERS[0](names, atom, self._below), "close this browser")
+
+    def show_below(self, panel: Any, shut: str = "close this panel") -> None:
+        """Show another panel under this one, with a button that takes it off the page."""
+        self._below = panel
+        if not self._drawer.children:
+            self._drawer.children = (
+                panel, small_button(shut, "Take it off the page", self.shut_below)
+            )  # fmt: skip
 
     def shut_below(self) -> None:
-        """Take the browser under this panel off the page."""
+        """Take the panel under this one off the page."""
         below, self._below = self._below, None
         if below is not None:
             close_whole(self._drawer.children[-1])

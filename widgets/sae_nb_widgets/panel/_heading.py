@@ -134,7 +134,7 @@ def sentence_html(text: str, bold: Sequence[str] = ()) -> str:
     words = sorted(filter(None, bold), key=len, reverse=True)
     if not words:
         return mark_atoms(text)
-    parts = re.split(f"({'|'.join(map(re.escape, words))})", text)
+    parts = re.split(rf"(?<!\w)({'|'.join(map(re.escape, words))})(?!\w)", text)
     return "".join(
         f"<b>{escape(part)}</b>" if part in words else mark_atoms(part) for part in parts
     )

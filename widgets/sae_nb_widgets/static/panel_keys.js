@@ -67,6 +67,10 @@ function render({ model, el }) {
       const tip = tips[label.textContent.trim()];
       if (tip) label.title = tip;
     }
+    for (const field of root.querySelectorAll(".sae-nb-unlabelled input:not([title])")) {
+      const label = field.closest(".sae-nb-unlabelled").querySelector(".widget-label");
+      if (label && label.title) field.title = label.title;
+    }
     for (const handle of root.querySelectorAll("[role=slider]:not([aria-label])")) {
       const slider = handle.closest(".widget-slider, .widget-hslider, .widget-vslider");
       const label = slider && slider.querySelector(".widget-label");
@@ -162,7 +166,9 @@ function render({ model, el }) {
     const slot = figureSlot();
     const plot = slot && slot.querySelector(".js-plotly-plot .main-svg");
     const drawn = plot ? plot.getBoundingClientRect().width : 0;
-    if (plot && Math.abs(drawn - slot.clientWidth) > 4) window.dispatchEvent(new Event("resize"));
+    const room = slot ? getComputedStyle(slot) : null;
+    const sides = room ? parseFloat(room.paddingLeft) + parseFloat(room.paddingRight) : 0;
+    if (plot && Math.abs(drawn - (slot.clientWidth - sides)) > 4) window.dispatchEvent(new Event("resize"));
     // The bar of a dashboard shows controls of its panels, and may come after them.
     const bar = dashboard() && dashboard().querySelector(".sae-nb-bar-top");
     if (bar) nameControls(bar);

@@ -1,0 +1,182 @@
+"""What the AtomBrowser says of an atom: its name, how sure that is, a sentence, its numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sae_nb.atoms import AtomCatalogue, AtomEffects, AtomNames, AtomSummary, row_word, rows_in_words
+from sae_nb.figures import format_count, format_number, format_percent
+from sae_nb_widgets.atom._controls import BAND_NAMES
+
+RARE = 0.2
+"""Frequency up to which "1 of 190" is read more easily than a percentage."""
+
+MOST_SAID = 3
+"""Words that a sentence names of what an atom makes the model say."""
+
+
+def headline(names: AtomNames, atom: int) -> str:
+    """Return what an atom is called; without a name what it fires on, else its number."""
+    if names.source(atom):
+        return names.words(atom)
+    made = names.made(atom)
+    if made is not None and made.fires_on:
+        return f"no name yet: {made.fires_on}"
+    return f"atom {atom}, no name yet"
+
+
+def sureness(names: AtomNames, atom: int) -> tuple[int | None, str]:
+    """Return how many of four dots a name has, and what was measured of it; (None, "") where nothing was."""
+    if not names.source(atom):
+        return None, ""
+    made = names.made(atom) if names.source(atom) == "caption" else None
+    evidence = names.labels.evidence(atom) if made is None else made.evidence
+    found = names.badge(atom)
+    if evidence is None or found is None or evidence.dots is None:
+        return None, ""
+    return evidence.dots, found.title
+
+
+def answer(
+    record: AtomSummary,
+    names: AtomNames,
+    catalogue: AtomCatalogue,
+    effects: AtomEffects | None = None,
+) -> tuple[str, tuple[str, ...]]:
+    """Describe in a sentence how often an atom fires, of what, and what it does; return its bold words too.
+
+    What it makes the model say is said only where it was measured and holds on other examples.
+    """
+    if not record.n_fired:
+        return f"Never fires on the {rows_in_words(catalogue)} of the example set.", ()
+    said = f"Fires on {often(record.frequency)} {unit(catalogue)}{_of_what(names, record.atom)}."
+    says, is_text = confirmed_words(effects), catalogue.acts.context.modality.is_text
+    says = whole_words(says) if is_text else says
+    if not says:
+        return said, ()
+    verb = "expects" if is_text else "leans towards"
+    return f"{said} Turned up, the model {verb} {', '.join(says)}.", says
+
+
+def often(frequency: float) -> str:
+    """Return a frequency as a person would say it.
+
+    >>> often(0.00524), often(0.5).replace(chr(0x2009), " ")
+    ('1 of 191', '50 % of')
+    """
+    if frequency <= RARE:
+        return f"1 of {format_count(round(1 / frequency))}"
+    return f"{format_percent(frequency, digits=2)} of"
+
+
+def unit(catalogue: AtomCatalogue) -> str:
+    """Return what an atom fires on: tokens, positions of images, rows."""
+    modality = catalogue.acts.context.modality
+    counted = row_word(catalogue)
+    return f"{modality.token}s" if modality.is_text and counted == "positions" else counted
+
+
+def _of_what(names: AtomNames, atom: int) -> str:
+    """Its strongest firings, where its name does not say them already."""
+    made = names.made(atom)
+    if made is None or not made.seen or not names.source(atom):
+        return ""
+    named = names.words(atom)
+    seen = [one for one in made.seen[:MOST_SAID] if one not in named]
+    if not seen or any(one in named for one in made.seen):
+        return ""
+    preposition = "" if seen[0].startswith(("after ", "before ", "near ")) else "on "
+    return f", most strongly {preposition}{', '.join(seen)}"
+
+
+def confirmed_words(effects: AtomEffects | None) -> tuple[str, ...]:
+    """Return what a measured atom makes the model say, if that held on other examples and not by chance."""
+    if effects is None or not effects.confirmed or effects.by_chance is None:
+        return ()
+    least = max(effects.random_most or 0.0, 0.0)
+    held = [
+        name
+        for (name, by), kept in zip(effects.up, effects.confirmed, strict=True)
+        if kept and by > least
+    ]
+    if sum(effects.confirmed) <= effects.by_chance:
+        return ()
+    return tuple(held[:MOST_SAID])
+
+
+def whole_words(tokens: Sequence[str]) -> tuple[str, ...]:
+    """Return the tokens that begin a word, as a sentence has them: the rest of a word tells a reader nothing.
+
+    >>> whole_words([" groom", "elessness", " a", ","])
+    ('groom',)
+    """
+    return tuple(
+        token.strip()
+        for token in tokens
+        if token[:1].isspace() and len(token) > 2 and token.strip().isalpha()
+    )
+
+
+def numbers(record: AtomSummary, shown: str = "") -> str:
+    """State how strongly the atom fires where it fires, and how many atoms never do."""
+    n = int(record.frequencies.marks.get("never", 0))
+    dead = f"{format_count(n)} of {format_count(record.n_atoms)} atoms never fire here"
+    strengths = (
+        f"{format_percent(record.frequency)}, {format_count(record.n_fired)} firings · strength there: mean "
+        f"{format_number(record.mean_strength)}, 99th percentile {format_number(record.p99)}, "
+        f"max {format_number(record.max_strength)}"
+    )
+    parts = [strengths] * bool(record.n_fired) + [shown] * bool(shown) + [dead] * bool(n)
+    return " · ".join(parts)
+
+
+def table(
+    record: AtomSummary, names: AtomNames, rows: str, effects: AtomEffects | None = None
+) -> dict[str, Any]:
+    """Return the numbers of a record in reading order, for exported pages."""
+    labels, name, worth = names.labels, names.name, names.badge(record.atom)
+    neighbours = zip(record.nearest_atoms.tolist(), record.nearest_cosines.tolist())
+    together = zip(record.coactive_atoms.tolist(), record.coactive_lifts.tolist())
+    return {
+        "atom": record.atom,
+        "label": labels.label(record.atom) or None,
+        "label_evidence": None if worth is None else worth.text,
+        "note": labels.note(record.atom) or None,
+        "name": names.words(record.atom) or None,
+        "fires_on": format_percent(record.frequency, of=rows),
+        "firings": record.n_fired,
+        "mean_strength": record.mean_strength,
+        "99th_percentile": record.p99,
+        "max_strength": record.max_strength,
+        **_examples(record),
+        **_effects(record, effects),
+        "nearest_atoms": ", ".join(f"{name(a)} (cos {format_number(c)})" for a, c in neighbours),
+        "co_active_atoms": ", ".join(f"{name(a)} (lift {format_number(x)})" for a, x in together),
+        "histogram": record.histogram.counts,
+    }
+
+
+def _effects(record: AtomSummary, measured: AtomEffects | None) -> dict[str, str]:
+    """Return what it raises, with the way that was found; nothing where that is not known."""
+    raised: Sequence[tuple[str, float]] = record.logits_up if measured is None else measured.up
+    if not raised:
+        return {}
+    found = {
+        "raises": ", ".join(f"“{x}”" for x, _ in raised),
+        "found_by": record.logits_by if measured is None else measured.words,
+    }
+    if measured is not None and measured.confirmed:
+        found["confirmed"] = f"{sum(measured.confirmed)} of {len(measured.confirmed)}"
+        found["confirmed_by_a_random_direction"] = f"{measured.by_chance}"
+    return found
+
+
+def _examples(record: AtomSummary) -> dict[str, str]:
+    """Return the rows and strengths of the examples shown: of every site, if they are side by side."""
+    shown = {f"examples_at_{one.site}": one.examples for one in record.sites}
+    return {
+        name: f"{BAND_NAMES[record.band]}: "
+        + "; ".join(f"{e.place}: {format_number(e.strength)}" for e in examples)
+        for name, examples in (shown or {"examples": record.examples}).items()
+    }
