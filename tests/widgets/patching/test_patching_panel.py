@@ -79,7 +79,7 @@ def test_every_control_asks_again(panel: sw.PatchingPanel) -> None:
     panel.method = "attribution"
     panel.wait(60)
     assert panel.found.method == "attribution"
-    assert panel.grid.description == "share, by attribution"
+    assert panel.grid.description == "Share, by attribution"
     panel.method, panel.direction, panel.sites = "exact", "noise", "heads_by_position"
     panel.wait(60)
     assert (panel.found.method, panel.found.direction) == ("exact", "noise")
@@ -179,7 +179,7 @@ def test_atoms_are_places_too() -> None:
     found = sn.circuits.patch_atoms(gpt, sae, CLEAN, CORRUPTED, target=ASKED)
     assert panel.grid.rows == [f"atom {atom}" for atom in found.chosen[::-1]]
     assert np.allclose(np.ravel(panel.grid.tints), found.measured[found.chosen[::-1]], atol=1e-4)
-    assert panel.beside.description == "control: atoms at random"
+    assert panel.beside.description == "Control: atoms at random"
     assert not panel.problem, panel.status
     panel.close()
 

@@ -33,6 +33,9 @@ class LayerGrid(Component):
     ' sat'
     """
 
+    FEW_CELLS = 64
+    """Cells up to which those of shares are drawn large (in `layer_grid.js`, too)."""
+
     _esm = script("layer_grid")
     _css = style_sheet("components.css", "layer_grid.css")
 
@@ -134,6 +137,8 @@ class LayerGrid(Component):
     def _kinds(self) -> str:
         signed = " sae-nb-shares" if self.signed else ""
         short = " sae-nb-upright" if max(map(len, self.columns), default=0) > 2 else ""
+        few = len(self.rows) * len(self.columns) <= self.FEW_CELLS
+        signed += " sae-nb-few" * (self.signed and few)
         return f"{signed}{short} sae-nb-compact" if self.compact else signed + short
 
     def _line_html(self, row: int) -> str:

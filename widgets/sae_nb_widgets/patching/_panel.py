@@ -376,7 +376,7 @@ class PatchingPanel(Panel):
         self.beside.description = f"Control: {one.control_source}"
         self.beside.show_shares(
             one.control_rows[::-1], one.columns, one.control[::-1].tolist(), maximum=most, names=names,
-            compact=not one.of_atoms,
+            compact=not one.of_atoms and one.effect.size > LayerGrid.FEW_CELLS,
         )  # fmt: skip
         self._maps.remove_class("sae-nb-stale")
         self._show_maps(True)

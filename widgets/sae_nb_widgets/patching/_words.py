@@ -90,8 +90,7 @@ def answer_words(seen: Seen) -> str:
     share = format_percent(float(seen.effect[row, column]), digits=3)
     most = format_percent(float(np.abs(seen.control).max(initial=0.0)), digits=3)
     by = "" if seen.exact else " by the estimate"
-    asked = asked_words(found.name)
-    return f"{place} alone {done} {share} of {asked}{by}; the control {most} at most."
+    return f"{place} alone {done} {share} of the difference{by}; the control {most} at most."
 
 
 def _carried(seen: Seen) -> str:
