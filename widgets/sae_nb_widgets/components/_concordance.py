@@ -273,6 +273,18 @@ def joins_of(tokens: Sequence[str], *, apart: bool = False) -> list[int]:
     return joins
 
 
+def word_at(tokens: Sequence[str], place: int) -> str:
+    """Return the whole word that a token is in.
+
+    >>> word_at(["They", " mar", "ried", " in"], 2)
+    'married'
+    """
+    joins = joins_of(tokens)
+    first = max(i for i in range(place + 1) if i == 0 or joins[i] != INSIDE)
+    last = next((i for i in range(place + 1, len(tokens)) if joins[i] != INSIDE), len(tokens))
+    return "".join(shown_in_word(token) for token in tokens[first:last]).strip()
+
+
 def _begins_word(before: str, token: str, apart: bool) -> bool:
     spaced = token[:1].isspace() or before[-1:].isspace()
     return (

@@ -15,7 +15,15 @@ from sae_nb.atoms import AtomNames
 from sae_nb.figures import escape, format_number, theme, visible_token
 from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.summaries import TemporalSummary
-from sae_nb_widgets.components import Chart, Curves, Line, Sparkbars, TokenStrip, icons_of
+from sae_nb_widgets.components import (
+    Chart,
+    Curves,
+    Line,
+    Sparkbars,
+    TokenStrip,
+    icons_of,
+    word_at,
+)
 from sae_nb_widgets.temporal._figure import place_name, row_name
 
 # -------------------------------------------------------------------------------------------------
@@ -176,7 +184,7 @@ class TemporalDetail:
         atoms = record.atoms_added(time) if inside else []
         self._times, self._ids = [s[0] for s in sources], [a[0] for a in atoms]
         self._sources.show(
-            [f"{i + record.first_position} {visible_token(record.names[i])}" for i in self._times],
+            [f"{i + record.first_position} {_whole(record, i)}" for i in self._times],
             [100 * share for _, share in sources],
             notes=[format_number(100 * share, "%", digits=2) for _, share in sources],
         )
@@ -188,6 +196,15 @@ class TemporalDetail:
         )
         self._sources.empty_text = "Nothing before it was read." if inside else NOTHING_CHOSEN
         self._atoms.empty_text = "It adds no atom." if inside else NOTHING_CHOSEN
+
+
+def _whole(record: TemporalSummary, time: int) -> str:
+    """The name of a time; of a piece of a word the whole word, and which piece: "Anna (na)"."""
+    piece = visible_token(record.names[time])
+    if record.kind != "text":
+        return piece
+    word = word_at(record.names, time)
+    return piece if word == piece.strip() else f"{word} ({piece.strip()})"
 
 
 def _call(callback: Callable[[int], None], known: list[int], place: int) -> None:

@@ -442,16 +442,14 @@ _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 def _answer(seen: _Seen) -> str:
     """Whether the past predicts more than chance, how much, and the same for a second one."""
     first, second = seen.first, seen.second
-    said = (
-        f"{_verdict(first)}: earlier {_WORDS[first.kind]}s predict {_shares(first, ' of the signal')}; "
-        "the rest is new."
-    )
+    past, share = f"earlier {_WORDS[first.kind]}s", _share(first.shares[:, 0])
+    if _beats_chance(first):
+        said = f"Better than chance: {past} predict {share} of the signal, in shuffled order less."
+    else:
+        said = f"No better than chance: {past} predict {share} of the signal, in shuffled order as much."
     if second is not None:
-        verdict = _verdict(second)
-        said += f" Second text: {verdict[:1].lower()}{verdict[1:]}, {_shares(second)}."
-    skipped = first.first_position
-    if skipped:
-        said += " First token skipped." if skipped == 1 else f" First {skipped} tokens skipped."
+        verdict = "better" if _beats_chance(second) else "no better"
+        said += f" Second text: {verdict} than chance, {_share(second.shares[:, 0])}."
     if first.unread:
         said += (
             f" The last {format_count(first.unread)} tokens do not fit the model and were not read."
@@ -459,28 +457,27 @@ def _answer(seen: _Seen) -> str:
     return said
 
 
-def _verdict(record: TemporalSummary) -> str:
-    share, control = float(record.shares[:, 0].mean()), float(record.shuffled.mean())
-    return "Better than chance" if share >= ORDER_MATTERS * control else "No better than chance"
+def _beats_chance(record: TemporalSummary) -> bool:
+    return float(record.shares[:, 0].mean()) >= ORDER_MATTERS * float(record.shuffled.mean())
 
 
-def _shares(record: TemporalSummary, of: str = "") -> str:
-    share, control = float(record.shares[:, 0].mean()), float(record.shuffled.mean())
-    return (
-        f"{format_number(100 * share, '%', digits=2)}{of} "
-        f"(in shuffled order {format_number(100 * control, '%', digits=2)})"
-    )
+def _share(shares: Any) -> str:
+    return format_number(100 * float(shares.mean()), "%", digits=2)
 
 
 def _numbers(seen: _Seen) -> str:
-    """Return the numbers for experts."""
-    return "; second text: ".join(
-        f"R² {format_number(1 - record.fvu)}, cosine of neighbours in time: predicted "
-        f"{format_number(record.lag1['predicted'])}, novel {format_number(record.lag1['novel'])}, "
-        f"activations {format_number(record.lag1['raw'])}"
+    """Return the numbers for experts, and what was not read."""
+    parts = [
+        f"in shuffled order {_share(record.shuffled)}, R² {format_number(1 - record.fvu)}, cosine of "
+        f"neighbours in time: predicted {format_number(record.lag1['predicted'])}, novel "
+        f"{format_number(record.lag1['novel'])}, activations {format_number(record.lag1['raw'])}"
         for record in (seen.first, seen.second)
         if record is not None
-    )
+    ]
+    skipped = seen.first.first_position
+    if skipped:
+        parts[0] += "; first token skipped" if skipped == 1 else f"; first {skipped} tokens skipped"
+    return "; second text: ".join(parts)
 
 
 def _checked(model: Any, sae: Any, given: Any, hook_point: str | None) -> str | None:
