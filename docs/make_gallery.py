@@ -65,7 +65,14 @@ ATOMS_ALONE = (
 )
 """Of atoms in use their names and coefficients."""
 
-NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix"
+SIX_SCALES = (
+    ".sae-nb-dotrow { grid-template-columns: 118px minmax(0, 1fr) !important; padding: 3px 4px !important; }"
+    ".sae-nb-dotcell { grid-template-columns: minmax(0, 1fr) 60px !important; gap: 0 6px !important; }"
+    ".sae-nb-dotlist small { display: none !important; } .sae-nb-dotname { font-weight: 400 !important; }"
+)
+"""Of a report card its six rows, whole."""
+
+NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix, .sae-nb-maptools"
 """Parts of what a crop names that no card shows."""
 
 RUN = "https://mybinder.org/v2/gh/{slug}/main?urlpath=lab/tree/notebooks/{notebook}.ipynb"
@@ -104,32 +111,34 @@ CROP = """([crop, never]) => {
     if (!inside || node.matches(never)) node.style.setProperty('display', 'none', 'important');
   }
   for (const node of [document.documentElement, document.body, main, ...keep])
-    Object.assign(node.style, {margin: 0, minHeight: 0});
+    Object.assign(node.style, {margin: 0, minHeight: 0, border: 'none'});
+  for (const node of [main, ...keep])
+    if (!wanted.some(w => w.contains(node))) node.style.padding = 0;
   document.body.style.padding = main.style.padding = 0;
   main.style.border = 'none';
   return wanted.length;
 }"""
-# Leaves of a figure the marks on some axes, side by side and as large as a card.
+# Draws of a figure what is on some axes, side by side and as large as a card: anew, since axes that are
+# bound to each other keep the room that they had.
 ONLY = """async ([axes, height]) => {
   const plot = document.querySelector('.js-plotly-plot'), full = plot._fullLayout;
   const kept = axes.split(' '), across = kept.filter(name => name[0] === 'x');
-  const hidden = plot.data.map((t, i) => kept.includes(t.xaxis || 'x') ? -1 : i).filter(i => i >= 0);
-  if (hidden.length) await Plotly.restyle(plot, {visible: false}, hidden);
-  const wanted = {height, autosize: true, shapes: [], showlegend: false,
-    margin: {l: Math.max(44, full.margin.l), r: Math.max(24, full.margin.r), t: 30, b: 26}};
+  const data = plot.data.filter(t => kept.includes(t.xaxis || 'x'));
+  const layout = JSON.parse(JSON.stringify(plot.layout));
+  Object.assign(layout, {height, width: undefined, autosize: true, shapes: [], showlegend: false,
+    margin: {l: Math.max(44, full.margin.l), r: 24, t: 30, b: 26}});
   for (const name of Object.keys(full).filter(key => /^[xy]axis[0-9]*$/.test(key))) {
     const short = name.replace('axis', ''), place = across.indexOf(short);
-    wanted[name + '.visible'] = full[name].visible && kept.includes(short);
-    wanted[name + '.title.text'] = '';
-    if (name[0] === 'x') Object.assign(wanted,
-      {[name + '.tickmode']: 'auto', [name + '.nticks']: 4, [name + '.tickangle']: 0});
-    if (place >= 0) wanted[name + '.domain'] =
-      [place / across.length + (place ? 0.12 : 0), (place + 1) / across.length];
-    else if (kept.includes(short)) wanted[name + '.domain'] = [0, 1];
+    if (!kept.includes(short)) { delete layout[name]; continue; }
+    const axis = layout[name] || (layout[name] = {});
+    axis.title = '';
+    axis.domain = short[0] === 'y' ? [0, 1]
+      : [place / across.length + (place ? 0.12 : 0), (place + 1) / across.length];
+    if (short[0] === 'x') Object.assign(axis, {tickmode: 'auto', nticks: 4, tickangle: 0});
   }
-  wanted.annotations = (plot.layout.annotations || []).filter(
+  layout.annotations = (layout.annotations || []).filter(
     a => kept.includes((a.xref || '').split(' ')[0]) && kept.includes((a.yref || '').split(' ')[0]));
-  await Plotly.relayout(plot, wanted);
+  await Plotly.newPlot(plot, data, layout, {displayModeBar: false, responsive: true});
 }"""
 
 
@@ -448,15 +457,16 @@ def entries() -> list[Entry]:
             "report-card",
             *twice("can this SAE be trusted?"),
             judged,
-            "Each measure with its floor and a random control: what it beats, and what it does not.",
-            ".sae-nb-answer, .sae-nb-main .sae-nb-record",
+            "It rebuilds what it reads far better than a random dictionary, but many of its atoms never fire.",
+            ".sae-nb-dotlist",
             "10_evaluation",
+            SIX_SCALES,
         ),
         Entry(
             "corpora",
             *twice("sad stories against glad ones"),
             corpora,
-            "Of each atom that differs, the stories of both kinds in which it is strongest, its peak marked.",
+            "Atoms that differ most between the two kinds of stories, and the words at which they peak.",
             ".sae-nb-sides",
             atoms,
         ),
@@ -464,14 +474,14 @@ def entries() -> list[Entry]:
             "circuit",
             *twice("an answer, followed back"),
             circuit,
-            "Which atoms made a story go on with “s”, as in “sad”; with the strongest cut, it is less sure.",
+            "Atoms that made a story go on with “s”, as in “sad”; with the strongest cut, it is less sure.",
             ".sae-nb-answer, .sae-nb-main .sae-nb-bars",
         ),
         Entry(
             "patching",
             *twice("two texts, exchanged place by place"),
             patched,
-            "Which heads bring the answer back when their outputs alone come from the clean text.",
+            "A few heads bring the answer back when their outputs alone come from the clean text.",
             ".sae-nb-answer, .sae-nb-layers",
             "22_patching",
         ),
@@ -479,7 +489,7 @@ def entries() -> list[Entry]:
             "layers",
             *twice("an answer, block by block"),
             layers_of_text,
-            "What each block is about to answer, by a lens whose score on held-out texts is beside it.",
+            "Block by block the model comes closer to the word with which it goes on.",
             ".sae-nb-answer, .sae-nb-layers",
             "23_the_lens",
         ),
@@ -520,7 +530,7 @@ def entries() -> list[Entry]:
             "depth",
             *twice("an image through 12 layers"),
             depth,
-            "How the network's state moves, layer by layer, towards its answer.",
+            "Images start close together and move apart, layer by layer, towards their answers.",
             bars,
             "07_block_recurrence",
         ),
@@ -528,7 +538,7 @@ def entries() -> list[Entry]:
             "time",
             *twice("what a story's past predicts"),
             in_time,
-            "Of each word's activation, the part that earlier words predict, and the part that is new.",
+            "Earlier words predict a small part of this story (blue), more than in shuffled order.",
             f"{tokens}, .sae-nb-answer, .sae-nb-bars",
             "09_time",
         ),
@@ -536,7 +546,7 @@ def entries() -> list[Entry]:
             "pursuit",
             *twice("atoms chosen one by one"),
             pursuit,
-            "Two algorithms build the same activation from atoms, step by step.",
+            "Two algorithms build the same activation from atoms, and part where one corrects itself.",
             ".sae-nb-answer, .sae-nb-inuse",
             "02_pursuit",
             ATOMS_ALONE,
@@ -554,10 +564,10 @@ def entries() -> list[Entry]:
             "training",
             *twice("an SAE while it trains"),
             trained,
-            "Loss, explained variance and atoms in use, live; pause it or change the learning rate.",
+            "What it explains rises while you watch; pause it, or change the learning rate.",
             bars,
             "00_tour",
-            axes="x y x2 y2",
+            axes="x y",
         ),
     ]
 
@@ -612,18 +622,16 @@ def run_link(entry: Entry) -> str:
 
 
 def live_atoms() -> str:
-    """Return links to the sites of docs/tools/sites.py, and what to do where they lead nowhere."""
+    """Return links to the sites of docs/tools/sites.py, which are published next to this page."""
     four, bad = (
         material(VISION)[2].match("digit 4").atom,
         material(LANGUAGE)[2].match("bad story").atom,
     )
     return (
         "<p><b>Atoms that answer live</b>, in the page, without Python: "
-        f'<a href="../atoms/tiny-vit/index.html#atom={four}">of a vision model</a> (draw a digit) and '
-        f'<a href="../atoms/tiny-gpt/index.html#atom={bad}">of a language model</a> (begin a story). Both are '
-        "too large to be kept with these pages: where a link finds nothing, <code>make sites</code> writes "
-        "them. They need a web server to run their model, <code>python -m http.server --directory "
-        "docs</code>.</p>"
+        f'<a href="../atoms/tiny-vit/index.html#atom={four}">draw a digit</a> for a vision model, or '
+        f'<a href="../atoms/tiny-gpt/index.html#atom={bad}">begin a story</a> for a language model. They '
+        "run where this page is read from the web, not from a copy on disk.</p>"
     )
 
 
