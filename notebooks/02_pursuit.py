@@ -218,10 +218,8 @@ exercise("02.4")
 
 # %% tags=["exercise"]
 def pursue(x, dictionary, k):
-    coefficients = torch.zeros(len(dictionary), dtype=x.dtype)
-    left = x
-    for _step in range(k):
-        ...  # correlate what is left with all atoms, take the best, subtract its part
+    # begin with n coefficients of 0, and with all of x left
+    # k times: correlate what is left with all atoms, take the best, subtract its part
     return ...
 
 

@@ -14,6 +14,6 @@ if TYPE_CHECKING:
         LanguageModel as LanguageModel,
         language_model as language_model,
     )
-    from sae_nb_lessons.reproductions import recorded as recorded
+    from sae_nb_lessons.reproductions import own_claim as own_claim, recorded as recorded
 else:
     __getattr__, __dir__, __all__ = door(__name__)

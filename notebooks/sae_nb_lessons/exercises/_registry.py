@@ -36,6 +36,8 @@ NOTEBOOKS = {
     "22": "patching",
     "23": "lens",
     "24": "own_sae",
+    "25": "probing",
+    "26": "own_claim",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

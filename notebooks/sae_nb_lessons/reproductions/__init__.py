@@ -32,6 +32,11 @@ if TYPE_CHECKING:
         show_pictures as show_pictures,
         trained_sae as trained_sae,
     )
+    from sae_nb_lessons.reproductions._own import (
+        OwnClaim as OwnClaim,
+        MeasuredClaim as MeasuredClaim,
+        own_claim as own_claim,
+    )
     from sae_nb_lessons.reproductions._registry import (
         Experiment as Experiment,
         experiment as experiment,

@@ -14,11 +14,19 @@ if TYPE_CHECKING:
     from sae_nb_lessons.studies._own_sae import (
         OwnSAE as OwnSAE,
         hidden_rows as hidden_rows,
+        on_features as on_features,
         own_sae as own_sae,
+        scrambled as scrambled,
+        toy_run as toy_run,
     )
     from sae_nb_lessons.studies._penalty_study import (
         PenaltyStudy as PenaltyStudy,
         study_penalty as study_penalty,
+    )
+    from sae_nb_lessons.studies._probing import (
+        even_digits as even_digits,
+        probe_table as probe_table,
+        random_latents as random_latents,
     )
     from sae_nb_lessons.studies._pursuit_checks import (
         PursuitChecks as PursuitChecks,
@@ -29,6 +37,10 @@ if TYPE_CHECKING:
         SupportStudy as SupportStudy,
         study_supports as study_supports,
     )
+    from sae_nb_lessons.studies._tree_match import (
+        TreeMatch as TreeMatch,
+        match_tree as match_tree,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
@@ -38,10 +50,16 @@ if TYPE_CHECKING:  # for the other rooms
         Parameters as Parameters,
         Train as Train,
         encode as encode,
-        on_features as on_features,
         random_cosine as random_cosine,
         replacements as replacements,
         unexplained as unexplained,
         unit_rows as unit_rows,
+    )
+    from sae_nb_lessons.studies._probing import (
+        columns_apart as columns_apart,
+        descend as descend,
+        log_loss as log_loss,
+        logistic as logistic,
+        shuffled_fit as shuffled_fit,
     )
     from sae_nb_lessons.studies._support_study import METHODS as METHODS, ONE_STEP as ONE_STEP

@@ -131,16 +131,24 @@ def _revive(E: Tensor, a: Tensor, D: Tensor, dead: Tensor, rows: Tensor) -> None
 
 
 @cache
-def toys(n: int = 3) -> tuple[Bottleneck, ...]:
-    """Return toys of 32 features in 10 neurons, one per seed."""
-    shape = {"n_features": 32, "n_hidden": 10, "importance": torch.ones(32), "n_restarts": 1}
-    return tuple(train_bottlenecks([0.97], **shape, steps=400, seed=seed)[0] for seed in range(n))  # type: ignore[arg-type]
+def toy_of(seed: int) -> Bottleneck:
+    """Return a toy of 32 features in 10 neurons."""
+    (toy,) = train_bottlenecks(
+        [0.97],
+        n_features=32,
+        n_hidden=10,
+        importance=torch.ones(32),
+        n_restarts=1,
+        steps=400,
+        seed=seed,
+    )
+    return toy
 
 
 @cache
 def hidden_rows(seed: int, n: int = 20_000) -> Rows:
     """Return the hidden vectors of a toy on fresh inputs, where any feature is on."""
-    toy = toys()[seed]
+    toy = toy_of(seed)
     with torch.no_grad():
         hidden = toy.hidden(sparse_features(n, toy.n_features, 0.97, seed=seed))
     return hidden[hidden.norm(dim=1) > 1e-3]
@@ -148,7 +156,25 @@ def hidden_rows(seed: int, n: int = 20_000) -> Rows:
 
 def on_features(seed: int, dictionary: Float[Tensor, "n_atoms d"]) -> np.ndarray:
     """Return each feature's cosine with its atom, matched one to one."""
-    return match_atoms(toys()[seed].directions.detach(), unit_rows(dictionary))[2]
+    return match_atoms(toy_of(seed).directions.detach(), unit_rows(dictionary))[2]
+
+
+def scrambled(rows: Rows, seed: int) -> Rows:
+    """Return rows whose columns are shuffled, each by itself: the same numbers, and no feature left."""
+    draws = torch.Generator().manual_seed(seed)
+    orders = [torch.randperm(len(rows), generator=draws) for _ in range(rows.shape[1])]
+    return torch.stack([rows[order, i] for i, order in enumerate(orders)], dim=1)
+
+
+def toy_run(seed: int, steps: int = 300) -> dict[str, float]:
+    """Measure "an SAE finds a toy's features" on one seed: the claim's number, its floor and its control."""
+    rows, draws = hidden_rows(seed), torch.Generator().manual_seed(seed)
+    dictionaries = {
+        "claim": own_sae(rows, 48, 2, steps, seed).D,
+        "floor": torch.randn(48, rows.shape[1], generator=draws),
+        "control": own_sae(scrambled(rows, seed), 48, 2, steps, seed).D,
+    }
+    return {name: float(on_features(seed, one).mean()) for name, one in dictionaries.items()}
 
 
 def random_cosine(n_atoms: int = 48) -> float:

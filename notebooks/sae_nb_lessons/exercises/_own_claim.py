@@ -1,0 +1,162 @@
+"""Exercises of notebook 26: a line that can fail, a run with floor and control, and a claim with its card."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+
+from sae_nb_lessons.exercises._answers import Form, WrongForm, describe, function, number, words
+from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake
+from sae_nb_lessons.reproductions import MeasuredClaim
+from sae_nb_lessons.studies import toy_run
+
+PARTS = ("claim", "floor", "control")
+PILOT = {"claim": 0.999, "floor": 0.62, "control": 0.72}
+"""About what `toy_run` gives."""
+
+Run = Callable[[int], Mapping[str, float]]
+
+
+def _of_a_run(answer: Any) -> dict[str, float]:
+    if not isinstance(answer, Mapping):
+        raise TypeError(answer)
+    missing = [part for part in PARTS if part not in answer]
+    if missing:
+        raise WrongForm(f"expected {_RUN.says}, and {' and '.join(missing)} is not in yours")
+    found = {part: number().read(answer[part]) for part in PARTS}
+    return {part: float(value) for part, value in found.items()}
+
+
+_RUN = Form(says='a dictionary with a number for "claim", "floor" and "control"', convert=_of_a_run)
+
+
+# --- 26.1: the line -------------------------------------------------------------------------------
+
+
+def _judge_line(line: float) -> Mistake | None:
+    if line <= PILOT["floor"]:
+        return Mistake(
+            f"Random directions reach {PILOT['floor']} and meet your line of {line:g}: an SAE that learned "
+            "nothing would prove your claim.",
+            "Above the floor, and above the control.",
+        )
+    if line <= PILOT["control"]:
+        return Mistake(
+            f"The control reaches {PILOT['control']} and meets your line of {line:g}: data without features would "
+            "prove your claim.",
+            "Above what an SAE finds where there is nothing to find.",
+        )
+    if line >= 1:
+        return Mistake(
+            f"No cosine is above 1, so a line of {line:g} is lost before it is measured.",
+            "Below 1, with room for a seed that is less lucky.",
+        )
+    if line > 0.995:
+        return Mistake(
+            f"A line of {line:g} asks for luck: learned atoms are never exact.",
+            "Leave a few hundredths.",
+        )
+    if line < PILOT["control"] + 0.05:
+        return Mistake(
+            f"{line:g} is within the control's spread over seeds.",
+            "Well above the control: about half-way or more.",
+        )
+    return None
+
+
+# --- 26.2: a run ----------------------------------------------------------------------------------
+
+
+def _judge_run(run: Run) -> Mistake | None:
+    first, right = run(0), toy_run(0)
+    for part in PARTS:
+        if not -1 - 1e-6 <= first[part] <= 1 + 1e-6:
+            return Mistake(
+                f"A mean cosine lies between −1 and 1, and your {part} is {first[part]:.3g}.",
+                "`on_features(seed, dictionary).mean()`.",
+            )
+    torch.rand(1)  # one who draws from torch's own state gets other numbers next time
+    again, other = run(0), run(1)
+    if any(not math.isclose(first[p], again[p], abs_tol=1e-4) for p in PARTS):
+        changing = next(p for p in PARTS if not math.isclose(first[p], again[p], abs_tol=1e-4))
+        return Mistake(
+            f"Two runs of seed 0 give different numbers for {changing}.",
+            "Draw everything from a generator that is seeded with `seed`.",
+        )
+    fixed = [p for p in PARTS if first[p] == other[p]]
+    if fixed:
+        return Mistake(
+            f"{' and '.join(fixed)} is the same for seeds 0 and 1: the seed does nothing there.",
+            "Data, first dictionary and random directions all depend on `seed`.",
+        )
+    return _judge_numbers(first, right)
+
+
+def _judge_numbers(first: Mapping[str, float], right: Mapping[str, float]) -> Mistake | None:
+    if first["floor"] >= first["claim"]:
+        return Mistake(
+            f"Your floor ({first['floor']:.3f}) is not below your claim's number ({first['claim']:.3f}).",
+            "Are they exchanged? The floor is random directions.",
+        )
+    if first["claim"] < 0.9:
+        return Mistake(
+            f"The claim's number is {first['claim']:.3f}; an SAE trained on these rows reaches {right['claim']:.3f}.",
+            "`own_sae(rows, 48, 2, 300, seed).D` on `hidden_rows(seed)`.",
+        )
+    if abs(first["floor"] - right["floor"]) > 0.08:
+        return Mistake(
+            f"Your floor is {first['floor']:.3f}, and that of 48 random directions {right['floor']:.3f}.",
+            "As many directions as there are atoms, 48, drawn at random and not trained.",
+        )
+    if first["control"] > 0.9:
+        return Mistake(
+            f"Your control is {first['control']:.3f}: the features are still in its data.",
+            "`scrambled(rows, seed)` keeps the numbers and takes the features away.",
+        )
+    if abs(first["control"] - right["control"]) > 0.1:
+        return Mistake(
+            f"Your control is {first['control']:.3f}, and that of an SAE on scrambled rows {right['control']:.3f}.",
+            "The same SAE with the same settings, trained on `scrambled(rows, seed)`.",
+        )
+    return None
+
+
+# --- 26.3: a card ---------------------------------------------------------------------------------
+
+
+def _measured(answer: Any) -> MeasuredClaim:
+    if not isinstance(answer, MeasuredClaim):
+        raise WrongForm(f"expected what `claim.test(run)` returns, got {describe(answer)}")
+    return answer
+
+
+def _judge_card(card: MeasuredClaim) -> Mistake | None:
+    if len(card.by_seed) < 5:
+        return Mistake(
+            f"{len(card.by_seed)} seeds leave a mean open that lies near its line.",
+            "`range(5)` or more.",
+        )
+    if card.cannot_fail:
+        return Mistake(
+            "Your floor or control meets the line as well, so the claim says nothing.",
+            "Draw the line above both (26.1).",
+        )
+    numbers = [tuple(one.values()) for one in card.by_seed.values()]
+    if len(set(numbers)) < len(numbers):
+        return Mistake("Two seeds gave the very same numbers.", "Does `run` use its seed (26.2)?")
+    return None
+
+
+TASKS = tasks(
+    "own_claim",
+    {
+        "26.1": Answer(number(), judge=_judge_line),
+        "26.2": Answer(function(_RUN, takes="a seed"), judge=_judge_run),
+        "26.3": Answer(Form(says="a measured claim", convert=_measured), judge=_judge_card),
+        "26.4": Answer(words(25)),
+    },
+)
