@@ -78,6 +78,7 @@ doctor: $(STAMP) ## what this machine can do, and how to fix the rest
 
 docs: $(STAMP) ## the documentation, in build/site; a warning is an error
 	@OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	$(BIN)/python docs/tools/links.py build/site
 	echo "Open build/site/index.html."
 
 docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch gh-pages; ALIAS=latest, PUSH=1

@@ -76,3 +76,29 @@ def test_issue_forms_ask_for_what_helps() -> None:
         assert {"name", "description", "body"} <= set(form)
         assert any(part.get("validations", {}).get("required") for part in form["body"])
     assert "sae-nb doctor --json" in (ROOT / ".github/ISSUE_TEMPLATE/bug.yml").read_text()
+
+
+def test_the_home_page_has_the_words_of_other_schools(docs: Path, tool: Tool) -> None:
+    """Feature, latent and neuron lead to an atom; three findings stand there, and what is heavy waits to be unfolded."""
+    text = (docs / "index.md").read_text(encoding="utf-8")
+    glossary = (docs / "glossary.md").read_text(encoding="utf-8").lower()
+    for word in ("feature", "latent", "neuron"):
+        assert word in text
+        assert word in glossary
+    page = tool("macros").expand(text)
+    assert page.count("<article>") == 3
+    frame = page.find("<iframe")
+    assert frame < 0 or page.rfind("<details", 0, frame) > page.rfind("</details>", 0, frame)
+    pictures = re.findall(r"\]\((pictures/[^)]+)\)", text)
+    assert sum((docs / picture).stat().st_size for picture in pictures) < 60_000
+
+
+def test_a_link_that_leads_nowhere_is_named(tool: Tool, tmp_path: Path) -> None:
+    """To a file or to a place in one, also in HTML that mkdocs does not read; other machines are left alone."""
+    (tmp_path / "a.html").write_text(
+        '<a href="b.html#here">x</a> <a href="b.html#gone">x</a> <img src="no.webp"> '
+        '<a href="https://example.org/x">x</a> <a href="#top">x</a> <p id="top">'
+    )
+    (tmp_path / "b.html").write_text('<p id="here">')
+    (tmp_path / "404.html").write_text('<a href="/nowhere.html">')
+    assert tool("links").broken(tmp_path) == ["a.html: b.html#gone", "a.html: no.webp"]

@@ -79,6 +79,12 @@ class ShowsBeside:
         self._cell.ask(ANCHORS[beside])
         display(self._cell)
 
+    def _display_(self) -> Any:
+        """Return what marimo shows, which asks for it by this name: the parts, live."""
+        from sae_nb_widgets.panel._marimo import shown_in_marimo
+
+        return shown_in_marimo(self)
+
     def leave_page(self) -> None:
         """Remove it from the notebook's side, and the cell's note about it."""
         cell, self._cell = self._cell, None
