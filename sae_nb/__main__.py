@@ -171,12 +171,57 @@ def _site(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _certificate_command(commands: Any) -> None:
+    asked = commands.add_parser(
+        "certificate", help="which atoms of an SAE are real, to certificate/ and certificate.html"
+    )
+    asked.add_argument("folder", help="the SAE's folder, or the name of a pretrained one")
+    asked.add_argument("--acts", help="folder of activations; else inputs of ours are captured")
+    asked.add_argument("--model", help="name or folder of the live model; else what the SAE says")
+    asked.add_argument("--budget", default="5 min", help="time for the sisters' trainings")
+    asked.add_argument("--out", help="folder for the files; else the SAE's own, or the working one")
+    asked.set_defaults(run=_certificate)
+
+
+def _certificate(asked: argparse.Namespace) -> int:
+    from sae_nb.pretrained import load_sae
+    from sae_nb.studies.evaluation import certify_folder
+
+    where = Path(asked.out or (asked.folder if Path(asked.folder).is_dir() else "."))
+    if not where.is_dir():
+        raise FileNotFoundError(
+            f"`--out` must be a folder that exists, got {asked.out!r}. Make it first."
+        )
+    sae = load_sae(asked.folder)
+    print(certify_folder(sae, asked.acts, asked.model, asked.budget, where=where))
+    print(f"\n{where / 'certificate.html'}")
+    return 0
+
+
+def _mcp_command(commands: Any) -> None:
+    asked = commands.add_parser("mcp", help="tools for agents, over stdin and stdout (package mcp)")
+    asked.add_argument(
+        "--model", action="append", default=[], help="a further model that may be named"
+    )
+    asked.add_argument("--sae", action="append", default=[], help="a further SAE: name or folder")
+    asked.set_defaults(run=_mcp)
+
+
+def _mcp(asked: argparse.Namespace) -> int:
+    from sae_nb.serving import server
+
+    server(asked.model, asked.sae).run()
+    return 0
+
+
 COMMANDS: tuple[Callable[[Any], None], ...] = (
     _doctor_command,
     _get_command,
     _bench_command,
     _label_command,
     _site_command,
+    _certificate_command,
+    _mcp_command,
 )
 """Each declares one command: its words, its arguments, and what runs it."""
 

@@ -81,7 +81,7 @@ class Certificate(Plotted):
     """Place, model, rows, sisters, steps and seed."""
 
     notes: tuple[str, ...]
-    """What was not measured, and why."""
+    """Measurements that were left out, with the reason."""
 
     @property
     def shares(self) -> dict[str, float]:
@@ -137,7 +137,7 @@ class Certificate(Plotted):
 
 @dataclass(frozen=True, eq=False)
 class _Asked:
-    """What is certified, and with what."""
+    """The SAE that is certified, and everything it is measured with."""
 
     sae: Any
     acts: Activations
@@ -169,7 +169,7 @@ def certificate(
     seed: Seed = 0,
     progress: bool = True,
 ) -> Certificate:
-    """Say of each atom whether the data determine it, or this one training made it up.
+    """Judge each atom: do the data determine it, or did this one training make it up?
 
     Sisters are trained with the SAE's own recipe from other seeds and on halves of the samples. An atom is
     "real" if they find it again and its direction does not depend on where the bias is put; "chance" if it

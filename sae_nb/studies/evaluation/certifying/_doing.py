@@ -1,4 +1,4 @@
-"""What an atom does in the live model: its outcome, at a cost that random directions pay too.
+"""The effect of an atom in the live model: its outcome, at a cost that random directions pay too.
 
 Each direction is added as much as changes the answers by the same divergence. Its outcome, the one that it
 raises most, is found on every second input and measured on the others: a direction that pushes the same answer
@@ -34,7 +34,7 @@ N_INPUTS, N_RANDOM, MOST_RUNS, SHOWN = 12, 8, 12, 10
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Doing:
-    """What some atoms do, and what random directions do at the same cost."""
+    """Effects of some atoms, and of random directions at the same cost."""
 
     effect: dict[int, float]
     """Mean change of the outcome's log-probability on the held-out inputs, by atom; NaN where the divergence is

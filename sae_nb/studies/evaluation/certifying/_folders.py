@@ -20,10 +20,10 @@ FOLDER, PAGE, WORK = "certificate", "certificate.html", ".certificate-work"
 def certify_folder(
     sae: Any, acts: str | None, model: str | None, budget: str, *, where: Path
 ) -> Certificate:
-    """Certify an SAE, and write the certificate and its page; a call that was killed continues."""
+    """Write the certificate of an SAE and its page; a call that was killed continues."""
     name = model or getattr(sae, "model_name", None)
     live = None if name is None else load_model(name)
-    rows = _captured(sae, live) if acts is None else load_activations(acts)
+    rows: Any = _captured(sae, live) if acts is None else load_activations(acts)
     work = where / WORK
     found = certificate(sae, rows, live, budget=budget, folder=work)
     found.save(where / FOLDER)

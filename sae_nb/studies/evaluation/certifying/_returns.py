@@ -1,8 +1,8 @@
-"""What is measured of every atom without a model, and the rule that makes a verdict of it.
+"""Numbers of every atom that need no model, and the rule that makes a verdict of them.
 
 Return r_j: the largest cosine of atom j with any atom of a sister, mean over the sisters. Origin o_j: the
 cosine of atom j with itself after the SAE's bias is shared out among the atoms that fire, d_j + α b with
-α = E[Σ z] / E[(Σ z)²], the multiple of a row's code sum that is nearest to 1. Where rows have about the same
+α = E[Σ z] / E[(Σ z)²], the multiple of a row's code sum that is nearest to 1. If rows have about the same
 code sum, Σ z d + b and Σ z (d + α b) are nearly the same reconstruction: an atom with a small o_j points
 elsewhere if the bias is placed elsewhere, and the data hardly say which of the two it is.
 """
@@ -68,7 +68,7 @@ class AtomNumbers:
 
     @property
     def sure(self) -> Float[np.ndarray, " n_atoms"]:
-        """How surely each atom is real: the least of its cosines, by which atoms are ranked."""
+        """The least of the cosines of each atom, by which atoms are ranked."""
         parts = [part for part in (self.seeds, self.halves, self.origin) if part is not None]
         return np.minimum.reduce(parts)
 
@@ -88,7 +88,7 @@ def returns(
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Firing:
-    """What the codes of all rows tell."""
+    """Sums over the codes of all rows."""
 
     density: Float[np.ndarray, " n_atoms"]
     share: float

@@ -91,7 +91,7 @@ def seconds_of(budget: float | str) -> float:
 
 
 def check_given(sae: Any, sisters: Any) -> tuple[Any, ...]:
-    """Return sisters that somebody trained, of the width of the SAE and not the SAE itself."""
+    """Return sisters that were trained before, of the width of the SAE and not the SAE itself."""
     if isinstance(sisters, str | Tensor) or not isinstance(sisters, Sequence) or not len(sisters):
         raise TypeError(
             '`sisters` must be "train" or a list of SAEs of other seeds, got '

@@ -47,7 +47,7 @@ class DifferentModelsError(ValueError):
 
 
 class ModelDiff(Plotted):
-    """What differs between two models, ranked by how much of the change it carries; made by `diff_models`."""
+    """Differences of two models, ranked by the part of the change they carry; made by `diff_models`."""
 
     table: DataFrame
     """A row per finding, the largest share first: finding (which direction), hook_point, share (of the KL that
@@ -73,7 +73,7 @@ class ModelDiff(Plotted):
 
     n_places: int
     notes: tuple[str, ...]
-    """What the numbers do not say."""
+    """Limits of the numbers, a sentence each."""
 
     @property
     def same(self) -> bool:
@@ -216,7 +216,7 @@ def diff_models(
     inputs
         Texts or images, as both take them. A change that they do not bring out is not found.
     hook_points
-        Where states are compared; None: the middle block and the last but one.
+        Places at which states are compared; None: the middle block and the last but one.
     n_components
         Principal components of the difference, and atoms of an SAE trained on it, that are tried.
     steps

@@ -1,0 +1,137 @@
+"""`sae-nb mcp` answers over stdin and stdout: every tool, with its control and what it does not show."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+pytest.importorskip("mcp")
+
+from sae_nb.serving import MAX_CHARACTERS, MAX_INPUTS, Shelf, tool_names
+from sae_nb.serving._tools import Tools
+
+STORY = "Mia found a small cat in the garden. She was happy."
+
+
+class Client:
+    """A client that speaks the protocol, a line of JSON per message."""
+
+    def __init__(self):
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "sae_nb", "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )  # fmt: skip
+        self.n = 0
+        hello = {
+            "protocolVersion": "2025-06-18",
+            "capabilities": {},
+            "clientInfo": {"name": "t", "version": "1"},
+        }
+        self.ask("initialize", hello)
+        self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
+
+    def send(self, message):
+        self.process.stdin.write(json.dumps(message) + "\n")
+        self.process.stdin.flush()
+
+    def ask(self, method, parameters):
+        self.n += 1
+        self.send({"jsonrpc": "2.0", "id": self.n, "method": method, "params": parameters})
+        while (answer := json.loads(self.process.stdout.readline())).get("id") != self.n:
+            pass
+        return answer
+
+    def call(self, name, **arguments):
+        return self.ask("tools/call", {"name": name, "arguments": arguments})["result"]
+
+
+@pytest.fixture(scope="module")
+def client():
+    client = Client()
+    yield client
+    client.process.stdin.close()
+    client.process.wait(timeout=60)
+
+
+def told(result):
+    assert not result.get("isError"), result
+    return json.loads(result["content"][0]["text"])
+
+
+def test_tools_are_listed_as_read_only(client):
+    tools = client.ask("tools/list", {})["result"]["tools"]
+    assert [tool["name"] for tool in tools] == list(tool_names())
+    assert all(tool["annotations"]["readOnlyHint"] for tool in tools)
+    steer = next(tool for tool in tools if tool["name"] == "steer")
+    assert set(steer["inputSchema"]["properties"]) == {"sae", "atom", "inputs"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("list_models", {}),
+        ("capture", {"model": "tiny-gpt", "inputs": [STORY], "hook_point": "resid_post.3"}),
+        ("search_atoms", {"sae": "tiny-gpt/resid_post.3", "words": "cat"}),
+        ("card", {"sae": "tiny-gpt/resid_post.3", "atom": 9}),
+        ("steer", {"sae": "tiny-gpt/resid_post.3", "atom": 9, "inputs": [STORY, "The dog ran to"]}),
+        ("lens", {"model": "tiny-gpt", "inputs": [STORY, "The dog ran to the"]}),
+        (
+            "patch",
+            {
+                "model": "tiny-gpt",
+                "clean": "The cat sat",
+                "corrupted": "The dog sat",
+                "answer": " the",
+                "other": " a",
+            },
+        ),
+        ("circuit", {"model": "tiny-gpt", "text": "The cat sat in the", "k": 8}),
+        ("diff", {"model_a": "tiny-gpt", "model_b": "tiny-gpt", "inputs": [STORY]}),
+    ],
+)
+def test_every_answer_has_its_control_and_what_it_does_not_show(client, name, arguments):
+    answer = told(client.call(name, **arguments))
+    assert set(answer) == {"answer", "control", "does_not_show"}
+    assert answer["answer"]
+    assert answer["does_not_show"].endswith(".")
+    if name not in ("list_models", "diff"):
+        assert answer["control"]
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "named"),
+    [
+        ("card", {"sae": "../../etc/passwd", "atom": 1}, "`sae` must be one of"),
+        (
+            "capture",
+            {"model": "/tmp", "inputs": ["a"], "hook_point": "embed"},
+            "`model` must be one of",
+        ),
+        (
+            "lens",
+            {"model": "tiny-gpt", "inputs": ["x" * (MAX_CHARACTERS + 1), "y"]},
+            "at most 4000",
+        ),
+        (
+            "lens",
+            {"model": "tiny-gpt", "inputs": ["a\x00b", "c"]},
+            "control characters, got U[+]0000",
+        ),
+        ("lens", {"model": "tiny-gpt", "inputs": ["a"] * (MAX_INPUTS + 1)}, "at most 16"),
+        ("card", {"sae": "tiny-gpt/resid_post.3", "atom": 10**9}, "`atom` must be from 0 to"),
+        ("search_atoms", {"sae": "tiny-gpt/resid_post.3", "words": " "}, "must have characters"),
+    ],
+)
+def test_what_a_client_may_not_send_is_refused_by_name(name, arguments, named):
+    with pytest.raises((ValueError, TypeError), match=named):
+        getattr(Tools(SHELF), name)(**arguments)
+
+
+SHELF = Shelf()
+
+
+def test_a_refusal_reaches_the_client_as_an_error_and_the_server_lives_on(client):
+    refused = client.call("card", sae="/etc/passwd", atom=0)
+    assert refused["isError"]
+    assert "must be one of" in refused["content"][0]["text"]
+    assert told(client.call("list_models"))["answer"]["models"]
