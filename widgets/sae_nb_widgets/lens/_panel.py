@@ -355,7 +355,7 @@ class LensPanel(Panel):
         self._hide()
         by = [self.shown] if self.shown != "both" else ["lens", "logit"]
         text = seen.picture is None or self.model.modality.is_text
-        if text:
+        if seen.picture is None or text:
             for i, name in enumerate(by):
                 self._fill(i, self._of(seen, name), self._words(name))
             beside = self._second is not None
