@@ -252,10 +252,10 @@ def _answer(record: SuperpositionSummary) -> tuple[str, str]:
     compared = (
         "about as well as" if abs(gap) <= F1_NOISE else "better than" if gap > 0 else "worse than"
     )
-    words += (
-        f" The best atom finds a feature {compared} the best neuron: F1 {format_number(atom, digits=2)} "
-        f"against {format_number(neuron, digits=2)} (random direction {format_number(random, digits=2)}; "
-        "1 is always right)."
+    words += f" The best atom finds a feature {compared} the best neuron."
+    numbers.append(
+        f"F1 of atoms {format_number(atom, digits=2)}, neurons {format_number(neuron, digits=2)}, random "
+        f"directions {format_number(random, digits=2)} (1 is always right)"
     )
     numbers.append(
         f"cosine of a feature with its atom {format_number(found.cosine)}, with a neuron "
