@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import re
 import tomllib
@@ -12,6 +13,7 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
+from sae_nb.__main__ import COMMANDS, _numbers
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -80,3 +82,23 @@ def test_the_lowest_versions_are_those_of_the_bounds() -> None:
     assert [name for name, _ in lowest] == [name for name, _ in bounds]
     for (name, version), (_, bound) in zip(lowest, bounds, strict=True):
         assert version == bound or version.removesuffix(".0").startswith(bound), name
+
+
+def test_every_command_is_on_the_page_of_installing() -> None:
+    """And no other; each declares what runs it."""
+    commands = argparse.ArgumentParser().add_subparsers()
+    for declare in COMMANDS:
+        declare(commands)
+    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"^\| `sae-nb (\w+)", page, re.M)) == set(commands.choices)
+    assert all(callable(one.get_default("run")) for one in commands.choices.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"), [(None, None), ("0-3", [0, 1, 2, 3]), ("3,17", [3, 17]), ("5", [5])]
+)
+def test_atoms_of_a_command_are_numbers(text: str | None, numbers: list[int] | None) -> None:
+    """Ranges and lists; anything else is refused in words."""
+    assert _numbers(text) == numbers
+    with pytest.raises(ValueError, match="such as"):
+        _numbers("0:3")
