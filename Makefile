@@ -83,6 +83,7 @@ docs: $(STAMP) ## the documentation, in build/site; a warning is an error
 
 docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch gh-pages; ALIAS=latest, PUSH=1
 	@test -n "$(VERSION)" || { echo "Name the version: make docs-version VERSION=0.2.0 ALIAS=latest" >&2; exit 2; }
+	export PATH="$(CURDIR)/$(BIN):$$PATH"  # mike calls mkdocs by its name
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 SAE_NB_DOCS_VERSIONS=1 $(BIN)/mike deploy $(if $(PUSH),--push) $(if $(ALIAS),--update-aliases) "$(VERSION)" $(ALIAS)
 	$(if $(ALIAS),$(BIN)/mike set-default $(if $(PUSH),--push) "$(ALIAS)")
 
