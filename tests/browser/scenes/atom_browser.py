@@ -29,7 +29,7 @@ curved = sn.lab.WLSC(64, 12, generator=torch.Generator().manual_seed(0)).fit(str
 drawn = sw.AtomBrowser(curved, strokes, atoms_as=(8, 8))
 drawn""",
 )
-PEAKS = "n => [...n.querySelectorAll('.sae-nb-picture .sae-nb-number')].map(e => e.textContent)"
+PEAKS = "n => [...n.querySelectorAll('.sae-nb-picture .sae-nb-fill')].map(e => e.style.width)"
 VALUE = "([n, text]) => n.value === text"
 OTHER = "([n, text]) => n.value !== text"
 
@@ -45,40 +45,74 @@ def _band(page: Page, panel: Any, name: str) -> None:
 
 
 def check_bands_change_the_examples(page: Page, stage: Any) -> None:
-    """Max and median show their own examples; near-misses that cannot be had are grey and say why."""
+    """The strongest and the typical show their own examples; near-misses that cannot be had say why."""
     panel = stage.panel()
-    _band(page, panel, "max")
+    _band(page, panel, "strongest")
     stage.settle()
     stage("opened", panel)
-    strongest = panel.evaluate(PEAKS)
-    _band(page, panel, "50 %")
-    stage.changed(panel.element_handle(), f"n => ({PEAKS})(n)[0]", strongest[0])
+    stage.run("first = [e.row for e in browser.summary.examples]")
+    _band(page, panel, "typical")
+    panel.get_by_text("around its median").first.wait_for()
     assert stage.ask("browser.band") == "50 %"
-    almost = panel.get_by_role("button", name="just below", exact=True)
+    assert stage.ask("[e.row for e in browser.summary.examples] != first")
+    almost = panel.get_by_role("button", name="just missed", exact=True)
     assert almost.is_disabled()
     assert "Near-misses need raw activations" in str(almost.get_attribute("title"))
-    _band(page, panel, "max")
-    same = f"([n, old]) => ({PEAKS})(n)[0] === old"
-    page.wait_for_function(same, arg=[panel.element_handle(), strongest[0]])
-    assert panel.evaluate(PEAKS) == strongest
+    _band(page, panel, "strongest")
+    panel.get_by_text("strongest first").first.wait_for()
+    assert stage.ask("[e.row for e in browser.summary.examples] == first")
 
 
-def check_more_about_an_atom_is_one_press_away(page: Page, stage: Any) -> None:
-    """First examples and neighbours; then also the histograms, as wide as their column."""
+def check_every_width_is_looked_at(page: Page, stage: Any) -> None:
+    """Wide, half a screen and a phone, light and dark; nothing scrolls sideways."""
+    stage.look_at_every_size(stage.panel())
+    stage.look_at_every_size(stage.panel(which=2))
+
+
+def check_more_about_an_atom_is_two_presses_away(page: Page, stage: Any) -> None:
+    """First examples and neighbours; then also what fires with it and how often all atoms fire."""
     panel = stage.panel()
     stage.run("browser.details = False")
-    plot = panel.locator(".js-plotly-plot").first
-    plot.wait_for(state="hidden")
-    panel.get_by_text("atoms that fire with it").first.wait_for(state="hidden")
+    panel.get_by_text("Fire with it").first.wait_for(state="hidden")
+    stage.more(panel)
     panel.get_by_role("button", name="more about this atom").click()
-    panel.get_by_text("atoms that fire with it").wait_for()
-    plot.wait_for()
+    panel.get_by_text("Fire with it").wait_for()
+    panel.get_by_text("How many atoms fire on what share").wait_for()
     stage.settle(800)
     stage("details", panel)
-    main = panel.locator(".sae-nb-main").first.bounding_box()
-    drawn = plot.locator(".main-svg").first.bounding_box()
-    assert abs(main["width"] - drawn["width"]) < 40, (main, drawn)
+    stage.more(panel)
+    assert panel.locator(".js-plotly-plot").count() == 0
     assert stage.ask("browser.details") is True
+
+
+def check_it_is_turned_up_below(page: Page, stage: Any) -> None:
+    """One filled button; the steering panel of this atom opens under it, and goes again."""
+    panel = stage.panel()
+    panel.get_by_role("button", name="Turn it up →").click()
+    below = panel.locator(".sae-nb-drawer .sae-nb-panel")
+    below.get_by_text("What if").first.wait_for()
+    stage.settle()
+    stage("turned-up", panel)
+    assert stage.ask("browser._below.atom == browser.atom")
+    panel.get_by_role("button", name="close this panel").click()
+    below.wait_for(state="detached")
+
+
+def check_what_was_written_is_linked_in_the_menu(page: Page, stage: Any) -> None:
+    """The page says where it went, next to the button that wrote it, and opens on a click."""
+    panel = stage.panel()
+    stage.run("browser.export_folder = notes_folder")
+    stage.more(panel)
+    panel.get_by_role("button", name="⤓ html").click()
+    link = panel.locator(".sae-nb-written a[data-file]")
+    link.wait_for()
+    folder = stage.ask("notes_folder")
+    assert folder in panel.locator(".sae-nb-written").inner_text()
+    with page.expect_popup() as opened:
+        link.click()
+    opened.value.get_by_text("digit 7").first.wait_for()
+    opened.value.close()
+    stage.more(panel)
 
 
 def check_crops_name_their_patch(page: Page, stage: Any) -> None:
@@ -144,7 +178,7 @@ def check_an_atom_opens_under_a_panel_that_stands_alone(page: Page, stage: Any) 
     stage.run("todo.open_atom(20)")
     todo = stage.panel("Which atoms deserve another look?")
     below = todo.locator(".sae-nb-drawer .sae-nb-panel")
-    below.get_by_text("“digit 2” (").first.wait_for()
+    below.get_by_text("digit 2").first.wait_for()
     todo.get_by_role("button", name="close this browser").click()
     below.wait_for(state="detached")
 
@@ -155,12 +189,11 @@ def check_frequencies_lead_to_atoms(page: Page, stage: Any) -> None:
     panel = stage.panel()
     before = stage.ask("browser.atom")
     field = _field(panel, "atom")
-    bars = panel.locator(".js-plotly-plot .x2y2 .bars .point")
-    bars.first.wait_for()
+    bars = panel.locator(".sae-nb-brush", has_text="How many atoms fire on").first.locator("svg")
+    bars.wait_for()
     stage.settle()
-    bars.nth(bars.count() // 3).hover(force=True)
-    page.wait_for_timeout(300)
-    bars.nth(bars.count() // 3).click(force=True)
+    box = stage.box(bars)
+    page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] - 2)
     page.wait_for_function(OTHER, arg=[field, str(before)])
     stage.run(f"browser.atom = {before}")
     page.wait_for_function(VALUE, arg=[field, str(before)])
@@ -170,12 +203,12 @@ def check_characters_stay_whole(page: Page, stage: Any) -> None:
     """Arabic reads from the right, joined emoji are one picture, script is a word."""
     stage.run("reader.atom = int(reader.catalogue.order()[0])")
     panel = stage.panel(which=1)
-    panel.locator(".sae-nb-text").get_by_text("👩‍👩‍👧").first.wait_for()
+    panel.locator(".sae-nb-kwicrow").get_by_text("👩‍👩‍👧").first.wait_for()
     stage.settle()
-    directions = panel.locator(".sae-nb-text").evaluate_all(
+    directions = panel.locator(".sae-nb-kwicrow").evaluate_all(
         "rows => rows.map(r => [r.textContent.includes('م'), getComputedStyle(r).direction])"
     )
-    written = " ".join(panel.locator(".sae-nb-text").all_text_contents())
+    written = " ".join(panel.locator(".sae-nb-kwicrow").all_text_contents())
     wrong = [direction for arabic, direction in directions if arabic and direction != "rtl"]
     if "🏳️‍🌈" not in written or wrong:
         raise AssertionError((written, directions))
@@ -186,7 +219,7 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     """Shaded words in context, next tokens raised and lowered; search by token steps through."""
     panel = stage.panel(which=2)
     stage.run("teller.details = True")
-    panel.get_by_text("outputs it raises").first.wait_for()
+    panel.get_by_text("What it makes the model say").first.wait_for()
     stage.settle()
     assert panel.locator(".sae-nb-token").count() > 50
     stage("story", panel)

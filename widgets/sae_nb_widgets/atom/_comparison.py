@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
-import plotly.graph_objects as go
 from jaxtyping import Float
 from torch import Tensor
 
@@ -20,29 +19,21 @@ from sae_nb.atoms import (
     Example,
     Labels,
     compare_atoms,
-    row_word,
 )
 from sae_nb.checks import check_atom, checked
-from sae_nb.figures import (
-    current_theme,
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-    template,
-    theme,
-)
+from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.atom._examples import card_title, examples_view
-from sae_nb_widgets.components import Sparkbars, atom_mark, icons_of
-from sae_nb_widgets.panel import COLUMNS, Atom, Panel, control, figure_widget, reacts, small_button
+from sae_nb_widgets.components import Histogram, ThinBars, atom_mark, icons_of
+from sae_nb_widgets.panel import COLUMNS, Atom, Panel, control, reacts, small_button
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
 
 SIDES = ("first", "second")
 EXAMPLES = 6
+N_BINS = 40
 
 
 @checked(leave=("acts",))
@@ -76,8 +67,8 @@ class AtomComparison(Panel):
 
     question = "How do two atoms differ?"
     explanation = (
-        "Two atoms of one SAE: how strongly each fires, its strongest examples, its nearest atoms, and "
-        "the inputs that fire one and not the other. The cosine compares their directions, the lift how "
+        "Two atoms of one SAE: the inputs that fire one and not the other, the strongest examples of each, its "
+        "nearest atoms, and how strongly it fires. The cosine compares their directions, the lift how "
         "often they fire together with how often they would by chance.",
         "Inputs that fire only one say where the atoms differ on this example set; they do not say what "
         "the model does with either. Steer with each to see that.",
@@ -85,9 +76,7 @@ class AtomComparison(Panel):
     )
     stem = "two_atoms"
     kept_traits = ("atom", "other")
-    needs_kernel = (
-        "Other atoms need a running kernel; the figure, examples and numbers are all here."
-    )
+    needs_kernel = "Other atoms need a running kernel; the examples and numbers are all here."
 
     atom = Atom(help="The first atom.")
     other = Atom(help="The second atom.")
@@ -107,11 +96,13 @@ class AtomComparison(Panel):
             catalogue = made
         self.catalogue, self.n_atoms = catalogue, catalogue.n_atoms
         first, second = (check_atom(one, self.n_atoms) for one in (atom, other))
-        super().__init__(chips={"SAE": type(catalogue.sae).__name__})
+        acts = catalogue.acts
+        facts = {"model": acts.model_name, "hook point": acts.hook_point}
+        facts |= {"SAE": type(catalogue.sae).__name__}
+        super().__init__(chips={name: str(text) for name, text in facts.items() if text})
         self.names = names_of(catalogue.sae, catalogue, labels)
         self._pair: AtomPair | None = None
         self._sides = [Side(self, catalogue) for _ in SIDES]
-        self.plot = figure_widget(_figure(row_word(catalogue)))
         self.atom, self.other = first, second
         sides = ipw.Box([side.widget for side in self._sides]).add_class(COLUMNS)
         self.arrange(
@@ -120,7 +111,7 @@ class AtomComparison(Panel):
                 control(self, "other", "second atom", "Number of the atom on the right", 180),
                 small_button("⇄", "Swap the two", self.swap),
             ],
-            figure=[self.plot, sides],
+            figure=[sides],
         )
         with self.guarded("comparing"):
             self._draw()
@@ -170,27 +161,43 @@ class AtomComparison(Panel):
             self._show(self._pair)
 
     def _show(self, pair: AtomPair) -> None:
-        self.conclude(_answer(pair, self.names), _numbers(pair))
-        _update(self.plot, pair)
+        word = self.catalogue.acts.context.sample_word
+        self.conclude(_answer(pair, self.names, word), _numbers(pair))
         left, right = self._sides
-        left.show(pair.first, pair.second.atom, pair.only_first, pair.n_only_first)
-        right.show(pair.second, pair.first.atom, pair.only_second, pair.n_only_second)
+        # One axis for both, so that bars can be compared.
+        edges = np.concatenate([one.histogram.edges for one in (pair.first, pair.second)])
+        across = (float(edges.min()), float(edges.max()))
+        left.show(pair.first, pair.second.atom, pair.only_first, pair.n_only_first, across)
+        right.show(pair.second, pair.first.atom, pair.only_second, pair.n_only_second, across)
 
 
 class Side:
-    """One of the two atoms: its name, strongest examples, what fires it alone, its neighbours."""
+    """One of the two atoms: what fires it alone, its strongest examples, its neighbours, its strengths."""
 
     def __init__(self, panel: Panel, catalogue: AtomCatalogue) -> None:
         self._panel, self._word = panel, catalogue.acts.context.sample_word
+        self._strengths = catalogue.strengths
         self.title = ipw.HTML()
         self.examples, self.alone = (examples_view(catalogue.acts.context) for _ in range(2))
         self.alone_title = ipw.HTML()
-        self.near = Sparkbars(description="nearest atoms (cosine)")
-        parts = [self.title, self.examples.widget, self.alone_title, self.alone.widget, self.near]
-        self.widget = ipw.VBox(parts)
+        self.near = ThinBars(description="Close to it")
+        self.bars = Histogram(description="How strongly it fires", brush=False)
+        self.widget = ipw.VBox(
+            [
+                self.title, self.examples.widget, self.alone_title, self.alone.widget, self.near,
+                self.bars,
+            ]
+        ).add_class("sae-nb-blocks")  # fmt: skip
 
-    def show(self, record: AtomSummary, other: int, alone: tuple[Example, ...], n: int) -> None:
-        """Draw one atom, and the examples that fire it and not the other one."""
+    def show(
+        self,
+        record: AtomSummary,
+        other: int,
+        alone: tuple[Example, ...],
+        n: int,
+        across: tuple[float, float],
+    ) -> None:
+        """Draw one atom, and the examples that fire it and not the other one; strengths lie `across`."""
         names, top = self._panel.names, record.max_strength
         name = atom_mark(record.atom, names.name(record.atom))
         fires = escape(names.fires(record.atom))
@@ -203,71 +210,38 @@ class Side:
         atoms = record.nearest_atoms.tolist()
         cosines = record.nearest_cosines.tolist()
         self.near.show(
-            [names.name(atom) for atom in atoms], cosines, maximum=1.0, atoms=atoms,
-            icons=icons_of(names, atoms), notes=[format_number(cosine) for cosine in cosines],
-            signed=any(cosine < 0 for cosine in cosines),
+            [names.short(atom) for atom in atoms], cosines, maximum=1.0, atoms=atoms,
+            icons=icons_of(names, atoms),
+            notes=[format_number(cosine, digits=2) for cosine in cosines],
         )  # fmt: skip
+        counts, edges = np.histogram(self._strengths(record.atom)[1], bins=N_BINS, range=across)
+        self.bars.show(counts, ends=[format_number(edge, digits=2) for edge in edges.tolist()])
 
 
-def _answer(pair: AtomPair, names: AtomNames) -> str:
+def _answer(pair: AtomPair, names: AtomNames, word: str) -> str:
     first, second = names.in_text(pair.first.atom), names.in_text(pair.second.atom)
     both = f"{first[0].upper()}{first[1:]} and {second}"
     if not pair.n_by_chance:
         return f"{both} cannot be compared by their firing: one of them never fires here."
     if not pair.n_both:
         return f"{both} never fire together on the example set."
-    shares = " and ".join(
-        format_percent(pair.n_both / record.n_fired, of=f"the {side}’s firings")
-        for side, record in zip(SIDES, (pair.first, pair.second))
-    )
     usual = f"{format_number(pair.lift, digits=2)}× as often as by chance"
-    return f"{both} fire together {usual}: on {shares}."
+    one = f"{format_count(pair.n_only_first)} {word}{'s' * (pair.n_only_first != 1)}"
+    return (
+        f"{both} fire together {usual}; {one} fire the first alone, {format_count(pair.n_only_second)} "
+        "the second."
+    )
 
 
 def _numbers(pair: AtomPair) -> str:
-    return (
-        f"cosine {format_number(pair.cosine)} · both fire on {format_count(pair.n_both)} rows, "
-        f"{format_number(pair.n_by_chance)} expected by chance"
-    )
-
-
-def _figure(rows: str) -> go.Figure:
-    bars = {"color": theme.NEUTRAL, "line": {"width": 0}}
-    figure = go.Figure([go.Bar(marker=bars), go.Bar(marker=bars, xaxis="x2", yaxis="y2")])
-    across = {"fixedrange": True, "title": {"text": "strength z"}}
-    along = {"type": "log", "fixedrange": True, "dtick": 1}
-    figure.update_layout(
-        template=template(),
-        height=round(0.8 * current_theme().figure_height_px),
-        showlegend=False,
-        xaxis={**across, "domain": [0, 0.46]},
-        xaxis2={**across, "domain": [0.54, 1], "anchor": "y2"},
-        yaxis={**along, "title": {"text": f"{rows} (log)"}},
-        yaxis2={**along, "anchor": "x2"},
-    )
-    return figure
-
-
-def _update(figure: go.Figure, pair: AtomPair) -> None:
-    """Draw both histograms on axes of one length, so that bars can be compared."""
-    records = (pair.first, pair.second)
-    with figure.batch_update():
-        for bars, record in zip(figure.data, records):
-            counts, edges = record.histogram.counts, record.histogram.edges
-            bars.x = ((edges[1:] + edges[:-1]) / 2).astype(np.float32)
-            bars.width = (0.92 * np.diff(edges)).astype(np.float32)
-            bars.y = counts.astype(np.float32)
-            bars.hovertext = [
-                f"{format_count(n)} with strength from {format_number(a)} to {format_number(b)}"
-                for n, a, b in zip(counts.tolist(), edges[:-1].tolist(), edges[1:].tolist())
-            ]
-            bars.hoverinfo = "text"
-        low = min(float(record.histogram.edges[0]) for record in records)
-        high = max(float(record.histogram.edges[-1]) for record in records)
-        top = max(float(record.histogram.counts.max(initial=1)) for record in records)
-        for number in ("", "2"):
-            figure.layout[f"xaxis{number}"].range = [low, 1.03 * high]
-            figure.layout[f"yaxis{number}"].range = [np.log10(0.6), np.log10(2 * max(top, 1))]
+    shares = [
+        format_percent(pair.n_both / record.n_fired, of=f"the {side}’s firings")
+        for side, record in zip(SIDES, (pair.first, pair.second))
+        if record.n_fired
+    ]
+    both = f"both fire on {format_count(pair.n_both)} rows ({', '.join(shares)})"
+    chance = f"{format_number(pair.n_by_chance)} expected by chance"
+    return f"cosine {format_number(pair.cosine)} · {both}, {chance}"
 
 
 def _table(pair: AtomPair, names: AtomNames) -> dict[str, Any]:

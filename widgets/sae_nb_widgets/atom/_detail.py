@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from typing import Any
 
 import ipywidgets as ipw
@@ -94,10 +95,8 @@ class AtomDetail:
         self.near = ThinBars(description="Close to it")
         self.joint = Sparkbars(description="Fire with it (× as often as by chance)")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
+        self._map_place = ipw.VBox()
         self.when = ThinBars(description=f"Where it fires (share of {rows})")
-        self.map = PictureGrid(
-            description="Where in the image it fires", titled=True, bare=True, unit="% of images"
-        )
         self.tokens = Sparkbars(description=RAISES)
         self.way = ipw.HTML()
         self.effects = ipw.VBox([self.tokens, self.way])
@@ -106,7 +105,7 @@ class AtomDetail:
         self.joint.empty_text = "No atom fires with it more often than by chance."
         self.found_card = ipw.VBox([self.found])
         self.rest = ipw.VBox(
-            [self.joint, self.when, self.map, self.effects, self.frequencies.widget]
+            [self.joint, self.when, self._map_place, self.effects, self.frequencies.widget]
         ).add_class("sae-nb-blocks")
         self.widgets: tuple[ipw.Widget, ...] = (
             self.found_card,
@@ -121,7 +120,7 @@ class AtomDetail:
         self._listed: dict[Sparkbars, Sequence[int]] = {}
         for clickable in (self.found, self.near, self.joint):
             clickable.observe(self._clicked, "selected")
-        for widget in (self.found, self.where, self.when, self.map, self.effects, self.heads):
+        for widget in (self.found, self.where, self.when, self.effects, self.heads):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -160,6 +159,15 @@ class AtomDetail:
         self._show_effects(record.logits_up, record.logits_down, record.logits_by)
         self._show_where(record)
 
+    @cached_property
+    def map(self) -> PictureGrid:
+        """Where in the image it fires: made for the first image, since its script is sent with it."""
+        made = PictureGrid(
+            description="Where in the image it fires", titled=True, bare=True, unit="% of images"
+        )
+        self._map_place.children = (made,)
+        return made
+
     def _show_effects(self, up: Effects, down: Effects, by: str) -> None:
         tokens = [*up, *down[::-1]]
         show(self.effects, bool(tokens))
@@ -175,7 +183,7 @@ class AtomDetail:
         on_images = patches is not None
         show(self.where, found is not None and on_images)
         show(self.when, found is not None and not on_images)
-        show(self.map, on_images)
+        show(self._map_place, on_images)
         if found is not None:
             shares = found.frequency.tolist()
             notes = [format_percent(share, digits=2) for share in shares]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import ipywidgets as ipw
@@ -53,22 +53,29 @@ class CropSheet:
     def __init__(self, chosen: Callable[[int, str], None]) -> None:
         self._chosen = chosen
         self._crops: Crops | None = None
-        self.grid = PictureGrid(
+        self.widget = ipw.VBox()
+
+    @cached_property
+    def grid(self) -> PictureGrid:
+        """Their grid, which is made for the first patch: its script is sent with it."""
+        grid = PictureGrid(
             description=TITLE,
             titled=True,
             bare=True,
             hint="Hover: where this patch is. Click: choose it.",
         )
-        self.widget: ipw.Widget = self.grid
-        self.grid.layout.display = "none"
-        self.grid.observe(self._selected, "selected")
+        grid.layout.display = "none"
+        grid.observe(self._selected, "selected")
+        self.widget.children = (grid,)
+        return grid
 
     def show(self, record: AtomSummary) -> None:
         """Draw the patches of a record; without any, the sheet is hidden."""
         crops = self._crops = record.crops
-        self.grid.layout.display = None if crops is not None else "none"
+        show(self.widget, crops is not None)
         if crops is None:
             return
+        self.grid.layout.display = None
         with self.grid.hold_sync():
             self.grid.show(
                 crops.pictures,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import ipywidgets as ipw
@@ -66,15 +67,29 @@ class AtomItself:
     ) -> None:
         self._catalogue, self._way, self._go = catalogue, way, go
         self._listed: list[int] = []
-        self.grid = PictureGrid(description=ITSELF, titled=True)
-        self.curves = Curves(x_name="time", height=CURVE_HEIGHT)
-        self.curves.description = ITSELF
         self.place = ipw.HTML()
-        self.widget = ipw.VBox([self.grid, self.curves, self.place])
-        self.grid.observe(self._clicked, "selected")
-        show(self.grid, isinstance(way, tuple))
-        show(self.curves, way == "line")
+        self._images, self._courses = ipw.VBox(), ipw.VBox()
+        self.widget = ipw.VBox([self._images, self._courses, self.place])
+        show(self._images, isinstance(way, tuple))
+        show(self._courses, way == "line")
         show(self.place, way == "point")
+        show(self.widget, way is not None)
+
+    @cached_property
+    def grid(self) -> PictureGrid:
+        """Atoms as images; made when one is drawn, since a script is sent with it."""
+        grid = PictureGrid(description=ITSELF, titled=True)
+        grid.observe(self._clicked, "selected")
+        self._images.children = (grid,)
+        return grid
+
+    @cached_property
+    def curves(self) -> Curves:
+        """Atoms as curves over time."""
+        curves = Curves(x_name="time", height=CURVE_HEIGHT)
+        curves.description = ITSELF
+        self._courses.children = (curves,)
+        return curves
 
     def show(self, atom: int) -> None:
         """Draw an atom."""
@@ -86,9 +101,9 @@ class AtomItself:
             return
         self._listed = orbit_of(self._catalogue.sae, atom)[:MOST_OF_ORBIT]
         title = ORBIT if len(self._listed) > 1 else ITSELF
-        self.grid.description = self.curves.description = title
         vectors = self._atoms(self._listed)
         if isinstance(self._way, tuple):
+            self.grid.description = title
             limit = float(np.abs(vectors).max()) or 1.0
             signed = bool((vectors < 0).any())
             drawn = [picture(one, self._way, limit, signed=signed) for one in vectors]
@@ -98,6 +113,7 @@ class AtomItself:
                 np.stack(drawn), captions=[str(one) for one in self._listed], atoms=self._listed
             )
         else:
+            self.curves.description = title
             self.curves.show(_charts(vectors, self._listed))
 
     def _atoms(self, atoms: Sequence[int]) -> Float[np.ndarray, "n d_in"]:

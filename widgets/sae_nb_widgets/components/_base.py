@@ -47,7 +47,19 @@ def read_static(name: str) -> str:
 def script(*names: str) -> str:
     """Return the ES module of a component: the shared prelude, then the component's own files."""
     shared = read_static("shared.js").replace("__COLOURS__", json.dumps(theme.SCRIPT_COLOURS))
-    return "".join([read_static("hearing.js"), shared, *(read_static(f"{n}.js") for n in names)])
+    parts = [read_static("hearing.js"), shared, *(read_static(f"{n}.js") for n in names)]
+    return "".join(map(_without_comments, parts))
+
+
+def _without_comments(text: str) -> str:
+    """Return a script without lines that only comment, and without indentation: it is sent with every widget.
+
+    A template that goes over several lines keeps its lines as they are.
+    """
+    if any(line.count("`") % 2 for line in text.splitlines()):
+        return text
+    lines = (line.strip() for line in text.splitlines())
+    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def style_sheet(*names: str) -> str:

@@ -14,7 +14,7 @@ import traitlets as t
 
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import Drawing
+from sae_nb.figures import Drawing, escape
 from sae_nb.files import write_bytes
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
@@ -48,6 +48,7 @@ class Leaves(AsSite, Saying):
 
     if TYPE_CHECKING:  # the panel's
         _keys: Any
+        _written_text: ipw.HTML
         _bold: tuple[str, ...]
         _atom_names: AtomNames
         _figure: go.FigureWidget | None
@@ -212,6 +213,7 @@ class Leaves(AsSite, Saying):
             self._written = path
             size = exporting.format_bytes(path.stat().st_size)
             self.say(f"Written: {path} ({size}), in the folder {path.resolve().parent}.")
+            self._written_text.value = exporting.linked(escape(self.status), path)
 
     def _send_file(self) -> None:
         """Send the page the file that was written last: no other file is ever sent."""
