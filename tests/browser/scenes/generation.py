@@ -31,17 +31,19 @@ CHAT = 1
 
 
 def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage: Any) -> None:
-    """Space writes token by token; a click explains a token; the button makes three texts; undo takes them away."""
+    """Space writes token by token; a click explains one; the button keeps the three texts; undo takes them away."""
     stage.run("writing.prompt = 'The list of'; writing.wait(); writing.n_new = 8")
-    panel = stage.panel("Which atoms fire while the model writes?")
-    strip = panel.locator(".sae-nb-strip").first
+    panel = stage.panel()
+    strip = panel.locator(".sae-nb-branches").first
+    panel.get_by_text("untouched", exact=True).first.wait_for()
+    stage("three-ways", panel)
     strip.locator(".sae-nb-token").nth(3).wait_for()
     panel.locator(".sae-nb-question").click()
     page.keyboard.press(" ")
     stage.says(panel, "Paused; ▶ goes on. 8 tokens")
     stage.settle()
-    assert strip.locator(".sae-nb-token").count() == 12
-    strip.locator(".sae-nb-token").nth(7).click()
+    assert stage.ask("writing.n_tokens") == 12
+    strip.locator(".sae-nb-way .sae-nb-token").nth(3).click()
     panel.get_by_text("The atoms before it that moved its score most").wait_for()
     stage.settle()
     assert stage.ask("writing.token") == 7
@@ -49,15 +51,17 @@ def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage:
     stage.settle()
     assert stage.ask("writing.atom") == stage.ask("writing.views.here_atoms[1]")
     stage("why", panel)
-    panel.get_by_role("button", name="go on from here").click()
+    panel.get_by_role("button", name="Write on").click()
     # The status line has said the same of the first text.
     stage.until("writing.n_branches == 2 and not writing.playing")
     stage.says(panel, "Paused; ▶ goes on. 8 tokens")
     stage.settle()
-    assert strip.get_by_text("not steered", exact=True).count() == 1
+    assert strip.get_by_text("untouched", exact=True).count() == 1
     assert stage.ask("writing.n_branches") == 2
     stage("branch", panel)
+    stage.more(panel)
     panel.get_by_role("button", name="undo").click()
+    stage.more(panel)
     stage.settle()
     assert stage.ask("(writing.branch, writing.token, writing.n_branches)") == [0, 7, 1]
 
@@ -68,18 +72,19 @@ def check_it_plays_token_by_token(page: Page, stage: Any) -> None:
         "writing.prompt = 'Tom and Lucy walked to the castle. They'; writing.wait(); writing.n_new = 30"
     )
     panel = stage.panel()
-    tokens = panel.locator(".sae-nb-strip").first.locator(".sae-nb-token")
+    written = panel.locator(".sae-nb-same .sae-nb-token")
     stage.settle()
-    begun = tokens.count()
+    begun = stage.ask("writing.n_tokens")
     panel.locator(".sae-nb-question").click()
     page.keyboard.press(" ")
-    tokens.nth(begun + 5).wait_for()
+    panel.get_by_text("written", exact=True).wait_for()
+    written.nth(5).wait_for()
     stage("playing", panel)
     stage.run("writing.pause(); writing.wait()")
     stage.settle()
     n = stage.ask("writing.n_tokens")
-    assert begun < n == tokens.count()
-    assert panel.locator(".sae-nb-strip").nth(1).locator(".sae-nb-token").count() >= n
+    assert 0 < n - begun == written.count()
+    assert panel.locator(".sae-nb-strip").first.locator(".sae-nb-token").count() >= n
 
 
 def check_a_conversation_says_who_speaks(page: Page, stage: Any) -> None:
@@ -88,7 +93,7 @@ def check_a_conversation_says_who_speaks(page: Page, stage: Any) -> None:
     stage("conversation", panel)
     stage.run("talking.prompt = 'And the dog?'; talking.wait(); talking.step(4)")
     stage.settle()
-    strip = panel.locator(".sae-nb-strip").first
+    strip = panel.locator(".sae-nb-branches").first
     said = "".join(strip.locator(".sae-nb-token").all_inner_texts())
     assert "dog" in said
     assert "forest" in said

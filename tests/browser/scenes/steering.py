@@ -56,12 +56,12 @@ def check_the_curve_stands_beside_its_band(page: Page, stage: Any) -> None:
 
 
 def check_a_text_goes_on_before_and_after(page: Page, stage: Any) -> None:
-    """Three columns: before, after with changed tokens marked, random direction."""
+    """Three ways under each other: turned up with its own words tinted, untouched, along a random direction."""
     panel = stage.panel(which=1)
-    panel.get_by_role("button", name="continue the text").click()
+    panel.get_by_role("button", name="Write on").click()
     panel.get_by_text("new tokens changed").wait_for()
     panel.locator(".sae-nb-answer").get_by_text("“bad story” (atom").first.wait_for()
-    for title in ("before", "after", "random push of the same size"):
+    for title in ("untouched", "random, same size"):
         assert panel.get_by_text(title, exact=True).first.is_visible()
     stage.settle()
     stage("story", panel)

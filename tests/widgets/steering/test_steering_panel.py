@@ -14,7 +14,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.panel import descendants
-from sae_nb_widgets.steering._detail import _marked
+from sae_nb_widgets.steering._detail import _whole
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
 from torch import Tensor, nn
 
@@ -150,14 +150,18 @@ def test_slider_is_the_strength(vit: Any, panel: sw.SteeringPanel) -> None:
     assert panel.controls.strength.value == -3.0
 
 
-def test_slider_that_snaps_to_its_steps_changes_nothing(panel: sw.SteeringPanel) -> None:
-    """A browser reports the nearest step of the slider; the strength asked for stays."""
+def test_the_slider_speaks_of_the_atoms_own_peak(panel: sw.SteeringPanel) -> None:
+    """Its number in the model's units is what is added; what was set is not changed by being shown."""
     panel.strength = 1.2345
     slider = panel.controls.strength
-    slider.value = round(slider.value / slider.step) * slider.step
+    peak, unit = panel.scale.of_peak(panel.atom, "add")
+    assert slider.unit == unit
+    assert slider.value * peak == pytest.approx(1.2345)
     assert panel.strength == 1.2345
-    slider.value += slider.step
-    assert panel.strength == slider.value
+    assert panel.headline.startswith("Turn up ")
+    slider.value = -0.5
+    assert panel.strength == pytest.approx(-0.5 * peak)
+    assert panel.headline.startswith("Turn down ")
 
 
 def test_random_control_is_drawn_hatched_and_follows_its_seed(panel: sw.SteeringPanel) -> None:
@@ -226,7 +230,8 @@ def test_a_label_typed_elsewhere_reaches_the_open_panel(panel: sw.SteeringPanel)
     browser = sw.AtomBrowser(SAE, sn.capture(panel.model, PICTURES, "resid_post.1", progress=False))
     browser.wait()
     browser.names.labels.write(5, "bad story")
-    assert "bad story" in panel.controls.name.value
+    assert panel.headline == "Turn up “bad story”"
+    assert panel.controls.strength.name == "bad story"
     assert panel.answer.startswith("“bad story” (atom 5) added at 4 model units: the answer ")
     assert "bad story" in panel.controls.kept.options[1][0]
     panel.seed = 3
@@ -244,6 +249,8 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
     """Above the safe one it goes back, with its sign, and that is said; one below stays."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
     made.wait()
+    assert made.controls.strength.unit == "× its peak"
+    assert made.controls.strength.size == pytest.approx(made.scale.unit_size(5, "add"))
     made.strength = -4.5
     made.wait()
     made.atom = 7
@@ -466,18 +473,18 @@ def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringP
     talking.controls.go_on.click()
     record = talking.continuation
     assert len(record.before) > 0
-    html = talking.cards.texts.value
-    assert all(title in html for title in ("before", "after", "random push of the same size"))
-    assert "prove" in html
-    assert "Continue again" not in html
-    assert "sae-nb-stale" not in html
+    texts = talking.cards.texts
+    assert texts.labels == ["turned up", "untouched", "random, same size"]
+    assert "prove" in texts.note
+    assert not texts.stale
     # What comes out of it is the answer; the odds of one token are behind it.
     assert ": the text " in talking.answer
     assert "the next token" not in talking.answer
     assert "the next token" in talking.numbers
     talking.strength = 1.0
     talking.wait()
-    assert "Continue again" in talking.cards.texts.value
+    assert texts.stale
+    assert "Write on again" in texts.note
     assert "the next token" in talking.answer
 
 
@@ -487,11 +494,11 @@ def test_a_continuation_is_dimmed_as_soon_as_another_atom_is_chosen(
     """Before the new answer is there: the old atom's text never stands as if it were the new one's."""
     talking.controls.go_on.click()
     talking.wait()
-    assert "sae-nb-stale" not in talking.cards.texts.value
+    assert not talking.cards.texts.stale
     with gpt.lock:  # the model is busy: no answer comes
         talking.atom = 9
-        assert "sae-nb-stale" in talking.cards.texts.value
-        assert "Continue again" in talking.cards.texts.value
+        assert talking.cards.texts.stale
+        assert "Write on again" in talking.cards.texts.note
 
 
 def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None:
@@ -503,7 +510,7 @@ def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None
     panel.wait()
     assert panel.continuation is not None
     assert panel.unit == "p99"
-    assert "added at 1.5× full strength" in panel.cards.texts.value
+    assert "added at 1.5× full strength" in panel.cards.texts.note
 
 
 @pytest.mark.parametrize(
@@ -520,7 +527,8 @@ def test_a_continuation_asked_for_too_early_waits_for_the_unit(gpt: Any) -> None
 )
 def test_a_continuation_never_ends_within_a_word(tokens: list[str], shown: str) -> None:
     """The last word may go on where the tokens end: it is left out, and "…" says so."""
-    assert "".join(text for text, _ in _marked(tokens, [True] * len(tokens))) == shown
+    way = _whole("up", tokens)
+    assert "".join(way.tokens) + " …" * (not way.ended) == shown
 
 
 def test_markup_in_tokens_is_inert(gpt: Any, talking: sw.SteeringPanel) -> None:

@@ -49,7 +49,7 @@ from sae_nb_widgets.panel import (
     show,
     stream_of,
 )
-from sae_nb_widgets.steering import StrengthScale, listen, opening_atom, sureness
+from sae_nb_widgets.steering import StrengthScale, headline, listen, opening_atom, sureness
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -659,7 +659,7 @@ class GenerationLens(PlayingPanel):
         with self.hold_trait_notifications():
             self.where = words_of
             self.headline = (
-                words.headline(self.names, self.atom, self.strength) if self.ready else ""
+                headline(self.names, self.atom, self.strength, "add") if self.ready else ""
             )
             self.sure, self.sure_words = (sure, why) if self.ready else (None, "")
 

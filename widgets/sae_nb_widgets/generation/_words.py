@@ -61,12 +61,6 @@ def turned(strength: float) -> str:
     return "up" if strength >= 0 else "down"
 
 
-def headline(names: AtomNames, atom: int, strength: float) -> str:
-    """Return what is done, as the largest words of the panel: "Turn up “outer space”"."""
-    name = names.words(atom) if names.source(atom) else ""
-    return f"Turn {turned(strength)} {f'“{name}”' if name else f'atom {atom}'}"
-
-
 def branch_answer(generation: Generation, branch: int, names: AtomNames, strength: float) -> str:
     """State how a text continues with an atom, without, and along a random direction."""
     fork = generation.branches[branch].fork

@@ -14,9 +14,6 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.steering._controls import (
-        fit_slider as fit_slider,
-        snapped as snapped,
-        strength_slider as strength_slider,
         unit_html as unit_html,
     )
     from sae_nb_widgets.steering._opening import (
@@ -28,4 +25,7 @@ if TYPE_CHECKING:  # for the other rooms
         StrengthControl as StrengthControl,
         sureness as sureness,
     )
-    from sae_nb_widgets.steering._words import strength_words as strength_words
+    from sae_nb_widgets.steering._words import (
+        headline as headline,
+        strength_words as strength_words,
+    )

@@ -10,9 +10,9 @@ import traitlets as t
 
 from sae_nb.figures import escape
 from sae_nb.steering import MODES, TARGETS
-from sae_nb_widgets.components import atom_mark
 from sae_nb_widgets.panel import TIGHT, Entry, Menu, button, control, line, show
 from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._strength import StrengthControl
 
 if TYPE_CHECKING:
     from sae_nb.activations import Modality
@@ -45,34 +45,28 @@ class SteeringControls:
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel
-        self.name, self.unit = ipw.HTML(), ipw.HTML()
-        self.strength = strength_slider(
-            "strength", "How strong the edit is; the model runs while you move it", "360px"
-        )
-        self.strength.observe(self._move, "value")
-        self.go_on = button(
-            "continue the text",
-            "The text goes on before and after, token by token",
-            panel.continue_text,
-        )
+        self.unit = ipw.HTML()
+        tip = "how strong the edit is; the model runs while you move it"
+        self._strength = StrengthControl(panel, tip)
+        self.strength = self._strength.slider
+        tip = "Compare with other random directions"
+        self.again = button("↻ again", tip, panel.again)
+        tip = "Let the text go on: turned up, untouched, and along a random direction"
+        self.go_on = button("Write on", tip, panel.continue_text)
+        self.first = [self.strength, self.again]
         tip = "Row of the dictionary that is made stronger"
-        self.first = [line(control(panel, "atom", "atom", tip, 140), self.name)]
-        self.strength.readout = False
-        self.exact = control(
-            panel, "strength", "strength", "The strength in force", 100, kind=Entry
-        )
-        self.exact.description = "at"  # read on from the slider
-        self.first += [line(self.strength, self.exact, self.unit)]
-        number = self._number()
+        self.atom = control(panel, "atom", "atom", tip, 140)
+        tip = "The strength in force, in the panel's unit"
+        self.exact = control(panel, "strength", "strength", tip, 140, kind=Entry)
+        self.asked = self._number()
         if panel.model.modality.is_text:
             tip = "What the model reads; steering shows what comes next"
-            self.text = control(panel, "text", "text", tip, "min(420px, 100%)")
-            self.first.append(self.text.add_class("sae-nb-search"))
-        else:
-            self.first += number
-            number = []
+            self.text = control(panel, "text", "", tip, "100%", placeholder="Type a text")
+            self.asked = [self.text.add_class("sae-nb-search").add_class("sae-nb-promptfield")]
+        number = self._number() if panel.model.modality.is_text else []
         talks = self._length() if panel.model.causal else []
         self.more = [
+            line(self.atom, self.exact, self.unit),
             *number, *self._effects(), *self._places(), *talks, *self._recipes(),
         ]  # fmt: skip
 
@@ -172,10 +166,6 @@ class SteeringControls:
 
     # --- what is chosen ---------------------------------------------------------------------------
 
-    def _move(self, change: t.Bunch) -> None:
-        if not snapped(self.strength, self._panel.strength):
-            self._panel.strength = change["new"]
-
     def _choose_positions(self, change: t.Bunch) -> None:
         if change["new"] != PICKED:
             self._panel.positions = change["new"]
@@ -191,10 +181,9 @@ class SteeringControls:
     def fit(self, scale: StrengthScale) -> None:
         """Give the slider the range of the atom and the mode, and say in which unit it is."""
         atom, mode = self._panel.atom, self._panel.mode
-        fit_slider(self.strength, self._panel.strength, *scale.limits(atom, mode))
+        self._strength.fit(scale, mode)
         if self._panel.ready:  # the unit is not known before
             self.unit.value = unit_html(scale.words(atom, mode), scale.explained(atom, mode))
-        self.name.value = atom_mark(atom, self._panel.names.words(atom))
 
     def show_positions(self) -> None:
         """Have the menu show the positions: named ones, or what was picked by hand."""
@@ -250,14 +239,6 @@ def follow(slider: ipw.FloatSlider, strength: float) -> None:
     """Have a slider show a strength that was set elsewhere, beyond its ends if need be."""
     if slider.value != strength:
         fit_slider(slider, strength, slider.min, slider.max)
-
-
-def snapped(slider: ipw.FloatSlider, strength: float) -> bool:
-    """Return whether a slider only shows `strength` on the nearest of its steps.
-
-    Browsers move a slider onto its steps and report that as a change, though the user has not moved it.
-    """
-    return abs(slider.value - strength) <= 0.51 * slider.step
 
 
 def unit_html(text: str, explained: str) -> str:

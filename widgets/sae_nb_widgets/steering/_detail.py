@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+import re
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import current_theme as theme, escape, fade, format_number, visible_token
+from sae_nb.figures import current_theme as theme, escape, format_number
 from sae_nb.steering import Mode
 from sae_nb.summaries import Continuation, SteeringSummary
-from sae_nb_widgets.components import PictureGrid, TokenStrip, atom_mark
+from sae_nb_widgets.components import Branches, PictureGrid, TokenStrip, Way, atom_mark
 from sae_nb_widgets.panel import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
-from sae_nb_widgets.steering._figure import AFTER_COLOUR
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._words import RANDOM_PUSH, changes_words, plain_number, whole_words
+from sae_nb_widgets.steering._words import changes_words, plain_number, whole_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -93,7 +93,7 @@ class SteeringMix(ipw.Box):
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "relative change"
-ELLIPSIS = " …"
+WORDS = re.compile(r"\s*\S+")
 IDENTICAL = 1e-3
 """Relative difference below which the changes under atom and random push are one and the same."""
 
@@ -109,7 +109,8 @@ class SteeringDetail:
         self.grid.empty_text = self.strip.empty_text = ""  # until the first answer is known
         self.grid.hint = "Click a patch to steer only there."
         self.strip.hint = "Click a token to steer only there."
-        self.changes, self.texts = ipw.HTML(), ipw.HTML()
+        self.changes = ipw.HTML()
+        self.texts = Branches(description="how the text goes on")
         self.changes.layout.width = "100%"
         self.cards = (self.grid, self.strip)
         for widget in (*self.cards, self.changes, self.texts):
@@ -175,23 +176,24 @@ class SteeringDetail:
         self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)
 
     def show_continuation(self, edit: str, fresh: bool) -> None:
-        """Draw a text's continuations side by side under `edit`; say so when they are of another one."""
+        """Draw the three ways in which a text goes on; dimmed where they are of another edit."""
         record = self.continuation
         show(self.texts, record is not None)
         if record is None:
             return
         note = f"{edit}. {changes_words(record)}"
         if not fresh:
-            note = f"Before the settings changed: {edit}. Continue again to see what they give now."
-        self.texts.value = columns_html(
-            [
-                ("before", _marked(record.before, [False] * len(record.before))),
-                ("after", _marked(record.after, record.after_changed)),
-                (RANDOM_PUSH, _marked(record.random, record.random_changed)),
-            ],
-            note,
-            stale=not fresh,
-        )
+            note = f"Before the settings changed: {edit}. Write on again to see what they give now."
+        kinds = ("down" if record.recipe.strength < 0 else "up", "same", "random")
+        ways = (record.after, record.before, record.random)
+        shown = [_whole(kind, tokens) for kind, tokens in zip(kinds, ways, strict=True)]
+        self.texts.show(WORDS.findall(record.prompt), shown, note=note, stale=not fresh)
+
+
+def _whole(kind: str, tokens: Sequence[str]) -> Way:
+    """One way without a possibly incomplete last word."""
+    kept, cut = whole_words(tokens)
+    return Way(kind, kept, ended=not cut)
 
 
 def tells_them_apart(summary: SteeringSummary) -> bool:
@@ -206,13 +208,6 @@ def tells_them_apart(summary: SteeringSummary) -> bool:
     return not np.allclose(
         ours, control, rtol=IDENTICAL, atol=IDENTICAL * float(ours.max(initial=0))
     )
-
-
-def _marked(tokens: Sequence[str], changed: Iterable[bool]) -> list[tuple[str, bool]]:
-    """Tokens as they are shown, and which of them are marked; no text ends within a word."""
-    kept, cut = whole_words(tokens)
-    marked = [(visible_token(token), bool(new)) for token, new in zip(kept, changed, strict=False)]
-    return [*marked, (ELLIPSIS, False)] if cut else marked
 
 
 def change_rows(summary: SteeringSummary) -> list[tuple[str, float, float]]:
@@ -246,26 +241,3 @@ def change_html(title: str, rows: list[tuple[str, float, float]]) -> str:
         '<table style="border-spacing:12px 1px;margin-left:-12px"><tr><td></td><td>atom</td>'
         f'<td style="color:var(--sae-nb-quiet)">random push</td></tr>{body}</table></div>'
     )
-
-
-def columns_html(
-    parts: list[tuple[str, list[tuple[str, bool]]]], note: str, *, stale: bool = False
-) -> str:
-    """Return texts side by side, changed tokens marked; dimmed where they are stale. Tokens are escaped."""
-    columns = "".join(
-        f'<div style="flex:1 1 150px;min-width:0"><div class="sae-nb-cardtitle">{escape(title)}</div>'
-        f'<div style="white-space:pre-wrap;overflow-wrap:anywhere;line-height:1.6">'
-        f"{''.join(_token(text, changed) for text, changed in tokens)}</div></div>"
-        for title, tokens in parts
-    )
-    small = f'<div style="color:var(--sae-nb-quiet)">{escape(note)}</div>' if note else ""
-    dim = ' class="sae-nb-stale"' if stale else ""
-    return f'<div{dim} style="display:flex;flex-wrap:wrap;gap:4px 18px">{columns}</div>{small}'
-
-
-def _token(text: str, changed: bool) -> str:
-    if not changed:
-        return f"<span>{escape(text)}</span>"
-    style = f"background:{fade(AFTER_COLOUR, 0.22)};border-bottom:2px solid {AFTER_COLOUR}"
-    style += ";color:inherit"
-    return f'<mark style="{style}">{escape(text)}</mark>'

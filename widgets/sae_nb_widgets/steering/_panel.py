@@ -28,17 +28,19 @@ from sae_nb.summaries import (
     summarise_dose_response,
 )
 from sae_nb_widgets.panel import (
+    LARGEST_SEED,
     LIVE_ONLY,
     Samples,
     check_parts,
     figure_widget,
     line,
+    place_words,
     reacts,
     show,
     stream_of,
     target_of,
 )
-from sae_nb_widgets.steering._controls import SteeringControls, follow
+from sae_nb_widgets.steering._controls import SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._figure import (
     mark_strength,
@@ -51,11 +53,13 @@ from sae_nb_widgets.steering._question import ASKED
 from sae_nb_widgets.steering._recipes import KeepsRecipes
 from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._strength import sureness
 from sae_nb_widgets.steering._words import (
     answer_words,
     continuation_words,
     curve_words,
     edit_words,
+    headline,
     numbers_words,
     plain_number,
     search_words,
@@ -185,11 +189,13 @@ class SteeringPanel(KeepsRecipes):
         show(self.controls.go_on, bool(self.model.causal))
         self.arrange(
             controls=self.controls.first,
+            primary=self.controls.go_on,
             more=[*self.controls.more, self.cards.changes],
-            figure=[self.mix, self.plot, line(self.controls.go_on), self.cards.texts],
+            figure=[line(*self.controls.asked), self.cards.texts, self.mix, self.plot],
             detail=self.cards.cards,
         )
         self._fit_sliders()
+        self._draw_title()
         self.cards.on_pick(lambda position: self.set_trait("positions", (position,)))
         self.bind_key("ArrowRight", lambda: self._step_atom(1))
         self.bind_key("ArrowLeft", lambda: self._step_atom(-1))
@@ -200,6 +206,7 @@ class SteeringPanel(KeepsRecipes):
 
     def draw_names(self) -> None:
         """Write sliders, sentence and recipes again with the names they have now."""
+        self._draw_title()
         self._fit_sliders()
         self._conclude()
         self._offer_recipes()
@@ -302,7 +309,21 @@ class SteeringPanel(KeepsRecipes):
     @reacts("strength", doing="steering", early=True)
     def _show_strength(self) -> None:
         self._auto = False  # whoever has chosen one keeps it
-        follow(self.controls.strength, self.strength)
+        self.controls.fit(self.scale)
+
+    @reacts("atom", "strength", "mode", "hook_point", doing="steering", early=True)
+    def _draw_title(self) -> None:
+        """Write what is done, and where, above the answer."""
+        sure, why = sureness(self.names, self.atom)
+        place = place_words(stream_of(self.model, self.hook_point))
+        with self.hold_trait_notifications():
+            self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
+            self.headline = headline(self.names, self.atom, self.strength, self.mode)
+            self.sure, self.sure_words = sure, why
+
+    def again(self) -> None:
+        """Compare with other random directions."""
+        self.seed = (self.seed + 1) % LARGEST_SEED
 
     @reacts("positions", doing="steering", early=True)
     def _show_positions(self) -> None:

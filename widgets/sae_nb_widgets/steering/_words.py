@@ -36,6 +36,15 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
     return f"{verb} {UNITS[unit].amount_words(number) if how.takes_units else number}"
 
 
+def headline(names: AtomNames, atom: int, strength: float, mode: Mode) -> str:
+    """Return what is done, as the largest words of a panel: "Turn up “digit 4”"."""
+    name = f"“{names.words(atom)}”" if names.source(atom) else f"atom {atom}"
+    if mode == "set":
+        return f"Hold {name}"
+    neutral = MODES[mode].neutral or 0.0
+    return f"Turn {'down' if strength < neutral else 'up'} {name}"
+
+
 def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
     """State which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
     parts = [(recipe.atom, recipe.strength, recipe.unit)]
