@@ -1,7 +1,7 @@
 """Parts that other installed packages bring: architectures, readers of files, kinds of input, faces of samples.
 
-A package offers them by entry points in its metadata. What cannot be loaded is named in a warning and left
-out; nothing here knows what a part is, the room that takes it does.
+A package offers them by entry points in its metadata. A part that cannot be loaded is named in a warning and
+left out. The room that takes a part knows its kind; this file does not.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any, Literal
 
 Kind = Literal["architectures", "readers", "modalities", "faces"]
 KINDS: tuple[Kind, ...] = ("architectures", "readers", "modalities", "faces")
-"""What other packages may bring; the group of their entry points is `sae_nb.` and one of these."""
+"""Kinds of parts; the group of their entry points is `sae_nb.` and one of these."""
 
 Accept = Callable[[str, Any], None]
-"""(name of the entry point, what it names) → nothing; raises if it is no part of that kind."""
+"""(name of the entry point, its value) → nothing; raises an error for a value of another kind."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Part:
 
     value: Any = None
     problem: str = ""
-    """Why it is left out; empty where it is not."""
+    """The reason for which it is left out; empty for a part that is used."""
 
     def attempt(self, do: Callable[[], Any]) -> Any:
         """Return what others' code gives; keep what it raises as the problem."""
@@ -45,7 +45,7 @@ class Part:
 
 @dataclass
 class _Desk:
-    """What was found, and which rooms are there to take it."""
+    """The parts that were found, and the rooms that wait for them."""
 
     parts: list[Part] | None = None
     takers: dict[Kind, Accept] = field(default_factory=dict)
@@ -56,7 +56,7 @@ _desk = _Desk()
 
 
 def take(kind: Kind, accept: Accept) -> None:
-    """Hand each part of a kind to the room that keeps them; name in a warning what is refused or breaks.
+    """Give each part of a kind to the room that keeps them; name in a warning what is refused or breaks.
 
     Importing a part may import the rooms of other kinds, which then ask for parts whose module is still being
     imported. So everything is imported first, and handed over after.

@@ -63,9 +63,10 @@ def _numbers(entry: dict[str, Any], artefact: dict[str, Any]) -> str:
 
 
 def _notebook(one: dict[str, Any]) -> str:
-    number, _, _ = str(one.get("notebook") or "").partition(" ")
-    files = sorted(NOTEBOOKS.glob(f"{number}*.ipynb")) if number else []
-    return f"[{number}](notebooks/{files[0].name})" if files else "[card](docs/claims.md)"
+    named = re.match(r"(?:lab_)?\d+", str(one.get("notebook") or ""))
+    files = sorted(NOTEBOOKS.glob(f"{named[0]}*.ipynb")) if named else []
+    shown = named[0].replace("_", " ") if named else ""
+    return f"[{shown}](notebooks/{files[0].name})" if files else "[card](docs/claims.md)"
 
 
 if __name__ == "__main__":

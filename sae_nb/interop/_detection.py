@@ -37,7 +37,7 @@ Reader = Callable[[Path], SparseAutoencoder]
 
 @dataclass(frozen=True)
 class Layout:
-    """How the folders of a library are recognised, and read.
+    """A library's folders: the files by which one is recognised, and the function that reads it.
 
     A package of your own offers one as an entry point of the group ``sae_nb.readers``; `sn.load_sae` then
     opens its folders.

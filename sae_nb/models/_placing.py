@@ -144,7 +144,7 @@ def _has(package: str) -> bool:
 
 
 EXTRAS = {"accelerate": "large", "torchao": "large", "bitsandbytes": "bits"}
-"""Which extra of ours brings a package that some calls need."""
+"""The extra of ours that brings a package, by the name of the package."""
 
 
 def _need(package: str, what: str, instead: str) -> None:

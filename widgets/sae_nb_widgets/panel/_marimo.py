@@ -20,7 +20,7 @@ RANGES = (ipw.IntSlider, ipw.FloatSlider)
 
 
 class RowOfControls(LiveWidget):
-    """Texts and controls that stand next to each other in a panel; `widgets` are the panel's own."""
+    """A mirror of texts and controls that are next to each other in a panel; `widgets` are the panel's own."""
 
     _esm = read_static("row_of_controls.js")
     _css = style_sheet("components.css", "row_of_controls.css")
@@ -38,7 +38,7 @@ class RowOfControls(LiveWidget):
         self._read()
 
     def _read(self, *_: Any) -> None:
-        """Say how the panel's own stand now."""
+        """Send the present state of the panel's own."""
         self.controls = [_spec(one) for one in self._own]
         self.html = "".join(one.value for one in self._texts if is_shown(one))
 
@@ -59,7 +59,7 @@ class RowOfControls(LiveWidget):
 
 
 def _spec(own: Any) -> dict[str, Any]:
-    """What the mirror of a control needs to know."""
+    """The state of a control, as its mirror draws it."""
     words = own.description or getattr(own, "placeholder", "") or own.tooltip or ""
     spec: dict[str, Any] = {
         "words": words,
@@ -79,7 +79,7 @@ def _spec(own: Any) -> dict[str, Any]:
 
 
 def is_shown(widget: Any) -> bool:
-    """Whether a widget is not hidden by itself."""
+    """Return whether a widget is not hidden by itself."""
     return bool(getattr(getattr(widget, "layout", None), "display", None) != "none")
 
 
@@ -102,11 +102,9 @@ def live_parts(panel: Any) -> list[Any]:
 
 
 def _leaves(box: Any) -> Iterator[Any]:
-    """What a box shows now, without what only an ipywidgets page can use."""
-    from sae_nb_widgets.panel._panel import PanelKeys
-
+    """The widgets that a box shows now, in order."""
     for child in box.children:
-        if not is_shown(child) or isinstance(child, PanelKeys):
+        if not is_shown(child) or hasattr(child, "answered"):  # the panel's keys draw nothing
             continue
         if hasattr(child, "children"):
             yield from _leaves(child)
