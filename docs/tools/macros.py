@@ -152,7 +152,7 @@ def on_config(config: Any) -> Any:
         sections[section] += [
             {title: page}
             for title, page in pages.items()
-            if (DOCS / page).is_file() and page not in str(sections[section])
+            if (DOCS / page).is_file() and f"'{page}'" not in str(sections[section])
         ]
     for page in _method_pages():
         if f"methods/{page.name}" not in str(sections["Methods"]):

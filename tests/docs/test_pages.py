@@ -64,7 +64,7 @@ def test_every_page_is_in_the_contents(docs: Path, tool: Tool) -> None:
     nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     contents = str(tool("macros").on_config({"nav": yaml.safe_load(nav)}))
     pages = [page.relative_to(docs).as_posix() for page in _pages(docs)]
-    assert [name for name in pages if name not in contents] == []
+    assert [name for name in pages if f"'{name}'" not in contents] == []
 
 
 def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
