@@ -210,6 +210,17 @@ class AtomNames:
             return "row"
         return "caption" if says_much(self.caption(atom)) else ""
 
+    def sureness(self, atom: int) -> tuple[int | None, str]:
+        """Return the dots of an atom's name, 0 to 4, and what was measured of it; (None, "") without either."""
+        if not self.source(atom):
+            return None, ""
+        made = self.made(atom) if self.source(atom) == "caption" else None
+        evidence = self.labels.evidence(atom) if made is None else made.evidence
+        found = self.badge(atom)
+        if evidence is None or found is None or evidence.dots is None:
+            return None, ""
+        return evidence.dots, found.title
+
     def surest(self) -> list[int]:
         """Return atoms whose names hold, those told apart best from other atoms' names first.
 

@@ -49,7 +49,7 @@ from sae_nb_widgets.atom._examples import (
     place_in_words,
 )
 from sae_nb_widgets.atom._itself import AtomItself, AtomsAs, DrawnExamples, drawn_as
-from sae_nb_widgets.atom._words import answer, headline, numbers, sureness, table
+from sae_nb_widgets.atom._words import answer, headline, numbers, table
 from sae_nb_widgets.panel import (
     EVERYWHERE,
     Atom,
@@ -574,7 +574,7 @@ class AtomBrowser(Panel):
         with self.hold_trait_notifications():
             self.where = tuple(filter(None, (name, place, f"atom {record.atom}")))
             self.headline = headline(self.names, record.atom)
-            self.sure, self.sure_words = sureness(self.names, record.atom)
+            self.sure, self.sure_words = self.names.sureness(record.atom)
         said, bold = answer(record, self.names, self.catalogue, effects)
         shown = strengths_shown(record, self.catalogue.strengths(record.atom)[1])
         self.conclude(said, numbers(record, shown), bold)

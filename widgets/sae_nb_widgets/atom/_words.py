@@ -26,18 +26,6 @@ def headline(names: AtomNames, atom: int) -> str:
     return f"atom {atom}, no name yet"
 
 
-def sureness(names: AtomNames, atom: int) -> tuple[int | None, str]:
-    """Return how many of four dots a name has, and what was measured of it; (None, "") where nothing was."""
-    if not names.source(atom):
-        return None, ""
-    made = names.made(atom) if names.source(atom) == "caption" else None
-    evidence = names.labels.evidence(atom) if made is None else made.evidence
-    found = names.badge(atom)
-    if evidence is None or found is None or evidence.dots is None:
-        return None, ""
-    return evidence.dots, found.title
-
-
 def answer(
     record: AtomSummary,
     names: AtomNames,

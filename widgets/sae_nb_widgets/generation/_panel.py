@@ -49,7 +49,7 @@ from sae_nb_widgets.panel import (
     show,
     stream_of,
 )
-from sae_nb_widgets.steering import StrengthScale, headline, listen, opening_atom, sureness
+from sae_nb_widgets.steering import StrengthScale, headline, listen, opening_atom
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -655,7 +655,7 @@ class GenerationLens(PlayingPanel):
     def _draw_title(self) -> None:
         place = place_words(stream_of(self.model, self.hook_point))
         words_of = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
-        sure, why = sureness(self.names, self.atom)
+        sure, why = self.names.sureness(self.atom)
         with self.hold_trait_notifications():
             self.where = words_of
             self.headline = (

@@ -7,11 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sae_nb.figures import escape
-from sae_nb_widgets.components import mark_atoms
+from sae_nb_widgets.components import mark_atoms, sure_dots
 from sae_nb_widgets.panel._glossary import words_in
-
-MOST_SURE = 4
-"""Dots after a name."""
 
 _PLACES = {
     "resid_pre": "before block {}",
@@ -75,18 +72,6 @@ class Heading:
         return self.headline or self.question
 
 
-def dots_html(sure: int | None, words: str = "") -> str:
-    """Return confidence as four dots, explained on hovering; nothing where none was measured."""
-    if sure is None:
-        return ""
-    dots = "".join(f'<i class="{"" if n < sure else "sae-nb-off"}"></i>' for n in range(MOST_SURE))
-    said = f"{sure} of {MOST_SURE} dots" + (f": {words}" if words else "")
-    return (
-        f'<span class="sae-nb-sure" role="img" tabindex="0" aria-label="{escape(said)}" '
-        f'title="{escape(words or said)}">{dots}</span>'
-    )
-
-
 def title_html(heading: Heading) -> str:
     """Return the line of places and the title under it, as escaped HTML."""
     places = '<b aria-hidden="true">›</b>'.join(
@@ -96,7 +81,7 @@ def title_html(heading: Heading) -> str:
     return (
         f'<div class="sae-nb-heading">{where}<div class="sae-nb-question" role="heading" aria-level="3" '
         f'title="{escape(heading.question)}">{escape(heading.title)}'
-        f"{dots_html(heading.sure, heading.sure_words)}</div></div>"
+        f"{sure_dots(heading.sure, heading.sure_words)}</div></div>"
     )
 
 

@@ -21,10 +21,7 @@ if TYPE_CHECKING:  # for the other rooms
         opening_atom as opening_atom,
     )
     from sae_nb_widgets.steering._scale import StrengthScale as StrengthScale
-    from sae_nb_widgets.steering._strength import (
-        StrengthControl as StrengthControl,
-        sureness as sureness,
-    )
+    from sae_nb_widgets.steering._strength import StrengthControl as StrengthControl
     from sae_nb_widgets.steering._words import (
         headline as headline,
         strength_words as strength_words,

@@ -10,7 +10,6 @@ import torch
 from sae_nb.steering import random_direction, unit_atom
 from sae_nb.summaries import InputSummary, effects_of_adding, top_atoms
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._strength import sureness
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -66,5 +65,5 @@ def _evidence(names: AtomNames, atom: int) -> float:
     """Return how much an atom's name is worth in the choice of the first one shown."""
     if not names.source(atom):
         return UNNAMED
-    dots, _ = sureness(names, atom)
+    dots, _ = names.sureness(atom)
     return WRITTEN if dots is None else UNNAMED * (1 + dots)

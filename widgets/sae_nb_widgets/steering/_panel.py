@@ -53,7 +53,6 @@ from sae_nb_widgets.steering._question import ASKED
 from sae_nb_widgets.steering._recipes import KeepsRecipes
 from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._strength import sureness
 from sae_nb_widgets.steering._words import (
     answer_words,
     continuation_words,
@@ -314,7 +313,7 @@ class SteeringPanel(KeepsRecipes):
     @reacts("atom", "strength", "mode", "hook_point", doing="steering", early=True)
     def _draw_title(self) -> None:
         """Write what is done, and where, above the answer."""
-        sure, why = sureness(self.names, self.atom)
+        sure, why = self.names.sureness(self.atom)
         place = place_words(stream_of(self.model, self.hook_point))
         with self.hold_trait_notifications():
             self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import traitlets as t
 
@@ -10,21 +10,8 @@ from sae_nb.steering import MODES, Mode
 from sae_nb_widgets.components import StrengthSlider
 from sae_nb_widgets.steering._scale import StrengthScale
 
-if TYPE_CHECKING:
-    from sae_nb.atoms import AtomNames
-
 SAME = 1e-9
 """Relative difference that a division and a multiplication may leave."""
-
-
-def sureness(names: AtomNames, atom: int) -> tuple[int | None, str]:
-    """Return the dots of an atom's name and what was measured of it; (None, "") without either."""
-    made = names.made(atom) if names.source(atom) == "caption" else None
-    evidence = names.labels.evidence(atom) if made is None else made.evidence
-    badge = names.badge(atom)
-    if evidence is None or badge is None or not names.source(atom):
-        return None, ""
-    return evidence.dots, badge.title
 
 
 class StrengthControl:
@@ -48,7 +35,7 @@ class StrengthControl:
         low, high = (end / self._factor for end in scale.limits(atom, mode))
         value = panel.strength / self._factor
         peaks = unit.endswith(("peak", "here"))
-        sure, words = sureness(panel.names, atom)
+        sure, words = panel.names.sureness(atom)
         with slider.hold_sync():
             slider.name = panel.names.short(atom)
             slider.sure, slider.sure_words = sure, words
