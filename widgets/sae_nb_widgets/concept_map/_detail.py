@@ -33,10 +33,10 @@ from sae_nb_widgets.components import (
     as_film,
     as_heard,
     atom_mark,
-    badge_html,
     csv_text,
     icons_of,
     of_one_grid,
+    sure_dots,
 )
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
 from sae_nb_widgets.panel import close_whole, descendants, show, small_button
@@ -428,8 +428,8 @@ def atom_facts(record: ConceptMapSummary, atom: int, names: AtomNames) -> str:
     """Return what is known of an atom as HTML: its name, a line of numbers, its cluster, its partner."""
     lines = [f"<p><b>{atom_mark(atom, f'atom {atom}')}</b>"]
     words = names.words(atom)
-    lines.append(f' <span dir="auto">{escape(words)}</span></p>' if words else "</p>")
-    lines.append(badge_html(names, atom))
+    dots = sure_dots(*names.sureness(atom))
+    lines.append(f' <span dir="auto">{escape(words)}</span>{dots}</p>' if words else "</p>")
     numbers = []
     for name, column in record.columns.items():
         if column.is_category or name in ("distance", "energy"):
