@@ -72,7 +72,10 @@ SIX_SCALES = (
 )
 """Of a report card its six rows, whole."""
 
-NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix, .sae-nb-maptools"
+WHOLE_MAP = ".sae-nb-mapstage { height: 228px !important; }"
+"""Of a map the points and their names, to its end."""
+
+NEVER_SHOWN = ".sae-nb-foot, .modebar, .sae-nb-prefix, .sae-nb-maptools, .sae-nb-mapkey"
 """Parts of what a crop names that no card shows."""
 
 RUN = "https://mybinder.org/v2/gh/{slug}/main?urlpath=lab/tree/notebooks/{notebook}.ipynb"
@@ -525,6 +528,7 @@ def entries() -> list[Entry]:
             "Atoms that look alike lie together; each cluster is named by what is in it.",
             bars,
             atoms,
+            WHOLE_MAP,
         ),
         Entry(
             "depth",
@@ -533,6 +537,7 @@ def entries() -> list[Entry]:
             "Images start close together and move apart, layer by layer, towards their answers.",
             bars,
             "07_block_recurrence",
+            axes="x y",
         ),
         Entry(
             "time",
