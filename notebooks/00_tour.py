@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
 #
+# You need Python, and that a transformer has layers; 15 minutes with the exercises, 31 seconds of computing.
+# Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
+#
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
 # of numbers, its *activation*; almost none of these numbers means anything on its own. A **sparse
 # autoencoder** (SAE) finds directions, its *atoms*, such that each activation is nearly a sum of a few of

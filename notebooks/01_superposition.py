@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/01_superposition.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/01_superposition.ipynb)
 #
+# You need dot products, and what a basis is; 35 minutes with the exercises, 35 seconds of computing. Afterwards you
+# can say when features share neurons, and hold a claim against random directions.
+#
 # Look at one neuron of a network and it fires for many things that have nothing in common. One
 # explanation is **superposition**: the network stores more features than it has neurons, as directions
 # that lie between the neurons' axes. Then a neuron is the wrong thing to look at, and directions are the
@@ -27,8 +30,7 @@
 # 2209.10652), watch superposition appear, let a sparse autoencoder (SAE) search for the directions
 # without being shown them, and only then ask the same question of a real, if small, vision transformer.
 #
-# Exercises check themselves. Replace the `...` and run the cell; a wrong answer brings a hint. About 25
-# minutes with the exercises, a minute without.
+# Exercises check themselves. Replace the `...` and run the cell; a wrong answer brings a hint.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/02_pursuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/02_pursuit.ipynb)
 #
+# You need dot products and least squares; 35 minutes with the exercises, 21 seconds of computing. Afterwards you
+# can write matching pursuit, and say what each pursuit promises and costs.
+#
 # A dictionary has many more atoms than an input has numbers, so an input can be written in endlessly
 # many ways. A **sparse code** uses few atoms. An SAE's encoder guesses which in *one step*: a product,
 # a threshold. A **pursuit** takes its time: it picks an atom, looks at what is *left*, and picks again.

@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/06_panels.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/06_panels.ipynb)
 #
+# You need 00; 35 minutes with the exercises, 20 seconds of computing. Afterwards you can find, judge, steer and
+# keep an atom.
+#
 # Each panel answers one question, which is its title; `?` under it explains what it shows, what it cannot
 # show, and which paper it is based on. Everything a mouse can do is a *trait*: read it, set it, link it.
 #

@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/07_block_recurrence.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/07_block_recurrence.ipynb)
 #
+# You need 00; 30 minutes with the exercises, 72 seconds of computing. Afterwards you can cut depth into phases,
+# with nulls, and put a Raptor in the teacher's place.
+#
 # A vision transformer has twelve blocks with weights of their own. The *block-recurrent hypothesis* (arXiv
 # 2512.19941) claims that it needs fewer: k blocks, each applied several times, predict every layer's state.
 # Layers then fall into *phases*, and a **Raptor**, a network of k shared blocks, can take the teacher's

@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/08_minkowski.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/08_minkowski.ipynb)
 #
+# You need 00; 35 minutes with the exercises, 27 seconds of computing. Afterwards you can say why R² alone
+# identifies nothing.
+#
 # SAEs take concepts for **directions**: more of a concept is further along it. "Into the Rabbit Hull"
 # (arXiv 2510.08638) proposes another view for vision transformers, the **Minkowski representation
 # hypothesis**: a token is a sum of a few points, each a mixture of the archetypes of one small hull (a *tile*),

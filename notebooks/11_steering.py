@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/11_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/11_steering.ipynb)
 #
+# You need 06; 30 minutes with the exercises, 27 seconds of computing. Afterwards you can compare perturbations at
+# equal cost, and distinguish reading from writing.
+#
 # An atom fires on fours. Add it to the activations of a seven, and the model answers four. Is that *the
 # atom's* doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen**, best
 # of many, by what it reads, points towards its concept even if nothing was ever learned.

@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/12_transcoders_and_crosscoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/12_transcoders_and_crosscoders.ipynb)
 #
+# You need 00 and 10; 30 minutes with the exercises, 53 seconds of computing. Afterwards you can put a dictionary in
+# an MLP's place, and doubt an atom that is called exclusive.
+#
 # An SAE takes one state apart and puts it together again. Two questions need a dictionary that reads in one
 # place and writes in another:
 #

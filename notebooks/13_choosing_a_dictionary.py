@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/13_choosing_a_dictionary.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/13_choosing_a_dictionary.ipynb)
 #
+# You need 00 and 10; 25 minutes with the exercises, 55 seconds of computing. Afterwards you can compare
+# dictionaries at an equal L0, next to rows without any choice.
+#
 # There are thirty kinds of dictionary in this toolkit, and every paper's table shows its own in front. Here
 # eight are trained on the same activations, at the **same L0**, and read in one table: what they explain, how
 # many atoms are dead, what the model loses with them in its way, whether a second seed finds the same atoms,

@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/14_reading_a_corpus.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/14_reading_a_corpus.ipynb)
 #
+# You need 00, on language; 30 minutes with the exercises, 20 seconds of computing. Afterwards you can compare,
+# group and find texts by atoms, and say where counting words would have done.
+#
 # Reading ten thousand texts is too much work. An SAE makes of each one sparse row: which atoms fired in it,
 # how strongly, and where. Rows can be compared, grouped, searched and counted.
 #

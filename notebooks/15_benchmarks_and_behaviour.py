@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/15_benchmarks_and_behaviour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/15_benchmarks_and_behaviour.ipynb)
 #
+# You need 10 and 14; 40 minutes with the exercises, 55 seconds of computing. Afterwards you can see what a test set
+# repeats, and distinguish an atom that foresees a behaviour from one that causes it.
+#
 # Two popular uses, and what each is worth compared with a simpler method and a control.
 #
 # - *Benchmarks*: how much of a test set repeats itself, which documents to choose from a large pool, whether

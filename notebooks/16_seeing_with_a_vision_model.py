@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/16_seeing_with_a_vision_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/16_seeing_with_a_vision_model.ipynb)
 #
+# You need 00 and 06; 40 minutes with the exercises, 54 seconds of computing. Afterwards you can rank concepts by
+# what depends on them, and find what a set of images lacks.
+#
 # `tiny-vit` reads a digit in a cluttered image. Which concepts does it see on the way, which of them does the
 # answer depend on, what does one of them *like to see*, and what is missing in a set of images?
 #

@@ -14,9 +14,13 @@
 # ---
 
 # %% [markdown]
-# # A model that talks: watch it, steer it, take the steering with you
+# # Sharing what you found: with readers who have no Python
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/20_sharing_what_you_found.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/20_sharing_what_you_found.ipynb)
+#
+# You need 06; 20 minutes with the exercises, 15 seconds of computing. Afterwards you can test a label on images you
+# did not pick, and give a site, labels and a recipe to readers with and without Python.
+
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
 
@@ -32,8 +36,6 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %% [markdown]
-# # Sharing what you found: with readers who have no Python
-#
 # You looked at atoms, gave two of them a name, and want others to see it. First: is the name right? Then: a folder
 # that any web server gives out, with every atom, your names, and what was measured of them. Last: what
 # arrives at the other end. The model is `tiny-vit`, which is bundled; half a minute.

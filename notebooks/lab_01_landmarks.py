@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_01_landmarks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_01_landmarks.ipynb)
 #
+# You need 04; 20 minutes with the exercises, 22 seconds of computing. Afterwards you can read groups off mixtures
+# of neighbours, and say what SpaDE is one step of.
+#
 # The second part of the course leaves SAEs and keeps what they are made of: an operator, a link, a prox and a
 # solver. Here the penalty is not the number of atoms, but how far they are from the input. The result finds
 # groups that are not blobs.

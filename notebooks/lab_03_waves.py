@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_03_waves.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_03_waves.ipynb)
 #
+# You need 00 or 01; 20 minutes with the exercises, 4 seconds of computing. Afterwards you can say what a spectrum
+# over time carries that a window does not.
+#
 # A point that sees its four neighbours alone cannot say how large the square is that it lies in. Let the
 # square ring like a drum, and it can: waves run to the edges and back, and the frequencies at which the point
 # swings are those of the whole drum.

@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_06_error_bars.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_06_error_bars.ipynb)
 #
+# You need 00 or 01; 20 minutes with the exercises, 9 seconds of computing. Afterwards you can say what an error bar
+# knows and what it does not, and estimate a diagonal without an inverse.
+#
 # An SAE claims that an atom is active with 1.7. It does not say whether 0.7 would have done as well. Sparse
 # Bayesian learning does: each coefficient comes with a standard deviation, and is zero where the data do not
 # need it.

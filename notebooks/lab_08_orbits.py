@@ -18,6 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_08_orbits.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_08_orbits.ipynb)
 #
+# You need 00 or 01; 15 minutes with the exercises, 12 seconds of computing. Afterwards you can learn a move from
+# pairs, and say what pairs leave open.
+#
 # Many atoms of a dictionary of images are the same edge, turned or shifted. A group network expresses that:
 # it keeps one atom b and a matrix A, and its dictionary is b, Ab, A²b, … Can A be learned, with pairs and
 # without?
