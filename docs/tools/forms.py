@@ -54,6 +54,9 @@ MODES = {
 }
 """Word, colours and class of each part of the page."""
 
+FIRST = "light"
+"""The part that readers without a script get."""
+
 STYLE = """
 body { margin: 0; background: #f5f6f8; font: 14px/1.5 system-ui, "Segoe UI", "DejaVu Sans", sans-serif; }
 main { max-width: 1180px; margin: auto; padding: 16px; display: grid; gap: 20px; }
@@ -329,7 +332,8 @@ def _section(mode: str, made: dict[str, Component]) -> str:
     title, colours, kind = MODES[mode]
     parts = "".join(
         f"<h3>{escape(heading)} <code>{escape(name.split()[0].strip(','))}</code></h3>"
-        f'<div class="form{" margin" * margin}" data-form="{escape(name)}">{made[name].static_html()}</div>'
+        f'<div class="form{" margin" * margin}" data-form="{escape(name)}">'
+        f"{made[name].static_html() if mode == FIRST else ''}</div>"
         for name, (heading, _, margin) in FORMS.items()
     )
     dots = " ".join(f"{n} {sure_dots(n, SURE)}" for n in range(5))
