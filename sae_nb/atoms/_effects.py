@@ -53,10 +53,10 @@ class AtomEffects:
     """Per raised output: is it among as many raised most on other examples? Empty if there were none."""
 
     by_chance: int | None = None
-    """How many of them a random direction of its length raises that much there; None if not measured."""
+    """Number of them that a random direction of its length raises that much there; None if not measured."""
 
     random_most: float | None = None
-    """How much that direction raises what it raises most there; None if not measured."""
+    """Largest effect of that direction there; None if not measured."""
 
     @property
     def words(self) -> str:

@@ -75,7 +75,7 @@ class LabelEvidence:
 
     @property
     def beyond_chance(self) -> float:
-        """How far the label goes from chance (0) to certainty (1); NaN if not measured.
+        """Share of the way from chance (0) to certainty (1) that the label goes; NaN if not measured.
 
         Chance is what other atoms' labels reach on the same windows or firings, at least ½ for a balanced
         accuracy. The F1 counts where there is one, since it is measured on strong firings.

@@ -125,7 +125,7 @@
     return measure.measureText(text).width;
   };
   // Words of the data may be of any length: they end in "…" where the whole is in the title.
-  const ofData = (e) => e.closest(".sae-nb-caption, .sae-nb-label, td, .sae-nb-chip, .sae-nb-keyentry") && e.closest("[title]");
+  const ofData = (e) => e.closest(".sae-nb-caption, .sae-nb-label, td, .sae-nb-chip, .sae-nb-keyentry, .sae-nb-focusword, .sae-nb-word") && e.closest("[title]");
   for (const e of panel.querySelectorAll("*")) {
     if (!(e instanceof HTMLElement) || !shown(e)) continue;
     if (e.closest(".sae-nb-said, .sae-nb-unlabelled > label, .js-plotly-plot")) continue;

@@ -30,7 +30,7 @@ Effects = tuple[tuple[str, float], ...]
 
 
 class Says:
-    """What an atom makes the model say: measured words only, green where other examples confirm them."""
+    """Words that an atom makes the model say: measured ones only, green where other examples confirm them."""
 
     def __init__(self, measure: Callable[[], None] | None) -> None:
         self.chips = Chips(description=SAYS)
@@ -67,7 +67,7 @@ class Says:
 
 
 def _by_chance(effects: AtomEffects) -> str:
-    """What a random direction does, next to what the atom does."""
+    """Effect of a random direction, in words, next to the atom's."""
     if effects.by_chance is None or effects.random_most is None:
         return ""
     most = format_number(effects.random_most, digits=2)

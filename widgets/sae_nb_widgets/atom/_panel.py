@@ -336,7 +336,7 @@ class AtomBrowser(Panel):
             self._draw()
 
     def _worth_opening(self) -> int:
-        """Return the atom whose name says most, neither rare nor everywhere; else the most frequent one."""
+        """Return the atom with the surest name, neither rare nor everywhere; else the most frequent one."""
         fires, often = self.catalogue.n_fired, self.catalogue.frequency
         told = [
             (round(found.beyond_chance, 2), int(fires[atom]), atom)
@@ -567,7 +567,7 @@ class AtomBrowser(Panel):
         self.row = -1
 
     def _show_words(self, record: AtomSummary) -> None:
-        """Write what is said of the atom, and draw the margin, which says the same in marks."""
+        """Write name and sentence of the atom, and draw the margin from the same record."""
         effects = self._measured.get(record.atom)
         name = getattr(self.catalogue.acts, "model_name", None) or ""
         place = place_words(str(self.catalogue.acts.hook_point or ""))

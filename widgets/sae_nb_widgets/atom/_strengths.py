@@ -17,7 +17,7 @@ CROWDED = 0.3
 
 
 class StrengthBars:
-    """How strongly an atom fires where it fires; a click on a bar or a mark chooses the band near it."""
+    """Histogram of an atom's strengths; a click on a bar or a mark chooses the band near it."""
 
     def __init__(self, choose: Callable[[Band], None]) -> None:
         self._choose = choose
@@ -60,7 +60,7 @@ class StrengthBars:
 
 
 class FrequencyBars:
-    """How many atoms fire how often, this one marked; a click on a bar leads to an atom of that frequency."""
+    """Histogram of all atoms' frequencies, this one marked; a click leads to an atom of that frequency."""
 
     def __init__(self, rows: str, choose: Callable[[float], None]) -> None:
         self._choose = choose

@@ -1,4 +1,4 @@
-"""What the AtomBrowser says of an atom: its name, how sure that is, a sentence, its numbers."""
+"""Words of the AtomBrowser: the name of an atom, its certainty, a sentence, numbers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def answer(
 ) -> tuple[str, tuple[str, ...]]:
     """Describe in a sentence how often an atom fires, of what, and what it does; return its bold words too.
 
-    What it makes the model say is said only where it was measured and holds on other examples.
+    Its effect on the model is named only where it was measured and holds on other examples.
     """
     if not record.n_fired:
         return f"Never fires on the {rows_in_words(catalogue)} of the example set.", ()

@@ -188,7 +188,7 @@ def _top(page: Page, width: float) -> list[Drawing]:
 
 
 def _sources(page: Page, width: float) -> list[Drawing]:
-    """What is behind "about" on the screen: the question, the facts, what an atom is."""
+    """Return the contents of "about": the question, the facts, the description of an atom."""
     heading = page.heading
     asked = [heading.question] if heading.headline else []
     facts = [*asked, heading.sure_words, *(f"{n} {text}" for n, text in heading.facts.items())]

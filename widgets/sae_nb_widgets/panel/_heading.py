@@ -43,13 +43,13 @@ def usual_where(chips: Mapping[str, str]) -> tuple[str, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Heading:
-    """What is above the answer of a panel."""
+    """The top of a panel, above its answer."""
 
     question: str
-    """What the panel answers; its name where there is no other."""
+    """The question that the panel answers; its title if there is no name."""
 
     facts: Mapping[str, str]
-    """What is behind "about"."""
+    """Facts behind "about", by name."""
 
     where: Sequence[str] = ()
     """Model, place and atom, from the largest to the smallest."""
@@ -58,10 +58,10 @@ class Heading:
     """Name of what is shown, an atom's say; empty: the question."""
 
     sure: int | None = None
-    """How well that name is confirmed, from 0 to 4; None: it is not a name."""
+    """Certainty of that name, from 0 to 4 dots; None: it is not a name."""
 
     sure_words: str = ""
-    """What those dots mean, in a sentence."""
+    """The meaning of those dots, in a sentence."""
 
     atom_line: str = ""
     """Description of an atom, if the panel shows one."""

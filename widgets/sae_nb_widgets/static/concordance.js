@@ -69,6 +69,7 @@ function render({ model, el }) {
     const cells = partsOf(item, model.get("peaks")[row]).map((words, i) => {
       const cell = make("span", ["sae-nb-preceding", "sae-nb-focusword", "sae-nb-following"][i], { dir: side });
       cell.append(...words.slice(0, ON_A_SIDE).map((word) => wordNode(row, word)));
+      if (i === 1) cell.title = cell.textContent;
       return cell;
     });
     line.append(bar, ...cells);
