@@ -33,7 +33,8 @@ VISION, LANGUAGE = "tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"
 SUM = "sum-of-atoms"
 """A picture without a page."""
 
-N_ATOMS = 3
+N_ATOMS = {"vision": 1, "language": 2}
+"""Pages of atoms that stand for known factors: each costs a quarter of a megabyte, and a clone waits for all."""
 SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
@@ -397,9 +398,11 @@ def everything_linked() -> Any:
 
 def entries() -> list[Entry]:
     """Return all pages, in the order of the index; each first page of a room has a card."""
-    more_vision = browsers(VISION, "atom-vision", "an atom for the stroke of a 7", N_ATOMS)
+    more_vision = browsers(
+        VISION, "atom-vision", "an atom for the stroke of a 7", N_ATOMS["vision"]
+    )
     language, *more_language = browsers(
-        LANGUAGE, "atom-language", "an atom for stories that go badly", N_ATOMS - 1
+        LANGUAGE, "atom-language", "an atom for stories that go badly", N_ATOMS["language"]
     )
     picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
     atoms = "06_panels"
