@@ -26,7 +26,7 @@ def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
     stage.settle()
     stage("opened", panel)
     cells.nth(2).click()
-    panel.get_by_text("Block 1, after").first.wait_for()
+    panel.get_by_text(", after “").first.wait_for()
     stage.settle()
     assert str(stage.ask("layers.place")) == "2"
     stage("chosen", panel)

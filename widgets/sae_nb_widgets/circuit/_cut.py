@@ -32,6 +32,8 @@ class LiveCut:
         )
         self.effects = Sparkbars(empty_text="")
         self.outcomes = Sparkbars(description=AFTER, empty_text="")
+        # A box of its own: classes of small components are set before they live on a busy page.
+        self.after = ipw.VBox([self.outcomes])
         left = ipw.VBox([self.said, self.note, self.strength])
         self.row = ipw.Box([left, self.effects]).add_class(COLUMNS).add_class("sae-nb-cutrow")
 
@@ -43,13 +45,14 @@ class LiveCut:
 
     def wait(self) -> None:
         """Dim what no longer answers what is asked."""
-        for part in (self.said, self.effects, self.outcomes):
+        for part in (self.row, self.after):
             part.add_class(STALE)
 
     def show(self, answer: CircuitAnswer | None, name: str, targets: str) -> None:
         """Draw an answer; None clears the row."""
-        for part in (self.said, self.effects, self.outcomes):
+        for part in (self.row, self.after):
             part.remove_class(STALE)
+        for part in (self.said, self.effects, self.after):
             show(part, answer is not None)
         if answer is None:
             return
@@ -72,4 +75,4 @@ class LiveCut:
             before=answer.before.tolist(),
             control=None if random is None else random.tolist(),
         )
-        show(self.outcomes, bool(answer.names))
+        show(self.after, bool(answer.names))

@@ -31,7 +31,7 @@ LINE, FEWEST_PX, MANY = 2.75, 2.4, 16
 PILL, ANSWER, WORDS, CROP = 2.1, 2.4, 2.6, 34.0
 """Heights of a node, the answer and the line of tokens, in sizes of the letters; the side of a patch."""
 
-THINNEST, BOLDEST, MOST_TIES = 0.7, 6.0, 40
+THINNEST, BOLDEST, MOST_TIES = 0.6, 4.5, 40
 """Width of the weakest and the strongest line, and the most lines that are drawn."""
 
 

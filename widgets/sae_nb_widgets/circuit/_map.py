@@ -108,11 +108,19 @@ class CircuitMap(Component):
     def _pill_svg(self, pill: Pill) -> str:
         face = self._drawn[0][pill.place]
         tag = f' data-atom="{face.atom}"' if face.atom >= 0 else ""
+        box = (
+            f'x="{pill.x - pill.wide / 2:.1f}" y="{pill.y - pill.high / 2:.1f}" width="{pill.wide:.1f}" '
+            f'height="{pill.high:.1f}"'
+        )
+        drawn = (
+            f'<rect {box} rx="{pill.high / 2:.1f}"/><text x="{pill.x:.1f}" y="{pill.y:.1f}">'
+            f"{escape(pill.text)}</text>"
+        )
+        if face.tone == "answer":
+            ground = f'<div class="sae-nb-answerpill">{escape(pill.text)}</div>'
+            drawn = f"<foreignObject {box}>{ground}</foreignObject>"
         return (
-            f'<g class="{" ".join(_classes(face, pill.place == self.selected))}"{tag}>'
-            f'<rect x="{pill.x - pill.wide / 2:.1f}" y="{pill.y - pill.high / 2:.1f}" width="{pill.wide:.1f}" '
-            f'height="{pill.high:.1f}" rx="{8 if face.tone == "answer" else pill.high / 2:.1f}"/>'
-            f'<text x="{pill.x:.1f}" y="{pill.y:.1f}">{escape(pill.text)}</text>'
+            f'<g class="{" ".join(_classes(face, pill.place == self.selected))}"{tag}>{drawn}'
             f"<title>{escape(face.tip)}</title></g>"
         )
 

@@ -233,7 +233,7 @@ class CircuitPanel(Panel):
         if self.picture is not None:
             self.picture.observe(self._choose_patch, "selected")
         legend = LEGEND.format(answer=f"“{words.first_answer(self.circuit)}”")
-        blocks = ipw.Box([self.outcomes, self.inputs, self.outputs, self.chosen.examples])
+        blocks = ipw.Box([self.cut_row.after, self.inputs, self.outputs, self.chosen.examples])
         blocks.add_class(COLUMNS).add_class("sae-nb-circuitblocks")
         self.arrange(
             controls=self.controls.first,

@@ -203,11 +203,12 @@ class LensPanel(Panel):
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
+        self._stage = ipw.VBox([self._columns, *self.pictures])
         self._detail_view = LensDetail(self.lens, self._saes)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._columns, *self.pictures, self._legend],
+            figure=[self._stage, self._legend],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowUp", lambda: self._step_layer(1))
@@ -227,6 +228,7 @@ class LensPanel(Panel):
         if text and not ask.first.strip():
             self.forget_async()
             self._seen = self._second = None
+            self._stage.remove_class(STALE)
             self._hide()
             self._detail_view.clear()
             self.conclude("")
@@ -237,11 +239,11 @@ class LensPanel(Panel):
             first = self._read(ask.first, ask.plain_at)
             return first, None if ask.second is None else self._read(ask.second, ask.plain_at)
 
-        for part in (*self.grids, *self.pictures):
-            part.add_class(STALE)
+        self._stage.add_class(STALE)
         if self._seen is None:
             self.loading("The model is reading, block by block")
-        self.run_async(work, self._take, doing="reading the layers")
+        stale = self._stage.remove_class
+        self.run_async(work, self._take, doing="reading the layers", otherwise=lambda: stale(STALE))
 
     def _plain_at(self) -> tuple[int, ...] | None:
         """Blocks at which states are read as they are, where the lens has few; else those of the lens."""
@@ -283,8 +285,7 @@ class LensPanel(Panel):
 
     def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:
         self._seen, self._second = seen
-        for part in (*self.grids, *self.pictures):
-            part.remove_class(STALE)
+        self._stage.remove_class(STALE)
         n = self.n_places
         opens = self._opens and self.model.modality.is_text
         self._opens = False

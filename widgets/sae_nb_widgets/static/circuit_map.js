@@ -39,10 +39,14 @@ function render({ model, el }) {
     const marks = [...face.marks, ...(face.quiet ? ["nameless"] : [])].map((mark) => ` sae-nb-${mark}`);
     const node = drawn("g", `sae-nb-node sae-nb-node-${face.tone}${marks.join("")}`,
       { role: "option", id: `${root.id}-${pill.place}`, "aria-label": face.tip });
-    node.append(
-      drawn("rect", "", { x: pill.x - pill.wide / 2, y: pill.y - pill.high / 2, width: pill.wide, height: pill.high,
-        rx: face.tone === "answer" ? 8 : pill.high / 2 }),
-      drawn("text", "", { x: pill.x, y: pill.y }, pill.text));
+    const box = { x: pill.x - pill.wide / 2, y: pill.y - pill.high / 2, width: pill.wide, height: pill.high };
+    if (face.tone === "answer") { // light letters on a dark ground, which pages know of boxes alone
+      const ground = drawn("foreignObject", "", box);
+      ground.append(make("div", "sae-nb-answerpill", {}, pill.text));
+      node.append(ground);
+    } else {
+      node.append(drawn("rect", "", { ...box, rx: pill.high / 2 }), drawn("text", "", { x: pill.x, y: pill.y }, pill.text));
+    }
     if (face.atom >= 0) node.dataset.atom = face.atom;
     else node.append(drawn("title", "", {}, face.tip));
     node.addEventListener("click", () => {
