@@ -34,7 +34,7 @@ SUM = "sum-of-atoms"
 """A picture without a page."""
 
 N_ATOMS = {"vision": 1, "language": 2}
-"""Pages of atoms that stand for known factors: each costs a quarter of a megabyte, and a clone waits for all."""
+"""Pages of atoms that stand for known factors: each costs a quarter of a megabyte of every clone."""
 SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
