@@ -200,10 +200,10 @@ found = circuit.auc(abs(heads.values).ravel())
 print(f"AUC {found:.2f}")
 
 # %% [markdown]
-# Contextual decomposition splits every activation into what comes from a head and the rest. How attention is
-# split decides. The authors split it whole, with queries, keys and patterns; we once held the patterns, and wrote
-# that the method misses the head that looks back. It was our shortcut that missed it: this head acts only by
-# moving where others look.
+# Contextual decomposition splits every activation into what comes from a head and the rest. The result depends on
+# the split of attention. The authors split it whole, with queries, keys and patterns; we once held the patterns,
+# and wrote that the method misses the head that looks back. It was our shortcut that missed it: this head acts
+# only by moving where others look.
 
 # %%
 for method in ("contextual", "held"):

@@ -144,8 +144,8 @@ exercise("lab_02.3").predict(guess)
 exercise("lab_02.3").reveal()
 
 # %% [markdown]
-# With a tenth of the price (0.02) each unit also fires faintly at two other places. Whoever counts codes below 5 %
-# of the largest as silent sees one piece there, too; a claim must not hang on such a threshold:
+# With a tenth of the price (0.02) each unit also fires faintly at two other places. If codes below 5 % of the
+# largest count as silent, there is one piece there, too; a claim must not depend on such a threshold:
 
 # %%
 faint = sn.lab.KernelSimilarity(12, **settings | {"sparsity": 0.02}).fit(ring)

@@ -113,6 +113,49 @@ class MatchingPursuit(PursuitAutoencoder):
         self.reselect, self.norms = reselect, norms
         self._training_gradient = gradient
 
+    @classmethod
+    def for_concepts(
+        cls,
+        d_in: int,
+        n_atoms: int,
+        k: int = 4,
+        *,
+        tolerance: float = 0.05,
+        generator: torch.Generator | None = None,
+    ) -> Self:
+        """Return the settings that find concepts which lie inside concepts and are much alike.
+
+        Free norms, no bias, and an input ends where an atom would be taken again (`reselect="stop"`, which
+        decides). Train it with `grow_k=True`: k then grows 1 → 2 → 4. Concepts of a planted tree with a cosine
+        of .5 within a level are found so on most trees; at .8 a start by `initialise(x, method="levels")` is
+        needed (docs/claims.md). On real activations none of these settings is better in everything.
+
+        Parameters
+        ----------
+        k
+            Most selections per input.
+        tolerance
+            Stop an input when ‖r‖ is at most this, in the units of x.
+        d_in, n_atoms, generator
+            As in `MatchingPursuit`.
+
+        Example
+        -------
+        >>> sae = MatchingPursuit.for_concepts(8, 8, generator=torch.Generator().manual_seed(0))
+        >>> sae.settings()["reselect"], sae.settings()["norms"], sae.k
+        ('stop', 'free', 4)
+        """
+        return cls(
+            d_in,
+            n_atoms,
+            k,
+            tolerance=tolerance,
+            bias=False,
+            norms="free",
+            reselect="stop",
+            generator=generator,
+        )
+
     def settings(self) -> dict[str, Any]:
         """Return constructor arguments that rebuild an SAE of this size."""
         own = {"reselect": self.reselect, "gradient": self._training_gradient, "norms": self.norms}

@@ -75,7 +75,7 @@ class Frozen(TorchFunctionMode):
     def _passed(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         """Compute as ever, and keep the place of the pattern among the constants."""
         self._held(lambda: torch.empty(0))
-        return func(*args, **kwargs)  # type: ignore[no-any-return]
+        return func(*args, **kwargs)
 
     def _attention(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
         self.n_patterns += 1

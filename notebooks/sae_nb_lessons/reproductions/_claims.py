@@ -36,9 +36,9 @@ FEWEST_SEEDS = 5
 FEWEST_FOR_SPREAD = 3
 """With fewer, the spread over seeds tells nothing."""
 OURS = "ours"
-"""How `paper` begins where the statement is not a paper's."""
+"""Beginning of `paper` where the statement is not a paper's."""
 DIFFERENCE = re.compile(r" − | less |\b(above|ahead|below|beyond|gain|gained|more than|saved)\b")
-"""How the label of a number says that it is a difference, so that no floor is in its unit."""
+"""Marks of a difference in the label of a number: no floor is in its unit."""
 
 State = Literal["met", "missed", "open"]
 """Of a line: its mean's interval lies on the right side of the bound, on the wrong side, or includes it."""
@@ -202,7 +202,7 @@ class Why:
     """Of a claim that is judged."""
 
     as_published: str = ""
-    """What of the paper's method and setting was used, for the cause (c)."""
+    """The part of the paper's method and setting that was used, for the cause (c)."""
 
     still_changing_at: int | None = None
     """Training steps after which the curve still moves: the claim is then undecided."""

@@ -2,10 +2,10 @@
 by the gradient.
 
 Contextual decomposition splits every activation into β, what comes from a part, and γ, the rest. Norms' scales
-are held, and biases stay with γ. What is not linear, a whole attention with its queries, keys and patterns or
-an MLP, is a function g that is split as β' = ½ [g(β) − g(0) + g(β + γ) − g(γ)], γ' = g(β + γ) − β': the mean of
-what β does alone and on top of γ. Where patterns are held, attention is linear, and a part that only moves
-where others look brings nothing.
+are held, and biases stay with γ. A part that is not linear, a whole attention with its queries, keys and
+patterns or an MLP, is a function g that is split as β' = ½ [g(β) − g(0) + g(β + γ) − g(γ)],
+γ' = g(β + γ) − β': the mean of what β does alone and on top of γ. Where patterns are held, attention is linear,
+and a part that only moves where others look brings nothing.
 """
 
 from __future__ import annotations
@@ -155,12 +155,13 @@ def _contributions(
     runs = [_Run(model, part, places, batch, target) for batch in batches]
     rows = [torch.cat([one.outputs[i] for one in runs]) for i in range(len(places))]
     means = [of_all.mean(dim=0) for of_all in rows]
-    of = {
+    ways: dict[Method, Callable[[_Run, Sequence[Tensor]], Tensor]] = {
         "contextual": _contextual,
         "held": partial(_contextual, attention=False),
         "ablation": _ablated,
         "gradient": _by_gradient,
-    }[method]
+    }
+    of = ways[method]
     names = {one.name for one in runs}
     return Contributions(
         part=part,
@@ -253,7 +254,7 @@ def _contextual(
 def _split(
     model: LiveModel, ends: tuple[str, str], rest: Sequence[int], part: Sequence[int]
 ) -> list[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
-    """What lies between two hook points, with β' in what the copies of γ lack of the whole.
+    """Return the changes that split a part between two hook points: the copies of γ lack β' of the whole.
 
     In the copies of β and of 0 the stream itself is overwritten: they serve the next split alone. Between the
     stream and attention lies a norm; its bias is read by every copy.
