@@ -13,6 +13,10 @@ Worth = Literal["sure", "mostly", "unclear"]
 SURE, LEAST, MOSTLY = 0.7, 0.3, 0.5
 """F1 from which a name is quoted as it is, and at all; share of strong firings from which "mostly" is true."""
 
+STEERS = 0.8
+"""Share of beginnings on which an atom's words come more often than under a random direction, from which its
+name may lead others. Ours."""
+
 _SIGNS: dict[Standing, str] = {"holds": "✓", "open": "?", "fails": "✗"}
 _HOW: dict[By, str] = {
     "rule": "The label is a rule, applied to the letter.",
@@ -61,8 +65,18 @@ class LabelEvidence:
     f1_control: float = math.nan
     """F1 of other atoms' labels on the same firings, mean."""
 
+    turned: int | None = None
+    n_turned: int = 0
+    """On how many beginnings of texts the atom, turned up, brought more words of its name than a random
+    direction of the same norm, and of how many."""
+
     why: str = ""
     """Reason why there is no detection score, if there is none."""
+
+    @property
+    def steers(self) -> bool:
+        """Whether its name was seen to come when it was turned up, on four beginnings of five."""
+        return self.turned is not None and self.turned >= STEERS * self.n_turned
 
     @property
     def worth(self) -> Worth:
@@ -152,6 +166,12 @@ def badge(evidence: LabelEvidence | None) -> Badge | None:
         said.append(
             f"An atom of this direction is in {evidence.returns} of {evidence.n_sisters} trainings from other "
             "seeds."
+        )
+    if evidence.turned is not None:
+        parts.append(f"turned up {evidence.turned} of {evidence.n_turned}")
+        said.append(
+            f"Turned up, it brings more words of its name than a random direction on {evidence.turned} of "
+            f"{evidence.n_turned} beginnings of texts."
         )
     said.append(_HOW[evidence.by])
     text = f"{_SIGNS[evidence.standing]} {' · '.join(parts)}"

@@ -224,8 +224,9 @@ class AtomNames:
     def surest(self) -> list[int]:
         """Return atoms whose names hold, those told apart best from other atoms' names first.
 
-        Labels that nobody measured come first, as they were given; then those that beat other labels, then
-        captions of the most frequent atoms. Empty where no name holds.
+        Labels that nobody measured come first, as they were given; then those that beat other labels, first
+        of them those whose words come when the atom is turned up; then captions of the most frequent atoms.
+        Empty where no name holds.
         """
         known = [(self._sureness(atom), atom) for atom in self._candidates()]
         return [atom for sure, atom in sorted(known, key=lambda one: -one[0]) if sure]
@@ -241,10 +242,12 @@ class AtomNames:
         return list(dict.fromkeys([*labelled, *often]))
 
     def _sureness(self, atom: int) -> float:
-        """How far a name is beyond others': 3 if it was given, above 1 if a label, else below; 0: it fails."""
+        """How far a name is beyond others': 4 if it was given, above 2 if its words come when the atom is
+        turned up, above 1 if a label, else below; 0: it fails.
+        """
         source, mark = self.source(atom), self.badge(atom)
         if source.startswith("label") and mark is None:
-            return 3.0
+            return 4.0
         if not source or mark is None or mark.standing != "holds":
             return 0.0
         if source == "caption":
@@ -252,8 +255,11 @@ class AtomNames:
             found = None if made is None else made.evidence
             return 0.0 if found is None else max(min(found.f1, 1.0), 1e-3)
         found = self.labels.evidence(atom)
-        lead = 0.0 if found is None else found.detection - found.control
-        return 1.0 + (max(lead, 0.0) if math.isfinite(lead) else 0.0)
+        if found is None:
+            return 1.0
+        lead = found.detection - found.control
+        known = 2.0 if found.steers else 1.0
+        return known + (max(lead, 0.0) if math.isfinite(lead) else 0.0)
 
     # --- changes ----------------------------------------------------------------------------------
 

@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from sae_nb.activations import Activations, Ragged
-from sae_nb.atoms import AtomCatalogue, AtomNames, LabelEvidence, says_much
+from sae_nb.atoms import AtomCatalogue, AtomNames, LabelEvidence, Labels, says_much
 from sae_nb.atoms._captions import _begins
 from sae_nb.codes import SparseCodes
+from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.pretrained import load_examples, load_sae
 from sae_nb.sessions import names_of
 from tests.random_texts import random_texts
@@ -201,3 +202,22 @@ def test_the_surest_names_are_written_ones_then_those_that_beat_others() -> None
     assert names.short(fails) == "mine"
     assert AtomNames().surest() == []
     assert AtomNames().short(4) == "atom 4"
+
+
+def test_a_name_whose_words_come_when_its_atom_is_turned_up_leads_those_that_only_tell_it_apart() -> (
+    None
+):
+    """24 beginnings of 30 are enough, 23 are not; the badge says how many."""
+    plain = LabelEvidence(by="rule", detection=0.9, control=0.5, n=120)
+    entries = {
+        0: AtomLabel(atom=0, text="ships", evidence=plain),
+        1: AtomLabel(
+            atom=1, text="love", evidence=replace(plain, detection=0.8, turned=24, n_turned=30)
+        ),
+        2: AtomLabel(
+            atom=2, text="war", evidence=replace(plain, detection=0.7, turned=23, n_turned=30)
+        ),
+    }
+    names = AtomNames(labels=Labels(AtomLabels(entries=entries)))
+    assert names.surest() == [1, 0, 2]
+    assert "turned up 24 of 30" in names.badge(1).text

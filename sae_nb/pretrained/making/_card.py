@@ -70,10 +70,10 @@ def text_card(facts: dict[str, Any]) -> str:
         "full-precision weights it was not tried here; `sn.check_fit(model, sae)` measures how well it fits.",
         f"**Data**: {training['rows']} rows of {training['data']}. One document of sixteen is held out. The "
         "first token of a passage and rows of massive norm (above ten times the median) are left out.",
-        f"**Training**: {plan['steps']} steps, {training['rows_seen']} rows, seed {plan['seed']}; "
-        f"{training['seconds']:.0f} s on CPU threads: {training['threads']}, beside other work; torch "
-        f"{facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms never fire on "
-        f"{training['rate_rows']} rows of the training texts.",
+        f"**Training**: {_steps(plan)}, {training['rows_seen']} rows in all, seed {plan['seed']}; "
+        f"{training['seconds']:.0f} s on CPU threads: {training['threads']}, with other programs running; "
+        f"torch {facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms never fire "
+        f"on {training['rate_rows']} rows of the training texts.",
         f"**Examples**: {facts['shown']}, chosen so that as many atoms as possible have {facts['enough']} of "
         "them: rates among them are not rates in text. **Coordinates**: UMAP of the atoms by cosine, seeded. "
         "**Strengths** in the store: 8 bits.",
@@ -92,6 +92,16 @@ def text_card(facts: dict[str, Any]) -> str:
         *_named_steering(facts.get("named_steering", []), facts.get("foretold_steering", [])),
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def _steps(plan: dict[str, Any]) -> str:
+    more = plan.get("more")
+    if more is None:
+        return f"{plan['steps']} steps"
+    return (
+        f"{plan['steps']} steps on the first {more['documents_before']} documents, {more['steps']} on the next "
+        f"at a learning rate of {more['learning_rate']:g}"
+    )
 
 
 def _returns(stability: dict[str, Any] | None) -> list[str]:

@@ -17,6 +17,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.architectures import KIND, SparseAutoencoder
+from sae_nb.atoms import LabelEvidence
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation import stability
 from sae_nb.files import read_json, write_bytes, write_json, write_manifest
@@ -149,6 +150,8 @@ def add_names(
         if lens is not None:
             tried = {atom: names[atom] for atom in foretold(model, lens, sae, names, found)}
             facts["foretold_steering"] = named_steering(model, sae, tried)
+        steered = [*facts["named_steering"], *facts.get("foretold_steering", [])]
+        found = _with_turns(folder / LABELS, steered)
     write_json(folder / FACTS, facts)
     write_bytes(folder / CARD, text_card(facts).encode())
     write_manifest(folder, KIND, architecture=type(sae).__name__)
@@ -174,6 +177,20 @@ def _those_that_hold(file: Path) -> AtomLabels:
         holds = entry.evidence is not None and entry.evidence.standing == "holds"
         why = f"The name “{entry.text}” did not tell on held-out texts where it fires."
         entries[atom] = entry if holds else AtomLabel(atom=atom, text="", why=why)
+    labels = replace(kept.labels, entries=entries)
+    write_kept(file, replace(kept, labels=labels))
+    return labels
+
+
+def _with_turns(file: Path, steered: Sequence[Mapping[str, Any]]) -> AtomLabels:
+    """Add to the evidence of names on how many beginnings their words came when they were turned up."""
+    kept = read_kept(file)
+    entries = dict(kept.labels.entries)
+    for one in steered:
+        entry = entries[one["atom"]]
+        known = entry.evidence or LabelEvidence()
+        known = replace(known, turned=one["beats"], n_turned=one["n"])
+        entries[one["atom"]] = replace(entry, evidence=known)
     labels = replace(kept.labels, entries=entries)
     write_kept(file, replace(kept, labels=labels))
     return labels

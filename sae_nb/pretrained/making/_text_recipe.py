@@ -132,15 +132,7 @@ def name_on_texts(
     model = load_model(model_name)
     to_train, held_out = mixed_texts(texts)
     fresh = _captured(model, held_out, plan, plan.held_out_rows, work / "held-out")[hook_point]
-    others = []
-    if sisters:
-        if plan.more is None:
-            seen = _captured(model, to_train, plan, plan.rows, work / "train")[hook_point]
-        else:
-            seen = _captured_more(model, to_train, plan, plan.more, work)[hook_point]
-        for seed in range(plan.seed + 1, plan.seed + 1 + sisters):
-            on = replace(plan, seed=seed)
-            others.append(trained(seen, on, work / f"{hook_point}-{seed}")[0])
+    others = [sister(model, to_train, plan, hook_point, work, i + 1) for i in range(sisters)]
     add_names(
         folder,
         written_names(NAMES / f"{name}.json"),
@@ -149,6 +141,23 @@ def name_on_texts(
         lens=load_lens(model_name) if model_name in lens_names() else None,
         sisters=others,
     )
+
+
+def sister(
+    model: LiveModel, texts: list[str], plan: TextPlan, hook_point: str, work: Path, n: int
+) -> TopK:
+    """Train another SAE from nothing, from the nth seed after the plan's.
+
+    Where the plan has a second part, on its texts alone and with as many steps: an atom that returns there
+    returns on other documents too.
+    """
+    if plan.more is None:
+        seen = _captured(model, texts, plan, plan.rows, work / "train")[hook_point]
+    else:
+        seen = _captured_more(model, texts, plan, plan.more, work)[hook_point]
+        plan = replace(plan, steps=plan.more.steps)
+    on = replace(plan, seed=plan.seed + n)
+    return trained(seen, on, work / f"{hook_point}-{on.seed}")[0]
 
 
 def _captured_more(
