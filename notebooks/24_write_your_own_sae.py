@@ -204,7 +204,7 @@ exercise("24.8").predict(guess)
 exercise("24.8").reveal()
 
 # %%
-toy, whole = hidden[0], {"n_atoms": 48, "k": 2}
+toy, whole = hidden[0], {"n_atoms": 64, "k": 2}
 kinds = {
     "whole": own_sae(toy, **whole),
     "ℓ1, unit norm": own_sae(toy, **whole, l1=0.05),

@@ -86,11 +86,15 @@ exercise("26.1").check(line)
 #
 # What is a good control here? The same training on data of which each column was shuffled: every neuron has the same
 # values as before, and no feature is left in them.
+#
+# A trap that we fell into: a toy and a dictionary that are drawn from *one* seed begin alike, since both draw the same
+# numbers first. Random directions then had a cosine of .78 with the features. Floor and control are how one notices;
+# here toys have seeds of their own.
 
 # %%
 small = hidden_rows(0)[:2000]
 apart = {"rows": small, "scrambled": scrambled(small, seed=0)}
-cosines = {name: on_features(0, own_sae(one, 48, 2, 100).D).mean() for name, one in apart.items()}
+cosines = {name: on_features(0, own_sae(one, 64, 2, 100).D).mean() for name, one in apart.items()}
 print(", ".join(f"{name}: mean cosine {value:.2f}" for name, value in cosines.items()))
 
 # %%
@@ -122,7 +126,7 @@ weak = own_claim(
     "An SAE finds the features of a toy.",
     "mean cosine of features with their atoms",
     at_least=0.6,
-    floor="48 random directions",
+    floor="64 random directions",
     control="trained on scrambled rows",
 )
 measured = weak.test(toy_run, range(5))
@@ -167,7 +171,7 @@ exercise("26.4").score(points)
 # %%
 means = {name: one.mean for name, one in measured.summaries.items()}
 assert means["claim"] > 0.98 > 0.9 > means["control"]
-assert means["control"] > means["floor"] > 0.5
+assert 0.6 < means["floor"] < 0.75, "random directions that know nothing of the toy"
 assert (measured.verdict, measured.cannot_fail) == ("holds", True)
 assert seen.of("untrained inner F1").mean > 0.9
 assert cosines["rows"] > cosines["scrambled"]

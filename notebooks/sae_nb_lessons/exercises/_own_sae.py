@@ -300,7 +300,7 @@ def _judge_toys(dictionaries: Tensor) -> Mistake | str | None:
     if dictionaries.shape[1] < 32:
         return Mistake(
             f"With {dictionaries.shape[1]} atoms at least {32 - dictionaries.shape[1]} features have none.",
-            "48 are asked: spare ones keep two from sharing a feature.",
+            "64 are asked: with 48 one start in five leaves a feature without an atom.",
         )
     for seed, one in enumerate(dictionaries.float()):
         cosines = on_features(seed, one)
@@ -358,8 +358,8 @@ def _judge_vit(found: Parameters) -> Mistake | str | None:
 def strength_without_unit_norm() -> float:
     """Return Σz under ℓ1 without unit norm, as a share of Σz with it."""
     x = hidden_rows(0)
-    held = own_sae(x, 48, 2, l1=L1).strength(x)
-    return own_sae(x, 48, 2, l1=L1, unit_norm=False).strength(x) / held
+    held = own_sae(x, 64, 2, l1=L1).strength(x)
+    return own_sae(x, 64, 2, l1=L1, unit_norm=False).strength(x) / held
 
 
 _ANY = Form(says="a tensor", convert=torch.as_tensor)

@@ -19,6 +19,13 @@ BATCH, WINDOW, REVIVED_UNTIL, COOLS_FROM = 512, 100, 0.7, 0.7
 TURN = 0.08
 """Learning rate times √d: the radians by which an atom may turn in a step, as in `sn.TopK`."""
 
+N_ATOMS = 64
+"""Atoms for 32 features: with 48, one start in five ends with two atoms on one feature and none on another."""
+
+TOYS_FROM = 1000
+"""Seed of the first toy. A toy and a dictionary that are drawn from one seed begin alike: random directions
+from it have a cosine of .78 with the features instead of .68, and an SAE starts next to the truth."""
+
 Rows = Float[Tensor, "n d"]
 Parameters = tuple[Tensor, Tensor, Tensor, Tensor]
 
@@ -140,7 +147,7 @@ def toy_of(seed: int) -> Bottleneck:
         importance=torch.ones(32),
         n_restarts=1,
         steps=400,
-        seed=seed,
+        seed=TOYS_FROM + seed,
     )
     return toy
 
@@ -170,14 +177,14 @@ def toy_run(seed: int, steps: int = 300) -> dict[str, float]:
     """Measure "an SAE finds a toy's features" on one seed: the claim's number, its floor and its control."""
     rows, draws = hidden_rows(seed), torch.Generator().manual_seed(seed)
     dictionaries = {
-        "claim": own_sae(rows, 48, 2, steps, seed).D,
-        "floor": torch.randn(48, rows.shape[1], generator=draws),
-        "control": own_sae(scrambled(rows, seed), 48, 2, steps, seed).D,
+        "claim": own_sae(rows, N_ATOMS, 2, steps, seed).D,
+        "floor": torch.randn(N_ATOMS, rows.shape[1], generator=draws),
+        "control": own_sae(scrambled(rows, seed), N_ATOMS, 2, steps, seed).D,
     }
     return {name: float(on_features(seed, one).mean()) for name, one in dictionaries.items()}
 
 
-def random_cosine(n_atoms: int = 48) -> float:
+def random_cosine(n_atoms: int = 64) -> float:
     """Return the mean cosine of features with as many random directions: the floor."""
     draws = torch.Generator().manual_seed(0)
     return float(

@@ -139,7 +139,7 @@ LOOPS = [
 
 
 @cache
-def found(seed: int, n_atoms: int = 48, steps: int = 600) -> Tensor:
+def found(seed: int, n_atoms: int = 64, steps: int = 600) -> Tensor:
     """A dictionary of a toy's features."""
     return own_sae(hidden_rows(seed), n_atoms, 2, steps, seed).D
 
@@ -157,11 +157,11 @@ def asked() -> list[Asked]:
         ([right[1], right[0], right[2]], "Dictionary 0 lies on the features of toy 1"),
         ([right[0], right[2], right[1]], "Dictionary 1 lies on the features of toy 2"),
         ([one[:30] for one in right], "With 30 atoms at least 2 features have none"),
-        (torch.randn(3, 48, 10, generator=none), "On toy 0 the mean cosine is"),
-        ([found(seed, 48, 10) for seed in range(3)], "On toy 0 the mean cosine is"),
+        (torch.randn(3, 64, 10, generator=none), "On toy 0 the mean cosine is"),
+        ([found(seed, 64, 10) for seed in range(3)], "On toy 0 the mean cosine is"),
         ([found(seed, 32, 60) for seed in range(3)], "the mean cosine is"),
-        ([right[0], right[1], torch.randn(48, 10, generator=none)], "On toy 2 the mean cosine is"),
-        ([right[0], hidden_rows(1)[:48], right[2]], "On toy 1 the mean cosine is"),
+        ([right[0], right[1], torch.randn(64, 10, generator=none)], "On toy 2 the mean cosine is"),
+        ([right[0], hidden_rows(1)[:64], right[2]], "On toy 1 the mean cosine is"),
         ([right[0], right[1], right[2].flip(1)], "On toy 2 the mean cosine is"),
     ]
     rows, n_atoms = torch.randn(20, 5, generator=none), 12

@@ -12,7 +12,7 @@ from sae_nb_lessons.exercises import _own_claim as exercises
 from sae_nb_lessons.reproductions import MeasuredClaim
 
 HOSTILE = "<script>alert(1)</script>"
-GOOD = {"claim": 0.99, "floor": 0.62, "control": 0.72}
+GOOD = {"claim": 0.99, "floor": 0.68, "control": 0.69}
 Run = Callable[[int], Mapping[str, float]]
 
 
@@ -27,13 +27,13 @@ def with_(**changed: Callable[[int], float]) -> Run:
 
 
 LINES = [
-    (0.0, "reach 0.62 and meet"),
-    (0.5, "reach 0.62 and meet"),
-    (0.62, "reach 0.62 and meet"),
-    (-1, "reach 0.62 and meet"),
-    (0.65, "control reaches 0.72"),
-    (0.72, "control reaches 0.72"),
-    (0.74, "within the control's spread"),
+    (0.0, "reach 0.68 and meet"),
+    (0.5, "reach 0.68 and meet"),
+    (0.68, "reach 0.68 and meet"),
+    (-1, "reach 0.68 and meet"),
+    (0.685, "control reaches 0.69"),
+    (0.69, "control reaches 0.69"),
+    (0.72, "within the control's spread"),
     (0.999, "asks for luck"),
     (1.0, "No cosine is above 1"),
     (95, "No cosine is above 1"),
@@ -42,10 +42,10 @@ RUNS = [
     (with_(claim=lambda s: float(torch.rand(()))), "different numbers for claim"),
     (with_(floor=lambda s: float(torch.rand(())) / 2), "different numbers for floor"),
     (lambda seed: GOOD, "claim and floor and control is the same"),
-    (with_(floor=lambda s: 0.62), "floor is the same for seeds 0 and 1"),
+    (with_(floor=lambda s: 0.68), "floor is the same for seeds 0 and 1"),
     (with_(claim=lambda s: 0.62 + s / 99, floor=lambda s: 0.99 - s / 99), "not below"),
     (with_(claim=lambda s: 0.8 + s / 99), "The claim's number is 0.800"),
-    (with_(floor=lambda s: 0.3 + s / 99), "that of 48 random directions"),
+    (with_(floor=lambda s: 0.3 + s / 99), "that of 64 random directions"),
     (with_(control=lambda s: 0.99 - s / 99), "the features are still in its data"),
     (with_(control=lambda s: 0.3 + s / 99), "an SAE on scrambled rows"),
     (with_(claim=lambda s: 31.7 + s), "lies between −1 and 1"),
