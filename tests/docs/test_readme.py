@@ -93,6 +93,22 @@ def test_the_home_page_has_the_words_of_other_schools(docs: Path, tool: Tool) ->
     assert sum((docs / picture).stat().st_size for picture in pictures) < 60_000
 
 
+def test_versions_are_offered_only_where_they_are_kept(
+    tool: Tool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`make docs-version` asks for the menu of versions; a build of `make docs` has none to choose from."""
+
+    def built() -> dict[str, object]:
+        nav = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
+        config = {"nav": yaml.safe_load(nav), "extra": {}}
+        return tool("macros").on_config(config)["extra"]
+
+    monkeypatch.delenv("SAE_NB_DOCS_VERSIONS", raising=False)
+    assert built() == {}
+    monkeypatch.setenv("SAE_NB_DOCS_VERSIONS", "1")
+    assert built() == {"version": {"provider": "mike", "default": "latest"}}
+
+
 def test_a_link_that_leads_nowhere_is_named(tool: Tool, tmp_path: Path) -> None:
     """To a file or to a place in one, also in HTML that mkdocs does not read; other machines are left alone."""
     (tmp_path / "a.html").write_text(
