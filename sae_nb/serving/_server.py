@@ -47,7 +47,7 @@ def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> Any:
     built = MCPServer("sae-nb", instructions=INSTRUCTIONS, log_level="ERROR")
     shelf = _Later(tuple(models), tuple(saes))
     for name in tool_names():
-        how = ToolAnnotations(readOnlyHint=True, destructiveHint=False, openWorldHint=False)
+        how = ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
         built.tool(name, annotations=how, structured_output=False)(_called_later(name, shelf))
     return built
 
@@ -81,9 +81,9 @@ def _called_later(name: str, later: _Later) -> Any:
             raise ToolError(str(error)) from error
 
     call.__name__, call.__doc__ = name, inspect.getdoc(method)
-    call.__signature__ = signature.replace(
-        parameters=[_keyword(p) for p in parameters], return_annotation=str
-    )  # type: ignore[attr-defined]
+    keywords = [_keyword(parameter) for parameter in parameters]
+    shape = signature.replace(parameters=keywords, return_annotation=str)
+    vars(call)["__signature__"] = shape  # which the protocol's schema is made from
     call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": str}
     return call
 

@@ -290,6 +290,8 @@ RECIPES: dict[str, Make] = {
     "dynamics.segment_errors": lambda kit: {
         "states": kit.states, "sizes": kit.sizes, "config": kit.raptor_config},
     "evaluation.RandomDictionary": _sae_made(k=2, mean=torch.zeros(D_IN)),
+    "evaluation.certificate": lambda kit: {
+        "sae": sn.TopK(D_IN, N_ATOMS, 2), "acts": kit.x, "sisters": [sn.TopK(D_IN, N_ATOMS, 2)]},
     "evaluation.compare_dictionaries": lambda kit: {
         "dictionaries": {"TopK": lambda seed: sn.TopK(D_IN, N_ATOMS, 2)}, "data": kit.x, "config": kit.config,
         "l0": 2.0, "seeds": (0,)},

@@ -49,8 +49,10 @@ class Client:
 def client():
     client = Client()
     yield client
+    client.process.terminate()
+    client.process.wait()
     client.process.stdin.close()
-    client.process.wait(timeout=60)
+    client.process.stdout.close()
 
 
 def told(result):

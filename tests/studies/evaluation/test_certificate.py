@@ -84,6 +84,17 @@ def test_a_sister_that_diverges_is_refused_by_name(planted):
         sn.certificate(sae, data.x, config=wild, progress=False)
 
 
+def test_sisters_that_learned_little_do_not_speak_against_an_atom(planted):
+    data, sae, _ = planted
+    sisters = [sn.TopK(20, 32, 3, generator=torch.Generator().manual_seed(seed)) for seed in (5, 6)]
+    for sister in sisters:
+        sn.train(sister, data.x, steps=2, progress=False)
+    found = sn.certificate(sae, data.x, sisters=sisters, progress=False)
+    fires = found.table["density"] > 0
+    assert set(found.table.loc[fires, "verdict"]) == {"unclear"}
+    assert any("sisters explain less" in note for note in found.notes)
+
+
 def test_wrong_questions_are_named(planted):
     data, sae, _ = planted
     for budget in ("soon", "5 lightyears", 0, -1, float("nan")):

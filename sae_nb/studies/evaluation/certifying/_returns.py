@@ -54,13 +54,16 @@ class AtomNumbers:
     density: Float[np.ndarray, " n_atoms"] | None
     """Share of rows in which it fires."""
 
-    def verdicts(self, luck: float) -> np.ndarray:
-        """Return "real", "unclear" or "chance" for each atom; `luck` is what chance returns."""
+    def verdicts(self, luck: float, *, weak: bool = False) -> np.ndarray:
+        """Return "real", "unclear" or "chance" for each atom; `luck` is what chance returns.
+
+        `weak` sisters explain less than the SAE: what they do not find is unclear, unless it never fires.
+        """
         least = self.seeds if self.halves is None else np.minimum(self.seeds, self.halves)
         real = least >= RETURNS
         if self.origin is not None:
             real &= self.origin >= KEEPS
-        chance = self.seeds <= luck
+        chance = (self.seeds <= luck) & (not weak)
         if self.density is not None:
             real &= self.density > 0
             chance |= self.density == 0
