@@ -94,3 +94,16 @@ def test_raised_outputs_are_confirmed_on_other_examples_next_to_a_random_directi
     everything = measure_atom(catalogue, atom, vit, n_examples=10_000, n=3)
     assert everything.confirmed == ()
     assert everything.by_chance is None
+
+
+def test_an_atom_can_be_added_where_it_does_not_fire(vit: Any) -> None:
+    """A four is called a four already; on other images the atom of fours raises 4, a random one little."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    whole = sn.load_examples("tiny-vit/resid_post.6").catalogue(sae)
+    effects = measure_atom(whole, 474, vit, n_examples=12, n=3, elsewhere=True)
+    assert effects.by == "measured on 12 other examples"
+    assert (effects.up[0][0], effects.confirmed[0]) == ("4", True)
+    assert effects.random_most is not None
+    assert effects.up[0][1] > 3 * effects.random_most
+    here = measure_atom(whole, 474, vit, n_examples=12, n=3)
+    assert dict(here.up).get("4", 0.0) < 0.3 * effects.up[0][1]
