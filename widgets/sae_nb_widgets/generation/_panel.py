@@ -31,6 +31,7 @@ from sae_nb_widgets.generation._keeping import (
     whole_prompt,
 )
 from sae_nb_widgets.generation._margin import Margin
+from sae_nb_widgets.generation._picking import Picking
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._why import Why
 from sae_nb_widgets.generation._writing import Writing
@@ -244,15 +245,7 @@ class GenerationLens(PlayingPanel):
             detail=self.margin.widgets,
         )
         self.tuck_away(self.views.log)
-        self.views.text.observe(self._pick, "selected")
-        self.views.images.observe(self._pick_patch, "selected")
-        self.views.here.observe(
-            lambda change: self._choose(self.views.here_atoms, change["new"]), "selected"
-        )
-        self.views.why.observe(
-            lambda change: self._choose(self.views.why_atoms, change["new"]), "selected"
-        )
-        self.views.table.observe(self._choose_branch, "selected")
+        Picking(self)
         self.bind_key("ArrowRight", self.right)
         self.bind_key("ArrowLeft", self.back)
         self.bind_key("Escape", lambda: self.set_trait("token", -1))
@@ -707,28 +700,7 @@ class GenerationLens(PlayingPanel):
         )
         self.conclude(said, numbers)
 
-    # --- clicks -----------------------------------------------------------------------------------
-
-    def _pick(self, change: t.Bunch) -> None:
-        if self.views.filling or not self.ready:
-            return
-        row, column = change["new"]
-        n_written = sum(len(one.ids) > self._now.start for one in self._now.shown.rows)
-        if row > n_written:
-            self.say("These texts are not kept yet: press “Write on”, then choose a token.")
-            self.views.mark_token(self._now)
-        elif row > 1:
-            self.say("The text goes on from the steered row; choose branch 0 to go on without.")
-            self.views.mark_token(self._now)
-        else:
-            self.token = -1 if row < 0 else column if row == 0 else self._now.start + column
-
-    def _pick_patch(self, change: t.Bunch) -> None:
-        if self.views.filling or not self.ready:
-            return
-        image, patch = change["new"]
-        runs = [*self._now.runs.values()]
-        self.token = runs[image].start + patch if image >= 0 and patch >= 0 else -1
+    # --- the image, the strength ---------------------------------------------------------------------
 
     def take_upload(self, upload: Any) -> None:
         """Put the image that a FileUpload holds into the prompt."""
@@ -739,10 +711,6 @@ class GenerationLens(PlayingPanel):
     def without_image(self) -> None:
         """Take the image out of the prompt."""
         self.picture = None
-
-    def _choose(self, atoms: Sequence[int], place: int) -> None:
-        if 0 <= place < len(atoms) and not self.views.filling:
-            self.atom = atoms[place]
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _offer_strength(self) -> None:
@@ -756,11 +724,6 @@ class GenerationLens(PlayingPanel):
     def _follow(self) -> None:
         self._chosen = self._chosen or not self.views.filling
         self.controls.fit(self.scale)
-
-    def _choose_branch(self, change: t.Bunch) -> None:
-        if change["new"] >= 0 and not self.views.filling:
-            with self.hold_trait_notifications():
-                self.branch, self.token = change["new"], -1
 
     # --- what a session keeps ---------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 N_TRIED = 16
 """Atoms that matter most for the answer, which are tried."""
 
-UNNAMED, WRITTEN = 0.25, 0.75
+UNNAMED, WRITTEN, DOT = 0.05, 0.75, 0.25
 """Weight of an atom without a name that holds, and of one whose name somebody wrote; a measured name has a
 quarter for each of its dots, and one. Ours."""
 
@@ -66,4 +66,4 @@ def _evidence(names: AtomNames, atom: int) -> float:
     if not names.source(atom):
         return UNNAMED
     dots, _ = names.sureness(atom)
-    return WRITTEN if dots is None else UNNAMED * (1 + dots)
+    return WRITTEN if dots is None else DOT * (1 + dots)
