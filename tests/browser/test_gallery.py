@@ -95,9 +95,12 @@ def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
         page.mouse.wheel(0, -300)  # and it moves
         page.wait_for_function(PAINTED)
     else:
-        # Lenses, maps of places and a quiz have no figure: inputs, cells and bars are plain HTML.
+        # Lenses, maps of places, report cards and a quiz have no figure: they are plain HTML.
         assert (
-            page.locator("main :is(.sae-nb-picture, .sae-nb-token, .sae-nb-layers td)").count() > 0
+            page.locator(
+                "main :is(.sae-nb-picture, .sae-nb-token, .sae-nb-layers td, .sae-nb-dotrow)"
+            ).count()
+            > 0
         )
     hidden = "document.documentElement.scrollWidth > document.documentElement.clientWidth"
     assert not page.evaluate(hidden), "the page scrolls sideways"
