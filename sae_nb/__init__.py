@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         models as models,
         pretrained as pretrained,
         pursuit as pursuit,
+        serving as serving,
         sessions as sessions,
         site as site,
         steering as steering,
