@@ -1,4 +1,4 @@
-"""What a CircuitPanel asks, as frozen values, and what answers: nothing here knows a widget."""
+"""The requests of a CircuitPanel, as frozen values, and their answers: nothing here knows a widget."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sae_nb.studies.circuits import (
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """What is drawn of a graph."""
+    """The drawn part of a graph."""
 
     node: int
     threshold: float
@@ -31,7 +31,7 @@ class View:
 
 @dataclass(frozen=True, kw_only=True)
 class Change:
-    """What is changed in the live model: atoms, the factor of their strength, and how often chance is asked."""
+    """A change of the live model: atoms, the factor of their strength, and the number of random controls."""
 
     nodes: tuple[int, ...]
     factor: float
@@ -119,7 +119,7 @@ def heaviest_target(circuit: Circuit) -> int:
 
 
 def by_influence(summary: CircuitSummary) -> Sequence[int]:
-    """Return the nodes that are drawn and are no targets, the most influential first."""
+    """Return the drawn nodes without the targets, the most influential first."""
     nodes = summary.nodes
     order = nodes[nodes.kind != "target"].sort_values("influence", ascending=False, kind="stable")
     return order["node"].astype(int).tolist()

@@ -1,6 +1,6 @@
 """Places of a circuit's nodes on a stage of some width: a row for each place that holds some, the answer above.
 
-Columns are as wide as their nodes. What does not fit next to each other goes into another line of its row;
+Columns are as wide as their nodes. Nodes that do not fit next to each other get another line of their row;
 where columns do not fit either, they come closer and more lines are taken.
 """
 
