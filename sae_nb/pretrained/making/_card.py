@@ -127,10 +127,13 @@ def _named_steering(
         f"Atoms chosen before, each added at every position to {steered[0]['n']} beginnings that are about "
         "nothing in particular, at 1.5 times its 99th percentile; four texts of 20 tokens each, temperature "
         "0.7. Words of a text that begin as its name leads one to expect, mean; how many of the beginnings "
-        f"have more of them than under a random direction of the same norm. The first {len(chosen)} were "
-        f"chosen by their names alone, the other {len(foretold)} by the lens: among the ten tokens that it "
-        "expects, most are words of the name."
+        "have more of them than under a random direction of the same norm."
     )
+    if foretold:
+        text += (
+            f" The first {len(chosen)} were chosen by their names alone, the other {len(foretold)} by the "
+            "lens: among the ten tokens that it expects, most are words of the name."
+        )
     rows = [
         [s["name"], str(s["atom"]), f"{s['by']:.0f}"]
         + [f"{s[way]:.2f}" for way in ("untouched", "random", "turned")]

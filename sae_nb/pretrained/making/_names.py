@@ -148,7 +148,8 @@ def add_names(
         tried = {atom: names[atom] for atom in sorted(found) if names[atom].steers}
         facts["named_steering"] = named_steering(model, sae, tried)
         if lens is not None:
-            tried = {atom: names[atom] for atom in foretold(model, lens, sae, names, found)}
+            others = [a for a in foretold(model, lens, sae, names, found) if a not in tried]
+            tried = {atom: names[atom] for atom in others}
             facts["foretold_steering"] = named_steering(model, sae, tried)
         steered = [*facts["named_steering"], *facts.get("foretold_steering", [])]
         found = _with_turns(folder / LABELS, steered)
