@@ -6,7 +6,13 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-MAX_INPUTS, MAX_CHARACTERS, MAX_SCENES = 16, 4000, 1024
+MAX_INPUTS = 16
+"""Most inputs of one call."""
+
+MAX_CHARACTERS = 4000
+"""Most characters of one text."""
+
+MAX_SCENES = 1024
 """Inputs of one call; characters of one text; number of the last picture."""
 
 
