@@ -19,7 +19,16 @@ from rooms import (
 
 ROOT = Path(__file__).parents[2]
 # What may stand directly in sae_nb beside the rooms.
-CONTENTS = {"__init__", "__main__", "_lazy", "background", "checks", "interrupts", "plugins", "progress"}
+CONTENTS = {
+    "__init__",
+    "__main__",
+    "_lazy",
+    "background",
+    "checks",
+    "interrupts",
+    "plugins",
+    "progress",
+}
 # Which of the three packages' rooms may import a package that is not ours; none means nowhere.
 ONLY_IN = {
     "ipywidgets": {"sae_nb_widgets"},

@@ -133,4 +133,6 @@ def test_readme_links_lead_somewhere() -> None:
     films = [file for file in pictures if Image.open(file).n_frames > 1]
     assert len(films) == 1
     assert films[0].stat().st_size <= 600_000
-    assert max((file.stat().st_size for file in pictures if file not in films), default=0) <= 100_000
+    assert (
+        max((file.stat().st_size for file in pictures if file not in films), default=0) <= 100_000
+    )

@@ -119,7 +119,9 @@ def check_the_map_is_painted(page: Page, stage: Any) -> None:
     panel = _begin(page, stage)
     assert panel.locator(".js-plotly-plot").count() == 0
     assert panel.locator(".sae-nb-keyentry").count() >= 5
-    assert panel.locator(".sae-nb-answer").inner_text().startswith(("Nearest to ", "No atom is close"))
+    assert (
+        panel.locator(".sae-nb-answer").inner_text().startswith(("Nearest to ", "No atom is close"))
+    )
     assert "groups, the largest: " in panel.inner_text()
     for dark in stage.both():
         for colour in ("cluster", "frequency"):

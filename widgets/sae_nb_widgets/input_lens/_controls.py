@@ -170,7 +170,9 @@ def _example(panel: Any) -> ipw.Widget:
 
 
 def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
-    field = control(panel, trait, name, tip, placeholder="type a text …").add_class("sae-nb-unlabelled")
+    field = control(panel, trait, name, tip, placeholder="type a text …").add_class(
+        "sae-nb-unlabelled"
+    )
     field.layout.flex, field.layout.min_width = "1 1 320px", "200px"
     return field
 

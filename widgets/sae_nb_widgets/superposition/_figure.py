@@ -232,7 +232,7 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
     plain = {"title": {"text": "feature"}, "fixedrange": True} | numbered
     first = square if flat else plain
     up = {"title": {"text": "neuron 1"}, "scaleanchor": "x"} if flat else {"rangemode": "tozero"}
-    axes = {
+    axes: dict[str, dict[str, Any]] = {
         "xaxis": first | ({"title": {"text": "neuron 0"}} if flat else {}),
         "yaxis": (first if flat else {"fixedrange": True}) | up,
         "xaxis2": {"title": {"text": "feature j"}, "constrain": "domain"} | numbered,
@@ -249,9 +249,8 @@ def _axes(n_features: int, flat: bool) -> dict[str, Any]:
         suffix = number_of(place)
         axes[f"xaxis{suffix}"] |= {"domain": across, "anchor": f"y{suffix}", "fixedrange": True}
         axes[f"yaxis{suffix}"] |= {"domain": along, "anchor": f"x{suffix}", "fixedrange": True}
-    if (
-        n_features
-    ):  # a map that stays square is given its ends, or plotly would draw more than there is
+    # A map that stays square is given its ends, or plotly would draw more than there is.
+    if n_features:
         axes["xaxis2"]["range"] = [-0.5, n_features - 0.5]
         axes["yaxis2"]["range"] = [n_features - 0.5, -0.5]
     return axes

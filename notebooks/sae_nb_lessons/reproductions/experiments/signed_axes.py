@@ -31,7 +31,7 @@ def run(seed: int, *, steps: int = 1000, n: int = 20_000) -> dict[str, float]:
     for name, sae in made.items():
         if name != "untrained":
             sn.train(sae, x[:n], sn.TrainConfig(steps=steps, batch_size=256, seed=seed))
-        numbers |= {f"{name}, {what}": value for what, value in measured(sae, axes, x[n:]).items()}
+        numbers |= {f"{name}, {what}": value for what, value in measured(sae, axes, x[n:]).items()}  # type: ignore[arg-type]
     return numbers
 
 
