@@ -13,7 +13,7 @@ MAX_CHARACTERS = 4000
 """Most characters of one text."""
 
 MAX_SCENES = 1024
-"""Inputs of one call; characters of one text; number of the last picture."""
+"""Number of scenes that a client may name."""
 
 
 def text_of(value: Any, *, name: str = "text") -> str:
