@@ -13,7 +13,7 @@ import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
@@ -29,20 +29,25 @@ from sae_nb.figures import escape, theme
 
 DOCS = Path(__file__).parent
 GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"
-VISION, LANGUAGE = "tiny-vit/resid_post.6", "tiny-gpt/resid_post.3"
+VISION, LANGUAGE = "tiny-vit/resid_post.6", "smollm2-135m/resid_post.16"
+STORIES = "tiny-gpt/resid_post.3"
+"""The bundled story model, for questions about stories whose sentiment is known."""
 SUM = "sum-of-atoms"
 """A picture without a page."""
 
-N_ATOMS = {"vision": 1, "language": 2}
+N_VISION = 1
 """Pages of atoms that stand for known factors: each costs a quarter of a megabyte of every clone."""
 SEVEN = [(9, 8), (22, 8), (14, 24)]
 STROKE = 217
 """An atom for sevens that fires along the stroke of the drawn one."""
 
-DOG = "Rose lived near the river with a small dog. She was"
-LOST = "Anna lost her hat. She was very"
-FOX = "The fox ran away and did not come"
-SAD = "Tom and Lucy walked to the castle with a fox. The fox ran away and did not come back. They"
+ROME = "Last summer in Rome he"
+ILL = "The doctor told her that she had to stay in the hospital for another week, until the"
+HOT = "The opposite of hot is"
+KEYS = ("The keys to the cabinet", "The key to the cabinet")
+ATOM, OTHER = "outer space", "banks, money, debt"
+"""Names of two atoms that were seen to bring their words when they are turned up."""
+
 IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
 LARGEST_PICTURE = 60_000
 """Bytes: an index shows many."""
@@ -218,6 +223,12 @@ def browsers(name: str, stem: str, room: str, n: int) -> list[Entry]:
     ]
 
 
+def named(name: str, label: str) -> int:
+    """Return the atom with a label."""
+    labels = material(name)[2].labels
+    return next(atom for atom in labels if labels[atom] == label)
+
+
 def lens_on_picture() -> Any:
     """Return which atoms a drawn 7 uses, one of them over it."""
     model, sae, examples, _ = material(VISION)
@@ -231,12 +242,14 @@ def lens_on_picture() -> Any:
 
 
 def lens_on_text() -> Any:
-    """Return which atoms the beginning of a story uses."""
+    """Return which atoms a sentence about a hospital uses."""
     model, sae, examples, _ = material(LANGUAGE)
     panel = sw.InputLens(model, sae, examples=examples)
-    panel.text = SAD
-    panel.sort = "attribution"
-    panel.atom = examples.match("bad story").atom
+    panel.wait(120)
+    panel.text = ILL
+    panel.wait(120)
+    panel.atom = named(LANGUAGE, "medicine, doctors, hospitals")
+    panel.wait(120)
     return panel
 
 
@@ -270,13 +283,14 @@ def steered_picture() -> Any:
 
 
 def steered_text() -> Any:
-    """Return a story pushed towards another mood, continued before and after."""
-    model, sae, examples, catalogue = material(LANGUAGE)
-    atom = examples.match("bad story").atom
-    panel = sw.SteeringPanel(model, sae.hook_point, sae, [SAD], catalogue, atom=atom, strength=-2.0)
+    """Return a beginning that goes on with an atom for money turned up, as it is, and at random."""
+    model, sae, _, catalogue = material(LANGUAGE)
+    atom = named(LANGUAGE, OTHER)
+    panel = sw.SteeringPanel(model, sae.hook_point, sae, [ROME], catalogue, atom=atom)
     panel.max_new_tokens = 32
-    panel.wait()
+    panel.wait(120)
     panel.continue_text()
+    panel.wait(120)
     return panel
 
 
@@ -299,7 +313,7 @@ def depth() -> Any:
 
 def in_time() -> Any:
     """Return what the past of a story already said, for an SAE trained on 200 of them."""
-    model = material(LANGUAGE)[0]
+    model = material(STORIES)[0]
     texts = list(sn.data.stories(200, seed=0).texts)
     acts = sn.capture(model, texts, "resid_post.2", progress=False)
     generator = torch.Generator().manual_seed(0)
@@ -333,7 +347,7 @@ def judged() -> Any:
 
 def corpora() -> Any:
     """Return sad stories against glad ones, on the atom that differs most."""
-    model, sae, examples, _ = material(LANGUAGE)
+    model, sae, examples, _ = material(STORIES)
     stories = sn.data.stories(200, seed=0)
     docs = sn.uses.documents(
         model, sae, stories.texts, sae.hook_point, labels=examples.labels, progress=False
@@ -343,18 +357,18 @@ def corpora() -> Any:
 
 
 def circuit() -> Any:
-    """Return which atoms make the story go on with the beginning of “sad”, the strongest of them cut."""
-    model = material(LANGUAGE)[0]
-    transcoders = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(model.n_layers)]
-    graph = sn.circuits.attribution_graph(model, transcoders, LOST, target=" s")
-    panel = sw.CircuitPanel(graph, threshold=0.6)
+    """Return the neurons that carry a plural past another noun, the strongest of them cut."""
+    graph = sn.circuits.attribution_graph(
+        material(LANGUAGE)[0], "neurons", KEYS[0], contrast=KEYS[1], target=(" are", " is")
+    )
+    panel = sw.CircuitPanel(graph)
     panel.wait(120)
     return panel
 
 
 def layers_of_text() -> Any:
     """Return what the model is about to answer after each block, by the bundled lens."""
-    panel = sw.LensPanel(material(LANGUAGE)[0], sn.load_lens("tiny-gpt"), FOX)
+    panel = sw.LensPanel(material(LANGUAGE)[0], sn.load_lens("smollm2-135m"), HOT)
     panel.wait(120)
     return panel
 
@@ -369,15 +383,13 @@ def patched() -> Any:
 
 
 def generation() -> Any:
-    """Return a story that the model wrote, and how it goes on with the atom for good stories added."""
+    """Return a text that goes on with an atom for outer space turned up, as it is, and at random."""
     model, sae, examples, _ = material(LANGUAGE)
-    good, bad = (examples.match(f"{kind} story").atom for kind in ("good", "bad"))
-    panel = sw.GenerationLens(
-        model, sae, prompt=DOG, acts=examples.acts, labels=examples.labels, pinned=[good, bad]
-    )
-    panel.token = panel.n_tokens - 1
-    panel.atom = good
+    panel = sw.GenerationLens(model, sae, prompt=ROME, acts=examples.acts, labels=examples.labels)
+    panel.wait(240)
+    panel.atom = named(LANGUAGE, ATOM)
     panel.go_on(24)
+    panel.wait(240)
     return panel
 
 
@@ -398,12 +410,7 @@ def everything_linked() -> Any:
 
 def entries() -> list[Entry]:
     """Return all pages, in the order of the index; each first page of a room has a card."""
-    more_vision = browsers(
-        VISION, "atom-vision", "an atom for the stroke of a 7", N_ATOMS["vision"]
-    )
-    language, *more_language = browsers(
-        LANGUAGE, "atom-language", "an atom for stories that go badly", N_ATOMS["language"]
-    )
+    more_vision = browsers(VISION, "atom-vision", "an atom for the stroke of a 7", N_VISION)
     picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
     atoms = "06_panels"
     return [
@@ -432,7 +439,7 @@ def entries() -> list[Entry]:
             "an atom for the stroke of a 7",
             "digit 7",
             partial(browser, VISION, STROKE),
-            "The images on which one atom is most active are sevens; the heat shows where it fires.",
+            "The images on which one atom is most active are sevens; outlines show where it fires.",
             picture,
         ),
         *more_vision,
@@ -440,25 +447,33 @@ def entries() -> list[Entry]:
             "lens-language",
             *twice("a sentence, explained"),
             lens_on_text,
-            "One atom is active where the story has just gone wrong.",
+            "One atom is active at “doctor” and “hospital”; bars say what each atom does to the next word.",
             f"{tokens}, .sae-nb-pairrow",
             "demo",
             NAMES_ALONE,
         ),
         Entry(
             "steering-language",
-            *twice("a sad story, turned happy"),
+            *twice("a text, turned to money"),
             steered_text,
-            "The same beginning, continued as it is and with the atom for bad stories turned down.",
-            ".sae-nb-main > div:not(.sae-nb-live)",
+            "The same beginning with an atom for money turned up, as it is, and with a random push.",
+            ".sae-nb-branches",
             "demo",
         ),
-        replace(
-            language,
-            finding="It is active at the words after which things go wrong.",
-            crop=tokens,
+        Entry(
+            "atom-language-outer-space",
+            "an atom of a language model",
+            ATOM,
+            lambda: browser(LANGUAGE, named(LANGUAGE, ATOM)),
+            "It is active at stars, planets and aliens, and turned up it makes the model write of them.",
+            ".sae-nb-kwic",
         ),
-        *more_language,
+        Entry(
+            "atom-language-money",
+            "an atom of a language model",
+            OTHER,
+            lambda: browser(LANGUAGE, named(LANGUAGE, OTHER)),
+        ),
         Entry(
             "report-card",
             *twice("can this SAE be trusted?"),
@@ -480,8 +495,8 @@ def entries() -> list[Entry]:
             "circuit",
             *twice("an answer, followed back"),
             circuit,
-            "Atoms that made a story go on with “s”, as in “sad”; with the strongest cut, it is less sure.",
-            ".sae-nb-answer, .sae-nb-main .sae-nb-bars",
+            "Neurons at “keys” carry the plural past “cabinet”; without twenty of 230 400 it is lost.",
+            ".sae-nb-answer, .sae-nb-circuit",
         ),
         Entry(
             "patching",
@@ -503,8 +518,8 @@ def entries() -> list[Entry]:
             "generation",
             *twice("a model while it writes"),
             generation,
-            "One beginning goes on three ways: as it is, with an atom added, and along a random direction.",
-            ".sae-nb-branches, .sae-nb-strip",
+            "One beginning goes on three ways: with “outer space” turned up, as it is, and at random.",
+            ".sae-nb-branches",
             "11_steering",
         ),
         Entry(
@@ -633,7 +648,7 @@ def live_atoms() -> str:
     """Return links to the sites of docs/tools/sites.py, which are published next to this page."""
     four, bad = (
         material(VISION)[2].match("digit 4").atom,
-        material(LANGUAGE)[2].match("bad story").atom,
+        material(STORIES)[2].match("bad story").atom,
     )
     return (
         "<p><b>Atoms that answer live</b>, in the page, without Python: "
@@ -664,8 +679,9 @@ def write_index(everything: list[Entry]) -> Path:
         f"<style>{theme.PAGE_COLOURS}{PAGE_STYLE}{STYLE}</style></head><body>"
         "<h1>What a network's atoms look like</h1>"
         "<p>Snapshots of the panels. Hover and zoom work; anything that needs a running model is "
-        "switched off, and <i>run it</i> opens the notebook on Binder. The models, the SAEs and their "
-        f"examples come with the package.</p>{live_atoms()}"
+        "switched off, and <i>run it</i> opens the notebook on Binder. The SAEs and their examples come "
+        "with the package, and so do the small models; SmolLM2, a real language model, is fetched once."
+        f"</p>{live_atoms()}"
         f'<div class="cards">{"".join(cards)}</div></body></html>'
     )
     path = GALLERY / "index.html"
