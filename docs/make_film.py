@@ -22,7 +22,7 @@ from sae_nb.diagnosis import find_chromium
 
 FILM = Path(__file__).parent / "pictures" / "lens-playing.webp"
 LARGEST = 600_000
-N_WRITTEN, N_STEERED = 14, 14
+N_WRITTEN, N_STEERED = 10, 20
 WINDOW = {"width": 900, "height": 560}
 A_TOKEN_MS, A_PAUSE_MS = 260, 2600
 QUALITIES = (60, 40, 25)
@@ -33,10 +33,10 @@ body > :not(.sae-nb-panel):not(style):not(script) { max-width: none !important; 
 
 
 def lens() -> Any:
-    """Return the panel before its first token, with a strip of the atom that is turned up later."""
+    """Return the panel before its first token."""
     lm = language_model()
     print(lm)
-    panel = sw.GenerationLens(lm.model, lm.sae, prompt=lm.plan.beginning, pinned=[lm.atom])
+    panel = sw.GenerationLens(lm.model, lm.sae, prompt=lm.plan.beginning)
     panel.temperature = lm.plan.temperature
     panel.wait()
     panel.atom, panel.strength = lm.atom, lm.plan.strength
@@ -45,7 +45,7 @@ def lens() -> Any:
 
 def frames(panel: Any, page: Any, folder: Path) -> list[tuple[Image.Image, int]]:
     """Return images and how long each is shown: the text token by token, then how it goes on another way."""
-    taken = [(shot(panel, page, folder), A_TOKEN_MS)]
+    taken: list[tuple[Image.Image, int]] = []
 
     def write(n: int) -> None:
         for _ in range(n):
