@@ -7,7 +7,7 @@ lenses). A lens takes the later blocks into account, and a measurement runs the 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 Effects = tuple[tuple[str, float], ...]
 
+SPELLINGS = 4
+"""Tokens read per word that is kept: as it is, capitalised, and both after a space."""
+
 DIRECT = "direct path only"
 DIRECT_SCORE = "later blocks are left out; measure the atom, or pass a lens"
 
@@ -41,7 +44,7 @@ class AtomEffects:
 
     up: Effects = ()
     down: Effects = ()
-    """Tokens or classes with their effects, largest first."""
+    """Tokens or classes with their effects, largest first; of measured ones each word in one spelling."""
 
     by: str = ""
     """The way: direct path only, the kind of lens, or measured."""
@@ -179,12 +182,11 @@ def measure_atom(
     change = changes(inputs, place, direction[None])[0]
     change = change - change.mean()
     k = min(n, max(1, len(change) // 2))
-    up, down = change.topk(k), (-change).topk(k)
-    shown = [*up.indices.tolist(), *down.indices.tolist()]
-    names = _names_of(model, lens, shown, len(change))
-    raised = [names[i] for i in up.indices.tolist()]
+    named = partial(_names_of, model, lens, n=len(change))
+    up, down = _words_first(change, k, named), _words_first(-change, k, named)
+    raised = {_word(name) for name in up.values()}
     guessed = effects_of(model, direction, lens=lens, hook_point=place, n=k)
-    hits = len({name for name, _ in guessed.up} & set(raised))
+    hits = len({_word(name) for name, _ in guessed.up} & raised)
     confirmed: tuple[bool, ...] = ()
     by_chance = random_most = None
     held_out = _inputs_of(acts, samples[n_examples : 2 * n_examples])
@@ -192,15 +194,13 @@ def measure_atom(
         both = torch.stack([direction, _random_like(direction, seed)])
         there = changes(held_out, place, both)
         there = there - there.mean(dim=1, keepdim=True)
-        ours, random = there.topk(k).indices.tolist()
-        confirmed = tuple(i in ours for i in up.indices.tolist())
-        by_chance = sum(i in random for i in up.indices.tolist())
+        ours, random = ({*map(_word, _words_first(one, k, named).values())} for one in there)
+        confirmed = tuple(_word(name) in ours for name in up.values())
+        by_chance = len(random & raised)
         random_most = float(there[1].max())
     return AtomEffects(
-        up=tuple(zip(raised, up.values.tolist(), strict=True)),
-        down=tuple(
-            (names[i], -x) for i, x in zip(down.indices.tolist(), down.values.tolist(), strict=True)
-        ),
+        up=tuple((name, float(change[i])) for i, name in up.items()),
+        down=tuple((name, float(change[i])) for i, name in down.items()),
         by=f"measured on {len(inputs)} {'other ' * elsewhere}examples",
         score=f"{hits} of {len(guessed.up)} raised by {_the(guessed.by)} are among these"
         if guessed.up
@@ -209,6 +209,29 @@ def measure_atom(
         by_chance=by_chance,
         random_most=random_most,
     )
+
+
+def _words_first(
+    effect: Float[Tensor, " outputs"], k: int, named: Callable[[list[int]], Mapping[int, str]]
+) -> dict[int, str]:
+    """Return the outputs of the k words raised most, by id, strongest word first.
+
+    Tokens that differ in case or in white space around them are one word, in the strongest spelling that begins
+    with a space: a token without one may be the end of another word.
+    """
+    ids = effect.topk(min(SPELLINGS * k, len(effect))).indices.tolist()
+    names, spellings = named(ids), dict[str, list[int]]()
+    for i in ids:
+        word = _word(names[i])
+        if word in spellings or len(spellings) < k:
+            spellings.setdefault(word, []).append(i)
+    best = [next((i for i in one if names[i][:1] == " "), one[0]) for one in spellings.values()]
+    return {i: names[i] for i in best}
+
+
+def _word(token: str) -> str:
+    """Return what the spellings of a token share; a token of white space is itself."""
+    return token.strip().casefold() or token
 
 
 def _strongest(catalogue: AtomCatalogue, atom: int) -> list[int]:

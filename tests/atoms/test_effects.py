@@ -9,6 +9,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue, measure_atom
+from sae_nb.atoms._effects import _words_first
 
 PLACE = "resid_post.6"
 
@@ -107,3 +108,36 @@ def test_an_atom_can_be_added_where_it_does_not_fire(vit: Any) -> None:
     assert effects.up[0][1] > 3 * effects.random_most
     here = measure_atom(whole, 474, vit, n_examples=12, n=3)
     assert dict(here.up).get("4", 0.0) < 0.3 * effects.up[0][1]
+
+
+def test_a_word_in_several_spellings_is_one_of_those_that_an_atom_raises(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Case and white space around it apart, a word is measured, confirmed and drawn by chance once."""
+
+    def spelled(model: Any, lens: Any, ids: Any, n: int) -> dict[int, str]:
+        """Four tokens in a row are one word; every fourth one begins with a space."""
+        words = {i: f"word{i // 4}" for i in ids}
+        return {i: [w, w.title(), w.upper(), f" {w}"][i % 4] for i, w in words.items()}
+
+    gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    whole = sn.load_examples("tiny-gpt/resid_post.3").catalogue(sae)
+    atom = int(whole.order("frequency")[0])
+    apart = measure_atom(whole, atom, gpt, n_examples=2, n=8)
+    monkeypatch.setattr("sae_nb.atoms._effects._names_of", spelled)
+    effects = measure_atom(whole, atom, gpt, n_examples=2, n=8)
+    words = [name.strip().casefold() for name, _ in effects.up]
+    assert len(set(words)) == len(words) == len(effects.confirmed) == 8
+    assert effects.by_chance is not None
+    assert 0 <= effects.by_chance <= 8
+    assert max(by for _, by in effects.up) <= apart.up[0][1]
+    assert len({name.strip().casefold() for name, _ in effects.down}) == 8
+
+
+def test_the_spelling_shown_is_the_strongest_that_begins_a_word() -> None:
+    """A token without a space may be the end of another word; white space alone is a token like any other."""
+    names = {0: "manage", 1: " Manage", 2: " manage", 3: "\n", 4: " ", 5: "ness"}
+    found = _words_first(
+        torch.tensor([6.0, 5.0, 4.0, 3.0, 2.0, 1.0]), 4, lambda ids: {i: names[i] for i in ids}
+    )
+    assert found == {1: " Manage", 3: "\n", 4: " ", 5: "ness"}

@@ -11,7 +11,7 @@ import torch
 
 from sae_nb.activations import Activations, Ragged
 from sae_nb.atoms import AtomCatalogue, AtomNames, LabelEvidence, Labels, says_much
-from sae_nb.atoms._captions import _begins
+from sae_nb.atoms._captions import NO_NAME, _begins
 from sae_nb.codes import SparseCodes
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.pretrained import load_examples, load_sae
@@ -119,6 +119,21 @@ def test_a_place_is_no_name_unless_the_atom_is_nothing_but_that_place() -> None:
     assert len(named) < len(shown) / 10
     for atom in np.flatnonzero(catalogue.alive).tolist():
         assert names.source(atom) == "" or evidence_of(names, atom).f1 >= 0.7
+    assert not any("cls" in words or "registers" in words for words in named)
+
+
+def test_tokens_before_an_images_patches_are_no_name() -> None:
+    """An atom of all cls tokens, and one of them and the registers: where they fire, but not as a name."""
+    acts = load_examples(VIT).catalogue(load_sae(VIT)).acts
+    place = acts.position
+    assert place is not None
+    fires = torch.stack([place == 0, place < 5], dim=1).float()
+    sae = SimpleNamespace(d_in=6, n_atoms=2, dictionary=torch.eye(6), encode=None)
+    names = AtomNames(AtomCatalogue(sae, acts, codes=SparseCodes.from_dense(fires)))
+    assert names.words(0) == "no name yet: cls"
+    assert names.words(1).startswith(NO_NAME)
+    for atom in (0, 1):
+        assert (names.source(atom), names.in_text(atom)) == ("", f"atom {atom}")
 
 
 def test_tokens_of_one_word_are_one() -> None:
@@ -220,4 +235,7 @@ def test_a_name_whose_words_come_when_its_atom_is_turned_up_leads_those_that_onl
     }
     names = AtomNames(labels=Labels(AtomLabels(entries=entries)))
     assert names.surest() == [1, 0, 2]
+    assert names.said() == [1]
     assert "turned up 24 of 30" in names.badge(1).text
+    names.labels.write(1, "mine")
+    assert names.said() == []

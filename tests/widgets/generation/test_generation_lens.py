@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import ipywidgets as ipw
@@ -15,6 +16,9 @@ from sae_nb_widgets.generation import GenerationLens
 from sae_nb_widgets.generation._asking import N_AHEAD
 
 import sae_nb as sn
+from sae_nb.atoms import LabelEvidence
+from sae_nb.labelling import AtomLabel, AtomLabels
+from sae_nb.sessions import names_of
 from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED
 from tests.widgets.made import soon
 
@@ -168,6 +172,30 @@ def test_it_opens_on_a_text_that_goes_on_in_three_ways(lens: GenerationLens, gpt
     assert strength.value * strength.size == pytest.approx(
         lens.strength * lens.scale.unit_size(lens.atom, "add")
     )
+
+
+def test_it_opens_on_a_name_whose_words_come_when_its_atom_is_turned_up(gpt: Any) -> None:
+    """It need not fire in the prompt; an atom that was given is shown all the same."""
+    own = sn.load_sae(f"tiny-gpt/{PLACE}")
+    found = LabelEvidence(by="rule", detection=0.9, control=0.5, n=120)
+    steers = replace(found, detection=0.8, turned=29, n_turned=30)
+    entries = {
+        3: AtomLabel(atom=3, text="a name", evidence=found),
+        25: AtomLabel(atom=25, text="love", evidence=steers),
+    }
+    names_of(own, labels=AtomLabels(entries=entries))
+    lens = GenerationLens(gpt, own, prompt=PROMPT)
+    lens.wait()
+    assert lens.atom == 25
+    assert lens.headline.startswith("Turn up ")
+    assert len(lens.views.text.rows) == 3
+    panel = sw.SteeringPanel(gpt, PLACE, own, [PROMPT])
+    panel.wait()
+    assert (panel.atom, panel.strength > 0) == (25, True)
+    given = GenerationLens(gpt, own, prompt=PROMPT)
+    given.atom = 3
+    given.wait()
+    assert given.atom == 3
 
 
 def test_a_strength_on_its_slider_asks_anew_and_the_old_texts_dim_at_once(

@@ -1,4 +1,4 @@
-"""The opening of a panel that changes atoms: what fires in its input, and which of it changes the answer."""
+"""The opening of a panel that changes atoms: a word that comes, or what changes the answer to its input."""
 
 from __future__ import annotations
 
@@ -39,10 +39,13 @@ def listen(
 
 
 def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) -> int:
-    """Return the atom to open on: of those that matter most the one that changes the answer furthest beyond a
-    usual random direction of its length, times the evidence of its name.
+    """Return the atom to open on: in a text the surest name whose words come when its atom is turned up;
+    without one, of those that matter most the one that changes the answer furthest beyond a usual random direction
+    of its length, times the evidence of its name.
     """
     run, used = found.run, found.used
+    if run.batch.images is None and (said := names.said()):
+        return said[0]
     order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
     atoms = [int(used.atom[i]) for i in order]
     if run.batch.images is not None:  # several of these do not fit into one pass
