@@ -40,8 +40,8 @@ def listen(
 
 def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) -> int:
     """Return the atom to open on: in a text the surest name whose words come when its atom is turned up;
-    without one, of those that matter most the one that changes the answer furthest beyond a usual random direction
-    of its length, times the evidence of its name.
+    without one, of those that matter most the one that changes the answer furthest beyond a usual random
+    direction of its length, times the evidence of its name.
     """
     run, used = found.run, found.used
     if run.batch.images is None and (said := names.said()):
