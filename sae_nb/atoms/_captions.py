@@ -20,7 +20,7 @@ from jaxtyping import Bool, Float, Int
 
 from sae_nb.atoms._evidence import LabelEvidence
 from sae_nb.atoms._tokens import CONTINUED, displayed
-from sae_nb.atoms._words import PATCHES, VISIBLE_SPACE, row_words
+from sae_nb.atoms._words import PATCHES, PREFIX, VISIBLE_SPACE, row_words
 
 if TYPE_CHECKING:
     from sae_nb.activations import Ragged
@@ -123,7 +123,8 @@ class Captions:
         )  # fmt: skip
         # A place, or a long list, names an atom only if the atom is nothing but that.
         plain = units.of_text and len(found.keys) <= MOST_SAID
-        if evidence.worth == "unclear" or (evidence.worth == "mostly" and not plain):
+        unclear = evidence.worth == "unclear" or (evidence.worth == "mostly" and not plain)
+        if unclear or units.is_prefix(found):
             return Caption(seen=seen)
         return Caption(name=units.name(found, firings), evidence=evidence, seen=seen)
 
@@ -298,6 +299,11 @@ class Units:
         fits = float(np.isin(kind.keys(strong), found.keys).any(axis=1).mean())
         hits, n = _counted(kind, firings, half, found.keys)
         return _f1(fits, hits.sum(), n.sum()), fits
+
+    def is_prefix(self, found: Found) -> bool:
+        """Return whether a name has tokens before an image's patches, which show nothing of the image."""
+        names = self.kinds[found.kind].names
+        return not self.of_text and any(names[key] in PREFIX for key in found.keys)
 
     def name(self, found: Found, firings: Firing) -> str:
         """Return a name in words."""

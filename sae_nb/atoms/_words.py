@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
 
 PATCHES = "patches"
+PREFIX = ("cls", "registers")
+"""Tokens before the patches of an image: where an atom fires, but nothing that an image shows."""
+
 VISIBLE_SPACE = str.maketrans({"\n": "↵", "\t": "⇥", " ": "␣"})
 ZONES = (
     ("top left", "top", "top right"),
@@ -66,7 +69,7 @@ def _with_patches(
 def _place(position: int, context: Context) -> str:
     n_prefix, grid = context.prefix_tokens, context.patch_grid
     if position < n_prefix:
-        return "cls" if position == 0 else "registers"
+        return PREFIX[min(position, 1)]
     patch = position - n_prefix
     if grid is None or patch >= grid[0] * grid[1]:
         return f"position {position}"

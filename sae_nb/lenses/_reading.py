@@ -88,7 +88,7 @@ class LensReading(Finding):
     is that of the model at the same token; of an image, its class.
     """
 
-    HEADLINE = "{kind} lens of {model_name}: {tokens.len} places, {layers.len} layers; agrees {agreement:.2f}"
+    HEADLINE = "{kind} lens of {model_name}: {tokens.len} places, {layers.len} layers; agrees {_agreed}"
 
     kind: str
     model_name: str
@@ -126,6 +126,15 @@ class LensReading(Finding):
     def agreement(self) -> np.ndarray:
         """Share of the rows in which each layer's top output is the model's own."""
         return np.asarray(self.agrees.mean(axis=1))
+
+    @property
+    def _agreed(self) -> str:
+        """Agreement in words: of every layer; of many, the first's, the last's and the least."""
+        shares = [f"{share:.2f}" for share in self.agreement.tolist()]
+        if len(shares) <= MOST_LISTED:
+            return ", ".join(shares)
+        first, last = self.layers[0], self.layers[-1]
+        return f"{shares[0]} at layer {first}, {shares[-1]} at layer {last}, at least {min(shares)}"
 
     @property
     def settles(self) -> np.ndarray:
@@ -179,8 +188,8 @@ class LensReading(Finding):
         return [self.grid(int(self.sample[0]))] if len(self.sample) <= MOST_SHOWN else []
 
 
-MOST_SHOWN = 24
-"""Places of a sample that the printed grid shows at most."""
+MOST_SHOWN, MOST_LISTED = 24, 16
+"""Places of a sample that the printed grid shows at most; layers whose agreement is listed one by one."""
 
 
 def read_rows(

@@ -128,7 +128,7 @@ def test_tokens_before_an_images_patches_are_no_name() -> None:
     place = acts.position
     assert place is not None
     fires = torch.stack([place == 0, place < 5], dim=1).float()
-    sae = SimpleNamespace(d_in=6, n_atoms=2, dictionary=torch.eye(6), encode=None)
+    sae = SimpleNamespace(d_in=64, n_atoms=2, dictionary=torch.eye(64), encode=None)
     names = AtomNames(AtomCatalogue(sae, acts, codes=SparseCodes.from_dense(fires)))
     assert names.words(0) == "no name yet: cls"
     assert names.words(1).startswith(NO_NAME)
