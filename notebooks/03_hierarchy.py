@@ -176,7 +176,7 @@ winner.brief(distances)
 
 # %% [markdown]
 # At ρ = 0.8 it is not enough. There only a start that knows of levels is exact (`sae.initialise(x, method="levels")`).
-# What was tried on the way, with every line and verdict, is on the page of claims, at MatchingPursuit.
+# Other settings that were tried, with every line and verdict, are on the page of claims, at MatchingPursuit.
 #
 # ## 4 · Every step helps
 #

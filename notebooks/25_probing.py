@@ -54,7 +54,7 @@ pd.options.display.precision = 2
 # %% [markdown]
 # ## 1 · A question to an activation
 #
-# The class token of `tiny-vit`, halfway through: 64 numbers per image. Is the digit even? Nobody trained the model to
+# The class token of `tiny-vit`, halfway through: 64 numbers per image. Is the digit even? The model was not trained to
 # say so; it was trained to name the digit.
 
 # %%
@@ -175,7 +175,7 @@ gains = {
 probing.brief(gains)
 
 # %% [markdown]
-# So an SAE is rarely the way to a better classifier. What it gives is that the classifier can be read.
+# So an SAE is rarely the way to a better classifier. Its gain is a classifier that can be read.
 #
 # ## 5 · The checked numbers
 

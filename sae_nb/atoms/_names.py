@@ -224,7 +224,7 @@ class AtomNames:
     def surest(self) -> list[int]:
         """Return atoms whose names hold, those told apart best from other atoms' names first.
 
-        Labels that nobody measured come first, as they were given; then those that beat other labels, first
+        Labels that were not measured come first, as they were given; then those that beat other labels, first
         of them those whose words come when the atom is turned up; then captions of the most frequent atoms.
         Empty where no name holds.
         """
@@ -253,7 +253,7 @@ class AtomNames:
         return list(dict.fromkeys([*labelled, *often]))
 
     def _sureness(self, atom: int) -> float:
-        """How far a name is beyond others': 4 if it was given, above 2 if its words come when the atom is
+        """Rank of a name above others': 4 if it was given, above 2 if its words come when the atom is
         turned up, above 1 if a label, else below; 0: it fails.
         """
         source, mark = self.source(atom), self.badge(atom)

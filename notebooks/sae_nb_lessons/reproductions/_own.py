@@ -83,7 +83,7 @@ class MeasuredClaim:
 
     @property
     def cannot_fail(self) -> bool:
-        """Whether floor or control meets the line too, so that the claim says nothing."""
+        """Whether floor or control meets the line too, so that the claim shows nothing."""
         return bool(self.claim.met_by_floor(self.summaries))
 
     @property

@@ -1,4 +1,4 @@
-"""What an SAE learned of a tree of concepts: its atoms in the order of the truth, and who holds whose parent."""
+"""The part of a tree of concepts that an SAE learned: its atoms in the order of the truth, and each parent's owner."""
 
 from __future__ import annotations
 

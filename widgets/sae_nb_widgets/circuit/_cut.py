@@ -44,7 +44,7 @@ class LiveCut:
         show(self.note, bool(reason))
 
     def wait(self) -> None:
-        """Dim what no longer answers what is asked."""
+        """Show dimmed what no longer answers what is asked."""
         for part in (self.row, self.after):
             part.add_class(STALE)
 

@@ -195,7 +195,7 @@ def curve_numbers(curve: FaithfulnessCurve | None) -> str:
 
 
 def cut_html(answer: CircuitAnswer, name: str) -> str:
-    """Say what was changed, as escaped HTML, and whether chance does as much."""
+    """Return what was changed, as escaped HTML, and whether chance does as much."""
     named = f"<b>{escape(name)}</b>"
     done = f"Cut {named}"
     if answer.factor:

@@ -1,4 +1,4 @@
-"""Branches: how a text goes on when an atom is turned up, untouched, and along a random direction."""
+"""Branches: how a text continues when an atom is turned up, untouched, and along a random direction."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ KINDS = {
     "same": "untouched",
     "random": "random, same size",
 }
-"""What a branch may be, and its usual label."""
+"""Kinds of branches, each with its usual label."""
 
 TINTED = {"up": theme.WARM, "down": theme.BLUE}
 SPACE = " "
@@ -46,7 +46,7 @@ NAMES_PX = 120.0
 
 @dataclass(frozen=True)
 class Way:
-    """One way in which a text goes on."""
+    """One way in which a text continues."""
 
     kind: str
     """One of `KINDS`."""
@@ -90,7 +90,7 @@ def _words(tokens: Sequence[str]) -> list[tuple[str, list[int]]]:
 
 
 class Branches(Component):
-    """A text and the ways in which it goes on, one under the other, in the order they are given.
+    """A text and the ways in which it continues, one under the other, in the order they are given.
 
     In rows turned up or down, words that the other rows and the text before lack are tinted. The text
     before is shaded by how strongly the atom fires at each token. A click on a token selects it: row 0 is
@@ -143,7 +143,7 @@ class Branches(Component):
         prompt
             Tokens of the text before.
         rows
-            The ways it goes on, in the order of their lines.
+            The ways it continues, in the order of their lines.
         strengths
             One per token of the prompt, NaN where nothing was read; None shades nothing.
         maximum

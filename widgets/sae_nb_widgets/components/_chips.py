@@ -34,7 +34,7 @@ STATES = {
     "unconfirmed": "not confirmed",
     "low": "less likely",
 }
-"""What a chip may be, and the words that readers without colours get."""
+"""States of a chip, and the words that readers without colours get."""
 
 
 def sure_dots(sure: int | None, words: str = "") -> str:
@@ -104,7 +104,7 @@ class Chips(Component):
         states
             One of "plain", "confirmed", "unconfirmed", "low" for all, or one for each.
         tips
-            What hovering says, one per chip.
+            Words shown on hovering, one per chip.
         atoms
             Atom of each chip, whose card is shown on pointing at it.
         score, control

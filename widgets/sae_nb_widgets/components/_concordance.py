@@ -28,7 +28,7 @@ from sae_nb_widgets.components._base import TRACK, legend_drawing, script, shade
 from sae_nb_widgets.components._token_strip import TokenStrip
 
 INSIDE, AFTER_SPACE, NO_SPACE = range(3)
-"""How a token follows the one before: in the same word, after white space, or as a word without a space."""
+"""Ways a token follows the one before: in the same word, after white space, or as a word without a space."""
 
 LONGEST_WORD = 24
 """Letters after which tokens without white space count as another word."""
@@ -41,7 +41,7 @@ ON_A_SIDE = 40
 
 
 class Concordance(TokenStrip):
-    """Examples of text, one line each: the token where the atom fires most stands in one column.
+    """Examples of text, one line each: the token where the atom fires most is in one column.
 
     Takes what a `TokenStrip` takes, in `show`. Left context ends at the column, right context begins there, and
     a line shows whole words only. The bar at the left is the example's maximum. A click, Enter or Space unfolds
@@ -244,7 +244,7 @@ class Concordance(TokenStrip):
 
 
 def shown_in_word(token: str) -> str:
-    """Return a token as it stands in a word: without the space before it, white space alone as signs."""
+    """Return a token as it is written in a word: without the space before it, white space alone as signs."""
     return visible_token(token.strip() or token)
 
 

@@ -38,7 +38,7 @@ LEGEND = (
     ("control", "control: random"),
     ("interval", "95 % interval"),
 )
-"""What every mark means; the first three only where there is such a dot."""
+"""Each mark with its meaning; the first three only where there is such a dot."""
 
 NAME_SHARE, NUMBER_EM, ROW_EM = 0.36, 5.2, 3.3
 """Of a picture: room of the names, of a number, and height of a row, in letters' sizes."""
@@ -63,7 +63,7 @@ class DotMark:
     """A few words under the number."""
 
     told: str = ""
-    """What pointing at it says."""
+    """Words shown on pointing at it."""
 
     def packed(self) -> dict[str, Any]:
         """Return the mark as JSON; NaN, which JSON lacks, as None."""

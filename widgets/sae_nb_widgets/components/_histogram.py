@@ -26,7 +26,7 @@ from sae_nb.figures import (
 from sae_nb_widgets.components._base import Component, script, title_drawing
 
 HEIGHTS: dict[str, Callable[[Any], Any]] = {"root": np.sqrt, "linear": np.asarray, "log": np.log1p}
-"""What a bar's height is of its count; all but "linear" keep rare values in sight."""
+"""A bar's height as a function of its count; all but "linear" keep rare values in sight."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Mark:
     """Where, in bars from the left: 2.5 is the middle of the third."""
 
     words: str
-    """Short: they stand under the bars, between the ends."""
+    """Short: they are written under the bars, between the ends."""
 
     chosen: bool = False
     tip: str = ""

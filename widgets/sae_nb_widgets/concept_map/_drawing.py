@@ -38,7 +38,7 @@ TILE = 48
 """Side of a crop: 24 px at 2×."""
 
 NUMBERED = "group "
-"""How the name of a group begins that has only a number."""
+"""First word of the name of a group that has only a number."""
 
 MOST_LANDMARKS, APART = 12, (0.16, 0.08)
 """Names on a map, and how far apart single atoms with one lie, across and up, in shares of the map. Ours."""

@@ -70,7 +70,7 @@ class Opening:
         self.chosen = True
 
     def _told(self, record: ConceptMapSummary, atom: int) -> float:
-        """How much an atom's neighbours tell: the cosines of those with a name."""
+        """Return how well an atom's neighbours are known: the cosines of those with a name."""
         if record.neighbours is None or record.distances is None:
             return 0.0
         near, far = record.neighbours[atom][:N_NEAR], record.distances[atom][:N_NEAR]

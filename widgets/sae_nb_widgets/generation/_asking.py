@@ -1,4 +1,4 @@
-"""The three ways a text goes on: what is asked (`Ask`), what is written for it (`Ways`), the newest wins."""
+"""The three ways a text continues: what is asked (`Ask`), what is written for it (`Ways`), the newest wins."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class Asking:
         self.ways: Ways | None = None
 
     def current(self) -> Ask | None:
-        """What the panel asks now; None where nothing can be turned up."""
+        """Return what the panel asks now; None where nothing can be turned up."""
         panel = self._panel
         if not panel.ready or not panel.strength or panel.playing:
             return None
@@ -136,7 +136,7 @@ class Asking:
         self._panel.forget_async(CHANNEL)
 
     def taken(self) -> Ways | None:
-        """Hand the texts over to who keeps them as a branch; None unless they answer what is asked now."""
+        """Return the texts, which are kept as a branch; None unless they answer what is asked now."""
         ways, fresh = self.shown()
         if ways is None or not fresh or not ways.n:
             return None

@@ -549,7 +549,7 @@ class GenerationLens(PlayingPanel):
                 self.step(n)
 
     def write_on(self) -> None:
-        """Keep the text as it goes on with the atom as a branch, and let the model write on in it."""
+        """Keep the text as it continues with the atom as a branch, and let the model write on in it."""
         with self.guarded("write on"):
             ways = self._asking.taken()
             if ways is not None:
@@ -568,7 +568,7 @@ class GenerationLens(PlayingPanel):
 
     @reacts("atom", "strength", doing="atom {panel.atom}")
     def _ask_ways(self) -> None:
-        """Have the text go on in three ways from the token that is chosen, or from the newest."""
+        """Let the text continue in three ways from the token that is chosen, or from the newest."""
         if self._asking.ways is not None:
             self._draw_ways()  # of what was asked before, hence dimmed at once
         self._asking.ask()

@@ -64,7 +64,7 @@ class Now:
     """Amount that each branch adds, as it was chosen."""
 
     ways: Ways | None
-    """How the text goes on from the token shown, as far as that is written."""
+    """Continuations of the text from the token shown, as far as they are written."""
 
     fresh: bool
     """Whether that is of the atom and the strength shown."""

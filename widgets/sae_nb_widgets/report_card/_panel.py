@@ -242,7 +242,7 @@ class ReportCard(Panel):
         )
 
     def _on_row(self, change: t.Bunch) -> None:
-        """Explain the row that was clicked; that none is, is said by the panel alone."""
+        """Explain the row that was clicked; a row that is no longer chosen changes nothing here."""
         if change["new"] >= 0:
             with self.guarded("choosing a row"):
                 self.metric = self._summary.metrics[change["new"]]

@@ -114,7 +114,7 @@ def told(cell: ReportCell) -> str:
 
 
 def verdict_words(card: ReportCardSummary, shown: Sequence[str]) -> str:
-    """Say in one sentence whether the SAEs can be trusted; `shown` are the measures to name first."""
+    """Return one sentence on whether the SAEs can be trusted; `shown` are the measures to name first."""
     counts = {sae: card.n_clear(sae) for sae in card.saes}
     judged = {sae: (clear, n) for sae, (clear, n) in counts.items() if n}
     if not judged:

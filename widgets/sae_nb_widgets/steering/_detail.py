@@ -176,7 +176,7 @@ class SteeringDetail:
         self.grid.thumbnail = int(THUMBNAIL_SHARE * theme().thumbnail_px)
 
     def show_continuation(self, edit: str, fresh: bool) -> None:
-        """Draw the three ways in which a text goes on; dimmed where they are of another edit."""
+        """Draw the three ways in which a text continues; dimmed where they are of another edit."""
         record = self.continuation
         show(self.texts, record is not None)
         if record is None:

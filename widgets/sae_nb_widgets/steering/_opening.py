@@ -20,7 +20,7 @@ N_TRIED = 16
 """Atoms that matter most for the answer, which are tried."""
 
 UNNAMED, WRITTEN, DOT = 0.05, 0.75, 0.25
-"""Weight of an atom without a name that holds, and of one whose name somebody wrote; a measured name has a
+"""Weight of an atom without a name that holds, and of one whose name was written by hand; a measured name has a
 quarter for each of its dots, and one. Ours."""
 
 
