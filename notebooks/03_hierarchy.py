@@ -65,7 +65,7 @@ pd.options.display.precision = 3
 # %%
 tree = sn.data.concept_tree(25_000, 0.1, seed=0)
 rows, unseen = tree.x[:20_000], tree.x[20_000:]
-tree
+print(tree)
 
 # %%
 exercise("03.1")

@@ -139,7 +139,7 @@ def test_tour_runs_and_becomes_one_page(
         assert re.search(rf"^.*{name}.*\S$", table, re.MULTILINE), name
     record_property("table", table)
     page = (tmp_path / "tour.html").read_text(encoding="utf-8")
-    assert page.count('class="sae-nb-live"') == len(run_tour.PANELS)
+    assert page.count('<main class="sae-nb-panel') == len(run_tour.PANELS)
     without_plotly = page.replace(run_tour.get_plotlyjs(), "")
     assert ELSEWHERE.findall(without_plotly) == []
 

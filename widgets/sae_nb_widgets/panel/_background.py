@@ -14,6 +14,9 @@ from typing import Any
 # thread while the other is loaded by a panel's work, and Python ends one of the two imports as a deadlock.
 import narwhals.stable  # noqa: F401
 
+# plotly takes pandas as soon as it is listed among the loaded modules, also while a panel's work is loading it.
+import pandas  # noqa: F401
+
 from sae_nb.background import Task, checkpoint
 
 
