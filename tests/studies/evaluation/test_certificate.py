@@ -140,10 +140,12 @@ def test_what_an_atom_does_is_compared_with_random_directions_of_equal_cost():
     assert found.numbers.set_index("number").loc["steers", "control"] < 0.2
 
 
-def test_the_command_writes_a_page(planted, tmp_path, capsys):
-    data, sae, _ = planted
+def test_the_command_writes_a_page(tmp_path, capsys):
+    x = sn.data.planted_dictionary(12, 8, 200, 2, seed=7).x
+    sae = sn.TopK(8, 12, 2)
+    sn.train(sae, x, steps=5, progress=False)  # its sisters have no more steps than it had
     sae.save(tmp_path / "sae")
-    sn.activations.Activations.from_tensor(data.x[:600]).save(tmp_path / "acts")
+    sn.activations.Activations.from_tensor(x).save(tmp_path / "acts")
     command = ["certificate", str(tmp_path / "sae"), "--acts", str(tmp_path / "acts")]
     assert main([*command, "--budget", "2 h"]) == 0
     assert "atoms:" in capsys.readouterr().out
