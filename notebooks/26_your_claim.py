@@ -133,7 +133,7 @@ measured = weak.test(toy_run, range(5))
 measured
 
 # %% [markdown]
-# "Holds", and the card reports itself that this is worth nothing: floor and control hold as well. The same numbers with a
+# "Holds", and the card itself reports that this is worth nothing: floor and control hold as well. The same numbers with a
 # line at .9 are a finding. Every seed, and the floor as a dashed line:
 
 # %%

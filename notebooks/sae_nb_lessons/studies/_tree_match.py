@@ -1,4 +1,4 @@
-"""The part of a tree of concepts that an SAE learned: its atoms in the order of the truth, and each parent's owner."""
+"""The part of a tree of concepts that an SAE learned: its atoms in true order, and which atom holds each parent."""
 
 from __future__ import annotations
 
