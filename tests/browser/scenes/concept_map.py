@@ -72,7 +72,10 @@ def _shown(page: Page, panel: Any) -> None:
     page.wait_for_function(
         "panel => { const c = panel.querySelector('.sae-nb-mapstage canvas');"
         " const slot = panel.querySelector('.sae-nb-main');"
-        " if (!c || !c.width || Math.abs(c.clientWidth - slot.clientWidth) > 6) return false;"
+        " if (!c || !c.width) return false;"
+        " const side = getComputedStyle(slot);"
+        " const room = slot.clientWidth - parseFloat(side.paddingLeft) - parseFloat(side.paddingRight);"
+        " if (Math.abs(c.clientWidth - room) > 6) return false;"
         " const p = c.getContext('2d').getImageData(0, 0, c.width, c.height).data;"
         " return p.some((v, i) => i % 4 === 3 && v > 0); }",
         arg=panel.element_handle(),
