@@ -17,7 +17,13 @@ SOURCES = tuple(ROOT / folder for folder in PACKAGES.values())
 GROUPS: dict[str, tuple[str, ...]] = {
     "models": ("sae_nb.models",),
     "capture": ("sae_nb.capturing", "sae_nb.activations"),
-    "numbers": ("sae_nb.checks", "sae_nb.codes", "sae_nb._lazy", "sae_nb.__main__"),
+    "numbers": (
+        "sae_nb.checks",
+        "sae_nb.codes",
+        "sae_nb.serving",
+        "sae_nb._lazy",
+        "sae_nb.__main__",
+    ),
     "architectures": (
         "sae_nb.architectures",
         "sae_nb.classical",
