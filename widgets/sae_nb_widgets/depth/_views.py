@@ -111,7 +111,7 @@ def _progress(panel: Any) -> list[Chart]:
     others, title = _like_others(panel), "similarity to its final state"
     if others is not None:
         lines.append(_control(100 * others))
-        title += f" (control: to those of other {noun(panel)}s)"
+        title += f" (control: other {noun(panel)}s’)"
     # A round number, so that it fits next to the chart.
     low = 10 * np.floor(10 * min(0.0, *(np.nanmin(line.values) / 100 for line in lines)))
     return [_chart(title, lines, low=low, high=100.0, unit="%")]
