@@ -88,7 +88,9 @@ class LensReading(Finding):
     is that of the model at the same token; of an image, its class.
     """
 
-    HEADLINE = "{kind} lens of {model_name}: {tokens.len} places, {layers.len} layers; agrees {_agreed}"
+    HEADLINE = (
+        "{kind} lens of {model_name}: {tokens.len} places, {layers.len} layers; agrees {_agreed}"
+    )
 
     kind: str
     model_name: str
