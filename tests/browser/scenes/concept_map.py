@@ -42,9 +42,11 @@ PLACE = """(panel, [xy, point]) => {
   const box = panel.querySelector('.sae-nb-mapstage').getBoundingClientRect();
   const [xs, ys] = [xy.map(p => p[0]), xy.map(p => p[1])];
   const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
-  const scale = Math.min((box.width - 46) / (x1 - x0), (box.height - 46) / (y1 - y0));
+  const [across, up] = [(box.width - 46) / (x1 - x0), (box.height - 46) / (y1 - y0)];
+  const tall = Math.min(Math.max(up / across, 1 / 1.6), 1.6);  // the map is stretched to fill its canvas
+  const scale = Math.min(across, up / tall);
   return [box.x + box.width / 2 + (xy[point][0] - (x0 + x1) / 2) * scale,
-    box.y + box.height / 2 - (xy[point][1] - (y0 + y1) / 2) * scale];
+    box.y + box.height / 2 - (xy[point][1] - (y0 + y1) / 2) * scale * tall];
 }"""
 # Contrast of every colour that covers a pixel of the canvas wholly, with the paper below it.
 FAINT_MARKS = """panel => {
