@@ -209,7 +209,7 @@ def test_the_panel_offers_it(plain, mode: str) -> None:
         assert panel.summary.recipe.mode == mode
         assert (how.menu, mode) in panel.controls.mode.options
         assert panel.controls.mode.value == mode
-        assert (panel.controls.strength.min < 0) is how.signed
+        assert (panel.controls.strength.low < 0) is how.signed
         assert panel.unit == (USUAL if how.takes_units else "coefficient")
         assert f"atom 3 {how.verb} 2" in panel.answer
         assert how.unit_words in panel.controls.unit.value
