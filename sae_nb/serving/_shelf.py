@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.checks import one_of
+from sae_nb.checks import one_of, shown
 from sae_nb.models import LiveModel, bundled_names, load_model
 from sae_nb.pretrained import load_examples, load_sae, pretrained_names
 
@@ -72,4 +72,9 @@ class Shelf:
 
 
 def _short(name: str) -> str:
+    if not isinstance(name, str):
+        raise TypeError(
+            f"`models` and `saes` must be names or folders as texts, got {shown(name)}. Pass "
+            "['tiny-gpt'], say."
+        )
     return Path(name).name if Path(name).is_dir() else name

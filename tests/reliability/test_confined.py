@@ -88,7 +88,7 @@ def test_no_file_tells_of_the_machine(day: dict[str, Any]) -> None:
     """No byte of what was saved holds a value of the environment, a host or user name, or a path."""
     files = [one for one in contents(day["given"]) if one.is_file()]
     kinds = {one.suffix for one in files}
-    assert kinds >= {".json", ".safetensors", ".html", ".js"}
+    assert kinds >= {".json", ".safetensors", ".html"}
     words = [PLANTED.encode(), str(day["place"]).encode(), str(ROOT).encode(), sys.prefix.encode()]
     told = [
         f"{one.relative_to(day['given'])}: {word.decode()}"

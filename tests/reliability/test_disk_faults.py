@@ -101,10 +101,10 @@ def _annotate(path: Path, version: int) -> None:
 
 def _page(path: Path, version: int) -> None:
     from sae_nb_widgets.panel import _exporting as exporting
+    from sae_nb_widgets.panel._heading import Heading
 
     page = exporting.Page(
-        question=f"Version {version}?",
-        chips={},
+        heading=Heading(question=f"Version {version}?", facts={}),
         explanation=("a", "b", "c"),
         figure=go.Figure(go.Scatter(y=[1, 2, version])),
         main="",

@@ -272,8 +272,10 @@ class Claim:
     ...     text="the residual never grows",
     ...     paper="arXiv 2506.05239",
     ...     lines=(Line(number="grew", label="share of steps that grew it", at_most=0.0),),
+    ...     floor=Shown(number="grew, random atoms", label="random atoms"),
     ... )
-    >>> claim.verdict({"grew": Summary(mean=0.0, sd=0.0, n=3)})
+    >>> random = Summary(mean=0.4, sd=0.1, n=3)
+    >>> claim.verdict({"grew": Summary(mean=0.0, sd=0.0, n=3), "grew, random atoms": random})
     'holds'
     """
 

@@ -284,5 +284,5 @@ def test_its_kernels_are_looked_at_with_the_windows_they_begin() -> None:
         assert z == pytest.approx(float(found.codes.to_dense()[trial, start, kernel]))
     panel = sw.AtomBrowser(dunl, catalogue=catalogue, atoms_as="line", atom=1)
     assert not panel.problem
-    assert "atom 1" in panel.answer.casefold()
+    assert "atom 1" in panel.where
     panel.close()

@@ -58,12 +58,13 @@ class SteeringControls:
         self.atom = control(panel, "atom", "atom", tip, 140)
         tip = "The strength in force, in the panel's unit"
         self.exact = control(panel, "strength", "strength", tip, 140, kind=Entry)
-        self.asked = self._number()
+        number = self._number()
         if panel.model.modality.is_text:
             tip = "What the model reads; steering shows what comes next"
             self.text = control(panel, "text", "", tip, "100%", placeholder="Type a text")
             self.asked = [self.text.add_class("sae-nb-search").add_class("sae-nb-promptfield")]
-        number = self._number() if panel.model.modality.is_text else []
+        else:
+            self.asked, number = number, []
         talks = self._length() if panel.model.causal else []
         self.more = [
             line(self.atom, self.exact, self.unit),
