@@ -20,9 +20,11 @@ crowd""",
 )
 PLACE = """(panel, [low, high, point]) => {
   const box = panel.querySelector('.sae-nb-mapstage').getBoundingClientRect();
-  const scale = Math.min((box.width - 46) / (high[0] - low[0]), (box.height - 46) / (high[1] - low[1]));
+  const [across, up] = [(box.width - 46) / (high[0] - low[0]), (box.height - 46) / (high[1] - low[1])];
+  const tall = Math.min(Math.max(up / across, 1 / 1.6), 1.6);  // the map is stretched to fill its canvas
+  const scale = Math.min(across, up / tall);
   return [box.x + box.width / 2 + (point[0] - (low[0] + high[0]) / 2) * scale,
-    box.y + box.height / 2 - (point[1] - (low[1] + high[1]) / 2) * scale];
+    box.y + box.height / 2 - (point[1] - (low[1] + high[1]) / 2) * scale * tall];
 }"""
 IS_WHOLE = "panel => panel.querySelector('.sae-nb-mapstage canvas')?.dataset.whole === 'true'"
 # Notes how many points are painted each time, from now on: a look between two paintings may come too late.
