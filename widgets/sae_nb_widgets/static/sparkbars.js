@@ -33,7 +33,7 @@ function render({ model, el }) {
     fill.style.left = `${Math.min(zero, end)}%`;
     fill.style.width = `${Math.abs(end - zero)}%`;
     const colour = model.get("colours")[index] || model.get("colour");
-    if (colour) fill.style.background = colour;
+    if (colour) fill.style.setProperty("--fill", colour);
     track.append(fill);
     const [before, control] = [model.get("before")[index], model.get("control")[index]];
     const hasBefore = before !== null && before !== undefined;
