@@ -90,7 +90,7 @@ def test_an_input_lens_reads_a_sequence(acts: Activations, sae: sn.TopK) -> None
     strip.selected = (0, 7)
     lens.wait(60)
     assert lens.token == 7
-    assert lens._detail_view.here.description == "strongest atoms at residue C7"
+    assert lens._detail_view.here.description == "Strongest atoms at residue C7"
     lens.close()
 
 
