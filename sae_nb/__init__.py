@@ -11,7 +11,14 @@ would replace the one by the other.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
+
+if sys.version_info < (3, 11):  # noqa: UP036 - pip asks, but a folder on the path is not asked
+    raise ImportError(
+        f"sae_nb needs Python 3.11 or newer, got {sys.version.split()[0]}. "
+        "Make a new environment with a newer Python and install it there."
+    )
 
 from sae_nb._lazy import door
 

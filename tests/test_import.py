@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import sae_nb
 
@@ -69,5 +71,24 @@ def test_every_name_works_with_sockets_blocked() -> None:
         import sae_nb
         for name in sae_nb.__all__:
             getattr(sae_nb, name)
+        """
+    )
+
+
+def test_an_older_python_is_told_what_is_needed() -> None:
+    """The first import says it, and its file is one that Python 3.8 can read up to there."""
+    door = Path(sae_nb.__file__).read_text(encoding="utf-8")
+    ast.parse(door, feature_version=(3, 8))
+    assert door.index("version_info") < door.index("from sae_nb")
+    _run(
+        """
+        import sys
+        sys.version, sys.version_info = "3.10.4 (main)", (3, 10, 4, "final", 0)
+        try:
+            import sae_nb
+        except ImportError as error:
+            assert "needs Python 3.11 or newer, got 3.10.4. Make a new environment" in str(error)
+        else:
+            raise SystemExit("it was imported")
         """
     )

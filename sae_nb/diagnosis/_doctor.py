@@ -126,6 +126,10 @@ LEAST_MEMORY = 0.75
 COMFORTABLE_DISK = 2.0
 """GiB: a million captured rows of width 384 in fp32 take 1.5."""
 
+ONE_VERSION = (
+    "Uninstall until none is left (`python -m pip uninstall sae-nb`), install one, and start Python "
+    "where no other sae_nb lies in the folder."
+)
 REINSTALL = "Run `make lab`, or `python -m pip install -e .` in the checkout."
 CONTAINERS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
@@ -156,6 +160,8 @@ def packages() -> Seen:
     wrong = [text for name, asked in declared if (text := _misfit(name, asked))]
     if wrong:
         return "cannot", "; ".join(wrong), REINSTALL
+    if two := _two_versions():
+        return "warn", two, ONE_VERSION
     return "ok", f"sae-nb {metadata.version('sae-nb')} and its {len(declared)} dependencies", ""
 
 
@@ -166,6 +172,21 @@ def _declared() -> Iterator[tuple[str, str]]:
         requirement = Requirement(line)
         if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
             yield requirement.name, str(requirement.specifier)
+
+
+def _two_versions() -> str:
+    """Say which versions of sae-nb are on the path at once; empty where there is only one."""
+    found = list(metadata.distributions(name="sae-nb"))
+    if len(versions := list(dict.fromkeys(one.version for one in found))) > 1:
+        return (
+            f"sae-nb {' and '.join(versions)} are both installed; Python finds {versions[0]} first"
+        )
+    first, code = found[0], Path(__file__).resolve()
+    if '"editable": true' in (first.read_text("direct_url.json") or ""):
+        return ""  # its code lies in a checkout
+    if Path(str(first.locate_file("sae_nb/diagnosis/_doctor.py"))).resolve() == code:
+        return ""
+    return f"sae-nb {first.version} is installed, but Python found another copy of sae_nb first"
 
 
 def _misfit(name: str, asked: str) -> str:

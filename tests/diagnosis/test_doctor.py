@@ -94,6 +94,43 @@ def test_a_dependency_that_is_missing_or_too_old_is_named(monkeypatch: Patch) ->
     assert "ipywidgets 7.0 is installed, >=8.1 is needed" in finding.what
 
 
+def test_numpy_1_is_named_with_the_version_that_is_needed(monkeypatch: Patch) -> None:
+    """Another package may hold it down after sae-nb was installed."""
+    known = metadata.version
+    monkeypatch.setattr(metadata, "version", lambda n: "1.26.4" if n == "numpy" else known(n))
+    finding = sn.doctor("packages")["packages"]
+    assert (finding.state, finding.essential) == ("cannot", True)
+    assert "numpy 1.26.4 is installed, >=2.0 is needed" in finding.what
+
+
+def _installed(site: Path, version: str) -> Path:
+    """A copy of the package's code in a folder of its own, as a wheel of that version leaves it."""
+    facts = site / f"sae_nb-{version}.dist-info"
+    facts.mkdir(parents=True)
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.4\nName: sae-nb\nVersion: {version}\n")
+    code = Path(machine.__file__).parents[1]
+    (site / "sae_nb").symlink_to(code, target_is_directory=True)
+    return site
+
+
+def test_two_versions_on_the_path_are_told(tmp_path: Path, monkeypatch: Patch) -> None:
+    """Two installations, and a folder with another copy that Python found before the installed one."""
+    old, new = (_installed(tmp_path / version, version) for version in ("0.1.0", "9.0"))
+    monkeypatch.setattr(sys, "path", [str(new), str(old)])
+    assert machine._two_versions() == (
+        "sae-nb 9.0 and 0.1.0 are both installed; Python finds 9.0 first"
+    )
+    monkeypatch.setattr(sys, "path", [str(old)])
+    assert machine._two_versions() == ""
+    (old / "sae_nb").unlink()
+    assert "0.1.0 is installed, but Python found another copy" in machine._two_versions()
+    monkeypatch.undo()
+    monkeypatch.setattr(machine, "_two_versions", lambda: "two")
+    finding = sn.doctor("packages")["packages"]
+    assert (finding.state, finding.what) == ("warn", "two")
+    assert "pip uninstall sae-nb" in finding.fix
+
+
 def test_an_old_python_is_refused(monkeypatch: Patch) -> None:
     """Below 3.11 nothing else is worth reading."""
     monkeypatch.setattr(sys, "version_info", (3, 10, 4))
