@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 State = Literal["ok", "warn", "cannot"]
+TITLES = ("state", "check", "result")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,10 +104,20 @@ class Checkup(findings.Finding, eq=True, kw_only=False):
         """State, name and result of each check, and below a result how to mend it."""
         import pandas as pd
 
+        return (pd.DataFrame(self._rows(), columns=TITLES),)
+
+    def __repr__(self) -> str:
+        # Written without pandas, which itself may be what does not work here.
+        rows = [TITLES, *self._rows()]
+        state, name = (max(len(row[i]) for row in rows) for i in (0, 1))
+        lines = (f"{row[0]:<{state}}  {row[1]:<{name}}  {row[2]}" for row in rows)
+        return "\n".join([self._line(), *lines])
+
+    def _rows(self) -> list[tuple[str, str, str]]:
         rows = []
         for f in self.findings:
             rows += [(f.state, f.name, f.what)] + [("", "", f"→ {f.fix}")] * bool(f.fix)
-        return (pd.DataFrame(rows, columns=["state", "check", "result"]),)
+        return rows
 
 
 # -------------------------------------------------------------------------------------------------
@@ -130,7 +141,7 @@ ONE_VERSION = (
     "Uninstall until none is left (`python -m pip uninstall sae-nb`), install one, and start Python "
     "where no other sae_nb lies in the folder."
 )
-REINSTALL = "Run `make lab`, or `python -m pip install -e .` in the checkout."
+REINSTALL = "Install sae-nb again, the way it was installed (`make lab` in a checkout)."
 CONTAINERS = (
     (Path("/sys/fs/cgroup"), "memory.max", "memory.current"),
     (Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes", "memory.usage_in_bytes"),
@@ -157,9 +168,10 @@ def packages() -> Seen:
         what = "sae-nb itself is not installed in this environment"
         fix = REINSTALL
         return "cannot", what, fix
-    wrong = [text for name, asked in declared if (text := _misfit(name, asked))]
+    wrong = {name + asked: text for name, asked in declared if (text := _misfit(name, asked))}
     if wrong:
-        return "cannot", "; ".join(wrong), REINSTALL
+        needed = " ".join(f'"{requirement}"' for requirement in wrong)
+        return "cannot", "; ".join(wrong.values()), f"Run `python -m pip install {needed}`."
     if two := _two_versions():
         return "warn", two, ONE_VERSION
     return "ok", f"sae-nb {metadata.version('sae-nb')} and its {len(declared)} dependencies", ""

@@ -101,6 +101,19 @@ def test_numpy_1_is_named_with_the_version_that_is_needed(monkeypatch: Patch) ->
     finding = sn.doctor("packages")["packages"]
     assert (finding.state, finding.essential) == ("cannot", True)
     assert "numpy 1.26.4 is installed, >=2.0 is needed" in finding.what
+    assert finding.fix == 'Run `python -m pip install "numpy>=2.0"`.'
+
+
+def test_it_prints_where_pandas_does_not_work() -> None:
+    """With an older numpy pandas cannot be imported, and then the report is what helps."""
+    code = (
+        "import sys; sys.modules['pandas'] = None\n"
+        "from sae_nb.__main__ import main\n"
+        "sys.exit(main(['doctor', 'python', 'disk']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[1].split() == ["state", "check", "result"]
 
 
 def _installed(site: Path, version: str) -> Path:
