@@ -1,6 +1,7 @@
 """Words in double braces on a page become what the code, the artefacts and the benchmarks say today.
 
-`{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ number: experiment / name }}`,
+`{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ more: experiment / name }}` (folded, or
+`{{ more: experiment }}`), `{{ number: experiment / name }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
@@ -27,6 +28,7 @@ from measured import (
     claims,
     claims_beyond,
     headlines,
+    more,
     number,
 )
 from other_words import words
@@ -83,13 +85,17 @@ def three_findings(_: str) -> str:
 
 
 def try_live(name: str) -> str:
-    """A site of atoms in a frame that is fetched when it is unfolded; else where to try it."""
-    shown = live_atoms(name)
+    """A site of atoms in a frame that is fetched when it is unfolded; else a recorded page of the gallery."""
+    shown, words = live_atoms(name), "Try it here: draw a digit, see which atoms fire, turn one up"
     if "<iframe" not in shown:
-        return f'!!! example "Try it"\n\n    {shown}'
-    words = "Try it here: draw a digit, see which atoms fire, turn one up"
+        # A model that runs in the page needs a runtime of 14 MB, which the repository does not keep.
+        words = "Try it here: a language model with one feature turned up. Click a word: what fires there?"
+        shown = f'<iframe class="atoms" src="{RECORDED}" title="{words}" loading="lazy"></iframe>'
     return f'<details class="example try"><summary>{words}</summary>\n{shown}\n</details>'
 
+
+RECORDED = "gallery/generation.html"
+"""SmolLM2's own words, recorded: 90 kB, and no runtime."""
 
 CARD = re.compile(r'<article><a href="(.+?)\.html".*?</article>')
 
@@ -120,6 +126,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "headlines": headlines,
     "house": house,
     "methods": methods,
+    "more": more,
     "notebook": notebook,
     "number": number,
     "page": page_link,

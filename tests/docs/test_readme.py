@@ -88,9 +88,22 @@ def test_the_home_page_has_the_words_of_other_schools(docs: Path, tool: Tool) ->
     page = tool("macros").expand(text)
     assert page.count("<article>") == 3
     frame = page.find("<iframe")
-    assert frame < 0 or page.rfind("<details", 0, frame) > page.rfind("</details>", 0, frame)
+    assert page.rfind("<details", 0, frame) > page.rfind("</details>", 0, frame)
+    assert 'loading="lazy"' in page[frame : page.index(">", frame)]
     pictures = re.findall(r"\]\((pictures/[^)]+)\)", text)
     assert sum((docs / picture).stat().st_size for picture in pictures) < 60_000
+
+
+def test_the_home_page_has_something_to_try_without_the_sites(
+    docs: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """A recorded page of the repository, small, which asks for no other file."""
+    monkeypatch.setattr(tool("sites"), "ATOMS", tmp_path)
+    page = tool("macros").expand("{{ try: tiny-vit }}")
+    recorded = docs / re.findall(r'<iframe [^>]*src="([^"]+)"', page)[0]
+    text = recorded.read_text(encoding="utf-8")
+    assert recorded.stat().st_size <= 300_000
+    assert not re.search(r"<(?:script|img|link)[^>]+(?:src|href)=\"(?!data:)", text)
 
 
 def test_versions_are_offered_only_where_they_are_kept(
