@@ -313,7 +313,6 @@ assert recorded("growing_dimension").verdict("planted growth") == "holds"
 # %%
 # Text: smooth, at no cost in fit; strict forecasts follow position, not documents; no growth with position.
 assert text.high("temporal FVU over TopK") < 1.05
-assert text.low("temporal lag-1 lead") > 0.1
 assert text.high("temporal path share") < 0.7
 assert text.low("strict event gap lead") > 0 > text.of("strict predicted matched event gap").mean
 assert text.of("temporal order lost path share").mean > 0.7

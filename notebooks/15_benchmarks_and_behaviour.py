@@ -357,8 +357,7 @@ assert study.of("chosen atoms", "excess") < 0.9 * others
 assert study.of("chosen atoms", "sad") < study.of("random atoms", "sad")
 for claim in ("repetition, predicted", "repetition, suppressed"):
     assert behaviour.verdict(claim) == "does not hold at this scale"
-for claim in ("steps", "penalty"):
-    assert behaviour.verdict(claim) == "too few seeds"
+assert behaviour.verdict("steps") == behaviour.verdict("penalty") == "too few seeds"
 assert not gpt.interventions
 
 # %%

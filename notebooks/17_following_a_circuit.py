@@ -272,10 +272,10 @@ assert digit.factor == 0.0
 assert not gpt.interventions, "what was cut must leave no trace"
 assert circuit.without < 0.2 < 0.9 < circuit.alone
 assert found > 0.8
-assert tracers.verdict("known") == known.verdict("contextual") == "holds"
-assert known.low("contextual, AUC") > 0.95 > known.of("held, AUC").mean
 
 # %%
+assert tracers.verdict("known") == known.verdict("contextual") == "holds"
+assert known.low("contextual, AUC") > 0.95 > known.of("held, AUC").mean
 assert turn.lost[-1] > 0.5 > abs(turn.random).max()
 
 # %%

@@ -72,9 +72,11 @@ PAGE = """async () => {
     }
     return `${view.byteLength} bytes, ${b * 65536 + a}`;
   }
-  const told = (model) => JSON.parse(JSON.stringify(model.attributes,
-    (name, value) => (name === '_esm' || name === '_css' || name === 'source' ? undefined
-      : ArrayBuffer.isView(value) ? bytes(value) : value)));
+  const own = new Set(['_esm', '_css', 'source']);
+  const told = (model) => JSON.parse(JSON.stringify(model.attributes, function (name, value) {
+    if (this === model.attributes && own.has(name)) return undefined;
+    return ArrayBuffer.isView(value) ? bytes(value) : value;
+  }));
 
   function sums(values) {
     if (values === undefined || values === null) return null;
@@ -89,11 +91,13 @@ PAGE = """async () => {
   ];
 
   const stage = document.createElement('div');
-  stage.style.cssText = 'position: fixed; left: -5000px; top: 0; width: 900px';
+  stage.style.cssText = 'position: fixed; left: -5000px; top: 0';
   document.body.append(stage);
   const shows = (el) => [el.textContent, el.querySelectorAll('canvas').length];
-  async function anew(model) {
+  // As wide as what stands: some draw for the room they have.
+  async function anew(model, width) {
     const view = await manager.create_view(model);
+    view.el.style.width = `${width || 900}px`;
     stage.append(view.el);
     for (let i = 0; i < 40 && !view.el.firstChild; i++) await wait(25);
     await wait(100);
@@ -113,7 +117,7 @@ PAGE = """async () => {
     found[id] = {
       told: told(model),
       shown: ours.map((view) => shows(view.el)),
-      anew: ours.length ? await anew(model) : null,
+      anew: ours.length ? await anew(model, ours[0].el.clientWidth) : null,
       plots: plots.map(plot),
     };
   }));

@@ -98,7 +98,8 @@ def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
         # Lenses, maps of places, report cards and a quiz have no figure: they are plain HTML.
         assert (
             page.locator(
-                "main :is(.sae-nb-picture, .sae-nb-token, .sae-nb-layers td, .sae-nb-dotrow)"
+                "main :is(.sae-nb-picture, .sae-nb-token, .sae-nb-layers td, .sae-nb-dotrow, "
+                ".sae-nb-circuit svg)"
             ).count()
             > 0
         )

@@ -87,12 +87,14 @@ def _painted(page: Any) -> int:
 
 
 def _places(page: Any, xy: np.ndarray) -> np.ndarray:
-    """Where the points lie while the whole map is seen: fitted, with margins of 22 pixels."""
+    """Where the points lie while the whole map is seen: stretched to fill it, with margins of 22 pixels."""
     box = page.locator(".sae-nb-mapstage").bounding_box()
     size = np.array([box["width"] - 2, box["height"] - 2])
-    scale = float(min((size - 44) / np.ptp(xy, axis=0)))
+    across, up = (size - 44) / np.ptp(xy, axis=0)
+    tall = float(np.clip(up / across, 1 / 1.6, 1.6))
+    scale = float(min(across, up / tall))
     middle = (xy.max(axis=0) + xy.min(axis=0)) / 2
-    return (xy - middle) * [scale, -scale] + size / 2 + [box["x"] + 1, box["y"] + 1]
+    return (xy - middle) * [scale, -scale * tall] + size / 2 + [box["x"] + 1, box["y"] + 1]
 
 
 def _place(page: Any, xy: np.ndarray, point: int) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def test_a_panel_comes_beside_the_notebook_and_answers(lab: Any) -> None:
     page = lab.page
     under = run(lab, 1)
     side = page.locator(f"{SIDE} .sae-nb-panel")
-    side.get_by_text("What makes this atom fire?").wait_for()
+    side.locator(".sae-nb-answer").wait_for()
     cells = page.locator(".jp-Notebook").bounding_box()
     assert side.bounding_box()["x"] >= cells["x"] + cells["width"]
     assert side.bounding_box()["width"] > 500
@@ -140,7 +140,7 @@ def test_without_the_extension_it_is_under_the_cell(lab: Any) -> None:
     """A JupyterLab that has no side panels shows the panel as always, and says what is missing."""
     lab.page.evaluate(WITHOUT_EXTENSION)
     under = run(lab, 6)
-    under.locator(".sae-nb-panel").get_by_text("What makes this atom fire?").wait_for()
+    under.locator(".sae-nb-panel .sae-nb-answer").wait_for()
     assert "pip install sidecar" in under.inner_text()
     assert lab.page.locator(SIDE).count() == 0
     lab.asked("other.close()")

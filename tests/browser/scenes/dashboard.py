@@ -64,7 +64,6 @@ def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
     for text in (re.compile("Nearest to|the nearest are"), "1–8 of"):
         assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
     page.get_by_role("button", name="see what it does").click()
-    page.get_by_text("What if this were stronger?").wait_for()
     whole.get_by_role("slider", name="strength", exact=True).first.wait_for()
     stage.settle()
     sliders = whole.get_by_role("slider", name="strength", exact=True).all()

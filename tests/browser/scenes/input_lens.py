@@ -38,7 +38,7 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
     _draw(page, panel, [(9, 7), (22, 7), (14, 25)])
     panel.locator(".sae-nb-picture .sae-nb-caption", has_text="drawing").wait_for()
     stage.settle()  # one answer for each part of a stroke: the last counts
-    answer = panel.locator(".sae-nb-lens .sae-nb-barrow .sae-nb-label").first
+    answer = panel.locator(".sae-nb-barrow .sae-nb-label").first
     answer.filter(has_text=re.compile("^7$")).wait_for()
     stage.settle()
     assert "upload" in panel.locator(".widget-upload").all_inner_texts()[0]
@@ -52,9 +52,8 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
 
 
 LONG_NAMES = (
-    "The model reads it as “3” (63 %). 18 of 106 active atoms matter (by luck about 5 would), most of all: "
-    "atom 182 (often registers or cls) and atom 104 (often registers or cls) raise it; “texture horizontal” "
-    "(atom 113) lowers it."
+    "The model reads it as “3” (63 %). “bottom right patches” (atom 182) and “digit 2 · registers” "
+    "(atom 104) speak for it; “texture horizontal” (atom 113) speaks against it."
 )
 """A sentence that is as long as any."""
 

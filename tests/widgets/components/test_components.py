@@ -15,6 +15,7 @@ from sae_nb_widgets.components._base import legend_html, shade
 
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
+from sae_nb.figures.theme import STRENGTH
 from tests.widgets.made import Page
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -249,7 +250,7 @@ def test_heat_is_one_hue_that_begins_at_a_seventh_of_the_maximum() -> None:
     assert shade(0.14) == shade(0.0) == shade(float("nan"))
     assert shade(0.0).endswith(",0)")
     hues = {shade(share).rpartition(",")[0] for share in (0.15, 0.5, 1.0)}
-    assert hues == {"rgba(244,170,0"}
+    assert hues == {"rgba({},{},{}".format(*STRENGTH)}
     opacities = [float(shade(x)[:-1].rpartition(",")[2]) for x in (0.15, 0.4, 0.7, 1.0)]
     assert opacities == sorted(opacities)
     assert opacities[0] > 0.1

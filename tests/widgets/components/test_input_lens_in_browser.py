@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ import sae_nb_widgets as sw
 from sae_nb_widgets.components import Column
 
 from sae_nb.data import raster
+from sae_nb.figures.theme import BOLDEST
 from tests.scripts import script
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
@@ -136,10 +136,10 @@ def test_signed_shades_are_blue_below_and_orange_above(page: Any) -> None:
     colours = page.locator(".sae-nb-token").evaluate_all(
         "ns => ns.map(n => getComputedStyle(n).backgroundColor)"
     )
-    assert colours[0] == "rgba(26, 130, 196, 0.75)"
+    assert colours[0] == f"rgba(26, 130, 196, {BOLDEST})"
     assert colours[1].endswith(", 0)")
-    assert colours[2] == "rgba(213, 94, 0, 0.75)"
-    assert json.dumps("rgba(26,130,196,0.75)")[1:-1] in strip.static_html()
+    assert colours[2] == f"rgba(213, 94, 0, {BOLDEST})"
+    assert f"rgba(26,130,196,{BOLDEST})" in strip.static_html()
 
 
 def test_exported_lens_needs_no_script(page: Any, tmp_path: Path) -> None:

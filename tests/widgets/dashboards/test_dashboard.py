@@ -191,7 +191,10 @@ def test_what_an_atom_is_stands_once_and_no_control_twice(board, tmp_path) -> No
         ".sae-nb-dashboard :is(.sae-nb-joined, main ~ main) .sae-nb-atomline { display: none; }"
     )
     assert hidden in board._style.value
-    assert board.browser._controls.layout.display == "none"
+    row = board.browser.controls
+    twice = [child for part in (row.search, *row.subject.children) for child in descendants(part)]
+    assert any("sae-nb-in-bar" in one._dom_classes for one in twice)
+    assert all("sae-nb-in-bar" in one._dom_classes for one in (row.search, row.subject.children[1]))
     assert board.browser.notes.note.layout.display == "none"
     board.browser._more_button.value = True
     assert board.browser.notes.note.layout.display is None
@@ -363,7 +366,7 @@ def test_one_page_holds_all_panels_and_plotly_once(board, tmp_path) -> None:
     assert text.count("plotly.js v") == 1
     for panel in board.panels.values():
         assert panel.question in text
-    assert text.count('class="plotly-graph-div"') == len(board.panels)
+    assert text.count('class="plotly-graph-div"') == 1  # examples of an atom are no figure
     assert HOSTILE not in text
     from plotly.offline import get_plotlyjs
 
@@ -376,9 +379,10 @@ def test_one_page_holds_all_panels_and_plotly_once(board, tmp_path) -> None:
 
 
 def test_viewers_without_widgets_see_pictures_and_tables(board) -> None:
-    """One drawing and one table per panel."""
+    """One table per panel, and a drawing of what is a figure."""
     html = board._repr_mimebundle_()["text/html"]
-    assert html.count("data:image/png") == html.count('<table class="sae-nb-record">') == 2
+    assert html.count('<table class="sae-nb-record">') == 2
+    assert html.count("data:image/png") == 1
     for panel in board.panels.values():
         assert panel.question in html
 

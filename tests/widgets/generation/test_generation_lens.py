@@ -147,6 +147,7 @@ def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) 
     assert lens.written == before
     lens.step(2)
     assert lens.written == gpt.generate(PROMPT, 10, echo=False)
+    lens.wait()
     assert not gpt.interventions
 
 

@@ -29,11 +29,11 @@ from sae_nb_widgets.components._base import (
     float_list,
     icon_html,
     label_strokes,
-    script,
     tag_html,
     tick_strokes,
     title_drawing,
 )
+from sae_nb_widgets.components._scripts import script
 
 
 class Sparkbars(Component):
@@ -189,7 +189,7 @@ class Sparkbars(Component):
         value = self.values[i]
         zero, end = self._percent(0.0), self._percent(value if value is not None else 0.0)
         colour = (self.colours[i] if self.colours else "") or self.colour
-        fill = f";background:{escape(colour)}" if colour else ""
+        fill = f";--fill:{escape(colour)}" if colour else ""
         track = (
             f'<div class="sae-nb-fill" style="left:{min(zero, end):.1f}%;'
             f'width:{abs(end - zero):.1f}%{fill}"></div>'

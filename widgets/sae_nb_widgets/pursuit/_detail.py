@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 import ipywidgets as ipw
@@ -11,7 +12,7 @@ from jaxtyping import Float, UInt8
 
 from sae_nb.figures import current_theme, escape, format_number, signed_colours, theme
 from sae_nb.summaries import PursuitSteps
-from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid, atom_mark, png_address
+from sae_nb_widgets.components import Chart, Curves, Line, StillGrid, atom_mark, png_address
 from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, NameOf
 
 MOST_LISTED = 16
@@ -37,17 +38,31 @@ class Parts:
         self, picture_shape: PictureShape | None, bias: Float[np.ndarray, " d_in"]
     ) -> None:
         self._shape, self._bias = picture_shape, bias
-        self.given = PictureGrid(description="the input")
-        self.so_far = PictureGrid(description="reconstructions so far and what is left")
-        self.curves = Curves(x_name="coordinate", height=VECTOR_HEIGHT)
         self.widgets: tuple[ipw.Widget, ...] = (
             (self.curves,) if picture_shape is None else (self.given, self.so_far)
         )
-        without = " without the bias" if bias.any() else ""
-        self.so_far.hint = f"Bars and numbers: per cent of the input's squared length{without}."
-        # Under each other in a narrow column, next to each other where the panel is one column.
-        self.curves.layout.width = "100%"
-        self.given.layout.flex, self.so_far.layout.flex = "0 0 100px", "1 1 186px"
+
+    @cached_property
+    def curves(self) -> Curves:
+        """All three as curves, of inputs that are no images."""
+        return Curves(x_name="coordinate", height=VECTOR_HEIGHT, layout={"width": "100%"})
+
+    # Under each other in a narrow column, next to each other where the panel is one column.
+
+    @cached_property
+    def given(self) -> StillGrid:
+        """The input as an image."""
+        return StillGrid(description="the input", layout={"flex": "0 0 100px"})
+
+    @cached_property
+    def so_far(self) -> StillGrid:
+        """Reconstructions and what is left, as images."""
+        without = " without the bias" if self._bias.any() else ""
+        return StillGrid(
+            description="reconstructions so far and what is left",
+            hint=f"Bars and numbers: per cent of the input's squared length{without}.",
+            layout={"flex": "1 1 186px", "min_width": "0", "max_width": "100%"},
+        )
 
     def show(self, steps: Sequence[PursuitSteps], step: int) -> None:
         """Draw a step."""

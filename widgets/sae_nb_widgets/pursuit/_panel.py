@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
 
 
-LEFT_PX = 196
+LEFT_PX = 220
 A_BUILDING_BLOCK = (
     "An atom is a building block, a direction: the input is a sum of a few, each times a number."
 )
@@ -222,6 +222,7 @@ class PursuitStepper(PlayingPanel):
         )
         left = ipw.Box(list(self.parts.widgets)).add_class("sae-nb-line")
         left.layout.min_width, left.layout.align_items = "0", "flex-start"
+        left.layout.padding = "14px 0 16px var(--sae-nb-side)"
         self._body.children = (left, *self._body.children)
         # Three columns; below 700 px the style sheet puts them under each other.
         self._body.layout.grid_template_columns = (
