@@ -74,7 +74,8 @@ def above(room: str, name: str) -> Any:
 def _blocks(module: str) -> list[ast.If]:
     loader: Any = sys.modules[module].__loader__
     body = ast.parse(loader.get_source(module)).body
-    return [node for node in body if isinstance(node, ast.If)]
+    found = [node for node in body if isinstance(node, ast.If)]
+    return [node for node in found if ast.unparse(node.test) == "TYPE_CHECKING"]
 
 
 def _imports(block: ast.If) -> dict[str, str]:

@@ -85,7 +85,8 @@ def homes(package: str) -> dict[str, str]:
 def _offered(package: str) -> dict[str, str]:
     """What a door imports in its first `if TYPE_CHECKING:`, by name."""
     tree = ast.parse(_file(package).read_text(encoding="utf-8"))
-    blocks = [node for node in tree.body if isinstance(node, ast.If)]
+    found = [node for node in tree.body if isinstance(node, ast.If)]
+    blocks = [node for node in found if ast.unparse(node.test) == "TYPE_CHECKING"]
     if not blocks:
         raise ValueError(f"{package} has no door: no `if TYPE_CHECKING:` names what it offers.")
     return _imported(blocks[0].body)
