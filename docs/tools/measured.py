@@ -21,8 +21,14 @@ def claim(argument: str) -> str:
 
 def claims(experiment: str) -> str:
     """Every claim of an experiment that has a card of its own."""
-    artefact = _artefact(experiment)
-    return "\n\n".join(_card(one, artefact) for one in artefact["claims"] if _has_card(one))
+    return _cards(experiment)
+
+
+def more(argument: str) -> str:
+    """Further cards of a page, folded: "experiment / name", or every card of an experiment."""
+    if " / " in argument:
+        return _card(*_claim(argument), folded=True)
+    return _cards(argument, folded=True)
 
 
 def cards_of() -> list[tuple[str, str]]:
@@ -52,7 +58,9 @@ def claims_beyond(folder: str) -> str:
     """Every experiment that no page of a folder of docs quotes, each under its title."""
     pages = (ROOT / "docs" / folder).glob("*.md")
     text = "\n".join(page.read_text(encoding="utf-8") for page in pages)
-    left = sorted(name for name in _experiments() if not re.search(rf"claims?: {name}\b", text))
+    left = sorted(
+        name for name in _experiments() if not re.search(rf"(claims?|more): {name}\b", text)
+    )
     told = ((_artefact(name)["title"], claims(name)) for name in left)
     return "\n\n".join(f"## {title}\n\n{cards}" for title, cards in told if cards)
 
@@ -78,6 +86,12 @@ def benchmark_table(argument: str) -> str:
     if not 0 < int(which) <= len(tables):
         raise ValueError(f"benchmarks/RESULTS.md has no table {which} under {heading!r}.")
     return str(tables[int(which) - 1]).rstrip()
+
+
+def _cards(experiment: str, *, folded: bool = False) -> str:
+    artefact = _artefact(experiment)
+    found = [one for one in artefact["claims"] if _has_card(one)]
+    return "\n\n".join(_card(one, artefact, folded=folded) for one in found)
 
 
 def _has_card(one: dict[str, Any]) -> bool:

@@ -15,6 +15,7 @@ from typing import Annotated, get_origin
 import pytest
 import yaml
 from sae_nb_lessons import exercise, recorded
+from sae_nb_lessons.reproductions import experiment
 
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
@@ -109,6 +110,21 @@ def test_every_architecture_has_a_page(docs: Path, tool: Tool) -> None:
         assert re.search(r"^## .*(verdict|claim)", text, re.M | re.I)
         assert "{{ claim" in text or "No verdict" in text
         assert page.name in index
+
+
+def test_every_system_has_one_main_card(docs: Path) -> None:
+    """Open on its page, or in its section of the lab; further cards are folded, history has none."""
+    pages = set((docs / "methods").glob("*.md")) - {docs / "methods" / "index.md"}
+    systems = {page.stem: page.read_text(encoding="utf-8") for page in pages}
+    lab = re.split(r"^## ", (docs / "lab.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+    systems |= {section.partition(":")[0]: section for section in lab}
+    assert set(sn.lab.names()["system"]) <= set(systems)
+    for system, text in systems.items():
+        main = re.findall(r"\{\{ claims?: (.+?) \}\}", text)
+        assert len(main) == 1, f"{system} has {len(main)} main cards"
+        name, _, claim = main[0].partition(" / ")
+        (one,) = (c for c in experiment(name).claims if c.name == claim)
+        assert not one.replaced_by, f"{system}: {main[0]} is history"
 
 
 def test_pages_quote_the_artefacts_and_nothing_else(docs: Path, tool: Tool) -> None:
