@@ -37,6 +37,8 @@ class AtomPair:
     """Samples that fire the first and not the second; the other way round."""
 
     n_only_second: int
+    n_shared: int
+    """Samples that fire both, at the same position or not."""
 
     @property
     def lift(self) -> float:
@@ -78,6 +80,7 @@ def compare_atoms(
         only_second=build_examples(catalogue, b, _first_of(only_b, n_examples)),
         n_only_first=len(only_a.rows),
         n_only_second=len(only_b.rows),
+        n_shared=len(np.intersect1d(catalogue.samples[rows_a], catalogue.samples[rows_b])),
     )
 
 

@@ -170,8 +170,8 @@ def test_the_answer_is_in_words_and_percent_and_the_rest_is_behind_it() -> None:
     sentence = answer_words(found, edit_words(found.recipe, NAMES, StrengthScale()))
     assert sentence.replace(THIN_SPACE, " ") == (
         "“digit 4” (atom 1) added at 3× full strength: the next token changes from “ cat” to "
-        "“<script>alert(1)</script>”; “<script>alert(1)</script>” changes most, 20 % → 80 % (2 random pushes of "
-        "the same size: 16 % to 22 %). In all, the answer moves further than under any of them."
+        "“<script>alert(1)</script>”; “<script>alert(1)</script>” changes most, 20 % → 80 % (random: 16 % to "
+        "22 %). In all, more than chance."
     )
     numbers = numbers_words(found)
     assert all(
@@ -199,9 +199,9 @@ def test_still_drawing_has_bars_and_curves() -> None:
 @pytest.mark.parametrize(
     ("kl", "stands_out", "verdict"),
     [
-        (0.3, None, "In all, the answer moves further than under any of them."),
-        (0.01, 7, "In all, some of them move the answer as far, but not this way."),
-        (0.01, None, "In all, some of them move the answer as far: no more than chance."),
+        (0.3, None, "In all, more than chance."),
+        (0.01, 7, "In all, random pushes move it as far, but not this way."),
+        (0.01, None, "In all, no more than chance."),
     ],
 )
 def test_the_verdict_is_about_the_whole_answer(
@@ -210,7 +210,7 @@ def test_the_verdict_is_about_the_whole_answer(
     """A headline neither claims what its own control refutes, nor denies what is not in the top class."""
     found = summary(kl=kl, stands_out=stands_out)
     assert answer_words(found, "atom 1 added").endswith(verdict)
-    assert found.beats_chance == ("chance" not in verdict)
+    assert found.beats_chance == ("no more than chance" not in verdict)
 
 
 def test_a_token_that_changes_more_than_the_answer_is_named() -> None:
@@ -223,8 +223,8 @@ def test_a_token_that_changes_more_than_the_answer_is_named() -> None:
         target=4,
     )
     assert answer_words(found, "atom 1 added").replace(THIN_SPACE, " ") == (
-        "atom 1 added: the next token stays “ The”; “ But” changes most, 0.60 % → 15 % (2 random pushes of "
-        "the same size: 0.40 % to 0.70 %). In all, the answer moves further than under any of them."
+        "atom 1 added: the next token stays “ The”; “ But” changes most, 0.60 % → 15 % (random: 0.40 % to "
+        "0.70 %). In all, more than chance."
     )
 
 
@@ -234,18 +234,18 @@ def test_a_token_that_changes_more_than_the_answer_is_named() -> None:
         (
             [0.94, 0.01, 0.05],
             0,
-            "the answer stays 2, 96 % → 94 % (2 random pushes of the same size: ",
+            "the answer stays 2, 96 % → 94 % (random: ",
         ),
         (
             [0.96, 0.01, 0.03],
             0,
-            "the answer stays 2, 96 % (2 random pushes of the same size: 94 % to 95 %)",
+            "the answer stays 2, 96 % (random: 94 % to 95 %)",
         ),
         ([0.30, 0.65, 0.05], 1, "the answer changes from 2 to 7; 2 changes most, 96 % → 30 % ("),
         (
             [0.30, 0.65, 0.05],
             0,
-            "P(2) 96 % → 30 % (2 random pushes of the same size: 94 % to 95 %). In all, ",
+            "P(2) 96 % → 30 % (random: 94 % to 95 %). In all, ",
         ),
     ],
 )

@@ -47,7 +47,8 @@ class AtomComparison(Panel):
     acts
         Activations of its width, or a plain matrix. None: the examples of a pretrained SAE.
     atom, other
-        The two atoms; both are traits.
+        The two atoms; both are traits. None: the atom whose name is surest, and of the atoms close to the first
+        the closest with a name.
     labels, catalogue
         As for `AtomBrowser`.
 
@@ -86,8 +87,8 @@ class AtomComparison(Panel):
         sae: Any,
         acts: Activations | Float[Tensor, "n d_in"] | None = None,
         *,
-        atom: int = 0,
-        other: int = 1,
+        atom: int | None = None,
+        other: int | None = None,
         labels: Labels | Mapping[int, str] | str | Path | None = None,
         catalogue: AtomCatalogue | None = None,
     ) -> None:
@@ -95,7 +96,9 @@ class AtomComparison(Panel):
             made = AtomCatalogue(sae, acts) if acts is not None else examples_of(sae).catalogue(sae)
             catalogue = made
         self.catalogue, self.n_atoms = catalogue, catalogue.n_atoms
-        first, second = (check_atom(one, self.n_atoms) for one in (atom, other))
+        for given in (atom, other):
+            if given is not None:
+                check_atom(given, self.n_atoms)
         acts = catalogue.acts
         facts = {"model": acts.model_name, "hook point": acts.hook_point}
         facts |= {"SAE": type(catalogue.sae).__name__}
@@ -103,7 +106,8 @@ class AtomComparison(Panel):
         self.names = names_of(catalogue.sae, catalogue, labels)
         self._pair: AtomPair | None = None
         self._sides = [Side(self, catalogue) for _ in SIDES]
-        self.atom, self.other = first, second
+        self.atom = _surest(self.names, other) if atom is None else atom
+        self.other = _closest(catalogue, self.names, self.atom) if other is None else other
         sides = ipw.Box([side.widget for side in self._sides]).add_class(COLUMNS)
         self.arrange(
             controls=[
@@ -218,19 +222,29 @@ class Side:
         self.bars.show(counts, ends=[format_number(edge, digits=2) for edge in edges.tolist()])
 
 
+def _surest(names: AtomNames, other: int | None) -> int:
+    """Return the atom to compare first: one whose name holds; else atom 0, or 1 if that is the other one."""
+    held = (atom for atom in names.surest() if atom != other)
+    return next(held, int(other == 0))
+
+
+def _closest(catalogue: AtomCatalogue, names: AtomNames, atom: int) -> int:
+    """Return the atom to compare it with: of those close to it the closest with a name, else the closest."""
+    near = catalogue.nearest(atom, EXAMPLES)[0].tolist()
+    named = (one for one in near if names.source(one))
+    return next(named, near[0] if near else int(atom == 0))
+
+
 def _answer(pair: AtomPair, names: AtomNames, word: str) -> str:
     first, second = names.in_text(pair.first.atom), names.in_text(pair.second.atom)
     both = f"{first[0].upper()}{first[1:]} and {second}"
     if not pair.n_by_chance:
         return f"{both} cannot be compared by their firing: one of them never fires here."
-    if not pair.n_both:
-        return f"{both} never fire together on the example set."
-    usual = f"{format_number(pair.lift, digits=2)}× as often as by chance"
-    one = f"{format_count(pair.n_only_first)} {word}{'s' * (pair.n_only_first != 1)}"
-    return (
-        f"{both} fire together {usual}; {one} fire the first alone, {format_count(pair.n_only_second)} "
-        "the second."
-    )
+    if not pair.n_shared:
+        return f"{both} never fire in the same {word}: below is what fires each."
+    either = pair.n_shared + pair.n_only_first + pair.n_only_second
+    share = format_percent(pair.n_shared / either, digits=2)
+    return f"{both} share {share} of the {word}s in which they fire; below is what fires only one."
 
 
 def _numbers(pair: AtomPair) -> str:
@@ -241,6 +255,8 @@ def _numbers(pair: AtomPair) -> str:
     ]
     both = f"both fire on {format_count(pair.n_both)} rows ({', '.join(shares)})"
     chance = f"{format_number(pair.n_by_chance)} expected by chance"
+    if pair.n_by_chance:
+        chance += f" ({format_number(pair.lift, digits=2)}× that)"
     return f"cosine {format_number(pair.cosine)} · {both}, {chance}"
 
 

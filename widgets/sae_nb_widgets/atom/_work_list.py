@@ -183,10 +183,17 @@ class WorkList(Panel):
             atoms=[atom for atom, _ in self._rows],
         )  # fmt: skip
         self.notes.show(self.atom)
-        n = len(self.names.labels.starred)
-        stars = f"{format_count(n)} atom{'s' * (n != 1)} starred"
-        listed = f"{format_count(len(self._rows))} listed"
-        self.conclude(f"{stars}, {listed}." if self._rows else EMPTY)
+        self.conclude(self._answer() if self._rows else EMPTY)
+
+    def _answer(self) -> str:
+        """Say how many atoms are listed and starred; without a star, how one is given."""
+        n, stars = len(self._rows), len(self.names.labels.starred)
+        listed = f"{format_count(n)} atom{'s' * (n != 1)}"
+        if self.shown != SHOWN[0]:
+            listed += f" {'have' if n != 1 else 'has'} a name or a note"
+        if not stars:
+            return f"{listed}, none is starred yet: choose a row and press ☆ to come back to it."
+        return f"{listed}, {format_count(stars)} starred. Choose a row to read or change its name."
 
     def _cells(self, atom: int, book: Labels, session: str) -> list[str]:
         catalogue = self.names.catalogue

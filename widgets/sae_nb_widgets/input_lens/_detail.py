@@ -129,7 +129,7 @@ class InputLensDetail:
         self.here.description = f"Strongest atoms at {place}"
         sizes = [abs(strength) for _, strength, _ in found]
         self.here.show(
-            [names.name(atom) for atom in self._atoms],
+            [names.short(atom) for atom in self._atoms],
             sizes,
             atoms=self._atoms,
             icons=icons_of(names, self._atoms) if modality_of(summary.kind).is_image else (),

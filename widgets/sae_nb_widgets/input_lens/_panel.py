@@ -337,18 +337,22 @@ class InputLens(Panel):
             self._clear()
 
     def _open_example(self) -> None:
-        """Open on the first example in which atoms matter, among a few; on the first if they do in none."""
+        """Open on the first example in which an atom with a name matters, among a few; else on the first in
+        which any does, or on the first.
+        """
         runs, base, n = self._runs, self._base, min(self.n_examples, MOST_TRIED)
-        given = self.sources.example
+        given, source = self.sources.example, self.names.source
 
         def work() -> int:
-            until = time.monotonic() + TRYING_SECONDS
+            until, found = time.monotonic() + TRYING_SECONDS, []
             for number in range(n):
                 if runs.is_worth_seeing(given(number), base):
-                    return number
+                    if runs.names_one(given(number), base, source):
+                        return number
+                    found.append(number)
                 if time.monotonic() > until or self._inputs():
                     break
-            return 0
+            return found[0] if found else 0
 
         def done(number: int) -> None:
             if not self._inputs():  # else an input was given meanwhile

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -59,6 +59,11 @@ class Runs:
     def is_worth_seeing(self, given: Any, base: BaseRate | None) -> bool:
         """Return whether atoms matter in an input, whose run is kept."""
         return self._run(given, None, base).used.more_than_chance
+
+    def names_one(self, given: Any, base: BaseRate | None, source: Callable[[int], object]) -> bool:
+        """Return whether an atom that matters in an input has a name."""
+        used = self._run(given, None, base).used
+        return any(source(int(atom)) for atom in used.atom[used.beyond])
 
     def forget(self) -> None:
         """Run everything again from now on."""

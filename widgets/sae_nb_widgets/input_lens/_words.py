@@ -17,7 +17,7 @@ from sae_nb.figures import (
     visible_token,
 )
 from sae_nb.summaries import Contrast, InputSummary
-from sae_nb_widgets.components import atom_mark, badge_html
+from sae_nb_widgets.components import atom_mark, sure_dots
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -91,7 +91,10 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
             f"No single atom stands out: random pushes of the same strengths move {what} as much."
         )
     first = np.flatnonzero(used.beyond)
-    first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")][:NAMED]
+    first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")]
+    # Numbers tell a reader nothing, as long as there are names.
+    named = [place for place in first if names.source(int(used.atom[place]))]
+    first = np.array(named[:NAMED] or first[:NAMED], dtype=int)
     raising, lowering = (
         [
             names.in_text(int(used.atom[place]))
@@ -237,7 +240,7 @@ def card_html(
         sentences.append(difference_words(contrast, atom))
     text = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     title = atom_mark(atom, f"atom {names.name(atom)}")
-    worth = badge_html(names, atom)
+    worth = sure_dots(*names.sureness(atom))
     return (
-        f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{title}</div>{worth}{text}</div>'
+        f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{title} {worth}</div>{text}</div>'
     )

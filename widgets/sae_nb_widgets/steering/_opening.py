@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 N_TRIED = 16
 """Atoms that matter most for the answer, which are tried."""
 
+N_IMAGE_NAMES = 4
+"""Names that are tried on an image: each takes two passes of its own."""
+
 UNNAMED, WRITTEN, DOT = 0.05, 0.75, 0.25
 """Weight of an atom without a name that holds, and of one whose name was written by hand; a measured name has a
 quarter for each of its dots, and one. Ours."""
@@ -39,29 +42,42 @@ def listen(
 
 
 def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) -> int:
-    """Return the atom to open on: in a text the surest name whose words come when its atom is turned up;
-    without one, of those that matter most the one that changes the answer furthest beyond a usual random
-    direction of its length, times the evidence of its name.
+    """Return the atom to open on: the one that changes the answer furthest beyond a usual random direction of
+    its length, times the evidence of its name.
+
+    Tried are, in a text, the names whose words come when their atoms are turned up, or else the atoms that
+    matter most for the answer; in an image the surest names and the atom that matters most.
     """
-    run, used = found.run, found.used
-    if run.batch.images is None and (said := names.said()):
-        return said[0]
-    order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
-    atoms = [int(used.atom[i]) for i in order]
-    if run.batch.images is not None:  # several of these do not fit into one pass
+    run = found.run
+    atoms = _candidates(found, names)
+    if len(atoms) == 1:
         return atoms[0]
     sizes = [(scale.safe(a, "add") or 1.0) * scale.unit_size(a, "add") for a in atoms]
     lengths = torch.tensor(sizes)[:, None]
     ours = torch.stack([unit_atom(run.sae, atom).cpu() for atom in atoms])
     drawn = torch.stack([random_direction(run.sae.d_in, i) for i in range(len(atoms))])
-    effects = effects_of_adding(
-        run.model, run.batch, found.hook_point, torch.cat([lengths * ours, lengths * drawn])
+    pushes = torch.cat([lengths * ours, lengths * drawn])
+    # Of images several do not fit into one pass.
+    size = len(pushes) if run.batch.images is None else 1
+    passes = (pushes[i : i + size] for i in range(0, len(pushes), size))
+    effects = np.concatenate(
+        [effects_of_adding(run.model, run.batch, found.hook_point, some) for some in passes]
     )
     # Of a small push KL grows with the square of its length: the usual random one, at each atom's length.
     squares = np.square(sizes)
     beyond = effects[: len(atoms)] - squares * np.median(effects[len(atoms) :] / squares)
     weights = np.array([_evidence(names, atom) for atom in atoms])
     return atoms[int(np.argmax(np.where(beyond > 0, weights * beyond, beyond)))]
+
+
+def _candidates(found: InputSummary, names: AtomNames) -> list[int]:
+    """Return the atoms that are tried."""
+    used = found.used
+    order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
+    matter = [int(used.atom[i]) for i in order]
+    if found.run.batch.images is None:
+        return names.said()[:N_TRIED] or matter
+    return list(dict.fromkeys([*names.surest()[:N_IMAGE_NAMES], matter[0]]))
 
 
 def _evidence(names: AtomNames, atom: int) -> float:

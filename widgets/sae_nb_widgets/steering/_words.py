@@ -110,32 +110,32 @@ def _shares(summary: SteeringSummary, name: str) -> str:
         for value in (summary.before[place], summary.after[place], drawn.min(), drawn.max())
     )
     change = before if before == after else f"{before} → {after}"
-    return f"{change} ({len(drawn)} random pushes of the same size: {low} to {high})"
+    return f"{change} (random: {low} to {high})"
 
 
 def _verdict(summary: SteeringSummary, meant: str) -> str:
     """State whether the whole answer moves further than under random directions, or another way."""
     if summary.moves_further:
-        return "In all, the answer moves further than under any of them."
+        return "In all, more than chance."
     if meant or summary.beats_chance:
-        return "In all, some of them move the answer as far, but not this way."
-    return "In all, some of them move the answer as far: no more than chance."
+        return "In all, random pushes move it as far, but not this way."
+    return "In all, no more than chance."
 
 
 def continuation_words(record: Continuation, edit: str) -> str:
-    """State how the text continues, without the edit and under a random direction too, in a few words
-    of each.
+    """State how the text continues and how without the edit, in a few words of each, and whether a random
+    direction leaves its beginning as it is: its words stand below.
     """
     before, after, random = (
         _first_words(tokens) for tokens in (record.before, record.after, record.random)
     )
     if after == before:
         return f"{edit}: the text begins to go on as it would anyway, “{before}”."
-    control = "the same as without" if random == before else f"“{random}”"
-    return f"{edit}: the text goes on “{after}”; without, “{before}” ({RANDOM_PUSH}: {control})."
+    control = "changes nothing of that" if random == before else "changes it, too"
+    return f"{edit}: the text goes on “{after}”; without, “{before}”. A random push {control}."
 
 
-def _first_words(tokens: Sequence[str], most: int = 9) -> str:
+def _first_words(tokens: Sequence[str], most: int = 6) -> str:
     kept, cut = whole_words(tokens)
     words = "".join(kept).split()
     return " ".join(words[:most]) + " …" * (cut or len(words) > most)
