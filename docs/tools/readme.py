@@ -1,4 +1,4 @@
-"""The table of results in the README: the first headlines, with the numbers that the artefacts hold now.
+"""The table of results in the README: eight rows of "The papers", with the numbers that the artefacts hold now.
 
     python docs/tools/readme.py
 
@@ -7,18 +7,31 @@ writes it between its two comments.
 
 from __future__ import annotations
 
-import re
-import tomllib
 from typing import Any
 
 from cards import digits
 from lessons import NOTEBOOKS, ROOT
-from measured import _claim  # the artefact of a claim, as the pages read it
+from measured import claim_of
+from papers import ARXIV, entries
 
 README = ROOT / "README.md"
-BEGIN = "<!-- found: written by `python docs/tools/readme.py` from docs/headlines.toml and docs/claims -->"
+SHOWN = (
+    "hierarchy / hierarchy and correlation",
+    "heterogeneity / adaptive",
+    "long_raptors / two blocks",
+    "known_circuits / contextual",
+    "two_towers / bridges",
+    "minkowski / accepted on the sum",
+    "minkowski_vit / minkowski",
+    "physics_steering / regime atom",
+)
+"""One of each family, and among them claims that did not come out."""
+
+BEGIN = (
+    "<!-- found: written by `python docs/tools/readme.py` from docs/papers.toml and docs/claims -->"
+)
 END = "<!-- end of found -->"
-ROWS = 8
+PAPERS = "https://sae-nb.github.io/sae_nb/latest/claims.html"
 
 
 def with_found(text: str) -> str:
@@ -37,36 +50,31 @@ def with_found(text: str) -> str:
 
 
 def found() -> str:
-    """A row for each of the first headlines: paper, claim, our number beside its control, verdict, notebook."""
-    entries = tomllib.loads((ROOT / "docs" / "headlines.toml").read_text(encoding="utf-8"))
-    head = [
-        "| paper | claim, in our words | here | verdict | open |",
-        "| --- | --- | --- | --- | --- |",
-    ]
-    return "\n".join([*head, *(_row(entry) for entry in entries["headline"][:ROWS])])
+    """A row for each claim that is shown: paper, claim, our number next to its control, verdict, notebook."""
+    known = {entry["claim"]: entry for entry in entries()}
+    head = ["| paper | claim | here | verdict | open |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*head, *(_row(known[claim]) for claim in SHOWN)])
 
 
 def _row(entry: dict[str, Any]) -> str:
-    one, artefact = _claim(entry["claim"])
-    paper = re.sub(r"arXiv (\d{4}\.\d{5})", r"[\1](https://arxiv.org/abs/\1)", one["paper"])
-    cells = (paper, entry["words"], _numbers(entry, artefact), one["verdict"], _notebook(one))
-    return f"| {' | '.join(cells)} |"
+    one, artefact = claim_of(entry["claim"])
+    found = ARXIV.search(one["paper"])
+    paper = f"[{entry['name']}](https://arxiv.org/abs/{found[1]})" if found else entry["name"]
+    ours, control = (
+        f"{digits(artefact['numbers'][part['number']]['mean'])} {part['label']}"
+        for part in (entry["ours"], entry["control"])
+    )
+    here = f"**{ours}**, {control}: {entry['measure']}"
+    cells = (paper, entry["words"], here, one["verdict"], _notebook(entry))
+    return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def _numbers(entry: dict[str, Any], artefact: dict[str, Any]) -> str:
-    """Ours, and what it is compared with: the control where there is one."""
-    ours, *others = entry["bars"]
-    grey = [bar for bar in others if bar.get("grey")]
-    shown = [ours, *(grey or others)[:1]]
-    told = (f"{bar['label']} {digits(artefact['numbers'][bar['number']]['mean'])}" for bar in shown)
-    return f"{'; '.join(told)} ({entry['measure']})"
-
-
-def _notebook(one: dict[str, Any]) -> str:
-    named = re.match(r"(?:lab_)?\d+", str(one.get("notebook") or ""))
-    files = sorted(NOTEBOOKS.glob(f"{named[0]}*.ipynb")) if named else []
-    shown = named[0].replace("_", " ") if named else ""
-    return f"[{shown}](notebooks/{files[0].name})" if files else "[card](docs/claims.md)"
+def _notebook(entry: dict[str, Any]) -> str:
+    number = entry.get("notebook")
+    if not number:
+        return f"[all]({PAPERS})"
+    (file,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
+    return f"[{number.replace('_', ' ')}](notebooks/{file.name})"
 
 
 if __name__ == "__main__":
