@@ -21,7 +21,7 @@ import json
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -124,7 +124,6 @@ def _step(root: Path) -> Walk:
 
 
 def _slider(root: Path) -> Walk:
-    import ipywidgets as ipw
     import sae_nb_widgets as sw
 
     import sae_nb as sn
@@ -133,22 +132,18 @@ def _slider(root: Path) -> Walk:
     images = sn.data.scenes(N_IMAGES, seed=0).images
     panel = sw.SteeringPanel(model, HOOK_POINT, sae, images, atom=3)
     panel.wait()
-    slider = next(one for one in _widgets(panel) if isinstance(one, ipw.FloatSlider))
+    slider = panel.controls.strength
+    ends = (slider.low, slider.high) if hasattr(slider, "low") else (slider.min, slider.max)
+    step = (ends[1] - ends[0]) / 25
 
     def move() -> None:
-        slider.value += slider.step * (8 if slider.value <= 0 else -8)
+        slider.value += step if slider.value <= 0 else -step
         panel.wait()
 
     try:
         return _followed(root, move)
     finally:
         panel.close()
-
-
-def _widgets(widget: Any) -> Iterator[Any]:
-    yield widget
-    for child in getattr(widget, "children", ()):
-        yield from _widgets(child)
 
 
 def _followed(root: Path, walk: Callable[[], object]) -> Walk:

@@ -17,7 +17,7 @@ from sae_nb.figures import escape, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
-from sae_nb_widgets.components import Chips, PictureGrid, Sparkbars, ThinBars, icons_of
+from sae_nb_widgets.components import Chips, Sparkbars, StillGrid, ThinBars, icons_of
 from sae_nb_widgets.panel import control, show, small_button
 
 MOST_FOUND = 8
@@ -160,9 +160,9 @@ class AtomDetail:
         self._show_where(record)
 
     @cached_property
-    def map(self) -> PictureGrid:
+    def map(self) -> StillGrid:
         """Where in the image it fires: made for the first image, since its script is sent with it."""
-        made = PictureGrid(
+        made = StillGrid(
             description="Where in the image it fires", titled=True, bare=True, unit="% of images"
         )
         self._map_place.children = (made,)

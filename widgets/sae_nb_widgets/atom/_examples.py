@@ -33,9 +33,11 @@ from sae_nb_widgets.components import (
     Concordance,
     PictureGrid,
     Sparkbars,
+    StillGrid,
     TokenStrip,
     as_film,
     as_heard,
+    grid_for,
     of_one_grid,
 )
 from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
@@ -58,7 +60,7 @@ class CropSheet:
     @cached_property
     def grid(self) -> PictureGrid:
         """Their grid, which is made for the first patch: its script is sent with it."""
-        grid = PictureGrid(
+        grid = StillGrid(
             description=TITLE,
             titled=True,
             bare=True,
@@ -247,7 +249,8 @@ class PictureExamples(ExamplesView):
             hint += f"Small squares: cls{others}, which belong to no patch (see help). "
         step = "" if context.frames is None else " Keys , and . step through frames, P plays."
         hint = f"{hint}Hover: strength at this patch.{step}"
-        self._grid = PictureGrid(
+        self._grid = grid_for(
+            context,
             hint="outlined: where it fires" if still else hint,
             unit="z",
             look="veil" if still else "tint",
@@ -325,7 +328,7 @@ class MixedExamples(ExamplesView):
 
     def __init__(self, context: Context) -> None:
         self._texts = TextExamples(context)
-        self._grid = PictureGrid(
+        self._grid = StillGrid(
             hint="Images in which a patch is among the examples. Hover: strength at this patch.",
             unit="z",
         )

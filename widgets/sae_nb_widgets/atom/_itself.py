@@ -16,7 +16,7 @@ from sae_nb.atoms import AtomCatalogue, Example
 from sae_nb.checks import one_of
 from sae_nb.figures import Dot, Drawing, cividis, css_colour, format_number, theme
 from sae_nb_widgets.atom._examples import ExamplesView
-from sae_nb_widgets.components import Chart, Curves, Line, PictureGrid
+from sae_nb_widgets.components import Chart, Curves, Line, StillGrid
 from sae_nb_widgets.panel import show
 from sae_nb_widgets.pursuit import checked_shape, picture
 
@@ -76,9 +76,9 @@ class AtomItself:
         show(self.widget, way is not None)
 
     @cached_property
-    def grid(self) -> PictureGrid:
+    def grid(self) -> StillGrid:
         """Atoms as images; made when one is drawn, since a script is sent with it."""
-        grid = PictureGrid(description=ITSELF, titled=True)
+        grid = StillGrid(description=ITSELF, titled=True)
         grid.observe(self._clicked, "selected")
         self._images.children = (grid,)
         return grid
@@ -210,7 +210,7 @@ class DrawnExamples(ExamplesView):
     def __init__(self, catalogue: AtomCatalogue, way: AtomsAs) -> None:
         self._catalogue, self._way = catalogue, way
         grid = isinstance(way, tuple)
-        self._grid = PictureGrid(unit="z") if grid else None
+        self._grid = StillGrid(unit="z") if grid else None
         self._curves = None if grid else Curves(x_name="time", height=CURVE_HEIGHT)
         super().__init__(catalogue.acts.context, self._grid or self._curves)  # type: ignore[arg-type]
         self.per_page = 12 if grid else 6

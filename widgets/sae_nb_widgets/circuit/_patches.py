@@ -7,10 +7,10 @@ from jaxtyping import UInt8
 
 from sae_nb.atoms import crop_patch
 from sae_nb.studies.circuits import AttributionGraph, Circuit
-from sae_nb_widgets.components import PictureGrid, png_address
+from sae_nb_widgets.components import StillGrid, png_address
 
 
-def shaded_image(circuit: Circuit) -> PictureGrid | None:
+def shaded_image(circuit: Circuit) -> StillGrid | None:
     """Return the image of a graph, each patch shaded by its share of the influence; None for texts."""
     graph, found = circuit.graph, _image_of(circuit.graph)
     if found is None:
@@ -18,7 +18,7 @@ def shaded_image(circuit: Circuit) -> PictureGrid | None:
     image, (before, rows, columns) = found
     share = circuit.influence[circuit.kinds == "token"]
     prefix = share[:before]
-    grid = PictureGrid(
+    grid = StillGrid(
         description="where the answer comes from",
         titled=True,
         unit="of the influence",

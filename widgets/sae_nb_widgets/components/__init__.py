@@ -34,8 +34,6 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb_widgets.components._base import (
         LiveWidget as LiveWidget,
-        read_static as read_static,
-        script as script,
         style_sheet as style_sheet,
     )
     from sae_nb_widgets.components._branches import Way as Way, words_of_its_own as words_of_its_own
@@ -56,8 +54,10 @@ if TYPE_CHECKING:  # for the other rooms
         POSITIVE as POSITIVE,
     )
     from sae_nb_widgets.components._picture_grid import (
+        StillGrid as StillGrid,
         as_film as as_film,
         as_heard as as_heard,
+        grid_for as grid_for,
         of_one_grid as of_one_grid,
     )
     from sae_nb_widgets.components._point_map import (
@@ -71,3 +71,4 @@ if TYPE_CHECKING:  # for the other rooms
         csv_text as csv_text,
         plain_cell as plain_cell,
     )
+    from sae_nb_widgets.components._scripts import read_static as read_static, script as script

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sae_nb.atoms import AtomCard, AtomCatalogue, AtomNames, Example
 from sae_nb.figures import escape, format_number
-from sae_nb_widgets.components._base import script
+from sae_nb_widgets.components._scripts import script
 
 _SOURCES = {
     "label found automatically": "Label found automatically.",

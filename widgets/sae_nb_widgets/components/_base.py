@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import base64
-import json
 import threading
-from functools import cache
-from importlib import resources
 from typing import Any
 
 import anywidget
@@ -33,33 +30,9 @@ from sae_nb.figures import (
     theme,
 )
 from sae_nb_widgets.components._html_drawing import html_drawing
+from sae_nb_widgets.components._scripts import read_static
 
 TRACK = fade(theme.GREY, 0.12)
-
-
-@cache
-def read_static(name: str) -> str:
-    """Return the text of a file in `static/`."""
-    return resources.files("sae_nb_widgets").joinpath("static", name).read_text(encoding="utf-8")
-
-
-@cache
-def script(*names: str) -> str:
-    """Return the ES module of a component: the shared prelude, then the component's own files."""
-    shared = read_static("shared.js").replace("__COLOURS__", json.dumps(theme.SCRIPT_COLOURS))
-    parts = [read_static("hearing.js"), shared, *(read_static(f"{n}.js") for n in names)]
-    return "".join(map(_without_comments, parts))
-
-
-def _without_comments(text: str) -> str:
-    """Return a script without lines that only comment, and without indentation: it is sent with every widget.
-
-    A template that goes over several lines keeps its lines as they are.
-    """
-    if any(line.count("`") % 2 for line in text.splitlines()):
-        return text
-    lines = (line.strip() for line in text.splitlines())
-    return "".join(f"{line}\n" for line in lines if line and not line.startswith("//"))
 
 
 def style_sheet(*names: str) -> str:

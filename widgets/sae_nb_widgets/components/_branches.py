@@ -27,8 +27,9 @@ from sae_nb.figures import (
     theme,
     visible_token,
 )
-from sae_nb_widgets.components._base import Component, common_maximum, script, shade
+from sae_nb_widgets.components._base import Component, common_maximum, shade
 from sae_nb_widgets.components._concordance import INSIDE, joins_of
+from sae_nb_widgets.components._scripts import script
 
 KINDS = {
     "up": "turned up",

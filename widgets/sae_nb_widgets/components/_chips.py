@@ -23,7 +23,8 @@ from sae_nb.figures import (
     theme,
     visible_token,
 )
-from sae_nb_widgets.components._base import Component, script, tag_html, title_drawing
+from sae_nb_widgets.components._base import Component, tag_html, title_drawing
+from sae_nb_widgets.components._scripts import script
 
 DOTS = 4
 """Dots of a name's evidence."""

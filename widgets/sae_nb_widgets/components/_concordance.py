@@ -24,7 +24,8 @@ from sae_nb.figures import (
     theme,
     visible_token,
 )
-from sae_nb_widgets.components._base import TRACK, legend_drawing, script, shade, tag_html
+from sae_nb_widgets.components._base import TRACK, legend_drawing, shade, tag_html
+from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._token_strip import TokenStrip
 
 INSIDE, AFTER_SPACE, NO_SPACE = range(3)

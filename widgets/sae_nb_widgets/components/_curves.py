@@ -27,7 +27,8 @@ from sae_nb.figures import (
     stacked,
     theme,
 )
-from sae_nb_widgets.components._base import Component, script, title_drawing
+from sae_nb_widgets.components._base import Component, title_drawing
+from sae_nb_widgets.components._scripts import script
 
 MOST_POINTS = 240
 """Per line: more than a small chart has pixels."""

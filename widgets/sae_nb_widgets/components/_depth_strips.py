@@ -24,8 +24,9 @@ from sae_nb.figures import (
     stacked,
     theme,
 )
-from sae_nb_widgets.components._base import Component, script
+from sae_nb_widgets.components._base import Component
 from sae_nb_widgets.components._curves import Chart, length_of, lines_html, lines_key, lines_of
+from sae_nb_widgets.components._scripts import script
 
 STATIC_WIDTH = 270
 MARGIN, SIGNS = 6, 4.6

@@ -23,7 +23,8 @@ from sae_nb.figures import (
     text_width,
     theme,
 )
-from sae_nb_widgets.components._base import Component, read_static, script, style_sheet
+from sae_nb_widgets.components._base import Component, style_sheet
+from sae_nb_widgets.components._scripts import read_static, script
 
 Tone = Literal["good", "bad", "plain"]
 

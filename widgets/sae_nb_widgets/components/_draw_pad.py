@@ -13,7 +13,8 @@ from PIL import Image
 
 from sae_nb.data import Point, raster
 from sae_nb.figures import Drawing, Picture, escape, theme
-from sae_nb_widgets.components._base import Component, script
+from sae_nb_widgets.components._base import Component
+from sae_nb_widgets.components._scripts import script
 
 SIZE = 32
 

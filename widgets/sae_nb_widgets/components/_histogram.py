@@ -23,7 +23,8 @@ from sae_nb.figures import (
     stacked,
     theme,
 )
-from sae_nb_widgets.components._base import Component, script, title_drawing
+from sae_nb_widgets.components._base import Component, title_drawing
+from sae_nb_widgets.components._scripts import script
 
 HEIGHTS: dict[str, Callable[[Any], Any]] = {"root": np.sqrt, "linear": np.asarray, "log": np.log1p}
 """A bar's height as a function of its count; all but "linear" keep rare values in sight."""

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.figures import css_colour, escape, format_number, heat_colour, visible_token
-from sae_nb_widgets.components._base import Component, read_static, script, style_sheet
+from sae_nb_widgets.components._base import Component, style_sheet
+from sae_nb_widgets.components._scripts import read_static, script
 
 LEAST_GREEN = 0.3
 """Share of the tint that the model's own answer has at least, so that its green is seen."""

@@ -35,11 +35,11 @@ from sae_nb_widgets.components._base import (
     float_list,
     icon_html,
     label_strokes,
-    script,
     tag_html,
     tick_strokes,
     title_drawing,
 )
+from sae_nb_widgets.components._scripts import script
 
 NEGATIVE, POSITIVE = (css_colour(theme.SIGNED[end]) for end in (0, -1))
 MARKS = ("", "control", "before", "above", "below", "hollow")

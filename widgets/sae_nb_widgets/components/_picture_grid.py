@@ -40,10 +40,10 @@ from sae_nb_widgets.components._base import (
     float_list,
     legend_drawing,
     legend_html,
-    script,
     shade,
     title_drawing,
 )
+from sae_nb_widgets.components._scripts import script
 
 # Above this side a picture is scaled down before it is sent: twelve of them must fit in 200 kB.
 LARGEST_SIDE = 128
@@ -139,7 +139,7 @@ class PictureGrid(Component):
     1.0
     """
 
-    _esm = script("picture_grid")
+    _esm = script("picture_playing", "picture_grid")
 
     sprite = t.Bytes(b"", help="The pictures under each other, PNG or JPEG.").tag(sync=True)
     tile = t.Tuple(t.Int(), t.Int(), default_value=(1, 1), help="Width, height of one.").tag(
@@ -644,3 +644,24 @@ def _encode_image(picture: Image.Image, kind: str) -> tuple[bytes, str]:
     else:
         picture.save(buffer, "PNG", compress_level=1)
     return buffer.getvalue(), kind
+
+
+class StillGrid(PictureGrid):
+    """A PictureGrid of images alone: a page is not sent what plays sounds and videos."""
+
+    _esm = script("picture_grid")
+
+    @t.validate("frames", "sound_lengths")
+    def _stand_still(self, proposal: t.Bunch) -> Any:
+        if proposal["value"] not in (1, []):
+            raise t.TraitError(
+                f"`{proposal['trait'].name}` must be left out, since these pictures are not played. Use a "
+                "PictureGrid."
+            )
+        return proposal["value"]
+
+
+def grid_for(context: Context, **given: Any) -> PictureGrid:
+    """Return a grid for the samples of a context, which plays them where they are sounds or videos."""
+    still = context.frames is None and context.modality.is_image
+    return (StillGrid if still else PictureGrid)(**given)

@@ -12,7 +12,8 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Bool, Int
 
-from sae_nb_widgets.components._base import Component, script, style_sheet
+from sae_nb_widgets.components._base import Component, style_sheet
+from sae_nb_widgets.components._scripts import script
 
 
 class PointMap(Component):

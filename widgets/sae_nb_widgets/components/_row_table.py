@@ -10,13 +10,8 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.figures import THIN_SPACE, escape
-from sae_nb_widgets.components._base import (
-    Component,
-    read_static,
-    script,
-    style_sheet,
-    tag_html,
-)
+from sae_nb_widgets.components._base import Component, style_sheet, tag_html
+from sae_nb_widgets.components._scripts import read_static, script
 
 
 class RowTable(Component):

@@ -7,7 +7,8 @@ import traitlets as t
 from jaxtyping import Int16
 
 from sae_nb.figures import Drawing
-from sae_nb_widgets.components._base import Component, script
+from sae_nb_widgets.components._base import Component
+from sae_nb_widgets.components._scripts import script
 
 LONGEST_SECONDS = 10.0
 """Of a recording: 320 kB at 16 kHz."""

@@ -19,8 +19,9 @@ from sae_nb.figures import (
     stacked,
     theme,
 )
-from sae_nb_widgets.components._base import Component, script, title_drawing
+from sae_nb_widgets.components._base import Component, title_drawing
 from sae_nb_widgets.components._chips import sure_dots
+from sae_nb_widgets.components._scripts import script
 
 STEPS = 200
 """Steps from one end of a slider to the other."""

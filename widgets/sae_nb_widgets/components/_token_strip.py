@@ -33,9 +33,9 @@ from sae_nb_widgets.components._base import (
     common_maximum,
     legend_drawing,
     legend_html,
-    script,
     shade,
 )
+from sae_nb_widgets.components._scripts import script
 
 TEN = 10
 """Letters of a sequence that are drawn together."""

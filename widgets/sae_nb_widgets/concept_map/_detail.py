@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import ipywidgets as ipw
@@ -29,11 +30,13 @@ from sae_nb_widgets.components import (
     PictureGrid,
     RowTable,
     Sparkbars,
+    StillGrid,
     TokenStrip,
     as_film,
     as_heard,
     atom_mark,
     csv_text,
+    grid_for,
     icons_of,
     of_one_grid,
     sure_dots,
@@ -64,22 +67,27 @@ class SharedInputs:
         self.component = self._component()
         self.component.description = "inputs that activate what is selected"
         self.component.observe(self._clicked, "selected")
-        # Of texts with images: those whose patches are among the inputs.
-        self.images = PictureGrid(layout=ipw.Layout(display="none"))
-        self.images.description = "images that activate what is selected"
-        self.images.observe(self._clicked_image, "selected")
         self._on_images: list[int] = []
         self._in_texts: list[int] = []
-        mixed = [] if self._context.images is None else [self.images]
-        self.widget = ipw.VBox([self._title, *mixed, self.component])
+        self._mixed = self._context.images is not None
+        images = [self.images] if self._mixed else []
+        self.widget = ipw.VBox([self._title, *images, self.component])
         show(self.widget, context is not None)
+
+    @cached_property
+    def images(self) -> StillGrid:
+        """Of texts with images: those whose patches are among the inputs."""
+        grid = StillGrid(description="images that activate what is selected")
+        grid.observe(self._clicked_image, "selected")
+        show(grid, False)
+        return grid
 
     def _component(self) -> Component:
         context = self._context
         if context.modality.is_text and context.token_ids is not None:
             return Concordance(place=context.modality.token)
         if context.pictures is not None or context.patch_grid is not None:
-            return PictureGrid()
+            return grid_for(context)
         return Sparkbars()
 
     def show(
@@ -95,16 +103,16 @@ class SharedInputs:
         title = "" if selection is None else _inputs_title(selection, view, chosen, name)
         self._title.value = f'<div class="sae-nb-cardtitle">{escape(title)}</div>' if title else ""
         captions = [self._caption(shared, n_atoms) for shared in self._inputs]
-        mixed = self._context.images is not None
         every = range(len(self._inputs))
-        self._on_images = [i for i in every if mixed and self._inputs[i].picture is not None]
+        self._on_images = [i for i in every if self._mixed and self._inputs[i].picture is not None]
         self._in_texts = [i for i in every if i not in self._on_images]
         if isinstance(self.component, TokenStrip | PictureGrid):
             self.component.hint = f"Colour: {READ[n_atoms == 1]}."
             self.component.unit = UNITS[n_atoms == 1]
         if isinstance(self.component, TokenStrip):
             self._show_texts([captions[i] for i in self._in_texts])
-            self._show_images([captions[i] for i in self._on_images])
+            if self._mixed:
+                self._show_images([captions[i] for i in self._on_images])
         elif isinstance(self.component, PictureGrid):
             self._show_pictures(captions)
         elif isinstance(self.component, Sparkbars):
@@ -236,17 +244,25 @@ class ConceptDetail:
         self.near = Sparkbars(description="nearest atoms (cosine)")
         self.joint = Sparkbars(description="fire together (× more than by chance)")
         self.joint.empty_text = "No atom fires with it more often than by chance."
-        self.table = RowTable(description="selected atoms")
+        self._table_place = ipw.VBox()
         self.widgets: tuple[ipw.Widget, ...] = (
             self.headline,
-            self.table,
+            self._table_place,
             self._buttons,
             self.facts,
             self.near,
             self.joint,
         )
-        for clickable in (self.near, self.joint, self.table):
+        for clickable in (self.near, self.joint):
             clickable.observe(self._clicked, "selected")
+
+    @cached_property
+    def table(self) -> RowTable:
+        """The selected atoms; made for the first selection, since a script is sent with it."""
+        table = RowTable(description="selected atoms")
+        table.observe(self._clicked, "selected")
+        self._table_place.children = (table,)
+        return table
 
     def _clicked(self, change: t.Bunch) -> None:
         listed = self._listed.get(change["owner"], ())
@@ -284,16 +300,14 @@ class ConceptDetail:
         """Head the column by the selection and list its atoms; nothing without a selection."""
         selection = selection if chosen else None
         self.headline.value = "" if selection is None else _headline(selection, view, len(chosen))
-        for widget in (self.headline, self.table):
+        for widget in (self.headline, self._table_place):
             show(widget, selection is not None)
-        n = 0 if selection is None else len(selection.atoms)
+        if selection is None:
+            return
+        n = len(selection.atoms)
         first = f"the first {MOST_LISTED} of {format_count(n)}" if n > MOST_LISTED else ""
         title = "selected atoms" if view == "atoms" else "atoms that fire there more than elsewhere"
         self.table.description = f"{title}, {first}" if first else title
-        if selection is None:
-            self._listed[self.table] = ()
-            self.table.show([], [])
-            return
         atoms = selection.atoms[:MOST_LISTED].tolist()
         self._listed[self.table] = atoms
         names: AtomNames = self._panel.names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,21 +34,27 @@ class DepthInputView:
         self._others: list[int] = []
         self._grid_shape: tuple[int, int] | None = None
         self._places = Context()
-        self.grid = PictureGrid(
-            description="the input, patches coloured by how far the last block turned them",
-            hint=HINT,
-            unit="°",
-            bare=True,
-        )
         self.strip = TokenStrip(
             description="tokens of the input, coloured by how far the last block turned them",
             unit="°",
             bare=inputs.pictures is not None,
             hint=HINT,
         )
-        self.grid.empty_text = self.strip.empty_text = "The model is running."
-        self.grid.observe(lambda change: self._on_patch(change["new"]), "selected")
+        self.strip.empty_text = "The model is running."
         self.strip.observe(lambda change: self._on_token(change["new"]), "selected")
+
+    @cached_property
+    def grid(self) -> PictureGrid:
+        """The image; a model of texts has none, and is spared its script."""
+        grid = PictureGrid(
+            description="the input, patches coloured by how far the last block turned them",
+            hint=HINT,
+            unit="°",
+            bare=True,
+            empty_text="The model is running.",
+        )
+        grid.observe(lambda change: self._on_patch(change["new"]), "selected")
+        return grid
 
     def prepare(
         self,
@@ -129,7 +136,7 @@ class DepthInputView:
         patch = -1
         if token in self._patches:
             patch = self._places.cell_of(self._patches.index(token))
-        if self.grid.captions:
+        if self._inputs.pictures is not None and self.grid.captions:
             self.grid.selected = (0, patch) if self._grid_shape else (-1, -1)
         if self.strip.tokens:
             other = self._others.index(token) if token in self._others else -1

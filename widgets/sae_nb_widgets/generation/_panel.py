@@ -236,7 +236,7 @@ class GenerationLens(PlayingPanel):
 
     def _build(self) -> None:
         self.controls, self.margin = GenerationControls(self), Margin(self)
-        self.views = GenerationViews(self.margin)
+        self.views = GenerationViews(self.margin, bool(self.model.placeholders))
         self.arrange(
             controls=self.controls.first,
             primary=self.controls.write_on,

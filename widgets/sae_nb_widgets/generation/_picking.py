@@ -15,7 +15,8 @@ class Picking:
         self._panel, self._views = panel, panel.views
         views = self._views
         views.text.observe(self._token, "selected")
-        views.images.observe(self._patch, "selected")
+        for one in views.on_images:
+            one.observe(self._patch, "selected")
         views.here.observe(self._atom(lambda: views.here_atoms), "selected")
         views.why.observe(self._atom(lambda: views.why_atoms), "selected")
         views.table.observe(self._branch, "selected")

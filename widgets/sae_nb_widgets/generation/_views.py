@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
@@ -20,8 +21,8 @@ from sae_nb.summaries import BaseRate, InputSummary
 from sae_nb_widgets.components import (
     Branches,
     PairedBars,
-    PictureGrid,
     RowTable,
+    StillGrid,
     TokenStrip,
     Way,
     of_one_grid,
@@ -136,11 +137,11 @@ class Now:
 class GenerationViews:
     """The components of a GenerationLens; their events while they are filled are ignored."""
 
-    def __init__(self, margin: Margin) -> None:
+    def __init__(self, margin: Margin, with_images: bool) -> None:
         self.filling = False
+        self.on_images = (self.images,) if with_images else ()
         self.margin = margin
         self.text = Branches(description="the text", empty_text=EMPTY)
-        self.images = PictureGrid(description="the image in the prompt", hint=IMAGE_HINT)
         self.pins = TokenStrip(description="pinned atoms", empty_text="", hint=PINS_HINT)
         self.log, self.why_words = ipw.HTML(), ipw.HTML()
         self.here = margin.here
@@ -151,7 +152,7 @@ class GenerationViews:
         self.here_atoms: list[int] = []
         self.why_atoms: list[int] = []
         self.main = [
-            self.images,
+            *self.on_images,
             self.text,
             self.why_words,
             self.why,
@@ -159,6 +160,11 @@ class GenerationViews:
             self.table,
             self.log,
         ]
+
+    @cached_property
+    def images(self) -> StillGrid:
+        """The images of the prompt, of a model that reads both."""
+        return StillGrid(description="the image in the prompt", hint=IMAGE_HINT)
 
     @contextmanager
     def fill(self) -> Iterator[None]:
@@ -177,7 +183,7 @@ class GenerationViews:
             self.pins.show([])
             self.here.show([], [])
         self.log.value = ""
-        for widget in (*self.margin.widgets, self.table, self.pins, self.images):
+        for widget in (*self.margin.widgets, self.table, self.pins, *self.on_images):
             show(widget, False)
         self.explain(None, None)
 
@@ -222,7 +228,8 @@ class GenerationViews:
     def _draw_images(self, now: Now, shades: Strengths) -> None:
         """Draw the images of the prompt, shaded as its tokens are."""
         placed, runs = now.generation.images, now.runs
-        show(self.images, bool(runs))
+        for one in self.on_images:
+            show(one, bool(runs))
         if placed is None or not runs:
             return
         maps = [shades[run.start : run.stop].reshape(placed.grid(i)) for i, run in runs.items()]
@@ -243,7 +250,9 @@ class GenerationViews:
                 on_image, place = (number, place - run.start), run.start
         where = (-1, -1) if place < 0 else (0, place) if place < start else (1, place - start)
         with self.fill():
-            self.text.selected, self.images.selected = where, on_image
+            self.text.selected = where
+            for one in self.on_images:
+                one.selected = on_image
 
     def draw_pins(self, now: Now) -> None:
         """Draw one row for each pinned atom: the last tokens of the text, shaded by it."""

@@ -21,6 +21,7 @@ from sae_nb_widgets.components import (
     DrawPad,
     PictureGrid,
     SoundRecorder,
+    StillGrid,
     TokenStrip,
     as_film,
     of_one_grid,
@@ -99,7 +100,10 @@ class InputExamples:
         # Up to the middle of something: what comes next is then worth asking about.
         ids = ids[: max(min(2 * len(ids) // 3, LONGEST), SHORTEST)]
         text = str(self._model.tokenizer.decode(ids, skip_special_tokens=True))
-        return text.rpartition(" ")[0] or text
+        words = text.split(" ")[:-1]
+        while len(words) > 1 and not words[-1][-1:].isalnum():  # after a full stop a space is likeliest
+            words.pop()
+        return " ".join(words) or text
 
     def _letters(self, context: Context, index: int) -> str:
         """Return a whole sequence; with spaces between its letters where the tokenizer needs them."""
@@ -454,7 +458,7 @@ class MixedView(TextView):
     """Texts with images: the patches of an image on it, above the text in which it is one token."""
 
     def __init__(self) -> None:
-        self.grid = PictureGrid(
+        self.grid = StillGrid(
             description="the images in the text",
             hint="Hover: activation at this patch. Click: atoms active there.",
         )
@@ -542,6 +546,8 @@ class PictureView(InputView):
     room = (ROOM_FOR_ONE, ROOM_FOR_TWO)
     """Room for one input and for two, as CSS has it."""
 
+    grid_kind: type[PictureGrid] = StillGrid
+
     box: type[ipw.Box] = ipw.VBox
     """Of what makes inputs, and its controls."""
 
@@ -554,7 +560,7 @@ class PictureView(InputView):
     ) -> None:
         super().__init__(places.prefix_tokens)
         self._places = places
-        self.grid = PictureGrid(
+        self.grid = self.grid_kind(
             description="the input",
             hint=f"Hover: activation at this {place}. Click: atoms active there.",
         )
@@ -652,6 +658,8 @@ class PictureView(InputView):
 class VideoView(PictureView):
     """Videos, of which a frame at a time is shown with its heat, above the strip of all."""
 
+    grid_kind = PictureGrid
+
     def _more(self, summaries: Sequence[InputSummary]) -> dict[str, Any]:
         return as_film(summaries[0].places)
 
@@ -659,6 +667,7 @@ class VideoView(PictureView):
 class SoundView(PictureView):
     """Sounds as spectrograms with heat, each with a button that plays it."""
 
+    grid_kind = PictureGrid
     shares = SOUND_SHARES
     room = (ROOM_FOR_SOUND, ROOM_FOR_SOUND)
     box = ipw.HBox

@@ -24,7 +24,7 @@ import plotly
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb_widgets.components import LiveWidget, read_static
+from sae_nb_widgets.components import LiveWidget, script
 
 # -------------------------------------------------------------------------------------------------
 # plotly's live figures, loaded without what only plotly's own `show` needs.
@@ -89,7 +89,7 @@ def shared_script() -> PlotlyScript:
 class Plot(LiveWidget, go.FigureWidget):
     """A FigureWidget that shares plotly's script with every other on the page."""
 
-    _esm = read_static("hearing.js") + read_static("plot.js")
+    _esm = script("plot")
 
     bundle = t.Instance(ipw.Widget, help="Where the script is.").tag(
         sync=True, **ipw.widget_serialization

@@ -11,7 +11,7 @@ import numpy as np
 from sae_nb.activations import Context
 from sae_nb.atoms import Example
 from sae_nb.figures import current_theme as theme
-from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film
+from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film, grid_for
 
 
 class OptionCards:
@@ -34,7 +34,7 @@ class OptionCards:
         self.view: PictureGrid | TokenStrip
         self._film = as_film(context)
         if context.pictures is not None:
-            self.view = PictureGrid(bare=True)  # without numbers: they would be the answer
+            self.view = grid_for(context, bare=True)  # without numbers: they would be the answer
         else:
             self.view = TokenStrip(hint="click a text, or press its number")
         self.view.description = "options"

@@ -124,7 +124,7 @@ function render({ model, el }) {
     list.replaceChildren(...(rows.length ? rows : [empty]));
     readout.textContent = rows.length ? model.get("hint") : "";
     const scale = rows.length
-      ? [legend(...["maximum", "unit", "signed", "tone"].map((name) => model.get(name)))] : [];
+      ? [heatLegend(...["maximum", "unit", "signed", "tone"].map((name) => model.get(name)))] : [];
     foot.replaceChildren(readout, ...scale);
     foot.style.display = model.get("bare") ? "none" : "";
     active = Math.min(active, Math.max(rows.length - 1, 0));

@@ -1,5 +1,5 @@
 // PictureGrid: pictures with a patch heat-map drawn over them, a caption and a strength bar each. A video is its
-// frames below one another in a tile: one is shown, above a strip of all, and they are stepped through or played.
+// frames below one another in a tile; sounds and videos are played by `picture_playing.js`, where that is there.
 function render({ model, el }) {
   const root = make("div", "sae-nb-component");
   const title = make("div", "sae-nb-cardtitle");
@@ -12,10 +12,6 @@ function render({ model, el }) {
   let cells = [];
   let active = 0;
   let version = 0;
-  let playing = -1;
-  let shown = [];
-  let running = 0;
-  const player = new Audio();
 
   const heatShape = () => model.get("heat_shape");
   const heatOf = (heat, index) => {
@@ -49,11 +45,9 @@ function render({ model, el }) {
     return inside ? (frame * rows + row) * columns + column : -1;
   };
 
-  // Frames of a video: how many, which is shown, and the patches of one.
+  // Frames of a video: how many, and which is shown.
   const nFrames = () => Math.max(model.get("frames"), 1);
-  const isVideo = () => nFrames() > 1;
-  const patchesPerFrame = () => (heatShape()[0] / nFrames()) * heatShape()[1];
-  const frameOf = (patch) => (patch < 0 || !patchesPerFrame() ? 0 : Math.floor(patch / patchesPerFrame()));
+  const frameShown = (index) => (moving ? moving.frame(index) : 0);
 
   // The look without tints: patches where the atom fires are outlined, a veil lies over the others.
   const isVeiled = () => model.get("look") === "veil" && !model.get("signed") && !model.get("outlined");
@@ -132,6 +126,7 @@ function render({ model, el }) {
     }
   }
 
+  const ink = () => getComputedStyle(root).getPropertyValue("--sae-nb-ink") || COLOURS.onLight;
   function drawSelected(context, index, side, height, frame = 0) {
     const [allRows, columns] = heatShape();
     const rows = allRows / nFrames();
@@ -139,176 +134,9 @@ function render({ model, el }) {
     const patch = chosen - frame * rows * columns;
     if (picture !== index || chosen < 0 || !rows || patch < 0 || patch >= rows * columns) return;
     context.lineWidth = 2 * (window.devicePixelRatio || 1);
-    context.strokeStyle = getComputedStyle(root).getPropertyValue("--sae-nb-ink") || COLOURS.onLight;
+    context.strokeStyle = ink();
     const [w, h] = [side / columns, height / rows];
     context.strokeRect((patch % columns) * w, Math.floor(patch / columns) * h, w, h);
-  }
-
-  // A sound is played from its samples, as a WAV file made here; a line over the picture shows where it is.
-  function waveOf(index) {
-    const lengths = model.get("sound_lengths");
-    const begin = lengths.slice(0, index).reduce((sum, n) => sum + n, 0);
-    const length = lengths[index];
-    const rate = model.get("sound_rate");
-    const head = new DataView(new ArrayBuffer(44));
-    const word = (at, text) => [...text].forEach((c, i) => head.setUint8(at + i, c.charCodeAt(0)));
-    word(0, "RIFF");
-    head.setUint32(4, 36 + length, true);
-    word(8, "WAVEfmt ");
-    head.setUint32(16, 16, true);
-    head.setUint16(20, 1, true);
-    head.setUint16(22, 1, true);
-    head.setUint32(24, rate, true);
-    head.setUint32(28, rate, true);
-    head.setUint16(32, 1, true);
-    head.setUint16(34, 8, true);
-    word(36, "data");
-    head.setUint32(40, length, true);
-    return new Blob([head, bytes(model.get("sounds")).slice(begin, begin + length)], { type: "audio/wav" });
-  }
-
-  function silence() {
-    player.pause();
-    if (player.src) URL.revokeObjectURL(player.src);
-    player.removeAttribute("src");
-    playing = -1;
-    paint();
-  }
-
-  function play(index) {
-    const again = playing === index;
-    silence();
-    if (again || !cells[index]?.button) return;
-    playing = index;
-    player.src = URL.createObjectURL(waveOf(index));
-    player.play().then(follow, silence);
-  }
-
-  function follow() {
-    if (playing < 0) return;
-    paint();
-    requestAnimationFrame(follow);
-  }
-
-  function drawMoment(context, index, side, height) {
-    if (index !== playing || !player.duration) return;
-    const [from, to] = model.get("spans")[index] || [0, 1];
-    const x = (from + ((to - from) * player.currentTime) / player.duration) * side;
-    for (const [colour, width] of [[COLOURS.onDark, 4], [COLOURS.onLight, 2]]) {
-      context.fillStyle = colour;
-      context.fillRect(x - width / 2, 0, width, height);
-    }
-  }
-
-  // --- videos -------------------------------------------------------------------------------------
-
-  const IN_ROW = 4;
-  const inStrip = () => Math.min(nFrames(), IN_ROW);
-
-  function stripOf(index) {
-    const canvas = make("canvas", "sae-nb-film", { "aria-hidden": "true" });
-    canvas.style.width = model.get("thumbnail") + "px";
-    const frameAt = (event) => {
-      const box = canvas.getBoundingClientRect();
-      const rows = Math.ceil(nFrames() / inStrip());
-      const row = Math.floor(((event.clientY - box.top) / box.height) * rows);
-      const column = Math.floor(((event.clientX - box.left) / box.width) * inStrip());
-      return Math.min(Math.max(row * inStrip() + column, 0), nFrames() - 1);
-    };
-    canvas.addEventListener("mousemove", (event) => {
-      readout.textContent = describeFrame(index, frameAt(event));
-    });
-    canvas.addEventListener("click", (event) => {
-      event.stopPropagation();
-      active = index;
-      stop();
-      showFrame(index, frameAt(event));
-    });
-    return canvas;
-  }
-
-  function peakIn(index, frame) {
-    const n = patchesPerFrame();
-    const values = heatOf(floats(model.get("heat")), index).subarray(frame * n, (frame + 1) * n);
-    return values.reduce((most, v) => (Number.isNaN(v) || Math.abs(v) <= Math.abs(most) ? most : v), 0);
-  }
-
-  function describeFrame(index, frame) {
-    const name = model.get("places")[index] || model.get("captions")[index];
-    const where = model.get("frame_names")[frame] || `frame ${frame}`;
-    const most = heatShape()[0] ? ` · at most ${formatNumber(peakIn(index, frame))}` : "";
-    return `${name} · ${where}${most}`;
-  }
-
-  function showFrame(index, frame, spoken = true) {
-    shown[index] = (frame + nFrames()) % nFrames();
-    if (spoken) readout.textContent = describeFrame(index, shown[index]);
-    paint();
-  }
-
-  function stop() {
-    clearInterval(running);
-    running = 0;
-    if (isVideo()) playing = -1;
-  }
-
-  function run(index) {
-    const again = playing === index;
-    stop();
-    if (!again) {
-      playing = index;
-      running = setInterval(() => showFrame(index, shown[index] + 1, false), 1000 * model.get("frame_seconds"));
-    }
-    paint();
-  }
-
-  function drawStrip(canvas, index, ratio) {
-    const [tileWidth, tileHeight] = model.get("tile");
-    const high = tileHeight / nFrames();
-    const gap = Math.round(2 * ratio);
-    const side = Math.round(model.get("thumbnail") * ratio);
-    const wide = Math.floor((side - gap * (inStrip() - 1)) / inStrip());
-    const tall = Math.round((wide * high) / Math.max(tileWidth, 1));
-    canvas.width = side;
-    canvas.height = Math.ceil(nFrames() / inStrip()) * (tall + gap);
-    const context = canvas.getContext("2d");
-    for (let frame = 0; frame < nFrames(); frame++) {
-      const x = (frame % inStrip()) * (wide + gap);
-      const y = Math.floor(frame / inStrip()) * (tall + gap);
-      context.setTransform(1, 0, 0, 1, x, y);
-      if (bitmap) context.drawImage(bitmap, 0, index * tileHeight + frame * high, tileWidth, high, 0, 0, wide, tall);
-      drawHeat(context, index, wide, tall, frame);
-      if (frame !== shown[index]) continue;
-      context.lineWidth = 2 * ratio;
-      context.strokeStyle = getComputedStyle(root).getPropertyValue("--sae-nb-ink") || COLOURS.onLight;
-      context.strokeRect(ratio, ratio, wide - 2 * ratio, tall - 2 * ratio);
-    }
-    context.setTransform(1, 0, 0, 1, 0, 0);
-  }
-
-  function playerOf(index) {
-    if (isVideo() && !model.get("bare")) {
-      const name = model.get("places")[index] || model.get("captions")[index];
-      const words = `Play ${name}`;
-      const button = make("button", "sae-nb-play", { type: "button", tabindex: "-1", "aria-label": words }, "▶");
-      button.title = `${words} (P); , and . step`;
-      button.addEventListener("click", (event) => {
-        event.stopPropagation();
-        active = index;
-        run(index);
-      });
-      return [button];
-    }
-    if (!model.get("sound_lengths").length || model.get("bare")) return [];
-    const name = model.get("places")[index] || model.get("captions")[index];
-    const button = make("button", "sae-nb-play", { type: "button", tabindex: "-1", "aria-label": `Play ${name}` }, "▶");
-    button.title = `Play ${name} (P)`;
-    button.addEventListener("click", (event) => {
-      event.stopPropagation();
-      active = index;
-      play(index);
-    });
-    return [button];
   }
 
   function paint() {
@@ -320,7 +148,7 @@ function render({ model, el }) {
     const high = tileHeight / frames;
     const height = Math.round((side * high) / Math.max(tileWidth, 1));
     cells.forEach((cell, index) => {
-      const frame = isVideo() ? shown[index] : 0;
+      const frame = frameShown(index);
       cell.canvas.width = side;
       cell.canvas.height = height;
       const context = cell.canvas.getContext("2d");
@@ -331,9 +159,7 @@ function render({ model, el }) {
       }
       drawHeat(context, index, side, height, frame);
       drawSelected(context, index, side, height, frame);
-      if (cell.film) drawStrip(cell.film, index, ratio);
-      drawMoment(context, index, side, height);
-      if (cell.button) cell.button.textContent = index === playing ? "■" : "▶";
+      if (moving) moving.paint(cell, context, index, bitmap);
       cell.node.setAttribute("aria-selected", String(model.get("selected")[0] === index));
       cell.node.classList.toggle("sae-nb-active", index === active);
     });
@@ -347,14 +173,12 @@ function render({ model, el }) {
     if (isVeiled()) node.title = describe(index, -1);
     tagAtom(node, model.get("atoms")[index]);
     node.append(canvas);
-    const film = isVideo() ? stripOf(index) : null;
-    if (film) node.append(film);
-    const [button] = playerOf(index);
-    if (button) node.append(button);
+    const played = moving ? moving.parts(index) : {};
+    node.append(...Object.values(played));
     const [text, bar, number] = under(caption, strength, maximum);
     if (isVeiled() && !model.get("bare")) node.append(bar);
     else if (!model.get("bare")) node.append(...prefixOf(index, maximum), text, bar, number);
-    const patchUnder = (event) => patchAt(canvas, event, isVideo() ? shown[index] : 0);
+    const patchUnder = (event) => patchAt(canvas, event, frameShown(index));
     canvas.addEventListener("mousemove", (event) => {
       readout.textContent = describe(index, patchUnder(event));
     });
@@ -362,7 +186,7 @@ function render({ model, el }) {
       active = index;
       choose(model, [index, event.target === canvas ? patchUnder(event) : -1]);
     });
-    return { node, canvas, button, film };
+    return { node, canvas, ...played };
   }
 
   // Positions that are no part of the image, as small squares under it.
@@ -390,8 +214,7 @@ function render({ model, el }) {
   }
 
   function build() {
-    stop();
-    silence();
+    if (moving) moving.silence();
     const strengths = model.get("strengths");
     const captions = model.get("captions");
     const maximum = model.get("maximum") || 1;
@@ -401,13 +224,13 @@ function render({ model, el }) {
     title.style.display = title.textContent ? "" : "none";
     grid.style.setProperty("--thumbnail", model.get("thumbnail") + "px");
     active = Math.min(active, Math.max(strengths.length - 1, 0));
-    shown = strengths.map((_, i) => frameOf(peakOf(i)));
+    if (moving) moving.begin(strengths.map((_, i) => peakOf(i)));
     cells = strengths.map((strength, i) => cellFor(i, captions[i] || "", strength, maximum));
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     grid.replaceChildren(...(cells.length ? cells.map((cell) => cell.node) : [empty]));
     readout.textContent = cells.length ? model.get("hint") : "";
     grid.classList.toggle("sae-nb-veiled", isVeiled());
-    const scale = heatShape()[0] && !model.get("outlined") && !isVeiled() ? [legend(maximum, model.get("unit"), model.get("signed"))] : [];
+    const scale = heatShape()[0] && !model.get("outlined") && !isVeiled() ? [heatLegend(maximum, model.get("unit"), model.get("signed"))] : [];
     foot.replaceChildren(readout, ...(cells.length ? scale : []));
     line();
     decode();
@@ -445,21 +268,21 @@ function render({ model, el }) {
       paint();
     } else if (event.key === "Enter" || event.key === " ") {
       choose(model, [active, peakOf(active)]);
-    } else if (event.key.toLowerCase() === "p" && cells[active]?.button) {
-      if (isVideo()) run(active);
-      else play(active);
-    } else if (isVideo() && cells.length && (event.key === "," || event.key === ".")) {
-      stop();
-      showFrame(active, shown[active] + (event.key === "." ? 1 : -1));
     } else if (event.key === "Escape") {
       choose(model, [-1, -1]);
-    } else {
+    } else if (!moving || !moving.answers(event.key, active)) {
       return;
     }
     event.preventDefault();
     event.stopPropagation();
   }
 
+  const moving = typeof movingPictures === "undefined" ? null : movingPictures({
+    model, heatOf, nFrames, drawHeat, ink, paint,
+    buttonAt: (index) => cells[index]?.button,
+    say: (text) => (readout.textContent = text),
+    point: (index) => (active = index),
+  });
   grid.addEventListener("keydown", onKey);
   grid.addEventListener("mouseleave", () => {
     readout.textContent = cells.length ? model.get("hint") : "";
@@ -467,21 +290,15 @@ function render({ model, el }) {
   const names = ["sprite", "tile", "heat", "heat_shape", "captions", "strengths", "maximum", "prefix", "prefix_names"];
   redrawOn(model, [...names, "thumbnail", "empty_text", "unit", "hint", "places", "bare", "signed", "outlined", "look", "atoms", "patch_names", "sounds", "sound_lengths", "sound_rate", "spans", "frames", "frame_names", "frame_seconds"], build);
   redrawOn(model, ["selected", "show_heat"], () => {
-    const [picture, patch] = model.get("selected");
-    if (isVideo() && picture >= 0 && patch >= 0) {
-      stop();
-      shown[picture] = frameOf(patch);
-    }
+    if (moving) moving.follow(...model.get("selected"));
     paint();
   });
-  player.addEventListener("ended", silence);
   const resizes = new ResizeObserver(line);
   resizes.observe(root);
   build();
   const stopTheme = onTheme(paint);
   return () => {
-    stop();
-    silence();
+    if (moving) moving.silence();
     resizes.disconnect();
     stopTheme();
   };

@@ -132,7 +132,7 @@ function choose(model, value) {
 }
 
 // The colour legend: 0 … maximum, or −maximum … maximum.
-function legend(maximum, unit, signed = false, tone = "strength") {
+function heatLegend(maximum, unit, signed = false, tone = "strength") {
   const box = make("span", "sae-nb-legend", { "aria-hidden": "true" });
   const ramp = make("span", "sae-nb-ramp");
   const stops = COLOURS.legend[signed ? "signed" : "strength"]

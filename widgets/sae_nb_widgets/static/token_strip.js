@@ -107,7 +107,7 @@ function render({ model, el }) {
     // A scale belongs to colours: where nothing is coloured there is none.
     const coloured = strengths.some((value) => value && !Number.isNaN(value));
     const scale = rows.length && coloured
-      ? [legend(...["maximum", "unit", "signed", "tone"].map((name) => model.get(name)))] : [];
+      ? [heatLegend(...["maximum", "unit", "signed", "tone"].map((name) => model.get(name)))] : [];
     foot.replaceChildren(readout, ...scale);
     foot.style.display = model.get("bare") ? "none" : "";
     active = [0, Math.max(model.get("peaks")[0] ?? 0, 0)];

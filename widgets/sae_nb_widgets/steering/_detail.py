@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
@@ -13,7 +14,7 @@ import traitlets as t
 from sae_nb.figures import current_theme as theme, escape, format_number
 from sae_nb.steering import Mode
 from sae_nb.summaries import Continuation, SteeringSummary
-from sae_nb_widgets.components import Branches, PictureGrid, TokenStrip, Way, atom_mark
+from sae_nb_widgets.components import Branches, StillGrid, TokenStrip, Way, atom_mark
 from sae_nb_widgets.panel import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._scale import StrengthScale
@@ -21,6 +22,7 @@ from sae_nb_widgets.steering._words import changes_words, plain_number, whole_wo
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
+    from sae_nb.models import LiveModel
 
 # -------------------------------------------------------------------------------------------------
 # Atoms that are changed together with the one in question: a row each, with its own slider.
@@ -99,22 +101,43 @@ IDENTICAL = 1e-3
 
 
 class SteeringDetail:
-    """The cards of a SteeringPanel."""
+    """The cards of a SteeringPanel: those that the inputs of its model need, since each brings its script."""
 
-    def __init__(self, is_text: bool, prefix_tokens: int) -> None:
-        self._is_text, self._prefix = is_text, prefix_tokens
+    def __init__(self, model: LiveModel) -> None:
+        self._is_text, self._prefix = model.modality.is_text, model.prefix_tokens
         self.continuation: Continuation | None = None
-        self.grid = PictureGrid(description="change of each patch downstream", unit=CHANGE)
-        self.strip = TokenStrip(description="change of each token downstream", unit=CHANGE)
-        self.grid.empty_text = self.strip.empty_text = ""  # until the first answer is known
-        self.grid.hint = "Click a patch to steer only there."
-        self.strip.hint = "Click a token to steer only there."
         self.changes = ipw.HTML()
-        self.texts = Branches(description="how the text goes on")
         self.changes.layout.width = "100%"
-        self.cards = (self.grid, self.strip)
-        for widget in (*self.cards, self.changes, self.texts):
+        pictures = (self.grid,) if model.placeholders or not self._is_text else ()
+        self.cards = (*pictures, *((self.strip,) if self._is_text else ()))
+        self.main = (self.texts,) if model.causal else ()
+        for widget in (*self.cards, *self.main, self.changes):
             show(widget, False)
+
+    @cached_property
+    def grid(self) -> StillGrid:
+        """The image, and what changes on it."""
+        return StillGrid(
+            description="change of each patch downstream",
+            unit=CHANGE,
+            hint="Click a patch to steer only there.",
+            empty_text="",  # until the first answer is known
+        )
+
+    @cached_property
+    def strip(self) -> TokenStrip:
+        """The text, and what changes in it."""
+        return TokenStrip(
+            description="change of each token downstream",
+            unit=CHANGE,
+            hint="Click a token to steer only there.",
+            empty_text="",
+        )
+
+    @cached_property
+    def texts(self) -> Branches:
+        """How a text goes on."""
+        return Branches(description="how the text goes on")
 
     def on_pick(self, pick: Callable[[int], None]) -> None:
         """Call `pick` with the position of a patch or token that is clicked."""
@@ -127,18 +150,20 @@ class SteeringDetail:
             if change["new"][1] >= 0:
                 pick(change["new"][1])
 
-        self.grid.observe(on_patch, "selected")
-        self.strip.observe(on_token, "selected")
+        for card in self.cards:
+            card.observe(on_token if isinstance(card, TokenStrip) else on_patch, "selected")
 
     def show(self, summary: SteeringSummary | None, name: str = "") -> None:
         """Draw another answer's pictures, tokens and changes under the name of its atoms, or none."""
         told = summary is not None and tells_them_apart(summary)
-        show(self.grid, summary is not None and summary.picture is not None)
-        show(self.strip, summary is not None and self._is_text)
+        for card in self.cards:
+            is_there = isinstance(card, TokenStrip) or (summary and summary.picture is not None)
+            show(card, summary is not None and bool(is_there))
         show(self.changes, told)
         if summary is None:
             self.continuation = None
-            show(self.texts, False)
+            for one in self.main:
+                show(one, False)
             return
         if summary.picture is not None:
             self._show_picture(summary, name, told)
@@ -178,7 +203,8 @@ class SteeringDetail:
     def show_continuation(self, edit: str, fresh: bool) -> None:
         """Draw the three ways in which a text continues; dimmed where they are of another edit."""
         record = self.continuation
-        show(self.texts, record is not None)
+        for one in self.main:
+            show(one, record is not None)
         if record is None:
             return
         note = f"{edit}. {changes_words(record)}"

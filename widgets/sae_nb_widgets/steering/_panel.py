@@ -184,13 +184,13 @@ class SteeringPanel(KeepsRecipes):
         self.mix = SteeringMix(lambda others: self.set_trait("others", others))
         self.mix.add_class(LIVE_ONLY)
         self.plot = figure_widget(steering_figure())
-        self.cards = SteeringDetail(self.model.modality.is_text, self.model.prefix_tokens)
+        self.cards = SteeringDetail(self.model)
         show(self.controls.go_on, bool(self.model.causal))
         self.arrange(
             controls=self.controls.first,
             primary=self.controls.go_on,
             more=[*self.controls.more, self.cards.changes],
-            figure=[line(*self.controls.asked), self.cards.texts, self.mix, self.plot],
+            figure=[line(*self.controls.asked), *self.cards.main, self.mix, self.plot],
             detail=self.cards.cards,
         )
         self._fit_sliders()
