@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,6 +17,7 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_duration
+from sae_nb.files import write_json
 from sae_nb.sessions import names_of
 from sae_nb.steering import UNITS
 from sae_nb.summaries import (
@@ -40,6 +42,7 @@ from sae_nb_widgets.panel import (
     stream_of,
     target_of,
 )
+from sae_nb_widgets.steering._asking import Ask
 from sae_nb_widgets.steering._controls import SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._figure import (
@@ -49,8 +52,8 @@ from sae_nb_widgets.steering._figure import (
     update_curve,
 )
 from sae_nb_widgets.steering._opening import listen, opening_atom
-from sae_nb_widgets.steering._question import ASKED
-from sae_nb_widgets.steering._recipes import KeepsRecipes
+from sae_nb_widgets.steering._question import ASKED, SteeringQuestion
+from sae_nb_widgets.steering._recipes import Recipes
 from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import (
@@ -80,7 +83,7 @@ STATES_HAVE_NO_CURVE = (
 
 
 @checked(leave=("acts", "hook_point"))
-class SteeringPanel(KeepsRecipes):
+class SteeringPanel(SteeringQuestion):
     """What if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
@@ -160,15 +163,22 @@ class SteeringPanel(KeepsRecipes):
         self._summary: SteeringSummary | None = None
         self._curve: SteeringCurve | None = None
         self._seconds = 0.0
-        self._auto, self._text_waits, self._following = strength is None, False, False
+        self._ready, self._auto, self._text_waits = False, strength is None, False
         self._chooses_atom = atom is None
         # The strength that the panel chose: it follows the atom until another is set.
         self._offered: float | None = None
+        # An atom and the strength that a recipe has for it: not too strong, whatever is usual.
+        self.strength_of_atom: tuple[int, float] | None = None
+        # Strength and mode that go with the divergence that is asked for.
+        self._held: tuple[float, str] | None = None
+        # The answer to this is shown or under way.
+        self._asked: Ask | None = None
         self._telling = False
         # Said with the next answers: which strength was not kept for another atom.
         self._lowered = ""
         # Counts what made earlier runs void: other weights, another picture under the same number.
         self._round = 0
+        self._recipes = Recipes(self)
         super().__init__()
         self.names = names_of(sae, acts if isinstance(acts, AtomCatalogue) else None)
         self.set_trait("hook_point", hook_point)
@@ -230,12 +240,12 @@ class SteeringPanel(KeepsRecipes):
 
     def _begin(self, scale: StrengthScale, opening: int | None) -> None:
         self.scale = scale
-        if opening is not None and self._chooses_atom and self._waiting is None:
+        waiting, self._recipes.waiting = self._recipes.waiting, None
+        if opening is not None and self._chooses_atom and waiting is None:
             self.atom = opening
         self._ready = True
-        if self._waiting is not None:
-            self._take(self._waiting)
-            self._waiting = None
+        if waiting is not None:
+            self._recipes.take(waiting)
         # Somebody may be setting one at this moment: only what nobody has touched is chosen here.
         if self._auto and not self.strength:
             self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
@@ -284,16 +294,15 @@ class SteeringPanel(KeepsRecipes):
             return
         same_unit, self._unit_kept = self.unit == self._unit_kept, self.unit
         safe, set_by_hand = self.scale.safe(self.atom, self.mode), self.strength
-        if safe is None or self._auto or self._taking or self.target_kl is not None:
+        its_own = (self.atom, set_by_hand) == self.strength_of_atom
+        if safe is None or self._auto or its_own or self.target_kl is not None:
             return
         if set_by_hand == self._offered:
-            with self._only_following():
-                self._offer(safe)
+            self._offer(safe)
             return
         if same_unit and abs(set_by_hand) <= safe:
             return
-        with self._only_following():
-            self.strength = float(np.copysign(safe, set_by_hand))
+        self.strength = float(np.copysign(safe, set_by_hand))
         unit = UNITS[self.unit]
         lowered = f"{plain_number(self.strength)}{unit.sign or f' {unit.words}'}"
         self._lowered = (
@@ -338,38 +347,26 @@ class SteeringPanel(KeepsRecipes):
 
     @reacts("sample", doing="steering", early=True)
     def _show_text(self) -> None:
-        with self._only_following():
-            self.text = self.samples.text(self.sample) or ""
+        self.text = self.samples.text(self.sample) or ""
 
     @reacts("head", doing="steering", early=True)
     def _forget_target(self) -> None:
         """Another head has other classes."""
-        with self._only_following():
-            self.target = ""
+        self.target = ""
 
     @reacts("target_kl", doing="steering", early=True)
     def _add_for_target(self) -> None:
         """A divergence is only asked of what is added."""
         if self.target_kl is not None:
-            with self._only_following():
-                self.mode = "add"
+            self._held = (self.strength, "add")
+            self.mode = "add"
 
     @reacts("strength", "mode", doing="steering", early=True)
     def _let_go_of_target(self) -> None:
         """No divergence is asked for once a strength or another mode is set by hand."""
-        if not self._following:
-            self._lowered = ""
-            with self._only_following():
-                self.target_kl = None
-
-    @contextmanager
-    def _only_following(self) -> Iterator[None]:
-        """Let traits follow what was found, without running the model for it."""
-        self._following, before = True, self._following
-        try:
-            yield
-        finally:
-            self._following = before
+        self._lowered = ""
+        if self.target_kl is not None and (self.strength, self.mode) != self._held:
+            self.target_kl = None
 
     def _input(self) -> Any:
         return (
@@ -384,17 +381,21 @@ class SteeringPanel(KeepsRecipes):
 
     @reacts(*ASKED, doing="steering")
     def _request(self) -> None:
-        """Run the model for what is asked now; an older request is dropped."""
-        if not self._ready or self._following:
+        """Run the model for what is asked now, unless that was asked last; an older request is dropped."""
+        if not self._ready:
             return
         if self._emptied:
             self._clear()
             return
+        recipe, inputs = self.current, self._input()
+        target = target_of(answering(self.model, self.head), self.target)
+        ask = Ask(recipe, target, self._round).question
+        if ask == self._asked:
+            return
+        self._asked = ask
         self._show_texts()  # of what was asked before, hence dimmed at once
         if self._summary is None:
             self.loading("The model runs with and without the edit")
-        recipe, inputs = self.current, self._input()
-        target = target_of(answering(self.model, self.head), self.target)
         key = (self._round, recipe.text or recipe.sample)
         started = time.perf_counter()
 
@@ -419,7 +420,8 @@ class SteeringPanel(KeepsRecipes):
         self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
 
     def _show_nothing(self) -> None:
-        self._summary, self._telling = None, False
+        self._asked = self._summary = None
+        self._telling = False
         self._show_curve(None)
         update_answer(self.plot, None)
         self.cards.show(None)
@@ -462,6 +464,59 @@ class SteeringPanel(KeepsRecipes):
                 self._offer(self.scale.safe(self.atom, self.mode) or self.strength)
         self._auto = False
 
+    # --- recipes ----------------------------------------------------------------------------------
+
+    def recipe(self) -> dict[str, Any]:
+        """Return everything it takes to do the same again, as plain JSON values."""
+        return self.current.to_json()
+
+    def keep_recipe(self) -> dict[str, Any]:
+        """Add what is asked for now to `recipes`, and return it; one that is there stays once."""
+        return self._recipes.keep()
+
+    @checked
+    def save_recipe(self, path: str | Path) -> Path:
+        """Write what is asked for now as a JSON file, atomically."""
+        write_json(Path(path), self.recipe())
+        return Path(path)
+
+    @checked
+    def replay(self, recipe: Mapping[str, Any] | str | Path) -> None:
+        """Carry out a recipe."""
+        asked = self._recipes.read(recipe)
+        # Without an event loop the strengths' answer comes on a thread of its own: not in between.
+        with self._drawing:
+            self._auto = False
+            if not self._ready:  # until then the unit of a strength is not known
+                self._recipes.waiting = asked
+            self._recipes.take(asked)
+
+    def replay_text(self) -> None:
+        """Carry out the recipe in the field."""
+        with self.guarded("recipe"):
+            self.replay(self._recipes.in_field())
+
+    @reacts("recipes", early=True)
+    def _offer_recipes(self) -> None:
+        self._recipes.offer()
+
+    def state(self) -> dict[str, Any]:
+        """Return what a saved session keeps: the recipe that is shown, and those that were kept."""
+        return {"recipe": self.recipe(), "recipes": list(self.recipes)}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` gave."""
+        if unknown := sorted(set(state) - {"recipe", "recipes"}):
+            raise ValueError(
+                f"`state` must name what a {type(self).__name__} keeps (recipe, recipes), got "
+                f"{', '.join(unknown)}. Take it from `state()` of the same kind of panel."
+            )
+        if "recipe" in state:
+            self.replay(state["recipe"])
+        self.recipes = [dict(one) for one in state.get("recipes", self.recipes)]
+
+    # --- what is drawn ----------------------------------------------------------------------------
+
     def _is_of(self, curve: SteeringCurve, summary: SteeringSummary) -> bool:
         """Whether a curve is of what is asked now, but for the strength."""
         about = not self.target or curve.target_name == summary.target_name
@@ -499,7 +554,8 @@ class SteeringPanel(KeepsRecipes):
     def _follow_found(self, recipe: SteeringRecipe) -> None:
         """Have the traits say what was found."""
         size, found = self.scale.unit_size, dict(recipe.others)
-        with self._only_following():
+        self._held = (recipe.strength, "add")
+        with self.hold_trait_notifications():
             self.strength = recipe.strength
             # One that is the atom in question for now is not in the recipe, and stays.
             self.others = tuple(

@@ -44,22 +44,22 @@ class SteeringRuns:
 
     def __init__(self, model: LiveModel, sae: SparseAutoencoder) -> None:
         self.model, self.sae = model, sae
-        self._clean: dict[Any, Reading] = {}
+        self._clean: dict[Any, tuple[Any, Reading]] = {}
 
     def answer(
         self, recipe: SteeringRecipe, inputs: Any, key: Any, target: int | None = None
     ) -> SteeringAnswer:
         """Run the model for a recipe; `key` names inputs and weights. Touches no widget."""
         model = answering(self.model, recipe.head)
-        batch = as_batch(model, inputs)
         with self.model.lock:
             # What a `with` block around a cell has put in force is part of the clean run.
             others = tuple(id(edit) for edit in self.model.interventions)
         key = (key, recipe.head, recipe.hook_point, others)
-        clean = self._clean.get(key)
-        if clean is None:
+        if key not in self._clean:
+            batch = as_batch(model, inputs)
             read_at = read_hook_point(model, recipe.hook_point)
-            clean = self._clean[key] = read_answer(model, batch, recipe.hook_point, read_at)
+            self._clean[key] = batch, read_answer(model, batch, recipe.hook_point, read_at)
+        batch, clean = self._clean[key]
         for old in list(self._clean)[:-CLEAN_RUNS_KEPT]:
             self._clean.pop(old, None)
         found = None
