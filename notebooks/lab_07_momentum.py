@@ -122,13 +122,24 @@ exercise("lab_07.3").predict(guess)
 exercise("lab_07.3").reveal()
 
 # %%
-claims = recorded("lab_momentum")
+stretches = recorded("lab_momentum")
+stretches.brief(
+    {"γ = 1": "one layer, momentum", "γ = 0": "one layer", "by distance": "by distance"}
+)
+
+# %% [markdown]
+# A layer without momentum reaches more than a fixed distance does: every letter that is asked for has come
+# exactly once, so all that came twice can be excluded, without looking at the letter before. That is a
+# property of the letters, not of attention. In pairs of letters that are drawn again and again this hint is
+# gone, and even twice the training does not help the layer without:
+
+# %%
+claims = recorded("lab_momentum_pairs")
 claims.table()
 
 # %% [markdown]
-# The line for a layer without momentum was .3, and it reaches more: every letter that is asked for has come
-# exactly once, so all that came twice can be excluded, without looking at the letter before. That is a
-# property of the letters, not of attention.
+# Two layers without momentum can do it in stretches. On pairs they had not learned it after 6 000 steps
+# (one seed), fifteen times what the layer with momentum takes.
 #
 # ## 5 · The checked numbers
 
@@ -136,9 +147,9 @@ claims.table()
 ends = sn.lab.Momentum(gamma=2).response(torch.tensor([0.0, torch.pi])).abs()
 assert torch.allclose(ends, torch.tensor([1.0, 5.0]), atol=1e-4)
 assert momentum.accuracy(300) > 0.8 > plain.accuracy(300) + 0.3
-assert claims.verdict("one layer") == "too few seeds"
-assert claims.of("one layer, momentum").mean > 0.98
-assert claims.of("two layers").mean > 0.98 > claims.of("one layer").mean + 0.5
+assert claims.verdict("one layer") == "holds"
+assert claims.low("momentum") > 0.98 > claims.high("plain") + 0.5
+assert stretches.of("two layers").mean > 0.98 > stretches.of("one layer").mean + 0.5
 
 # %%
 exercise_report("lab_07")
