@@ -77,12 +77,12 @@ def test_a_panel_comes_beside_the_notebook_and_answers(lab: Any) -> None:
     field = side.locator(".sae-nb-entry input").first
     field.fill("40")
     field.press("Enter")
-    side.locator(".sae-nb-answer", has_text="atom 40").wait_for()
-    side.get_by_role("button", name="50 %").click()
+    side.locator(".sae-nb-where", has_text="atom 40").wait_for()
+    side.get_by_role("button", name="typical").click()
     lab.settle()
     lab.asked("assert (panel.atom, panel.band) == (40, '50 %'), (panel.atom, panel.band)")
     lab.asked("panel.atom = 17")
-    side.locator(".sae-nb-answer", has_text="digit 2").wait_for()
+    side.locator(".sae-nb-question", has_text="digit 2").wait_for()
     lab.shot("side-panel")
 
 

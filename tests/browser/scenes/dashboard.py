@@ -21,6 +21,7 @@ COLUMNS = (
 SCROLLING = """n => [...n.querySelectorAll('.sae-nb-panel, .sae-nb-body')].filter(e =>
   /auto|scroll/.test(getComputedStyle(e).overflowY) && e.scrollHeight > e.clientHeight + 1
 ).map(e => e.className)"""
+THE_STRENGTH = re.compile("^strength: how strong")
 TOP = "n => n.getBoundingClientRect().top"
 
 
@@ -64,9 +65,9 @@ def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
     for text in (re.compile("Nearest to|the nearest are"), "1–8 of"):
         assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
     page.get_by_role("button", name="see what it does").click()
-    whole.get_by_role("slider", name="strength", exact=True).first.wait_for()
+    whole.get_by_role("slider", name=THE_STRENGTH).first.wait_for()
     stage.settle()
-    sliders = whole.get_by_role("slider", name="strength", exact=True).all()
+    sliders = whole.get_by_role("slider", name=THE_STRENGTH).all()
     assert len(sliders) == 1, len(sliders)  # what is hidden has no role
     stage.settle(800)
     stage("steering", whole)
@@ -126,16 +127,18 @@ def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> 
 
 
 def _one_line_each(page: Page, whole: Any) -> None:
-    """What an atom is; atom, label and search; "more" next to the bands of the examples."""
+    """What an atom is; atom, label and search; the bands of the examples."""
     lines = [one for one in whole.locator(".sae-nb-atomline").all() if one.is_visible()]
     assert len(lines) == 1
     assert lines[0].bounding_box()["height"] < 25
     fields = [_bar(page, name).bounding_box()["y"] for name in ("atom", "label", "search")]
     assert max(fields) - min(fields) < 4, fields
     browser = whole.locator(".sae-nb-panel").filter(has_text="What makes this atom fire?")
-    buttons = [browser.get_by_role("button", name=name, exact=True) for name in ("max", "more")]
-    first, more = (one.bounding_box()["y"] for one in buttons)
-    assert abs(first - more) < 4, (first, more)
+    buttons = [
+        browser.get_by_role("button", name=name, exact=True) for name in ("strongest", "typical")
+    ]
+    first, second = (one.bounding_box()["y"] for one in buttons)
+    assert abs(first - second) < 4, (first, second)
 
 
 def check_the_work_list_compares_two_atoms(page: Page, stage: Any) -> None:

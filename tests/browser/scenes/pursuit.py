@@ -68,7 +68,7 @@ def check_atoms_have_names_and_inputs_count_from_one(page: Page, stage: Any) -> 
     """Words under the bars and in the status line; "input 1 of 8", and 500 is refused in words."""
     panel = stage.panel(which=1)
     panel.locator(".js-plotly-plot .bars .point").first.wait_for()
-    assert "input 1 of 8" in panel.locator(".sae-nb-header").inner_text().replace("\n", " ")
+    assert "input1 of 8" in str(panel.locator(".sae-nb-about").text_content())
     field = panel.get_by_role("textbox", name="input")
     stage.write(field, "500")
     stage.says(panel, "input: whole numbers from 1 to 8; “500” is not one. It stays at 1.")

@@ -15,7 +15,7 @@ from sae_nb_widgets.components._base import legend_html, shade
 
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
-from sae_nb.figures.theme import STRENGTH
+from sae_nb.figures.theme import FAINTEST, STRENGTH
 from tests.widgets.made import Page
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -253,7 +253,7 @@ def test_heat_is_one_hue_that_begins_at_a_seventh_of_the_maximum() -> None:
     assert hues == {"rgba({},{},{}".format(*STRENGTH)}
     opacities = [float(shade(x)[:-1].rpartition(",")[2]) for x in (0.15, 0.4, 0.7, 1.0)]
     assert opacities == sorted(opacities)
-    assert opacities[0] > 0.1
+    assert opacities[0] == FAINTEST
     assert f"{shade(0.15)} 15%" in legend_html(1.0)
 
 

@@ -41,8 +41,9 @@ class GenerationControls:
     def _make_prompt(self) -> None:
         panel = self._panel
         tip = "What the model reads first; Enter begins anew with it"
-        self.prompt = control(panel, "prompt", "", tip, placeholder="Type how a text begins")
-        self.prompt.add_class("sae-nb-search").add_class("sae-nb-promptfield")
+        self.prompt = control(panel, "prompt", "prompt", tip, placeholder="Type how a text begins")
+        for name in ("sae-nb-search", "sae-nb-promptfield", "sae-nb-unlabelled"):
+            self.prompt.add_class(name)
         self.prompt.layout.flex, self.prompt.layout.width = "1 1 320px", "100%"
         self.asked = line(self.prompt, *self._image(panel)).add_class(LIVE_ONLY)
 
@@ -99,6 +100,12 @@ class GenerationControls:
             scale.words(panel.atom, "add"), scale.explained(panel.atom, "add")
         )
         self.pin.description = "unpin" if panel.atom in panel.pinned else "pin"
+
+    def offer(self, offered: bool) -> None:
+        """Offer what needs a text."""
+        show(self.steering, offered)
+        self.again.disabled = self.write_on.disabled = not offered
+        self.strength.slider.disabled = not offered
 
     def show_undo(self, shown: bool) -> None:
         """Offer "undo" where there is something to undo."""

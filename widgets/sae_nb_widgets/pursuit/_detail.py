@@ -215,7 +215,11 @@ class Chosen:
         outline = "outline:2px solid var(--sae-nb-ink);" if mark else ""
         weight = "font-weight:700;" if new else ""
         words = self._words_of(atom, index)
-        named = f'<div style="{_ONE_LINE}">{escape(words)}</div>' if words else ""
+        named = (
+            f'<div class="sae-nb-label" style="{_ONE_LINE}" title="{escape(words)}">{escape(words)}</div>'
+            if words
+            else ""
+        )
         # Cards are of the first dictionary's atoms.
         first = self._dictionaries[index] is self._dictionaries[0]
         number = atom_mark(atom, str(atom)) if first else atom

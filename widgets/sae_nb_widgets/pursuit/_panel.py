@@ -222,6 +222,7 @@ class PursuitStepper(PlayingPanel):
         )
         left = ipw.Box(list(self.parts.widgets)).add_class("sae-nb-line")
         left.layout.min_width, left.layout.align_items = "0", "flex-start"
+        left.layout.align_content = "flex-start"
         left.layout.padding = "14px 0 16px var(--sae-nb-side)"
         self._body.children = (left, *self._body.children)
         # Three columns; below 700 px the style sheet puts them under each other.

@@ -61,8 +61,10 @@ class SteeringControls:
         number = self._number()
         if panel.model.modality.is_text:
             tip = "What the model reads; steering shows what comes next"
-            self.text = control(panel, "text", "", tip, "100%", placeholder="Type a text")
-            self.asked = [self.text.add_class("sae-nb-search").add_class("sae-nb-promptfield")]
+            self.text = control(panel, "text", "text", tip, "100%", placeholder="Type a text")
+            for name in ("sae-nb-search", "sae-nb-promptfield", "sae-nb-unlabelled"):
+                self.text.add_class(name)
+            self.asked = [self.text]
         else:
             self.asked, number = number, []
         talks = self._length() if panel.model.causal else []
