@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cards import ARXIV
 from equations import typeset
 from house_picture import house
 from lessons import course, notebook
@@ -79,9 +80,12 @@ def _idea(page: Path) -> str:
 
 
 def three_findings(_: str) -> str:
-    """The first three headlines, for the home page."""
+    """The first headline of each of three papers, for the home page."""
     cards = re.findall(r"<article>.*?</article>", headlines("ten"), re.S)
-    return f'<div class="cards headlines">{"".join(cards[:3])}</div>'
+    of_paper: dict[str, str] = {}
+    for one in cards:
+        of_paper.setdefault(ARXIV.findall(one)[0], one)
+    return f'<div class="cards headlines">{"".join([*of_paper.values()][:3])}</div>'
 
 
 def try_live(name: str) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import gzip
+import threading
 from collections.abc import Iterator
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.browser.site_page import WIDER
-from tests.browser.watched import watched
+from tests.browser.watched import FROM_DISK, watched
 
 SITE = Path(__file__).parents[2] / "build" / "site"
 PAGES = ("index.html", "methods/matching-pursuit.html", "api/sae_nb.html", "errors.html")
@@ -47,3 +51,37 @@ def test_search_finds_a_message_without_a_server(page: Any) -> None:
     page.wait_for_selector("a.md-search-result__link", timeout=30_000)
     found = page.eval_on_selector_all("a.md-search-result__link", "all => all.map(a => a.href)")
     assert any("errors.html" in link for link in found), found
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def served() -> Iterator[str]:
+    """The pages on a server, as readers of the network have them."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=str(SITE)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_the_home_page_is_small_and_the_index_of_the_search_waits(
+    chromium: Any, served: str
+) -> None:
+    """300 kB at most as a server compresses them, and no index; who turns to the search gets it, glossary first."""
+    with watched(chromium.new_page(), (*FROM_DISK, served)) as page:
+        loaded: list[Any] = []
+        page.on("response", lambda answer: loaded.append(answer))
+        page.goto(f"{served}/index.html", wait_until="networkidle")
+        assert not [answer for answer in loaded if "search_index" in answer.url]
+        sizes = {answer.url: len(gzip.compress(answer.body())) for answer in loaded}
+        assert sum(sizes.values()) <= 300_000, sizes
+        for word in ("feature", "latent", "neuron"):
+            page.fill("input.md-search__input", word)
+            page.wait_for_selector("a.md-search-result__link[href*='glossary']", timeout=60_000)
+            first = page.locator("a.md-search-result__link").first.get_attribute("href")
+            assert "glossary.html" in first, (word, first)
+        assert [answer for answer in loaded if "search_index" in answer.url]
