@@ -487,6 +487,64 @@ real model would be needed."""
 points = 4
 
 
+# %% 27.1 check
+def own_found(images, captions):
+    rows, columns = (x / x.norm(dim=1, keepdim=True) for x in (images, captions))
+    nearest = (rows @ columns.T).argmax(dim=1)
+    return (nearest == torch.arange(len(images))).float().mean()
+
+
+# %% 27.2 predict
+guess = 0.1
+
+
+# %% 27.3 check
+def sides(z, w):
+    of_images, of_captions = z.mean(dim=0), w.mean(dim=0)
+    total = of_images + of_captions
+    return torch.where(total > 0, of_images / total, 0.5)
+
+
+# %% 27.4 check
+def bridges(z, w, D):
+    together = z.T @ w / len(z)
+    return together * (D @ D.T)
+
+
+# %% 27.5 check
+def best_detector(z, is_so):
+    fires = z > 0
+    hits = (fires & is_so[:, None]).sum(dim=0)
+    return (2 * hits / (fires.sum(dim=0) + is_so.sum())).argmax()
+
+
+# %% 28.1 check
+def rows_of(model, block, ids):
+    kept = []
+    handle = block.register_forward_hook(lambda *given: kept.append(given[2][0]))
+    try:
+        model(ids)
+    finally:
+        handle.remove()
+    return kept[0][0, 1:].detach()
+
+
+# %% 28.2 check
+def gigabytes(tokens, width, atoms):
+    rows = tokens * width
+    sae = 2 * atoms * width + atoms + width
+    return (4 * rows + 20 * sae) / 1e9
+
+
+# %% 28.3 check
+def kept(clean, spliced, zero):
+    return (zero - spliced) / (zero - clean) if zero != clean else float("nan")
+
+
+# %% 28.4 predict
+guess = 0.5
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

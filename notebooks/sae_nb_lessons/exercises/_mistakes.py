@@ -40,7 +40,7 @@ class Slip:
 
 
 def diagnose(
-    mine: Callable[..., Tensor],
+    mine: Callable[..., Any],
     right: Callable[..., Any],
     cases: Mapping[str, Sequence[Any]],
     slips: Sequence[Slip] = (),

@@ -38,6 +38,8 @@ NOTEBOOKS = {
     "24": "own_sae",
     "25": "probing",
     "26": "own_claim",
+    "27": "towers",
+    "28": "own_model",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         EncoderStudy as EncoderStudy,
         study_encoders as study_encoders,
     )
+    from sae_nb_lessons.studies._own_model import budget as budget
     from sae_nb_lessons.studies._own_sae import (
         OwnSAE as OwnSAE,
         hidden_rows as hidden_rows,
@@ -41,11 +42,18 @@ if TYPE_CHECKING:
         TreeMatch as TreeMatch,
         match_tree as match_tree,
     )
+    from sae_nb_lessons.studies._two_towers import (
+        Pairs as Pairs,
+        f1_of as f1_of,
+        joint_sae as joint_sae,
+        paired as paired,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_lessons.studies._encoder_study import ENCODERS as ENCODERS
+    from sae_nb_lessons.studies._own_model import weights as weights
     from sae_nb_lessons.studies._own_sae import (
         Parameters as Parameters,
         Train as Train,
@@ -63,3 +71,10 @@ if TYPE_CHECKING:  # for the other rooms
         shuffled_fit as shuffled_fit,
     )
     from sae_nb_lessons.studies._support_study import METHODS as METHODS, ONE_STEP as ONE_STEP
+    from sae_nb_lessons.studies._two_towers import (
+        best_detector as best_detector,
+        bridges as bridges,
+        own_found as own_found,
+        sides as sides,
+        split_share as split_share,
+    )
