@@ -50,7 +50,7 @@ lm = language_model()
 print(lm)
 writing = sw.GenerationLens(lm.model, lm.sae, prompt=lm.plan.beginning)
 writing.temperature = lm.plan.temperature
-writing.wait()
+writing.wait(600)  # a busy machine takes its time
 writing.atom, writing.strength = lm.atom, lm.plan.strength
 writing.go_on(20)
 writing

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
@@ -222,7 +223,10 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     read_manifest(folder, KIND)
     sae = load_sae(folder)
     arrays, facts = read_tensors(folder / ARRAYS), read_json(folder / FACTS)
-    acts, codes = _stored(sae, arrays, facts) if "level" in arrays else _drawn(sae, facts)
+    if "level" in arrays:
+        acts, codes = _stored(sae, arrays, facts, _as_it_is(folder))
+    else:
+        acts, codes = _drawn(sae, facts)
     labels = Labels()
     for match in facts["read"]:
         scores = "F1 {f1:.2f} (precision {precision:.2f}, recall {recall:.2f})"
@@ -263,11 +267,23 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
     )
 
 
+_held: WeakValueDictionary[str, Activations] = WeakValueDictionary()
+"""Rows in use: panels open the same examples one after the other, and share what may be 70 MB."""
+
+
+def _as_it_is(folder: Path) -> str:
+    """The folder with its files' times: another text once any of them is written again."""
+    times = sorted((file.name, file.stat().st_mtime_ns) for file in folder.iterdir())
+    return f"{folder.resolve()} {times}"
+
+
 def _stored(
-    sae: SparseAutoencoder, arrays: dict[str, Tensor], facts: dict[str, Any]
+    sae: SparseAutoencoder, arrays: dict[str, Tensor], facts: dict[str, Any], key: str
 ) -> tuple[Activations, SparseCodes]:
     """Return the rows that were kept: codes, and what they add up to."""
     codes = unpack_codes(arrays)
+    if (held := _held.get(key)) is not None:
+        return held, codes
     if facts["context"]["kind"] == AUDIO.name:
         arrays = {**arrays, **_rendered(facts["plan"])}
     context = read_context(arrays, facts["context"])
@@ -280,6 +296,7 @@ def _stored(
         model_name=sae.model_name,
         context=replace(context, policy=policy),
     )
+    _held[key] = acts
     return acts, codes
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.pretrained import _loading as shelf
+from sae_nb.pretrained import _examples as examples_in, _loading as shelf
 from sae_nb.pretrained._material import Sizes
 from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._recipe import Plan
@@ -352,3 +354,19 @@ def test_examples_are_not_evaluated_as_if_they_were_activations() -> None:
             ValueError, match=r"must be activations of the model.*'resid_post\.3'.*report"
         ):
             sn.evaluate(sn.load_sae(name), rows)
+
+
+def test_examples_that_are_open_share_their_rows_until_a_file_changes(tmp_path: Path) -> None:
+    """Panels open them one by one; rows that nobody uses are let go."""
+    folder = tmp_path / "sae"
+    shutil.copytree(shelf.SHELF / "tiny-gpt" / "resid_post.3", folder)
+    first, second = (examples_in.open_examples(folder, "x") for _ in range(2))
+    assert first.acts is second.acts
+    assert first.labels is not second.labels
+    assert torch.equal(first.acts.x, sn.load_examples("tiny-gpt/resid_post.3").acts.x)
+    os.utime(folder / "sae.safetensors", ns=(1, 1))
+    assert examples_in.open_examples(folder, "x").acts is not first.acts
+    held = len(examples_in._held)
+    del first, second
+    gc.collect()
+    assert len(examples_in._held) < held
