@@ -19,7 +19,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/27_images_and_words.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/27_images_and_words.ipynb)
 #
 # You need 00, and a matrix product; 40 minutes with the exercises, half a minute of computing. Afterwards you can
-# search images by captions and say how hard the search was, tell an atom of both sides from an atom of one, and test
+# search images by captions and say how hard the search was, distinguish an atom of both sides from an atom of one, and test
 # on captions what was chosen on images.
 #
 # `two-towers` is a pair of small transformers that were trained together, as CLIP was: one reads images, the other
@@ -94,7 +94,7 @@ pd.DataFrame(hits).T
 # %% [markdown]
 # ## 3 · One dictionary for both
 #
-# A TopK SAE of 256 atoms, trained on rows of both sides at once; it is never told which is which. The first 400 pairs
+# A TopK SAE of 256 atoms, trained on rows of both sides at once; it does not know which is which. The first 400 pairs
 # are kept for testing. Its control is the same SAE before training.
 
 # %%
@@ -123,7 +123,7 @@ def sides(z, w):
 exercise("27.3").check(sides)
 
 # %% [markdown]
-# The floor turns every pair about by a coin, so that no atom can know a side. What is above it is real.
+# The floor turns every pair about by a coin, so that no atom can know a side. Only the part above it counts.
 
 # %%
 split = {name: sn.evaluation.modality_scores(both) for name, both in codes.items()}
@@ -226,7 +226,7 @@ table
 
 # %% [markdown]
 # Green ink and a place at the top left have one atom for the sight and for the word, though it was chosen on images alone.
-# Digits are less sure; textures and discs stay below the floor: no atom here stands for them. And look at the control once
+# Digits are less sure; textures and discs stay below the floor: none of these atoms detects them. And look at the control once
 # more: two thirds of the F1 for ink and place are there without training.
 #
 # ## 6 · An atom with two parts

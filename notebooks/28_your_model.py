@@ -57,7 +57,7 @@ pd.options.display.precision = 2
 # %% [markdown]
 # ## 1 · The name
 #
-# A name of the hub ("gpt2"), or a folder with a checkpoint. What a model reads goes with it.
+# A name of the hub ("gpt2"), or a folder with a checkpoint. Texts or images go with it.
 
 # %%
 wanted, hook_point = "smollm2-135m", "resid_post.16"
@@ -156,7 +156,7 @@ pd.DataFrame(cost).T
 # ## 4 · Train, with more and more rows
 #
 # How many rows are enough? One SAE for each number of rows, all else alike; R² on the texts that were kept. The control has
-# as many random directions, used as well as they can be.
+# the same number of random directions, used as well as they can be.
 
 # %%
 saes, r2, control = {}, [], []
@@ -178,7 +178,7 @@ figure_widget(curve_figure(curves, x_title="rows trained on", y_title="R²"), he
 #
 # ## 5 · What the model loses
 #
-# R² has no opinion on which part of a row matters. Put the reconstruction in the rows' place and let the model go on.
+# R² has no opinion on which part of a row matters. Put the reconstruction in the rows' place and let the model continue.
 
 # %%
 exercise("28.3")
@@ -229,7 +229,7 @@ browser
 # %% [markdown]
 # ## 7 · Keep it
 #
-# The folder has the weights and what they fit. Later, or elsewhere, `sn.check_fit` says whether they still fit: it catches
+# The folder has the weights and what they fit. Later, or elsewhere, `sn.check_fit` tests whether they still fit: it catches
 # another layer, another scale, another precision.
 
 # %%

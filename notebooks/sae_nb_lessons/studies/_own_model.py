@@ -1,4 +1,4 @@
-"""What an SAE of one's own model takes: bytes of rows and of training."""
+"""Budget of an SAE of one's own model: bytes of rows and of training."""
 
 from __future__ import annotations
 
