@@ -18,13 +18,11 @@ from sae_nb.atoms import (
     BANDS,
     ORDERS,
     AtomCatalogue,
-    AtomEffects,
     AtomNames,
     AtomSummary,
     Band,
     Example,
     Labels,
-    measure_atom,
     row_word,
     rows_in_words,
 )
@@ -41,6 +39,7 @@ from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
+from sae_nb_widgets.atom._effects import Effects
 from sae_nb_widgets.atom._examples import (
     CropSheet,
     ExamplesView,
@@ -72,15 +71,6 @@ if TYPE_CHECKING:
 ENCODE_AT_ONCE = 3_000_000_000
 SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
-QUICK, BEARABLE = 50_000_000, 500_000_000
-"""Parameters up to which a model is run on every atom shown, and on the first one, to see what it does."""
-
-REST_SECONDS = 0.3
-"""Time for which an atom must stay before the model is run on it: stepping through atoms stays fast."""
-
-FEW, MANY, MOST_CLASSES = 3, 12, 64
-"""Examples on which a slower model is run, and one of images; what few classes are, of which 3 are named."""
-
 ENOUGH, RARE = 30, 0.1
 """Firings, and frequency, between which an atom is worth opening on. Ours."""
 MOST_EXAMPLES = 60
@@ -211,9 +201,7 @@ class AtomBrowser(Panel):
         first = None if atom is None else check_atom(atom, self.n_atoms)
         self._way = drawn_as(atoms_as, self._whole)
         self._model, self._lens = model, lens
-        self._n_parameters = _n_parameters(model)
-        self._measured: dict[int, AtomEffects] = {}
-        self._measuring = -1
+        self.effects = Effects(self, model, lens)
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
         self._drawn: tuple[int, Band, int, int] | None = None
@@ -247,7 +235,7 @@ class AtomBrowser(Panel):
             go=lambda atom: self.set_trait("atom", atom),
             band=lambda band: self.set_trait("band", band),
             often=self._go_to_frequency,
-            measure=self.measure if self._measurable else None,
+            measure=self.measure if self.effects.can_be_measured else None,
         )
         self.arrange(
             controls=self.controls.first,
@@ -407,7 +395,7 @@ class AtomBrowser(Panel):
         rows = rows_in_words(self.catalogue)
         if self._record is None:
             return None
-        found = table(self._record, self.names, rows, self._measured.get(self._record.atom))
+        found = table(self._record, self.names, rows, self.effects.of.get(self._record.atom))
         if self.head_shares is not None:
             found["attention_heads"] = self.head_shares[self._record.atom]
         return found
@@ -474,13 +462,6 @@ class AtomBrowser(Panel):
     # --- what it does to the model ----------------------------------------------------------------
 
     @property
-    def _measurable(self) -> bool:
-        """Whether there is a model to run, and examples that it reads."""
-        acts = self._whole.acts
-        inputs = acts.context.token_ids is not None or acts.context.pictures is not None
-        return self._model is not None and inputs and acts.hook_point is not None
-
-    @property
     def _steerable(self) -> bool:
         """Whether there is a model in which the atom can be turned up."""
         return self._model is not None and not self.sites and bool(self._whole.acts.hook_point)
@@ -488,42 +469,15 @@ class AtomBrowser(Panel):
     @checked
     def measure(self) -> None:
         """Measure what the atom does to the model's answer on its examples, in the background."""
-        if not self._measurable:
+        if not self.effects.can_be_measured:
             self.say("Pass model= and activations that sn.capture made to measure an atom.")
             return
-        self._request_effects(self.atom, rest=0.0)
+        self.effects.ask(self.atom)
 
-    def _measure_quickly(self, record: AtomSummary) -> None:
-        """Measure the atom shown without being asked, where the model is small, or it is the first one."""
-        known = record.atom in self._measured or record.atom == self._measuring
-        if known or not self._measurable or not record.n_fired:
-            return
-        first = self._measuring < 0 and not self._measured
-        if self._n_parameters <= QUICK or (first and self._n_parameters <= BEARABLE):
-            self._request_effects(record.atom, rest=0.0 if first else REST_SECONDS)
-
-    def _request_effects(self, atom: int, rest: float) -> None:
-        model, catalogue, lens = self._model, self.catalogue, self._lens
-        how: dict[str, Any] = {} if self._n_parameters <= QUICK else {"n_examples": FEW}
-        if model is not None and not model.modality.is_text:
-            few = model.class_names is not None and len(model.class_names) <= MOST_CLASSES
-            how |= {"elsewhere": True, "n_examples": MANY} | ({"n": 3} if few else {})
-        self._measuring = atom
-
-        def work() -> AtomEffects | None:
-            time.sleep(rest)
-            if model is None or self.atom != atom:
-                return None
-            return measure_atom(catalogue, atom, model, lens=lens, **how)
-
-        def done(found: AtomEffects | None) -> None:
-            self._measuring = -1
-            if found is not None:
-                self._measured[atom] = found
-            if self._record is not None and self._record.atom == self.atom:
-                self._show_words(self._record)
-
-        self.run_async(work, done, channel="measure", otherwise=lambda: done(None))
+    def draw_effects(self) -> None:
+        """Write what is known by now of the atom shown."""
+        if self._record is not None and self._record.atom == self.atom:
+            self._show_words(self._record)
 
     def steer(self) -> None:
         """Turn the atom up in the running model: in a SteeringPanel below, or where a dashboard has one."""
@@ -557,7 +511,7 @@ class AtomBrowser(Panel):
         if self.page != record.page:
             self._drawn = (record.atom, record.band, record.page, self.per_page)
             self.page = record.page
-        self._measure_quickly(record)
+        self.effects.ask_quickly(record)
         self._show_parts(record)
         heads = self.head_shares
         self.cards.show_heads(None if heads is None else heads[record.atom], self._at_heads)
@@ -568,7 +522,7 @@ class AtomBrowser(Panel):
 
     def _show_words(self, record: AtomSummary) -> None:
         """Write name and sentence of the atom, and draw the margin from the same record."""
-        effects = self._measured.get(record.atom)
+        effects = self.effects.of.get(record.atom)
         name = getattr(self.catalogue.acts, "model_name", None) or ""
         place = place_words(str(self.catalogue.acts.hook_point or ""))
         with self.hold_trait_notifications():
@@ -578,7 +532,7 @@ class AtomBrowser(Panel):
         said, bold = answer(record, self.names, self.catalogue, effects)
         shown = strengths_shown(record, self.catalogue.strengths(record.atom)[1])
         self.conclude(said, numbers(record, shown), bold)
-        self.cards.show(record, effects, working=self._measuring == record.atom)
+        self.cards.show(record, effects, working=self.effects.under_way == record.atom)
 
     def _show_parts(self, record: AtomSummary) -> None:
         self._show_examples(record)
@@ -712,11 +666,6 @@ class AtomBrowser(Panel):
     def _rescale(self) -> None:
         if self._record is not None:
             self._show_parts(self._record)
-
-
-def _n_parameters(model: LiveModel | None) -> int:
-    """Return the size of a model; 0 for none."""
-    return 0 if model is None else sum(one.numel() for one in model.module.parameters())
 
 
 def browser_below(names: AtomNames, atom: int, browser: AtomBrowser | None = None) -> AtomBrowser:

@@ -30,7 +30,7 @@ class PointMap(Component):
     (2, [True, False])
     """
 
-    _esm = script("point_crowd", "point_map")
+    _esm = script("point_crowd", "point_shapes", "point_map")
     _css = style_sheet("components.css", "point_map.css")
 
     xy = t.Bytes(b"", help="float32 x, y of every point.").tag(sync=True)

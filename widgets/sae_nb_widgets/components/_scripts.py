@@ -22,8 +22,8 @@ _KEPT = (
     r"(?:(?<=[(,=:!&|?;])|(?<=[(,=:!&|?;] ))/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/[a-z]*"
 )
 _COMMENT = r"\s*//[^\n]*|\s*/\*.*?\*/"
-# A line may end where nothing can begin: what stands before it or after it joins the two.
-_JOINED = r"(?<=[{;,(\[])\s*\n\s*|\s*\n\s*(?=[})\]])"
+# Ends of lines that separate nothing; every statement of ours ends in a semicolon or a brace.
+_JOINED = r"(?<=[{};,(\[])\s*\n\s*|\s*\n\s*(?=[})\]])"
 _BLANK = r"\s*\n\s*| [+-] (?![+-])| ?[{}()\[\];,:?=<>!&|*] ?"
 _PIECES = re.compile(
     f"(?P<kept>{_KEPT})|(?P<comment>{_COMMENT})|(?P<joined>{_JOINED})|(?P<blank>{_BLANK})",

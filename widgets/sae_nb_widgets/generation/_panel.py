@@ -6,8 +6,6 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import torch
 import traitlets as t
 from torch import Tensor
 
@@ -15,7 +13,7 @@ from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures import format_count
 from sae_nb.sessions import names_of
 from sae_nb.studies.uses import Generation, check_writer
-from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written, with_place
+from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._asking import Asking
 from sae_nb_widgets.generation._branching import Branching
@@ -28,10 +26,10 @@ from sae_nb_widgets.generation._keeping import (
     read_picture,
     split_prompt,
     whole_message,
-    whole_prompt,
 )
 from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._picking import Picking
+from sae_nb_widgets.generation._prompt import Prompt, fitted
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._why import Why
 from sae_nb_widgets.generation._writing import Writing
@@ -44,13 +42,13 @@ from sae_nb_widgets.panel import (
     Whole,
     Wholes,
     check_parts,
+    facts_of,
     or_trait_error,
     place_words,
     reacts,
-    show,
     stream_of,
 )
-from sae_nb_widgets.steering import StrengthScale, headline, listen, opening_atom
+from sae_nb_widgets.steering import StrengthScale, headline
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -184,9 +182,9 @@ class GenerationLens(PlayingPanel):
         self.scale = StrengthScale(talks=True)
         self._base: BaseRate | None = None
         self._generation: Generation | None = None
-        self._chosen = False
-        # The strength that the panel chose: it follows the atom until another is set.
-        self._offered = self.strength
+        # Atom and strength that the panel chose: the strength follows the atom until another is set.
+        self._opening, self._offered = self.atom, self.strength
+        self._prompt = Prompt(self)
         self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
         self._asking = Asking(self)
         super().__init__()
@@ -204,20 +202,7 @@ class GenerationLens(PlayingPanel):
 
     @t.validate("picture")
     def _picture_fits(self, proposal: t.Bunch) -> Tensor | None:
-        given, fit = proposal["value"], self.model.modality.fit
-        if given is None:
-            return None
-        if not self.model.placeholders or fit is None:
-            raise t.TraitError(
-                f"`picture` must be left None for {self.model.name}, which reads {self.model.modality.reads}."
-            )
-        try:
-            fitted, *_ = fit(self.model, given)
-        except (OSError, TypeError, ValueError) as error:
-            raise t.TraitError(str(error)) from None
-        old = self.picture
-        # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
-        return old if isinstance(old, Tensor) and torch.equal(old, fitted) else fitted
+        return fitted(self.model, proposal["value"], self.picture)
 
     @t.validate("messages")
     def _messages_are_whole(self, proposal: t.Bunch) -> list[dict[str, str]]:
@@ -252,11 +237,8 @@ class GenerationLens(PlayingPanel):
         self._show_nothing()
 
     def _facts(self) -> dict[str, str]:
-        facts = {"model": self.model.name, "hook point": stream_of(self.model, self.hook_point)}
-        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
-        if self._base is not None:
-            facts["usual from"] = self._base.source
-        return facts
+        place = stream_of(self.model, self.hook_point)
+        return facts_of(self.model, self.sae, place, self._base)
 
     def _measure(self) -> None:
         """Find how often and how strongly atoms fire elsewhere; off the main thread where that is encoding."""
@@ -337,22 +319,6 @@ class GenerationLens(PlayingPanel):
 
     # --- the prompt -------------------------------------------------------------------------------
 
-    @property
-    def _asked(self) -> str | list[dict[str, str]]:
-        return whole_prompt(self.messages, self.prompt)
-
-    def _placed(self) -> Any:
-        """The prompt, with its image where there is one."""
-        asked = self._asked
-        if self.picture is None:
-            return asked
-        if not isinstance(asked, str):
-            raise ValueError(
-                "A picture goes into one text, and there are messages. Set `messages` to [], or `picture` to "
-                "None."
-            )
-        return [(with_place(self.model, asked), self.picture)]
-
     @reacts(
         "prompt",
         "messages",
@@ -362,33 +328,21 @@ class GenerationLens(PlayingPanel):
         doing="reading the prompt",
         early=True,
     )
-    def _begin(self) -> None:
-        """Reread the prompt; the text and every branch are cleared."""
-        self._read_prompt()
-
-    def _read_prompt(self, kept: Kept = NOTHING_KEPT) -> None:
-        """Read the prompt, and what was written after it when it was kept."""
+    def _begin(self, kept: Kept = NOTHING_KEPT) -> None:
+        """Reread the prompt, and what was kept; the text and every branch are cleared."""
         self.playing = False
-        given = {"temperature": self.temperature, "seed": self.seed}
         self._show_nothing()
-        if not self._asked:
-            self.forget_async("main")
-            self.conclude("")
-            self.say(EMPTY)
-            return
-        prompt = self._placed()
-        self.loading("The model is reading the prompt")
-        self.say("")
-        listens = not (self._chosen or kept.branches)
+        self._prompt.read(not (self._chosen or kept.branches), kept)
 
-        def work() -> tuple[Generation, int | None]:
-            generation = Generation(self.model, self.sae, prompt, self.hook_point, **given)
-            read, scale = generation.before(generation.n_prompt), self.scale
-            heard = listen(self.model, self.sae, read, self.hook_point, scale) if listens else None
-            opening = None if heard is None else opening_atom(heard, scale, self.names)
-            return generation.resume(kept.branches), opening
+    def take_upload(self, upload: Any) -> None:
+        """Put the image that a FileUpload holds into the prompt."""
+        if upload:
+            with self.guarded("upload"):
+                self.picture = uploaded(upload)[1]
 
-        self.run_async(work, lambda found: self._take(*found, kept), otherwise=self._show_nothing)
+    def without_image(self) -> None:
+        """Take the image out of the prompt."""
+        self.picture = None
 
     def refresh(self) -> None:
         """Reread the prompt, for example after the model's weights changed."""
@@ -401,45 +355,10 @@ class GenerationLens(PlayingPanel):
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
         self._branching.forget()
-        self.views.clear("" if self._asked else EMPTY)
+        self.views.clear("" if self._prompt.asked else EMPTY)
         self.controls.show_undo(False)
-        self._offer_buttons(False)
+        self.controls.offer(False)
         self._draw_title()
-
-    def _offer_buttons(self, offered: bool) -> None:
-        """Offer what needs a text."""
-        show(self.controls.steering, offered)
-        self.controls.again.disabled = self.controls.write_on.disabled = not offered
-        self.controls.strength.slider.disabled = not offered
-
-    def _take(self, generation: Generation, opening: int | None, kept: Kept) -> None:
-        self._generation, self._writing.left = generation, 0
-        read = generation.branches[0].text.codes[: generation.n_prompt]
-        self.scale.hear(*(np.concatenate(column) for column in zip(*read)))
-        self._branching.take(kept.strengths)
-        if kept.branches:
-            branch, token = kept.shown
-            last = len(generation.branches[branch].text.ids) - 1
-            self.branch = branch
-            self._draw()  # a token is marked in what is drawn
-            self.token = min(token, last)
-        if not self._chosen:
-            with self.views.fill():
-                if opening is not None:
-                    self.atom = opening
-                elif shown := self._now.notable(self._newest, 1):
-                    self.atom = shown[0][0]
-                self._offer_strength()
-        self._offer_buttons(True)
-        if self.token > self._newest:
-            self.token = -1
-        self.controls.fit(self.scale)
-        self._draw()
-        self._why.ask()
-        if not kept.branches:
-            self._ask_ways()
-        if not self.playing:
-            self.say("")
 
     # --- writing ----------------------------------------------------------------------------------
 
@@ -447,13 +366,13 @@ class GenerationLens(PlayingPanel):
     def at_end(self) -> bool:
         """Whether it pauses here: so many tokens were written, or the text has ended."""
         if self._generation is None:
-            return not self._asked or self.problem
+            return not self._prompt.asked or self.problem
         return self._writing.left <= 0 or self._generation.ended(self.branch)
 
     def to_start(self) -> None:
         """Let it write so many tokens more; what was written stays."""
         self._writing.begin(self.n_new)
-        if not self._asked:
+        if not self._prompt.asked:
             self.say(EMPTY)
 
     def forth(self) -> None:
@@ -682,47 +601,42 @@ class GenerationLens(PlayingPanel):
         generation = self._generation
         if generation is None:
             return
-        said = ""
-        now = self._now
-        if now.ways is not None and self.token < 0:
-            ask = now.ways.ask
-            said = words.ways_answer(now.ways.rows(), self.names.in_text(ask.atom), ask.strength)
-        elif self.token < 0:
-            strength, _ = self._branching.strengths[self.branch]
-            said = words.branch_answer(generation, self.branch, self.names, strength)
-        elif self._why.found is not None:
-            said = answer_words(self._why.found, None, None, self.names)
-        if not said:
-            found = now.notable(now.place, self.n_named)
-            said = words.token_answer(now.tokens, now.place, found, self.names)
+        now, why = self._now, self._why.found
+        if why is not None and self.token >= 0:
+            said = answer_words(why, None, None, self.names)
+        else:
+            said = words.way_on(now)
+        said = said or words.firing(now)
         numbers = words.numbers_words(
             generation, self.branch, self._writing.seconds, self._writing.n
         )
         self.conclude(said, numbers)
 
-    # --- the image, the strength ---------------------------------------------------------------------
+    # --- what the panel chooses itself -----------------------------------------------------------------
 
-    def take_upload(self, upload: Any) -> None:
-        """Put the image that a FileUpload holds into the prompt."""
-        if upload:
-            with self.guarded("upload"):
-                self.picture = uploaded(upload)[1]
+    @property
+    def _chosen(self) -> bool:
+        """Whether atom or strength are others than those that the panel chose."""
+        return (self.atom, self.strength) != (self._opening, self._offered)
 
-    def without_image(self) -> None:
-        """Take the image out of the prompt."""
-        self.picture = None
+    def _open_on(self, opening: int | None) -> None:
+        """Open on an atom, or on the most notable at the newest token, unless one was chosen."""
+        if self._chosen:
+            return
+        found = self._now.notable(self._newest, 1)
+        if opening is not None or found:
+            self._opening = self.atom = found[0][0] if opening is None else opening
+        self._offer_strength()
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _offer_strength(self) -> None:
         """Let the strength follow the atom: its 99th percentile, else how strongly it fires in the prompt."""
         safe = self.scale.safe(self.atom, "add")
         if safe is not None and self.strength == self._offered:
-            with self.views.fill():
-                self._offered = self.strength = safe
+            self._offered = self.strength = safe
 
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
-    def _follow(self) -> None:
-        self._chosen = self._chosen or not self.views.filling
+    def _fit_controls(self) -> None:
         self.controls.fit(self.scale)
 
     # --- what a session keeps ---------------------------------------------------------------------
@@ -760,11 +674,12 @@ class GenerationLens(PlayingPanel):
             self.picture = read_picture(state["picture"])
         own = ("branches", "shown", "picture")
         super().restore({k: v for k, v in state.items() if k not in own})
-        self._chosen = self._chosen or "atom" in state
+        if "atom" in state:
+            self._opening = -1  # equal to none: what was kept stays
         if "strength" in state:
-            self._offered = float("nan")  # equal to none: what was kept stays
+            self._offered = float("nan")
         if kept.branches:
-            self._read_prompt(kept)
+            self._begin(kept)
 
     # --- taking it away ---------------------------------------------------------------------------
 
@@ -774,11 +689,8 @@ class GenerationLens(PlayingPanel):
         generation = self._generation
         if generation is None:
             return None
-        table = {
-            f"message {i}, {one['role']}": one["content"] for i, one in enumerate(self.messages)
-        }
-        table["prompt"] = self.prompt
-        return table | words.written_rows(generation, self.names, self._branching.strengths)
+        asked = words.asked_rows(self.messages, self.prompt)
+        return asked | words.written_rows(generation, self.names, self._branching.strengths)
 
     def static_chips(self) -> dict[str, str]:
         """Return the facts next to the question in exports, and which atom shades the text."""

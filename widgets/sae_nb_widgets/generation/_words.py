@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.figures import (
@@ -20,6 +20,7 @@ from sae_nb_widgets.steering import strength_words
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
     from sae_nb_widgets.generation._asking import Ways
+    from sae_nb_widgets.generation._views import Now
 
 NAMED = 2
 """Atoms that the sentence names."""
@@ -59,6 +60,22 @@ def kind_of(row: int, strength: float) -> str:
 def turned(strength: float) -> str:
     """Return whether an atom is turned up or down."""
     return "up" if strength >= 0 else "down"
+
+
+def firing(now: Now) -> str:
+    """State which atoms come with the token shown."""
+    found = now.notable(now.place, now.n_named)
+    return token_answer(now.tokens, now.place, found, now.names)
+
+
+def way_on(now: Now) -> str:
+    """State how the text goes on from its end: in three ways, or in the branch shown; empty elsewhere."""
+    if now.token >= 0:
+        return ""
+    if now.ways is None:
+        return branch_answer(now.generation, now.branch, now.names, now.strengths[now.branch][0])
+    ask = now.ways.ask
+    return ways_answer(now.ways.rows(), now.names.in_text(ask.atom), ask.strength)
 
 
 def branch_answer(generation: Generation, branch: int, names: AtomNames, strength: float) -> str:
@@ -166,6 +183,12 @@ def branch_cells(
         short = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
         cells.append([str(number), short, *begins])
     return cells
+
+
+def asked_rows(messages: Sequence[Mapping[str, str]], prompt: str) -> dict[str, str]:
+    """Return messages and prompt, for the table of exported pages."""
+    before = {f"message {i}, {one['role']}": one["content"] for i, one in enumerate(messages)}
+    return before | {"prompt": prompt}
 
 
 def written_rows(

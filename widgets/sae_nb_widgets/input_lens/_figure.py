@@ -133,6 +133,20 @@ def shown_atoms(
     return [*atoms, chosen] if fired and chosen is not None and chosen not in atoms else atoms
 
 
+def columns_and_key(
+    summary: InputSummary,
+    contrast: Contrast | None,
+    atoms: list[int],
+    checks: Mapping[int, SpliceCheck],
+) -> tuple[Sequence[Column], Sequence[tuple[str, str]]]:
+    """Return the bars of atoms in an input, or of what two differ in, and the meaning of their marks."""
+    measured = any(atom in checks for atom in atoms)
+    key = key_of(summary, contrast is not None, measured)
+    if contrast is not None:
+        return difference_columns(contrast, atoms), key
+    return columns_of(summary, atoms, checks), key
+
+
 def rows_title(summary: InputSummary, contrast: Contrast | None, sort: UseOrder) -> str:
     """Return the heading of the rows' names: never more than the sentence above them states."""
     if contrast is not None:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
-from torch import Tensor
 
 from sae_nb.activations import AUDIO, of_sites
-from sae_nb.atoms import says_much
 from sae_nb.checks import checked
 from sae_nb.data import INKS, TEXTURES, Paper, Point
 from sae_nb.evaluation import SpliceCheck
-from sae_nb.figures import format_count, format_duration
+from sae_nb.figures import format_duration
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     USE_ORDERS,
@@ -28,33 +27,30 @@ from sae_nb.summaries import (
     base_rate,
     labels_of,
     pretrained_store,
-    where_written,
 )
-from sae_nb_widgets.components import DrawPad, PairedBars, icons_of
+from sae_nb_widgets.components import DrawPad, PairedBars, SoundRecorder, icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure
-from sae_nb_widgets.input_lens._inputs import (
-    PICTURES,
-    InputExamples,
-    InputSources,
-    InputView,
-    MixedView,
-    PictureView,
-    SoundView,
-    TextView,
-    VideoView,
-    recorder_of,
-)
+from sae_nb_widgets.input_lens._inputs import PICTURES, InputExamples, InputSources, checked_point
+from sae_nb_widgets.input_lens._opening import atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._runs import Runs, Seen
-from sae_nb_widgets.input_lens._words import answer_words, measured_words, numbers_words
+from sae_nb_widgets.input_lens._views import recorder_of, view_of
+from sae_nb_widgets.input_lens._words import (
+    answer_words,
+    measured_words,
+    notes_words,
+    nothing_given,
+    numbers_words,
+)
 from sae_nb_widgets.panel import (
     Atom,
     Page,
     Panel,
     Whole,
-    check_parts,
+    facts_of,
+    newest,
     or_trait_error,
     reacts,
     show,
@@ -72,10 +68,6 @@ if TYPE_CHECKING:
 SLOTS = ("first", "second")
 HEATS = ("fired", "mattered")
 
-NO_TEXT = "Type at least one word above."
-NO_IMAGE = "Draw something, choose an input or upload a picture."
-NO_FILM = "Choose an input or upload a GIF."
-NO_SOUND = "Record something, choose an input or upload a .wav file."
 WAITING = "sae-nb-waiting"
 MOST_TRIED, TRYING_SECONDS = 6, 2.0
 """Examples that are read at most to open on one in which atoms matter, and for how long another is begun."""
@@ -192,7 +184,7 @@ class InputLens(Panel):
         labels: Mapping[int, str] | None = None,
         examples: Any = None,
     ) -> None:
-        self.hook_point = _checked(model, sae, hook_point)
+        self.hook_point = checked_point(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
         acts = None if acts is None else of_sites(sae, acts, name="acts")
         if not (examples is None or hasattr(examples, "catalogue")):
@@ -219,7 +211,9 @@ class InputLens(Panel):
         self._input_notes: dict[str, tuple[str, ...]] = {}
         self._rates: dict[str, float | None] = {}
         """Of videos, frames per second by the trait that holds them."""
-        self._begun = self._chosen = self._filling = self._by_itself = False
+        self._begun = self._filling = False
+        # The atom that the panel chose, which follows the input until another is chosen.
+        self._offered = self.atom
         # Whether what is shown was drawn: while the pen moves, the atom stays.
         self._drawn = False
         self._first, self._seconds = True, 0.0
@@ -241,25 +235,12 @@ class InputLens(Panel):
             self._input_notes[name] = ()
             return None
         try:
-            fitted, notes, *rate = self._fitted(name, value)
+            fitted, notes, *rate = self.sources.fitted(name, value)
         except (OSError, TypeError, ValueError) as error:
             raise t.TraitError(str(error)) from None
         self._input_notes[name] = (*self.sources.drawn_notes, *notes)
         self._rates[name] = rate[0] if rate else None
-        old = getattr(self, name)
-        # Comparing tensors gives tensors, which traitlets cannot ask "is it new?".
-        same = isinstance(old, Tensor) and old.shape == fitted.shape and bool((old == fitted).all())
-        return old if same else fitted
-
-    def _fitted(self, name: str, value: Any) -> Any:
-        """Return an input as the model reads it, and notes on what was done to it; of a video its rate too."""
-        modality = self.model.modality
-        if modality.fit is None or name.endswith("sound") != (modality == AUDIO):
-            raise TypeError(
-                f"`{name}` must be left None for {self.model.name}, which reads {modality.reads}. Set "
-                f"`{self.sources.trait('first')}`."
-            )
-        return modality.fit(self.model, value)
+        return newest(getattr(self, name), fitted)
 
     # --- building ---------------------------------------------------------------------------------
 
@@ -267,24 +248,14 @@ class InputLens(Panel):
         self.controls = InputLensControls(self)
         self._bars = PairedBars(description="atoms", empty_text="")
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
-        self._view: InputView
-        modality = self.model.modality
-        in_bands = (self.model.patch_grid or (1, 1))[0] > 1
-        given = (self.controls.at_pad, "patch" if in_bands else modality.place)
-        if modality.is_image:
-            pad = DrawPad(description="canvas to draw on")
-            self._view = PictureView(self.model.places, pad, *given)
-            self.sources.listen(pad, self.controls.thickness)
-        elif modality == AUDIO:
-            self.recorder = recorder_of(self.model)
-            self._view = SoundView(self.model.places, self.recorder, *given)
-            self.sources.hear(self.recorder)
-        elif self.model.placeholders:
-            self._view = MixedView()
-        elif modality.fit is not None:
-            self._view = VideoView(self.model.places, None, *given)
-        else:
-            self._view = TextView(modality.token)
+        maker: DrawPad | SoundRecorder | None = None
+        if self.model.modality.is_image:
+            maker = DrawPad(description="canvas to draw on")
+            self.sources.listen(maker, self.controls.thickness)
+        elif self.model.modality == AUDIO:
+            maker = self.recorder = recorder_of(self.model)
+            self.sources.hear(maker)
+        self._view = view_of(self.model, maker, self.controls.at_pad)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
@@ -304,11 +275,7 @@ class InputLens(Panel):
         place = stream_of(self.model, self.hook_point)
         if getattr(self.sae, "writes", None) is not None:
             place = f"{self.sae.hook_point} → {place}"
-        facts = {"model": self.model.name, "hook point": place}
-        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
-        if self._base is not None:
-            facts["usual from"] = self._base.source
-        return facts
+        return facts_of(self.model, self.sae, place, self._base)
 
     def target_rule(self) -> str:
         """State which answers can be explained."""
@@ -319,12 +286,12 @@ class InputLens(Panel):
     def _measure_base_rates(self) -> None:
         """Find how often atoms fire anyway; off the main thread where that means encoding."""
         given = self._given_rates
+        work = partial(base_rate, self.sae, given)
         if hasattr(given, "batches"):
             self.loading("Counting how often each atom is usually active")
-            work: Callable[[], BaseRate | None] = lambda: base_rate(self.sae, given)  # noqa: E731
             self.run_async(work, self._begin)
         else:
-            self._begin(base_rate(self.sae, given))
+            self._begin(work())
 
     def _begin(self, base: BaseRate | None) -> None:
         self._base, self._begun = base, True
@@ -337,22 +304,13 @@ class InputLens(Panel):
             self._clear()
 
     def _open_example(self) -> None:
-        """Open on the first example in which an atom with a name matters, among a few; else on the first in
-        which any does, or on the first.
-        """
-        runs, base, n = self._runs, self._base, min(self.n_examples, MOST_TRIED)
+        """Open on an example in which an atom with a name matters, among a few."""
         given, source = self.sources.example, self.names.source
+        tried = [partial(given, number) for number in range(min(self.n_examples, MOST_TRIED))]
+        runs, base, is_given = self._runs, self._base, lambda: bool(self._inputs())
 
         def work() -> int:
-            until, found = time.monotonic() + TRYING_SECONDS, []
-            for number in range(n):
-                if runs.is_worth_seeing(given(number), base):
-                    if runs.names_one(given(number), base, source):
-                        return number
-                    found.append(number)
-                if time.monotonic() > until or self._inputs():
-                    break
-            return found[0] if found else 0
+            return example_to_open(runs, base, tried, source, TRYING_SECONDS, is_given)
 
         def done(number: int) -> None:
             if not self._inputs():  # else an input was given meanwhile
@@ -395,14 +353,6 @@ class InputLens(Panel):
             self.sources.choose_second()
 
     # --- running the model ------------------------------------------------------------------------
-
-    @property
-    def _nothing_given(self) -> str:
-        if self.model.modality == AUDIO:
-            return NO_SOUND
-        if self.model.frames is not None:
-            return NO_FILM
-        return NO_IMAGE if self.model.modality.is_image else NO_TEXT
 
     @reacts("text", "picture", "sound", doing="reading", early=True)
     def _on_first(self) -> None:
@@ -462,7 +412,7 @@ class InputLens(Panel):
             self.forget_async(channel)
         with self._drawing:
             self._show_nothing()
-            self.say(self._nothing_given)
+            self.say(nothing_given(self.model))
 
     def _show_nothing(self) -> None:
         self._bars.remove_class(WAITING)
@@ -515,7 +465,7 @@ class InputLens(Panel):
         self._bars.remove_class(WAITING)
         drawn = self.sources.is_drawn("first")
         stays = drawn and self._drawn and seen.first.place(self.atom) is not None
-        if not self._chosen and not stays:
+        if not self.atom_chosen and not stays:
             self._choose_by_itself(seen)
         self._drawn = drawn
         if self.token >= len(seen.first.tokens):
@@ -529,25 +479,16 @@ class InputLens(Panel):
         self.say(self._notes(seen))
 
     def _choose_by_itself(self, seen: Seen) -> None:
-        """Show the first atom whose heat can be seen, one with a name if it is among those that matter.
-
-        As long as the user has not chosen another.
-        """
+        """Show an atom of this input, as long as the user has not chosen another."""
         ranked = input_lens_bars.shown_atoms(seen.first, seen.contrast, self.sort, self.n_shown)
-        well = [atom for atom in ranked if self._view.can_show(seen.first, atom)] or ranked
-        used = seen.first.used
-        matter = set(used.atom[used.beyond].tolist()) if used.more_than_chance else set()
-        named = (atom for atom in well if atom in matter and says_much(self.names.words(atom)))
-        self._by_itself = True
-        try:
-            self.atom = next(named, well[0] if well else self.atom)
-        finally:
-            self._by_itself = False
+        found = atom_to_open(seen.first, ranked, self._view.can_show, self.names)
+        if found is not None:
+            self._offered = self.atom = found
 
     @property
     def atom_chosen(self) -> bool:
         """Whether the user chose the atom; else the panel shows the first one of its input."""
-        return self._chosen
+        return self.atom != self._offered
 
     def _conclude(self) -> None:
         """Say what was found, in the names that atoms have now."""
@@ -568,15 +509,8 @@ class InputLens(Panel):
 
     def _notes(self, seen: Seen) -> str:
         """Return the changes made to the inputs, and missing information."""
-        drawn = [*self._noted("first"), *seen.first.notes]
-        if seen.second is not None:
-            drawn += [*self._noted("second"), *seen.second.notes]
-        if seen.contrast is not None and seen.contrast.caveat:
-            drawn.append(seen.contrast.caveat)
-        return " · ".join(dict.fromkeys(drawn))
-
-    def _noted(self, slot: str) -> tuple[str, ...]:
-        return self._input_notes.get(self.sources.trait(slot), ())
+        made = [self._input_notes.get(self.sources.trait(slot), ()) for slot in ("first", "second")]
+        return notes_words(made, seen.first, seen.second, seen.contrast)
 
     def _show_heat(self, atom: int) -> None:
         seen = self._seen
@@ -610,7 +544,8 @@ class InputLens(Panel):
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _on_atom(self) -> None:
-        self._chosen = not self._by_itself
+        if self.atom_chosen:
+            self._offered = -1  # from now on, whichever is chosen next
         self._show_heat(self.atom)
         if self.atom in self._atoms:
             self._filling = True
@@ -634,25 +569,22 @@ class InputLens(Panel):
         seen = self._seen
         if seen is None:
             return
-        atoms = input_lens_bars.shown_atoms(
+        self._atoms = input_lens_bars.shown_atoms(
             seen.first, seen.contrast, self.sort, self.n_shown, self.atom
         )
-        self._atoms = atoms
-        if seen.contrast is not None:
-            columns = input_lens_bars.difference_columns(seen.contrast, atoms)
-        else:
-            columns = input_lens_bars.columns_of(seen.first, atoms, self._checks)
-        measured = any(atom in self._checks for atom in atoms)
-        place = atoms.index(self.atom) if self.atom in atoms else -1
+        atoms = self._atoms
+        columns, key = input_lens_bars.columns_and_key(
+            seen.first, seen.contrast, atoms, self._checks
+        )
         self._filling = True
         self._bars.description = input_lens_bars.rows_title(seen.first, seen.contrast, self.sort)
         self._bars.show(
             [self.names.name(atom) for atom in atoms],
             *columns,
-            selected=place,
+            selected=atoms.index(self.atom) if self.atom in atoms else -1,
             atoms=atoms,
             icons=() if self._reads_text_alone else icons_of(self.names, atoms),
-            key=input_lens_bars.key_of(seen.first, seen.contrast is not None, measured),
+            key=key,
         )
         self._bars.empty_text = "No atom fires here."
         self._filling = False
@@ -668,7 +600,7 @@ class InputLens(Panel):
             self._choose_atom(self._atoms[row])
 
     def _choose_atom(self, atom: int) -> None:
-        by_hand, self._chosen = self._chosen, True
+        by_hand, self._offered = self.atom_chosen, -1
         if atom == self.atom and not by_hand:
             # It was shown already, and is chosen only now: who follows the choice must hear of it.
             self.notify_change(t.Bunch(name="atom", old=atom, new=atom, owner=self, type="change"))
@@ -719,7 +651,7 @@ class InputLens(Panel):
         """
         self.wait()
         if self._seen is None:
-            raise RuntimeError(f"There is no input yet: {self.status or self._nothing_given}")
+            raise RuntimeError(f"There is no input yet: {self.status or nothing_given(self.model)}")
         return self._seen.first
 
     @property
@@ -763,23 +695,3 @@ class InputLens(Panel):
     def static_page(self) -> Page:
         """Return what `to_html` writes: a small page that needs neither kernel nor script."""
         return replace(super().static_page(), figure=None)
-
-
-def _checked(model: Any, sae: Any, hook_point: str | None) -> str:
-    """Refuse arguments that are not a readable model, not an SAE, or not a pair of the two; return the
-    hook point.
-    """
-    name = where_written(sae, hook_point) if hasattr(sae, "dictionary") else hook_point
-    check_parts(model, sae, str(name))
-    if not model.modality.is_text and model.modality.fit is None:
-        raise TypeError(
-            f"InputLens reads texts, pictures, sounds and videos, and {model.name} reads "
-            f"{model.modality.reads}. Use sn.top_atoms(model, sae, input) for its record, or AtomBrowser."
-        )
-    if model.streams and not model.modality.is_text and not model.hook_point(str(name)).encoder:
-        raise ValueError(
-            f"InputLens shows the {model.modality.sample} that {model.name} reads, but the rows of `{name}` "
-            f"are tokens that it writes. Choose a hook point of the encoder, such as "
-            f'"encoder.resid_post.0", or use sn.top_atoms(model, sae, input).'
-        )
-    return str(name)

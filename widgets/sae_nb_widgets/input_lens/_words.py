@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.activations import modality_of
+from sae_nb.activations import AUDIO, modality_of
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import (
     escape,
@@ -21,10 +21,15 @@ from sae_nb_widgets.components import atom_mark, sure_dots
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
+    from sae_nb.models import LiveModel
 
 NAMED = 3
 """Atoms that the sentence names."""
 
+NO_TEXT = "Type at least one word above."
+NO_IMAGE = "Draw something, choose an input or upload a picture."
+NO_FILM = "Choose an input or upload a GIF."
+NO_SOUND = "Record something, choose an input or upload a .wav file."
 NO_ANSWER = "This model has no answer to show, only hidden states."
 
 
@@ -244,3 +249,27 @@ def card_html(
     return (
         f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{title} {worth}</div>{text}</div>'
     )
+
+
+def notes_words(
+    made: Sequence[Sequence[str]],
+    first: InputSummary,
+    second: InputSummary | None,
+    contrast: Contrast | None,
+) -> str:
+    """Return what was done to each of the inputs, and missing information."""
+    notes = [*made[0], *first.notes]
+    if second is not None:
+        notes += [*made[1], *second.notes]
+    if contrast is not None and contrast.caveat:
+        notes.append(contrast.caveat)
+    return " · ".join(dict.fromkeys(notes))
+
+
+def nothing_given(model: LiveModel) -> str:
+    """Return what to do where there is no input."""
+    if model.modality == AUDIO:
+        return NO_SOUND
+    if model.frames is not None:
+        return NO_FILM
+    return NO_IMAGE if model.modality.is_image else NO_TEXT

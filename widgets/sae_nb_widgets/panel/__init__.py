@@ -68,6 +68,8 @@ if TYPE_CHECKING:  # for the other rooms
         Samples as Samples,
         check_parts as check_parts,
         check_point as check_point,
+        facts_of as facts_of,
+        newest as newest,
         stream_of as stream_of,
         target_of as target_of,
         target_rule as target_rule,

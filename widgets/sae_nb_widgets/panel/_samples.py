@@ -12,12 +12,14 @@ from torch import Tensor
 from sae_nb.activations import warn_of_place
 from sae_nb.checks import check_data
 from sae_nb.evaluation import outcome_index
+from sae_nb.figures import format_count
 from sae_nb.models import column_of_table
 from sae_nb.steering import check_hook_point, check_width
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
+    from sae_nb.summaries import BaseRate
 
 
 def check_parts(model: Any, sae: Any, hook_point: str) -> None:
@@ -111,6 +113,23 @@ def _by_number(model: LiveModel, inputs: Any) -> Any:
 def stream_of(model: LiveModel, hook_point: str) -> str:
     """Return a hook point with its stream, where a model has two: a name without one is the decoder's."""
     return str(model.hook_point(hook_point)) if model.streams else hook_point
+
+
+def facts_of(
+    model: LiveModel, sae: SparseAutoencoder, place: str, base: BaseRate | None = None
+) -> dict[str, str]:
+    """Return what a panel says about its model, its SAE and where usual strengths come from."""
+    facts = {"model": model.name, "hook point": place}
+    facts |= {"SAE": type(sae).__name__, "atoms": format_count(int(sae.n_atoms))}
+    return facts if base is None else facts | {"usual from": base.source}
+
+
+def newest(old: Any, given: Tensor) -> Tensor:
+    """Return `old` where `given` is the same: comparing tensors gives tensors, and traitlets cannot ask if one
+    is new.
+    """
+    same = isinstance(old, Tensor) and old.shape == given.shape and bool((old == given).all())
+    return old if same else given
 
 
 # --- what is asked about --------------------------------------------------------------------------

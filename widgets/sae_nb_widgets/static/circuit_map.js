@@ -1,13 +1,6 @@
 // CircuitMap: names in outlines, and lines between them, laid out by Python for several widths of the stage.
-const SVG = "http://www.w3.org/2000/svg";
-
-function drawn(tag, className, attributes = {}, text = null) {
-  const node = document.createElementNS(SVG, tag);
-  if (className) node.setAttribute("class", className);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  if (text !== null) node.textContent = text;
-  return node;
-}
+const drawn = (tag, className, attributes = {}, text = null) =>
+  svgNode(tag, className ? { class: className, ...attributes } : attributes, text);
 
 function render({ model, el }) {
   const root = make("div", "sae-nb-component sae-nb-circuit", { role: "listbox", tabindex: "0" });

@@ -1,5 +1,4 @@
 // Curves: small charts under each other; hover reads values, a click chooses a place.
-const SVG = "http://www.w3.org/2000/svg";
 const PAD = 4;
 
 function render({ model, el }) {
@@ -15,24 +14,6 @@ function render({ model, el }) {
 
   const nPoints = () => floats(model.get("data")).length / Math.max(model.get("lines").length, 1);
 
-  function draw(tag, attributes) {
-    const node = document.createElementNS(SVG, tag);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    return node;
-  }
-
-  function legendEntry(line) {
-    const entry = make("span");
-    entry.style.cssText = "margin-right:10px;white-space:nowrap";
-    const key = make("span");
-    key.style.cssText =
-      "display:inline-block;width:16px;margin-right:4px;vertical-align:middle;border-top:3px " +
-      (line.dashed ? "dashed" : "solid");
-    key.style.borderTopColor = line.colour || "var(--sae-nb-quiet)";
-    entry.append(key, document.createTextNode(line.name));
-    return entry;
-  }
-
   function chartNode(chart, index, all, n) {
     const box = make("div");
     const head = make("div");
@@ -43,7 +24,7 @@ function render({ model, el }) {
     if (chart.atom >= 0) name.setAttribute("data-atom", chart.atom);
     head.append(name, top);
     const height = model.get("height");
-    const svg = draw("svg", { width, height, role: "img", "aria-label": chart.title });
+    const svg = svgNode("svg", { width, height, role: "img", "aria-label": chart.title });
     svg.style.cssText = "display:block;max-width:100%";
     if (model.get("clickable")) svg.style.cursor = "pointer";
     const span = chart.high - chart.low || 1;
@@ -51,11 +32,11 @@ function render({ model, el }) {
     const x = (i) => PAD + (i / Math.max(n - 1, 1)) * (width - 2 * PAD);
     const y = (v) => foot - ((v - chart.low) / span) * (foot - PAD);
     const zero = chart.low <= 0 && chart.high >= 0 ? y(0) : foot;
-    svg.append(draw("line", { x1: PAD, x2: width - PAD, y1: zero, y2: zero,
+    svg.append(svgNode("line", { x1: PAD, x2: width - PAD, y1: zero, y2: zero,
       stroke: COLOURS.axis }));
     const cursor = model.get("cursor");
     const at = cursor < 0 ? -1 : Math.floor(cursor / model.get("stride"));
-    if (at >= 0) svg.append(draw("line", { x1: x(at), x2: x(at), y1: PAD, y2: foot,
+    if (at >= 0) svg.append(svgNode("line", { x1: x(at), x2: x(at), y1: PAD, y2: foot,
       stroke: COLOURS.cursor, "stroke-dasharray": "2 2" }));
     const mine = model.get("lines").map((line, row) => ({ line, row }))
       .filter(({ line }) => line.chart === index);
@@ -66,7 +47,7 @@ function render({ model, el }) {
         const wide = Math.max((0.9 * (width - 2 * PAD)) / n / mine.length, 1);
         const shift = (place - (mine.length - 1) / 2) * wide;
         heights.forEach((v, i) => {
-          const bar = draw("rect", { x: x(i) + shift - wide / 2, y: Math.min(y(v), zero),
+          const bar = svgNode("rect", { x: x(i) + shift - wide / 2, y: Math.min(y(v), zero),
             width: wide, height: Math.abs(y(v) - zero) });
           bar.style.fill = colour;
           svg.append(bar);
@@ -74,12 +55,12 @@ function render({ model, el }) {
         return;
       }
       const points = [...heights].map((v, i) => `${x(i).toFixed(1)},${y(v).toFixed(1)}`).join(" ");
-      const curve = draw("polyline", { points, fill: "none", "stroke-width": 2,
+      const curve = svgNode("polyline", { points, fill: "none", "stroke-width": 2,
         ...(line.dashed ? { "stroke-dasharray": "6 4" } : {}) });
       curve.style.stroke = colour;
       svg.append(curve);
       if (at >= 0 && at < n) {
-        const dot = draw("circle", { cx: x(at), cy: y(heights[at]), r: 4 });
+        const dot = svgNode("circle", { cx: x(at), cy: y(heights[at]), r: 4 });
         dot.style.fill = colour;
         svg.append(dot);
       }
@@ -124,7 +105,7 @@ function render({ model, el }) {
     title.style.display = model.get("description") ? "" : "none";
     const lines = model.get("lines");
     const named = [...new Map(lines.filter((l) => l.name).map((l) => [l.name, l])).values()];
-    names.replaceChildren(...(named.length > 1 ? named.map(legendEntry) : []));
+    names.replaceChildren(...(named.length > 1 ? named.map((line) => lineEntry(line, "var(--sae-nb-quiet)")) : []));
     const [all, n] = [floats(model.get("data")), nPoints()];
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));
     const charts = model.get("charts").map((chart, i) => chartNode(chart, i, all, n));

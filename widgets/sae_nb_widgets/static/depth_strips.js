@@ -1,5 +1,4 @@
 // DepthStrips: charts over layers with phase bands; clicking or dragging moves the shared cursor.
-const SVG = "http://www.w3.org/2000/svg";
 const PAD = 6;
 const END = 12; // so that the last number fits
 const SIGNS = 4.6; // room for the values at the ends of a chart, in letters' sizes
@@ -20,24 +19,6 @@ function render({ model, el }) {
 
   const nLayers = () => model.get("n_layers");
   const x = (layer) => gutter + (layer / nLayers()) * (width - gutter - END);
-
-  function draw(tag, attributes) {
-    const node = document.createElementNS(SVG, tag);
-    for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-    return node;
-  }
-
-  function legendEntry(line) {
-    const entry = make("span");
-    entry.style.cssText = "margin-right:10px;white-space:nowrap";
-    const key = make("span");
-    key.style.cssText =
-      "display:inline-block;width:16px;margin-right:4px;vertical-align:middle;border-top:3px " +
-      (line.dashed ? "dashed" : "solid");
-    key.style.borderTopColor = line.colour || "var(--sae-nb-ink)";
-    entry.append(key, document.createTextNode(line.name));
-    return entry;
-  }
 
   function bandsEntry() {
     const entry = make("span", "", {}, model.get("bands"));
@@ -60,25 +41,25 @@ function render({ model, el }) {
     name.style.cssText = "overflow:hidden;text-overflow:ellipsis;white-space:nowrap;min-width:0";
     head.append(name, value);
     const height = model.get("height");
-    const svg = draw("svg", { width, height, role: "img", "aria-label": chart.title });
+    const svg = svgNode("svg", { width, height, role: "img", "aria-label": chart.title });
     svg.style.cssText = "display:block;max-width:100%";
     const span = chart.high - chart.low || 1;
     const foot = height - PAD;
     const y = (v) => foot - ((v - chart.low) / span) * (foot - PAD);
     const cuts = model.get("cuts");
     for (let i = 1; i + 1 < cuts.length; i += 2) {
-      svg.append(draw("rect", { x: x(cuts[i]), y: PAD, width: x(cuts[i + 1]) - x(cuts[i]),
+      svg.append(svgNode("rect", { x: x(cuts[i]), y: PAD, width: x(cuts[i + 1]) - x(cuts[i]),
         height: foot - PAD, fill: COLOURS.band }));
     }
     for (const [end, at] of [[chart.high, PAD + 7], [chart.low, foot + 1]]) {
-      const label = draw("text", { x: gutter - 5, y: at, "text-anchor": "end" });
+      const label = svgNode("text", { x: gutter - 5, y: at, "text-anchor": "end" });
       label.style.cssText = "fill:var(--sae-nb-quiet);font-size:var(--sae-nb-size)";
       label.textContent = withUnit(end, chart.unit);
       svg.append(label);
     }
-    svg.append(draw("line", { x1: gutter, x2: width - END, y1: foot, y2: foot,
+    svg.append(svgNode("line", { x1: gutter, x2: width - END, y1: foot, y2: foot,
       stroke: COLOURS.axis }));
-    const upright = draw("line", { y1: PAD / 2, y2: foot, stroke: "currentColor",
+    const upright = svgNode("line", { y1: PAD / 2, y2: foot, stroke: "currentColor",
       "stroke-opacity": 0.7, "stroke-dasharray": "3 2" });
     svg.append(upright);
     for (const { line, row } of lines) {
@@ -90,7 +71,7 @@ function render({ model, el }) {
         path += `${open ? "L" : "M"}${x(i).toFixed(1)},${y(v).toFixed(1)}`;
         open = true;
       }
-      const curve = draw("path", { d: path, fill: "none", "stroke-width": 2,
+      const curve = svgNode("path", { d: path, fill: "none", "stroke-width": 2,
         "stroke-linejoin": "round", ...(line.dashed ? { "stroke-dasharray": "5 4" } : {}) });
       curve.style.stroke = line.colour || "var(--sae-nb-ink)";
       svg.append(curve);
@@ -161,7 +142,7 @@ function render({ model, el }) {
     root.setAttribute("aria-label", model.get("description"));
     const lines = model.get("lines");
     const named = [...new Map(lines.filter((l) => l.name).map((l) => [l.name, l])).values()];
-    names.replaceChildren(...(named.length > 1 ? named.map(legendEntry) : []));
+    names.replaceChildren(...(named.length > 1 ? named.map((line) => lineEntry(line, "var(--sae-nb-ink)")) : []));
     if (model.get("cuts").length > 2) names.append(bandsEntry());
     const all = floats(model.get("data"));
     const empty = make("div", "sae-nb-empty", {}, model.get("empty_text"));

@@ -53,12 +53,7 @@ function render({ model, el }) {
   }
 
   function mark() {
-    nodes.forEach((node, index) => {
-      const chosen = index === model.get("selected");
-      node.setAttribute("aria-selected", String(chosen));
-      node.classList.toggle("sae-nb-selected", chosen);
-      node.classList.toggle("sae-nb-active", index === active);
-    });
+    markRows(nodes, model.get("selected"), active);
   }
 
   function build() {
@@ -79,20 +74,14 @@ function render({ model, el }) {
     mark();
   }
 
-  list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step !== undefined && nodes.length) {
-      active = Math.min(Math.max(active + step, 0), nodes.length - 1);
-      list.setAttribute("aria-activedescendant", nodes[active].id);
-      nodes[active].scrollIntoView({ block: "nearest" });
-      choose(model, active);
-    } else if ((event.key === "Enter" || event.key === " ") && nodes.length) {
-      choose(model, active);
-    } else {
-      return;
-    }
-    event.preventDefault();
-    event.stopPropagation();
+  listKeys(list, {
+    rows: () => nodes,
+    at: () => active,
+    go: (index) => {
+      active = index;
+      choose(model, index);
+    },
+    take: (index) => choose(model, index),
   });
   redrawOn(model, ["rows", "hints", "columns", "marks", "legend", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);

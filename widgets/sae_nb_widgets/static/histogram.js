@@ -1,21 +1,15 @@
 // Histogram: bars, marks to click, and a range kept by dragging; each end of it is a slider for the keyboard.
-const SVG = "http://www.w3.org/2000/svg";
-function shape(name, attributes) {
-  const node = document.createElementNS(SVG, name);
-  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
-  return node;
-}
 const HEIGHTS = { root: Math.sqrt, linear: (n) => n, log: Math.log1p };
 
 function render({ model, el }) {
   const root = make("div", "sae-nb-component sae-nb-brush");
   const title = make("div", "sae-nb-cardtitle");
-  const svg = shape("svg", { preserveAspectRatio: "none", role: "group" });
+  const svg = svgNode("svg", { preserveAspectRatio: "none", role: "group" });
   const names = make("div", "sae-nb-axismarks");
   const ends = make("div", "sae-nb-brush-ends");
   root.append(title, svg, names, ends);
   el.append(root);
-  const range = shape("rect", { class: "sae-nb-range", "vector-effect": "non-scaling-stroke" });
+  const range = svgNode("rect", { class: "sae-nb-range", "vector-effect": "non-scaling-stroke" });
   let dragged = null;
 
   const last = () => model.get("counts").length - 1;
@@ -64,8 +58,8 @@ function render({ model, el }) {
     const bars = counts.flatMap((count, i) => [["sae-nb-all", count], ["sae-nb-in", inside[i]]].map(([kind, n]) => {
       const height = tall(n) / most;
       const place = { x: i + 0.08, y: 1 - height, width: 0.84, height };
-      const bar = shape("rect", { class: kind, ...place, "vector-effect": "non-scaling-stroke" });
-      const tip = shape("title", {});
+      const bar = svgNode("rect", { class: kind, ...place, "vector-effect": "non-scaling-stroke" });
+      const tip = svgNode("title", {});
       tip.textContent = `${words[i]} to ${words[i + 1]}: ${n.toLocaleString("en").replace(/,/g, THIN)}`;
       bar.append(tip);
       return bar;

@@ -83,11 +83,7 @@ function render({ model, el }) {
   }
 
   function mark() {
-    rows.forEach((node, i) => {
-      node.setAttribute("aria-selected", String(i === model.get("selected")));
-      node.classList.toggle("sae-nb-selected", i === model.get("selected"));
-      node.classList.toggle("sae-nb-active", i === active);
-    });
+    markRows(rows, model.get("selected"), active);
   }
 
   function build() {
@@ -107,24 +103,16 @@ function render({ model, el }) {
   }
 
   list.addEventListener("mouseleave", () => point(-1));
-  list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step !== undefined && rows.length) {
-      active = Math.min(Math.max(active + step, 0), rows.length - 1);
-      list.setAttribute("aria-activedescendant", `${list.id}-${active}`);
-      rows[active].scrollIntoView({ block: "nearest" });
-      pointAtom(rows[active]);
+  listKeys(list, {
+    rows: () => rows,
+    at: () => active,
+    go: (index) => {
+      active = index;
       point(active);
       mark();
-    } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
-      take(active);
-    } else if (event.key === "Escape") {
-      choose(model, -1);
-    } else {
-      return;
-    }
-    event.preventDefault();
-    event.stopPropagation();
+    },
+    take,
+    leave: () => choose(model, -1),
   });
   redrawOn(model, ["labels", "columns", "atoms", "icons", "key", "description", "empty_text"],
     build);

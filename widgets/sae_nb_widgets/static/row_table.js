@@ -77,22 +77,14 @@ function render({ model, el }) {
     mark();
   }
 
-  box.addEventListener("keydown", (event) => {
-    if (event.target !== box) return; // a header sorts by itself
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step !== undefined && rows.length) {
-      active = Math.min(Math.max(active + step, 0), rows.length - 1);
-      box.setAttribute("aria-activedescendant", rows[active].id);
-      rows[active].scrollIntoView({ block: "nearest" });
-      pointAtom(rows[active]);
+  listKeys(box, {
+    rows: () => rows,
+    at: () => active,
+    go: (index) => {
+      active = index;
       mark();
-    } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
-      choose(model, orderOf()[active]);
-    } else {
-      return;
-    }
-    event.preventDefault();
-    event.stopPropagation();
+    },
+    take: (index) => choose(model, orderOf()[index]),
   });
   redrawOn(model, ["headers", "cells", "atoms", "numeric", "description", "empty_text", "order", "sorted_by"], build);
   redrawOn(model, ["selected"], mark);

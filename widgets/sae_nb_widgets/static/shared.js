@@ -142,3 +142,52 @@ function heatLegend(maximum, unit, signed = false, tone = "strength") {
   box.append(make("span", "", {}, signed ? formatNumber(-maximum) : "0"), ramp, make("span", "", {}, top));
   return box;
 }
+
+function svgNode(tag, attributes = {}, text = null) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  if (text !== null) node.textContent = text;
+  return node;
+}
+
+// A line of a chart in its legend.
+function lineEntry(line, otherwise) {
+  const entry = make("span");
+  entry.style.cssText = "margin-right:10px;white-space:nowrap";
+  const key = make("span");
+  key.style.cssText =
+    "display:inline-block;width:16px;margin-right:4px;vertical-align:middle;border-top:3px " +
+    (line.dashed ? "dashed" : "solid");
+  key.style.borderTopColor = line.colour || otherwise;
+  entry.append(key, document.createTextNode(line.name));
+  return entry;
+}
+
+// Shows which row of a list is selected, and which the keys have come to.
+function markRows(rows, selected, active) {
+  rows.forEach((node, i) => {
+    node.setAttribute("aria-selected", String(i === selected));
+    node.classList.toggle("sae-nb-selected", i === selected);
+    node.classList.toggle("sae-nb-active", i === active);
+  });
+}
+
+// Arrows go through the rows of a list, Enter and space take one; Escape leaves, where it can be left.
+function listKeys(list, { rows, at, go, take, leave = null }) {
+  list.addEventListener("keydown", (event) => {
+    if (event.target !== list) return; // what can be focused inside it has keys of its own
+    const nodes = rows();
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    if (step !== undefined && nodes.length) {
+      const next = Math.min(Math.max(at() + step, 0), nodes.length - 1);
+      list.setAttribute("aria-activedescendant", nodes[next].id);
+      nodes[next].scrollIntoView({ block: "nearest" });
+      if (nodes[next].dataset.atom) pointAtom(nodes[next]);
+      go(next);
+    } else if ((event.key === "Enter" || event.key === " ") && nodes.length) take(at());
+    else if (event.key === "Escape" && leave) leave();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+}

@@ -58,11 +58,7 @@ function render({ model, el }) {
   }
 
   function mark() {
-    rows.forEach((node, i) => {
-      node.setAttribute("aria-selected", String(i === model.get("selected")));
-      node.classList.toggle("sae-nb-selected", i === model.get("selected"));
-      node.classList.toggle("sae-nb-active", i === active);
-    });
+    markRows(rows, model.get("selected"), active);
   }
 
   function build() {
@@ -81,23 +77,15 @@ function render({ model, el }) {
     mark();
   }
 
-  list.addEventListener("keydown", (event) => {
-    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (step !== undefined && rows.length) {
-      active = Math.min(Math.max(active + step, 0), rows.length - 1);
-      list.setAttribute("aria-activedescendant", `${list.id}-${active}`);
-      rows[active].scrollIntoView({ block: "nearest" });
-      pointAtom(rows[active]);
+  listKeys(list, {
+    rows: () => rows,
+    at: () => active,
+    go: (index) => {
+      active = index;
       mark();
-    } else if ((event.key === "Enter" || event.key === " ") && rows.length) {
-      choose(model, active);
-    } else if (event.key === "Escape") {
-      choose(model, -1);
-    } else {
-      return;
-    }
-    event.preventDefault();
-    event.stopPropagation();
+    },
+    take: (index) => choose(model, index),
+    leave: () => choose(model, -1),
   });
   redrawOn(model, ["labels", "values", "notes", "before", "control", "signed", "maximum",
     "colour", "colours", "atoms", "icons", "thin", "bare", "description", "empty_text"], build);

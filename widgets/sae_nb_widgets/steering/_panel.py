@@ -34,6 +34,7 @@ from sae_nb_widgets.panel import (
     LIVE_ONLY,
     Samples,
     check_parts,
+    facts_of,
     figure_widget,
     line,
     place_words,
@@ -163,8 +164,10 @@ class SteeringPanel(SteeringQuestion):
         self._summary: SteeringSummary | None = None
         self._curve: SteeringCurve | None = None
         self._seconds = 0.0
-        self._ready, self._auto, self._text_waits = False, strength is None, False
+        self._ready, self._auto = False, strength is None
         self._chooses_atom = atom is None
+        # A text goes on by itself, where nobody has said what is to be seen.
+        self._text_waits = self._auto and self._chooses_atom and bool(model.causal)
         # The strength that the panel chose: it follows the atom until another is set.
         self._offered: float | None = None
         # An atom and the strength that a recipe has for it: not too strong, whatever is usual.
@@ -339,8 +342,7 @@ class SteeringPanel(SteeringQuestion):
 
     @reacts("hook_point", doing="steering", early=True)
     def _show_facts(self) -> None:
-        facts = {"model": self.model.name, "hook point": stream_of(self.model, self.hook_point)}
-        facts |= {"SAE": type(self.sae).__name__, "atoms": format_count(self.n_atoms)}
+        facts = facts_of(self.model, self.sae, stream_of(self.model, self.hook_point))
         if self.samples.made_up:
             facts["inputs"] = "made up, none were given"
         self.chips = facts

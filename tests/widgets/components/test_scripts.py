@@ -1,0 +1,52 @@
+"""The modules of the components: whole on their own, without what they do not use, and the same program."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import sae_nb_widgets as sw
+from sae_nb_widgets.components import script
+from sae_nb_widgets.components._scripts import _shared_parts, _without_blanks
+
+STATIC = Path(sw.__file__).parent / "static"
+MODULES = sorted(
+    path.stem
+    for path in STATIC.glob("*.js")
+    if "export default" in path.read_text(encoding="utf-8") and path.stem != "row_of_controls"
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "left"),
+    [
+        ("const a = b + +c;  // why\n", "const a=b + +c;\n"),
+        ('const a = "x // {  y }";\n', 'const a="x // {  y }";\n'),
+        (
+            "const a = `${b ? `${c} · ` : 1} : ${ d }`;\n",
+            "const a=`${b ? `${c} · ` : 1} : ${ d }`;\n",
+        ),
+        ("x = y && / ?\\(a, b\\)$/.test(z);\n", "x=y&&/ ?\\(a, b\\)$/.test(z);\n"),
+        ("x = a / b / c;\n", "x=a / b / c;\n"),
+        ("if (a) {\n  // no\n  b();\n}\nc();\n", "if(a){\nb();}c();\n"),
+        ("/* two\n   lines */\na(b,\n  c);\n", "a(b,c);\n"),
+        ("return a\n  .b();\n", "return a\n.b();\n"),
+    ],
+)
+def test_blanks_and_comments_go_and_texts_stay(given: str, left: str) -> None:
+    """Texts, templates, one inside another, and patterns are as they were; numbers keep their signs."""
+    assert _without_blanks(given) == left
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_module_has_what_it_uses_and_no_more(name: str) -> None:
+    """Of the shared functions each that is called is there, once, and none that is not."""
+    text = script(name)
+    own = (STATIC / f"{name}.js").read_text(encoding="utf-8")
+    for shared in _shared_parts():
+        written = re.findall(rf"(?:function|const) {shared}\b", text)
+        called = re.findall(rf"(?<!function )(?<!const )(?<![.\w]){shared}\b(?!\(\{{)", text)
+        assert len(written) == bool(called), shared
+    assert len(text) < len(own) + 6_500
+    assert "\n//" not in text
