@@ -428,11 +428,9 @@ def sevens():
 
 
 def test_the_answer_says_how_often_of_what(sevens) -> None:
-    """One frequency, the catalogue's; where the atom fires most; without a model nothing of what it does."""
+    """One frequency, the catalogue's; of images no place as if it were a content; without a model no effect."""
     often = float(sevens.catalogue.frequency[sevens.atom])
-    assert (
-        sevens.answer == f"Fires on 1 of {round(1 / often)} positions, most strongly on registers."
-    )
+    assert sevens.answer == f"Fires on 1 of {round(1 / often)} positions."
     assert sevens.headline == "digit 7"
     assert sevens.numbers.startswith(format_percent(often))
     assert "99th percentile" in sevens.numbers
@@ -577,7 +575,7 @@ def fours():
 
 def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
     """On images without it, next to a random direction; only what beats that is in the sentence."""
-    chips, found = fours.cards.says.chips, fours._measured[474]
+    chips, found = fours.cards.says.chips, fours.effects.of[474]
     assert chips.labels[0] == "4"
     assert chips.states == ["confirmed" if kept else "unconfirmed" for kept in found.confirmed]
     assert found.up[0][1] > 3 * found.random_most
@@ -630,16 +628,16 @@ def test_measuring_without_a_model_says_what_is_missing() -> None:
 
 def test_a_larger_model_is_run_when_it_is_asked_for(monkeypatch) -> None:
     """The first atom is measured by itself on few examples, the next ones by the button."""
-    from sae_nb_widgets.atom import _panel
+    from sae_nb_widgets.atom import _effects
 
-    monkeypatch.setattr(_panel, "QUICK", 10)
+    monkeypatch.setattr(_effects, "QUICK", 10)
     vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
     browser = sw.AtomBrowser(sae, None, vit, atom=474)
     browser.wait(60)
-    assert set(browser._measured) == {474}
+    assert set(browser.effects.of) == {474}
     browser.atom = 132
     browser.wait(60)
-    assert set(browser._measured) == {474}
+    assert set(browser.effects.of) == {474}
     assert browser.cards.says.button.layout.display is None
     browser.cards.says.button.click()
     browser.wait(60)
