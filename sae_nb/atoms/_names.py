@@ -104,7 +104,9 @@ class AtomNames:
     def _label(self, atom: int) -> str:
         """The label of an atom as its evidence lets it be quoted; empty if a caption is better."""
         label, found = self.labels.label(atom), self.labels.evidence(atom)
-        if found is None or not label:
+        if not label.strip():
+            return ""  # a space is no name that anybody could read
+        if found is None:
             return label
         better = found.worth == "unclear" and says_much(self.caption(atom))
         return "" if better else found.worded(label)

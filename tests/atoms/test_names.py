@@ -215,6 +215,8 @@ def test_the_surest_names_are_written_ones_then_those_that_beat_others() -> None
     names.labels.write(fails, "mine")
     assert names.surest()[0] == fails
     assert names.short(fails) == "mine"
+    names.labels.write(fails, " ")
+    assert (names.source(fails), names.words(fails)) != ("label", " ")
     assert AtomNames().surest() == []
     assert AtomNames().short(4) == "atom 4"
 

@@ -1,9 +1,9 @@
 """A picture of every panel as it opens in JupyterLab: what somebody sees who has touched nothing.
 
-    python tests/browser/looks.py [NAME ...] [--width 1400] [--dark] [--lecture] [--out build/looks]
+    python tests/browser/looks.py [NAME ...] [--width 1400] [--dark] [--lecture] [--out build/looks] [--keep]
 
 Each panel is opened with what a reader has: a model, an SAE, an input. Language panels read SmolLM2, which
-has to be in the cache; the others read bundled models. docs/panel-pictures.md is written from these pictures.
+has to be in the cache; the others read bundled models. `--keep` stores the pictures for docs/panel-pictures.md.
 """
 
 from __future__ import annotations
@@ -15,13 +15,20 @@ import tempfile
 import time
 from pathlib import Path
 
+from PIL import Image
+
 ROOT = Path(__file__).parents[2]
+KEPT = ROOT / "docs" / "pictures" / "panels"
+PAGE_WIDTH = 1080
+"""Pixels: words of 13 px are read without a click."""
+
 if importlib.util.find_spec("stage") is None:
     sys.path.insert(0, str(Path(__file__).parent))
 
 from lab import Lab  # noqa: E402
 from stage import CHANGE_THEME, CLEAR_CELL, CLOSE_PANELS, PANEL, RUN_CELL, write_cells  # noqa: E402
 
+DASHBOARD = ".sae-nb-dashboard"
 READY = """\
 import torch
 
@@ -37,11 +44,6 @@ vit_catalogue, lm_catalogue = vit_examples.catalogue(vit_sae), lm_examples.catal
 scenes = vit_examples.acts.context.pictures
 sevens = scenes[vit(scenes).argmax(dim=-1) == 7]
 """
-
-NEWS = (
-    "Anna lived near the library with a small fox. One day the fox ran away and Anna wept. "
-    "Then a loud storm took the roof."
-)
 
 PANELS = {
     "atom-browser": "sw.AtomBrowser(lm_sae, lm_examples.acts, lm, labels=lm_examples.labels, "
@@ -65,7 +67,7 @@ panel = sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad stories", "gla
     "input-lens": "sw.InputLens(lm, lm_sae, examples=lm_examples)",
     "input-lens-images": "sw.InputLens(vit, vit_sae, examples=vit_examples)",
     "layers": "sw.LensPanel(lm, sn.load_lens('smollm2-135m'), 'The opposite of hot is')",
-    "patching": "sw.PatchingPanel(sn.load_model('tiny-induction'))",
+    "patching": "sw.PatchingPanel(lm, 'The keys to the cabinet', 'The key to the cabinet', (' are', ' is'))",
     "pursuit": """\
 strokes = torch.as_tensor(sn.data.digits().images).flatten(1).float() / 255
 strokes = strokes - strokes.mean(dim=0)
@@ -82,13 +84,14 @@ panel = sw.ReportCard(
     "input-steering": """\
 lens = sw.InputLens(vit, vit_sae, examples=vit_examples)
 lens.wait(60)
-panel = sw.InputSteering(lens, vit_catalogue)""",
+panel = sw.InputSteering(lens, vit_catalogue, atom=vit_examples.match("digit 4").atom)""",
     "superposition": "sw.SuperpositionToy()",
-    "time": f"""\
+    "time": """\
 acts = sn.capture(gpt, list(sn.data.stories(200, seed=0).texts), "resid_post.2", progress=False)
 timed = sn.Temporal(acts.d_in, 128, 8, bottleneck_factor=2, generator=torch.Generator().manual_seed(0))
-sn.train(timed, acts, steps=200, batch_size=512, progress=False)
-panel = sw.TemporalPanel(gpt, timed, {NEWS!r})""",
+sn.train(timed, acts, steps=600, batch_size=512, progress=False)
+again = "The fox ran to the river. " * 3  # what comes again can be foreseen, the storm cannot
+panel = sw.TemporalPanel(gpt, timed, again + "A loud storm took the roof.")""",
     "training": """\
 taken = sn.capture(vit, scenes, "resid_post.6", progress=False)
 learner = sn.TopK(taken.d_in, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0))
@@ -121,6 +124,7 @@ def main() -> int:
     parser.add_argument("--dark", action="store_true")
     parser.add_argument("--lecture", action="store_true", help="a quarter larger")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "looks")
+    parser.add_argument("--keep", action="store_true", help="store them for the documentation, too")
     given = parser.parse_args()
     if unknown := set(given.names) - set(PANELS):
         parser.error(f"no panel {sorted(unknown)}; there are {list(PANELS)}")
@@ -130,7 +134,19 @@ def main() -> int:
         write_cells(path, [READY, *(cell_of(name) for name in names)])
         with Lab(path, out=given.out, timeout_s=300) as lab:
             look(lab, names, given.width, dark=given.dark, lecture=given.lecture)
+    if given.keep:
+        for name in names:
+            keep(given.out / f"{name}.png")
     return 0
+
+
+def keep(png: Path) -> None:
+    """Store a picture as docs/pictures/panels/NAME.webp, as wide as a page of the documentation."""
+    with Image.open(png) as picture:
+        height = round(picture.height * PAGE_WIDTH / picture.width)
+        small = picture.convert("RGB").resize((PAGE_WIDTH, height), Image.Resampling.LANCZOS)
+    KEPT.mkdir(parents=True, exist_ok=True)
+    small.save(KEPT / f"{png.stem}.webp", "WEBP", quality=75, method=6)
 
 
 def look(lab: Lab, names: list[str], width: int, *, dark: bool, lecture: bool) -> None:
@@ -149,7 +165,7 @@ def look(lab: Lab, names: list[str], width: int, *, dark: bool, lecture: bool) -
         if broken := [line for line in lab.problems() if line.startswith(f"cell {index}: ")]:
             raise RuntimeError(f"{name} did not open: {broken}")
         lab.asked(SETTLED)
-        panel = page.locator(PANEL).first
+        panel = page.locator(DASHBOARD if name == "dashboard" else PANEL).first
         panel.wait_for()
         box, window = panel.bounding_box(), page.viewport_size
         if box and window and round(box["width"]) != width:

@@ -343,6 +343,34 @@ def test_a_graph_of_neurons_is_drawn_by_their_names() -> None:
         assert len(nodes_of) > 1
 
 
+def test_the_difference_to_another_text_is_explained_below() -> None:
+    """The graph that the engine gives for the pair; texts of other lengths and half an answer are refused."""
+    gpt = parts().model
+    panel = sw.CircuitPanel(sn.circuits.attribution_graph(gpt, "neurons", "One day she went"))
+    panel.wait()
+    panel.explain_difference("One day he went", " to", " in")
+    panel.wait()
+    assert not panel.problem, panel.status
+    below = panel.difference.panel
+    assert below is not None
+    expected = sn.circuits.attribution_graph(
+        gpt, "neurons", "One day she went", contrast="One day he went", target=(" to", " in")
+    )
+    assert below.graph.nodes.equals(expected.nodes)
+    assert below.where[-1] == "“to” rather than “in”"
+    for wrong in (("One day he went away", "", ""), ("One day he went", " to", "")):
+        panel.explain_difference(*wrong)
+        panel.wait()
+        assert panel.problem
+        assert panel.difference.panel is below
+    panel.explain_difference("One day he went", " in", " to")
+    panel.wait()
+    assert not panel.problem, panel.status
+    assert panel.difference.panel is not below
+    assert below._closed
+    panel.close()
+
+
 def test_no_two_nodes_touch_at_any_width(panel: CircuitPanel) -> None:
     """From a wide stage to a phone's; all of it is on the stage, and the answer over its word."""
     for threshold in (0.4, 0.8, 0.95):

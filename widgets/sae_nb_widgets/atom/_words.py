@@ -38,8 +38,11 @@ def answer(
     """
     if not record.n_fired:
         return f"Never fires on the {rows_in_words(catalogue)} of the example set.", ()
-    said = f"Fires on {often(record.frequency)} {unit(catalogue)}{_of_what(names, record.atom)}."
-    says, is_text = confirmed_words(effects), catalogue.acts.context.modality.is_text
+    modality = catalogue.acts.context.modality
+    # Of an image what is seen are places, which the margin has: cls and registers tell a visitor nothing.
+    of_what = "" if modality.is_image else _of_what(names, record.atom)
+    said = f"Fires on {often(record.frequency)} {unit(catalogue)}{of_what}."
+    says, is_text = confirmed_words(effects), modality.is_text
     says = whole_words(says) if is_text else says
     if not says:
         return said, ()

@@ -118,6 +118,8 @@ class WorkList(Panel):
         self._others = _books(sae, sessions)
         super().__init__(chips={"SAE": type(sae).__name__, "atoms": format_count(self.n_atoms)})
         self.names = names
+        if not self._atoms(names.labels) and len(names.labels):
+            self.shown = SHOWN[2]  # an empty table shows nobody what it is for
         self._rows: list[tuple[int, str]] = []
         self._build()
         for book in self._others.values():
@@ -192,7 +194,7 @@ class WorkList(Panel):
         if self.shown != SHOWN[0]:
             listed += f" {'have' if n != 1 else 'has'} a name or a note"
         if not stars:
-            return f"{listed}, none is starred yet: choose a row and press ☆ to come back to it."
+            return f"{listed}, none is starred yet: ☆ keeps the chosen one in this list."
         return f"{listed}, {format_count(stars)} starred. Choose a row to read or change its name."
 
     def _cells(self, atom: int, book: Labels, session: str) -> list[str]:

@@ -34,6 +34,7 @@ from sae_nb_widgets.circuit._asking import (
     viewed,
 )
 from sae_nb_widgets.circuit._chosen import ChosenNode
+from sae_nb_widgets.circuit._contrast import ContrastFields
 from sae_nb_widgets.circuit._controls import CircuitControls
 from sae_nb_widgets.circuit._cut import LiveCut
 from sae_nb_widgets.circuit._drawing import drawn
@@ -228,6 +229,7 @@ class CircuitPanel(Panel):
         self.effects, self.outcomes = self.cut_row.effects, self.cut_row.outcomes
         self.chosen = ChosenNode(self.circuit, self._named, self.live is not None, self._choose)
         self.inputs, self.outputs = self.chosen.inputs, self.chosen.outputs
+        self.difference = ContrastFields(self)
         self.controls = CircuitControls(self)
         self.picture = shaded_image(self.circuit)
         if self.picture is not None:
@@ -238,10 +240,10 @@ class CircuitPanel(Panel):
         self.arrange(
             controls=self.controls.first,
             primary=self.controls.cut,
-            more=self.controls.more,
+            more=[*self.controls.more, self.difference.row],
             figure=[
                 self.map, ipw.HTML(f'<div class="sae-nb-legendline">{escape(legend)}</div>'),
-                self.cut_row.row, self.chosen.heading, blocks,
+                self.cut_row.row, self.chosen.heading, blocks, self.difference.below,
             ],
             detail=[] if self.picture is None else [self.picture],
         )  # fmt: skip
@@ -463,6 +465,19 @@ class CircuitPanel(Panel):
             return
         with self.hold_trait_notifications():
             self.strength, self.with_pinned = 0.0, bool(self.pinned)
+
+    def explain_difference(self, text: str, answer: str = "", rather_than: str = "") -> None:
+        """Show below the circuit behind one answer rather than another, next to a text that has the other.
+
+        Only for neurons of a live language model. Without answers they are the model's own to the two texts;
+        `text` has as many tokens as the one shown. The panel below is `difference.panel`.
+        """
+        self.difference.explain(text, answer, rather_than)
+
+    def close(self) -> None:
+        """Free the panel and the one below it."""
+        self.difference.close()
+        super().close()
 
     # --- choosing ---------------------------------------------------------------------------------
 

@@ -79,6 +79,9 @@ class MapFigure:
         self._spreads: dict[str, Spread] = {}
         self._choose, self._lasso, self._keep = choose, lasso, keep
         self._words: list[Word] = []
+        self._named: list[Word] = []
+        """The name of the current atom, at its point."""
+
         self._spokes: Float[np.ndarray, "s 4"] = np.zeros((0, 4), np.float32)
         self._settling = False
         self.chart.on_msg(lambda _, content, buffers: self.hear(content, buffers))
@@ -186,8 +189,15 @@ class MapFigure:
             self.chart.palette = look.palette
             self.chart.styles = look.styles.tobytes()
             self.chart.legend, self.chart.bar, self.chart.rest = look.legend, look.bar, look.rest
-            self.chart.words = [list(word) for word in words]
+            self.chart.words = self._all_words
         self.facts.value = facts
+
+    @property
+    def _all_words(self) -> list[list[Any]]:
+        """Names on the map, that of the current atom first; no name twice at one point."""
+        here = {tuple(word[:2]) for word in self._named}
+        others = (word for word in self._words if tuple(word[:2]) not in here)
+        return [list(word) for word in (*self._named, *others)]
 
     def draw_filter(
         self, record: ConceptMapSummary, filters: Shown, kept: Bool[np.ndarray, " n"]
@@ -229,15 +239,20 @@ class MapFigure:
         edges: Int[np.ndarray, "k 2"],
         lines: Float[np.ndarray, "k 4"],
         spokes: tuple[Float[np.ndarray, "s 4"], Float[np.ndarray, " s"]],
+        name: str = "",
     ) -> None:
-        """Ring the selection and the current atom, joined by edges; draw a cone's spokes by width."""
+        """Ring the selection and the current atom, joined by edges, and write its name; draw a cone's spokes
+        by width.
+        """
         joined = np.concatenate([record.xy[edges[:, 0]], record.xy[edges[:, 1]]], axis=1)
         self._spokes, widths = spokes
         both = np.concatenate([self._spokes, lines, joined])
+        self._named = [(*record.xy[current].tolist(), name)] if name and current >= 0 else []
         with self.chart.hold_sync():
             self.chart.widths = widths.tolist()
             self.chart.chosen = whole_bytes(points)
             self.chart.current = current
+            self.chart.words = self._all_words
             self.chart.lines = np.ascontiguousarray(both, np.float32).tobytes()
 
     def draw_close(
@@ -279,7 +294,7 @@ class MapFigure:
             sizes=sizes,
             chosen=few(np.frombuffer(self.chart.chosen, np.int32), MOST_RINGS),
             current=self.chart.current,
-            words=self._words,
+            words=self._all_words,
             spokes=list(zip(self._spokes.tolist(), self.chart.widths)),
             both=both,
         )

@@ -43,7 +43,9 @@ class Lookups:
         edges = self.edges(begin) if panel.ready else NO_EDGES
         lines = lines_of(record, panel.compare)
         spokes = panel.overlays.spokes(record)
-        panel.map.draw_selection(record, points, current, edges, lines, spokes)
+        named = atoms and panel.show_names and panel.names.source(panel.atom)
+        name = panel.names.short(panel.atom) if named else ""
+        panel.map.draw_selection(record, points, current, edges, lines, spokes, name)
 
     def edges(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
         """Return the edges from some points to others."""

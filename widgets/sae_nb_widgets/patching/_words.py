@@ -105,10 +105,24 @@ def _carried(seen: Seen) -> str:
     said = "" if seen.exact else "By the estimate, "
     begin = f"{said}{'t' if said else 'T'}he difference between the answers is at {one}"
     if first == last:
-        return f"{begin} before blocks {seen.rows[rows[0]]} to {seen.rows[rows[-1]]}."
+        return (
+            f"{begin} before blocks {seen.rows[rows[0]]} to {seen.rows[rows[-1]]}.{_single(seen)}"
+        )
     until = rows[best[rows] == first].max()
     since = rows[best[rows] == last].min()
-    return f"{begin} up to block {seen.rows[until]}, at {other} from block {seen.rows[since]} on."
+    said = f"{begin} up to block {seen.rows[until]}, at {other} from block {seen.rows[since]} on."
+    return f"{said}{_single(seen)}"
+
+
+def _single(seen: Seen) -> str:
+    """State what exchanging the cell that the map opens on does, as an example of what its numbers mean."""
+    row, column = first_cell(seen)
+    done = {"denoise": "brings back", "noise": "takes away"}[
+        getattr(seen.found, "direction", "denoise")
+    ]
+    share = format_percent(float(seen.effect[row, column]), digits=2)
+    place = f"{token_words(seen.columns[column])} before block {seen.rows[row]}"
+    return f" Exchanging the state at {place} alone {done} {share} of it."
 
 
 def numbers_words(seen: Seen) -> str:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 N_TRIED = 16
 """Atoms that matter most for the answer, which are tried."""
 
-N_IMAGE_NAMES = 4
-"""Names that are tried on an image: each takes two passes of its own."""
+N_NAMES = 12
+"""Labels that are tried on an image."""
 
 UNNAMED, WRITTEN, DOT = 0.05, 0.75, 0.25
 """Weight of an atom without a name that holds, and of one whose name was written by hand; a measured name has a
@@ -45,24 +45,24 @@ def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) ->
     """Return the atom to open on: the one that changes the answer furthest beyond a usual random direction of
     its length, times the evidence of its name.
 
-    Tried are, in a text, the names whose words come when their atoms are turned up, or else the atoms that
-    matter most for the answer; in an image the surest names and the atom that matters most.
+    Tried are in a text the names whose words come when their atoms are turned up, or else the atoms that matter
+    most for the answer; in an image the best labels, then those that matter.
     """
-    run = found.run
-    atoms = _candidates(found, names)
-    if len(atoms) == 1:
+    run, used = found.run, found.used
+    order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
+    atoms = [int(used.atom[i]) for i in order]
+    if run.batch.images is not None:  # several of these do not fit into one pass
         return atoms[0]
+    if run.model.modality.is_image:
+        atoms = list(dict.fromkeys([*_best_labels(names), *atoms]))[:N_TRIED]
+    else:
+        atoms = names.said()[:N_TRIED] or atoms
     sizes = [(scale.safe(a, "add") or 1.0) * scale.unit_size(a, "add") for a in atoms]
     lengths = torch.tensor(sizes)[:, None]
     ours = torch.stack([unit_atom(run.sae, atom).cpu() for atom in atoms])
     drawn = torch.stack([random_direction(run.sae.d_in, i) for i in range(len(atoms))])
     pushes = torch.cat([lengths * ours, lengths * drawn])
-    # Of images several do not fit into one pass.
-    size = len(pushes) if run.batch.images is None else 1
-    passes = (pushes[i : i + size] for i in range(0, len(pushes), size))
-    effects = np.concatenate(
-        [effects_of_adding(run.model, run.batch, found.hook_point, some) for some in passes]
-    )
+    effects = effects_of_adding(run.model, run.batch, found.hook_point, pushes)
     # Of a small push KL grows with the square of its length: the usual random one, at each atom's length.
     squares = np.square(sizes)
     beyond = effects[: len(atoms)] - squares * np.median(effects[len(atoms) :] / squares)
@@ -70,14 +70,15 @@ def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) ->
     return atoms[int(np.argmax(np.where(beyond > 0, weights * beyond, beyond)))]
 
 
-def _candidates(found: InputSummary, names: AtomNames) -> list[int]:
-    """Return the atoms that are tried."""
-    used = found.used
-    order = np.lexsort((-np.abs(used.attribution), ~used.beyond))[:N_TRIED]
-    matter = [int(used.atom[i]) for i in order]
-    if found.run.batch.images is None:
-        return names.said()[:N_TRIED] or matter
-    return list(dict.fromkeys([*names.surest()[:N_IMAGE_NAMES], matter[0]]))
+def _best_labels(names: AtomNames) -> list[int]:
+    """Return the atoms whose labels go furthest beyond chance."""
+
+    def rank(atom: int) -> float:
+        found = names.labels.evidence(atom)
+        return WRITTEN if found is None else float(np.nan_to_num(found.beyond_chance))
+
+    known = [atom for atom in names.labels if names.source(atom)]
+    return sorted(known, key=rank, reverse=True)[:N_NAMES]
 
 
 def _evidence(names: AtomNames, atom: int) -> float:

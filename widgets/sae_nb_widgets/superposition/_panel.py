@@ -223,7 +223,12 @@ class SuperpositionToy(Panel):
             "sparsity": f"{self.sparsity:g}",
         }
         if self.record is not None:
-            self.conclude(*_answer(self.record))
+            self.conclude(*_answer(self.record, self._most_stored))
+
+    @property
+    def _most_stored(self) -> int:
+        """How many features are stored at the sparsity where they are most."""
+        return max((len(record.stored) for record in self._sweep), default=0)
 
     def _rescale(self) -> None:
         if self._sweep:
@@ -231,12 +236,14 @@ class SuperpositionToy(Panel):
             scale_texts(self.plot)
 
 
-def _answer(record: SuperpositionSummary) -> tuple[str, str]:
-    """Answer the question in words, with the numbers behind it."""
+def _answer(record: SuperpositionSummary, most: int) -> tuple[str, str]:
+    """Answer the question in words, with the numbers behind it; `most` features are stored at some sparsity."""
     words = (
         f"{len(record.stored)} of {len(record.directions)} features are stored in "
         f"{record.n_hidden} neurons."
     )
+    if most > len(record.stored):
+        words = words.replace(".", f"; {most} find room where they are rarer: raise “sparsity”.")
     numbers = [
         f"together they use {format_number(float(record.dimensionality.sum()))} of "
         f"{record.n_hidden} dimensions",

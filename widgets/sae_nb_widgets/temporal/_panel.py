@@ -13,7 +13,7 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.figures import format_count, format_number
+from sae_nb.figures import format_count, format_number, visible_token
 from sae_nb.sessions import names_of
 from sae_nb.summaries import (
     MOST_RASTER_ATOMS,
@@ -21,6 +21,7 @@ from sae_nb.summaries import (
     read_in_time,
     summarise_sequence,
 )
+from sae_nb_widgets.components import word_at
 from sae_nb_widgets.panel import Atom, Panel, Whole, figure_widget, reacts
 from sae_nb_widgets.temporal import _figure as figures
 from sae_nb_widgets.temporal._controls import TemporalControls
@@ -444,7 +445,13 @@ def _answer(seen: _Seen) -> str:
     first, second = seen.first, seen.second
     past, share = f"earlier {_WORDS[first.kind]}s", _share(first.shares[:, 0])
     if _beats_chance(first):
-        said = f"Better than chance: {past} predict {share} of the signal, in shuffled order less."
+        place = first.most_predicted
+        is_text = first.kind == "text"
+        most = word_at(first.names, place) if is_text else visible_token(first.names[place])
+        said = (
+            f"Better than chance: {past} predict {share} of the signal, in shuffled order less; most of "
+            f"“{most}”."
+        )
     else:
         said = f"No better than chance: {past} predict {share} of the signal, in shuffled order as much."
     if second is not None:

@@ -1,0 +1,110 @@
+"""The fields of a CircuitPanel for another text: the circuit behind the difference between two answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+
+from sae_nb.studies.circuits import AttributionGraph, attribution_graph
+from sae_nb_widgets.panel import line, show, small_button
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.circuit._panel import CircuitPanel
+
+NO_TEXT = "Explain the difference: type another text of as many tokens first."
+NOT_HERE = (
+    "Explain the difference: only neurons of a live language model have one. Make the graph with "
+    '"neurons" and keep its model.'
+)
+WIDTH = "min(340px, 100%)"
+SHORT = "160px"
+
+
+class ContrastFields:
+    """A text to compare with, two answers, and a button; what it finds is a panel under `panel`."""
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self.text = self._field("instead of", "another text of as many tokens", WIDTH)
+        self.answer = self._field("answer", "the model's own", SHORT)
+        self.rather_than = self._field("rather than", "that to the other text", SHORT)
+        ask = small_button(
+            "explain the difference",
+            "Neurons by which the two texts are answered differently",
+            self._ask,
+        )
+        self.row = line(self.text, self.answer, self.rather_than, ask)
+        self.below = ipw.VBox()
+        show(self.row, can_contrast(panel.live))
+
+    def _field(self, description: str, placeholder: str, width: str) -> ipw.Text:
+        field = ipw.Text(
+            description=description, placeholder=placeholder, layout=ipw.Layout(width=width)
+        )
+        field.style.description_width = "initial"
+        field.continuous_update = False
+        return field
+
+    def _ask(self) -> None:
+        self.explain(self.text.value, self.answer.value, self.rather_than.value)
+
+    @property
+    def panel(self) -> CircuitPanel | None:
+        """The panel below; None before a difference was asked for."""
+        return next(iter(self.below.children), None)
+
+    def explain(self, text: str, answer: str, rather_than: str) -> None:
+        """Trace the difference off the main thread, and put its panel under the one that asked."""
+        live = self._panel.live
+        if not can_contrast(live) or not text.strip():
+            self._panel.say(NO_TEXT if can_contrast(live) else NOT_HERE)
+            return
+        kind = type(self._panel)
+
+        def done(graph: AttributionGraph) -> None:
+            self.close()
+            self.below.children = (kind(graph),)
+
+        self._panel.run_async(
+            lambda: contrasted(live, text, answer, rather_than), done,
+            doing="explaining the difference", channel="difference",
+        )  # fmt: skip
+
+    def close(self) -> None:
+        """Free the panel below."""
+        below, self.below.children = self.below.children, ()
+        for old in below:
+            old.close()
+
+
+def can_contrast(live: AttributionGraph | None) -> bool:
+    """Return whether another text can be asked about: a graph of neurons alone, of a text, with its model."""
+    if live is None or not live.of_neurons or live.passes is None or live.grid is not None:
+        return False
+    return live.passes.model.tokenizer is not None and not any(
+        layer.sae is not None for layer in live.passes.layers
+    )
+
+
+def contrasted(
+    live: AttributionGraph, text: str, answer: str, rather_than: str
+) -> AttributionGraph:
+    """Return the graph of the same text as a difference from another one.
+
+    Raises
+    ------
+    ValueError: If only one answer is given, or the texts do not fit each other.
+    """
+    if bool(answer) != bool(rather_than):
+        raise ValueError(
+            "`answer` and `rather_than` must be given together, got one of them. Fill both, or leave both "
+            "empty for the model's answers to the two texts."
+        )
+    passes = live.passes
+    if passes is None or passes.batch.token_ids is None:
+        raise ValueError("`graph` must be of a text and know its model, and this one does not.")
+    ids = passes.batch.token_ids[0].tolist()
+    given = str(passes.model.tokenizer.decode(ids, skip_special_tokens=True))
+    asked = (answer, rather_than) if answer else None
+    return attribution_graph(passes.model, "neurons", given, contrast=text, target=asked)
