@@ -93,6 +93,7 @@ class AtomDetail:
         self.strengths, self.frequencies = StrengthBars(band), FrequencyBars(rows, often)
         self.found = Sparkbars(description="Atoms that match the search")
         self.near = ThinBars(description="Close to it")
+        self.near.add_class("sae-nb-near")
         self.joint = Sparkbars(description="Fire with it (× as often as by chance)")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
         self._map_place = ipw.VBox()

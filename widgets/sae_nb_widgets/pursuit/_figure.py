@@ -319,7 +319,7 @@ def heading(record: PursuitSteps, step: int, index: int = 0, words_of: NameOf = 
         return f"{name} · {counted(len(used))} · {more}"
     took = f" took {_named(int(record.chosen[at - 1]), index, words_of)}" if at else ""
     if at < record.n_steps:
-        return f"{name}{took}, next: {_named(record.next_atom(at), index, words_of)}"
+        return f"{name}{took}, next: {record.next_atom(at)}"  # two names are too long for a chart
     why = "nothing left to take" if record.next_atom(at) < 0 else f"{at} steps done"
     return f"{name}{took}, {why}"
 

@@ -12,7 +12,8 @@ function render({ model, el }) {
     const tip = [SAID[state], model.get("tips")[index]].filter(Boolean).join(" · ");
     const words = visibleToken(label.replace(/^ +| +$/g, "") || label);
     const item = make("li");
-    const chip = make(live ? "button" : "span", `sae-nb-pill sae-nb-${state}`, { dir: "auto", title: tip }, words);
+    const chip = make(live ? "button" : "span", `sae-nb-pill sae-nb-${state}`,
+      { dir: "auto", title: tip || (live ? words : "") }, words);
     if (live) {
       chip.type = "button";
       chip.addEventListener("click", () => {

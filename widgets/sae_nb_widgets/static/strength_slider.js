@@ -41,7 +41,8 @@ function render({ model, el }) {
     const size = get("size");
     thumb.style.left = `${percent(value)}%`;
     number.replaceChildren(...(size ? [make("b", "", {}, formatNumber(value * size)), " · "] : []), words);
-    for (const [key, text] of Object.entries({ "aria-label": get("description") || get("name") || "strength",
+    thumb.title = get("description") || get("name") || "strength";
+    for (const [key, text] of Object.entries({ "aria-label": thumb.title,
       "aria-valuemin": get("low"), "aria-valuemax": get("high"), "aria-valuenow": value, "aria-valuetext": words,
       "aria-disabled": get("disabled") })) thumb.setAttribute(key, String(text));
   }
