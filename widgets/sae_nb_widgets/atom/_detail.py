@@ -93,9 +93,11 @@ class AtomDetail:
         self.strengths, self.frequencies = StrengthBars(band), FrequencyBars(rows, often)
         self.found = Sparkbars(description="Atoms that match the search")
         self.near = ThinBars(description="Close to it")
-        self.near.add_class("sae-nb-near")
         self.joint = Sparkbars(description="Fire with it (× as often as by chance)")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
+        # Next to a map there is no room for it, and the map says what is close.
+        for spare in (self.near, self.where):
+            spare.add_class("sae-nb-spare")
         self._map_place = ipw.VBox()
         self.when = ThinBars(description=f"Where it fires (share of {rows})")
         self.tokens = Sparkbars(description=RAISES)
