@@ -26,7 +26,10 @@
 # $$\hat x_t = \underbrace{a_t\,u_t D}_{\text{predicted, from codes before } t} + \underbrace{z_t D}_{\text{novel, } k \text{ atoms}} + b$$
 #
 # Is the predicted part really the slow one? We ask where the answer is planted, and on a live language model,
-# with what did *not* reproduce. Under a minute for one short seed, live; next to it the full runs over three.
+# with what did *not* reproduce.
+#
+# You need 00, on language; 35 minutes with the exercises, half a minute of computing. Afterwards you can split an
+# activation into predicted and novel, spot a leak of the present into the past, and measure what order is worth.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

@@ -95,7 +95,13 @@ print(f"with random directions by {success.control:.1f}")
 
 # %%
 steering = recorded("steering_science")
-steering.table("atoms steer", "training helps to steer", "difference of means")
+pushes = {
+    "digits: Δ log-odds by an atom": "digits, success",
+    "floor: an untrained SAE's choice": "digits, untrained",
+    "control: random, 95 %": "digits, random 95 %",
+    "difference of means": "digits, difference of means",
+}
+steering.brief(pushes)
 
 # %%
 exercise("11.2")
@@ -127,7 +133,14 @@ figure_widget(figures.success_figure(text), height=300)
 figure_widget(figures.fluency_figure(text), height=300)
 
 # %%
-steering.table("reading is not writing")
+pushes = {
+    "sentiments: Δ log-odds by an atom": "sentiments, success",
+    "control: random, 95 %": "sentiments, random 95 %",
+    "difference of means": "sentiments, difference of means",
+    "nats written at KL 0.5": "sentiments, nats written",
+    "nats written, clean": "sentiments, nats written, clean",
+}
+steering.brief(pushes)
 
 # %% [markdown]
 # Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and
@@ -152,9 +165,6 @@ figure_widget(figures.fragility_figure(battery), height=330)
 # %%
 print(f"holds in {battery['robustness'].value:.0%} of {battery.effects.size} cells;")
 print(f"the sign flips in {battery['sign flips'].value:.0%}")
-
-# %%
-steering.table("fragility")
 
 # %% [markdown]
 # ## 5 · Or an illusion?
@@ -196,7 +206,13 @@ print(
 print(f"the SAE's error carries {fidelity.error_share:.0%}")
 
 # %%
-steering.table("no illusion", "attribution")
+parts = {
+    "patched along the part that is read": "illusion, v_row",
+    "control: random, 95 %": "illusion, random",
+    "rank agreement with exact splices": "attribution agreement",
+    "floor: random order": "attribution agreement, chance",
+}
+steering.brief(parts)
 
 # %% [markdown]
 # Not an illusion: what is read keeps the effect. But a small one, a tenth of the difference between the two

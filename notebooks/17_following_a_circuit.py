@@ -23,8 +23,10 @@
 # The drawing is a hypothesis: so each time one atom is **cut in the running model**, and compared with the
 # graph's prediction and with random directions of the same size.
 #
-# Nothing is trained: `tiny-gpt` and `tiny-vit` come with a transcoder of each MLP. Section 7 needs none, and reads
-# SmolLM2-135M where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`. About half a minute.
+# You need 06 and 12; 15 minutes with the exercises, half a minute of computing. Afterwards you can follow an answer
+# back to its inputs, hold a graph against the running model, and score an induction head. Nothing is trained: `tiny-gpt`
+# and `tiny-vit` come with a transcoder of each MLP; section 7 reads SmolLM2-135M where `sae-nb get smollm2-135m`
+# fetched it, else `tiny-gpt`.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -97,7 +99,14 @@ exercise("17.1").reveal()
 
 # %%
 measured = recorded("attribution_graphs")
-measured.table("foreseen")
+foreseen = {
+    "correlation of foreseen and measured change": "correlation",
+    "floor: random directions": "correlation, random directions",
+    "measured change, of the foreseen": "slope",
+    "order of the sizes, the graph": "order",
+    "control: order by the atom's strength": "order by strength",
+}
+measured.brief(foreseen)
 
 # %% [markdown]
 # ## 3 · Is this *the* circuit?
@@ -117,7 +126,13 @@ print(f"the same number of random ones {alone.random.mean():.0%}")
 # the strongest atoms of the same positions:
 
 # %%
-measured.table("which atoms")
+kept = {
+    "brought back by the graph's atoms": "recovered",
+    "floor: random atoms anywhere": "random",
+    "control: the strongest, same positions": "strongest, same positions",
+    "random atoms, same positions": "random, same positions",
+}
+measured.brief(kept)
 
 # %% [markdown]
 # ## 4 · Through which path?
@@ -213,7 +228,8 @@ for method in ("contextual", "held"):
 
 # %%
 known = recorded("known_circuits")
-known.table("contextual")
+split, held = known.of("contextual, AUC"), known.of("held, AUC")
+print(f"ROC-AUC over {split.n} seeds: {split.mean:.2f}, patterns held {held.mean:.2f}")
 
 # %% [markdown]
 # (How much a head *writes* finds this circuit as well, since the others hardly write: what the rule adds is the
@@ -222,7 +238,15 @@ known.table("contextual")
 
 # %%
 tracers = recorded("known_tracers")
-tracers.table()
+rows = {
+    "induction, ROC-AUC of the graph": "tiny-induction, graph, AUC",
+    "floor: numbers that are drawn": "drawn, AUC",
+    "control: how much a part writes": "tiny-induction, size, AUC",
+    "sums, graph": "tiny-modular, graph, AUC",
+    "control: how much a part writes, sums": "tiny-modular, size, AUC",
+    "brackets, graph": "tiny-brackets, graph, AUC",
+}
+tracers.brief(rows)
 
 # %% [markdown]
 # Graphs and patching find induction whole. Sums and brackets they find worse than a look at which parts

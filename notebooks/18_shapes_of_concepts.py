@@ -107,7 +107,15 @@ panel
 # heads in the place of differences of means.
 
 # %%
-recorded("cones").table("inside")[["number", "measured", "verdict"]]
+of_heads = recorded("cones")
+heads = {
+    "left by four atoms, linear heads": "r(4)",
+    "floor: random directions": "random directions",
+    "control: random atoms": "random atoms",
+    "differences of means": "means r(4)",
+    "heads built better than 19 of 20 random": "held",
+}
+of_heads.brief(heads)
 
 # %% [markdown]
 # ## 2 · A circle, captured, tiled, diluted

@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/21_hear_an_atom.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/21_hear_an_atom.ipynb)
 #
-# You need 06; 15 minutes with the exercises, 15 seconds of computing. Afterwards you can read an atom off a
-# spectrogram and by ear, test it on new sounds, and say where factors have no atom.
+# You need 06; 25 minutes with the exercises, 15 seconds of computing. Afterwards you can read an atom off a
+# spectrogram and by ear, make a detector of clips of it and test it on new sounds, and say where factors have no atom.
 #
 # An atom of an image model is looked at; one of a model of sounds is listened to as well. The sounds are made
 # here, so that every answer is known: pitch class, timbre, envelope, place in time, noise. The model is
@@ -106,14 +106,35 @@ print(browser.answer)
 # best of 512 atoms of dictionaries that were never trained, five of them, matched in the same way (on the card).
 
 # %%
+exercise("21.2")
+
+
+# %% tags=["exercise"]
+def says(z, clip, n, threshold):
+    return ...
+
+
+exercise("21.2").check(says)
+
+# %%
+exercise("21.3")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("21.3").predict(guess)
+
+# %% tags=["exercise"]
+exercise("21.3").reveal()
+
+# %%
 acts = sn.capture(model, heard, "resid_post.4", progress=False)
 codes, is_a = sae.encode(acts.x), heard.pitch == heard.pitch_names.index("A")
 score = {}
 for match in (found, examples.match("pitch D")):
     rows, z = codes.strengths(match.atom)
     strongest = torch.zeros(300).scatter_reduce(0, acts.sample[rows], z, "amax")
-    says = strongest > match.threshold
-    score[match.factor] = float(2 * (says & is_a).sum() / (says.sum() + is_a.sum()))
+    heard_a = strongest > match.threshold
+    score[match.factor] = float(2 * (heard_a & is_a).sum() / (heard_a.sum() + is_a.sum()))
 
 # %%
 repeats = examples.facts["repeats"]["factors"]

@@ -173,13 +173,27 @@ found.atoms_by_kind[["correlation", "logit correlation", "hits", "logit hits"]]
 
 # %%
 measured = recorded("lens_effects")
-measured.table()
+rows = {
+    "tiny-vit, Jacobian lens": "tiny-vit, lens",
+    "floor: the direct path": "tiny-vit, direct path",
+    "control: random directions": "tiny-vit, lens, random",
+    "tiny-gpt, Jacobian lens": "tiny-gpt, lens",
+    "floor: the direct path, tiny-gpt": "tiny-gpt, direct path",
+    "control: random directions, tiny-gpt": "tiny-gpt, lens, random",
+}
+measured.brief(rows)
 
 # %% [markdown]
 # On SmolLM2-135M the direct path is mostly wrong, at every depth:
 
 # %%
-recorded("lens_effects_language").table("early")
+real = recorded("lens_effects_language")
+rows = {}
+for depth in ("early", "late"):
+    rows[f"{depth} block, Jacobian lens"] = f"{depth}, lens"
+    rows[f"floor: the direct path, {depth}"] = f"{depth}, direct path"
+    rows[f"control: random directions, {depth}"] = f"{depth}, lens, random"
+real.brief(rows)
 
 # %% [markdown]
 # ## 5 · A real model, if it is there

@@ -299,6 +299,16 @@ def moment(z, columns, step):
     return (int(z[1:].argmax()) % columns + 0.5) * step
 
 
+# %% 21.2 check
+def says(z, clip, n, threshold):
+    strongest = torch.zeros(n).scatter_reduce(0, clip, z, "amax")
+    return strongest > threshold
+
+
+# %% 21.3 predict
+guess = 0.3
+
+
 # %% 22.1 check
 def patch_map(module, blocks, clean, corrupted, measure):
     kept = {}

@@ -151,15 +151,22 @@ exercise("lab_01.3").reveal()
 
 # %%
 claims = recorded("lab_kds")
-claims.table()
+halves = {
+    "moons: in the right one, KDS": "moons",
+    "floor: k-means": "moons, k-means",
+    "control: without a cost of distance": "moons, λ = 0",
+    "digits: in the right group, KDS": "digits",
+    "floor: k-means, digits": "digits, k-means",
+    "control: SpaDE, digits": "digits, SpaDE",
+}
+claims.brief(halves)
 
 # %% [markdown]
-# SpaDE itself parts the moons, too: it learns how sharp its one step is, where the step above had to take
-# what ‖W‖² gave it. On digits fifteen steps are ahead of its one on every seed, and ahead of k-means on two
-# of three.
+# SpaDE itself parts the moons, too (.94): it learns how sharp its one step is, where the step above had to take
+# what ‖W‖² gave it. On digits fifteen steps are .12 ahead of its one, and .05 ahead of k-means.
 #
 # The same idea without the constraint that codes sum to one is WLSC: a ReLU with a threshold of its own for
-# each input and atom. The last claim above is about it, on patches of photographs.
+# each input and atom. It was measured on patches of photographs: fewer atoms at the same R².
 #
 # ## 6 · The checked numbers
 

@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_03_waves.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_03_waves.ipynb)
 #
-# You need 00 or 01; 20 minutes with the exercises, 4 seconds of computing. Afterwards you can say what a spectrum
-# over time carries that a window does not.
+# A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 4 seconds of
+# computing. Afterwards you can say what a spectrum over time carries that a window does not.
 #
 # A point that sees its four neighbours alone cannot say how large the square is that it lies in. Let the
 # square ring like a drum, and it can: waves run to the edges and back, and the frequencies at which the point
@@ -130,7 +130,15 @@ exercise("lab_03.3").reveal()
 
 # %%
 claims = recorded("lab_waves")
-claims.table()
+shown = {
+    "points that know their square, by spectrum": "spectrum",
+    "floor: the most common square": "most common side",
+    "control: a window, no waves": "window",
+    "the mean height": "mean",
+    "the last height": "last",
+    "largest distance from theory, as a share": "off theory",
+}
+claims.brief(shown)
 
 # %% [markdown]
 # The mean height comes near the line that was written down for it: it is a readout of the same waves. The

@@ -18,8 +18,9 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_06_error_bars.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_06_error_bars.ipynb)
 #
-# You need 00 or 01; 20 minutes with the exercises, 9 seconds of computing. Afterwards you can say what an error bar
-# knows and what it does not, and estimate a diagonal without an inverse.
+# A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 9 seconds of
+# computing. Afterwards you can say what an error bar knows and what it does not, and estimate a diagonal without an
+# inverse.
 #
 # An SAE claims that an atom is active with 1.7. It does not say whether 0.7 would have done as well. Sparse
 # Bayesian learning does: each coefficient comes with a standard deviation, and is zero where the data do not
@@ -171,11 +172,19 @@ exercise("lab_06.3").reveal()
 
 # %%
 claims = recorded("lab_sparse_bayes")
-claims.table()
+shown = {
+    "error without a covariance": "error, cg",
+    "floor: solution of smallest norm": "error, smallest norm",
+    "control: with the covariance": "error, exact",
+    "error with two clusters": "error, clustered",
+    "floor: all as one": "error, joint",
+    "control: each by itself": "error, separate",
+}
+claims.brief(shown)
 
 # %% [markdown]
 # Times were measured in one run, side by side. They are of a design whose atoms are applied by FFT: for
-# random atoms, a plain matrix, conjugate gradients need three times the steps, and inverting is as fast. The
+# random atoms, a plain matrix, conjugate gradients need three times the steps, and inverting is as fast. A
 # third claim is about learning atoms by likelihood, `sn.lab.likelihood_gradient`.
 #
 # ## 5 · The checked numbers

@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_09_signatures.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_09_signatures.ipynb)
 #
-# You need 00 or 01; 20 minutes with the exercises, 11 seconds of computing. Afterwards you can compare spaces by
-# their angles, and test distances by permuting who they are of.
+# A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 11 seconds of
+# computing. Afterwards you can compare spaces by their angles, and test distances by permuting who they are of.
 #
 # Two hands can be alike in two ways: the same features go together in what they draw, or the same movements
 # leave it as it is. One distance holds both, and a permutation test checks whether it goes with anything.
@@ -154,7 +154,15 @@ exercise("lab_09.3").reveal()
 
 # %%
 claims = recorded("lab_signatures")
-claims.table()
+shown = {
+    "correlation of distance and family": "tiny-vit: distance",
+    "floor: one permutation in twenty": "tiny-vit: distance, floor",
+    "control: colours of pixels": "pixels",
+    "nearest is of the family": "tiny-vit: distance, nearest",
+    "the same, texture alone": "tiny-vit: texture, nearest",
+    "control: colours of pixels, nearest": "pixels, nearest",
+}
+claims.brief(shown)
 
 # %% [markdown]
 # The correlation with the families is far above its floor and above that of colours alone; nearest neighbours

@@ -22,6 +22,9 @@
 # that sees k × k pixels at a time cannot have that score. Instead it has a way of putting images together
 # from patches, and the smaller the patch, the newer the image.
 #
+# You need attention and a Gaussian; 20 minutes with the exercises, a quarter of a minute of computing. Afterwards you
+# can write the best guess of a denoiser that sees patches, and say where each pixel of a new image comes from.
+#
 # After Kamb & Ganguli (arXiv 2412.20292): the scores, the noise and the sampler are theirs. Where each pixel
 # comes from, the measures and the images are ours. Wavelets are after arXiv 2606.08309, parity after
 # 2605.10019, of which we had the abstracts.
@@ -167,7 +170,14 @@ figure_widget(one_at_a_time({str(n): p.figure() for n, p in found.items()}, "bit
 
 # %%
 claims = recorded("lab_patch_mosaic")
-claims.table()
+shown = {
+    "7 × 7 patches found in an image, patches of 5": "7 × 7 of 5",
+    "control: held-out images": "7 × 7 of held out",
+    "whole images": "7 × 7 of ideal",
+    "copies, patches of 5": "copies of 5",
+    "copies, whole images": "copies of ideal",
+}
+claims.brief(shown)
 
 # %% [markdown]
 # Five seeds: samples by patches are never training images, samples by whole images always are. These are score

@@ -1,14 +1,16 @@
-"""The exercise of notebook 21: when an atom fires."""
+"""Exercises of notebook 21: when an atom fires, a detector of clips, and what chance detects."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from sae_nb_lessons.exercises._answers import function, number
+from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
 CLOSE = 1e-4
 BANDS, COLUMNS, STEP = 4, 20, 0.05
@@ -42,6 +44,103 @@ def _judge_moment(mine: Callable[[Tensor, int, float], float]) -> str | None:
     return None
 
 
+# --- 21.2: a detector of clips --------------------------------------------------------------------
+
+
+def says(z: Tensor, clip: Tensor, n: int, threshold: float) -> Tensor:
+    """Return for each clip whether its strongest row is above the threshold."""
+    return torch.zeros(n).scatter_reduce(0, clip, z, "amax") > threshold
+
+
+def _sums(z: Tensor, clip: Tensor, n: int) -> Tensor:
+    return torch.zeros(n).scatter_add(0, clip, z)
+
+
+def _counts(clip: Tensor, n: int) -> Tensor:
+    return _sums(torch.ones(len(clip)), clip, n).clamp(min=1)
+
+
+def _at(z: Tensor, clip: Tensor, n: int, which: int) -> Tensor:
+    """Return the first or the last row of each clip."""
+    found = torch.zeros(n)
+    for one in set(clip.tolist()):
+        found[one] = z[clip == one][which]
+    return found
+
+
+_DETECTOR_SLIPS = tuple(
+    Slip(said, hint, way)
+    for said, hint, way in (
+        (
+            "You take the mean of a clip: a short tone is lost among silent patches.",
+            "The largest row of each clip.",
+            lambda z, clip, n, t: _sums(z, clip, n) / _counts(clip, n) > t,
+        ),
+        (
+            "You add the rows of a clip: many weak patches pass as one strong one.",
+            "The largest row of each clip.",
+            lambda z, clip, n, t: _sums(z, clip, n) > t,
+        ),
+        (
+            "You ask whether it fires at all. The threshold is not used.",
+            "Above the threshold, not above 0.",
+            lambda z, clip, n, t: says(z, clip, n, 0 * t),
+        ),
+        (
+            "You take the first row of each clip.",
+            "The largest of all its rows.",
+            lambda z, clip, n, t: _at(z, clip, n, 0) > t,
+        ),
+        (
+            "You keep the last row of each clip: a later row overwrites an earlier one.",
+            "`z_of_clip[clip] = z` overwrites. Take the largest.",
+            lambda z, clip, n, t: _at(z, clip, n, -1) > t,
+        ),
+        (
+            "You ask that every row of the clip is above the threshold.",
+            "One is enough.",
+            lambda z, clip, n, t: _sums((z > t).float(), clip, n) == _counts(clip, n),
+        ),
+        (
+            "Yours is true where it should be silent, and the other way round.",
+            "Above the threshold is true.",
+            lambda z, clip, n, t: ~says(z, clip, n, t),
+        ),
+        (
+            "You return strengths, not truths.",
+            "Compare them with the threshold.",
+            lambda z, clip, n, t: (
+                says(z, clip, n, t) * torch.zeros(n).scatter_reduce(0, clip, z, "amax")
+            ),
+        ),
+    )
+)
+N_CLIPS = 6
+
+
+def _judge_detector(mine: Callable[..., Tensor]) -> Mistake | str | None:
+    rows = [
+        (0, 0.9), (1, 3.0), (0, 0.1), (2, 0.7), (2, 0.7), (2, 0.7), (3, 0.2), (3, 5.0), (3, 0.1),
+        (4, 2.0), (4, 2.5), (1, 0.2), (1, 0.1), (1, 0.1), (0, 0.2),
+    ]  # fmt: skip
+    clip, z = torch.tensor([c for c, _ in rows]), torch.tensor([v for _, v in rows])
+    turned = torch.arange(len(z) - 1, -1, -1)
+    cases = {
+        "six clips, the last without a row": (z, clip, N_CLIPS, 1.5),
+        "the same rows in another order": (z[turned], clip[turned], N_CLIPS, 1.5),
+    }
+    return diagnose(mine, says, cases, _DETECTOR_SLIPS)
+
+
+@cache
+def pitch_by_chance() -> float:
+    """Return the largest F1 for "pitch A" of the best atom of five untrained dictionaries; recorded."""
+    import sae_nb as sn
+
+    facts = sn.load_examples("tiny-audio/resid_post.4").facts
+    return float(max(facts["repeats"]["factors"]["pitch A"]["random"]))
+
+
 TASKS = tasks(
     "hearing",
     {
@@ -49,5 +148,9 @@ TASKS = tasks(
             function(number(), takes="strengths, columns and seconds per column"),
             judge=_judge_moment,
         ),
+        "21.2": Answer(
+            function(tensor(N_CLIPS), takes="z, clip, n and threshold"), judge=_judge_detector
+        ),
+        "21.3": Answer(number(0, 1), measure=pitch_by_chance),
     },
 )
