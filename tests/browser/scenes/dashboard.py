@@ -127,10 +127,9 @@ def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> 
 
 
 def _one_line_each(page: Page, whole: Any) -> None:
-    """What an atom is; atom, label and search; the bands of the examples."""
-    lines = [one for one in whole.locator(".sae-nb-atomline").all() if one.is_visible()]
-    assert len(lines) == 1
-    assert lines[0].bounding_box()["height"] < 25
+    """What all is about; atom, label and search; the bands of the examples."""
+    abouts = [one for one in whole.locator(".sae-nb-about > summary").all() if one.is_visible()]
+    assert len(abouts) == 1
     fields = [_bar(page, name).bounding_box()["y"] for name in ("atom", "label", "search")]
     assert max(fields) - min(fields) < 4, fields
     browser = whole.locator(".sae-nb-panel").filter(has_text="What makes this atom fire?")
