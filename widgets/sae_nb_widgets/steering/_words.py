@@ -124,7 +124,7 @@ def _verdict(summary: SteeringSummary, meant: str) -> str:
 
 def continuation_words(record: Continuation, edit: str) -> str:
     """State how the text continues and how without the edit, in a few words of each, and whether a random
-    direction leaves its beginning as it is: its words stand below.
+    direction leaves its beginning as it is.
     """
     before, after, random = (
         _first_words(tokens) for tokens in (record.before, record.after, record.random)

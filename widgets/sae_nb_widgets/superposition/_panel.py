@@ -227,7 +227,7 @@ class SuperpositionToy(Panel):
 
     @property
     def _most_stored(self) -> int:
-        """How many features are stored at the sparsity where they are most."""
+        """The largest number of features stored at any sparsity."""
         return max((len(record.stored) for record in self._sweep), default=0)
 
     def _rescale(self) -> None:
