@@ -162,7 +162,8 @@ pd.DataFrame({name: one.numbers for name, one in ended.items()}).T
 
 # %% [markdown]
 # With the rule every concept is found, at its true likeness; without it PP is far from 0.5 and L0 from 1.36. These
-# settings have a name, `sn.MatchingPursuit.for_concepts(20, 20)`. On five fresh trees, 7 000 steps:
+# settings have a name, `sn.MatchingPursuit.for_concepts(20, 20)`. On five fresh trees, 7 000 steps; on one of them a
+# concept is a little off:
 
 # %%
 recipe = recorded("concept_recipe")
@@ -267,8 +268,8 @@ assert found["MP"].numbers["least cosine"] > 0.98
 assert world.low("mp least cosine at 0.1") > 0.98 > 0.5 > world.high("constant codes least cosine")
 assert world.of("mp least cosine at 0.5").mean < 0.98 < world.low("mp R² at 0.5")
 assert world.low("relu PC at 0.1") > 0.3 > 0.1 > world.high("batch_topk PC, no hierarchy")
-assert recipe.verdict("a half") == "holds"
-assert recipe.low("recipe least cosine") > 0.999 > recipe.high("without least cosine")
+assert recipe.verdict("a half") == "partly"
+assert recipe.low("recipe least cosine") > recipe.high("without least cosine")
 winner = recorded("concept_winner")
 assert winner.of("best |PP − ρ| at 0.8").mean > 0.3
 assert crowd.low("R² ahead crowded") > 0 > crowd.high("MCC ahead crowded")
