@@ -118,8 +118,10 @@ class WorkList(Panel):
         self._others = _books(sae, sessions)
         super().__init__(chips={"SAE": type(sae).__name__, "atoms": format_count(self.n_atoms)})
         self.names = names
-        if not self._atoms(names.labels) and len(names.labels):
-            self.shown = SHOWN[2]  # an empty table shows nobody what it is for
+        # An empty table shows nobody what it is for: until an atom is starred, all with a label are listed.
+        self._waits = not self._atoms(names.labels) and len(names.labels) > 0
+        if self._waits:
+            self.shown = SHOWN[2]
         self._rows: list[tuple[int, str]] = []
         self._build()
         for book in self._others.values():
@@ -175,6 +177,11 @@ class WorkList(Panel):
         """Relist the atoms, with their present names."""
         if self._closed:
             return
+        if self._waits and self.names.labels.starred:
+            self._waits = False
+            if self.shown == SHOWN[2]:
+                self.shown = SHOWN[1]  # which draws
+                return
         books = {HERE: self.names.labels, **self._others}
         self._rows = [(atom, name) for name, book in books.items() for atom in self._atoms(book)]
         headers = ["starred", "atom", "label", "note", "automatic name", "fires on"]
