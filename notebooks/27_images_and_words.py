@@ -155,8 +155,8 @@ views = {name: sn.vision.bridge_view(both, saes[name].dictionary) for name, both
 views["trained"].plot()
 
 # %% [markdown]
-# Level lines join an atom with itself: it is shared. Slanting ones are *split pairs*, one atom for either side; they are
-# far weaker, and drawn wider than they should be so that they are seen. As one number, the sum of all bridges as a share of its maximum:
+# Blue lines join an atom with itself: it is shared. Orange ones are *split pairs*, two atoms, one for either side; they
+# are far weaker, and drawn wider than they should be so that they are seen. As one number, the sum of all bridges as a share of its maximum:
 
 # %%
 sums = {name: view.bridge for name, view in views.items()}

@@ -105,7 +105,7 @@ exercise("28.1").check(rows_of)
 settings = {"context_length": 48, "progress": False}
 acts = sn.capture(model, texts[:100], hook_point, **settings)
 held_out = sn.capture(model, texts[100:], hook_point, **settings)
-acts
+print(f"{len(acts.x)} rows of {acts.d_in} numbers; {len(held_out.x)} for testing")
 
 # %% [markdown]
 # Why without the first token? See for yourself, in the first text:
