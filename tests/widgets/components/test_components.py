@@ -15,7 +15,7 @@ from sae_nb_widgets.components._base import legend_html, shade
 
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
-from sae_nb.figures.theme import FAINTEST, STRENGTH
+from sae_nb.figures import heat_colour
 from tests.widgets.made import Page
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'
@@ -250,10 +250,10 @@ def test_heat_is_one_hue_that_begins_at_a_seventh_of_the_maximum() -> None:
     assert shade(0.14) == shade(0.0) == shade(float("nan"))
     assert shade(0.0).endswith(",0)")
     hues = {shade(share).rpartition(",")[0] for share in (0.15, 0.5, 1.0)}
-    assert hues == {"rgba({},{},{}".format(*STRENGTH)}
+    assert hues == {"rgba({},{},{}".format(*heat_colour(1.0))}
     opacities = [float(shade(x)[:-1].rpartition(",")[2]) for x in (0.15, 0.4, 0.7, 1.0)]
     assert opacities == sorted(opacities)
-    assert opacities[0] == FAINTEST
+    assert opacities[0] == heat_colour(0.15)[-1]
     assert f"{shade(0.15)} 15%" in legend_html(1.0)
 
 

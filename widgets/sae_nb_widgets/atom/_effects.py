@@ -1,4 +1,4 @@
-"""What the atoms of an AtomBrowser do to the model's answer: measured off the main thread, kept by atom."""
+"""Effects of an AtomBrowser's atoms on the model's answer: measured off the main thread, kept by atom."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Effects:
         panel.run_async(work, done, channel="measure", otherwise=lambda: done(None))
 
     def _how(self) -> dict[str, Any]:
-        """How many examples are read, and of what."""
+        """Return how many examples are read, and of what kind."""
         model = self._model
         how: dict[str, Any] = {} if self._n_parameters <= QUICK else {"n_examples": FEW}
         if model is None or model.modality.is_text:

@@ -69,7 +69,7 @@ def firing(now: Now) -> str:
 
 
 def way_on(now: Now) -> str:
-    """State how the text goes on from its end: in three ways, or in the branch shown; empty elsewhere."""
+    """State how the text continues from its end: in three ways, or in the branch shown; empty elsewhere."""
     if now.token >= 0:
         return ""
     if now.ways is None:

@@ -1,4 +1,4 @@
-"""What an InputLens opens on: an input in which named atoms matter, and one of these atoms."""
+"""The input on which an InputLens opens: one in which named atoms matter, and one of these atoms."""
 
 from __future__ import annotations
 

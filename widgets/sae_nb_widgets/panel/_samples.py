@@ -118,7 +118,7 @@ def stream_of(model: LiveModel, hook_point: str) -> str:
 def facts_of(
     model: LiveModel, sae: SparseAutoencoder, place: str, base: BaseRate | None = None
 ) -> dict[str, str]:
-    """Return what a panel says about its model, its SAE and where usual strengths come from."""
+    """Return a panel's facts about its model, its SAE and the source of usual strengths."""
     facts = {"model": model.name, "hook point": place}
     facts |= {"SAE": type(sae).__name__, "atoms": format_count(int(sae.n_atoms))}
     return facts if base is None else facts | {"usual from": base.source}

@@ -44,7 +44,7 @@ class Parts:
 
     @cached_property
     def curves(self) -> Curves:
-        """All three as curves, of inputs that are no images."""
+        """All three as curves, where inputs are not images."""
         return Curves(x_name="coordinate", height=VECTOR_HEIGHT, layout={"width": "100%"})
 
     # Under each other in a narrow column, next to each other where the panel is one column.

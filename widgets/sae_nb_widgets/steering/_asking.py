@@ -1,4 +1,4 @@
-"""What a SteeringPanel asks, as one frozen value: whatever has an equal answer is equal."""
+"""The question of a SteeringPanel as one frozen value: questions with one answer are equal."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Ask:
 
 
 def _of_unit(recipe: SteeringRecipe) -> SteeringRecipe:
-    """Return a recipe whose largest amount is 1, so that its strength says only which way it goes."""
+    """Return a recipe whose largest amount is 1, so that its strength is only its direction, up or down."""
     moved = recipe if any(recipe.amounts) else replace(recipe, strength=1.0)
     shares = moved.scaled(1 / max(map(abs, moved.amounts)))
     others = tuple((atom, _rounded(amount)) for atom, amount in shares.others)

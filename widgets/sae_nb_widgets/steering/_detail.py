@@ -136,7 +136,7 @@ class SteeringDetail:
 
     @cached_property
     def texts(self) -> Branches:
-        """How a text goes on."""
+        """The continuations of a text."""
         return Branches(description="how the text goes on")
 
     def on_pick(self, pick: Callable[[int], None]) -> None:

@@ -54,11 +54,11 @@ class Recipes:
         return asked
 
     def in_field(self) -> dict[str, Any]:
-        """Return what stands in the field.
+        """Return what is written in the field.
 
         Raises
         ------
-        ValueError: If it is no recipe.
+        ValueError: If it is not a recipe.
         """
         try:
             fields = json.loads(self._panel.controls.recipe.value)
