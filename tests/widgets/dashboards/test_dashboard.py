@@ -90,11 +90,11 @@ def test_first_atom_may_be_chosen(model) -> None:
 
 
 def test_a_label_typed_anywhere_shows_everywhere_at_once(board) -> None:
-    """In the bar, the browser's sentence, the work list; hostile words stay words."""
+    """In the bar, the browser's title, the work list; hostile words stay words."""
     board.tab = "work"
     board.work.label = HOSTILE
     assert board.browser.label == HOSTILE
-    assert HOSTILE in board.browser.answer
+    assert HOSTILE in board.browser.headline
     assert "<script>" not in board._name.value
     assert "&lt;script&gt;" in board._name.value
     assert HOSTILE in [row[2] for row in board.work.table.cells]
@@ -195,9 +195,6 @@ def test_what_an_atom_is_stands_once_and_no_control_twice(board, tmp_path) -> No
     twice = [child for part in (row.search, *row.subject.children) for child in descendants(part)]
     assert any("sae-nb-in-bar" in one._dom_classes for one in twice)
     assert all("sae-nb-in-bar" in one._dom_classes for one in (row.search, row.subject.children[1]))
-    assert board.browser.notes.note.layout.display == "none"
-    board.browser._more_button.value = True
-    assert board.browser.notes.note.layout.display is None
 
 
 def test_the_bar_says_how_often_the_atom_fires(board) -> None:

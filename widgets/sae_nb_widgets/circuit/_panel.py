@@ -476,7 +476,8 @@ class CircuitPanel(Panel):
 
     def close(self) -> None:
         """Free the panel and the one below it."""
-        self.difference.close()
+        if hasattr(self, "difference"):  # a call that was refused made nothing
+            self.difference.close()
         super().close()
 
     # --- choosing ---------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import anywidget
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.components import LiveWidget, read_static, style_sheet
+from sae_nb_widgets.components import LiveWidget, script, style_sheet
 
 SELECTIONS = (ipw.Dropdown, ipw.ToggleButtons, ipw.RadioButtons, ipw.SelectionSlider, ipw.Select)
 RANGES = (ipw.IntSlider, ipw.FloatSlider)
@@ -22,7 +22,7 @@ RANGES = (ipw.IntSlider, ipw.FloatSlider)
 class RowOfControls(LiveWidget):
     """A mirror of texts and controls that are next to each other in a panel; `widgets` are the panel's own."""
 
-    _esm = read_static("row_of_controls.js")
+    _esm = script("row_of_controls")
     _css = style_sheet("components.css", "row_of_controls.css")
 
     controls = t.List(t.Dict(), help="Kind, words, value, options and tip of each.").tag(sync=True)

@@ -1,7 +1,7 @@
 /* Buttons, switches, menus, numbers and texts of a panel where ipywidgets are not shown: each says what
    was done to it, Python does it to the panel's own control and answers with how all stand. */
 
-function make(spec, tell) {
+function controlFor(spec, tell) {
   if (spec.kind === "button" || spec.kind === "switch") {
     const button = document.createElement("button");
     button.type = "button";
@@ -39,7 +39,7 @@ function render({ model, el }) {
   };
   const draw = () => {
     const rows = model.get("controls").map((spec, i) => {
-      const one = make(spec, (value) => ask(i, value));
+      const one = controlFor(spec, (value) => ask(i, value));
       one.title = spec.tip;
       return one;
     });
@@ -53,4 +53,4 @@ function render({ model, el }) {
   draw();
 }
 
-export default { render };
+export default { initialize, render };

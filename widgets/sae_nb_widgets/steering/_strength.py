@@ -39,7 +39,9 @@ class StrengthControl:
         with slider.hold_sync():
             slider.name = panel.names.short(atom)
             slider.sure, slider.sure_words = sure, words
-            slider.unit, slider.neutral = unit, how.neutral or 0.0
+            # Until the unit is known a number would be taken back.
+            slider.unit = unit if panel.ready else "…"
+            slider.neutral = how.neutral or 0.0
             slider.size = scale.unit_size(atom, mode) * self._factor if peaks else 0.0
             slider.fit(min(low, value), max(high, value), usual=(0.0, 1.0) if peaks else None)
             slider.value = value
