@@ -26,9 +26,13 @@ class ContrastFields:
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel
-        self.text = self._field("instead of", "another text of as many tokens", WIDTH)
-        self.answer = self._field("answer", "the model's own", SHORT)
-        self.rather_than = self._field("rather than", "that to the other text", SHORT)
+        self.text = self._field(
+            "instead of", "another text of as many tokens", WIDTH, "Text to compare with"
+        )
+        self.answer = self._field("answer", "the model's own", SHORT, "Answer to the text shown")
+        self.rather_than = self._field(
+            "rather than", "that to the other text", SHORT, "Answer to the other text"
+        )
         ask = small_button(
             "explain the difference",
             "Neurons by which the two texts are answered differently",
@@ -38,9 +42,12 @@ class ContrastFields:
         self.below = ipw.VBox()
         show(self.row, can_contrast(panel.live))
 
-    def _field(self, description: str, placeholder: str, width: str) -> ipw.Text:
+    def _field(self, description: str, placeholder: str, width: str, tip: str) -> ipw.Text:
         field = ipw.Text(
-            description=description, placeholder=placeholder, layout=ipw.Layout(width=width)
+            description=description,
+            placeholder=placeholder,
+            tooltip=tip,
+            layout=ipw.Layout(width=width),
         )
         field.style.description_width = "initial"
         field.continuous_update = False

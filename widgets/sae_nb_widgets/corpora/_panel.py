@@ -41,7 +41,7 @@ from sae_nb_widgets.panel import (
 
 ORDERS = ("difference", "relative")
 AXES = {
-    "difference": "difference of the shares of documents",
+    "difference": "difference of shares",
     "relative": "difference, relative to the larger share",
 }
 MOST_ROWS, MOST_EXAMPLES = 500, 24
