@@ -80,14 +80,16 @@ def check_the_link_opens_what_was_written(page: Page, stage: Any) -> None:
     """In a tab of its own, wherever the file lies."""
     stage.run("import tempfile\ncard.export_folder = tempfile.mkdtemp()")
     panel = stage.panel("Can I trust this SAE?")
+    stage.more(panel)
     panel.get_by_role("button", name="⤓ html").click()
-    link = panel.locator(".sae-nb-statusline a[data-file]")
+    link = panel.locator(".sae-nb-written a[data-file]")
     link.wait_for()
     with page.context.expect_page() as opened:
         link.click()
     opened.value.wait_for_load_state()
     assert opened.value.title() == "Can I trust this SAE?"
     opened.value.close()
+    stage.more(panel)
 
 
 def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> None:

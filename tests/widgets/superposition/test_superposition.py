@@ -87,7 +87,7 @@ def test_the_cursor_stands_at_the_chosen_sparsity(panel: sw.SuperpositionToy) ->
     """The curves show every sparsity, the band the one that is chosen."""
     panel.sparsity = 0.9
     assert list(drawn(panel, "cursor").x) == [1, 1]
-    assert drawn(panel, "feature 0").showlegend
+    assert not drawn(panel, "feature 0").showlegend  # the arrows have its colour and number
     assert drawn(panel, "gram").showscale is not False
     room = np.asarray(drawn(panel, "feature 0").y, dtype=float)
     assert room == pytest.approx([0.4] * 3, abs=1e-5)

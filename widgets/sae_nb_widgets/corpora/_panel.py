@@ -42,7 +42,7 @@ from sae_nb_widgets.panel import (
 ORDERS = ("difference", "relative")
 AXES = {
     "difference": "difference of shares",
-    "relative": "difference, relative to the larger share",
+    "relative": "relative difference",
 }
 MOST_ROWS, MOST_EXAMPLES = 500, 24
 CANDIDATES = 24

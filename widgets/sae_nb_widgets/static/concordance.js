@@ -38,7 +38,8 @@ function render({ model, el }) {
   }
 
   function wordNode(row, word) {
-    const node = make("span", "sae-nb-word");
+    const whole = word.map((token) => visibleToken(items[row].tokens[token])).join("");
+    const node = make("span", "sae-nb-word", { title: whole });
     node.classList.toggle("sae-nb-spaced", items[row].joins[word[0]] === 1);
     node.append(...word.map((token) => tokenNode(row, token, inWord(items[row].tokens[token]))));
     return node;

@@ -126,7 +126,7 @@ def _titles(flat: bool) -> tuple[str, str, str, str]:
     return (
         "feature directions (rings: atoms)" if flat else "length of each direction",
         "how much j leaks into i (WᵀW)",
-        "share of a dimension each gets",
+        "room that each gets",
         "who finds the feature?",
     )
 
@@ -149,7 +149,8 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
     return [
         *(arrows if flat else [_bar("lengths", theme.NEUTRAL, 0)]),
         _gram(),
-        *(_curve(feature, n_features <= MOST_LABELLED) for feature in range(n_features)),
+        # Arrows have the same colours, and their numbers.
+        *(_curve(i, not flat and n_features <= MOST_LABELLED) for i in range(n_features)),
         _line(CURSOR, {"color": fade(theme.GREY, 0.4), "width": 6}, 2),
         *told_apart,
     ]
@@ -195,12 +196,12 @@ def _arrow(feature: int) -> go.Scatter:
     )
 
 
-def _curve(feature: int, numbered: bool) -> go.Scatter:
+def _curve(feature: int, listed: bool) -> go.Scatter:
     colour, _ = category_style(feature)
     return go.Scatter(
         name=f"feature {feature}",
         mode="lines+markers",
-        showlegend=numbered,
+        showlegend=listed,
         legend="legend2",
         line={"color": colour, "width": 1.6},
         marker={"size": 5, "color": colour},
