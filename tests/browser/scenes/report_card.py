@@ -105,7 +105,7 @@ def check_documents_of_both_corpora_follow_the_atom(page: Page, stage: Any) -> N
     assert chosen != 0
     assert stage.ask("float(differ.summary.table.at[differ.atom, 'q'])") <= 0.05
     panel.locator(f".sae-nb-main [data-atom='{chosen}']").first.wait_for()
-    panel.locator(".sae-nb-strip .sae-nb-peak").first.wait_for(state="attached")
+    panel.locator(".sae-nb-kwic .sae-nb-peak").first.wait_for(state="attached")
     stage("corpora", panel)
     search = panel.get_by_label("search")
     stage.write(search, "bad story")

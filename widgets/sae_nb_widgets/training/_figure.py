@@ -52,7 +52,7 @@ MAP_TITLES = {
 }
 """Subject of the map, and the note on its colours."""
 
-MOTION_TITLE = ("how fast atoms still turn", "° in 100 steps", "solid median, dotted 90 %")
+MOTION_TITLE = ("turning of atoms", "° in 100 steps", "dotted: 90 %")
 LONGEST_NAME = 24
 """Letters of a run's name in a title: it has to fit above the map in a panel of 620 px."""
 
@@ -212,7 +212,7 @@ ATOMS_TITLE_PX = 66
 """Titles of the map and of the motion: three lines."""
 
 R2 = [curve.field for curve in CURVES].index("r2")
-STRIP_TITLE = "how often each atom fires (dead: hollow)"
+STRIP_TITLE = "how often each atom fires"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -270,13 +270,13 @@ def arrange_rows(figure: go.Figure, rows: Rows) -> None:
     below = domains[rows.curves] if len(domains) > rows.curves else [0, 0.1]
     _arrange_third(layout, rows, below)
     last = domains[-1]
-    for place, domain in ((8, [0.0, 0.46]), (9, [0.68, 1.0])):
+    for place, domain in ((8, [0.0, 0.4]), (9, [0.74, 1.0])):
         x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
         y.visible = x.visible = rows.atoms and place == 9
         x.domain, y.domain = domain, last if rows.atoms else [0, 0.1]
     layout.annotations[N_CURVES + 3].text = "<br>".join(MOTION_TITLE) if rows.atoms else ""
     bar = figure.data[MAP].colorbar
-    bar.x, bar.xanchor, bar.tickfont.size = 0.47, "left", current_theme().font_px
+    bar.x, bar.xanchor, bar.tickfont.size = 0.41, "left", current_theme().font_px
     bar.y, bar.len = sum(last) / 2, last[1] - last[0]
 
 
@@ -305,7 +305,7 @@ def _set(trace: Any, name: str, value: bool) -> None:
 
 def _arrange_third(layout: Any, rows: Rows, domain: list[float]) -> None:
     """Put the strip and R² against L0 next to each other, or one of them over the whole width."""
-    titles = ((6, rows.strip, STRIP_TITLE), (7, rows.compared, "R² by L0 (ring: best)"))
+    titles = ((6, rows.strip, STRIP_TITLE), (7, rows.compared, "R² by L0"))
     for place, shown, title in titles:
         x, y = layout[f"xaxis{number_of(place)}"], layout[f"yaxis{number_of(place)}"]
         x.visible = y.visible = shown
@@ -624,5 +624,8 @@ def _title(curve: TrainingCurve, summaries: Sequence[TrainingSummary]) -> str:
     newest = float(getattr(summaries[0], curve.field)[-1]) * curve.factor
     if math.isnan(newest):
         return title
-    value = format_count(round(newest)) if abs(newest) >= 1000 else format_number(newest)
+    digits = 3 if curve.field == "r2" else 2
+    value = (
+        format_count(round(newest)) if abs(newest) >= 1000 else format_number(newest, digits=digits)
+    )
     return f"{name}: <b>{value}{curve.unit}</b>"
