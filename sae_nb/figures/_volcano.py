@@ -100,7 +100,7 @@ def volcano(
     first, second = (plot_text(shortened(side, 13, 160)) for side in sides)
     figure = framed(
         traces,
-        x=f"← more in {second}   ·   {x}   ·   more in {first} →",
+        x=f"← {second} · {x} · {first} →",
         y="how sure: −log₁₀ q",
         height=HEIGHT,
         margin=(56, 16, 30, 46),

@@ -52,7 +52,7 @@ MAP_TITLES = {
 }
 """Subject of the map, and the note on its colours."""
 
-MOTION_TITLE = ("turning of atoms", "° in 100 steps", "dotted: 90 %")
+MOTION_TITLE = ("turning", "°/100 steps", "dots: 90 %")
 LONGEST_NAME = 24
 """Letters of a run's name in a title: it has to fit above the map in a panel of 620 px."""
 
