@@ -165,7 +165,7 @@ def test_what_is_drawn_with_the_mouse_is_read_and_steered(demo: Any) -> None:
 def test_a_typed_sentence_goes_on_differently(demo: Any) -> None:
     """The new beginning is read, and goes on with the atom and without it."""
     panel = _panel(demo, sw.GenerationLens.question)
-    field = panel.locator("input[type=text], textarea").first
+    field = panel.get_by_role("textbox", name="prompt")
     field.fill("One day Tom went to the river with a dog. The dog looked at the boat.")
     field.press("Enter")
     panel.get_by_text("river").first.wait_for()
