@@ -127,8 +127,9 @@ class MatchingPursuit(PursuitAutoencoder):
 
         Free norms, no bias, and an input ends where an atom would be taken again (`reselect="stop"`, which
         decides). Train it with `grow_k=True`: k then grows 1 → 2 → 4. Concepts of a planted tree with a cosine
-        of .5 within a level are found so on four of five trees in 7 000 steps of 200 rows; at .8 a start by `initialise(x, method="levels")` is
-        needed (docs/claims.md). On real activations none of these settings is better in everything.
+        of .5 within a level are found so on four of five trees in 7 000 steps of 200 rows; at .8 a start by
+        `initialise(x, method="levels")` is needed (docs/claims.md). On real activations none of these
+        settings is better in everything.
 
         Parameters
         ----------
