@@ -3,20 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import pytest
 from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _own_model as exercises
-from sae_nb_lessons.exercises._mistakes import Slip
 from torch import Tensor, nn
 
-Ways = list[tuple[Callable[..., object], str]]
-
-
-def named(slips: tuple[Slip, ...]) -> Ways:
-    """Every mistake with a name, and its sentence."""
-    return [(slip.way, slip.said) for slip in slips]
+from tests.lessons.exercises.asked import Ways, named, told_apart
 
 
 def hooked(model: nn.Module, block: nn.Module, ids: Tensor, *, removed: bool) -> Tensor:
@@ -56,16 +49,7 @@ SHARES: Ways = [
 )
 def test_ten_wrong_answers_are_told_apart(id: str, right: object, wrong: Ways) -> None:
     """Each gets its own sentence, and seven or more of them the name of the mistake."""
-    assert exercise(id).check(right), exercise(id).check(right).message
-    assert len(wrong) == 10
-    told = 0
-    for answer, words in wrong:
-        exercise(id).reset()
-        verdict = exercise(id).check(answer)
-        assert verdict.state == "wrong"
-        assert words in verdict.message
-        told += "yours gives" not in verdict.said
-    assert told >= 7
+    told_apart(id, right, wrong)
 
 
 def test_other_forms_cost_nothing() -> None:

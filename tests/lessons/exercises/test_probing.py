@@ -12,6 +12,8 @@ from sae_nb_lessons.studies import columns_apart, even_digits, logistic, probe_t
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from tests.lessons.exercises.asked import told_apart
+
 Probe = Callable[[Tensor, Tensor, float], Tensor]
 
 
@@ -96,16 +98,7 @@ def test_ten_wrong_answers_are_told_apart(
     id: str, right: object, wrong: list[tuple[object, str]]
 ) -> None:
     """Each gets its own sentence, and seven or more of them the name of the mistake."""
-    assert exercise(id).check(right), exercise(id).check(right).message
-    assert len(wrong) == 10
-    named = 0
-    for answer, words in wrong:
-        exercise(id).reset()
-        verdict = exercise(id).check(answer)
-        assert verdict.state == "wrong"
-        assert words in verdict.message
-        named += "yours gives" not in verdict.said and "yours returns" not in verdict.said
-    assert named >= 7
+    told_apart(id, right, wrong)
 
 
 def test_other_shapes_cost_nothing() -> None:

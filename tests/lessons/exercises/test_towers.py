@@ -2,22 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import pytest
 import torch
-from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _towers as exercises
 from sae_nb_lessons.studies import best_detector, bridges, joint_sae, own_found, paired, sides
 from torch import Tensor
 
-Ways = list[tuple[Callable[..., object], str]]
-
-
-def named(slips: tuple[exercises.Slip, ...]) -> Ways:
-    """Every mistake with a name, and its sentence."""
-    return [(slip.way, slip.said) for slip in slips]
-
+from tests.lessons.exercises.asked import Ways, named, told_apart
 
 SEARCHES: Ways = [
     *named(exercises._SEARCH_SLIPS),
@@ -60,16 +51,7 @@ def detector(z: Tensor, y: Tensor) -> Tensor:
 )
 def test_ten_wrong_answers_are_told_apart(id: str, right: object, wrong: Ways) -> None:
     """Each gets its own sentence, and seven or more of them the name of the mistake."""
-    assert exercise(id).check(right), exercise(id).check(right).message
-    assert len(wrong) == 10
-    told = 0
-    for answer, words in wrong:
-        exercise(id).reset()
-        verdict = exercise(id).check(answer)
-        assert verdict.state == "wrong"
-        assert words in verdict.message
-        told += "yours gives" not in verdict.said
-    assert told >= 7
+    told_apart(id, right, wrong)
 
 
 def test_some_atoms_serve_one_side_and_a_detector_of_images_reads_captions() -> None:
