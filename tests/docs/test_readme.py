@@ -59,6 +59,17 @@ def test_the_citation_is_of_this_version() -> None:
     assert f"## {PROJECT['version']}" in changes
 
 
+def test_the_changelog_is_short_and_its_details_are_a_page() -> None:
+    """A summary a person reads, with links that lead somewhere; every change is on the version's own page."""
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert len(text.encode()) < 8_000
+    links = [link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")]
+    assert f"docs/changes/{PROJECT['version']}.md" in links
+    assert all((ROOT / link).exists() for link in links)
+    for dependency in PROJECT["dependencies"]:
+        assert re.split(r"[<>=! \[]", dependency)[0] in text, dependency
+
+
 @pytest.mark.parametrize("name", ["tests", "docs", "wheel"])
 def test_workflows_call_targets_of_the_makefile(name: str) -> None:
     """CI runs the words that people type; a target that is gone fails here."""
