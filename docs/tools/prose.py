@@ -14,7 +14,15 @@ ROOT = Path(__file__).parents[2]
 # Names of files and of things that people type keep theirs.
 CODE = re.compile(r"^```.*?^```|`[^`\n]*`|\]\([^)]*\)|<[^>]+>|\{\{.*?\}\}", re.S | re.M)
 # They list old names, are written by programs, or quote what was measured before.
-SPARED = {"upgrade.md", "metrics.md", "reliability.md", "interop.md", "scale.md", "CHANGELOG.md", "0.2.0.md"}
+SPARED = {
+    "upgrade.md",
+    "metrics.md",
+    "reliability.md",
+    "interop.md",
+    "scale.md",
+    "CHANGELOG.md",
+    "0.2.0.md",
+}
 # Folders of bundled models and SAEs, whose cards are part of them.
 WRITTEN = {"weights", "saes"}
 PACKAGES = ("sae_nb", "widgets/sae_nb_widgets", "notebooks/sae_nb_lessons")

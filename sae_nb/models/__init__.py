@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # for the other rooms
         attention_patterns as attention_patterns,
         read_attention as read_attention,
     )
+    from sae_nb.models._below import Below as Below
     from sae_nb.models._checkpoint_files import (
         first_line as first_line,
         is_offline as is_offline,

@@ -385,7 +385,7 @@ class Editing:
         own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
         self._holders += 1
         if "call" not in self._undo:
-            self._undo["call"] = _around(model.module, self._call)
+            self._undo["call"] = put_around(model.module, self._call)
             if callable(getattr(model.module, "generate", None)):
                 self._undo["generate"] = around_generate(model.module, self._calls.of_generate)
         self._settle(places)
@@ -505,7 +505,7 @@ class Editing:
                 output = edited(output, (edit,), states, time)
             return output
 
-        return _around(module, after)
+        return put_around(module, after)
 
     def _at_input(self, module: nn.Module) -> Callable[[], None]:
         def before(
@@ -704,7 +704,7 @@ Around = Callable[..., Any]
 """(what would have run, its arguments …) → what it gives instead."""
 
 
-def _around(module: nn.Module, run: Around) -> Callable[[], None]:
+def put_around(module: nn.Module, run: Around) -> Callable[[], None]:
     """Put something around a module's forward, beneath nnsight; return what takes it out."""
     controller: Any = module.forward
     if not isinstance(controller.state, _Beneath):

@@ -19,7 +19,7 @@ from torch import Tensor
 from sae_nb.activations import Context, Ragged, row_norms
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
-from sae_nb.models import run
+from sae_nb.models import Below, run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Statistic
 from sae_nb.steering import Change, Where, splice
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.evaluation.report._measurement import RandomDictionary
     from sae_nb.evaluation.report._sampling import Sampling
-    from sae_nb.models import Batch, Batches, LiveModel
+    from sae_nb.models import Batch, Batches, HookPoint, LiveModel
 
 
 Scoring = Literal["next_token", "labels", "classes", "vectors"]
@@ -353,6 +353,7 @@ class SpliceTask:
         """
         model, labels = self.model, self.labels
         scores, n_seen = Scores(scoring_for(model, labels)), 0
+        below = Below(model, self.touched(changes.values()))
         for cpu_batch in batches:
             batch = cpu_batch.to(model.device)
             end = batch.first_sample + batch.n
@@ -362,11 +363,13 @@ class SpliceTask:
                 same_length(cast(Tensor, labels), n_seen, name="labels", per="sample of `inputs`")
             # Nobody else's edits or forwards may come between: the variants are one measurement.
             with model.lock, torch.no_grad():
-                clean = run(model, batch).answer.tensor
+                with below.noted():
+                    clean = run(model, batch).answer.tensor
                 n, score = _SCORES[scores.scoring](clean, batch, truth)
                 sums = {"n": n, **{f"{key}_clean": value for key, value in score(clean).items()}}
                 for name, change in changes.items():
-                    with splice(model, self.hook_point, change, self.keep(batch)) as edit:
+                    splicing = splice(model, self.hook_point, change, self.keep(batch))
+                    with below.left_out(), splicing as edit:
                         output = run(model, batch).answer.tensor
                     sums |= {f"{key}_{name}": value for key, value in score(output).items()}
                     scores.n_spliced += edit.n_touched if name == "spliced" else 0
@@ -378,6 +381,14 @@ class SpliceTask:
         if labels is not None:
             same_length(labels, n_seen, name="labels", per="sample of `inputs`")
         return scores
+
+    def touched(self, changes: Iterable[Change]) -> list[HookPoint]:
+        """Return where changes read and write while the model runs."""
+        points: list[HookPoint] = []
+        for change in changes:
+            with self.model.lock, splice(self.model, self.hook_point, change):
+                points += [edit.hook_point for edit in self.model.interventions]
+        return points
 
     def keep(self, batch: Batch) -> Where:
         """Return which positions of a batch are spliced: those that capture keeps."""
@@ -579,12 +590,13 @@ def token_costs(
     task = splice_task(sae, acts, model, inputs, None, hook_point)
     if task is None:
         raise ValueError("`model` must be a live model, got none.")
-    parts = []
+    parts, below = [], Below(model, task.touched([sae]))
     for cpu_batch in model.batches(task.inputs, batch_size=batch_size):
         batch = cpu_batch.to(model.device)
         with model.lock, torch.no_grad():
-            clean = run(model, batch).answer.tensor
-            with splice(model, task.hook_point, sae, task.keep(batch)):
+            with below.noted():
+                clean = run(model, batch).answer.tensor
+            with below.left_out(), splice(model, task.hook_point, sae, task.keep(batch)):
                 spliced = run(model, batch).answer.tensor
         parts += [_of_text(batch, row, clean[row], spliced[row]) for row in range(len(clean))]
     return TokenCosts(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

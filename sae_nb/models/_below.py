@@ -1,0 +1,131 @@
+"""Run a batch again from a place on: the blocks below it hand on what they gave the first time.
+
+Runs of one batch that differ from some hook point on repeat everything before it. `Below` notes in one run what
+each block gave that ended before the place was reached, and in the next ones these blocks are not computed. The
+numbers are the same to the bit: what a block hands on is a copy of what it had computed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from sae_nb.models._interventions import own_wrapper, put_around
+from sae_nb.models._running import heard
+
+if TYPE_CHECKING:
+    from sae_nb.models._hook_points import HookPoint
+    from sae_nb.models._live_model import LiveModel
+
+
+KEPT = 2**29
+"""Bytes of outputs that are kept of one batch; blocks above are computed again. Ours."""
+
+
+class Below:
+    """What the blocks below some hook points gave for one batch; the caller holds the model's lock.
+
+    Nothing is kept where edits of others are active, where the model runs remotely, of a block that runs
+    several times, and from a block on that gets or gives an object which is neither numbers nor a cache of keys
+    and values: it might carry something past the blocks. What is not kept is computed again.
+
+    Parameters
+    ----------
+    points
+        Where later runs differ; the blocks that end before the first of them are kept.
+    """
+
+    def __init__(self, model: LiveModel, points: Iterable[HookPoint]) -> None:
+        self._model, self._points = model, tuple(points)
+        structures = [*model.streams.values(), model.structure]
+        paths = dict.fromkeys(path for found in structures if found for path in found.paths)
+        self._blocks = [model.get_module(path) for path in paths]
+        if getattr(getattr(model.module, "config", None), "num_kv_shared_layers", None):
+            self._blocks = []  # upper blocks read the keys of lower ones from the cache
+        self._given: dict[nn.Module, Any] = {}
+        self._open = True
+
+    @property
+    def n_kept(self) -> int:
+        """Number of blocks that the next runs leave out."""
+        return len(self._given)
+
+    @contextmanager
+    def noted(self) -> Iterator[None]:
+        """Note what blocks give, in the one run inside the block."""
+        self._given, self._open, left = {}, True, KEPT
+        if self._model.remote or self._model.interventions:
+            yield
+            return
+        ran: set[nn.Module] = set()
+
+        def note(block: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+            nonlocal left
+            again = block in ran
+            ran.add(block)
+            if again:
+                self._given.pop(block, None)
+            elif self._open:
+                left -= _size(output)
+                self._open = left >= 0 and _only_numbers((args, kwargs)) and _only_numbers(output)
+                if self._open:
+                    self._given[block] = _copied(output)
+
+        def reached(_value: Any) -> None:
+            self._open = False
+
+        with ExitStack() as hooks:
+            for block in self._blocks:
+                hooks.callback(block.register_forward_hook(note, with_kwargs=True).remove)
+            for point in (
+                self._points
+            ):  # after the block's own hook: its output is still below an edit of it
+                hook = heard(self._model.get_module(point.path), point, reached)
+                hooks.callback(hook.remove)
+            yield
+        if self._open:  # the place was not reached, or every block was below it unseen
+            self._given = {}
+
+    @contextmanager
+    def left_out(self) -> Iterator[None]:
+        """Have the blocks that were noted hand on what they gave, in every run inside the block."""
+        with ExitStack() as undo:
+            if self._given:
+                own_wrapper(self._model)
+            for block, output in self._given.items():
+                undo.callback(put_around(block, partial(_hand_on, output)))
+            yield
+
+
+def _hand_on(output: Any, _forward: Callable[..., Any], /, *_args: Any, **_kwargs: Any) -> Any:
+    """Return a copy: what follows may write into it."""
+    return _copied(output)
+
+
+def _copied(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    return type(value)(map(_copied, value)) if isinstance(value, tuple | list) else value
+
+
+def _size(value: Any) -> int:
+    if isinstance(value, Tensor):
+        return value.numel() * value.element_size()
+    return sum(map(_size, value)) if isinstance(value, tuple | list) else 0
+
+
+def _only_numbers(value: Any) -> bool:
+    """Return whether a value is tensors and plain values in plain containers, or a cache of keys and values."""
+    if type(value) in {tuple, list}:
+        return all(map(_only_numbers, value))
+    if type(value) is dict:
+        return all(map(_only_numbers, value.values()))
+    caches = getattr(sys.modules.get("transformers"), "Cache", ())
+    plain = (Tensor, str, int, float, torch.dtype, torch.device)
+    return value is None or isinstance(value, (plain, caches))
