@@ -50,9 +50,12 @@ def with_found(text: str) -> str:
 
 
 def found() -> str:
-    """A row for each claim that is shown: paper, claim, our number next to its control, verdict, notebook."""
+    """A row for each claim that is shown: claim and paper, verdict and notebook, our number next to its control.
+
+    Three columns: of five, a phone shows the first two.
+    """
     known = {entry["claim"]: entry for entry in entries()}
-    head = ["| paper | claim | here | verdict | open |", "| --- | --- | --- | --- | --- |"]
+    head = ["| claim | verdict | our number, control |", "| --- | --- | --- |"]
     return "\n".join([*head, *(_row(known[claim]) for claim in SHOWN)])
 
 
@@ -65,16 +68,16 @@ def _row(entry: dict[str, Any]) -> str:
         for part in (entry["ours"], entry["control"])
     )
     here = f"**{ours}**, {control}: {entry['measure']}"
-    cells = (paper, entry["words"], here, one["verdict"], _notebook(entry))
+    cells = (f"{entry['words']} {paper}", f"[{one['verdict']}]({_notebook(entry)})", here)
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _notebook(entry: dict[str, Any]) -> str:
     number = entry.get("notebook")
     if not number:
-        return f"[all]({PAPERS})"
+        return PAPERS
     (file,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
-    return f"[{number.replace('_', ' ')}](notebooks/{file.name})"
+    return f"notebooks/{file.name}"
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def test_its_results_are_those_of_the_artefacts(tool: Tool) -> None:
     assert readme.with_found(README) == README
     rows = [line for line in readme.found().splitlines() if "arxiv.org/abs/" in line]
     assert len(rows) == 8
-    assert sum("| does not hold" in row or "| partly" in row for row in rows) >= 2
+    assert sum("[does not hold" in row or "[partly" in row for row in rows) >= 2
     with pytest.raises(ValueError, match="Put them back"):
         readme.with_found("no comments")
 
