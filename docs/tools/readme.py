@@ -50,7 +50,7 @@ def with_found(text: str) -> str:
 
 
 def found() -> str:
-    """A row for each claim that is shown: claim and paper, verdict and notebook, our number next to its control.
+    """A row for each claim that is shown: claim and paper, verdict and lesson, our number and its control.
 
     Three columns: of five, a phone shows the first two.
     """
