@@ -127,12 +127,7 @@ def test_the_class_changes_with_the_slider(demo: Any) -> None:
     drawn = demo.page.evaluate(TOP, [plot, "before"])
     assert drawn != "4"
     field = panel.get_by_role("slider").first
-    field.press("Home")
-    for _ in range(80):
-        if demo.page.evaluate(TOP, [plot, "after"]) == drawn:
-            break
-        field.press("PageUp")  # five steps at once
-        demo.page.wait_for_timeout(150)
+    field.press("0")  # the strength of no change
     _wait_for(demo, plot, "after", drawn)
     field.press("End")
     _wait_for(demo, plot, "after", "4")

@@ -28,6 +28,7 @@ from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_but
 from sae_nb_widgets.panel._glossary import keys_html, words_html
 from sae_nb_widgets.panel._heading import about_html, title_html
 from sae_nb_widgets.panel._leaving import Leaves
+from sae_nb_widgets.panel._messages import keep_messages
 from sae_nb_widgets.panel._saying import small_toggle
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
@@ -95,6 +96,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         )
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+        keep_messages()
         self._title, self._about = ipw.HTML(), ipw.HTML()
         self._atom_names = AtomNames()
         self._style = ipw.HTML(layout=ipw.Layout(display="none"))
