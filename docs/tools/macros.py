@@ -5,7 +5,8 @@
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
-`{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`, `{{ house: rooms }}`,
+`{{ changed: verdicts }}`, `{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
+`{{ house: rooms }}`,
 `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
 `{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that
 nothing answers to stops the build, so that no page can quote a figure that is gone.
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from cards import ARXIV
+from changed import changed
 from equations import typeset
 from house_picture import house
 from lessons import course, notebook
@@ -121,6 +123,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "api": api,
     "atoms": live_atoms,
     "by_paper": by_paper,
+    "changed": changed,
     "claim": claim,
     "claims": claims,
     "claims_beyond": claims_beyond,

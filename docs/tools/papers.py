@@ -76,13 +76,13 @@ def _verdict(one: dict[str, Any]) -> str:
 
 
 def _run(entry: dict[str, Any], artefact: dict[str, Any]) -> str:
-    """The notebook that shows it, and how long a seed takes; the command is its tooltip."""
+    """The notebook or page that shows it, and how long a seed takes; the command is its tooltip."""
     seconds = [record["seconds"] for record in artefact["seeds"].values()]
     command = f"make reproduce-full NAME={artefact['experiment']}"
     again = f'<small title="{command}">again: {_time(sum(seconds) / len(seconds))} a seed</small>'
     number = entry.get("notebook")
     if not number:
-        return again
+        return f'<a href="{entry["page"]}.html">{entry["page"].rpartition("/")[2]}</a>{again}'
     (file,) = NOTEBOOKS.glob(f"{number}_*.ipynb")
     return f'<a href="{BINDER}{file.name}">notebook {number.replace("_", " ")}</a>{again}'
 

@@ -114,7 +114,7 @@ def _texts(table: Any, key: str = "") -> Iterator[str]:
     elif isinstance(table, list):
         for value in table:
             yield from _texts(value, key)
-    elif isinstance(table, str) and key not in {"number", "name", "paper"}:
+    elif isinstance(table, str) and key not in {"minus", "number", "name", "paper"}:
         yield CODE.sub("…", table)
 
 

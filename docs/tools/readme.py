@@ -23,7 +23,7 @@ SHOWN = (
     "two_towers / bridges",
     "minkowski / accepted on the sum",
     "minkowski_vit / minkowski",
-    "physics_steering / regime atom",
+    "physics_steering / difference of regimes",
 )
 """One of each family, and among them claims that did not come out."""
 
