@@ -161,7 +161,7 @@ seen.brief(regions)
 # ## 3 · Concepts of 6 to 126 dimensions
 #
 # Five concepts of the same total variance, spread over 6, 14, 30, 62 and 126 directions. The wider ones need
-# more atoms. Who gives them more? (Three seeds, mean.)
+# more atoms. Who gives them more? (Five seeds, mean.)
 
 # %%
 sizes, kinds = [6, 14, 30, 62, 126], ("SpaDE 1", "TopK 16", "ReLU 32")

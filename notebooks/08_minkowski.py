@@ -257,7 +257,7 @@ recorded("manifold_capture").table()
 #
 # ## 7 · The checked numbers
 #
-# `low` and `high` are the mean of three seeds less, or plus, two standard deviations.
+# `low` and `high` are the mean over seeds less, or plus, two standard deviations.
 
 # %%
 # The pair accepts the planted sum and refuses simplex and Gaussian; lines leave gated sums only.

@@ -168,7 +168,7 @@ pd.DataFrame(rows).T
 
 # %% [markdown]
 # Look at the control before you are glad: atoms that were never trained bridge the two sides at four fifths of that. Most
-# of the bridge was built by the towers. Over three seeds, on other pairs, training adds to it, and it also makes more
+# of the bridge was built by the towers. Over five seeds, on other pairs, training adds to it, and it also makes more
 # atoms of one side:
 
 # %%
