@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor docs docs-version sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -13,6 +13,8 @@ DEVICE ?= auto
 TORCH_INDEX ?=
 # A local checkpoint of a language model for `make tour`.
 FOLDER ?=
+# 1: `make docs` refuses to publish a lesson without outputs.
+EXECUTED ?=
 # Extra flags for every pytest call, e.g. PYTEST_FLAGS="--assets DIR -k steering"
 PYTEST_FLAGS ?=
 BIN := .venv/bin
@@ -76,8 +78,12 @@ demo: $(STAMP) ## open the demo: pretrained SAEs, runs by itself
 doctor: $(STAMP) ## what this machine can do, and how to fix the rest
 	@$(BIN)/sae-nb doctor
 
-docs: $(STAMP) ## the documentation, in build/site; a warning is an error
-	@OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+lessons: $(STAMP) ## execute, for the documentation, the lessons that `make notebooks` has not executed or that changed
+	@$(BIN)/python notebooks/execute.py --jobs $(JOBS)
+
+docs: $(STAMP) ## the documentation, in build/site; a warning is an error; EXECUTED=1: so is a lesson that was not executed
+	@export SAE_NB_DOCS_EXECUTED=$(EXECUTED)
+	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/tools/links.py build/site
 	echo "Open build/site/index.html."
 
@@ -153,7 +159,7 @@ check: $(STAMP) ## format, lint, types, import contract
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-notebooks: $(STAMP) ## execute every notebook in a fresh kernel
+notebooks: $(STAMP) loops ## execute every notebook in a fresh kernel; what they show is kept for `make docs`
 	@mkdir -p build
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
 	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
@@ -195,7 +201,9 @@ sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercise
 	$(BIN)/python docs/tools/lessons.py
 	$(BIN)/python docs/tools/readme.py
 
-ci: check docs test-all notebooks reproduce
+# The documentation publishes what the notebooks show, and tests in a browser read the documentation.
+ci: EXECUTED := 1
+ci: check notebooks docs test-all reproduce
 	@$(BIN)/python .ci/summary.py build
 
 clean: ## remove what was built (not .venv)

@@ -60,7 +60,7 @@ print("clean    ", pairs.clean[0], "→", pairs.targets[0])
 print("corrupted", pairs.corrupted[0], "→", pairs.others[0])
 
 # %% [markdown]
-# What is followed is one number: the logit of the clean text's answer less that of the corrupted one's.
+# The answer is measured by one number: the logit of the clean text's answer less that of the corrupted one's.
 
 # %%
 given = induction, list(pairs.clean), list(pairs.corrupted), pairs.answers
@@ -87,8 +87,9 @@ def patch_map(module, blocks, clean, corrupted, measure):
 exercise("22.1").check(patch_map)
 
 # %% [markdown]
-# The same on the pairs, before each block. The difference is where the letters changed places, and then, before
-# block 1, one position further.
+# The toolkit's map, on eight pairs. Its rows are states *before* a block, so that its row 1 is your row 0, what block
+# 0 returns. A cell is the share that comes back: 1 is all. Before block 0 the difference lies where the letters
+# changed places; before block 1, one position further.
 
 # %%
 pd.DataFrame(states.effect, columns=[f"{i} {t}" for i, t in enumerate(states.columns)])

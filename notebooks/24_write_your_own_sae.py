@@ -53,7 +53,8 @@ pd.options.display.precision = 3
 # %% [markdown]
 # ## 1 · Four tensors
 #
-# Rows $x$ have $d$ numbers. A sparse autoencoder writes each as a few of $n$ atoms:
+# A row $x$ is the state of a network at one place, a token or a patch: $d$ numbers. A sparse autoencoder writes each
+# row as a few of $n$ atoms:
 #
 # $$u = (x - b)\,E^\top + a,\qquad z = \text{the } k \text{ largest positive of } u,\qquad \hat x = z D + b.$$
 #
@@ -64,7 +65,8 @@ pd.options.display.precision = 3
 # | $D$ | $(n, d)$ | dictionary: what each atom writes |
 # | $b$ | $(d,)$ | bias: what every row has in common |
 #
-# First the encoder.
+# $u$ are the *pre-codes*, $z$ the *codes*: most of a row's are 0. First the encoder. Each blank is `...`: replace it, run
+# the cell, and the check answers.
 
 # %%
 exercise("24.1")

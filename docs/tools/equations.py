@@ -32,7 +32,10 @@ def typeset(markdown: str) -> str:
 def _mathml(latex: str, display: str) -> str:
     from latex2mathml.converter import convert
 
-    made = convert(" ".join(latex.split()), display=display)
+    known = latex.replace(
+        r"\arg", r"\mathrm{arg}"
+    )  # the one name of a function that the library lacks
+    made = convert(" ".join(known.split()), display=display)
     unread = UNREAD.search(made)
     if unread:
         raise ValueError(f"No MathML for {unread[0]!r} of {latex.strip()!r}; write it otherwise.")

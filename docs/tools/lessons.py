@@ -28,10 +28,11 @@ def notebook(argument: str) -> str:
 
 
 def course(_: str) -> str:
-    """notebooks/README.md, with links that also work from a page."""
+    """notebooks/README.md, with links that work from a page: notebooks are pages there, executed."""
     text = (NOTEBOOKS / "README.md").read_text(encoding="utf-8")
     text = re.sub(r"\]\(\.\./docs/([^)]+)\)", r"](\1)", text.replace("../README.md", "index.md"))
-    return re.sub(r"\]\(([\w/]+\.(?:ipynb|py))\)", rf"]({SOURCE}\1)", text)
+    text = re.sub(r"\]\((\w+)\.ipynb\)", r"](lessons/\1.md)", text)
+    return re.sub(r"\]\(([\w/]+\.py)\)", rf"]({SOURCE}\1)", text)
 
 
 BEGIN, END = "<!-- exercises: ", "<!-- end of exercises -->"

@@ -4,6 +4,7 @@
 `{{ more: experiment }}`), `{{ number: experiment / name }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
+`{{ lessons: all }}`, `{{ path: hour }}`, `{{ instructors: all }}`, `{{ rubrics: all }}`, `{{ rate: reading }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
 `{{ changed: verdicts }}`, `{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
 `{{ house: rooms }}`,
@@ -24,6 +25,7 @@ from cards import ARXIV
 from changed import changed
 from equations import typeset
 from house_picture import house
+from lesson_pages import add_pages, lesson_table, with_outputs
 from lessons import course, notebook
 from measured import (
     benchmark_table,
@@ -36,6 +38,7 @@ from measured import (
 )
 from other_words import words
 from papers import by_paper, papers
+from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings
 from raised import errors, rules
 from releases import releases
@@ -132,13 +135,18 @@ MACROS: dict[str, Callable[[str], str]] = {
     "gallery": gallery,
     "headlines": headlines,
     "house": house,
+    "instructors": instructors,
+    "lessons": lesson_table,
     "methods": methods,
     "more": more,
     "notebook": notebook,
     "number": number,
     "page": page_link,
     "papers": papers,
+    "path": path,
+    "rate": reading_rate,
     "releases": releases,
+    "rubrics": rubrics,
     "rules": rules,
     "settings": settings,
     "table": benchmark_table,
@@ -178,19 +186,26 @@ def on_config(config: Any) -> Any:
     return config
 
 
+def on_files(files: Any, config: Any) -> Any:
+    """What mkdocs calls when it knows the pages on disk: the lessons, executed, join them."""
+    add_pages(files, config)
+    return files
+
+
 def on_page_markdown(markdown: str, **_: Any) -> str:
     """What mkdocs calls before it reads a page."""
     return typeset(expand(markdown))
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:
-    """The page as it will be read, unless reading it would ask another machine for anything.
+    """The page as it will be read, with its outputs, unless reading it would ask another machine for anything.
 
     Raises
     ------
     ValueError
         If it would.
     """
+    output = with_outputs(output, page.file.src_uri)
     found = ELSEWHERE.search(output)
     if found:
         raise ValueError(f"{page.file.src_uri} loads {found[0]!r}; keep everything on the site.")

@@ -432,8 +432,8 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
     return strokes
 
 
-def _matrix(given: Any) -> Float[np.ndarray, "rows columns"]:
-    """The heights of a heat-map, also as plotly writes them to JSON."""
+def _matrix(given: Any) -> Float[np.ndarray, "rows columns *channels"]:
+    """The heights of a heat-map or the pixels of an image, also as plotly writes them to JSON."""
     if isinstance(given, dict):
         return _decoded(given).reshape([int(n) for n in str(given["shape"]).split(",")])
     return np.asarray([] if given is None else given, dtype=np.float64)
@@ -451,7 +451,7 @@ def _borders(centres: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " n_
 
 
 def _image(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
-    pixels = np.asarray(trace.z, dtype=np.uint8)
+    pixels = _matrix(trace.z).astype(np.uint8)
     rows, columns = pixels.shape[:2]
     left, right = sorted(x.place([-0.5, columns - 0.5]).tolist())
     top, bottom = sorted(y.place([-0.5, rows - 0.5]).tolist())

@@ -17,7 +17,8 @@ def script(name: str) -> ModuleType:
     return scripts.script(FOLDER / f"{name}.py")
 
 
-SOLVE = script("solve")
+EXECUTE = script("execute")
+SOLVE = EXECUTE.solve
 ANSWERS = SOLVE.answers(SOLVE.ANSWERS.read_text(encoding="utf-8"))
 
 
@@ -33,20 +34,6 @@ def solved_copy(path: Path) -> Any:
     notebook, missing = SOLVE.solved(read(path), ANSWERS)
     assert missing == [], "write the answers in notebooks/answers.py"
     return notebook
-
-
-def left_then_answered(path: Path) -> Any:
-    """The solved copy with each exercise's blank cells before its first answer; tagged by which they are."""
-    blanks: dict[str, list[Any]] = {}
-    for (number, _), cell, _ in SOLVE.exercise_cells(read(path)):
-        cell.metadata["asked"] = "left"
-        blanks.setdefault(number, []).append(cell)
-    both = solved_copy(path)
-    for (number, _), cell, _ in list(SOLVE.exercise_cells(both)):
-        cell.metadata["asked"] = "answered"
-        at = next(at for at, other in enumerate(both.cells) if other is cell)
-        both.cells[at:at] = blanks.pop(number, [])
-    return both
 
 
 def names_of(source: str) -> tuple[set[str], set[str]]:

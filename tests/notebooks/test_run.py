@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -12,13 +11,13 @@ from typing import Any
 
 import nbformat
 import pytest
-from nbclient import NotebookClient
 
-from tests.notebooks.exercised import FOLDER, SOLVE, left_then_answered, read, script
+from tests.notebooks.exercised import EXECUTE, FOLDER, SOLVE, read, script
 
 WITH_EXERCISES = SOLVE.with_exercises()
-EVERY = [*sorted(FOLDER.glob("*_*.ipynb")), FOLDER / "demo.ipynb"]
-TOUR, *OTHERS = [path for path in EVERY if path not in WITH_EXERCISES]
+EVERY = EXECUTE.lessons()
+TOUR = FOLDER / "00_tour.ipynb"
+OTHERS = [path for path in EVERY if path not in (*WITH_EXERCISES, TOUR)]
 WRITING = [path for path in EVERY if "language_model()" in path.read_text(encoding="utf-8")]
 # A link that waits to be clicked is no request.
 ELSEWHERE = re.compile(
@@ -27,6 +26,8 @@ ELSEWHERE = re.compile(
 # What Python writes of an object, and a number that was not rounded.
 BARE = re.compile(r"^\s*(?:[A-Za-z_]\w*\(|[\[{(]|-?\d+\.\d{6,}|\w+\.\w+\()")
 IN_OTHER_FORM = ("text/html", "text/markdown", "application/vnd")
+N_PANELS = 6
+"""Of the tour."""
 Record = Callable[[str, object], None]
 
 pytestmark = [pytest.mark.timeout(600)]
@@ -71,20 +72,21 @@ def test_a_bare_output_is_found(text: str) -> None:
     assert bare(cell) == []
 
 
-def run(notebook: Any, record_property: Record) -> None:
-    """Execute in a fresh kernel; the seconds are recorded, not judged."""
-    started = time.perf_counter()
-    NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(FOLDER)}}).execute()
-    record_property("seconds", round(time.perf_counter() - started, 1))
+def run(notebook: Any, record_property: Record) -> float:
+    """Execute in a fresh kernel; its CPU seconds are recorded, not judged."""
+    seconds: float = EXECUTE.run(notebook)
+    record_property("seconds", round(seconds, 1))
     ran = [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
     assert all(cell.execution_count for cell in ran)
     assert [text for cell in ran for text in bare(cell)] == []
+    return seconds
 
 
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, record_property: Record) -> None:
-    """Its own assertions hold."""
-    run(read(path), record_property)
+    """Its own assertions hold; the documentation shows what came out."""
+    notebook = EXECUTE.prepared(path)
+    EXECUTE.keep(notebook, path, run(notebook, record_property))
 
 
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
@@ -92,8 +94,8 @@ def test_notebook_runs_with_each_exercise_left_and_then_answered(
     path: Path, record_property: Record
 ) -> None:
     """No blank raises or passes, each has its own message; every answer passes, and the claims hold."""
-    notebook = left_then_answered(path)
-    run(notebook, record_property)
+    notebook = EXECUTE.prepared(path)
+    EXECUTE.keep(notebook, path, run(notebook, record_property))
     for (number, method), cell, _ in SOLVE.exercise_cells(notebook):
         text = "".join(str(out.get("data", {}).get("text/plain", "")) for out in cell.outputs)
         if cell.metadata["asked"] == "left":
@@ -111,7 +113,7 @@ def test_notebook_runs_on_a_real_language_model(
     if not (real_models / "smollm2").is_dir():
         pytest.skip("needs smollm2 in the folder of real models")
     (cache / "smollm2-135m").symlink_to((real_models / "smollm2").resolve())
-    notebook = left_then_answered(path) if path in WITH_EXERCISES else read(path)
+    notebook = EXECUTE.prepared(path)
     run(notebook, record_property)
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
     assert any("SmolLM2-135M: real" in str(out.get("text", "")) for out in outputs)
@@ -127,19 +129,23 @@ def test_tour_runs_and_becomes_one_page(
     """The tour's assertions hold, a table is printed last, and the page needs nothing else."""
     monkeypatch.setattr(sys, "argv", ["run_tour.py", "--out", str(tmp_path / "tour.html")])
     executed = []
-    run = run_tour.run
-    monkeypatch.setattr(
-        run_tour, "run", lambda notebook: executed.append(notebook) or run(notebook)
-    )
+
+    def run(notebook: Any) -> None:
+        executed.append((notebook, EXECUTE.run(notebook)))
+
+    monkeypatch.setattr(run_tour, "run", run)
     assert run_tour.main() == 0
-    assert [text for cell in executed[0].cells for text in bare(cell)] == []
+    tour, seconds = executed[0]
+    if TOUR not in WITH_EXERCISES:
+        EXECUTE.keep(tour, TOUR, seconds)
+    assert [text for cell in tour.cells for text in bare(cell)] == []
     table = capsys.readouterr().out
     first = ("model", "hook point", "rows captured", "R²", "L0", "floor", "random directions")
     for name in (*first, "texts with a word of", "language model", "whole tour"):
         assert re.search(rf"^.*{name}.*\S$", table, re.MULTILINE), name
     record_property("table", table)
     page = (tmp_path / "tour.html").read_text(encoding="utf-8")
-    assert page.count('<main class="sae-nb-panel') == len(run_tour.PANELS)
+    assert page.count('<main class="sae-nb-panel') == N_PANELS
     without_plotly = page.replace(run_tour.get_plotlyjs(), "")
     assert ELSEWHERE.findall(without_plotly) == []
 

@@ -188,6 +188,10 @@ def words(at_least: int) -> Form:
     return Form(says=says, convert=convert)
 
 
+FORGOTTEN = ": run the cells above this one; a kernel that was restarted has forgotten them"
+"""Added where a name is not known."""
+
+
 def function(returns: Form, *, takes: str, seconds: float = SECONDS) -> Form:
     """Ask for a function written by the student; an error in it, or a wrong result, becomes a sentence.
 
@@ -218,8 +222,10 @@ def _called(asked: Callable[..., Any], given: Sequence[Any], returns: Form, seco
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a student's own code; told, not raised
         message = _short(" ".join(str(error).split())) or "no message"
         arguments = ", ".join(describe(value) for value in given)
+        forgotten = isinstance(error, NameError) and not isinstance(error, UnboundLocalError)
         raise WrongForm(
             f"your function raised {type(error).__name__} ({message}) when it was given {arguments}"
+            + f"{FORGOTTEN * forgotten}"
         ) from None
     place = changed(given, before)
     if place is not None:

@@ -18,7 +18,7 @@ import pytest
 import sae_nb_lessons
 import torch
 from hypothesis import given, settings, strategies as st
-from sae_nb_lessons.exercises import Exercise, Task, _kit as kit
+from sae_nb_lessons.exercises import Exercise, Task, _kit as kit, exercise, exercise_report
 from sae_nb_lessons.exercises._answers import (
     WrongForm,
     describe,
@@ -308,6 +308,7 @@ def broken(x: object) -> object:
         (lambda x: ..., "blank", "still returns ..."),
         (lambda x: "five", "form", "about what your function returned: expected a number"),
         (lambda: 1, "form", "raised TypeError"),
+        (lambda x: written_above(x), "form", "a kernel that was restarted has forgotten them"),  # noqa: F821
     ],
 )
 def test_a_students_function_is_asked_gently(asked: object, state: str, told: str) -> None:
@@ -391,6 +392,54 @@ def test_side_effects_are_told_or_undone() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
     assert (torch.get_default_dtype(), torch.is_grad_enabled()) == (torch.float32, True)
     assert "raised SystemExit" in asked.check(lambda x, y: sys.exit(3)).message
+
+
+def _adds_in_place(*given: object) -> object:
+    for value in given:
+        if (
+            isinstance(value, torch.Tensor)
+            and value.is_floating_point()
+            and not value.requires_grad
+        ):
+            value += 1
+    return 0.0
+
+
+def _elsewhere(*given: object) -> torch.Tensor:
+    return torch.zeros(3, device="meta")
+
+
+def _raises(*given: object) -> object:
+    raise RuntimeError(HOSTILE)
+
+
+BAD = {
+    "nothing": None,
+    "another type": object(),
+    "a text": "five",
+    "another shape": torch.zeros(2, 0, 7),
+    "another device": torch.zeros(3, device="meta"),
+    "not finite": [math.nan],
+    "a function that raises": _raises,
+    "a function on another device": _elsewhere,
+    "a function with side effects": _adds_in_place,
+    "a function that needs a cell above": lambda *given: written_above(*given),  # noqa: F821
+}
+"""What no exercise of the course can take for an answer."""
+
+
+@pytest.mark.parametrize("id", [row[0] for row in exercise_report().rows])
+def test_every_exercise_of_the_course_tells_bad_answers(id: str) -> None:
+    """A sentence for each, right for none; what is no function costs nothing where one is asked, and the reverse."""
+    asked = Exercise(exercise(id)._task)
+    takes_function = asked.expects.startswith("a function")
+    for name, answer in BAD.items():
+        verdict = asked.check(answer)
+        assert not verdict, (id, name)
+        assert len(verdict.message) > 20, (id, name)
+        if asked._task.judge is not None and callable(answer) != takes_function:
+            assert verdict.state == "form", (id, name)
+    assert asked.tries <= 3, "only an answer that could be judged counts"
 
 
 def test_blanks_are_found_inside_lists() -> None:

@@ -1,0 +1,182 @@
+"""Lessons as pages: what was executed is shown, what was not says so, and a teacher's page holds on paper."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import nbformat
+import pytest
+
+from sae_nb.figures import theme
+
+Tool = Callable[[str], ModuleType]
+PANEL = (
+    '<!DOCTYPE html><html><head><title>What fires?</title><script src="plotly.min.js"></script></head>'
+    "<body><main>A panel</main></body></html>"
+)
+
+
+@pytest.fixture
+def pages(tool: Tool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """The tool, with a folder of executed lessons that is empty."""
+    made = tool("lesson_pages")
+    monkeypatch.setattr(made.execute, "EXECUTED", tmp_path)
+    made.lessons.cache_clear()
+    return made
+
+
+def lesson(pages: ModuleType, stem: str) -> Any:
+    """A lesson by its name."""
+    return next(one for one in pages.lessons() if one.stem == stem)
+
+
+def keep(pages: ModuleType, stem: str, shown: dict[str, Any]) -> None:
+    """Keep a lesson as if its first cell that is no exercise had shown this, and every answer had been measured."""
+    path = pages.execute.FOLDER / f"{stem}.ipynb"
+    notebook = pages.execute.prepared(path)
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and "asked" not in cell.metadata:
+            cell.outputs = [nbformat.v4.new_output("execute_result", data=shown)]
+        elif cell.metadata.get("asked") == "answered":
+            said = "[9.9] You predicted 1, measured is 0.705: 0.3 too high. Why."
+            cell.outputs = [nbformat.v4.new_output("execute_result", data={"text/plain": said})]
+    pages.execute.keep(notebook, path, 12.3)
+    pages.lessons.cache_clear()
+
+
+def test_a_lesson_that_was_not_executed_says_so(pages: ModuleType) -> None:
+    """With its cells; asked for executed ones, the build stops and names it."""
+    made = pages.pages()
+    assert "Not executed in this build" in made["lessons/23_the_lens.md"]
+    assert "sn.load_model" in made["lessons/23_the_lens.md"]
+
+
+def test_a_build_of_executed_lessons_refuses_to_lack_one(
+    pages: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As CI asks for it."""
+    monkeypatch.setenv("SAE_NB_DOCS_EXECUTED", "1")
+    with pytest.raises(ValueError, match="23_the_lens.*make notebooks"):
+        pages.pages()
+
+
+def test_every_lesson_has_its_pages(pages: ModuleType) -> None:
+    """As a student finds it, solved if there is something to solve, and printable; each links to the others."""
+    made = pages.pages()
+    for one in pages.lessons():
+        page = made[f"lessons/{one.stem}.md"]
+        assert f"(../teachers/{one.stem}.md)" in page
+        assert "mybinder.org" in page
+        assert "colab.research.google.com" in page
+        assert (f"lessons/{one.stem}_solved.md" in made) == bool(one.exercises)
+        assert f"({one.stem}_solved.md)" in page or not one.exercises
+        assert "google.colab" not in page, "the cell that sets Colab up is no part of the story"
+    assert pages.lesson_table("all").count("(lessons/") >= 2 * len(pages.lessons()) - 3
+
+
+def test_blanks_stay_blank_and_answers_are_on_the_solved_page(pages: ModuleType) -> None:
+    """A student's page holds no answer; a prediction can be unfolded, and hints one by one."""
+    keep(pages, "23_the_lens", {"text/plain": "1"})
+    made = pages.pages()
+    student, solved = made["lessons/23_the_lens.md"], made["lessons/23_the_lens_solved.md"]
+    assert student.count("return ...") == 2
+    assert "return ..." not in solved
+    assert "verdict.passed" not in student
+    assert student.count('<details class="revealed">') == 1
+    assert student.count("Hint 1 of 2") == 3
+    assert 'exercise("23.1")' in student
+    report = student.index("exercise_report(")
+    assert "lesson-output" not in student[report : student.index("---", report)]
+
+
+def test_outputs_are_put_in_their_places(pages: ModuleType) -> None:
+    """Panels as pages of their own that share a script, text escaped, and nothing for what only a kernel shows."""
+    keep(pages, "23_the_lens", {pages.execute.PAGE: PANEL, pages.execute.VIEW: {}})
+    page = pages.pages()["lessons/23_the_lens.md"]
+    shown = pages.with_outputs(page, "lessons/23_the_lens.md")
+    names = re.findall(
+        r'<iframe loading="lazy" src="panels/(\w+\.html)" title="What fires\?">', shown
+    )
+    assert names
+    assert len(set(names)) == 1, "one page, however often it is shown"
+    panel = pages.panels[f"lessons/panels/{names[0]}"]
+    assert 'src="../../gallery/plotly.min.js"' in panel
+    assert "saeNbHeight" in panel
+    stream = nbformat.v4.new_output("stream", name="stdout", text="<b>")
+    assert pages._output(stream) == "<pre>&lt;b&gt;</pre>"
+    waiting = nbformat.v4.new_output("stream", name="stderr", text="50 %")
+    assert pages._output(waiting) == ""
+    view = nbformat.v4.new_output("display_data", data={pages.execute.VIEW: {}, "text/plain": "x"})
+    assert pages._output(view) == ""
+
+
+def test_a_figure_becomes_a_page_with_a_drawing_for_readers_without_script(
+    pages: ModuleType,
+) -> None:
+    """Its numbers as plotly keeps them in a notebook."""
+    figure = {
+        "data": [{"type": "scatter", "x": [0, 1], "y": [1, 2], "mode": "lines"}],
+        "layout": {"title": {"text": "A <b>line</b>"}, "height": 280},
+    }
+    shown = nbformat.v4.new_output("display_data", data={pages.execute.PLOTLY: figure})
+    assert 'title="A line"' in pages._output(shown)
+    page = list(pages.panels.values())[-1]
+    assert "<noscript><svg" in page
+    assert theme.PAGE_COLOURS.strip().splitlines()[0] in page
+
+
+def test_outputs_of_an_earlier_state_are_marked(
+    pages: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are shown, and a build that asks for executed lessons refuses them."""
+    keep(pages, "23_the_lens", {"text/plain": "shown before"})
+    monkeypatch.setattr(pages.execute, "package", lambda: "changed")
+    page = pages.pages()["lessons/23_the_lens.md"]
+    assert "Outputs of an earlier state" in page
+    assert "shown before" in pages.with_outputs(page, "lessons/23_the_lens.md")
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("so $a_t$ is", "so $`a_t`$ is"),
+        ("$$x = y$$", "```math\nx = y\n```"),
+        ("`$HOME` and $5 a month", "`$HOME` and $5 a month"),
+        ("[01](01_superposition.ipynb)", "[01](01_superposition.md)"),
+        ("[TopK](../docs/methods/topk.md)", "[TopK](../methods/topk.md)"),
+        ("[answers](answers.py)", "/blob/main/notebooks/answers.py)"),
+    ],
+)
+def test_markdown_of_a_notebook_becomes_that_of_a_page(
+    pages: ModuleType, source: str, expected: str
+) -> None:
+    """Equations are typeset, and links lead to pages."""
+    assert expected in pages._markdown(source)
+
+
+def test_a_printable_page_has_goal_questions_and_answers(pages: ModuleType) -> None:
+    """Three questions where there are three, and what was measured where something is predicted."""
+    keep(pages, "23_the_lens", {"text/plain": "1"})
+    page = pages.printable(lesson(pages, "23_the_lens"))
+    assert "**Goal.** Afterwards a student can read a model layer by layer" in page
+    assert page.index("## Three questions") < page.index("## Answers")
+    questions, answers = page.split("## Answers")
+    assert len(re.findall(r"^\d\. ", questions, re.M)) == 3
+    assert len(re.findall(r"^\d\. ", answers, re.M)) == 3
+    assert "Measured: 0.705." in answers
+    assert "def logit_lens" in answers
+    assert "verdict" not in page
+
+
+def test_every_printable_page_states_what_one_can_do(pages: ModuleType) -> None:
+    """And as many questions as there are exercises, up to three."""
+    for one in pages.lessons():
+        page = pages.printable(one)
+        assert re.search(r"\*\*Goal\.\*\* Afterwards a student can \w+", page), one.stem
+        assert re.search(r"\*\*Takes\*\* \d+ min", page), one.stem
+        n_questions = len(re.findall(r"^\d\. ", page.partition("## Answers")[0], re.M))
+        assert n_questions == min(3, len(one.exercises)), one.stem
