@@ -36,7 +36,11 @@ TO_NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb(#[^)]*)?\)")
 TO_DOCS = re.compile(r"\]\(\.\./docs/([^)]+)\)")
 TO_SOURCE = re.compile(r"\]\((?!https?:|\.\.|#)([\w/]+\.\w+)\)")
 PLACE = '<div class="lesson-output" id="output-{}"></div>'
-TOLD_TO_BE_SEEN = """<script>
+TOLD_TO_BE_SEEN = """<style>
+/* A figure of several parts keeps its width on a phone, and is moved sideways. */
+:is(.sae-nb-live, body.figure) { overflow-x: auto; }
+:is(.sae-nb-live, body.figure) > div { min-width: 560px; }
+</style><script>
 const bottom = () => Math.ceil(document.body.getBoundingClientRect().bottom) + 16;
 new ResizeObserver(() => parent.postMessage({ saeNbHeight: bottom() }, "*")).observe(document.body);
 </script>"""

@@ -362,7 +362,7 @@ def strength_without_unit_norm() -> float:
     return own_sae(x, 64, 2, l1=L1, unit_norm=False).strength(x) / held
 
 
-_ANY = Form(says="a tensor", convert=torch.as_tensor)
+_ANY = Form(says="a tensor", convert=lambda answer: torch.as_tensor(answer).detach().cpu())
 
 TASKS = tasks(
     "own_sae",

@@ -98,10 +98,12 @@ def patch_map(
     return shares
 
 
-def _span() -> float:
+def _start_and_span() -> tuple[float, float]:
+    """Return the corrupted run's number, and how far the clean one's is from it."""
     made, clean, corrupted = _toy()
     with torch.no_grad():
-        return float(_difference(made(clean)) - _difference(made(corrupted)))
+        start = float(_difference(made(corrupted)))
+        return start, float(_difference(made(clean))) - start
 
 
 def _judge_loop(mine: Patch) -> str | None:
@@ -122,11 +124,17 @@ def _judge_loop(mine: Patch) -> str | None:
             f"Of {len(blocks)} blocks and {clean.shape[1]} positions yours returns the shape "
             f"{tuple(answer.shape)}, and it is {tuple(expected.shape)}."
         )
+    start, span = _start_and_span()
     mistakes = {
         "The clean state is put at all positions at once; put it at one, `output[:, t]`.": patch_map(
             made, blocks, clean, corrupted, _difference, everywhere=True
         ),
-        "These are differences; divide them by measure(clean) − measure(corrupted).": expected * _span(),
+        "These are differences; divide them by measure(clean) − measure(corrupted).": expected * span,
+        "These are the numbers that `measure` gives, not shares: how far is each on the way from measure(corrupted) "
+        "to measure(clean)?": start + expected * span,
+        "You divide by the right difference, of a number that begins at 0: subtract measure(corrupted) first.": (
+            expected + start / span
+        ),
         "You put corrupted states into the clean run. That is noising, and asks which places are needed; "
         "here clean states go into the corrupted run.": patch_map(
             made, blocks, corrupted, clean, _difference

@@ -63,6 +63,16 @@ def _leaves_a_hook(module: Any, blocks: Any, *given: Any) -> Any:
     return found
 
 
+def _measured(
+    module: Any, blocks: Any, clean: Any, corrupted: Any, measure: Any, *, start: bool
+) -> Tensor:
+    """The map before it is made a share, or without its start."""
+    with torch.no_grad():
+        low, high = (float(measure(module(ids))) for ids in (corrupted, clean))
+    found = patch_map(module, blocks, clean, corrupted, measure) * (high - low) + low
+    return found if start else found / (high - low)
+
+
 def one_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
     """The k largest correlations, as a TopK encoder would."""
     c = (dictionary @ x).clamp(min=0)
@@ -541,6 +551,8 @@ ASKED = [
             (partial(patch_map, everywhere=True), "at all positions at once"),
             (lambda m, b, x, y, f: patch_map(m, b, y, x, f), "That is noising"),
             (lambda *given: 1 - patch_map(*given), "1 minus those that come back"),
+            (partial(_measured, start=True), "the numbers that `measure` gives"),
+            (partial(_measured, start=False), "subtract measure(corrupted) first"),
             (lambda *given: patch_map(*given).T, "yours returns the shape (6, 3)"),
             (lambda *given: 2 * patch_map(*given), "for block"),
             (_leaves_a_hook, "still has a hook"),
