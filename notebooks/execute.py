@@ -66,9 +66,14 @@ def prepared(path: Path) -> Any:
     """Return a notebook as it is executed: each exercise left blank, then answered; cells tell which."""
     import nbformat  # late: it takes seconds
 
-    if path not in solve.with_exercises():
+    if path not in _with_exercises():
         return nbformat.read(path, as_version=4)
     return left_then_answered(path)
+
+
+@cache
+def _with_exercises() -> tuple[Path, ...]:
+    return tuple(solve.with_exercises())
 
 
 def left_then_answered(path: Path) -> Any:
@@ -117,7 +122,6 @@ def run(notebook: Any) -> float:
         notebook.cells.append(export)
         client.execute_cell(export, len(notebook.cells) - 1, store_history=False)
         notebook.cells.pop()
-        notebook.metadata["language_info"] = client.nb.metadata.get("language_info", {})
         for page in Path(folder).glob("*.html"):
             shown[page.stem][PAGE] = page.read_text(encoding="utf-8")
         for figure in Path(folder).glob("*.json"):
