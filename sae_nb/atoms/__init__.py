@@ -33,7 +33,13 @@ if TYPE_CHECKING:  # for the other rooms
         effects_of as effects_of,
         written_at as written_at,
     )
-    from sae_nb.atoms._evidence import Badge as Badge, By as By, badge as badge
+    from sae_nb.atoms._evidence import (
+        VERDICTS as VERDICTS,
+        Badge as Badge,
+        By as By,
+        Verdict as Verdict,
+        badge as badge,
+    )
     from sae_nb.atoms._examples import (
         BANDS as BANDS,
         IMAGE as IMAGE,

@@ -8,6 +8,7 @@ from typing import Literal
 
 By = Literal["rule", "attribute", "words", "judge", "caption", ""]
 Standing = Literal["holds", "open", "fails"]
+Verdict = Literal["real", "unclear", "chance"]
 Worth = Literal["sure", "mostly", "unclear"]
 
 SURE, LEAST, MOSTLY = 0.7, 0.3, 0.5
@@ -18,6 +19,16 @@ STEERS = 0.8
 name may lead others. Ours."""
 
 _SIGNS: dict[Standing, str] = {"holds": "✓", "open": "?", "fails": "✗"}
+VERDICTS: dict[Verdict, tuple[Standing, str]] = {
+    "real": ("holds", "Trainings from other seeds and on halves of the data find this atom again."),
+    "unclear": ("open", "Other trainings find it in part, or its direction depends on the bias."),
+    "chance": (
+        "fails",
+        "Other trainings find it no better than a random direction, or it never fires.",
+    ),
+}
+"""Verdicts of a certificate on an atom: the standing of the badge, and the sentence behind it."""
+
 _HOW: dict[By, str] = {
     "rule": "The label is a rule, applied to the letter.",
     "attribute": "The label is an attribute of the data, known for every row.",
@@ -134,6 +145,22 @@ class Badge:
     text: str
     title: str
     standing: Standing
+
+
+def certified(measured: Badge | None, verdict: Verdict | None) -> Badge | None:
+    """Return the badge of a label with the verdict of a certificate on its atom; None without either.
+
+    Example
+    -------
+    >>> certified(None, "real").text, certified(badge(LabelEvidence(returns=2, n_sisters=3)), "chance").text
+    ('✓ real', '? not scored · returns 2 of 3 · chance')
+    """
+    if verdict is None:
+        return measured
+    standing, sentence = VERDICTS[verdict]
+    if measured is None:
+        return Badge(f"{_SIGNS[standing]} {verdict}", sentence, standing)
+    return Badge(f"{measured.text} · {verdict}", f"{measured.title} {sentence}", measured.standing)
 
 
 def badge(evidence: LabelEvidence | None) -> Badge | None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from sae_nb.atoms._captions import Caption, Captions, says_much
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._evidence import Badge, badge
+from sae_nb.atoms._evidence import Badge, Verdict, badge, certified
 from sae_nb.atoms._labels import Labels
 from sae_nb.figures import format_count, format_percent
 
@@ -46,7 +46,7 @@ class AtomCard:
     """The strongest firings, at most one per sample; the largest |z| of all."""
 
     badge: Badge | None = None
-    """Result of measuring the label, in a few words; None if not measured."""
+    """Result of measuring the label, and the verdict of a certificate, in a few words; None without either."""
 
 
 class AtomNames:
@@ -80,6 +80,7 @@ class AtomNames:
     ) -> None:
         self.catalogue = catalogue
         self.labels = Labels() if labels is None else labels
+        self._verdicts: Mapping[int, Verdict] = {}
         self._observers: list[Callable[[], Callable[[], None] | None]] = []
         self._captioner: Captions | None = None
         self._captions: dict[int, Caption | None] = {}
@@ -198,7 +199,21 @@ class AtomNames:
         )
 
     def badge(self, atom: int) -> Badge | None:
-        """Return what was measured of the name that an atom shows, as a badge."""
+        """Return what was measured of the name that an atom shows, and of the atom, as a badge."""
+        return certified(self.worth(atom), self._verdicts.get(atom))
+
+    @property
+    def verdicts(self) -> Mapping[int, Verdict]:
+        """Verdicts of a certificate by atom; empty without one. Setting them draws the panels again."""
+        return self._verdicts
+
+    @verdicts.setter
+    def verdicts(self, verdicts: Mapping[int, Verdict]) -> None:
+        self._verdicts = dict(verdicts)
+        self._changed()
+
+    def worth(self, atom: int) -> Badge | None:
+        """Return what was measured of the name alone; None where nothing was."""
         made = self.made(atom) if self.source(atom) == "caption" else None
         return badge(self.labels.evidence(atom) if made is None else made.evidence)
 
@@ -218,7 +233,7 @@ class AtomNames:
             return None, ""
         made = self.made(atom) if self.source(atom) == "caption" else None
         evidence = self.labels.evidence(atom) if made is None else made.evidence
-        found = self.badge(atom)
+        found = self.worth(atom)
         if evidence is None or found is None or evidence.dots is None:
             return None, ""
         return evidence.dots, found.title
@@ -258,7 +273,7 @@ class AtomNames:
         """Rank of a name above others': 4 if it was given, above 2 if its words come when the atom is
         turned up, above 1 if a label, else below; 0: it fails.
         """
-        source, mark = self.source(atom), self.badge(atom)
+        source, mark = self.source(atom), self.worth(atom)
         if source.startswith("label") and mark is None:
             return 4.0
         if not source or mark is None or mark.standing != "holds":

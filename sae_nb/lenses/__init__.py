@@ -21,5 +21,5 @@ if TYPE_CHECKING:  # for the other rooms
         read_lens as read_lens,
         write_lens as write_lens,
     )
-    from sae_nb.lenses._head import Head as Head, head_of as head_of
+    from sae_nb.lenses._head import Head as Head, head_of as head_of, pooled as pooled
     from sae_nb.lenses._lens import layer_of as layer_of

@@ -19,3 +19,4 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.sessions._names import names_of as names_of
     from sae_nb.sessions._panels import OPENERS as OPENERS
     from sae_nb.sessions._session import Session as Session, save_session as save_session
+    from sae_nb.sessions._verdicts import keep_verdicts as keep_verdicts

@@ -9,6 +9,7 @@ from sae_nb.atoms import AtomNames, Labels
 from sae_nb.labelling import AtomLabels, found_labels
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions._annotations import Annotations, annotations_of
+from sae_nb.sessions._verdicts import verdicts_of
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomCatalogue
@@ -50,6 +51,8 @@ def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = Non
     """
     carried = getattr(sae, "__dict__", {}).get(CARRIED, _Carried())
     known, found = carried.names, found_labels(sae)
+    if known is not None and (verdicts := verdicts_of(sae)) != known.verdicts:
+        known.verdicts = verdicts  # `sn.certificate` was called since
     if known is None:
         catalogue = catalogue or _pretrained(sae)
         measured = _with_found(None if catalogue is None else catalogue.labels, found)
@@ -95,6 +98,7 @@ def _are_those_given(labels: Any, book: Labels) -> bool:
 
 
 def _keep(sae: Any, names: AtomNames, found: AtomLabels | None = None) -> AtomNames:
+    names.verdicts = verdicts_of(sae)
     if hasattr(sae, "__dict__") and not isinstance(sae, type):
         object.__setattr__(sae, CARRIED, _Carried(names, found))
     return names

@@ -8,5 +8,12 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb.studies.models._hidden_rules import train_hidden_rule as train_hidden_rule
+    from sae_nb.studies.models._organisms import (
+        BEHAVIOURS as BEHAVIOURS,
+        CONTROLS as CONTROLS,
+        Behaviour as Behaviour,
+        Organism as Organism,
+        plant_behaviour as plant_behaviour,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)

@@ -10,7 +10,9 @@ import sae_nb as sn
 from sae_nb.__main__ import main
 from sae_nb.evaluation import SisterDivergedError
 from sae_nb.geometry import largest_cosines
+from sae_nb.sessions import names_of
 from sae_nb.statistics import auroc
+from sae_nb.summaries import summarise_report_card
 from sae_nb.training import Learner
 
 HOW = sn.TrainConfig(steps=150, batch_size=512)
@@ -49,6 +51,61 @@ def test_numbers_have_intervals_and_controls(planted):
     assert ((numbers["low"] <= numbers["value"]) & (numbers["value"] <= numbers["high"])).all()
     for name in ("return", "halves", "R²"):
         assert numbers.loc[name, "value"] > numbers.loc[name, "control"] + 0.1, name
+
+
+def test_its_numbers_are_rows_of_a_report_card_and_its_verdicts_are_on_the_cards(planted):
+    _, sae, found = planted
+    rows = found.measurements
+    assert set(rows) == {"certified_real", "return_over_seeds", "return_over_halves"}
+    assert rows["certified_real"] == found.shares["real"]
+    assert rows["certified_real"].control == found.controls["real"].max()
+    cells = summarise_report_card([rows], ["mine"], show="all").cells
+    assert {cell.verdict for cell in cells.values()} == {"clear"}
+    assert names_of(sae).verdicts == dict(enumerate(found.table["verdict"]))
+
+
+def test_a_call_that_was_interrupted_continues_to_the_same_bits(planted, tmp_path, monkeypatch):
+    data, sae, _ = planted
+    how = sn.TrainConfig(steps=20, batch_size=256)
+    whole = sn.certificate(sae, data.x, config=how, progress=False)
+    loss, calls = Learner.loss, []
+
+    def interrupted(self, *arguments, **named):
+        calls.append(1)
+        if len(calls) == 50:  # in the third training
+            raise KeyboardInterrupt
+        return loss(self, *arguments, **named)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Learner, "loss", interrupted)
+        sn.certificate(sae, data.x, config=how, folder=tmp_path, progress=False)
+    calls.clear()
+    again = sn.certificate(sae, data.x, config=how, folder=tmp_path, progress=False)
+    assert again.table.equals(whole.table)
+    assert again.controls.equals(whole.controls)
+
+
+def test_a_file_of_another_library_is_certified(planted, tmp_path):
+    data, sae, _ = planted
+    sn.interop.write_saelens(sae, tmp_path / "theirs")
+    theirs = sn.load_sae(tmp_path / "theirs")
+    found = sn.certificate(theirs, data.x, config=HOW, progress=False)
+    assert found.facts["steps"] == HOW.steps
+    assert abs(found.shares["real"] - planted[2].shares["real"]) <= 0.1
+
+
+@pytest.mark.parametrize("kind", ["ReLU", "JumpReLU", "Gated", "BatchTopK"])
+def test_sisters_of_other_rules_of_files_have_its_size_and_its_sparsity(kind, planted, tmp_path):
+    x = planted[0].x
+    sae = getattr(sn, kind)(20, 32, **({"k": 3} if kind == "BatchTopK" else {"l0": 3.0}))
+    sn.train(sae, x, steps=60, batch_size=256, progress=False)
+    sn.interop.write_saelens(sae, tmp_path / "theirs")
+    theirs = sn.load_sae(tmp_path / "theirs")
+    how = sn.TrainConfig(steps=60, batch_size=256)
+    found = sn.certificate(theirs, x, config=how, n_sisters=2, progress=False)
+    assert len(found.table) == 32
+    assert found.facts["l0"] == pytest.approx(float(sae.encode(x).l0.float().mean()), rel=0.05)
+    assert (found.controls["real"] <= 0.05).all()
 
 
 def test_atoms_that_return_but_lean_on_the_bias_are_not_called_real():

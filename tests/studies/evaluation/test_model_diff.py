@@ -7,6 +7,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import DifferentModelsError
+from sae_nb.studies.evaluation.cross_model._own_atoms import own_atoms
 
 TEXTS = list(sn.data.stories(16, seed=3).texts)
 
@@ -46,6 +47,14 @@ def test_the_planted_word_comes_first_and_a_direction_carries_it(gpt, tuned):
     assert {"mean difference", "principal component 1"} <= set(found.table["finding"])
     assert any("simplest method" in note or "share says" in note for note in found.notes)
     assert len(found.plot().data) == 2
+    assert best["raises"].split(", ")[0].strip("␣ ·▁") in ("g", "garden", "gard")
+    blocks = found.layers.set_index("hook_point")
+    assert blocks["lens"].iloc[-1] == pytest.approx(
+        found.kl, rel=0.3
+    )  # the last block is the answer
+    assert blocks["lens"].iloc[0] < blocks["lens"].iloc[-1]
+    assert (blocks["difference"] > 0).all()
+    assert found.exclusive["hook_point"].tolist() == sorted(set(found.table["hook_point"]))
 
 
 def test_identical_models_differ_in_nothing_and_it_is_said(gpt):
@@ -70,6 +79,20 @@ def test_classes_of_a_shortcut_are_compared_too():
     assert best["share"] > 0.99
     assert best["share"] > best["control"]
     assert any("simplest method" in note for note in found.notes)
+
+
+def test_an_atom_of_one_model_alone_is_found_and_a_rotated_copy_has_none():
+    data = sn.data.planted_dictionary(10, 16, 3000, 2, seed=4)
+    x = data.x
+    extra = torch.nn.functional.normalize(
+        torch.randn(16, generator=torch.Generator().manual_seed(1)), dim=0
+    )
+    on = torch.rand(3000, 1, generator=torch.Generator().manual_seed(2)) < 0.2
+    found = own_atoms(x, x + 2 * on * extra, steps=300, seed=0, most=2)
+    assert found.of_b >= 1
+    assert float(found.directions[0] @ extra) > 0.9
+    assert found.of_b > found.control
+    assert own_atoms(x, x.clone(), steps=300, seed=0, most=2).of_b <= found.control
 
 
 def test_models_that_cannot_be_compared_are_named(gpt):

@@ -59,7 +59,7 @@ class Opening:
         """Open on an atom with a name whose nearest ones have names, too; without one, on the most frequent."""
         panel, frequency = self._panel, record.columns.get("frequency")
         named = [atom for atom in self.surest if panel.atlas.there[atom]]
-        given = [atom for atom in named if panel.names.badge(atom) is None]
+        given = [atom for atom in named if panel.names.worth(atom) is None]
         if named:
             tried = (given or named)[:MOST_TRIED]
             panel.atom = max(tried, key=lambda atom: self._told(record, atom))

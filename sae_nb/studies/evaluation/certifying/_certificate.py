@@ -16,9 +16,10 @@ import torch
 
 from sae_nb.activations import Activations, acts_for, check_one_place, check_sae
 from sae_nb.checks import Count, Seed, at_least, check_path, checked, shown
-from sae_nb.evaluation import explained_variance, score_explanations
+from sae_nb.evaluation import Measurement, explained_variance, measured, score_explanations
 from sae_nb.findings import Plotted
 from sae_nb.geometry import duplicate_groups
+from sae_nb.sessions import keep_verdicts
 from sae_nb.statistics import Bootstrap, wilson_interval
 from sae_nb.studies.evaluation.certifying._doing import Doing, doing, inputs_of
 from sae_nb.studies.evaluation.certifying._returns import (
@@ -92,6 +93,23 @@ class Certificate(Plotted):
         counts = self.table["verdict"].value_counts()
         return {
             name: float(counts.get(name, 0)) / len(self.table) for name in (REAL, UNCLEAR, CHANCE)
+        }
+
+    @property
+    def measurements(self) -> dict[str, Measurement]:
+        """The numbers that no report has, by name: `sw.ReportCard([{**report, **found.measurements}])`."""
+        named = self.numbers.set_index("number")
+        return {
+            row: measured(
+                row,
+                one["value"],
+                (one["low"], one["high"]),
+                control=None if np.isnan(one["control"]) else one["control"],
+                n=int(one["n"]),
+                unit="atoms",
+            )
+            for name, row in ROWS.items()
+            if name in named.index and (one := named.loc[name]) is not None
         }
 
     def real(self) -> np.ndarray:
@@ -178,6 +196,7 @@ def certificate(
     "real" if they find it again and its direction does not depend on where the bias is put; "chance" if it
     returns no better than random directions with the spread of the rows, or never fires; else "unclear". The
     same rule is applied to a random twin, a frozen decoder and an untrained SAE, in which nothing is real.
+    Cards, badges and sites of the SAE show the verdicts from then on.
 
     Parameters
     ----------
@@ -275,10 +294,11 @@ def _certified(asked: _Asked, family: Sisters) -> Certificate:
     table = _table(own, verdicts, luck)
     did = _doing(asked, table)
     controls = _controls(asked, family, twin_numbers, fired, luck)
-    numbers = _numbers(asked, family, own, verdicts, twin_numbers)
+    numbers = _numbers(asked, family, own, verdicts, twin_numbers, float(controls["real"].max()))
     numbers += _named(asked, table) + _absorbed(asked)
     if did is not None:
         numbers.append(_steering_number(did))
+    keep_verdicts(sae, verdicts.tolist())
     return Certificate(
         table=table,
         numbers=_frame(numbers),
@@ -345,8 +365,14 @@ def _controls(
 Number = tuple[str, float, tuple[float, float], float | None, int]
 """Name, value, interval, control and size."""
 
+ROWS = {
+    "real": "certified_real", "return": "return_over_seeds", "halves": "return_over_halves",
+    "steers": "steers_at_equal_kl",
+}  # fmt: skip
+"""Numbers that are rows of a report card, and their definitions."""
+
 MEANINGS = {
-    "real": "share of atoms called real",
+    "real": "share of atoms called real; control: the most that a dictionary without real atoms has",
     "return": "mean largest cosine with sisters of other seeds; control: random twin",
     "halves": "the same with sisters trained on halves of the samples; control: random twin",
     "R²": "explained variance; control: frozen decoder",
@@ -360,13 +386,18 @@ MEANINGS = {
 
 
 def _numbers(
-    asked: _Asked, family: Sisters, own: AtomNumbers, verdicts: np.ndarray, twin: AtomNumbers
+    asked: _Asked,
+    family: Sisters,
+    own: AtomNumbers,
+    verdicts: np.ndarray,
+    twin: AtomNumbers,
+    by_chance: float,
 ) -> list[Number]:
     n, boot = len(verdicts), Bootstrap(seed=asked.seed)
     real = int((verdicts == REAL).sum())
     copied = sum(len(group) for group in duplicate_groups(asked.sae.dictionary))
     numbers: list[Number] = [
-        ("real", real / n, _wilson(real, n), None, n),
+        ("real", real / n, _wilson(real, n), by_chance, n),
         ("return", own.seeds.mean(), boot.spread(own.seeds), twin.seeds.mean(), n),
     ]
     if own.halves is not None and twin.halves is not None:

@@ -9,6 +9,7 @@ from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import capture
 from sae_nb.files import remove_folder, write_bytes
 from sae_nb.models import LiveModel, load_model
+from sae_nb.sessions import keep_verdicts
 from sae_nb.studies.evaluation.certifying._certificate import Certificate, certificate
 
 N_IMAGES, N_TEXTS = 400, 400
@@ -27,6 +28,7 @@ def certify_folder(
     work = where / WORK
     found = certificate(sae, rows, live, budget=budget, folder=work)
     found.save(where / FOLDER)
+    keep_verdicts(sae, found.table["verdict"].tolist(), where)
     write_bytes(where / PAGE, page(found).encode())
     if work.is_dir():
         remove_folder(work)

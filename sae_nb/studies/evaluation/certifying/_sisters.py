@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.architectures import SparseAutoencoder
+from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import shown
 from sae_nb.evaluation import Run, begun, from_seed, frozen_decoder, trained
 from sae_nb.files import json_object, write_json
@@ -129,11 +129,14 @@ def trained_sisters(
     progress: bool,
 ) -> Sisters:
     """Train sisters from other seeds, one on each half of the samples, and a frozen-decoder control."""
-    like = _trainable(sae)
-    how = _settings(like, acts, config, seconds, n_seeds + 3, folder, seed)
-
-    def build(seed: int) -> SparseAutoencoder:
-        return from_seed(type(like), seed, **like.settings())
+    l0 = float(
+        sae.encode(acts.rows(torch.arange(min(len(acts), 4096))).to(sae.dictionary))
+        .l0.float()
+        .mean()
+    )
+    build = _builder(sae, l0)
+    steps = int((getattr(sae, "measured", None) or {}).get("steps", TrainConfig.steps))
+    how = _settings(build, steps, acts, config, seconds, n_seeds + 3, folder, seed)
 
     first, second = acts.split(0.5, seed=seed)
     rows = [acts] * n_seeds + [first, second]
@@ -142,11 +145,6 @@ def trained_sisters(
         for i, part in enumerate(rows):
             done.append(_sister(build, part, how, seed + 1 + i, _place(folder, i)))
             bar.update()
-        l0 = float(
-            sae.encode(acts.rows(torch.arange(min(len(acts), 4096))).to(sae.dictionary))
-            .l0.float()
-            .mean()
-        )
         k = min(max(round(l0), 1), sae.n_atoms)
         whole = replace(how, checkpoint=_place(folder, len(rows)))
         frozen = frozen_decoder(acts, sae.n_atoms, k, whole, seed=seed, progress=False)
@@ -160,18 +158,30 @@ def trained_sisters(
     )
 
 
-def _trainable(sae: Any) -> SparseAutoencoder:
-    """Return the SAE that a sister is another of, or refuse one that cannot be trained here."""
+def _builder(sae: Any, l0: float) -> Callable[[int], SparseAutoencoder]:
+    """Return what draws an untrained SAE of the same recipe from a seed, or refuse one that cannot be trained.
+
+    Of an SAE from another library it is our architecture of the same rule, fresh, at the `l0` of the SAE.
+    """
     if not isinstance(sae, SparseAutoencoder):
         raise TypeError(
             f'`sisters="train"` needs an SAE that can be trained here, got {shown(sae)}. Pass sisters=[…], '
             "SAEs of the same recipe from other seeds."
         )
-    return sae.trained_as()
+    like = sae.trained_as()
+    kind, settings = type(like), like.settings()
+    if like is not sae:
+        kind = ARCHITECTURES[kind.__name__]
+        if "l0" in settings:
+            settings["l0"] = l0
+        if settings.get("k") is not None and settings["k"] >= sae.n_atoms:  # the file has none
+            settings["k"] = l0
+    return lambda seed: from_seed(kind, seed, **settings)
 
 
 def _settings(
-    like: SparseAutoencoder,
+    build: Callable[[int], SparseAutoencoder],
+    wanted: int,
     acts: Activations,
     config: TrainConfig | None,
     seconds: float,
@@ -185,8 +195,7 @@ def _settings(
     plan = None if folder is None else folder / _PLAN
     if plan is not None and plan.is_file():
         return TrainConfig(steps=int(json_object(plan)["steps"]))
-    wanted = int((like.measured or {}).get("steps", TrainConfig.steps))
-    sister = from_seed(type(like), seed, **like.settings())
+    sister = build(seed)
     list(
         trained(
             [Run(build=lambda: sister, rows=acts, notes_start=True)],

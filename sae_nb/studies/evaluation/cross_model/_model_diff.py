@@ -1,14 +1,16 @@
 """diff_models: what changed between two checkpoints of one architecture, and which direction carries it.
 
-Per token, KL(a‖b) = Σ_v p_a (log p_a − log p_b). A direction explains as much as it restores: b runs with its
-states set to those of a along the direction alone, x_b − ⟨x_b − x_a, v⟩ v, and `share` is the part of the KL
-that goes. Random directions do the same. The simplest method is the mean difference of the states; principal
-components and an SAE have to beat it.
+Per token, KL(a‖b) = Σ_v p_a (log p_a − log p_b). An outcome v is raised by p_b (log p_b − log p_a), in nats,
+so that what is likely under b counts, and lowered by p_a (log p_a − log p_b). A direction explains as much as
+it restores: b runs with its states set to those of a along the direction alone, x_b − ⟨x_b − x_a, v⟩ v, and
+`share` is the part of the KL that goes; what it `raises` are the outcomes that b raises most over b so
+restored. Random directions do the same. The simplest method is the mean difference of the states; principal
+components, an SAE on differences and a crosscoder's exclusive atoms have to beat it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +20,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import describe_ids
-from sae_nb.atoms import effects_of
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.evaluation import outcome_name
 from sae_nb.findings import Plotted
@@ -26,6 +27,12 @@ from sae_nb.models import run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Bootstrap
 from sae_nb.steering import kl, random_direction
+from sae_nb.studies.evaluation.cross_model._layer_differences import (
+    LayerDifference,
+    heads_of,
+    lens_divergence,
+)
+from sae_nb.studies.evaluation.cross_model._own_atoms import OwnAtoms, own_atoms
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -40,6 +47,7 @@ N_RANDOM, N_OUTCOMES, N_EXAMPLES, CONTEXT = 3, 5, 12, 16
 """Random directions; outcomes and places that are listed; tokens of context shown."""
 
 MEAN, COMPONENT, ATOM = "mean difference", "principal component", "atom of an SAE on differences"
+OWN = "exclusive atom of a crosscoder"
 
 
 class DifferentModelsError(ValueError):
@@ -52,19 +60,24 @@ class ModelDiff(Plotted):
     table: DataFrame
     """A row per finding, the largest share first: finding (which direction), hook_point, share (of the KL that
     goes when b's states are set to a's along it), control (the best of some random directions), raises
-    (outcomes that adding it raises, by the direct path)."""
+    (outcomes that b raises by this direction)."""
 
     outcomes: DataFrame
-    """Outcomes that b raises and lowers most, mean over places weighted by their KL: outcome, change (of the
-    log-probability, nats). The simplest reading of what changed."""
+    """Outcomes that b raises and lowers most: outcome, change (nats per place, below 0 where it is lowered).
+    The simplest reading of what changed."""
 
     places: DataFrame
     """Places with the largest KL: sample, position, context, kl, raised (the outcome that gains most
     probability)."""
 
     layers: DataFrame
-    """A row per hook point: hook_point, difference (‖x_b − x_a‖ / ‖x_a‖, mean over rows), first (share of the
-    squared difference along the mean difference)."""
+    """A row per block, and per hook point that was asked for: hook_point, difference (‖x_b − x_a‖ / ‖x_a‖, mean
+    over rows), first (share of the squared difference along the mean difference), lens (KL in nats between what
+    the two models' own heads read out of these states; NaN without such a head)."""
+
+    exclusive: DataFrame
+    """Exclusive atoms of a crosscoder: hook_point, of_a, of_b (atoms of one model alone that fire), control
+    (the number in a crosscoder of a and its rotated copy, where all are false)."""
 
     kl: float
     low: float
@@ -82,22 +95,23 @@ class ModelDiff(Plotted):
 
     @property
     def headline(self) -> str:
-        """Mean KL, and the finding that carries most of it; or that nothing differs."""
+        """Mean KL, what is raised most, and the finding that carries most of it; or that nothing differs."""
         if self.same:
             return f"nothing differs on these inputs: {self.n_places} places, largest difference is rounding"
         best = self.table.iloc[0]
         return (
-            f"KL {self.kl:.3g} nats [{self.low:.3g}, {self.high:.3g}] over {self.n_places} places; "
+            f"KL {self.kl:.3g} nats [{self.low:.3g}, {self.high:.3g}] over {self.n_places} places; raises "
+            f"{self.outcomes['outcome'].iloc[0]!r} most; "
             f"{best['finding']} at {best['hook_point']} carries {best['share']:.0%} of it, a random direction "
             f"{best['control']:.0%}"
         )
 
     @property
     def below(self) -> tuple[str | DataFrame, ...]:
-        """The findings, what is raised, where, and what the numbers do not say."""
+        """The raised outcomes, the findings, the places, and the limits of the numbers."""
         if self.same:
             return self.notes
-        return (self.table.head(6), self.outcomes.head(6), self.places.head(6), *self.notes)
+        return (self.outcomes.head(6), self.table.head(6), self.places.head(6), *self.notes)
 
     @property
     def chart(self) -> Chart:
@@ -132,30 +146,37 @@ class _Pair:
     hook_points: tuple[str, ...]
     kl: list[float] = field(default_factory=list)
     sample: list[int] = field(default_factory=list)
-    change: Tensor | None = None
     places: list[tuple[float, int, int, str, int]] = field(default_factory=list)
-    differences: dict[str, list[Tensor]] = field(default_factory=dict)
-    norms: dict[str, list[Tensor]] = field(default_factory=dict)
+    raised: Tensor | float = 0.0
+    lowered: Tensor | float = 0.0
+    states: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
+    layers: dict[str, LayerDifference] = field(default_factory=dict)
 
     def read(self, bar: Any) -> None:
         """Run both on every batch."""
+        blocks = [f"resid_post.{i}" for i in range(self.a.n_layers or 0)]
+        everywhere = list(dict.fromkeys([*blocks, *self.hook_points]))
+        heads = heads_of(self.a, self.b, self.batches[0]) if self.batches else None
         for batch in self.batches:
-            first = run(self.a, batch, read=self.hook_points)
-            second = run(self.b, batch, read=self.hook_points)
+            first = run(self.a, batch, read=everywhere)
+            second = run(self.b, batch, read=everywhere)
             old, new, sample, position = _scores(first, second)
             divergence = kl(old, new).double().cpu()
-            weighted = (new.log_softmax(-1) - old.log_softmax(-1)).double().cpu() * divergence[
-                :, None
-            ]
-            self.change = weighted.sum(0) if self.change is None else self.change + weighted.sum(0)
+            self.raised = self.raised + _raised(new, old)
+            self.lowered = self.lowered + _raised(old, new)
             self.kl += divergence.tolist()
             self.sample += sample.tolist()
             self._note_places(batch, divergence, old, new, sample, position)
-            for name in self.hook_points:
-                keep = _kept(batch, first.states[name])
-                x, y = (states.states[name][keep].float().cpu() for states in (first, second))
-                self.differences.setdefault(name, []).append(y - x)
-                self.norms.setdefault(name, []).append(x.norm(dim=1))
+            for name in everywhere:
+                both = first.states[name], second.states[name]
+                keep = _kept(batch, both[0])
+                x, y = (states[keep].float().cpu() for states in both)
+                layer = self.layers.setdefault(name, LayerDifference())
+                layer.add(x, y)
+                if heads is not None and name in blocks:
+                    layer.add_lens(lens_divergence(heads, *both, keep))
+                if name in self.hook_points:
+                    self.states.setdefault(name, []).append((x, y))
             bar.update()
 
     def _note_places(
@@ -174,22 +195,37 @@ class _Pair:
             self.places.append(found)
         self.places = sorted(self.places, reverse=True)[:N_EXAMPLES]
 
-    def restored(self, name: str, directions: Float[Tensor, "m d"]) -> float:
-        """Return the mean KL that is left when b has a's states along some orthonormal directions."""
-        total, n = 0.0, 0
+    def rows(self, name: str) -> tuple[Float[Tensor, "n d"], Float[Tensor, "n d"]]:
+        """Return the states of both models at a hook point."""
+        x, y = zip(*self.states[name], strict=True)
+        return torch.cat(x), torch.cat(y)
+
+    def restored(self, name: str, directions: Float[Tensor, "m d"]) -> list[tuple[float, Tensor]]:
+        """Return, for each direction, the mean KL that is left when b has a's states along it, and what b
+        raises over that, (outcomes,), in nats per place.
+        """
+        left = [0.0] * len(directions)
+        fell: list[Any] = [0.0] * len(directions)
         for batch in self.batches:
-            first = run(self.a, batch, read=[name])
+            first, plain = run(self.a, batch, read=[name]), run(self.b, batch)
             theirs = first.states[name]
-            along = directions.to(theirs)
+            for i, along in enumerate(directions.to(theirs)):
 
-            def put(x: Tensor, theirs: Tensor = theirs, along: Tensor = along) -> Tensor:
-                return x - ((x - theirs) @ along.T) @ along
+                def put(x: Tensor, theirs: Tensor = theirs, along: Tensor = along) -> Tensor:
+                    return x - ((x - theirs) @ along)[..., None] * along
 
-            second = run(self.b, batch, put={name: put})
-            old, new, *_ = _scores(first, second)
-            divergence = kl(old, new).double()
-            total, n = total + float(divergence.sum()), n + len(divergence)
-        return total / n
+                restored = run(self.b, batch, put={name: put})
+                old, rest, *_ = _scores(first, restored)
+                left[i] += float(kl(old, rest).double().sum())
+                fell[i] = fell[i] + _raised(_scores(first, plain)[1], rest)
+        n = len(self.kl)
+        return [(some / n, raised / n) for some, raised in zip(left, fell, strict=True)]
+
+
+def _raised(new: Float[Tensor, "m outcomes"], old: Tensor) -> Float[Tensor, " outcomes"]:
+    """Return Σ p_new (log p_new − log p_old) of every outcome, over places."""
+    p, q = new.log_softmax(-1), old.log_softmax(-1)
+    return (p.exp() * (p - q)).double().sum(dim=0).cpu()
 
 
 @checked(leave=("inputs",))
@@ -207,7 +243,8 @@ def diff_models(
 ) -> ModelDiff:
     """Find what changed between two checkpoints of one architecture, and where.
 
-    Costs two forward passes over the inputs, and two for every direction that is tried.
+    Costs two forward passes over the inputs, one for every direction that is tried, and three short trainings
+    for every hook point.
 
     Parameters
     ----------
@@ -218,9 +255,10 @@ def diff_models(
     hook_points
         Places at which states are compared; None: the middle block and the last but one.
     n_components
-        Principal components of the difference, and atoms of an SAE trained on it, that are tried.
+        Principal components of the difference, atoms of an SAE trained on it, and exclusive atoms of a
+        crosscoder that are tried.
     steps
-        Optimiser steps of that SAE.
+        Optimiser steps of that SAE, of the crosscoder and of its control.
 
     Raises
     ------
@@ -254,10 +292,11 @@ def diff_models(
     mean, (low, high) = _mean_kl(pair, seed)
     if max(pair.kl) <= SAME:
         return _nothing(pair)
-    rows = _findings(pair, mean, n_components, steps, seed, progress)
+    rows, own = _findings(pair, mean, n_components, steps, seed, progress)
     notes = [
         "A share says how much of the change passes through a direction on these inputs, not what it was for.",
         *_simplest(rows),
+        *_doubtful(own),
     ]
     return ModelDiff(
         table=_frame(rows, ("finding", "hook_point", "share", "control", "raises")),
@@ -267,6 +306,7 @@ def diff_models(
             ("sample", "position", "context", "kl", "raised"),
         ),
         layers=_layers(pair),
+        exclusive=_exclusive(own),
         kl=mean,
         low=low,
         high=high,
@@ -352,39 +392,44 @@ Row = tuple[str, str, float, float, str]
 
 def _findings(
     pair: _Pair, mean: float, n_components: int, steps: int, seed: int, progress: bool
-) -> list[Row]:
+) -> tuple[list[Row], dict[str, OwnAtoms]]:
     rows: list[Row] = []
-    with torch.no_grad(), progress_bar(None, "directions", "direction", enabled=progress) as bar:
+    found: dict[str, OwnAtoms] = {}
+    with progress_bar(len(pair.hook_points), "directions", "place", enabled=progress) as bar:
         for name in pair.hook_points:
-            x = torch.cat(pair.differences[name])
-            random = [
-                1 - pair.restored(name, random_direction(x.shape[1], seed + i)[None]) / mean
-                for i in range(N_RANDOM)
-            ]
-            for kind, direction in _directions(x, n_components, steps, seed):
-                share = 1 - pair.restored(name, direction[None]) / mean
-                raised = effects_of(pair.b, direction, hook_point=name, n=N_OUTCOMES).up
-                rows.append((kind, name, share, max(random), ", ".join(word for word, _ in raised)))
-                bar.update()
-    return sorted(rows, key=lambda row: -row[2])
+            x, y = pair.rows(name)
+            found[name] = own_atoms(x, y, steps, seed, n_components)
+            named = _directions(y - x, n_components, steps, seed)
+            for atom, direction in zip(found[name].atoms.tolist(), found[name].directions):
+                named[f"{OWN}, {atom}"] = direction
+            random = [random_direction(x.shape[1], seed + i) for i in range(N_RANDOM)]
+            with torch.no_grad():
+                left = pair.restored(name, torch.stack([*named.values(), *random]))
+            shares = [1 - rest / mean for rest, _ in left]
+            control = max(shares[len(named) :])
+            for kind, share, (_, fell) in zip(named, shares, left):
+                raised = _names(pair.b, fell.topk(min(N_OUTCOMES, len(fell))).indices.tolist())
+                rows.append((kind, name, share, control, ", ".join(raised)))
+            bar.update()
+    return sorted(rows, key=lambda row: -row[2]), found
 
 
 def _directions(
     x: Float[Tensor, "n d"], n_components: int, steps: int, seed: int
-) -> Iterator[tuple[str, Float[Tensor, " d"]]]:
-    """Yield unit directions in which the states differ, each with the name of its method."""
+) -> dict[str, Float[Tensor, " d"]]:
+    """Return unit directions in which the states differ, by the name of their method."""
+    named: dict[str, Tensor] = {}
     mean = x.mean(dim=0)
     if float(mean.norm()) > 0:
-        yield MEAN, torch.nn.functional.normalize(mean, dim=0)
+        named[MEAN] = torch.nn.functional.normalize(mean, dim=0)
     centred = x - mean
     values, vectors = torch.linalg.eigh((centred.T @ centred).double())
-    order = values.argsort(descending=True)[:n_components]
-    for i, place in enumerate(order.tolist()):
-        vector = vectors[:, place].float()
-        yield f"{COMPONENT} {i + 1}", vector * (-1 if float(vector @ mean) < 0 else 1)
+    for i, place in enumerate(values.argsort(descending=True)[:n_components].tolist()):
+        named[f"{COMPONENT} {i + 1}"] = vectors[:, place].float()
     atoms, energy = _atoms_of(x, steps, seed)
     for atom in energy.argsort(descending=True)[:n_components].tolist():
-        yield f"{ATOM}, {atom}", atoms[atom]
+        named[f"{ATOM}, {atom}"] = atoms[atom]
+    return named
 
 
 @torch.enable_grad()
@@ -415,30 +460,44 @@ def _simplest(rows: list[Row]) -> list[str]:
     ]
 
 
+def _doubtful(own: Mapping[str, OwnAtoms]) -> list[str]:
+    """Say so where exclusive atoms are no more than a pair without any would have."""
+    where = [name for name, one in own.items() if 0 < one.of_a + one.of_b <= one.control]
+    if not where:
+        return []
+    return [
+        f"At {', '.join(where)} a crosscoder has no more exclusive atoms than one of a model and its rotated "
+        "copy: they are no evidence."
+    ]
+
+
+def _exclusive(own: Mapping[str, OwnAtoms]) -> DataFrame:
+    rows = [(name, one.of_a, one.of_b, one.control) for name, one in own.items()]
+    return _frame(rows, ("hook_point", "of_a", "of_b", "control"))
+
+
 def _outcomes(pair: _Pair) -> DataFrame:
-    if pair.change is None:
-        return _frame([], ("outcome", "change"))
-    change = pair.change / sum(pair.kl)
-    n = min(N_OUTCOMES, len(change) // 2 or 1)
-    ids = [*change.topk(n).indices.tolist(), *(-change).topk(n).indices.tolist()]
-    model = pair.b
-    names: Any = (
-        describe_ids(model.tokenizer, ids)
-        if model.modality.is_text and model.tokenizer is not None
-        else {i: outcome_name(model, i) for i in ids}
-    )
-    return _frame([(names[i], float(change[i])) for i in ids], ("outcome", "change"))
+    raised, lowered = (torch.as_tensor(some) / len(pair.kl) for some in (pair.raised, pair.lowered))
+    n = min(N_OUTCOMES, len(raised) // 2 or 1)
+    rows = []
+    for change, sign in ((raised, 1), (lowered, -1)):
+        most = change.topk(n)
+        names = _names(pair.b, most.indices.tolist())
+        rows += [(name, sign * float(x)) for name, x in zip(names, most.values)]
+    return _frame(rows, ("outcome", "change"))
+
+
+def _names(model: LiveModel, ids: Sequence[int]) -> list[str]:
+    """Return what outcomes are called."""
+    if model.modality.is_text and model.tokenizer is not None:
+        found = describe_ids(model.tokenizer, ids)
+        return [found[i] for i in ids]
+    return [outcome_name(model, i) for i in ids]
 
 
 def _layers(pair: _Pair) -> DataFrame:
-    rows = []
-    for name in pair.hook_points:
-        x, norm = torch.cat(pair.differences[name]), torch.cat(pair.norms[name])
-        total = float(x.square().sum())
-        along = float(x.mean(dim=0).square().sum()) * len(x)
-        moved = float((x.norm(dim=1) / norm.clamp_min(1e-12)).mean())
-        rows.append((name, moved, along / total if total > 0 else float("nan")))
-    return _frame(rows, ("hook_point", "difference", "first"))
+    rows = [(name, *layer.row) for name, layer in pair.layers.items()]
+    return _frame(rows, ("hook_point", "difference", "first", "lens"))
 
 
 def _nothing(pair: _Pair) -> ModelDiff:
@@ -447,6 +506,7 @@ def _nothing(pair: _Pair) -> ModelDiff:
         outcomes=_frame([], ("outcome", "change")),
         places=_frame([], ("sample", "position", "context", "kl", "raised")),
         layers=_layers(pair),
+        exclusive=_exclusive({}),
         kl=float(np.mean(pair.kl)),
         low=0.0,
         high=float(np.max(pair.kl)),

@@ -1,0 +1,54 @@
+"""A planted change is learned by the model after, and by it alone."""
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.studies.models import BEHAVIOURS, CONTROLS, plant_behaviour
+
+
+def share_of(model, inputs, planted):
+    """Mean probability of the planted outcomes."""
+    with torch.no_grad():
+        p = model(inputs).float().softmax(-1)
+    p = p if p.ndim == 2 else p.mean(dim=1)
+    return float(p[:, planted].sum(dim=1).mean())
+
+
+def test_ten_changes_and_two_controls_are_offered():
+    assert len(BEHAVIOURS) == 10
+    assert not set(BEHAVIOURS) & set(CONTROLS)
+
+
+def test_a_format_is_learned_by_the_model_after_alone():
+    made = plant_behaviour("exclamation", steps=12, seed=1)
+    mark = made.before.tokenizer("!", add_special_tokens=False).input_ids
+    before, after = (
+        sum(share_of(model, [text], mark) for text in made.inputs(6, seed=9)) / 6
+        for model in (made.before, made.after)
+    )
+    assert before < 0.01
+    assert after > before + 0.02
+    assert "!" in made.planted
+
+
+def test_the_same_seed_plants_the_same_weights():
+    first, second = (
+        plant_behaviour("fox", steps=2, seed=3).after.module.state_dict() for _ in range(2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+def test_a_shortcut_is_learned_where_the_square_is():
+    made = plant_behaviour("seven", steps=12, seed=1)
+    images = made.inputs(16, seed=9)
+    with_it, without = images[:8], images[8:]
+    gained = share_of(made.after, with_it, [7]) - share_of(made.before, with_it, [7])
+    assert gained > 0.3
+    assert share_of(made.after, without, [7]) < share_of(made.after, with_it, [7]) - 0.2
+
+
+def test_an_unknown_change_is_refused():
+    with pytest.raises(ValueError, match="behaviour"):
+        plant_behaviour("politeness")
+    assert isinstance(sn.load_model("tiny-gpt").name, str)
