@@ -97,7 +97,7 @@ def _windows(documents: list[Tensor]) -> list[Tensor]:
 
 
 def _captured(model: LiveModel, hook_point: str, texts: list[Tensor]) -> Tensor:
-    acts = sn.capture(model, texts, hook_point, progress=False, drop_first=True)
+    acts = sn.capture(model, texts, hook_point, progress=False, drop_first=True, drop_massive=False)
     return acts.x.reshape(len(texts), TIME, -1)
 
 
