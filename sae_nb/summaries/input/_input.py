@@ -117,6 +117,23 @@ class AtomsUsed:
         spread = np.sqrt(CONTROL_SHARE * self.by_chance)
         return bool(self.beyond.sum() > self.by_chance + ONE_SIDED * spread)
 
+    @property
+    def alone(self) -> Bool[np.ndarray, " active"]:
+        """Mask of the contributions above the largest of as many random directions, in 95 % of draws.
+
+        A random direction's contribution is a sum over many coordinates, taken as normal (Bonferroni).
+        """
+        from scipy.stats import norm
+
+        tail = (1 - CONTROL_SHARE) / 2
+        further = norm.isf(tail / max(len(self), 1)) / norm.isf(tail)
+        return self.beyond & (np.abs(self.attribution) > further * self.control)
+
+    @property
+    def mattering(self) -> Bool[np.ndarray, " active"]:
+        """Mask of the atoms that matter: all `beyond` where those are too many for chance, else those `alone`."""
+        return self.beyond if self.more_than_chance else self.alone
+
     def __len__(self) -> int:
         return len(self.atom)
 

@@ -230,6 +230,7 @@ def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) 
     assert f"{n} of {active} active atoms matter ({luck}), at 69 positions" in lens.numbers
 
 
+ONE_ALONE = "Atom 19 speaks for it."
 STANDS_OUT = "Atom 19 and atom 17 speak for it; atom 18 speaks against it."
 AS_CHANCE = (
     "No single atom stands out: random pushes of the same strengths move the answer as much."
@@ -251,28 +252,45 @@ NOTHING = "Nothing here matters: no atom that fires moves the answer."
 def test_sentence_and_bars_agree_on_what_matters(size: float, reach: float, said: str) -> None:
     """Solid bars are those the sentence counts, and it names none where chance gives as many."""
     effect = size * np.linspace(0.05, 1.0, 20) * np.where(np.arange(20) % 2, 1, -1)
-    flat = np.ones(20)
+    used, sentence = _said_of(effect, size * reach)
+    assert sentence.endswith(f". {said}")
+    if said == STANDS_OUT:
+        assert used.beyond.sum() == 10
+        assert not used.beyond[:9].any()
+    if said == NOTHING:
+        assert not used.beyond.any()
+
+
+@pytest.mark.parametrize(("reach", "said"), [(0.5, ONE_ALONE), (0.7, AS_CHANCE)])
+def test_one_atom_far_beyond_chance_is_named(reach: float, said: str) -> None:
+    """One of twenty exceeds its control by luck; none by half as much again."""
+    effect = np.full(20, 0.01)
+    effect[19] = 1.0
+    used, sentence = _said_of(effect, reach)
+    assert used.beyond.sum() == 1
+    assert not used.more_than_chance
+    assert sentence.endswith(f". {said}")
+
+
+def _said_of(effect: np.ndarray, control: float) -> tuple[AtomsUsed, str]:
+    """Atoms with these effects, and the sentence about them."""
+    flat = np.ones(len(effect))
     used = AtomsUsed(
-        atom=np.arange(20),
-        n_fired=np.ones(20, dtype=int),
+        atom=np.arange(len(effect)),
+        n_fired=np.ones(len(effect), dtype=int),
         strength=flat,
         total_strength=flat,
         base_frequency=None,
         lift=None,
         surprise=None,
         attribution=effect,
-        control=np.full(20, size * reach),
+        control=np.full(len(effect), control),
         least=LEAST_EFFECT,
     )
     summary: Any = SimpleNamespace(
         used=used, answers=[(0, "7", 0.9)], target=0, kind="vision", base=None
     )
-    assert answer_words(summary, None, None, AtomNames()).endswith(f". {said}")
-    if said == STANDS_OUT:
-        assert used.beyond.sum() == 10
-        assert not used.beyond[:9].any()
-    if said == NOTHING:
-        assert not used.beyond.any()
+    return used, answer_words(summary, None, None, AtomNames())
 
 
 def test_a_model_whose_output_has_one_length_hangs_on_no_atom() -> None:
@@ -303,7 +321,7 @@ def test_what_matters_stands_on_top_where_the_sentence_names_it(
     """Solid bars before outlined ones; by size alone where none stands out."""
     used = lens.summary.used
     for named in (True, False):
-        monkeypatch.setattr(AtomsUsed, "more_than_chance", named)
+        monkeypatch.setattr(AtomsUsed, "mattering", property(lambda used: used.beyond & named))
         atoms = shown_atoms(lens.summary, None, "attribution", len(used))
         order = [bool(used.beyond[lens.summary.place(atom)]) for atom in atoms]
         assert (order == sorted(order, reverse=True)) is named
@@ -325,7 +343,7 @@ def test_the_title_of_the_rows_agrees_with_the_sentence(
 ) -> None:
     """Rows are ranked also where none stands out, and then their title says so."""
     for named, title in ((True, "matter most"), (False, "none stands out")):
-        monkeypatch.setattr(AtomsUsed, "more_than_chance", named)
+        monkeypatch.setattr(AtomsUsed, "mattering", property(lambda used: used.beyond & named))
         lens.draw_names()
         assert title in lens._bars.description
         assert ("No single atom stands out" in lens.answer) is not named
@@ -337,7 +355,7 @@ def test_the_title_of_the_rows_agrees_with_the_sentence(
 
 def test_labels_reach_an_open_lens(lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch) -> None:
     """Rows, card and sentence take a new name at once; hostile ones stay words."""
-    monkeypatch.setattr(AtomsUsed, "more_than_chance", True)  # the sentence names atoms
+    monkeypatch.setattr(AtomsUsed, "mattering", AtomsUsed.beyond)  # the sentence names atoms
     lens.sort = "attribution"
     atom = lens._atoms[0]
     lens.names.labels.write(atom, f"tail {HOSTILE}")
@@ -881,7 +899,7 @@ def test_it_opens_on_an_input_in_which_atoms_matter(vit: Any, monkeypatch: Any) 
     monkeypatch.setattr(input_lens_panel, "TRYING_SECONDS", 60.0)  # a busy machine tries all, too
     plain = sw.InputLens(vit, sae)
     plain.wait()
-    assert plain.summary.used.more_than_chance
+    assert plain.summary.used.mattering.any()
     tried = []
     worth = input_lens_panel.Runs.is_worth_seeing
 

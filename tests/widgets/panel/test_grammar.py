@@ -274,8 +274,6 @@ def test_the_scripts_of_a_panel_are_small(panel: Panel) -> None:
     modules = {one._trait_values.get("_esm") or "" for one in made if one is not shared_script()}
     size = sum(len(str(module).encode()) for module in modules)
     assert size > 0.2 * MOST_SCRIPT  # the keys' own is always there
-    if isinstance(panel, sw.ConceptMap) and size < 71_000:
-        pytest.xfail(f"{size} bytes: the map alone, which is drawn without plotly, has 29 000")
     assert size <= MOST_SCRIPT
 
 

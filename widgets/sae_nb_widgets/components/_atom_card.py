@@ -128,7 +128,5 @@ def cards_html(body: str, names: AtomNames) -> str:
     cards = {atom: card_content(names.card(atom)) for atom in atoms if names.knows(atom)}
     known = json.dumps(cards).replace("<", "\\u003c")  # nothing in it ends the script
     return (
-        f"<script>(() => {{ const CARDS = {known};\n{script('atom_card')}\n"
-        "for (const root of document.querySelectorAll('.sae-nb-panel'))"
-        " atomCards(root, { ask: (atom) => CARDS[atom] }); })();</script>"
+        f"<script>(() => {{ const CARDS = {known};\n{script('atom_card', 'page_cards')} }})();</script>"
     )

@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 
 from sae_nb.figures import theme
+from sae_nb_widgets.components._shortening import short_names
 
 # Left as they are: texts, templates (with one more inside at most) and patterns. An unescaped "/" opens a
 # pattern where no value can end before it.
@@ -46,7 +47,7 @@ def read_static(name: str) -> str:
 def script(*names: str) -> str:
     """Return the ES module of the files `names`, which carries what they use of the shared ones."""
     own = "\n".join(read_static(f"{name}.js") for name in names)
-    return _without_blanks(_used(_shared_parts(), own) + own)
+    return short_names(_without_blanks(_used(_shared_parts(), own) + own), re.compile(_KEPT, re.DOTALL))
 
 
 def _shared_parts() -> dict[str, str]:

@@ -125,9 +125,9 @@ def shown_atoms(
         known = summary.base is not None or sort not in ("surprise", "lift")
         order = summary.order(sort if known else None)
         # What the sentence names stands on top; where it names nothing, size alone decides.
-        if sort == "attribution" and summary.used.more_than_chance:
-            beyond = summary.used.beyond[np.searchsorted(summary.used.atom, order)]
-            order = order[np.argsort(~beyond, kind="stable")]
+        if sort == "attribution":
+            named = summary.used.mattering[np.searchsorted(summary.used.atom, order)]
+            order = order[np.argsort(~named, kind="stable")]
         atoms = order[:n].tolist()
         fired = chosen is not None and summary.place(chosen) is not None
     return [*atoms, chosen] if fired and chosen is not None and chosen not in atoms else atoms
@@ -153,7 +153,7 @@ def rows_title(summary: InputSummary, contrast: Contrast | None, sort: UseOrder)
         return "atoms that differ most"
     if sort != "attribution":
         return "atoms"
-    if not summary.used.more_than_chance:
+    if not summary.used.mattering.any():
         return "largest effects: none stands out"
     return "atoms that matter most"
 

@@ -60,6 +60,6 @@ def atom_to_open(
     """Return the first atom whose heat can be seen, one with a name if it is among those that matter."""
     well = [atom for atom in ranked if can_show(summary, atom)] or ranked
     used = summary.used
-    matter = set(used.atom[used.beyond].tolist()) if used.more_than_chance else set()
+    matter = set(used.atom[used.mattering].tolist())
     named = (atom for atom in well if atom in matter and says_much(names.words(atom)))
     return next(named, well[0] if well else None)

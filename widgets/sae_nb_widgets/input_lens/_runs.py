@@ -58,12 +58,12 @@ class Runs:
 
     def is_worth_seeing(self, given: Any, base: BaseRate | None) -> bool:
         """Return whether atoms matter in an input, whose run is kept."""
-        return self._run(given, None, base).used.more_than_chance
+        return bool(self._run(given, None, base).used.mattering.any())
 
     def names_one(self, given: Any, base: BaseRate | None, source: Callable[[int], object]) -> bool:
         """Return whether an atom that matters in an input has a name."""
         used = self._run(given, None, base).used
-        return any(source(int(atom)) for atom in used.atom[used.beyond])
+        return any(source(int(atom)) for atom in used.atom[used.mattering])
 
     def forget(self) -> None:
         """Run everything again from now on."""

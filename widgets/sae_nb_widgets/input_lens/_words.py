@@ -91,11 +91,11 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
         return "No atom fires here."
     if used.moves_nothing:
         return f"Nothing here matters: no atom that fires moves {what}."
-    if not used.more_than_chance:
+    if not used.mattering.any():
         return (
             f"No single atom stands out: random pushes of the same strengths move {what} as much."
         )
-    first = np.flatnonzero(used.beyond)
+    first = np.flatnonzero(used.mattering)
     first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")]
     # Numbers tell a reader nothing, as long as there are names.
     named = [place for place in first if names.source(int(used.atom[place]))]
