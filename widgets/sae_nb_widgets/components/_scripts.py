@@ -22,6 +22,7 @@ _KEPT = (
     r"`(?:\\.|\$\{(?:[^{}`]|`[^`]*`)*\}|[^`\\])*`|"
     r"(?:(?<=[(,=:!&|?;])|(?<=[(,=:!&|?;] ))/(?![/*])(?:\\.|\[(?:\\.|[^\]\\\n])*\]|[^/\\\[\n])+/[a-z]*"
 )
+_TEXTS = re.compile(_KEPT, re.DOTALL)
 _COMMENT = r"\s*//[^\n]*|\s*/\*.*?\*/"
 # Ends of lines that separate nothing; every statement of ours ends in a semicolon or a brace.
 _JOINED = r"(?<=[{};,(\[])\s*\n\s*|\s*\n\s*(?=[})\]])"
@@ -46,8 +47,13 @@ def read_static(name: str) -> str:
 @cache
 def script(*names: str) -> str:
     """Return the ES module of the files `names`, which carries what they use of the shared ones."""
+    return short_names(_whole(*names), _TEXTS)
+
+
+def _whole(*names: str) -> str:
+    """The same with the names of the files."""
     own = "\n".join(read_static(f"{name}.js") for name in names)
-    return short_names(_without_blanks(_used(_shared_parts(), own) + own), re.compile(_KEPT, re.DOTALL))
+    return _without_blanks(_used(_shared_parts(), own) + own)
 
 
 def _shared_parts() -> dict[str, str]:

@@ -39,7 +39,7 @@ def short_names(text: str, kept: re.Pattern[str]) -> str:
     other = {name for found in _PROPERTY.findall(code) for name in found}
     other |= set(_METHOD.findall(code)) | set(_words_in_braces(code)) | _LEFT
     uses = Counter(_NAME.findall(code))
-    often = sorted((n for n in declared - other if len(n) > 1), key=lambda n: -uses[n] * len(n))
+    often = sorted((n for n in declared - other if len(n) > 1), key=lambda n: (-uses[n] * len(n), n))
     fresh = (name for name in _names() if name not in uses and name not in other)
     return _renamed(text, dict(zip(often, fresh)), kept)
 
