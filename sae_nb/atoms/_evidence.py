@@ -145,6 +145,8 @@ class Badge:
     text: str
     title: str
     standing: Standing
+    dots: int | None = None
+    """How sure the name is, 0 to 4; None if that was not measured."""
 
 
 def certified(measured: Badge | None, verdict: Verdict | None) -> Badge | None:
@@ -202,4 +204,4 @@ def badge(evidence: LabelEvidence | None) -> Badge | None:
         )
     said.append(_HOW[evidence.by])
     text = f"{_SIGNS[evidence.standing]} {' · '.join(parts)}"
-    return Badge(text, " ".join(filter(None, said)), evidence.standing)
+    return Badge(text, " ".join(filter(None, said)), evidence.standing, evidence.dots)

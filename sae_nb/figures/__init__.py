@@ -35,6 +35,8 @@ if TYPE_CHECKING:
         fade as fade,
         plot_text as plot_text,
         template as template,
+        quoted_token as quoted_token,
+        quoted_tokens as quoted_tokens,
         visible_token as visible_token,
     )
 else:

@@ -457,6 +457,28 @@ def visible_token(token: str) -> str:
     return token or "∅"
 
 
+def quoted_token(token: str) -> str:
+    r"""Write a token in quotes, as a sentence has a word: without the space before it.
+
+    >>> [quoted_token(t) for t in (" the", "the", " ", "\n")]
+    ['“the”', '“the”', '“␣”', '“↵”']
+    """
+    return f"“{visible_token(token.removeprefix(' ') if token.strip() else token)}”"
+
+
+def quoted_tokens(tokens: Sequence[str]) -> list[str]:
+    """Write tokens in quotes; the space before a word is shown where two would read alike.
+
+    >>> quoted_tokens([" the", "cat", " cat"])
+    ['“the”', '“cat”', '“ cat”']
+    """
+    short = [quoted_token(token) for token in tokens]
+    return [
+        one if short.count(one) == 1 else f"“{visible_token(token)}”"
+        for one, token in zip(short, tokens, strict=True)
+    ]
+
+
 # --- figures --------------------------------------------------------------------------------------
 
 

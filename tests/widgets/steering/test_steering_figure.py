@@ -85,7 +85,7 @@ def test_labels_are_text() -> None:
     """Markup in a token, in hover texts and in labels, is escaped; white space is shown."""
     figure = steering_figure(summary())
     assert "<script>" not in figure.to_json()
-    assert figure.layout.yaxis.ticktext[0] == "“ cat”"
+    assert figure.layout.yaxis.ticktext[0] == "“cat”"
     assert figure.layout.yaxis.ticktext[2] == "“↵”"
 
 
@@ -169,7 +169,7 @@ def test_the_answer_is_in_words_and_percent_and_the_rest_is_behind_it() -> None:
     )
     sentence = answer_words(found, edit_words(found.recipe, NAMES, StrengthScale()))
     assert sentence.replace(THIN_SPACE, " ") == (
-        "“digit 4” (atom 1) added at 3× full strength: the next token changes from “ cat” to "
+        "“digit 4” (atom 1) added at 3× full strength: the next token changes from “cat” to "
         "“<script>alert(1)</script>”; “<script>alert(1)</script>” changes most, 20 % → 80 % (random: 16 % to "
         "22 %). In all, more than chance."
     )

@@ -105,6 +105,7 @@ class AtomControls:
             self.back,
             small_button("more examples ›", "Further examples of this band", panel.next_page),
         )
+        self.pages.add_class("sae-nb-flush")
         self.foot = line(self.page_text, self.pages)
         show(self.pages, False)
 
@@ -112,6 +113,8 @@ class AtomControls:
         sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
         tip = "How many atoms fire how often, close-ups, where, and what fires with it"
         never, heat = "skip atoms that never fire", "show where it fires on images"
+        looks = not panel.catalogue.acts.context.modality.is_text
+        heat_box = control(panel, "show_heat", heat, "Mark the patches at which the atom fires")
         about = control(panel, "details", "more about this atom", tip, kind=ipw.ToggleButton)
         tips = "Which of its firings are shown"
         return (
@@ -120,7 +123,7 @@ class AtomControls:
             control(panel, "per_page", "on a page", "How many examples are on a page", 130),
             line(sort, self.rank),
             control(panel, "alive_only", never, "‹ and › pass over atoms that never fire here"),
-            control(panel, "show_heat", heat, "Mark the patches at which the atom fires"),
+            *[heat_box] * looks,
         )
 
     def show(self, record: AtomSummary) -> None:

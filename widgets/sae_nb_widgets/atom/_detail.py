@@ -36,7 +36,11 @@ class Says:
         self.chips = Chips(description=SAYS)
         self.chips.empty_text = "Not measured yet."
         tip = "Run the model on its examples with the atom added, and without"
-        self.button = small_button(MEASURE, tip, measure).add_class("sae-nb-live-only")
+        self.button = (
+            small_button(MEASURE, tip, measure)
+            .add_class("sae-nb-live-only")
+            .add_class("sae-nb-flush")
+        )
         self._can_measure = measure is not None
         self.widget = ipw.VBox([self.chips, self.button]).add_class("sae-nb-block")
 
@@ -91,7 +95,7 @@ class AtomDetail:
         self._names, self._go = names, go
         self.says = Says(measure)
         self.strengths, self.frequencies = StrengthBars(band), FrequencyBars(rows, often)
-        self.found = Sparkbars(description="Atoms that match the search")
+        self.found = ThinBars(description="Atoms that match the search, and how often they fire")
         self.near = ThinBars(description="Close to it")
         self.joint = Sparkbars(description="Fire with it (× as often as by chance)")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")

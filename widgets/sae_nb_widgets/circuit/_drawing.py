@@ -51,6 +51,7 @@ def _face(
     tone = "group" if row.group else KINDS.get(row.kind, "for" if row.adds >= 0 else "against")
     return Face(
         text="missed" if tone == "missed" else text,
+        brief=names.brief(node, text) if tone in ("for", "against") else text,
         tip=words.hover(circuit, row, str(row.group) or names.full(node), members),
         tone=tone,
         atom=node if row.kind == "atom" and not row.group else -1,

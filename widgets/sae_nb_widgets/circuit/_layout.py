@@ -22,8 +22,9 @@ ATTEMPTS = (
 """Nodes of one place over one token, the longest words of a node in pixels, whether tokens without nodes are
 written: the first that fits is taken."""
 
-SIDE, TOP, ROW_NAMES, PAD, APART, BETWEEN = 8.0, 6.0, 40.0, 11.0, 8.0, 14.0
-"""Free sides; room for the rows' names; around a node's words; between nodes, and between columns."""
+SIDE, TOP, ROW_NAMES, PAD, APART, BETWEEN, CLOSE = 8.0, 6.0, 40.0, 11.0, 8.0, 14.0, 6.0
+"""Free sides; room for the rows' names; around a node's words; between nodes, and between columns, also where
+dots stand for tokens."""
 
 LINE, FEWEST_PX, MANY = 2.75, 2.4, 16
 """Height of a line, in sizes of the letters, and where there are more lines than `MANY`."""
@@ -40,6 +41,9 @@ class Face:
     """A node of the drawing in words, wherever it is drawn."""
 
     text: str
+    brief: str
+    """Its words where there is no room for all."""
+
     tip: str
     tone: str
     """"for", "against", "input", "missed", "answer" or "group"."""
@@ -192,11 +196,15 @@ class _Stage:
             row -= 1
         return row
 
+    def text(self, i: int) -> str:
+        """Return the words of a node that fit: all, or the brief ones."""
+        face = self.faces[i]
+        return face.text if text_width(face.text, self.size) <= self.longest else face.brief
+
     def width(self, i: int) -> float:
         """Return the width of a node's outline."""
-        face = self.faces[i]
-        letters = self.size + 1 if face.tone == "answer" else self.size
-        return min(text_width(face.text, letters), self.longest) + 2 * PAD
+        letters = self.size + 1 if self.faces[i].tone == "answer" else self.size
+        return min(text_width(self.text(i), letters), self.longest) + 2 * PAD
 
     def _span(self, nodes: Sequence[int]) -> float:
         return sum(map(self.width, nodes)) + APART * (len(nodes) - 1)
@@ -218,22 +226,27 @@ class _Stage:
             for p, token in zip(self.positions, self.tokens, strict=True)
         ]
 
+    @property
+    def between(self) -> float:
+        """Return the space between two columns."""
+        return BETWEEN if self.idle else CLOSE
+
     def centres(self) -> list[tuple[float, float]]:
         """Return the centre of each column and the room of its word; lines get shorter until they fit."""
         room = self.wide - self.left - SIDE
         needs: list[float] = []
         for self.abreast, self.longest, self.idle in ATTEMPTS:
             needs = [self._needs(p) for p in self.positions]
-            if sum(needs) + BETWEEN * (len(needs) - 1) <= room:
+            if sum(needs) + self.between * (len(needs) - 1) <= room:
                 break
-        total = sum(needs) + BETWEEN * (len(needs) - 1)
+        total = sum(needs) + self.between * (len(needs) - 1)
         spare = max(room - total, 0.0) / max(len(needs), 1)
         scale = min(room / total, 1.0) if total else 1.0
         centres, x = [], self.left
         for need in needs:
             step = (need + spare) * scale
             centres.append((x + step / 2, max(step, 10.0)))
-            x += step + BETWEEN * scale
+            x += step + self.between * scale
         return centres
 
     def pills(
@@ -297,7 +310,7 @@ class _Stage:
         return found
 
     def _pill(self, i: int, x: float, y: float, high: float) -> Pill:
-        text = shortened(self.faces[i].text, self.size, self.longest + 1)
+        text = shortened(self.text(i), self.size, self.longest + 1)
         if self.kind[i] == "token":
             text = ""  # the word of its column
         return Pill(place=i, x=x, y=y, wide=self.width(i), high=high, text=text)

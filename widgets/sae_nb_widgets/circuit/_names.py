@@ -12,6 +12,7 @@ from sae_nb.figures import visible_token
 from sae_nb.sessions import names_of
 from sae_nb.studies.circuits import AttributionGraph, place_words
 
+
 QUOTED = re.compile("“([^”]+)”")
 ONLY_QUOTES = re.compile("“[^”]+”((, | or )“[^”]+”)*")
 
@@ -89,13 +90,18 @@ class NodeNames(AtomNames):
             return self.short(node).replace("“", "").replace("”", ""), False
         words = self.words(node)
         if not words:
-            return ("no name yet" if self._graph.of_neurons else self.short(node)), True
+            return (NO_NAME if self._graph.of_neurons else self.short(node)), True
         quiet = words.startswith(NO_NAME)  # then what it fires on is shown
         listed = words.removeprefix(NO_NAME).strip(": ")
         if quiet or ONLY_QUOTES.fullmatch(listed):
             tokens = QUOTED.findall(listed)[:2]
             return " · ".join(token.strip() for token in tokens) or self.short(node), quiet
         return words, False
+
+    def brief(self, node: int, text: str) -> str:
+        """Return what is drawn where the words of a pill do not fit: the first of them, or the number."""
+        first, *more = text.split(" · ")
+        return first if more else self.short(node) if text == NO_NAME else text
 
     def changed_as(self, node: int) -> str:
         """Return a node as a change names it: "are · were at “keys”, block 25"."""

@@ -89,7 +89,7 @@ def card_content(card: AtomCard, *, starred: bool = False) -> dict[str, Any]:
         "fires": f"Fires on {card.fires}." if card.fires else "",
         "badge": None
         if card.badge is None
-        else {"text": card.badge.text, "title": card.badge.title},
+        else {"text": card.badge.text, "title": card.badge.title, "dots": card.badge.dots},
         "starred": starred,
         "examples": [_example(example, top) for example in card.examples],
     }
@@ -127,6 +127,4 @@ def cards_html(body: str, names: AtomNames) -> str:
         return ""
     cards = {atom: card_content(names.card(atom)) for atom in atoms if names.knows(atom)}
     known = json.dumps(cards).replace("<", "\\u003c")  # nothing in it ends the script
-    return (
-        f"<script>(() => {{ const CARDS = {known};\n{script('atom_card', 'page_cards')} }})();</script>"
-    )
+    return f"<script>(() => {{ const CARDS = {known};\n{script('atom_card', 'page_cards')} }})();</script>"

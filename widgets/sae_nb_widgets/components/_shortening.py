@@ -34,12 +34,18 @@ def short_names(text: str, kept: re.Pattern[str]) -> str:
     """Return a script without blanks with shorter names; `kept` matches its strings, templates and patterns."""
     code = " ".join(_pieces_of_code(text, kept))
     declared = {
-        name for found in _DECLARED.findall(code) for part in found for name in part.split(",") if name
+        name
+        for found in _DECLARED.findall(code)
+        for part in found
+        for name in part.split(",")
+        if name
     }
     other = {name for found in _PROPERTY.findall(code) for name in found}
     other |= set(_METHOD.findall(code)) | set(_words_in_braces(code)) | _LEFT
     uses = Counter(_NAME.findall(code))
-    often = sorted((n for n in declared - other if len(n) > 1), key=lambda n: (-uses[n] * len(n), n))
+    often = sorted(
+        (n for n in declared - other if len(n) > 1), key=lambda n: (-uses[n] * len(n), n)
+    )
     fresh = (name for name in _names() if name not in uses and name not in other)
     return _renamed(text, dict(zip(often, fresh)), kept)
 

@@ -10,6 +10,7 @@ from sae_nb.figures import (
     format_count,
     format_duration,
     format_number,
+    quoted_token,
     visible_token,
 )
 from sae_nb.steering import UNITS
@@ -32,7 +33,7 @@ Shown = Sequence[tuple[int, float]]
 
 def quoted(token: str) -> str:
     """Write a token in quotes, its line breaks visible."""
-    return f"“{visible_token(token)}”"
+    return quoted_token(token)
 
 
 def token_answer(tokens: Sequence[str], position: int, atoms: Shown, names: AtomNames) -> str:

@@ -10,7 +10,7 @@ import traitlets as t
 
 from sae_nb.activations import modality_of
 from sae_nb.evaluation import SpliceCheck
-from sae_nb.figures import format_percent, visible_token
+from sae_nb.figures import format_percent, quoted_token, quoted_tokens, visible_token
 from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components import Sparkbars, icons_of
 from sae_nb_widgets.input_lens._words import NO_ANSWER, card_html
@@ -44,7 +44,7 @@ class InputLensDetail:
         self.steer = small_button("steer", "Make this atom stronger in the steering panel")
         buttons = (self.strongest, self.check, self.open, self.steer)
         self.buttons = ipw.Box(buttons).add_class("sae-nb-line")
-        self.buttons.add_class(LIVE_ONLY)
+        self.buttons.add_class(LIVE_ONLY).add_class("sae-nb-flush")
         atom = ipw.VBox([self.card, self.buttons])
         self.widgets: tuple[ipw.Widget, ...] = (self.answers, atom, self.here)
         self._ids: list[int] = []
@@ -81,7 +81,8 @@ class InputLensDetail:
         p = [probability for _, _, probability in shown]
         there = {index: probability for index, _, probability in other.answers} if other else {}
         quoted = modality_of(summary.kind).is_text
-        names = [f"“{visible_token(name)}”" if quoted else name for _, name, _ in shown]
+        names = [name for _, name, _ in shown]
+        names = quoted_tokens(names) if quoted else names
         self.answers.description = "The model's answer" + (" (A; B as a tick)" if other else "")
         before = [there.get(index) for index in self._ids] if other else None
         notes = [format_percent(value, digits=2) for value in p]
@@ -121,9 +122,10 @@ class InputLensDetail:
             return
         found = summary.at(position, n_shown)
         self._atoms = [atom for atom, _, _ in found]
-        name = visible_token(summary.tokens[position])
-        modality = modality_of(summary.kind)
-        place = f"token {position} “{name}”" if modality.is_text else name
+        name, modality = summary.tokens[position], modality_of(summary.kind)
+        place = (
+            f"token {position} {quoted_token(name)}" if modality.is_text else visible_token(name)
+        )
         if modality.letters:
             place = modality.token_place(summary.tokens, position)
         self.here.description = f"Strongest atoms at {place}"

@@ -14,7 +14,7 @@ from sae_nb.figures import (
     format_count,
     format_number,
     format_percent,
-    visible_token,
+    quoted_token,
 )
 from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components import atom_mark, sure_dots
@@ -45,7 +45,7 @@ def times_words(lift: float) -> str:
 
 def outcome_words(summary: InputSummary) -> str:
     """Name the class or token that contributions are to; empty where they are to neither."""
-    return "" if summary.target is None else f"“{visible_token(summary.run.outcome.name)}”"
+    return "" if summary.target is None else quoted_token(summary.run.outcome.name)
 
 
 def score_words(summary: InputSummary) -> str:
@@ -74,7 +74,7 @@ def answer_words(
 
 def _likeliest(summary: InputSummary) -> str:
     _, name, p = summary.answers[0]
-    return f"“{visible_token(name)}” ({format_percent(p, digits=2)})"
+    return f"{quoted_token(name)} ({format_percent(p, digits=2)})"
 
 
 def _reads(summary: InputSummary) -> str:

@@ -111,17 +111,19 @@ def header_html(heading: Heading) -> str:
 
 
 def sentence_html(text: str, bold: Sequence[str] = ()) -> str:
-    """Return a sentence as escaped HTML: atoms show their cards, the words in `bold` are bold.
+    """Return a sentence as escaped HTML: atoms show their cards, a word in `bold` is bold where it comes last.
 
-    >>> sentence_html("It expects groom.", ["groom"])
-    'It expects <b>groom</b>.'
+    >>> sentence_html("Fires on “groom”. It expects groom.", ["groom"])
+    'Fires on “groom”. It expects <b>groom</b>.'
     """
     words = sorted(filter(None, bold), key=len, reverse=True)
     if not words:
         return mark_atoms(text)
     parts = re.split(rf"(?<!\w)({'|'.join(map(re.escape, words))})(?!\w)", text)
+    last = {part: place for place, part in enumerate(parts)}
     return "".join(
-        f"<b>{escape(part)}</b>" if part in words else mark_atoms(part) for part in parts
+        f"<b>{escape(part)}</b>" if part in words and last[part] == place else mark_atoms(part)
+        for place, part in enumerate(parts)
     )
 
 

@@ -37,7 +37,7 @@ function atomCards(root, { ask, open = null, star = null }) {
     card.style.setProperty("--sae-nb-font", paper.getPropertyValue("--sae-nb-font"));
     const head = make("div", "sae-nb-cardtitle", { dir: "auto" }, content.name);
     const parts = [head];
-    if (content.badge) parts.push(make("div", "sae-nb-badge", { title: content.badge.title }, content.badge.text));
+    if (content.badge) head.append(evidenceOf(content.badge));
     const facts = [content.fires, content.source].filter(Boolean).join(" ");
     if (facts) parts.push(make("div", "sae-nb-cardfacts", {}, facts));
     parts.push(content.examples.length ? examplesOf(content.examples)
@@ -51,6 +51,14 @@ function atomCards(root, { ask, open = null, star = null }) {
     card.dataset.shows = content.atom;
     card.hidden = false;
     put(place);
+  }
+
+  // How sure the name is, as dots; in words where that was not measured.
+  function evidenceOf({ text, title, dots }) {
+    if (dots === null) return make("div", "sae-nb-badge", { title }, text);
+    const node = make("span", "sae-nb-sure", { role: "img", title, "aria-label": `${dots} of 4 dots. ${title}` });
+    for (let i = 0; i < 4; i += 1) node.append(make("i", i < dots ? "" : "sae-nb-off"));
+    return node;
   }
 
   function tool(text, action) {

@@ -89,7 +89,7 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
                 axis.tickvals = axis.ticktext = ()
         return
     rows = np.arange(len(summary.names), dtype=np.float32)
-    labels = [_label(name, summary.outcome) for name in summary.names]
+    labels = _labels(summary.names, summary.outcome)
     with figure.batch_update():
         for trace, values, shift in ((BEFORE, summary.before, -BAR), (AFTER, summary.after, 0.0)):
             bars = figure.data[trace]
@@ -250,11 +250,22 @@ def _outlines(
 # --- words and axes -------------------------------------------------------------------------------
 
 
+def _labels(names: Sequence[str], outcome: str) -> list[str]:
+    """Return the names of rows; tokens that differ in the space before them alone show it."""
+    short = [_label(name, outcome) for name in names]
+    return [
+        label if short.count(label) == 1 else plot_text(f"“{_cut(name)}”")
+        for name, label in zip(names, short, strict=True)
+    ]
+
+
 def _label(name: str, outcome: str) -> str:
+    return plot_text(outcome_label(_cut(name), outcome))
+
+
+def _cut(name: str) -> str:
     text = visible_token(name)
-    if len(text) > LONGEST_NAME:
-        text = text[: LONGEST_NAME - 1] + "…"
-    return plot_text(outcome_label(text, outcome))
+    return text if len(text) <= LONGEST_NAME else f"{text[: LONGEST_NAME - 1]}…"
 
 
 def _value(value: float, outcome: str) -> str:

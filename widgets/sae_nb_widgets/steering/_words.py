@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.figures import format_number, format_percent, visible_token
+from sae_nb.figures import format_number, format_percent, quoted_token
 from sae_nb.steering import MODES, UNITS, CalibratedStrength, Mode
 from sae_nb.summaries import Continuation, SteeringCurve, SteeringRecipe, SteeringSummary
 from sae_nb_widgets.steering._scale import StrengthScale
@@ -58,8 +58,8 @@ def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -
 
 
 def outcome_label(name: str, outcome: str) -> str:
-    """Write a class as it is and a token in quotes, its spaces visible."""
-    return f"“{visible_token(name)}”" if outcome == "next token" else name
+    """Write a class as it is and a token in quotes."""
+    return quoted_token(name) if outcome == "next token" else name
 
 
 def answer_words(summary: SteeringSummary, edit: str, label: str = "") -> str:
