@@ -34,9 +34,9 @@ if TYPE_CHECKING:
         current_theme as current_theme,
         fade as fade,
         plot_text as plot_text,
-        template as template,
         quoted_token as quoted_token,
         quoted_tokens as quoted_tokens,
+        template as template,
         visible_token as visible_token,
     )
 else:

@@ -40,7 +40,7 @@ def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage:
     strip.locator(".sae-nb-token").nth(3).wait_for()
     panel.locator(".sae-nb-question").click()
     page.keyboard.press(" ")
-    stage.says(panel, "Paused; ▶ goes on. 8 tokens")
+    stage.says(panel, "Paused; “Write on” continues. 8 tokens")
     stage.settle()
     assert stage.ask("writing.n_tokens") == 12
     strip.locator(".sae-nb-way .sae-nb-token").nth(3).click()
@@ -54,7 +54,7 @@ def check_a_text_is_written_explained_and_goes_on_another_way(page: Page, stage:
     panel.get_by_role("button", name="Write on").click()
     # The status line has said the same of the first text.
     stage.until("writing.n_branches == 2 and not writing.playing")
-    stage.says(panel, "Paused; ▶ goes on. 8 tokens")
+    stage.says(panel, "Paused; “Write on” continues. 8 tokens")
     stage.settle()
     assert strip.get_by_text("untouched", exact=True).count() == 1
     assert stage.ask("writing.n_branches") == 2

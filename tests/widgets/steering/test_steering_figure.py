@@ -223,7 +223,7 @@ def test_a_token_that_changes_more_than_the_answer_is_named() -> None:
         target=4,
     )
     assert answer_words(found, "atom 1 added").replace(THIN_SPACE, " ") == (
-        "atom 1 added: the next token stays “ The”; “ But” changes most, 0.60 % → 15 % (random: 0.40 % to "
+        "atom 1 added: the next token stays “The”; “But” changes most, 0.60 % → 15 % (random: 0.40 % to "
         "0.70 %). In all, more than chance."
     )
 

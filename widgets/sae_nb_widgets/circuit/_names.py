@@ -12,7 +12,6 @@ from sae_nb.figures import visible_token
 from sae_nb.sessions import names_of
 from sae_nb.studies.circuits import AttributionGraph, place_words
 
-
 QUOTED = re.compile("“([^”]+)”")
 ONLY_QUOTES = re.compile("“[^”]+”((, | or )“[^”]+”)*")
 

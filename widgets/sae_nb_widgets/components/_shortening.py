@@ -24,9 +24,12 @@ _INSIDE = re.compile(r"\$\{((?:[^{}`]|`[^`]*`)*)\}")
 _PAIRS = {"}": "{", "]": "[", ")": "("}
 # What a module exports, words of the language, and what pages offer without a dot.
 _LEFT = frozenset(
-    "render initialize model el name event open close stop find top parent self status length origin "
-    "document window undefined null true false this new return typeof void delete in of if else for while "
-    "do break continue switch case default try catch finally throw class async await yield function".split()
+    re.findall(
+        r"\w+",
+        "render initialize model el name event open close stop find top parent self status length origin "
+        "document window undefined null true false this new return typeof void delete in of if else for while "
+        "do break continue switch case default try catch finally throw class async await yield function",
+    )
 )
 
 

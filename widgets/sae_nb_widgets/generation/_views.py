@@ -149,6 +149,7 @@ class GenerationViews:
         self.table = (
             RowTable(description="branches").add_class("sae-nb-wide").add_class("sae-nb-wrapped")
         )
+        self.table.layout.margin = "12px 0 0"
         self.here_atoms: list[int] = []
         self.why_atoms: list[int] = []
         self.main = [

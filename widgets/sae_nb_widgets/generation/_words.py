@@ -16,7 +16,7 @@ from sae_nb.figures import (
 from sae_nb.steering import UNITS
 from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb_widgets.components import atom_mark
-from sae_nb_widgets.steering import strength_words
+from sae_nb_widgets.steering import FIRST_WORDS, first_words, strength_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -76,7 +76,10 @@ def way_on(now: Now) -> str:
     if now.ways is None:
         return branch_answer(now.generation, now.branch, now.names, now.strengths[now.branch][0])
     ask = now.ways.ask
-    return ways_answer(now.ways.rows(), now.names.in_text(ask.atom), ask.strength)
+    name = now.names.in_text(ask.atom)
+    if not now.ways.done:
+        return f"With {name} turned {turned(ask.strength)}: the three texts are being written."
+    return ways_answer(now.ways.rows(), name, ask.strength)
 
 
 def branch_answer(generation: Generation, branch: int, names: AtomNames, strength: float) -> str:
@@ -84,24 +87,38 @@ def branch_answer(generation: Generation, branch: int, names: AtomNames, strengt
     fork = generation.branches[branch].fork
     if fork is None:
         return ""
-    rows = [row.ids[fork.position + 1 :] for row in generation.branches[branch].rows]
+    rows = [
+        generation.tokens(branch, row)[fork.position + 1 :]
+        for row in range(len(generation.branches[branch].rows))
+    ]
     return ways_answer(rows, names.in_text(fork.atom), strength)
 
 
-def ways_answer(rows: Sequence[Sequence[Any]], name: str, strength: float) -> str:
-    """State how soon a text changes with an atom, and how soon along a random direction of the same size."""
+def ways_answer(rows: Sequence[Sequence[str]], name: str, strength: float) -> str:
+    """Quote how a text goes on with an atom and without, and state whether a random direction changes it, too."""
     edit = f"With {name} turned {turned(strength)}"
     if not any(rows):
         return f"{edit}: nothing has been written yet."
-    if rows[STEERED] == rows[UNSTEERED]:
+    ours, untouched, random = rows[STEERED], rows[UNSTEERED], rows[RANDOM]
+    if ours == untouched:
         return f"{edit} the text goes on as it would anyway: turn it further."
-    same, control = (_shared(rows[UNSTEERED], rows[row]) for row in (STEERED, RANDOM))
-    changes = f"{edit} the text changes {_after(same)}"
-    if rows[RANDOM] == rows[UNSTEERED]:
-        return f"{changes}; a random direction of the same size does not change it."
-    if control > same:
-        return f"{changes}; a random direction of the same size changes it only {_after(control)}."
-    return f"{changes}, but a random direction of the same size changes it as soon: read the texts."
+    quotes = _parted(ours, untouched)
+    said = f"{edit}: “{quotes[0]}”; untouched: “{quotes[1]}”."
+    control = "A random direction of the same size"
+    if random == untouched:
+        return f"{said} {control} does not change the text."
+    later = _shared(untouched, random) > _shared(untouched, ours)
+    return f"{said} {control} changes the text{' later' if later else ', too'}."
+
+
+def _parted(first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:
+    """Return the first words of two texts, so many that they differ."""
+    quotes = ("", "")
+    for most in range(FIRST_WORDS, FIRST_WORDS + max(len(first), len(second))):
+        quotes = (first_words(first, most), first_words(second, most))
+        if quotes[0] != quotes[1]:
+            break
+    return quotes
 
 
 def ways_note(ways: Ways) -> str:
@@ -124,10 +141,6 @@ def _shared(first: Sequence[Any], second: Sequence[Any]) -> int:
     pairs = enumerate(zip(first, second))
     ends = min(len(first), len(second))
     return next((place for place, (a, b) in pairs if a != b), ends)
-
-
-def _after(n: int) -> str:
-    return "at once" if n == 0 else f"after {n} token{'s' * (n > 1)}"
 
 
 def numbers_words(generation: Generation, branch: int, seconds: float, n: int) -> str:
@@ -182,6 +195,7 @@ def branch_cells(
             begins = [where, names.name(one.fork.atom), amount]
         text = visible_token(generation.new_text(number))
         short = text if len(text) <= LONGEST_TEXT else f"{text[:LONGEST_TEXT]}…"
+        short = short if generation.new_text(number) else "not written on"
         cells.append([str(number), short, *begins])
     return cells
 

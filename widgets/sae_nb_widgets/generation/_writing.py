@@ -78,5 +78,5 @@ class Writing:
         panel = self._panel
         rate = format_number(self.n / max(self.seconds, 1e-9), digits=2)
         ended = panel.generation.ended(panel.branch)
-        why = "The text has ended" if ended else "Paused; ▶ goes on"
+        why = "The text has ended" if ended else "Paused; “Write on” continues"
         panel.say(f"{why}. {self.n} tokens, at {rate} a second with everything drawn.")

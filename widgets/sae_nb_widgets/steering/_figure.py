@@ -6,7 +6,7 @@ Before is filled grey, after is green, the random direction is a dashed grey out
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np

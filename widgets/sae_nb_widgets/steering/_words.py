@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
 
 SENTENCE_ENDS = (".", "!", "?", "…")
+FIRST_WORDS = 6
 RANDOM_PUSH = "random push of the same size"
 
 
@@ -127,7 +128,7 @@ def continuation_words(record: Continuation, edit: str) -> str:
     direction leaves its beginning as it is.
     """
     before, after, random = (
-        _first_words(tokens) for tokens in (record.before, record.after, record.random)
+        first_words(tokens) for tokens in (record.before, record.after, record.random)
     )
     if after == before:
         return f"{edit}: the text begins to go on as it would anyway, “{before}”."
@@ -135,7 +136,8 @@ def continuation_words(record: Continuation, edit: str) -> str:
     return f"{edit}: the text goes on “{after}”; without, “{before}”. A random push {control}."
 
 
-def _first_words(tokens: Sequence[str], most: int = 6) -> str:
+def first_words(tokens: Sequence[str], most: int = FIRST_WORDS) -> str:
+    """Return the first words of a continuation, as a sentence quotes it."""
     kept, cut = whole_words(tokens)
     words = "".join(kept).split()
     return " ".join(words[:most]) + " …" * (cut or len(words) > most)
