@@ -70,10 +70,10 @@ def check_arrows_move_the_cursor_and_the_map_replaces_the_matrices(page: Page, s
     stage.settle()
     assert stage.ask("in_time.lower") == "PCA"
     stage("map", panel)
-    stage.run("in_time.lower, in_time.bands = 'similarity', 'share'")
+    stage.run("in_time.lower, in_time.part = 'similarity', 'novel'")
     stage.settle()
     stage("everything", panel)
-    stage.run("in_time.lower = in_time.bands = 'none'")
+    stage.run("in_time.lower = in_time.part = 'none'")
     stage.more(panel)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
+from sae_nb_widgets.components import word_at
 from sae_nb_widgets.temporal._figure import FAINTEST, MOST_ARCS
 from sae_nb_widgets.temporal._panel import _answer, _Seen
 
@@ -52,7 +53,7 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     )
     assert float(record.shares[:, 0].mean()) < 1.1 * float(record.shuffled.mean())
     assert panel.answer == (
-        f"No better than chance: earlier tokens predict {share} of the signal, in shuffled order as much."
+        f"Earlier tokens predict {share} of this text, no more than in shuffled order ({control})."
     )
     assert panel.numbers.startswith(f"in shuffled order {control}, R²")
     assert panel.numbers.endswith("; first token skipped")
@@ -60,7 +61,12 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
     strip = panel._strip.tokens
     assert tuple(strip.tokens[0]) == record.names
     assert "".join(record.names) in TEXT
-    np.testing.assert_allclose(named(panel._plot, "novel").y, record.shares[:, 1], rtol=1e-5)
+    bars, dashes = (
+        np.array(named(panel._plot, name).y) for name in ("predicted", "shuffled order")
+    )
+    np.testing.assert_allclose(bars / bars[0], record.shares[:, 0] / record.shares[0, 0], rtol=1e-4)
+    np.testing.assert_allclose(dashes / bars[0], record.shuffled / record.shares[0, 0], rtol=1e-4)
+    assert 0.8 < max(bars.max(), dashes.max()) <= 1
     assert strip.tone == "predicted"
     blue = theme.css_colour(theme.TONES["predicted"]).removesuffix(")").removeprefix("rgb(")
     assert blue in strip.static_html()
@@ -69,35 +75,52 @@ def test_a_text_is_read_and_said(panel: sw.TemporalPanel) -> None:
 
 
 def test_a_past_that_predicts_more_than_shuffled_beats_chance(panel: sw.TemporalPanel) -> None:
-    """At least a tenth more; the sentence begins with that, and files say which token."""
+    """At least a tenth more; sentence and heading name what is predicted best, and files say which token."""
     record = panel.record
     beaten = replace(record, shuffled=record.shuffled / 2)
-    assert _answer(_Seen(beaten, record, panel._seen.asked)).startswith(
-        "Better than chance: earlier tokens predict "
-    )
-    assert "Second text: no better than chance, " in _answer(
-        _Seen(beaten, record, panel._seen.asked)
-    )
+    seen = _Seen(beaten, record, panel._seen.asked)
+    word = word_at(record.names, record.most_predicted).strip(".")
+    assert ", more than in shuffled order (" in _answer(seen)
+    assert f"; most of all of “{word}”." in _answer(seen)
+    assert panel.headline == ""
+    panel._draw(seen)
+    assert panel.headline == f"“{word}” was expected"
+    assert "Second text: no better than chance, " in _answer(seen)
     panel.token = 3
     assert panel.export_name() == "temporal_token_3"
 
 
-def test_the_first_screen_is_atoms_with_arcs(panel: sw.TemporalPanel) -> None:
-    """The best predicted token is looked at; bars, matrices and maps are hidden, and take no room."""
+def test_the_first_screen_is_bars_with_arcs(panel: sw.TemporalPanel) -> None:
+    """The best predicted token is looked at; atoms, matrices and maps are hidden, and take no room."""
     record = panel.record
     assert panel.token == record.most_predicted
     arcs = [named(panel._plot, f"arc {i}") for i in range(MOST_ARCS)]
     assert sum(len(arc.x) > 0 for arc in arcs) == len(record.read_from(panel.token)) > 0
-    for hidden in ("novel", "shuffled order", "raw similarity", "novel map"):
+    for shown in ("predicted", "shuffled order"):
+        assert named(panel._plot, shown).visible
+    for hidden in ("raster", "novel", "raw similarity", "novel map"):
         assert named(panel._plot, hidden).visible is False
     small = panel._plot.layout.height
-    panel.bands, panel.lower = "share", "similarity"
+    panel.part, panel.lower = "novel", "similarity"
     assert panel._plot.layout.height > small
-    for shown in ("novel", "shuffled order", "raw similarity"):
+    for shown in ("raster", "raw similarity"):
         assert named(panel._plot, shown).visible
+    panel.bands = "energy"
+    assert named(panel._plot, "novel").visible
     assert named(panel._plot, "second novel").visible is False
-    panel.bands = panel.lower = "none"
+    panel.part = panel.lower = "none"
+    panel.bands = "share"
     assert panel._plot.layout.height == small
+
+
+def test_the_axis_has_whole_words(panel: sw.TemporalPanel) -> None:
+    """Each once, where it begins; together they are the text."""
+    axis = panel._plot.layout.xaxis
+    assert axis.showticklabels
+    assert "".join(axis.ticktext) == "".join("".join(panel.record.names).split())
+    panel.part = "novel"
+    assert not axis.showticklabels
+    assert panel._plot.layout.xaxis3.ticktext == axis.ticktext
 
 
 def test_atoms_are_rows_by_name_and_have_cards(panel: sw.TemporalPanel) -> None:
@@ -265,8 +288,7 @@ def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:
     assert len(panel._strip.tokens.tokens) == 2
     assert second.n_times < panel.record.n_times
     assert panel._plot.layout.xaxis.range == (-0.5, panel.record.n_times - 0.5)
-    panel.bands = "share"
-    assert named(panel._plot, "second novel").visible
+    assert named(panel._plot, "second predicted").visible
     panel.token = 2
     assert list(named(panel._plot, "second cursor").x) == [2, 2]
     panel.token = panel.record.n_times - 1
@@ -274,7 +296,7 @@ def test_two_texts_are_in_step(panel: sw.TemporalPanel) -> None:
     panel.second_text = ""
     panel.wait()
     assert panel.second_record is None
-    assert not named(panel._plot, "second novel").visible
+    assert not named(panel._plot, "second predicted").visible
 
 
 def test_what_cannot_be_read_is_said_and_the_old_record_stays(panel: sw.TemporalPanel) -> None:

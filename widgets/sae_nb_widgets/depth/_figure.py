@@ -292,6 +292,9 @@ def _draw_overlays(figure: go.Figure, drawn: DrawnPaths, layer: int, suffix: str
     if drawn.own >= 0:
         _put(own, drawn.points[drawn.own, : layer + 1])
         _put(head, drawn.points[drawn.own, layer : layer + 1])
+        # Of which layers the two ends are, next to them.
+        own.text = ["embedding", *[""] * layer] if layer else []
+        head.text = [f"block {layer}" if layer else "embedding"]
     first = drawn.pushed_from
     for name, path, start in ((PUSHED, drawn.pushed, first), (ROLLED, drawn.rolled, 0)):
         trace = named(figure, name + suffix)
@@ -324,11 +327,12 @@ def _draw_frame(figure: go.Figure, drawn: DrawnPaths) -> None:
     else:
         scene = figure.layout.scene
         axes = (scene.xaxis, scene.yaxis, scene.zaxis)
-        # In space long titles are cut off, and shares of variance say little about a view from aside.
-        texts = tuple("" if "(" in text else text for text in drawn.axes)
+        texts = drawn.axes
         ranges = [[-1.02, 1.02]] * 3 if drawn.rim else ranges
         for axis in axes:
             axis.visible = not drawn.rim
+    # Shares of variance are among the numbers: an axis of a PCA means nothing on its own.
+    texts = tuple("" if "(" in text else text for text in texts)
     for axis, span, text in zip(axes, ranges, texts):
         axis.range, axis.title.text = span, plot_text(text)
     figure.layout.annotations[2].text = plot_text(drawn.title)
@@ -372,6 +376,7 @@ def _legend_html(drawn: DrawnPaths) -> str:
         f"width:10px;height:10px;background:{colour};vertical-align:baseline;margin-right:5px;"
         f'{SHAPES.get(symbol, "border-radius:50%")}"></span>{escape(name)}</span>'
         for name, colour, symbol in zip(drawn.names, drawn.colours, drawn.symbols)
+        if name not in drawn.words  # it stands next to its dots
     ]
     lines = [("solid", "currentColor", "this one")]
     lines += [("dotted", theme.NOVEL, "pushed")] if drawn.pushed is not None else []

@@ -451,7 +451,9 @@ class DepthTrajectory(PlayingPanel):
             ends, name = loops_of(self.model)
             self.strips.show(charts, cuts=ends, bands=name)
         self.strips.cursor = self.layer
-        self.conclude(*answer_of(self))
+        said, numbers = answer_of(self)
+        axes = ", ".join(axis for axis in self.paths.axes if "(" in axis) if self.paths else ""
+        self.conclude(said, f"{numbers}; axes: {axes}" if axes else numbers)
 
     # --- choosing ---------------------------------------------------------------------------------
 

@@ -40,7 +40,7 @@ def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
         colours=colours,
         symbols=symbols,
         texts=tuple(path_text(panel, i, j) for i, j in zip(paths.inputs, paths.tokens)),
-        words=_words(panel),
+        words=_words(panel, groups, names),
         own=own,
         trailed=np.ones(len(paths.points), bool)
         if panel.trails == "all"
@@ -75,15 +75,29 @@ def _title(panel: Any) -> str:
     paths, whose = panel.paths, f"all tokens of this {noun(panel)}"
     if panel.show == "pictures":
         whose = f"{panel.view.name(panel.token)} of {len(paths.points)} {noun(panel)}s"
-    return f"{whose} ({COORDINATE_WORDS[paths.coordinates]})"
+    return f"close together: alike · {whose} ({COORDINATE_WORDS[paths.coordinates]})"
 
 
-def _words(panel: Any) -> tuple[str, ...]:
-    """The words of a text, where all of them are drawn and can be told apart."""
+def _words(panel: Any, groups: np.ndarray, names: tuple[str, ...]) -> tuple[str, ...]:
+    """The words of a text, where all of them are drawn and can be told apart; of classes each once."""
     paths = panel.paths
+    if panel.color_by == "class" and panel.show == "pictures":
+        return _each_once(paths.points[:, -1], groups[:, -1], names)
     if not panel.model.modality.is_text or panel.show != "tokens" or len(paths.tokens) > MOST_WORDS:
         return ("",) * len(paths.tokens)
     return tuple(panel.view.word(panel.picture, token) for token in paths.tokens)
+
+
+def _each_once(
+    ends: Float[np.ndarray, "paths axes"], groups: np.ndarray, names: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The name of each group at the path that ends in the middle of it; empty for the other paths."""
+    words = [""] * len(ends)
+    for group in np.unique(groups):
+        mine = np.flatnonzero(groups == group)
+        apart = np.linalg.norm(ends[mine] - ends[mine].mean(axis=0), axis=1)
+        words[int(mine[apart.argmin()])] = names[int(group)]
+    return tuple(words)
 
 
 def _groups(

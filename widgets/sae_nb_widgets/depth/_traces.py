@@ -184,7 +184,8 @@ def _overlay(name: str, colour: str, dash: str, width: float) -> dict[str, Any]:
     return {
         "meta": name,
         "name": name.removesuffix(" 3d"),
-        "mode": "lines+markers",
+        "mode": "lines+markers" + "+text" * (name in (OWN, HEAD)),
+        "textposition": "bottom center",
         "line": {"color": colour, "dash": dash, "width": width},
         "marker": {"color": colour, "size": _marker_size(name)},
         "hoverinfo": "skip",

@@ -123,15 +123,15 @@ def _progress_answer(panel: Any) -> tuple[str, str]:
     half, settled = _from_then_on(own, HALF), _from_then_on(own, SETTLED)
     pace = "late" if 3 * settled > 2 * last else "early" if 3 * settled < last else "half-way"
     said = (
-        f"{subject(panel)} settles {pace}: it is {_percent(HALF)} like its final state {_after(panel, half)}"
-        f" of {last}, {_percent(SETTLED)} {_after(panel, settled)}"
+        f"{subject(panel)} settles {pace}: it is {_percent(SETTLED)} like its final state "
+        f"{_after(panel, settled)} of {last}"
     )
     others = _like_others(panel)
     if others is not None:
         said += f" (and {_percent(float(others[settled]))} like those of other {noun(panel)}s)"
     norms = paths.norms[panel.picture, [0, last], panel.token].tolist()
     return f"{said}.", (
-        f"similarity: cosine γ with the last state; ‖state‖ {format_number(norms[0])} in the "
+        f"similarity: cosine γ with the last state, {_percent(HALF)} {_after(panel, half)}; ‖state‖ {format_number(norms[0])} in the "
         f"embedding, {format_number(norms[1])} at the end"
     )
 

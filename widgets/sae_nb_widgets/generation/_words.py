@@ -95,7 +95,7 @@ def branch_answer(generation: Generation, branch: int, names: AtomNames, strengt
 
 
 def ways_answer(rows: Sequence[Sequence[str]], name: str, strength: float) -> str:
-    """Quote how a text goes on with an atom and without, and state whether a random direction changes it, too."""
+    """Quote how a text goes on with an atom and without, and what a random direction does to it."""
     edit = f"With {name} turned {turned(strength)}"
     if not any(rows):
         return f"{edit}: nothing has been written yet."

@@ -8,7 +8,11 @@ import ipywidgets as ipw
 
 from sae_nb_widgets.panel import control
 
-PARTS = {"novel": "atoms that are new", "predicted": "atoms that were predicted"}
+PARTS = {
+    "none": "how much was expected",
+    "novel": "atoms that are new",
+    "predicted": "atoms that were predicted",
+}
 BANDS = {"none": "not shown", "share": "shares of its energy", "energy": "its energy"}
 LOWER = {
     "none": "nothing",
@@ -22,7 +26,15 @@ class TemporalControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
     def __init__(self, panel: Any) -> None:
-        self.first = [_menu(panel, "part", "show", "Which atoms are rows of the figure", PARTS)]
+        self.first = [
+            _menu(
+                panel,
+                "part",
+                "show",
+                "How much of each position was predicted, or also which atoms",
+                PARTS,
+            )
+        ]
         self.more = [
             _menu(panel, "bands", "each position", "How much of it was predicted, as bars", BANDS),
             _menu(panel, "lower", "below", "What stands under the atoms", LOWER),

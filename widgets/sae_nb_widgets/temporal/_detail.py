@@ -24,7 +24,7 @@ from sae_nb_widgets.components import (
     icons_of,
     word_at,
 )
-from sae_nb_widgets.temporal._figure import place_name, row_name
+from sae_nb_widgets.temporal._figure import place_name
 
 # -------------------------------------------------------------------------------------------------
 # The sequence itself, over the figure: tokens or layers as a strip, a signal as traces.
@@ -189,7 +189,7 @@ class TemporalDetail:
             notes=[format_number(100 * share, "%", digits=2) for _, share in sources],
         )
         self._atoms.show(
-            [row_name(names, i, record, "novel") for i in self._ids],
+            [names.name(i) if names.words(i) else f"atom {i}" for i in self._ids],
             [value for _, value in atoms],
             atoms=self._ids,
             icons=icons_of(names, self._ids),

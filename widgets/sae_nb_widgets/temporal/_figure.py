@@ -1,7 +1,7 @@
-"""A sequence's record → one figure: which atoms are used when, with arcs to where a time was read.
+"""A sequence's record → one figure: how much of each time was predicted, with arcs to where it was read.
 
-On request bars over time are above them, and below three similarity matrices or two maps of the codes.
-All of these are there from the start and most are hidden, so that nothing is rebuilt.
+On request atoms are below, and three similarity matrices or two maps of the codes. All of these are there from
+the start and most are hidden, so that nothing is rebuilt.
 """
 
 from __future__ import annotations
@@ -26,24 +26,26 @@ from sae_nb.figures import (
     on_axes,
     plot_text,
     plot_title,
+    quoted_token,
     scaled,
     template,
     theme,
     visible_token,
 )
 from sae_nb.summaries import Raster, TemporalSummary
+from sae_nb_widgets.components import joins_of, word_at
 
 # -------------------------------------------------------------------------------------------------
 # The empty frame of a sequence's figure: its traces, its axes, and how rows share the height.
 
 
-ARCS_PX, BANDS_PX, SECOND_PX, GAP_PX, LOWER_PX = 46, 110, 80, 29, 214
+ARCS_PX, BANDS_PX, TALL_PX, SECOND_PX, GAP_PX, LOWER_PX = 46, 110, 190, 80, 29, 214
 ROW_PX, MOST_NAMED_ROWS = 18, 24
 """Height of an atom that has its name next to it, and the maximum number with names."""
 NAMES_PX = 88
 """Under the atoms: slanted names of times, and a title."""
-SIDE_PX = 178
-"""Left of the atoms: their names."""
+SIDE_PX, SHARES_PX = 178, 64
+"""Left of the atoms: their names; of bars alone: their scale."""
 LONGEST_NAME = 24
 TOP_PX, BOTTOM_PX = 44, 72
 """Above the figure a line for the legend and one for the title."""
@@ -90,12 +92,14 @@ def empty_figure() -> go.Figure:
 
 def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
     """Give every row that is shown its part of the height, and the figure the height of all."""
-    bands, lower = view.bands != "none", view.lower != "none"
+    bands, lower, raster = view.bands != "none", view.lower != "none", view.part != "none"
     atoms = ROW_PX * (min(max(n_atoms, 3), MOST_NAMED_ROWS))
+    # Names of times stand under the atoms, or under the bars where there are none.
+    under_bars = GAP_PX * bands if raster else NAMES_PX
     rows = [
-        ("1", ARCS_PX + BANDS_PX * bands, GAP_PX * bands),
+        ("1", ARCS_PX + (BANDS_PX if raster else TALL_PX) * bands, under_bars),
         ("2", SECOND_PX * (two and bands), GAP_PX * (two and bands)),
-        ("3", atoms, NAMES_PX),
+        ("3", atoms * raster, NAMES_PX * raster),
         ("4", LOWER_PX * lower, 0),
     ]
     whole, above = sum(px + gap for _, px, gap in rows), 0
@@ -107,13 +111,15 @@ def place_rows(figure: go.Figure, two: bool, view: View, n_atoms: int) -> None:
             figure.layout[f"yaxis{number_of(number - 1)}"].domain = span
     bottom = BOTTOM_PX * lower
     figure.layout.margin.b, figure.layout.height = bottom, scaled(whole + TOP_PX) + bottom
+    figure.layout.margin.l = scaled(SIDE_PX if raster else SHARES_PX)
     _show_rows(figure, two, view)
 
 
 def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
     """Hide the axes, traces and titles of rows that have no part of the height."""
     bands, matrices = view.bands != "none", view.lower == "similarity"
-    shown = {"1": bands, "2": bands and two, "3": True}
+    raster = view.part != "none"
+    shown = {"1": bands, "2": bands and two, "3": raster}
     shown |= {str(n): matrices for n in (4, 5, 6)}
     shown |= {str(n): view.lower in ("PCA", "UMAP") for n in (7, 8)}
     for number, there in shown.items():
@@ -124,12 +130,17 @@ def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
         for trace in figure.data:
             if trace.yaxis == f"y{suffix}" and not trace.name.startswith("arc"):
                 trace.visible = there
+    # Shares alone: what is not predicted is new, and need not be drawn.
+    for which in ("novel", "second novel"):
+        band = named(figure, which)
+        band.visible = band.visible and view.bands == "energy"
+    figure.layout.xaxis.showticklabels = bands and not raster
     # The title of the atoms stands above the arcs, which touch them.
     place = "3" if bands else ""
     title = figure.layout.annotations[2]
     title.xref, title.yref = f"x{place} domain", f"y{place} domain"
     # From the left edge, so that it has the whole width; under bars their own title is in the way.
-    title.xshift = 0 if bands else -scaled(SIDE_PX) + 4
+    title.xshift = 0 if bands or not raster else -scaled(SIDE_PX) + 4
 
 
 def _traces() -> list[Any]:
@@ -276,7 +287,7 @@ class View:
     """The time under the cursor; −1 for none."""
 
     part: str = "novel"
-    """Whose codes are in the raster."""
+    """Whose codes are in the raster; "none" for no raster."""
 
     lower: Lower = "none"
     """View under the raster."""
@@ -292,6 +303,11 @@ class View:
 
     color_by: str = "time"
     """Colour of the points of the maps: "time" or "document"."""
+
+    @property
+    def raster(self) -> str:
+        """Whose codes the raster has, also while it is hidden."""
+        return "novel" if self.part == "none" else self.part
 
 
 def temporal_figure(
@@ -333,11 +349,11 @@ def clear(figure: go.Figure) -> None:
 
 def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
     """Put the predicted or the novel codes in the raster, in the colour of that part."""
-    raster = record.rasters[view.part].strongest(view.rows)
+    raster = record.rasters[view.raster].strongest(view.rows)
     shown, n = named(figure, "raster"), len(raster.atoms)
     most = float(np.nanmax(np.abs(raster.strengths), initial=0.0)) or 1.0
-    names = [row_name(view.names, int(atom), record, view.part) for atom in raster.atoms]
-    weak, strong = fade(COLOURS[view.part], FAINTEST), COLOURS[view.part]
+    names = [row_name(view.names, int(atom), record, view.raster) for atom in raster.atoms]
+    weak, strong = fade(COLOURS[view.raster], FAINTEST), COLOURS[view.raster]
     with figure.batch_update():
         shown.z = cells(raster.strengths)
         said = np.array([[plot_text(name)] for name in names], object).reshape(n, 1)
@@ -350,7 +366,7 @@ def draw_part(figure: go.Figure, record: TemporalSummary, view: View) -> None:
         axis.range = [max(n, 1) - 0.5, -0.5]
         axis.tickvals = list(range(n)) if n <= MOST_NAMED_ROWS else []
         axis.ticktext = [plot_text(_short(name)) for name in names]
-        figure.layout.annotations[2].text = _raster_title(raster, view.part)
+        figure.layout.annotations[2].text = _raster_title(raster, view.raster)
 
 
 def row_name(names: AtomNames, atom: int, record: TemporalSummary, part: str) -> str:
@@ -358,7 +374,7 @@ def row_name(names: AtomNames, atom: int, record: TemporalSummary, part: str) ->
     if names.words(atom):
         return names.name(atom)
     time = int(record.codes[part][:, atom].abs().argmax())
-    return f"{atom} · at “{visible_token(record.names[time].strip(' '))}”"
+    return f"{atom} · at {quoted_token(record.names[time])}"
 
 
 def _short(name: str) -> str:
@@ -366,7 +382,7 @@ def _short(name: str) -> str:
 
 
 def _rows(record: TemporalSummary, view: View) -> int:
-    return min(len(record.rasters[view.part].atoms), view.rows)
+    return min(len(record.rasters[view.raster].atoms), view.rows)
 
 
 def draw_cursor(
@@ -402,21 +418,23 @@ def _draw_bands(
     axis = figure.layout["yaxis2" if which else "yaxis"]
     shown = bands != "energy"
     heights = record.shares if shown else record.energy
-    top = 1.0 if shown else float(heights.sum(axis=1).max()) or 1.0
+    most = max(float(heights[:, 0].max()), float(record.shuffled.max()))
+    top = math.ceil(20 * most) / 20 if shown else float(heights.sum(axis=1).max())
+    top = top or 1.0
     times = np.arange(record.n_times)
     for column, part in enumerate(COLOURS):
         band = named(figure, f"{which}{part}")
         band.x, band.y = times, (heights[:, column] / top).astype(np.float32)
         band.hovertext = [_hover(record, time, part, column) for time in range(record.n_times)]
     control = named(figure, f"{which}shuffled order")
-    control.x, control.y = (times, record.shuffled) if shown else ([], [])
+    control.x, control.y = (times, record.shuffled / top) if shown else ([], [])
     ends = np.array([[b - 0.5, b - 0.5, np.nan] for b in record.boundaries]).reshape(-1)
     line = named(figure, f"{which}boundaries")
     line.x, line.y = ends, np.tile([0.0, 1.0, np.nan], len(record.boundaries))
     axis.range = [ARC_FOOT if bands == "none" else 0.0, 1.02 if which else ARC_TOP]
     axis.tickvals = ENDS
-    axis.ticktext = [f"{100 * v:g} %" if shown else format_number(top * v) for v in ENDS]
-    axis.title.text = "share of energy" if shown else "energy"
+    axis.ticktext = [f"{100 * v * top:.3g} %" if shown else format_number(top * v) for v in ENDS]
+    axis.title.text = "" if shown else "energy"
 
 
 def _hover(record: TemporalSummary, time: int, part: str, column: int) -> str:
@@ -480,11 +498,25 @@ def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
 
 
 def _name_times(figure: go.Figure, record: TemporalSummary, second: TemporalSummary | None) -> None:
-    axis, step = figure.layout.xaxis3, math.ceil(record.n_times / (13 * MOST_NAMED / _font()))
-    axis.tickvals = list(range(0, record.n_times, step))
-    axis.ticktext = [plot_text(visible_token(name)) for name in record.names[::step]]
-    axis.tickangle = -50
+    starts, names = _named_times(record)
+    step = math.ceil(len(starts) / (13 * MOST_NAMED / _font()))
+    for axis in (figure.layout.xaxis, figure.layout.xaxis3):
+        axis.tickvals = starts[::step]
+        axis.ticktext = [plot_text(name) for name in names[::step]]
+        axis.tickangle = -50
     figure.layout.annotations[1].text = "second text, aligned" if second is not None else ""
+
+
+def _named_times(record: TemporalSummary) -> tuple[list[int], list[str]]:
+    """Return the times that have a name on the axis, and the names: of a text whole words, where they begin."""
+    times = range(record.n_times)
+    if record.kind != "text":
+        return list(times), [visible_token(name) for name in record.names]
+    joins = joins_of(record.names)
+    starts = [time for time in times if time == 0 or joins[time]]
+    return starts, [
+        word_at(record.names, time) or visible_token(record.names[time]) for time in starts
+    ]
 
 
 def _font() -> int:
@@ -530,6 +562,6 @@ def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
 def restyle(figure: go.Figure) -> None:
     """Take the current theme's sizes."""
     with figure.batch_update():
-        figure.layout.margin.l, figure.layout.margin.t = scaled(SIDE_PX), scaled(TOP_PX)
+        figure.layout.margin.t = scaled(TOP_PX)
         for note in figure.layout.annotations:
             note.font.size = current_theme().font_px

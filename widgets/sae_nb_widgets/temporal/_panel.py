@@ -68,10 +68,10 @@ class TemporalPanel(Panel):
     """What could be predicted from the past, and what is new?
 
     The model reads a text (or a second one for comparison); its activations are taken apart by a
-    `Temporal` off the main thread. Tokens are the bluer the more of them the past predicts; under them
-    are the atoms that are new (`part`: or predicted). One token is chosen: arcs lead to where in its
-    past the prediction was read, and the atoms it adds are listed. `bands` and `lower` bring bars over
-    time, similarity matrices and maps. `atom` and `token` are traits: link them with `traitlets.link`.
+    `Temporal` off the main thread. Tokens are the bluer the more of them the past predicts; bars compare
+    that with the same tokens in shuffled order. One token is chosen: arcs lead to where in its past the
+    prediction was read, and the atoms it adds are listed. `part` and `lower` bring the atoms over time,
+    similarity matrices and maps. `atom` and `token` are traits: link them with `traitlets.link`.
 
     Parameters
     ----------
@@ -111,10 +111,10 @@ class TemporalPanel(Panel):
 
     question = "What could be predicted from the past, and what is new?"
     explanation = (
-        "Blue is what earlier tokens predict of a token, vermilion what the token adds: its new atoms, "
-        "the darker the stronger. Arcs lead to where in its past the prediction was read, thicker where "
-        "more was read. The control, dashed in the bars, is the predicted share of the same token among "
-        "the same tokens in shuffled order.",
+        "Blue is the share of a token that earlier tokens predict; the rest is new. The control, dashed, is "
+        "that share of the same token among the same tokens in shuffled order. Arcs lead to where in its past "
+        "the prediction was read, thicker where more was read. “Show” brings the atoms: vermilion are new "
+        "ones, the darker the stronger.",
         "In the published form the predicted part is scaled by the present token, so it is no forecast; "
         "only the strict form is. Attention says what was read, not what mattered; this is a single "
         "text.",
@@ -144,7 +144,9 @@ class TemporalPanel(Panel):
         help="Time under the shared cursor; -1 for none.",
     )
     atom = Atom(help="Atom chosen among those a token adds, or in the raster.")
-    part = t.Enum(("novel", "predicted"), "novel", help="Whose codes the raster shows.")
+    part = t.Enum(
+        ("none", "novel", "predicted"), "none", help="Whose atoms are rows of the figure, if any."
+    )
     rows = Whole(figures.USUAL_ROWS, 1, MOST_RASTER_ATOMS, help="How many atoms the raster has.")
     lower = t.Enum(
         ("none", "similarity", "PCA", "UMAP"), "none", help="What stands under the raster."
@@ -152,8 +154,8 @@ class TemporalPanel(Panel):
     color_by = t.Enum(("time", "document"), "time", help="What colours the points of the maps.")
     bands = t.Enum(
         ("none", "share", "energy"),
-        "none",
-        help="Shares of the energy above the raster, or it itself.",
+        "share",
+        help="Shares of the energy above the atoms, or it itself.",
     )
 
     def __init__(
@@ -312,6 +314,9 @@ class TemporalPanel(Panel):
         self._draw_sequences()
         self._unfold()
         self._draw_token()
+        self.headline = (
+            f"{_most_predicted(seen.first)} was expected" if _beats_chance(seen.first) else ""
+        )
         self.conclude(_answer(seen), _numbers(seen))
         self.say("")
 
@@ -443,17 +448,16 @@ _WORDS = {"text": "token", "layers": "layer", "signal": "moment"}
 def _answer(seen: _Seen) -> str:
     """Whether the past predicts more than chance, how much, and the same for a second one."""
     first, second = seen.first, seen.second
-    past, share = f"earlier {_WORDS[first.kind]}s", _share(first.shares[:, 0])
+    what = {"text": "text", "layers": "path", "signal": "signal"}[first.kind]
+    share, control = _share(first.shares[:, 0]), _share(first.shuffled)
+    past = f"Earlier {_WORDS[first.kind]}s predict"
     if _beats_chance(first):
-        place = first.most_predicted
-        is_text = first.kind == "text"
-        most = word_at(first.names, place) if is_text else visible_token(first.names[place])
         said = (
-            f"Better than chance: {past} predict {share} of the signal, in shuffled order less; most of "
-            f"“{most}”."
+            f"{past} {share} of this {what}, more than in shuffled order ({control}); most of all of "
+            f"{_most_predicted(first)}."
         )
     else:
-        said = f"No better than chance: {past} predict {share} of the signal, in shuffled order as much."
+        said = f"{past} {share} of this {what}, no more than in shuffled order ({control})."
     if second is not None:
         verdict = "better" if _beats_chance(second) else "no better"
         said += f" Second text: {verdict} than chance, {_share(second.shares[:, 0])}."
@@ -462,6 +466,13 @@ def _answer(seen: _Seen) -> str:
             f" The last {format_count(first.unread)} tokens do not fit the model and were not read."
         )
     return said
+
+
+def _most_predicted(record: TemporalSummary) -> str:
+    """The time that is predicted best, in quotes: of a text its whole word."""
+    place = record.most_predicted
+    word = word_at(record.names, place).strip(".,;:!?") if record.kind == "text" else ""
+    return f"“{word or visible_token(record.names[place])}”"
 
 
 def _beats_chance(record: TemporalSummary) -> bool:
