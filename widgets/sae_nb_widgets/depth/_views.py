@@ -131,8 +131,8 @@ def _progress_answer(panel: Any) -> tuple[str, str]:
         said += f" (and {_percent(float(others[settled]))} like those of other {noun(panel)}s)"
     norms = paths.norms[panel.picture, [0, last], panel.token].tolist()
     return f"{said}.", (
-        f"similarity: cosine γ with the last state, {_percent(HALF)} {_after(panel, half)}; ‖state‖ {format_number(norms[0])} in the "
-        f"embedding, {format_number(norms[1])} at the end"
+        f"similarity: cosine γ with the last state, {_percent(HALF)} {_after(panel, half)}; ‖state‖ "
+        f"{format_number(norms[0])} in the embedding, {format_number(norms[1])} at the end"
     )
 
 
