@@ -94,6 +94,10 @@ def check_it_is_turned_up_below(page: Page, stage: Any) -> None:
     stage.settle()
     stage("turned-up", panel)
     assert stage.ask("browser._below.atom == browser.atom")
+    page.wait_for_function(
+        "node => { const top = node.getBoundingClientRect().top; return top >= 0 && top < innerHeight / 2; }",
+        arg=below.element_handle(),
+    )
     panel.get_by_role("button", name="close this panel").click()
     below.wait_for(state="detached")
 

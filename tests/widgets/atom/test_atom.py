@@ -605,6 +605,7 @@ def test_turning_it_up_opens_the_steering_panel_below(fours) -> None:
     below, shut = fours._drawer.children
     assert isinstance(below, sw.SteeringPanel)
     assert (below.atom, fours.steered) == (474, (474,))
+    assert below._keys.called  # a page scrolls it into view
     fours.atom = 132
     fours.steer()
     assert fours._drawer.children[0] is below

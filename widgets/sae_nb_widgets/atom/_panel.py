@@ -75,6 +75,8 @@ ENOUGH, RARE = 30, 0.1
 """Firings, and frequency, between which an atom is worth opening on. Ours."""
 MOST_EXAMPLES = 60
 HEADS = "head_out"
+OPENING = "Everyone in the village knew that"
+"""What a model goes on from when an atom is turned up: one of the texts with which names were tested."""
 
 
 @checked(leave=("acts",))
@@ -494,13 +496,21 @@ class AtomBrowser(Panel):
         if self._below is None:
             from sae_nb_widgets.steering import SteeringPanel
 
-            place = str(self._whole.acts.hook_point)
-            whole = self._whole
+            place, whole = str(self._whole.acts.hook_point), self._whole
+            text = OPENING if self._talks else None
             self.show_below(
-                SteeringPanel(self._model, place, whole.sae, None, whole, atom=self.atom)  # type: ignore[arg-type]
+                SteeringPanel(self._model, place, whole.sae, text, whole, atom=self.atom)  # type: ignore[arg-type]
             )
         else:
             self._below.atom = self.atom
+            self._below.come_forward()
+        if self._talks:
+            self._below.continue_text()
+
+    @property
+    def _talks(self) -> bool:
+        """Whether the model writes texts, so that the effect of an atom can be read."""
+        return bool(getattr(self._model, "causal", False))
 
     # --- drawing ----------------------------------------------------------------------------------
 

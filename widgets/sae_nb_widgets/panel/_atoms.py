@@ -110,8 +110,9 @@ class KnowsAtoms(Saying):
             self.show_below(BROWSERS[0](names, atom, self._below), "close this browser")
 
     def show_below(self, panel: Any, shut: str = "close this panel") -> None:
-        """Show another panel under this one, with a button that takes it off the page."""
+        """Show another panel under this one, in view, with a button that takes it off the page."""
         self._below = panel
+        panel.come_forward()
         if not self._drawer.children:
             self._drawer.children = (
                 panel, small_button(shut, "Take it off the page", self.shut_below)

@@ -47,6 +47,7 @@ class PanelKeys(LiveWidget):
     # Not `keys`: ipywidgets keeps the list of synchronised traits under that name.
     answered = t.List(t.Unicode(), help="Keys the panel answers.").tag(sync=True)
     dark = t.Bool(False, help="Whether the page is dark.").tag(sync=True)
+    called = t.Bool(False, help="Whether the panel is to be scrolled into view.").tag(sync=True)
     tips = t.Dict(help="Name of a control to what it does, where ipywidgets does not show it.").tag(
         sync=True
     )
@@ -261,6 +262,10 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         self._keys.answered = sorted(self._key_actions)
 
     @checked
+    def come_forward(self) -> None:
+        """Scroll the page to the top of this panel, now or as soon as it is shown."""
+        self._keys.called = True
+
     def press(self, key: str) -> None:
         """Do what pressing `key` inside the panel does."""
         action = self._key_actions.get(key)

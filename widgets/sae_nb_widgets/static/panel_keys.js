@@ -125,6 +125,16 @@ function render({ model, el }) {
     setTimeout(() => URL.revokeObjectURL(address), 60_000);
   }
 
+  // A panel that another one opened may be below the window: its top is what was asked for.
+  function comeForward() {
+    const root = panel();
+    if (!root || !model.get("called")) return;
+    root.scrollIntoView({ block: "start" });
+    model.set("called", false);
+    model.save_changes();
+  }
+  model.on("change:called", comeForward);
+
   let resizes = null;
   let newcomers = null;
   function attach(tries) {
@@ -159,6 +169,7 @@ function render({ model, el }) {
     newcomers.observe(root, { childList: true, subtree: true });
     tellTheme();
     fit(20);
+    comeForward();
   }
 
   // plotly measures its figure when it is drawn, which may be before the columns have their width.
@@ -188,6 +199,7 @@ function render({ model, el }) {
     if (newcomers) newcomers.disconnect();
     if (cards) cards.stop();
     model.off("msg:custom", onMessage);
+    model.off("change:called", comeForward);
   };
 }
 export default { initialize, render };
