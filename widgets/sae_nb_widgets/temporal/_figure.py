@@ -129,11 +129,9 @@ def _show_rows(figure: go.Figure, two: bool, view: View) -> None:
         figure.layout.annotations[int(number) - 1].visible = there
         for trace in figure.data:
             if trace.yaxis == f"y{suffix}" and not trace.name.startswith("arc"):
-                trace.visible = there
-    # Shares alone: what is not predicted is new, and need not be drawn.
-    for which in ("novel", "second novel"):
-        band = named(figure, which)
-        band.visible = band.visible and view.bands == "energy"
+                # Shares alone: what is not predicted is new, and need not be drawn.
+                spared = trace.name.endswith("novel") and view.bands == "share"
+                trace.visible = there and not (spared and number in "12")
     figure.layout.xaxis.showticklabels = bands and not raster
     # The title of the atoms stands above the arcs, which touch them.
     place = "3" if bands else ""
@@ -513,10 +511,8 @@ def _named_times(record: TemporalSummary) -> tuple[list[int], list[str]]:
     if record.kind != "text":
         return list(times), [visible_token(name) for name in record.names]
     joins = joins_of(record.names)
-    starts = [time for time in times if time == 0 or joins[time]]
-    return starts, [
-        word_at(record.names, time) or visible_token(record.names[time]) for time in starts
-    ]
+    starts = [time for time in times if (time == 0 or joins[time]) and record.names[time].strip()]
+    return starts, [word_at(record.names, time) for time in starts]
 
 
 def _font() -> int:
