@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -14,6 +15,7 @@ import numpy as np
 from jaxtyping import UInt8
 from PIL import Image
 
+from sae_nb.activations import Context
 from sae_nb.atoms import AtomCard, AtomCatalogue, AtomNames, Example
 from sae_nb.figures import escape, format_number
 from sae_nb_widgets.components._scripts import script
@@ -25,6 +27,8 @@ _SOURCES = {
     "row": "Named by the row of the data that it is.",
 }
 MOST_CARDS = 60
+FRAMES = 3
+"""Frames of a video on a card."""
 _MARKED = re.compile(r'data-atom="(\d+)"')
 ICON_PIXELS, ICON_COLOURS = 24, 32
 """Of an icon: it is sent with every row of every answer."""
@@ -79,9 +83,12 @@ def _small(picture: UInt8[np.ndarray, "3 height width"]) -> UInt8[np.ndarray, "3
     return picture[:, ::step, ::step]
 
 
-def card_content(card: AtomCard, *, starred: bool = False) -> dict[str, Any]:
-    """Return a card as the page draws it, ready for JSON."""
+def card_content(
+    card: AtomCard, *, starred: bool = False, context: Context | None = None
+) -> dict[str, Any]:
+    """Return a card as the page draws it, ready for JSON; `context`: of its examples, which may be videos."""
     top = card.max_strength or 1.0
+    wide = {"wide": True} if context is not None and context.frames else {}
     return {
         "atom": card.atom,
         "name": card.name,
@@ -91,8 +98,25 @@ def card_content(card: AtomCard, *, starred: bool = False) -> dict[str, Any]:
         if card.badge is None
         else {"text": card.badge.text, "title": card.badge.title, "dots": card.badge.dots},
         "starred": starred,
-        "examples": [_example(example, top) for example in card.examples],
+        "examples": [_example(_as_frames(one, context), top) | wide for one in card.examples],
     }
+
+
+def _as_frames(example: Example, context: Context | None) -> Example:
+    """Return the example of a video with three of its frames side by side, in the middle that of the firing."""
+    if context is None or context.frames is None or example.picture is None:
+        return example
+    patch = example.position - context.prefix_tokens
+    at = context.tubelet(patch)[0] if patch >= 0 else 0
+    n = min(FRAMES, context.frames)
+    first = min(max(at - n // 2, 0), context.frames - n)
+
+    def abreast(strip: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+        frames = np.split(strip, context.frames, axis=-2)
+        return np.concatenate(frames[first : first + n], axis=-1)
+
+    heat = None if example.heat is None else abreast(example.heat)
+    return replace(example, picture=abreast(example.picture), heat=heat)
 
 
 def _example(example: Example, top: float) -> dict[str, Any]:
@@ -125,6 +149,9 @@ def cards_html(body: str, names: AtomNames) -> str:
     atoms = list(dict.fromkeys(int(atom) for atom in _MARKED.findall(body)))[:MOST_CARDS]
     if not atoms or names.catalogue is None:
         return ""
-    cards = {atom: card_content(names.card(atom)) for atom in atoms if names.knows(atom)}
+    context = names.catalogue.acts.context
+    cards = {
+        atom: card_content(names.card(atom), context=context) for atom in atoms if names.knows(atom)
+    }
     known = json.dumps(cards).replace("<", "\\u003c")  # nothing in it ends the script
     return f"<script>(() => {{ const CARDS = {known};\n{script('atom_card', 'page_cards')} }})();</script>"

@@ -149,5 +149,6 @@ class KnowsAtoms(Saying):
     def _send_card(self, atom: int) -> None:
         card = self.names.card(atom)
         names, own = self.whose(atom)
-        content = card_content(card, starred=names.labels.is_starred(own))
+        context = None if names.catalogue is None else names.catalogue.acts.context
+        content = card_content(card, starred=names.labels.is_starred(own), context=context)
         self._keys.send({"kind": "card", "atom": atom, "card": content})

@@ -80,7 +80,7 @@ function atomCards(root, { ask, open = null, star = null }) {
 
   function examplesOf(examples) {
     const box = make("div", "sae-nb-cardexamples");
-    box.classList.toggle("sae-nb-cardpictures", "picture" in examples[0]);
+    box.classList.toggle("sae-nb-cardpictures", "picture" in examples[0] && !examples[0].wide);
     for (const example of examples) {
       const node = make("div", "sae-nb-cardexample", { title: `${example.place}: ${example.strength}` });
       if (example.picture) node.append(pictureOf(example));
@@ -98,19 +98,23 @@ function atomCards(root, { ask, open = null, star = null }) {
     if (share > 0) node.style.color = inkOn(share, card);
     return node;
   }
+  // A spectrogram, and three frames side by side, are wider than they are high.
   function pictureOf(example) {
     const canvas = make("canvas", "", { width: 96, height: 96, role: "img", "aria-label": example.place });
     const image = new Image();
     image.onload = () => {
-      const tall = Math.round(96 * Math.min(Math.max(image.naturalHeight / image.naturalWidth, 1 / 3), 1));
-      canvas.height = tall; // a spectrogram is wider than it is high
+      const shape = image.naturalHeight / image.naturalWidth;
+      const wide = example.wide ? 304 : 96;
+      const tall = Math.round(wide * Math.min(Math.max(shape, 1 / 3), 1));
+      canvas.width = wide;
+      canvas.height = tall;
       const pen = canvas.getContext("2d");
       pen.imageSmoothingEnabled = false;
-      pen.drawImage(image, 0, 0, 96, tall);
+      pen.drawImage(image, 0, 0, wide, tall);
       const [rows, columns] = example.grid || [0, 0];
       (example.heat || []).forEach((share, i) => {
         pen.fillStyle = shade(share);
-        const [w, h] = [96 / columns, tall / rows];
+        const [w, h] = [wide / columns, tall / rows];
         pen.fillRect((i % columns) * w, Math.floor(i / columns) * h, w, h);
       });
     };
