@@ -166,8 +166,9 @@ def test_it_opens_on_a_text_that_goes_on_in_three_ways(lens: GenerationLens, gpt
     assert random
     assert lens.headline.startswith("Turn up ")
     assert lens.answer.startswith(f"With {lens.names.in_text(lens.atom)} turned up: “")
-    quoted = lens.answer.partition("“")[2].partition("”")[0].removesuffix(" …")
-    assert " ".join(steered.split()).startswith(quoted)
+    quoted = lens.answer.partition(": “")[2].partition("”")[0].removesuffix(" …").removeprefix("… ")
+    assert quoted in " ".join(steered.split())
+    assert quoted not in " ".join(untouched.split())
     assert (lens.n_branches, lens.views.text.stale) == (1, False)
     strength = lens.controls.strength.slider
     assert strength.value * strength.size == pytest.approx(

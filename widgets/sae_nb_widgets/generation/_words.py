@@ -16,7 +16,7 @@ from sae_nb.figures import (
 from sae_nb.steering import UNITS
 from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb_widgets.components import atom_mark
-from sae_nb_widgets.steering import FIRST_WORDS, first_words, strength_words
+from sae_nb_widgets.steering import first_words, strength_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 NAMED = 2
 """Atoms that the sentence names."""
 
-LONGEST_TEXT = 60
+LONGEST_TEXT, LIKE_ENOUGH = 60, 2
+"""Letters of a branch in the list; words that two texts may share before they are left out of a quote."""
 ROW_NAMES = {STEERED: "steered", UNSTEERED: "not steered", RANDOM: "random"}
 Shown = Sequence[tuple[int, float]]
 
@@ -112,13 +113,10 @@ def ways_answer(rows: Sequence[Sequence[str]], name: str, strength: float) -> st
 
 
 def _parted(first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:
-    """Return the first words of two texts, so many that they differ."""
-    quotes = ("", "")
-    for most in range(FIRST_WORDS, FIRST_WORDS + max(len(first), len(second))):
-        quotes = (first_words(first, most), first_words(second, most))
-        if quotes[0] != quotes[1]:
-            break
-    return quotes
+    """Return the first words of two texts, from where they part if they begin alike."""
+    alike = _shared("".join(first).split(), "".join(second).split())
+    skipped = alike if alike > LIKE_ENOUGH else 0
+    return first_words(first, skipped), first_words(second, skipped)
 
 
 def ways_note(ways: Ways) -> str:

@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.steering._scale import StrengthScale as StrengthScale
     from sae_nb_widgets.steering._strength import StrengthControl as StrengthControl
     from sae_nb_widgets.steering._words import (
-        FIRST_WORDS as FIRST_WORDS,
         first_words as first_words,
         headline as headline,
         strength_words as strength_words,

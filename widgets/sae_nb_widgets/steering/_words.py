@@ -136,11 +136,13 @@ def continuation_words(record: Continuation, edit: str) -> str:
     return f"{edit}: the text goes on “{after}”; without, “{before}”. A random push {control}."
 
 
-def first_words(tokens: Sequence[str], most: int = FIRST_WORDS) -> str:
-    """Return the first words of a continuation, as a sentence quotes it."""
+def first_words(tokens: Sequence[str], skipped: int = 0) -> str:
+    """Return the first words of a continuation, after those that are skipped, as a sentence quotes it."""
     kept, cut = whole_words(tokens)
     words = "".join(kept).split()
-    return " ".join(words[:most]) + " …" * (cut or len(words) > most)
+    shown = words[skipped : skipped + FIRST_WORDS]
+    more = cut or len(words) > skipped + FIRST_WORDS
+    return "… " * bool(skipped) + " ".join(shown) + " …" * more
 
 
 def whole_words(tokens: Sequence[str]) -> tuple[list[str], bool]:
