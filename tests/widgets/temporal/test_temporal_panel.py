@@ -177,9 +177,9 @@ def test_a_token_shows_its_sources_and_its_atoms(panel: sw.TemporalPanel) -> Non
     drawn = [arc for arc in arcs if arc.x is not None and len(arc.x)]
     assert len(drawn) == len(record.read_from(8))
     assert drawn[0].x[-1] == pytest.approx(8)
-    assert [label.split(" · ")[0] for label in panel._detail_view._atoms.labels] == [
-        f"{a}" for a, _ in record.atoms_added(8)
-    ]
+    assert [
+        label.split(" · ")[0].removeprefix("atom ") for label in panel._detail_view._atoms.labels
+    ] == [f"{a}" for a, _ in record.atoms_added(8)]
     panel._detail_view._atoms.selected = 0
     assert panel.atom == record.atoms_added(8)[0][0]
     panel.press("Escape")
