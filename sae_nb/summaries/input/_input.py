@@ -131,7 +131,7 @@ class AtomsUsed:
 
     @property
     def mattering(self) -> Bool[np.ndarray, " active"]:
-        """Mask of the atoms that matter: all `beyond` where those are too many for chance, else those `alone`."""
+        """Mask of the atoms that matter: all `beyond`, if those are too many for chance, else those `alone`."""
         return self.beyond if self.more_than_chance else self.alone
 
     def __len__(self) -> int:

@@ -230,6 +230,9 @@ def test_the_sentence_names_the_answer_and_what_it_hangs_on(lens: sw.InputLens) 
     assert f"{n} of {active} active atoms matter ({luck}), at 69 positions" in lens.numbers
 
 
+NONE = property(lambda used: np.zeros(len(used), dtype=bool))
+"""No atom matters."""
+
 ONE_ALONE = "Atom 19 speaks for it."
 STANDS_OUT = "Atom 19 and atom 17 speak for it; atom 18 speaks against it."
 AS_CHANCE = (
@@ -321,7 +324,7 @@ def test_what_matters_stands_on_top_where_the_sentence_names_it(
     """Solid bars before outlined ones; by size alone where none stands out."""
     used = lens.summary.used
     for named in (True, False):
-        monkeypatch.setattr(AtomsUsed, "mattering", property(lambda used: used.beyond & named))
+        monkeypatch.setattr(AtomsUsed, "mattering", AtomsUsed.beyond if named else NONE)
         atoms = shown_atoms(lens.summary, None, "attribution", len(used))
         order = [bool(used.beyond[lens.summary.place(atom)]) for atom in atoms]
         assert (order == sorted(order, reverse=True)) is named
@@ -343,7 +346,7 @@ def test_the_title_of_the_rows_agrees_with_the_sentence(
 ) -> None:
     """Rows are ranked also where none stands out, and then their title says so."""
     for named, title in ((True, "matter most"), (False, "none stands out")):
-        monkeypatch.setattr(AtomsUsed, "mattering", property(lambda used: used.beyond & named))
+        monkeypatch.setattr(AtomsUsed, "mattering", AtomsUsed.beyond if named else NONE)
         lens.draw_names()
         assert title in lens._bars.description
         assert ("No single atom stands out" in lens.answer) is not named
