@@ -85,3 +85,41 @@ def test_the_home_page_is_small_and_the_index_of_the_search_waits(
             first = page.locator("a.md-search-result__link").first.get_attribute("href")
             assert "glossary.html" in first, (word, first)
         assert [answer for answer in loaded if "search_index" in answer.url]
+
+
+def test_a_lesson_is_read_without_a_kernel(page: Any) -> None:
+    """Each panel is a whole page in its frame, as light or dark as the site; nothing is wider than a phone."""
+    lessons = sorted((SITE / "lessons").glob("*.html"))
+    shown = [one for one in lessons if "<iframe" in one.read_text(encoding="utf-8")]
+    if not shown:
+        pytest.skip("no lesson was executed for these pages: `make notebooks` or `make lessons`")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto(shown[0].as_uri())
+    frame = page.locator(".lesson-output iframe").first
+    frame.scroll_into_view_if_needed()
+    page.wait_for_function(
+        "parseInt(document.querySelector('.lesson-output iframe').style.height) > 100"
+    )
+    inside = frame.element_handle().content_frame()
+    assert len(inside.inner_text("body")) > 20
+    dark = "matchMedia('(prefers-color-scheme: dark)').matches"
+    assert inside.evaluate(dark) == page.evaluate(dark)
+    hidden = "document.body.getBoundingClientRect().bottom - innerHeight"
+    assert inside.evaluate(hidden) <= 0, "a frame is as tall as its panel"
+    assert page.evaluate(WIDER) <= 0
+    assert len(page.inner_text("article")) > 1000
+
+
+def test_paper_shows_a_teachers_page_alone(page: Any) -> None:
+    """Question, goal and answers in black on white; header, contents and links of the site are left out."""
+    page.goto((SITE / "teachers" / "24_write_your_own_sae.html").as_uri())
+    page.emulate_media(media="print")
+    text = page.inner_text("body")
+    for part in ("Goal.", "Three questions", "Answers", "def encode"):
+        assert part in text
+    assert not page.locator(".md-header").is_visible()
+    assert not page.locator(".md-footer").is_visible()
+    assert not page.locator(".only-on-screen").is_visible()
+    colour = "getComputedStyle(document.querySelector('article h1')).color"
+    background = "getComputedStyle(document.body).backgroundColor"
+    assert page.evaluate(colour) != page.evaluate(background)
