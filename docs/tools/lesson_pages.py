@@ -306,6 +306,8 @@ def _figure_page(figure: Any) -> str:
 
 QUESTIONS = 3
 """On a printable page."""
+LONGEST_ANSWER = 18
+"""Lines of code that a printable page has room for, with two more questions."""
 GOALS = re.compile(r"Afterwards you can (.+?)(?:\.(?:\s|$)|$)", re.S)
 NEEDS = re.compile(
     r"((?:You need|Nothing is needed|[^.]*comes? first|[^.]*asks for nothing)[^.;]*)"
@@ -319,7 +321,7 @@ def printable(lesson: Lesson) -> str:
     goal = GOALS.search(opening)
     asked, minutes, seconds, able = rows().get(lesson.stem, ("", "", "", ""))
     parts = [
-        f"# {lesson.title}: printable page",
+        f"# {lesson.title}",
         f'<p class="only-on-screen">One page for teachers: print it, or read '
         f'<a href="../lessons/{lesson.stem}.html">the lesson, executed</a>.</p>',
         f"**The question.** {asked[:1].upper()}{asked[1:]}",
@@ -327,13 +329,15 @@ def printable(lesson: Lesson) -> str:
         f"**Takes** {minutes} with the exercises; the cells compute for {seconds} of CPU. "
         f"{_needs(opening)}",
     ]
-    chosen = _three(lesson.exercises)
-    if chosen:
-        parts += ["## Three questions" if len(chosen) == QUESTIONS else "## Questions"]
-        parts += [f"{i}. {_asked(number)}" for i, number in enumerate(chosen, 1)]
-        parts += ['<div class="answers" markdown>', "## Answers"]
-        parts += [f"{i}. {_answer(lesson, number)}" for i, number in enumerate(chosen, 1)]
-        parts += ["</div>"]
+    chosen = _three(lesson)
+    asked_of = [(_asked(number), _answer(lesson, number)) for number in chosen]
+    asked_of += [(one["ask"], one["answer"]) for one in _questions().get(lesson.stem, ())]
+    asked_of = asked_of[:QUESTIONS]
+    parts += ["## Three questions" if len(asked_of) == QUESTIONS else "## Questions"]
+    parts += [f"{i}. {question}" for i, (question, _) in enumerate(asked_of, 1)]
+    parts += ['<div class="answers" markdown>', "## Answers"]
+    parts += [f"{i}. {answer}" for i, (_, answer) in enumerate(asked_of, 1)]
+    parts += ["</div>"]
     others = [number for number in lesson.exercises if number not in chosen]
     if others:
         told = ", ".join(f"{number} {texts()[number]['title']}" for number in others)
@@ -345,16 +349,39 @@ def printable(lesson: Lesson) -> str:
 
 def _needs(opening: str) -> str:
     found = NEEDS.search(opening)
-    return f"Prerequisite: {found[1].strip()}." if found else ""
+    return f"Prerequisite: {found[1].strip().removeprefix('You need ')}." if found else ""
 
 
-def _three(numbers: list[str]) -> list[str]:
-    """Return up to three exercises, of different kinds where there are some, in the lesson's order."""
+@cache
+def _questions() -> dict[str, list[dict[str, str]]]:
+    """Return questions with answers of lessons that have no exercises, by their names."""
+    told = tomllib.loads((NOTEBOOKS / "paths.toml").read_text(encoding="utf-8"))
+    return dict(told["questions"])
+
+
+def _three(lesson: Lesson) -> list[str]:
+    """Return up to three exercises in the lesson's order: one of each kind, short answers first."""
+    numbers = sorted(lesson.exercises, key=lambda one: _is_long(lesson, one))
     chosen: list[str] = []
     for kind in KINDS:
         chosen += [one for one in numbers if texts()[one]["difficulty"] == kind][:1]
+    chosen.sort(key=lambda one: _is_long(lesson, one))
+    short = [one for one in numbers if one not in chosen and not _is_long(lesson, one)]
+    if chosen and _is_long(lesson, chosen[-1]) and short:
+        chosen[-1:] = short[:1]
     chosen += [one for one in numbers if one not in chosen]
-    return [one for one in numbers if one in chosen[:QUESTIONS]]
+    return [one for one in lesson.exercises if one in chosen[:QUESTIONS]]
+
+
+def _is_long(lesson: Lesson, number: str) -> bool:
+    """Whether an answer would take most of a page."""
+    cells = execute.solve.exercise_cells(lesson.found[0])
+    given = [cell for (one, _), cell, _ in cells if one == number and _is_answer(cell)]
+    return max((len(cell.source.splitlines()) for cell in given), default=0) > LONGEST_ANSWER
+
+
+def _is_answer(cell: Any) -> bool:
+    return bool(cell.metadata.get("asked") != "left")
 
 
 def _asked(number: str) -> str:
@@ -371,7 +398,7 @@ def _answer(lesson: Lesson, number: str) -> str:
     text = texts()[number]
     parts = []
     for (one, method), cell, call in execute.solve.exercise_cells(lesson.found[0]):
-        if one != number or cell.metadata.get("asked") == "left":
+        if one != number or not _is_answer(cell):
             continue
         if method == "reveal":
             said = next((m for out in cell.get("outputs", []) if (m := _measured(out))), "")
