@@ -38,6 +38,11 @@ def _mosaic() -> Any:
     return sn.lab.PatchMosaic(3, n_steps=2).fit(_draws(2, 1, 5, 5))
 
 
+def _verified() -> Any:
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    return sn.vision.verified_attribution(network, _draws(2, 1, 4, 4), limits=None, grid=(2, 2))
+
+
 class Kit:
     """Valid values by the name of the argument; what a call may change is made anew."""
 
@@ -593,6 +598,7 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
         lambda kit: kit.docs,
         {"subset": lambda kit: {"rows": [0, 1]}, "top": _on(atom="atom"), "examples": _on(atom="atom")},
     ),
+    "vision.VerifiedAttribution": (lambda kit: _verified(), {"plot": lambda kit: {"image": 0}}),
     "vision.Annotations": (
         lambda kit: sn.vision.annotate(kit.pictures, kit.vit, kit.vit_sae, "resid_post.2"),
         {"plot": lambda kit: {"image": 0}}),

@@ -48,5 +48,10 @@ if TYPE_CHECKING:
         robustness as robustness,
     )
     from sae_nb.studies.vision._sobol import SobolIndices as SobolIndices, sobol as sobol
+    from sae_nb.studies.vision._verified import (
+        VerifiedAttribution as VerifiedAttribution,
+        attacked as attacked,
+        verified_attribution as verified_attribution,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
