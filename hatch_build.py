@@ -8,7 +8,9 @@ from typing import Any
 
 from hatchling.metadata.plugin.interface import MetadataHookInterface
 
-RELATIVE = re.compile(r"""(\]\(|<(?:img|a) [^>]*?(?:src|href)=")(?![a-z]+:|#|//)([^)"\s]+)""")
+RELATIVE = re.compile(
+    r"""(\]\(|<(?:img|source|a) [^>]*?(?:src|srcset|href)=")(?![a-z]+:|#|//)([^)"\s]+)"""
+)
 PICTURES = {".webp", ".png", ".svg", ".gif", ".jpg"}
 
 

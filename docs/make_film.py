@@ -2,8 +2,8 @@
 
     python docs/make_film.py
 
-Every token is a page of the panel, as `to_html` writes it, taken by a Chromium without a network; Pillow joins
-them.
+`lens-playing-narrow.webp` is the same for telephones, where the wide one could not be read. Every token is a
+page of the panel, as `to_html` writes it, taken by a Chromium without a network; Pillow joins them.
 """
 
 from __future__ import annotations
@@ -20,10 +20,15 @@ from sae_nb_lessons import language_model
 
 from sae_nb.diagnosis import find_chromium
 
-FILM = Path(__file__).parent / "pictures" / "lens-playing.webp"
-LARGEST = 600_000
+PICTURES = Path(__file__).parent / "pictures"
 N_WRITTEN, N_STEERED = 10, 20
-WINDOW = {"width": 900, "height": 560}
+LARGEST = {"lens-playing": 600_000, "lens-playing-narrow": 300_000}
+"""Bytes that README should load at most."""
+
+WINDOWS = {
+    "lens-playing": {"width": 900, "height": 560},
+    "lens-playing-narrow": {"width": 420, "height": 620},
+}
 A_TOKEN_MS, A_PAUSE_MS = 260, 2600
 QUALITIES = (60, 40, 25)
 STYLE = """
@@ -43,14 +48,18 @@ def lens() -> Any:
     return panel
 
 
-def frames(panel: Any, page: Any, folder: Path) -> list[tuple[Image.Image, int]]:
-    """Return images and how long each is shown: the text token by token, then how it goes on another way."""
-    taken: list[tuple[Image.Image, int]] = []
+Frame = tuple[dict[str, Image.Image], int]
+"""Images by film, and how many ms they are shown."""
+
+
+def frames(panel: Any, page: Any, folder: Path) -> list[Frame]:
+    """Return the text token by token, then how it goes on another way."""
+    taken: list[Frame] = []
 
     def write(n: int) -> None:
         for _ in range(n):
             panel.step(1)
-            taken.append((shot(panel, page, folder), A_TOKEN_MS))
+            taken.append((shots(panel, page, folder), A_TOKEN_MS))
         taken[-1] = (taken[-1][0], A_PAUSE_MS)
 
     write(N_WRITTEN)
@@ -60,19 +69,23 @@ def frames(panel: Any, page: Any, folder: Path) -> list[tuple[Image.Image, int]]
     return taken
 
 
-def shot(panel: Any, page: Any, folder: Path) -> Image.Image:
-    """Return the panel as it is now."""
+def shots(panel: Any, page: Any, folder: Path) -> dict[str, Image.Image]:
+    """Return the panel as it is now, at each width."""
     panel.wait()
     path = panel.to_html(folder / "frame.html")
     page.goto(Path(path).as_uri())
     page.add_style_tag(content=STYLE)
-    page.wait_for_timeout(150)
-    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    images = {}
+    for name, window in WINDOWS.items():
+        page.set_viewport_size(window)
+        page.wait_for_timeout(150)
+        images[name] = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    return images
 
 
-def join(taken: list[tuple[Image.Image, int]]) -> bytes:
-    """Return an animated WebP, no larger than README should load."""
-    images, durations = [image for image, _ in taken], [ms for _, ms in taken]
+def join(taken: list[Frame], name: str) -> bytes:
+    """Return one film as an animated WebP, no larger than README should load."""
+    images, durations = [frame[name] for frame, _ in taken], [ms for _, ms in taken]
     # Key frames only at the start: between tokens little changes.
     for quality in QUALITIES:
         stream = io.BytesIO()
@@ -81,9 +94,9 @@ def join(taken: list[tuple[Image.Image, int]]) -> bytes:
             quality=quality, method=3, kmin=500, kmax=501,
             allow_mixed=True,
         )  # fmt: skip
-        if stream.tell() <= LARGEST:
+        if stream.tell() <= LARGEST[name]:
             return stream.getvalue()
-    raise ValueError(f"The film must have at most {LARGEST} bytes, got {stream.tell()}.")
+    raise ValueError(f"The film must have at most {LARGEST[name]} bytes, got {stream.tell()}.")
 
 
 def main() -> int:
@@ -96,11 +109,13 @@ def main() -> int:
 
     with sync_playwright() as playwright, TemporaryDirectory() as folder:
         launched = playwright.chromium.launch(executable_path=executable, args=["--no-sandbox"])
-        page = launched.new_page(viewport=WINDOW, offline=True)
-        content = join(frames(lens(), page, Path(folder)))
+        page = launched.new_page(offline=True)
+        taken = frames(lens(), page, Path(folder))
         launched.close()
-    FILM.write_bytes(content)
-    print(f"{FILM.name}: {len(content) / 1000:.0f} kB")
+    for name in WINDOWS:
+        content = join(taken, name)
+        (PICTURES / f"{name}.webp").write_bytes(content)
+        print(f"{name}: {len(content) / 1000:.0f} kB")
     return 0
 
 

@@ -760,6 +760,8 @@ def main() -> int:
         here = {
             "index",
             "lens-playing",
+            "lens-playing-narrow",
+            "marimo",
             *(stem for name in known for stem in (name, f"{name}-dark")),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):

@@ -127,11 +127,11 @@ def test_the_package_index_shows_a_readme_whose_links_lead_somewhere(wheel: Path
         told = message_from_string(archive.read(name).decode())
     text = told.get_payload()
     assert told["Description-Content-Type"] == "text/markdown"
-    links = re.findall(r"""\]\(([^)\s]+)|(?:src|href)="([^"]+)""", text)
+    links = re.findall(r"""\]\(([^)\s]+)|(?:src|srcset|href)="([^"]+)""", text)
     addresses = {one or other for one, other in links}
     assert all(address.startswith("https://") for address in addresses)
     tag = f"/v{sae_nb.__version__}/"
     ours = {address.partition(tag)[2].partition("#")[0] for address in addresses if tag in address}
-    assert {"docs/install.md", "docs/pictures/lens-playing.webp", "CHANGELOG.md"} <= ours
+    assert {"docs/install.md", "docs/pictures/lens-playing-narrow.webp", "CHANGELOG.md"} <= ours
     assert all((ROOT / path).exists() for path in ours)
     assert f"raw.githubusercontent.com/sae-nb/sae_nb{tag}docs/pictures/lens-playing.webp" in text
