@@ -154,3 +154,10 @@ def test_a_link_that_leads_nowhere_is_named(tool: Tool, tmp_path: Path) -> None:
     (tmp_path / "b.html").write_text('<p id="here">')
     (tmp_path / "404.html").write_text('<a href="/nowhere.html">')
     assert tool("links").broken(tmp_path) == ["a.html: b.html#gone", "a.html: no.webp"]
+
+
+def test_a_page_of_changes_is_built_as_it_stands(docs: Path, tool: Tool) -> None:
+    """Its lines quote code: none of it may be taken for a table or card of the documentation's own."""
+    for page in (docs / "changes").glob("*.md"):
+        text = page.read_text(encoding="utf-8")
+        assert tool("macros").expand(text) == text
