@@ -333,11 +333,12 @@ def printable(lesson: Lesson) -> str:
     asked_of = [(_asked(number), _answer(lesson, number)) for number in chosen]
     asked_of += [(one["ask"], one["answer"]) for one in _questions().get(lesson.stem, ())]
     asked_of = asked_of[:QUESTIONS]
-    parts += ["## Three questions" if len(asked_of) == QUESTIONS else "## Questions"]
-    parts += [f"{i}. {question}" for i, (question, _) in enumerate(asked_of, 1)]
-    parts += ['<div class="answers" markdown>', "## Answers"]
-    parts += [f"{i}. {answer}" for i, (_, answer) in enumerate(asked_of, 1)]
-    parts += ["</div>"]
+    if asked_of:
+        parts += ["## Three questions" if len(asked_of) == QUESTIONS else "## Questions"]
+        parts += [f"{i}. {question}" for i, (question, _) in enumerate(asked_of, 1)]
+        parts += ['<div class="answers" markdown>', "## Answers"]
+        parts += [f"{i}. {answer}" for i, (_, answer) in enumerate(asked_of, 1)]
+        parts += ["</div>"]
     others = [number for number in lesson.exercises if number not in chosen]
     if others:
         told = ", ".join(f"{number} {texts()[number]['title']}" for number in others)
