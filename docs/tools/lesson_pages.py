@@ -241,7 +241,8 @@ def _code(cell: Any, path: str, *, solved: bool) -> list[str]:
         ]
     fence = "`" * (4 if "```" in cell.source else 3)
     parts = [f"{fence}python\n{cell.source.rstrip()}\n{fence}", *places]
-    if not solved and cell.metadata.get("asked") == "left" and ").reveal(" not in cell.source:
+    later = ").reveal(" in cell.source or ").score(" in cell.source
+    if not solved and cell.metadata.get("asked") == "left" and not later:
         parts.append(_hints(_number(cell)))
     return parts
 
