@@ -58,7 +58,7 @@ if TYPE_CHECKING:  # for the other rooms
         warn_of_place as warn_of_place,
         warn_of_places as warn_of_places,
     )
-    from sae_nb.activations._rows import generator_for as generator_for
+    from sae_nb.activations._rows import MadeRows as MadeRows, generator_for as generator_for
     from sae_nb.activations._sites import (
         AND as AND,
         HOW_TO_GET_GRADIENTS as HOW_TO_GET_GRADIENTS,

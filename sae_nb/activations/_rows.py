@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -213,6 +213,60 @@ class JoinedRows(Rows):
 
     def _joined(self, parts: Sequence[Tensor]) -> Tensor:
         return torch.cat([self._cast(part) for part in parts], dim=1)
+
+
+class MadeRows(Rows):
+    """Rows that a function makes when they are asked for, such as what kept codes add up to.
+
+    Parameters
+    ----------
+    make
+        From a slice or row numbers to these rows, made afresh.
+    like
+        An empty tensor of their width, precision and device.
+    """
+
+    def __init__(
+        self, n: int, make: Callable[[slice | Tensor], Tensor], like: Float[Tensor, "0 d_in"]
+    ) -> None:
+        self._n, self._make = n, make
+        self.d_in, self.dtype, self.device = like.shape[1], like.dtype, like.device
+
+    def __len__(self) -> int:
+        return self._n
+
+    @property
+    def tensor(self) -> None:
+        """They are not kept."""
+        return
+
+    @property
+    def on_disk(self) -> bool:
+        """No file is read for them."""
+        return False
+
+    def read(self, start: int, stop: int) -> Float[Tensor, "m d_in"]:
+        """Return a run of rows."""
+        return self._cast(self._make(slice(start, stop)))
+
+    def take(self, indices: Int[Tensor, " m"]) -> Float[Tensor, "m d_in"]:
+        """Return any rows, in the order asked for; always a copy."""
+        return self._cast(self._make(indices))
+
+    def all(self) -> Float[Tensor, "n d_in"]:
+        """Return every row in one tensor."""
+        check_memory(self.n_bytes, f"All {len(self)} rows", "Use `.batches(...)`.")
+        return self.read(0, len(self))
+
+    def select(self, indices: Int[Tensor, " m"]) -> Rows:
+        """Return some rows in the order asked for; made when they are asked for, too."""
+        like = torch.empty(0, self.d_in, dtype=self.dtype, device=self.device)
+        return MadeRows(len(indices), lambda index: self._make(indices[index]), like)
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Rows:
+        """Return the same rows on another device or in another precision."""
+        like = torch.empty(0, self.d_in, dtype=dtype, device=device)
+        return MadeRows(self._n, self._make, like)
 
 
 def join_rows(parts: Sequence[Rows]) -> Rows:

@@ -19,6 +19,7 @@ from sae_nb.activations import (
     RECONSTRUCTED,
     Activations,
     Context,
+    MadeRows,
     Ragged,
     acts_for,
     ragged_sounds,
@@ -268,7 +269,8 @@ def open_examples(folder: Path, name: str) -> ExampleStore:
 
 
 _held: WeakValueDictionary[str, Activations] = WeakValueDictionary()
-"""Rows in use: panels open the same examples one after the other, and share what may be 70 MB."""
+_held_codes: WeakValueDictionary[str, SparseCodes] = WeakValueDictionary()
+"""Examples in use, and their codes: panels open the same ones one after the other, and share them."""
 
 
 def _as_it_is(folder: Path) -> str:
@@ -281,22 +283,23 @@ def _stored(
     sae: SparseAutoencoder, arrays: dict[str, Tensor], facts: dict[str, Any], key: str
 ) -> tuple[Activations, SparseCodes]:
     """Return the rows that were kept: codes, and what they add up to."""
-    codes = unpack_codes(arrays)
-    if (held := _held.get(key)) is not None:
+    held, codes = _held.get(key), _held_codes.get(key)
+    if held is not None and codes is not None:
         return held, codes
+    codes = unpack_codes(arrays)
     if facts["context"]["kind"] == AUDIO.name:
         arrays = {**arrays, **_rendered(facts["plan"])}
     context = read_context(arrays, facts["context"])
     policy = {**context.policy, RECONSTRUCTED: shelf_name(sae)}
     acts = Activations(
-        reconstruct(codes, sae),
+        _reconstructed(codes, sae),
         sample=arrays["sample"].long(),
         position=arrays["position"].long(),
         hook_point=sae.hook_point,
         model_name=sae.model_name,
         context=replace(context, policy=policy),
     )
-    _held[key] = acts
+    _held[key], _held_codes[key] = acts, codes
     return acts, codes
 
 
@@ -341,9 +344,13 @@ def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: Any) -> Activ
 
 
 @torch.no_grad()
-def reconstruct(codes: SparseCodes, sae: SparseAutoencoder) -> Float[Tensor, "rows d_in"]:
-    """Return x̂ = zD + b by one plain torch call, which compiles nothing."""
-    return codes @ sae.dictionary + sae.bias.detach()
+def _reconstructed(codes: SparseCodes, sae: SparseAutoencoder) -> MadeRows:
+    """Return rows x̂ = zD + b, computed where they are read: panels show codes, and rows may be 70 MB.
+
+    By one plain torch call, which compiles nothing.
+    """
+    dictionary, bias = sae.dictionary, sae.bias.detach()
+    return MadeRows(len(codes), lambda index: codes[index] @ dictionary + bias, dictionary[:0])
 
 
 # -------------------------------------------------------------------------------------------------
