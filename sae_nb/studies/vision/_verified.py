@@ -36,7 +36,7 @@ Box = tuple[Tensor, Tensor]
 
 
 class VerifiedAttribution(Finding):
-    """What changes of each patch can do to answers, proven; made by `verified_attribution`."""
+    """Bounds on what changes of each patch can do to answers; made by `verified_attribution`."""
 
     images: Float[Tensor, "n channels height width"]
     outcomes: Int[Tensor, " n"]
