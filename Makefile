@@ -196,7 +196,7 @@ peers: $(STAMP) ## other libraries read what we wrote, each in an environment of
 
 sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercises, README's results; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py
-	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/demo.py
+	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/appendix_*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
 	$(BIN)/python docs/tools/lessons.py
 	$(BIN)/python docs/tools/readme.py

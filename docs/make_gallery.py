@@ -173,7 +173,7 @@ class Entry:
     crop: str = ""
     """What of the page the card shows: a CSS selector."""
 
-    notebook: str = "06_panels"
+    notebook: str = "00_tour"
     """Where it runs."""
 
     style: str = ""
@@ -412,7 +412,7 @@ def entries() -> list[Entry]:
     """Return all pages, in the order of the index; each first page of a room has a card."""
     more_vision = browsers(VISION, "atom-vision", "an atom for the stroke of a 7", N_VISION)
     picture, tokens, bars = ".sae-nb-grid", ".sae-nb-strip", ".sae-nb-live"
-    atoms = "06_panels"
+    atoms = "00_tour"
     return [
         Entry(
             "lens-vision",

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
 #
-# You need Python, and that a transformer has layers; 15 minutes with the exercises, 31 seconds of computing.
+# You need Python, and that a transformer has layers; 20 minutes with the exercises, 31 seconds of computing.
 # Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
 #
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
@@ -53,7 +53,7 @@ import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb_lessons import language_model
+from sae_nb_lessons import exercise, exercise_report, language_model
 
 started = time.perf_counter()
 
@@ -71,6 +71,20 @@ patches = sn.capture(sn.load_model("tiny-vit"), one_image, "resid_post.6", progr
 its_sae = sn.load_sae("tiny-vit/resid_post.6")
 taken_apart = sn.summaries.sum_of_atoms(its_sae, patches, row=40, labels=known.labels)
 taken_apart.plot()
+
+# %% [markdown]
+# The other way round is a sum. Write it (a call of `exercise` alone shows the question):
+
+# %%
+exercise("00.1")
+
+
+# %% tags=["exercise"]
+def rebuilt(values, atoms, dictionary, bias):
+    return ...
+
+
+exercise("00.1").check(rebuilt)
 
 # %% [markdown]
 # ## The whole job in ten lines
@@ -145,6 +159,13 @@ result = run.wait()
 last = result.history[-1]
 print(f"After {result.steps} steps {last.l0:.0f} atoms a row explain {last.r2:.0%} of the")
 print(f"variance; {last.dead_fraction:.0%} of the {sae.n_atoms} atoms were never active lately.")
+
+# %%
+exercise("00.2")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("00.2").check(read_off)
 
 # %% [markdown]
 # ## 4 · Can we trust it?
@@ -271,6 +292,9 @@ print(f"the same, random directions    at most {share.iloc[2:].max():.0%}")
 print(f"language model                 {lm.model.name}")
 print(f"seconds for the whole tour     {time.perf_counter() - started:.0f}")
 print(f"peak memory (GB)               {(sn.summaries.peak_memory() or float('nan')) / 1e9:.2f}")
+
+# %% tags=["words"]
+exercise_report("00")
 
 # %% [markdown] tags=["words"]
 # This is the end of the tour. Did *Run All Cells* bring you here? The topmost cell with a star, `[*]`,

@@ -67,6 +67,13 @@ from sae_nb_lessons import exercise, exercise_report
 panel = sw.SuperpositionToy()
 panel
 
+# %%
+exercise("01.5")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("01.5").check(read_off)
+
 # %% [markdown]
 # At $S = 0$ the toy keeps the two features that matter most, one per dimension, and gives up the rest. The
 # rarer the features, the more it stores: four in two opposite pairs, then all five. The cost to each other is

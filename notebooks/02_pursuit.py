@@ -83,6 +83,13 @@ look = {"picture_shape": (8, 8), "bias": sae.bias}
 stepper = sw.PursuitStepper(images[:40], sae.dictionary, k=12, **look)
 stepper
 
+# %%
+exercise("02.5")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("02.5").check(read_off)
+
 # %% [markdown]
 # What is shown is what runs: the panel reads the trace of the same kernels as `sn.matching_pursuit`.
 

@@ -46,6 +46,7 @@ import pandas as pd
 import torch
 
 import sae_nb as sn
+import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import curve_figure, likeness_figure
 from sae_nb_lessons.studies import match_tree
@@ -73,6 +74,21 @@ exercise("03.1")
 # %% tags=["exercise"]
 cosine = ...
 exercise("03.1").check(cosine)
+
+# %% [markdown]
+# In the panel pursuit takes such an input apart, with the true atoms:
+
+# %%
+both = (tree.codes.to_dense()[:20_000] > 0).sum(dim=1) == 2
+stepper = sw.PursuitStepper(rows[both][:8], tree.dictionary, k=4)
+stepper
+
+# %%
+exercise("03.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("03.4").check(read_off)
 
 # %% [markdown]
 # ## 2 · Four SAEs, one world
@@ -178,7 +194,7 @@ recipe.brief(kept)
 
 # %% [markdown]
 # At ρ = 0.8 it is not enough (on none of five trees). There only a start that knows of levels is exact (`sae.initialise(x, method="levels")`).
-# Other settings that were tried, with every line and verdict, are on the page of claims, at MatchingPursuit.
+# Other settings that were tried are in [an appendix](appendix_a_similar_concepts.ipynb).
 #
 # ## 4 · Every step helps
 #

@@ -52,6 +52,7 @@ import pandas as pd
 import torch
 
 import sae_nb as sn
+import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import curve_figure, region_figure
 from sae_nb_widgets.panel import figure_widget
@@ -111,8 +112,23 @@ saes = {
     "ReLU": sn.ReLU(2, 128, l0=8),
     "TopK": sn.TopK(2, 128, k=8),
 }
-for sae in saes.values():
-    sn.train(sae, clouds.x, steps=300, batch_size=512, seed=0, progress=False)
+
+# %%
+how = {"steps": 300, "batch_size": 512, "seed": 0}
+runs = {name: sn.start_training(sae, clouds.x, **how) for name, sae in saes.items()}
+monitor = sw.TrainingMonitor(runs)
+monitor
+
+# %%
+results = {name: run.wait() for name, run in runs.items()}
+monitor.refresh()
+
+# %%
+exercise("04.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("04.4").check(read_off)
 
 # %%
 saes["SpaDE, untrained"] = sn.SpaDE(2, 128)

@@ -45,6 +45,7 @@ import pandas as pd
 import torch
 
 import sae_nb as sn
+import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_lessons.figures import arms_figure
 from sae_nb_widgets.panel import figure_widget
@@ -82,7 +83,7 @@ exercise("05.3").check(stability_of)
 
 # %%
 digits = sn.data.digits("train").images.flatten(1)
-draw = [torch.Generator().manual_seed(seed) for seed in range(6)]
+draw = [torch.Generator().manual_seed(seed) for seed in range(8)]
 first = sn.Archetypal(64, 128, 8, generator=draw[0])
 first.initialise(digits)
 points = first.candidates
@@ -97,6 +98,34 @@ arms = {"RA-SAE, shared start": held, "RA-SAE, encoder at random": untied, "TopK
 for pair in arms.values():
     for seed, sae in enumerate(pair):
         sn.train(sae, digits, steps=150, batch_size=256, seed=seed, progress=False)
+
+# %% [markdown]
+# One of each, trained where you can watch; the gallery draws their atoms, which are images here:
+
+# %%
+watched = {
+    "RA-SAE": sn.Archetypal(64, 128, 8, candidates=points, generator=draw[6]),
+    "TopK": sn.TopK(64, 128, 8, generator=draw[7]),
+}
+how = {"steps": 150, "batch_size": 256, "seed": 0}
+training = {name: sn.start_training(sae, digits, **how) for name, sae in watched.items()}
+monitor = sw.TrainingMonitor(training, picture_shape=(8, 8))
+monitor
+
+# %%
+results = {name: run.wait() for name, run in training.items()}
+monitor.refresh()
+
+# %%
+exercise("05.4")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("05.4").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("05.4").score(points)
 
 # %%
 found = {name: sn.evaluation.stability(pair) for name, pair in arms.items()}

@@ -94,8 +94,8 @@ for form, tokens in reached.items():
 
 # %%
 data, parts, planted_sae = temporal_planted.look(seed=0)
-borders = (data.events[0].diff() > 0).nonzero().flatten() + 1
-bands = bands_figure(parts.energy[0], borders=borders.tolist(), y_title="‖part‖²")
+starts = (data.events[0].diff() > 0).nonzero().flatten() + 1
+bands = bands_figure(parts.energy[0], borders=starts.tolist(), y_title="‖part‖²")
 figure_widget(bands, height=250)
 
 # %% [markdown]
@@ -103,14 +103,20 @@ figure_widget(bands, height=250)
 
 # %%
 planted = recorded("temporal_planted")
-planted.table()
+slow = {
+    "R² of the state, predicted codes": "planted strict predicted slow R²",
+    "floor: tokens in random order": "planted strict permuted slow R²",
+    "control: novel codes": "planted strict novel slow R²",
+    "published form, 2 400 steps": "planted 2400 steps predicted slow R²",
+    "published form, 600 steps": "planted 600 steps predicted slow R²",
+    "published form, 600 steps, k grown": "planted k grown predicted slow R²",
+}
+planted.brief(slow)
 
 # %% [markdown]
-# The control is the same training on tokens in random order: what is left to foresee is what all tokens of
-# one sequence share. **The published form needs longer**, four times the steps: its two parts compete for
-# what is slow, and after 600 steps the novel part still holds it on some seeds. With few novel atoms at first
-# (`grow_k=True`) 600 steps are enough on every seed; how far ahead that is of a constant number, three seeds
-# do not say, as those 600 steps end well on one seed and badly on another.
+# In random order what is left to foresee is what all tokens of one sequence share. **The published form needs
+# longer**, four times the steps: its two parts compete for what is slow. With few novel atoms at first
+# (`grow_k=True`) 600 steps are enough on every seed.
 #
 # ## 3 · A live model
 #
@@ -145,21 +151,24 @@ def lag_one_cosine(x):
 exercise("09.3").check(lag_one_cosine)
 
 # %% [markdown]
-# That was a short seed. The full runs; a claim *holds* only if the 95 % interval of the mean over seeds meets
-# each line:
+# That was a short seed. Three seeds, sixteen times as long, and what is left when each text's tokens are permuted:
 
 # %%
-text = recorded("temporal")
-text.table("smooth")
+text, long = recorded("temporal"), recorded("temporal_longer")
+smooth = {
+    "lag-1 cosine, predicted − novel": "2400 steps, lag-1 lead",
+    "floor: codes in random order": "2400 steps, order lost lag-1 lead",
+    "path of predicted, as a share of novel": "2400 steps, path share",
+    "control: codes in random order": "2400 steps, order lost path share",
+    "unexplained": "2400 steps, FVU",
+    "unexplained after 150 steps": "150 steps, FVU",
+}
+long.brief(smooth)
 
 # %% [markdown]
-# Mind the parameters: attention adds several times the number that TopK has, and the predicted code is dense.
-# The fair reading of the FVU line is "nothing is lost", not "better".
-#
-# And a larger model? On SmolLM2-135M, trained as shortly (`benchmarks/temporal_models.py`, three seeds),
-# nothing is lost in fit either, but only the *strict* form is smooth: the published one predicts an eighth of
-# the energy, and what it predicts moves nearly as fast as the rest. **Not reproduced there** with this little
-# training.
+# Attention adds several times the parameters that TopK has, and the predicted code is dense: the fair reading is
+# "nothing is lost", not "better". On SmolLM2-135M, trained as shortly (`benchmarks/temporal_models.py`, three seeds),
+# only the *strict* form is smooth: **not reproduced there** with this little training.
 #
 # Does it need the *order* of tokens?
 
@@ -172,9 +181,6 @@ exercise("09.2").predict(guess)
 
 # %% tags=["exercise"]
 exercise("09.2").reveal()
-
-# %%
-text.table("order")
 
 # %% [markdown]
 # The smooth path is nearly gone, but half of the lag-1 lead stays, more than our line allows: it is what all
@@ -211,30 +217,29 @@ for title, codes in chosen.items():
     squares[title] = units @ units.T
 figure_widget(moments_figure(squares, borders=[32, 64]), height=280)
 
-# %%
-text.table("events", "forecast")
-
 # %% [markdown]
-# **Does not hold**, as we now ask it: at equal distance. Two warnings are in this table. Tokens of one event are also *near* each other, and near tokens are alike
-# anyway. The gap of strict predictions is large, as it was reported; **at equal distance it is not there**.
-# They follow how far the text has come, rather than which document it is (in the planted world of section 2
-# the gap stays at equal distance). And a strict forecast alone explains little of a token: what is smooth
-# need not be large.
-#
-# Spliced texts jump from one document to another. In a **story** the same characters continue, and only time
-# passes (*"That same night …"*), at borders that are known. The null lends every story the borders of another
-# one:
+# **Does not hold**, as we now ask it: at equal distance. Tokens of one event are also *near* each other, and near
+# tokens are alike anyway. Predicted codes follow how far the text has come, rather than which document it is. In a
+# **story** the same characters continue, and only time passes (*"That same night …"*); the null lends every story the
+# borders of another one:
 
 # %%
 stories = recorded("temporal_stories")
-stories.table()
+borders = {
+    "gap of the same event, published form": "temporal predicted event gap",
+    "floor: borders of another story": "temporal predicted borders lent event gap",
+    "the same at equal distance": "temporal predicted matched event gap",
+    "gap of the same event, strict form": "strict predicted event gap",
+    "floor: borders of another story, strict": "strict predicted borders lent event gap",
+    "control: TopK": "topk event gap",
+}
+stories.brief(borders)
 
 # %% [markdown]
-# Now the two forms part. The strict forecast's gap (.10) is as large with borders of another story (.11): it
-# follows position, and no line may be met by its own control. The predicted part of the published form has
-# seen the token, and notices the border, also at equal distance; three seeds are too few to be sure of it.
-
-# %% [markdown]
+# The strict forecast's gap is as large with borders of another story: it follows position. The predicted part of the
+# published form has seen the token, and notices the border, also at equal distance; three seeds are too few to be
+# sure of it. Every line is on the page of [Temporal](../docs/methods/temporal.md).
+#
 # ## 5 · Does context open new directions?
 #
 # Before any SAE: does a later token use more dimensions than an earlier one? The statistic finds planted
@@ -262,17 +267,9 @@ exercise("09.4").predict(correlation)
 # %% tags=["exercise"]
 exercise("09.4").reveal()
 
-# %%
-recorded("growing_dimension").table()
-
-# %%
-text.table("growth on text")
-
 # %% [markdown]
 # **Not reproduced**: in a model of four blocks and a past of 96 tokens, dimension rises over the first few
-# tokens and then stays; its rank correlation with position is no more than a random order may give. And the
-# span of the eight tokens before holds more of a token than random directions, but less than we had asked
-# for.
+# tokens and then stays; its rank correlation with position is no more than a random order may give.
 #
 # ## 6 · Garden paths
 #
@@ -286,17 +283,26 @@ for what, words in (("nats", "surprise in nats"), ("novel_energy", "novel energy
     print("{}: {:+.2f} ± {:.2f}".format(words, *surprise.effect(what)))
 
 # %% [markdown]
-# Six sentences and a model that never read such: expect no effect beyond its error here. The benchmarks of
-# the field (`sn.temporal.garden_paths.read_garden_paths`) and a larger model are the place to look:
-# SmolLM2-135M is 3.5 to 6.6 nats more surprised (three tables, 12 pairs each, error 0.6 to 0.7), while the
-# *novel energy* of a short training at its middle layer is not moved (`benchmarks/temporal_models.py`). Here
-# is one pair in lock-step: click a token to see where in its past it was read, and which atoms it adds.
+# Six sentences and a model that never read such: expect no effect beyond its error. SmolLM2-135M is 3.5 to 6.6 nats
+# more surprised, while *novel energy* is not moved (`benchmarks/temporal_models.py`). Here is one pair in lock-step:
+# click a token to see where in its past it was read, and which atoms it adds.
 
 # %%
 pair = EXAMPLES[0]
 panel = sw.TemporalPanel(model, saes["temporal"], pair.garden, second_text=pair.control)
 panel.wait()
 panel
+
+# %%
+exercise("09.5")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("09.5").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("09.5").score(points)
 
 # %% [markdown]
 # ## 7 · The checked numbers
@@ -317,7 +323,11 @@ assert recorded("growing_dimension").verdict("planted growth") == "holds"
 # Text: smooth, at no cost in fit; strict forecasts follow position, not documents; no growth with position.
 assert text.high("temporal FVU over TopK") < 1.05
 assert text.high("temporal path share") < 0.7
+assert long.low("2400 steps, lag-1 lead") > 0.1
 assert text.low("strict event gap lead") > 0 > text.of("strict predicted matched event gap").mean
+
+# %%
+# Order: the path needs it; strict forecasts follow position, not documents.
 assert text.of("temporal order lost path share").mean > 0.7
 assert text.verdict("events") == "does not hold at this scale"
 assert stories.verdict("stories") == stories.verdict("borders") == "too few seeds"

@@ -14,7 +14,7 @@
 # ---
 
 # %% [markdown]
-# # Is this SAE worth anything?
+# # Is this SAE worth anything, and which one should you choose?
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/10_evaluation.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/10_evaluation.ipynb)
 #
@@ -23,9 +23,9 @@
 # comes alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size
 # and L0) and an **interval**.
 #
-# You need 00 and 01; 30 minutes with the exercises, a quarter of a minute of computing. Afterwards you can compute R²
-# by hand, read a report card, and say which of its numbers are clear of their control. The SAE is the one that comes
-# with `tiny-vit`; next to it is one that was never trained.
+# You need 00 and 01; 50 minutes with the exercises, a minute of computing. Afterwards you can say which numbers of a
+# report card are clear of their control, compare dictionaries at an equal L0 next to rows that nobody chose, and tell
+# a benchmark that can rank SAEs from one that cannot.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -46,7 +46,8 @@ import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons import exercise, exercise_report, figures, recorded
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · The report card
@@ -68,6 +69,13 @@ reports = [sn.evaluate(s, acts, model, labels=labels, n_bootstrap=300) for s in 
 card = sw.ReportCard(reports, ["trained", "untrained"], saes=saes, acts=acts)
 card.metric = "r2"
 card
+
+# %%
+exercise("10.8")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("10.8").check(read_off)
 
 # %% [markdown]
 # R² and the cosine are clear. But look at the rows of the model's own answer: with *random directions* in
@@ -159,36 +167,11 @@ again.brief(atoms)
 # %% [markdown]
 # Atoms that fire often are found again more than rare ones. Notebook 05 shows what helps.
 #
-# ## 4 · Does the child absorb the parent?
+# ## 4 · Is it useful? Probing
 #
-# Where concepts come in hierarchies, a sparse code saves an atom by letting the special one speak for the
-# general one, too: *absorption*. A world whose answer we know (notebook 03), eight trees, all encoders at the
-# true number of active atoms:
-
-# %%
-swallowed = recorded("absorbed_parents")
-parents = {
-    "parents off under a child, ReLU": "swallowed by ReLU",
-    "BatchTopK": "swallowed by BatchTopK",
-    "floor: MatchingPursuit": "swallowed by MatchingPursuit",
-    "control: random atoms": "swallowed by random atoms, BatchTopK",
-}
-swallowed.brief(parents)
-
-# %% [markdown]
-# The lines ask for a sign alone: how often a one-step encoder turns a parent off differs from tree to tree, and
-# the 95 % interval of the mean lies above 0. In the directions of atoms it is seen less surely; of BatchTopK three
-# seeds are too few:
-
-# %%
-world = recorded("hierarchy")
-print("in the directions of atoms:", world.verdict("absorption"))
-
-# %% [markdown]
-# ## 5 · Is it useful? Probing
-#
-# Does an SAE help to predict labels, against what needs no SAE: logistic regression on the raw activations, on
-# principal components, on the same number of random atoms? Plenty of labels, few, wrong ones, and a shift:
+# A sparse code can also let a child speak for its parent (*absorption*, notebook 03). Does an SAE help to predict
+# labels, against what needs no SAE: logistic regression on the raw activations, on principal components, on the same
+# number of random atoms? Plenty of labels, and few:
 
 # %%
 probing = recorded("probing")
@@ -201,24 +184,121 @@ gains = {
 probing.brief(gains)
 
 # %% [markdown]
-# The reading that holds: as a *classifier* an SAE gives little or nothing that the raw activations do not
-# have. 25 asks what five latents are worth.
+# As a *classifier* an SAE gives little or nothing that the raw activations do not have. 25 asks what five latents are
+# worth.
 #
-# ## 6 · What is left over: dark matter
+# ## 5 · Which dictionary? Equal L0
 #
-# If the error were noise, it could not be predicted. How much of it does a linear map of the input foresee?
-# The paper finds about half, in large models.
+# There are thirty kinds of dictionary in this toolkit, and every paper's table shows its own in front. More atoms per
+# row explain more, whichever dictionary it is. So a comparison fixes the number of atoms and L0: 128 atoms, 8 per
+# row. Some take k; those with a price or thresholds are asked for an L0 and find it along the training.
 
 # %%
-dark = recorded("dark_matter")
-parts = {name: dark.of(f"{name} linear r2").mean for name in ("tiny-vit", "tiny-gpt", "minilm")}
-none = dark.of("tiny-gpt shuffled").mean
-print({name: round(value, 2) for name, value in parts.items()}, f"shuffled {none:.2f}")
+exercise("10.4")
+
+# %% tags=["exercise"]
+share = ...
+exercise("10.4").check(share)
+
+# %%
+drawn, unseen = sn.data.scenes(160, seed=5), sn.data.scenes(50, seed=6, split="test")
+seen = sn.capture(model, drawn.images, sae.hook_point, progress=False)
+test = sn.capture(model, unseen.images, sae.hook_point, progress=False)
+by_count = {name: getattr(sn, name)(64, 128, 8) for name in ("TopK", "BatchTopK")}
+by_price = {name: getattr(sn, name)(64, 128, l0=8.0) for name in ("JumpReLU", "ReLU")}
+five = by_count | {"MatchingPursuit": sn.MatchingPursuit(64, 128, 8)} | by_price
+simple = {"PCA": sn.fit_classical(seen, "PCA", 64, k=8)}
 
 # %% [markdown]
-# Some, far above the floor, and far from half: this claim does not carry over to models of this size. An SAE
-# here misses too little for much of it to be structure.
+# PCA may use 8 of its 64 components in each row, the largest ones. How far does that get?
+
+# %%
+exercise("10.5")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("10.5").predict(guess)
+
+# %% tags=["exercise"]
+exercise("10.5").reveal()
+
+# %% [markdown]
+# Every dictionary is trained twice, with two seeds; numbers are means over both, on images that none has seen.
+# `delta_ce` is what the model loses, in nats, with the reconstruction in its way; `accuracy` what it still reads.
+
+# %%
+live = {"test": test, "model": model, "inputs": unseen.images}
+live["labels"] = torch.as_tensor(unseen.digit)
+short = sn.TrainConfig(steps=120, batch_size=512)
+found = sn.evaluation.compare_dictionaries(five | simple, seen, short, l0=8, **live)
+found
+
+# %% [markdown]
+# Read it from the bottom. **Random atoms** with the same L0 show how easy the question is. **Before training** a
+# dictionary explains no more than they do, and its stability is what two seeds agree on by chance. A dictionary that
+# explains less than **PCA** needs another reason to be chosen. A name with a **star** is not at this L0.
+
+# %%
+exercise("10.6")
+
+
+# %% tags=["exercise"]
+def best(r2, l0, wanted):
+    return ...
+
+
+exercise("10.6").check(best)
+
+# %% [markdown]
+# No dictionary is first in every column. Explained variance against what a second seed finds again:
+
+# %%
+numbers = {row.name: row.numbers for row in found.rows}
+points = {name: (numbers[name]["stability"], numbers[name]["r2"]) for name in five}
+lines = {"PCA": numbers["PCA"]["r2"]}
+titles = {"x_title": "stability: do two seeds agree?", "y_title": "R²"}
+figure_widget(figures.trade_off_figure(points, lines, **titles), height=330)
+
+# %% [markdown]
+# A table on one model decides little about another. Reasons carry over:
 #
+# | you need | take | because |
+# | --- | --- | --- |
+# | a first look | [TopK](../docs/methods/topk.md) | one number to set |
+# | rows that need different numbers of atoms | [BatchTopK](../docs/methods/batch-topk.md) | atoms go where they are needed |
+# | a code that does not depend on the batch | [JumpReLU](../docs/methods/jump-relu.md) | a threshold for every atom |
+# | strengths that are right | [Gated](../docs/methods/gated.md) | the price does not shrink them |
+# | concepts in hierarchies | [MatchingPursuit](../docs/methods/matching-pursuit.md) | parents are not absorbed |
+# | no dead atom | [FeatureChoice](../docs/methods/feature-choice.md) | every atom has its share; R² pays for it |
+# | a row to beat | [PCA and its kin](../docs/methods/classical.md) | always |
+#
+# `sn.which_sae(acts)` measures in seconds which assumption your rows break; `sn.sweep` tries settings.
+#
+# ## 6 · Which benchmark can rank SAEs?
+#
+# SAEBench asks eight questions of an SAE. One of them, TPP, takes out the atoms of one class and asks whether its
+# probe alone suffers. An SAE that was trained gets about a quarter. And one that was not?
+
+# %%
+exercise("10.7")
+
+# %% tags=["exercise"]
+guess = ...
+exercise("10.7").predict(guess)
+
+# %% tags=["exercise"]
+exercise("10.7").reveal()
+
+# %% [markdown]
+# `bench` compares each score with a simpler method, an oracle that knows the labels, and three broken SAEs. RAVEL
+# puts the broken ones behind; one such score without broken SAEs does not show that an SAE is better.
+
+# %%
+words = sn.load_sae("tiny-gpt/resid_post.3")
+result = sn.uses.bench(words, rows=["tpp", "ravel"])
+figure_widget(result.plot(), height=280)
+
+# %% [markdown]
 # ## 7 · Ask a person: you
 #
 # Four images in which an atom fires, shaded where; then five more, and it fires in one of them. Guessing
@@ -248,11 +328,19 @@ assert agreement.floor < agreement.value < 0.95
 assert again.verdict("again") == again.verdict("frequent") == "holds"
 
 # %%
-# Three seeds: what holds, what does not.
-assert swallowed.verdict("absorbed parents") == "holds"
-assert world.verdict("absorption") == "too few seeds"
-assert dark.verdict("half of the error is linear") == "does not hold at this scale"
-assert dark.verdict("some of the error is linear") == "holds"
+# At the same L0: all beat the rows without any choice; matching pursuit explains most, the penalty least.
+start, explained = numbers["TopK, untrained"], {name: numbers[name]["r2"] for name in five}
+assert sum(found[name].at_l0 for name in five) >= 4
+assert min(explained.values()) > 0.65 > 0.5 > max(start["r2"], numbers["random atoms"]["r2"])
+assert max(explained, key=explained.get) == "MatchingPursuit"
+assert min(explained, key=explained.get) == "ReLU"
+assert explained["MatchingPursuit"] > numbers["PCA"]["r2"] + 0.05
+
+# %%
+# Benchmarks: RAVEL puts broken SAEs behind, TPP does not, as its warning states. Probing adds nothing.
+scores = result.table.set_index("row")
+assert "rank" in scores.at["tpp", "warning"]
+assert scores.at["ravel", "score"] > scores.loc["ravel", ["random", "collapsed", "copied"]].max()
 assert probing.of("tiny-vit plenty gain").mean < 0.01
 
 # %%

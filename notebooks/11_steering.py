@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/11_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/11_steering.ipynb)
 #
-# You need 06; 30 minutes with the exercises, 27 seconds of computing. Afterwards you can compare perturbations at
-# equal cost, and distinguish reading from writing.
+# You need 00; 35 minutes with the exercises, half a minute of computing. Afterwards you can compare perturbations at
+# equal cost, hold an atom against directions that learned nothing, and distinguish reading from writing.
 #
 # An atom fires on fours. Add it to the activations of a seven, and the model answers four. Is that *the
 # atom's* doing? Any direction, added strongly enough, breaks something. And an atom that was **chosen**, best
@@ -56,7 +56,43 @@ from sae_nb_widgets.panel import figure_widget
 # %% [markdown]
 # ## 1 · The same cost
 #
-# How much of an atom does it take to move the answer by a quarter of a nat? And of a random direction?
+# The model reads a 7. In the panel strength is in multiples of the atom's own 99th percentile; *match effect size*
+# finds the strength that moves the answer by so many nats, and the grey dashed control has to be beaten.
+
+# %%
+vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+examples = sn.load_examples("tiny-vit/resid_post.6")
+images = examples.acts.context.pictures
+sevens = images[vit(images).argmax(dim=-1) == 7]
+four, catalogue = examples.match("digit 4").atom, examples.catalogue(sae)
+steering = sw.SteeringPanel(vit, sae.hook_point, sae, sevens[:4], catalogue, atom=four)
+steering.wait()
+steering.dose_response()
+steering
+
+# %%
+exercise("11.4")
+
+# %% tags=["exercise"]
+strength = ...
+exercise("11.4").check(strength)
+
+# %% [markdown]
+# Twice its percentile makes the 7 a 4. Is that so special? Predict before you look.
+
+# %%
+exercise("11.5")
+
+# %% tags=["exercise"]
+share = ...
+exercise("11.5").predict(share)
+
+# %% tags=["exercise"]
+exercise("11.5").reveal()
+
+# %% [markdown]
+# The same without a panel, for an SAE that is trained here: how much of an atom does it take to move the answer by a
+# quarter of a nat? And of a random direction?
 
 # %%
 seen = science.see_digits(seed=0, pictures=120, steps=120)
@@ -94,14 +130,14 @@ print(f"with random directions by {success.control:.1f}")
 # The three full seeds, four digits each, a fresh SAE for every seed:
 
 # %%
-steering = recorded("steering_science")
+science_runs = recorded("steering_science")
 pushes = {
     "digits: Δ log-odds by an atom": "digits, success",
     "floor: an untrained SAE's choice": "digits, untrained",
     "control: random, 95 %": "digits, random 95 %",
     "difference of means": "digits, difference of means",
 }
-steering.brief(pushes)
+science_runs.brief(pushes)
 
 # %%
 exercise("11.2")
@@ -140,7 +176,7 @@ pushes = {
     "nats written at KL 0.5": "sentiments, nats written",
     "nats written, clean": "sentiments, nats written, clean",
 }
-steering.brief(pushes)
+science_runs.brief(pushes)
 
 # %% [markdown]
 # Between two words, any perturbation that changes the answer moves the log-odds one way or the other, and
@@ -212,7 +248,7 @@ parts = {
     "rank agreement with exact splices": "attribution agreement",
     "floor: random order": "attribution agreement, chance",
 }
-steering.brief(parts)
+science_runs.brief(parts)
 
 # %% [markdown]
 # Not an illusion: what is read keeps the effect. But a small one, a tenth of the difference between the two
@@ -238,9 +274,9 @@ counted = lm.count()
 counted.style.format({"share": "{:.0%}"})
 
 # %%
-share = counted.share
-print(f"“{lm.concept}”: {share['as it is']:.0%} → {share['turned up']:.0%};")
-print(f"random directions: at most {share.iloc[2:].max():.0%}")
+texts = counted.share
+print(f"“{lm.concept}”: {texts['as it is']:.0%} → {texts['turned up']:.0%};")
+print(f"random directions: at most {texts.iloc[2:].max():.0%}")
 
 # %% [markdown]
 # This atom writes what it reads. It was taken because it is a clear one; section 3 shows others. And a count of
@@ -250,21 +286,21 @@ print(f"random directions: at most {share.iloc[2:].max():.0%}")
 
 # %%
 # Beyond random directions on every digit; beyond an untrained SAE's choice on few.
-assert steering.low("digits, beyond random") >= 0.75
-assert steering.low("digits, success") > 1
-assert steering.of("digits, beyond untrained").mean < 0.75
-assert steering.low("digits, untrained") > 1
-assert steering.verdict("atoms steer") == "too few seeds"
-assert steering.verdict("training helps to steer") != "holds"
+assert science_runs.low("digits, beyond random") >= 0.75
+assert science_runs.low("digits, success") > 1
+assert science_runs.of("digits, beyond untrained").mean < 0.75
+assert science_runs.low("digits, untrained") > 1
+assert science_runs.verdict("atoms steer") == "too few seeds"
+assert science_runs.verdict("training helps to steer") != "holds"
 
 # %%
 # Reading is near perfect, writing is not sure; effects spread; no illusions.
-assert steering.low("sentiments, AUC of reading") > 0.9
-assert steering.of("sentiments, success").sd > 0.2
-assert steering.low("digits, effect spread") > 0.3
-assert steering.low("illusion, not red") == 1
-assert steering.high("illusion, v_null") < 0.05
-assert steering.low("attribution faithfulness") > 0.9
+assert science_runs.low("sentiments, AUC of reading") > 0.9
+assert science_runs.of("sentiments, success").sd > 0.2
+assert science_runs.low("digits, effect spread") > 0.3
+assert science_runs.low("illusion, not red") == 1
+assert science_runs.high("illusion, v_null") < 0.05
+assert science_runs.low("attribution faithfulness") > 0.9
 
 # %%
 # The short seed that ran here.
@@ -272,7 +308,7 @@ assert curves["success"].value > 0
 assert abs(curves.arms["atom"].kl[-1] - 0.5) < 0.03
 assert check.light != "red"
 assert abs(check["v_null"].value) < 0.05
-assert share["turned up"] > share.drop("turned up").max() + 0.2
+assert texts["turned up"] > texts.drop("turned up").max() + 0.2
 
 # %%
 exercise_report("11")

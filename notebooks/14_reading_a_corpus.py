@@ -18,18 +18,15 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/14_reading_a_corpus.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/14_reading_a_corpus.ipynb)
 #
-# You need 00, on language; 30 minutes with the exercises, 20 seconds of computing. Afterwards you can compare,
-# group and find texts by atoms, and say where counting words would have done.
+# You need 00, on language; 45 minutes with the exercises, 25 seconds of computing. Afterwards you can compare, group
+# and find texts by atoms, choose the few worth labelling, and say where counting words would have done.
 #
 # Reading ten thousand texts is too much work. An SAE makes of each one sparse row: which atoms fired in it,
 # how strongly, and where. Rows can be compared, grouped, searched and counted.
 #
-# Every answer here is compared with that of a **simpler method**: counting words, or the mean activation
-# without an SAE. Often the two agree, and then the words are the better answer, because they are easy to
-# check.
-#
-# The texts are stories of a small grammar, so that the right answers are known, and at the end the reference
-# manual of Python, where they are not. About a minute, live; claims were measured over three seeds.
+# Every answer here is compared with that of a **simpler method**: counting words, or the mean activation without an
+# SAE. Often the two agree, and then the words are the better answer. The texts are stories of a small grammar, so that
+# the right answers are known, and at the end the reference manual of Python, where they are not.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -51,6 +48,8 @@ import pandas as pd
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import arms_figure
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 3
 pd.options.display.max_colwidth = 80
@@ -131,6 +130,13 @@ panel = sw.CorpusPanel(docs.subset(sad), docs.subset(~sad), ("sad", "glad"))
 panel.wait()
 panel
 
+# %%
+exercise("14.6")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("14.6").check(read_off)
+
 # %% [markdown]
 # **Would words have done?** Here, yes. Some words are in stories of one side alone:
 
@@ -138,9 +144,8 @@ panel
 found.simpler.head(6)
 
 # %% [markdown]
-# The contribution of an atom is in the rows of the first table where `word_difference` is small and the
-# atom's is not: it fires on *this* "winter", in stories that continue well, and a count of the word cannot
-# know that.
+# An atom adds something in the rows of the first table where `word_difference` is small and the atom's is not: it
+# fires on *this* "winter", in stories that continue well, and a count of the word cannot know that.
 #
 # With smaller shifts both become unsure together. With 70 % sad stories against 30 % both were found in every draw; the
 # share of draws with 60 and with 55 %:
@@ -169,8 +174,7 @@ pairs.table[["atom", "word", "other", "other_word", "npmi", "word_npmi", "togeth
 
 # %% [markdown]
 # Stories of this grammar are made of sentences, and the surest pairs are two places of one sentence. Where
-# `word_npmi` is high, counting words finds them, too. Where it is low, look at the words: "and" is in many
-# sentences, and the atom fires only on the "and" of this one.
+# `word_npmi` is low, look at the words: the atom fires only on the "and" of this one sentence.
 #
 # ## 4 · Groups, about what you ask for
 #
@@ -204,14 +208,8 @@ named = {"all atoms": everything, "atoms of persons": by_person}
 pd.concat({name: groups.scores for name, groups in named.items()}).droplevel(1)
 
 # %% [markdown]
-# `ari` is the agreement with the person; the rows "words" and "activations" are the simpler methods, which
-# cannot be asked for a subject. The atoms of each group:
-
-# %%
-by_person.table.groupby("cluster").head(2)
-
-# %% [markdown]
-# How sure is this? Over three seeds, characters yes, things less:
+# `ari` is the agreement with the person; the rows "words" and "activations" are the simpler methods, which cannot be
+# asked for a subject. Over three seeds, characters yes, things less:
 
 # %%
 chosen_atoms = {
@@ -222,7 +220,11 @@ chosen_atoms = {
     "thing, ARI of chosen atoms": "thing: targeted",
     "words, thing": "thing: words",
 }
-documents.brief(chosen_atoms)
+
+# %%
+scores = {words: documents.seeds(name) for words, name in chosen_atoms.items()}
+floor = documents.of("person: random atoms").mean
+figure_widget(arms_figure(scores, floor=floor, x_title="ARI"), height=250)
 
 # %% [markdown]
 # ## 5 · Find texts by what they are like
@@ -236,9 +238,8 @@ for i in answer.order[:2]:
 answer.table
 
 # %% [markdown]
-# `map` is 1 where all sad stories come first, and about ½ for a random order. A search for the *word* finds
-# nothing, because no story contains "bad". Fairer is a search for the words at which the atoms peak: pass the
-# atoms themselves.
+# `map` is 1 where all sad stories come first, and about ½ for a random order. No story contains the *word* "bad".
+# Fairer is a search for the words at which the atoms peak: pass the atoms themselves.
 
 # %%
 by_atoms = sn.uses.retrieve(docs, bad, relevant=sad)
@@ -253,14 +254,50 @@ searched = {
     "cosine of activations": "concept: MAP of activations",
     "words": "concept: MAP of words",
 }
-documents.brief(searched)
+
+# %%
+scores = {words: documents.seeds(name) for words, name in searched.items()}
+floor = documents.of("concept: share wanted").mean
+figure_widget(arms_figure(scores, floor=floor, x_title="MAP"), height=230)
 
 # %% [markdown]
-# Better than words, but hardly better than a cosine with the atoms' directions, for which one still needs to
-# *know* the directions. With the names of characters and things it is the other way round: there the codes
-# beat the cosine, and words do nearly as well. So the claim holds *partly*.
+# Better than words, hardly better than a cosine with the atoms' directions, which one has to know. With names of
+# characters and things it is the other way round. So the claim holds *partly*.
 #
-# ## 6 · Texts without labels
+# ## 6 · Which texts to label?
+#
+# To label twenty of many documents, take those that cover most atoms:
+
+# %%
+exercise("14.5")
+
+
+# %% tags=["exercise"]
+def choose(has, n):
+    return ...
+
+
+exercise("14.5").check(choose)
+
+# %%
+chosen = sn.uses.select(docs, 20)
+chosen.table.iloc[[0, 4, 9, 19]]
+
+# %% [markdown]
+# `random` is what random documents cover on average, `words` what choosing by words does. With few labels it is
+# tempting to say yes where *any of* some atoms fires. What could go wrong?
+
+# %%
+exercise("14.4")
+
+# %% tags=["exercise"]
+share = ...
+exercise("14.4").check(share)
+
+# %% [markdown]
+# Measured, an "or" is behind logistic regression on activations ([appendix](appendix_d_test_sets.ipynb)).
+#
+# ## 7 · Texts without labels
 #
 # The reference manual of Python, in paragraphs: what do those about `compound` statements have that those
 # about `types` have not? No atom has a label here, and no answer is known.
@@ -270,31 +307,17 @@ prose, asked = sn.data.prose(), ("compound", "types")
 topics = [[p for p, t in zip(prose.texts, prose.topic) if t == name] for name in asked]
 compound, types = (sn.uses.documents(gpt, sae, some, hook_point, progress=False) for some in topics)
 compared = sn.uses.diff(compound, types)
-print(compared)
+compared.table[["atom", "a", "b", "q", "word", "word_difference"]].head(4).round(3)
 
 # %%
-compared.table[["atom", "a", "b", "q", "word", "word_difference"]].head(6).round(
-    {"word_difference": 3}
-)
-
-# %%
-compared.simpler[["word", "a", "b", "q"]].head(6)
+compared.simpler[["word", "a", "b", "q"]].head(4)
 
 # %% [markdown]
-# Both find a difference, the atoms in more places. But the words say at once what the two topics are about.
-# For an atom without a label one has to read where it fires:
-
-# %%
-surest = int(compared.table["atom"][0])
-for row in compound.top(surest, n=4).itertuples():
-    print(f"{row.word} {row.value:.1f}: {row.text[:300]}\n")
-
-# %% [markdown]
-# Could you name it? This model is small, and many of its atoms are about one place in a sentence. The calls
-# are the same with a larger model and your own texts ([how-to](../docs/howto/read-a-corpus.md)); so is the
-# question: what would a count of words have shown?
+# Both find a difference, the atoms in more places. But the words say at once what the two topics are about; of an
+# atom without a label one has to read where it fires. The calls are the same with a larger model and your own texts
+# ([how-to](../docs/howto/read-a-corpus.md)); so is the question: what would a count of words have shown?
 #
-# ## 7 · The checked numbers
+# ## 8 · The checked numbers
 
 # %%
 # A difference is found where there is one, and not between halves.
@@ -318,6 +341,7 @@ assert documents.verdict("retrieval") == "partly"
 # %%
 # The manual: found by both.
 assert compared.table["q"].iloc[0] < 1e-3 > compared.simpler["q"].iloc[0]
+assert chosen.table.iloc[-1]["coverage"] > chosen.table.iloc[-1]["random"] + 0.1
 assert not gpt.interventions
 
 # %%

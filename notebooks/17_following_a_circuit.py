@@ -48,6 +48,8 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, language_model, recorded
+from sae_nb_lessons.figures import arms_figure
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A word, followed back
@@ -71,6 +73,13 @@ print(graph)
 panel = sw.CircuitPanel(graph, threshold=0.6)
 panel.wait()
 panel
+
+# %%
+exercise("17.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("17.4").check(read_off)
 
 # %% [markdown]
 # ## 2 · Predict, then cut
@@ -132,7 +141,8 @@ kept = {
     "control: the strongest, same positions": "strongest, same positions",
     "random atoms, same positions": "random, same positions",
 }
-measured.brief(kept)
+shares = {words: measured.seeds(name) for words, name in kept.items()}
+figure_widget(arms_figure(shares, floor=measured.of("random").mean, x_title="share"), height=210)
 
 # %% [markdown]
 # ## 4 · Through which path?

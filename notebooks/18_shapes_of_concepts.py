@@ -48,6 +48,8 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import curve_figure
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · Cones
@@ -87,7 +89,7 @@ cones.scores
 # four.
 
 # %%
-cones.table.drop(columns="atoms")
+cones.plot()
 
 # %% [markdown]
 # On the map of all atoms: lines join those that build the chosen digit, thicker for more weight. Choose
@@ -101,6 +103,17 @@ panel.wait()
 panel.cone = "digit 4"
 panel.wait()
 panel
+
+# %%
+exercise("18.4")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("18.4").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("18.4").score(points)
 
 # %% [markdown]
 # Does this hold of whatever one calls the direction of a concept? No: three seeds, with the weights of linear
@@ -220,7 +233,9 @@ even = torch.distributions.MultivariateNormal
 clouds = {n: even(x.mean(0), torch.cov(x.T) + small).sample((1500,)) for n, x in layers.items()}
 shapeless = {layer: sn.geometry.two_nn_dimension(cloud) for layer, cloud in clouds.items()}
 dimensions = pd.DataFrame({"spread": spread, "near": near, "near, no shape": shapeless})
-dimensions.round(1).rename_axis("layer")
+depth = {name: (list(dimensions.index), list(dimensions[name])) for name in dimensions}
+axes = {"x_title": "layer", "y_title": "dimensions"}
+figure_widget(curve_figure(depth, **axes), height=280)
 
 # %% [markdown]
 # With depth the variance spreads over almost three times the directions, and the dimension falls: patches lie

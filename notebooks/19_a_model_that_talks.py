@@ -18,8 +18,8 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/19_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/19_a_model_that_talks.ipynb)
 #
-# You need 00 and 06; 25 minutes with the exercises, 13 seconds of computing. Afterwards you can say what a label
-# and a steered text prove, and take a recipe to plain Hugging Face code.
+# You need 00 and 11; 35 minutes with the exercises, 15 seconds of computing. Afterwards you can say what a label
+# and a steered text prove, write a recipe by hand, and take it to plain Hugging Face code.
 #
 # Press play and see which atoms fire at each word; turn one up in the middle of a sentence; ask what its
 # label is worth; and leave with a file that plain Hugging Face code reads. Sections 1 and 2 read SmolLM2-135M
@@ -181,11 +181,12 @@ judged
 #
 # Steering that only works in a notebook is a demonstration. The recipe leaves as ordinary torch hooks for any
 # module of that class; here a checkpoint in a folder, opened by transformers, which knows nothing of this
-# library. The atom is 984, “bad story”.
+# library. The atom is the one of the label “bad story”.
 
 # %%
+bad = examples.match("bad story").atom
 story = "Tom and Lucy walked to the castle. They carried"
-with sn.steer(gpt, "resid_post.3", sae, atom=984, by=1.45, unit="p99") as steering:
+with sn.steer(gpt, "resid_post.3", sae, atom=bad, by=1.45, unit="p99") as steering:
     recipe = steering.recipe
     here = gpt([story])
     text = gpt.generate(story, 12)
@@ -205,9 +206,9 @@ assert torch.equal(here, there), "the same logits, to the bit"
 # `steered` model a file of its own.
 
 # %%
-recipe.to_vectors(folder / "atom-984.safetensors")
-recipe.to_lm_eval(folder / "atom-984.pt")
-with safe_open(folder / "atom-984.safetensors", "pt") as file:
+recipe.to_vectors(folder / "bad-story.safetensors")
+recipe.to_lm_eval(folder / "bad-story.pt")
+with safe_open(folder / "bad-story.safetensors", "pt") as file:
     about = json.loads(file.metadata()["steering"])["vectors"]["resid_post.3"]
     vector = file.get_tensor("resid_post.3")
 print({name: about[name] for name in ("module", "side", "mode", "gain", "constant")})
@@ -230,6 +231,25 @@ exercise("19.3").check(edited)
 with sn.steer(gpt, "resid_post.3", direction=vector, by=about["constant"]):
     again = gpt([story])
 print(f"largest difference of logits: {(again - here).abs().max():.1e}")
+
+# %% [markdown]
+# A recipe is plain JSON, so it can be written by hand as well. The panel keeps one of an image that is read as a 7:
+
+# %%
+vit, digits_sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
+known = sn.load_examples("tiny-vit/resid_post.6")
+images, four = known.acts.context.pictures, known.match("digit 4").atom
+seven, named = images[vit(images).argmax(dim=-1) == 7][:1], known.catalogue(digits_sae)
+panel = sw.SteeringPanel(vit, digits_sae.hook_point, digits_sae, seven, named, atom=four)
+panel.wait()
+panel
+
+# %%
+exercise("19.4")
+
+# %% tags=["exercise"]
+two_atoms = ...
+exercise("19.4").check(two_atoms)
 
 # %% [markdown]
 # ## 5 · What does it cost?

@@ -59,7 +59,9 @@ from safetensors import safe_open
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
+from sae_nb_lessons.figures import arms_figure
 from sae_nb_lessons.studies import QuietPages
+from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
 # ## 1 · A name, and a note
@@ -171,7 +173,8 @@ for name, direction in directions.items():
 four = {name: float((z["digit"].argmax(-1) == 4).float().mean()) for name, z in heads.items()}
 stripes = {name: float((z["texture"].argmax(-1) == 2).float().mean()) for name, z in heads.items()}
 does = pd.DataFrame({"a 4": four, "diagonal": stripes})
-does.round(2)
+fours = {name: np.array([share]) for name, share in four.items()}
+figure_widget(arms_figure(fours, floor=four["nothing"], x_title="read as a 4"), height=260)
 
 # %% [markdown]
 # So 267 detects where stripes are, and adding it makes none; random directions of that length do, now and
@@ -187,6 +190,17 @@ browser.atom, browser.label = 308, "digit 4"
 browser.note = f"added, a 4 on {four['atom 308']:.0%} of images (random: at most {by_chance:.0%})"
 assert four["atom 308"] > by_chance + 0.3
 assert abs(stripes["atom 267"] - stripes["nothing"]) < 0.1
+
+# %%
+exercise("20.4")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("20.4").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("20.4").score(points)
 
 # %% [markdown]
 # ## 4 · The site

@@ -40,6 +40,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     output.enable_custom_widget_manager()
 
 # %%
+import numpy as np
 import pandas as pd
 import torch
 from IPython.display import Audio
@@ -47,6 +48,8 @@ from IPython.display import Audio
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
+from sae_nb_lessons.figures import arms_figure
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 2
 
@@ -69,7 +72,8 @@ model, factors = sn.load_model("tiny-audio"), ("pitch", "timbre", "envelope", "p
 heads = model.heads(heard)
 right = {f: float((heads[f].argmax(1) == getattr(heard, f)).float().mean()) for f in factors}
 chance = {f: 1 / heads[f].shape[1] for f in factors}
-pd.DataFrame({"right": right, "chance": chance})
+heard_right = {f"{f}, chance {chance[f]:.2f}": np.array([right[f]]) for f in factors}
+figure_widget(arms_figure(heard_right, floor=max(chance.values()), x_title="right"), height=230)
 
 # %% [markdown]
 # ## 2 · An atom, seen and heard
@@ -90,6 +94,17 @@ print(f"atom {found.atom}: F1 {found.f1:.2f}; always saying yes {found.floor:.2f
 # %%
 browser = sw.AtomBrowser(sae, examples.acts, atom=found.atom, catalogue=examples.catalogue(sae))
 browser
+
+# %%
+exercise("21.4")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("21.4").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("21.4").score(points)
 
 # %% [markdown]
 # In both octaves, in all timbres: is the pitch class what they share? Maxima flatter every atom; listen to those

@@ -92,7 +92,7 @@ exercise("22.1").check(patch_map)
 # changed places; before block 1, one position further.
 
 # %%
-pd.DataFrame(states.effect, columns=[f"{i} {t}" for i, t in enumerate(states.columns)])
+states.plot()
 
 # %% [markdown]
 # ## 3 · Which head moves it?
@@ -122,7 +122,7 @@ exercise("22.2").predict(guess)
 exercise("22.2").reveal()
 
 # %%
-heads.table[["layer", "head", "effect", "control"]]
+heads.plot()
 
 # %% [markdown]
 # ## 5 · Enough, or needed?

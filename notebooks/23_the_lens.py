@@ -91,6 +91,13 @@ panel = sw.LensPanel(gpt, lens, text)
 panel.wait()
 panel
 
+# %%
+exercise("23.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("23.4").check(read_off)
+
 # %% [markdown]
 # Green is the model's own answer. Use the panel: type a text of your own, switch between the lenses, and find a
 # token whose answer the Jacobian lens reads a block before the logit lens does. In this text:

@@ -43,6 +43,7 @@ import pandas as pd
 import torch
 
 import sae_nb as sn
+import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report
 from sae_nb_lessons.figures import curve_figure
 from sae_nb_lessons.studies import hidden_rows, own_sae
@@ -186,9 +187,21 @@ held_out = sn.capture(
     model, sn.data.scenes(120, seed=77, split="test"), "resid_post.6", progress=False
 )
 theirs = sn.TopK(64, 512, 20, generator=torch.Generator().manual_seed(0))
-sn.train(theirs, acts, steps=800, batch_size=512, seed=0, progress=False)
+training = sn.start_training(theirs, acts, steps=800, batch_size=512, seed=0)
+monitor = sw.TrainingMonitor(training)
+monitor
+
+# %%
+result = training.wait()
 report = sn.evaluate(theirs, held_out)
 print(f"sn.TopK: R² {report.r2.value:.3f} (random directions {report.r2.control:.2f})")
+
+# %%
+exercise("24.10")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("24.10").check(read_off)
 
 # %% [markdown]
 # ## 6 · Break it

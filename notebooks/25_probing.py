@@ -156,6 +156,17 @@ browser.atom = int(five[0])
 print("atoms:", five.tolist())
 browser
 
+# %%
+exercise("25.5")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("25.5").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("25.5").score(points)
+
 # %% [markdown]
 # ## 4 · Do SAEs help to probe?
 #

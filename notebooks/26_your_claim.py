@@ -42,15 +42,14 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 import tempfile
 from pathlib import Path
 
-import pandas as pd
 import torch
 
+import sae_nb as sn
+import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, own_claim, recorded
 from sae_nb_lessons.figures import arms_figure
 from sae_nb_lessons.studies import hidden_rows, on_features, own_sae, scrambled, toy_run
 from sae_nb_widgets.panel import figure_widget
-
-pd.options.display.precision = 3
 
 # %% [markdown]
 # ## 1 · A claim of others
@@ -96,6 +95,28 @@ small = hidden_rows(0)[:2000]
 apart = {"rows": small, "scrambled": scrambled(small, seed=0)}
 cosines = {name: on_features(0, own_sae(one, 64, 2, 100).D).mean() for name, one in apart.items()}
 print(", ".join(f"{name}: mean cosine {value:.2f}" for name, value in cosines.items()))
+
+# %% [markdown]
+# And R²? The panel trains an SAE on either:
+
+# %%
+training = {}
+for name, some in apart.items():
+    one = sn.TopK(10, 64, 2, generator=torch.Generator().manual_seed(0))
+    training[name] = sn.start_training(one, some, steps=200, batch_size=256, seed=0)
+monitor = sw.TrainingMonitor(training)
+monitor
+
+# %%
+results = {name: run.wait() for name, run in training.items()}
+monitor.refresh()
+
+# %%
+exercise("26.5")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("26.5").check(read_off)
 
 # %%
 exercise("26.2")

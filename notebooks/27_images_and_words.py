@@ -46,7 +46,9 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.figures import curve_figure
 from sae_nb_lessons.studies import f1_of, joint_sae, paired
+from sae_nb_widgets.panel import figure_widget
 
 pd.options.display.precision = 2
 
@@ -89,7 +91,12 @@ for n in (50, 400, 1600):
     found = float((cosines.argmax(dim=1) == own).float().mean())
     shifted = float((cosines.argmax(dim=1) == own.roll(1)).float().mean())
     hits[f"{n} captions"] = {"own found": found, "floor": 1 / n, "control: shifted": shifted}
-pd.DataFrame(hits).T
+
+# %%
+sizes = [50, 400, 1600]
+lines = {arm: (sizes, [hits[f"{n} captions"][arm] for n in sizes]) for arm in hits["50 captions"]}
+axes = {"x_title": "captions to choose from", "y_title": "share"}
+figure_widget(curve_figure(lines, **axes), height=260)
 
 # %% [markdown]
 # ## 3 · One dictionary for both
@@ -248,6 +255,17 @@ group = sn.GroupSparse(64, 64, n_atoms=128, k=8, generator=torch.Generator().man
 sn.train(group, [one.x for one in acts], steps=200, batch_size=128, seed=0, progress=False)
 browser = sw.AtomBrowser(group, acts)
 browser
+
+# %%
+exercise("27.6")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("27.6").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("27.6").score(points)
 
 # %% [markdown]
 # Does it keep the sides together better than one dictionary for both? That was claimed (arXiv 2601.20028, of which we

@@ -226,6 +226,17 @@ table
 browser = sw.AtomBrowser(sae, held_out)
 browser
 
+# %%
+exercise("28.5")
+
+# %% tags=["exercise"]
+explanation = ...
+exercise("28.5").write(explanation)
+
+# %% tags=["exercise"]
+points = ...
+exercise("28.5").score(points)
+
 # %% [markdown]
 # ## 7 · Keep it
 #

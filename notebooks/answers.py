@@ -3,6 +3,15 @@
 Each cell replaces what a student leaves blank above `exercise("01.1").check(…)`.
 """
 
+# %% 00.2 check
+read_off = 16
+
+
+# %% 00.1 check
+def rebuilt(values, atoms, dictionary, bias):
+    return bias + values @ dictionary[atoms]
+
+
 # %% 01.1 check
 share = 2 / 5
 
@@ -20,6 +29,9 @@ def dimensionality(directions):
     along = directions @ directions.T / lengths[:, None]
     return lengths**2 / (along**2).sum(dim=1)
 
+
+# %% 01.5 check
+read_off = 2
 
 # %% 02.1 check
 left = (5**2 - 4**2) ** 0.5
@@ -41,6 +53,9 @@ def pursue(x, dictionary, k):
     return z
 
 
+# %% 02.5 check
+read_off = "MP"
+
 # %% 03.1 check
 cosine = 2**-0.5
 
@@ -53,6 +68,9 @@ def babel_function(dictionary, r):
     cosines = (dictionary @ dictionary.T).abs().fill_diagonal_(0)
     return cosines.topk(r, dim=1).values.sum(dim=1).max()
 
+
+# %% 03.4 check
+read_off = 2
 
 # %% 04.1 check
 nearest = [0.7, 0.3, 0]
@@ -69,6 +87,9 @@ def project(v):
     return (v - theta[kept - 1]).clamp(min=0)
 
 
+# %% 04.4 check
+read_off = "SpaDE"
+
 # %% 05.1 check
 stability = 1
 
@@ -84,17 +105,12 @@ def stability_of(first, second):
     return cosines[linear_sum_assignment(cosines, maximize=True)].mean()
 
 
-# %% 06.1 check
-found = sn.calibrate_strength(vit, sae.hook_point, sae, sevens[:1], four, 0.25)
-strength = found.by[0] / float(examples.p99[four])
+# %% 05.4 write
+explanation = """Atoms of the archetypal SAE look like whole digits or mixtures of some. Those of TopK are strokes and
+edges with both signs. R² is nearly the same for both. Twenty-four atoms are a look, no measurement."""
 
-# %% 06.2 predict
-share = 0.0
-
-# %% 06.3 check
-nine = examples.match("digit 9").atom
-two_atoms = steering.recipe() | {"strength": 1.25, "target_kl": None}
-two_atoms["others"] = [[nine, 1.9 * float(examples.p99[nine])]]
+# %% 05.4 score
+points = 4
 
 # %% 07.1 check
 cut_after = [4, 8]
@@ -108,6 +124,13 @@ def best_cut(S):
     left = [(1 - S[:c, :c]).sum() + (1 - S[c:, c:]).sum() for c in range(1, len(S))]
     return 1 + min(range(len(left)), key=left.__getitem__)
 
+
+# %% 07.4 write
+explanation = """A push after layer 2 has faded at layer 8; one after layer 10 is still seen at the end. The Raptor's path
+leaves the teacher's within the last phase. It is one image; a second one did the same."""
+
+# %% 07.4 score
+points = 4
 
 # %% 08.1 check
 corners = 6
@@ -125,6 +148,9 @@ def my_off_support(corners, x):
     return away / between
 
 
+# %% 08.4 check
+read_off = 0.39
+
 # %% 09.1 check
 length = 3.0
 
@@ -140,6 +166,13 @@ guess = 0.2
 # %% 09.4 predict
 correlation = 0.0
 
+# %% 09.5 write
+explanation = """The predicted part was read from the verb and from the token before. In both sentences atoms for a past
+tense are novel. The surprise differs by less than half a nat, within the error of six sentences."""
+
+# %% 09.5 score
+points = 4
+
 # %% 10.2 predict
 guess = 0.9
 
@@ -151,6 +184,32 @@ def is_clear(value, low, high, control):
 
 # %% 10.1 check
 r2 = 1 - 4 / 10
+
+# %% 10.4 check
+share = 8 / 128
+
+# %% 10.5 predict
+guess = 0.75
+
+
+# %% 10.6 check
+def best(r2, l0, wanted):
+    near = (l0 - wanted).abs() <= wanted / 5
+    return int(torch.where(near, r2, -torch.inf).argmax())
+
+
+# %% 10.7 predict
+guess = 0.05
+
+# %% 10.8 check
+read_off = "accuracy"
+
+# %% 11.4 check
+found = sn.calibrate_strength(vit, sae.hook_point, sae, sevens[:1], four, 0.25)
+strength = found.by[0] / float(examples.p99[four])
+
+# %% 11.5 predict
+share = 0.0
 
 # %% 11.1 check
 import math
@@ -172,26 +231,27 @@ recovered = (1.70 - 1.25) / (1.70 - 1.20)
 
 
 # %% 12.2 check
+def transcode(x, E, a, D, b, k):
+    values, atoms = (x @ E.T + a).topk(k, dim=1)
+    z = torch.zeros(len(x), len(E)).scatter(1, atoms, values.relu())
+    return z @ D + b
+
+
+# %% 12.3 check
+read_off = float(reports[0]["ce_recovered_mean"].control)
+
+
+# %% 13.1 check
 def difference(first, second, first_unit, second_unit):
     a, b = first.norm(dim=1) / first_unit, second.norm(dim=1) / second_unit
     return b / (a + b)
 
 
-# %% 12.3 predict
+# %% 13.3 predict
 guess = 0.5
 
-# %% 13.1 check
-share = 8 / 128
-
-# %% 13.2 predict
-guess = 0.75
-
-
-# %% 13.3 check
-def best(r2, l0, wanted):
-    near = (l0 - wanted).abs() <= wanted / 5
-    return int(torch.where(near, r2, -torch.inf).argmax())
-
+# %% 13.2 check
+read_off = "BatchTopK"
 
 # %% 14.1 check
 expected = 20
@@ -210,7 +270,7 @@ def corrected(p):
 guess = 0.3
 
 
-# %% 15.2 check
+# %% 14.5 check
 def choose(has, n):
     left, chosen = has.clone(), []
     for _ in range(n):
@@ -221,11 +281,33 @@ def choose(has, n):
     return chosen
 
 
-# %% 15.1 check
+# %% 14.4 check
 share = 1 - 0.9**10
 
-# %% 15.3 predict
-guess = 0.05
+# %% 14.6 check
+read_off = "bad story"
+
+
+# %% 15.1 check
+def comes_again(tokens, n):
+    seen, found = set(), []
+    for end in range(1, len(tokens) + 1):
+        gram = tuple(tokens[end - n : end]) if end >= n else None
+        found.append(gram in seen)
+        if gram:
+            seen.add(gram)
+    return found
+
+
+# %% 15.2 predict
+guess = 0.5
+
+# %% 15.3 write
+explanation = """At the last token the atom pinned below fires strongly. What moved its score was another atom, at the
+token before, beyond what random directions reach. The atom that rises most is not among them."""
+
+# %% 15.3 score
+points = 4
 
 # %% 16.1 check
 index = 4 / (4 + 1)
@@ -240,6 +322,9 @@ def auroc(clean, corrupted):
     return float(((higher > 0).double() + 0.5 * (higher == 0).double()).mean())
 
 
+# %% 16.4 check
+read_off = 0.0889
+
 # %% 17.1 predict
 guess = 0.5
 
@@ -253,6 +338,9 @@ def score(attention, period):
 # %% 17.3 predict
 guess = 0.5
 
+# %% 17.4 check
+read_off = "very"
+
 # %% 18.1 predict
 guess = 0.65
 
@@ -265,6 +353,18 @@ def width(angles, strengths):
 
 # %% 18.3 predict
 guess = 4
+
+# %% 18.4 write
+explanation = """Three atoms build it, and two of them are neighbours on the map. A small share is left, where random
+directions leave much more. For a seven it is the same."""
+
+# %% 18.4 score
+points = 4
+
+# %% 19.4 check
+nine = known.match("digit 9").atom
+two_atoms = panel.recipe() | {"strength": 1.25, "target_kl": None}
+two_atoms["others"] = [[nine, 1.9 * float(known.p99[nine])]]
 
 # %% 19.1 predict
 guess = 10
@@ -294,6 +394,14 @@ def strongest(chunk):
     return json.loads(chunk[chunk.index(",") + 1 : chunk.rindex(")")])["max"]
 
 
+# %% 20.4 write
+explanation = """I would call it a four with an open top. Typical firings are fours and some nines, weak ones are strokes
+of other digits. It would have to be tested on images of nines."""
+
+# %% 20.4 score
+points = 4
+
+
 # %% 21.1 check
 def moment(z, columns, step):
     return (int(z[1:].argmax()) % columns + 0.5) * step
@@ -307,6 +415,13 @@ def says(z, clip, n, threshold):
 
 # %% 21.3 predict
 guess = 0.3
+
+# %% 21.4 write
+explanation = """Strong examples share the pitch A in two octaves. Timbre and loudness vary. Weak ones sound like other
+tones with an overtone there. Chance detects nearly as much, so the F1 on new sounds decides."""
+
+# %% 21.4 score
+points = 4
 
 
 # %% 22.1 check
@@ -361,6 +476,10 @@ guess = 0.3
 def hits(foreseen, measured, k):
     both = set(foreseen.topk(k).indices.tolist()) & set(measured.topk(k).indices.tolist())
     return len(both) / k
+
+
+# %% 23.4 check
+read_off = int((reading.top[:, -1, 0] == reading.top[-1, -1, 0]).argmax())
 
 
 # %% 24.1 check
@@ -432,6 +551,9 @@ fell to a half. R² did not change, since longer atoms times smaller codes rebui
 # %% 24.9 score
 points = 4
 
+# %% 24.10 check
+read_off = "the toolkit's"
+
 
 # %% 25.1 check
 def train_probe(x, y, penalty):
@@ -462,6 +584,12 @@ def apart(z, y, k):
 # %% 25.4 predict
 guess = 0.6
 
+# %% 25.5 write
+explanation = """The first three atoms fire on single even digits each: a four, an eight, and a two. None fires on even
+digits of several kinds alike. Weak firings of the first are nines. The probe adds digits up."""
+
+# %% 25.5 score
+points = 4
 
 # %% 26.1 check
 line = 0.95
@@ -496,6 +624,9 @@ real model would be needed."""
 # %% 26.4 score
 points = 4
 
+# %% 26.5 check
+read_off = "rows"
+
 
 # %% 27.1 check
 def own_found(images, captions):
@@ -528,6 +659,14 @@ def best_detector(z, is_so):
     return (2 * hits / (fires.sum(dim=0) + is_so.sum())).argmax()
 
 
+# %% 27.6 write
+explanation = """Atom 12 has green ink on both sides, atom 40 shows discs and its captions name digits. I looked at nine
+atoms until then. The bridge score measures it over all atoms."""
+
+# %% 27.6 score
+points = 4
+
+
 # %% 28.1 check
 def rows_of(model, block, ids):
     kept = []
@@ -554,6 +693,32 @@ def kept(clean, spliced, zero):
 # %% 28.4 predict
 guess = 0.5
 
+# %% 28.5 write
+explanation = """Of atoms 3, 50, 97, 144 and 191, which I took at equal steps, two keep their meaning in weak firings.
+Atom 97 breaks: its strongest firings are names, its weak ones any word that begins a sentence."""
+
+# %% 28.5 score
+points = 4
+
+
+# %% 29.1 check
+def occlusion(f, image, size, fill):
+    rows, columns = image.shape[1] // size, image.shape[2] // size
+    fall = torch.zeros(rows, columns)
+    for r in range(rows):
+        for c in range(columns):
+            covered = image.clone()
+            covered[:, r * size : (r + 1) * size, c * size : (c + 1) * size] = fill
+            fall[r, c] = f(image[None])[0] - f(covered[None])[0]
+    return fall
+
+
+# %% 29.2 predict
+guess = 0.3
+
+# %% 29.3 check
+read_off = 2.5
+
 
 # %% lab_01.1 check
 def tied(z):
@@ -567,6 +732,9 @@ sharpness = (1 + 2 * 0.5) / (2 * 4)
 # %% lab_01.3 predict
 guess = 0.8
 
+# %% lab_01.4 check
+read_off = "0"
+
 
 # %% lab_02.1 check
 def top_down(z, ridge):
@@ -578,6 +746,9 @@ at_zero = 500 / 2
 
 # %% lab_02.3 predict
 guess = 0.0
+
+# %% lab_02.4 check
+read_off = 12
 
 
 # %% lab_03.1 check
@@ -594,6 +765,9 @@ side = math.pi / (2 * math.asin(0.4425 / math.sqrt(8))) - 1
 # %% lab_03.3 predict
 guess = 0.35
 
+# %% lab_03.4 check
+read_off = "15"
+
 
 # %% lab_04.1 check
 def step(z, x, h, b, size, weight):
@@ -609,6 +783,9 @@ length = 1 / (0.6 + 0.8) ** 2
 # %% lab_04.3 predict
 guess = 0.4
 
+# %% lab_04.4 check
+read_off = "0.03"
+
 
 # %% lab_05.1 check
 def loss(f_reference, f_data, w):
@@ -620,6 +797,9 @@ guess = 0.15
 
 # %% lab_05.3 check
 n_toys = 999
+
+# %% lab_05.4 check
+read_off = 6
 
 # %% lab_06.1 check
 error_bar = (1 / 0.5**2 + 1) ** -0.5
@@ -633,6 +813,9 @@ def diagonal(solve, signs):
 # %% lab_06.3 predict
 guess = 0.8
 
+# %% lab_06.4 check
+read_off = "10%"
+
 
 # %% lab_07.1 check
 def changed(x, gamma):
@@ -645,6 +828,9 @@ gain = 1 + 2 * 2
 
 # %% lab_07.3 predict
 guess = 0.3
+
+# %% lab_07.4 check
+read_off = "1"
 
 
 # %% lab_08.1 check
@@ -661,6 +847,9 @@ order = 6
 # %% lab_08.3 predict
 guess = 20
 
+# %% lab_08.4 check
+read_off = 2
+
 
 # %% lab_09.1 check
 def apart(a, b):
@@ -674,6 +863,9 @@ p = (1 + 4) / (1 + 99)
 # %% lab_09.3 predict
 guess = 0.6
 
+# %% lab_09.4 check
+read_off = "yes"
+
 
 # %% lab_10.1 check
 def guess(query, patches, centres, a, b):
@@ -686,3 +878,6 @@ times = 4 * 4
 
 # %% lab_10.3 predict
 share = 0.15
+
+# %% lab_10.4 check
+read_off = "15"

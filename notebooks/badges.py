@@ -76,9 +76,11 @@ def badged(source: str, path: Path) -> str:
 
 
 def notebooks() -> list[Path]:
-    """Return the lessons' .py files: the numbered ones, the lab and the demo."""
+    """Return the lessons' .py files: the numbered ones, the lab, the appendices and the demo."""
     of_the_course = (
-        path for start in ("[0-9]", "lab_") for path in sorted(FOLDER.glob(f"{start}*.py"))
+        path
+        for start in ("[0-9]", "lab_", "appendix_")
+        for path in sorted(FOLDER.glob(f"{start}*.py"))
     )
     return [*of_the_course, FOLDER / "demo.py"]
 

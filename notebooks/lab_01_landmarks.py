@@ -88,6 +88,13 @@ for cost in (0.0, 0.05, 0.2, 0.5, 2.0):
 slider = one_at_a_time({f"{cost:g}": one.figure() for cost, one in maps.items()}, "λ")
 figure_widget(slider, height=460)
 
+# %%
+exercise("lab_01.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_01.4").check(read_off)
+
 # %% [markdown]
 # ## 3 · Groups
 #

@@ -138,6 +138,13 @@ rows = {
 pd.DataFrame(rows).T.rename_axis("units")
 
 # %%
+exercise("lab_02.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_02.4").check(read_off)
+
+# %%
 exercise("lab_02.3")
 
 # %% tags=["exercise"]

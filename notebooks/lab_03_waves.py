@@ -95,6 +95,13 @@ figure_widget(ringing.figure(1, moments=(0, 4, 9, 19)), height=240)
 drawn = {"5": ringing.listen(0, 6, 6), "15": ringing.listen(1, 19, 19)}
 figure_widget(one_at_a_time(drawn, "side"), height=400)
 
+# %%
+exercise("lab_03.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_03.4").check(read_off)
+
 # %% [markdown]
 # The slowest swing of a square of side L is known: $\omega_1 = \sqrt 8\, \sin \frac{\pi}{2 (L + 1)}$. A
 # larger drum has a lower voice.

@@ -122,6 +122,13 @@ table = pd.DataFrame(rows).T.rename_axis("λ")
 table["events"] = [len(found.events) for found in prices.values()]
 table
 
+# %%
+exercise("lab_04.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_04.4").check(read_off)
+
 # %% [markdown]
 # ## 4 · Kernels and times, both unknown
 #

@@ -99,6 +99,13 @@ figure_widget(
 )
 
 # %%
+exercise("lab_05.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_05.4").check(read_off)
+
+# %%
 found.table.round(2)
 
 # %% [markdown]

@@ -113,6 +113,13 @@ for n, known in found.items():
     }
 pd.DataFrame(rows).T.rename_axis("samples")
 
+# %%
+exercise("lab_06.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_06.4").check(read_off)
+
 # %% [markdown]
 # With 25 samples the error bars are ten times as long as with 128, and yet half of the twelve lie outside of
 # two of them. They are right about the model with these precisions, and do not know that the precisions were

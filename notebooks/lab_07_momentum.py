@@ -84,6 +84,13 @@ drawn = {f"{gamma:g}": sn.lab.Momentum(gamma).figure() for gamma in gammas}
 figure_widget(one_at_a_time(drawn, "γ"), height=400)
 
 # %%
+exercise("lab_07.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_07.4").check(read_off)
+
+# %%
 exercise("lab_07.2")
 
 # %% tags=["exercise"]

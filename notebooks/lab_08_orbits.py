@@ -98,6 +98,13 @@ actions = {name: sn.lab.learn_action(patches, y) for name, y in moved.items()}
 drawn = {name: action.circle() for name, action in actions.items()}
 figure_widget(one_at_a_time(drawn, "move"), height=480)
 
+# %%
+exercise("lab_08.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_08.4").check(read_off)
+
 # %% [markdown]
 # ## 3 · What pairs do not say
 #

@@ -130,6 +130,13 @@ tests = {
 figure_widget(one_at_a_time({share: t.figure() for share, t in tests.items()}, "λ"), height=400)
 
 # %%
+exercise("lab_09.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_09.4").check(read_off)
+
+# %%
 exercise("lab_09.2")
 
 # %% tags=["exercise"]

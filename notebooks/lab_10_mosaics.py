@@ -107,6 +107,13 @@ exercise("lab_10.2").check(times)
 made = {k: fitted.sample(4) for k, fitted in known.items()}
 figure_widget(one_at_a_time({str(k): m.figure() for k, m in made.items()}, "k"), height=760)
 
+# %%
+exercise("lab_10.4")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("lab_10.4").check(read_off)
+
 # %% [markdown]
 # How many images is a sample of, and which share of its patches of 7 × 7 occurs in a training image? A share
 # of 1 at 16 × 16 is a copy, shifted or not.

@@ -1,7 +1,4 @@
-"""Rules for every lesson: a first cell that states what it takes and gives, few recorded rows, something to write.
-
-Where a lesson does not meet a rule yet, it is named in `OPEN`; a lesson that meets it must leave the list.
-"""
+"""Rules for every lesson: what its first cell states, few recorded rows, something to write, a panel to use."""
 
 from __future__ import annotations
 
@@ -11,12 +8,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from sae_nb_lessons import exercise, exercise_report
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 LESSONS = [*sorted(FOLDER.glob("[0-9]*.py")), *sorted(FOLDER.glob("lab_*.py"))]
-MOST_LINES, MOST_TABLES = 350, 3
+MOST_LINES, MOST_TABLES, LEAST_WRITTEN = 350, 3, 45
 CELL = re.compile(r"^# %%(.*)\n", re.MULTILINE)
 RECORDED = re.compile(r"^(\w+) = recorded\(", re.MULTILINE)
+ASKED = re.compile(r'exercise\("([\w.]+)"\)')
+SECTION = re.compile(r"^# ## (.*)$", re.MULTILINE)
 
 
 def cells(path: Path) -> Iterator[tuple[str, str]]:
@@ -60,8 +60,31 @@ def is_short(path: Path) -> bool:
 
 
 def draws(path: Path) -> bool:
-    """A panel or a figure."""
-    return bool(re.search(r"\bsw\.|figure_widget\(|\.plot\(", path.read_text(encoding="utf-8")))
+    """A panel or a figure for every idea: at least one for every two sections, the checked numbers not counted."""
+    text = path.read_text(encoding="utf-8")
+    ideas = [title for title in SECTION.findall(text) if "checked numbers" not in title]
+    drawn = re.findall(r"\bsw\.[A-Za-z]+\(|figure_widget\(|\.plot\(|\.style\b", text)
+    return len(drawn) >= max(1, len(ideas) // 2)
+
+
+def asks_what_a_panel_shows(path: Path) -> bool:
+    """An exercise that is answered by using a panel of the lesson, or the slider of a figure."""
+    text = path.read_text(encoding="utf-8")
+    asked = [exercise(id).panel for id in dict.fromkeys(ASKED.findall(text))]
+    made = [f"sw.{panel}(" if panel != "slider" else "one_at_a_time(" for panel in asked if panel]
+    return any(one in text for one in made)
+
+
+def shows_what_it_asks(path: Path) -> bool:
+    """Before an answer is asked for, a cell shows the question."""
+    shown: set[str] = set()
+    for _, text in cells(path):
+        (asked,) = set(ASKED.findall(text)) or {""}
+        if re.search(r'^exercise\("[\w.]+"\)$', text, re.MULTILINE):
+            shown.add(asked)
+        elif asked and asked not in shown:
+            return False
+    return True
 
 
 RULES: dict[str, Callable[[Path], bool]] = {
@@ -70,31 +93,22 @@ RULES: dict[str, Callable[[Path], bool]] = {
     "shows few recorded tables": shows_few_recorded_tables,
     "is short": is_short,
     "draws": draws,
+    "asks what a panel shows": asks_what_a_panel_shows,
+    "shows what it asks": shows_what_it_asks,
 }
 
-OPEN: dict[str, set[str]] = {
-    "states what it takes and gives": set(),
-    "has something to write": {"00_tour", "06_panels"},
-    "shows few recorded tables": {
-        *("07_block_recurrence", "08_minkowski", "09_time"),
-        *("12_transcoders_and_crosscoders", "13_choosing_a_dictionary"),
-        *("15_benchmarks_and_behaviour", "16_seeing_with_a_vision_model"),
-    },
-    "is short": {
-        *("12_transcoders_and_crosscoders", "15_benchmarks_and_behaviour"),
-        "16_seeing_with_a_vision_model",
-    },
-    "draws": set(),
-}
-"""Lessons that do not meet a rule yet."""
 
-
+@pytest.mark.parametrize("path", LESSONS, ids=lambda path: path.stem)
 @pytest.mark.parametrize("rule", RULES)
-def test_lessons_meet_the_rule_or_are_named(rule: str) -> None:
-    """No other lesson breaks it, and one that was mended is taken off the list."""
-    broken = {path.stem for path in LESSONS if not RULES[rule](path)}
-    assert broken - OPEN[rule] == set(), f"{rule}: bring these to it"
-    assert OPEN[rule] - broken == set(), f"{rule}: take these off the list"
+def test_every_lesson_meets_the_rule(rule: str, path: Path) -> None:
+    """None is excepted."""
+    assert RULES[rule](path), f"{path.name}: {rule}"
+
+
+def test_a_student_of_the_course_writes_the_method_many_times() -> None:
+    """Exercises that ask for a function: at least so many over all lessons."""
+    written = [row[0] for row in exercise_report().rows if "a function" in exercise(row[0]).expects]
+    assert len(written) >= LEAST_WRITTEN
 
 
 def test_titles_are_different() -> None:
@@ -106,11 +120,15 @@ def test_titles_are_different() -> None:
 def test_a_rule_can_be_broken(tmp_path: Path) -> None:
     """Each by a lesson that has nothing, and by one with too much; none by one that has it all."""
     poor, good = tmp_path / "poor.py", tmp_path / "good.py"
-    poor.write_text('# %% [markdown]\n# # T\n\n# %%\nx = recorded("a")\nx.table()\n' + "#\n" * 350)
+    poor.write_text(
+        '# %% [markdown]\n# # T\n\n# %%\nx = recorded("a")\nx.table()\n\n'
+        '# %%\nexercise("00.1").check(x)\n' + "#\n" * 350
+    )
     good.write_text(
         "# %% [markdown]\n# # T\n# You need 01; 5 minutes. Afterwards you can see.\n\n"
         '# %%\nx = recorded("a")\nx.brief({})\nsw.AtomBrowser()\n\n'
-        '# %% tags=["exercise"]\ndef f(x):\n    return ...\n'
+        '# %%\nexercise("00.1")\n\n# %%\nexercise("16.4")\n\n'
+        '# %% tags=["exercise"]\ndef f(x):\n    return ...\n\n\nexercise("00.1").check(f)\n'
     )
     for rule, meets in RULES.items():
         assert not meets(poor), rule

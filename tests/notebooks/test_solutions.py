@@ -15,7 +15,7 @@ by_name = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 def test_there_are_exercises() -> None:
     """The list below is not empty by mistake."""
-    assert NOTEBOOKS[0].stem == "01_superposition"
+    assert NOTEBOOKS[0].stem == "00_tour"
 
 
 def test_every_exercise_has_its_answer_and_every_answer_its_exercise() -> None:

@@ -1,98 +1,108 @@
-"""Exercises of notebook 15: atoms joined by "or", a few documents that hold much, and a score that cannot rank."""
+"""Exercises of notebook 15: tokens that come again, and an atom that rises."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from sae_nb_lessons.exercises._answers import function, number, tensor
+from sae_nb_lessons.exercises._answers import Form, WrongForm, describe, function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 
-CLOSE = 0.005
-
-
-def _judge_any_of_ten(answer: float) -> str | None:
-    if abs(answer - (1 - 0.9**10)) <= CLOSE:
-        return None
-    if abs(answer - 0.9**10) <= CLOSE:
-        return "That is the share in which none of them fires."
-    if abs(answer - 1) <= CLOSE:
-        return "Several may fire in the same story: the shares do not add up."
-    return (
-        f"All ten are quiet in a share of 0.9 · 0.9 · …, ten times; that does not leave {answer:g}."
-    )
+# --- 15.1: what comes again -----------------------------------------------------------------------
 
 
-def greedy(has: Tensor, n: int) -> Tensor:
-    """Return n documents, each the one with the most atoms that those before it lack."""
-    covered = torch.zeros(has.shape[1], dtype=torch.bool)
-    chosen: list[int] = []
-    for _ in range(n):
-        gains = (has & ~covered).sum(dim=1)
-        gains[chosen] = -1
-        chosen.append(int(gains.argmax()))
-        covered |= has[chosen[-1]]
-    return torch.tensor(chosen)
+def comes_again(tokens: Sequence[int], n: int) -> list[bool]:
+    """Return for every place whether it ends n tokens that were written before, in this order."""
+    seen: set[tuple[int, ...]] = set()
+    found = []
+    for end in range(1, len(tokens) + 1):
+        gram = tuple(tokens[end - n : end]) if end >= n else ()
+        found.append(gram in seen)
+        if gram:
+            seen.add(gram)
+    return found
 
 
-def _table(*rows: str) -> Tensor:
-    return torch.tensor([[mark == "x" for mark in row] for row in rows])
+def _as_truths(answer: Any) -> list[bool]:
+    values = answer.tolist() if isinstance(answer, torch.Tensor | np.ndarray) else answer
+    if not isinstance(values, list | tuple) or not all(
+        isinstance(value, bool | np.bool_) for value in values
+    ):
+        raise WrongForm(f"expected a list of True and False, got {describe(answer)}")
+    return [bool(value) for value in values]
 
 
-_CASES: dict[str, tuple[Tensor, int]] = {
-    "documents that share no atom": (_table("x.....", ".xx...", "...xxx"), 3),
-    "two large documents that are alike": (_table("xxxx..", "xxx...", "....xx"), 2),
-    "nothing left to gain": (_table("xxx", "xx.", "x.."), 3),
+TRUTHS = Form(says="a list of True and False", convert=_as_truths)
+
+_TEXTS: dict[str, tuple[list[int], int]] = {
+    "the list of the list of the list, n = 4": ([1, 2, 3, 1, 2, 3, 1, 2, 3], 4),
+    "tokens that all differ": ([1, 2, 3, 4, 5, 6], 3),
+    "the same tokens in another order": ([1, 2, 3, 4, 3, 2, 1, 4], 3),
+    "one token again and again, n = 3": ([7, 7, 7, 7, 7, 7], 3),
+    "a pair that comes back after a while": ([1, 2, 8, 9, 1, 2, 5, 2, 1], 2),
 }
 
 
-def _judge_greedy(mine: Callable[[Tensor, int], Tensor]) -> str | None:
-    for name, (has, n) in _CASES.items():
-        answer = mine(has.clone(), n)
-        problem = _problem(has, n, answer)
-        if problem:
-            return f"For {name} yours gives {[int(v) for v in answer]}: {problem}"
-    return None
+def _slips() -> tuple[Slip, ...]:
+    def made(change: str, tokens: Sequence[int], n: int) -> list[bool]:
+        size = {"shorter": n - 1, "longer": n + 1, "token": 1}.get(change, n)
+        grams: list[Any] = [
+            tuple(tokens[end - size : end]) if end >= size else None
+            for end in range(1, len(tokens) + 1)
+        ]
+        if change == "sorted":
+            grams = [gram and tuple(sorted(gram)) for gram in grams]
+        if change == "forward":  # the first of the n tokens, and not the last
+            again = comes_again(tokens, n)
+            return [*again[n - 1 :], *[False] * (n - 1)]
+        if change == "every":
+            return [gram is not None and grams.count(gram) > 1 for gram in grams]
+        if change == "first":
+            return [gram is not None and gram not in grams[:at] for at, gram in enumerate(grams)]
+        if change == "neighbour":
+            return [
+                gram is not None and at >= n and gram == grams[at - n]
+                for at, gram in enumerate(grams)
+            ]
+        return [gram is not None and gram in grams[:at] for at, gram in enumerate(grams)]
+
+    told = {
+        "every": ("The first time counts in yours, too: it had not been written before.", "Look only at what stands before this place."),
+        "forward": ("You mark where the n tokens begin, and not where they end.", "While a model writes, only the last of them is known: `tokens[i - n + 1 : i + 1]`."),
+        "shorter": ("You compare n − 1 tokens.", "A slice `tokens[a : b]` leaves b out."),
+        "longer": ("You compare n + 1 tokens.", "A slice `tokens[a : b]` has b − a tokens."),
+        "token": ("You ask whether the token alone came before.", "n in a row: compare slices, not single tokens."),
+        "sorted": ("Yours does not mind the order of the n tokens.", "A tuple keeps the order; a set or a sorted list loses it."),
+        "first": ("Yours says True at the first time and False when it comes again.", "The other way round: is it in what was seen?"),
+        "neighbour": ("You only look at the n tokens right before.", "It may have been written anywhere before: keep a set of all that was seen."),
+    }  # fmt: skip
+    return tuple(Slip(*texts, partial(made, change)) for change, texts in told.items())
 
 
-def _problem(has: Tensor, n: int, answer: Tensor) -> str | None:
-    """Whether every step gains what a step can; which of two equal documents is taken does not matter."""
-    chosen = [int(value) for value in answer]
-    if len(chosen) != n:
-        return f"that is not {n} documents."
-    if len(set(chosen)) != n or not all(0 <= i < len(has) for i in chosen):
-        return "each must be the number of a document, and none may be taken twice."
-    covered = torch.zeros(has.shape[1], dtype=torch.bool)
-    for step, document in enumerate(chosen, start=1):
-        gains = (has & ~covered).sum(dim=1)
-        gains[chosen[: step - 1]] = -1
-        best = int(gains.argmax())
-        if gains[document] < gains[best]:
-            gained = int(gains[document])
-            return f"at step {step} document {best} adds {int(gains[best])} atoms, and {document} {gained}."
-        covered |= has[document]
-    return None
+def _judge_again(mine: Callable[[Sequence[int], int], list[bool]]) -> Mistake | str | None:
+    return diagnose(mine, comes_again, _TEXTS, _slips())
+
+
+# --- 15.2: does what rises foresee? ---------------------------------------------------------------
 
 
 @cache
-def random_tpp() -> float:
-    """Return the TPP of random directions on tiny-gpt; mean over recorded seeds."""
+def atom_foresees() -> float:
+    """Return the AUROC of the atom that rises most, for texts that loop; mean over recorded seeds."""
     from sae_nb_lessons.reproductions import recorded
 
-    return recorded("bench_references").of("tiny-gpt tpp random").mean
+    return recorded("behaviour").of("auroc atom").mean
 
 
 TASKS = tasks(
     "behaviour",
     {
-        "15.1": Answer(number(0, 1), judge=_judge_any_of_ten),
-        "15.2": Answer(
-            function(tensor("n"), takes="a truth table (documents, atoms) and n"),
-            judge=_judge_greedy,
-        ),
-        "15.3": Answer(number(-1, 1), measure=random_tpp),
+        "15.1": Answer(function(TRUTHS, takes="tokens and n"), judge=_judge_again),
+        "15.2": Answer(number(0, 1), measure=atom_foresees),
     },
 )

@@ -1,4 +1,4 @@
-"""Exercises of notebook 14: what is found by accident, q by hand, and groups by all atoms."""
+"""Exercises of notebook 14: what is found by accident, q by hand, groups by all atoms, and few texts that hold much."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 
 CLOSE = 1e-4
+SHARE_CLOSE = 0.005
 
 
 def _judge_by_accident(answer: float) -> str | None:
@@ -59,11 +60,79 @@ def by_all_atoms() -> float:
     return recorded("documents").of("person: all atoms").mean
 
 
+def _judge_any_of_ten(answer: float) -> str | None:
+    if abs(answer - (1 - 0.9**10)) <= SHARE_CLOSE:
+        return None
+    if abs(answer - 0.9**10) <= SHARE_CLOSE:
+        return "That is the share in which none of them fires."
+    if abs(answer - 1) <= SHARE_CLOSE:
+        return "Several may fire in the same story: the shares do not add up."
+    return (
+        f"All ten are quiet in a share of 0.9 · 0.9 · …, ten times; that does not leave {answer:g}."
+    )
+
+
+def greedy(has: Tensor, n: int) -> Tensor:
+    """Return n documents, each the one with the most atoms that those before it lack."""
+    covered = torch.zeros(has.shape[1], dtype=torch.bool)
+    chosen: list[int] = []
+    for _ in range(n):
+        gains = (has & ~covered).sum(dim=1)
+        gains[chosen] = -1
+        chosen.append(int(gains.argmax()))
+        covered |= has[chosen[-1]]
+    return torch.tensor(chosen)
+
+
+def _table(*rows: str) -> Tensor:
+    return torch.tensor([[mark == "x" for mark in row] for row in rows])
+
+
+_TABLES: dict[str, tuple[Tensor, int]] = {
+    "documents that share no atom": (_table("x.....", ".xx...", "...xxx"), 3),
+    "two large documents that are alike": (_table("xxxx..", "xxx...", "....xx"), 2),
+    "nothing left to gain": (_table("xxx", "xx.", "x.."), 3),
+}
+
+
+def _judge_greedy(mine: Callable[[Tensor, int], Tensor]) -> str | None:
+    for name, (has, n) in _TABLES.items():
+        answer = mine(has.clone(), n)
+        problem = _problem(has, n, answer)
+        if problem:
+            return f"For {name} yours gives {[int(v) for v in answer]}: {problem}"
+    return None
+
+
+def _problem(has: Tensor, n: int, answer: Tensor) -> str | None:
+    """Whether every step gains what a step can; which of two equal documents is taken does not matter."""
+    chosen = [int(value) for value in answer]
+    if len(chosen) != n:
+        return f"that is not {n} documents."
+    if len(set(chosen)) != n or not all(0 <= i < len(has) for i in chosen):
+        return "each must be the number of a document, and none may be taken twice."
+    covered = torch.zeros(has.shape[1], dtype=torch.bool)
+    for step, document in enumerate(chosen, start=1):
+        gains = (has & ~covered).sum(dim=1)
+        gains[chosen[: step - 1]] = -1
+        best = int(gains.argmax())
+        if gains[document] < gains[best]:
+            gained = int(gains[document])
+            return f"at step {step} document {best} adds {int(gains[best])} atoms, and {document} {gained}."
+        covered |= has[document]
+    return None
+
+
 TASKS = tasks(
     "corpora",
     {
         "14.1": Answer(number(0), judge=_judge_by_accident),
         "14.2": Answer(function(tensor("n"), takes="p (n,)"), judge=_judge_corrected),
         "14.3": Answer(number(-1, 1), measure=by_all_atoms),
+        "14.4": Answer(number(0, 1), judge=_judge_any_of_ten),
+        "14.5": Answer(
+            function(tensor("n"), takes="a truth table (documents, atoms) and n"),
+            judge=_judge_greedy,
+        ),
     },
 )

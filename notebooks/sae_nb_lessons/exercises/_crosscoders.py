@@ -1,4 +1,4 @@
-"""Exercises of notebook 12: recovered loss, the site of an atom, and a penalty's effect on a faint part."""
+"""Exercises of notebook 13: the site of an atom, and a penalty's effect on a faint part."""
 
 from __future__ import annotations
 
@@ -12,18 +12,6 @@ from sae_nb_lessons.exercises._answers import function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 
 CLOSE = 0.005
-
-
-def _judge_recovered(answer: float) -> str | None:
-    if abs(answer - 0.9) <= CLOSE:
-        return None
-    if abs(answer - 0.1) <= CLOSE:
-        return "That is the share which is lost. How much is recovered?"
-    if abs(answer - 1.2 / 1.25) <= CLOSE or abs(answer - 1.25 / 1.2) <= CLOSE:
-        return "That compares with the model as it is alone. What is the MLP worth: 1.70 − 1.20."
-    if abs(answer - 0.45) <= CLOSE:
-        return "That is in nats. Which share is it of what the MLP is worth?"
-    return f"The MLP is worth 0.5 nats, of which 0.05 are missing; not {answer:g}."
 
 
 def difference(first: Tensor, second: Tensor, first_unit: float, second_unit: float) -> Tensor:
@@ -62,8 +50,7 @@ def shrunk() -> float:
 TASKS = tasks(
     "crosscoders",
     {
-        "12.1": Answer(number(), judge=_judge_recovered),
-        "12.2": Answer(function(tensor("n"), takes="D₁, D₂, u₁ and u₂"), judge=_judge_difference),
-        "12.3": Answer(number(0, 1), measure=shrunk),
+        "13.1": Answer(function(tensor("n"), takes="D₁, D₂, u₁ and u₂"), judge=_judge_difference),
+        "13.3": Answer(number(0, 1), measure=shrunk),
     },
 )

@@ -80,6 +80,9 @@ class Task:
     unit: str = ""
     """Of a measured number."""
 
+    panel: str = ""
+    """Panel of the notebook that the answer is read off, "AtomBrowser", or "slider": a figure that is moved."""
+
     rubric: tuple[str, ...] = ()
     """Of an open task, which has neither judge nor measurement: what a good text holds, a point each."""
 
@@ -177,6 +180,11 @@ class Exercise:
     def minutes(self) -> int:
         """Minutes that it takes after following the notebook."""
         return self._task.minutes
+
+    @property
+    def panel(self) -> str:
+        """Panel of the notebook that the answer is read off; empty: none is needed."""
+        return self._task.panel
 
     @property
     def expects(self) -> str:
@@ -403,7 +411,8 @@ class Exercise:
         return f"{self._hints_shown} of {count(self._n_hints, 'hint')} shown"
 
     def _heading(self) -> str:
-        return f"Exercise {self.id} · {self.title} · {self.difficulty} · {self.minutes} min"
+        used = f" · with the {self.panel}" if self.panel else ""
+        return f"Exercise {self.id} · {self.title} · {self.difficulty} · {self.minutes} min{used}"
 
     def __repr__(self) -> str:
         return f"{self._heading()}\n{self.question}\nTakes {self.expects}. {self.status}"

@@ -12,19 +12,19 @@ from sae_nb_lessons.exercises._predictions import COURSE, Calibration
 from sae_nb_lessons.exercises._verdicts import CARD, card, count
 
 NOTEBOOKS = {
+    "00": "tour",
     "01": "superposition",
     "02": "pursuit",
     "03": "hierarchy",
     "04": "projections",
     "05": "archetypal",
-    "06": "panels",
     "07": "depth",
     "08": "minkowski",
     "09": "time",
     "10": "evaluation",
     "11": "steering",
-    "12": "crosscoders",
-    "13": "choosing",
+    "12": "transcoders",
+    "13": "crosscoders",
     "14": "corpora",
     "15": "behaviour",
     "16": "vision",
@@ -40,6 +40,7 @@ NOTEBOOKS = {
     "26": "own_claim",
     "27": "towers",
     "28": "own_model",
+    "29": "pixels",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",
@@ -52,6 +53,9 @@ NOTEBOOKS = {
     "lab_10": "mosaics",
 }
 """Number of a notebook → module here that holds its `TASKS`."""
+
+OF_SEVERAL = "reading"
+"""Module with `TASKS` of several notebooks: what is read off their panels."""
 
 
 def exercise(id: str) -> Exercise:
@@ -159,7 +163,15 @@ _kernel: dict[str, Exercise] = {}
 def _exercises() -> dict[str, Exercise]:
     """All exercises by number, made once per kernel."""
     if not _kernel:
-        for module in NOTEBOOKS.values():
-            tasks = importlib.import_module(f"{__package__}._{module}").TASKS
-            _kernel.update({task.id: Exercise(task) for task in tasks})
+        modules = (*NOTEBOOKS.values(), OF_SEVERAL)
+        found = [importlib.import_module(f"{__package__}._{module}").TASKS for module in modules]
+        path = list(NOTEBOOKS)
+        by_place = sorted(
+            (task for tasks in found for task in tasks),
+            key=lambda task: (
+                path.index(task.id.partition(".")[0]),
+                int(task.id.partition(".")[2]),
+            ),
+        )
+        _kernel.update({task.id: Exercise(task) for task in by_place})
     return _kernel

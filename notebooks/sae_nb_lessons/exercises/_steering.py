@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._seven import judge_strength, measure_share
 
 COST = 0.4338
 """½ ln(½ / σ(2)) + ½ ln(½ / σ(−2)) nats."""
@@ -72,5 +73,7 @@ TASKS = tasks(
         "11.1": Answer(number(), judge=_judge_cost),
         "11.2": Answer(number(-5, 10), measure=untrained_success),
         "11.3": Answer(function(number(), takes="v and W"), judge=_judge_share),
+        "11.4": Answer(number(), judge=judge_strength),
+        "11.5": Answer(number(), measure=measure_share),
     },
 )

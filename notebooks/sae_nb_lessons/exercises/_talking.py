@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb_lessons.exercises._answers import function, number, tensor, whole_number
 from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._seven import RECIPE, judge_recipe
 
 CLOSE = 1e-3
 ATOM, N_STORIES, FIRST_WORDS, N_NEW = 984, 10, 12, 12
@@ -108,5 +109,6 @@ TASKS = tasks(
             function(tensor(2, 3), takes="x (n, d), v (d,), gain and constant"),
             judge=_judge_edited,
         ),
+        "19.4": Answer(RECIPE, judge=judge_recipe),
     },
 )

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sae_nb_lessons.exercises._behaviour import greedy as greedy_choice
+from sae_nb_lessons.exercises._corpora import greedy as greedy_choice
 from sae_nb_lessons.exercises._patching import patch_map
 from sae_nb_lessons.exercises._superposition import regular_polygon
 from scipy.optimize import linear_sum_assignment
@@ -426,7 +426,7 @@ ASKED = [
         near=[(0.1, "lost"), (0.96, "worth"), (0.45, "nats")],
     ),
     Asked(
-        "12.2",
+        "13.1",
         right=[moved_share],
         near=[
             (
@@ -435,9 +435,9 @@ ASKED = [
             )
         ],
     ),
-    Asked("13.1", right=[0.0625], near=[(1 / 128, "one atom")]),
+    Asked("10.4", right=[0.0625], near=[(1 / 128, "one atom")]),
     Asked(
-        "13.3",
+        "10.6",
         right=[best_near],
         near=[
             (lambda r2, l0, wanted: int(r2.argmax()), "twice the atoms"),
@@ -457,9 +457,9 @@ ASKED = [
             (lambda p: q_by_scipy(p).sort().values, "any order"),
         ],
     ),
-    Asked("15.1", right=[0.651], near=[(0.349, "none of them"), (1, "do not add up")]),
+    Asked("14.4", right=[0.651], near=[(0.349, "none of them"), (1, "do not add up")]),
     Asked(
-        "15.2",
+        "14.5",
         right=[greedy_by_sets, greedy_choice],
         near=[
             (lambda has, n: has.sum(dim=1).argsort(descending=True)[:n], "at step 2"),

@@ -10,16 +10,17 @@ import pytest
 import torch
 from sae_nb_lessons import exercise, recorded
 from sae_nb_lessons.exercises._archetypal import shared_start
-from sae_nb_lessons.exercises._behaviour import random_tpp
-from sae_nb_lessons.exercises._choosing import pca_r2
+from sae_nb_lessons.exercises._behaviour import atom_foresees
 from sae_nb_lessons.exercises._circuits import right_without_the_circuit, share_that_happens
 from sae_nb_lessons.exercises._corpora import by_all_atoms
 from sae_nb_lessons.exercises._crosscoders import difference, shrunk
 from sae_nb_lessons.exercises._depth import swap_drop
+from sae_nb_lessons.exercises._evaluation import pca_r2, random_tpp
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from sae_nb_lessons.exercises._lens import direct_path_in_the_middle
 from sae_nb_lessons.exercises._minkowski import free_simplex_r2
 from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
+from sae_nb_lessons.exercises._pixels import texture_is_shown
 from sae_nb_lessons.exercises._projections import best_half_space
 from sae_nb_lessons.exercises._pursuit import named_by_one_step
 from sae_nb_lessons.exercises._shapes import dimension_at_the_end, left_of_random
@@ -32,10 +33,10 @@ from sae_nb_lessons.exercises._vision import textures_found
 
 import sae_nb as sn
 from sae_nb.evaluation import critical_sparsity
-from tests.lessons.exercises import lab_answers, notebook_answers
+from tests.lessons.exercises import lab_answers, notebook_answers, panel_answers
 from tests.lessons.exercises.notebook_answers import PUSHED
 
-ASKED = [*notebook_answers.ASKED, *lab_answers.ASKED]
+ASKED = [*notebook_answers.ASKED, *lab_answers.ASKED, *panel_answers.ASKED]
 
 
 PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
@@ -49,10 +50,12 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("09.2", 0.1, lead_without_order, -math.inf, math.inf),
     ("09.4", 0.1, growth_on_text, -math.inf, math.inf),
     ("11.2", 1.0, untrained_success, -math.inf, math.inf),
-    ("12.3", 0.1, shrunk, -math.inf, math.inf),
-    ("13.2", 0.6, pca_r2, 0.7, 0.87),
+    ("13.3", 0.1, shrunk, -math.inf, math.inf),
+    ("10.5", 0.6, pca_r2, 0.7, 0.87),
     ("14.3", 0.5, by_all_atoms, -0.05, 0.05),
-    ("15.3", 0.0, random_tpp, -math.inf, math.inf),
+    ("15.2", 0.5, atom_foresees, 0.0, 0.5),
+    ("29.2", 0.5, texture_is_shown, 0.0, 0.3),
+    ("10.7", 0.0, random_tpp, -math.inf, math.inf),
     ("16.3", 0.5, textures_found, 0.0, 0.2),
     ("17.1", 1.0, share_that_happens, 0.0, 0.5),
     ("17.3", 0.5, right_without_the_circuit, 0.0, 0.2),
@@ -137,7 +140,7 @@ def test_every_atom_between_the_two_fools_greed(angle: float) -> None:
 
 
 def test_numbers_in_questions_and_hints_are_right() -> None:
-    """Of 02.3, 04.2, 11.1, 11.3, 15.3 and 20.1, computed again."""
+    """Of 02.3, 04.2, 11.1, 10.7, 11.3 and 20.1, computed again."""
     assert 0.68 < named_by_one_step(0.0) < 0.76
     always_on = 2 * (1 / 6) / (1 + 1 / 6)
     assert always_on == pytest.approx(0.29, abs=0.005)

@@ -1,4 +1,4 @@
-"""Exercises of notebook 06: the same cost, the honest control, and a recipe written by hand."""
+"""A 7 that an atom of fours turns into a 4: exercises of notebooks 11 and 19 on one image."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from sae_nb_lessons.exercises._answers import Form, WrongForm, number
-from sae_nb_lessons.exercises._kit import Answer, tasks
+from sae_nb_lessons.exercises._answers import Form, WrongForm
 
 TARGET_KL = 0.25
 CLOSE = 0.03  # nats
@@ -37,10 +36,11 @@ def _kl(atom: int, by: float) -> float:
     return float((clean.exp() * (clean - steered)).sum())
 
 
-# --- 06.1: the same cost --------------------------------------------------------------------------
+# --- 11.4: the same cost --------------------------------------------------------------------------
 
 
-def _judge_strength(strength: float) -> str | None:
+def judge_strength(strength: float) -> str | None:
+    """Judge how many times its percentile the atom of fours is added, by what that costs the answer."""
     _, _, examples, _ = _parts()
     atom = examples.match("digit 4").atom
     kl = _kl(atom, strength * float(examples.p99[atom]))
@@ -49,7 +49,7 @@ def _judge_strength(strength: float) -> str | None:
     return f"At that strength the divergence is {kl:.3f} nats, and {TARGET_KL:g} was asked for."
 
 
-# --- 06.2: the control ----------------------------------------------------------------------------
+# --- 11.5: the control ----------------------------------------------------------------------------
 
 
 def measure_share() -> float:
@@ -66,7 +66,7 @@ def measure_share() -> float:
     return made / 40
 
 
-# --- 06.3: a recipe -------------------------------------------------------------------------------
+# --- 19.4: a recipe -------------------------------------------------------------------------------
 
 
 def _as_recipe(answer: Any) -> Mapping[str, Any]:
@@ -75,7 +75,8 @@ def _as_recipe(answer: Any) -> Mapping[str, Any]:
     return answer
 
 
-def _judge_recipe(fields: Mapping[str, Any]) -> str | None:
+def judge_recipe(fields: Mapping[str, Any]) -> str | None:
+    """Judge a recipe of two atoms by the chances that the answer gives to the 4 and to the 9."""
     from sae_nb.summaries import SteeringRecipe, edit_of
 
     model, sae, _, seven = _parts()
@@ -93,14 +94,4 @@ def _judge_recipe(fields: Mapping[str, Any]) -> str | None:
     return f"The answer gives the 4 {four:.2f} and the 9 {nine:.2f}; at least 0.2 each is wanted."
 
 
-TASKS = tasks(
-    "panels",
-    {
-        "06.1": Answer(number(), judge=_judge_strength),
-        "06.2": Answer(number(), measure=measure_share),
-        "06.3": Answer(
-            Form(says="a dictionary, as `panel.recipe()` returns", convert=_as_recipe),
-            judge=_judge_recipe,
-        ),
-    },
-)
+RECIPE = Form(says="a dictionary, as `panel.recipe()` returns", convert=_as_recipe)

@@ -14,23 +14,19 @@
 # ---
 
 # %% [markdown]
-# # Transcoders and crosscoders: what does a layer compute, what do two models share?
+# # Transcoders: what does a layer compute?
 #
-# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/12_transcoders_and_crosscoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/12_transcoders_and_crosscoders.ipynb)
+# [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/12_transcoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/12_transcoders.ipynb)
 #
-# You need 00 and 10; 30 minutes with the exercises, 53 seconds of computing. Afterwards you can put a dictionary in
-# an MLP's place, and doubt an atom that is called exclusive.
+# You need 00 and 10; 35 minutes with the exercises, 35 seconds of computing. Afterwards you can write a transcoder,
+# put a dictionary in an MLP's place, and say what a linear map next to it costs.
 #
-# An SAE takes one state apart and puts it together again. Two questions need a dictionary that reads in one
-# place and writes in another:
+# An SAE takes one state apart and puts it together again. *What does a layer do?* needs a dictionary that reads in
+# one place and writes in another: a **transcoder** reads what enters an MLP and writes what leaves it. It can then
+# take the MLP's place in the live model. A **cross-layer transcoder** takes the place of all MLPs at once.
 #
-# - *What does a layer do?* A **transcoder** reads what enters an MLP and writes what leaves it. It can then
-#   take the MLP's place in the live model. A **cross-layer transcoder** takes the place of all MLPs at once.
-# - *What is shared?* A **crosscoder** makes one code of two layers or two models and shows for each atom
-#   where it lives. A **universal SAE** makes the code from one model alone.
-#
-# All four are trained here, on the bundled models, in about a minute. Next to them are the measured claims on
-# planted data, where the right answer is known.
+# Both are trained here, on the bundled tiny-gpt. Next to them are claims on planted data, where the right answer is
+# known.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -52,8 +48,7 @@ import torch
 
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb_lessons import exercise, exercise_report, figures, recorded
-from sae_nb_widgets.panel import figure_widget
+from sae_nb_lessons import exercise, exercise_report, recorded
 
 # %% [markdown]
 # ## 1 · Both sides of a layer
@@ -71,7 +66,21 @@ test_pair = (test["mlp_in.3"], test["mlp_out.3"])
 print(f"{len(pair[0]):,} tokens to train on and {len(test_pair[0]):,} to judge on, 4 MLPs")
 
 # %% [markdown]
-# The transcoder makes its code from the input, and its error is measured at the output. Watch it learn:
+# The transcoder makes its code from the input, and its error is measured at the output. Write it:
+
+# %%
+exercise("12.2")
+
+
+# %% tags=["exercise"]
+def transcode(x, E, a, D, b, k):
+    return ...
+
+
+exercise("12.2").check(transcode)
+
+# %% [markdown]
+# `sn.Transcoder` is this, trained. Watch it learn:
 
 # %%
 sizes = {"d_in": 128, "d_out": 128, "n_atoms": 256, "k": 8}
@@ -117,6 +126,13 @@ card = sw.ReportCard(reports, ["Transcoder", "SkipTranscoder"])
 card.metric = "ce_recovered_mean"
 card
 
+# %%
+exercise("12.3")
+
+# %% tags=["exercise"]
+read_off = ...
+exercise("12.3").check(read_off)
+
 # %% [markdown]
 # Either can replace the MLP. The solid tick is the MLP's mean output, 0 by definition; the dashed one random
 # atoms, which are even chosen by the output itself. The linear map gains R². It also has a price, which only
@@ -124,7 +140,15 @@ card
 
 # %%
 planted = recorded("transcoder_planted")
-planted.table("planted map", "skip")
+mapped = {
+    "concepts whose atom writes the right thing, plain": "topk found",
+    "floor: untrained": "untrained found",
+    "control: an SAE of the output alone": "sae of y found",
+    "the same, with a linear map (skip)": "skip found",
+    "R², plain": "topk r2",
+    "R², with a linear map": "skip r2",
+}
+planted.brief(mapped)
 
 # %% [markdown]
 # A plain transcoder finds where each concept is read *and* what it writes. With the map in addition, the
@@ -207,149 +231,20 @@ pd.DataFrame(shares.numpy(), rows, columns).style.format("{:.0%}")
 
 # %%
 layers = recorded("cross_layer_planted")
-layers.table()
+kept = {
+    "atoms per concept, cross-layer": "clt atoms",
+    "floor: untrained": "untrained atoms",
+    "control: single layers with room for all": "enough atoms",
+    "concepts found, cross-layer": "clt found",
+    "floor: layers shuffled": "shuffled found",
+}
+layers.brief(kept)
 
 # %% [markdown]
 # What is found is one atom, where single layers with room for all need 2.5. But a tenth of the concepts is
 # not found, so the claim holds *partly*.
 #
-# ## 5 · Two models, one code
-#
-# `tiny-vit` and `tiny-vit-plain` learned the same task, one with blocks left out at random, one without. A
-# crosscoder reads both at once. Their rows must be the same places of the same images: `sn.align` pairs them,
-# leaves out what has no partner, and counts it.
-
-# %%
-images = [
-    sn.data.scenes(n, seed=n, split=split).images for n, split in ((160, "train"), (60, "test"))
-]
-vits = [sn.load_model(name) for name in ("tiny-vit", "tiny-vit-plain")]
-seen, unseen = (
-    sn.align([sn.capture(vit, some, "resid_post.6", progress=False) for vit in vits])
-    for some in images
-)
-print(seen)
-
-# %% [markdown]
-# Left out are the registers: they lie nowhere in the image. For each atom, `difference()` shows where it
-# lives: 0 is the first model alone, 1 the second alone, ½ both alike. How is it computed?
-
-# %%
-exercise("12.2")
-
-
-# %% tags=["exercise"]
-def difference(first, second, first_unit, second_unit):
-    return ...
-
-
-exercise("12.2").check(difference)
-
-# %% [markdown]
-# The published recipe has a price on the sum of norms, λ Σⱼ zⱼ (‖d₁ⱼ‖ + ‖d₂ⱼ‖). BatchTopK has no price. The
-# same number of atoms per row, the same data, the same seed; and as a control a pair in which nothing *can*
-# be exclusive: `tiny-vit` and a rotated copy of it.
-
-# %%
-turned = torch.linalg.qr(torch.randn(64, 64, generator=torch.Generator().manual_seed(1))).Q
-copies = [seen[0].x, seen[0].x @ turned]
-price, no_price = {"base": "ReLU", "l0": 16.0}, {"k": 16}
-trials = {"ℓ1 price": (price, seen), "BatchTopK": (no_price, seen)}
-trials["ℓ1 price, copy"] = (price, copies)
-
-# %%
-how = {"steps": 250, "batch_size": 512, "seed": 0, "progress": False}
-crosscoders = {}
-for name, (kind, data) in trials.items():
-    start = torch.Generator().manual_seed(0)
-    crosscoders[name] = sn.Crosscoder([64, 64], n_atoms=256, generator=start, **kind)
-    sn.train(crosscoders[name], data, **how)
-
-# %%
-differences = {name: one.difference() for name, one in crosscoders.items()}
-figure_widget(figures.difference_figure(differences), height=280)
-
-# %%
-for name, one in differences.items():
-    n_first, n_second = int((one < 0.1).sum()), int((one > 0.9).sum())
-    print(f"{name}: {n_first} atoms of the first model alone, {n_second} of the second alone")
-
-# %% [markdown]
-# With the price, some atoms seem to belong to one model; without it **none** does. Which one is right? A
-# price on summed norms makes exclusive atoms that are none, in two ways (arXiv 2504.02922):
-#
-# - **complete shrinkage**: an atom has a small part at the other model, which explains less than it costs,
-#   and is driven to zero;
-# - **latent decoupling**: a shared concept is written by two exclusive atoms, one for each model, that fire
-#   on the same inputs.
-#
-# The second can be looked for. Do two atoms of different models fire together?
-
-# %%
-priced = crosscoders["ℓ1 price"]
-side = priced.difference().numpy()
-fired = sn.evaluation.coactivation(priced.encode(unseen).detach(), priced.dictionary, top=255)
-across = (side[:, None] < 0.1) & (side[fired.partner] > 0.9)
-print(f"of {across.sum()} pairs across the models, the nearest fire together in")
-print(f"{fired.jaccard[across].max():.0%} of the patches in which one of them fires")
-
-# %% [markdown]
-# So these are not decoupled. Whether they are shrunk can only be judged where one knows what is shared. In
-# planted pairs 16 concepts are a fifth as long at the second site as at the first, so they *are* shared:
-
-# %%
-exercise("12.3")
-
-# %% tags=["exercise"]
-guess = ...
-exercise("12.3").predict(guess)
-
-# %% tags=["exercise"]
-exercise("12.3").reveal()
-
-# %%
-pairs = recorded("crosscoder_planted")
-pairs.table("false exclusives")
-
-# %% [markdown]
-# Complete shrinkage is there on every seed, latent decoupling on none: of two published artefacts one is
-# reproduced, hence *partly*. BatchTopK makes neither. **Before you call an atom exclusive, ask a crosscoder
-# without a price.**
-#
-# ## 6 · A code from one model alone
-#
-# A crosscoder needs both models to make a code. A `UniversalSAE` makes it from either, and decodes to both;
-# training draws by turns which model is read. How much of one model can be rebuilt from the other's code?
-
-# %%
-universal = sn.UniversalSAE([64, 64], 256, 16, generator=torch.Generator().manual_seed(0))
-sn.train(universal, seen, **how)
-shared = sn.evaluation.measure_universality(universal, unseen, n_bootstrap=0)
-rows = [f"from a code of {vit.name}" for vit in vits]
-columns = [f"R² of {vit.name}" for vit in vits]
-pd.DataFrame(shared.r2, rows, columns).style.format("{:.2f}")
-
-# %%
-floor = shared.r2_floor[[0, 1], [1, 0]].max()
-print(f"with rows shuffled, R² across is at most {floor:.2f};")
-print(f"an atom fires for both models in {shared.value:.0%} of the rows in which it does for one")
-print(f"(rows shuffled: {shared.floor:.0%})")
-
-# %%
-recorded("universal_planted").table("planted pair")
-
-# %%
-models = recorded("cross_model")
-models.table("one code for two models")
-
-# %% [markdown]
-# Much is shared: R² across is not far from R² of a model's own code. But the *same* atoms fire in few of the
-# rows, on all seeds below the line that was set before, so the claim holds *partly*. A good reconstruction
-# across models means that they know the same, not that they express it with the same atoms.
-#
-# ## 7 · The checked numbers
-#
-# `low` and `high` are the mean of three seeds less, or plus, two standard deviations.
+# ## 5 · The checked numbers
 
 # %%
 # In the MLP's place: both recover nearly all; the linear map gains R² and takes the atoms' meaning.
@@ -367,21 +262,6 @@ assert bool((shares.diagonal() > 0.5).all())
 assert float(shares.tril(-1).sum()) == 0
 assert layers.verdict("planted cross-layer map") == "too few seeds"
 assert layers.high("clt atoms") < 1.25 < 2 < layers.low("enough atoms")
-
-# %%
-# Exclusive atoms come with the price, here and where the answer is known; none of a copy.
-exclusive = {name: int(((d < 0.1) | (d > 0.9)).sum()) for name, d in differences.items()}
-assert exclusive["ℓ1 price"] >= 5 > 1 >= exclusive["BatchTopK"]
-assert exclusive["ℓ1 price, copy"] == 0
-assert pairs.of("relu shrunk").mean > 0.3 > pairs.high("batchtopk shrunk") == 0
-assert pairs.high("relu split") == 0
-assert pairs.verdict("false exclusives") == "partly"
-
-# %%
-# One model from the other's code: far above shuffled rows, below its own.
-assert shared.r2[0, 1] > 0.6 > 0 > floor
-assert shared.r2[0, 1] < shared.r2[1, 1]
-assert models.verdict("one code for two models") == "partly"
 assert not gpt.interventions, "what was spliced must leave no trace"
 
 # %%
