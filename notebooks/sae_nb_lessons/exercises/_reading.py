@@ -146,11 +146,6 @@ TASKS = tasks(
             0.0889,
             0.003,
             (8.89, "As a share: divide by 100.", "8.89 % is .0889."),
-            (
-                0.09090909090909091,
-                "Nearly: the exact share stands next to it.",
-                "In the line under the title.",
-            ),
         ),
         "17.4": _chosen(
             ("lost", "her", "was", "very"), "very", "Another word has more: hover all of them."

@@ -68,7 +68,6 @@ ASKED = [
         right=[0.0889],
         near=[
             (8.89, "As a share: divide by 10"),
-            (0.09090909090909091, "Nearly: the exact share "),
             (1e6, "shows less than"),
         ],
     ),
