@@ -151,7 +151,7 @@ def lag_one_cosine(x):
 exercise("09.3").check(lag_one_cosine)
 
 # %% [markdown]
-# That was a short seed. Three seeds, sixteen times as long, and what is left when each text's tokens are permuted:
+# That was a short seed. Five seeds, sixteen times as long, and what is left when each text's tokens are permuted:
 
 # %%
 text, long = recorded("temporal"), recorded("temporal_longer")
