@@ -126,8 +126,8 @@ exercise("08.3").check(my_off_support)
 # %% [markdown]
 # ## 3 · Directions, in a panel
 #
-# The rival view: an atom is a direction. In the map atoms lie near those that they are alike; next to the chosen one
-# stand its nearest neighbours with their cosines. Two random directions of 64 dimensions are as near as 0.32 in one
+# The rival view: an atom is a direction. The map puts atoms that are alike near each other; its headline
+# names the nearest of the chosen atom, with their cosines. Two random directions of 64 dimensions are as near as 0.32 in one
 # pair of a hundred.
 
 # %%
@@ -166,8 +166,8 @@ vit.brief(decided)
 # is a mixture of its values" holds exactly, in the trained model and in the hardly trained one: it is not evidence
 # about training.
 #
-# What tasks recruit, the geometry of atoms, paths, and manifolds are in [an appendix](appendix_c_hulls.ipynb); every
-# line is on the page of the [Minkowski view](../docs/methods/minkowski.md).
+# [An appendix](appendix_c_hulls.ipynb) shows what tasks recruit, the geometry of atoms, paths, and manifolds; the page
+# of the [Minkowski view](../docs/methods/minkowski.md) has every line.
 #
 # ## 5 · The checked numbers
 

@@ -24,8 +24,8 @@
 # and L0) and an **interval**.
 #
 # You need 00 and 01; 50 minutes with the exercises, a minute of computing. Afterwards you can say which numbers of a
-# report card are clear of their control, compare dictionaries at an equal L0 next to rows that nobody chose, and tell
-# a benchmark that can rank SAEs from one that cannot.
+# report card are clear of their control, compare dictionaries at an equal L0 with rows that took no choice, and
+# distinguish a benchmark that can rank SAEs from one that cannot.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

@@ -19,11 +19,11 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/15_behaviour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/15_behaviour.ipynb)
 #
 # You need 00 and 11; 40 minutes with the exercises, 45 seconds of computing. Afterwards you can say whether an atom
-# causes a behaviour, tell foreseeing from causing, and count a loop without an SAE.
+# causes a behaviour, distinguish foreseeing from causing, and count a loop without an SAE.
 #
 # Which atoms wrote a bad output, what fires while a model goes round in circles, what announces the next sentence, and
 # what does a price on atoms do to a fine-tuning? One case first in which an atom does what it is named for. Several
-# published uses do **not** come out here; each stands next to a simpler method and a control.
+# published uses do **not** come out here; each is compared with a simpler method and a control.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -174,8 +174,8 @@ without = sn.uses.debug(gpt, sae, prompt, hook_point, output, **how)
 without.table[["without", "logp", "repeated", "text"]]
 
 # %% [markdown]
-# The loop continues. One text is not evidence either way. Over many texts: how well does the atom that rises most tell
-# those that loop from those that do not?
+# The loop continues. One text is not evidence either way. Over many texts: how well does the atom that rises most
+# distinguish texts that loop from the others?
 
 # %%
 exercise("15.2")
