@@ -21,7 +21,7 @@
 # You need 00 and 16; 35 minutes with the exercises, 35 seconds of computing. Afterwards you can write occlusion, say
 # which baseline an attribution is right for, and hold an optimised image against the best natural one.
 #
-# Two kinds of picture are shown most often of a vision model: a map of the pixels that an answer came from, and an
+# Two kinds of image are shown most often of a vision model: a map of the pixels that an answer came from, and an
 # image that was optimised until a unit fires. Both look convincing, whatever they show. Here each is compared with what
 # knows nothing: random maps, plain contrast, the best natural image.
 
