@@ -87,8 +87,8 @@ for name, edit in edits.items():
 pd.Series(said, name="share of texts").to_frame().style.format("{:.0%}")
 
 # %% [markdown]
-# Turned up, the atom makes something bad happen in nine texts of ten, where it is a third as it is and along random
-# directions: it causes what it is named for. Taken out, it changes little, since other atoms say the same. So it is
+# Turned up, the atom makes something bad happen in nine texts of ten, where it is a third as it is, and up to a half
+# along random directions: it causes what it is named for. Taken out, it changes little, since other atoms say the same. So it is
 # enough, and not needed. Cases like this one are rarer than one would think.
 #
 # ## 2 · Who wrote this?
