@@ -102,12 +102,11 @@ for name, (kind, data) in trials.items():
     start = torch.Generator().manual_seed(0)
     crosscoders[name] = sn.Crosscoder([64, 64], n_atoms=256, generator=start, **kind)
     runs[name] = sn.start_training(crosscoders[name], data, **how)
-monitor = sw.TrainingMonitor(runs)
-monitor
+    runs[name].wait()  # one after the other: each draws the same numbers
 
 # %%
-results = {name: run.wait() for name, run in runs.items()}
-monitor.refresh()
+monitor = sw.TrainingMonitor(runs)
+monitor
 
 # %%
 exercise("13.2")
