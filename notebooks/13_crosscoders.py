@@ -141,7 +141,7 @@ side = priced.difference().numpy()
 fired = sn.evaluation.coactivation(priced.encode(unseen).detach(), priced.dictionary, top=255)
 across = (side[:, None] < 0.1) & (side[fired.partner] > 0.9)
 print(f"of {across.sum()} pairs across the models, the nearest fire together in")
-print(f"{fired.jaccard[across].max():.0%} of the patches in which one of them fires")
+print(f"{fired.jaccard[across].max(initial=0):.0%} of the patches in which one of them fires")
 
 # %% [markdown]
 # So these are not decoupled. Whether they are shrunk can only be judged where one knows what is shared. In
