@@ -28,7 +28,8 @@ def _slips() -> tuple[Slip, ...]:
         weights = values == values.max() if change == "strongest" else weights
         total = weights.to(values) @ chosen
         total = total / len(values) if change == "mean" else total
-        return total + {"bias": 0, "minus": -bias}.get(change, bias)
+        added = {"bias": torch.zeros_like(bias), "minus": -bias}
+        return total + added.get(change, bias)
 
     told = {
         "bias": ("The part that all patches share, the bias, is missing.", "Add `bias` at the end, once."),
