@@ -128,7 +128,9 @@ def _where(step: dict[str, Any]) -> str:
         raise ValueError(
             f"notebooks/paths.toml names § {sections} of {step['lesson']}; it has {sorted(known)}."
         )
-    which = f" §{sections[0]}–{sections[-1]}" if sections else ""
+    which = (
+        f" §{'–'.join(map(str, dict.fromkeys((sections[0], sections[-1]))))}" if sections else ""
+    )
     name = step["lesson"].replace("_", " ")
     return f"[{name}](lessons/{step['lesson']}.md){which}"
 
