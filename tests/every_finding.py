@@ -30,8 +30,10 @@ KEEP_LIVE = {
     "sweeps.Sweep",
     "vision.ConceptBottleneck",
     "vision.Craft",
+    "lab.DenoiserModel",
     "lab.MomentumModel",
     "lab.Posterior",
+    "lab.WaveModel",
     "uses.Rise",
 }
 """Kinds that may hold a live model, an SAE or a function, which no folder can."""

@@ -38,6 +38,19 @@ def _mosaic() -> Any:
     return sn.lab.PatchMosaic(3, n_steps=2).fit(_draws(2, 1, 5, 5))
 
 
+_SHAPES = torch.eye(6, dtype=torch.bool).expand(2, 6, 6).clone()
+_LABELS = torch.tensor([0, 1])
+
+
+def _denoiser() -> Any:
+    return sn.lab.LocalDenoiser(3, width=2).fit(_draws(2, 1, 5, 5), steps=1)
+
+
+def _waves() -> Any:
+    settings = sn.lab.WaveNetwork(2, channels=1, n_steps=2)
+    return settings.fit(_SHAPES, _LABELS, steps=1, batch_size=2)
+
+
 def _verified() -> Any:
     network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
     return sn.vision.verified_attribution(network, _draws(2, 1, 4, 4), limits=None, grid=(2, 2))
@@ -504,6 +517,24 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
          "patterns": lambda kit: {"ids": torch.ones(2, 5, dtype=torch.long)},
          "figure": lambda kit: {"row": 1}},
     ),
+    "lab.LocalDenoiser": (
+        lambda kit: sn.lab.LocalDenoiser(3, width=2), {"fit": lambda kit: {"images": _draws(2, 1, 5, 5), "steps": 1}},
+    ),
+    "lab.DenoiserModel": (
+        lambda kit: _denoiser(),
+        {"guess": lambda kit: {"x": _draws(2, 1, 5, 5), "time": 0.5}, "sample": lambda kit: {"n": 1, "n_steps": 2},
+         "predicted_by": lambda kit: {"machines": {"3": _mosaic()}, "times": (0.5,), "n": 2}},
+    ),
+    "lab.WaveNetwork": (
+        lambda kit: sn.lab.WaveNetwork(2, channels=1, n_steps=2),
+        {"fit": lambda kit: {"shapes": _SHAPES, "labels": _LABELS, "steps": 1, "batch_size": 2}},
+    ),
+    "lab.WaveModel": (
+        lambda kit: _waves(),
+        {"states": lambda kit: {"shapes": _SHAPES}, "logits": lambda kit: {"shapes": _SHAPES},
+         "accuracy": lambda kit: {"shapes": _SHAPES, "labels": _LABELS},
+         "figure": lambda kit: {"shapes": _SHAPES, "moments": (0, 1)}},
+    ),
     "lab.Mosaics": (lambda kit: _mosaic().sample(2), {"figure": lambda kit: {"n": 1}}),
     "lab.PatchDictionary": (
         lambda kit: _mosaic(),
@@ -691,7 +722,7 @@ NO_VALID_FILES = {
 
 MADE_BY_HAND = {
     "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
-    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.GroupNetwork", "lab.KDS", "lab.KernelSimilarity", "lab.Momentum", "lab.PatchMosaic", "lab.Signatures", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.Waves", "minkowski.BlockConfig",
+    "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.GroupNetwork", "lab.KDS", "lab.KernelSimilarity", "lab.LocalDenoiser", "lab.Momentum", "lab.PatchMosaic", "lab.Signatures", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.WaveNetwork", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip
 """Data classes that people fill in; the others are what calls return."""

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
         MatchedSimilarity as MatchedSimilarity,
     )
     from sae_nb.studies.lab._likelihood_gradient import likelihood_gradient as likelihood_gradient
+    from sae_nb.studies.lab._local_denoiser import (
+        DenoiserModel as DenoiserModel,
+        DenoiserPrediction as DenoiserPrediction,
+        LocalDenoiser as LocalDenoiser,
+    )
     from sae_nb.studies.lab._local_map import LocalMap as LocalMap, local_map as local_map
     from sae_nb.studies.lab._momentum import Momentum as Momentum, MomentumModel as MomentumModel
     from sae_nb.studies.lab._parity import (
@@ -47,6 +52,7 @@ if TYPE_CHECKING:
     from sae_nb.studies.lab._sparker import AnomalyTest as AnomalyTest, SparKer as SparKer
     from sae_nb.studies.lab._sparse_bayes import Posterior as Posterior, SparseBayes as SparseBayes
     from sae_nb.studies.lab._table import names as names
+    from sae_nb.studies.lab._wave_network import WaveModel as WaveModel, WaveNetwork as WaveNetwork
     from sae_nb.studies.lab._wavelet_score import (
         WaveletScore as WaveletScore,
         wavelet_score as wavelet_score,

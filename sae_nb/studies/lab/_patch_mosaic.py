@@ -212,7 +212,7 @@ class PatchDictionary:
         if not -n_steps <= step < n_steps:
             raise IndexError(f"`step` must be between {-n_steps} and {n_steps - 1}, got {step}.")
         self._check_memory()
-        a, b = _scales(time)
+        a, b = noise_scales(time)
         guess = _Attention(self, self.settings.sides[step])(x.to(self.images), a, b)[0]
         return (a * guess - x.to(self.images)) / b**2
 
@@ -262,7 +262,7 @@ class PatchDictionary:
             for i, side in enumerate(sides):
                 if side != attention.side:
                     attention = _Attention(self, side)
-                (a, b), (a_next, b_next) = (_scales(1 - at / n_steps) for at in (i, i + 1))
+                (a, b), (a_next, b_next) = (noise_scales(1 - at / n_steps) for at in (i, i + 1))
                 guess, sources, places = attention(x, a, b)
                 x = a_next * guess + b_next * (x - a * guess) / b  # DDIM
                 bar.update()
@@ -413,7 +413,7 @@ class _Attention:
         return guess, first // n_places, first % n_places
 
 
-def _scales(time: float) -> tuple[float, float]:
+def noise_scales(time: float) -> tuple[float, float]:
     """Return the remaining share of the image, and the standard deviation of the noise."""
     a = math.cos(math.pi * time / (2 * HALF_PERIOD))
     return a, math.sqrt(1 - a**2)

@@ -34,7 +34,8 @@ FASTEST = math.sqrt(0.5)
 FINER = 16
 """Times as many frequencies as there are steps, by padding, so that a peak lies between two of them."""
 
-_NEIGHBOURS = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+NEIGHBOURS = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
+"""The five-point Laplacian."""
 
 
 @checked
@@ -87,10 +88,10 @@ class Waves:
         TypeError, ValueError: If they are not truth values of that shape, one is empty, or one has no
         edge. MemoryError: If all times of all points do not fit.
         """
-        mask = _checked_shapes(shapes)
+        mask = checked_shapes(shapes)
         check_memory(8 * mask.numel() * self.n_steps, "All times of all points", "Use fewer steps.")
         m = mask.float()[:, None]
-        kernel = _NEIGHBOURS.to(m)[None, None]
+        kernel = NEIGHBOURS.to(m)[None, None]
         h, v, states = m.clone(), torch.zeros_like(m), []
         for _ in range(self.n_steps):
             v = v + self.dt * F.conv2d(h, kernel, padding=1) * m
@@ -160,12 +161,12 @@ class Ringing(Finding):
         from sae_nb.figures import heatmaps
 
         n, n_steps = self.states.shape[:2]
-        _check_below(shape, n, "shape")
+        check_below(shape, n, "shape")
         chosen = check_integers(moments, name="moments")
         if not chosen:
             raise ValueError("`moments` must name one step or more, got none.")
         for moment in chosen:
-            _check_below(moment, n_steps, "moments")
+            check_below(moment, n_steps, "moments")
         frames = {f"step {t + 1}": self.states[shape, t].cpu().numpy() for t in chosen}
         most = max(float(np.abs(frame).max()) for frame in frames.values())
         return heatmaps(
@@ -189,7 +190,7 @@ class Ringing(Finding):
         n, n_steps, height, width = self.states.shape
         given = (("shape", shape, n), ("row", row, height), ("column", column, width))
         for name, value, end in given:
-            _check_below(value, end, name)
+            check_below(value, end, name)
         at = self.states[shape, :, row, column].cpu().numpy()
         heard = line(
             f"point {row}, {column}", list(range(1, n_steps + 1)), at, colour=theme.PALETTE[0]
@@ -203,12 +204,14 @@ class Ringing(Finding):
         return f"{n} drums on {height} × {width}, {n_steps} steps of {self.settings.dt}"
 
 
-def _check_below(value: object, end: int, name: str) -> None:
+def check_below(value: object, end: int, name: str) -> None:
+    """Refuse an index that is not below an end."""
     if not 0 <= check_integer(value, name=name) < end:
         raise IndexError(f"`{name}` must be between 0 and {end - 1}, got {value}.")
 
 
-def _checked_shapes(shapes: object) -> Bool[Tensor, "n height width"]:
+def checked_shapes(shapes: object) -> Bool[Tensor, "n height width"]:
+    """Return shapes that each have a point inside and one outside."""
     mask = check_data(as_tensor(shapes, name="shapes"), name="shapes")
     if mask.dtype != torch.bool:
         raise TypeError(f"`shapes` must hold truth values, got {mask.dtype}. Use shapes > 0.")

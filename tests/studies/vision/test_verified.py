@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pytest
 import torch
@@ -33,7 +34,8 @@ def convolutional(channels: int = 1) -> nn.Sequential:
         nn.ReLU(),
         nn.Linear(6, 3),
     )
-    norm = network[0][1]
+    first: Any = network[0]
+    norm = first[1]
     norm.running_mean, norm.running_var = 0.2 * torch.randn(4), 0.5 + torch.rand(4)
     norm.weight.data = torch.randn(4)
     return network.eval().double().float()
@@ -120,7 +122,7 @@ def test_linear_bounds_are_tighter_than_intervals() -> None:
     """On the whole image; a larger radius never lowers a bound."""
     network, x = convolutional(), images(4)
     by = {
-        bounds: verified_attribution(network, x, radius=RADIUS, grid=(2, 2), bounds=bounds).overlap  # type: ignore[arg-type]
+        bounds: verified_attribution(network, x, radius=RADIUS, grid=(2, 2), bounds=bounds).overlap
         for bounds in ("interval", "crown-ibp", "crown")
     }
     assert (by["crown"] <= by["crown-ibp"] + 1e-5).all()
@@ -131,7 +133,8 @@ def test_linear_bounds_are_tighter_than_intervals() -> None:
 
 def test_a_patch_that_nothing_reads_is_safe_and_unimportant() -> None:
     """Weights of zero for the left half."""
-    network, x = linear(), images(1)
+    network: Any = linear()
+    x = images(1)
     weight = network[2].weight.data.view(3, 2, 4, 4)
     weight[..., :2] = 0
     network[0].weight.data[..., [0, 2]] = 0  # no pixel reads across
