@@ -29,11 +29,11 @@ KEPT = 2**29
 
 
 class Below:
-    """What the blocks below some hook points gave for one batch; the caller holds the model's lock.
+    """Outputs of the blocks below some hook points for one batch; the caller holds the model's lock.
 
     Nothing is kept where edits of others are active, where the model runs remotely, of a block that runs
     several times, and from a block on that gets or gives an object which is neither numbers nor a cache of keys
-    and values: it might carry something past the blocks. What is not kept is computed again.
+    and values: it might carry something past the blocks. The rest is computed again.
 
     Parameters
     ----------
