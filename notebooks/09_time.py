@@ -115,8 +115,8 @@ planted.brief(slow)
 
 # %% [markdown]
 # In random order what is left to foresee is what all tokens of one sequence share. **The published form needs
-# longer**, four times the steps: its two parts compete for what is slow. With few novel atoms at first
-# (`grow_k=True`) 600 steps are enough on every seed.
+# longer**: its two parts compete for what is slow, and on two seeds of five the predicted part has not won all of
+# it back after 2 400 steps. With few novel atoms at first (`grow_k=True`) 600 steps are enough on every seed.
 #
 # ## 3 · A live model
 #
@@ -311,9 +311,9 @@ exercise("09.5").score(points)
 # Planted: slow and fast come apart, and not without order; growth is found where it is planted.
 assert planted.verdict("slow and fast") == "holds"
 assert planted.low("planted strict slow R² lead") > 0.2
-assert planted.verdict("slow and fast, published form") == "holds"
+assert planted.verdict("slow and fast, published form") == "partly"
 assert planted.of("planted 600 steps slow R² lead").sd > 0.2
-assert planted.verdict("slow and fast, k grown") == "too few seeds"
+assert planted.verdict("slow and fast, k grown") == "holds"
 assert planted.high("planted strict permuted slow R²") < planted.low(
     "planted strict predicted slow R²"
 )
