@@ -554,8 +554,15 @@ def check_devices(*given: object) -> None:
             check_device(where)
 
 
-def available_memory() -> int | None:
-    """Return the bytes of memory a process can still take, or None where the system does not say."""
+def available_memory(device: torch.device | None = None) -> int | None:
+    """Return the bytes of memory a process can still take, or None where the system does not say.
+
+    Of a GPU, what torch keeps for later and nobody uses counts as free: it is given again first.
+    """
+    if device is not None and device.type == "cuda":
+        free, _total = torch.cuda.mem_get_info(device)
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free) + int(kept)
     info = Path("/proc/meminfo")
     if info.is_file():
         for line in info.read_text().splitlines():

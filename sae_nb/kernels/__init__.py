@@ -43,6 +43,7 @@ if TYPE_CHECKING:  # for the other rooms
         tails_squared_error as tails_squared_error,
     )
     from sae_nb.kernels._compiling import compiled as compiled
+    from sae_nb.kernels._dense import note as note
     from sae_nb.kernels._muon import Muon as Muon
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
     from sae_nb.kernels._threads import (

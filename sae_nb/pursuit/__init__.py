@@ -29,7 +29,7 @@ if TYPE_CHECKING:  # for the other rooms
         Gradient as Gradient,
         as_tensors as as_tensors,
     )
-    from sae_nb.pursuit._cuda import SHARED_BYTES as SHARED_BYTES, Cuda as Cuda
+    from sae_nb.pursuit._cuda import Cuda as Cuda, shared_bytes as shared_bytes
     from sae_nb.pursuit._engine import Tile as Tile
     from sae_nb.pursuit._gram import forget as forget
     from sae_nb.pursuit._problem import (

@@ -45,14 +45,16 @@ class Machine:
     """Bytes per second of correlations updated with Gram rows."""
 
     small: float
-    """Operations per second where all chosen Gram rows are combined."""
+    """Operations per second where all chosen Gram rows are combined; on a GPU, half a number read from memory
+    each: step t reads the rows of t atoms, k² / 2 in all."""
 
 
 def machine(device: torch.device, dtype: torch.dtype) -> Machine:
     """Return rates of a device: measured per core on the CPU, an H100's data sheet for a GPU."""
     slower = 2 if dtype == torch.float64 else 1
     if device.type == "cuda":
-        return Machine(5e13 / slower, 2e12, 5e12 / slower)
+        stream = 2e12
+        return Machine(5e13 / slower, stream, 2 * stream / dtype.itemsize)
     cores = torch.get_num_threads()
     return Machine(5e10 * cores / slower, 3e9 * cores, 6e9 * cores / slower)
 
@@ -214,10 +216,7 @@ def _why_not(name: str, plan: Plan | None, best: Plan, cap: int) -> str:
 
 
 def _default_cap(device: torch.device) -> int:
-    if device.type == "cuda":
-        free, _total = torch.cuda.mem_get_info(device)
-        return int(free) // 2
-    free_bytes = available_memory()
+    free_bytes = available_memory(device)
     return 4 * 2**30 if free_bytes is None else free_bytes // 2
 
 

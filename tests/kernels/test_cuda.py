@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from sae_nb.architectures import TopK
+from sae_nb.codes import Support
 from sae_nb.kernels import (
     PreCodes,
     _cuda as cuda,
@@ -23,7 +24,7 @@ from sae_nb.kernels import (
     topk_encode,
 )
 from sae_nb.kernels._backends import is_exact
-from sae_nb.kernels._dense import Dense
+from sae_nb.kernels._dense import BLOCK, Dense, largest
 from sae_nb.training import TrainConfig, train
 
 
@@ -105,7 +106,7 @@ def test_a_choice_is_made_once_for_a_size_and_a_selection(monkeypatch: pytest.Mo
 
     def fake(candidates: Any, *_: Any) -> Any:
         asked.append(candidates)
-        return candidates[1]
+        return candidates[-1]
 
     monkeypatch.setattr(cuda, "fastest", fake)
     monkeypatch.setattr(cuda, "_CHOICES", {})
@@ -114,6 +115,30 @@ def test_a_choice_is_made_once_for_a_size_and_a_selection(monkeypatch: pytest.Mo
         pre_codes = PreCodes(torch.randn(rows, 8), weight)
         assert cuda.primitives(pre_codes, topk_of(pre_codes), name).name == "dense bf16"
     assert len(asked) == 2
+
+
+@pytest.mark.parametrize("n_atoms", [4 * 3 * BLOCK, 1000, 40])
+def test_the_largest_of_a_row_are_found_among_few_blocks(n_atoms: int) -> None:
+    """The same values as sorting whole rows, at places that hold them; a ragged end counts, NaN is found."""
+    u = torch.randn(50, n_atoms, generator=torch.Generator().manual_seed(0))
+    u[0, -1], u[1], u[2, 5] = 9.0, -1.0, torch.nan
+    values, places = largest(u, 3)
+    expected = u.sort(dim=1, descending=True).values[:, :3]
+    assert torch.equal(values.sort(dim=1, descending=True).values[3:], expected[3:])
+    assert torch.equal(u.gather(1, places)[3:], values[3:])
+    assert places[0].max() == n_atoms - 1 and (values[1] == -1).all() and values[2].isnan().any()
+    assert all(len(set(row)) == 3 for row in places.tolist())
+
+
+def test_dots_of_entries_are_read_where_they_lie() -> None:
+    """Equal to gathering both sides; rows without an entry, and no entry at all."""
+    generator = torch.Generator().manual_seed(0)
+    g, table = torch.randn(4, 6, generator=generator), torch.randn(200, 6, generator=generator)
+    atoms = torch.tensor([3, 199, 0, 7], dtype=torch.int32)
+    for offsets in ([0, 0, 2, 2, 4], [0, 0, 0, 0, 0]):
+        support = Support(atoms[: offsets[-1]], torch.tensor(offsets), 200)
+        expected = (g[support.rows] * table[support.atoms.long()]).sum(dim=1)
+        assert torch.allclose(cuda.Sparse().dots(g, support, table), expected, atol=1e-6)
 
 
 def test_bf16_gradients_are_close() -> None:
