@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium film sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -178,6 +178,9 @@ bench: $(STAMP) ## every benchmark; each prints one table
 
 bench-gpu: $(STAMP) ## the pursuit kernels on an NVIDIA GPU
 	@$(BIN)/python benchmarks/pursuit_gpu.py
+
+gpu-pack: $(STAMP) ## build/gpu: what a machine with a GPU and no network needs to measure everything by `bash run.sh`
+	@$(BIN)/python benchmarks/device/pack.py
 
 models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	@for variant in tiny-vit tiny-vit-tied tiny-vit-plain; do

@@ -32,7 +32,7 @@ LANES = 4 if simulated() else 16
 
 AHEAD = 2 if simulated() else 8
 """Numbers of a Gram row that a thread asks for before it uses the first. At 3 TB/s and 700 ns an H100 has
-2.1 MB on their way, 16 kB a multiprocessor; three blocks of 256 threads with 8 numbers have 24 kB."""
+2.1 MB on their way, 16 kB a multiprocessor: what two blocks of 256 threads with 8 numbers ask for."""
 
 STAGED = 4 if simulated() else 256
 """Coefficients and atoms of an input that are read from shared memory while a step is searched."""
@@ -43,11 +43,20 @@ SHARED_BYTES = 40 * 2**10
 RESERVED_BYTES = 8 * 2**10
 """Shared memory of a block for its reductions, and for what the driver takes."""
 
+REGISTERS = 96
+"""Registers a thread may use: two blocks of 256 threads then share a multiprocessor's 65 536. Left alone ptxas
+gives the kernel of matching pursuit 130, and one block; at 96 it spills 48 bytes, at 80 (three blocks) 120."""
+
 NOTHING = 2**31 - 1
 _NON_NEGATIVE = small_systems.NON_NEGATIVE
 
 solve_small = cuda.jit(device=True)(small_systems.solve_small)
 refine_small = cuda.jit(device=True)(small_systems.refine_small)
+
+
+def _kernel(function: Any) -> Any:
+    """Compile a kernel for any types, within REGISTERS; the simulator has none to count."""
+    return cuda.jit(function) if simulated() else cuda.jit(max_registers=REGISTERS)(function)
 
 
 @cuda.jit(device=True)
@@ -101,7 +110,7 @@ def matching_kernel(number: Any) -> Any:
     cache, so they come from memory. Correlations beyond shared memory are read and written again.
     """
 
-    @cuda.jit
+    @_kernel
     def matching_steps(
         c, r, gram, dictionary, first, last, keep, signed, reselect, watch, floors, limits,
         atoms, places, amounts, steps, sizes, state, norms, n_shared,
@@ -215,7 +224,7 @@ def refit_kernel(number: Any) -> Any:
     product per step. One thread solves the small system meanwhile; other blocks hide it.
     """
 
-    @cuda.jit
+    @_kernel
     def refit_steps(
         mode, c, x, r, gram, dictionary, first, last, k, keep, signed, reselect, watch, floors,
         limits, threshold, atoms, places, z, S, b, L, work, passive, active, steps, sizes, state,
@@ -362,7 +371,7 @@ def adjoint_kernel(number: Any) -> Any:
     it, and writes one term a step: rows · k · d_in numbers, which one more pass adds up by atom.
     """
 
-    @cuda.jit
+    @_kernel
     def matching_adjoint(x, dictionary, atoms, steps, amounts, grads, grad_x, terms):
         near = cuda.shared.array(0, number)
         sums = cuda.shared.array(THREADS, float64)
@@ -464,7 +473,7 @@ def matching_adjoint(
 def shared_bytes(device: torch.device) -> int:
     """Return the shared memory that correlations of an input may take: two blocks fit a multiprocessor.
 
-    With 16 384 atoms in fp32 three do; one alone would wait for memory, whatever it saved to read again.
+    One alone would ask for too few numbers at a time, whatever it saved to read again.
     """
     if simulated():
         return SHARED_BYTES
