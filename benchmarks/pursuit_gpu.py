@@ -1,168 +1,290 @@
-"""Matching pursuit on an NVIDIA GPU against the peers' loops on the same GPU.
+"""The kernels on an NVIDIA GPU: pursuits and TopK steps, against peers' loops, cuBLAS and what the card can move.
 
-Run `make bench-gpu`. Every time is the median of repeats between two CUDA events. The fraction of
-bandwidth is of the update loop alone: the bytes it cannot avoid (one Gram row per input and step, and
-the correlations that do not fit in shared memory, read and written) over its time, as a share of what
-a copy within this GPU's memory reaches in the same run.
+Run `make bench-gpu`, or `python benchmarks/pursuit_gpu.py --sizes rest`. Every time is the median of repeats between
+two CUDA events after one unmeasured run. "bound" is what `gpu_costs.py` counts, at the copy's and the products' rates
+measured in the same run; "reached" is bound ÷ time. Before a time counts, codes are held against the CPU's. Peers
+(SAELens', overcomplete's loop; dense autograd, also under torch.compile) run on as many rows as fit and are scaled.
+`--device cpu` runs everything at a toy's size in Numba's simulator: a dry run, whose times mean nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
+import time
 from collections.abc import Callable
+from typing import Any
 
+import gpu_costs as costs
 import torch
-from pursuit import one_product_per_step, same_rows, two_products_per_step, unit
+from pursuit import one_product_per_step, our_step, peer_step, two_products_per_step, unit
 from torch import Tensor
 
-from sae_nb.pursuit import explain_plan, forget, matching_pursuit
+from sae_nb.architectures import BatchTopK, SparseAutoencoder, TopK
+from sae_nb.kernels import paths_taken, precision
+from sae_nb.pursuit import (
+    explain_plan,
+    forget,
+    matching_pursuit,
+    orthogonal_matching_pursuit,
+    shared_bytes,
+)
+
+Work = Callable[[], object]
+PEER_ROWS = 4096
+"""Rows of a peer at once: its dense codes and supports of 65 536 atoms are 3 GB."""
 
 
-def milliseconds(work: Callable[[], object], repeats: int) -> float:
-    """Median time on the GPU, after one unmeasured run."""
-    times = []
-    for round_ in range(repeats + 1):
+class Bench:
+    """One device, its rates, and the findings as lines."""
+
+    def __init__(self, device: str, repeats: int) -> None:
+        self.device, self.repeats = torch.device(device), repeats
+        self.rates = self._rates()
+
+    def milliseconds(self, work: Work) -> float:
+        """Median after one unmeasured run; by events on a GPU, by the clock elsewhere."""
+        work()
+        return statistics.median(self._once(work) for _ in range(self.repeats))
+
+    def _once(self, work: Work) -> float:
+        if self.device.type != "cuda":
+            began_at = time.perf_counter()
+            work()
+            return 1e3 * (time.perf_counter() - began_at)
         began, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
         began.record()
         work()
         ended.record()
         torch.cuda.synchronize()
-        if round_:
-            times.append(began.elapsed_time(ended))
-    return statistics.median(times)
+        return began.elapsed_time(ended)
+
+    def _rates(self) -> costs.Rates:
+        big = self.device.type == "cuda"
+        source = torch.empty(2**28 if big else 2**22, device=self.device)
+        target = torch.empty_like(source)
+        copied = self.milliseconds(lambda: target.copy_(source))
+        side = 8192 if big else 256
+        speeds = {}
+        for name, dtype in (("fp32", torch.float32), ("bf16", torch.bfloat16)):
+            a = torch.randn(side, side, device=self.device, dtype=dtype)
+            speeds[name] = 2 * side**3 / (1e-3 * self.milliseconds(lambda a=a: a @ a))  # type: ignore[misc]
+        rates = costs.Rates(copy=2 * source.nbytes / (1e-3 * copied), **speeds)
+        self.say("rates", copy=f"{rates.copy / 1e12:.2f} TB/s", fp32=f"{rates.fp32 / 1e12:.1f} TFLOP/s",
+                 bf16=f"{rates.bf16 / 1e12:.1f} TFLOP/s")  # fmt: skip
+        return rates
+
+    def say(self, what: str, **found: Any) -> None:
+        """Print one finding."""
+        print("RESULT " + json.dumps({"what": what, **found}), flush=True)
+
+    def time(self, name: str, size: costs.Size, work: Work, scale: float = 1.0) -> float | None:
+        """Time one way at one size beside its bound; what does not fit says what would."""
+        big = self.device.type == "cuda"
+        try:
+            if big:
+                torch.cuda.reset_peak_memory_stats()
+            taken = scale * self.milliseconds(work)
+        except (torch.cuda.OutOfMemoryError, MemoryError) as error:
+            torch.cuda.empty_cache()
+            self.say(f"{name}, {size}", skipped=f"no room: {too_large(size)} {str(error)[:160]}")
+            return None
+        except Exception as error:  # noqa: BLE001 - one way that fails must not end the others
+            self.say(f"{name}, {size}", failed=f"{type(error).__name__}: {str(error)[:200]}")
+            return None
+        found: dict[str, Any] = {"ms": f"{taken:.3g}"}
+        if name in costs.KERNELS:
+            bound = 1e3 * costs.KERNELS[name](size, self.rates)
+            found |= {"bound_ms": f"{bound:.3g}", "reached": f"{bound / taken:.0%}"}
+        if big:
+            found["peak_gib"] = f"{torch.cuda.max_memory_allocated() / 2**30:.2f}"
+        self.say(f"{name}, {size}", **found)
+        return taken
 
 
-def copy_bandwidth(repeats: int) -> float:
-    """Bytes per second of a copy within GPU memory, read and write both counted."""
-    source = torch.empty(2**28, device="cuda")
-    target = torch.empty_like(source)
-    return 2 * source.nbytes / (1e-3 * milliseconds(lambda: target.copy_(source), repeats))
+def too_large(size: costs.Size) -> str:
+    """A sentence on what a pursuit at this size keeps, and on the rows that would fit in what is free."""
+    fixed = 4 * (size.n_atoms**2 + size.n_atoms * size.d_in)
+    each = 4 * (size.n_atoms + 4 * size.k * size.d_in)
+    free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
+    rows = max(0, (free - fixed) // each)
+    return (
+        f"G and D take {fixed / 2**30:.1f} GiB and a row {each / 2**20:.2f} MiB of {free / 2**30:.1f} GiB free; "
+        f"about {rows} rows would fit with the Gram matrix."
+    )
 
 
 def planted(rows: int, dictionary: Tensor, k: int) -> Tensor:
-    """Inputs of k atoms each plus noise of a tenth of their norm, made on the GPU in parts."""
+    """Inputs of k atoms each plus noise of a tenth of their norm, made on the device in parts."""
     parts = []
     for first in range(0, rows, 8192):
         n = min(8192, rows - first)
-        atoms = torch.randint(len(dictionary), (n, k), device="cuda")
-        strengths = 0.5 + torch.rand(n, k, device="cuda")
+        atoms = torch.randint(len(dictionary), (n, k), device=dictionary.device)
+        strengths = 0.5 + torch.rand(n, k, device=dictionary.device)
         x = torch.nn.functional.embedding_bag(
             atoms, dictionary, per_sample_weights=strengths, mode="sum"
         )
-        noise = unit(torch.randn_like(x))
-        parts.append(x + 0.1 * x.norm(dim=1, keepdim=True) * noise)
+        parts.append(x + 0.1 * x.norm(dim=1, keepdim=True) * unit(torch.randn_like(x)))
     return torch.cat(parts)
 
 
-def in_parts(
-    encode: Callable[[Tensor, Tensor, int], Tensor], x: Tensor, dictionary: Tensor, k: int
-) -> Callable[[], None]:
-    """A peer's loop, 8192 rows at a time: its dense codes and supports fit in memory."""
-
-    def work() -> None:
-        for part in x.split(8192):
-            encode(part, dictionary, k)
-
-    return work
-
-
-def update_loop(x: Tensor, dictionary: Tensor, k: int, repeats: int) -> tuple[float, float]:
-    """Milliseconds of the kernel of all steps, and the bytes it cannot avoid."""
-    from sae_nb.pursuit import SHARED_BYTES, Cuda, Tile
-
-    spent: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
-    plain = Cuda.matching
-
-    def timed(self: Cuda, tile: Tile, first: int, last: int, *, keep: bool) -> None:
-        events = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
-        events[0].record()
-        plain(self, tile, first, last, keep=keep)
-        events[1].record()
-        spent.append(events)
-
-    totals = []
-    Cuda.matching = timed  # type: ignore[method-assign]
-    try:
-        for _ in range(repeats):
-            spent.clear()
-            matching_pursuit(x, dictionary, k, backend="cuda")
-            torch.cuda.synchronize()
-            totals.append(sum(a.elapsed_time(b) for a, b in spent))
-    finally:
-        Cuda.matching = plain  # type: ignore[method-assign]
-    n_atoms = len(dictionary)
-    spilled = max(0, n_atoms - SHARED_BYTES // x.element_size())
-    return statistics.median(totals), len(x) * (k - 1) * (n_atoms + 2 * spilled) * x.element_size()
+def gate(bench: Bench, x: Tensor, dictionary: Tensor, k: int, size: costs.Size) -> bool:
+    """Hold a few rows against float64 on the CPU: the same atoms up to ties, values to 1e-4."""
+    few = x[:256]
+    exact = matching_pursuit(few.cpu().double(), dictionary.detach().cpu().double(), k).to_dense()
+    ours = matching_pursuit(few, dictionary.detach(), k, backend="cuda").to_dense().cpu()
+    same = ((ours != 0) == (exact != 0)).all(dim=1)
+    off = float((ours[same] - exact[same]).abs().max() / exact.abs().max())
+    good = float(same.double().mean()) >= 0.99 and off <= 1e-4
+    bench.say(f"codes, {size}", same_support=f"{float(same.double().mean()):.2%}", values=f"{off:.1e}", good=good)
+    return good
 
 
-def encode(options: argparse.Namespace) -> None:
-    """Encoding with a dictionary that stays."""
+def pursuits(bench: Bench, size: costs.Size, peers: bool) -> None:
+    """Matching pursuit, orthogonal matching pursuit and the peers' loops."""
     torch.manual_seed(0)
-    dictionary = unit(torch.randn(options.n_atoms, options.d_in, device="cuda"))
-    x, k, repeats = planted(options.rows, dictionary, options.k), options.k, options.repeats
-    work: dict[str, Callable[[], object]] = {
-        "x Dᵀ": lambda: [part @ dictionary.T for part in x.split(8192)],
-        "ours": lambda: matching_pursuit(x, dictionary, k, backend="cuda"),
-        "SAELens-style": in_parts(one_product_per_step, x, dictionary, k),
-        "overcomplete-style": in_parts(two_products_per_step, x, dictionary, k),
-    }
-    times = {name: milliseconds(call, repeats) for name, call in work.items()}
-    print(f"\nB {options.rows}, d {options.d_in}, n {options.n_atoms}, k {k}, dictionary fixed")
-    print(f"{'':24}{'ms':>10}{'× x Dᵀ':>9}{'peer/ours':>11}")
-    for name, taken in times.items():
-        print(f"{name:24}{taken:10.1f}{taken / times['x Dᵀ']:9.2f}{taken / times['ours']:11.1f}")
-    bandwidth = copy_bandwidth(repeats)
-    loop, moved = update_loop(x, dictionary, k, repeats)
-    reached = moved / (1e-3 * loop)
-    print(
-        f"update loop: {loop:.1f} ms, {reached / 1e12:.2f} TB/s of the {bandwidth / 1e12:.2f} TB/s a copy "
-        f"reaches: {reached / bandwidth:.0%}"
-    )
-    few = x[:512].cpu()
-    exact = matching_pursuit(few.double(), dictionary.cpu().double(), k).to_dense()
-    ours = matching_pursuit(x[:512], dictionary, k).to_dense().cpu()
-    print(f"support as float64 on 512 rows: {same_rows(ours, exact).double().mean():.2%}")
-    print(f"plan: {explain_plan(x, dictionary, k)}")
+    dictionary = unit(torch.randn(size.n_atoms, size.d_in, device=bench.device))
+    x, k = planted(size.rows, dictionary, size.k), size.k
+    few, bf16 = x[: min(PEER_ROWS, size.rows)], torch.bfloat16
+    bench.time("x Dᵀ fp32", size, lambda: few @ dictionary.T, size.rows / len(few))
+    low, low_atoms = few.to(bf16), dictionary.to(bf16)
+    bench.time("x Dᵀ bf16", size, lambda: low @ low_atoms.T, size.rows / len(few))
+    if not gate(bench, x, dictionary, k, size):
+        return
+    ours = bench.time("MP encode", size, lambda: matching_pursuit(x, dictionary, k, backend="cuda"))
+    if size.n_atoms <= 16384:
+        some = x[: max(1, size.rows // 16)]
+        bench.time(
+            "OMP encode", size,
+            lambda: orthogonal_matching_pursuit(some, dictionary, k, backend="cuda"),
+            size.rows / len(some),
+        )  # fmt: skip
+    for name, loop in (
+        ("SAELens-style encode", one_product_per_step),
+        ("overcomplete-style encode", two_products_per_step),
+    ):
+        taken = peers and bench.time(name, size, lambda loop=loop: loop(few, dictionary, k), size.rows / len(few))  # type: ignore[misc]
+        if ours and taken:
+            bench.say(f"{name} ÷ MP encode, {size}", times=f"{taken / ours:.1f}")
+    learned = dictionary.requires_grad_()
+    bench.time("MP forward + backward", size, lambda: our_step(x, learned, k, "full"))
+    if peers:
+        part = x[: min(1024, size.rows)]
+        bench.time(
+            "SAELens-style forward + backward", size,
+            lambda: peer_step(one_product_per_step, part, learned, k), size.rows / len(part),
+        )  # fmt: skip
+    if bench.device.type == "cuda":
+        bench.say(f"plan, {size}", said=str(explain_plan(x[:512], dictionary, k)).splitlines()[0],
+                  shared_kib=shared_bytes(bench.device) / 1024)  # fmt: skip
+    forget()
 
 
-def train_step(options: argparse.Namespace) -> None:
-    """Forward and backward of ‖x − x̂‖², the Gram matrix made anew at every step."""
-    from pursuit import our_step, peer_step
+def one_step(bench: Bench, size: costs.Size, peers: bool) -> None:
+    """TopK's and BatchTopK's loss and gradients, in fp32 and in what a measurement chooses."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(size.rows, size.d_in, device=bench.device)
+    silent = torch.zeros(size.n_atoms, dtype=torch.int64, device=bench.device)
+    for kind in (TopK, BatchTopK):
+        sae = kind(size.d_in, size.n_atoms, size.k, generator=generator).to(bench.device)
+        sae.initialise(x[:4096], generator)
+        for how in ("float32", "auto"):
+            suffix = "fp32" if how == "float32" else "bf16"
+            with precision(how):  # type: ignore[arg-type]
+                bench.time(f"{kind.__name__} step {suffix}", size, lambda sae=sae: step(sae, x, silent))  # type: ignore[misc]
+        if kind is TopK:
+            traffic(bench, size, lambda sae=sae: step(sae, x, silent))  # type: ignore[misc]
+            if peers:
+                dense(bench, size, sae, x)
+    for path in paths_taken().values():
+        print(path)
 
-    rows = options.train_rows
-    dictionary = unit(torch.randn(options.n_atoms, options.d_in, device="cuda")).requires_grad_()
-    x, k = planted(rows, dictionary.detach(), options.k), options.k
-    work: dict[str, Callable[[], object]] = {
-        "x Dᵀ": lambda: x @ dictionary.detach().T,
-        "ours": lambda: our_step(x, dictionary, k, "full"),
-        "SAELens-style": lambda: [
-            peer_step(one_product_per_step, part, dictionary, k) for part in x.split(1024)
-        ],
-    }
-    times = {name: milliseconds(call, options.repeats) for name, call in work.items()}
-    print(f"\nforward and backward, B {rows}, d {options.d_in}, n {options.n_atoms}, k {k}")
-    print(f"{'':24}{'ms':>10}{'× x Dᵀ':>9}{'peer/ours':>11}")
-    for name, taken in times.items():
-        print(f"{name:24}{taken:10.1f}{taken / times['x Dᵀ']:9.2f}{taken / times['ours']:11.1f}")
+
+def step(sae: SparseAutoencoder, x: Tensor, silent: Tensor) -> None:
+    """Forward and backward of the training loss."""
+    sae.zero_grad()
+    sae.training_loss(x, silent, 10**9, 0.0).total.backward()
+
+
+def dense(bench: Bench, size: costs.Size, sae: TopK, x: Tensor) -> None:
+    """The same loss with dense codes and autograd, plain and under torch.compile, on rows that fit; ours compiled."""
+    part = x[: min(PEER_ROWS, size.rows)]
+    scale = size.rows / len(part)
+
+    def loss(rows: Tensor) -> Tensor:
+        pre_codes = (rows - sae.bias) @ sae.encoder.weight.T
+        values, atoms = pre_codes.topk(sae.k, dim=1)
+        z = torch.zeros_like(pre_codes).scatter(1, atoms, values.relu())
+        return (rows - (z @ sae.operator.weight + sae.bias)).square().sum()
+
+    bench.time("dense autograd TopK", size, lambda: loss(part).backward(), scale)
+    if bench.device.type == "cuda":
+        compiled = torch.compile(loss)
+        bench.time("dense autograd TopK, torch.compile", size, lambda: compiled(part).backward(), scale)
+        silent = torch.zeros(size.n_atoms, dtype=torch.int64, device=bench.device)
+        ours = torch.compile(lambda rows: sae.training_loss(rows, silent, 10**9, 0.0).total)
+        bench.time("TopK step under torch.compile", size, lambda: ours(x).backward())
+
+
+def traffic(bench: Bench, size: costs.Size, work: Work) -> None:
+    """What one step copies between host and device, and how often it waits."""
+    if bench.device.type != "cuda":
+        return
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CUDA, ProfilerActivity.CPU]) as seen:
+        work()
+        torch.cuda.synchronize()
+    events = seen.key_averages()
+    copies = {e.key: e.count for e in events if "HtoD" in e.key or "DtoH" in e.key}
+    waits = sum(e.count for e in events if "Synchronize" in e.key)
+    launches = sum(e.count for e in events if "LaunchKernel" in e.key)
+    bench.say(f"host and device in a TopK step, {size}", copies=copies, waits=waits, launches=launches)
+
+
+def triton_contender(bench: Bench) -> None:
+    """The Triton kernel against Numba's; in Triton's interpreter without a device."""
+    import pursuit_triton as contender
+
+    if bench.device.type != "cuda":
+        contender.main()
+        return
+    contender.main()
+    for size in costs.MAIN:
+        dictionary = unit(torch.randn(size.n_atoms, size.d_in, device=bench.device))
+        x = planted(size.rows, dictionary, size.k)
+        gram = dictionary @ dictionary.T
+        bench.time("MP encode", size, lambda: matching_pursuit(x, dictionary, size.k, backend="cuda"))
+        bench.time("MP encode in Triton", size, lambda: contender.matching(x, dictionary, gram, size.k))
+        forget()
 
 
 def main() -> None:
+    """Measure one list of sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    sizes = {"rows": 65536, "train-rows": 8192, "d-in": 768, "n-atoms": 16384, "k": 32}
-    for name, size in (sizes | {"repeats": 5}).items():
-        parser.add_argument(f"--{name}", type=int, default=size)
+    parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
+    parser.add_argument("--sizes", choices=["main", "wide", "rest", "dry", "triton"], default="main")
+    parser.add_argument("--repeats", type=int, default=None)
     options = parser.parse_args()
-    if not torch.cuda.is_available():
-        print(
-            "No NVIDIA GPU is visible: nothing measured. Run `make bench-gpu` where there is one."
-        )
+    if options.device == "cuda" and not torch.cuda.is_available():
+        print("No NVIDIA GPU is visible: nothing measured. `--device cpu --sizes dry` tries the program.")
         return
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
-    for part in (encode, train_step):
-        part(options)
-        forget()
-        torch.cuda.empty_cache()
+    # Triton's interpreter has to be asked for before Triton is imported.
+    if options.device == "cpu":
+        import os
+
+        os.environ["TRITON_INTERPRET"] = "1"
+    bench = Bench(options.device, options.repeats or (5 if options.device == "cuda" else 1))
+    if options.sizes == "triton":
+        triton_contender(bench)
+        return
+    lists = {"main": costs.MAIN, "wide": costs.WIDE, "rest": costs.REST, "dry": costs.DRY}
+    if options.device == "cpu":
+        lists |= {"main": costs.DRY, "wide": costs.DRY, "rest": costs.DRY}
+    for size in lists[options.sizes]:
+        one_step(bench, size, peers=options.sizes != "rest")
+        pursuits(bench, size, peers=options.sizes != "rest")
 
 
 if __name__ == "__main__":
