@@ -105,7 +105,7 @@ REST = [
     for k in (32, 64)
 ]
 REST = [size for size in REST if size not in MAIN + WIDE]
-DRY = [Size(64, 32, 256, 4)]
+DRY = [Size(6, 16, 40, 3)]
 
 
 def main() -> None:

@@ -137,7 +137,12 @@ def gate(bench: Bench, x: Tensor, dictionary: Tensor, k: int, size: costs.Size) 
     same = ((ours != 0) == (exact != 0)).all(dim=1)
     off = float((ours[same] - exact[same]).abs().max() / exact.abs().max())
     good = float(same.double().mean()) >= 0.99 and off <= 1e-4
-    bench.say(f"codes, {size}", same_support=f"{float(same.double().mean()):.2%}", values=f"{off:.1e}", good=good)
+    bench.say(
+        f"codes, {size}",
+        same_support=f"{float(same.double().mean()):.2%}",
+        values=f"{off:.1e}",
+        good=good,
+    )
     return good
 
 
@@ -164,7 +169,9 @@ def pursuits(bench: Bench, size: costs.Size, peers: bool) -> None:
         ("SAELens-style encode", one_product_per_step),
         ("overcomplete-style encode", two_products_per_step),
     ):
-        taken = peers and bench.time(name, size, lambda loop=loop: loop(few, dictionary, k), size.rows / len(few))  # type: ignore[misc]
+        taken = peers and bench.time(
+            name, size, lambda loop=loop: loop(few, dictionary, k), size.rows / len(few)
+        )  # type: ignore[misc]
         if ours and taken:
             bench.say(f"{name} ÷ MP encode, {size}", times=f"{taken / ours:.1f}")
     learned = dictionary.requires_grad_()
@@ -192,7 +199,9 @@ def one_step(bench: Bench, size: costs.Size, peers: bool) -> None:
         for how in ("float32", "auto"):
             suffix = "fp32" if how == "float32" else "bf16"
             with precision(how):  # type: ignore[arg-type]
-                bench.time(f"{kind.__name__} step {suffix}", size, lambda sae=sae: step(sae, x, silent))  # type: ignore[misc]
+                bench.time(
+                    f"{kind.__name__} step {suffix}", size, lambda sae=sae: step(sae, x, silent)
+                )  # type: ignore[misc]
         if kind is TopK:
             traffic(bench, size, lambda sae=sae: step(sae, x, silent))  # type: ignore[misc]
             if peers:
@@ -221,7 +230,9 @@ def dense(bench: Bench, size: costs.Size, sae: TopK, x: Tensor) -> None:
     bench.time("dense autograd TopK", size, lambda: loss(part).backward(), scale)
     if bench.device.type == "cuda":
         compiled = torch.compile(loss)
-        bench.time("dense autograd TopK, torch.compile", size, lambda: compiled(part).backward(), scale)
+        bench.time(
+            "dense autograd TopK, torch.compile", size, lambda: compiled(part).backward(), scale
+        )
         silent = torch.zeros(size.n_atoms, dtype=torch.int64, device=bench.device)
         ours = torch.compile(lambda rows: sae.training_loss(rows, silent, 10**9, 0.0).total)
         bench.time("TopK step under torch.compile", size, lambda: ours(x).backward())
@@ -240,7 +251,9 @@ def traffic(bench: Bench, size: costs.Size, work: Work) -> None:
     copies = {e.key: e.count for e in events if "HtoD" in e.key or "DtoH" in e.key}
     waits = sum(e.count for e in events if "Synchronize" in e.key)
     launches = sum(e.count for e in events if "LaunchKernel" in e.key)
-    bench.say(f"host and device in a TopK step, {size}", copies=copies, waits=waits, launches=launches)
+    bench.say(
+        f"host and device in a TopK step, {size}", copies=copies, waits=waits, launches=launches
+    )
 
 
 def triton_contender(bench: Bench) -> None:
@@ -255,8 +268,12 @@ def triton_contender(bench: Bench) -> None:
         dictionary = unit(torch.randn(size.n_atoms, size.d_in, device=bench.device))
         x = planted(size.rows, dictionary, size.k)
         gram = dictionary @ dictionary.T
-        bench.time("MP encode", size, lambda: matching_pursuit(x, dictionary, size.k, backend="cuda"))
-        bench.time("MP encode in Triton", size, lambda: contender.matching(x, dictionary, gram, size.k))
+        bench.time(
+            "MP encode", size, lambda: matching_pursuit(x, dictionary, size.k, backend="cuda")
+        )
+        bench.time(
+            "MP encode in Triton", size, lambda: contender.matching(x, dictionary, gram, size.k)
+        )
         forget()
 
 
@@ -264,11 +281,15 @@ def main() -> None:
     """Measure one list of sizes."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", choices=["cuda", "cpu"], default="cuda")
-    parser.add_argument("--sizes", choices=["main", "wide", "rest", "dry", "triton"], default="main")
+    parser.add_argument(
+        "--sizes", choices=["main", "wide", "rest", "dry", "triton"], default="main"
+    )
     parser.add_argument("--repeats", type=int, default=None)
     options = parser.parse_args()
     if options.device == "cuda" and not torch.cuda.is_available():
-        print("No NVIDIA GPU is visible: nothing measured. `--device cpu --sizes dry` tries the program.")
+        print(
+            "No NVIDIA GPU is visible: nothing measured. `--device cpu --sizes dry` tries the program."
+        )
         return
     # Triton's interpreter has to be asked for before Triton is imported.
     if options.device == "cpu":

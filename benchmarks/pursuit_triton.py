@@ -19,30 +19,30 @@ def matching_steps(
     c, r, gram, dictionary, floors, atoms, amounts, steps, n_atoms, d_in,
     K: tl.constexpr, SIGNED: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """Take all steps of one input; a row that has stopped goes on with amounts of zero."""
+    """Take all steps of one input; a row that has stopped goes on with amounts of zero, which count for nothing."""
     i = tl.program_id(0).to(tl.int64)
     columns, wide = tl.arange(0, N), tl.arange(0, D)
     inside, has = columns < n_atoms, wide < d_in
     now = tl.load(c + i * n_atoms + columns, mask=inside, other=0.0)
     left = tl.load(r + i * d_in + wide, mask=has, other=0.0)
     floor = tl.load(floors + i)
-    running = floor == floor
-    taken = 0
+    running = (floor == floor).to(tl.int32)
+    taken = tl.zeros((), tl.int32)
     for t in range(K):
         score = tl.abs(now) if SIGNED else now
         top, j = tl.max(tl.where(inside, score, -1.0), axis=0, return_indices=True)
         atom = tl.load(dictionary + j.to(tl.int64) * d_in + wide, mask=has, other=0.0)
         a = tl.sum(left * atom, axis=0)
-        running = running & (top > floor)
+        running *= (top > floor).to(tl.int32)
         if not SIGNED:
-            running = running & (a > 0)
-        a = tl.where(running, a, 0.0)
-        row = tl.load(gram + j.to(tl.int64) * n_atoms + columns, mask=inside & running, other=0.0)
+            running *= (a > 0).to(tl.int32)
+        a = tl.where(running > 0, a, 0.0)
+        row = tl.load(gram + j.to(tl.int64) * n_atoms + columns, mask=inside, other=0.0)
         left -= a * atom
         now -= a * row
-        tl.store(atoms + i * K + t, j, mask=running)
+        tl.store(atoms + i * K + t, j)
         tl.store(amounts + i * K + t, a)
-        taken += running.to(tl.int32)
+        taken += running
     tl.store(steps + i, taken)
     tl.store(r + i * d_in + wide, left, mask=has)
 
@@ -72,7 +72,9 @@ def agrees(x: Tensor, dictionary: Tensor, k: int, *, signed: bool, backend: str)
 
     atoms, amounts, _ = matching(x, dictionary, dictionary @ dictionary.T, k, signed=signed)
     ours = x.new_zeros(len(x), len(dictionary)).scatter_add_(1, atoms.long(), amounts)
-    expected = matching_pursuit(x, dictionary, k, nonnegative=not signed, backend=backend).to_dense()
+    expected = matching_pursuit(
+        x, dictionary, k, nonnegative=not signed, backend=backend
+    ).to_dense()
     return float((ours - expected).abs().max() / expected.abs().max())
 
 

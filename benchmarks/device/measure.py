@@ -196,7 +196,9 @@ def main() -> None:
         os.environ["NUMBA_ENABLE_CUDASIM"] = "1"
     todo = [part for part in parts(device) if options.only is None or part.name in options.only]
     report = Report(options.out, device, options.minutes, todo)
-    report.say(f"device {device}: {'measuring' if device == 'cuda' else 'a dry run, in simulators'}")
+    report.say(
+        f"device {device}: {'measuring' if device == 'cuda' else 'a dry run, in simulators'}"
+    )
 
     def stop(number: int, _frame: object) -> None:
         report.head["ended"] = f"stopped by signal {number}"

@@ -112,7 +112,9 @@ def agree(device: str) -> None:
         other = matching_pursuit(x.cuda(), atoms.cuda(), k, backend="cuda").to_dense()
         torch.cuda.current_stream().synchronize()
     plain = matching_pursuit(x.cuda(), atoms.cuda(), k, backend="cuda").to_dense()
-    result("mp on a stream of its own", good=torch.equal(other, plain), equal=torch.equal(other, plain))
+    result(
+        "mp on a stream of its own", good=torch.equal(other, plain), equal=torch.equal(other, plain)
+    )
     if torch.cuda.device_count() > 1:
         second = matching_pursuit(x.to("cuda:1"), atoms.to("cuda:1"), k, backend="cuda").to_dense()
         result("mp on cuda:1", good=off(second, plain) <= VALUES, off=off(second, plain))
@@ -120,7 +122,9 @@ def agree(device: str) -> None:
         result("mp on cuda:1", said="not tried: one device")
 
 
-def compared(name: str, ours: Tensor, expected: Tensor, grad: Tensor, grad_expected: Tensor) -> None:
+def compared(
+    name: str, ours: Tensor, expected: Tensor, grad: Tensor, grad_expected: Tensor
+) -> None:
     """Say how far codes and gradients of one encoder lie apart; rows with a tie choose freely."""
     ours, expected = ours.detach().cpu(), expected.detach().cpu()
     same = ((ours != 0) == (expected != 0)).all(dim=1)
@@ -205,7 +209,11 @@ def bad_input(device: str) -> None:
     seen = subprocess.run(
         [sys.executable, "-c", hidden], env=environment, capture_output=True, text=True, timeout=50
     )
-    result('CUDA_VISIBLE_DEVICES=""', good=seen.returncode == 0, said=seen.stdout.strip() or seen.stderr[-300:])
+    result(
+        'CUDA_VISIBLE_DEVICES=""',
+        good=seen.returncode == 0,
+        said=seen.stdout.strip() or seen.stderr[-300:],
+    )
     both = [subprocess.Popen([sys.executable, __file__, "one", "--device", device]) for _ in "ab"]
     codes = [process.wait() for process in both]
     result("two processes on one device", good=codes == [0, 0], exit_codes=codes)
