@@ -1,8 +1,8 @@
 """What a GPU has to move and to multiply for each kernel, and so how long it takes at best.
 
-`python benchmarks/gpu_costs.py` prints the table of docs/gpu.md: milliseconds that an H100 needs for the bytes and
-products alone, at the sizes that `pursuit_gpu.py` measures. A bound, not a forecast: what is measured lies above
-it, and what is measured below it refutes the count.
+`python benchmarks/gpu_costs.py` prints the table of docs/gpu.md: milliseconds that an H100 needs for the
+bytes and products alone, at the sizes that `pursuit_gpu.py` measures. A bound, not a forecast: what is
+measured lies above it, and what is measured below it refutes the count.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class Rates:
 
 
 H100 = Rates()
-"""Copy and bf16 as seen on such cards; fp32, without tensor cores, three quarters of the data sheet's 67 TFLOP/s."""
+"""Copy and bf16 as seen on such cards; fp32, without tensor cores, three quarters of the data sheet's 67."""
 
 SHARED_BYTES = (227 * 2**10) // 2 - 8 * 2**10
 """What `sae_nb.pursuit.shared_bytes` gives correlations there."""
@@ -76,7 +76,7 @@ def omp_encode(s: Size, rates: Rates) -> float:
 
 
 def topk_train(s: Size, rates: Rates, *, bf16: bool = True) -> float:
-    """Seconds of TopK's forward and backward: a product, pre-codes out, converted, searched; four sparse sums."""
+    """Seconds of TopK's step: a product, pre-codes out, converted and searched; four sparse sums."""
     per_code = (2 + 2 + 4 + 4) if bf16 else (4 + 4)
     searched = per_code * s.rows * s.n_atoms / rates.copy
     sums = 4 * 4 * s.rows * s.k * s.d_in / rates.copy

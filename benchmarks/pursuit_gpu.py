@@ -1,10 +1,11 @@
-"""The kernels on an NVIDIA GPU: pursuits and TopK steps, against peers' loops, cuBLAS and what the card can move.
+"""The kernels on an NVIDIA GPU: pursuits and TopK steps, against peers' loops, cuBLAS and the copy.
 
-Run `make bench-gpu`, or `python benchmarks/pursuit_gpu.py --sizes rest`. Every time is the median of repeats between
-two CUDA events after one unmeasured run. "bound" is what `gpu_costs.py` counts, at the copy's and the products' rates
-measured in the same run; "reached" is bound ÷ time. Before a time counts, codes are held against the CPU's. Peers
-(SAELens', overcomplete's loop; dense autograd, also under torch.compile) run on as many rows as fit and are scaled.
-`--device cpu` runs everything at a toy's size in Numba's simulator: a dry run, whose times mean nothing.
+Run `make bench-gpu`, or `python benchmarks/pursuit_gpu.py --sizes rest`. Every time is the median of repeats
+between two CUDA events after one unmeasured run. "bound" is what `gpu_costs.py` counts, at the copy's and the
+products' rates measured in the same run; "reached" is bound ÷ time. Before a time counts, codes are held
+against the CPU's. Peers (SAELens', overcomplete's loop; dense autograd, also under torch.compile) run on as
+many rows as fit and are scaled. `--device cpu` runs everything at a toy's size in Numba's simulator: a dry
+run, whose times mean nothing.
 """
 
 from __future__ import annotations
@@ -110,7 +111,7 @@ def too_large(size: costs.Size) -> str:
     free = torch.cuda.mem_get_info()[0] if torch.cuda.is_available() else 0
     rows = max(0, (free - fixed) // each)
     return (
-        f"G and D take {fixed / 2**30:.1f} GiB and a row {each / 2**20:.2f} MiB of {free / 2**30:.1f} GiB free; "
+        f"G and D take {fixed / 2**30:.1f} GiB, a row {each / 2**20:.2f} MiB; {free / 2**30:.1f} GiB are free: "
         f"about {rows} rows would fit with the Gram matrix."
     )
 
@@ -217,7 +218,7 @@ def step(sae: SparseAutoencoder, x: Tensor, silent: Tensor) -> None:
 
 
 def dense(bench: Bench, size: costs.Size, sae: TopK, x: Tensor) -> None:
-    """The same loss with dense codes and autograd, plain and under torch.compile, on rows that fit; ours compiled."""
+    """The same loss with dense codes and autograd, plain and compiled, on rows that fit; ours compiled."""
     part = x[: min(PEER_ROWS, size.rows)]
     scale = size.rows / len(part)
 
@@ -265,16 +266,19 @@ def triton_contender(bench: Bench) -> None:
         return
     contender.main()
     for size in costs.MAIN:
-        dictionary = unit(torch.randn(size.n_atoms, size.d_in, device=bench.device))
-        x = planted(size.rows, dictionary, size.k)
-        gram = dictionary @ dictionary.T
-        bench.time(
-            "MP encode", size, lambda: matching_pursuit(x, dictionary, size.k, backend="cuda")
-        )
-        bench.time(
-            "MP encode in Triton", size, lambda: contender.matching(x, dictionary, gram, size.k)
-        )
-        forget()
+        compare_triton(bench, size)
+
+
+def compare_triton(bench: Bench, size: costs.Size) -> None:
+    """Both kernels at one size."""
+    import pursuit_triton as contender
+
+    dictionary = unit(torch.randn(size.n_atoms, size.d_in, device=bench.device))
+    x, k = planted(size.rows, dictionary, size.k), size.k
+    gram = dictionary @ dictionary.T
+    bench.time("MP encode", size, lambda: matching_pursuit(x, dictionary, k, backend="cuda"))
+    bench.time("MP encode in Triton", size, lambda: contender.matching(x, dictionary, gram, k))
+    forget()
 
 
 def main() -> None:

@@ -1,9 +1,9 @@
 """Matching pursuit's steps in Triton: a contender for a GPU, beside the Numba kernel.
 
-One program holds the correlations of an input in registers for all its steps, where Numba's holds them in shared
-memory: nothing is written back, and maxima and sums go through warp shuffles, which Numba's simulator lacks. It
-moves into the package if a device finds it faster. `TRITON_INTERPRET=1 python benchmarks/pursuit_triton.py` checks
-it without a GPU.
+One program holds the correlations of an input in registers for all its steps, where Numba's holds them in
+shared memory: nothing is written back, and maxima and sums go through warp shuffles, which Numba's simulator
+lacks. It moves into the package if a device finds it faster. `TRITON_INTERPRET=1 python
+benchmarks/pursuit_triton.py` checks it without a GPU.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def matching_steps(
     c, r, gram, dictionary, floors, atoms, amounts, steps, n_atoms, d_in,
     K: tl.constexpr, SIGNED: tl.constexpr, N: tl.constexpr, D: tl.constexpr,
 ):  # fmt: skip
-    """Take all steps of one input; a row that has stopped goes on with amounts of zero, which count for nothing."""
+    """Take all steps of one input; one that has stopped goes on with amounts of zero."""
     i = tl.program_id(0).to(tl.int64)
     columns, wide = tl.arange(0, N), tl.arange(0, D)
     inside, has = columns < n_atoms, wide < d_in

@@ -1,8 +1,8 @@
 """Take every measurement of a machine's GPU in turn, within a time, and keep what was found at every moment.
 
-`run.sh` starts it. Each part is a process of its own with a limit: one that hangs, dies or runs out of memory costs
-itself alone. A line `RESULT {…}` of a part is in results.json and table.md before the next one is read; both are
-replaced whole, so that a kill leaves the last state. What is missing skips by name.
+`run.sh` starts it. Each part is a process of its own with a limit: one that hangs, dies or runs out of memory
+costs itself alone. A line `RESULT {…}` of a part is in results.json and table.md before the next one is read;
+both are replaced whole, so that a kill leaves the last state. What is missing skips by name.
 """
 
 from __future__ import annotations

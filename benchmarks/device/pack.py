@@ -1,8 +1,8 @@
 """Write build/gpu: all that a machine with a GPU needs to measure this project, and nothing it has already.
 
-Run `make gpu-pack`, copy build/gpu to the machine and run `bash run.sh` there. The machine brings Python 3.12 on
-x86-64, CUDA 13, PyTorch, Triton, Numba and numba-cuda; it needs no network. NEEDED says what it lacks and why;
-what those packages need in turn comes along, each with who asked for it.
+Run `make gpu-pack`, copy build/gpu to the machine and run `bash run.sh` there. The machine brings Python 3.12
+on x86-64, CUDA 13, PyTorch, Triton, Numba and numba-cuda; it needs no network. NEEDED says what it lacks and
+why; what those packages need in turn comes along, each with who asked for it.
 """
 
 from __future__ import annotations

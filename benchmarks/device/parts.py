@@ -1,7 +1,8 @@
 """The parts of a run on a device that are no benchmark: facts, agreement with the CPU, training, a live model.
 
-`python benchmarks/device/parts.py NAME --device cuda`; each line `RESULT {…}` is one finding. A part fails where
-something disagrees, at the tolerances of `agree`: the same atoms up to ties, values to 1e-4, gradients to 1e-3.
+`python benchmarks/device/parts.py NAME --device cuda`; each line `RESULT {…}` is one finding. A part fails
+where something disagrees, at the tolerances of `agree`: the same atoms up to ties, values to 1e-4, gradients
+to 1e-3.
 """
 
 from __future__ import annotations
@@ -181,7 +182,7 @@ def live_model(device: str) -> None:
         result(name, good=off(a, b) <= 1e-3, off=f"{off(a, b):.1e}")
 
 
-def doctor(device: str) -> None:
+def doctor(_device: str) -> None:
     """What `sae-nb doctor` says of the device."""
     from sae_nb import doctor as examine
 

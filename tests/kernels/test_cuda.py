@@ -126,7 +126,9 @@ def test_the_largest_of_a_row_are_found_among_few_blocks(n_atoms: int) -> None:
     expected = u.sort(dim=1, descending=True).values[:, :3]
     assert torch.equal(values.sort(dim=1, descending=True).values[3:], expected[3:])
     assert torch.equal(u.gather(1, places)[3:], values[3:])
-    assert places[0].max() == n_atoms - 1 and (values[1] == -1).all() and values[2].isnan().any()
+    assert places[0].max() == n_atoms - 1
+    assert (values[1] == -1).all()
+    assert values[2].isnan().any()
     assert all(len(set(row)) == 3 for row in places.tolist())
 
 
