@@ -11,10 +11,14 @@ run, whose times mean nothing.
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
+import os
 import statistics
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gpu_costs as costs
@@ -297,9 +301,10 @@ def main() -> None:
         return
     # Triton's interpreter has to be asked for before Triton is imported.
     if options.device == "cpu":
-        import os
-
         os.environ["TRITON_INTERPRET"] = "1"
+        if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0":
+            sys.path.insert(0, str(Path(__file__).parent / "device"))
+            importlib.import_module("simulator")
     bench = Bench(options.device, options.repeats or (5 if options.device == "cuda" else 1))
     if options.sizes == "triton":
         triton_contender(bench)

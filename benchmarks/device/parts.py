@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import importlib.metadata
 import json
 import platform
@@ -250,6 +251,8 @@ def main() -> None:
     parser.add_argument("part", choices=list(PARTS))
     parser.add_argument("--device", default="cuda")
     options = parser.parse_args()
+    if options.device == "cpu":
+        importlib.import_module("simulator")
     PARTS[options.part](options.device)
     if _bad:
         sys.exit(f"not as it should be: {', '.join(_bad)}")

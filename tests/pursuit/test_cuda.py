@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,25 +13,14 @@ import torch
 
 from sae_nb.pursuit import gradient_pursuit, matching_pursuit, orthogonal_matching_pursuit
 
+STEADY = Path(__file__).parents[2] / "benchmarks" / "device"
+"""Holds `simulator.py`."""
+
 # Every branch of the kernels: correlations in shared memory, in global memory, and split; all
 # strategies; signed or not; tolerances; re-selection; dependent atoms; rows that stop; fp32 and fp64.
 SIMULATED = """
-import sys, warnings
-sys.setswitchinterval(5e-5)  # the simulator's threads spin until another one's turn: a fifth of the time
-import numpy as np, torch
-from numba.cuda.simulator.kernelapi import FakeCUDAShared
-from numba.np.numpy_support import as_dtype
-theirs = FakeCUDAShared.array
-
-def array(self, shape, dtype):
-    # Theirs looks and then sets: of two threads that come at once, one gets an array of its own.
-    if shape == 0:
-        return theirs(self, shape, dtype)
-    place = sys._getframe(1)
-    own = np.empty(shape, as_dtype(dtype))
-    return self._allocations.setdefault((place.f_code.co_filename, place.f_lineno), own)
-
-FakeCUDAShared.array = array
+import warnings
+import simulator, torch
 from sae_nb.pursuit import _cuda as cuda, _gram as gram, gradient_pursuit, matching_pursuit
 from sae_nb.pursuit import orthogonal_matching_pursuit as omp
 
@@ -119,6 +109,8 @@ print("problems", ran)
 def test_kernels_equal_the_reference_under_the_simulator() -> None:
     """Every branch, at toy sizes, in a process of its own: the simulator is chosen at import."""
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "OMP_NUM_THREADS": "1"}
+    found = (str(STEADY), environment.get("PYTHONPATH", ""))
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, found))
     result = subprocess.run(
         [sys.executable, "-c", SIMULATED], capture_output=True, text=True, env=environment
     )
