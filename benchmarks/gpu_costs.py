@@ -7,6 +7,7 @@ measured lies above it, and what is measured below it refutes the count.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -83,7 +84,7 @@ def topk_train(s: Size, rates: Rates, *, bf16: bool = True) -> float:
     return product(s, rates.bf16 if bf16 else rates.fp32) + searched + sums
 
 
-KERNELS = {
+KERNELS: dict[str, Callable[[Size, Rates], float]] = {
     "x Dᵀ fp32": lambda s, r: product(s, r.fp32),
     "x Dᵀ bf16": lambda s, r: product(s, r.bf16),
     "MP steps alone": mp_loop,

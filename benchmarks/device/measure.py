@@ -65,7 +65,10 @@ def parts(device: str) -> list[Part]:
         Part("doctor", [*own, "doctor", *on], 60),
         Part("triton", [*bench, "--sizes", "triton"], 60, needs=("triton",)),
         Part("bad input", [*own, "bad_input", *on], 60, needs=("numba",)),
-        Part("bench rest", [*bench, "--sizes", "rest"], 170, 30, needs=("numba",)),
+        *(
+            Part(f"bench {size}", [*bench, "--sizes", size], 170, 30, needs=("numba",))
+            for size in (["rest"] if device == "cuda" else [])
+        ),
     ]
 
 
