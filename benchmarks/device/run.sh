@@ -29,6 +29,7 @@ exec 9>&-
 export PYTHONPATH="$here/tree:$here/tree/benchmarks:$scratch/site" PYTHONUNBUFFERED=1
 # scipy does not travel: what is asked of it here, a folder in the tree answers.
 if ! "$python" -c 'import scipy.sparse' 2>/dev/null; then export PYTHONPATH="$PYTHONPATH:$here/tree/benchmarks/device/stand_ins"; fi
+if ! "$python" -c 'import numpy; numpy.row_stack' 2>/dev/null; then export PYTHONPATH="$PYTHONPATH:$here/tree/benchmarks/device/row_stack"; fi
 export HF_HUB_OFFLINE=1 TOKENIZERS_PARALLELISM=false NUMBA_CACHE_DIR="$scratch/numba" TRITON_CACHE_DIR="$scratch/triton"
 cd "$here/tree"
 exec "$python" benchmarks/device/measure.py "${rest[@]}"

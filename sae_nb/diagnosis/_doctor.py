@@ -363,7 +363,8 @@ def cuda_kernels() -> Seen:
         return "ok", "not needed without a usable GPU", ""
     try:
         difference = _difference("cuda", "cuda")
-    except (ValueError, ImportError) as error:
+    except (ValueError, ImportError, AttributeError) as error:
+        # The last is numba-cuda's with a numpy that no longer has what it asks for.
         major = str(torch.version.cuda).partition(".")[0]
         fix = f'Install them: python -m pip install "sae-nb[cuda{major}]".'
         return "cannot", str(error), fix
