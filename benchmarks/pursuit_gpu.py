@@ -99,7 +99,7 @@ class Bench:
             self.say(f"{name}, {size}", failed=f"{type(error).__name__}: {str(error)[:200]}")
             return None
         found: dict[str, Any] = {"ms": f"{taken:.3g}"}
-        if name in costs.KERNELS:
+        if big and name in costs.KERNELS:
             bound = 1e3 * costs.KERNELS[name](size, self.rates)
             found |= {"bound_ms": f"{bound:.3g}", "reached": f"{bound / taken:.0%}"}
         if big:
