@@ -13,7 +13,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import optimize, sparse
 from scripts import script
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -119,6 +119,18 @@ def test_the_stand_in_sorts_as_scipy_does() -> None:
     expected, found = theirs.tocsc(), ours.csr_matrix(parts, theirs.shape).tocsc()
     for name in ("data", "indices", "indptr"):
         assert np.array_equal(getattr(found, name), getattr(expected, name))
+
+
+def test_the_stand_in_fits_as_scipy_does() -> None:
+    """Coefficients that turn negative leave, as in scipy; some end at zero."""
+    ours = script(BENCHMARKS / "device" / "stand_ins" / "scipy" / "optimize.py", "stand_in_nnls")
+    generator = np.random.default_rng(0)
+    for _ in range(40):
+        a, b = generator.normal(size=(8, 5)), generator.normal(size=8)
+        expected, norm = optimize.nnls(a, b)
+        found, ours_norm = ours.nnls(a, b)
+        np.testing.assert_allclose(found, expected, atol=1e-10)
+        assert ours_norm == pytest.approx(norm)
 
 
 def test_the_pack_leaves_out_what_a_device_does_not_need() -> None:

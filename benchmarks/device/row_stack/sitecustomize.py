@@ -3,4 +3,4 @@
 import numpy
 
 if not hasattr(numpy, "row_stack"):
-    numpy.row_stack = numpy.vstack
+    setattr(numpy, "row_stack", numpy.vstack)  # noqa: B010 - a name that checkers know as gone
