@@ -29,6 +29,7 @@ NEEDED = {
     "safetensors": "files of SAEs and of bundled models",
     "tqdm": "progress of a capture and a training",
     "pyyaml": "cards of SAEs",
+    "pillow": "inputs of live models; read when one is loaded",
     "nnsight": "capture and steering of a live model",
     "transformers": "the bundled language model's classes",
     "pytest": "the tests of the kernels",
