@@ -557,7 +557,7 @@ def check_devices(*given: object) -> None:
 def available_memory(device: torch.device | None = None) -> int | None:
     """Return the bytes of memory a process can still take, or None where the system does not say.
 
-    Of a GPU, what torch keeps for later and nobody uses counts as free: it is given again first.
+    Memory of a GPU that torch keeps unused counts as free, because torch hands it out first.
     """
     if device is not None and device.type == "cuda":
         free, _total = torch.cuda.mem_get_info(device)
