@@ -22,7 +22,7 @@ if [ ! -e "$scratch/.complete" ]; then
 	rm -rf "$scratch/site"
 	mkdir -p "$scratch/site"
 	# A wheel is an archive of what it installs: no pip is needed, and none could ask for a network.
-	for wheel in "$here"/wheels/*.whl; do "$python" -m zipfile -e "$wheel" "$scratch/site"; done
+	"$python" -c 'import sys, zipfile; [zipfile.ZipFile(wheel).extractall(sys.argv[1]) for wheel in sys.argv[2:]]' "$scratch/site" "$here"/wheels/*.whl
 	touch "$scratch/.complete"
 fi
 exec 9>&-
