@@ -7,6 +7,9 @@ JupyterLab, repeats one gesture in it and prints one table: median, slowest, and
 the gesture's event on the page to the first frame after the last change of text, picture or bar that comes
 within half a second of the one before: kernel, both ways and drawing included.
 
+Then the map is clicked by mouse, point after point, and the key of each panel is pressed as fast as it answers
+for three seconds: answers a second.
+
 Other work on the machine counts as well: figures of a loaded machine are upper bounds, and the load is printed.
 """
 
@@ -17,12 +20,15 @@ import os
 import statistics
 import sys
 import tempfile
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import nbformat
+import numpy as np
+from concept_map import click, on_screen
 from panels import load
 
 ROOT = Path(__file__).parents[1]
@@ -55,6 +61,17 @@ MAP_MS, CLICK_MS = 100, 800
 
 BACK = {"ArrowRight": "ArrowLeft", "ArrowLeft": "ArrowRight", "ArrowDown": "ArrowUp", "]": "["}
 """The key that takes each of them back: the two in turn never come to an end."""
+
+# Whether something is drawn within two seconds: the first change after this, on a frame of its own.
+FIRST = """() => new Promise((resolve) => {
+  const watcher = new MutationObserver(() => {
+    watcher.disconnect();
+    requestAnimationFrame(() => resolve(true));
+  });
+  watcher.observe(document.querySelector(".sae-nb-panel"),
+    { subtree: true, childList: true, characterData: true, attributes: true });
+  setTimeout(() => { watcher.disconnect(); resolve(false); }, 2000);
+})"""
 
 # The gesture's event starts the clock; a change that nothing follows for half a second stops it.
 WATCH = """event => new Promise((resolve) => {
@@ -95,6 +112,37 @@ def key_ms(stage: Any, name: str, times: int) -> list[float]:
     return took[1:]
 
 
+def mouse_ms(stage: Any, times: int) -> list[float]:
+    """Milliseconds of a click on the map, so many times on atoms that lie apart; the first is left out."""
+    canvas = stage.page.locator(".sae-nb-mapstage").first
+    canvas.scroll_into_view_if_needed()
+    places = on_screen(np.array(stage.ask("shown.record.xy.tolist()")), canvas.bounding_box())
+    apart = [int(places[:, 0].argmin())]
+    while len(apart) < 8:  # each far from those before it: two clicks never reach the same atom
+        distance = np.linalg.norm(places[:, None] - places[apart], axis=2).min(axis=1)
+        apart.append(int(distance.argmax()))
+    took = []
+    for turn in range(times + 1):
+        x, y = places[apart[turn % len(apart)]].tolist()
+        stage.page.mouse.move(x, y)
+        took.append(gesture_ms(stage.page, "pointerup", partial(click, stage.page)))
+    return took[1:]
+
+
+def answers_a_second(stage: Any, name: str, seconds: float = 3.0) -> float:
+    """Changes that a key brings in a second, pressed again as soon as the one before was drawn."""
+    panel = stage.page.locator(".sae-nb-panel").first
+    panel.evaluate("node => node.focus()")
+    began, n, keys = time.monotonic(), 0, (KEYS[name], BACK[KEYS[name]])
+    while time.monotonic() - began < seconds:
+        stage.page.evaluate(f"() => {{ window.__drawn = ({FIRST})(); }}")
+        stage.page.keyboard.press(keys[n % 2])
+        if not stage.page.evaluate("() => window.__drawn"):
+            break
+        n += 1
+    return n / (time.monotonic() - began)
+
+
 def opened(lab: Any, stage_module: Any) -> Any:
     """Run the shared cells in a fresh kernel; return the stage."""
     n_shared = len(stage_module.SHARED) + 1
@@ -118,20 +166,29 @@ def hide(stage: Any, stage_module: Any) -> None:
     stage.page.evaluate(stage_module.CLEAR_CELL, stage.last)
 
 
+def row(name: str, gesture: str, took: list[float], limit: int, rate: float | None = None) -> None:
+    """Print one line of the table."""
+    lost = f"  ({took.count(-1)} without a change)" if -1 in took else ""
+    heard = [one for one in took if one >= 0] or [float("nan")]
+    often = "" if rate is None else f"{rate:.1f}"
+    print(
+        f"{name:<17}{gesture:<12}{statistics.median(heard):>10.0f}{max(heard):>9.0f}{limit:>7}{often:>10}{lost}",
+        flush=True,
+    )
+
+
 def report(stage: Any, stage_module: Any, names: list[str], times: int) -> None:
     """Print the table."""
     print(f"load average before: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
-    print(f"{'panel':<17}{'key':<12}{'median ms':>10}{'slowest':>9}{'limit':>7}")
+    print(
+        f"{'panel':<17}{'gesture':<12}{'median ms':>10}{'slowest':>9}{'limit':>7}{'a second':>10}"
+    )
     for name in names:
         show(stage, stage_module, name)
-        took = key_ms(stage, name, times)
         limit = MAP_MS if name == "ConceptMap" else CLICK_MS
-        lost = f"  ({took.count(-1)} without a change)" if -1 in took else ""
-        heard = [one for one in took if one >= 0] or [float("nan")]
-        print(
-            f"{name:<17}{KEYS[name]:<12}{statistics.median(heard):>10.0f}{max(heard):>9.0f}{limit:>7}{lost}",
-            flush=True,
-        )
+        row(name, KEYS[name], key_ms(stage, name, times), limit, answers_a_second(stage, name))
+        if name == "ConceptMap":
+            row(name, "mouse", mouse_ms(stage, times), MAP_MS)
         hide(stage, stage_module)
     print(f"load average after: {os.getloadavg()[0]:.1f}; figures under load are upper bounds")
 
