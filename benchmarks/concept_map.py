@@ -255,11 +255,16 @@ def browser_rows(n_atoms: int, d_in: int, n: int, points: int) -> list[str]:
 
 
 def on_screen(xy: np.ndarray, box: dict[str, float]) -> np.ndarray:
-    """Where a map that nobody has moved draws its points: fitted, a margin of 22 pixels, a border of 1."""
+    """Where a map that nobody has moved draws its points: fitted, a margin of 22 pixels, a border of 1.
+
+    It is stretched to fill its canvas, by up to 1.6 either way.
+    """
     size = np.array([box["width"], box["height"]])
-    scale = float(min((size - 46) / np.ptp(xy, axis=0)))
+    across, up = (size - 46) / np.ptp(xy, axis=0)
+    tall = float(np.clip(up / across, 1 / 1.6, 1.6))
+    scale = float(min(across, up / tall))
     middle = (xy.max(axis=0) + xy.min(axis=0)) / 2
-    return (xy - middle) * [scale, -scale] + size / 2 + [box["x"], box["y"]]
+    return (xy - middle) * [scale, -scale * tall] + size / 2 + [box["x"], box["y"]]
 
 
 def click(page: Any) -> None:
