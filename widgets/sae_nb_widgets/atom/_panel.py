@@ -76,7 +76,7 @@ ENOUGH, RARE = 30, 0.1
 MOST_EXAMPLES = 60
 HEADS = "head_out"
 OPENING = "Everyone in the village knew that"
-"""What a model goes on from when an atom is turned up: one of the texts with which names were tested."""
+"""Prompt of the texts that are written when an atom is turned up: one of those with which names were tested."""
 
 
 @checked(leave=("acts",))

@@ -24,7 +24,7 @@ written: the first that fits is taken."""
 
 SIDE, TOP, ROW_NAMES, PAD, APART, BETWEEN, CLOSE = 8.0, 6.0, 40.0, 11.0, 8.0, 14.0, 6.0
 """Free sides; room for the rows' names; around a node's words; between nodes, and between columns, also where
-dots stand for tokens."""
+dots replace tokens."""
 
 LINE, FEWEST_PX, MANY = 2.75, 2.4, 16
 """Height of a line, in sizes of the letters, and where there are more lines than `MANY`."""

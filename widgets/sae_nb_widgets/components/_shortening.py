@@ -1,7 +1,7 @@
 """Shorter names for what a script declares: it is sent with every widget.
 
-A name is replaced wherever it stands, by one that stands nowhere, so scopes stay as they are. It keeps its
-letters where a single use may be anything but that of a variable: a property, a key, a word in braces.
+A name is replaced everywhere by one that the script does not use, so scopes stay as they are. It keeps its
+letters if a single use may be anything but that of a variable: a property, a key, a word in braces.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def _names() -> Iterator[str]:
 
 
 def _pieces_of_code(text: str, kept: re.Pattern[str]) -> Iterator[str]:
-    """Yield what lies between strings, and what is computed inside templates."""
+    """Yield the code between strings, and the code inside templates."""
     start = 0
     for piece in kept.finditer(text):
         yield text[start : piece.start()] + '""'
@@ -71,7 +71,7 @@ def _pieces_of_code(text: str, kept: re.Pattern[str]) -> Iterator[str]:
 
 
 def _words_in_braces(code: str) -> Iterator[str]:
-    """Yield the names that stand alone between commas in braces: keys as well as variables."""
+    """Yield the names alone between commas in braces: keys as well as variables."""
     open_ones: list[str] = []
     before = ""
     for token in re.finditer(r"\w+|[^\w\s]", code):

@@ -263,7 +263,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
 
     @checked
     def come_forward(self) -> None:
-        """Scroll the page to the top of this panel, now or as soon as it is shown."""
+        """Show the top of this panel, now or as soon as it is on the page."""
         self._keys.called = True
 
     def press(self, key: str) -> None:
