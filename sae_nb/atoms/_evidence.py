@@ -146,7 +146,7 @@ class Badge:
     title: str
     standing: Standing
     dots: int | None = None
-    """How sure the name is, 0 to 4; None if that was not measured."""
+    """Certainty of the name, 0 to 4; None if that was not measured."""
 
 
 def certified(measured: Badge | None, verdict: Verdict | None) -> Badge | None:

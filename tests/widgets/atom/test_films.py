@@ -8,12 +8,9 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.components import card_content
-from sae_nb_widgets.components._atom_card import _as_frames
 
 import sae_nb as sn
 from sae_nb.activations import Activations, Context
-from sae_nb.atoms import AtomCard, Example
 from sae_nb.models import LiveModel
 from tests.widgets.made import FakeTopK
 
@@ -118,37 +115,3 @@ def test_an_input_lens_reads_videos() -> None:
     grid.selected = (0, 4)  # the second frame's first patch
     assert lens.summary.tokens[lens.token] == "tubelet 0,0 at 0.25 s"
     lens.close()
-
-
-def test_a_card_shows_the_frame_of_the_firing_between_its_neighbours() -> None:
-    """Three frames of five, side by side; the heat is on the one in the middle, at the ends on the last."""
-    context = Context(
-        kind="video",
-        n_samples=1,
-        pictures=torch.zeros(1, 3, 5 * 8, 8, dtype=torch.uint8),
-        patch_grid=(10, 2),
-        prefix_tokens=1,
-        frames=5,
-    )
-    strip = np.repeat(np.arange(5, dtype=np.uint8), 8)[None, :, None].repeat(3, 0).repeat(8, 2)
-    for frame, first in ((2, 1), (0, 0), (4, 2)):
-        heat = np.zeros((10, 2), np.float32)
-        heat[2 * frame, 1] = 1.0
-        patch = Example(
-            row=0,
-            sample=0,
-            position=1 + 4 * frame + 1,
-            strength=1.0,
-            place="",
-            picture=strip,
-            heat=heat,
-        )
-        shown = _as_frames(patch, context)
-        assert shown.picture.shape == (3, 8, 24)
-        assert shown.picture[0, 0, ::8].tolist() == [first, first + 1, first + 2]
-        assert np.argwhere(shown.heat).tolist() == [[0, 2 * (frame - first) + 1]]
-    card = AtomCard(
-        atom=0, name="0", words="", source="", fires="", examples=(patch,), max_strength=1.0
-    )
-    (example,) = card_content(card, context=context)["examples"]
-    assert (example["wide"], example["grid"]) == (True, [2, 6])

@@ -90,7 +90,8 @@ def _renamed(text: str, names: Mapping[str, str], kept: re.Pattern[str]) -> str:
     def short(code: str) -> str:
         return _NAME.sub(lambda name: names.get(name[0], name[0]), code)
 
-    done, start = [], 0
+    done: list[str] = []
+    start = 0
     for piece in kept.finditer(text):
         done.append(short(text[start : piece.start()]))
         start = piece.end()

@@ -96,7 +96,7 @@ def branch_answer(generation: Generation, branch: int, names: AtomNames, strengt
 
 
 def ways_answer(rows: Sequence[Sequence[str]], name: str, strength: float) -> str:
-    """Quote how a text continues with an atom and without, and what a random direction does to it."""
+    """State how a text continues with an atom and without, and what a random direction does to it."""
     edit = f"With {name} turned {turned(strength)}"
     if not any(rows):
         return f"{edit}: nothing has been written yet."
