@@ -625,7 +625,9 @@ def test_what_a_student_types_is_escaped() -> None:
 
 def test_an_unknown_exercise_lists_those_there_are() -> None:
     """A typo costs one look: those of its notebook, or the notebooks, and never all."""
-    with pytest.raises(ValueError, match=r"'01.99'. Notebook 01 has 01.1, 01.2, 01.3, 01.4, 01.5\.$"):
+    with pytest.raises(
+        ValueError, match=r"'01.99'. Notebook 01 has 01.1, 01.2, 01.3, 01.4, 01.5\.$"
+    ):
         sae_nb_lessons.exercise("01.99")
     with pytest.raises(ValueError, match=r"'77.1'. Notebooks with exercises: 00, 01") as raised:
         sae_nb_lessons.exercise("77.1")
