@@ -36,11 +36,12 @@ TO_NOTEBOOK = re.compile(r"\]\((\w+)\.ipynb(#[^)]*)?\)")
 TO_DOCS = re.compile(r"\]\(\.\./docs/([^)]+)\)")
 TO_SOURCE = re.compile(r"\]\((?!https?:|\.\.|#)([\w/]+\.\w+)\)")
 PLACE = '<div class="lesson-output" id="output-{}"></div>'
-TOLD_TO_BE_SEEN = """<style>
+MOVED_SIDEWAYS = """<style>
 /* A figure of several parts keeps its width on a phone, and is moved sideways. */
 :is(.sae-nb-live, body.figure) { overflow-x: auto; }
 :is(.sae-nb-live, body.figure) > div { min-width: 560px; }
-</style><script>
+</style>"""
+TOLD_TO_BE_SEEN = """<script>
 const bottom = () => Math.ceil(document.body.getBoundingClientRect().bottom) + 16;
 new ResizeObserver(() => parent.postMessage({ saeNbHeight: bottom() }, "*")).observe(document.body);
 </script>"""
@@ -280,6 +281,8 @@ def _output(out: Any) -> str:
 def _frame(page: str) -> str:
     """Return a frame around a page of its own, which is written once however often it is shown."""
     name = f"{hashlib.sha256(page.encode()).hexdigest()[:12]}.html"
+    # The style comes first: a figure takes its width when it is drawn.
+    page = page.replace("</head>", f"{MOVED_SIDEWAYS}</head>", 1)
     panels[f"lessons/panels/{name}"] = page.replace("</body>", f"{TOLD_TO_BE_SEEN}</body>")
     title = re.search(r"<title>(.*?)</title>", page)
     words = title[1] if title else "Figure"

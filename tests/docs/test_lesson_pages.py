@@ -107,6 +107,7 @@ def test_outputs_are_put_in_their_places(pages: ModuleType) -> None:
     panel = pages.panels[f"lessons/panels/{names[0]}"]
     assert 'src="../../gallery/plotly.min.js"' in panel
     assert "saeNbHeight" in panel
+    assert panel.index("min-width") < panel.index("<body"), "before a figure is drawn"
     stream = nbformat.v4.new_output("stream", name="stdout", text="<b>")
     assert pages._output(stream) == "<pre>&lt;b&gt;</pre>"
     waiting = nbformat.v4.new_output("stream", name="stderr", text="50 %")
