@@ -349,7 +349,8 @@ def printable(lesson: Lesson) -> str:
         parts += [
             f"Also in the lesson: {told}. [Every answer](../lessons/{lesson.stem}_solved.md)."
         ]
-    return WITHOUT_SEARCH + "\n\n".join(parts) + "\n"
+    page = WITHOUT_SEARCH + "\n\n".join(parts) + "\n"
+    return TO_NOTEBOOK.sub(r"](../lessons/\1.md)", page)
 
 
 def _needs(opening: str) -> str:

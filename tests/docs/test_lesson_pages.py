@@ -184,3 +184,4 @@ def test_every_printable_page_states_what_one_can_do(pages: ModuleType) -> None:
         assert len(re.findall(r"^\d\. ", questions, re.M)) == 3, one.stem
         assert len(re.findall(r"^\d\. ", answers, re.M)) == 3, one.stem
         assert len(answers.splitlines()) < 85, one.stem
+        assert ".ipynb)" not in page, "links lead to pages"
