@@ -210,7 +210,7 @@ def largest(
         values, places = u.topk(k, dim=1, sorted=False)
         return values, places
     whole = n_blocks * BLOCK
-    blocks = u[:, :whole].unflatten(1, (n_blocks, BLOCK))
+    blocks = u[:, :whole].reshape(len(u), n_blocks, BLOCK)
     best = blocks.amax(dim=2).topk(k, dim=1, sorted=False).indices
     places = best[:, :, None] * BLOCK + torch.arange(BLOCK, device=u.device)
     places = places.flatten(1)

@@ -477,7 +477,8 @@ def shared_bytes(device: torch.device) -> int:
     """
     if simulated():
         return SHARED_BYTES
-    most = torch.cuda.get_device_properties(device).shared_memory_per_block_optin
+    # torch has it, its stubs do not.
+    most = torch.cuda.get_device_properties(device).shared_memory_per_block_optin  # type: ignore[attr-defined]
     return max(SHARED_BYTES, most // 2 - RESERVED_BYTES)
 
 

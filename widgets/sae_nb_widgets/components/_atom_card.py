@@ -106,13 +106,14 @@ def _as_frames(example: Example, context: Context | None) -> Example:
     """Return the example of a video with three of its frames side by side, in the middle that of the firing."""
     if context is None or context.frames is None or example.picture is None:
         return example
+    n_frames = context.frames
     patch = example.position - context.prefix_tokens
     at = context.tubelet(patch)[0] if patch >= 0 else 0
-    n = min(FRAMES, context.frames)
-    first = min(max(at - n // 2, 0), context.frames - n)
+    n = min(FRAMES, n_frames)
+    first = min(max(at - n // 2, 0), n_frames - n)
 
     def abreast(strip: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-        frames = np.split(strip, context.frames, axis=-2)
+        frames = np.split(strip, n_frames, axis=-2)
         return np.concatenate(frames[first : first + n], axis=-1)
 
     heat = None if example.heat is None else abreast(example.heat)

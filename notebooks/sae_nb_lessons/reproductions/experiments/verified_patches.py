@@ -32,7 +32,7 @@ def run(seed: int, *, n_images: int = 24, steps: int = 500) -> dict[str, float]:
     found = {}
     for bounds in ("interval", "crown-ibp", "crown"):
         start = time.process_time()
-        found[bounds] = sn.vision.verified_attribution(network, x, bounds=bounds, **settings)  # type: ignore[arg-type]
+        found[bounds] = sn.vision.verified_attribution(network, x, bounds=bounds, **settings)
         numbers[f"{bounds}, seconds an image"] = (time.process_time() - start) / len(x)
     reached = sn.vision.attacked(network, x, seed=seed, **settings)
     drawn = sn.vision.attacked(network, x, seed=seed, n_samples=N_SAMPLES, **settings)
@@ -73,7 +73,7 @@ def trained(seed: int, steps: int) -> tuple[nn.Sequential, Tensor, float]:
         rows = torch.randint(len(x), (BATCH,), generator=generator)
         loss = nn.functional.cross_entropy(network(x[rows]), y[rows])
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimiser.step()
     network.eval().requires_grad_(False)
     right = network(held).argmax(dim=1) == truth
@@ -88,7 +88,7 @@ def agreement(network: nn.Module, x: Tensor, reached: Tensor, proven: Any) -> di
     chance = torch.rand(proven.maps.shape, generator=torch.Generator().manual_seed(0))
     maps = {"bound": proven.alone, "held": proven.maps, "random": chance}
     for method in ("occlusion", "gradient", "sobol"):
-        own = sn.vision.attribution(model, colour, method, outcome=outcome)  # type: ignore[arg-type]
+        own = sn.vision.attribution(model, colour, method, outcome=outcome)
         maps[method] = own.on_grid(*GRID)
     return {
         f"rank, {name}": float(
