@@ -45,6 +45,8 @@ in the circuit. Ours."""
 KEY = 0.05
 """Share of the variance of the numbers' embedding from which a frequency is a key one. Ours: in the bundled
 model key ones have 0.18 and more, others at most 0.01."""
+ROUNDED = 1e-24
+"""Share of a function's power below which what varies is the rounding of a transform."""
 
 N_STRINGS = 2_000
 """Of brackets, that their states are grouped over: of few strings each state would have one, and explain it."""
@@ -207,13 +209,15 @@ def frequency_shares(
     constant.
     """
     power = torch.fft.fft2(functions.double()).abs().square()
+    level = power[:, 0, 0].clone()
     power[:, 0, 0] = 0
     p = functions.shape[-1]
     frequencies = torch.arange(1, (p - 1) // 2 + 1)
     own = torch.stack([torch.zeros_like(frequencies), frequencies, p - frequencies], dim=1)
     found = power[:, own[:, :, None], own[:, None, :]].sum(dim=(2, 3))
-    total = power.sum(dim=(1, 2))[:, None]
-    return torch.where(total > 0, found / total.clamp(min=1e-30), 0)
+    total = power.sum(dim=(1, 2))
+    varies = total > ROUNDED * level  # the transform of a constant is rounded, too
+    return torch.where(varies[:, None], found / total.clamp(min=1e-30)[:, None], 0)
 
 
 def key_frequencies(model: LiveModel) -> Bool[Tensor, " frequencies"]:
