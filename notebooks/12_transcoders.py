@@ -242,7 +242,7 @@ layers.brief(kept)
 
 # %% [markdown]
 # What is found is one atom, where single layers with room for all need 2.5. But a tenth of the concepts is
-# not found, so the claim holds *partly*.
+# not found; and three seeds are too few for a verdict, so there is none yet.
 #
 # ## 5 · The checked numbers
 
