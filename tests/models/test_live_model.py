@@ -106,7 +106,7 @@ def test_a_module_with_several_answers_gives_the_first_and_all_by_name() -> None
     """A dict of tensors, joined over batches."""
     model = wrap(Heads())
     x = torch.randn(5, 4)
-    assert torch.equal(model(x, batch_size=2), model.heads(x)["a"])
+    torch.testing.assert_close(model(x, batch_size=2), model.heads(x)["a"])
     torch.testing.assert_close(model.heads(x, batch_size=2)["b"], model.module.b(x).detach())
 
 

@@ -30,12 +30,12 @@ def test_gradcheck(pursuit: Any, backend: str, nonnegative: bool) -> None:
     assert torch.autograd.gradcheck(encode, (x, dictionary))
 
 
-@pytest.mark.parametrize("tile_bytes", [1, autograd.TERM_BYTES])
+@pytest.mark.parametrize("tile_bytes", [1, autograd.TERM_BYTES["cpu"]])
 def test_gradients_equal_the_references(
     pursuit: Any, nonnegative: bool, tile_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Of a loss on codes and reconstruction together, in one tile and in many."""
-    monkeypatch.setattr(autograd, "TERM_BYTES", tile_bytes)
+    monkeypatch.setattr(autograd, "TERM_BYTES", {"cpu": tile_bytes})
     x, dictionary = _problem(rows=11, d_in=7, n_atoms=20)
     weight = torch.linspace(-1, 1, 20, dtype=torch.float64)
     gradients = []
