@@ -63,7 +63,7 @@ def check_exercises_show_themselves_as_cards(page: Page, stage: Any) -> None:
     shown = [text for text in shown if text.strip()]
     assert sum("Not answered yet" in text for text in shown) == 1
     assert sum("Predict first" in text for text in shown) == 1
-    assert sum("0 of 4 exercises solved" in text for text in shown) == 1
+    assert sum("0 of 5 exercises solved" in text for text in shown) == 1
     assert page.locator(".jp-OutputArea-output div[role=note]").count() >= 1
 
 
