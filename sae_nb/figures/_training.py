@@ -57,7 +57,7 @@ TRAINING_CURVES = (
     TrainingCurve(field="loss", title="loss", words="loss", positive=True),
     TrainingCurve(
         field="dead_fraction",
-        title="dead atoms",
+        title="dead",
         words="dead atoms, %",
         factor=100.0,
         unit=f"{THIN_SPACE}%",

@@ -421,7 +421,7 @@ def _axes() -> dict[str, Any]:
         axes[f"xaxis{number_of(i)}"] = {
             "domain": _COLUMN_DOMAINS[i % COLUMNS],
             "anchor": f"y{number_of(i)}",
-            "nticks": 4,
+            "nticks": 3,  # a third of a narrow panel has room for three numbers of four digits
             "tickangle": 0,
         } | ({"matches": "x"} if i else {})
         axes[f"yaxis{number_of(i)}"] = {
