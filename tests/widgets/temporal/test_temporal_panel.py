@@ -313,6 +313,7 @@ def test_what_cannot_be_read_is_said_and_the_old_record_stays(panel: sw.Temporal
 
 def test_an_empty_text_clears_what_was_said_of_the_old_one(panel: sw.TemporalPanel) -> None:
     """No answer, no tokens, no atoms; the next text is read as ever."""
+    before = panel.answer
     panel.text = ""
     panel.wait()
     assert (panel.answer, panel.record, panel._strip.tokens.tokens) == ("", None, [])
@@ -321,7 +322,7 @@ def test_an_empty_text_clears_what_was_said_of_the_old_one(panel: sw.TemporalPan
     assert panel.status == "Type at least two words."
     panel.text = TEXT
     panel.wait()
-    assert "better than chance: earlier tokens predict " in panel.answer
+    assert panel.answer == before != ""
     assert len(named(panel._plot, "raster").z)
 
 
