@@ -92,7 +92,7 @@ def test_browser_and_python_share_one_colour_table() -> None:
     """The script carries the theme's colours of heat, and where it begins."""
     for name in ("picture_grid", "token_strip", "paired_bars"):
         text = script(name)
-        found = re.search(r"const COLOURS=(\{.*?\});", text)
+        found = re.search(r"const \w+=(\{\"\w+\": ?.*?\"weakest\".*?\});", text)
         assert found is not None
         colours = json.loads(found[1])
         assert tuple(colours["heat"]["strength"]) == theme.STRENGTH
