@@ -10,7 +10,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -368,6 +368,8 @@ def _polygon(
 
 def _of(given: Any, index: int, otherwise: Any) -> Any:
     """One of a list, or the one for all."""
+    if isinstance(given, Mapping) and "bdata" in given:  # as plotly keeps arrays in a notebook
+        given = np.frombuffer(base64.b64decode(given["bdata"]), given["dtype"])
     if isinstance(given, list | tuple | np.ndarray):
         return given[index] if index < len(given) else otherwise
     return otherwise if given is None else given
