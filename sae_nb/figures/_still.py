@@ -10,7 +10,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from html import unescape
 from typing import Any
@@ -335,8 +335,11 @@ def _area(trace: Any, corners: list[tuple[float, float]]) -> list[Stroke]:
 def _markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list[Stroke]:
     marker = trace.marker
     # Read once: plotly takes half a millisecond for every attribute.
-    size, ink_given, symbol, opacity = marker.size, marker.color, marker.symbol, marker.opacity
-    edge_given, edge_ink = marker.line.width, marker.line.color
+    given = (marker.size, marker.color, marker.opacity, marker.line.width, marker.line.color)
+    size, ink_given, opacity, edge_given, edge_ink = (
+        _decoded(one) if isinstance(one, dict) else one for one in given
+    )
+    symbol = marker.symbol
     strokes: list[Stroke] = []
     for i, (px, py) in enumerate(points):
         faint = float(_of(opacity, i, 1.0))
@@ -368,8 +371,6 @@ def _polygon(
 
 def _of(given: Any, index: int, otherwise: Any) -> Any:
     """One of a list, or the one for all."""
-    if isinstance(given, Mapping) and "bdata" in given:  # as plotly keeps arrays in a notebook
-        given = np.frombuffer(base64.b64decode(given["bdata"]), given["dtype"])
     if isinstance(given, list | tuple | np.ndarray):
         return given[index] if index < len(given) else otherwise
     return otherwise if given is None else given
