@@ -6,6 +6,7 @@ there is shown without outputs and says so. With SAE_NB_DOCS_EXECUTED=1 the buil
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lessons import BINDER, COLAB, NOTEBOOKS, SOURCE
 
 sys.path.append(str(NOTEBOOKS))
@@ -289,12 +291,23 @@ def _frame(page: str) -> str:
     return f'<iframe loading="lazy" src="panels/{name}" title="{words}"></iframe>'
 
 
+def _with_arrays(value: Any) -> Any:
+    """Return a figure of a notebook with its arrays: plotly writes them as base64 with a type and a shape."""
+    if isinstance(value, dict) and "bdata" in value:
+        array = np.frombuffer(base64.b64decode(value["bdata"]), value["dtype"])
+        shape = [int(n) for n in str(value.get("shape", array.size)).split(",")]
+        return array.reshape(shape)
+    if isinstance(value, dict):
+        return {name: _with_arrays(one) for name, one in value.items()}
+    return [_with_arrays(one) for one in value] if isinstance(value, list) else value
+
+
 def _figure_page(figure: Any) -> str:
     import plotly.graph_objects as go
 
     from sae_nb.figures import still_config, template, theme, to_svg
 
-    drawn = go.Figure(figure, skip_invalid=True)
+    drawn = go.Figure(_with_arrays(figure), skip_invalid=True)
     drawn.update_layout(template=template(), autosize=True)
     title = escape(re.sub(r"<[^>]+>", "", drawn.layout.title.text or "") or "Figure")
     live = drawn.to_html(full_html=False, include_plotlyjs=False, config=still_config())

@@ -335,11 +335,8 @@ def _area(trace: Any, corners: list[tuple[float, float]]) -> list[Stroke]:
 def _markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list[Stroke]:
     marker = trace.marker
     # Read once: plotly takes half a millisecond for every attribute.
-    given = (marker.size, marker.color, marker.opacity, marker.line.width, marker.line.color)
-    size, ink_given, opacity, edge_given, edge_ink = (
-        _decoded(one) if isinstance(one, dict) else one for one in given
-    )
-    symbol = marker.symbol
+    size, ink_given, symbol, opacity = marker.size, marker.color, marker.symbol, marker.opacity
+    edge_given, edge_ink = marker.line.width, marker.line.color
     strokes: list[Stroke] = []
     for i, (px, py) in enumerate(points):
         faint = float(_of(opacity, i, 1.0))
