@@ -18,7 +18,8 @@ _DECLARED = re.compile(
     r"|\b(?:const|let) \[([\w,]*)\]"  # an array taken apart
     r"|\bfunction \w*\(([\w,]*)\)|\(([\w,]*)\)=>|\b(\w+)=>"  # parameters
 )
-_PROPERTY = re.compile(r"(?<!\.)\.([A-Za-z_]\w*)|([A-Za-z_]\w*) ?:")
+# A key follows a brace or a comma; what precedes the colon of a choice (`a ? b : c`) is a variable.
+_PROPERTY = re.compile(r"(?<!\.)\.([A-Za-z_]\w*)|[{,]\s*([A-Za-z_]\w*) ?:")
 _METHOD = re.compile(r"(?<=[{},])([A-Za-z_]\w*)\([^()]*\)\{")
 _INSIDE = re.compile(r"\$\{((?:[^{}`]|`[^`]*`)*)\}")
 _PAIRS = {"}": "{", "]": "[", ")": "("}

@@ -40,7 +40,9 @@ function render({ model, el }) {
   let bounds = [0, 0, 1, 1];
   let at = { x: 0, y: 0, scale: 1 };
   let tall = 1;
-  let home = true, width = 1, height = 1, hovered = -1, dragged = null;
+  let home = true, width = 1, height = 1;
+  let hovered = -1;
+  let dragged = null;
   let told = "[]", telling = 0, moving = 0, queued = false, dirty = true, bitmap = null, decoding = 0;
 
   // --- what is drawn ---------------------------------------------------------------------------
