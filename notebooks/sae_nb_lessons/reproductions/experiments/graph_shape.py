@@ -29,7 +29,7 @@ from sae_nb.studies.circuits import (
 from sae_nb.data import NOT_ASKED, TASKS
 from sae_nb.models.recipes import CIRCUIT_RECIPES, train_circuit
 
-SHORT = {"n_graphs": 24, "n_stories": 24, "n_folds": 2}
+SHORT = {"n_graphs": 64, "n_stories": 24, "n_folds": 2}
 NAMES = ("tiny-brackets", "tiny-modular", "tiny-gpt")
 FIRST_SEED = 10
 """First seed of the trainings: those of a pilot have other ones."""
