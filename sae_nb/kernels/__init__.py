@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # for the other rooms
         check_average_k as check_average_k,
         tails_squared_error as tails_squared_error,
     )
-    from sae_nb.kernels._compiling import compiled as compiled
+    from sae_nb.kernels._compiling import compiled as compiled, larger as larger
     from sae_nb.kernels._dense import note as note
     from sae_nb.kernels._muon import Muon as Muon
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.codes import Support, index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
-from sae_nb.kernels._compiling import compiled
+from sae_nb.kernels._compiling import compiled, larger
 from sae_nb.kernels._dense import Dense, is_dense
 from sae_nb.kernels._threads import parallel
 
@@ -193,14 +193,15 @@ def block_maxima(row, bias, signed, maxima):
     n_blocks = row.shape[0] // BLOCK
     for b in range(n_blocks):
         first = b * BLOCK
-        largest = row[first] + bias[first]
+        part, beside = row[first : first + BLOCK], bias[first : first + BLOCK]
+        largest = part[0] + beside[0]
         if signed:
             largest = abs(largest)
-            for j in range(first, first + BLOCK):
-                largest = max(largest, abs(row[j] + bias[j]))
+            for j in range(part.shape[0]):
+                largest = larger(abs(part[j] + beside[j]), largest)
         else:
-            for j in range(first, first + BLOCK):
-                largest = max(largest, row[j] + bias[j])
+            for j in range(part.shape[0]):
+                largest = larger(part[j] + beside[j], largest)
         maxima[b] = largest
     return n_blocks
 
@@ -279,12 +280,13 @@ def pack(values, atoms, offsets, packed_values, packed_atoms):
 @compiled(fastmath={"nnan", "nsz"})
 def row_margins(row, bias, floor, maxima):
     """Write the maximum of row + bias − floor over each block, the last one short."""
-    width = row.shape[0]
     for b in range(maxima.shape[0]):
-        first, last = b * BLOCK, min(b * BLOCK + BLOCK, width)
-        largest = row[first] + bias[first] - floor[first]
-        for j in range(first, last):
-            largest = max(largest, row[j] + bias[j] - floor[j])
+        first = b * BLOCK
+        part, beside = row[first : first + BLOCK], bias[first : first + BLOCK]
+        below = floor[first : first + BLOCK]
+        largest = part[0] + beside[0] - below[0]
+        for j in range(part.shape[0]):
+            largest = larger(part[j] + beside[j] - below[j], largest)
         maxima[b] = largest
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 from torch import Tensor
 
-from sae_nb.kernels import compiled, parallel
+from sae_nb.kernels import compiled, larger, parallel
 from sae_nb.pursuit import _small_systems as small_systems
 from sae_nb.pursuit._engine import Tile
 
@@ -37,14 +37,14 @@ refine_small = compiled()(small_systems.refine_small)
 def find_maxima(c, first, last, signed, maxima):
     """Write the largest score of each block first … last: c, or |c| for signed codes; never below 0."""
     for block in range(first, last):
+        part = c[block * BLOCK : (block + 1) * BLOCK]
         top = c.dtype.type(0)
-        stop = min((block + 1) * BLOCK, c.shape[0])
         if signed:
-            for j in range(block * BLOCK, stop):
-                top = max(top, abs(c[j]))
+            for j in range(part.shape[0]):
+                top = larger(abs(part[j]), top)
         else:
-            for j in range(block * BLOCK, stop):
-                top = max(top, c[j])
+            for j in range(part.shape[0]):
+                top = larger(part[j], top)
         maxima[block] = top
 
 
@@ -52,18 +52,19 @@ def find_maxima(c, first, last, signed, maxima):
 def update(c, a, row, signed, maxima):
     """Update correlations after a step, c ← c − a · G[j], and their block maxima, in one pass."""
     for block in range(maxima.shape[0]):
+        part = c[block * BLOCK : (block + 1) * BLOCK]
+        beside = row[block * BLOCK : (block + 1) * BLOCK]
         top = c.dtype.type(0)
-        stop = min((block + 1) * BLOCK, c.shape[0])
         if signed:
-            for j in range(block * BLOCK, stop):
-                value = c[j] - a * row[j]
-                c[j] = value
-                top = max(top, abs(value))
+            for j in range(part.shape[0]):
+                value = part[j] - a * beside[j]
+                part[j] = value
+                top = larger(abs(value), top)
         else:
-            for j in range(block * BLOCK, stop):
-                value = c[j] - a * row[j]
-                c[j] = value
-                top = max(top, value)
+            for j in range(part.shape[0]):
+                value = part[j] - a * beside[j]
+                part[j] = value
+                top = larger(value, top)
         maxima[block] = top
 
 
