@@ -144,6 +144,8 @@ class Runner:
         False: end the pass with the last state, where nothing is put and nothing differentiated.
     method
         Method of the module that is run.
+    under
+        Edits that are made in its passes alone, after those that are active and before what is read.
     backend
         Method of entering the model; both give the same numbers.
     every
@@ -164,6 +166,7 @@ class Runner:
         grad: bool | str | Iterable[str] = False,
         answer: bool = True,
         method: str = "__call__",
+        under: Sequence[Intervention] = (),
         backend: Backend = "hooks",
         every: bool = False,
     ) -> None:
@@ -175,7 +178,7 @@ class Runner:
 
         puts = list(put.items() if isinstance(put, Mapping) else put)
         self._graph = grad is True or bool(leaves)
-        self._to_the_end = answer or bool(puts) or bool(leaves)
+        self._to_the_end = answer or bool(puts) or bool(leaves) or bool(under)
         self._tokens: tuple[int, int] | None = None  # of the batch that runs
         self._seen: dict[str, list[Tensor]] = {}
         self._zeros: dict[str, list[Tensor]] = {}
@@ -191,7 +194,8 @@ class Runner:
             ),
             *((model.counted(point), Visit(partial(self._leaf, n))) for n, point in leaves.items()),
         ]
-        self._visits = [Intervention(point, visit, backend) for point, visit in visits]
+        own = [Intervention(point, visit, backend) for point, visit in visits]
+        self._visits = [*under, *own]
 
     def __call__(self, batch: Batch) -> Run:
         """Run one batch."""

@@ -50,6 +50,7 @@ class Active:
     def __init__(self, model: LiveModel, recipe: Recipe, backend: Backend = "nnsight") -> None:
         edit = cast(MaskedEdit, recipe.edit)
         self._model, self.recipe, self._edit = model, recipe, edit
+        self._n_calls = model.editing.n_calls
         self._interventions = recipe.interventions(backend)
         for intervention in self._interventions:
             check_travels(model, intervention)
@@ -110,7 +111,12 @@ class Active:
                 if places:
                     del active[places[-1]]
             self._model.editing.release()
-        if kind is not None or self._edit.n_touched:
+        if kind is None:
+            self.warn_of_idleness()
+
+    def warn_of_idleness(self) -> None:
+        """Warn that nothing was changed, if the model ran and nothing was."""
+        if self._edit.n_touched:
             return
         where = f'Nothing was changed at "{self.recipe.hook_point}"'
         if self._edit.n_runs:

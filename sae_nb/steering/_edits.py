@@ -73,10 +73,19 @@ class MaskedEdit:
     run brings only the newest: the edit keeps those before it until the next text begins.
     """
 
-    def __init__(self, positions: Positions, change: Change, tap: Tap | Taps | None = None) -> None:
+    def __init__(
+        self,
+        positions: Positions,
+        change: Change,
+        tap: Tap | Taps | None = None,
+        of_amounts: Callable[[tuple[float, ...]], Change] | None = None,
+    ) -> None:
         self.positions = positions
         self.change = change
         self.tap = tap
+        self.of_amounts = of_amounts
+        """The same change by other amounts; None where it has none."""
+
         self.n_runs = 0
         self.n_touched = 0
         self._before: tuple[Tensor, Tensor, Tensor] | None = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
@@ -322,7 +322,8 @@ def request_steering(
     recipe = Steering(atoms=atoms, by=by, amount=amount, sae=sae, **choices)
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
     tap = _tap(model, hook_point, sae) if encodes else None
-    return replace(recipe, edit=MaskedEdit(where, _atom_change(model, sae, atoms, recipe), tap))
+    changes = _atom_changes(model, sae, atoms, recipe)
+    return replace(recipe, edit=MaskedEdit(where, changes(recipe.amount), tap, changes))
 
 
 def named_step(point: HookPoint) -> Any:
@@ -452,9 +453,10 @@ def _in_coefficients(
     return tuple(b * size for b, size in zip(by, sizes.tolist(), strict=True))
 
 
-def _atom_change(
+def _atom_changes(
     model: LiveModel, sae: SparseAutoencoder, atoms: tuple[int, ...], recipe: Steering
-) -> Change:
+) -> Callable[[tuple[float, ...]], Change]:
+    """Return the change of some atoms by amounts of each."""
     rows, mode = sae.dictionary[list(atoms)].detach().clone(), MODES[recipe.mode]
     if mode.unit_atoms:
         rows = torch.nn.functional.normalize(rows, dim=1)
@@ -464,8 +466,8 @@ def _atom_change(
             f"`sae` must be on the model's device to encode its activations, {model.device}, got "
             f"{rows.device}. Use sae.to(model.device)."
         )
-    return change_atoms(
-        sae, atoms, rows, mode=recipe.mode, by=recipe.amount, keep_error=recipe.keep_error
+    return lambda by: change_atoms(
+        sae, atoms, rows, mode=recipe.mode, by=by, keep_error=recipe.keep_error
     )
 
 

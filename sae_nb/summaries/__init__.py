@@ -56,6 +56,14 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.summaries._continuing import (
+        Continuation as Continuation,
+        summarise_continuation as summarise_continuation,
+    )
+    from sae_nb.summaries._dose_response import (
+        SteeringCurve as SteeringCurve,
+        summarise_dose_response as summarise_dose_response,
+    )
     from sae_nb.summaries._pursuit import (
         ALGORITHMS as ALGORITHMS,
         OWN as OWN,
@@ -86,14 +94,11 @@ if TYPE_CHECKING:  # for the other rooms
         sums_by_sample as sums_by_sample,
     )
     from sae_nb.summaries._steering import (
-        Continuation as Continuation,
-        SteeringCurve as SteeringCurve,
+        Steered as Steered,
         SteeringRecipe as SteeringRecipe,
         control_of as control_of,
         edit_of as edit_of,
         effects_of_adding as effects_of_adding,
-        summarise_continuation as summarise_continuation,
-        summarise_dose_response as summarise_dose_response,
     )
     from sae_nb.summaries._temporal import (
         MOST_RASTER_ATOMS as MOST_RASTER_ATOMS,

@@ -7,36 +7,32 @@ gives x + δ, the control gives x + ‖δ‖·u. KL(p‖q) = Σ p (ln p − ln q
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
-from difflib import SequenceMatcher
-from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context
 from sae_nb.checks import checked, one_of
 from sae_nb.files import SaeIdentity
+from sae_nb.models import Runner
 from sae_nb.steering import (
     MODES,
     UNITS,
-    DoseResponse,
-    Effects,
+    Active,
+    Change,
+    MaskedEdit,
     Mode,
     Unit,
     change_atoms,
-    check_strengths,
-    combined_direction,
     kl,
     random_direction,
     splice,
     steer,
-    unit_atom,
 )
 from sae_nb.summaries.input._answers import (
     Reading,
@@ -48,6 +44,7 @@ from sae_nb.summaries.input._answers import (
     read_answer,
     read_answers,
     read_hook_point,
+    readings_of,
     shown_picture,
     token_names,
 )
@@ -333,9 +330,7 @@ class SteeringSummary:
         return None if values is None else patch_map(values, places)
 
 
-def edit_of(
-    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe
-) -> AbstractContextManager[Any]:
+def edit_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) -> Active:
     """Return the steering that a recipe asks for, ready for a `with` block."""
     options: dict[str, Any] = {"mode": recipe.mode, "positions": recipe.positions}
     return steer(model, recipe.hook_point, sae, recipe.atoms, recipe.amounts, **options)
@@ -343,27 +338,39 @@ def edit_of(
 
 def control_of(
     model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int = 1
-) -> AbstractContextManager[Any]:
+) -> Active:
     """Return the same edit with a random direction in the atom's place, and the same norm.
 
     Of n copies of an input each gets a direction of its own, from the recipe's seed on.
     """
-    drawn = [random_direction(sae.d_in, recipe.seed + i) for i in range(n)]
-    u = torch.stack(drawn)[:, None]
-    rows = sae.dictionary[list(recipe.atoms)].detach()
-    if recipe.mode == "add":  # the same norm at every position; a single atom keeps its sign
-        unit = torch.nn.functional.normalize(rows.float(), dim=1)
-        added = torch.tensor(recipe.amounts).to(unit) @ unit
-        by = float(added.norm()) if recipe.others else recipe.amount
-        return splice(model, recipe.hook_point, lambda x: x + by * u.to(x), recipe.positions)
-    inner = change_atoms(
-        sae, recipe.atoms, rows, mode=recipe.mode, by=recipe.amounts, keep_error=True
-    )
+    control = Control(sae, recipe, n)
+    return splice(model, recipe.hook_point, control.change(recipe.amounts), recipe.positions)
 
-    def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        return x + (inner(x) - x).norm(dim=-1, keepdim=True) * u.to(x)
 
-    return splice(model, recipe.hook_point, change, recipe.positions)
+class Control:
+    """Random directions in the place of a recipe's atoms, of the length of what those change."""
+
+    def __init__(self, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int) -> None:
+        drawn = [random_direction(sae.d_in, recipe.seed + i) for i in range(n)]
+        self._sae, self._recipe, self._u = sae, recipe, torch.stack(drawn)[:, None]
+        self._rows = sae.dictionary[list(recipe.atoms)].detach()
+
+    def change(self, amounts: tuple[float, ...]) -> Change:
+        """Return what they do where the atoms would be changed by so much."""
+        u, rows, recipe = self._u, self._rows, self._recipe
+        if recipe.mode == "add":  # the same norm at every position; a single atom keeps its sign
+            unit = torch.nn.functional.normalize(rows.float(), dim=1)
+            added = torch.tensor(amounts).to(unit) @ unit
+            by = float(added.norm()) if recipe.others else amounts[0]
+            return lambda x: x + by * u.to(x)
+        inner = change_atoms(
+            self._sae, recipe.atoms, rows, mode=recipe.mode, by=amounts, keep_error=True
+        )
+
+        def change(x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
+            return x + (inner(x) - x).norm(dim=-1, keepdim=True) * u.to(x)
+
+        return change
 
 
 N_CONTROLS = 19
@@ -416,50 +423,113 @@ def summarise_steering(
     >>> summary.before.tolist(), round(summary.edit_norm, 5)
     ([0.5, 0.5], 3.0)
     """
-    model = answering(model, recipe.head)
-    batch, read_at = as_batch(model, inputs), read_hook_point(model, recipe.hook_point)
-    read = partial(read_answer, model, batch, recipe.hook_point, read_at)
-    clean = clean or read()
-    # The lock keeps other threads' forward passes out of the steered stretch.
-    with model.lock, edit_of(model, sae, recipe):
-        after = read()
-    controls = _read_controls(model, sae, recipe, batch, read_at)
-    random = controls[0]
-    moved = np.linalg.norm(after.edited - clean.edited, axis=-1)
-    layout = layout_in(model, batch, len(clean.edited), recipe.hook_point)
-    tokens = token_names(model, batch, len(clean.edited), layout)
-    return SteeringSummary(
-        recipe=recipe,
-        edit_norm=float(moved[moved > 0].mean()) if (moved > 0).any() else 0.0,
-        **_outcomes(model, tokens, (clean, after, *controls), n_shown, target),
-        tokens=tokens,
-        read_at=read_at,
-        state_change=_relative_change(clean.later, after.later),
-        state_change_random=_relative_change(clean.later, random.later),
-        picture=shown_picture(batch),
-        patch_grid=layout.grid,
-        prefix_tokens=model.prefix_tokens,
-        frames=model.frames,
-        time_last=model.time_last,
+    return Steered(model, inputs, sae, recipe, clean=clean).answer(
+        recipe, n_shown=n_shown, target=target
     )
 
 
-def _read_controls(
-    model: LiveModel,
-    sae: SparseAutoencoder,
-    recipe: SteeringRecipe,
-    batch: Batch,
-    read_at: str | None,
-) -> list[Reading]:
-    """Run the model under random directions, many in one pass where the input can be copied."""
-    at_once = 1 if batch.images is not None else max(MOST_TOKENS // batch.sample.shape[1], 1)
-    found: list[Reading] = []
-    while len(found) < N_CONTROLS:
-        n = min(at_once, N_CONTROLS - len(found))
-        following = replace(recipe, seed=recipe.seed + len(found))
-        with model.lock, control_of(model, sae, following, n):
-            found += read_answers(model, batch.copies(n), recipe.hook_point, read_at)
-    return found
+class Steered:
+    """One input, place and set of atoms, read and checked once, whose answer is asked at many strengths.
+
+    `recipe` is any of them: all but its strength, and the other atoms' amounts, holds for every answer.
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        inputs: Any,
+        sae: SparseAutoencoder,
+        recipe: SteeringRecipe,
+        *,
+        clean: Reading | None = None,
+    ) -> None:
+        self._model = model = answering(model, recipe.head)
+        self._batch = batch = as_batch(model, inputs)
+        self._hook_point, self._read_at = (
+            recipe.hook_point,
+            read_hook_point(model, recipe.hook_point),
+        )
+        self.clean = clean or read_answer(model, batch, self._hook_point, self._read_at)
+        """The answer without the edit."""
+
+        read = {self._hook_point, self._read_at or self._hook_point}
+        self._edit = _Exchanged(model, edit_of(model, sae, recipe), read)
+        self._controls: list[tuple[Control, _Exchanged, Batch]] = []
+        at_once = 1 if batch.images is not None else max(MOST_TOKENS // batch.sample.shape[1], 1)
+        for first in range(0, N_CONTROLS, at_once):
+            n = min(at_once, N_CONTROLS - first)
+            following = replace(recipe, seed=recipe.seed + first)
+            control = Control(sae, following, n)
+            active = splice(
+                model, recipe.hook_point, control.change(recipe.amounts), recipe.positions
+            )
+            exchanged, copies = _Exchanged(model, active, read), batch.copies(n)
+            self._controls.append((control, exchanged, copies))
+        n_places = len(self.clean.edited)
+        self._layout = layout_in(model, batch, n_places, recipe.hook_point)
+        self.tokens = token_names(model, batch, n_places, self._layout)
+        """Names of the positions."""
+
+        self._names: dict[int, str] = {}
+
+    def answer(
+        self, recipe: SteeringRecipe, *, n_shown: int = 10, target: int | None = None
+    ) -> SteeringSummary:
+        """Run the model with the edit and with random directions, and compare with the answer without."""
+        model, clean, amounts = self._model, self.clean, recipe.amounts
+        of_amounts = cast(Callable[[tuple[float, ...]], Change], self._edit.edit.of_amounts)
+        places = self._hook_point, self._read_at
+        after = self._edit.run(self._batch, of_amounts(amounts), *places)[0]
+        controls: list[Reading] = []
+        for control, exchanged, copies in self._controls:
+            controls += exchanged.run(copies, control.change(amounts), *places)
+        moved = np.linalg.norm(after.edited - clean.edited, axis=-1)
+        return SteeringSummary(
+            recipe=recipe,
+            edit_norm=float(moved[moved > 0].mean()) if (moved > 0).any() else 0.0,
+            **_outcomes(
+                model, self.tokens, (clean, after, *controls), n_shown, target, self._named
+            ),
+            tokens=self.tokens,
+            read_at=self._read_at,
+            state_change=_relative_change(clean.later, after.later),
+            state_change_random=_relative_change(clean.later, controls[0].later),
+            picture=shown_picture(self._batch),
+            patch_grid=self._layout.grid,
+            prefix_tokens=model.prefix_tokens,
+            frames=model.frames,
+            time_last=model.time_last,
+        )
+
+    def _named(self, ids: Int[np.ndarray, " shown"]) -> tuple[str, ...]:
+        """Return names of outcomes, each looked up once."""
+        unknown = np.array([i for i in ids.tolist() if i not in self._names], dtype=int)
+        if len(unknown):
+            names = outcome_names(self._model, unknown)
+            self._names |= dict(zip(unknown.tolist(), names, strict=True))
+        return tuple(self._names[i] for i in ids.tolist())
+
+
+class _Exchanged:
+    """An edit of a model in passes of its own, whose change is another in each of them."""
+
+    def __init__(self, model: LiveModel, active: Active, read: Iterable[str]) -> None:
+        self._model, self._active = model, active
+        self.edit = cast(MaskedEdit, active.recipe.edit)
+        under = active.recipe.interventions("nnsight" if model.remote else "hooks")
+        self._runner = Runner(model, read=read, under=under)
+
+    def run(
+        self, batch: Batch, change: Change, hook_point: str, read_at: str | None
+    ) -> list[Reading]:
+        """Run the model with one change."""
+        # The lock keeps other threads' forward passes, and their changes, out of this one.
+        with self._model.lock:
+            self.edit.change = change
+            ran = self._runner(batch)
+        if not self.edit.n_touched:
+            self._active.warn_of_idleness()
+        return readings_of(self._model, ran, hook_point, read_at)
 
 
 def effects_of_adding(
@@ -493,6 +563,7 @@ def _outcomes(
     readings: Sequence[Reading],
     n_shown: int,
     target: int | None,
+    named: Callable[[Int[np.ndarray, " shown"]], tuple[str, ...]],
 ) -> dict[str, Any]:
     """Return the values of the bars, by name of the summary's fields."""
     scores = [reading.scores for reading in readings if reading.scores is not None]
@@ -517,7 +588,7 @@ def _outcomes(
         ids = ids[np.argsort(-p[ids], kind="stable")]
     return {
         "outcome": "next token" if model.modality.is_text else "class",
-        "names": tuple(outcome_names(model, ids)),
+        "names": named(ids),
         "ids": ids,
         "before": p[ids],
         "after": q[ids],
@@ -568,165 +639,3 @@ def _cosine(
 ) -> Float[np.ndarray, " tokens"]:
     size = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
     return (a * b).sum(axis=-1) / np.maximum(size, 1e-12)
-
-
-# -------------------------------------------------------------------------------------------------
-# How a text goes on before and after steering, and which tokens the edit changed.
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Continuation:
-    """The continuation of a text without the edit, with it, and under the random direction, by token."""
-
-    recipe: SteeringRecipe
-    prompt: str
-    before: tuple[str, ...]
-    after: tuple[str, ...]
-    random: tuple[str, ...]
-    after_changed: Bool[np.ndarray, " n_after"]
-    """Mask of the tokens that are not in `before`, by longest common runs."""
-
-    random_changed: Bool[np.ndarray, " n_random"]
-
-
-def summarise_continuation(
-    model: LiveModel,
-    inputs: Any,
-    sae: SparseAutoencoder,
-    recipe: SteeringRecipe,
-    *,
-    max_new_tokens: int = 20,
-) -> Continuation:
-    """Continue one text without the edit, with it, and under a random direction.
-
-    Each token is the likeliest one, so what differs is the edit's doing.
-    """
-    batch = as_batch(model, inputs)
-    ids = batch.token_ids
-    if ids is None or not model.causal:
-        raise TypeError(
-            f"A continuation needs a causal language model, got {model.name} ({model.kind})."
-        )
-    prompt = ids[0] if batch.keep is None else ids[0][batch.keep[0].to(ids.device)]
-    parts = []
-    for edit in (nullcontext(), edit_of(model, sae, recipe), control_of(model, sae, recipe)):
-        with model.lock, edit:
-            new = model.generate(prompt.cpu(), max_new_tokens, return_ids=True, echo=False)
-        found = np.asarray(cast(Tensor, new).cpu())
-        # The token that ends a text is no part of it.
-        found = found[:-1] if len(found) and found[-1] == model.end_of_text else found
-        parts.append(tuple(outcome_names(model, found)))
-    before, after, random = parts
-    return Continuation(
-        recipe=recipe,
-        prompt="".join(outcome_names(model, prompt.cpu().numpy())),
-        before=before,
-        after=after,
-        random=random,
-        after_changed=changed_tokens(before, after),
-        random_changed=changed_tokens(before, random),
-    )
-
-
-def changed_tokens(before: Sequence[str], after: Sequence[str]) -> Bool[np.ndarray, " n"]:
-    """Return which tokens of `after` are not part of what both have in common, in order."""
-    changed = np.ones(len(after), dtype=bool)
-    matcher = SequenceMatcher(a=list(before), b=list(after), autojunk=False)
-    for block in matcher.get_matching_blocks():
-        changed[block.b : block.b + block.size] = False
-    return changed
-
-
-# -------------------------------------------------------------------------------------------------
-# Effect and cost of an atom against its strength, with its nearest atom and random directions.
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class SteeringCurve:
-    """Effect and cost of an atom against its strength, with its nearest atom and random directions."""
-
-    recipe: SteeringRecipe
-    """The request; its strength is where the curve started."""
-
-    strengths: Float[np.ndarray, " strengths"]
-    """In the recipe's units."""
-
-    response: DoseResponse
-    """Effect and KL of the atom and of random directions."""
-
-    nearest_atom: int
-    """The other atom with the largest cosine to it."""
-
-    nearest_cosine: float
-    nearest_effect: Float[np.ndarray, " strengths"]
-    """Effect of that atom, added with the same coefficients."""
-
-    target_name: str
-
-
-def summarise_dose_response(
-    model: LiveModel,
-    inputs: Any,
-    sae: SparseAutoencoder,
-    recipe: SteeringRecipe,
-    strengths: Sequence[float],
-    target: int,
-    *,
-    n_controls: int = 8,
-) -> SteeringCurve:
-    """Measure the effect on one outcome and the cost for several strengths, with nearest atom and
-    random band.
-
-    The atom is added, whatever the recipe's mode; where atoms are combined, the others are scaled in
-    proportion to it, and nearest atom and random directions have the norm of the whole.
-
-    `target`: Class or token whose probability (tokens: log-probability) is measured.
-    """
-    model = answering(model, recipe.head)
-    checked = check_strengths(strengths)
-    if recipe.others:
-        mixture = _mixture(sae, recipe)
-        unit, size = mixture / mixture.norm(), float(mixture.norm())
-        nearest, cosine = nearest_to(sae, mixture, recipe.atoms)
-    else:
-        unit, size = unit_atom(sae, recipe.atom), recipe.unit_size
-        nearest, cosine = nearest_atom(sae, recipe.atom)
-    amounts, neighbour = size * checked, unit_atom(sae, nearest)
-    run = Effects(model, inputs, recipe.hook_point, target, recipe.positions)
-    return SteeringCurve(
-        recipe=recipe,
-        strengths=checked,
-        response=run.response(unit, amounts, recipe.atom, n_controls=n_controls, seed=recipe.seed),
-        nearest_atom=nearest,
-        nearest_cosine=cosine,
-        nearest_effect=np.array([run.of_adding(neighbour, amount)[0] for amount in amounts]),
-        target_name=outcome_names(model, np.array([target]))[0],
-    )
-
-
-def nearest_atom(sae: SparseAutoencoder, atom: int) -> tuple[int, float]:
-    """Return the other atom with the largest cosine to `atom`, and the cosine."""
-    return nearest_to(sae, sae.dictionary[atom].detach().float(), (atom,))
-
-
-def nearest_to(
-    sae: SparseAutoencoder, direction: Float[Tensor, " d_in"], besides: Sequence[int]
-) -> tuple[int, float]:
-    """Return the atom with the largest cosine to a direction, and the cosine."""
-    rows = torch.nn.functional.normalize(sae.dictionary.detach().float(), dim=1)
-    cosine = rows @ torch.nn.functional.normalize(direction.to(rows), dim=0)
-    cosine[list(besides)] = -torch.inf
-    best = int(cosine.argmax())
-    return best, float(cosine[best])
-
-
-def _mixture(sae: SparseAutoencoder, recipe: SteeringRecipe) -> Float[Tensor, " d_in"]:
-    """Return what one unit of the recipe's strength adds, the other atoms in proportion."""
-    if not recipe.strength:
-        raise ValueError(
-            f"`strength` of atom {recipe.atom} must not be 0 where atoms are combined: the others are "
-            "scaled with it. Set one, or take the others away."
-        )
-    return combined_direction(
-        sae, recipe.atoms, [amount / recipe.strength for amount in recipe.amounts]
-    )

@@ -23,7 +23,9 @@ from sae_nb.summaries import (
     summarise_dose_response,
     summarise_steering,
 )
-from sae_nb.summaries._steering import changed_tokens, control_of, nearest_atom
+from sae_nb.summaries._continuing import changed_tokens
+from sae_nb.summaries._dose_response import nearest_atom
+from sae_nb.summaries._steering import control_of
 
 
 class PlainSae:

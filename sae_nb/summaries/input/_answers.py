@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, PlacedImages, describe_ids
-from sae_nb.models import Batch, Layout, run, timed_layout
+from sae_nb.models import Batch, Layout, Run, run, timed_layout
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -102,8 +102,16 @@ def read_answers(
 ) -> list[Reading]:
     """Run the model once on copies of one sample, under the edits in force, and keep the same of each."""
     ran = run(model, batch, read={hook_point, read_at or hook_point})
+    return readings_of(model, ran, hook_point, read_at)
+
+
+def readings_of(
+    model: LiveModel, ran: Run, hook_point: str, read_at: str | None = None
+) -> list[Reading]:
+    """Return answer and states of every sample of a pass over copies of one."""
+    batch = ran.batch
     states = {
-        name: x.float().cpu()[:, _real(batch.at(model.hook_point(name)))].numpy()
+        name: x.float().cpu()[:, _real(batch.at(ran.points[name]))].numpy()
         for name, x in ran.states.items()
     }
     answers = ran.answer.tensor.detach().float().cpu()
