@@ -21,6 +21,7 @@ import json
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
@@ -138,7 +139,8 @@ def _slider(root: Path) -> Walk:
 
     def move() -> None:
         slider.value += step if slider.value <= 0 else -step
-        panel.wait()
+        while panel.busy:  # and not `wait`, which is a walk of its own that nobody's hand takes
+            time.sleep(0.005)
 
     try:
         return _followed(root, move)

@@ -122,6 +122,14 @@ class Intervention:
         # Of those that are read, the last is known at the end.
         return None if only_reads and self.hook_point.step == "last" else self.hook_point.times
 
+    @cached_property
+    def may_be_made(self) -> bool:
+        """True; refuses an edit of what can only be read, and applications that are not known."""
+        if not isinstance(self.edit, Visit) or self.edit.changes:
+            check_writable(self.hook_point)
+        _ = self.times
+        return True
+
     def at(self, time: int) -> bool:
         """Return whether it is made at one application of the module."""
         times = self.times
@@ -261,11 +269,10 @@ def _places(model: LiveModel) -> dict[LivePlace, list[Intervention]]:
     """Where the active edits are, and at each place which ones, in their order."""
     places: dict[LivePlace, list[Intervention]] = {}
     for intervention in tuple(model.interventions):
-        point, edit = intervention.hook_point, intervention.edit
-        if not isinstance(edit, Visit) or edit.changes:
-            check_writable(point)
-        _ = intervention.times  # refused here, before anything runs
-        places.setdefault((model.get_module(point.path), point.side), []).append(intervention)
+        point = intervention.hook_point
+        _ = intervention.may_be_made  # refused here, before anything runs
+        module = model.module.get_submodule(point.path)
+        places.setdefault((module, point.side), []).append(intervention)
     return places
 
 
@@ -462,7 +469,7 @@ class Editing:
         runs = _HERE.runs.get(id(model.module), Counter())
         for edit in model.interventions:
             point, times = edit.hook_point, edit.times
-            n = runs[model.get_module(point.path), point.side] if times else 0
+            n = runs[model.module.get_submodule(point.path), point.side] if times else 0
             if times and n and point.step == "last" and max(times) != n - 1:
                 raise ValueError(
                     f'The last application of "{point.path}" was taken to be number {max(times)}, counted '

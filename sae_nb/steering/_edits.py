@@ -78,13 +78,13 @@ class MaskedEdit:
         positions: Positions,
         change: Change,
         tap: Tap | Taps | None = None,
-        of_amounts: Callable[[tuple[float, ...]], Change] | None = None,
+        of_amounts: Callable[..., Change] | None = None,
     ) -> None:
         self.positions = positions
         self.change = change
         self.tap = tap
         self.of_amounts = of_amounts
-        """The same change by other amounts; None where it has none."""
+        """The same change by other amounts, as `by=` gives them; None where it has none."""
 
         self.n_runs = 0
         self.n_touched = 0
@@ -386,11 +386,12 @@ def change_atoms(
     keep_error: bool,
 ) -> Change:
     """Return the change that moves some latents of an SAE's code from z to z'."""
-    how, reading = MODES[mode], getattr(sae, "seen", _seen)
+    how = MODES[mode]
     if keep_error and not how.reads_latents:
         if len(rows) == 1:  # so that the unit atom and how much of it stay apart in files
             return Along(rows[0], mode, by[0])
         return Along(how.change(0.0, torch.tensor(by).to(rows)) @ rows)
+    reading = getattr(sae, "seen", _seen)
 
     def change(
         x: Float[Tensor, "batch time d_out"], read: Float[Tensor, "batch time d_in"] | None = None

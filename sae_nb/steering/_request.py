@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, cast
 
@@ -323,7 +324,7 @@ def request_steering(
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
     tap = _tap(model, hook_point, sae) if encodes else None
     changes = _atom_changes(model, sae, atoms, recipe)
-    return replace(recipe, edit=MaskedEdit(where, changes(recipe.amount), tap, changes))
+    return replace(recipe, edit=MaskedEdit(where, changes(by=recipe.amount), tap, changes))
 
 
 def named_step(point: HookPoint) -> Any:
@@ -455,8 +456,8 @@ def _in_coefficients(
 
 def _atom_changes(
     model: LiveModel, sae: SparseAutoencoder, atoms: tuple[int, ...], recipe: Steering
-) -> Callable[[tuple[float, ...]], Change]:
-    """Return the change of some atoms by amounts of each."""
+) -> Callable[..., Change]:
+    """Return the change of some atoms, `by` amounts of each."""
     rows, mode = sae.dictionary[list(atoms)].detach().clone(), MODES[recipe.mode]
     if mode.unit_atoms:
         rows = torch.nn.functional.normalize(rows, dim=1)
@@ -466,9 +467,7 @@ def _atom_changes(
             f"`sae` must be on the model's device to encode its activations, {model.device}, got "
             f"{rows.device}. Use sae.to(model.device)."
         )
-    return lambda by: change_atoms(
-        sae, atoms, rows, mode=recipe.mode, by=by, keep_error=recipe.keep_error
-    )
+    return partial(change_atoms, sae, atoms, rows, mode=recipe.mode, keep_error=recipe.keep_error)
 
 
 def _direction_change(

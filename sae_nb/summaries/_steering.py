@@ -16,7 +16,6 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.activations import Context
 from sae_nb.checks import checked, one_of
 from sae_nb.files import SaeIdentity
 from sae_nb.models import Runner
@@ -153,7 +152,6 @@ class SteeringRecipe:
         if isinstance(self.positions, tuple):
             plain["positions"] = list(self.positions)
         plain["others"] = [list(pair) for pair in self.others]
-        plain["sae"] = None if self.sae is None else self.sae.to_json()
         return plain
 
     @classmethod
@@ -251,9 +249,8 @@ class SteeringSummary:
     prefix_tokens: int = 0
     """Positions before the first patch."""
 
-    frames: int | None = None
-    time_last: bool = False
-    """Of a video, as in a context."""
+    face: Int[np.ndarray, "rows columns"] | None = None
+    """Position of every patch on a sample's face; None without patches."""
 
     @property
     def target_name(self) -> str:
@@ -321,13 +318,7 @@ class SteeringSummary:
     def patch_change(self, random: bool = False) -> Float[np.ndarray, "rows columns"] | None:
         """Return the change of the patches' states as a map; None where there are no patches."""
         values = self.state_change_random if random else self.state_change
-        places = Context(
-            patch_grid=self.patch_grid,
-            prefix_tokens=self.prefix_tokens,
-            frames=self.frames,
-            time_last=self.time_last,
-        )
-        return None if values is None else patch_map(values, places)
+        return None if values is None or self.face is None else values[self.face]
 
 
 def edit_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) -> Active:
@@ -470,6 +461,8 @@ class Steered:
         self.tokens = token_names(model, batch, n_places, self._layout)
         """Names of the positions."""
 
+        places = replace(model.places, patch_grid=self._layout.grid)
+        self._face = patch_map(np.arange(n_places), places)
         self._names: dict[int, str] = {}
 
     def answer(
@@ -477,9 +470,9 @@ class Steered:
     ) -> SteeringSummary:
         """Run the model with the edit and with random directions, and compare with the answer without."""
         model, clean, amounts = self._model, self.clean, recipe.amounts
-        of_amounts = cast(Callable[[tuple[float, ...]], Change], self._edit.edit.of_amounts)
+        of_amounts = cast(Callable[..., Change], self._edit.edit.of_amounts)
         places = self._hook_point, self._read_at
-        after = self._edit.run(self._batch, of_amounts(amounts), *places)[0]
+        after = self._edit.run(self._batch, of_amounts(by=amounts), *places)[0]
         controls: list[Reading] = []
         for control, exchanged, copies in self._controls:
             controls += exchanged.run(copies, control.change(amounts), *places)
@@ -497,8 +490,7 @@ class Steered:
             picture=shown_picture(self._batch),
             patch_grid=self._layout.grid,
             prefix_tokens=model.prefix_tokens,
-            frames=model.frames,
-            time_last=model.time_last,
+            face=self._face,
         )
 
     def _named(self, ids: Int[np.ndarray, " shown"]) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.steering._asking import SteeringRuns
 from sae_nb_widgets.steering._detail import _whole
 from sae_nb_widgets.steering._figure import AFTER, BEFORE, EFFECT, EFFECT_BAND, RANDOM
 from torch import Tensor, nn
@@ -630,11 +631,11 @@ def test_another_text_is_run_once(
 ) -> None:
     """A sample brings its text, and both are one question."""
     asked: list[Any] = []
-    run = talking.runs.answer
+    run = SteeringRuns.answer
     monkeypatch.setattr(
-        talking.runs,
+        SteeringRuns,
         "answer",
-        lambda recipe, *more: asked.append(recipe.text) or run(recipe, *more),
+        lambda runs, ask, given: asked.append(ask.recipe.text) or run(runs, ask, given),
     )
     talking.sample = 1
     talking.wait()
@@ -933,7 +934,7 @@ def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
 ) -> None:
     """The first request is made on the thread of the percentiles; a mode chosen meanwhile is newer."""
     asking, chosen = threading.Event(), threading.Event()
-    given = sw.SteeringPanel._input
+    given = sw.SteeringPanel.given
 
     def slow_input(self: Any) -> Any:
         if threading.current_thread() is not threading.main_thread() and not asking.is_set():
@@ -941,7 +942,7 @@ def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
             chosen.wait(0.3)
         return given(self)
 
-    monkeypatch.setattr(sw.SteeringPanel, "_input", slow_input)
+    monkeypatch.setattr(sw.SteeringPanel, "given", slow_input)
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, torch.ones(2, 32), strength=1.0)
     asking.wait(10)
     made.mode = "set"

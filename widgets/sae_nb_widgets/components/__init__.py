@@ -24,16 +24,16 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.components._atom_card import (
-        atom_mark as atom_mark,
         badge_html as badge_html,
         card_content as card_content,
         cards_html as cards_html,
         icons_of as icons_of,
-        mark_atoms as mark_atoms,
         png_address as png_address,
     )
     from sae_nb_widgets.components._base import (
         LiveWidget as LiveWidget,
+        atom_mark as atom_mark,
+        mark_atoms as mark_atoms,
         style_sheet as style_sheet,
     )
     from sae_nb_widgets.components._branches import Way as Way, words_of_its_own as words_of_its_own

@@ -33,17 +33,6 @@ _MARKED = re.compile(r'data-atom="(\d+)"')
 ICON_PIXELS, ICON_COLOURS = 24, 32
 """Of an icon: it is sent with every row of every answer."""
 _icons: WeakKeyDictionary[AtomCatalogue, dict[int, str]] = WeakKeyDictionary()
-_IN_TEXT = re.compile(r"\b[Aa]tom (\d{1,9})\b")
-
-
-def atom_mark(atom: int, text: str) -> str:
-    """Return `text` as escaped HTML that shows the atom's card when it is pointed at or focused."""
-    return f'<span class="sae-nb-atom" tabindex="0" data-atom="{int(atom)}">{escape(text)}</span>'
-
-
-def mark_atoms(text: str) -> str:
-    """Return a sentence as escaped HTML in which every "atom 17" shows that atom's card."""
-    return _IN_TEXT.sub(lambda found: atom_mark(int(found[1]), found[0]), escape(text))
 
 
 def badge_html(names: AtomNames, atom: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 import threading
 from typing import Any
 
@@ -105,6 +106,19 @@ class Component(LiveWidget):
 def tag_html(component: Component, row: int) -> str:
     """Return the attribute that names the atom of a row, or nothing."""
     return f' data-atom="{component.atoms[row]}"' if row < len(component.atoms) else ""
+
+
+_IN_TEXT = re.compile(r"\b[Aa]tom (\d{1,9})\b")
+
+
+def atom_mark(atom: int, text: str) -> str:
+    """Return `text` as escaped HTML that shows the atom's card when it is pointed at or focused."""
+    return f'<span class="sae-nb-atom" tabindex="0" data-atom="{int(atom)}">{escape(text)}</span>'
+
+
+def mark_atoms(text: str) -> str:
+    """Return a sentence as escaped HTML in which every "atom 17" shows that atom's card."""
+    return _IN_TEXT.sub(lambda found: atom_mark(int(found[1]), found[0]), escape(text))
 
 
 def icon_html(component: Component, row: int) -> str:

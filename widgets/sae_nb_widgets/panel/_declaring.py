@@ -166,6 +166,39 @@ class Atom(Whole):
         return or_trait_error(check_atom, value, panel.n_atoms, name=self.name)
 
 
+class _Ruled:
+    """A value that `rule(panel, value)` lets pass, perhaps in another form, or refuses.
+
+    Of traits that are set together the rule sees the panel as it is in the end.
+    """
+
+    def __init__(self, *default: Any, rule: Callable[[Any, Any], Any], **about: Any) -> None:
+        self._rule = rule
+        super().__init__(*default, **about)
+
+    def _cross_validate(self, panel: Any, value: Any) -> Any:
+        value = super()._cross_validate(panel, value)  # type: ignore[misc]
+        return or_trait_error(self._rule, panel, value)
+
+    if TYPE_CHECKING:  # what every trait does, for those who read its value
+
+        def __get__(self, panel: Any, of: Any = None) -> Any: ...
+
+        def __set__(self, panel: Any, value: Any) -> None: ...
+
+
+class RuledText(_Ruled, t.Unicode[str, str]):
+    """A text that a rule lets pass."""
+
+
+class RuledNumber(_Ruled, t.Float[Any, Any]):
+    """A number that a rule lets pass."""
+
+
+class Ruled(_Ruled, t.Any):
+    """Anything that a rule lets pass."""
+
+
 EVERYWHERE = "all"
 """All places of a dictionary of several, together."""
 

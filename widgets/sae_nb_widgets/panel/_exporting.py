@@ -42,7 +42,8 @@ from sae_nb_widgets.components import (
     style_sheet,
 )
 from sae_nb_widgets.panel._glossary import words_html
-from sae_nb_widgets.panel._heading import Heading, header_html, sentence_html
+from sae_nb_widgets.panel._heading import Heading, header_html
+from sae_nb_widgets.panel._saying import sentence_html
 
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12
@@ -274,14 +275,6 @@ def _columns_html(box: ipw.Box) -> str:
 
 
 FILE_TYPES = {"html": "text/html", "png": "image/png", "svg": "image/svg+xml"}
-
-
-def linked(html: str, path: Path | None) -> str:
-    """Return a sentence as HTML in which a file that was written can be clicked (`panel_keys.js`)."""
-    if path is None:
-        return html
-    name = escape(str(path))
-    return html.replace(name, f'<a href="#" data-file>{name}</a>', 1)
 
 
 def descendants(widget: ipw.Widget) -> Iterator[ipw.Widget]:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sae_nb.figures import escape
-from sae_nb_widgets.components import mark_atoms, sure_dots
+from sae_nb_widgets.components import sure_dots
 from sae_nb_widgets.panel._glossary import words_in
 
 _PLACES = {
@@ -108,23 +108,6 @@ def about_html(heading: Heading) -> str:
 def header_html(heading: Heading) -> str:
     """Return the top of a page: where, title, and the facts behind "about", as escaped HTML."""
     return f'<div class="sae-nb-header">{title_html(heading)}{about_html(heading)}</div>'
-
-
-def sentence_html(text: str, bold: Sequence[str] = ()) -> str:
-    """Return a sentence as escaped HTML: atoms show their cards, a word in `bold` is bold where it comes last.
-
-    >>> sentence_html("Fires on “groom”. It expects groom.", ["groom"])
-    'Fires on “groom”. It expects <b>groom</b>.'
-    """
-    words = sorted(filter(None, bold), key=len, reverse=True)
-    if not words:
-        return mark_atoms(text)
-    parts = re.split(rf"(?<!\w)({'|'.join(map(re.escape, words))})(?!\w)", text)
-    last = {part: place for place, part in enumerate(parts)}
-    return "".join(
-        f"<b>{escape(part)}</b>" if part in words and last[part] == place else mark_atoms(part)
-        for place, part in enumerate(parts)
-    )
 
 
 def _in_full(name: str, text: str) -> str:

@@ -19,7 +19,7 @@ from sae_nb.files import write_bytes
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
 from sae_nb_widgets.panel._heading import Heading, usual_where
-from sae_nb_widgets.panel._saying import Saying
+from sae_nb_widgets.panel._saying import Saying, linked
 
 EXPORT_WAITS_SECONDS = 600.0
 """Seconds that an export waits for the answer that it writes."""
@@ -213,7 +213,7 @@ class Leaves(AsSite, Saying):
             self._written = path
             size = exporting.format_bytes(path.stat().st_size)
             self.say(f"Written: {path} ({size}), in the folder {path.resolve().parent}.")
-            self._written_text.value = exporting.linked(escape(self.status), path)
+            self._written_text.value = linked(escape(self.status), path)
 
     def _send_file(self) -> None:
         """Send the page the file that was written last: no other file is ever sent."""

@@ -362,7 +362,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         """
         if doing:
             self._doing[channel] = f"{doing} …"
-            self.say(self._doing[channel])
+            self._write_status(self._doing[channel])
         started = time.perf_counter()
 
         def finish(answer: T) -> None:
@@ -373,9 +373,9 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
                 done(answer)
                 seconds = time.perf_counter() - started
                 if doing and self.status == said and seconds > WORTH_SAYING_SECONDS:
-                    self.say(f"{doing}: {format_duration(seconds)}")
+                    self._write_status(f"{doing}: {format_duration(seconds)}")
                 elif doing and self.status == f"{doing} …":
-                    self.say("")
+                    self._write_status("")
 
         def failed(error: Exception) -> None:
             with self._drawing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -16,8 +17,6 @@ from sae_nb.checks import checked
 from sae_nb.figures import THIN_SPACE, escape, format_duration
 from sae_nb_widgets.components import mark_atoms
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._exporting import linked
-from sae_nb_widgets.panel._heading import sentence_html
 
 logger = logging.getLogger("sae_nb_widgets")
 LONGEST_GIVEN = 40
@@ -67,7 +66,10 @@ class Saying(t.HasTraits):
         `numbers`: What an expert asks for next (norms, nats, seconds), shown on demand.
         `bold`: Words of the sentence that changed, or that a reader should take away.
         """
-        self._loading, self._bold = "", tuple(bold)
+        self._speak(answer, numbers, tuple(bold))
+
+    def _speak(self, answer: str, numbers: str = "", bold: tuple[str, ...] = ()) -> None:
+        self._loading, self._bold = "", bold
         with self.hold_trait_notifications():
             self.answer, self.numbers = answer, numbers
         self._draw_answer()
@@ -113,6 +115,9 @@ class Saying(t.HasTraits):
     @checked
     def say(self, text: str) -> None:
         """Put a sentence in the status line."""
+        self._write_status(text)
+
+    def _write_status(self, text: str) -> None:
         with self.hold_trait_notifications():
             self.problem, self.status = False, text
 
@@ -151,3 +156,28 @@ class Saying(t.HasTraits):
 def small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:
     """Return a small button that stays down."""
     return ipw.ToggleButton(description=text, tooltip=tooltip).add_class("sae-nb-small")
+
+
+def sentence_html(text: str, bold: Sequence[str] = ()) -> str:
+    """Return a sentence as escaped HTML: atoms show their cards, a word in `bold` is bold where it comes last.
+
+    >>> sentence_html("Fires on “groom”. It expects groom.", ["groom"])
+    'Fires on “groom”. It expects <b>groom</b>.'
+    """
+    words = sorted(filter(None, bold), key=len, reverse=True)
+    if not words:
+        return mark_atoms(text)
+    parts = re.split(rf"(?<!\w)({'|'.join(map(re.escape, words))})(?!\w)", text)
+    last = {part: place for place, part in enumerate(parts)}
+    return "".join(
+        f"<b>{escape(part)}</b>" if part in words and last[part] == place else mark_atoms(part)
+        for place, part in enumerate(parts)
+    )
+
+
+def linked(html: str, path: Path | None) -> str:
+    """Return a sentence as HTML in which a file that was written can be clicked (`panel_keys.js`)."""
+    if path is None:
+        return html
+    name = escape(str(path))
+    return html.replace(name, f'<a href="#" data-file>{name}</a>', 1)

@@ -47,8 +47,8 @@ class SteeringControls:
         self._panel = panel
         self.unit = ipw.HTML()
         tip = "how strong the edit is; the model runs while you move it"
-        self._strength = StrengthControl(panel, tip)
-        self.strength = self._strength.slider
+        self.turning = StrengthControl(panel, tip)
+        self.strength = self.turning.slider
         tip = "Compare with other random directions"
         self.again = button("↻ again", tip, panel.again)
         tip = "Let the text go on: turned up, untouched, and along a random direction"
@@ -184,7 +184,7 @@ class SteeringControls:
     def fit(self, scale: StrengthScale) -> None:
         """Give the slider the range of the atom and the mode, and say in which unit it is."""
         atom, mode = self._panel.atom, self._panel.mode
-        self._strength.fit(scale, mode)
+        self.turning.fit(scale, mode)
         if self._panel.ready:  # the unit is not known before
             self.unit.value = unit_html(scale.words(atom, mode), scale.explained(atom, mode))
 

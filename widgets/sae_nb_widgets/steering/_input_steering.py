@@ -87,17 +87,18 @@ class InputSteering(SteeringPanel):
     @reacts("picture", doing="steering the picture", early=True)
     def _new_picture(self) -> None:
         self._batch = None if self.picture is None else self.picture[None]
-        self._round += 1  # it has the sample's number, and is another one
+        self.asking.renew()  # it has the sample's number, and is another one
         # It was measured on another picture.
-        self._show_curve(None)
+        self.doses.show(None)
         self._request()
 
     @property
     def _emptied(self) -> bool:
         return super()._emptied or (self.model.modality.is_image and self._batch is None)
 
-    def _input(self) -> Any:
-        return super()._input() if self._batch is None else self._batch
+    def given(self) -> Any:
+        """Return what the lens shows."""
+        return super().given() if self._batch is None else self._batch
 
     def close(self) -> None:
         """Let go of the lens, then close as every panel does."""

@@ -6,12 +6,12 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+import traitlets as t
 
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import checked
@@ -19,20 +19,25 @@ from sae_nb.codes import SparseCodes
 from sae_nb.figures import format_count, format_duration
 from sae_nb.files import write_json
 from sae_nb.sessions import names_of
-from sae_nb.steering import UNITS
+from sae_nb.steering import MODES, UNITS, Unit
 from sae_nb.summaries import (
     Continuation,
     SteeringCurve,
     SteeringRecipe,
     SteeringSummary,
-    answering,
     summarise_continuation,
-    summarise_dose_response,
 )
 from sae_nb_widgets.panel import (
     LARGEST_SEED,
     LIVE_ONLY,
+    Atom,
+    Number,
+    Panel,
+    Ruled,
+    RuledNumber,
+    RuledText,
     Samples,
+    Whole,
     check_parts,
     facts_of,
     figure_widget,
@@ -41,26 +46,30 @@ from sae_nb_widgets.panel import (
     reacts,
     show,
     stream_of,
-    target_of,
+    target_rule,
 )
-from sae_nb_widgets.steering._asking import Ask
-from sae_nb_widgets.steering._controls import SteeringControls
+from sae_nb_widgets.steering._asking import Asking, SteeringAnswer
+from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
-from sae_nb_widgets.steering._figure import (
-    mark_strength,
-    steering_figure,
-    update_answer,
-    update_curve,
-)
+from sae_nb_widgets.steering._doses import Doses
+from sae_nb_widgets.steering._figure import steering_figure, update_answer
 from sae_nb_widgets.steering._opening import listen, opening_atom
-from sae_nb_widgets.steering._question import ASKED, SteeringQuestion
+from sae_nb_widgets.steering._question import (
+    ASKED,
+    MOST,
+    divergence,
+    head_of,
+    hook_point_of,
+    others_with,
+    positions_in,
+    target_in,
+)
 from sae_nb_widgets.steering._recipes import Recipes
-from sae_nb_widgets.steering._runs import SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import (
+    Remembered,
     answer_words,
     continuation_words,
-    curve_words,
     edit_words,
     headline,
     numbers_words,
@@ -72,19 +81,17 @@ from sae_nb_widgets.steering._words import (
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.atoms import AtomNames
+    from sae_nb.files import SaeIdentity
     from sae_nb.models import LiveModel
 
 
-CURVE_POINTS = 11
 NO_TEXT = "The text is empty. Type at least one word."
 NO_IMAGE = "There is no image. Draw or choose one above."
-STATES_HAVE_NO_CURVE = (
-    "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
-)
 
 
 @checked(leave=("acts", "hook_point"))
-class SteeringPanel(SteeringQuestion):
+class SteeringPanel(Panel):
     """What if this atom were stronger?
 
     Every change runs the live model three times, off the main thread and under the model's lock:
@@ -142,6 +149,26 @@ class SteeringPanel(SteeringQuestion):
         "recipe are all here."
     )
 
+    atom = Atom(help="Row of the dictionary that is made stronger.")
+    strength = Number(0.0, -MOST, MOST, help="How much, in the panel's unit.")
+    # The table itself, not a copy: a mode that is added to it can be chosen.
+    mode = t.Enum(cast(Any, MODES), default_value="add", help="What is done with it.")
+    positions = Ruled(
+        None, rule=positions_in, help="None or 'all', a name such as 'cls' or 'last', or indices."
+    )
+    hook_point = RuledText("", rule=hook_point_of, help="Where in the model.")
+    target = RuledText("", rule=target_in, help="What the sentence is about; empty: the answer.")
+    sample = Whole(0, 0, lambda panel: len(panel.samples) - 1, help="Which of the inputs.")
+    seed = Whole(0, 0, LARGEST_SEED, help="Of the random direction.")
+    head = RuledText("", rule=head_of, help="Which head answers; empty for the main one.")
+    text = t.Unicode("", help="What a language model reads.")
+    others = Ruled((), rule=others_with, help="Atoms changed with it: pairs of atom and strength.")
+    target_kl = RuledNumber(
+        None, rule=divergence, allow_none=True, help="Divergence to find the strength for, in nats."
+    )
+    recipes = t.List(t.Dict(), help="Recipes that were kept, ready for JSON.")
+    max_new_tokens = Whole(20, 1, 200, help="Tokens that a continuation adds.")
+
     def __init__(
         self,
         model: LiveModel,
@@ -157,12 +184,12 @@ class SteeringPanel(SteeringQuestion):
             hook_point, sae = cast(Any, hook_point).hook_point, cast(Any, hook_point)
         check_parts(model, sae, hook_point)
         self.model, self.sae, self.n_atoms, self.kind = model, sae, int(sae.n_atoms), model.kind
+        self.reads_text = model.modality.is_text
         self.samples = Samples(model, inputs, getattr(acts, "acts", acts))
-        self.runs = SteeringRuns(model, sae)
-        self.scale = StrengthScale(talks=bool(model.causal))
+        self.asking = Asking(self)
+        self._take_scale(StrengthScale(talks=bool(model.causal)))
         self._acts = acts
         self._summary: SteeringSummary | None = None
-        self._curve: SteeringCurve | None = None
         self._seconds = 0.0
         self._ready, self._auto = False, strength is None
         self._chooses_atom = atom is None
@@ -174,16 +201,13 @@ class SteeringPanel(SteeringQuestion):
         self.strength_of_atom: tuple[int, float] | None = None
         # Strength and mode that go with the divergence that is asked for.
         self._held: tuple[float, str] | None = None
-        # The answer to this is shown or under way.
-        self._asked: Ask | None = None
         self._telling = False
         # Said with the next answers: which strength was not kept for another atom.
         self._lowered = ""
-        # Counts what made earlier runs void: other weights, another picture under the same number.
-        self._round = 0
         self._recipes = Recipes(self)
         super().__init__()
         self.names = names_of(sae, acts if isinstance(acts, AtomCatalogue) else None)
+        self.said: Remembered | AtomNames = self.names
         self.set_trait("hook_point", hook_point)
         self.atom, self.text, self.strength = atom or 0, self.samples.text(0) or "", strength or 0.0
         self._show_facts()
@@ -197,6 +221,7 @@ class SteeringPanel(SteeringQuestion):
         self.mix = SteeringMix(lambda others: self.set_trait("others", others))
         self.mix.add_class(LIVE_ONLY)
         self.plot = figure_widget(steering_figure())
+        self.doses = Doses(self)
         self.cards = SteeringDetail(self.model)
         show(self.controls.go_on, bool(self.model.causal))
         self.arrange(
@@ -218,10 +243,20 @@ class SteeringPanel(SteeringQuestion):
 
     def draw_names(self) -> None:
         """Write sliders, sentence and recipes again with the names they have now."""
+        self._ask_names()
         self._draw_title()
         self._fit_sliders()
         self._conclude()
         self._offer_recipes()
+
+    def _ask_names(self) -> None:
+        """Ask for names again; until examples are encoded they may come at any time."""
+        catalogue = self.names.catalogue
+        known = catalogue is None or catalogue.encoded
+        self.said = Remembered(self.names) if known else self.names
+
+    def _take_scale(self, scale: StrengthScale) -> None:
+        self.scale, self.units = scale, Remembered(scale)
 
     def _measure_strengths(self) -> None:
         """Find every atom's 99th percentile, and what fires in the input, off the main thread."""
@@ -232,7 +267,7 @@ class SteeringPanel(SteeringQuestion):
             scale.know(self.sae, None)
             self._begin(scale, None)
             return
-        given, hook_point = self.text or self._input(), self.hook_point
+        given, hook_point = self.text or self.given(), self.hook_point
 
         def work() -> int | None:
             scale.know(self.sae, scale.measure(self.sae, self._acts))
@@ -242,7 +277,7 @@ class SteeringPanel(SteeringQuestion):
         self.run_async(work, partial(self._begin, scale), doing="measuring strengths")
 
     def _begin(self, scale: StrengthScale, opening: int | None) -> None:
-        self.scale = scale
+        self._take_scale(scale)
         waiting, self._recipes.waiting = self._recipes.waiting, None
         if opening is not None and self._chooses_atom and waiting is None:
             self.atom = opening
@@ -265,6 +300,25 @@ class SteeringPanel(SteeringQuestion):
         """Whether it is known in which unit a strength is."""
         return self._ready
 
+    @property
+    def unit(self) -> Unit:
+        """Unit of `strength`: a measured one where that is known of the atom, else "coefficient"."""
+        return self.scale.unit(self.atom, self.mode)
+
+    @property
+    def current(self) -> SteeringRecipe:
+        """The panel's present request."""
+        return self.asking.recipe()
+
+    @property
+    def identity(self) -> SaeIdentity:
+        """Identity of the SAE of the atoms, as recipes and sessions write it."""
+        return self.asking.identity
+
+    def target_rule(self) -> str:
+        """State what sentence and curve can be about."""
+        return target_rule(self.model, OWN_ANSWER)
+
     @contextmanager
     def reacting(self, doing: str) -> Iterator[None]:
         """Run in one thread at a time: the last request is that of the last traits."""
@@ -273,6 +327,7 @@ class SteeringPanel(SteeringQuestion):
 
     @reacts("atom", "mode", "others", doing="steering", early=True)
     def _fit_sliders(self) -> None:
+        self._ask_names()
         self.controls.fit(self.scale)
         others = [other for other in self.others if other[0] != self.atom]
         self.mix.show(others, self._kept_words(), self.scale, self.mode, self.names)
@@ -320,16 +375,20 @@ class SteeringPanel(SteeringQuestion):
     @reacts("strength", doing="steering", early=True)
     def _show_strength(self) -> None:
         self._auto = False  # whoever has chosen one keeps it
-        self.controls.fit(self.scale)
+        self.controls.turning.follow()
+        self._draw_headline()
 
-    @reacts("atom", "strength", "mode", "hook_point", doing="steering", early=True)
+    def _draw_headline(self) -> None:
+        self.headline = headline(self.said, self.atom, self.strength, self.mode)
+
+    @reacts("atom", "mode", "hook_point", doing="steering", early=True)
     def _draw_title(self) -> None:
         """Write what is done, and where, above the answer."""
         sure, why = self.names.sureness(self.atom)
         place = place_words(stream_of(self.model, self.hook_point))
         with self.hold_trait_notifications():
             self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
-            self.headline = headline(self.names, self.atom, self.strength, self.mode)
+            self._draw_headline()
             self.sure, self.sure_words = sure, why
 
     def again(self) -> None:
@@ -370,16 +429,16 @@ class SteeringPanel(SteeringQuestion):
         if self.target_kl is not None and (self.strength, self.mode) != self._held:
             self.target_kl = None
 
-    def _input(self) -> Any:
-        return (
-            [self.text] if self.model.modality.is_text and self.text else self.samples[self.sample]
-        )
+    def given(self) -> Any:
+        """Return the input that is chosen."""
+        return [self.text] if self.reads_text and self.text else self.samples[self.sample]
 
     @property
     def _emptied(self) -> bool:
         """Whether the user removed the input."""
-        is_text = self.model.modality.is_text and self.samples.text(self.sample) is not None
-        return is_text and not self.text.strip()
+        if not self.reads_text or self.text.strip():
+            return False
+        return self.samples.text(self.sample) is not None
 
     @reacts(*ASKED, doing="steering")
     def _request(self) -> None:
@@ -389,16 +448,12 @@ class SteeringPanel(SteeringQuestion):
         if self._emptied:
             self._clear()
             return
-        recipe, inputs = self.current, self._input()
-        target = target_of(answering(self.model, self.head), self.target)
-        ask = Ask(recipe, target, self._round).question
-        if ask == self._asked:
+        work = self.asking.ask()
+        if work is None:
             return
-        self._asked = ask
         self._show_texts()  # of what was asked before, hence dimmed at once
         if self._summary is None:
             self.loading("The model runs with and without the edit")
-        key = (self._round, recipe.text or recipe.sample)
         started = time.perf_counter()
 
         def done(answer: SteeringAnswer) -> None:
@@ -406,13 +461,7 @@ class SteeringPanel(SteeringQuestion):
                 return
             self._draw(answer, time.perf_counter() - started)
 
-        doing = f"steering atom {recipe.atom}"
-        self.run_async(
-            lambda: self.runs.answer(recipe, inputs, key, target),
-            done,
-            doing=doing,
-            otherwise=self._show_nothing,
-        )
+        self.run_async(work, done, doing=f"steering atom {self.atom}", otherwise=self._show_nothing)
 
     def _clear(self) -> None:
         """Take away everything that was concluded from an input that is gone."""
@@ -422,9 +471,10 @@ class SteeringPanel(SteeringQuestion):
         self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
 
     def _show_nothing(self) -> None:
-        self._asked = self._summary = None
+        self.asking.forget()
+        self._summary = None
         self._telling = False
-        self._show_curve(None)
+        self.doses.show(None)
         update_answer(self.plot, None)
         self.cards.show(None)
         self._conclude()
@@ -432,8 +482,7 @@ class SteeringPanel(SteeringQuestion):
     def refresh(self) -> None:
         """Run everything again, after the model's weights changed, say."""
         with self._drawing:
-            self._round += 1
-            self._identity = None
+            self.asking.renew()
             self._request()
 
     def combine(self) -> None:
@@ -449,16 +498,16 @@ class SteeringPanel(SteeringQuestion):
         if summary.recipe.target_kl is not None:
             self._follow_found(summary.recipe)
         update_answer(self.plot, summary)
-        self.cards.show(summary, self._edited())
-        if self._curve is not None and not self._is_of(self._curve, summary):
-            self._show_curve(None)
-        elif self._curve is not None:
-            mark_strength(self.plot, summary.recipe.strength)
+        self.cards.show(summary, self._edited(summary.recipe))
+        if self.doses.curve is not None:
+            self.doses.follow(summary, self.target)
         self.controls.curve.disabled = summary.outcome == "state"
         self.controls.recipe.value = json.dumps(self.current.to_json())
         self._seconds = seconds
         self._conclude()
-        self.say(" ".join(filter(None, (answer.note, search_words(answer.found), self._lowered))))
+        self._write_status(
+            " ".join(filter(None, (answer.note, search_words(answer.found), self._lowered)))
+        )
         if self._auto and not UNITS[self.unit].measured:
             # Only now is it known how long the states are.
             self._fit_sliders()
@@ -508,25 +557,13 @@ class SteeringPanel(SteeringQuestion):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Take back what `state` gave."""
-        if unknown := sorted(set(state) - {"recipe", "recipes"}):
-            raise ValueError(
-                f"`state` must name what a {type(self).__name__} keeps (recipe, recipes), got "
-                f"{', '.join(unknown)}. Take it from `state()` of the same kind of panel."
-            )
-        if "recipe" in state:
-            self.replay(state["recipe"])
-        self.recipes = [dict(one) for one in state.get("recipes", self.recipes)]
+        self._recipes.restore(state)
 
     # --- what is drawn ----------------------------------------------------------------------------
 
-    def _is_of(self, curve: SteeringCurve, summary: SteeringSummary) -> bool:
-        """Whether a curve is of what is asked now, but for the strength."""
-        about = not self.target or curve.target_name == summary.target_name
-        return about and _question(curve.recipe) == _question(summary.recipe)
-
-    def _edited(self) -> str:
+    def _edited(self, recipe: SteeringRecipe) -> str:
         """The atoms that are changed, as briefly as an image has room for."""
-        return " + ".join(self.names.words(atom) or f"atom {atom}" for atom in self.current.atoms)
+        return " + ".join(self.said.words(atom) or f"atom {atom}" for atom in recipe.atoms)
 
     def _conclude(self) -> None:
         """Report the result, in the names that atoms have now."""
@@ -536,21 +573,21 @@ class SteeringPanel(SteeringQuestion):
             return
         if self._telling and not (self.answer or self.target):
             return  # the text is on its way: the odds of its first word would be taken back
-        edit = edit_words(summary.recipe, self.names, self.scale)
-        answer = answer_words(summary, edit, self.names.words(summary.recipe.atom))
+        edit = edit_words(summary.recipe, self.said, self.units)
+        answer = answer_words(summary, edit, self.said.words(summary.recipe.atom))
         spent = f"{numbers_words(summary)} · {format_duration(self._seconds)}"
         record = self.cards.continuation
         # Who names no token wants to read the story, not the odds of its first word.
         if record is not None and record.recipe == self.current and not self.target:
             answer, spent = continuation_words(record, edit), f"{answer} {spent}"
-        self.conclude(answer, spent)
+        self._speak(answer, spent)
         self._show_texts()
 
     def _show_texts(self) -> None:
         """Draw the continuations there are, and whether they are of what is asked now."""
         record = self.cards.continuation
         if record is not None:
-            edit = edit_words(record.recipe, self.names, self.scale)
+            edit = edit_words(record.recipe, self.said, self.units)
             self.cards.show_continuation(edit, record.recipe == self.current)
 
     def _follow_found(self, recipe: SteeringRecipe) -> None:
@@ -565,21 +602,10 @@ class SteeringPanel(SteeringQuestion):
                 for atom, strength in self.others
             )
 
-    def _curve_done(self, curve: SteeringCurve) -> None:
-        self._show_curve(curve)
-        if len(curve.response.control):
-            self.say(curve_words(curve))
-
-    def _show_curve(self, curve: SteeringCurve | None) -> None:
-        self._curve = curve
-        with self._drawing:
-            update_curve(self.plot, curve, self.names.name)
-            mark_strength(self.plot, None if curve is None else self.strength)
-
     def _rescale(self) -> None:
         if self._summary is not None:
             update_answer(self.plot, self._summary)
-            update_curve(self.plot, self._curve, self.names.name)
+            self.doses.draw()
 
     # --- answers ----------------------------------------------------------------------------------
 
@@ -600,7 +626,7 @@ class SteeringPanel(SteeringQuestion):
     def curve(self) -> SteeringCurve | None:
         """The dose–response curve shown; None before `dose_response` and after another atom."""
         self.wait()
-        return self._curve
+        return self.doses.curve
 
     @property
     def continuation(self) -> Continuation | None:
@@ -615,7 +641,7 @@ class SteeringPanel(SteeringQuestion):
             return None
         shown = {
             "answer": self._summary,
-            "curve": self._curve,
+            "curve": self.doses.curve,
             "continuation": self.cards.continuation,
         }
         return {name: value for name, value in shown.items() if value is not None}
@@ -638,21 +664,7 @@ class SteeringPanel(SteeringQuestion):
             Random directions in the band.
         """
         with self.guarded("dose–response"):
-            summary, recipe, inputs = self.summary, self.current, self._input()
-            if summary.outcome == "state":
-                raise ValueError(f"{STATES_HAVE_NO_CURVE}, and {self.model.name} gives states.")
-            if strengths is None:
-                high = self.scale.limits(self.atom, "add")[1]
-                strengths = np.linspace(-high, high, CURVE_POINTS).tolist()
-            target, given = summary.target, list(strengths)
-            self.run_async(
-                lambda: summarise_dose_response(
-                    self.model, inputs, self.sae, recipe, given, target, n_controls=n_controls
-                ),
-                self._curve_done,
-                doing="dose–response",
-                channel="curve",
-            )
+            self.doses.measure(strengths, n_controls)
 
     def continue_text(self) -> None:
         """Continue the text before and after, and under the random direction."""
@@ -663,7 +675,7 @@ class SteeringPanel(SteeringQuestion):
             self.say(NO_IMAGE if self.model.modality.is_image else NO_TEXT)
             return
         self._telling = True
-        recipe, inputs, n_new = self.current, self._input(), self.max_new_tokens
+        recipe, inputs, n_new = self.current, self.given(), self.max_new_tokens
 
         def done(record: Continuation) -> None:
             self._telling = False
@@ -684,10 +696,3 @@ class SteeringPanel(SteeringQuestion):
             otherwise=failed,
             channel="text",
         )
-
-
-def _question(recipe: SteeringRecipe) -> SteeringRecipe:
-    """Return what a dose–response curve is about: everything but how strong."""
-    parts = recipe.scaled(1 / recipe.strength).others if recipe.strength else recipe.others
-    others = tuple((atom, float(f"{amount:.4g}")) for atom, amount in parts)
-    return replace(recipe, strength=0.0, others=others, seed=0, mode="add", target_kl=None)

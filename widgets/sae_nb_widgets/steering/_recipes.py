@@ -87,3 +87,15 @@ class Recipes:
     def offer(self) -> None:
         """Offer the recipes that were kept in the menu."""
         self._panel.controls.show_kept([self.words(one) for one in self._panel.recipes])
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what a session kept: the recipe that was shown, and those that were kept."""
+        panel = self._panel
+        if unknown := sorted(set(state) - {"recipe", "recipes"}):
+            raise ValueError(
+                f"`state` must name what a {type(panel).__name__} keeps (recipe, recipes), got "
+                f"{', '.join(unknown)}. Take it from `state()` of the same kind of panel."
+            )
+        if "recipe" in state:
+            panel.replay(state["recipe"])
+        panel.recipes = [dict(one) for one in state.get("recipes", panel.recipes)]

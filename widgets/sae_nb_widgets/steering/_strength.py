@@ -19,6 +19,7 @@ class StrengthControl:
 
     def __init__(self, panel: Any, tip: str) -> None:
         self._panel, self._factor = panel, 1.0
+        self._ends = (0.0, 0.0)
         self.slider = StrengthSlider(description=f"strength: {tip}")
         self.slider.observe(self._moved, "value")
 
@@ -33,6 +34,7 @@ class StrengthControl:
         atom, how = panel.atom, MODES[mode]
         self._factor, unit = scale.of_peak(atom, mode)
         low, high = (end / self._factor for end in scale.limits(atom, mode))
+        self._ends = low, high
         value = panel.strength / self._factor
         peaks = unit.endswith(("peak", "here"))
         sure, words = panel.names.sureness(atom)
@@ -45,3 +47,12 @@ class StrengthControl:
             slider.size = scale.unit_size(atom, mode) * self._factor if peaks else 0.0
             slider.fit(min(low, value), max(high, value), usual=(0.0, 1.0) if peaks else None)
             slider.value = value
+
+    def follow(self) -> None:
+        """Show the strength in force, on a wider slider if it is beyond the ends."""
+        panel, slider, (low, high) = self._panel, self.slider, self._ends
+        value = panel.strength / self._factor
+        if (slider.low, slider.high) == (low, high) and low <= value <= high:
+            slider.value = value
+        else:
+            self.fit(panel.scale, panel.mode)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,9 +16,23 @@ from sae_nb_widgets.steering._scale import StrengthScale
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
 
+
 SENTENCE_ENDS = (".", "!", "?", "…")
 FIRST_WORDS = 6
 RANDOM_PUSH = "random push of the same size"
+
+
+class Remembered:
+    """An object whose methods are asked once for the same arguments: names and units between two changes."""
+
+    def __init__(self, asked: Any) -> None:
+        self._asked = asked
+
+    def __getattr__(self, name: str) -> Any:
+        """Return a method of the object that remembers; asked for once."""
+        kept = cache(getattr(self._asked, name))
+        setattr(self, name, kept)
+        return kept
 
 
 def plain_number(value: float) -> str:
@@ -37,7 +52,7 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
     return f"{verb} {UNITS[unit].amount_words(number) if how.takes_units else number}"
 
 
-def headline(names: AtomNames, atom: int, strength: float, mode: Mode) -> str:
+def headline(names: AtomNames | Remembered, atom: int, strength: float, mode: Mode) -> str:
     """Return what is done, as the largest words of a panel: "Turn up “digit 4”"."""
     name = f"“{names.words(atom)}”" if names.source(atom) else f"atom {atom}"
     if mode == "set":
@@ -46,7 +61,9 @@ def headline(names: AtomNames, atom: int, strength: float, mode: Mode) -> str:
     return f"Turn {'down' if strength < neutral else 'up'} {name}"
 
 
-def edit_words(recipe: SteeringRecipe, names: AtomNames, scale: StrengthScale) -> str:
+def edit_words(
+    recipe: SteeringRecipe, names: AtomNames | Remembered, scale: StrengthScale | Remembered
+) -> str:
     """State which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
     parts = [(recipe.atom, recipe.strength, recipe.unit)]
     for atom, amount in recipe.others:
