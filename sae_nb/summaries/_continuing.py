@@ -1,4 +1,4 @@
-"""How a text goes on before and after steering, and which tokens the edit changed."""
+"""Continuations of a text before and after steering, and the tokens that the edit changed."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.models import HookPointNotFound, VisionTransformer, VisionTransformerConfig, run
 from sae_nb.summaries import (
+    Steered,
     SteeringRecipe,
     as_batch,
     edit_of,
@@ -358,3 +360,39 @@ def test_bad_request_is_refused_before_the_model_runs(
     asked = recipe(**{name: x for name, x in change.items() if name not in ("inputs", "sae")})
     with pytest.raises(error, match=message):
         summarise_steering(vit, inputs, sae, asked)
+
+
+@pytest.mark.parametrize("mode", ["add", "set", "scale"])
+@pytest.mark.parametrize("others", [(), ((7, 1.5),)])
+def test_a_prepared_input_answers_every_strength_as_if_asked_alone(
+    vit: Any, picture: Tensor, mode: Any, others: tuple[tuple[int, float], ...]
+) -> None:
+    sae = PlainSae(32, 48)
+    asked = recipe(mode=mode, others=others, seed=3)
+    steered = Steered(vit, picture, sae, asked)
+    for strength in (4.0, -2.0, 0.5, 4.0):
+        moved = replace(
+            asked, strength=strength, others=tuple((a, strength * b) for a, b in others)
+        )
+        ours, alone = steered.answer(moved), summarise_steering(vit, picture, sae, moved)
+        for name in ("after", "controls", "kl", "kl_controls", "edit_norm", "state_change"):
+            np.testing.assert_array_equal(getattr(ours, name), getattr(alone, name), err_msg=name)
+        assert (ours.names, ours.target, ours.recipe) == (alone.names, alone.target, moved)
+
+
+def test_an_edit_in_a_pass_of_its_own_is_the_edit_in_a_block(vit: Any, picture: Tensor) -> None:
+    sae, asked = PlainSae(32, 48), recipe(positions="patches", strength=5.0)
+    summary = Steered(vit, picture, sae, asked).answer(asked)
+    with edit_of(vit, sae, asked):
+        scores = vit(picture).softmax(-1)[0]
+    np.testing.assert_allclose(summary.after, scores.numpy(), atol=1e-6)
+    assert not vit.interventions
+
+
+def test_a_prepared_input_that_nothing_changes_warns_as_a_block_does(
+    vit: Any, picture: Tensor
+) -> None:
+    asked = recipe(positions=(900,), strength=5.0)
+    steered = Steered(vit, picture, PlainSae(32, 48), asked)
+    with pytest.warns(UserWarning, match="Nothing was changed"):
+        steered.answer(asked)

@@ -7,7 +7,17 @@ import numpy as np
 import pytest
 import torch
 import traitlets as t
-from sae_nb_widgets.panel import Atom, Entry, Number, Panel, Whole, control, reacts, several
+from sae_nb_widgets.panel import (
+    Atom,
+    Entry,
+    Number,
+    Panel,
+    RuledText,
+    Whole,
+    control,
+    reacts,
+    several,
+)
 
 
 class Ladder(Panel):
@@ -169,3 +179,39 @@ def test_several_whole_numbers_come_from_anything_that_holds_them() -> None:
     for value, written in ((torch.tensor(5), r"\[5\]"), ("5", r"\[5\]"), (None, r"\[3, 7\]")):
         with pytest.raises(t.TraitError, match=rf"`pinned` must be several.*pinned = {written}"):
             several("pinned", value)
+
+
+class Pair(Panel):
+    """Two traits of which one's rule reads the other."""
+
+    question, explanation = "Which two?", ("Two words.",)
+    words = t.Unicode("a b")
+    first = RuledText(
+        "", rule=lambda panel, value: shouted(value, panel.words), help="One of the words."
+    )
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.arrange()
+
+
+def shouted(value: str, words: str) -> str:
+    if value and value not in words.split():
+        raise ValueError(f"`first` must be one of {words.split()}, got {value!r}.")
+    return value
+
+
+def test_a_ruled_trait_is_judged_by_the_final_values_of_a_hold() -> None:
+    panel = Pair()
+    with pytest.raises(t.TraitError, match="must be one of"):
+        panel.first = "c"
+    assert panel.first == ""
+    with panel.hold_trait_notifications():
+        panel.first = "c"  # not yet one of the words
+        panel.words = "c d"
+    assert (panel.first, panel.words) == ("c", "c d")
+    with pytest.raises(t.TraitError), panel.hold_trait_notifications():
+        panel.first = "d"
+        panel.words = "e"
+    assert (panel.first, panel.words) == ("c", "c d")
+    panel.close()

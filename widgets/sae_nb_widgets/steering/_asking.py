@@ -1,4 +1,4 @@
-"""What a SteeringPanel asks, as one frozen value, and the runs of the model that answer it."""
+"""The question of a SteeringPanel as one frozen value, and the runs of the model that answer it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Ask:
 
     @property
     def input(self) -> tuple[int, str | int, str]:
-        """What is read, and by which head."""
+        """The input, and the head that answers."""
         return self.version, self.recipe.text or self.recipe.sample, self.recipe.head
 
 
