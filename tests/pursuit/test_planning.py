@@ -206,15 +206,20 @@ for some in (10**8, 2 * 10**5):  # loops loaded, threads started
 MEASURE = (
     PREPARE
     + """
-def peak():
-    line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))
+import ctypes
+
+def status(name):
+    line = next(l for l in open("/proc/self/status") if l.startswith(name))
     return int(line.split()[1]) * 1024
 
 cap = int(sys.argv[1])
 plan = explain_plan(x, dictionary, 16, memory_cap=cap)
-before = peak()
+# Freed pages go back, and what stands below the mark is filled: what comes now raises it.
+ctypes.CDLL(None).malloc_trim(0)
+filled = b"\\1" * max(0, status("VmHWM") - status("VmRSS"))
+before = status("VmHWM")
 codes = matching_pursuit(x, dictionary, 16, memory_cap=cap)
-print(plan.strategy, plan.peak_bytes, plan.bytes["packed factors"], peak() - before)
+print(plan.strategy, plan.peak_bytes, plan.bytes["packed factors"], status("VmHWM") - before)
 """
 )
 
@@ -233,14 +238,12 @@ def _kept_loops() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 @pytest.mark.parametrize(("cap", "strategy"), CAPS)
 def test_the_predicted_memory_is_what_a_process_takes(cap: int, strategy: str) -> None:
-    """High-water mark of a fresh process, to 15 %; how much a product packs differs by processor."""
+    """High-water mark of a fresh process, to 15 %; a product packs its factors on some processors alone."""
     command = [sys.executable, "-c", MEASURE, str(cap)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     followed, *sizes = done.stdout.split()
     predicted, packed, measured = map(int, sizes)
     assert followed == strategy
     assert predicted <= cap
-    # A process that has freed some pages takes those first: a megabyte of 5 is within that.
-    assert measured <= 1.15 * predicted + 2**20
-    # MKL packs less on an Intel Xeon than on the AMD EPYC that the prediction was measured on.
-    assert measured >= 0.85 * (predicted - packed) - 2**20
+    margin = 0.15 * predicted
+    assert predicted - packed - margin <= measured <= predicted + margin

@@ -36,7 +36,7 @@ class Recorded:
     -------
     >>> found = recorded("monotone")
     >>> found.of("grew, trained").n, found.verdict("expressive")
-    (3, 'holds')
+    (5, 'holds')
     """
 
     def __init__(self, artefact: dict[str, Any]) -> None:

@@ -113,8 +113,11 @@ class AtomControls:
         sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
         tip = "How many atoms fire how often, close-ups, where, and what fires with it"
         never, heat = "skip atoms that never fire", "show where it fires on images"
-        looks = not panel.catalogue.acts.context.modality.is_text
-        heat_box = control(panel, "show_heat", heat, "Mark the patches at which the atom fires")
+        marked = []
+        if not panel.catalogue.acts.context.modality.is_text:
+            marked.append(
+                control(panel, "show_heat", heat, "Mark the patches at which the atom fires")
+            )
         about = control(panel, "details", "more about this atom", tip, kind=ipw.ToggleButton)
         tips = "Which of its firings are shown"
         return (
@@ -123,7 +126,7 @@ class AtomControls:
             control(panel, "per_page", "on a page", "How many examples are on a page", 130),
             line(sort, self.rank),
             control(panel, "alive_only", never, "‹ and › pass over atoms that never fire here"),
-            *[heat_box] * looks,
+            *marked,
         )
 
     def show(self, record: AtomSummary) -> None:
