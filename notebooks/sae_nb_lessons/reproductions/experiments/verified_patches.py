@@ -19,7 +19,7 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.statistics import rank_correlation
 
-SHORT = {"n_images": 4, "steps": 60}
+SHORT = {"n_images": 10, "steps": 150}
 RADIUS, GRID, N_SAMPLES, BATCH = 0.3, (4, 4), 256, 64
 
 
