@@ -428,7 +428,7 @@ def entries() -> list[Entry]:
             "steering-vision",
             *twice("a 7 turned into a 4"),
             steered_picture,
-            "One atom turned up (green), and the network reads a 4; a random push of the same size (hatched) "
+            "One atom turned up (orange), and the network reads a 4; a random push of the same size (hatched) "
             "leaves it a 7.",
             bars,
             "demo",

@@ -71,8 +71,8 @@ def atom_columns(catalogue: AtomCatalogue) -> dict[str, Column]:
             f"share of {rows_in_words(catalogue)} at which the atom fires",
             catalogue.frequency,
         ),
-        ("strength", "mean |z| where the atom fires", catalogue.mean_strength),
-        ("energy", "mean z²‖d‖² over all rows: its part of x̂", energy),
+        ("strength", "mean strength where the atom fires", catalogue.mean_strength),
+        ("energy", "mean of (strength × length of the atom)² over all rows: its part of x̂", energy),
     )
     # Over powers of ten; zero is unknown there.
     return {
@@ -98,7 +98,7 @@ def row_columns(
         columns[name] = category(name, f"{name} the activation was read at", texts)
         position = catalogue.positions[rows].astype(np.float64)
         columns["position"] = Column("position", "position in its sample", position)
-    columns["strength"] = Column("strength", "Σ|z| of the row", strength)
+    columns["strength"] = Column("strength", "sum of the strengths of a row", strength)
     columns["L0"] = Column("L0", "atoms that fire in the row", l0)
     return columns
 
@@ -115,7 +115,7 @@ def sample_columns(
     strength = np.bincount(place, weights=total, minlength=len(samples)) / count
     l0 = np.bincount(place, weights=np.diff(offsets)[rows], minlength=len(samples)) / count
     columns = _label_column(catalogue, rows, place, len(samples), labels, "sample")
-    columns["strength"] = Column("strength", "mean Σ|z| of its rows", strength)
+    columns["strength"] = Column("strength", "sum of the strengths of a row, mean over its rows", strength)
     columns["L0"] = Column("L0", "mean atoms per row", l0)
     return columns
 

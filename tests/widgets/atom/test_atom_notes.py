@@ -240,9 +240,9 @@ def test_a_character_of_many_tokens_is_one_on_screen() -> None:
     example = browser.summary.examples[0]
     assert example.token_strengths.tolist() == pytest.approx([0.1, 0.2, 5.0, 0.3, 0.1])
     words_said = place_in_words(example, 1, context)
-    assert "tokens 1–3 “😀”: strongest z = 5.00" in words_said
+    assert "tokens 1–3 “😀”: largest strength 5.00" in words_said
     assert place_in_words(example, 2, context) == words_said
-    assert "token 4 “a”: z" in place_in_words(example, 4, context)
+    assert "token 4 “a”: strength" in place_in_words(example, 4, context)
 
 
 def test_a_browser_follows_labels_after_it_has_encoded_again() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +13,9 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.generation import GenerationLens
+from sae_nb_widgets.generation import GenerationLens, _prompt
 from sae_nb_widgets.generation._asking import N_AHEAD
+from sae_nb_widgets.steering import StrengthScale
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence
@@ -478,3 +480,33 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     assert not lens._player.alive
     assert not gpt.interventions
     assert len(ipw.widgets.widget._instances) <= before
+
+
+@pytest.mark.parametrize("slow", ["measuring", "reading"])
+def test_it_opens_on_one_atom_however_long_each_part_takes(
+    gpt: Any, slow: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is measured of atoms elsewhere decides with what fires in the prompt, whichever comes first."""
+    sae = sn.TopK(gpt.width(PLACE), 64, 4, generator=torch.Generator().manual_seed(0)).eval()
+    acts = sn.capture(gpt, ["Anna lived near the river.", "The dog ran."], PLACE, progress=False)
+    first = GenerationLens(gpt, sae, PLACE, PROMPT, acts=acts)
+    first.wait()
+    late, measure, listened = threading.Event(), StrengthScale.measure, _prompt.listen
+
+    def held(call: Any) -> Any:
+        def slowly(*given: Any) -> Any:
+            late.wait(0.5)
+            return call(*given)
+
+        return slowly
+
+    if slow == "measuring":
+        monkeypatch.setattr(StrengthScale, "measure", held(measure))
+    else:
+        monkeypatch.setattr(_prompt, "listen", held(listened))
+    second = GenerationLens(gpt, sae, PLACE, PROMPT, acts=acts)
+    second.wait()
+    assert (second.atom, second.strength) == (first.atom, first.strength)
+    assert second.scale.unit(second.atom, "add") == "p99"
+    first.close()
+    second.close()

@@ -20,7 +20,7 @@ from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import answer_words, curve_words, edit_words, numbers_words
 
 from sae_nb.atoms import AtomNames, Labels
-from sae_nb.figures import THIN_SPACE, to_svg
+from sae_nb.figures import THIN_SPACE, theme, to_svg
 from sae_nb.steering import DoseResponse
 from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
 
@@ -264,3 +264,18 @@ def test_the_headline_is_about_the_bar_that_everybody_looks_at(
     )
     said = answer_words(found, "atom 1 added").replace(THIN_SPACE, " ")
     assert said.startswith(f"atom 1 added: {words}")
+
+
+def test_after_has_the_colour_of_its_direction() -> None:
+    """Orange is turned up and blue turned down, as in texts and on the slider; a factor below 1 is down."""
+    figure = steering_figure()
+    for strength, mode, colour in (
+        (2.0, "add", theme.NOVEL),
+        (-2.0, "add", theme.PREDICTED),
+        (0.5, "scale", theme.PREDICTED),
+        (1.5, "scale", theme.NOVEL),
+        (0.0, "set", theme.NOVEL),
+    ):
+        asked = SteeringRecipe(hook_point="0", atom=0, strength=strength, mode=mode)
+        update_answer(figure, summary(recipe=asked))
+        assert figure.data[AFTER].marker.color == colour, (strength, mode)

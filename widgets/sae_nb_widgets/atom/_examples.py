@@ -93,7 +93,7 @@ class CropSheet:
             self._chosen(-1, "")
             return
         z = format_number(float(self._crops.strengths[index]))
-        self._chosen(int(self._crops.rows[index]), f"{self._crops.places[index]}: z = {z}")
+        self._chosen(int(self._crops.rows[index]), f"{self._crops.places[index]}: strength {z}")
 
 
 # -------------------------------------------------------------------------------------------------
@@ -122,7 +122,7 @@ class SiteColumns:
         ):
             title.value = card_title(escape(_site_title(found, site)))
             if isinstance(view.component, PictureGrid | TokenStrip):
-                view.component.unit = "z × share" if found.scaled else "z"
+                view.component.unit = "strength × share" if found.scaled else "strength"
             view.show(found.examples, found.max_strength, found.missing)
 
     def show_heat(self, shown: bool) -> None:
@@ -252,7 +252,7 @@ class PictureExamples(ExamplesView):
         self._grid = grid_for(
             context,
             hint="outlined: where it fires" if still else hint,
-            unit="z",
+            unit="strength",
             look="veil" if still else "tint",
         )
         super().__init__(context, self._grid)
@@ -303,7 +303,7 @@ class TextExamples(ExamplesView):
         self._strip = lines(
             place=place,
             hint=f"click for the whole {context.sample_word}",
-            unit="z",
+            unit="strength",
         )
         super().__init__(context, self._strip)
         self._strip.add_class("sae-nb-whole")
@@ -330,7 +330,7 @@ class MixedExamples(ExamplesView):
         self._texts = TextExamples(context)
         self._grid = StillGrid(
             hint="Images in which a patch is among the examples. Hover: strength at this patch.",
-            unit="z",
+            unit="strength",
         )
         super().__init__(context, self._grid)
         self._strip = self._texts.component
@@ -460,7 +460,7 @@ def place_in_words(example: Example, part: int, context: Context) -> str:
     if part >= 0 and example.token_strengths is not None:
         return _token_in_words(example, _first_of(example.tokens, part))
     prefix = "; ".join(f"{name} {_shown(value)}" for name, value in example.prefix)
-    return f"{example.place}: z = {format_number(example.strength)}" + (
+    return f"{example.place}: strength {format_number(example.strength)}" + (
         f" ({prefix})" if prefix else ""
     )
 
@@ -474,9 +474,9 @@ def _token_in_words(example: Example, part: int) -> str:
         else f"tokens {position}–{position + last - part - 1}"
     )
     value = float(gathered(example.tokens, _strengths_of(example))[part])
-    most = "strongest " if last > part + 1 else ""
+    most = "largest " if last > part + 1 else ""
     return f"text {example.sample}, {tokens} “{example.tokens[part]}”: {most}{_shown(value)}"
 
 
 def _shown(value: float) -> str:
-    return "not captured" if np.isnan(value) else f"z = {format_number(value)}"
+    return "not captured" if np.isnan(value) else f"strength {format_number(value)}"

@@ -210,7 +210,7 @@ class DrawnExamples(ExamplesView):
     def __init__(self, catalogue: AtomCatalogue, way: AtomsAs) -> None:
         self._catalogue, self._way = catalogue, way
         grid = isinstance(way, tuple)
-        self._grid = StillGrid(unit="z") if grid else None
+        self._grid = StillGrid(unit="strength") if grid else None
         self._curves = None if grid else Curves(x_name="time", height=CURVE_HEIGHT)
         super().__init__(catalogue.acts.context, self._grid or self._curves)  # type: ignore[arg-type]
         self.per_page = 12 if grid else 6
@@ -239,7 +239,7 @@ class DrawnExamples(ExamplesView):
         atom = self._catalogue.sae.dictionary[self.atom].detach().float().cpu().numpy()
         return Chart(
             title=example.place,
-            note=f"z = {format_number(example.strength)}",
+            note=f"strength {format_number(example.strength)}",
             lines=[
                 Line(values=row, name="input", colour=theme.NEUTRAL),
                 Line(values=example.strength * atom, name="z × atom", colour=ATOM_COLOUR),

@@ -49,11 +49,11 @@ from sae_nb_widgets.panel import close_whole, descendants, show, small_button
 
 
 READ = {
-    True: "strength z of the atom",
+    True: "strength of the atom",
     False: "summed strength of the chosen atoms, each in units of its 99th percentile",
 }
 """Meaning of shades: of one atom, and of several, whose strengths have no common unit."""
-UNITS = {True: "z", False: "× 99th percentile, summed"}
+UNITS = {True: "strength", False: "× 99th percentile, summed"}
 
 
 class SharedInputs:
@@ -210,7 +210,7 @@ def _inputs_title(selection: SelectionSummary, view: str, chosen: Sequence[int],
 def reading(shared: SharedInput, n_atoms: int) -> str:
     """Return an input in words: where, how many of the atoms fire, how strongly."""
     if n_atoms == 1:
-        return f"{shared.place}: z = {format_number(shared.strength)}."
+        return f"{shared.place}: strength {format_number(shared.strength)}."
     fire = f"{format_count(shared.n_atoms)} of {format_count(n_atoms)} atoms fire"
     strength = format_number(shared.strength)
     return f"{shared.place}: {fire}, summed strength {strength} × 99th percentile."

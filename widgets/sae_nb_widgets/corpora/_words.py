@@ -24,7 +24,7 @@ from sae_nb_widgets.components import atom_mark, plain_cell
 SIGNS = ('<circle cx="5" cy="5" r="4"/>', '<path d="M5 0 10 5 5 10 0 5Z"/>')
 """Of the two corpora, as the markers of the figure: drawn, since as letters their colours would be faint."""
 
-UNITS = {"max": "z", "mean": "mean z", "count": "positions"}
+UNITS = {"max": "strength", "mean": "mean strength", "count": "positions"}
 CARD_EXAMPLES = 3
 NEARLY = 0.5
 """A word of at least this share of an atom's difference would have shown it."""

@@ -282,7 +282,7 @@ def _atoms_answer(panel: Any) -> tuple[str, str]:
     ]
     said = ", ".join(peaks[:-1]) + " and " + peaks[-1] if len(peaks) > 1 else peaks[0]
     return f"Strongest of {panel.n_layers} blocks: {said}.", (
-        f"mean z² over tokens, states scaled to the length after block {panel.depths.home}"
+        f"mean squared strength over tokens, states scaled to the length after block {panel.depths.home}"
     )
 
 

@@ -13,7 +13,7 @@ from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures import format_count
 from sae_nb.sessions import names_of
 from sae_nb.studies.uses import Generation, check_writer
-from sae_nb.summaries import BaseRate, InputSummary, base_rate, where_written
+from sae_nb.summaries import BaseRate, InputSummary, where_written
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._asking import Asking
 from sae_nb_widgets.generation._branching import Branching
@@ -28,6 +28,7 @@ from sae_nb_widgets.generation._keeping import (
     whole_message,
 )
 from sae_nb_widgets.generation._margin import Margin
+from sae_nb_widgets.generation._measuring import Measures, Measuring
 from sae_nb_widgets.generation._picking import Picking
 from sae_nb_widgets.generation._prompt import Prompt, fitted
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
@@ -186,13 +187,13 @@ class GenerationLens(PlayingPanel):
         self._opening, self._offered = self.atom, self.strength
         self._prompt = Prompt(self)
         self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
-        self._asking = Asking(self)
+        self._asking, self.measuring = Asking(self), Measuring(self)
         super().__init__()
         self.names = names_of(sae, labels=labels)
         self.pinned = list(pinned)
         self.chips = self._facts()
         self._build()
-        self._measure()
+        self.measuring.begin(self._acts, self._frequency)
         picture = None
         if isinstance(prompt, tuple) and len(prompt) == 2 and isinstance(prompt[0], str):
             prompt, picture = prompt
@@ -240,22 +241,13 @@ class GenerationLens(PlayingPanel):
         place = stream_of(self.model, self.hook_point)
         return facts_of(self.model, self.sae, place, self._base)
 
-    def _measure(self) -> None:
-        """Find how often and how strongly atoms fire elsewhere; off the main thread where that is encoding."""
-        sae, acts, frequency = self.sae, self._acts, self._frequency
-
-        def work() -> tuple[BaseRate | None, Any]:
-            return base_rate(sae, frequency), self.scale.measure(sae, acts)
-
-        if acts is None and not hasattr(frequency, "batches"):
-            self._take_measures(work())
-        else:
-            self.loading("Measuring how often and how strongly each atom fires")
-            self.run_async(work, self._take_measures, channel="usual")
-
-    def _take_measures(self, found: tuple[BaseRate | None, Any]) -> None:
+    def note_measures(self, found: Measures) -> None:
+        """Note how often and how strongly atoms fire elsewhere."""
         self._base, sizes = found
         self.scale.know(self.sae, sizes)
+
+    def _take_measures(self, found: Measures) -> None:
+        self.note_measures(found)
         self.chips = self._facts()
         self._offer_strength()
         self.controls.fit(self.scale)

@@ -13,7 +13,7 @@ from sae_nb.summaries import with_place
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept, whole_prompt
 from sae_nb_widgets.generation._views import EMPTY
 from sae_nb_widgets.panel import newest
-from sae_nb_widgets.steering import listen, opening_atom
+from sae_nb_widgets.steering import StrengthScale, listen, opening_atom
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -61,21 +61,31 @@ class Prompt:
         panel.say("")
 
         def work() -> tuple[Generation, int | None]:
-            model, sae, at, scale = panel.model, panel.sae, panel.hook_point, panel.scale
-            generation = Generation(model, sae, prompt, at, **given)
-            read = generation.before(generation.n_prompt)
-            heard = listen(model, sae, read, at, scale) if listens else None
-            opening = None if heard is None else opening_atom(heard, scale, panel.names)
+            generation = Generation(panel.model, panel.sae, prompt, panel.hook_point, **given)
+            opening = self._opening(generation) if listens else None
             return generation.resume(kept.branches), opening
 
         panel.run_async(
             work, lambda found: self._take(found[0], found[1], kept), otherwise=panel._show_nothing
         )
 
+    def _opening(self, generation: Generation) -> int | None:
+        """Return the atom to open on: the same one, however long each part takes."""
+        panel = self._panel
+        _, sizes = panel.measuring.wait()
+        scale = StrengthScale(talks=True)
+        scale.know(panel.sae, sizes)
+        read = generation.before(generation.n_prompt)
+        heard = listen(panel.model, panel.sae, read, panel.hook_point, scale)
+        return None if heard is None else opening_atom(heard, scale, panel.names)
+
     def _take(self, generation: Generation, opening: int | None, kept: Kept) -> None:
         """Show what was read, and what was kept of its text."""
         panel = self._panel
         panel._generation, panel._writing.left = generation, 0
+        measured = panel.measuring.known
+        if measured is not None:
+            panel.note_measures(measured)
         read = generation.branches[0].text.codes[: generation.n_prompt]
         panel.scale.hear(*(np.concatenate(column) for column in zip(*read)))
         panel._branching.take(kept.strengths)

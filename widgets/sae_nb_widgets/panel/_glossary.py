@@ -35,6 +35,7 @@ def an_atom(sae: Any) -> str:
 
 GLOSSARY = {
     "atom": "a direction the SAE has learned; it fires where a state of the model has some of it",
+    "strength": "how much of an atom a state has; formulas call it z, and the SAE adds z times the atom",
     "SAE": "sparse autoencoder; it writes each state of the model as a sum of few atoms",
     "hook point": "the place in the model whose states are read or changed",
     "token": "a piece of text, often part of a word",

@@ -95,6 +95,9 @@ class SteeringMix(ipw.Box):
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
 CHANGE = "relative change"
+ASKED_ABOVE = "sae-nb-askedabove"
+"""Of texts whose beginning is in a field above them: it is not drawn a second time."""
+
 WORDS = re.compile(r"\s*\S+")
 IDENTICAL = 1e-3
 """Relative difference below which the changes under atom and random push are one and the same."""
@@ -136,8 +139,8 @@ class SteeringDetail:
 
     @cached_property
     def texts(self) -> Branches:
-        """The continuations of a text."""
-        return Branches(description="how the text goes on")
+        """The continuations of a text; the field above them has the text itself."""
+        return Branches(description="how the text goes on").add_class(ASKED_ABOVE)
 
     def on_pick(self, pick: Callable[[int], None]) -> None:
         """Call `pick` with the position of a patch or token that is clicked."""

@@ -24,7 +24,7 @@ from sae_nb.figures import (
     theme,
     visible_token,
 )
-from sae_nb.steering import UNITS
+from sae_nb.steering import MODES, UNITS
 from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
 from sae_nb_widgets.steering._words import RANDOM_PUSH, outcome_label
 
@@ -32,8 +32,8 @@ BEFORE, AFTER, RANDOM, WORDS = range(4)
 EFFECT_BAND, EFFECT_RANDOM, EFFECT_NEAREST, EFFECT, KL_BAND, KL_RANDOM, KL = range(4, 11)
 CURVE_TRACES = range(EFFECT_BAND, KL + 1)
 
-AFTER_COLOUR = theme.OKABE_ITO[2]
-NEAREST_COLOUR = theme.OKABE_ITO[5]
+UP_COLOUR, DOWN_COLOUR = theme.NOVEL, theme.PREDICTED
+NEAREST_COLOUR = theme.OKABE_ITO[7]
 BEFORE_COLOUR = theme.NEUTRAL
 BAND_COLOUR = fade(theme.CONTROL, 0.18)
 
@@ -95,6 +95,7 @@ def update_answer(figure: go.Figure, summary: SteeringSummary | None) -> None:
             bars = figure.data[trace]
             bars.x, bars.y = values.astype(np.float32), rows + np.float32(shift)
             bars.customdata = _hover_rows(labels, summary)
+        figure.data[AFTER].marker.color = turned_colour(summary.recipe)
         words = figure.data[WORDS]
         words.x = np.maximum(np.maximum(summary.before, summary.after), summary.random)
         words.y, words.text = rows, _change_words(summary)
@@ -142,6 +143,12 @@ def unit_words(recipe: SteeringRecipe) -> str:
     return f"strength{of}, {UNITS[recipe.unit].words}"
 
 
+def turned_colour(recipe: SteeringRecipe) -> str:
+    """Return the colour of an atom that is turned up, or down, as texts and sliders have it."""
+    neutral = MODES[recipe.mode].neutral or 0.0
+    return DOWN_COLOUR if recipe.strength < neutral else UP_COLOUR
+
+
 def figure_height(n_rows: int, *, curve: bool) -> int:
     """Return height in CSS pixels of bars for `n_rows` outcomes, and of the curves."""
     scale = current_theme().font_px / 13
@@ -156,7 +163,7 @@ def _bar_traces() -> list[Any]:
     shared = {"orientation": "h", "width": BAR, "hovertemplate": hover, "showlegend": True}
     return [
         go.Bar(name="before", marker={"color": BEFORE_COLOUR, "line": {"width": 0}}, **shared),
-        go.Bar(name="after", marker={"color": AFTER_COLOUR, "line": {"width": 0}}, **shared),
+        go.Bar(name="after", marker={"color": UP_COLOUR, "line": {"width": 0}}, **shared),
         go.Scatter(
             name=RANDOM_PUSH,
             showlegend=True,
@@ -181,7 +188,7 @@ def _bar_traces() -> list[Any]:
 
 def _curve_traces() -> list[Any]:
     dashed = {"color": theme.CONTROL, "dash": theme.CONTROL_DASH, "width": 1.6}
-    strong = {"color": AFTER_COLOUR, "width": 2.2}
+    strong = {"color": UP_COLOUR, "width": 2.2}
     effect = {"xaxis": "x2", "yaxis": "y2", "showlegend": False}
     cost = {"xaxis": "x3", "yaxis": "y3", "showlegend": False}
     band = {
@@ -190,7 +197,7 @@ def _curve_traces() -> list[Any]:
         "fillcolor": BAND_COLOUR,
         "line": {"width": 0, "color": theme.CLEAR},
     }
-    mine = {"mode": "lines+markers", "line": strong, "marker": {"color": AFTER_COLOUR}}
+    mine = {"mode": "lines+markers", "line": strong, "marker": {"color": UP_COLOUR}}
     shown = "strength %{x:.3g}<br>%{y:.3g}<extra>"
     return [
         go.Scatter(**band, **effect, hoverinfo="skip"),

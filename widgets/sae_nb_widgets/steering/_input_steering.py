@@ -8,6 +8,7 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb_widgets.panel import reacts, show
+from sae_nb_widgets.steering._detail import ASKED_ABOVE
 from sae_nb_widgets.steering._panel import SteeringPanel
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ class InputSteering(SteeringPanel):
         self._link = t.dlink((lens, name), (self, name))
         if name == "text":
             show(self.controls.text, False)  # the lens has the field for it
+            for texts in self.cards.main:
+                texts.remove_class(ASKED_ABOVE)
         lens.observe(self._follow_lens, "atom")
 
     def _follow_lens(self, _: t.Bunch) -> None:

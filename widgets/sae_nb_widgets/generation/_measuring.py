@@ -1,0 +1,54 @@
+"""How often and how strongly atoms fire elsewhere, measured once for a GenerationLens."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, wait
+from typing import Any
+
+from sae_nb.background import checkpoint
+from sae_nb.summaries import BaseRate, base_rate
+
+Measures = tuple[BaseRate | None, Any]
+"""Base rates of atoms, and one measured unit of strength of each; None where they are not known."""
+
+LOOK_SECONDS = 0.1
+
+
+class Measuring:
+    """Measures for `panel`, off its main thread where that is encoding.
+
+    The atom to open on is chosen by it, whichever is known first: it, or what the prompt makes fire.
+    """
+
+    def __init__(self, panel: Any) -> None:
+        self._panel = panel
+        self._found: Future[Measures] = Future()
+
+    def begin(self, acts: Any, frequency: Any) -> None:
+        """Measure, and hand the panel what was found."""
+        panel = self._panel
+
+        def work() -> Measures:
+            found: Measures = (None, None)
+            try:
+                found = base_rate(panel.sae, frequency), panel.scale.measure(panel.sae, acts)
+            finally:
+                self._found.set_result(found)
+            return found
+
+        if acts is None and not hasattr(frequency, "batches"):
+            panel._take_measures(work())
+        else:
+            panel.loading("Measuring how often and how strongly each atom fires")
+            panel.run_async(work, panel._take_measures, channel="usual")
+
+    @property
+    def known(self) -> Measures | None:
+        """What was found; None while it is being measured."""
+        return self._found.result() if self._found.done() else None
+
+    def wait(self) -> Measures:
+        """Return what was found as soon as it is; ends with Python, or with the panel's work."""
+        while not wait([self._found], timeout=LOOK_SECONDS).done:
+            checkpoint()
+        return self._found.result()
