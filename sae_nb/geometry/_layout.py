@@ -177,7 +177,10 @@ MIN_SAMPLES = 2
 
 @checked(leave=("xy",))
 def cluster_points(
-    xy: Float[np.ndarray, "n 2"], *, min_cluster_size: Annotated[int, at_least(2)] | None = None
+    xy: Float[np.ndarray, "n 2"],
+    *,
+    min_cluster_size: Annotated[int, at_least(2)] | None = None,
+    finest: bool = False,
 ) -> Int[np.ndarray, " n"]:
     """Return the cluster of every point of a layout, the largest first; −1 is none.
 
@@ -191,6 +194,8 @@ def cluster_points(
         Coordinates, from `umap_layout` say.
     min_cluster_size
         Fewest points of a cluster; None: a third of √n, at least 5.
+    finest
+        Take the groups that fall apart into no smaller ones instead: the peaks of one large cloud.
 
     Source
     ------
@@ -217,7 +222,12 @@ def cluster_points(
         return np.full(n, -1)
     from sklearn.cluster import HDBSCAN
 
-    fitting = HDBSCAN(min_cluster_size=min_cluster_size, min_samples=MIN_SAMPLES, copy=True)
+    fitting = HDBSCAN(
+        min_cluster_size=min_cluster_size,
+        min_samples=MIN_SAMPLES,
+        cluster_selection_method="leaf" if finest else "eom",
+        copy=True,
+    )
     labels = fitting.fit_predict(xy)
     sizes = np.bincount(labels[labels >= 0])
     number = np.empty(len(sizes) + 1, np.int64)

@@ -10,7 +10,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.geometry import near_distances, nearest_by_cosine
+from sae_nb.geometry import cluster_points, near_distances, nearest_by_cosine
 from sae_nb.summaries import ConceptAtlas
 from sae_nb.summaries.concept_map import _atlas, _concept_map, _many, _selection
 
@@ -137,3 +137,26 @@ def test_what_many_atoms_share_is_what_each_of_them_adds(monkeypatch: pytest.Mon
     assert count.sum() > 100
     assert np.array_equal(count, again[0])
     assert np.allclose(strength, again[1], rtol=1e-6)
+
+
+def test_one_large_cloud_is_told_apart_by_its_peaks() -> None:
+    """In a large dictionary's map dense places touch, and one group would hold nearly every point."""
+    draw = np.random.default_rng(0)
+    centres = np.array([[x, y] for x in range(4) for y in range(4)]) * 2.0
+    peaks = np.concatenate([centre + draw.normal(0, 0.5, (120, 2)) for centre in centres])
+    apart = draw.normal(60, 0.1, (60, 2))
+    xy = np.concatenate([peaks, draw.uniform(-1, 7, (2000, 2)), apart])
+    assert (cluster_points(xy) == 0).mean() > _many.CLOUD  # measured: .985 in one of two groups
+    found = _many.dense_groups(xy, seed=0)
+    assert found.max() + 1 >= 12  # measured: 18, the largest with 6 % of all points
+    assert (found == 0).mean() < 0.15
+    own = found[: len(peaks)].reshape(16, 120)
+    known = [row[row >= 0] for row in own]
+    # Measured: of the points in a group .87 are in that of their peak; by chance 1 of 18.
+    assert sum(np.bincount(row).max() for row in known if len(row)) > 0.7 * sum(map(len, known))
+
+
+def test_groups_that_are_apart_stay_whole() -> None:
+    draw = np.random.default_rng(0)
+    xy = np.concatenate([draw.normal((20 * i, 0), 1, (200, 2)) for i in range(3)])
+    assert np.array_equal(_many.dense_groups(xy, seed=0), cluster_points(xy))

@@ -22,6 +22,9 @@ MOST_AT_ONCE = 30_000
 CLUSTERED = 20_000
 """Points among which dense groups are looked for where there are more: HDBSCAN takes n²."""
 
+CLOUD = 0.5
+"""Share of all points above which a group tells nothing apart. Ours."""
+
 _ROWS = 2**16
 
 
@@ -44,17 +47,29 @@ def nearest_to(
 def dense_groups(xy: Float[np.ndarray, "n 2"], seed: int) -> Int[np.ndarray, " n"]:
     """Return the dense group of every point; of many, those of a sample, which its nearest points join.
 
-    Points are drawn without regard to where they lie, so what is dense among all is dense among them.
+    Points are drawn without regard to where they lie, so what is dense among all is dense among them. Where
+    one group would hold most points, as in the map of a large dictionary, its peaks are the groups.
     """
     if len(xy) <= MOST_AT_ONCE:
-        return cluster_points(xy)
+        return _told_apart(xy, None, max(5, round(math.sqrt(len(xy)))))
     from scipy.spatial import cKDTree
 
     drawn = np.random.default_rng(seed).choice(len(xy), CLUSTERED, replace=False)
     # A third of √n of all points, as where all are looked at, is this number of the sample.
     fewest = max(5, round(CLUSTERED / math.sqrt(len(xy)) / 3))
-    groups = cluster_points(xy[drawn], min_cluster_size=fewest)
+    groups = _told_apart(xy[drawn], fewest, 3 * fewest)
     return groups[cKDTree(xy[drawn]).query(xy)[1]]
+
+
+def _told_apart(
+    xy: Float[np.ndarray, "n 2"], fewest: int | None, of_peak: int
+) -> Int[np.ndarray, " n"]:
+    """Return dense groups of points; if the largest is more than `CLOUD` of all, peaks of so many points."""
+    groups = cluster_points(xy, min_cluster_size=fewest)
+    if (groups == 0).mean() <= CLOUD:
+        return groups
+    peaks = cluster_points(xy, min_cluster_size=of_peak, finest=True)
+    return peaks if peaks.max() > groups.max() else groups
 
 
 def how_grouped(n: int) -> str:

@@ -115,7 +115,9 @@ def sample_columns(
     strength = np.bincount(place, weights=total, minlength=len(samples)) / count
     l0 = np.bincount(place, weights=np.diff(offsets)[rows], minlength=len(samples)) / count
     columns = _label_column(catalogue, rows, place, len(samples), labels, "sample")
-    columns["strength"] = Column("strength", "sum of the strengths of a row, mean over its rows", strength)
+    columns["strength"] = Column(
+        "strength", "sum of the strengths of a row, mean over its rows", strength
+    )
     columns["L0"] = Column("L0", "mean atoms per row", l0)
     return columns
 
