@@ -229,7 +229,7 @@ print(f"the largest change of one of the answer's numbers: {(after - before).abs
 summary = sn.summaries.summarise_session(model, acts, report, effect, started=started)
 assert taken_apart.left < 0.1, "the atoms must add up to the activation"
 assert report.r2.value > report.r2.control > report.r2.floor
-assert report.dead_fraction.value < 0.5
+assert report.dead_fraction.value < 0.6  # .06 on these digits
 assert abs(effect.effect) > effect.control_p95
 assert torch.equal(model(inputs[1:2]), before), "steering must leave no trace"
 print(summary)

@@ -45,6 +45,7 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
+from sae_nb_lessons.reproductions.experiments.verified_patches import trained
 from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]
@@ -111,7 +112,40 @@ print(fidelity)
 # And with noise in the place of pixels the order is another one. So an attribution is right or wrong only
 # together with what "taken away" means, and a map that lies on a bright object proves little.
 #
-# ## 3 · Atoms of one image, in a panel
+# ## 3 · A map with a proof
+#
+# Every map so far tried *some* changes of a patch. For a small classifier one can bound what *any* change can
+# do (EVA): pixels are 0 to 1, and each patch of 2 × 2 of them may change by .3 at most. Right: how far
+# each patch alone could move the answer; blue patches are proven harmless.
+
+# %%
+classifier, held, _ = trained(0, steps=150)
+budget = {"radius": 0.3, "grid": (4, 4)}
+proven = sn.vision.verified_attribution(classifier, held[:6], **budget)
+changed = sn.vision.attacked(classifier, held[:6], **budget) > 0
+print(
+    f"proven safe: {proven.safe.double().mean():.0%} of the patches; changed by an attack: "
+    f"{changed.double().mean():.0%}"
+)
+figure_widget(proven.plot(4), height=198)
+
+# %%
+verified = recorded("verified_patches")
+shown = {
+    "changes of the answer that 256 random changes miss": "missed by samples",
+    "control: that the bound misses": "crown, missed",
+    "order of patches, against attacks: the bound's": "rank, bound",
+    "control: occlusion's": "rank, occlusion",
+    "floor: random": "rank, random",
+}
+verified.brief(shown)
+
+# %% [markdown]
+# Trying is not proving: of the few patches that can change an answer, random changes miss some (how many differs
+# much between seeds). The bound misses none, and its price is the network: convolutions, linear layers and ReLU in
+# a row, and small radii.
+#
+# ## 4 · Atoms of one image, in a panel
 #
 # Draw on the canvas. Each row is an atom: how active it is, and how much the answer depends on it.
 
@@ -129,7 +163,7 @@ read_off = ...
 exercise("29.3").check(read_off)
 
 # %% [markdown]
-# ## 4 · What would an atom like to see?
+# ## 5 · What would an atom like to see?
 #
 # MACO optimises the phases of an image's spectrum until an atom fires as strongly as it can. The best natural
 # image costs nothing and is a real image. So both are always shown:
@@ -175,7 +209,7 @@ maximised.brief(shown)
 # %% [markdown]
 # To the model a digit's image shows the digit, a texture's does not show the texture.
 #
-# ## 5 · The checked numbers
+# ## 6 · The checked numbers
 
 # %%
 # Images that maximise: compared with the best natural one; maps of pixels: compared with the random one.
@@ -187,6 +221,7 @@ assert scores[["concepts", "occlusion"]].min() > scores["random"] + 0.3
 assert scores["contrast"] > scores["occlusion"]
 assert scores["random"] > scores["atoms"] + 0.3
 assert not vit.interventions
+assert changed.any() and not (proven.safe & changed).any(), "what is proven cannot be attacked"
 
 # %%
 exercise_report("29")

@@ -2,6 +2,8 @@
 
 On its own material it runs in a browser: tests/browser/test_tour.py asserts the same there.
 
+Of the atoms on photographs .46 ± .04 never fire (five seeds), on the tour's digits .06 ± .01.
+
 The cells run in this process, where connections that leave the machine are refused.
 """
 
