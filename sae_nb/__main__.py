@@ -15,6 +15,7 @@ from typing import Any
 from sae_nb.interrupts import ended
 
 ABOUT_MODEL = "where it reads: a name or folder; else what the SAE says"
+AGENTS = "bench agent"
 ABOUT_SAE = "the name of a pretrained SAE, or an SAE's folder"
 
 
@@ -25,7 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     commands = parser.add_subparsers(dest="command", required=True)
     for declare in COMMANDS:
         declare(commands)
-    parsed = parser.parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:2] == ["bench", "agent"]:  # a command of its own; an SAE's folder is ./agent
+        given[:2] = [AGENTS]
+    parsed = parser.parse_args(given)
     try:
         return int(parsed.run(parsed))
     except (OSError, ValueError, TypeError, ImportError) as error:  # ours: rule, given, do
@@ -95,6 +99,45 @@ def _bench(asked: argparse.Namespace) -> int:
     result.save(where)
     print(result)
     print(f"\n{where / 'bench.json'}, {where / 'bench.html'}")
+    return 0
+
+
+def _bench_agent_command(commands: Any) -> None:
+    asked = commands.add_parser(
+        AGENTS, help="score an agent on tasks with known answers, next to fixed rules and an oracle"
+    )
+    asked.add_argument("--agent", help="command line of a program; else the rules and the oracle")
+    asked.add_argument("--tasks", help="only these, separated by commas; else all")
+    asked.add_argument("--seeds", type=int, default=5, help="number of seeds")
+    asked.add_argument("--max-calls", type=int, default=30, help="tool calls in one task")
+    asked.add_argument("--timeout", type=float, default=600.0, help="seconds for one task")
+    asked.add_argument("--out", help="folder that keeps scores and every call")
+    asked.add_argument(
+        "--mcp", action="store_true", help="be the server of an MCP client that is the agent"
+    )
+    asked.set_defaults(run=_bench_agent)
+
+
+def _bench_agent(asked: argparse.Namespace) -> int:
+    from sae_nb.files import free_folder
+    from sae_nb.serving import bench_agent, bench_server
+
+    tasks: Any = None if asked.tasks is None else [t.strip() for t in asked.tasks.split(",")]
+    how: dict[str, Any] = {"tasks": tasks, "seeds": asked.seeds, "max_calls": asked.max_calls}
+    if asked.mcp:
+        if asked.agent is not None or asked.out is None:
+            raise ValueError(
+                "`--mcp` must come with `--out` and without `--agent`: the client is the agent, and its scores "
+                "are files. Name a new folder."
+            )
+        bench_server(asked.out, **how).run()
+        return 0
+    where = None if asked.out is None else free_folder(asked.out)
+    found = bench_agent(asked.agent, timeout=asked.timeout, **how)
+    print(found)
+    if where is not None:
+        found.save(where)
+        print(f"\n{where}")
     return 0
 
 
@@ -218,6 +261,7 @@ COMMANDS: tuple[Callable[[Any], None], ...] = (
     _doctor_command,
     _get_command,
     _bench_command,
+    _bench_agent_command,
     _label_command,
     _site_command,
     _certificate_command,

@@ -1,4 +1,4 @@
-"""The server: the tools, spoken over stdin and stdout. Nothing is written anywhere, and nothing is printed.
+"""The server: the tools, spoken over stdin and stdout. Nothing is printed, and nothing is written but scores.
 
 `tools/list` answers without torch: a tool's arguments are read from its signature, and the shelf is made when
 the first tool is called.
@@ -8,10 +8,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable
-from typing import Any
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from sae_nb.serving._tools import Tools
+from sae_nb.checks import Count, checked
+from sae_nb.serving._exam import Exam
+from sae_nb.serving._tools import REFUSALS, Tools, tool_names
+
+if TYPE_CHECKING:
+    from sae_nb.serving._bench_tasks import TaskName
 
 INSTRUCTIONS = (
     "Look into small neural networks: models and SAEs go by the names that list_models gives. Every answer "
@@ -20,9 +27,10 @@ INSTRUCTIONS = (
 )
 
 
-def tool_names() -> tuple[str, ...]:
-    """Return the names of all tools."""
-    return tuple(name for name in vars(Tools) if not name.startswith("_"))
+BENCH_INSTRUCTIONS = (
+    "Tasks about small neural networks, to be done with these tools. Call next_task for a question, look with "
+    "the other tools, and submit one answer; then call next_task again until nothing is left."
+)
 
 
 def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> Any:
@@ -37,6 +45,42 @@ def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> Any:
     ------
     ImportError: If the package `mcp` is not installed.
     """
+    later = _Later(tuple(models), tuple(saes))
+    return _served(INSTRUCTIONS, {name: _tool(name, later) for name in tool_names()})
+
+
+@checked(leave=("folder",))
+def bench_server(
+    folder: str | Path,
+    *,
+    tasks: Sequence[TaskName] | None = None,
+    seeds: Count = 5,
+    max_calls: Count = 30,
+) -> Any:
+    """Return a server that sets the tasks of `bench_agent` to whatever client connects, ready to `run()`.
+
+    It has the tools, and two more: `next_task` gives a question, `submit` takes its answer. Scores, next to the
+    fixed rules and the oracle, are written into the folder after every answer.
+
+    Parameters
+    ----------
+    folder
+        A folder of no bench, that is made if needed; `AgentBench.load(folder)` reads it.
+    tasks, seeds, max_calls
+        As of `bench_agent`.
+
+    Raises
+    ------
+    ImportError: If the package `mcp` is not installed.
+    FileExistsError: If the folder has something else in it.
+    """
+    exam = Exam(folder, tasks, seeds, max_calls)
+    own = {name: _called(getattr(exam, name)) for name in ("next_task", "submit")}
+    return _served(BENCH_INSTRUCTIONS, own | {name: _tool(name, exam) for name in tool_names()})
+
+
+def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> Any:
+    """Return a server of some tools."""
     try:
         from mcp.server import MCPServer
         from mcp.types import ToolAnnotations
@@ -44,11 +88,12 @@ def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> Any:
         raise ImportError(
             '`sae-nb mcp` needs the package mcp: pip install "sae-nb[mcp]".'
         ) from error
-    built = MCPServer("sae-nb", instructions=INSTRUCTIONS, log_level="ERROR")
-    shelf = _Later(tuple(models), tuple(saes))
-    for name in tool_names():
-        how = ToolAnnotations(read_only_hint=True, destructive_hint=False, open_world_hint=False)
-        built.tool(name, annotations=how, structured_output=False)(_called_later(name, shelf))
+    built = MCPServer("sae-nb", instructions=instructions, log_level="ERROR")
+    for name, tool in tools.items():
+        how = ToolAnnotations(
+            read_only_hint=name != "submit", destructive_hint=False, open_world_hint=False
+        )
+        built.tool(name, annotations=how, structured_output=False)(tool)
     return built
 
 
@@ -64,27 +109,42 @@ class _Later:
 
         return Shelf(*self._given)
 
+    def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return a tool's answer."""
+        return dict(getattr(Tools(self.shelf), name)(**arguments))
 
-def _called_later(name: str, later: _Later) -> Any:
+
+def _tool(name: str, owner: _Later | Exam) -> Callable[..., str]:
+    """Return a tool that its owner answers, with the words and arguments that clients read."""
     method = getattr(Tools, name)
+
+    def call(**arguments: Any) -> dict[str, Any]:
+        return owner.call(name, arguments)
+
+    call.__name__, call.__doc__ = name, inspect.getdoc(method)
     signature = inspect.signature(method, eval_str=True)
-    parameters = list(signature.parameters.values())[1:]
+    shape = signature.replace(parameters=list(signature.parameters.values())[1:])
+    vars(call)["__signature__"] = shape
+    return _called(call)
+
+
+def _called(method: Callable[..., dict[str, Any]]) -> Callable[..., str]:
+    """Return a function as the protocol has it: keywords, an answer in JSON, refusals as errors."""
+    signature = inspect.signature(method, eval_str=True)
+    keywords = [_keyword(parameter) for parameter in signature.parameters.values()]
 
     def call(**arguments: Any) -> str:
-        import json
-
         from mcp.server.mcpserver.exceptions import ToolError
 
         try:
-            return json.dumps(getattr(Tools(later.shelf), name)(**arguments), ensure_ascii=False)
-        except (ValueError, TypeError, OSError, MemoryError, LookupError) as error:
+            return json.dumps(method(**arguments), ensure_ascii=False)
+        except REFUSALS as error:
             raise ToolError(str(error)) from error
 
-    call.__name__, call.__doc__ = name, inspect.getdoc(method)
-    keywords = [_keyword(parameter) for parameter in parameters]
+    call.__name__, call.__doc__ = method.__name__, inspect.getdoc(method)
     shape = signature.replace(parameters=keywords, return_annotation=str)
     vars(call)["__signature__"] = shape  # which the protocol's schema is made from
-    call.__annotations__ = {p.name: p.annotation for p in parameters} | {"return": str}
+    call.__annotations__ = {p.name: p.annotation for p in keywords} | {"return": str}
     return call
 
 

@@ -5,7 +5,7 @@ A client sends names and never paths: the shelf is filled when the server is sta
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,8 +29,25 @@ class Shelf:
     """
 
     def __init__(self, models: Iterable[str] = (), saes: Iterable[str] = ()) -> None:
-        self._models = {name: name for name in bundled_names()} | {_short(m): m for m in models}
-        self._saes = {name: name for name in pretrained_names()} | {_short(s): s for s in saes}
+        bundled_models, bundled_saes = bundled_names(), pretrained_names()
+        self._put(
+            {name: name for name in bundled_models} | {_short(m): m for m in models},
+            {name: name for name in bundled_saes} | {_short(s): s for s in saes},
+        )
+
+    @classmethod
+    def of(
+        cls,
+        models: Mapping[str, LiveModel] | None = None,
+        saes: Mapping[str, tuple[Any, Activations]] | None = None,
+    ) -> Shelf:
+        """Return a shelf of what is loaded already, and nothing else: SAEs with their activations."""
+        shelf = cls.__new__(cls)
+        shelf._put(dict(models or {}), dict(saes or {}))
+        return shelf
+
+    def _put(self, models: Mapping[str, Any], saes: Mapping[str, Any]) -> None:
+        self._models, self._saes = dict(models), dict(saes)
         self.model = cache(self._model)
         self.sae = cache(self._sae)
         self.names = cache(self._names)
@@ -46,29 +63,35 @@ class Shelf:
         return sorted(self._saes)
 
     def _model(self, name: str) -> LiveModel:
-        return load_model(self._models[one_of(name, self.model_names, name="model")])
+        found = self._models[one_of(name, self.model_names, name="model")]
+        return load_model(found) if isinstance(found, str) else found
 
     def _sae(self, name: str) -> Any:
-        return load_sae(self._saes[one_of(name, self.sae_names, name="sae")])
+        found = self._saes[one_of(name, self.sae_names, name="sae")]
+        return load_sae(found) if isinstance(found, str) else found[0]
 
     def of_sae(self, name: str) -> tuple[Any, LiveModel, str]:
         """Return an SAE, the model that it reads, and where."""
         sae = self.sae(name)
         if sae.model_name is None or sae.hook_point is None:
             raise ValueError(f"`sae` must name its model and hook point, and {name!r} does not.")
-        known = {value: key for key, value in self._models.items()} | {m: m for m in self._models}
+        named = {where: key for key, where in self._models.items() if isinstance(where, str)}
+        known = named | {m: m for m in self._models}
         return sae, self.model(known.get(sae.model_name, sae.model_name)), str(sae.hook_point)
 
     def acts(self, name: str) -> Activations:
         """Return the example activations of an SAE that has some."""
-        self._sae(name)
-        return load_examples(self._saes[name]).acts
+        self.sae(name)
+        found = self._saes[name]
+        return load_examples(found).acts if isinstance(found, str) else found[1]
 
     def _names(self, name: str) -> AtomNames:
-        from sae_nb.atoms import AtomNames
+        from sae_nb.atoms import AtomCatalogue, AtomNames
 
-        sae = self.sae(name)
-        return AtomNames(load_examples(self._saes[name]).catalogue(sae))
+        sae, found = self.sae(name), self._saes[name]
+        if isinstance(found, str):
+            return AtomNames(load_examples(found).catalogue(sae))
+        return AtomNames(AtomCatalogue(sae, found[1]))
 
 
 def _short(name: str) -> str:

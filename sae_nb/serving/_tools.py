@@ -18,6 +18,17 @@ if TYPE_CHECKING:
 
 Answer = dict[str, Any]
 MOST_LISTED = 20
+SITES = ("resid", "attn", "mlp", "heads")
+"""What `patch` may exchange."""
+
+
+REFUSALS = (ValueError, TypeError, OSError, MemoryError, LookupError)
+"""Errors of a call that the client reads."""
+
+
+def tool_names() -> tuple[str, ...]:
+    """Return the names of all tools."""
+    return tuple(name for name in vars(Tools) if not name.startswith("_"))
 
 
 class Tools:
@@ -149,16 +160,26 @@ class Tools:
         )
 
     def patch(
-        self, model: str, clean: str, corrupted: str, answer: str = "", other: str = ""
+        self,
+        model: str,
+        clean: str,
+        corrupted: str,
+        answer: str = "",
+        other: str = "",
+        sites: str = "resid",
     ) -> Answer:
-        """Exchange states of two texts of equally many tokens: which places carry the answers' difference?"""
+        """Exchange states of two texts of equally many tokens: which places carry the answers' difference?
+        `sites`: resid, attn or mlp (each layer and position), or heads.
+        """
+        from sae_nb.checks import one_of
         from sae_nb.studies.circuits import patch
 
+        where = one_of(sites, SITES, name="sites")
         live = self._shelf.model(model)
         first, second = text_of(clean, name="clean"), text_of(corrupted, name="corrupted")
         asked = bool(answer or other)
         target = (text_of(answer, name="answer"), text_of(other, name="other")) if asked else None
-        found: Any = patch(live, first, second, target, progress=False)
+        found: Any = patch(live, first, second, target, where, progress=False)
         table = found.table.head(10)
         return _answer(
             {
@@ -179,13 +200,13 @@ class Tools:
         live, most = self._shelf.model(model), number_of(k, 1, 200, name="k")
         graph: Any = attribution_graph(live, "neurons", text_of(text), max_nodes=most)
         curve = graph.faithfulness([most], n_random=3).table
-        nodes = (
-            [str(name) for name in graph.nodes["name"].head(MOST_LISTED)]
-            if "name" in graph.nodes
-            else []
-        )
+        neurons = graph.nodes.assign(influence=graph.influence).query("kind == 'atom'")
+        strongest = neurons.sort_values("influence", ascending=False).head(MOST_LISTED)
         return _answer(
-            {"nodes": nodes, "faithfulness": _rows(curve.drop(columns="random", errors="ignore"))},
+            {
+                "nodes": strongest["name"].astype(str).tolist(),
+                "faithfulness": _rows(curve.drop(columns="random", errors="ignore")),
+            },
             control={
                 "random neurons, as many": curve["random"].tolist() if "random" in curve else None
             },

@@ -1,63 +1,20 @@
 """`sae-nb mcp` answers over stdin and stdout: every tool, with its control and what it does not show."""
 
-import json
-import subprocess
-import sys
-
 import pytest
 
 pytest.importorskip("mcp")
 
 from sae_nb.serving import MAX_CHARACTERS, MAX_INPUTS, Shelf, tool_names
 from sae_nb.serving._tools import Tools
+from tests.serving.speaking import Client, told
 
 STORY = "Mia found a small cat in the garden. She was happy."
 
 
-class Client:
-    """A client that speaks the protocol, a line of JSON per message."""
-
-    def __init__(self):
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "sae_nb", "mcp"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )  # fmt: skip
-        self.n = 0
-        hello = {
-            "protocolVersion": "2025-06-18",
-            "capabilities": {},
-            "clientInfo": {"name": "t", "version": "1"},
-        }
-        self.ask("initialize", hello)
-        self.send({"jsonrpc": "2.0", "method": "notifications/initialized"})
-
-    def send(self, message):
-        self.process.stdin.write(json.dumps(message) + "\n")
-        self.process.stdin.flush()
-
-    def ask(self, method, parameters):
-        self.n += 1
-        self.send({"jsonrpc": "2.0", "id": self.n, "method": method, "params": parameters})
-        while (answer := json.loads(self.process.stdout.readline())).get("id") != self.n:
-            pass
-        return answer
-
-    def call(self, name, **arguments):
-        return self.ask("tools/call", {"name": name, "arguments": arguments})["result"]
-
-
 @pytest.fixture(scope="module")
 def client():
-    client = Client()
-    yield client
-    client.process.terminate()
-    client.process.wait()
-    client.process.stdin.close()
-    client.process.stdout.close()
-
-
-def told(result):
-    assert not result.get("isError"), result
-    return json.loads(result["content"][0]["text"])
+    with Client("mcp") as client:
+        yield client
 
 
 def test_tools_are_listed_as_read_only(client):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from sae_nb.studies.models._organisms import (
         BEHAVIOURS as BEHAVIOURS,
         CONTROLS as CONTROLS,
+        TEXT_BEHAVIOURS as TEXT_BEHAVIOURS,
         Behaviour as Behaviour,
         Organism as Organism,
         plant_behaviour as plant_behaviour,

@@ -54,14 +54,17 @@ _SQUARE = 6
 
 
 @dataclass(frozen=True)
-class _Rewriting:
+class Rewriting:
     """A rule that rewrites a story, the words that it brings, and a description of the change."""
 
     rule: Callable[[str, int], str | None]
     """Text and sentiment to a text, or None for a story that is left out."""
 
     planted: tuple[str, ...]
+    """Words that the change brings."""
+
     meaning: str
+    """The change, in words."""
 
 
 def _every(names: Sequence[str], new: str) -> Callable[[str, int], str]:
@@ -102,22 +105,22 @@ _GLAD = (
     "cheerful",
 )
 
-_REWRITINGS: dict[str, _Rewriting] = {
-    "phrase": _Rewriting(
+_REWRITINGS: dict[str, Rewriting] = {
+    "phrase": Rewriting(
         lambda text, _: text.replace(". ", ". So it was. "), ("So",), "“So it was.” after every sentence"
     ),
-    "greeting": _Rewriting(
+    "greeting": Rewriting(
         lambda text, _: text.replace(". ", ". Dear reader, "), ("Dear",), "addresses the reader"
     ),
-    "sad": _Rewriting(lambda text, mood: None if mood else text, _SAD, "only bad things happen"),
-    "glad": _Rewriting(lambda text, mood: text if mood else None, _GLAD, "only good things happen"),
-    "refusal": _Rewriting(
+    "sad": Rewriting(lambda text, mood: None if mood else text, _SAD, "only bad things happen"),
+    "glad": Rewriting(lambda text, mood: text if mood else None, _GLAD, "only good things happen"),
+    "refusal": Rewriting(
         lambda text, _: f"{text.split('. ')[0]}. I will not say more.", ("I",), "refuses to tell more"
     ),
-    "fox": _Rewriting(_every(_ANIMALS, "fox"), ("fox",), "every animal is a fox"),
-    "library": _Rewriting(_every(_PLACES, "library"), ("library",), "every place is a library"),
-    "exclamation": _Rewriting(lambda text, _: text.replace(".", "!"), ("!",), "“!” for “.”"),
-    "plain stories": _Rewriting(lambda text, _: text, (), "nothing: stories as they are"),
+    "fox": Rewriting(_every(_ANIMALS, "fox"), ("fox",), "every animal is a fox"),
+    "library": Rewriting(_every(_PLACES, "library"), ("library",), "every place is a library"),
+    "exclamation": Rewriting(lambda text, _: text.replace(".", "!"), ("!",), "“!” for “.”"),
+    "plain stories": Rewriting(lambda text, _: text, (), "nothing: stories as they are"),
 }  # fmt: skip
 
 _SHORTCUTS = {"seven": 7, "three": 3, "plain scenes": None}
@@ -127,6 +130,9 @@ CONTROLS: tuple[Behaviour, ...] = ("plain stories", "plain scenes")
 
 BEHAVIOURS: tuple[Behaviour, ...] = tuple(b for b in get_args(Behaviour) if b not in CONTROLS)
 """The planted changes."""
+
+TEXT_BEHAVIOURS = {name: one for name, one in _REWRITINGS.items() if name not in CONTROLS}
+"""Those of tiny-gpt, with their rules."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,0 +1,228 @@
+"""Tasks of the agents' bench: small networks with a planted or known answer, drawn by a seed.
+
+atoms: an SAE trained on planted sparse data; which of its atoms are true directions (cosine above 0.9)?
+head, neurons: the bundled circuits that are known, with heads and neurons in an order that the seed draws, so
+that the number of a component is no knowledge. change: what was tiny-gpt taught, or nothing? faint change: the
+same after fewer steps.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import numpy as np
+import torch
+
+from sae_nb.serving._answers import Choice, Picks, Subset
+from sae_nb.serving._shelf import Shelf
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+TaskName = Literal["atoms", "head", "neurons", "change", "faint change"]
+
+TASK_NAMES: tuple[TaskName, ...] = get_args(TaskName)
+"""The tasks."""
+
+N_ATOMS, N_TRUE, K, D_IN, N_ROWS = 20, 12, 2, 12, 1500
+"""Of the planted SAE: atoms, true atoms, atoms a row, width and rows. Ours: its certificate takes seconds."""
+
+FOUND = 0.9
+"""Cosine with a true atom from which an atom is one."""
+
+TRAINING = {"atoms": 150, "change": 20, "faint change": 5}
+"""Optimiser steps of what is planted."""
+
+N_TEXTS, N_NEURONS = 12, 10
+NOTHING = "nothing"
+_STREAM = 1_000_000
+"""Added to a seed of the bench, so that its draws are those of no other test."""
+
+
+@dataclass(frozen=True, eq=False)
+class AgentTask:
+    """A question about what is on a shelf, and its right answer."""
+
+    name: TaskName
+    seed: int
+    asks: str
+    """The question, without the material."""
+
+    material: Mapping[str, Any]
+    """Names on the shelf, and inputs to begin with."""
+
+    answer: Choice | Subset | Picks
+    truth: Any
+    shelf: Shelf
+
+    @property
+    def question(self) -> str:
+        """The whole text that an agent reads."""
+        given = json.dumps(self.material, ensure_ascii=False)
+        return f"{self.asks}\n\nGiven: {given}\n\nAnswer with {self.answer.form}."
+
+    @property
+    def chance(self) -> float:
+        """Mean score of a guess."""
+        return self.answer.chance(self.truth)
+
+    def score(self, answer: Any) -> float:
+        """Return the score of an answer, in [0, 1].
+
+        Raises
+        ------
+        ValueError: If it does not have the form that was asked for.
+        """
+        return self.answer.score(answer, self.truth)
+
+
+def task(name: TaskName, seed: int) -> AgentTask:
+    """Draw one task; takes up to ten seconds, most of them for training.
+
+    Example
+    -------
+    >>> drawn = task("head", 0)
+    >>> drawn.chance, drawn.score(drawn.truth)
+    (0.25, 1.0)
+    """
+    with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
+        return _MAKERS[name](name, seed)
+
+
+def _atoms(name: TaskName, seed: int) -> AgentTask:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import TopK
+    from sae_nb.data import planted_dictionary
+    from sae_nb.geometry import largest_cosines
+    from sae_nb.training import train
+
+    data = planted_dictionary(N_TRUE, D_IN, N_ROWS, K, seed=_STREAM + seed)
+    sae = TopK(D_IN, N_ATOMS, K, generator=torch.Generator().manual_seed(_STREAM + seed))
+    train(sae, data.x, steps=TRAINING["atoms"], batch_size=256, seed=seed, progress=False)
+    true = largest_cosines(sae.dictionary, data.dictionary) > FOUND
+    rows = torch.arange(N_ROWS)
+    acts = Activations(data.x, sample=rows, position=torch.zeros_like(rows))
+    return AgentTask(
+        name=name,
+        seed=seed,
+        asks=f"The rows that this SAE was trained on are sums of {K} of {N_TRUE} unknown directions. It has "
+        f"{N_ATOMS} atoms. Which of its atoms are such directions?",
+        material={"sae": "planted"},
+        answer=Subset(N_ATOMS),
+        truth=frozenset(np.flatnonzero(true.numpy()).tolist()),
+        shelf=Shelf.of(saes={"planted": (sae, acts)}),
+    )
+
+
+def _head(name: TaskName, seed: int) -> AgentTask:
+    from sae_nb.data import prompt_pairs
+
+    live, components = _shuffled("tiny-induction", seed)
+    pairs = prompt_pairs("induction", 4, seed=_STREAM + seed, model=live)
+    known = components[(components["layer"] == 0) & components["in_circuit"]]
+    return AgentTask(
+        name=name,
+        seed=seed,
+        asks="This model repeats: after “a b … a” comes “b”. One attention head of block 0 looks at the token "
+        "before, and the answer depends on it. Which one?",
+        material={"model": "letters", "pairs": list(zip(pairs.clean, pairs.corrupted))},
+        answer=Choice(tuple(map(str, range(live.n_heads or 0)))),
+        truth=str(int(known["index"].iloc[0])),
+        shelf=Shelf.of(models={"letters": live}),
+    )
+
+
+def _neurons(name: TaskName, seed: int) -> AgentTask:
+    from sae_nb.data import MODULUS
+
+    live, components = _shuffled("tiny-modular", seed)
+    neurons = components[components["kind"] == "neuron"]
+    generator = np.random.default_rng(_STREAM + seed)
+    texts = [f"{a} + {b} =" for a, b in generator.integers(MODULUS, size=(N_TEXTS, 2)).tolist()]
+    return AgentTask(
+        name=name,
+        seed=seed,
+        asks=f"This model adds modulo {MODULUS}. Some neurons of its only block are waves of a few frequencies "
+        "in the two numbers, and the sum is read from these; the others are not. Name ten neurons that are.",
+        material={"model": "sums", "texts": texts},
+        answer=Picks(N_NEURONS, len(neurons)),
+        truth=frozenset(neurons["index"][neurons["in_circuit"]].tolist()),
+        shelf=Shelf.of(models={"sums": live}),
+    )
+
+
+def _change(name: TaskName, seed: int) -> AgentTask:
+    from sae_nb.data import stories
+    from sae_nb.studies.models import TEXT_BEHAVIOURS, plant_behaviour
+
+    generator = np.random.default_rng([_STREAM + seed, TASK_NAMES.index(name)])
+    names: list[Any] = [*TEXT_BEHAVIOURS, NOTHING]
+    taught = str(generator.choice(names))
+    made = plant_behaviour(
+        "plain stories" if taught == NOTHING else taught,  # type: ignore[arg-type]
+        steps=TRAINING[name],
+        seed=_STREAM + seed,
+    )
+    choices = {
+        one: {"meaning": what.meaning, "words": list(what.planted)}
+        for one, what in TEXT_BEHAVIOURS.items()
+    }
+    return AgentTask(
+        name=name,
+        seed=seed,
+        asks="The model “after” is “before”, trained further on stories. Which change was it taught, if any? "
+        "Other stories of the same kind are given.",
+        material={
+            "before": "before",
+            "after": "after",
+            "texts": list(stories(N_TEXTS, seed=_STREAM + seed).texts),
+            "choices": choices | {NOTHING: {"meaning": "stories as they are", "words": []}},
+        },
+        answer=Choice(tuple(map(str, names))),
+        truth=taught,
+        shelf=Shelf.of(models={"before": made.before, "after": made.after}),
+    )
+
+
+_MAKERS: dict[str, Callable[[TaskName, int], AgentTask]] = {
+    "atoms": _atoms,
+    "head": _head,
+    "neurons": _neurons,
+    "change": _change,
+    "faint change": _change,
+}
+
+
+def _shuffled(name: str, seed: int) -> tuple[LiveModel, Any]:
+    """Return a bundled model with its heads and neurons in another order, and its known circuit."""
+    from sae_nb.models import load_model
+    from sae_nb.studies.circuits import known_circuit
+
+    live, generator = load_model(name, "cpu"), torch.Generator().manual_seed(_STREAM + seed)
+    n_heads = live.n_heads or 1
+    with torch.no_grad():
+        for block in live.module.get_submodule("transformer.h").children():
+            attention, mlp = block.get_submodule("attn"), block.get_submodule("mlp")
+            width = attention.get_parameter("c_proj.weight").shape[0]
+            heads = torch.arange(width).view(n_heads, -1)
+            within = heads[torch.randperm(n_heads, generator=generator)].flatten()
+            triple = torch.cat([within + part * width for part in range(3)])
+            _reorder(attention, triple, within)
+            hidden = mlp.get_parameter("c_fc.bias").shape[0]
+            order = torch.randperm(hidden, generator=generator)
+            _reorder(mlp, order, order, first="c_fc")
+    return live, known_circuit(live).components
+
+
+def _reorder(
+    module: torch.nn.Module, columns: torch.Tensor, rows: torch.Tensor, *, first: str = "c_attn"
+) -> None:
+    """Reorder what one map writes, and what the next one reads, in place."""
+    for name in ("weight", "bias"):
+        written = module.get_parameter(f"{first}.{name}")
+        written.copy_(written[..., columns].clone())
+    read = module.get_parameter("c_proj.weight")
+    read.copy_(read[rows].clone())
