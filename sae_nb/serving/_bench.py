@@ -197,7 +197,7 @@ def _agent(agent: Any, timeout: float) -> Agent:
 
 
 class Book:
-    """What agents did, a row at a time."""
+    """A record of every answer and call."""
 
     def __init__(self) -> None:
         self._runs: list[dict[str, Any]] = []

@@ -8,13 +8,13 @@ import inspect
 import json
 import queue
 import subprocess
-import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from sae_nb.background import Task
 from sae_nb.serving._tools import REFUSALS, Tools, tool_names
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def _unfit(method: Callable[..., Any], arguments: dict[str, Any]) -> str | None:
 
 
 Agent = Callable[[Session], Any]
-"""What takes a session and returns an answer."""
+"""A function of a session that returns the answer."""
 
 
 def oracle(session: Session) -> Any:
@@ -185,7 +185,7 @@ def program(command: Sequence[str], timeout: float) -> Agent:
     """Return the agent that a program is: started for every task, one JSON object per line.
 
     It reads {"question", "tools", "calls"} first, then {"result"} or {"error"} after each call; it writes
-    {"call": name, "arguments": {…}} or, to end, {"answer": …}. What it writes to stderr is not read.
+    {"call": name, "arguments": {…}} or, to end, {"answer": …}. Its stderr is not read.
     """
 
     def agent(session: Session) -> Any:
@@ -236,14 +236,13 @@ def _started(
             raise NoAnswerError("no answer within the time") from None
         return _object(line)
 
-    reader = threading.Thread(target=read, daemon=True)
-    reader.start()
+    reader = Task("agent", read, stop=process.kill)
     try:
         yield send, receive
     finally:
         process.kill()
         process.wait()
-        reader.join()
+        reader.wait()
         for stream in (to, of):
             _close(stream)
 

@@ -37,7 +37,7 @@ class Exam:
         self._book: Any = None
 
     def next_task(self) -> dict[str, Any]:
-        """Give the question that is open, or the next one; says so when nothing is left."""
+        """Give the question that is open, or the next one, or {"done": true} when nothing is left."""
         from sae_nb.serving._bench import Book, drawn_tasks, task_names
         from sae_nb.serving._bench_agents import Session
 

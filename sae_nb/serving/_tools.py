@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Answer = dict[str, Any]
 MOST_LISTED = 20
 SITES = ("resid", "attn", "mlp", "heads")
-"""What `patch` may exchange."""
+"""States that `patch` can exchange."""
 
 
 REFUSALS = (ValueError, TypeError, OSError, MemoryError, LookupError)
