@@ -1,8 +1,8 @@
 """Tasks of the agents' bench: small networks with a planted or known answer, drawn by a seed.
 
-The true atoms of an SAE trained on planted sparse data (cosine above 0.9); the known circuits of bundled models,
-with heads and neurons in an order that the seed draws, so that a number cannot be remembered; and the change that
-tiny-gpt was taught, or none, after many steps or few.
+The true atoms of an SAE trained on planted sparse data (cosine above 0.9); the known circuits of bundled
+models, with heads and neurons in an order that the seed draws, so that a number cannot be remembered; and the
+change that tiny-gpt was taught, or none, after many steps or few.
 """
 
 from __future__ import annotations

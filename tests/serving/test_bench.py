@@ -2,6 +2,7 @@
 
 import json
 import sys
+from importlib.util import find_spec
 
 import pytest
 import torch
@@ -192,8 +193,8 @@ def test_the_command_prints_and_keeps_the_scores(tmp_path, capsys):
     assert "`--mcp` must come with `--out`" in capsys.readouterr().err
 
 
+@pytest.mark.skipif(find_spec("mcp") is None, reason="needs the package mcp")
 def test_a_client_of_the_protocol_takes_the_same_bench(tmp_path):
-    pytest.importorskip("mcp")
     where = tmp_path / "kept"
     asked = ["bench", "agent", "--mcp", "--tasks", "head", "--seeds", "1", "--out", str(where)]
     with Client(*asked) as client:
