@@ -90,7 +90,7 @@ def test_every_command_is_on_the_page_of_installing() -> None:
     for declare in COMMANDS:
         declare(commands)
     page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `sae-nb (\w+)", page, re.M)) == set(commands.choices)
+    assert set(re.findall(r"^\| `sae-nb (\w+(?: agent)?)", page, re.M)) == set(commands.choices)
     assert all(callable(one.get_default("run")) for one in commands.choices.values())
 
 
