@@ -6,8 +6,9 @@ The script moves into a network of its own that has loopback and nothing else (`
 server, nor the kernel, nor the page can fetch anything. Each visitor gets what Binder gives: the same
 image, an empty home, a new server in a control group of its own with a memory limit, a new browser (outside
 of the limit: it is the visitor's machine). It waits for the demo to run by itself to the first panel and
-to the end, pulls a slider until the class changes, and leaves; then everything is counted that is still
-there. `kernel` runs the demo's cells without a browser; `gallery` opens the pages of docs/gallery from disk.
+to the end, pulls a slider until the class changes, types a beginning, waits for its three continuations, turns
+the atom up further and waits for them again, and leaves; then everything is counted that is still there.
+`kernel` runs the demo's cells without a browser; `gallery` opens the pages of docs/gallery from disk.
 Prints one table a way.
 """
 
@@ -173,6 +174,7 @@ def visit(image: Image, way: Way) -> Visit:
             watch.join()
             until(lambda watch=watch: not watch.left(), 10)
             seen.resident = max(seen.resident, watch.peak / MIB)
+            seen.processor += sum(watch.seconds.values())
             seen.left += len(watch.left())
             for process in watch.left():
                 process.kill()
@@ -192,8 +194,9 @@ def visit(image: Image, way: Way) -> Visit:
 def environment(home: Path, image: Image) -> dict[str, str]:
     """What a container has: a path, an empty home, and nothing of ours but caps on threads."""
     path = f"{image.environment / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    caps = {n: value for n, value in os.environ.items() if n.endswith("_NUM_THREADS")}
-    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home), **caps}
+    kept = ("_NUM_THREADS", "SAE_NB_CACHE")  # the cache is in the image: SmolLM2 is fetched into it
+    more = {n: value for n, value in os.environ.items() if n.endswith(kept)}
+    return {"PATH": path, "HOME": str(home), "LANG": "C.UTF-8", "TMPDIR": str(home), **more}
 
 
 def ended(process: subprocess.Popen[bytes]) -> None:
@@ -259,6 +262,7 @@ def in_browser(way: str) -> Way:
             pulled = time.monotonic()
             pull(page, plot)
             seen.seconds["slider pulled to 0"] = time.monotonic() - pulled
+            told(page, seen)
             page.goto("about:blank")
 
     return look
@@ -282,6 +286,40 @@ def pull(page: Any, plot: Any) -> None:
         slider.press("ArrowLeft")
         page.wait_for_timeout(30)
     page.wait_for_function(f"arg => ({TOP})(arg) === 9", arg=[plot, "after"])
+
+
+# The last three of the panel's lists: with the atom, without, along a random direction.
+CONTINUATIONS = """panel =>
+  [...panel.querySelectorAll('dd')].slice(-3).map(row => row.innerText.replace('…', '').trim())"""
+WRITTEN = f"""([panel, before]) => {{
+  const rows = ({CONTINUATIONS})(panel);
+  return rows.length === 3 && rows.every(row => row) && rows[0] !== before && rows[0] !== rows[1];
+}}"""
+
+
+def told(page: Any, seen: Visit) -> None:
+    """Type how a text begins, and turn the atom up: each time three continuations are waited for."""
+    panel = page.locator(".sae-nb-panel").filter(has=page.get_by_role("textbox", name="prompt"))
+    handle = panel.first.element_handle()
+    for name, edit in {"typed": type_prompt, "turned up": turn_up}.items():
+        before, begun = page.evaluate(CONTINUATIONS, handle), time.monotonic()
+        edit(panel.first)
+        page.wait_for_function(WRITTEN, arg=[handle, before[0]])
+        seen.seconds[f"{name}, three continuations begun"] = time.monotonic() - begun
+        panel.first.get_by_text("same state and random numbers in all three").wait_for()
+        seen.seconds[f"{name}, written"] = time.monotonic() - begun
+
+
+def type_prompt(panel: Any) -> None:
+    """Replace the beginning by a sentence of the visitor's own."""
+    field = panel.get_by_role("textbox", name="prompt")
+    field.fill("The weather in the mountains was")
+    field.press("Enter")
+
+
+def turn_up(panel: Any) -> None:
+    """Pull the strength to the end of its slider."""
+    panel.get_by_role("slider").first.press("End")
 
 
 # Without a browser

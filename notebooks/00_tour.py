@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/00_tour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/00_tour.ipynb)
 #
-# You need Python, and that a transformer has layers; 20 minutes with the exercises, 31 seconds of computing.
+# You need Python, and that a transformer has layers; 20 minutes with the exercises, 40 seconds of computing.
 # Afterwards you can capture, train, evaluate, look and steer, on a model of yours too.
 #
 # **What is a sparse autoencoder?** A neural network turns every word, or every patch of an image, into a list
@@ -29,8 +29,8 @@
 #
 # Below is one activation of a small vision transformer, decomposed by an SAE. Then you do it yourself:
 # load a model → capture its activations → train an SAE while watching → look at its atoms → check the numbers
-# → steer. Last, the same with words: one atom changes what a language model writes. A minute or two on two CPU
-# cores; nothing is downloaded.
+# → steer. Last, the same with words: one atom changes what a language model writes. Nothing is
+# downloaded.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/02_pursuit.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/02_pursuit.ipynb)
 #
-# You need dot products and least squares; 35 minutes with the exercises, 21 seconds of computing. Afterwards you
+# You need dot products and least squares; 35 minutes with the exercises, 25 seconds of computing. Afterwards you
 # can write matching pursuit, and say what each pursuit promises and costs.
 #
 # A dictionary has many more atoms than an input has numbers, so an input can be written in endlessly
@@ -26,8 +26,8 @@
 # a threshold. A **pursuit** takes its time: it picks an atom, looks at what is *left*, and picks again.
 #
 # You will watch codes come about, step by step; check what pursuits promise; and measure when one step
-# is not enough, on data with known answers and on a live model's activations. About a minute on two
-# CPU cores, half an hour with the exercises; nothing is downloaded.
+# is not enough, on data with known answers and on a live model's activations. Nothing is
+# downloaded.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

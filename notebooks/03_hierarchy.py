@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/03_hierarchy.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/03_hierarchy.ipynb)
 #
-# You need 02 (matching pursuit); 30 minutes with the exercises, a minute of computing. Afterwards you can recognise
+# You need 02 (matching pursuit); 30 minutes with the exercises, 65 seconds of computing. Afterwards you can recognise
 # absorption in a figure, train an `sn.MatchingPursuit` that finds similar concepts, and say why a low error does not
 # show that concepts were found.
 #

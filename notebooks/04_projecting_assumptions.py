@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/04_projecting_assumptions.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/04_projecting_assumptions.ipynb)
 #
-# You need 00 or 01; 30 minutes with the exercises, half a minute of computing. Afterwards you can name the assumption
+# You need 00 or 01; 30 minutes with the exercises, 15 seconds of computing. Afterwards you can name the assumption
 # in an encoder, build a world that breaks it, and hold a trained SAE against the same one untrained.
 #
 # Every encoder ends in a **projection**: a linear map, then the nearest point of some set.

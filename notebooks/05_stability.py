@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/05_stability.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/05_stability.ipynb)
 #
-# You need 00 or 01; 25 minutes with the exercises, half a minute of computing. Afterwards you can measure how far two
+# You need 00 or 01; 25 minutes with the exercises, 20 seconds of computing. Afterwards you can measure how far two
 # dictionaries agree, train an `sn.Archetypal`, and take the start away before you believe a stability.
 #
 # Train an SAE twice, and you get two dictionaries. If their atoms differ, which of them are *the* concepts?

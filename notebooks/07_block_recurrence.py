@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/07_block_recurrence.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/07_block_recurrence.ipynb)
 #
-# You need 00; 30 minutes with the exercises, a minute of computing. Afterwards you can cut depth into phases, hold
+# You need 00; 30 minutes with the exercises, 65 seconds of computing. Afterwards you can cut depth into phases, hold
 # them against a null, and put a Raptor in the teacher's place.
 #
 # A vision transformer has twelve blocks with weights of their own. The *block-recurrent hypothesis* (arXiv

@@ -28,7 +28,7 @@
 # Is the predicted part really the slow one? We ask where the answer is planted, and on a live language model,
 # with what did *not* reproduce.
 #
-# You need 00, on language; 35 minutes with the exercises, half a minute of computing. Afterwards you can split an
+# You need 00, on language; 35 minutes with the exercises, 25 seconds of computing. Afterwards you can split an
 # activation into predicted and novel, spot a leak of the present into the past, and measure what order is worth.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]

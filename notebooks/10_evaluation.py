@@ -23,7 +23,7 @@
 # comes alone: each has a **floor** (the trivial answer), a **control** (a random dictionary of the same size
 # and L0) and an **interval**.
 #
-# You need 00 and 01; 50 minutes with the exercises, a minute of computing. Afterwards you can say which numbers of a
+# You need 00 and 01; 50 minutes with the exercises, 55 seconds of computing. Afterwards you can say which numbers of a
 # report card are clear of their control, compare dictionaries at an equal L0 with rows that took no choice, and
 # distinguish a benchmark that can rank SAEs from one that cannot.
 

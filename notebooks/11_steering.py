@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/11_steering.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/11_steering.ipynb)
 #
-# You need 00; 35 minutes with the exercises, half a minute of computing. Afterwards you can compare perturbations at
+# You need 00; 35 minutes with the exercises, 35 seconds of computing. Afterwards you can compare perturbations at
 # equal cost, hold an atom against directions that learned nothing, and distinguish reading from writing.
 #
 # An atom fires on fours. Add it to the activations of a seven, and the model answers four. Is that *the
@@ -27,7 +27,7 @@
 #
 # So this notebook compares at **equal cost**, KL(clean‖steered) in nats, and compares the atom with four
 # rivals: random directions, the nearest other atom, the difference of means, and the atom that the same
-# choice finds in an SAE that was **never trained**. Under a minute for one short seed, live; next to it three
+# choice finds in an SAE that was **never trained**. One short seed is live; next to it are three
 # full seeds. Section 6 reads SmolLM2-135M where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]

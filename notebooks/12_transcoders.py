@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/12_transcoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/12_transcoders.ipynb)
 #
-# You need 00 and 10; 35 minutes with the exercises, 35 seconds of computing. Afterwards you can write a transcoder,
+# You need 00 and 10; 35 minutes with the exercises, 40 seconds of computing. Afterwards you can write a transcoder,
 # put a dictionary in an MLP's place, and say what a linear map next to it costs.
 #
 # An SAE takes one state apart and puts it together again. *What does a layer do?* needs a dictionary that reads in

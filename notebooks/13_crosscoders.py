@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/13_crosscoders.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/13_crosscoders.ipynb)
 #
-# You need 00 and 12; 35 minutes with the exercises, half a minute of computing. Afterwards you can train a crosscoder
+# You need 00 and 12; 35 minutes with the exercises, 25 seconds of computing. Afterwards you can train a crosscoder
 # on two models, say where each atom lives, and doubt an atom that is called exclusive.
 #
 # A **crosscoder** makes one code of two layers or two models and shows for each atom where it lives. A **universal

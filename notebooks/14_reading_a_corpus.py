@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/14_reading_a_corpus.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/14_reading_a_corpus.ipynb)
 #
-# You need 00, on language; 45 minutes with the exercises, 25 seconds of computing. Afterwards you can compare, group
+# You need 00, on language; 45 minutes with the exercises, 20 seconds of computing. Afterwards you can compare, group
 # and find texts by atoms, choose the few worth labelling, and say where counting words would have done.
 #
 # Reading ten thousand texts is too much work. An SAE makes of each one sparse row: which atoms fired in it,

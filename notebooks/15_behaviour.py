@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/15_behaviour.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/15_behaviour.ipynb)
 #
-# You need 00 and 11; 40 minutes with the exercises, 45 seconds of computing. Afterwards you can say whether an atom
+# You need 00 and 11; 40 minutes with the exercises, 50 seconds of computing. Afterwards you can say whether an atom
 # causes a behaviour, distinguish foreseeing from causing, and count a loop without an SAE.
 #
 # Which atoms wrote a bad output, what fires while a model goes round in circles, what announces the next sentence, and

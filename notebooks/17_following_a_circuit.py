@@ -23,7 +23,7 @@
 # The drawing is a hypothesis: so each time one atom is **cut in the running model**, and compared with the
 # graph's prediction and with random directions of the same size.
 #
-# You need 00 and 12; 15 minutes with the exercises, half a minute of computing. Afterwards you can follow an answer
+# You need 00 and 12; 15 minutes with the exercises, 25 seconds of computing. Afterwards you can follow an answer
 # back to its inputs, hold a graph against the running model, and score an induction head. Nothing is trained: `tiny-gpt`
 # and `tiny-vit` come with a transcoder of each MLP; section 7 reads SmolLM2-135M where `sae-nb get smollm2-135m`
 # fetched it, else `tiny-gpt`.

@@ -18,14 +18,14 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/18_shapes_of_concepts.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/18_shapes_of_concepts.ipynb)
 #
-# You need 00 and 02; 25 minutes with the exercises, 19 seconds of computing. Afterwards you can measure a shape
+# You need 00 and 02; 25 minutes with the exercises, 25 seconds of computing. Afterwards you can measure a shape
 # with its floor, and distinguish captured, tiled and diluted.
 #
 # An atom is a direction. A concept need not be one: it may take several atoms to build (a **cone**), or come
 # in degrees or go round (a **manifold**); and activations wind through more directions than they have
 # dimensions. Each shape is measured here and compared with random directions, shuffled rows or random atoms.
 #
-# Three small SAEs are trained on a circle, everything else is bundled. About a minute.
+# Three small SAEs are trained on a circle, everything else is bundled.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

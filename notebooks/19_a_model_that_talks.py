@@ -18,13 +18,13 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/19_a_model_that_talks.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/19_a_model_that_talks.ipynb)
 #
-# You need 00 and 11; 35 minutes with the exercises, 15 seconds of computing. Afterwards you can say what a label
+# You need 00 and 11; 35 minutes with the exercises, 25 seconds of computing. Afterwards you can say what a label
 # and a steered text prove, write a recipe by hand, and take it to plain Hugging Face code.
 #
 # Press play and see which atoms fire at each word; turn one up in the middle of a sentence; ask what its
 # label is worth; and leave with a file that plain Hugging Face code reads. Sections 1 and 2 read SmolLM2-135M
 # where `sae-nb get smollm2-135m` fetched it, else `tiny-gpt`; the rest is about `tiny-gpt`, whose stories are
-# known. About a minute.
+# known.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

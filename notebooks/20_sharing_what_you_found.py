@@ -38,7 +38,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 # %% [markdown]
 # You looked at atoms, gave two of them a name, and want others to see it. First: is the name right? Then: a folder
 # that any web server gives out, with every atom, your names, and what was measured of them. Last: what
-# arrives at the other end. The model is `tiny-vit`, which is bundled; half a minute.
+# arrives at the other end. The model is `tiny-vit`, which is bundled.
 
 # %%
 import json

@@ -18,12 +18,12 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/21_hear_an_atom.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/21_hear_an_atom.ipynb)
 #
-# You need 00; 25 minutes with the exercises, 15 seconds of computing. Afterwards you can read an atom off a
+# You need 00; 25 minutes with the exercises, 10 seconds of computing. Afterwards you can read an atom off a
 # spectrogram and by ear, make a detector of clips of it and test it on new sounds, and say where factors have no atom.
 #
 # An atom of an image model is looked at; one of a model of sounds is listened to as well. The sounds are made
 # here, so that every answer is known: pitch class, timbre, envelope, place in time, noise. The model is
-# `tiny-audio`, which is bundled, and so is its SAE; half a minute.
+# `tiny-audio`, which is bundled, and so is its SAE.
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/22_patching.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/22_patching.ipynb)
 #
-# You need a loop and a forward hook of torch; 40 minutes with the exercises, half a minute of computing. Afterwards
+# You need a loop and a forward hook of torch; 40 minutes with the exercises, 15 seconds of computing. Afterwards
 # you can write activation patching from nothing, read an effect against its control, and name a place that an
 # estimate misses. The model is `tiny-induction`, whose circuit is known; the end asks SmolLM2 where you have it.
 

@@ -19,7 +19,7 @@
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/23_the_lens.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/23_the_lens.ipynb)
 #
 # You write the logit lens, see a Jacobian lens next to it, and then do what is mostly left out: add a direction
-# to the running model and look whether the lens foresaw it. 00 comes first; 25 minutes, half a minute of
+# to the running model and look whether the lens foresaw it. 00 comes first; 25 minutes, 15 seconds of
 # computing. Afterwards you can read a model layer by layer, measure what an atom does, and know a lens that
 # helps from one that misleads.
 

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/25_probing.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/25_probing.ipynb)
 #
-# You need 00 and a gradient; 40 minutes with the exercises, half a minute of computing. Afterwards you can write a
+# You need 00 and a gradient; 40 minutes with the exercises, 15 seconds of computing. Afterwards you can write a
 # logistic probe, hold it against shuffled labels and a random dictionary, and say when five latents are a finding.
 #
 # A probe is a small classifier on activations. If it predicts a label, the label can be read off them. That is a weaker

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/26_your_claim.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/26_your_claim.ipynb)
 #
-# You need 01, and an SAE that you understand (24); 45 minutes with the exercises, half a minute of computing. Afterwards
+# You need 01, and an SAE that you understand (24); 45 minutes with the exercises, 35 seconds of computing. Afterwards
 # you can turn a sentence into a claim that can fail, measure it with its floor and control, and hand it on as a page.
 #
 # Everything in this course that was called a finding has the same card: a text, a line that was drawn before, the number

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/28_your_model.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/28_your_model.ipynb)
 #
-# You need 00, a forward hook, and what a cross-entropy is; 45 minutes with the exercises, a minute of computing. Afterwards
+# You need 00, a forward hook, and what a cross-entropy is; 45 minutes with the exercises, 25 seconds of computing. Afterwards
 # you can capture the rows of any torch model by yourself, say beforehand what an SAE of it costs, and judge it by what the
 # model loses.
 #

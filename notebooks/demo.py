@@ -48,10 +48,10 @@ from sae_nb_lessons import language_model
 
 lm = language_model()
 print(lm)
-writing = sw.GenerationLens(lm.model, lm.sae, prompt=lm.plan.beginning)
-writing.temperature = lm.plan.temperature
+writing = sw.GenerationLens(lm.model, lm.sae)
+writing.atom, writing.strength = lm.atom, lm.plan.strength  # first: no other atom is measured
+writing.temperature, writing.prompt = lm.plan.temperature, lm.plan.beginning
 writing.wait(600)  # a busy machine takes its time
-writing.atom, writing.strength = lm.atom, lm.plan.strength
 writing.go_on(20)
 writing
 

@@ -55,6 +55,12 @@ for shown in {shown!r}:
 """
 RUNS_IN = re.compile(r"^(\| \[.*\]\((\w+)\.ipynb\) \|.*\| )\d+ s( \|.*)$", re.M)
 """A row of the course's table, and its seconds."""
+COMPUTING = re.compile(
+    r"(?:(?:half |a quarter of )?a minute|(?:\d+ )?\bseconds) of(\n# | )computing", re.M
+)
+"""What a lesson's first cell states of its computing."""
+STALE = 1.6
+"""Factor between the stated seconds and those of a run from which a line says so; one machine's load is less."""
 
 
 def lessons() -> list[Path]:
@@ -204,7 +210,26 @@ def execute(path: Path) -> str:
     except Exception as error:  # noqa: BLE001 - named, counted, and the other notebooks go on
         return f"FAILED {path.stem}: {str(error)[-1500:]}"
     keep(notebook, path, seconds)
-    return f"{path.stem}: {seconds:.0f} CPU s"
+    said = stated(path.with_suffix(".py").read_text(encoding="utf-8"))
+    old = said is not None and not 1 / STALE < seconds / said < STALE
+    note = f", and its first cell states {said}: run with --note-seconds" if old else ""
+    return f"{path.stem}: {seconds:.0f} CPU s{note}"
+
+
+def stated(text: str) -> int | None:
+    """Return the seconds of computing that a lesson's first cell states; None if it states none."""
+    found = re.search(r"(\d+) seconds of(?:\n# | )computing", text)
+    return int(found[1]) if found else None
+
+
+def in_words(seconds: float) -> int:
+    """Round measured CPU seconds to what a first cell states: whole below ten, then fives."""
+    return max(1, round(seconds)) if seconds < 10 else 5 * round(seconds / 5)
+
+
+def with_own_seconds(text: str, seconds: float) -> str:
+    """Return a lesson whose first cell states its measured CPU seconds."""
+    return COMPUTING.sub(rf"{in_words(seconds)} seconds of\1computing", text, count=1)
 
 
 def with_seconds(text: str, seconds: Mapping[str, float]) -> str:
@@ -223,6 +248,10 @@ def _note_seconds() -> None:
     course = FOLDER / "README.md"
     seconds = {name: one["seconds"] for name, one in noted.items()}
     course.write_text(with_seconds(course.read_text("utf-8"), seconds), encoding="utf-8")
+    for name in seconds:
+        lesson = FOLDER / f"{name}.py"
+        text = lesson.read_text(encoding="utf-8")
+        lesson.write_text(with_own_seconds(text, seconds[name]), encoding="utf-8")
 
 
 def main() -> int:
@@ -231,7 +260,9 @@ def main() -> int:
     parser.add_argument("notebooks", nargs="*", type=Path)
     parser.add_argument("--jobs", type=int, default=1, help="notebooks side by side")
     parser.add_argument(
-        "--note-seconds", action="store_true", help="write the seconds into the course's table"
+        "--note-seconds",
+        action="store_true",
+        help="write the seconds into the course's table and first cells",
     )
     asked = parser.parse_args()
     every = [path.resolve().with_suffix(".ipynb") for path in asked.notebooks] or lessons()

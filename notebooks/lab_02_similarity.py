@@ -23,7 +23,7 @@
 # code would generate.
 #
 # A postcard, optional: no other lesson needs it. You need 01 and a least-squares solution; 20 minutes with the
-# exercises, seconds of computing. Afterwards you can derive similarity matching from sparse coding, and distinguish
+# exercises,6 seconds of computing. Afterwards you can derive similarity matching from sparse coding, and distinguish
 # too few units from too little sparsity.
 #
 # After "Kernel similarity matching" (arXiv 2503.00655), of which we had the abstract: similarity matching, an

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_04_events.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_04_events.ipynb)
 #
-# You need 00 or 01; 20 minutes with the exercises, 17 seconds of computing. Afterwards you can take overlapping
+# You need 00 or 01; 20 minutes with the exercises, 20 seconds of computing. Afterwards you can take overlapping
 # events apart by kernel, and say what a link changes.
 #
 # A neuron answers to an event over a while, and the answers of several events overlap. An SAE asks which

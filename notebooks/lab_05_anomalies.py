@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_05_anomalies.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_05_anomalies.ipynb)
 #
-# You need 00 or 01; 20 minutes with the exercises, 15 seconds of computing. Afterwards you can find what a
+# You need 00 or 01; 20 minutes with the exercises, 20 seconds of computing. Afterwards you can find what a
 # reference lacks, in points and in codes, and say how many toys a p needs.
 #
 # A thousand points look like those of a reference, and 40 of them do not belong. It is unknown which

@@ -18,7 +18,7 @@
 #
 # [<kbd>open on Binder</kbd>](https://mybinder.org/v2/gh/sae-nb/sae_nb/main?urlpath=lab/tree/notebooks/lab_09_signatures.ipynb) [<kbd>open in Colab</kbd>](https://colab.research.google.com/github/sae-nb/sae_nb/blob/main/notebooks/lab_09_signatures.ipynb)
 #
-# A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 11 seconds of
+# A postcard, optional: no other lesson needs it. You need 00 or 01; 20 minutes with the exercises, 9 seconds of
 # computing. Afterwards you can compare spaces by their angles, and test distances by permuting who they are of.
 #
 # Two hands can be alike in two ways: the same features go together in what they draw, or the same movements

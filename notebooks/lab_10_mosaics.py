@@ -22,7 +22,7 @@
 # that sees k × k pixels at a time cannot have that score. Instead it has a way of putting images together
 # from patches, and the smaller the patch, the newer the image.
 #
-# You need attention and a Gaussian; 20 minutes with the exercises, a quarter of a minute of computing. Afterwards you
+# You need attention and a Gaussian; 20 minutes with the exercises, 15 seconds of computing. Afterwards you
 # can write the best guess of a denoiser that sees patches, and say where each pixel of a new image comes from.
 #
 # After Kamb & Ganguli (arXiv 2412.20292): the scores, the noise and the sampler are theirs. Where each pixel

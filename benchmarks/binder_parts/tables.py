@@ -16,6 +16,9 @@ class Visit:
     resident: float = 0.0
     """MiB, server and kernels together, at its highest."""
 
+    processor: float = 0.0
+    """Seconds of processors, server and kernels together."""
+
     charged: float | None = None
     """MiB, highest of the control group; None without one."""
 
@@ -62,6 +65,7 @@ def table(way: str, visits: list[Visit]) -> str:
     for name in dict.fromkeys(name for v in visits for name in v.seconds):
         row(f"{name}, s", [v.seconds[name] for v in visits if name in v.seconds])
     row("resident, server and kernel, MiB", [v.resident for v in visits], 0)
+    row("seconds of processors, server and kernel", [v.processor for v in visits])
     row("control group's peak, MiB", [v.charged for v in visits if v.charged is not None], 0)
     row("times the limit was reached", [v.refused for v in visits if v.refused is not None], 0)
     row("processes left", [v.left for v in visits], 0)

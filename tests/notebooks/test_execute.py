@@ -109,3 +109,23 @@ def test_seconds_are_written_into_the_course() -> None:
     course = (FOLDER / "README.md").read_text(encoding="utf-8")
     changed = EXECUTE.with_seconds(course, {path.stem: 999 for path in EXECUTE.lessons()})
     assert changed.count("| 999 s |") == len(EXECUTE.lessons())
+
+
+@pytest.mark.parametrize(
+    ("stated", "measured", "written"),
+    [
+        ("a minute of computing", 41.9, "40 seconds of computing"),
+        ("half a minute of\n# computing", 57.0, "55 seconds of\n# computing"),
+        ("a quarter of a minute of computing", 9.6, "10 seconds of computing"),
+        ("15 seconds of computing", 4.4, "4 seconds of computing"),
+        ("seconds of computing", 0.2, "1 seconds of computing"),
+    ],
+)
+def test_seconds_are_written_into_the_first_cell(
+    stated: str, measured: float, written: str
+) -> None:
+    """However they were stated before; nothing else of the lesson changes."""
+    lesson = f"# You need 00; 5 minutes, {stated}. Afterwards you can."
+    changed = EXECUTE.with_own_seconds(lesson, measured)
+    assert changed == lesson.replace(stated, written)
+    assert EXECUTE.stated(changed) == EXECUTE.in_words(measured)

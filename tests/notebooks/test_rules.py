@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from sae_nb_lessons import exercise, exercise_report
 
 FOLDER = Path(__file__).parents[2] / "notebooks"
 LESSONS = [*sorted(FOLDER.glob("[0-9]*.py")), *sorted(FOLDER.glob("lab_*.py"))]
+COURSE = (FOLDER / "README.md").read_text(encoding="utf-8")
 MOST_LINES, MOST_TABLES, LEAST_WRITTEN = 350, 3, 45
 CELL = re.compile(r"^# %%(.*)\n", re.MULTILINE)
 RECORDED = re.compile(r"^(\w+) = recorded\(", re.MULTILINE)
@@ -35,6 +37,14 @@ def states_what_it_takes_and_gives(path: Path) -> bool:
     text = opening(path)
     needed = re.search(r"You need|comes first|asks for nothing", text)
     return bool(needed and re.search(r"\d+ minutes", text) and "Afterwards you can" in text)
+
+
+def states_the_seconds_of_the_course(path: Path) -> bool:
+    """The first cell's seconds of computing are those of the course's table, which are measured."""
+    row = re.search(rf"\({path.stem}\.ipynb\).*?\| (\d+) s \|", COURSE)
+    said = re.search(r"(\d+) seconds of computing", opening(path))
+    measured = float(row[1]) if row else 0.0
+    return bool(said) and abs(float(said[1]) - measured) <= max(1.0, 0.2 * measured)
 
 
 def has_something_to_write(path: Path) -> bool:
@@ -89,6 +99,7 @@ def shows_what_it_asks(path: Path) -> bool:
 
 RULES: dict[str, Callable[[Path], bool]] = {
     "states what it takes and gives": states_what_it_takes_and_gives,
+    "states the seconds of the course": states_the_seconds_of_the_course,
     "has something to write": has_something_to_write,
     "shows few recorded tables": shows_few_recorded_tables,
     "is short": is_short,
@@ -117,15 +128,19 @@ def test_titles_are_different() -> None:
     assert len(set(titles)) == len(titles), titles
 
 
-def test_a_rule_can_be_broken(tmp_path: Path) -> None:
+def test_a_rule_can_be_broken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each by a lesson that has nothing, and by one with too much; none by one that has it all."""
+    rows = (
+        "| [G](good.ipynb) | q? | 5 min | 22 s | x |\n| [P](poor.ipynb) | q? | 5 min | 22 s | x |\n"
+    )
+    monkeypatch.setattr(sys.modules[__name__], "COURSE", rows)
     poor, good = tmp_path / "poor.py", tmp_path / "good.py"
     poor.write_text(
-        '# %% [markdown]\n# # T\n\n# %%\nx = recorded("a")\nx.table()\n\n'
+        '# %% [markdown]\n# # T, 40 seconds of computing\n\n# %%\nx = recorded("a")\nx.table()\n\n'
         '# %%\nexercise("00.1").check(x)\n' + "#\n" * 350
     )
     good.write_text(
-        "# %% [markdown]\n# # T\n# You need 01; 5 minutes. Afterwards you can see.\n\n"
+        "# %% [markdown]\n# # T\n# You need 01; 5 minutes, 20 seconds of computing. Afterwards you can see.\n\n"
         '# %%\nx = recorded("a")\nx.brief({})\nsw.AtomBrowser()\n\n'
         '# %%\nexercise("00.1")\n\n# %%\nexercise("16.4")\n\n'
         '# %% tags=["exercise"]\ndef f(x):\n    return ...\n\n\nexercise("00.1").check(f)\n'
