@@ -88,7 +88,7 @@ def project(v):
 
 
 # %% 04.4 check
-read_off = "SpaDE"
+read_off = "ReLU"
 
 # %% 05.1 check
 stability = 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import numbers
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -165,13 +167,29 @@ def whole_numbers(n: int | None = None) -> Form:
 
 
 def one_of(*choices: str) -> Form:
-    """Ask for one of a few words; case and surrounding space do not matter."""
+    """Ask for one of a few words; case and surrounding space do not matter, and numbers may be given as such."""
+    says = f"one of {', '.join(map(repr, choices))}"
+    by_name = {choice.lower(): choice for choice in choices}
 
     def convert(answer: Any) -> str:
-        by_name = {choice.lower(): choice for choice in choices}
-        return by_name[answer.strip().lower()]
+        if isinstance(answer, list | tuple | set) and len(answer) > 1:
+            raise WrongForm(f"expected one of them alone, got {len(answer)} at once")
+        text = answer if isinstance(answer, str) else f"{_plain_number(answer):g}"
+        text = text.strip(" .\"'`").lower()
+        if text not in by_name:
+            raise WrongForm(_other_word(text, by_name, says))
+        return by_name[text]
 
-    return Form(says=f"one of {', '.join(map(repr, choices))}", convert=convert)
+    return Form(says=says, convert=convert)
+
+
+def _other_word(text: str, by_name: Mapping[str, str], says: str) -> str:
+    """Return what is wrong with a text that is none of the choices."""
+    given = f"expected {says}, got the text {_short(repr(text))}"
+    if sum(bool(re.search(rf"(?<![\w.]){re.escape(one)}(?![\w.])", text)) for one in by_name) > 1:
+        return f"{given}, which has more than one of them"
+    near = difflib.get_close_matches(text, list(by_name), n=1)
+    return f"{given}; perhaps {by_name[near[0]]!r} was meant" if near else given
 
 
 def words(at_least: int) -> Form:

@@ -5,20 +5,39 @@ from __future__ import annotations
 from tests.lessons.exercises.asked import Asked
 
 ASKED = [
-    Asked("00.2", right=[16], near=[(512, "That is how many atoms t"), (1e6, "shows less than")]),
+    Asked(
+        "00.2",
+        right=[16],
+        near=[
+            (512, "That is how many atoms t"),
+            (64, "width of a row"),
+            (0, "nothing would be"),
+            (1, "where R² would"),
+            (16 / 512, "share of the atoms"),
+            (8192, "atoms times k"),
+            (1e6, "shows less than"),
+        ],
+    ),
     Asked(
         "01.5",
         right=[2],
         near=[
             (4, "Two of the four are posi"),
             (0, "Look at the right end, w"),
+            (1, "One is missing"),
+            (3, "near neighbour"),
+            (5, "four entries"),
+            (10, "whole matrix"),
+            (-1.1, "value of such"),
+            (0.41, "a positive one"),
+            (1.35, "the diagonal"),
             (1e6, "shows less than"),
         ],
     ),
     Asked(
         "02.5",
         right=["MP"],
-        near=[(other, "OMP refits all coefficie") for other in ("OMP",)],
+        near=[("OMP", "OMP refits all coefficie")],
         malformed=[("none of them", "one of")],
     ),
     Asked(
@@ -27,13 +46,16 @@ ASKED = [
         near=[
             (1, "After one step the child"),
             (4, "k is the most it may tak"),
+            (0, "Before the first"),
+            (3, "A step before"),
+            (5, "two parts only"),
             (1e6, "shows less than"),
         ],
     ),
     Asked(
         "04.4",
-        right=["SpaDE"],
-        near=[(other, "Look at the right end of") for other in ("ReLU", "TopK")],
+        right=["ReLU", " relu."],
+        near=[("SpaDE", "SpaDE's curve ends"), ("TopK", "TopK's curve ends")],
         malformed=[("none of them", "one of")],
     ),
     Asked(
@@ -42,6 +64,12 @@ ASKED = [
         near=[
             (0.35, "That is the second neigh"),
             (1.0, "That is the atom with it"),
+            (0.28, "third"),
+            (0.89, "F1"),
+            (512, "how many directions"),
+            (474, "number"),
+            (67, "the angle"),
+            (0, "at right angles"),
             (1e6, "shows less than"),
         ],
     ),
@@ -54,7 +82,7 @@ ASKED = [
     Asked(
         "13.2",
         right=["BatchTopK"],
-        near=[(other, "This one has a price. Lo") for other in ("ℓ1 price", "ℓ1 price, copy")],
+        near=[("ℓ1 price", "shrinks every strength"), ("ℓ1 price, copy", "the same price")],
         malformed=[("none of them", "one of")],
     ),
     Asked(
@@ -68,19 +96,24 @@ ASKED = [
         right=[0.0889],
         near=[
             (8.89, "As a share: divide by 10"),
+            (0.1, "share of images"),
+            (0.89, "F1"),
+            (1, "tells nothing"),
+            (0, "dead"),
+            (474, "number"),
             (1e6, "shows less than"),
         ],
     ),
     Asked(
         "17.4",
         right=["very"],
-        near=[(other, "Another word has more: h") for other in ("lost", "her", "was")],
+        near=[("her", "Another word"), ("lost", "came early"), ("was", "As much as")],
         malformed=[("none of them", "one of")],
     ),
     Asked(
         "24.10",
         right=["the toolkit's"],
-        near=[(other, "Read R² at the right end") for other in ("ours",)],
+        near=[("ours", "Ours is .956")],
         malformed=[("none of them", "one of")],
     ),
     Asked(
@@ -95,13 +128,22 @@ ASKED = [
         near=[
             (1.0, "That is the effect. Divi"),
             (0.4, "That is what a random di"),
+            (0.6, "difference"),
+            (1.4, "sum"),
+            (2.1, "further down"),
+            (7, "the digit"),
+            (0, "do nothing"),
             (1e6, "shows less than"),
         ],
     ),
     Asked(
         "lab_01.4",
-        right=["0"],
-        near=[(other, "At another λ there are m") for other in ("0.05", "0.2", "0.5", "2")],
+        right=["0", 0, 0.0],
+        near=[
+            ("0.05", "already cuts ties"),
+            *((other, "at a smaller λ") for other in (0.2, "0.5")),
+            ("2", "the other end"),
+        ],
         malformed=[("none of them", "one of")],
     ),
     Asked(
@@ -110,6 +152,10 @@ ASKED = [
         near=[
             (8, "With eight units more th"),
             (16, "Sixteen are enough, but "),
+            (4, "no unit"),
+            (5, "per cent"),
+            (0.05, "may be left"),
+            (0, "Without units"),
             (1e6, "shows less than"),
         ],
     ),
@@ -122,40 +168,78 @@ ASKED = [
     Asked(
         "lab_04.4",
         right=["0.03"],
-        near=[(other, "At a lower price there a") for other in ("0.1", "0.3", "1", "3")],
+        near=[
+            *((other, "At a lower price there a") for other in ("0.1", 0.3, 1)),
+            ("3", "the other end"),
+        ],
         malformed=[("none of them", "one of")],
     ),
     Asked(
-        "lab_05.4", right=[6], near=[(1.25, "That is the difference. "), (1e6, "shows less than")]
+        "lab_05.4",
+        right=[6],
+        near=[
+            (1.25, "That is the difference. "),
+            (1.5, "first width"),
+            (0.25, "last width"),
+            (36, "areas"),
+            (0.375, "product"),
+            (1, "stay as"),
+            (1e6, "shows less than"),
+        ],
     ),
     Asked(
         "lab_06.4",
         right=["10%"],
-        near=[(other, "They are longer with ano") for other in ("50%", "25%", "20%", "15%")],
+        near=[
+            ("50%", "nearly sure"),
+            *((other, "They are longer with ano") for other in ("25%", "20%", "15%")),
+        ],
         malformed=[("none of them", "one of")],
     ),
     Asked(
         "lab_07.4",
         right=["1"],
-        near=[(other, "Read the right end of th") for other in ("0.1", "0.3", "3")],
+        near=[("0.1", "1.2 times"), (0.3, "1.6 times"), (3, "7 times")],
         malformed=[("none of them", "one of")],
     ),
     Asked(
         "lab_08.4",
         right=[2],
-        near=[(4, "That is the turn."), (6, "That is the roll."), (1e6, "shows less than")],
+        near=[
+            (4, "That is the turn."),
+            (6, "That is the roll."),
+            (36, "how many eigenvalues"),
+            (18, "on each other"),
+            (1, "the same to all"),
+            (-1, "one of the places"),
+            (0, "lose something"),
+            (1e6, "shows less than"),
+        ],
     ),
     Asked(
         "lab_09.4",
         right=["yes"],
-        near=[(other, "Look where the line is, ") for other in ("no",)],
+        near=[("no", "Look where the solid line")],
         malformed=[("none of them", "one of")],
     ),
     Asked(
         "lab_10.4",
         right=["15"],
-        near=[(other, "At this k samples are st") for other in ("3", "5", "7", "9")],
+        near=[
+            ("3", "fit many images"),
+            *((other, "patches of several images") for other in (5, "7")),
+            ("9", "two colours or more"),
+        ],
         malformed=[("none of them", "one of")],
     ),
-    Asked("12.3", right=[0.7, 0.85], near=[(0, "dashed tick"), (1, "dashed tick")]),
+    Asked(
+        "12.3",
+        right=[0.7, 0.85],
+        near=[
+            (0, "dashed tick"),
+            (1, "dashed tick"),
+            (0.2, "further right"),
+            (0.97, "what was trained"),
+        ],
+    ),
 ]
