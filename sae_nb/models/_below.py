@@ -39,15 +39,22 @@ class Below:
     ----------
     points
         Where later runs differ; the blocks that end before the first of them are kept.
+    edited
+        Whether the noted run is edited there, too: a block whose own output is edited is then not kept.
     """
 
-    def __init__(self, model: LiveModel, points: Iterable[HookPoint]) -> None:
+    def __init__(
+        self, model: LiveModel, points: Iterable[HookPoint], *, edited: bool = False
+    ) -> None:
         self._model, self._points = model, tuple(points)
         structures = [*model.streams.values(), model.structure]
         paths = dict.fromkeys(path for found in structures if found for path in found.paths)
         self._blocks = [model.get_module(path) for path in paths]
         if getattr(getattr(model.module, "config", None), "num_kv_shared_layers", None):
             self._blocks = []  # upper blocks read the keys of lower ones from the cache
+        if edited:
+            own = [model.get_module(point.path) for point in self._points]
+            self._blocks = [block for block in self._blocks if block not in own]
         self._given: dict[nn.Module, Any] = {}
         self._open = True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -18,7 +19,7 @@ from torch import Tensor
 
 from sae_nb.checks import checked, one_of
 from sae_nb.files import SaeIdentity
-from sae_nb.models import Runner
+from sae_nb.models import Below, Runner
 from sae_nb.steering import (
     MODES,
     UNITS,
@@ -434,7 +435,8 @@ class Steered:
         *,
         clean: Reading | None = None,
     ) -> None:
-        self._model = model = answering(model, recipe.head)
+        live, self._model = model, answering(model, recipe.head)
+        model = self._model
         self._batch = batch = as_batch(model, inputs)
         self._hook_point, self._read_at = (
             recipe.hook_point,
@@ -444,7 +446,9 @@ class Steered:
         """The answer without the edit."""
 
         read = {self._hook_point, self._read_at or self._hook_point}
-        self._edit = _Exchanged(model, edit_of(model, sae, recipe), read)
+        edit = edit_of(model, sae, recipe)
+        points = [one.hook_point for one in edit.recipe.interventions()]
+        self._edit = _Exchanged(model, edit, read, Below(live, points, edited=True))
         self._controls: list[tuple[Control, _Exchanged, Batch]] = []
         at_once = 1 if batch.images is not None else max(MOST_TOKENS // batch.sample.shape[1], 1)
         for first in range(0, N_CONTROLS, at_once):
@@ -454,7 +458,8 @@ class Steered:
             active = splice(
                 model, recipe.hook_point, control.change(recipe.amounts), recipe.positions
             )
-            exchanged, copies = _Exchanged(model, active, read), batch.copies(n)
+            exchanged = _Exchanged(model, active, read, Below(live, points, edited=True))
+            copies = batch.copies(n)
             self._controls.append((control, exchanged, copies))
         n_places = len(self.clean.edited)
         self._layout = layout_in(model, batch, n_places, recipe.hook_point)
@@ -503,20 +508,26 @@ class Steered:
 
 
 class _Exchanged:
-    """An edit of a model in passes of its own, whose change is another in each of them."""
+    """An edit of a model in passes of its own over one batch, whose change is another in each of them."""
 
-    def __init__(self, model: LiveModel, active: Active, read: Iterable[str]) -> None:
-        self._model, self._active = model, active
+    def __init__(self, model: LiveModel, active: Active, read: Iterable[str], below: Below) -> None:
+        self._model, self._active, self._below = model, active, below
         self.edit = cast(MaskedEdit, active.recipe.edit)
         under = active.recipe.interventions("nnsight" if model.remote else "hooks")
         self._runner = Runner(model, read=read, under=under)
+
+    def _from_the_edit_on(self) -> AbstractContextManager[None]:
+        """Leave out the blocks below the edit, once they were noted: every change finds the same states."""
+        if self._model.interventions:  # of others, perhaps below it
+            return nullcontext()
+        return self._below.left_out() if self._below.n_kept else self._below.noted()
 
     def run(
         self, batch: Batch, change: Change, hook_point: str, read_at: str | None
     ) -> list[Reading]:
         """Run the model with one change."""
         # The lock keeps other threads' forward passes, and their changes, out of this one.
-        with self._model.lock:
+        with self._model.lock, self._from_the_edit_on():
             self.edit.change = change
             ran = self._runner(batch)
         if not self.edit.n_touched:

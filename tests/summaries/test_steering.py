@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -396,3 +397,28 @@ def test_a_prepared_input_that_nothing_changes_warns_as_a_block_does(
     steered = Steered(vit, picture, PlainSae(32, 48), asked)
     with pytest.warns(UserWarning, match="Nothing was changed"):
         steered.answer(asked)
+
+
+@pytest.mark.parametrize("others_at_work", [False, True])
+def test_blocks_below_the_edit_run_once(vit: Any, picture: Tensor, others_at_work: bool) -> None:
+    """The next strengths begin at the hook point, with the same numbers; not where another edit is at work."""
+    sae, asked = PlainSae(32, 48), recipe(hook_point="resid_post.2", strength=4.0)
+    other = sn.steer(vit, "resid_post.0", direction=torch.ones(32), by=2.0)
+    with other if others_at_work else nullcontext():
+        steered, ran = Steered(vit, picture, sae, asked), []
+        first = steered.answer(asked)
+        hook = vit.get_module(vit.hook_point("resid_post.1").path).register_forward_hook(
+            lambda *_: ran.append(1)
+        )
+        below = vit.get_module(vit.hook_point("resid_post.1").path)
+        own, below.mlp.forward = below.mlp.forward, lambda x: ran.append(2) or own(x)
+        try:
+            again, moved = steered.answer(asked), steered.answer(replace(asked, strength=-3.0))
+        finally:
+            hook.remove()
+            del below.mlp.forward
+        alone = summarise_steering(vit, picture, sae, replace(asked, strength=-3.0))
+    assert (2 in ran) == others_at_work
+    np.testing.assert_array_equal(again.controls, first.controls)
+    np.testing.assert_array_equal(moved.after, alone.after)
+    np.testing.assert_array_equal(moved.kl_controls, alone.kl_controls)

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 T = TypeVar("T")
-KEPT = 8
-"""Inputs, and inputs with an edit prepared, that are kept for the next strength."""
+KEPT, PREPARED = 8, 2
+"""Inputs that are kept, and inputs with an edit prepared, which hold the states below it."""
 
 
 @dataclass(frozen=True)
@@ -172,6 +172,7 @@ class SteeringRuns:
             self._steered,
             (place, how, self._state_of_sae()),
             lambda: Steered(self.model, batch, self.sae, recipe, clean=clean),
+            PREPARED,
         )
         found = None
         if recipe.target_kl is not None:
@@ -216,10 +217,10 @@ class SteeringRuns:
         return recipe.scaled(found.by[moved] / recipe.amounts[moved]), found
 
 
-def _once(known: dict[Any, T], key: Any, make: Callable[[], T]) -> T:
+def _once(known: dict[Any, T], key: Any, make: Callable[[], T], kept: int = KEPT) -> T:
     """Return what is known under a key, made if it is not; the newest few are kept."""
     if key not in known:
         known[key] = make()
-        for old in list(known)[:-KEPT]:
+        for old in list(known)[:-kept]:
             del known[old]
     return known[key]
