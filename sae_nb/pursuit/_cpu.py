@@ -1,9 +1,11 @@
 """The CPU backend: compiled loops on the memory of the tensors, each input on its own row of correlations.
 
 A row stays in the first-level cache for all its steps; a step reads one row of the Gram matrix, and
-the search for the next atom is fused into that pass through the maxima of blocks of columns. Inputs
-are trusted: they were checked at the public function. Rows are independent, so results do not depend
-on the number of threads.
+the search for the next atom is fused into that pass through the maxima of blocks of columns. Matching
+pursuit in fp32 reads rows of 16 bits. Correlations are then off by at most the sum of what each step
+rounded; all atoms within twice that of the best are compared by their products with the residual, so
+that the choice is that of fp32. Inputs are trusted: they were checked at the public function. Rows are
+independent, so results do not depend on the number of threads.
 """
 
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
@@ -12,6 +14,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import torch
 from numba import prange
 from torch import Tensor
 
@@ -23,6 +26,12 @@ from sae_nb.pursuit._engine import Tile
 _FAST = {"nnan", "nsz", "reassoc", "contract"}
 BLOCK = 128
 """Columns whose maximum is kept: the best atom is then found among 128, not among all."""
+
+MOST = 64
+"""Atoms within the error of the best one at which a row's correlations are computed again instead."""
+
+FAR = -2
+"""What `decide` returns then."""
 
 RUNNING, STOPPED, DEPENDENT = range(3)
 """State of a row: running, finished, finished because the best atom depends on those chosen."""
@@ -57,12 +66,12 @@ def update(c, a, row, signed, maxima):
         top = c.dtype.type(0)
         if signed:
             for j in range(part.shape[0]):
-                value = part[j] - a * beside[j]
+                value = part[j] - a * c.dtype.type(beside[j])
                 part[j] = value
                 top = larger(abs(value), top)
         else:
             for j in range(part.shape[0]):
-                value = part[j] - a * beside[j]
+                value = part[j] - a * c.dtype.type(beside[j])
                 part[j] = value
                 top = larger(value, top)
         maxima[block] = top
@@ -134,6 +143,36 @@ def best(c, floor, signed, maxima):
     return -1
 
 
+@compiled()
+def decide(c, left, dictionary, limit, most, signed, maxima):
+    """Return the atom with the largest ⟨left, d⟩ of those that score `limit` in c, and that product.
+
+    Of equal ones the lowest; −1 if none is positive, `FAR` if more than `most` score so much.
+    """
+    winner, amount, top = -1, c.dtype.type(0), c.dtype.type(0)
+    seen = 0
+    for block in range(maxima.shape[0]):
+        if not maxima[block] >= limit:
+            continue
+        for j in range(block * BLOCK, min((block + 1) * BLOCK, c.shape[0])):
+            if c[j] >= limit or (signed and -c[j] >= limit):
+                seen += 1
+                if seen > most:
+                    return FAR, amount
+                a = dot(left, dictionary[j])
+                score = abs(a) if signed else a
+                if score > top:
+                    winner, amount, top = j, a, score
+    return winner, amount
+
+
+@compiled()
+def correlate(left, dictionary, c):
+    """Set c = D left, one product at a time."""
+    for j in range(c.shape[0]):
+        c[j] = dot(left, dictionary[j])
+
+
 @compiled(fastmath=_FAST)
 def dot(a, b):
     """⟨a, b⟩."""
@@ -174,14 +213,15 @@ def place_of(atom, atoms, m):
 
 @compiled(parallel=True)
 def matching_steps(
-    c, r, gram, dictionary, first, last, keep, signed, reselect, floors, limits,
+    c, r, gram, grain, slack, dictionary, first, last, keep, signed, reselect, floors, limits,
     atoms, places, amounts, steps, sizes, state, norms, n_pieces,
 ):  # fmt: skip
     """Take steps first … last of matching pursuit for every row of a tile.
 
-    c holds correlations with the residuals r. With `keep`, c is updated with Gram rows after every
-    step; otherwise it is fresh and last = first + 1. Outputs per row: `atoms` chosen (each once), and
-    per step `places` (index into atoms) and `amounts`.
+    c holds correlations with the residuals r. With `keep`, c is updated with Gram rows, in units of
+    `grain`, after every step, and an entry of a row is off by `slack` at most; otherwise c is fresh and
+    last = first + 1. Outputs per row: `atoms` chosen (each once), and per step `places` (index into
+    atoms) and `amounts`.
     """
     n, n_atoms = c.shape
     for piece in prange(n_pieces):
@@ -190,23 +230,31 @@ def matching_steps(
             if state[i] != RUNNING:
                 continue
             row, left, m = c[i], r[i], sizes[i]
-            squared = dot(left, left)
+            squared, error = dot(left, left), floors[i]
             find_maxima(row, 0, maxima.shape[0], signed, maxima)
             if not reselect:
                 exclude(row, atoms[i], m, signed, maxima)
             for t in range(first, last):
                 if norms.shape[1] and t == 0:
                     norms[i, 0] = squared**0.5
-                if squared <= limits[i]:
+                top = maxima.max()
+                if squared <= limits[i] or not top + error > floors[i]:
                     state[i] = STOPPED
                     break
-                j = best(row, floors[i], signed, maxima)
-                if j < 0:
-                    state[i] = STOPPED
-                    break
-                # The coefficient comes from the residual itself: c may have drifted a little.
-                a = dot(left, dictionary[j])
-                if not signed and a <= 0:
+                # Coefficient and choice come from the residual itself: c is off by `error` at most.
+                j, a = FAR, c.dtype.type(0)
+                limit = top - (error + error)
+                if limit > 0:
+                    j, a = decide(row, left, dictionary, limit, MOST, signed, maxima)
+                if j == FAR:
+                    correlate(left, dictionary, row)
+                    error = floors[i]
+                    find_maxima(row, 0, maxima.shape[0], signed, maxima)
+                    if not reselect:
+                        exclude(row, atoms[i], m, signed, maxima)
+                    j = best(row, floors[i], signed, maxima)
+                    a = row[j] if j >= 0 else c.dtype.type(0)
+                if j < 0 or not (abs(a) if signed else a) > floors[i]:
                     state[i] = STOPPED
                     break
                 squared = subtract(left, a, dictionary[j])
@@ -218,7 +266,8 @@ def matching_steps(
                 if norms.shape[1]:
                     norms[i, t + 1] = squared**0.5
                 if keep and t + 1 < last:
-                    update(row, a, gram[j], signed, maxima)
+                    update(row, c.dtype.type(a * grain), gram[j], signed, maxima)
+                    error += c.dtype.type(abs(a) * slack) + c.dtype.type(0.125) * floors[i]
                     if not reselect:
                         exclude(row, atoms[i], m, signed, maxima)
             sizes[i] = m
@@ -382,15 +431,23 @@ PIECES = 256
 class Cpu:
     """Greedy steps by compiled loops, parallel over rows."""
 
+    rounds = True
+
     def matching(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Take steps of matching pursuit."""
         ask, out = tile.problem, tile.steps
-        inputs = (tile.c, tile.r, tile.gram, ask.dictionary)
+        number = tile.c.numpy().dtype.type
+        # Half a unit is what rounding takes off an entry; a 32nd, what fp32 does to it.
+        slack = tile.grain * (0.5 + 1 / 32) or 4 * torch.finfo(tile.c.dtype).eps
+        grams = (*_arrays(tile.gram), number(tile.grain or 1.0), number(slack))
         outputs = (out.atoms, out.places, out.amounts, out.steps, out.sizes, out.state, out.norms)
         flags = (first, last, keep, not ask.nonnegative, bool(ask.reselect))
         limits = _arrays(tile.floors, tile.limits)
         with parallel():
-            matching_steps(*_arrays(*inputs), *flags, *limits, *_arrays(*outputs), _pieces(tile))
+            matching_steps(
+                *_arrays(tile.c, tile.r), *grams, *_arrays(ask.dictionary), *flags, *limits,
+                *_arrays(*outputs), _pieces(tile),
+            )  # fmt: skip
 
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Take steps of a pursuit that refits its coefficients."""

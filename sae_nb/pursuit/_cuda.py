@@ -416,6 +416,8 @@ def subtract_rows(c, rows, slot_of, atoms, places, amounts, step, steps):
 class Cuda:
     """Greedy steps by GPU kernels, launched on torch's current stream."""
 
+    rounds = False
+
     def matching(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Take steps of matching pursuit."""
         ask, out = tile.problem, tile.steps

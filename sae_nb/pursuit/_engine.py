@@ -25,6 +25,9 @@ from sae_nb.pursuit._problem import Problem, Steps
 class Kernels(Protocol):
     """The functions that a backend supplies."""
 
+    rounds: bool
+    """Whether matching pursuit in fp32 reads a Gram matrix of 16 bits."""
+
     def matching(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Take steps first … last of matching pursuit; `keep` updates c with Gram rows in between."""
 
@@ -39,10 +42,18 @@ class Tile:
     """Some rows on their way: correlations, residuals, and the part of the result they fill."""
 
     def __init__(
-        self, problem: Problem, steps: Steps, rows: slice, buffers: Buffers, gram: Tensor
+        self,
+        problem: Problem,
+        steps: Steps,
+        rows: slice,
+        buffers: Buffers,
+        gram: Tensor,
+        grain: float = 0.0,
     ) -> None:
         n = rows.stop - rows.start
         self.problem, self.steps, self.gram = problem, steps.rows(rows), gram
+        self.grain = grain
+        """Unit of a Gram matrix of 16 bits; 0 of one in floating point."""
         self.x = problem.x[rows]
         self.c, self.r = buffers.c[:n], buffers.r[:n]
         self.systems = tuple(part[:n] for part in buffers.systems)
@@ -86,8 +97,9 @@ class Buffers:
 def pursue(problem: Problem, plan: Plan, facts: Known, kernels: Kernels) -> Steps:
     """Run all steps of all rows."""
     steps, buffers = Steps.empty(problem), Buffers(problem, plan)
+    rounds = kernels.rounds and problem.rounds
     lent: AbstractContextManager[Tensor] = (
-        gram_of(facts, problem.dictionary)
+        gram_of(facts, problem.dictionary, rounded=rounds)
         if plan.strategy == "gram"
         else nullcontext(problem.x.new_empty(0, 0))
     )
@@ -95,7 +107,7 @@ def pursue(problem: Problem, plan: Plan, facts: Known, kernels: Kernels) -> Step
     with lent as gram:
         for first in range(0, len(problem.x), plan.tile_rows):
             rows = slice(first, min(first + plan.tile_rows, len(problem.x)))
-            tile = Tile(problem, steps, rows, buffers, gram)
+            tile = Tile(problem, steps, rows, buffers, gram, facts.grain if rounds else 0.0)
             if problem.refits:
                 tile.systems[-1].zero_()
                 _refit(tile, plan, kernels)

@@ -21,6 +21,9 @@ from torch import Tensor
 PANEL = 1024
 """Rows of the Gram matrix per product; the part below the diagonal is copied from the one above."""
 
+ROUNDED_PANEL = 256
+"""The same where the matrix has 16 bits, and a panel is made in fp32 first."""
+
 Norms = Literal["unit", "scaled", "any"]
 """Property of the rows: unit norm, unit norm once they are scaled, or nothing."""
 
@@ -40,8 +43,11 @@ class Known:
     copy: Tensor | None
     """Its rows as they are used, where they are not its own memory, which nothing here may keep alive."""
 
-    gram: Tensor | None = None
-    spare: Tensor | None = None
+    grams: dict[bool, Tensor] = field(default_factory=dict)
+    """Its Gram matrix: in its own precision (False), of 16 bits in units of `grain` (True), or both."""
+
+    spares: dict[bool, Tensor] = field(default_factory=dict)
+    grain: float = 0.0
     users: int = 0
     seconds_without: float = 0.0
     """Predicted extra seconds of past calls for lack of a Gram matrix."""
@@ -72,23 +78,25 @@ def remember(dictionary: Atoms, rows: Atoms, *, norms: Norms) -> Known:
             weakref.finalize(dictionary.untyped_storage(), _KNOWN.pop, key, None)
         elif old.users == 0:
             # The memory of an outdated matrix serves the new one; fresh pages cost a fifth more.
-            entry.spare = old.gram if old.gram is not None else old.spare
-            old.gram = old.spare = None
+            entry.spares = old.spares | old.grams
+            old.grams, old.spares = {}, {}
         _KNOWN[key] = entry
     return entry
 
 
 @contextmanager
-def gram_of(entry: Known, atoms: Atoms) -> Iterator[Gram]:
-    """Lend the Gram matrix G = D Dᵀ, made at the first use."""
+def gram_of(entry: Known, atoms: Atoms, *, rounded: bool = False) -> Iterator[Gram]:
+    """Lend the Gram matrix G = D Dᵀ, made at the first use; `rounded`: of 16 bits, G / grain."""
     with _LOCK:
         entry.users += 1
     try:
         with entry.making:
-            gram = entry.gram
+            gram = entry.grams.get(rounded)
             if gram is None:
-                gram = gram_matrix(atoms, out=entry.spare)
-                entry.gram, entry.spare = gram, None
+                grain = _grain(atoms) if rounded else 0.0
+                gram = gram_matrix(atoms, out=entry.spares.pop(rounded, None), grain=grain)
+                entry.grams[rounded] = gram
+                entry.grain = grain or entry.grain
         yield gram
     finally:
         with _LOCK:
@@ -96,11 +104,17 @@ def gram_of(entry: Known, atoms: Atoms) -> Iterator[Gram]:
 
 
 @torch.no_grad()
-def gram_matrix(dictionary: Atoms, out: Gram | None = None) -> Gram:
-    """Return all products of two atoms, G = D Dᵀ, at little more than half the cost of a full product."""
-    n = len(dictionary)
-    gram = dictionary.new_empty(n, n) if out is None else out
-    for first in range(0, n, PANEL):
+def gram_matrix(dictionary: Atoms, out: Gram | None = None, *, grain: float = 0.0) -> Gram:
+    """Return all products of two atoms, G = D Dᵀ, at little more than half the cost of a full product.
+
+    With a `grain`, the nearest whole numbers of it, in 16 bits.
+    """
+    n, kind = len(dictionary), torch.int16 if grain else dictionary.dtype
+    gram = dictionary.new_empty(n, n, dtype=kind) if out is None else out
+    for first in range(0, n, ROUNDED_PANEL) if grain else ():
+        panel = dictionary[first : first + ROUNDED_PANEL] @ dictionary[first:].T
+        gram[first : first + ROUNDED_PANEL, first:] = panel.mul_(1 / grain).round_()
+    for first in range(0, n, PANEL) if not grain else ():
         last = min(first + PANEL, n)
         torch.mm(dictionary[first:last], dictionary[first:].T, out=gram[first:last, first:])
         if gram.device.type != "cpu":
@@ -108,6 +122,11 @@ def gram_matrix(dictionary: Atoms, out: Gram | None = None) -> Gram:
     if gram.device.type == "cpu":
         _mirror(gram)
     return gram
+
+
+def _grain(dictionary: Atoms) -> float:
+    """Unit in which every product of two atoms fits 16 bits: |⟨d_i, d_j⟩| is at most the largest ‖d‖²."""
+    return 1.001 * float(dictionary.norm(dim=1).max()) ** 2 / (2**15 - 1)
 
 
 def _mirror(gram: Tensor) -> None:
@@ -123,7 +142,7 @@ def forget() -> None:
     """Drop every kept Gram matrix now, instead of when its dictionary goes."""
     with _LOCK:
         for entry in _KNOWN.values():
-            entry.version, entry.gram, entry.spare = -2, None, None
+            entry.version, entry.grams, entry.spares = -2, {}, {}
 
 
 def _key(dictionary: Tensor, norms: Norms) -> tuple[object, ...]:

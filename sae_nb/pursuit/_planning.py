@@ -13,6 +13,7 @@ from typing import Literal
 import torch
 
 from sae_nb.checks import available_memory
+from sae_nb.pursuit._gram import ROUNDED_PANEL as PANEL
 
 Strategy = Literal["gram", "rows", "direct"]
 
@@ -75,6 +76,11 @@ class Size:
     gram_known: bool
     seconds_without: float = 0.0
     """Extra seconds of earlier calls with this dictionary for lack of its Gram matrix."""
+
+    @property
+    def rounds(self) -> bool:
+        """Whether a whole Gram matrix has 16 bits: that of matching pursuit in fp32 on the CPU."""
+        return not self.refits and self.dtype == torch.float32 and self.device.type == "cpu"
 
 
 @dataclass(frozen=True)
@@ -162,8 +168,10 @@ def _plan(size: Size, strategy: Strategy, rows: int, gram_rows: int) -> Plan:
     item, k = size.dtype.itemsize, size.k
     traced = (k + 1 + (k * k if size.refits else 0)) * item if size.trace else 0
     per_step = 4 + 4 + (8 if size.refits else item)
+    whole = size.rounds and strategy == "gram"
     parts = {
-        "Gram matrix": size.n_atoms * gram_rows * item,
+        "Gram matrix": size.n_atoms * gram_rows * (2 if whole else item),
+        "Gram matrix, a panel": size.n_atoms * PANEL * item * (whole and not size.gram_known),
         "correlations": rows * size.n_atoms * item,
         "residuals": rows * size.d_in * item,
         "packed factors": _packed_bytes(size, rows),

@@ -67,6 +67,11 @@ class Problem:
         return NON_NEGATIVE if self.nonnegative else LEAST_SQUARES
 
     @property
+    def rounds(self) -> bool:
+        """Whether choices are checked, so that Gram rows may be of 16 bits."""
+        return not self.refits and self.x.dtype == torch.float32 and self.x.device.type == "cpu"
+
+    @property
     def refits(self) -> bool:
         """Whether all coefficients change at every step."""
         return self.algorithm != "matching_pursuit"

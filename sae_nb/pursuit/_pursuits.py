@@ -294,7 +294,7 @@ def explain_plan(
     >>> import torch
     >>> plan = explain_plan(torch.randn(100, 16), torch.eye(16), 4)
     >>> plan.strategy, plan.tile_rows, plan.bytes["Gram matrix"]
-    ('gram', 100, 1024)
+    ('gram', 100, 512)
     """
     x, dictionary = as_tensors(x, dictionary)
     facts = check_dictionary(dictionary, normalise=normalise)
@@ -428,7 +428,7 @@ def _size(problem: Problem, facts: Known) -> Size:
         refits=problem.refits,
         trace=problem.trace,
         refresh_every=problem.refresh_every,
-        gram_known=facts.gram is not None,
+        gram_known=problem.rounds in facts.grams,
         seconds_without=facts.seconds_without,
     )
 

@@ -119,7 +119,7 @@ def test_an_sae_finds_the_kept_gram_matrix() -> None:
     sae.encode(x)
     facts = gram.known(sae.dictionary, norms="unit")
     assert facts is not None
-    assert facts.gram is not None
+    assert facts.grams
     sae.encode(x[:10], k=5)
     sn.matching_pursuit(x, sae.dictionary, 2)
     assert gram.known(sae.operator.weight, norms="unit") is facts
