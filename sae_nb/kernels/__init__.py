@@ -44,6 +44,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.kernels._compiling import compiled as compiled, larger as larger
     from sae_nb.kernels._dense import note as note
+    from sae_nb.kernels._memory import memory_told as memory_told
     from sae_nb.kernels._muon import Muon as Muon
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
     from sae_nb.kernels._threads import (

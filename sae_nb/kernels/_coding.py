@@ -39,6 +39,7 @@ from sae_nb.kernels._backends import (
     check_tensors,
     pick,
 )
+from sae_nb.kernels._memory import memory_told
 
 
 def topk_encode(
@@ -113,7 +114,7 @@ def topk_encode(
         return reference.topk(pre_codes.dense(), k, signed=signed)
     kept = pre_codes.detach()
     name = f"{'abs-topk' if signed else 'topk'} k {k}"
-    return _encoded(backend, pre_codes, lambda p: p.topk(kept, k, signed=signed), name)
+    return _encoded(backend, pre_codes, lambda p: p.topk(kept, k, signed=signed), name, k)
 
 
 def batch_topk_encode(
@@ -163,7 +164,8 @@ def batch_topk_encode(
     if pick(backend, x) == "reference":
         return reference.batch_topk(pre_codes.dense(), n_kept)
     kept = pre_codes.detach()
-    return _encoded(backend, pre_codes, lambda p: p.batch_topk(kept, n_kept), f"batch-topk k {k}")
+    name, per_row = f"batch-topk k {k}", -(-n_kept // len(x))
+    return _encoded(backend, pre_codes, lambda p: p.batch_topk(kept, n_kept), name, per_row)
 
 
 def threshold_encode(
@@ -215,7 +217,8 @@ def threshold_encode(
     if pick(backend, x) == "reference":
         return reference.above(pre_codes.dense(), limits)
     kept = pre_codes.detach()
-    return _encoded(backend, pre_codes, lambda p: p.above(kept, limits), "threshold")
+    # Not known before: as many as there are atoms, at worst.
+    return _encoded(backend, pre_codes, lambda p: p.above(kept, limits), "threshold", len(weight))
 
 
 def check_average_k(k: float, n_atoms: int, name: str = "k") -> float:
@@ -235,6 +238,21 @@ def _checked(
 
 
 def _encoded(
+    backend: Backend,
+    pre_codes: PreCodes,
+    choose: Callable[[Primitives], Entries],
+    name: str,
+    per_row: int,
+) -> SparseCodes:
+    """Codes of a selection that keeps `per_row` entries of a row or fewer, on average."""
+    x = pre_codes.x
+    row_bytes = x.shape[1] * x.element_size() + per_row * (x.element_size() + 16)
+    instead = "{rows} rows at a time would: encode them in parts, x[:{rows}] first."
+    with memory_told(f"Codes ({name}) of {pre_codes.n_atoms} atoms", x, row_bytes, instead):
+        return _chosen(backend, pre_codes, choose, name)
+
+
+def _chosen(
     backend: Backend, pre_codes: PreCodes, choose: Callable[[Primitives], Entries], name: str
 ) -> SparseCodes:
     if pick(backend, pre_codes.x) == "cpu":

@@ -31,7 +31,7 @@ MOST = 64
 """Atoms within the error of the best one at which a row's correlations are computed again instead."""
 
 FAR = -2
-"""What `decide` returns then."""
+"""Result of `decide` in that case."""
 
 RUNNING, STOPPED, DEPENDENT = range(3)
 """State of a row: running, finished, finished because the best atom depends on those chosen."""

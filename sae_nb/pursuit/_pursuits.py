@@ -391,6 +391,7 @@ def _by_kernels(
     graph: tuple[Tensor, Tensor] | None,
     memory_cap: int | None,
 ) -> tuple[Steps, Float[Tensor, "rows k"]]:
+    from sae_nb.kernels import memory_told
     from sae_nb.pursuit._engine import Kernels, pursue
 
     plan = _plan(problem, facts, memory_cap)
@@ -403,7 +404,10 @@ def _by_kernels(
         from sae_nb.pursuit._cuda import Cuda
 
         kernels = Cuda()
-    steps = pursue(problem, plan, facts, kernels)
+    per_row = plan.peak_bytes // max(1, len(problem.x))
+    instead = "{rows} rows at a time would, or a smaller `memory_cap`."
+    with memory_told(problem.algorithm, problem.x, per_row, instead):
+        steps = pursue(problem, plan, facts, kernels)
     if graph is not None:
         from sae_nb.pursuit._autograd import attach
 

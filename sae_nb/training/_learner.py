@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
 from sae_nb.files import Stream, file_order
-from sae_nb.kernels import check_average_k
+from sae_nb.kernels import check_average_k, memory_told
 from sae_nb.temporal import SequenceRows
 from sae_nb.training._config import TrainConfig
 from sae_nb.training._process_group import Team
@@ -101,6 +102,18 @@ class Learner:
         placed = x.detach().to(device=like.device, dtype=like.dtype, non_blocking=True)
         placed = placed.clone() if placed.is_inference() else placed
         return SequenceRows.of(placed, x.lengths) if isinstance(x, SequenceRows) else placed
+
+    def memory_told(self, x: Float[Tensor, "batch d_in"]) -> AbstractContextManager[None]:
+        """Report what would fit if a step runs out of memory: rows, their codes, gradients and moments."""
+        item, numbers = x.element_size(), sum(p.numel() for p in self.parameters)
+        to_come = 3 - (self.parameters[0].grad is not None) - 2 * bool(self.optimiser.state)
+        k = getattr(self.sae, "k", None)
+        entries = k if isinstance(k, int | float) else len(self.dead.mask) / 20
+        row_bytes = item * (6 * x.shape[1] + int(8 * entries))
+        return memory_told(
+            f"A training step of {type(self.sae).__name__}", x, row_bytes,
+            "TrainConfig(batch_size={rows}) would.", besides=item * numbers * to_come,
+        )  # fmt: skip
 
     # One step of a training, in the order of the loop
 

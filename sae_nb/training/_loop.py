@@ -392,11 +392,12 @@ class Training:
                 due = done or self.step == 0 or (self.step + 1) % self.config.log_every == 0
                 for learner in self.learners:
                     batch, share = self._my_part(learner.place(x))
-                    loss = learner.loss(batch, self.step)  # 2. its loss
-                    learner.differentiate(loss, share)  # 3. the gradient
-                    norm = learner.project_and_clip()  # 4. projected and clipped
-                    numbers = learner.read(loss, norm, batch, self.step, share)
-                    learner.optimiser.step()  # 5. one step of Adam
+                    with learner.memory_told(batch):
+                        loss = learner.loss(batch, self.step)  # 2. its loss
+                        learner.differentiate(loss, share)  # 3. the gradient
+                        norm = learner.project_and_clip()  # 4. projected and clipped
+                        numbers = learner.read(loss, norm, batch, self.step, share)
+                        learner.optimiser.step()  # 5. one step of Adam
                     learner.settle(loss, numbers, len(x))  # 6. unit atoms, dead atoms, a record
                     if due:
                         learner.record(loss, batch, numbers | self._times(len(x)), share)

@@ -10,8 +10,9 @@ from typing import Any
 import numba
 import numpy as np
 import pytest
+from numba import types
 
-from sae_nb.kernels import compiled, larger
+from sae_nb.kernels import _cpu as loops, compiled, larger
 
 LOOP = """
 def total(values):
@@ -80,23 +81,16 @@ def test_loops_compile_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPa
     assert compiled()(lambda a: a + 1)(2) == 3
 
 
-@pytest.mark.parametrize("loop", ["find_maxima", "update", "block_maxima", "row_margins"])
+@pytest.mark.parametrize("loop", ["block_maxima", "row_margins"])
 def test_maxima_are_found_in_vector_registers(loop: str) -> None:
-    """One number at a time took a pursuit twice as long, and showed in no result."""
-    from numba import njit, types
-
-    from sae_nb.kernels import _cpu as sums
-    from sae_nb.pursuit import _cpu as pursuits
-
+    """One number at a time takes twice as long, and shows in no result."""
     row, signed = types.float32[::1], types.boolean
     signatures: dict[str, tuple[Any, ...]] = {
-        "find_maxima": (row, types.int64, types.int64, signed, row),
-        "update": (row, types.float32, row, signed, row),
         "block_maxima": (row, row, signed, row),
         "row_margins": (row, row, row, row),
     }
-    kept: Any = getattr(pursuits, loop, None) or getattr(sums, loop)
-    fresh = njit(kept.py_func, fastmath=kept.targetoptions["fastmath"])
+    kept: Any = getattr(loops, loop)
+    fresh = numba.njit(kept.py_func, fastmath=kept.targetoptions["fastmath"])
     fresh.compile(signatures[loop])
     (code,) = fresh.inspect_llvm().values()
     assert re.search(r"fcmp[^\n]*ogt <\d+ x float>|maxnum[^\n]*<\d+ x float>", code)

@@ -247,3 +247,18 @@ def test_the_predicted_memory_is_what_a_process_takes(cap: int, strategy: str) -
     assert predicted <= cap
     margin = 0.15 * predicted
     assert predicted - packed - margin <= measured <= predicted + margin
+
+
+def test_memory_that_is_gone_all_the_same_is_told_with_what_would_fit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A plan is for half of what is free; another process may have taken that since."""
+
+    def out_of_memory(*_: Any, **__: Any) -> None:
+        raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+    monkeypatch.setattr(Cpu, "matching", out_of_memory)
+    monkeypatch.setattr("sae_nb.kernels._memory.available_memory", lambda _: 100_000)
+    x, dictionary = _problem(900)
+    with pytest.raises(MemoryError, match=r"matching_pursuit of 900 rows .* rows at a time would"):
+        matching_pursuit(x, dictionary, 4)

@@ -1,0 +1,80 @@
+"""Where a device's memory runs out, the error says how many rows would fit."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, NoReturn
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.kernels import (
+    _cpu as cpu,
+    _memory as memory,
+    batch_topk_encode,
+    threshold_encode,
+    topk_encode,
+)
+
+
+def _out_of_memory(*_: Any, **__: Any) -> NoReturn:
+    raise torch.cuda.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+@pytest.fixture
+def free(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Let so many bytes be free, as a GPU's driver would say."""
+    return lambda n: monkeypatch.setattr(memory, "available_memory", lambda *_: n)
+
+
+def _encoders() -> dict[str, Any]:
+    weight = torch.randn(200, 16)
+    return {
+        "topk": lambda x: topk_encode(x, weight, k=4),
+        "batch_topk": lambda x: batch_topk_encode(x, weight, k=4),
+        "above": lambda x: threshold_encode(x, weight, thresholds=torch.zeros(200)),
+    }
+
+
+@pytest.mark.parametrize("name", ["topk", "batch_topk", "above"])
+def test_an_encoder_says_how_many_rows_would_fit(
+    name: str, free: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And so many rows are then fewer than were given, and their bytes are within what is free."""
+    monkeypatch.setattr(cpu.Cpu, name, _out_of_memory)
+    free(20_000)
+    with pytest.raises(MemoryError, match="of 5000 rows must fit in the memory of cpu") as caught:
+        _encoders()[name](torch.randn(5000, 16))
+    said = str(caught.value)
+    rows = int(re.search(r"(\d+) rows at a time would", said)[1])  # type: ignore[index]
+    row_kb = float(re.search(r"about ([\d.]+) kB", said)[1])  # type: ignore[index]
+    assert 0 < rows < 5000
+    assert 1e3 * row_kb * rows <= 20_000
+    assert isinstance(caught.value.__cause__, torch.cuda.OutOfMemoryError)
+
+
+def test_where_no_row_fits_it_says_so(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process has the card."""
+    monkeypatch.setattr(cpu.Cpu, "topk", _out_of_memory)
+    free(50)
+    with pytest.raises(MemoryError, match="Not one would: free what other tensors and processes"):
+        _encoders()["topk"](torch.randn(5, 16))
+
+
+@pytest.mark.parametrize("architecture", [sn.TopK, sn.BatchTopK, sn.JumpReLU, sn.MatchingPursuit])
+def test_a_training_step_names_the_batch_that_would_fit(
+    architecture: Any, free: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of every architecture, wherever in the step it happens; the SAE keeps its weights."""
+    sae = architecture(16, 64) if architecture is sn.JumpReLU else architecture(16, 64, 4)
+    x = torch.randn(300, 16)
+    sae.initialise(x, None)
+    before = {name: value.clone() for name, value in sae.named_parameters()}
+    monkeypatch.setattr(torch.Tensor, "backward", _out_of_memory)
+    free(60_000)
+    with pytest.raises(MemoryError, match=r"A training step of \w+ of 200 rows must fit") as caught:
+        sn.train(sae, x, sn.TrainConfig(steps=2, batch_size=200), progress=False)
+    rows = int(re.search(r"batch_size=(\d+)\) would", str(caught.value))[1])  # type: ignore[index]
+    assert 0 < rows < 200
+    assert all(torch.equal(value, before[name]) for name, value in sae.named_parameters())
