@@ -49,6 +49,8 @@ from binder_parts.tables import Visit, gallery_table, table
 
 DEMO = "notebooks/demo.ipynb"
 STEERING = "What if this were stronger?"
+PAUSE = 10
+"""Seconds in which a visitor reads what was written."""
 # Class (they are in order) with the longest bar of the trace whose name begins so.
 TOP = """([plot, name]) => {
   const shares = Array.from(plot.data.find(t => (t.name || '').startsWith(name)).x);
@@ -291,22 +293,23 @@ def pull(page: Any, plot: Any) -> None:
 # The last three of the panel's lists: with the atom, without, along a random direction.
 CONTINUATIONS = """panel =>
   [...panel.querySelectorAll('dd')].slice(-3).map(row => row.innerText.replace('…', '').trim())"""
-WRITTEN = f"""([panel, begun]) => {{
+WRITTEN = f"""([panel, before]) => {{
   const rows = ({CONTINUATIONS})(panel);
-  return begun === (rows.length === 3 && rows.every(row => row));
+  const other = rows.length === 3 && !before.startsWith(rows[0]) && !rows[0].startsWith(before);
+  return other && rows.every(row => row) && rows[0] !== rows[1];
 }}"""
 
 
 def told(page: Any, seen: Visit) -> None:
-    """Type how a text begins, and turn the atom up: each time the old texts go and three begin anew."""
+    """Type how a text begins, and turn the atom up: each time three texts are begun, the first another one."""
     panel = page.locator(".sae-nb-panel").filter(has=page.get_by_role("textbox", name="prompt"))
     handle = panel.first.element_handle()
     for name, edit in {"typed": type_prompt, "turned up": turn_up}.items():
-        begun = time.monotonic()
+        before, begun = page.evaluate(CONTINUATIONS, handle), time.monotonic()
         edit(panel.first)
-        for there in (False, True):
-            page.wait_for_function(WRITTEN, arg=[handle, there])
+        page.wait_for_function(WRITTEN, arg=[handle, before[0]])
         seen.seconds[f"{name}, three continuations begun"] = time.monotonic() - begun
+        page.wait_for_timeout(1000 * PAUSE)
 
 
 def type_prompt(panel: Any) -> None:

@@ -762,6 +762,7 @@ def main() -> int:
             "lens-playing",
             "lens-playing-narrow",
             "marimo",
+            "readme",
             *(stem for name in known for stem in (name, f"{name}-dark")),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):

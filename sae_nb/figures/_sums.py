@@ -12,8 +12,8 @@ from plotly.subplots import make_subplots
 from sae_nb.figures._frames import dress
 from sae_nb.figures.theme import NOVEL, colour_scale, plot_text, scaled
 
-STRIP = 25
-"""Height of a strip, in CSS pixels."""
+STRIP, NAME, IMAGE = 20, 21, 120
+"""Heights of a strip, of the name above it and of the image, in CSS pixels."""
 
 
 def sum_of_strips(
@@ -23,40 +23,58 @@ def sum_of_strips(
     box: tuple[float, float, float, float] | None = None,
     caption: str = "",
 ) -> go.Figure:
-    """Draw one row of cells for each vector, from above, in one scale of colours; its origin next to it.
+    """Draw one row of cells for each vector, from above, in one scale of colours; its name above it.
 
     Parameters
     ----------
     image, box
-        Shown at the right, with a rectangle (left, top, right, bottom) in pixels; None: no image.
+        Shown above the strips, with a rectangle (left, top, right, bottom) in pixels; None: no image.
     caption
-        Under the image; above the strips where there is none.
+        Above all.
     """
-    matrix = np.stack(list(strips.values()))
-    widths = [0.78, 0.22] if image is not None else [1.0]
-    figure = make_subplots(cols=len(widths), column_widths=widths, horizontal_spacing=0.03)
+    matrix, names = np.stack(list(strips.values())), [plot_text(name) for name in strips]
+    below = (STRIP + NAME) * len(names)
+    heights = [IMAGE, below] if image is not None else [below]
+    spacing = 0.02 if image is not None else 0.0
+    figure = make_subplots(rows=len(heights), row_heights=heights, vertical_spacing=spacing)
+    margin = (10, 10, 46, 46)
+    dress(figure, sum(heights) + sum(margin[2:]), margin)
+    figure.update_layout(
+        title={"text": plot_text(caption), "font_size": scaled(13), "x": 0, "xref": "paper"}
+    )
+    if image is not None:
+        _show(figure, image, box)
+    last = len(heights)
     end = float(np.abs(matrix).max()) or 1.0
     figure.add_heatmap(
         z=matrix,
-        y=[plot_text(name) for name in strips],
+        y=names,
         zmin=-end,
         zmax=end,
-        ygap=4,
+        ygap=NAME,
         colorscale=colour_scale(signed=True),
         showscale=False,
         hovertemplate="%{y}<br>neuron %{x}: %{z:.3g}<extra></extra>",
+        row=last,
         col=1,
-        row=1,
     )
-    margin = (10, 24, 46 if image is None else 12, 46)
-    dress(figure, STRIP * len(strips) + sum(margin[2:]), margin)
-    # Names take the room they need, however narrow the page.
-    figure.update_yaxes(autorange="reversed", automargin=True, showgrid=False, col=1)
-    numbers = f"the {matrix.shape[1]} numbers of the vector: orange above zero, blue below"
-    figure.update_xaxes(title_text=numbers, col=1)
-    if image is None:
-        return figure.update_layout(title={"text": plot_text(caption), "font_size": scaled(13)})
-    figure.add_image(z=image, hoverinfo="skip", col=2, row=1)
+    for name in names:
+        place = {"x": 0, "xref": "x domain", "xanchor": "left", "y": name, "yanchor": "bottom"}
+        figure.add_annotation(
+            text=name, yshift=STRIP // 2, showarrow=False, **place, row=last, col=1
+        )
+    figure.update_yaxes(autorange="reversed", visible=False, row=last)
+    numbers = f"{matrix.shape[1]} numbers: orange above zero, blue below"
+    return figure.update_xaxes(title_text=numbers, showgrid=False, row=last)
+
+
+def _show(
+    figure: go.Figure,
+    image: UInt8[np.ndarray, "height width 3"],
+    box: tuple[float, float, float, float] | None,
+) -> None:
+    """Draw an image in the first row, at its left."""
+    figure.add_image(z=image, hoverinfo="skip", row=1, col=1)
     if box is not None:
         left, top, right, bottom = box
         figure.add_scatter(
@@ -66,10 +84,8 @@ def sum_of_strips(
             line={"color": NOVEL, "width": 3},
             hoverinfo="skip",
             showlegend=False,
-            col=2,
             row=1,
+            col=1,
         )
-    bare = {"showticklabels": False, "showgrid": False, "ticks": "", "col": 2}
-    figure.update_xaxes(title_text=plot_text(caption), **bare)
-    figure.update_yaxes(**bare)
-    return figure
+    figure.update_xaxes(visible=False, constrain="domain", constraintoward="left", row=1)
+    figure.update_yaxes(visible=False, row=1)
