@@ -57,6 +57,26 @@ def test_the_planted_word_comes_first_and_a_direction_carries_it(gpt, tuned):
     assert found.exclusive["hook_point"].tolist() == sorted(set(found.table["hook_point"]))
 
 
+def test_a_page_shows_every_text_with_what_changed_and_what_explains_it(gpt, tuned, tmp_path):
+    texts = [*TEXTS[:5], "A <b>bold</b> dog. He ran."]
+    found = sn.diff_models(gpt, tuned, texts, steps=2, n_components=1, progress=False)
+    rows = found.texts
+    assert len(rows) == found.n_places
+    assert rows["kl"].mean() == pytest.approx(found.kl)
+    assert 1 - rows["left"].mean() / rows["kl"].mean() == pytest.approx(
+        found.table["share"][0], abs=1e-6
+    )
+    after = rows[rows["token"].str.strip() == "."]
+    assert after["kl"].mean() > 2 * rows["kl"].mean()
+    assert after["raised"].mode()[0].strip() in ("g", "garden", "gard")
+    found.to_html(tmp_path / "changed.html")
+    page = (tmp_path / "changed.html").read_text(encoding="utf-8")
+    assert page.count("<h2>") == 6
+    assert "underline" in page
+    assert "<b>bold" not in page
+    assert "<script" not in page
+
+
 def test_identical_models_differ_in_nothing_and_it_is_said(gpt):
     found = sn.diff_models(gpt, gpt, TEXTS[:2], progress=False)
     assert found.same

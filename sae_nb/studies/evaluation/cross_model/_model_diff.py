@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,6 +23,7 @@ from torch import Tensor
 from sae_nb.activations import describe_ids
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.evaluation import outcome_name
+from sae_nb.files import write_bytes
 from sae_nb.findings import Plotted
 from sae_nb.models import run
 from sae_nb.progress import progress_bar
@@ -79,6 +81,11 @@ class ModelDiff(Plotted):
     """Exclusive atoms of a crosscoder: hook_point, of_a, of_b (atoms of one model alone that fire), control
     (the number in a crosscoder of a and its rotated copy, where all are false)."""
 
+    texts: DataFrame
+    """A row per place, in reading order: sample, position, token (empty for images), kl, left (KL in nats that
+    is left when the best finding's direction is set back), raised, lowered (outcomes that gain and lose most
+    probability)."""
+
     kl: float
     low: float
     high: float
@@ -112,6 +119,25 @@ class ModelDiff(Plotted):
         if self.same:
             return self.notes
         return (self.outcomes.head(6), self.table.head(6), self.places.head(6), *self.notes)
+
+    @checked
+    def to_html(self, path: str | Path) -> None:
+        """Write a page without scripts: every text, its tokens shaded by their KL, with what changed and why.
+
+        Raises
+        ------
+        ValueError: If nothing differs, or the inputs are not texts.
+        """
+        from sae_nb.studies.evaluation.cross_model._changed_texts import changed_page
+
+        if self.same or not self.texts["token"].any():
+            raise ValueError(
+                "`to_html` must have texts that the models answer differently, and there are none. See "
+                "`places`."
+            )
+        best = self.table.iloc[0]
+        named = f"the {best['finding']} at {best['hook_point']}"
+        write_bytes(path, changed_page("What changed, text by text", self.texts, named).encode())
 
     @property
     def chart(self) -> Chart:
@@ -147,6 +173,7 @@ class _Pair:
     kl: list[float] = field(default_factory=list)
     sample: list[int] = field(default_factory=list)
     places: list[tuple[float, int, int, str, int]] = field(default_factory=list)
+    answers: list[tuple[int, int, str, int, int]] = field(default_factory=list)
     raised: Tensor | float = 0.0
     lowered: Tensor | float = 0.0
     states: dict[str, list[tuple[Tensor, Tensor]]] = field(default_factory=dict)
@@ -166,6 +193,7 @@ class _Pair:
             self.lowered = self.lowered + _raised(old, new)
             self.kl += divergence.tolist()
             self.sample += sample.tolist()
+            self.answers += _answers(self.a, batch, first, old, new, sample, position)
             self._note_places(batch, divergence, old, new, sample, position)
             for name in everywhere:
                 both = first.states[name], second.states[name]
@@ -200,6 +228,26 @@ class _Pair:
         x, y = zip(*self.states[name], strict=True)
         return torch.cat(x), torch.cat(y)
 
+    def left(self, name: str, along: Float[Tensor, " d"]) -> list[float]:
+        """Return, for every place, the KL that is left when b has a's states along a direction."""
+        found: list[float] = []
+        with torch.no_grad():
+            for batch in self.batches:
+                first = run(self.a, batch, read=[name])
+                rest = self._restored(batch, name, first.states[name], along)
+                old, new, *_ = _scores(first, rest)
+                found += kl(old, new).double().cpu().tolist()
+        return found
+
+    def _restored(self, batch: Batch, name: str, theirs: Tensor, along: Tensor) -> Any:
+        """Run b with its states set to a's along a direction."""
+        along = along.to(theirs)
+
+        def put(x: Tensor) -> Tensor:
+            return x - ((x - theirs) @ along)[..., None] * along
+
+        return run(self.b, batch, put={name: put})
+
     def restored(self, name: str, directions: Float[Tensor, "m d"]) -> list[tuple[float, Tensor]]:
         """Return, for each direction, the mean KL that is left when b has a's states along it, and what b
         raises over that, (outcomes,), in nats per place.
@@ -209,12 +257,8 @@ class _Pair:
         for batch in self.batches:
             first, plain = run(self.a, batch, read=[name]), run(self.b, batch)
             theirs = first.states[name]
-            for i, along in enumerate(directions.to(theirs)):
-
-                def put(x: Tensor, theirs: Tensor = theirs, along: Tensor = along) -> Tensor:
-                    return x - ((x - theirs) @ along)[..., None] * along
-
-                restored = run(self.b, batch, put={name: put})
+            for i, along in enumerate(directions):
+                restored = self._restored(batch, name, theirs, along)
                 old, rest, *_ = _scores(first, restored)
                 left[i] += float(kl(old, rest).double().sum())
                 fell[i] = fell[i] + _raised(_scores(first, plain)[1], rest)
@@ -292,7 +336,7 @@ def diff_models(
     mean, (low, high) = _mean_kl(pair, seed)
     if max(pair.kl) <= SAME:
         return _nothing(pair)
-    rows, own = _findings(pair, mean, n_components, steps, seed, progress)
+    rows, own, best = _findings(pair, mean, n_components, steps, seed, progress)
     notes = [
         "A share says how much of the change passes through a direction on these inputs, not what it was for.",
         *_simplest(rows),
@@ -307,6 +351,7 @@ def diff_models(
         ),
         layers=_layers(pair),
         exclusive=_exclusive(own),
+        texts=_texts(pair, pair.left(*best)),
         kl=mean,
         low=low,
         high=high,
@@ -392,8 +437,10 @@ Row = tuple[str, str, float, float, str]
 
 def _findings(
     pair: _Pair, mean: float, n_components: int, steps: int, seed: int, progress: bool
-) -> tuple[list[Row], dict[str, OwnAtoms]]:
+) -> tuple[list[Row], dict[str, OwnAtoms], tuple[str, Tensor]]:
+    """Return the findings, a crosscoder's own atoms by place, and place and direction of the best finding."""
     rows: list[Row] = []
+    best: list[tuple[float, str, Tensor]] = []
     found: dict[str, OwnAtoms] = {}
     with progress_bar(len(pair.hook_points), "directions", "place", enabled=progress) as bar:
         for name in pair.hook_points:
@@ -407,11 +454,13 @@ def _findings(
                 left = pair.restored(name, torch.stack([*named.values(), *random]))
             shares = [1 - rest / mean for rest, _ in left]
             control = max(shares[len(named) :])
+            best += [(share, name, along) for share, along in zip(shares, named.values())]
             for kind, share, (_, fell) in zip(named, shares, left):
                 raised = _names(pair.b, fell.topk(min(N_OUTCOMES, len(fell))).indices.tolist())
                 rows.append((kind, name, share, control, ", ".join(raised)))
             bar.update()
-    return sorted(rows, key=lambda row: -row[2]), found
+    _, place, direction = max(best, key=lambda one: one[0])
+    return sorted(rows, key=lambda row: -row[2]), found, (place, direction)
 
 
 def _directions(
@@ -500,6 +549,41 @@ def _layers(pair: _Pair) -> DataFrame:
     return _frame(rows, ("hook_point", "difference", "first", "lens"))
 
 
+_TEXTS = ("sample", "position", "token", "kl", "left", "raised", "lowered")
+
+
+def _answers(
+    model: LiveModel,
+    batch: Batch,
+    first: Any,
+    old: Tensor,
+    new: Tensor,
+    sample: Tensor,
+    position: Tensor,
+) -> list[tuple[int, int, str, int, int]]:
+    """Return sample, position and token of every place, and the outcomes that gain and lose most there."""
+    moved = new.softmax(-1) - old.softmax(-1)
+    ends = moved.argmax(-1).tolist(), moved.argmin(-1).tolist()
+    tokens = [""] * len(old)
+    if first.answer.by_token and batch.token_ids is not None and model.tokenizer is not None:
+        ids = batch.token_ids[first.answer.keep.to(batch.token_ids.device)].tolist()
+        names = describe_ids(model.tokenizer, set(ids))
+        tokens = [names[i] for i in ids]
+    return list(zip(sample.tolist(), position.tolist(), tokens, *ends, strict=True))
+
+
+def _texts(pair: _Pair, left: list[float]) -> DataFrame:
+    ids = sorted({i for *_, raised, lowered in pair.answers for i in (raised, lowered)})
+    names = dict(zip(ids, _names(pair.b, ids), strict=True))
+    rows = [
+        (sample, position, token, d, rest, names[raised], names[lowered])
+        for (sample, position, token, raised, lowered), d, rest in zip(
+            pair.answers, pair.kl, left, strict=True
+        )
+    ]
+    return _frame(rows, _TEXTS).sort_values(["sample", "position"], ignore_index=True)
+
+
 def _nothing(pair: _Pair) -> ModelDiff:
     return ModelDiff(
         table=_frame([], ("finding", "hook_point", "share", "control", "raises")),
@@ -507,6 +591,7 @@ def _nothing(pair: _Pair) -> ModelDiff:
         places=_frame([], ("sample", "position", "context", "kl", "raised")),
         layers=_layers(pair),
         exclusive=_exclusive({}),
+        texts=_frame([], _TEXTS),
         kl=float(np.mean(pair.kl)),
         low=0.0,
         high=float(np.max(pair.kl)),
