@@ -14,7 +14,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.generation import GenerationLens, _prompt
-from sae_nb_widgets.generation._asking import N_AHEAD
+from sae_nb_widgets.generation._asking import N_AHEAD, begin
 from sae_nb_widgets.steering import StrengthScale
 
 import sae_nb as sn
@@ -510,3 +510,15 @@ def test_it_opens_on_one_atom_however_long_each_part_takes(
     assert second.scale.unit(second.atom, "add") == "p99"
     first.close()
     second.close()
+
+
+def test_words_of_an_older_question_are_not_written_to_their_end(lens: GenerationLens) -> None:
+    """A slider that moves on is answered at once: what nobody will see is given up after its token."""
+    asked, written = lens._asking.current(), []
+    assert asked is not None
+    ways = begin(lens.generation, asked, lambda ask: bool(written.append(ask)))
+    assert ways.n <= 1
+    assert not ways.done
+    assert written == [asked]
+    assert begin(lens.generation, asked, lambda _: True).n > 0  # what is drawn first has a word
+    assert ways.more(lambda _: True, 60.0).n == N_AHEAD

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,8 +13,8 @@ CHANNEL = "ways"
 N_AHEAD = 24
 """Tokens written ahead in each of the three. Ours: two lines."""
 
-DRAWN_EVERY = 0.15
-"""Seconds of writing between two drawings."""
+DRAWN_FIRST, DRAWN_EVERY = 0.04, 0.15
+"""Seconds of writing before the first drawing, so that a slider answers at once, and between two later ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,22 +59,25 @@ class Ways:
         names = self.generation.names_of
         return [names(row.ids)[self.start :] for row in self.made.rows]
 
-    def more(self) -> Ways:
-        """Write on for a moment."""
+    def more(self, wanted: Callable[[Ask], bool], moment: float = DRAWN_EVERY) -> Ways:
+        """Continue for a moment, or until something else is wanted."""
         started = time.perf_counter()
         done = False
-        while not done and time.perf_counter() - started < DRAWN_EVERY:
+        while True:
             done = not self.generation.write(self.made) or self.n >= N_AHEAD
+            enough = self.n > 0 and time.perf_counter() - started >= moment
+            if done or enough or not wanted(self.ask):
+                break
         seconds = self.seconds + time.perf_counter() - started
         return Ways(
             ask=self.ask, generation=self.generation, made=self.made, done=done, seconds=seconds
         )
 
 
-def begin(generation: Generation, ask: Ask) -> Ways:
+def begin(generation: Generation, ask: Ask, wanted: Callable[[Ask], bool]) -> Ways:
     """Answer with the first tokens."""
     made = generation.branched(ask.place, ask.atom, ask.by, branch=ask.branch, seed=ask.seed)
-    return Ways(ask=ask, generation=generation, made=made, done=False).more()
+    return Ways(ask=ask, generation=generation, made=made, done=False).more(wanted, DRAWN_FIRST)
 
 
 class Asking:
@@ -82,6 +86,7 @@ class Asking:
     def __init__(self, panel: Any) -> None:
         self._panel = panel
         self.ways: Ways | None = None
+        self._newest: Ask | None = None
 
     def current(self) -> Ask | None:
         """Return what the panel asks now; None where nothing can be turned up."""
@@ -116,8 +121,12 @@ class Asking:
         if ask is None or (self.ways is not None and self.shown()[1]):
             self._panel.forget_async(CHANNEL)
             return
-        generation = self._panel.generation
-        self._run(lambda: begin(generation, ask))
+        generation, self._newest = self._panel.generation, ask
+        self._run(lambda: begin(generation, ask, self._wanted))
+
+    def _wanted(self, ask: Ask) -> bool:
+        """Whether it is still the newest question: the words of an older one would not be drawn."""
+        return ask is self._newest
 
     def _run(self, work: Any) -> None:
         self._panel.run_async(work, self._take, doing="", channel=CHANNEL)
@@ -126,7 +135,7 @@ class Asking:
         self.ways = ways
         self._panel._draw_ways()
         if not ways.done:
-            self._run(ways.more)
+            self._run(lambda: ways.more(self._wanted))
         else:
             self._panel._about_atom()
 
