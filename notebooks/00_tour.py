@@ -97,10 +97,10 @@ exercise("00.1").check(rebuilt)
 #
 # model = sn.load_model("tiny-vit")  # or a Hugging Face model, or sn.wrap(your_module)
 # images = sn.data.scenes(300, seed=7, split="test")  # handwritten digits, in colour
-# acts = sn.capture(model, images, "resid_post.8")  # a row for every patch
+# acts = sn.capture(model, images, "resid_post.8")  # what block 8 passes on: a row for every patch
 # train_acts, test_acts = acts.split(0.8, seed=0)
 #
-# sae = sn.TopK(d_in=acts.d_in, n_atoms=512, k=16)
+# sae = sn.TopK(d_in=acts.d_in, n_atoms=512, k=16)  # 512 atoms, 16 of them on in a row
 # sn.train(sae, train_acts, steps=300).plot()
 # report = sn.evaluate(sae, test_acts, model=model)  # can it be trusted?
 # browser = sw.AtomBrowser(sae, test_acts)  # what makes an atom fire?
