@@ -11,6 +11,7 @@ import torch
 import sae_nb as sn
 from sae_nb.kernels import (
     _cpu as cpu,
+    _dense as dense,
     _memory as memory,
     batch_topk_encode,
     threshold_encode,
@@ -60,6 +61,19 @@ def test_where_no_row_fits_it_says_so(free: Any, monkeypatch: pytest.MonkeyPatch
     free(50)
     with pytest.raises(MemoryError, match="Not one would: free what other tensors and processes"):
         _encoders()["topk"](torch.randn(5, 16))
+
+
+@pytest.mark.parametrize("gib", [0.1, 4, 10, 80])
+def test_tiles_on_a_gpu_are_a_sixteenth_of_what_is_free(
+    gib: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A card of 4 GB or a slice of one has smaller tiles; every row is in one of them."""
+    monkeypatch.setattr(dense, "available_memory", lambda _: int(gib * 2**30))
+    tiles = list(dense._row_tiles(70_000, 65_536, torch.device("cuda")))
+    assert [row for tile in tiles for row in range(tile.start, tile.stop)] == list(range(70_000))
+    rows = max(tile.stop - tile.start for tile in tiles)
+    assert 4 * 65_536 * rows <= gib * 2**30 / 4
+    assert rows <= dense.GPU_TILE_ENTRIES // 65_536
 
 
 @pytest.mark.parametrize("architecture", [sn.TopK, sn.BatchTopK, sn.JumpReLU, sn.MatchingPursuit])

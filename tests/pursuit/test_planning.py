@@ -262,3 +262,17 @@ def test_memory_that_is_gone_all_the_same_is_told_with_what_would_fit(
     x, dictionary = _problem(900)
     with pytest.raises(MemoryError, match=r"matching_pursuit of 900 rows .* rows at a time would"):
         matching_pursuit(x, dictionary, 4)
+
+
+@pytest.mark.parametrize("gib", [4, 10, 80], ids=["a small card", "a MIG slice", "a whole H100"])
+def test_a_plan_for_a_gpu_fits_the_memory_it_has(gib: int) -> None:
+    """Half of it, from a Gram matrix of 16 384 atoms down; what never fits is refused with its bytes."""
+    from dataclasses import replace
+
+    cap = gib * 2**30 // 2
+    wide = replace(SIZE, rows=65_536, n_atoms=16_384, device=torch.device("cuda"))
+    for size in (wide, replace(wide, rows=4096), replace(wide, n_atoms=65_536, d_in=2304)):
+        assert make_plan(size, cap).peak_bytes <= cap
+    assert make_plan(wide, 40 * 2**30).strategy == "gram"
+    with pytest.raises(MemoryError, match=r"it needs at least \d+ bytes .* encode fewer rows"):
+        make_plan(replace(wide, rows=4_000_000), 2**30)
