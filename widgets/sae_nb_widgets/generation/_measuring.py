@@ -1,4 +1,4 @@
-"""How often and how strongly atoms fire elsewhere, measured once for a GenerationLens."""
+"""Measures of how often and how strongly atoms fire elsewhere, taken once for a GenerationLens."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Measuring:
 
     @property
     def known(self) -> Measures | None:
-        """What was found; None while it is being measured."""
+        """The measures; None while they are being taken."""
         return self._found.result() if self._found.done() else None
 
     def wait(self) -> Measures:
