@@ -166,7 +166,7 @@ _BRIDGE_SLIPS = tuple(
             lambda z, w, D: w.T @ z / len(z) * (D @ D.T),
         ),
         (
-            "You take the product of means. That is the bridge of shuffled pairs: who fires *together* is lost.",
+            "You take the product of means. That is the bridge of shuffled pairs: who fires together is lost.",
             "Multiply first, then take the mean.",
             lambda z, w, D: torch.outer(z.mean(dim=0), w.mean(dim=0)) * (D @ D.T),
         ),
