@@ -196,6 +196,22 @@ def test_still_drawing_has_bars_and_curves() -> None:
     assert steering_figure(summary()).data[AFTER].name == "after"
 
 
+def test_what_changes_most_is_the_longest_way() -> None:
+    """A bar that falls by 61 points is not passed by one that rises by 55; random pushes move it, too."""
+    found = summary(
+        outcome="class",
+        names=("0", "4", "5"),
+        ids=np.arange(3),
+        before=np.array([0.96, 0.01, 0.03]),
+        after=np.array([0.35, 0.56, 0.09]),
+        controls=np.array([[0.70, 0.02, 0.28], [0.80, 0.01, 0.19]]),
+        target=1,
+        stands_out=1,
+    )
+    sentence = answer_words(found, "atom 1 added").replace(THIN_SPACE, " ")
+    assert "the answer changes from 0 to 4; 4 moves furthest from chance, 1.0 % → 56 %" in sentence
+
+
 @pytest.mark.parametrize(
     ("kl", "stands_out", "verdict"),
     [

@@ -107,7 +107,10 @@ def _moved(summary: SteeringSummary, meant: str) -> str:
     answer = "the next token" if summary.outcome == "next token" else "the answer"
     becomes = f"{answer} changes from {_label(summary, old)} to {_label(summary, new)}"
     name = meant or summary.changed_most
-    most = "changes most" if name == summary.changed_most else "changes beyond chance"
+    changes = np.abs(summary.after - summary.before)
+    most = "changes beyond chance" if meant else "moves furthest from chance"
+    if changes[summary.names.index(name)] == changes.max():
+        most = "changes most"
     if old == new:
         becomes = f"{answer} stays {_label(summary, old)}"
         if name == old:
