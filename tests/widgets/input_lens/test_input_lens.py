@@ -16,7 +16,7 @@ import traitlets as t
 from PIL import Image
 from sae_nb_widgets.input_lens import _panel as input_lens_panel
 from sae_nb_widgets.input_lens._figure import shown_atoms
-from sae_nb_widgets.input_lens._words import answer_words
+from sae_nb_widgets.input_lens._words import answer_words, atoms_in_words
 from torch import nn
 
 import sae_nb as sn
@@ -929,11 +929,14 @@ def test_the_atom_it_opens_on_has_a_name_where_one_that_matters_has(vit: Any) ->
     used = lens.summary.used
     named = [
         atom
-        for atom in shown_atoms(lens.summary, None, lens.sort, lens.n_shown)
+        for atom in shown_atoms(lens.summary, None, lens.sort, lens.n_shown, names=lens.names)
         if used.beyond[lens.summary.place(atom)] and says_much(lens.names.words(atom))
         if lens._view.can_show(lens.summary, atom)
     ]
     assert named
     assert lens.atom == named[0]
     assert not lens.atom_chosen
+    said = atoms_in_words(lens.summary, lens.names)
+    assert said
+    assert lens._atoms[: len(said)] == said  # each has a bar, and they stand first
     lens.close()

@@ -15,6 +15,7 @@ from sae_nb.summaries import Contrast, InputSummary, UseOrder
 from sae_nb_widgets.components import HOLLOW_PX, NEGATIVE, POSITIVE, Column
 from sae_nb_widgets.input_lens._words import (
     activity_words,
+    atoms_in_words,
     difference_words,
     effect_words,
     measured_words,
@@ -112,8 +113,12 @@ def shown_atoms(
     sort: UseOrder,
     n: int,
     chosen: int | None = None,
+    names: AtomNames | None = None,
 ) -> list[int]:
-    """Return the atoms that get bars; the chosen one joins at the end where it fired at all."""
+    """Return the atoms that get bars; the chosen one joins at the end where it fired at all.
+
+    By effect, those that the sentence says with these names come first.
+    """
     if contrast is not None:
         # By the size of the differences that are on screen, so that rows fall from the first.
         by_effect = sort == "attribution" and contrast.attribution is not None
@@ -126,8 +131,11 @@ def shown_atoms(
         order = summary.order(sort if known else None)
         # What the sentence names stands on top; where it names nothing, size alone decides.
         if sort == "attribution":
-            named = summary.used.mattering[np.searchsorted(summary.used.atom, order)]
-            order = order[np.argsort(~named, kind="stable")]
+            mattering = summary.used.mattering[np.searchsorted(summary.used.atom, order)]
+            order = order[np.argsort(~mattering, kind="stable")]
+            if names is not None and mattering.any():
+                said = np.isin(order, atoms_in_words(summary, names))
+                order = order[np.argsort(~said, kind="stable")]
         atoms = order[:n].tolist()
         fired = chosen is not None and summary.place(chosen) is not None
     return [*atoms, chosen] if fired and chosen is not None and chosen not in atoms else atoms

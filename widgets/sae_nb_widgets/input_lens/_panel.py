@@ -480,7 +480,9 @@ class InputLens(Panel):
 
     def _choose_by_itself(self, seen: Seen) -> None:
         """Show an atom of this input, as long as the user has not chosen another."""
-        ranked = input_lens_bars.shown_atoms(seen.first, seen.contrast, self.sort, self.n_shown)
+        ranked = input_lens_bars.shown_atoms(
+            seen.first, seen.contrast, self.sort, self.n_shown, names=self.names
+        )
         found = atom_to_open(seen.first, ranked, self._view.can_show, self.names)
         if found is not None:
             self._offered = self.atom = found
@@ -570,7 +572,7 @@ class InputLens(Panel):
         if seen is None:
             return
         self._atoms = input_lens_bars.shown_atoms(
-            seen.first, seen.contrast, self.sort, self.n_shown, self.atom
+            seen.first, seen.contrast, self.sort, self.n_shown, self.atom, self.names
         )
         atoms = self._atoms
         columns, key = input_lens_bars.columns_and_key(

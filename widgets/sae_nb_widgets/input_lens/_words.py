@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Int
 
 from sae_nb.activations import AUDIO, modality_of
 from sae_nb.evaluation import SpliceCheck
@@ -95,11 +96,7 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
         return (
             f"No single atom stands out: random pushes of the same strengths move {what} as much."
         )
-    first = np.flatnonzero(used.mattering)
-    first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")]
-    # Numbers tell a reader nothing, as long as there are names.
-    named = [place for place in first if names.source(int(used.atom[place]))]
-    first = np.array(named[:NAMED] or first[:NAMED], dtype=int)
+    first = _spoken_of(summary, names)
     raising, lowering = (
         [
             names.in_text(int(used.atom[place]))
@@ -119,6 +116,20 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
         )
     said = "; ".join(filter(None, pushes))
     return f"{said[0].upper()}{said[1:]}."
+
+
+def atoms_in_words(summary: InputSummary, names: AtomNames) -> list[int]:
+    """Return the atoms that the sentence about one input names, the largest effect first."""
+    return [int(atom) for atom in summary.used.atom[_spoken_of(summary, names)]]
+
+
+def _spoken_of(summary: InputSummary, names: AtomNames) -> Int[np.ndarray, " named"]:
+    """Return their places: numbers tell a reader nothing, as long as there are names."""
+    used = summary.used
+    first = np.flatnonzero(used.mattering)
+    first = first[np.argsort(-np.abs(used.attribution[first]), kind="stable")]
+    named = [place for place in first if names.source(int(used.atom[place]))]
+    return np.array(named[:NAMED] or first[:NAMED], dtype=int)
 
 
 def _pushes(atoms: list[str], verb: str, what: str) -> str:
