@@ -131,7 +131,7 @@ def check_crops_name_their_patch(page: Page, stage: Any) -> None:
     assert crops.count() == 20
     crops.nth(3).scroll_into_view_if_needed()
     crops.nth(3).click()
-    stage.says(panel, ": z =")
+    stage.says(panel, ": strength ")
     assert stage.ask("browser.row") == stage.ask("int(browser.summary.crops.rows[3])")
 
 

@@ -117,7 +117,7 @@ def shown_atoms(
 ) -> list[int]:
     """Return the atoms that get bars; the chosen one joins at the end where it fired at all.
 
-    By effect, those that the sentence says with these names come first.
+    By effect, those that the sentence names come first, where `names` are given.
     """
     if contrast is not None:
         # By the size of the differences that are on screen, so that rows fall from the first.
