@@ -210,7 +210,7 @@ class LiveModel(KnowsOtherWords):
         config: Any = self.module.config
         return int(config.time_stride) * facts.HOP / self.sample_rate
 
-    @cached_property
+    @property
     def modality(self) -> Modality:
         """Kind of input as a record: its words, how it is read and shown. Equal to `kind`."""
         return modality_of(self.kind)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,8 +84,11 @@ def bench_server(
 def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> Any:
     """Return a server of some tools."""
     try:
-        from mcp.server import MCPServer
-        from mcp.types import ToolAnnotations
+        with _plain_objects():
+            import anyio.streams.file
+            import anyio.streams.tls  # noqa: F401 - with the rest, while they can be
+            from mcp.server import MCPServer
+            from mcp.types import ToolAnnotations
     except ImportError as error:
         raise ImportError(
             '`sae-nb mcp` needs the package mcp: pip install "sae-nb[mcp]".'
@@ -95,6 +100,20 @@ def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> Any:
         )
         built.tool(name, annotations=how, structured_output=False)(tool)
     return built
+
+
+@contextmanager
+def _plain_objects() -> Iterator[None]:
+    """Take back, for the time of an import, the `save` that nnsight gives every object: anyio refuses it."""
+    nnsight, mounting = (sys.modules.get(name) for name in ("nnsight", "nnsight._c"))
+    if nnsight is None or mounting is None or not hasattr(object, "save"):
+        yield
+        return
+    mounting.unmount("save")
+    try:
+        yield
+    finally:
+        mounting.mount(nnsight.save, "save")
 
 
 class _Later:

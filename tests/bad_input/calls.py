@@ -699,6 +699,7 @@ OUTSIDE: dict[str, str] = {
     "kernels.Backend": "a type",
     "models.LiveModel": "made by load_model and wrap",
     "models.MemoryNeeded": "made by memory_needed",
+    "serving.Session": "made by bench_agent",
     "training.History": "a list",
     "training.TrainingRun": "made by start_training",
     "training.workers": "starts a process group",

@@ -1,5 +1,8 @@
 """`sae-nb mcp` answers over stdin and stdout: every tool, with its control and what it does not show."""
 
+import subprocess
+import sys
+
 import pytest
 
 pytest.importorskip("mcp")
@@ -15,6 +18,14 @@ STORY = "Mia found a small cat in the garden. She was happy."
 def client():
     with Client("mcp") as client:
         yield client
+
+
+def test_a_server_is_made_after_a_model_was_run():
+    """nnsight gives every object a `save`, with which anyio cannot be imported; it has it again afterwards."""
+    made = "import nnsight; from sae_nb.serving import server; server(); print(object.save)"
+    done = subprocess.run([sys.executable, "-c", made], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "save" in done.stdout
 
 
 def test_tools_are_listed_as_read_only(client):

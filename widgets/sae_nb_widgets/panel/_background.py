@@ -140,12 +140,13 @@ class Background:
 
     def wait(self, timeout: float = 60.0) -> None:
         """Return when nothing is asked for any more, handing answers over on this thread."""
+        longest = min(timeout, threading.TIMEOUT_MAX)
         while True:
             self.deliver()
             with self._changed:
                 if self._open == 0 or self._closed:
                     return
-                ready = self._changed.wait_for(lambda: self._answers or self._open == 0, timeout)
+                ready = self._changed.wait_for(lambda: self._answers or self._open == 0, longest)
             if not ready:
                 raise TimeoutError(
                     f"Work in the panel must end within {timeout:g} s, and it is still running. "
