@@ -66,9 +66,13 @@ class Axis:
     ticks: tuple[tuple[float, str], ...]
     named: bool = False
     """Whether its ticks are names of rows or columns, not places on a scale."""
+    categories: tuple[str, ...] = ()
+    """Those names; one of them is a place, too."""
 
     def place(self, values: Any) -> Float[np.ndarray, " n"]:
         """Return pixel positions of data values; what a log axis cannot show is NaN."""
+        if isinstance(values, str):
+            values = numbers_of([values], list(self.categories))
         numbers = np.atleast_1d(np.asarray(values, dtype=np.float64))
         if self.log:
             numbers = np.log10(np.where(numbers > 0, numbers, np.nan))
@@ -102,7 +106,8 @@ def read_axis(
     ticks = _ticks(settings, low, high, log, categories)
     title = plain(settings.title.text or "")
     named = bool(categories) or settings.ticktext is not None
-    return Axis(low, high, start + length * first, start + length * last, log, title, ticks, named)
+    ends = start + length * first, start + length * last
+    return Axis(low, high, *ends, log, title, ticks, named, tuple(categories))
 
 
 def categories_of(traces: Sequence[Any], side: str) -> list[str]:

@@ -126,6 +126,20 @@ def test_shapes_and_notes_are_drawn() -> None:
     assert not re.search(r"<b>", svg)
 
 
+def test_a_note_stands_at_a_row_that_it_names() -> None:
+    """By the row's name, as plotly takes it; in the middle of that row."""
+    figure = go.Figure(go.Heatmap(z=[[0.0, 1.0], [2.0, 3.0]], y=["first", "second"]))
+    figure.update_yaxes(visible=False)
+    for row in ("first", "second"):
+        figure.add_annotation(x=0, y=row, text=f"at {row}", showarrow=False)
+    heights = {label.text: label.y for label in of_kind(figure, Label)}
+    (first, second), (low, *_, high) = (
+        (heights["at first"], heights["at second"]),
+        sorted({box.y + box.height / 2 for box in of_kind(figure, Rectangle) if box.width > 3}),
+    )
+    assert high - low == pytest.approx(abs(first - second), rel=0.05)
+
+
 def test_images_stand_where_the_axes_place_them() -> None:
     """As large as they fit into their boxes, centred; those of the sheet are left out."""
     file = io.BytesIO()
