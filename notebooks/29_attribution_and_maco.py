@@ -115,8 +115,8 @@ print(fidelity)
 # ## 3 · A map with a proof
 #
 # Every map so far tried *some* changes of a patch. For a small classifier one can bound what *any* change can
-# do (EVA): pixels are 0 to 1, and each patch of 2 × 2 of them may change by .3 at most. Right: how far
-# each patch alone could move the answer; blue patches are proven harmless.
+# do (EVA): pixels are 0 to 1, and each patch of 2 × 2 of them may change by .3 at most. Last in
+# the row: how far each patch alone could move the answer; blue ones are proven harmless.
 
 # %%
 classifier, held, _ = trained(0, steps=150)

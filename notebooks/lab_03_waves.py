@@ -179,7 +179,7 @@ trained.brief(shown)
 
 # %% [markdown]
 # With time, points know the square; without, they name the most common one. One of the five networks stopped short
-# (.62), and to begin as waves is what helps: random couplings seldom get there. That a spectrum is *needed* does not hold
+# (.62), and to begin as waves is what helps: no random one got past .70. That a spectrum is *needed* does not hold
 # here: once couplings are learned, they bring the answer to a point's last height too.
 #
 # ## 5 · The checked numbers
