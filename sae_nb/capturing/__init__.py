@@ -15,11 +15,13 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.capturing._batch_rows import (
         BatchRows as BatchRows,
+        RowPolicy as RowPolicy,
+        batch_rows as batch_rows,
+    )
+    from sae_nb.capturing._harvest import (
         CaptureSettings as CaptureSettings,
         ContextBuilder as ContextBuilder,
         Harvest as Harvest,
-        RowPolicy as RowPolicy,
-        batch_rows as batch_rows,
         check_any_rows as check_any_rows,
         reporting as reporting,
     )

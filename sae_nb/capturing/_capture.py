@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations, Context
-from sae_nb.capturing._batch_rows import (
-    BatchRows,
+from sae_nb.capturing._batch_rows import BatchRows
+from sae_nb.capturing._gradients import GradientOf, chosen_loss
+from sae_nb.capturing._harvest import (
     CaptureRecord,
     CaptureSettings,
     ContextBuilder,
@@ -29,7 +30,6 @@ from sae_nb.capturing._batch_rows import (
     check_any_rows,
     reporting,
 )
-from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.capturing._resumable import capture_to_store
 from sae_nb.checks import Count, check_memory, checked, shows_fields
 from sae_nb.interrupts import Interrupted

@@ -29,12 +29,11 @@ from sae_nb.activations import (
     seal,
     size_and_checksum,
 )
-from sae_nb.capturing._batch_rows import (
-    BatchRows,
+from sae_nb.capturing._batch_rows import BatchRows, NormLimits
+from sae_nb.capturing._harvest import (
     CaptureRecord,
     ContextBuilder,
     Harvest,
-    NormLimits,
     check_any_rows,
     reporting,
 )

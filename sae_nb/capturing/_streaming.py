@@ -14,13 +14,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import AND, generator_for, policy_text
-from sae_nb.capturing._batch_rows import (
-    BatchRows,
-    CaptureSettings,
-    Harvest,
-    count_rows,
-)
+from sae_nb.capturing._batch_rows import BatchRows, count_rows
 from sae_nb.capturing._gradients import Loss, chosen_loss
+from sae_nb.capturing._harvest import CaptureSettings, Harvest
 from sae_nb.checks import Count, Seed, at_least, check_hook_name, checked, shows_fields
 from sae_nb.models import Layout, column_of_table
 

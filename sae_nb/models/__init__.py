@@ -13,12 +13,12 @@ if TYPE_CHECKING:
         train_bottlenecks as train_bottlenecks,
     )
     from sae_nb.models._bundled import bundled_names as bundled_names
+    from sae_nb.models._calls import RunState as RunState
     from sae_nb.models._fetching import fetch_model as fetch_model
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,
         HookPointNotFound as HookPointNotFound,
     )
-    from sae_nb.models._interventions import RunState as RunState
     from sae_nb.models._live_model import LiveModel as LiveModel
     from sae_nb.models._loading import (
         load_model as load_model,

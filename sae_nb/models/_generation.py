@@ -20,8 +20,8 @@ from torch import Tensor
 from sae_nb.activations import ROLES
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
+from sae_nb.models._calls import RunState
 from sae_nb.models._chat import Conversation, is_conversation, is_message
-from sae_nb.models._interventions import RunState
 from sae_nb.models._mixed_inputs import check_no_image, token_types
 from sae_nb.models._text_inputs import language_samples
 

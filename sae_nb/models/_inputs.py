@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sae_nb.checks import warn_caller
 from sae_nb.models import _facts as facts
-from sae_nb.models._interventions import RunState
+from sae_nb.models._calls import RunState
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel

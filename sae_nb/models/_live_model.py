@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import threading
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import KW_ONLY, dataclass
 from functools import cached_property
-from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import torch
@@ -16,7 +13,6 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations import LANGUAGE, Context, Modality, modality_of
-from sae_nb.background import checkpoint
 from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
@@ -41,12 +37,14 @@ from sae_nb.models._hook_points import (
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
+from sae_nb.models._lock import ModelLock, lock_of
 from sae_nb.models._modalities import batches_of
 from sae_nb.models._order import Turns, again_and_again, fixed, settled, tried, turns_of
 from sae_nb.models._placing import device_of, no_weights
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
 from sae_nb.models._text_inputs import AddBos
+from sae_nb.models._widths import width_at
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -746,112 +744,3 @@ class LiveModel(KnowsOtherWords):
         if patch is not None and values.ndim == 4:
             rows, columns = values.shape[2] // patch[0], values.shape[3] // patch[1]
         return self.prefix_tokens + rows * columns
-
-
-# -------------------------------------------------------------------------------------------------
-# One re-entrant lock per torch module: who holds it has the module alone, in evaluation mode.
-
-_LOCKS: weakref.WeakKeyDictionary[nn.Module, ModelLock] = weakref.WeakKeyDictionary()
-_LOCKS_LOCK = threading.Lock()
-
-
-class ModelLock:
-    """A re-entrant lock around a module, with dropout and other training behaviour off meanwhile.
-
-    Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
-    last exit puts back exactly what was there: a module being trained can be looked at between two
-    steps, and reading it is never blurred by dropout. nnsight is not thread-safe, so every trace
-    and every plain forward of a module holds this.
-    """
-
-    def __init__(self, module: nn.Module) -> None:
-        self._lock = threading.RLock()
-        self._module = weakref.ref(module)
-        self._depth = 0
-        self._were_training: list[nn.Module] = []
-
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
-        """Take the lock; on the outermost entry, switch to evaluation mode."""
-        checkpoint()
-        if not self._lock.acquire(blocking, timeout):
-            return False
-        self._depth += 1
-        module = self._module()
-        if self._depth == 1 and module is not None:
-            self._were_training = [part for part in module.modules() if part.training]
-            for part in self._were_training:
-                part.training = False
-        return True
-
-    def release(self) -> None:
-        """Give the lock back; on the outermost exit, put the training flags back."""
-        if self._depth == 1:
-            for part in self._were_training:
-                part.training = True
-            self._were_training = []
-        self._depth -= 1
-        self._lock.release()
-
-    def __enter__(self) -> bool:
-        """Take the lock."""
-        return self.acquire()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """Give the lock back."""
-        self.release()
-
-
-def lock_of(module: nn.Module) -> ModelLock:
-    """Return the one lock of a module, shared by everything that wraps it."""
-    with _LOCKS_LOCK:
-        if module not in _LOCKS:
-            _LOCKS[module] = ModelLock(module)
-        return _LOCKS[module]
-
-
-# -------------------------------------------------------------------------------------------------
-# How wide the vectors at a hook point are, read from the module without running it.
-
-_WIDTH_NAMES = ("hidden_size", "d_model", "n_embd", "dim", "embed_dim")
-
-
-def width_at(module: nn.Module, structure: Structure | None, point: HookPoint) -> int | None:
-    """Return the width at a hook point; None if that is known only from running the model."""
-    part = module.get_submodule(point.path)
-    # `nx` and `nf` are GPT-2's; of convolutions only those of one axis have rows of their channels.
-    reads: tuple[str, ...] = ("in_features", "nx")
-    writes: tuple[str, ...] = ("out_features", "nf", "embedding_dim")
-    if isinstance(part, nn.Conv1d | nn.ConvTranspose1d):
-        reads, writes = ("in_channels",), ("out_channels",)
-    side_names = reads if point.side == "input" else writes
-    for name in side_names:
-        width = getattr(part, name, None)
-        if isinstance(width, int):
-            return width
-    shape = getattr(part, "normalized_shape", None)
-    if shape:
-        return int(shape[-1])
-    on_stream = structure is not None and point.kind not in (str(point), "mlp_post")
-    if not on_stream and str(point) not in ("embed", "final_norm"):
-        return None
-    config = facts.config_of(module)
-    if str(point) != "embed" and facts.has_stages(config):
-        return None  # another one in each stage
-    n_streams = 1 if point.form in (None, "time first") else facts.stream_count(module)
-    for name in _WIDTH_NAMES:
-        width = getattr(config, name, None)
-        if isinstance(width, int):
-            return width * n_streams
-    if structure is None:
-        return None
-    # Without a configuration: a norm inside a block has the width of the stream.
-    for part in module.get_submodule(structure.paths[0]).modules():
-        shape = getattr(part, "normalized_shape", None)
-        if shape:
-            return int(shape[-1])
-    return None

@@ -8,13 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from sae_nb.models._interventions import (
-    Calls,
-    Intervention,
-    around_generate,
-    edited,
-    edited_inputs,
-)
+from sae_nb.models._around import around_generate
+from sae_nb.models._calls import Calls
+from sae_nb.models._interventions import Intervention, edited, edited_inputs
 
 
 class Hooks:

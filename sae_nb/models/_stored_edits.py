@@ -13,14 +13,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from sae_nb.models._calls import RunState, named_arguments, state_of_call
 from sae_nb.models._hook_points import Place, Side
 from sae_nb.models._interventions import (
     Editing,
     Intervention,
-    RunState,
     edited_wrapper,
-    named_arguments,
-    state_of_call,
     write_edits,
 )
 from sae_nb.models._placing import is_spread

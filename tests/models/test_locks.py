@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from sae_nb.models import wrap
-from sae_nb.models._live_model import lock_of
+from sae_nb.models._lock import lock_of
 
 
 def test_wrappers_of_one_module_share_a_lock_and_others_do_not() -> None:

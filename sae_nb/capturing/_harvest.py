@@ -1,0 +1,460 @@
+"""From a model's batches to rows and the samples behind them: what every way of capturing shares.
+
+Padding never becomes a row, attention sinks not by default, and all of it is stated.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from torch import Tensor
+
+from sae_nb.activations import (
+    Context,
+    describe_ids,
+    join_columns,
+    placed_images,
+    ragged_sounds,
+    ragged_tokens,
+    row_norms,
+)
+from sae_nb.capturing._batch_rows import (
+    BatchRows,
+    NormLimits,
+    Positions,
+    RowPolicy,
+    batch_rows,
+    joined_rows,
+)
+from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
+from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
+from sae_nb.models import (
+    Backend,
+    HookPoint,
+    Layout,
+    Runner,
+    timed_layout,
+)
+from sae_nb.progress import progress_bar
+
+if TYPE_CHECKING:
+    from sae_nb.models import Batch, Batches, LiveModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptureRecord:
+    """Progress of a capture, passed to a callback after every batch."""
+
+    rows: int
+    """Rows kept so far at one hook point."""
+
+    samples: int
+    n_samples: int | None
+    """Samples the model has seen; samples in all, where that is known."""
+
+    seconds: float
+    """Since the first batch."""
+
+
+@checked(leave=("drop_first", "drop_massive", "keep_special"))
+@dataclass(frozen=True, kw_only=True)
+class CaptureSettings:
+    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once.
+
+    `capture` and `stream` take them as keywords, each with some of its own (`CaptureOptions`,
+    `StreamOptions`).
+    """
+
+    batch_size: Count | None = None
+    drop_first: bool | Literal["auto"] = "auto"
+    drop_massive: bool | Literal["auto"] = "auto"
+    context_length: Count | None = None
+    pack: bool = False
+    add_bos: bool | Literal["auto"] = "auto"
+    keep_special: bool = True
+    positions: Positions = "all"
+    drop_ids: Sequence[int] = ()
+    features: Literal["last", "channels"] | None = None
+    dtype: torch.dtype | None = None
+    backend: Backend = "nnsight"
+
+    def __post_init__(self) -> None:
+        drop_ids = check_integers(self.drop_ids, name="drop_ids")
+        object.__setattr__(self, "drop_ids", drop_ids)
+        if self.features is not None:
+            one_of(self.features, ("last", "channels"), name="features")
+        if self.dtype is not None and not (
+            isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
+        ):
+            raise ValueError(
+                f"`dtype` must be a floating-point torch.dtype such as torch.float16, got "
+                f"{self.dtype!r}."
+            )
+
+
+CopyRows = Callable[[str, Tensor, int], Tensor]
+"""(hook point, rows that are still the model's, their application) → the same rows on the CPU, ours to keep.
+An application that comes again takes the place of what was copied before.
+"""
+
+
+class Harvest:
+    """One capture: a model, where it is read (by names as given), how activations become rows, and after
+    how many of them it ends.
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        points: Mapping[str, HookPoint],
+        settings: CaptureSettings,
+        loss: Loss | None = None,
+        max_rows: int | None = None,
+    ) -> None:
+        if settings.features is not None:
+            points = {name: point.laid_out(settings.features) for name, point in points.items()}
+        self.model, self.points, self.settings, self.loss = model, points, settings, loss
+        self.max_rows = max_rows
+        self._guessed: set[str] = set()  # hook points whose axis of features a warning has named
+        self.applications: dict[str, int] = {}
+        """Number of times that the module runs per pass, by hook point, from the first batch on."""
+
+        self._runner = (
+            Runner(model, read=points, answer=False, backend=settings.backend, every=True)
+            if loss is None
+            else differentiating(model, points, loss, settings.backend)
+        )
+        self.row_policy = RowPolicy.for_model(
+            model,
+            drop_first=settings.drop_first,
+            drop_massive=settings.drop_massive,
+            keep_special=settings.keep_special,
+            positions=settings.positions,
+            drop_ids=tuple(settings.drop_ids),
+        )
+        self.limits = NormLimits(points)
+
+    def keep_massive(self) -> None:
+        """Keep rows with a massive norm."""
+        self.row_policy = replace(self.row_policy, drop_massive=False)
+
+    @property
+    def halves(self) -> tuple[bool, ...]:
+        """Halves of an encoder–decoder that are read: whether it is the encoder; one of other models."""
+        return tuple(dict.fromkeys(point.encoder for point in self.points.values()))
+
+    def stated(self) -> dict[str, Any]:
+        """Return the settings that decide the rows as plain values: two captures that agree read alike."""
+        settings = {one.name: getattr(self.settings, one.name) for one in fields(CaptureSettings)}
+        stated = settings | {"drop_first": self.row_policy.drop_first, "max_rows": self.max_rows}
+        # Left out where nothing is chosen by them, as in stores that were written before there were any.
+        positions, drop_ids = stated.pop("positions"), stated.pop("drop_ids")
+        del stated["drop_massive"]
+        stated |= {"drop_massive": True} if self.row_policy.drop_massive else {}
+        features = stated.pop("features")
+        stated |= {} if features is None else {"features": features}
+        stated |= {"positions": positions} if positions != "all" else {}
+        stated |= {"drop_ids": list(drop_ids)} if drop_ids else {}
+        dtype = stated["dtype"]
+        stated |= {"dtype": None if dtype is None else str(dtype)}
+        return stated if self.loss is None else stated | self.loss.stated()
+
+    def batches(self, inputs: Any) -> Batches:
+        """Return the model's batches of these inputs."""
+        names = ("batch_size", "context_length", "pack", "add_bos")
+        batches = self.model.batches(
+            inputs, **{name: getattr(self.settings, name) for name in names}
+        )
+        if self.loss is not None:
+            self.loss.check(batches)
+        return batches
+
+    def rows(
+        self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
+    ) -> dict[str, BatchRows]:
+        """Run one batch and return its rows on the CPU, by hook point."""
+        taken: dict[str, dict[int, BatchRows]] = {}
+
+        def to_cpu(_name: str, x: Tensor, _step: int) -> Tensor:
+            return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
+
+        def take(name: str, value: Tensor, step: int) -> None:
+            self._check_samples(batch, name, value, step)
+            live = batch_rows(value, batch, self.row_policy, self.points[name])
+            live = replace(
+                live, layout=timed_layout(live.layout, self.model, batch, self.points[name])
+            )
+            if live.layout.features == "unknown":
+                self._warn_of_guess(name, tuple(value.shape))
+            # Before a narrower precision makes infinity of what is massive.
+            norms = row_norms(live.x).cpu() if self.row_policy.drop_massive else None
+            rows = replace(live, x=(copy or to_cpu)(name, live.x, step), step=step, norms=norms)
+            taken.setdefault(name, {})[step] = rows
+
+        if self.loss is None:
+            self._runner.take(batch, take)
+        else:
+            for name, step, value, gradient in with_gradients(self._runner, batch, self.loss):
+                take(name, value, step)
+                rows = taken[name][step]
+                layout = rows.layout
+                point = self.points[name]
+                beside = batch_rows(gradient, batch, self.row_policy, point, layout=layout).x
+                # As precise as it comes: half precision would round most of it to nothing.
+                taken[name][step] = replace(rows, gradient=beside.to("cpu", copy=True))
+        self._check_applications(batch, taken)
+        joined = {name: self._joined(name, list(taken[name].values())) for name in self.points}
+        if self.row_policy.drop_massive:
+            joined = self.limits.without_massive(joined)
+        for name, rows in joined.items():
+            self._check_rows(batch, rows, self.points[name], row_counts.get(name, 0))
+        return joined
+
+    def _joined(self, name: str, parts: Sequence[BatchRows]) -> BatchRows:
+        """Return the rows of all applications, with the application of each where that is not one alone."""
+        numbered = len(parts) > 1 or "@" in self.points[name]
+        return joined_rows(parts) if numbered else replace(parts[0], step=None)
+
+    def _check_samples(self, batch: Batch, name: str, x: Tensor, step: int) -> None:
+        """Refuse an application of a module to some of the samples only."""
+        n_tokens = 1 if batch.token_ids is None else batch.token_ids.shape[1]
+        if step and x.ndim > 1 and x.shape[0] not in (batch.n, batch.n * n_tokens):
+            path = self.points[name].path
+            raise ValueError(
+                f"`{path}` must run the same number of times for every sample, but its application {step} was "
+                f"of {x.shape[0]} of {batch.n} samples. Capture with batch_size=1 at "
+                f'"{path}@last", or "{path}@0".'
+            )
+
+    def _check_applications(self, batch: Batch, taken: Mapping[str, Sized]) -> None:
+        """Refuse a module that runs more often for some batches than for others."""
+        for name, parts in taken.items():
+            before = self.applications.setdefault(name, len(parts))
+            if before != len(parts):
+                path = self.points[name].path
+                raise ValueError(
+                    f"`{path}` must run the same number of times for every sample, but ran {before} times "
+                    f"for those before sample {int(batch.sample.min())} and {len(parts)} times from it on. "
+                    f'Read one application that all have, "{path}@0" or "{path}@last".'
+                )
+
+    def _warn_of_guess(self, name: str, shape: tuple[int, ...]) -> None:
+        if name in self._guessed:
+            return
+        self._guessed.add(name)
+        warn_caller(
+            f"Activations at `{name}` have shape {shape}, and the layout of their module is not known: the "
+            f"last axis, of {shape[-1]}, is taken for features, the second for position. Pass "
+            'features="last" to confirm, or features="channels" if it is the other way round.'
+        )
+
+    def _check_rows(self, batch: Batch, rows: BatchRows, point: str, rows_before: int) -> None:
+        self._check_finite(batch, rows, rows.x, "Activations", point, rows_before)
+        if rows.gradient is not None:
+            self._check_finite(batch, rows, rows.gradient, "Gradients", point, rows_before)
+
+    def _check_finite(
+        self, batch: Batch, rows: BatchRows, x: Tensor, what: str, point: str, rows_before: int
+    ) -> None:
+        # A sum is finite only if every entry is (up to overflow): one pass in the common case.
+        if bool(torch.isfinite(x.sum(dtype=torch.float32))):
+            return
+        bad = (~torch.isfinite(x).all(dim=1)).nonzero().flatten()
+        if not len(bad):
+            return
+        row = int(bad[0])
+        sample, position = int(rows.sample[row]), int(rows.position[row])
+        encoder = getattr(point, "encoder", False)
+        builder = ContextBuilder(self.model, encoder=encoder)
+        builder.add(batch)
+        batch = batch.at(point)
+        context = builder.build(rows.layout)
+        token_id = None
+        if batch.token_ids is not None:
+            here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
+            token_id = int(batch.token_ids.cpu()[here][0])
+        token = context.token_name(position, token_id)
+        raise ValueError(
+            f"{what} at `{point}` must be finite, but row {rows_before + row} holds NaN or "
+            f"infinity ({context.sample_word} {sample}, position {position}, token {token!r}; {len(bad)} "
+            f"such rows in this batch). Look at the model's weights and dtype ({x.dtype}; float16 "
+            "overflows at 65504), or leave this sample out."
+        )
+
+    def policy(
+        self,
+        batches: Batches,
+        builder: ContextBuilder,
+        dropped: Mapping[str, int],
+        massive: Sequence[Sequence[int]] = (),
+    ) -> dict[str, Any]:
+        """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
+        settings = self.settings
+        limits = {str(point): self.limits.of(name) for name, point in self.points.items()}
+        limits = {point: limit for point, limit in limits.items() if limit < math.inf}
+        return {
+            **batches.policy,
+            "drop_first": self.row_policy.drop_first,
+            "keep_special": settings.keep_special,
+            "positions": settings.positions,
+            "beginning_of_text": self.row_policy.begin_id,
+            "texts_with_bos": builder.bos,
+            **dropped,
+            "max_rows": self.max_rows,
+            "batch_size": settings.batch_size,
+            "interventions": [str(edit.hook_point) for edit in self.model.interventions],
+        } | (
+            ({} if self.loss is None else {"gradient_of": self.loss.name})
+            | ({"norm_limits": limits} if limits else {})
+            | ({"massive_at": [list(place) for place in massive]} if massive else {})
+        )
+
+
+class ContextBuilder:
+    """Gathers the samples behind the rows, batch by batch; `encoder`: as the encoder reads them."""
+
+    def __init__(self, model: LiveModel, *, encoder: bool = False) -> None:
+        self._model, self._encoder = model, encoder
+        self._kind = model.kind_of_rows(encoder=encoder)
+        self.n_samples = 0
+        self._tokens: list[Tensor] = []
+        self._pictures: list[Tensor] = []
+        self._sounds: list[Tensor] = []
+        self._images: list[tuple[Tensor, Tensor]] = []
+        self._size: tuple[int, ...] | None = None
+        self._n_texts, self._n_bos = 0, 0
+        self.vocabulary: dict[int, str] = {}
+
+    @property
+    def bos(self) -> Literal["all", "some", "none"] | None:
+        """Whether all, some or none of the texts begin with the beginning-of-text token; None without text."""
+        if not self._n_texts:
+            return None
+        if self._n_bos == self._n_texts:
+            return "all"
+        return "some" if self._n_bos else "none"
+
+    def add(self, batch: Batch) -> None:
+        """Add the samples of one batch."""
+        if self._encoder and batch.encoder is not None:
+            batch = batch.encoder
+        self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
+        self._add_tokens(batch)
+        if batch.sounds is not None:
+            self._sounds += batch.sounds
+        if batch.images is not None and batch.images_at is not None:
+            self._images.append((batch.images, batch.images_at))
+        if batch.pictures is None:
+            return
+        size = tuple(batch.pictures.shape[1:])
+        if self._size not in (None, size):
+            raise ValueError(
+                f"Images of one capture must have one size, got {self._size} and {size}. Resize them "
+                "to one size, or capture each size by itself."
+            )
+        self._size = size
+        self._pictures.append(batch.pictures.cpu())
+
+    def _add_tokens(self, batch: Batch) -> None:
+        if batch.token_ids is None:
+            return
+        ids = batch.token_ids.cpu()
+        keep = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
+        position = batch.position.cpu()[keep]
+        columns = [batch.sample.cpu()[keep], position, ids[keep]]
+        columns += [of.cpu()[keep] for of in (batch.role, batch.turn) if of is not None]
+        self._tokens.append(torch.stack(columns))
+        first = ids[keep][position == 0]
+        self._n_texts += len(first)
+        begin = self._model.beginning_of_text
+        self._n_bos += 0 if begin is None else int((first == begin).sum())
+        new = sorted(set(torch.unique(ids[keep]).tolist()) - self.vocabulary.keys())
+        if self._model.tokenizer is not None:
+            self.vocabulary |= describe_ids(self._model.tokenizer, new)
+
+    def take(self) -> dict[str, Tensor]:
+        """Return and forget the tokens and images gathered since the last call."""
+        taken = {}
+        if self._tokens:
+            taken["tokens"] = join_columns(self._tokens)
+        if self._pictures:
+            taken["pictures"] = torch.cat(self._pictures)
+        if self._sounds:
+            taken["sounds"] = torch.cat(self._sounds)
+            taken["sound_lengths"] = torch.tensor([len(sound) for sound in self._sounds])
+        if self._images:
+            taken["images"] = torch.cat([images for images, _ in self._images])
+            taken["images_at"] = torch.cat([at for _, at in self._images])
+        self._tokens, self._pictures, self._sounds, self._images = [], [], [], []
+        return taken
+
+    def build(
+        self,
+        layout: Layout,
+        policy: Mapping[str, Any] | None = None,
+        taken: Mapping[str, Tensor] | None = None,
+    ) -> Context:
+        """Return the context of rows of a layout."""
+        grid, policy = layout.grid, dict(policy or {})
+        if layout.features is not None:
+            policy["features"] = layout.features
+        taken = self.take() if taken is None else taken
+        model, tokens = self._model, taken.get("tokens")
+        patches = grid is None and self._kind == model.kind
+        return Context(
+            kind=self._kind,
+            n_samples=self.n_samples,
+            pictures=taken.get("pictures"),
+            sounds=ragged_sounds(taken),
+            images=placed_images(taken),
+            **({} if tokens is None else ragged_tokens(tokens, self.n_samples)),
+            vocabulary=self.vocabulary,
+            patch_grid=model.patch_grid if patches else grid,
+            prefix_tokens=model.prefix_tokens if patches else 0,
+            placeholders=model.placeholders,
+            frames=model.frames if patches else None,
+            time_last=model.time_last and patches,
+            seconds_per_step=layout.seconds,
+            policy=policy,
+        )
+
+
+@contextmanager
+def reporting(
+    progress: bool | Callable[[CaptureRecord], Any], n_samples: int | None
+) -> Iterator[Callable[[int, int], None]]:
+    """Give a function to call with (rows, samples) after every batch; it draws a bar or reports."""
+    begin, seen = time.perf_counter(), 0
+    with progress_bar(n_samples, "capture", "sample", enabled=progress is True) as bar:
+
+        def report(rows: int, samples: int) -> None:
+            nonlocal seen
+            bar.update(samples - seen)
+            bar.set_postfix(rows=str(rows), refresh=False)
+            seen = samples
+            if callable(progress):
+                seconds = time.perf_counter() - begin
+                record = CaptureRecord(
+                    rows=rows, samples=samples, n_samples=n_samples, seconds=seconds
+                )
+                progress(record)
+
+        yield report
+
+
+def check_any_rows(point: str, n: int, dropped: Mapping[str, int]) -> None:
+    """Refuse a capture in which every vector was dropped."""
+    if not n:
+        reasons = {
+            name.removeprefix("n_dropped_"): count for name, count in dropped.items() if count
+        }
+        raise ValueError(
+            f"Capture must keep at least one row at `{point}`, but all were dropped ({reasons}). "
+            "Pass longer inputs, or drop_first=False."
+        )

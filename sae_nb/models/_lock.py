@@ -1,0 +1,73 @@
+"""One re-entrant lock per torch module: who holds it has the module alone, in evaluation mode."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from types import TracebackType
+
+from torch import nn
+
+from sae_nb.background import checkpoint
+
+_LOCKS: weakref.WeakKeyDictionary[nn.Module, ModelLock] = weakref.WeakKeyDictionary()
+_LOCKS_LOCK = threading.Lock()
+
+
+class ModelLock:
+    """A re-entrant lock around a module, with dropout and other training behaviour off meanwhile.
+
+    Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
+    last exit puts back exactly what was there: a module being trained can be looked at between two
+    steps, and reading it is never blurred by dropout. nnsight is not thread-safe, so every trace
+    and every plain forward of a module holds this.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._lock = threading.RLock()
+        self._module = weakref.ref(module)
+        self._depth = 0
+        self._were_training: list[nn.Module] = []
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        """Take the lock; on the outermost entry, switch to evaluation mode."""
+        checkpoint()
+        if not self._lock.acquire(blocking, timeout):
+            return False
+        self._depth += 1
+        module = self._module()
+        if self._depth == 1 and module is not None:
+            self._were_training = [part for part in module.modules() if part.training]
+            for part in self._were_training:
+                part.training = False
+        return True
+
+    def release(self) -> None:
+        """Give the lock back; on the outermost exit, put the training flags back."""
+        if self._depth == 1:
+            for part in self._were_training:
+                part.training = True
+            self._were_training = []
+        self._depth -= 1
+        self._lock.release()
+
+    def __enter__(self) -> bool:
+        """Take the lock."""
+        return self.acquire()
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Give the lock back."""
+        self.release()
+
+
+def lock_of(module: nn.Module) -> ModelLock:
+    """Return the one lock of a module, shared by everything that wraps it."""
+    with _LOCKS_LOCK:
+        if module not in _LOCKS:
+            _LOCKS[module] = ModelLock(module)
+        return _LOCKS[module]
