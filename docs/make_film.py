@@ -2,8 +2,9 @@
 
     python docs/make_film.py
 
-`lens-playing-narrow.webp` is the same for telephones, where the wide one could not be read. Every token is a
-page of the panel, as `to_html` writes it, taken by a Chromium without a network; Pillow joins them.
+`lens-playing-narrow.webp` is the same for telephones, where the wide one could not be read; each has a dark
+one beside it. Every token is a page of the panel, as `to_html` writes it, taken by a Chromium without a
+network; Pillow joins them. The film begins with its last picture: where nothing moves, that one is seen.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import sae_nb_widgets as sw
 from PIL import Image
@@ -22,18 +23,23 @@ from sae_nb.diagnosis import find_chromium
 
 PICTURES = Path(__file__).parent / "pictures"
 N_WRITTEN, N_STEERED = 10, 20
-LARGEST = {"lens-playing": 600_000, "lens-playing-narrow": 300_000}
-"""Bytes that README should load at most."""
-
 WINDOWS = {
-    "lens-playing": {"width": 900, "height": 560},
+    "lens-playing": {"width": 900, "height": 496},
     "lens-playing-narrow": {"width": 420, "height": 620},
 }
-A_TOKEN_MS, A_PAUSE_MS = 260, 2600
+LARGEST = {"lens-playing": 600_000, "lens-playing-narrow": 300_000}
+"""Bytes that README should load at most, of one film in one scheme."""
+
+SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
+"""How the name of a film ends, by the reader's colours."""
+
+A_TOKEN_MS, A_PAUSE_MS, THE_FINDING_MS = 260, 2600, 5000
 QUALITIES = (60, 40, 25)
+# Not in the film: the list of branches, which the window would cut, and what a page says below its panel.
 STYLE = """
 body { margin: 0 !important; overflow: hidden; }
 body > :not(.sae-nb-panel):not(style):not(script) { max-width: none !important; }
+.sae-nb-main > .sae-nb-component:has(> .sae-nb-tablebox) { display: none; }
 """
 
 
@@ -53,7 +59,7 @@ Frame = tuple[dict[str, Image.Image], int]
 
 
 def frames(panel: Any, page: Any, folder: Path) -> list[Frame]:
-    """Return the text token by token, then how it goes on another way."""
+    """Return the end, then the text token by token and how it goes on another way."""
     taken: list[Frame] = []
 
     def write(n: int) -> None:
@@ -66,11 +72,11 @@ def frames(panel: Any, page: Any, folder: Path) -> list[Frame]:
     panel.token = panel.generation.n_prompt - 1
     panel.go_on(1)
     write(N_STEERED)
-    return taken
+    return [(taken[-1][0], THE_FINDING_MS), *taken[:-1]]
 
 
 def shots(panel: Any, page: Any, folder: Path) -> dict[str, Image.Image]:
-    """Return the panel as it is now, at each width."""
+    """Return the panel as it is now, at each width, light and dark."""
     panel.wait()
     path = panel.to_html(folder / "frame.html")
     page.goto(Path(path).as_uri())
@@ -78,8 +84,11 @@ def shots(panel: Any, page: Any, folder: Path) -> dict[str, Image.Image]:
     images = {}
     for name, window in WINDOWS.items():
         page.set_viewport_size(window)
-        page.wait_for_timeout(150)
-        images[name] = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+        for scheme, ending in SCHEMES.items():
+            page.emulate_media(color_scheme=scheme)
+            page.wait_for_timeout(150)
+            shot = Image.open(io.BytesIO(page.screenshot()))
+            images[name + ending] = shot.convert("RGB")
     return images
 
 
@@ -94,7 +103,7 @@ def join(taken: list[Frame], name: str) -> bytes:
             quality=quality, method=3, kmin=500, kmax=501,
             allow_mixed=True,
         )  # fmt: skip
-        if stream.tell() <= LARGEST[name]:
+        if stream.tell() <= LARGEST[name.removesuffix("-dark")]:
             return stream.getvalue()
     raise ValueError(f"The film must have at most {LARGEST[name]} bytes, got {stream.tell()}.")
 
@@ -112,7 +121,7 @@ def main() -> int:
         page = launched.new_page(offline=True)
         taken = frames(lens(), page, Path(folder))
         launched.close()
-    for name in WINDOWS:
+    for name in taken[0][0]:
         content = join(taken, name)
         (PICTURES / f"{name}.webp").write_bytes(content)
         print(f"{name}: {len(content) / 1000:.0f} kB")

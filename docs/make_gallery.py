@@ -52,6 +52,9 @@ IN_TIME = "Anna lived near the library with a small fox. One day the fox ran awa
 LARGEST_PICTURE = 60_000
 """Bytes: an index shows many."""
 
+FILMS = ("lens-playing", "lens-playing-narrow")
+"""What make_film.py writes next to them, light and dark."""
+
 CARD = {"width": 320, "height": 230}
 """What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""
 
@@ -759,11 +762,9 @@ def main() -> int:
     if not names:
         here = {
             "index",
-            "lens-playing",
-            "lens-playing-narrow",
             "marimo",
             "readme",
-            *(stem for name in known for stem in (name, f"{name}-dark")),
+            *(stem for name in (*known, *FILMS) for stem in (name, f"{name}-dark")),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
             if old.stem not in here:

@@ -187,13 +187,12 @@ def as_on_a_new_machine() -> Iterator[None]:
     before = dict(os.environ)
     with tempfile.TemporaryDirectory() as folder:
         os.environ |= {
-            "SAE_NB_CACHE": f"{folder}/models",
+            "SAE_NB_CACHE": f"{folder}/cache",
             "SAE_NB_COURSE": f"{folder}/course",
             "HF_HUB_OFFLINE": "1",
             "OMP_NUM_THREADS": "1",
             "NUMBA_NUM_THREADS": "1",
         }
-        Path(folder, "models").mkdir()
         try:
             yield
         finally:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:  # for the other rooms
         write_json as write_json,
         write_manifest as write_manifest,
     )
+    from sae_nb.files._caches import CACHE as CACHE, cache_folder as cache_folder
     from sae_nb.files._exchange import (
         is_partial as is_partial,
         place as place,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import logging
 import math
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated
@@ -25,13 +24,11 @@ from sae_nb.checks import (
     check_matrix,
     checked,
 )
-from sae_nb.files import MappedMatrix, read_tensors, row_bytes, write_tensors
+from sae_nb.files import MappedMatrix, cache_folder, read_tensors, row_bytes, write_tensors
 from sae_nb.geometry._cosines import TILE, cosine_tiles
 from sae_nb.geometry._placing import WHOLE_UP_TO, sample_rows
 
 logger = logging.getLogger(__name__)
-
-CACHE_VARIABLE = "SAE_NB_CACHE"
 
 
 @checked
@@ -140,9 +137,7 @@ def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
 
 def cache_file(x: Float[Tensor, "n d"], settings: LayoutSettings) -> Path:
     """Return where the layout of these very rows with these settings is kept."""
-    named = os.environ.get(CACHE_VARIABLE)
-    folder = Path(named) if named else Path.home() / ".cache" / "sae_nb"
-    return folder / "umap" / f"{layout_key(x, settings)}.safetensors"
+    return cache_folder("umap") / f"{layout_key(x, settings)}.safetensors"
 
 
 def cached_layout(file: Path, n_rows: int) -> Float[np.ndarray, "n 2"] | None:

@@ -42,7 +42,12 @@ if TYPE_CHECKING:  # for the other rooms
         check_average_k as check_average_k,
         tails_squared_error as tails_squared_error,
     )
-    from sae_nb.kernels._compiling import compiled as compiled, larger as larger
+    from sae_nb.kernels._compiling import (
+        NotCompiledError as NotCompiledError,
+        compiled as compiled,
+        larger as larger,
+        without_compiling as without_compiling,
+    )
     from sae_nb.kernels._dense import note as note
     from sae_nb.kernels._memory import memory_told as memory_told
     from sae_nb.kernels._muon import Muon as Muon

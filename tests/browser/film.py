@@ -6,7 +6,7 @@ A JupyterLab set up as on Binder opens the demo in a Chromium. Every 250 ms the 
 and what was painted last is kept. Written are `contact.png`, one small image a change, and `words.txt`, what
 each of them added and took away: an untruth is found by reading. Printed are the seconds from opening.
 `--cold` begins without compiled sources of ours, without compiled loops, and without anything in the caches.
-SAE_NB_CACHE names the folder where it finds SmolLM2 all the same.
+SAE_NB_CACHE names the cache where it finds SmolLM2 all the same.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Callable
@@ -224,6 +225,24 @@ def test_a_kernel_that_computes_something_else_is_caught(monkeypatch: Patch, wro
     checkup = sn.doctor("kernels")
     assert checkup["kernels"].state == "cannot"
     assert not checkup.usable
+
+
+def test_kernels_are_compiled_only_where_they_are_asked_for(tmp_path: Path) -> None:
+    """With nothing on disk all checks together compile none of ours, and name the call that does."""
+    code = (
+        "import sae_nb as sn\n"
+        "from sae_nb.diagnosis import _doctor\n"
+        "found = _doctor._examine('kernels', _doctor.CHECKS['kernels'])\n"
+        "assert found.state == 'ok', found\n"
+        "assert '`sae-nb doctor kernels` does it now' in found.what, found\n"
+        "assert _doctor.ASKED_FOR['kernels'] is _doctor.cpu_kernels"
+    )
+    env = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert not list(tmp_path.rglob("*.nbc"))
 
 
 def test_the_difference_is_measured_on_the_kernels_themselves(monkeypatch: Patch) -> None:

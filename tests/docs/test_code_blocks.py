@@ -108,7 +108,7 @@ def test_each_idiom_of_another_library_has_one_here_that_runs(library: str) -> N
 def _stage_dino(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Put there what the page fetches and trains: random weights of twelve narrow blocks, and their SAE."""
     monkeypatch.setenv("SAE_NB_CACHE", str(folder / "cache"))
-    save_dino(folder / "cache" / "dinov2-small", n_blocks=12)
+    save_dino(folder / "cache" / "models" / "dinov2-small", n_blocks=12)
     save_images(folder / "photos", 12)
     command = "patches dinov2-small --images photos --out dino-sae"
     assert f"python -m sae_nb.pretrained.making {command}\n" in DINO.read_text(encoding="utf-8")

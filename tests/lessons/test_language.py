@@ -21,7 +21,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(socket, "create_connection", refused)
     monkeypatch.setattr(socket, "getaddrinfo", refused)
     monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path))
-    return tmp_path
+    (tmp_path / "models").mkdir()
+    return tmp_path / "models"
 
 
 @pytest.fixture

@@ -25,8 +25,9 @@ NAME, VISION = "smollm2-135m", "dinov2-small"
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "cache").mkdir()
     monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path / "cache"))
-    return tmp_path / "cache"
+    return tmp_path / "cache" / "models"
 
 
 def pip_that(
@@ -100,7 +101,7 @@ def test_a_folder_without_rights_is_seen_before(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(fetching, "TemporaryFile", refuse)
-    with pytest.raises(PermissionError, match=r"cache: Permission denied\. Set SAE_NB_CACHE"):
+    with pytest.raises(PermissionError, match=r"models: Permission denied\. Set SAE_NB_CACHE"):
         fetch_model(NAME)
     assert not asked
 

@@ -36,7 +36,7 @@ pytestmark = [pytest.mark.timeout(600)]
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache of models with nothing in it: notebooks read the bundled language model, here as on CI."""
-    folder = tmp_path / "models"
+    folder = tmp_path / "cache"
     folder.mkdir()
     monkeypatch.setenv("SAE_NB_CACHE", str(folder))
     monkeypatch.setenv("SAE_NB_COURSE", str(tmp_path / "course"))

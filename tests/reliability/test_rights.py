@@ -94,5 +94,5 @@ def test_a_cache_without_rights_holds_no_fetched_model(
     with a_stranger(folders / "sae", 0o000):
         with pytest.raises(FileNotFoundError, match="must be fetched once"):
             sn.load_model("smollm2-135m")
-        with pytest.raises(PermissionError, match=r"cache: Permission denied\. Set SAE_NB_CACHE"):
+        with pytest.raises(PermissionError, match=r"models: Permission denied\. Set SAE_NB_CACHE"):
             sn.models.fetch_model("smollm2-135m")
