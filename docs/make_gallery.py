@@ -53,7 +53,7 @@ LARGEST_PICTURE = 60_000
 """Bytes: an index shows many."""
 
 FILMS = ("lens-playing", "lens-playing-narrow")
-"""What make_film.py writes next to them, light and dark."""
+"""Written by make_film.py next to them, light and dark."""
 
 CARD = {"width": 320, "height": 230}
 """What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""

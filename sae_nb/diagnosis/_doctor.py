@@ -599,7 +599,7 @@ CHECKS = {
 """Every check by name; each imports what it needs when it is asked."""
 
 ASKED_FOR = {"kernels": cpu_kernels}
-"""What does more, and takes longer, where it is asked for by name."""
+"""Checks that do more, and take longer, if they are asked for by name."""
 
 ESSENTIAL = frozenset(
     {"python", "packages", "torch", "numba", "kernels", "nnsight", "memory", "offline"}
