@@ -60,8 +60,9 @@ from sae_nb_lessons import exercise, exercise_report
 # $\hat x = \mathrm{ReLU}(W^\top W x + b)$. Each feature is 0 with probability $S$, the *sparsity*, and else
 # somewhere between 0 and 1; feature 0 matters most, feature 4 least.
 #
-# The panel trains such a toy at twelve sparsities. **Move the slider slowly from left to right** (or
-# press ← →) and watch the arrows: one per feature, where the two neurons are the axes.
+# The panel trains such a toy at twelve sparsities and opens where features are rare. **Move the slider to
+# its left end, then slowly to the right** (or press ← →) and watch the arrows: one per feature, where the
+# two neurons are the axes.
 
 # %%
 panel = sw.SuperpositionToy()

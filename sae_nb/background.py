@@ -19,14 +19,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError, Future
 from types import FrameType
+from typing import Any, TypeVar
 
 SILENT_SECONDS = 5.0
 """Seconds an ending process waits before it reports what it waits for."""
 
 _tasks: dict[Task, None] = {}  # under way, in the order in which they began
+_awaited: set[Future[Any]] = set()
+"""Futures that a thread is waiting for."""
+
 _here = threading.local()
 _ending = False
+
+
+Result = TypeVar("Result")
 
 
 class GivenUp(BaseException):
@@ -112,10 +120,37 @@ def checkpoint() -> None:
         raise GivenUp
 
 
+def result_of(future: Future[Result]) -> Result:
+    """Return what a future comes to hold, without looking for it time and again.
+
+    Raises
+    ------
+    GivenUp: Once the interpreter is ending, or whoever made the future has cancelled it.
+
+    Examples
+    --------
+    >>> future = Future()
+    >>> future.set_result(3)
+    >>> result_of(future)
+    3
+    """
+    _awaited.add(future)
+    try:
+        if _ending:
+            future.cancel()
+        return future.result()
+    except CancelledError:
+        raise GivenUp from None
+    finally:
+        _awaited.discard(future)
+
+
 def _end_all() -> None:
     """Ask and wait until nothing is under way, also for what begins meanwhile."""
     global _ending
     _ending = True
+    for future in list(_awaited):
+        future.cancel()
     began, said = time.monotonic(), False
 
     def on_interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -45,6 +46,29 @@ def ended(code: str) -> tuple[int, str, str]:
     script = started(code)
     out, err = script.communicate(timeout=60)
     return script.returncode, out.strip(), err
+
+
+WAITING = """
+from concurrent.futures import Future
+def wait():
+    try:
+        background.result_of(Future())
+    finally:
+        say("gone")
+Task("waiting", wait)
+time.sleep(0.1)
+"""
+
+
+def test_work_that_waits_for_a_result_ends_with_the_process() -> None:
+    """Nothing would ever come; and what is cancelled by its maker ends the waiting, too."""
+    code, out, err = ended(WAITING)
+    assert (code, out, err) == (0, "gone", "")
+    future: Future[int] = Future()
+    future.cancel()
+    with pytest.raises(background.GivenUp):
+        background.result_of(future)
+    assert not background._awaited
 
 
 @pytest.mark.parametrize(

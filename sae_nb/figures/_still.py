@@ -11,7 +11,7 @@ import io
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import unescape
 from typing import Any
 
@@ -433,8 +433,15 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
             # The strongest of a thinned block: a rare firing must stay visible.
             share = (known[[np.abs(known).argmax()]] - low) / ((high - low) or 1.0)
             fill = css_colour(_heat_colours(trace, share, low < 0 < high)[0].tolist())
-            strokes.append(Rectangle(left, top, right - left, bottom - top, fill))
+            wide, tall = _without_gap(right - left, trace.xgap), _without_gap(bottom - top, trace.ygap)
+            corner = (left + right - wide) / 2, (top + bottom - tall) / 2
+            strokes.append(Rectangle(*corner, wide, tall, fill))
     return strokes
+
+
+def _without_gap(length: float, gap: float | None) -> float:
+    """Return what a gap between cells leaves of a cell; one that is narrower has none."""
+    return length - gap if gap and gap < length else length
 
 
 def _matrix(given: Any) -> Float[np.ndarray, "rows columns *channels"]:
@@ -572,9 +579,13 @@ def _draw_subplot(
         read_axis(figure, name, _drawn_against(figure, name), pixels)
         for name, pixels in zip(names, sheet)
     )
+    x, y = _around_image(figure, names, traces, x, y)
     hidden = any(axis_settings(figure, name).visible is False for name in names)
     ruled = [axis_settings(figure, name).showgrid is not False for name in names]
     strokes = [] if hidden else _frame(x, y, ruled)
+    if hidden and x.title and axis_settings(figure, names[0]).visible is not False:
+        at = (x.start + x.end) / 2, y.start + 1.6 * theme().font_px
+        strokes.append(Label(*at, x.title, size=theme().font_px))
     strokes += _placed_images(figure, x, y, names, below=True)
     bars = [index for index, trace in traces if trace.type == "bar"]
     mode, stacked = figure.layout.barmode, dict[float, float]()
@@ -584,6 +595,28 @@ def _draw_subplot(
             beside = Beside(bars.index(index), len(bars))
         strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], beside)
     return strokes + _placed_images(figure, x, y, names) + _shapes(figure, x, y, names)
+
+
+def _around_image(
+    figure: go.Figure, names: tuple[str, str], traces: list[tuple[int, Any]], x: Axis, y: Axis
+) -> tuple[Axis, Axis]:
+    """Return axes as an image makes them: its pixels are square, the first row is on top.
+
+    What lies over the image keeps its place on it. Axes with a range of their own stay as they are.
+    """
+    shapes = [_matrix(trace.z).shape for _, trace in traces if trace.type == "image"]
+    settings = [axis_settings(figure, name) for name in names]
+    if not shapes or any(one.range is not None for one in settings):
+        return x, y
+    rows, columns = shapes[0][:2]
+    pixel = min(abs(x.end - x.start) / columns, abs(y.start - y.end) / rows)
+    share = {"left": 0.0, "right": 1.0}.get(settings[0].constraintoward, 0.5)
+    left = x.start + share * (x.end - x.start - pixel * columns)
+    middle, half = (y.start + y.end) / 2, pixel * rows / 2
+    return (
+        replace(x, low=-0.5, high=columns - 0.5, start=left, end=left + pixel * columns),
+        replace(y, low=rows - 0.5, high=-0.5, start=middle + half, end=middle - half),
+    )
 
 
 def _drawn_against(figure: go.Figure, name: str) -> list[Any]:
@@ -698,6 +731,7 @@ def _shapes(figure: go.Figure, x: Axis, y: Axis, names: tuple[str, str]) -> list
             drop = {"top": 1.0, "middle": 0.35}.get(note.yanchor, -0.25) * theme().font_px
             colour = note.font.color or INK
             size = theme().font_px - 1
+            at, up = at + (note.xshift or 0), up - (note.yshift or 0)
             strokes.append(Label(at, up + drop, text, anchor, size, colour=colour, halo=True))
     return strokes
 

@@ -26,6 +26,9 @@ PLOT_HEIGHT = 230
 MOST_NAMES, LONGEST_NAME, NAME_PX, APART = 5, 150, 12, 12
 """Names on each side; the longest of them, the size of their letters and how far apart lines are, in pixels."""
 
+ABOVE = (("top left", "top right"), ("top right", "top left"))
+"""Where a name goes that has no room beside its point, by side: towards the middle first."""
+
 _Box = tuple[float, float, float]
 """Left and right end of a name or a point, and its height."""
 
@@ -205,10 +208,11 @@ def _names(
     for i, name in names.items():
         side, text = int(x[i] < 0), shortened(name, NAME_PX, LONGEST_NAME)
         long = text_width(text, NAME_PX)
-        # Outwards, where there are fewer points, else towards the middle.
-        for to in ("right", "left") if side == 0 else ("left", "right"):
-            left = across[i] + 10 if to == "right" else across[i] - 10 - long
-            box = (left, left + long, up[i])
+        # Outwards, where there are fewer points, else towards the middle; the first, which is spoken of, above.
+        beside = ("right", "left") if side == 0 else ("left", "right")
+        for to in (*beside, *ABOVE[side] * (not written)):
+            left = across[i] + 10 if to.endswith("right") else across[i] - 10 - long
+            box = (left, left + long, up[i] + APART * 1.5 * to.startswith("top"))
             inside = left > 0 and left + long < WIDTH
             if i in points and inside and on_side[side] < MOST_NAMES and _free(box, boxes):
                 boxes.append(box)
@@ -217,14 +221,14 @@ def _names(
                 break
     at = [i for i, _, _ in written]
     # plotly ends a text at its point: spaces keep the marker free.
-    spaced = {"left": "{}\u2002", "right": "\u2002{}"}
+    spaced = {"left": "{}\u2002", "right": "\u2002{}", "top left": "{}", "top right": "{}"}
     return go.Scatter(
         name="names",
         x=x[at],
         y=y[at],
         mode="text",
         text=[spaced[to].format(plot_text(text)) for _, text, to in written],
-        textposition=[f"middle {to}" for _, _, to in written],
+        textposition=[to if " " in to else f"middle {to}" for _, _, to in written],
         hoverinfo="skip",
         showlegend=False,
     )

@@ -52,8 +52,12 @@ PANELS = {
     "catalogue=vit_catalogue)",
     "atom-comparison": "sw.AtomComparison(lm_sae, catalogue=lm_catalogue)",
     "work-list": "sw.WorkList(lm_sae, catalogue=lm_catalogue)",
-    "circuit": "sw.CircuitPanel(sn.circuits.attribution_graph(lm, 'neurons', 'The keys to the cabinet', "
-    "contrast='The key to the cabinet', target=(' are', ' is')))",
+    "circuit": """\
+examples = list(sn.data.stories(40, seed=0).texts)
+graph = sn.circuits.attribution_graph(
+    lm, "neurons", "The keys to the cabinet", contrast="The key to the cabinet", target=(" are", " is"),
+    examples=examples)
+panel = sw.CircuitPanel(graph)""",
     "concept-map": "sw.ConceptMap(lm_sae, examples=lm_examples)",
     "corpus": """\
 tales = sn.data.stories(200, seed=0)
@@ -90,8 +94,8 @@ panel = sw.InputSteering(lens, vit_catalogue, atom=vit_examples.match("digit 4")
 acts = sn.capture(gpt, list(sn.data.stories(200, seed=0).texts), "resid_post.2", progress=False)
 timed = sn.Temporal(acts.d_in, 128, 8, bottleneck_factor=2, generator=torch.Generator().manual_seed(0))
 sn.train(timed, acts, steps=600, batch_size=512, progress=False)
-again = "The fox ran to the river. " * 3  # what comes again can be foreseen, the storm cannot
-panel = sw.TemporalPanel(gpt, timed, again + "A loud storm took the roof.")""",
+days = " ".join(f"One day {name} went to the river." for name in ("Tom", "Mia", "Ben"))
+panel = sw.TemporalPanel(gpt, timed, f"{days} A storm came.")""",
     "training": """\
 taken = sn.capture(vit, scenes, "resid_post.6", progress=False)
 learner = sn.TopK(taken.d_in, n_atoms=512, k=16, generator=torch.Generator().manual_seed(0))

@@ -20,11 +20,13 @@ from sae_nb.figures import (
     Rectangle,
     draw_figure,
     parse_colour,
+    sum_of_strips,
     text_width,
     theme,
     to_png,
     to_svg,
 )
+from sae_nb.figures._sums import NAME
 
 
 def of_kind(figure: go.Figure, kind: type) -> list:
@@ -234,3 +236,23 @@ def test_every_named_trace_is_in_the_legend_with_its_mark() -> None:
     assert [s.hatched for s in small] == [False, True]
     svg = to_svg(figure)
     assert svg.count("stroke-dasharray") == 2  # the line and its entry
+
+
+def test_a_sum_of_strips_is_drawn_as_plotly_draws_it() -> None:
+    """Strips leave room for the names above them; the image is square, and its box lies on it."""
+    image = np.zeros((32, 32, 3), np.uint8)
+    strips = {"the activation": np.array([1.0, -1.0]), "= bias": np.array([0.5, 0.2])}
+    drawing = draw_figure(sum_of_strips(strips, image=image, box=(8, 8, 16, 16)))
+    cells = [one for one in drawing.strokes if isinstance(one, Rectangle)]
+    rows = sorted({one.y for one in cells})
+    assert len(rows) == len(strips)
+    assert rows[1] - (rows[0] + cells[0].height) == pytest.approx(NAME, abs=1)
+    names = {one.text: one.y for one in drawing.strokes if isinstance(one, Label)}
+    for name, top in zip(strips, rows, strict=True):
+        assert top - NAME < names[name] < top
+    (picture,) = (one for one in drawing.strokes if isinstance(one, Picture))
+    assert picture.width == pytest.approx(picture.height)
+    (box,) = (one for one in drawing.strokes if isinstance(one, Polyline) and len(one.points) == 5)
+    across = np.array([x for x, _ in box.points])
+    assert (across.min() - picture.x) / picture.width == pytest.approx(8.5 / 32, abs=0.01)
+    assert np.ptp(across) / picture.width == pytest.approx(8 / 32, abs=0.01)

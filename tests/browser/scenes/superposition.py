@@ -37,7 +37,7 @@ def check_five_arrows_are_on_screen(page: Page, stage: Any) -> None:
     assert panel.locator(".js-plotly-plot .xy .js-line").count() >= 6
     assert panel.locator(".js-plotly-plot .hm image, .js-plotly-plot .heatmaplayer image").count()
     assert panel.locator(".js-plotly-plot .barlayer .point").count() == 10
-    assert "5 of 5 features are stored" in panel.inner_text()
+    assert "5 features share 2 neurons" in panel.inner_text()
     assert "The best atom finds a feature better than the best neuron" in panel.inner_text()
     stage("rare", panel)
 

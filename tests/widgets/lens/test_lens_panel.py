@@ -60,7 +60,7 @@ def test_a_cell_lists_ten_outputs_by_both_lenses(gpt: Any) -> None:
     assert "Block 0" in panel._detail_view.place.value
     panel.shown = "both"
     assert panel.grids[1].cells != panel.grids[0].cells
-    assert panel.grids[1].description.endswith("ogit lens")
+    assert panel.grids[1].description.startswith("Logit lens (not fitted")
     panel.close()
 
 
@@ -185,8 +185,8 @@ def test_of_a_lens_of_few_blocks_the_others_are_read_without_one(gpt: Any) -> No
     assert np.array_equal(np.array(panel.grids[1].agrees[1:]), plain.agrees[::-1])
     for place, settles in enumerate(plain.settles.tolist()):
         panel.place = place
-        seen = "does not see it" if settles < 0 else f"sees it from block {settles} on"
-        assert f"The logit lens {seen}" in panel.answer
+        seen = "does not read it" if settles < 0 else f"reads it from block {settles} on"
+        assert f"The logit lens (not fitted) {seen}" in panel.answer
     assert f"at block 0: {100 * panel.reading.agreement[0]:.3g}" in panel.numbers
     logit = f"(logit lens {100 * plain.agreement[0]:.3g}"
     assert logit in panel.numbers  # of the same block, not of the last that it reads

@@ -62,7 +62,7 @@ def test_a_cell_has_its_numbers(panel: sw.PatchingPanel) -> None:
     assert panel.beside.selected == (0, 3)
     bars = panel._detail_view.bars
     found = panel.found
-    assert bars.labels == ["exact", "attribution", "control"]
+    assert bars.labels == ["measured", "estimated", "control"]
     assert bars.values == pytest.approx(
         [float(of[1, 3]) for of in (found.effect, found.estimated, found.control)]
     )
@@ -79,7 +79,7 @@ def test_every_control_asks_again(panel: sw.PatchingPanel) -> None:
     panel.method = "attribution"
     panel.wait(60)
     assert panel.found.method == "attribution"
-    assert panel.grid.description == "Share, by attribution"
+    assert panel.grid.description == "Share of the difference brought back (estimate)"
     panel.method, panel.direction, panel.sites = "exact", "noise", "heads_by_position"
     panel.wait(60)
     assert (panel.found.method, panel.found.direction) == ("exact", "noise")
@@ -179,7 +179,7 @@ def test_atoms_are_places_too() -> None:
     found = sn.circuits.patch_atoms(gpt, sae, CLEAN, CORRUPTED, target=ASKED)
     assert panel.grid.rows == [f"atom {atom}" for atom in found.chosen[::-1]]
     assert np.allclose(np.ravel(panel.grid.tints), found.measured[found.chosen[::-1]], atol=1e-4)
-    assert panel.beside.description == "Control: atoms at random"
+    assert panel.beside.description == "Control: the same with atoms at random"
     assert not panel.problem, panel.status
     panel.close()
 

@@ -14,7 +14,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.panel import descendants
-from sae_nb_widgets.pursuit._detail import GOAL_TITLE
+from sae_nb_widgets.pursuit._detail import GOAL_TITLE, unexplained
 from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, RING, SELECTED, START, TRACES_PER_ALGORITHM
 
 import sae_nb as sn
@@ -519,7 +519,7 @@ def test_an_sae_brings_its_bias_and_the_names_of_its_atoms() -> None:
     words = panel.names.words(atom)
     assert words
     figure = panel.current_figure()
-    assert f"took {atom} · {words}"[:20] in figure.layout.annotations[0].text
+    assert f"took atom {atom} · {words}"[:20] in figure.layout.annotations[0].text
     assert any(text and text in words for text in figure.layout.xaxis.ticktext)
     assert panel.names.in_text(atom) in panel.status
     assert words in panel.chosen.atoms.value
@@ -553,6 +553,9 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     assert panel.step == (differ or 0)  # it opens where the two part
     panel.step = 0
     assert panel.answer.startswith("Before the first step 100 % of the input is unexplained")
+    if differ is not None:
+        ends = [unexplained(one, 6) for one in panel.steps]
+        assert panel.answer.endswith(f"After all 6 steps MP {ends[0]}, OMP {ends[1]}.")
     panel.step = 6
     left = [
         100 * (float(one.residual_norms[6]) / float(one.residual_norms[0])) ** 2
@@ -564,7 +567,7 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     )
     # The numbers of the sentence stand over the curve that shows them.
     assert panel.chosen.norms.description == f"unexplained after step 6: MP {mp}, OMP {omp}"
-    assert (f"first choose differently at step {differ}." in panel.answer) == (differ is not None)
+    assert (f"They part at step {differ}: MP takes atom" in panel.answer) == (differ is not None)
     assert panel.chips["input"] == "1 of 4"
     panel.number = 3
     panel.wait()

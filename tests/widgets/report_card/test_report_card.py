@@ -89,7 +89,7 @@ def test_perfect_values_carry_no_red_mark() -> None:
         ([0.9, 0.9, 0.9, 0.1], "Mostly: it beats a trivial answer and a random dictionary on 3 of 4 measures, "
          "but not on “m3”."),
         ([0.9, 0.1, 0.1, 0.1], "In part: it beats a trivial answer and a random dictionary on 1 of 4 measures, "
-         "but not on “m1”, “m2” and others."),
+         "but not on “m1”, “m2” and 1 more."),
         ([0.1], "No: it beats a trivial answer and a random dictionary on none of 1 measures."),
     ],
 )  # fmt: skip

@@ -183,13 +183,13 @@ class Side:
         self._strengths = catalogue.strengths
         self.title = ipw.HTML()
         self.examples, self.alone = (examples_view(catalogue.acts.context) for _ in range(2))
-        self.alone_title = ipw.HTML()
+        self.alone_title, self.examples_title = ipw.HTML(), ipw.HTML()
         self.near = ThinBars(description="Close to it")
         self.bars = Histogram(description="How strongly it fires", brush=False)
         self.widget = ipw.VBox(
             [
-                self.title, self.examples.widget, self.alone_title, self.alone.widget, self.near,
-                self.bars,
+                self.title, self.alone_title, self.alone.widget, self.near, self.bars,
+                self.examples_title, self.examples.widget,
             ]
         ).add_class("sae-nb-blocks")  # fmt: skip
 
@@ -206,6 +206,7 @@ class Side:
         name = atom_mark(record.atom, names.name(record.atom))
         fires = escape(names.fires(record.atom))
         self.title.value = card_title(f"{name}: fires on {fires}")
+        self.examples_title.value = card_title(f"Its strongest {self._word}s, with or without the other")
         self.examples.show(record.examples, top, record.missing)
         words = f"{format_count(n)} {self._word}{'s' * (n != 1)}"
         without = atom_mark(other, names.name(other))
@@ -244,7 +245,12 @@ def _answer(pair: AtomPair, names: AtomNames, word: str) -> str:
         return f"{both} never fire in the same {word}: below is what fires each."
     either = pair.n_shared + pair.n_only_first + pair.n_only_second
     share = format_percent(pair.n_shared / either, digits=2)
-    return f"{both} share {share} of the {word}s in which they fire; below is what fires only one."
+    said = f"{both} share {share} of the {word}s in which they fire"
+    known = [names.made(one.atom) for one in (pair.first, pair.second)]
+    seen = [made.seen[0] for made in known if made is not None and made.seen]
+    if len(set(seen)) == len(SIDES):
+        return f"{said}: the first fires mostly on {seen[0]}, the second on {seen[1]}."
+    return f"{said}; below is what fires only one."
 
 
 def _numbers(pair: AtomPair) -> str:

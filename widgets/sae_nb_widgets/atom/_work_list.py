@@ -20,7 +20,7 @@ from sae_nb.pretrained import examples_of
 from sae_nb.sessions import Session, names_of, open_session
 from sae_nb_widgets.atom._comparison import AtomComparison
 from sae_nb_widgets.atom._detail import AtomNotes
-from sae_nb_widgets.components import RowTable
+from sae_nb_widgets.components import DOTS, RowTable
 from sae_nb_widgets.panel import Atom, Panel, control, line, reacts, show, small_button
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 SHOWN = ("starred", "starred or written about", "all with a label")
 HERE = "here"
+DOUBTFUL = 2
+"""Dots of a name up to which its atom deserves another look. Ours."""
 EMPTY = (
     "No atom is on this list yet. Press ★ on the card of an atom, or s in a panel that shows one."
 )
@@ -184,9 +186,13 @@ class WorkList(Panel):
                 return
         books = {HERE: self.names.labels, **self._others}
         self._rows = [(atom, name) for name, book in books.items() for atom in self._atoms(book)]
-        headers = ["starred", "atom", "label", "note", "automatic name", "fires on"]
+        self._rows.sort(key=lambda row: self._doubt(*row), reverse=True)
+        headers = ["starred", "atom", "label", "how sure", "note", "automatic name", "fires on"]
+        left_out = "" if any(self._dots(*row) is not None for row in self._rows) else "how sure"
+        headers = [header for header in headers if header != left_out]
         headers += ["session"] * bool(self._others)
-        cells = [self._cells(atom, books[name], name)[: len(headers)] for atom, name in self._rows]
+        every = (self._cells(atom, books[name], name) for atom, name in self._rows)
+        cells = [[row[header] for header in headers] for row in every]
         self.table.show(
             headers, cells, numeric=[header in ("atom", "fires on") for header in headers],
             atoms=[atom for atom, _ in self._rows],
@@ -200,23 +206,45 @@ class WorkList(Panel):
         listed = f"{format_count(n)} atom{'s' * (n != 1)}"
         if self.shown != SHOWN[0]:
             listed += f" {'have' if n != 1 else 'has'} a name or a note"
-        if not stars:
-            return f"{listed}, none is starred yet: ☆ keeps the chosen one in this list."
-        return f"{listed}, {format_count(stars)} starred. Choose a row to read or change its name."
+        doubtful = [atom for atom, name in self._rows if self._doubt(atom, name) > 0]
+        if doubtful:
+            said = (
+                f"The names of {format_count(len(doubtful))} of these {format_count(n)} atoms are half sure at "
+                f"best, first {self.names.in_text(doubtful[0])}: these deserve another look."
+            )
+            return f"{said} {self._stars(stars)}"
+        return f"{listed}. {self._stars(stars)}"
 
-    def _cells(self, atom: int, book: Labels, session: str) -> list[str]:
+    def _stars(self, n: int) -> str:
+        """Say how many are starred, and what can be done."""
+        if not n:
+            return "None is starred yet: ☆ keeps the chosen one in this list."
+        return f"{format_count(n)} starred. Choose a row to read or change its name."
+
+    def _dots(self, atom: int, session: str) -> int | None:
+        """How sure the name of a row is, from 0 to 4 dots; None where nothing was measured of it."""
+        return self.names.sureness(atom)[0] if session == HERE else None
+
+    def _doubt(self, atom: int, session: str) -> int:
+        """How much a row deserves another look: more where its name passed less; 0 where it passed, or unknown."""
+        dots = self._dots(atom, session)
+        return 0 if dots is None else max(DOUBTFUL + 1 - dots, 0)
+
+    def _cells(self, atom: int, book: Labels, session: str) -> dict[str, str]:
         catalogue = self.names.catalogue
         often = catalogue.frequency[atom] if catalogue is not None and catalogue.encoded else None
         made = self.names.made(atom)
-        return [
-            "★" if book.is_starred(atom) else "",
-            f"{atom}",
-            book.label(atom),
-            book.note(atom),
-            "" if made is None else made.fires_on,
-            "" if often is None else format_percent(float(often)),
-            session,
-        ]
+        dots = self._dots(atom, session)
+        return {
+            "starred": "★" if book.is_starred(atom) else "",
+            "atom": f"{atom}",
+            "label": book.label(atom),
+            "how sure": "" if dots is None else "●" * dots + "○" * (DOTS - dots),
+            "note": book.note(atom),
+            "automatic name": "" if made is None else made.fires_on,
+            "fires on": "" if often is None else format_percent(float(often)),
+            "session": session,
+        }
 
     def _choose(self, change: t.Bunch) -> None:
         if 0 <= change["new"] < len(self._rows):

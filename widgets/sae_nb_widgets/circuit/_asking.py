@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -16,6 +16,13 @@ from sae_nb.studies.circuits import (
     CircuitSummary,
     summarise_flow,
 )
+
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.circuit._names import NodeNames
+
+MOST_TRIED = 20
+"""Atoms among which one with a name is looked for."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +113,14 @@ def alike(live: AttributionGraph, drawn: set[int]) -> dict[str, tuple[int, ...]]
     return {name: nodes for name, nodes in found.items() if len(nodes) > 1}
 
 
-def strongest_atom(circuit: Circuit) -> int:
-    """Return the atom of most influence; −1 if none has any."""
-    inner = np.where(circuit.kinds == "atom", circuit.influence, -1.0)
-    return int(inner.argmax()) if inner.max(initial=-1.0) > 0 else -1
+def first_atom(circuit: Circuit, names: NodeNames) -> int:
+    """Return the atom that a panel opens on: of most influence, for the answer, with a name; −1 for none."""
+    inner = (circuit.kinds == "atom") & (circuit.influence > 0)
+    found = np.flatnonzero(inner)
+    found = found[np.argsort(-circuit.influence[found], kind="stable")].tolist()
+    for_it = [node for node in found if circuit.adds[node] > 0]
+    named = (node for node in for_it[:MOST_TRIED] if not names.pill(node)[1])
+    return int(next(named, next(iter(for_it or found), -1)))
 
 
 def heaviest_target(circuit: Circuit) -> int:

@@ -6,13 +6,13 @@ from typing import Any
 
 import ipywidgets as ipw
 
-from sae_nb.figures import format_percent, theme, visible_token
+from sae_nb.figures import fade, format_percent, theme, visible_token
 from sae_nb.studies.circuits import CircuitAnswer
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.panel import COLUMNS, control, line, show, small_button
 
-AFTER = "Likeliest answers now (solid tick: before; dashed: random)"
+AFTER = "Likeliest answers now (black tick: before; dashed: after a random change)"
 STALE = "sae-nb-stale"
 
 
@@ -58,14 +58,15 @@ class LiveCut:
             return
         self.said.value = words.cut_html(answer, name)
         n_random = len(answer.random)
-        luck = f" (random: the largest of {n_random})" if n_random else ""
-        self.effects.description = f"Change of the score of {targets}{luck}"
+        luck = f"; random: the largest of {n_random}" if n_random else ""
+        self.effects.description = f"What that does to the score of {targets} (logits{luck})"
+        colour = theme.WARM if answer.effect > 0 else theme.BLUE
         largest = float(max(answer.random, key=abs)) if n_random else float("nan")
         self.effects.show(
-            ["the model", "foreseen", "random"],
+            ["in the model", "foreseen", "random"],
             [answer.effect, answer.predicted, largest],
             signed=True,
-            colours=[theme.OK, theme.BLUE, theme.CONTROL],
+            colours=[colour, fade(colour, 0.5), theme.CONTROL],
         )
         random = answer.after_random.mean(axis=0) if len(answer.after_random) else None
         self.outcomes.show(

@@ -13,7 +13,7 @@ from sae_nb.sessions import names_of
 from sae_nb.studies.circuits import AttributionGraph, place_words
 
 QUOTED = re.compile("“([^”]+)”")
-ONLY_QUOTES = re.compile("“[^”]+”((, | or )“[^”]+”)*")
+ONLY_QUOTES = re.compile("“[^”]+”((, | or )“[^”]+”)*( …)?")
 
 
 class NodeNames(AtomNames):
@@ -86,7 +86,8 @@ class NodeNames(AtomNames):
         """Return a node as it is drawn, and whether nothing is known of it but that."""
         kind = self._rows[node][0]
         if kind != "atom":
-            return self.short(node).replace("“", "").replace("”", ""), False
+            plain = self.short(node).replace("“", "").replace("”", "")
+            return plain.replace(" − ", " rather than "), False
         words = self.words(node)
         if not words:
             return (NO_NAME if self._graph.of_neurons else self.short(node)), True
@@ -94,7 +95,10 @@ class NodeNames(AtomNames):
         listed = words.removeprefix(NO_NAME).strip(": ")
         if quiet or ONLY_QUOTES.fullmatch(listed):
             tokens = QUOTED.findall(listed)[:2]
-            return " · ".join(token.strip() for token in tokens) or self.short(node), quiet
+            said = " · ".join(token.strip() for token in tokens)
+            # What it fires on is told from what it writes.
+            fires = self._graph.of_neurons and not self._says[node]
+            return (f"on {said}" if fires and said else said or self.short(node)), quiet
         return words, False
 
     def brief(self, node: int, text: str) -> str:

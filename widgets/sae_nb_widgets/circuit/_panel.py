@@ -29,8 +29,8 @@ from sae_nb_widgets.circuit._asking import (
     changed,
     check_groups,
     check_nodes,
+    first_atom,
     heaviest_target,
-    strongest_atom,
     viewed,
 )
 from sae_nb_widgets.circuit._chosen import ChosenNode
@@ -72,8 +72,8 @@ NEURONS_EXPLANATION = (
     "RelP, arXiv 2508.21258; “Language models’ circuits are sparse in the neuron basis”, Transluce 2025.",
 )
 LEGEND = (
-    "orange: speaks for {answer} · blue: against it · numbers at the left: blocks · width of a line: the share "
-    "that runs through it"
+    "orange: pushes for {answer} · blue: against it · bubbles: {bubbles} · "
+    "numbers at the left: blocks of the model · width of a line: the share that runs through it"
 )
 
 
@@ -99,7 +99,8 @@ class CircuitPanel(Panel):
         As the graph was made with, "neurons" for one of neurons; None takes those that the graph knows. A
         graph from a file knows none: without them it is shown, and cannot be asked.
     node
-        First one chosen, −1 for none; the atom of most influence when None.
+        First one chosen, −1 for none; None: of the atoms that speak for the answer the one of most influence,
+        with a name if any has one.
     threshold
         Share of the influence that is drawn at first; None: of which a person can still see the parts.
 
@@ -182,7 +183,7 @@ class CircuitPanel(Panel):
         super().__init__(chips=self._facts())
         self._named = self.names = NodeNames(graph, self._saes)
         self.threshold = self.circuit.first_threshold() if threshold is None else threshold
-        self.node = strongest_atom(self.circuit) if node is None else node
+        self.node = first_atom(self.circuit, self._named) if node is None else node
         self._summary = viewed(self.circuit, self._view())
         self.where = (
             graph.model_name,
@@ -234,7 +235,10 @@ class CircuitPanel(Panel):
         self.picture = shaded_image(self.circuit)
         if self.picture is not None:
             self.picture.observe(self._choose_patch, "selected")
-        legend = LEGEND.format(answer=f"“{words.first_answer(self.circuit)}”")
+        legend = LEGEND.format(
+            answer=f"“{words.first_answer(self.circuit)}”",
+            bubbles="neurons, by words they raise (“on …”: words they fire on)" if self.graph.of_neurons else "atoms, by their names",
+        )
         blocks = ipw.Box([self.cut_row.after, self.inputs, self.outputs, self.chosen.examples])
         blocks.add_class(COLUMNS).add_class("sae-nb-circuitblocks")
         self.arrange(

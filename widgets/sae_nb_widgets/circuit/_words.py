@@ -26,8 +26,6 @@ MENTIONED = 0.25
 WHOLE, NO_MORE = 0.95, 0.05
 """Shares of an effect from which on all of it is gone, and up to which nothing is."""
 
-NUMBERS = {10: "ten", 12: "twelve", 20: "twenty", 50: "fifty"}
-
 SHOWS_ONLY = (
     "This graph was read without a live model, so it shows and cannot be asked. Pass the model and the "
     "transcoders: CircuitPanel(graph, model, transcoders)."
@@ -109,17 +107,17 @@ def overview(
             "“keep”."
         ), []
     what = "Neurons" if circuit.graph.of_neurons else "Atoms"
-    answer = target_names(circuit)[0].partition(" − ")[0]
+    answer = f"“{first_answer(circuit)}”"
     (where, says), (there, against) = (_speakers(circuit, summary, names, s) for s in (1, -1))
     if not where:
-        said = f"{what} {there} speak against {answer}, and none for it."
+        said = f"{what} {there} push against {answer}, and none for it."
     elif says:
-        said = f"{what} {where} write {says}"
-        said += f", others {against} against it." if against else "."
+        said = f"{what} {where} push for {says}"
+        said += f", others for {against}." if against else "."
     else:
-        said = f"{what} {where} speak for {answer}" + (", others against it." if there else ".")
+        said = f"{what} {where} push for {answer}" + (", others against it." if there else ".")
     shown = f"What is drawn carries {format_percent(summary.threshold)} of the influence."
-    return f"{said} {shown if curve is None else curve_words(curve)}", [says, against]
+    return f"{said} {shown if curve is None else curve_words(curve, answer)}", [says, against]
 
 
 def _speakers(
@@ -143,19 +141,17 @@ def _speakers(
     return where, says if circuit.graph.of_neurons and weight[says] > 0 else ""
 
 
-def curve_words(curve: FaithfulnessCurve) -> str:
+def curve_words(curve: FaithfulnessCurve, answer: str) -> str:
     """State what the strongest neurons take away from the answer, and as many random ones."""
     k, lost, random = int(curve.k[0]), float(curve.lost[0]), float(curve.random_lost[0])
-    many = NUMBERS.get(k, str(k))
+    many = f"Without the {k} strongest neurons"
     if lost < -NO_MORE:
-        return f"Without {many} the effect is larger: they work against it."
+        return f"{many} the push for {answer} is larger: they work against it."
     if lost <= NO_MORE:
-        return f"Without {many} nothing changes: the answer hangs on more."
-    gone = (
-        "the effect is gone" if lost >= WHOLE else f"{format_percent(lost)} of the effect is gone"
-    )
+        return f"{many} nothing changes: the answer hangs on more."
+    gone = "is gone" if lost >= WHOLE else f"loses {format_percent(lost)}"
     chance = "change nothing" if abs(random) <= NO_MORE else f"take {format_percent(random)}"
-    return f"Without {many} {gone}; {many} random ones {chance}."
+    return f"{many} the push for {answer} {gone}; {k} random ones {chance}."
 
 
 def overview_numbers(circuit: Circuit, summary: CircuitSummary) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:  # for the other rooms
         style_sheet as style_sheet,
     )
     from sae_nb_widgets.components._branches import Way as Way, words_of_its_own as words_of_its_own
-    from sae_nb_widgets.components._chips import sure_dots as sure_dots
+    from sae_nb_widgets.components._chips import DOTS as DOTS, sure_dots as sure_dots
     from sae_nb_widgets.components._concordance import joins_of as joins_of, word_at as word_at
     from sae_nb_widgets.components._curves import Chart as Chart, Curves as Curves, Line as Line
     from sae_nb_widgets.components._depth_strips import DepthStrips as DepthStrips

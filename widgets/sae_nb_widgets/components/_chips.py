@@ -29,6 +29,15 @@ from sae_nb_widgets.components._scripts import script
 DOTS = 4
 """Dots of a name's evidence."""
 
+SURE_SAYS = (
+    "name: failed its test",
+    "name: a guess",
+    "name: half sure",
+    "name: fairly sure",
+    "name: passed its test",
+)
+"""Meaning of no dot, one, and so on, in words."""
+
 STATES = {
     "plain": "",
     "confirmed": "confirmed",
@@ -38,7 +47,7 @@ STATES = {
 """States of a chip, and the words that readers without colours get."""
 
 
-def sure_dots(sure: int | None, words: str = "") -> str:
+def sure_dots(sure: int | None, words: str = "", *, spelt_out: bool = False) -> str:
     """Return four dots that show how sure a name is, with the reasons in words on hover, as HTML.
 
     Parameters
@@ -47,6 +56,8 @@ def sure_dots(sure: int | None, words: str = "") -> str:
         Filled dots, 0 to 4; None draws nothing, for what was not measured.
     words
         What was measured, for hovering and for screen readers.
+    spelt_out
+        Whether the meaning of the dots is written next to them.
 
     >>> sure_dots(3, "Finds 86 % of what fires.").count("sae-nb-off")
     1
@@ -56,7 +67,11 @@ def sure_dots(sure: int | None, words: str = "") -> str:
     filled = min(max(int(sure), 0), DOTS)
     said = escape(f"{filled} of {DOTS} dots. {words}".strip())
     dots = "".join(f"<i{' class=sae-nb-off' * (i >= filled)}></i>" for i in range(DOTS))
-    return f'<span class="sae-nb-sure" role="img" tabindex="0" title="{said}" aria-label="{said}">{dots}</span>'
+    beside = f'<small class="sae-nb-surewords">{SURE_SAYS[filled]}</small>' if spelt_out else ""
+    return (
+        f'<span class="sae-nb-sure" role="img" tabindex="0" title="{said}" aria-label="{said}">{dots}</span>'
+        f"{beside}"
+    )
 
 
 class Chips(Component):

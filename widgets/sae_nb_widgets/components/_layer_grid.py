@@ -37,6 +37,9 @@ class LayerGrid(Component):
     FEW_CELLS = 64
     """Cells up to which those of shares are drawn large (in `layer_grid.js`, too)."""
 
+    ROOMY = 8
+    """Columns up to which those of shares are as wide as their words (in `layer_grid.js`, too)."""
+
     _esm = script("layer_grid")
     _css = style_sheet("components.css", "layer_grid.css")
 
@@ -140,6 +143,7 @@ class LayerGrid(Component):
         short = " sae-nb-upright" if max(map(len, self.columns), default=0) > 2 else ""
         few = len(self.rows) * len(self.columns) <= self.FEW_CELLS
         signed += " sae-nb-few" * (self.signed and few)
+        signed += " sae-nb-roomy" * (len(self.columns) <= self.ROOMY and not self.compact)
         return f"{signed}{short} sae-nb-compact" if self.compact else signed + short
 
     def _line_html(self, row: int) -> str:

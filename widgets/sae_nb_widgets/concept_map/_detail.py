@@ -388,7 +388,9 @@ def groups_sentence(record: ConceptMapSummary) -> str:
         format_number(float(weights @ values), digits=2)
         for values in ([c.cosine for c in clusters], [c.floor for c in clusters])
     )
-    return f"{said} Mean cosine within a group {cosine} (random groups of these sizes: {floor})."
+    tokens = any(c.name.startswith("“") for c in clusters)
+    called = " Words in quotes are those that its atoms fire on." if tokens else ""
+    return f"{said}{called} Mean cosine within a group {cosine} (random groups of these sizes: {floor})."
 
 
 def selection_answer(
@@ -442,7 +444,7 @@ def atom_facts(record: ConceptMapSummary, atom: int, names: AtomNames) -> str:
     """Return what is known of an atom as HTML: its name, a line of numbers, its cluster, its partner."""
     lines = [f"<p><b>{atom_mark(atom, f'atom {atom}')}</b>"]
     words = names.words(atom)
-    dots = sure_dots(*names.sureness(atom))
+    dots = sure_dots(*names.sureness(atom), spelt_out=True)
     lines.append(f' <span dir="auto">{escape(words)}</span>{dots}</p>' if words else "</p>")
     numbers = []
     for name, column in record.columns.items():

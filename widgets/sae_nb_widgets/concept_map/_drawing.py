@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Any
 
 import ipywidgets as ipw
@@ -46,7 +47,7 @@ MOST_LANDMARKS, APART = 12, (0.16, 0.08)
 BRUSHED = ("frequency", "strength", "L0")
 """Columns that have a histogram under the map, where there are such."""
 
-HINT = "Wheel: zoom. Drag: move. Shift and drag: select. Click: details of a point."
+HINT = "Ring: the chosen atom; lines lead to its nearest. Wheel: zoom. Drag: move. Shift and drag: select."
 
 Shown = Mapping[str, Any]
 Lasso = Callable[[Int[np.ndarray, " m"], bool], None]
@@ -80,7 +81,7 @@ class MapFigure:
         self._choose, self._lasso, self._keep = choose, lasso, keep
         self._words: list[Word] = []
         self._named: list[Word] = []
-        """The name of the current atom, at its point."""
+        """The names of the current atom and of those nearest to it, at their points."""
 
         self._spokes: Float[np.ndarray, "s 4"] = np.zeros((0, 4), np.float32)
         self._settling = False
@@ -239,15 +240,15 @@ class MapFigure:
         edges: Int[np.ndarray, "k 2"],
         lines: Float[np.ndarray, "k 4"],
         spokes: tuple[Float[np.ndarray, "s 4"], Float[np.ndarray, " s"]],
-        name: str = "",
+        names: Mapping[int, str] = MappingProxyType({}),
     ) -> None:
-        """Ring the selection and the current atom, joined by edges, and write its name; draw a cone's spokes
-        by width.
+        """Ring the selection and the current atom, joined by edges, and write the names of points; draw a
+        cone's spokes by width.
         """
         joined = np.concatenate([record.xy[edges[:, 0]], record.xy[edges[:, 1]]], axis=1)
         self._spokes, widths = spokes
         both = np.concatenate([self._spokes, lines, joined])
-        self._named = [(*record.xy[current].tolist(), name)] if name and current >= 0 else []
+        self._named = [(*record.xy[point].tolist(), name) for point, name in names.items()]
         with self.chart.hold_sync():
             self.chart.widths = widths.tolist()
             self.chart.chosen = whole_bytes(points)
@@ -343,19 +344,26 @@ def words_on(record: ConceptMapSummary, column: Column | None) -> list[Word]:
     if record.archetypes is not None:
         places = zip(record.archetypes.corners.tolist(), record.archetypes.archetypes.tolist())
         corners = [(x, y, f"archetype {archetype}") for (x, y), archetype in places]
-    # A number is no name: what lies there is told by single atoms, its landmarks.
+    # What lies where no group has a telling name is told by single atoms, its landmarks.
     return corners + [
         (*np.median(record.xy[cluster.points], axis=0).tolist(), cluster.name)
         for cluster in record.clusters
-        if not cluster.name.startswith(NUMBERED)
+        if _tells(cluster.name)
     ]
+
+
+def _tells(name: str) -> bool:
+    """Return whether a group's name tells what lies there: a number does not, nor tokens it fires on."""
+    return not name.startswith(NUMBERED) and not all(
+        word.startswith("“") for word in name.split(" · ")
+    )
 
 
 def landmarks(
     record: ConceptMapSummary, surest: Sequence[int], kept: Bool[np.ndarray, " n"]
 ) -> list[tuple[float, float, int]]:
     """Return where well named atoms lie that are apart from each other and from groups with a name."""
-    named = [c for c in record.clusters if not c.name.startswith(NUMBERED)]
+    named = [c for c in record.clusters if _tells(c.name)]
     taken = [np.median(record.xy[cluster.points], axis=0) for cluster in named]
     apart = np.array(APART) * np.ptp(record.xy, axis=0).clip(min=1e-9)
     found: list[tuple[float, float, int]] = []

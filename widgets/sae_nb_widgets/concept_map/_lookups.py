@@ -10,8 +10,9 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.figures import format_count, format_number
-from sae_nb.summaries import SelectionSummary
+from sae_nb.summaries import ConceptMapSummary, SelectionSummary
 from sae_nb_widgets.concept_map._detail import (
+    MOST_SAID,
     atom_answer,
     match_facts,
     selection_answer,
@@ -43,9 +44,26 @@ class Lookups:
         edges = self.edges(begin) if panel.ready else NO_EDGES
         lines = lines_of(record, panel.compare)
         spokes = panel.overlays.spokes(record)
-        named = atoms and panel.show_names and panel.names.source(panel.atom)
-        name = panel.names.short(panel.atom) if named else ""
-        panel.map.draw_selection(record, points, current, edges, lines, spokes, name)
+        names = self._named(record) if atoms and panel.show_names else {}
+        if not len(points) and atoms:
+            ends = [(current, atom) for atom in self.nearest(record)]
+            edges = np.concatenate([edges, np.array(ends, np.int64).reshape(-1, 2)])
+        panel.map.draw_selection(record, points, current, edges, lines, spokes, names)
+
+    def nearest(self, record: ConceptMapSummary) -> list[int]:
+        """Return the atoms that the sentence above the map calls nearest; none before they are known."""
+        if record.neighbours is None:
+            return []
+        return self._panel.atlas.nearest("atoms", self._panel.atom)[0][:MOST_SAID].tolist()
+
+    def _named(self, record: ConceptMapSummary) -> dict[int, str]:
+        """Return the names of the current atom and of those nearest to it, by their points."""
+        panel = self._panel
+        shown = [panel.atom] if panel.names.source(panel.atom) else []
+        if not panel.selected:
+            shown += self.nearest(record)
+        names = {atom: panel.names.short(atom) for atom in shown}
+        return {atom: name for atom, name in names.items() if name != f"atom {atom}"}
 
     def edges(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
         """Return the edges from some points to others."""

@@ -124,7 +124,7 @@ class CorpusPanel(Panel):
     min_share = Number(0.0, 0.0, 1.0, help="Smallest share of either corpus an atom must be in.")
     search = t.Unicode("", help="Number, label or word; ‹ and › then step through the matches.")
     found = t.Tuple(help="Atoms that match the search, the largest difference first.")
-    n_rows = Whole(20, 1, MOST_ROWS, help="Atoms in the list.")
+    n_rows = Whole(8, 1, MOST_ROWS, help="Atoms in the list.")
     n_examples = Whole(4, 1, MOST_EXAMPLES, help="Documents of each corpus.")
     sorted_by = t.Tuple(
         t.Int(),

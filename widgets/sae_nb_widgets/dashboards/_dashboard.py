@@ -37,6 +37,7 @@ from sae_nb_widgets.panel import (
     keep_styled,
     logger,
     page_html,
+    sentence_html,
     show,
     small_button,
 )
@@ -137,9 +138,12 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         self.add_class("sae-nb-dashboard")
         facts = {name: browser.chips[name] for name in FACTS if name in browser.chips}
         header = ipw.HTML(header_html(Heading(question=TITLE, facts=facts, atom_line=AN_ATOM)))
+        self._found = ipw.HTML().add_class("sae-nb-answer")
         start = ipw.HTML(escape(START)).add_class("sae-nb-start")
-        self.children = (self._style, header, start, bar, *self._views.values())
+        self.children = (self._style, header, self._found, start, bar, *self._views.values())
         browser.names.observe(self._draw_name)
+        browser.observe(self._draw_found, "answer")
+        self._draw_found()
         self.observe(self._draw_name, "atom")
         self._draw_name()
         self.restyle()
@@ -160,6 +164,14 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         often = names.fires(self.atom).partition(" of ")[0]
         words = [names.words(self.atom), f"fires on {often}" if often else ""]
         self._name.value = escape(" · ".join(filter(None, words)))
+
+    def _draw_found(self, _: Any = None) -> None:
+        """Say at the top what is known of the atom that all panels show."""
+        browser = self.browser
+        said, answer = browser.names.in_text(browser.atom), browser.answer
+        goes_on = answer.startswith("Fires")
+        answer = f" {answer[0].lower()}{answer[1:]}" if goes_on else f": {answer}"
+        self._found.value = sentence_html(f"{said[0].upper()}{said[1:]}{answer}") * bool(browser.answer)
 
     def _build_concepts(self, atom: int | None) -> None:
         from sae_nb_widgets.atom import AtomBrowser

@@ -33,7 +33,9 @@ KIND_COLOURS = {
     "token": theme.NEUTRAL,
 }
 """Of token types, where there are several. Blue and vermilion are taken."""
-WHAT_IS_DRAWN = '<span style="opacity:0.8">dot: at this layer; line: the way there{of}</span>'
+WHAT_IS_DRAWN = (
+    '<span style="opacity:0.8">dot: one input at this layer; line: its way there from the first layer{of}</span>'
+)
 OPACITY_OF_ALL, OPACITY_OF_FEW = 0.45, 0.9
 SHAPES = {"square": "", "diamond": "transform:rotate(45deg)"}
 PHASE_TRACES = ("similarity", "phases, pale", "phases", "layer", "gain", "k")
@@ -388,5 +390,5 @@ def _legend_html(drawn: DrawnPaths) -> str:
         for style, colour, name in lines
     ]
     n_trailed = int(drawn.trailed.sum())
-    of = "" if n_trailed == len(drawn.trailed) else f" (of {n_trailed})"
+    of = "" if n_trailed == len(drawn.trailed) else f", drawn for {n_trailed} of them"
     return f"<div>{''.join(entries)}{WHAT_IS_DRAWN.format(of=of)}</div>"

@@ -24,7 +24,7 @@ SPEEDS = {2.0: "2 a second", 5.0: "5 a second", 10.0: "10 a second", 1000.0: "as
 
 
 class GenerationControls:
-    """The strength and two buttons in the row, the prompt above the text, the rest in the menu."""
+    """The strength and two buttons in the row, the prompt next to them, the rest in the menu."""
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel
@@ -42,9 +42,7 @@ class GenerationControls:
         panel = self._panel
         tip = "What the model reads first; Enter begins anew with it"
         self.prompt = control(panel, "prompt", "prompt", tip, placeholder="Type how a text begins")
-        for name in ("sae-nb-search", "sae-nb-promptfield", "sae-nb-unlabelled"):
-            self.prompt.add_class(name)
-        self.prompt.layout.flex, self.prompt.layout.width = "1 1 320px", "100%"
+        self.prompt.layout.flex, self.prompt.layout.width = "1 1 320px", "min(420px, 100%)"
         self.asked = line(self.prompt, *self._image(panel)).add_class(LIVE_ONLY)
 
     def _image(self, panel: Any) -> list[ipw.Widget]:

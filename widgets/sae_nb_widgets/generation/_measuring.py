@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, wait
+import contextlib
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
-from sae_nb.background import checkpoint
+from sae_nb.background import result_of
 from sae_nb.summaries import BaseRate, base_rate
 
 Measures = tuple[BaseRate | None, Any]
 """Base rates of atoms, and one measured unit of strength of each; None where they are not known."""
-
-LOOK_SECONDS = 0.1
 
 
 class Measuring:
@@ -33,7 +32,8 @@ class Measuring:
             try:
                 found = base_rate(panel.sae, frequency), panel.scale.measure(panel.sae, acts)
             finally:
-                self._found.set_result(found)
+                with contextlib.suppress(InvalidStateError):  # the panel was closed meanwhile
+                    self._found.set_result(found)
             return found
 
         if acts is None and not hasattr(frequency, "batches"):
@@ -45,10 +45,13 @@ class Measuring:
     @property
     def known(self) -> Measures | None:
         """The measures; None while they are being taken."""
-        return self._found.result() if self._found.done() else None
+        found = self._found
+        return found.result() if found.done() and not found.cancelled() else None
 
     def wait(self) -> Measures:
         """Return what was found as soon as it is; ends with Python, or with the panel's work."""
-        while not wait([self._found], timeout=LOOK_SECONDS).done:
-            checkpoint()
-        return self._found.result()
+        return result_of(self._found)
+
+    def close(self) -> None:
+        """End the waiting for what will not be measured any more."""
+        self._found.cancel()

@@ -224,10 +224,10 @@ class GenerationLens(PlayingPanel):
         self.controls, self.margin = GenerationControls(self), Margin(self)
         self.views = GenerationViews(self.margin, bool(self.model.placeholders))
         self.arrange(
-            controls=self.controls.first,
+            controls=[*self.controls.first, self.controls.asked],
             primary=self.controls.write_on,
             more=self.controls.more,
-            figure=[self.controls.asked, *self.views.main],
+            figure=self.views.main,
             detail=self.margin.widgets,
         )
         self.tuck_away(self.views.log)
@@ -672,6 +672,12 @@ class GenerationLens(PlayingPanel):
             self._offered = float("nan")
         if kept.branches:
             self._begin(kept)
+
+    def close(self) -> None:
+        """Free the panel, and the work that waits for its measures."""
+        if hasattr(self, "measuring"):  # a call that was refused made none
+            self.measuring.close()
+        super().close()
 
     # --- taking it away ---------------------------------------------------------------------------
 

@@ -104,12 +104,10 @@ def ways_answer(rows: Sequence[Sequence[str]], name: str, strength: float) -> st
     if ours == untouched:
         return f"{edit} the text goes on as it would anyway: turn it further."
     quotes = _parted(ours, untouched)
-    said = f"{edit}: “{quotes[0]}”; untouched: “{quotes[1]}”."
-    control = "A random direction of the same size"
+    said = f"{edit}: “{quotes[0]}”; untouched: “{quotes[1]}”"
     if random == untouched:
-        return f"{said} {control} does not change the text."
-    later = _shared(untouched, random) > _shared(untouched, ours)
-    return f"{said} {control} changes the text{' later' if later else ', too'}."
+        return f"{said}. A random direction of the same size does not change the text."
+    return f"{said}; along a random direction: “{_parted(random, untouched)[0]}”."
 
 
 def _parted(first: Sequence[str], second: Sequence[str]) -> tuple[str, str]:

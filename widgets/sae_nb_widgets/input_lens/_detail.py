@@ -13,7 +13,7 @@ from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_percent, quoted_token, quoted_tokens, visible_token
 from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components import Sparkbars, icons_of
-from sae_nb_widgets.input_lens._words import NO_ANSWER, card_html
+from sae_nb_widgets.input_lens._words import NO_ANSWER, card_html, last_words
 from sae_nb_widgets.panel import LIVE_ONLY, show, small_button
 
 if TYPE_CHECKING:
@@ -83,7 +83,10 @@ class InputLensDetail:
         quoted = modality_of(summary.kind).is_text
         names = [name for _, name, _ in shown]
         names = quoted_tokens(names) if quoted else names
-        self.answers.description = "The model's answer" + (" (A; B as a tick)" if other else "")
+        where = f" after {last_words(summary)}" if quoted and not other else ""
+        self.answers.description = f"The model's answer{where}" + (
+            " (A; B as a tick)" if other else ""
+        )
         before = [there.get(index) for index in self._ids] if other else None
         notes = [format_percent(value, digits=2) for value in p]
         self.answers.show(names, p, notes=notes, before=before, maximum=1.0)

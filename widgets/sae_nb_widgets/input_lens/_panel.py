@@ -250,7 +250,7 @@ class InputLens(Panel):
         self._detail_view = InputLensDetail(self._ask, self._choose_atom, self.splice_check)
         maker: DrawPad | SoundRecorder | None = None
         if self.model.modality.is_image:
-            maker = DrawPad(description="canvas to draw on")
+            maker = DrawPad(description="canvas to draw on", hint="or draw your own")
             self.sources.listen(maker, self.controls.thickness)
         elif self.model.modality == AUDIO:
             maker = self.recorder = recorder_of(self.model)

@@ -113,7 +113,8 @@ class TextView(InputView):
         self.widget: ipw.Widget
         self.strip = self.widget = TokenStrip(
             description="the input",
-            hint=f"Hover: activation at this {place}. Click: atoms active there.",
+            hint=f"The answer comes after the last {place}. Hover: activation at this {place}. Click: atoms "
+            "active there.",
             place=place,
         )
         self.clear()
@@ -273,7 +274,7 @@ class PictureView(InputView):
         pad.add_class(LIVE_ONLY)
         self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=self.room[0], min_width="0"))
         self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
-        row = ipw.Box([*([pad] if made else []), self._shown, self.prefix])
+        row = ipw.Box([self._shown, *([pad] if made else []), self.prefix])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
 

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.activations import AUDIO, modality_of
+from sae_nb.atoms import is_special
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import (
     escape,
@@ -16,6 +17,7 @@ from sae_nb.figures import (
     format_number,
     format_percent,
     quoted_token,
+    visible_token,
 )
 from sae_nb.summaries import Contrast, InputSummary
 from sae_nb_widgets.components import atom_mark, sure_dots
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 NAMED = 3
 """Atoms that the sentence names."""
+
+TAIL = 4
+"""Tokens at the end of a text that are quoted as the place of the answer."""
 
 NO_TEXT = "Type at least one word above."
 NO_IMAGE = "Draw something, choose an input or upload a picture."
@@ -75,14 +80,23 @@ def answer_words(
 
 def _likeliest(summary: InputSummary) -> str:
     _, name, p = summary.answers[0]
-    return f"{quoted_token(name)} ({format_percent(p, digits=2)})"
+    return f"{quoted_token(name.strip() or name)} ({format_percent(p, digits=2)})"
 
 
 def _reads(summary: InputSummary) -> str:
     if not summary.answers:
         return NO_ANSWER
-    verb = "goes on with" if modality_of(summary.kind).is_text else "reads it as"
-    return f"The model {verb} {_likeliest(summary)}."
+    if modality_of(summary.kind).is_text:
+        return f"After {last_words(summary)} the model goes on with {_likeliest(summary)}."
+    return f"The model reads it as {_likeliest(summary)}."
+
+
+def last_words(summary: InputSummary) -> str:
+    """Return the end of a text, after which the model answers, in quotes: "“… honed by the”"."""
+    tokens = [token for token in summary.tokens if not is_special(token)]
+    words = "".join(tokens[-TAIL:]).split() or ["".join(tokens)]
+    more = "… " * (len(tokens) > TAIL)
+    return f"“{more}{visible_token(' '.join(words[-TAIL + 1 :]))}”"
 
 
 def _matter(summary: InputSummary, names: AtomNames) -> str:
@@ -115,7 +129,18 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
             _pushes(lowering, "speak", f"against {to}"),
         )
     said = "; ".join(filter(None, pushes))
-    return f"{said[0].upper()}{said[1:]}."
+    return f"{said[0].upper()}{said[1:]}.{_unnamed(summary, first, names)}"
+
+
+def _unnamed(summary: InputSummary, said: Int[np.ndarray, " named"], names: AtomNames) -> str:
+    """Own up to atoms that matter more than any that the sentence names, and have no name."""
+    used = summary.used
+    largest = float(np.abs(used.attribution[said]).max(initial=0.0))
+    more = np.flatnonzero(used.mattering & (np.abs(used.attribution) > largest))
+    n = sum(not names.source(int(used.atom[place])) for place in more)
+    if not n:
+        return ""
+    return f" {'One atom' if n == 1 else f'{format_count(n)} atoms'} without a name matter{'s' * (n == 1)} more."
 
 
 def atoms_in_words(summary: InputSummary, names: AtomNames) -> list[int]:
@@ -256,7 +281,7 @@ def card_html(
         sentences.append(difference_words(contrast, atom))
     text = "".join(f"<p>{escape(sentence)}</p>" for sentence in sentences)
     title = atom_mark(atom, f"atom {names.name(atom)}")
-    worth = sure_dots(*names.sureness(atom))
+    worth = sure_dots(*names.sureness(atom), spelt_out=True)
     return (
         f'<div class="sae-nb-card"><div class="sae-nb-cardtitle">{title} {worth}</div>{text}</div>'
     )

@@ -29,11 +29,14 @@ MOST_PLACES = 64
 """Tokens of a text that are shown: more would be a page of columns."""
 
 
+FITTED = "fitted on texts"
+NOT_FITTED = "not fitted: every block is read as if it were the last"
+
 LONGEST_HEADLINE = 52
 STALE = "sae-nb-stale"
 LEGEND = (
-    "green: the model's own next token · blue: how sure the lens is · right: distance to the model's answer "
-    "(KL), mean over these tokens · top row: the answer"
+    "rows: blocks, the last on top · green: the model's own next token · blue: how sure the lens is · bars: how "
+    "far it is from the model's answer (KL), mean over these tokens"
 )
 
 READABLE = 14
@@ -382,7 +385,8 @@ class LensPanel(Panel):
         layers = self._drawn[number] = self._layers(reading)
         order = [reading.layers.index(layer) for layer in layers]
         cut = f", first {n} of {len(reading.tokens)} positions" * (n < len(reading.tokens))
-        grid.description = f"{words[0].upper()}{words[1:]}{cut}"
+        how = NOT_FITTED if words.startswith(NAMES["logit"]) else FITTED
+        grid.description = f"{words[0].upper()}{words[1:]} ({how}{cut})"
         top = reading.top[:, :n, 0]
         answers = [visible_token(reading.names[int(one)]) for one in reading.answer[:n]]
         grid.show(
@@ -554,13 +558,14 @@ def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
     answer = visible_token(own.names[int(own.answer[place])]).strip()
     first, without = int(own.settles[place]), int(plain.settles[place])
     other = "" if kind == "logit" else " " + _without(plain, without)
+    own_name = NAMES[kind] if kind == "logit" else f"{NAMES[kind]} (fitted on texts)"
     if first < 0:
         last = own.layers[-1]
         before = _on_the_way(own, len(own.layers) - 1, place, answer)
         return (
-            f"At block {last} the {NAMES[kind]} does not read “{answer}” yet, but {_listed(before)}.{other}"
+            f"At block {last} the {own_name} does not read “{answer}” yet, but {_listed(before)}.{other}"
         ), [answer, *before]
-    said, i = f"From block {first} on the {NAMES[kind]} reads “{answer}”", own.layers.index(first)
+    said, i = f"From block {first} on the {own_name} reads “{answer}”", own.layers.index(first)
     before = _on_the_way(own, i - 1, place, answer) if i else []
     if before:
         said += f"; at block {own.layers[i - 1]} {_listed(before)}"
@@ -570,8 +575,8 @@ def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
 def _without(plain: LensReading, first: int) -> str:
     """Say from which block on the logit lens reads an answer."""
     if first < 0:
-        return f"The logit lens does not see it by block {plain.layers[-1]}."
-    return f"The logit lens sees it from block {first} on."
+        return f"The logit lens (not fitted) does not read it by block {plain.layers[-1]}."
+    return f"The logit lens (not fitted) reads it from block {first} on."
 
 
 def _on_the_way(reading: LensReading, i: int, place: int, answer: str) -> list[str]:

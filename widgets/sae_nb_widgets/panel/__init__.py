@@ -77,7 +77,10 @@ if TYPE_CHECKING:  # for the other rooms
         target_of as target_of,
         target_rule as target_rule,
     )
-    from sae_nb_widgets.panel._saying import logger as logger
+    from sae_nb_widgets.panel._saying import (
+        logger as logger,
+        sentence_html as sentence_html,
+    )
     from sae_nb_widgets.panel._theming import (
         figure_widget as figure_widget,
         forget_styled as forget_styled,

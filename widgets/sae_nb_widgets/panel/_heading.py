@@ -81,7 +81,7 @@ def title_html(heading: Heading) -> str:
     return (
         f'<div class="sae-nb-heading">{where}<div class="sae-nb-question" role="heading" aria-level="3" '
         f'title="{escape(heading.question)}">{escape(heading.title)}'
-        f"{sure_dots(heading.sure, heading.sure_words)}</div></div>"
+        f"{sure_dots(heading.sure, heading.sure_words, spelt_out=True)}</div></div>"
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.figures import escape, theme
+from sae_nb.figures import escape, fade, theme
 from sae_nb_widgets.components import RowTable, Sparkbars, two_digits
 from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._asking import Seen
@@ -36,8 +36,10 @@ class PatchingDetail:
         self.place.value = f'<div class="sae-nb-cardtitle">{title}</div>'
         bars: list[tuple[str, float, str]] = []
         if seen.exact:
-            bars.append(("exact", float(seen.effect[row, column]), theme.OK))
-        bars.append(("attribution", float(seen.estimated[row, column]), theme.BLUE))
+            effect = float(seen.effect[row, column])
+            bars.append(("measured", effect, _colour(effect)))
+        estimate = float(seen.estimated[row, column])
+        bars.append(("estimated", estimate, fade(_colour(estimate), 0.5)))
         if not seen.of_atoms:
             bars.append(("control", float(seen.control[row, column]), theme.CONTROL))
         self.bars.show(
@@ -75,6 +77,11 @@ class PatchingDetail:
     def _take(self, change: t.Bunch) -> None:
         if 0 <= change["new"] < len(self._cells):
             self._choose(*self._cells[change["new"]])
+
+
+def _colour(effect: float) -> str:
+    """Return the colour that the map gives an effect: towards the other answer, or against it."""
+    return theme.WARM if effect >= 0 else theme.BLUE
 
 
 def _short(seen: Seen, row: int, column: int) -> str:

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 SAY_EVERY_SECONDS = 0.5
 MOST_RECORDED = 20
+MOST_WRITTEN = 8
+"""Columns up to which the control is drawn as large as the map that it is of."""
 MOST_PAIRS = 16
 UNKNOWN = 2**31 - 1
 
@@ -369,14 +371,15 @@ class PatchingPanel(Panel):
         most = max(1.0, float(np.abs(one.effect).max(initial=0.0)))
         found = one.found
         names = (found.row, found.column) if isinstance(found, PatchMap) else ("atom", "")
-        self.grid.description = "Share of the difference" if one.exact else "Share, by attribution"
+        done = "taken away" if getattr(found, "direction", "") == "noise" else "brought back"
+        self.grid.description = f"Share of the difference {done}" + ("" if one.exact else " (estimate)")
         self.grid.show_shares(
             one.rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
         )
-        self.beside.description = f"Control: {one.control_source}"
+        self.beside.description = f"Control: the same with {one.control_source}"
         self.beside.show_shares(
             one.control_rows[::-1], one.columns, one.control[::-1].tolist(), maximum=most, names=names,
-            compact=not one.of_atoms and one.effect.size > LayerGrid.FEW_CELLS,
+            compact=not one.of_atoms and len(one.columns) > MOST_WRITTEN,
         )  # fmt: skip
         self._maps.remove_class("sae-nb-stale")
         self._show_maps(True)

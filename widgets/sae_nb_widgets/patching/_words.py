@@ -122,7 +122,10 @@ def _single(seen: Seen) -> str:
     ]
     share = format_percent(float(seen.effect[row, column]), digits=2)
     place = f"{token_words(seen.columns[column])} before block {seen.rows[row]}"
-    return f" Exchanging the state at {place} alone {done} {share} of it."
+    said = f" Exchanging the state at {place} alone {done} {share} of it"
+    if seen.of_atoms:
+        return f"{said}."
+    return f"{said} (control: {format_percent(float(seen.control[row, column]), digits=2)})."
 
 
 def numbers_words(seen: Seen) -> str:

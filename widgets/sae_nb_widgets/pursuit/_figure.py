@@ -1,7 +1,7 @@
 """PursuitSteps → one plotly figure: correlation of every atom with what is left, algorithm by algorithm.
 
 Pale bars are the correlations with the input itself; over them lie those with what is left, paler the
-more of them has gone. Atoms in the code carry a dot, the one that comes next is ringed.
+more of them has gone. Atoms in the code carry a dot, the one that comes next is ringed. The key says so.
 """
 
 from __future__ import annotations
@@ -40,7 +40,20 @@ ROOM_FOR_RING = 0.16
 N_TICKS = 3
 GAP = 0.19  # between two algorithms, as a share of the height
 PLOT_PX = 215
-SPACE_PX, BOTTOM_PX = 98, 72
+TOP_PX, BOTTOM_PX = 66, 72
+SPACE_PX = TOP_PX + BOTTOM_PX
+KEY = {
+    START: "match with the whole input",
+    NOW: "with what is left of it",
+    IN_CODE: "atoms taken so far",
+    RING: "the one taken next",
+}
+"""Meaning of the marks, in the key above the bars."""
+
+KEY_PLACE = {
+    "orientation": "h", "x": 0.5, "xanchor": "center", "y": 1, "yref": "container", "yanchor": "top",
+    "itemclick": False, "itemdoubleclick": False,
+}  # fmt: skip
 PICTURE_PX = 24
 LONGEST_TICK, LONGEST_NAME = 10, 26
 """Letters of a name under the axis, and in a heading."""
@@ -73,13 +86,14 @@ def pursuit_figure(
         barmode="overlay",
         bargap=0.04,
         hovermode="x",
-        showlegend=False,
-        margin={"l": 52, "r": 18, "t": 26, "b": BOTTOM_PX},
+        showlegend=True,
+        legend=KEY_PLACE,
+        margin={"l": 52, "r": 18, "t": TOP_PX, "b": BOTTOM_PX},
     )
     for i in (0, 1):
         y_axis = {
             "anchor": f"x{number_of(i)}",
-            "title": {"text": "correlation"},
+            "title": {"text": "match (correlation)"},
             "zeroline": True,
             "zerolinecolor": theme.AXIS,
         }
@@ -196,9 +210,11 @@ def _traces(index: int) -> list[Any]:
         "<br>with the input %{customdata[1]:.3g}<br>coefficient %{customdata[2]:.3g}<extra></extra>"
     )
     text, ring = {"size": current_theme().font_px}, {"width": 2.5, "color": colour}
-    return [
+    traces = [
         go.Bar(marker={"color": START_COLOUR, "line": {"width": 0}}, **axes, **quiet),
-        go.Bar(marker={"color": theme.NEUTRAL, "line": {"width": 0}}, hovertemplate=shown, **axes),
+        go.Bar(
+            marker={"color": theme.NEUTRAL, "line": {"width": 0}}, hovertemplate=shown, showlegend=False, **axes
+        ),
         go.Scatter(mode="lines", line={"color": colour, "width": 1.2, "dash": "dot"}, **axes, **quiet),
         go.Scatter(
             mode="markers",
@@ -221,6 +237,10 @@ def _traces(index: int) -> list[Any]:
             **axes, **quiet,
         ),
     ]  # fmt: skip
+    if index == 0:
+        for which, words in KEY.items():
+            traces[which].name, traces[which].showlegend = words, True
+    return traces
 
 
 def _start(
@@ -317,9 +337,10 @@ def heading(record: PursuitSteps, step: int, index: int = 0, words_of: NameOf = 
         level = record.penalty
         more = f"dotted: λ = {format_number(level)}" if level is not None else _goal(record, at)
         return f"{name} · {counted(len(used))} · {more}"
-    took = f" took {_named(int(record.chosen[at - 1]), index, words_of)}" if at else ""
+    took = f": took atom {_named(int(record.chosen[at - 1]), index, words_of)}" if at else ""
     if at < record.n_steps:
-        return f"{name}{took}, next: {record.next_atom(at)}"  # two names are too long for a chart
+        # Two names are too long for a chart.
+        return f"{name}{took}{',' if at else ':'} next comes {record.next_atom(at)}"
     why = "nothing left to take" if record.next_atom(at) < 0 else f"{at} steps done"
     return f"{name}{took}, {why}"
 

@@ -475,7 +475,13 @@ def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     first = _first_difference(steps)
     if first is None:
         return f"{text}."
-    return f"{text}; {' and '.join(names)} first choose differently at step {first}."
+    took = ", ".join(f"{one.short} takes atom {int(one.chosen[first - 1])}" for one in steps)
+    said = f"{text}. They part at step {first}: {took}"
+    last = max(one.n_steps for one in steps)
+    if step == last:
+        return f"{said}."
+    ends = ", ".join(f"{one.short} {unexplained(one, last)}" for one in steps)
+    return f"{said}. After all {last} steps {ends}."
 
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:

@@ -24,6 +24,11 @@ if TYPE_CHECKING:
 
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.atoms import AtomNames
+
+
+MOST_TELLING = 10
+"""Atoms of the surest names, one of which is asked about first."""
 
 
 @checked
@@ -111,7 +116,7 @@ class AtomQuiz(Panel):
         self._n_options = n_options
         super().__init__(**kwargs)
         self.names = names_of(self._catalogue.sae, self._catalogue)
-        self.atom = int(self._order[0])
+        self.atom = int(self._order[0]) if atoms is not None else _telling(self.names, self._order)
         self._build()
         with self.guarded("asking"):
             self._ask()
@@ -245,7 +250,12 @@ class AtomQuiz(Panel):
     @reacts("answers", doing="counting")
     def _score(self) -> None:
         score = self.score
-        self.conclude(score.words, score.numbers)
+        word = self._catalogue.acts.context.sample_word
+        task = (
+            f"One atom fires in the {word}s of the first row, where they are marked. In which of the "
+            f"{self._n_options} below does it fire, too? Guessing is right in {score.chance:.0%} of cases."
+        ).replace("%", "\u2009%")
+        self.conclude(score.words if score.n_answered else task, score.numbers)
         self.score_card.value = _score_html(score)
 
 
@@ -287,6 +297,12 @@ def _catalogue(
             "`sae` or a `catalogue` must be given, got neither. Use AtomQuiz(sae, acts)."
         )
     return examples_of(sae).catalogue(sae) if acts is None else AtomCatalogue(sae, acts)
+
+
+def _telling(names: AtomNames, order: np.ndarray) -> int:
+    """Return the atom to ask about first: one whose name holds, so that its examples have a pattern."""
+    held = set([atom for atom in names.surest() if atom in set(order.tolist())][:MOST_TELLING])
+    return int(next((atom for atom in order.tolist() if atom in held), order[0]))
 
 
 def _order(

@@ -100,9 +100,9 @@ def _verdicts_html(card: ReportCardSummary, sae: str) -> str:
             if (cell := card.cell(metric, sae)) is not None and cell.verdict == verdict
         ]
         if names:
-            text = ", ".join(names)
+            text, n = ", ".join(names), f" ({len(names)})"
             blocks.append(
-                f'<div class="sae-nb-cardtitle"><b>{escape(title + words)}</b></div><p>{escape(text)}</p>'
+                f'<div class="sae-nb-cardtitle"><b>{escape(title + words + n)}</b></div><p>{escape(text)}</p>'
             )
     return "".join(blocks)
 

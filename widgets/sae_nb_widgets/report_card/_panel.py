@@ -39,6 +39,7 @@ SHOW = {
 }
 """Rows that can be drawn, and the text of their button."""
 NO_ROW = "none"
+SIDES = "← worse · further right is better, in every row that has a better · →"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +148,7 @@ class ReportCard(Panel):
         self._detail_view = ReportCardDetail()
         self.arrange(
             controls=[shown, self._rows],
-            figure=[self._dots],
+            figure=[ipw.HTML(f'<div class="sae-nb-legendline">{SIDES}</div>'), self._dots],
             detail=self._detail_view.widgets,
         )
         self._dots.observe(self._on_row, "selected")
@@ -264,9 +265,11 @@ class ReportCard(Panel):
         shown, known = len(self._summary.metrics), len(self._all.metrics)
         if not shown:
             return "Nothing to show: every measure that can be judged beats floor and control."
-        text = f"{shown} of {known} measures shown"
+        if shown == known:
+            return "All measures are shown."
         hidden = self._all.n_marked - self._summary.n_marked
-        return f"{text}; {hidden} more with a red ring under “all”." if hidden else f"{text}."
+        text = "These are the key measures" if self.show == "key" else "These are not clear"
+        return f"{text}; {hidden} more with a red ring are under “all”." if hidden else f"{text}."
 
     def static_main(self) -> str:
         """Return the rows, and all measures as an HTML table folded below."""

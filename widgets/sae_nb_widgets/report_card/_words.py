@@ -147,4 +147,5 @@ def failing_words(card: ReportCardSummary, sae: str, shown: Sequence[str]) -> st
         if (cell := card.cell(metric, sae)) is not None and cell.verdict == "not clear"
     ]
     names = [f"“{metric_words(metric)}”" for metric in failing[:NAMED]]
-    return ", ".join(names) + " and others" if len(failing) > NAMED else " or ".join(names)
+    more = len(failing) - NAMED
+    return f"{', '.join(names)} and {more} more" if more > 0 else " or ".join(names)

@@ -82,7 +82,7 @@ function render({ model, el }) {
     const side = model.get("side");
     const longest = Math.max(...side, 1e-9);
     const few = rows.length * columns.length <= 64; // FEW_CELLS
-    const kinds = (model.get("signed") ? ` sae-nb-shares${few ? " sae-nb-few" : ""}` : "") + (model.get("compact") ? " sae-nb-compact" : "") +
+    const kinds = (model.get("signed") ? ` sae-nb-shares${few ? " sae-nb-few" : ""}` : "") + (model.get("compact") ? " sae-nb-compact" : columns.length <= 8 ? " sae-nb-roomy" : "") + // ROOMY
       (columns.some((text) => text.length > 2) ? " sae-nb-upright" : "");
     const table = make("table", "sae-nb-layers" + kinds, { role: "presentation" });
     const head = make("tr");

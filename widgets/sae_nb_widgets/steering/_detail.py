@@ -94,7 +94,7 @@ class SteeringMix(ipw.Box):
 
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
-CHANGE = "relative change"
+CHANGE = "of the state's length changed"
 ASKED_ABOVE = "sae-nb-askedabove"
 """Of texts whose beginning is in a field above them: it is not drawn a second time."""
 
@@ -173,7 +173,7 @@ class SteeringDetail:
         if self._is_text:
             self._show_text(summary, name, told)
         if told:
-            title = f"relative change of states at {summary.read_at}"
+            title = f"change of states, as a share of their length, at {summary.read_at}"
             self.changes.value = change_html(title, change_rows(summary))
 
     def _show_text(self, summary: SteeringSummary, name: str, told: bool) -> None:

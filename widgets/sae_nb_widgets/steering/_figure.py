@@ -304,7 +304,7 @@ def _set_answer_axes(figure: go.Figure, summary: SteeringSummary, labels: list[s
     layout = figure.layout
     titles = {
         "class": "probability",
-        "next token": "probability of the next token",
+        "next token": "probability of the very next token",
         "state": "cosine with the state before",
     }
     shown = np.concatenate([summary.before, summary.after, summary.random])

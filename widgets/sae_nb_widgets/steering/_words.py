@@ -152,8 +152,10 @@ def continuation_words(record: Continuation, edit: str) -> str:
     )
     if after == before:
         return f"{edit}: the text begins to go on as it would anyway, “{before}”."
-    control = "changes nothing of that" if random == before else "changes it, too"
-    return f"{edit}: the text goes on “{after}”; without, “{before}”. A random push {control}."
+    control = "the same" if random == before else f"“{random}”"
+    return (
+        f"{edit}: the text goes on “{after}”; without, “{before}”; with a random push, {control}."
+    )
 
 
 def first_words(tokens: Sequence[str], skipped: int = 0) -> str:

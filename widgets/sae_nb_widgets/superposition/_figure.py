@@ -25,7 +25,8 @@ from sae_nb.figures import (
 from sae_nb.summaries import SuperpositionSummary
 
 ATOM_COLOUR = theme.OKABE_ITO[5]
-"""Sky blue: the first of the palette that none of five features has."""
+FEATURE_COLOURS = tuple(theme.OKABE_ITO[i] for i in (2, 3, 4, 6, 7))
+"""Of five features: neither the sky blue of atoms nor the orange and blue of what has a sign."""
 PLOT_PX, GAP_PX, TOP_PX, BOTTOM_PX, LEGEND_PX = 262, 84, 28, 52, 26
 LANDMARKS = ((0.0, "0"), (0.4, "⅖"), (0.5, "½"), (1.0, "1"))
 RING_AT = 1.5
@@ -181,7 +182,7 @@ def _gram() -> go.Heatmap:
 
 
 def _arrow(feature: int) -> go.Scatter:
-    colour, _ = category_style(feature)
+    colour = _colour(feature)
     return go.Scatter(
         name=f"arrow {feature}",
         mode="lines+markers+text",
@@ -196,8 +197,15 @@ def _arrow(feature: int) -> go.Scatter:
     )
 
 
+def _colour(feature: int) -> str:
+    """Return the colour of a feature; where there are many, two may be of one colour."""
+    if feature < len(FEATURE_COLOURS):
+        return FEATURE_COLOURS[feature]
+    return category_style(feature)[0]
+
+
 def _curve(feature: int, listed: bool) -> go.Scatter:
-    colour, _ = category_style(feature)
+    colour = _colour(feature)
     return go.Scatter(
         name=f"feature {feature}",
         mode="lines+markers",

@@ -11,7 +11,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures import format_count, format_number
+from sae_nb.figures import format_count, format_number, format_percent
 from sae_nb.models import Bottleneck, train_bottlenecks
 from sae_nb.summaries import SuperpositionSummary, fit_atoms, summarise_superposition
 from sae_nb_widgets.panel import Panel, control, figure_widget, reacts
@@ -181,7 +181,11 @@ class SuperpositionToy(Panel):
             self.plot.data = ()
         self.plot.add_traces(built.data)
         self.plot.layout = built.layout
-        self._moved()
+        opening = self._levels[self._worth_seeing]
+        if self.sparsity == self._levels[0] != opening:  # nobody has moved it
+            self.sparsity = opening
+        else:
+            self._moved()
 
     @reacts("sparsity", doing="showing another sparsity")
     def _moved(self) -> None:
@@ -223,12 +227,14 @@ class SuperpositionToy(Panel):
             "sparsity": f"{self.sparsity:g}",
         }
         if self.record is not None:
-            self.conclude(*_answer(self.record, self._most_stored))
+            self.conclude(*_answer(self.record, self._sweep))
 
     @property
-    def _most_stored(self) -> int:
-        """The largest number of features stored at any sparsity."""
-        return max((len(record.stored) for record in self._sweep), default=0)
+    def _worth_seeing(self) -> int:
+        """The place that the panel opens on: in the middle of those where most features are stored."""
+        most = _most_stored(self._sweep)
+        full = [i for i, record in enumerate(self._sweep) if len(record.stored) == most]
+        return full[(len(full) - 1) // 2]
 
     def _rescale(self) -> None:
         if self._sweep:
@@ -236,14 +242,28 @@ class SuperpositionToy(Panel):
             scale_texts(self.plot)
 
 
-def _answer(record: SuperpositionSummary, most: int) -> tuple[str, str]:
-    """Answer the question in words, with the numbers behind it; `most` features are stored at some sparsity."""
+def _most_stored(sweep: Sequence[SuperpositionSummary]) -> int:
+    """The largest number of features stored at any sparsity."""
+    return max((len(record.stored) for record in sweep), default=0)
+
+
+def _answer(
+    record: SuperpositionSummary, sweep: Sequence[SuperpositionSummary]
+) -> tuple[str, str]:
+    """Answer the question in words, with the numbers behind it."""
     words = (
         f"{len(record.stored)} of {len(record.directions)} features are stored in "
         f"{record.n_hidden} neurons."
     )
+    most, densest = _most_stored(sweep), sweep[0]
     if most > len(record.stored):
         words = words.replace(".", f"; {most} find room where they are rarer: raise “sparsity”.")
+    elif most > max(record.n_hidden, len(densest.stored)):
+        words = (
+            f"{most} features share {record.n_hidden} neurons, since each is absent "
+            f"{format_percent(record.sparsity, digits=2)} of the time; at sparsity "
+            f"{format_number(densest.sparsity)} only {len(densest.stored)} fit."
+        )
     numbers = [
         f"together they use {format_number(float(record.dimensionality.sum()))} of "
         f"{record.n_hidden} dimensions",

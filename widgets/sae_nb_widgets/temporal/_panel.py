@@ -454,7 +454,8 @@ def _answer(seen: _Seen) -> str:
     if _beats_chance(first):
         said = (
             f"{past} {share} of this {what}, more than in shuffled order ({control}); most of all of "
-            f"{_most_predicted(first)}."
+            f"{_most_predicted(first)}: {_share(first.shares[first.most_predicted, 0])} (shuffled "
+            f"{_share(first.shuffled[first.most_predicted])})."
         )
     else:
         said = f"{past} {share} of this {what}, no more than in shuffled order ({control})."
