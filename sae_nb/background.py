@@ -125,7 +125,7 @@ def result_of(future: Future[Result]) -> Result:
 
     Raises
     ------
-    GivenUp: Once the interpreter is ending, or whoever made the future has cancelled it.
+    GivenUp: Once the interpreter is ending, or the future was cancelled.
 
     Examples
     --------

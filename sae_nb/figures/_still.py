@@ -602,7 +602,7 @@ def _around_image(
 ) -> tuple[Axis, Axis]:
     """Return axes as an image makes them: its pixels are square, the first row is on top.
 
-    What lies over the image keeps its place on it. Axes with a range of their own stay as they are.
+    Other traces keep their places over the image. Axes with a range of their own stay as they are.
     """
     shapes = [_matrix(trace.z).shape for _, trace in traces if trace.type == "image"]
     settings = [axis_settings(figure, name) for name in names]

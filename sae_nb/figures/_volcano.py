@@ -27,7 +27,7 @@ MOST_NAMES, LONGEST_NAME, NAME_PX, APART = 5, 150, 12, 12
 """Names on each side; the longest of them, the size of their letters and how far apart lines are, in pixels."""
 
 ABOVE = (("top left", "top right"), ("top right", "top left"))
-"""Where a name goes that has no room beside its point, by side: towards the middle first."""
+"""Places of a name that has no room next to its point, by side: towards the middle first."""
 
 _Box = tuple[float, float, float]
 """Left and right end of a name or a point, and its height."""
@@ -212,7 +212,7 @@ def _names(
         beside = ("right", "left") if side == 0 else ("left", "right")
         for to in (*beside, *ABOVE[side] * (not written)):
             left = across[i] + 10 if to.endswith("right") else across[i] - 10 - long
-            box = (left, left + long, up[i] + APART * 1.5 * to.startswith("top"))
+            box = (left, left + long, up[i] + 2 * APART * to.startswith("top"))
             inside = left > 0 and left + long < WIDTH
             if i in points and inside and on_side[side] < MOST_NAMES and _free(box, boxes):
                 boxes.append(box)
@@ -221,12 +221,13 @@ def _names(
                 break
     at = [i for i, _, _ in written]
     # plotly ends a text at its point: spaces keep the marker free.
-    spaced = {"left": "{}\u2002", "right": "\u2002{}", "top left": "{}", "top right": "{}"}
+    spaced = {"left": "{}\u2002", "right": "\u2002{}", "top left": "{}<br> ", "top right": "{}<br> "}
     return go.Scatter(
         name="names",
         x=x[at],
         y=y[at],
         mode="text",
+        cliponaxis=False,
         text=[spaced[to].format(plot_text(text)) for _, text, to in written],
         textposition=[to if " " in to else f"middle {to}" for _, _, to in written],
         hoverinfo="skip",

@@ -185,8 +185,10 @@ def test_sizes_follow_a_number(panel: sw.ConceptMap) -> None:
 
 @pytest.mark.parametrize("kind", ["nearest", "co-active"])
 def test_edges_leave_the_selection_only(panel: sw.ConceptMap, kind: str) -> None:
-    """Every line begins at a selected atom; none by default."""
-    assert len(lines_of(panel)) == 0
+    """Every line begins at a selected atom; without one they lead to the nearest of the atom that is shown."""
+    here = places()[panel.atom]
+    assert len(lines_of(panel)) == 3
+    assert all(np.allclose(line[0], here) for line in lines_of(panel))
     panel.selected = (1, 2)
     panel.edges = kind
     lines = lines_of(panel)

@@ -107,7 +107,7 @@ def test_few_ways_are_drawn_at_first(panel: sw.DepthTrajectory) -> None:
     apart = np.linalg.norm(ends[:, None] - ends, axis=2)[np.triu_indices(4, 1)]
     among_all = np.linalg.norm(drawn.points[:, None, -1] - drawn.points[:, -1], axis=2)
     assert apart.min() > np.median(among_all[np.triu_indices(N, 1)]) / 2
-    assert "(of 4)" in panel.figure.legend.value
+    assert "drawn for 4 of them" in panel.figure.legend.value
     panel.trails = "all"
     assert panel.figure.drawn.trailed.all()
     assert "(of" not in panel.figure.legend.value

@@ -222,11 +222,11 @@ class WorkList(Panel):
         return f"{format_count(n)} starred. Choose a row to read or change its name."
 
     def _dots(self, atom: int, session: str) -> int | None:
-        """How sure the name of a row is, from 0 to 4 dots; None where nothing was measured of it."""
+        """Return the dots of a row's name, 0 to 4; None where nothing was measured of it."""
         return self.names.sureness(atom)[0] if session == HERE else None
 
     def _doubt(self, atom: int, session: str) -> int:
-        """How much a row deserves another look: more where its name passed less; 0 where it passed, or unknown."""
+        """Return how much a row deserves another look: more, the fewer dots; 0 where the name holds or is untested."""
         dots = self._dots(atom, session)
         return 0 if dots is None else max(DOUBTFUL + 1 - dots, 0)
 

@@ -51,8 +51,10 @@ class Lookups:
         panel.map.draw_selection(record, points, current, edges, lines, spokes, names)
 
     def nearest(self, record: ConceptMapSummary) -> list[int]:
-        """Return the atoms that the sentence above the map calls nearest; none before they are known."""
-        if record.neighbours is None:
+        """Return the atoms that the sentence above the map calls nearest; none before they are known, and
+        none where lines join the atoms of two dictionaries.
+        """
+        if record.neighbours is None or self._panel.compare:
             return []
         return self._panel.atlas.nearest("atoms", self._panel.atom)[0][:MOST_SAID].tolist()
 

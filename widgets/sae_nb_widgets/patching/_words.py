@@ -122,7 +122,7 @@ def _single(seen: Seen) -> str:
     ]
     share = format_percent(float(seen.effect[row, column]), digits=2)
     place = f"{token_words(seen.columns[column])} before block {seen.rows[row]}"
-    said = f" Exchanging the state at {place} alone {done} {share} of it"
+    said = f" The state at {place} alone {done} {share}"
     if seen.of_atoms:
         return f"{said}."
     return f"{said} (control: {format_percent(float(seen.control[row, column]), digits=2)})."

@@ -1,7 +1,7 @@
 """PursuitSteps → one plotly figure: correlation of every atom with what is left, algorithm by algorithm.
 
 Pale bars are the correlations with the input itself; over them lie those with what is left, paler the
-more of them has gone. Atoms in the code carry a dot, the one that comes next is ringed. The key says so.
+more of them has gone. Atoms in the code carry a dot, the one that comes next is ringed; a key explains them.
 """
 
 from __future__ import annotations

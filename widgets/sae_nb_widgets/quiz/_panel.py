@@ -16,6 +16,7 @@ from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.atom import examples_view
+from sae_nb_widgets.components import DOTS
 from sae_nb_widgets.panel import Atom, Panel, Whole, reacts
 from sae_nb_widgets.quiz._options import OptionCards
 
@@ -25,10 +26,6 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomNames
-
-
-MOST_TELLING = 10
-"""Atoms of the surest names, one of which is asked about first."""
 
 
 @checked
@@ -301,8 +298,10 @@ def _catalogue(
 
 def _telling(names: AtomNames, order: np.ndarray) -> int:
     """Return the atom to ask about first: one whose name holds, so that its examples have a pattern."""
-    held = set([atom for atom in names.surest() if atom in set(order.tolist())][:MOST_TELLING])
-    return int(next((atom for atom in order.tolist() if atom in held), order[0]))
+    held = set(names.surest())
+    known = [atom for atom in order.tolist() if atom in held]
+    sure = (atom for atom in known if names.sureness(atom)[0] == DOTS)
+    return int(next(sure, known[0] if known else order[0]))
 
 
 def _order(
