@@ -433,7 +433,10 @@ def _heatmap(trace: Any, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
             # The strongest of a thinned block: a rare firing must stay visible.
             share = (known[[np.abs(known).argmax()]] - low) / ((high - low) or 1.0)
             fill = css_colour(_heat_colours(trace, share, low < 0 < high)[0].tolist())
-            wide, tall = _without_gap(right - left, trace.xgap), _without_gap(bottom - top, trace.ygap)
+            wide, tall = (
+                _without_gap(right - left, trace.xgap),
+                _without_gap(bottom - top, trace.ygap),
+            )
             corner = (left + right - wide) / 2, (top + bottom - tall) / 2
             strokes.append(Rectangle(*corner, wide, tall, fill))
     return strokes

@@ -221,7 +221,12 @@ def _names(
                 break
     at = [i for i, _, _ in written]
     # plotly ends a text at its point: spaces keep the marker free.
-    spaced = {"left": "{}\u2002", "right": "\u2002{}", "top left": "{}<br> ", "top right": "{}<br> "}
+    spaced = {
+        "left": "{}\u2002",
+        "right": "\u2002{}",
+        "top left": "{}<br> ",
+        "top right": "{}<br> ",
+    }
     return go.Scatter(
         name="names",
         x=x[at],

@@ -79,9 +79,9 @@ def test_a_past_that_predicts_more_than_shuffled_beats_chance(panel: sw.Temporal
     record = panel.record
     beaten = replace(record, shuffled=record.shuffled / 2)
     seen = _Seen(beaten, record, panel._seen.asked)
-    word = word_at(record.names, record.most_predicted).strip(".")
+    word = word_at(record.names, beaten.most_predicted).strip(".")
     assert ", more than in shuffled order (" in _answer(seen)
-    assert f"; most of all of “{word}”: " in _answer(seen)
+    assert f"; furthest above that is “{word}”: " in _answer(seen)
     assert panel.headline == ""
     panel._draw(seen)
     assert panel.headline == f"“{word}” was expected"

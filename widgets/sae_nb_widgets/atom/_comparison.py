@@ -206,7 +206,9 @@ class Side:
         name = atom_mark(record.atom, names.name(record.atom))
         fires = escape(names.fires(record.atom))
         self.title.value = card_title(f"{name}: fires on {fires}")
-        self.examples_title.value = card_title(f"Its strongest {self._word}s, with or without the other")
+        self.examples_title.value = card_title(
+            f"Its strongest {self._word}s, with or without the other"
+        )
         self.examples.show(record.examples, top, record.missing)
         words = f"{format_count(n)} {self._word}{'s' * (n != 1)}"
         without = atom_mark(other, names.name(other))

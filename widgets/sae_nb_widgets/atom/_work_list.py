@@ -226,7 +226,7 @@ class WorkList(Panel):
         return self.names.sureness(atom)[0] if session == HERE else None
 
     def _doubt(self, atom: int, session: str) -> int:
-        """Return how much a row deserves another look: more, the fewer dots; 0 where the name holds or is untested."""
+        """Return how much a row deserves another look: more, the fewer dots; 0 without doubt or test."""
         dots = self._dots(atom, session)
         return 0 if dots is None else max(DOUBTFUL + 1 - dots, 0)
 

@@ -17,7 +17,6 @@ from sae_nb.studies.circuits import (
     summarise_flow,
 )
 
-
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._names import NodeNames
 

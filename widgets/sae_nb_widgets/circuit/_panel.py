@@ -76,6 +76,8 @@ LEGEND = (
     "numbers at the left: blocks of the model · width of a line: the share that runs through it"
 )
 
+BUBBLES = ("atoms, by their names", "neurons, by words they raise (“on …”: words they fire on)")
+
 
 def a_node(**about: Any) -> Whole:
     """Return the index of a node of a panel, or −1."""
@@ -237,7 +239,7 @@ class CircuitPanel(Panel):
             self.picture.observe(self._choose_patch, "selected")
         legend = LEGEND.format(
             answer=f"“{words.first_answer(self.circuit)}”",
-            bubbles="neurons, by words they raise (“on …”: words they fire on)" if self.graph.of_neurons else "atoms, by their names",
+            bubbles=BUBBLES[self.graph.of_neurons],
         )
         blocks = ipw.Box([self.cut_row.after, self.inputs, self.outputs, self.chosen.examples])
         blocks.add_class(COLUMNS).add_class("sae-nb-circuitblocks")

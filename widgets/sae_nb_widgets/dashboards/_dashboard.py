@@ -171,7 +171,9 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         said, answer = browser.names.in_text(browser.atom), browser.answer
         goes_on = answer.startswith("Fires")
         answer = f" {answer[0].lower()}{answer[1:]}" if goes_on else f": {answer}"
-        self._found.value = sentence_html(f"{said[0].upper()}{said[1:]}{answer}") * bool(browser.answer)
+        self._found.value = sentence_html(f"{said[0].upper()}{said[1:]}{answer}") * bool(
+            browser.answer
+        )
 
     def _build_concepts(self, atom: int | None) -> None:
         from sae_nb_widgets.atom import AtomBrowser

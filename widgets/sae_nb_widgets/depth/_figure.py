@@ -34,7 +34,8 @@ KIND_COLOURS = {
 }
 """Of token types, where there are several. Blue and vermilion are taken."""
 WHAT_IS_DRAWN = (
-    '<span style="opacity:0.8">dot: one input at this layer; line: its way there from the first layer{of}</span>'
+    '<span style="opacity:0.8">dot: one input at this layer; line: its way there from the first '
+    "layer{of}</span>"
 )
 OPACITY_OF_ALL, OPACITY_OF_FEW = 0.45, 0.9
 SHAPES = {"square": "", "diamond": "transform:rotate(45deg)"}

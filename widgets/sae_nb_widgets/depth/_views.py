@@ -122,8 +122,8 @@ def _progress_answer(panel: Any) -> tuple[str, str]:
     own = paths.convergence[panel.picture, :, panel.token].numpy()
     half, settled = _from_then_on(own, HALF), _from_then_on(own, SETTLED)
     said = (
-        f"{subject(panel)} settles {_after(panel, settled)} of {last}: only then is it {_percent(SETTLED)} like "
-        "its final state"
+        f"{subject(panel)} settles {_after(panel, settled)} of {last}: only then is it {_percent(SETTLED)} "
+        "like its final state"
     )
     others = _like_others(panel)
     if others is not None:
@@ -131,7 +131,9 @@ def _progress_answer(panel: Any) -> tuple[str, str]:
         usual = int(np.median([_from_then_on(one, SETTLED) for one in every]))
         pace = "later" if usual < settled else "earlier"
         most = "as is usual" if usual == settled else f"{pace} than usual ({_after(panel, usual)})"
-        said += f", {most} (and {_percent(float(others[settled]))} like those of other {noun(panel)}s)"
+        said += (
+            f", {most} (and {_percent(float(others[settled]))} like those of other {noun(panel)}s)"
+        )
     norms = paths.norms[panel.picture, [0, last], panel.token].tolist()
     return f"{said}.", (
         f"similarity: cosine γ with the last state, {_percent(HALF)} {_after(panel, half)}; ‖state‖ "

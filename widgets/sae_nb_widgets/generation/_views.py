@@ -320,9 +320,7 @@ class GenerationViews:
         self.why_words.value = (
             f'<div class="sae-nb-cardtitle" style="margin-top:8px">{escape(title)}</div>'
         )
-        atoms = self.why_atoms = shown_atoms(
-            found, None, "attribution", WHY_ROWS, names=now.names
-        )
+        atoms = self.why_atoms = shown_atoms(found, None, "attribution", WHY_ROWS, names=now.names)
         with self.fill():
             self.why.show(
                 [now.names.name(atom) for atom in atoms],

@@ -140,7 +140,8 @@ def _unnamed(summary: InputSummary, said: Int[np.ndarray, " named"], names: Atom
     n = sum(not names.source(int(used.atom[place])) for place in more)
     if not n:
         return ""
-    return f" {'One atom' if n == 1 else f'{format_count(n)} atoms'} without a name matter{'s' * (n == 1)} more."
+    which = "One atom" if n == 1 else f"{format_count(n)} atoms"
+    return f" {which} without a name matter{'s' * (n == 1)} more."
 
 
 def atoms_in_words(summary: InputSummary, names: AtomNames) -> list[int]:

@@ -35,8 +35,8 @@ NOT_FITTED = "not fitted: every block is read as if it were the last"
 LONGEST_HEADLINE = 52
 STALE = "sae-nb-stale"
 LEGEND = (
-    "rows: blocks, the last on top · green: the model's own next token · blue: how sure the lens is · bars: how "
-    "far it is from the model's answer (KL), mean over these tokens"
+    "rows: blocks, the last on top · green: the model's own next token · blue: how sure the lens is · bars: "
+    "how far it is from the model's answer (KL), mean over these tokens"
 )
 
 READABLE = 14

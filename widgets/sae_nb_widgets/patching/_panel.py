@@ -372,7 +372,9 @@ class PatchingPanel(Panel):
         found = one.found
         names = (found.row, found.column) if isinstance(found, PatchMap) else ("atom", "")
         done = "taken away" if getattr(found, "direction", "") == "noise" else "brought back"
-        self.grid.description = f"Share of the difference {done}" + ("" if one.exact else " (estimate)")
+        self.grid.description = f"Share of the difference {done}" + (
+            "" if one.exact else " (estimate)"
+        )
         self.grid.show_shares(
             one.rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
         )

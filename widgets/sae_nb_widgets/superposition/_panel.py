@@ -247,9 +247,7 @@ def _most_stored(sweep: Sequence[SuperpositionSummary]) -> int:
     return max((len(record.stored) for record in sweep), default=0)
 
 
-def _answer(
-    record: SuperpositionSummary, sweep: Sequence[SuperpositionSummary]
-) -> tuple[str, str]:
+def _answer(record: SuperpositionSummary, sweep: Sequence[SuperpositionSummary]) -> tuple[str, str]:
     """Answer the question in words, with the numbers behind it."""
     words = (
         f"{len(record.stored)} of {len(record.directions)} features are stored in "

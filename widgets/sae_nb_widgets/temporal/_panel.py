@@ -453,9 +453,9 @@ def _answer(seen: _Seen) -> str:
     past = f"Earlier {_WORDS[first.kind]}s predict"
     if _beats_chance(first):
         said = (
-            f"{past} {share} of this {what}, more than in shuffled order ({control}); most of all of "
-            f"{_most_predicted(first)}: {_share(first.shares[first.most_predicted, 0])} (shuffled "
-            f"{_share(first.shuffled[first.most_predicted])})."
+            f"{past} {share} of this {what}, more than in shuffled order ({control}); furthest above that "
+            f"is {_most_predicted(first)}: {_share(first.shares[first.most_predicted, 0])} against "
+            f"{_share(first.shuffled[first.most_predicted])}."
         )
     else:
         said = f"{past} {share} of this {what}, no more than in shuffled order ({control})."
