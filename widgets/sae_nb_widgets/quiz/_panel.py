@@ -21,11 +21,15 @@ from sae_nb_widgets.panel import Atom, Panel, Whole, reacts
 from sae_nb_widgets.quiz._options import OptionCards
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomNames
+
+
+MOST_TRIED = 12
+"""Atoms with the surest names, of which the one with the strongest examples is asked about first."""
 
 
 @checked
@@ -113,11 +117,18 @@ class AtomQuiz(Panel):
         self._n_options = n_options
         super().__init__(**kwargs)
         self.names = names_of(self._catalogue.sae, self._catalogue)
-        self.atom = int(self._order[0]) if atoms is not None else _telling(self.names, self._order)
+        self.atom = int(self._order[0])
+        if atoms is None:
+            self.atom = _telling(self.names, self._order, self._strength)
         self._build()
         with self.guarded("asking"):
             self._ask()
         self._score()
+
+    def _strength(self, atom: int) -> float:
+        """Return how strong the examples of an atom's first question are, as a share of its maximum."""
+        asked = ask_about(self._catalogue, atom, seed=self._seed, **self._sizes)
+        return float(np.mean([abs(one.strength) for one in asked.examples])) / asked.maximum
 
     # --- state ------------------------------------------------------------------------------------
 
@@ -296,12 +307,12 @@ def _catalogue(
     return examples_of(sae).catalogue(sae) if acts is None else AtomCatalogue(sae, acts)
 
 
-def _telling(names: AtomNames, order: np.ndarray) -> int:
-    """Return the atom to ask about first: one whose name holds, so that its examples have a pattern."""
+def _telling(names: AtomNames, order: np.ndarray, strength: Callable[[int], float]) -> int:
+    """Return the atom to ask about first: its name holds and its examples are strong."""
     held = set(names.surest())
     known = [atom for atom in order.tolist() if atom in held]
-    sure = (atom for atom in known if names.sureness(atom)[0] == DOTS)
-    return int(next(sure, known[0] if known else order[0]))
+    sure = [atom for atom in known if names.sureness(atom)[0] == DOTS][:MOST_TRIED]
+    return int(max(sure, key=strength) if sure else (known or order.tolist())[0])
 
 
 def _order(
