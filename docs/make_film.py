@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
+import numpy as np
 import sae_nb_widgets as sw
 from PIL import Image
 from sae_nb_lessons import language_model
@@ -24,7 +25,7 @@ from sae_nb.diagnosis import find_chromium
 PICTURES = Path(__file__).parent / "pictures"
 N_WRITTEN, N_STEERED = 10, 20
 WINDOWS = {
-    "lens-playing": {"width": 900, "height": 496},
+    "lens-playing": {"width": 900, "height": 540},
     "lens-playing-narrow": {"width": 420, "height": 620},
 }
 LARGEST = {"lens-playing": 600_000, "lens-playing-narrow": 300_000}
@@ -35,11 +36,12 @@ SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
 
 A_TOKEN_MS, A_PAUSE_MS, THE_FINDING_MS = 260, 2600, 5000
 QUALITIES = (60, 40, 25)
-# Not in the film: the list of branches, which the window would cut, and what a page says below its panel.
+# Not in the film: the list of branches and atoms to try, which the window would cut.
 STYLE = """
 body { margin: 0 !important; overflow: hidden; }
 body > :not(.sae-nb-panel):not(style):not(script) { max-width: none !important; }
 .sae-nb-main > .sae-nb-component:has(> .sae-nb-tablebox) { display: none; }
+.sae-nb-component:has(> .sae-nb-chiplist > .sae-nb-plain) { display: none; }
 """
 
 
@@ -72,7 +74,14 @@ def frames(panel: Any, page: Any, folder: Path) -> list[Frame]:
     panel.token = panel.generation.n_prompt - 1
     panel.go_on(1)
     write(N_STEERED)
-    return [(taken[-1][0], THE_FINDING_MS), *taken[:-1]]
+    panel.token = strongest(panel)
+    return [(shots(panel, page, folder), THE_FINDING_MS), *taken[:-1]]
+
+
+def strongest(panel: Any) -> int:
+    """Return the token of the text at which the atom that is turned up fires most."""
+    text = panel.generation.branches[panel.branch].text
+    return int(np.nanargmax(text.strengths(panel.atom)))
 
 
 def shots(panel: Any, page: Any, folder: Path) -> dict[str, Image.Image]:
