@@ -51,7 +51,7 @@ def lens() -> Any:
     print(lm)
     panel = sw.GenerationLens(lm.model, lm.sae, prompt=lm.plan.beginning)
     panel.temperature = lm.plan.temperature
-    panel.wait()
+    panel.wait(600)
     panel.atom, panel.strength = lm.atom, lm.plan.strength
     return panel
 
@@ -86,7 +86,7 @@ def strongest(panel: Any) -> int:
 
 def shots(panel: Any, page: Any, folder: Path) -> dict[str, Image.Image]:
     """Return the panel as it is now, at each width, light and dark."""
-    panel.wait()
+    panel.wait(600)
     path = panel.to_html(folder / "frame.html")
     page.goto(Path(path).as_uri())
     page.add_style_tag(content=STYLE)
