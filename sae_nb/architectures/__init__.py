@@ -33,9 +33,11 @@ if TYPE_CHECKING:
     )
     from sae_nb.architectures._group_sparse import GroupSparse as GroupSparse
     from sae_nb.architectures._jump_relu import JumpReLU as JumpReLU
+    from sae_nb.architectures._masked import MaskedSAE as MaskedSAE
     from sae_nb.architectures._matching_pursuit import MatchingPursuit as MatchingPursuit
     from sae_nb.architectures._matryoshka import Matryoshka as Matryoshka
     from sae_nb.architectures._mutual_choice import MutualChoice as MutualChoice
+    from sae_nb.architectures._ort import OrtSAE as OrtSAE
     from sae_nb.architectures._orthogonal_matching_pursuit import (
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures._top_afa import TopAFA as TopAFA
     from sae_nb.architectures._topk import TopK as TopK
     from sae_nb.architectures._transcoder import Transcoder as Transcoder
+    from sae_nb.architectures._tree import TreeSAE as TreeSAE
     from sae_nb.architectures._universal import UniversalSAE as UniversalSAE
     from sae_nb.architectures._variational import VariationalSAE as VariationalSAE
     from sae_nb.architectures.parts._operators import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -58,7 +58,7 @@ class BatchTopK(OneStep):
 
     k: float
 
-    live_numbers = ("k", "aux_weight")
+    live_numbers: ClassVar[tuple[str, ...]] = ("k", "aux_weight")
 
     threshold: Tensor = field(init=False)
 

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Prox, Rows, TopKProx
 from sae_nb.checks import at_least, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
@@ -109,14 +110,7 @@ class Matryoshka(BatchTopK):
 
     def _reconstruction(self, target: Rows, codes: SparseCodes) -> tuple[Parts, Tensor, Tensor]:
         widths = self._drawn_widths() if self.random_prefixes and self.training else self.widths
-        errors, x_hat, residual = nested_squared_error(
-            codes, self.operator.atoms(), self.bias, target, widths=widths
-        )
-        shares = self._share(errors, len(target))
-        parts: Parts = {"reconstruction": (1 / len(widths), shares[-1])}
-        if len(widths) > 1:
-            parts["prefixes"] = (1 - 1 / len(widths), shares[:-1].mean())
-        return parts, x_hat, residual
+        return nested_reconstruction(self, target, codes, widths)
 
     def _drawn_widths(self) -> tuple[int, ...]:
         n = (self.random_prefixes or 1) - 1
@@ -139,6 +133,20 @@ class Matryoshka(BatchTopK):
         if self.over == "TopK" and k is not None:
             return check_k(k, self.n_atoms)
         return super()._checked_k(k)
+
+
+def nested_reconstruction(
+    sae: OneStep, target: Rows, codes: SparseCodes, widths: tuple[int, ...]
+) -> tuple[Parts, Tensor, Tensor]:
+    """Return the unexplained share of variance, as the mean over prefixes of the dictionary; x̂ and residual."""
+    errors, x_hat, residual = nested_squared_error(
+        codes, sae.operator.atoms(), sae.bias, target, widths=widths
+    )
+    shares = sae._share(errors, len(target))
+    parts: Parts = {"reconstruction": (1 / len(widths), shares[-1])}
+    if len(widths) > 1:
+        parts["prefixes"] = (1 - 1 / len(widths), shares[:-1].mean())
+    return parts, x_hat, residual
 
 
 def default_groups(n_atoms: int) -> tuple[int, ...]:

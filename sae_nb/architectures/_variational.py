@@ -10,6 +10,7 @@ from torch import Tensor
 
 from sae_nb.activations import generator_for
 from sae_nb.architectures._base import Parts, Silence, TrainingLoss
+from sae_nb.architectures._drawing import drawn_seed
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._proxes import Dense, LargestBy, Prox, Rows, keep_largest
 from sae_nb.checks import Weight, check_k, checked
@@ -69,9 +70,7 @@ class VariationalSAE(OneStep):
         check_k(self.k, self.n_atoms)
         generator = self.generator
         super().__post_init__()
-        where = None if generator is None else generator.device
-        drawn = torch.randint(2**31, (), generator=generator, device=where)
-        self.register_buffer("seed", drawn.to(self.pre_bias.device))
+        self.register_buffer("seed", drawn_seed(generator, self.pre_bias))
         self.register_buffer("steps_seen", torch.zeros((), dtype=torch.int64))
 
     def training_loss(

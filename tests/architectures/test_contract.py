@@ -304,6 +304,7 @@ WRONG: dict[str, tuple[Any, ...]] = {
     "aux_k": (0, 1.5),
     "generator": (7,),
     "groups": (40, (1, 2)),
+    "k_shares": (0.5, "12", (0.5,), (0.5, 0.6), (0.0, 1.0)),
     "random_prefixes": ("2", 0),
     "rank": ("4", 0, 41),
     "base": ("SpaDE", ["TopK"]),

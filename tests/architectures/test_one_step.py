@@ -44,11 +44,14 @@ def test_every_one_step_architecture_is_listed_here() -> None:
         "GradientSAE",
         "GroupBiasAdaptation",
         "GroupSparse",
+        "MaskedSAE",
         "MutualChoice",
+        "OrtSAE",
         "PolySAE",
         "SkipTranscoder",
         "Temporal",
         "Transcoder",
+        "TreeSAE",
         "VariationalSAE",
     }
     assert kinds - own_files == set(COUNTS)

@@ -47,7 +47,7 @@ def test_a_hint_gives_the_number_it_promises(
     assert hint in hints()
 
 
-NOT_SAELENS = ("OrthogonalMatchingPursuit", "PolySAE", "SpaDE", "TopAFA")
+NOT_SAELENS = ("OrthogonalMatchingPursuit", "PolySAE", "SpaDE", "TopAFA", "TreeSAE")
 """Their codes are not those of any of SAELens' architectures."""
 
 

@@ -46,6 +46,7 @@ NOT_IN_SAELENS = {
     "Temporal",
     "TopAFA",
     "Transcoder",
+    "TreeSAE",
     "UniversalSAE",
 }
 

@@ -19,7 +19,7 @@ TWO_SITES: dict[str, dict[str, object]] = {
     for name in ("Crosscoder", "CrossLayerTranscoder", "UniversalSAE")
 }
 TWO_SITES["GroupSparse"] = {"d_image": 3, "d_text": 5, "k": 3}
-CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", "PolySAE", "TopAFA", *TWO_SITES}
+CANNOT = {"SpaDE", "OrthogonalMatchingPursuit", "PolySAE", "TopAFA", "TreeSAE", *TWO_SITES}
 SIZES: dict[str, dict[str, object]] = {
     name: {"k": 3}
     for name in (
@@ -29,6 +29,9 @@ SIZES: dict[str, dict[str, object]] = {
         "MutualChoice",
         "AbsTopK",
         "Matryoshka",
+        "MaskedSAE",
+        "OrtSAE",
+        "TreeSAE",
         "MatchingPursuit",
         "Archetypal",
         "OrthogonalMatchingPursuit",
