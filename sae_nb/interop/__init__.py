@@ -53,6 +53,11 @@ if TYPE_CHECKING:
         ImportedTemporal as ImportedTemporal,
         read_temporal as read_temporal,
     )
+    from sae_nb.interop._vision import (
+        read_prisma as read_prisma,
+        read_sae_for_vlm as read_sae_for_vlm,
+        read_visaebench as read_visaebench,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

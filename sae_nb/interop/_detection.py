@@ -19,6 +19,7 @@ from sae_nb.interop import (
     _saelens as saelens,
     _sparsify as sparsify,
     _temporal as temporal,
+    _vision as vision,
 )
 from sae_nb.interop._imported import Imported
 from sae_nb.interop._several import ImportedCrosscoder, ImportedCrossLayerTranscoder
@@ -88,6 +89,8 @@ _LAYOUTS: list[Layout] = [
     Layout(circuit_tracer.LIBRARY, circuit_tracer.FIRST, circuit_tracer.read_circuit_tracer),
     Layout(temporal.LIBRARY, (temporal.CONFIG, temporal.WEIGHTS), temporal.read_temporal),
     Layout(overcomplete.LIBRARY, (overcomplete.WEIGHTS,), overcomplete.read_overcomplete),
+    Layout(vision.VISAEBENCH, (vision.CONFIG, vision.VISAEBENCH_WEIGHTS), vision.read_visaebench),
+    Layout(vision.PRISMA, (vision.CONFIG, vision.PRISMA_WEIGHTS), vision.read_prisma),
 ]
 
 

@@ -103,7 +103,7 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
         )
     tensors = _state(folder / WEIGHTS)
     try:
-        parts, encoding = _translated(str(name), tensors, pre_bias)
+        parts, encoding = translated(str(name), tensors, pre_bias)
     except KeyError as error:
         raise ValueError(
             f"{str(folder / WEIGHTS)!r} must hold the tensors of {name}, and {error} is missing. Is "
@@ -126,7 +126,7 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
 
 
 def _restated(sae: Imported, original: Original, *, name: str) -> Contents:
-    """`_translated` backwards."""
+    """`translated` backwards."""
     names = _CLASSES[name][1]
     new = from_saelens(as_stated(sae, names), names)
     if name == "AutoEncoder":
@@ -259,7 +259,7 @@ def _hook_point(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> str | 
     return None
 
 
-def _translated(
+def translated(
     name: str, tensors: Mapping[str, Tensor], pre_bias: bool
 ) -> tuple[dict[str, Any], Encoding]:
     """Our parts and the rule of an SAE of the class `name`."""

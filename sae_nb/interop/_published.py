@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,12 @@ from sae_nb.interop import (
     _saelens as saelens,
     _scopes as scopes,
     _temporal as temporal,
+    _vision as vision,
 )
 from sae_nb.interop._detection import local_copy
 from sae_nb.interop._imported import FromFile
 from sae_nb.interop._releases import Entry, releases
+from sae_nb.interop._vision_releases import vision_releases
 
 if TYPE_CHECKING:
     import pandas
@@ -145,6 +148,22 @@ FORMATS: dict[str, Format] = {
         files=("",),
         read=_relu_states(scopes.DEEPSEEK),
     ),
+    "visaebench": Format(
+        library=vision.VISAEBENCH,
+        files=(vision.CONFIG, vision.VISAEBENCH_WEIGHTS),
+        read=_by_path(vision.read_visaebench),
+    ),
+    "sae_for_vlm": Format(library=vision.VLM, files=("",), read=_by_path(vision.read_sae_for_vlm)),
+    "prisma": Format(
+        library=vision.PRISMA,
+        files=(vision.CONFIG, vision.PRISMA_WEIGHTS),
+        read=_by_path(vision.read_prisma),
+    ),
+    "prisma_transcoder": Format(
+        library=vision.PRISMA,
+        why="it is a transcoder, whose file is not known here; its SAEs are read: "
+        'sn.published("prisma-clip")',
+    ),
     "connor_rob_hook_z": Format(
         library="attention-output SAEs",
         files=("",),
@@ -156,6 +175,12 @@ FORMATS: dict[str, Format] = {
 
 # -------------------------------------------------------------------------------------------------
 # published: the table.
+
+
+@cache
+def all_releases() -> dict[str, dict[str, Entry]]:
+    """Return every published SAE by its release and id: of language models, then of vision models."""
+    return releases() | vision_releases()
 
 
 @checked
@@ -186,7 +211,8 @@ def published(part: str = "") -> pandas.DataFrame:
 
     Source
     ------
-    SAELens 6.54.12, pretrained_saes.yaml (facts; MIT).
+    SAELens 6.54.12, pretrained_saes.yaml (facts; MIT); of vision models: visaebench 0.1.0,
+    mateuszpach/sae-for-vlm, Prisma-Multimodal/ViT-Prisma.
 
     Example
     -------
@@ -199,14 +225,14 @@ def published(part: str = "") -> pandas.DataFrame:
     sought = part.lower()
     chosen = [
         entry
-        for saes in releases().values()
+        for saes in all_releases().values()
         for entry in saes.values()
         if sought in f"{entry.release}\n{entry.model}\n{entry.their_model}".lower()
     ]
     if not chosen:
         raise ValueError(
             f"`part` must be a part of a release's or a model's name, got {part!r}, which is in none. Near "
-            f"releases: {_near(part, releases())}. sn.published() lists all."
+            f"releases: {_near(part, all_releases())}. sn.published() lists all."
         )
     here = {entry.name for entry in cached_entries()}
     table = pd.DataFrame([_columns(entry, here) for entry in chosen])
@@ -246,12 +272,12 @@ def _near(name: str, names: Any) -> str:
 
 def is_published(name: str) -> bool:
     """Return whether a name begins with that of a published release."""
-    return name.partition("/")[0] in releases()
+    return name.partition("/")[0] in all_releases()
 
 
 def near_releases(name: str) -> str:
     """Return published releases that a misspelt name may mean, in words; "" where none is like it."""
-    near = get_close_matches(name.partition("/")[0], list(releases()), n=N_NEAR, cutoff=0.8)
+    near = get_close_matches(name.partition("/")[0], list(all_releases()), n=N_NEAR, cutoff=0.8)
     return ", ".join(repr(other) for other in near)
 
 
@@ -285,7 +311,7 @@ def published_sae(name: str) -> SparseAutoencoder:
 
 def _entry(name: str) -> Entry:
     release, _, id_ = name.partition("/")
-    saes = releases()[release]
+    saes = all_releases()[release]
     if id_ in saes:
         return saes[id_]
     asked = f"none that is called {id_!r}" if id_ else "and the name does not say which"
@@ -297,7 +323,7 @@ def _entry(name: str) -> Entry:
 
 
 def _files(entry: Entry, form: Format) -> list[str]:
-    return [f"{entry.path}/{file}" if file else entry.path for file in form.files]
+    return ["/".join(filter(None, (entry.path, file))) for file in form.files]
 
 
 def _beside(entry: Entry, form: Format) -> list[str]:
@@ -365,7 +391,7 @@ def cached_entries() -> list[Entry]:
     repositories = {"/".join(folder.split("--")[1:]) for folder in folders}
     return [
         entry
-        for saes in releases().values()
+        for saes in all_releases().values()
         for entry in saes.values()
         if entry.repository in repositories and _is_cached(entry)
     ]

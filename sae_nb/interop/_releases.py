@@ -74,6 +74,8 @@ class Entry:
 
     explained: float | None = None
 
+    stated_width: int | None = None
+
     @property
     def name(self) -> str:
         """Name for `load_sae`."""
@@ -101,8 +103,8 @@ class Entry:
 
     @property
     def width(self) -> int | None:
-        """Number of atoms, if a name gives it."""
-        return _width(self)
+        """Number of atoms, if the list or a name gives it."""
+        return self.stated_width or _width(self)
 
     @property
     def l0(self) -> float | None:

@@ -1,0 +1,218 @@
+"""SAEs of vision models by other projects: VISAEBench's, sae-for-vlm's and Prisma's files, read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sae_nb.checks import checked
+from sae_nb.files import read_json, read_tensors as read_safetensors
+from sae_nb.interop._dictionary_learning import translated
+from sae_nb.interop._foreign import (
+    check_holds,
+    known_hook_point,
+    named_errors,
+    read_tensors_and_facts,
+    read_tensors_only,
+)
+from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, assemble
+
+CONFIG = "config.json"
+VISAEBENCH, VISAEBENCH_WEIGHTS = "VISAEBench", "sae.pt"
+VLM = "sae-for-vlm"
+PRISMA, PRISMA_WEIGHTS = "Prisma", "weights.pt"
+
+_OVERCOMPLETE = {
+    "encoder.weight": "encoder.final_block.0.weight",
+    "encoder.bias": "encoder.final_block.0.bias",
+    "decoder.weight": "dictionary._weights",
+}
+_NORMS: dict[Any, Norm] = {
+    None: "none",
+    "none": "none",
+    "layer_norm": "layer_norm",
+    "constant_norm_rescale": "constant_norm",
+}
+_SHORTEST = 0.01
+"""Thresholds of VISAEBench's JumpReLU where a file has none."""
+
+
+@checked
+@named_errors
+def read_visaebench(folder: str | Path) -> Imported:
+    """Read an SAE of VISAEBench: z = [xEᵀ + a]₊ cut to k codes or at a threshold, x̂ = zD (+ b).
+
+    It reads activations less their mean, divided by one standard deviation over all entries; neither is
+    in its files.
+
+    Parameters
+    ----------
+    folder
+        Holds `sae.pt` or `model.safetensors`, and `config.json`.
+
+    Raises
+    ------
+    FileNotFoundError: If a file is missing.
+    ValueError: If the activation is unknown, or the file holds other tensors, or anything but tensors.
+
+    Source
+    ------
+    visaebench 0.1.0, hub/loader.py and hub/sae_wrapper.py.
+    """
+    place = Path(folder)
+    config = _config(place / CONFIG)
+    weights = place / VISAEBENCH_WEIGHTS
+    safe = place / "model.safetensors"
+    use_safe = not weights.is_file() and safe.is_file()
+    tensors = dict(read_safetensors(safe) if use_safe else read_tensors_only(weights))
+    for name, other in _OVERCOMPLETE.items():
+        if name not in tensors and other in tensors:
+            tensors[name] = tensors[other]
+    check_holds(tensors, list(_OVERCOMPLETE), weights, f"Is it an SAE of {VISAEBENCH}?")
+    kind = str(
+        config.get("activation") or config.get("sae_type") or config.get("architecture") or "topk"
+    ).lower()
+    parts: dict[str, Any] = {
+        "encoder": tensors["encoder.weight"].float(),
+        "encoder_bias": tensors["encoder.bias"].float(),
+    }
+    atoms = tensors["decoder.weight"].float()
+    if "dictionary.multiplier" in tensors:
+        atoms = atoms * tensors["dictionary.multiplier"].float().exp()
+    if kind == "batchtopk":
+        stated = tensors.get("_running_threshold", torch.zeros(()))
+        parts["threshold"] = torch.tensor(float(config.get("threshold", stated)))
+        encoding = Encoding(
+            rule="jumprelu", pre_bias=False, keeps_equal=True, batch_k=float(config.get("k") or 0)
+        )
+    elif kind == "jumprelu":
+        default = torch.full((len(atoms),), _SHORTEST)
+        limits = tensors.get("jump_thresholds", tensors.get("thresholds", default))
+        parts["threshold"] = limits.float()
+        encoding = Encoding(rule="jumprelu", pre_bias=False)
+    elif kind == "topk":
+        encoding = Encoding(rule="topk", k=int(config["k"]), pre_bias=False)
+    else:
+        raise ValueError(
+            f"{str(place / CONFIG)!r} must name the activation 'topk', 'batchtopk' or 'jumprelu', got "
+            f"{kind!r}. Such an SAE is not read."
+        )
+    bias = tensors.get("decoder.bias")
+    origin = Origin(
+        library=VISAEBENCH,
+        architecture=kind,
+        notes=[
+            "It reads activations less their mean, divided by one standard deviation over all entries. "
+            "Neither is in its files: take both from many activations of images like yours."
+        ],
+    )
+    return assemble(
+        atoms,
+        None if bias is None else bias.float(),
+        encoding=encoding,
+        origin=origin,
+        hook_point=None,
+        **parts,
+    )
+
+
+@checked
+@named_errors
+def read_sae_for_vlm(path: str | Path) -> Imported:
+    """Read an SAE of sae-for-vlm: the state dict of dictionary_learning's BatchTopKSAE, or its Matryoshka.
+
+    Parameters
+    ----------
+    path
+        `ae_….pt`.
+
+    Raises
+    ------
+    FileNotFoundError: If there is no such file.
+    ValueError: If a tensor is missing, or the file holds anything but tensors.
+
+    Source
+    ------
+    Pach et al., "Sparse autoencoders learn monosemantic features in vision-language models", arXiv
+    2504.02821; the files: mateuszpach/sae-for-vlm.
+    """
+    tensors = read_tensors_only(path)
+    name = "MatryoshkaBatchTopKSAE" if "W_enc" in tensors else "BatchTopKSAE"
+    parts, encoding = translated(name, tensors, False)
+    origin = Origin(library=VLM, architecture=name)
+    return assemble(encoding=encoding, origin=origin, hook_point=None, **parts)
+
+
+@checked
+@named_errors
+def read_prisma(folder: str | Path) -> Imported:
+    """Read an SAE of Prisma: z = σ((n(x) − b)E + a), x̂ = n⁻¹(zD + b), with its own norm n.
+
+    Parameters
+    ----------
+    folder
+        Holds `weights.pt`, a state dict with or without others around it, and `config.json`.
+
+    Raises
+    ------
+    FileNotFoundError: If a file is missing.
+    ValueError: If the activation or the norm is unknown, or the file holds objects: those are never made.
+        Save its `state_dict` alone where it was written.
+
+    Source
+    ------
+    Prisma-Multimodal/ViT-Prisma, sae/sae.py; Joseph et al., arXiv 2504.19475.
+    """
+    place = Path(folder)
+    config = _config(place / CONFIG)
+    everything, _ = read_tensors_and_facts(place / PRISMA_WEIGHTS)
+    tensors = {name.rpartition("state_dict.")[2]: tensor for name, tensor in everything.items()}
+    names = ("W_enc", "b_enc", "W_dec", "b_dec")
+    check_holds(tensors, names, place / PRISMA_WEIGHTS, f"Is it an SAE of {PRISMA}?")
+    norm, chosen = config.get("normalize_activations"), config.get("activation_fn_str", "relu")
+    if norm not in _NORMS or chosen not in ("relu", "topk"):
+        raise ValueError(
+            f"{str(place / CONFIG)!r} must have a norm among {', '.join(str(n) for n in _NORMS)} and the "
+            f"activation 'relu' or 'topk', got {norm!r} and {chosen!r}. Such an SAE is not read."
+        )
+    parts: dict[str, Any] = {
+        "encoder": tensors["W_enc"].float().T,
+        "encoder_bias": tensors["b_enc"].float(),
+    }
+    if "log_theta" in tensors:
+        parts["threshold"] = tensors["log_theta"].float().exp()
+        encoding = Encoding(rule="jumprelu", norm=_NORMS[norm])
+    elif chosen == "topk":
+        k = int((config.get("activation_fn_kwargs") or {})["k"])
+        encoding = Encoding(rule="topk", k=k, norm=_NORMS[norm])
+    else:
+        encoding = Encoding(rule="relu", norm=_NORMS[norm])
+    hook = config.get("hook_point")
+    layer = config.get("hook_point_layer")
+    hook = hook.format(layer=layer) if isinstance(hook, str) else None
+    origin = Origin(
+        library=PRISMA,
+        architecture=config.get("architecture") or "vanilla",
+        model_name=config.get("model_name"),
+        hook_name=hook,
+    )
+    return assemble(
+        tensors["W_dec"].float(),
+        tensors["b_dec"].float(),
+        encoding=encoding,
+        origin=origin,
+        hook_point=known_hook_point(hook),
+        **parts,
+    )
+
+
+def _config(path: Path) -> Mapping[str, Any]:
+    config = read_json(path)
+    if not isinstance(config, Mapping):
+        raise ValueError(
+            f"{str(path)!r} must hold settings by name, got {type(config).__name__}. Download it again."
+        )
+    return config
