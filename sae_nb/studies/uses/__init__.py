@@ -48,6 +48,10 @@ if TYPE_CHECKING:
         TextDimension as TextDimension,
         text_dimension as text_dimension,
     )
+    from sae_nb.studies.uses._vision_bench import (
+        VisionBench as VisionBench,
+        vision_bench as vision_bench,
+    )
     from sae_nb.studies.uses._watch import Moment as Moment, watch as watch
 else:
     __getattr__, __dir__, __all__ = door(__name__)
