@@ -111,7 +111,7 @@ class TreeSAE(BatchTopK):
         self.k_shares = _check_shares(self.k_shares, len(self.groups))
         generator = self.generator
         super().__post_init__()
-        why = "an atom that is set anew would fire only where its parent does"
+        why = "an atom that is replaced would fire only where its parent does"
         check_reaches(self.revival, type(self).__name__, why)
         self.register_buffer("threshold", torch.zeros(len(self.groups)))
         self.register_buffer("parent", _random_parents(self.widths, generator))

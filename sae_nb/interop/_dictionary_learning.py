@@ -262,7 +262,7 @@ def _hook_point(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> str | 
 def translated(
     name: str, tensors: Mapping[str, Tensor], pre_bias: bool
 ) -> tuple[dict[str, Any], Encoding]:
-    """Our parts and the rule of an SAE of the class `name`."""
+    """Return our parts and the rule of an SAE of the class `name`."""
     rule, names = _CLASSES[name]
     parts: dict[str, Any] = ours(as_saelens(tensors, names))
     if name == "AutoEncoder":

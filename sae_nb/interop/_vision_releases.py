@@ -1,8 +1,7 @@
 """Published SAEs of vision models, by name: VISAEBench's, sae-for-vlm's and Prisma's.
 
 Facts of visaebench 0.1.0 (README, backbones), of the files of mateuszpach/sae-for-vlm, and of
-Prisma-Multimodal/ViT-Prisma (README). What these lists leave out is not here: sae-for-vlm's of SigLIP, and
-Prisma's of single tokens.
+Prisma-Multimodal/ViT-Prisma (README). Left out: sae-for-vlm's of SigLIP, and Prisma's of single tokens.
 """
 
 from __future__ import annotations

@@ -346,6 +346,7 @@ RECIPES: dict[str, Make] = {
         "data": kit.x, "n_atoms": N_ATOMS, "settings": {"k": [2]}, "seeds": (0,), "config": kit.config},
     "training.train": _on(sae="sae", data="x", config="config"),
     "uses.bench": lambda kit: {"sae": kit.sae, "model": kit.model, "rows": ["tpp"], "hook_point": "0", "tasks": kit.bench_tasks},
+    "uses.vision_bench": lambda kit: {"sae": kit.sae, "x": torch.ones(12, 4, kit.sae.d_in), "control": False},
     "uses.footprint": _on(docs="docs"),
     "uses.overlap": lambda kit: {"test_sets": {"a": kit.docs, "b": kit.docs}},
     "sae_nb_widgets.dashboard": _on(model="vit", sae="vit_sae", acts="vit_acts"),
@@ -718,6 +719,7 @@ OUTSIDE: dict[str, str] = {
 
 NO_VALID_FILES = {
     "data.cifar10", "interop.read_circuit_tracer", "interop.read_gemma_scope", "interop.read_openai", "interop.read_overcomplete", "interop.read_temporal",
+    "interop.read_prisma", "interop.read_sae_for_vlm", "interop.read_visaebench",
 }  # fmt: skip
 """Readers of files that nothing of ours writes: only what is wrong can be tried."""
 

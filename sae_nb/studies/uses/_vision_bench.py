@@ -62,7 +62,7 @@ class VisionBench(Finding):
 
     @property
     def n_scores(self) -> int:
-        """How many metrics have a value."""
+        """Number of metrics that have a value."""
         return int(self.table.value.notna().sum())
 
     @property
@@ -218,7 +218,7 @@ def _checked_images(
     grid = (side, side) if grid is None else grid
     if grid[0] * grid[1] != p:
         raise ValueError(
-            f"`grid` must have as many places as an image has patches, {p}, got {grid}. Give the rows and "
+            f"`grid` must have a place for each of the {p} patches of an image, got {grid}. Give the rows and "
             "columns of patches; leave out a class token."
         )
     if embeddings is not None:
@@ -513,7 +513,7 @@ def absorbed(
     """Return the share of classes that are absorbed by their siblings (M7).
 
     Absorbed: over half of the ten strongest atoms of the class and of the group together are in both, or
-    four atoms tell the class from its siblings better than one by more than 0.1 of F1.
+    four atoms separate the class from its siblings better than one by more than 0.1 of F1.
     """
     if not siblings:
         raise _MissingError("needs groups of sibling classes")
@@ -572,7 +572,7 @@ def _probe(steps: int, seed: int) -> Any:
 
 
 def _ranked(codes: Pooled, labels: Labels) -> Int[np.ndarray, " n_atoms"]:
-    """Return atoms by how well one tells the classes apart, the best first; those that never fire last."""
+    """Return atoms by how well one separates the classes, the best first; those that never fire last."""
     from sklearn.feature_selection import f_classif
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):

@@ -110,7 +110,7 @@ def test_activations_are_normalised_as_the_sae_reads_them(given: golden.Made) ->
 
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"x": torch.zeros(4, golden.D)}, r"^`x` must be of images, patches and d_in=12"),
-    ({"grid": (4, 5)}, r"^`grid` must have as many places"),
+    ({"grid": (4, 5)}, r"^`grid` must have a place for each of the 25 patches"),
     ({"labels": np.zeros(3, int)}, r"^`labels` must be of 20 images"),
     ({"labels": np.full(20, -1)}, r"^`labels` must have a class from 0"),
     ({"labels": np.zeros(20)}, r"^`labels` must have a class from 0"),
