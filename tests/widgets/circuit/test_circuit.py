@@ -329,6 +329,8 @@ def test_a_graph_of_neurons_is_drawn_by_their_names() -> None:
     curve = graph.faithfulness([20], n_random=3)
     gone = curve.lost[0] >= 0.95
     assert ("is gone" in panel.answer) is bool(gone)
+    drawn_lost = panel.cut_row.evidence.values[0]
+    assert drawn_lost == pytest.approx(max(float(curve.lost[0]), 0.0), abs=1e-4)
     flow = graph.intervene(panel.node, 0.0, n_random=3)
     assert panel.change is not None
     assert panel.change.effect == pytest.approx(flow.effect)

@@ -185,7 +185,7 @@ def test_of_a_lens_of_few_blocks_the_others_are_read_without_one(gpt: Any) -> No
     assert np.array_equal(np.array(panel.grids[1].agrees[1:]), plain.agrees[::-1])
     for place, settles in enumerate(plain.settles.tolist()):
         panel.place = place
-        seen = "does not read it" if settles < 0 else f"reads it from block {settles} on"
+        seen = "does not guess it" if settles < 0 else f"guesses it from block {settles} on"
         assert f"The logit lens (not fitted) {seen}" in panel.answer
     assert f"at block 0: {100 * panel.reading.agreement[0]:.3g}" in panel.numbers
     logit = f"(logit lens {100 * plain.agreement[0]:.3g}"

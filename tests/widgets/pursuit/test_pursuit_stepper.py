@@ -555,7 +555,9 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     assert panel.answer.startswith("Before the first step 100 % of the input is unexplained")
     if differ is not None:
         ends = [unexplained(one, 6) for one in panel.steps]
-        assert panel.answer.endswith(f"After all 6 steps MP {ends[0]}, OMP {ends[1]}.")
+        assert panel.answer.endswith(
+            f"After all 6 steps MP {ends[0]}, OMP (all coefficients fitted anew at each step) {ends[1]}."
+        )
     panel.step = 6
     left = [
         100 * (float(one.residual_norms[6]) / float(one.residual_norms[0])) ** 2

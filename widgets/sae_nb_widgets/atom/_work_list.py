@@ -195,8 +195,11 @@ class WorkList(Panel):
         cells = [[row[header] for header in headers] for row in every]
         self.table.show(
             headers, cells, numeric=[header in ("atom", "fires on") for header in headers],
-            atoms=[atom for atom, _ in self._rows],
+            atoms=(atoms := [atom for atom, _ in self._rows]),
         )  # fmt: skip
+        if self._waits and atoms and self.atom not in atoms:
+            self.atom = atoms[0]  # the one that deserves a look first
+        self.table.selected = atoms.index(self.atom) if self.atom in atoms else -1
         self.notes.show(self.atom)
         self.conclude(self._answer() if self._rows else EMPTY)
 

@@ -7,7 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from sae_nb.figures import fade, format_percent, theme, visible_token
-from sae_nb.studies.circuits import CircuitAnswer
+from sae_nb.studies.circuits import CircuitAnswer, FaithfulnessCurve
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.panel import COLUMNS, control, line, show, small_button
@@ -31,10 +31,12 @@ class LiveCut:
             small_button("double", "Twice as strong", lambda: panel.set_trait("strength", 2.0)),
         )
         self.effects = Sparkbars(empty_text="")
+        self.evidence = Sparkbars(empty_text="", layout={"max_width": "520px"})
         self.outcomes = Sparkbars(description=AFTER, empty_text="")
         # A box of its own: classes of small components are set before they live on a busy page.
         self.after = ipw.VBox([self.outcomes])
         left = ipw.VBox([self.said, self.note, self.strength])
+        show(self.evidence, False)
         self.row = ipw.Box([left, self.effects]).add_class(COLUMNS).add_class("sae-nb-cutrow")
 
     def fit(self, reason: str, chosen: bool) -> None:
@@ -42,6 +44,18 @@ class LiveCut:
         show(self.strength, not reason and chosen)
         self.note.value = f'<div class="sae-nb-cardfacts">{reason}</div>' if reason else ""
         show(self.note, bool(reason))
+
+    def show_evidence(self, curve: FaithfulnessCurve, answer: str) -> None:
+        """Draw what goes without the strongest neurons, and without as many random ones."""
+        k, lost, random = int(curve.k[0]), float(curve.lost[0]), float(curve.random_lost[0])
+        self.evidence.description = f"Share of the push for {answer} lost without {k} neurons"
+        self.evidence.show(
+            ["strongest", "random"],
+            [max(lost, 0.0), max(random, 0.0)],
+            notes=[format_percent(share, digits=2) for share in (lost, random)],
+            colours=[theme.BLUE, theme.CONTROL],
+        )
+        show(self.evidence, True)
 
     def wait(self) -> None:
         """Show dimmed what no longer answers what is asked."""

@@ -249,7 +249,7 @@ class CircuitPanel(Panel):
             more=[*self.controls.more, self.difference.row],
             figure=[
                 self.map, ipw.HTML(f'<div class="sae-nb-legendline">{escape(legend)}</div>'),
-                self.cut_row.row, self.chosen.heading, blocks, self.difference.below,
+                self.cut_row.evidence, self.cut_row.row, self.chosen.heading, blocks, self.difference.below,
             ],
             detail=[] if self.picture is None else [self.picture],
         )  # fmt: skip
@@ -433,6 +433,7 @@ class CircuitPanel(Panel):
 
         def done(curve: FaithfulnessCurve) -> None:
             self._curve = curve
+            self.cut_row.show_evidence(curve, f"“{words.first_answer(self.circuit)}”")
             self._conclude()
 
         self.run_async(

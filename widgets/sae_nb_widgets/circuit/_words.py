@@ -112,8 +112,8 @@ def overview(
     if not where:
         said = f"{what} {there} push against {answer}, and none for it."
     elif says:
-        said = f"{what} {where} push for {says}"
-        said += f", others for {against}." if against else "."
+        said = f"{what} {where} push for {answer} (they raise {says})"
+        said += f", others against it ({against})." if against else "."
     else:
         said = f"{what} {where} push for {answer}" + (", others against it." if there else ".")
     shown = f"What is drawn carries {format_percent(summary.threshold)} of the influence."

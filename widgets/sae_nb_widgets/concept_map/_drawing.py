@@ -47,7 +47,10 @@ MOST_LANDMARKS, APART = 12, (0.16, 0.08)
 BRUSHED = ("frequency", "strength", "L0")
 """Columns that have a histogram under the map, where there are such."""
 
-HINT = "Ring: the chosen atom; lines lead to its nearest. Wheel: zoom. Drag: move. Shift and drag: select."
+HINT = (
+    "Ring: the chosen atom; lines lead to its nearest, which a flat map may put far off. Wheel: zoom. Drag: "
+    "move. Shift and drag: select."
+)
 
 Shown = Mapping[str, Any]
 Lasso = Callable[[Int[np.ndarray, " m"], bool], None]

@@ -130,7 +130,11 @@ def _progress_answer(panel: Any) -> tuple[str, str]:
         every = paths.convergence[:, :, panel.token].numpy()
         usual = int(np.median([_from_then_on(one, SETTLED) for one in every]))
         pace = "later" if usual < settled else "earlier"
-        most = "as is usual" if usual == settled else f"{pace} than usual ({_after(panel, usual)})"
+        most = (
+            "as for half of all"
+            if usual == settled
+            else f"{pace} than usual ({_after(panel, usual)})"
+        )
         said += (
             f", {most} (and {_percent(float(others[settled]))} like those of other {noun(panel)}s)"
         )

@@ -137,6 +137,14 @@ def shown_atoms(
                 said = np.isin(order, atoms_in_words(summary, names))
                 order = order[np.argsort(~said, kind="stable")]
         atoms = order[:n].tolist()
+        if sort == "attribution" and names is not None:
+            used = summary.used
+            place = {atom: i for i, atom in enumerate(used.atom.tolist())}
+            # Whatever is spoken of, bars fall from the first; those no longer than chance come last.
+            falling = np.where(used.mattering, 2.0, 0.0) + np.abs(used.attribution) / (
+                np.abs(used.attribution).max() or 1.0
+            )
+            atoms.sort(key=lambda atom: -falling[place[atom]])
         fired = chosen is not None and summary.place(chosen) is not None
     return [*atoms, chosen] if fired and chosen is not None and chosen not in atoms else atoms
 

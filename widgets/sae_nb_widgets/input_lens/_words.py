@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 NAMED = 3
 """Atoms that the sentence names."""
 
+UNNAMED = 2
+"""Atoms without a name that it owns up to by number."""
+
 TAIL = 4
 """Tokens at the end of a text that are quoted as the place of the answer."""
 
@@ -137,11 +140,13 @@ def _unnamed(summary: InputSummary, said: Int[np.ndarray, " named"], names: Atom
     used = summary.used
     largest = float(np.abs(used.attribution[said]).max(initial=0.0))
     more = np.flatnonzero(used.mattering & (np.abs(used.attribution) > largest))
-    n = sum(not names.source(int(used.atom[place])) for place in more)
-    if not n:
+    found = [place for place in more if not names.source(int(used.atom[place]))]
+    found.sort(key=lambda place: -abs(float(used.attribution[place])))
+    if not found:
         return ""
-    which = "One atom" if n == 1 else f"{format_count(n)} atoms"
-    return f" {which} without a name matter{'s' * (n == 1)} more."
+    which = " and ".join(f"atom {int(used.atom[place])}" for place in found[:UNNAMED])
+    rest = f" and {len(found) - UNNAMED} more" if len(found) > UNNAMED else ""
+    return f" Stronger still, without a name: {which}{rest}."
 
 
 def atoms_in_words(summary: InputSummary, names: AtomNames) -> list[int]:

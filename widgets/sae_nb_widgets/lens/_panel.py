@@ -560,12 +560,17 @@ def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
     other = "" if kind == "logit" else " " + _without(plain, without)
     own_name = NAMES[kind] if kind == "logit" else f"{NAMES[kind]} (fitted on texts)"
     if first < 0:
-        last = own.layers[-1]
+        last, what = own.layers[-1], "the next word" if seen.picture is None else "the answer"
         before = _on_the_way(own, len(own.layers) - 1, place, answer)
+        instead = f"guesses {_listed(before[:1])} first, not “{answer}”"
+        guess = instead if before else f"does not guess “{answer}” first"
         return (
-            f"At block {last} the {own_name} does not read “{answer}” yet, but {_listed(before)}.{other}"
-        ), [answer, *before]
-    said, i = f"From block {first} on the {own_name} reads “{answer}”", own.layers.index(first)
+            f"A lens guesses {what} from a middle block. At block {last} the {own_name} {guess}.{other}"
+        ), [answer, *before[:1]]
+    said, i = (
+        f"From block {first} on the {own_name} guesses “{answer}” first",
+        own.layers.index(first),
+    )
     before = _on_the_way(own, i - 1, place, answer) if i else []
     if before:
         said += f"; at block {own.layers[i - 1]} {_listed(before)}"
@@ -575,8 +580,8 @@ def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
 def _without(plain: LensReading, first: int) -> str:
     """Say from which block on the logit lens reads an answer."""
     if first < 0:
-        return f"The logit lens (not fitted) does not read it by block {plain.layers[-1]}."
-    return f"The logit lens (not fitted) reads it from block {first} on."
+        return f"The logit lens (not fitted) does not guess it by block {plain.layers[-1]}."
+    return f"The logit lens (not fitted) guesses it from block {first} on."
 
 
 def _on_the_way(reading: LensReading, i: int, place: int, answer: str) -> list[str]:

@@ -480,7 +480,11 @@ def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     last = max(one.n_steps for one in steps)
     if step == last:
         return f"{said}."
-    ends = ", ".join(f"{one.short} {unexplained(one, last)}" for one in steps)
+    ends = ", ".join(
+        f"{one.short}{' (all coefficients fitted anew at each step)' * (one.short == 'OMP')} "
+        f"{unexplained(one, last)}"
+        for one in steps
+    )
     return f"{said}. After all {last} steps {ends}."
 
 

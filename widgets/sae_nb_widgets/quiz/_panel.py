@@ -260,8 +260,8 @@ class AtomQuiz(Panel):
         score = self.score
         word = self._catalogue.acts.context.sample_word
         task = (
-            f"One atom fires in the {word}s of the first row, where they are marked. In which of the "
-            f"{self._n_options} below does it fire, too? Guessing is right in {score.chance:.0%} of cases."
+            f"One atom fires in every {word} of the first row. In which of the {self._n_options} "
+            f"below does it fire, too? Guessing is right in {score.chance:.0%} of cases."
         ).replace("%", "\u2009%")
         self.conclude(score.words if score.n_answered else task, score.numbers)
         self.score_card.value = _score_html(score)

@@ -39,7 +39,7 @@ SHOW = {
 }
 """Rows that can be drawn, and the text of their button."""
 NO_ROW = "none"
-SIDES = "← worse · further right is better, in every row that has a better · →"
+SIDES = "← worse · better → (grey: no direction is better)"
 
 
 @dataclass(frozen=True, kw_only=True)
