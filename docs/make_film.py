@@ -4,7 +4,7 @@
 
 `lens-playing-narrow.webp` is the same for telephones, where the wide one could not be read; each has a dark
 one beside it. Every token is a page of the panel, as `to_html` writes it, taken by a Chromium without a
-network; Pillow joins them. The film begins with its last picture: where nothing moves, that one is seen.
+network; Pillow joins them. The film begins where the atom fires most: where nothing moves, that is seen.
 """
 
 from __future__ import annotations
@@ -61,27 +61,24 @@ Frame = tuple[dict[str, Image.Image], int]
 
 
 def frames(panel: Any, page: Any, folder: Path) -> list[Frame]:
-    """Return the end, then the text token by token and how it goes on another way."""
+    """Return where the atom fires most, then the text token by token and how it goes on another way."""
     taken: list[Frame] = []
+    fires: list[float] = []
 
     def write(n: int) -> None:
         for _ in range(n):
             panel.step(1)
             taken.append((shots(panel, page, folder), A_TOKEN_MS))
+            text = panel.generation.branches[panel.branch].text
+            fires.append(text.strengths(panel.atom)[-1])
         taken[-1] = (taken[-1][0], A_PAUSE_MS)
 
     write(N_WRITTEN)
     panel.token = panel.generation.n_prompt - 1
     panel.go_on(1)
     write(N_STEERED)
-    panel.token = strongest(panel)
-    return [(shots(panel, page, folder), THE_FINDING_MS), *taken[:-1]]
-
-
-def strongest(panel: Any) -> int:
-    """Return the token of the text at which the atom that is turned up fires most."""
-    text = panel.generation.branches[panel.branch].text
-    return int(np.nanargmax(text.strengths(panel.atom)))
+    strongest = N_WRITTEN + int(np.argmax(fires[N_WRITTEN:]))
+    return [(taken[strongest][0], THE_FINDING_MS), *taken]
 
 
 def shots(panel: Any, page: Any, folder: Path) -> dict[str, Image.Image]:
