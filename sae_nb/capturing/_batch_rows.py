@@ -1,4 +1,4 @@
-"""Which captured vectors become rows: never padding, by default no attention sinks, and all of it is stated."""
+"""The captured vectors that become rows: never padding, by default no attention sinks, all of it stated."""
 
 from __future__ import annotations
 

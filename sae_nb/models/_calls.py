@@ -1,4 +1,4 @@
-"""Where the columns of a call are: said by a run of a live model, read off the arguments of other calls."""
+"""The columns of a call: given by a run of a live model, read off the arguments of other calls."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How wide the vectors at a hook point are, read from the module without running it."""
+"""The width of the vectors at a hook point, read from the module without running it."""
 
 from __future__ import annotations
 
