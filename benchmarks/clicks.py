@@ -41,6 +41,7 @@ MAKERS = script(Path({str(ROOT)!r}) / "tests/widgets/panel/test_grammar.py").MAK
 """
 KEYS = {
     "AtomBrowser": "ArrowRight",
+    "ChangesPanel": "ArrowRight",
     "CircuitPanel": "ArrowRight",
     "ConceptMap": "ArrowRight",
     "DepthTrajectory": "]",

@@ -26,6 +26,7 @@ from sae_nb_widgets.panel import PAGE_STYLE
 import sae_nb as sn
 from sae_nb.diagnosis import find_chromium
 from sae_nb.figures import escape, theme
+from sae_nb.studies.models import plant_behaviour
 
 DOCS = Path(__file__).parent
 GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"
@@ -376,6 +377,14 @@ def layers_of_text() -> Any:
     return panel
 
 
+def changed() -> Any:
+    """Return what a planted fine-tuning changed, text by text."""
+    made = plant_behaviour("phrase")
+    panel = sw.ChangesPanel(made.before, made.after, made.inputs(8))
+    panel.wait(240)
+    return panel
+
+
 def patched() -> Any:
     """Return which heads bring back the answer of a network that repeats what it has read."""
     panel = sw.PatchingPanel(sn.load_model("tiny-induction"))
@@ -515,6 +524,14 @@ def entries() -> list[Entry]:
             layers_of_text,
             "Block by block the model comes closer to the word with which it goes on.",
             ".sae-nb-answer, .sae-nb-layers",
+            "23_the_lens",
+        ),
+        Entry(
+            "changes",
+            *twice("what a fine-tuning changed"),
+            changed,
+            "After each sentence the fine-tuned model says “So it was”; one direction carries a third of that.",
+            f".sae-nb-answer, {tokens}",
             "23_the_lens",
         ),
         Entry(

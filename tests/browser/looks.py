@@ -52,6 +52,11 @@ PANELS = {
     "catalogue=vit_catalogue)",
     "atom-comparison": "sw.AtomComparison(lm_sae, catalogue=lm_catalogue)",
     "work-list": "sw.WorkList(lm_sae, catalogue=lm_catalogue)",
+    "changes": """\
+from sae_nb.studies.models import plant_behaviour
+made = plant_behaviour("phrase")
+panel = sw.ChangesPanel(made.before, made.after, made.inputs(6))
+panel.wait(240)""",
     "circuit": """\
 examples = list(sn.data.stories(40, seed=0).texts)
 graph = sn.circuits.attribution_graph(

@@ -41,6 +41,7 @@ saes = [vit_sae, random_sae.eval()]
 sw.ReportCard([sn.evaluate(sae, rows, n_bootstrap=20) for sae in saes], ["trained", "random"])""",
     "sw.AtomQuiz(catalogue=vit_catalogue, seed=2)",
     "sw.LensPanel(gpt, sn.load_lens('tiny-gpt'), story)",
+    "sw.ChangesPanel(gpt, gpt, [story])",
     "sw.PatchingPanel(sn.load_model('tiny-induction'))",
     """\
 halves = sn.uses.documents(vit, vit_sae, pictures[:24], vit_sae.hook_point, progress=False)

@@ -147,6 +147,7 @@ WORKS: dict[str, Callable[[], Any]] = {
     "ConceptMap": lambda: sw.ConceptMap(sae(VISION), examples=examples(VISION)),
     "ConceptMap, UMAP": unseen_map,
     "CorpusPanel": corpora,
+    "ChangesPanel": lambda: sw.ChangesPanel(model(LANGUAGE), model(LANGUAGE), [STORY]),
     "CircuitPanel": circuit,
     "GenerationLens, playing": partial(playing, generation),
     "LensPanel": layers,

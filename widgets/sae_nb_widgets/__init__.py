@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         AtomComparison as AtomComparison,
         WorkList as WorkList,
     )
+    from sae_nb_widgets.changes import ChangesPanel as ChangesPanel
     from sae_nb_widgets.circuit import CircuitPanel as CircuitPanel
     from sae_nb_widgets.components import (
         DrawPad as DrawPad,

@@ -53,6 +53,10 @@ if TYPE_CHECKING:
         swallowed as swallowed,
     )
     from sae_nb.studies.evaluation.concepts._probing import ProbeStudy as ProbeStudy, probe as probe
+    from sae_nb.studies.evaluation.cross_model._changed_text import (
+        ChangedText as ChangedText,
+        changed_text as changed_text,
+    )
     from sae_nb.studies.evaluation.cross_model._itda import compare_itda as compare_itda
     from sae_nb.studies.evaluation.cross_model._matching import (
         LatentMatches as LatentMatches,
@@ -69,6 +73,7 @@ if TYPE_CHECKING:
     from sae_nb.studies.evaluation.cross_model._model_diff import (
         DifferentModelsError as DifferentModelsError,
         ModelDiff as ModelDiff,
+        check_alike as check_alike,
         diff_models as diff_models,
     )
     from sae_nb.studies.evaluation.cross_model._universal import (

@@ -28,6 +28,7 @@ from sae_nb_widgets.panel._plot import shared_script
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import Label, Picture, escape, text_width, to_svg
+from sae_nb.studies.models import plant_behaviour
 
 CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
 CONTROLS += (ipw.BoundedIntText, ipw.IntText, ipw.FloatText, ipw.FloatSlider, ipw.IntSlider)
@@ -83,6 +84,14 @@ def _corpora() -> Panel:
     images = v.examples.acts.context.pictures[:24]
     docs = sn.uses.documents(v.model, v.sae, images, v.sae.hook_point, progress=False)
     return sw.CorpusPanel(docs.subset(slice(12)), docs.subset(slice(12, 24)), min_count=2)
+
+
+def _changes() -> Panel:
+    made = plant_behaviour("phrase", steps=2)
+    texts = ["Tom ran home. He was glad.", "Anna saw the sea."]
+    settings = {"steps": 2, "n_components": 1, "progress": False}
+    found = sn.diff_models(made.before, made.after, texts, **settings)
+    return sw.ChangesPanel(made.before, made.after, texts, found)
 
 
 def _circuit() -> Panel:
@@ -173,6 +182,7 @@ MAKERS: dict[str, Callable[[], Panel]] = {
     "AtomBrowser": _atom_browser,
     "AtomComparison": _comparison,
     "AtomQuiz": _quiz,
+    "ChangesPanel": _changes,
     "CircuitPanel": _circuit,
     "ConceptMap": _concept_map,
     "CorpusPanel": _corpora,
@@ -221,6 +231,7 @@ def test_a_question_and_three_sentences(panel: Panel) -> None:
 
 
 WITHOUT_ATOMS = {
+    "ChangesPanel",
     "DepthTrajectory",
     "LensPanel",
     "PatchingPanel",

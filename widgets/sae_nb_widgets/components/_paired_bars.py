@@ -75,6 +75,9 @@ class Column:
     signed: bool = False
     """Draw from a zero in the middle, negative blue, positive orange."""
 
+    maximum: float | None = None
+    """Value of the longest bar, for columns of one scale; None: the largest of the column."""
+
     tips: Sequence[str] = ()
     """Tooltip of a tick or bar; the numbers when empty."""
 
@@ -241,7 +244,7 @@ def _plain(column: Column, n: int) -> dict[str, object]:
             )
     numbers = {name: float_list(given[name]) for name in ("values", "control", "exact")}
     known = [abs(v) for values in numbers.values() for v in values if v is not None]
-    top = max(known, default=0.0) or 1.0
+    top = column.maximum or max(known, default=0.0) or 1.0
     notes = [str(note) for note in column.notes] or [format_number(v) for v in numbers["values"]]
     words = {"notes": notes, "tips": [str(tip) for tip in column.tips]}
     hollow = [bool(one) for one in column.hollow] or [False] * n

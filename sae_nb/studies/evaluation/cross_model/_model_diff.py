@@ -86,6 +86,9 @@ class ModelDiff(Plotted):
     is left when the best finding's direction is set back), raised, lowered (outcomes that gain and lose most
     probability)."""
 
+    directions: tuple[Float[Tensor, " d"], ...]
+    """Unit direction of each finding, in the order of `table`: what `changed_text` sets back."""
+
     kl: float
     low: float
     high: float
@@ -187,7 +190,7 @@ class _Pair:
         for batch in self.batches:
             first = run(self.a, batch, read=everywhere)
             second = run(self.b, batch, read=everywhere)
-            old, new, sample, position = _scores(first, second)
+            old, new, sample, position = scores_of(first, second)
             divergence = kl(old, new).double().cpu()
             self.raised = self.raised + _raised(new, old)
             self.lowered = self.lowered + _raised(old, new)
@@ -234,21 +237,12 @@ class _Pair:
         with torch.no_grad():
             for batch in self.batches:
                 first = run(self.a, batch, read=[name])
-                rest = self._restored(batch, name, first.states[name], along)
-                old, new, *_ = _scores(first, rest)
+                rest = restored(self.b, batch, name, first.states[name], along)
+                old, new, *_ = scores_of(first, rest)
                 found += kl(old, new).double().cpu().tolist()
         return found
 
-    def _restored(self, batch: Batch, name: str, theirs: Tensor, along: Tensor) -> Any:
-        """Run b with its states set to a's along a direction."""
-        along = along.to(theirs)
-
-        def put(x: Tensor) -> Tensor:
-            return x - ((x - theirs) @ along)[..., None] * along
-
-        return run(self.b, batch, put={name: put})
-
-    def restored(self, name: str, directions: Float[Tensor, "m d"]) -> list[tuple[float, Tensor]]:
+    def tried(self, name: str, directions: Float[Tensor, "m d"]) -> list[tuple[float, Tensor]]:
         """Return, for each direction, the mean KL that is left when b has a's states along it, and what b
         raises over that, (outcomes,), in nats per place.
         """
@@ -258,12 +252,23 @@ class _Pair:
             first, plain = run(self.a, batch, read=[name]), run(self.b, batch)
             theirs = first.states[name]
             for i, along in enumerate(directions):
-                restored = self._restored(batch, name, theirs, along)
-                old, rest, *_ = _scores(first, restored)
+                old, rest, *_ = scores_of(first, restored(self.b, batch, name, theirs, along))
                 left[i] += float(kl(old, rest).double().sum())
-                fell[i] = fell[i] + _raised(_scores(first, plain)[1], rest)
+                fell[i] = fell[i] + _raised(scores_of(first, plain)[1], rest)
         n = len(self.kl)
         return [(some / n, raised / n) for some, raised in zip(left, fell, strict=True)]
+
+
+def restored(
+    b: LiveModel, batch: Batch, name: str, theirs: Tensor, along: Float[Tensor, " d"]
+) -> Any:
+    """Run b with its states at a hook point set to another model's along a direction."""
+    along = along.to(theirs)
+
+    def put(x: Tensor) -> Tensor:
+        return x - ((x - theirs) @ along)[..., None] * along
+
+    return run(b, batch, put={name: put})
 
 
 def _raised(new: Float[Tensor, "m outcomes"], old: Tensor) -> Float[Tensor, " outcomes"]:
@@ -321,7 +326,7 @@ def diff_models(
     >>> diff_models(gpt, gpt, ["The cat sat."], progress=False).same
     True
     """
-    _check_alike(a, b)
+    check_alike(a, b)
     names = _places_of(a, hook_points)
     pair = _Pair(a, b, list(a.batches(inputs, batch_size=batch_size)), names)
     with (
@@ -336,7 +341,7 @@ def diff_models(
     mean, (low, high) = _mean_kl(pair, seed)
     if max(pair.kl) <= SAME:
         return _nothing(pair)
-    rows, own, best = _findings(pair, mean, n_components, steps, seed, progress)
+    rows, own, directions = _findings(pair, mean, n_components, steps, seed, progress)
     notes = [
         "A share says how much of the change passes through a direction on these inputs, not what it was for.",
         *_simplest(rows),
@@ -351,7 +356,8 @@ def diff_models(
         ),
         layers=_layers(pair),
         exclusive=_exclusive(own),
-        texts=_texts(pair, pair.left(*best)),
+        texts=_texts(pair, pair.left(rows[0][1], directions[0])),
+        directions=directions,
         kl=mean,
         low=low,
         high=high,
@@ -360,8 +366,19 @@ def diff_models(
     )
 
 
-def _check_alike(a: LiveModel, b: LiveModel) -> None:
-    """Refuse models that cannot be compared, by what differs."""
+@checked
+def check_alike(a: LiveModel, b: LiveModel) -> None:
+    """Refuse two models that cannot be compared place by place, by what differs.
+
+    Raises
+    ------
+    DifferentModelsError: If tokenizers, widths, blocks or kinds of input differ.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> check_alike(sn.load_model("tiny-gpt"), sn.load_model("tiny-gpt"))
+    """
 
     def refuse(what: str, first: object, second: object) -> None:
         if first != second:
@@ -393,7 +410,7 @@ def _places_of(model: LiveModel, hook_points: Sequence[str] | None) -> tuple[str
     return tuple(dict.fromkeys(f"resid_post.{i}" for i in (n // 2, max(n - 2, 0))))
 
 
-def _scores(first: Any, second: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+def scores_of(first: Any, second: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return scores of both at every place with an answer, (m, outcomes), and where the places are."""
     old, new, batch = first.answer, second.answer, first.batch
     if old.kind == "vector":
@@ -437,10 +454,9 @@ Row = tuple[str, str, float, float, str]
 
 def _findings(
     pair: _Pair, mean: float, n_components: int, steps: int, seed: int, progress: bool
-) -> tuple[list[Row], dict[str, OwnAtoms], tuple[str, Tensor]]:
-    """Return the findings, a crosscoder's own atoms by place, and place and direction of the best finding."""
-    rows: list[Row] = []
-    best: list[tuple[float, str, Tensor]] = []
+) -> tuple[list[Row], dict[str, OwnAtoms], tuple[Tensor, ...]]:
+    """Return the findings, a crosscoder's own atoms by place, and the direction of each finding."""
+    rows: list[tuple[Row, Tensor]] = []
     found: dict[str, OwnAtoms] = {}
     with progress_bar(len(pair.hook_points), "directions", "place", enabled=progress) as bar:
         for name in pair.hook_points:
@@ -451,16 +467,15 @@ def _findings(
                 named[f"{OWN}, {atom}"] = direction
             random = [random_direction(x.shape[1], seed + i) for i in range(N_RANDOM)]
             with torch.no_grad():
-                left = pair.restored(name, torch.stack([*named.values(), *random]))
+                left = pair.tried(name, torch.stack([*named.values(), *random]))
             shares = [1 - rest / mean for rest, _ in left]
             control = max(shares[len(named) :])
-            best += [(share, name, along) for share, along in zip(shares, named.values())]
-            for kind, share, (_, fell) in zip(named, shares, left):
+            for (kind, along), share, (_, fell) in zip(named.items(), shares, left):
                 raised = _names(pair.b, fell.topk(min(N_OUTCOMES, len(fell))).indices.tolist())
-                rows.append((kind, name, share, control, ", ".join(raised)))
+                rows.append(((kind, name, share, control, ", ".join(raised)), along))
             bar.update()
-    _, place, direction = max(best, key=lambda one: one[0])
-    return sorted(rows, key=lambda row: -row[2]), found, (place, direction)
+    ordered = sorted(rows, key=lambda row: -row[0][2])
+    return [row for row, _ in ordered], found, tuple(along for _, along in ordered)
 
 
 def _directions(
@@ -592,6 +607,7 @@ def _nothing(pair: _Pair) -> ModelDiff:
         layers=_layers(pair),
         exclusive=_exclusive({}),
         texts=_frame([], _TEXTS),
+        directions=(),
         kl=float(np.mean(pair.kl)),
         low=0.0,
         high=float(np.max(pair.kl)),

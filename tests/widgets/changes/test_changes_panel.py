@@ -1,0 +1,156 @@
+"""Promises of the ChangesPanel: shades are the models' KL, a direction is set back in the running model, texts are typed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import sae_nb_widgets as sw
+import torch
+import traitlets as t
+
+import sae_nb as sn
+from sae_nb.evaluation import DifferentModelsError
+from sae_nb.models import run
+from sae_nb.studies.evaluation import changed_text
+from sae_nb.studies.models import plant_behaviour
+
+TYPED = "The horse ran away. Tom sat by the river. He was very"
+
+
+@pytest.fixture(scope="module")
+def made() -> Any:
+    return plant_behaviour("phrase")
+
+
+@pytest.fixture(scope="module")
+def found(made: Any) -> Any:
+    return sn.diff_models(
+        made.before, made.after, made.inputs(4), steps=20, n_components=1, progress=False
+    )
+
+
+@pytest.fixture
+def panel(made: Any, found: Any) -> Iterator[sw.ChangesPanel]:
+    opened = sw.ChangesPanel(made.before, made.after, made.inputs(4), found)
+    opened.wait(60)
+    yield opened
+    opened.close()
+
+
+def test_shades_are_the_kl_of_both_models_answers(panel: Any, made: Any) -> None:
+    """By hand from the logits of two runs; the second row is what is left."""
+    batch = next(iter(made.before.batches([panel.texts[0]])))
+    with torch.no_grad():
+        old, new = (
+            run(one, batch).answer.tensor[0].log_softmax(-1) for one in (made.before, made.after)
+        )
+    by_hand = (old.exp() * (old - new)).sum(-1)
+    for place in (1, 5, panel.place):
+        assert panel.strip.token_strength(0, place) == pytest.approx(
+            float(by_hand[place]), rel=1e-3, abs=1e-5
+        )
+    assert panel.strip.captions == ["changed", "set back"]
+    assert panel.reading.left.sum() < panel.reading.kl.sum()
+    assert panel.strip.token_strength(1, panel.place) == pytest.approx(
+        panel.reading.left[panel.place]
+    )
+
+
+def test_it_opens_where_the_direction_explains_most_and_names_what_was_raised(panel: Any) -> None:
+    """After a sentence: before the next one, now the phrase."""
+    assert panel.reading.tokens[panel.place].strip() == "."
+    assert panel.headline.endswith("→ S (before: The)")
+    assert "The training raised “S” most; " in panel.answer
+    assert "a random direction" in panel.answer
+    bars = panel._detail_view.bars
+    assert bars.labels[0] in ("“S”", "“The”")
+    before, after = bars.columns
+    assert before["maximum"] == after["maximum"]
+    at = bars.labels.index("“S”")
+    assert before["values"][at] < 0.05 < 0.5 < after["values"][at]
+    assert after["exact"][at] < after["values"][at]
+    assert not panel.problem
+
+
+def test_a_click_on_a_direction_sets_that_one_back(panel: Any, made: Any, found: Any) -> None:
+    """And −1 sets back none: the second row goes."""
+    place = panel.place
+    panel.findings.selected = 1
+    panel.wait(60)
+    expected = changed_text(made.before, made.after, panel.text, found, finding=1)
+    assert panel.finding == 1
+    assert panel.place == place
+    assert panel.reading.left == pytest.approx(expected.left)
+    panel.finding = -1
+    panel.wait(60)
+    assert len(panel.strip.tokens) == 1
+    assert panel._detail_view.bars.columns[1]["exact"] == []
+
+
+def test_texts_are_listed_the_most_changed_first_and_one_may_be_typed(
+    panel: Any, found: Any
+) -> None:
+    """The list is `texts` by sample; a typed text is of none of them; an empty field says what to do."""
+    means = found.texts.groupby("sample")["kl"].mean().sort_values(ascending=False)
+    assert panel._rows == means.index.tolist()
+    panel.list.selected = 2
+    panel.wait(60)
+    assert panel.text == panel.texts[means.index[2]]
+    assert panel.reading.kl.mean() == pytest.approx(means.iloc[2], abs=1e-4)
+    panel.text = TYPED
+    panel.wait(60)
+    assert panel.sample == -1
+    assert panel.list.selected == -1
+    assert "".join(panel.reading.tokens).endswith(TYPED)
+    panel.press("ArrowLeft")
+    panel.text = "  "
+    panel.wait(60)
+    assert panel.status == "Type at least one word."
+    assert not panel.problem
+    assert panel.strip.tokens == []
+    panel.press("ArrowDown")
+    panel.wait(60)
+    assert panel.sample == 0
+    assert panel.ready
+    with pytest.raises(t.TraitError, match="place"):
+        panel.place = len(panel.reading.tokens)
+
+
+def test_identical_models_have_nothing_to_show_and_that_is_said(made: Any) -> None:
+    panel = sw.ChangesPanel(made.before, made.before, ["The cat sat in the garden."])
+    panel.wait(60)
+    assert panel.answer.startswith("Nothing differs")
+    assert panel.findings.cells == panel.list.cells == []
+    assert panel.reading.left is None
+    panel.text = TYPED
+    panel.wait(60)
+    assert panel.reading.kl.max() < 1e-6
+    panel.close()
+
+
+def test_models_and_texts_that_do_not_fit_are_refused(made: Any) -> None:
+    vit = sn.load_model("tiny-vit")
+    with pytest.raises(DifferentModelsError, match="kinds of input"):
+        sw.ChangesPanel(made.before, vit, ["a"])
+    with pytest.raises(ValueError, match="must be a language model"):
+        sw.ChangesPanel(vit, vit, ["a"])
+    for wrong in ([], ["  "], [3], ""):
+        with pytest.raises((TypeError, ValueError), match="inputs"):
+            sw.ChangesPanel(made.before, made.after, wrong)
+    with pytest.raises(ValueError, match="`finding` must be a row"):
+        changed_text(made.before, made.after, "a b", _one(made), finding=9)
+
+
+def _one(made: Any) -> Any:
+    return sn.diff_models(
+        made.before, made.after, ["Tom ran."], steps=1, n_components=1, progress=False
+    )
+
+
+def test_a_page_alone_has_the_numbers(panel: Any, tmp_path: Any) -> None:
+    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "set back" in page
+    assert "Directions that were tried" in page
+    assert "nats" in page

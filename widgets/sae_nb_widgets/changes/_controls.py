@@ -1,0 +1,28 @@
+"""The controls of the ChangesPanel, each linked to one trait."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sae_nb_widgets.panel import Entry, control, line, small_button
+
+
+class ChangesControls:
+    """The controls of `panel`: those seen at once, and those behind "more"."""
+
+    def __init__(self, panel: Any) -> None:
+        tip = "Any text; both models read it when you leave the box"
+        box = control(panel, "text", "text", tip, "min(440px, 100%)", placeholder="type a text …")
+        self.first = [
+            box.add_class("sae-nb-search").add_class("sae-nb-unlabelled"),
+            line(
+                control(panel, "sample", "text number", "Which of the texts compared on", "11em", kind=Entry),
+                small_button("‹", "The text before (↑)", lambda: panel.step_sample(-1)),
+                small_button("›", "The next text (↓)", lambda: panel.step_sample(1)),
+            ),
+        ]  # fmt: skip
+        back = "Row of the findings whose direction is set back; −1: none"
+        self.more = [
+            control(panel, "finding", "set back", back, "9em", kind=Entry),
+            control(panel, "place", "position", "Token after which answers are listed", "9em", kind=Entry),
+        ]  # fmt: skip
