@@ -139,7 +139,7 @@ def bench_agent(
         for drawn in drawn_tasks(names, seeds):
             book.judge(drawn, max_calls)
             if yours is not None:
-                book.have(yours, Session(drawn, max_calls), YOURS)
+                book.have(yours, drawn, max_calls, YOURS)
             bar.update()
     return book.closed()
 
@@ -157,9 +157,6 @@ def bench_task(name: TaskName, seed: Seed = 0) -> dict[str, float]:
     book.judge(drawn, MAX_CALLS)
     runs = book.closed().runs
     return dict(zip(runs["agent"], runs["score"])) | {"a guess": drawn.chance}
-
-
-_KNOWN: dict[str, Agent] = {RULES: rule_based, ORACLE: oracle}
 
 
 def drawn_tasks(names: Sequence[TaskName], seeds: int) -> Iterator[AgentTask]:
@@ -206,25 +203,28 @@ class Book:
 
     def judge(self, drawn: AgentTask, max_calls: int) -> None:
         """Have the fixed rules and the oracle do a task."""
-        for name, agent in _KNOWN.items():
-            self.have(agent, Session(drawn, max(max_calls, MAX_CALLS)), name)
+        calls = max(max_calls, MAX_CALLS)
+        self.have(rule_based, drawn, calls, RULES)
+        self.note(drawn, Session(drawn, calls), ORACLE, oracle(drawn))
 
-    def have(self, agent: Agent, session: Session, name: str) -> None:
-        """Have an agent do a task; without an answer it scores 0."""
+    def have(self, agent: Agent, drawn: AgentTask, max_calls: int, name: str) -> None:
+        """Have an agent do a task, whose answer it is not given; without an answer it scores 0."""
+        session = Session(drawn, max_calls)
         try:
-            self.note(session, name, agent(session))
+            self.note(drawn, session, name, agent(session))
         except NoAnswerError as error:
-            self._note(session, name, None, 0.0, str(error))
+            self._note(drawn, session, name, None, 0.0, str(error))
 
-    def note(self, session: Session, name: str, answer: Any) -> None:
+    def note(self, drawn: AgentTask, session: Session, name: str, answer: Any) -> None:
         """Note an answer and its score, which is 0 if it has not the form that was asked for."""
         try:
-            self._note(session, name, answer, session.task.score(answer), "")
+            self._note(drawn, session, name, answer, drawn.score(answer), "")
         except (ValueError, TypeError) as error:
-            self._note(session, name, answer, 0.0, str(error))
+            self._note(drawn, session, name, answer, 0.0, str(error))
 
-    def _note(self, session: Session, agent: str, answer: Any, score: float, reason: str) -> None:
-        drawn = session.task
+    def _note(
+        self, drawn: AgentTask, session: Session, agent: str, answer: Any, score: float, reason: str
+    ) -> None:
         here = {"task": drawn.name, "seed": drawn.seed, "agent": agent}
         refused = sum("error" in call["answer"] for call in session.calls)
         self._questions[drawn.name, drawn.seed] = drawn.question

@@ -29,7 +29,7 @@ class NoAnswerError(ValueError):
 
 
 class Session:
-    """One task in work: its question, the tools, and a record of every call.
+    """One task in work: its question, the tools, and a record of every call. The right answer is not in it.
 
     Parameters
     ----------
@@ -40,19 +40,13 @@ class Session:
     """
 
     def __init__(self, task: AgentTask, max_calls: int) -> None:
-        self.task, self.max_calls = task, max_calls
+        self.name: str = task.name
+        self.question: str = task.question  # the text that the agent reads
+        self.material: Mapping[str, Any] = task.material  # names on the shelf, inputs to begin with
+        self.n_asked: int | None = getattr(task.answer, "k", None)
+        self.max_calls = max_calls
         self.calls: list[dict[str, Any]] = []
         self._tools = Tools(task.shelf)
-
-    @property
-    def question(self) -> str:
-        """The text that the agent reads."""
-        return self.task.question
-
-    @property
-    def material(self) -> Mapping[str, Any]:
-        """Names on the shelf, and inputs to begin with, as in the question."""
-        return self.task.material
 
     @property
     def tools(self) -> list[dict[str, Any]]:
@@ -109,13 +103,11 @@ Agent = Callable[[Session], Any]
 """A function of a session that returns the answer."""
 
 
-def oracle(session: Session) -> Any:
+def oracle(task: AgentTask) -> Any:
     """Return the right answer: the ceiling."""
-    truth = session.task.truth
+    truth = task.truth
     return (
-        sorted(truth)[: getattr(session.task.answer, "k", None)]
-        if isinstance(truth, frozenset)
-        else truth
+        sorted(truth)[: getattr(task.answer, "k", None)] if isinstance(truth, frozenset) else truth
     )
 
 
@@ -126,7 +118,7 @@ def rule_based(session: Session) -> Any:
     neurons: those that most texts' circuits name. change: of the raised tokens, the first that begins a word of
     one of the choices; none does: nothing.
     """
-    return _RULES[session.task.name](session)
+    return _RULES[session.name](session)
 
 
 def _told(session: Session, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -157,7 +149,7 @@ def _named_most(session: Session) -> list[int]:
     for text in given["texts"]:
         nodes = _told(session, "circuit", {"model": given["model"], "text": text})["nodes"]
         votes.update({int(name.split()[1]) for name in nodes})
-    return [neuron for neuron, _ in votes.most_common(session.task.answer.k)]  # type: ignore[union-attr]
+    return [neuron for neuron, _ in votes.most_common(session.n_asked)]
 
 
 def _raised(session: Session) -> str:

@@ -11,7 +11,7 @@ from sae_nb.files import free_folder
 
 if TYPE_CHECKING:
     from sae_nb.serving._bench_agents import Session
-    from sae_nb.serving._bench_tasks import TaskName
+    from sae_nb.serving._bench_tasks import AgentTask, TaskName
 
 ASK_FIRST = "`{what}` must come after next_task, and no task is open. Call next_task."
 
@@ -33,6 +33,7 @@ class Exam:
         self._folder, self._given = free_folder(folder), (tasks, seeds)
         self._max_calls = max_calls
         self._session: Session | None = None
+        self._drawn: AgentTask | None = None
         self._left: Any = None
         self._book: Any = None
 
@@ -45,23 +46,23 @@ class Exam:
             tasks, seeds = self._given
             self._left, self._book = drawn_tasks(task_names(tasks), seeds), Book()
         if self._session is None:
-            drawn = next(self._left, None)
-            if drawn is None:
+            self._drawn = next(self._left, None)
+            if self._drawn is None:
                 return {"done": True}
-            self._session = Session(drawn, self._max_calls)
+            self._session = Session(self._drawn, self._max_calls)
         return {"question": self._session.question, "calls": self._max_calls}
 
     def submit(self, answer: str | list[int]) -> dict[str, Any]:
         """Answer the open task; one that has not the form it asks for is refused, and the task stays open."""
-        if self._session is None:
+        if self._session is None or self._drawn is None:
             raise ValueError(ASK_FIRST.format(what="submit"))
         from sae_nb.serving._bench import YOURS
 
-        session, given = self._session, _listed(answer)
-        session.task.score(given)
+        session, drawn, given = self._session, self._drawn, _listed(answer)
+        drawn.score(given)
         self._session = None
-        self._book.judge(session.task, self._max_calls)
-        self._book.note(session, YOURS, given)
+        self._book.judge(drawn, self._max_calls)
+        self._book.note(drawn, session, YOURS, given)
         self._book.closed().save(self._folder)
         return {"taken": given}
 

@@ -11,7 +11,7 @@ import sae_nb as sn
 from sae_nb.__main__ import main
 from sae_nb.serving import AgentBench, NoAnswerError, Session, bench_agent
 from sae_nb.serving._bench_agents import MAX_LINE, oracle, program, rule_based
-from sae_nb.serving._bench_tasks import TASK_NAMES, task
+from sae_nb.serving._bench_tasks import TASK_NAMES, AgentTask, task
 from tests.serving.speaking import Client, told
 
 
@@ -48,9 +48,27 @@ def test_an_answer_of_another_form_scores_nothing_and_has_its_reason(found):
 def test_what_is_planted_can_be_found_with_the_tools(name):
     drawn = task(name, 1)
     session = Session(drawn, 30)
-    assert drawn.score(oracle(Session(drawn, 30))) == 1
+    assert drawn.score(oracle(drawn)) == 1
     assert drawn.score(rule_based(session)) > drawn.chance + 0.2
     assert 0 < len(session.calls) <= 30
+
+
+def test_an_agent_is_not_given_the_answer():
+    """Nothing that a function gets hold of through its session has the truth or the task."""
+
+    def search(session):
+        parts = [session, *vars(session).values(), *vars(session._tools).values()]
+        parts += [
+            value for part in parts if hasattr(part, "__dict__") for value in vars(part).values()
+        ]
+        found.append(
+            [part for part in parts if isinstance(part, AgentTask) or hasattr(part, "truth")]
+        )
+        return "0"
+
+    found = []
+    bench_agent(search, tasks=["head"], seeds=1, progress=False)
+    assert found == [[]]
 
 
 def test_heads_change_places_and_the_model_computes_what_it_did(head):
