@@ -310,6 +310,8 @@ RECIPES: dict[str, Make] = {
     "evaluation.RandomDictionary": _sae_made(k=2, mean=torch.zeros(D_IN)),
     "evaluation.certificate": lambda kit: {
         "sae": sn.TopK(D_IN, N_ATOMS, 2), "acts": kit.x, "sisters": [sn.TopK(D_IN, N_ATOMS, 2)]},
+    "evaluation.changed_text": lambda kit: {"a": kit.gpt, "b": kit.gpt, "text": "A cat sat."},
+    "evaluation.check_alike": lambda kit: {"a": kit.gpt, "b": kit.gpt},
     "evaluation.compare_dictionaries": lambda kit: {
         "dictionaries": {"TopK": lambda seed: sn.TopK(D_IN, N_ATOMS, 2)}, "data": kit.x, "config": kit.config,
         "l0": 2.0, "seeds": (0,)},
@@ -658,6 +660,8 @@ METHODS: dict[str, tuple[Callable[[Kit], Any], dict[str, Make]]] = {
             "path": lambda kit: {name: int(kit.graph.edges[name].iloc[0]) for name in ("source", "target")},
         },
     ),
+    "sae_nb_widgets.ChangesPanel": (
+        lambda kit: _panel("ChangesPanel")(kit.gpt, kit.gpt, "A cat sat."), {"step_sample": lambda kit: {"by": 1}}),
     "sae_nb_widgets.CorpusPanel": (
         lambda kit: _panel("CorpusPanel")(kit.docs, kit.docs), {"to_csv": lambda kit: {"path": "atoms.csv"}}),
     "sae_nb_widgets.GenerationLens": (
