@@ -239,7 +239,7 @@ class ChangesPanel(Panel):
 
     @property
     def found(self) -> ModelDiff | None:
-        """What differs on all texts; None while it is being measured."""
+        """The comparison on all texts; None while it is being measured."""
         return self._found
 
     @property
