@@ -45,7 +45,7 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
     assert "(" not in panel.locator(".widget-upload").all_inner_texts()[0]
     sentence = panel.locator(".sae-nb-answer")
     assert str(sentence.text_content()).startswith("The model reads it as “7” (")
-    assert sentence.locator("[data-atom]").count() == 3
+    assert 3 <= sentence.locator("[data-atom]").count() <= 4
     assert panel.locator(".sae-nb-key").first.is_visible()
     assert 4 < panel.locator(".sae-nb-pairrow[role=option]").count() < 9
     stage("drawn", panel)

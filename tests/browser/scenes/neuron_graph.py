@@ -27,7 +27,7 @@ def check_a_neuron_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
     first = stage.ask("neurons.node")
     panel.get_by_role("button", name="›", exact=True).click()
     stage.until(f"neurons.node != {first}")
-    panel.get_by_text("the model", exact=True).wait_for()
+    panel.get_by_text("in the model", exact=True).wait_for()
     stage.settle()
     before = cut.inner_text()
     panel.get_by_role("slider", name="strength ×").press("ArrowRight")

@@ -78,7 +78,7 @@ def check_a_clicked_atom_is_changed_in_the_live_model(page: Page, stage: Any) ->
     nodes.first.click()
     stage.settle()
     assert stage.ask("circuit.node") == wanted
-    panel.get_by_text("the model", exact=True).wait_for()
+    panel.get_by_text("in the model", exact=True).wait_for()
     panel.locator(".sae-nb-kwicrow").first.wait_for()
     stage.settle()
     before = panel.locator(".sae-nb-cutrow").inner_text()

@@ -142,7 +142,7 @@ def shown_atoms(
             place = {atom: i for i, atom in enumerate(used.atom.tolist())}
             # Whatever is spoken of, bars fall from the first; those no longer than chance come last.
             falling = np.where(used.mattering, 2.0, 0.0) + np.abs(used.attribution) / (
-                np.abs(used.attribution).max() or 1.0
+                np.abs(used.attribution).max(initial=0.0) or 1.0
             )
             atoms.sort(key=lambda atom: -falling[place[atom]])
         fired = chosen is not None and summary.place(chosen) is not None

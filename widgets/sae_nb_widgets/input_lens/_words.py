@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 NAMED = 3
 """Atoms that the sentence names."""
 
-UNNAMED = 2
-"""Atoms without a name that it owns up to by number."""
+LONGEST_ANSWER = 192
+"""Letters of two lines."""
 
 TAIL = 4
 """Tokens at the end of a text that are quoted as the place of the answer."""
@@ -72,7 +72,9 @@ def answer_words(
 ) -> str:
     """State what the model answers, and which atoms that hangs on; of two inputs, of the atoms `listed`."""
     if other is None or contrast is None:
-        return f"{_reads(summary)} {_matter(summary, names)}"
+        said, more = f"{_reads(summary)} {_matter(summary, names)}", _unnamed(summary, names)
+        # Two lines are kept for it, so that a canvas stays under the pen.
+        return f"{said}{more}" if len(said + more) <= LONGEST_ANSWER else said
     if not summary.answers:
         return f"{NO_ANSWER} {_differ(contrast, names, listed)}"
     a, b = (_likeliest(one) for one in (summary, other))
@@ -132,21 +134,20 @@ def _matter(summary: InputSummary, names: AtomNames) -> str:
             _pushes(lowering, "speak", f"against {to}"),
         )
     said = "; ".join(filter(None, pushes))
-    return f"{said[0].upper()}{said[1:]}.{_unnamed(summary, first, names)}"
+    return f"{said[0].upper()}{said[1:]}."
 
 
-def _unnamed(summary: InputSummary, said: Int[np.ndarray, " named"], names: AtomNames) -> str:
+def _unnamed(summary: InputSummary, names: AtomNames) -> str:
     """Own up to atoms that matter more than any that the sentence names, and have no name."""
-    used = summary.used
+    used, said = summary.used, _spoken_of(summary, names)
     largest = float(np.abs(used.attribution[said]).max(initial=0.0))
     more = np.flatnonzero(used.mattering & (np.abs(used.attribution) > largest))
     found = [place for place in more if not names.source(int(used.atom[place]))]
     found.sort(key=lambda place: -abs(float(used.attribution[place])))
     if not found:
         return ""
-    which = " and ".join(f"atom {int(used.atom[place])}" for place in found[:UNNAMED])
-    rest = f" and {len(found) - UNNAMED} more" if len(found) > UNNAMED else ""
-    return f" Stronger still, without a name: {which}{rest}."
+    rest = f" and {len(found) - 1} more" if len(found) > 1 else ""
+    return f" Stronger, unnamed: atom {int(used.atom[found[0]])}{rest}."
 
 
 def atoms_in_words(summary: InputSummary, names: AtomNames) -> list[int]:
