@@ -143,8 +143,8 @@ def vision_bench(
         labels,
         grid=grid,
         embeddings=embeddings,
-        elsewhere=elsewhere or {},
-        siblings=siblings or {},
+        elsewhere={} if elsewhere is None else elsewhere,
+        siblings={} if siblings is None else siblings,
         scale=(mean, std),
         d_in=sae.d_in,
         seed=seed,
@@ -225,7 +225,7 @@ def _checked_images(
         embeddings = check_data(as_tensor(embeddings, name="embeddings"), name="embeddings")
         _check_number(len(embeddings), n, "embeddings")
     others = {}
-    for name, pair in elsewhere.items():
+    for name, pair in _by_name(elsewhere, "elsewhere").items():
         if not isinstance(pair, tuple) or len(pair) != 2:
             raise ValueError(
                 f"`elsewhere` must hold activations and labels by name, got {type(pair).__name__} for "
@@ -239,9 +239,30 @@ def _checked_images(
         grid=grid,
         embeddings=embeddings,
         elsewhere=others,
-        siblings={name: [int(c) for c in classes] for name, classes in siblings.items()},
+        siblings={
+            name: _classes(classes, name)
+            for name, classes in _by_name(siblings, "siblings").items()
+        },
         seed=seed,
     )
+
+
+def _by_name(given: Any, name: str) -> Mapping[str, Any]:
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            f"`{name}` must be a dict by name, got {type(given).__name__}. Give each a name of yours."
+        )
+    return given
+
+
+def _classes(given: Any, name: str) -> list[int]:
+    try:
+        return [int(one) for one in given]
+    except (TypeError, ValueError, OverflowError) as error:
+        raise TypeError(
+            f"`siblings` must hold numbers of classes by name, got {type(given).__name__} for {name!r}. "
+            "Give a list of them."
+        ) from error
 
 
 def _patches(x: Any, name: str, d_in: int, scale: tuple[Any, float | None]) -> Patches:
