@@ -40,9 +40,9 @@ class OrtSAE(BatchTopK):
 
     Source
     ------
-    Korznikov et al., "OrtSAE: Orthogonal sparse autoencoders uncover atomic features", arXiv 2509.22033.
-    Its γ is 0.25 and its chunks have 8192 atoms, as second-hand accounts report; there it is weighed
-    against a squared error in other units. Ours is computed at every step.
+    Korznikov et al., "OrtSAE: Orthogonal sparse autoencoders uncover atomic features", arXiv 2509.22033,
+    whose abstract we know. That pairs with a high cosine are penalised, at a cost linear in the atoms, is
+    the paper's; the form of the penalty, γ and the size of a chunk were not checked against its text.
 
     Example
     -------

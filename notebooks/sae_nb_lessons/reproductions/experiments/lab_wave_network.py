@@ -24,7 +24,7 @@ NETWORKS = {
 }
 
 
-def run(seed: int, *, steps: int = 600) -> dict[str, float]:
+def run(seed: int, *, steps: int = 1200) -> dict[str, float]:
     """Train each network on one draw of squares; return the share of points that name their side."""
     rng = np.random.default_rng(seed)
     shapes, labels = squares(N_TRAIN, rng)
