@@ -140,8 +140,13 @@ class TemporalSummary:
 
     @property
     def most_predicted(self) -> int:
-        """The time that the past predicts furthest above shuffled order."""
-        return int(np.nan_to_num(self.shares[:, 0] - self.shuffled).argmax())
+        """The time predicted furthest above shuffled order; of a text a token that begins a word."""
+        above = np.nan_to_num(self.shares[:, 0] - self.shuffled)
+        begins = np.array([name[:1].isspace() for name in self.names])
+        if self.kind == "text" and begins.any():
+            # The end of a word follows from its beginning: that tells little of the past.
+            above = np.where(begins, above, -np.inf)
+        return int(above.argmax())
 
     def atoms_added(self, time: int, most: int = 8) -> list[tuple[int, float]]:
         """Return the atoms a time adds, strongest first, with their strengths."""

@@ -81,7 +81,7 @@ def test_a_past_that_predicts_more_than_shuffled_beats_chance(panel: sw.Temporal
     seen = _Seen(beaten, record, panel._seen.asked)
     word = word_at(record.names, beaten.most_predicted).strip(".")
     assert ", more than in shuffled order (" in _answer(seen)
-    assert f"; furthest above it is “{word}”: " in _answer(seen)
+    assert f"; of words, “{word}” stands out most: " in _answer(seen)
     assert panel.headline == ""
     panel._draw(seen)
     assert panel.headline == f"“{word}” was expected"

@@ -476,16 +476,16 @@ def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     if first is None:
         return f"{text}."
     took = ", ".join(f"{one.short} takes atom {int(one.chosen[first - 1])}" for one in steps)
-    said = f"{text}. They part at step {first}: {took}"
+    said = f"{text}. They part at step {first}: {took}."
     last = max(one.n_steps for one in steps)
     if step == last:
-        return f"{said}."
+        return said
     ends = ", ".join(
         f"{one.short}{' (all coefficients fitted anew at each step)' * (one.short == 'OMP')} "
         f"{unexplained(one, last)}"
         for one in steps
     )
-    return f"{said}. After all {last} steps {ends}."
+    return f"Unexplained after all {last} steps: {ends}. {said}"
 
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:

@@ -453,8 +453,9 @@ def _answer(seen: _Seen) -> str:
     past = f"Earlier {_WORDS[first.kind]}s predict"
     if _beats_chance(first):
         said = (
-            f"{past} {share} of the states of this {what}, more than in shuffled order ({control}); furthest "
-            f"above it is {_most_predicted(first)}: {_share(first.shares[first.most_predicted, 0])} against "
+            f"{past} {share} of the states of this {what}, more than in shuffled order ({control}); of "
+            f"{'words' if first.kind == 'text' else 'all'}, {_most_predicted(first)} stands out most: "
+            f"{_share(first.shares[first.most_predicted, 0])} against "
             f"{_share(first.shuffled[first.most_predicted])}."
         )
     else:
