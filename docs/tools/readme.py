@@ -55,7 +55,10 @@ def found() -> str:
     Three columns: of five, a phone shows the first two.
     """
     known = {entry["claim"]: entry for entry in entries()}
-    head = ["| claim | verdict | measure: our number, its control (mean ± sd of seeds) |", "| --- | --- | --- |"]
+    head = [
+        "| claim | verdict | measure: our number, its control (mean ± sd of seeds) |",
+        "| --- | --- | --- |",
+    ]
     return "\n".join([*head, *(_row(known[claim]) for claim in SHOWN)])
 
 
@@ -67,14 +70,20 @@ def _row(entry: dict[str, Any]) -> str:
     seeds = artefact["numbers"][entry["ours"]["number"]]["n"]
     measure = entry["measure"][0].upper() + entry["measure"][1:]
     here = f"{measure}: **{ours}**, {control}"
-    cells = (f"{entry['words']} {paper}", f"[{one['verdict']}]({_notebook(entry)}), {seeds} seeds", here)
+    cells = (
+        f"{entry['words']} {paper}",
+        f"[{one['verdict']}]({_notebook(entry)}), {seeds} seeds",
+        here,
+    )
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
 def _mean(artefact: dict[str, Any], part: dict[str, Any]) -> str:
     """A number as its seeds have it: mean ± standard deviation, and where it is from."""
     number = artefact["numbers"][part["number"]]
-    spread = f" ± {digits(float(format(number['sd'], '.2g')))}" if number.get("sd") is not None else ""
+    spread = (
+        f" ± {digits(float(format(number['sd'], '.2g')))}" if number.get("sd") is not None else ""
+    )
     return f"{digits(number['mean'])}{spread} {part['label']}"
 
 

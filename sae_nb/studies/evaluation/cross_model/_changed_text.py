@@ -135,7 +135,8 @@ def changed_text(
         if found is not None and name is not None:
             along = found.directions[finding]
             _, rest, *_ = scores_of(first, restored(b, batch, name, first.states[name], along))
-    if not len(old) or batch.token_ids is None:
+    keep = first.answer.keep
+    if not len(old) or batch.token_ids is None or keep is None:
         raise ValueError(
             "`text` must have at least one token after which the models answer, got none. Pass a longer text."
         )
@@ -144,7 +145,7 @@ def changed_text(
     for own in (p, q):  # what each would say is listed, moved or not
         moved.scatter_add_(1, own.argmax(-1, keepdim=True), torch.full_like(moved[:, :1], 2.0))
     top = moved.topk(min(n_outcomes, p.shape[1]), dim=-1).indices
-    ids = batch.token_ids[first.answer.keep.to(batch.token_ids.device)].tolist()
+    ids = batch.token_ids[keep.to(batch.token_ids.device)].tolist()
     names = describe_ids(a.tokenizer, {*ids, *top.flatten().tolist()})
 
     def listed(scores: torch.Tensor) -> Float[np.ndarray, "tokens outcomes"]:
