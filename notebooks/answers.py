@@ -720,6 +720,19 @@ guess = 0.3
 read_off = 2.5
 
 
+# %% 30.1 check
+def moved(before, after):
+    p, q = before.log_softmax(-1), after.log_softmax(-1)
+    return (p.exp() * (p - q)).sum(-1)
+
+
+# %% 30.2 predict
+guess = 0.9
+
+# %% 30.3 check
+read_off = "was"
+
+
 # %% lab_01.1 check
 def tied(z):
     shared = z.T @ z

@@ -248,6 +248,12 @@ TASKS = tasks(
             (7, "That is the digit. By how much more does its atom raise it?", "1.0 / 0.40."),
             (0, "Then it would do nothing.", "The first row."),
         ),
+        "30.3": _chosen(
+            "was",
+            {
+                "full stop": "In the second row it is nearly white: set back, the answer after it is as before."
+            },
+        ),
         "lab_01.4": _chosen(
             "0",
             {

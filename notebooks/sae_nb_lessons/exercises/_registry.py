@@ -41,6 +41,7 @@ NOTEBOOKS = {
     "27": "towers",
     "28": "own_model",
     "29": "pixels",
+    "30": "changes",
     "lab_01": "landmarks",
     "lab_02": "similarity",
     "lab_03": "waves",

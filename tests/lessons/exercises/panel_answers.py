@@ -137,6 +137,12 @@ ASKED = [
         ],
     ),
     Asked(
+        "30.3",
+        right=["was"],
+        near=[("full stop", "nearly white")],
+        malformed=[("none of them", "one of")],
+    ),
+    Asked(
         "lab_01.4",
         right=["0", 0, 0.0],
         near=[

@@ -11,6 +11,7 @@ import torch
 from sae_nb_lessons import exercise, recorded
 from sae_nb_lessons.exercises._archetypal import shared_start
 from sae_nb_lessons.exercises._behaviour import atom_foresees
+from sae_nb_lessons.exercises._changes import named_first
 from sae_nb_lessons.exercises._circuits import right_without_the_circuit, share_that_happens
 from sae_nb_lessons.exercises._corpora import by_all_atoms
 from sae_nb_lessons.exercises._crosscoders import difference, shrunk
@@ -55,6 +56,7 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("14.3", 0.5, by_all_atoms, -0.05, 0.05),
     ("15.2", 0.5, atom_foresees, 0.0, 0.5),
     ("29.2", 0.5, texture_is_shown, 0.0, 0.3),
+    ("30.2", 1.0, named_first, 0.7, 0.9),
     ("10.7", 0.0, random_tpp, -math.inf, math.inf),
     ("16.3", 0.5, textures_found, 0.0, 0.2),
     ("17.1", 1.0, share_that_happens, 0.0, 0.5),

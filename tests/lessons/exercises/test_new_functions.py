@@ -1,10 +1,10 @@
-"""Functions of notebooks 00, 12, 15 and 29: ten wrong ones each, and what they are told."""
+"""Functions of notebooks 00, 12, 15, 29 and 30: ten wrong ones each, and what they are told."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from sae_nb_lessons.exercises import _behaviour, _pixels, _tour, _transcoders
+from sae_nb_lessons.exercises import _behaviour, _changes, _pixels, _tour, _transcoders
 
 from tests.lessons.exercises.asked import Ways, named, told_apart
 
@@ -41,6 +41,7 @@ OCCLUDED: Ways = named(_pixels._slips())[:10]
         ("12.2", _transcoders.transcode, TRANSCODED),
         ("15.1", _behaviour.comes_again, AGAIN),
         ("29.1", _pixels.occlusion, OCCLUDED),
+        ("30.1", _changes.moved, named(_changes._slips())),
     ],
 )
 def test_ten_wrong_functions_are_told_apart(id: str, right: object, wrong: Ways) -> None:
