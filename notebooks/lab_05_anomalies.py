@@ -168,7 +168,7 @@ print("nearest to the strongest kernel:", scenes.digit[nearest].tolist())
 figure_widget(shift.figure(), height=420)
 
 # %% [markdown]
-# The recorded experiment, three seeds of ten trials each. Where nothing differs, p was uniform, in points and in
+# The recorded experiment, five seeds of ten trials each. Where nothing differs, p was uniform, in points and in
 # codes. Look at the last row: the largest difference of a single atom finds almost the same number of digits.
 
 # %%
