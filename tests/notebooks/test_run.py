@@ -112,7 +112,8 @@ def test_notebook_runs_on_a_real_language_model(
     """As after `sae-nb get smollm2-135m`: it says so, and its assertions hold."""
     if not (real_models / "smollm2").is_dir():
         pytest.skip("needs smollm2 in the folder of real models")
-    (cache / "smollm2-135m").symlink_to((real_models / "smollm2").resolve())
+    (cache / "models").mkdir()
+    (cache / "models" / "smollm2-135m").symlink_to((real_models / "smollm2").resolve())
     notebook = EXECUTE.prepared(path)
     run(notebook, record_property)
     outputs = [out for cell in notebook.cells for out in cell.get("outputs", [])]
