@@ -21,6 +21,7 @@ from sae_nb.checks import Positive, Seed, as_tensor, check_data, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import random_like
 from sae_nb.findings import Finding
+from sae_nb.statistics import LogisticProbe, logistic_probe
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -310,7 +311,7 @@ def _scores(sae: Any, given: _Given) -> dict[str, _Score]:
         "sparse_probing": lambda: sparse_probing(pooled, _of(given.labels), given.seed),
         "monosemanticity": lambda: monosemanticity(pooled, given.embeddings, given.seed),
         "cross_domain": lambda: cross_domain(sae, pooled, given.elsewhere, given.seed),
-        "absorption": lambda: absorbed(pooled, _of(given.labels), given.siblings, given.seed),
+        "absorption": lambda: absorbed(pooled, _of(given.labels), given.siblings),
     }
     return {name: _measured(measure) for name, measure in measures.items()}
 
@@ -444,8 +445,10 @@ def preservation(sae: Any, x: Patches, labels: Labels, seed: int) -> tuple[float
         ]
     )
     train, test = _split(labels, seed)
-    probe = _probe(1000, seed).fit(own[train], labels[train])
-    original, kept = (float(probe.score(rows[test], labels[test])) for rows in (own, rebuilt))
+    probe = _probe(own[train], labels[train], 1000)
+    original, kept = (
+        float((probe.predict(rows[test]) == labels[test]).mean()) for rows in (own, rebuilt)
+    )
     ratio = kept / original if original > 0 else 0.0
     return min(max(ratio, 0.0), 2.0), {"accuracy": original, "accuracy reconstructed": kept}
 
@@ -455,7 +458,7 @@ def sparse_probing(pooled: Pooled, labels: Labels, seed: int) -> tuple[float, di
     ranked = _ranked(pooled, labels)
     train, test = _split(labels, seed)
     ks = [k for k in SPARSE_KS if k <= pooled.shape[1]]
-    accuracies = [_sparse_accuracy(pooled, labels, ranked[:k], train, test, seed) for k in ks]
+    accuracies = [_sparse_accuracy(pooled, labels, ranked[:k], train, test) for k in ks]
     details = {f"k = {k}": a for k, a in zip(ks, accuracies, strict=True)}
     if len(ks) == 1:
         return accuracies[0], details
@@ -506,7 +509,7 @@ def cross_domain(
             "R²": min(max(1 - _per_entry(sae, x), 0.0), 1.0),
             "atoms in use": 1 - _share(used & ~used_there, used),
             "overlap": _share(used & used_there, used | used_there),
-            "accuracy of ten atoms": _sparse_accuracy(codes, labels, ranked, train, test, seed),
+            "accuracy of ten atoms": _sparse_accuracy(codes, labels, ranked, train, test),
         }
         details |= {f"{name}: {part}": value for part, value in parts.items()}
         details[name] = float(np.mean(list(parts.values())))
@@ -526,7 +529,6 @@ def absorbed(
     pooled: Pooled,
     labels: Labels,
     siblings: Mapping[str, Sequence[int]],
-    seed: int,
     *,
     top: int = 10,
     gap: float = 0.1,
@@ -557,9 +559,7 @@ def absorbed(
             few, more = (
                 f1_score(
                     target,
-                    _probe(500, seed)
-                    .fit(codes[:, ranked[:k]], target)
-                    .predict(codes[:, ranked[:k]]),
+                    _probe(codes[:, ranked[:k]], target, 500).predict(codes[:, ranked[:k]]),
                     zero_division=0.0,
                 )
                 for k in (1, 4)
@@ -586,10 +586,9 @@ def _split(labels: Labels, seed: int) -> tuple[Int[np.ndarray, " a"], Int[np.nda
     return train, test
 
 
-def _probe(steps: int, seed: int) -> Any:
-    from sklearn.linear_model import LogisticRegression
-
-    return LogisticRegression(solver="lbfgs", max_iter=steps, C=1.0, random_state=seed)
+def _probe(x: Any, y: np.ndarray, steps: int) -> LogisticProbe:
+    """Fit on columns as they are."""
+    return logistic_probe(x, y, scale=1.0, centred=False, max_iter=steps)
 
 
 def _ranked(codes: Pooled, labels: Labels) -> Int[np.ndarray, " n_atoms"]:
@@ -608,10 +607,9 @@ def _sparse_accuracy(
     atoms: Int[np.ndarray, " k"],
     train: Int[np.ndarray, " a"],
     test: Int[np.ndarray, " b"],
-    seed: int,
 ) -> float:
     some = codes[:, atoms]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        probe = _probe(500, seed).fit(some[train], labels[train])
-    return float(probe.score(some[test], labels[test]))
+        probe = _probe(some[train], labels[train], 500)
+    return float((probe.predict(some[test]) == labels[test]).mean())
