@@ -3,7 +3,7 @@
     python docs/make_film.py
 
 `lens-playing-narrow.webp` is the same for telephones, where the wide one could not be read; each has a dark
-one beside it. Every token is a page of the panel, as `to_html` writes it, taken by a Chromium without a
+one beside it. Every second token is a page of the panel, as `to_html` writes it, taken by a Chromium without a
 network; Pillow joins them. The film begins where the atom fires most: where nothing moves, that is seen.
 """
 
@@ -23,19 +23,21 @@ from sae_nb_lessons import language_model
 from sae_nb.diagnosis import find_chromium
 
 PICTURES = Path(__file__).parent / "pictures"
-N_WRITTEN, N_STEERED = 10, 20
+N_FRAMES, N_STEERED = 5, 10
+"""Frames without and with the atom: two more tokens in each."""
+
 WINDOWS = {
     "lens-playing": {"width": 900, "height": 540},
     "lens-playing-narrow": {"width": 420, "height": 620},
 }
-LARGEST = {"lens-playing": 600_000, "lens-playing-narrow": 300_000}
+LARGEST = {"lens-playing": 200_000, "lens-playing-narrow": 130_000}
 """Bytes that README should load at most, of one film in one scheme."""
 
 SCHEMES: dict[Literal["light", "dark"], str] = {"light": "", "dark": "-dark"}
 """How the name of a film ends, by the reader's colours."""
 
-A_TOKEN_MS, A_PAUSE_MS, THE_FINDING_MS = 260, 2600, 5000
-QUALITIES = (60, 40, 25)
+A_FRAME_MS, A_PAUSE_MS, THE_FINDING_MS = 480, 2600, 5000
+QUALITIES = (45, 30, 20)
 # Not in the film: the list of branches and atoms to try, which the window would cut.
 STYLE = """
 body { margin: 0 !important; overflow: hidden; }
@@ -67,17 +69,17 @@ def frames(panel: Any, page: Any, folder: Path) -> list[Frame]:
 
     def write(n: int) -> None:
         for _ in range(n):
-            panel.step(1)
-            taken.append((shots(panel, page, folder), A_TOKEN_MS))
+            panel.step(2)
+            taken.append((shots(panel, page, folder), A_FRAME_MS))
             text = panel.generation.branches[panel.branch].text
             fires.append(text.strengths(panel.atom)[-1])
         taken[-1] = (taken[-1][0], A_PAUSE_MS)
 
-    write(N_WRITTEN)
+    write(N_FRAMES)
     panel.token = panel.generation.n_prompt - 1
     panel.go_on(1)
     write(N_STEERED)
-    strongest = N_WRITTEN + int(np.argmax(fires[N_WRITTEN:]))
+    strongest = N_FRAMES + int(np.argmax(fires[N_FRAMES:]))
     return [(taken[strongest][0], THE_FINDING_MS), *taken]
 
 
@@ -106,7 +108,7 @@ def join(taken: list[Frame], name: str) -> bytes:
         stream = io.BytesIO()
         images[0].save(
             stream, "WEBP", save_all=True, append_images=images[1:], duration=durations, loop=0,
-            quality=quality, method=3, kmin=500, kmax=501,
+            quality=quality, method=6, kmin=500, kmax=501,
             allow_mixed=True,
         )  # fmt: skip
         if stream.tell() <= LARGEST[name.removesuffix("-dark")]:

@@ -61,7 +61,7 @@ def test_the_gallery_is_small() -> None:
     sizes = {p: p.stat().st_size for p in files}
     assert sum(sizes.values()) <= 10_000_000
     assert sum(p.name == "plotly.min.js" for p in sizes) == 1
-    for film, largest in {"lens-playing": 600_000, "lens-playing-narrow": 300_000}.items():
+    for film, largest in {"lens-playing": 200_000, "lens-playing-narrow": 130_000}.items():
         for scheme in ("", "-dark"):
             assert sizes.pop(DOCS / "pictures" / f"{film}{scheme}.webp") <= largest
     assert max(s for p, s in sizes.items() if p.suffix in (".webp", ".png")) <= 100_000

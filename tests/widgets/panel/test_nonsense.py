@@ -168,7 +168,9 @@ def answers(panel: Any) -> list[str]:
 
 
 def same(shown: Any, typed: Any) -> bool:
-    """Whether a field shows what was typed, perhaps as the same number in other digits."""
+    """Whether a field shows what was typed, perhaps as the same number in other digits; spaces are nothing."""
+    if shown == "" and isinstance(typed, str) and not typed.strip():
+        return True
     try:
         return shown == typed or math.isclose(float(shown), float(typed), rel_tol=1e-4)
     except ValueError:

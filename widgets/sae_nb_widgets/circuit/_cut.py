@@ -80,7 +80,7 @@ class LiveCut:
             ["in the model", "foreseen", "random"],
             [answer.effect, answer.predicted, largest],
             signed=True,
-            colours=[colour, fade(colour, 0.5), theme.CONTROL],
+            colours=[colour, fade(colour, 0.9), theme.CONTROL],
         )
         random = answer.after_random.mean(axis=0) if len(answer.after_random) else None
         self.outcomes.show(

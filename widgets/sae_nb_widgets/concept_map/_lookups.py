@@ -52,9 +52,10 @@ class Lookups:
 
     def nearest(self, record: ConceptMapSummary) -> list[int]:
         """Return the atoms that the sentence above the map calls nearest; none before they are known, and
-        none where lines join the atoms of two dictionaries.
+        none where lines show something else: two dictionaries, a direction's atoms, archetypes.
         """
-        if record.neighbours is None or self._panel.compare:
+        other = self._panel.compare or self._panel.cone or record.archetypes is not None
+        if record.neighbours is None or other:
             return []
         return self._panel.atlas.nearest("atoms", self._panel.atom)[0][:MOST_SAID].tolist()
 

@@ -39,7 +39,7 @@ class PatchingDetail:
             effect = float(seen.effect[row, column])
             bars.append(("measured", effect, _colour(effect)))
         estimate = float(seen.estimated[row, column])
-        bars.append(("estimated", estimate, fade(_colour(estimate), 0.5)))
+        bars.append(("estimated", estimate, fade(_colour(estimate), 0.9)))
         if not seen.of_atoms:
             bars.append(("control", float(seen.control[row, column]), theme.CONTROL))
         self.bars.show(

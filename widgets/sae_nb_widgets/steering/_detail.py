@@ -94,7 +94,7 @@ class SteeringMix(ipw.Box):
 
 
 THUMBNAIL_SHARE = 0.76  # of the theme's thumbnail: three stand side by side in the column
-CHANGE = "of the state's length changed"
+CHANGE = "of the state's length"
 ASKED_ABOVE = "sae-nb-askedabove"
 """Of texts whose beginning is in a field above them: it is not drawn a second time."""
 
