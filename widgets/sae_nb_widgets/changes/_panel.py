@@ -9,7 +9,7 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.checks import checked
+from sae_nb.checks import checked, shown
 from sae_nb.figures import escape, format_count
 from sae_nb.studies.evaluation import ChangedText, ModelDiff, check_alike, diff_models
 from sae_nb_widgets.changes import _words as words
@@ -108,6 +108,10 @@ class ChangesPanel(Panel):
         found: ModelDiff | None = None,
     ) -> None:
         check_alike(before, after)
+        if found is not None and not isinstance(found, ModelDiff):
+            raise TypeError(
+                f"`found` must come from sn.diff_models or be None, got {shown(found)}."
+            )
         self.texts = _texts(before, inputs)
         self.before, self.after = before, after
         self._found = found

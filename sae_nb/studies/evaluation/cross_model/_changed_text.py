@@ -16,6 +16,7 @@ from sae_nb.steering import kl
 from sae_nb.studies.evaluation.cross_model._model_diff import (
     ModelDiff,
     check_alike,
+    check_found,
     restored,
     scores_of,
 )
@@ -105,6 +106,7 @@ def changed_text(
     Raises
     ------
     DifferentModelsError: If the two cannot be compared.
+    TypeError: If `found` is no result of `diff_models`.
     ValueError: If they read no texts, the text has no token after which they answer, or there is no such
         finding.
 
@@ -116,6 +118,7 @@ def changed_text(
     True
     """
     check_alike(a, b)
+    check_found(found)
     if not a.modality.is_text or a.tokenizer is None:
         raise ValueError(
             f"`a` must be a language model, got {a.name}, which reads {a.modality.sample}s. Use "

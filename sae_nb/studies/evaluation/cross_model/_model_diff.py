@@ -366,6 +366,12 @@ def diff_models(
     )
 
 
+def check_found(found: Any) -> None:
+    """Refuse what is no result of `diff_models`; None is one that was not asked for."""
+    if found is not None and not isinstance(found, ModelDiff):
+        raise TypeError(f"`found` must come from sn.diff_models or be None, got {shown(found)}.")
+
+
 @checked
 def check_alike(a: LiveModel, b: LiveModel) -> None:
     """Refuse two models that cannot be compared place by place, by what differs.
