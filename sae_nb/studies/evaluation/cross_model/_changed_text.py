@@ -114,7 +114,7 @@ def changed_text(
     -------
     >>> import sae_nb as sn
     >>> gpt = sn.load_model("tiny-gpt")
-    >>> changed_text(gpt, gpt, "The cat sat.").kl.max() < 1e-6
+    >>> float(changed_text(gpt, gpt, "The cat sat.").kl.max()) < 1e-6
     True
     """
     check_alike(a, b)
