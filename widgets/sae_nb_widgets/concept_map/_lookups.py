@@ -45,7 +45,7 @@ class Lookups:
         lines = lines_of(record, panel.compare)
         spokes = panel.overlays.spokes(record)
         names = self._named(record) if atoms and panel.show_names else {}
-        if not len(points) and atoms:
+        if atoms and not len(points) and not len(edges):
             ends = [(current, atom) for atom in self.nearest(record)]
             edges = np.concatenate([edges, np.array(ends, np.int64).reshape(-1, 2)])
         panel.map.draw_selection(record, points, current, edges, lines, spokes, names)
