@@ -106,7 +106,7 @@ def changed_text(
     Raises
     ------
     DifferentModelsError: If the two cannot be compared.
-    TypeError: If `found` is no result of `diff_models`.
+    TypeError: If `found` does not come from `diff_models`.
     ValueError: If they read no texts, the text has no token after which they answer, or there is no such
         finding.
 

@@ -367,7 +367,7 @@ def diff_models(
 
 
 def check_found(found: Any) -> None:
-    """Refuse what is no result of `diff_models`; None is one that was not asked for."""
+    """Refuse anything but what `diff_models` returns, or None."""
     if found is not None and not isinstance(found, ModelDiff):
         raise TypeError(f"`found` must come from sn.diff_models or be None, got {shown(found)}.")
 
