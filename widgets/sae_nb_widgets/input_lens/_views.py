@@ -271,10 +271,10 @@ class PictureView(InputView):
         tools = ipw.Box(tuple(controls)).add_class("sae-nb-line")
         made = [] if maker is None else [maker]
         pad = self.box([*made, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
-        pad.add_class(LIVE_ONLY).add_class("sae-nb-made")
+        pad.add_class(LIVE_ONLY)
         self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=self.room[0], min_width="0"))
         self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
-        row = ipw.Box([self._shown, *([pad] if made else []), self.prefix])
+        row = ipw.Box([*([pad] if made else []), self._shown, self.prefix])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
 
