@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from sae_nb.models._around import around_generate, put_around
 from sae_nb.models._calls import Calls, RunState
 from sae_nb.models._hook_points import HookPoint, Side, check_writable
+from sae_nb.models._lock import of_one_thread
 from sae_nb.models._states import (
     at_tokens,
     by_place,
@@ -255,7 +256,7 @@ def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
             warnings.filterwarnings(
                 "ignore", message=".*which nnsight already serves", module="nnsight"
             )
-            wrapper = NNsight(model.module)
+            wrapper = of_one_thread(NNsight(model.module))
         envoys = {id(envoy._module): envoy for envoy in wrapper.modules()}
         known = _WRAPPERS[model] = wrapper, envoys
     return known

@@ -37,7 +37,7 @@ from sae_nb.models._hook_points import (
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
-from sae_nb.models._lock import ModelLock, lock_of
+from sae_nb.models._lock import ModelLock, lock_of, of_one_thread
 from sae_nb.models._modalities import batches_of
 from sae_nb.models._order import Turns, again_and_again, fixed, settled, tried, turns_of
 from sae_nb.models._placing import device_of, no_weights
@@ -687,8 +687,8 @@ class LiveModel(KnowsOtherWords):
     def nnsight(self) -> Any:
         """The model wrapped by nnsight, for traces of your own; language models take text.
 
-        The same object every time. Inside `with steer(…)` its traces are steered. Hold `lock` around a
-        trace where other threads use the model: nnsight is not thread-safe.
+        The same object every time. Inside `with steer(…)` its traces are steered. A trace sees only what its
+        own thread runs; where several threads trace this object, hold `lock` around each trace.
         """
         return self._own_nnsight if self.given_nnsight is None else self.given_nnsight
 
@@ -700,9 +700,10 @@ class LiveModel(KnowsOtherWords):
         is_text = self.tokenizer is not None and isinstance(self.module, PreTrainedModel)
         is_text = is_text and not self.streams and not self.placeholders
         if not self.modality.is_text or not is_text:
-            return NNsight(self.module)
+            return of_one_thread(NNsight(self.module))
         task = "text-generation" if self.causal else "feature-extraction"
-        return TransformersModel(self.module, tokenizer=self.tokenizer, task=task)
+        wrapper = TransformersModel(self.module, tokenizer=self.tokenizer, task=task)
+        return of_one_thread(wrapper)
 
     # What its forward takes
 

@@ -31,6 +31,7 @@ from sae_nb.models._fetching import FETCHED, fetched_folder
 from sae_nb.models._hook_points import near_names
 from sae_nb.models._inputs import TokenLayout, pair, vision_layout
 from sae_nb.models._live_model import LiveModel
+from sae_nb.models._lock import of_one_thread
 from sae_nb.models._looped_adder import LOOPED_TYPE, LoopedAdder, pair_tokenizer
 from sae_nb.models._modalities import kind_of, kind_of_texts
 from sae_nb.models._placing import Bits, Placing, as_dtype, is_spread, no_weights
@@ -463,7 +464,7 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
     # nnsight is imported elsewhere or not at all: an object of its class can only exist if it was.
     envoys = sys.modules.get("nnsight.intervention.envoy")
     if envoys is not None and isinstance(given, envoys.Envoy):
-        nnsight_object, given = given, given._module
+        nnsight_object, given = of_one_thread(given), given._module
     if isinstance(given, LiveModel):
         raise TypeError(
             f"`wrap` needs a torch module, got a live model, {given!r}. Use it as it is."

@@ -1,10 +1,12 @@
-"""One re-entrant lock per torch module: who holds it has the module alone, in evaluation mode."""
+"""Who runs a module: one re-entrant lock each, in evaluation mode; and traces that are of their own thread only."""
 
 from __future__ import annotations
 
+import functools
 import threading
 import weakref
 from types import TracebackType
+from typing import Any
 
 from torch import nn
 
@@ -19,8 +21,8 @@ class ModelLock:
 
     Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
     last exit puts back exactly what was there: a module being trained can be looked at between two
-    steps, and reading it is never blurred by dropout. nnsight is not thread-safe, so every trace
-    and every plain forward of a module holds this.
+    steps, and reading it is never blurred by dropout. One nnsight object runs one trace at a time, so every
+    trace and every plain forward of a module holds this.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -71,3 +73,37 @@ def lock_of(module: nn.Module) -> ModelLock:
         if module not in _LOCKS:
             _LOCKS[module] = ModelLock(module)
         return _LOCKS[module]
+
+
+def of_one_thread(wrapper: Any) -> Any:
+    """Have an nnsight object's traces see only what their own thread runs; return it.
+
+    nnsight hands each call of a module to the trace that runs, whichever thread calls: a panel that measures in
+    the background would take the values of a cell that calls the module directly, and fail by that.
+    """
+    from nnsight.intervention.interleaver import Interleaver
+
+    if type(wrapper.interleaver) is Interleaver:  # another is a runtime's own
+        wrapper.interleaver.__class__ = _of_one_thread()
+    return wrapper
+
+
+@functools.cache
+def _of_one_thread() -> type[Any]:
+    from nnsight.intervention.interleaver import Interleaver
+
+    class OfOneThread(Interleaver):
+        """What hands a module's values to a trace, in the thread that runs the trace."""
+
+        _thread: int | None = None
+
+        @property
+        def interleaving(self) -> bool:
+            """Whether this thread runs a trace."""
+            return self._thread == threading.get_ident()
+
+        @interleaving.setter
+        def interleaving(self, on: bool) -> None:
+            self._thread = threading.get_ident() if on else None
+
+    return OfOneThread

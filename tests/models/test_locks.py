@@ -6,9 +6,11 @@ import gc
 import threading
 import weakref
 
+import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from sae_nb.capturing import capture
 from sae_nb.models import wrap
 from sae_nb.models._lock import lock_of
 
@@ -109,3 +111,42 @@ def test_threads_running_one_model_agree() -> None:
     for thread in threads:
         thread.join()
     assert not wrong
+
+
+@pytest.mark.parametrize("given", [False, True], ids=["module", "nnsight object"])
+def test_a_module_called_directly_is_no_part_of_another_threads_trace(given: bool) -> None:
+    """As in a cell, while a panel measures: the trace keeps its own values, and the call gives the module's."""
+    from nnsight import NNsight
+
+    module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
+    model = wrap(NNsight(module) if given else module)
+    x, another = torch.randn(4, 8), torch.randn(4, 8)
+    expected, expected_of_another = module(x), module(another)
+    inside, called = threading.Event(), threading.Event()
+
+    def wait(module: nn.Module, args: object) -> None:
+        if threading.current_thread() is tracing:
+            inside.set()
+            assert called.wait(60)
+
+    read: list[Tensor] = []
+
+    def trace() -> None:
+        with torch.no_grad(), model.nnsight.trace(x):
+            kept = model.nnsight[1].output.save()
+        read.append(kept)
+
+    handle = module[0].register_forward_pre_hook(wait)
+    tracing = threading.Thread(target=trace)
+    tracing.start()
+    try:
+        assert inside.wait(60)
+        direct = module(another)
+        captured = capture(model, another, "1", progress=False)
+    finally:
+        called.set()
+        tracing.join()
+        handle.remove()
+    assert torch.equal(direct, expected_of_another)
+    assert torch.allclose(captured.x[: len(another)], expected_of_another, atol=1e-6)
+    assert torch.equal(read[0], expected)
