@@ -1,4 +1,4 @@
-"""Who runs a module: one re-entrant lock each, in evaluation mode; and traces that are of their own thread only."""
+"""One re-entrant lock per torch module, which switches to evaluation mode; traces of one thread each."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _of_one_thread() -> type[Any]:
     from nnsight.intervention.interleaver import Interleaver
 
     class OfOneThread(Interleaver):
-        """What hands a module's values to a trace, in the thread that runs the trace."""
+        """A go-between of module and trace that passes by the calls of other threads."""
 
         _thread: int | None = None
 
