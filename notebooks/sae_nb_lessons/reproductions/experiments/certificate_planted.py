@@ -29,7 +29,7 @@ KINDS = ("TopK", "ReLU", "MatchingPursuit")
 def run(
     seed: int,
     *,
-    steps: int = 100,
+    steps: int = 500,
     grades: tuple[str, ...] = tuple(GRADES),
     kinds: tuple[str, ...] = KINDS,
 ) -> dict[str, float]:

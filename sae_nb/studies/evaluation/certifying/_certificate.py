@@ -82,7 +82,7 @@ class Certificate(Plotted):
     rule)."""
 
     facts: Mapping[str, Any]
-    """Place, model, rows, sisters, steps and seed."""
+    """Place, model, rows, sisters, steps, seed, and the bar: the return from which an atom may be real."""
 
     notes: tuple[str, ...]
     """Measurements that were left out, with the reason."""
@@ -303,7 +303,7 @@ def _certified(asked: _Asked, family: Sisters) -> Certificate:
         table=table,
         numbers=_frame(numbers),
         controls=controls,
-        facts=_facts(asked, family, fired),
+        facts=_facts(asked, family, fired) | {"bar": round(own.bar, 3)},
         notes=tuple(asked.notes),
     )
 

@@ -24,12 +24,15 @@ from sae_nb.geometry import largest_cosines
 
 REAL, UNCLEAR, CHANCE = "real", "unclear", "chance"
 
-RETURNS = 0.9
-"""Return over seeds, and over halves, from which an atom may be called real. Chosen on planted data of other
-seeds than those it is judged on (docs/howto/certify-an-sae.md)."""
+RETURNS, EXACT = 0.9, 0.98
+"""Least and largest return, over seeds and over halves, from which an atom may be called real. Ours, as are the
+next three: chosen on planted data of seeds that no card is judged on (docs/howto/certify-an-sae.md)."""
+
+TIMES, SUREST = 10.0, 0.9
+"""A real atom's 1 − cosine is at most `TIMES` that of the atom at this quantile."""
 
 KEEPS = 0.9
-"""Origin from which an atom may be called real. Chosen in the same way."""
+"""Origin from which an atom may be called real."""
 
 LUCK = 0.99
 """Quantile of the random twin's returns up to which an atom's is chance. Ours."""
@@ -60,7 +63,7 @@ class AtomNumbers:
         `weak` sisters explain less than the SAE: what they do not find is unclear, unless it never fires.
         """
         least = self.seeds if self.halves is None else np.minimum(self.seeds, self.halves)
-        real = least >= RETURNS
+        real = least >= self.bar
         if self.origin is not None:
             real &= self.origin >= KEEPS
         chance = (self.seeds <= luck) & (not weak)
@@ -68,6 +71,18 @@ class AtomNumbers:
             real &= self.density > 0
             chance |= self.density == 0
         return np.where(chance, CHANCE, np.where(real, REAL, UNCLEAR))
+
+    @property
+    def bar(self) -> float:
+        """Return over seeds from which an atom may be called real, between 0.9 and 0.98.
+
+        1 − cosine is about half the squared angle by which trainings place an atom apart. That of the surest
+        tenth is what is left of chance in these trainings; an atom that moves ten times as much is not held
+        in its place by the data. Atoms between two concepts are such: every training has them, each with
+        another mixture of the two. Where less than a tenth of the atoms return, 0.9 stays.
+        """
+        noise = 1 - float(np.quantile(self.seeds, SUREST))
+        return float(np.clip(1 - TIMES * noise, RETURNS, EXACT))
 
     @property
     def sure(self) -> Float[np.ndarray, " n_atoms"]:
