@@ -44,9 +44,10 @@ class Lookups:
         edges = self.edges(begin) if panel.ready else NO_EDGES
         lines = lines_of(record, panel.compare)
         spokes = panel.overlays.spokes(record)
-        names = self._named(record) if atoms and panel.show_names else {}
-        if atoms and not len(points) and not len(edges):
-            ends = [(current, atom) for atom in self.nearest(record)]
+        near = self.nearest(record) if atoms and not len(points) else []
+        names = self._named(near) if atoms and panel.show_names else {}
+        if near and not len(edges):
+            ends = [(current, atom) for atom in near]
             edges = np.concatenate([edges, np.array(ends, np.int64).reshape(-1, 2)])
         panel.map.draw_selection(record, points, current, edges, lines, spokes, names)
 
@@ -59,13 +60,11 @@ class Lookups:
             return []
         return self._panel.atlas.nearest("atoms", self._panel.atom)[0][:MOST_SAID].tolist()
 
-    def _named(self, record: ConceptMapSummary) -> dict[int, str]:
+    def _named(self, near: Sequence[int]) -> dict[int, str]:
         """Return the names of the current atom and of those nearest to it, by their points."""
         panel = self._panel
-        shown = [panel.atom] if panel.names.source(panel.atom) else []
-        if not panel.selected:
-            shown += self.nearest(record)
-        names = {atom: panel.names.short(atom) for atom in shown}
+        here = [panel.atom] if panel.names.source(panel.atom) else []
+        names = {atom: panel.names.short(atom) for atom in [*here, *near]}
         return {atom: name for atom, name in names.items() if name != f"atom {atom}"}
 
     def edges(self, begin: Int[np.ndarray, " m"]) -> Int[np.ndarray, "k 2"]:
