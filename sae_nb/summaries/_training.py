@@ -301,6 +301,9 @@ class TrainingSummary:
     flat_since: int | None = None
     """Step since when R² has been flat; None where it is not."""
 
+    gain: float = math.nan
+    """By how much R² rose over the last fifth of the run, or the last five of fewer than twenty records."""
+
     frequency: Float[np.ndarray, " n_atoms"] | None = None
     """Share of probe rows each atom is used by, in dictionary order; None without a probe."""
 
@@ -324,8 +327,8 @@ class TrainingSummary:
         if len(looks) < N_STRETCHES:
             return found
         step, r2 = (np.array(column, np.float64) for column in zip(*looks))
-        trend, flat_since = r2_trend(step, r2, 1 - r2)
-        return replace(found, trend=trend, flat_since=flat_since)
+        trend, flat_since, gain = r2_trend(step, r2, 1 - r2)
+        return replace(found, trend=trend, flat_since=flat_since, gain=gain)
 
     @property
     def r2_now(self) -> float:
@@ -391,7 +394,7 @@ class TrainingHistory:
             table = self._table[: self._n]
         column = dict(zip(COLUMNS, table[_points_kept(table, max_points, axis)].T, strict=True))
         step, r2 = table[:, COLUMNS.index("step")], table[:, COLUMNS.index("r2")]
-        trend, flat_since = r2_trend(step, r2, table[:, COLUMNS.index("loss")])
+        trend, flat_since, gain = r2_trend(step, r2, table[:, COLUMNS.index("loss")])
         going = state in ("running", "paused")
         return TrainingSummary(
             name=self.name,
@@ -406,6 +409,7 @@ class TrainingHistory:
             best_step=_best_step(step, r2),
             trend=trend,
             flat_since=flat_since,
+            gain=gain,
             frequency=frequency,
             error=error,
             motion=motion,
@@ -440,35 +444,37 @@ def _best_step(step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"]) -> in
 
 def r2_trend(
     step: Float[np.ndarray, " n"], r2: Float[np.ndarray, " n"], loss: Float[np.ndarray, " n"]
-) -> tuple[Trend, int | None]:
-    """Return what R² does now, and since which step it has been flat: see `TrainingSummary.trend`."""
+) -> tuple[Trend, int | None, float]:
+    """Return what R² does now, since which step it has been flat, and its gain: see `TrainingSummary.trend`."""
     known = np.isfinite(r2)
     step, unexplained, loss = step[known], 1 - r2[known], loss[known]
     if len(step) < N_STRETCHES:
-        return _early_trend(unexplained), None
+        return _early_trend(unexplained)
     parts = np.array_split(np.arange(len(step)), N_STRETCHES)
     medians = np.array([np.median(unexplained[part]) for part in parts])
-    level = np.abs(medians - medians[-1]) <= FLAT_WITHIN * abs(medians[-1])
+    before, now = medians[-1 - FLAT_FROM], medians[-1]
+    gain = float(before - now)
+    level = np.abs(medians - now) <= FLAT_WITHIN * abs(now)
     first = N_STRETCHES - int(level[::-1].cumprod().sum())
     if N_STRETCHES - first >= FLAT_FROM:
-        return "flat", int(step[parts[first][0]])
-    before = medians[-1 - FLAT_FROM]
-    if medians[-1] < before:
-        return "improving", None
+        return "flat", int(step[parts[first][0]]), gain
+    if gain > 0:
+        return "improving", None, gain
     # One noisy part is no reason to change anything: the last two have to be clearly worse, and the loss
     # must not contradict them. Batches that vary less are harder to explain, whatever was learned.
     losses = [np.median(loss[part]) for part in parts]
     falls = max(losses[-2:]) < losses[-1 - FLAT_FROM]
     worse = medians[-2:].min() > (1 + FLAT_WITHIN) * before and not falls
-    return ("worsening" if worse else "unknown"), None
+    return ("worsening" if worse else "unknown"), None, gain
 
 
-def _early_trend(unexplained: Float[np.ndarray, " n"]) -> Trend:
+def _early_trend(unexplained: Float[np.ndarray, " n"]) -> tuple[Trend, None, float]:
     """Return the trend of R² in a run too short for parts: only a clear gain over its last records counts."""
     if len(unexplained) <= FLAT_FROM:
-        return "unknown"
-    now, before = unexplained[-1], unexplained[-1 - FLAT_FROM]
-    return "improving" if now < before - FLAT_WITHIN * abs(before) else "unknown"
+        return "unknown", None, math.nan
+    now, before = float(unexplained[-1]), float(unexplained[-1 - FLAT_FROM])
+    gained = now < before - FLAT_WITHIN * abs(before)
+    return ("improving" if gained else "unknown"), None, before - now
 
 
 def _last(table: Float[np.ndarray, "n columns"], column: str) -> float:

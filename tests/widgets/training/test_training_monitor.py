@@ -393,7 +393,7 @@ def test_the_answer_says_what_is_to_be_done(run: FakeRun, monitor: sw.TrainingMo
     """While it runs: wait, let it run on, stop it, or lower the learning rate."""
     assert monitor.answer.startswith("No clear trend yet: let it run on. After 3 steps")
     for i in range(4, 41):
-        run.take(i, r2=1 - 1 / i)
+        run.take(i, r2=i / 50)
     monitor.refresh()
     assert monitor.answer.startswith("Still improving: let it run on. After 40 steps")
     for i in range(41, 101):
@@ -405,6 +405,14 @@ def test_the_answer_says_what_is_to_be_done(run: FakeRun, monitor: sw.TrainingMo
         run.take(i, r2=0.9 - i / 1000, loss=0.1 + i / 1000)
     monitor.refresh()
     assert monitor.answer.startswith("Getting worse: try a lower learning rate. After 130 steps")
+
+
+def test_a_gain_that_nobody_sees_is_a_slow_one(run: FakeRun, monitor: sw.TrainingMonitor) -> None:
+    """A curve from .968 to .975 looks flat: the sentence says by how much it still rises."""
+    for i in range(4, 41):
+        run.take(i, r2=1 - 1 / i)
+    monitor.refresh()
+    assert monitor.answer.startswith("Improving slowly, R² lately by 0.00643: let it run on.")
 
 
 def test_stop_without_a_run_says_what_to_do() -> None:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 # -------------------------------------------------------------------------------------------------
 # What a TrainingMonitor says: names of runs, where they are, what their buttons can change.
 
+SEEN = 0.01
+"""Gain of R² that can be seen on an axis from 0 to 1: two pixels of a curve. Ours."""
+
 
 def distinct(runs: Sequence[Any]) -> list[Any]:
     """Return the runs, each once."""
@@ -137,6 +140,9 @@ def _verdict(summary: TrainingSummary) -> str:
     if summary.flat_since is not None:
         since = f"Flat since step {format_count(summary.flat_since)}"
         return f"{since}: it can stop." if going else f"{since}: longer would hardly help."
+    if summary.trend == "improving" and summary.gain < SEEN:
+        rose = f"Improving slowly, R² lately by {format_number(summary.gain)}"
+        return f"{rose}: let it run on." if going else f"{rose}: longer would help a little."
     if summary.trend == "improving":
         return (
             "Still improving: let it run on."
