@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from sae_nb.atoms import AtomCatalogue
 
 
-MOST_WORDS = 2
+MOST_WORDS, MOST_LABELS = 3, 2
 MOST_FURTHER = 8
 """Words of a group that may tell it from another one whose name begins alike."""
 LEAST_LIFT = 1.5
-LEAST_SHARE = 0.05
+LEAST_SHARE = 0.02
 RARE_LIFT, RARE_SHARE = 4.0, 0.01
 """A word that is much more frequent in a group names it from a smaller share on."""
 FEWEST_LABELLED = 2
@@ -77,7 +77,7 @@ def words_of_labels(
             if n >= FEWEST_LABELLED
         }
         ranked = sorted(lift, key=lambda label: (-mine[label], -lift[label], label))
-        found.append(tuple([label for label in ranked if lift[label] >= LEAST_LIFT][:MOST_WORDS]))
+        found.append(tuple([label for label in ranked if lift[label] >= LEAST_LIFT][:MOST_LABELS]))
     return found
 
 
@@ -85,12 +85,14 @@ _cache: WeakKeyDictionary[AtomCatalogue, Any] = WeakKeyDictionary()
 
 
 def _word_strengths(catalogue: AtomCatalogue) -> tuple[Any, tuple[str, ...], Any] | None:
-    """Word of every row, what words there are, and how much strength falls on each; cached."""
+    """Word of every row, what words there are, and which share of the atoms' strength each gets; cached."""
     if catalogue not in _cache:
         words: Any = row_words(catalogue)
         if words is not None:
             word = np.repeat(words[0], np.diff(catalogue.codes.offsets.numpy()))
-            size = np.abs(catalogue.values)
+            atom, size = catalogue.codes.atoms.numpy(), np.abs(catalogue.values)
+            # Every atom counts alike: the few that fire everywhere would name every group.
+            size = size / np.maximum(np.bincount(atom, weights=size)[atom], 1e-12)
             words = (*words, np.bincount(word, weights=size, minlength=len(words[1])))
         _cache[catalogue] = words
     return _cache[catalogue]
@@ -102,15 +104,16 @@ def _weights(
     word_of_row: Int[np.ndarray, " n"],
     shape: tuple[int, int],
 ) -> csr_matrix:
-    """Strength of each group's atoms on each word, gathered atom by atom: a few atoms cost little."""
+    """Share of each group's atoms on each word, gathered atom by atom: a few atoms cost little."""
     from scipy.sparse import coo_matrix
 
     parts: list[Any] = [(np.zeros(0), np.zeros(0, np.int64), np.zeros(0, np.int64))]
     for atom in np.flatnonzero(groups >= 0).tolist():
         rows, values = catalogue.strengths(atom)
-        parts.append((np.abs(values), np.full(len(rows), groups[atom]), word_of_row[rows]))
-    size, group, word = (np.concatenate(column) for column in zip(*parts))
-    return coo_matrix((size, (group, word)), shape=shape).tocsr()
+        share = np.abs(values) / max(float(np.abs(values).sum()), 1e-12)
+        parts.append((share, np.full(len(rows), groups[atom]), word_of_row[rows]))
+    share, group, word = (np.concatenate(column) for column in zip(*parts))
+    return coo_matrix((share, (group, word)), shape=shape).tocsr()
 
 
 def words_of_rows(
