@@ -304,6 +304,13 @@ def test_rows_of_the_tables_have_names_too(panel: CircuitPanel) -> None:
     book.labels.write(atom, HOSTILE)
     cells = [*panel.inputs.cells, *panel.outputs.cells]
     assert any(HOSTILE in cell for row in cells for cell in row)
+    # What is known of a node comes first: columns are narrow.
+    named = [
+        node for node in rows if panel.circuit.kinds[node] == "atom" and panel.names.words(node)
+    ]
+    assert named
+    assert all(panel.names.in_row(node).startswith(panel.names.pill(node)[0]) for node in named)
+    assert {panel.names.in_row(node) for node in rows} == {row[0] for row in cells}
     book.labels.write(atom, "")
 
 

@@ -30,10 +30,10 @@ class ChosenNode:
         self.heading = ipw.HTML()
         self.inputs, self.outputs = RowTable(), RowTable()
         self.rows: dict[RowTable, Sequence[int]] = {self.inputs: (), self.outputs: ()}
-        for table, what in ((self.inputs, "Made by"), (self.outputs, "Makes")):
+        for table, what in ((self.inputs, "What drives it"), (self.outputs, "What it drives")):
             table.description = what
             table.observe(lambda change, table=table: self._take(table, change), "selected")
-        self.inputs.empty_text = "Nothing: an input, or its causes were not traced."
+        self.inputs.empty_text = "Nothing: it is an input, or its causes were not traced."
         self.outputs.empty_text = "Nothing: it is what is explained."
         self._missing = ipw.HTML()
         self.view: Any = None
@@ -68,7 +68,8 @@ class ChosenNode:
         # Only atoms have a card.
         cards = [node if self._circuit.kinds[node] == "atom" else -1 for node in nodes]
         cells = words.cells(found, self._named)
-        table.show(words.HEADERS, cells, numeric=words.NUMERIC, atoms=cards)
+        headers = words.INPUTS if table is self.inputs else words.OUTPUTS
+        table.show(headers, cells, numeric=words.NUMERIC, atoms=cards)
 
     def _take(self, table: RowTable, change: t.Bunch) -> None:
         nodes = self.rows[table]

@@ -149,6 +149,12 @@ class NodeNames(AtomNames):
         is_input = self._rows[node][0] == "token" and self._graph.grid is not None
         return name if is_input else f"{name} {self.where(node)}".strip()
 
+    def in_row(self, node: int) -> str:
+        """Return the same for a narrow column, what is known of it first: "are · were at “keys” (1) · 12/1441"."""
+        if self._rows[node][0] != "atom" or not self.words(node):
+            return self.full(node)
+        return f"{self.pill(node)[0]} {self.where(node)} · {self.short(node)}"
+
     # --- a glance ---------------------------------------------------------------------------------
 
     def examples(self, atom: int, n: int = 3, band: Band = "top") -> tuple[Example, ...]:

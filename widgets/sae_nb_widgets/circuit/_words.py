@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from sae_nb_widgets.circuit._names import NodeNames
 
-HEADERS = ("node", "adds", "share")
+INPUTS, OUTPUTS = ("node", "adds to it", "share of all"), ("node", "it adds", "its share there")
+"""Headers of what drives a node, and of what the node drives."""
 NUMERIC = (False, True, True)
 LONGEST_HEADLINE = 52
 MENTIONED = 0.25
@@ -283,6 +284,6 @@ def heading(circuit: Circuit, node: int, name: str, pinned: bool) -> str:
 def cells(found: DataFrame, names: NodeNames) -> list[list[str]]:
     """Write the rows of a table of neighbours."""
     return [
-        [names.full(int(row.node)), _signed(row.weight), format_percent(row.share, digits=2)]
+        [names.in_row(int(row.node)), _signed(row.weight), format_percent(row.share, digits=2)]
         for row in found.itertuples()
     ]
