@@ -50,6 +50,21 @@ def test_what_it_was_is_said_after_the_answer_and_not_before(quiz: sw.AtomQuiz) 
     assert quiz.names.in_text(quiz.asked.atom) in quiz.status
 
 
+def test_images_without_an_outline_say_where_the_atom_fires() -> None:
+    """The atom of digit 0 fires at the class token of three of the four images: they have no outline."""
+    examples = sn.load_examples("tiny-vit/resid_post.6")
+    made = sw.AtomQuiz(catalogue=examples.catalogue(sn.load_sae("tiny-vit/resid_post.6")))
+    try:
+        outlined = [bool(one.heat.any()) for one in made.asked.examples]
+        assert outlined == [True, False, False, False]
+        hint = made.examples.component.hint
+        where = "at the class token or a register, which belongs to no patch"
+        assert hint == f"outlined: where it fires; no outline: {where}"
+        assert hint in made.examples.component.static_html()
+    finally:
+        made.close()
+
+
 def test_buttons_stand_under_their_pictures_in_every_scale() -> None:
     """They share one grid with the pictures, also after an answer and after a change of scale."""
     examples = sn.load_examples("tiny-vit/resid_post.6")

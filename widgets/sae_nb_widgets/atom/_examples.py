@@ -242,7 +242,7 @@ class PictureExamples(ExamplesView):
     """Pictures with the atom's strength at every patch."""
 
     def __init__(self, context: Context) -> None:
-        still = context.frames is None and context.modality.is_image
+        self._still = context.frames is None and context.modality.is_image
         hint = f"Under each {context.sample_word}: where the atom is strongest, and how strongly. "
         if context.prefix_tokens:
             others = ", registers" if context.prefix_tokens > 1 else ""
@@ -251,9 +251,9 @@ class PictureExamples(ExamplesView):
         hint = f"{hint}Hover: strength at this patch.{step}"
         self._grid = grid_for(
             context,
-            hint="outlined: where it fires" if still else hint,
+            hint=_outlines(()) if self._still else hint,
             unit="strength",
-            look="veil" if still else "tint",
+            look="veil" if self._still else "tint",
         )
         super().__init__(context, self._grid)
 
@@ -264,6 +264,8 @@ class PictureExamples(ExamplesView):
     def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         pictures = [self._picture(example) for example in examples]
         heat = [example.heat for example in examples if example.heat is not None]
+        if self._still:
+            self._grid.hint = _outlines(examples)
         self._grid.show(
             np.stack(pictures) if pictures else np.zeros((0, 3, 1, 1), np.uint8),
             # Sign is in the number beneath; the shade is how strongly, either way.
@@ -289,6 +291,17 @@ class PictureExamples(ExamplesView):
     def _caption(self, example: Example) -> str:
         whole = f"{self._context.sample_word} {example.sample}"
         return whole if example.place == whole else self._context.token_name(example.position)
+
+
+def _outlines(examples: Sequence[Example]) -> str:
+    """Return what an outline in a picture means, and what it means if one of them has none."""
+    silent = [one for one in examples if one.heat is not None and not np.any(one.heat)]
+    named = [name for one in silent for name, strength in one.prefix if strength]
+    places = dict.fromkeys("the class token" if name == "cls" else "a register" for name in named)
+    hint = "outlined: where it fires"
+    if not places:
+        return hint
+    return f"{hint}; no outline: at {' or '.join(places)}, which belongs to no patch"
 
 
 class TextExamples(ExamplesView):
@@ -374,6 +387,8 @@ class MixedExamples(ExamplesView):
     def _show_images(self, examples: Sequence[Example], maximum: float) -> None:
         heat = [np.abs(one.heat) for one in examples if one.heat is not None]
         pictures = [one.picture for one in examples if one.picture is not None]
+        if self._still:
+            self._grid.hint = _outlines(examples)
         self._grid.show(
             np.stack(pictures) if pictures else np.zeros((0, 3, 1, 1), np.uint8),
             heat=np.stack(of_one_grid(heat)) if heat else None,
