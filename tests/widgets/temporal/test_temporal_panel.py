@@ -81,7 +81,13 @@ def test_a_past_that_predicts_more_than_shuffled_beats_chance(panel: sw.Temporal
     seen = _Seen(beaten, record, panel._seen.asked)
     word = word_at(record.names, beaten.most_predicted).strip(".")
     assert ", more than in shuffled order (" in _answer(seen)
-    assert f"; of words, “{word}” stands out most: " in _answer(seen)
+    assert f"; of beginnings of words, “{word}” gains most: " in _answer(seen)
+    ends = beaten.shares.copy()
+    end = next(i for i, name in enumerate(beaten.names) if i and not name[:1].isspace())
+    ends[end, 0] = 1.0
+    higher = _Seen(replace(beaten, shares=ends), None, panel._seen.asked)
+    assert f"“{word}” gains most: " in _answer(higher)
+    assert _answer(higher).endswith(" Ends of words follow from their beginnings.")
     assert panel.headline == ""
     panel._draw(seen)
     assert panel.headline == f"“{word}” was expected"

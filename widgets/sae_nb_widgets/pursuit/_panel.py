@@ -480,12 +480,25 @@ def _answer(steps: Sequence[PursuitSteps], step: int) -> str:
     last = max(one.n_steps for one in steps)
     if step == last:
         return said
-    ends = ", ".join(
-        f"{one.short}{' (all coefficients fitted anew at each step)' * (one.short == 'OMP')} "
-        f"{unexplained(one, last)}"
-        for one in steps
+    return f"{_in_the_end(steps, last)} {said}"
+
+
+def _in_the_end(steps: Sequence[PursuitSteps], last: int) -> str:
+    """Say which of several algorithms leaves least of the input, and how much each does."""
+    left = [unexplained(one, last) for one in steps]
+    if len(set(left)) == 1:
+        return f"After {last} steps each leaves {left[0]} of the input unexplained."
+    best = min(
+        range(len(steps)), key=lambda i: float(steps[i].residual_norms[steps[i].reached(last)])
     )
-    return f"Unexplained after all {last} steps: {ends}. {said}"
+    why = ", which fits all coefficients anew at each step," * (steps[best].short == "OMP")
+    others = ", ".join(
+        f"{one.short} {share}" for i, (one, share) in enumerate(zip(steps, left)) if i != best
+    )
+    return (
+        f"{steps[best].short}{why} leaves least of the input unexplained: {left[best]} after {last} steps; "
+        f"{others}."
+    )
 
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:

@@ -453,11 +453,13 @@ def _answer(seen: _Seen) -> str:
     past = f"Earlier {_WORDS[first.kind]}s predict"
     if _beats_chance(first):
         said = (
-            f"{past} {share} of the states of this {what}, more than in shuffled order ({control}); of "
-            f"{'words' if first.kind == 'text' else 'all'}, {_most_predicted(first)} stands out most: "
-            f"{_share(first.shares[first.most_predicted, 0])} against "
+            f"{past} {share} of the states of this {what}, more than in shuffled order ({control}); "
+            f"{'of beginnings of words' if first.kind == 'text' else 'of all'}, {_most_predicted(first)} "
+            f"gains most: {_share(first.shares[first.most_predicted, 0])} against "
             f"{_share(first.shuffled[first.most_predicted])}."
         )
+        # The highest bars are often those that the sentence leaves out.
+        said += " Ends of words follow from their beginnings." if _has_ends(first) else ""
     else:
         said = f"{past} {share} of this {what}, no more than in shuffled order ({control})."
     if second is not None:
@@ -468,6 +470,12 @@ def _answer(seen: _Seen) -> str:
             f" The last {format_count(first.unread)} tokens do not fit the model and were not read."
         )
     return said
+
+
+def _has_ends(record: TemporalSummary) -> bool:
+    """Whether a token that ends a word is predicted further above shuffled order than all that begin one."""
+    gain = np.nan_to_num(record.shares[:, 0] - record.shuffled)
+    return record.kind == "text" and gain.max() > gain[record.most_predicted]
 
 
 def _most_predicted(record: TemporalSummary) -> str:
