@@ -412,7 +412,8 @@ def test_a_gain_that_nobody_sees_is_a_slow_one(run: FakeRun, monitor: sw.Trainin
     for i in range(4, 41):
         run.take(i, r2=1 - 1 / i)
     monitor.refresh()
-    assert monitor.answer.startswith("Improving slowly, R² lately by 0.00643: let it run on.")
+    said = "Improving slowly, lately by 0.64 % of the variance: let it run on."
+    assert monitor.answer.startswith(said)
 
 
 def test_stop_without_a_run_says_what_to_do() -> None:

@@ -141,7 +141,7 @@ def _verdict(summary: TrainingSummary) -> str:
         since = f"Flat since step {format_count(summary.flat_since)}"
         return f"{since}: it can stop." if going else f"{since}: longer would hardly help."
     if summary.trend == "improving" and summary.gain < SEEN:
-        rose = f"Improving slowly, R² lately by {format_number(summary.gain)}"
+        rose = f"Improving slowly, lately by {_share(summary.gain)} of the variance"
         return f"{rose}: let it run on." if going else f"{rose}: longer would help a little."
     if summary.trend == "improving":
         return (
