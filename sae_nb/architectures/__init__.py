@@ -53,6 +53,13 @@ if TYPE_CHECKING:
     from sae_nb.architectures._tree import TreeSAE as TreeSAE
     from sae_nb.architectures._universal import UniversalSAE as UniversalSAE
     from sae_nb.architectures._variational import VariationalSAE as VariationalSAE
+    from sae_nb.architectures.parts._largest import (
+        AbsTopKProx as AbsTopKProx,
+        BatchTopKProx as BatchTopKProx,
+        ColumnTopKProx as ColumnTopKProx,
+        NormProx as NormProx,
+        TopKProx as TopKProx,
+    )
     from sae_nb.architectures.parts._operators import (
         ConvolutionOperator as ConvolutionOperator,
         CosineOperator as CosineOperator,
@@ -62,20 +69,15 @@ if TYPE_CHECKING:
         Operator as Operator,
     )
     from sae_nb.architectures.parts._proxes import (
-        AbsTopKProx as AbsTopKProx,
-        BatchTopKProx as BatchTopKProx,
-        ColumnTopKProx as ColumnTopKProx,
         GroupProx as GroupProx,
         HardProx as HardProx,
         IdentityProx as IdentityProx,
-        NormProx as NormProx,
         Penalty as Penalty,
         Prox as Prox,
         RidgeProx as RidgeProx,
         SimplexProx as SimplexProx,
         SoftProx as SoftProx,
         ThresholdProx as ThresholdProx,
-        TopKProx as TopKProx,
     )
     from sae_nb.architectures.parts._solvers import (
         SolverTrace as SolverTrace,

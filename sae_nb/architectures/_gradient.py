@@ -13,7 +13,16 @@ from torch.nn.functional import pad
 from sae_nb.activations import Activations, WithGradient
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._proxes import Centre, Dense, LargestBy, Prox, Rows, keep_largest
+from sae_nb.architectures.parts._largest import (
+    LargestBy,
+    keep_largest,
+)
+from sae_nb.architectures.parts._proxes import (
+    Centre,
+    Dense,
+    Prox,
+    Rows,
+)
 from sae_nb.checks import (
     Weight,
     as_tensor,

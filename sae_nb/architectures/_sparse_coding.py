@@ -9,6 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.architectures.parts._largest import (
+    TopKProx,
+)
 from sae_nb.architectures.parts._links import BinomialLink, GaussianLink, Link, PoissonLink
 from sae_nb.architectures.parts._operators import FixedOperator, Operator
 from sae_nb.architectures.parts._proxes import (
@@ -20,7 +23,6 @@ from sae_nb.architectures.parts._proxes import (
     Rows,
     SimplexProx,
     SoftProx,
-    TopKProx,
     row_tiles,
 )
 from sae_nb.architectures.parts._solvers import SOLVERS, Solved, SolverTrace

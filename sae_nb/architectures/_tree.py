@@ -16,6 +16,9 @@ from sae_nb.architectures._base import Parts, Silence, TrainingLoss
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._matryoshka import check_groups, nested_reconstruction
 from sae_nb.architectures._revival import Dead, check_reaches
+from sae_nb.architectures.parts._largest import (
+    TopKProx,
+)
 from sae_nb.architectures.parts._proxes import (
     Bias,
     Centre,
@@ -23,7 +26,6 @@ from sae_nb.architectures.parts._proxes import (
     Matrix,
     Prox,
     Rows,
-    TopKProx,
     affine,
     row_tiles,
 )

@@ -69,7 +69,7 @@ def test_sparse_and_dense_choose_alike(exponent: float) -> None:
 
 def test_what_is_looked_at_stays_sparse(monkeypatch: pytest.MonkeyPatch) -> None:
     """One atom in every row, the others rare: less than four times the entries kept are ever stored."""
-    from sae_nb.architectures.parts import _proxes as proxes
+    from sae_nb.architectures.parts import _largest as proxes
 
     looked: list[int] = []
     encode = proxes.kernels.topk_encode

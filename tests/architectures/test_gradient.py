@@ -12,7 +12,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import GradientSAE
-from sae_nb.architectures.parts import _proxes as proxes
+from sae_nb.architectures.parts import _largest as proxes
 from sae_nb.training import TrainConfig, train
 
 D, N, K = 12, 40, 4

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import VariationalSAE
-from sae_nb.architectures.parts import _proxes as proxes
+from sae_nb.architectures.parts import _largest as proxes
 
 D, N, K = 12, 40, 4
 

@@ -38,7 +38,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._proxes import Prox, TopKProx
+from sae_nb.architectures.parts._largest import TopKProx
+from sae_nb.architectures.parts._proxes import Prox
 from sae_nb.checks import checked
 
 
