@@ -387,8 +387,6 @@ class MixedExamples(ExamplesView):
     def _show_images(self, examples: Sequence[Example], maximum: float) -> None:
         heat = [np.abs(one.heat) for one in examples if one.heat is not None]
         pictures = [one.picture for one in examples if one.picture is not None]
-        if self._still:
-            self._grid.hint = _outlines(examples)
         self._grid.show(
             np.stack(pictures) if pictures else np.zeros((0, 3, 1, 1), np.uint8),
             heat=np.stack(of_one_grid(heat)) if heat else None,

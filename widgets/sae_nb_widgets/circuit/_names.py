@@ -150,7 +150,7 @@ class NodeNames(AtomNames):
         return name if is_input else f"{name} {self.where(node)}".strip()
 
     def in_row(self, node: int) -> str:
-        """Return the same for a narrow column, what is known of it first: "are · were at “keys” (1) · 12/1441"."""
+        """Return the same for a narrow column, words first: "are · were at “keys” (1) · 12/1441"."""
         if self._rows[node][0] != "atom" or not self.words(node):
             return self.full(node)
         return f"{self.pill(node)[0]} {self.where(node)} · {self.short(node)}"
