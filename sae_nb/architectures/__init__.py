@@ -111,10 +111,7 @@ if TYPE_CHECKING:  # for the other rooms
         Memberships as Memberships,
         distance_to_used as distance_to_used,
     )
-    from sae_nb.architectures._one_step import (
-        OneStep as OneStep,
-        without_zeros as without_zeros,
-    )
+    from sae_nb.architectures._one_step import OneStep as OneStep, without_zeros as without_zeros
     from sae_nb.architectures._revival import (
         REVIVALS as REVIVALS,
         Dead as Dead,

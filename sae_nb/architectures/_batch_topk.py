@@ -10,15 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._largest import (
-    BatchTopKProx,
-    TopKProx,
-)
-from sae_nb.architectures.parts._proxes import (
-    Prox,
-    Rows,
-    ThresholdProx,
-)
+from sae_nb.architectures.parts._largest import BatchTopKProx, TopKProx
+from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
 from sae_nb.checks import check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import check_average_k

@@ -13,24 +13,9 @@ from torch.nn.functional import pad
 from sae_nb.activations import Activations, WithGradient
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._largest import (
-    LargestBy,
-    keep_largest,
-)
-from sae_nb.architectures.parts._proxes import (
-    Centre,
-    Dense,
-    Prox,
-    Rows,
-)
-from sae_nb.checks import (
-    Weight,
-    as_tensor,
-    check_k,
-    check_matrix,
-    checked,
-    warn_caller,
-)
+from sae_nb.architectures.parts._largest import LargestBy, keep_largest
+from sae_nb.architectures.parts._proxes import Centre, Dense, Prox, Rows
+from sae_nb.checks import Weight, as_tensor, check_k, check_matrix, checked, warn_caller
 from sae_nb.codes import SparseCodes
 
 NO_GRADIENT = (

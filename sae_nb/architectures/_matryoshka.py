@@ -14,13 +14,8 @@ from torch import Tensor
 from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._largest import (
-    TopKProx,
-)
-from sae_nb.architectures.parts._proxes import (
-    Prox,
-    Rows,
-)
+from sae_nb.architectures.parts._largest import TopKProx
+from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import at_least, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import nested_squared_error

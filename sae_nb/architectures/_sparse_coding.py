@@ -9,9 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.architectures.parts._largest import (
-    TopKProx,
-)
+from sae_nb.architectures.parts._largest import TopKProx
 from sae_nb.architectures.parts._links import BinomialLink, GaussianLink, Link, PoissonLink
 from sae_nb.architectures.parts._operators import FixedOperator, Operator
 from sae_nb.architectures.parts._proxes import (

@@ -11,13 +11,8 @@ from torch import Tensor
 
 from sae_nb.architectures._base import Data, Parts
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._largest import (
-    NormProx,
-)
-from sae_nb.architectures.parts._proxes import (
-    Prox,
-    Rows,
-)
+from sae_nb.architectures.parts._largest import NormProx
+from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import Weight, check_k, checked
 from sae_nb.codes import SparseCodes
 

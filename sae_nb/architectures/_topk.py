@@ -5,12 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sae_nb.architectures._one_step import OneStep
-from sae_nb.architectures.parts._largest import (
-    keep_largest,
-)
-from sae_nb.architectures.parts._proxes import (
-    Prox,
-)
+from sae_nb.architectures.parts._largest import keep_largest
+from sae_nb.architectures.parts._proxes import Prox
 from sae_nb.checks import check_k, checked
 
 

@@ -16,9 +16,7 @@ from sae_nb.architectures._base import Parts, Silence, TrainingLoss
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._matryoshka import check_groups, nested_reconstruction
 from sae_nb.architectures._revival import Dead, check_reaches
-from sae_nb.architectures.parts._largest import (
-    TopKProx,
-)
+from sae_nb.architectures.parts._largest import TopKProx
 from sae_nb.architectures.parts._proxes import (
     Bias,
     Centre,

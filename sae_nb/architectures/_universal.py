@@ -16,17 +16,9 @@ from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain
 from sae_nb.architectures._revival import Dead, auxk_loss
 from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
 from sae_nb.architectures._starting import Directions
-from sae_nb.architectures.parts._largest import (
-    TopKProx,
-)
-from sae_nb.architectures.parts._operators import (
-    NEAR_ONE,
-    LearnedAdjoint,
-    ModelsOperator,
-)
-from sae_nb.architectures.parts._proxes import (
-    Rows,
-)
+from sae_nb.architectures.parts._largest import TopKProx
+from sae_nb.architectures.parts._operators import NEAR_ONE, LearnedAdjoint, ModelsOperator
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Count, Weight, as_tensor, check_count, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import decode, squared_error

@@ -80,7 +80,6 @@ def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     sae, (x, g) = started(), drawn()
     whole = sae.encode(x, gradient=g)
     seen = []
-    monkeypatch.setattr(proxes, "TILE_ENTRIES", 7 * N)
     monkeypatch.setattr(
         proxes, "row_tiles", lambda n, m, tiles=proxes.row_tiles: tiles(n, m, 7 * N)
     )
