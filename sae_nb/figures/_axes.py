@@ -14,10 +14,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 
 
 @dataclass(frozen=True)

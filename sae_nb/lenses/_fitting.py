@@ -13,15 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    above,
-    at_least,
-    check_integers,
-    check_memory,
-    checked,
-)
+from sae_nb.checks import Count, Seed, above, at_least, check_integers, check_memory, checked
 from sae_nb.files import (
     MANIFEST,
     check_same_call,
@@ -32,10 +24,11 @@ from sae_nb.files import (
     tensor_bytes,
 )
 from sae_nb.interrupts import Interrupted
+from sae_nb.lenses._attaching import weights_of
 from sae_nb.lenses._files import read_lens, read_running, write_lens
 from sae_nb.lenses._head import Head, head_of, mean_slope, reads_tokens
 from sae_nb.lenses._jacobian import jacobian_of
-from sae_nb.lenses._lens import Kind, Lens, weights_of
+from sae_nb.lenses._lens import Kind, Lens
 from sae_nb.lenses._measuring import SKIPPED, check_lengths, sample_batches
 from sae_nb.lenses._rows import Rows, joined, kind_at, kinds_of_places, point_of, rows_by_batch
 from sae_nb.lenses._tuning import TunedState, mean_kl, tune_once

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -24,12 +22,11 @@ from sae_nb.checks import (
     check_integer,
     check_memory,
     checked,
-    shown,
     warn_caller,
 )
-from sae_nb.files import weights_digest
+from sae_nb.lenses._attaching import last_part, layer_of, probed_head, weights_of
 from sae_nb.lenses._checking import LensCheck, check_atoms, check_layers
-from sae_nb.lenses._head import Head, head_of
+from sae_nb.lenses._head import Head
 from sae_nb.lenses._measuring import cut_at
 from sae_nb.lenses._reading import LensReading, compare, compare_all, read_rows, reading_of
 from sae_nb.lenses._rows import Rows, kinds_of_places, point_of, rows_of
@@ -40,9 +37,8 @@ if TYPE_CHECKING:
 
     from sae_nb.models import LiveModel
 
-Kind = Literal["jacobian", "tuned", "logit"]
 
-_PLACE = re.compile(r"(?:(encoder|decoder)\.)?(resid_post|resid_pre|mlp_out)\.(\d+)")
+Kind = Literal["jacobian", "tuned", "logit"]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -208,7 +204,7 @@ class Lens(KnowsOtherWords):
         if self.weights is None:
             return
         here = weights_of(model)
-        same_name = _last_part(self.model_name) == _last_part(model.name)
+        same_name = last_part(self.model_name) == last_part(model.name)
         if here == self.weights or (same_name and here[1] != self.weights[1]):
             return
         how = "other weights" if same_name else "another name and other weights"
@@ -668,71 +664,3 @@ LEAST_ROWS = 8
 """Places below which a misfit is not judged."""
 
 _looked_at: list[Lens] = []
-
-
-def layer_of(sae: Any, stream: str | None = None) -> int:
-    """Return the block whose output an SAE's atoms are added to; of a hook point, by its name.
-
-    `stream` "encoder": one of the encoder; None: one that is answered from.
-
-    Raises
-    ------
-    ValueError: If it is of a place that is not added to the stream as it is.
-    """
-    own = getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None)
-    place = sae if isinstance(sae, str) else own
-    found = _PLACE.fullmatch(str(place))
-    number = -1 if found is None else int(found[3]) - (found[2] == "resid_pre")
-    if str(place).startswith("encoder.") != (stream == "encoder"):
-        wanted, other = ("encoder", "") if stream else ("decoder", ', stream="encoder"')
-        raise ValueError(
-            f"`sae.hook_point` must be in the {wanted}, whose blocks the lens reads, got {place}. Fit one of "
-            f"that stream: sn.fit_lens(model, pairs{other})."
-        )
-    if number < 0:
-        raise ValueError(
-            f"`sae.hook_point` must be on the residual stream after a block (resid_post.i, mlp_out.i), got "
-            f"{shown(place)}. Pass layer= if its atoms are added there."
-        )
-    return number
-
-
-def weights_of(model: LiveModel) -> tuple[str, str]:
-    """Return a digest of a model's weights, and their type."""
-    return weights_digest(model.module), str(model.dtype).removeprefix("torch.")
-
-
-def _last_part(name: str | None) -> str:
-    return (name or "").rstrip("/").rpartition("/")[2].lower()
-
-
-def probed_head(model: LiveModel, name: str | None) -> Head:
-    """Return the head of a model, held against its answer to an input made up for that."""
-    n = max(model.vocabulary_size or 2, 2)
-    ids = [1 + i * 7 % (n - 1) for i in range(8)]
-    inputs: Any = [ids]
-    if model.modality.is_text:
-        inputs = [(torch.tensor(ids), torch.tensor(ids))] if model.streams else inputs
-    elif not model.modality.is_image:
-        examples = model.modality.examples
-        if examples is None:
-            raise ValueError(
-                "`model` must read texts, images or a kind of input with examples to attach a loaded lens, "
-                f"got {model.name}, which reads {model.modality.reads}. Fit a lens instead."
-            )
-        inputs = examples(1, 0)
-        if model.streams:
-            inputs = [(inputs[0], torch.tensor(ids))]
-    else:
-        asked = (getattr(model.preprocess, one, None) for one in ("required", "output_size"))
-        side = getattr(getattr(model.module, "config", None), "image_size", None)
-        pair = tuple(side) if isinstance(side, list | tuple) else (side, side)
-        shape = next((tuple(size) for size in asked if size), pair)
-        if None in shape:
-            raise ValueError(
-                f"`model` must have an image size in its configuration, and {model.name} has none. Fit a lens "
-                "on images instead."
-            )
-        noise = np.random.default_rng(0).random((1, 3, *shape), dtype=np.float32)
-        inputs = torch.from_numpy(noise)
-    return head_of(model, next(iter(model.batches(inputs, batch_size=1))), name)
