@@ -13,7 +13,7 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.codes._blocks import blocks as blocks, joined as joined
-    from sae_nb.codes._sparse_codes import (
+    from sae_nb.codes._support import (
         Support as Support,
         index_dtype as index_dtype,
         offsets_of as offsets_of,

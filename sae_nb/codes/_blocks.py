@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from sae_nb.codes._sparse_codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.codes._sparse_codes import SparseCodes
+from sae_nb.codes._support import index_dtype, offsets_of
 
 
 def joined(parts: Sequence[SparseCodes]) -> SparseCodes:

@@ -1,8 +1,7 @@
 """Sparse codes in CSR: for each input row, the atoms it uses and how strongly; never a dense matrix.
 
 Row i owns the entries offsets[i] … offsets[i + 1] of `values` and `atoms`. `by_atom` is the same
-codes read the other way (CSC): for each atom, the rows that use it. A `Support` is a sparsity pattern,
-which atoms each row uses, without the strengths.
+codes read the other way (CSC): for each atom, the rows that use it.
 """
 
 from __future__ import annotations
@@ -24,7 +23,6 @@ from sae_nb.checks import (
     Seed,
     as_tensor,
     check_atom,
-    check_count,
     check_device,
     check_memory,
     check_number_type,
@@ -34,14 +32,16 @@ from sae_nb.checks import (
     same_length,
     shown,
 )
-from sae_nb.files import (
-    MappedMatrix,
-    read_json,
-    read_manifest,
-    read_tensors,
-    write_csv,
-    write_folder,
+from sae_nb.codes._files import read_codes, write_codes
+from sae_nb.codes._support import (
+    INT32_MAX,
+    AtomIndex,
+    Support,
+    check_parts,
+    index_dtype,
+    offsets_of,
 )
+from sae_nb.files import MappedMatrix, write_csv
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,100 +52,7 @@ if TYPE_CHECKING:
 Axis = int | Sequence[int] | None
 """One axis, several, or all."""
 
-KIND = "sparse codes"
 _JOINS = (torch.cat, torch.concat, torch.concatenate)
-
-
-INT32_MAX = 2**31 - 1
-"""Largest number a 32-bit index holds."""
-
-
-@dataclass(frozen=True, eq=False)
-class Grouping:
-    """Where entries go when they are grouped by atom (CSC), rows ascending within each atom.
-
-    Entry e of atom j, with offsets[j] ≤ e < offsets[j + 1], is entry order[e] of the CSR form.
-    """
-
-    rows: Int[Tensor, " nnz"]
-    """Input row of each entry."""
-
-    order: Int[Tensor, " nnz"]
-    """Place of each entry in the CSR arrays."""
-
-    offsets: Int[Tensor, " n_atoms_plus_1"]
-    """First entry of each atom, and the number of entries at the end."""
-
-
-class Support:
-    """The atoms that each row uses, without the strengths; its CSC view is made once, on demand.
-
-    Codes that share a support (a batch and its detached copy) share this object.
-    """
-
-    path: Any = None
-    """The path that made the codes, where there was a choice; decoding then takes the same one."""
-
-    def __init__(
-        self, atoms: Int[Tensor, " nnz"], offsets: Int[Tensor, " rows_plus_1"], n_atoms: int
-    ) -> None:
-        self.atoms, self.offsets, self.n_atoms = atoms, offsets, n_atoms
-
-    @cached_property
-    def by_atom(self) -> Grouping:
-        """The entries grouped by atom."""
-        if self.atoms.device.type == "cpu":
-            return self._counting_sort()
-        order = torch.argsort(self.atoms, stable=True)
-        counts = torch.bincount(self.atoms, minlength=self.n_atoms)
-        return Grouping(self.rows[order], order, offsets_of(counts))
-
-    def _counting_sort(self) -> Grouping:
-        # scipy's CSR → CSC conversion is a compiled counting sort: O(nnz), and deterministic. At
-        # 65536 entries it takes 0.3 ms, a stable torch sort 4 ms (2 cores).
-        import numpy as np
-        from scipy.sparse import csr_matrix
-
-        nnz = len(self.atoms)
-        narrow = np.int32 if max(nnz, self.n_atoms) < INT32_MAX else np.int64
-        parts = (
-            np.arange(nnz, dtype=narrow),
-            self.atoms.numpy().astype(narrow, copy=False),
-            self.offsets.numpy().astype(narrow),
-        )
-        csc = csr_matrix(parts, shape=(len(self.offsets) - 1, self.n_atoms)).tocsc()
-        rows, order = torch.from_numpy(csc.indices), torch.from_numpy(csc.data)
-        return Grouping(rows, order, torch.from_numpy(csc.indptr.astype(np.int64)))
-
-    @cached_property
-    def rows(self) -> Int[Tensor, " nnz"]:
-        """Input row of each entry, in CSR order."""
-        n = len(self.offsets) - 1
-        return torch.repeat_interleave(
-            torch.arange(n, device=self.offsets.device),
-            self.offsets[1:] - self.offsets[:-1],
-            output_size=len(self.atoms),
-        )
-
-
-def index_dtype(n_atoms: int) -> torch.dtype:
-    """Return the integer dtype that holds an atom's number."""
-    return torch.int32 if n_atoms <= INT32_MAX else torch.int64
-
-
-def offsets_of(counts: Int[Tensor, " n"]) -> Int[Tensor, " n_plus_1"]:
-    """Return first entry of each segment, and the number of entries at the end."""
-    offsets = torch.zeros(len(counts) + 1, dtype=torch.int64, device=counts.device)
-    torch.cumsum(counts, dim=0, out=offsets[1:])
-    return offsets
-
-
-@dataclass(frozen=True, eq=False)
-class AtomIndex(Grouping):
-    """Sparse codes grouped by atom (CSC): for each atom, the rows that use it and how strongly."""
-
-    values: Float[Tensor, " nnz"]
-    """Strength of each entry."""
 
 
 def _plain(x: Tensor) -> np.ndarray:
@@ -202,7 +109,7 @@ class SparseCodes(KnowsOtherWords):
     def __post_init__(self) -> None:
         if self.support is None:
             # Loops hand in the support of what they chose; 20 µs for all others, and no GPU waits.
-            self._check_parts()
+            check_parts(self.values, self.atoms, self.offsets, self.n_atoms)
             object.__setattr__(self, "support", Support(self.atoms, self.offsets, self.n_atoms))
         given = (self.n_rows,) if self.leading_shape is None else self.leading_shape
         sizes = list(given) if isinstance(given, Sequence) else [given]
@@ -212,48 +119,6 @@ class SparseCodes(KnowsOtherWords):
                 f"{self.n_rows}, got {given}. Give the leading axes of the input."
             )
         object.__setattr__(self, "leading_shape", tuple(sizes))
-
-    def _check_parts(self) -> None:
-        """Refuse parts that do not fit together, before an index leads nowhere."""
-        parts = {name: getattr(self, name) for name in ("values", "atoms", "offsets")}
-        for name, part in parts.items():
-            if not isinstance(part, Tensor):
-                raise TypeError(
-                    f"`{name}` must be a tensor, got {type(part).__name__}. Use torch.as_tensor({name}), "
-                    "or SparseCodes.from_dense(z) for a matrix."
-                )
-            counts = not (part.is_floating_point() or part.is_complex() or part.dtype == torch.bool)
-            if name != "values" and not counts:
-                raise TypeError(
-                    f"`{name}` must hold whole numbers, got {part.dtype}. Use {name}.long()."
-                )
-        check_count(self.n_atoms, name="n_atoms", at_least=0)
-        if self.values.ndim != 1 or self.values.shape != self.atoms.shape:
-            raise ValueError(
-                "`values` and `atoms` must be two vectors of one length, got shapes "
-                f"{tuple(self.values.shape)} and {tuple(self.atoms.shape)}. Flatten them."
-            )
-        if len({part.device for part in parts.values()}) > 1:
-            devices = ", ".join(f"{name} on {part.device}" for name, part in parts.items())
-            raise ValueError(f"All parts must be on one device, got {devices}. Use .to(device).")
-        if self.offsets.ndim != 1 or len(self.offsets) == 0:
-            raise ValueError(
-                "`offsets` must be a vector with one entry more than there are rows, got shape "
-                f"{tuple(self.offsets.shape)}. Give the first entry of each row, and at the end "
-                f"{self.nnz}."
-            )
-        first, last = self.offsets[0].item(), self.offsets[-1].item()
-        if (first, last) != (0, self.nnz) or bool((self.l0 < 0).any()):
-            raise ValueError(
-                f"`offsets` must ascend from 0 to {self.nnz}, the number of entries, got {first} … "
-                f"{last}. Give the first entry of each row, and at the end the number of entries."
-            )
-        low, high = (end.item() for end in self.atoms.aminmax()) if self.nnz else (0, -1)
-        if low < 0 or high >= self.n_atoms:
-            raise ValueError(
-                f"`atoms` must be between 0 and {self.n_atoms - 1}, got {low} … {high}. Choose another "
-                "`n_atoms`, or the codes of another dictionary."
-            )
 
     # How many, where, of what kind
 
@@ -806,15 +671,7 @@ class SparseCodes(KnowsOtherWords):
         ------
         FileExistsError: If the folder exists and may not be replaced.
         """
-        tensors = {"values": self.values, "atoms": self.atoms, "offsets": self.offsets}
-        config = {"n_atoms": self.n_atoms, "shape": list(self.leading_shape)}
-        write_folder(
-            folder,
-            KIND,
-            json={"config.json": config},
-            tensors={"codes.safetensors": tensors},
-            replace=replace,
-        )
+        write_codes(self, folder, replace=replace)
 
     @classmethod
     @checked
@@ -826,19 +683,4 @@ class SparseCodes(KnowsOtherWords):
         FileNotFoundError: If the folder or a file of it is missing.
         ValueError: If a file was cut short or altered, or does not hold sparse codes.
         """
-        folder = Path(folder)
-        read_manifest(folder, KIND)
-        config = read_json(folder / "config.json")
-        parts = read_tensors(folder / "codes.safetensors")
-        try:
-            return cls(
-                parts["values"],
-                parts["atoms"],
-                parts["offsets"],
-                config["n_atoms"],
-                tuple(config["shape"]),
-            )
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"{str(folder)!r} must hold sparse codes, and does not: {error} Encode again."
-            ) from error
+        return read_codes(cls, folder)
