@@ -14,11 +14,7 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.architectures._abs_topk import AbsTopK as AbsTopK
     from sae_nb.architectures._archetypal import Archetypal as Archetypal
-    from sae_nb.architectures._base import (
-        Recipe as Recipe,
-        SparseAutoencoder as SparseAutoencoder,
-        TrainingLoss as TrainingLoss,
-    )
+    from sae_nb.architectures._base import SparseAutoencoder as SparseAutoencoder
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
     from sae_nb.architectures._catalogue import ARCHITECTURES as ARCHITECTURES
     from sae_nb.architectures._cross_layer_transcoder import (
@@ -42,6 +38,7 @@ if TYPE_CHECKING:
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )
     from sae_nb.architectures._poly import PolySAE as PolySAE
+    from sae_nb.architectures._recipe import Recipe as Recipe, TrainingLoss as TrainingLoss
     from sae_nb.architectures._relu import ReLU as ReLU
     from sae_nb.architectures._skip_transcoder import SkipTranscoder as SkipTranscoder
     from sae_nb.architectures._spade import SpaDE as SpaDE
@@ -92,12 +89,7 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.architectures._archetypal import centroids as centroids
-    from sae_nb.architectures._base import (
-        Data as Data,
-        InputScaling as InputScaling,
-        Parts as Parts,
-        Untrained as Untrained,
-    )
+    from sae_nb.architectures._base import Data as Data, Untrained as Untrained
     from sae_nb.architectures._catalogue import (
         check_mappable as check_mappable,
         load_as as load_as,
@@ -112,6 +104,7 @@ if TYPE_CHECKING:  # for the other rooms
         distance_to_used as distance_to_used,
     )
     from sae_nb.architectures._one_step import OneStep as OneStep, without_zeros as without_zeros
+    from sae_nb.architectures._recipe import InputScaling as InputScaling, Parts as Parts
     from sae_nb.architectures._revival import (
         REVIVALS as REVIVALS,
         Dead as Dead,

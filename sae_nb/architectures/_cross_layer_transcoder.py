@@ -9,14 +9,8 @@ from typing import Annotated, Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import (
-    Parts,
-    Recipe,
-    Silence,
-    TrainingLoss,
-    geometric_median,
-)
 from sae_nb.architectures._one_step import TURN_PER_STEP
+from sae_nb.architectures._recipe import Parts, Recipe, Silence, TrainingLoss, geometric_median
 from sae_nb.architectures._several_layers import Layers, SeveralLayers
 from sae_nb.architectures._several_sites import check_widths
 from sae_nb.architectures._transcoder import Transcoder

@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 
-from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._one_step import without_zeros
+from sae_nb.architectures._recipe import Parts, ramp
 from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows

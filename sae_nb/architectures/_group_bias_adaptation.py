@@ -10,8 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.architectures._base import Silence, TrainingLoss
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._recipe import Silence, TrainingLoss
 from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Centre, Prox, Rows, ThresholdProx, row_tiles

@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from sae_nb.architectures._base import Parts, ramp
 from sae_nb.architectures._one_step import OneStep, first_threshold
+from sae_nb.architectures._recipe import Parts, ramp
 from sae_nb.architectures._revival import AtomRows, at_median
 from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx

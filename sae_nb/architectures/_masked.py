@@ -10,9 +10,9 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._drawing import drawn_seed
+from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Between, Weight, checked
 from sae_nb.codes import SparseCodes

@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures.parts._largest import TopKProx
 from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import at_least, check_count, check_k, checked

@@ -14,7 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Parts, Recipe, Silence, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import SparseAutoencoder
+from sae_nb.architectures._recipe import Parts, Recipe, Silence, TrainingLoss
 from sae_nb.architectures._revival import (
     REVIVALS,
     AtomRows,
@@ -25,11 +26,7 @@ from sae_nb.architectures._revival import (
     reaching,
 )
 from sae_nb.architectures._starting import Directions
-from sae_nb.architectures.parts._operators import (
-    DenseOperator,
-    LearnedAdjoint,
-    MatrixOperator,
-)
+from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Centre, Penalty, Prox, Rows, ThresholdProx, affine
 from sae_nb.checks import Count, OneOf, Weight, check_k
 from sae_nb.codes import SparseCodes

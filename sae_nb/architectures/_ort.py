@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.architectures._base import Parts
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._drawing import drawn_seed
+from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures.parts._proxes import Matrix, Rows, row_tiles
 from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._base import Parts
+from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures._revival import AtomRows
 from sae_nb.architectures._topk import TopK
 from sae_nb.architectures.parts._operators import normal_rows

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.architectures._base import Recipe, Silence, SparseAutoencoder, TrainingLoss
+from sae_nb.architectures._base import SparseAutoencoder
+from sae_nb.architectures._recipe import Recipe, Silence, TrainingLoss
 from sae_nb.architectures._revival import IN_PURSUITS, AtomRows, Revival, as_directions
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
 
-from sae_nb.architectures._base import Parts, ramp
+from sae_nb.architectures._recipe import Parts, ramp
 from sae_nb.architectures._sparsity import RAMP, Priced
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Weight, checked

@@ -13,8 +13,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations, acts_for
-from sae_nb.architectures._base import ROWS_AT_ONCE, Data, Parts, Silence, TrainingLoss
+from sae_nb.architectures._base import ROWS_AT_ONCE, Data
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
 from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Matrix, Prox, Rows

@@ -9,8 +9,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._base import Data, Parts
+from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._recipe import Parts
 from sae_nb.architectures.parts._largest import NormProx
 from sae_nb.architectures.parts._proxes import Prox, Rows
 from sae_nb.checks import Weight, check_k, checked

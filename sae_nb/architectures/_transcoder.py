@@ -8,9 +8,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._base import InputScaling
 from sae_nb.architectures._hosts import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._recipe import InputScaling
 from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import (
     UNIT_GUARD,

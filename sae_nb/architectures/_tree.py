@@ -12,9 +12,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.architectures._base import Parts, Silence, TrainingLoss
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._matryoshka import check_groups, nested_reconstruction
+from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
 from sae_nb.architectures._revival import Dead, check_reaches
 from sae_nb.architectures.parts._largest import TopKProx
 from sae_nb.architectures.parts._proxes import (

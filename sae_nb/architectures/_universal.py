@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations, one_of_sites, side_by_side
-from sae_nb.architectures._base import Data, Recipe, Silence, TrainingLoss, geometric_median
+from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain
+from sae_nb.architectures._recipe import Recipe, Silence, TrainingLoss, geometric_median
 from sae_nb.architectures._revival import Dead, auxk_loss
 from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
 from sae_nb.architectures._starting import Directions

@@ -15,8 +15,8 @@ from sae_nb.architectures import (
     ista_step,
     random_unit_rows,
 )
-from sae_nb.architectures._base import geometric_median
 from sae_nb.architectures._one_step import best_gain
+from sae_nb.architectures._recipe import geometric_median
 from sae_nb.architectures.parts._operators import LearnedAdjoint
 
 
