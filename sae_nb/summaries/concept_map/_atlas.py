@@ -15,7 +15,7 @@ from torch import Tensor
 
 from sae_nb.activations import site_names
 from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of, folded
-from sae_nb.checks import Seed, check_count, check_matrix, checked, one_of
+from sae_nb.checks import Seed, check_count, checked, one_of
 from sae_nb.files import MappedMatrix, in_memory
 from sae_nb.geometry import (
     LayoutSettings,
@@ -44,6 +44,7 @@ from sae_nb.summaries.concept_map._concept_map import (
 from sae_nb.summaries.concept_map._many import (
     MOST_AT_ONCE,
     dense_groups,
+    dictionary_of,
     how_grouped,
     label_column,
     lengths_of,
@@ -132,7 +133,7 @@ class ConceptAtlas:
         seed: Seed = 0,
     ) -> None:
         self.sae, self.examples = sae, examples
-        self.dictionary: Float[Tensor, "n_atoms d_in"] = _dictionary_of(sae, "sae")
+        self.dictionary: Float[Tensor, "n_atoms d_in"] = dictionary_of(sae, "sae")
         self.n_atoms = len(self.dictionary)
         self.seed = seed
         self._lock = threading.RLock()
@@ -154,7 +155,7 @@ class ConceptAtlas:
             self.catalogue, labels if isinstance(labels, Labels) else Labels(labels)
         )
         self._given = given_columns(columns or {}, self.n_atoms)
-        self.other = None if other is None else _dictionary_of(other, "other")
+        self.other = None if other is None else dictionary_of(other, "other")
         self._xy = None if xy is None else self._checked_xy(xy)
         if self.other is not None and isinstance(getattr(sae, "dictionary", None), MappedMatrix):
             self._check_both_whole(sae.dictionary)
@@ -655,37 +656,6 @@ class ConceptAtlas:
             if key not in self._computed:
                 self._computed[key] = compute()
             return self._computed[key]
-
-
-def _dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
-    """The atoms of an SAE, or of a plain dictionary, as a copy on the CPU."""
-    rows = sae if isinstance(sae, Tensor) else getattr(sae, "dictionary", None)
-    if not isinstance(rows, Tensor):
-        raise TypeError(
-            f"`{name}` must be a sparse autoencoder or a (n_atoms, d_in) dictionary, got "
-            f"{type(sae).__name__}. Load one with sn.load_sae."
-        )
-    if isinstance(rows, MappedMatrix):
-        return in_memory(rows) if rows.is_small else sketched(rows)
-    # A copy: training goes on while the map is looked at.
-    return check_matrix(rows.detach(), name=name).cpu().float().clone()
-
-
-SKETCHED = 256
-"""Width of a sketch. A cosine of it is within 1 / √256 = 0.06 of the atoms' own, two times in three."""
-
-
-def sketched(rows: MappedMatrix) -> Float[Tensor, "n_atoms width"]:
-    """Return unit rows of a dictionary that stays in its file, projected at random to a width that is
-    held easily.
-
-    Source: Johnson and Lindenstrauss, 1984: cosines stay, up to 1 / √width.
-    """
-    unit = torch.nn.functional.normalize(rows, dim=1)
-    width = min(SKETCHED, rows.shape[1])
-    generator = torch.Generator().manual_seed(rows.shape[1])
-    directions = torch.randn(rows.shape[1], width, generator=generator) / width**0.5
-    return unit @ directions.to(rows.dtype)
 
 
 @checked(leave=("layout",))

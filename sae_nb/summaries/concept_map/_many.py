@@ -1,18 +1,20 @@
-"""A concept map of very many points: nearest ones of one at a time, groups of a sample."""
+"""A concept map of very many points: nearest ones of one at a time, groups of a sample, sketched atoms."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.checks import check_matrix
 from sae_nb.figures import format_count
-from sae_nb.files import in_memory
+from sae_nb.files import MappedMatrix, in_memory
 from sae_nb.geometry import cluster_points
 from sae_nb.summaries.concept_map._concept_map import Column
 
@@ -90,3 +92,34 @@ def label_column(labels: Mapping[int, str], n_atoms: int) -> Column | None:
     values = np.full(n_atoms, -1)
     values[list(known)] = [place[word] for word in known.values()]
     return Column("label", "what people call the atom", values, names)
+
+
+def dictionary_of(sae: Any, name: str) -> Float[Tensor, "n_atoms d_in"]:
+    """Return the atoms of an SAE, or of a plain dictionary, as a copy on the CPU."""
+    rows = sae if isinstance(sae, Tensor) else getattr(sae, "dictionary", None)
+    if not isinstance(rows, Tensor):
+        raise TypeError(
+            f"`{name}` must be a sparse autoencoder or a (n_atoms, d_in) dictionary, got "
+            f"{type(sae).__name__}. Load one with sn.load_sae."
+        )
+    if isinstance(rows, MappedMatrix):
+        return in_memory(rows) if rows.is_small else sketched(rows)
+    # A copy: training goes on while the map is looked at.
+    return check_matrix(rows.detach(), name=name).cpu().float().clone()
+
+
+SKETCHED = 256
+"""Width of a sketch. A cosine of it is within 1 / √256 = 0.06 of the atoms' own, two times in three."""
+
+
+def sketched(rows: MappedMatrix) -> Float[Tensor, "n_atoms width"]:
+    """Return unit rows of a dictionary that stays in its file, projected at random to a width that is
+    held easily.
+
+    Source: Johnson and Lindenstrauss, 1984: cosines stay, up to 1 / √width.
+    """
+    unit = torch.nn.functional.normalize(rows, dim=1)
+    width = min(SKETCHED, rows.shape[1])
+    generator = torch.Generator().manual_seed(rows.shape[1])
+    directions = torch.randn(rows.shape[1], width, generator=generator) / width**0.5
+    return unit @ directions.to(rows.dtype)
