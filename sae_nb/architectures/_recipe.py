@@ -1,4 +1,4 @@
-"""What a training asks of an SAE: its recipe, its loss, the scale and the centre of its inputs."""
+"""An SAE as its training sees it: recipe, loss, the scale and the centre of its inputs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which atoms each row uses: patterns of sparse codes, grouped by row (CSR) and by atom (CSC)."""
+"""Patterns of sparse codes, the atoms that each row uses, grouped by row (CSR) and by atom (CSC)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a figure of plotly gives, its numbers and words, and the axes that place them on a still image."""
+"""Numbers and words of a plotly figure, and the axes that place them on a still image."""
 
 from __future__ import annotations
 
@@ -175,14 +175,14 @@ def plain(text: Any) -> str:
 
 
 def matrix(given: Any) -> Float[np.ndarray, "rows columns *channels"]:
-    """The heights of a heat-map or the pixels of an image, also as plotly writes them to JSON."""
+    """Return the heights of a heat-map or the pixels of an image, also as plotly writes them to JSON."""
     if isinstance(given, dict):
         return _decoded(given).reshape([int(n) for n in str(given["shape"]).split(",")])
     return np.asarray([] if given is None else given, dtype=np.float64)
 
 
 def borders(centres: Float[np.ndarray, " m"], n: int) -> Float[np.ndarray, " n_plus_1"]:
-    """Borders between n cells: half-way between centres, and as far beyond the outer ones."""
+    """Return the borders between n cells: half-way between centres, and as far beyond the outer ones."""
     if len(centres) != n:
         return np.arange(n + 1) - 0.5
     if n == 1:

@@ -279,7 +279,7 @@ DRAWN = {
 def heat_colours(
     trace: Any, shares: Float[np.ndarray, " n"], signed: bool
 ) -> UInt8[np.ndarray, "n 3"]:
-    """Colours of a heat-map from its lowest value (0) to its highest (1), over white paper."""
+    """Return the colours of a heat-map from its lowest value (0) to its highest (1), over white paper."""
     if not trace.colorscale:
         return signed_colours(2 * shares - 1) if signed else cividis(shares)
     table = np.array([parse_colour(colour) for _, colour in trace.colorscale], np.float64)
@@ -291,7 +291,7 @@ def heat_colours(
 
 
 def colour_ends(trace: Any, z: Float[np.ndarray, "rows columns"]) -> tuple[float, float]:
-    """The values of a heat-map that have the first and the last colour."""
+    """Return the values of a heat-map that have the first and the last colour."""
     low = trace.zmin if trace.zmin is not None else np.nanmin(z)
     high = trace.zmax if trace.zmax is not None else np.nanmax(z)
     return float(low), float(high)

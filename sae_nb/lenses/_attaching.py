@@ -1,4 +1,4 @@
-"""What a lens is attached to: the block of an SAE, the weights and the head of a model."""
+"""The places where a lens is attached: the block of an SAE, the weights and the head of a model."""
 
 from __future__ import annotations
 
