@@ -575,7 +575,7 @@ def entries() -> list[Entry]:
             "Images start close together and move apart, layer by layer, towards their answers.",
             bars,
             "07_block_recurrence",
-            axes="x y",
+            axes="x3 y3",
         ),
         Entry(
             "time",
@@ -742,7 +742,7 @@ def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
                 if entry.axes:
                     page.evaluate(ONLY, [entry.axes, CARD["height"]])
                 page.wait_for_timeout(400)
-                _keep(page.screenshot(), PICTURES / f"{entry.name}{ending}.webp")
+                _keep(_drawn(page, entry.name), PICTURES / f"{entry.name}{ending}.webp")
                 page.close()
         page = launched.new_page(viewport={"width": 1060, "height": 900}, offline=True)
         for name, figure in figures.items():
@@ -750,6 +750,21 @@ def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
             page.wait_for_timeout(600)
             _keep(page.locator(f"#{name}").screenshot(), PICTURES / f"{name}.webp")
         launched.close()
+
+
+def _drawn(page: Any, name: str) -> bytes:
+    """Return a photograph of what is shown, taken once there is something: a busy machine plots late."""
+    for _ in range(20):
+        png: bytes = page.screenshot()
+        picture = Image.open(io.BytesIO(png)).convert("RGB")
+        n_pixels = picture.width * picture.height
+        commonest = max(n for n, _ in picture.getcolors(n_pixels))
+        if commonest < 0.99 * n_pixels:
+            return png
+        page.wait_for_timeout(250)
+    raise ValueError(
+        f"{name}.html must show something in its card, and is blank after five seconds."
+    )
 
 
 def _keep(png: bytes, path: Path) -> None:
