@@ -556,7 +556,7 @@ def test_the_answer_is_in_percent_and_inputs_count_from_one(panel: sw.PursuitSte
     if differ is not None:
         ends = [unexplained(one, 6) for one in panel.steps]
         assert panel.answer.startswith(
-            "OMP, which fits all coefficients anew at each step, leaves least of the input unexplained: "
+            "OMP, which fits all coefficients anew at each step, leaves least of the input: "
             f"{ends[1]} after 6 steps; MP {ends[0]}. "
         )
     panel.step = 6
