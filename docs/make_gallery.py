@@ -50,8 +50,8 @@ ATOM, OTHER = "outer space", "banks, money, debt"
 """Names of two atoms that were seen to bring their words when they are turned up."""
 
 IN_TIME = "Anna lived near the library with a small fox. One day the fox ran away and Anna wept."
-LARGEST_PICTURE = 60_000
-"""Bytes: an index shows many."""
+LARGEST_PICTURE = 26_000
+"""Bytes: an index shows many, and the gallery has room for no more."""
 
 FILMS = ("lens-playing", "lens-playing-narrow")
 """Written by make_film.py next to them, light and dark."""
@@ -770,7 +770,7 @@ def _drawn(page: Any, name: str) -> bytes:
 def _keep(png: bytes, path: Path) -> None:
     """Store a picture as WebP, no larger than an index should load."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    for quality in (88, 80, 70, 60):
+    for quality in (88, 80, 70, 60, 50, 40):
         stream = io.BytesIO()
         picture.save(stream, "WEBP", quality=quality)
         if stream.tell() <= LARGEST_PICTURE:

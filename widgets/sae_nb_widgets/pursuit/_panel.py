@@ -495,10 +495,8 @@ def _in_the_end(steps: Sequence[PursuitSteps], last: int) -> str:
     others = ", ".join(
         f"{one.short} {share}" for i, (one, share) in enumerate(zip(steps, left)) if i != best
     )
-    return (
-        f"{steps[best].short}{why} leaves least of the input unexplained: {left[best]} after {last} steps; "
-        f"{others}."
-    )
+    who = f"{steps[best].short}{why}"
+    return f"{who} leaves least of the input: {left[best]} after {last} steps; {others}."
 
 
 def _first_difference(steps: Sequence[PursuitSteps]) -> int | None:
