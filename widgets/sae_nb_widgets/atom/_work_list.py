@@ -302,10 +302,7 @@ class WorkList(Panel):
         return text
 
     def _write_csv(self) -> None:
-        path = Path(self.export_folder) / f"{self.stem}.csv"
-        with self.guarded(f"writing {path.name}"):
-            self.to_csv(path)
-            self.say(f"Written: {path} ({format_count(len(self._rows))} rows).")
+        self._write_table(self.stem, self.to_csv, f"{format_count(len(self._rows))} rows")
 
     @property
     def record(self) -> dict[str, Any]:

@@ -519,11 +519,9 @@ class ConceptMap(Panel):
 
     def export_table(self) -> None:
         """Write `<export_folder>/<export_name>.csv` and say so."""
-        path = Path(self.export_folder) / f"{self.export_name()}.csv"
-        with self.guarded(f"writing {path.name}"):
-            write_bytes(path, self.table_csv().encode())
-            n = 0 if self.selection is None else len(self.selection.atoms)
-            self.say(f"Written: {path} ({format_count(n)} atoms).")
+        n = 0 if self.selection is None else len(self.selection.atoms)
+        write = lambda path: write_bytes(path, self.table_csv().encode())  # noqa: E731
+        self._write_table(self.export_name(), write, f"{format_count(n)} atoms")
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         # The image for readers without JavaScript is made whenever the panel is shown, and takes

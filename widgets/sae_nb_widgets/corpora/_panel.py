@@ -433,10 +433,7 @@ class CorpusPanel(Panel):
         return text
 
     def _write_csv(self) -> None:
-        path = Path(self.export_folder) / f"{self.stem}.csv"
-        with self.guarded(f"writing {path.name}"):
-            self.to_csv(path)
-            self.say(f"Written: {path} ({format_count(self.n_atoms)} atoms).")
+        self._write_table(self.stem, self.to_csv, f"{format_count(self.n_atoms)} atoms")
 
 
 def _two(names: Sequence[str]) -> tuple[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -214,6 +214,13 @@ class Leaves(AsSite, Saying):
             size = exporting.format_bytes(path.stat().st_size)
             self.say(f"Written: {path} ({size}), in the folder {path.resolve().parent}.")
             self._written_text.value = linked(escape(self.status), path)
+
+    def _write_table(self, name: str, write: Callable[[Path], Any], size: str) -> None:
+        """Write `<export_folder>/<name>.csv` by a function of the path, and say so."""
+        path = Path(self.export_folder) / f"{name}.csv"
+        with self.guarded(f"writing {path.name}"):
+            write(path)
+            self.say(f"Written: {path} ({size}).")
 
     def _send_file(self) -> None:
         """Send the page the file that was written last: no other file is ever sent."""
