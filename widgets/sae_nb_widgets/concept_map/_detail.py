@@ -389,7 +389,10 @@ def groups_sentence(record: ConceptMapSummary) -> str:
         for values in ([c.cosine for c in clusters], [c.floor for c in clusters])
     )
     tokens = any(c.name.startswith("“") for c in clusters)
-    called = " Words in quotes are those that its atoms fire on." if tokens else ""
+    called = " Words in quotes are those that its atoms fire on" if tokens else ""
+    if tokens:
+        numbered = any(c.name.startswith("group ") for c in clusters)
+        called += "; those of a group with a number share none." if numbered else "."
     return f"{said}{called} Mean cosine within a group {cosine} (random groups of these sizes: {floor})."
 
 
