@@ -9,9 +9,9 @@ one backward pass.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -271,33 +271,11 @@ def patch(
         others, control_source = _controls(pairs, seed)
     else:
         others, control_source = _given(model, places, pairs, control), "another input"
-    done = Counter[str]()
-
-    def shares(of: Callable[[_Pair, States, _Cells], Tensor], sources: Sequence[States]) -> Any:
-        rows = []
-        for one in cells:
-            found = [of(pair, source, one) for pair, source in zip(pairs, sources, strict=True)]
-            rows.append(torch.stack(found).mean(dim=0).double().cpu().numpy() / span)
-            done["layers"] += 1
-            bar.update(1)
-            if callback is not None:
-                callback(done["layers"], n_steps)
-        return np.concatenate(rows)
-
-    def in_the_model(pair: _Pair, source: States, one: _Cells) -> Tensor:
-        return _measured(model, pair, source, one)
-
-    by = in_the_model if method == "exact" else _estimated
+    by = partial(_measured, model) if method == "exact" else _estimated
     own = [pair.source for pair in pairs]
-    n_steps = len(cells) * 3
-    said = "The patching was interrupted; nothing of it is kept. The same call begins again."
-    with (
-        ending_with(lambda: (said, None)),
-        progress_bar(n_steps, "patch", "layer", enabled=progress) as bar,
-    ):
-        estimated = shares(_estimated, own)
-        effect = shares(by, own)
-        against = shares(by, others)
+    asked = [(_estimated, own), (by, own), (by, others)]
+    moves = _moves(cells, pairs, asked, callback, progress)
+    estimated, effect, against = (found / span for found in moves)
     first, last = (float(np.mean([getattr(p, end) for p in pairs])) for end in ("start", "end"))
     at_clean, at_corrupted = (last, first) if direction == "denoise" else (first, last)
     of_heads = tuple(map(str, range(cells[0].n_heads)))
@@ -316,6 +294,34 @@ def patch(
         control=against,
         control_source=control_source,
     )
+
+
+def _moves(
+    cells: Sequence[_Cells],
+    pairs: Sequence[_Pair],
+    asked: Sequence[tuple[Callable[[_Pair, States, _Cells], Tensor], Sequence[States]]],
+    callback: Callable[[int, int], None] | None,
+    progress: bool,
+) -> list[Float[np.ndarray, "rows columns"]]:
+    """Return how far every cell moves the answer, the mean over pairs: by each way, from its own states."""
+    n_steps, done = len(cells) * len(asked), 0
+    maps = []
+    said = "The patching was interrupted; nothing of it is kept. The same call begins again."
+    with (
+        ending_with(lambda: (said, None)),
+        progress_bar(n_steps, "patch", "layer", enabled=progress) as bar,
+    ):
+        for of, sources in asked:
+            rows = []
+            for one in cells:
+                found = [of(pair, source, one) for pair, source in zip(pairs, sources, strict=True)]
+                rows.append(torch.stack(found).mean(dim=0).double().cpu().numpy())
+                done += 1
+                bar.update(1)
+                if callback is not None:
+                    callback(done, n_steps)
+            maps.append(np.concatenate(rows))
+    return maps
 
 
 class _Cells:
