@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -171,60 +171,14 @@ def _pictures(module: Any) -> Iterator[dict[str, Any]]:
     if not names & {"pixel_values", "flattened_patches"}:
         return
     vision: Any = getattr(config, "vision_config", None) or config
-    sides = list(dict.fromkeys((*_sides(config), 32, 64)))
-    patch = next(
-        (
-            p if isinstance(p, int) else p[0]
-            for name in ("patch_size", "spatial_patch_size")
-            if isinstance(p := getattr(vision, name, None), int | list | tuple) and p
-        ),
-        8,
-    )
-    merge = next(
-        (
-            m
-            for name in ("spatial_merge_size", "merge_size")
-            if isinstance(m := getattr(vision, name, None), int)
-        ),
-        2,
-    )
-    long = next(
-        (
-            t
-            for name in ("temporal_patch_size", "patch_temporal")
-            if isinstance(t := getattr(vision, name, None), int)
-        ),
-        1,
-    )
-    grid = 2 * merge
-    for thw in ("image_grid_thw", "image_grid_hws", "image_grid_hw", "grid_thw"):
-        if thw in names:
-            for width in dict.fromkeys((3 * long * patch**2, 3 * patch**2)):
-                values = torch.rand(N * grid * grid, width)
-                sizes = torch.tensor([[1, grid, grid]] * N)
-                known = {thw: sizes if thw in ("image_grid_thw", "grid_thw") else sizes[:, 1:]}
-                if "image_merge_sizes" in names:
-                    known["image_merge_sizes"] = torch.tensor([merge] * N)
-                yield {"pixel_values": values, **known}
-                patches = torch.rand(N * grid * grid, 3, patch, patch)
-                yield {"pixel_values": patches, **known}
+    patch = _setting(vision, ("patch_size", "spatial_patch_size"), 8)
+    grid = 2 * _setting(vision, ("spatial_merge_size", "merge_size"), 2)
+    yield from _on_grids(vision, names, patch, grid)
     if "target_sizes" in names:  # one image after the other, its patches in a row
         wide = torch.rand(1, 3, patch, N * grid * grid * patch)
         yield {"pixel_values": wide, "target_sizes": torch.tensor([[grid, grid]] * N)}
     if "flattened_patches" in names:
-        patches = torch.cat(
-            [
-                torch.arange(1, 9).view(1, 8, 1).expand(N, 8, 2).float(),
-                torch.rand(N, 8, 3 * patch**2),
-            ],
-            dim=2,
-        )
-        yield {
-            "flattened_patches": patches,
-            "width": torch.full((N,), 8),
-            "height": torch.full((N,), 1),
-        }
-        yield {"flattened_patches": patches}
+        yield from _flattened(patch)
         return
     if "image_patches" in names:
         yield {"image_patches": torch.rand(N, grid * grid, 3 * patch**2)}
@@ -236,17 +190,62 @@ def _pictures(module: Any) -> Iterator[dict[str, Any]]:
             "pixel_attention_mask": mask,
             "spatial_shapes": torch.tensor([[grid, grid]] * N),
         }
-    for side in sides:
-        plain = torch.rand(N, 3, side, side)
-        more: dict[str, Any] = {}
-        if "image_sizes" in names:
-            more["image_sizes"] = torch.tensor([[side, side]] * N)
-        for known in (more, {}) if more else ({},):
-            yield {"pixel_values": plain, **known}
-            yield {"pixel_values": plain[:, None], **known}
-        if more:
-            yield {"pixel_values": plain[:, None].expand(-1, 2, -1, -1, -1), **more}
-            yield {"pixel_values": plain[:, None].expand(-1, 3, -1, -1, -1), **more}
+    for side in dict.fromkeys((*_sides(config), 32, 64)):
+        yield from _whole(names, side)
+
+
+def _setting(config: Any, names: Sequence[str], otherwise: int) -> int:
+    """Return the first of some settings that is a whole number, or the first side of a pair."""
+    given = (getattr(config, name, None) for name in names)
+    found = (one if isinstance(one, int) else one[0] for one in given if _is_size(one))
+    return next(found, otherwise)
+
+
+def _is_size(given: Any) -> bool:
+    return bool(given) and isinstance(given, int | list | tuple)
+
+
+def _on_grids(vision: Any, names: set[str], patch: int, grid: int) -> Iterator[dict[str, Any]]:
+    """Yield patches with the grid that each image has of them, also over time."""
+    long = _setting(vision, ("temporal_patch_size", "patch_temporal"), 1)
+    for thw in ("image_grid_thw", "image_grid_hws", "image_grid_hw", "grid_thw"):
+        if thw not in names:
+            continue
+        for width in dict.fromkeys((3 * long * patch**2, 3 * patch**2)):
+            values = torch.rand(N * grid * grid, width)
+            sizes = torch.tensor([[1, grid, grid]] * N)
+            known = {thw: sizes if thw in ("image_grid_thw", "grid_thw") else sizes[:, 1:]}
+            if "image_merge_sizes" in names:
+                known["image_merge_sizes"] = torch.tensor([grid // 2] * N)
+            yield {"pixel_values": values, **known}
+            patches = torch.rand(N * grid * grid, 3, patch, patch)
+            yield {"pixel_values": patches, **known}
+
+
+def _flattened(patch: int) -> Iterator[dict[str, Any]]:
+    """Yield patches as vectors that begin with their row and column."""
+    places = torch.arange(1, 9).view(1, 8, 1).expand(N, 8, 2).float()
+    patches = torch.cat([places, torch.rand(N, 8, 3 * patch**2)], dim=2)
+    yield {
+        "flattened_patches": patches,
+        "width": torch.full((N,), 8),
+        "height": torch.full((N,), 1),
+    }
+    yield {"flattened_patches": patches}
+
+
+def _whole(names: set[str], side: int) -> Iterator[dict[str, Any]]:
+    """Yield whole images of one side, alone, in lists of one, and of several tiles."""
+    plain = torch.rand(N, 3, side, side)
+    more: dict[str, Any] = {}
+    if "image_sizes" in names:
+        more["image_sizes"] = torch.tensor([[side, side]] * N)
+    for known in (more, {}) if more else ({},):
+        yield {"pixel_values": plain, **known}
+        yield {"pixel_values": plain[:, None], **known}
+    if more:
+        yield {"pixel_values": plain[:, None].expand(-1, 2, -1, -1, -1), **more}
+        yield {"pixel_values": plain[:, None].expand(-1, 3, -1, -1, -1), **more}
 
 
 def _placed(model: LiveModel, pictures: Mapping[str, Any]) -> Iterator[Inputs]:
