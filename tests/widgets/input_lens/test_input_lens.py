@@ -14,58 +14,24 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from PIL import Image
-from sae_nb_widgets.input_lens import _panel as input_lens_panel
 from sae_nb_widgets.input_lens._figure import shown_atoms
-from sae_nb_widgets.input_lens._words import answer_words, atoms_in_words
+from sae_nb_widgets.input_lens._words import answer_words
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.atoms import AtomNames, says_much
+from sae_nb.atoms import AtomNames
 from sae_nb.codes import SparseCodes
 from sae_nb.summaries import LEAST_EFFECT, AtomsUsed
-from tests.widgets.made import Held, control_named, soon
-
-HOSTILE = "<script>window.hurt=1</script>"
-SEVEN = [[(9, 8), (22, 8), (14, 24)]]
-
-
-def untrained(d_in: int, n_atoms: int = 96) -> Any:
-    """An SAE that nobody trained."""
-    return sn.TopK(
-        d_in=d_in, n_atoms=n_atoms, k=6, generator=torch.Generator().manual_seed(0)
-    ).eval()
-
-
-VIT_SAE, GPT_SAE = untrained(64), untrained(128)
-PICTURES = torch.randint(
-    0, 256, (2, 3, 32, 32), generator=torch.Generator().manual_seed(1), dtype=torch.uint8
+from tests.widgets.input_lens.small import (
+    HOSTILE,
+    PICTURES,
+    SEVEN,
+    VIT_SAE,
+    now,
+    says_nothing,
+    shown,
 )
-
-
-@pytest.fixture
-def lens(vit: Any) -> sw.InputLens:
-    """One picture of noise through an untrained SAE with made-up base rates and labels."""
-    made = sw.InputLens(
-        vit, VIT_SAE, "resid_post.6", frequency=[0.05] * 96, labels={3: HOSTILE, 5: "five"}
-    )
-    made.picture = PICTURES[0]
-    made.wait()
-    return made
-
-
-@pytest.fixture
-def reading(gpt: Any) -> sw.InputLens:
-    """A text through an untrained SAE."""
-    made = sw.InputLens(gpt, GPT_SAE, "resid_post.2")
-    made.text = "Anna lived near the library with a small fox"
-    made.wait()
-    return made
-
-
-def shown(made: sw.InputLens) -> np.ndarray:
-    """Strengths that the first column of bars has."""
-    return np.asarray(made._bars.columns[0]["values"])
-
+from tests.widgets.made import Held, control_named, soon
 
 # --- inputs ---------------------------------------------------------------------------------------
 
@@ -131,7 +97,7 @@ def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
         "size": 1,
         "content": memoryview(buffer.getvalue()),
     }
-    lens.controls.upload.value = (upload | {"last_modified": _now()},)
+    lens.controls.upload.value = (upload | {"last_modified": now()},)
     lens.wait()
     assert "90×60 cropped to 60×60" in lens.status
     assert lens._view.grid.captions[0] == "a.gif"
@@ -141,7 +107,7 @@ def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
         | {
             "name": f"{HOSTILE}.png",
             "content": memoryview(b"not a picture"),
-            "last_modified": _now(),
+            "last_modified": now(),
         },
     )
     lens.wait()
@@ -152,12 +118,6 @@ def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
     assert lens.sources.name("first") == "a.gif"
     lens.picture = PICTURES[1]
     assert lens.sources.name("first") == ""
-
-
-def _now() -> Any:
-    from datetime import UTC, datetime
-
-    return datetime.now(tz=UTC)
 
 
 def test_examples_are_those_behind_the_activations(vit: Any) -> None:
@@ -626,190 +586,6 @@ def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens)
     assert reading._seen.second.target == reading.summary.target
 
 
-# --- bad input ------------------------------------------------------------------------------------
-
-
-def says_nothing(lens: sw.InputLens) -> bool:
-    """Whether no answer, bar, heat or card of an earlier input stands on screen."""
-    view, detail = lens._view, lens._detail_view
-    heat = view.grid.captions if lens.kind == "vision" else view.strip.tokens
-    return not any(
-        (
-            lens.answer,
-            lens.numbers,
-            lens._bars.labels,
-            detail.answers.labels,
-            detail.card.value,
-            heat,
-        )
-    )
-
-
-@pytest.mark.parametrize("text", ["", "  ", "\n"])
-def test_emptied_text_takes_what_was_concluded_with_it(reading: sw.InputLens, text: str) -> None:
-    """The field is empty, and so is everything that stood there about it; another text fills it."""
-    assert "the model goes on with" in reading.answer
-    reading.text = text
-    reading.wait()
-    assert says_nothing(reading)
-    assert reading.status == "Type at least one word above."
-    with pytest.raises(RuntimeError, match="no input yet"):
-        _ = reading.summary
-    reading.text = "Anna lived near"
-    assert reading.summary.text == "Anna lived near"
-    assert not says_nothing(reading)
-
-
-def test_clear_takes_the_input_and_its_answer(lens: sw.InputLens) -> None:
-    """Whether it was drawn or chosen; so does taking back the only stroke."""
-    lens.sources.clear()
-    lens.wait()
-    assert says_nothing(lens)
-    assert lens.status.startswith("Draw something")
-    lens.draw(SEVEN)
-    assert lens.summary.answers[0][1] == "7"
-    lens.sources.pad.clear()
-    lens.wait()
-    assert lens.picture is None
-    assert says_nothing(lens)
-
-
-def test_an_answer_that_comes_after_its_input_is_gone_is_dropped(
-    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Clearing while the model reads leaves nothing behind."""
-    from sae_nb_widgets.input_lens import _runs
-
-    read = Held(_runs.top_atoms)
-    monkeypatch.setattr(_runs, "top_atoms", read)
-    lens.picture = PICTURES[1]
-    lens.picture = None
-    read.go.set()
-    lens.wait()
-    assert says_nothing(lens)
-
-
-def test_long_text_and_special_tokens_are_said(reading: sw.InputLens) -> None:
-    """In the status line."""
-    reading.text = "a<|endoftext|> b" + " and" * 600
-    reading.wait()
-    assert "cut at 512 tokens" in reading.status
-    assert "special token" in reading.status
-
-
-@pytest.mark.parametrize(
-    ("trait", "value", "words"),
-    [
-        ("picture", torch.full((3, 8, 8), torch.nan), "finite"),
-        ("picture", "nowhere.png", "exists"),
-        ("compare_picture", torch.zeros(2, 3, 4, 4), "one at a time"),
-    ],
-)
-def test_traits_refuse_what_cannot_be(
-    lens: sw.InputLens, trait: str, value: Any, words: str
-) -> None:
-    """And keep what they had."""
-    before = getattr(lens, trait)
-    with pytest.raises(t.TraitError, match=words):
-        setattr(lens, trait, value)
-    assert getattr(lens, trait) is before or getattr(lens, trait) == before
-
-
-def test_what_cannot_be_read_leaves_no_answer_of_another_input(
-    lens: sw.InputLens, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """One sentence on what went wrong, and nothing of the input before."""
-    from sae_nb_widgets.input_lens import _runs
-
-    def broken(*_: Any, **__: Any) -> None:
-        raise RuntimeError("out of\n luck")
-
-    monkeypatch.setattr(_runs, "top_atoms", broken)
-    lens.picture = PICTURES[1]
-    lens.wait()
-    assert lens.status == "reading: out of luck"
-    assert says_nothing(lens)
-
-
-def test_unknown_answer_is_refused(lens: sw.InputLens) -> None:
-    """By the trait with the classes there are; the one explained stays."""
-    with pytest.raises(t.TraitError, match="one of the classes"):
-        lens.target = HOSTILE
-    with pytest.raises(t.TraitError, match="one of the classes"):
-        lens.target = "#10"
-    assert lens.target == ""
-
-
-def test_a_text_of_another_script_or_length_is_read_or_refused_in_words(
-    reading: sw.InputLens,
-) -> None:
-    """Ten thousand characters, emoji and Arabic: the answer is of what stands in the field."""
-    for text in ("مرحبا بالعالم", "👩‍👩‍👧‍👦 🦊", "x" * 10_000, "a \x00 b"):
-        reading.controls.text.value = text
-        assert reading.summary.text == text
-        assert not reading.problem
-        assert "the model goes on with" in reading.answer
-
-
-@pytest.mark.parametrize(
-    "content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n broken", b"\xff\xd8\xff" * 99]
-)
-def test_broken_picture_files_are_named(lens: sw.InputLens, content: bytes) -> None:
-    """The file's own name, what to do, and the picture that stays."""
-    before, answer = lens.picture, lens.answer
-    file = {"type": "image/png", "size": 1, "last_modified": _now()}
-    name = "ö" * 10_000 + ".png"
-    lens.controls.upload.value = (file | {"name": name, "content": memoryview(content)},)
-    lens.wait()
-    assert lens.problem
-    assert "is not a picture I can read" in lens.status
-    assert len(lens.status) < 200
-    assert (lens.picture is before, lens.answer) == (True, answer)
-
-
-def test_splice_check_of_a_silent_atom_says_so(lens: sw.InputLens) -> None:
-    """There is nothing to remove."""
-    silent = next(a for a in range(96) if lens.summary.place(a) is None)
-    lens.atom = silent
-    lens.splice_check()
-    assert lens.status.startswith("measure by removing it: ")
-    assert "is silent on this input" in lens.status
-
-
-def test_a_linked_atom_that_is_silent_says_so_and_the_strongest_is_one_click_away(
-    lens: sw.InputLens,
-) -> None:
-    """How often it fires elsewhere is said too; the button goes to the strongest of this input."""
-    detail = lens._detail_view
-    assert detail.strongest.layout.display == "none"
-    lens.atom = next(a for a in range(96) if lens.summary.place(a) is None)
-    assert "Silent on this input. In the example set it fires on 5.00" in detail.card.value
-    assert detail.strongest.layout.display is None
-    assert detail.check.layout.display == "none"
-    detail.strongest.click()
-    assert lens.atom == lens.summary.top(1, "strength")[0]
-    assert "Active at" in detail.card.value
-
-
-def test_parts_that_do_not_fit_are_refused(vit: Any) -> None:
-    """Before anything is built."""
-    with pytest.raises(ValueError, match="width 64 and the SAE 128"):
-        sw.InputLens(vit, GPT_SAE, "resid_post.6")
-    with pytest.raises(ValueError, match="hook_point"):
-        sw.InputLens(vit, VIT_SAE)
-    plain = sn.wrap(nn.Sequential(nn.Identity()))
-    with pytest.raises(TypeError, match="reads tensors"):
-        sw.InputLens(plain, VIT_SAE, "0")
-    with pytest.raises(ValueError, match="each of the 96 atoms"):
-        sw.InputLens(vit, VIT_SAE, "resid_post.6", frequency=[0.1])
-
-
-def test_vision_only_things_are_refused_for_text(reading: sw.InputLens) -> None:
-    """Drawing needs a canvas."""
-    with pytest.raises(TypeError, match="reads text"):
-        reading.draw(SEVEN)
-
-
 # --- the panel as a panel -------------------------------------------------------------------------
 
 
@@ -868,78 +644,3 @@ def test_a_label_typed_in_a_browser_reaches_lens_and_steering_of_a_pretrained_sa
         assert "“a slanted stroke” (atom" in steering.answer
     finally:
         browser.names.labels.write(atom, "")
-
-
-# --- what a panel opens on, and what stays --------------------------------------------------------
-
-
-def test_the_atom_stays_while_the_pen_moves(vit: Any) -> None:
-    """Each stroke changes the order of the atoms; the one that is shown is shown on, as long as it fires."""
-    lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
-    lens.wait()
-    strokes = [
-        [(9, 8), (22, 8)], [(22, 8), (18, 16)], [(18, 16), (14, 26)], [(6, 20), (26, 20)], [(8, 27), (25, 27)],
-    ]  # fmt: skip
-    lens.draw([strokes[0]])
-    lens.wait()
-    others, stayed = 0, 0
-    for stroke in strokes[1:]:
-        before = lens.atom
-        lens.draw([stroke], clear=False)
-        lens.wait()
-        if lens.summary.place(before) is not None:
-            assert lens.atom == before
-            stayed += 1
-        others += shown_atoms(lens.summary, None, lens.sort, 1)[0] != lens.atom
-    assert stayed >= 2
-    assert others  # else it would stay anyway
-    lens.close()
-
-
-def test_it_opens_on_an_input_in_which_atoms_matter(vit: Any, monkeypatch: Any) -> None:
-    """The first of a few examples; on the first of all where they matter in none of them."""
-    sae = sn.load_sae("tiny-vit/resid_post.6")
-    monkeypatch.setattr(input_lens_panel, "TRYING_SECONDS", 60.0)  # a busy machine tries all, too
-    plain = sw.InputLens(vit, sae)
-    plain.wait()
-    assert plain.summary.used.mattering.any()
-    tried = []
-    worth = input_lens_panel.Runs.is_worth_seeing
-
-    def none_before_the_third(runs: Any, given: Any, base: Any) -> bool:
-        tried.append(worth(runs, given, base))
-        return len(tried) == 3
-
-    monkeypatch.setattr(input_lens_panel.Runs, "is_worth_seeing", none_before_the_third)
-    lens = sw.InputLens(vit, sae)
-    lens.wait()
-    assert lens.example == 2
-    monkeypatch.setattr(input_lens_panel.Runs, "is_worth_seeing", lambda *_: False)
-    silent = sw.InputLens(vit, sae)
-    silent.wait()
-    assert silent.example == 0
-    for one in (plain, lens, silent):
-        one.close()
-
-
-def test_the_atom_it_opens_on_has_a_name_where_one_that_matters_has(vit: Any) -> None:
-    """Of those with bars; one without a name only where none of them has one."""
-    lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
-    lens.wait()
-    used = lens.summary.used
-    named = [
-        atom
-        for atom in shown_atoms(lens.summary, None, lens.sort, lens.n_shown, names=lens.names)
-        if used.beyond[lens.summary.place(atom)] and says_much(lens.names.words(atom))
-        if lens._view.can_show(lens.summary, atom)
-    ]
-    assert named
-    assert lens.atom == named[0]
-    assert not lens.atom_chosen
-    said = atoms_in_words(lens.summary, lens.names)
-    assert said
-    assert set(said) <= set(lens._atoms)  # each has a bar
-    places = [lens.summary.place(atom) for atom in lens._atoms]
-    sizes = [abs(float(used.attribution[one])) for one in places if used.mattering[one]]
-    assert sizes == sorted(sizes, reverse=True)  # and bars fall
-    lens.close()

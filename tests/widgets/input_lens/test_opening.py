@@ -1,0 +1,85 @@
+"""What an InputLens opens on, and what stays while its input changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sae_nb_widgets as sw
+from sae_nb_widgets.input_lens import _panel as input_lens_panel
+from sae_nb_widgets.input_lens._figure import shown_atoms
+from sae_nb_widgets.input_lens._words import atoms_in_words
+
+import sae_nb as sn
+from sae_nb.atoms import says_much
+
+
+def test_the_atom_stays_while_the_pen_moves(vit: Any) -> None:
+    """Each stroke changes the order of the atoms; the one that is shown is shown on, as long as it fires."""
+    lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
+    lens.wait()
+    strokes = [
+        [(9, 8), (22, 8)], [(22, 8), (18, 16)], [(18, 16), (14, 26)], [(6, 20), (26, 20)], [(8, 27), (25, 27)],
+    ]  # fmt: skip
+    lens.draw([strokes[0]])
+    lens.wait()
+    others, stayed = 0, 0
+    for stroke in strokes[1:]:
+        before = lens.atom
+        lens.draw([stroke], clear=False)
+        lens.wait()
+        if lens.summary.place(before) is not None:
+            assert lens.atom == before
+            stayed += 1
+        others += shown_atoms(lens.summary, None, lens.sort, 1)[0] != lens.atom
+    assert stayed >= 2
+    assert others  # else it would stay anyway
+    lens.close()
+
+
+def test_it_opens_on_an_input_in_which_atoms_matter(vit: Any, monkeypatch: Any) -> None:
+    """The first of a few examples; on the first of all where they matter in none of them."""
+    sae = sn.load_sae("tiny-vit/resid_post.6")
+    monkeypatch.setattr(input_lens_panel, "TRYING_SECONDS", 60.0)  # a busy machine tries all, too
+    plain = sw.InputLens(vit, sae)
+    plain.wait()
+    assert plain.summary.used.mattering.any()
+    tried = []
+    worth = input_lens_panel.Runs.is_worth_seeing
+
+    def none_before_the_third(runs: Any, given: Any, base: Any) -> bool:
+        tried.append(worth(runs, given, base))
+        return len(tried) == 3
+
+    monkeypatch.setattr(input_lens_panel.Runs, "is_worth_seeing", none_before_the_third)
+    lens = sw.InputLens(vit, sae)
+    lens.wait()
+    assert lens.example == 2
+    monkeypatch.setattr(input_lens_panel.Runs, "is_worth_seeing", lambda *_: False)
+    silent = sw.InputLens(vit, sae)
+    silent.wait()
+    assert silent.example == 0
+    for one in (plain, lens, silent):
+        one.close()
+
+
+def test_the_atom_it_opens_on_has_a_name_where_one_that_matters_has(vit: Any) -> None:
+    """Of those with bars; one without a name only where none of them has one."""
+    lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
+    lens.wait()
+    used = lens.summary.used
+    named = [
+        atom
+        for atom in shown_atoms(lens.summary, None, lens.sort, lens.n_shown, names=lens.names)
+        if used.beyond[lens.summary.place(atom)] and says_much(lens.names.words(atom))
+        if lens._view.can_show(lens.summary, atom)
+    ]
+    assert named
+    assert lens.atom == named[0]
+    assert not lens.atom_chosen
+    said = atoms_in_words(lens.summary, lens.names)
+    assert said
+    assert set(said) <= set(lens._atoms)  # each has a bar
+    places = [lens.summary.place(atom) for atom in lens._atoms]
+    sizes = [abs(float(used.attribution[one])) for one in places if used.mattering[one]]
+    assert sizes == sorted(sizes, reverse=True)  # and bars fall
+    lens.close()
