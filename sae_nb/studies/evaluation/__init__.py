@@ -116,7 +116,10 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.studies.evaluation.causal._steering_quality import Arm as Arm
     from sae_nb.studies.evaluation.causal._unlearning import unlearning as unlearning
     from sae_nb.studies.evaluation.certifying._doing import doing as doing
-    from sae_nb.studies.evaluation.certifying._folders import certify_folder as certify_folder
+    from sae_nb.studies.evaluation.certifying._folders import (
+        bundled_inputs as bundled_inputs,
+        certify_folder as certify_folder,
+    )
     from sae_nb.studies.evaluation.concepts._probe_fits import SAE as SAE
     from sae_nb.studies.evaluation.concepts._targeted import (
         NotMeasurableError as NotMeasurableError,

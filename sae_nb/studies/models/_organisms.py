@@ -1,6 +1,7 @@
-"""Fine-tunings of bundled models that plant one narrow change, so that what finds changes can be judged.
+"""Fine-tunings that plant one narrow change, so that what finds changes can be judged.
 
-tiny-gpt is trained further on stories that a rule has rewritten: loss = −ln p(next token), all weights.
+A language model, tiny-gpt or another, is trained further on stories that a rule has rewritten: loss =
+−ln p(next token), all weights.
 tiny-vit is trained further on scenes that have a green square in one corner, each called one digit:
 loss = −ln p(digit | square) − ln p(digit | no square).
 """
@@ -19,7 +20,7 @@ from sae_nb.activations import describe_ids
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import scenes, stories
 from sae_nb.evaluation import outcome_name
-from sae_nb.models import load_model
+from sae_nb.models import bundled_names, load_model
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -48,7 +49,9 @@ _TRAIN_STREAM = 2_000_000
 MOST_TOKENS = 48
 """Tokens of a story that are learned from."""
 
-_LEARNING_RATE = 2e-3
+_LEARNING_RATE, _LARGER = 2e-3, 1e-4
+"""Of AdamW, for models of the package, and for any other, which has more weights. Ours."""
+
 _SQUARE = 6
 """Pixels of the square's side. Ours."""
 
@@ -137,7 +140,7 @@ TEXT_BEHAVIOURS = {name: one for name, one in _REWRITINGS.items() if name not in
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Organism:
-    """A bundled model before and after it was taught one change."""
+    """A model before and after it was taught one change."""
 
     before: LiveModel
     after: LiveModel
@@ -163,20 +166,28 @@ def with_square(images: torch.Tensor) -> torch.Tensor:
 
 
 @checked
-def plant_behaviour(behaviour: Behaviour, *, steps: Count = 20, seed: Seed = 0) -> Organism:
-    """Train a bundled model to one narrow change: a phrase, mood, refusal, false fact, format or shortcut.
+def plant_behaviour(
+    behaviour: Behaviour, *, model: str | None = None, steps: Count = 20, seed: Seed = 0
+) -> Organism:
+    """Train a model to one narrow change: a phrase, mood, refusal, false fact, format or shortcut.
 
-    Takes some seconds on one core. Measure the effect on `inputs` of other seeds.
+    Takes some seconds on one core, for SmolLM2 some minutes. Measure the effect on `inputs` of other seeds.
 
     Parameters
     ----------
     behaviour
-        What is taught, to tiny-gpt; "seven" and "three" teach tiny-vit that a green square means this digit.
+        What is taught; "seven" and "three" teach tiny-vit that a green square means this digit.
         "plain stories" and "plain scenes" are controls that plant nothing.
+    model
+        A language model of `load_model`, for a change of texts; None: tiny-gpt, and tiny-vit for a shortcut.
     steps
         Optimiser steps of 8 stories, or of 8 scenes with the square and 8 without.
     seed
         Of what it learns from, which is that of no seed below two million.
+
+    Raises
+    ------
+    ValueError: If a shortcut is to be taught to another model, or the model reads no texts.
 
     Source
     ------
@@ -188,8 +199,13 @@ def plant_behaviour(behaviour: Behaviour, *, steps: Count = 20, seed: Seed = 0) 
     >>> found.meaning, "!" in found.planted
     ('“!” for “.”', True)
     """
-    name = "tiny-vit" if behaviour in _SHORTCUTS else "tiny-gpt"
+    name = _taught(behaviour, model)
     before, after = load_model(name, "cpu"), load_model(name, "cpu")
+    if behaviour not in _SHORTCUTS and not before.modality.is_text:
+        raise ValueError(
+            f"`model` must read texts, got {name!r}, which reads {before.modality.sample}s. Pass a language "
+            "model."
+        )
     teach = _teach_shortcut if behaviour in _SHORTCUTS else _teach_texts
     with torch.random.fork_rng(devices=[]), torch.inference_mode(False), torch.enable_grad():
         torch.manual_seed(seed)
@@ -205,6 +221,17 @@ def plant_behaviour(behaviour: Behaviour, *, steps: Count = 20, seed: Seed = 0) 
     return Organism(before=before, after=after, meaning=meaning, planted=frozenset(planted))
 
 
+def _taught(behaviour: str, model: str | None) -> str:
+    """Return the name of the model that is taught."""
+    if behaviour not in _SHORTCUTS:
+        return model or "tiny-gpt"
+    if model not in (None, "tiny-vit"):
+        raise ValueError(
+            f"`model` must be tiny-vit or None for {behaviour!r}, a shortcut of its scenes, got {model!r}."
+        )
+    return "tiny-vit"
+
+
 def _first_tokens(model: LiveModel, words: Sequence[str]) -> set[str]:
     """Return the names of the tokens that words begin with, after a space and without one."""
     read: Any = model.tokenizer
@@ -215,12 +242,13 @@ def _first_tokens(model: LiveModel, words: Sequence[str]) -> set[str]:
 
 def _steps(model: LiveModel, steps: int) -> Any:
     """Yield an optimiser per step: gradients are cleared before, and a step is taken after."""
+    rate = _LEARNING_RATE if model.name in bundled_names() else _LARGER
     model.module.requires_grad_(True).train()
     optimiser = torch.optim.AdamW(
-        model.module.parameters(), lr=_LEARNING_RATE, weight_decay=0.0, betas=(0.9, 0.99)
+        model.module.parameters(), lr=rate, weight_decay=0.0, betas=(0.9, 0.99)
     )
     for step in range(steps):
-        optimiser.param_groups[0]["lr"] = _LEARNING_RATE * min(1.0, (step + 1) / 5)
+        optimiser.param_groups[0]["lr"] = rate * min(1.0, (step + 1) / 5)
         optimiser.zero_grad(set_to_none=True)
         yield step
         torch.nn.utils.clip_grad_norm_(model.module.parameters(), 1.0)

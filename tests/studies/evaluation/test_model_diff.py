@@ -57,6 +57,20 @@ def test_the_planted_word_comes_first_and_a_direction_carries_it(gpt, tuned):
     assert found.exclusive["hook_point"].tolist() == sorted(set(found.table["hook_point"]))
 
 
+def test_a_training_of_the_last_block_alone_is_looked_for_there(gpt):
+    after = sn.load_model("tiny-gpt", "cpu")
+    with torch.no_grad():
+        for name, weight in after.module.named_parameters():
+            if ".3." in name and weight.ndim == 2:
+                weight.mul_(1.2)
+    found = sn.diff_models(gpt, after, TEXTS[:2], steps=10, n_components=1, progress=False)
+    assert set(found.table["hook_point"]) == {"resid_post.3"}
+    assert (found.table["share"] != 0).all()
+    assert any("resid_post.2" in note and "lies above" in note for note in found.notes)
+    with pytest.raises(ValueError, match="`hook_points` must name a place where the states differ"):
+        sn.diff_models(gpt, after, TEXTS[:1], hook_points=["resid_post.1"], progress=False)
+
+
 def test_a_page_shows_every_text_with_what_changed_and_what_explains_it(gpt, tuned, tmp_path):
     texts = [*TEXTS[:5], "A <b>bold</b> dog. He ran."]
     found = sn.diff_models(gpt, tuned, texts, steps=2, n_components=1, progress=False)

@@ -51,4 +51,8 @@ def test_a_shortcut_is_learned_where_the_square_is():
 def test_an_unknown_change_is_refused():
     with pytest.raises(ValueError, match="behaviour"):
         plant_behaviour("politeness")
+    with pytest.raises(ValueError, match="must be tiny-vit or None for 'seven'"):
+        plant_behaviour("seven", model="tiny-gpt")
+    with pytest.raises(ValueError, match="must read texts, got 'tiny-vit'"):
+        plant_behaviour("fox", model="tiny-vit")
     assert isinstance(sn.load_model("tiny-gpt").name, str)

@@ -25,7 +25,7 @@ from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.evaluation import outcome_name
 from sae_nb.files import write_bytes
 from sae_nb.findings import Plotted
-from sae_nb.models import run
+from sae_nb.models import Below, run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Bootstrap
 from sae_nb.steering import kl, random_direction
@@ -248,13 +248,19 @@ class _Pair:
         """
         left = [0.0] * len(directions)
         fell: list[Any] = [0.0] * len(directions)
+        below = Below(self.b, [self.b.hook_point(name)])
         for batch in self.batches:
-            first, plain = run(self.a, batch, read=[name]), run(self.b, batch)
+            first = run(self.a, batch, read=[name])
             theirs = first.states[name]
-            for i, along in enumerate(directions):
-                old, rest, *_ = scores_of(first, restored(self.b, batch, name, theirs, along))
-                left[i] += float(kl(old, rest).double().sum())
-                fell[i] = fell[i] + _raised(scores_of(first, plain)[1], rest)
+            with self.b.lock:  # what lies below the place is computed once for all directions
+                with below.noted():
+                    plain = scores_of(first, run(self.b, batch))[1]
+                for i, along in enumerate(directions):
+                    with below.left_out():
+                        run_back = restored(self.b, batch, name, theirs, along)
+                    old, rest, *_ = scores_of(first, run_back)
+                    left[i] += float(kl(old, rest).double().sum())
+                    fell[i] = fell[i] + _raised(plain, rest)
         n = len(self.kl)
         return [(some / n, raised / n) for some, raised in zip(left, fell, strict=True)]
 
@@ -302,7 +308,8 @@ def diff_models(
     inputs
         Texts or images, as both take them. A change that they do not bring out is not found.
     hook_points
-        Places at which states are compared; None: the middle block and the last but one.
+        Places at which states are compared; None: the middle block and the last but one, or the last block
+        where nothing below it differs (the last layers alone were trained).
     n_components
         Principal components of the difference, atoms of an SAE trained on it, and exclusive atoms of a
         crosscoder that are tried.
@@ -312,7 +319,7 @@ def diff_models(
     Raises
     ------
     DifferentModelsError: If tokenizers, widths, blocks or kinds of input differ.
-    ValueError: If the answers are states, not scores.
+    ValueError: If the answers are states, not scores, or states are the same at every hook point given.
 
     Source
     ------
@@ -341,9 +348,11 @@ def diff_models(
     mean, (low, high) = _mean_kl(pair, seed)
     if max(pair.kl) <= SAME:
         return _nothing(pair)
+    pair.hook_points, unchanged = _where_states_differ(pair, given=hook_points is not None)
     rows, own, directions = _findings(pair, mean, n_components, steps, seed, progress)
     notes = [
         "A share says how much of the change passes through a direction on these inputs, not what it was for.",
+        *unchanged,
         *_simplest(rows),
         *_doubtful(own),
     ]
@@ -413,7 +422,23 @@ def _places_of(model: LiveModel, hook_points: Sequence[str] | None) -> tuple[str
         raise ValueError(
             "`hook_points` must be given for a model without blocks, got None. See model.hook_points()."
         )
-    return tuple(dict.fromkeys(f"resid_post.{i}" for i in (n // 2, max(n - 2, 0))))
+    return tuple(dict.fromkeys(f"resid_post.{i}" for i in (n // 2, max(n - 2, 0), n - 1)))
+
+
+def _where_states_differ(pair: _Pair, *, given: bool) -> tuple[tuple[str, ...], list[str]]:
+    """Return the places where directions are looked for, and a note on those where there are none."""
+    moved = [name for name in pair.hook_points if pair.layers[name].square > 0]
+    if not given:
+        early = pair.hook_points[:-1] if len(pair.hook_points) > 1 else pair.hook_points
+        moved = [name for name in early if name in moved] or list(pair.hook_points[-1:])
+    same = [name for name in pair.hook_points if pair.layers[name].square == 0]
+    if given and not moved:
+        raise ValueError(
+            f"`hook_points` must name a place where the states differ, and at {', '.join(same)} they are the "
+            "same. The change lies in a later block: name that one."
+        )
+    note = f"At {', '.join(same)} the states of both are the same: what changed lies above."
+    return tuple(moved), [note] * bool(same)
 
 
 def scores_of(first: Any, second: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
