@@ -35,6 +35,16 @@ STORIES = "tiny-gpt/resid_post.3"
 """The bundled story model, for questions about stories whose sentiment is known."""
 SUM = "sum-of-atoms"
 """A picture without a page."""
+FIGURES: dict[str, dict[str, Any]] = {
+    "": {"viewport": {"width": 1040, "height": 900}},
+    "-narrow": {"viewport": {"width": 440, "height": 900}, "device_scale_factor": 1.5},
+}
+"""Pages of pictures without a page, by the ending of their names: the narrow one is for telephones."""
+SCHEMES = {
+    "": "body { background: #ffffff; margin: 0 }",
+    "-dark": "body { background: #1e2129; margin: 0 } svg text { fill: #c9ccd3 !important }",
+}
+"""The documentation's ground and ink, light and dark."""
 
 N_VISION = 1
 """Pages of atoms that stand for known factors: each costs a quarter of a megabyte of every clone."""
@@ -744,11 +754,16 @@ def take_pictures(chosen: Iterable[Entry], figures: Mapping[str, Any]) -> None:
                 page.wait_for_timeout(400)
                 _keep(_drawn(page, entry.name), PICTURES / f"{entry.name}{ending}.webp")
                 page.close()
-        page = launched.new_page(viewport={"width": 1060, "height": 900}, offline=True)
         for name, figure in figures.items():
-            page.set_content(figure.to_html(include_plotlyjs=True, div_id=name))
-            page.wait_for_timeout(600)
-            _keep(page.locator(f"#{name}").screenshot(), PICTURES / f"{name}.webp")
+            for size, page_of in FIGURES.items():
+                for scheme, style in SCHEMES.items():
+                    page = launched.new_page(offline=True, **page_of)
+                    page.set_content(figure.to_html(include_plotlyjs=True, div_id=name))
+                    page.add_style_tag(content=style)
+                    page.wait_for_timeout(600)
+                    shown = page.locator(f"#{name}").screenshot()
+                    _keep(shown, PICTURES / f"{name}{size}{scheme}.webp")
+                    page.close()
         launched.close()
 
 
@@ -772,7 +787,7 @@ def _keep(png: bytes, path: Path) -> None:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     for quality in (88, 80, 70, 60, 50, 40):
         stream = io.BytesIO()
-        picture.save(stream, "WEBP", quality=quality)
+        picture.save(stream, "WEBP", quality=quality, method=6)
         if stream.tell() <= LARGEST_PICTURE:
             break
     path.write_bytes(stream.getvalue())
@@ -797,6 +812,7 @@ def main() -> int:
             "marimo",
             "readme",
             *(stem for name in (*known, *FILMS) for stem in (name, f"{name}-dark")),
+            *(f"{SUM}{size}{scheme}" for size in FIGURES for scheme in SCHEMES),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
             if old.stem not in here:

@@ -45,6 +45,14 @@ from releases import releases
 from sites import live_atoms
 
 DOCS = Path(__file__).parents[1]
+SEARCH_RANKS = {
+    "howto/": 8,
+    "methods/": 4,
+    "changes/": 0.2,
+    "more-claims": 0.5,
+    "panel-pictures": 0.2,
+}
+"""Factor of a page's score in the search, by the beginning of its address: guides first, long lists last."""
 # Pages that other commands write: they join the contents once they are there.
 WRITTEN_ELSEWHERE = {
     "Papers and results": {
@@ -192,8 +200,11 @@ def on_files(files: Any, config: Any) -> Any:
     return files
 
 
-def on_page_markdown(markdown: str, **_: Any) -> str:
-    """What mkdocs calls before it reads a page."""
+def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
+    """What mkdocs calls before it reads a page; without a rank of its own it gets that of its folder."""
+    ranks = [rank for folder, rank in SEARCH_RANKS.items() if page.file.src_uri.startswith(folder)]
+    if ranks:
+        page.meta.setdefault("search", {"boost": ranks[0]})
     return typeset(expand(markdown))
 
 

@@ -17,6 +17,20 @@ from tests.browser.watched import FROM_DISK, watched
 
 SITE = Path(__file__).parents[2] / "build" / "site"
 PAGES = ("index.html", "methods/matching-pursuit.html", "api/sae_nb.html", "errors.html")
+COLOURED = ("index.html", "gallery.html", "howto/gpt2.html", "methods/topk.html")
+"""Tabs, links, small print, code and cards."""
+SEARCHED = {
+    "feature": "glossary.html?h=feature",
+    "latent": "glossary.html?h=latent",
+    "neuron": "glossary.html?h=neuron",
+    "GPT-2": "howto/gpt2.html?h=gpt",
+    "steer": "howto/steer.html?h=steer",
+    "DINOv2": "howto/dinov2.html?h=dinov2",
+    "patching": "howto/patch.html?h=patching",
+    "logit lens": "howto/lens.html?h=logit+lens",
+}
+"""What is typed, and the page that comes first, with the words that are marked on it."""
+JUDGE = Path(__file__).with_name("grammar.js").read_text(encoding="utf-8")
 
 pytestmark = [
     pytest.mark.browser,
@@ -40,6 +54,15 @@ def test_pages_open_from_disk_and_fit_a_phone(page: Any) -> None:
         assert page.evaluate(WIDER) <= 0, name
         missing = "[...document.images].filter(i => i.complete && !i.naturalWidth).length"
         assert page.evaluate(missing) == 0, name
+
+
+def test_every_text_has_contrast(page: Any) -> None:
+    """WCAG's 4.5 : 1 of what is on the screen, light and dark, by the rule that panels are held to."""
+    page.set_viewport_size({"width": 1280, "height": 900})
+    for name in COLOURED:
+        page.goto((SITE / name).as_uri())
+        found = page.evaluate(f"({JUDGE.rstrip()})(document.body, {{ least: 0 }})")
+        assert [one for one in found if one.startswith("faint text")] == [], name
 
 
 def test_search_finds_a_message_without_a_server(page: Any) -> None:
@@ -71,7 +94,7 @@ def served() -> Iterator[str]:
 def test_the_home_page_is_small_and_the_index_of_the_search_waits(
     chromium: Any, served: str
 ) -> None:
-    """300 kB at most as a server compresses them, and no index; who turns to the search gets it, glossary first."""
+    """300 kB at most as a server compresses them, and no index; who turns to the search gets it, and the right page first."""
     with watched(chromium.new_page(), (*FROM_DISK, served)) as page:
         loaded: list[Any] = []
         page.on("response", lambda answer: loaded.append(answer))
@@ -79,11 +102,11 @@ def test_the_home_page_is_small_and_the_index_of_the_search_waits(
         assert not [answer for answer in loaded if "search_index" in answer.url]
         sizes = {answer.url: len(gzip.compress(answer.body())) for answer in loaded}
         assert sum(sizes.values()) <= 300_000, sizes
-        for word in ("feature", "latent", "neuron"):
-            page.fill("input.md-search__input", word)
-            page.wait_for_selector("a.md-search-result__link[href*='glossary']", timeout=60_000)
-            first = page.locator("a.md-search-result__link").first.get_attribute("href")
-            assert "glossary.html" in first, (word, first)
+        for word, leads_to in SEARCHED.items():
+            page.fill("input.md-search__input", "")
+            page.locator("input.md-search__input").press_sequentially(word)
+            first = f".md-search-result__item:first-child > a[href*='{leads_to}']"
+            page.wait_for_selector(first, timeout=60_000)
         assert [answer for answer in loaded if "search_index" in answer.url]
 
 

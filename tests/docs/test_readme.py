@@ -113,8 +113,9 @@ def test_the_home_page_has_the_words_of_other_schools(docs: Path, tool: Tool) ->
     frame = page.find("<iframe")
     assert page.rfind("<details", 0, frame) > page.rfind("</details>", 0, frame)
     assert 'loading="lazy"' in page[frame : page.index(">", frame)]
-    pictures = re.findall(r"\]\((pictures/[^)]+)\)", text)
-    assert sum((docs / picture).stat().st_size for picture in pictures) < 60_000
+    pictures = set(re.findall(r"pictures/[\w-]+\.webp", text))
+    assert len(pictures) == 4  # of which a reader fetches one: wide or narrow, light or dark
+    assert max((docs / picture).stat().st_size for picture in pictures) < 45_000
 
 
 def test_the_home_page_has_something_to_try_without_the_sites(
