@@ -50,7 +50,7 @@ class OrtSAE(BatchTopK):
     >>> eye = torch.cat([torch.eye(4), -torch.eye(4)])
     >>> with torch.no_grad():
     ...     _ = sae.operator.weight.copy_(eye)
-    >>> float(sae.likeness())  # orthogonal and opposite: no atom is like another
+    >>> float(sae.likeness().detach())  # orthogonal and opposite: no atom is like another
     0.0
     """
 

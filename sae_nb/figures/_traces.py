@@ -148,6 +148,7 @@ def _area(trace: Any, corners: list[tuple[float, float]]) -> list[Stroke]:
 
 
 def markers(trace: Any, points: list[tuple[float, float]], colour: str) -> list[Stroke]:
+    """Return the markers of a trace at some points, in pixels."""
     marker = trace.marker
     # Read once: plotly takes half a millisecond for every attribute.
     size, ink_given, symbol, opacity = marker.size, marker.color, marker.symbol, marker.opacity

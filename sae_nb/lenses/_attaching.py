@@ -52,6 +52,7 @@ def weights_of(model: LiveModel) -> tuple[str, str]:
 
 
 def last_part(name: str | None) -> str:
+    """Return a model's name without its owner, in small letters."""
     return (name or "").rstrip("/").rpartition("/")[2].lower()
 
 
