@@ -787,7 +787,7 @@ def _keep(png: bytes, path: Path) -> None:
     picture = Image.open(io.BytesIO(png)).convert("RGB")
     for quality in (88, 80, 70, 60, 50, 40):
         stream = io.BytesIO()
-        picture.save(stream, "WEBP", quality=quality, method=6)
+        picture.save(stream, "WEBP", quality=quality, method=6, use_sharp_yuv=True)
         if stream.tell() <= LARGEST_PICTURE:
             break
     path.write_bytes(stream.getvalue())
