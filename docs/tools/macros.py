@@ -8,7 +8,7 @@
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
 `{{ changed: verdicts }}`, `{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
 `{{ house: rooms }}`,
-`{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
+`{{ certificates: all }}`, `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
 `{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that
 nothing answers to stops the build, so that no page can quote a figure that is gone.
 """
@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from cards import ARXIV
+from certificates import certificates
 from changed import changed
 from equations import typeset
 from house_picture import house
@@ -134,6 +135,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "api": api,
     "atoms": live_atoms,
     "by_paper": by_paper,
+    "certificates": certificates,
     "changed": changed,
     "claim": claim,
     "claims": claims,

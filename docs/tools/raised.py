@@ -56,7 +56,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.summaries",
         *(
             f"sae_nb.studies.{study}"
-            for study in ("circuits", "evaluation", "geometry", "lab", "uses", "vision")
+            for study in ("circuits", "evaluation", "geometry", "lab", "models", "uses", "vision")
         ),
     ),
     "depth": (

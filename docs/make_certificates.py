@@ -1,0 +1,96 @@
+"""Write docs/certificates.json: certificates of bundled SAEs, and of files that other libraries wrote.
+
+    python docs/make_certificates.py [NAME ...] [--budget "2 min"] [--peers FOLDER]
+
+Rows that are there and not made again stay. The page docs/certificates.md is a table of them. `--peers` is a
+folder of files of other libraries (library/kind): their weights are random, so nothing in them is real, and
+their rows are planted.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any
+
+import sae_nb as sn
+from sae_nb.files import read_json, write_json
+from sae_nb.studies.evaluation import Certificate, bundled_inputs
+
+CERTIFICATES = Path(__file__).with_name("certificates.json")
+PEERS = ("saelens/topk", "dictionary_learning/AutoEncoderTopK", "sparsify/topk")
+"""Files of three libraries, in a folder of such files."""
+
+PLANTED = (24, 16, 4000, 3)
+"""Of the rows that a peer's file is certified on: true atoms, width, rows, atoms a row."""
+
+DIGITS = 3
+
+
+def row(found: Certificate, budget: str, seconds: float) -> dict[str, Any]:
+    """What is kept of a certificate: shares, numbers with intervals and controls, facts, notes."""
+    numbers = found.numbers.drop(columns="meaning").to_dict("records")
+    return {
+        "atoms": len(found.table),
+        "budget": budget,
+        "cpu_seconds": round(seconds),
+        "shares": _rounded(found.shares),
+        "numbers": [_rounded(one) for one in numbers],
+        "controls": [_rounded(one) for one in found.controls.to_dict("records")],
+        "facts": dict(found.facts),
+        "notes": list(found.notes),
+    }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """Numbers of three digits, and None for one that is not a number."""
+    return {
+        name: (float(f"{value:.{DIGITS}g}") if value == value else None)
+        if isinstance(value, float)
+        else value
+        for name, value in values.items()
+    }
+
+
+def certified(name: str, budget: str) -> dict[str, Any]:
+    """Certify a bundled SAE on inputs of ours."""
+    sae = sn.load_sae(name)
+    model = sn.load_model(sae.model_name)
+    begun = time.process_time()
+    acts = sn.capture(model, bundled_inputs(model), str(sae.hook_point), progress=False)
+    found = sn.certificate(sae, acts, model, budget=budget, progress=False)
+    return row(found, budget, time.process_time() - begun)
+
+
+def certified_peer(folder: Path, budget: str) -> dict[str, Any]:
+    """Certify a file of another library on planted rows."""
+    begun = time.process_time()
+    x = sn.data.planted_dictionary(*PLANTED, seed=0).x
+    found = sn.certificate(sn.load_sae(folder), x, budget=budget, progress=False)
+    return row(found, budget, time.process_time() - begun)
+
+
+def main() -> None:
+    """Certify what was asked for, each written at once."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", help="bundled SAEs")
+    parser.add_argument("--budget", default="2 min")
+    parser.add_argument("--peers", type=Path, help="folder of other libraries' files")
+    given = parser.parse_args()
+    rows = read_json(CERTIFICATES) if CERTIFICATES.is_file() else {}
+    asked = [(name, lambda name=name: certified(name, given.budget)) for name in given.names]
+    if given.peers:
+        asked += [
+            (one, lambda one=one: certified_peer(given.peers / one, given.budget)) for one in PEERS
+        ]
+    for name, make in asked:
+        rows[name] = make()
+        write_json(CERTIFICATES, dict(sorted(rows.items())))
+        print(name, rows[name]["shares"], rows[name]["cpu_seconds"], flush=True)
+
+
+if __name__ == "__main__":
+    main()
