@@ -155,7 +155,7 @@ drawn = {title: z.detach().reshape(89, 89) for title, z in maps.items()}
 figure_widget(region_figure(drawn, ticks, unseen.x, unseen.concept), height=300)
 
 # %% [markdown]
-# SpaDE's latent is on in a *region*, ReLU's beyond a *line*. Over three seeds, the mean of the five best latents of
+# SpaDE's latent is on in a *region*, ReLU's beyond a *line*. Over five seeds, the mean of the five best latents of
 # the worst inner concept:
 
 # %%

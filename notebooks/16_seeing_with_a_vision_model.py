@@ -110,7 +110,7 @@ named = by_atom.table.assign(atom=[head.atoms[i] for i in by_atom.order])
 named.assign(label=[labels.get(atom, "") for atom in named["atom"]]).head(6)
 
 # %% [markdown]
-# Where the answer is planted, the indices name what drives it, to 0.006 of the total index (three seeds).
+# Where the answer is planted, the indices name what drives it, to 0.02 of the total index (five seeds).
 #
 # ## 3 · Does the order hold?
 #
