@@ -12,6 +12,7 @@ from sae_nb.evaluation import SisterDivergedError
 from sae_nb.geometry import largest_cosines
 from sae_nb.sessions import names_of
 from sae_nb.statistics import auroc
+from sae_nb.studies.evaluation import bundled_inputs
 from sae_nb.studies.evaluation.certifying._returns import AtomNumbers
 from sae_nb.summaries import summarise_report_card
 from sae_nb.training import Learner
@@ -224,3 +225,10 @@ def test_the_command_writes_a_page(tmp_path, capsys):
     assert "Every atom" in page
     assert main([*command, "--budget", "soon"]) == 2
     assert "`budget` must be a time" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["tiny-audio", "tiny-gpt", "tiny-vit"])
+def test_every_kind_of_bundled_model_has_inputs_to_certify_on(name):
+    model = sn.load_model(name)
+    acts = sn.capture(model, bundled_inputs(model)[:2], "resid_post.1", progress=False)
+    assert len(acts) > 2

@@ -47,11 +47,13 @@ def _captured(sae: Any, model: LiveModel | None) -> Activations:
 
 
 def bundled_inputs(model: LiveModel) -> Any:
-    """Return texts or images of ours that a model takes: prose and stories, or scenes."""
-    from sae_nb.data import prose, scenes, stories
+    """Return inputs of ours that a model takes: prose and stories, sounds, or scenes."""
+    from sae_nb.data import prose, scenes, sounds, stories
 
     if model.modality.is_text:
         return [*prose("train").texts[:N_TEXTS], *stories(N_TEXTS, seed=0).texts]
+    if model.kind == "audio":
+        return sounds(N_IMAGES, seed=0).waveforms
     return scenes(N_IMAGES, seed=0).images
 
 
