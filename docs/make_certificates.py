@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +58,7 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
 def certified(name: str, budget: str) -> dict[str, Any]:
     """Certify a bundled SAE on inputs of ours."""
     sae = sn.load_sae(name)
-    model = sn.load_model(sae.model_name)
+    model = sn.load_model(str(sae.model_name))
     begun = time.process_time()
     acts = sn.capture(model, bundled_inputs(model), str(sae.hook_point), progress=False)
     found = sn.certificate(sae, acts, model, budget=budget, progress=False)
@@ -81,11 +83,11 @@ def main() -> None:
     parser.add_argument("--peers", type=Path, help="folder of other libraries' files")
     given = parser.parse_args()
     rows = read_json(CERTIFICATES) if CERTIFICATES.is_file() else {}
-    asked = [(name, lambda name=name: certified(name, given.budget)) for name in given.names]
+    asked: list[tuple[str, Callable[[], dict[str, Any]]]] = [
+        (name, partial(certified, name, given.budget)) for name in given.names
+    ]
     if given.peers:
-        asked += [
-            (one, lambda one=one: certified_peer(given.peers / one, given.budget)) for one in PEERS
-        ]
+        asked += [(one, partial(certified_peer, given.peers / one, given.budget)) for one in PEERS]
     for name, make in asked:
         rows[name] = make()
         write_json(CERTIFICATES, dict(sorted(rows.items())))
