@@ -227,7 +227,7 @@ pd.DataFrame(shares.numpy(), rows, columns).style.format("{:.0%}")
 
 # %% [markdown]
 # Most of it at their own layer, and the rest fades. Is a concept that continues to have an effect really
-# *one* atom? With planted concepts, three seeds:
+# *one* atom? With planted concepts, five seeds:
 
 # %%
 layers = recorded("cross_layer_planted")
@@ -242,7 +242,7 @@ layers.brief(kept)
 
 # %% [markdown]
 # What is found is one atom, where single layers with room for all need 2.5. But a tenth of the concepts is
-# not found; and three seeds are too few for a verdict, so there is none yet.
+# not found, on two seeds a little more and on three a little less: the claim holds partly.
 #
 # ## 5 · The checked numbers
 
@@ -260,7 +260,7 @@ assert planted.high("skip found") < 0.05 < 0.9 < planted.low("topk found")
 assert recovered_by.value > 0.95 > 0.6 > recovered_by.control
 assert bool((shares.diagonal() > 0.5).all())
 assert float(shares.tril(-1).sum()) == 0
-assert layers.verdict("planted cross-layer map") == "too few seeds"
+assert layers.verdict("planted cross-layer map") == "partly"
 assert layers.high("clt atoms") < 1.25 < 2 < layers.low("enough atoms")
 assert not gpt.interventions, "what was spliced must leave no trace"
 
