@@ -286,7 +286,7 @@ print(f"random directions: at most {texts.iloc[2:].max():.0%}")
 
 # %%
 # Beyond random directions on nearly every digit; beyond an untrained SAE's choice on few.
-assert science_runs.low("digits, beyond random") >= 0.75
+assert science_runs.of("digits, beyond random").mean > 0.9
 assert science_runs.low("digits, success") > 1
 assert science_runs.of("digits, beyond untrained").mean < 0.75
 assert science_runs.low("digits, untrained") > 1
