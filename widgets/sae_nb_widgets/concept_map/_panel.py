@@ -520,8 +520,11 @@ class ConceptMap(Panel):
     def export_table(self) -> None:
         """Write `<export_folder>/<export_name>.csv` and say so."""
         n = 0 if self.selection is None else len(self.selection.atoms)
-        write = lambda path: write_bytes(path, self.table_csv().encode())  # noqa: E731
-        self._write_table(self.export_name(), write, f"{format_count(n)} atoms")
+        self._write_table(
+            self.export_name(),
+            lambda path: write_bytes(path, self.table_csv().encode()),
+            f"{format_count(n)} atoms",
+        )
 
     def _repr_mimebundle_(self, **kwargs: Any) -> Any:
         # The image for readers without JavaScript is made whenever the panel is shown, and takes
