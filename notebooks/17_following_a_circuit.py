@@ -243,7 +243,7 @@ print(f"ROC-AUC over {split.n} seeds: {split.mean:.2f}, patterns held {held.mean
 
 # %% [markdown]
 # (How much a head *writes* finds this circuit as well, since the others hardly write: what the rule adds is the
-# difference from held patterns.) And other tracers, on this model and on two more, over three seeds, here with
+# difference from held patterns.) And other tracers, on this model and on two more, over five seeds, here with
 # patterns held:
 
 # %%
