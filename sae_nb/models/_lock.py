@@ -22,10 +22,12 @@ class ModelLock:
     Works as ``threading.RLock`` does. The first entry puts every submodule in evaluation mode, the
     last exit puts back exactly what was there: a module being trained can be looked at between two
     steps, and reading it is never blurred by dropout. One nnsight object runs one trace at a time, so every
-    trace and every plain forward of a module holds this.
+    trace and every plain forward of a module holds this. An error, or Ctrl-C, that leaves it ends what a trace
+    was in the midst of.
     """
 
     def __init__(self, module: nn.Module) -> None:
+        self.traces: weakref.WeakSet[Any] = weakref.WeakSet()
         self._lock = threading.RLock()
         self._module = weakref.ref(module)
         self._depth = 0
@@ -64,7 +66,12 @@ class ModelLock:
         traceback: TracebackType | None,
     ) -> None:
         """Give the lock back."""
-        self.release()
+        try:
+            if kind is not None and self._depth == 1:
+                for trace in self.traces:
+                    trace.end()
+        finally:
+            self.release()
 
 
 def lock_of(module: nn.Module) -> ModelLock:
@@ -76,15 +83,17 @@ def lock_of(module: nn.Module) -> ModelLock:
 
 
 def of_one_thread(wrapper: Any) -> Any:
-    """Have an nnsight object's traces see only what their own thread runs; return it.
+    """Have an nnsight object's traces see only what their own thread runs, and end with their lock; return it.
 
     nnsight hands each call of a module to the trace that runs, whichever thread calls: a panel that measures in
-    the background would take the values of a cell that calls the module directly, and fail by that.
+    the background would take the values of a cell that calls the module directly, and fail by that. And Ctrl-C
+    while nnsight clears a trace away leaves parts of it to the next one, which then fails or edits twice.
     """
     from nnsight.intervention.interleaver import Interleaver
 
     if type(wrapper.interleaver) is Interleaver:  # another is a runtime's own
         wrapper.interleaver.__class__ = _of_one_thread()
+        lock_of(wrapper._module).traces.add(wrapper.interleaver)
     return wrapper
 
 
@@ -105,5 +114,11 @@ def _of_one_thread() -> type[Any]:
         @interleaving.setter
         def interleaving(self, on: bool) -> None:
             self._thread = threading.get_ident() if on else None
+
+        def end(self) -> None:
+            """Clear away what a trace of this thread left when it was interrupted in its clearing."""
+            if self._thread in (None, threading.get_ident()):
+                self.interleaving = False
+                self.cancel()
 
     return OfOneThread

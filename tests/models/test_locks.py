@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import weakref
+from types import FrameType
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sae_nb.capturing import capture
-from sae_nb.models import wrap
+from sae_nb.models import Intervention, wrap
 from sae_nb.models._lock import lock_of
 
 
@@ -150,3 +152,55 @@ def test_a_module_called_directly_is_no_part_of_another_threads_trace(given: boo
     assert torch.equal(direct, expected_of_another)
     assert torch.allclose(captured.x[: len(another)], expected_of_another, atol=1e-6)
     assert torch.equal(read[0], expected)
+
+
+class CtrlC:
+    """Ctrl-C at the n-th line that nnsight runs to begin a trace or to clear it away."""
+
+    def __init__(self, n: int) -> None:
+        self.n, self.seen = n, 0
+
+    def __call__(self, frame: FrameType, event: str, arg: object) -> object:
+        clears = frame.f_code.co_name in ("cancel", "interleave", "__enter__", "__exit__", "start")
+        return self._line if clears and "nnsight" in frame.f_code.co_filename else None
+
+    def _line(self, frame: FrameType, event: str, arg: object) -> object:
+        if event == "line":
+            self.seen += 1
+            if self.seen == self.n:
+                raise KeyboardInterrupt
+        return self._line
+
+    def __enter__(self) -> CtrlC:
+        self._before = sys.gettrace()
+        sys.settrace(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        sys.settrace(self._before)
+
+
+def test_ctrl_c_while_nnsight_clears_a_trace_away_leaves_nothing_to_the_next() -> None:
+    """At any of its lines: what is edited and what is captured afterwards is what it always was."""
+    model, x = wrap(nn.Sequential(nn.Linear(3, 3), nn.ReLU())), torch.eye(3)
+    edit = Intervention(model.hook_point("0"), lambda h, _: h + 1, backend="nnsight")
+
+    def edited() -> Tensor:
+        try:
+            model.interventions.append(edit)
+            return model(x)
+        finally:
+            model.interventions.clear()
+
+    def captured() -> Tensor:
+        return capture(model, x, "0", progress=False).x
+
+    whole, rows = edited(), captured()
+    with CtrlC(0) as counted:
+        edited()
+    assert counted.seen > 40
+    for n in range(1, counted.seen + 1):
+        with CtrlC(n), pytest.raises(KeyboardInterrupt):
+            edited()
+        assert torch.equal(captured(), rows), n
+        assert torch.equal(edited(), whole), n
