@@ -42,7 +42,10 @@ class OrtSAE(BatchTopK):
     ------
     Korznikov et al., "OrtSAE: Orthogonal sparse autoencoders uncover atomic features", arXiv 2509.22033,
     whose abstract we know. That pairs with a high cosine are penalised, at a cost linear in the atoms, is
-    the paper's; the form of the penalty, γ and the size of a chunk were not checked against its text.
+    the paper's. Its formula was not within reach: the form here, the signed maximum in a chunk, squared,
+    with a mean over a chunk and over chunks, is that of a public replication on planted parents and
+    children. Others who cite the paper square every cosine of a chunk instead. γ is weighed against the
+    unexplained share of variance, where theirs goes with a squared error, so a γ of the paper is not ours.
 
     Example
     -------

@@ -161,7 +161,7 @@ FORMATS: dict[str, Format] = {
     ),
     "prisma_transcoder": Format(
         library=vision.PRISMA,
-        why="it is a transcoder, whose file is not known here; its SAEs are read: "
+        why="it is a transcoder, whose norm also scales its skip connection; its SAEs are read: "
         'sn.published("prisma-clip")',
     ),
     "connor_rob_hook_z": Format(

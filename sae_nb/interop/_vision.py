@@ -22,6 +22,9 @@ from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, assemble
 
 CONFIG = "config.json"
 VISAEBENCH, VISAEBENCH_WEIGHTS = "VISAEBench", "sae.pt"
+_VISAEBENCH_FILES = (VISAEBENCH_WEIGHTS, "model.safetensors", "model.pt")
+"""Names of the weights, in the order in which its own loader looks for them."""
+
 VLM = "sae-for-vlm"
 PRISMA, PRISMA_WEIGHTS = "Prisma", "weights.pt"
 
@@ -51,7 +54,7 @@ def read_visaebench(folder: str | Path) -> Imported:
     Parameters
     ----------
     folder
-        Holds `sae.pt` or `model.safetensors`, and `config.json`.
+        Holds `sae.pt`, `model.safetensors` or `model.pt`, and `config.json`.
 
     Raises
     ------
@@ -64,10 +67,11 @@ def read_visaebench(folder: str | Path) -> Imported:
     """
     place = Path(folder)
     config = _config(place / CONFIG)
-    weights = place / VISAEBENCH_WEIGHTS
-    safe = place / "model.safetensors"
-    use_safe = not weights.is_file() and safe.is_file()
-    tensors = dict(read_safetensors(safe) if use_safe else read_tensors_only(weights))
+    weights = next(
+        filter(Path.is_file, (place / n for n in _VISAEBENCH_FILES)), place / VISAEBENCH_WEIGHTS
+    )
+    read = read_safetensors if weights.suffix == ".safetensors" else read_tensors_only
+    tensors = dict(read(weights))
     for name, other in _OVERCOMPLETE.items():
         if name not in tensors and other in tensors:
             tensors[name] = tensors[other]
@@ -83,8 +87,9 @@ def read_visaebench(folder: str | Path) -> Imported:
     if "dictionary.multiplier" in tensors:
         atoms = atoms * tensors["dictionary.multiplier"].float().exp()
     if kind == "batchtopk":
-        stated = tensors.get("_running_threshold", torch.zeros(()))
-        parts["threshold"] = torch.tensor(float(config.get("threshold", stated)))
+        stated = config.get("threshold")
+        running = tensors.get("_running_threshold", torch.zeros(()))
+        parts["threshold"] = torch.tensor(float(running if stated is None else stated))
         encoding = Encoding(
             rule="jumprelu", pre_bias=False, keeps_equal=True, batch_k=float(config.get("k") or 0)
         )
@@ -151,20 +156,23 @@ def read_sae_for_vlm(path: str | Path) -> Imported:
 def read_prisma(folder: str | Path) -> Imported:
     """Read an SAE of Prisma: z = σ((n(x) − b)E + a), x̂ = n⁻¹(zD + b), with its own norm n.
 
+    A gated one has z = 1[(n(x) − b)E + a_gate > 0] · [(n(x) − b)E · e^r + a_mag]₊.
+
     Parameters
     ----------
     folder
-        Holds `weights.pt`, a state dict with or without others around it, and `config.json`.
+        Holds `weights.pt`, a state dict with or without others around it, and `config.json`, which names
+        the place by `hook_point_layer` and `layer_subtype`.
 
     Raises
     ------
     FileNotFoundError: If a file is missing.
-    ValueError: If the activation or the norm is unknown, or the file holds objects: those are never made.
-        Save its `state_dict` alone where it was written.
+    ValueError: If the activation or the norm is unknown, it is a transcoder, or the file holds objects: those
+        are never made. Save its `state_dict` alone where it was written.
 
     Source
     ------
-    Prisma-Multimodal/ViT-Prisma, sae/sae.py; Joseph et al., arXiv 2504.19475.
+    Prisma-Multimodal/ViT-Prisma, sae/sae.py and sae/config.py; Joseph et al., arXiv 2504.19475.
     """
     place = Path(folder)
     config = _config(place / CONFIG)
@@ -172,6 +180,11 @@ def read_prisma(folder: str | Path) -> Imported:
     tensors = {name.rpartition("state_dict.")[2]: tensor for name, tensor in everything.items()}
     names = ("W_enc", "b_enc", "W_dec", "b_dec")
     check_holds(tensors, names, place / PRISMA_WEIGHTS, f"Is it an SAE of {PRISMA}?")
+    if "b_dec_out" in tensors:
+        raise ValueError(
+            f"{str(place / PRISMA_WEIGHTS)!r} must be an SAE, and is a transcoder, whose norm also scales its "
+            "skip connection. Such a one is not read: take one of its SAEs."
+        )
     norm, chosen = config.get("normalize_activations"), config.get("activation_fn_str", "relu")
     if norm not in _NORMS or chosen not in ("relu", "topk"):
         raise ValueError(
@@ -182,7 +195,14 @@ def read_prisma(folder: str | Path) -> Imported:
         "encoder": tensors["W_enc"].float().T,
         "encoder_bias": tensors["b_enc"].float(),
     }
-    if "log_theta" in tensors:
+    if "r_mag" in tensors and chosen == "relu":
+        parts |= {
+            "encoder_bias": tensors["b_mag"].float(),
+            "gate_bias": tensors["b_gate"].float(),
+            "magnitude": tensors["r_mag"].float().exp(),
+        }
+        encoding = Encoding(rule="gated", norm=_NORMS[norm])
+    elif "log_theta" in tensors:
         parts["threshold"] = tensors["log_theta"].float().exp()
         encoding = Encoding(rule="jumprelu", norm=_NORMS[norm])
     elif chosen == "topk":
@@ -190,9 +210,7 @@ def read_prisma(folder: str | Path) -> Imported:
         encoding = Encoding(rule="topk", k=k, norm=_NORMS[norm])
     else:
         encoding = Encoding(rule="relu", norm=_NORMS[norm])
-    hook = config.get("hook_point")
-    layer = config.get("hook_point_layer")
-    hook = hook.format(layer=layer) if isinstance(hook, str) else None
+    hook = _prisma_place(config)
     origin = Origin(
         library=PRISMA,
         architecture=config.get("architecture") or "vanilla",
@@ -207,6 +225,14 @@ def read_prisma(folder: str | Path) -> Imported:
         hook_point=known_hook_point(hook),
         **parts,
     )
+
+
+def _prisma_place(config: Mapping[str, Any]) -> str | None:
+    """Return the place that an SAE reads: its files have a layer and a kind, older ones the whole name."""
+    layer, kind, hook = (config.get(n) for n in ("hook_point_layer", "layer_subtype", "hook_point"))
+    if isinstance(hook, str):
+        return hook.format(layer=layer)
+    return f"blocks.{layer}.{kind}" if isinstance(layer, int) and isinstance(kind, str) else None
 
 
 def _config(path: Path) -> Mapping[str, Any]:

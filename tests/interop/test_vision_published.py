@@ -92,6 +92,18 @@ def test_visaebench_other_activations(tmp_path: Path) -> None:
     assert torch.allclose(found.encode(ROWS).detach().to_dense(), kept, atol=1e-6)
 
 
+def test_visaebench_weights_by_their_other_name_and_a_threshold_that_is_null(
+    tmp_path: Path,
+) -> None:
+    """Its own loader looks for `model.pt`, too, and takes the running threshold where the setting is null."""
+    running: dict[str, Any] = {"tensors": {"_running_threshold": torch.tensor(THETA)}}
+    where = visaebench_file(tmp_path / "a", activation="batchtopk", threshold=None, **running)
+    (where / "sae.pt").rename(where / "model.pt")
+    z = relu(ROWS)
+    codes = read_visaebench(where).encode(ROWS).detach().to_dense()
+    assert torch.allclose(codes, z * (z >= THETA), atol=1e-6)
+
+
 def vlm_file(path: Path, *, nested: bool) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     common = {"b_dec": B, "threshold": torch.tensor(THETA), "k": torch.tensor(20)}
@@ -156,6 +168,25 @@ def test_prisma_keeps_the_k_largest(tmp_path: Path) -> None:
     assert torch.allclose(sae.encode(ROWS).detach().to_dense(), kept, atol=1e-5)
 
 
+def test_prisma_names_its_place_by_layer_and_kind(tmp_path: Path) -> None:
+    """As its settings are saved: `hook_point` is computed there and not in the file."""
+    facts = {"hook_point_layer": 5, "layer_subtype": "hook_mlp_out", "normalize_activations": None}
+    sae = read_prisma(prisma_file(tmp_path / "s", activation_fn_str="relu", **facts))
+    assert (sae.hook_point, sae.origin.hook_name) == ("mlp_out.5", "blocks.5.hook_mlp_out")
+
+
+def test_prisma_gated_by_its_formulas(tmp_path: Path) -> None:
+    """Its state dict also holds the biases of the plain kind, which it does not use."""
+    gate, magnitude, bias = draw(N, seed=6), draw(N, seed=7), draw(N, seed=8)
+    more = {"b_gate": gate, "r_mag": magnitude, "b_mag": bias}
+    where = prisma_file(tmp_path / "s", around=lambda t: t | more, activation_fn_str="relu")
+    u = (ROWS - B) @ E
+    z = (u + gate > 0) * torch.relu(u * magnitude.exp() + bias)
+    sae = read_prisma(where)
+    assert torch.allclose(sae.encode(ROWS).detach().to_dense(), z, atol=1e-5)
+    assert torch.allclose(sae(ROWS).detach(), z @ W + B, atol=1e-5)
+
+
 class OfTheirs:
     """An object that a file may ask for."""
 
@@ -169,6 +200,9 @@ def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
         read_prisma(objects)
     with pytest.raises(ValueError, match="must have a norm among"):
         read_prisma(prisma_file(tmp_path / "n", normalize_activations="constant_norm_one_rescale"))
+    transcoder = prisma_file(tmp_path / "t", around=lambda t: t | {"b_dec_out": B})
+    with pytest.raises(ValueError, match="is a transcoder"):
+        read_prisma(transcoder)
     with pytest.raises(ValueError, match="must name the activation"):
         read_visaebench(visaebench_file(tmp_path / "v", activation="gated"))
     with pytest.raises(ValueError, match="prisma-clip"):
