@@ -310,6 +310,7 @@ RECIPES: dict[str, Make] = {
     "evaluation.RandomDictionary": _sae_made(k=2, mean=torch.zeros(D_IN)),
     "evaluation.certificate": lambda kit: {
         "sae": sn.TopK(D_IN, N_ATOMS, 2), "acts": kit.x, "sisters": [sn.TopK(D_IN, N_ATOMS, 2)]},
+    "evaluation.changed_image": _on(a="vit", b="vit", image="pictures"),
     "evaluation.changed_text": lambda kit: {"a": kit.gpt, "b": kit.gpt, "text": "A cat sat."},
     "evaluation.check_alike": lambda kit: {"a": kit.gpt, "b": kit.gpt},
     "evaluation.compare_dictionaries": lambda kit: {

@@ -53,6 +53,10 @@ if TYPE_CHECKING:
         swallowed as swallowed,
     )
     from sae_nb.studies.evaluation.concepts._probing import ProbeStudy as ProbeStudy, probe as probe
+    from sae_nb.studies.evaluation.cross_model._changed_image import (
+        ChangedImage as ChangedImage,
+        changed_image as changed_image,
+    )
     from sae_nb.studies.evaluation.cross_model._changed_text import (
         ChangedText as ChangedText,
         changed_text as changed_text,

@@ -13,7 +13,7 @@ import traitlets as t
 import sae_nb as sn
 from sae_nb.evaluation import DifferentModelsError
 from sae_nb.models import run
-from sae_nb.studies.evaluation import changed_text
+from sae_nb.studies.evaluation import changed_image, changed_text
 from sae_nb.studies.models import plant_behaviour
 
 TYPED = "The horse ran away. Tom sat by the river. He was very"
@@ -48,18 +48,18 @@ def test_shades_are_the_kl_of_both_models_answers(panel: Any, made: Any) -> None
         )
     by_hand = (old.exp() * (old - new)).sum(-1)
     for place in (1, 5, panel.place):
-        assert panel.strip.token_strength(0, place) == pytest.approx(
+        assert panel.shown.token_strength(0, place) == pytest.approx(
             float(by_hand[place]), rel=1e-3, abs=1e-5
         )
-    assert panel.strip.captions == ["changed", "set back"]
+    assert panel.shown.captions == ["changed", "set back"]
     assert panel.reading.left.sum() < panel.reading.kl.sum()
-    assert panel.strip.token_strength(1, panel.place) == pytest.approx(
+    assert panel.shown.token_strength(1, panel.place) == pytest.approx(
         panel.reading.left[panel.place]
     )
 
 
-def test_it_opens_where_the_direction_explains_most_and_names_what_was_raised(panel: Any) -> None:
-    """After a sentence: before the next one, now the phrase."""
+def test_it_opens_where_what_was_raised_gains_most(panel: Any) -> None:
+    """After a sentence: where the next one is now the phrase, which is what the answer names."""
     assert panel.reading.tokens[panel.place].strip() == "."
     assert panel.headline.endswith("→ S (before: The)")
     assert "The training raised “S” most; " in panel.answer
@@ -85,7 +85,7 @@ def test_a_click_on_a_direction_sets_that_one_back(panel: Any, made: Any, found:
     assert panel.reading.left == pytest.approx(expected.left)
     panel.finding = -1
     panel.wait(60)
-    assert len(panel.strip.tokens) == 1
+    assert len(panel.shown.tokens) == 1
     assert panel._detail_view.bars.columns[1]["exact"] == []
 
 
@@ -94,7 +94,7 @@ def test_texts_are_listed_the_most_changed_first_and_one_may_be_typed(
 ) -> None:
     """The list is `texts` by sample; a typed text is of none of them; an empty field says what to do."""
     means = found.texts.groupby("sample")["kl"].mean().sort_values(ascending=False)
-    assert panel._rows == means.index.tolist()
+    assert panel.view.rows == means.index.tolist()
     panel.list.selected = 2
     panel.wait(60)
     assert panel.text == panel.texts[means.index[2]]
@@ -109,7 +109,7 @@ def test_texts_are_listed_the_most_changed_first_and_one_may_be_typed(
     panel.wait(60)
     assert panel.status == "Type at least one word."
     assert not panel.problem
-    assert panel.strip.tokens == []
+    assert panel.shown.tokens == []
     panel.press("ArrowDown")
     panel.wait(60)
     assert panel.sample == 0
@@ -134,8 +134,15 @@ def test_models_and_texts_that_do_not_fit_are_refused(made: Any) -> None:
     vit = sn.load_model("tiny-vit")
     with pytest.raises(DifferentModelsError, match="kinds of input"):
         sw.ChangesPanel(made.before, vit, ["a"])
-    with pytest.raises(ValueError, match="must be a language model"):
+    with pytest.raises((TypeError, ValueError), match="image"):
         sw.ChangesPanel(vit, vit, ["a"])
+    audio = sn.load_model("tiny-audio")
+    with pytest.raises(ValueError, match="a language model or a classifier of images"):
+        sw.ChangesPanel(audio, audio, torch.zeros(1, 16000))
+    with pytest.raises(ValueError, match="a classifier of images with patches"):
+        changed_image(made.before, made.after, "a b")
+    with pytest.raises(ValueError, match="must be a language model"):
+        changed_text(vit, vit, "a b")
     for wrong in ([], ["  "], [3], ""):
         with pytest.raises((TypeError, ValueError), match="inputs"):
             sw.ChangesPanel(made.before, made.after, wrong)
@@ -154,3 +161,87 @@ def test_a_page_alone_has_the_numbers(panel: Any, tmp_path: Any) -> None:
     assert "set back" in page
     assert "Directions that were tried" in page
     assert "nats" in page
+
+
+@pytest.fixture(scope="module")
+def shortcut() -> Any:
+    return plant_behaviour("seven")
+
+
+@pytest.fixture(scope="module")
+def images(shortcut: Any) -> Any:
+    return shortcut.inputs(6)
+
+
+@pytest.fixture(scope="module")
+def of_images(shortcut: Any, images: Any) -> Any:
+    return sn.diff_models(
+        shortcut.before, shortcut.after, images, steps=20, n_components=1, progress=False
+    )
+
+
+def test_an_image_is_shaded_where_covering_takes_the_change_away(
+    shortcut: Any, images: Any, of_images: Any
+) -> None:
+    """By hand: the corner is painted in the mean colour, and both models answer again."""
+    seen = changed_image(shortcut.before, shortcut.after, images[:1], of_images)
+    covered = images[:1].clone()
+    covered[:, :, :8, :8] = covered.mean(dim=(2, 3), keepdim=True)
+    for image, stated in ((images[:1], seen.kl), (covered, seen.covered[0, 0])):
+        batch = next(iter(shortcut.before.batches(image)))
+        with torch.no_grad():
+            old, new = (
+                run(one, batch).answer.at_end.log_softmax(-1)
+                for one in (shortcut.before, shortcut.after)
+            )
+        assert float((old.exp() * (old - new)).sum()) == pytest.approx(stated, rel=1e-3, abs=1e-5)
+    row, column = divmod(int(seen.goes.argmax()), 8)
+    assert max(row, column) <= 1  # where the square was planted
+    assert seen.covered[0, 0] < 0.3 * seen.kl
+    assert seen.answers[1] == next(iter(shortcut.planted))
+    assert 0 <= seen.left < seen.kl
+
+
+def test_images_are_listed_the_most_changed_first_and_a_click_reads_one(
+    shortcut: Any, images: Any, of_images: Any
+) -> None:
+    """With its classes before, after and set back; arrows and keys move the patch and the image."""
+    panel = sw.ChangesPanel(shortcut.before, shortcut.after, images, of_images)
+    panel.wait(60)
+    assert not panel.problem
+    assert panel.headline.endswith(next(iter(shortcut.planted)))
+    assert panel.place == int(panel.reading.goes.argmax())
+    order = of_images.texts.sort_values("kl", ascending=False)["sample"].tolist()
+    assert panel.view.rows == order
+    assert set(order[:3]) == {0, 1, 2}  # those with the square
+    assert panel.list.selected == (order.index(0), 0)
+    panel.list.selected = (1, 0)
+    panel.wait(60)
+    assert panel.sample == order[1]
+    expected = changed_image(shortcut.before, shortcut.after, images[order[1] :], of_images)
+    assert panel.reading.kl == pytest.approx(expected.kl)
+    assert panel.shown.heat_maps[0] == pytest.approx(expected.goes.clip(0), abs=1e-5)
+    before, after = panel._detail_view.bars.columns
+    assert before["values"] == pytest.approx(expected.before.tolist())
+    assert after["exact"] == pytest.approx(expected.set_back.tolist())
+    panel.finding = -1
+    panel.press("ArrowDown")
+    panel.wait(60)
+    assert panel.sample == order[1] + 1
+    assert panel.reading.left is None
+    panel.shown.selected = (0, 5)
+    assert panel.place == 5
+    assert "Patch 0,5 covered" in panel._detail_view.place.value
+    assert panel.record["covered"].startswith("Patch 0,5")
+    with pytest.raises(t.TraitError, match="place"):
+        panel.place = 64
+    panel.close()
+
+
+def test_images_of_identical_models_have_nothing_to_show(shortcut: Any, images: Any) -> None:
+    panel = sw.ChangesPanel(shortcut.before, shortcut.before, images[:2])
+    panel.wait(60)
+    assert panel.answer == "Nothing differs on these images: the largest difference is rounding."
+    assert panel.view.rows == panel.findings.cells == []
+    assert panel.headline.endswith(", as before")
+    panel.close()

@@ -3,27 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from sae_nb.studies.evaluation import ChangedText, ModelDiff, changed_text
+from sae_nb.studies.evaluation import (
+    ChangedImage,
+    ChangedText,
+    ModelDiff,
+    changed_image,
+    changed_text,
+)
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 NONE = -1
-"""No finding, no place, no text of the list."""
+"""No finding, no place, no input of the list."""
+
+Seen = ChangedText | ChangedImage
 
 
 @dataclass(frozen=True)
 class Ask:
-    """The request: a text, and the finding whose direction is set back."""
+    """The request: a text, or the number of an image, and the finding whose direction is set back."""
 
-    text: str
+    given: str | int
     finding: int = NONE
 
 
-def answered(a: LiveModel, b: LiveModel, ask: Ask, found: ModelDiff | None) -> ChangedText:
-    """Read the text with both models, and a third time with the direction set back."""
-    if ask.finding == NONE or found is None:
-        return changed_text(a, b, ask.text)
-    return changed_text(a, b, ask.text, found, finding=ask.finding)
+def answered(a: LiveModel, b: LiveModel, given: Any, finding: int, found: ModelDiff | None) -> Seen:
+    """Read a text or an image with both models, and a third time with the direction set back."""
+    read: Any = changed_text if isinstance(given, str) else changed_image
+    if finding == NONE or found is None:
+        return read(a, b, given)
+    return read(a, b, given, found, finding=finding)

@@ -10,19 +10,25 @@ from sae_nb_widgets.panel import Entry, control, line, small_button
 class ChangesControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
-    def __init__(self, panel: Any) -> None:
-        tip = "Any text; both models read it when you leave the box"
-        box = control(panel, "text", "text", tip, "min(440px, 100%)", placeholder="type a text …")
-        self.first = [
-            box.add_class("sae-nb-search").add_class("sae-nb-unlabelled"),
-            line(
-                control(panel, "sample", "text number", "Which of the texts compared on", "11em", kind=Entry),
-                small_button("‹", "The text before (↑)", lambda: panel.step_sample(-1)),
-                small_button("›", "The next text (↓)", lambda: panel.step_sample(1)),
-            ),
-        ]  # fmt: skip
+    def __init__(self, panel: Any, noun: str) -> None:
+        number = line(
+            control(panel, "sample", f"{noun} number", f"Which of the {noun}s compared on", "11em", kind=Entry),
+            small_button("‹", f"The {noun} before (↑)", lambda: panel.step_sample(-1)),
+            small_button("›", f"The next {noun} (↓)", lambda: panel.step_sample(1)),
+        )  # fmt: skip
+        self.first = [number]
+        if noun == "text":
+            tip = "Any text; both models read it when you leave the box"
+            box = control(
+                panel, "text", "text", tip, "min(440px, 100%)", placeholder="type a text …"
+            )
+            self.first = [box.add_class("sae-nb-search").add_class("sae-nb-unlabelled"), number]
         back = "Row of the findings whose direction is set back; −1: none"
+        place = (
+            "Token after which answers are listed" if noun == "text" else "Patch that is covered"
+        )
+        name = "position" if noun == "text" else "patch"
         self.more = [
             control(panel, "finding", "set back", back, "9em", kind=Entry),
-            control(panel, "place", "position", "Token after which answers are listed", "9em", kind=Entry),
+            control(panel, "place", name, place, "9em", kind=Entry),
         ]  # fmt: skip

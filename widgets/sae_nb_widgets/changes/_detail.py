@@ -5,8 +5,8 @@ from __future__ import annotations
 import ipywidgets as ipw
 
 from sae_nb.figures import escape, format_percent
-from sae_nb.studies.evaluation import ChangedText
 from sae_nb_widgets.changes import _words as words
+from sae_nb_widgets.changes._asking import Seen
 from sae_nb_widgets.components import Column, PairedBars
 
 SMALL = 0.001
@@ -14,23 +14,24 @@ SMALL = 0.001
 
 
 class ChangesDetail:
-    """Next tokens that moved most at a place: probability before, after, and with the direction set back."""
+    """Next tokens, or classes, that moved most: probability before, after, and with the direction set back."""
 
-    def __init__(self) -> None:
+    def __init__(self, answers: str) -> None:
         self.place = ipw.HTML()
-        self.bars = PairedBars(description="next token")
+        self.bars = PairedBars(description=answers)
         self.widgets: tuple[ipw.Widget, ...] = (self.place, self.bars)
 
-    def show(self, text: ChangedText, place: int, back: str) -> None:
-        """Show the answers at a place."""
-        title = escape(f"After {words.word(text.tokens[place])}, token {place}")
-        sentence = escape(words.place_sentence(text, place, back))
+    def show(self, seen: Seen, place: int, back: str) -> None:
+        """Show the answers at a place of a text, or to an image."""
+        title = escape(words.title_words(seen, place))
+        sentence = escape(words.place_sentence(seen, place, back))
         self.place.value = f'<div class="sae-nb-cardtitle">{title}</div><p>{sentence}</p>'
-        before, after = text.before[place].tolist(), text.after[place].tolist()
-        set_back = () if text.set_back is None else text.set_back[place].tolist()
-        top = max(*before, *after)
+        names, old, new, rest = words.answers_at(seen, place)
+        before, after = old.tolist(), new.tolist()
+        set_back = () if rest is None else rest.tolist()
+        top = max(*before, *after, *set_back)
         self.bars.show(
-            [words.word(name) for name in text.outcomes[place]],
+            names,
             Column(title="before", values=before, notes=_percent(before), maximum=top),
             Column(title="after", values=after, notes=_percent(after), exact=set_back, maximum=top),
             key=[("before", "after, with the direction set back")] if set_back else [],

@@ -1,8 +1,7 @@
-"""ChangesPanel: what a training changed, text by text, and which direction of the activations explains it."""
+"""ChangesPanel: what a training changed, input by input, and which direction of the activations explains it."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -11,12 +10,13 @@ import traitlets as t
 
 from sae_nb.checks import checked, shown
 from sae_nb.figures import escape, format_count
-from sae_nb.studies.evaluation import ChangedText, ModelDiff, check_alike, diff_models
+from sae_nb.studies.evaluation import ModelDiff, check_alike, diff_models
 from sae_nb_widgets.changes import _words as words
-from sae_nb_widgets.changes._asking import NONE, Ask, answered
+from sae_nb_widgets.changes._asking import NONE, Ask, Seen, answered
 from sae_nb_widgets.changes._controls import ChangesControls
 from sae_nb_widgets.changes._detail import ChangesDetail
-from sae_nb_widgets.components import RowTable, TokenStrip
+from sae_nb_widgets.changes._views import hidden, view_of
+from sae_nb_widgets.components import RowTable
 from sae_nb_widgets.panel import Panel, Whole, reacts, show
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ChangesPanel(Panel):
     Raises
     ------
     DifferentModelsError: If the two cannot be compared.
-    TypeError, ValueError: If they read no texts, or `inputs` are not texts.
+    TypeError, ValueError: If they read neither texts nor images, or `inputs` are not what they read.
 
     Examples
     --------
@@ -70,24 +70,26 @@ class ChangesPanel(Panel):
         "second row is what is left of that when the second model runs with its states set to the first one's "
         "along one direction. Bars: probability of the next tokens that moved most, before and after; the "
         "tick is the second model with the direction set back. “Random” is the best of three random "
-        "directions.",
+        "directions. Of an image: each patch is covered, with its neighbours, by the image's mean colour, and "
+        "is shaded by the part of the change that goes.",
         "This shows what these texts bring out: a behaviour that a rare word triggers needs a text with that "
-        "word. A direction that carries the change here need not be what the training was for, and where the "
-        "mean difference does as well as another method, that method adds nothing.",
-        "Reading narrow fine-tuning from activation differences: arXiv 2510.13900. The share of the KL that a "
-        "direction restores is ours.",
+        "word. A covered image is unlike any that was trained on. A direction that carries the change here "
+        "need not be what the training was for, and where the mean difference does as well as another method, "
+        "that method adds nothing.",
+        "Reading narrow fine-tuning from activation differences: arXiv 2510.13900; covering parts of an image: "
+        "arXiv 1311.2901. The share of the KL that a direction restores is ours.",
     )
     stem = "changes"
     kept_traits = ("sample", "text", "finding", "place")
-    needs_kernel = "Other texts, directions and positions need a running kernel and were left out."
+    needs_kernel = "Other inputs, directions and positions need a running kernel and were left out."
 
     text = t.Unicode("", help="The text that both models read.")
     sample = Whole(
         NONE,
         0,
-        lambda panel: len(panel.texts) - 1,
+        lambda panel: len(panel.view) - 1,
         none=NONE,
-        help="Which of the texts; −1: typed.",
+        help="Which of the texts or images; −1: a text that was typed.",
     )
     finding = Whole(
         NONE,
@@ -97,14 +99,18 @@ class ChangesPanel(Panel):
         help="Row of the findings whose direction is set back; −1: none.",
     )
     place = Whole(
-        NONE, 0, lambda panel: panel.n_places - 1, none=NONE, help="Token whose answers are listed."
+        NONE,
+        0,
+        lambda panel: panel.n_places - 1,
+        none=NONE,
+        help="Token whose answers are listed, or patch.",
     )
 
     def __init__(
         self,
         before: LiveModel,
         after: LiveModel,
-        inputs: str | Sequence[str],
+        inputs: Any,
         found: ModelDiff | None = None,
     ) -> None:
         check_alike(before, after)
@@ -112,25 +118,25 @@ class ChangesPanel(Panel):
             raise TypeError(
                 f"`found` must come from sn.diff_models or be None, got {shown(found)}."
             )
-        self.texts = _texts(before, inputs)
+        self.view = view_of(before, inputs)
+        self.texts = self.view.texts
         self.before, self.after = before, after
         self._found = found
-        self._seen: ChangedText | None = None
+        self._seen: Seen | None = None
         self._ask: Ask | None = None
         self._at: Ask | None = None
-        self._rows: list[int] = []
         self._opened_at = NONE
         super().__init__(
             chips={
                 "before": before.name,
                 "after": after.name,
-                "texts": format_count(len(self.texts)),
+                f"{self.view.noun}s": format_count(len(self.view)),
             }
         )
         self.where = (f"{before.name} → {after.name}",)
         self._build()
         with self.hold_trait_notifications():
-            self.sample, self.text = 0, self.texts[0]
+            self.sample, self.text = 0, self.texts[0] if self.texts else ""
             self.finding = 0 if found is not None and found.directions else NONE
         self._request()
         if found is None:
@@ -139,36 +145,35 @@ class ChangesPanel(Panel):
             self._take_found(found)
 
     def _build(self) -> None:
-        self.controls = ChangesControls(self)
-        self.strip = TokenStrip(description="The text, shaded by its change", unit="nats")
-        self.strip.observe(self._choose_token, "selected")
+        self.controls = ChangesControls(self, self.view.noun)
+        self.shown, self.list = self.view.shown, hidden(self.view)
+        self.shown.observe(self._choose_place, "selected")
         self._legend = ipw.HTML()
         self.findings = RowTable(description="Directions that were tried", empty_text=EMPTY)
         self.findings.observe(self._choose_finding, "selected")
-        self.list = RowTable(description="Texts, the most changed first", empty_text="")
-        self.list.observe(self._choose_text, "selected")
-        self._detail_view = ChangesDetail()
+        self.list.observe(self._choose_input, "selected")
+        self._detail_view = ChangesDetail("next token" if self.texts else "class")
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self.strip, self._legend, self.findings, self.list],
+            figure=[self.shown, self._legend, self.findings, self.list],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowRight", lambda: self._step_place(1))
         self.bind_key("ArrowLeft", lambda: self._step_place(-1))
         self.bind_key("ArrowDown", lambda: self.step_sample(1))
         self.bind_key("ArrowUp", lambda: self.step_sample(-1))
-        for one in (self.findings, self.list):
-            show(one, False)
+        show(self.findings, False)
 
-    # --- comparing on all texts -------------------------------------------------------------------
+    # --- comparing on all inputs ------------------------------------------------------------------
 
     def _compare(self) -> None:
-        """Find what changed on all texts; the first text is shown meanwhile."""
-        before, after, texts = self.before, self.after, list(self.texts)
-        self.loading(f"Both models read {format_count(len(texts))} texts, and directions are tried")
+        """Find what changed on all inputs; the first one is shown meanwhile."""
+        before, after, compared = self.before, self.after, self.view.compared
+        several = f"{format_count(len(self.view))} {self.view.noun}s"
+        self.loading(f"Both models read {several}, and directions are tried")
         self.run_async(
-            lambda: diff_models(before, after, texts, progress=False),
+            lambda: diff_models(before, after, compared, progress=False),
             self._take_found,
             doing="comparing the models",
             channel="findings",
@@ -176,61 +181,62 @@ class ChangesPanel(Panel):
 
     def _take_found(self, found: ModelDiff) -> None:
         self._found = found
-        rows, self._rows = words.text_rows(found, self.texts)
-        for table, heads, cells in (
-            (self.findings, words.FINDING_HEADS, words.finding_rows(found)),
-            (self.list, words.TEXT_HEADS, rows),
-        ):
-            table.show(heads, cells, numeric=[name in words.NUMBERS for name in heads])
-            show(table, bool(cells))
-        said, bold = words.answer_words(found)
-        self.conclude(said, "" if found.same else words.numbers_words(found), bold)
+        heads, cells = words.FINDING_HEADS, words.finding_rows(found)
+        self.findings.show(heads, cells, numeric=[name in words.NUMBERS for name in heads])
+        show(self.findings, bool(cells))
+        self.view.fill(found)
+        noun = self.view.noun
+        said, bold = words.answer_words(found, noun)
+        self.conclude(said, "" if found.same else words.numbers_words(found, noun), bold)
         if not 0 <= self.finding < self.n_findings:
             self.finding = 0 if self.n_findings else NONE
         self._mark()
         self._request()
 
-    # --- reading one text -------------------------------------------------------------------------
+    # --- reading one input ------------------------------------------------------------------------
 
-    @reacts("sample", doing="choosing a text", early=True)
+    @reacts("sample", doing="choosing an input", early=True)
     def _fill(self) -> None:
-        """Put the chosen text into the field."""
-        if self.sample != NONE:
+        """Put the chosen text into the field, or read the chosen image."""
+        if self.texts and self.sample != NONE:
             self.text = self.texts[self.sample]
+        elif not self.texts:
+            self._request()
 
-    @reacts("text", "finding", doing="reading the text", early=True)
+    @reacts("text", "finding", doing="reading the input", early=True)
     def _request(self) -> None:
         """Read what is there now; an older request is dropped, and the same one does nothing."""
-        if self.sample != NONE and self.text != self.texts[self.sample]:
+        if self.texts and self.sample != NONE and self.text != self.texts[self.sample]:
             self.sample = NONE
-        ask = Ask(self.text, NONE if self._found is None else self.finding)
+        given = self.text if self.texts else max(self.sample, 0)
+        ask = Ask(given, NONE if self._found is None else self.finding)
         if ask == self._ask:
             return
-        if self._ask is not None and ask.text != self._ask.text:
+        if self._ask is not None and ask.given != self._ask.given:
             self.place = NONE
         self._ask = ask
         self._mark()
-        if not ask.text.strip():
+        if isinstance(ask.given, str) and not ask.given.strip():
             self.forget_async()
             self._clear()
             self.say("Type at least one word.")
             return
-        before, after, found = self.before, self.after, self._found
-        self.strip.add_class(STALE)
+        before, after, found, input_ = self.before, self.after, self._found, self.view.given(given)
+        self.shown.add_class(STALE)
         self.run_async(
-            lambda: answered(before, after, ask, found),
+            lambda: answered(before, after, input_, ask.finding, found),
             lambda seen: self._take(ask, seen),
-            doing="reading the text",
+            doing=f"reading the {self.view.noun}",
             otherwise=self._clear,
         )
 
-    def _take(self, ask: Ask, seen: ChangedText) -> None:
+    def _take(self, ask: Ask, seen: Seen) -> None:
         self._seen, self._at = seen, ask
-        self.strip.remove_class(STALE)
+        self.shown.remove_class(STALE)
         self._draw()
-        explained = seen.left is not None and self.place == self._opened_at
+        explained = bool(self.texts) and seen.left is not None and self.place == self._opened_at
         if explained or not 0 <= self.place < self.n_places:
-            self.place = words.first_place(seen)
+            self.place = words.first_place(seen, self._found)
             self._opened_at = self.place if self._found is None else NONE
         self._draw_place()
         if self.status == "Type at least one word.":
@@ -238,17 +244,17 @@ class ChangesPanel(Panel):
 
     @property
     def ready(self) -> bool:
-        """Whether a text was read."""
+        """Whether an input was read."""
         return self._seen is not None
 
     @property
     def found(self) -> ModelDiff | None:
-        """The comparison on all texts; None while it is being measured."""
+        """The comparison on all inputs; None while it is being measured."""
         return self._found
 
     @property
-    def reading(self) -> ChangedText | None:
-        """The text as both models answer it; None before it is read."""
+    def reading(self) -> Seen | None:
+        """The text or image as both models answer it; None before it is read."""
         return self._seen
 
     @property
@@ -258,20 +264,21 @@ class ChangesPanel(Panel):
 
     @property
     def n_places(self) -> int:
-        """Tokens of the text; many while another text is being read."""
-        pending = self._seen is None or self._at is None or self._at.text != self.text
-        return UNKNOWN if pending or self._seen is None else len(self._seen.tokens)
+        """Tokens of the text, or patches of the image; many while another one is being read."""
+        if self._seen is None or self._at is None or self._ask is None:
+            return UNKNOWN
+        return UNKNOWN if self._at.given != self._ask.given else words.n_places(self._seen)
 
     @property
     def record(self) -> dict[str, Any] | None:
-        """The largest changes of the text, and the answers at the chosen place; None before it is read."""
+        """The largest changes of the input, and the answers at the chosen place; None before it is read."""
         return None if self._seen is None else words.record_rows(self._seen, self.place)
 
     # --- drawing ----------------------------------------------------------------------------------
 
     @property
     def _back(self) -> str:
-        """The direction that the text shown was read with, in words."""
+        """The direction that the input shown was read with, in words."""
         if self._found is None or self._at is None or self._at.finding == NONE:
             return ""
         return words.finding_words(self._found, self._at.finding)
@@ -280,45 +287,40 @@ class ChangesPanel(Panel):
         seen = self._seen
         if seen is None:
             return
-        rows = [seen.kl] if seen.left is None else [seen.kl, seen.left]
-        self.strip.show(
-            [list(seen.tokens)] * len(rows),
-            rows,
-            captions=["changed", "set back"][: len(rows)],
-            maximum=max(float(seen.kl.max()), 1e-3),
-        )
+        view: Any = self.view
+        view.draw(seen)
         legend = escape(words.legend_words(seen, self._back))
         self._legend.value = f'<div class="sae-nb-legendline">{legend}</div>'
 
     @reacts("place", doing="listing a place")
     def _draw_place(self) -> None:
         seen = self._seen
-        if seen is None or not 0 <= self.place < len(seen.tokens):
+        if seen is None or not 0 <= self.place < words.n_places(seen):
             return
         self._detail_view.show(seen, self.place, self._back)
-        self.headline = words.headline_words(seen, self.place)
-        row = max(self.strip.selected[0], 0)
-        if self.strip.selected != (row, self.place):
-            self.strip.selected = (row, self.place)
+        self.headline = words.headline_words(seen, self.place, self.sample)
+        row = max(self.shown.selected[0], 0)
+        if self.shown.selected != (row, self.place):
+            self.shown.selected = (row, self.place)
 
     def _mark(self) -> None:
         """Mark the rows of the lists that are shown."""
-        at = self._rows.index(self.sample) if self.sample in self._rows else -1
+        rows = self.view.rows
+        self.view.mark(rows.index(self.sample) if self.sample in rows else -1)
         finding = self.finding if self.finding < len(self.findings.cells) else -1
-        for table, row in ((self.list, at), (self.findings, finding)):
-            if table.selected != row:
-                table.selected = row
+        if self.findings.selected != finding:
+            self.findings.selected = finding
 
     def _clear(self) -> None:
         self._seen = self._at = None
-        self.strip.remove_class(STALE)
-        self.strip.show([])
+        self.shown.remove_class(STALE)
+        self.view.clear()
         self._legend.value = self.headline = ""
         self._detail_view.clear()
 
     # --- moving about -----------------------------------------------------------------------------
 
-    def _choose_token(self, change: t.Bunch) -> None:
+    def _choose_place(self, change: t.Bunch) -> None:
         if self._seen is not None and change["new"][1] >= 0:
             self.place = change["new"][1]
 
@@ -326,30 +328,17 @@ class ChangesPanel(Panel):
         if change["new"] >= 0:
             self.finding = change["new"]
 
-    def _choose_text(self, change: t.Bunch) -> None:
-        if 0 <= change["new"] < len(self._rows):
-            self.sample = self._rows[change["new"]]
+    def _choose_input(self, change: t.Bunch) -> None:
+        row = self.view.chosen(change["new"])
+        if 0 <= row < len(self.view.rows):
+            self.sample = self.view.rows[row]
 
     @checked
     def step_sample(self, by: int) -> None:
-        """Show the text so many further on in the list; from a typed one the first."""
+        """Show the input so many further on; from a typed text the first."""
         at = 0 if self.sample == NONE else self.sample + by
-        self.sample = int(np.clip(at, 0, len(self.texts) - 1))
+        self.sample = int(np.clip(at, 0, len(self.view) - 1))
 
     def _step_place(self, by: int) -> None:
         if self._seen is not None:
-            self.place = int(np.clip(self.place + by, 0, len(self._seen.tokens) - 1))
-
-
-def _texts(model: LiveModel, inputs: Any) -> tuple[str, ...]:
-    if not model.modality.is_text or model.tokenizer is None:
-        raise ValueError(
-            f"`before` must be a language model, got {model.name}, which reads {model.modality.sample}s. Use "
-            "sn.diff_models(before, after, inputs)."
-        )
-    texts = (inputs,) if isinstance(inputs, str) else tuple(inputs)
-    if not texts or not all(isinstance(one, str) and one.strip() for one in texts):
-        raise ValueError(
-            f"`inputs` must be texts of at least one word, got {inputs!r:.60}. Pass a text or a list of texts."
-        )
-    return texts
+            self.place = int(np.clip(self.place + by, 0, words.n_places(self._seen) - 1))

@@ -7,16 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sae_nb.figures import format_number, format_percent, shortened, visible_token
+from sae_nb.studies.evaluation import ChangedImage
 from sae_nb_widgets.changes._asking import NONE
 from sae_nb_widgets.panel import place_words
 
 if TYPE_CHECKING:
     from sae_nb.studies.evaluation import ChangedText, ModelDiff
+    from sae_nb_widgets.changes._asking import Seen
 
-LONGEST_HEADLINE, LONGEST_ROW = 52, 230
+LONGEST_HEADLINE, LONGEST_ROW = 52, 460
 """Letters before a place; pixels of a text in the list."""
 
-SAME = "Nothing differs on these texts: the largest difference is rounding."
+SAME = "Nothing differs on these {}s: the largest difference is rounding."
 
 
 def word(token: str) -> str:
@@ -32,31 +34,37 @@ def finding_words(found: ModelDiff, finding: int) -> str:
     return f"{'' if numbered else 'the '}{kind} {place_words(str(row['hook_point']))}"
 
 
-def answer_words(found: ModelDiff) -> tuple[str, list[str]]:
-    """Return what changed on all texts and which direction carries most of it, and the words to mark."""
+def answer_words(found: ModelDiff, noun: str) -> tuple[str, list[str]]:
+    """Return what changed on all inputs and which direction carries most of it, and the words to mark."""
     if found.same:
-        return SAME, []
+        return SAME.format(noun), []
     best, raised = found.table.iloc[0], word(str(found.outcomes["outcome"].iloc[0]))
-    carries = _share(best["share"])
-    chance = _share(best["control"])
-    said = (
-        f"The training raised {raised} most; {finding_words(found, 0)} carries {carries} of the change, a "
-        f"random direction {chance}."
-    )
     simple = [note for note in found.notes if "simplest method" in note]
+    if best["finding"] == "mean difference":
+        simple = []
+        which = f"{finding_words(found, 0)}, the simplest method,"
+    else:
+        which = finding_words(found, 0)
+    said = (
+        f"The training raised {raised} most; {which} carries {_share(best['share'])} of the change, a random "
+        f"direction {_share(best['control'])}."
+    )
     return " ".join([said, *simple]), [raised.strip("“”")]
 
 
-def numbers_words(found: ModelDiff) -> str:
+def numbers_words(found: ModelDiff, noun: str) -> str:
     """Return the numbers behind the answer."""
+    places = "places" if noun == "text" else f"{noun}s"
     return (
         f"mean KL {format_number(found.kl)} nats, 95 % interval {format_number(found.low)} to "
-        f"{format_number(found.high)}, {found.n_places} places"
+        f"{format_number(found.high)}, {found.n_places} {places}"
     )
 
 
-def headline_words(text: ChangedText, place: int) -> str:
+def headline_words(text: Seen, place: int, sample: int) -> str:
     """Return what was read up to a place, and both answers: "… the gate. → So (before: The)"."""
+    if isinstance(text, ChangedImage):
+        return f"Image {sample}: {moved_words(text)}"
     read = text.tokens[: place + 1]
     words = [one for one in read if not one.startswith("<|")] or list(read)
     said = visible_token(" ".join("".join(words).split()))
@@ -72,21 +80,92 @@ def top_answers(text: ChangedText, place: int) -> tuple[str, str]:
     return names[int(text.before[place].argmax())], names[int(text.after[place].argmax())]
 
 
-def first_place(text: ChangedText) -> int:
-    """Return the place that a text opens on: where the direction explains most, else the largest change."""
+def n_places(seen: Seen) -> int:
+    """Return how many tokens or patches an input has."""
+    return int(seen.goes.size) if isinstance(seen, ChangedImage) else len(seen.tokens)
+
+
+def moved_words(seen: ChangedImage) -> str:
+    """Return both answers to an image: "4 → 7", or "4, as before"."""
+    old, new = (visible_token(name) for name in seen.answers)
+    return f"{new}, as before" if old == new else f"{old} → {new}"
+
+
+TELLING = 0.05
+"""Probability that the outcome raised most must gain somewhere for a text to open there. Ours."""
+
+
+def first_place(text: Seen, found: ModelDiff | None) -> int:
+    """Return the place that opens: where the outcome that was raised most gains most, so that the answer is
+    seen; else where the direction explains most, or the largest change; of an image the patch that counts most.
+    """
+    if isinstance(text, ChangedImage):
+        return int(text.goes.argmax())
+    if found is not None and not found.same:
+        named = str(found.outcomes["outcome"].iloc[0])
+        gains = np.where(
+            [[name == named for name in row] for row in text.outcomes], text.after - text.before, 0
+        )
+        if gains.max() >= TELLING:
+            return int(gains.max(axis=1).argmax())
     return int((text.kl if text.left is None else text.kl - text.left).argmax())
 
 
-def place_sentence(text: ChangedText, place: int, back: str) -> str:
+def answers_at(
+    seen: Seen, place: int
+) -> tuple[list[str], np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the answers at a place, in words, and their probabilities before, after and set back."""
+    if isinstance(seen, ChangedImage):
+        return (
+            [visible_token(name) for name in seen.outcomes],
+            seen.before,
+            seen.after,
+            seen.set_back,
+        )
+    names = [word(name) for name in seen.outcomes[place]]
+    rest = None if seen.set_back is None else seen.set_back[place]
+    return names, seen.before[place], seen.after[place], rest
+
+
+def title_words(seen: Seen, place: int) -> str:
+    """Return the title of the answers at a place."""
+    if isinstance(seen, ChangedImage):
+        return f"The answer to the image: {moved_words(seen)}"
+    return f"After {word(seen.tokens[place])}, token {place}"
+
+
+def place_sentence(text: Seen, place: int, back: str) -> str:
     """Return how far the answer at a place moved, and how much of that the direction explains."""
+    if isinstance(text, ChangedImage):
+        return f"{_image_sentence(text, back)} {_covered_sentence(text, place)}"
     said = f"The next token moved by {format_number(float(text.kl[place]))} nats"
     if text.left is None:
         return f"{said}."
     return f"{said}; {format_number(float(text.left[place]))} are left when {back} is set back."
 
 
-def legend_words(text: ChangedText, back: str) -> str:
-    """Return what the two rows of tokens are."""
+def _image_sentence(image: ChangedImage, back: str) -> str:
+    said = f"The answer moved by {format_number(image.kl)} nats"
+    if image.left is None:
+        return f"{said}."
+    return f"{said}; {format_number(image.left)} are left when {back} is set back."
+
+
+def _covered_sentence(image: ChangedImage, place: int) -> str:
+    row, column = np.unravel_index(place, image.goes.shape)
+    left = float(image.covered[row, column])
+    return f"Patch {row},{column} covered with its neighbours: {format_number(left)} are left."
+
+
+IMAGE_LEGEND = (
+    "Shaded: nats that go when a patch and its neighbours are covered by the mean colour."
+)
+
+
+def legend_words(text: Seen, back: str) -> str:
+    """Return what the two rows of tokens, or the shades of an image, are."""
+    if isinstance(text, ChangedImage):
+        return IMAGE_LEGEND
     first = "Shaded: how far the answer after a token moved (KL, nats)."
     if text.left is None:
         return first
@@ -100,8 +179,8 @@ def finding_rows(found: ModelDiff) -> list[list[str]]:
     """Return the cells of the list of findings."""
     return [
         [
-            str(row["finding"]),
-            place_words(str(row["hook_point"])),
+            _short(str(row["finding"])),
+            place_words(str(row["hook_point"])).removeprefix("after "),
             _share(row["share"]),
             _share(row["control"]),
             ", ".join(word(one) for one in str(row["raises"]).split(", ")[:3]),
@@ -110,7 +189,21 @@ def finding_rows(found: ModelDiff) -> list[list[str]]:
     ]
 
 
-FINDING_HEADS = ("direction", "where", "share", "random", "raises")
+_SHORT = {
+    "principal component": "component",
+    "atom of an SAE on differences,": "SAE atom",
+    "exclusive atom of a crosscoder,": "own atom",
+}
+"""Kinds of findings as a narrow column holds them."""
+
+
+def _short(finding: str) -> str:
+    for long, short in _SHORT.items():
+        finding = finding.replace(long, short)
+    return finding
+
+
+FINDING_HEADS = ("direction", "after", "share", "random", "raises")
 TEXT_HEADS = ("text", "KL, nats", "left", "most after")
 NUMBERS = {"share", "random", "KL, nats", "left"}
 """Columns of numbers."""
@@ -134,8 +227,29 @@ def text_rows(found: ModelDiff, texts: tuple[str, ...]) -> tuple[list[list[str]]
     return rows, numbers
 
 
-def record_rows(text: ChangedText, place: int) -> dict[str, str]:
-    """Return the numbers of a text for exported pages: its largest places, and the chosen one's answers."""
+def image_words(found: ModelDiff, sample: int) -> tuple[str, str]:
+    """Return an image's number and the class that gained most, as a caption and in a sentence with its KL."""
+    row = found.texts[found.texts["sample"] == sample].iloc[0]
+    more = f"more {visible_token(str(row['raised']))}"
+    return f"{sample}: {more}", f"image {sample}: {format_number(float(row['kl']))} nats, {more}"
+
+
+def _image_record(image: ChangedImage, place: int) -> dict[str, str]:
+    rows = {"answer": moved_words(image), "KL, nats": format_number(image.kl)}
+    if image.left is not None:
+        rows["KL left with the direction set back, nats"] = format_number(image.left)
+    if place != NONE:
+        rows["covered"] = _covered_sentence(image, place)
+    for name, p, q in zip(image.outcomes, image.before, image.after):
+        moved = (format_percent(float(one), digits=2) for one in (p, q))
+        rows[f"class {visible_token(name)}"] = " → ".join(moved)
+    return rows
+
+
+def record_rows(text: Seen, place: int) -> dict[str, str]:
+    """Return the numbers of an input for exported pages: its largest places, and the chosen one's answers."""
+    if isinstance(text, ChangedImage):
+        return _image_record(text, place)
     rows = {}
     for i in np.argsort(-text.kl, kind="stable")[:8].tolist():
         old, new = top_answers(text, i)

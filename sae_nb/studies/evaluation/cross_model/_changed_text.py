@@ -16,6 +16,7 @@ from sae_nb.steering import kl
 from sae_nb.studies.evaluation.cross_model._model_diff import (
     ModelDiff,
     check_alike,
+    check_finding,
     check_found,
     restored,
     scores_of,
@@ -124,19 +125,13 @@ def changed_text(
             f"`a` must be a language model, got {a.name}, which reads {a.modality.sample}s. Use "
             "sn.diff_models(a, b, inputs).places."
         )
-    n = 0 if found is None else len(found.directions)
-    if found is not None and n and not 0 <= finding < n:
-        raise ValueError(
-            f"`finding` must be a row of `found.table` (0 to {n - 1}), got {finding}. See found.table."
-        )
+    name, along = check_finding(found, finding)
     batch: Any = next(iter(a.batches([text], batch_size=1)))
-    name = None if found is None or not n else str(found.table["hook_point"].iloc[finding])
     with torch.no_grad():
         first = run(a, batch, read=[] if name is None else [name])
         old, new, *_ = scores_of(first, run(b, batch))
         rest = None
-        if found is not None and name is not None:
-            along = found.directions[finding]
+        if name is not None and along is not None:
             _, rest, *_ = scores_of(first, restored(b, batch, name, first.states[name], along))
     keep = first.answer.keep
     if not len(old) or batch.token_ids is None or keep is None:

@@ -381,6 +381,18 @@ def check_found(found: Any) -> None:
         raise TypeError(f"`found` must come from sn.diff_models or be None, got {shown(found)}.")
 
 
+def check_finding(found: ModelDiff | None, finding: int) -> tuple[str | None, Tensor | None]:
+    """Return the hook point and direction of a finding, None without any; refuse a row that is not there."""
+    n = 0 if found is None else len(found.directions)
+    if found is None or not n:
+        return None, None
+    if not 0 <= finding < n:
+        raise ValueError(
+            f"`finding` must be a row of `found.table` (0 to {n - 1}), got {finding}. See found.table."
+        )
+    return str(found.table["hook_point"].iloc[finding]), found.directions[finding]
+
+
 @checked
 def check_alike(a: LiveModel, b: LiveModel) -> None:
     """Refuse two models that cannot be compared place by place, by what differs.

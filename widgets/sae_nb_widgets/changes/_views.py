@@ -1,0 +1,180 @@
+"""What differs between texts and images in a ChangesPanel: one input as it is shown, and the list of all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets as ipw
+import numpy as np
+
+from sae_nb.figures import current_theme as theme
+from sae_nb.studies.evaluation import ChangedImage, ChangedText, ModelDiff
+from sae_nb_widgets.changes import _words as words
+from sae_nb_widgets.components import PictureGrid, RowTable, TokenStrip
+from sae_nb_widgets.panel import Samples, show
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
+
+LONG_ROWS = "sae-nb-longrows"
+
+LARGE = 2.5
+"""Side of the image that is read, in thumbnails. Ours."""
+
+MOST = 12
+"""Images in the list, which are one message to the browser; the others are reached by their number."""
+
+
+class TextView:
+    """A text as tokens, shaded by their change; all texts as a table."""
+
+    noun = "text"
+
+    def __init__(self, inputs: Any) -> None:
+        self.texts = self.compared = _texts(inputs)
+        self.shown = TokenStrip(description="The text, shaded by its change", unit="nats")
+        self.list = RowTable(description="Texts, the most changed first", empty_text="")
+        self.list.add_class(LONG_ROWS)
+        self.rows: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def given(self, asked: Any) -> Any:
+        """Return what the models read."""
+        return asked
+
+    def draw(self, seen: ChangedText) -> None:
+        """Show a text as both models answer it."""
+        rows = [seen.kl] if seen.left is None else [seen.kl, seen.left]
+        self.shown.show(
+            [list(seen.tokens)] * len(rows),
+            rows,
+            captions=["changed", "set back"][: len(rows)],
+            maximum=max(float(seen.kl.max()), 1e-3),
+        )
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.shown.show([])
+
+    def fill(self, found: ModelDiff) -> None:
+        """List all texts, the most changed first."""
+        cells, self.rows = words.text_rows(found, self.texts)
+        heads = words.TEXT_HEADS
+        self.list.show(heads, cells, numeric=[name in words.NUMBERS for name in heads])
+        show(self.list, bool(cells))
+
+    def mark(self, row: int) -> None:
+        """Mark a row of the list; −1: none."""
+        if self.list.selected != row:
+            self.list.selected = row
+
+    def chosen(self, value: Any) -> int:
+        """Return the row of the list that a click chose."""
+        return int(value)
+
+
+class ImageView:
+    """An image, shaded where covering takes the change away; all images in a grid."""
+
+    noun = "image"
+
+    def __init__(self, model: LiveModel, inputs: Any) -> None:
+        self.texts: tuple[str, ...] = ()
+        several = hasattr(inputs, "__len__") or hasattr(inputs, "shape")
+        self.compared = inputs if several else list(inputs)
+        self.samples, self.model = Samples(model, self.compared), model
+        self._picture(0)  # what is no image is refused here
+        self.shown = PictureGrid(
+            description="The image, shaded where covering takes the change away",
+            titled=True,
+            unit="nats",
+        )
+        self.list = PictureGrid(
+            description="Images, the most changed first", titled=True, unit="nats"
+        )
+        self.rows: list[int] = []
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def given(self, asked: Any) -> Any:
+        """Return what the models read."""
+        return self.samples[asked]
+
+    def _picture(self, number: int) -> np.ndarray:
+        """Return an image as displayed, (3, height, width)."""
+        batch: Any = next(iter(self.model.batches(self.samples[number], batch_size=1)))
+        return batch.pictures[0].numpy()
+
+    def draw(self, seen: ChangedImage) -> None:
+        """Show an image as both models answer it."""
+        self.shown.show(
+            seen.picture[None],
+            heat=np.maximum(seen.goes, 0.0)[None].astype(np.float32),
+            captions=[words.moved_words(seen)],
+            strengths=[seen.kl],
+            maximum=max(seen.kl, 1e-3),
+        )
+        self.shown.thumbnail = round(LARGE * theme().thumbnail_px)
+
+    def clear(self) -> None:
+        """Show nothing."""
+        self.shown.show(np.zeros((0, 3, 1, 1), np.uint8))
+
+    def fill(self, found: ModelDiff) -> None:
+        """List the images that changed most."""
+        by = found.texts.set_index("sample").sort_values("kl", ascending=False, kind="stable")
+        self.rows = [int(one) for one in by.index[:MOST]]
+        show(self.list, bool(self.rows))
+        if not self.rows:
+            return
+        said = [words.image_words(found, n) for n in self.rows]
+        self.list.show(
+            np.stack([self._picture(n) for n in self.rows]),
+            captions=[short for short, _ in said],
+            places=[long for _, long in said],
+            strengths=[float(by["kl"].at[n]) for n in self.rows],
+        )
+
+    def mark(self, row: int) -> None:
+        """Mark an image of the list; −1: none."""
+        wanted = (row, 0 if row >= 0 else -1)
+        if self.list.selected != wanted:
+            self.list.selected = wanted
+
+    def chosen(self, value: Any) -> int:
+        """Return the image of the list that a click chose."""
+        return int(value[0])
+
+
+View = TextView | ImageView
+
+
+def view_of(model: LiveModel, inputs: Any) -> View:
+    """Return the parts for texts or for images; refuse anything else."""
+    if model.modality.is_text and model.tokenizer is not None:
+        return TextView(inputs)
+    if model.modality.is_image and model.patch_grid is not None:
+        return ImageView(model, inputs)
+    raise ValueError(
+        f"`before` must be a language model or a classifier of images with patches, got {model.name}, which "
+        f"reads {model.modality.sample}s. Use sn.diff_models(before, after, inputs)."
+    )
+
+
+def hidden(view: View) -> ipw.Widget:
+    """Return the list, not to be seen before there is one."""
+    show(view.list, False)
+    return view.list
+
+
+def _texts(inputs: Any) -> tuple[str, ...]:
+    texts: Sequence[Any] = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    if not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+        raise ValueError(
+            f"`inputs` must be texts of at least one word, got {inputs!r:.60}. Pass a text or a list of texts."
+        )
+    return tuple(texts)
