@@ -1,4 +1,4 @@
-"""What differs between texts and images in a ChangesPanel: one input as it is shown, and the list of all."""
+"""TextView and ImageView: the parts of a ChangesPanel that show one input, and the list of all."""
 
 from __future__ import annotations
 
