@@ -119,7 +119,7 @@ def test_texts_are_listed_the_most_changed_first_and_one_may_be_typed(
 
 
 def test_identical_models_have_nothing_to_show_and_that_is_said(made: Any) -> None:
-    panel = sw.ChangesPanel(made.before, made.before, ["The cat sat in the garden."])
+    panel: Any = sw.ChangesPanel(made.before, made.before, ["The cat sat in the garden."])
     panel.wait(60)
     assert panel.answer.startswith("Nothing differs")
     assert panel.findings.cells == panel.list.cells == []
@@ -184,7 +184,7 @@ def test_an_image_is_shaded_where_covering_takes_the_change_away(
     shortcut: Any, images: Any, of_images: Any
 ) -> None:
     """By hand: the corner is painted in the mean colour, and both models answer again."""
-    seen = changed_image(shortcut.before, shortcut.after, images[:1], of_images)
+    seen: Any = changed_image(shortcut.before, shortcut.after, images[:1], of_images)
     covered = images[:1].clone()
     covered[:, :, :8, :8] = covered.mean(dim=(2, 3), keepdim=True)
     for image, stated in ((images[:1], seen.kl), (covered, seen.covered[0, 0])):
@@ -206,7 +206,7 @@ def test_images_are_listed_the_most_changed_first_and_a_click_reads_one(
     shortcut: Any, images: Any, of_images: Any
 ) -> None:
     """With its classes before, after and set back; arrows and keys move the patch and the image."""
-    panel = sw.ChangesPanel(shortcut.before, shortcut.after, images, of_images)
+    panel: Any = sw.ChangesPanel(shortcut.before, shortcut.after, images, of_images)
     panel.wait(60)
     assert not panel.problem
     assert panel.headline.endswith(next(iter(shortcut.planted)))
@@ -218,7 +218,7 @@ def test_images_are_listed_the_most_changed_first_and_a_click_reads_one(
     panel.list.selected = (1, 0)
     panel.wait(60)
     assert panel.sample == order[1]
-    expected = changed_image(shortcut.before, shortcut.after, images[order[1] :], of_images)
+    expected: Any = changed_image(shortcut.before, shortcut.after, images[order[1] :], of_images)
     assert panel.reading.kl == pytest.approx(expected.kl)
     assert panel.shown.heat_maps[0] == pytest.approx(expected.goes.clip(0), abs=1e-5)
     before, after = panel._detail_view.bars.columns
@@ -239,7 +239,7 @@ def test_images_are_listed_the_most_changed_first_and_a_click_reads_one(
 
 
 def test_images_of_identical_models_have_nothing_to_show(shortcut: Any, images: Any) -> None:
-    panel = sw.ChangesPanel(shortcut.before, shortcut.before, images[:2])
+    panel: Any = sw.ChangesPanel(shortcut.before, shortcut.before, images[:2])
     panel.wait(60)
     assert panel.answer == "Nothing differs on these images: the largest difference is rounding."
     assert panel.view.rows == panel.findings.cells == []
