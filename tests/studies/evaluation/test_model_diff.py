@@ -7,6 +7,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import DifferentModelsError
+from sae_nb.studies.evaluation import changed_image
 from sae_nb.studies.evaluation.cross_model._own_atoms import own_atoms
 
 TEXTS = list(sn.data.stories(16, seed=3).texts)
@@ -141,3 +142,33 @@ def test_models_that_cannot_be_compared_are_named(gpt):
     )
     with pytest.raises(DifferentModelsError, match="shapes of 0.weight differ"):
         sn.diff_models(wide, narrow, torch.randn(3, 4), hook_points=["0"])
+
+
+def test_a_finer_grid_than_eight_is_covered_in_groups():
+    """A classifier of the hub's kind with 12 × 12 patches: 64 covers, each by the model's own mean colour."""
+    from transformers import ViTConfig, ViTForImageClassification
+
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+    }
+    config = ViTConfig(image_size=48, patch_size=4, num_labels=3, **sizes)
+    names = ["circle", "square", "star"]
+    before, after = (
+        sn.wrap(ViTForImageClassification(config).eval(), class_names=names) for _ in range(2)
+    )
+    image = torch.rand(1, 3, 48, 48, generator=torch.Generator().manual_seed(0))
+    seen = changed_image(before, after, image)
+    assert before.patch_grid == (12, 12)
+    assert seen.covered.shape == (8, 8)
+    read = next(iter(before.batches(image))).kwargs.get("pixel_values")
+    read = next(iter(before.batches(image))).args[0] if read is None else read
+    hidden = read.clone()
+    hidden[:, :, 30:, 30:] = read.mean(dim=(2, 3), keepdim=True)  # cells 5 to 7 of 8, 6 pixels each
+    with torch.no_grad():
+        old, new = (
+            one.module(pixel_values=hidden).logits.log_softmax(-1) for one in (before, after)
+        )
+    assert float((old.exp() * (old - new)).sum()) == pytest.approx(seen.covered[6, 6], abs=1e-5)

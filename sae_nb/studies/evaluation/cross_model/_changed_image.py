@@ -6,6 +6,7 @@ again; a patch counts by the part of KL(a‖b) that goes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,10 @@ AROUND = 1
 """Neighbours on each side that are covered with a patch. One patch alone hides too little: of eight images with
 a planted shortcut the patch that counts most lay on it in three, and with its neighbours in all eight. Ours."""
 
+FINEST = 8
+"""Places by side that are covered at most; of a finer grid, neighbouring patches count as one, so that a large
+model runs 128 times at most. Ours."""
+
 ROWS = 64
 """Covered images in one forward pass."""
 
@@ -54,7 +59,9 @@ class ChangedImage(Finding):
     """KL in nats that is left when b has a's states along the finding's direction; None without a finding."""
 
     covered: Float[np.ndarray, "rows columns"]
-    """KL in nats that is left when a patch and its neighbours are covered by the image's mean colour."""
+    """KL in nats that is left when a patch and its neighbours are covered by the image's mean colour; of a grid
+    finer than 8 × 8, patches in groups.
+    """
 
     outcomes: tuple[str, ...]
     """The answers of both models, then the classes whose probability moved most."""
@@ -115,7 +122,8 @@ def changed_image(
 ) -> ChangedImage:
     """Read one image with both models: how answers differ, from where, and what a finding's direction explains.
 
-    Costs two forward passes for the image and each of its patches, and one more with a finding.
+    Costs two forward passes for the image and each of its patches, or each place of 8 × 8 of a finer grid, and
+    one more with a finding.
 
     Parameters
     ----------
@@ -163,7 +171,7 @@ def changed_image(
         rest = None
         if name is not None and along is not None:
             _, rest, *_ = scores_of(first, restored(b, batch, name, first.states[name], along))
-        covered = _covered(a, b, batch, a.patch_grid)
+        covered = _covered(a, b, batch, [min(n, FINEST) for n in a.patch_grid])
     p, q = old[0].softmax(-1), new[0].softmax(-1)
     moved = (q - p).abs()
     for own in (p, q):  # what each would say is listed, moved or not
@@ -191,7 +199,7 @@ def _image_of(batch: Batch) -> Tensor:
 
 
 def _covered(
-    a: LiveModel, b: LiveModel, batch: Batch, grid: tuple[int, int]
+    a: LiveModel, b: LiveModel, batch: Batch, grid: Sequence[int]
 ) -> Float[np.ndarray, "rows columns"]:
     """Return KL(a‖b) with each patch and its neighbours covered by the mean colour."""
     image = _image_of(batch)[0]
@@ -213,7 +221,7 @@ def _covered(
         several = _with_images(batch, images)
         old, new, *_ = scores_of(run(a, several), run(b, several))
         left.append(kl(old, new).double().cpu())
-    return torch.cat(left).reshape(grid).numpy()
+    return torch.cat(left).reshape(tuple(grid)).numpy()
 
 
 def _with_images(batch: Batch, images: Tensor) -> Batch:
