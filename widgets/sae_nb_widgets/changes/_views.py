@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
+from torch import Tensor
 
 from sae_nb.figures import current_theme as theme
 from sae_nb.studies.evaluation import ChangedImage, ChangedText, ModelDiff
@@ -172,9 +173,10 @@ def hidden(view: View) -> ipw.Widget:
 
 
 def _texts(inputs: Any) -> tuple[str, ...]:
-    texts: Sequence[Any] = (inputs,) if isinstance(inputs, str) else tuple(inputs)
+    several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Tensor)
+    texts = tuple(inputs) if several else (inputs,)
     if not texts or not all(isinstance(one, str) and one.strip() for one in texts):
         raise ValueError(
             f"`inputs` must be texts of at least one word, got {inputs!r:.60}. Pass a text or a list of texts."
         )
-    return tuple(texts)
+    return texts
