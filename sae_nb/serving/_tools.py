@@ -227,9 +227,7 @@ class Tools:
                 "steps": found.facts["steps"],
             },
             control=_rows(found.controls),
-            missing=found.notes[-1]
-            if not found.notes
-            else "A real atom need not be a concept, nor one the model uses.",
+            missing="A real atom need not be a concept, nor one the model uses.",
         )
 
     def diff(self, model_a: str, model_b: str, inputs: list[Any]) -> Answer:

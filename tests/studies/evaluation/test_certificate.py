@@ -38,8 +38,8 @@ def test_what_is_called_real_is_real_and_the_controls_have_none(planted):
     true = (largest_cosines(sae.dictionary, data.dictionary) > 0.9).numpy()
     said = (found.table["verdict"] == "real").to_numpy()
     assert 0.3 < true.mean() < 1
-    # 0.63 of 0.81: what one of five sisters misses is unclear, not real.
-    assert true.mean() - 0.25 <= said.mean() <= true.mean() + 0.02
+    # 0.78 of 0.81; where one sister that missed an atom moved its verdict, 0.63.
+    assert true.mean() - 0.1 <= said.mean() <= true.mean() + 0.02
     assert true[said].mean() >= 0.95
     assert auroc(found.table["sure"].to_numpy(), true)[0] >= 0.95
     assert (found.controls["real"] <= 0.02).all()
@@ -67,15 +67,34 @@ def test_its_numbers_are_rows_of_a_report_card_and_its_verdicts_are_on_the_cards
     assert names_of(sae).verdicts == dict(enumerate(found.table["verdict"]))
 
 
-@pytest.mark.parametrize(
-    ("surest", "bar"), [(0.5, 0.9), (0.985, 0.9), (0.995, 0.95), (0.998, 0.98), (1.0, 0.98)]
-)
-def test_the_bar_rises_where_the_surest_atoms_return_exactly(surest, bar):
+def judged(seeds, halves=None):
     found = AtomNumbers(
-        seeds=np.r_[np.full(8, 0.94), np.full(4, surest)], halves=None, origin=None, density=None
+        seeds=np.array(seeds),
+        halves=None if halves is None else np.array(halves),
+        origin=None,
+        density=None,
     )
-    assert found.bar == pytest.approx(bar)
-    assert (found.verdicts(0.3)[0] == "real") == (bar <= 0.94)
+    return found.bar, found.verdicts(0.3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("usual", "bar"), [(0.5, 0.9), (0.975, 0.9), (0.99, 0.95), (0.996, 0.98), (1.0, 0.98)]
+)
+def test_the_bar_rises_where_the_usual_atom_returns_exactly(usual, bar):
+    found, verdicts = judged([np.r_[np.full(8, 0.4), np.full(3, 0.94), np.full(4, usual)]])
+    assert found == pytest.approx(bar)
+    assert (verdicts[8] == "real") == (bar <= 0.94)
+
+
+def test_one_of_five_trainings_may_miss_a_real_atom_and_two_may_not():
+    seeds = [[0.999, 0.999, 0.85, 0.85], [0.999] * 4, [0.999] * 4]
+    halves = [[0.999, 0.85, 0.999, 0.85], [0.999] * 4]
+    assert judged(seeds, halves) == (0.98, ["real", "real", "real", "unclear"])
+    assert judged(seeds) == (0.98, ["real", "real", "unclear", "unclear"])
+
+
+def test_a_few_exact_atoms_do_not_raise_the_bar_for_all_others():
+    assert set(judged([[0.999] * 2 + [0.96] * 8])[1]) == {"real"}
 
 
 def test_a_call_that_was_interrupted_continues_to_the_same_bits(planted, tmp_path, monkeypatch):

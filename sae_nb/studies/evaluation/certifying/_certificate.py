@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from sae_nb.training import TrainConfig
 
 N_SEEDS = 3
-"""Sisters of other seeds. Ours: at two, one unlucky training halves the return of an atom."""
+"""Sisters of other seeds. Ours: with the two of halves they are five, of which one may miss an atom."""
 
 WORSE = 0.05
 """R² by which sisters may fall short of the SAE and still speak against an atom. Ours."""
@@ -68,9 +68,9 @@ class Certificate(Plotted):
 
     table: DataFrame
     """A row per atom: atom, verdict ("real", "unclear", "chance"), return (mean largest cosine with sisters
-    of other seeds), halves (with sisters trained on halves of the samples), origin (cosine with itself after
-    the bias is shared out among the atoms that fire), density (share of rows), sure (the least of the three
-    cosines), twin (99th percentile of what random directions return); with a model: steers, effect, outcome,
+    of other seeds), halves (with sisters trained on halves of the samples), again (the return that four of
+    five sisters reach, or all of fewer), origin (cosine with itself after the bias is shared out among the
+    atoms that fire), density (share of rows), sure (the least of return, halves and origin), twin (99th percentile of what random directions return); with a model: steers, effect, outcome,
     lens_hit; with names: detection. Only columns that were measured are there, and what was measured of some
     atoms is empty for the others."""
 
@@ -82,7 +82,8 @@ class Certificate(Plotted):
     rule)."""
 
     facts: Mapping[str, Any]
-    """Place, model, rows, sisters, steps, seed, and the bar: the return from which an atom may be real."""
+    """Place, model, rows, sisters, steps, seed, and the bar: the value of `again` from which an atom may be
+    real."""
 
     notes: tuple[str, ...]
     """Measurements that were left out, with the reason."""
@@ -193,7 +194,7 @@ def certificate(
     """Judge each atom: do the data determine it, or did this one training make it up?
 
     Sisters are trained with the SAE's own recipe from other seeds and on halves of the samples. An atom is
-    "real" if they find it again and its direction does not depend on where the bias is put; "chance" if it
+    "real" if four of five find it again and its direction does not depend on where the bias is put; "chance" if it
     returns no better than random directions with the spread of the rows, or never fires; else "unclear". The
     same rule is applied to a random twin, a frozen decoder and an untrained SAE, in which nothing is real.
     Cards, badges and sites of the SAE show the verdicts from then on.
@@ -289,7 +290,7 @@ def _certified(asked: _Asked, family: Sisters) -> Certificate:
         origin=None,
         density=None,
     )
-    luck = float(np.quantile(twin_numbers.seeds, LUCK))
+    luck = float(np.quantile(twin_numbers.over_seeds, LUCK))
     verdicts = own.verdicts(luck, weak=_weak(asked, family))
     table = _table(own, verdicts, luck)
     did = _doing(asked, table)
@@ -325,8 +326,9 @@ def _table(own: AtomNumbers, verdicts: np.ndarray, luck: float) -> DataFrame:
     columns = {
         "atom": np.arange(len(verdicts)),
         "verdict": verdicts,
-        "return": own.seeds,
-        "halves": own.halves,
+        "return": own.over_seeds,
+        "halves": own.over_halves,
+        "again": own.again,
         "origin": own.origin,
         "density": own.density,
         "sure": own.sure,
@@ -398,12 +400,11 @@ def _numbers(
     copied = sum(len(group) for group in duplicate_groups(asked.sae.dictionary))
     numbers: list[Number] = [
         ("real", real / n, _wilson(real, n), by_chance, n),
-        ("return", own.seeds.mean(), boot.spread(own.seeds), twin.seeds.mean(), n),
+        ("return", own.seeds.mean(), boot.spread(own.over_seeds), twin.seeds.mean(), n),
     ]
-    if own.halves is not None and twin.halves is not None:
-        numbers.append(
-            ("halves", own.halves.mean(), boot.spread(own.halves), twin.halves.mean(), n)
-        )
+    if own.over_halves is not None and twin.halves is not None:
+        spread = boot.spread(own.over_halves)
+        numbers.append(("halves", own.over_halves.mean(), spread, twin.halves.mean(), n))
     numbers += [_r2(asked, family), ("duplicates", copied / n, _wilson(copied, n), None, n)]
     if own.density is not None:
         dense, dead = int((own.density > DENSE).sum()), int((own.density == 0).sum())
