@@ -9,7 +9,8 @@ from sae_nb.figures import theme
 _STYLE = (
     f"{theme.PAGE_COLOURS} body {{ font: 15px/1.5 sans-serif; margin: 2em; "
     "color: var(--jp-ui-font-color1); background: var(--jp-layout-color0, var(--jp-layout-color1)) } "
-    "table { border-collapse: collapse; max-width: 68em } "
+    "table { border-collapse: collapse; display: block; width: fit-content; "
+    "max-width: min(68em, 100%); overflow-x: auto } "
     "td, th { padding: .3em .6em; text-align: left; vertical-align: top; "
     "border-bottom: 1px solid var(--jp-border-color2) } "
     "caption { text-align: left } small { opacity: .75 }"

@@ -13,6 +13,7 @@ from sae_nb.geometry import largest_cosines
 from sae_nb.sessions import names_of
 from sae_nb.statistics import auroc
 from sae_nb.studies.evaluation import bundled_inputs
+from sae_nb.studies.evaluation.certifying._doing import inputs_of
 from sae_nb.studies.evaluation.certifying._returns import AtomNumbers
 from sae_nb.summaries import summarise_report_card
 from sae_nb.training import Learner
@@ -251,3 +252,9 @@ def test_every_kind_of_bundled_model_has_inputs_to_certify_on(name):
     model = sn.load_model(name)
     acts = sn.capture(model, bundled_inputs(model)[:2], "resid_post.1", progress=False)
     assert len(acts) > 2
+    kept = inputs_of(acts, 0)  # what atoms do is measured on the samples that activations keep
+    assert len(kept) == 2
+    again = sn.capture(model, kept, "resid_post.1", progress=False)
+    torch.testing.assert_close(
+        again.rows(torch.arange(3)), acts.rows(torch.arange(3)), rtol=0.02, atol=0.02
+    )

@@ -70,9 +70,10 @@ class Certificate(Plotted):
     """A row per atom: atom, verdict ("real", "unclear", "chance"), return (mean largest cosine with sisters
     of other seeds), halves (with sisters trained on halves of the samples), again (the return that four of
     five sisters reach, or all of fewer), origin (cosine with itself after the bias is shared out among the
-    atoms that fire), density (share of rows), sure (the least of return, halves and origin), twin (99th percentile of what random directions return); with a model: steers, effect, outcome,
-    lens_hit; with names: detection. Only columns that were measured are there, and what was measured of some
-    atoms is empty for the others."""
+    atoms that fire), density (share of rows), sure (the least of return, halves and origin), twin (`again` of
+    random directions, 99th percentile); with a model: steers, effect, outcome, lens_hit; with names:
+    detection. Only columns that were measured are there, and what was measured of some atoms is empty for the
+    others."""
 
     numbers: DataFrame
     """A row per number of the SAE: number, value, low, high (95 %), control, n, meaning."""
@@ -136,24 +137,29 @@ class Certificate(Plotted):
 
     @property
     def chart(self) -> Chart:
-        """Return of every atom, in order, and what chance returns."""
+        """`again` of every atom, in order, with the bar and with what chance reaches."""
         from sae_nb.figures import Chart, Points
 
-        ordered = self.table.sort_values("return", ascending=False)
+        ordered = self.table.sort_values("again", ascending=False)
         place = np.arange(len(ordered))
         groups = [
             (name, (ordered["verdict"] == name).to_numpy()) for name in (REAL, UNCLEAR, CHANCE)
         ]
         series = [
-            Points(name=name, x=place[these], y=ordered["return"].to_numpy()[these])
+            Points(name=name, x=place[these], y=ordered["again"].to_numpy()[these])
             for name, these in groups
             if these.any()
         ]
-        twin = np.full(2, float(ordered["twin"].iloc[0]))
         ends = np.array([0, max(len(ordered) - 1, 1)])
-        line = Points(name="random twin, 99th percentile", x=ends, y=twin, control=True, line=True)
+        lines = [
+            Points(name=name, x=ends, y=np.full(2, at), control=control, line=True)
+            for name, at, control in (
+                ("real from here", float(self.facts["bar"]), False),
+                ("random twin, 99th percentile", float(ordered["twin"].iloc[0]), True),
+            )
+        ]
         return Chart(
-            series=(*series, line), x="atom, by its return", y="return (cosine)", marks=True
+            series=(*series, *lines), x="atom, by its return", y="return (cosine)", marks=True
         )
 
 
@@ -194,9 +200,9 @@ def certificate(
     """Judge each atom: do the data determine it, or did this one training make it up?
 
     Sisters are trained with the SAE's own recipe from other seeds and on halves of the samples. An atom is
-    "real" if four of five find it again and its direction does not depend on where the bias is put; "chance" if it
-    returns no better than random directions with the spread of the rows, or never fires; else "unclear". The
-    same rule is applied to a random twin, a frozen decoder and an untrained SAE, in which nothing is real.
+    "real" if four of five find it again and its direction does not depend on where the bias is put; "chance"
+    if it returns no better than random directions with the spread of the rows, or never fires; else "unclear".
+    The same rule is applied to a random twin, a frozen decoder and an untrained SAE, in which nothing is real.
     Cards, badges and sites of the SAE show the verdicts from then on.
 
     Parameters
@@ -290,7 +296,7 @@ def _certified(asked: _Asked, family: Sisters) -> Certificate:
         origin=None,
         density=None,
     )
-    luck = float(np.quantile(twin_numbers.over_seeds, LUCK))
+    luck = float(np.quantile(twin_numbers.again, LUCK))
     verdicts = own.verdicts(luck, weak=_weak(asked, family))
     table = _table(own, verdicts, luck)
     did = _doing(asked, table)

@@ -91,6 +91,8 @@ def inputs_of(acts: Activations, seed: int) -> Any:
     if context.token_ids is not None:
         texts = [context.token_ids.sample(i).tolist() for i in drawn]
         return [text for text in texts if len(text) > 1] or None
+    if context.sounds is not None:
+        return [context.sounds.sample(i) for i in drawn]
     return None if context.pictures is None else context.pictures[drawn]
 
 

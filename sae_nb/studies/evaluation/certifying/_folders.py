@@ -63,20 +63,18 @@ def page(found: Certificate) -> str:
 
     from sae_nb.figures import html_page, to_svg
 
-    notes = "".join(f"<p>{escape(note)}</p>" for note in found.notes)
-    meanings = found.numbers[["number", "meaning"]]
     tables = (
-        ("Every atom", found.table),
-        ("What the numbers are", meanings),
-        ("Facts", _facts(found)),
+        ("What the numbers are", "", found.numbers[["number", "meaning"]]),
+        ("Facts", "", _facts(found)),
+        ("Every atom", found.meanings()["table"].replace("`", ""), found.table),
     )
     rest = "".join(
-        f"<h2>{title}</h2>{table.to_html(index=False, float_format='{:.3g}'.format, na_rep='')}"
-        for title, table in tables
+        f"<h2>{title}</h2><p>{escape(said)}</p>"
+        f"{table.to_html(index=False, border=0, float_format='{:.3g}'.format, na_rep='')}"
+        for title, said, table in tables
     )
-    return html_page(
-        "Which atoms are real?", f"{to_svg(found.plot())}{found._repr_html_()}{notes}{rest}"
-    )
+    chart = f'<div style="overflow-x: auto">{to_svg(found.plot())}</div>'
+    return html_page("Which atoms are real?", f"{chart}{found._repr_html_()}{rest}")
 
 
 def _facts(found: Certificate) -> Any:

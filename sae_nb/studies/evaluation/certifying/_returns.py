@@ -61,14 +61,14 @@ class AtomNumbers:
     """Share of rows in which it fires."""
 
     def verdicts(self, luck: float, *, weak: bool = False) -> np.ndarray:
-        """Return "real", "unclear" or "chance" for each atom; `luck` is what chance returns.
+        """Return "real", "unclear" or "chance" for each atom; `luck` is what chance reaches.
 
         `weak` sisters explain less than the SAE: what they do not find is unclear, unless it never fires.
         """
         real = self.again >= self.bar
         if self.origin is not None:
             real &= self.origin >= KEEPS
-        chance = (self.over_seeds <= luck) & (not weak)
+        chance = (self.again <= luck) & (not weak)
         if self.density is not None:
             real &= self.density > 0
             chance |= self.density == 0
