@@ -243,6 +243,9 @@ def test_the_command_writes_a_page(tmp_path, capsys):
     page = (tmp_path / "sae" / "certificate.html").read_text()
     assert "<svg" in page
     assert "Every atom" in page
+    assert "real from here" in page
+    assert "the return that four of five sisters reach" in " ".join(page.split())
+    assert page.count("What atoms do was not measured") == 1
     assert main([*command, "--budget", "soon"]) == 2
     assert "`budget` must be a time" in capsys.readouterr().err
 
