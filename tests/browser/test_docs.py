@@ -24,6 +24,7 @@ SEARCHED = {
     "latent": "glossary.html?h=latent",
     "neuron": "glossary.html?h=neuron",
     "GPT-2": "howto/gpt2.html?h=gpt",
+    "gpt2": "howto/gpt2.html?h=gpt2",
     "steer": "howto/steer.html?h=steer",
     "DINOv2": "howto/dinov2.html?h=dinov2",
     "patching": "howto/patch.html?h=patching",
