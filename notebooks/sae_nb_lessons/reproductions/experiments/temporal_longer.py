@@ -22,7 +22,7 @@ SHORT = {"steps": [30, 60], "windows": 100}
 
 
 def run(
-    seed: int, *, steps: Sequence[int] = (150, 600, 2400), windows: int = 400
+    seed: int, *, steps: Sequence[int] = (150, 600, 2400, 9600), windows: int = 400
 ) -> dict[str, float]:
     """Train the published form for each number of steps and measure it on held-out text.
 
