@@ -23,9 +23,8 @@ from sae_nb.steering import kl
 from sae_nb.studies.evaluation.cross_model._model_diff import (
     ModelDiff,
     check_alike,
-    check_finding,
     check_found,
-    restored,
+    read_by_both,
     scores_of,
 )
 
@@ -163,14 +162,9 @@ def changed_image(
             f"`a` must be a classifier of images with patches, got {a.name}, which reads {a.modality.sample}s. "
             "Use changed_text for a language model, and diff_models(a, b, inputs).places for others."
         )
-    name, along = check_finding(found, finding)
     batch: Any = next(iter(a.batches(image, batch_size=1)))
+    _, old, new, rest = read_by_both(a, b, batch, found, finding)
     with torch.no_grad():
-        first = run(a, batch, read=[] if name is None else [name])
-        old, new, *_ = scores_of(first, run(b, batch))
-        rest = None
-        if name is not None and along is not None:
-            _, rest, *_ = scores_of(first, restored(b, batch, name, first.states[name], along))
         covered = _covered(a, b, batch, [min(n, FINEST) for n in a.patch_grid])
     p, q = old[0].softmax(-1), new[0].softmax(-1)
     moved = (q - p).abs()

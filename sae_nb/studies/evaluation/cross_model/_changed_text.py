@@ -11,15 +11,12 @@ from jaxtyping import Float
 from sae_nb.activations import describe_ids
 from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
-from sae_nb.models import run
 from sae_nb.steering import kl
 from sae_nb.studies.evaluation.cross_model._model_diff import (
     ModelDiff,
     check_alike,
-    check_finding,
     check_found,
-    restored,
-    scores_of,
+    read_by_both,
 )
 
 if TYPE_CHECKING:
@@ -125,14 +122,8 @@ def changed_text(
             f"`a` must be a language model, got {a.name}, which reads {a.modality.sample}s. Use "
             "sn.diff_models(a, b, inputs).places."
         )
-    name, along = check_finding(found, finding)
     batch: Any = next(iter(a.batches([text], batch_size=1)))
-    with torch.no_grad():
-        first = run(a, batch, read=[] if name is None else [name])
-        old, new, *_ = scores_of(first, run(b, batch))
-        rest = None
-        if name is not None and along is not None:
-            _, rest, *_ = scores_of(first, restored(b, batch, name, first.states[name], along))
+    first, old, new, rest = read_by_both(a, b, batch, found, finding)
     keep = first.answer.keep
     if not len(old) or batch.token_ids is None or keep is None:
         raise ValueError(

@@ -393,6 +393,20 @@ def check_finding(found: ModelDiff | None, finding: int) -> tuple[str | None, Te
     return str(found.table["hook_point"].iloc[finding]), found.directions[finding]
 
 
+def read_by_both(
+    a: LiveModel, b: LiveModel, batch: Batch, found: ModelDiff | None, finding: int
+) -> tuple[Any, Tensor, Tensor, Tensor | None]:
+    """Return a's run, and scores of a, of b, and of b with a finding's direction set back (None without)."""
+    name, along = check_finding(found, finding)
+    with torch.no_grad():
+        first = run(a, batch, read=[] if name is None else [name])
+        old, new, *_ = scores_of(first, run(b, batch))
+        if name is None or along is None:
+            return first, old, new, None
+        _, rest, *_ = scores_of(first, restored(b, batch, name, first.states[name], along))
+    return first, old, new, rest
+
+
 @checked
 def check_alike(a: LiveModel, b: LiveModel) -> None:
     """Refuse two models that cannot be compared place by place, by what differs.
