@@ -341,9 +341,10 @@ class Generation:
 
     def write(self, made: Branch) -> bool:
         """Write one token more in every row of a branch, also of one that is not adopted; False at its end."""
-        if self._has_ended(made):
-            return False
-        self._read(made)
+        with self.model.lock:  # a token is written whole, whichever threads write in this branch
+            if self._has_ended(made):
+                return False
+            self._read(made)
         return True
 
     def undo(self) -> bool:

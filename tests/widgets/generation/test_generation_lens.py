@@ -21,7 +21,7 @@ import sae_nb as sn
 from sae_nb.atoms import LabelEvidence
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions import names_of
-from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED
+from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation
 from tests.widgets.made import soon
 
 PLACE, PROMPT = "resid_post.3", "The list of"
@@ -237,6 +237,28 @@ def test_a_way_is_kept_as_a_branch_and_goes_on_from_where_it_stands(lens: Genera
     lens.again()
     lens.wait()
     assert (lens.n_branches, lens.seed, lens.temperature > 0) == (1, 1, True)
+
+
+def test_a_way_that_is_kept_while_it_is_written_is_the_text_of_a_fork(
+    lens: GenerationLens, gpt: Any, sae: Any
+) -> None:
+    """The button may be pressed at any moment: two threads never write in one branch at a time."""
+    lens.wait()
+    lens.n_new, lens.speed = 6, 1000.0
+    for atom in (25, 60, 26, 61):
+        lens.token, lens.atom, lens.strength = 2, atom, 3.0
+        assert soon(lambda: lens._asking.shown()[1])
+        assert not lens._asking.shown()[0].done
+        lens.write_on()
+        lens.wait()
+        made, fork = lens.generation.branches[1], lens.generation.branches[1].fork
+        again = Generation(gpt, sae, PROMPT, PLACE)
+        again.fork(fork.position, fork.atom, fork.by, seed=fork.seed)
+        while again.branches[1].n_tokens < made.n_tokens:
+            again.step(1)
+        assert [row.ids for row in made.rows] == [row.ids for row in again.branches[1].rows]
+        lens.undo()
+        lens.branch = 0
 
 
 def test_the_margin_says_what_was_measured_next_to_a_random_direction(lens: GenerationLens) -> None:

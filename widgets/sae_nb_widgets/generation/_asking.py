@@ -62,12 +62,13 @@ class Ways:
     def more(self, wanted: Callable[[Ask], bool], moment: float = DRAWN_EVERY) -> Ways:
         """Continue for a moment, or until something else is wanted."""
         started = time.perf_counter()
-        done = False
-        while True:
-            done = not self.generation.write(self.made) or self.n >= N_AHEAD
+        done = enough = False
+        while not (done or enough):
+            with self.generation.model.lock:  # whoever stops this waits for the token under way
+                if not wanted(self.ask):
+                    break
+                done = not self.generation.write(self.made) or self.n >= N_AHEAD
             enough = self.n > 0 and time.perf_counter() - started >= moment
-            if done or enough or not wanted(self.ask):
-                break
         seconds = self.seconds + time.perf_counter() - started
         return Ways(
             ask=self.ask, generation=self.generation, made=self.made, done=done, seconds=seconds
@@ -118,20 +119,28 @@ class Asking:
     def ask(self) -> None:
         """Have the three texts written for what is asked now, unless they are."""
         ask = self.current()
-        if ask is None or (self.ways is not None and self.shown()[1]):
-            self._panel.forget_async(CHANNEL)
-            return
-        generation, self._newest = self._panel.generation, ask
-        self._run(lambda: begin(generation, ask, self._wanted))
+        ways, fresh = self.shown()
+        if ask is None or (fresh and ways is not None and ways.done):
+            self._stop()
+        elif ask != self._newest:
+            generation, self._newest = self._panel.generation, ask
+            self._run(lambda: begin(generation, ask, self._wanted))
+
+    def _stop(self) -> None:
+        """Have nothing written any more, and no answer handed over."""
+        self._newest = None
+        self._panel.forget_async(CHANNEL)
 
     def _wanted(self, ask: Ask) -> bool:
         """Whether it is still the newest question: the words of an older one would not be drawn."""
         return ask is self._newest
 
     def _run(self, work: Any) -> None:
-        self._panel.run_async(work, self._take, doing="", channel=CHANNEL)
+        self._panel.run_async(work, self._take, doing="", channel=CHANNEL, otherwise=self._stop)
 
     def _take(self, ways: Ways) -> None:
+        if not self._wanted(ways.ask):
+            return
         self.ways = ways
         self._panel._draw_ways()
         if not ways.done:
@@ -142,12 +151,15 @@ class Asking:
     def forget(self) -> None:
         """Drop the answer, and one in the making."""
         self.ways = None
-        self._panel.forget_async(CHANNEL)
+        self._stop()
 
     def taken(self) -> Ways | None:
-        """Return the texts, which are kept as a branch; None unless they answer what is asked now."""
-        ways, fresh = self.shown()
-        if ways is None or not fresh or not ways.n:
-            return None
-        self.forget()
-        return ways
+        """Return the texts, which are kept as a branch and written no further; None unless they answer what is
+        asked now.
+        """
+        with self._panel._drawing, self._panel.model.lock:  # no token of them is under way
+            ways, fresh = self.shown()
+            if ways is None or not fresh or not ways.n:
+                return None
+            self.forget()
+            return ways
