@@ -73,6 +73,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._interventions import (
         Backend as Backend,
         Intervention as Intervention,
+        take_out as take_out,
     )
     from sae_nb.models._loading import Remote as Remote
     from sae_nb.models._looped_adder import (

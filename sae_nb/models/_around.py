@@ -14,33 +14,43 @@ Around = Callable[..., Any]
 
 
 def put_around(module: nn.Module, run: Around) -> Callable[[], None]:
-    """Put something around a module's forward, beneath nnsight; return what takes it out."""
+    """Put something around a module's forward, beneath nnsight, once; return what takes it out."""
     controller: Any = module.forward
     if not isinstance(controller.state, _Beneath):
         controller.state = _Beneath(controller.state)
-    controller.state.runs.append(run)
+    _put_in(controller.state.runs, run)
 
     def undo() -> None:
-        controller.state.runs.remove(run)
-        if not controller.state.runs:
+        if isinstance(controller.state, _Beneath) and not _left(controller.state.runs, run):
             controller.state = controller.state.state
 
     return undo
 
 
 def around_generate(module: nn.Module, run: Around) -> Callable[[], None]:
-    """Put something around a module's `generate`; return what takes it out."""
+    """Put something around a module's `generate`, once; return what takes it out."""
     generate = cast(Any, module).generate
     own = generate if isinstance(generate, _Generate) else _Generate(generate)
-    own.runs.append(run)
+    _put_in(own.runs, run)
     vars(module)["generate"] = own
 
     def undo() -> None:
-        own.runs.remove(run)
-        if not own.runs:
-            del vars(module)["generate"]
+        if not _left(own.runs, run):
+            vars(module).pop("generate", None)
 
     return undo
+
+
+def _put_in(runs: list[Around], run: Around) -> None:
+    if run not in runs:
+        runs.append(run)
+
+
+def _left(runs: list[Around], run: Around) -> list[Around]:
+    """Take one out, where it is still in; return the others."""
+    if run in runs:
+        runs.remove(run)
+    return runs
 
 
 class _Beneath:

@@ -115,11 +115,12 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
         if not model.interventions:
             yield
             return
-        model.editing.hold()
+        holder = object()
         try:
+            model.editing.hold(holder)
             yield
         finally:
-            model.editing.release()
+            model.editing.release(holder)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -215,6 +216,18 @@ def _checked(new: Any, old: Tensor, intervention: Intervention) -> Tensor:
             f'{intervention.hook_point}", got {got}. Return x with only its values changed.'
         )
     return new.to(dtype=old.dtype, device=old.device)
+
+
+def n_times(active: Sequence[Intervention], edit: Intervention) -> int:
+    """Return how often this very edit is in force."""
+    return sum(other is edit for other in active)
+
+
+def take_out(active: list[Intervention], edit: Intervention, left: int) -> None:
+    """Take this very edit out, newest first, until it is in force at most so often."""
+    places = [place for place, other in enumerate(active) if other is edit]
+    for place in reversed(places[left:]):
+        del active[place]
 
 
 LivePlace = tuple[nn.Module, Side]
@@ -324,6 +337,13 @@ class _Here(threading.local):
 _HERE = _Here()
 
 
+def _put_back(table: dict[int, Any], key: int, value: Any) -> None:
+    if value is None:
+        table.pop(key, None)
+    else:
+        table[key] = value
+
+
 class Editing:
     """Where a live model's edits meet its module, while they are held there.
 
@@ -336,47 +356,58 @@ class Editing:
         self.n_calls = 0
         """Number of times the whole module ran to its end while edits were held."""
 
-        self._holders = 0
+        self._holders: set[object] = set()
         self._undo: dict[Any, Callable[[], None]] = {}
+        # What applies the edits of a place; another, which Ctrl-C left behind while it was put there, is idle.
+        self._own: dict[LivePlace, Any] = {}
         self._wrapper: tuple[Sequence[Intervention], Any] | None = None
         self._calls = Calls()
 
-    def hold(self) -> None:
-        """Put the active edits into the module, until as many releases; the caller holds the lock."""
+    def hold(self, holder: object) -> None:
+        """Put the active edits into the module until every holder releases; the caller holds the lock.
+
+        Ctrl-C may come in the midst of it, or of `release`: the release that follows takes everything out.
+        """
         model = self._live()
         places = _places(model)
         own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
-        self._holders += 1
+        self._holders.add(holder)
         if "call" not in self._undo:
             self._undo["call"] = put_around(model.module, self._call)
             if callable(getattr(model.module, "generate", None)):
                 self._undo["generate"] = around_generate(model.module, self._calls.of_generate)
         self._settle(places)
 
-    def release(self) -> None:
-        """Take out what no active edit needs any more; the caller holds the lock."""
-        self._holders -= 1
+    def release(self, holder: object) -> None:
+        """Take out what no active edit needs any more; the caller holds the lock. Once more does no harm."""
+        self._holders.discard(holder)
         if self._holders:
             self._settle(_places(self._live()))
             return
         self._wrapper = None
-        while self._undo:
-            self._undo.popitem()[1]()
+        for key in list(reversed(self._undo)):
+            self._take_out(key)
+        self._own.clear()
 
     @property
     def held(self) -> bool:
         """Whether edits are in the module now."""
-        return self._holders > 0
+        return bool(self._holders)
 
     def _live(self) -> LiveModel:
         return cast("LiveModel", self._model())
 
     def _settle(self, places: Mapping[LivePlace, Any]) -> None:
         for place in [key for key in self._undo if isinstance(key, tuple) and key not in places]:
-            self._undo.pop(place)()
+            self._take_out(place)
         for module, side in places.keys() - self._undo.keys():
             enter = self._at_output if side == "output" else self._at_input
             self._undo[module, side] = enter(module)
+
+    def _take_out(self, key: Any) -> None:
+        self._undo[key]()
+        self._own.pop(key, None)
+        del self._undo[key]
 
     def run(
         self,
@@ -444,50 +475,52 @@ class Editing:
         Edits of other live models around the same module stay inactive anyway.
         """
         module = id(self._live().module)
-        before, runs = _HERE.own.get(module), _HERE.runs.pop(module, None)
-        _HERE.own[module] = self, states, traced
+        before, runs = _HERE.own.get(module), _HERE.runs.get(module)
         try:
+            _HERE.runs.pop(module, None)
+            _HERE.own[module] = self, states, traced
             yield
         finally:
-            _HERE.runs.pop(module, None)
-            if runs is not None:
-                _HERE.runs[module] = runs
-            if before is None:
-                del _HERE.own[module]
-            else:
-                _HERE.own[module] = before
+            _put_back(_HERE.runs, module, runs)
+            _put_back(_HERE.own, module, before)
 
     def own_states(self) -> Sequence[RunState]:
         """Return the positions of the columns of the live model's run in this thread."""
         return _HERE.own[id(self._live().module)][1]
 
     def _at_output(self, module: nn.Module) -> Callable[[], None]:
+        place: LivePlace = (module, "output")
+
         def after(forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
             output = forward(*args, **kwargs)
-            for edit, states, time in self._at((module, "output")):
+            for edit, states, time in self._at(place, after):
                 output = edited(output, (edit,), states, time)
             return output
 
+        self._own[place] = after
         return put_around(module, after)
 
     def _at_input(self, module: nn.Module) -> Callable[[], None]:
+        place: LivePlace = (module, "input")
+
         def before(
             ran: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
         ) -> tuple[tuple[Any, ...], dict[str, Any]]:
             if ran is module:  # and not a copy of it, which takes the hook along
-                for edit, states, time in self._at((module, "input")):
+                for edit, states, time in self._at(place, before):
                     args, kwargs = edited_inputs(args, kwargs, (edit,), states, time)
             return args, kwargs
 
+        self._own[place] = before
         # Before nnsight sees the input, and before hooks of the user's own.
         hook = module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
         return hook.remove
 
-    def _at(self, place: LivePlace) -> list[tuple[Intervention, Sequence[RunState], int]]:
+    def _at(self, place: LivePlace, by: Any) -> list[tuple[Intervention, Sequence[RunState], int]]:
         """The edits that apply at a place now, each with where its columns are and how often the part ran."""
         model = self._live()
         runs, states, traced = _HERE.own.get(id(model.module), (None, (), False))
-        if runs not in (None, self) or traced:
+        if runs not in (None, self) or traced or self._own.get(place) is not by:
             return []
         edits = _places(model).get(place, [])
         if runs is self:

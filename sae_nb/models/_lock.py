@@ -28,7 +28,7 @@ class ModelLock:
 
     def __init__(self, module: nn.Module) -> None:
         self.traces: weakref.WeakSet[Any] = weakref.WeakSet()
-        self._lock = threading.RLock()
+        self._lock: Any = threading.RLock()  # taken once, on the outermost entry
         self._module = weakref.ref(module)
         self._depth = 0
         self._were_training: list[nn.Module] = []
@@ -36,24 +36,30 @@ class ModelLock:
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
         """Take the lock; on the outermost entry, switch to evaluation mode."""
         checkpoint()
-        if not self._lock.acquire(blocking, timeout):
-            return False
-        self._depth += 1
-        module = self._module()
-        if self._depth == 1 and module is not None:
-            self._were_training = [part for part in module.modules() if part.training]
-            for part in self._were_training:
-                part.training = False
-        return True
+        before = self._depth if self._lock._is_owned() else 0
+        try:
+            if before == 0:
+                if not self._lock.acquire(blocking, timeout):
+                    return False
+                self._to_evaluation()
+            self._depth = before + 1
+            return True
+        except BaseException:  # Ctrl-C in the midst of it
+            self._back_to(before)
+            raise
 
     def release(self) -> None:
         """Give the lock back; on the outermost exit, put the training flags back."""
-        if self._depth == 1:
-            for part in self._were_training:
-                part.training = True
-            self._were_training = []
-        self._depth -= 1
-        self._lock.release()
+        if not self._lock._is_owned():
+            raise RuntimeError(
+                "A lock is released by the thread that holds it, and this one does not."
+            )
+        to = self._depth - 1
+        try:
+            self._back_to(to)
+        except BaseException:
+            self._back_to(to)
+            raise
 
     def __enter__(self) -> bool:
         """Take the lock."""
@@ -66,12 +72,33 @@ class ModelLock:
         traceback: TracebackType | None,
     ) -> None:
         """Give the lock back."""
+        to = self._depth - 1
         try:
-            if kind is not None and self._depth == 1:
+            if kind is not None and to == 0:
                 for trace in self.traces:
                     trace.end()
-        finally:
-            self.release()
+            self._back_to(to)
+        except BaseException:
+            self._back_to(to)
+            raise
+
+    def _to_evaluation(self) -> None:
+        module = self._module()
+        if module is not None:
+            self._were_training = [part for part in module.modules() if part.training]
+            for part in self._were_training:
+                part.training = False
+
+    def _back_to(self, depth: int) -> None:
+        """Leave as many entries as are left at a depth; whatever was done of it before is not done twice."""
+        if not self._lock._is_owned():
+            return
+        self._depth = depth
+        if depth == 0:
+            for part in self._were_training:
+                part.training = True
+            self._were_training = []
+            self._lock.release()
 
 
 def lock_of(module: nn.Module) -> ModelLock:

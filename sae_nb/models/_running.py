@@ -30,7 +30,9 @@ from sae_nb.models._interventions import (
     Intervention,
     Visit,
     installed,
+    n_times,
     own_wrapper,
+    take_out,
 )
 from sae_nb.models._order import noting, verify, watches
 from sae_nb.models._states import (
@@ -304,12 +306,14 @@ def _points(model: LiveModel, names: str | Iterable[str]) -> dict[str, HookPoint
 def intervening(model: LiveModel, edits: Sequence[Intervention]) -> Iterator[None]:
     """Have edits in force, after those that already are, for the passes inside the block."""
     with model.lock:
-        model.interventions.extend(edits)
+        active = model.interventions
+        before = [n_times(active, edit) for edit in edits]
         try:
+            active.extend(edits)
             yield
         finally:
-            for edit in edits:
-                model.interventions.remove(edit)
+            for edit, n in zip(edits, before, strict=True):
+                take_out(active, edit, n)
 
 
 # -------------------------------------------------------------------------------------------------

@@ -172,14 +172,14 @@ def keep(model: LiveModel, interventions: Sequence[Intervention]) -> None:
 class RemoteEditing(Editing):
     """Where the edits of a model that runs remotely are: in its nnsight object, and in what is sent."""
 
-    def hold(self) -> None:
-        """Have every trace make the active edits, until as many releases."""
-        self._holders += 1
+    def hold(self, holder: object) -> None:
+        """Have every trace make the active edits until every holder releases."""
+        self._holders.add(holder)
         _keep_held(self._live())
 
-    def release(self) -> None:
+    def release(self, holder: object) -> None:
         """Take out what no active edit needs any more."""
-        self._holders -= 1
+        self._holders.discard(holder)
         _keep_held(self._live())
 
     def run(

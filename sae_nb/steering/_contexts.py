@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.activations import warn_of_place
 from sae_nb.checks import Count, Seed, check_callable, checked, warn_caller
-from sae_nb.models import Backend, check_travels
+from sae_nb.models import Backend, check_travels, take_out
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
 from sae_nb.steering._modes import Mode, Unit
 from sae_nb.steering._request import (
@@ -51,6 +51,9 @@ class Active:
         edit = cast(MaskedEdit, recipe.edit)
         self._model, self.recipe, self._edit = model, recipe, edit
         self._n_calls = model.editing.n_calls
+        self._entries: list[object] = []
+        """One for each time it was entered and not left: the same edit may be in force twice."""
+
         self._interventions = recipe.interventions(backend)
         for intervention in self._interventions:
             check_travels(model, intervention)
@@ -90,11 +93,17 @@ class Active:
 
     def __enter__(self) -> Active:
         """Put the edit in force, after those that already are."""
-        with self._model.lock:
-            self._model.interventions.extend(self._interventions)
-            self._model.editing.hold()
-            self._n_calls = self._model.editing.n_calls
-        return self
+        entry = object()
+        try:
+            with self._model.lock:
+                self._entries.append(entry)
+                self._model.interventions.extend(self._interventions)
+                self._model.editing.hold(entry)
+                self._n_calls = self._model.editing.n_calls
+            return self
+        except BaseException:
+            self._leave(entry)
+            raise
 
     def __exit__(
         self,
@@ -103,16 +112,23 @@ class Active:
         traceback: TracebackType | None,
     ) -> None:
         """Take this very edit out again, whatever happened inside."""
-        active = self._model.interventions
-        with self._model.lock:
-            # By identity, newest first: the same edit may have been entered twice.
-            for own in self._interventions:
-                places = [i for i, other in enumerate(active) if other is own]
-                if places:
-                    del active[places[-1]]
-            self._model.editing.release()
+        entry = self._entries[-1]
+        try:
+            self._leave(entry)
+        except BaseException:  # Ctrl-C in the midst of it
+            self._leave(entry)
+            raise
         if kind is None:
             self.warn_of_idleness()
+
+    def _leave(self, entry: object) -> None:
+        """Take out what an entry put in; whatever was done of it before is not done twice."""
+        with self._model.lock:
+            if entry in self._entries:
+                self._entries.remove(entry)
+            for own in self._interventions:
+                take_out(self._model.interventions, own, len(self._entries))
+            self._model.editing.release(entry)
 
     def warn_of_idleness(self) -> None:
         """Warn that nothing was changed, if the model ran and nothing was."""

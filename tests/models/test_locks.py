@@ -6,15 +6,18 @@ import gc
 import sys
 import threading
 import weakref
-from types import FrameType
+from collections.abc import Callable
+from copy import deepcopy
+from types import CodeType, FrameType
 
 import pytest
 import torch
 from torch import Tensor, nn
 
 from sae_nb.capturing import capture
-from sae_nb.models import Intervention, wrap
+from sae_nb.models import Intervention, LiveModel, _around, _interventions, _lock, wrap
 from sae_nb.models._lock import lock_of
+from sae_nb.steering import _contexts as contexts, steer
 
 
 def test_wrappers_of_one_module_share_a_lock_and_others_do_not() -> None:
@@ -154,15 +157,30 @@ def test_a_module_called_directly_is_no_part_of_another_threads_trace(given: boo
     assert torch.equal(read[0], expected)
 
 
-class CtrlC:
-    """Ctrl-C at the n-th line that nnsight runs to begin a trace or to clear it away."""
+def clears_traces(code: CodeType) -> bool:
+    """Whether nnsight begins a trace or clears it away here."""
+    names = ("cancel", "interleave", "__enter__", "__exit__", "start")
+    return "nnsight" in code.co_filename and code.co_name in names
 
-    def __init__(self, n: int) -> None:
-        self.n, self.seen = n, 0
+
+def locks(code: CodeType) -> bool:
+    """Whether a model's lock is taken or given back here."""
+    return code.co_filename == _lock.__file__
+
+
+def puts_in(code: CodeType) -> bool:
+    """Whether an edit is put in force here, or taken out, in code that holds a model's lock or asks for it."""
+    return code.co_filename in (contexts.__file__, _interventions.__file__, _around.__file__)
+
+
+class CtrlC:
+    """Ctrl-C at the n-th line of some code."""
+
+    def __init__(self, n: int, of: Callable[[CodeType], bool]) -> None:
+        self.n, self.of, self.seen = n, of, 0
 
     def __call__(self, frame: FrameType, event: str, arg: object) -> object:
-        clears = frame.f_code.co_name in ("cancel", "interleave", "__enter__", "__exit__", "start")
-        return self._line if clears and "nnsight" in frame.f_code.co_filename else None
+        return self._line if self.of(frame.f_code) else None
 
     def _line(self, frame: FrameType, event: str, arg: object) -> object:
         if event == "line":
@@ -196,11 +214,72 @@ def test_ctrl_c_while_nnsight_clears_a_trace_away_leaves_nothing_to_the_next() -
         return capture(model, x, "0", progress=False).x
 
     whole, rows = edited(), captured()
-    with CtrlC(0) as counted:
+    with CtrlC(0, clears_traces) as counted:
         edited()
     assert counted.seen > 40
     for n in range(1, counted.seen + 1):
-        with CtrlC(n), pytest.raises(KeyboardInterrupt):
+        with CtrlC(n, clears_traces), pytest.raises(KeyboardInterrupt):
             edited()
         assert torch.equal(captured(), rows), n
         assert torch.equal(edited(), whole), n
+
+
+def test_ctrl_c_while_a_lock_is_taken_or_given_back_leaves_it_free() -> None:
+    """Another thread gets it, and the module trains as before.
+
+    Three lines are left, at which no real key press is answered or only in the instant before the first line of
+    leaving: the return from entering, and the two before it is being left.
+    """
+    x = torch.eye(3)
+
+    def fresh() -> LiveModel:
+        return wrap(nn.Sequential(nn.Linear(3, 3), nn.Dropout(0.5)).train())
+
+    def in_order(model: LiveModel) -> bool:
+        got: list[bool] = []
+        thread = threading.Thread(target=lambda: got.append(model.lock.acquire(timeout=0.1)))
+        flags = [part.training for part in model.module.modules()]
+        thread.start()
+        thread.join()
+        return bool(got) and got[0] and all(flags)
+
+    fresh()(x)  # what is made once is made
+    model = fresh()
+    with CtrlC(0, locks) as counted:
+        model(x)
+    left = []
+    for n in range(1, counted.seen + 1):
+        model = fresh()
+        with CtrlC(n, locks), pytest.raises(KeyboardInterrupt):
+            model(x)
+        if not in_order(model):
+            left.append(n)
+    assert counted.seen > 30
+    assert len(left) <= 3, left
+
+
+def test_ctrl_c_while_an_edit_is_put_in_or_taken_out_leaves_no_edit() -> None:
+    """At any line but the first of leaving: the module gives what it gave, and so does the edit."""
+    module, x = nn.Sequential(nn.Linear(3, 3), nn.ReLU()), torch.eye(3)
+
+    def edited(model: LiveModel) -> Tensor:
+        with steer(model, "0", direction=torch.ones(3), by=2.0):
+            return model.module(x)
+
+    model = wrap(module)
+    plain, whole, left = module(x), edited(model), []
+    edited(model)  # what is made once is made
+    with CtrlC(0, puts_in) as counted:
+        edited(model)
+    for n in range(1, counted.seen + 1):
+        with CtrlC(n, puts_in), pytest.raises(KeyboardInterrupt):
+            edited(model)
+        if model.interventions or not torch.equal(module(x), plain):
+            left.append(n)
+            module = deepcopy(module)
+            model = wrap(module)
+            edited(model)
+        assert torch.equal(edited(model), whole), n
+        assert torch.equal(module(x), plain), n
+    assert counted.seen > 150
+    assert len(left) <= 1, left
