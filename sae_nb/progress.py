@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any, Protocol
+
+_HEARD: ContextVar[Callable[[str], None] | None] = ContextVar("heard", default=None)
 
 
 class Callback(Protocol):
@@ -18,6 +25,9 @@ def progress_bar(
     """Return a `tqdm` bar for one piece of long work, to be used in a `with` line."""
     from tqdm.auto import tqdm
 
+    say = _HEARD.get()
+    if enabled and say is not None:
+        return _said_bar()(say, total=total, desc=description, unit=unit, mininterval=0.5)
     # Twice a second is smooth to the eye and keeps a log file short.
     return tqdm(
         total=total,
@@ -27,6 +37,36 @@ def progress_bar(
         mininterval=0.5,
         dynamic_ncols=True,
     )
+
+
+@contextmanager
+def heard(say: Callable[[str], None]) -> Iterator[None]:
+    """Have this thread's bars say how far they are, as "directions: 2 of 5", instead of being drawn."""
+    before = _HEARD.set(say)
+    try:
+        yield
+    finally:
+        _HEARD.reset(before)
+
+
+@functools.cache
+def _said_bar() -> Any:
+    from tqdm import tqdm
+
+    class SaidBar(tqdm):  # type: ignore[type-arg]
+        """A bar in words."""
+
+        def __init__(self, say: Callable[[str], None], **kwargs: Any) -> None:
+            self._say = say
+            super().__init__(file=io.StringIO(), leave=False, **kwargs)
+
+        def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002  (tqdm's)
+            """Say it, unless the bar is being taken away."""
+            if msg is None:
+                of = "" if self.total is None else f" of {self.total}"
+                self._say(f"{self.desc}: {self.n}{of}")
+
+    return SaidBar
 
 
 def note(line: str) -> None:

@@ -130,6 +130,19 @@ def test_identical_models_have_nothing_to_show_and_that_is_said(made: Any) -> No
     panel.close()
 
 
+def test_it_says_how_far_the_comparison_is(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a real model that is a minute; first the models read, then place by place directions are tried."""
+    said: list[str] = []
+    monkeypatch.setattr(sw.ChangesPanel, "loading", lambda _, what: said.append(what))
+    panel: Any = sw.ChangesPanel(made.before, made.after, made.inputs(2))
+    panel.wait(120)
+    panel.close()
+    first, *far = said
+    assert first.startswith("Both models read ")
+    assert far[0] == f"{first} (both models: 0 of 1)"
+    assert f"{first} (directions: 0 of 3)" in far  # two trainings, one batch
+
+
 def test_models_and_texts_that_do_not_fit_are_refused(made: Any) -> None:
     vit = sn.load_model("tiny-vit")
     with pytest.raises(DifferentModelsError, match="kinds of input"):

@@ -10,6 +10,7 @@ import traitlets as t
 
 from sae_nb.checks import checked, shown
 from sae_nb.figures import escape, format_count
+from sae_nb.progress import heard
 from sae_nb.studies.evaluation import ModelDiff, check_alike, diff_models
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._asking import NONE, Ask, Seen, answered
@@ -171,9 +172,15 @@ class ChangesPanel(Panel):
         """Find what changed on all inputs; the first one is shown meanwhile."""
         before, after, compared = self.before, self.after, self.view.compared
         several = f"{format_count(len(self.view))} {self.view.noun}s"
-        self.loading(f"Both models read {several}, and directions are tried")
+        doing = f"Both models read {several}, and directions are tried"
+        self.loading(doing)
+
+        def work() -> ModelDiff:
+            with heard(lambda how_far: self.loading(f"{doing} ({how_far})")):
+                return diff_models(before, after, compared)
+
         self.run_async(
-            lambda: diff_models(before, after, compared, progress=False),
+            work,
             self._take_found,
             doing="comparing the models",
             channel="findings",

@@ -242,7 +242,9 @@ class _Pair:
                 found += kl(old, new).double().cpu().tolist()
         return found
 
-    def tried(self, name: str, directions: Float[Tensor, "m d"]) -> list[tuple[float, Tensor]]:
+    def tried(
+        self, name: str, directions: Float[Tensor, "m d"], bar: Any
+    ) -> list[tuple[float, Tensor]]:
         """Return, for each direction, the mean KL that is left when b has a's states along it, and what b
         raises over that, (outcomes,), in nats per place.
         """
@@ -261,6 +263,7 @@ class _Pair:
                     old, rest, *_ = scores_of(first, run_back)
                     left[i] += float(kl(old, rest).double().sum())
                     fell[i] = fell[i] + _raised(plain, rest)
+            bar.update()
         n = len(self.kl)
         return [(some / n, raised / n) for some, raised in zip(left, fell, strict=True)]
 
@@ -515,22 +518,24 @@ def _findings(
     """Return the findings, a crosscoder's own atoms by place, and the direction of each finding."""
     rows: list[tuple[Row, Tensor]] = []
     found: dict[str, OwnAtoms] = {}
-    with progress_bar(len(pair.hook_points), "directions", "place", enabled=progress) as bar:
+    n_parts = len(pair.hook_points) * (len(pair.batches) + 2)  # trained twice, tried on each batch
+    with progress_bar(n_parts, "directions", "part", enabled=progress) as bar:
         for name in pair.hook_points:
             x, y = pair.rows(name)
             found[name] = own_atoms(x, y, steps, seed, n_components)
+            bar.update()
             named = _directions(y - x, n_components, steps, seed)
+            bar.update()
             for atom, direction in zip(found[name].atoms.tolist(), found[name].directions):
                 named[f"{OWN}, {atom}"] = direction
             random = [random_direction(x.shape[1], seed + i) for i in range(N_RANDOM)]
             with torch.no_grad():
-                left = pair.tried(name, torch.stack([*named.values(), *random]))
+                left = pair.tried(name, torch.stack([*named.values(), *random]), bar)
             shares = [1 - rest / mean for rest, _ in left]
             control = max(shares[len(named) :])
             for (kind, along), share, (_, fell) in zip(named.items(), shares, left):
                 raised = _names(pair.b, fell.topk(min(N_OUTCOMES, len(fell))).indices.tolist())
                 rows.append(((kind, name, share, control, ", ".join(raised)), along))
-            bar.update()
     ordered = sorted(rows, key=lambda row: -row[0][2])
     return [row for row, _ in ordered], found, tuple(along for _, along in ordered)
 
