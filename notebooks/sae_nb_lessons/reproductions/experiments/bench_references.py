@@ -125,7 +125,7 @@ def references(
     """Compute the reference scores that `sae_nb.studies.uses.bench` shows next to a score.
 
     They are means over seeds, and the relative spread of trained SAEs. `numbers` are those of the
-    artefact. Kept in `sae_nb/uses/bench_references.json`; a score that no seed could measure is left out.
+    artefact. Kept in `sae_nb/studies/uses/bench_references.json`; a score that no seed could measure is left out.
     """
     found: dict[str, dict[str, dict[str, float]]] = {}
     for place in PLACES:
