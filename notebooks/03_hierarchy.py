@@ -154,7 +154,7 @@ exercise("03.2").reveal()
 # ## 3 · Concepts that are more alike
 #
 # At ρ = 0.5 two concepts of one level share half their direction. **With the settings above MP no longer finds them
-# all** (least cosine 0.77 over three seeds), although its R² is 1: an atom becomes what a concept has *beyond* its
+# all** (least cosine 0.79 over five seeds), although its R² is 1: an atom becomes what a concept has *beyond* its
 # neighbour, and two steps are then as exact as one. A concept can be known only at the fewest steps that reach it.
 #
 # So let k grow in training, 1 → 2 → 4, and end an input where it would take an atom again. Norms are free, and
