@@ -61,7 +61,7 @@ def _said_bar() -> Any:
             super().__init__(file=io.StringIO(), leave=False, **kwargs)
 
         def display(self, msg: str | None = None, pos: int | None = None) -> None:  # noqa: ARG002  (tqdm's)
-            """Say it, unless the bar is being taken away."""
+            """Report how far it is, unless the bar is being taken away."""
             if msg is None:
                 of = "" if self.total is None else f" of {self.total}"
                 self._say(f"{self.desc}: {self.n}{of}")
