@@ -53,7 +53,7 @@ def heard(say: Callable[[str], None]) -> Iterator[None]:
 def _said_bar() -> Any:
     from tqdm import tqdm
 
-    class SaidBar(tqdm):  # type: ignore[type-arg]
+    class SaidBar(tqdm):
         """A bar in words."""
 
         def __init__(self, say: Callable[[str], None], **kwargs: Any) -> None:
