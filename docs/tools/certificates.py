@@ -13,11 +13,17 @@ HEAD = ("SAE", "atoms", *SHOWN, "sisters' steps", "budget, CPU used")
 
 
 def certificates(_: str) -> str:
-    """A row for each SAE: six numbers with interval and control, and what they were measured with."""
-    rows = read_json(MEASURED)
+    """A row for each SAE, bundled ones first: six numbers with interval and control, and what they were
+    measured with.
+    """
+    rows = dict(sorted(read_json(MEASURED).items(), key=lambda row: _is_foreign(row[1])))
     lines = [f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD)]
     lines += [_line(name, one) for name, one in rows.items()]
     return "\n".join([*lines, "", *(_notes(name, one) for name, one in rows.items())])
+
+
+def _is_foreign(one: dict[str, Any]) -> bool:
+    return bool(one["facts"]["sae"] == "Imported")
 
 
 def _line(name: str, one: dict[str, Any]) -> str:
