@@ -46,7 +46,7 @@ from sae_nb_widgets.panel import figure_widget
 # ## 1 · Residual drop
 #
 # Networks trained with *residual drop* (a branch is now and then left out) must do with fewer layers. Does
-# that make layers alike? Small digit networks with five amounts of drop, three seeds:
+# that make layers alike? Small digit networks with five amounts of drop, five seeds:
 
 # %%
 runs = recorded("block_recurrence")
@@ -135,7 +135,7 @@ parts.table()
 # states, not losses, and having 4 000 images, not 800, change next to nothing within so few steps.
 
 # %% [markdown]
-# Digit networks, over three seeds:
+# Digit networks, over five seeds:
 
 # %%
 runs.table("drop helps", "two blocks", "more blocks")
@@ -144,9 +144,9 @@ runs.table("drop helps", "two blocks", "more blocks")
 runs.table("own roll-out", "which cut")
 
 # %% [markdown]
-# Own roll-outs matter on every seed, but by half of the bound: trained together, the blocks keep 93 % of the
+# Own roll-outs matter on every seed, but by less than the line asks: trained together, the blocks keep 91 % of the
 # accuracy on the teacher's states alone. The cut by similarity beats the mean of four others; the best of these
-# beats it. And on an easy task accuracy separates blocks less well than R² does: one block keeps 98 %.
+# beats it. And on an easy task accuracy separates blocks less well than R² does: one block keeps 97 %.
 
 # %% [markdown]
 # Photographs: tiny-vit's recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without
@@ -159,8 +159,8 @@ runs.table("own roll-out", "which cut")
 # Drop makes layers alike and two blocks enough; more blocks predict more; own roll-outs help.
 assert runs.verdict("drop") == runs.verdict("drop helps") == "holds"
 assert runs.low("p=.3 k=2 kept") > 0.9
-assert min(runs.low("R2 k=2 - k=1"), runs.low("R2 k=3 - k=2"), runs.low("kept own - forced")) > 0
-assert runs.verdict("own roll-out") == "too few seeds"
+assert min(runs.low("R2 k=2 - k=1"), runs.low("R2 k=3 - k=2")) > 0
+assert runs.verdict("own roll-out") == "partly"
 assert runs.verdict("which cut") == "holds"
 
 # %%

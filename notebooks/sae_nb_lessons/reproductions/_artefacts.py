@@ -43,6 +43,7 @@ def artefact_of(
     ------
     ValueError: If the seeds disagree on which numbers there are.
     """
+    seeds = {seed: seeds[seed] for seed in sorted(seeds, key=int)}
     by_seed = [dict(seeds[seed]["numbers"]) for seed in seeds]
     names = _same_names(experiment.name, by_seed)
     summaries = summaries_of(experiment, by_seed)

@@ -66,8 +66,8 @@ def run_experiment(
         say(f"{name}, seed {seed}: running")
         done[str(seed)] = _run_seed(found, seed, sizes)
         say(f"{name}, seed {seed}: {done[str(seed)]['seconds']} s")
-        write_json(path, artefact_of(found, _sorted(done), sizes))
-    artefact = artefact_of(found, _sorted(done), sizes)
+        write_json(path, artefact_of(found, done, sizes))
+    artefact = artefact_of(found, done, sizes)
     write_json(path, artefact)
     return artefact
 
@@ -119,7 +119,3 @@ def _run_seed(found: Experiment, seed: int, sizes: dict[str, Any]) -> dict[str, 
                 f"Numbers of {found.name!r} must be finite, got {number} = {value} for seed {seed}."
             )
     return record_of(numbers, time.perf_counter() - began)
-
-
-def _sorted(done: dict[str, Any]) -> dict[str, Any]:
-    return {seed: done[seed] for seed in sorted(done, key=int)}
