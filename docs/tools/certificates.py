@@ -33,7 +33,7 @@ def _line(name: str, one: dict[str, Any]) -> str:
         str(one["atoms"]),
         *(_cell(numbers.get(number)) for number in SHOWN),
         f"{one['facts']['steps']}, {one['facts']['rows']} rows",
-        f"{one['budget']}, {one['cpu_seconds']} s",
+        one["budget"] + ("" if one["cpu_seconds"] is None else f", {one['cpu_seconds']} s"),
     ]
     return f"| {' | '.join(cells)} |"
 

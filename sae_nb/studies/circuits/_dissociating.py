@@ -30,7 +30,7 @@ from sae_nb.checks import (
 )
 from sae_nb.evaluation import index_of
 from sae_nb.findings import Finding
-from sae_nb.models import run
+from sae_nb.models import Below, run
 from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,
@@ -38,7 +38,7 @@ from sae_nb.statistics import (
     percentile_intervals,
     permutation_p,
 )
-from sae_nb.studies.circuits._copies import blocks, measured, measured_copies
+from sae_nb.studies.circuits._copies import BLOCK, blocks, measured
 from sae_nb.studies.circuits._heads import at_mean, places_of
 
 if TYPE_CHECKING:
@@ -290,20 +290,29 @@ class _Runs:
         self, batch: Batch, measure: Measure, clean: float
     ) -> tuple[Float[np.ndarray, " components"], Float[np.ndarray, " edits"]]:
         """Return the loss of one input without each component, and under each of its random edits."""
-        lost, changes = [], dict[int, Tensor]()
-        for block in blocks(len(self.components)):
+        n = len(self.components)
+        lost, drawn = np.empty(n), np.empty((self.n_random, n))
+        for block in blocks(n):
             written = {str(self.components[c].written) for c in block}
-            edits, several = self._ablations(block), batch.copies(1 + len(block))
-            ran = run(self.model, several, read=written, put=edits)
-            lost.append(clean - measured(ran, measure)[1:].double().numpy())
-            changes |= self._changes(block, ran.states)
-        pairs = [(c, r) for r in range(self.n_random) for c in range(len(self.components))]
-        drawn = []
-        for block in blocks(len(pairs)):
-            turned = self._turned([pairs[i] for i in block], changes)
-            found = measured_copies(self.model, batch, len(block), turned, measure)
-            drawn.append(clean - found.double().numpy())
-        return np.concatenate(lost), np.concatenate(drawn)
+            several = batch.copies(1 + len(block))
+            below = Below(self.model, [self.components[block[0]].place])
+            with self.model.lock:  # what lies below the block's components is computed once
+                if block[0]:  # nothing lies below the first
+                    with below.noted():
+                        run(self.model, several, answer=False)
+                with below.left_out():
+                    edits = self._ablations(block)
+                    ran = run(self.model, several, read=written, put=edits)
+                    lost[block] = clean - measured(ran, measure)[1:].double().numpy()
+                    changes = dict(self._changes(block, ran.states))
+                    at_once = 1 if block[0] else max(BLOCK // len(block), 1)
+                    for r in range(0, self.n_random, at_once):
+                        turns = self.turns[r : r + at_once]
+                        copies = batch.copies(1 + len(turns) * len(block))
+                        ran = run(self.model, copies, put=self._turned(block, changes, turns))
+                        found = measured(ran, measure)[1:].double().numpy()
+                        drawn[r : r + at_once, block] = clean - found.reshape(len(turns), -1)
+        return lost, drawn.ravel()
 
     def _ablations(self, block: range) -> Iterator[tuple[str, Put]]:
         """Copy 0 stays; each other has one component at its mean."""
@@ -326,15 +335,16 @@ class _Runs:
             yield c, (ablated - x[0]).float()
 
     def _turned(
-        self, pairs: Sequence[tuple[int, int]], changes: dict[int, Tensor]
-    ) -> Iterator[tuple[str, Put]]:
-        """Each copy has the change of one component in a random direction."""
+        self, block: range, changes: Mapping[int, Tensor], turns: Float[Tensor, "n d d"]
+    ) -> Iterator[tuple[HookPoint, Put]]:
+        """Copy 0 stays; each other has the change of one component in a random direction."""
         of_place: dict[HookPoint, list[int]] = {}
-        for row, (c, _) in enumerate(pairs):
-            of_place.setdefault(self.components[c].written, []).append(row)
-        for place, rows in of_place.items():
-            moved = [changes[pairs[row][0]] @ self.turns[pairs[row][1]] for row in rows]
-            yield place, partial(_add, rows, torch.stack(moved))
+        for c in block:
+            of_place.setdefault(self.components[c].written, []).append(c)
+        for place, here in of_place.items():
+            moved = torch.stack([changes[c] for c in here]) @ turns[:, None]  # (n, here, seq, d)
+            rows = [1 + t * len(block) + c - block[0] for t in range(len(turns)) for c in here]
+            yield place, partial(_add, rows, moved.flatten(0, 1))
 
 
 def _add(rows: Sequence[int], moved: Tensor, x: Tensor) -> Tensor:

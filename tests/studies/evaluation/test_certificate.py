@@ -12,8 +12,9 @@ from sae_nb.evaluation import SisterDivergedError
 from sae_nb.geometry import largest_cosines
 from sae_nb.sessions import names_of
 from sae_nb.statistics import auroc
+from sae_nb.steering import Answers
 from sae_nb.studies.evaluation import bundled_inputs
-from sae_nb.studies.evaluation.certifying._doing import inputs_of
+from sae_nb.studies.evaluation.certifying._doing import MOST_TOKENS, _Added, inputs_of
 from sae_nb.studies.evaluation.certifying._returns import AtomNumbers
 from sae_nb.summaries import summarise_report_card
 from sae_nb.training import Learner
@@ -261,3 +262,22 @@ def test_every_kind_of_bundled_model_has_inputs_to_certify_on(name):
     torch.testing.assert_close(
         again.rows(torch.arange(3)), acts.rows(torch.arange(3)), rtol=0.02, atol=0.02
     )
+
+
+def test_of_a_long_document_its_start_is_run(gpt):
+    text = " ".join(sn.data.prose("train").texts)[:3000]
+    acts = sn.capture(gpt, [text, text[:40]], "resid_post.1", progress=False)
+    longest, short = inputs_of(acts, 0)
+    assert len(longest) == MOST_TOKENS < acts.context.token_ids.sample(0).numel()
+    assert len(short) < MOST_TOKENS
+
+
+def test_what_lies_below_an_atom_is_computed_once_and_answers_are_the_same(gpt):
+    texts, place = ["The cat sat.", "Tom walked to the farm with a dog."], "resid_post.2"
+    direction = torch.ones(gpt.width())
+    added = _Added(gpt, texts, place)
+    assert added._below.n_kept == 3
+    for by in (0.5, 2.0):
+        expected = Answers(gpt, texts, place, batch_size=12).add(direction, by)
+        assert torch.equal(added.add(direction, by), expected)
+    assert torch.equal(Answers(gpt, texts, place, batch_size=12).clean, added.clean)

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sae_nb.atoms import effects_of
 from sae_nb.evaluation import outcome_name
+from sae_nb.models import Below
 from sae_nb.progress import progress_bar
 from sae_nb.steering import LARGEST, Answers, StrengthSearch, random_direction, unit_atom
 
@@ -30,6 +31,9 @@ KL = 0.1
 
 N_INPUTS, N_RANDOM, MOST_RUNS, SHOWN = 12, 8, 12, 10
 """Inputs, random directions, runs of a search for the strength, and outcomes of a lens that count as a hit."""
+
+MOST_TOKENS = 128
+"""Of a text, from its start: whole documents would take hours. Ours."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -66,7 +70,7 @@ def doing(
     progress: bool,
 ) -> Doing:
     """Measure some atoms and some random directions at one divergence."""
-    answers = Answers(model, inputs, hook_point, scored=True)
+    answers = _Added(model, inputs, hook_point)
     effect, outcome, hit = {}, {}, {}
     with progress_bar(len(atoms) + N_RANDOM, "steering", "direction", enabled=progress) as bar:
         random = []
@@ -89,14 +93,29 @@ def inputs_of(acts: Activations, seed: int) -> Any:
     context, present = acts.context, np.unique(acts.sample.numpy())
     drawn = np.sort(np.random.default_rng(seed).permutation(present)[:N_INPUTS]).tolist()
     if context.token_ids is not None:
-        texts = [context.token_ids.sample(i).tolist() for i in drawn]
+        texts = [context.token_ids.sample(i)[:MOST_TOKENS].tolist() for i in drawn]
         return [text for text in texts if len(text) > 1] or None
     if context.sounds is not None:
         return [context.sounds.sample(i) for i in drawn]
     return None if context.pictures is None else context.pictures[drawn]
 
 
-def _effect(answers: Answers, direction: Tensor) -> tuple[float, int]:
+class _Added:
+    """Answers with a direction added at one place; what lies below it is computed once."""
+
+    def __init__(self, model: LiveModel, inputs: Any, hook_point: str) -> None:
+        self._model, self._below = model, Below(model, [model.hook_point(hook_point)])
+        with model.lock, self._below.noted():
+            self._answers = Answers(model, inputs, hook_point, batch_size=N_INPUTS, scored=True)
+        self.clean, self.kl = self._answers.clean, self._answers.kl
+
+    def add(self, direction: Float[Tensor, " d_in"], by: float) -> Float[Tensor, "n outcomes"]:
+        """Return the answer to every input."""
+        with self._model.lock, self._below.left_out():
+            return self._answers.add(direction, by)
+
+
+def _effect(answers: _Added, direction: Tensor) -> tuple[float, int]:
     search = StrengthSearch(lambda by: float(answers.kl(answers.add(direction, by)).mean()), KL)
     by = search.find(LARGEST, MOST_RUNS)
     change = answers.add(direction, by).log_softmax(dim=-1) - answers.clean.log_softmax(dim=-1)

@@ -29,8 +29,8 @@ from sae_nb.training import TrainConfig
 FEWEST_STEPS = 100
 """Optimiser steps below which a sister is not trained: it would return nothing. Ours."""
 
-TRIED = 10
-"""Steps that the cost of a sister is measured on."""
+TRIED, TRIES = 10, 3
+"""Steps that the cost of a sister is measured on, and how often: other work comes in bursts."""
 
 SHARE_OF_BUDGET = 0.7
 """Part of the time that trainings may take; measuring has the rest. Ours."""
@@ -195,24 +195,7 @@ def _settings(
     plan = None if folder is None else folder / _PLAN
     if plan is not None and plan.is_file():
         return TrainConfig(steps=int(json_object(plan)["steps"]))
-    sister = build(seed)
-    list(
-        trained(
-            [Run(build=lambda: sister, rows=acts, notes_start=True)],
-            TrainConfig(steps=1),
-            progress=False,
-        )
-    )
-    clock, cpu = time.perf_counter(), time.process_time()  # loops are compiled, data were looked at
-    list(
-        trained(
-            [Run(build=lambda: sister, rows=acts, notes_start=True)],
-            TrainConfig(steps=TRIED),
-            progress=False,
-        )
-    )
-    # Whichever is less: other work on the machine costs time by the clock, threads cost several times the CPU.
-    step = min(time.perf_counter() - clock, time.process_time() - cpu) / TRIED
+    step = _step_seconds(build(seed), acts)
     steps = min(wanted, int(SHARE_OF_BUDGET * seconds / n_trainings / step))
     if steps < min(FEWEST_STEPS, wanted):
         needed = n_trainings * step * FEWEST_STEPS / SHARE_OF_BUDGET
@@ -223,6 +206,21 @@ def _settings(
     if plan is not None:
         write_json(plan, {"steps": steps})
     return TrainConfig(steps=steps)
+
+
+def _step_seconds(sister: SparseAutoencoder, acts: Activations) -> float:
+    """Return what an optimiser step takes: by the clock or the CPU, whichever is less, the least of some tries.
+
+    Other work on the machine costs time by the clock, threads cost several times the CPU.
+    """
+    run = Run(build=lambda: sister, rows=acts, notes_start=True)
+    list(trained([run], TrainConfig(steps=1), progress=False))  # loops are compiled, data looked at
+    tries = []
+    for _ in range(TRIES):
+        clock, cpu = time.perf_counter(), time.process_time()
+        list(trained([run], TrainConfig(steps=TRIED), progress=False))
+        tries += [time.perf_counter() - clock, time.process_time() - cpu]
+    return min(tries) / TRIED
 
 
 def _place(folder: Path | None, i: int) -> Path | None:
