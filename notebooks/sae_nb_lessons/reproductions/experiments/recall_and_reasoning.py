@@ -43,7 +43,7 @@ REASONING = "The capital of the country that {city} is in is"
 CITY = "{city} is"
 
 
-def run(seed: int, *, model: str = "smollm2", n: int = 12, n_random: int = 10) -> dict[str, float]:
+def run(seed: int, *, model: str = "smollm2", n: int = 10, n_random: int = 10) -> dict[str, float]:
     """Ablate on `n` inputs of each task, `n_random` random edits for each component."""
     live = sn.load_model(model, "cpu")
     rng = np.random.default_rng(seed)
