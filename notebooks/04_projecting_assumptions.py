@@ -214,7 +214,7 @@ figure_widget(curve_figure(left, **axes), height=300)
 # ## 4 · What sparsity costs
 #
 # A projection also fixes what a code may *weigh*. An ℓ1 penalty is paid by the length of the code, so codes
-# come out short; a gate, a threshold or a selection asks only *whether*. 48 planted concepts in 24 dimensions, three
+# come out short; a gate, a threshold or a selection asks only *whether*. 48 planted concepts in 24 dimensions, five
 # seeds. The factor by which the output fits best is 1 without shrinkage:
 
 # %%

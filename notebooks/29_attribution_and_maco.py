@@ -213,7 +213,7 @@ maximised.brief(shown)
 
 # %%
 # Images that maximise: compared with the best natural one; maps of pixels: compared with the random one.
-assert maximised.verdict("stronger than natural images") == "undecided"
+assert maximised.verdict("stronger than natural images") == "partly"
 assert maximised.verdict("shows its factor") == "partly"
 assert (best.table["maximised"] > best.table["random"]).all()
 scores = fidelity.table.groupby("map")["score"].mean()

@@ -65,7 +65,7 @@ known.table("found", "none")
 # %% [markdown]
 # Another way to ask: fit one shared block to each run of layers, and choose the cut whose blocks miss least
 # of the layers' updates. The best of many always looks good, so look at *all* of them. Here is every cut into
-# two, the mean over three seeds, then where the true cut into three and the cut by similarity rank:
+# two, the mean over five seeds, then where the true cut into three and the cut by similarity rank:
 
 # %%
 every = recorded("depth_cuts")
@@ -82,7 +82,7 @@ every.table()
 
 # %% [markdown]
 # Where layers are shared, the true cut is first of 28 on every seed. Where they are free, no cut is better
-# than the others: the cut by similarity is fourth of nine and about fifth of 28, a little better than the
+# than the others: the cut by similarity is third or fourth of nine and about fifth of 28, a little better than the
 # median cut. Of the cuts into two, any after layers 3 to 7 is nearly as good.
 
 # %% [markdown]

@@ -1,7 +1,7 @@
 """Do images that maximise atoms of tiny-vit's SAE beat the best scene, look like one, and show their class?
 
 For every texture and every digit, the atom is taken whose strength in an image (at its strongest patch) best
-separates that class from the others (AUC). Each gets an image by MACO, 48 steps of 4 crops, as do random atoms
+separates that class from the others (AUC). Each gets an image by MACO, 256 steps of 4 crops, as do random atoms
 that fire. The model's own heads then tell which texture and which digit the image shows. Random atoms are
 tested for classes drawn at random; images of random phase, and the best scene of each atom, are measured for
 comparison.
@@ -24,7 +24,7 @@ POINT = "resid_post.6"
 def run(
     seed: int,
     *,
-    steps: int = 48,
+    steps: int = 256,
     crops: int = 4,
     n: int = 400,
     n_random: int = 6,
