@@ -8,6 +8,7 @@ random edit of the same norm adds Q (mean − x_t) where c writes, at every posi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -295,24 +296,29 @@ class _Runs:
         for block in blocks(n):
             written = {str(self.components[c].written) for c in block}
             several = batch.copies(1 + len(block))
-            below = Below(self.model, [self.components[block[0]].place])
-            with self.model.lock:  # what lies below the block's components is computed once
-                if block[0]:  # nothing lies below the first
-                    with below.noted():
-                        run(self.model, several, answer=False)
-                with below.left_out():
-                    edits = self._ablations(block)
-                    ran = run(self.model, several, read=written, put=edits)
-                    lost[block] = clean - measured(ran, measure)[1:].double().numpy()
-                    changes = dict(self._changes(block, ran.states))
-                    at_once = 1 if block[0] else max(BLOCK // len(block), 1)
-                    for r in range(0, self.n_random, at_once):
-                        turns = self.turns[r : r + at_once]
-                        copies = batch.copies(1 + len(turns) * len(block))
-                        ran = run(self.model, copies, put=self._turned(block, changes, turns))
-                        found = measured(ran, measure)[1:].double().numpy()
-                        drawn[r : r + at_once, block] = clean - found.reshape(len(turns), -1)
+            with self._from(block, several):
+                ran = run(self.model, several, read=written, put=self._ablations(block))
+                lost[block] = clean - measured(ran, measure)[1:].double().numpy()
+                changes = dict(self._changes(block, ran.states))
+                at_once = 1 if block[0] else max(BLOCK // len(block), 1)
+                for r in range(0, self.n_random, at_once):
+                    turns = self.turns[r : r + at_once]
+                    copies = batch.copies(1 + len(turns) * len(block))
+                    ran = run(self.model, copies, put=self._turned(block, changes, turns))
+                    found = measured(ran, measure)[1:].double().numpy()
+                    drawn[r : r + at_once, block] = clean - found.reshape(len(turns), -1)
         return lost, drawn.ravel()
+
+    @contextmanager
+    def _from(self, block: range, copies: Batch) -> Iterator[None]:
+        """Have runs of these copies begin at the first of some components; what lies below is computed once."""
+        below = Below(self.model, [self.components[block[0]].place])
+        with self.model.lock:
+            if block[0]:  # nothing lies below the first
+                with below.noted():
+                    run(self.model, copies, answer=False)
+            with below.left_out():
+                yield
 
     def _ablations(self, block: range) -> Iterator[tuple[str, Put]]:
         """Copy 0 stays; each other has one component at its mean."""

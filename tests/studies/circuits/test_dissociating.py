@@ -174,3 +174,14 @@ def test_what_does_not_fit_is_named() -> None:
         refused(rule, dissociate, planted(), good, Task(inputs=inputs, **arguments), n_random=1)
     refused("attention heads", dissociate, sn.wrap(torch.nn.Linear(2, 2)), good, good)
     refused("`task_b` must be a task", dissociate, planted(), good, 3, error=TypeError)
+
+
+def test_what_lies_below_is_left_out_and_the_numbers_are_the_same(gpt, monkeypatch):
+    names = ("She", "Tom", "Ida", "He")
+    mood = Task(inputs=[f"{x} danced. All was" for x in names], answers=[" well"] * 4)
+    place = Task(inputs=[f"{x} walked to the" for x in names], answers=[" farm"] * 4)
+    whole = dissociate(gpt, mood, place, n_random=2)
+    monkeypatch.setattr("sae_nb.studies.circuits._copies.BLOCK", 7)
+    parts = dissociate(gpt, mood, place, n_random=2)
+    np.testing.assert_allclose(parts.random, whole.random, atol=1e-4)
+    np.testing.assert_allclose(parts.components.a, whole.components.a, atol=1e-4)

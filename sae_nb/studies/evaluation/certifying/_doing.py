@@ -33,7 +33,7 @@ N_INPUTS, N_RANDOM, MOST_RUNS, SHOWN = 12, 8, 12, 10
 """Inputs, random directions, runs of a search for the strength, and outcomes of a lens that count as a hit."""
 
 MOST_TOKENS = 128
-"""Of a text, from its start: whole documents would take hours. Ours."""
+"""Of a text, from its start: whole documents are long. Ours."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
