@@ -151,7 +151,7 @@ exercise("05.2").reveal()
 #
 # The name of an arm lists what its two runs share: *C* the candidates that span the hull, *E* the encoder's
 # first weights. "Own" means fitted by each run to its own 90 % of the data. The dashed line is random
-# directions. Three seeds, 500 steps.
+# directions. Five seeds, 500 steps.
 
 # %%
 runs = recorded("archetypal_stability")
@@ -172,7 +172,7 @@ runs.brief(gains)
 # %% [markdown]
 # - **What begins alike ends alike**, with the hull (0.93) and without it (0.92). k-means centroids of two
 #   subsets, with no SAE at all, reach 0.88.
-# - **The hull alone gives little**: with nothing shared, 0.09 over a free TopK. A shared start alone gives 0.35.
+# - **The hull alone gives little**: with nothing shared, 0.08 over a free TopK. A shared start alone gives 0.34.
 #
 # The scale is small: digits, 128 atoms, 500 steps. The order of the arms is what to take away, not its numbers.
 #
@@ -193,7 +193,7 @@ runs.brief(near)
 
 # %% [markdown]
 # Atoms stay in the hull, and nearer to data than free ones. But read the control: TopK that *starts* at the centroids
-# is as near. The hull costs 0.009 of R², and the relaxed form (RA-SAE) wins it back. Every line and verdict is on the
+# is as near. The hull costs 0.008 of R², and the relaxed form (RA-SAE) wins it back. Every line and verdict is on the
 # page of claims, at Archetypal.
 #
 # ## 4 · Which atoms repeat

@@ -149,7 +149,7 @@ print(
 print(f"{agreement.shared_fraction:.0%} of the pairs are above 0.7")
 
 # %% [markdown]
-# Above the floor, and far from one: much of what a training finds is this training's own. Over three seeds, on
+# Above the floor, and far from one: much of what a training finds is this training's own. Over five seeds, on
 # both models, full trainings:
 
 # %%

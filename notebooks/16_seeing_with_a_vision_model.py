@@ -24,7 +24,7 @@
 # `tiny-vit` reads a digit in a cluttered image. Which concepts does it see on the way, which of them does the answer
 # depend on, and what is missing in a set of images? The concepts are factorised on the spot (CRAFT) or are the atoms
 # of an SAE. Every answer is compared with that of random directions, random orders, or another score; claims were
-# measured over three seeds, and not all of them hold. Pixels and ideal images: [29](29_attribution_and_maco.ipynb).
+# measured over five seeds, and not all of them hold. Pixels and ideal images: [29](29_attribution_and_maco.ipynb).
 
 # %% jupyter={"source_hidden": true} tags=["colab"]
 import sys
@@ -261,7 +261,7 @@ alarm.table
 
 # %% [markdown]
 # `error` and `firing` are the SAE's. `pca error` is the fair comparison, what principal components leave that
-# explain the same share. Over three seeds the SAE's error is ahead; what its codes still *say* of a spoiled
+# explain the same share. Over five seeds the SAE's error is ahead; what its codes still *say* of a spoiled
 # image is not:
 
 # %%

@@ -163,6 +163,25 @@ claims.brief(shown)
 # than smoothing the trial's other spikes (.10 bits): with half of a neuron's spikes in 15 trials to learn from, and a strength for each trial
 # from the few spikes of that trial.
 #
+# Planted spikes say how much is lost there. Kernels learned without times, and the events that they find next to
+# those that the true kernels find:
+
+# %%
+spiking = recorded("lab_dunl_counts")
+shown = {
+    "shares of a bin: kernel": "binomial, kernels",
+    "counts: kernel": "poisson, kernels",
+    "floor: kernel as drawn": "poisson, random kernels",
+    "counts: events found": "poisson, hits",
+    "by the true kernels": "poisson, true kernels, hits",
+    "floor: events of another trial": "poisson, hits by luck",
+}
+spiking.brief(shown)
+
+# %% [markdown]
+# Shares of a bin give both kernels on three seeds of five, and one of them on two. Of counts little more than half
+# of the events are found, even by the true kernels: what is missing is in the noise of the spikes more than in the kernels.
+#
 # ## 5 · Spikes of neurons that share events
 #
 # Six neurons, of which each answers to seven events in ten. A time costs γ once, however many answer, so a

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ def certificates(_: str) -> str:
     """A row for each SAE, bundled ones first: six numbers with interval and control, and what they were
     measured with.
     """
-    rows = dict(sorted(read_json(MEASURED).items(), key=lambda row: _is_foreign(row[1])))
+    rows = dict(
+        sorted(read_json(MEASURED).items(), key=lambda row: (_is_foreign(row[1]), _counted(row[0])))
+    )
     lines = [f"| {' | '.join(HEAD)} |", "|" + " --- |" * len(HEAD)]
     lines += [_line(name, one) for name, one in rows.items()]
     return "\n".join([*lines, "", *(_notes(name, one) for name, one in rows.items())])
@@ -24,6 +27,11 @@ def certificates(_: str) -> str:
 
 def _is_foreign(one: dict[str, Any]) -> bool:
     return bool(one["facts"]["sae"] == "Imported")
+
+
+def _counted(name: str) -> list[Any]:
+    """A name in parts, so that block 9 comes before block 16."""
+    return [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)]
 
 
 def _line(name: str, one: dict[str, Any]) -> str:
