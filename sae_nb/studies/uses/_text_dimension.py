@@ -38,7 +38,8 @@ class TextDimension(Finding):
     """The dimension of each text; made by `text_dimension`."""
 
     dimension: Float[np.ndarray, " n"]
-    """Of each text; NaN where it has fewer than `length` tokens."""
+    """Of each text; NaN where it has fewer than `length` tokens, or no finite one: the tree of its tokens grows
+    as fast as their number."""
 
     length: int
     """Tokens read of each text."""
@@ -60,10 +61,11 @@ class TextDimension(Finding):
     def headline(self) -> str:
         """Number of texts, and their dimensions."""
         held = self.dimension[~np.isnan(self.dimension)]
+        without = int((self.table["tokens"] >= self.length).sum()) - len(held)
         return (
             f"{len(held)} texts of {self.length} tokens at {self.hook_point}: "
             f"{held.mean():.1f} on average, {held.min():.1f} to {held.max():.1f}"
-        )
+        ) + (f"; {without} more have no finite dimension" if without else "")
 
     @checked
     def atoms(self, docs: Documents, *, min_count: Count = 5) -> DataFrame:
@@ -158,7 +160,8 @@ def text_dimension(
     hook_point
         None: the residual stream after the last block.
     length
-        Tokens read of each text, besides those that `capture` drops; shorter texts get NaN.
+        Tokens read of each text, besides those that `capture` drops; shorter texts get NaN, and so does a text
+        whose dimension would be infinite.
     groups
         The kind of each text, such as its genre: their means are then compared.
     estimator
@@ -175,7 +178,8 @@ def text_dimension(
     Raises
     ------
     HookPointNotFound: If the model has no such hook point.
-    ValueError: If the model reads no texts, no text is long enough, or groups are of another number.
+    ValueError: If the model reads no texts, no text is long enough or has a finite dimension, or groups are of
+    another number.
 
     Source
     ------
@@ -207,6 +211,11 @@ def text_dimension(
         raise ValueError(
             f"A text must have at least length={length} tokens besides those dropped, got at most "
             f"{max(row['tokens'] for row in rows)}. Lower `length`, or pass longer texts."
+        )
+    if all(np.isnan(row["dimension"]) for row in rows):
+        raise ValueError(
+            f"A text must have a finite dimension by {estimator!r}, got none. Raise `length`, or take another "
+            "estimator."
         )
     kinds = ["all"] * len(rows) if groups is None else [str(kind) for kind in groups]
     return _summed_up(rows, kinds, length, str(model.hook_point(point)))
@@ -242,11 +251,15 @@ def _measured(
                 whole = len(x) == length
                 yield {
                     "tokens": int(own.sum()),
-                    "dimension": measure(x) if whole else np.nan,
+                    "dimension": _finite(measure(x)) if whole else np.nan,
                     "distinct": len(set(ids.tolist())) / length if whole else np.nan,
                 }
             n_rows += len(rows.x)
             report(n_rows, first + batch.n)
+
+
+def _finite(dimension: float) -> float:
+    return dimension if np.isfinite(dimension) else np.nan
 
 
 def _summed_up(

@@ -12,7 +12,7 @@ from scipy.sparse import csr_matrix
 
 import sae_nb as sn
 from sae_nb.studies.geometry import tree_dimension
-from sae_nb.studies.uses import TextDimension, column_correlations, text_dimension
+from sae_nb.studies.uses import TextDimension, _text_dimension, column_correlations, text_dimension
 from tests.refusing import refused
 
 LENGTH = 40
@@ -49,6 +49,19 @@ def test_batches_change_nothing() -> None:
     model = sn.load_model("tiny-gpt")
     again = text_dimension(model, texts()[:5], length=LENGTH, batch_size=3, progress=False)
     np.testing.assert_allclose(again.dimension, measured().dimension[:5], rtol=1e-3)
+
+
+def test_an_infinite_dimension_is_left_out_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree of a text's tokens may grow as fast as their number; means and correlations stay finite."""
+    given = iter([3.0, np.inf, 5.0, 4.0, np.inf, np.inf])
+    monkeypatch.setitem(_text_dimension._ESTIMATORS, "tree", lambda _x, _seed: next(given))
+    model = sn.load_model("tiny-gpt")
+    result = text_dimension(model, texts()[:4], length=LENGTH, progress=False)
+    assert np.isnan(result.dimension).tolist() == [False, True, False, False]
+    assert result.groups["dimension"][0] == pytest.approx(4.0)
+    assert np.isfinite(result.simpler.set_index("count")["rho"]["tokens"])
+    assert "1 more have no finite dimension" in repr(result)
+    refused("finite dimension", text_dimension, model, texts()[:2], length=LENGTH, progress=False)
 
 
 def test_groups_are_means_of_their_texts_in_order() -> None:
