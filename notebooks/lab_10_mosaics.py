@@ -225,7 +225,8 @@ trained.brief(shown)
 
 # %% [markdown]
 # With attention the network is no longer the score of its patches, and its images agree more on one direction, though
-# far less than the images trained on.
+# far less than the images trained on. On the random fields above attention changed nothing (one pilot): they have
+# nothing that a whole image agrees on.
 #
 # ## 6 · The checked numbers
 

@@ -2,8 +2,8 @@
 
 SmolLM2-135M, the residual stream after block 15 of 30, windows of 96 tokens of the texts of `language`;
 the published form, two atoms per dimension, k = 16, one training for each number of steps. Held-out texts
-with known borders are spliced from three sources. A short run uses tiny-gpt and the material of
-`temporal`.
+with known borders are spliced from three sources. A window with a massive token is left out whole: a few
+such tokens have nearly all the variance. A short run uses tiny-gpt and the material of `temporal`.
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from collections.abc import Sequence
 from functools import cache
 
 import torch
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 import sae_nb as sn
+from sae_nb.models import LiveModel
 from sae_nb_lessons.reproductions.experiments.language import _read, _windows
 from sae_nb_lessons.reproductions.experiments.temporal import (
     HOOK_POINT,
@@ -23,7 +25,6 @@ from sae_nb_lessons.reproductions.experiments.temporal import (
     SPLICED,
     TIME,
     Material,
-    _captured,
     material_of,
     measured,
     trained,
@@ -39,8 +40,8 @@ def run(
     *,
     model: str = "smollm2",
     texts: str = "language",
-    windows: int = 1000,
-    steps: Sequence[int] = (150, 600, 2400),
+    windows: int = 2000,
+    steps: Sequence[int] = (300, 1200, 4800),
 ) -> dict[str, float]:
     """Train the published form for each number of steps, TopK for the last, and measure them on held-out text.
 
@@ -76,5 +77,18 @@ def _material(model: str, texts: str, windows: int) -> Material:
     # The first token of each window is an attention sink and is not kept.
     sink = torch.stack([train[0][:1]] * SPLICED)
     ids: list[Tensor] = list(torch.cat([sink, spliced.tokens], dim=1))
-    rows = (_captured(live, place, inputs) for inputs in (train[:windows], held_out, ids))
-    return Material(*rows, events=spliced.events)  # type: ignore[misc]  # three parts
+    rows, whole = zip(
+        *(_whole(live, place, inputs) for inputs in (train[:windows], held_out, ids)), strict=True
+    )
+    return Material(*rows, events=spliced.events[whole[2]])  # type: ignore[misc]  # three parts
+
+
+def _whole(
+    model: LiveModel, place: str, texts: list[Tensor]
+) -> tuple[Float[Tensor, "m time d_in"], Bool[Tensor, " n"]]:
+    """Return the activations of texts without a massive token, and which of the texts these are."""
+    acts = sn.capture(
+        model, texts, place, drop_first=True, drop_massive=True, max_rows=None, progress=False
+    )
+    whole = torch.bincount(acts.sample, minlength=len(texts)) == TIME
+    return acts.x[whole[acts.sample]].reshape(-1, TIME, acts.d_in), whole
