@@ -168,7 +168,7 @@ reproduce: $(STAMP) ## one short seed of every reproduction; checks of the commi
 	@mkdir -p build
 	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
-reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills, 10 000 damages, 690 endings (hours); NAME=dark_matter: one of them (100 minutes at most); a killed run goes on
+reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills, 10 000 damages, 690 endings (hours); NAME=dark_matter: one of them (100 minutes at most; language_temporal 3.5 hours); a killed run goes on
 	@mkdir -p build
 	$(if $(NAME),,SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions $(or $(NAME),--all) --out build/claims
