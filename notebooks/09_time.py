@@ -183,8 +183,8 @@ exercise("09.2").predict(guess)
 exercise("09.2").reveal()
 
 # %% [markdown]
-# The smooth path is nearly gone, but half of the lag-1 lead stays, more than our line allows: it is what all
-# tokens of one text share. Take each text's own mean off, and order is all there is:
+# In tiny-gpt the smooth path is nearly gone, but half of the lag-1 lead stays (in SmolLM2 a third), more than our line
+# allows: it is what all tokens of one text share. Take each text's own mean off, and order is all there is:
 
 # %%
 within = {}
