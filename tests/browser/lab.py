@@ -77,6 +77,20 @@ ASK = """async ([code, expression]) => {
   return expression ? content.user_expressions.answer : {};
 }""".replace("NOTEBOOK", NOTEBOOK)
 
+# Messages of widgets go over a subshell, a thread of its own: what runs on the main one may overtake them.
+PASSED = """async () => {
+  const kernel = NOTEBOOK.sessionContext.session.kernel;
+  const shells = kernel.supportsSubshells
+    ? (await kernel.requestListSubshell({}).done).content.subshell_id : [];
+  for (const shell of [null, ...shells]) {
+    const own = kernel.subshellId;
+    kernel.subshellId = shell;
+    const passed = kernel.requestExecute({code: 'pass', silent: false, store_history: false});
+    kernel.subshellId = own;
+    await passed.done;
+  }
+}""".replace("NOTEBOOK", NOTEBOOK)
+
 
 def chromium() -> str | None:
     """Path of a system Chromium, or None."""
@@ -253,14 +267,18 @@ class Lab:
     def settle(self, ms: int = 500) -> None:
         """Wait until the kernel has answered what the page has sent, and give the page `ms` to paint.
 
-        A kernel that has not yet heard of a click is idle too. It takes messages in order, and a widget keeps
-        back what is set while its last message is out: what is asked second comes after all of them.
+        A kernel that has not yet heard of a click is idle too. A widget keeps back what is set while its last
+        message is out: what is heard second comes after all of them.
         """
         self._until(self._idle, "an idle kernel")
         for _ in range(2):
-            self.asked("pass")
+            self.heard()
         self._until(self._idle, "an idle kernel")
         self.page.wait_for_timeout(ms)
+
+    def heard(self) -> None:
+        """Wait until the kernel has reacted to what the page sent, whichever of its threads does so."""
+        self.page.evaluate(PASSED)
 
     def asked(self, code: str, expression: str = "") -> dict[str, Any]:
         """Run code in the kernel, without a cell; what an expression is after it."""

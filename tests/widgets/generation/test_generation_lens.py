@@ -315,6 +315,28 @@ def test_what_changes_the_text_begins_anew(lens: GenerationLens, gpt: Any) -> No
     assert not lens.problem
 
 
+def test_a_text_is_waited_for_from_the_first_moment_of_a_change(
+    lens: GenerationLens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cell that asks for it while another thread begins to react to a new prompt, as JupyterLab's does."""
+    begun, may_go_on = threading.Event(), threading.Event()
+    read = lens._prompt.read
+
+    def slowly(*given: Any) -> None:
+        begun.set()
+        assert may_go_on.wait(20)
+        read(*given)
+
+    monkeypatch.setattr(lens._prompt, "read", slowly)
+    typing = threading.Thread(target=setattr, args=(lens, "prompt", "Anna lived"))
+    typing.start()
+    assert begun.wait(20)
+    threading.Timer(0.2, may_go_on.set).start()
+    assert lens.generation.new_text() == ""
+    assert lens.generation.n_prompt != 4
+    typing.join()
+
+
 def test_pinned_atoms_and_what_a_session_keeps(lens: GenerationLens, gpt: Any, sae: Any) -> None:
     """Pinned by the button too; each once; a panel opens with what was set."""
     lens.atom = 3
