@@ -36,7 +36,7 @@ def test_every_widget_of_ours_listens_by_itself_from_its_first_moment() -> None:
         if script is None:
             continue
         (hear,) = re.findall(r"async function (\w+)\(model, ?renewed", script)  # its short name
-        assert script.count(f"{hear}(model") == 2, kind  # made, and called
+        assert len(re.findall(rf"\b{hear}\(model", script)) == 2, kind  # made, and called
         assert script.count("initialize") > 1, kind  # written, and exported
 
 

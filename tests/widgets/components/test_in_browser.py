@@ -40,9 +40,9 @@ window.show = async (script, state, bytes) => {
   const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
   const module = await import(address);
   const el = document.createElement("div");
-  document.body.replaceChildren(el);
   window.model = window.makeModel(state);
   window.stop = module.default.render({ model: window.model, el });
+  document.body.replaceChildren(el);  // rendered first, as in JupyterLab
   await new Promise((done) => setTimeout(done, 200));
 };
 """

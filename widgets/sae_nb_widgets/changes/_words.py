@@ -190,6 +190,7 @@ def finding_rows(found: ModelDiff) -> list[list[str]]:
 
 
 _SHORT = {
+    "mean difference": "mean diff.",
     "principal component": "component",
     "atom of an SAE on differences,": "SAE atom",
     "exclusive atom of a crosscoder,": "own atom",

@@ -94,8 +94,7 @@ function atomCards(root, { ask, open = null, star = null }) {
   }
   function tokenOf([text, share, peak]) {
     const node = make("span", peak ? "sae-nb-peak" : "", {}, text);
-    node.style.background = shade(share);
-    if (share > 0) node.style.color = inkOn(share, card);
+    heated(node, share);
     return node;
   }
   // A spectrogram, and three frames side by side, are wider than they are high.

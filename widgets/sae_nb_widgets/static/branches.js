@@ -26,10 +26,7 @@ function render({ model, el }) {
       node.classList.toggle("sae-nb-special", model.get("special")[i]);
       const known = !Number.isNaN(values[i]);
       node.title = known ? withUnit(values[i], model.get("unit")) : model.get("absent");
-      if (known) {
-        node.style.backgroundColor = shade(values[i] / maximum);
-        node.style.color = inkOn(values[i] / maximum, root);
-      }
+      if (known) heated(node, values[i] / maximum);
       return node;
     }), ...(model.get("rows").length ? [] : [" …"]));
   }
@@ -105,6 +102,5 @@ function render({ model, el }) {
     "note", "stale", "description", "empty_text"], build);
   redrawOn(model, ["selected"], mark);
   build();
-  return onTheme(() => setTimeout(build, 50));
 }
 export default { initialize, render };

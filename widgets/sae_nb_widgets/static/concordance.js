@@ -28,10 +28,7 @@ function render({ model, el }) {
     span.classList.toggle("sae-nb-peak", token === model.get("peaks")[row]);
     span.classList.toggle("sae-nb-special", item.special[token] > 0);
     span.classList.toggle("sae-nb-absent", Number.isNaN(value));
-    if (!Number.isNaN(value)) {
-      span.style.backgroundColor = shade(share, model.get("signed"), model.get("tone"));
-      span.style.color = inkOn(share, root, model.get("signed"), model.get("tone"));
-    }
+    if (!Number.isNaN(value)) heated(span, share, model.get("signed"), model.get("tone"));
     span.dataset.row = row;
     span.dataset.token = token;
     return span;
@@ -180,6 +177,5 @@ function render({ model, el }) {
   redrawOn(model, ["unfolded"], unfold);
   redrawOn(model, ["selected"], mark);
   build();
-  return onTheme(() => setTimeout(build, 50));
 }
 export default { initialize, render };

@@ -33,8 +33,7 @@ function render({ model, el }) {
     const [tone, share] = signed ? ["strength", tint / model.get("maximum")]
       : agrees ? ["confirmed", Math.max(tint, 0.3)] : ["predicted", tint];
     node.classList.toggle("sae-nb-agrees", agrees);
-    node.style.backgroundColor = shade(share, signed, tone);
-    node.style.color = inkOn(share, root, signed, tone);
+    heated(node, share, signed, tone);
     node.addEventListener("click", () => {
       active = [row, column];
       choose(model, [row, column]);
@@ -129,10 +128,8 @@ function render({ model, el }) {
     "description", "empty_text"];
   redrawOn(model, names, build);
   redrawOn(model, ["selected"], mark);
-  const forget = onTheme(build);
   build();
   return () => {
-    forget();
     box.replaceChildren();
   };
 }

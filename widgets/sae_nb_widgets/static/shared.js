@@ -68,19 +68,11 @@ function bytes(view) {
   return new Uint8Array(view.buffer.slice(view.byteOffset, view.byteOffset + view.byteLength));
 }
 
-// Black or white, whichever is easier to read on the heat of a share of the maximum, over light or dark
-// paper; "" where nothing is painted.
-function inkOn(t, element, signed = false, tone = "strength") {
-  const [r, g, b, opacity] = heatColour(t, signed, tone);
-  if (!opacity) return "";
-  const ink = (getComputedStyle(element).color.match(/[\d.]+/g) || [0, 0, 0]).map(Number);
-  const paper = ink[0] + ink[1] + ink[2] > 382 ? 17 : 255;
-  const light = [r, g, b].reduce((sum, c, i) => {
-    const s = (opacity * c + (1 - opacity) * paper) / 255;
-    const linear = s <= 0.04045 ? s / 12.92 : ((s + 0.055) / 1.055) ** 2.4;
-    return sum + [0.2126, 0.7152, 0.0722][i] * linear;
-  }, 0);
-  return (light + 0.05) ** 2 > 0.05 * 1.05 ? COLOURS.onLight : COLOURS.onDark;
+// Paints the heat of a share of the maximum behind a node; its words are then in full ink, also where those
+// around it are quiet. A heat is faint enough for the theme's ink, on light paper and on dark.
+function heated(node, t, signed = false, tone = "strength") {
+  node.style.backgroundColor = shade(t, signed, tone);
+  node.style.color = heatColour(t, signed, tone)[3] ? "var(--sae-nb-ink)" : "";
 }
 
 // Calls back when JupyterLab, or the page, switches between light and dark.

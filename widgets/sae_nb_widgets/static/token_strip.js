@@ -28,10 +28,7 @@ function render({ model, el }) {
     span.classList.toggle("sae-nb-peak", model.get("peaks")[row] === token);
     const signed = model.get("signed");
     if (Number.isNaN(value)) span.classList.add("sae-nb-absent");
-    else {
-      span.style.backgroundColor = shade(value / maximum, signed, model.get("tone"));
-      span.style.color = inkOn(value / maximum, root, signed, model.get("tone"));
-    }
+    else heated(span, value / maximum, signed, model.get("tone"));
     spans[row][token] = { span, text, value, special };
     span.dataset.row = row;
     span.dataset.token = token;
@@ -162,6 +159,5 @@ function render({ model, el }) {
     "first_positions", "numbers", "place", "signed", "tone", "bare", "atoms"], build);
   redrawOn(model, ["selected"], mark);
   build();
-  return onTheme(() => setTimeout(build, 50));
 }
 export default { initialize, render };
