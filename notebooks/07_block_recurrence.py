@@ -149,7 +149,7 @@ figure_widget(figures.layers_figure(curves, floors=floors, y_title="R²"), heigh
 
 # %% [markdown]
 # R² is about each layer's mean state, on images not trained on, and always of the Raptor's *own* roll-out. The whole
-# recipe takes 1 500 steps on 4 000 images; three seeds of it. The control has the same blocks, parameters and steps,
+# recipe takes 1 500 steps on 4 000 images; five seeds of it. The control has the same blocks, parameters and steps,
 # but applies each block *once*:
 
 # %%

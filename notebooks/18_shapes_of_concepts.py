@@ -116,7 +116,7 @@ points = ...
 exercise("18.4").score(points)
 
 # %% [markdown]
-# Does this hold of whatever one calls the direction of a concept? No: three seeds, with the weights of linear
+# Does this hold of whatever one calls the direction of a concept? No: five seeds, with the weights of linear
 # heads in the place of differences of means.
 
 # %%

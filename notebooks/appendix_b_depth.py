@@ -106,7 +106,7 @@ known.table("swap")
 # %% [markdown]
 # ## 4 · A long training
 #
-# The whole recipe: 1 500 steps of 16 images out of 4 000, three seeds. The curve falls when the teacher's states are
+# The whole recipe: 1 500 steps of 16 images out of 4 000, five seeds. The curve falls when the teacher's states are
 # gone, and then rises on its own:
 
 # %%

@@ -108,11 +108,7 @@ function render({ model, el }) {
       const h = Math.round(((Math.floor(p / columns) + 1) * height) / rows) - y;
       if (outlined) {
         if (Number.isNaN(values[p])) continue;
-        for (const [colour, width] of [[COLOURS.onLight, 3 * thin], [COLOURS.onDark, thin]]) {
-          context.strokeStyle = colour;
-          context.lineWidth = width;
-          context.strokeRect(x, y, w, h);
-        }
+        frameAround(context, thin, x, y, w, h);
       } else if (Number.isNaN(values[p])) {
         context.strokeStyle = COLOURS.axis;
         context.beginPath();
@@ -126,17 +122,24 @@ function render({ model, el }) {
     }
   }
 
-  const ink = () => getComputedStyle(root).getPropertyValue("--sae-nb-ink") || COLOURS.onLight;
+  // White within black: on a picture of any colour one of the two is seen.
+  function frameAround(context, thin, ...box) {
+    for (const [colour, width] of [[COLOURS.onLight, 3 * thin], [COLOURS.onDark, thin]]) {
+      context.strokeStyle = colour;
+      context.lineWidth = width;
+      context.strokeRect(...box);
+    }
+  }
+
   function drawSelected(context, index, side, height, frame = 0) {
     const [allRows, columns] = heatShape();
     const rows = allRows / nFrames();
     const [picture, chosen] = model.get("selected");
     const patch = chosen - frame * rows * columns;
     if (picture !== index || chosen < 0 || !rows || patch < 0 || patch >= rows * columns) return;
-    context.lineWidth = 2 * (window.devicePixelRatio || 1);
-    context.strokeStyle = ink();
     const [w, h] = [side / columns, height / rows];
-    context.strokeRect((patch % columns) * w, Math.floor(patch / columns) * h, w, h);
+    const [x, y] = [(patch % columns) * w, Math.floor(patch / columns) * h];
+    frameAround(context, 1.5 * (window.devicePixelRatio || 1), x, y, w, h);
   }
 
   function paint() {
@@ -278,7 +281,7 @@ function render({ model, el }) {
   }
 
   const moving = typeof movingPictures === "undefined" ? null : movingPictures({
-    model, heatOf, nFrames, drawHeat, ink, paint,
+    model, heatOf, nFrames, drawHeat, frameAround, paint,
     buttonAt: (index) => cells[index]?.button,
     say: (text) => (readout.textContent = text),
     point: (index) => (active = index),
@@ -296,11 +299,9 @@ function render({ model, el }) {
   const resizes = new ResizeObserver(line);
   resizes.observe(root);
   build();
-  const stopTheme = onTheme(paint);
   return () => {
     if (moving) moving.silence();
     resizes.disconnect();
-    stopTheme();
   };
 }
 export default { initialize, render };

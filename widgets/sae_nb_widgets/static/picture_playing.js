@@ -1,6 +1,6 @@
 // Sounds and videos of a PictureGrid: a button that plays each, a line over the picture of a sound that shows
 // where it is, and under a video a strip of all its frames, which are stepped through or played.
-function movingPictures({ model, heatOf, nFrames, drawHeat, ink, paint, buttonAt, say, point }) {
+function movingPictures({ model, heatOf, nFrames, drawHeat, frameAround, paint, buttonAt, say, point }) {
   const IN_ROW = 4;
   let playing = -1;
   let shown = [];
@@ -145,10 +145,7 @@ function movingPictures({ model, heatOf, nFrames, drawHeat, ink, paint, buttonAt
       context.setTransform(1, 0, 0, 1, x, y);
       if (bitmap) context.drawImage(bitmap, 0, index * tileHeight + frame * high, tileWidth, high, 0, 0, wide, tall);
       drawHeat(context, index, wide, tall, frame);
-      if (frame !== shown[index]) continue;
-      context.lineWidth = 2 * ratio;
-      context.strokeStyle = ink();
-      context.strokeRect(ratio, ratio, wide - 2 * ratio, tall - 2 * ratio);
+      if (frame === shown[index]) frameAround(context, 1.5 * ratio, 2 * ratio, 2 * ratio, wide - 4 * ratio, tall - 4 * ratio);
     }
     context.setTransform(1, 0, 0, 1, 0, 0);
   }
