@@ -19,7 +19,14 @@ import sae_nb as sn
 from sae_nb.studies.evaluation import absorption, swallowed
 
 
-SHORT = {"steps": 60, "n": 4000, "model": "tiny-gpt", "text_steps": 40, "letters": "s"}
+SHORT = {
+    "steps": 60,
+    "n": 4000,
+    "model": "tiny-gpt",
+    "texts": 100,
+    "text_steps": 40,
+    "letters": "s",
+}
 SIZE, TRUE_L0, TEST = 20, 1.36, 2000
 ATOMS, K = 512, 8
 """On a language model: atoms and mean L0 of each SAE."""
@@ -43,18 +50,19 @@ MAKERS: dict[str, Maker] = {
 def run(
     seed: int,
     *,
-    steps: int = 500,
+    steps: int = 4000,
     n: int = 20_000,
     model: str = "smollm2-135m",
-    text_steps: int = 50,
-    letters: str = "st",
+    texts: int = 400,
+    text_steps: int = 800,
+    letters: str = "stahwb",
 ) -> dict[str, float]:
     """Train each architecture on a tree and on a language model, and count what is absorbed.
 
     `steps` of 200 rows on `n` vectors of a tree; `model`: a language model; `text_steps` of 512 rows on its
-    activations; `letters`: first letters that are followed.
+    activations on so many `texts`; `letters`: first letters that are followed.
     """
-    return _on_a_tree(seed, steps, n) | _on_texts(seed, model, text_steps, letters)
+    return _on_a_tree(seed, steps, n) | _on_texts(seed, model, texts, text_steps, letters)
 
 
 def _on_a_tree(seed: int, steps: int, n: int) -> dict[str, float]:
@@ -86,8 +94,8 @@ def _on_a_tree(seed: int, steps: int, n: int) -> dict[str, float]:
     return numbers
 
 
-def _on_texts(seed: int, model: str, steps: int, letters: str) -> dict[str, float]:
-    acts, first = _read(model)
+def _on_texts(seed: int, model: str, texts: int, steps: int, letters: str) -> dict[str, float]:
+    acts, first = _read(model, texts)
     numbers: dict[str, float] = {}
     makers = MAKERS | {"MP-SAE": lambda d, m, k, g: sn.MatchingPursuit(d, m, int(k), generator=g)}
     for name, make in makers.items():
@@ -109,10 +117,10 @@ def _on_texts(seed: int, model: str, steps: int, letters: str) -> dict[str, floa
 
 
 @cache
-def _read(model: str) -> tuple[sn.Activations, np.ndarray]:
+def _read(model: str, n: int) -> tuple[sn.Activations, np.ndarray]:
     """Return activations of a block in the first half of a model, and the first letter of each token."""
     live = sn.load_model(model)
-    texts = list(sn.data.prose("train").texts[:100])
+    texts = list(sn.data.prose("train").texts[:n])
     acts = sn.capture(live, texts, f"resid_post.{(live.n_layers or 3) // 4}", progress=False)
     words = [str(acts.tokens[i]).lstrip(" ␣Ġ·▁").lower() for i in range(len(acts))]  # type: ignore[index]
     return acts, np.array([word[:1] for word in words])

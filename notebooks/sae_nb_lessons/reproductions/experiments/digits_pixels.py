@@ -1,9 +1,9 @@
 """Matching pursuit compared with one-step SAEs on digits of 28×28 pixels: explained variance at equal sparsity.
 
-8 000 of MNIST's images to train, 2 000 to test, drawn again for every seed; 1 000 atoms. Each SAE is
+8 000 images of MNIST to train, 2 000 to test, drawn again for every seed; 1 000 atoms. Each SAE is
 trained with k = 2, 5, 10, 20 and encodes with k, 2k and 4k. You supply the images as a file in the IDX
-format in which MNIST is published; without one (a short run) scikit-learn's digits of 8×8 pixels are
-used.
+format in which MNIST is published (recorded: its test images); without one (a short run) scikit-learn's
+digits of 8×8 pixels are used.
 """
 
 from __future__ import annotations
