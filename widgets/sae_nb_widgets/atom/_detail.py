@@ -18,7 +18,7 @@ from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
 from sae_nb_widgets.components import Chips, Sparkbars, StillGrid, ThinBars, icons_of
-from sae_nb_widgets.panel import control, show, small_button
+from sae_nb_widgets.panel import LIVE_ONLY, control, show, small_button
 
 MOST_FOUND = 8
 
@@ -37,9 +37,7 @@ class Says:
         self.chips.empty_text = "Not measured yet."
         tip = "Run the model on its examples with the atom added, and without"
         self.button = (
-            small_button(MEASURE, tip, measure)
-            .add_class("sae-nb-live-only")
-            .add_class("sae-nb-flush")
+            small_button(MEASURE, tip, measure).add_class(LIVE_ONLY).add_class("sae-nb-flush")
         )
         self._can_measure = measure is not None
         self.widget = ipw.VBox([self.chips, self.button]).add_class("sae-nb-block")
@@ -237,7 +235,7 @@ class AtomNotes:
     def __init__(self, panel: Any, labels: Labels) -> None:
         self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
-        self.saved_line = ipw.HTML().add_class("sae-nb-live-only")
+        self.saved_line = ipw.HTML()
         self.label = self._field("label", "your name for it")
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
@@ -245,6 +243,7 @@ class AtomNotes:
             [ipw.HTML(card_title(OWN)), self.label, self.note, self.saved_line],
             layout=ipw.Layout(overflow="hidden"),
         ).add_class("sae-nb-block")
+        self.widget.add_class(LIVE_ONLY)  # fields are not exported, and a title alone says nothing
         panel.observe(self._words_changed, ["label", "note"])
 
     def _field(self, name: str, hint: str) -> ipw.Text:

@@ -42,7 +42,7 @@ from sae_nb_widgets.components import (
     sure_dots,
 )
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
-from sae_nb_widgets.panel import close_whole, descendants, show, small_button
+from sae_nb_widgets.panel import LIVE_ONLY, close_whole, descendants, show, small_button
 
 # -------------------------------------------------------------------------------------------------
 # Inputs that atoms share, on screen: pictures with heat, shaded texts, or rows of plain vectors.
@@ -240,7 +240,7 @@ class ConceptDetail:
         self.facts = ipw.HTML()
         csv = small_button("⤓ csv", "Write the selected atoms as a table (CSV)", panel.export_table)
         self._buttons = ipw.Box([*_buttons(panel), csv]).add_class("sae-nb-line")
-        self._buttons.add_class("sae-nb-live-only")
+        self._buttons.add_class(LIVE_ONLY)
         self.near = Sparkbars(description="nearest atoms (cosine)")
         self.joint = Sparkbars(description="fire together (× more than by chance)")
         self.joint.empty_text = "No atom fires with it more often than by chance."

@@ -17,7 +17,7 @@ from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.summaries import ConceptMapSummary, Cone
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.concept_map._figure import Word
-from sae_nb_widgets.panel import show, small_button
+from sae_nb_widgets.panel import LIVE_ONLY, show, small_button
 
 MOST_SAID = 3
 THINNEST, THICKEST = 1.5, 7.0
@@ -40,7 +40,7 @@ class ConceptOverlays:
         select = small_button(
             "select its atoms", "Select the atoms of this cone: their table and inputs", self.select
         )
-        line = ipw.Box([select]).add_class("sae-nb-line").add_class("sae-nb-live-only")
+        line = ipw.Box([select]).add_class("sae-nb-line").add_class(LIVE_ONLY)
         self.card = ipw.VBox([self._title, self.atoms, self.left, line])
         show(self.card, False)
         self.atoms.observe(self._clicked, "selected")

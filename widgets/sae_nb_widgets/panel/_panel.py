@@ -400,7 +400,9 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         ------
         TimeoutError: If work is still running after `timeout` seconds.
         """
-        with self._drawing:  # a change that another thread reacts to may not have asked for its work yet
+        with (
+            self._drawing
+        ):  # a change that another thread reacts to may not have asked for its work yet
             pass
         self._background.wait(timeout)
 
