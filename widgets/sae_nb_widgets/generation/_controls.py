@@ -43,10 +43,8 @@ class GenerationControls:
         tip = "What the model reads first; Enter begins anew with it"
         self.prompt = control(panel, "prompt", "prompt", tip, placeholder="Type how a text begins")
         self.asked = line(self.prompt, *self._image(panel)).add_class(LIVE_ONLY)
-        for one in (
-            self.prompt,
-            self.asked,
-        ):  # a prompt is longer than most things: all the room there is
+        # A prompt is longer than most things: all the room there is.
+        for one in (self.prompt, self.asked):
             one.layout.flex, one.layout.width, one.layout.min_width = "1 1 320px", "auto", "200px"
 
     def _image(self, panel: Any) -> list[ipw.Widget]:

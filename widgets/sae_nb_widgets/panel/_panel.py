@@ -400,9 +400,8 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         ------
         TimeoutError: If work is still running after `timeout` seconds.
         """
-        with (
-            self._drawing
-        ):  # a change that another thread reacts to may not have asked for its work yet
+        # A change that another thread reacts to may not have asked for its work yet.
+        with self._drawing:
             pass
         self._background.wait(timeout)
 
