@@ -6,9 +6,8 @@ drawn to measure. Probes are trained on sentences with one label each.
 
 You supply the data as a folder: `texts/*.txt`, one file per source, and `labels/NAME.txt`, one sentence
 per line. The recorded numbers are from film reviews, State of the Union addresses, articles (WikiText-2,
-validation) and Shakespeare; labels from sentence polarity. The recorded rows hold massive tokens, which a
-capture leaves out by default since. A short run uses tiny-gpt and texts that come
-with the package.
+validation) and Shakespeare; labels from sentence polarity; without massive tokens, as captures are. A short
+run uses tiny-gpt and texts that come with the package.
 """
 
 from __future__ import annotations
