@@ -77,17 +77,27 @@ ASK = """async ([code, expression]) => {
   return expression ? content.user_expressions.answer : {};
 }""".replace("NOTEBOOK", NOTEBOOK)
 
-# Messages of widgets go over a subshell, a thread of its own: what runs on the main one may overtake them.
+# Messages of widgets go over subshells, threads of their own: what runs on the main one may overtake them.
 PASSED = """async () => {
   const kernel = NOTEBOOK.sessionContext.session.kernel;
-  const shells = kernel.supportsSubshells
+  const subshells = async () => kernel.supportsSubshells
     ? (await kernel.requestListSubshell({}).done).content.subshell_id : [];
-  for (const shell of [null, ...shells]) {
+  const pass = async (shell) => {
     const own = kernel.subshellId;
     kernel.subshellId = shell;
     const passed = kernel.requestExecute({code: 'pass', silent: false, store_history: false});
     kernel.subshellId = own;
     await passed.done;
+    return true;
+  };
+  // One that was deleted meanwhile, with the last widget, does not answer.
+  const beGone = async (shell) => {
+    await new Promise((done) => setTimeout(done, 2000));
+    return !(await subshells()).includes(shell);
+  };
+  for (const shell of [null, ...await subshells()]) {
+    const passed = pass(shell);
+    while (!await Promise.race([passed, shell === null ? passed : beGone(shell)]));
   }
 }""".replace("NOTEBOOK", NOTEBOOK)
 
