@@ -179,8 +179,9 @@ shown = {
 spiking.brief(shown)
 
 # %% [markdown]
-# Shares of a bin give both kernels on three seeds of five, and one of them on two. Of counts little more than half
-# of the events are found, even by the true kernels: what is missing is in the noise of the spikes more than in the kernels.
+# Shares of a bin give both kernels on every seed, if the likeliest of four starts is taken (one start: on three of
+# five). Of counts little more than half of the events are found, even by the true kernels: what is missing is in the
+# noise of the spikes more than in the kernels.
 #
 # ## 5 · Spikes of neurons that share events
 #
