@@ -28,7 +28,7 @@ def check_a_click_lists_a_place_and_a_direction_is_set_back(page: Page, stage: A
     panel.get_by_text(", token 3").first.wait_for()
     stage.settle()
     assert str(stage.ask("changes.place")) == "3"
-    panel.get_by_text("mean difference", exact=True).first.click()
+    panel.get_by_text("mean diff.", exact=True).first.click()
     panel.get_by_text("when the mean difference after block").first.wait_for()
     stage.settle()
     assert stage.ask("changes.found.table['finding'][changes.finding]") == "mean difference"
