@@ -108,6 +108,26 @@ def test_waiting_has_an_end() -> None:
     background.wait()
 
 
+def test_waiting_for_whoever_may_ask_has_an_end() -> None:
+    """A lock that another thread holds is waited for, no longer than was said."""
+    background, changing, release = Background(lambda _: None), threading.RLock(), threading.Event()
+    held = threading.Event()
+
+    def change() -> None:
+        with changing:
+            held.set()
+            release.wait(10)
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    assert held.wait(10)
+    with pytest.raises(TimeoutError, match=r"within 0.05 s"):
+        background.wait(0.05, after=changing)
+    release.set()
+    background.wait(after=changing)
+    thread.join()
+
+
 def test_nothing_is_handed_over_after_closing() -> None:
     """An answer that comes late finds nobody, and new work is not begun."""
     background = Background(lambda _: None)

@@ -138,20 +138,25 @@ class Background:
         with self._telling:
             self._busy_changed(self._open > 0)
 
-    def wait(self, timeout: float = 60.0) -> None:
-        """Return when nothing is asked for any more, handing answers over on this thread."""
+    def wait(self, timeout: float = 60.0, after: Any = None) -> None:
+        """Return when nothing is asked for any more, handing answers over on this thread.
+
+        `after`: a lock; whoever holds it may be about to ask for something.
+        """
         longest = min(timeout, threading.TIMEOUT_MAX)
-        while True:
+        ready = after is None or after.acquire(timeout=longest)
+        if ready and after is not None:
+            after.release()
+        while ready:
             self.deliver()
             with self._changed:
                 if self._open == 0 or self._closed:
                     return
                 ready = self._changed.wait_for(lambda: self._answers or self._open == 0, longest)
-            if not ready:
-                raise TimeoutError(
-                    f"Work in the panel must end within {timeout:g} s, and it is still running. "
-                    "Call wait(timeout=…) with more time."
-                )
+        raise TimeoutError(
+            f"Work in the panel must end within {timeout:g} s, and it is still running. "
+            "Call wait(timeout=…) with more time."
+        )
 
     def close(self) -> None:
         """Forget what was asked for; answers still to come are dropped."""

@@ -401,9 +401,7 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         TimeoutError: If work is still running after `timeout` seconds.
         """
         # A change that another thread reacts to may not have asked for its work yet.
-        with self._drawing:
-            pass
-        self._background.wait(timeout)
+        self._background.wait(timeout, after=self._drawing)
 
     def _set_busy(self, busy: bool) -> None:
         if not self._closed:
