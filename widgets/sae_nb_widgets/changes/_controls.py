@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sae_nb_widgets.panel import Entry, control, line, small_button
+from sae_nb_widgets.panel import Entry, control, line, small_button, text_field
 
 
 class ChangesControls:
@@ -19,10 +19,8 @@ class ChangesControls:
         self.first = [number]
         if noun == "text":
             tip = "Any text; both models read it when you leave the box"
-            box = control(
-                panel, "text", "text", tip, "min(440px, 100%)", placeholder="type a text …"
-            )
-            self.first = [box.add_class("sae-nb-search").add_class("sae-nb-unlabelled"), number]
+            box = text_field(panel, "text", "text", tip).add_class("sae-nb-search")
+            self.first = [box, number]
         back = "Row of the findings whose direction is set back; −1: none"
         place = (
             "Token after which answers are listed" if noun == "text" else "Patch that is covered"

@@ -15,6 +15,7 @@ from sae_nb_widgets.panel import (
     icon_button,
     line,
     play_button,
+    roomy,
     show,
     small_button,
 )
@@ -42,10 +43,7 @@ class GenerationControls:
         panel = self._panel
         tip = "What the model reads first; Enter begins anew with it"
         self.prompt = control(panel, "prompt", "prompt", tip, placeholder="Type how a text begins")
-        self.asked = line(self.prompt, *self._image(panel)).add_class(LIVE_ONLY)
-        # A prompt is longer than most things: all the room there is.
-        for one in (self.prompt, self.asked):
-            one.layout.flex, one.layout.width, one.layout.min_width = "1 1 320px", "auto", "200px"
+        self.asked = roomy(line(roomy(self.prompt), *self._image(panel))).add_class(LIVE_ONLY)
 
     def _image(self, panel: Any) -> list[ipw.Widget]:
         """Return what puts an image into the prompt, of a model that reads both."""

@@ -10,7 +10,7 @@ import traitlets as t
 
 from sae_nb.activations import AUDIO, VIDEO, Modality
 from sae_nb.summaries import USE_ORDERS
-from sae_nb_widgets.panel import TIGHT, control, line, show, small_button
+from sae_nb_widgets.panel import TIGHT, control, line, show, small_button, text_field
 
 MOST_SHOWN = 40
 LARGEST_UPLOAD = 20_000_000
@@ -36,9 +36,11 @@ class InputLensControls:
             "Show A − B, with what chance alone would give",
             kind=ipw.ToggleButton,
         )
-        self.text = _text(panel, "text", "text", "What the model reads").add_class("sae-nb-search")
+        self.text = text_field(panel, "text", "text", "What the model reads").add_class(
+            "sae-nb-search"
+        )
         tip = "A second text; rows then show A − B"
-        self.compare_text = _text(panel, "compare_text", "text B", tip)
+        self.compare_text = text_field(panel, "compare_text", "text B", tip)
         self.slot = control(
             panel,
             "slot",
@@ -167,14 +169,6 @@ def upload_button(take: Callable[[Any], None], modality: Modality) -> ipw.FileUp
 
 def _example(panel: Any) -> ipw.Widget:
     return control(panel, "example", "input", "Number of one of the examples", 130)
-
-
-def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
-    field = control(panel, trait, name, tip, placeholder="type a text …").add_class(
-        "sae-nb-unlabelled"
-    )
-    field.layout.flex, field.layout.min_width = "1 1 320px", "200px"
-    return field
 
 
 def _menu(menu: ipw.Dropdown) -> ipw.Dropdown:

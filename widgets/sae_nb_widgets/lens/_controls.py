@@ -6,7 +6,7 @@ from typing import Any
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel import control, show, small_button
+from sae_nb_widgets.panel import control, show, small_button, text_field
 
 SHOWN = {"lens": "lens", "logit": "logit", "both": "both"}
 NAMES = {"jacobian": "Jacobian lens", "tuned": "tuned lens", "logit": "logit lens"}
@@ -47,5 +47,4 @@ class LensControls:
 
 
 def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
-    box = control(panel, trait, name, tip, "min(420px, 100%)", placeholder="type a text …")
-    return box.add_class("sae-nb-search").add_class("sae-nb-unlabelled")
+    return text_field(panel, trait, name, tip).add_class("sae-nb-search")

@@ -37,10 +37,12 @@ if TYPE_CHECKING:  # for the other rooms
         line as line,
         or_trait_error as or_trait_error,
         reacts as reacts,
+        roomy as roomy,
         several as several,
         show as show,
         site_menu as site_menu,
         small_button as small_button,
+        text_field as text_field,
         wide as wide,
     )
     from sae_nb_widgets.panel._exporting import (

@@ -455,6 +455,19 @@ def wide(width: str) -> ipw.Layout:
     return ipw.Layout(width=width, min_width="0")
 
 
+def roomy(widget: Any) -> Any:
+    """Return a widget that takes the room its row has left: a text is longer than most things."""
+    layout = widget.layout
+    layout.flex, layout.width, layout.min_width = "1 1 320px", "auto", "200px"
+    return widget
+
+
+def text_field(panel: Any, trait: str, name: str, tip: str) -> Any:
+    """Return a field of a text to read, without a label before it."""
+    field = control(panel, trait, name, tip, placeholder="type a text …")
+    return roomy(field).add_class("sae-nb-unlabelled")
+
+
 def line(*widgets: ipw.Widget) -> ipw.Box:
     """Return widgets in a row that stays together."""
     return ipw.Box(list(widgets)).add_class("sae-nb-line")
