@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.background import Task
@@ -214,12 +214,10 @@ def _started(
         lines.put("")
 
     def send(content: Any) -> None:
-        try:
+        with suppress(BrokenPipeError):  # it reads no more: what it wrote until then decides
             if to is not None:
                 to.write(json.dumps(content, ensure_ascii=False) + "\n")
                 to.flush()
-        except BrokenPipeError:
-            raise NoAnswerError("the program ended before it answered") from None
 
     def receive() -> dict[str, Any]:
         try:
@@ -235,15 +233,9 @@ def _started(
         process.kill()
         process.wait()
         reader.wait()
-        for stream in (to, of):
-            _close(stream)
-
-
-def _close(stream: Any) -> None:
-    try:
-        stream.close()
-    except BrokenPipeError:  # what was not flushed has no reader
-        return
+        for stream in filter(None, (to, of)):
+            with suppress(BrokenPipeError):  # what was not flushed has no reader
+                stream.close()
 
 
 def _object(line: str) -> dict[str, Any]:

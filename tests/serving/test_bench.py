@@ -124,6 +124,14 @@ print(json.dumps({"answer": str(best["head"])}), flush=True)
 """
 
 
+CLOSES = """
+import os
+os.close(0)
+print('{"call": "patch", "arguments": {}}')
+print('[1]')
+"""
+
+
 def written(code, timeout=60.0):
     return program([sys.executable, "-c", code], timeout)
 
@@ -140,6 +148,7 @@ def test_a_program_calls_tools_and_is_scored(head):
         ("pass", 60.0, "ended before it answered"),
         ("print('hello')", 60.0, "must be JSON"),
         ("print('[1]')", 60.0, "must be a JSON object"),
+        (CLOSES, 60.0, "must be a JSON object"),
         ("print('{\"think\": 1}')", 60.0, '"call" or "answer", got think'),
         (f"print('x' * {MAX_LINE + 5})", 60.0, "at most"),
         ("import time; time.sleep(60)", 1.0, "within the time"),

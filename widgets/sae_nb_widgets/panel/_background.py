@@ -141,7 +141,7 @@ class Background:
     def wait(self, timeout: float = 60.0, after: Any = None) -> None:
         """Return when nothing is asked for any more, handing answers over on this thread.
 
-        `after`: a lock; whoever holds it may be about to ask for something.
+        `after`: a lock that is held while something new may be asked for.
         """
         longest = min(timeout, threading.TIMEOUT_MAX)
         ready = after is None or after.acquire(timeout=longest)
