@@ -61,7 +61,7 @@ repeated = {name: sn.uses.redundancy(some) for name, some in sets.items()}
 pd.concat({name: one.scores for name, one in repeated.items()}).droplevel(1)
 
 # %% [markdown]
-# Composed sets of eight kinds, five seeds. Atoms put them in the order in which they were made; words less
+# Composed sets of eight kinds, ten seeds. Atoms put them in the order in which they were made; words less
 # well, since all stories share a few hundred words:
 
 # %%
@@ -81,7 +81,7 @@ sn.uses.overlap({"sad": docs.subset(sad), "glad": docs.subset(~sad), "manual": m
 # ## 2 · Chosen documents
 #
 # Documents that cover most atoms hold more than random ones, also on documents that were not used for choosing. But is
-# a classifier better that was made from them? Not clearly:
+# a classifier better that was made from them? On seven seeds of ten a little, on one it is a tenth worse:
 
 # %%
 documents.table("chosen documents", "better examples")
@@ -137,7 +137,7 @@ references.table("tpp order", "ravel order")
 values = {name: one.value for name, one in repeated.items()}
 assert values["20 stories, 5 ×"] > values["100 stories"] + 0.05
 assert documents.verdict("chosen documents") == "holds" != documents.verdict("redundancy")
-assert documents.verdict("better examples") == "partly"
+assert documents.verdict("better examples") == "does not hold at this scale"
 
 # %%
 f1 = rule.table.set_index("method")["f1"]
