@@ -147,7 +147,7 @@ exercise("lab_09.2").check(p)
 # ## 4 · Ten families
 #
 # All eight textures and two photographs, three hands of each (of a photograph its left, middle and right
-# third), on three seeds.
+# third), on five seeds.
 
 # %%
 exercise("lab_09.3")
