@@ -11,6 +11,7 @@ would replace the one by the other.
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,12 @@ if sys.version_info < (3, 11):  # noqa: UP036 - pip asks, but a folder on the pa
     )
 
 from sae_nb._lazy import door
+
+# OpenMP's threads wait for each other by counting, 300 000 steps by default: with other work on the same
+# cores they count while the one that they wait for has none. 1 000 is what libgomp itself takes where there
+# are more threads than cores. It reads this once, when torch brings it in.
+if "torch" not in sys.modules and "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 if TYPE_CHECKING:
     from sae_nb import (

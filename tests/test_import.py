@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 import textwrap
 from pathlib import Path
+
+import pytest
 
 import sae_nb
 
@@ -42,6 +45,26 @@ def test_panels_import_without_the_heavy_ones() -> None:
         """
     )
     assert heavy.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("own", "first", "count"),
+    [
+        ({}, "", "1000"),
+        ({"GOMP_SPINCOUNT": "7"}, "", "7"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "", "None"),
+        ({}, "torch, ", "None"),
+    ],
+)
+def test_threads_wait_briefly_unless_the_person_chose(
+    own: dict[str, str], first: str, count: str
+) -> None:
+    """OpenMP's threads hand their core on before torch comes; nothing is claimed once it is there."""
+    code = f"import os, {first}sae_nb; print(os.environ.get('GOMP_SPINCOUNT'))"
+    chosen = {"GOMP_SPINCOUNT", "OMP_WAIT_POLICY"}
+    env = {name: value for name, value in os.environ.items() if name not in chosen} | own
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
+    assert (done.returncode, done.stdout.strip()) == (0, count), done.stderr
 
 
 def test_every_public_name_resolves() -> None:

@@ -213,11 +213,23 @@ def _misfit(name: str, asked: str) -> str:
 
 
 def torch_build() -> Seen:
-    """Report torch's version, build and number of threads."""
+    """Report torch's version, build, number of threads and how they wait for each other."""
     import torch
 
     build = f"built for CUDA {torch.version.cuda}" if torch.version.cuda else "CPU build"
-    return "ok", f"{torch.__version__}, {build}, {torch.get_num_threads()} threads", ""
+    threads = f"{torch.get_num_threads()} threads, {_waiting()}"
+    return "ok", f"{torch.__version__}, {build}, {threads}", ""
+
+
+def _waiting() -> str:
+    """Return how OpenMP's threads wait for each other, by what the environment says."""
+    for name in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY"):
+        if name in os.environ:
+            return f"which wait as {name}={os.environ[name]} says"
+    return (
+        "which wait as OpenMP chooses, because torch was imported before sae_nb: slow where other work "
+        "shares the cores"
+    )
 
 
 def gpu() -> Seen:
