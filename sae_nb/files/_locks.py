@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -72,10 +72,14 @@ def hold_folder(folder: Path, refusal: str) -> Lock:
 
 
 @contextmanager
-def holding_folder(folder: Path, refusal: str | None = None) -> Iterator[None]:
-    """Hold a folder for the block; waits for its present holder if there is no `refusal`."""
+def holding_folder(
+    folder: Path, refusal: str | None = None, *, on_wait: Callable[[], None] | None = None
+) -> Iterator[None]:
+    """Hold a folder for the block; waits for its present holder, and says so by `on_wait`, if there is no
+    `refusal`.
+    """
     if refusal is None:
-        lock = _wait_for(folder)
+        lock = _wait_for(folder, on_wait)
     else:
         lock = hold_folder(folder, refusal)
     try:
@@ -84,12 +88,18 @@ def holding_folder(folder: Path, refusal: str | None = None) -> Iterator[None]:
         lock.release()
 
 
-def _wait_for(folder: Path) -> Lock:
+def _wait_for(folder: Path, on_wait: Callable[[], None] | None = None) -> Lock:
+    wait = False
     while True:
         with named_write_errors(folder):
             folder.mkdir(parents=True, exist_ok=True)
         try:
-            lock = Lock(folder, wait=True)
+            lock = Lock(folder, wait=wait)
+        except BlockingIOError:
+            wait = True
+            if on_wait is not None:
+                on_wait()
+            continue
         except FileNotFoundError:
             continue
         # Whoever held it may have put another folder in its place: that one counts now.

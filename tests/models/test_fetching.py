@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import multiprocessing
+import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -125,6 +128,96 @@ def test_a_fetch_that_is_killed_leaves_nothing_that_opens(
         fetch_model(NAME)
     with pytest.raises(FileNotFoundError, match="must be fetched once"):
         sn.load_model(NAME)
+
+
+def _get(signs: Path) -> None:
+    """Fetch as `sae-nb get` does, in a process of its own whose converter waits for a file `go`."""
+    from sae_nb.__main__ import main
+
+    def expand(_weights: Path, _scratch: Path, out: Path) -> None:
+        (out / "config.json").write_text("{}")
+        (signs / f"converts {os.getpid()}").touch()
+        _until(lambda: (signs / "go").exists())
+
+    fetching._unpacked, fetching._expand = lambda *_: Path("weights"), expand
+    fetching.note = lambda text: (signs / f"waits {os.getpid()}").write_text(text)
+    raise SystemExit(main(["get", NAME]))
+
+
+def _until(happened: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60
+    while not happened():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def first_and_second(cache: Path, tmp_path: Path) -> Iterator[list[Any]]:
+    """Two processes that fetch: the first converts, the second waits for it."""
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork, and a system with locks")
+    context = multiprocessing.get_context("fork")
+    both = [context.Process(target=_get, args=(tmp_path,)) for _ in range(2)]
+    for one, sign in zip(both, ("converts", "waits"), strict=True):
+        one.start()
+        _until((tmp_path / f"{sign} {one.pid}").exists)
+    yield both
+    for one in both:
+        one.kill()
+
+
+def test_a_second_process_waits_for_the_first_and_has_its_model(
+    first_and_second: list[Any], cache: Path, tmp_path: Path
+) -> None:
+    """Both end well, with one download."""
+    assert not (cache / NAME).exists()
+    (tmp_path / "go").touch()
+    for one in first_and_second:
+        one.join(60)
+    assert [one.exitcode for one in first_and_second] == [0, 0]
+    assert len(list(tmp_path.glob("converts *"))) == 1
+    assert fetch_model(NAME) == cache / NAME
+    assert [one.name for one in cache.iterdir()] == [NAME]
+
+
+def test_where_the_first_is_killed_the_second_fetches(
+    first_and_second: list[Any], cache: Path, tmp_path: Path
+) -> None:
+    """The lock ends with its process."""
+    first, second = first_and_second
+    first.kill()
+    _until((tmp_path / f"converts {second.pid}").exists)
+    (tmp_path / "go").touch()
+    second.join(60)
+    assert second.exitcode == 0
+    assert fetch_model(NAME) == cache / NAME
+
+
+def test_where_there_are_no_locks_the_first_folder_counts(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on Windows: the model is there, whoever made it."""
+    monkeypatch.setattr(fetching, "_unpacked", lambda *_: Path("weights"))
+
+    def meanwhile(_weights: Path, _scratch: Path, out: Path) -> None:
+        (out / "config.json").write_text("ours")
+        with new_folder(cache / NAME) as other:
+            (other / "config.json").write_text("theirs")
+            write_manifest(other, "fetched model")
+
+    monkeypatch.setattr(fetching, "_expand", meanwhile)
+    assert (fetch_model(NAME) / "config.json").read_text() == "theirs"
+
+
+def test_a_model_put_there_by_hand_is_not_fetched(
+    cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder that save_pretrained wrote has no manifest."""
+    asked = pip_that(monkeypatch, None)
+    (cache / NAME).mkdir(parents=True)
+    (cache / NAME / "config.json").write_text("{}")
+    assert fetch_model(NAME) == cache / NAME
+    assert not asked
 
 
 def test_weights_that_cannot_be_read_are_named(
