@@ -427,6 +427,14 @@ def join_columns(parts: Sequence[Tensor]) -> Tensor:
 _POSITIONS = 4  # of dropped rows, named in a repr
 
 
+_POSITIONS_IN_WORDS = {
+    "last": "of every sample its last token alone",
+    "not_first": "without the first token of every sample",
+    "cls": "class tokens alone",
+    "registers": "registers alone",
+    "patches": "patches alone",
+}
+
 RECONSTRUCTED = "reconstructed"
 """Entry of a policy: the SAE whose reconstructions the rows are, in place of activations."""
 
@@ -451,10 +459,12 @@ def policy_text(policy: Mapping[str, Any]) -> str:
         parts.append(f"special tokens {'kept' if kept else 'dropped'}")
     if policy.get("roles"):
         parts.append(f"roles by rendering {policy['roles']}")
-    if policy.get("positions") == "last":
-        parts.append("of every text its last token alone")
-    elif policy.get("positions", "all") != "all":
-        parts.append(f"of conversations the {policy['positions']}'s tokens alone")
+    positions = policy.get("positions", "all")
+    if isinstance(positions, list):  # of parts that were put together
+        parts.append(f"positions {', '.join(positions)}")
+    elif positions != "all":
+        others = f"of conversations the {positions}'s tokens alone"
+        parts.append(_POSITIONS_IN_WORDS.get(positions, others))
     if policy.get("n_dropped_ids"):
         parts.append(f"{policy['n_dropped_ids']} of unwanted tokens dropped")
     if policy.get("truncated"):

@@ -19,18 +19,17 @@ from sae_nb.activations import (
 )
 from sae_nb.checks import one_of
 from sae_nb.models import (
+    ROLE_POSITIONS,
     Layout,
     by_place,
+    check_named_position,
     layout_of,
+    named_mask,
     where_from,
 )
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
-
-
-Positions = Literal["all", "last", "system", "user", "assistant", "tool"]
-"""Of conversations, whose tokens become rows."""
+    from sae_nb.models import Batch, LiveModel, NamedPositions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +49,8 @@ class RowPolicy:
     keep_special: bool = True
     """Keep special tokens (class, separator, end of text); padding is dropped in any case."""
 
-    positions: Positions = "all"
-    """Of conversations, whose tokens are kept."""
+    positions: NamedPositions = "all"
+    """Tokens that are kept."""
 
     drop_ids: tuple[int, ...] = ()
     """Tokens that are dropped at any position."""
@@ -68,7 +67,7 @@ class RowPolicy:
         drop_first: bool | Literal["auto"],
         keep_special: bool,
         drop_massive: bool | Literal["auto"] = False,
-        positions: Positions = "all",
+        positions: NamedPositions = "all",
         drop_ids: tuple[int, ...] = (),
     ) -> RowPolicy:
         """Resolve "auto": first tokens are dropped where the model is a decoder of language, and massive
@@ -77,10 +76,11 @@ class RowPolicy:
         one_of(drop_first, (True, False, "auto"), name="drop_first")
         one_of(drop_massive, (True, False, "auto"), name="drop_massive")
         one_of(keep_special, (True, False), name="keep_special")
-        if positions != "all" and not model.modality.is_text:
+        check_named_position(positions, model.prefix_tokens)
+        if positions in ROLE_POSITIONS and not model.modality.is_text:
             raise ValueError(
-                f'`positions` must be "all" for {model.name!r}, which reads {model.modality.reads}, got '
-                f"{positions!r}. Keep rows of what was captured: acts[acts.position == 0]."
+                f"`positions` must be no role for {model.name!r}, which reads {model.modality.reads}, got "
+                f'{positions!r}. Use "all", "last", "not_first" or, where there are such, "cls" and "patches".'
             )
         has_sinks = bool(model.causal and not model.streams)
         first = has_sinks if drop_first == "auto" else bool(drop_first)
@@ -293,12 +293,42 @@ def _kept(
     sample, position = where_from(batch, layout, policy.prefix_tokens, point)
     if layout.columns is None and (batch.token_ids is not None or batch.keep is not None):
         keep, dropped = _keep_tokens(batch, position, policy)
-    else:
-        # Patches and cells have no padding; a pooled vector is no attention sink.
-        sinks = policy.drop_first and layout.columns != 1
-        keep = position > 0 if sinks else torch.ones_like(position, dtype=torch.bool)
-        dropped = Counter(n_dropped_first=int((~keep).sum()))
+        return sample, position, keep, dropped
+    # Patches and cells have no padding; a pooled vector is no attention sink.
+    sinks = policy.drop_first and layout.columns != 1
+    keep = position > 0 if sinks else torch.ones_like(position, dtype=torch.bool)
+    dropped = Counter(n_dropped_first=int((~keep).sum()))
+    if policy.positions != "all":
+        # Cells of a map are counted from 0: no tokens come before them.
+        n_prefix = 0 if layout.grid is not None else policy.prefix_tokens
+        others = _others(batch, sample, position, keep, replace(policy, prefix_tokens=n_prefix))
+        keep, dropped["n_dropped_others"] = keep & ~others, int(others.sum())
     return sample, position, keep, dropped
+
+
+def _others(
+    batch: Batch,
+    sample: Int[Tensor, "batch places"],
+    position: Int[Tensor, "batch places"],
+    kept: Bool[Tensor, "batch places"],
+    policy: RowPolicy,
+) -> Bool[Tensor, "batch places"]:
+    """Return which of the places that are kept so far are not among the policy's positions."""
+    if policy.positions == "all":
+        return torch.zeros_like(kept)
+    if policy.positions == "last":
+        chosen = torch.zeros_like(kept)
+        chosen[kept] = _ends(sample[kept])
+    elif policy.positions in ROLE_POSITIONS:
+        if batch.role is None:
+            raise ValueError(
+                '`positions` must be "all", "last" or "not_first" for texts: only conversations have roles, '
+                f'got {policy.positions!r}. Pass lists of messages, {{"role": …, "content": …}}.'
+            )
+        chosen = batch.role.cpu() == ROLES.index(policy.positions)
+    else:
+        chosen = named_mask(policy.positions, position, policy.prefix_tokens)
+    return kept & ~chosen
 
 
 def _ends(sample: Int[Tensor, " kept"]) -> Bool[Tensor, " kept"]:
@@ -317,16 +347,10 @@ def _keep_tokens(
     if not policy.keep_special and batch.special is not None:
         special = real & batch.special.cpu() & ~first
     kept = real & ~first & ~special
-    others, unwanted = torch.zeros_like(real), torch.zeros_like(real)
-    if policy.positions == "last":
-        others[kept] = ~_ends(batch.sample.cpu()[kept])
-    elif policy.positions != "all":
-        if batch.role is None:
-            raise ValueError(
-                '`positions` must be "all" or "last" for texts: only conversations have roles, got '
-                f'{policy.positions!r}. Pass lists of messages, {{"role": …, "content": …}}.'
-            )
-        others = kept & (batch.role.cpu() != ROLES.index(policy.positions))
+    others, unwanted = (
+        _others(batch, batch.sample.cpu(), position, kept, policy),
+        torch.zeros_like(real),
+    )
     if policy.drop_ids and batch.token_ids is not None:
         unwanted = kept & ~others & torch.isin(batch.token_ids.cpu(), torch.tensor(policy.drop_ids))
     dropped = Counter(

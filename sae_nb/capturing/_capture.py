@@ -131,9 +131,9 @@ def capture(
     keep_special
         Keep special tokens other than BOS (class, separator, end of text).
     positions
-        "last": of every text its last token alone. Of conversations, whose tokens become rows: "assistant" for
-        what a model writes, the end of its turn included; "user", "system", "tool"; "all". `acts.roles` and
-        `acts.turns` say it of every row.
+        Tokens that become rows, in the words of `steer`: "all"; "last" of every sample; "not_first"; of images
+        "cls", "registers", "patches"; of conversations "assistant" for what a model writes, the end of its
+        turn included, "user", "system", "tool". `acts.roles` and `acts.turns` say it of every row.
     drop_ids
         Token ids of your own that never become rows, such as those of a template's markers.
     features
@@ -163,7 +163,7 @@ def capture(
     Raises
     ------
     HookPointNotFound: If the model has no such hook point; the near names are listed.
-    ValueError: If inputs are empty, texts have no roles for `positions`, an activation holds NaN or
+    ValueError: If inputs are empty, inputs have no such `positions`, an activation holds NaN or
         infinity (hook point, row and token are named), `store` holds another capture, or there is no
         gradient: the hook point comes after the loss, or the model was made in inference mode.
     MemoryError: If the rows would not fit in memory.

@@ -27,7 +27,6 @@ from sae_nb.activations import (
 from sae_nb.capturing._batch_rows import (
     BatchRows,
     NormLimits,
-    Positions,
     RowPolicy,
     batch_rows,
     joined_rows,
@@ -38,6 +37,7 @@ from sae_nb.models import (
     Backend,
     HookPoint,
     Layout,
+    NamedPositions,
     Runner,
     timed_layout,
 )
@@ -78,7 +78,7 @@ class CaptureSettings:
     pack: bool = False
     add_bos: bool | Literal["auto"] = "auto"
     keep_special: bool = True
-    positions: Positions = "all"
+    positions: NamedPositions = "all"
     drop_ids: Sequence[int] = ()
     features: Literal["last", "channels"] | None = None
     dtype: torch.dtype | None = None
@@ -456,5 +456,5 @@ def check_any_rows(point: str, n: int, dropped: Mapping[str, int]) -> None:
         }
         raise ValueError(
             f"Capture must keep at least one row at `{point}`, but all were dropped ({reasons}). "
-            "Pass longer inputs, or drop_first=False."
+            "Pass longer inputs, drop_first=False, or other `positions`."
         )

@@ -192,7 +192,7 @@ def steer(
         "p99" multiplies `by` by the atom's 99th percentile of non-zero strengths on these activations
         or codes; by default it is `sae.strength_p99`. Of several sites, activations of each in a list.
     positions
-        None: all. Integers (negative from the end of the prompt), "last", "not_first", "cls",
+        None or "all". Integers (negative from the end of the prompt), "last", "not_first", "cls",
         "registers", "patches", or a boolean mask. They count a sample's own tokens, as `acts.position`;
         padding is never touched. Of conversations "assistant", with the text the model is writing,
         "user", "system", "tool": the tokens by their author, as in `acts.roles`.

@@ -16,12 +16,13 @@ from torch import Tensor
 
 from sae_nb.activations import ROLES
 from sae_nb.checks import LARGEST, check_count, one_of
+from sae_nb.models import NAMED_POSITIONS, ROLE_POSITIONS, check_named_position, named_mask
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder, Temporal
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import HookPoint, RunState
+    from sae_nb.models import HookPoint, NamedPositions, RunState
     from sae_nb.steering._one_site import OneSite, Taps
 
 
@@ -32,10 +33,6 @@ Change = Callable[..., Tensor]
 gets the activations there besides."""
 
 STEPS: tuple[Steps, ...] = get_args(Steps)
-ROLE_POSITIONS = ("assistant", "user", "system", "tool")
-"""Of conversations: who wrote a token."""
-
-NAMED_POSITIONS = ("last", "not_first", "cls", "registers", "patches", *ROLE_POSITIONS)
 
 
 class Tap:
@@ -220,14 +217,9 @@ class Positions:
             return (position[:, :, None] == wanted[:, None, :]).any(dim=-1)
         if self.of_role:
             return _written_by(chosen, position, state)
-        named = {
-            "last": position >= prompt_length - 1,
-            "not_first": position > 0,
-            "cls": position == 0,
-            "registers": (position >= 1) & (position < self.prefix_tokens),
-            "patches": position >= self.prefix_tokens,
-        }
-        return named[chosen]
+        if chosen == "last":
+            return position >= prompt_length - 1
+        return named_mask(cast("NamedPositions", chosen), position, self.prefix_tokens)
 
 
 def _written_by(
@@ -309,12 +301,8 @@ def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
                 f"`positions` must be None, integers, a boolean mask or one of {list(NAMED_POSITIONS)}"
                 f", got {chosen!r}."
             )
-        if chosen in ("cls", "registers", "patches") and prefix_tokens < 1:
-            raise ValueError(
-                f'`positions="{chosen}"` needs a vision model with prefix tokens, got one with '
-                f"prefix_tokens={prefix_tokens}. Name the positions as integers."
-            )
-        return chosen
+        check_named_position(chosen, prefix_tokens)
+        return None if chosen == "all" else chosen
     if isinstance(chosen, Tensor):
         if chosen.dtype == torch.bool:
             if chosen.ndim not in (1, 2):

@@ -168,3 +168,74 @@ def test_what_is_no_axis_is_refused() -> None:
         model.hook_point("0", features="time")
     with pytest.raises(ValueError, match="sample_rate"):
         sn.wrap(nn.Linear(3, 2), sample_rate=0)
+
+
+@pytest.mark.parametrize("backend", ["nnsight", "hooks"])
+@pytest.mark.parametrize("word", ["cls", "registers", "patches", "not_first", "last"])
+def test_positions_of_images_have_the_words_of_steering(word: str, backend: str) -> None:
+    """The rows of a capture are those of all rows, chosen by their position, and those that `steer` changes."""
+    model, images = sn.load_model("tiny-vit"), sn.data.scenes(3, seed=1).images
+    whole = sn.capture(model, images, "resid_post.2", backend=backend, progress=False)
+    n = 1 + 4 + 64
+    wanted = {"cls": [0], "registers": [1, 2, 3, 4], "patches": range(5, n)}
+    wanted |= {"not_first": range(1, n), "last": [n - 1]}
+    mask = torch.isin(whole.position, torch.tensor(list(wanted[word])))
+    acts = sn.capture(
+        model, images, "resid_post.2", positions=word, backend=backend, progress=False
+    )
+    assert torch.equal(acts.x, whole.x[mask])
+    assert torch.equal(acts.position, whole.position[mask])
+    assert torch.equal(acts.sample, whole.sample[mask])
+    assert acts.tokens[:] == whole.subset(mask).tokens[:]
+    assert acts.context.policy["n_dropped_others"] == int((~mask).sum())
+    stream = sn.stream(model, images, "resid_post.2", positions=word, backend=backend)
+    streamed = next(stream.batches(len(acts), seed=0))
+    assert {row.numpy().tobytes() for row in streamed} <= {row.numpy().tobytes() for row in acts.x}
+    direction = torch.zeros(whole.d_in)
+    direction[0] = 1.0
+    with sn.steer(model, "resid_post.2", direction=direction, by=3.0, positions=word):
+        steered = sn.capture(model, images, "resid_post.2", backend=backend, progress=False)
+    assert torch.equal((steered.x != whole.x).any(dim=1), mask)
+
+
+def test_positions_of_images_are_stored_and_stated(tmp_path: Path) -> None:
+    """A store holds those rows, another choice is another capture, and the repr says it."""
+    model, images = sn.load_model("tiny-vit"), sn.data.scenes(3, seed=1).images
+    settings = {"positions": "cls", "progress": False}
+    acts = sn.capture(model, images, "resid_post.2", **settings)
+    stored = sn.capture(model, images, "resid_post.2", store=tmp_path / "a", **settings)
+    assert torch.equal(stored.x, acts.x)
+    assert set(stored.position.tolist()) == {0}
+    assert "class tokens alone" in repr(sn.load_activations(tmp_path / "a"))
+    with pytest.raises(ValueError, match="store"):
+        sn.capture(model, images, "resid_post.2", store=tmp_path / "a", progress=False)
+    both = sn.concatenate([acts, sn.capture(model, images, "resid_post.2", positions="last")])
+    assert "cls, last" in repr(both)
+
+
+def test_positions_that_a_model_does_not_have_are_refused() -> None:
+    """By one rule where rows are read and where they are changed."""
+    vit, gpt = sn.load_model("tiny-vit"), sn.load_model("tiny-gpt")
+    direction = torch.ones(128)
+    for word in ("cls", "registers", "patches"):
+        with pytest.raises(ValueError, match="prefix_tokens"):
+            sn.capture(gpt, ["a text"], "resid_post.1", positions=word)
+        with pytest.raises(ValueError, match="prefix_tokens"):
+            sn.stream(gpt, ["a text"], "resid_post.1", positions=word)
+        with pytest.raises(ValueError, match="prefix_tokens"):
+            sn.steer(gpt, "resid_post.1", direction=direction, by=1.0, positions=word)
+    with pytest.raises(ValueError, match="role"):
+        sn.capture(vit, sn.data.scenes(1).images, "resid_post.1", positions="user")
+
+
+def test_texts_without_their_first_token() -> None:
+    """`not_first` and `all` are words of both, too."""
+    model, texts = sn.load_model("tiny-gpt"), ["one text", "and another, longer one"]
+    whole = sn.capture(model, texts, "resid_post.1", drop_first=False, progress=False)
+    acts = sn.capture(
+        model, texts, "resid_post.1", drop_first=False, positions="not_first", progress=False
+    )
+    assert torch.equal(acts.x, whole.x[whole.position > 0])
+    with sn.steer(model, "resid_post.1", direction=torch.ones(128), by=1.0, positions="all"):
+        steered = sn.capture(model, texts, "resid_post.1", drop_first=False, progress=False)
+    assert bool((steered.x != whole.x).any(dim=1).all())
