@@ -195,3 +195,54 @@ def test_strengths_are_those_of_unit_atoms(data):
     assert plain["l1"].value == pytest.approx(float(z.abs().sum(1).mean()), rel=1e-6)
     hoyer = (C**0.5 - z.abs().sum(1) / z.norm(dim=1)) / (C**0.5 - 1)
     assert plain["hoyer"].value == pytest.approx(float(hoyer.mean()), rel=1e-6)
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize(
+    "x",
+    [torch.randn(1, D), torch.ones(1, D), torch.randn(2, D), torch.ones(9, D), torch.zeros(3, D)],
+    ids=["one row", "one row of ones", "two rows", "rows alike", "rows of zeros"],
+)
+def test_rows_too_few_for_a_number_are_named(good, x):
+    """In the report, and not by a warning of numpy: what is undefined is NaN and listed, else finite."""
+    report = sn.evaluate(good, x, **FAST)
+    undefined = [n for n, row in report.items() if np.isnan(row.value) and row.unit != "atoms"]
+    undefined += [name for name in ("ood", "distances_kept") if name not in report]
+    (said,) = [one for one in report.cautions if "there can be no" in one]
+    assert said.removesuffix(".").partition("no ")[2].split(", ") == undefined
+    assert said in repr(report)
+    assert ("r2" in undefined) == (not bool((x != x[0]).any()))
+    assert "distances_kept" in undefined
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_sample_and_one_class_need_no_warning_of_numpy():
+    """Of a model's own answers, too: nothing to resample is an interval of NaN."""
+    model, images = sn.load_model("tiny-vit"), sn.data.scenes(2, seed=0).images
+    acts = sn.capture(model, images, "resid_post.6", progress=False)
+    sae = sn.TopK(acts.d_in, 64, k=4)
+    report = sn.evaluate(
+        sae,
+        acts[:1],
+        model=model,
+        inputs=images[:1],
+        labels=torch.zeros(1, dtype=torch.long),
+        **FAST,
+    )
+    assert np.isnan(report["r2"].value)
+    alike = sn.evaluate(
+        sae,
+        acts[acts.sample == 0],
+        model=model,
+        inputs=images,
+        labels=torch.zeros(2, dtype=torch.long),
+        **FAST,
+    )
+    assert np.isfinite(alike["r2"].value)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rows_that_are_the_bias_have_no_length_to_miss():
+    """A share of nothing is NaN."""
+    sae = sn.TopK(D, 48, k=3)
+    assert np.isnan(sn.evaluation.quasi_orthogonality(sae, torch.zeros(4, D)).missed)

@@ -118,10 +118,11 @@ def distances_row(
     resampling: Resampling,
 ) -> Measurement | None:
     """Return the report's row of centred rows and their codes; None where there is no order to keep."""
-    cosines = _cosines(x.double().cpu().numpy())
-    wanted = _ranks(cosines)
+    if len(x) < FEWEST_ROWS:
+        return None
+    wanted = _ranks(_cosines(x.double().cpu().numpy()))
     told = wanted.std(axis=1) > 0
-    if len(x) < FEWEST_ROWS or not told.any():
+    if not told.any():
         return None
     coded = _code_cosines(codes)
     order = np.random.default_rng(resampling.seed).permutation(len(x))

@@ -303,6 +303,7 @@ def evaluate(
         *exceptions.said(whole),
         *cautions(rows, sae.n_atoms),
         *_of_other_rows(measurements["r2"]),
+        *_not_computed(measurements, len(acts)),
     ]
     facts |= {"cautions": tuple(said), "trained_on_share": shared}
     if task is not None:
@@ -403,6 +404,21 @@ def _of_other_rows(r2: Measurement) -> Iterator[str]:
             f"R² is {number_text(r2.value)}, worse than the mean of the rows: are they of the hook point, the "
             "model and the units that this SAE was trained on? `sn.check_fit(model, sae, inputs)` finds out."
         )
+
+
+_NEED_ROWS = ("ood", "distances_kept")
+"""Rows of a report that are left out where rows are too few, or all alike."""
+
+
+def _not_computed(measurements: Mapping[str, Measurement], n: int) -> Iterator[str]:
+    """Yield which rows of a report so few rows of activations, or rows so alike, do not decide.
+
+    What atoms need is in another sentence.
+    """
+    undefined = [n for n, one in measurements.items() if math.isnan(one) and one.unit != "atoms"]
+    undefined += [name for name in _NEED_ROWS if name not in measurements]
+    if undefined:
+        yield f"Of {n} such row{'s' * (n > 1)} there can be no {', '.join(undefined)}."
 
 
 def warn_if_trained_on(acts: Activations, trained_on: Activations | Tensor | None) -> float | None:

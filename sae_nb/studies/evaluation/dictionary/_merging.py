@@ -198,7 +198,7 @@ class Merging(Plotted):
         return self._needed(self.dropped, share)
 
     def _needed(self, r2: np.ndarray, share: float) -> int:
-        return int(self.left[np.flatnonzero(r2 >= share * r2[0])[-1]])
+        return int(self.left[np.flatnonzero(r2 >= share * r2[0]).max(initial=0)])
 
     @cached_property
     def table(self) -> pd.DataFrame:

@@ -58,8 +58,12 @@ class QuasiOrthogonality(Finding):
 
     @property
     def missed(self) -> float:
-        """Mean of |‖z‖ − ‖x − b‖| over the mean of ‖x − b‖: 0 where codes are as long as their inputs."""
-        return float(np.abs(self.code_lengths - self.lengths).mean() / self.lengths.mean())
+        """Mean of |‖z‖ − ‖x − b‖| over the mean of ‖x − b‖: 0 where codes are as long as their inputs, NaN
+        where all inputs are the bias.
+        """
+        length = self.lengths.mean()
+        away = np.abs(self.code_lengths - self.lengths).mean()
+        return float(away / length) if length > 0 else math.nan
 
     @property
     def ratio(self) -> float:
