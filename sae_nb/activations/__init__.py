@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for the other rooms
         policy_text as policy_text,
         ragged_sounds as ragged_sounds,
         ragged_tokens as ragged_tokens,
+        token_texts as token_texts,
     )
     from sae_nb.activations._massive import (
         above as above,
@@ -87,4 +88,15 @@ if TYPE_CHECKING:  # for the other rooms
         save_activations as save_activations,
         seal as seal,
         size_and_checksum as size_and_checksum,
+    )
+    from sae_nb.activations._token_texts import (
+        CONTINUED as CONTINUED,
+        REACH as REACH,
+        content_of as content_of,
+        directed as directed,
+        displayed as displayed,
+        gathered as gathered,
+        is_special as is_special,
+        spans as spans,
+        whole_at as whole_at,
     )

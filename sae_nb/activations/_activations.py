@@ -29,6 +29,7 @@ from sae_nb.activations._context import (
     policy_text,
 )
 from sae_nb.activations._rows import Rows, generator_for, shuffled_batches
+from sae_nb.activations._token_texts import CONTINUED, whole_at
 from sae_nb.checks import (
     Between,
     Count,
@@ -297,7 +298,7 @@ class Activations(KnowsOtherWords):
             at = offsets[self.sample] + self.position
             numbers = context.patch_numbers()
             patch = None if numbers is None else numbers[at]
-            self._tokens = Tokens(ids[at], self.position, context, patch)
+            self._tokens = Tokens(ids[at], self.position, context, patch, at)
         elif self._tokens is None and context.has_places:
             self._tokens = Tokens(self.position, self.position, context)
         return self._tokens
@@ -515,13 +516,15 @@ class Activations(KnowsOtherWords):
         modality, names = self.context.modality, self.context.token_names(sample)
         at = modality.token_place(names, position) if modality.letters else f"position {position}"
         before, after = self._neighbours(names, position)
-        return f"{place}, {at}: {before}⟦{tokens[row]}⟧{after}"
+        return f"{place}, {at}: {before}⟦{whole_at(names, position)}⟧{after}"
 
     def _neighbours(self, names: list[str], position: int, reach: int = 6) -> tuple[str, str]:
-        before = self.context.joined(names[max(0, position - reach) : position], names)
-        after = self.context.joined(names[position + 1 : position + 1 + reach], names)
-        cut = "…" if position > reach else ""
-        return cut + before, after + ("…" if position + 1 + reach < len(names) else "")
+        first, end = position, position + 1 + reach
+        while first and names[first] == CONTINUED:  # a part of the character before
+            first -= 1
+        before = self.context.joined(names[max(0, first - reach) : first], names)
+        after = self.context.joined(names[position + 1 : end], names)
+        return "…" * (first > reach) + before, after + "…" * (end < len(names))
 
     @checked
     def batches(

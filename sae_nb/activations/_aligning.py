@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sae_nb.activations._activations import Activations
 from sae_nb.activations._context import Context
+from sae_nb.activations._token_texts import content_of
 from sae_nb.checks import checked
 
 Places = Int[Tensor, " n"]
@@ -196,7 +197,7 @@ def _letters(name: str, whole_words: bool) -> bytes:
     if SPECIAL.fullmatch(name.strip()):
         return b""
     name = name.removeprefix("##") if whole_words else name
-    return "".join(name.split()).casefold().encode()
+    return content_of("".join(name.split()).casefold())
 
 
 def _token_ids(acts: Activations) -> Int[Tensor, " n"]:

@@ -16,6 +16,13 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations._modality import OTHER, Modality, modality_of
+from sae_nb.activations._token_texts import (
+    CONTINUED,
+    displayed,
+    needs_neighbours,
+    spelled,
+    whole_at,
+)
 
 ROLES = ("template", "system", "user", "assistant", "tool", "other")
 """Author of a token of a conversation; the template's tokens are those that ask for an answer."""
@@ -89,7 +96,10 @@ class Context:
 
     token_ids: Ragged | None = None
     vocabulary: Mapping[int, str] = field(default_factory=dict)
-    """Token ids of every sample, padding left out; the text of every id that occurs."""
+    """Token ids of every sample, padding left out; the text of every id that occurs, alone."""
+
+    bytes_as_letters: bool = False
+    """Whether bytes that are no characters are in the vocabulary as letters, as files of old have them."""
 
     roles: Ragged | None = None
     turns: Ragged | None = None
@@ -135,11 +145,13 @@ class Context:
             "patch_grid": self.patch_grid,
             "prefix_tokens": self.prefix_tokens,
             "policy": dict(self.policy),
-        } | self._stated_of_time()
+        } | self._stated_of_some()
 
-    def _stated_of_time(self) -> dict[str, Any]:
+    def _stated_of_some(self) -> dict[str, Any]:
         # Left out where there is none, as in files that were written before there was any.
         known: dict[str, Any] = {}
+        if self.vocabulary and not self.bytes_as_letters:
+            known["bytes_as_letters"] = False
         if self.seconds_per_step is not None:
             known["seconds_per_step"] = self.seconds_per_step
         if self.frames is not None:
@@ -159,6 +171,7 @@ class Context:
             seconds_per_step=stated.get("seconds_per_step"),
             frames=stated.get("frames"),
             time_last=stated.get("time_last", False),
+            bytes_as_letters=stated.get("bytes_as_letters", True),
             placeholders={int(t): kind for t, kind in stated.get("placeholders", {}).items()},
             policy=stated["policy"],
             **samples,
@@ -182,7 +195,7 @@ class Context:
         return float(rate) if isinstance(rate, int | float) else None
 
     def token_name(self, position: int, token_id: int | None = None) -> str:
-        """Return the usual name of one position: a token's text, "cls", "patch 3,4", "cell 0,2"."""
+        """Return the usual name of one position: a token's text alone, "cls", "patch 3,4", "cell 0,2"."""
         if self.modality.is_text and token_id is not None:
             name = self.vocabulary.get(token_id, f"<id {token_id}>")
             return name.strip() if self.modality.letters else name
@@ -204,7 +217,30 @@ class Context:
     def token_names(self, sample: int) -> list[str]:
         """Return the names of a text's tokens; none of other samples."""
         ids = [] if self.token_ids is None else self.token_ids.sample(sample).tolist()
-        return [self.token_name(position, token) for position, token in enumerate(ids)]
+        return self.names_of(ids)
+
+    def names_of(self, ids: Sequence[int]) -> list[str]:
+        """Return the names of neighbouring tokens: a character is in the token in which it begins."""
+        names = [self.token_name(position, token) for position, token in enumerate(ids)]
+        return displayed(names, letters=self.bytes_as_letters)
+
+    @cached_property
+    def beside_their_own(self) -> Mapping[int, tuple[str, str]]:
+        """Names of the tokens that show something else than alone, by place in `token_ids.ids`: what each
+        shows, and the character that it is a part of.
+        """
+        odd = [i for i, name in self.vocabulary.items() if needs_neighbours(name)]
+        if self.token_ids is None or not odd:
+            return {}
+        ids, offsets = self.token_ids
+        places = torch.isin(ids, torch.tensor(odd, dtype=ids.dtype)).nonzero().flatten()
+        found = {}
+        for sample in torch.unique(torch.searchsorted(offsets, places, right=True) - 1).tolist():
+            start, texts = int(offsets[sample]), self.token_names(sample)
+            for place, token in enumerate(self.token_ids.sample(sample).tolist()):
+                if texts[place] != self.token_name(place, token):
+                    found[start + place] = (texts[place], whole_at(texts, place))
+        return found
 
     def joined(self, texts: Sequence[str], whole: Sequence[str] = ()) -> str:
         """Return the text of neighbouring tokens; of sequences of letters, without spaces."""
@@ -345,7 +381,9 @@ class Tokens(Sequence[str]):
     """The token, patch or cell behind every row.
 
     `tokens[i]` is its text, `tokens[a:b]` a list of texts, `tokens == " fox"` a mask of the rows with that
-    text, and `tokens.ids` the token ids (for images: the positions).
+    text, and `tokens.ids` the token ids (for images: the positions). A character that is spread over
+    several tokens is the text of the first of them, as in panels; that of the others is `CONTINUED`, which
+    has no width.
     """
 
     def __init__(
@@ -354,8 +392,10 @@ class Tokens(Sequence[str]):
         position: Int[Tensor, " n"],
         context: Context,
         patch: Int[Tensor, " n"] | None = None,
+        at: Int[Tensor, " n"] | None = None,
     ) -> None:
         self._patch = patch  # of an image in a text, its number; −1 at text
+        self._at = at  # of a text, its place among all tokens
         self.ids = ids
         self._position = position
         self._context = context
@@ -372,6 +412,13 @@ class Tokens(Sequence[str]):
             return self[int(index) : int(index) + 1 or None][0]
         pairs = zip(self._position[index].tolist(), self.ids[index].tolist())
         names = [self._context.token_name(position, token) for position, token in pairs]
+        shown = {} if self._at is None else self._context.beside_their_own
+        if shown and self._at is not None:
+            places = self._at[index].tolist()
+            names = [
+                shown[at][0] if at in shown else name
+                for at, name in zip(places, names, strict=True)
+            ]
         if self._patch is None:
             return names
         numbers = self._patch[index].tolist()
@@ -379,6 +426,21 @@ class Tokens(Sequence[str]):
             name if number < 0 else self._context.patch_name(number)
             for name, number in zip(names, numbers, strict=True)
         ]
+
+    def words(self) -> tuple[list[str], Int[np.ndarray, " n"]]:
+        """Return different names, and which of them each row has; parts of a character have its name."""
+        known, of_row = np.unique(self.ids.cpu().numpy(), return_inverse=True)
+        context, of_row = self._context, of_row.reshape(-1)
+        names = [context.token_name(int(i), int(i)) for i in known]
+        shown = {} if self._at is None else context.beside_their_own
+        if shown and self._at is not None:
+            at = self._at.cpu().numpy()
+            characters: dict[str, int] = {}
+            for row in np.flatnonzero(np.isin(at, list(shown))):
+                character = shown[int(at[row])][1]
+                of_row[row] = characters.setdefault(character, len(names) + len(characters))
+            names += characters
+        return names, of_row
 
     def __eq__(self, other: object) -> Any:
         return np.asarray(self[:]) == other if isinstance(other, str) else self is other
@@ -510,7 +572,7 @@ def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
     """Return the text of every id, spaces included, one token at a time.
 
     A sentencepiece tokenizer drops the leading space when it decodes one token, so its marker is
-    translated by hand; a byte without text of its own keeps the tokenizer's name for it.
+    translated by hand; a byte without text of its own is written as its number, "<0xE4>".
     """
     names: dict[int, str] = {}
     for token_id in ids:
@@ -521,12 +583,19 @@ def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
             names[token_id] = piece.replace("▁", " ")
         else:
             text = tokenizer.decode([token_id], clean_up_tokenization_spaces=False)
-            names[token_id] = text if text and "�" not in text else piece
+            names[token_id] = text if text and "�" not in text else spelled(piece)
     return names
+
+
+def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+    """Return the texts of neighbouring tokens: a character is in the token in which it begins."""
+    names = describe_ids(tokenizer, set(ids))
+    return displayed([names[i] for i in ids])
 
 
 def join_tokens(texts: Sequence[str], whole: Sequence[str] = ()) -> str:
     """Return the text of neighbouring tokens, with spaces where the tokenizer keeps none."""
+    texts = [text for text in texts if text != CONTINUED]
     if any(text[:1].isspace() for text in (*texts, *whole)):
         return "".join(texts)
     return " ".join(texts).replace(" ##", "")
@@ -546,6 +615,7 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
         roles=_join_ragged(_of_conversations(contexts, "roles")),
         turns=_join_ragged(_of_conversations(contexts, "turns")),
         vocabulary={k: v for context in contexts for k, v in context.vocabulary.items()},
+        bytes_as_letters=any(context.bytes_as_letters for context in contexts),
         policy=_join_policies(contexts),
     )
 

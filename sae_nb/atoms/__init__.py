@@ -75,14 +75,6 @@ if TYPE_CHECKING:  # for the other rooms
         preferring as preferring,
     )
     from sae_nb.atoms._sites import SiteCatalogue as SiteCatalogue, SiteExamples as SiteExamples
-    from sae_nb.atoms._tokens import (
-        CONTINUED as CONTINUED,
-        directed as directed,
-        displayed as displayed,
-        gathered as gathered,
-        is_special as is_special,
-        spans as spans,
-    )
     from sae_nb.atoms._words import (
         PATCHES as PATCHES,
         row_words as row_words,

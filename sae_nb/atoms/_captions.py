@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from sae_nb.activations import CONTINUED
 from sae_nb.atoms._evidence import LabelEvidence
-from sae_nb.atoms._tokens import CONTINUED, displayed
 from sae_nb.atoms._words import PATCHES, PREFIX, VISIBLE_SPACE, row_words
 
 if TYPE_CHECKING:
@@ -409,8 +409,7 @@ def _words_of(
     texts: list[str] = []
     bare = not any(name[:1].isspace() for name in context.vocabulary.values())
     for sample in _read(catalogue, token_ids):
-        ids = token_ids.sample(sample).tolist()
-        tokens = displayed([context.vocabulary.get(i, f"<id {i}>") for i in ids])
+        tokens = context.names_of(token_ids.sample(sample).tolist())
         word = len(texts) - 1 + np.cumsum(_begins(tokens, bare))
         texts += ["" for _ in range(int(word[-1]) + 1 - len(texts))] if len(word) else []
         samples += [sample] * (len(texts) - len(samples))

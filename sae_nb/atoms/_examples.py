@@ -10,9 +10,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.activations import Context
+from sae_nb.activations import CONTINUED, REACH, Context, is_special
 from sae_nb.atoms._catalogue import AtomCatalogue
-from sae_nb.atoms._tokens import CONTINUED, REACH, displayed, is_special
 from sae_nb.checks import one_of
 
 Band = Literal["top", "99 %", "50 %", "10 %", "random", "just below"]
@@ -259,8 +258,7 @@ def text_around(
         last = min(_walked(position, reach, runs, len(ids)) + 1, len(ids))
     # A character at the edge of the window may begin, or go on, outside it.
     start, stop = max(first - REACH, 0), min(last + REACH, len(ids))
-    names = [context.token_name(i, ids[i]) for i in range(start, stop)]
-    texts = displayed(names)
+    texts = context.names_of(ids[start:stop])
     inside = {at: IMAGE if at == run.start else CONTINUED for run in runs for at in run}
     marked = [inside.get(at, text) for at, text in enumerate(texts, start)]
     while first > start and marked[first - start] == CONTINUED:
@@ -273,7 +271,7 @@ def text_around(
                 texts[shown] if numbers else _spaced(texts[shown], context), first
             )
         ),
-        "special": tuple(is_special(name) for name in names[shown]),
+        "special": tuple(is_special(text) for text in texts[shown]),
         "token_strengths": strengths[first:last],
         "numbers": tuple(numbers[first:last]),
         "first_position": first,

@@ -55,15 +55,11 @@ def names_of_rows(catalogue: AtomCatalogue) -> tuple[list[str], Int[np.ndarray, 
 
     Rows without tokens have no names.
     """
-    tokens, context = catalogue.acts.tokens, catalogue.acts.context
+    tokens = catalogue.acts.tokens
     if tokens is None:
         return [], np.zeros(0, np.int64)
-    known, of_row = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
-    if context.modality.is_text:
-        names = [context.vocabulary.get(int(i), "") for i in known]
-    else:
-        names = [context.token_name(int(i)) for i in known]
-    return [folded(name) for name in names], of_row.reshape(-1)
+    names, of_row = tokens.words()
+    return [folded(name) for name in names], of_row
 
 
 def preferring(

@@ -35,14 +35,14 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
     tokens = acts.tokens
     if tokens is None or catalogue.of_whole_samples:  # a whole image or text has no place in itself
         return None
-    known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
     if context.modality.is_text:
-        texts = [context.vocabulary.get(int(i), f"<id {i}>") for i in known]
+        texts, word = tokens.words()
         # White space alone is shown as signs that can be seen.
         names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
         if context.images is not None:
             word, names = _with_patches(word, names, catalogue)
     else:
+        known, word = np.unique(tokens.ids.cpu().numpy(), return_inverse=True)
         names = [_place(int(i), context) for i in known]
     # Words of one name get one index: all patches of a ninth, all registers.
     index = {name: i for i, name in enumerate(dict.fromkeys(names))}

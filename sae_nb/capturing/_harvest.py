@@ -23,6 +23,7 @@ from sae_nb.activations import (
     ragged_sounds,
     ragged_tokens,
     row_norms,
+    whole_at,
 )
 from sae_nb.capturing._batch_rows import (
     BatchRows,
@@ -275,11 +276,12 @@ class Harvest:
         builder.add(batch)
         batch = batch.at(point)
         context = builder.build(rows.layout)
-        token_id = None
+        token = context.token_name(position)
         if batch.token_ids is not None:
-            here = (batch.sample.cpu() == sample) & (batch.position.cpu() == position)
-            token_id = int(batch.token_ids.cpu()[here][0])
-        token = context.token_name(position, token_id)
+            own = batch.sample.cpu() == sample
+            own &= batch.keep.cpu() if batch.keep is not None else own
+            at = int((batch.position.cpu()[own] == position).nonzero()[0])
+            token = whole_at(context.names_of(batch.token_ids.cpu()[own].tolist()), at)
         raise ValueError(
             f"{what} at `{point}` must be finite, but row {rows_before + row} holds NaN or "
             f"infinity ({context.sample_word} {sample}, position {position}, token {token!r}; {len(bad)} "
@@ -413,7 +415,7 @@ class ContextBuilder:
             pictures=taken.get("pictures"),
             sounds=ragged_sounds(taken),
             images=placed_images(taken),
-            **({} if tokens is None else ragged_tokens(tokens, self.n_samples)),
+            **({} if tokens is None else ragged_tokens(tokens, self.n_samples)),  # type: ignore[arg-type]
             vocabulary=self.vocabulary,
             patch_grid=model.patch_grid if patches else grid,
             prefix_tokens=model.prefix_tokens if patches else 0,

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations import token_texts
 from sae_nb.lenses._head import Head, pooled, reads_tokens
 from sae_nb.models import run
 
@@ -185,5 +185,4 @@ def row_names(model: LiveModel, rows: Rows) -> tuple[str, ...]:
     ids = rows.token.tolist()
     if model.tokenizer is None:
         return tuple(map(str, ids))
-    names = describe_ids(model.tokenizer, set(ids))
-    return tuple(names[i] for i in ids)
+    return tuple(token_texts(model.tokenizer, ids))

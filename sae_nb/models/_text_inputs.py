@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES, describe_ids
+from sae_nb.activations import ROLES, token_texts
 from sae_nb.checks import LARGEST, one_of, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message
@@ -124,8 +124,7 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
     if batch.role is not None:
         table["role"] = np.array([*ROLES, ""])[batch.role[keep].cpu().numpy()]
     if model.tokenizer is not None:
-        names = describe_ids(model.tokenizer, set(table["id"].tolist()))
-        table.insert(3, "token", table["id"].map(names))
+        table.insert(3, "token", token_texts(model.tokenizer, table["id"].tolist()))
     return table
 
 

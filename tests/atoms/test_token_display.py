@@ -6,8 +6,8 @@ import unicodedata
 
 import pytest
 
-from sae_nb.atoms import directed, displayed, is_special
-from sae_nb.atoms._tokens import CONTINUED, RIGHT_TO_LEFT
+from sae_nb.activations import CONTINUED, directed, displayed, is_special
+from sae_nb.activations._token_texts import RIGHT_TO_LEFT
 
 TEXTS = (
     "plain words, and 1.5 numbers\n\tindented",
@@ -19,24 +19,15 @@ TEXTS = (
 )
 
 
-def _letters() -> dict[int, str]:
-    plain = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    table = {byte: chr(byte) for byte in plain}
-    for i, byte in enumerate(byte for byte in range(256) if byte not in plain):
-        table[byte] = chr(256 + i)
-    return table
-
-
 def _tokens(text: str, size: int) -> list[str]:
-    """Cut a text every `size` bytes, written as a byte-level tokenizer's vocabulary is read."""
-    table, content = _letters(), text.encode()
-    tokens = []
+    """Cut a text every `size` bytes, written as vocabularies are read."""
+    content, tokens = text.encode(), []
     for start in range(0, len(content), size):
         piece = content[start : start + size]
         try:
             tokens.append(piece.decode())
         except UnicodeDecodeError:
-            tokens.append("".join(table[byte] for byte in piece))
+            tokens.append("".join(f"<0x{byte:02X}>" for byte in piece))
     return tokens
 
 
@@ -75,8 +66,15 @@ def test_bytes_of_other_tokenizers_are_read_too() -> None:
 
 
 def test_true_letters_are_not_taken_for_bytes() -> None:
-    """An Icelandic ð alone looks like a first byte; with what follows it is none."""
+    """In byte-level vocabularies ð is a first byte, and É» are the bytes of one letter."""
     assert displayed(["ð", "a", "é", "þ"]) == ["ð", "a", "é", "þ"]
+    assert displayed(["CAF", "É", "»", "Ã", "©"]) == ["CAF", "É", "»", "Ã", "©"]
+
+
+def test_bytes_of_files_of_old_are_read_as_letters() -> None:
+    """Where a file says so; a letter that begins no character stays."""
+    assert displayed(["ä¸", "Ń", "é"], letters=True) == ["中", CONTINUED, "é"]
+    assert displayed(["ð", "a", "é", "þ"], letters=True) == ["ð", "a", "é", "þ"]
 
 
 def test_special_tokens_take_no_accents_and_lose_none() -> None:

@@ -141,7 +141,9 @@ def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> i
     if model.modality.is_text and model.tokenizer is not None:
         ids = model.tokenizer(name, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
-            pieces = model.tokenizer.convert_ids_to_tokens(ids)
+            from sae_nb.activations import describe_ids
+
+            pieces = [describe_ids(model.tokenizer, [i])[i] for i in ids]
             raise ValueError(
                 f"`{argument}` as a text must be one token of {model.name}, got {_cut(name)}, which is "
                 f"{len(ids)}: {pieces[:6]}. Mind the leading space, or pass a token id."

@@ -92,12 +92,10 @@ def read_by(batch: Batch) -> Tensor:
 
 def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:
     """Return the text at each of a first sample's n positions, or the name of its patch, or its number."""
-    from sae_nb.activations import Context, describe_ids
+    from sae_nb.activations import Context, token_texts
 
     if batch.token_ids is not None and model.tokenizer is not None:
-        ids = batch.token_ids[0].tolist()
-        names = describe_ids(model.tokenizer, set(ids))
-        return tuple(names[int(i)] for i in ids)
+        return tuple(token_texts(model.tokenizer, batch.token_ids[0].tolist()))
     if model.patch_grid is None:
         return tuple(f"{p}" for p in range(n))
     places = Context(

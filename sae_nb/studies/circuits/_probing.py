@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations import token_texts
 from sae_nb.atoms import DIRECT, effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Between, Seed, checked, shown
@@ -234,8 +234,7 @@ def _token_ids(model: LiveModel, texts: list[str]) -> Int[np.ndarray, "prompts t
 
 
 def _words(model: LiveModel, ids: Int[np.ndarray, " time"]) -> list[str]:
-    names = describe_ids(model.tokenizer, set(ids.tolist()))
-    return [names[int(i)] for i in ids]
+    return token_texts(model.tokenizer, ids.tolist())
 
 
 def _profiles(

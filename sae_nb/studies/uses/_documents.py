@@ -16,8 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import near
-from sae_nb.activations import Context, join_tokens
-from sae_nb.atoms import Example, in_text, is_special, place_in
+from sae_nb.activations import Context, is_special, join_tokens
+from sae_nb.atoms import Example, in_text, place_in
 from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.files import SaeIdentity
 from sae_nb.studies.uses._words import WORD, Words, most_common, words_of

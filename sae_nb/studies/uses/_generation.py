@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Context, describe_ids
+from sae_nb.activations import Context, describe_ids, displayed
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
 from sae_nb.models import Begun, Choice, Intervention, Stream, intervening, prompt_row
 from sae_nb.steering import combined_direction, random_direction
@@ -426,12 +426,11 @@ class Generation:
 
     def names_of(self, ids: Sequence[int]) -> list[str]:
         """Return tokens that begin with the prompt by their texts."""
-        new = set(ids) - self._names.keys()
-        if new and self.model.tokenizer is None:
-            self._names |= {i: str(i) for i in new}
-        elif new:
+        if self.model.tokenizer is None:
+            return self._with_patches([str(i) for i in ids])
+        if new := set(ids) - self._names.keys():
             self._names |= describe_ids(self.model.tokenizer, new)
-        return self._with_patches([self._names[i] for i in ids])
+        return self._with_patches(displayed([self._names[i] for i in ids]))
 
     def _with_patches(self, names: list[str]) -> list[str]:
         """Return names of tokens in which patches of images are named by their places."""

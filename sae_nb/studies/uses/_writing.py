@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations import token_texts
 from sae_nb.checks import as_tensor
 from sae_nb.models import prompt_row
 from sae_nb.steering import Where, check_hook_point, check_width, latents, splice
@@ -82,8 +82,7 @@ def token_names(model: LiveModel, ids: Int[Tensor, " n"]) -> tuple[str, ...]:
     listed = ids.tolist()
     if model.tokenizer is None:
         return tuple(map(str, listed))
-    names = describe_ids(model.tokenizer, set(listed))
-    return tuple(names[i] for i in listed)
+    return tuple(token_texts(model.tokenizer, listed))
 
 
 class Along:

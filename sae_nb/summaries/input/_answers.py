@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations import Context, PlacedImages, describe_ids
+from sae_nb.activations import Context, PlacedImages, describe_ids, token_texts
 from sae_nb.models import Batch, Layout, Run, run, timed_layout
 
 if TYPE_CHECKING:
@@ -181,6 +181,8 @@ def token_names(
         return _names_with_patches(model, batch)
     if batch.token_ids is not None:
         ids = batch.token_ids[0] if batch.keep is None else batch.token_ids[0][batch.keep[0]]
+        if model.tokenizer is not None:
+            return tuple(token_texts(model.tokenizer, ids.tolist()))
         return tuple(outcome_names(model, ids.cpu().numpy()))
     return places_of(model, layout).position_names(n_tokens)
 

@@ -12,8 +12,8 @@ from PIL import Image
 from sae_nb_widgets.panel import descendants
 
 import sae_nb as sn
-from sae_nb.activations import Activations
-from sae_nb.atoms import CONTINUED, AtomCatalogue, Example, build_examples, choose_rows
+from sae_nb.activations import CONTINUED, Activations
+from sae_nb.atoms import AtomCatalogue, Example, build_examples, choose_rows
 from tests.small_llava import pairs, small_llava
 
 

@@ -12,7 +12,7 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.panel import figure_widget
 
-from sae_nb.atoms import CONTINUED
+from sae_nb.activations import CONTINUED
 from sae_nb.figures import format_number, heat_colour
 from tests.browser.watched import FROM_DISK, watched
 

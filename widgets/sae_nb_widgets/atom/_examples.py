@@ -10,17 +10,8 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.activations import Context
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomSummary,
-    Crops,
-    Example,
-    SiteExamples,
-    gathered,
-    rows_in_words,
-    spans,
-)
+from sae_nb.activations import Context, gathered, spans
+from sae_nb.atoms import AtomCatalogue, AtomSummary, Crops, Example, SiteExamples, rows_in_words
 from sae_nb.figures import (
     THIN_SPACE,
     current_theme as theme,

@@ -9,7 +9,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import directed, displayed, gathered, is_special
+from sae_nb.activations import directed, displayed, gathered, is_special
 from sae_nb.checks import one_of
 from sae_nb.figures import (
     Drawing,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import CONTINUED, is_special
+from sae_nb.activations import CONTINUED, is_special
 from sae_nb.figures import (
     Drawing,
     Label,

@@ -8,7 +8,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.atoms import CONTINUED, directed, displayed, gathered
+from sae_nb.activations import CONTINUED, directed, displayed, gathered
 from sae_nb.figures import (
     Drawing,
     Label,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.activations import join_tokens
-from sae_nb.atoms import AtomCatalogue, is_special
+from sae_nb.activations import is_special, join_tokens
+from sae_nb.atoms import AtomCatalogue
 from sae_nb.pretrained import examples_of
 from sae_nb.progress import progress_bar
 from sae_nb.sessions import annotations_of
@@ -129,6 +129,5 @@ def text_of(about: Subject) -> str:
         raise ValueError(
             "`inputs` must hold a text to follow in time, got None. Pass dashboard(…, inputs=[text])."
         )
-    ids = context.token_ids.sample(0).tolist()
-    names = [context.token_name(i, token) for i, token in enumerate(ids)]
+    names = context.token_names(0)
     return join_tokens([name for name in names if not is_special(name)], names)

@@ -9,8 +9,8 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sae_nb.activations import AUDIO, modality_of
-from sae_nb.atoms import CONTINUED, IMAGE
+from sae_nb.activations import AUDIO, CONTINUED, modality_of
+from sae_nb.atoms import IMAGE
 from sae_nb.figures import current_theme as theme
 from sae_nb.models import rate_of
 from sae_nb.summaries import InputSummary

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.activations import AUDIO, modality_of
-from sae_nb.atoms import is_special
+from sae_nb.activations import AUDIO, is_special, modality_of
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import (
     escape,

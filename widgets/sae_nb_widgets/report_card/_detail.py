@@ -168,7 +168,7 @@ def sample_html(acts: Activations, moving: MovingSample) -> str:
     if not context.modality.is_text or context.token_ids is None:
         return ""
     ids = context.token_ids.sample(moving.sample).tolist()[:LONGEST_TEXT]
-    text = "".join(context.vocabulary.get(int(i), f"⟨{i}⟩") for i in ids)
+    text = "".join(context.names_of(ids))
     return f"<p>“{escape(text)}”</p>"
 
 

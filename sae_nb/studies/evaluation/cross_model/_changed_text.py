@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations import describe_ids, token_texts
 from sae_nb.checks import Count, checked
 from sae_nb.findings import Finding
 from sae_nb.steering import kl
@@ -135,13 +135,13 @@ def changed_text(
         moved.scatter_add_(1, own.argmax(-1, keepdim=True), torch.full_like(moved[:, :1], 2.0))
     top = moved.topk(min(n_outcomes, p.shape[1]), dim=-1).indices
     ids = batch.token_ids[keep.to(batch.token_ids.device)].tolist()
-    names = describe_ids(a.tokenizer, {*ids, *top.flatten().tolist()})
+    names = describe_ids(a.tokenizer, set(top.flatten().tolist()))
 
     def listed(scores: torch.Tensor) -> Float[np.ndarray, "tokens outcomes"]:
         return scores.softmax(-1).gather(1, top).double().cpu().numpy()
 
     return ChangedText(
-        tokens=tuple(names[one] for one in ids),
+        tokens=tuple(token_texts(a.tokenizer, ids)),
         kl=kl(old, new).double().cpu().numpy(),
         left=None if rest is None else kl(old, rest).double().cpu().numpy(),
         outcomes=tuple(tuple(names[one] for one in row) for row in top.tolist()),

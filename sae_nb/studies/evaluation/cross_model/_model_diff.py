@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations import describe_ids, token_texts
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.evaluation import outcome_name
 from sae_nb.files import write_bytes
@@ -644,8 +644,7 @@ def _answers(
     tokens = [""] * len(old)
     if first.answer.by_token and batch.token_ids is not None and model.tokenizer is not None:
         ids = batch.token_ids[first.answer.keep.to(batch.token_ids.device)].tolist()
-        names = describe_ids(model.tokenizer, set(ids))
-        tokens = [names[i] for i in ids]
+        tokens = token_texts(model.tokenizer, ids)
     return list(zip(sample.tolist(), position.tolist(), tokens, *ends, strict=True))
 
 

@@ -4,11 +4,14 @@ Tokenizers cut text anywhere: between the bytes of an emoji, between a letter an
 the parts of a joined family. Drawn one by one such pieces are nonsense, or hang on the wrong letter.
 Here every character (with all that joins it) is written where it begins, and a token in which none
 begins is written as nothing of no width. There is one text per token, so positions stay true;
-`gathered` gives a character the largest strength of its tokens.
+`gathered` gives a character the largest strength of its tokens. A byte that is no character alone is
+written as its number, "<0xE4>", as sentencepiece does: in the letters of byte-level vocabularies it
+could not be told from a true "ä".
 """
 
 from __future__ import annotations
 
+import codecs
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -47,9 +50,12 @@ def is_special(token: str) -> bool:
     return SPECIAL.fullmatch(token) is not None
 
 
-def displayed(tokens: Sequence[str]) -> list[str]:
-    r"""Return the texts to draw for neighbouring tokens, one per token."""
-    texts = _with_bytes_joined(tokens)
+def displayed(tokens: Sequence[str], *, letters: bool = False) -> list[str]:
+    r"""Return the texts to draw for neighbouring tokens, one per token.
+
+    `letters`: Bytes may be written in the letters of a byte-level vocabulary, too.
+    """
+    texts = _with_bytes_joined(tokens, letters)
     return _with_characters_joined(texts, [is_special(token) for token in tokens])
 
 
@@ -65,6 +71,18 @@ def directed(texts: Sequence[str], special: Sequence[bool]) -> list[str]:
     if strong == "L" or not any(special):
         return list(texts)
     return [RIGHT_TO_LEFT + texts[0], *texts[1:]]
+
+
+def needs_neighbours(name: str) -> bool:
+    """Return whether what a token shows may depend on the tokens next to it."""
+    return not name.isascii() or _BYTE.search(name) is not None
+
+
+def whole_at(texts: Sequence[str], place: int) -> str:
+    """Return the text at a place; in which no character begins, that of the character it goes on."""
+    while place > 0 and texts[place] == CONTINUED:
+        place -= 1
+    return texts[place]
 
 
 def gathered(
@@ -95,13 +113,41 @@ def spans(texts: Sequence[str]) -> list[tuple[int, int]]:
 # --- bytes ----------------------------------------------------------------------------------------
 
 
+def _numbered(error: UnicodeError) -> tuple[str, int]:
+    """Write bytes that are no characters as numbers."""
+    if not isinstance(error, UnicodeDecodeError):
+        raise error
+    return "".join(f"<0x{byte:02X}>" for byte in error.object[error.start : error.end]), error.end
+
+
+codecs.register_error("sae_nb.numbered", _numbered)
+
+
+def spelled(piece: str) -> str:
+    """Return the text of a piece of a byte-level vocabulary, bytes that are no characters as numbers.
+
+    >>> spelled("Ġä¸"), spelled("plain")
+    (' <0xE4><0xB8>', 'plain')
+    """
+    if any(letter not in _BYTE_OF_LETTER for letter in piece):
+        return piece
+    return bytes(map(_BYTE_OF_LETTER.__getitem__, piece)).decode(errors="sae_nb.numbered")
+
+
+def content_of(name: str) -> bytes:
+    """Return the bytes of a token by its name, in which some may be written as numbers."""
+    parts = _BYTE.split(name)  # by turns a text and a number
+    return b"".join(
+        bytes([int(part, 16)]) if i % 2 else part.encode() for i, part in enumerate(parts)
+    )
+
+
 @lru_cache(maxsize=4096)
-def _incomplete(token: str) -> bytes | None:
+def _incomplete(token: str, letters: bool) -> bytes | None:
     """Return bytes of a token that is not a text of its own; None for one that is."""
-    byte = _BYTE.fullmatch(token)
-    if byte:
-        return bytes([int(byte[1], 16)])
-    if not token or any(letter not in _BYTE_OF_LETTER for letter in token):
+    if _BYTE.search(token):
+        return content_of(token)
+    if not letters or not token or any(letter not in _BYTE_OF_LETTER for letter in token):
         return None
     content = bytes(_BYTE_OF_LETTER[letter] for letter in token)
     return None if _decodes(content) else content
@@ -114,9 +160,9 @@ def _decodes(content: bytes) -> str | None:
         return None
 
 
-def _with_bytes_joined(tokens: Sequence[str]) -> list[str]:
+def _with_bytes_joined(tokens: Sequence[str], letters: bool) -> list[str]:
     texts = list(tokens)
-    parts = [_incomplete(token) for token in tokens]
+    parts = [_incomplete(token, letters) for token in tokens]
     start = 0
     while start < len(parts):
         text, lengths = _shortest_text(parts[start : start + REACH])
