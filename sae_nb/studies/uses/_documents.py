@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import near
-from sae_nb.activations import Context, is_special, join_tokens
+from sae_nb.activations import CONTINUED, Context, is_special, join_tokens
 from sae_nb.atoms import Example, in_text, place_in
 from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.files import SaeIdentity
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 Pool = Literal["max", "mean", "count"]
+
+GOES_ON = -1
+"""Number of a token in which no character begins."""
 
 _PEAKS = 5  # documents that an atom's word is taken from
 
@@ -232,14 +235,21 @@ class Documents:
         return join_tokens(self._tokens(document)) if self.has_texts else ""
 
     def _tokens(self, document: int) -> list[str]:
-        ids = self.context.token_ids.sample(int(self.sample[document])).tolist()  # type: ignore[union-attr]
-        return [self._names.get(one, "") for one in ids]
+        names = self.context.token_names(int(self.sample[document]))
+        return ["" if is_special(name) else name for name in names]
 
     @cached_property
-    def _names(self) -> dict[int, str]:
-        """The text of every token id; empty of special ones."""
-        vocabulary = self.context.vocabulary
-        return {one: "" if is_special(name) else name for one, name in vocabulary.items()}
+    def _texts(self) -> tuple[Int[np.ndarray, " tokens"], dict[int, str]]:
+        """Every token as its id, or below 0 where it shows something else than alone; the text of each such
+        number, empty of special tokens and where a character goes on.
+        """
+        context = self.context
+        ids = context.token_ids.ids.numpy().copy()  # type: ignore[union-attr]
+        numbers: dict[str, int] = {CONTINUED: GOES_ON}
+        for at, (text, _) in context.beside_their_own.items():
+            ids[at] = numbers.setdefault(text, GOES_ON - len(numbers))
+        names = {one: "" if is_special(name) else name for one, name in context.vocabulary.items()}
+        return ids, names | {one: text for text, one in numbers.items()} | {GOES_ON: ""}
 
     @property
     def words(self) -> tuple[csr_matrix, tuple[str, ...]]:
@@ -253,9 +263,11 @@ class Documents:
 
     def _words_in(self, documents: Int[np.ndarray, " m"]) -> Words:
         """The words of some texts."""
-        ids, offsets = (part.numpy() for part in self.context.token_ids)  # type: ignore[union-attr]
+        (ids, names), offsets = self._texts, self.context.token_ids.offsets.numpy()  # type: ignore[union-attr]
         entries, begins = entries_of(offsets, self.sample[documents])
-        return words_of(ids[entries], begins, self._names)
+        words = words_of(ids[entries], begins, names)
+        begun = np.where(ids[entries] != GOES_ON, np.arange(len(entries)), 0)
+        return replace(words, of_token=words.of_token[np.maximum.accumulate(begun)])
 
     @cached_property
     def word_documents(self) -> dict[str, Int[np.ndarray, " m"]]:

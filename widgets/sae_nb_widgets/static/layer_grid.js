@@ -9,23 +9,21 @@ function render({ model, el }) {
   let cells = [];
   let active = [0, 0];
 
-  const visible = (text) => text.replace(/\r\n|\n|\r/g, "↵").replace(/\t/g, "⇥") || "∅";
-
   function describe(row, column) {
     if (model.get("signed")) {
       const [ofRow, ofColumn] = model.get("names");
-      return `${ofRow} ${model.get("rows")[row]}, ${ofColumn} ${visible(model.get("columns")[column])}: ` +
+      return `${ofRow} ${model.get("rows")[row]}, ${ofColumn} ${visibleToken(model.get("columns")[column])}: ` +
         formatNumber(model.get("tints")[row][column]);
     }
     const agrees = model.get("agrees")[row][column] ? ", the model's answer" : "";
     const share = formatNumber(model.get("tints")[row][column]);
-    return `${model.get("rows")[row]}, after “${visible(model.get("columns")[column])}”: ` +
-      `“${visible(model.get("cells")[row][column])}”, probability ${share}${agrees}`;
+    return `${model.get("rows")[row]}, after “${visibleToken(model.get("columns")[column])}”: ` +
+      `“${visibleToken(model.get("cells")[row][column])}”, probability ${share}${agrees}`;
   }
 
   function cellFor(row, column, text) {
     const tint = model.get("tints")[row][column];
-    const node = make("td", "", { role: "gridcell", id: `${box.id}-${row}-${column}`, dir: "auto" }, model.get("signed") ? text : visible(text));
+    const node = make("td", "", { role: "gridcell", id: `${box.id}-${row}-${column}`, dir: "auto" }, model.get("signed") ? text : visibleToken(text));
     node.title = describe(row, column);
     node.setAttribute("aria-label", node.title);
     const agrees = model.get("agrees")[row][column];
@@ -47,7 +45,7 @@ function render({ model, el }) {
   function headFor(text) {
     const node = make("td", "sae-nb-layerhead", { dir: "auto", title: text });
     const parts = model.get("signed") ? text.split(" → ") : [text];
-    parts.forEach((part, i) => node.append(make("div", "", {}, (i ? "→ " : "") + visible(part))));
+    parts.forEach((part, i) => node.append(make("div", "", {}, (i ? "→ " : "") + visibleToken(part))));
     if (model.get("compact")) node.replaceChildren(make("div", "", {}, "\u00a0"));
     return node;
   }
