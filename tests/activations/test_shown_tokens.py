@@ -84,16 +84,9 @@ def test_an_error_names_the_sign(model) -> None:
     assert "'中'" in str(error.value)
 
 
-def test_other_readers_of_texts_show_the_same(model, acts: Activations) -> None:
-    """Lenses, documents, generation: the names of a text's tokens."""
-    from sae_nb.studies.circuits._places import position_texts
-    from sae_nb.studies.uses._writing import token_names
-
+def test_documents_have_the_signs_in_their_words(model, acts: Activations) -> None:
+    """A token in which a character goes on is of the word in which it began."""
     wanted = acts[acts.sample == 0].tokens[:]
-    ids = acts.context.token_ids.sample(0)
-    assert list(token_names(model, ids)) == wanted
-    batch = next(iter(model.batches(TEXTS[:1], batch_size=1)))
-    assert list(position_texts(model, batch, len(ids))) == wanted
     docs = sn.uses.documents(model, sn.TopK(acts.d_in, 32, k=4), TEXTS, "resid_post.1")
     assert [docs.text(i) for i in range(3)] == TEXTS
     assert {"plain", "words", "naïve", "café"} <= set(docs.words[1])

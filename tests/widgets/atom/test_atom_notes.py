@@ -221,7 +221,7 @@ def test_a_click_on_a_frequency_leads_to_such_an_atom() -> None:
 
 def test_a_character_of_many_tokens_is_one_on_screen() -> None:
     """Shaded by its strongest token, bold where it begins, named with all its tokens."""
-    words = {0: "a", 1: "ðŁ", 2: "ĺ", 3: "Ģ"}
+    words = {0: "a", 1: "<0xF0><0x9F>", 2: "<0x98>", 3: "<0x80>"}
     ids = torch.tensor([0, 1, 2, 3, 0])
     context = Context(
         kind="language", n_samples=1, vocabulary=words,
