@@ -127,7 +127,8 @@ def capture(
     pack
         Join texts into windows of `context_length` tokens instead of padding them.
     add_bos
-        Put BOS before each text; "auto": as the tokenizer does.
+        Put BOS before each text; "auto": as the tokenizer does. A text that has one itself keeps it and gets no
+        second one; token ids are taken as they are, but for True.
     keep_special
         Keep special tokens other than BOS (class, separator, end of text).
     positions

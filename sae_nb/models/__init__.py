@@ -122,6 +122,7 @@ if TYPE_CHECKING:  # for the other rooms
         check_travels as check_travels,
         edited_nnsight as edited_nnsight,
     )
+    from sae_nb.models._text_inputs import text_ids as text_ids
     from sae_nb.models._vision_transformer import (
         Block as Block,
         VisionTransformer as VisionTransformer,

@@ -23,7 +23,7 @@ from sae_nb.models._answers import Answer
 from sae_nb.models._calls import RunState
 from sae_nb.models._chat import Conversation, is_conversation, is_message
 from sae_nb.models._mixed_inputs import check_no_image, token_types
-from sae_nb.models._text_inputs import language_samples
+from sae_nb.models._text_inputs import AddBos, language_samples, token_sequences
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch
@@ -44,10 +44,11 @@ def continue_texts(
     *,
     return_ids: bool = False,
     echo: bool = True,
+    add_bos: AddBos = "auto",
 ) -> Generated:
     """Continue prompts, as described at `LiveModel.generate`."""
     _check_generates(model)
-    rows, single = prompt_rows(model, prompt)
+    rows, single = prompt_rows(model, prompt, add_bos)
     prompts = [row.ids for row in rows]
     if model.streams:
         echo = False  # what is read is not the beginning of what is written
@@ -355,35 +356,30 @@ def _check_generates(model: LiveModel) -> None:
         )
 
 
-def prompt_rows(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool]:
+def prompt_rows(
+    model: LiveModel, prompt: Any, add_bos: AddBos = "auto"
+) -> tuple[list[Conversation], bool]:
     """Return prompts as they are continued, with roles −1 in texts; and whether it is one alone.
 
-    A conversation ends where the assistant would begin its answer, unless it has the last word.
+    A conversation ends where the assistant would begin its answer, or where the one that it began ends.
     """
     if model.streams or (model.placeholders and not isinstance(prompt, str)):
-        return _begun(model, prompt)
+        return _begun(model, prompt, add_bos)
     samples = language_samples(model, prompt, asks=True)
-    rows: list[Conversation] = []
-    for item in samples.items:
-        ids = item.ids if isinstance(item, Conversation) else item
-        if isinstance(item, str):
-            ids = torch.tensor(model.tokenizer(item)["input_ids"], dtype=torch.int64)
-        ids = torch.as_tensor(ids, dtype=torch.int64)
-        if ids.numel() == 0:
-            raise ValueError(f"`prompt` must have at least one token, got {item!r}.")
-        check_no_image(model, ids)
-        rows.append(item if isinstance(item, Conversation) else _nobodys(ids))
+    rows = [Conversation(*columns) for _, columns in token_sequences(model, samples.items, add_bos)]
+    for row in rows:
+        check_no_image(model, row.ids)
     is_tensor = isinstance(prompt, Tensor) and prompt.ndim == 1
     is_ids = isinstance(prompt, Sequence) and bool(prompt) and isinstance(prompt[0], int)
     is_chat = is_message(prompt) or is_conversation(prompt)
     return rows, isinstance(prompt, str) or is_tensor or is_ids or is_chat
 
 
-def _begun(model: LiveModel, prompt: Any) -> tuple[list[Conversation], bool]:
+def _begun(model: LiveModel, prompt: Any, add_bos: AddBos) -> tuple[list[Conversation], bool]:
     """Return what an encoder–decoder reads and how its decoder begins, sample by sample."""
     rows: list[Conversation] = []
     # One at a time: what is padded together is then a matter of what is generated together.
-    for batch in model.batches(prompt, batch_size=1):
+    for batch in model.batches(prompt, batch_size=1, add_bos=add_bos):
         if batch.n > 1:
             raise ValueError(
                 f"`prompt` must have one text with images at a time, got {batch.n} in one. Pass a list of "

@@ -547,7 +547,8 @@ class LiveModel(KnowsOtherWords):
         pack
             Put documents end to end into rows of exactly `context_length` tokens.
         add_bos
-            Whether texts start with the beginning-of-text token; "auto": as the tokenizer does.
+            Whether texts start with the beginning-of-text token; "auto": as the tokenizer does. A text that has
+            one itself keeps it and gets no second one; token ids are taken as they are, but for True.
 
         Raises
         ------
@@ -598,23 +599,27 @@ class LiveModel(KnowsOtherWords):
 
     @checked
     @answers_wrong_calls
-    def __call__(self, inputs: Any, *, batch_size: Count | None = None) -> Float[Tensor, "n ..."]:
+    def __call__(
+        self, inputs: Any, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
+    ) -> Float[Tensor, "n ..."]:
         """Return the model's answer to all inputs: next-token logits, class logits, embeddings or states.
 
         Texts of different lengths are aligned at their first token; positions after a text's end are
         NaN, so that reading one by mistake shows. `.logits` of it are the same numbers, as Hugging Face's
-        users write.
+        users write. `add_bos` as in `sn.capture`.
         """
-        batches = self.batches(inputs, batch_size=batch_size)
+        batches = self.batches(inputs, batch_size=batch_size, add_bos=add_bos)
         answers = ((batch, {"": self.main_output(self.forward(batch))}) for batch in batches)
         answer = collected(answers)[""]
         self._warn_of_cuts(batches)
         return answer.as_subclass(AnswerTensor)
 
     @checked
-    def heads(self, inputs: Any, *, batch_size: Count | None = None) -> dict[str, Tensor]:
+    def heads(
+        self, inputs: Any, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
+    ) -> dict[str, Tensor]:
         """Return every head's answer by name; for models without heads, every named output."""
-        batches = self.batches(inputs, batch_size=batch_size)
+        batches = self.batches(inputs, batch_size=batch_size, add_bos=add_bos)
         answers = collected((batch, self._heads_of(batch)) for batch in batches)
         self._warn_of_cuts(batches)
         return answers
@@ -645,6 +650,7 @@ class LiveModel(KnowsOtherWords):
         *,
         return_ids: bool = False,
         echo: bool = True,
+        add_bos: AddBos = "auto",
     ) -> Generated:
         """Continue texts, with the active interventions at the prompt and at every new token. One result per
         prompt: text, decoded already, or ids where there is no tokenizer (`return_ids=True`: ids everywhere, as
@@ -653,7 +659,8 @@ class LiveModel(KnowsOtherWords):
         Parameters
         ----------
         prompt
-            A text or token ids, or a list of them; a list is one padded batch.
+            A text, a conversation or token ids, or a list of them; a list is one padded batch. A conversation
+            whose last message is the assistant's goes on with it.
         max_new_tokens
             Tokens to add at most; a text ends early at its end-of-text token.
         temperature
@@ -664,6 +671,8 @@ class LiveModel(KnowsOtherWords):
             Reuse keys and values of earlier tokens; the same text without, only slower.
         return_ids, echo
             Return token ids, padding left out, instead of text; begin with the prompt.
+        add_bos
+            Put BOS before a prompt that has none, as in `sn.capture`.
 
         Raises
         ------
@@ -681,6 +690,7 @@ class LiveModel(KnowsOtherWords):
             use_cache,
             return_ids=return_ids,
             echo=echo,
+            add_bos=add_bos,
         )
 
     @property

@@ -16,7 +16,7 @@ from torch import Tensor
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch, Batches, chunks, described, empty, pair
 from sae_nb.models._preprocessing import as_bytes
-from sae_nb.models._text_inputs import check_ids, token_batches
+from sae_nb.models._text_inputs import check_ids, token_batches, warn_of_twice
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -93,12 +93,21 @@ def _processed(model: LiveModel, chunk: list[Any]) -> Mapping[str, Any]:
             text, image = one["text"], one.get("image", one.get("images"))
         else:
             text, image = one
-        texts.append(text)
+        texts.append(_begun_once(model, text))
         images.append(list(image) if isinstance(image, list | tuple) else [image])
     made: Mapping[str, Any] = processor(
         text=texts, images=images, padding=True, return_tensors="pt"
     )
     return made
+
+
+def _begun_once(model: LiveModel, text: str) -> str:
+    """Return a text without the BOS that its processor puts there anyway."""
+    bos, read = model.beginning_of_text, model.tokenizer
+    if read is None or bos is None or read(text)["input_ids"][:2] != [bos, bos]:
+        return text
+    warn_of_twice(model, [bos])
+    return text.lstrip().removeprefix(read.bos_token)
 
 
 def _made(model: LiveModel, parts: Any) -> Iterator[Batch]:

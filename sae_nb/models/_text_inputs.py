@@ -68,13 +68,8 @@ def token_batches(
 ) -> Batches:
     """Return batches of token ids, of one stream."""
     length = _context_length(model, context_length, pack)
-    one_of(add_bos, ("auto", True, False), name="add_bos")
-    if add_bos is True and model.beginning_of_text is None:
-        raise ValueError(
-            f'{model.name} has no beginning-of-text token. Use add_bos="auto" or add_bos=False.'
-        )
     samples = language_samples(model, inputs)
-    sequences = _sequences(model, samples.items, add_bos)
+    sequences = token_sequences(model, samples.items, add_bos)
     if pack:
         rows = _packed(sequences, length or PACKED_LENGTH, _separator(model))
     else:
@@ -133,7 +128,7 @@ def language_samples(
 ) -> Samples:
     """Return the texts (str), conversations and token-id sequences in `inputs`, checked if they are in memory.
 
-    `asks`: conversations end where the assistant would begin its answer, unless it has the last word.
+    `asks`: conversations end where the assistant goes on.
     `masked`: A mask tells what is padding, so it is not looked for.
     """
     inputs = unpacked(inputs, TEXTS, "texts")
@@ -150,8 +145,7 @@ def language_samples(
         )
     if is_message(inputs) or is_conversation(inputs):
         messages = [inputs] if is_message(inputs) else inputs
-        answered = messages[-1]["role"] == "assistant"
-        return Samples(iter([conversation(model, messages, asks=asks and not answered)]), 1)
+        return Samples(iter([conversation(model, messages, asks=asks)]), 1)
     if isinstance(inputs, Path):
         if inputs.suffix.lower() not in (".txt", ".md") or not inputs.is_file():
             raise ValueError(
@@ -472,50 +466,109 @@ def _separator(model: LiveModel) -> int:
     return model.end_of_text
 
 
+def token_sequences(
+    model: LiveModel, samples: Iterable[Any], add_bos: AddBos = "auto"
+) -> Iterator[tuple[int, Int[Tensor, "3 time"]]]:
+    """Return sample index and token ids, roles and turns, tokenizing a few texts at a time."""
+    one_of(add_bos, ("auto", True, False), name="add_bos")
+    if add_bos is True and model.beginning_of_text is None:
+        raise ValueError(
+            f'{model.name} has no beginning-of-text token. Use add_bos="auto" or add_bos=False.'
+        )
+    return _sequences(model, samples, add_bos)
+
+
 def _sequences(
     model: LiveModel, samples: Iterable[Any], add_bos: AddBos
 ) -> Iterator[tuple[int, Int[Tensor, "3 time"]]]:
-    """Yield sample index and token ids, roles and turns, tokenizing a few texts at a time."""
     index = 0
     for chunk in chunks(samples, _TOKENIZE_AT_ONCE):
         texts = [item for item in chunk if isinstance(item, str)]
-        encoded = iter(_tokenized(model, texts))
+        encoded = iter(text_ids(model, texts, add_bos))
         for item in chunk:
-            if isinstance(
-                item, Conversation
-            ):  # its template has written BOS where the model wants one
+            if isinstance(item, Conversation):
                 columns = torch.stack((item.ids, item.role, item.turn))
             else:
-                is_text = isinstance(item, str)
-                ids = next(encoded) if is_text else torch.as_tensor(item)
-                ids = _with_bos(model, ids, add_bos, is_text)
+                ids = next(encoded) if isinstance(item, str) else torch.as_tensor(item)
                 columns = torch.stack((ids, *torch.full((2, len(ids)), -1)))
             if columns.numel() == 0:
                 raise ValueError(f"Sample {index} has no tokens, got {item!r}. Leave it out.")
+            if add_bos is True and not isinstance(item, str):
+                columns = _with_bos(model, columns)
             yield index, columns
             index += 1
 
 
-def _tokenized(model: LiveModel, texts: list[str]) -> list[Tensor]:
+def _with_bos(model: LiveModel, columns: Int[Tensor, "3 time"]) -> Int[Tensor, "3 time"]:
+    """Put BOS in front, nobody's or the template's, where there is none."""
+    bos = torch.tensor([[cast(int, model.beginning_of_text)]])
+    if bool(columns[0, 0] == bos):
+        return columns
+    return torch.cat((torch.cat((bos, columns[1:, :1].clamp(max=0))), columns), dim=1)
+
+
+def text_ids(
+    model: LiveModel, texts: Sequence[str], add_bos: AddBos = "auto", *, target: bool = False
+) -> list[Int[Tensor, " time"]]:
+    """Return the token ids of texts as the model reads them; with `target`, as an encoder–decoder writes them.
+
+    What the tokenizer puts around texts (BOS, a closing token) is left out where a text has it itself.
+    """
     if not texts:
         return []
-    # verbose=False: a text beyond the context is cut and counted below, not warned about.
-    encoded = model.tokenizer(texts, add_special_tokens=True, truncation=False, verbose=False)
-    rows = [torch.tensor(ids, dtype=torch.int64) for ids in encoded["input_ids"]]
+    # verbose=False: a text beyond the context is cut and counted later, not warned about.
+    encoded = model.tokenizer(
+        **{"text_target" if target else "text": list(texts)},
+        truncation=False,
+        verbose=False,
+        return_special_tokens_mask=True,
+    )
+    read = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
+    rows = [_begun_once(model, ids, added, add_bos) for ids, added in read]
     joined = torch.cat(rows)
     if joined.numel():
         check_ids(model, joined)
     return rows
 
 
-def _with_bos(model: LiveModel, ids: Tensor, add_bos: AddBos, is_text: bool) -> Tensor:
+def _begun_once(
+    model: LiveModel, ids: list[int], added: list[int], add_bos: AddBos
+) -> Int[Tensor, " time"]:
     bos = model.beginning_of_text
-    has_bos = ids.numel() > 0 and bos is not None and int(ids[0]) == bos
-    if add_bos is True and not has_bos:
-        return torch.cat((torch.tensor([bos]), ids))
-    if add_bos is False and has_bos and is_text:
-        return ids[1:]
-    return ids
+    start = added.index(0) if 0 in added else len(ids)
+    stop = len(ids) - added[start:][::-1].index(0) if start < len(ids) else start
+    before, own, after = ids[:start], ids[start:stop], ids[stop:]
+    if add_bos is False:
+        before = [one for one in before if one != bos]
+        if own[:1] == [bos]:
+            warn_caller(
+                f"A text begins with {_names(model, own[:1])} itself, which add_bos=False leaves there. Take "
+                "it off the text to read it without."
+            )
+    twice: list[int] = []
+    if own[:1] and own[0] in before:
+        twice, before = [own[0]], []
+    while own[:2] == [bos, bos]:
+        twice, own = own[:1], own[1:]
+    while own and own[-1] in after:
+        twice, own = [*twice, own[-1]], own[:-1]
+    if twice:
+        warn_of_twice(model, twice)
+    if add_bos is True and bos not in (*before, *own[:1]):
+        before = [cast(int, bos), *before]
+    return torch.tensor([*before, *own, *after], dtype=torch.int64)
+
+
+def warn_of_twice(model: LiveModel, ids: Iterable[int]) -> None:
+    """Tell of tokens around a text that it has itself."""
+    warn_caller(
+        f"A text has {_names(model, ids)} itself, which {model.name} reads once at an end of a text: it is not "
+        "put there again. Pass token ids to have it twice."
+    )
+
+
+def _names(model: LiveModel, ids: Iterable[int]) -> str:
+    return " and ".join(describe_ids(model.tokenizer, ids).values())
 
 
 def _cut(

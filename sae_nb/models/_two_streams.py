@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch, Batches
-from sae_nb.models._text_inputs import AddBos, check_ids, token_batches
+from sae_nb.models._text_inputs import AddBos, check_ids, text_ids, token_batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
                     f"{model.name} has no tokenizer, so targets must be token ids, got {target[:40]!r}. Pass "
                     "wrap(module, tokenizer), or ids."
                 )
-            ids = torch.tensor(model.tokenizer(text_target=target)["input_ids"], dtype=torch.int64)
+            (ids,) = text_ids(model, [target], target=True)
         else:
             ids = torch.as_tensor(target)
             ids = ids[ids != _IGNORED]

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.findings import Finding
-from sae_nb.models import LiveModel
+from sae_nb.models import LiveModel, text_ids
 from sae_nb.pretrained._sentiment import story_sentiment
 from sae_nb.statistics import bootstrap_interval
 from sae_nb.steering import steer
@@ -147,8 +147,7 @@ class SentimentTrial:
                 "`prompts` and `seeds` must not be empty. Use neutral_beginnings(200)."
             )
         self._model, self._hook_point = model, hook_point
-        self._prompts = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in prompts]
-        self._stories = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in stories]
+        self._prompts, self._stories = text_ids(model, prompts), text_ids(model, stories)
         self._seeds = tuple(seeds)
         self._temperature = float(temperature)
         self._length = max_new_tokens

@@ -238,6 +238,7 @@ def read_in_time(
     if model.modality.is_image:
         return _over_layers(model, sae, given, place, options)
     from sae_nb.capturing import capture
+    from sae_nb.models import text_ids
 
     point = hook_point or sae.hook_point
     if point is None:
@@ -264,7 +265,7 @@ def read_in_time(
         first_position=int(acts.position[0]),
         **options,
     )
-    ids = model.tokenizer(text, verbose=False)["input_ids"] if isinstance(text, str) else text
+    ids = text_ids(model, [text])[0] if isinstance(text, str) else text
     last = int(acts.position[-1]) + 1
     return replace(record, unread=max(len(ids) - last, 0))
 

@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
-from sae_nb.models import AnswerKind as OutcomeKind, run
+from sae_nb.models import AnswerKind as OutcomeKind, run, text_ids
 from sae_nb.steering import (
     Active,
     Answers,
@@ -325,7 +325,7 @@ class Writing:
         self, runs: Answers, neutral: Sequence[str], max_new_tokens: int, seed: int
     ) -> None:
         self._runs, self._length, self._seed = runs, max_new_tokens, seed
-        self._texts = [torch.tensor(runs.model.tokenizer(t)["input_ids"]) for t in neutral]
+        self._texts = text_ids(runs.model, neutral)
         self._prompts = prompts_of(runs)
         self.clean = self._measured(nullcontext)
 

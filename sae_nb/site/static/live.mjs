@@ -36,8 +36,13 @@ export function tokenizerOf({ vocabulary, merges, added, before }) {
     return ids;
   }
 
-  const encode = (text) => [...before, ...(split ? text.split(split) : [text]).flatMap((part) =>
-    Object.hasOwn(added, part) ? [added[part]] : (part.match(words) || []).flatMap(merged))];
+  const encode = (text) => {
+    const own = (split ? text.split(split) : [text]).flatMap((part) =>
+      Object.hasOwn(added, part) ? [added[part]] : (part.match(words) || []).flatMap(merged));
+    if (!before.includes(own[0])) return [...before, ...own];
+    while (own[0] === own[1]) own.shift(); // a text begins once
+    return own;
+  };
   const special = new Set(Object.values(added));
   const decode = (ids) => {
     const raw = [];
