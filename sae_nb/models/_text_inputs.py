@@ -524,7 +524,8 @@ def text_ids(
         return_special_tokens_mask=True,
     )
     read = zip(encoded["input_ids"], encoded["special_tokens_mask"], strict=True)
-    rows = [_begun_once(model, ids, added, add_bos) for ids, added in read]
+    begin = facts.decoder_start(model.module) if target else model.beginning_of_text
+    rows = [_begun_once(model, ids, added, begin, add_bos) for ids, added in read]
     joined = torch.cat(rows)
     if joined.numel():
         check_ids(model, joined)
@@ -532,9 +533,8 @@ def text_ids(
 
 
 def _begun_once(
-    model: LiveModel, ids: list[int], added: list[int], add_bos: AddBos
+    model: LiveModel, ids: list[int], added: list[int], bos: int | None, add_bos: AddBos
 ) -> Int[Tensor, " time"]:
-    bos = model.beginning_of_text
     start = added.index(0) if 0 in added else len(ids)
     stop = len(ids) - added[start:][::-1].index(0) if start < len(ids) else start
     before, own, after = ids[:start], ids[start:stop], ids[stop:]
@@ -546,7 +546,7 @@ def _begun_once(
                 "it off the text to read it without."
             )
     twice: list[int] = []
-    if own[:1] and own[0] in before:
+    if before and own[:1] and own[0] in (bos, *before):
         twice, before = [own[0]], []
     while own[:2] == [bos, bos]:
         twice, own = own[:1], own[1:]

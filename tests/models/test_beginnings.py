@@ -157,6 +157,29 @@ def test_what_closes_a_text_closes_it_once(build: Any, tokenizer: Any) -> None:
 
 
 @pytest.mark.filterwarnings(SELF)
+@pytest.mark.parametrize(
+    "target", ["the cat", "<bos> the cat", "<bos> the cat <eos>", "<pad> <bos> the cat"]
+)
+def test_what_a_decoder_reads_begins_once(tokenizer: Any, target: str) -> None:
+    """With its start token, and with the tokenizer's BOS behind it, however much of both is written out."""
+    import transformers
+    from tokenizers import processors
+
+    read = tokenizer("bos")
+    read.backend_tokenizer.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    heads = {f"{half}_attention_heads": 2 for half in ("encoder", "decoder")}
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "vocab_size": 16, **heads}
+    ids = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 0, "decoder_start_token_id": 0}
+    module = transformers.BartForConditionalGeneration(
+        transformers.BartConfig(**sizes, **ids, max_position_embeddings=16)
+    )
+    (batch,) = wrap(module, tokenizer=read).batches([("a dog", target)])
+    assert batch.token_ids.tolist() == [[0, 1, 6, 7]]
+
+
+@pytest.mark.filterwarnings(SELF)
 def test_a_text_with_an_image_begins_once() -> None:
     """A processor's tokenizer puts BOS in front as well."""
     from tokenizers import processors
