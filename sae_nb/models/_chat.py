@@ -55,8 +55,8 @@ def is_conversation(item: Any) -> bool:
 def conversation(
     model: LiveModel, messages: Sequence[Message], *, asks: bool = False
 ) -> Conversation:
-    """Render messages; with `asks`, up to where the assistant goes on: its own last message, or else the answer
-    that the template asks for.
+    """Render messages; with `asks`, up to where the assistant continues: within its own last message, or at the
+    answer that the template asks for.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def conversation(
 
 
 def _of_token(owner: Int[np.ndarray, "2 n"]) -> list[int]:
-    """Return role and turn of a token; one with characters of a role beside the template's is the role's."""
+    """Return role and turn of a token; one with characters of a role and of the template is the role's."""
     said = owner[0].nonzero()[0]
     return [*map(int, owner[:, said[-1] if len(said) else -1])] if owner.size else [0, 0]
 
@@ -213,8 +213,8 @@ def _check(model: LiveModel, messages: Sequence[Message]) -> None:
         )
     if not getattr(model.tokenizer, "is_fast", False):
         raise ValueError(
-            f"Messages need a tokenizer that tells where each token lies in the text, a fast one, and that of "
-            f"{model.name} is none. Pass ids, without roles: model.tokenizer.apply_chat_template(messages)."
+            f"Messages need a fast tokenizer, which gives the place of each token in a text, and {model.name} "
+            "has none. Pass ids, without roles: model.tokenizer.apply_chat_template(messages)."
         )
     for number, message in enumerate(messages):
         if not all(isinstance(message[key], str) and message[key] for key in ("role", "content")):

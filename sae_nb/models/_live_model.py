@@ -659,8 +659,8 @@ class LiveModel(KnowsOtherWords):
         Parameters
         ----------
         prompt
-            A text, a conversation or token ids, or a list of them; a list is one padded batch. A conversation
-            whose last message is the assistant's goes on with it.
+            A text or token ids, or a list of them; a list is one padded batch. A conversation too: its answer,
+            or the rest of the assistant's message that comes last.
         max_new_tokens
             Tokens to add at most; a text ends early at its end-of-text token.
         temperature

@@ -128,7 +128,7 @@ def language_samples(
 ) -> Samples:
     """Return the texts (str), conversations and token-id sequences in `inputs`, checked if they are in memory.
 
-    `asks`: conversations end where the assistant goes on.
+    `asks`: conversations end where the assistant continues.
     `masked`: A mask tells what is padding, so it is not looked for.
     """
     inputs = unpacked(inputs, TEXTS, "texts")
@@ -500,7 +500,7 @@ def _sequences(
 
 
 def _with_bos(model: LiveModel, columns: Int[Tensor, "3 time"]) -> Int[Tensor, "3 time"]:
-    """Put BOS in front, nobody's or the template's, where there is none."""
+    """Put BOS in front where there is none; of a conversation it is the template's."""
     bos = torch.tensor([[cast(int, model.beginning_of_text)]])
     if bool(columns[0, 0] == bos):
         return columns
@@ -512,7 +512,7 @@ def text_ids(
 ) -> list[Int[Tensor, " time"]]:
     """Return the token ids of texts as the model reads them; with `target`, as an encoder–decoder writes them.
 
-    What the tokenizer puts around texts (BOS, a closing token) is left out where a text has it itself.
+    Of what the tokenizer puts around a text (BOS, a closing token), it adds nothing that the text has itself.
     """
     if not texts:
         return []
