@@ -56,6 +56,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.activations._places import (
         other_model as other_model,
+        place_of as place_of,
         warn_of_place as warn_of_place,
         warn_of_places as warn_of_places,
     )

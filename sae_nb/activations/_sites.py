@@ -496,6 +496,9 @@ def acts_for(
     if len(acts) == 0:
         raise ValueError(f"`{name}` must have at least one row, got none. Capture some.")
     warn_of_place(sae, acts.hook_point)
+    look = getattr(sae, "look_at", None)  # an SAE from elsewhere looks before it reads
+    if look is not None:
+        look(acts)
     return acts
 
 

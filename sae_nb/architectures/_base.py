@@ -574,6 +574,17 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         """Return parameters with one row per atom that is set by itself: what an optimiser forgets with it."""
         return parameters_of(self._atom_rows())
 
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at captured activations before it reads them."""
+        return self.on_first_use is not None
+
+    def look_at(self, acts: Activations) -> None:
+        """See captured activations before the first codes of them; see `on_first_use`."""
+        look, self.on_first_use = self.on_first_use, None
+        if look is not None:
+            look(self, acts)
+
     # For subclasses
 
     @property
@@ -659,10 +670,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
                 f"`x` must be on the SAE's device {self.device}, got {rows.device}. Use "
                 f"x.to({str(self.device)!r}) or sae.to({str(rows.device)!r})."
             )
-        look = self.on_first_use
-        if look is not None and isinstance(x, Activations):
-            self.on_first_use = None
-            look(self, x)
+        if isinstance(x, Activations):
+            self.look_at(x)
         return rows.to(self.dtype)
 
 

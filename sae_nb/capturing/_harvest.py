@@ -311,6 +311,7 @@ class Harvest:
             "max_rows": self.max_rows,
             "batch_size": settings.batch_size,
             "interventions": [str(edit.hook_point) for edit in self.model.interventions],
+            "takes_off_mean": self.model.takes_off_mean,
         } | (
             ({} if self.loss is None else {"gradient_of": self.loss.name})
             | ({"norm_limits": limits} if limits else {})

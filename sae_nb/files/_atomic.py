@@ -128,11 +128,21 @@ def write_json(path: str | Path, value: Any) -> None:
     write_bytes(path, (text + "\n").encode())
 
 
+_POINTER = b"version https://git-lfs"
+"""Beginning of what Git keeps in place of a file of Git LFS."""
+
+
 def existing(path: str | Path) -> Path:
-    """Return the path of a file that is there."""
+    """Return the path of a file that is there itself, not only Git LFS's pointer to it."""
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"No file {str(path)!r}. Check the folder's name and contents.")
+    with path.open("rb") as file:
+        if file.read(len(_POINTER)) == _POINTER:
+            raise ValueError(
+                f"{str(path)!r} must be the file itself, and is a pointer to it of Git LFS: the repository was "
+                'cloned without it. Run "git lfs pull" in its folder, or download it from the hub.'
+            )
     return path
 
 

@@ -16,10 +16,14 @@ from sae_nb.files import existing, read_tensors
 from sae_nb.interop._foreign import (
     Contents,
     Original,
+    Stated,
+    accounted,
     check_holds,
     flat_yaml,
     named_errors,
     remember,
+    stated_k,
+    stated_tensors,
     write_file,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
@@ -33,6 +37,8 @@ LIBRARY = "circuit-tracer"
 _FILE = re.compile(r"layer_(\d+)\.safetensors")
 _ENCODER = re.compile(r"W_enc_\d+\.safetensors")
 _THRESHOLD = "activation_function.threshold"
+_OF_SETS = ("model_kind", "transcoders", "scan", "repo_id", "lazy_decoder", "lazy_encoder")
+"""Fields of a set of transcoders, and of how it is fetched."""
 _PLACES = {
     "mlp.hook_in": "mlp_in",
     "hook_resid_mid": "resid_mid",
@@ -86,9 +92,10 @@ def _one_layer(file: Path, named: Path) -> Imported:
             f"layer. Pass such a file, or for a cross-layer transcoder the folder, {str(file.parent)!r}."
         )
     config = _config(named.parent)
-    tensors = read_tensors(file)
+    tensors = stated_tensors(read_tensors(file))
     check_holds(tensors, ("W_enc", "W_dec", "b_enc", "b_dec"), file, f"Is it of {LIBRARY}?")
-    k = int(tensors["k"]) if "k" in tensors else int(config.get("k", 0))
+    stated = tensors.get("k", config.get("k"))
+    k = None if stated is None else stated_k(_number(stated), file)
     rule = "jumprelu" if _THRESHOLD in tensors else "topk" if k else "relu"
     reads, writes = _hooks(config)
     parts = ours(tensors, [name for name in ("W_skip",) if name in tensors])
@@ -97,7 +104,7 @@ def _one_layer(file: Path, named: Path) -> Imported:
     sae = assemble(
         tensors["W_dec"],
         tensors["b_dec"],
-        encoding=Encoding(rule=rule, k=k or None, pre_bias=False),  # type: ignore[arg-type]
+        encoding=Encoding(rule=rule, k=k if rule == "topk" else None, pre_bias=False),  # type: ignore[arg-type]
         origin=Origin(
             library=LIBRARY,
             architecture="transcoder",
@@ -112,7 +119,8 @@ def _one_layer(file: Path, named: Path) -> Imported:
         encoder_bias=tensors["b_enc"],
         **parts,
     )
-    return remember(sae, LIBRARY, tensors, {}, restate=_restated, names_its_place=False)
+    accounted(sae, tensors, config, harmless=_OF_SETS)
+    return remember(sae, LIBRARY, tensors.held, {}, restate=_restated, names_its_place=False)
 
 
 def _restated(sae: Imported, original: Original) -> Contents:
@@ -197,13 +205,14 @@ def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
             f"{str(folder)!r} must hold W_enc_0.safetensors and so on, as {LIBRARY} saves a cross-layer "
             "transcoder, and does not. Pass its folder, or a file layer_0.safetensors."
         )
-    layers, config = [_layer(folder, i) for i in range(n_layers)], _config(folder)
+    files, config = [_tensors(folder, i) for i in range(n_layers)], _config(folder)
+    layers = [_layer(file, folder, i) for i, file in enumerate(files)]
     if any(bool((layer["threshold"] < 0).any()) for layer in layers if "threshold" in layer):
         warn_caller(
             f"Some thresholds are negative, for which {LIBRARY} keeps negative codes; these are left out."
         )
     reads, writes = _hooks(config)
-    return cross_layer_transcoder(
+    made = cross_layer_transcoder(
         layers,
         encoding=Encoding(rule="jumprelu" if "threshold" in layers[0] else "relu", pre_bias=False),
         origin=Origin(
@@ -215,14 +224,20 @@ def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
         ),
         places=(_PLACES.get(reads or ""), _PLACES.get(writes or "")),
     )
+    return accounted(made, files, config, harmless=_OF_SETS)
 
 
-def _layer(folder: Path, i: int) -> dict[str, Tensor]:
-    """The tensors of one layer by our names."""
+def _tensors(folder: Path, i: int) -> Stated:
     files = [folder / f"W_{side}_{i}.safetensors" for side in ("enc", "dec")]
-    tensors = {name: value for file in files for name, value in read_tensors(file).items()}
+    return stated_tensors(
+        {name: value for file in files for name, value in read_tensors(file).items()}
+    )
+
+
+def _layer(tensors: Stated, folder: Path, i: int) -> dict[str, Tensor]:
+    """The tensors of one layer by our names."""
     needed = [f"{name}_{i}" for name in ("W_enc", "b_enc", "b_dec", "W_dec")]
-    check_holds(tensors, needed, files[0], f"Is it of {LIBRARY}?")
+    check_holds(tensors, needed, folder / f"W_enc_{i}.safetensors", f"Is it of {LIBRARY}?")
     names = zip(("encoder", "encoder_bias", "bias", "dictionary"), needed, strict=True)
     layer = {own: tensors[theirs] for own, theirs in names}
     if f"W_skip_{i}" in tensors:
@@ -232,11 +247,16 @@ def _layer(folder: Path, i: int) -> dict[str, Tensor]:
     return layer
 
 
-def _config(folder: Path) -> dict[str, str]:
-    return flat_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {}
+def _config(folder: Path) -> Stated:
+    return Stated(flat_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {})
 
 
-def _hooks(config: dict[str, str]) -> tuple[str | None, str | None]:
+def _number(value: Any) -> Any:
+    """A number that a line of YAML holds."""
+    return float(value) if isinstance(value, str) and value.strip().isdecimal() else value
+
+
+def _hooks(config: Stated) -> tuple[str | None, str | None]:
     """Return its names for the places that it reads and writes."""
     return config.get("feature_input_hook"), config.get("feature_output_hook")
 

@@ -17,10 +17,14 @@ from sae_nb.files import read_json, read_tensors as read_safetensors
 from sae_nb.interop._foreign import (
     Contents,
     Original,
+    Stated,
+    accounted,
     check_holds,
     named_errors,
     read_tensors_and_facts,
     remember,
+    stated_k,
+    stated_tensors,
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
@@ -53,7 +57,27 @@ _WRITTEN = {
 """The class that SAELens' architecture is written as."""
 _CROSSCODERS = ("CrossCoder", "BatchTopKCrossCoder")
 _CROSSCODER_TENSORS = ("encoder.weight", "encoder.bias", "decoder.weight", "decoder.bias")
-_COMPILED = "_orig_mod."
+_IN_UNITS = (
+    "It is a backup of a training on activations divided by {0:.4g}, still in that unit: give it x / {0:.4g} "
+    "and multiply what it writes by {0:.4g}."
+)
+_BESIDE = ("threshold", "group_sizes", "k")
+"""Tensors of BatchTopK that its TopK carries along."""
+_OF_CROSSCODERS = (
+    "k",
+    "num_layers",
+    "same_init_for_all_layers",
+    "norm_init_scale",
+    "init_with_transpose",
+    "code_normalization",
+    "code_normalization_id",
+    "activation_global_scale",
+    "activation_mean",
+    "activation_std",
+    "latent_processor",
+    "num_decoder_layers",
+)
+"""Fields of its training and shape, and tensors of a norm that was never set."""
 _ALPHAS = (("sae", 1.0), ("cc", 0.1))
 """Weights of the two norms in MIXED, and the library's defaults."""
 _NORMALISATIONS = ("CROSSCODER", "SAE", "MIXED", "NONE", "DECOUPLED")
@@ -90,18 +114,21 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
     arXiv 2504.02922, science-of-finetuning/dictionary_learning, dictionary.py.
     """
     folder = Path(folder)
-    config = read_json(folder / CONFIG)
-    config = config if isinstance(config, Mapping) else {}
+    written = read_json(folder / CONFIG)
+    config = Stated(written if isinstance(written, Mapping) else {})
     trainer = config.get("trainer")
     name = trainer.get("dict_class") if isinstance(trainer, Mapping) else config.get("dict_class")
     if name in _CROSSCODERS or (name is None and not (folder / WEIGHTS).is_file()):
-        return _crosscoder(folder, config, name)
+        return _crosscoder(folder, config, name if isinstance(name, str) else None)
     if not isinstance(trainer, Mapping) or name not in _CLASSES:
         raise ValueError(
             f"{str(folder / CONFIG)!r} must name a `trainer.dict_class` out of "
             f"{', '.join((*_CLASSES, *_CROSSCODERS))}, got {name!r}."
         )
-    tensors = _state(folder / WEIGHTS)
+    held, unit = _state(folder / WEIGHTS)
+    tensors = stated_tensors(held)
+    if _CLASSES[str(name)][0] == "topk" and "k" not in tensors:
+        tensors.held["k"] = stated_k(trainer.get("k"), folder / CONFIG)  # of older versions
     try:
         parts, encoding = translated(str(name), tensors, pre_bias)
     except KeyError as error:
@@ -111,15 +138,16 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
         ) from error
     sae = assemble(
         encoding=encoding,
-        origin=_origin(config, str(name)),
+        origin=_origin(config, str(name), unit),
         hook_point=_hook_point(trainer, config.get("buffer") or {}),
         **parts,
     )
+    accounted(sae, tensors, config, harmless=_BESIDE if "k" in held else ())
     return remember(
         sae,
         LIBRARY,
-        tensors,
-        config,
+        stated_tensors(held).held,
+        written,
         restate=partial(_restated, name=str(name)),
         read=partial(read_dictionary_learning, pre_bias=pre_bias),
     )
@@ -145,10 +173,10 @@ def _restated(sae: Imported, original: Original, *, name: str) -> Contents:
 # Crosscoders: u = Σ_m (x_m − μ_m) s_m E_m + a, z = relu(u); with thresholds, entries with n_j z_j > θ.
 
 
-def _crosscoder(folder: Path, config: Mapping[str, Any], name: str | None) -> Imported:
+def _crosscoder(folder: Path, config: Stated, name: str | None) -> Imported:
     weights = folder / (WEIGHTS if (folder / WEIGHTS).is_file() else HUB_WEIGHTS)
-    state = _state(weights) if weights.suffix == ".pt" else read_safetensors(weights)
-    tensors = {name.removeprefix(_COMPILED): tensor for name, tensor in state.items()}
+    state, unit = _state(weights) if weights.suffix == ".pt" else (read_safetensors(weights), 1.0)
+    tensors = stated_tensors(state)
     check_holds(tensors, _CROSSCODER_TENSORS, weights, f"Is it a crosscoder of {LIBRARY}?")
     encoders, encoder_bias, decoders, biases = (tensors[name] for name in _CROSSCODER_TENSORS)
     stated = config.get("trainer")
@@ -161,17 +189,19 @@ def _crosscoder(folder: Path, config: Mapping[str, Any], name: str | None) -> Im
     jumps = "threshold" in tensors
     name = name or _CROSSCODERS[jumps]
     means, units, fold = _normaliser(tensors)
-    return crosscoder(
+    limits = _limits(tensors, trainer, weights) if jumps else None
+    made = crosscoder(
         encoders * fold[:, None, None],
         encoder_bias,
         decoders,
         biases,
         encoding=Encoding(rule="jumprelu" if jumps else "relu", pre_bias=False),
-        origin=_origin({"trainer": trainer, "buffer": config.get("buffer")}, name),
-        threshold=_limits(tensors, trainer, weights) if jumps else None,
+        origin=_origin({"trainer": trainer, "buffer": config.get("buffer")}, name, unit),
+        threshold=limits,
         means=means,
         units=units,
     )
+    return accounted(made, tensors, config, harmless=_OF_CROSSCODERS)
 
 
 def _normaliser(tensors: Mapping[str, Tensor]) -> tuple[Tensor | None, Tensor | None, Tensor]:
@@ -221,20 +251,22 @@ def _limits(
 # What both kinds of files share.
 
 
-def _state(path: Path) -> dict[str, Tensor]:
+def _state(path: Path) -> tuple[dict[str, Tensor], float]:
+    """Return the SAE's tensors, and the unit of activations that a backup is still in."""
     tensors, facts = read_tensors_and_facts(path)
     inside = {n.removeprefix("ae."): t for n, t in tensors.items() if n.startswith("ae.")}
     if inside:  # a backup: the optimiser's tensors and the step lie beside the SAE's
-        return inside
+        unit = facts.get("norm_factor", tensors.get("norm_factor"))
+        return inside, 1.0 if unit is None else float(unit)  # type: ignore[arg-type]
     if facts:
         raise ValueError(
             f"{str(path)!r} must hold tensors only, got {next(iter(facts))!r} too. Save the state "
             "dict alone."
         )
-    return tensors
+    return tensors, 1.0
 
 
-def _origin(config: Mapping[str, Any], name: str) -> Origin:
+def _origin(config: Mapping[str, Any], name: str, unit: float) -> Origin:
     trainer, buffer = config["trainer"], config.get("buffer") or {}
     stated = {"l0": trainer["k"]} if isinstance(trainer.get("k"), int) else {}
     return Origin(
@@ -244,17 +276,19 @@ def _origin(config: Mapping[str, Any], name: str) -> Origin:
         hook_name=trainer.get("submodule_name") or f"layer {trainer.get('layer')}",
         context_length=buffer.get("ctx_len"),
         stated=stated,
+        notes=[] if unit == 1 else [_IN_UNITS.format(unit)],
     )
 
 
 def _hook_point(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> str | None:
     layer, submodule = trainer.get("layer"), trainer.get("submodule_name")
-    if submodule:
+    side = buffer.get("io", "out")
+    if submodule and side in ("in", "out"):
         name = str(submodule)
         if name.startswith("resid_post_layer_"):
             return f"resid_post.{name.removeprefix('resid_post_layer_')}"
-        return name
-    if isinstance(layer, int) and buffer.get("io", "out") == "out":
+        return name if side == "out" else f"{name}.input"
+    if isinstance(layer, int) and side == "out":
         return f"resid_post.{layer}"
     return None
 
@@ -272,7 +306,7 @@ def translated(
         parts["encoder"] = parts["encoder"] * norms[:, None]
         parts["encoder_bias"] = parts["encoder_bias"] * norms
     if rule == "topk":
-        return parts, Encoding(rule=rule, k=int(tensors["k"]))
+        return parts, Encoding(rule=rule, k=stated_k(tensors["k"], f"`k` of {name}"))
     if name == "JumpReluAutoEncoder":
         return parts, Encoding(rule=rule, pre_bias=pre_bias)
     if rule == "jumprelu" and float(tensors["threshold"]) < 0:

@@ -10,8 +10,8 @@ from __future__ import annotations
 import functools
 import pickle
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -103,6 +103,191 @@ def check_holds(tensors: Collection[str], needed: Sequence[str], path: str | Pat
         raise ValueError(
             f"{str(path)!r} must hold {', '.join(needed)}, and {missing[0]!r} is missing. {do}"
         )
+
+
+def stated_k(value: object, path: str | Path, name: str = "k") -> int:
+    """Return how many codes of each input a file says are kept."""
+    number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
+    whole = isinstance(number, int | float) and not isinstance(number, bool)
+    if not whole or number != int(number) or number < 1:  # type: ignore[arg-type, operator]
+        raise ValueError(
+            f"{str(path)!r} must state `{name}`, how many codes of each input are kept, as a whole number of "
+            f"at least 1, got {number!r}. Add it: it is among the settings of the SAE's training."
+        )
+    return int(number)  # type: ignore[call-overload]
+
+
+# -------------------------------------------------------------------------------------------------
+# What a file holds, and what of it a reader asked for. What nobody asked for may be what its own library
+# computes with, so it is refused or noted, for every reader in the same words.
+
+
+_COMPILED = "_orig_mod."
+"""What torch.compile puts into the names of what it compiled."""
+
+
+class Stated(Mapping[str, Any]):
+    """What a file states, by name, which knows what of it was asked for; also of mappings inside."""
+
+    def __init__(self, held: Mapping[str, Any]) -> None:
+        self.held = {
+            name: Stated(value) if isinstance(value, Mapping) else value
+            for name, value in held.items()
+        }
+        self._asked: set[str] = set()
+
+    def __getitem__(self, name: str) -> Any:
+        value = self.held[name]
+        self._asked.add(name)
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.held
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.held)
+
+    def __len__(self) -> int:
+        return len(self.held)
+
+    def unread(self) -> dict[str, Any]:
+        """Return what was not asked for, names inside names joined by dots."""
+        left: dict[str, Any] = {}
+        for name, value in self.held.items():
+            if name not in self._asked:
+                left[name] = value
+            elif isinstance(value, Stated):
+                left |= {f"{name}.{inner}": other for inner, other in value.unread().items()}
+        return left
+
+
+def stated_tensors(tensors: Mapping[str, Tensor]) -> Stated:
+    """Return a file's tensors, under the names that they have where nothing is compiled."""
+    return Stated({name.replace(_COMPILED, ""): tensor for name, tensor in tensors.items()})
+
+
+_MEANT = frozenset((
+    "threshold", "log_threshold", "topk_threshold", "thresholds", "scaling_factor",
+    "finetuning_scaling_factor", "b_gate", "b_mag", "r_mag", "gate_bias", "mag_bias", "w_skip",
+    "affine_skip_connection", "b_dec_out", "log_theta",
+))  # fmt: skip
+"""Tensors, in small letters, that libraries compute codes or reconstructions with."""
+
+_SIZES = {"d_in": 0, "activation_dim": 0, "d_sae": 1, "dict_size": 1, "num_latents": 1}
+"""Fields that state the width of what is read, and the number of atoms."""
+
+# What was trained on, how, and by whom, in the fields of the libraries' own configurations; and which tokens,
+# which `origin` has where it is a matter of use.
+_HARMLESS = frozenset((
+    "device", "dtype", "seed", "lr", "verbose", "metadata", "name", "notes", "url", "license", "licence",
+    "author", "authors", "description", "d_out", "d_submodule", "expansion_factor", "normalize_decoder",
+    "normalize_sae_decoder", "noise_scale", "multi_topk", "scale_sparsity_penalty_by_decoder_norm",
+    "use_sparse_activations", "use_ghost_grads", "l0_coefficient", "pre_act_loss_coefficient",
+    "aux_loss_coefficient", "sparsity_penalty", "target_l0", "bandwidth", "matryoshka_widths",
+    "group_fractions", "group_weights", "group_sizes", "auxk_alpha", "top_k_aux", "threshold_beta",
+    "threshold_start_step", "topk_threshold_lr", "jumprelu_init_threshold", "jumprelu_bandwidth",
+    "jumprelu_sparsity_loss_mode", "jumprelu_tanh_scale", "dead_feature_threshold",
+    "mse_loss_normalization", "b_dec_init_method", "bias_init_method", "decoder_init_norm",
+    "decoder_heuristic_init", "decoder_orthogonal_init", "init_encoder_as_decoder_transpose",
+    "geometric_median_max_iter", "p_norm", "lp", "lp_norm", "act_store_device",
+    "cached_activations_path", "use_cached_activations", "default_prepend_bos", "default_padding_side",
+    "context_size", "ctx_len", "n_ctxs",
+    "context_length", "prepend_bos", "seqpos_slice", "exclude_special_tokens", "exclude_bos_token",
+    "remove_bos", "add_special_tokens", "cls_token_only", "use_patches_only",
+    "max_activation_norm_multiple", "hook_layer", "hook_point_layer", "neuronpedia_id",
+    "training_architecture", "training_architecture_details", "use_error_term", "vit_model_cfg",
+    "model_kwargs", "model_class", "hook_point_head_index", "dict_class", "trainer_class", "layer",
+    "nb_concepts", "input_shape", "bandwith", "sae_lens_version", "sae_lens_training_version", "version",
+    "source", "scan", "model_kind", "num_batches_tracked",
+))  # fmt: skip
+_OF_TRAINING = frozenset((
+    "wandb", "log", "logger", "logging", "lr", "date", "time", "created", "timestamp", "dataset", "data",
+    "path", "paths", "dir", "directory", "file", "repo", "commit", "git", "seed", "device", "batch",
+    "buffer", "store", "epoch", "epochs", "step", "steps", "checkpoint", "checkpoints", "warmup", "warm",
+    "decay", "adam", "optimizer", "optim", "betas", "scheduler", "train", "training", "trained", "trainer",
+    "eval", "evals", "window", "resume", "resample", "resampling", "ghost", "dead", "coefficient",
+    "penalty", "loss", "l1", "tokens", "tokenized", "streaming", "cached", "cache", "compile",
+    "compilation", "autocast", "dtype", "version", "id", "project", "entity", "run", "user", "author",
+    "tokenizer", "verbose", "images", "image", "n",
+))  # fmt: skip
+"""Words of names that are of the training alone."""
+_OF_NUMBERS = frozenset((
+    "activation", "activations", "act", "norm", "norms", "normalise", "normalize", "normalised",
+    "normalized", "normalization", "scale", "scaling", "scaler", "scaled", "rescale", "factor", "threshold",
+    "thresholds", "bias", "center", "centre", "centered", "centering", "mean", "std", "whiten", "whitening",
+    "gate", "gated", "skip", "fold", "folded", "affine", "encoder", "decoder", "pre", "post", "k", "topk",
+    "relu", "gain", "offset", "shift", "multiplier", "eps", "transform", "transpose",
+))  # fmt: skip
+"""Words of names that may be of what is computed, whatever else is in the name."""
+
+
+def accounted(
+    sae: S,
+    tensors: Stated | Sequence[Stated],
+    config: Stated | None = None,
+    *,
+    harmless: Collection[str] = (),
+) -> S:
+    """Refuse what a file holds, changes numbers and was not read, note the rest in `origin`; returns the SAE.
+
+    `harmless` are tensors and fields of the library that need not be read.
+    """
+    made: Any = sae
+    files = [tensors] if isinstance(tensors, Stated) else tensors
+    unread = [name for one in files for name in one.unread()]
+    left = [
+        name for name in unread if not {name, name.rpartition(".")[2]} & {*harmless, *_HARMLESS}
+    ]
+    encoding = getattr(made, "encoding", None)
+    by_size = encoding is not None and encoding.k is not None  # a threshold is no part of that
+    meant = [name for name in left if name.lower().rpartition(".")[2] in _MEANT]
+    meant = [name for name in meant if not (by_size and "threshold" in name)]
+    if meant:
+        raise ValueError(
+            f"The file must hold the tensors of {made.origin.architecture!r}, as it calls itself, and "
+            f"holds {', '.join(map(repr, meant))} besides, which would change its numbers. Let its "
+            f"configuration name the architecture that it is of, or remove what {made.origin.library} does not "
+            "use."
+        )
+    fields = {} if config is None else config.unread()
+    _check_sizes(made, fields)
+    stated = [
+        f"{name}={value!r:.60}"
+        for name, value in fields.items()
+        if name not in harmless and _may_matter(name.rpartition(".")[2], value)
+    ]
+    notes = []
+    if left:
+        notes.append(
+            f"Its file also holds {', '.join(map(repr, left))}: not read, though it may be computed with."
+        )
+    if stated:
+        notes.append(f"Its file also states {', '.join(stated)}: not read, though it may matter.")
+    if notes:
+        made.origin = replace(made.origin, notes=[*made.origin.notes, *notes])
+    return sae
+
+
+def _may_matter(name: str, value: Any) -> bool:
+    """Whether a field that was not read may be of what is computed; what is not known counts as such."""
+    states = value is not None and value not in ("", "none") and value not in ([], {}, Stated({}))
+    words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))
+    of_training = words & _OF_TRAINING and not words & _OF_NUMBERS
+    return states and name.lower() not in _HARMLESS and not of_training
+
+
+def _check_sizes(sae: Any, fields: Mapping[str, Any]) -> None:
+    """Refuse a configuration that is of other weights."""
+    if sae.by_site or len(sae.sites) > 2:
+        return
+    sizes = (sae.d_in, sae.n_atoms)
+    for name, value in fields.items():
+        at = _SIZES.get(name.rpartition(".")[2])
+        if at is not None and isinstance(value, int) and value not in (0, sizes[at]):
+            raise ValueError(
+                f"`{name}` in the configuration must be that of the weights next to it, {sizes[at]}, got "
+                f"{value}. One of the two files is of another SAE."
+            )
 
 
 # -------------------------------------------------------------------------------------------------

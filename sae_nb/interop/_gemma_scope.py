@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from sae_nb.files import (
     check_archive,
     existing,
     is_mapping,
+    json_object,
     mapped_arrays,
     read_json,
     read_tensors,
@@ -26,10 +28,13 @@ from sae_nb.files import (
 from sae_nb.interop._foreign import (
     Contents,
     Original,
+    Stated,
+    accounted,
     came_from,
     check_holds,
     named_errors,
     remember,
+    stated_tensors,
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
@@ -40,6 +45,16 @@ ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"
 LAYERS = "params_layer_{}.safetensors"
 LIBRARY, NEWER = "Gemma Scope", "Gemma Scope 2"
 _NAMES = ("w_enc", "w_dec", "b_enc", "b_dec", "threshold")
+_PLACES = (
+    "hf_hook_point_in",
+    "hf_hook_point_out",
+    "hook_point_in",
+    "hook_point_out",
+    "width",
+    "l0",
+    "type",
+)
+"""Fields that its folder's name says, too."""
 _LAYER = re.compile(r"layer_(\d+)")
 _EMBEDDING = re.compile(r"(?:^|/)embedding/width_\w+/average_l0_\d+/?$")
 _L0 = re.compile(r"average_l0_(\d+)")
@@ -85,9 +100,11 @@ def _one_site(folder: Path, named: Path) -> Imported:
     """Read an SAE or transcoder of one site, as it is where its folder has the other name."""
     newer = (folder / TENSORS).is_file()
     stated = read_tensors(folder / TENSORS) if newer else _read_arrays(folder / ARRAYS)
-    arrays = {name.lower(): value for name, value in stated.items()}
+    arrays = _arrays(stated)
     check_holds(arrays, _NAMES, folder, f"Is it of {LIBRARY}?")
-    config = read_json(folder / CONFIG) if newer and (folder / CONFIG).is_file() else {}
+    written = read_json(folder / CONFIG) if newer and (folder / CONFIG).is_file() else {}
+    config = Stated(written if isinstance(written, dict) else {})
+    _check_stated(config, arrays, folder)
     skip = arrays.get("affine_skip_connection")
     unit = _unit(arrays["w_dec"].shape[-1], named)
     sae = assemble(
@@ -102,15 +119,36 @@ def _one_site(folder: Path, named: Path) -> Imported:
         threshold=arrays["threshold"],
         skip=None if skip is None else skip.T,
     )
+    accounted(sae, arrays, config, harmless=_PLACES)
     return remember(
         sae,
         NEWER if newer else LIBRARY,
         stated,
-        config if isinstance(config, dict) else {},
+        written if isinstance(written, dict) else {},
         restate=partial(_restated, unit=unit),
         read=partial(_one_site, named=named),
         names_its_place=False,
     )
+
+
+def _arrays(stated: Mapping[str, Tensor]) -> Stated:
+    held: dict[str, Tensor] = stated_tensors(stated).held
+    return Stated({name.lower(): value for name, value in held.items()})
+
+
+def _check_stated(config: Stated, arrays: Stated, folder: Path) -> None:
+    """Refuse a configuration that is of another kind than the arrays."""
+    kind, affine = config.get("architecture", "jump_relu"), config.get("affine_connection")
+    if kind not in ("jump_relu", "jumprelu"):
+        raise ValueError(
+            f"{str(folder / CONFIG)!r} must state the architecture 'jump_relu', got {kind!r}. Such an SAE is "
+            "not read."
+        )
+    if affine is not None and bool(affine) != ("affine_skip_connection" in arrays):
+        raise ValueError(
+            f"{str(folder / CONFIG)!r} must state an `affine_connection` where the arrays have "
+            f"'affine_skip_connection' and only there, got {affine!r}. One of the two is of another SAE."
+        )
 
 
 def _unit(width: int, folder: Path) -> float:
@@ -246,7 +284,8 @@ def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
             "whose atoms are read at one site each and written to all; it is not read. Choose one of clt/."
         )
     n_layers = len(list(folder.glob(LAYERS.format("*"))))
-    layers = [_layer(folder / LAYERS.format(i), n_layers) for i in range(n_layers)]
+    files = [_arrays(read_tensors(folder / LAYERS.format(i))) for i in range(n_layers)]
+    layers = [_layer(file, folder / LAYERS.format(i), n_layers) for i, file in enumerate(files)]
     early = [str(i) for i, layer in enumerate(layers) if bool(layer["dictionary"][:, :i].any())]
     if early:
         warn_caller(
@@ -255,16 +294,19 @@ def _several_layers(folder: Path) -> ImportedCrossLayerTranscoder:
         )
     for i, layer in enumerate(layers):
         layer["dictionary"] = layer["dictionary"][:, i:]
-    return cross_layer_transcoder(
+    made = cross_layer_transcoder(
         layers,
         encoding=Encoding(rule="jumprelu", pre_bias=False),
         origin=Origin(library=LIBRARY, architecture="jump_relu_multi_layer", prepend_bos=True),
     )
+    config = folder / CONFIG
+    facts = Stated(json_object(config)) if config.is_file() else None
+    known = ("architecture", "model_name", "affine_connection", *_PLACES)
+    return accounted(made, files, facts, harmless=known)
 
 
-def _layer(file: Path, n_layers: int) -> dict[str, Tensor]:
+def _layer(arrays: Stated, file: Path, n_layers: int) -> dict[str, Tensor]:
     """The tensors of one layer by our names."""
-    arrays = {name.lower(): value for name, value in read_tensors(file).items()}
     check_holds(arrays, _NAMES, file, f"Is it of {LIBRARY}?")
     atoms = arrays["w_dec"]
     if atoms.ndim != 3 or atoms.shape[1] != n_layers:
@@ -300,12 +342,12 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
         ) from error
 
 
-def _origin(folder: Path, config: Any) -> Origin:
+def _origin(folder: Path, config: Stated) -> Origin:
     l0 = _L0.search(str(folder))
     return Origin(
         library=LIBRARY,
         architecture="jump_relu",
-        model_name=config.get("model_name") if isinstance(config, dict) else None,
+        model_name=config.get("model_name"),
         hook_name=_hook_point(str(folder)),
         prepend_bos=True,
         stated={"l0": float(l0[1])} if l0 else {},

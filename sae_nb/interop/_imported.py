@@ -7,7 +7,7 @@ subtracted first and W is the skip connection some have. A transcoder's D, b and
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -15,6 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb._lazy import above
+from sae_nb.activations import Activations
 from sae_nb.architectures import (
     Data,
     DenseOperator,
@@ -178,6 +179,13 @@ class Origin:
     prepend_bos: bool | None = None
     """Tokens per sequence while training; whether sequences began with the begin-of-text token."""
 
+    head: int | None = None
+    """For an SAE of one attention head, its number; None: it reads its hook point whole."""
+
+    centred: bool = False
+    """Whether it is of a place whose mean TransformerLens takes off where the norms are layer norms, and its
+    file states that it did."""
+
     stated: dict[str, float] = field(default_factory=dict)
     """Figures the file states, such as "l0"."""
 
@@ -187,6 +195,15 @@ class Origin:
 
     notes: list[str] = field(default_factory=list)
     """The reader's changes to the file's numbers, and requirements of its use; a sentence each."""
+
+
+CENTRING = {
+    True: "The model it was trained on had its writing weights centred, so it reads activations less the mean "
+    "of their entries: that is taken off first, and an SAE adds it again.",
+    False: "Its file states centred writing weights, which TransformerLens makes for layer norms alone. Those "
+    "of its model take off no mean: activations are read as they are.",
+}
+"""Notes on an SAE whose file states centred weights, by whether its model's norms take the mean off."""
 
 
 def noted_factor(factor: float) -> str:
@@ -234,10 +251,17 @@ class Encoding:
     """Sizes of nested dictionaries that must each reconstruct in training; None: only the whole must."""
 
 
+def _warn_of_misfit(sae: SparseAutoencoder, acts: Activations) -> None:
+    above("sae_nb.pretrained", "warn_of_misfit")(sae, acts)
+
+
 class FromFile(Untrained):
-    """Common parts of every SAE from another library: an origin, and the answer to a request to train it."""
+    """Common parts of every SAE from another library: an origin, a look at the first activations, and the
+    answer to a request to train it.
+    """
 
     origin: Origin
+    on_first_use = staticmethod(_warn_of_misfit)
     no_training = (
         "An SAE read from another library must read and write one site without time to be trained here, and "
         "this one does not. Use it as it is, or train one of sae_nb's architectures, such as sn.Crosscoder "
@@ -337,6 +361,32 @@ class Imported(FromFile, SparseAutoencoder):
             "d_out": None if self.writes is None else self.d_out,
         }
 
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at captured activations before it reads them."""
+        return self.origin.centred or super().looks
+
+    def look_at(self, acts: Activations) -> None:
+        """See captured activations: the norms of their model say whether means are taken off."""
+        takes_off = acts.context.policy.get("takes_off_mean")
+        if self.origin.centred and isinstance(takes_off, bool):
+            norms: tuple[Norm, Norm] = ("none", "centre")
+            if self.encoding.norm == norms[not takes_off]:
+                self.encoding = replace(self.encoding, norm=norms[takes_off])
+            told = [note for note in self.origin.notes if note not in CENTRING.values()]
+            self.origin = replace(self.origin, notes=[*told, CENTRING[takes_off]])
+        super().look_at(acts)
+
+    def _where(self, x: object = None) -> str:
+        head = self.origin.head
+        if head is None or self.hook_point is None:
+            return super()._where(x)
+        first, end = head * self.d_in, (head + 1) * self.d_in
+        return (
+            f"It reads head {head} of {str(self.hook_point)!r} alone: take columns {first} to {end} of what is "
+            f"captured there, acts.x[:, {first}:{end}]."
+        )
+
     def trained_as(self) -> SparseAutoencoder:
         """Return the SAE that a training works on: one of our architectures with the same codes."""
         twin: SparseAutoencoder = above("sae_nb.interop", "trainee")(self)
@@ -363,6 +413,8 @@ class Imported(FromFile, SparseAutoencoder):
         rows, x = self._rows(x), as_tensor(x)
         x_hat = self.decode(self._encode(rows, self.k))
         centre, scale = self._norm(rows)
+        if self.writes is not None and self.encoding.norm == "centre":
+            centre = 0.0  # of what it reads, and it writes elsewhere
         x_hat = x_hat * scale + centre
         if "skip" in self.parts:
             x_hat = x_hat + rows @ self.skip.T

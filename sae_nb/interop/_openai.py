@@ -15,10 +15,14 @@ from sae_nb.interop._foreign import (
     Contents,
     Fact,
     Original,
+    Stated,
+    accounted,
     check_holds,
     named_errors,
     read_tensors_and_facts,
     remember,
+    stated_k,
+    stated_tensors,
     write_file,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
@@ -32,6 +36,8 @@ _NAMES = {
     "b_dec": "pre_bias",
 }
 """From SAELens' name of each tensor to this library's."""
+_COUNTS = ("stats_last_nonzero", "latents_activation_frequency", "latents_mean_square")
+"""Tensors that it counts in while it trains."""
 _STATE = "activation_state_dict"
 """Its name of what an activation holds: nothing, or k and what comes after the choice."""
 
@@ -53,16 +59,15 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
     ------
     openai/sparse_autoencoder, model.py.
     """
-    tensors, facts = read_tensors_and_facts(path)
+    held, plain = read_tensors_and_facts(path)
+    tensors, facts = stated_tensors(held), Stated(plain)
     check_holds(tensors, tuple(_NAMES.values()), path, f"Is it of {LIBRARY}?")
     activation = str(facts.get("activation", "ReLU"))
     rules: dict[str, Any] = {"ReLU": "relu", "TopK": "topk"}
     if activation not in rules:
         raise ValueError(f"`activation` in the file must be 'ReLU' or 'TopK', got {activation!r}.")
-    k = facts.get(f"{_STATE}.k")
     topk = activation == "TopK"
-    if topk and not isinstance(k, int):
-        raise ValueError(f"`{_STATE}.k` in the file must be an integer, got {k!r}.")
+    k = stated_k(facts.get(f"{_STATE}.k"), path, f"{_STATE}.k") if topk else None
     after = str(facts.get(f"{_STATE}.postact_fn", "ReLU"))
     if topk and after != "ReLU":
         raise ValueError(
@@ -71,7 +76,7 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
         )
     encoding = Encoding(
         rule=rules[activation],
-        k=int(k) if topk and k is not None else None,
+        k=k,
         norm="layer_norm" if topk else "none",
     )
     parts: dict[str, Any] = ours(as_saelens(tensors, _NAMES))
@@ -81,7 +86,9 @@ def read_openai(path: str | Path, *, hook_point: str | None = None) -> Imported:
         origin=Origin(library=LIBRARY, architecture=activation),
         hook_point=hook_point,
     )
-    return remember(sae, LIBRARY, tensors, _nested(facts), restate=_restated, names_its_place=False)
+    accounted(sae, tensors, facts, harmless=_COUNTS)
+    config = _nested(plain)
+    return remember(sae, LIBRARY, tensors.held, config, restate=_restated, names_its_place=False)
 
 
 def _nested(facts: Mapping[str, Fact]) -> dict[str, Any]:

@@ -16,9 +16,13 @@ from sae_nb.files import read_json
 from sae_nb.interop._foreign import (
     Contents,
     Original,
+    Stated,
+    accounted,
     named_errors,
     read_tensors_only,
     remember,
+    stated_k,
+    stated_tensors,
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
@@ -26,6 +30,8 @@ from sae_nb.interop._saelens import Layout, saelens_layout
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
 LIBRARY = "overcomplete"
+_DERIVED = ("dictionary._fused_dictionary",)
+"""Tensors that it makes of others."""
 _KINDS = {
     "SAE": "relu",
     "TopKSAE": "topk",
@@ -81,16 +87,18 @@ def read_overcomplete(
     path = Path(folder)
     weights = path / WEIGHTS if path.is_dir() else path
     beside = weights.parent / ABOUT
-    about = read_json(beside) if beside.is_file() else {}
-    about = dict(about) if isinstance(about, Mapping) else {}
+    written = read_json(beside) if beside.is_file() else {}
+    about = Stated(written if isinstance(written, Mapping) else {})
     kind = kind or about.get("class")
     if kind not in _KINDS:
         raise ValueError(
             f"`kind` must be one of {', '.join(_KINDS)}, got {kind!r}. Say which class the state dict "
             "is of."
         )
-    tensors = read_tensors_only(weights)
-    k = k or about.get("top_k") or about.get("k")
+    tensors = stated_tensors(read_tensors_only(weights))
+    own = "k" if kind in ("MpSAE", "OMPSAE") else "top_k"
+    k = k or about.get(own) or about.get("k") or about.get("top_k")
+    k = None if k is None else stated_k(k, beside, own)
     threshold = about.get("running_threshold") if threshold is None else threshold
     delta = about.get("delta") if delta is None else delta
     encoding = _encoding(_KINDS[kind], k, threshold)
@@ -106,13 +114,14 @@ def read_overcomplete(
         **_encoder(tensors, encoding, threshold),
     )
     given = {"class": kind, "running_threshold": threshold, "delta": delta}
-    given["k" if kind in ("MpSAE", "OMPSAE") else "top_k"] = k
+    given[own] = k
     missing = {name: fact for name, fact in given.items() if fact is not None and name not in about}
     if "dictionary.W" in tensors:
         sae.operator.weight.requires_grad_(
             False
         )  # mixtures of data points, of which few are any atom
-    return remember(sae, LIBRARY, tensors, about | missing, restate=_restated)
+    accounted(sae, tensors, about, harmless=_DERIVED)
+    return remember(sae, LIBRARY, tensors.held, {**written, **missing}, restate=_restated)
 
 
 def _restated(sae: Imported, original: Original) -> Contents:

@@ -70,7 +70,9 @@ def _qwen_scope(path: Path, entry: Entry) -> SparseAutoencoder:
 
 
 def _saelens(path: Path, entry: Entry) -> SparseAutoencoder:
-    return saelens.read_published(path, entry.overrides, entry.factor)
+    place = entry.hook_names[0]
+    known = {} if place is None else {"hook_name": place}
+    return saelens.read_published(path, {**entry.overrides, **known}, entry.factor)
 
 
 def _llama_scope_r1(path: Path, entry: Entry) -> SparseAutoencoder:
@@ -355,8 +357,6 @@ def _settled(sae: SparseAutoencoder, entry: Entry) -> SparseAutoencoder:
 
 
 _NORM_NOTES = {
-    "centre": "The model it was trained on had its writing weights centred, so it reads activations less the "
-    "mean of their entries: that is taken off first and added again.",
     "layer_norm": "It reads activations of mean 0 and standard deviation 1: each is normalised first, and "
     "that is undone.",
     "constant_norm": "It reads activations of norm √d_in: each is scaled first, and that is undone.",

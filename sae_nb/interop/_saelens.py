@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -26,15 +25,22 @@ from sae_nb.architectures import (
 )
 from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors
+from sae_nb.interop._changed_models import CENTRED, changed_model, of_one_head
 from sae_nb.interop._foreign import (
     Contents,
     Original,
+    Stated,
+    accounted,
+    check_holds,
     known_hook_point,
     named_errors,
     remember,
+    stated_k,
+    stated_tensors,
     write_folder,
 )
 from sae_nb.interop._imported import (
+    CENTRING,
     Encoding,
     Imported,
     Norm,
@@ -44,7 +50,7 @@ from sae_nb.interop._imported import (
     noted_factor,
 )
 from sae_nb.interop._temporal import saelens_temporal, temporal_of_saelens
-from sae_nb.models import lens_name
+from sae_nb.models import lens_name, named_takes_off_mean
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"
@@ -78,19 +84,17 @@ PARTS: dict[str, tuple[str, Turn, Turn]] = {
 """By SAELens' name of a tensor: our part, and the way from theirs to ours and back."""
 _ABOUT_MODEL = (
     "model_name",
+    "model_class_name",
     "hook_name",
+    "hook_name_out",
     "prepend_bos",
     "context_size",
     "hook_head_index",
     "model_from_pretrained_kwargs",
 )
 """Fields that version 6 keeps as metadata, and older ones next to the settings."""
-_CENTRED = "center_writing_weights"
-"""TransformerLens' change of the model: everything that is written to the stream less its mean, which a
-layer norm subtracts anyway. It leaves models with RMS norms as they are.
-"""
-_RMS = re.compile(r"llama|gemma|mistral|mixtral|qwen|phi-?3|olmo|deepseek", re.IGNORECASE)
-_HEADS = re.compile(r"hook_z|head_out")
+_SCALINGS = ("scaling_factor", "finetuning_scaling_factor")
+"""A factor of each code in decoding, learned after the rest by versions before 6."""
 _LINEAR = ("W_enc", "b_enc")
 _GATED = ("W_enc", "b_gate", "r_mag", "b_mag")
 
@@ -147,9 +151,7 @@ def read_saelens(folder: str | Path, *, scale: float | None = None) -> SparseAut
     """
     folder = Path(folder)
     written = read_json(folder / CONFIG)
-    config, tensors = modern(written), read_tensors(folder / WEIGHTS)
-    sae = _of(config, tensors, folder, scale)
-    return _remembering(sae, tensors, written, config, scale, partial(read_saelens, scale=scale))
+    return _read(folder, written, modern(written), scale, partial(read_saelens, scale=scale))
 
 
 @named_errors
@@ -160,29 +162,30 @@ def read_published(
     written = read_json(folder / CONFIG)
     metadata = dict(written.get("metadata") or {})
     metadata |= {name: value for name, value in overrides.items() if name in _ABOUT_MODEL}
-    config = modern({**written, **overrides, "metadata": metadata})
-    tensors = read_tensors(folder / WEIGHTS)
+    settings = {name: value for name, value in overrides.items() if name not in _ABOUT_MODEL}
+    config = modern({**written, **settings, "metadata": metadata})
     asks = config.get("normalize_activations") == "expected_average_only_in"
     factor = factor if asks else None
-    sae: Any = _of(config, tensors, folder, factor)
-    if factor is not None:
-        sae.origin = replace(sae.origin, notes=[noted_factor(factor)])
     again = partial(read_published, overrides=overrides, factor=factor)
-    return _remembering(sae, tensors, written, config, factor, again)
+    sae: Any = _read(folder, written, config, factor, again)
+    if factor is not None:
+        sae.origin = replace(sae.origin, notes=[noted_factor(factor), *sae.origin.notes])
+    return sae  # type: ignore[no-any-return]
 
 
-def _remembering(
-    sae: SparseAutoencoder,
-    tensors: dict[str, Tensor],
+def _read(
+    folder: Path,
     written: Any,
     config: dict[str, Any],
     scale: float | None,
     read: Callable[[Path], SparseAutoencoder],
 ) -> SparseAutoencoder:
-    """The SAE with what its file held; `config` is what that means in version 6, `scale` what was folded."""
+    """The SAE with what its file held; `config` is what that means in version 6, `scale` what is folded."""
+    tensors, facts = stated_tensors(read_tensors(folder / WEIGHTS)), Stated(config)
+    sae = accounted(_of(facts, tensors, folder, scale), tensors, facts)
     can = isinstance(sae, Imported)
     restate = partial(_restated, settings=config, scale=_scale(config, scale)) if can else None
-    return remember(sae, LIBRARY, tensors, written, restate=restate, read=read)
+    return remember(sae, LIBRARY, tensors.held, written, restate=restate, read=read)
 
 
 def _restated(
@@ -198,6 +201,9 @@ def _restated(
         norms = theirs["W_dec"].to(torch.float32).norm(dim=1)
         new |= {"W_enc": new["W_enc"] / norms, "b_enc": new["b_enc"] / norms}
         new["W_dec"] = new["W_dec"] * norms[:, None]
+    for name in _SCALINGS:
+        if name in theirs:
+            new["W_dec"] = new["W_dec"] / theirs[name].to(torch.float32)[:, None]
     if not sae.pre_bias.requires_grad:
         new["b_dec"] = theirs["b_dec"]
     if "threshold" in sae.parts:
@@ -209,21 +215,72 @@ def _restated(
     return new, {stated: k} if changed else {}
 
 
-def _of(
-    config: dict[str, Any], tensors: dict[str, Tensor], folder: Path, scale: float | None
-) -> SparseAutoencoder:
-    architecture = config.get("architecture", "standard")
-    if architecture not in _KNOWN:
+def _of(config: Stated, tensors: Stated, folder: Path, scale: float | None) -> SparseAutoencoder:
+    stated = config.get("architecture", "standard")
+    if stated not in _KNOWN:
         raise ValueError(
-            f"{str(folder / CONFIG)!r} must name one of {', '.join(_KNOWN)}, got {architecture!r}."
+            f"{str(folder / CONFIG)!r} must name one of {', '.join(_KNOWN)}, got {stated!r}."
         )
+    check_holds(tensors, ("W_dec", "b_dec"), folder / WEIGHTS, f"Is it of {LIBRARY}?")
+    architecture = _by_its_tensors(stated, tensors)
+    _check_stated(config, architecture, folder / CONFIG)
+    origin = origin_of(config)
+    if architecture != stated:
+        note = f"Its file calls itself {stated!r} and has the tensors of {architecture!r}: read as that."
+        origin = replace(origin, notes=[*origin.notes, note])
     if architecture == "temporal":
-        return temporal_of_saelens(config, tensors, origin_of(config))
-    return _assembled(config, tensors, scale)
+        config.get("apply_b_dec_to_input")  # it always is
+        return temporal_of_saelens(config, tensors, origin)
+    return _assembled(architecture, config, tensors, scale, origin, folder)
 
 
-def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float | None) -> Imported:
-    architecture = config.get("architecture", "standard")
+_RESHAPED = (None, "none", "hook_z")
+
+
+def _check_stated(config: Stated, architecture: str, path: Path) -> None:
+    """Refuse settings by which SAELens computes what is not computed here."""
+    norms = (None, *_NORMS, "expected_average_only_in", "covariance_whitening")
+    if architecture == "temporal":
+        norms = (None, "none", "constant_scalar_rescale")
+    more = {
+        **dict.fromkeys(_JUMPS, "jumprelu"),
+        **dict.fromkeys((*_COMPETING, "batchtopk"), "topk"),
+    }
+    choices: tuple[tuple[str, tuple[str | None, ...]], ...] = (
+        ("activation_fn", (None, "relu", more.get(architecture))),
+        ("normalize_activations", norms),
+        ("reshape_activations", _RESHAPED),
+    )
+    for name, known in choices:
+        value = config.get(name)
+        if value not in known:
+            raise ValueError(
+                f"`{name}` in {str(path)!r} must be one of {', '.join(str(k) for k in known if k)} for "
+                f"{architecture!r}, got {value!r}: such an SAE is not read, because it would give other codes."
+            )
+
+
+def _by_its_tensors(stated: str, tensors: Stated) -> str:
+    """The architecture that a file has the tensors of, where it states a plainer one."""
+    if stated == "standard" and all(name in tensors for name in _GATED):
+        return "gated"
+    jumps = "threshold" in tensors or "log_threshold" in tensors
+    if stated in _PLAIN and jumps:
+        plain = {"standard": "", "transcoder": "_transcoder", "skip_transcoder": "_skip_transcoder"}
+        stated = f"jumprelu{plain[stated]}"
+    if stated.endswith(_TRANSCODER) and "W_skip" in tensors and "skip" not in stated:
+        return stated.replace(_TRANSCODER, f"skip_{_TRANSCODER}")
+    return stated
+
+
+def _assembled(
+    architecture: str,
+    config: Stated,
+    tensors: Stated,
+    scale: float | None,
+    origin: Origin,
+    folder: Path,
+) -> Imported:
     dictionary = tensors["W_dec"]
     parts = _parts(architecture, config, tensors)
     bias: Tensor | None = tensors["b_dec"]
@@ -237,15 +294,21 @@ def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float 
         parts["encoder"] = parts["encoder"] * norms[:, None]
         parts["encoder_bias"] = parts["encoder_bias"] * norms
         dictionary = dictionary / norms[:, None]
+    config.get("finetuning_scaling_factor")  # whether there is such a tensor, which says so itself
+    for name in _SCALINGS:
+        if name in tensors:
+            dictionary = dictionary * tensors[name][:, None]
     scale = _scale(config, scale)
     if scale != 1:
         parts["encoder"] = parts["encoder"] * scale
         dictionary, bias = dictionary / scale, None if bias is None else bias / scale
+    norm, origin = _norm(config, origin)
+    encoding = _encoding(architecture, config, pre_bias=pre_bias, norm=norm, path=folder / CONFIG)
     return assemble(
         dictionary,
         bias,
-        encoding=_encoding(architecture, config, pre_bias=pre_bias),
-        origin=origin_of(config),
+        encoding=encoding,
+        origin=origin,
         hook_point=known_hook_point(config["metadata"].get("hook_name")),
         target_hook_point=known_hook_point(config["metadata"].get("hook_name_out")),
         transcodes=transcodes,
@@ -253,9 +316,7 @@ def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float 
     )
 
 
-def _parts(
-    architecture: str, config: Mapping[str, Any], tensors: Mapping[str, Tensor]
-) -> dict[str, Tensor]:
+def _parts(architecture: str, config: Stated, tensors: Stated) -> dict[str, Tensor]:
     if architecture == "matching_pursuit":
         return {}
     if architecture == "gated":
@@ -271,24 +332,26 @@ def _parts(
                 "and does not. Save it for inference in SAELens."
             )
         parts["threshold"] = tensors["topk_threshold"]
-    if "W_skip" in tensors:
+    if "skip" in architecture and "W_skip" in tensors:
         parts["skip"] = tensors["W_skip"]
     return parts
 
 
-def _encoding(architecture: str, config: Mapping[str, Any], *, pre_bias: bool) -> Encoding:
-    norm = _norm(config)
+def _encoding(
+    architecture: str, config: Stated, *, pre_bias: bool, norm: Norm, path: Path
+) -> Encoding:
     rule: Rule = "relu"
     facts: dict[str, Any] = {}
     if architecture == "matching_pursuit":
         rule = "matching"
+        steps = config.get("max_iterations")
         facts = {
-            "k": config.get("max_iterations"),
+            "k": None if steps is None else stated_k(steps, path, "max_iterations"),
             "tolerance": float(config.get("residual_threshold", 1e-2)),
             "stops_on_same_support": bool(config.get("stop_on_duplicate_support", True)),
         }
     elif architecture in ("topk", "abstopk"):
-        rule, facts = cast(Rule, architecture), {"k": int(config["k"])}
+        rule, facts = cast(Rule, architecture), {"k": stated_k(config.get("k"), path)}
     elif architecture == "gated":
         rule = "gated"
     elif architecture in (*_JUMPS, "batchtopk"):
@@ -298,20 +361,24 @@ def _encoding(architecture: str, config: Mapping[str, Any], *, pre_bias: bool) -
     return Encoding(rule=rule, pre_bias=pre_bias, norm=norm, **facts)
 
 
-def _norm(config: Mapping[str, Any]) -> Norm:
-    """Return the normalisation of each activation, by its file or by the change of its model."""
+def _norm(config: Stated, origin: Origin) -> tuple[Norm, Origin]:
+    """Return the normalisation of each activation, by its file or by the changes of its model, and these."""
     norm = _NORMS.get(str(config.get("normalize_activations", "none")), "none")
-    metadata = config["metadata"]
-    changed = metadata.get("model_from_pretrained_kwargs") or {}
-    name, place = str(metadata.get("model_name")), str(metadata.get("hook_name"))
-    if not changed.get(_CENTRED) or _RMS.search(name) or _HEADS.search(place):
-        return norm
+    centred, notes = changed_model(config["metadata"])
+    origin = replace(origin, centred=centred, notes=[*origin.notes, *notes])
+    name = origin.model_name
+    # Activations of the model itself decide again: see `Imported.look_at`.
+    takes_off = None if name is None or not centred else named_takes_off_mean(str(name))
+    if not centred or takes_off is False:
+        notes = [CENTRING[False]] if centred else []
+        return norm, replace(origin, notes=[*origin.notes, *notes])
     if norm == "constant_norm":
         raise ValueError(
-            f"`normalize_activations` must not be 'constant_norm_rescale' for a model with {_CENTRED}=True: "
+            f"`normalize_activations` must not be 'constant_norm_rescale' for a model with {CENTRED}=True: "
             "such an SAE is not read. Turn the activations into its own and save it without either."
         )
-    return "centre" if norm == "none" else norm
+    origin = replace(origin, notes=[*origin.notes, CENTRING[True]])
+    return "centre" if norm == "none" else norm, origin
 
 
 def _scale(config: Mapping[str, Any], scale: float | None) -> float:
@@ -341,6 +408,8 @@ def origin_of(config: Mapping[str, Any]) -> Origin:
         hook_name_out=metadata.get("hook_name_out"),
         context_length=metadata.get("context_size"),
         prepend_bos=metadata.get("prepend_bos"),
+        head=metadata.get("hook_head_index"),
+        notes=of_one_head(metadata, config.get("d_in")),
     )
 
 
@@ -355,15 +424,22 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
         for old, name in names.items():
             if old in new:
                 new.setdefault(name, new.pop(old))
-        activation = new.pop("activation_fn_str", new.get("activation_fn"))
-        if activation == "topk" and "k" not in new:
-            new["architecture"], new["k"] = "topk", (new.get("activation_fn_kwargs") or {}).get("k")
         if isinstance(new.get("normalize_activations"), bool):
             folded = "expected_average_only_in" if new["normalize_activations"] else "none"
             new["normalize_activations"] = folded
         for name in _ABOUT_MODEL:
             if name in new:
-                metadata.setdefault(name, new[name])
+                metadata.setdefault(name, new.pop(name))
+    if (activation := new.pop("activation_fn_str", None)) is not None:
+        new["activation_fn"] = activation
+    if new.get("activation_fn") == "topk" and new.get("architecture", "standard") in (
+        "standard",
+        "topk",
+    ):
+        more = dict(new.pop("activation_fn_kwargs", None) or {})
+        k = more.pop("k", None)
+        new["architecture"], new["k"] = "topk", new.get("k", k)
+        new |= {f"activation_fn_kwargs.{name}": value for name, value in more.items()}
     new["metadata"] = metadata
     return new
 
@@ -441,7 +517,7 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         **there,
     }
     if isinstance(sae, Imported) and sae.encoding.norm == "centre":
-        metadata["model_from_pretrained_kwargs"] = {_CENTRED: True}
+        metadata["model_from_pretrained_kwargs"] = {CENTRED: True}
     config = {
         "architecture": layout.architecture,
         "d_in": sae.d_in,

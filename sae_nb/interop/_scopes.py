@@ -11,8 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_nb.files import read_json, read_tensors
-from sae_nb.interop._foreign import check_holds, known_hook_point, named_errors, read_tensors_only
+from sae_nb.files import json_object, read_tensors
+from sae_nb.interop._foreign import (
+    Stated,
+    accounted,
+    check_holds,
+    known_hook_point,
+    named_errors,
+    read_tensors_only,
+    stated_tensors,
+)
 from sae_nb.interop._imported import (
     Encoding,
     Imported,
@@ -26,6 +34,32 @@ SCOPE_CONFIG, SCOPE_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors
 """Files of a Llama Scope SAE, in its folder."""
 R1_CONFIG, R1_WEIGHTS = "config.json", "sae_weights.safetensors"
 _LOG_THRESHOLD = "log_jumprelu_threshold"
+_OF_SCOPES = (
+    "out",  # the norm of what it writes, which is what it reads
+    "d_model",
+    "top_k",
+    "use_batch_norm_mse",
+    "use_triton_kernel",
+    "decoder_exactly_fixed_norm",
+    "sparsity_include_decoder_norm",  # as SAELens reads them, without
+    "sae_type",
+    "strict_loading",
+    "init_decoder_norm",
+    "init_encoder_norm",
+    "init_encoder_with_decoder_transpose",
+    "k_warmup_steps",
+    "fp16",
+    "bf16",
+)
+"""Fields of Llama Scope's training."""
+_USUAL = {
+    "use_decoder_bias": True,
+    "apply_decoder_bias_to_pre_encoder": False,
+    "use_glu_encoder": False,
+    "act_fn": "jumprelu",
+    "norm_activation": "dataset-wise",
+}
+"""What the SAEs of Llama Scope that are read here state."""
 _PARTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 _K = re.compile(r"L0_(\d+)")
 
@@ -60,9 +94,10 @@ HEADS = States(library="attention-output SAEs", names=_PARTS, atoms_first=False,
 
 def _assembled(
     states: States,
-    tensors: Mapping[str, Tensor],
+    held: Mapping[str, Tensor],
     path: Path,
     origin: Origin,
+    facts: Stated | None = None,
     *,
     rule: Rule = "relu",
     k: int | None = None,
@@ -70,11 +105,12 @@ def _assembled(
     scale: float = 1.0,
 ) -> Imported:
     """Put an SAE together that reads s·x and writes x̂ / s, the factor folded into its weights."""
+    tensors = stated_tensors(held)
     check_holds(tensors, states.names, path, f"Is it of {states.library}?")
     encoder, encoder_bias, dictionary, bias = (tensors[name].float() for name in states.names)
     if not states.atoms_first:
         encoder, dictionary = encoder.T, dictionary.T
-    return assemble(
+    sae = assemble(
         dictionary.T / scale,
         bias / scale,
         encoding=Encoding(rule=rule, k=k, pre_bias=states.pre_bias),
@@ -84,6 +120,7 @@ def _assembled(
         encoder_bias=encoder_bias,
         threshold=threshold,
     )
+    return accounted(sae, tensors, facts, harmless=(_LOG_THRESHOLD, *_OF_SCOPES))
 
 
 def _origin(states: States, architecture: str, **facts: Any) -> Origin:
@@ -118,6 +155,19 @@ def read_qwen_scope(path: Path, repository: str) -> Imported:
     return _assembled(QWEN_SCOPE, tensors, path, origin, rule="topk", k=int(named[1]))
 
 
+def _facts(path: Path) -> Stated:
+    """What a file of Llama Scope states, if its SAE is computed as those that are read here."""
+    facts = Stated(json_object(path))
+    reads, writes = facts.get("hook_point_in"), facts.get("hook_point_out")
+    others = {name: facts.get(name, usual) for name, usual in _USUAL.items()}
+    if writes not in (None, reads) or others != _USUAL:
+        raise ValueError(
+            f"{str(path)!r} must state an SAE that writes where it reads, with {_USUAL}, got "
+            f"hook_point_out={writes!r} and {others}. Such an SAE is not read."
+        )
+    return facts
+
+
 @named_errors
 def read_llama_scope(folder: Path) -> Imported:
     """Read a JumpReLU SAE of Llama Scope, trained on activations scaled to a mean norm of √d_in.
@@ -126,7 +176,7 @@ def read_llama_scope(folder: Path) -> Imported:
 
     Source: He et al., "Llama Scope", arXiv 2410.20526; as SAELens 6.54 reads them (llama_scope).
     """
-    facts = read_json(folder / SCOPE_CONFIG)
+    facts = _facts(folder / SCOPE_CONFIG)
     tensors = read_tensors(folder / SCOPE_WEIGHTS)
     scale = facts["d_model"] ** 0.5 / facts["dataset_average_activation_norm"]["in"]
     return _assembled(
@@ -134,6 +184,7 @@ def read_llama_scope(folder: Path) -> Imported:
         tensors,
         folder / SCOPE_WEIGHTS,
         _origin(LLAMA_SCOPE, "JumpReLU", hook_name=facts["hook_point_in"], prepend_bos=True),
+        facts,
         rule="jumprelu",
         scale=scale,
         threshold=torch.tensor(float(facts["jump_relu_threshold"]) * scale),
@@ -147,7 +198,7 @@ def read_llama_scope_r1(folder: Path, scale: float) -> Imported:
     Source: as SAELens 6.54 reads them (llama_scope_r1_distill), which has the factor in its list and takes
     the thresholds as they are.
     """
-    facts, weights = read_json(folder / R1_CONFIG), folder / R1_WEIGHTS
+    facts, weights = _facts(folder / R1_CONFIG), folder / R1_WEIGHTS
     tensors = read_tensors(weights)
     check_holds(tensors, (_LOG_THRESHOLD,), weights, "Is it of Llama Scope R1?")
     return _assembled(
@@ -155,6 +206,7 @@ def read_llama_scope_r1(folder: Path, scale: float) -> Imported:
         tensors,
         weights,
         _origin(LLAMA_SCOPE, "JumpReLU", hook_name=facts["hook_point_in"], prepend_bos=True),
+        facts,
         rule="jumprelu",
         scale=scale,
         threshold=tensors[_LOG_THRESHOLD].float().exp(),

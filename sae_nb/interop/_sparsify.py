@@ -14,11 +14,15 @@ from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._foreign import (
     Contents,
     Original,
+    Stated,
+    accounted,
     check_holds,
     known_hook_point,
     named_errors,
     remember,
     sites_of,
+    stated_k,
+    stated_tensors,
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
@@ -52,28 +56,36 @@ def read_sparsify(folder: str | Path) -> Imported:
     EleutherAI/sparsify 1.3, sparse_coder.py and fused_encoder.py.
     """
     folder = Path(folder)
-    config = read_json(folder / CONFIG)
-    rule: Any = config.get("activation", "topk") if isinstance(config, Mapping) else None
-    if rule not in ("topk", "groupmax") or not isinstance(config.get("k"), int):
+    written = read_json(folder / CONFIG)
+    config = Stated(written if isinstance(written, Mapping) else {})
+    rule: Any = config.get("activation", "topk") if config else None
+    if rule not in ("topk", "groupmax"):
         raise ValueError(
-            f"{str(folder / CONFIG)!r} must state an `activation` of 'topk' or 'groupmax' and a `k`, "
-            f"got {rule!r}. Is it a sparsify folder?"
+            f"{str(folder / CONFIG)!r} must state an `activation` of 'topk' or 'groupmax', got {rule!r}. Is it "
+            "a sparsify folder?"
         )
-    tensors = read_tensors(folder / WEIGHTS)
+    k = stated_k(config.get("k"), folder / CONFIG)
+    tensors = stated_tensors(read_tensors(folder / WEIGHTS))
     check_holds(
         tensors, tuple(_NAMES.values()), folder / WEIGHTS, "Was it saved without its decoder?"
     )
+    skips = config.get("skip_connection")
+    if skips is not None and bool(skips) != ("W_skip" in tensors):
+        raise ValueError(
+            f"{str(folder / CONFIG)!r} must state a `skip_connection` where the weights have 'W_skip' and only "
+            f"there, got {skips!r}. One of the two files is of another SAE."
+        )
     place, transcodes = folder.name, bool(config.get("transcode"))
     reads, writes = sites_of(place) if transcodes else (known_hook_point(place), None)
     if config.get("signed") and rule == "topk":
         rule = "abstopk"
     sae = assemble(
-        encoding=Encoding(rule=rule, k=config["k"], pre_bias=not transcodes),
+        encoding=Encoding(rule=rule, k=k, pre_bias=not transcodes),
         origin=Origin(
             library=LIBRARY,
             architecture="transcoder" if transcodes else rule,
             hook_name=place,
-            stated={"l0": config["k"]},
+            stated={"l0": k},
         ),
         hook_point=reads,
         target_hook_point=writes,
@@ -81,7 +93,8 @@ def read_sparsify(folder: str | Path) -> Imported:
         **ours(as_saelens(tensors, _NAMES)),
         skip=tensors.get("W_skip"),
     )
-    return remember(sae, LIBRARY, tensors, config, restate=_restated)
+    accounted(sae, tensors, config)
+    return remember(sae, LIBRARY, tensors.held, written, restate=_restated)
 
 
 def _restated(sae: Imported, _: Original) -> Contents:

@@ -13,11 +13,21 @@ from torch import Tensor
 from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
 from sae_nb.files import read_tensors
-from sae_nb.interop._foreign import check_holds, flat_yaml, known_hook_point, named_errors
+from sae_nb.interop._foreign import (
+    Stated,
+    accounted,
+    check_holds,
+    flat_yaml,
+    known_hook_point,
+    named_errors,
+    stated_k,
+    stated_tensors,
+)
 from sae_nb.interop._imported import FromFile, Origin
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 LIBRARY = "Temporal Feature Analysis"
+_OTHERS_OF_SAE = ("sae.exp_factor", "sae.sae_type", "sae.name")
 DIVISOR = 4
 """Theirs is λ = 1 / (4 d_in)."""
 _NUMBERS: tuple[tuple[str, str, int, str, int], ...] = (
@@ -150,21 +160,24 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
     Lubana et al., "Priors in Time", arXiv 2511.01836; layout as in eslubana/TemporalFeatureAnalysis.
     """
     folder = Path(folder)
-    facts = flat_yaml(folder / CONFIG)
-    tensors = read_tensors(folder / WEIGHTS)
+    facts = Stated(flat_yaml(folder / CONFIG))
+    tensors = stated_tensors(read_tensors(folder / WEIGHTS))
     check_holds(tensors, ("D", "b"), folder / WEIGHTS, "Is it of that library?")
     tied = facts.get("sae.tied_weights", "true").lower() == "true"
     kind = facts.get("sae.sae_diff_type", "topk")
-    return _assembled(
+    known = facts.get("sae.kval_topk") if kind != "relu" else None
+    sae = _assembled(
         tensors["D"],
         tensors["b"],
         None if tied else tensors["E"].T,
         _attention(tensors),
-        k=int(facts["sae.kval_topk"]) if kind != "relu" and "sae.kval_topk" in facts else None,
+        k=None if known is None else stated_k(float(known), folder / CONFIG, "sae.kval_topk"),
         **{ours: int(facts.get(name, default)) for ours, _, _, name, default in _NUMBERS},
         factor=float(facts.get("sae.scaling_factor", 1.0)),
         origin=Origin(library=LIBRARY, architecture=kind, model_name=facts.get("llm.model_name")),
     )
+    of_training = [name for name in facts if not name.startswith("sae.")]
+    return accounted(sae, tensors, facts, harmless=[*of_training, *_OTHERS_OF_SAE])
 
 
 def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

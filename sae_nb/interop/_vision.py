@@ -12,11 +12,15 @@ from sae_nb.checks import checked
 from sae_nb.files import read_json, read_tensors as read_safetensors
 from sae_nb.interop._dictionary_learning import translated
 from sae_nb.interop._foreign import (
+    Stated,
+    accounted,
     check_holds,
     known_hook_point,
     named_errors,
     read_tensors_and_facts,
     read_tensors_only,
+    stated_k,
+    stated_tensors,
 )
 from sae_nb.interop._imported import Encoding, Imported, Norm, Origin, assemble
 
@@ -39,6 +43,19 @@ _NORMS: dict[Any, Norm] = {
     "layer_norm": "layer_norm",
     "constant_norm_rescale": "constant_norm",
 }
+_OF_PRISMA = (
+    "activation_fn_kwargs",
+    "is_transcoder",
+    "transcoder_with_skip_connection",
+    "out_hook_point_layer",
+    "layer_out_subtype",
+    "initialization_method",
+    "l1_loss_wd_norm",
+    "use_cached_activations",
+    "cached_activations_path",
+    "b_enc",
+)
+"""Fields of its training, and the encoder's bias of a gated one, which has two others."""
 _SHORTEST = 0.01
 """Thresholds of VISAEBench's JumpReLU where a file has none."""
 
@@ -71,10 +88,11 @@ def read_visaebench(folder: str | Path) -> Imported:
         filter(Path.is_file, (place / n for n in _VISAEBENCH_FILES)), place / VISAEBENCH_WEIGHTS
     )
     read = read_safetensors if weights.suffix == ".safetensors" else read_tensors_only
-    tensors = dict(read(weights))
+    held = dict(stated_tensors(read(weights)).held)
     for name, other in _OVERCOMPLETE.items():
-        if name not in tensors and other in tensors:
-            tensors[name] = tensors[other]
+        if name not in held and other in held:
+            held[name] = held.pop(other)
+    tensors = Stated(held)
     check_holds(tensors, list(_OVERCOMPLETE), weights, f"Is it an SAE of {VISAEBENCH}?")
     kind = str(
         config.get("activation") or config.get("sae_type") or config.get("architecture") or "topk"
@@ -99,7 +117,9 @@ def read_visaebench(folder: str | Path) -> Imported:
         parts["threshold"] = limits.float()
         encoding = Encoding(rule="jumprelu", pre_bias=False)
     elif kind == "topk":
-        encoding = Encoding(rule="topk", k=int(config["k"]), pre_bias=False)
+        encoding = Encoding(
+            rule="topk", k=stated_k(config.get("k"), place / CONFIG), pre_bias=False
+        )
     else:
         raise ValueError(
             f"{str(place / CONFIG)!r} must name the activation 'topk', 'batchtopk' or 'jumprelu', got "
@@ -114,13 +134,16 @@ def read_visaebench(folder: str | Path) -> Imported:
             "Neither is in its files: take both from many activations of images like yours."
         ],
     )
-    return assemble(
+    sae = assemble(
         atoms,
         None if bias is None else bias.float(),
         encoding=encoding,
         origin=origin,
         hook_point=None,
         **parts,
+    )
+    return accounted(
+        sae, tensors, config, harmless=("_running_threshold", "k", "sae_type", "model")
     )
 
 
@@ -144,11 +167,12 @@ def read_sae_for_vlm(path: str | Path) -> Imported:
     Pach et al., "Sparse autoencoders learn monosemantic features in vision-language models", arXiv
     2504.02821; the files: mateuszpach/sae-for-vlm.
     """
-    tensors = read_tensors_only(path)
+    tensors = stated_tensors(read_tensors_only(path))
     name = "MatryoshkaBatchTopKSAE" if "W_enc" in tensors else "BatchTopKSAE"
     parts, encoding = translated(name, tensors, False)
     origin = Origin(library=VLM, architecture=name)
-    return assemble(encoding=encoding, origin=origin, hook_point=None, **parts)
+    sae = assemble(encoding=encoding, origin=origin, hook_point=None, **parts)
+    return accounted(sae, tensors, harmless=("k", "group_sizes"))
 
 
 @checked
@@ -177,7 +201,8 @@ def read_prisma(folder: str | Path) -> Imported:
     place = Path(folder)
     config = _config(place / CONFIG)
     everything, _ = read_tensors_and_facts(place / PRISMA_WEIGHTS)
-    tensors = {name.rpartition("state_dict.")[2]: tensor for name, tensor in everything.items()}
+    inside = {name.rpartition("state_dict.")[2]: tensor for name, tensor in everything.items()}
+    tensors = stated_tensors(inside)
     names = ("W_enc", "b_enc", "W_dec", "b_dec")
     check_holds(tensors, names, place / PRISMA_WEIGHTS, f"Is it an SAE of {PRISMA}?")
     if "b_dec_out" in tensors:
@@ -206,7 +231,7 @@ def read_prisma(folder: str | Path) -> Imported:
         parts["threshold"] = tensors["log_theta"].float().exp()
         encoding = Encoding(rule="jumprelu", norm=_NORMS[norm])
     elif chosen == "topk":
-        k = int((config.get("activation_fn_kwargs") or {})["k"])
+        k = stated_k((config.get("activation_fn_kwargs") or {}).get("k"), place / CONFIG)
         encoding = Encoding(rule="topk", k=k, norm=_NORMS[norm])
     else:
         encoding = Encoding(rule="relu", norm=_NORMS[norm])
@@ -217,7 +242,7 @@ def read_prisma(folder: str | Path) -> Imported:
         model_name=config.get("model_name"),
         hook_name=hook,
     )
-    return assemble(
+    sae = assemble(
         tensors["W_dec"].float(),
         tensors["b_dec"].float(),
         encoding=encoding,
@@ -225,6 +250,7 @@ def read_prisma(folder: str | Path) -> Imported:
         hook_point=known_hook_point(hook),
         **parts,
     )
+    return accounted(sae, tensors, config, harmless=_OF_PRISMA)
 
 
 def _prisma_place(config: Mapping[str, Any]) -> str | None:
@@ -235,10 +261,10 @@ def _prisma_place(config: Mapping[str, Any]) -> str | None:
     return f"blocks.{layer}.{kind}" if isinstance(layer, int) and isinstance(kind, str) else None
 
 
-def _config(path: Path) -> Mapping[str, Any]:
+def _config(path: Path) -> Stated:
     config = read_json(path)
     if not isinstance(config, Mapping):
         raise ValueError(
             f"{str(path)!r} must hold settings by name, got {type(config).__name__}. Download it again."
         )
-    return config
+    return Stated(config)

@@ -81,6 +81,7 @@ if TYPE_CHECKING:  # for the other rooms
         LoopedAdderConfig as LoopedAdderConfig,
         pair_ids as pair_ids,
     )
+    from sae_nb.models._norms import named_takes_off_mean as named_takes_off_mean
     from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks
     from sae_nb.models._positions import (

@@ -58,6 +58,9 @@ class Fetched:
     """Where a model can be had, and its licence."""
 
     what: str
+    model_type: str
+    """Its family, in transformers' word."""
+
     hub_id: str
     revision: str
     """The hub's full-precision weights, and the commit that is meant."""
@@ -79,6 +82,7 @@ class Fetched:
 FETCHED = {
     "smollm2-135m": Fetched(
         what="SmolLM2-135M-Instruct, 30 blocks of width 576",
+        model_type="llama",
         hub_id="HuggingFaceTB/SmolLM2-135M-Instruct",
         revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
         licence="Apache-2.0",
@@ -95,6 +99,7 @@ FETCHED = {
     # it is the family that the Minkowski view was measured on (arXiv 2510.08638).
     "dinov2-small": Fetched(
         what="DINOv2-small with four registers, 12 blocks of width 384",
+        model_type="dinov2_with_registers",
         hub_id="facebook/dinov2-with-registers-small",
         revision="0d9846e56b43a21fa46d7f3f5070f0506a5795a9",
         licence="Apache-2.0",
@@ -246,6 +251,11 @@ def known_as(name: str) -> str:
     """Return a model's name without its owner and in this toolkit's spelling, to compare it with another."""
     bare = name.rpartition("/")[2].lower()
     return str(words()["models"].get(bare, bare)).rpartition("/")[2].lower()
+
+
+def hub_name(name: str) -> str:
+    """Return a model's name on the hub: its own, or what a name without an owner stands for."""
+    return str(words()["models"].get(name.lower(), name))
 
 
 def _hub_cache() -> Path:

@@ -39,6 +39,7 @@ from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._lock import ModelLock, lock_of, of_one_thread
 from sae_nb.models._modalities import batches_of
+from sae_nb.models._norms import takes_off_mean
 from sae_nb.models._order import Turns, again_and_again, fixed, settled, tried, turns_of
 from sae_nb.models._placing import device_of, no_weights
 from sae_nb.models._states import layout_at
@@ -222,6 +223,11 @@ class LiveModel(KnowsOtherWords):
     def n_heads(self) -> int | None:
         """Number of attention heads of a layer; None if its configuration does not state it."""
         return facts.head_count(self.module)
+
+    @cached_property
+    def takes_off_mean(self) -> bool | None:
+        """Whether its norms take off the stream's mean, as layer norms do; None where that is not known."""
+        return takes_off_mean(self.module, self.structure)
 
     @property
     def structure(self) -> Structure | None:

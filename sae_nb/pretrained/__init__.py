@@ -49,5 +49,6 @@ if TYPE_CHECKING:  # for the other rooms
         shelf_folder as shelf_folder,
         shelf_name as shelf_name,
         transcoder_places as transcoder_places,
+        warn_of_misfit as warn_of_misfit,
     )
     from sae_nb.pretrained._material import scene_factors as scene_factors

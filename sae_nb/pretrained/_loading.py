@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from sae_nb._lazy import offered_by_a_study
+from sae_nb.activations import massive, place_of, row_norms
 from sae_nb.architectures import SparseAutoencoder, read_sae
 from sae_nb.checks import check_path, checked, warn_caller
 from sae_nb.files import MANIFEST, existing_folder, mapping, read_json, recover
@@ -142,12 +143,9 @@ def load_sae(
 def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
     folder = _located(folder_or_name)
     if folder is None:
-        from sae_nb.interop import FromFile, published_sae
+        from sae_nb.interop import published_sae
 
-        sae = published_sae(str(folder_or_name))
-        if isinstance(sae, FromFile):
-            sae.on_first_use = warn_of_misfit
-        return sae
+        return published_sae(str(folder_or_name))
     if (folder / MANIFEST).is_file():
         sae = read_sae(folder, _elsewhere)
     else:
@@ -252,37 +250,81 @@ def _refuse_file(path: Path) -> NoReturn:
 ROWS_LOOKED_AT = 256
 """Enough to see an R² below `POOR`, and no delay: a hundredth of a second at GPT-2's size. Ours."""
 
+ROWS_NEEDED = 16
+"""Fewer rows say too little: the next that come are looked at. Ours."""
+
+L0_FACTOR = 4.0
+"""How many times more or fewer atoms than stated are doubted: texts of another kind change L0 by two. Ours."""
+
+CAUSES = (
+    "Likely causes: a scale or a norm of activations that its file does not state, another hook point, a mean "
+    "that was taken off in its training (centred weights), other weights of the model."
+)
+
 
 def warn_of_misfit(sae: Any, acts: Activations) -> None:
-    """Warn if activations are of another model or place than an SAE states, or it hardly explains them.
+    """Warn if an SAE hardly explains activations, or with far more or fewer atoms than it states.
 
     With the model, `check_fit` finds out the cause.
     """
-    doubts = list(_doubts(sae, acts))
-    if doubts:
-        release = getattr(getattr(sae, "origin", None), "release", None)
+    origin = getattr(sae, "origin", None)
+    by_name = getattr(origin, "release", None) or (None if origin else shelf_name(sae))
+    names, figures = list(_other_names(sae, acts)), _other_figures(sae, acts)
+    if figures is None:
+        sae.on_first_use = warn_of_misfit
+    # What a file of one's own calls its model is no name that models here must have.
+    if figures or (names and by_name):
+        notes = " See sae.origin.notes, too." if origin and origin.notes else ""
         warn_caller(
-            f"{release or shelf_name(sae)} may not fit these activations: {'; '.join(doubts)}. "
-            "sn.check_fit(model, sae) names the likely cause."
+            f"{by_name or f'This SAE of {origin.library}'} may not fit these activations: "
+            f"{'; '.join([*names, *(figures or ())])}. {CAUSES} sn.check_fit(model, sae) tries them.{notes}"
         )
 
 
-def _doubts(sae: Any, acts: Activations) -> Iterator[str]:
-    from sae_nb.evaluation import POOR, explained_variance
-
+def _other_names(sae: Any, acts: Activations) -> Iterator[str]:
     stated, here = sae.model_name, acts.model_name
     if stated and here and known_as(stated) != known_as(here):
         yield f"it is of {stated!r}, they are of {here!r}"
     places = (sae.hook_point, acts.hook_point)
-    if None not in places and str(places[0]) != str(places[1]):
+    if None not in places and place_of(places[0]) != place_of(places[1]):
         yield f"it is of {str(places[0])!r}, they are of {str(places[1])!r}"
-    if sae.writes is None and not sae.reads_sequences and len(acts) > 1:
-        rows = torch.linspace(0, len(acts) - 1, min(len(acts), ROWS_LOOKED_AT)).long()
-        x = acts.rows(rows.tolist()).to(sae.device)
-        with torch.no_grad():
-            r2 = float(explained_variance(x.float(), sae(x).float()))
-        if r2 < POOR:
-            known = (sae.measured or {}).get("r2")
-            yield f"R² is {r2:.2f} on {len(x)} of them" + (
-                "" if known is None else f", and was {known:.2f} where it was measured"
+
+
+@torch.no_grad()
+def _other_figures(sae: Any, acts: Activations) -> list[str] | None:
+    """Say which figures are far from those of an SAE that fits; None where there are too few rows."""
+    from sae_nb.evaluation import POOR, explained_variance
+
+    if sae.reads_sequences or sae.by_site or len(sae.sites) > 2:
+        return []
+    reads, writes = acts.sides
+    numbers = torch.linspace(0, len(acts) - 1, min(len(acts), ROWS_LOOKED_AT)).long().tolist()
+    x, y = (side.rows(numbers).to(sae.device, torch.float32) for side in (reads, writes))
+    usual = ~massive(row_norms(x))  # of which one can hold most of the variance
+    if int(usual.sum()) < ROWS_NEEDED:
+        return None
+    x, y = x[usual], y[usual]
+    codes, figures = sae.encode(x), []
+    if y.shape[1] == sae.d_out and (sae.writes is None or writes is not reads):
+        r2, known = float(explained_variance(y, sae(x).float())), _stated(sae, "r2")
+        if r2 < (POOR if known is None else min(POOR, known / 2)):
+            figures.append(
+                f"R² is {r2:.2f} on {len(x)} of them"
+                + ("" if known is None else f", and was {known:.2f} where it was measured")
             )
+    l0, known = float(codes.l0.float().mean()), _stated(sae, "l0")
+    known = None if known is None else min(known, sae.n_atoms)
+    if known is not None and not known / L0_FACTOR <= l0 <= known * L0_FACTOR:
+        figures.append(f"{l0:.1f} atoms fire on one, and its file states {known:g}")
+    return figures
+
+
+def _stated(sae: Any, figure: str) -> float | None:
+    """What an SAE is said to have: measured here, or stated by its file."""
+    known = (sae.measured or {}).get(figure)
+    if known is None and hasattr(sae, "origin"):
+        name = {"r2": "explained variance"}.get(figure, figure)
+        encoding = getattr(sae, "encoding", None)
+        k = None if encoding is None or figure != "l0" else (encoding.k or encoding.batch_k)
+        known = sae.origin.stated.get(name, k)
+    return known or None

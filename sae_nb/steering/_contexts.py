@@ -25,6 +25,7 @@ from sae_nb.steering._request import (
     Recipe,
     check_hook_point,
     check_width,
+    first_look,
     named_step,
     request_steering,
     tap_of,
@@ -364,7 +365,8 @@ def splice(
         check_width(model, point, width, "the SAE")
         warn_of_place(edit, point)
     change = replacing(edit, keep_error=keep_error)
-    masked = MaskedEdit(where, change, tap_of(model, point, edit))
+    look = first_look(model, point, edit)
+    masked = MaskedEdit(where, change, tap_of(model, point, edit), look=look)
     return Active(model, Recipe(hook_point=point, step=named_step(point), edit=masked), backend)
 
 

@@ -76,8 +76,12 @@ class MaskedEdit:
         change: Change,
         tap: Tap | Taps | None = None,
         of_amounts: Callable[..., Change] | None = None,
+        look: Callable[[Tensor], None] | None = None,
     ) -> None:
         self.positions = positions
+        self.look = look
+        """Is shown the rows that an SAE reads of a run, before it does."""
+
         self.change = change
         self.tap = tap
         self.of_amounts = of_amounts
@@ -117,6 +121,8 @@ class MaskedEdit:
         seen = self._from_the_first(x, mask, state) if reads_sequences else None
         if touched == 0:
             return x
+        if self.look is not None:
+            self.look((x if not read else read[0])[mask])
         changed = self.change(x, *read) if seen is None else _of_sequences(self.change, *seen)
         changed = changed.to(x)[:, -x.shape[1] :]
         return changed if touched == mask.numel() else torch.where(mask[..., None], changed, x)

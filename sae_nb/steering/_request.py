@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import warn_of_place
+from sae_nb.activations import Activations, Context, warn_of_place
 from sae_nb.checks import check_atom, check_matrix, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Hooks, Intervention, check_writable, edited_nnsight
@@ -23,7 +23,6 @@ from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
 from sae_nb.steering._one_site import OneSite, Taps, one_site
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel
 
@@ -324,7 +323,27 @@ def request_steering(
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
     tap = _tap(model, hook_point, sae) if encodes else None
     changes = _atom_changes(model, sae, atoms, recipe)
-    return replace(recipe, edit=MaskedEdit(where, changes(by=recipe.amount), tap, changes))
+    reads_here = getattr(sae, "writes", None) is None or tap is not None
+    look = first_look(model, hook_point, sae) if reads_here else None
+    return replace(recipe, edit=MaskedEdit(where, changes(by=recipe.amount), tap, changes, look))
+
+
+def first_look(
+    model: LiveModel, point: HookPoint, sae: Any
+) -> Callable[[Float[Tensor, "n d_in"]], None] | None:
+    """Return what shows an SAE from elsewhere the rows of a run; None for others."""
+    if not getattr(sae, "looks", False) or sae.by_site:
+        return None
+    place = str(point if sae.writes is None else model.hook_point(str(sae.hook_point)))
+
+    def look(rows: Float[Tensor, "n d_in"]) -> None:
+        if sae.looks:
+            policy = {"takes_off_mean": model.takes_off_mean}
+            context = Context(kind=model.kind, n_samples=len(rows), policy=policy)
+            names: Any = {"hook_point": place, "model_name": model.name, "context": context}
+            sae.look_at(Activations.from_tensor(rows.detach(), **names))
+
+    return look
 
 
 def named_step(point: HookPoint) -> Any:

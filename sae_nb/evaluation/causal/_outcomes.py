@@ -31,6 +31,7 @@ from sae_nb.steering import (
     Where,
     check_hook_point,
     check_width,
+    first_look,
     latents,
     log_odds,
     tap_of,
@@ -268,7 +269,8 @@ def edited(
     """Return the edit that makes change(x) of x; for a transcoder change(y, x), of what it reads, too."""
     point = check_hook_point(model, hook_point)
     positions = Positions(where, prefix_tokens=model.prefix_tokens)
-    edit = MaskedEdit(positions, change, tap_of(model, point, sae))
+    tap, look = tap_of(model, point, sae), first_look(model, point, sae)
+    edit = MaskedEdit(positions, change, tap, look=look)
     return Active(model, Recipe(hook_point=point, edit=edit))
 
 

@@ -1,0 +1,115 @@
+"""Whether a model's norms take off the mean of what they read, so that a mean in its stream changes nothing."""
+
+from __future__ import annotations
+
+import copy
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from sae_nb.models._bundled import bundled_folder, bundled_names
+from sae_nb.models._checkpoint_files import snapshot
+from sae_nb.models._families import Structure, find_structure
+from sae_nb.models._fetching import FETCHED, fetched_folder, hub_name, known_as
+
+CONFIG = "config.json"
+SHORTEST = 4
+"""Letters of the shortest family that is looked for in a name: shorter ones are in other words."""
+
+SAME = 0.05
+"""Largest change of a norm's answer, its own being about 1, for which it is the same: far above the rounding of
+half precision, far below what an RMS norm does to a mean of 1."""
+
+
+def takes_off_mean(module: nn.Module, structure: Structure | None) -> bool | None:
+    """Return whether the norm behind the blocks takes off the mean, as a layer norm does and an RMS norm
+    does not; None where there is none, or another one before the blocks writes to the stream.
+    """
+    if structure is None or structure.final_norm is None:
+        return None
+    holder, _, name = structure.final_norm.rpartition(".")
+    beside = module.get_submodule(holder).named_children()
+    if any("norm" in type(part).__name__.lower() for other, part in beside if other != name):
+        return None
+    return _takes_off(module.get_submodule(structure.final_norm))
+
+
+@torch.no_grad()
+def _takes_off(norm: nn.Module) -> bool | None:
+    """Try it: the answer to x and to x + 1, with any gain, on the CPU and apart from what is hung on it."""
+    weights = [weight for weight in norm.parameters() if weight.ndim]
+    if len({weight.shape for weight in weights}) > 1:
+        return None
+    alone = copy.deepcopy(norm).to_empty(device="cpu").float()
+    for weight in alone.parameters():
+        weight.fill_(1.0)
+    width = weights[0].shape[-1] if weights else getattr(norm, "normalized_shape", (8,))[-1]
+    x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
+    forward: Any = type(norm).forward  # that of an instance may be nnsight's or accelerate's
+    try:
+        there, moved = (forward(alone, one) for one in (x, x + 1))
+    except (RuntimeError, TypeError, AttributeError):
+        return None  # another kind of module of that name
+    return bool((there - moved).abs().max() < SAME)
+
+
+@lru_cache(maxsize=64)
+def named_takes_off_mean(name: str) -> bool | None:
+    """Return the same of a model by its name: from its configuration, where that is here, else from that of the
+    family whose name is in its own; None where neither is known. Nothing is fetched.
+    """
+    import transformers
+
+    folder = _folder(name)
+    try:
+        config = (
+            _of_family(name)
+            if folder is None
+            else transformers.AutoConfig.from_pretrained(
+                folder, trust_remote_code=False, local_files_only=True
+            )
+        )
+        if config is None:
+            return None
+        config.num_hidden_layers = 2  # the norm behind them is the same
+        with torch.device("meta"):
+            module = transformers.AutoModel.from_config(config, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, AttributeError, TypeError, RuntimeError, ImportError):
+        return None
+    return takes_off_mean(module, find_structure(module))
+
+
+def _folder(name: str) -> Path | None:
+    """Where the configuration of a model lies here."""
+    folder: Path | Exception = Path(name).expanduser()
+    fetched = _fetched(name)
+    if name in bundled_names():
+        folder = bundled_folder(name)
+    elif fetched is not None:
+        try:
+            folder = fetched_folder(fetched)
+        except FileNotFoundError:
+            return None
+    elif not (folder / CONFIG).is_file():
+        folder = snapshot(hub_name(name), None, local_files_only=True)
+    return folder if isinstance(folder, Path) and (folder / CONFIG).is_file() else None
+
+
+def _fetched(name: str) -> str | None:
+    return next((one for one in FETCHED if known_as(one) == known_as(name)), None)
+
+
+def _of_family(name: str) -> Any:
+    """The usual configuration of the family that a model's name contains: "gemma2" for "google/gemma-2-2b"."""
+    import transformers
+
+    fetched = _fetched(name)
+    families: Any = transformers.CONFIG_MAPPING
+    if fetched is not None:
+        return families[FETCHED[fetched].model_type]()
+    plain = "".join(filter(str.isalnum, known_as(name)))
+    there = [kind for kind in families if len(kind) >= SHORTEST and kind.replace("_", "") in plain]
+    return families[max(there, key=len)]() if there else None
