@@ -257,7 +257,7 @@ def _state(path: Path) -> tuple[dict[str, Tensor], float]:
     inside = {n.removeprefix("ae."): t for n, t in tensors.items() if n.startswith("ae.")}
     if inside:  # a backup: the optimiser's tensors and the step lie beside the SAE's
         unit = facts.get("norm_factor", tensors.get("norm_factor"))
-        return inside, 1.0 if unit is None else float(unit)  # type: ignore[arg-type]
+        return inside, 1.0 if unit is None else float(unit)
     if facts:
         raise ValueError(
             f"{str(path)!r} must hold tensors only, got {next(iter(facts))!r} too. Save the state "

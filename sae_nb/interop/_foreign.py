@@ -105,16 +105,16 @@ def check_holds(tensors: Collection[str], needed: Sequence[str], path: str | Pat
         )
 
 
-def stated_k(value: object, path: str | Path, name: str = "k") -> int:
+def stated_k(value: Any, path: str | Path, name: str = "k") -> int:
     """Return how many codes of each input a file says are kept."""
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     whole = isinstance(number, int | float) and not isinstance(number, bool)
-    if not whole or number != int(number) or number < 1:  # type: ignore[arg-type, operator]
+    if not whole or number != int(number) or number < 1:
         raise ValueError(
             f"{str(path)!r} must state `{name}`, how many codes of each input are kept, as a whole number of "
             f"at least 1, got {number!r}. Add it: it is among the settings of the SAE's training."
         )
-    return int(number)  # type: ignore[call-overload]
+    return int(number)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -130,7 +130,7 @@ class Stated(Mapping[str, Any]):
     """What a file states, by name, which knows what of it was asked for; also of mappings inside."""
 
     def __init__(self, held: Mapping[str, Any]) -> None:
-        self.held = {
+        self.held: dict[str, Any] = {
             name: Stated(value) if isinstance(value, Mapping) else value
             for name, value in held.items()
         }
@@ -249,11 +249,11 @@ def accounted(
             f"configuration name the architecture that it is of, or remove what {made.origin.library} does not "
             "use."
         )
-    fields = {} if config is None else config.unread()
-    _check_sizes(made, fields)
+    config = Stated({}) if config is None else config
+    _check_sizes(made, config)
     stated = [
         f"{name}={value!r:.60}"
-        for name, value in fields.items()
+        for name, value in config.unread().items()
         if name not in harmless and _may_matter(name.rpartition(".")[2], value)
     ]
     notes = []
@@ -273,20 +273,21 @@ def _may_matter(name: str, value: Any) -> bool:
     states = value is not None and value not in ("", "none") and value not in ([], {}, Stated({}))
     words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))
     of_training = words & _OF_TRAINING and not words & _OF_NUMBERS
-    return states and name.lower() not in _HARMLESS and not of_training
+    return states and name.lower() not in {*_HARMLESS, *_SIZES} and not of_training
 
 
-def _check_sizes(sae: Any, fields: Mapping[str, Any]) -> None:
+def _check_sizes(sae: Any, config: Stated) -> None:
     """Refuse a configuration that is of other weights."""
     if sae.by_site or len(sae.sites) > 2:
         return
     sizes = (sae.d_in, sae.n_atoms)
-    for name, value in fields.items():
-        at = _SIZES.get(name.rpartition(".")[2])
-        if at is not None and isinstance(value, int) and value not in (0, sizes[at]):
+    for name, value in config.held.items():
+        if isinstance(value, Stated):
+            _check_sizes(sae, value)
+        elif name in _SIZES and isinstance(value, int) and value not in (0, sizes[_SIZES[name]]):
             raise ValueError(
-                f"`{name}` in the configuration must be that of the weights next to it, {sizes[at]}, got "
-                f"{value}. One of the two files is of another SAE."
+                f"`{name}` in the configuration must be that of the weights next to it, "
+                f"{sizes[_SIZES[name]]}, got {value}. One of the two files is of another SAE."
             )
 
 

@@ -6,7 +6,7 @@ subtracted first and W is the skip connection some have. A transcoder's D, b and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
@@ -261,7 +261,7 @@ class FromFile(Untrained):
     """
 
     origin: Origin
-    on_first_use = staticmethod(_warn_of_misfit)
+    on_first_use: Callable[[Any, Activations], None] | None = staticmethod(_warn_of_misfit)
     no_training = (
         "An SAE read from another library must read and write one site without time to be trained here, and "
         "this one does not. Use it as it is, or train one of sae_nb's architectures, such as sn.Crosscoder "

@@ -170,7 +170,7 @@ def read_published(
     sae: Any = _read(folder, written, config, factor, again)
     if factor is not None:
         sae.origin = replace(sae.origin, notes=[noted_factor(factor), *sae.origin.notes])
-    return sae  # type: ignore[no-any-return]
+    return sae
 
 
 def _read(

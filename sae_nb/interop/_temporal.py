@@ -181,7 +181,7 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
 
 
 def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: value for name, value in tensors.items() if name.startswith("attn_layers.")}
+    return {name: tensors[name] for name in tensors if name.startswith("attn_layers.")}
 
 
 def _assembled(

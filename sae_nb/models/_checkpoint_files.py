@@ -9,18 +9,24 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files import json_object
+from sae_nb.files import existing, json_object
 from sae_nb.models._bundled import bundled_names
 from sae_nb.models._hook_points import near_names
 
 
 def read_config(folder: Path, name: str) -> Any:
     """Read the configuration of a checkpoint."""
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig
 
     json_object(folder / "config.json")  # a damaged one is named
     try:
         return AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    except StrictDataclassError as error:
+        raise ValueError(
+            f"The config.json of {name!r} must agree with itself, but: {' '.join(str(error).split())}. Copy or "
+            "download it again."
+        ) from error
     except (OSError, ValueError, KeyError) as error:
         raise ValueError(
             f"{name!r} must be of an architecture this version of transformers knows (code that "
@@ -47,6 +53,8 @@ def check_weight_files(folder: Path, name: str) -> None:
             f"{str(folder)!r} must hold all {len(needed)} shards of its index, but {absent[0]} is "
             "missing. Copy or download it again."
         )
+    for one in needed:
+        existing(folder / one)
     if needed:
         return
     names = sorted(entry.name for entry in folder.iterdir() if entry.is_file())

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -164,6 +165,7 @@ def _weights(
             f"{first_line(error)} Copy or download them again."
         ) from error
     _check_complete(name, notes)
+    _check_all_read(name, module, notes.get("unexpected_keys", ()))
     return cast(nn.Module, module)
 
 
@@ -209,6 +211,53 @@ def _check_complete(name: str, notes: dict[str, Any]) -> None:
             f"The weights of {name!r} must be complete, but {len(missing) + len(unlike)} are "
             f"absent or of another shape: {shown}. Is this the right config.json for them?"
         )
+
+
+_BUFFERS = re.compile(
+    r".*(inv_freq|masked_bias|position_ids|relative_position_index|attn\.bias|attention\.bias)"
+)
+"""What checkpoints hold besides weights: masks, positions and frequencies that are computed again."""
+
+
+def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None:
+    """Refuse stored weights of the network itself that its config.json makes no use of.
+
+    Heads and towers that were left out are no part of it: what is refused is a block more, or a weight of a
+    part that is there. What else lies in a block is told.
+    """
+    prefix = f"{getattr(module, 'base_model_prefix', '')}."
+    own = dict(module.named_parameters())
+    kinds = {_NUMBER.sub(".#.", one) for one in own}
+    blocks = {found[0] for one in own if (found := _BLOCK.match(one))}
+    leaves = {
+        path for path, part in module.named_modules() if not any(True for _ in part.children())
+    }
+    lost, other = [], []
+    for key in sorted(map(str, unread)):
+        names = {key, key.removeprefix(prefix), prefix + key}
+        if _BUFFERS.fullmatch(key):
+            continue
+        if any(
+            _NUMBER.sub(".#.", one) in kinds or one.rpartition(".")[0] in leaves for one in names
+        ):
+            lost.append(key)
+        elif any(one.startswith(block) for one in names for block in blocks):
+            other.append(key)
+    if lost:
+        raise ValueError(
+            f"The config.json of {name!r} must be that of its weights, but {len(lost)} of them have no place "
+            f"in the model that it describes: {', '.join(lost[:4])}. With another number of blocks or without "
+            "a bias it is another model. Copy or download both again."
+        )
+    if other:
+        warn_caller(
+            f"The weights of {name!r} hold {len(other)} in its blocks that the model of its config.json does "
+            f"not have: {', '.join(other[:4])}. Is this the right config.json for them?"
+        )
+
+
+_NUMBER = re.compile(r"\.\d+\.")
+_BLOCK = re.compile(r".*?\.\d+\.")
 
 
 def read_tokenizer(folder: Path, name: str) -> Any:

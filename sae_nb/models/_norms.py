@@ -84,17 +84,18 @@ def named_takes_off_mean(name: str) -> bool | None:
 
 def _folder(name: str) -> Path | None:
     """Where the configuration of a model lies here."""
-    folder: Path | Exception = Path(name).expanduser()
     fetched = _fetched(name)
     if name in bundled_names():
-        folder = bundled_folder(name)
+        folder: Path | Exception = bundled_folder(name)
     elif fetched is not None:
         try:
             folder = fetched_folder(fetched)
         except FileNotFoundError:
             return None
-    elif not (folder / CONFIG).is_file():
-        folder = snapshot(hub_name(name), None, local_files_only=True)
+    else:
+        own = Path(name).expanduser()
+        there = (own / CONFIG).is_file()
+        folder = own if there else snapshot(hub_name(name), None, local_files_only=True)
     return folder if isinstance(folder, Path) and (folder / CONFIG).is_file() else None
 
 

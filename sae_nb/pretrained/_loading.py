@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from itertools import islice
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -11,9 +13,9 @@ import torch
 
 from sae_nb._lazy import offered_by_a_study
 from sae_nb.activations import massive, place_of, row_norms
-from sae_nb.architectures import SparseAutoencoder, read_sae
+from sae_nb.architectures import KIND, SparseAutoencoder, read_sae
 from sae_nb.checks import check_path, checked, warn_caller
-from sae_nb.files import MANIFEST, existing_folder, mapping, read_json, recover
+from sae_nb.files import MANIFEST, existing_folder, json_object, mapping, read_json, recover
 from sae_nb.models import FETCHED, known_as
 
 if TYPE_CHECKING:
@@ -25,6 +27,12 @@ if TYPE_CHECKING:
 
 SHELF = Path(__file__).parent / "saes"
 N_NEAR = 3
+N_LISTED = 6
+"""SAEs of a folder that an error lists."""
+
+DEEPEST = 3
+"""Levels of folders below one in which its SAEs are looked for."""
+
 
 FACTS = "examples.json"
 """Measurements of a pretrained SAE, in its folder."""
@@ -212,6 +220,14 @@ def _of_another_library(folder: Path) -> SparseAutoencoder:
     reader = reader_of(folder)
     if reader is not None:
         return reader(folder)
+    several = list(islice(_saes_in(folder), N_LISTED + 1))
+    if several:
+        listed = ", ".join(str(path.relative_to(folder)) for path in several[:N_LISTED])
+        more = " and more" * (len(several) > N_LISTED)
+        raise ValueError(
+            f"{str(folder)!r} must be the folder of one SAE, and holds several: {listed}{more}. Load one of "
+            f"them: sn.load_sae({str(several[0])!r})."
+        )
     pickles = sorted(file.name for file in folder.iterdir() if file.suffix in _PICKLES)
     content = f" It holds {pickles[0]!r}, a pickle, which is never opened." if pickles else ""
     raise ValueError(
@@ -219,6 +235,31 @@ def _of_another_library(folder: Path) -> SparseAutoencoder:
         f"{content} Folders of other libraries are known by their files: {known_layouts()}. Pass another "
         "folder."
     )
+
+
+def _saes_in(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
+    """Yield the SAEs in a folder and below, by name: folders, and files that are one each."""
+    from sae_nb.interop import reader_of
+
+    for path in sorted(folder.iterdir(), key=lambda one: _by_number(one.name)):
+        if path.is_file():
+            if _is_one_file(path):
+                yield path
+        elif path.is_dir():
+            if reader_of(path) is not None or _is_ours(path):
+                yield path
+            elif depth > 1:
+                yield from _saes_in(path, depth - 1)
+
+
+def _by_number(name: str) -> list[str]:
+    """Names with numbers in their order: layer_2 before layer_10."""
+    return [f"{int(part):09d}" if part.isdecimal() else part for part in re.split(r"(\d+)", name)]
+
+
+def _is_ours(folder: Path) -> bool:
+    file = folder / MANIFEST
+    return file.is_file() and json_object(file).get("kind") == KIND
 
 
 def _refuse_file(path: Path) -> NoReturn:
@@ -268,7 +309,8 @@ def warn_of_misfit(sae: Any, acts: Activations) -> None:
     With the model, `check_fit` finds out the cause.
     """
     origin = getattr(sae, "origin", None)
-    by_name = getattr(origin, "release", None) or (None if origin else shelf_name(sae))
+    by_name = getattr(origin, "release", None) if origin else shelf_name(sae)
+    name = by_name or f"This SAE of {getattr(origin, 'library', 'another library')}"
     names, figures = list(_other_names(sae, acts)), _other_figures(sae, acts)
     if figures is None:
         sae.on_first_use = warn_of_misfit
@@ -276,7 +318,7 @@ def warn_of_misfit(sae: Any, acts: Activations) -> None:
     if figures or (names and by_name):
         notes = " See sae.origin.notes, too." if origin and origin.notes else ""
         warn_caller(
-            f"{by_name or f'This SAE of {origin.library}'} may not fit these activations: "
+            f"{name} may not fit these activations: "
             f"{'; '.join([*names, *(figures or ())])}. {CAUSES} sn.check_fit(model, sae) tries them.{notes}"
         )
 

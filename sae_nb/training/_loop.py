@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
-from sae_nb.activations import massive, row_norms
+from sae_nb.activations import Activations, massive, row_norms
 from sae_nb.checks import check_finite, checked, shows_fields, warn_caller
 from sae_nb.files import Lock
 from sae_nb.interrupts import Interrupted
@@ -187,6 +187,9 @@ class Training:
         self.saes = self.given  # what is trained in their place, once it is made
         self.source = as_source(data, self.given)
         check_fit(self.given, self.source)
+        if isinstance(data, Activations):
+            for one in self.given:  # one that is from elsewhere sees whether it fits
+                one.look_at(data)
         check_rows(self.source)
         self.config, self.control = config, Control()
         self.team = check_team(current_team(), self.source, config.batch_size)

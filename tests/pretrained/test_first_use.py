@@ -94,3 +94,142 @@ def test_an_sae_of_ones_own_folder_is_not_looked_at(shelved: Any, tmp_path: Path
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         sn.load_sae(tmp_path / "own").encode(acts(x, "resid_post.3", "smollm2-135m"))
+
+
+# -------------------------------------------------------------------------------------------------
+# Any SAE that is read from another library's file: R² and L0 against what it states.
+
+
+GPT = "tiny-gpt"
+PLACE = "blocks.2.hook_resid_post"
+
+
+@pytest.fixture(scope="module")
+def gpt() -> Any:
+    return sn.load_model(GPT)
+
+
+@pytest.fixture(scope="module")
+def rows(gpt: Any) -> sn.Activations:
+    """Rows of some texts at block 2."""
+    return sn.capture(gpt, TEXTS * 4, PLACE, progress=False)
+
+
+TEXTS = [
+    "Once there was a small dog who lived in a big house near the sea.",
+    "The cat sat on the mat and looked at the moon for a very long time.",
+    "She said that he would come back when the rain had stopped at last.",
+    "In the morning they went to the market and bought bread and apples.",
+]
+
+
+def in_a_file(folder: Path, x: torch.Tensor, k: int | None, scale: float = 1.0) -> Path:
+    """An SAE of SAELens, an atom each way along the principal axes of x; its encoder is of x / scale."""
+    import json
+
+    from safetensors.torch import save_file
+
+    mean = x.mean(dim=0)
+    axes = torch.linalg.svd(x - mean, full_matrices=False).Vh
+    atoms = torch.cat([axes, -axes])
+    folder.mkdir()
+    metadata = {"sae_lens_version": "6.0.0", "hook_name": PLACE}
+    config = {"d_in": x.shape[1], "d_sae": len(atoms), "metadata": metadata}
+    config |= {"architecture": "jumprelu"} if k is None else {"architecture": "topk", "k": k}
+    (folder / "cfg.json").write_text(json.dumps(config))
+    tensors = {
+        "W_enc": scale * atoms.T, "b_enc": torch.zeros(len(atoms)), "W_dec": atoms, "b_dec": mean,
+    }  # fmt: skip
+    tensors |= {"threshold": torch.full((len(atoms),), 1e-3)} if k is None else {}
+    save_file({n: t.contiguous() for n, t in tensors.items()}, folder / "sae_weights.safetensors")
+    return folder
+
+
+def use(how: str, gpt: Any, sae: Any, acts: sn.Activations) -> None:
+    """One way of meeting activations of a model."""
+    if how == "encode":
+        sae.encode(acts)
+    elif how == "forward":
+        sae(acts)
+    elif how == "evaluate":
+        sn.evaluate(sae, acts, n_bootstrap=0)
+    elif how == "catalogue":
+        sn.atoms.AtomCatalogue(sae, acts)
+    elif how == "splice":
+        with sn.splice(gpt, PLACE, sae):
+            gpt(TEXTS)
+    else:
+        with sn.steer(gpt, PLACE, sae, 0, by=1.0):
+            gpt(TEXTS)
+
+
+WAYS = ("encode", "forward", "evaluate", "catalogue", "splice", "steer")
+
+
+def warned(gpt: Any, sae: Any, acts: sn.Activations, how: str) -> list[str]:
+    """What is said of a misfit in two uses."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        use(how, gpt, sae, acts)
+        use(how, gpt, sae, acts)
+    return [str(one.message) for one in caught if "may not fit" in str(one.message)]
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("k", [12, None])
+def test_a_foreign_sae_that_fits_is_used_in_silence(
+    tmp_path: Path, gpt: Any, rows: sn.Activations, k: int | None, how: str
+) -> None:
+    """Whatever its file calls the model, with a k and with thresholds."""
+    sae = sn.load_sae(in_a_file(tmp_path / "s", rows.x, k))
+    assert warned(gpt, sae, rows, how) == []
+
+
+@pytest.mark.parametrize("how", WAYS)
+@pytest.mark.parametrize("k", [12, None])
+def test_a_foreign_sae_that_does_not_fit_is_told_once(
+    tmp_path: Path, gpt: Any, rows: sn.Activations, k: int | None, how: str
+) -> None:
+    """Of another scale: its R² as plain torch has it, and what may be the cause; however it is met first."""
+    sae = sn.load_sae(in_a_file(tmp_path / "s", rows.x, k, scale=20.0))
+    told = warned(gpt, sae, rows, how)
+    assert len(told) == 1
+    for cause in ("scale", "hook point", "centred", "weights", "check_fit"):
+        assert cause in told[0]
+    if how == "encode":
+        x = rows.x[torch.linspace(0, len(rows) - 1, min(len(rows), 256)).long()]
+        with torch.no_grad():
+            missed = (x - sae(x)).square().sum() / (x - x.mean(dim=0)).square().sum()
+        assert f"R² is {float(1 - missed):.2f}" in told[0]
+
+
+def test_an_sae_with_far_fewer_atoms_than_stated_is_told(
+    tmp_path: Path, gpt: Any, rows: sn.Activations
+) -> None:
+    """Its k next to what fires: biases that keep nearly all atoms down."""
+    from safetensors.torch import load_file, save_file
+
+    folder = in_a_file(tmp_path / "s", rows.x, 12)
+    tensors = load_file(folder / "sae_weights.safetensors")
+    tensors["b_enc"] -= 1e6
+    save_file(tensors, folder / "sae_weights.safetensors")
+    told = warned(gpt, sn.load_sae(folder), rows, "encode")
+    assert len(told) == 1
+    assert "0.0 atoms" in told[0]
+    assert "states 12" in told[0]
+
+
+def test_a_few_rows_wait_for_more(tmp_path: Path, gpt: Any, rows: sn.Activations) -> None:
+    """Two rows say nothing; the next forty do."""
+    sae = sn.load_sae(in_a_file(tmp_path / "s", rows.x, 12, scale=20.0))
+    assert warned(gpt, sae, rows[:2], "encode") == []
+    assert len(warned(gpt, sae, rows[:40], "encode")) == 1
+
+
+def test_check_fit_itself_is_no_first_use(tmp_path: Path, gpt: Any, rows: sn.Activations) -> None:
+    """It names the cause instead of guessing it."""
+    sae = sn.load_sae(in_a_file(tmp_path / "s", rows.x, 12, scale=20.0))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = sn.check_fit(gpt, sae, TEXTS * 4, splice=False)
+    assert not found.fits

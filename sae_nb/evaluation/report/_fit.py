@@ -182,6 +182,7 @@ def check_fit(
             f"check_fit(model, sae, hook_point=…); {model.name} has {model.hook_points()[:4]} …"
         )
     inputs = _some_inputs(model) if inputs is None else inputs
+    sae.on_first_use = None  # this is the look
     origin = getattr(sae, "origin", None)
     bos = getattr(origin, "prepend_bos", None)
     bos = "auto" if bos is None or not model.modality.is_text else bos
@@ -205,7 +206,7 @@ def check_fit(
         trials=(first, *rest),
         recovered=recovered,
         stated=dict(getattr(origin, "stated", {})),
-        doubts=tuple(_doubts(model, sae, first.r2, same_name=same_name)),
+        doubts=(*_doubts(model, sae, first.r2, same_name=same_name), *getattr(origin, "notes", ())),
     )
 
 
