@@ -254,7 +254,7 @@ def accounted(
     stated = [
         f"{name}={value!r:.60}"
         for name, value in config.unread().items()
-        if name not in harmless and _may_matter(name.rpartition(".")[2], value)
+        if name not in harmless and may_matter(name.rpartition(".")[2], value)
     ]
     notes = []
     if left:
@@ -268,7 +268,7 @@ def accounted(
     return sae
 
 
-def _may_matter(name: str, value: Any) -> bool:
+def may_matter(name: str, value: Any) -> bool:
     """Whether a field that was not read may be of what is computed; what is not known counts as such."""
     states = value is not None and value not in ("", "none") and value not in ([], {}, Stated({}))
     words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))

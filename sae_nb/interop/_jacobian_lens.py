@@ -21,7 +21,7 @@ import torch
 from sae_nb.checks import checked
 from sae_nb.files import free_folder, replacing
 from sae_nb.interop._detection import local_copy
-from sae_nb.interop._foreign import read_keyed
+from sae_nb.interop._foreign import may_matter, read_keyed
 from sae_nb.lenses import Lens
 
 if TYPE_CHECKING:
@@ -76,6 +76,12 @@ def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens
         )
     maps = {int(layer): matrix.float() / (n if running else 1) for layer, matrix in held.items()}
     layers = tuple(sorted(maps))
+    stated = content.get("source_layers")
+    if isinstance(stated, list | tuple) and sorted(stated) != list(layers):
+        raise ValueError(
+            f"{str(path)!r} must hold a Jacobian of every layer in 'source_layers', {sorted(stated)}, and of "
+            f"no other, got {list(layers)}. It was altered; download it again."
+        )
     shapes = {tuple(matrix.shape) for matrix in maps.values()}
     d = maps[layers[0]].shape[-1]
     if shapes != {(d, d)} or int(facts.get("d_model", d)) != d:
@@ -105,9 +111,23 @@ def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens
         skip_first=_SKIPPED if skipped is None else int(skipped),
         n_done=n,
         n_wanted=n + running,
-        facts={"file": path.name, "blocks assumed": target is None},
+        facts={"file": path.name, "blocks assumed": target is None}
+        | ({"not read": unread} if (unread := _unread(content)) else {}),
     )
     return lens if model is None else lens.on(model)
+
+
+_READ = frozenset((
+    "J", "jacobian_sum", "n_prompts", "n_done", "next_idx", "source_layers", "d_model", "target_layer",
+    "skip_first", "skip_first_positions", "model_name", "metadata",
+))  # fmt: skip
+
+
+def _unread(content: Mapping[Any, Any]) -> list[str]:
+    """What a file holds besides, and may be computed with."""
+    more = content.get("metadata")
+    held = {**(more if isinstance(more, Mapping) else {}), **content}
+    return [str(n) for n, v in held.items() if n not in _READ and may_matter(str(n), v)]
 
 
 def _facts_in(content: Any) -> dict[str, Any]:

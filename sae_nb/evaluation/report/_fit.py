@@ -187,6 +187,7 @@ def check_fit(
     bos = getattr(origin, "prepend_bos", None)
     bos = "auto" if bos is None or not model.modality.is_text else bos
     rows = _captured(model, inputs, _places(model, sae, stated), bos)
+    sae.look_at(rows[stated])  # whether its model's norms take off means
     # A wrong scale would be beyond the numbers of half precision; a mapped SAE computes in single precision.
     tried = sae if sae.is_mapped else copy.deepcopy(sae).float()
     trials = list(_trials(model, tried, inputs, rows, stated, bos))

@@ -1,0 +1,179 @@
+"""Files that cannot be read say why and what to do: no k, a pointer, several SAEs, one head of many."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+import sae_nb as sn
+from sae_nb.interop import (
+    read_dictionary_learning,
+    read_openai,
+    read_prisma,
+    read_saelens,
+    read_sparsify,
+    read_visaebench,
+)
+
+D, N = 4, 8
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 2000000000\n"
+
+
+def draw(*shape: int, seed: int = 0) -> Tensor:
+    """Numbers of one seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+PLAIN = {
+    "W_enc": draw(D, N, seed=1), "b_enc": draw(N, seed=2),
+    "W_dec": draw(N, D, seed=3), "b_dec": draw(D, seed=4),
+}  # fmt: skip
+LINEAR = {
+    "encoder.weight": PLAIN["W_enc"].T.contiguous(), "encoder.bias": PLAIN["b_enc"],
+    "decoder.weight": PLAIN["W_dec"].T.contiguous(),
+}  # fmt: skip
+
+
+def saelens(folder: Path, metadata: dict[str, Any] | None = None, **config: Any) -> Path:
+    """Write a folder as SAELens does."""
+    folder.mkdir(parents=True)
+    about = {"sae_lens_version": "6.0.0", "hook_name": "blocks.2.hook_resid_post"}
+    base = {"architecture": "standard", "d_in": D, "d_sae": N, "metadata": about | (metadata or {})}
+    (folder / "cfg.json").write_text(json.dumps({**base, **config}))
+    save_file(PLAIN, folder / "sae_weights.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize("k", [None, 0, -1, 2.5, True, "many"])
+def test_a_topk_file_without_a_k_is_refused_by_every_reader(tmp_path: Path, k: Any) -> None:
+    """By the field's name; not as a damaged file."""
+    for library in ("sparsify", "visaebench", "prisma", "dictionary_learning"):
+        (tmp_path / library).mkdir()
+    one = saelens(tmp_path / "saelens", architecture="topk", k=k)
+    two = tmp_path / "sparsify"
+    (two / "cfg.json").write_text(json.dumps({"activation": "topk", "k": k}))
+    encoder = {name: LINEAR[name] for name in ("encoder.weight", "encoder.bias")}
+    save_file(
+        {**encoder, "W_dec": PLAIN["W_dec"], "b_dec": PLAIN["b_dec"]}, two / "sae.safetensors"
+    )
+    three = tmp_path / "visaebench"
+    (three / "config.json").write_text(json.dumps({"activation": "topk", "k": k}))
+    torch.save(LINEAR, three / "sae.pt")
+    four = tmp_path / "prisma"
+    stated = {"activation_fn_str": "topk", "activation_fn_kwargs": {"k": k}}
+    (four / "config.json").write_text(json.dumps(stated))
+    torch.save(PLAIN, four / "weights.pt")
+    five = tmp_path / "dictionary_learning"
+    trainer = {"dict_class": "AutoEncoderTopK", "k": k}
+    (five / "config.json").write_text(json.dumps({"trainer": trainer}))
+    torch.save({**LINEAR, "b_dec": PLAIN["b_dec"]}, five / "ae.pt")
+    six = tmp_path / "openai.pt"
+    state = {"pre_bias": PLAIN["b_dec"], "latent_bias": PLAIN["b_enc"], "activation": "TopK"}
+    weights = {name: LINEAR[name] for name in ("encoder.weight", "decoder.weight")}
+    torch.save({**weights, **state, "activation_state_dict": {"k": k}}, six)
+    readers: list[tuple[Any, Path]] = [
+        (read_saelens, one), (read_sparsify, two), (read_visaebench, three), (read_prisma, four),
+        (read_dictionary_learning, five), (read_openai, six),
+    ]  # fmt: skip
+    for read, path in readers:
+        with pytest.raises(ValueError, match=r"k`.*whole number") as refused:
+            read(path)
+        assert "download it again" not in str(refused.value)
+
+
+def test_an_older_dictionary_learning_file_has_its_k_in_the_configuration(tmp_path: Path) -> None:
+    """Its state dict had none."""
+    trainer = {"dict_class": "AutoEncoderTopK", "k": 3}
+    (tmp_path / "config.json").write_text(json.dumps({"trainer": trainer}))
+    torch.save({**LINEAR, "b_dec": PLAIN["b_dec"]}, tmp_path / "ae.pt")
+    x = draw(5, D, seed=9)
+    u = (x - PLAIN["b_dec"]) @ PLAIN["W_enc"] + PLAIN["b_enc"]
+    top = u.topk(3, dim=1)
+    z = torch.zeros_like(u).scatter(1, top.indices, top.values.relu())
+    sae = read_dictionary_learning(tmp_path)
+    assert torch.allclose(sae.encode(x).to_dense(), z, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "file", ["cfg.json", "sae_weights.safetensors", "ae.pt", "params.npz", "layer_0.safetensors"]
+)
+def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path, file: str) -> None:
+    """In place of any file of an SAE."""
+    folder = saelens(tmp_path / "s")
+    (folder / file).write_text(POINTER)
+    if file == "ae.pt":
+        (folder / "config.json").write_text('{"trainer": {"dict_class": "AutoEncoder"}}')
+    if file in ("ae.pt", "params.npz", "layer_0.safetensors"):
+        (folder / "cfg.json").unlink()
+    whole = folder / file if file == "layer_0.safetensors" else folder
+    with pytest.raises(ValueError, match="Git LFS"):
+        sn.load_sae(whole)
+
+
+def test_a_folder_of_several_saes_lists_them(tmp_path: Path) -> None:
+    """In the order of their numbers, with the call that opens the first; ours and others', folders and files."""
+    for layer in (2, 10):
+        saelens(tmp_path / "many" / "run" / f"layer_{layer}")
+    sn.TopK(D, N, 2).save(tmp_path / "many" / "own")
+    with pytest.raises(ValueError, match="several") as refused:
+        sn.load_sae(tmp_path / "many")
+    said = str(refused.value)
+    places = [said.index(name) for name in ("own", "layer_2", "layer_10")]
+    assert places == sorted(places)
+    assert f"sn.load_sae({str(tmp_path / 'many' / 'own')!r})" in said
+    set_ = tmp_path / "set"
+    set_.mkdir()
+    for layer in range(12):
+        save_file({**PLAIN, "W_enc": PLAIN["W_dec"].clone()}, set_ / f"layer_{layer}.safetensors")
+    with pytest.raises(ValueError, match=r"layer_0\.safetensors, .* and more"):
+        sn.load_sae(set_)
+    (tmp_path / "none").mkdir()
+    with pytest.raises(ValueError, match="none"):
+        sn.load_sae(tmp_path / "none")
+
+
+def test_a_mapped_or_read_file_keeps_a_large_tensor_that_nobody_reads_on_disk(
+    tmp_path: Path,
+) -> None:
+    """Two gigabytes of it, which are never in memory."""
+    import resource
+
+    folder = saelens(tmp_path / "s")
+    weights = folder / "sae_weights.safetensors"
+    content = weights.read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    size, end = 2_000_000_000, len(content) - 8 - length
+    header["input_matrix"] = {
+        "dtype": "F32", "shape": [2, size // 8], "data_offsets": [end, end + size],
+    }  # fmt: skip
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    with weights.open("wb") as file:
+        file.write(len(text).to_bytes(8, "little") + text + content[8 + length :])
+        file.truncate(8 + len(text) + end + size)
+    assert set(load_file(weights)) == {*PLAIN, "input_matrix"}
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for mmap in (False, True):
+        sae: Any = sn.load_sae(folder, mmap=mmap)
+        assert "input_matrix" in sae.origin.notes[0]
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
+
+
+def test_an_sae_of_one_head_says_which_columns_it_reads(tmp_path: Path) -> None:
+    """In its notes, and where it gets them all."""
+    about = {"hook_name": "blocks.2.attn.hook_z", "hook_head_index": 1}
+    sae: Any = read_saelens(saelens(tmp_path / "s", about))
+    assert (sae.hook_point, sae.origin.head) == ("head_out.2", 1)
+    assert "head 1" in " ".join(sae.origin.notes)
+    x = draw(20, 3 * D, seed=9)
+    with pytest.raises(ValueError, match=r"head 1 .*4:8"):
+        sae.encode(sn.Activations.from_tensor(x))
+    u = (x[:, D : 2 * D] - PLAIN["b_dec"]) @ PLAIN["W_enc"] + PLAIN["b_enc"]
+    assert torch.allclose(sae.encode(x[:, D : 2 * D]).to_dense(), u.relu(), atol=1e-5)
