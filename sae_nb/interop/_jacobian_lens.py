@@ -76,12 +76,6 @@ def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens
         )
     maps = {int(layer): matrix.float() / (n if running else 1) for layer, matrix in held.items()}
     layers = tuple(sorted(maps))
-    stated = content.get("source_layers")
-    if isinstance(stated, list | tuple) and sorted(stated) != list(layers):
-        raise ValueError(
-            f"{str(path)!r} must hold a Jacobian of every layer in 'source_layers', {sorted(stated)}, and of "
-            f"no other, got {list(layers)}. It was altered; download it again."
-        )
     shapes = {tuple(matrix.shape) for matrix in maps.values()}
     d = maps[layers[0]].shape[-1]
     if shapes != {(d, d)} or int(facts.get("d_model", d)) != d:
@@ -112,7 +106,7 @@ def read_jacobian_lens(path: str | Path, model: LiveModel | None = None) -> Lens
         n_done=n,
         n_wanted=n + running,
         facts={"file": path.name, "blocks assumed": target is None}
-        | ({"not read": unread} if (unread := _unread(content)) else {}),
+        | ({"not read": unread} if (unread := _unread(content, layers)) else {}),
     )
     return lens if model is None else lens.on(model)
 
@@ -123,11 +117,14 @@ _READ = frozenset((
 ))  # fmt: skip
 
 
-def _unread(content: Mapping[Any, Any]) -> list[str]:
+def _unread(content: Mapping[Any, Any], layers: tuple[int, ...]) -> list[str]:
     """What a file holds besides, and may be computed with."""
     more = content.get("metadata")
     held = {**(more if isinstance(more, Mapping) else {}), **content}
-    return [str(n) for n, v in held.items() if n not in _READ and may_matter(str(n), v)]
+    others = [str(n) for n, v in held.items() if n not in _READ and may_matter(str(n), v)]
+    stated = content.get("source_layers")
+    agree = stated is None or sorted(stated) == list(layers)
+    return others if agree else [*others, "source_layers"]
 
 
 def _facts_in(content: Any) -> dict[str, Any]:
