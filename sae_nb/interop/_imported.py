@@ -364,12 +364,17 @@ class Imported(FromFile, SparseAutoencoder):
     @property
     def looks(self) -> bool:
         """Whether it looks at captured activations before it reads them."""
-        return self.origin.centred or super().looks
+        return self.reads_centred or super().looks
+
+    @property
+    def reads_centred(self) -> bool:
+        """Whether it is of a stream that layer norms' centred weights have written."""
+        return self.origin.centred or self.encoding.norm == "centre"
 
     def look_at(self, acts: Activations) -> None:
         """See captured activations: the norms of their model say whether means are taken off."""
         takes_off = acts.context.policy.get("takes_off_mean")
-        if self.origin.centred and isinstance(takes_off, bool):
+        if self.reads_centred and isinstance(takes_off, bool):
             norms: tuple[Norm, Norm] = ("none", "centre")
             if self.encoding.norm == norms[not takes_off]:
                 self.encoding = replace(self.encoding, norm=norms[takes_off])

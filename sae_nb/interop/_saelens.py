@@ -516,8 +516,10 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         "training_architecture": type(sae).__name__,
         **there,
     }
-    if isinstance(sae, Imported) and sae.encoding.norm == "centre":
+    if isinstance(sae, Imported) and sae.reads_centred:
         metadata["model_from_pretrained_kwargs"] = {CENTRED: True}
+    if isinstance(sae, Imported) and sae.origin.head is not None:
+        metadata["hook_head_index"] = sae.origin.head
     config = {
         "architecture": layout.architecture,
         "d_in": sae.d_in,
