@@ -106,7 +106,7 @@ def check_holds(tensors: Collection[str], needed: Sequence[str], path: str | Pat
 
 
 def stated_k(value: Any, path: str | Path, name: str = "k") -> int:
-    """Return how many codes of each input a file says are kept."""
+    """Return the number of codes of each input that are kept, as a file states it."""
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
     whole = isinstance(number, int | float) and not isinstance(number, bool)
     if not whole or number != int(number) or number < 1:
@@ -123,11 +123,11 @@ def stated_k(value: Any, path: str | Path, name: str = "k") -> int:
 
 
 _COMPILED = "_orig_mod."
-"""What torch.compile puts into the names of what it compiled."""
+"""The part of a name that torch.compile adds."""
 
 
 class Stated(Mapping[str, Any]):
-    """What a file states, by name, which knows what of it was asked for; also of mappings inside."""
+    """The content of a file by name, with a record of the names that were asked for; also inside mappings."""
 
     def __init__(self, held: Mapping[str, Any]) -> None:
         self.held: dict[str, Any] = {
@@ -269,7 +269,7 @@ def accounted(
 
 
 def may_matter(name: str, value: Any) -> bool:
-    """Whether a field that was not read may be of what is computed; what is not known counts as such."""
+    """Return whether a field that was not read may be of the computation; an unknown one counts as such."""
     states = value is not None and value not in ("", "none") and value not in ([], {}, Stated({}))
     words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))
     of_training = words & _OF_TRAINING and not words & _OF_NUMBERS

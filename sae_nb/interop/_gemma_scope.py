@@ -54,7 +54,7 @@ _PLACES = (
     "l0",
     "type",
 )
-"""Fields that its folder's name says, too."""
+"""Fields whose content is in the folder's name, too."""
 _LAYER = re.compile(r"layer_(\d+)")
 _EMBEDDING = re.compile(r"(?:^|/)embedding/width_\w+/average_l0_\d+/?$")
 _L0 = re.compile(r"average_l0_(\d+)")

@@ -118,7 +118,7 @@ _READ = frozenset((
 
 
 def _unread(content: Mapping[Any, Any], layers: tuple[int, ...]) -> list[str]:
-    """What a file holds besides, and may be computed with."""
+    """Return names of further content that may be of the computation."""
     more = content.get("metadata")
     held = {**(more if isinstance(more, Mapping) else {}), **content}
     others = [str(n) for n, v in held.items() if n not in _READ and may_matter(str(n), v)]

@@ -59,7 +59,7 @@ _USUAL = {
     "act_fn": "jumprelu",
     "norm_activation": "dataset-wise",
 }
-"""What the SAEs of Llama Scope that are read here state."""
+"""Settings of the SAEs of Llama Scope that are read here."""
 _PARTS = ("W_enc", "b_enc", "W_dec", "b_dec")
 _K = re.compile(r"L0_(\d+)")
 
@@ -156,7 +156,7 @@ def read_qwen_scope(path: Path, repository: str) -> Imported:
 
 
 def _facts(path: Path) -> Stated:
-    """What a file of Llama Scope states, if its SAE is computed as those that are read here."""
+    """Return the settings in a file of Llama Scope; refuse an SAE that is computed otherwise than those."""
     facts = Stated(json_object(path))
     reads, writes = facts.get("hook_point_in"), facts.get("hook_point_out")
     others = {name: facts.get(name, usual) for name, usual in _USUAL.items()}

@@ -216,14 +216,14 @@ def _check_complete(name: str, notes: dict[str, Any]) -> None:
 _BUFFERS = re.compile(
     r".*(inv_freq|masked_bias|position_ids|relative_position_index|attn\.bias|attention\.bias)"
 )
-"""What checkpoints hold besides weights: masks, positions and frequencies that are computed again."""
+"""Tensors of checkpoints besides weights: masks, positions and frequencies, computed again."""
 
 
 def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None:
     """Refuse stored weights of the network itself that its config.json makes no use of.
 
-    Heads and towers that were left out are no part of it: what is refused is a block more, or a weight of a
-    part that is there. What else lies in a block is told.
+    A block too many and a weight of a present part are refused, other weights in a block are warned of; heads
+    and towers may be left out.
     """
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
     own = dict(module.named_parameters())

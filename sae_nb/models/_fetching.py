@@ -254,7 +254,7 @@ def known_as(name: str) -> str:
 
 
 def hub_name(name: str) -> str:
-    """Return a model's name on the hub: its own, or what a name without an owner stands for."""
+    """Return a model's name on the hub: its own, or the whole of a short one."""
     return str(words()["models"].get(name.lower(), name))
 
 

@@ -83,7 +83,7 @@ def named_takes_off_mean(name: str) -> bool | None:
 
 
 def _folder(name: str) -> Path | None:
-    """Where the configuration of a model lies here."""
+    """Return the folder on this machine with the configuration of a model, if there is one."""
     fetched = _fetched(name)
     if name in bundled_names():
         folder: Path | Exception = bundled_folder(name)

@@ -295,7 +295,7 @@ ROWS_NEEDED = 16
 """Fewer rows say too little: the next that come are looked at. Ours."""
 
 L0_FACTOR = 4.0
-"""How many times more or fewer atoms than stated are doubted: texts of another kind change L0 by two. Ours."""
+"""Ratio to the stated L0 from which a measured one is doubted: texts of another kind change it by two. Ours."""
 
 CAUSES = (
     "Likely causes: a scale or a norm of activations that its file does not state, another hook point, a mean "
@@ -362,7 +362,7 @@ def _other_figures(sae: Any, acts: Activations) -> list[str] | None:
 
 
 def _stated(sae: Any, figure: str) -> float | None:
-    """What an SAE is said to have: measured here, or stated by its file."""
+    """Return a figure of an SAE, measured here or from its file; None without one."""
     known = (sae.measured or {}).get(figure)
     if known is None and hasattr(sae, "origin"):
         name = {"r2": "explained variance"}.get(figure, figure)
