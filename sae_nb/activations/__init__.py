@@ -59,6 +59,11 @@ if TYPE_CHECKING:  # for the other rooms
         warn_of_place as warn_of_place,
         warn_of_places as warn_of_places,
     )
+    from sae_nb.activations._positions import (
+        DEFAULT as DEFAULT,
+        PositionPolicy as PositionPolicy,
+        first_tokens as first_tokens,
+    )
     from sae_nb.activations._rows import MadeRows as MadeRows, generator_for as generator_for
     from sae_nb.activations._sites import (
         AND as AND,

@@ -82,11 +82,12 @@ class RowPolicy:
                 f"`positions` must be no role for {model.name!r}, which reads {model.modality.reads}, got "
                 f'{positions!r}. Use "all", "last", "not_first" or, where there are such, "cls" and "patches".'
             )
-        has_sinks = bool(model.causal and not model.streams)
-        first = has_sinks if drop_first == "auto" else bool(drop_first)
+        first = model.has_sinks if drop_first == "auto" else bool(drop_first)
         return cls(
             drop_first=first,
-            drop_massive=has_sinks and first if drop_massive == "auto" else bool(drop_massive),
+            drop_massive=model.has_sinks and first
+            if drop_massive == "auto"
+            else bool(drop_massive),
             keep_special=keep_special,
             positions=positions,
             drop_ids=drop_ids,

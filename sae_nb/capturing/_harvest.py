@@ -289,6 +289,12 @@ class Harvest:
             "overflows at 65504), or leave this sample out."
         )
 
+    @property
+    def norm_limits(self) -> dict[str, float]:
+        """By hook point the norm above which a row is massive, where there is such a norm."""
+        limits = {str(point): self.limits.of(name) for name, point in self.points.items()}
+        return {point: limit for point, limit in limits.items() if limit < math.inf}
+
     def policy(
         self,
         batches: Batches,
@@ -297,14 +303,13 @@ class Harvest:
         massive: Sequence[Sequence[int]] = (),
     ) -> dict[str, Any]:
         """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
-        settings = self.settings
-        limits = {str(point): self.limits.of(name) for name, point in self.points.items()}
-        limits = {point: limit for point, limit in limits.items() if limit < math.inf}
+        settings, limits = self.settings, self.norm_limits
         return {
             **batches.policy,
             "drop_first": self.row_policy.drop_first,
             "keep_special": settings.keep_special,
             "positions": settings.positions,
+            **({"drop_ids": list(settings.drop_ids)} if settings.drop_ids else {}),
             "beginning_of_text": self.row_policy.begin_id,
             "texts_with_bos": builder.bos,
             **dropped,

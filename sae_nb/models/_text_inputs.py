@@ -103,9 +103,7 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
     import pandas as pd
 
     keep = cast(Tensor, batch.keep)  # there is one wherever text is read
-    dropped = (
-        keep & (model.causal and not model.streams) & batch.first_tokens(model.beginning_of_text)
-    )
+    dropped = keep & model.has_sinks & batch.first_tokens(model.beginning_of_text)
     columns: dict[str, Any] = {
         "sample": batch.sample,
         "position": batch.position,

@@ -68,5 +68,6 @@ if TYPE_CHECKING:  # for the other rooms
         Recipe as Recipe,
         check_hook_point as check_hook_point,
         check_width as check_width,
+        policy_for as policy_for,
         tap_of as tap_of,
     )

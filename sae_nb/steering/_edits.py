@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES
+from sae_nb.activations import ROLES, PositionPolicy
 from sae_nb.checks import LARGEST, check_count, one_of
 from sae_nb.models import NAMED_POSITIONS, ROLE_POSITIONS, check_named_position, named_mask
 from sae_nb.steering._modes import MODES, Mode
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 Steps = Literal["all", "prompt", "new"]
-Where = int | Sequence[int] | Tensor | str | Callable[["RunState"], Tensor] | None
+Where = int | Sequence[int] | Tensor | str | PositionPolicy | Callable[["RunState"], Tensor] | None
 Change = Callable[..., Tensor]
 """Activations (batch, time, d_in) → what they would be if every position were touched. With a `Tap`, it
 gets the activations there besides."""
@@ -76,6 +76,8 @@ class MaskedEdit:
         change: Change,
         tap: Tap | Taps | None = None,
         of_amounts: Callable[..., Change] | None = None,
+        *,
+        at: HookPoint | None = None,
     ) -> None:
         self.positions = positions
         self.change = change
@@ -83,8 +85,12 @@ class MaskedEdit:
         self.of_amounts = of_amounts
         """The same change by other amounts, as `by=` gives them; None where it has none."""
 
+        self.at = at
+        """Where it is made, by which norms are massive there; None where no position depends on its norm."""
+
         self.n_runs = 0
         self.n_touched = 0
+        self.n_massive = 0
         self._before: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
@@ -110,6 +116,7 @@ class MaskedEdit:
             )
         mask = self.positions.mask(x, state)
         read = () if self.tap is None else (self.tap.take(state),)
+        mask = self._without_massive(mask, x, read)
         touched = int(mask.sum())
         self.n_runs += 1
         self.n_touched += touched
@@ -120,6 +127,20 @@ class MaskedEdit:
         changed = self.change(x, *read) if seen is None else _of_sequences(self.change, *seen)
         changed = changed.to(x)[:, -x.shape[1] :]
         return changed if touched == mask.numel() else torch.where(mask[..., None], changed, x)
+
+    def _without_massive(
+        self, mask: Bool[Tensor, "batch time"], x: Tensor, read: tuple[Tensor, ...]
+    ) -> Bool[Tensor, "batch time"]:
+        """Leave out rows that an SAE is not for, by their norm where it reads and where it writes."""
+        policy = self.positions.chosen
+        if not isinstance(policy, PositionPolicy):
+            return mask
+        found = policy.massive(x, mask, self.at)
+        for tap, value in zip(() if self.tap is None else self.tap.parts, read, strict=False):
+            if len(self.tap.parts) == 1:  # type: ignore[union-attr]
+                found = found | policy.massive(value, mask, tap.hook_point)
+        self.n_massive += int(found.sum())
+        return mask & ~found
 
     def _from_the_first(
         self, tokens: Tensor, mask: Tensor, state: RunState
@@ -164,6 +185,9 @@ class Positions:
         self, chosen: Where = None, *, steps: Steps = "all", prefix_tokens: int = 0
     ) -> None:
         self.chosen = _check_chosen(chosen, prefix_tokens)
+        self.given = chosen is not None
+        """Whether the caller chose; an SAE's own policy holds where not."""
+
         self.steps = one_of(steps, STEPS, name="steps")
         self.prefix_tokens = prefix_tokens
 
@@ -172,14 +196,20 @@ class Positions:
         """Whether every position is chosen."""
         return self.chosen is None and self.steps == "all"
 
+    def instead(self, policy: PositionPolicy) -> Positions:
+        """Return the positions of an SAE's policy, at the same steps."""
+        return Positions(policy, steps=self.steps, prefix_tokens=self.prefix_tokens)
+
     @property
     def of_role(self) -> bool:
         """Whether it depends on who wrote a token, which token ids alone do not say."""
         return isinstance(self.chosen, str) and self.chosen in ROLE_POSITIONS
 
     def stated(self) -> str | list[Any] | None:
-        """Return the choice as plain numbers and strings; a function by its name."""
+        """Return the choice as plain numbers and strings; a function by its name, a policy in words."""
         chosen = self.chosen
+        if isinstance(chosen, PositionPolicy):
+            return chosen.left_out() + " left out"
         if isinstance(chosen, Tensor):
             return chosen.tolist()
         if isinstance(chosen, tuple):
@@ -191,7 +221,12 @@ class Positions:
     ) -> Bool[Tensor, "batch time"]:
         """Return where the edit applies in one forward pass."""
         position, prompt_length, real = _own_positions(x, state)
-        chosen = self._chosen_mask(position, prompt_length, state)
+        if isinstance(self.chosen, PositionPolicy):
+            # A vector of a whole sample is of no position.
+            pooled = state.position is None and x.shape[1] == 1
+            chosen = real if pooled else self.chosen.mask(position, real, prompt_length, state)
+        else:
+            chosen = self._chosen_mask(position, prompt_length, state)
         if self.steps == "prompt":
             chosen = chosen & (position < prompt_length)
         elif self.steps == "new":
@@ -288,13 +323,15 @@ def _look_up(
     return mask[rows.clamp_min(0), inside] & known
 
 
-Chosen = tuple[int, ...] | Tensor | str | Callable[["RunState"], Tensor] | None
+Chosen = tuple[int, ...] | Tensor | str | PositionPolicy | Callable[["RunState"], Tensor] | None
 
 
 def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
     is_function = callable(chosen) and not isinstance(chosen, Tensor | type)
     if chosen is None or is_function:
         return chosen  # type: ignore[return-value]
+    if isinstance(chosen, PositionPolicy):
+        return None if chosen.everywhere else chosen
     if isinstance(chosen, str):
         if chosen not in NAMED_POSITIONS:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -13,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import warn_of_place
-from sae_nb.checks import check_atom, check_matrix, one_of
+from sae_nb.activations import PositionPolicy, warn_of_place
+from sae_nb.checks import check_atom, check_matrix, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Hooks, Intervention, check_writable, edited_nnsight
 from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, Tap, change_atoms
@@ -323,8 +324,13 @@ def request_steering(
     recipe = Steering(atoms=atoms, by=by, amount=amount, sae=sae, **choices)
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
     tap = _tap(model, hook_point, sae) if encodes else None
+    if not (recipe.keep_error or where.given):
+        where = where.instead(policy_for(model, sae))
+        recipe = replace(recipe, positions=where.stated())
     changes = _atom_changes(model, sae, atoms, recipe)
-    return replace(recipe, edit=MaskedEdit(where, changes(by=recipe.amount), tap, changes))
+    return replace(
+        recipe, edit=MaskedEdit(where, changes(by=recipe.amount), tap, changes, at=hook_point)
+    )
 
 
 def named_step(point: HookPoint) -> Any:
@@ -341,6 +347,33 @@ def check_hook_point(model: LiveModel, hook_point: str, step: Any = None) -> Hoo
     point = model.hook_point(hook_point)
     check_writable(point)
     return model.counted(point, step)
+
+
+_asked_without: weakref.WeakSet[Any] = weakref.WeakSet()
+"""SAEs that do not say which positions they are for, and of which that was said."""
+
+
+def policy_for(model: LiveModel, sae: Any, acts: Any = None) -> PositionPolicy:
+    """Return the positions that an SAE is for, in a model: its own policy, or that of `capture`.
+
+    Where it has none, activations that it is measured on say it by how they were chosen; a warning, once for
+    each SAE, says where nothing does and something is left out.
+    """
+    whole = getattr(sae, "whole", sae)
+    known = getattr(whole, "position_policy", None)
+    if known is None and acts is not None and (rows := PositionPolicy.of(acts)) is not None:
+        # By the median of each text, as without activations, and never more than capture would keep.
+        massive = rows.drop_massive or (model.has_sinks and rows.drop_first)
+        known = replace(rows, drop_massive=massive, norm_limits={}, source="activations")
+    if known is None and model.has_sinks and whole not in _asked_without:
+        _asked_without.add(whole)
+        warn_caller(
+            f"This {type(whole).__name__} does not say which positions it was trained on, so first tokens and "
+            f'rows of massive norm pass through, as `capture` leaves them out. Pass positions="all" to replace '
+            "all, or set `sae.position_policy`."
+        )
+    policy = known or PositionPolicy(drop_first=model.has_sinks, drop_massive=model.has_sinks)
+    return replace(policy, begin_id=model.beginning_of_text, special_ids=model.special_ids)
 
 
 def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:

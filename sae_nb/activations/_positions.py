@@ -1,0 +1,274 @@
+"""The positions of a text that an SAE is for: those that the activations it was trained on were of.
+
+Capture leaves attention sinks out (first tokens, rows of massive norm) and whatever else it is told to; an SAE
+reconstructs such rows as nothing like what they are. Whoever puts an SAE in a running model asks here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from sae_nb.activations._context import ROLES
+from sae_nb.activations._massive import AT_MOST, FEWEST, MASSIVE, above, row_norms
+from sae_nb.activations._places import place_of
+from sae_nb.checks import shown
+
+TRAINING, DEFAULT = "training", "default"
+"""What states a policy: the activations that the SAE was trained on; nothing, so that capture's own holds."""
+
+PARTS = ("all", "last", *(role for role in ROLES if role not in ("template", "other")))
+"""Of a text its last token; of conversations whose tokens."""
+
+
+class Columns(Protocol):
+    """The columns of one pass of a model."""
+
+    @property
+    def offset(self) -> int:
+        """The first column, counted in the whole sequence."""
+
+    @property
+    def token_ids(self) -> Int[Tensor, "batch time"] | None:
+        """The tokens."""
+
+    @property
+    def role(self) -> Int[Tensor, "batch time"] | None:
+        """Who wrote each, an index into `ROLES`; −1 in plain texts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PositionPolicy:
+    """The positions of its inputs that an SAE is for, by the names that `capture` has for them.
+
+    Example
+    -------
+    >>> policy = PositionPolicy(drop_first=True, norm_limits={"resid_post.3": 80.0}, source="training")
+    >>> policy
+    PositionPolicy(first tokens left out; stated by training)
+    >>> PositionPolicy.read(policy.stated()) == policy
+    True
+    """
+
+    drop_first: bool = False
+    """The first token of every text and window, and BOS, are left out."""
+
+    drop_massive: bool = False
+    """Rows of massive norm are."""
+
+    keep_special: bool = True
+    """Whether special tokens other than BOS are not."""
+
+    positions: str = "all"
+    """One of `PARTS`."""
+
+    drop_ids: tuple[int, ...] = ()
+    """Tokens that are left out at any position."""
+
+    norm_limits: Mapping[str, float] = field(default_factory=dict)
+    """By hook point the norm above which a row is massive; elsewhere ten times the median of its text."""
+
+    source: str = DEFAULT
+    """"training", "default", or the library whose file or whose training it is of."""
+
+    begin_id: int | None = None
+    special_ids: frozenset[int] = frozenset()
+    """BOS and the special tokens of the model that runs; not stated, for they are the model's."""
+
+    @classmethod
+    def of(cls, source: Any) -> PositionPolicy | None:
+        """Return the policy by which activations, or a stream of them, were chosen.
+
+        None where nothing says it. Of parts that were captured differently, what any of them kept is kept.
+        """
+        rows = getattr(source, "acts", source)  # of sequences
+        sides = getattr(rows, "sides", (rows,))
+        policies = [_policy_of(side) for side in sides]
+        policy = policies[0]
+        if "drop_first" not in policy:
+            return None
+        names = [name for side in sides for name in str(side.hook_point).split(" + ")]
+        limits = {n: v for one in policies for n, v in one.get("norm_limits", {}).items()}
+        parts, ids = policy.get("positions", "all"), policy.get("drop_ids", ())
+        return cls(
+            drop_first=_all_of(policy["drop_first"]),
+            drop_massive=_all_of(policy.get("drop_massive", "n_dropped_massive" in policy)),
+            keep_special=_any_of(policy.get("keep_special", True)),
+            positions=parts if isinstance(parts, str) else "all",
+            drop_ids=tuple(ids) if all(isinstance(one, int) for one in ids) else (),
+            norm_limits={name: limits[name] for name in names if name in limits},
+            source=TRAINING,
+        )
+
+    def stated(self) -> dict[str, Any]:
+        """Return the policy as plain values, for the SAE's card."""
+        plain = {name: getattr(self, name) for name in _STATED}
+        return plain | {"drop_ids": list(self.drop_ids), "norm_limits": dict(self.norm_limits)}
+
+    @classmethod
+    def read(cls, stated: Any) -> PositionPolicy:
+        """Return the policy that `stated` wrote.
+
+        Raises
+        ------
+        ValueError: If it has entries or values that are not known.
+        """
+        if not isinstance(stated, Mapping) or not set(stated) <= set(_STATED):
+            raise _not_read("entries", f"among {', '.join(_STATED)}", stated)
+        for name, value in stated.items():
+            rule, fits = _STATED[name]
+            if not fits(value):
+                raise _not_read(f"`{name}`", rule, value)
+        return cls(**{**stated, "drop_ids": tuple(stated.get("drop_ids", ()))})
+
+    @property
+    def everywhere(self) -> bool:
+        """Whether no position is left out."""
+        first = self.drop_first or self.drop_massive or bool(self.drop_ids)
+        return not first and self.keep_special and self.positions == "all"
+
+    def left_out(self) -> str:
+        """Return what is left out, in words; empty where nothing is."""
+        words = ["first tokens"] * self.drop_first
+        words += ["massive norms"] * self.drop_massive
+        words += ["special tokens"] * (not self.keep_special)
+        words += ["unwanted tokens"] * bool(self.drop_ids)
+        if self.positions == "last":
+            words.append("all but the last token")
+        elif self.positions != "all":
+            words.append(f"all but the {self.positions}'s tokens")
+        return ", ".join(words)
+
+    def __repr__(self) -> str:
+        what = self.left_out()
+        return f"PositionPolicy({f'{what} left out' if what else 'all positions'}; stated by {self.source})"
+
+    def mask(
+        self,
+        position: Int[Tensor, "batch time"],
+        real: Bool[Tensor, "batch time"],
+        prompt_length: Int[Tensor, "batch 1"],
+        columns: Columns,
+    ) -> Bool[Tensor, "batch time"]:
+        """Return which columns of a running batch are kept, but for their norms.
+
+        Parameters
+        ----------
+        position, real, prompt_length
+            Index of each column in its own text, whether there is a token, and the tokens of each prompt.
+        """
+        kept, ids = real, columns.token_ids
+        if self.drop_first:
+            kept = kept & ~first_tokens(position, real, ids, self.begin_id, columns.offset)
+        if ids is not None:
+            begin = () if self.begin_id is None else (self.begin_id,)
+            special = () if self.keep_special else self.special_ids - {*begin}
+            unwanted = sorted({*special, *self.drop_ids})
+            if unwanted:
+                kept = kept & ~torch.isin(ids, torch.tensor(unwanted, device=ids.device))
+        if self.positions == "last":
+            kept = kept & (position >= prompt_length - 1)
+        elif self.positions != "all" and columns.role is not None:
+            role = columns.role.to(kept.device)  # a plain text among conversations has none
+            plain = (role < 0).all(dim=1, keepdim=True)
+            kept = kept & (plain | (role == ROLES.index(self.positions)))
+        return kept
+
+    def massive(
+        self, x: Float[Tensor, "batch time d"], kept: Bool[Tensor, "batch time"], hook_point: object
+    ) -> Bool[Tensor, "batch time"]:
+        """Return which kept rows have a massive norm: above the hook point's limit, where it has one."""
+        if not self.drop_massive:
+            return torch.zeros_like(kept)
+        norms = row_norms(x)
+        place = place_of(hook_point) or str(hook_point)
+        known = [v for name, v in self.norm_limits.items() if (place_of(name) or name) == place]
+        return kept & (above(norms, max(known)) if known else _massive_of_text(norms, kept))
+
+
+def first_tokens(
+    position: Int[Tensor, "batch time"],
+    real: Bool[Tensor, "batch time"],
+    token_ids: Int[Tensor, "batch time"] | None,
+    begin_id: int | None,
+    offset: int = 0,
+) -> Bool[Tensor, "batch time"]:
+    """Return where attention begins: at the first token of every text and row, and at every BOS.
+
+    A decoder makes a sink of it: its norm is up to a hundred times that of the others.
+    """
+    first = position == 0
+    if offset == 0:  # the leftmost real column too: a packed row may begin in the middle of a text
+        first = first | (real.cumsum(dim=1) == 1)
+    if begin_id is not None and token_ids is not None:
+        first = first | (token_ids == begin_id)
+    return real & first
+
+
+def _massive_of_text(
+    norms: Float[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]
+) -> Bool[Tensor, "batch time"]:
+    """Return which norms are massive among those of their own text, as `norm_limit` decides it."""
+    known = torch.where(kept & torch.isfinite(norms), norms, torch.nan)
+    limit = MASSIVE * known.nanmedian(dim=1, keepdim=True).values
+    found = kept & torch.isfinite(norms) & (norms > limit) & (limit > 0)
+    n = kept.sum(dim=1, keepdim=True)
+    few = found.sum(dim=1, keepdim=True) <= torch.ceil(AT_MOST * n)
+    return found & few & (n >= FEWEST)
+
+
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _are_limits(value: object) -> bool:
+    return isinstance(value, Mapping) and all(
+        isinstance(v, int | float) and 0 < v < math.inf for v in value.values()
+    )
+
+
+def _are_ids(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(type(one) is int for one in value)
+
+
+_STATED: dict[str, tuple[str, Any]] = {
+    "drop_first": ("true or false", _is_flag),
+    "drop_massive": ("true or false", _is_flag),
+    "keep_special": ("true or false", _is_flag),
+    "positions": (f"one of {', '.join(PARTS)}", PARTS.__contains__),
+    "drop_ids": ("token ids", _are_ids),
+    "norm_limits": ("positive norms by hook point", _are_limits),
+    "source": ("words", lambda value: isinstance(value, str)),
+}
+"""Entries of a card, what each must be, and whether a value is that."""
+
+
+def _not_read(what: str, rule: str, got: object) -> ValueError:
+    return ValueError(
+        f"{what} of an SAE's position policy must be {rule}, got {shown(got)}. Mend `position_policy` in its "
+        "config.json, or take it out: capture's default then holds."
+    )
+
+
+def _policy_of(rows: Any) -> Mapping[str, Any]:
+    """How rows were chosen: what activations carry, or a stream."""
+    context = getattr(rows, "context", None)
+    found: Mapping[str, Any] = (
+        rows.policy if hasattr(rows, "policy") else getattr(context, "policy", {})
+    )
+    return found
+
+
+def _all_of(value: Any) -> bool:
+    """Whether a setting holds in all parts of joined activations."""
+    return all(value) if isinstance(value, list) else bool(value)
+
+
+def _any_of(value: Any) -> bool:
+    return any(one is not False for one in value) if isinstance(value, list) else bool(value)
