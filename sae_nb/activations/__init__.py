@@ -54,6 +54,13 @@ if TYPE_CHECKING:  # for the other rooms
         Modality as Modality,
         modality_of as modality_of,
     )
+    from sae_nb.activations._named_positions import (
+        NAMED_POSITIONS as NAMED_POSITIONS,
+        ROLE_POSITIONS as ROLE_POSITIONS,
+        NamedPositions as NamedPositions,
+        check_named_position as check_named_position,
+        named_mask as named_mask,
+    )
     from sae_nb.activations._places import (
         other_model as other_model,
         warn_of_place as warn_of_place,
@@ -61,6 +68,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.activations._positions import (
         DEFAULT as DEFAULT,
+        TRAINING as TRAINING,
         PositionPolicy as PositionPolicy,
         first_tokens as first_tokens,
     )

@@ -7,9 +7,9 @@ reconstructs such rows as nothing like what they are. Whoever puts an SAE in a r
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,14 +17,19 @@ from torch import Tensor
 
 from sae_nb.activations._context import ROLES
 from sae_nb.activations._massive import AT_MOST, FEWEST, MASSIVE, above, row_norms
+from sae_nb.activations._modality import Modality
+from sae_nb.activations._named_positions import (
+    NAMED_POSITIONS,
+    ROLE_POSITIONS,
+    NamedPositions,
+    check_named_position,
+    named_mask,
+)
 from sae_nb.activations._places import place_of
-from sae_nb.checks import shown
+from sae_nb.checks import one_of, shown
 
 TRAINING, DEFAULT = "training", "default"
 """What states a policy: the activations that the SAE was trained on; nothing, so that capture's own holds."""
-
-PARTS = ("all", "last", *(role for role in ROLES if role not in ("template", "other")))
-"""Of a text its last token; of conversations whose tokens."""
 
 
 class Columns(Protocol):
@@ -35,6 +40,10 @@ class Columns(Protocol):
         """The first column, counted in the whole sequence."""
 
     @property
+    def sample(self) -> Int[Tensor, "batch time"] | None:
+        """The text that each column is of, −1 at padding; None: each row is one."""
+
+    @property
     def token_ids(self) -> Int[Tensor, "batch time"] | None:
         """The tokens."""
 
@@ -43,9 +52,40 @@ class Columns(Protocol):
         """Who wrote each, an index into `ROLES`; −1 in plain texts."""
 
 
+class Model(Protocol):
+    """What is known of a live model here."""
+
+    @property
+    def name(self) -> str:
+        """Its name."""
+
+    @property
+    def modality(self) -> Modality:
+        """What it reads."""
+
+    @property
+    def has_sinks(self) -> bool:
+        """Whether the first tokens of its texts are attention sinks."""
+
+    @property
+    def beginning_of_text(self) -> int | None:
+        """Id of BOS."""
+
+    @property
+    def special_ids(self) -> frozenset[int]:
+        """Ids of special tokens."""
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens before the first patch of an image."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PositionPolicy:
-    """The positions of its inputs that an SAE is for, by the names that `capture` has for them.
+    """The positions of inputs that become rows, and so those that an SAE is for; by `capture`'s names.
+
+    Position 0 of a decoder language model is an attention sink: its norm is up to a hundred times
+    that of the others, one atom would explain it, and R² would look excellent while meaning nothing.
 
     Example
     -------
@@ -65,8 +105,8 @@ class PositionPolicy:
     keep_special: bool = True
     """Whether special tokens other than BOS are not."""
 
-    positions: str = "all"
-    """One of `PARTS`."""
+    positions: NamedPositions = "all"
+    """Tokens that are kept; of conversations those of an author."""
 
     drop_ids: tuple[int, ...] = ()
     """Tokens that are left out at any position."""
@@ -79,7 +119,50 @@ class PositionPolicy:
 
     begin_id: int | None = None
     special_ids: frozenset[int] = frozenset()
-    """BOS and the special tokens of the model that runs; not stated, for they are the model's."""
+    prefix_tokens: int = 0
+    """BOS, the special tokens and the tokens before the first patch of the model that runs; not stated."""
+
+    @classmethod
+    def for_model(
+        cls,
+        model: Model,
+        *,
+        drop_first: bool | Literal["auto"] = "auto",
+        drop_massive: bool | Literal["auto"] = "auto",
+        keep_special: bool = True,
+        positions: NamedPositions = "all",
+        drop_ids: tuple[int, ...] = (),
+    ) -> PositionPolicy:
+        """Resolve "auto": first tokens are dropped where the model is a decoder of language, and massive
+        rows with them.
+        """
+        one_of(drop_first, (True, False, "auto"), name="drop_first")
+        one_of(drop_massive, (True, False, "auto"), name="drop_massive")
+        one_of(keep_special, (True, False), name="keep_special")
+        check_named_position(positions, model.prefix_tokens)
+        if positions in ROLE_POSITIONS and not model.modality.is_text:
+            raise ValueError(
+                f"`positions` must be no role for {model.name!r}, which reads {model.modality.reads}, got "
+                f'{positions!r}. Use "all", "last", "not_first" or, where there are such, "cls" and "patches".'
+            )
+        first = model.has_sinks if drop_first == "auto" else bool(drop_first)
+        auto = model.has_sinks and first
+        return cls(
+            drop_first=first,
+            drop_massive=auto if drop_massive == "auto" else bool(drop_massive),
+            keep_special=keep_special,
+            positions=positions,
+            drop_ids=drop_ids,
+        ).within(model)
+
+    def within(self, model: Model) -> PositionPolicy:
+        """Return the same policy with the ids of a model."""
+        return replace(
+            self,
+            begin_id=model.beginning_of_text,
+            special_ids=model.special_ids,
+            prefix_tokens=model.prefix_tokens,
+        )
 
     @classmethod
     def of(cls, source: Any) -> PositionPolicy | None:
@@ -100,7 +183,7 @@ class PositionPolicy:
             drop_first=_all_of(policy["drop_first"]),
             drop_massive=_all_of(policy.get("drop_massive", "n_dropped_massive" in policy)),
             keep_special=_any_of(policy.get("keep_special", True)),
-            positions=parts if isinstance(parts, str) else "all",
+            positions="all" if isinstance(parts, list) else parts,
             drop_ids=tuple(ids) if all(isinstance(one, int) for one in ids) else (),
             norm_limits={name: limits[name] for name in names if name in limits},
             source=TRAINING,
@@ -139,10 +222,12 @@ class PositionPolicy:
         words += ["massive norms"] * self.drop_massive
         words += ["special tokens"] * (not self.keep_special)
         words += ["unwanted tokens"] * bool(self.drop_ids)
-        if self.positions == "last":
-            words.append("all but the last token")
-        elif self.positions != "all":
+        if self.positions in ROLE_POSITIONS:
             words.append(f"all but the {self.positions}'s tokens")
+        elif self.positions == "not_first":
+            words += ["first tokens"] * (not self.drop_first)
+        elif self.positions != "all":
+            words.append(f"all but {self.positions}")
         return ", ".join(words)
 
     def __repr__(self) -> str:
@@ -153,32 +238,55 @@ class PositionPolicy:
         self,
         position: Int[Tensor, "batch time"],
         real: Bool[Tensor, "batch time"],
-        prompt_length: Int[Tensor, "batch 1"],
         columns: Columns,
     ) -> Bool[Tensor, "batch time"]:
-        """Return which columns of a running batch are kept, but for their norms.
+        """Return which columns of a running batch are kept, but for their norms."""
+        dropped = self.dropped(position, real, columns)
+        return real & ~torch.stack([*dropped.values()]).any(dim=0)
+
+    def dropped(
+        self,
+        position: Int[Tensor, "batch time"],
+        real: Bool[Tensor, "batch time"],
+        columns: Columns,
+    ) -> dict[str, Bool[Tensor, "batch time"]]:
+        """Return which columns are left out, by the first reason that there is.
 
         Parameters
         ----------
-        position, real, prompt_length
-            Index of each column in its own text, whether there is a token, and the tokens of each prompt.
+        position, real
+            Index of each column in its own text, and whether there is a token.
         """
-        kept, ids = real, columns.token_ids
+        none = torch.zeros_like(real)
+        first = special = unwanted = none
+        ids = None if columns.token_ids is None else columns.token_ids.to(real.device)
         if self.drop_first:
-            kept = kept & ~first_tokens(position, real, ids, self.begin_id, columns.offset)
-        if ids is not None:
-            begin = () if self.begin_id is None else (self.begin_id,)
-            special = () if self.keep_special else self.special_ids - {*begin}
-            unwanted = sorted({*special, *self.drop_ids})
-            if unwanted:
-                kept = kept & ~torch.isin(ids, torch.tensor(unwanted, device=ids.device))
+            first = first_tokens(position, real, ids, self.begin_id, columns.offset)
+        if not self.keep_special and ids is not None:
+            special = real & ~first & _among(ids, self.special_ids)
+        kept = real & ~first & ~special
+        others = self.others(position, kept, columns.sample, columns.role)
+        if self.drop_ids and ids is not None:
+            unwanted = kept & ~others & _among(ids, self.drop_ids)
+        return {"first": first, "special": special, "others": others, "ids": unwanted}
+
+    def others(
+        self,
+        position: Int[Tensor, "batch time"],
+        kept: Bool[Tensor, "batch time"],
+        sample: Int[Tensor, "batch time"] | None,
+        role: Int[Tensor, "batch time"] | None,
+    ) -> Bool[Tensor, "batch time"]:
+        """Return which of the columns that are kept so far are not among `positions`."""
+        if self.positions == "all" or (self.positions in ROLE_POSITIONS and role is None):
+            return torch.zeros_like(kept)
         if self.positions == "last":
-            kept = kept & (position >= prompt_length - 1)
-        elif self.positions != "all" and columns.role is not None:
-            role = columns.role.to(kept.device)  # a plain text among conversations has none
-            plain = (role < 0).all(dim=1, keepdim=True)
-            kept = kept & (plain | (role == ROLES.index(self.positions)))
-        return kept
+            return kept & ~_last_ones(kept, sample)
+        if role is not None and self.positions in ROLE_POSITIONS:
+            role = role.to(kept.device)
+            plain = (role < 0).all(dim=1, keepdim=True)  # a text among conversations has no roles
+            return kept & ~plain & (role != ROLES.index(self.positions))
+        return kept & ~named_mask(self.positions, position, self.prefix_tokens)
 
     def massive(
         self, x: Float[Tensor, "batch time d"], kept: Bool[Tensor, "batch time"], hook_point: object
@@ -211,6 +319,21 @@ def first_tokens(
     return real & first
 
 
+def _among(ids: Int[Tensor, "batch time"], wanted: Iterable[int]) -> Bool[Tensor, "batch time"]:
+    return torch.isin(ids, torch.tensor(sorted(wanted), dtype=ids.dtype, device=ids.device))
+
+
+def _last_ones(
+    kept: Bool[Tensor, "batch time"], sample: Int[Tensor, "batch time"] | None
+) -> Bool[Tensor, "batch time"]:
+    """Return the last kept column of every text; those of a text follow each other."""
+    rows = torch.arange(len(kept), device=kept.device)[:, None].expand_as(kept)
+    texts = (rows if sample is None else sample.to(kept.device))[kept]
+    last = torch.zeros_like(kept)
+    last[kept] = torch.cat([texts[1:] != texts[:-1], texts.new_ones(min(1, len(texts))).bool()])
+    return last
+
+
 def _massive_of_text(
     norms: Float[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]
 ) -> Bool[Tensor, "batch time"]:
@@ -241,7 +364,7 @@ _STATED: dict[str, tuple[str, Any]] = {
     "drop_first": ("true or false", _is_flag),
     "drop_massive": ("true or false", _is_flag),
     "keep_special": ("true or false", _is_flag),
-    "positions": (f"one of {', '.join(PARTS)}", PARTS.__contains__),
+    "positions": (f"one of {', '.join(NAMED_POSITIONS)}", NAMED_POSITIONS.__contains__),
     "drop_ids": ("token ids", _are_ids),
     "norm_limits": ("positive norms by hook point", _are_limits),
     "source": ("words", lambda value: isinstance(value, str)),

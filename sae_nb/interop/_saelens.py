@@ -12,7 +12,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from sae_nb.activations import PositionPolicy
 from sae_nb.architectures import (
+    POLICY,
     AbsTopKProx,
     Gated,
     MatchingPursuit,
@@ -24,7 +26,7 @@ from sae_nb.architectures import (
     TopKProx,
     Transcoder,
 )
-from sae_nb.checks import checked
+from sae_nb.checks import checked, shown
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._foreign import (
     Contents,
@@ -80,6 +82,8 @@ _ABOUT_MODEL = (
     "model_name",
     "hook_name",
     "prepend_bos",
+    "seqpos_slice",
+    "exclude_special_tokens",
     "context_size",
     "hook_head_index",
     "model_from_pretrained_kwargs",
@@ -218,8 +222,34 @@ def _of(
             f"{str(folder / CONFIG)!r} must name one of {', '.join(_KNOWN)}, got {architecture!r}."
         )
     if architecture == "temporal":
-        return temporal_of_saelens(config, tensors, origin_of(config))
-    return _assembled(config, tensors, scale)
+        sae: SparseAutoencoder = temporal_of_saelens(config, tensors, origin_of(config))
+    else:
+        sae = _assembled(config, tensors, scale)
+    sae.position_policy = _positions(config["metadata"]) or sae.position_policy
+    return sae
+
+
+def _positions(metadata: Mapping[str, Any]) -> PositionPolicy | None:
+    """Return the positions that a file says it was trained on; None where it does not."""
+    if POLICY in metadata:  # of an SAE of ours
+        return PositionPolicy.read(metadata[POLICY])
+    part, special = metadata.get("seqpos_slice"), metadata.get("exclude_special_tokens")
+    if part is None and special is None:
+        return None
+    start = part[0] if isinstance(part, list | tuple) and part else None
+    ids = isinstance(special, list | tuple)
+    fits = isinstance(special, bool | None) or (ids and all(type(one) is int for one in special))
+    if not isinstance(start, int | None) or not fits:
+        raise ValueError(
+            "`seqpos_slice` must be a list such as [1, null] and `exclude_special_tokens` true, false or token "
+            f"ids, got {shown(part)} and {shown(special)}. Mend {CONFIG}, or take them out of it."
+        )
+    return PositionPolicy(
+        drop_first=bool(start),
+        keep_special=special is not True,
+        drop_ids=tuple(special) if isinstance(special, list | tuple) else (),
+        source=LIBRARY,
+    )
 
 
 def _assembled(config: dict[str, Any], tensors: dict[str, Tensor], scale: float | None) -> Imported:
@@ -440,6 +470,8 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         "training_architecture": type(sae).__name__,
         **there,
     }
+    if sae.position_policy is not None:
+        metadata[POLICY] = sae.position_policy.stated()
     if isinstance(sae, Imported) and sae.encoding.norm == "centre":
         metadata["model_from_pretrained_kwargs"] = {_CENTRED: True}
     config = {

@@ -14,7 +14,7 @@ from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
 from sae_nb.files import read_tensors
 from sae_nb.interop._foreign import check_holds, flat_yaml, known_hook_point, named_errors
-from sae_nb.interop._imported import FromFile, Origin
+from sae_nb.interop._imported import FromFile, Origin, usual_positions
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 LIBRARY = "Temporal Feature Analysis"
@@ -76,6 +76,7 @@ class ImportedTemporal(FromFile, Temporal):
             context=UNLIMITED,
         )
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
+        self.position_policy = usual_positions(self.origin)
 
     def settings(self) -> dict[str, Any]:
         """Return constructor arguments that rebuild it."""

@@ -14,15 +14,22 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES, PositionPolicy
-from sae_nb.checks import LARGEST, check_count, one_of
-from sae_nb.models import NAMED_POSITIONS, ROLE_POSITIONS, check_named_position, named_mask
+from sae_nb.activations import (
+    NAMED_POSITIONS,
+    ROLE_POSITIONS,
+    ROLES,
+    PositionPolicy,
+    check_named_position,
+    named_mask,
+)
+from sae_nb.checks import LARGEST, check_count, one_of, warn_caller
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
+    from sae_nb.activations import NamedPositions
     from sae_nb.architectures import SparseAutoencoder, Temporal
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import HookPoint, NamedPositions, RunState
+    from sae_nb.models import HookPoint, RunState
     from sae_nb.steering._one_site import OneSite, Taps
 
 
@@ -190,6 +197,7 @@ class Positions:
 
         self.steps = one_of(steps, STEPS, name="steps")
         self.prefix_tokens = prefix_tokens
+        self._said = False
 
     @property
     def everywhere(self) -> bool:
@@ -216,45 +224,56 @@ class Positions:
             return list(chosen)
         return getattr(chosen, "__name__", "function") if callable(chosen) else chosen
 
+    def _check_roles(self, policy: PositionPolicy, state: RunState) -> None:
+        """Say once that an SAE of one role's tokens is put on texts that have no roles."""
+        if policy.positions in ROLE_POSITIONS and state.role is None and not self._said:
+            self._said = True
+            warn_caller(
+                f"This SAE was trained on the {policy.positions}'s tokens of conversations, and nothing says "
+                "who wrote these, so it is put at all of them. Pass conversations, or positions=."
+            )
+
     def mask(
         self, x: Float[Tensor, "batch time d_in"], state: RunState
     ) -> Bool[Tensor, "batch time"]:
         """Return where the edit applies in one forward pass."""
         position, prompt_length, real = _own_positions(x, state)
         if isinstance(self.chosen, PositionPolicy):
+            self._check_roles(self.chosen, state)
             # A vector of a whole sample is of no position.
             pooled = state.position is None and x.shape[1] == 1
-            chosen = real if pooled else self.chosen.mask(position, real, prompt_length, state)
+            chosen = real if pooled else self.chosen.mask(position, real, state)
         else:
-            chosen = self._chosen_mask(position, prompt_length, state)
+            chosen = _chosen_mask(self.chosen, position, prompt_length, state, self.prefix_tokens)
         if self.steps == "prompt":
             chosen = chosen & (position < prompt_length)
         elif self.steps == "new":
             chosen = chosen & (position >= prompt_length)
         return chosen & real
 
-    def _chosen_mask(
-        self,
-        position: Int[Tensor, "batch time"],
-        prompt_length: Int[Tensor, "batch 1"],
-        state: RunState,
-    ) -> Bool[Tensor, "batch time"]:
-        chosen = self.chosen
-        if chosen is None:
-            return torch.ones_like(position, dtype=torch.bool)
-        if callable(chosen) and not isinstance(chosen, Tensor):
-            return chosen(state).to(position.device).expand_as(position)
-        if isinstance(chosen, Tensor):
-            return _look_up(chosen, position, prompt_length, state)
-        if isinstance(chosen, tuple):
-            wanted = torch.tensor(chosen, device=position.device)
-            wanted = torch.where(wanted < 0, wanted + prompt_length, wanted)
-            return (position[:, :, None] == wanted[:, None, :]).any(dim=-1)
-        if self.of_role:
-            return _written_by(chosen, position, state)
-        if chosen == "last":
-            return position >= prompt_length - 1
-        return named_mask(cast("NamedPositions", chosen), position, self.prefix_tokens)
+
+def _chosen_mask(
+    chosen: tuple[int, ...] | Tensor | str | Callable[[RunState], Tensor] | None,
+    position: Int[Tensor, "batch time"],
+    prompt_length: Int[Tensor, "batch 1"],
+    state: RunState,
+    prefix_tokens: int,
+) -> Bool[Tensor, "batch time"]:
+    if chosen is None:
+        return torch.ones_like(position, dtype=torch.bool)
+    if callable(chosen) and not isinstance(chosen, Tensor):
+        return chosen(state).to(position.device).expand_as(position)
+    if isinstance(chosen, Tensor):
+        return _look_up(chosen, position, prompt_length, state)
+    if isinstance(chosen, tuple):
+        wanted = torch.tensor(chosen, device=position.device)
+        wanted = torch.where(wanted < 0, wanted + prompt_length, wanted)
+        return (position[:, :, None] == wanted[:, None, :]).any(dim=-1)
+    if chosen in ROLE_POSITIONS:
+        return _written_by(chosen, position, state)
+    if chosen == "last":
+        return position >= prompt_length - 1
+    return named_mask(cast("NamedPositions", chosen), position, prefix_tokens)
 
 
 def _written_by(

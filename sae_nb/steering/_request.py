@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import PositionPolicy, warn_of_place
+from sae_nb.activations import DEFAULT, PositionPolicy, warn_of_place
 from sae_nb.checks import check_atom, check_matrix, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Hooks, Intervention, check_writable, edited_nnsight
@@ -365,15 +365,16 @@ def policy_for(model: LiveModel, sae: Any, acts: Any = None) -> PositionPolicy:
         # By the median of each text, as without activations, and never more than capture would keep.
         massive = rows.drop_massive or (model.has_sinks and rows.drop_first)
         known = replace(rows, drop_massive=massive, norm_limits={}, source="activations")
-    if known is None and model.has_sinks and whole not in _asked_without:
+    policy = PositionPolicy.for_model(model) if known is None else known.within(model)
+    if model.has_sinks and policy.source.endswith(DEFAULT) and whole not in _asked_without:
         _asked_without.add(whole)
+        usual = policy.source.removesuffix(f" by {DEFAULT}") if known else "`capture`"
+        what = f"{policy.left_out()} pass through" if policy.left_out() else "all are replaced"
         warn_caller(
-            f"This {type(whole).__name__} does not say which positions it was trained on, so first tokens and "
-            f'rows of massive norm pass through, as `capture` leaves them out. Pass positions="all" to replace '
-            "all, or set `sae.position_policy`."
+            f"This {type(whole).__name__} does not say which positions it was trained on: {what}, as {usual} "
+            'has it by default. Pass positions=, such as "all" or "not_first", or set `sae.position_policy`.'
         )
-    policy = known or PositionPolicy(drop_first=model.has_sinks, drop_massive=model.has_sinks)
-    return replace(policy, begin_id=model.beginning_of_text, special_ids=model.special_ids)
+    return policy
 
 
 def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:
