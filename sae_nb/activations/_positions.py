@@ -338,6 +338,8 @@ def _massive_of_text(
     norms: Float[Tensor, "batch time"], kept: Bool[Tensor, "batch time"]
 ) -> Bool[Tensor, "batch time"]:
     """Return which norms are massive among those of their own text, as `norm_limit` decides it."""
+    if not norms.numel():
+        return kept
     known = torch.where(kept & torch.isfinite(norms), norms, torch.nan)
     limit = MASSIVE * known.nanmedian(dim=1, keepdim=True).values
     found = kept & torch.isfinite(norms) & (norms > limit) & (limit > 0)
