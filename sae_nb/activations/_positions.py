@@ -1,7 +1,7 @@
 """The positions of a text that an SAE is for: those that the activations it was trained on were of.
 
 Capture leaves attention sinks out (first tokens, rows of massive norm) and whatever else it is told to; an SAE
-reconstructs such rows as nothing like what they are. Whoever puts an SAE in a running model asks here.
+reconstructs such rows as nothing like what they are, which breaks a model that runs on them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from sae_nb.activations._places import place_of
 from sae_nb.checks import one_of, shown
 
 TRAINING, DEFAULT = "training", "default"
-"""What states a policy: the activations that the SAE was trained on; nothing, so that capture's own holds."""
+"""Sources of a policy: the activations that the SAE was trained on; the default of `capture`."""
 
 
 class Columns(Protocol):
@@ -49,11 +49,11 @@ class Columns(Protocol):
 
     @property
     def role(self) -> Int[Tensor, "batch time"] | None:
-        """Who wrote each, an index into `ROLES`; −1 in plain texts."""
+        """Author of each, an index into `ROLES`; −1 in plain texts."""
 
 
 class Model(Protocol):
-    """What is known of a live model here."""
+    """A live model, as far as positions depend on it."""
 
     @property
     def name(self) -> str:
@@ -61,7 +61,7 @@ class Model(Protocol):
 
     @property
     def modality(self) -> Modality:
-        """What it reads."""
+        """Kind of its inputs."""
 
     @property
     def has_sinks(self) -> bool:
@@ -168,7 +168,7 @@ class PositionPolicy:
     def of(cls, source: Any) -> PositionPolicy | None:
         """Return the policy by which activations, or a stream of them, were chosen.
 
-        None where nothing says it. Of parts that were captured differently, what any of them kept is kept.
+        None where they carry no policy. Of parts that were captured differently, what any of them kept is kept.
         """
         rows = getattr(source, "acts", source)  # of sequences
         sides = getattr(rows, "sides", (rows,))
@@ -382,7 +382,7 @@ def _not_read(what: str, rule: str, got: object) -> ValueError:
 
 
 def _policy_of(rows: Any) -> Mapping[str, Any]:
-    """How rows were chosen: what activations carry, or a stream."""
+    """Return how rows of activations, or of a stream, were chosen."""
     context = getattr(rows, "context", None)
     found: Mapping[str, Any] = (
         rows.policy if hasattr(rows, "policy") else getattr(context, "policy", {})

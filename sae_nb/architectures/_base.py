@@ -101,7 +101,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     position_policy: PositionPolicy | None = None
     """The positions of its inputs that it is for: those that the activations it was trained on were of. None
-    where nothing says it: `capture`'s own then holds wherever it is put in a model."""
+    where that is not known: the default of `capture` then holds in a running model."""
 
     folder: Path | None = None
     """Folder it was last saved to or read from; labels and notes are kept there."""
