@@ -230,7 +230,7 @@ def _of(
 
 
 def _positions(metadata: Mapping[str, Any]) -> PositionPolicy | None:
-    """Return the positions that a file says it was trained on; None where it does not."""
+    """Return the positions that a file states; None where it states none."""
     if POLICY in metadata:  # of an SAE of ours
         return PositionPolicy.read(metadata[POLICY])
     part, special = metadata.get("seqpos_slice"), metadata.get("exclude_special_tokens")

@@ -319,7 +319,7 @@ def splice(
     A dictionary of several layers takes the place of all of them, layer by layer as the model runs:
     `splice(model, c.target_hook_point, c)` for a CrossLayerTranscoder.
     `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`; its repr
-    says which positions pass through untouched.
+    names the positions that pass through untouched.
 
     Parameters
     ----------

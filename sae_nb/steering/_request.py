@@ -350,14 +350,14 @@ def check_hook_point(model: LiveModel, hook_point: str, step: Any = None) -> Hoo
 
 
 _asked_without: weakref.WeakSet[Any] = weakref.WeakSet()
-"""SAEs that do not say which positions they are for, and of which that was said."""
+"""SAEs without a policy of their own, of which a warning was given."""
 
 
 def policy_for(model: LiveModel, sae: Any, acts: Any = None) -> PositionPolicy:
     """Return the positions that an SAE is for, in a model: its own policy, or that of `capture`.
 
-    Where it has none, activations that it is measured on say it by how they were chosen; a warning, once for
-    each SAE, says where nothing does and something is left out.
+    Where it has none, that of the activations that it is measured on; a warning, once for each SAE, names the
+    default that holds without either.
     """
     whole = getattr(sae, "whole", sae)
     known = getattr(whole, "position_policy", None)
