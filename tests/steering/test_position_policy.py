@@ -85,9 +85,7 @@ def test_training_states_the_positions_of_its_activations(sae, acts):
     assert policy.drop_massive
     assert policy.source == "training"
     assert policy.norm_limits == dict(acts.context.policy.get("norm_limits", {}))
-    whole = sn.train  # a tensor says nothing of where its rows are from
-    plain = sn.TopK(128, 96, k=8)
-    whole(plain, acts.x, steps=2, progress=False)
+    plain = trained(acts.x, 2)  # a tensor says nothing of where its rows are from
     assert plain.position_policy is None
 
 
@@ -122,7 +120,8 @@ def test_positions_override_the_policy(gpt, sae, everywhere):
     with torch.no_grad(), by_hand(gpt, sae, lambda x: torch.ones(x.shape[:2], dtype=torch.bool)):
         expected = gpt.module(ids).logits
     with sn.splice(gpt, AT, sae, **everywhere) as splicing:
-        torch.testing.assert_close(gpt(ids), expected[:, -1] if gpt(ids).ndim == 2 else expected)
+        with torch.no_grad():
+            torch.testing.assert_close(gpt.module(ids).logits, expected)
     assert "first tokens" not in repr(splicing)
     with pytest.raises(TypeError, match="keep"):
         sn.splice(gpt, AT, sae, "all", keep="all")
@@ -255,10 +254,12 @@ def test_an_sae_of_a_role_is_put_at_that_role(gpt, sae):
     assert policy.mask(torch.arange(4)[None], real, state).tolist() == [[False, False, True, True]]
 
 
-def test_nothing_is_left_out_of_images():
+@pytest.mark.parametrize("positions", ["all", "cls", "patches"])
+def test_of_images_what_was_captured_is_replaced(positions):
+    """By default everything: images have no attention sink at their first token."""
     vit = sn.load_model("tiny-vit")
     pictures = sn.data.scenes(2, seed=0)
-    acts = sn.capture(vit, pictures, "resid_post.3", progress=False)
+    acts = sn.capture(vit, pictures, "resid_post.3", positions=positions, progress=False)
     sae = sn.TopK(acts.d_in, 32, k=4)
     sn.train(sae, acts, steps=2, progress=False)
     with sn.splice(vit, "resid_post.3", sae) as splicing:
