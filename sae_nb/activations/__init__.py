@@ -54,11 +54,24 @@ if TYPE_CHECKING:  # for the other rooms
         Modality as Modality,
         modality_of as modality_of,
     )
+    from sae_nb.activations._named_positions import (
+        NAMED_POSITIONS as NAMED_POSITIONS,
+        ROLE_POSITIONS as ROLE_POSITIONS,
+        NamedPositions as NamedPositions,
+        check_named_position as check_named_position,
+        named_mask as named_mask,
+    )
     from sae_nb.activations._places import (
         other_model as other_model,
         place_of as place_of,
         warn_of_place as warn_of_place,
         warn_of_places as warn_of_places,
+    )
+    from sae_nb.activations._positions import (
+        DEFAULT as DEFAULT,
+        TRAINING as TRAINING,
+        PositionPolicy as PositionPolicy,
+        first_tokens as first_tokens,
     )
     from sae_nb.activations._rows import MadeRows as MadeRows, generator_for as generator_for
     from sae_nb.activations._sites import (

@@ -115,6 +115,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.architectures._saving import (
         CONFIG as CONFIG,
         KIND as KIND,
+        POLICY as POLICY,
         WEIGHTS as WEIGHTS,
         place_to_save as place_to_save,
         save_sae as save_sae,

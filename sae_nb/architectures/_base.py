@@ -15,7 +15,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._lazy import ClassOfOtherWords, above, no_attribute
-from sae_nb.activations import Activations, of_sites, other_model, warn_of_place
+from sae_nb.activations import (
+    Activations,
+    PositionPolicy,
+    of_sites,
+    other_model,
+    warn_of_place,
+)
 from sae_nb.architectures._describing import card, one_line
 from sae_nb.architectures._recipe import (
     InputScaling,
@@ -92,6 +98,10 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     model_name: str | None = None
     """The model they came from, once known."""
+
+    position_policy: PositionPolicy | None = None
+    """The positions of its inputs that it is for: those that the activations it was trained on were of. None
+    where that is not known: the default of `capture` then holds in a running model."""
 
     folder: Path | None = None
     """Folder it was last saved to or read from; labels and notes are kept there."""

@@ -11,12 +11,14 @@ import torch
 from torch import nn
 
 from sae_nb import architectures, plugins
+from sae_nb.activations import PositionPolicy
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._saving import (
     CONFIG,
     KIND,
     MEASURED,
     P99,
+    POLICY,
     TARGET,
     WEIGHTS,
     widened,
@@ -121,6 +123,8 @@ def _rebuild(
         sae.after_optimiser_step()
     sae.hook_point, sae.model_name = config["hook_point"], config["model_name"]
     sae.target_hook_point = config.get(TARGET)
+    if config.get(POLICY) is not None:
+        sae.position_policy = PositionPolicy.read(config[POLICY])
     sae.measured = config.get(MEASURED)
     if P99 in config:
         setattr(sae, P99, torch.tensor(config[P99]))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
+    from sae_nb.activations import PositionPolicy
     from sae_nb.architectures._base import SparseAutoencoder
 
 
@@ -25,6 +26,7 @@ def card(sae: SparseAutoencoder) -> str:
     rows = {
         "made by": _call(sae),
         "reads": _home(sae) or "activations of any hook point: it was not trained yet",
+        "for": "" if sae.position_policy is None else _positions(sae.position_policy),
         "reached": ", ".join(measured_words(sae)),
         "weights": f"{n} parameters, {str(sae.dtype).removeprefix('torch.')} on {sae.device}",
         "folder": "" if sae.folder is None else str(sae.folder),
@@ -73,6 +75,11 @@ def _chosen(sae: SparseAutoencoder) -> dict[str, Any]:
 def _home(sae: SparseAutoencoder) -> str:
     places = [str(place) for place in (sae.hook_point, sae.model_name) if place is not None]
     return " of ".join(places)
+
+
+def _positions(policy: PositionPolicy) -> str:
+    what = policy.left_out()
+    return f"{f'positions but {what}' if what else 'all positions'} (stated by {policy.source})"
 
 
 def _origin(sae: SparseAutoencoder) -> dict[str, str]:

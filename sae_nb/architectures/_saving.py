@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from sae_nb.activations import PositionPolicy
 from sae_nb.files import (
     MANIFEST,
     MappedMatrix,
@@ -30,7 +31,7 @@ KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 P99 = "strength_p99"
 """Attribute of an SAE that knows how strongly its atoms fire, which is a unit of `steer`."""
-MEASURED, TARGET = "measured", "target_hook_point"
+MEASURED, TARGET, POLICY = "measured", "target_hook_point", "position_policy"
 
 _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")
 
@@ -69,6 +70,10 @@ class Savable(Protocol):
     @property
     def model_name(self) -> str | None:
         """The model it belongs to."""
+
+    @property
+    def position_policy(self) -> PositionPolicy | None:
+        """The positions it is for."""
 
     @property
     def measured(self) -> Mapping[str, float] | None:
@@ -141,6 +146,8 @@ def write_sae(
     }
     if sae.target_hook_point is not None:
         config[TARGET] = str(sae.target_hook_point)
+    if sae.position_policy is not None:
+        config[POLICY] = sae.position_policy.stated()
     if sae.measured is not None:
         config[MEASURED] = {n: v for n, v in sae.measured.items() if math.isfinite(v)}
     known = getattr(sae, P99, None)

@@ -15,7 +15,6 @@ else:
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.capturing._batch_rows import (
         BatchRows as BatchRows,
-        RowPolicy as RowPolicy,
         batch_rows as batch_rows,
     )
     from sae_nb.capturing._harvest import (

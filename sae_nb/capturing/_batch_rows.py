@@ -6,93 +6,27 @@ import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations import (
-    ROLES,
+    ROLE_POSITIONS,
+    PositionPolicy,
     above,
     norm_limit,
 )
-from sae_nb.checks import one_of
 from sae_nb.models import (
-    ROLE_POSITIONS,
     Layout,
     by_place,
-    check_named_position,
     layout_of,
-    named_mask,
     where_from,
 )
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel, NamedPositions
-
-
-@dataclass(frozen=True, kw_only=True)
-class RowPolicy:
-    """Vectors that are dropped before they become rows.
-
-    Position 0 of a decoder language model is an attention sink: its norm is up to a hundred times
-    that of the others, one atom would explain it, and R² would look excellent while meaning nothing.
-    """
-
-    drop_first: bool
-    """Drop the first token of every text and of every packed window, and BOS wherever it is."""
-
-    drop_massive: bool = False
-    """Drop rows with a massive norm, wherever they are; decided by `NormLimits`, after the model ran."""
-
-    keep_special: bool = True
-    """Keep special tokens (class, separator, end of text); padding is dropped in any case."""
-
-    positions: NamedPositions = "all"
-    """Tokens that are kept."""
-
-    drop_ids: tuple[int, ...] = ()
-    """Tokens that are dropped at any position."""
-
-    begin_id: int | None = None
-    prefix_tokens: int = 0
-    """Id of BOS, where there is one; tokens before the first patch of an image."""
-
-    @classmethod
-    def for_model(
-        cls,
-        model: LiveModel,
-        *,
-        drop_first: bool | Literal["auto"],
-        keep_special: bool,
-        drop_massive: bool | Literal["auto"] = False,
-        positions: NamedPositions = "all",
-        drop_ids: tuple[int, ...] = (),
-    ) -> RowPolicy:
-        """Resolve "auto": first tokens are dropped where the model is a decoder of language, and massive
-        rows with them.
-        """
-        one_of(drop_first, (True, False, "auto"), name="drop_first")
-        one_of(drop_massive, (True, False, "auto"), name="drop_massive")
-        one_of(keep_special, (True, False), name="keep_special")
-        check_named_position(positions, model.prefix_tokens)
-        if positions in ROLE_POSITIONS and not model.modality.is_text:
-            raise ValueError(
-                f"`positions` must be no role for {model.name!r}, which reads {model.modality.reads}, got "
-                f'{positions!r}. Use "all", "last", "not_first" or, where there are such, "cls" and "patches".'
-            )
-        has_sinks = bool(model.causal and not model.streams)
-        first = has_sinks if drop_first == "auto" else bool(drop_first)
-        return cls(
-            drop_first=first,
-            drop_massive=has_sinks and first if drop_massive == "auto" else bool(drop_massive),
-            keep_special=keep_special,
-            positions=positions,
-            drop_ids=drop_ids,
-            begin_id=model.beginning_of_text,
-            prefix_tokens=model.prefix_tokens,
-        )
+    from sae_nb.models import Batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -133,6 +67,11 @@ class BatchRows:
             gradient=None if self.gradient is None else self.gradient[rows],
             step=self.step[rows] if isinstance(self.step, Tensor) else self.step,
         )
+
+    def without_massive(self, policy: PositionPolicy, point: object) -> BatchRows:
+        """Return the rows of one text without those of massive norm, where a policy leaves them out."""
+        whole = torch.ones(1, len(self.x), dtype=torch.bool, device=self.x.device)
+        return self.chosen(~policy.massive(self.x[None], whole, point)[0])
 
     def same_places(self, other: BatchRows) -> bool:
         """Return whether the rows of another hook point are of the same tokens."""
@@ -242,7 +181,7 @@ def joined_rows(parts: Sequence[BatchRows]) -> BatchRows:
 def batch_rows(
     x: Float[Tensor, "n ..."],
     batch: Batch,
-    policy: RowPolicy,
+    policy: PositionPolicy,
     point: str,
     *,
     layout: Layout | None = None,
@@ -264,7 +203,7 @@ def batch_rows(
     )
 
 
-def count_rows(batch: Batch, layout: Layout, policy: RowPolicy) -> int:
+def count_rows(batch: Batch, layout: Layout, policy: PositionPolicy) -> int:
     """Return how many rows a batch will give, without running the model."""
     return int(_kept(batch, layout, policy, "")[2].sum())
 
@@ -283,7 +222,7 @@ def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> La
 
 
 def _kept(
-    batch: Batch, layout: Layout, policy: RowPolicy, point: str
+    batch: Batch, layout: Layout, policy: PositionPolicy, point: str
 ) -> tuple[
     Int[Tensor, "batch columns"],
     Int[Tensor, "batch columns"],
@@ -301,63 +240,26 @@ def _kept(
     if policy.positions != "all":
         # Cells of a map are counted from 0: no tokens come before them.
         n_prefix = 0 if layout.grid is not None else policy.prefix_tokens
-        others = _others(batch, sample, position, keep, replace(policy, prefix_tokens=n_prefix))
+        asked = replace(policy, prefix_tokens=n_prefix)
+        others = asked.others(position, keep, sample, batch.role)
         keep, dropped["n_dropped_others"] = keep & ~others, int(others.sum())
     return sample, position, keep, dropped
 
 
-def _others(
-    batch: Batch,
-    sample: Int[Tensor, "batch places"],
-    position: Int[Tensor, "batch places"],
-    kept: Bool[Tensor, "batch places"],
-    policy: RowPolicy,
-) -> Bool[Tensor, "batch places"]:
-    """Return which of the places that are kept so far are not among the policy's positions."""
-    if policy.positions == "all":
-        return torch.zeros_like(kept)
-    if policy.positions == "last":
-        chosen = torch.zeros_like(kept)
-        chosen[kept] = _ends(sample[kept])
-    elif policy.positions in ROLE_POSITIONS:
-        if batch.role is None:
-            raise ValueError(
-                '`positions` must be "all", "last" or "not_first" for texts: only conversations have roles, '
-                f'got {policy.positions!r}. Pass lists of messages, {{"role": …, "content": …}}.'
-            )
-        chosen = batch.role.cpu() == ROLES.index(policy.positions)
-    else:
-        chosen = named_mask(policy.positions, position, policy.prefix_tokens)
-    return kept & ~chosen
-
-
-def _ends(sample: Int[Tensor, " kept"]) -> Bool[Tensor, " kept"]:
-    """Return which tokens are the last of their sample; those of a sample follow each other."""
-    return torch.cat([sample[1:] != sample[:-1], torch.ones(min(1, len(sample)), dtype=torch.bool)])
+def check_roles(batch: Batch, policy: PositionPolicy) -> None:
+    """Refuse texts without roles where rows are chosen by them."""
+    if policy.positions in ROLE_POSITIONS and batch.role is None:
+        raise ValueError(
+            '`positions` must be "all", "last" or "not_first" for texts: only conversations have roles, '
+            f'got {policy.positions!r}. Pass lists of messages, {{"role": …, "content": …}}.'
+        )
 
 
 def _keep_tokens(
-    batch: Batch, position: Int[Tensor, "batch time"], policy: RowPolicy
+    batch: Batch, position: Int[Tensor, "batch time"], policy: PositionPolicy
 ) -> tuple[Bool[Tensor, "batch time"], Counter[str]]:
     real = torch.ones_like(position, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
-    first = torch.zeros_like(real)
-    if policy.drop_first:
-        first = batch.first_tokens(policy.begin_id).cpu()
-    special = torch.zeros_like(real)
-    if not policy.keep_special and batch.special is not None:
-        special = real & batch.special.cpu() & ~first
-    kept = real & ~first & ~special
-    others, unwanted = (
-        _others(batch, batch.sample.cpu(), position, kept, policy),
-        torch.zeros_like(real),
-    )
-    if policy.drop_ids and batch.token_ids is not None:
-        unwanted = kept & ~others & torch.isin(batch.token_ids.cpu(), torch.tensor(policy.drop_ids))
-    dropped = Counter(
-        n_dropped_padding=int((~real).sum()),
-        n_dropped_first=int(first.sum()),
-        n_dropped_special=int(special.sum()),
-        n_dropped_others=int(others.sum()),
-        n_dropped_ids=int(unwanted.sum()),
-    )
-    return kept & ~others & ~unwanted, dropped
+    dropped = policy.dropped(position, real, batch.state())
+    counts = {f"n_dropped_{reason}": int(found.sum()) for reason, found in dropped.items()}
+    kept = real & ~torch.stack([*dropped.values()]).any(dim=0)
+    return kept, Counter({"n_dropped_padding": int((~real).sum()), **counts})

@@ -17,6 +17,8 @@ from torch import Tensor
 
 from sae_nb.activations import (
     Context,
+    NamedPositions,
+    PositionPolicy,
     describe_ids,
     join_columns,
     placed_images,
@@ -28,8 +30,8 @@ from sae_nb.activations import (
 from sae_nb.capturing._batch_rows import (
     BatchRows,
     NormLimits,
-    RowPolicy,
     batch_rows,
+    check_roles,
     joined_rows,
 )
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
@@ -38,7 +40,6 @@ from sae_nb.models import (
     Backend,
     HookPoint,
     Layout,
-    NamedPositions,
     Runner,
     timed_layout,
 )
@@ -131,7 +132,7 @@ class Harvest:
             if loss is None
             else differentiating(model, points, loss, settings.backend)
         )
-        self.row_policy = RowPolicy.for_model(
+        self.row_policy = PositionPolicy.for_model(
             model,
             drop_first=settings.drop_first,
             drop_massive=settings.drop_massive,
@@ -180,6 +181,7 @@ class Harvest:
         self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
     ) -> dict[str, BatchRows]:
         """Run one batch and return its rows on the CPU, by hook point."""
+        check_roles(batch, self.row_policy)
         taken: dict[str, dict[int, BatchRows]] = {}
 
         def to_cpu(_name: str, x: Tensor, _step: int) -> Tensor:
@@ -289,6 +291,12 @@ class Harvest:
             "overflows at 65504), or leave this sample out."
         )
 
+    @property
+    def norm_limits(self) -> dict[str, float]:
+        """By hook point the norm above which a row is massive, where there is such a norm."""
+        limits = {str(point): self.limits.of(name) for name, point in self.points.items()}
+        return {point: limit for point, limit in limits.items() if limit < math.inf}
+
     def policy(
         self,
         batches: Batches,
@@ -297,14 +305,13 @@ class Harvest:
         massive: Sequence[Sequence[int]] = (),
     ) -> dict[str, Any]:
         """Return everything that was chosen, dropped, cut and packed, for `acts.context.policy`."""
-        settings = self.settings
-        limits = {str(point): self.limits.of(name) for name, point in self.points.items()}
-        limits = {point: limit for point, limit in limits.items() if limit < math.inf}
+        settings, limits = self.settings, self.norm_limits
         return {
             **batches.policy,
             "drop_first": self.row_policy.drop_first,
             "keep_special": settings.keep_special,
             "positions": settings.positions,
+            **({"drop_ids": list(settings.drop_ids)} if settings.drop_ids else {}),
             "beginning_of_text": self.row_policy.begin_id,
             "texts_with_bos": builder.bos,
             **dropped,

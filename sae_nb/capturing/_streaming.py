@@ -155,17 +155,28 @@ class ActivationStream:
         # Checks the inputs now. Of an iterator that runs once this is the only reading there is.
         opening = self._harvest.batches(inputs)
         self.n_samples = opening.n_samples
-        self.policy: Mapping[str, Any] = {
-            **opening.policy,
-            "drop_first": self._harvest.row_policy.drop_first,
-            "drop_massive": self._harvest.row_policy.drop_massive,
-            "keep_special": settings.keep_special,
-        }
+        self._opening = opening.policy
         self._harvest.limits.in_place = True
         self._only_reading: Batches | None = opening if self._one_shot else None
         self._first_batch: Batch | None = None
         self._seen: tuple[Layout, tuple[int, ...]] | None = None
         self._n_per_buffer: int | None = None
+
+    @property
+    def policy(self) -> Mapping[str, Any]:
+        """The samples and tokens that are dropped, kept and packed, by name; limits of norms once they are
+        known, after the first batch.
+        """
+        rows = self._harvest.row_policy
+        limits = self._harvest.norm_limits if rows.drop_massive else {}
+        return {
+            **self._opening,
+            "drop_first": rows.drop_first,
+            "drop_massive": rows.drop_massive,
+            "keep_special": rows.keep_special,
+            "positions": rows.positions,
+            "drop_ids": list(rows.drop_ids),
+        } | ({"norm_limits": limits} if limits else {})
 
     @property
     def has_gradient(self) -> bool:

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, PositionPolicy
 from sae_nb.architectures import SimplexProx, centroids
 from sae_nb.checks import Count, Seed, check_count, check_matrix, checked
 from sae_nb.classical._model import Classical, Method
@@ -94,6 +94,7 @@ def fit_classical(
     model.hold_(dictionary.float(), None if bias is None else bias.float())
     if isinstance(data, Activations):
         model.hook_point, model.model_name = data.hook_point, data.model_name
+        model.position_policy = PositionPolicy.of(data)
     return model
 
 

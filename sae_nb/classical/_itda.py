@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, PositionPolicy, acts_for
 from sae_nb.architectures import DenseOperator, SparseAutoencoder, Untrained
 from sae_nb.checks import Between, Count, checked, shown
 from sae_nb.codes import SparseCodes
@@ -206,6 +206,7 @@ class ITDA(Untrained, SparseAutoencoder):
         self.n_atoms, self.stored = len(atoms), stored
         if acts.hook_point is not None:
             self.hook_point, self.model_name = acts.hook_point, acts.model_name
+            self.position_policy = PositionPolicy.of(acts)
         self.initialised.fill_(value=True)
         self.eval()
 

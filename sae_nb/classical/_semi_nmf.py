@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, PositionPolicy, acts_for
 from sae_nb.architectures import centroids
 from sae_nb.checks import Between, Count, Seed, check_atom, check_count, checked, shown
 from sae_nb.classical._model import Classical
@@ -134,6 +134,7 @@ class SemiNMF(Classical):
         self.hold_((dictionary / dictionary.norm(dim=1, keepdim=True).clamp_min(GUARD)).float())
         if acts.hook_point is not None:
             self.hook_point, self.model_name = acts.hook_point, acts.model_name
+            self.position_policy = PositionPolicy.of(acts)
         return self
 
     def neurons(self, atom: int, n: int = 10) -> pd.DataFrame:

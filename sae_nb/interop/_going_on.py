@@ -235,6 +235,7 @@ def trainee(sae: Imported) -> SparseAutoencoder:
     twin.start(sae)
     twin.hook_point, twin.model_name = sae.hook_point, sae.model_name
     twin.target_hook_point = sae.target_hook_point
+    twin.position_policy = sae.position_policy
     return twin.eval()
 
 

@@ -15,7 +15,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb._lazy import above
-from sae_nb.activations import Activations
+from sae_nb.activations import DEFAULT, Activations, PositionPolicy
 from sae_nb.architectures import (
     Data,
     DenseOperator,
@@ -205,6 +205,26 @@ CENTRING = {
 }
 """Notes on an SAE whose file states centred weights, by whether its model's norms take the mean off."""
 
+_LEAVES_OUT: dict[str, bool] = {
+    "SAELens": False,  # seqpos_slice and exclude_special_tokens are off
+    "dictionary_learning": False,  # remove_bos is
+    "sparsify": False,
+    "openai/sparse_autoencoder": False,
+    "Gemma Scope": True,  # arXiv 2408.05147: not on the activations of BOS
+    "Gemma Scope 2": True,
+    "circuit-tracer": True,  # its graphs begin after the first position
+    "Llama Scope": True,  # arXiv 2410.20526: not on those of special tokens
+}
+"""By library whether its trainings leave the first token out, unless told otherwise."""
+
+
+def usual_positions(origin: Origin) -> PositionPolicy | None:
+    """Return the positions on which a library trains by default; None where that is not known."""
+    if origin.library not in _LEAVES_OUT:
+        return None
+    first = _LEAVES_OUT[origin.library]
+    return PositionPolicy(drop_first=first, source=f"{origin.library} by {DEFAULT}")
+
 
 def noted_factor(factor: float) -> str:
     """Return the note of an SAE whose file expects scaled activations."""
@@ -330,6 +350,7 @@ class Imported(FromFile, SparseAutoencoder):
         self.writes = None if d_out is None else (d_out,)
         self.encoding = encoding if isinstance(encoding, Encoding) else _encoding(encoding)
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
+        self.position_policy = usual_positions(self.origin)
         self.parts = tuple(parts)
         shapes = part_shapes(d_in, n_atoms, width)
         for name in self.parts:

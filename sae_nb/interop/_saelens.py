@@ -11,7 +11,9 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
+from sae_nb.activations import PositionPolicy
 from sae_nb.architectures import (
+    POLICY,
     AbsTopKProx,
     Gated,
     MatchingPursuit,
@@ -23,7 +25,7 @@ from sae_nb.architectures import (
     TopKProx,
     Transcoder,
 )
-from sae_nb.checks import checked
+from sae_nb.checks import checked, shown
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._changed_models import CENTRED, changed_model, of_one_head
 from sae_nb.interop._foreign import (
@@ -88,6 +90,8 @@ _ABOUT_MODEL = (
     "hook_name",
     "hook_name_out",
     "prepend_bos",
+    "seqpos_slice",
+    "exclude_special_tokens",
     "context_size",
     "hook_head_index",
     "model_from_pretrained_kwargs",
@@ -230,8 +234,34 @@ def _of(config: Stated, tensors: Stated, folder: Path, scale: float | None) -> S
         origin = replace(origin, notes=[*origin.notes, note])
     if architecture == "temporal":
         config.get("apply_b_dec_to_input")  # it always is
-        return temporal_of_saelens(config, tensors, origin)
-    return _assembled(architecture, config, tensors, scale, origin, folder)
+        sae: SparseAutoencoder = temporal_of_saelens(config, tensors, origin)
+    else:
+        sae = _assembled(architecture, config, tensors, scale, origin, folder)
+    sae.position_policy = _positions(config["metadata"]) or sae.position_policy
+    return sae
+
+
+def _positions(metadata: Mapping[str, Any]) -> PositionPolicy | None:
+    """Return the positions that a file states; None where it states none."""
+    if POLICY in metadata:  # of an SAE of ours
+        return PositionPolicy.read(metadata[POLICY])
+    part, special = metadata.get("seqpos_slice"), metadata.get("exclude_special_tokens")
+    if part is None and special is None:
+        return None
+    start = part[0] if isinstance(part, list | tuple) and part else None
+    ids = isinstance(special, list | tuple)
+    fits = isinstance(special, bool | None) or (ids and all(type(one) is int for one in special))
+    if not isinstance(start, int | None) or not fits:
+        raise ValueError(
+            "`seqpos_slice` must be a list such as [1, null] and `exclude_special_tokens` true, false or token "
+            f"ids, got {shown(part)} and {shown(special)}. Mend {CONFIG}, or take them out of it."
+        )
+    return PositionPolicy(
+        drop_first=bool(start),
+        keep_special=special is not True,
+        drop_ids=tuple(special) if isinstance(special, list | tuple) else (),
+        source=LIBRARY,
+    )
 
 
 _RESHAPED = (None, "none", "hook_z")
@@ -520,6 +550,8 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
         metadata["model_from_pretrained_kwargs"] = {CENTRED: True}
     if isinstance(sae, Imported) and sae.origin.head is not None:
         metadata["hook_head_index"] = sae.origin.head
+    if sae.position_policy is not None:
+        metadata[POLICY] = sae.position_policy.stated()
     config = {
         "architecture": layout.architecture,
         "d_in": sae.d_in,

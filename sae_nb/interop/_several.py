@@ -25,7 +25,7 @@ from sae_nb.architectures import (
 )
 from sae_nb.checks import Count, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.interop._imported import Encoding, FromFile, Imported, Origin, fill
+from sae_nb.interop._imported import Encoding, FromFile, Imported, Origin, fill, usual_positions
 
 _RULES = ("relu", "topk", "jumprelu")
 """Selection rules of codes of several sites."""
@@ -131,6 +131,7 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
         self.per_layer = n_atoms
         self.encoding = _linear(encoding)
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
+        self.position_policy = usual_positions(self.origin)
         self.parts = tuple(parts)
         facts: dict[str, Any] = {
             "encoding": self.encoding,

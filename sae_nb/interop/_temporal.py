@@ -23,7 +23,7 @@ from sae_nb.interop._foreign import (
     stated_k,
     stated_tensors,
 )
-from sae_nb.interop._imported import FromFile, Origin
+from sae_nb.interop._imported import FromFile, Origin, usual_positions
 
 CONFIG, WEIGHTS = "conf.yaml", "latest_ckpt.safetensors"
 LIBRARY = "Temporal Feature Analysis"
@@ -86,6 +86,7 @@ class ImportedTemporal(FromFile, Temporal):
             context=UNLIMITED,
         )
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
+        self.position_policy = usual_positions(self.origin)
 
     def settings(self) -> dict[str, Any]:
         """Return constructor arguments that rebuild it."""

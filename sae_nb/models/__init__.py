@@ -84,13 +84,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._norms import named_takes_off_mean as named_takes_off_mean
     from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks
-    from sae_nb.models._positions import (
-        NAMED_POSITIONS as NAMED_POSITIONS,
-        ROLE_POSITIONS as ROLE_POSITIONS,
-        NamedPositions as NamedPositions,
-        check_named_position as check_named_position,
-        named_mask as named_mask,
-    )
     from sae_nb.models._running import (
         Put as Put,
         Puts as Puts,

@@ -14,6 +14,7 @@ from jaxtyping import Bool, Int, Int16, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
+from sae_nb.activations import first_tokens
 from sae_nb.checks import warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._calls import RunState
@@ -148,16 +149,9 @@ class Batch:
         return (self.sample[:, 1:] >= 0) & (self.sample[:, 1:] == self.sample[:, :-1])
 
     def first_tokens(self, begin_id: int | None) -> Bool[Tensor, "batch time"]:
-        """Return where attention begins: at the first token of every text and row, and at every BOS.
-
-        A decoder makes a sink of it: its norm is up to a hundred times that of the others.
-        """
+        """Return where attention begins: at the first token of every text and row, and at every BOS."""
         real = torch.ones_like(self.position, dtype=torch.bool) if self.keep is None else self.keep
-        # The leftmost real column too: a packed row may begin in the middle of a text.
-        first = real & ((self.position == 0) | (real.cumsum(dim=1) == 1))
-        if begin_id is not None and self.token_ids is not None:
-            first |= real & (self.token_ids == begin_id)
-        return first
+        return first_tokens(self.position, real, self.token_ids, begin_id)
 
     def state(self) -> RunState:
         """Return the state that edits get in a plain forward pass of this batch."""

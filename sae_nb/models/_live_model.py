@@ -333,6 +333,11 @@ class LiveModel(KnowsOtherWords):
         return find_streams(self.module)
 
     @property
+    def has_sinks(self) -> bool:
+        """Whether the first tokens of texts are attention sinks: in decoders of language."""
+        return bool(self.causal and not self.streams)
+
+    @property
     def generates(self) -> bool:
         """Whether it writes texts, token by token."""
         if self.streams:

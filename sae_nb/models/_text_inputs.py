@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES, token_texts
+from sae_nb.activations import ROLES, describe_ids, token_texts
 from sae_nb.checks import LARGEST, one_of, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._chat import Conversation, conversation, is_conversation, is_message
@@ -103,9 +103,7 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
     import pandas as pd
 
     keep = cast(Tensor, batch.keep)  # there is one wherever text is read
-    dropped = (
-        keep & (model.causal and not model.streams) & batch.first_tokens(model.beginning_of_text)
-    )
+    dropped = keep & model.has_sinks & batch.first_tokens(model.beginning_of_text)
     columns: dict[str, Any] = {
         "sample": batch.sample,
         "position": batch.position,

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from sae_nb._lazy import offered_by_a_study
-from sae_nb.activations import massive, place_of, row_norms
+from sae_nb.activations import TRAINING, PositionPolicy, massive, place_of, row_norms
 from sae_nb.architectures import KIND, SparseAutoencoder, read_sae
 from sae_nb.checks import check_path, checked, warn_caller
 from sae_nb.files import MANIFEST, existing_folder, json_object, mapping, read_json, recover
@@ -33,6 +33,9 @@ N_LISTED = 6
 DEEPEST = 3
 """Levels of folders below one in which its SAEs are looked for."""
 
+
+_DECODERS = ("smollm2-135m", "tiny-gpt")
+"""Models of pretrained SAEs that have attention sinks."""
 
 FACTS = "examples.json"
 """Measurements of a pretrained SAE, in its folder."""
@@ -163,6 +166,9 @@ def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
     if sae.measured is None and (folder / FACTS).is_file():
         report = read_json(folder / FACTS).get("report", {})
         sae.measured = {name: row["value"] for name, row in report.items() if name in _MEASURED}
+    if SHELF in folder.parents and sae.position_policy is None:
+        sinks = sae.model_name in _DECODERS  # what `capture` left out by itself for all of them
+        sae.position_policy = PositionPolicy(drop_first=sinks, drop_massive=sinks, source=TRAINING)
     if SHELF in folder.parents and sae.model_name in FETCHED:
         sae.on_first_use = (
             warn_of_misfit  # its model's weights come from elsewhere, in several forms

@@ -69,5 +69,6 @@ if TYPE_CHECKING:  # for the other rooms
         check_hook_point as check_hook_point,
         check_width as check_width,
         first_look as first_look,
+        policy_for as policy_for,
         tap_of as tap_of,
     )

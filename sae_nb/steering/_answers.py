@@ -19,6 +19,7 @@ from sae_nb.steering._contexts import splice, steer
 from sae_nb.steering._edits import Change, Positions, Where
 
 if TYPE_CHECKING:
+    from sae_nb.activations import PositionPolicy
     from sae_nb.models import Batch, LiveModel
 
 
@@ -107,15 +108,22 @@ class Answers:
         with self.model.lock, edit, torch.no_grad():
             return torch.cat([run(self.model, batch).answer.at_end for batch in self.batches])
 
-    def edited_rows(self) -> list[tuple[Float[Tensor, "rows d_in"], Bool[Tensor, "batch time"]]]:
-        """Return the activations at the edited positions, batch by batch, with the mask of where they are."""
+    def edited_rows(
+        self, of: PositionPolicy | None = None
+    ) -> list[tuple[Float[Tensor, "rows d_in"], Bool[Tensor, "batch time"]]]:
+        """Return the activations at the edited positions, batch by batch, with the mask of where they are;
+        `of`: only those that an SAE is for.
+        """
         self.n_runs += 1
-        positions = Positions(self.positions, prefix_tokens=self.model.prefix_tokens)
+        chosen = of if self.positions is None else self.positions
+        positions = Positions(chosen, prefix_tokens=self.model.prefix_tokens)
         found = []
         for batch in self.batches:
             states = run(self.model, batch, read=self.hook_point, answer=False).states
             x = states[self.hook_point]
             mask = positions.mask(x, batch.to(x.device).state())
+            if of is not None and self.positions is None:
+                mask = mask & ~of.massive(x, mask, self.hook_point)
             found.append((x[mask].float().cpu(), mask.cpu()))
         return found
 

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import warn_of_place
+from sae_nb.activations import PositionPolicy, warn_of_place
 from sae_nb.checks import Count, Seed, check_callable, checked, warn_caller
 from sae_nb.models import Backend, check_travels, take_out
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
@@ -27,6 +27,7 @@ from sae_nb.steering._request import (
     check_width,
     first_look,
     named_step,
+    policy_for,
     request_steering,
     tap_of,
 )
@@ -77,6 +78,9 @@ class Active:
         here = any(
             own is other for own in self._interventions for other in self._model.interventions
         )
+        policy = self._edit.positions.chosen
+        if isinstance(policy, PositionPolicy):
+            edit += f", {policy.left_out()} left out (stated by {policy.source})"
         if here:
             return f"Active({edit}, in force)"
         return f"Active({edit}, not in force: write `with … :` before it, or `@…` above a function)"
@@ -300,8 +304,9 @@ def splice(
     model: LiveModel,
     hook_point: str | Sequence[str],
     edit: Change,
-    keep: Where = None,
+    positions: Where = None,
     *,
+    keep: Where = None,
     keep_error: bool = False,
     steps: Steps = "all",
     step: int | Sequence[int] | Literal["last"] | None = None,
@@ -314,7 +319,8 @@ def splice(
     at `transcoder.hook_point` in the same run and puts its output where the layer writes.
     A dictionary of several layers takes the place of all of them, layer by layer as the model runs:
     `splice(model, c.target_hook_point, c)` for a CrossLayerTranscoder.
-    `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`.
+    `with … as splicing` gives `splicing.n_touched`, the positions replaced, and `splicing.recipe`; its repr
+    names the positions that pass through untouched.
 
     Parameters
     ----------
@@ -323,8 +329,13 @@ def splice(
         `edit` then gets them side by side, zero where the model has not been yet.
     edit
         From activations (batch, time, d_in) to others of that shape; not asked about padding.
+    positions
+        Positions that are replaced, as in `steer`, "all", or a `PositionPolicy`; the others pass through
+        untouched. None: of an SAE those that it is for, `sae.position_policy`: what capture left out (first
+        tokens, rows of massive norm) it was not trained on, and it would break the model there. Of a function,
+        all.
     keep
-        Positions that are replaced, as `positions` of `steer`; the others pass through untouched.
+        An older name of `positions`.
     keep_error
         Add x − edit(x) as a constant: the model's answer stays, and gradients go through `edit` alone.
     steps, step, backend
@@ -348,10 +359,12 @@ def splice(
             f"{_n_needed(edit)} arguments. A hook of TransformerLens, lambda x, hook: …, is lambda x: … here, "
             "in `with sn.splice(…):`."
         )
-    where, names = (
-        Positions(keep, steps=steps, prefix_tokens=model.prefix_tokens),
-        named(hook_point),
-    )
+    if keep is not None and positions is not None:
+        raise TypeError("`keep` is an older name of `positions`; got both. Leave `keep` out.")
+    positions, names = keep if positions is None else positions, named(hook_point)
+    if positions is None and hasattr(edit, "dictionary"):
+        positions = policy_for(model, edit)
+    where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     if len(names) > 1 and step is not None:
         raise ValueError(
             f"`step` must be None with several hook points, got {step!r}. Name the applications in them, such "
@@ -366,7 +379,7 @@ def splice(
         warn_of_place(edit, point)
     change = replacing(edit, keep_error=keep_error)
     look = first_look(model, point, edit)
-    masked = MaskedEdit(where, change, tap_of(model, point, edit), look=look)
+    masked = MaskedEdit(where, change, tap_of(model, point, edit), at=point, look=look)
     return Active(model, Recipe(hook_point=point, step=named_step(point), edit=masked), backend)
 
 

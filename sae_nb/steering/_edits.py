@@ -14,20 +14,27 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES
-from sae_nb.checks import LARGEST, check_count, one_of
-from sae_nb.models import NAMED_POSITIONS, ROLE_POSITIONS, check_named_position, named_mask
+from sae_nb.activations import (
+    NAMED_POSITIONS,
+    ROLE_POSITIONS,
+    ROLES,
+    PositionPolicy,
+    check_named_position,
+    named_mask,
+)
+from sae_nb.checks import LARGEST, check_count, one_of, warn_caller
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
+    from sae_nb.activations import NamedPositions
     from sae_nb.architectures import SparseAutoencoder, Temporal
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import HookPoint, NamedPositions, RunState
+    from sae_nb.models import HookPoint, RunState
     from sae_nb.steering._one_site import OneSite, Taps
 
 
 Steps = Literal["all", "prompt", "new"]
-Where = int | Sequence[int] | Tensor | str | Callable[["RunState"], Tensor] | None
+Where = int | Sequence[int] | Tensor | str | PositionPolicy | Callable[["RunState"], Tensor] | None
 Change = Callable[..., Tensor]
 """Activations (batch, time, d_in) → what they would be if every position were touched. With a `Tap`, it
 gets the activations there besides."""
@@ -76,6 +83,8 @@ class MaskedEdit:
         change: Change,
         tap: Tap | Taps | None = None,
         of_amounts: Callable[..., Change] | None = None,
+        *,
+        at: HookPoint | None = None,
         look: Callable[[Tensor], None] | None = None,
     ) -> None:
         self.positions = positions
@@ -87,8 +96,12 @@ class MaskedEdit:
         self.of_amounts = of_amounts
         """The same change by other amounts, as `by=` gives them; None where it has none."""
 
+        self.at = at
+        """Where it is made, by which norms are massive there; None where no position depends on its norm."""
+
         self.n_runs = 0
         self.n_touched = 0
+        self.n_massive = 0
         self._before: tuple[Tensor, Tensor, Tensor] | None = None
 
     @property
@@ -114,6 +127,7 @@ class MaskedEdit:
             )
         mask = self.positions.mask(x, state)
         read = () if self.tap is None else (self.tap.take(state),)
+        mask = self._without_massive(mask, x, read)
         touched = int(mask.sum())
         self.n_runs += 1
         self.n_touched += touched
@@ -126,6 +140,20 @@ class MaskedEdit:
         changed = self.change(x, *read) if seen is None else _of_sequences(self.change, *seen)
         changed = changed.to(x)[:, -x.shape[1] :]
         return changed if touched == mask.numel() else torch.where(mask[..., None], changed, x)
+
+    def _without_massive(
+        self, mask: Bool[Tensor, "batch time"], x: Tensor, read: tuple[Tensor, ...]
+    ) -> Bool[Tensor, "batch time"]:
+        """Leave out rows that an SAE is not for, by their norm where it reads and where it writes."""
+        policy = self.positions.chosen
+        if not isinstance(policy, PositionPolicy):
+            return mask
+        found = policy.massive(x, mask, self.at)
+        for tap, value in zip(() if self.tap is None else self.tap.parts, read, strict=False):
+            if len(self.tap.parts) == 1:  # type: ignore[union-attr]
+                found = found | policy.massive(value, mask, tap.hook_point)
+        self.n_massive += int(found.sum())
+        return mask & ~found
 
     def _from_the_first(
         self, tokens: Tensor, mask: Tensor, state: RunState
@@ -170,13 +198,21 @@ class Positions:
         self, chosen: Where = None, *, steps: Steps = "all", prefix_tokens: int = 0
     ) -> None:
         self.chosen = _check_chosen(chosen, prefix_tokens)
+        self.given = chosen is not None
+        """Whether the caller chose; an SAE's own policy holds where not."""
+
         self.steps = one_of(steps, STEPS, name="steps")
         self.prefix_tokens = prefix_tokens
+        self._said = False
 
     @property
     def everywhere(self) -> bool:
         """Whether every position is chosen."""
         return self.chosen is None and self.steps == "all"
+
+    def instead(self, policy: PositionPolicy) -> Positions:
+        """Return the positions of an SAE's policy, at the same steps."""
+        return Positions(policy, steps=self.steps, prefix_tokens=self.prefix_tokens)
 
     @property
     def of_role(self) -> bool:
@@ -184,48 +220,66 @@ class Positions:
         return isinstance(self.chosen, str) and self.chosen in ROLE_POSITIONS
 
     def stated(self) -> str | list[Any] | None:
-        """Return the choice as plain numbers and strings; a function by its name."""
+        """Return the choice as plain numbers and strings; a function by its name, a policy in words."""
         chosen = self.chosen
+        if isinstance(chosen, PositionPolicy):
+            return chosen.left_out() + " left out"
         if isinstance(chosen, Tensor):
             return chosen.tolist()
         if isinstance(chosen, tuple):
             return list(chosen)
         return getattr(chosen, "__name__", "function") if callable(chosen) else chosen
 
+    def _check_roles(self, policy: PositionPolicy, state: RunState) -> None:
+        """Say once that an SAE of one role's tokens is put on texts that have no roles."""
+        if policy.positions in ROLE_POSITIONS and state.role is None and not self._said:
+            self._said = True
+            warn_caller(
+                f"This SAE was trained on the {policy.positions}'s tokens of conversations, and nothing says "
+                "who wrote these, so it is put at all of them. Pass conversations, or positions=."
+            )
+
     def mask(
         self, x: Float[Tensor, "batch time d_in"], state: RunState
     ) -> Bool[Tensor, "batch time"]:
         """Return where the edit applies in one forward pass."""
         position, prompt_length, real = _own_positions(x, state)
-        chosen = self._chosen_mask(position, prompt_length, state)
+        if isinstance(self.chosen, PositionPolicy):
+            self._check_roles(self.chosen, state)
+            # A vector of a whole sample is of no position.
+            pooled = state.position is None and x.shape[1] == 1
+            chosen = real if pooled else self.chosen.mask(position, real, state)
+        else:
+            chosen = _chosen_mask(self.chosen, position, prompt_length, state, self.prefix_tokens)
         if self.steps == "prompt":
             chosen = chosen & (position < prompt_length)
         elif self.steps == "new":
             chosen = chosen & (position >= prompt_length)
         return chosen & real
 
-    def _chosen_mask(
-        self,
-        position: Int[Tensor, "batch time"],
-        prompt_length: Int[Tensor, "batch 1"],
-        state: RunState,
-    ) -> Bool[Tensor, "batch time"]:
-        chosen = self.chosen
-        if chosen is None:
-            return torch.ones_like(position, dtype=torch.bool)
-        if callable(chosen) and not isinstance(chosen, Tensor):
-            return chosen(state).to(position.device).expand_as(position)
-        if isinstance(chosen, Tensor):
-            return _look_up(chosen, position, prompt_length, state)
-        if isinstance(chosen, tuple):
-            wanted = torch.tensor(chosen, device=position.device)
-            wanted = torch.where(wanted < 0, wanted + prompt_length, wanted)
-            return (position[:, :, None] == wanted[:, None, :]).any(dim=-1)
-        if self.of_role:
-            return _written_by(chosen, position, state)
-        if chosen == "last":
-            return position >= prompt_length - 1
-        return named_mask(cast("NamedPositions", chosen), position, self.prefix_tokens)
+
+def _chosen_mask(
+    chosen: tuple[int, ...] | Tensor | str | Callable[[RunState], Tensor] | None,
+    position: Int[Tensor, "batch time"],
+    prompt_length: Int[Tensor, "batch 1"],
+    state: RunState,
+    prefix_tokens: int,
+) -> Bool[Tensor, "batch time"]:
+    if chosen is None:
+        return torch.ones_like(position, dtype=torch.bool)
+    if callable(chosen) and not isinstance(chosen, Tensor):
+        return chosen(state).to(position.device).expand_as(position)
+    if isinstance(chosen, Tensor):
+        return _look_up(chosen, position, prompt_length, state)
+    if isinstance(chosen, tuple):
+        wanted = torch.tensor(chosen, device=position.device)
+        wanted = torch.where(wanted < 0, wanted + prompt_length, wanted)
+        return (position[:, :, None] == wanted[:, None, :]).any(dim=-1)
+    if chosen in ROLE_POSITIONS:
+        return _written_by(chosen, position, state)
+    if chosen == "last":
+        return position >= prompt_length - 1
+    return named_mask(cast("NamedPositions", chosen), position, prefix_tokens)
 
 
 def _written_by(
@@ -294,13 +348,15 @@ def _look_up(
     return mask[rows.clamp_min(0), inside] & known
 
 
-Chosen = tuple[int, ...] | Tensor | str | Callable[["RunState"], Tensor] | None
+Chosen = tuple[int, ...] | Tensor | str | PositionPolicy | Callable[["RunState"], Tensor] | None
 
 
 def _check_chosen(chosen: Where, prefix_tokens: int) -> Chosen:
     is_function = callable(chosen) and not isinstance(chosen, Tensor | type)
     if chosen is None or is_function:
         return chosen  # type: ignore[return-value]
+    if isinstance(chosen, PositionPolicy):
+        return None if chosen.everywhere else chosen
     if isinstance(chosen, str):
         if chosen not in NAMED_POSITIONS:
             raise ValueError(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
@@ -13,8 +14,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, Context, warn_of_place
-from sae_nb.checks import check_atom, check_matrix, one_of
+from sae_nb.activations import DEFAULT, Activations, Context, PositionPolicy, warn_of_place
+from sae_nb.checks import check_atom, check_matrix, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Hooks, Intervention, check_writable, edited_nnsight
 from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, Tap, change_atoms
@@ -322,10 +323,14 @@ def request_steering(
     recipe = Steering(atoms=atoms, by=by, amount=amount, sae=sae, **choices)
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
     tap = _tap(model, hook_point, sae) if encodes else None
+    if not (recipe.keep_error or where.given):
+        where = where.instead(policy_for(model, sae))
+        recipe = replace(recipe, positions=where.stated())
     changes = _atom_changes(model, sae, atoms, recipe)
     reads_here = getattr(sae, "writes", None) is None or tap is not None
     look = first_look(model, hook_point, sae) if reads_here else None
-    return replace(recipe, edit=MaskedEdit(where, changes(by=recipe.amount), tap, changes, look))
+    edit = MaskedEdit(where, changes(by=recipe.amount), tap, changes, at=hook_point, look=look)
+    return replace(recipe, edit=edit)
 
 
 def first_look(
@@ -360,6 +365,34 @@ def check_hook_point(model: LiveModel, hook_point: str, step: Any = None) -> Hoo
     point = model.hook_point(hook_point)
     check_writable(point)
     return model.counted(point, step)
+
+
+_asked_without: weakref.WeakSet[Any] = weakref.WeakSet()
+"""SAEs without a policy of their own, of which a warning was given."""
+
+
+def policy_for(model: LiveModel, sae: Any, acts: Any = None) -> PositionPolicy:
+    """Return the positions that an SAE is for, in a model: its own policy, or that of `capture`.
+
+    Where it has none, that of the activations that it is measured on; a warning, once for each SAE, names the
+    default that holds without either.
+    """
+    whole = getattr(sae, "whole", sae)
+    known = getattr(whole, "position_policy", None)
+    if known is None and acts is not None and (rows := PositionPolicy.of(acts)) is not None:
+        # By the median of each text, as without activations, and never more than capture would keep.
+        massive = rows.drop_massive or (model.has_sinks and rows.drop_first)
+        known = replace(rows, drop_massive=massive, norm_limits={}, source="activations")
+    policy = PositionPolicy.for_model(model) if known is None else known.within(model)
+    if model.has_sinks and policy.source.endswith(DEFAULT) and whole not in _asked_without:
+        _asked_without.add(whole)
+        usual = policy.source.removesuffix(f" by {DEFAULT}") if known else "`capture`"
+        what = f"{policy.left_out()} pass through" if policy.left_out() else "all are replaced"
+        warn_caller(
+            f"This {type(whole).__name__} does not say which positions it was trained on: {what}, as {usual} "
+            'has it by default. Pass positions=, such as "all" or "not_first", or set `sae.position_policy`.'
+        )
+    return policy
 
 
 def check_width(model: LiveModel, point: HookPoint, width: int, what: str) -> None:

@@ -56,7 +56,7 @@ def splices(
     for i, (point, tap) in enumerate(zip(points, _taps(model, points, edit), strict=True)):
         site = _Site(running, i, writes=None if tap is None else widths)
         change = replacing(site, keep_error=keep_error)
-        parts.append(Recipe(hook_point=point, edit=MaskedEdit(where, change, tap)))
+        parts.append(Recipe(hook_point=point, edit=MaskedEdit(where, change, tap, at=point)))
     return Splices(hook_point=points[0], edit=parts[0].edit, parts=tuple(parts))
 
 

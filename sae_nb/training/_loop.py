@@ -52,6 +52,7 @@ from sae_nb.training._sources import (
     identity,
     is_checked,
     remember_origin,
+    remember_positions,
     rows_known,
 )
 
@@ -341,6 +342,7 @@ class Training:
                 learner.sae.eval()
             for i, sae in enumerate(self.given):
                 self.hand_over(i, sae)
+                remember_positions(sae, self.source)  # a stream knows its limits of norms by now
             self.let_go()
         for learner in self.learners:
             self.given[learner.index].measured = self._measured(learner)

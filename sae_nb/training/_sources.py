@@ -15,6 +15,7 @@ from sae_nb.activations import (
     HOW_TO_GET_GRADIENTS,
     Activations,
     ActivationSource,
+    PositionPolicy,
     WithGradient,
     of_sites,
 )
@@ -194,6 +195,7 @@ def sites_of(source: ActivationSource) -> tuple[int, ...]:
 
 def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Note on the SAE where its training data come from, with a warning when that changes."""
+    remember_positions(sae, source)
     read, written = _places(sae, source)
     for name, value in (
         ("hook_point", read),
@@ -209,6 +211,11 @@ def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
                 f"This SAE had {name}={before!r} and now trains on data with {name}={value!r}, which "
                 "it remembers from here on. If that is a mistake, train on data of its own."
             )
+
+
+def remember_positions(sae: SparseAutoencoder, source: ActivationSource) -> None:
+    """Note on the SAE which positions of texts its training data are of, where they say it."""
+    sae.position_policy = PositionPolicy.of(source) or sae.position_policy
 
 
 def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dict[str, Any]:

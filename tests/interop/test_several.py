@@ -375,7 +375,7 @@ def test_it_takes_the_place_of_all_mlps(tmp_path: Path, gpt: sn.LiveModel) -> No
     names = [f"{side}.{i}" for side in ("mlp_in", "mlp_out") for i in range(LAYERS)]
     c.hook_point = " + ".join(names[:LAYERS])
     plain = gpt(TEXT)
-    with sn.splice(gpt, names[LAYERS:], c):
+    with sn.splice(gpt, names[LAYERS:], c, "all"):
         seen = sn.capture(gpt, TEXT, names, drop_first=False, progress=False)
     parts = [one.x for one in seen.values()]
     for own, y in zip(parts[LAYERS:], by_formula(parts[:LAYERS], made)[1], strict=True):

@@ -504,7 +504,7 @@ def test_encode_and_decode_work_inside_a_users_trace(gpt, sae, kind):
     if kind == "topk":
         sae = sn.TopK(d_in=D, n_atoms=12, k=3).eval()
     ids = torch.tensor([[3, 4, 5, 6]])
-    with splice(gpt, "resid_post.1", sae):
+    with splice(gpt, "resid_post.1", sae, "all"):
         expected = gpt(ids)
     wrapper = gpt.nnsight
     with gpt.lock, torch.no_grad():

@@ -77,6 +77,8 @@ def self_correction(
 ) -> SelfCorrection:
     """Perturb every token state at one layer, run the rest of the network, and compare.
 
+    Of texts the states that are compared: an attention sink that `capture_states` leaves out is left as it is.
+
     θ_k = arccos⟨û_k(perturbed), û_k⟩ for k = l … L; `norm_only` has a_k + n in place of the perturbed a_k.
 
     Parameters
@@ -145,7 +147,7 @@ def pushed_states(
 
     The states are in float32, embeddings first.
 
-    Parameters as for `self_correction`; `like` are states that say which positions of a text are kept.
+    Parameters as for `self_correction`; `like` are states by whose positions those of a text are chosen.
 
     Example
     -------
@@ -165,10 +167,11 @@ def pushed_states(
             noise * (x.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True))
         )
 
-    kept = list(like.positions) if isinstance(like, States) else slice(None)
+    positions = list(like.positions) if isinstance(like, States) else None
+    kept = slice(None) if positions is None else positions
     parts = []
     # The lock is held over edit and pass, so that no other thread runs the perturbed model.
-    with model.lock, splice(model, points[layer], push):
+    with model.lock, splice(model, points[layer], push, positions):
         for batch in model.batches(inputs, batch_size=batch_size):
             states = run(model, batch, read=points).states
             parts.append(

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sae_nb.capturing import RowPolicy, capture
+from sae_nb.activations import PositionPolicy
+from sae_nb.capturing import capture
 from sae_nb.checks import as_tensor, check_data, check_finite, checked
 from sae_nb.models import Backend
 
@@ -289,7 +290,7 @@ def capture_states(
     """
     model.settle_order(inputs)
     points = _points(model)
-    policy = RowPolicy.for_model(model, drop_first=drop_first, keep_special=True)
+    policy = PositionPolicy.for_model(model, drop_first=drop_first, keep_special=True)
     if pack:
         inputs = text_windows(model, inputs, context_length)
         drop_first, context_length = False, None

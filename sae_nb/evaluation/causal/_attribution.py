@@ -7,7 +7,7 @@ Of a transcoder x is what it writes, and z_tj comes from what it reads.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.capturing import BatchRows, RowPolicy, batch_rows
+from sae_nb.capturing import BatchRows, batch_rows
 from sae_nb.checks import Seed, at_least, check_atom, check_finite, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
@@ -34,6 +34,7 @@ from sae_nb.steering import (
     check_hook_point,
     check_width,
     kl,
+    policy_for,
     random_direction,
     tap_of,
 )
@@ -187,8 +188,8 @@ def attribute(
         Measure of the answer: a class or token id or its name, a function, or None for the model's own
         top answer. A logit is measured above the mean of all logits.
     drop_first
-        Leave out the first token, an attention sink that SAEs are not trained on; None: as `capture`
-        does, where the model is a decoder of language.
+        Leave out the first token, an attention sink that SAEs are not trained on; None: what the SAE was not
+        trained on, `sae.position_policy`.
 
     Raises
     ------
@@ -221,10 +222,11 @@ def attribute(
         x, read, gradient, answer, kind, outcome, value = _forward_backward(
             model, batch, point, sae, target
         )
-        policy = RowPolicy.for_model(
-            model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
-        )
-        rows = batch_rows(x.cpu(), batch, policy, point)
+        policy = policy_for(model, sae)
+        if drop_first is not None:
+            massive = policy.drop_massive and drop_first
+            policy = replace(policy, drop_first=drop_first, drop_massive=massive)
+        rows = batch_rows(x.cpu(), batch, policy, point).without_massive(policy, point)
         if len(rows.x) == 0:
             raise ValueError(
                 f"The input must have a position that the SAE reads, got {x.shape[1]} in all: the "

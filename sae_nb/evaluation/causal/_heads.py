@@ -18,6 +18,7 @@ from sae_nb.capturing import capture
 from sae_nb.checks import Count, between, check_atom, checked
 from sae_nb.findings import Finding
 from sae_nb.models import read_attention
+from sae_nb.steering import Positions, policy_for
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -146,7 +147,7 @@ def head_sources(
     hook_point
         Of the SAE; None: `sae.hook_point`.
     position
-        In the input; None: where the atom is strongest.
+        In the input; None: where the atom is strongest, of the positions that the SAE is for.
 
     Raises
     ------
@@ -175,7 +176,12 @@ def head_sources(
     rows = capture(model, inputs if isinstance(inputs, Tensor) else [inputs], str(point),
                    drop_first=False, keep_special=True, progress=False)  # fmt: skip
     codes = np.asarray(sae.encode(rows.x))[:, atom]
-    t = int(np.abs(codes).argmax()) if position is None else position
+    # Not where the SAE was never trained: an attention sink has the strongest code of many atoms.
+    policy = policy_for(model, sae)
+    kept = Positions(policy).mask(rows.x[None], batch.to("cpu").state())
+    kept = (kept & ~policy.massive(rows.x[None], kept, point))[0]
+    among = np.where(kept if bool(kept.any()) else True, np.abs(codes), -1.0)
+    t = int(among.argmax()) if position is None else position
     between(t, 0, len(rows) - 1, name="position")
     attention = read_attention(model, batch, layer)
     direction = _reading(sae, atom).reshape(len(attention.values), -1)

@@ -16,13 +16,13 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Context, Ragged, row_norms
+from sae_nb.activations import Context, PositionPolicy, Ragged
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
 from sae_nb.models import Below, run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Statistic
-from sae_nb.steering import Change, Where, splice
+from sae_nb.steering import Change, policy_for, splice
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -46,6 +46,7 @@ class Scores:
     tables: list[np.ndarray] = field(default_factory=list)
     samples: list[np.ndarray] = field(default_factory=list)
     n_spliced: int = 0
+    n_massive: int = 0
     complete: bool = True
     """Whether all inputs were scored."""
 
@@ -279,14 +280,7 @@ class SpliceTask:
     hook_point: str
     inputs: Any
     labels: Int[Tensor, " samples"] | None
-    drop_first: bool  # whether the first token of every text passes through, as capture drops it
-    keep_special: bool  # whether special tokens are spliced
-    norm_limit: float = math.inf  # activations of a larger norm pass through
-    spared: set[str] = field(default_factory=set)  # whether there were any, once it ran
-
-    def sparing(self, norm_limit: float) -> SpliceTask:
-        """Return the task with activations of a massive norm left as they are, where it knew of no limit."""
-        return replace(self, norm_limit=min(norm_limit, self.norm_limit))
+    positions: PositionPolicy  # those that the SAE is for; the others pass through
 
     def run(
         self,
@@ -305,7 +299,6 @@ class SpliceTask:
             "mean": lambda x: mean.to(x).expand_as(x),
             "random": random,
         }
-        changes = {name: self.spares(change) for name, change in changes.items()}
         size = batch_size or _batch_size(self.model)
         batches: Batches = self.model.batches(self.inputs, batch_size=size)
         total = getattr(batches, "n_samples", None)
@@ -320,23 +313,6 @@ class SpliceTask:
         with progress_bar(total, "splice", "sample", enabled=progress) as bar:
             ordered = sampling.order(self.model, batches)
             return self.scores(changes, ordered, done=bar.update, enough=enough)
-
-    def spares(self, change: Change) -> Change:
-        """Return a change that leaves activations of a massive norm as they are.
-
-        A change that reads elsewhere or whole sequences is returned as it is.
-        """
-        elsewhere = getattr(self.sae, "writes", None) is not None
-        if elsewhere or getattr(self.sae, "reads_sequences", False) or self.norm_limit == math.inf:
-            return change
-
-        def spared(x: Tensor) -> Tensor:
-            found = (row_norms(x) > self.norm_limit)[..., None]
-            if bool(found.any()):
-                self.spared.add("massive norms")
-            return torch.where(found, x, change(x).to(x))
-
-        return spared
 
     def scores(
         self,
@@ -368,11 +344,13 @@ class SpliceTask:
                 n, score = _SCORES[scores.scoring](clean, batch, truth)
                 sums = {"n": n, **{f"{key}_clean": value for key, value in score(clean).items()}}
                 for name, change in changes.items():
-                    splicing = splice(model, self.hook_point, change, self.keep(batch))
+                    splicing = splice(model, self.hook_point, change, self.positions)
                     with below.left_out(), splicing as edit:
                         output = run(model, batch).answer.tensor
                     sums |= {f"{key}_{name}": value for key, value in score(output).items()}
-                    scores.n_spliced += edit.n_touched if name == "spliced" else 0
+                    if name == "spliced":
+                        scores.n_spliced += edit.n_touched
+                        scores.n_massive += edit.n_massive
             scores.add(batch.sample.amax(dim=1), sums)
             done(batch.n)
             if enough(cpu_batch, scores):
@@ -386,30 +364,14 @@ class SpliceTask:
         """Return where changes read and write while the model runs."""
         points: list[HookPoint] = []
         for change in changes:
-            with self.model.lock, splice(self.model, self.hook_point, change):
+            with self.model.lock, splice(self.model, self.hook_point, change, self.positions):
                 points += [edit.hook_point for edit in self.model.interventions]
         return points
 
-    def keep(self, batch: Batch) -> Where:
-        """Return which positions of a batch are spliced: those that capture keeps."""
-        if batch.token_ids is None:
-            return "not_first" if self.drop_first else None
-        mask = batch.sample >= 0
-        if self.drop_first:
-            # Where a long text was cut in windows, attention begins at the first real column too.
-            mask = mask & (batch.position != 0) & (mask.cumsum(dim=1) != 1)
-            begin = self.model.beginning_of_text
-            mask = mask if begin is None else mask & (batch.token_ids != begin)
-        if not self.keep_special and batch.special is not None:
-            mask = mask & ~batch.special
-        return lambda _state: mask
-
     def stated(self, scores: Scores) -> dict[str, Any]:
         """Return what was run, for the report."""
-        untouched = ["padding"]
-        untouched += ["first tokens"] if self.drop_first else []
-        untouched += [] if self.keep_special else ["special tokens"]
-        untouched += sorted(self.spared)
+        met = replace(self.positions, drop_massive=scores.n_massive > 0)
+        untouched = ["padding", *filter(None, met.left_out().split(", "))]
         return {
             "model": self.model.name,
             "hook_point": self.hook_point,
@@ -449,23 +411,21 @@ def splice_task(
             "`hook_point` must say where to splice, because neither `acts` nor `sae` carries one. "
             'Pass hook_point="resid_post.0", say.'
         )
-    splice(model, name, sae)  # checks hook point and width, and installs nothing
+    positions = policy_for(model, sae, acts)
+    splice(model, name, sae, positions)  # checks hook point and width, and installs nothing
     if sae.dictionary.device.type != model.device.type:
         raise ValueError(
             f"`sae` must be on the model's device, {model.device}, got {sae.dictionary.device}. Use "
             "sae.to(model.device)."
         )
     inputs, labels = _inputs_and_labels(acts, inputs, labels)
-    policy = acts.context.policy
     return SpliceTask(
         sae=sae,
         model=model,
         hook_point=name,
         inputs=inputs,
         labels=_check_labels(labels, model),
-        drop_first=bool(policy.get("drop_first", model.causal)),
-        keep_special=bool(policy.get("keep_special", True)),
-        norm_limit=policy.get("norm_limits", {}).get(name, math.inf),
+        positions=positions,
     )
 
 
@@ -564,8 +524,7 @@ def token_costs(
     Parameters
     ----------
     acts, hook_point
-        Captured from the model, in the SAE's units: they say which positions pass through untouched,
-        and where to splice unless `hook_point` does.
+        Captured from the model, in the SAE's units: they say where to splice, unless `hook_point` does.
     inputs, batch_size
         Texts, None being those that `acts` carry; how many at a time.
 
@@ -596,7 +555,7 @@ def token_costs(
         with model.lock, torch.no_grad():
             with below.noted():
                 clean = run(model, batch).answer.tensor
-            with below.left_out(), splice(model, task.hook_point, sae, task.keep(batch)):
+            with below.left_out(), splice(model, task.hook_point, sae, task.positions):
                 spliced = run(model, batch).answer.tensor
         parts += [_of_text(batch, row, clean[row], spliced[row]) for row in range(len(clean))]
     return TokenCosts(**{name: np.concatenate([part[name] for part in parts]) for name in parts[0]})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, massive, norm_limit, row_norms
+from sae_nb.activations import Activations, massive, row_norms
 from sae_nb.evaluation.report._measurement import number_text
 
 
@@ -23,9 +22,6 @@ class MassiveRows:
     norms: Float[Tensor, " massive"]
     median: float
     """Their numbers and norms, and the median norm of all rows."""
-
-    limit: float
-    """Norm above which a row is one of them; infinity where there is none."""
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,7 +65,6 @@ def massive_rows(sae: Any, acts: Activations, batch_size: int) -> MassiveRows:
         rows=found.nonzero().flatten(),
         norms=norms[found],
         median=float(norms.median()),
-        limit=norm_limit(norms) if bool(found.any()) else math.inf,
     )
 
 

@@ -288,8 +288,6 @@ def evaluate(
     shared = warn_if_trained_on(acts, trained_on)
     whole, exceptions = acts, massive_rows(sae, acts, batch_size)
     acts = exceptions.left_out_of(acts)
-    if task is not None:
-        task = task.sparing(exceptions.limit)
     rows = pass_over_rows(sae, acts, batch_size=batch_size, seed=seed)
     measurements = reconstruction_rows(rows.reconstruction, rows.floor, rows.control, resampling)
     if exceptions:

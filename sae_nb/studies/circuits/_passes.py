@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.capturing import RowPolicy, batch_rows
+from sae_nb.activations import PositionPolicy
+from sae_nb.capturing import batch_rows
 from sae_nb.checks import check_atom
 from sae_nb.evaluation import Outcome, outcome_of
 from sae_nb.models import Frozen, check_frozen, run
@@ -109,7 +110,7 @@ class Trace:
     ) -> None:
         self.passes, model = passes, passes.model
         self.exact = all(str(layer.write).startswith("mlp_out.") for layer in passes.layers)
-        self.policy = RowPolicy.for_model(
+        self.policy = PositionPolicy.for_model(
             model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
         )
         frozen = Frozen()

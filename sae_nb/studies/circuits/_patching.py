@@ -17,10 +17,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.capturing import RowPolicy, batch_rows
+from sae_nb.capturing import batch_rows
 from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.findings import Finding
 from sae_nb.models import run
+from sae_nb.steering import policy_for
 from sae_nb.studies.circuits._asked import Measure, asked, written_at
 from sae_nb.studies.circuits._copies import blocks, measured_copies
 
@@ -130,7 +131,7 @@ class _Runs:
     def __init__(self, model: LiveModel, sae: SparseAutoencoder, place: HookPoint) -> None:
         self.model, self.sae, self.place = model, sae, place
         self.atoms = sae.dictionary.detach().float()
-        self.policy = RowPolicy.for_model(model, drop_first="auto", keep_special=True)
+        self.policy = policy_for(model, sae)
 
     def pair(self, clean: Batch, corrupted: Batch, target: Any) -> tuple[str, _Pair]:
         """Run both once, the corrupted one with its graph."""
@@ -171,7 +172,8 @@ class _Runs:
         """Position, atom and difference of every code that is not 0 in one of the two."""
         found = []
         for batch, activations, sign in ((clean, x, 1.0), (corrupted, y, -1.0)):
-            rows = batch_rows(activations.cpu(), batch, self.policy, str(self.place)).position
+            kept = batch_rows(activations.cpu(), batch, self.policy, str(self.place))
+            rows = kept.without_massive(self.policy, self.place).position
             rows = rows.to(x.device)
             with torch.no_grad():
                 codes = self.sae.encode(activations.reshape(-1, x.shape[-1])[rows].float())

@@ -567,7 +567,7 @@ class _Trial:
         self, direction: Float[Tensor, " d_in"], by: float, point: HookPoint | None = None
     ) -> Active:
         own = cast(MaskedEdit, self._recipe.edit)
-        edit = MaskedEdit(own.positions, Along(direction, "add", by))
+        edit = MaskedEdit(own.positions, Along(direction, "add", by), at=own.at)
         recipe = Recipe(hook_point=point or self._recipe.hook_point, edit=edit)
         return Active(self._model, recipe, "hooks")
 

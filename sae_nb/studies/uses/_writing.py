@@ -15,16 +15,13 @@ from torch import Tensor
 from sae_nb.activations import token_texts
 from sae_nb.checks import as_tensor
 from sae_nb.models import prompt_row
-from sae_nb.steering import Where, check_hook_point, check_width, latents, splice
+from sae_nb.steering import check_hook_point, check_width, latents, policy_for, splice
 from sae_nb.studies.uses._reading import check_row_by_row
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.steering import Active
-
-READ: Where = "not_first"
-"""Positions whose codes mean something: a decoder's first token is an attention sink that no SAE learned."""
 
 
 def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> HookPoint:
@@ -114,11 +111,9 @@ class Along:
         return x - (self.strength * written).to(x)
 
 
-def subtracting(
-    model: LiveModel, hook_point: str, change: Along, positions: Where = READ
-) -> Active:
-    """Return the edit that makes a change wherever codes mean something."""
-    return splice(model, hook_point, change, positions, backend="hooks")
+def subtracting(model: LiveModel, hook_point: str, change: Along) -> Active:
+    """Return the edit that makes a change wherever codes mean something: at the positions the SAE is for."""
+    return splice(model, hook_point, change, policy_for(model, change.sae), backend="hooks")
 
 
 def other_atoms(

@@ -32,7 +32,7 @@ from sae_nb.evaluation import (
 )
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
-from sae_nb.steering import Answers, Cost, Where, random_direction
+from sae_nb.steering import Answers, Cost, Where, policy_for, random_direction
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -181,7 +181,7 @@ class _Trial:
         self.runs, self._sae, self._kind = runs, sae, kind
         self._odds = TargetOdds(runs, None)
         self.done: Callable[[], Any] = lambda: None
-        edited = torch.cat([part for part, _ in runs.edited_rows()])
+        edited = torch.cat([part for part, _ in runs.edited_rows(policy_for(runs.model, sae))])
         with torch.no_grad():
             codes = sae.encode(edited.to(sae.dictionary.device))
             self.fired = np.unique(codes.atoms.cpu().numpy())

@@ -65,6 +65,7 @@ class MergedDictionary:
 
         self.n_atoms, self.d_in = dictionary.shape
         self.hook_point = getattr(sae, "hook_point", None)
+        self.position_policy = getattr(sae, "position_policy", None)
 
     @checked
     @torch.no_grad()

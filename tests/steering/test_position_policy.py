@@ -1,0 +1,372 @@
+"""An SAE is put in a model at the positions it is for: those of the activations it was trained on."""
+
+from __future__ import annotations
+
+import json
+from contextlib import contextmanager
+
+import pytest
+import torch
+
+import sae_nb as sn
+from sae_nb.activations import PositionPolicy
+
+AT = "resid_post.2"
+TEXTS = [
+    "Tom walked to the castle and said hello to the king.",
+    "The cat sat in the garden.",
+    "Mia had a red ball and a blue hat.",
+    "Once there was a little dog who liked to run and jump in the park.",
+] * 3
+
+
+@pytest.fixture(scope="module")
+def gpt():
+    return sn.load_model("tiny-gpt")
+
+
+@pytest.fixture(scope="module")
+def acts(gpt):
+    return sn.capture(gpt, TEXTS, AT, progress=False)
+
+
+@pytest.fixture(scope="module")
+def sae(acts):
+    return trained(acts)
+
+
+def trained(data, steps=20):
+    generator = torch.Generator().manual_seed(0)
+    sae = sn.TopK(128, 96, k=8, generator=generator)
+    sn.train(sae, data, steps=steps, batch_size=32, progress=False)
+    return sae
+
+
+@contextmanager
+def by_hand(model, sae, keep):
+    """A plain forward hook that puts x̂ in the place of x where keep(x) says so."""
+
+    def hook(_module, _args, output):
+        x = output[0] if isinstance(output, tuple) else output
+        new = torch.where(keep(x)[..., None], sae(x), x)
+        return (new, *output[1:]) if isinstance(output, tuple) else new
+
+    handle = model.module.get_submodule(model.hook_point(AT).path).register_forward_hook(hook)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def not_first(x):
+    keep = torch.ones(x.shape[:2], dtype=torch.bool)
+    keep[:, 0] = False
+    return keep
+
+
+def ids_of(model, text):
+    return torch.tensor([model.tokenizer(text)["input_ids"]])
+
+
+def cross_entropy(model, texts):
+    losses, n = 0.0, 0
+    for text in texts:
+        ids = ids_of(model, text)
+        with torch.no_grad():
+            logits = model.module(ids).logits[0]
+        losses += torch.nn.functional.cross_entropy(logits[:-1], ids[0, 1:], reduction="sum").item()
+        n += ids.shape[1] - 1
+    return losses / n
+
+
+def test_training_states_the_positions_of_its_activations(sae, acts):
+    policy = sae.position_policy
+    assert policy.drop_first
+    assert policy.drop_massive
+    assert policy.source == "training"
+    assert policy.norm_limits == dict(acts.context.policy.get("norm_limits", {}))
+    plain = trained(acts.x, 2)  # a tensor says nothing of where its rows are from
+    assert plain.position_policy is None
+
+
+@pytest.mark.parametrize("keywords", [{"drop_first": False}, {"keep_special": False}])
+def test_other_choices_of_capture_are_kept_too(gpt, keywords):
+    policy = trained(sn.capture(gpt, TEXTS, AT, progress=False, **keywords), 1).position_policy
+    for name, value in keywords.items():
+        assert getattr(policy, name) == value
+
+
+def test_a_stream_states_its_positions_and_its_limits_of_norms(gpt):
+    stream = sn.stream(gpt, TEXTS, AT, buffer=64)
+    policy = trained(stream, 2).position_policy
+    assert policy.drop_first
+    assert policy.norm_limits.keys() <= {AT}
+    assert policy.norm_limits == PositionPolicy.of(stream).norm_limits
+
+
+def test_a_splice_is_that_of_plain_torch_with_the_first_token_kept(gpt, sae):
+    for text in TEXTS[:4]:
+        with torch.no_grad(), by_hand(gpt, sae, not_first):
+            expected = gpt.module(ids_of(gpt, text)).logits
+        with torch.no_grad(), sn.splice(gpt, AT, sae) as splicing:
+            torch.testing.assert_close(gpt.module(ids_of(gpt, text)).logits, expected)
+    assert "first tokens" in repr(splicing)
+    assert "training" in repr(splicing)
+
+
+@pytest.mark.parametrize("everywhere", [{"positions": "all"}, {"keep": "all"}])
+def test_positions_override_the_policy(gpt, sae, everywhere):
+    ids = ids_of(gpt, TEXTS[0])
+    with torch.no_grad(), by_hand(gpt, sae, lambda x: torch.ones(x.shape[:2], dtype=torch.bool)):
+        expected = gpt.module(ids).logits
+    with sn.splice(gpt, AT, sae, **everywhere) as splicing:
+        with torch.no_grad():
+            torch.testing.assert_close(gpt.module(ids).logits, expected)
+    assert "first tokens" not in repr(splicing)
+    with pytest.raises(TypeError, match="keep"):
+        sn.splice(gpt, AT, sae, "all", keep="all")
+
+
+def test_evaluate_states_the_loss_of_the_splice(gpt, sae, acts):
+    report = sn.evaluate(sae, acts, model=gpt, inputs=TEXTS[:4], progress=False, n_bootstrap=0)
+    with sn.splice(gpt, AT, sae):
+        assert report["ce"].value == pytest.approx(cross_entropy(gpt, TEXTS[:4]), abs=1e-4)
+    assert report["ce_clean"].value == pytest.approx(cross_entropy(gpt, TEXTS[:4]), abs=1e-4)
+
+
+@pytest.mark.parametrize("mode", ["add", "set", "scale"])
+def test_steering_without_the_error_leaves_out_what_capture_left_out(gpt, sae, mode):
+    ids = ids_of(gpt, TEXTS[0])
+    clean = sn.capture(gpt, [ids[0]], AT, drop_first=False, progress=False).x
+    with sn.steer(gpt, AT, sae, atom=3, by=2.0, mode=mode, keep_error=False) as steering:
+        steered = sn.capture(gpt, [ids[0]], AT, drop_first=False, progress=False).x
+    assert torch.equal(steered[0], clean[0])
+    assert not torch.isclose(steered[1:], clean[1:]).all(dim=1).any()
+    assert "first tokens" in repr(steering)
+    json.dumps(steering.recipe.settings())
+    with sn.steer(gpt, AT, sae, 3, 2.0, mode=mode, keep_error=False, positions="all"):
+        everywhere = sn.capture(gpt, [ids[0]], AT, drop_first=False, progress=False).x
+    assert not torch.isclose(everywhere[0], clean[0]).all()
+
+
+def test_generation_is_the_same_with_and_without_a_cache_alone_and_padded(gpt, sae):
+    prompts = ["The cat sat", "Once there was a little dog who"]
+    with sn.splice(gpt, AT, sae):
+        alone = [gpt.generate(prompt, 6, return_ids=True) for prompt in prompts]
+        together = gpt.generate(prompts, 6, return_ids=True)
+        uncached = gpt.generate(prompts, 6, return_ids=True, use_cache=False)
+    for one, both, slow in zip(alone, together, uncached, strict=True):
+        assert torch.equal(one, both)
+        assert torch.equal(one, slow)
+    # Each token by hand: a whole pass with the first position kept.
+    ids = ids_of(gpt, prompts[0])
+    for _ in range(6):
+        with torch.no_grad(), by_hand(gpt, sae, not_first):
+            ids = torch.cat([ids, gpt.module(ids).logits[:, -1:].argmax(-1)], dim=1)
+    assert torch.equal(alone[0], ids[0])
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_on_either_side_moves_no_first_token(gpt, sae, side):
+    short, long = ids_of(gpt, "The cat sat")[0], ids_of(gpt, TEXTS[3])[0]
+    n = len(long) - len(short)
+    before = n if side == "left" else 0
+    ids = torch.stack([torch.nn.functional.pad(short, (before, n - before), value=0), long])
+    mask = torch.ones_like(ids)
+    mask[0, :before] = 0
+    mask[0, before + len(short) :] = 0
+    position = (mask.cumsum(1) - 1).clamp(min=0)
+    with torch.no_grad(), by_hand(gpt, sae, not_first):
+        expected = gpt.module(short[None]).logits[0]
+    with torch.no_grad(), sn.splice(gpt, AT, sae):
+        padded = gpt.module(ids, attention_mask=mask, position_ids=position).logits
+    torch.testing.assert_close(
+        padded[0, before : before + len(short)], expected, atol=1e-4, rtol=1e-4
+    )
+
+
+def test_a_recipe_taken_elsewhere_keeps_the_policy(gpt, sae):
+    ids = ids_of(gpt, TEXTS[0])
+    with torch.no_grad(), by_hand(gpt, sae, not_first):
+        expected = gpt.module(ids).logits
+    with torch.no_grad(), sn.splice(gpt, AT, sae).recipe.to_hooks(gpt.module):
+        torch.testing.assert_close(gpt.module(ids).logits, expected)
+
+
+def test_two_policies_in_force_together_keep_to_their_own(gpt, sae, acts):
+    other = trained(sn.capture(gpt, TEXTS, "resid_post.1", drop_first=False, progress=False), 5)
+    with (
+        sn.splice(gpt, "resid_post.1", other) as first,
+        sn.splice(gpt, AT, sae) as second,
+    ):
+        gpt(TEXTS[0])
+    n = ids_of(gpt, TEXTS[0]).shape[1]
+    assert (first.n_touched, second.n_touched) == (n, n - 1)
+
+
+def test_a_text_of_one_token_is_left_as_it_is_and_that_is_said(gpt, sae):
+    ids = ids_of(gpt, TEXTS[0])[:, :1]
+    clean = gpt(ids)
+    with pytest.warns(UserWarning, match="Nothing was changed"), sn.splice(gpt, AT, sae):
+        spliced = gpt(ids)
+    assert torch.equal(spliced, clean)
+
+
+def test_a_massive_token_of_the_prompt_passes_through(gpt, sae):
+    """Above the limit of the SAE's training, and where that is not known, above that of its text."""
+    ids = ids_of(gpt, TEXTS[3])
+    known = PositionPolicy(drop_first=True, drop_massive=True, norm_limits={AT: 1e4})
+    for policy in (known, PositionPolicy(drop_first=True, drop_massive=True)):
+        large = sn.splice(gpt, AT, lambda x: x * torch.where(not_third(x), 1.0, 1e6)[..., None])
+        with large, sn.splice(gpt, AT, torch.zeros_like, policy) as splicing:
+            gpt(ids)
+        assert splicing.n_touched == ids.shape[1] - 2
+
+
+def not_third(x):
+    keep = torch.ones(x.shape[:2], dtype=torch.bool)
+    keep[:, 3] = False
+    return keep
+
+
+def test_windows_of_packed_texts_begin_with_a_sink(gpt, sae):
+    """What is replaced is what capture keeps of the same windows."""
+    kept = sn.capture(gpt, TEXTS, AT, pack=True, context_length=16, progress=False)
+    windows = gpt.batches(TEXTS, batch_size=4, pack=True, context_length=16)
+    n = 0
+    for batch in windows:
+        with sn.splice(gpt, AT, sae) as splicing:
+            gpt.forward(batch)
+        n += splicing.n_touched
+    assert n == len(kept)
+
+
+def test_an_sae_of_a_role_is_put_at_that_role(gpt, sae):
+    chat = sn.load_model("tiny-gpt")
+    policy = PositionPolicy(positions="assistant", source="training")
+    with pytest.warns(UserWarning, match="who wrote"), sn.splice(chat, AT, sae, policy) as splicing:
+        chat(TEXTS[0])
+    assert splicing.n_touched == ids_of(chat, TEXTS[0]).shape[1]
+    state = type("State", (), {})()
+    state.offset, state.token_ids, state.sample = 0, torch.zeros(1, 4, dtype=torch.long), None
+    state.role = torch.tensor([[2, 2, 3, 3]])
+    real = torch.ones(1, 4, dtype=torch.bool)
+    assert policy.mask(torch.arange(4)[None], real, state).tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize("positions", ["all", "cls", "patches"])
+def test_of_images_what_was_captured_is_replaced(positions):
+    """By default everything: images have no attention sink at their first token."""
+    vit = sn.load_model("tiny-vit")
+    pictures = sn.data.scenes(2, seed=0)
+    acts = sn.capture(vit, pictures, "resid_post.3", positions=positions, progress=False)
+    sae = sn.TopK(acts.d_in, 32, k=4)
+    sn.train(sae, acts, steps=2, progress=False)
+    with sn.splice(vit, "resid_post.3", sae) as splicing:
+        vit(pictures)
+    assert splicing.n_touched == len(acts)
+
+
+# -------------------------------------------------------------------------------------------------
+# The card.
+
+
+def test_the_policy_is_in_the_card(sae, tmp_path):
+    sae.save(tmp_path / "sae")
+    again = sn.load_sae(tmp_path / "sae")
+    assert again.position_policy == sae.position_policy
+    assert "first tokens" in again._repr_html_()
+
+
+def test_an_older_card_has_the_default_which_is_said_once(gpt, sae, tmp_path, recwarn):
+    sae.save(tmp_path / "sae")
+    edit_card(tmp_path / "sae", lambda card: card.pop("position_policy"))
+    old = sn.load_sae(tmp_path / "sae")
+    assert old.position_policy is None
+    with pytest.warns(UserWarning, match="position_policy"):
+        splicing = sn.splice(gpt, AT, old)
+    assert "default" in repr(splicing)
+    with splicing:
+        gpt(TEXTS[0])
+    assert splicing.n_touched == ids_of(gpt, TEXTS[0]).shape[1] - 1
+    recwarn.clear()
+    sn.splice(gpt, AT, old)
+    assert not recwarn.list
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("drop_first", "sometimes"),
+        ("positions", "somewhere"),
+        ("norm_limits", {AT: -1.0}),
+        ("norm_limits", [3.0]),
+        ("drop_ids", ["a"]),
+        ("unheard_of", True),
+    ],
+)
+def test_an_unknown_value_in_the_card_is_refused(sae, tmp_path, name, value):
+    sae.save(tmp_path / "sae")
+    edit_card(tmp_path / "sae", lambda card: card["position_policy"].update({name: value}))
+    with pytest.raises(ValueError, match=r"position policy must be .*, got .*\. Mend"):
+        sn.load_sae(tmp_path / "sae")
+
+
+def edit_card(folder, change):
+    """Change config.json as a person would, and the manifest that vouches for it."""
+    from sae_nb.files import read_manifest, write_manifest
+
+    file = folder / "config.json"
+    card = json.loads(file.read_text())
+    change(card)
+    file.write_text(json.dumps(card))
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").unlink()
+    kept = {k: v for k, v in manifest.items() if k in ("architecture",)}
+    write_manifest(folder, "sae", **kept)
+    read_manifest(folder, "sae")
+
+
+# -------------------------------------------------------------------------------------------------
+# SAEs of other libraries.
+
+
+def saelens(sae, folder, **metadata):
+    """A folder of SAELens whose metadata are these alone."""
+    sn.interop.write_saelens(sae, folder)
+    file = folder / "cfg.json"
+    card = json.loads(file.read_text())
+    card["metadata"].pop("position_policy", None)
+    card["metadata"].update(metadata)
+    file.write_text(json.dumps(card))
+    return sn.interop.read_saelens(folder)
+
+
+@pytest.mark.parametrize(
+    ("metadata", "first", "special"),
+    [
+        ({"seqpos_slice": [None], "exclude_special_tokens": False}, False, True),
+        ({"seqpos_slice": [1, None]}, True, True),
+        ({"exclude_special_tokens": True}, False, False),
+    ],
+)
+def test_a_file_of_saelens_states_its_positions(sae, tmp_path, metadata, first, special):
+    policy = saelens(sae, tmp_path / "theirs", **metadata).position_policy
+    assert (policy.drop_first, policy.keep_special, policy.source) == (first, special, "SAELens")
+
+
+def test_a_file_of_saelens_without_them_has_its_default_which_is_said_once(gpt, sae, tmp_path):
+    theirs = saelens(sae, tmp_path / "theirs")
+    with pytest.warns(UserWarning, match="SAELens"), sn.splice(gpt, AT, theirs) as splicing:
+        gpt(TEXTS[0])
+    assert splicing.n_touched == ids_of(gpt, TEXTS[0]).shape[1]
+
+
+def test_an_sae_of_ours_keeps_its_policy_on_the_way_through_saelens(sae, tmp_path):
+    sn.interop.write_saelens(sae, tmp_path / "theirs")
+    assert sn.interop.read_saelens(tmp_path / "theirs").position_policy == sae.position_policy
+
+
+def test_a_strange_slice_of_positions_is_refused(sae, tmp_path):
+    with pytest.raises(ValueError, match="seqpos_slice"):
+        saelens(sae, tmp_path / "theirs", seqpos_slice=["one"])
