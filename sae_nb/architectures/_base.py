@@ -18,6 +18,7 @@ from sae_nb._lazy import ClassOfOtherWords, above, no_attribute
 from sae_nb.activations import (
     Activations,
     PositionPolicy,
+    as_one,
     of_sites,
     other_model,
     warn_of_place,
@@ -258,8 +259,16 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
         """Reconstruct activations, in their own dtype."""
-        x_hat = self.decode(self.encode(x))
+        x_hat = reconstruction(self, self.encode(x), x)
         return x_hat.to(x.dtype if isinstance(x, Activations) else as_tensor(x).dtype)
+
+    def uncoded(self, x: Data) -> tuple[Tensor | float, Tensor | float]:
+        """Return what of `sae(x)` no code says: the factor and the summand of factor · decode(z) + summand.
+
+        1 and 0, but where a linear map or a prediction is added (SkipTranscoder, Temporal), or a norm is undone
+        (SAEs of other libraries).
+        """
+        return 1.0, 0.0
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -683,6 +692,31 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         if isinstance(x, Activations):
             self.look_at(x)
         return rows.to(self.dtype)
+
+
+def reconstruction(sae: Any, codes: SparseCodes, x: Any) -> Float[Tensor, "*batch d_out"]:
+    """Return what a dictionary answers to `x`, its sites side by side; `codes` are its own of `x`.
+
+    It is what is compared with the target: `decode(codes)` lacks what no code says. Of anything that decodes.
+    """
+    own = getattr(type(sae), "forward", None)
+    if own is not None and own is not SparseAutoencoder.forward:
+        return as_one(sae(x))
+    gain, rest = uncoded(sae, x)
+    return as_one(sae.decode(codes)) * gain + rest
+
+
+def uncoded(sae: Any, x: Any) -> tuple[Tensor | float, Tensor | float]:
+    """Return what `sae.uncoded(x)` does; of anything that decodes."""
+    return sae.uncoded(x) if isinstance(sae, SparseAutoencoder) else (1.0, 0.0)
+
+
+def written_codes(sae: Any, codes: SparseCodes, x: Any) -> SparseCodes:
+    """Return codes in the model's units: times the length of each row of `x`, where a norm took it."""
+    gain, _ = uncoded(sae, x)
+    if not isinstance(gain, Tensor):
+        return codes
+    return codes.with_values(codes.values * gain.reshape(-1)[codes.support.rows])
 
 
 class Untrained:

@@ -12,7 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.activations import side_by_side
+from sae_nb.activations import as_one, side_by_side
 from sae_nb.architectures._base import Data, SparseAutoencoder
 from sae_nb.architectures._several_sites import as_given
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
@@ -123,7 +123,9 @@ class SeveralLayers(SparseAutoencoder):
 
     def forward(self, x: Data | Sequence[Data]) -> Any:
         """Reconstruct what every MLP adds, in the dtype of x: a list for a list, else side by side."""
-        return as_given(self.decode(self.encode(x)), x)
+        gain, rest = self.uncoded(x)  # type: ignore[arg-type]
+        y_hat = as_one(self.decode(self.encode(x))) * gain + rest
+        return as_given(list(torch.split(y_hat, list(self.widths), dim=-1)), x)
 
     def by_layer(self, codes: SparseCodes) -> list[SparseCodes]:
         """Return one code of all atoms as a code for each layer."""

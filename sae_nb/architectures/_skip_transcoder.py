@@ -63,11 +63,10 @@ class SkipTranscoder(Transcoder):
         """W, detached, in the model's units."""
         return (self.straight * self.reading.scale / self.scaling.scale).detach()
 
-    def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
-        """Reconstruct the target: what the atoms write, and what the linear map adds."""
-        given = as_tensor(x)
-        straight = self._straight(self._rows(x)).reshape(*given.shape[:-1], self.d_out)
-        return (self.decode(self.encode(x)) + straight).to(given.dtype)
+    def uncoded(self, x: Data) -> tuple[float, Float[Tensor, "*batch d_out"]]:
+        """Return 1, and what the linear map adds."""
+        straight = self._straight(self._rows(x))
+        return 1.0, straight.reshape(*as_tensor(x).shape[:-1], self.d_out)
 
     def _straight(self, x: Rows) -> Rows:
         seen, _ = self._seen(x)

@@ -234,11 +234,23 @@ class Temporal(OneStep):
             groups = sequence_groups(self, acts_for(self, x), ROWS_AT_ONCE)
             return torch.cat([x_hat for _, _, _, x_hat in groups]).to(x.dtype)
         x = as_tensor(x)
-        sequences = self._sequences(x)
-        left = self.predict(sequences).residual.flatten(0, 1)
-        predicted = sequences.flatten(0, 1) - self.bias - left
+        left, predicted = self._parted(x)
         novel = self.decode(self.novel_codes(left))
         return (predicted + novel).reshape(x.shape).to(x.dtype)
+
+    def uncoded(self, x: Data) -> tuple[float, Float[Tensor, "*batch time d_in"]]:
+        """Return 1, and the predicted part."""
+        if isinstance(x, Activations):
+            groups = sequence_groups(self, acts_for(self, x), ROWS_AT_ONCE)
+            return 1.0, torch.cat([x_hat - self.decode(codes) for _, _, codes, x_hat in groups])
+        x = as_tensor(x)
+        return 1.0, self._parted(x)[1].reshape(x.shape)
+
+    def _parted(self, x: Tensor) -> tuple[Rows, Rows]:
+        """What prediction leaves of sequences, and the predicted part, row by row."""
+        sequences = self._sequences(x)
+        left = self.predict(sequences).residual.flatten(0, 1)
+        return left, sequences.flatten(0, 1) - self.bias - left
 
     @checked
     def predict(

@@ -434,20 +434,18 @@ class Imported(FromFile, SparseAutoencoder):
         """
         return super().decode(codes)
 
-    def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
-        """Reconstruct activations, or what a transcoder writes, in the dtype of x."""
-        rows, x = self._rows(x), as_tensor(x)
-        x_hat = self.decode(self._encode(rows, self.k))
-        centre, scale = self._norm(rows)
-        if self.writes is not None and self.encoding.norm == "centre":
-            centre = 0.0  # of what it reads, and it writes elsewhere
-        x_hat = x_hat * scale + centre
+    def uncoded(self, x: Data) -> tuple[Tensor | float, Tensor | float]:
+        """Return the length that a norm took, and the mean that it took with what a linear map adds."""
+        if self.encoding.norm == "none" and "skip" not in self.parts:
+            return 1.0, 0.0
+        rows, lead = self._rows(x), as_tensor(x).shape[:-1]
+        rest, gain = norm_of(rows, self.encoding.norm)
+        if self.encoding.norm == "centre":
+            rows = rows - rest
+            rest = rest if self.writes is None else 0.0  # it is of what it reads
         if "skip" in self.parts:
-            x_hat = x_hat + rows @ self.skip.T
-        return x_hat.reshape(*x.shape[:-1], self.d_out).to(x.dtype)
-
-    def _norm(self, x: Tensor) -> tuple[Tensor | float, Tensor | float]:
-        return norm_of(x, self.encoding.norm)
+            rest = rest + rows @ self.skip.T
+        return tuple(p.reshape(*lead, -1) if isinstance(p, Tensor) else p for p in (gain, rest))  # type: ignore[return-value]
 
     def _encode(self, x: Float[Tensor, "rows d_in"], k: int | None) -> SparseCodes:
         x = normalised(x, self.encoding.norm)

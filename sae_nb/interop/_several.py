@@ -23,7 +23,7 @@ from sae_nb.architectures import (
     SitesOperator,
     check_widths,
 )
-from sae_nb.checks import Count, checked
+from sae_nb.checks import Count, as_tensor, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.interop._imported import Encoding, FromFile, Imported, Origin, fill, usual_positions
 
@@ -160,18 +160,16 @@ class ImportedCrossLayerTranscoder(FromFile, SeveralLayers):
             "skips": len(self.skips) > 0,
         }
 
-    def forward(self, x: Data | Sequence[Data]) -> Any:
-        """Reconstruct what every MLP adds, in the dtype of x: a list for a list, else side by side."""
-        y = super().forward(x)
+    def uncoded(
+        self, x: Data | Sequence[Data]
+    ) -> tuple[float, Float[Tensor, "*batch d_out"] | float]:
+        """Return 1, and what the linear maps add, layer after layer."""
         if not len(self.skips):
-            return y
-        read = torch.split(self._rows(side_by_side(self, x)), list(self.widths), dim=1)
+            return 1.0, 0.0
+        given = side_by_side(self, x)
+        read = torch.split(self._rows(given), list(self.widths), dim=1)
         added = [part @ skip for part, skip in zip(read, self.skips, strict=True)]
-        if not isinstance(y, list):
-            return y + torch.cat(added, dim=1).reshape(y.shape).to(y.dtype)
-        return [
-            one + part.reshape(one.shape).to(one.dtype) for one, part in zip(y, added, strict=True)
-        ]
+        return 1.0, torch.cat(added, dim=1).reshape(*as_tensor(given).shape[:-1], self.d_out)
 
     def write_at(
         self, x: Float[Tensor, "*batch d_l"], before: list[SparseCodes]

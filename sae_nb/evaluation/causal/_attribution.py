@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
+from sae_nb.architectures import reconstruction, written_codes
 from sae_nb.capturing import BatchRows, batch_rows
 from sae_nb.checks import Seed, at_least, check_atom, check_finite, checked
 from sae_nb.codes import SparseCodes
@@ -176,7 +177,8 @@ def attribute(
     """Run the model forwards and backwards on one input and split the answer among latents.
 
     A transcoder's codes are read where it reads (`sae.hook_point`) and its atoms met by the gradient
-    where it writes; the linear map of a SkipTranscoder belongs to no latent and is not in the error.
+    where it writes; the linear map of a SkipTranscoder and the predicted part of a Temporal SAE belong to no
+    latent and are not in the error.
 
     Parameters
     ----------
@@ -288,16 +290,14 @@ def _split(
     """Return the codes of the rows, and the effect of every entry and of every error."""
     with torch.no_grad():
         codes = sae.encode(read.float())  # the whole sequence: some SAEs look at the past
+        x_hat = reconstruction(sae, codes, read.float())[0][rows.position.to(read.device)]
     active = without_zeros(codes.rows(rows.position))
     values = active.values.detach().requires_grad_(True)
     towards = gradient[0][rows.position].to(values.device)
     with torch.enable_grad():
         # ∂⟨x̂, g⟩/∂z_tj = ⟨d_j, g_t⟩, by the SAE's own decoder: sparse, and exact for a linear one.
-        x_hat = sae.decode(active.with_values(values))
-        (slope,) = torch.autograd.grad((x_hat.float() * towards).sum(), values)
-    if getattr(sae, "writes", None) is not None:
-        with torch.no_grad():  # with what a SkipTranscoder adds to its atoms
-            x_hat = sae(read.float())[0][rows.position.to(read.device)]
-    missed = rows.x.float() - x_hat.detach().float().cpu()
+        made = written_codes(sae, active.with_values(values), read[0][rows.position].float())
+        (slope,) = torch.autograd.grad((sae.decode(made).float() * towards).sum(), values)
+    missed = rows.x.float() - x_hat.float().cpu()
     error = (missed * towards.cpu()).sum(dim=-1).numpy()
     return active.detach().to("cpu"), (values.detach() * slope).float().cpu().numpy(), error

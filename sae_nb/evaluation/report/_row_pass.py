@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.architectures import SparseAutoencoder
+from sae_nb.architectures import reconstruction
 from sae_nb.checks import check_finite
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation.report._measurement import RandomDictionary
@@ -23,7 +23,7 @@ from sae_nb.statistics import group_rows
 from sae_nb.temporal import sequence_groups
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import Temporal
+    from sae_nb.architectures import SparseAutoencoder, Temporal
 
 
 # -------------------------------------------------------------------------------------------------
@@ -240,9 +240,7 @@ def encoded_rows(
         return
     for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
         codes = sae.encode(x)
-        # An SAE whose forward does more than decode its codes is run once more.
-        plain = type(sae).forward is SparseAutoencoder.forward
-        x_hat = sae.decode(codes) if plain else sae(x)
+        x_hat = reconstruction(sae, codes, x)
         target = x if acts.target is acts else acts.target.rows(torch.from_numpy(chosen)).to(x)
         yield chosen, target, codes, x_hat
 

@@ -1,7 +1,7 @@
 """Edges of an attribution graph: one forward pass with attention and norms held, then backward passes.
 
-With the patterns and the scales of the clean pass held, and every MLP replaced by its atoms and what they
-miss, whatever an atom reads is linear in what atoms, errors and tokens write:
+With the patterns and the scales of the clean pass held, and every MLP replaced by its atoms, a linear map
+where it has one, and what these miss, all that an atom reads is linear in what atoms, errors and tokens write:
 z_t = Σ_s A_ts + bias_t, A_ts = ⟨what s writes, ∂z_t/∂(where s writes)⟩.
 """
 

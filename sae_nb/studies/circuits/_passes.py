@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import PositionPolicy
+from sae_nb.architectures import reconstruction, written_codes
 from sae_nb.capturing import batch_rows
 from sae_nb.checks import check_atom
 from sae_nb.evaluation import Outcome, outcome_of
@@ -59,11 +61,13 @@ class Written:
     """∂z/∂x of each entry, by the SAE's own encoder."""
 
     atoms: Float[Tensor, "entries d_out"]
-    """z·d of each entry."""
+    """z·d of each entry; times the length of what is read, where the dictionary reads it without."""
 
     error: Float[Tensor, "time d_out"]
+    """What the dictionary's answer misses."""
+
     bias: Float[Tensor, "time d_out"]
-    """Part that atoms and the dictionary's bias miss, and that bias if the dictionary is in force."""
+    """The part of that answer that neither atoms nor a linear map make: the dictionary's bias."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -143,20 +147,32 @@ class Trace:
         leaves: Sequence[Tensor] | None = None,
         also: Sequence[HookPoint] = (),
     ) -> Run:
-        """Run the model with what each place writes held as it is, or at other values, and differentiated."""
-        places = self._places
-        new: Sequence[Put] = (
-            [torch.detach] * len(places) if leaves is None else [leaf[None] for leaf in leaves]
-        )
-        passes = self.passes
+        """Run the model with what each place writes held as it is, or at other values, and differentiated.
+
+        What a linear map next to the atoms writes is not held: it is a path from what its place reads.
+        """
+        places, passes = self._places, self.passes
+        held = [None] * len(places) if leaves is None else [leaf[None] for leaf in leaves]
+        start, *others = held
+        puts: list[tuple[HookPoint, Put]] = [
+            (passes.start, torch.detach if start is None else start)
+        ]
+        for layer, x, leaf in zip(passes.layers, self._read_at, others, strict=True):
+            path = _Path(layer, self._rows)
+            puts += [(x, path.note), (layer.write, partial(path.write, leaf))]
         with frozen:
             return run(
                 passes.model,
                 passes.batch,
                 read=[*places, *self._read_at, *also],
-                put=zip(places, new, strict=True),
+                put=puts,
                 grad=places,
             )
+
+    def _rows(self, layer: Layer, x: Float[Tensor, "1 time d_in"]) -> Int[Tensor, " rows"]:
+        """Positions that a dictionary reads."""
+        rows = batch_rows(x.detach().cpu(), self.passes.batch, self.policy, str(layer.read))
+        return rows.position.to(x.device)
 
     def _written_in(self, ran: Run) -> tuple[list[Tensor], list[Tensor]]:
         """The zeros at each place, by which is differentiated, and what is written there."""
@@ -175,24 +191,31 @@ class Trace:
         if layer.sae is None:
             return _nothing(y)
         x = self.reads[i].detach()
-        rows = batch_rows(x.cpu(), self.passes.batch, self.policy, str(layer.read)).position
-        rows = rows.to(y.device)
+        rows = self._rows(layer, x)
         read = x[0, rows].float().requires_grad_()
         with torch.enable_grad():
             codes = layer.sae.encode(read)
             slopes = _slopes(codes, read)
         with torch.no_grad():
-            error, bias = y.clone(), torch.zeros_like(y)
-            error[rows] -= layer.sae.decode(codes.detach()).float()
-            bias[rows] = layer.sae.bias.detach().float()
             keep = codes.values != 0
             z, atom = codes.values.detach()[keep].float(), codes.atoms[keep].long()
+            row, read = codes.support.rows[keep], read.detach()
+            size = written_codes(layer.sae, codes, read).values.detach()[keep].float()
+            atoms = size[:, None] * layer.sae.dictionary[atom].float()
+            answer = reconstruction(layer.sae, codes.detach(), read).float()
+            error, bias = y.clone(), torch.zeros_like(y)
+            error[rows] -= answer
+            bias[rows] = (
+                answer
+                - layer.sae.uncoded(read)[1]
+                - torch.zeros_like(answer).index_add_(0, row, atoms)
+            )
             return Written(
-                position=rows[codes.support.rows[keep]],
+                position=rows[row],
                 atom=atom,
                 strength=z,
                 slopes=slopes[keep],
-                atoms=z[:, None] * layer.sae.dictionary[atom].float(),
+                atoms=atoms,
                 error=error,
                 bias=bias,
             )
@@ -263,6 +286,33 @@ class Trace:
             [g[b, 0].float() if g is not None else torch.zeros(0) for g in found]
             for b in range(len(towards))
         ]
+
+
+class _Path:
+    """What a dictionary's linear map makes of what it reads, of one pass."""
+
+    def __init__(self, layer: Layer, rows: Callable[[Layer, Tensor], Int[Tensor, " rows"]]) -> None:
+        self.layer, self.rows = layer, rows
+        self.made: Tensor | None = None
+
+    def note(self, x: Float[Tensor, "1 time d_in"]) -> Tensor:
+        """Read what passes, and leave it as it is."""
+        if self.layer.sae is not None:
+            rows = self.rows(self.layer, x)
+            _, path = self.layer.sae.uncoded(x[0, rows].float())
+            if isinstance(path, Tensor):
+                empty = path.new_zeros(x.shape[1], path.shape[1])
+                self.made = empty.index_add(0, rows, path)[None]
+        return x
+
+    def write(
+        self, held: Float[Tensor, "1 time d_out"] | None, y: Float[Tensor, "1 time d_out"]
+    ) -> Float[Tensor, "1 time d_out"]:
+        """Return what is written: as it is, or the path and what else is held."""
+        if self.made is None:
+            return y.detach() if held is None else held
+        path = self.made.to(y)
+        return y.detach() + (path - path.detach()) if held is None else held + path
 
 
 def _nothing(y: Float[Tensor, "time d_out"]) -> Written:
