@@ -88,8 +88,11 @@ if TYPE_CHECKING:  # for the other rooms
         of_sites as of_sites,
         one_of_sites as one_of_sites,
         parts_of as parts_of,
+        reconstruction as reconstruction,
         side_by_side as side_by_side,
         site_names as site_names,
+        uncoded as uncoded,
+        written_codes as written_codes,
     )
     from sae_nb.activations._store import (
         KIND as KIND,

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 from sae_nb.activations._activations import Activations, Index
 from sae_nb.activations._aligning import first_difference
@@ -202,6 +202,27 @@ def as_one(
     they are.
     """
     return x_hat if isinstance(x_hat, Tensor) else torch.cat(list(x_hat), dim=-1)
+
+
+def reconstruction(sae: Any, codes: Any, x: Any) -> Float[Tensor, "*batch d_out"]:
+    """Return what anything that decodes answers to `x`, whose codes are given; see the method of an SAE."""
+    own = getattr(sae, "reconstruction", sae if isinstance(sae, nn.Module) else None)
+    if own is None:
+        return as_one(sae.decode(codes))
+    return as_one(sae(x)) if own is sae else own(codes, x)
+
+
+def uncoded(sae: Any, x: Any) -> tuple[Tensor | float, Tensor | float]:
+    """Return what of its answer to `x` no code says, factor and summand; see the method of an SAE."""
+    return sae.uncoded(x) if hasattr(sae, "uncoded") else (1.0, 0.0)
+
+
+def written_codes(sae: Any, codes: Any, x: Any) -> Any:
+    """Return codes in the model's units: times the length of each row of `x`, where a norm took it."""
+    gain, _ = uncoded(sae, x)
+    if not isinstance(gain, Tensor):
+        return codes
+    return codes.with_values(codes.values * gain.reshape(-1)[codes.support.rows])
 
 
 class WithGradient(Activations):

@@ -14,12 +14,7 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.architectures._abs_topk import AbsTopK as AbsTopK
     from sae_nb.architectures._archetypal import Archetypal as Archetypal
-    from sae_nb.architectures._base import (
-        SparseAutoencoder as SparseAutoencoder,
-        reconstruction as reconstruction,
-        uncoded as uncoded,
-        written_codes as written_codes,
-    )
+    from sae_nb.architectures._base import SparseAutoencoder as SparseAutoencoder
     from sae_nb.architectures._batch_topk import BatchTopK as BatchTopK
     from sae_nb.architectures._catalogue import ARCHITECTURES as ARCHITECTURES
     from sae_nb.architectures._cross_layer_transcoder import (

@@ -259,7 +259,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
         """Reconstruct activations, in their own dtype."""
-        x_hat = reconstruction(self, self.encode(x), x)
+        gain, rest = self.uncoded(x)
+        x_hat = self.decode(self.encode(x)) * gain + rest
         return x_hat.to(x.dtype if isinstance(x, Activations) else as_tensor(x).dtype)
 
     def uncoded(self, x: Data) -> tuple[Tensor | float, Tensor | float]:
@@ -269,6 +270,16 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         (SAEs of other libraries).
         """
         return 1.0, 0.0
+
+    def reconstruction(self, codes: SparseCodes, x: Data) -> Float[Tensor, "*batch d_out"]:
+        """Return `sae(x)`, its sites side by side, without a second encoding: `codes` are its own of `x`.
+
+        It is what is compared with the target; `decode(codes)` lacks what no code says.
+        """
+        if type(self).forward is not SparseAutoencoder.forward:
+            return as_one(self(x))
+        gain, rest = self.uncoded(x)
+        return self.decode(codes) * gain + rest
 
     @property
     def reads(self) -> tuple[int, ...]:
@@ -692,31 +703,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         if isinstance(x, Activations):
             self.look_at(x)
         return rows.to(self.dtype)
-
-
-def reconstruction(sae: Any, codes: SparseCodes, x: Any) -> Float[Tensor, "*batch d_out"]:
-    """Return what a dictionary answers to `x`, its sites side by side; `codes` are its own of `x`.
-
-    It is what is compared with the target: `decode(codes)` lacks what no code says. Of anything that decodes.
-    """
-    own = getattr(type(sae), "forward", None)
-    if own is not None and own is not SparseAutoencoder.forward:
-        return as_one(sae(x))
-    gain, rest = uncoded(sae, x)
-    return as_one(sae.decode(codes)) * gain + rest
-
-
-def uncoded(sae: Any, x: Any) -> tuple[Tensor | float, Tensor | float]:
-    """Return what `sae.uncoded(x)` does; of anything that decodes."""
-    return sae.uncoded(x) if isinstance(sae, SparseAutoencoder) else (1.0, 0.0)
-
-
-def written_codes(sae: Any, codes: SparseCodes, x: Any) -> SparseCodes:
-    """Return codes in the model's units: times the length of each row of `x`, where a norm took it."""
-    gain, _ = uncoded(sae, x)
-    if not isinstance(gain, Tensor):
-        return codes
-    return codes.with_values(codes.values * gain.reshape(-1)[codes.support.rows])
 
 
 class Untrained:

@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import above
-from sae_nb.activations import Activations, acts_for, as_one, parts_of, site_names
+from sae_nb.activations import Activations, acts_for, parts_of, reconstruction, site_names
 from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram
 from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes
@@ -235,9 +235,8 @@ class AtomCatalogue(Firings):
 
     @torch.no_grad()
     def _x_hat(self, rows: Int[Tensor, " m"]) -> Float[Tensor, "m d_out"]:
-        if getattr(self.sae, "writes", None) is not None:  # what a linear map adds has no code
-            return as_one(self.sae(self.acts.rows(rows).to(self._device, self._dtype)))
-        return as_one(self.sae.decode(self.codes.rows(rows).to(str(self._device))))
+        codes = self.codes.rows(rows).to(str(self._device))
+        return reconstruction(self.sae, codes, self.acts.rows(rows).to(self._device, self._dtype))
 
     # --- what the codes say -----------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from sae_nb.activations import (
     PositionPolicy,
     check_named_position,
     named_mask,
+    uncoded,
 )
 from sae_nb.checks import LARGEST, check_count, one_of, warn_caller
 from sae_nb.steering._modes import MODES, Mode
@@ -449,8 +450,11 @@ def change_atoms(
         d = rows.to(x.device)
         amount = torch.tensor(by, device=d.device, dtype=d.dtype)
         tokens = reading(x, read).to(d)
-        z = latents(sae.encode(tokens), atoms).to(d) if how.reads_latents else 0.0
-        delta = how.change(z, amount) @ d
+        z: Tensor | float = 0.0
+        gain: Tensor | float = 1.0
+        if how.reads_latents:
+            z, (gain, _) = latents(sae.encode(tokens), atoms).to(d), uncoded(sae, tokens)
+        delta = (how.change(z, amount) * gain) @ d
         if keep_error:
             return x + delta.to(x)
         return (sae(tokens).to(d) + delta).to(x)

@@ -8,20 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, as_one
+from sae_nb.activations import Activations, acts_for, reconstruction, uncoded, written_codes
 from sae_nb.checks import Count, check_atom, checked
 from sae_nb.figures import format_number, format_percent, sum_of_strips
 from sae_nb.findings import Finding, column
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from sae_nb.architectures import SparseAutoencoder
 
 
 class SumOfAtoms(Finding):
-    """x = bias + Σ_j z_j·d_j + error, for one row; the strongest atoms one by one.
+    """x = bias + linear + Σ_j z_j·d_j + error, for one row; the strongest atoms one by one.
 
     Made by `sum_of_atoms`; `plot()` draws it.
     """
@@ -45,20 +44,28 @@ class SumOfAtoms(Finding):
     labels: tuple[str, ...] = field(metadata=column("label"))
     """Label of each atom, empty without one."""
 
+    linear: Float[np.ndarray, " d_in"] | None = None
+    """What a linear map of the row adds to its atoms (SkipTranscoder), or a mean taken off; None without."""
+
     image: UInt8[np.ndarray, "height width 3"] | None = None
     box: tuple[float, float, float, float] | None = None
     """The image it was read from, and the patch in it (left, top, right, bottom; pixels)."""
 
     @property
     def x_hat(self) -> Float[np.ndarray, " d_in"]:
-        """The SAE's reconstruction of the row: the bias and all its atoms."""
-        whole: Float[np.ndarray, " d_in"] = self.bias + self.parts.sum(axis=0) + self.rest
+        """The SAE's reconstruction of the row: the bias, what a linear map adds, and all its atoms."""
+        whole: Float[np.ndarray, " d_in"] = self._given + self.parts.sum(axis=0) + self.rest
         return whole
 
     @property
+    def _given(self) -> Float[np.ndarray, " d_in"]:
+        """What of the reconstruction no atom makes."""
+        return self.bias if self.linear is None else self.bias + self.linear
+
+    @property
     def left(self) -> float:
-        """Share of ‖x − bias‖² that no atom explains: ‖x − x̂‖² / ‖x − bias‖²."""
-        centred = float(np.square(self.x - self.bias).sum())
+        """Share that no atom explains of what is left to them: ‖x − x̂‖² / ‖x − bias − linear‖²."""
+        centred = float(np.square(self.x - self._given).sum())
         return float(np.square(self.x - self.x_hat).sum()) / centred if centred > 0 else 0.0
 
     @property
@@ -70,12 +77,15 @@ class SumOfAtoms(Finding):
         ]
         more = f" + {self.n_rest} weaker" if self.n_rest else ""
         return (
-            f"{self.where} = bias + {' + '.join(names)}{more}; {format_percent(self.left)} is left"
+            f"{self.where} = bias{' + linear map' * (self.linear is not None)} + {' + '.join(names)}{more}; "
+            f"{format_percent(self.left)} is left"
         )
 
     def plot(self) -> Any:
         """Draw the row, its terms, their sum and what is left as strips of one scale."""
         strips = {"the activation": self.x, "= bias, the same for all": self.bias}
+        if self.linear is not None:
+            strips["+ a linear map of the row"] = self.linear
         for atom, z, label, part in zip(
             self.atoms, self.strengths, self.labels, self.parts, strict=True
         ):
@@ -131,10 +141,13 @@ def sum_of_atoms(
             "part from the rows before. Use sn.temporal.decompose."
         )
     x = acts.target.rows([row])
-    codes = sae.encode(acts.rows([row])).detach()
-    x_hat = as_one(sae.decode(codes)).detach()[0]
+    read = acts.rows([row]).to(sae.dictionary)
+    codes = sae.encode(read).detach()
+    x_hat = reconstruction(sae, codes, read).detach()[0]
     d = sae.dictionary[codes.atoms.long()]
-    parts = codes.values[:, None].to(d) * d
+    parts = written_codes(sae, codes, read).values[:, None].to(d).detach() * d
+    linear = uncoded(sae, read)[1]
+    added = linear.detach()[0].expand_as(x_hat) if isinstance(linear, Tensor) else x_hat * 0
     order = codes.values.abs().argsort(descending=True, stable=True)
     top = order[:n]
     atoms = codes.atoms[top].tolist()
@@ -142,7 +155,8 @@ def sum_of_atoms(
     return SumOfAtoms(
         where=acts.where(row),
         x=x[0].float().cpu().numpy(),
-        bias=(x_hat - parts.sum(dim=0)).float().cpu().numpy(),
+        bias=(x_hat - added - parts.sum(dim=0)).float().cpu().numpy(),
+        linear=added.float().cpu().numpy() if isinstance(linear, Tensor) else None,
         atoms=np.asarray(atoms, dtype=np.int64),
         strengths=codes.values[top].float().cpu().numpy(),
         parts=parts[top].float().cpu().numpy(),

@@ -12,8 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
-from sae_nb.architectures import reconstruction
+from sae_nb.activations import Activations, reconstruction
 from sae_nb.checks import check_finite
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation.report._measurement import RandomDictionary

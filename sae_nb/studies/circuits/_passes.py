@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import PositionPolicy
+from sae_nb.activations import reconstruction, written_codes
 from sae_nb.architectures import reconstruction, written_codes
 from sae_nb.capturing import batch_rows
 from sae_nb.checks import check_atom

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.activations import written_codes
 from sae_nb.capturing import batch_rows
 from sae_nb.checks import Count, Seed, at_least, checked
 from sae_nb.findings import Finding
@@ -176,7 +177,8 @@ class _Runs:
             rows = kept.without_massive(self.policy, self.place).position
             rows = rows.to(x.device)
             with torch.no_grad():
-                codes = self.sae.encode(activations.reshape(-1, x.shape[-1])[rows].float())
+                read = activations.reshape(-1, x.shape[-1])[rows].float()
+                codes = written_codes(self.sae, self.sae.encode(read), read)
             values = sign * codes.values.float()
             found.append((rows[codes.support.rows], codes.atoms.long(), values))
         position, atom, value = (torch.cat(parts) for parts in zip(*found, strict=True))

@@ -16,6 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from sae_nb.activations import written_codes
 from sae_nb.studies.circuits._passes import Layer
 from sae_nb.studies.circuits._proportional import Mlp, mlps_of
 
@@ -212,7 +213,8 @@ class AtomSite(Site):
     def _codes(
         self, x: Float[Tensor, "copies places d"]
     ) -> tuple[Int[Tensor, " nnz"], SparseCodes]:
-        codes = self.sae.encode(x.flatten(0, 1).float())
+        rows = x.flatten(0, 1).float()
+        codes = written_codes(self.sae, self.sae.encode(rows), rows)
         return codes.support.rows, codes
 
     def slopes(self, by_state: Float[Tensor, "places d"]) -> Float[Tensor, " m"]:
@@ -223,7 +225,7 @@ class AtomSite(Site):
         """∂z/∂x of each of some entries; zeros where an atom is silent on the input."""
         x = self._x[chosen.position].detach().requires_grad_()
         with torch.enable_grad():
-            codes = self.sae.encode(x)
+            codes = written_codes(self.sae, self.sae.encode(x), x)
             rows = codes.support.rows
             mine = codes.atoms == chosen.unit[rows]
             (found,) = torch.autograd.grad(codes.values[mine].sum(), x, allow_unused=True)

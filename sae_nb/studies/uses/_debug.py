@@ -18,6 +18,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.activations import written_codes
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, answered, check_atom, check_real, checked
 from sae_nb.evaluation import repeated_share, surprise
@@ -229,8 +230,9 @@ class _Scene:
         self.model, self.sae, self.hook_point = model, sae, hook_point
         self.before, self.bad = before, bad
         self.acts = self._read(bad, gradient=True)
+        self._x = self.acts.x.to(sae.dictionary)
         with torch.no_grad():
-            self.codes = sae.encode(self.acts.x.to(sae.dictionary))
+            self.codes = sae.encode(self._x)
         self.good = None if good is None else self._read(good)
 
     def _read(self, after: Int[Tensor, " m"], *, gradient: bool = False) -> Activations:
@@ -262,7 +264,8 @@ class _Scene:
         values = self.codes.values.detach().requires_grad_(True)
         with torch.enable_grad():
             # ∂⟨x̂, g⟩/∂z_tj = ⟨d_j, g_t⟩ by the SAE's own decoder, which stays sparse.
-            x_hat = self.sae.decode(self.codes.with_values(values))
+            made = written_codes(self.sae, self.codes.with_values(values), self._x)
+            x_hat = self.sae.decode(made)
             gradient = torch.as_tensor(self.acts.gradient).to(x_hat)
             (slope,) = torch.autograd.grad((x_hat * gradient).sum(), values)
         effect = (values.detach() * slope).double().cpu()

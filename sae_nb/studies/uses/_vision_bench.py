@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sae_nb.activations import Activations, check_sae
+from sae_nb.activations import Activations, check_sae, reconstruction
 from sae_nb.checks import Positive, Seed, as_tensor, check_data, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import random_like
@@ -334,12 +334,12 @@ GROUP = 64
 """Images that are encoded together; also how often the limit of images per atom is looked at."""
 
 
-def _groups(sae: Any, x: Patches, size: int = GROUP) -> Iterator[SparseCodes]:
-    """Codes of some images at a time, a row per patch."""
-    like = sae.dictionary
+def _groups(sae: Any, x: Patches, size: int = GROUP) -> Iterator[tuple[Tensor, SparseCodes]]:
+    """Some images at a time, a row per patch, and their codes."""
     with torch.no_grad():
         for start in range(0, len(x), size):
-            yield sae.encode(x[start : start + size].flatten(0, 1).to(like)).detach()
+            rows = x[start : start + size].flatten(0, 1).to(sae.dictionary)
+            yield rows, sae.encode(rows).detach()
 
 
 def _sparse(codes: SparseCodes) -> csr_matrix:
@@ -349,7 +349,7 @@ def _sparse(codes: SparseCodes) -> csr_matrix:
 def image_codes(sae: Any, x: Patches) -> Pooled:
     """Return the largest code of each atom over an image's patches."""
     parts = []
-    for codes in _groups(sae, x):
+    for _, codes in _groups(sae, x):
         pooled = np.zeros((codes.n_rows // x.shape[1], codes.n_atoms), np.float32)
         image = (codes.support.rows.cpu() // x.shape[1]).numpy()
         np.maximum.at(
@@ -380,7 +380,7 @@ def localization(
     degree, total = np.asarray(weights.sum(axis=1)).ravel(), weights.sum()
     sums = np.zeros(sae.n_atoms)
     counts = np.zeros(sae.n_atoms, np.int64)
-    for codes in _groups(sae, x):
+    for _, codes in _groups(sae, x):
         z = _sparse(codes).astype(np.float64)
         open_ = counts < most_images
         for image in range(z.shape[0] // n_patches):
@@ -421,9 +421,8 @@ def _drawn(atoms: Int[np.ndarray, " n"], most: int, seed: int) -> Int[np.ndarray
 def unexplained(sae: Any, x: Patches) -> tuple[float, dict[str, float]]:
     """Return Var(x − x̂) / Var(x), each over all entries about one mean (M2)."""
     n, sums, l0 = 0, np.zeros(4), 0
-    for at, codes in enumerate(_groups(sae, x)):
-        target = x[at * GROUP : (at + 1) * GROUP].flatten(0, 1).to(sae.dictionary)
-        left = (target - sae.decode(codes).detach()).double()
+    for target, codes in _groups(sae, x):
+        left = (target - reconstruction(sae, codes, target)).double()
         l0 += int((codes.values != 0).sum())
         n += len(target)
         whole = target.double()
@@ -440,8 +439,8 @@ def preservation(sae: Any, x: Patches, labels: Labels, seed: int) -> tuple[float
     own = x.mean(dim=1).numpy()
     rebuilt = np.concatenate(
         [
-            sae.decode(codes).detach().cpu().float().reshape(-1, *x.shape[1:]).mean(dim=1).numpy()
-            for codes in _groups(sae, x)
+            reconstruction(sae, codes, rows).cpu().float().reshape(-1, *x.shape[1:]).mean(1).numpy()
+            for rows, codes in _groups(sae, x)
         ]
     )
     train, test = _split(labels, seed)

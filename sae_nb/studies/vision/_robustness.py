@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations import check_one_place, reconstruction
 from sae_nb.capturing import capture
 from sae_nb.checks import (
     Resamples,
@@ -313,7 +313,7 @@ def _rows(model: LiveModel, sae: SparseAutoencoder, images: Tensor, hook_point: 
     acts: Any = capture(model, images, hook_point, drop_first=False, progress=False)
     acts = acts[acts.position >= model.prefix_tokens]
     codes = sae.encode(acts)
-    x, x_hat = (part.double().cpu() for part in (acts.x, sae.decode(codes)))
+    x, x_hat = (part.double().cpu() for part in (acts.x, reconstruction(sae, codes, acts)))
     return _Rows(x, x_hat, codes.to_scipy(), acts.sample.cpu(), model(images).double().cpu())
 
 

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations import check_one_place, reconstruction, written_codes
 from sae_nb.checks import Resamples, Seed, check_count, checked, takes_old_order
 from sae_nb.classical import SupervisedDictionary
 from sae_nb.codes import SparseCodes
@@ -374,9 +374,10 @@ class _Task:
                 self.bias = dictionary.mean
                 self.x_hat = self.bias + self.codes @ self.atoms
             else:
-                codes = dictionary.encode(self.x.to(dictionary.dictionary))
-                self.x_hat = dictionary.decode(codes).float().cpu()
-                self.codes = codes.detach().to("cpu")
+                x = self.x.to(dictionary.dictionary)
+                codes = dictionary.encode(x)
+                self.x_hat = reconstruction(dictionary, codes, x).float().cpu()
+                self.codes = written_codes(dictionary, codes, x).detach().to("cpu")
                 self.bias = (self.x_hat - self.codes @ self.atoms).mean(dim=0)
 
     def put(self, rows: Rows) -> Float[Tensor, "n outcomes"]:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, check_sae
+from sae_nb.activations import Activations, acts_for, check_sae, uncoded, written_codes
 from sae_nb.checks import Count, Resamples, Seed, check_data, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
@@ -295,8 +295,8 @@ class _Attribute:
         right = np.where(truth, says / truth[judged].mean(), ~says / (~truth[judged]).mean()) / 2
         unit = torch.nn.functional.normalize(sae.dictionary.detach().double(), dim=1).cpu().numpy()
         rows = np.flatnonzero(judged & truth & self.says)
-        x = self.acts.rows(torch.from_numpy(rows)).detach().double().cpu().numpy()
-        projection = (x - _offset(sae, self.acts.d_in)) @ self.direction
+        x = self.acts.rows(torch.from_numpy(rows)).detach()
+        projection = (x.double().cpu().numpy() - _offset(sae, x)) @ self.direction
         least, cosine = self.least_cosine, unit @ self.direction
         absorbed = absorbed_rows(z[rows], cosine, projection, main, least_cosine=least)
         hits, slips = says[judged & truth].mean(), says[judged & ~truth].mean()
@@ -369,23 +369,26 @@ def _fit_probe(
 def _codes(sae: Any, acts: Activations) -> Any:
     """All codes as a scipy matrix, in the order of the rows, times the norms of the atoms."""
     order, parts = [], []
-    for rows, _, codes in codes_of_rows(sae, acts):
+    for rows, x, codes in codes_of_rows(sae, acts):
         order.append(rows)
-        parts.append(codes.to("cpu"))
+        parts.append(written_codes(sae, codes, x).to("cpu"))
     norms = sae.dictionary.detach().double().norm(dim=1).cpu().numpy()
     z = SparseCodes.concatenate(parts).to_scipy().multiply(norms).tocsr()
     return z[np.argsort(np.concatenate(order))]
 
 
-def _offset(sae: Any, d_in: int) -> np.ndarray:
-    """Return an SAE's reconstruction of an empty code; zero if it cannot decode."""
+def _offset(sae: Any, x: Float[Tensor, "n d_in"]) -> np.ndarray:
+    """Return an SAE's answer to rows if no atom fired; zero if it cannot decode."""
     if not hasattr(sae, "decode"):
-        return np.zeros(d_in)
+        return np.zeros(x.shape[1])
     if isinstance(sae, RandomDictionary):
         return sae.mean.double().cpu().numpy()
     empty = SparseCodes.from_dense(sae.dictionary.new_zeros(1, sae.n_atoms))
     with torch.no_grad():
-        return np.asarray(sae.decode(empty).double().cpu()).reshape(-1)
+        # What a Temporal SAE predicts is of sequences, and rows alone have none.
+        sequences = getattr(sae, "reads_sequences", False)
+        gain, rest = (1.0, 0.0) if sequences else uncoded(sae, x.to(sae.dictionary))
+        return np.asarray((sae.decode(empty) * gain + rest).double().cpu())
 
 
 def _candidates(z: Any, truth: np.ndarray) -> np.ndarray:

@@ -16,7 +16,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, reconstruction, written_codes
 from sae_nb.codes import SparseCodes
 from sae_nb.statistics import logistic_probe
 
@@ -42,7 +42,9 @@ class Pooled:
     x: Float[np.ndarray, "n d_in"]
     z: csr_matrix  # (n, n_atoms)
     atoms: Float[np.ndarray, "n_atoms d_in"]
-    offset: Float[np.ndarray, " d_in"]  # what an empty code decodes to
+    offset: Float[
+        np.ndarray, "*n d_in"
+    ]  # what of a reconstruction no atom writes; one for all, or each
 
     @classmethod
     def of(cls, sae: SparseAutoencoder, acts: Activations, codes: SparseCodes) -> Pooled:
@@ -55,16 +57,22 @@ class Pooled:
         mean = csr_matrix((share, (sample, np.arange(len(sample)))), shape=(n, len(sample)))
         atoms = sae.dictionary.detach().double().cpu().numpy()
         with torch.no_grad():
-            empty = SparseCodes.from_dense(sae.dictionary.detach().new_zeros(1, sae.n_atoms))
-            offset = np.asarray(sae.decode(empty).double().cpu()).reshape(-1)
-        z = (mean @ codes.to_scipy().astype(np.float64)).tocsr()
-        return cls(x=mean @ acts.x.double().cpu().numpy(), z=z, atoms=atoms, offset=offset)
+            own = codes.to(sae.dictionary.device)
+            x_hat = reconstruction(sae, own, acts).double().cpu().numpy()
+            made = written_codes(sae, own, acts).to("cpu").to_scipy().astype(np.float64)
+        z = (mean @ made).tocsr()
+        x = mean @ acts.x.double().cpu().numpy()
+        return cls(x=x, z=z, atoms=atoms, offset=mean @ x_hat - z @ atoms)
 
     def without(
         self, rows: Int[np.ndarray, " m"], chosen: Int[np.ndarray, " k"]
     ) -> Float[np.ndarray, "m d_in"]:
         """Return x̄ of some samples with some atoms taken out and the error kept."""
         return self.x[rows] - self.z[rows][:, chosen] @ self.atoms[chosen]
+
+    def offset_of(self, rows: Int[np.ndarray, " m"]) -> Float[np.ndarray, "m d_in"]:
+        """Return what of some samples' reconstructions no atom writes."""
+        return np.broadcast_to(self.offset, self.x.shape)[rows]
 
     def difference(
         self, yes: Int[np.ndarray, " m"], no: Int[np.ndarray, " k"]
@@ -369,7 +377,7 @@ def _exchange(
 ) -> Exchange:
     mask = _mask(pooled, readers, truth, name, *_pairs(train, truth[name], seed))
     base, source = _pairs(test, truth[name], seed + 1)
-    decoded = pooled.z[base] @ pooled.atoms + pooled.offset
+    decoded = pooled.z[base] @ pooled.atoms + pooled.offset_of(base)
     chosen = np.flatnonzero(mask)
     atoms = decoded + (pooled.z[source] - pooled.z[base])[:, chosen] @ pooled.atoms[chosen]
 
@@ -402,7 +410,7 @@ def _mask(
     """Learn which atoms to exchange; what probes read is linear in the mask, so codes stay sparse."""
     weight = np.concatenate([reader.weight for reader in readers.values()])
     bias = np.concatenate([reader.bias for reader in readers.values()])
-    decoded = pooled.z[base] @ pooled.atoms + pooled.offset
+    decoded = pooled.z[base] @ pooled.atoms + pooled.offset_of(base)
     clean = torch.from_numpy(decoded @ weight.T + bias).float()
     change = (pooled.z[source] - pooled.z[base]).tocoo()
     places = torch.from_numpy(np.stack((change.row, change.col)).astype(np.int64))

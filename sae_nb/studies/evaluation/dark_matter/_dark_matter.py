@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, check_one_place
+from sae_nb.activations import Activations, acts_for, check_one_place, reconstruction
 from sae_nb.checks import Count, Resamples, Seed, checked
 from sae_nb.evaluation import (
     Measurement,
@@ -266,7 +266,7 @@ def _rows_of(sae: Any, acts: Activations) -> _RowsOf:
     x_hat, l0 = [], []
     for part in torch.split(acts.x, _BATCH):
         codes = sae.encode(part)
-        x_hat.append(sae.decode(codes).float().cpu())
+        x_hat.append(reconstruction(sae, codes, part).float().cpu())
         row = torch.repeat_interleave(torch.arange(codes.n_rows), codes.l0.cpu())
         active = (codes.values != 0).cpu()
         l0.append(torch.bincount(row[active], minlength=codes.n_rows))

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, check_one_place
+from sae_nb.activations import Activations, check_one_place, reconstruction, written_codes
 from sae_nb.checks import Between, Count, Resamples, Seed, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
@@ -160,8 +160,10 @@ class _Changes:
 
     def _chunks(self) -> Any:
         for _, x, codes in codes_of_rows(self.large, self.acts):
-            error = x - self.small.decode(self.small.encode(x.to(self.small.dictionary))).to(x)
-            yield x, codes, error, x - self.large.decode(codes).to(x)
+            few = x.to(self.small.dictionary)
+            error = x - reconstruction(self.small, self.small.encode(few), few).to(x)
+            left = x - reconstruction(self.large, codes, x).to(x)
+            yield x, written_codes(self.large, codes, x), error, left
 
     @torch.no_grad()
     def stitched(self) -> float:

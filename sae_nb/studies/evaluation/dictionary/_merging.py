@@ -20,7 +20,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, check_one_place, check_varies
+from sae_nb.activations import (
+    Activations,
+    acts_for,
+    check_one_place,
+    check_varies,
+    reconstruction,
+    uncoded,
+    written_codes,
+)
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked
 from sae_nb.codes import SparseCodes, index_dtype, offsets_of
 from sae_nb.evaluation import SpliceTask, codes_of, splice_task, summed_atoms
@@ -94,7 +102,8 @@ class MergedDictionary:
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """Reconstruct activations."""
-        return self.decode(self.encode(x)).to(x)
+        gain, rest = uncoded(self.sae, x)
+        return (self.decode(self.encode(x)) * gain + rest).to(x)
 
     def __repr__(self) -> str:
         return f"MergedDictionary({self.n_atoms} atoms of {type(self.sae).__name__}'s {len(self.place)})"
@@ -377,10 +386,12 @@ def _starter(
 ) -> Callable[[], _Merger]:
     """Return the start of each arm: nothing merged yet."""
     x = acts.x.detach().double().cpu().numpy()
-    decoded = sae.decode(codes.to(sae.dictionary.device)).detach().double().cpu().numpy()
+    read, own = acts.x.to(sae.dictionary), codes.to(sae.dictionary.device)
+    decoded = reconstruction(sae, own, read).detach().double().cpu().numpy()
+    made = written_codes(sae, own, read).detach().to("cpu")
     return partial(
         _Merger,
-        codes.to_scipy().astype(np.float64).tocsc()[:, alive],
+        made.to_scipy().astype(np.float64).tocsc()[:, alive],
         alive,
         sae.dictionary.detach().double().cpu().numpy()[alive],
         _metric(x, _gradients(acts, task)),
