@@ -38,7 +38,7 @@ Drawn = tuple[str, str, str, str]
 
 @dataclass(frozen=True, eq=False)
 class PromptPairs(Record):
-    """Pairs of prompts and their answers; `patch` takes `clean`, `corrupted` and `answers`.
+    """Pairs of prompts and their answers; `patch` takes `clean`, `corrupted` and `answers`, or `targets` alone.
 
     Example
     -------
@@ -51,9 +51,10 @@ class PromptPairs(Record):
     corrupted: tuple[str, ...]
     """The same with one thing changed, by which the answer turns."""
 
-    targets: tuple[str, ...]
-    others: tuple[str, ...]
-    """Right next token of each clean prompt, and of each corrupted one; with the space before it."""
+    targets: list[str]
+    others: list[str]
+    """Right next token of each clean prompt, and of each corrupted one; with the space before it. Lists, for a
+    tuple of two tokens is their difference to `patch`."""
 
     @property
     def answers(self) -> list[tuple[str, str]]:
@@ -103,7 +104,8 @@ def prompt_pairs(kind: PairKind, n: Count = 8, seed: Seed = 0, *, model: Any = N
             f"`n` must be at most the {len(found)} pairs of {kind!r} that were found"
             f"{'' if model is None else f' for {model.name}'}, got {n}. Use another kind or a smaller n."
         )
-    return PromptPairs(*map(tuple, zip(*found, strict=True)))
+    clean, corrupted, targets, others = zip(*found, strict=True)
+    return PromptPairs(clean, corrupted, list(targets), list(others))
 
 
 def _fits(model: Any, pair: Drawn) -> bool:

@@ -90,8 +90,8 @@ class Texts(Record):
 
 
 def _chosen(values: Any, rows: Tensor) -> Any:
-    if isinstance(values, tuple):
-        return tuple(values[row] for row in rows.tolist())
+    if isinstance(values, tuple | list):
+        return type(values)(values[row] for row in rows.tolist())
     return values[rows]
 
 

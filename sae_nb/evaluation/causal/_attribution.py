@@ -15,9 +15,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
 from sae_nb.activations import check_one_place, reconstruction, written_codes
-from sae_nb.architectures import reconstruction, written_codes
 from sae_nb.capturing import BatchRows, batch_rows
 from sae_nb.checks import Seed, at_least, check_atom, check_finite, checked
 from sae_nb.codes import SparseCodes

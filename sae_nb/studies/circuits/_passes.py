@@ -11,9 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import PositionPolicy
-from sae_nb.activations import reconstruction, written_codes
-from sae_nb.architectures import reconstruction, written_codes
+from sae_nb.activations import PositionPolicy, reconstruction, written_codes
 from sae_nb.capturing import batch_rows
 from sae_nb.checks import check_atom
 from sae_nb.evaluation import Outcome, outcome_of

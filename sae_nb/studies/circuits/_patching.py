@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sae_nb.activations import written_codes
 from sae_nb.capturing import batch_rows
-from sae_nb.checks import Count, Seed, at_least, checked
+from sae_nb.checks import Count, Seed, at_least, checked, is_array
 from sae_nb.findings import Finding
 from sae_nb.models import run
 from sae_nb.steering import policy_for
@@ -234,8 +234,7 @@ def patch_atoms(
     clean, corrupted
         One input each or lists of equal length; the two of a pair have equally many positions.
     target
-        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function; a list has one for each
-        pair. None: the clean input's top answer less the corrupted one's, pair by pair.
+        As in `patch`.
     n, n_random
         Atoms to measure; fewer where fewer differ.
 
@@ -302,20 +301,35 @@ def _answered(
 def paired(
     model: LiveModel, clean: Any, corrupted: Any, target: Any
 ) -> list[tuple[Batch, Batch, Any]]:
-    """Return each clean input, its corrupted one, and what is asked of the two; a list asks each its own."""
+    """Return each clean input, its corrupted one, and what is asked of the two."""
     batches = [one_by_one(model, inputs) for inputs in (clean, corrupted)]
     n = len(batches[0])
     if n != len(batches[1]):
         raise ValueError(
             f"`clean` and `corrupted` must hold equally many inputs, got {n} and {len(batches[1])}."
         )
-    if isinstance(target, list) and len(target) != n:
+    return list(zip(*batches, _each(target, n), strict=True))
+
+
+def _each(target: Any, n: int) -> list[Any]:
+    """Return what is asked of each of n pairs of inputs: of all the same, or of each its own.
+
+    A tuple of two outcomes is their difference, of two lists that of each pair.
+    """
+    target = target.tolist() if is_array(target) else target
+    if isinstance(target, tuple) and target and all(isinstance(one, list | tuple) for one in target):
+        ends = [_each(list(one), n) for one in target]
+        return list(zip(*ends, strict=True))
+    if isinstance(target, tuple) and len(target) != 2:
+        target = list(target)
+    if not isinstance(target, list):
+        return [target] * n
+    if len(target) != n:
         raise ValueError(
             f"`target` as a list must have one entry for each pair, got {len(target)} for {n}. A pair of "
             "outcomes is a tuple."
         )
-    targets = target if isinstance(target, list) else [target] * n
-    return list(zip(*batches, targets, strict=True))
+    return target
 
 
 def _span(pairs: Sequence[_Pair]) -> float:

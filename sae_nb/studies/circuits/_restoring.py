@@ -208,8 +208,10 @@ def patch(
         One input each or lists of equal length; the two of a pair have equally many positions. Several pairs
         are averaged, and then have one length (for "heads" any).
     target
-        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function; a list has one for each
-        pair. None: the clean input's top answer less the corrupted one's, pair by pair.
+        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. A list has one for each
+        pair of inputs, such as `pairs.targets` of `sn.data.prompt_pairs`; a tuple of two lists has their
+        differences, such as `(pairs.targets, pairs.others)`. None: the clean input's top answer less the
+        corrupted one's, pair by pair.
     sites
         "resid": the residual stream before each block, at each position; "attn", "mlp": what attention or the
         MLP of each block writes, at each position; "heads": each attention head, at all positions together;

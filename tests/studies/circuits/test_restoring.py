@@ -12,6 +12,7 @@ import torch
 import sae_nb as sn
 from sae_nb.models import run
 from sae_nb.studies.circuits import PatchMap, patch
+from tests.refusing import refused
 
 CLEAN, CORRUPTED = "One day she went home and", "One day he went home and"
 ASKED = (" her", " his")
@@ -189,3 +190,47 @@ def test_a_head_that_is_not_there_is_refused(head: Any) -> None:
         patch(model, *pair, (" q", " t"), heads=[(0, 1)], progress=False)
     with pytest.raises(ValueError, match="that tiny-induction knows, got ' hello'"):
         patch(model, *pair, (" q", " hello"), asked, progress=False)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_targets_of_pairs_are_asked_of_each_its_own(n: int) -> None:
+    """As `prompt_pairs` gives them, two of them as well, against the module itself."""
+    model = gpt()
+    pairs = sn.data.prompt_pairs("induction", n, seed=1, model=model)
+    given = model, pairs.clean, pairs.corrupted
+    how: dict[str, Any] = {"sites": "heads", "method": "attribution", "progress": False}
+    alone = patch(*given, pairs.targets, **how)
+    apart = patch(*given, (pairs.targets, pairs.others), **how)
+    with torch.no_grad():
+        answers = [
+            torch.stack([model.module(ids_of(text)).logits[0, -1] for text in texts])
+            for texts in (pairs.clean, pairs.corrupted)
+        ]
+    rows = torch.arange(n)
+    right, other = (
+        torch.tensor([int(model.tokens(word)["id"].iloc[-1]) for word in words])
+        for words in (pairs.targets, pairs.others)
+    )
+    centred = [float((z - z.mean(dim=1, keepdim=True))[rows, right].mean()) for z in answers]
+    assert (alone.clean, alone.corrupted) == pytest.approx(centred, abs=1e-4)
+    between = [float((z[rows, right] - z[rows, other]).mean()) for z in answers]
+    assert (apart.clean, apart.corrupted) == pytest.approx(between, abs=1e-4)
+
+
+def ids_of(text: str) -> torch.Tensor:
+    """As the model reads it."""
+    return torch.tensor([gpt().tokens(text)["id"].tolist()])
+
+
+def test_a_tuple_of_other_than_two_targets_has_one_for_each_pair() -> None:
+    """A tuple of two stays a difference, also of two pairs of inputs."""
+    pairs = sn.data.prompt_pairs("induction", 4, seed=1, model=gpt())
+    given, how = (
+        (gpt(), pairs.clean, pairs.corrupted),
+        {"sites": "heads", "method": "attribution", "progress": False},
+    )
+    listed, tupled = (patch(*given, kind(pairs.targets), **how).effect for kind in (list, tuple))
+    assert np.array_equal(listed, tupled)
+    refused("one entry for each pair", patch, *given, pairs.targets[:3])
+    two = pairs[:2]
+    assert patch(gpt(), two.clean, two.corrupted, (" a", " b"), **how).name == "“ a” − “ b”"
