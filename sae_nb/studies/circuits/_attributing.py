@@ -87,7 +87,9 @@ def attribution_graph(
         Most atoms whose own causes are traced, those of most influence; the others keep their effects. Of
         neurons the number of nodes, those of the largest attribution. None: 4096 atoms, 100 neurons.
     drop_first
-        As in `attribute`: leave out an attention sink, which then is an error. Of neurons no position is.
+        Whether first tokens, attention sinks, are left out. None: the positions that each dictionary is for,
+        `sae.position_policy`, or those that `capture` keeps. At the others what is written passes as it is, and
+        is no error; the graph says which they are, `graph.left_out`. Of neurons no position is left out.
 
     Raises
     ------

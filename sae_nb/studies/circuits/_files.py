@@ -30,6 +30,7 @@ def save_graph(graph: Graph, folder: str | Path) -> None:
         "places": graph.places,
         "exact": graph.exact,
         "grid": graph.grid,
+        "left_out": None if graph.left_out is None else dict(graph.left_out),
         "outcomes": graph.outcomes,
         "contrast_tokens": graph.contrast_tokens,
         "n_units": graph.n_units,
@@ -63,6 +64,9 @@ def fields_of(folder: str | Path) -> dict[str, Any]:
         "tokens": tuple(record["tokens"]),
         "places": tuple(record["places"]),
         "exact": bool(record["exact"]),
+        "left_out": None
+        if (out := record.get("left_out")) is None
+        else {place: tuple(some) for place, some in out.items()},
         "inputs": tensors.get("inputs"),
         "contrast": tensors.get("contrast"),
         "contrast_tokens": tuple(record.get("contrast_tokens", ())),

@@ -39,7 +39,9 @@ def traced(trace: Trace, targets: Sequence[Wanted], max_nodes: int) -> Attributi
             for row, entry in zip(trace.into(layer, entries), entries, strict=True):
                 rows[nodes.node_of(layer, int(entry))] = nodes.row(row)
     measures = tuple(target.measure for target in targets if target.measure is not None)
-    passes = replace(trace.passes, written=trace.written, measures=measures)
+    passes = replace(
+        trace.passes, written=trace.written, measures=measures, left_out=trace.left_out
+    )
     outcomes = tuple(target.outcomes for target in targets)
     return replace(nodes.graph_of(rows), passes=passes, outcomes=outcomes)
 
@@ -124,6 +126,7 @@ class Nodes:
             tokens=self.tokens,
             places=tuple(str(layer.write) for layer in layers),
             exact=self.trace.exact,
+            left_out=self.trace.left_out,
             inputs=read_by(self.trace.passes.batch),
             grid=None if model.patch_grid is None else (model.prefix_tokens, *model.patch_grid),
         )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +88,9 @@ class Passes:
     drop_first: bool | None = None
     """As it was asked for."""
 
+    left_out: Mapping[str, tuple[int, ...]] | None = None
+    """By place the positions that its dictionary is not for; None: as it or `drop_first` says."""
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Wanted:
@@ -113,9 +116,8 @@ class Trace:
     ) -> None:
         self.passes, model = passes, passes.model
         self.exact = all(str(layer.write).startswith("mlp_out.") for layer in passes.layers)
-        self.policy = PositionPolicy.for_model(
-            model, drop_first="auto" if drop_first is None else drop_first, keep_special=True
-        )
+        self.drop_first = drop_first
+        self._kept: dict[str, Tensor] = {}
         frozen = Frozen()
         clean = self._run(frozen, also=also)
         self.leaves, self.values = self._written_in(clean)
@@ -168,10 +170,27 @@ class Trace:
                 grad=places,
             )
 
-    def _rows(self, layer: Layer, x: Float[Tensor, "1 time d_in"]) -> Int[Tensor, " rows"]:
-        """Positions that a dictionary reads."""
-        rows = batch_rows(x.detach().cpu(), self.passes.batch, self.policy, str(layer.read))
-        return rows.position.to(x.device)
+    def _rows(self, layer: Layer, x: Tensor, y: Tensor) -> Int[Tensor, " rows"]:
+        """Positions that a dictionary is for; those of the first pass."""
+        place = str(layer.write)
+        if place not in self._kept:
+            known = self.passes.left_out
+            out = None if known is None else torch.tensor(known.get(place, ()), dtype=torch.long)
+            every = torch.arange(y.shape[1])
+            kept = (
+                positions_for(self.passes.model, self.passes.batch, layer, x, y, self.drop_first)
+                if out is None
+                else every[~torch.isin(every, out)]
+            )
+            self._kept[place] = kept.to(y.device)
+        return self._kept[place]
+
+    @property
+    def left_out(self) -> dict[str, tuple[int, ...]]:
+        """By place the positions that its dictionary is not for, where there are any."""
+        every = set(range(self.values[0].shape[1]))
+        out = {place: sorted(every - {*kept.tolist()}) for place, kept in self._kept.items()}
+        return {place: tuple(some) for place, some in out.items() if some}
 
     def _written_in(self, ran: Run) -> tuple[list[Tensor], list[Tensor]]:
         """The zeros at each place, by which is differentiated, and what is written there."""
@@ -190,7 +209,7 @@ class Trace:
         if layer.sae is None:
             return _nothing(y)
         x = self.reads[i].detach()
-        rows = self._rows(layer, x)
+        rows = self._rows(layer, x, y[None])
         read = x[0, rows].float().requires_grad_()
         with torch.enable_grad():
             codes = layer.sae.encode(read)
@@ -202,13 +221,11 @@ class Trace:
             size = written_codes(layer.sae, codes, read).values.detach()[keep].float()
             atoms = size[:, None] * layer.sae.dictionary[atom].float()
             answer = reconstruction(layer.sae, codes.detach(), read).float()
-            error, bias = y.clone(), torch.zeros_like(y)
-            error[rows] -= answer
-            bias[rows] = (
-                answer
-                - layer.sae.uncoded(read)[1]
-                - torch.zeros_like(answer).index_add_(0, row, atoms)
-            )
+            made = layer.sae.uncoded(read)[1] + torch.zeros_like(answer).index_add_(0, row, atoms)
+            # Where the dictionary is not in force, what is written passes as it is.
+            error, bias = torch.zeros_like(y), y.clone()
+            error[rows] = y[rows] - answer
+            bias[rows] = answer - made
             return Written(
                 position=rows[row],
                 atom=atom,
@@ -290,28 +307,59 @@ class Trace:
 class _Path:
     """What a dictionary's linear map makes of what it reads, of one pass."""
 
-    def __init__(self, layer: Layer, rows: Callable[[Layer, Tensor], Int[Tensor, " rows"]]) -> None:
+    def __init__(
+        self, layer: Layer, rows: Callable[[Layer, Tensor, Tensor], Int[Tensor, " rows"]]
+    ) -> None:
         self.layer, self.rows = layer, rows
-        self.made: Tensor | None = None
+        self.x: Tensor | None = None
 
     def note(self, x: Float[Tensor, "1 time d_in"]) -> Tensor:
         """Read what passes, and leave it as it is."""
-        if self.layer.sae is not None:
-            rows = self.rows(self.layer, x)
-            _, path = self.layer.sae.uncoded(x[0, rows].float())
-            if isinstance(path, Tensor):
-                empty = path.new_zeros(x.shape[1], path.shape[1])
-                self.made = empty.index_add(0, rows, path)[None]
+        self.x = x
         return x
 
     def write(
         self, held: Float[Tensor, "1 time d_out"] | None, y: Float[Tensor, "1 time d_out"]
     ) -> Float[Tensor, "1 time d_out"]:
         """Return what is written: as it is, or the path and what else is held."""
-        if self.made is None:
-            return y.detach() if held is None else held
-        path = self.made.to(y)
-        return y.detach() + (path - path.detach()) if held is None else held + path
+        path = self._made(y)
+        if held is None:
+            return y.detach() + (path - path.detach())
+        return held + path
+
+    def _made(self, y: Float[Tensor, "1 time d_out"]) -> Float[Tensor, "1 time d_out"]:
+        empty = torch.zeros_like(y)
+        if self.layer.sae is None or self.x is None:
+            return empty
+        rows = self.rows(self.layer, self.x, y)
+        _, made = self.layer.sae.uncoded(self.x[0, rows].float())
+        return empty.index_add(1, rows, made[None].to(y)) if isinstance(made, Tensor) else empty
+
+
+def positions_for(
+    model: LiveModel,
+    batch: Batch,
+    layer: Layer,
+    x: Tensor,
+    y: Tensor,
+    drop_first: bool | None = None,
+) -> Int[Tensor, " rows"]:
+    """Return the positions of an input that a dictionary is for, by what it reads and what it writes there.
+
+    `drop_first` in place of what the dictionary says of first tokens.
+    """
+    known = getattr(layer.sae, "position_policy", None)
+    policy = PositionPolicy.for_model(model) if known is None else known.within(model)
+    if drop_first is not None:
+        massive = policy.drop_massive and drop_first
+        policy = replace(policy, drop_first=drop_first, drop_massive=massive)
+    found = [
+        batch_rows(state.detach().cpu(), batch, policy, str(point))
+        .without_massive(policy, point)
+        .position
+        for point, state in ((layer.read, x), (layer.write, y))
+    ]
+    return found[0][torch.isin(found[0], found[1])]
 
 
 def _nothing(y: Float[Tensor, "time d_out"]) -> Written:

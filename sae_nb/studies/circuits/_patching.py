@@ -317,11 +317,12 @@ def _each(target: Any, n: int) -> list[Any]:
     A tuple of two outcomes is their difference, of two lists that of each pair.
     """
     target = target.tolist() if is_array(target) else target
-    if isinstance(target, tuple) and target and all(isinstance(one, list | tuple) for one in target):
-        ends = [_each(list(one), n) for one in target]
-        return list(zip(*ends, strict=True))
-    if isinstance(target, tuple) and len(target) != 2:
-        target = list(target)
+    if isinstance(target, tuple):
+        kinds = {type(one) for one in target}
+        if kinds == {list} and len(target) == 2:
+            return list(zip(*(_each(one, n) for one in target), strict=True))
+        if kinds == {tuple} or len(target) != 2:
+            target = list(target)
     if not isinstance(target, list):
         return [target] * n
     if len(target) != n:

@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Self, TypeVar
@@ -52,6 +53,10 @@ class Graph:
     """Whether the model between the dictionaries is linear here: every MLP is a node. False where
     dictionaries of the residual stream have MLPs between them, of which the slope is taken."""
 
+    left_out: Mapping[str, tuple[int, ...]] | None = None
+    """By place the positions that its dictionary is not for, such as first tokens: what is written there passes
+    as it is, in `bias`, and is no error. None in older files, where it is one."""
+
     inputs: Tensor | None = None
     """Input of the model, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""
 
@@ -93,8 +98,19 @@ class Graph:
         counts = ", ".join(f"{int(kinds.get(kind, 0))} {kind}s" for kind in KINDS)
         return (
             f"{type(self).__name__}({counts}; replacement {self.replacement:.2f}, completeness "
-            f"{self.completeness:.2f})"
+            f"{self.completeness:.2f}{self._passing()})"
         )
+
+    def _passing(self) -> str:
+        """Say which positions pass as they are, and where."""
+        places: dict[tuple[int, ...], list[str]] = {}
+        for place, out in (self.left_out or {}).items():
+            places.setdefault(out, []).append(place)
+        words = [
+            f"position{'s' * (len(out) > 1)} {', '.join(map(str, out))} of {', '.join(some)}"
+            for out, some in places.items()
+        ]
+        return f"; left out: {'; '.join(words)}" if words else ""
 
     def __len__(self) -> int:
         return len(self.nodes)

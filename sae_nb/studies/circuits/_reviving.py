@@ -48,7 +48,14 @@ def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
         )
     start, batch = model.hook_point("resid_pre.0"), one_input(model, graph.inputs)
     drop_first = _drops_first(graph)
-    passes = Passes(model=model, layers=layers, batch=batch, start=start, drop_first=drop_first)
+    passes = Passes(
+        model=model,
+        layers=layers,
+        batch=batch,
+        start=start,
+        drop_first=drop_first,
+        left_out=graph.left_out,
+    )
     with torch.inference_mode(False), model.lock:
         trace = Trace(passes, drop_first)
         _check_alike(graph, trace)

@@ -184,6 +184,9 @@ class AtomSite(Site):
         self.sae, self.n_units = sae, int(sae.n_atoms)
         self.dictionary = sae.dictionary.detach().float()
         self._read = str(layer.read)
+        self.kept: Tensor | None = None
+        """Positions that the dictionary is for; None: all."""
+
         self._seen: Tensor | None = None
 
     def note(self, now: dict[str, Tensor], then: dict[str, Tensor] | None) -> None:
@@ -215,6 +218,9 @@ class AtomSite(Site):
     ) -> tuple[Int[Tensor, " nnz"], SparseCodes]:
         rows = x.flatten(0, 1).float()
         codes = written_codes(self.sae, self.sae.encode(rows), rows)
+        if self.kept is not None:
+            position = codes.support.rows % x.shape[1]
+            codes = codes.only(torch.isin(position, self.kept.to(position.device)))
         return codes.support.rows, codes
 
     def slopes(self, by_state: Float[Tensor, "places d"]) -> Float[Tensor, " m"]:

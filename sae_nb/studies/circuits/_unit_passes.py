@@ -17,10 +17,10 @@ from torch import Tensor
 from sae_nb.evaluation import outcome_of
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.studies.circuits._asked import asked
-from sae_nb.studies.circuits._passes import Layer, Passes
+from sae_nb.studies.circuits._passes import Layer, Passes, positions_for
 from sae_nb.studies.circuits._places import dictionaries_by_place, one_input, position_texts
 from sae_nb.studies.circuits._proportional import Proportional
-from sae_nb.studies.circuits._sites import NEURONS, NeuronSite, Site, sites_of
+from sae_nb.studies.circuits._sites import NEURONS, AtomSite, NeuronSite, Site, sites_of
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, HookPoint, LiveModel, Put, Run
@@ -114,6 +114,9 @@ def unit_passes(
             f"{tuple(now.states[start].shape)} and {tuple(then.states[start].shape)}. Pass inputs of one shape."
         )
     for site in sites:
+        if isinstance(site, AtomSite):
+            x, y = (now.states[name] for name in (site.reads[0], site.place))
+            site.kept = positions_for(model, batch, site.layer, x, y)
         site.note(now.states, None if then is None else then.states)
     if not any(len(site.entries) for site in sites):
         raise ValueError(
