@@ -219,6 +219,8 @@ def uncoded(sae: Any, x: Any) -> tuple[Tensor | float, Tensor | float]:
 
 def written_codes(sae: Any, codes: Any, x: Any) -> Any:
     """Return codes in the model's units: times the length of each row of `x`, where a norm took it."""
+    if getattr(sae, "reads_sequences", False):  # a prediction takes no length, and is costly
+        return codes
     gain, _ = uncoded(sae, x)
     if not isinstance(gain, Tensor):
         return codes

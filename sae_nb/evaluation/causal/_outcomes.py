@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from sae_nb.activations import written_codes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
 from sae_nb.models import AnswerKind as OutcomeKind, run, text_ids
 from sae_nb.steering import (
@@ -257,7 +258,8 @@ def removing(
     def change(
         x: Float[Tensor, "batch time d_out"], read: Float[Tensor, "batch time d_in"] | None = None
     ) -> Float[Tensor, "batch time d_out"]:
-        z = latents(sae.encode((x if read is None else read).float()), (atom,)).detach()
+        seen = (x if read is None else read).float()
+        z = latents(written_codes(sae, sae.encode(seen), seen), (atom,)).detach()
         return x - ((z - stays) * u.to(z)).to(x)
 
     return change

@@ -18,6 +18,7 @@ from torch import Tensor
 from sae_nb.studies.circuits._graph import AttributionGraph
 from sae_nb.studies.circuits._neuron_examples import examples_of, fires_on
 from sae_nb.studies.circuits._neuron_names import Names
+from sae_nb.studies.circuits._passes import left_out
 from sae_nb.studies.circuits._places import position_texts, read_by
 from sae_nb.studies.circuits._sites import AtomSite, Entries
 from sae_nb.studies.circuits._unit_passes import (
@@ -141,6 +142,9 @@ def _traced(
         tokens=texts,
         places=tuple(site.place for site in passes.sites),
         exact=False,
+        left_out=left_out(
+            {s.place: s.kept for s in passes.sites if s.kept is not None}, len(tokens)
+        ),
         inputs=read_by(passes.batch),
         contrast=None if passes.contrast is None else read_by(passes.contrast),
         contrast_tokens=()

@@ -188,9 +188,7 @@ class Trace:
     @property
     def left_out(self) -> dict[str, tuple[int, ...]]:
         """By place the positions that its dictionary is not for, where there are any."""
-        every = set(range(self.values[0].shape[1]))
-        out = {place: sorted(every - {*kept.tolist()}) for place, kept in self._kept.items()}
-        return {place: tuple(some) for place, some in out.items() if some}
+        return left_out(self._kept, self.values[0].shape[1])
 
     def _written_in(self, ran: Run) -> tuple[list[Tensor], list[Tensor]]:
         """The zeros at each place, by which is differentiated, and what is written there."""
@@ -360,6 +358,12 @@ def positions_for(
         for point, state in ((layer.read, x), (layer.write, y))
     ]
     return found[0][torch.isin(found[0], found[1])]
+
+
+def left_out(kept: Mapping[str, Tensor], time: int) -> dict[str, tuple[int, ...]]:
+    """Return the positions that are not kept, by place, where there are any."""
+    out = {place: sorted({*range(time)} - {*some.tolist()}) for place, some in kept.items()}
+    return {place: tuple(positions) for place, positions in out.items() if positions}
 
 
 def _nothing(y: Float[Tensor, "time d_out"]) -> Written:

@@ -90,19 +90,21 @@ class Graph:
 
     def __repr__(self) -> str:
         kinds = self.nodes.kind.value_counts()
+        left_out = f"; left out: {self.left_out_words}" if self.left_out else ""
         if self.of_neurons:
             return (
                 f"{type(self).__name__}({kinds.get('atom', 0)} of {self.n_units} neurons by position, "
-                f"{kinds.get('token', 0)} tokens; {self.nodes['name'].iloc[-1]})"
+                f"{kinds.get('token', 0)} tokens; {self.nodes['name'].iloc[-1]}{left_out})"
             )
         counts = ", ".join(f"{int(kinds.get(kind, 0))} {kind}s" for kind in KINDS)
         return (
             f"{type(self).__name__}({counts}; replacement {self.replacement:.2f}, completeness "
-            f"{self.completeness:.2f}{self._passing()})"
+            f"{self.completeness:.2f}{left_out})"
         )
 
-    def _passing(self) -> str:
-        """Say which positions pass as they are, and where."""
+    @property
+    def left_out_words(self) -> str:
+        """The positions that no dictionary is for, and where, in words; empty where there are none."""
         places: dict[tuple[int, ...], list[str]] = {}
         for place, out in (self.left_out or {}).items():
             places.setdefault(out, []).append(place)
@@ -110,7 +112,7 @@ class Graph:
             f"position{'s' * (len(out) > 1)} {', '.join(map(str, out))} of {', '.join(some)}"
             for out, some in places.items()
         ]
-        return f"; left out: {'; '.join(words)}" if words else ""
+        return "; ".join(words)
 
     def __len__(self) -> int:
         return len(self.nodes)

@@ -56,6 +56,9 @@ class Site(ABC):
     def __init__(self, layer: Layer) -> None:
         self.layer = layer
         self.place = str(layer.write)
+        self.kept: Tensor | None = None
+        """Positions that a dictionary is for; None: all."""
+
         self.values: Tensor | None = None
         self.leaf: Tensor | None = None
         """In a linear pass, what reached the chosen units, and the zeros added to what they write."""
@@ -184,9 +187,6 @@ class AtomSite(Site):
         self.sae, self.n_units = sae, int(sae.n_atoms)
         self.dictionary = sae.dictionary.detach().float()
         self._read = str(layer.read)
-        self.kept: Tensor | None = None
-        """Positions that the dictionary is for; None: all."""
-
         self._seen: Tensor | None = None
 
     def note(self, now: dict[str, Tensor], then: dict[str, Tensor] | None) -> None:

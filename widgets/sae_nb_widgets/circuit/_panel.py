@@ -221,6 +221,8 @@ class CircuitPanel(Panel):
             facts["names"] = graph.named_by or "none"
         else:
             facts |= {"atoms": n, "replacement": format_percent(graph.replacement, digits=2)}
+        if graph.left_out:
+            facts["left out"] = graph.left_out_words
         return facts if self.live is not None else facts | {"live model": "none: shows only"}
 
     # --- building ---------------------------------------------------------------------------------

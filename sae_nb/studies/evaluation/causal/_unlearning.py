@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations
+from sae_nb.activations import Activations, written_codes
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import codes_of, edited, summed_atoms
 from sae_nb.steering import Change
@@ -116,13 +116,13 @@ def _clamped(sae: SparseAutoencoder, chosen: Int[np.ndarray, " k"], m: Tensor) -
 
     def change(x: Float[Tensor, "batch time d_in"], *_: Tensor) -> Tensor:
         flat = x.reshape(-1, x.shape[-1])
-        z = sae.encode(flat.to(sae.dictionary)).detach()
+        read = flat.to(sae.dictionary)
+        z = sae.encode(read).detach()
         atoms = z.atoms.long()
         touched = is_chosen.to(atoms.device)[atoms] & (z.values != 0)
         by = torch.where(touched, -m.to(z.values)[atoms] - z.values, torch.zeros_like(z.values))
-        moved = summed_atoms(
-            SparseCodes(by, z.atoms, z.offsets, z.n_atoms), sae.dictionary.detach()
-        )
+        made = written_codes(sae, z.with_values(by), read)
+        moved = summed_atoms(made, sae.dictionary.detach())
         return x + moved.reshape(x.shape).to(x)
 
     return change

@@ -18,7 +18,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations, acts_for, written_codes
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import atom_geometry, encoded_rows, summed_atoms
@@ -128,7 +128,7 @@ def quasi_orthogonality(
     atoms = sae.dictionary.double()
     geometry = atom_geometry(atoms)
     found = [
-        _of_batch(codes.detach().to("cpu"), target.double(), x_hat.double(), atoms)
+        _of_batch(_written(sae, codes, target), target.double(), x_hat.double(), atoms)
         for _, target, codes, x_hat in encoded_rows(sae, acts, _BATCH)
     ]
     lengths, code_lengths, epsilon = torch.cat(found, dim=1).cpu().numpy()
@@ -141,6 +141,12 @@ def quasi_orthogonality(
         welch=geometry.welch,
         random_mean=_random_mean(atoms.shape[1]),
     )
+
+
+def _written(sae: SparseAutoencoder, codes: SparseCodes, x: Tensor) -> SparseCodes:
+    """Codes in the model's units, of an SAE; a transcoder's norm is of what it reads."""
+    made: SparseCodes = codes if sae.writes is not None else written_codes(sae, codes, x)
+    return made.detach().to("cpu")
 
 
 def _of_batch(
