@@ -21,8 +21,8 @@ RIDGE = 1e-4
 class SkipTranscoder(Transcoder):
     """A transcoder with a linear map in addition to its atoms: ŷ = zD + (x − μ)W + b.
 
-    `decode(codes)` is zD + b, what the atoms write; the full forward `t(x)` adds (x − μ)W, which has no
-    codes and is not interpreted. Everything else is as in `Transcoder`.
+    `decode(codes)` is zD + b, what the atoms write; the full forward `t(x)` adds (x − μ)W, `uncoded(x)`, which
+    has no codes and is not interpreted. Everything else is as in `Transcoder`.
 
     Parameters
     ----------

@@ -7,10 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Annotated, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Self, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from sae_nb.studies.circuits._passes import Passes
 
 KINDS = ("token", "atom", "error", "target")
+
+MOST_LISTED = 3
+"""Positions, or places, that a repr names one by one."""
 
 _Graph = TypeVar("_Graph", bound="Graph")
 
@@ -109,7 +112,7 @@ class Graph:
         for place, out in (self.left_out or {}).items():
             places.setdefault(out, []).append(place)
         words = [
-            f"position{'s' * (len(out) > 1)} {', '.join(map(str, out))} of {', '.join(some)}"
+            f"{_listed('position', out)} of {_listed('place', some)}"
             for out, some in places.items()
         ]
         return "; ".join(words)
@@ -241,6 +244,14 @@ class Graph:
 
         kept = csr_matrix((np.ones(len(rows)), (rows, columns)), shape=self.matrix.shape)
         return replace(self, matrix=self.matrix.multiply(kept).tocsr())
+
+
+def _listed(noun: str, given: Sequence[Any]) -> str:
+    """Name a few, or say how many there are."""
+    if len(given) > MOST_LISTED:
+        return f"{len(given)} {noun}s"
+    names = ", ".join(map(str, given))
+    return names if noun == "place" else f"{noun}{'s' * (len(given) > 1)} {names}"
 
 
 def pruned(graph: _Graph, nodes: float, edges: float) -> tuple[_Graph, Int[np.ndarray, " m"]]:

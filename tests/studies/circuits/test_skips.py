@@ -177,14 +177,23 @@ def test_skips_that_explain_more_replace_more() -> None:
     assert skipping().replacement > without.replacement
 
 
-def test_the_running_model_is_asked_as_before() -> None:
-    """What atoms alone bring back does not hang on the skip; heads, a file and its revival have it in the edges."""
-    model, _, _, skips = language()
-    graph = skipping()
-    assert graph.prune(0.9).faithfulness(n_random=0).recovered == pytest.approx(1, abs=1)
-    heads = graph.heads()
-    assert len(heads) == model.n_layers * model.n_heads
-    assert np.isfinite(heads.flow).all()
+def test_what_flows_through_heads_runs_along_skips_too() -> None:
+    """Of MLPs that are linear, by plain autograd through the modules themselves."""
+    model = linear()
+    graph = attribution_graph(
+        model, [exact(model, i) for i in range(2)], IDS, target=4, drop_first=False
+    )
+    places = [f"head_out.{i}" for i in range(2)]
+    with torch.enable_grad(), Frozen():
+        ran = run(model, next(iter(model.batches(IDS))), read=places, grad=places)
+        answer = ran.answer.one()
+        slopes = ran.gradients(answer[4] - answer.mean())
+    by_hand = torch.stack(
+        [(ran.states[p] * slopes[p])[0].sum(dim=0).reshape(2, -1).sum(dim=1) for p in places]
+    )
+    assert graph.heads().flow.to_numpy() == pytest.approx(
+        by_hand.detach().numpy().ravel(), abs=1e-4
+    )
 
 
 def test_a_file_keeps_which_positions_were_left_out(tmp_path: Path) -> None:
