@@ -213,7 +213,7 @@ def reconstruction(sae: Any, codes: Any, x: Any) -> Float[Tensor, "*batch d_out"
 
 
 def uncoded(sae: Any, x: Any) -> tuple[Tensor | float, Tensor | float]:
-    """Return what of its answer to `x` no code says, factor and summand; see the method of an SAE."""
+    """Return factor and summand of its answer to `x` that no code holds; see the method of an SAE."""
     return sae.uncoded(x) if hasattr(sae, "uncoded") else (1.0, 0.0)
 
 

@@ -264,7 +264,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         return x_hat.to(x.dtype if isinstance(x, Activations) else as_tensor(x).dtype)
 
     def uncoded(self, x: Data) -> tuple[Tensor | float, Tensor | float]:
-        """Return what of `sae(x)` no code says: the factor and the summand of factor · decode(z) + summand.
+        """Return the part of `sae(x)` that no code holds: factor and summand of factor · decode(z) + summand.
 
         1 and 0, but where a linear map or a prediction is added (SkipTranscoder, Temporal), or a norm is undone
         (SAEs of other libraries).
@@ -274,7 +274,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     def reconstruction(self, codes: SparseCodes, x: Data) -> Float[Tensor, "*batch d_out"]:
         """Return `sae(x)`, its sites side by side, without a second encoding: `codes` are its own of `x`.
 
-        It is what is compared with the target; `decode(codes)` lacks what no code says.
+        This is compared with the target; `decode(codes)` lacks the part that no code holds.
         """
         if type(self).forward is not SparseAutoencoder.forward:
             return as_one(self(x))

@@ -247,7 +247,7 @@ class Temporal(OneStep):
         return 1.0, self._parted(x)[1].reshape(x.shape)
 
     def _parted(self, x: Tensor) -> tuple[Rows, Rows]:
-        """What prediction leaves of sequences, and the predicted part, row by row."""
+        """Residual of the prediction of sequences, and the predicted part, row by row."""
         sequences = self._sequences(x)
         left = self.predict(sequences).residual.flatten(0, 1)
         return left, sequences.flatten(0, 1) - self.bias - left

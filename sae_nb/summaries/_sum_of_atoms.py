@@ -45,7 +45,7 @@ class SumOfAtoms(Finding):
     """Label of each atom, empty without one."""
 
     linear: Float[np.ndarray, " d_in"] | None = None
-    """What a linear map of the row adds to its atoms (SkipTranscoder), or a mean taken off; None without."""
+    """Output of a linear map of the row (SkipTranscoder), or a mean that was taken off; None without."""
 
     image: UInt8[np.ndarray, "height width 3"] | None = None
     box: tuple[float, float, float, float] | None = None
@@ -59,7 +59,7 @@ class SumOfAtoms(Finding):
 
     @property
     def _given(self) -> Float[np.ndarray, " d_in"]:
-        """What of the reconstruction no atom makes."""
+        """The reconstruction but for the atoms."""
         return self.bias if self.linear is None else self.bias + self.linear
 
     @property

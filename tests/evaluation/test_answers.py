@@ -13,7 +13,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations, reconstruction, uncoded, written_codes
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.evaluation import attribute
-from sae_nb.interop._imported import Imported
+from sae_nb.interop import Imported
 
 NORMS = ("layer_norm", "constant_norm", "centre")
 

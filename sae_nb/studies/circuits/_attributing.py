@@ -88,8 +88,8 @@ def attribution_graph(
         neurons the number of nodes, those of the largest attribution. None: 4096 atoms, 100 neurons.
     drop_first
         Whether first tokens, attention sinks, are left out. None: the positions that each dictionary is for,
-        `sae.position_policy`, or those that `capture` keeps. At the others what is written passes as it is, and
-        is no error; the graph says which they are, `graph.left_out`. Of neurons no position is left out.
+        `sae.position_policy`, or those that `capture` keeps. At the others the MLP passes untouched, without an
+        error; `graph.left_out` and the repr name them. Of neurons no position is left out.
 
     Raises
     ------

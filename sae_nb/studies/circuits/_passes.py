@@ -63,7 +63,7 @@ class Written:
     """z·d of each entry; times the length of what is read, where the dictionary reads it without."""
 
     error: Float[Tensor, "time d_out"]
-    """What the dictionary's answer misses."""
+    """The written state less the dictionary's answer; zero where that is not in force."""
 
     bias: Float[Tensor, "time d_out"]
     """The part of that answer that neither atoms nor a linear map make: the dictionary's bias."""
@@ -89,7 +89,7 @@ class Passes:
     """As it was asked for."""
 
     left_out: Mapping[str, tuple[int, ...]] | None = None
-    """By place the positions that its dictionary is not for; None: as it or `drop_first` says."""
+    """By place the positions that its dictionary leaves out; None: by its policy, or `drop_first`."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -150,7 +150,7 @@ class Trace:
     ) -> Run:
         """Run the model with what each place writes held as it is, or at other values, and differentiated.
 
-        What a linear map next to the atoms writes is not held: it is a path from what its place reads.
+        A linear map next to the atoms is not held: it is a path from the state that its place reads.
         """
         places, passes = self._places, self.passes
         held = [None] * len(places) if leaves is None else [leaf[None] for leaf in leaves]
@@ -303,7 +303,7 @@ class Trace:
 
 
 class _Path:
-    """What a dictionary's linear map makes of what it reads, of one pass."""
+    """The linear map of a dictionary in one pass, from the place it reads to the one it writes."""
 
     def __init__(
         self, layer: Layer, rows: Callable[[Layer, Tensor, Tensor], Int[Tensor, " rows"]]
@@ -344,7 +344,7 @@ def positions_for(
 ) -> Int[Tensor, " rows"]:
     """Return the positions of an input that a dictionary is for, by what it reads and what it writes there.
 
-    `drop_first` in place of what the dictionary says of first tokens.
+    `drop_first` overrides its policy of first tokens.
     """
     known = getattr(layer.sae, "position_policy", None)
     policy = PositionPolicy.for_model(model) if known is None else known.within(model)

@@ -57,8 +57,8 @@ class Graph:
     dictionaries of the residual stream have MLPs between them, of which the slope is taken."""
 
     left_out: Mapping[str, tuple[int, ...]] | None = None
-    """By place the positions that its dictionary is not for, such as first tokens: what is written there passes
-    as it is, in `bias`, and is no error. None in older files, where it is one."""
+    """By place the positions that its dictionary leaves out, such as first tokens: the state there passes
+    untouched, in `bias`, without an error. None in older files, where it is one."""
 
     inputs: Tensor | None = None
     """Input of the model, (1, …): token ids, an image of 0 to 255, or a row; None in older files."""

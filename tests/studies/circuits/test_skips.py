@@ -13,7 +13,7 @@ import transformers
 
 import sae_nb as sn
 from sae_nb.activations import PositionPolicy
-from sae_nb.interop._imported import Imported
+from sae_nb.interop import Imported
 from sae_nb.models import Frozen, run
 from sae_nb.studies.circuits import AttributionGraph, attribution_graph, load_graph
 
