@@ -261,7 +261,8 @@ def test_masks_follow_the_sample_through_batches(gpt):
     for size in (1, 2, 3):
         with steer(gpt, "embed", direction=torch.ones(D), by=9.0, positions=mask):
             steered = gpt(ids, batch_size=size)
-        changed = (steered - gpt(ids)).abs().amax(dim=-1) > 1e-6
+        # Steered logits move by 3 and more; those of another batch size by rounding.
+        changed = (steered - gpt(ids)).abs().amax(dim=-1) > 0.01
         assert changed.tolist() == [[True, True], [False, True], [False, False]]
 
 
