@@ -152,7 +152,7 @@ class SemiNMF(Classical):
         import pandas as pd
 
         row = self.dictionary[check_atom(atom, self.n_atoms)].detach().cpu()
-        order = row.abs().argsort(descending=True)[:n]
+        order = row.abs().argsort(descending=True, stable=True)[:n]
         order = order[row[order] != 0]
         return pd.DataFrame({"neuron": order.tolist(), "weight": row[order].tolist()})
 
