@@ -43,8 +43,11 @@ _LIBRARY = torch.library.Library("aten", "IMPL")
 
 
 def shuffle_sums() -> None:
-    """From now on, in all threads of this process; Numba reads its variables when it is first imported."""
-    os.environ |= {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    """From now on, in all threads of this process and in those that `WarmPython` starts.
+
+    Numba reads its variables when it is first imported.
+    """
+    os.environ |= {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": "", "SAE_NB_OTHER_SUMS": "1"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a kernel is replaced is the purpose
         for name, (left, right, axes) in PRODUCTS.items():
