@@ -50,6 +50,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--require-browser", action="store_true", help="a missing Chromium fails browser tests"
     )
+    parser.addoption(
+        "--other-sums",
+        action="store_true",
+        help="sum every product in another order (other_sums.py)",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Round as another processor would, where that is asked for."""
+    if config.getoption("--other-sums"):
+        from other_sums import shuffle_sums
+
+        shuffle_sums()
 
 
 @pytest.hookimpl(tryfirst=True)

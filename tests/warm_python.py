@@ -127,6 +127,10 @@ if __name__ == "__main__":
     import safetensors.torch  # noqa: F401
     import torch._dynamo  # noqa: F401 - every torch.optim asks for it, and it is half of a start
 
+    if "SAE_NB_OTHER_SUMS" in os.environ:
+        from other_sums import shuffle_sums
+
+        shuffle_sums()
     ordered = serve()
     if ordered is not None:
         become(ordered)

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -87,29 +88,33 @@ def agree(device: str) -> None:
     from sae_nb.pursuit import matching_pursuit, orthogonal_matching_pursuit
 
     x, atoms, k, backend = problem(device)
+
+    def pursued(pursuit: Any, where: str, backend: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+        weight = atoms.to(where).requires_grad_()
+        codes = pursuit(rows.to(where), weight, k, backend=backend)
+        return codes.to_dense(), torch.autograd.grad(codes.values.square().sum(), weight)[0]
+
+    def encoded(where: str, rows: Tensor) -> tuple[Tensor, Tensor]:
+        weight, inputs = atoms.to(where).requires_grad_(), rows.to(where)
+        codes = topk_encode(inputs, weight, k=k)
+        error, *_ = squared_error(codes, weight, None, inputs)
+        return codes.to_dense(), torch.autograd.grad(error, weight)[0]
+
     for name, pursuit in (("mp", matching_pursuit), ("omp", orthogonal_matching_pursuit)):
-        there, here = x.to(device), atoms.to(device).requires_grad_()
-        codes = pursuit(there, here, k, backend=backend)
-        (grad,) = torch.autograd.grad(codes.values.square().sum(), here)
-        on_cpu = atoms.clone().requires_grad_()
-        expected = pursuit(x, on_cpu, k, backend="cpu")
-        (grad_expected,) = torch.autograd.grad(expected.values.square().sum(), on_cpu)
-        compared(name, codes.to_dense(), expected.to_dense(), grad, grad_expected)
+        there, here = (
+            partial(pursued, pursuit, device, backend),
+            partial(pursued, pursuit, "cpu", "cpu"),
+        )
+        compared(name, there, here, x)
     if device != "cuda":
         result("topk", said="not tried: no device")
         return
     torch.use_deterministic_algorithms(True)
-    grads = []
-    for where in ("cuda", "cuda", "cpu"):
-        weight = atoms.to(where).requires_grad_()
-        inputs = x.to(where)
-        codes = topk_encode(inputs, weight, k=k)
-        error, *_ = squared_error(codes, weight, None, inputs)
-        grads.append((codes.to_dense(), torch.autograd.grad(error, weight)[0]))
+    twice = [encoded("cuda", x) for _ in range(2)]
     torch.use_deterministic_algorithms(False)
-    same = all(torch.equal(a, b) for a, b in zip(*grads[:2], strict=True))
+    same = all(torch.equal(a, b) for a, b in zip(*twice, strict=True))
     result("topk again, deterministic flag", good=same, equal=same)
-    compared("topk", grads[0][0], grads[2][0], grads[0][1], grads[2][1])
+    compared("topk", partial(encoded, "cuda"), partial(encoded, "cpu"), x)
     with torch.cuda.stream(torch.cuda.Stream()):
         other = matching_pursuit(x.cuda(), atoms.cuda(), k, backend="cuda").to_dense()
         torch.cuda.current_stream().synchronize()
@@ -124,14 +129,17 @@ def agree(device: str) -> None:
         result("mp on cuda:1", said="not tried: one device")
 
 
-def compared(
-    name: str, ours: Tensor, expected: Tensor, grad: Tensor, grad_expected: Tensor
-) -> None:
+Coded = Callable[[Tensor], tuple[Tensor, Tensor]]
+"""Rows → their codes, and the gradient of the atoms."""
+
+
+def compared(name: str, there: Coded, here: Coded, x: Tensor) -> None:
     """Say how far codes and gradients of one encoder lie apart; rows with a tie choose freely."""
-    ours, expected = ours.detach().cpu(), expected.detach().cpu()
+    ours, expected = (coded(x)[0].detach().cpu() for coded in (there, here))
     same = ((ours != 0) == (expected != 0)).all(dim=1)
     values = off(ours[same], expected[same])
-    slopes = off(grad, grad_expected)
+    # The gradient of all rows would be that of other atoms in the rows with a tie.
+    slopes = off(there(x[same])[1], here(x[same])[1])
     good = float(same.double().mean()) >= 0.999 and values <= VALUES and slopes <= GRADIENTS
     result(
         name, good=good, same_support=f"{float(same.double().mean()):.4f}",

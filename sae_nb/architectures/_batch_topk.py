@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._one_step import OneStep, below, between
 from sae_nb.architectures.parts._largest import BatchTopKProx, TopKProx
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
 from sae_nb.checks import check_k, checked
@@ -89,29 +89,36 @@ class BatchTopK(OneStep):
             Entries per row on average; None is the SAE's own.
         """
         k = self.k if k is None else check_average_k(k, self.n_atoms)
-        rows, chooser = self._rows(x), self._chooser(k)
-        codes = self._with(chooser, rows)
+        rows = self._rows(x)
+        codes = self._with(self._chooser(k), rows)
         if codes.nnz:
-            # A hair below the smallest kept: the product of another batch shape rounds otherwise.
-            self.threshold.copy_(self._smallest_kept(codes, chooser) * (1 - 1e-5))
+            smallest = self._smallest_kept(codes, k)
+            lowest = below(smallest, codes.values.max(), self.d_in)
+            self.threshold.copy_(between(smallest, self._largest_left_out(codes, rows), lowest))
         return float(self.threshold.mean())
 
     def _candidates(self, x: Rows) -> SparseCodes:
-        chooser = self._training_prox()
-        codes = self._with(chooser, x)
+        codes = self._with(self._training_prox(), x)
         if codes.nnz:
-            self._remember(self._smallest_kept(codes.detach(), chooser))
+            found = codes.detach()
+            self._remember(self._smallest_kept(found, self.k), found.values.max())
         return codes
 
-    def _smallest_kept(self, codes: SparseCodes, chooser: Any) -> Tensor:
+    def _smallest_kept(self, codes: SparseCodes, k: float) -> Tensor:
         """The smallest pre-code that was kept: what was left out lies below."""
         return codes.values.min()
 
-    def _remember(self, smallest: Tensor) -> None:
-        """Move the threshold towards the smallest pre-code that a training batch kept."""
+    def _largest_left_out(self, codes: SparseCodes, x: Rows) -> Tensor:
+        """The largest pre-code that was not kept, or 0: the smallest where one more is kept."""
+        more = self._with(BatchTopKProx(min((codes.nnz + 1) / len(x), self.n_atoms)), x)
+        return more.values.min() if more.nnz > codes.nnz else codes.values.new_zeros(())
+
+    def _remember(self, smallest: Tensor, largest: Tensor) -> None:
+        """Move the threshold to just below the smallest pre-code that a training batch kept."""
         if self.training and torch.is_grad_enabled():
             # A loss that overflows ends the training; the threshold must stay good.
-            finite = torch.where(smallest.isfinite(), smallest, self.threshold)
+            passed = below(smallest, largest, self.d_in)
+            finite = torch.where(passed.isfinite(), passed, self.threshold)
             self.threshold.lerp_(finite.to(self.threshold.dtype), 1 - MEMORY)
 
     def _chooser(self, k: float) -> Prox:

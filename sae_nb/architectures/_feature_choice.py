@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import KW_ONLY, dataclass
-from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._revival import AtomRows, at_median
 from sae_nb.architectures._zipf import zipf_rates
 from sae_nb.architectures.parts._largest import ColumnTopKProx
-from sae_nb.architectures.parts._proxes import Prox
+from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes
 
@@ -74,17 +73,18 @@ class FeatureChoice(BatchTopK):
     def _rates(self, k: float) -> Float[Tensor, " n_atoms"]:
         return zipf_rates(self.n_atoms, k, self.exponent, self.offset)
 
-    def _chooser(self, k: float) -> Prox:
+    def _chooser(self, k: float) -> ColumnTopKProx:
         return ColumnTopKProx(self._rates(k))
 
-    def _smallest_kept(self, codes: SparseCodes, chooser: Any) -> Tensor:
+    def _smallest_kept(self, codes: SparseCodes, k: float) -> Tensor:
         """Of each atom; 0 where it had room for more, so that nothing positive was left out."""
-        values, atoms = codes.values, codes.atoms.long()
-        smallest = values.new_full((self.n_atoms,), torch.inf)
-        smallest.scatter_reduce_(0, atoms, values, "amin")
-        kept = torch.bincount(atoms, minlength=self.n_atoms)
-        is_full = kept >= chooser.counts(codes.n_rows).to(kept.device)
-        return torch.where(is_full, smallest, 0.0)
+        counts = self._chooser(k).counts(codes.n_rows)
+        return torch.where(_fired(codes) >= counts.to(codes.values.device), _smallest(codes), 0.0)
+
+    def _largest_left_out(self, codes: SparseCodes, x: Rows) -> Tensor:
+        one_more = (_fired(codes) + 1).double() / len(x)
+        more = self._with(ColumnTopKProx(one_more), x)
+        return torch.where(_fired(more) > _fired(codes), _smallest(more), 0.0)
 
     def _checked_k(self, k: float | None) -> int | None:
         if k is not None:
@@ -96,3 +96,13 @@ class FeatureChoice(BatchTopK):
 
     def _atom_rows(self) -> tuple[AtomRows, ...]:
         return (*super()._atom_rows(), at_median(self.threshold))
+
+
+def _fired(codes: SparseCodes) -> Int[Tensor, " n_atoms"]:
+    return torch.bincount(codes.atoms.long(), minlength=codes.n_atoms)
+
+
+def _smallest(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
+    """Of each atom; ∞ where it does not fire."""
+    smallest = codes.values.new_full((codes.n_atoms,), torch.inf)
+    return smallest.scatter_reduce_(0, codes.atoms.long(), codes.values, "amin")

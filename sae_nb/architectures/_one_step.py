@@ -283,8 +283,33 @@ def first_threshold(
     per_row: float,
 ) -> Float[Tensor, ""]:
     """Return the threshold above which an untrained encoder has `per_row` pre-codes per row, on average."""
-    values = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
-    return values.min() if len(values) else x.new_zeros(())
+    kept = batch_topk_encode(x, adjoint.weight, k=per_row, centre=centre).values
+    if not len(kept):
+        return x.new_zeros(())
+    one_more = min((len(kept) + 1) / len(x), len(adjoint.weight))
+    more = batch_topk_encode(x, adjoint.weight, k=one_more, centre=centre).values
+    left_out = more.min() if len(more) > len(kept) else x.new_zeros(())
+    return between(kept.min(), left_out, below(kept.min(), kept.max(), x.shape[1]))
+
+
+def below(smallest: Tensor, largest: Tensor, n_products: int) -> Tensor:
+    """Return a threshold that pre-codes down to the smallest pass however their sums are rounded.
+
+    Another batch shape, number of threads or processor adds the products of a pre-code in another order,
+    which moves it by up to about ε √n of the largest one.
+    """
+    eps = torch.finfo(largest.dtype).eps
+    of_sums = 4 * min(eps, torch.finfo(torch.float32).eps) * n_products**0.5 * largest
+    return (smallest - of_sums - eps * smallest).clamp_min(0)
+
+
+def between(smallest: Tensor, left_out: Tensor, lowest: Tensor) -> Tensor:
+    """Return thresholds half-way from the smallest kept pre-codes to the largest left out.
+
+    Where these are so near that rounding may exchange them, no threshold separates them: it then lies
+    below both, so that ties are kept.
+    """
+    return torch.minimum((smallest + left_out) / 2, lowest)
 
 
 def without_zeros(codes: SparseCodes) -> SparseCodes:

@@ -6,7 +6,6 @@ import heapq
 from collections.abc import Callable, Sequence
 from dataclasses import KW_ONLY, dataclass, field
 from itertools import accumulate, pairwise
-from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -207,11 +206,24 @@ class TreeSAE(BatchTopK):
     ) -> Tensor:
         return super()._auxiliary(x, residual, is_dead & (self._level() == 0), find)
 
-    def _smallest_kept(self, codes: SparseCodes, chooser: Any) -> Tensor:
+    def _smallest_kept(self, codes: SparseCodes, k: float) -> Tensor:
         level = self._level()[codes.atoms.long()]
         smallest = torch.full_like(self.threshold, torch.inf)
         smallest.scatter_reduce_(0, level, codes.values.detach().to(smallest.dtype), "amin")
         return torch.where(smallest.isfinite(), smallest, self.threshold)
+
+    def _largest_left_out(self, codes: SparseCodes, x: Rows) -> Tensor:
+        kept = torch.bincount(self._level()[codes.atoms.long()], minlength=len(self.threshold))
+        left_out = torch.zeros_like(self.threshold)
+        for level, n in enumerate(kept.tolist()):
+            counts = kept.double()
+            counts[level] += 1
+            prox = _TreeProx(self.parent, self.widths, tuple((counts / len(x)).tolist()), None)
+            more = self._with(prox, x)
+            own = more.values[self._level()[more.atoms.long()] == level]
+            if len(own) > n:
+                left_out[level] = own.min()
+        return left_out
 
     def _chooser(self, k: float) -> Prox:
         counts = tuple(k * share for share in self.k_shares or ())

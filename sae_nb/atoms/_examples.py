@@ -131,16 +131,17 @@ def _candidates(
 ) -> Int[np.ndarray, " m"]:
     """Places in `size`, most typical of the band first, MOST_CANDIDATES at most."""
     n = len(size)
-    if band == "random":
+    if band == "random" or n == 0:
         return generator.permutation(n)[:MOST_CANDIDATES]
     wanted = QUANTILES.get(band, 1.0) * (n - 1)
     # Only ranks near the one wanted are sorted: an atom may fire on every row there is.
     first = int(np.clip(wanted - MOST_CANDIDATES / 2, 0, max(n - MOST_CANDIDATES, 0)))
     last = min(first + MOST_CANDIDATES, n)
-    near = np.arange(n)
-    if last - first < n:
-        near = np.argpartition(size, [first, last - 1])[first:last]
-    ranked = near[np.argsort(size[near], kind="stable")]
+    low, high = np.partition(size, [first, last - 1])[[first, last - 1]]
+    near = np.flatnonzero((low <= size) & (size <= high))
+    # Equal ones in the order of their places: a partition has them in any.
+    ranked = near[np.argsort(size[near], kind="stable")][first - np.count_nonzero(size < low) :]
+    ranked = ranked[: last - first]
     far = np.abs(np.arange(first, last) - wanted)
     return ranked[np.argsort(far, kind="stable")]
 

@@ -268,10 +268,10 @@ def _squared_norm(matrix: Tensor) -> float:
 def far_apart(x: Float[Tensor, "n d_in"], n: int, generator: torch.Generator) -> Tensor:
     """Return rows chosen one by one, each the farthest from those chosen before."""
     drawn = x[torch.randint(len(x), (1,), generator=generator)]
-    distance = torch.cdist(x, drawn)[:, 0]
-    chosen = [int(distance.argmax())]
-    distance = torch.cdist(x, x[chosen])[:, 0]
+    # Of differences, not of products, whose rounding far from the origin is larger than a distance.
+    chosen = [int((x - drawn).norm(dim=1).argmax())]
+    distance = (x - x[chosen]).norm(dim=1)
     while len(chosen) < n:
         chosen.append(int(distance.argmax()))
-        distance = distance.minimum(torch.cdist(x, x[chosen[-1:]])[:, 0])
+        distance = distance.minimum((x - x[chosen[-1]]).norm(dim=1))
     return torch.tensor(chosen)

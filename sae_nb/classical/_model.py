@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures import (
@@ -88,7 +88,8 @@ class Classical(Untrained, SparseAutoencoder):
                 x, atoms, None, self.bias.detach()
             )
         if self.method == "KMeans":
-            return _nearest(x, atoms)
+            found, offsets = nearest(x, atoms), torch.arange(len(x) + 1, device=x.device)
+            return SparseCodes(x.new_ones(len(x)), found, offsets, self.n_atoms)
         if self.method == "ArchetypalAnalysis":
             return self._solved(x, atoms, prox="simplex")
         if k is None:
@@ -100,7 +101,12 @@ class Classical(Untrained, SparseAutoencoder):
         return sparse_code(x, atoms, bias=bias, n_steps=STEPS, tolerance=TOLERANCE, **penalty)
 
 
-def _nearest(x: Float[Tensor, "rows d_in"], centroids: Float[Tensor, "k d_in"]) -> SparseCodes:
-    nearest = torch.cdist(x, centroids).argmin(dim=1)
-    offsets = torch.arange(len(x) + 1, device=x.device)
-    return SparseCodes(x.new_ones(len(x)), nearest, offsets, len(centroids))
+def nearest(
+    x: Float[Tensor, "rows d_in"], centroids: Float[Tensor, "k d_in"]
+) -> Int[Tensor, " rows"]:
+    """Return the centroid nearest to each row.
+
+    Around their mean: distances by products round as ‖x‖² does, which may be far more than they are.
+    """
+    centre = centroids.mean(dim=0)
+    return torch.cdist(x - centre, centroids - centre).argmin(dim=1)

@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb.activations import Activations, PositionPolicy, acts_for
 from sae_nb.architectures import centroids
 from sae_nb.checks import Between, Count, Seed, check_atom, check_count, checked, shown
-from sae_nb.classical._model import Classical
+from sae_nb.classical._model import Classical, nearest
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +153,7 @@ class SemiNMF(Classical):
         import pandas as pd
 
         row = self.dictionary[check_atom(atom, self.n_atoms)].detach().cpu()
-        order = row.abs().argsort(descending=True)[:n]
+        order = row.abs().argsort(descending=True, stable=True)[:n]
         order = order[row[order] != 0]
         return pd.DataFrame({"neuron": order.tolist(), "weight": row[order].tolist()})
 
@@ -268,8 +268,7 @@ def semi_nmf(
 def memberships(x: Rows, n_atoms: int, generator: torch.Generator) -> Float[Tensor, "n n_atoms"]:
     """1 at the nearest of n_atoms centroids of the rows."""
     centres = centroids(x, n_atoms, generator)
-    nearest = torch.cdist(x, centres).argmin(dim=1)
-    return torch.nn.functional.one_hot(nearest, n_atoms).to(x)
+    return torch.nn.functional.one_hot(nearest(x, centres), n_atoms).to(x)
 
 
 def lower_error(z: Tensor, a: Tensor, b: Tensor) -> Tensor:

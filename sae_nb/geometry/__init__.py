@@ -65,6 +65,7 @@ if TYPE_CHECKING:  # for the other rooms
         cache_file as cache_file,
         cached_layout as cached_layout,
         layout_key as layout_key,
+        signs_of_axes as signs_of_axes,
     )
     from sae_nb.geometry._lists import (
         Lists as Lists,

@@ -124,7 +124,8 @@ def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Floa
             f"`x` must have more than n_neighbours={n_neighbours} distinct rows, got {len(rows)}. Pass "
             "more rows or fewer neighbours."
         )
-    distance = torch.cdist(rows, rows)
+    # Of differences: products lose neighbours that are near against the rows' distance from the origin.
+    distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
     near = distance.topk(n_neighbours + 1, dim=1, largest=False).values[:, 1:]
     return dimension_of_distances(near)
 

@@ -30,6 +30,9 @@ from sae_nb.geometry._placing import WHOLE_UP_TO, sample_rows
 
 logger = logging.getLogger(__name__)
 
+NEAR = 1e-5
+"""Share of a distance that rounding of float32 may take from it."""
+
 
 @checked
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +112,17 @@ def pca_layout(x: Float[Tensor, "n d"]) -> Float[np.ndarray, "n 2"]:
     else:
         xy = torch.cat([_unit(rows) @ first for rows in torch.split(x, WHOLE_UP_TO)]) - mean @ first
     xy = torch.nn.functional.pad(xy, (0, 2 - xy.shape[1]))
-    largest = xy.gather(0, xy.abs().argmax(dim=0, keepdim=True))
-    return (xy * torch.where(largest < 0, -1.0, 1.0)).float().numpy()
+    return (xy * signs_of_axes(xy)).float().numpy()
+
+
+def signs_of_axes(along: Float[Tensor, "n axes"]) -> Float[Tensor, " axes"]:
+    """Return −1 for the axes whose farthest point lies on the negative side, 1 for others.
+
+    Of points as far away on both sides, up to rounding, the first decides.
+    """
+    away = along.abs()
+    first = (away >= (1 - NEAR) * away.amax(dim=0)).int().argmax(dim=0, keepdim=True)
+    return torch.where(along.gather(0, first)[0] < 0, -1.0, 1.0)
 
 
 def _unit(x: Float[Tensor, "n d"]) -> Float[Tensor, "n d"]:

@@ -201,7 +201,9 @@ class Tools:
         graph: Any = attribution_graph(live, "neurons", text_of(text), max_nodes=most)
         curve = graph.faithfulness([most], n_random=3).table
         neurons = graph.nodes.assign(influence=graph.influence).query("kind == 'atom'")
-        strongest = neurons.sort_values("influence", ascending=False).head(MOST_LISTED)
+        strongest = neurons.sort_values("influence", ascending=False, kind="stable").head(
+            MOST_LISTED
+        )
         return _answer(
             {
                 "nodes": strongest["name"].astype(str).tolist(),

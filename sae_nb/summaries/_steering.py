@@ -587,7 +587,14 @@ def _outcomes(
     else:  # the likeliest before and after, by falling p
         half = max(n_shown // 2, 1)
         most = int(np.argmax(np.abs(q - p))) if out is None else out
-        ids = np.unique([*np.argsort(-p)[:half], *np.argsort(-q)[:half], target, most])
+        ids = np.unique(
+            [
+                *np.argsort(-p, kind="stable")[:half],
+                *np.argsort(-q, kind="stable")[:half],
+                target,
+                most,
+            ]
+        )
         ids = ids[np.argsort(-p[ids], kind="stable")]
     return {
         "outcome": "next token" if model.modality.is_text else "class",

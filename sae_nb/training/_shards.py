@@ -194,9 +194,9 @@ class Shard:
         if not isinstance(sae, BatchTopK):
             return sae._candidates(x)
         own = sae._with(BatchTopKProx(min(sae.k, self.n_atoms)), x)
-        codes, smallest = self._largest_of_all(own, max(1, round(sae.k * len(x))))
-        if smallest is not None:
-            sae._remember(smallest)
+        codes, ends = self._largest_of_all(own, max(1, round(sae.k * len(x))))
+        if ends is not None:
+            sae._remember(*ends)
         return codes
 
     def _largest_by_row(self, codes: SparseCodes, k: int) -> SparseCodes:
@@ -213,8 +213,10 @@ class Shard:
         kept = (above | (tie & (tie.cumsum(dim=1) <= room))) & (every > 0)
         return codes.only(kept[rows, self.team.rank * k + place])
 
-    def _largest_of_all(self, codes: SparseCodes, n: int) -> tuple[SparseCodes, Tensor | None]:
-        """The n largest entries of the batch in all workers, and the smallest of them."""
+    def _largest_of_all(
+        self, codes: SparseCodes, n: int
+    ) -> tuple[SparseCodes, tuple[Tensor, Tensor] | None]:
+        """The n largest entries of the batch in all workers; the smallest and the largest of them."""
         with torch.no_grad():
             padded = codes.values.new_zeros(n)
             padded[: codes.nnz] = codes.values
@@ -228,9 +230,9 @@ class Shard:
             # As in one process: of equal ones, those in earlier rows, then at lower atoms.
             in_order = ties[of_row[ties].argsort(stable=True)]
             kept[in_order[: n - int(kept.sum())]] = True
-            lowest = every[kept].min() if bool(kept.any()) else None
+            ends = (every[kept].min(), every.max()) if bool(kept.any()) else None
             start = self.team.rank * n
-        return codes.only(kept[start : start + codes.nnz]), lowest
+        return codes.only(kept[start : start + codes.nnz]), ends
 
     # What they explain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +21,7 @@ from sae_nb.atoms import (
     text_around,
 )
 from sae_nb.atoms._effects import logit_effects
-from sae_nb.atoms._examples import choose_rows
+from sae_nb.atoms._examples import MOST_CANDIDATES, QUANTILES, _candidates, choose_rows
 from sae_nb.codes import SparseCodes
 
 N_ATOMS, D_IN, K = 24, 8, 3
@@ -511,3 +512,14 @@ def test_logit_effects_are_empty_where_there_is_no_unembedding() -> None:
     assert logit_effects(model, torch.randn(D_IN + 1)) == ((), ())
     model.modality = VISION
     assert logit_effects(model, torch.randn(D_IN)) == ((), ())
+
+
+@pytest.mark.parametrize("band", ["top", *QUANTILES])
+def test_equal_strengths_are_examples_in_the_order_of_their_rows(band: Any) -> None:
+    """As if all were sorted: a partition has equal ones in any order, another processor's in another."""
+    size = np.random.default_rng(0).integers(1, 4, 20 * MOST_CANDIDATES).astype(np.float32)
+    found = _candidates(size, band, np.random.default_rng(0))
+    wanted = QUANTILES.get(band, 1.0) * (len(size) - 1)
+    first = int(np.clip(wanted - MOST_CANDIDATES / 2, 0, len(size) - MOST_CANDIDATES))
+    places = np.argsort(size, kind="stable")[first : first + MOST_CANDIDATES]
+    assert sorted(found.tolist()) == sorted(places.tolist())

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.classical import METHODS, Classical, archetypal_analysis, fit_classical
-from sae_nb.classical._fitting import convex_nmf
+from sae_nb.classical._fitting import convex_nmf, far_apart
 from sae_nb.classical._semi_nmf import semi_nmf
 
 N, D = 300, 8
@@ -58,6 +58,33 @@ def test_k_means_gives_the_nearest_centroid() -> None:
     assert codes.values.unique().tolist() == [1.0]
     nearest = torch.cdist(x.float(), model.dictionary).argmin(dim=1)
     assert torch.equal(codes.atoms.long(), nearest)
+
+
+def far_from_the_origin() -> tuple[Tensor, Tensor]:
+    """Rows whose distances are a ten-thousandth of their norms, and these distances in float64."""
+    x = 100 + 0.01 * torch.randn(200, 16, generator=torch.Generator().manual_seed(0))
+    return x, (x.double()[:, None] - x.double()).norm(dim=2)
+
+
+def test_the_nearest_centroid_is_nearest_however_far_away_all_are() -> None:
+    """Alone and in a batch, where products of rows round more than the rows lie apart."""
+    x, distance = far_from_the_origin()
+    model = Classical(16, 10, method="KMeans")
+    with torch.no_grad():
+        model.operator.weight.copy_(x[::20])
+    nearest = distance[:, ::20].argmin(dim=1)
+    for size in (5, 200):
+        found = torch.cat([model.encode(rows).atoms.long() for rows in x.split(size)])
+        assert torch.equal(found, nearest)
+
+
+def test_rows_far_apart_are_chosen_once_each() -> None:
+    """Each the farthest from those before."""
+    x, distance = far_from_the_origin()
+    chosen = far_apart(x, 20, torch.Generator().manual_seed(1)).tolist()
+    for n in range(1, 20):
+        left = distance[:, chosen[:n]].amin(dim=1)
+        assert float(left[chosen[n]]) == pytest.approx(float(left.max()), rel=1e-4)
 
 
 def test_nmf_finds_planted_parts_and_refuses_negative_data() -> None:

@@ -42,9 +42,10 @@ def states(model: LiveModel, pictures: torch.Tensor) -> States:
 def test_nnsight_and_hooks_give_the_same_states(
     model: LiveModel, pictures: torch.Tensor, states: States
 ) -> None:
-    """Both doors agree to 1e-6, whatever the batches."""
+    """Both doors agree to the rounding of the largest number, whatever the batches."""
     hooked = capture_states(model, pictures, backend="hooks")
-    torch.testing.assert_close(hooked + 0, states + 0, atol=1e-6, rtol=1e-6)
+    largest = float((states + 0).abs().max())
+    torch.testing.assert_close(hooked + 0, states + 0, atol=1e-5 * largest, rtol=0)
 
 
 def test_each_state_is_what_the_next_block_gets(

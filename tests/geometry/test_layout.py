@@ -85,3 +85,11 @@ def test_too_few_rows_for_the_neighbours_are_refused() -> None:
     """With both numbers."""
     with pytest.raises(ValueError, match="below the 3 rows.*got 3"):
         nearest_by_cosine(torch.eye(3), 3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_points_as_far_on_both_sides_the_first_is_on_the_positive_one(seed: int) -> None:
+    """Rounding does not mirror the picture of two atoms, or of a ring."""
+    two = torch.randn(2, 6, generator=torch.Generator().manual_seed(seed))
+    assert pca_layout(two)[0, 0] > 0 > pca_layout(two)[1, 0]
+    assert pca_layout(two.flip(0))[0, 0] > 0

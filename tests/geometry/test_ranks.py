@@ -54,6 +54,12 @@ def test_copies_are_left_out() -> None:
     assert torch.equal(local_dimensions(twice), local_dimensions(x))
 
 
+def test_where_the_rows_lie_makes_no_difference() -> None:
+    """Not even where the way there is ten million times that between them."""
+    x = torch.rand(500, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(local_dimensions(1e6 + x), local_dimensions(x), rtol=1e-3)
+
+
 def test_participation_ratio_counts_equal_directions() -> None:
     """m equal variances count m; a single direction, or a width of one, counts 1."""
     x = torch.randn(20000, 6, generator=drawn(0))

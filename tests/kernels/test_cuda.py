@@ -164,6 +164,11 @@ def test_bf16_gradients_are_close() -> None:
     assert 1e-5 < float((rough - exact).norm() / exact.norm()) < 2e-2
 
 
+def close(ours: torch.Tensor, reference: torch.Tensor) -> bool:
+    """To a hundred times the rounding of the largest: the sums of an entry may cancel, its terms' errors do not."""
+    return float((ours - reference).abs().max()) <= 1e-5 * float(reference.abs().max())
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 def test_gpu_codes_and_gradients_equal_the_reference() -> None:
@@ -186,7 +191,7 @@ def test_gpu_codes_and_gradients_equal_the_reference() -> None:
         torch.use_deterministic_algorithms(False)
     for ours, again, reference in zip(*results, strict=True):
         assert torch.equal(ours, again)
-        assert torch.allclose(ours, reference, rtol=1e-4, atol=1e-4)
+        assert close(ours, reference)
 
 
 SELECTIONS: dict[str, Any] = {
@@ -224,4 +229,4 @@ def test_gpu_selections_and_nested_errors_equal_the_reference(selection: str) ->
         torch.use_deterministic_algorithms(False)
     for ours, again, reference in zip(*results, strict=True):
         assert torch.equal(ours, again)
-        assert torch.allclose(ours, reference, rtol=1e-4, atol=1e-3)
+        assert close(ours, reference)

@@ -259,9 +259,10 @@ def test_masks_follow_the_sample_through_batches(gpt):
     ids = [[3, 4], [5, 6], [7, 8]]
     mask = torch.tensor([[True, False], [False, True], [False, False]])
     for size in (1, 2, 3):
-        with steer(gpt, "embed", direction=torch.ones(D), by=9.0, positions=mask):
+        # Not along ones, which a LayerNorm takes out: only rounding would change.
+        with steer(gpt, "embed", direction=torch.arange(1.0, D + 1), by=9.0, positions=mask):
             steered = gpt(ids, batch_size=size)
-        changed = (steered - gpt(ids)).abs().amax(dim=-1) > 1e-6
+        changed = (steered - gpt(ids)).abs().amax(dim=-1) > 1e-3
         assert changed.tolist() == [[True, True], [False, True], [False, False]]
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from sae_nb.checks import Count, checked
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.dynamics.paths._trajectory import check_token, unit
+from sae_nb.geometry import signs_of_axes
 
 Kind = Literal["pca", "sphere"]
 
@@ -97,9 +98,7 @@ def fit_endpoints(
     energies, vectors = torch.linalg.eigh(((ends - centre).T @ (ends - centre)).double())
     axes = vectors.flip(1)[:, :n_components].T.float()
     # The farthest end point is on each axis's positive side: the same image each time.
-    along = ends @ axes.T
-    farthest = along.gather(0, along.abs().argmax(dim=0, keepdim=True))[0]
-    axes = axes * torch.where(farthest < 0, -1.0, 1.0)[:, None]
+    axes = axes * signs_of_axes(ends @ axes.T)[:, None]
     flat = (directions - centre) @ axes.T
     squares = (directions - directions.mean(dim=0) if kind == "pca" else directions).square()
     shown = (flat - flat.mean(dim=0) if kind == "pca" else flat).square()

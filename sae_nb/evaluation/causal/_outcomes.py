@@ -287,7 +287,7 @@ def nearest(unit: Float[Tensor, "n_atoms d_in"], atom: int, n: int = 1) -> list[
     """Return the n other atoms with the largest cosine, nearest first; unit rows."""
     cosine = unit @ unit[atom]
     cosine[atom] = -torch.inf
-    return [int(j) for j in cosine.argsort(descending=True)[: min(n, len(unit) - 1)]]
+    return [int(j) for j in cosine.argsort(descending=True, stable=True)[: min(n, len(unit) - 1)]]
 
 
 # -------------------------------------------------------------------------------------------------

@@ -185,7 +185,7 @@ def _targets(trace: Trace, target: Any) -> list[Wanted]:
 
 def _own_answer(chances: Float[Tensor, " outcomes"]) -> Any:
     """Return the likeliest outcome, and with it the next one unless the model is sure."""
-    order = chances.argsort(descending=True)[:2].tolist()
+    order = chances.argsort(descending=True, stable=True)[:2].tolist()
     return order[0] if chances[order[0]] >= SURE else tuple(order)
 
 

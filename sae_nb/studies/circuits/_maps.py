@@ -23,7 +23,11 @@ class Units(nn.Module):
         shares = [_explained(x, [value[v] for value in values]) for v in range(len(values[0]))]
         free, order = set(range(x.shape[1])), list[int]()
         for share in shares:
-            mine = [unit for unit in share.argsort(descending=True).tolist() if unit in free][:size]
+            mine = [
+                unit
+                for unit in share.argsort(descending=True, stable=True).tolist()
+                if unit in free
+            ][:size]
             free -= set(mine)
             order += mine
         self.order = torch.tensor([*order, *sorted(free)])

@@ -76,7 +76,7 @@ def _strongest(passes: UnitPasses, n: int) -> list[Int[Tensor, " m"]]:
     """Return which entries of each site are nodes: those of the largest attributions, whatever their sign."""
     sizes = torch.cat([found.abs() for found in passes.attributions])
     n = min(n, int((sizes > 0).sum()))
-    order = sizes.argsort(descending=True)[:n]
+    order = sizes.argsort(descending=True, stable=True)[:n]
     counts = torch.tensor([len(site.entries) for site in passes.sites], device=sizes.device)
     ends = counts.cumsum(dim=0)
     found = []

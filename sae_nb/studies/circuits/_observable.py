@@ -105,7 +105,7 @@ class Observable:
         effect = atoms @ y
         cosine = normalize(atoms, dim=1) @ normalize(y, dim=0)
         luck = largest_cosine(len(y), 0.95 ** (1 / len(atoms)))
-        order = cosine.abs().argsort(descending=True)[:n]
+        order = cosine.abs().argsort(descending=True, stable=True)[:n]
         columns = {
             "atom": order.numpy(),
             "cosine": cosine[order].numpy(),

@@ -68,7 +68,9 @@ class PromptGroups(Finding):
                 "role": of.role.iloc[0],
                 "position": int(of.position.iloc[0]),
                 "n_atoms": len(of),
-                "strongest": ", ".join(_some(of.sort_values("strength", ascending=False))),
+                "strongest": ", ".join(
+                    _some(of.sort_values("strength", ascending=False, kind="stable"))
+                ),
             }
             for name, of in self.atoms[self.atoms.group != ""].groupby("group", sort=False)
         ]

@@ -140,7 +140,7 @@ def _likely(runs: Sequence[Run]) -> Int[Tensor, " outputs"]:
     """Outputs by their largest probability at any position of some runs."""
     found = [ran.answer.tensor.detach().float().softmax(dim=-1) for ran in runs]
     highest = torch.stack([chances.reshape(-1, chances.shape[-1]).amax(dim=0) for chances in found])
-    return highest.amax(dim=0).argsort(descending=True).cpu()
+    return highest.amax(dim=0).argsort(descending=True, stable=True).cpu()
 
 
 def _dictionaries(model: LiveModel, transcoders: Any) -> list[Layer]:

@@ -248,7 +248,7 @@ class MatchedSimilarity(Finding):
 
         same_length(along, len(self.gram), name="along", per="input")
         along = check_data(along, name="along").detach()
-        order = torch.argsort(along)
+        order = torch.argsort(along, stable=True)
         at = along[order].cpu().numpy()
         lines = [
             line(

@@ -345,7 +345,9 @@ class Mosaics(Finding):
         from sae_nb.figures import image_sheet, theme
 
         known, count = self.dictionary.images, len(self.dictionary.images)
-        most = torch.bincount(self.sources.flatten(), minlength=count).argsort(descending=True)
+        most = torch.bincount(self.sources.flatten(), minlength=count).argsort(
+            descending=True, stable=True
+        )
         used = sorted(most[: len(theme.PALETTE)].tolist())
         names = dict(zip(used, theme.PALETTE, strict=False))
         colours = torch.stack([_channels(names.get(i, theme.GREY)) for i in range(count)])

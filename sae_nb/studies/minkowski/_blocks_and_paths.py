@@ -203,7 +203,8 @@ def path_support(
         raise ValueError(
             f"`x` must have more than n_neighbours + 1 = {k + 1} rows, got {len(rows)}."
         )
-    distance = torch.cdist(rows, rows)
+    # Of differences: by products, copies of a row lie apart by rounding.
+    distance = torch.cdist(rows, rows, compute_mode="donot_use_mm_for_euclid_dist")
     data = _Data(rows, k, float(_kth(distance.clone().fill_diagonal_(torch.inf), k).median()))
     if data.unit == 0:
         raise ValueError("`x` must have distinct rows: half of them have n_neighbours copies.")

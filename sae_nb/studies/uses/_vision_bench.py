@@ -482,7 +482,7 @@ def monosemanticity(
     found = []
     for atom in _drawn(np.flatnonzero(highest > 0), most_atoms, seed):
         strength = pooled[:, atom]
-        images = np.argpartition(strength, -top)[-top:]
+        images = np.argsort(strength, kind="stable")[-top:]
         weight = (strength[images] - lowest[atom]) / spread[atom]
         pairs = np.triu(np.outer(weight, weight), k=1)
         if pairs.sum() > 0:
@@ -547,12 +547,12 @@ def absorbed(
         if len(classes) < 3 or inside.sum() < 10:
             continue
         codes, own = pooled[inside], labels[inside]
-        of_group = set(np.argsort(codes.mean(axis=0))[-top:])
+        of_group = set(np.argsort(codes.mean(axis=0), kind="stable")[-top:])
         for one in classes:
             target = (own == one).astype(np.int64)
             if min(target.sum(), len(target) - target.sum()) < 3:
                 continue
-            of_class = set(np.argsort(codes[own == one].mean(axis=0))[-top:])
+            of_class = set(np.argsort(codes[own == one].mean(axis=0), kind="stable")[-top:])
             overlaps.append(len(of_class & of_group) / len(of_class | of_group))
             ranked = _ranked(codes, target)
             few, more = (
@@ -597,7 +597,7 @@ def _ranked(codes: Pooled, labels: Labels) -> Int[np.ndarray, " n_atoms"]:
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore")
         scores, _ = f_classif(codes, labels)
-    return np.argsort(np.nan_to_num(scores, nan=-np.inf))[::-1]
+    return np.argsort(np.nan_to_num(scores, nan=-np.inf), kind="stable")[::-1]
 
 
 def _sparse_accuracy(

@@ -121,7 +121,7 @@ class PixelAttribution(Finding):
                     f"`concepts` must have maps of the same {len(self.maps)} images, (n, n_concepts, rows, "
                     f"columns), got {tuple(heat.shape)}. Use craft(…).heatmaps."
                 )
-            order = heat[i].sum(dim=(1, 2)).argsort(descending=True)[:n]
+            order = heat[i].sum(dim=(1, 2)).argsort(descending=True, stable=True)[:n]
             drawn |= {f"concept {j}": heat[i, j].numpy() for j in order.tolist()}
         title = f"image {i}: {self.outcome_names[int(self.outcomes[i])]}"
         return image_and_maps((title, self.images[i]), drawn)

@@ -94,7 +94,7 @@ class FeatureComplexity(Plotted):
             "importance": self.importance,
         }
         frame = pd.DataFrame(columns, index=pd.Index(self.atoms, name="atom"))
-        return frame.sort_values("complexity", ascending=False)
+        return frame.sort_values("complexity", ascending=False, kind="stable")
 
     @property
     def chart(self) -> Chart:
@@ -108,7 +108,7 @@ class FeatureComplexity(Plotted):
         from sae_nb.figures import category_style, framed, line
 
         known = np.flatnonzero(np.isfinite(self.complexity))
-        order = known[np.argsort(self.complexity[known])]
+        order = known[np.argsort(self.complexity[known], kind="stable")]
         traces = []
         for i, place in enumerate(np.linspace(0, len(order) - 1, min(n, len(order))).round()):
             colour, symbol = category_style(i)

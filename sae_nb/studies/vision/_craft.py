@@ -72,7 +72,7 @@ class Craft(Finding):
         r = self.codes.shape[-1]
         check_count(concept, name="concept", at_least=0, at_most=r - 1)
         values, patch = self.codes[..., concept].max(dim=1)
-        order = values.argsort(descending=True)[:n].tolist()
+        order = values.argsort(descending=True, stable=True)[:n].tolist()
         return [(i, int(patch[i])) for i in order]
 
     @property
@@ -96,7 +96,7 @@ class Craft(Finding):
         maps = self.heatmaps[
             check_count(image, name="image", at_least=0, at_most=len(self.codes) - 1)
         ]
-        order = maps.sum(dim=(1, 2)).argsort(descending=True)[:n].tolist()
+        order = maps.sum(dim=(1, 2)).argsort(descending=True, stable=True)[:n].tolist()
         # Rows of an image run down, those of a plot up.
         drawn = {f"concept {i}": maps[i].flip(0).cpu().numpy() for i in order}
         top = max(float(maps[order].max()), 1e-12)

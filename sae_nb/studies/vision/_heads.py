@@ -205,7 +205,11 @@ def concept_head(
     codes = sae.encode(places.flatten(0, 1)).to_scipy().tocsc()
     norms = sae.dictionary.norm(dim=1).cpu().numpy()
     strength = torch.from_numpy(abs(codes).sum(axis=0).A1 * norms)
-    atoms = [i for i in strength.argsort(descending=True)[:n_concepts].tolist() if strength[i] > 0]
+    atoms = [
+        i
+        for i in strength.argsort(descending=True, stable=True)[:n_concepts].tolist()
+        if strength[i] > 0
+    ]
     if not atoms:
         raise ValueError(
             "`sae` must have an atom that fires on `images`, got none. Pass more images."

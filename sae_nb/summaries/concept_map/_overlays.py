@@ -95,7 +95,7 @@ class Cones:
         """Return the cone of one direction."""
         found, i = self._containment(), self.names.index(name)
         row = found.codes[i]
-        order = row.values.double().argsort(descending=True)
+        order = row.values.double().argsort(descending=True, stable=True)
         return Cone(
             name=name,
             atoms=row.atoms[order].cpu().numpy(),

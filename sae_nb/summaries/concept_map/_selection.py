@@ -329,7 +329,9 @@ def _shared_inputs(
     """The inputs with the rows in which most atoms fire, one row per sample."""
     fired = np.flatnonzero(count)
     # Summed strength is in units of one atom, so a second atom outweighs a stronger first.
-    order = fired[np.argsort(-(count[fired] + np.minimum(strength[fired], 1e3) / 1e4))]
+    order = fired[
+        np.argsort(-(count[fired] + np.minimum(strength[fired], 1e3) / 1e4), kind="stable")
+    ]
     _, first = np.unique(catalogue.samples[order], return_index=True)
     rows = order[np.sort(first)][:n_shared]
     return tuple(_shared(catalogue, row, count, strength) for row in rows.tolist())

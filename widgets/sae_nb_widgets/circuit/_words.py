@@ -129,9 +129,13 @@ def _speakers(
     atoms = nodes[(nodes.kind == "atom") & (sign * nodes.adds > 0)]
     if not len(atoms):
         return "", ""
-    shares = (atoms.groupby("position").adds.sum() / atoms.adds.sum()).sort_values(ascending=False)
+    shares = (atoms.groupby("position").adds.sum() / atoms.adds.sum()).sort_values(
+        ascending=False, kind="stable"
+    )
     positions = sorted(int(p) for p in shares.index[:2][shares[:2] >= MENTIONED])
-    here = atoms[atoms.position.isin(positions)].sort_values("adds", ascending=sign < 0)
+    here = atoms[atoms.position.isin(positions)].sort_values(
+        "adds", ascending=sign < 0, kind="stable"
+    )
     where = " and ".join(filter(None, [names.at(positions[0]), *map(names.token, positions[1:])]))
     # A word that several write comes before the strongest one's.
     weight: dict[str, float] = defaultdict(float)

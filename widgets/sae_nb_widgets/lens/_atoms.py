@@ -67,7 +67,7 @@ def firing(
     for layer, sae in saes.items():
         at: list[tuple[tuple[int, float], ...]] = []
         for one in sae.encode(states[point_read(sae, layer)]):
-            best = one.values.float().argsort(descending=True)[:MOST].cpu()
+            best = one.values.float().argsort(descending=True, stable=True)[:MOST].cpu()
             pairs = zip(
                 one.atoms.cpu()[best].tolist(), one.values.cpu()[best].tolist(), strict=True
             )

@@ -118,7 +118,9 @@ def _phase(start: int, stop: int, own: _Step, whole: _Step, test: Tensor) -> Lin
     zero = torch.zeros(len(own.k), dtype=own.k.dtype)
     same = _Step(torch.eye(len(own.k), dtype=own.k.dtype), zero, zero)
     scores = [_r2(test, start, stop, step) for step in (own, whole, same)]
-    return LinearPhase(start, stop, values[values.abs().argsort(descending=True)], *scores)
+    return LinearPhase(
+        start, stop, values[values.abs().argsort(descending=True, stable=True)], *scores
+    )
 
 
 def _axes(states: Tensor, rank: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:

@@ -117,7 +117,7 @@ class Certificate(Plotted):
     def real(self) -> np.ndarray:
         """Return the numbers of the atoms that are real, the surest first."""
         found = self.table[self.table["verdict"] == REAL]
-        return found.sort_values("return", ascending=False)["atom"].to_numpy()
+        return found.sort_values("return", ascending=False, kind="stable")["atom"].to_numpy()
 
     @property
     def headline(self) -> str:
@@ -140,7 +140,7 @@ class Certificate(Plotted):
         """`again` of every atom, in order, with the bar and with what chance reaches."""
         from sae_nb.figures import Chart, Points
 
-        ordered = self.table.sort_values("again", ascending=False)
+        ordered = self.table.sort_values("again", ascending=False, kind="stable")
         place = np.arange(len(ordered))
         groups = [
             (name, (ordered["verdict"] == name).to_numpy()) for name in (REAL, UNCLEAR, CHANCE)

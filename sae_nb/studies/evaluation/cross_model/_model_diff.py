@@ -550,10 +550,10 @@ def _directions(
         named[MEAN] = torch.nn.functional.normalize(mean, dim=0)
     centred = x - mean
     values, vectors = torch.linalg.eigh((centred.T @ centred).double())
-    for i, place in enumerate(values.argsort(descending=True)[:n_components].tolist()):
+    for i, place in enumerate(values.argsort(descending=True, stable=True)[:n_components].tolist()):
         named[f"{COMPONENT} {i + 1}"] = vectors[:, place].float()
     atoms, energy = _atoms_of(x, steps, seed)
-    for atom in energy.argsort(descending=True)[:n_components].tolist():
+    for atom in energy.argsort(descending=True, stable=True)[:n_components].tolist():
         named[f"{ATOM}, {atom}"] = atoms[atom]
     return named
 

@@ -54,7 +54,7 @@ def own_atoms(
     copied, _ = _trained(x, x @ turn, steps, seed)
     fires, difference = energy > 0, found.difference().detach()
     own = (difference > 1 - EDGE) & fires
-    order = (energy * own).argsort(descending=True)[: min(most, int(own.sum()))]
+    order = (energy * own).argsort(descending=True, stable=True)[: min(most, int(own.sum()))]
     false = copied.difference().detach()
     return OwnAtoms(
         directions=torch.nn.functional.normalize(found.dictionaries[1][order].detach(), dim=1),
