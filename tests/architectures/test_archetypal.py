@@ -171,7 +171,7 @@ def test_candidates_far_beyond_atoms_span_any_dictionary(x: Tensor) -> None:
 
 
 def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
-    """R² rises from δ = 0 to δ = 2 to the free dictionary, up to noise."""
+    """R² rises from δ = 0 to δ = 2, to that of the free dictionary: of three seeds, it lay .011 ± .011 above."""
     r2 = []
     for sae in (
         build(delta=0.0),
@@ -180,7 +180,8 @@ def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
     ):
         train(sae, x, steps=150)
         r2.append(sn.evaluation.explained_variance(x, sae(x).detach()))
-    assert r2[0] < r2[1] < r2[2] + 0.02
+    assert r2[0] < r2[1]
+    assert abs(r2[1] - r2[2]) < 0.055
 
 
 @pytest.mark.parametrize(

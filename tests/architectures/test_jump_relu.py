@@ -61,9 +61,12 @@ def test_only_the_window_and_what_is_above_it_is_stored(rows: Tensor) -> None:
     sae.initialise(rows, None)
     candidates = sae._candidates(rows)
     u = sae.encoder(rows - sae.bias, sae.scaling.scale)
-    assert candidates.nnz == int((u > 0.75 * sae.thresholds).sum()) < 0.3 * u.numel()
+    floor = 0.75 * sae.thresholds
+    # Rounding decides for the pre-codes, of a few units, that lie as near as this.
+    least, most = (int((u > floor + near).sum()) for near in (1e-5, -1e-5))
+    assert least <= candidates.nnz <= most < 0.3 * u.numel()
     loss = sae.training_loss(rows, torch.zeros(40, dtype=torch.long), 1, 0.5)
-    assert torch.equal(loss.codes.to_dense(), sae.encode(rows).to_dense())
+    torch.testing.assert_close(loss.codes.to_dense(), sae.encode(rows).to_dense())
     assert bool((sae.encode(rows).values != 0).all())
 
 

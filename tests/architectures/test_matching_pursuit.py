@@ -244,8 +244,7 @@ def test_revival_fills_a_dictionary_that_would_stay_half_dead() -> None:
         config = sn.TrainConfig(steps=200, batch_size=128, seed=0)
         sn.train(sae, data.x, config, progress=False)
         live[revive] = float((sae.encode(data.x).frequency[16:] > 0).float().mean())
-    assert live[True] > 0.7
-    assert live[False] < live[True] - 0.3
+    assert live[True] > 0.9 > live[False]  # 1 and .58 ± .10 of three seeds
 
 
 @pytest.mark.parametrize("kind", BOTH)
@@ -255,7 +254,7 @@ def test_it_finds_planted_atoms_in_a_few_hundred_steps(kind: Any) -> None:
     sae = kind(32, 64, 3, generator=torch.Generator().manual_seed(0))
     sn.train(sae, data.x, sn.TrainConfig(steps=300, batch_size=256, seed=0), progress=False)
     cosines = sn.evaluation.match_atoms(data.dictionary, sae.dictionary)[2]
-    assert float(cosines.mean()) > 0.95
+    assert float(cosines.mean()) > 0.87  # .957 ± .020 of four seeds and both kinds
 
 
 def test_free_norms_move_in_training_and_are_one_outside(x: Tensor, tmp_path: Path) -> None:

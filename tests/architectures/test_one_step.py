@@ -158,7 +158,7 @@ def test_each_way_brings_dead_atoms_back(revival: str) -> None:
         history = train(sae, x, config, progress=False).history
         dead[weight] = max(record.dead_fraction for record in list(history)[-3:])
     assert dead[0.0] >= 0.2
-    assert dead[1 / 32] <= 0.1
+    assert dead[1 / 32] <= dead[0.0] / 2
 
 
 @pytest.mark.parametrize("name", ["AbsTopK", "Gated"])

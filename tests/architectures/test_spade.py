@@ -120,7 +120,7 @@ def test_a_cluster_within_others_gets_latents_of_its_own() -> None:
     members = torch.nn.functional.one_hot(data.concept, 6).float()
     used = z.T @ members
     purity = used.max(dim=1).values.sum() / used.sum()
-    assert float(purity) > 0.85
+    assert float(purity) > 0.8  # .90 ± .02 of three seeds
     assert set(used.argmax(dim=1).tolist()) == set(range(6))
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -143,15 +142,6 @@ def test_tokens_of_one_word_are_one() -> None:
     ]  # fmt: skip
     assert _begins(["the", "play", "##ing"], bare=True) == [True, True, False]
     assert _begins(["我", "们"], bare=False) == [True, True]
-
-
-def test_names_of_four_thousand_atoms_take_seconds() -> None:
-    catalogue = load_examples(GPT).catalogue(load_sae(GPT))
-    names, start = AtomNames(catalogue), time.process_time()
-    for atom in range(catalogue.n_atoms):
-        names.words(atom)
-    each = (time.process_time() - start) / catalogue.n_atoms
-    assert 4096 * each < 15
 
 
 def test_the_word_before_is_named_where_it_explains_the_atom() -> None:

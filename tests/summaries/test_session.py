@@ -15,11 +15,12 @@ def test_table_repeats_the_reports_figures() -> None:
     model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), torch.nn.Linear(8, 3)))
     acts = sn.capture(model, torch.randn(64, 8), "0", progress=False)
     report = sn.evaluate(sn.TopK(d_in=8, n_atoms=16, k=2), acts, n_bootstrap=10)
-    summary = sn.summaries.summarise_session(model, acts, report, started=time.perf_counter() - 5)
+    started = time.perf_counter() - 5
+    summary = sn.summaries.summarise_session(model, acts, report, started=started)
     assert summary.rows["rows captured"] == 64
     assert summary.rows["R²"] == report["r2"].value
     assert summary.rows["R², random atoms"] == report["r2"].control
-    assert 5 <= float(summary.rows["seconds"]) < 65
+    assert 5 <= summary.rows["seconds"] <= time.perf_counter() - started
     assert not [name for name in summary.rows if "steering" in name or "recovered" in name]
     assert len(repr(summary).splitlines()) == len(summary.rows) + 2
     assert list(summary.table.index) == list(summary.rows)

@@ -101,7 +101,7 @@ def test_run_that_still_gains_goes_on(plain_sae: Any, config: TrainConfig, seed:
     slow = dataclasses.replace(config, learning_rate=5e-4, steps=500)
     result = quietly(plain_sae(seed=seed), x, slow)
     assert (result.stopped, result.steps) == (None, 500)
-    assert result.history[-1].loss < 0.8 * result.history[20].loss
+    assert result.history[-1].loss < 0.9 * result.history[20].loss  # .65 ± .06 of nine seeds
 
 
 def test_same_run_stops_at_the_same_step(plain_sae: Any, rows: Tensor, config: TrainConfig) -> None:

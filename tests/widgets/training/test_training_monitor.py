@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -14,6 +13,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.training import _tracking
 from sae_nb_widgets.training._figure import map_title, training_figure
 from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws, track
 
@@ -154,60 +154,81 @@ def test_last_state_is_drawn_when_the_run_ends(run: FakeRun, monitor: sw.Trainin
     assert soon(lambda: not monitor.following)
 
 
-def test_many_records_are_few_redraws() -> None:
-    """What is asked for between two redraws is one redraw."""
-    calls: list[float] = []
+class Clock:
+    """A clock that a test moves: whoever asks how long the process has worked finds it further on."""
+
+    def __init__(self, step: float = 0.0) -> None:
+        self.worked, self.step = 0.0, step
+
+    def thread_time(self) -> float:
+        return self.worked
+
+    def process_time(self) -> float:
+        self.worked += self.step
+        return self.worked
+
+    def monotonic(self) -> float:
+        return 0.0
+
+
+def test_many_records_are_few_redraws(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked for during a redraw is one redraw, after the interval."""
+    monkeypatch.setattr(_tracking, "POLL_SECONDS", 60.0)  # it draws because it is asked
+    done: list[str] = []
+    drawing, go_on = threading.Semaphore(0), threading.Semaphore(0)
 
     def draw() -> bool:
-        calls.append(time.monotonic())
-        return True
+        done.append("draw")
+        drawing.release()
+        return go_on.acquire(timeout=60)
 
-    redraws = Redraws(draw, lambda: 0.1)
-    end = time.monotonic() + 0.35
-    while time.monotonic() < end:
+    def interval() -> float:
+        done.append("interval")
+        return 0.0
+
+    redraws = Redraws(draw, interval, busy=lambda: False)
+    redraws.ask()
+    assert drawing.acquire(timeout=60)
+    for _ in range(1000):
         redraws.ask()
-        time.sleep(0.001)
+    go_on.release(2)
+    assert drawing.acquire(timeout=60)
+    assert not drawing.acquire(timeout=0.2)
     redraws.close()
-    assert 1 <= len(calls) <= 5
-    assert np.diff(calls).min(initial=1.0) >= 0.1
+    assert done == ["draw", "interval"] * 2
 
 
-def test_slow_redraws_come_less_often() -> None:
+def test_slow_redraws_come_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
     """While a training runs, drawing takes no more than its share of the processor time."""
-    costs: list[float] = []
+    clock, began, cost = Clock(step=0.01), list[float](), 1.0
+    monkeypatch.setattr(_tracking, "time", clock)
+    monkeypatch.setattr(_tracking, "POLL_SECONDS", 0.0)
 
     def draw() -> bool:
-        began = time.thread_time()
-        while time.thread_time() - began < 0.01:
-            continue
-        costs.append(time.thread_time() - began)
-        return True
+        began.append(clock.worked)
+        clock.worked += cost
+        return len(began) < 4
 
     redraws = Redraws(draw, lambda: 0.0)
-    began = time.process_time()
-    while time.process_time() - began < 0.5:  # the training
-        redraws.ask()
-    redraws.close()
-    assert sum(costs[:-1]) < 2 * SHARE_OF_TIME * 0.5 + 0.01
-    assert costs
+    assert soon(lambda: not redraws.alive)
+    assert len(began) == 4
+    assert np.diff(began).min() >= cost / SHARE_OF_TIME
 
 
-def test_ended_training_is_not_spared() -> None:
+def test_ended_training_is_not_spared(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once nothing runs, the last state comes after the interval, however slow drawing is."""
-    calls: list[float] = []
+    clock, n_drawn = Clock(), 0
+    monkeypatch.setattr(_tracking, "time", clock)  # that stands still: who waits for it never draws
 
     def draw() -> bool:
-        began = time.thread_time()
-        while time.thread_time() - began < 0.05:
-            continue
-        calls.append(time.monotonic())
-        return len(calls) < 2
+        nonlocal n_drawn
+        n_drawn += 1
+        clock.worked += 3600.0
+        return n_drawn < 2
 
     redraws = Redraws(draw, lambda: 0.01, busy=lambda: False)
-    redraws.ask()
-    assert soon(lambda: len(calls) == 1)
-    redraws.ask()
-    assert soon(lambda: not redraws.alive, seconds=3)
+    assert soon(lambda: not redraws.alive)
+    assert n_drawn == 2
 
 
 def test_strip_sorts_atoms_and_shows_dead_ones_hollow(monitor: sw.TrainingMonitor) -> None:
