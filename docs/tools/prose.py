@@ -21,7 +21,6 @@ SPARED = {
     "interop.md",
     "scale.md",
     "CHANGELOG.md",
-    "0.2.0.md",
 }
 # Folders of bundled models and SAEs, whose cards are part of them.
 WRITTEN = {"weights", "saes"}
