@@ -118,7 +118,7 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
             try:
                 return call(*placed, **named)
             except (TypeError, ValueError) as error:
-                if last_frame(error) not in outside | {with_checks.__code__}:
+                if last_frame(error) not in outside | {with_checks.__code__}:  # type: ignore[attr-defined]
                     add_order(error, call, args)
                     raise
                 wrong = error
