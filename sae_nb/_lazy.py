@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from types import CodeType, FunctionType, ModuleType, TracebackType
+from types import CodeType, FunctionType, ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def door(module: str) -> Door:
         value = getattr(there, name)
         # What another door gives to users is made so already.
         if name in first and name not in getattr(there, "__all__", ()):
-            value = _answering(value, module)
+            value = _answering(value)
         setattr(sys.modules[module], name, value)
         return value
 
@@ -315,27 +315,20 @@ def _listed_with(word: str, options: list[str]) -> str:
 # Calls that do not fit.
 
 
-def _answering(value: Any, module: str) -> Any:
-    """Let a public function answer a wrong call in words; a class is changed in place."""
-    if isinstance(value, FunctionType):
-        value = answers_wrong_calls(value)
-        value.__module__ = module  # where pickle finds this very function
-    elif isinstance(value, type):
+def _answering(value: Any) -> Any:
+    """Let the making of a public class answer a wrong call in words, in place; `checked` functions do it
+    themselves.
+    """
+    if isinstance(value, type):
         begin = vars(value).get("__init__")
         if isinstance(begin, FunctionType) and not hasattr(begin, "answers_wrong_calls"):
-            type.__setattr__(value, "__init__", answers_wrong_calls(begin, value))
+            type.__setattr__(value, "__init__", answers_wrong_calls(begin))
     return value
 
 
-def answers_wrong_calls(function: Function, made: type | None = None) -> Function:
-    """Return the same function, or `__init__` of what it makes; a call that does not fit is answered
-    with one that would.
-    """
-    around = set()
-    wrapped: Any = function
-    while hasattr(wrapped, "__wrapped__"):
-        around.add(getattr(wrapped, "__code__", None))
-        wrapped = wrapped.__wrapped__
+def answers_wrong_calls(function: Function) -> Function:
+    """Return the same function, but a call that does not fit is answered with one that would."""
+    outside = codes_around(function)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
@@ -343,25 +336,36 @@ def answers_wrong_calls(function: Function, made: type | None = None) -> Functio
         try:
             return function(*args, **kwargs)
         except TypeError as error:
-            # A call that does not fit never enters the function, but only what is wrapped around it.
-            if _last_frame(error.__traceback__) not in around:
+            if last_frame(error) not in outside | {call.__code__}:  # type: ignore[attr-defined]
                 raise
-            sentence = _wrong_call(function, made or function, args, kwargs) or str(error)
+            sentence = wrong_call(function, args, kwargs) or str(error)
         raise TypeError(sentence)
 
-    around.add(call.__code__)  # type: ignore[attr-defined]
     call.answers_wrong_calls = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
 
 
-def _last_frame(traceback: TracebackType | None) -> CodeType | None:
+def codes_around(function: Any) -> set[CodeType | None]:
+    """Return the code of what is wrapped around a function: a call that does not fit never gets further."""
+    around = set()
+    while hasattr(function, "__wrapped__"):
+        around.add(getattr(function, "__code__", None))
+        function = function.__wrapped__
+    return around
+
+
+def last_frame(error: BaseException) -> CodeType | None:
     """The code that an error left last."""
+    traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next
     return traceback.tb_frame.f_code if traceback is not None else None
 
 
-def _wrong_call(function: Any, called: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+def wrong_call(function: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+    """Return what would fit in place of a call of a function, or of `__init__`, that does not."""
+    called = type(args[0]) if function.__name__ == "__init__" and args else function
+    called = args[0] if function.__name__ == "__new__" and args else called
     import inspect
 
     name, parameters = called.__name__, list(inspect.signature(function).parameters.values())

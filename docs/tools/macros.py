@@ -6,7 +6,7 @@
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ lessons: all }}`, `{{ path: hour }}`, `{{ instructors: all }}`, `{{ rubrics: all }}`, `{{ rate: reading }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
-`{{ changed: verdicts }}`, `{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
+`{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
 `{{ house: rooms }}`,
 `{{ certificates: all }}`, `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
 `{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that
@@ -23,7 +23,6 @@ from typing import Any
 
 from cards import ARXIV
 from certificates import certificates
-from changed import changed
 from equations import typeset
 from house_picture import house
 from lesson_pages import add_pages, lesson_table, with_outputs
@@ -49,9 +48,7 @@ DOCS = Path(__file__).parents[1]
 SEARCH_RANKS = {
     "howto/": 8,
     "methods/": 4,
-    "changes/": 0.2,
     "more-claims": 0.5,
-    "panel-pictures": 0.2,
 }
 """Factor of a page's score in the search, by the beginning of its address: guides first, long lists last."""
 # Pages that other commands write: they join the contents once they are there.
@@ -136,7 +133,6 @@ MACROS: dict[str, Callable[[str], str]] = {
     "atoms": live_atoms,
     "by_paper": by_paper,
     "certificates": certificates,
-    "changed": changed,
     "claim": claim,
     "claims": claims,
     "claims_beyond": claims_beyond,

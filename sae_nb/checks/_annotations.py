@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sae_nb._lazy import answers_wrong_calls
+from sae_nb._lazy import codes_around, last_frame, wrong_call
 from sae_nb.checks import _rules
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
 from sae_nb.checks._places import add_order
@@ -102,9 +102,7 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
         setattr(call, own, _with_checks(vars(call)[own], leave))
         return call
 
-    # A function is answered for at its room's door; a method has no door.
-    is_method = "." in getattr(call, "__qualname__", "")
-    answering = answers_wrong_calls(call) if is_method else call
+    outside = codes_around(call)
 
     @functools.wraps(call)
     def with_checks(*args: Any, **kwargs: Any) -> Any:
@@ -115,13 +113,18 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
             if arguments.fit(args, kwargs):
                 add_order(error, call, args)
                 raise
-            placed, named = args, kwargs  # of a call that does not fit, that is said first
-        try:
-            return answering(*placed, **named)
-        except (TypeError, ValueError) as error:
-            add_order(error, call, args)
-            raise
+            wrong = error  # of a call that does not fit, that is said first
+        else:
+            try:
+                return call(*placed, **named)
+            except (TypeError, ValueError) as error:
+                if last_frame(error) not in outside | {with_checks.__code__}:  # type: ignore[attr-defined]
+                    add_order(error, call, args)
+                    raise
+                wrong = error
+        raise TypeError(wrong_call(call, args, kwargs) or str(wrong))
 
+    with_checks.answers_wrong_calls = True  # type: ignore[attr-defined]
     with_checks.left_out = leave  # type: ignore[attr-defined]
     return with_checks
 

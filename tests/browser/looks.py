@@ -3,7 +3,7 @@
     python tests/browser/looks.py [NAME ...] [--width 1400] [--dark] [--lecture] [--out build/looks] [--keep]
 
 Each panel is opened with what a reader has: a model, an SAE, an input. Language panels read SmolLM2, which
-has to be in the cache; the others read bundled models. `--keep` stores the pictures for docs/panel-pictures.md.
+has to be in the cache; the others read bundled models. `--keep` stores the pictures in docs/pictures/panels.
 """
 
 from __future__ import annotations

@@ -221,23 +221,6 @@ def test_the_papers_are_one_screen_of_rows_and_the_home_page_chooses_from_them(t
     assert set(chosen) <= {entry["claim"] for entry in rows}
 
 
-def test_a_verdict_that_changed_says_what_changed_it(tool: Tool) -> None:
-    """Every claim of before is still one; a row for each that differs, none for the others."""
-    changed, measured = tool("changed"), tool("measured")
-    before = json.loads(changed.BEFORE.read_text(encoding="utf-8"))
-    table = changed.changed("verdicts")
-    for name, was in before.items():
-        claim, artefact = measured.claim_of(name)
-        assert (f"<small>`{name}`</small>" in table) == (claim["verdict"] != was["verdict"]), name
-        assert changed.because(was, claim, artefact)
-    same = before["monotone / expressive"]
-    claim, artefact = measured.claim_of("monotone / expressive")
-    other = same | {"seeds": 0, "code": "", "asked": ""}
-    said = changed.because(other, claim, artefact)
-    assert "measured anew" in said
-    assert "in place of 0" in said
-
-
 @pytest.mark.parametrize(
     "text",
     [

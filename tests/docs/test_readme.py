@@ -59,12 +59,11 @@ def test_the_citation_is_of_this_version() -> None:
     assert f"## {PROJECT['version']}" in changes
 
 
-def test_the_changelog_is_short_and_its_details_are_a_page() -> None:
-    """A summary a person reads, with links that lead somewhere; every change is on the version's own page."""
+def test_the_changelog_is_short() -> None:
+    """A summary a person reads, with links that lead somewhere and a word on each dependency."""
     text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     assert len(text.encode()) < 8_000
     links = [link for link in re.findall(r"\]\(([^)#]+)", text) if not link.startswith("http")]
-    assert f"docs/changes/{PROJECT['version']}.md" in links
     assert all((ROOT / link).exists() for link in links)
     for dependency in PROJECT["dependencies"]:
         assert re.split(r"[<>=! \[]", dependency)[0] in text, dependency

@@ -1,7 +1,7 @@
 """The artefact of an experiment's run: one JSON file, complete after every seed.
 
 It holds the numbers of every seed, their mean and deviation, the claims with their verdicts, and all that
-is needed to make it again: command, size, date, versions, number of cores.
+is needed to make it again: command, size, commit, date, versions, number of cores.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import platform
+import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -35,7 +36,7 @@ def artefact_of(
     experiment
         The experiment that was run.
     seeds
-        By seed, as text: `numbers`, `seconds`, `date`, `environment`.
+        By seed, as text: `numbers`, `seconds`, `date`, `commit`, `environment`.
     size
         Sizes of the run.
 
@@ -53,7 +54,6 @@ def artefact_of(
         "kind": experiment.kind,
         **({"columns": list(experiment.columns)} if experiment.columns else {}),
         "command": _command(experiment, seeds, size),
-        "code": experiment.code,
         "size": dict(size),
         "seeds": {seed: dict(record) for seed, record in seeds.items()},
         "numbers": {
@@ -178,13 +178,23 @@ def _drawn(curve: Curve, summaries: Mapping[str, Summary]) -> dict[str, Any]:
 
 
 def record_of(numbers: Mapping[str, float], seconds: float) -> dict[str, Any]:
-    """Record a finished seed: its numbers, seconds, date and environment."""
+    """Record a finished seed: its numbers, seconds, date, commit and environment."""
     return {
         "numbers": {name: rounded(float(value)) for name, value in numbers.items()},
         "seconds": round(seconds, 1),
         "date": datetime.now(UTC).date().isoformat(),
+        "commit": _commit(),
         "environment": environment(),
     }
+
+
+def _commit() -> str | None:
+    """Return the commit of the checkout that ran, "+" for changes on top; None outside of one."""
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty=+"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def environment() -> dict[str, Any]:

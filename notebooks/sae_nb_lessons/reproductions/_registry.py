@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import ast
-import hashlib
 import importlib
 import importlib.util
 import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sae_nb.files import read_toml
 from sae_nb_lessons.reproductions import experiments
 from sae_nb_lessons.reproductions._claims import Claim, Kind, read_claims
-
-RENAMED = {
-    "sae_nb.pretrained": "sae_nb.ready_made",
-    "callbacks=": "listeners=",
-    "sn.studies.": "sn.",
-    "numbers_of_": "_",
-    ", drop_massive=False": "",
-}
-"""Names that changed after the artefacts were made, and a default that is written out since it changed: neither
-counts as new code."""
-
 
 RECIPES = ("sae_nb.models.recipes", "sae_nb.pretrained.making")
 """Packages that made the bundled models and SAEs; the installed wheel leaves them out."""
@@ -66,9 +52,6 @@ class Experiment:
 
     short: dict[str, Any]
     """Sizes that a short run, as `make reproduce` makes it, changes."""
-
-    code: str
-    """Fingerprint of the code, docstrings, comments and wording of the claims left out."""
 
 
 def experiment_names() -> list[str]:
@@ -123,7 +106,6 @@ def experiment(name: str) -> Experiment:
         columns=columns,
         size={p.name: _plain(p.default) for p in defaults if p.name != "seed"},
         short=dict(module.SHORT),
-        code=fingerprint(Path(inspect.getfile(module)).read_text(encoding="utf-8")),
     )
 
 
@@ -142,49 +124,3 @@ def floor_exceptions() -> dict[str, tuple[str, ...]]:
 def _plain(value: Any) -> Any:
     """Return a default as JSON reads it back."""
     return list(value) if isinstance(value, tuple) else value
-
-
-def fingerprint(source: str) -> str:
-    r"""Compute a digest of `run` and of all that it uses of its module, without comments and docstrings.
-
-    Claims may be reworded without making the numbers old. Other modules are not part of the digest:
-    their versions are in the artefact.
-    """
-    parts = {name: node for node in ast.parse(source).body for name in _names(node)}
-    used, waiting = {}, ["run"]
-    while waiting:
-        name = waiting.pop()
-        if name in parts and name not in used:
-            used[name] = _text(parts[name])
-            waiting += [n.id for n in ast.walk(parts[name]) if isinstance(n, ast.Name)]
-    in_order = sorted(used, key=_as_before)
-    return hashlib.sha256("\n".join(used[name] for name in in_order).encode()).hexdigest()[:16]
-
-
-def _names(node: ast.stmt) -> list[str]:
-    """Return the names that a statement at the top of a module defines."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else []
-    targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
-    return [n.id for target in targets for n in ast.walk(target) if isinstance(n, ast.Name)]
-
-
-def _text(node: ast.stmt) -> str:
-    """Return a definition without docstrings and comments."""
-    for inner in ast.walk(node):
-        body = getattr(inner, "body", None)
-        if isinstance(body, list) and len(body) > 1 and _is_text(body[0]):
-            inner.body = body[1:]  # type: ignore[attr-defined]
-    return _as_before(ast.unparse(node))
-
-
-def _as_before(text: str) -> str:
-    """Return code, or a name, as it was when the artefacts were made."""
-    for name, before in RENAMED.items():
-        text = text.replace(name, before)
-    return text
-
-
-def _is_text(node: ast.stmt) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)

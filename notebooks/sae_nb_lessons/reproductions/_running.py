@@ -27,7 +27,8 @@ def run_experiment(
 ) -> dict[str, Any]:
     """Run some seeds of an experiment and write its artefact after each.
 
-    Seeds that an artefact of the same code and size already holds are kept.
+    Seeds that an artefact of the same size already holds are kept; after a change of the code ask for
+    `fresh` ones.
 
     Parameters
     ----------
@@ -57,7 +58,7 @@ def run_experiment(
     sizes = _sizes(found, size or {})
     for seed in seeds:
         check_count(seed, name="seeds", at_least=0)
-    done = {} if fresh else _finished(path, found, sizes)
+    done = {} if fresh else _finished(path, sizes)
     say = tell or (lambda _sentence: None)
     for seed in seeds:
         if str(seed) in done:
@@ -101,13 +102,10 @@ def _sizes(found: Experiment, changes: Mapping[str, Any]) -> dict[str, Any]:
     return found.size | dict(changes)
 
 
-def _finished(path: Path, found: Experiment, sizes: dict[str, Any]) -> dict[str, Any]:
-    """Return the seeds of an earlier run, if it was the same experiment."""
-    if not path.is_file():
-        return {}
-    before = read_json(path)
-    same = before.get("code") == found.code and before.get("size") == sizes
-    return dict(before["seeds"]) if same else {}
+def _finished(path: Path, sizes: dict[str, Any]) -> dict[str, Any]:
+    """Return the seeds of an earlier run of the same size."""
+    before = read_json(path) if path.is_file() else {}
+    return dict(before["seeds"]) if before.get("size") == sizes else {}
 
 
 def _run_seed(found: Experiment, seed: int, sizes: dict[str, Any]) -> dict[str, Any]:

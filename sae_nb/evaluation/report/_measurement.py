@@ -66,12 +66,12 @@ def definition_families() -> dict[str, dict[str, Definition]]:
     return families
 
 
+@cache
 def known_definitions() -> dict[str, Definition]:
     """Return every definition there is, by id."""
     return {name: one for family in definition_families().values() for name, one in family.items()}
 
 
-@checked
 def define(definition: str) -> Definition:
     """Return what a definition id, as carried by `Measurement.definition`, represents.
 
@@ -81,7 +81,9 @@ def define(definition: str) -> Definition:
     'lower'
     """
     known = known_definitions()
-    return known[one_of(definition, sorted(known), name="definition")]
+    if not isinstance(definition, str) or definition not in known:
+        one_of(definition, sorted(known), name="definition")
+    return known[definition]
 
 
 # -------------------------------------------------------------------------------------------------
@@ -213,6 +215,9 @@ class Measurements(Mapping[Key, Measurement], Generic[Key]):
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.rows  # an absent name costs no search for the nearest one
 
 
 measured = Measurement.measured

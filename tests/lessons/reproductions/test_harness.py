@@ -26,7 +26,6 @@ from sae_nb_lessons.reproductions import (
 )
 from sae_nb_lessons.reproductions.__main__ import judge, main
 from sae_nb_lessons.reproductions._committed import recorded_seeds
-from sae_nb_lessons.reproductions._registry import fingerprint
 
 from sae_nb.files import read_json
 
@@ -175,7 +174,7 @@ def test_an_artefact_tells_what_made_it_and_no_more(toy_experiment: Any, tmp_pat
 
 
 def test_a_killed_run_keeps_the_seeds_it_finished(toy_experiment: Any, tmp_path: Path) -> None:
-    """SIGKILL between two seeds: what is there is not run again; another size or other code is."""
+    """SIGKILL between two seeds: what is there is not run again; another size is."""
     run_experiment("toy", [0], tmp_path)
 
     def dies(seed: int, *, height: float = 1.0, ks: tuple[int, ...] = (1, 2)) -> dict[str, float]:
@@ -201,11 +200,8 @@ def test_a_killed_run_keeps_the_seeds_it_finished(toy_experiment: Any, tmp_path:
     assert sorted(read_json(tmp_path / "toy.json")["seeds"]) == ["0", "1", "2"]
     run_experiment("toy", [0], tmp_path, size={"height": 2.0})
     assert CALLS == [0, 2, 0]
-    Path(toy_experiment.__file__).write_text("def run(seed): return {}\n")
-    run_experiment("toy", [0], tmp_path, size={"height": 2.0})
-    assert CALLS == [0, 2, 0, 0]
     run_experiment("toy", [0], tmp_path, size={"height": 2.0}, fresh=True)
-    assert CALLS == [0, 2, 0, 0, 0]
+    assert CALLS == [0, 2, 0, 0]
 
 
 def test_numbers_must_be_finite_and_the_same_for_every_seed(
@@ -389,21 +385,6 @@ def test_make_runs_one_reproduction_by_name(given: list[str], run: str) -> None:
     asked = ["make", "--dry-run", "--always-make", "reproduce-full", *given]
     said = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     assert f"-m sae_nb_lessons.reproductions {run} --out build/claims" in said
-
-
-def test_the_fingerprint_sees_code_and_not_words() -> None:
-    """Comments, docstrings and claims may change; a number may not."""
-    before = "'''A.'''\nTITLE = 'a'\nN = 1\ndef run(seed):\n    '''B.'''\n    return {'n': N}\n"
-    after = "# c\nTITLE = 'b'\nN = 1\n\n\ndef run(seed):\n    return {'n': N}  # d\n\nCLAIMS = (M := 2,)\n"
-    assert fingerprint(before) == fingerprint(after)
-    assert fingerprint(before) != fingerprint(before.replace("N = 1", "N = 2"))
-    assert fingerprint(before) != fingerprint(before.replace("'n'", "'m'"))
-    renamed = (
-        before.replace("'n': N", "'n': numbers_of_n(N)") + "def numbers_of_n(n):\n    return n\n"
-    )
-    assert fingerprint(renamed) == fingerprint(renamed.replace("numbers_of_n", "_n"))
-    helped = before.replace("'n': N", "'n': f(N)") + "def f(n):\n    return n\n"
-    assert fingerprint(helped) != fingerprint(helped.replace("return n\n", "return n + 1\n"))
 
 
 @pytest.mark.parametrize("name", experiment_names())
