@@ -215,7 +215,7 @@ def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
 
 def remember_positions(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Note on the SAE which positions of texts its training data are of, where they say it."""
-    sae.position_policy = PositionPolicy.of(source) or sae.position_policy
+    sae.position_policy = PositionPolicy.of(source) or getattr(sae, "position_policy", None)
 
 
 def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dict[str, Any]:
