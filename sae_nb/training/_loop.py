@@ -190,7 +190,8 @@ class Training:
         check_fit(self.given, self.source)
         if isinstance(data, Activations):
             for one in self.given:  # one that is from elsewhere sees whether it fits
-                one.look_at(data)
+                if hasattr(one, "look_at"):  # whatever has a loss is trained
+                    one.look_at(data)
         check_rows(self.source)
         self.config, self.control = config, Control()
         self.team = check_team(current_team(), self.source, config.batch_size)
