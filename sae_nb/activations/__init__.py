@@ -34,6 +34,12 @@ if TYPE_CHECKING:  # for the other rooms
         ragged_tokens as ragged_tokens,
         token_texts as token_texts,
     )
+    from sae_nb.activations._hook_point_check import (
+        other_model as other_model,
+        place_of as place_of,
+        warn_of_place as warn_of_place,
+        warn_of_places as warn_of_places,
+    )
     from sae_nb.activations._massive import (
         above as above,
         massive as massive,
@@ -60,12 +66,6 @@ if TYPE_CHECKING:  # for the other rooms
         NamedPositions as NamedPositions,
         check_named_position as check_named_position,
         named_mask as named_mask,
-    )
-    from sae_nb.activations._places import (
-        other_model as other_model,
-        place_of as place_of,
-        warn_of_place as warn_of_place,
-        warn_of_places as warn_of_places,
     )
     from sae_nb.activations._positions import (
         DEFAULT as DEFAULT,

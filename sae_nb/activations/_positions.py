@@ -16,6 +16,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.activations._context import ROLES
+from sae_nb.activations._hook_point_check import place_of
 from sae_nb.activations._massive import AT_MOST, FEWEST, MASSIVE, above, row_norms
 from sae_nb.activations._modality import Modality
 from sae_nb.activations._named_positions import (
@@ -25,7 +26,6 @@ from sae_nb.activations._named_positions import (
     check_named_position,
     named_mask,
 )
-from sae_nb.activations._places import place_of
 from sae_nb.checks import one_of, shown
 
 TRAINING, DEFAULT = "training", "default"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from sae_nb.activations._activations import Activations, Index
 from sae_nb.activations._aligning import first_difference
 from sae_nb.activations._context import join_contexts
-from sae_nb.activations._places import other_model, warn_of_place
+from sae_nb.activations._hook_point_check import other_model, warn_of_place
 from sae_nb.activations._rows import JoinedRows, join_rows
 from sae_nb.checks import as_tensor, check_data, check_matrix, checked, is_array
 

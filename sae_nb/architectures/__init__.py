@@ -99,10 +99,6 @@ if TYPE_CHECKING:  # for the other rooms
         measured_words as measured_words,
         one_line as one_line,
     )
-    from sae_nb.architectures._memberships import (
-        Memberships as Memberships,
-        distance_to_used as distance_to_used,
-    )
     from sae_nb.architectures._one_step import OneStep as OneStep, without_zeros as without_zeros
     from sae_nb.architectures._recipe import InputScaling as InputScaling, Parts as Parts
     from sae_nb.architectures._revival import (
@@ -128,6 +124,10 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.architectures._several_sites import (
         SharedCode as SharedCode,
         check_widths as check_widths,
+    )
+    from sae_nb.architectures._simplex_codes import (
+        Memberships as Memberships,
+        distance_to_used as distance_to_used,
     )
     from sae_nb.architectures._upload import Upload as Upload
     from sae_nb.architectures.parts._links import (

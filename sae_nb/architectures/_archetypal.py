@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.architectures._base import SparseAutoencoder
-from sae_nb.architectures._hosts import HOSTS, over
+from sae_nb.architectures._composition import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import check_reaches
 from sae_nb.architectures.parts._operators import HullOperator, LearnedAdjoint, with_direction

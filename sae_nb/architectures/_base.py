@@ -24,6 +24,13 @@ from sae_nb.activations import (
     warn_of_place,
 )
 from sae_nb.architectures._describing import card, one_line
+from sae_nb.architectures._initialisation import (
+    Directions,
+    Method,
+    rows_wanted,
+    sample,
+    starting_atoms,
+)
 from sae_nb.architectures._recipe import (
     InputScaling,
     Recipe,
@@ -33,7 +40,6 @@ from sae_nb.architectures._recipe import (
 )
 from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
 from sae_nb.architectures._saving import save_sae
-from sae_nb.architectures._starting import Directions, Method, rows_wanted, sample, starting_atoms
 from sae_nb.architectures._upload import Upload
 from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows

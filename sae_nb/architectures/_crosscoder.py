@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_nb.architectures._hosts import over
+from sae_nb.architectures._composition import over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import geometric_median
 from sae_nb.architectures._several_sites import SharedCode, check_widths

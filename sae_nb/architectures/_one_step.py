@@ -15,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.architectures._base import SparseAutoencoder
+from sae_nb.architectures._initialisation import Directions
 from sae_nb.architectures._recipe import Parts, Recipe, Silence, TrainingLoss
 from sae_nb.architectures._revival import (
     REVIVALS,
@@ -25,7 +26,6 @@ from sae_nb.architectures._revival import (
     as_long_as_others,
     reaching,
 )
-from sae_nb.architectures._starting import Directions
 from sae_nb.architectures.parts._operators import DenseOperator, LearnedAdjoint, MatrixOperator
 from sae_nb.architectures.parts._proxes import Centre, Penalty, Prox, Rows, ThresholdProx, affine
 from sae_nb.checks import Count, OneOf, Weight, check_k

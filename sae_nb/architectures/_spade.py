@@ -10,8 +10,8 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._memberships import Memberships, distance_to_used
 from sae_nb.architectures._recipe import Parts, Recipe, Silence, TrainingLoss
+from sae_nb.architectures._simplex_codes import Memberships, distance_to_used
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Rows, SimplexProx
 from sae_nb.checks import Count, Weight, checked

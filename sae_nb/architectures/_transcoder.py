@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.architectures._hosts import HOSTS, over
+from sae_nb.architectures._composition import HOSTS, over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import InputScaling
 from sae_nb.architectures._revival import check_reaches

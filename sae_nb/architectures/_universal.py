@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from sae_nb.activations import Activations, one_of_sites, side_by_side
 from sae_nb.architectures._base import Data
+from sae_nb.architectures._initialisation import Directions
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain
 from sae_nb.architectures._recipe import Recipe, Silence, TrainingLoss, geometric_median
 from sae_nb.architectures._revival import Dead, auxk_loss
 from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
-from sae_nb.architectures._starting import Directions
 from sae_nb.architectures.parts._largest import TopKProx
 from sae_nb.architectures.parts._operators import NEAR_ONE, LearnedAdjoint, ModelsOperator
 from sae_nb.architectures.parts._proxes import Rows

@@ -9,9 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import generator_for
-from sae_nb.architectures._drawing import drawn_seed
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
+from sae_nb.architectures._rng_state import drawn_seed
 from sae_nb.architectures.parts._largest import LargestBy, keep_largest
 from sae_nb.architectures.parts._proxes import Dense, Prox, Rows
 from sae_nb.checks import Weight, check_k, checked

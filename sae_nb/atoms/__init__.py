@@ -55,12 +55,6 @@ if TYPE_CHECKING:  # for the other rooms
         text_around as text_around,
     )
     from sae_nb.atoms._firings import ORDERS as ORDERS
-    from sae_nb.atoms._heard import (
-        Heard as Heard,
-        eight_bits as eight_bits,
-        heard_at as heard_at,
-        wave_file as wave_file,
-    )
     from sae_nb.atoms._labels import Labels as Labels, Words as Words
     from sae_nb.atoms._names import (
         AtomCard as AtomCard,
@@ -75,6 +69,12 @@ if TYPE_CHECKING:  # for the other rooms
         preferring as preferring,
     )
     from sae_nb.atoms._sites import SiteCatalogue as SiteCatalogue, SiteExamples as SiteExamples
+    from sae_nb.atoms._sound_clips import (
+        Heard as Heard,
+        eight_bits as eight_bits,
+        heard_at as heard_at,
+        wave_file as wave_file,
+    )
     from sae_nb.atoms._words import (
         PATCHES as PATCHES,
         row_words as row_words,

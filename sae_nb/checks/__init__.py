@@ -67,4 +67,4 @@ else:
 
 if TYPE_CHECKING:  # for the other rooms
     from sae_nb.checks._annotations import shows_fields as shows_fields
-    from sae_nb.checks._order import takes_old_order as takes_old_order
+    from sae_nb.checks._argument_order import takes_old_order as takes_old_order

@@ -17,7 +17,7 @@ from torch import Tensor
 from sae_nb._lazy import codes_around, last_frame, wrong_call
 from sae_nb.checks import _rules
 from sae_nb.checks._classes import ANY, CLASSES, LIKE
-from sae_nb.checks._places import add_order
+from sae_nb.checks._misplaced_arguments import add_order
 from sae_nb.checks._rules import Between, Each, OneOf, Rule
 from sae_nb.checks._values import (
     LARGEST,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
         Comparison as Comparison,
         compare_dictionaries as compare_dictionaries,
     )
-    from sae_nb.evaluation._which import which_sae as which_sae
+    from sae_nb.evaluation._recommend import which_sae as which_sae
     from sae_nb.evaluation.causal._attribution import (
         Attribution as Attribution,
         SpliceCheck as SpliceCheck,
@@ -104,7 +104,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.evaluation._trained import (
+    from sae_nb.evaluation._dictionary_trainings import (
         Run as Run,
         begun as begun,
         from_seed as from_seed,

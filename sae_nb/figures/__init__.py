@@ -9,7 +9,10 @@ from sae_nb._lazy import door
 if TYPE_CHECKING:
     from sae_nb.figures import theme as theme
     from sae_nb.figures._charts import Chart as Chart, Points as Points, draw_chart as draw_chart
-    from sae_nb.figures._frames import (
+    from sae_nb.figures._code_lengths import lengths_of_codes as lengths_of_codes
+    from sae_nb.figures._images import image_and_maps as image_and_maps, image_sheet as image_sheet
+    from sae_nb.figures._null import null_distribution as null_distribution
+    from sae_nb.figures._plot_grids import (
         DOTTED as DOTTED,
         FLOOR as FLOOR,
         SYMBOLS as SYMBOLS,
@@ -23,10 +26,7 @@ if TYPE_CHECKING:
         side_by_side as side_by_side,
         squares as squares,
     )
-    from sae_nb.figures._images import image_and_maps as image_and_maps, image_sheet as image_sheet
-    from sae_nb.figures._lengths import lengths_of_codes as lengths_of_codes
-    from sae_nb.figures._null import null_distribution as null_distribution
-    from sae_nb.figures._still import to_png as to_png, to_svg as to_svg
+    from sae_nb.figures._static_render import to_png as to_png, to_svg as to_svg
     from sae_nb.figures.theme import (
         category_style as category_style,
         cividis as cividis,
@@ -43,13 +43,15 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the panels and the other rooms
-    from sae_nb.figures._frames import (
+    from sae_nb.figures._pages import html_page as html_page
+    from sae_nb.figures._plot_grids import (
         cells as cells,
         on_axes as on_axes,
         plot_title as plot_title,
     )
-    from sae_nb.figures._pages import html_page as html_page
-    from sae_nb.figures._sheets import (
+    from sae_nb.figures._static_render import draw_figure as draw_figure, to_png_tag as to_png_tag
+    from sae_nb.figures._sum_strips import sum_of_strips as sum_of_strips
+    from sae_nb.figures._svg_layout import (
         beside as beside,
         filled as filled,
         key as key,
@@ -60,8 +62,7 @@ if TYPE_CHECKING:  # for the panels and the other rooms
         stacked as stacked,
         wrapped as wrapped,
     )
-    from sae_nb.figures._still import draw_figure as draw_figure, to_png_tag as to_png_tag
-    from sae_nb.figures._strokes import (
+    from sae_nb.figures._svg_shapes import (
         INK as INK,
         Dot as Dot,
         Drawing as Drawing,
@@ -75,7 +76,6 @@ if TYPE_CHECKING:  # for the panels and the other rooms
         shortened as shortened,
         text_width as text_width,
     )
-    from sae_nb.figures._sums import sum_of_strips as sum_of_strips
     from sae_nb.figures._training import (
         TRAINING_CURVES as TRAINING_CURVES,
         TrainingCurve as TrainingCurve,

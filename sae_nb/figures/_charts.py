@@ -63,7 +63,7 @@ class Chart:
 
 def draw_chart(chart: Chart) -> Any:
     """Draw a chart: categories in the colours of the theme, controls grey."""
-    from sae_nb.figures._frames import framed, line
+    from sae_nb.figures._plot_grids import framed, line
 
     traces, n_values, n_controls = [], 0, 0
     for one in chart.series:

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.checks import Between, checked
-from sae_nb.figures._frames import FLOOR, framed
+from sae_nb.figures._plot_grids import FLOOR, framed
 from sae_nb.figures.theme import CONTROL, NOVEL, fade, plot_text
 from sae_nb.statistics import permutation_p
 

@@ -13,7 +13,15 @@ from jaxtyping import Float, UInt8
 from PIL import Image
 
 from sae_nb.figures._axes import Axis, borders, categories_of, matrix, numbers_of, plain
-from sae_nb.figures._strokes import Dot, Label, Picture, Polyline, Rectangle, Stroke, parse_colour
+from sae_nb.figures._svg_shapes import (
+    Dot,
+    Label,
+    Picture,
+    Polyline,
+    Rectangle,
+    Stroke,
+    parse_colour,
+)
 from sae_nb.figures.theme import (
     GREY,
     cividis,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from sae_nb.figures._frames import MARGIN, dress, line, plot_title
+from sae_nb.figures._plot_grids import MARGIN, dress, line, plot_title
 from sae_nb.figures.theme import THIN_SPACE, category_style, current_theme
 
 if TYPE_CHECKING:

@@ -61,16 +61,16 @@ if TYPE_CHECKING:  # for the other rooms
         covariance as covariance,
         dimension_of_distances as dimension_of_distances,
     )
+    from sae_nb.geometry._ivf_index import (
+        Lists as Lists,
+        NearDistances as NearDistances,
+        near_distances as near_distances,
+        random_distances as random_distances,
+    )
     from sae_nb.geometry._layout import (
         cache_file as cache_file,
         cached_layout as cached_layout,
         layout_key as layout_key,
         signs_of_axes as signs_of_axes,
-    )
-    from sae_nb.geometry._lists import (
-        Lists as Lists,
-        NearDistances as NearDistances,
-        near_distances as near_distances,
-        random_distances as random_distances,
     )
     from sae_nb.geometry._umap import FEWEST_ROWS as FEWEST_ROWS

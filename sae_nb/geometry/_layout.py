@@ -26,7 +26,7 @@ from sae_nb.checks import (
 )
 from sae_nb.files import MappedMatrix, cache_folder, read_tensors, row_bytes, write_tensors
 from sae_nb.geometry._cosines import TILE, cosine_tiles
-from sae_nb.geometry._placing import WHOLE_UP_TO, sample_rows
+from sae_nb.geometry._landmark_layout import WHOLE_UP_TO, sample_rows
 
 logger = logging.getLogger(__name__)
 

@@ -34,6 +34,7 @@ from torch import Tensor
 from sae_nb.background import Task, checkpoint
 from sae_nb.checks import check_matrix, checked
 from sae_nb.files import read_tensors, write_tensors
+from sae_nb.geometry._landmark_layout import place_rest, sample_rows
 from sae_nb.geometry._layout import (
     LayoutSettings,
     cache_file,
@@ -42,7 +43,6 @@ from sae_nb.geometry._layout import (
     nearest_by_cosine,
     pca_layout,
 )
-from sae_nb.geometry._placing import place_rest, sample_rows
 from sae_nb.kernels import check_not_forked
 
 FEWEST_ROWS = 8

@@ -67,7 +67,7 @@ if TYPE_CHECKING:  # for the other rooms
         known_layouts as known_layouts,
         reader_of as reader_of,
     )
-    from sae_nb.interop._going_on import trainee as trainee
+    from sae_nb.interop._finetuning import trainee as trainee
     from sae_nb.interop._imported import FromFile as FromFile
     from sae_nb.interop._jacobian_lens import published_lens as published_lens
     from sae_nb.interop._published import (

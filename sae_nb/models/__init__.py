@@ -40,12 +40,12 @@ if TYPE_CHECKING:  # for the other rooms
         attention_patterns as attention_patterns,
         read_attention as read_attention,
     )
-    from sae_nb.models._below import Below as Below
     from sae_nb.models._checkpoint_files import (
         first_line as first_line,
         is_offline as is_offline,
         snapshot as snapshot,
     )
+    from sae_nb.models._devices import no_weights as no_weights
     from sae_nb.models._fetching import FETCHED as FETCHED, known_as as known_as
     from sae_nb.models._freezing import (
         Frozen as Frozen,
@@ -82,8 +82,8 @@ if TYPE_CHECKING:  # for the other rooms
         pair_ids as pair_ids,
     )
     from sae_nb.models._norms import named_takes_off_mean as named_takes_off_mean
-    from sae_nb.models._placing import no_weights as no_weights
     from sae_nb.models._plain_hooks import Hooks as Hooks
+    from sae_nb.models._prefix_cache import Below as Below
     from sae_nb.models._running import (
         Put as Put,
         Puts as Puts,

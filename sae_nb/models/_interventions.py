@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models._around import around_generate, put_around
+from sae_nb.models._attribute_patch import around_generate, put_around
 from sae_nb.models._calls import Calls, RunState
 from sae_nb.models._hook_points import HookPoint, Side, check_writable
 from sae_nb.models._lock import of_one_thread

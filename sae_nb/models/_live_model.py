@@ -16,6 +16,8 @@ from sae_nb.activations import LANGUAGE, Context, Modality, modality_of
 from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
+from sae_nb.models._block_order import Turns, again_and_again, fixed, settled, tried, turns_of
+from sae_nb.models._devices import device_of, no_weights
 from sae_nb.models._families import (
     Structure,
     find_streams,
@@ -40,8 +42,6 @@ from sae_nb.models._interventions import Editing, Intervention
 from sae_nb.models._lock import ModelLock, lock_of, of_one_thread
 from sae_nb.models._modalities import batches_of
 from sae_nb.models._norms import takes_off_mean
-from sae_nb.models._order import Turns, again_and_again, fixed, settled, tried, turns_of
-from sae_nb.models._placing import device_of, no_weights
 from sae_nb.models._states import layout_at
 from sae_nb.models._stored_edits import RemoteEditing
 from sae_nb.models._text_inputs import AddBos

@@ -18,7 +18,7 @@ from sae_nb.models._checkpoint_files import (
     read_config,
     stored_tensors,
 )
-from sae_nb.models._placing import Bits, as_dtype
+from sae_nb.models._devices import Bits, as_dtype
 
 MIB = 2**20
 ROWS, TOKENS = 8, 128

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from sae_nb.models._around import around_generate
+from sae_nb.models._attribute_patch import around_generate
 from sae_nb.models._calls import Calls
 from sae_nb.models._interventions import Intervention, edited, edited_inputs
 

@@ -24,6 +24,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.models._answers import Answer
+from sae_nb.models._block_order import noting, verify, watches
 from sae_nb.models._hook_points import HookPoint, Place
 from sae_nb.models._interventions import (
     Backend,
@@ -34,7 +35,6 @@ from sae_nb.models._interventions import (
     own_wrapper,
     take_out,
 )
-from sae_nb.models._order import noting, verify, watches
 from sae_nb.models._states import (
     Layout,
     at_tokens,

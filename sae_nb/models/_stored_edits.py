@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.models._calls import RunState, named_arguments, state_of_call
+from sae_nb.models._devices import is_spread
 from sae_nb.models._hook_points import Place, Side
 from sae_nb.models._interventions import (
     Editing,
@@ -21,7 +22,6 @@ from sae_nb.models._interventions import (
     edited_wrapper,
     write_edits,
 )
-from sae_nb.models._placing import is_spread
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel

@@ -37,6 +37,7 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
+    from sae_nb.pretrained._evaluation_data import scene_factors as scene_factors
     from sae_nb.pretrained._examples import (
         LABELS as LABELS,
         SAMPLES_AT_ONCE as SAMPLES_AT_ONCE,
@@ -51,4 +52,3 @@ if TYPE_CHECKING:  # for the other rooms
         transcoder_places as transcoder_places,
         warn_of_misfit as warn_of_misfit,
     )
-    from sae_nb.pretrained._material import scene_factors as scene_factors

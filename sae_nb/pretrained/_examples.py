@@ -307,7 +307,7 @@ def _rendered(plan: dict[str, Any]) -> dict[str, Tensor]:
     """Render the sounds of the examples again, and their faces: they would be larger than all the rest."""
     from sae_nb.data import sounds
     from sae_nb.models import SoundTransformerConfig, played, spectrogram_faces
-    from sae_nb.pretrained._material import SHOW, seed_of
+    from sae_nb.pretrained._evaluation_data import SHOW, seed_of
 
     waves = sounds(plan["sizes"]["samples"][SHOW], seed_of(SHOW, plan["seed"])).waveforms
     return {
@@ -321,7 +321,7 @@ def _rendered(plan: dict[str, Any]) -> dict[str, Tensor]:
 def _drawn(sae: SparseAutoencoder, facts: dict[str, Any]) -> tuple[Activations, SparseCodes]:
     """Run the live model on the samples that the recipe names, and encode them."""
     from sae_nb.models import load_model
-    from sae_nb.pretrained._material import SHOW, Sizes, material
+    from sae_nb.pretrained._evaluation_data import SHOW, Sizes, material
 
     model, plan = load_model(str(sae.model_name), device="cpu"), facts["plan"]
     acts = captured_for(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sae_nb.checks import one_of
-from sae_nb.serving._bounds import number_of
+from sae_nb.serving._limits import number_of
 
 MOST_GIVEN = 1000
 """Most entries of an answer."""

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 from sae_nb.serving._answers import Choice, Picks, Subset
-from sae_nb.serving._shelf import Shelf
+from sae_nb.serving._registry import Shelf
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import Count, checked
-from sae_nb.serving._exam import Exam
+from sae_nb.serving._bench_session import Exam
 from sae_nb.serving._tools import REFUSALS, Tools, tool_names
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ class _Later:
 
     @functools.cached_property
     def shelf(self) -> Any:
-        from sae_nb.serving._shelf import Shelf
+        from sae_nb.serving._registry import Shelf
 
         return Shelf(*self._given)
 

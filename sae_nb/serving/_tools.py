@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.serving._bounds import inputs_of, number_of, text_of
+from sae_nb.serving._limits import inputs_of, number_of, text_of
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
 
-    from sae_nb.serving._shelf import Shelf
+    from sae_nb.serving._registry import Shelf
 
 Answer = dict[str, Any]
 MOST_LISTED = 20

@@ -21,6 +21,7 @@ from sae_nb.checks import Count, Seed, check_callable, checked, warn_caller
 from sae_nb.models import Backend, check_travels, take_out
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
 from sae_nb.steering._modes import Mode, Unit
+from sae_nb.steering._multi_site import named, splices
 from sae_nb.steering._request import (
     Recipe,
     check_hook_point,
@@ -31,7 +32,6 @@ from sae_nb.steering._request import (
     request_steering,
     tap_of,
 )
-from sae_nb.steering._several import named, splices
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -19,7 +19,7 @@ from sae_nb.checks import check_atom, check_matrix, one_of, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models import Backend, Hooks, Intervention, check_writable, edited_nnsight
 from sae_nb.steering._edits import Along, Change, MaskedEdit, Positions, Steps, Tap, change_atoms
-from sae_nb.steering._leaving import write_lm_eval, write_vectors
+from sae_nb.steering._export import write_lm_eval, write_vectors
 from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
 from sae_nb.steering._one_site import OneSite, Taps, one_site
 

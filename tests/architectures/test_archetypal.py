@@ -14,7 +14,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES, Archetypal, SparseAutoencoder
-from sae_nb.architectures._hosts import HOSTS
+from sae_nb.architectures._composition import HOSTS
 
 BASES = [name for name in HOSTS if name in ARCHITECTURES]
 D_IN, N_ATOMS = 10, 24

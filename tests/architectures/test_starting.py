@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
-from sae_nb.architectures._starting import rows_wanted
+from sae_nb.architectures._initialisation import rows_wanted
 
 SEEDED = torch.Generator().manual_seed
 

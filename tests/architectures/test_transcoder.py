@@ -12,7 +12,7 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.activations import Pairs, beside
 from sae_nb.architectures import ARCHITECTURES
-from sae_nb.architectures._hosts import HOSTS
+from sae_nb.architectures._composition import HOSTS
 
 D_IN, D_OUT, N_ATOMS = 12, 9, 40
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import which_sae
-from sae_nb.evaluation._which import Advice, Finding
+from sae_nb.evaluation._recommend import Advice, Finding
 
 SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 

@@ -26,7 +26,7 @@ from sae_nb.figures import (
     to_png,
     to_svg,
 )
-from sae_nb.figures._sums import NAME
+from sae_nb.figures._sum_strips import NAME
 
 
 def of_kind(figure: go.Figure, kind: type) -> list:

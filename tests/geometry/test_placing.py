@@ -9,8 +9,8 @@ from sklearn.manifold import trustworthiness
 
 from sae_nb.geometry import (
     LayoutSettings,
+    _landmark_layout as placing,
     _layout as layout,
-    _placing as placing,
     layout_key,
     pca_layout,
     umap_layout,

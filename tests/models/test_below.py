@@ -132,7 +132,7 @@ def test_a_module_that_writes_into_its_input(monkeypatch: pytest.MonkeyPatch) ->
             clean = run(model, batch).answer.tensor
         with below.left_out():
             assert all(torch.equal(run(model, batch).answer.tensor, clean) for _ in range(3))
-        monkeypatch.setattr("sae_nb.models._below.KEPT", 2 * 2 * 4 * 4)
+        monkeypatch.setattr("sae_nb.models._prefix_cache.KEPT", 2 * 2 * 4 * 4)
         with below.noted():
             run(model, batch)
     assert below.n_kept <= 2

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import sae_nb as sn
-from sae_nb.models import MemoryNeeded, _placing as placing, load_model, memory_needed, wrap
+from sae_nb.models import MemoryNeeded, _devices as placing, load_model, memory_needed, wrap
 from sae_nb.models._bundled import WEIGHTS
 
 TEXTS = ["Once upon a time there was a fox.", "The sea is blue."]

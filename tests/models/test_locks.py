@@ -171,7 +171,7 @@ def locks(code: CodeType) -> bool:
 
 def puts_in(code: CodeType) -> bool:
     """Whether an edit is put in force here, or taken out, in code that holds a model's lock or asks for it."""
-    names = ("_contexts.py", "_interventions.py", "_around.py")
+    names = ("_contexts.py", "_interventions.py", "_attribute_patch.py")
     path = Path(code.co_filename)
     return "sae_nb" in path.parts and path.name in names
 

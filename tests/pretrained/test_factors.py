@@ -9,7 +9,7 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations, Context
 from sae_nb.pretrained import scene_factors
-from sae_nb.pretrained._material import sound_factors, story_factors
+from sae_nb.pretrained._evaluation_data import sound_factors, story_factors
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import pytest
 import sae_nb as sn
 from sae_nb.geometry import pca_layout
 from sae_nb.pretrained import ClassTurn, SentimentShift
+from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes, material
 from sae_nb.pretrained._examples import open_examples
-from sae_nb.pretrained._material import JUDGE, MATCH, SHOW, TRAIN, Sizes, material
 from sae_nb.pretrained.making import _recipe as recipe
 from sae_nb.pretrained.making._card import card_text
 

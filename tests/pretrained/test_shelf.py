@@ -16,7 +16,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.pretrained import _examples as examples_in, _loading as shelf
-from sae_nb.pretrained._material import Sizes
+from sae_nb.pretrained._evaluation_data import Sizes
 from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._recipe import Plan
 

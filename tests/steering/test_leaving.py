@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 import sae_nb as sn
-from sae_nb.steering._leaving import COLUMNS
+from sae_nb.steering._export import COLUMNS
 
 POINT = "resid_post.3"
 TEXT = "The list of names is empty."

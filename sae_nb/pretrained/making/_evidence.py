@@ -20,7 +20,7 @@ from sae_nb.files import read_manifest, write_manifest
 from sae_nb.labelling import AtomLabels, label
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import LABELS, SAMPLES_AT_ONCE, load_examples, load_sae
-from sae_nb.pretrained._material import JUDGE, TRAIN, material
+from sae_nb.pretrained._evaluation_data import JUDGE, TRAIN, material
 from sae_nb.training import TrainConfig, train
 
 if TYPE_CHECKING:

@@ -32,7 +32,7 @@ from sae_nb.pretrained import (
     write_examples,
     write_facts,
 )
-from sae_nb.pretrained._material import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
+from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Material, Sizes, material
 from sae_nb.pretrained.making._card import CARD, card_text, shown_command
 from sae_nb.pretrained.making._evidence import add_evidence
 from sae_nb.pretrained.making._repeats import repeated

@@ -12,7 +12,7 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder, TopK
 from sae_nb.evaluation import Evidence, Factor, match_factors
 from sae_nb.pretrained import captured_for
-from sae_nb.pretrained._material import JUDGE, MATCH, material
+from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, material
 from sae_nb.pretrained.making._evidence import sister, training_rows
 
 if TYPE_CHECKING:

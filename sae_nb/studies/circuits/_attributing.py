@@ -17,12 +17,12 @@ from torch import Tensor
 from sae_nb.checks import at_least, checked, is_array, shown
 from sae_nb.studies.circuits._asked import asked
 from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._graph_sites import one_input, places_of
 from sae_nb.studies.circuits._memory import check_forward
 from sae_nb.studies.circuits._neuron_graph import neuron_graph
 from sae_nb.studies.circuits._neuron_names import Names
 from sae_nb.studies.circuits._nodes import traced
 from sae_nb.studies.circuits._passes import AtomTarget, Passes, Trace, Wanted
-from sae_nb.studies.circuits._places import one_input, places_of
 from sae_nb.studies.circuits._unit_passes import is_of_neurons
 
 if TYPE_CHECKING:

@@ -16,10 +16,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._graph_sites import position_texts, read_by
 from sae_nb.studies.circuits._neuron_examples import examples_of, fires_on
 from sae_nb.studies.circuits._neuron_names import Names
 from sae_nb.studies.circuits._passes import left_out
-from sae_nb.studies.circuits._places import position_texts, read_by
 from sae_nb.studies.circuits._sites import AtomSite, Entries
 from sae_nb.studies.circuits._unit_passes import (
     Asked,

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from sae_nb.studies.circuits._graph import AttributionGraph
+from sae_nb.studies.circuits._graph_sites import position_texts, read_by
 from sae_nb.studies.circuits._memory import rows_together
 from sae_nb.studies.circuits._passes import Trace, Wanted, atom_name
-from sae_nb.studies.circuits._places import position_texts, read_by
 from sae_nb.studies.circuits._record import influence_of
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from sae_nb.atoms import DIRECT, effects_of
 from sae_nb.capturing import capture
 from sae_nb.checks import Between, Seed, checked, shown
 from sae_nb.findings import Finding
-from sae_nb.studies.circuits._places import dictionaries_by_place
+from sae_nb.studies.circuits._graph_sites import dictionaries_by_place
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -27,6 +27,7 @@ from sae_nb.models import run
 from sae_nb.progress import progress_bar
 from sae_nb.studies.circuits._asked import Measure, asked
 from sae_nb.studies.circuits._copies import blocks, measured_copies
+from sae_nb.studies.circuits._graph_sites import position_texts
 from sae_nb.studies.circuits._patching import (
     Patching,
     one_by_one,
@@ -34,7 +35,6 @@ from sae_nb.studies.circuits._patching import (
     patch_atoms,
     top_answers,
 )
-from sae_nb.studies.circuits._places import position_texts
 
 if TYPE_CHECKING:
     from pandas import DataFrame

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from sae_nb.checks import shown
 from sae_nb.studies.circuits._asked import asked
+from sae_nb.studies.circuits._graph_sites import one_input, places_of
 from sae_nb.studies.circuits._passes import Passes, Trace
-from sae_nb.studies.circuits._places import one_input, places_of
 from sae_nb.studies.circuits._unit_passes import is_of_neurons, revived_passes
 
 if TYPE_CHECKING:

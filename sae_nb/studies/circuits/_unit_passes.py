@@ -17,8 +17,8 @@ from torch import Tensor
 from sae_nb.evaluation import outcome_of
 from sae_nb.models import Frozen, check_frozen, run
 from sae_nb.studies.circuits._asked import asked
+from sae_nb.studies.circuits._graph_sites import dictionaries_by_place, one_input, position_texts
 from sae_nb.studies.circuits._passes import Layer, Passes, positions_for
-from sae_nb.studies.circuits._places import dictionaries_by_place, one_input, position_texts
 from sae_nb.studies.circuits._proportional import Proportional
 from sae_nb.studies.circuits._sites import NEURONS, AtomSite, NeuronSite, Site, sites_of
 

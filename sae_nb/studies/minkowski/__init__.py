@@ -17,6 +17,19 @@ if TYPE_CHECKING:
         near_grassmannian_frame as near_grassmannian_frame,
         random_frame as random_frame,
     )
+    from sae_nb.studies.minkowski._atom_positions import (
+        ElsewhereScores as ElsewhereScores,
+        Recruitment as Recruitment,
+        SubspaceCoherence as SubspaceCoherence,
+        border_band as border_band,
+        elsewhere_scores as elsewhere_scores,
+        footprint_entropy as footprint_entropy,
+        linear_probe as linear_probe,
+        place_strengths as place_strengths,
+        recruit as recruit,
+        share_on as share_on,
+        subspace_coherence as subspace_coherence,
+    )
     from sae_nb.studies.minkowski._block_archetypes import (
         BlockArchetypes as BlockArchetypes,
         TileCodes as TileCodes,
@@ -39,19 +52,6 @@ if TYPE_CHECKING:
         fit_block_archetypes as fit_block_archetypes,
         hull_of_rows as hull_of_rows,
     )
-    from sae_nb.studies.minkowski._places import (
-        ElsewhereScores as ElsewhereScores,
-        Recruitment as Recruitment,
-        SubspaceCoherence as SubspaceCoherence,
-        border_band as border_band,
-        elsewhere_scores as elsewhere_scores,
-        footprint_entropy as footprint_entropy,
-        linear_probe as linear_probe,
-        place_strengths as place_strengths,
-        recruit as recruit,
-        share_on as share_on,
-        subspace_coherence as subspace_coherence,
-    )
     from sae_nb.studies.minkowski._tokens import (
         HeadMixtures as HeadMixtures,
         PositionSubspace as PositionSubspace,
@@ -62,4 +62,4 @@ else:
     __getattr__, __dir__, __all__ = door(__name__)
 
 if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.studies.minkowski._places import ELSEWHERE as ELSEWHERE
+    from sae_nb.studies.minkowski._atom_positions import ELSEWHERE as ELSEWHERE

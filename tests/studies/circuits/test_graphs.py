@@ -18,8 +18,8 @@ from torch import nn
 import sae_nb as sn
 from sae_nb.models import Frozen
 from sae_nb.studies.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
+from sae_nb.studies.circuits._graph_sites import one_input, places_of
 from sae_nb.studies.circuits._passes import Passes, Trace
-from sae_nb.studies.circuits._places import one_input, places_of
 from tests.refusing import refused
 
 TEXT = "One day Mia saw a big red"

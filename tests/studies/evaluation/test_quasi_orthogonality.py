@@ -114,5 +114,5 @@ def test_the_plot_has_a_point_per_row_and_the_line_of_equal_lengths(
     for at in (1, 4):
         assert abs(band.x[at] ** 2 - band.y[at] ** 2) == pytest.approx(0.5 * band.y[at] ** 2)
     assert "length of its code" in to_svg(figure)
-    monkeypatch.setattr("sae_nb.figures._lengths.MOST_POINTS", 20)
+    monkeypatch.setattr("sae_nb.figures._code_lengths.MOST_POINTS", 20)
     assert len(named(found.plot(), "rows").x) == 17

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.atom._itself import ITSELF, ORBIT, orbit_of, places_drawing
+from sae_nb_widgets.atom._atom_view import ITSELF, ORBIT, orbit_of, places_drawing
 from sae_nb_widgets.pursuit import picture
 from torch import Tensor
 

@@ -15,8 +15,8 @@ import torch
 import traitlets as t
 from sae_nb_widgets.components import packed, unpacked
 from sae_nb_widgets.concept_map import _panel as module, _runs as runs
-from sae_nb_widgets.concept_map._drawing import landmarks, words_on
 from sae_nb_widgets.concept_map._figure import placed_words
+from sae_nb_widgets.concept_map._map_view import landmarks, words_on
 from sae_nb_widgets.panel import descendants, theme
 
 from sae_nb.sessions import Annotations

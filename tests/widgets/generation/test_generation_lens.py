@@ -14,7 +14,7 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.generation import GenerationLens, _prompt
-from sae_nb_widgets.generation._asking import N_AHEAD, begin
+from sae_nb_widgets.generation._queries import N_AHEAD, begin
 from sae_nb_widgets.steering import StrengthScale
 
 import sae_nb as sn

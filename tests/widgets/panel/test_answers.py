@@ -140,7 +140,7 @@ def test_whoever_draws_the_answer_last_has_read_it_last(
             go_on.wait(10)
         return mark_atoms(text)
 
-    monkeypatch.setattr("sae_nb_widgets.panel._saying.sentence_html", slow)
+    monkeypatch.setattr("sae_nb_widgets.panel._status.sentence_html", slow)
     panel._loading = "Reading …"
     drawing = threading.Thread(target=panel._stop_loading)
     drawing.start()

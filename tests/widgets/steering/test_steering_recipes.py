@@ -12,8 +12,8 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.steering._asking import SteeringRuns
 from sae_nb_widgets.steering._figure import AFTER
+from sae_nb_widgets.steering._queries import SteeringRuns
 from torch import Tensor
 
 import sae_nb as sn

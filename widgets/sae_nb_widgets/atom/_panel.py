@@ -37,6 +37,7 @@ from sae_nb.figures import (
 )
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
+from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, drawn_as
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
 from sae_nb_widgets.atom._effects import Effects
@@ -47,7 +48,6 @@ from sae_nb_widgets.atom._examples import (
     examples_view,
     place_in_words,
 )
-from sae_nb_widgets.atom._itself import AtomItself, AtomsAs, DrawnExamples, drawn_as
 from sae_nb_widgets.atom._words import answer, headline, numbers, table
 from sae_nb_widgets.panel import (
     EVERYWHERE,

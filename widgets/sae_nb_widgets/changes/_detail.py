@@ -6,7 +6,7 @@ import ipywidgets as ipw
 
 from sae_nb.figures import escape, format_percent
 from sae_nb_widgets.changes import _words as words
-from sae_nb_widgets.changes._asking import Seen
+from sae_nb_widgets.changes._queries import Seen
 from sae_nb_widgets.components import Column, PairedBars
 
 SMALL = 0.001

@@ -13,9 +13,9 @@ from sae_nb.figures import escape, format_count
 from sae_nb.progress import heard
 from sae_nb.studies.evaluation import ModelDiff, check_alike, diff_models
 from sae_nb_widgets.changes import _words as words
-from sae_nb_widgets.changes._asking import NONE, Ask, Seen, answered
 from sae_nb_widgets.changes._controls import ChangesControls
 from sae_nb_widgets.changes._detail import ChangesDetail
+from sae_nb_widgets.changes._queries import NONE, Ask, Seen, answered
 from sae_nb_widgets.changes._views import hidden, view_of
 from sae_nb_widgets.components import RowTable
 from sae_nb_widgets.panel import Panel, Whole, reacts, show

@@ -21,7 +21,15 @@ from sae_nb.studies.circuits import (
     FaithfulnessCurve,
 )
 from sae_nb_widgets.circuit import _words as words
-from sae_nb_widgets.circuit._asking import (
+from sae_nb_widgets.circuit._chosen import ChosenNode
+from sae_nb_widgets.circuit._contrast import ContrastFields
+from sae_nb_widgets.circuit._controls import CircuitControls
+from sae_nb_widgets.circuit._cut import LiveCut
+from sae_nb_widgets.circuit._drawn_graph import drawn
+from sae_nb_widgets.circuit._map import CircuitMap
+from sae_nb_widgets.circuit._names import NodeNames
+from sae_nb_widgets.circuit._patches import patches_of, shaded_image
+from sae_nb_widgets.circuit._queries import (
     Change,
     View,
     alike,
@@ -33,14 +41,6 @@ from sae_nb_widgets.circuit._asking import (
     heaviest_target,
     viewed,
 )
-from sae_nb_widgets.circuit._chosen import ChosenNode
-from sae_nb_widgets.circuit._contrast import ContrastFields
-from sae_nb_widgets.circuit._controls import CircuitControls
-from sae_nb_widgets.circuit._cut import LiveCut
-from sae_nb_widgets.circuit._drawing import drawn
-from sae_nb_widgets.circuit._map import CircuitMap
-from sae_nb_widgets.circuit._names import NodeNames
-from sae_nb_widgets.circuit._patches import patches_of, shaded_image
 from sae_nb_widgets.panel import (
     AN_ATOM,
     COLUMNS,

@@ -17,7 +17,7 @@ from sae_nb_widgets.concept_map._detail import (
     match_facts,
     selection_answer,
 )
-from sae_nb_widgets.concept_map._drawing import lines_of
+from sae_nb_widgets.concept_map._map_view import lines_of
 
 MOST_WITH_EDGES = 200
 ENTRIES_AT_ONCE = 500_000

@@ -14,7 +14,7 @@ from sae_nb_widgets.concept_map._detail import (
     match_facts,
     there_sentence,
 )
-from sae_nb_widgets.concept_map._drawing import MOST_NAMED, landmarks, lines_of, words_on
+from sae_nb_widgets.concept_map._map_view import MOST_NAMED, landmarks, lines_of, words_on
 
 EQUAL = "equal"
 ATOM = "atom"

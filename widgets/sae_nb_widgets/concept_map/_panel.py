@@ -33,9 +33,9 @@ from sae_nb_widgets.concept_map._choosing import Choosing
 from sae_nb_widgets.concept_map._close import every_name
 from sae_nb_widgets.concept_map._controls import DRAGS, EDGES, ConceptMapControls
 from sae_nb_widgets.concept_map._detail import ConceptDetail, SharedInputs, selection_csv
-from sae_nb_widgets.concept_map._drawing import MOST_IN_FALLBACK, MapFigure
+from sae_nb_widgets.concept_map._initial_state import Opening
 from sae_nb_widgets.concept_map._lookups import Lookups
-from sae_nb_widgets.concept_map._opening import Opening
+from sae_nb_widgets.concept_map._map_view import MOST_IN_FALLBACK, MapFigure
 from sae_nb_widgets.concept_map._overlays import ConceptOverlays
 from sae_nb_widgets.concept_map._painting import ATOM, EQUAL, Painting
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS

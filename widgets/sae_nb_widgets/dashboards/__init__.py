@@ -8,7 +8,7 @@ from sae_nb._lazy import door
 
 if TYPE_CHECKING:
     from sae_nb_widgets.dashboards._dashboard import Dashboard as Dashboard
-    from sae_nb_widgets.dashboards._opening import (
+    from sae_nb_widgets.dashboards._open_panels import (
         dashboard as dashboard,
         open_dashboard as open_dashboard,
     )

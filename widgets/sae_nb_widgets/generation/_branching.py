@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sae_nb_widgets.generation._asking import Ways
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Strength
+from sae_nb_widgets.generation._queries import Ways
 
 
 class Branching:

@@ -15,7 +15,6 @@ from sae_nb.sessions import names_of
 from sae_nb.studies.uses import Generation, check_writer
 from sae_nb.summaries import BaseRate, InputSummary, where_written
 from sae_nb_widgets.generation import _words as words
-from sae_nb_widgets.generation._asking import Asking
 from sae_nb_widgets.generation._branching import Branching
 from sae_nb_widgets.generation._controls import GenerationControls
 from sae_nb_widgets.generation._keeping import (
@@ -31,6 +30,7 @@ from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._measuring import Measures, Measuring
 from sae_nb_widgets.generation._picking import Picking
 from sae_nb_widgets.generation._prompt import Prompt, fitted
+from sae_nb_widgets.generation._queries import Asking
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._why import Why
 from sae_nb_widgets.generation._writing import Writing

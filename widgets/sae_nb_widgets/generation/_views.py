@@ -29,8 +29,8 @@ from sae_nb_widgets.components import (
     of_one_grid,
 )
 from sae_nb_widgets.generation import _words as words
-from sae_nb_widgets.generation._asking import Ways
 from sae_nb_widgets.generation._margin import Margin
+from sae_nb_widgets.generation._queries import Ways
 from sae_nb_widgets.input_lens import columns_of, key_of, shown_atoms
 from sae_nb_widgets.panel import show
 from sae_nb_widgets.steering import StrengthScale

@@ -20,7 +20,7 @@ from sae_nb_widgets.steering import first_words, strength_words
 
 if TYPE_CHECKING:
     from sae_nb.atoms import AtomNames
-    from sae_nb_widgets.generation._asking import Ways
+    from sae_nb_widgets.generation._queries import Ways
     from sae_nb_widgets.generation._views import Now
 
 NAMED = 2

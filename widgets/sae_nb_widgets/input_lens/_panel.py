@@ -33,8 +33,8 @@ from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure
+from sae_nb_widgets.input_lens._initial_state import atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._inputs import PICTURES, InputExamples, InputSources, checked_point
-from sae_nb_widgets.input_lens._opening import atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._runs import Runs, Seen
 from sae_nb_widgets.input_lens._views import recorder_of, view_of
 from sae_nb_widgets.input_lens._words import (

@@ -79,7 +79,7 @@ if TYPE_CHECKING:  # for the other rooms
         target_of as target_of,
         target_rule as target_rule,
     )
-    from sae_nb_widgets.panel._saying import (
+    from sae_nb_widgets.panel._status import (
         logger as logger,
         sentence_html as sentence_html,
     )

@@ -16,7 +16,7 @@ from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import small_button
 from sae_nb_widgets.panel._glossary import an_atom
-from sae_nb_widgets.panel._saying import Saying
+from sae_nb_widgets.panel._status import Saying
 
 LONGEST_QUERY = 60
 

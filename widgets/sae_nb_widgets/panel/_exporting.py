@@ -43,7 +43,7 @@ from sae_nb_widgets.components import (
 )
 from sae_nb_widgets.panel._glossary import words_html
 from sae_nb_widgets.panel._heading import Heading, header_html
-from sae_nb_widgets.panel._saying import sentence_html
+from sae_nb_widgets.panel._status import sentence_html
 
 SHARED_SCRIPT = "plotly.min.js"
 LONGEST_LIST = 12

@@ -25,11 +25,11 @@ from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole, owned_widgets
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show, small_button
+from sae_nb_widgets.panel._export import Leaves
 from sae_nb_widgets.panel._glossary import keys_html, words_html
 from sae_nb_widgets.panel._heading import about_html, title_html
-from sae_nb_widgets.panel._leaving import Leaves
 from sae_nb_widgets.panel._messages import keep_messages
-from sae_nb_widgets.panel._saying import small_toggle
+from sae_nb_widgets.panel._status import small_toggle
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
 T = TypeVar("T")

@@ -10,7 +10,7 @@ import traitlets as t
 from sae_nb.figures import escape, fade, theme
 from sae_nb_widgets.components import RowTable, Sparkbars, two_digits
 from sae_nb_widgets.patching import _words as words
-from sae_nb_widgets.patching._asking import Seen
+from sae_nb_widgets.patching._queries import Seen
 
 N_LISTED = 8
 QUIET = '<div class="sae-nb-legendline">{}</div>'

@@ -16,15 +16,6 @@ from sae_nb.studies.circuits import PatchMap
 from sae_nb_widgets.components import LayerGrid
 from sae_nb_widgets.panel import COLUMNS, LARGEST_SEED, Panel, Whole, reacts, show
 from sae_nb_widgets.patching import _words as words
-from sae_nb_widgets.patching._asking import (
-    Ask,
-    Seen,
-    StoppedError,
-    answered,
-    first_kind,
-    pairs_of,
-    seen,
-)
 from sae_nb_widgets.patching._controls import (
     DIRECTIONS,
     METHODS,
@@ -33,6 +24,15 @@ from sae_nb_widgets.patching._controls import (
     PatchingControls,
 )
 from sae_nb_widgets.patching._detail import QUIET, PatchingDetail
+from sae_nb_widgets.patching._queries import (
+    Ask,
+    Seen,
+    StoppedError,
+    answered,
+    first_kind,
+    pairs_of,
+    seen,
+)
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -9,7 +9,7 @@ import numpy as np
 
 from sae_nb.figures import format_count, format_number, format_percent, visible_token
 from sae_nb.studies.circuits import PatchMap
-from sae_nb_widgets.patching._asking import Seen
+from sae_nb_widgets.patching._queries import Seen
 
 HALF = 0.5
 """Share from which on a place is counted as carrying the answer."""

@@ -16,7 +16,7 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb_widgets.steering._controls import (
         unit_html as unit_html,
     )
-    from sae_nb_widgets.steering._opening import (
+    from sae_nb_widgets.steering._initial_state import (
         listen as listen,
         opening_atom as opening_atom,
     )

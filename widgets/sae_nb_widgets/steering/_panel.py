@@ -48,12 +48,12 @@ from sae_nb_widgets.panel import (
     stream_of,
     target_rule,
 )
-from sae_nb_widgets.steering._asking import Asking, SteeringAnswer
 from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._doses import Doses
 from sae_nb_widgets.steering._figure import steering_figure, update_answer
-from sae_nb_widgets.steering._opening import listen, opening_atom
+from sae_nb_widgets.steering._initial_state import listen, opening_atom
+from sae_nb_widgets.steering._queries import Asking, SteeringAnswer
 from sae_nb_widgets.steering._question import (
     ASKED,
     MOST,

@@ -18,8 +18,8 @@ import plotly.graph_objects as go
 from PIL import Image
 
 from sae_nb.figures._axes import Axis, axis_settings, matrix, plain, read_axis
-from sae_nb.figures._sheets import filled, key
-from sae_nb.figures._strokes import (
+from sae_nb.figures._svg_layout import filled, key
+from sae_nb.figures._svg_shapes import (
     INK,
     Dot,
     Drawing,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sae_nb.figures._strokes import (
+from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,
     Polyline,

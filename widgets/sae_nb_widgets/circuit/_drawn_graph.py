@@ -7,10 +7,10 @@ from typing import Any
 
 from sae_nb.studies.circuits import Circuit, CircuitSummary
 from sae_nb_widgets.circuit import _words as words
-from sae_nb_widgets.circuit._asking import View
 from sae_nb_widgets.circuit._layout import Face, Layout, lay_out
 from sae_nb_widgets.circuit._map import WIDTHS
 from sae_nb_widgets.circuit._names import NodeNames
+from sae_nb_widgets.circuit._queries import View
 
 KINDS = {"token": "input", "error": "missed", "target": "answer"}
 

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from sae_nb.background import checkpoint
 from sae_nb.geometry._cosines import SMALL_TILE, tile_rows, unit_rows
+from sae_nb.geometry._landmark_layout import WHOLE_UP_TO
 from sae_nb.geometry._layout import nearest_by_cosine
-from sae_nb.geometry._placing import WHOLE_UP_TO
 
 ROUNDS = 5
 """Passes of k-means. Ours: later ones find hardly more."""

@@ -19,7 +19,7 @@ from sae_nb.files import write_bytes
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
 from sae_nb_widgets.panel._heading import Heading, usual_where
-from sae_nb_widgets.panel._saying import Saying, linked
+from sae_nb_widgets.panel._status import Saying, linked
 
 EXPORT_WAITS_SECONDS = 600.0
 """Seconds that an export waits for the answer that it writes."""

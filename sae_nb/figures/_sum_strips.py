@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float, UInt8
 from plotly.subplots import make_subplots
 
-from sae_nb.figures._frames import dress
+from sae_nb.figures._plot_grids import dress
 from sae_nb.figures.theme import NOVEL, colour_scale, plot_text, scaled
 
 STRIP, NAME, IMAGE = 20, 21, 120

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models._around import put_around
+from sae_nb.models._attribute_patch import put_around
 from sae_nb.models._interventions import own_wrapper
 from sae_nb.models._running import heard
 

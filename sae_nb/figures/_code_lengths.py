@@ -6,7 +6,7 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from sae_nb.figures._frames import DOTTED, broken, framed, line
+from sae_nb.figures._plot_grids import DOTTED, broken, framed, line
 from sae_nb.figures.theme import GREY, category_style, fade
 
 MOST_POINTS = 4000
