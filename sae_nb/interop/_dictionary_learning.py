@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,9 @@ def read_dictionary_learning(folder: str | Path, *, pre_bias: bool = False) -> I
         **parts,
     )
     accounted(sae, tensors, config, harmless=_BESIDE if "k" in held else ())
+    if "k" in held and sae.origin.stated.get("l0", k := int(held["k"])) != k:
+        note = f"Its configuration states k={trainer['k']}, its weights hold k={k}: this is used."
+        sae.origin = replace(sae.origin, stated={"l0": float(k)}, notes=[*sae.origin.notes, note])
     return remember(
         sae,
         LIBRARY,
@@ -283,6 +287,11 @@ def _origin(config: Mapping[str, Any], name: str, unit: float) -> Origin:
 def _hook_point(trainer: Mapping[str, Any], buffer: Mapping[str, Any]) -> str | None:
     layer, submodule = trainer.get("layer"), trainer.get("submodule_name")
     side = buffer.get("io", "out")
+    if side not in ("in", "out"):
+        raise ValueError(
+            f"`buffer.io` in {CONFIG} must be 'in' or 'out', got {side!r}: a transcoder of this library is not "
+            "read."
+        )
     if submodule and side in ("in", "out"):
         name = str(submodule)
         if name.startswith("resid_post_layer_"):

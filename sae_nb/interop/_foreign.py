@@ -18,6 +18,7 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 from torch import Tensor
 
+from sae_nb.activations import PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.files import (
     check_archive,
@@ -150,6 +151,9 @@ class Stated(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(self.held)
 
+    def __repr__(self) -> str:
+        return repr(self.held)
+
     def unread(self) -> dict[str, Any]:
         """Return what was not asked for, names inside names joined by dots."""
         left: dict[str, Any] = {}
@@ -173,14 +177,23 @@ _MEANT = frozenset((
 ))  # fmt: skip
 """Tensors, in small letters, that libraries compute codes or reconstructions with."""
 
-_SIZES = {"d_in": 0, "activation_dim": 0, "d_sae": 1, "dict_size": 1, "num_latents": 1}
-"""Fields that state the width of what is read, and the number of atoms."""
+_SIZES = {"d_in": 0, "activation_dim": 0, "d_sae": 1, "dict_size": 1, "num_latents": 1, "d_out": 2}
+"""Fields that state the width of what is read, the number of atoms, and the width of what is written."""
+
+_OF_POSITIONS: dict[str, dict[str, Any]] = {
+    "remove_bos": {"drop_first": True},
+    "exclude_bos_token": {"drop_first": True},
+    "max_activation_norm_multiple": {"drop_massive": True},
+    "cls_token_only": {"positions": "cls"},
+    "use_patches_only": {"positions": "patches"},
+}
+"""Fields that state which positions a training left out, in the terms of a `PositionPolicy`."""
 
 # What was trained on, how, and by whom, in the fields of the libraries' own configurations; and which tokens,
 # which `origin` has where it is a matter of use.
 _HARMLESS = frozenset((
     "device", "dtype", "seed", "lr", "verbose", "metadata", "name", "notes", "url", "license", "licence",
-    "author", "authors", "description", "d_out", "d_submodule", "expansion_factor", "normalize_decoder",
+    "author", "authors", "description", "d_submodule", "expansion_factor", "normalize_decoder",
     "normalize_sae_decoder", "noise_scale", "multi_topk", "scale_sparsity_penalty_by_decoder_norm",
     "use_sparse_activations", "use_ghost_grads", "l0_coefficient", "pre_act_loss_coefficient",
     "aux_loss_coefficient", "sparsity_penalty", "target_l0", "bandwidth", "matryoshka_widths",
@@ -251,6 +264,8 @@ def accounted(
         )
     config = Stated({}) if config is None else config
     _check_sizes(made, config)
+    if left_out := _positions_of(config):
+        made.position_policy = PositionPolicy(**left_out, source=made.origin.library)
     stated = [
         f"{name}={value!r:.60}"
         for name, value in config.unread().items()
@@ -276,11 +291,22 @@ def may_matter(name: str, value: Any) -> bool:
     return states and name.lower() not in {*_HARMLESS, *_SIZES} and not of_training
 
 
+def _positions_of(config: Stated) -> dict[str, Any]:
+    """Return what a configuration states of the positions of its training."""
+    found: dict[str, Any] = {}
+    for name, value in config.held.items():
+        if isinstance(value, Stated):
+            found |= _positions_of(value)
+        elif value and str(value).lower() != "false":  # as lines of YAML are read
+            found |= _OF_POSITIONS.get(name, {})
+    return found
+
+
 def _check_sizes(sae: Any, config: Stated) -> None:
     """Refuse a configuration that is of other weights."""
     if sae.by_site or len(sae.sites) > 2:
         return
-    sizes = (sae.d_in, sae.n_atoms)
+    sizes = (sae.d_in, sae.n_atoms, sae.d_out)
     for name, value in config.held.items():
         if isinstance(value, Stated):
             _check_sizes(sae, value)

@@ -30,6 +30,8 @@ from sae_nb.interop._saelens import Layout, saelens_layout
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
 LIBRARY = "overcomplete"
+_NORMALIZATIONS = ("l2", "max_l2", "l1", "max_l1", "identity")
+"""What its dictionary layer does to atoms: of each its norm becomes 1, or the largest norm of all."""
 _DERIVED = ("dictionary._fused_dictionary",)
 """Tensors that it makes of others."""
 _KINDS = {
@@ -102,11 +104,16 @@ def read_overcomplete(
     threshold = about.get("running_threshold") if threshold is None else threshold
     delta = about.get("delta") if delta is None else delta
     encoding = _encoding(_KINDS[kind], k, threshold)
-    center, normalised = about.get("center"), about.get("normalization", "l2") != "identity"
+    center, normalization = about.get("center"), about.get("normalization", "l2")
+    if normalization not in _NORMALIZATIONS:
+        raise ValueError(
+            f"`normalization` in {str(beside)!r} must be one of {', '.join(_NORMALIZATIONS)}, got "
+            f"{normalization!r}: such a dictionary is not read."
+        )
     if center is not None:
         encoding = replace(encoding, pre_bias=True)
     sae = assemble(
-        _dictionary(tensors, delta, normalised=normalised),
+        _dictionary(tensors, delta, str(normalization)),
         None if center is None else torch.tensor(center, dtype=torch.float32),
         encoding=encoding,
         origin=Origin(library=LIBRARY, architecture=kind),
@@ -208,14 +215,15 @@ def _folded(weight: Tensor, bias: Tensor, norm: Mapping[str, Tensor]) -> tuple[T
     return weight * gain[:, None], bias * gain + shift
 
 
-def _dictionary(tensors: Mapping[str, Tensor], delta: float | None, *, normalised: bool) -> Tensor:
+def _dictionary(tensors: Mapping[str, Tensor], delta: float | None, normalization: str) -> Tensor:
     gain = tensors.get("dictionary.multiplier", torch.zeros(())).exp()
     if "dictionary.W" not in tensors:
         atoms = tensors["dictionary._weights"]
-        if not normalised:
+        if normalization == "identity":
             return gain * atoms
         # What the library does to its weights when it leaves training mode, "l2" by default.
-        return gain * torch.nn.functional.normalize(atoms, dim=1)
+        lengths = atoms.norm(p=int(normalization[-1]), dim=1, keepdim=True)
+        return gain * atoms / (lengths.amax() if "max" in normalization else lengths)
     mixture = torch.relu(tensors["dictionary.W"])
     mixture = mixture / (mixture.sum(dim=1, keepdim=True) + 1e-8)
     relax = tensors["dictionary.Relax"]

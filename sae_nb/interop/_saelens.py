@@ -324,10 +324,10 @@ def _assembled(
         parts["encoder"] = parts["encoder"] * norms[:, None]
         parts["encoder_bias"] = parts["encoder_bias"] * norms
         dictionary = dictionary / norms[:, None]
-    config.get("finetuning_scaling_factor")  # whether there is such a tensor, which says so itself
-    for name in _SCALINGS:
-        if name in tensors:
-            dictionary = dictionary * tensors[name][:, None]
+    factors = [tensors[name] for name in _SCALINGS if name in tensors]
+    _check_factors(config.get("finetuning_scaling_factor"), factors, folder / CONFIG)
+    for factor in factors:
+        dictionary = dictionary * factor[:, None]
     scale = _scale(config, scale)
     if scale != 1:
         parts["encoder"] = parts["encoder"] * scale
@@ -344,6 +344,16 @@ def _assembled(
         transcodes=transcodes,
         **parts,
     )
+
+
+def _check_factors(asks: Any, factors: list[Tensor], path: Path) -> None:
+    """Refuse weights of codes that a file states and has not, or has and denies; older ones hold ones."""
+    changes = any(bool((factor != 1).any()) for factor in factors)
+    if (asks and not factors) or (changes and asks is False):
+        raise ValueError(
+            f"{str(path)!r} must state a `finetuning_scaling_factor` where the weights have such a tensor and "
+            f"only there, got {asks!r}. One of the two files is of another SAE."
+        )
 
 
 def _parts(architecture: str, config: Stated, tensors: Stated) -> dict[str, Tensor]:

@@ -77,7 +77,7 @@ def read_sparsify(folder: str | Path) -> Imported:
         )
     place, transcodes = folder.name, bool(config.get("transcode"))
     reads, writes = sites_of(place) if transcodes else (known_hook_point(place), None)
-    if config.get("signed") and rule == "topk":
+    if rule == "topk" and config.get("signed"):
         rule = "abstopk"
     sae = assemble(
         encoding=Encoding(rule=rule, k=k, pre_bias=not transcodes),

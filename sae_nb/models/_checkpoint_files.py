@@ -98,6 +98,16 @@ def stored_tensors(folder: Path) -> Iterator[tuple[str, tuple[int, ...], int]]:
                 yield name, tuple(entry["shape"]), end - first
 
 
+def whole_numbers(folder: Path) -> list[str]:
+    """Return the weights that the safetensors of a folder hold as integers; reads headers only."""
+    return sorted(
+        name
+        for file_name in weight_names(folder)
+        for name, entry in _header(folder / file_name).items()
+        if name.endswith(".weight") and str(entry["dtype"])[0] in "IU"
+    )
+
+
 def _header(path: Path) -> dict[str, dict[str, list[int]]]:
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")

@@ -22,6 +22,7 @@ from sae_nb.models._checkpoint_files import (
     first_line,
     read_config,
     stored_tensors,
+    whole_numbers,
 )
 from sae_nb.models._devices import give_back_memory, keep_no_memory
 from sae_nb.models._inputs import pair, vision_layout
@@ -47,6 +48,7 @@ _TOKENIZER_FILES = (
     "vocab.txt",
     "spiece.model",
 )
+ADAPTER_FILE = "adapter_config.json"
 _LONG_TO_LOAD = 1_000_000_000  # bytes
 _HEADS = ("ForCausalLM", "ForMaskedLM", "ForSequenceClassification", "ForImageClassification")
 # Full checkpoints of two towers whose vision part loads by itself.
@@ -66,6 +68,12 @@ def load_folder(
         raise ValueError(
             f"A checkpoint folder must hold config.json, got {str(folder)!r} without one. Save the "
             "model with save_pretrained, or load it yourself and use wrap(module)."
+        )
+    if (folder / ADAPTER_FILE).is_file():
+        raise ValueError(
+            f"A checkpoint folder must hold one model, got {str(folder)!r} with {ADAPTER_FILE} of an adapter, "
+            "which is not read. Merge the two with peft (merge_and_unload) and save that, or move the "
+            "adapter's files elsewhere."
         )
     check_weight_files(folder, name)
     wanted = torch.float32 if dtype is None and device.type == "cpu" else dtype
@@ -166,6 +174,8 @@ def _weights(
         ) from error
     _check_complete(name, notes)
     _check_all_read(name, module, notes.get("unexpected_keys", ()))
+    if getattr(module, "hf_quantizer", None) is None:
+        _check_not_quantised(folder, name, config)
     return cast(nn.Module, module)
 
 
@@ -213,6 +223,20 @@ def _check_complete(name: str, notes: dict[str, Any]) -> None:
         )
 
 
+def _check_not_quantised(folder: Path, name: str, config: Any) -> None:
+    """Refuse integers taken for weights, and warn of a quantisation that was not applied."""
+    if whole := whole_numbers(folder):
+        raise ValueError(
+            f"The weights of {name!r} must be floating-point numbers, but {len(whole)} are whole numbers of "
+            f"unknown scale: {', '.join(whole[:4])}. Load it where it was quantised, and save it without."
+        )
+    if stated := getattr(config, "quantization_config", None):
+        warn_caller(
+            f"The config.json of {name!r} states quantization_config={stated!r:.80}, which is not applied: its "
+            "weights are read as they are stored."
+        )
+
+
 _BUFFERS = re.compile(
     r".*(inv_freq|masked_bias|position_ids|relative_position_index|attn\.bias|attention\.bias)"
 )
@@ -222,8 +246,8 @@ _BUFFERS = re.compile(
 def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None:
     """Refuse stored weights of the network itself that its config.json makes no use of.
 
-    A block too many and a weight of a present part are refused, other weights in a block are warned of; heads
-    and towers may be left out.
+    A block too many and a weight of a present part are refused, other weights between the input and the head
+    are warned of; heads and towers may be left out.
     """
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
     own = dict(module.named_parameters())
@@ -241,7 +265,10 @@ def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None
             _NUMBER.sub(".#.", one) in kinds or one.rpartition(".")[0] in leaves for one in names
         ):
             lost.append(key)
-        elif any(one.startswith(block) for one in names for block in blocks):
+        elif "pooler" not in key and (
+            key.startswith(prefix)
+            or any(one.startswith(block) for one in names for block in blocks)
+        ):
             other.append(key)
     if lost:
         raise ValueError(
@@ -251,8 +278,8 @@ def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None
         )
     if other:
         warn_caller(
-            f"The weights of {name!r} hold {len(other)} in its blocks that the model of its config.json does "
-            f"not have: {', '.join(other[:4])}. Is this the right config.json for them?"
+            f"The weights of {name!r} hold {len(other)} that the model of its config.json does not have: "
+            f"{', '.join(other[:4])}. Is this the right config.json for them?"
         )
 
 

@@ -121,6 +121,7 @@ def test_a_linear_map_beside_a_plain_sae_is_refused(tmp_path: Path) -> None:
         ("reshape_activations", "by_head"),
         ("d_sae", N + 1),
         ("d_in", D - 1),
+        ("d_out", D + 1),
     ],
 )
 def test_a_setting_that_is_computed_otherwise_is_refused(
@@ -316,3 +317,107 @@ def test_names_of_what_was_compiled_are_read_by_every_reader(tmp_path: Path, rea
     assert first.keys() == second.keys()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert again.origin.notes == plain.origin.notes
+
+
+# -------------------------------------------------------------------------------------------------
+# Fields that contradict the tensors, or state what the reader would compute otherwise.
+
+
+@pytest.mark.parametrize(("asks", "factor"), [(True, None), (False, 2.0)])
+def test_factors_of_codes_that_only_one_file_has_are_refused(
+    tmp_path: Path, asks: bool, factor: float | None
+) -> None:
+    """Ones, which older versions always hold, change nothing."""
+    more = {} if factor is None else {"scaling_factor": torch.full((N,), factor)}
+    with pytest.raises(ValueError, match="finetuning_scaling_factor"):
+        read_saelens(saelens(tmp_path / "s", more, finetuning_scaling_factor=asks))
+    ones = saelens(
+        tmp_path / "o", {"scaling_factor": torch.ones(N)}, finetuning_scaling_factor=asks
+    )
+    assert torch.allclose(read_saelens(ones)(X), torch.relu(U) @ W_DEC + B_DEC, atol=1e-4)
+
+
+def test_a_note_of_a_field_with_fields_shows_what_it_states(tmp_path: Path) -> None:
+    """Its name and its content."""
+    (note,) = read_saelens(saelens(tmp_path / "s", activation_fn_kwargs={"k": 3})).origin.notes
+    assert "activation_fn_kwargs={'k': 3}" in note
+
+
+LENGTHS: dict[str, Callable[[Tensor], Tensor]] = {
+    "l2": lambda w: w.norm(dim=1, keepdim=True),
+    "max_l2": lambda w: w.norm(dim=1).max(),
+    "l1": lambda w: w.abs().sum(dim=1, keepdim=True),
+    "max_l1": lambda w: w.abs().sum(dim=1).max(),
+    "identity": lambda w: torch.ones(()),
+}
+
+
+@pytest.mark.parametrize("normalization", LENGTHS)
+def test_atoms_of_overcomplete_are_normalised_as_stated(tmp_path: Path, normalization: str) -> None:
+    """Each or all by one norm; another one is refused. Written back, the file is as it was."""
+    sae = _overcomplete(tmp_path, {}, {"normalization": normalization})
+    assert torch.allclose(sae.dictionary, W_DEC / LENGTHS[normalization](W_DEC), atol=1e-6)
+    again = sn.interop.write_overcomplete(sae, tmp_path / "again")
+    state = torch.load(again / "state_dict.pt", weights_only=True)
+    assert torch.equal(state["dictionary._weights"], W_DEC)
+    with pytest.raises(ValueError, match="normalization"):
+        _overcomplete(tmp_path, {}, {"normalization": "l3"})
+
+
+def test_a_transcoder_of_dictionary_learning_is_refused(tmp_path: Path) -> None:
+    """It would be read as an SAE of what it reads."""
+    with pytest.raises(ValueError, match="in_and_out"):
+        read = {"buffer": {"io": "in_and_out"}}
+        (tmp_path / "config.json").write_text(
+            json.dumps({"trainer": {"dict_class": "AutoEncoder", "layer": 3}, **read})
+        )
+        torch.save({**LINEAR, "bias": B_DEC}, tmp_path / "ae.pt")
+        read_dictionary_learning(tmp_path)
+
+
+def test_a_k_that_the_weights_contradict_is_told(tmp_path: Path) -> None:
+    """That of the weights is used, and stated."""
+    (tmp_path / "config.json").write_text(
+        json.dumps({"trainer": {"dict_class": "AutoEncoderTopK", "layer": 3, "k": 5}})
+    )
+    torch.save({**LINEAR, "b_dec": B_DEC, "k": torch.tensor(3)}, tmp_path / "ae.pt")
+    sae = read_dictionary_learning(tmp_path)
+    assert (sae.k, sae.origin.stated) == (3, {"l0": 3.0})
+    assert "k=5" in sae.origin.notes[0]
+    assert int((codes(sae) != 0).sum(dim=1).max()) == 3
+
+
+def test_what_is_signed_is_read_or_noted(tmp_path: Path) -> None:
+    """The largest of either sign are; of groups there is no such rule."""
+    (tmp_path / "topk").mkdir()
+    (tmp_path / "groups").mkdir()
+    signed = _sparsify(tmp_path / "topk", {}, {"signed": True})
+    top = U.abs().topk(3, dim=1).indices
+    assert torch.allclose(codes(signed), torch.zeros_like(U).scatter(1, top, U.gather(1, top)))
+    groups = _sparsify(tmp_path / "groups", {}, {"signed": True, "activation": "groupmax", "k": 5})
+    assert "signed" in groups.origin.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "policy"),
+    [
+        ("remove_bos", True, {"drop_first": True}),
+        ("remove_bos", False, {}),
+        ("exclude_bos_token", True, {"drop_first": True}),
+        ("max_activation_norm_multiple", 10, {"drop_massive": True}),
+        ("cls_token_only", True, {"positions": "cls"}),
+        ("use_patches_only", True, {"positions": "patches"}),
+    ],
+)
+@pytest.mark.parametrize("reader", ["dictionary_learning", "prisma", "sparsify"])
+def test_positions_that_a_training_left_out_are_those_of_the_sae(
+    tmp_path: Path, reader: str, field: str, value: Any, policy: dict[str, Any]
+) -> None:
+    """Every call that puts it into a model then leaves them as they are."""
+    (tmp_path / "stated").mkdir()
+    (tmp_path / "plain").mkdir()
+    found = READERS[reader](tmp_path / "stated", {}, {field: value}).position_policy
+    if not policy:
+        assert found == READERS[reader](tmp_path / "plain", {}, {}).position_policy
+        return
+    assert {name: getattr(found, name) for name in policy} == policy

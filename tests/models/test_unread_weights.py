@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers as hf
 
 import sae_nb as sn
@@ -136,4 +137,54 @@ def test_a_pointer_of_git_lfs_in_place_of_weights_is_named(tmp_path: Path) -> No
     pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
     (folder / "model.safetensors").write_text(pointer)
     with pytest.raises(ValueError, match="Git LFS"):
+        sn.load_model(folder)
+
+
+def stored(folder: Path, change: Any) -> Path:
+    """The folder with other tensors in its file."""
+    from safetensors.torch import load_file, save_file
+
+    file = folder / "model.safetensors"
+    save_file(change(load_file(file)), file, metadata={"format": "pt"})
+    return folder
+
+
+def test_a_weight_before_the_blocks_that_the_configuration_does_not_have_is_told(
+    tmp_path: Path,
+) -> None:
+    """A norm of the embedding."""
+    norm = {"model.embed_norm.weight": torch.ones(16)}
+    with pytest.warns(UserWarning, match=r"embed_norm"):
+        sn.load_model(stored(saved(tmp_path / "m", "llama"), lambda held: held | norm))
+
+
+def test_an_adapter_beside_a_model_is_refused(tmp_path: Path) -> None:
+    """Whether it is meant to be in is not known."""
+    folder = saved(tmp_path / "m", "llama")
+    (folder / "adapter_config.json").write_text(json.dumps({"peft_type": "LORA", "r": 4}))
+    with pytest.raises(ValueError, match="adapter"):
+        sn.load_model(folder)
+
+
+def test_whole_numbers_in_place_of_weights_are_refused(tmp_path: Path) -> None:
+    """Those of a quantisation whose scales are elsewhere; masks of booleans are no weights."""
+    name = "model.layers.0.mlp.up_proj.weight"
+
+    def quantised(held: Any) -> Any:
+        return held | {name: (100 * held[name]).to(torch.int8)}
+
+    with pytest.raises(ValueError, match=r"up_proj"):
+        sn.load_model(stored(saved(tmp_path / "m", "llama"), quantised))
+    masks = {"transformer.h.0.attn.bias": torch.ones(1, 1, 16, 16, dtype=torch.uint8)}
+    sn.load_model(stored(saved(tmp_path / "g", "gpt2"), lambda held: held | masks))
+
+
+def test_a_quantisation_that_is_not_applied_is_told(tmp_path: Path) -> None:
+    """Of a method that transformers does not know."""
+    folder = saved(tmp_path / "m", "llama")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(
+        json.dumps(config | {"quantization_config": {"quant_method": "of-their-own"}})
+    )
+    with pytest.warns(UserWarning, match="quantization_config"):
         sn.load_model(folder)

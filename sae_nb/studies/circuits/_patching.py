@@ -318,6 +318,7 @@ def _each(target: Any, n: int) -> list[Any]:
     """
     target = target.tolist() if is_array(target) else target
     if isinstance(target, tuple):
+        target = tuple(one.tolist() if is_array(one) else one for one in target)
         kinds = {type(one) for one in target}
         if kinds == {list} and len(target) == 2:
             return list(zip(*(_each(one, n) for one in target), strict=True))
@@ -330,7 +331,7 @@ def _each(target: Any, n: int) -> list[Any]:
             f"`target` as a list must have one entry for each pair, got {len(target)} for {n}. A pair of "
             "outcomes is a tuple."
         )
-    return target
+    return [tuple(one) if isinstance(one, list) else one for one in target]  # rows of an array
 
 
 def _span(pairs: Sequence[_Pair]) -> float:

@@ -222,6 +222,18 @@ def ids_of(text: str) -> torch.Tensor:
     return torch.tensor([gpt().tokens(text)["id"].tolist()])
 
 
+def test_targets_in_arrays_are_those_in_lists() -> None:
+    """Of each pair one, or two, in columns or as two arrays."""
+    given = gpt(), ["One day she", "Then she"], ["One day he", "Then he"]
+    how: Any = {"sites": "heads", "method": "attribution", "progress": False}
+    one, other = [828, 999], [917, 915]
+    alone, apart = (patch(*given, asked, **how).effect for asked in (one, (one, other)))
+    for array in (np.array, torch.tensor):
+        for asked in ((array(one), array(other)), array([one, other]).T, (one, array(other))):
+            assert np.array_equal(patch(*given, asked, **how).effect, apart)
+        assert np.array_equal(patch(*given, array(one), **how).effect, alone)
+
+
 def test_a_tuple_of_other_than_two_targets_has_one_for_each_pair() -> None:
     """A tuple of two stays a difference, also of two pairs of inputs."""
     pairs = sn.data.prompt_pairs("induction", 4, seed=1, model=gpt())
