@@ -22,6 +22,7 @@ from sae_nb.interop import (
     write_gemma_scope,
     write_openai,
 )
+from sae_nb.interop._imported import norm_of
 from tests.interop.test_going_on import D, data, rows, share_left, trained
 
 N = 32
@@ -185,7 +186,7 @@ def test_200_steps_start_at_the_file_and_come_back_to_the_bit(case: Case, tmp_pa
     target = data(sae, x)[1] if sae.writes is not None else x
     before, seen = sae(x), sae.trained_as().split(x)[0] if sae.writes is None else target
     if sae.encoding.norm != "none":
-        centre, scale = sae._norm(x)
+        centre, scale = norm_of(x, sae.encoding.norm)
         before = (before - centre) / scale
     result = trained(sae, x, steps=200)
     assert 1 - result.history[0].r2 == pytest.approx(share_left(seen, before), rel=1e-6, abs=1e-6)

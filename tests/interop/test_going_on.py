@@ -26,7 +26,7 @@ from sae_nb.interop import (
     write_saelens,
 )
 from sae_nb.interop._foreign import read_tensors_only
-from sae_nb.interop._imported import assemble
+from sae_nb.interop._imported import assemble, norm_of
 from tests.interop.test_written_back import WAYS
 
 D = 16
@@ -165,7 +165,7 @@ def imported(rule: Any, *, norm: Any = "none", **more: Any) -> Imported:
 def test_activations_are_normalised_as_the_file_says(norm: str, rule: str) -> None:
     """The loss of the first step is the file's on normalised activations, and x̂ is the model's again after."""
     sae, x = imported(rule, norm=norm, **({"k": 4} if rule == "topk" else {})), rows()
-    centre, scale = sae._norm(x)
+    centre, scale = norm_of(x, sae.encoding.norm)
     seen = sae.trained_as().split(x)[0]
     first = trained(sae, x, steps=2).history[0]
     expected = imported(rule, norm=norm, **({"k": 4} if rule == "topk" else {}))
