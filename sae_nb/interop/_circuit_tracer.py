@@ -94,9 +94,10 @@ def _one_layer(file: Path, named: Path) -> Imported:
     config = _config(named.parent)
     tensors = stated_tensors(read_tensors(file))
     check_holds(tensors, ("W_enc", "W_dec", "b_enc", "b_dec"), file, f"Is it of {LIBRARY}?")
-    stated = tensors.get("k", config.get("k"))
+    jumps, where = _THRESHOLD in tensors, tensors if "k" in tensors else config
+    stated = None if jumps else where.get("k")
     k = None if stated is None else stated_k(_number(stated), file)
-    rule = "jumprelu" if _THRESHOLD in tensors else "topk" if k else "relu"
+    rule = "jumprelu" if jumps else "topk" if k else "relu"
     reads, writes = _hooks(config)
     parts = ours(tensors, [name for name in ("W_skip",) if name in tensors])
     if rule == "jumprelu":

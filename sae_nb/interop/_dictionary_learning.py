@@ -192,6 +192,8 @@ def _crosscoder(folder: Path, config: Stated, name: str | None) -> Imported:
         )
     jumps = "threshold" in tensors
     name = name or _CROSSCODERS[jumps]
+    if name == _CROSSCODERS[True]:
+        check_holds(tensors, ("threshold",), weights, "Is it a BatchTopK crosscoder?")
     means, units, fold = _normaliser(tensors)
     limits = _limits(tensors, trainer, weights) if jumps else None
     made = crosscoder(
@@ -224,12 +226,17 @@ def _limits(
     tensors: Mapping[str, Tensor], trainer: Mapping[str, Any], path: Path
 ) -> Float[Tensor, " n_atoms"]:
     """The threshold of each atom's code: θ / n_j, with the norm n_j by which the library compares it."""
-    number = int(tensors["code_normalization_id"]) if "code_normalization_id" in tensors else 1
-    kind = _NORMALISATIONS[number - 1] if 1 <= number <= len(_NORMALISATIONS) else None
-    if kind is None or kind == "DECOUPLED":
+    number = tensors.get("code_normalization_id")
+    kinds = dict(enumerate(_NORMALISATIONS, start=1))
+    kind = (
+        str(trainer.get("code_normalization") or _NORMALISATIONS[0]).upper()
+        if number is None
+        else kinds.get(int(number))
+    )
+    if kind not in _NORMALISATIONS or kind == "DECOUPLED":
         raise ValueError(
-            f"{str(path)!r} must give one code for all sites, got `code_normalization_id` {number}"
-            f"{f' ({kind}: one for each site)' if kind else ''}. Such a crosscoder is not read."
+            f"{str(path)!r} must give one code for all sites, got `code_normalization` {kind or number}: one "
+            "for each site, or unknown. Such a crosscoder is not read."
         )
     threshold = float(tensors["threshold"])
     if threshold < 0:

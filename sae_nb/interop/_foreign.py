@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, NoReturn, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
@@ -79,6 +79,15 @@ UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, Arithme
 """Errors that come of a value of another kind, shape or size than the library writes."""
 
 
+def _refuse(path: Any, error: Exception) -> NoReturn:
+    # Of a frame of its own: an error of a wrapper itself is taken for one of a wrong call.
+    raise ValueError(
+        f"{str(path)!r} must hold an SAE as its library writes it, and does not "
+        f"({type(error).__name__}: {error}). It may have been altered, or written by a version "
+        "we do not know; download it again."
+    ) from error
+
+
 def named_errors(read: Callable[P, R]) -> Callable[P, R]:
     """Wrap a reader: any unexpected error becomes a ValueError that names the file."""
 
@@ -87,12 +96,7 @@ def named_errors(read: Callable[P, R]) -> Callable[P, R]:
         try:
             return read(*args, **kwargs)
         except UNLIKE as error:
-            path = args[0] if args else next(iter(kwargs.values()), None)
-            raise ValueError(
-                f"{str(path)!r} must hold an SAE as its library writes it, and does not "
-                f"({type(error).__name__}: {error}). It may have been altered, or written by a version "
-                "we do not know; download it again."
-            ) from error
+            _refuse(args[0] if args else next(iter(kwargs.values()), None), error)
 
     return named
 
@@ -269,7 +273,7 @@ def accounted(
     stated = [
         f"{name}={value!r:.60}"
         for name, value in config.unread().items()
-        if name not in harmless and may_matter(name.rpartition(".")[2], value)
+        if not {name, inner := name.rpartition(".")[2]} & {*harmless} and may_matter(inner, value)
     ]
     notes = []
     if left:

@@ -113,7 +113,7 @@ def _one_site(folder: Path, named: Path) -> Imported:
         encoding=Encoding(rule="jumprelu", pre_bias=False),
         origin=_origin(named, config),
         hook_point=_hook_point(str(named)),
-        transcodes=skip is not None or _is_transcoder(named),
+        transcodes=skip is not None or _is_transcoder(named) or _states_transcoder(config),
         encoder=arrays["w_enc"].T / unit,
         encoder_bias=arrays["b_enc"],
         threshold=arrays["threshold"],
@@ -161,6 +161,15 @@ def _unit(width: int, folder: Path) -> float:
 def _is_transcoder(folder: Path) -> bool:
     site = _SITE.match(str(folder))
     return site is not None and site[1].startswith("transcoder")
+
+
+def _states_transcoder(config: Stated) -> bool:
+    """Return whether a configuration is of a transcoder, or reads and writes at two places."""
+    places = [
+        {config.get(f"{library}hook_point_{side}") for side in ("in", "out")} - {None}
+        for library in ("", "hf_")
+    ]
+    return "transcoder" in str(config.get("type")) or any(len(both) > 1 for both in places)
 
 
 def _restated(sae: Imported, original: Original, *, unit: float) -> Contents:
@@ -344,13 +353,14 @@ def _read_arrays(path: Path) -> dict[str, Tensor]:
 
 def _origin(folder: Path, config: Stated) -> Origin:
     l0 = _L0.search(str(folder))
+    known = float(l0[1]) if l0 else config.get("l0")
     return Origin(
         library=LIBRARY,
         architecture="jump_relu",
         model_name=config.get("model_name"),
         hook_name=_hook_point(str(folder)),
         prepend_bos=True,
-        stated={"l0": float(l0[1])} if l0 else {},
+        stated={"l0": float(known)} if isinstance(known, int | float) else {},
     )
 
 

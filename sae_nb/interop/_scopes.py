@@ -36,7 +36,6 @@ R1_CONFIG, R1_WEIGHTS = "config.json", "sae_weights.safetensors"
 _LOG_THRESHOLD = "log_jumprelu_threshold"
 _OF_SCOPES = (
     "out",  # the norm of what it writes, which is what it reads
-    "d_model",
     "top_k",
     "use_batch_norm_mse",
     "use_triton_kernel",
@@ -120,6 +119,11 @@ def _assembled(
         encoder_bias=encoder_bias,
         threshold=threshold,
     )
+    if facts is not None and facts.get("d_model", sae.d_in) != sae.d_in:
+        raise ValueError(
+            f"`d_model` next to {str(path)!r} must be its width, {sae.d_in}, got {facts['d_model']}. One of "
+            "the two files is of another SAE."
+        )
     return accounted(sae, tensors, facts, harmless=(_LOG_THRESHOLD, *_OF_SCOPES))
 
 

@@ -102,7 +102,7 @@ def temporal_of_saelens(
     config: Mapping[str, Any], tensors: Mapping[str, Tensor], origin: Origin
 ) -> ImportedTemporal:
     """Put together a temporal SAE that SAELens saved."""
-    kind = config.get("sae_diff_type", "topk")
+    kind = _kind(config.get("sae_diff_type", "topk"))
     return _assembled(
         tensors["W_dec"],
         tensors["b_dec"],
@@ -165,7 +165,7 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
     tensors = stated_tensors(read_tensors(folder / WEIGHTS))
     check_holds(tensors, ("D", "b"), folder / WEIGHTS, "Is it of that library?")
     tied = facts.get("sae.tied_weights", "true").lower() == "true"
-    kind = facts.get("sae.sae_diff_type", "topk")
+    kind = _kind(facts.get("sae.sae_diff_type", "topk"))
     known = facts.get("sae.kval_topk") if kind != "relu" else None
     sae = _assembled(
         tensors["D"],
@@ -183,6 +183,16 @@ def read_temporal(folder: str | Path) -> ImportedTemporal:
 
 def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensors[name] for name in tensors if name.startswith("attn_layers.")}
+
+
+def _kind(value: Any) -> str:
+    """Return how the novel part is chosen, of the two rules that there are."""
+    if value not in ("topk", "relu"):
+        raise ValueError(
+            f"`sae_diff_type` in the configuration must be 'topk' or 'relu', got {value!r}: such an SAE is not "
+            "read."
+        )
+    return str(value)
 
 
 def _assembled(

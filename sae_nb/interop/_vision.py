@@ -45,7 +45,6 @@ _NORMS: dict[Any, Norm] = {
 }
 _OF_PRISMA = (
     "activation_fn_kwargs",
-    "is_transcoder",
     "transcoder_with_skip_connection",
     "out_hook_point_layer",
     "layer_out_subtype",
@@ -205,11 +204,13 @@ def read_prisma(folder: str | Path) -> Imported:
     tensors = stated_tensors(inside)
     names = ("W_enc", "b_enc", "W_dec", "b_dec")
     check_holds(tensors, names, place / PRISMA_WEIGHTS, f"Is it an SAE of {PRISMA}?")
-    if "b_dec_out" in tensors:
+    if "b_dec_out" in tensors or config.get("is_transcoder"):
         raise ValueError(
             f"{str(place / PRISMA_WEIGHTS)!r} must be an SAE, and is a transcoder, whose norm also scales its "
             "skip connection. Such a one is not read: take one of its SAEs."
         )
+    if config.get("architecture") == "gated":
+        check_holds(tensors, ("r_mag", "b_mag", "b_gate"), place / PRISMA_WEIGHTS, "Is it gated?")
     norm, chosen = config.get("normalize_activations"), config.get("activation_fn_str", "relu")
     if norm not in _NORMS or chosen not in ("relu", "topk"):
         raise ValueError(

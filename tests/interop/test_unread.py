@@ -132,6 +132,12 @@ def test_a_setting_that_is_computed_otherwise_is_refused(
         read_saelens(saelens(tmp_path / "s", **{field: value}))
 
 
+def test_gates_that_are_stated_and_absent_are_refused(tmp_path: Path) -> None:
+    """As a fault of the file, not of the call."""
+    with pytest.raises(ValueError, match="b_gate"):
+        read_saelens(saelens(tmp_path / "s", architecture="gated"))
+
+
 def test_topk_by_its_activation_is_a_topk_in_any_version(tmp_path: Path) -> None:
     """k in its arguments or beside them."""
     top = U.topk(3, dim=1)
@@ -421,3 +427,66 @@ def test_positions_that_a_training_left_out_are_those_of_the_sae(
         assert found == READERS[reader](tmp_path / "plain", {}, {}).position_policy
         return
     assert {name: getattr(found, name) for name in policy} == policy
+
+
+@pytest.mark.parametrize("kind", ["nullify", "batchtopk"])
+def test_a_temporal_sae_of_another_rule_is_refused(tmp_path: Path, kind: str) -> None:
+    """It would have other novel codes."""
+    with pytest.raises(ValueError, match="sae_diff_type"):
+        _temporal(tmp_path, {}, {"sae_diff_type": kind})
+
+
+@pytest.mark.parametrize("field", [{"is_transcoder": True}, {"architecture": "gated"}])
+def test_what_prisma_calls_otherwise_than_its_tensors_is_refused(
+    tmp_path: Path, field: dict[str, Any]
+) -> None:
+    """A transcoder and a gated SAE have others."""
+    with pytest.raises(ValueError, match="must"):
+        _prisma(tmp_path, {}, field)
+
+
+def test_a_k_of_circuit_tracer_is_that_of_the_file_next_to_the_weights(tmp_path: Path) -> None:
+    """Another in the configuration, and one beside thresholds, are noted."""
+    cases: list[tuple[dict[str, Tensor], int | None]] = [
+        ({}, 4), ({"k": torch.tensor(3)}, 3), ({"activation_function.threshold": THETA}, None),
+    ]  # fmt: skip
+    for i, (more, k) in enumerate(cases):
+        (tmp_path / str(i)).mkdir()
+        sae = _circuit_tracer(tmp_path / str(i), more, {"k": 4})
+        assert sae.k == k
+        assert any("k='4'" in note for note in sae.origin.notes) == (k != 4)
+
+
+def test_a_norm_of_codes_that_only_the_configuration_states_is_used(tmp_path: Path) -> None:
+    """A code fires where its size, by that norm of its atoms, is above θ; without θ it would be dense."""
+    for i, (kind, sizes) in enumerate(
+        (("NONE", torch.ones(N)), ("SAE", (2 * W_DEC.square()).sum(dim=1).sqrt()))
+    ):
+        (tmp_path / str(i)).mkdir()
+        theta = {"threshold": torch.tensor(1.5)}
+        sae = _crosscoder(tmp_path / str(i), theta, {"code_normalization": kind})
+        u = 2 * X @ W_ENC + B_ENC
+        expected = torch.relu(u) * (u * sizes > 1.5)
+        assert torch.allclose(sae.encode([X, X]).to_dense(), expected, atol=1e-4)
+    with pytest.raises(ValueError, match="one code for all sites"):
+        _crosscoder(tmp_path, theta, {"code_normalization": "DECOUPLED"})
+    with pytest.raises(ValueError, match="threshold"):
+        _crosscoder(tmp_path, {}, {"dict_class": "BatchTopKCrossCoder"})
+
+
+def test_a_factor_by_a_wrong_width_is_refused(tmp_path: Path) -> None:
+    """Llama Scope's s is √d_model over a norm; what is known of that norm is no unread field."""
+    assert "dataset" not in " ".join(_llama_scope(tmp_path, {}, {}).origin.notes)
+    with pytest.raises(ValueError, match="d_model"):
+        _llama_scope(tmp_path, {}, {"d_model": D + 1})
+
+
+def test_gemma_scope_states_by_itself_what_is_no_sae(tmp_path: Path) -> None:
+    """By its type or its two places; the L0 of its configuration is kept."""
+    places = {"hf_hook_point_in": "model.layers.3.a", "hf_hook_point_out": "model.layers.3.b"}
+    for i, facts in enumerate(({"type": "transcoder"}, places)):
+        (tmp_path / str(i)).mkdir()
+        assert _gemma_scope(tmp_path / str(i), {}, facts).writes == (D,)
+    (tmp_path / "plain").mkdir()
+    plain = _gemma_scope(tmp_path / "plain", {}, {"type": "sae", "l0": 3})
+    assert (plain.writes, plain.origin.stated) == (None, {"l0": 3.0})
