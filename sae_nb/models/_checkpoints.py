@@ -238,9 +238,10 @@ def _check_not_quantised(folder: Path, name: str, config: Any) -> None:
 
 
 _BUFFERS = re.compile(
-    r".*(inv_freq|masked_bias|position_ids|relative_position_index|attn\.bias|attention\.bias)"
+    r".*(inv_freq|masked_bias|position_ids|relative_position_index|attn\.bias|attention\.bias|mask_token)"
 )
-"""Tensors of checkpoints besides weights: masks, positions and frequencies, computed again."""
+"""Tensors of checkpoints besides weights: masks, positions and frequencies, computed again; and what stands in
+for patches that a training hid."""
 
 
 def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None:
@@ -254,7 +255,9 @@ def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None
     kinds = {_NUMBER.sub(".#.", one) for one in own}
     blocks = {found[0] for one in own if (found := _BLOCK.match(one))}
     leaves = {
-        path for path, part in module.named_modules() if not any(True for _ in part.children())
+        path
+        for path, part in module.named_modules()
+        if not isinstance(part, nn.Identity) and not any(True for _ in part.children())
     }
     lost, other = [], []
     for key in sorted(map(str, unread)):

@@ -48,6 +48,10 @@ def _clip() -> Any:
     return hf.CLIPModel(hf.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8))
 
 
+def _patches(config: Any) -> Any:
+    return config(image_size=16, patch_size=8, vocab_size=60, encoder_stride=8, **SMALL)
+
+
 def _vit() -> Any:
     return hf.ViTForImageClassification(hf.ViTConfig(image_size=16, patch_size=8, **SMALL))
 
@@ -62,6 +66,7 @@ MADE: dict[str, Any] = {
     "bert as trained": lambda: hf.BertForPreTraining(hf.BertConfig(**TEXT)),
     "bert's base": lambda: hf.BertModel(hf.BertConfig(**TEXT)),
     "vit": _vit,
+    "vit of hidden patches": lambda: hf.ViTForMaskedImageModeling(_patches(hf.ViTConfig)),
     "clip": _clip,
     "t5": _t5,
     "whisper": _whisper,
@@ -93,6 +98,15 @@ def test_a_checkpoint_as_it_was_saved_loads_without_a_word_on_weights(
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         sn.load_model(folder)
+    assert not [one for one in caught if "weights" in str(one.message)]
+
+
+def test_a_head_by_the_name_of_an_empty_place_may_be_left_out(tmp_path: Path) -> None:
+    """BEiT's, of hidden patches, begins with a norm where the model alone has none."""
+    hf.BeitForMaskedImageModeling(_patches(hf.BeitConfig)).save_pretrained(tmp_path / "m")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        assert isinstance(sn.load_model(tmp_path / "m").module, hf.BeitModel)
     assert not [one for one in caught if "weights" in str(one.message)]
 
 
