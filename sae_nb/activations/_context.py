@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import accumulate
@@ -510,20 +510,19 @@ def policy_text(policy: Mapping[str, Any]) -> str:
         parts.append("channels are features, positions time")
     if policy.get("features") == "unknown":
         parts.append("features taken from the last axis")
-    if policy.get("drop_first"):
-        parts.append("first tokens dropped")
+    parts += _of_parts(policy.get("drop_first"), "first tokens dropped")
     if policy.get("n_dropped_massive"):
         parts.append(_massive_text(policy))
     if policy.get("n_dropped_padding"):
         parts.append("padding dropped")
     if "special_tokens" in policy:
-        kept = policy.get("keep_special", True)
-        parts.append(f"special tokens {'kept' if kept else 'dropped'}")
+        kept = _of_parts(policy.get("keep_special", True), "special tokens kept")
+        parts += kept or ["special tokens dropped"]
     if policy.get("roles"):
         parts.append(f"roles by rendering {policy['roles']}")
     positions = policy.get("positions", "all")
     if isinstance(positions, list):  # of parts that were put together
-        parts.append(f"positions {', '.join(positions)}")
+        parts.append(f"positions {', '.join(dict.fromkeys(_flat(positions)))}")
     elif positions != "all":
         others = f"of conversations the {positions}'s tokens alone"
         parts.append(_POSITIONS_IN_WORDS.get(positions, others))
@@ -531,13 +530,27 @@ def policy_text(policy: Mapping[str, Any]) -> str:
         parts.append(f"{policy['n_dropped_ids']} of unwanted tokens dropped")
     if policy.get("truncated"):
         parts.append(f"{policy['truncated']} cut at {policy.get('context_length')} tokens")
-    if policy.get("packed"):
-        parts.append(f"packed to {policy.get('context_length')} tokens")
+    parts += _of_parts(policy.get("packed"), f"packed to {policy.get('context_length')} tokens")
     if policy.get("interventions"):
         parts.append("captured under edits at " + ", ".join(policy["interventions"]))
     if policy.get("interrupted"):
         parts.append("interrupted")
     return ", ".join(parts)
+
+
+def _of_parts(value: Any, words: str) -> list[str]:
+    """Words for a setting that holds, in all activations that were put together or in some."""
+    flags = list(_flat(value))
+    return [words + " in some parts" * (not all(flags))] if any(flags) else []
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    """The values of a setting in parts of parts."""
+    if not isinstance(value, list):
+        yield value
+        return
+    for one in value:
+        yield from _flat(one)
 
 
 def _massive_text(policy: Mapping[str, Any]) -> str:
@@ -674,6 +687,13 @@ def _join_policies(contexts: Sequence[Context]) -> dict[str, Any]:
             [start + sample, position]
             for start, policy in zip(first, policies)
             for sample, position in policy.get("massive_at", ())
+        ]
+    if "interventions" in joined:
+        edits = (edit for policy in policies for edit in policy.get("interventions", ()))
+        joined["interventions"] = list(dict.fromkeys(edits))
+    if "n_dropped_massive" in joined:  # of some parts at least
+        joined["drop_massive"] = [
+            policy.get("drop_massive", "n_dropped_massive" in policy) for policy in policies
         ]
     if "norm_limits" in joined:
         joined["norm_limits"] = {

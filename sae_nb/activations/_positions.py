@@ -392,8 +392,8 @@ def _policy_of(rows: Any) -> Mapping[str, Any]:
 
 def _all_of(value: Any) -> bool:
     """Whether a setting holds in all parts of joined activations."""
-    return all(value) if isinstance(value, list) else bool(value)
+    return all(map(_all_of, value)) if isinstance(value, list) else bool(value)
 
 
 def _any_of(value: Any) -> bool:
-    return any(one is not False for one in value) if isinstance(value, list) else bool(value)
+    return any(map(_any_of, value)) if isinstance(value, list) else value is not False

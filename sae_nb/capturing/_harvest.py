@@ -91,6 +91,11 @@ class CaptureSettings:
         object.__setattr__(self, "drop_ids", drop_ids)
         if self.features is not None:
             one_of(self.features, ("last", "channels"), name="features")
+        if self.pack and self.positions == "last":
+            raise ValueError(
+                '`pack` must be False with positions="last", got True: a packed window may end inside of a '
+                "text. Capture texts one a row."
+            )
         if self.dtype is not None and not (
             isinstance(self.dtype, torch.dtype) and self.dtype.is_floating_point
         ):

@@ -39,7 +39,8 @@ class RunState:
     """Index in the sample's own token sequence, as in ``acts.position``; −1 at padding."""
 
     prompt_length: Int[Tensor, " batch"] | None = None
-    """Tokens of each row's prompt without padding; of the whole row in a plain forward pass."""
+    """Tokens of each row's prompt without padding; of the whole row in a plain forward pass. None: images, and
+    packed windows, where a text may go on in the next."""
 
     sample: Int[Tensor, "batch time"] | None = None
     """Running index of the sample each column belongs to; −1 at padding."""

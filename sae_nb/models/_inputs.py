@@ -93,6 +93,9 @@ class Batch:
     truncated: int = 0
     """Samples of this batch that were longer than the context and cut."""
 
+    packed: bool = False
+    """Whether rows are windows of texts end to end, which may begin and end inside of one."""
+
     def to(self, device: str | torch.device) -> Batch:
         """Return the batch with what the model and the indices need on a device."""
         changes: dict[str, Any] = {
@@ -160,7 +163,7 @@ class Batch:
             keep=self.keep,
             token_ids=self.token_ids,
             position=self.position if known else None,
-            prompt_length=None if self.keep is None else self.keep.sum(dim=1),
+            prompt_length=None if self.keep is None or self.packed else self.keep.sum(dim=1),
             sample=self.sample if known else None,
             n_samples=self.n,
             role=self.role,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -55,6 +55,8 @@ class Row:
     role: Int[Tensor, " time"]
     turn: Int[Tensor, " time"]
     truncated: bool = False
+    packed: bool = field(default=False, kw_only=True)
+    """Whether it is a window of texts end to end, which may begin and end inside of one."""
 
 
 def token_batches(
@@ -607,10 +609,10 @@ def _packed(
             joined = torch.cat(waiting, dim=1)
             whole = n_waiting - n_waiting % length
             for row in torch.split(joined[:, :whole], length, dim=1):
-                yield Row(*row)
+                yield Row(*row, packed=True)
             waiting, n_waiting = [joined[:, whole:]], n_waiting - whole
     if n_waiting:
-        yield Row(*torch.cat(waiting, dim=1))
+        yield Row(*torch.cat(waiting, dim=1), packed=True)
 
 
 def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterator[Batch]:
@@ -651,5 +653,6 @@ def _batch(model: LiveModel, rows: list[Row]) -> Batch:
         role=role if chat else None,
         turn=turn if chat else None,
         truncated=sum(row.truncated for row in rows),
+        packed=any(row.packed for row in rows),
     )
     return batch.to(model.device)

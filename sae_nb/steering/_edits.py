@@ -7,7 +7,7 @@ With atom d_j, code z and x̂ = decode(z): a mode (in `_modes`) defines z', and 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import torch
@@ -249,7 +249,8 @@ class Positions:
             self._check_roles(self.chosen, state)
             # A vector of a whole sample is of no position.
             pooled = state.position is None and x.shape[1] == 1
-            chosen = real if pooled else self.chosen.mask(position, real, state)
+            policy = self.chosen
+            chosen = real if pooled else _of_policy(policy, position, prompt_length, real, state)
         else:
             chosen = _chosen_mask(self.chosen, position, prompt_length, state, self.prefix_tokens)
         if self.steps == "prompt":
@@ -257,6 +258,24 @@ class Positions:
         elif self.steps == "new":
             chosen = chosen & (position >= prompt_length)
         return chosen & real
+
+
+def _of_policy(
+    policy: PositionPolicy,
+    position: Int[Tensor, "batch time"],
+    prompt_length: Int[Tensor, "batch 1"],
+    real: Bool[Tensor, "batch time"],
+    state: RunState,
+) -> Bool[Tensor, "batch time"]:
+    """The positions that an SAE is for. Of last tokens, each new one was the last in its turn: a pass over
+    the whole answer is that of its tokens one by one.
+    """
+    if policy.positions != "last":
+        return policy.mask(position, real, state)
+    _check_whole(state)
+    new = position >= prompt_length
+    every = replace(policy, positions="all").mask(position, real, state)
+    return policy.mask(position, real & ~new, state) | (every & new)
 
 
 def _chosen_mask(
@@ -272,6 +291,8 @@ def _chosen_mask(
         return chosen(state).to(position.device).expand_as(position)
     if isinstance(chosen, Tensor):
         return _look_up(chosen, position, prompt_length, state)
+    if chosen == "last" or (isinstance(chosen, tuple) and min(chosen) < 0):
+        _check_whole(state)
     if isinstance(chosen, tuple):
         wanted = torch.tensor(chosen, device=position.device)
         wanted = torch.where(wanted < 0, wanted + prompt_length, wanted)
@@ -281,6 +302,15 @@ def _chosen_mask(
     if chosen == "last":
         return position >= prompt_length - 1
     return named_mask(cast("NamedPositions", chosen), position, prefix_tokens)
+
+
+def _check_whole(state: RunState) -> None:
+    """Refuse to count from the end of texts that are cut into packed windows."""
+    if state.prompt_length is None and state.keep is not None:
+        raise ValueError(
+            "`positions` must not count from the end of a text in packed windows, which may end inside of one. "
+            "Use pack=False, or positions from 0 on."
+        )
 
 
 def _written_by(
@@ -314,8 +344,8 @@ def _own_positions(
     real = position >= 0
     if state.keep is not None:
         real = real & state.keep.to(x.device)
-    if state.prompt_length is None:
-        return position, torch.full((batch, 1), time, device=x.device), real
+    if state.prompt_length is None:  # all that there is; in packed windows a text may begin before
+        return position, position.amax(dim=1, keepdim=True).clamp_min(time - 1) + 1, real
     return position, state.prompt_length.to(x.device).reshape(-1, 1), real
 
 

@@ -241,6 +241,70 @@ def test_windows_of_packed_texts_begin_with_a_sink(gpt, sae):
     assert n == len(kept)
 
 
+@pytest.mark.parametrize("use_cache", [True, False])
+def test_of_last_tokens_each_new_one_is_the_last_in_its_turn(gpt, use_cache):
+    """Also where every step of `generate` runs the whole text again."""
+    last = trained(sn.capture(gpt, TEXTS, AT, positions="last", progress=False), 5)
+    ids = ids_of(gpt, TEXTS[1])
+    n = ids.shape[1]
+    how = {"max_new_tokens": 4, "do_sample": False, "pad_token_id": 0, "eos_token_id": None}
+    how |= {"attention_mask": torch.ones_like(ids), "output_logits": True, "use_cache": use_cache}
+    with sn.splice(gpt, AT, last):
+        made = gpt.module.generate(ids, return_dict_in_generate=True, **how)
+    from_the_prompts_last = (torch.arange(n + 4) >= n - 1)[None]
+    with torch.no_grad(), by_hand(gpt, last, lambda x: from_the_prompts_last[:, : x.shape[1]]):
+        expected = gpt.module(made.sequences).logits[:, n - 1 : -1]
+    torch.testing.assert_close(torch.stack(made.logits, dim=1), expected, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("chosen", [{"steps": "prompt"}, {"positions": torch.ones(64).bool()}])
+def test_windows_of_packed_texts_are_edited_beyond_their_own_length(gpt, chosen):
+    """A text goes on in the next window, and its tokens keep their positions."""
+    how = {"pack": True, "context_length": 16, "drop_first": False, "progress": False}
+    clean = sn.capture(gpt, TEXTS, AT, **how)
+    with sn.steer(gpt, AT, direction=torch.ones(128), by=3.0, **chosen):
+        steered = sn.capture(gpt, TEXTS, AT, **how)
+    assert int(clean.position.max()) > 16
+    torch.testing.assert_close(steered.x, clean.x + 3.0)
+
+
+@pytest.mark.parametrize("chosen", ["last", -1, [0, -2]])
+def test_nothing_is_counted_from_the_end_of_a_window(gpt, chosen):
+    """A packed window may end inside of a text."""
+    steering = sn.steer(gpt, AT, direction=torch.ones(128), by=3.0, positions=chosen)
+    with steering, pytest.raises(ValueError, match="pack"):
+        sn.capture(gpt, TEXTS, AT, pack=True, context_length=16, progress=False)
+    with pytest.raises(ValueError, match="pack"):
+        sn.capture(gpt, TEXTS, AT, positions="last", pack=True, progress=False)
+
+
+def test_of_activations_put_together_what_any_kept_is_kept(gpt):
+    """Also in parts of parts; what is said of them names no part for all."""
+    usual = sn.capture(gpt, TEXTS, AT, progress=False)
+    whole = sn.capture(gpt, TEXTS, AT, drop_first=False, progress=False)
+    no_special = sn.capture(gpt, TEXTS, AT, keep_special=False, progress=False)
+    both = sn.concatenate([usual, whole])
+    for acts in (both, sn.concatenate([both, usual]), sn.concatenate([usual, both])):
+        policy = PositionPolicy.of(acts)
+        assert (policy.drop_first, policy.drop_massive) == (False, False)
+        assert "some parts" in repr(acts)
+    again = PositionPolicy.of(sn.concatenate([usual, usual]))
+    assert (again.drop_first, again.drop_massive) == (True, True)
+    assert not PositionPolicy.of(sn.concatenate([no_special, no_special])).keep_special
+    nested = sn.concatenate([sn.concatenate([no_special, usual]), no_special])
+    assert PositionPolicy.of(nested).keep_special
+
+
+def test_activations_under_edits_can_be_put_together_and_shown(gpt):
+    parts = [sn.capture(gpt, TEXTS, AT, progress=False)]
+    for place in ("resid_post.0", "resid_post.1"):
+        with sn.steer(gpt, place, direction=torch.ones(128)):
+            parts.append(sn.capture(gpt, TEXTS, AT, progress=False))
+    joined = sn.concatenate(parts)
+    assert joined.context.policy["interventions"] == ["resid_post.0", "resid_post.1"]
+    assert "resid_post.1" in repr(joined)
+
+
 def test_an_sae_of_a_role_is_put_at_that_role(gpt, sae):
     chat = sn.load_model("tiny-gpt")
     policy = PositionPolicy(positions="assistant", source="training")

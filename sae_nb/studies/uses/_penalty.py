@@ -19,13 +19,13 @@ from torch.nn.functional import relu
 
 from sae_nb.capturing import capture
 from sae_nb.checks import check_atom, check_real, checked
-from sae_nb.steering import splice
+from sae_nb.steering import Active, MaskedEdit, Positions, Recipe, check_hook_point, policy_for
 from sae_nb.studies.uses._writing import check_writer
 
 if TYPE_CHECKING:
+    from sae_nb.activations import PositionPolicy
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import LiveModel
-    from sae_nb.steering import Active
+    from sae_nb.models import HookPoint, LiveModel, RunState
 
 
 @checked(leave=("limit", "like"))
@@ -82,15 +82,23 @@ def penalty(
     if not 0 <= weight < float("inf"):
         raise ValueError(f"`weight` must be finite and not negative, got {weight}.")
     limits = [float(check_real(a, name="limit")) for a in _several(limit, len(chosen))]
+    policy, point = policy_for(model, sae), check_hook_point(model, hook_point)
     if like is not None:
         if any(limits):
             raise ValueError(
                 f"`limit` and `like` both say what is allowed, got limit={limit!r} too."
             )
-        acts = capture(model, like, hook_point, progress=False)
+        acts = capture(
+            model,
+            like,
+            hook_point,
+            drop_first=policy.drop_first,
+            keep_special=policy.keep_special,
+            progress=False,
+        )
         with torch.no_grad():
             limits = _pre_codes(sae, chosen, acts.x.to(sae.dictionary)).mean(dim=0).tolist()
-    passing = _Passing()
+    passing = _Passing(policy, point)
     return Penalty(
         atoms=tuple(chosen),
         hook_point=hook_point,
@@ -98,7 +106,7 @@ def penalty(
         limits=tuple(limits),
         sae=sae,
         passing=passing,
-        reading=splice(model, hook_point, passing, backend="hooks"),
+        reading=Active(model, Recipe(hook_point=point, edit=passing), backend="hooks"),
     )
 
 
@@ -127,14 +135,21 @@ def _pre_codes(
     return (x - sae.bias.detach()) @ weight.T + bias / sae.scaling.scale
 
 
-class _Passing:
-    """The activations at a hook point since the last request, with their graph; changes nothing."""
+class _Passing(MaskedEdit):
+    """The activations at a hook point since the last request, with their graph, and which of them the SAE is
+    for; changes nothing.
+    """
 
-    def __init__(self) -> None:
-        self.seen: list[Tensor] = []
+    everywhere = True  # a block that is run again for the gradient does not know its positions
 
-    def __call__(self, x: Float[Tensor, "batch time d_in"]) -> Float[Tensor, "batch time d_in"]:
-        self.seen.append(x)
+    def __init__(self, policy: PositionPolicy, at: HookPoint) -> None:
+        super().__init__(Positions(policy), lambda x: x, at=at)
+        self.seen: list[tuple[Tensor, Tensor]] = []
+
+    def __call__(self, x: Float[Tensor, "batch time d_in"], state: RunState) -> Tensor:
+        kept = self._without_massive(self.positions.mask(x, state), x.detach(), ())
+        self.seen.append((x, kept))
+        self.n_touched += 1
         return x
 
 
@@ -179,29 +194,32 @@ class Penalty:
         ------
         ValueError: If the model has not run since.
         """
+        return self._last()[0]
+
+    def _last(self) -> tuple[Float[Tensor, "batch time"], Bool[Tensor, "batch time"]]:
+        """Return the excess at every token, and which tokens the SAE is for."""
         if not self.passing.seen:
             raise ValueError(
                 "A penalty is of what the model just read, and it has not run. Run the module inside the "
                 "`with` block, then ask once per run."
             )
-        x = self.passing.seen[-1]
+        x, kept = self.passing.seen[-1]
         self.passing.seen.clear()
         u = _pre_codes(self.sae, self.atoms, x.to(self.sae.dictionary))
-        return relu(u - u.new_tensor(self.limits)).sum(dim=-1)
+        return relu(u - u.new_tensor(self.limits)).sum(dim=-1), kept
 
     def __call__(self, mask: Bool[Tensor, "batch time"] | None = None) -> Float[Tensor, ""]:
         """Return weight · mean excess over the tokens of the last run, those of a mask if there is one.
 
-        The first token is left out: it is an attention sink that no SAE has learned.
+        Padding is left out, and what the SAE was not trained on, such as first tokens.
         """
-        excess = self.excess()
-        if mask is None:
-            return self.weight * excess[:, 1:].mean()
-        mask = torch.as_tensor(mask)
-        if mask.shape != excess.shape:
-            raise ValueError(
-                f"`mask` must have a truth value for each token, {tuple(excess.shape)}, got "
-                f"{tuple(mask.shape)}."
-            )
-        counted = mask.to(excess)[:, 1:]
-        return self.weight * (excess[:, 1:] * counted).sum() / counted.sum().clamp_min(1.0)
+        excess, counted = self._last()
+        if mask is not None:
+            mask = torch.as_tensor(mask)
+            if mask.shape != excess.shape:
+                raise ValueError(
+                    f"`mask` must have a truth value for each token, {tuple(excess.shape)}, got "
+                    f"{tuple(mask.shape)}."
+                )
+            counted = counted & mask.to(counted)
+        return self.weight * (excess * counted).sum() / counted.sum().clamp_min(1)

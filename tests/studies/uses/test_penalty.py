@@ -50,6 +50,27 @@ def test_it_is_the_mean_excess_of_pre_codes(gpt: Any, sae: Any) -> None:
     assert masked.item() == pytest.approx(0.5 * excess[3:5].mean().item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padding_and_first_tokens_cost_nothing_on_either_side(
+    gpt: Any, sae: Any, side: str
+) -> None:
+    """The mean is over the tokens that two texts of different lengths have alone."""
+    texts = ["The cat sat", "The list of the lists of the lists"]
+    alone = [ids_of(gpt, text)[0] for text in texts]
+    gpt.tokenizer.pad_token = gpt.tokenizer.eos_token
+    gpt.tokenizer.padding_side = side
+    padded = gpt.tokenizer(texts, padding=True, return_tensors="pt")
+    sums, n = 0.0, 0
+    with penalty(gpt, sae, ATOMS, PLACE) as term:
+        for ids in alone:
+            gpt.module(ids[None])
+            sums, n = sums + term.excess()[0, 1:].sum().item(), n + len(ids) - 1
+        gpt.module(**{k: padded[k] for k in ("input_ids", "attention_mask")})
+        value = term().item()
+    assert padded["attention_mask"].sum() == n + 2
+    assert value == pytest.approx(sums / n, rel=1e-4)
+
+
 def test_pre_codes_are_the_codes_of_what_is_selected(gpt: Any, sae: Any) -> None:
     """Where an atom is active, its strength is its pre-code."""
     ids = ids_of(gpt)
