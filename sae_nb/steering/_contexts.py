@@ -362,8 +362,9 @@ def splice(
     if keep is not None and positions is not None:
         raise TypeError("`keep` is an older name of `positions`; got both. Leave `keep` out.")
     positions, names = keep if positions is None else positions, named(hook_point)
-    if positions is None and hasattr(edit, "dictionary"):
-        positions = policy_for(model, edit)
+    sae = getattr(edit, "__self__", edit)  # whose method it is, such as `sae.forward`
+    if positions is None and hasattr(sae, "dictionary"):
+        positions = policy_for(model, sae)
     where = Positions(positions, steps=steps, prefix_tokens=model.prefix_tokens)
     if len(names) > 1 and step is not None:
         raise ValueError(

@@ -114,6 +114,14 @@ def test_a_splice_is_that_of_plain_torch_with_the_first_token_kept(gpt, sae):
     assert "training" in repr(splicing)
 
 
+def test_a_method_of_an_sae_is_put_where_the_sae_is(gpt, sae):
+    ids = ids_of(gpt, TEXTS[0])
+    with torch.no_grad(), by_hand(gpt, sae, not_first):
+        expected = gpt.module(ids).logits
+    with torch.no_grad(), sn.splice(gpt, AT, sae.forward):
+        torch.testing.assert_close(gpt.module(ids).logits, expected)
+
+
 @pytest.mark.parametrize("everywhere", [{"positions": "all"}, {"keep": "all"}])
 def test_positions_override_the_policy(gpt, sae, everywhere):
     ids = ids_of(gpt, TEXTS[0])
