@@ -89,14 +89,19 @@ def _refuse(path: Any, error: Exception) -> NoReturn:
 
 
 def named_errors(read: Callable[P, R]) -> Callable[P, R]:
-    """Wrap a reader: any unexpected error becomes a ValueError that names the file."""
+    """Wrap a reader: any unexpected error becomes a ValueError, and each names the file."""
 
     @functools.wraps(read)
     def named(*args: P.args, **kwargs: P.kwargs) -> R:
+        path = args[0] if args else next(iter(kwargs.values()), None)
         try:
             return read(*args, **kwargs)
         except UNLIKE as error:
-            _refuse(args[0] if args else next(iter(kwargs.values()), None), error)
+            _refuse(path, error)
+        except ValueError as error:
+            if Path(str(path)).name not in str(error):
+                error.args = (f"{error} It is in {str(path)!r}.",)
+            raise
 
     return named
 

@@ -346,11 +346,10 @@ MODELS = [
         "sn.capture(gpt, texts, 'resid_post.2', positions='last', progress=False)",
         "torch.equal(_.x, torch.stack([text_acts.x[text_acts.sample == i][-1] for i in range(len(texts))]))",
     ),
-    answers(
+    works(
         "sae_nb",
         "sn.capture(vit, pictures, 'resid_post.2', positions='last')",
-        ValueError,
-        r"position == 0",
+        "_.position.unique().tolist() == [68] and len(_) == len(pictures)",
     ),
     works("torch", "next(iter(sn.stream(vit, pictures, 'resid_post.6'))).shape", "_ == (1024, 64)"),
     answers("TransformerLens", "vit.blocks", AttributeError, r"hook_points"),
