@@ -30,12 +30,11 @@ SIDE_BY_SIDE := -n $(JOBS) --dist worksteal
 # 20 000 modules of the packages a sixth is ever imported, and to compile them all takes two minutes.
 export PYTHONDONTWRITEBYTECODE :=
 PYTEST := OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/pytest -q -ra --durations=15 --disable-warnings $(PYTEST_FLAGS)
-PACKAGES := -e ".[dev]"
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 16
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml studies/pyproject.toml notebooks/pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(0 if v >= (3, 11) else f"sae_nb needs Python 3.11 or newer, got {v.major}.{v.minor}. Pass PYTHON=python3.11.")'
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	pins=()
@@ -62,7 +61,7 @@ $(STAMP): pyproject.toml constraints.txt
 		extra="cuda$${build%%.*}"
 	fi
 	packages='.[dev]'; if [ -n "$$extra" ]; then packages=".[dev,$$extra]"; fi
-	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check "$${pins[@]}" -e "$$packages"
+	$(BIN)/python -m pip install --no-compile --quiet --disable-pip-version-check "$${pins[@]}" -e "$$packages" -e studies -e notebooks
 	touch $(STAMP)
 
 lab: $(STAMP) ## set up once, then open JupyterLab on the tour
@@ -140,6 +139,7 @@ browser: $(STAMP) chromium loops ## of the tests, those in a real JupyterLab in 
 dist: $(STAMP) ## sdist and wheel in dist/, checked as the package index would
 	@rm -rf dist
 	$(BIN)/python -m hatchling build -d dist
+	for part in studies notebooks; do (cd $$part && "$(CURDIR)/$(BIN)/python" -m hatchling build -t wheel -d ../dist); done
 	$(BIN)/twine check --strict dist/*
 
 wheel-test: $(STAMP) ## install the wheel alone into a new environment and try it there; PYTHON=python3.13, LOWEST=1, PINNED=1
@@ -171,7 +171,7 @@ reproduce: $(STAMP) ## one short seed of every reproduction; checks of the commi
 reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills, 10 000 damages, 690 endings (hours); NAME=dark_matter: one of them (100 minutes at most; language_temporal 3.5 hours); a killed run goes on
 	@mkdir -p build
 	$(if $(NAME),,SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability)
-	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions $(or $(NAME),--all) --out build/claims
+	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_studies.reproductions $(or $(NAME),--all) --out build/claims
 
 bench: $(STAMP) ## every benchmark; each prints one table
 	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
@@ -184,12 +184,12 @@ gpu-pack: $(STAMP) ## build/gpu: what a machine with a GPU and no network needs 
 
 models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	@for variant in tiny-vit tiny-vit-tied tiny-vit-plain; do
-		$(BIN)/python -m sae_nb.models.recipes.tiny_vit --variant $$variant --out build/models/$$variant
+		$(BIN)/python -m sae_nb_studies.recipes.tiny_vit --variant $$variant --out build/models/$$variant
 	done
-	$(BIN)/python -m sae_nb.models.recipes.tiny_gpt --out build/models/tiny-gpt
-	$(BIN)/python -m sae_nb.models.recipes.tiny_audio --out build/models/tiny-audio
-	$(BIN)/python -m sae_nb.models.recipes.two_towers --out build/models/two-towers
-	$(BIN)/python -m sae_nb.models.recipes.known_circuits --out build/models
+	$(BIN)/python -m sae_nb_studies.recipes.tiny_gpt --out build/models/tiny-gpt
+	$(BIN)/python -m sae_nb_studies.recipes.tiny_audio --out build/models/tiny-audio
+	$(BIN)/python -m sae_nb_studies.recipes.two_towers --out build/models/two-towers
+	$(BIN)/python -m sae_nb_studies.recipes.known_circuits --out build/models
 	# The cards of the bundled ones, on all pictures they name.
 	SAE_NB_CARD_PICTURES=4000 $(PYTEST) tests/models/test_bundled_vits.py -k card_can
 	$(BIN)/python benchmarks/trigram.py --write build/models/tiny-gpt/tiny-gpt

@@ -1,7 +1,8 @@
 """Depth of a vision transformer trained on photographs: what the experiments ask of the bundled networks.
 
-First `python -m sae_nb.models.recipes.tiny_vit --out OUT --steps 200 --decay-steps 60 --batch 48 --data cifar10
---folder PHOTOS`, then `python benchmarks/cifar_depth.py OUT/tiny-vit --photos PHOTOS`: similarity of layers,
+First `python -m sae_nb_studies.recipes.tiny_vit --out OUT --steps 200 --decay-steps 60 --batch 48
+--data cifar10 --folder PHOTOS`, then `python benchmarks/cifar_depth.py OUT/tiny-vit --photos PHOTOS`:
+similarity of layers,
 evidence for phases, class basins, self-correction, and a Raptor of two and of three blocks, cut by similarity.
 """
 

@@ -24,7 +24,7 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.circuits import AttributionGraph, attribution_graph
+from sae_nb.circuits import AttributionGraph, attribution_graph
 
 LAYERS = (4, 9, 14, 19, 24, 29)
 N_ATOMS, K = 1024, 16
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="folder of a checkpoint of SmolLM2-135M")
     parser.add_argument("--rounds", type=int, default=1)
     args = parser.parse_args()
-    said, log = Said(), logging.getLogger("sae_nb.studies.circuits")
+    said, log = Said(), logging.getLogger("sae_nb_studies.circuits")
     log.addHandler(said)
     log.setLevel(logging.INFO)
     load = os.getloadavg()[0]

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.studies.vision._heads import ConceptHead
-from sae_nb.studies.vision._sobol import design
+from sae_nb_studies.vision._heads import ConceptHead
+from sae_nb_studies.vision._sobol import design
 
 GOAL_IMAGES = 64
 

@@ -26,8 +26,8 @@ from concept_map import SENT, CountingComm
 from scipy.sparse import csr_matrix
 
 from sae_nb.activations import Context, Ragged
+from sae_nb.corpora import Documents
 from sae_nb.files import identity_of
-from sae_nb.studies.uses import Documents
 
 ATOMS_EACH, TOKENS, WORDS, D_IN = 64, 200, 3000, 64
 

@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from sae_nb.studies.lab import DUNL
+from sae_nb_studies.lab import DUNL
 
 GOAL = 120.0
 

@@ -88,7 +88,7 @@ NO_CODE = {
     tokenize.ENCODING,
     tokenize.ENDMARKER,
 }
-STUDIES = "sae_nb.studies"
+STUDIES = "sae_nb_studies"
 PRODUCT = ("sae_nb.", "sae_nb_widgets.")
 FUNCTIONS = ast.FunctionDef | ast.AsyncFunctionDef
 METHODS = ("__repr__", "table", "plot")
@@ -253,7 +253,7 @@ def _varying(house: House) -> Rows:
 
 
 def _share(house: House, names: list[str], holds: Callable[[ast.Module], bool]) -> str:
-    left_out = ("sae_nb.models.recipes.", "sae_nb.pretrained.making.")
+    left_out = ("sae_nb_studies.recipes.", "sae_nb_studies.recipes.saes.")
     kept = [name for name in names if not name.startswith(left_out)]
     return f"{sum(holds(house.trees[name]) for name in kept)}"
 
@@ -310,7 +310,7 @@ def _lines(root: Path) -> Rows:
     ]
     product = [*_files(root, ("sae_nb",)), *_files(root, ("widgets/sae_nb_widgets",))]
     tests = _files(root, ("tests",))
-    shelf = set(_files(root, ("sae_nb/studies",)))
+    shelf = set(_files(root, ("studies/sae_nb_studies",)))
     tool = [file for file in _files(root, ("sae_nb",)) if file not in shelf]
     functions = sum(len(re.findall(r"^ *(?:async )?def test", _text(f), re.M)) for f in tests)
     return {

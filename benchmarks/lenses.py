@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from sae_nb_lessons.reproductions.experiments.lens_effects_language import (
+from sae_nb_studies.reproductions.experiments.lens_effects_language import (
     LENGTH,
     N_MEASURED,
     SKIPPED,

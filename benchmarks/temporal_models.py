@@ -15,11 +15,11 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from sae_nb_lessons.reproductions import Material, makers, material_of, measured, trained
 
 import sae_nb as sn
 from sae_nb.files import read_tensors, write_tensors
-from sae_nb.studies.temporal import garden_path_surprise, read_garden_paths
+from sae_nb_studies.reproductions import Material, makers, material_of, measured, trained
+from sae_nb_studies.temporal import garden_path_surprise, read_garden_paths
 
 SINK = 8.0
 """A norm of this many medians is a sink's."""

@@ -4,7 +4,7 @@ p(c|ab) = max(n(abc) − D, 0)/n(ab·) + λ(ab) p(c|b), lower orders from contin
 
 Run `python benchmarks/trigram.py`: tiny-gpt's held-out nats per token beside those of trigrams fitted
 on what it read, its folder of extra texts aside. `--write FOLDER` puts the trigrams' figures into the
-card of a model that `python -m sae_nb.models.recipes.tiny_gpt` has just made; give it the same
+card of a model that `python -m sae_nb_studies.recipes.tiny_gpt` has just made; give it the same
 `--extra-text`.
 """
 
@@ -22,7 +22,7 @@ from numpy import ndarray
 
 from sae_nb.data import stories
 from sae_nb.files import write_bytes, write_json
-from sae_nb.models.recipes import TrainingText, card_text, gather, judged_ids, token_ids
+from sae_nb_studies.recipes import TrainingText, card_text, gather, judged_ids, token_ids
 
 BUNDLED = Path(__file__).parents[1] / "sae_nb" / "models" / "weights" / "tiny-gpt"
 N_STORIES = 8_000

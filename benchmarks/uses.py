@@ -31,9 +31,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 import sae_nb as sn
 from sae_nb.activations import Context, Ragged
+from sae_nb.corpora import Documents
 from sae_nb.files import SaeIdentity
 from sae_nb.models import LiveModel
-from sae_nb.studies.uses import Documents
 
 STORIES = 96
 POINT = "resid_post.3"

@@ -23,8 +23,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.files import read_json, write_json
-from sae_nb.pretrained.making import TEXT_PLANS, mixed_texts
-from sae_nb.studies.evaluation import Certificate, bundled_inputs
+from sae_nb_studies.evaluation import Certificate, bundled_inputs
+from sae_nb_studies.recipes.saes import TEXT_PLANS, mixed_texts
 
 CERTIFICATES = Path(__file__).with_name("certificates.json")
 PEERS = ("saelens/topk", "dictionary_learning/AutoEncoderTopK", "sparsify/topk")

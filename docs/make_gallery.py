@@ -26,7 +26,7 @@ from sae_nb_widgets.panel import PAGE_STYLE
 import sae_nb as sn
 from sae_nb.diagnosis import find_chromium
 from sae_nb.figures import escape, theme
-from sae_nb.studies.models import plant_behaviour
+from sae_nb_studies.models import plant_behaviour
 
 DOCS = Path(__file__).parent
 GALLERY, PICTURES = DOCS / "gallery", DOCS / "pictures"

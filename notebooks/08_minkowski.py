@@ -52,7 +52,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, figures, recorded
-from sae_nb_lessons.reproductions.experiments import minkowski
+from sae_nb_studies.reproductions.experiments import minkowski
 from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]

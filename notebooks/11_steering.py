@@ -50,7 +50,7 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, figures, language_model, recorded
-from sae_nb_lessons.reproductions.experiments import steering_science as science
+from sae_nb_studies.reproductions.experiments import steering_science as science
 from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]

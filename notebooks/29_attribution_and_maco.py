@@ -45,7 +45,7 @@ import torch
 import sae_nb as sn
 import sae_nb_widgets as sw
 from sae_nb_lessons import exercise, exercise_report, recorded
-from sae_nb_lessons.reproductions.experiments.verified_patches import trained
+from sae_nb_studies.reproductions.experiments.verified_patches import trained
 from sae_nb_widgets.panel import figure_widget
 
 # %% [markdown]

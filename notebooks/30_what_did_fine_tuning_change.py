@@ -41,7 +41,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 # %%
 import sae_nb as sn
 import sae_nb_widgets as sw
-from sae_nb.studies.models import plant_behaviour
+from sae_nb_studies.models import plant_behaviour
 from sae_nb_lessons import exercise, exercise_report, recorded
 from sae_nb_widgets.panel import figure_widget
 

@@ -40,7 +40,7 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
 import pandas as pd
 
 from sae_nb_lessons import recorded
-from sae_nb_lessons.reproductions.experiments import concept_starts
+from sae_nb_studies.reproductions.experiments import concept_starts
 
 # %% [markdown]
 # ## 1 · Where it ends

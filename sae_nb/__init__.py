@@ -34,12 +34,16 @@ if TYPE_CHECKING:
         architectures as architectures,
         atoms as atoms,
         capturing as capturing,
+        circuits as circuits,
         classical as classical,
+        corpora as corpora,
         data as data,
+        diffing as diffing,
         dynamics as dynamics,
         evaluation as evaluation,
         figures as figures,
         findings as findings,
+        generation as generation,
         geometry as geometry,
         interop as interop,
         labelling as labelling,
@@ -103,6 +107,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.codes import SparseCodes as SparseCodes
     from sae_nb.diagnosis import doctor as doctor
+    from sae_nb.diffing import diff_models as diff_models
     from sae_nb.evaluation import (
         check_fit as check_fit,
         evaluate as evaluate,
@@ -141,18 +146,6 @@ if TYPE_CHECKING:
         splice as splice,
         steer as steer,
     )
-    from sae_nb.studies import (
-        circuits as circuits,
-        lab as lab,
-        minkowski as minkowski,
-        uses as uses,
-        vision as vision,
-    )
-    from sae_nb.studies.evaluation import (
-        certificate as certificate,
-        diff_models as diff_models,
-    )
-    from sae_nb.studies.steering import steering_cost as steering_cost
     from sae_nb.summaries import contrast as contrast, top_atoms as top_atoms
     from sae_nb.sweeps import sweep as sweep
     from sae_nb.training import (
@@ -161,6 +154,14 @@ if TYPE_CHECKING:
         start_training as start_training,
         train as train,
     )
+    from sae_nb_studies import (
+        lab as lab,
+        minkowski as minkowski,
+        uses as uses,
+        vision as vision,
+    )
+    from sae_nb_studies.evaluation import certificate as certificate
+    from sae_nb_studies.steering import steering_cost as steering_cost
 else:
     _find, __dir__, __all__ = door(__name__)
 
@@ -172,5 +173,5 @@ else:
         return _find(name)
 
 
-if TYPE_CHECKING:  # for the lessons; studies are reached one by one, above
-    from sae_nb import studies as studies
+if TYPE_CHECKING:  # the package of studies, where it is installed
+    from sae_nb import studies as studies  # type: ignore[attr-defined]

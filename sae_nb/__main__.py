@@ -86,8 +86,8 @@ def _bench_command(commands: Any) -> None:
 
 
 def _bench(asked: argparse.Namespace) -> int:
+    from sae_nb import uses
     from sae_nb.pretrained import load_sae
-    from sae_nb.studies.uses import bench
 
     where = Path(asked.out or (asked.folder if Path(asked.folder).is_dir() else "."))
     if not where.is_dir():
@@ -95,7 +95,7 @@ def _bench(asked: argparse.Namespace) -> int:
             f"`--out` must be a folder that exists, got {asked.out!r}. Make it first."
         )
     wanted = None if asked.rows is None else [name.strip() for name in asked.rows.split(",")]
-    result = bench(load_sae(asked.folder), asked.model, wanted)
+    result = uses.bench(load_sae(asked.folder), asked.model, wanted)
     result.save(where)
     print(result)
     print(f"\n{where / 'bench.json'}, {where / 'bench.html'}")
@@ -227,8 +227,8 @@ def _certificate_command(commands: Any) -> None:
 
 
 def _certificate(asked: argparse.Namespace) -> int:
+    from sae_nb import studies
     from sae_nb.pretrained import load_sae
-    from sae_nb.studies.evaluation import certify_folder
 
     where = Path(asked.out or (asked.folder if Path(asked.folder).is_dir() else "."))
     if not where.is_dir():
@@ -236,7 +236,9 @@ def _certificate(asked: argparse.Namespace) -> int:
             f"`--out` must be a folder that exists, got {asked.out!r}. Make it first."
         )
     sae = load_sae(asked.folder)
-    print(certify_folder(sae, asked.acts, asked.model, asked.budget, where=where))
+    print(
+        studies.evaluation.certify_folder(sae, asked.acts, asked.model, asked.budget, where=where)
+    )
     print(f"\n{where / 'certificate.html'}")
     return 0
 

@@ -47,7 +47,7 @@ def door(module: str) -> Door:
         home = homes[name]
         if home == module:  # a room inside this one
             return import_module(f"{module}.{name}")
-        there = import_module(home)
+        there = studies() if home == _STUDIES else import_module(home)
         value = getattr(there, name)
         # What another door gives to users is made so already.
         if name in first and name not in getattr(there, "__all__", ()):
@@ -84,15 +84,52 @@ def _imports(block: ast.If) -> dict[str, str]:
 
 
 # -------------------------------------------------------------------------------------------------
-# Studies: rooms above the tool, which imports none of them. They are found here by name alone.
+# Studies: a package of their own, above the tool, which imports none of them; found here by name alone.
 
-_STUDIES = "sae_nb.studies"
+_STUDIES = "sae_nb_studies"
+_FORMER = {
+    "sae_nb.studies": _STUDIES,
+    "sae_nb.models.recipes": f"{_STUDIES}.recipes",
+    "sae_nb.pretrained.making": f"{_STUDIES}.recipes.saes",
+    "sae_nb_lessons.reproductions": f"{_STUDIES}.reproductions",
+    "sae_nb": _STUDIES,
+}
+"""Where a module is now that scripts, cards and pickles know by an older path."""
 
 
-def _study_of(room: str) -> ModuleType | None:
-    """Return the study that continues where a room of the same name ends, if there is one."""
-    package, _, name = room.partition(".")
-    if package != "sae_nb" or not name or "." in name or name == "studies":
+def studies() -> ModuleType:
+    """Import the package of studies; if it is not installed, say how to get it."""
+    try:
+        return import_module(_STUDIES)
+    except ModuleNotFoundError as error:
+        if error.name != _STUDIES:
+            raise
+    raise ModuleNotFoundError(
+        "This is part of the package `sae-nb-studies`, which is not installed here. "
+        "Install it with `pip install sae-nb-studies`.",
+        name=_STUDIES,
+    )
+
+
+def check_version(package: str) -> None:
+    """Raise ImportError where a package that goes with `sae-nb` is installed in another version."""
+    from importlib import metadata
+
+    try:
+        own, tool = metadata.version(package), metadata.version("sae-nb")
+    except metadata.PackageNotFoundError:  # a folder on the path
+        return
+    if own != tool:
+        raise ImportError(
+            f"`{package}` must have the version of `sae-nb`, {tool}, got {own}. "
+            f"Install both together: `pip install -U sae-nb {package}`."
+        )
+
+
+def _study_of(package: str) -> ModuleType | None:
+    """Return the study that continues where a package of the tool ends, if there is one."""
+    top, _, name = package.partition(".")
+    if top != "sae_nb" or not name or "." in name or find_spec(_STUDIES) is None:
         return None
     study = f"{_STUDIES}.{name}"
     return import_module(study) if find_spec(study) is not None else None
@@ -100,38 +137,78 @@ def _study_of(room: str) -> ModuleType | None:
 
 def offered_by_a_study(name: str) -> Any:
     """Return what the door of a study offers under a name, or None if no study offers it."""
-    studies = import_module(_STUDIES)
-    doors = [getattr(studies, study) for study in dir(studies)]
+    doors = [getattr(studies(), study) for study in dir(studies())]
     return next((getattr(door, name) for door in doors if name in door.__all__), None)
 
 
 class _FormerPlaces(MetaPathFinder, Loader):
-    """Finds a study where it once was: `sae_nb.circuits`, which old pickles and scripts name.
+    """Finds a module where it once was: `sae_nb.studies.circuits`, which old pickles and scripts name.
 
     It is asked first, since a folder that an older version left behind, without a source, would be
-    taken for the study; whatever has a source is found as always.
+    taken for the module; whatever has a source is found as always.
     """
 
     def find_spec(self, name: str, path: Any = None, *_: Any) -> ModuleSpec | None:
-        if not name.startswith("sae_nb.") or name.startswith(_STUDIES):
+        if not name.startswith(("sae_nb.", "sae_nb_lessons.reproductions")):
             return None
         here = PathFinder.find_spec(name, path)
         if here is not None and here.origin is not None:
             return here
-        try:
-            there = find_spec(name.replace("sae_nb", _STUDIES, 1))
-        except ModuleNotFoundError:
-            return None
-        return there and ModuleSpec(name, self, loader_state=(there.name, None))
+        there = next(filter(None, map(_source_of, _now(name))), None)
+        if there is None and name.rpartition(".")[2].startswith("_") and path is not None:
+            return ModuleSpec(name, self)
+        return there and ModuleSpec(
+            name,
+            self,
+            loader_state=(there.name, None),
+            is_package=bool(there.submodule_search_locations),
+        )
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
+        if spec.loader_state is None:
+            return _FormerFile(spec.name)
         module = import_module(spec.loader_state[0])
         spec.loader_state = (module, module.__spec__)
         return module
 
     def exec_module(self, module: ModuleType) -> None:
         """Do nothing; the import system has put this finder's spec on the module."""
-        module.__spec__ = module.__spec__.loader_state[1]  # type: ignore[union-attr]
+        if module.__spec__.loader_state is not None:  # type: ignore[union-attr]
+            module.__spec__ = module.__spec__.loader_state[1]  # type: ignore[union-attr]
+
+    def get_code(self, name: str) -> Any:
+        """`python -m` with an older path, which cards name."""
+        there = next(filter(None, map(_source_of, _now(name))))
+        return there.loader.get_code(there.name)  # type: ignore[union-attr]
+
+
+def _now(name: str) -> list[str]:
+    """Return the paths under which a module of an older path may be today."""
+    for former, now in _FORMER.items():
+        if name == former or name.startswith(f"{former}."):
+            inside = name[len(former) :]
+            tool = [f"sae_nb{inside}"] if former == "sae_nb.studies" and inside else []
+            return [*tool, f"{now}{inside}"]
+    return []
+
+
+def _source_of(name: str) -> ModuleSpec | None:
+    try:
+        found = find_spec(name)
+    except ModuleNotFoundError:
+        return None
+    return found if found is not None and found.origin is not None else None
+
+
+class _FormerFile(ModuleType):
+    """A private file that is no more: what old pickles ask of it is found where it is public."""
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("__"):
+            for package in ("sae_nb", *_rooms("sae_nb")):
+                if name in sys.modules[package].__all__:
+                    return getattr(sys.modules[package], name)
+        raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name)
 
 
 sys.meta_path.insert(0, _FormerPlaces())
@@ -223,6 +300,8 @@ def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
         return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
     if close := near(name, known):
         return f"{said} Did you mean {_either(close)}?"
+    if package == "sae_nb" and find_spec(_STUDIES) is None:
+        return f"{said} More is in the package `sae-nb-studies`: `pip install sae-nb-studies`."
     return (
         f"{said} `dir({_SHORT.get(package, package)}{module[len(package) :]})` lists what it has."
     )

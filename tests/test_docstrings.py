@@ -18,8 +18,8 @@ import sae_nb_widgets
 import sae_nb
 
 SCRIPTS = (
-    "sae_nb.models.recipes",
-    "sae_nb.pretrained.making.__main__",
+    "sae_nb_studies.recipes",
+    "sae_nb_studies.recipes.saes.__main__",
 )  # their imports are their work
 HARDWARE = ("sae_nb.kernels._cuda",)
 

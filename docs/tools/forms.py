@@ -36,7 +36,7 @@ import sae_nb as sn
 from sae_nb.atoms import AtomSummary
 from sae_nb.figures import escape, format_number
 from sae_nb.files import write_bytes
-from sae_nb.studies.uses import STEERED, Generation
+from sae_nb.generation._generation import STEERED, Generation
 
 DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "forms-live.html"

@@ -43,7 +43,7 @@ def pages() -> dict[str, str]:
     """
     rooms = sorted(
         home
-        for package in ("sae_nb", "sae_nb.studies")
+        for package in ("sae_nb", "sae_nb_studies")
         for name, home in _offered(package).items()
         if home == f"{package}.{name}"
     )

@@ -45,7 +45,7 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.labelling",
         "sae_nb.site",
     ),
-    "steering": ("sae_nb.steering", "sae_nb.studies.steering"),
+    "steering": ("sae_nb.steering", "sae_nb_studies.steering"),
     "evaluation": (
         "sae_nb.atoms",
         "sae_nb.evaluation",
@@ -55,16 +55,16 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "sae_nb.statistics",
         "sae_nb.summaries",
         *(
-            f"sae_nb.studies.{study}"
+            f"sae_nb_studies.{study}"
             for study in ("circuits", "evaluation", "geometry", "lab", "models", "uses", "vision")
         ),
     ),
     "depth": (
         "sae_nb.dynamics",
         "sae_nb.temporal",
-        *(f"sae_nb.studies.{study}" for study in ("dynamics", "minkowski", "temporal")),
+        *(f"sae_nb_studies.{study}" for study in ("dynamics", "minkowski", "temporal")),
     ),
-    "data": ("sae_nb.data", "sae_nb.studies.data"),
+    "data": ("sae_nb.data", "sae_nb_studies.data"),
     "lessons": ("sae_nb_lessons", "sae_nb.diagnosis"),
     "panels": ("sae_nb_widgets",),
 }

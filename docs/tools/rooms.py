@@ -137,8 +137,8 @@ def room_of(module: str) -> str:
 
     >>> room_of("sae_nb.evaluation._fit"), room_of("sae_nb.checks"), room_of("sae_nb")
     ('sae_nb.evaluation', 'sae_nb.checks', 'sae_nb')
-    >>> room_of("sae_nb.studies.circuits._graph"), room_of("sae_nb.studies")
-    ('sae_nb.studies.circuits', 'sae_nb.studies')
+    >>> room_of("sae_nb.circuits._graph"), room_of("sae_nb_studies")
+    ('sae_nb_studies.circuits', 'sae_nb_studies')
     """
     parts = module.split(".")
     return ".".join(parts[: 3 if parts[1:2] == ["studies"] else 2])

@@ -6,7 +6,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import check_version, door
+
+check_version("sae-nb-course")
 
 if TYPE_CHECKING:
     from sae_nb_lessons.exercises import exercise as exercise, exercise_report as exercise_report
@@ -14,6 +16,6 @@ if TYPE_CHECKING:
         LanguageModel as LanguageModel,
         language_model as language_model,
     )
-    from sae_nb_lessons.reproductions import own_claim as own_claim, recorded as recorded
+    from sae_nb_studies.reproductions import own_claim as own_claim, recorded as recorded
 else:
     __getattr__, __dir__, __all__ = door(__name__)

@@ -1,7 +1,7 @@
 """SAEs that are trained already, with examples, coordinates and labels: open, look, steer.
 
 Each is a folder on the shelf, named after its live model and hook point. Nothing here imports umap,
-scikit-learn or nnsight, so a demo opens at once; `python -m sae_nb.pretrained.making` made the
+scikit-learn or nnsight, so a demo opens at once; `python -m sae_nb_studies.recipes.saes` made the
 folders.
 """
 

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 SAMPLES_AT_ONCE = 64
 
 LABELS = "labels.json"
-"""The evidence of the labels, in the form of `sn.label`; `python -m sae_nb.pretrained.making … --evidence`."""
+"""The evidence of the labels, in the form of `sn.label`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -154,20 +154,21 @@ def _neurons(name: TaskName, seed: int) -> AgentTask:
 
 
 def _change(name: TaskName, seed: int) -> AgentTask:
+    from sae_nb import studies
     from sae_nb.data import stories
-    from sae_nb.studies.models import TEXT_BEHAVIOURS, plant_behaviour
 
     generator = np.random.default_rng([_STREAM + seed, TASK_NAMES.index(name)])
-    names: list[Any] = [*TEXT_BEHAVIOURS, NOTHING]
+    behaviours = studies.models.TEXT_BEHAVIOURS
+    names: list[Any] = [*behaviours, NOTHING]
     taught = str(generator.choice(names))
-    made = plant_behaviour(
-        "plain stories" if taught == NOTHING else taught,  # type: ignore[arg-type]
+    made = studies.models.plant_behaviour(
+        "plain stories" if taught == NOTHING else taught,
         steps=TRAINING[name],
         seed=_STREAM + seed,
     )
     choices = {
         one: {"meaning": what.meaning, "words": list(what.planted)}
-        for one, what in TEXT_BEHAVIOURS.items()
+        for one, what in behaviours.items()
     }
     return AgentTask(
         name=name,
@@ -197,8 +198,8 @@ _MAKERS: dict[str, Callable[[TaskName, int], AgentTask]] = {
 
 def _shuffled(name: str, seed: int) -> tuple[LiveModel, Any]:
     """Return a bundled model with its heads and neurons in another order, and its known circuit."""
+    from sae_nb import studies
     from sae_nb.models import load_model
-    from sae_nb.studies.circuits import known_circuit
 
     live, generator = load_model(name, "cpu"), torch.Generator().manual_seed(_STREAM + seed)
     n_heads = live.n_heads or 1
@@ -213,7 +214,7 @@ def _shuffled(name: str, seed: int) -> tuple[LiveModel, Any]:
             hidden = mlp.get_parameter("c_fc.bias").shape[0]
             order = torch.randperm(hidden, generator=generator)
             _reorder(mlp, order, order, first="c_fc")
-    return live, known_circuit(live).components
+    return live, studies.circuits.known_circuit(live).components
 
 
 def _reorder(

@@ -108,11 +108,11 @@ class Tools:
 
     def steer(self, sae: str, atom: int, inputs: list[Any]) -> Answer:
         """Add an atom to the model, next to random directions that change its answers as much."""
-        from sae_nb.studies.evaluation import doing
+        from sae_nb import studies
 
         own, live, place = self._shelf.of_sae(sae)
         number = self._atom(sae, atom)
-        found = doing(
+        found = studies.evaluation.doing(
             own,
             live,
             place,
@@ -172,7 +172,7 @@ class Tools:
         `sites`: resid, attn or mlp (each layer and position), or heads.
         """
         from sae_nb.checks import one_of
-        from sae_nb.studies.circuits import patch
+        from sae_nb.circuits import patch
 
         where = one_of(sites, SITES, name="sites")
         live = self._shelf.model(model)
@@ -195,7 +195,7 @@ class Tools:
 
     def circuit(self, model: str, text: str, k: int = 20) -> Answer:
         """Find the neurons that speak most for a model's answer, and run the model with these alone."""
-        from sae_nb.studies.circuits import attribution_graph
+        from sae_nb.circuits import attribution_graph
 
         live, most = self._shelf.model(model), number_of(k, 1, 200, name="k")
         graph: Any = attribution_graph(live, "neurons", text_of(text), max_nodes=most)
@@ -217,7 +217,7 @@ class Tools:
 
     def certificate(self, sae: str, seconds: int = 60) -> Answer:
         """Find which atoms of an SAE another training finds again. Trains six small SAEs: takes its seconds."""
-        from sae_nb.studies.evaluation import certificate
+        from sae_nb import certificate
 
         budget = number_of(seconds, 1, 300, name="seconds")
         own, acts = self._shelf.sae(sae), self._shelf.acts(sae)
@@ -234,7 +234,7 @@ class Tools:
 
     def diff(self, model_a: str, model_b: str, inputs: list[Any]) -> Answer:
         """Compare two checkpoints of one architecture: what changed, where, and which direction carries it."""
-        from sae_nb.studies.evaluation import diff_models
+        from sae_nb.diffing import diff_models
 
         a, b = self._shelf.model(model_a), self._shelf.model(model_b)
         found = diff_models(a, b, self._inputs(a, inputs), n_components=1, steps=40, progress=False)

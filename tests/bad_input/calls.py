@@ -760,7 +760,7 @@ class Call:
 def doors() -> dict[str, Any]:
     """Return room and name → what lies there, each object once, of every public room but the tools."""
     rooms = [f"sae_nb.{room.name}" for room in pkgutil.iter_modules(sn.__path__)]
-    rooms += [f"sae_nb.studies.{room.name}" for room in pkgutil.iter_modules(sn.studies.__path__)]
+    rooms += [f"sae_nb_studies.{room.name}" for room in pkgutil.iter_modules(sn.studies.__path__)]
     found: dict[int, tuple[str, Any]] = {}
     for room in (*rooms, "sae_nb_widgets"):
         if room.rsplit(".", 1)[-1].startswith("_") or room in TOOLS:

@@ -53,12 +53,12 @@ PANELS = {
     "atom-comparison": "sw.AtomComparison(lm_sae, catalogue=lm_catalogue)",
     "work-list": "sw.WorkList(lm_sae, catalogue=lm_catalogue)",
     "changes": """\
-from sae_nb.studies.models import plant_behaviour
+from sae_nb_studies.models import plant_behaviour
 made = plant_behaviour("phrase", model="smollm2-135m", steps=6)
 panel = sw.ChangesPanel(made.before, made.after, made.inputs(6))
 panel.wait(240)""",
     "changes-images": """\
-from sae_nb.studies.models import plant_behaviour
+from sae_nb_studies.models import plant_behaviour
 made = plant_behaviour("seven")
 panel = sw.ChangesPanel(made.before, made.after, made.inputs(12))
 panel.wait(240)""",

@@ -111,11 +111,11 @@ def _stage_dino(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_dino(folder / "cache" / "models" / "dinov2-small", n_blocks=12)
     save_images(folder / "photos", 12)
     command = "patches dinov2-small --images photos --out dino-sae"
-    assert f"python -m sae_nb.pretrained.making {command}\n" in DINO.read_text(encoding="utf-8")
+    assert f"python -m sae_nb_studies.recipes.saes {command}\n" in DINO.read_text(encoding="utf-8")
     size = "--n-atoms 12 --k 2 --n-candidates 16 --steps 20"
     monkeypatch.setattr(sys, "argv", ["making", *command.split(), *size.split()])
     with pytest.raises(SystemExit, match="0"):
-        runpy.run_module("sae_nb.pretrained.making", run_name="__main__")
+        runpy.run_module("sae_nb_studies.recipes.saes", run_name="__main__")
 
 
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: f"{page.parent.name}-{page.stem}")

@@ -50,7 +50,7 @@ def test_links_inside_the_docs_resolve(docs: Path) -> None:
 def test_readmes_of_rooms_name_files_that_are_there() -> None:
     """By their path from the top, from the room or from a folder in it."""
     gone = []
-    for readme in (*ROOT.glob("*/*/README.md"), *ROOT.glob("sae_nb/studies/*/README.md")):
+    for readme in (*ROOT.glob("*/*/README.md"), *ROOT.glob("studies/sae_nb_studies/*/README.md")):
         for name in re.findall(r"`([\w/]+\.(?:py|toml))`", readme.read_text(encoding="utf-8")):
             near = any(readme.parent.rglob(name)) if "/" not in name else False
             there = near or (readme.parent / name).exists() or (ROOT / name).exists()

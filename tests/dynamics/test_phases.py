@@ -19,7 +19,7 @@ from sae_nb.dynamics import (
     segment_phases,
 )
 from sae_nb.models import LiveModel, load_model, wrap
-from sae_nb.studies.dynamics import recursive_max_cut
+from sae_nb_studies.dynamics import recursive_max_cut
 from tests.scripts import script
 
 DISTANCE = (torch.arange(12)[:, None] - torch.arange(12)).abs()

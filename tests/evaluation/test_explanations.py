@@ -21,7 +21,7 @@ from sae_nb.evaluation.explanations._detection import (
     shown,
 )
 from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
-from sae_nb.studies.evaluation import token_lift
+from sae_nb_studies.evaluation import token_lift
 from tests.random_texts import N_TEXTS, random_texts
 
 N_ATOMS = 4

@@ -8,7 +8,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import frozen_decoder, frozen_decoder_cost, stability, stability_trial
-from sae_nb.studies.evaluation import meta_dictionary, stitch
+from sae_nb_studies.evaluation import meta_dictionary, stitch
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ from scipy.sparse import csr_matrix
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import identifiability
-from sae_nb.studies.evaluation import absorption, swallowed
-from sae_nb.studies.evaluation.concepts._absorption import absorbed_rows
+from sae_nb_studies.evaluation import absorption, swallowed
+from sae_nb_studies.evaluation.concepts._absorption import absorbed_rows
 
 
 class Fixed:

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from sae_nb.codes import SparseCodes
 from sae_nb.data import planted_dictionary
 from sae_nb.geometry import nested_directions, nested_fraction
-from sae_nb.studies.data import concept_tree
+from sae_nb_studies.data import concept_tree
 
 
 def drawn(seed: int = 0) -> torch.Generator:

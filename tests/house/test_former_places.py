@@ -1,4 +1,4 @@
-"""What moved to `sae_nb.studies` is found where it was, and the tool brings none of it along."""
+"""What moved to `sae_nb_studies` is found where it was, and the tool brings none of it along."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ STUDIES = ("circuits", "lab", "minkowski", "uses", "vision")
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_is_found_where_it_was(study: str) -> None:
     """By `import`, by attribute and by a name at its door, and it is one module, not two."""
-    now = import_module(f"sae_nb.studies.{study}")
+    now = import_module(f"sae_nb_studies.{study}")
     assert import_module(f"sae_nb.{study}") is now is getattr(sn, study)
     assert now.__spec__ is not None
-    assert now.__spec__.name == f"sae_nb.studies.{study}"
+    assert now.__spec__.name == f"sae_nb_studies.{study}"
 
 
 def test_a_folder_that_was_left_behind_does_not_hide_a_study(
@@ -33,7 +33,7 @@ def test_a_folder_that_was_left_behind_does_not_hide_a_study(
     (tmp_path / "circuits" / "__pycache__").mkdir(parents=True)
     monkeypatch.setattr(sn, "__path__", [*sn.__path__, str(tmp_path)])
     monkeypatch.delitem(sys.modules, "sae_nb.circuits", raising=False)
-    assert import_module("sae_nb.circuits") is import_module("sae_nb.studies.circuits")
+    assert import_module("sae_nb.circuits") is import_module("sae_nb_studies.circuits")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_the_main_job_imports_no_study() -> None:
         "sn.train(sae, acts, steps=3, progress=False)\n"
         "sn.evaluate(sae, acts)\n"
         "with sn.steer(model, 'resid_post.6', sae, atom=1, by=1.0): model(images)\n"
-        "print(json.dumps([name for name in sys.modules if name.startswith('sae_nb.studies.')]))\n"
+        "print(json.dumps([name for name in sys.modules if name.startswith('sae_nb_studies.')]))\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []

@@ -13,7 +13,7 @@ RAISED_LATER = {
     "sae_nb/background.py": "a SIGINT that is given to Python again, at the end of a process",
     "sae_nb/capturing/_capture.py": "`capture` raises it with the activations so far",
     "sae_nb/interrupts.py": "a command, whose exit status it becomes",
-    "sae_nb/studies/dynamics/raptor/_loop.py": "`train_raptor` raises it with the result so far",
+    "studies/sae_nb_studies/dynamics/raptor/_loop.py": "`train_raptor` raises it with the result so far",
     "sae_nb/training/_control.py": "the error of a thread, raised by `wait`",
     "sae_nb/training/_loop.py": "`train` raises it with the result so far",
 }

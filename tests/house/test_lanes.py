@@ -74,12 +74,12 @@ def test_a_room_has_its_tests_and_those_of_the_rooms_that_import_it(house: House
     """Panels and lessons too; of other folders what imports one of them; never a room beside."""
     above = lanes.Above("uses", house, rooms)
     assert above.own == [TESTS / "studies" / "uses"]
-    assert {"sae_nb.studies.uses", "sae_nb_widgets.corpora"} <= above.rooms
+    assert {"sae_nb_studies.uses", "sae_nb_widgets.corpora"} <= above.rooms
     assert "sae_nb.kernels" not in above.rooms
     here = ["studies/uses/test_documents.py", "widgets/corpora/test_corpora.py"]
     assert all(above.concerns(item(file)) for file in here)
     assert not above.concerns(item("kernels/test_autograd.py"))
-    assert above.concerns(item("test_docstrings.py", room="sae_nb.studies.uses"))
+    assert above.concerns(item("test_docstrings.py", room="sae_nb_studies.uses"))
     assert not above.concerns(item("test_docstrings.py", room="sae_nb.kernels"))
     golden = item("golden/test_golden.py")
     assert lanes.Above("architectures", house, rooms).concerns(golden)

@@ -21,10 +21,10 @@ LAST = ("model", "sae", "inputs", "hook_point")
 
 def public() -> Iterator[tuple[str, Any]]:
     """Every function and class that a door offers."""
-    import sae_nb.studies
+    import sae_nb_studies
 
     doors: list[Any] = [sn, sw]
-    for place in (sn, sae_nb.studies):
+    for place in (sn, sae_nb_studies):
         rooms = [room.name for room in pkgutil.iter_modules(place.__path__) if room.name[0] != "_"]
         doors += [importlib.import_module(f"{place.__name__}.{room}") for room in rooms]
     for door in doors:
@@ -53,7 +53,7 @@ def test_arguments_come_in_one_order() -> None:
     wrong = []
     for name, call in public():
         given = [word for word in needed(call) if word in ORDER]
-        orders = [ORDER, LAST] if name.startswith("sae_nb.studies.") else [ORDER]
+        orders = [ORDER, LAST] if name.startswith("sae_nb_studies.") else [ORDER]
         right = [sorted(given, key=order.index) for order in orders]
         if {"model", "hook_point", "sae"} <= {*given} and given not in right:
             wrong.append(f"{name}({', '.join(given)})")

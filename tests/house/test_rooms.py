@@ -103,7 +103,7 @@ def _rooms_of_test(file: Path) -> set[str]:
         return {f"{packages[place.parts[0]]}.{place.parts[1]}"}
     # A study of a room's name goes on where that room ends, and their tests are of both.
     room = place.parts[place.parts[0] == "studies"]
-    own = {f"sae_nb.{room}", f"sae_nb.studies.{room}"}
+    own = {f"sae_nb.{room}", f"sae_nb_studies.{room}"}
     return own | ABOUT_INSIDES.get(place.as_posix(), set())
 
 

@@ -68,7 +68,7 @@ def test_the_card_tells_how_to_make_it_again(name: str) -> None:
     told = {"data", "date", "held_out", "minutes", "parameters", "recipe", "seed", "step", "torch"}
     assert told <= set(card)
     assert card["name"] == name
-    assert card["command"].startswith("python -m sae_nb.models.recipes.")
+    assert card["command"].startswith("python -m sae_nb_studies.recipes.")
     assert 0 < card["last_training_loss"] < 5
     text = (WEIGHTS / name / "card.md").read_text()
     assert card["command"] in text

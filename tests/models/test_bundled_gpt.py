@@ -15,9 +15,9 @@ import torch.nn.functional as F
 import sae_nb.models
 from sae_nb.data import prose, stories
 from sae_nb.models import LiveModel, load_model
-from sae_nb.models.recipes import judged_ids, token_ids
-from sae_nb.models.recipes._language_data import Stream
-from sae_nb.models.recipes._language_training import nats_per_token
+from sae_nb_studies.recipes import judged_ids, token_ids
+from sae_nb_studies.recipes._language_data import Stream
+from sae_nb_studies.recipes._language_training import nats_per_token
 
 FOLDER = Path(sae_nb.models.__path__[0]) / "weights" / "tiny-gpt"
 

@@ -15,7 +15,7 @@ import sae_nb.models
 from sae_nb.capturing import capture
 from sae_nb.data import captions, scenes
 from sae_nb.models import LiveModel, load_model
-from sae_nb.models.recipes.two_towers import held_out_pairs, judge, load_towers, pixel_values
+from sae_nb_studies.recipes.two_towers import held_out_pairs, judge, load_towers, pixel_values
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 TOWERS = ("two-towers@image", "two-towers@text")

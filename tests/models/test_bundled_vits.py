@@ -14,7 +14,7 @@ import torch
 import sae_nb.models
 from sae_nb.data import Scenes, digits, scenes
 from sae_nb.models import VisionTransformer, VisionTransformerConfig, load_model
-from sae_nb.models.recipes._vision_training import Batch, accuracies
+from sae_nb_studies.recipes._vision_training import Batch, accuracies
 
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 FINISHED = ("tiny-vit", "tiny-vit-plain", "tiny-vit-tied")

@@ -76,7 +76,7 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     assert not [name for name in names if name.startswith(("tests", "notebooks", "widgets"))]
 
 
-LEFT_OUT = ("sae_nb.models.recipes", "sae_nb.pretrained.making")
+LEFT_OUT = ("sae_nb_studies.recipes", "sae_nb_studies.recipes.saes")
 TRAINS_CIRCUITS = {"graph_decomposition", "graph_shape"}
 EVERY_DOOR = """
 import importlib, pkgutil, sae_nb, sae_nb_lessons, sae_nb_widgets
@@ -87,7 +87,7 @@ for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
         if module.ispkg and not any(part.startswith("_") for part in module.name.split(".")):
             door = importlib.import_module(module.name)
             doors += len([getattr(door, name) for name in getattr(door, "__all__", ())])
-from sae_nb_lessons.reproductions import experiment
+from sae_nb_studies.reproductions import experiment
 try:
     experiment("graph_shape")
 except FileNotFoundError as error:
@@ -109,7 +109,7 @@ def test_recipes_stay_in_the_checkout_and_nothing_needs_them(unpacked: Path) -> 
     assert done.returncode == 0, done.stderr
     count, _, error = done.stdout.partition(" ")
     assert int(count) > 700
-    assert "graph_shape trains a bundled model again, by sae_nb.models.recipes" in error
+    assert "graph_shape trains a bundled model again, by sae_nb_studies.recipes" in error
     assert "Run it in a checkout." in error
 
 

@@ -10,7 +10,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.files import weights_digest
-from sae_nb.pretrained.making._patches import main, patches_at
+from sae_nb_studies.recipes.saes._patches import main, patches_at
 from tests.small_dino import save_dino, save_images
 
 SMALL = [

@@ -12,8 +12,8 @@ from sae_nb.geometry import pca_layout
 from sae_nb.pretrained import ClassTurn, SentimentShift
 from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes, material
 from sae_nb.pretrained._examples import open_examples
-from sae_nb.pretrained.making import _recipe as recipe
-from sae_nb.pretrained.making._card import card_text
+from sae_nb_studies.recipes.saes import _recipe as recipe
+from sae_nb_studies.recipes.saes._card import card_text
 
 SMALL = {
     "tiny-vit/resid_post.2": recipe.Plan(

@@ -17,8 +17,8 @@ import torch
 import sae_nb as sn
 from sae_nb.pretrained import _examples as examples_in, _loading as shelf
 from sae_nb.pretrained._evaluation_data import Sizes
-from sae_nb.pretrained.making._evidence import add_evidence
-from sae_nb.pretrained.making._recipe import Plan
+from sae_nb_studies.recipes.saes._evidence import add_evidence
+from sae_nb_studies.recipes.saes._recipe import Plan
 
 REAL = [name for name in sn.pretrained_names() if name.startswith("smollm2-135m/")]
 NAMES = [name for name in sn.pretrained_names() if "/mlp." not in name and name not in REAL]
@@ -102,7 +102,7 @@ def test_the_card_says_what_was_reached(name: str) -> None:
     card = (shelf.SHELF / name / "README.md").read_text(encoding="utf-8")
     for word in ("Data", "steps", "R²", "recovered", "floor", "Missed", "random", "seed"):
         assert word in card, word
-    assert f"sae_nb.pretrained.making {name}" in card
+    assert f"sae_nb_studies.recipes.saes {name}" in card
     assert f"{sn.load_examples(name).r2:.4g}" in card
 
 
@@ -169,7 +169,7 @@ def test_a_transcoder_keeps_what_the_model_does(name: str) -> None:
         "seed",
     ):
         assert word in card, word
-    assert f"sae_nb.pretrained.making {name}" in card
+    assert f"sae_nb_studies.recipes.saes {name}" in card
 
 
 @pytest.mark.parametrize("name", ["tiny-gpt/mlp.1", "tiny-vit/mlp.9"])
@@ -311,7 +311,7 @@ def test_the_card_of_a_real_model_s_sae_tells_its_making(name: str) -> None:
         "seed",
     ):
         assert word in card, word
-    assert f"sae_nb.pretrained.making {name}" in card
+    assert f"sae_nb_studies.recipes.saes {name}" in card
     assert f"{sn.load_examples(name).r2:.4g}" in card
     assert not {"/work", "/tmp"} & set(card.split())
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import Documents
+from sae_nb.corpora import Documents
 
 N = 30
 """Documents of each kind: the sixty words in the middle of a review; sixty words of a speech."""

@@ -112,13 +112,13 @@ def _read_sweep(path: Path) -> Any:
 
 
 def _make_raptor(path: Path) -> None:
-    from sae_nb.studies.dynamics import Raptor
+    from sae_nb_studies.dynamics import Raptor
 
     Raptor.from_model(sn.load_model("tiny-vit"), cuts=(0, 6, 12)).save(path)
 
 
 def _read_raptor(path: Path) -> Any:
-    from sae_nb.studies.dynamics import Raptor
+    from sae_nb_studies.dynamics import Raptor
 
     return dict(Raptor.load(path).state_dict())
 

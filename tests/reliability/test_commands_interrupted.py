@@ -12,8 +12,8 @@ import pytest
 
 STUBS = {
     "sae_nb": ("sae_nb.diagnosis", "doctor", ["doctor"]),
-    "sae_nb.pretrained.making": (
-        "sae_nb.pretrained.making._recipe",
+    "sae_nb_studies.recipes.saes": (
+        "sae_nb_studies.recipes.saes._recipe",
         "make",
         ["tiny-vit/resid_post.6", "--out", "x"],
     ),

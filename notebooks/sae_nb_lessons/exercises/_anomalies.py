@@ -57,7 +57,7 @@ def hits_without_annealing() -> float:
 
     All kernels have the last width from the start.
     """
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_sparker").of("hits, not annealed").mean
 

@@ -31,7 +31,7 @@ def _judge_shuffled(answer: float) -> str | None:
 @cache
 def shared_start() -> float:
     """Return the stability of TopK trained twice from the same initial dictionary; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("archetypal_stability").of("TopK shared start stability").mean
 

@@ -94,7 +94,7 @@ def _judge_again(mine: Callable[[Sequence[int], int], list[bool]]) -> Mistake | 
 @cache
 def atom_foresees() -> float:
     """Return the AUROC of the atom that rises most, for texts that loop; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("behaviour").of("auroc atom").mean
 

@@ -77,7 +77,7 @@ def _judge_moved(mine: Callable[..., Tensor]) -> Mistake | str | None:
 @cache
 def named_first() -> float:
     """Return the share of planted changes whose outcome rises most; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("model_differences").of("outcome first").mean
 

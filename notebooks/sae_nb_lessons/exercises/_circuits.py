@@ -19,7 +19,7 @@ TIME, PERIOD = 8, 4
 @cache
 def share_that_happens() -> float:
     """Return measured by predicted change, of atoms of tiny-gpt; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("attribution_graphs").of("slope").mean
 
@@ -60,7 +60,7 @@ def right_without_the_circuit() -> float:
     """Return tiny-induction's share of correct answers with its known circuit held at its mean."""
     import sae_nb as sn
 
-    return sn.circuits.known_circuit(sn.load_model("tiny-induction")).without
+    return sn.studies.circuits.known_circuit(sn.load_model("tiny-induction")).without
 
 
 TASKS = tasks(

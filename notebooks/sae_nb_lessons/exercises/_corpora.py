@@ -55,7 +55,7 @@ def _judge_corrected(mine: Callable[[Tensor], Tensor]) -> str | None:
 @cache
 def by_all_atoms() -> float:
     """Return the adjusted Rand index of groups by all atoms against the person; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("documents").of("person: all atoms").mean
 

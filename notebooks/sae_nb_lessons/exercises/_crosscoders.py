@@ -42,7 +42,7 @@ def _judge_difference(mine: Callable[[Tensor, Tensor, float, float], Tensor]) ->
 @cache
 def shrunk() -> float:
     """Return the share of faint shared concepts with an exclusive atom under ℓ1; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("crosscoder_planted").of("relu shrunk").mean
 

@@ -34,7 +34,7 @@ def _judge_cuts(answer: list[int]) -> str | None:
 def swap_drop() -> float:
     """Measure the share of answers that tiny-vit-tied loses when layers 1 and 9 are swapped."""
     from sae_nb.data import scenes
-    from sae_nb.studies.dynamics import swap_layers
+    from sae_nb_studies.dynamics import swap_layers
     from sae_nb.models import load_model
 
     pictures = scenes(64, seed=7, split="test")

@@ -51,7 +51,7 @@ def _judge_sd(answer: float) -> str | None:
 @cache
 def little_seen() -> float:
     """Return the error with two clusters where 12 % is seen; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_sparse_bayes").of("error, clustered, 12 % seen").mean
 

@@ -144,7 +144,7 @@ def _judge_best(mine: Callable[[Tensor, Tensor, float], int]) -> str | None:
 @cache
 def random_tpp() -> float:
     """Return the TPP of random directions on tiny-gpt; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("bench_references").of("tiny-gpt tpp random").mean
 

@@ -77,7 +77,7 @@ def _judge_length(answer: float) -> str | None:
 @cache
 def without_limit() -> float:
     """Return the share of found events that are near a true one; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_dunl").of("no limit: precision").mean
 

@@ -35,7 +35,7 @@ def _judge_absorbed(answer: float) -> str | None:
 @cache
 def parent_in_children_alone() -> float:
     """Return the PC of BatchTopK where children occur without their parents; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("hierarchy").of("batch_topk PC, no hierarchy").mean
 

@@ -53,7 +53,7 @@ def _judge_sharpness(answer: float) -> str | None:
 @cache
 def digits_in_groups() -> float:
     """Return the share of digits that KDS puts in the right group; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_kds").of("digits").mean
 

@@ -48,7 +48,7 @@ def _judge_lens(mine: Callable[[Tensor, Tensor, Tensor], Tensor]) -> str | None:
 @cache
 def direct_path_in_the_middle() -> float:
     """Return the rank correlation of the direct path with measured effects, tiny-vit block 6; recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lens_effects").of("tiny-vit, direct path").mean
 

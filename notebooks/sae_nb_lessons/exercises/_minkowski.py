@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sae_nb.studies.minkowski import off_support
+from sae_nb_studies.minkowski import off_support
 from sae_nb_lessons.exercises._answers import function, number, whole_number
 from sae_nb_lessons.exercises._kit import Answer, tasks
 
@@ -32,7 +32,7 @@ def _judge_corners(answer: int) -> str | None:
 @cache
 def free_simplex_r2() -> float:
     """R² of one free simplex on a Minkowski sum; mean over the recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("minkowski").of("minkowski free AA r2").mean
 

@@ -46,7 +46,7 @@ def _judge_gain(answer: float) -> str | None:
 @cache
 def plain_layer() -> float:
     """Return the share of letters that one layer without momentum gets right; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_momentum").of("one layer").mean
 

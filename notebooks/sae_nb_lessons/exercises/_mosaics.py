@@ -50,7 +50,7 @@ def _judge_times(answer: float) -> str | None:
 @cache
 def by_chance() -> float:
     """Return the share of held-out 7 × 7 patches that are in a training image; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_patch_mosaic").of("7 × 7 of held out").mean
 

@@ -50,7 +50,7 @@ def _judge_order(answer: float) -> str | None:
 @cache
 def closure_of_turn() -> float:
     """‖A⁴ − I‖ / ‖I‖ of a turn learned from patches without their mean; over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_group_network").of("closure, without mean, turn").mean
 

@@ -11,7 +11,7 @@ import torch
 from sae_nb_lessons.exercises._answers import Form, WrongForm, describe, function, number, words
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake
-from sae_nb_lessons.reproductions import MeasuredClaim
+from sae_nb_studies.reproductions import MeasuredClaim
 from sae_nb_lessons.studies import toy_run
 
 PARTS = ("claim", "floor", "control")

@@ -100,7 +100,7 @@ def _judge_occlusion(mine: Callable[..., Tensor]) -> Mistake | str | None:
 @cache
 def texture_is_shown() -> float:
     """Return the share of images optimised for a texture in which the model reads it; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("vision_maximise").of("texture, maximised").mean
 

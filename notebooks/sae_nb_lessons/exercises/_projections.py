@@ -49,7 +49,7 @@ def _off_the_simplex(z: Tensor, tolerance: float) -> str | None:
 @cache
 def best_half_space() -> float:
     """F1 of the best ReLU and TopK latents for an inner concept; mean over the recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("separability").of("others, best inner F1").mean
 

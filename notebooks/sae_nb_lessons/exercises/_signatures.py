@@ -50,7 +50,7 @@ def _judge_p(answer: float) -> str | None:
 @cache
 def nearest() -> float:
     """Return the share of artists whose nearest artist is of their family; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_signatures").of("tiny-vit: distance, nearest").mean
 

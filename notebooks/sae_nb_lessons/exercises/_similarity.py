@@ -43,7 +43,7 @@ def _judge_silence(answer: float) -> str | None:
 @cache
 def pieces_at_little_sparsity() -> float:
     """Return the share of units with one piece of the ring at sparsity .02; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_similarity").of("one piece, little sparsity").mean
 

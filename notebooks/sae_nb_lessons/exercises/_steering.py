@@ -31,7 +31,7 @@ def _judge_cost(answer: float) -> str | None:
 @cache
 def untrained_success() -> float:
     """Return the success of the atom chosen in the same way in an untrained SAE; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("steering_science").of("digits, untrained").mean
 

@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sae_nb.studies.temporal import lag_cosine
+from sae_nb_studies.temporal import lag_cosine
 from sae_nb_lessons.exercises._answers import function, number
 from sae_nb_lessons.exercises._kit import Answer, tasks
 
@@ -34,7 +34,7 @@ def _judge_length(answer: float) -> str | None:
 @cache
 def lead_without_order() -> float:
     """Return the lag-1 cosine of predicted less novel codes, tokens shuffled; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("temporal").of("temporal order lost lag-1 lead").mean
 
@@ -69,7 +69,7 @@ def _judge_lag(mine: Callable[[Tensor], float]) -> str | None:
 @cache
 def growth_on_text() -> float:
     """Rank correlation of position and dimension on tiny-gpt; over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("temporal").of("text growth").mean
 

@@ -50,7 +50,7 @@ def _judge_auroc(mine: Callable[[Tensor, Tensor], float]) -> str | None:
 @cache
 def textures_found() -> float:
     """Return the share of textures whose absence an atom of that texture reveals; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("vision_concepts").of("texture, found").mean
 

@@ -54,7 +54,7 @@ def _judge_side(answer: float) -> str | None:
 @cache
 def by_window() -> float:
     """Return the share of points whose side a window of 7 × 7 tells; mean over recorded seeds."""
-    from sae_nb_lessons.reproductions import recorded
+    from sae_nb_studies.reproductions import recorded
 
     return recorded("lab_waves").of("window").mean
 

@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from sae_nb.figures import DOTTED, heatmaps, named_ticks, visible_token
-from sae_nb.studies.uses import Moment
+from sae_nb_studies.uses import Moment
 
 ROW_PX, AXES_PX = 30, 120
 

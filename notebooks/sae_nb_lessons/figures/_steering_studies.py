@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.studies.evaluation import Arm, Fragility, IllusionCheck, SteeringCurves
+from sae_nb_studies.evaluation import Arm, Fragility, IllusionCheck, SteeringCurves
 from sae_nb.figures import broken, framed, line, named_ticks, theme
 
 COLOURS = {

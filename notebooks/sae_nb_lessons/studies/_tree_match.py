@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.evaluation import explained_variance, match_atoms
-from sae_nb.studies.data import ConceptTree
+from sae_nb_studies.data import ConceptTree
 
 
 @dataclass(frozen=True)

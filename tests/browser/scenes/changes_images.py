@@ -8,7 +8,7 @@ from playwright.sync_api import Page
 
 CELLS = (
     """\
-from sae_nb.studies.models import plant_behaviour
+from sae_nb_studies.models import plant_behaviour
 taught = plant_behaviour("seven")
 shown = taught.inputs(6)
 differs = sn.diff_models(taught.before, taught.after, shown, steps=20, n_components=1, progress=False)

@@ -9,7 +9,8 @@ import pytest
 import torch
 from sae_nb_lessons import exercise, own_claim
 from sae_nb_lessons.exercises import _own_claim as exercises
-from sae_nb_lessons.reproductions import MeasuredClaim
+
+from sae_nb_studies.reproductions import MeasuredClaim
 
 HOSTILE = "<script>alert(1)</script>"
 GOOD = {"claim": 0.99, "floor": 0.68, "control": 0.69}

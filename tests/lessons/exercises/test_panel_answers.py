@@ -9,7 +9,7 @@ import torch
 from sae_nb_lessons import exercise
 
 import sae_nb as sn
-from sae_nb.studies.data import six_gaussians
+from sae_nb_studies.data import six_gaussians
 from tests.lessons.exercises.asked import Asked
 from tests.lessons.exercises.panel_answers import ASKED
 

@@ -40,9 +40,9 @@ from sae_nb_lessons.figures._steering_studies import (
 import sae_nb as sn
 from sae_nb.dynamics import phase_evidence
 from sae_nb.figures import theme, to_svg
-from sae_nb.studies.evaluation import fragility_battery, illusion_check, steering_curves
-from sae_nb.studies.minkowski import dictionary_geometry, geometry_floors
-from sae_nb.studies.uses import Moment
+from sae_nb_studies.evaluation import fragility_battery, illusion_check, steering_curves
+from sae_nb_studies.minkowski import dictionary_geometry, geometry_floors
+from sae_nb_studies.uses import Moment
 
 # --- notebook 03: likeness and curves -------------------------------------------------------------
 

@@ -6,13 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sae_nb_lessons.reproductions import (
-    artefact_of,
-    experiment,
-    experiment_names,
-)
 
 from sae_nb.files import read_json
+from sae_nb_studies.reproductions import artefact_of, experiment, experiment_names
 
 DOCS = Path(__file__).parents[3] / "docs"
 LONG_ROWS = {"language_temporal": 12_600}
@@ -41,7 +37,7 @@ def test_it_says_with_what_it_was_made_and_how_long_that_took(artefact: dict[str
 
 
 def test_verdicts_follow_from_the_numbers_of_the_seeds(artefact: dict[str, Any]) -> None:
-    """Nothing in an artefact was written by hand; `python -m sae_nb_lessons.reproductions --judge` judges anew."""
+    """Nothing in an artefact was written by hand; `python -m sae_nb_studies.reproductions --judge` judges anew."""
     found = experiment(artefact["experiment"])
     again = artefact_of(found, artefact["seeds"], artefact["size"])
     assert artefact == again

@@ -6,15 +6,14 @@ import math
 from importlib.resources import files
 from pathlib import Path
 
-from sae_nb_lessons.reproductions.experiments.bench_references import (
+from sae_nb.files import read_json
+from sae_nb_studies.reproductions.experiments.bench_references import (
     LEFT_OUT,
     PLACES,
     ROWS,
     references,
 )
-
-from sae_nb.files import read_json
-from sae_nb.studies.uses import BROKEN, N_INPUTS
+from sae_nb_studies.uses import BROKEN, N_INPUTS
 
 ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.json"
 
@@ -22,7 +21,7 @@ ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.jso
 def test_references_are_those_of_the_artefact() -> None:
     """Nothing is written by hand, and nothing that is shown is NaN; made with the inputs that `bench` takes."""
     artefact = read_json(ARTEFACT)
-    kept = read_json(Path(str(files("sae_nb.studies.uses") / "bench_references.json")))
+    kept = read_json(Path(str(files("sae_nb_studies.uses") / "bench_references.json")))
     assert kept == references(artefact["numbers"])
     assert artefact["size"]["n_inputs"] == N_INPUTS
     assert set(kept) == set(PLACES)

@@ -7,15 +7,15 @@ from html import unescape
 from pathlib import Path
 
 import pytest
-from sae_nb_lessons.reproductions import _committed as committed, experiment_names, recorded
-from sae_nb_lessons.reproductions.experiments import (
+
+from sae_nb.files import read_json
+from sae_nb_studies.reproductions import _committed as committed, experiment_names, recorded
+from sae_nb_studies.reproductions.experiments import (
     archetypal_stability,
     hierarchy,
     monotone,
     separability,
 )
-
-from sae_nb.files import read_json
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sae_nb_lessons.reproductions.experiments import digits_pixels
+
+from sae_nb_studies.reproductions.experiments import digits_pixels
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (12, 3, 2), dtype=np.uint8)
 HEADER = struct.pack(">IIII", 2051, 12, 3, 2)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from sae_nb_lessons.reproductions import experiment_names, short_run
+
+from sae_nb_studies.reproductions import experiment_names, short_run
 
 
 @pytest.mark.parametrize("name", experiment_names())

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sae_nb_lessons.reproductions import (
+
+from sae_nb.files import read_json
+from sae_nb_studies.reproductions import (
     Claim,
     Line,
     Shown,
@@ -24,10 +26,8 @@ from sae_nb_lessons.reproductions import (
     run_experiment,
     summarise,
 )
-from sae_nb_lessons.reproductions.__main__ import judge, main
-from sae_nb_lessons.reproductions._committed import recorded_seeds
-
-from sae_nb.files import read_json
+from sae_nb_studies.reproductions.__main__ import judge, main
+from sae_nb_studies.reproductions._committed import recorded_seeds
 
 ROOT = Path(__file__).parents[3]
 CALLS: list[int] = []
@@ -159,7 +159,7 @@ def test_an_artefact_tells_what_made_it_and_no_more(toy_experiment: Any, tmp_pat
     assert made["numbers"]["a"] == {"mean": 1.01, "sd": 0.01, "n": 3}
     assert [made["seeds"][s]["numbers"]["a"] for s in "012"] == [1.0, 1.01, 1.02]
     assert made["command"] == (
-        "python -m sae_nb_lessons.reproductions toy --seeds 0 1 2 --size ks=[3] --out docs/claims"
+        "python -m sae_nb_studies.reproductions toy --seeds 0 1 2 --size ks=[3] --out docs/claims"
     )
     claim = made["claims"][0]
     assert (claim["verdict"], claim["lines"][0]["gate"], claim["floor"]["mean"]) == (
@@ -384,7 +384,7 @@ def test_make_runs_one_reproduction_by_name(given: list[str], run: str) -> None:
     """At full size, into a folder of its own, where a killed run goes on."""
     asked = ["make", "--dry-run", "--always-make", "reproduce-full", *given]
     said = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert f"-m sae_nb_lessons.reproductions {run} --out build/claims" in said
+    assert f"-m sae_nb_studies.reproductions {run} --out build/claims" in said
 
 
 @pytest.mark.parametrize("name", experiment_names())

@@ -6,7 +6,9 @@ import ast
 from pathlib import Path
 
 import pytest
-from sae_nb_lessons.reproductions import (
+
+from sae_nb.files import read_json
+from sae_nb_studies.reproductions import (
     Claim,
     Line,
     Shown,
@@ -17,8 +19,6 @@ from sae_nb_lessons.reproductions import (
     floor_exceptions,
     summaries_of,
 )
-
-from sae_nb.files import read_json
 
 ROOT = Path(__file__).parents[3]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from sae_nb_lessons.reproductions._final_states import photo_networks, show_photos, some_photos
 
 from sae_nb.files import write_json
 from sae_nb.models import VisionTransformer, VisionTransformerConfig
+from sae_nb_studies.reproductions._final_states import photo_networks, show_photos, some_photos
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sae_nb.data import NOT_ASKED, TASKS, Rows
-from sae_nb.models.recipes.known_circuits import (
+from sae_nb_studies.recipes.known_circuits import (
     CIRCUIT_RECIPES,
     CircuitRecipe,
     CircuitTraining,

@@ -10,9 +10,9 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 import sae_nb as sn
-from sae_nb.models.recipes import photo_vit
-from sae_nb.models.recipes._vision_training import accuracies, photo_batches
-from sae_nb.models.recipes.photo_vit import PhotoRecipe, PhotoTraining, main
+from sae_nb_studies.recipes import photo_vit
+from sae_nb_studies.recipes._vision_training import accuracies, photo_batches
+from sae_nb_studies.recipes.photo_vit import PhotoRecipe, PhotoTraining, main
 
 RECIPE = PhotoRecipe(
     steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1

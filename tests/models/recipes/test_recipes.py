@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
-from sae_nb.models.recipes import tiny_audio, tiny_gpt, tiny_vit, two_towers
-from sae_nb.models.recipes._language_training import LanguageRecipe, LanguageTraining
-from sae_nb.models.recipes._vision_training import RecipeConfig, TrainingState
-from sae_nb.models.recipes.known_circuits import CIRCUIT_RECIPES, CircuitTraining, train_circuit
-from sae_nb.models.recipes.photo_vit import PhotoRecipe, PhotoTraining, train_photo_vit
-from sae_nb.models.recipes.tiny_audio import AudioRun
-from sae_nb.models.recipes.two_towers import TowersRecipe, TowersTraining
+from sae_nb_studies.recipes import tiny_audio, tiny_gpt, tiny_vit, two_towers
+from sae_nb_studies.recipes._language_training import LanguageRecipe, LanguageTraining
+from sae_nb_studies.recipes._vision_training import RecipeConfig, TrainingState
+from sae_nb_studies.recipes.known_circuits import CIRCUIT_RECIPES, CircuitTraining, train_circuit
+from sae_nb_studies.recipes.photo_vit import PhotoRecipe, PhotoTraining, train_photo_vit
+from sae_nb_studies.recipes.tiny_audio import AudioRun
+from sae_nb_studies.recipes.two_towers import TowersRecipe, TowersTraining
 from tests.models.recipes import (
     test_known_circuits as circuits,
     test_photo_vit as photo,

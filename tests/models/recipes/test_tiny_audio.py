@@ -10,8 +10,8 @@ import torch
 
 from sae_nb.data import sounds
 from sae_nb.models import SoundTransformer
-from sae_nb.models.recipes import tiny_audio
-from sae_nb.models.recipes.tiny_audio import (
+from sae_nb_studies.recipes import tiny_audio
+from sae_nb_studies.recipes.tiny_audio import (
     AudioRecipe,
     AudioRun,
     accuracies,

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 
 from sae_nb.data import prose, stories
 from sae_nb.models import load_model
-from sae_nb.models.recipes import (
+from sae_nb_studies.recipes import (
     TrainingText,
     _language_data as language_streams,
     gather,
@@ -20,8 +20,8 @@ from sae_nb.models.recipes import (
     tiny_gpt,
     token_ids,
 )
-from sae_nb.models.recipes._language_data import Batches, Stream, train_tokenizer
-from sae_nb.models.recipes._language_training import (
+from sae_nb_studies.recipes._language_data import Batches, Stream, train_tokenizer
+from sae_nb_studies.recipes._language_training import (
     LanguageRecipe,
     LanguageShape,
     LanguageTraining,

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sae_nb.models import LoopedAdder, pair_ids
-from sae_nb.models.recipes.tiny_looped import (
+from sae_nb_studies.recipes.tiny_looped import (
     LoopedRecipe,
     LoopedTraining,
     draw_sums,

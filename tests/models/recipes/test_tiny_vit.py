@@ -12,14 +12,14 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from sae_nb.models import VisionTransformer
-from sae_nb.models.recipes import tiny_vit
-from sae_nb.models.recipes._vision_training import (
+from sae_nb_studies.recipes import tiny_vit
+from sae_nb_studies.recipes._vision_training import (
     RecipeConfig,
     TrainingState,
     accuracies,
     photo_batches,
 )
-from sae_nb.models.recipes.tiny_vit import main, train_tiny_vit
+from sae_nb_studies.recipes.tiny_vit import main, train_tiny_vit
 
 CONFIG = RecipeConfig(
     steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1

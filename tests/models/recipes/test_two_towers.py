@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from sae_nb.data import captions, scenes
-from sae_nb.models.recipes.two_towers import (
+from sae_nb_studies.recipes.two_towers import (
     TowersRecipe,
     TowersTraining,
     embeddings,

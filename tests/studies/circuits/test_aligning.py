@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.studies.circuits import Algorithm, Alignment, align
-from sae_nb.studies.circuits._aligning import shuffled
-from sae_nb.studies.circuits._maps import Couplings, Rotation
+from sae_nb_studies.circuits import Algorithm, Alignment, align
+from sae_nb_studies.circuits._aligning import shuffled
+from sae_nb_studies.circuits._maps import Couplings, Rotation
 from tests.refusing import refused
 
 PLAIN: dict[str, Any] = {"steps": 1, "n_pairs": 400, "n_bootstrap": 50}

@@ -13,8 +13,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.models import Intervention, RunState
-from sae_nb.studies.circuits import DecisionPredictions, predict_decisions
-from sae_nb.studies.circuits._deciding import (
+from sae_nb_studies.circuits import DecisionPredictions, predict_decisions
+from sae_nb_studies.circuits._deciding import (
     GRADIENT,
     KNOWN,
     RELEVANCE,
@@ -22,7 +22,7 @@ from sae_nb.studies.circuits._deciding import (
     _Asking,
     _share_found,
 )
-from sae_nb.studies.data import HiddenRules, hidden_rules
+from sae_nb_studies.data import HiddenRules, hidden_rules
 
 RULE = 19
 """One that asks animal, place and thing."""

@@ -10,14 +10,8 @@ import numpy as np
 import pytest
 
 import sae_nb as sn
-from sae_nb.studies.circuits import (
-    AtomTarget,
-    AttributionGraph,
-    Decomposition,
-    _decomposing as decomposing,
-    attribution_graph,
-    neuron_transcoders,
-)
+from sae_nb.circuits import AtomTarget, AttributionGraph, Decomposition, attribution_graph
+from sae_nb_studies.circuits import _decomposing as decomposing, neuron_transcoders
 from tests.refusing import refused
 
 

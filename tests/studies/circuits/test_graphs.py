@@ -16,10 +16,10 @@ import torch
 from torch import nn
 
 import sae_nb as sn
+from sae_nb.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
+from sae_nb.circuits._graph_sites import one_input, places_of
+from sae_nb.circuits._passes import Passes, Trace
 from sae_nb.models import Frozen
-from sae_nb.studies.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
-from sae_nb.studies.circuits._graph_sites import one_input, places_of
-from sae_nb.studies.circuits._passes import Passes, Trace
 from tests.refusing import refused
 
 TEXT = "One day Mia saw a big red"
@@ -279,12 +279,12 @@ def test_what_it_takes_is_said_and_bounded(
 ) -> None:
     """Before the backward passes; small blocks make the same graph; what would not fit is refused."""
     model, dictionaries = language()
-    with caplog.at_level(logging.INFO, logger="sae_nb.studies.circuits"):
+    with caplog.at_level(logging.INFO, logger="sae_nb_studies.circuits"):
         attribution_graph(model, dictionaries, TEXT, target=" dog", max_nodes=20)
     (said,) = [record.getMessage() for record in caplog.records]
     assert "the causes of 21 of them traced in blocks of 128 backward passes: about" in said
-    monkeypatch.setattr("sae_nb.studies.circuits._memory.BLOCK_BYTES", 50_000)
-    with caplog.at_level(logging.INFO, logger="sae_nb.studies.circuits"):
+    monkeypatch.setattr("sae_nb.circuits._memory.BLOCK_BYTES", 50_000)
+    with caplog.at_level(logging.INFO, logger="sae_nb_studies.circuits"):
         bounded = attribution_graph(model, dictionaries, TEXT, target=" dog")
     rows = int(re.findall(r"blocks of (\d+)", caplog.records[-1].getMessage())[0])
     assert 0 < rows < 16
@@ -295,7 +295,7 @@ def test_what_it_takes_is_said_and_bounded(
         MemoryError, match="a graph over .* positions must fit.*Pass a shorter text"
     ):
         attribution_graph(model, dictionaries, TEXT)
-    monkeypatch.setattr("sae_nb.studies.circuits._attributing.check_forward", lambda passes: None)
+    monkeypatch.setattr("sae_nb.circuits._attributing.check_forward", lambda passes: None)
     with pytest.raises(MemoryError, match="A graph of .* nodes must fit.*Lower `max_nodes`"):
         attribution_graph(model, dictionaries, TEXT)
 

@@ -11,13 +11,9 @@ import torch
 from torch import nn
 
 import sae_nb as sn
+from sae_nb.circuits import Contributions, head_contributions
 from sae_nb.models import Intervention, intervening, run
-from sae_nb.studies.circuits import (
-    Contributions,
-    KnownCircuit,
-    head_contributions,
-    known_circuit,
-)
+from sae_nb_studies.circuits import KnownCircuit, known_circuit
 
 TEXTS = ["One day she went to", "When he came to the"]
 WORDS = (" her", " his")

@@ -11,7 +11,7 @@ from sklearn.metrics import adjusted_rand_score
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.studies.circuits import InteractionBasis, interaction_basis
+from sae_nb_studies.circuits import InteractionBasis, interaction_basis
 from tests.refusing import refused
 
 

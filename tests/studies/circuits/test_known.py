@@ -14,8 +14,8 @@ import torch
 import sae_nb as sn
 import sae_nb.models
 from sae_nb.data import TASKS
-from sae_nb.studies.circuits import KnownCircuit, known_circuit
-from sae_nb.studies.circuits._known import (
+from sae_nb_studies.circuits import KnownCircuit, known_circuit
+from sae_nb_studies.circuits._known import (
     _accuracy,
     frequency_shares,
     key_frequencies,

@@ -10,14 +10,9 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.circuits import AttributionGraph, Contributions, attribution_graph, neuron_contributions
 from sae_nb.models import Frozen, Intervention, intervening
-from sae_nb.studies.circuits import (
-    AttributionGraph,
-    Contributions,
-    attribution_graph,
-    neuron_contributions,
-    neuron_transcoders,
-)
+from sae_nb_studies.circuits import neuron_transcoders
 
 SUMS = ["40 + 20 =", "3 + 5 =", "17 + 36 ="]
 BRACKETS = "( ( ) ) ( ) )"
@@ -67,7 +62,7 @@ def test_removal_of_a_neuron_is_a_run_with_its_mean(monkeypatch) -> None:
     by_hand = np.subtract(answers(), answers([Intervention(place, exchange)])).mean()
     assert of("ablation").values[0, largest] == pytest.approx(by_hand, rel=1e-3, abs=1e-4)
     whole = of("ablation").values
-    monkeypatch.setattr("sae_nb.studies.circuits._copies.BLOCK", 100)
+    monkeypatch.setattr("sae_nb.circuits._copies.BLOCK", 100)
     of.cache_clear()
     assert of("ablation").values == pytest.approx(whole, abs=1e-4)
 
@@ -146,7 +141,7 @@ def test_flow_through_a_head_is_what_scaling_it_changes(name: str, text: str, ta
 
 def test_flow_through_a_node_is_what_is_foreseen_without_it() -> None:
     """Over both blocks; of tokens, errors and biases together it is the target."""
-    from sae_nb.studies.circuits._faithfulness import foreseen
+    from sae_nb.circuits._faithfulness import foreseen
 
     whole = graph("tiny-brackets", BRACKETS, "broken")
     atoms = whole.nodes.index[whole.nodes.kind == "atom"]

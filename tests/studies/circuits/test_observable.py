@@ -11,7 +11,7 @@ from torch.nn.functional import cosine_similarity, normalize
 
 import sae_nb as sn
 from sae_nb.models import Frozen, Intervention, intervening
-from sae_nb.studies.circuits import Observable, observable
+from sae_nb_studies.circuits import Observable, observable
 from tests.refusing import refused
 
 TEXT = "One day Mia saw a big red dog and"

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.circuits import Patching, patch_atoms
 from sae_nb.models import Intervention, intervening
-from sae_nb.studies.circuits import Patching, patch_atoms
 from tests.refusing import refused
 
 PLACE = "resid_post.6"

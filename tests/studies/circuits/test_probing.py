@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 import sae_nb as sn
-from sae_nb.studies.circuits import PromptGroups, probe_prompts
-from sae_nb.studies.circuits._probing import _comparison
+from sae_nb_studies.circuits import PromptGroups, probe_prompts
+from sae_nb_studies.circuits._probing import _comparison
 
 NAMES = ("Ben", "Jack", "Max", "Tom")
 PROMPTS = [f"One day {name} went to the" for name in NAMES]

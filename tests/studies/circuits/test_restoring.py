@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.circuits import PatchMap, patch
 from sae_nb.models import run
-from sae_nb.studies.circuits import PatchMap, patch
 from tests.refusing import refused
 
 CLEAN, CORRUPTED = "One day she went home and", "One day he went home and"

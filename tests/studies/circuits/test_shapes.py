@@ -12,13 +12,8 @@ import pytest
 from scipy.sparse import csr_matrix
 
 import sae_nb as sn
-from sae_nb.studies.circuits import (
-    AttributionGraph,
-    attribution_graph,
-    graph_features,
-    neuron_transcoders,
-    predict_correctness,
-)
+from sae_nb.circuits import AttributionGraph, attribution_graph
+from sae_nb_studies.circuits import graph_features, neuron_transcoders, predict_correctness
 from tests.refusing import refused
 
 

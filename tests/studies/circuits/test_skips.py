@@ -13,9 +13,9 @@ import transformers
 
 import sae_nb as sn
 from sae_nb.activations import PositionPolicy
+from sae_nb.circuits import AttributionGraph, attribution_graph, load_graph
 from sae_nb.interop import Imported
 from sae_nb.models import Frozen, run
-from sae_nb.studies.circuits import AttributionGraph, attribution_graph, load_graph
 
 TEXT = "One day Mia saw a big red"
 IDS = torch.tensor([[3, 14, 7, 9, 21, 5]])
@@ -145,7 +145,7 @@ def test_edges_and_biases_add_up_with_skips() -> None:
 
 def test_an_edge_along_a_skip_equals_a_finite_difference() -> None:
     """Of one token's embedding, attention and norms held, by a pass in which MLPs write what nodes and skips do."""
-    from sae_nb.studies.circuits._passes import Trace
+    from sae_nb.circuits._passes import Trace
 
     graph = skipping()
     trace = Trace(graph.passes, None)  # type: ignore[arg-type]

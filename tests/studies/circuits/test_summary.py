@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 import sae_nb as sn
-from sae_nb.studies.circuits import AttributionGraph, Circuit, load_graph, summarise_flow
-from sae_nb.studies.circuits._faithfulness import effects, foreseen
+from sae_nb.circuits import AttributionGraph, load_graph
+from sae_nb.circuits._faithfulness import effects, foreseen
+from sae_nb.circuits._summary import Circuit, summarise_flow
 from tests.refusing import refused
 
 TEXT = "One day Mia saw"

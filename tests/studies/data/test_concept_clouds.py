@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sae_nb.studies.data import six_gaussians, uneven_dimensions
+from sae_nb_studies.data import six_gaussians, uneven_dimensions
 
 
 def test_six_gaussians_lie_on_two_rings() -> None:

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from sae_nb.data import stories
-from sae_nb.studies.data import DecisionRule, hidden_rules
+from sae_nb_studies.data import DecisionRule, hidden_rules
 
 
 def test_a_rule_is_a_tree_whose_root_says_which_of_two_fields_decides() -> None:

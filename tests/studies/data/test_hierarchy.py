@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.studies.data import concept_tree
+from sae_nb_studies.data import concept_tree
 
 
 @pytest.mark.parametrize("correlation", [0.0, 0.1, 0.5, 0.8, 0.99])

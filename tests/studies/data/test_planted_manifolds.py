@@ -7,8 +7,8 @@ import math
 import pytest
 import torch
 
-from sae_nb.studies.data import SHAPES, planted_manifolds
-from sae_nb.studies.geometry import two_nn_dimension
+from sae_nb_studies.data import SHAPES, planted_manifolds
+from sae_nb_studies.geometry import two_nn_dimension
 
 COORDINATES = {
     "circle": 1,

@@ -8,7 +8,7 @@ import torch
 
 from sae_nb.data import scenes
 from sae_nb.models import LiveModel, load_model, wrap
-from sae_nb.studies.dynamics import swap_layers
+from sae_nb_studies.dynamics import swap_layers
 from tests.refusing import refused
 
 

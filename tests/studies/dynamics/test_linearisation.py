@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from sae_nb.studies.dynamics import linearise_phases
+from sae_nb_studies.dynamics import linearise_phases
 
 
 def turned(angle: float) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from sae_nb.data import scenes
 from sae_nb.dynamics import capture_states
 from sae_nb.models import LiveModel, load_model, wrap
-from sae_nb.studies.dynamics import (
+from sae_nb_studies.dynamics import (
     BlockSizes,
     Raptor,
     RaptorConfig,
@@ -18,7 +18,7 @@ from sae_nb.studies.dynamics import (
     start_from_teacher,
     train_raptor,
 )
-from sae_nb.studies.dynamics.raptor._loop import token_weights
+from sae_nb_studies.dynamics.raptor._loop import token_weights
 from tests.refusing import refused
 
 SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)

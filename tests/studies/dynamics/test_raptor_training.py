@@ -11,7 +11,7 @@ import torch
 
 from sae_nb.dynamics import States
 from sae_nb.models import load_model
-from sae_nb.studies.dynamics import (
+from sae_nb_studies.dynamics import (
     BlockSizes,
     Raptor,
     RaptorConfig,
@@ -19,7 +19,7 @@ from sae_nb.studies.dynamics import (
     start_raptor,
     train_raptor,
 )
-from sae_nb.studies.dynamics.raptor._loop import RaptorLoss, RaptorTraining
+from sae_nb_studies.dynamics.raptor._loop import RaptorLoss, RaptorTraining
 from tests.refusing import refused
 
 SIZES = BlockSizes(d_model=8, n_heads=2, hidden=16)

@@ -13,7 +13,7 @@ import sae_nb as sn
 from sae_nb.evaluation import define
 from sae_nb.evaluation.causal._outcomes import TargetOdds, repeated_share, surprise
 from sae_nb.steering import Answers, log_odds
-from sae_nb.studies.evaluation import (
+from sae_nb_studies.evaluation import (
     ablation_effects,
     fragility_battery,
     picture_variants,
@@ -21,7 +21,7 @@ from sae_nb.studies.evaluation import (
     strongest_atoms,
     text_variants,
 )
-from sae_nb.studies.evaluation.causal._fragility import _Cell, _sampled
+from sae_nb_studies.evaluation.causal._fragility import _Cell, _sampled
 
 
 class Axes(torch.nn.Module):

@@ -13,11 +13,11 @@ from sae_nb.geometry import largest_cosines
 from sae_nb.sessions import names_of
 from sae_nb.statistics import auroc
 from sae_nb.steering import Answers
-from sae_nb.studies.evaluation import bundled_inputs
-from sae_nb.studies.evaluation.certifying._doing import MOST_TOKENS, _Added, inputs_of
-from sae_nb.studies.evaluation.certifying._returns import AtomNumbers
 from sae_nb.summaries import summarise_report_card
 from sae_nb.training import Learner
+from sae_nb_studies.evaluation import bundled_inputs
+from sae_nb_studies.evaluation.certifying._doing import MOST_TOKENS, _Added, inputs_of
+from sae_nb_studies.evaluation.certifying._returns import AtomNumbers
 
 HOW = sn.TrainConfig(steps=150, batch_size=512)
 

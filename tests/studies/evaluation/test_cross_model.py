@@ -10,7 +10,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import define
-from sae_nb.studies.evaluation import (
+from sae_nb_studies.evaluation import (
     compare_firing,
     compare_itda,
     match_latents,

@@ -10,8 +10,8 @@ import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import define
 from sae_nb.evaluation.report._measurement import Resampling
-from sae_nb.studies.evaluation import split_error
-from sae_nb.studies.evaluation.dark_matter._dark_matter import (
+from sae_nb_studies.evaluation import split_error
+from sae_nb_studies.evaluation.dark_matter._dark_matter import (
     PARTS,
     RIDGES,
     GramSums,

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.evaluation import attribution_fidelity
+from sae_nb_studies.evaluation import attribution_fidelity
 
 
 def wide_linear() -> tuple[sn.LiveModel, sn.TopK, torch.Tensor]:

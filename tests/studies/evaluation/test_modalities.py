@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.studies.evaluation import bridge_score, modality_gap, modality_scores
+from sae_nb_studies.evaluation import bridge_score, modality_gap, modality_scores
 from tests.refusing import refused
 
 N, N_ATOMS, D = 400, 12, 6

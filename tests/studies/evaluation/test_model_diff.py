@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.diffing import changed_image
+from sae_nb.diffing._own_atoms import own_atoms
 from sae_nb.evaluation import DifferentModelsError
-from sae_nb.studies.evaluation import changed_image
-from sae_nb.studies.evaluation.cross_model._own_atoms import own_atoms
 
 TEXTS = list(sn.data.stories(16, seed=3).texts)
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import sae_nb as sn
-from sae_nb.studies.evaluation import PlantedFunctions, planted_functions
+from sae_nb_studies.evaluation import PlantedFunctions, planted_functions
 
 
 @cache

@@ -9,9 +9,9 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import define
-from sae_nb.studies.evaluation import SAE, probe
-from sae_nb.studies.evaluation.concepts._probe_fits import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS
-from sae_nb.studies.evaluation.concepts._probing import divided, noisy, tasks_of, units_of
+from sae_nb_studies.evaluation import SAE, probe
+from sae_nb_studies.evaluation.concepts._probe_fits import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS
+from sae_nb_studies.evaluation.concepts._probing import divided, noisy, tasks_of, units_of
 from tests.refusing import refused
 
 D_IN = 12
@@ -122,7 +122,7 @@ def test_parts_of_a_split_share_no_sample() -> None:
 
 def test_samples_are_pooled_over_their_rows() -> None:
     """By hand: rows (1, 0), (3, 2) have mean (2, 1) and largest (3, 2)."""
-    from sae_nb.studies.evaluation.concepts._probe_fits import Units, _pool_codes, _pool_dense
+    from sae_nb_studies.evaluation.concepts._probe_fits import Units, _pool_codes, _pool_dense
 
     x = np.array([[1.0, 0.0], [3.0, 2.0], [5.0, 5.0]])
     units = Units(np.arange(3), np.array([0, 0, 1]), 2, np.arange(2))

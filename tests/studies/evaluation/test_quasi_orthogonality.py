@@ -11,8 +11,8 @@ import torch
 import sae_nb as sn
 from sae_nb.evaluation import atom_geometry
 from sae_nb.figures import named, to_svg
-from sae_nb.studies.evaluation import quasi_orthogonality
-from sae_nb.studies.evaluation.dictionary import _quasi_orthogonality
+from sae_nb_studies.evaluation import quasi_orthogonality
+from sae_nb_studies.evaluation.dictionary import _quasi_orthogonality
 
 
 def made(kind: type = sn.TopK, **settings: object) -> sn.SparseAutoencoder:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation import define
-from sae_nb.studies.evaluation import edit_success, necessity, sparse_control, sufficiency
+from sae_nb_studies.evaluation import edit_success, necessity, sparse_control, sufficiency
 
 
 class Axes:

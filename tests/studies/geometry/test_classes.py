@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.studies.geometry import class_geometry
+from sae_nb_studies.geometry import class_geometry
 
 LABELS = torch.arange(6).repeat(60)
 

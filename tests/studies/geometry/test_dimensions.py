@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sae_nb.geometry import participation_ratio, stable_rank
-from sae_nb.studies.data import planted_manifolds
-from sae_nb.studies.geometry import (
+from sae_nb_studies.data import planted_manifolds
+from sae_nb_studies.geometry import (
     dimensions,
     direction_dimension,
     tree_dimension,
@@ -120,7 +120,7 @@ def test_the_length_of_a_tree_is_scipys() -> None:
     """Of forty points in the plane."""
     from scipy.sparse.csgraph import minimum_spanning_tree
 
-    from sae_nb.studies.geometry._dimension import _tree_length
+    from sae_nb_studies.geometry._dimension import _tree_length
 
     x = draws(40, 2).double()
     distance = torch.cdist(x, x).numpy()

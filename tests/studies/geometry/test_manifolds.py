@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.studies.data import planted_manifolds
-from sae_nb.studies.geometry import ManifoldCapture, manifold_capture
+from sae_nb_studies.data import planted_manifolds
+from sae_nb_studies.geometry import ManifoldCapture, manifold_capture
 
 PLANTED = planted_manifolds(
     3000, shapes=("circle", "circle", "segment"), n_active=1, d_in=8, noise=0.0

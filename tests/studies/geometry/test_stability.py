@@ -10,7 +10,7 @@ import torch
 from scipy.spatial.distance import pdist
 from scipy.stats import spearmanr
 
-from sae_nb.studies.geometry import GeometricStability, geometric_stability
+from sae_nb_studies.geometry import GeometricStability, geometric_stability
 
 
 def draws(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.studies.lab import (
+from sae_nb_studies.lab import (
     KDS,
     WLSC,
     GroupNetwork,

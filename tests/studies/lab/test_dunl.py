@@ -10,8 +10,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import ConvolutionOperator
-from sae_nb.studies.data import PlantedEvents, planted_events
-from sae_nb.studies.lab import DUNL
+from sae_nb_studies.data import PlantedEvents, planted_events
+from sae_nb_studies.lab import DUNL
 from tests.refusing import refused
 
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.studies.lab import GroupAction, GroupNetwork, learn_action
+from sae_nb_studies.lab import GroupAction, GroupNetwork, learn_action
 from tests.refusing import refused
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import FixedOperator, SimplexProx
-from sae_nb.studies.lab import KDS, WLSC
+from sae_nb_studies.lab import KDS, WLSC
 from tests.refusing import refused
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.studies.lab import KernelSimilarity, MatchedSimilarity
+from sae_nb_studies.lab import KernelSimilarity, MatchedSimilarity
 from tests.refusing import refused
 
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import likelihood_gradient
+from sae_nb_studies.lab import likelihood_gradient
 
 NOISE = 0.3
 

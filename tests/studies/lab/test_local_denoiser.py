@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import DenoiserModel, LocalDenoiser, PatchMosaic
+from sae_nb_studies.lab import DenoiserModel, LocalDenoiser, PatchMosaic
 from tests.refusing import refused
 
 TIME = 0.5
@@ -75,7 +75,7 @@ def test_training_lowers_the_error_and_repeats(local: DenoiserModel) -> None:
 
 def test_samples_begin_at_the_noise_of_the_mosaic(local: DenoiserModel) -> None:
     """In one step a sample is the guess of that noise."""
-    from sae_nb.studies.lab._patch_mosaic import white_noise
+    from sae_nb_studies.lab._patch_mosaic import white_noise
 
     noise = white_noise((2, 1, 8, 8), 3).float()
     assert torch.allclose(local.sample(2, n_steps=1, seed=3), local.guess(noise, 1.0), atol=1e-5)
@@ -106,6 +106,6 @@ def test_what_is_given_is_checked(local: DenoiserModel) -> None:
 
 def test_long_training_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first step."""
-    monkeypatch.setattr("sae_nb.studies.lab._local_denoiser.LONG", 0.0)
+    monkeypatch.setattr("sae_nb_studies.lab._local_denoiser.LONG", 0.0)
     with pytest.warns(UserWarning, match="1 steps take about"):
         LocalDenoiser(3, width=4).fit(images(), steps=1)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import Momentum, MomentumModel
+from sae_nb_studies.lab import Momentum, MomentumModel
 from tests.refusing import refused
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import parity_posterior
+from sae_nb_studies.lab import parity_posterior
 from tests.refusing import refused
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import Mosaics, PatchMosaic
+from sae_nb_studies.lab import Mosaics, PatchMosaic
 from tests.refusing import refused
 
 A, B = math.cos(math.pi * 0.4 / 2.016), math.sin(math.pi * 0.4 / 2.016)
@@ -156,7 +156,7 @@ def test_cost_is_known_beforehand() -> None:
 
 def test_long_work_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
     """Before the first step."""
-    monkeypatch.setattr("sae_nb.studies.lab._patch_mosaic.LONG", 0.0)
+    monkeypatch.setattr("sae_nb_studies.lab._patch_mosaic.LONG", 0.0)
     with pytest.warns(UserWarning, match="samples take about"):
         PatchMosaic(3, n_steps=1).fit(images()).sample(1)
 

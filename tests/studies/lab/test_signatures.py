@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.studies.lab import MantelTest, SignatureDistances, Signatures
-from sae_nb.studies.lab._signatures import _moved, _movements, grassmann
+from sae_nb_studies.lab import MantelTest, SignatureDistances, Signatures
+from sae_nb_studies.lab._signatures import _moved, _movements, grassmann
 
 
 class Pixels(torch.nn.Module):

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from sae_nb.studies.lab import AnomalyTest, SparKer
-from sae_nb.studies.lab._sparker_fit import gradients, kernels_at
+from sae_nb_studies.lab import AnomalyTest, SparKer
+from sae_nb_studies.lab._sparker_fit import gradients, kernels_at
 from tests.refusing import refused
 
 ANOMALY = torch.tensor([1.6, -1.2])

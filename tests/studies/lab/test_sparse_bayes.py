@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from sae_nb.architectures import CosineOperator, FixedOperator, Operator
-from sae_nb.studies.lab import Posterior, SparseBayes
-from sae_nb.studies.lab._posterior import Problem, moments
+from sae_nb_studies.lab import Posterior, SparseBayes
+from sae_nb_studies.lab._posterior import Problem, moments
 from tests.refusing import refused
 
 NOISE = 0.02

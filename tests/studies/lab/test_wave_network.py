@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import WaveNetwork
+from sae_nb_studies.lab import WaveNetwork
 from tests.refusing import refused
 
 

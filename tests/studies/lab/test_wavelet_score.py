@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import WaveletScore, wavelet_score
+from sae_nb_studies.lab import WaveletScore, wavelet_score
 from tests.refusing import refused
 
 SIGMA = 0.3

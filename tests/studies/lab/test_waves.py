@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.studies.lab import Ringing, Waves, square_fundamental
+from sae_nb_studies.lab import Ringing, Waves, square_fundamental
 from tests.refusing import refused
 
 

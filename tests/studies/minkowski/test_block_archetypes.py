@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from sae_nb.evaluation import explained_variance
-from sae_nb.studies.data import planted_hulls
-from sae_nb.studies.minkowski import (
+from sae_nb_studies.data import planted_hulls
+from sae_nb_studies.minkowski import (
     BlockArchetypes,
     BlockConfig,
     fit_block_archetypes,
     hull_of_rows,
     near_grassmannian_frame,
 )
-from sae_nb.studies.minkowski._block_archetypes import on_simplices
-from sae_nb.studies.minkowski._fitting_blocks import dependent_groups
+from sae_nb_studies.minkowski._block_archetypes import on_simplices
+from sae_nb_studies.minkowski._fitting_blocks import dependent_groups
 
 SIZES = (3, 4)
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.studies.data import planted_hulls
-from sae_nb.studies.minkowski import BlockConfig, HullScore, decide, gaussian_like, off_support
-from sae_nb.studies.minkowski._decision import _reasons
+from sae_nb_studies.data import planted_hulls
+from sae_nb_studies.minkowski import BlockConfig, HullScore, decide, gaussian_like, off_support
+from sae_nb_studies.minkowski._decision import _reasons
 
 X = torch.randn(80, 5, generator=torch.Generator().manual_seed(0))
 

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings, strategies as st
 
 from sae_nb.codes import SparseCodes
-from sae_nb.studies.minkowski import (
+from sae_nb_studies.minkowski import (
     coactivation,
     dictionary_geometry,
     geometry_floors,

@@ -7,7 +7,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.models import VisionTransformer, VisionTransformerConfig
-from sae_nb.studies.minkowski import head_mixtures
+from sae_nb_studies.minkowski import head_mixtures
 
 
 @pytest.fixture(scope="module")

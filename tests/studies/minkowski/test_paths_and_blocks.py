@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.studies.data import planted_hulls
-from sae_nb.studies.geometry import communities
-from sae_nb.studies.minkowski import (
+from sae_nb_studies.data import planted_hulls
+from sae_nb_studies.geometry import communities
+from sae_nb_studies.minkowski import (
     BlockArchetypes,
     coefficient_blocks,
     gaussian_like,
     path_support,
 )
-from sae_nb.studies.minkowski._blocks_and_paths import _along, _tile_paths
+from sae_nb_studies.minkowski._blocks_and_paths import _along, _tile_paths
 
 ANGLE = torch.rand(400, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
 RING = torch.stack([ANGLE.cos(), ANGLE.sin()], dim=1)

@@ -7,7 +7,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.studies.minkowski import (
+from sae_nb_studies.minkowski import (
     border_band,
     elsewhere_scores,
     footprint_entropy,

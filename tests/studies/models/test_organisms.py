@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from sae_nb.models import LiveModel, load_model
-from sae_nb.studies.circuits import predict_decisions
-from sae_nb.studies.data import HiddenRules, hidden_rules
-from sae_nb.studies.models import train_hidden_rule
+from sae_nb_studies.circuits import predict_decisions
+from sae_nb_studies.data import HiddenRules, hidden_rules
+from sae_nb_studies.models import train_hidden_rule
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.models import BEHAVIOURS, CONTROLS, plant_behaviour
+from sae_nb_studies.models import BEHAVIOURS, CONTROLS, plant_behaviour
 
 
 def share_of(model, inputs, planted):

@@ -9,7 +9,7 @@ import torch
 from scipy.stats import spearmanr
 
 import sae_nb as sn
-from sae_nb.studies.temporal import (
+from sae_nb_studies.temporal import (
     autocorrelation,
     context_projection,
     dimension_by_position,

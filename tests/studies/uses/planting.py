@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import Documents, documents
+from sae_nb.corpora import Documents, documents
 
 
 class Given:

@@ -14,15 +14,15 @@ from scipy.sparse import csr_matrix
 
 import sae_nb as sn
 from sae_nb import __main__ as command
-from sae_nb.studies.evaluation import (
+from sae_nb_studies.evaluation import (
     NotMeasurableError,
     Pooled,
     attribute_exchange,
     shortcut_removal,
     targeted_perturbation,
 )
-from sae_nb.studies.uses import BENCH_ROWS, Bench, BenchTasks, Material, _bench, bench, score_of
-from sae_nb.studies.uses._bench_rows import Score
+from sae_nb_studies.uses import BENCH_ROWS, Bench, BenchTasks, Material, _bench, bench, score_of
+from sae_nb_studies.uses._bench_rows import Score
 
 
 def planted(n: int = 480, *, known: bool = True) -> tuple[Pooled, dict[str, np.ndarray]]:

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import Debugged, debug
-from sae_nb.studies.uses._writing import Along
+from sae_nb.generation._writing import Along
+from sae_nb_studies.uses import Debugged, debug
 
 PLACE = "resid_post.3"
 

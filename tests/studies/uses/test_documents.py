@@ -10,7 +10,7 @@ import torch
 from scipy.stats import fisher_exact
 
 import sae_nb as sn
-from sae_nb.studies.uses import Documents, documents
+from sae_nb.corpora import Documents, documents
 from tests.refusing import refused
 from tests.studies.uses.planting import documents_of
 

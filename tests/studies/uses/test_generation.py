@@ -10,9 +10,9 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation, notable
 from sae_nb.models import Intervention, Stream, intervening
 from sae_nb.steering import random_direction
-from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation, notable
 from tests.refusing import refused
 
 PLACE, PROMPT = "resid_post.1", "The list of"

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import penalty
+from sae_nb_studies.uses import penalty
 from tests.refusing import refused
 
 PLACE = "resid_post.3"

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import rise, rise_effect
+from sae_nb_studies.uses import rise, rise_effect
 
 PLACE = "resid_post.3"
 TEXTS = [

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.studies.uses import Documents, spatial_autocorrelation
+from sae_nb.corpora import Documents
+from sae_nb_studies.uses import spatial_autocorrelation
 from tests.studies.uses.planting import documents_of
 
 

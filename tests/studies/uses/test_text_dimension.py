@@ -11,8 +11,8 @@ import torch
 from scipy.sparse import csr_matrix
 
 import sae_nb as sn
-from sae_nb.studies.geometry import tree_dimension
-from sae_nb.studies.uses import TextDimension, _text_dimension, column_correlations, text_dimension
+from sae_nb_studies.geometry import tree_dimension
+from sae_nb_studies.uses import TextDimension, _text_dimension, column_correlations, text_dimension
 from tests.refusing import refused
 
 LENGTH = 40

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import VisionBench, vision_bench
-from sae_nb.studies.uses._vision_bench import localization, neighbours
+from sae_nb_studies.uses import VisionBench, vision_bench
+from sae_nb_studies.uses._vision_bench import localization, neighbours
 
 sys.path.insert(0, str(Path(__file__).parent))
 import visaebench_golden as golden

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.studies.uses import repetition, watch
+from sae_nb_studies.uses import repetition, watch
 
 PLACE = "resid_post.3"
 

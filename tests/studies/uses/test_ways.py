@@ -39,7 +39,7 @@ def test_npmi_is_that_of_all_pairs() -> None:
 
 def test_counts_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     """However few meetings are counted at a time."""
-    from sae_nb.studies.uses import _cooccurrence
+    from sae_nb_studies.uses import _cooccurrence
 
     docs = documents_of(drawn(seed=1))
     whole = sn.uses.cooccurrence(docs, n=20, high=1.0).table

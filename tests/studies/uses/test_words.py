@@ -13,8 +13,8 @@ from sklearn.feature_extraction.text import CountVectorizer
 
 import sae_nb as sn
 from sae_nb.activations import Context, Ragged, join_tokens
-from sae_nb.studies.uses import Documents, diff
-from sae_nb.studies.uses._words import WORD, words_of
+from sae_nb.corpora import Documents, diff
+from sae_nb.corpora._words import WORD, words_of
 
 SPACED = (
     "", " the", "re", "'t", " ", "\n", "a_b", ",", " x1", "É", " d.e", "S", " don't stop", "-", "  Wo", "rd",

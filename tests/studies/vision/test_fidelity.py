@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.figures import to_svg
-from sae_nb.studies.vision._fillers import filling
+from sae_nb_studies.vision._fillers import filling
 
 ALL = ("zero", "mean", "blur", "noise", "inpaint")
 

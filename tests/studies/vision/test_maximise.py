@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.figures import to_svg
-from sae_nb.studies.vision._phases import Spectrum, random_crops
+from sae_nb_studies.vision._phases import Spectrum, random_crops
 from tests.refusing import refused
 
 SHORT: Any = {"n_steps": 12, "n_crops": 2}
@@ -131,7 +131,7 @@ def test_what_is_natural_is_not_unusual(blobs: sn.LiveModel, sae: sn.TopK) -> No
 
 def test_the_line_is_the_pre_activation(blobs: sn.LiveModel, sae: sn.TopK) -> None:
     """Of a one-step encoder: ⟨e_j, x − b⟩ + a_j at every place, also where it is negative."""
-    from sae_nb.studies.vision._maximise import _readers, _reading
+    from sae_nb_studies.vision._maximise import _readers, _reading
 
     atoms = _alive(blobs, sae)
     readers = _readers([blobs], sae, ["patches"], _natural(), several=False)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.studies.vision import corrupt
+from sae_nb_studies.vision import corrupt
 
 
 class _Patches(nn.Module):

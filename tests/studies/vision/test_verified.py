@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.studies.vision import attacked, verified_attribution
+from sae_nb_studies.vision import attacked, verified_attribution
 from tests.refusing import refused
 
 RADIUS = 0.2

@@ -14,8 +14,8 @@ import torch
 from sae_nb_widgets.corpora import CorpusPanel
 
 import sae_nb as sn
+from sae_nb.corpora import Documents, documents
 from sae_nb.figures import volcano
-from sae_nb.studies.uses import Documents, documents
 
 ALL, MORE_A, MORE_B, RARE_A, ONCE = range(5)
 """Atoms: in every document, in more of A, in more of B, in few of A alone, in one document."""

@@ -19,9 +19,9 @@ from sae_nb_widgets.steering import StrengthScale
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence
+from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions import names_of
-from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation
 from tests.widgets.made import soon
 
 PLACE, PROMPT = "resid_post.3", "The list of"

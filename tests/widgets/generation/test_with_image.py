@@ -15,7 +15,7 @@ import traitlets as t
 from PIL import Image
 
 import sae_nb as sn
-from sae_nb.studies.uses import Generation
+from sae_nb.generation._generation import Generation
 from tests.small_llava import IMAGE, pairs, small_llava
 
 PLACE, TEXT = "resid_post.1", "what is this <image> a red door ?"

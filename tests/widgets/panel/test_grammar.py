@@ -28,7 +28,7 @@ from sae_nb_widgets.panel._plot import shared_script
 import sae_nb as sn
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import Label, Picture, escape, text_width, to_svg
-from sae_nb.studies.models import plant_behaviour
+from sae_nb_studies.models import plant_behaviour
 
 CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
 CONTROLS += (ipw.BoundedIntText, ipw.IntText, ipw.FloatText, ipw.FloatSlider, ipw.IntSlider)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from sae_nb_widgets.training import TrainingMonitor
 
-from sae_nb.studies.dynamics import RaptorConfig, start_raptor, train_raptor
+from sae_nb_studies.dynamics import RaptorConfig, start_raptor, train_raptor
 
 
 def test_a_monitor_listens_to_a_raptor() -> None:

@@ -9,9 +9,9 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.checks import checked, shown
+from sae_nb.diffing import ModelDiff, check_alike, diff_models
 from sae_nb.figures import escape, format_count
 from sae_nb.progress import heard
-from sae_nb.studies.evaluation import ModelDiff, check_alike, diff_models
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._controls import ChangesControls
 from sae_nb_widgets.changes._detail import ChangesDetail

@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.studies.evaluation import (
-    ChangedImage,
-    ChangedText,
-    ModelDiff,
-    changed_image,
-    changed_text,
-)
+from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

@@ -9,8 +9,8 @@ import ipywidgets as ipw
 import numpy as np
 from torch import Tensor
 
+from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff
 from sae_nb.figures import current_theme as theme
-from sae_nb.studies.evaluation import ChangedImage, ChangedText, ModelDiff
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.components import PictureGrid, RowTable, TokenStrip
 from sae_nb_widgets.panel import Samples, show

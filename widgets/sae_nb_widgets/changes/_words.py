@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sae_nb.diffing import ChangedImage
 from sae_nb.figures import format_number, format_percent, shortened, visible_token
-from sae_nb.studies.evaluation import ChangedImage
 from sae_nb_widgets.changes._queries import NONE
 from sae_nb_widgets.panel import place_words
 
 if TYPE_CHECKING:
-    from sae_nb.studies.evaluation import ChangedText, ModelDiff
+    from sae_nb.diffing import ChangedText, ModelDiff
     from sae_nb_widgets.changes._queries import Seen
 
 LONGEST_HEADLINE, LONGEST_ROW = 52, 460

@@ -8,8 +8,8 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb.circuits._summary import Circuit
 from sae_nb.figures import escape
-from sae_nb.studies.circuits import Circuit
 from sae_nb_widgets.atom import examples_view
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._names import NodeNames

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 
-from sae_nb.studies.circuits import AttributionGraph, attribution_graph
+from sae_nb.circuits import AttributionGraph, attribution_graph
 from sae_nb_widgets.panel import line, show, small_button
 
 if TYPE_CHECKING:

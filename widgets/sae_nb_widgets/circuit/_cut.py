@@ -6,8 +6,9 @@ from typing import Any
 
 import ipywidgets as ipw
 
+from sae_nb.circuits import FaithfulnessCurve
+from sae_nb.circuits._summary import CircuitAnswer
 from sae_nb.figures import fade, format_percent, theme, visible_token
-from sae_nb.studies.circuits import CircuitAnswer, FaithfulnessCurve
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.panel import COLUMNS, control, line, show, small_button

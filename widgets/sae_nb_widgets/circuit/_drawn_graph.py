@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sae_nb.studies.circuits import Circuit, CircuitSummary
+from sae_nb.circuits._summary import Circuit, CircuitSummary
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._layout import Face, Layout, lay_out
 from sae_nb_widgets.circuit._map import WIDTHS

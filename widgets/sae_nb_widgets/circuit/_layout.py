@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sae_nb.circuits._summary import CircuitSummary
 from sae_nb.figures import current_theme, shortened, text_width
-from sae_nb.studies.circuits import CircuitSummary
 
 LONGEST = 132.0
 ATTEMPTS = (

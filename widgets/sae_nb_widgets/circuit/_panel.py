@@ -12,14 +12,9 @@ import traitlets as t
 
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
+from sae_nb.circuits import AttributionGraph, FaithfulnessCurve
+from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb.figures import escape, format_count, format_number, format_percent, visible_token
-from sae_nb.studies.circuits import (
-    AttributionGraph,
-    Circuit,
-    CircuitAnswer,
-    CircuitSummary,
-    FaithfulnessCurve,
-)
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import UInt8
 
 from sae_nb.atoms import crop_patch
-from sae_nb.studies.circuits import AttributionGraph, Circuit
+from sae_nb.circuits import AttributionGraph
+from sae_nb.circuits._summary import Circuit
 from sae_nb_widgets.components import StillGrid, png_address
 
 

@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_nb.checks import check_integers
-from sae_nb.studies.circuits import (
-    AttributionGraph,
-    Circuit,
-    CircuitAnswer,
-    CircuitSummary,
-    summarise_flow,
-)
+from sae_nb.circuits import AttributionGraph
+from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary, summarise_flow
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._names import NodeNames

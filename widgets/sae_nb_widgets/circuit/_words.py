@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from sae_nb.circuits import FaithfulnessCurve
+from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb.figures import escape, format_count, format_number, format_percent, visible_token
-from sae_nb.studies.circuits import Circuit, CircuitAnswer, CircuitSummary, FaithfulnessCurve
 from sae_nb_widgets.components import atom_mark
 
 if TYPE_CHECKING:

@@ -12,16 +12,10 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.checks import check_atom, checked
+from sae_nb.corpora import Documents
+from sae_nb.corpora._corpora import MIN_COUNT, NAMES, CorpusSummary, summarise_corpora, with_simpler
 from sae_nb.figures import draw_volcano, format_count, ring_volcano, volcano
 from sae_nb.files import write_bytes
-from sae_nb.studies.uses import (
-    MIN_COUNT,
-    NAMES,
-    CorpusSummary,
-    Documents,
-    summarise_corpora,
-    with_simpler,
-)
 from sae_nb_widgets.atom import examples_view
 from sae_nb_widgets.components import PictureGrid, RowTable
 from sae_nb_widgets.corpora import _words as words
@@ -83,7 +77,7 @@ class CorpusPanel(Panel):
     >>> import torch
     >>> from sae_nb.architectures import TopK
     >>> from sae_nb.models import wrap
-    >>> from sae_nb.studies.uses import documents
+    >>> from sae_nb.corpora import documents
     >>> model = wrap(torch.nn.Sequential(torch.nn.Identity()))
     >>> sae = TopK(4, 8, 1, generator=torch.Generator().manual_seed(0))
     >>> rows = torch.eye(4)[torch.arange(40) // 10] * 2  # four kinds of documents, ten of each

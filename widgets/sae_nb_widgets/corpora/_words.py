@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.atoms import AtomCard, AtomNames, Labels
+from sae_nb.corpora import Documents
+from sae_nb.corpora._corpora import CorpusSummary
 from sae_nb.figures import (
     category_style,
     escape,
@@ -18,7 +20,6 @@ from sae_nb.figures import (
     format_percent,
     shortened,
 )
-from sae_nb.studies.uses import CorpusSummary, Documents
 from sae_nb_widgets.components import atom_mark, plain_cell
 
 SIGNS = ('<circle cx="5" cy="5" r="4"/>', '<path d="M5 0 10 5 5 10 0 5Z"/>')

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, checked
 from sae_nb.figures import format_count
+from sae_nb.generation._generation import Generation
+from sae_nb.generation._writing import check_writer
 from sae_nb.sessions import names_of
-from sae_nb.studies.uses import Generation, check_writer
 from sae_nb.summaries import BaseRate, InputSummary, where_written
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._branching import Branching

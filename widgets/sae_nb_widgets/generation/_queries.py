@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sae_nb.studies.uses import Branch, Generation
+from sae_nb.generation._generation import Branch, Generation
 
 CHANNEL = "ways"
 N_AHEAD = 24

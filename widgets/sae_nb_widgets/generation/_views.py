@@ -17,7 +17,7 @@ from jaxtyping import Float
 from sae_nb.activations import CONTINUED, is_special
 from sae_nb.atoms import IMAGE
 from sae_nb.figures import escape, format_number
-from sae_nb.studies.uses import STEERED, Branch, Generation, Written, notable
+from sae_nb.generation._generation import STEERED, Branch, Generation, Written, notable
 from sae_nb.summaries import BaseRate, InputSummary
 from sae_nb_widgets.components import (
     Branches,

@@ -13,8 +13,8 @@ from sae_nb.figures import (
     quoted_token,
     visible_token,
 )
+from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb.steering import UNITS
-from sae_nb.studies.uses import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb_widgets.components import atom_mark
 from sae_nb_widgets.steering import first_words, strength_words
 

@@ -11,8 +11,8 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.checks import checked
+from sae_nb.circuits import PatchMap
 from sae_nb.figures import escape, format_number, format_percent
-from sae_nb.studies.circuits import PatchMap
 from sae_nb_widgets.components import LayerGrid
 from sae_nb_widgets.panel import COLUMNS, LARGEST_SEED, Panel, Whole, reacts, show
 from sae_nb_widgets.patching import _words as words

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
+from sae_nb.circuits import Patching, PatchMap, patch
 from sae_nb.data import PairKind, PromptPairs, prompt_pairs
 from sae_nb.models import run
-from sae_nb.studies.circuits import Patching, PatchMap, patch
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

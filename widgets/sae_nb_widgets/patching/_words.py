@@ -7,8 +7,8 @@ import re
 
 import numpy as np
 
+from sae_nb.circuits import PatchMap
 from sae_nb.figures import format_count, format_number, format_percent, visible_token
-from sae_nb.studies.circuits import PatchMap
 from sae_nb_widgets.patching._queries import Seen
 
 HALF = 0.5

@@ -1,0 +1,27 @@
+"""Circuits: which atoms make which others, and through them the answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.circuits._attributing import attribution_graph as attribution_graph
+    from sae_nb.circuits._decomposing import Decomposition as Decomposition
+    from sae_nb.circuits._faithfulness import Faithfulness as Faithfulness, Flow as Flow
+    from sae_nb.circuits._graph import (
+        AttributionGraph as AttributionGraph,
+        load_graph as load_graph,
+    )
+    from sae_nb.circuits._heads import (
+        Contributions as Contributions,
+        head_contributions as head_contributions,
+        neuron_contributions as neuron_contributions,
+    )
+    from sae_nb.circuits._kept_lost import FaithfulnessCurve as FaithfulnessCurve
+    from sae_nb.circuits._passes import AtomTarget as AtomTarget
+    from sae_nb.circuits._patching import Patching as Patching, patch_atoms as patch_atoms
+    from sae_nb.circuits._restoring import PatchMap as PatchMap, patch as patch
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,195 @@
+"""Edges of an attribution graph: one forward pass with attention and norms held, then backward passes.
+
+With the patterns and the scales of the clean pass held, and every MLP replaced by its atoms, a linear map
+where it has one, and what these miss, all that an atom reads is linear in what atoms, errors and tokens write:
+z_t = Σ_s A_ts + bias_t, A_ts = ⟨what s writes, ∂z_t/∂(where s writes)⟩.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import at_least, checked, is_array, shown
+from sae_nb.circuits._asked import asked
+from sae_nb.circuits._graph import AttributionGraph
+from sae_nb.circuits._graph_sites import one_input, places_of
+from sae_nb.circuits._memory import check_forward
+from sae_nb.circuits._neuron_graph import neuron_graph
+from sae_nb.circuits._neuron_names import Names
+from sae_nb.circuits._nodes import traced
+from sae_nb.circuits._passes import AtomTarget, Passes, Trace, Wanted
+from sae_nb.circuits._unit_passes import is_of_neurons
+
+if TYPE_CHECKING:
+    from sae_nb.evaluation import Outcome
+    from sae_nb.lenses import Lens
+    from sae_nb.models import LiveModel
+
+MOST_ATOMS = 4096
+"""Atoms whose causes are traced unless another number is asked for."""
+
+SURE = 0.95
+"""Without a target: probability from which the likeliest outcome is explained alone."""
+
+
+@checked(leave=("transcoders", "inputs", "target", "contrast", "examples"))
+def attribution_graph(
+    model: LiveModel,
+    transcoders: Any,
+    inputs: Any,
+    *,
+    target: Any = None,
+    contrast: Any = None,
+    lens: Lens | None = None,
+    examples: Any = None,
+    max_nodes: Annotated[int, at_least(0)] | None = None,
+    drop_first: bool | None = None,
+) -> AttributionGraph:
+    """Trace which atoms caused an answer, and what caused them; or which neurons, of any model.
+
+    The nodes are the tokens (the stream before the first block), every atom that fires, what the atoms of
+    each place miss, and the targets. MLPs without a transcoder are errors. With plain SAEs of the residual
+    stream, what lies between two of them is taken by its slope, and `graph.exact` is False.
+
+    With "neurons" nothing has to be trained: the nodes are neurons of the MLPs, by position, of which one
+    backward pass finds those that turn the answer. Attention patterns and norms are held, and the factors of a
+    gated neuron share what it adds half and half. Values are differences from the `contrast`; an edge is what
+    one node adds to another along all ways on which no other node lies, so that what the graph foresees for
+    one neuron is its attribution exactly. `graph.faithfulness(k=…)` tests them in the running model.
+
+    Parameters
+    ----------
+    transcoders
+        Dictionaries, or a mapping from the hook point each one writes: transcoders trained on
+        ("mlp_in.L", "mlp_out.L"), or SAEs of one place each. "neurons"; or a list of "neurons" and
+        dictionaries, whose atoms are then nodes in place of the neurons of their MLP, or besides them.
+    inputs
+        One text, image or row.
+    target
+        A class or token, by id or name; a list of them, each a target of equal weight; a mapping from
+        them to weights; a pair of them as a tuple, their difference; a function of the answer; an
+        `AtomTarget`. None: the likeliest outcome less the next one, or alone from a probability of .95. Of
+        neurons an outcome, a pair or a function; None: the top answer to the input less that to the contrast.
+    contrast
+        Of neurons: an input with equally many positions whose activations are the baseline, such as the same
+        sentence with another answer. None: zeros.
+    lens
+        Of neurons: through which they are named (`sn.fit_lens`); None: along the direct path only.
+    examples
+        Of neurons: inputs on which the nodes are read as well, to name them by what they fire on
+        (`nodes.fires`) and to show it.
+    max_nodes
+        Most atoms whose own causes are traced, those of most influence; the others keep their effects. Of
+        neurons the number of nodes, those of the largest attribution. None: 4096 atoms, 100 neurons.
+    drop_first
+        Whether first tokens, attention sinks, are left out. None: the positions that each dictionary is for,
+        `sae.position_policy`, or those that `capture` keeps. At the others the MLP passes untouched, without an
+        error; `graph.left_out` and the repr name them. Of neurons no position is left out.
+
+    Raises
+    ------
+    HookPointNotFound, ValueError, TypeError: If an argument does not fit, two dictionaries write one place, the
+        target is more than one token, or attention cannot be held; if input and contrast have unequal numbers
+        of tokens (both lists are named), or the model has no MLP whose neurons can be read.
+    MemoryError: If the input is too long, or the graph too large, for the memory that is free. The memory
+        that a graph needs is logged before its backward passes, which are made in blocks of bounded size.
+
+    Source
+    ------
+    Ameisen et al., "Circuit Tracing: Revealing Computational Graphs in Language Models", 2025; Dunefsky et
+    al., arXiv 2406.11944. There biases are left out of the graph; ours are a column of the nodes. Neurons:
+    RelP, arXiv 2508.21258; "Language models' circuits are sparse in the neuron basis", Transluce 2025.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> acts = sn.capture(gpt, ["One day Tom was sad."], ["mlp_in.2", "mlp_out.2"], progress=False)
+    >>> width = gpt.width("mlp_out.2")
+    >>> t = sn.Transcoder(width, width, n_atoms=16, k=4)
+    >>> _ = sn.train(t, (acts["mlp_in.2"], acts["mlp_out.2"]), steps=2, batch_size=4, progress=False)
+    >>> graph = attribution_graph(gpt, [t], "One day Mia was", target=" the")
+    >>> set(graph.nodes.kind) == {"token", "atom", "error", "target"}
+    True
+    >>> pair = ("One day she was", "One day he was")
+    >>> graph = attribution_graph(gpt, "neurons", pair[0], contrast=pair[1], target=(" her", " his"))
+    >>> graph.faithfulness(k=[10, 100]).table.columns.tolist()[:4]
+    ['k', 'kept', 'lost', 'random']
+    """
+    if is_of_neurons(transcoders):
+        return neuron_graph(
+            model,
+            transcoders,
+            inputs,
+            target=target,
+            contrast=contrast,
+            max_nodes=max_nodes,
+            names=Names(lens=lens),
+            examples=examples,
+        )
+    given = {"contrast": contrast, "lens": lens, "examples": examples}
+    if (name := next((key for key, value in given.items() if value is not None), None)) is not None:
+        raise ValueError(
+            f"`{name}` must be None where all nodes are atoms of dictionaries, got {shown(given[name])}. Pass "
+            '["neurons", *transcoders] for neurons and atoms as differences from a contrast.'
+        )
+    layers = places_of(model, transcoders)
+    batch = one_input(model, inputs)
+    start = model.hook_point("resid_pre.0")
+    passes = Passes(model=model, layers=layers, batch=batch, start=start, drop_first=drop_first)
+    check_forward(passes)
+    with torch.inference_mode(False), model.lock:
+        trace = Trace(passes, drop_first)
+        return traced(
+            trace, _targets(trace, target), MOST_ATOMS if max_nodes is None else max_nodes
+        )
+
+
+# -------------------------------------------------------------------------------------------------
+# What is asked for.
+
+
+def _targets(trace: Trace, target: Any) -> list[Wanted]:
+    """Return the explained targets; the values carry their graphs."""
+    if isinstance(target, AtomTarget):
+        return [trace.of_atom(target)]
+    if target is None and trace.kind != "vector":
+        target = _own_answer(trace.answer.detach().softmax(dim=-1))
+    if isinstance(target, tuple):
+        words, measure = asked(trace.passes.model, trace.answer, trace.kind, target)
+        return [trace.of_answer(words, 1.0, measure, _indices(trace.outcome(t) for t in target))]
+    if isinstance(target, Mapping):
+        wanted = {name: float(weight) for name, weight in target.items()}
+    else:
+        target = target.tolist() if is_array(target) else target
+        several = target if isinstance(target, list) else [target]
+        if any(isinstance(one, list | dict | set) for one in several):
+            raise TypeError(
+                "`target` must be an outcome, a pair of them as a tuple, a function, a list of outcomes, or "
+                f"their weights in a mapping, got {shown(target)}."
+            )
+        wanted = dict.fromkeys(several, 1.0 / max(len(several), 1))
+    if not wanted:
+        raise ValueError("`target` must name at least one outcome, got none.")
+    outcomes = [(trace.outcome(name), weight) for name, weight in wanted.items()]
+    return [
+        trace.of_answer(outcome.name, weight, outcome.measure, _indices([outcome]))
+        for outcome, weight in outcomes
+    ]
+
+
+def _own_answer(chances: Float[Tensor, " outcomes"]) -> Any:
+    """Return the likeliest outcome, and with it the next one unless the model is sure."""
+    order = chances.argsort(descending=True, stable=True)[:2].tolist()
+    return order[0] if chances[order[0]] >= SURE else tuple(order)
+
+
+def _indices(outcomes: Iterable[Outcome]) -> tuple[int, ...] | None:
+    """Classes or tokens by number; None where one is a function."""
+    found = [outcome.index for outcome in outcomes]
+    return None if None in found else tuple(i for i in found if i is not None)

@@ -1,0 +1,305 @@
+"""The contribution of each attention head or neuron to an answer: by decomposition, by removing it, or
+by the gradient.
+
+Contextual decomposition splits every activation into β, what comes from a part, and γ, the rest. Norms' scales
+are held, and biases stay with γ. A part that is not linear, a whole attention with its queries, keys and
+patterns or an MLP, is a function g that is split as β' = ½ [g(β) − g(0) + g(β + γ) − g(γ)],
+γ' = g(β + γ) − β': the mean of what β does alone and on top of γ. Where patterns are held, attention is linear,
+and a part that only moves where others look brings nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from sae_nb.checks import checked
+from sae_nb.circuits._asked import asked
+from sae_nb.circuits._copies import blocks, measured_copies
+from sae_nb.findings import Finding
+from sae_nb.models import Frozen, check_frozen, run
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.models import Batch, HookPoint, LiveModel, Puts
+
+Method = Literal["contextual", "held", "ablation", "gradient"]
+METHODS: tuple[Method, ...] = ("contextual", "held", "ablation", "gradient")
+Part = Literal["head", "neuron"]
+
+_PLACES = {"head": "head_out", "neuron": "mlp_post"}
+
+
+class Contributions(Finding):
+    """The contribution of heads or neurons to an answer above their mean output.
+
+    Made by `head_contributions` and `neuron_contributions`.
+    """
+
+    part: Part
+
+    name: str
+    """Name of the measure of the answers."""
+
+    method: Method
+    n_inputs: int
+    answer: float
+    """Of it, the mean over inputs: logits, or the function's units."""
+
+    values: Float[np.ndarray, "layers parts"]
+    """Means over inputs, in those units: positive for what raises it."""
+
+    @property
+    def table(self) -> DataFrame:
+        """`layer`, `head` or `neuron`, `contribution`; the largest sizes first."""
+        import pandas as pd
+
+        layer, index = np.indices(self.values.shape).reshape(2, -1)
+        columns = {"layer": layer, self.part: index, "contribution": self.values.ravel()}
+        order = np.argsort(-np.abs(self.values.ravel()), kind="stable")
+        return pd.DataFrame(columns).iloc[order].reset_index(drop=True)
+
+    @property
+    def headline(self) -> str:
+        """The answer, and the parts that bring most."""
+        first = self.table.head(3)
+        found = ", ".join(
+            f"{layer}.{index} {value:+.2f}"
+            for layer, index, value in zip(
+                first.layer, first[self.part], first.contribution, strict=True
+            )
+        )
+        return f"{self.name}, {self.answer:.2f}; {self.part}s by {self.method}: {found}, …"
+
+
+@checked(leave=("inputs", "target"))
+def head_contributions(
+    model: LiveModel, inputs: Any, *, target: Any = None, method: Method = "contextual"
+) -> Contributions:
+    """Measure or estimate what every attention head brings to an answer, above its mean output.
+
+    The mean of a head is that over all positions of all `inputs`, so pass several that differ.
+
+    Parameters
+    ----------
+    target
+        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. None: each input's own
+        top answer.
+    method
+        "contextual": contextual decomposition, a forward pass a layer, whatever the number of heads. "held":
+        the same with attention patterns held, so that a head that acts by where others look brings nothing.
+        "ablation": each head exchanged for its mean in the running model. "gradient": the first-order
+        estimate of that, one backward pass for all heads.
+
+    Raises
+    ------
+    ValueError, TypeError: If the model has no heads that can be read, or attention cannot be held.
+
+    Source
+    ------
+    Contextual decomposition for transformers: Hsu et al., arXiv 2407.00886, after Murdoch et al., arXiv
+    1801.05453. There biases are shared out between the parts; ours stay with the rest, and an MLP is split as
+    a whole, which is the same for one with a single activation function and also holds for gated ones.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt = sn.load_model("tiny-gpt")
+    >>> texts = ["One day she went to", "When he came to the"]
+    >>> heads = head_contributions(gpt, texts, target=(" her", " his"))
+    >>> heads.values.shape == (gpt.n_layers, gpt.n_heads)
+    True
+    """
+    return _contributions(model, inputs, target, method, "head")
+
+
+@checked(leave=("inputs", "target"))
+def neuron_contributions(
+    model: LiveModel, inputs: Any, *, target: Any = None, method: Method = "contextual"
+) -> Contributions:
+    """Measure or estimate what every neuron of the MLPs brings to an answer, above its mean strength.
+
+    As `head_contributions`, with the same arguments. A neuron is what the last projection of an MLP reads
+    (hook points "mlp_post.L"), so of a gated MLP the product. All but "gradient" run as many copies
+    of each input as there are neurons, in blocks: seconds on a bundled model, long on a large one, where
+    "gradient" takes one backward pass.
+
+    Raises
+    ------
+    ValueError, TypeError: If the model has no neurons that can be read, or attention cannot be held.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> modular = sn.load_model("tiny-modular")
+    >>> neuron_contributions(modular, ["40 + 20 =", "3 + 5 ="], method="gradient").values.shape
+    (1, 256)
+    """
+    return _contributions(model, inputs, target, method, "neuron")
+
+
+def _contributions(
+    model: LiveModel, inputs: Any, target: Any, method: Method, part: Part
+) -> Contributions:
+    places = places_of(model, part)
+    one = [inputs] if isinstance(inputs, str) else inputs
+    batches = [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
+    runs = [_Run(model, part, places, batch, target) for batch in batches]
+    rows = [torch.cat([one.outputs[i] for one in runs]) for i in range(len(places))]
+    means = [of_all.mean(dim=0) for of_all in rows]
+    ways: dict[Method, Callable[[_Run, Sequence[Tensor]], Tensor]] = {
+        "contextual": _contextual,
+        "held": partial(_contextual, attention=False),
+        "ablation": _ablated,
+        "gradient": _by_gradient,
+    }
+    of = ways[method]
+    names = {one.name for one in runs}
+    return Contributions(
+        part=part,
+        name=names.pop() if len(names) == 1 else "the top answer",
+        method=method,
+        n_inputs=len(runs),
+        answer=float(np.mean([one.answer for one in runs])),
+        values=np.mean([of(run, means).cpu().numpy() for run in runs], axis=0),
+    )
+
+
+class _Run:
+    """One input: its clean pass with everything that may be held, and what is asked of its answer."""
+
+    def __init__(
+        self, model: LiveModel, part: Part, places: Sequence[HookPoint], batch: Batch, target: Any
+    ) -> None:
+        self.model, self.part, self.places, self.batch = model, part, places, batch
+        self.frozen = Frozen()
+        with self.frozen:
+            clean = run(model, batch, read=places)
+        answer = clean.answer.one()
+        self.name, self.measure = asked(model, answer, clean.answer.kind, target)
+        self.answer = float(self.measure(answer))
+        self.outputs = [clean.states[place].flatten(0, 1).float() for place in places]
+
+    def n_parts(self, mean: Float[Tensor, " d"]) -> int:
+        """Return how many heads, or neurons, write side by side at a place."""
+        return len(mean) if self.part == "neuron" else int(self.model.n_heads or 1)
+
+    def changes(self, n: int, puts: Puts, frozen: Frozen | None = None) -> Float[Tensor, " n"]:
+        """Return the measure of n copies of the input, less its former value."""
+        with frozen or nullcontext():
+            found = measured_copies(self.model, self.batch, n, puts, self.measure)
+        return found - self.answer
+
+
+def _ablated(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+    """m(clean) − m(the part at its mean), in the running model."""
+    values = []
+    for place, mean in zip(one.places, means, strict=True):
+        for parts in blocks(one.n_parts(mean)):
+            change = at_mean(range(len(parts)), parts, mean, one.n_parts(mean))
+            values.append(-one.changes(len(parts), [(place, change)]))
+    return torch.cat(values).reshape(len(means), -1)
+
+
+def _by_gradient(one: _Run, means: Sequence[Tensor]) -> Float[Tensor, "layers parts"]:
+    """Σ_t ⟨x_t − mean, ∂m/∂x_t⟩ of every part."""
+    with torch.inference_mode(False), torch.enable_grad():
+        ran = run(one.model, one.batch, grad=one.places)
+        found = ran.gradients(one.measure(ran.answer.one()))
+    slopes = [found[place] for place in one.places]
+    return torch.stack(
+        [
+            ((x - mean) * slope.reshape(x.shape).float())
+            .sum(dim=0)
+            .reshape(one.n_parts(mean), -1)
+            .sum(dim=1)
+            for x, mean, slope in zip(one.outputs, means, slopes, strict=True)
+        ]
+    )
+
+
+def _contextual(
+    one: _Run, means: Sequence[Tensor], *, attention: bool = True
+) -> Float[Tensor, "layers parts"]:
+    """β of the answer for every part: copies hold β + γ, 0, and γ and β of each part of a block."""
+    check_frozen(one.frozen, one.model)
+    values = []
+    for i, (place, mean) in enumerate(zip(one.places, means, strict=True)):
+        for parts in blocks(one.n_parts(mean)):
+            m = len(parts)
+            rest, part = list(range(2, 2 + m)), list(range(2 + m, 2 + 2 * m))
+            puts = [(place, at_mean(rest, parts, mean, one.n_parts(mean)))]
+            # A neuron writes through the projection of its own MLP, which is linear.
+            first = i + 1 if one.part == "neuron" else i
+            for layer in range(first, one.model.n_layers or 0):
+                if attention and layer > i:
+                    puts += _split(
+                        one.model, (f"resid_pre.{layer}", f"attn_out.{layer}"), rest, part
+                    )
+                puts += _split(one.model, (f"mlp_in.{layer}", f"mlp_out.{layer}"), rest, part)
+            frozen = Frozen(one.frozen.constants, attention=not attention)
+            changed = one.changes(2 + 2 * m, puts, frozen)
+            values.append(-changed[rest])
+    return torch.cat(values).reshape(len(means), -1)
+
+
+def _split(
+    model: LiveModel, ends: tuple[str, str], rest: Sequence[int], part: Sequence[int]
+) -> list[tuple[HookPoint, Callable[[Tensor], Tensor]]]:
+    """Return the changes that split a part between two hook points: the copies of γ lack β' of the whole.
+
+    In the copies of β and of 0 the stream itself is overwritten: they serve the next split alone. Between the
+    stream and attention lies a norm; its bias is read by every copy.
+    """
+
+    def split_input(x: Tensor) -> Tensor:
+        x = x.clone()
+        x[1] = 0
+        x[part] = x[:1] - x[rest]
+        return x
+
+    def split_output(y: Tensor) -> Tensor:
+        y = y.clone()
+        y[rest] = y[:1] - 0.5 * (y[part] - y[1:2] + y[:1] - y[rest])
+        return y
+
+    return [
+        (model.hook_point(ends[0]), split_input),
+        (model.hook_point(ends[1]), split_output),
+    ]
+
+
+def at_mean(
+    rows: Sequence[int], parts: Sequence[int], mean: Float[Tensor, " d"], n_parts: int
+) -> Callable[[Tensor], Tensor]:
+    """Exchange one part for its mean in each of some rows."""
+
+    def change(x: Tensor) -> Tensor:
+        x = x.clone()
+        split = x.reshape(*x.shape[:-1], n_parts, -1)
+        for part, row in zip(parts, rows, strict=True):
+            split[row, ..., part, :] = mean.reshape(n_parts, -1)[part].to(x)
+        return split.flatten(-2)
+
+    return change
+
+
+def places_of(model: LiveModel, part: Part) -> list[HookPoint]:
+    """Return where heads, or neurons, are written side by side, a place a layer."""
+    kind = _PLACES[part]
+    places = [point for point in model.hook_points() if str(point).startswith(f"{kind}.")]
+    if not places or (part == "head" and model.n_heads is None):
+        words = "attention heads" if part == "head" else "neurons"
+        raise ValueError(
+            f"`model` must have {words} whose outputs can be read, and {model.name} has none. "
+            "`model.hook_points()` lists what it has."
+        )
+    return places

@@ -1,0 +1,242 @@
+"""A graph of neurons: which of them turn an answer, and what reaches each.
+
+The neurons of the largest attribution are the nodes. An edge is what one adds to another along all ways on
+which no other node lies, so that the sum over all paths of the graph is the attribution again, exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.circuits._graph import AttributionGraph
+from sae_nb.circuits._graph_sites import position_texts, read_by
+from sae_nb.circuits._neuron_examples import examples_of, fires_on
+from sae_nb.circuits._neuron_names import Names
+from sae_nb.circuits._passes import left_out
+from sae_nb.circuits._sites import AtomSite, Entries
+from sae_nb.circuits._unit_passes import (
+    Asked,
+    States,
+    UnitPasses,
+    linear_run,
+    ranked,
+    unit_passes,
+    wanted_of,
+)
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.models import LiveModel
+
+DEFAULT_NODES = 100
+"""Neurons that are nodes unless another number is asked for."""
+
+
+def neuron_graph(
+    model: LiveModel,
+    transcoders: Any,
+    inputs: Any,
+    *,
+    target: Any,
+    contrast: Any,
+    max_nodes: int | None,
+    names: Names,
+    examples: Any,
+) -> AttributionGraph:
+    """See `attribution_graph`."""
+    passes, states = unit_passes(model, transcoders, inputs, contrast)
+    with torch.inference_mode(False), model.lock:
+        wanted = wanted_of(model, states, target)
+        passes = ranked(passes, wanted)
+        chosen = _strongest(passes, DEFAULT_NODES if max_nodes is None else max_nodes)
+        graph = _traced(passes, chosen, wanted, states, names)
+    return graph if examples is None else _with_examples(graph, passes, chosen, examples)
+
+
+def _with_examples(
+    graph: AttributionGraph, passes: UnitPasses, chosen: Sequence[Int[Tensor, " m"]], inputs: Any
+) -> AttributionGraph:
+    """Return a graph whose neurons know on what else they fire."""
+    nodes = [site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)]
+    found = examples_of(passes, nodes, inputs)
+    empty = [""] * len(graph.tokens)
+    table = graph.nodes.assign(fires=[*empty, *fires_on(found, passes, nodes), ""])
+    return replace(graph, nodes=table, examples=found)
+
+
+def _strongest(passes: UnitPasses, n: int) -> list[Int[Tensor, " m"]]:
+    """Return which entries of each site are nodes: those of the largest attributions, whatever their sign."""
+    sizes = torch.cat([found.abs() for found in passes.attributions])
+    n = min(n, int((sizes > 0).sum()))
+    order = sizes.argsort(descending=True, stable=True)[:n]
+    counts = torch.tensor([len(site.entries) for site in passes.sites], device=sizes.device)
+    ends = counts.cumsum(dim=0)
+    found = []
+    for start, end in zip((ends - counts).tolist(), ends.tolist(), strict=True):
+        here = order[(order >= start) & (order < end)]
+        found.append(here.sort().values - start)
+    return found
+
+
+def _traced(
+    passes: UnitPasses,
+    chosen: Sequence[Int[Tensor, " m"]],
+    wanted: Asked,
+    states: States,
+    names: Names,
+) -> AttributionGraph:
+    """Return the graph of the chosen entries."""
+    from scipy.sparse import csr_matrix
+
+    nodes = [site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)]
+    active = [i for i, found in enumerate(nodes) if len(found)]
+    changes = [put for i in active for put in passes.sites[i].cut(nodes[i])]
+    ran = linear_run(passes, changes, [passes.start])
+    leaves: list[Tensor] = [ran.leaves[str(passes.start)]]
+    differences = [found.now - found.then for found in nodes]
+    tokens = states.tokens
+
+    def row(slopes: Sequence[Tensor | None]) -> Float[np.ndarray, "b n"]:
+        """Return the parts that tokens and nodes add, from slopes by what they write, (b, …) each."""
+        n = next(len(s) for s in slopes if s is not None)
+        parts = [torch.zeros(n, len(tokens))]
+        if slopes[0] is not None:
+            parts = [(slopes[0].reshape(n, *tokens.shape).float() * tokens).sum(dim=2).cpu()]
+        before = dict(zip(active, slopes[1:], strict=False))
+        for i, difference in enumerate(differences):
+            slope = before.get(i)
+            found = torch.zeros(n, len(difference)) if slope is None else (slope * difference).cpu()
+            parts.append(found)
+        return torch.cat(parts, dim=1).double().numpy()
+
+    values = []
+    for i in active:
+        site = passes.sites[i]
+        if site.values is None or site.leaf is None:
+            raise RuntimeError(f"{site.place} was not reached in the pass.")
+        values.append(site.values.float())
+        leaves.append(site.leaf)
+    with torch.enable_grad():
+        answer = wanted.measure(ran.answer.one())
+        reached = torch.cat([*values, answer.float().reshape(1)])
+    rows = _slopes(reached, leaves, row)
+    n = len(tokens) + sum(map(len, nodes)) + 1
+    made = np.concatenate([np.zeros((len(tokens), n - 1)), rows])
+    matrix = csr_matrix(np.concatenate([made, np.zeros((n, 1))], axis=1))
+    clean = float(answer.detach())
+    texts = position_texts(passes.model, passes.batch, len(tokens))
+    table = _table(passes, nodes, wanted, texts, clean, matrix)
+    named_by, says = names.of(passes, nodes, len(tokens))
+    return AttributionGraph(
+        nodes=table.assign(says=says),
+        matrix=matrix,
+        model_name=passes.model.name,
+        tokens=texts,
+        places=tuple(site.place for site in passes.sites),
+        exact=False,
+        left_out=left_out(
+            {s.place: s.kept for s in passes.sites if s.kept is not None}, len(tokens)
+        ),
+        inputs=read_by(passes.batch),
+        contrast=None if passes.contrast is None else read_by(passes.contrast),
+        contrast_tokens=()
+        if passes.contrast is None
+        else position_texts(passes.model, passes.contrast, len(tokens)),
+        grid=None
+        if passes.model.patch_grid is None
+        else (passes.model.prefix_tokens, *passes.model.patch_grid),
+        outcomes=(wanted.outcomes,),
+        n_units=passes.n_units,
+        named_by=named_by,
+        passes=passes,
+    )
+
+
+def _slopes(
+    values: Float[Tensor, " m"],
+    leaves: Sequence[Tensor],
+    row: Callable[[Sequence[Tensor | None]], Float[np.ndarray, "b n"]],
+) -> Float[np.ndarray, "m n"]:
+    """Rows of the nodes and the target: backward passes made together, in blocks."""
+    found = []
+    eye = torch.eye(len(values), dtype=values.dtype, device=values.device)
+    for along in torch.split(eye, BLOCK):
+        slopes = torch.autograd.grad(
+            values, leaves, along, retain_graph=True, allow_unused=True, is_grads_batched=True
+        )
+        found.append(row(slopes))
+    return np.concatenate(found)
+
+
+BLOCK = 64
+"""Backward passes that are made together."""
+
+
+def _table(
+    passes: UnitPasses,
+    nodes: Sequence[Entries],
+    wanted: Asked,
+    texts: Sequence[str],
+    clean: float,
+    matrix: Any,
+) -> DataFrame:
+    import pandas as pd
+
+    parts = [
+        pd.DataFrame(
+            {
+                "kind": "token",
+                "place": str(passes.start),
+                "layer": -1,
+                "position": range(len(texts)),
+                "atom": -1,
+                "value": np.nan,
+                "name": [f"“{text}” at {p}" for p, text in enumerate(texts)],
+            }
+        )
+    ]
+    for site, found in zip(passes.sites, nodes, strict=True):
+        noun = "atom" if isinstance(site, AtomSite) else "neuron"
+        where, units = found.position.tolist(), found.unit.tolist()
+        place = site.place if noun == "atom" else f"block {site.layer.write.layer}"
+        parts.append(
+            pd.DataFrame(
+                {
+                    "kind": "atom",
+                    "place": site.place,
+                    "layer": site.layer.write.layer,
+                    "position": where,
+                    "atom": units,
+                    "value": (found.now - found.then).tolist(),
+                    "name": [
+                        f"{noun} {j} of {place} at {p}" for j, p in zip(units, where, strict=True)
+                    ],
+                }
+            )
+        )
+    parts.append(
+        pd.DataFrame(
+            {
+                "kind": ["target"],
+                "place": "answer",
+                "layer": passes.model.n_layers,
+                "position": len(texts) - 1,
+                "atom": -1,
+                "value": clean,
+                "name": wanted.name,
+            }
+        )
+    )
+    table = pd.concat([part for part in parts if len(part)], ignore_index=True)
+    read = (table.kind != "token").to_numpy()
+    left = table.value.to_numpy(float) - np.asarray(matrix.sum(axis=1)).ravel()
+    weight = (table.kind == "target").to_numpy(float)
+    return table.assign(weight=weight, read=read, bias=np.where(read, left, np.nan))

@@ -1,0 +1,163 @@
+"""Names of neurons: the outputs that one raises by the sign it has here, beyond what chance gives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from sae_nb.lenses import head_of
+from sae_nb.models import HookPointNotFound
+
+if TYPE_CHECKING:
+    from sae_nb.circuits._sites import Entries, Site
+    from sae_nb.circuits._unit_passes import UnitPasses
+    from sae_nb.lenses import Head, Lens
+    from sae_nb.models import LiveModel
+
+Source = Literal["lens", "direct path only", ""]
+
+N_DRAWN, SURE = 64, 0.95
+"""Random directions that a name is held against, and the share of them that its first output must beat."""
+
+N_WORDS, AMONG = 2, 12
+"""Outputs that make a name, and those on top of which they are the readable ones."""
+
+LIKELY = 3000
+"""Outputs that a name may have: those that the model finds likeliest anywhere on the input or the contrast."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Names:
+    """The names of a graph's neurons: through a lens where one is given, else along the direct path.
+
+    A name is what the difference from the contrast adds: of a neuron that is weaker here, what it writes
+    with the opposite sign.
+    """
+
+    lens: Lens | None = None
+
+    def of(
+        self, passes: UnitPasses, nodes: Sequence[Entries], n_tokens: int
+    ) -> tuple[Source, list[str]]:
+        """Return how names were read, and one for every node; empty for tokens, targets, and no name yet."""
+        head = self._head(passes)
+        if head is None:
+            n = sum(map(len, nodes))
+            return "", [""] * (n_tokens + n + 1)
+        found = self._named(head, passes, nodes, n_tokens)
+        return "direct path only" if self.lens is None else "lens", [*[""] * n_tokens, *found, ""]
+
+    def _head(self, passes: UnitPasses) -> Head | None:
+        """The last part of the model; None where it has no unembedding, and neurons keep their numbers."""
+        if self.lens is not None:
+            return self.lens.on(passes.model).head
+        try:
+            return head_of(passes.model, passes.batch)
+        except ValueError:
+            return None
+
+    def _named(
+        self, head: Head, passes: UnitPasses, nodes: Sequence[Entries], n_tokens: int
+    ) -> list[str]:
+        """A name for each node, place by place."""
+        likely, lines, found = passes.likely[:LIKELY], dict[int, _Line](), list[str]()
+        for site, entries in zip(passes.sites, nodes, strict=True):
+            layer = int(site.layer.write.layer or 0)
+            if not len(entries) or not self._reads(layer):
+                found += [""] * len(entries)
+                continue
+            key = 0 if self.lens is None else layer
+            if key not in lines:
+                drawn = torch.randn(N_DRAWN, head.d, generator=_seeded())
+                lines[key] = _Line.of(self._effects(head, drawn, layer, likely))
+            line = lines[key]
+            sign = (entries.now - entries.then).sign()
+            directions = sign[:, None] * site.written(entries) * _gain(passes.model, layer, site)
+            above = line.scores(self._effects(head, directions, layer, likely))
+            order = above.topk(min(AMONG, above.shape[1]), dim=1).indices
+            tops = likely[order]
+            texts = head.names(sorted(set(tops.flatten().tolist())))
+            for row, top_, top, position in zip(
+                above, order, tops, entries.position.tolist(), strict=True
+            ):
+                sure = float(row.max()) > line.least and self._is_direct(head, position, n_tokens)
+                words = [texts[int(i)] for i in top[row[top_] > line.least]] if sure else []
+                found.append(_words(words))
+        return found
+
+    def _reads(self, layer: int) -> bool:
+        lens = self.lens
+        return lens is None or layer in lens.blocks
+
+    def _effects(
+        self, head: Head, directions: Float[Tensor, "m d"], layer: int, likely: Int[Tensor, " n"]
+    ) -> Float[Tensor, "m n"]:
+        """Effects on some outputs."""
+        with torch.no_grad():
+            if self.lens is not None:
+                return self.lens.on(head.model).effects(directions, layer=layer)[:, likely]
+            weight = head.weight[likely.to(head.weight.device)]
+            return (head.through_norm(directions.to(weight)) @ weight.T).cpu()
+
+    def _is_direct(self, head: Head, position: int, n_tokens: int) -> bool:
+        """Whether a direct path leads from a position to the answer: of an image, only where its head reads."""
+        if self.lens is not None or head.pool == "each":
+            return True
+        prefix = head.model.prefix_tokens
+        return position == 0 if head.pool == "cls" else prefix <= position < n_tokens
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Line:
+    """Least score of a name: outputs in units of their own reaction to random directions."""
+
+    spread: Float[Tensor, " n"]
+    least: float
+
+    @classmethod
+    def of(cls, drawn: Float[Tensor, "draws n"]) -> _Line:
+        """Return the line that the strongest output of most random directions stays below."""
+        spread = drawn.std(dim=0).clamp_min(1e-12)
+        highest = cls(spread=spread, least=0.0).scores(drawn).max(dim=1).values
+        return cls(spread=spread, least=float(highest.quantile(SURE)))
+
+    def scores(self, effects: Float[Tensor, "m n"]) -> Float[Tensor, "m n"]:
+        """Return effects in standard deviations."""
+        found = effects / self.spread
+        centred = found - found.mean(dim=1, keepdim=True)
+        return centred / centred.std(dim=1, keepdim=True).clamp_min(1e-12)
+
+
+def _seeded() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def _gain(model: LiveModel, layer: int, site: Site) -> Tensor | float:
+    """Factors of a norm or a scale after the MLP, up to one number."""
+    if not site.place.startswith("mlp_post."):
+        return 1.0
+    try:
+        last: Any = model.get_module(model.hook_point(f"mlp_out.{layer}").path)
+    except HookPointNotFound:
+        return 1.0
+    for name in ("weight", "lambda1", "gamma"):
+        gain = getattr(last, name, None)
+        if isinstance(gain, Tensor | nn.Parameter) and gain.ndim == 1:
+            offset = 1.0 if type(last).__name__.startswith("Gemma") else 0.0
+            return gain.detach().float() + offset
+    return 1.0
+
+
+def _words(texts: Sequence[str]) -> str:
+    """Return the first readable outputs, each once: "are · were"; empty where none is."""
+    found: dict[str, str] = {}
+    for text in texts:
+        word = text.strip().lstrip("#")
+        if word.isalnum() and not (word.isascii() and word.isalpha() and len(word) < 2):
+            found.setdefault(word.casefold(), word)
+    return " · ".join(word for word in list(found.values())[:N_WORDS] if "Ġ" not in word)

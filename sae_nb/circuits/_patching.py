@@ -1,0 +1,378 @@
+"""The atoms that turn one answer into another: an atom's code of one input put into the run of another.
+
+With x the activations of the corrupted input and z, z' the codes of the clean and the corrupted one, atom j is
+patched by x + Σ_t (z_tj − z'_tj) d_j at every position t. Attribution patching is the first-order estimate of
+what that does, for all atoms by one backward pass: Σ_t (z_tj − z'_tj) ⟨d_j, ∂m/∂x_t⟩.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import written_codes
+from sae_nb.capturing import batch_rows
+from sae_nb.checks import Count, Seed, at_least, checked, is_array
+from sae_nb.circuits._asked import Measure, asked, written_at
+from sae_nb.circuits._copies import blocks, measured_copies
+from sae_nb.findings import Finding
+from sae_nb.models import run
+from sae_nb.steering import policy_for
+
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import Batch, HookPoint, LiveModel
+
+
+class Patching(Finding):
+    """The part of the clean answer that atoms bring back; made by `patch_atoms`. Shares are of clean −
+    corrupted.
+    """
+
+    hook_point: str
+    name: str
+    """Name of the measure of the answers."""
+
+    n_pairs: int
+    clean: float
+    corrupted: float
+    """Of it, the means over pairs: logits, or the function's units."""
+
+    estimated: Float[np.ndarray, " n_atoms"]
+    """Share that an atom brings back, to first order; 0 where its code does not differ."""
+
+    measured: Float[np.ndarray, " n_atoms"]
+    """The same in the running model; NaN for atoms that were not run."""
+
+    chosen: Int[np.ndarray, " n"]
+    """The atoms with the largest estimates, first the largest."""
+
+    random: Int[np.ndarray, " n_random"]
+    """Others among those whose codes differ."""
+
+    all_atoms: float
+    """Share that all atoms bring back together; what the SAE misses stays corrupted."""
+
+    everything: float
+    """Share that the clean activations bring back: 1 at a place that all of the answer passes."""
+
+    @property
+    def table(self) -> DataFrame:
+        """The atoms that were run: `atom`, `estimated`, `measured`, `chosen` (else drawn at random)."""
+        import pandas as pd
+
+        atoms = np.concatenate([self.chosen, self.random])
+        return pd.DataFrame(
+            {
+                "atom": atoms,
+                "estimated": self.estimated[atoms],
+                "measured": self.measured[atoms],
+                "chosen": np.arange(len(atoms)) < len(self.chosen),
+            }
+        )
+
+    @property
+    def agreement(self) -> float:
+        """Correlation of estimates with measurements over the atoms that were run."""
+        table = self.table
+        if len(table) < 2:
+            return float("nan")
+        return float(np.corrcoef(table.estimated, table.measured)[0, 1])
+
+    @property
+    def wrong_signs(self) -> float:
+        """Share of the chosen atoms that do the opposite of what was estimated."""
+        estimated, measured = (of[self.chosen] for of in (self.estimated, self.measured))
+        return float(np.mean(np.sign(estimated) != np.sign(measured)))
+
+    @property
+    def headline(self) -> str:
+        """The answer that all atoms bring back, the first ones, and random ones."""
+        return (
+            f"{self.name} at {self.hook_point}: {self.corrupted:.2f} → {self.clean:.2f}; all atoms "
+            f"bring {self.all_atoms:.2f} of it back, the first {len(self.chosen)} one by one "
+            f"{self.measured[self.chosen].sum():.2f}, random ones {self.measured[self.random].sum():.2f}"
+        )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Pair:
+    """A clean and a corrupted input, position by position, and what of them differs."""
+
+    batch: Batch
+    """The corrupted one."""
+
+    measure: Measure
+    clean: float
+    corrupted: float
+    moved: Float[Tensor, "time d_in"]
+    """Clean − corrupted activations."""
+
+    position: Int[Tensor, " entries"]
+    atom: Int[Tensor, " entries"]
+    difference: Float[Tensor, " entries"]
+    """z − z' of every atom that fires in either; an atom that fires in both has two entries."""
+
+    slope: Float[Tensor, " entries"]
+    """⟨d, ∂m/∂x⟩ in the corrupted run."""
+
+
+class _Runs:
+    """The live model at one place, with an SAE's atoms to put there."""
+
+    def __init__(self, model: LiveModel, sae: SparseAutoencoder, place: HookPoint) -> None:
+        self.model, self.sae, self.place = model, sae, place
+        self.atoms = sae.dictionary.detach().float()
+        self.policy = policy_for(model, sae)
+
+    def pair(self, clean: Batch, corrupted: Batch, target: Any) -> tuple[str, _Pair]:
+        """Run both once, the corrupted one with its graph."""
+        at, place = run(self.model, clean, read=self.place), self.place
+        ran = run(self.model, corrupted, read=place, grad=[place])
+        x, y = at.states[place], ran.states[place].detach()
+        answer, kind = at.answer.one(), at.answer.kind
+        if x.shape != y.shape or x.ndim > 3:
+            raise ValueError(
+                "`clean` and `corrupted` must have one position each for each other, a vector at each, got "
+                f"activations of shapes {tuple(x.shape)} and {tuple(y.shape)} at {self.place}. Change words "
+                "to others of equally many tokens: see model.tokens(text)."
+            )
+        with torch.enable_grad():
+            other = ran.answer.one()
+            words, measure = asked(
+                self.model, answer, kind, top_answers(target, answer, other, kind)
+            )
+            value = measure(other)
+            gradient = ran.gradients(value)[place]
+        position, atom, difference = self._differences(clean, x, corrupted, y)
+        along = gradient.reshape(-1, gradient.shape[-1]).float()
+        return words, _Pair(
+            batch=corrupted,
+            measure=measure,
+            clean=float(measure(answer)),
+            corrupted=float(value.detach()),
+            moved=(x - y).float().reshape(along.shape),
+            position=position,
+            atom=atom,
+            difference=difference,
+            slope=(along[position] * self.atoms[atom]).sum(dim=1),
+        )
+
+    def _differences(
+        self, clean: Batch, x: Tensor, corrupted: Batch, y: Tensor
+    ) -> tuple[Int[Tensor, " entries"], Int[Tensor, " entries"], Float[Tensor, " entries"]]:
+        """Position, atom and difference of every code that is not 0 in one of the two."""
+        found = []
+        for batch, activations, sign in ((clean, x, 1.0), (corrupted, y, -1.0)):
+            kept = batch_rows(activations.cpu(), batch, self.policy, str(self.place))
+            rows = kept.without_massive(self.policy, self.place).position
+            rows = rows.to(x.device)
+            with torch.no_grad():
+                read = activations.reshape(-1, x.shape[-1])[rows].float()
+                codes = written_codes(self.sae, self.sae.encode(read), read)
+            values = sign * codes.values.float()
+            found.append((rows[codes.support.rows], codes.atoms.long(), values))
+        position, atom, value = (torch.cat(parts) for parts in zip(*found, strict=True))
+        return position, atom, value
+
+    def brought_back(
+        self, pair: _Pair, moved: Sequence[Float[Tensor, "time d_in"]]
+    ) -> Float[np.ndarray, " n"]:
+        """Return what adding a vector at every position changes of the corrupted run's number, for each
+        of some.
+        """
+        several = torch.stack(list(moved))
+
+        def add(x: Tensor) -> Tensor:
+            return x + several.reshape(x.shape).to(x)
+
+        puts = [(self.place, add)]
+        found = measured_copies(self.model, pair.batch, len(several), puts, pair.measure)
+        return found.double().numpy() - pair.corrupted
+
+    def of_atom(self, pair: _Pair, atom: int | None = None) -> Float[Tensor, "time d_in"]:
+        """Return what an atom, or all of them, would add to the corrupted run; nothing is dense in atoms."""
+        keep = slice(None) if atom is None else pair.atom == atom
+        parts = pair.difference[keep, None] * self.atoms[pair.atom[keep]]
+        return torch.zeros_like(pair.moved).index_add_(0, pair.position[keep], parts)
+
+    def of_atoms(self, pair: _Pair, atoms: Sequence[int]) -> list[Float[Tensor, "time d_in"]]:
+        """Return the same of each of some atoms."""
+        return [self.of_atom(pair, atom) for atom in atoms]
+
+
+@checked(leave=("clean", "corrupted", "target"))
+def patch_atoms(
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    clean: Any,
+    corrupted: Any,
+    *,
+    target: Any = None,
+    n: Count = 10,
+    n_random: Annotated[int, at_least(0)] = 10,
+    seed: Seed = 0,
+) -> Patching:
+    """Find the atoms that make the clean answer out of the corrupted one, by putting their codes there.
+
+    All atoms are estimated by one backward pass a pair (attribution patching); the `n` largest estimates, and
+    others at random, are then measured in the running model (activation patching), one at a time.
+
+    Parameters
+    ----------
+    sae
+        Of one place of the model, `sae.hook_point`.
+    clean, corrupted
+        One input each or lists of equal length; the two of a pair have equally many positions.
+    target
+        As in `patch`.
+    n, n_random
+        Atoms to measure; fewer where fewer differ.
+
+    Raises
+    ------
+    ValueError, TypeError: If the pairs do not align, are answered alike, or the SAE does not fit.
+
+    Source
+    ------
+    Activation patching: Meng et al., arXiv 2202.05262; attribution patching: Syed et al., arXiv 2310.10348;
+    of atoms: Marks et al., arXiv 2403.19647, without the integrated gradients that they add.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> found = patch_atoms(gpt, sae, "One day she was", "One day he was", target=" her", n=3)
+    >>> found.table.columns.tolist()
+    ['atom', 'estimated', 'measured', 'chosen']
+    """
+    rng = np.random.default_rng(seed)
+    runs = _Runs(model, sae, written_at(sae, model))
+    names, pairs = _answered(runs, model, clean, corrupted, target)
+    span = _span(pairs)
+
+    def shares(of: Callable[[_Pair], Sequence[Tensor]]) -> Float[np.ndarray, " n"]:
+        found = [runs.brought_back(pair, of(pair)) for pair in pairs]
+        return np.asarray(np.mean(found, axis=0) / span)
+
+    estimated = _estimated(pairs, sae.n_atoms) / span
+    order = np.argsort(-np.abs(estimated), kind="stable")
+    chosen, rest = order[:n], order[n:]
+    chosen, rest = (atoms[estimated[atoms] != 0] for atoms in (chosen, rest))
+    random = rng.choice(rest, min(n_random, len(rest)), replace=False)
+    measured = np.full(sae.n_atoms, np.nan)
+    run = np.concatenate([chosen, random])
+    for block in blocks(len(run)):
+        atoms = run[block]
+        measured[atoms] = shares(partial(runs.of_atoms, atoms=atoms.tolist()))
+    all_atoms, everything = shares(lambda pair: [runs.of_atom(pair), pair.moved])
+    return Patching(
+        hook_point=str(runs.place),
+        name=names.pop() if len(names) == 1 else "the clean answer − the corrupted one",
+        n_pairs=len(pairs),
+        clean=float(np.mean([pair.clean for pair in pairs])),
+        corrupted=float(np.mean([pair.corrupted for pair in pairs])),
+        estimated=estimated,
+        measured=measured,
+        chosen=chosen,
+        random=random,
+        all_atoms=float(all_atoms),
+        everything=float(everything),
+    )
+
+
+def _answered(
+    runs: _Runs, model: LiveModel, clean: Any, corrupted: Any, target: Any
+) -> tuple[set[str], list[_Pair]]:
+    """Run each pair of inputs; what is asked of them, by name, and how they are answered."""
+    found = [runs.pair(*pair) for pair in paired(model, clean, corrupted, target)]
+    return {name for name, _ in found}, [pair for _, pair in found]
+
+
+def paired(
+    model: LiveModel, clean: Any, corrupted: Any, target: Any
+) -> list[tuple[Batch, Batch, Any]]:
+    """Return each clean input, its corrupted one, and what is asked of the two."""
+    batches = [one_by_one(model, inputs) for inputs in (clean, corrupted)]
+    n = len(batches[0])
+    if n != len(batches[1]):
+        raise ValueError(
+            f"`clean` and `corrupted` must hold equally many inputs, got {n} and {len(batches[1])}."
+        )
+    return list(zip(*batches, _each(target, n), strict=True))
+
+
+def _each(target: Any, n: int) -> list[Any]:
+    """Return what is asked of each of n pairs of inputs: of all the same, or of each its own.
+
+    A tuple of two outcomes is their difference, of two lists that of each pair.
+    """
+    target = target.tolist() if is_array(target) else target
+    if isinstance(target, tuple):
+        target = tuple(one.tolist() if is_array(one) else one for one in target)
+        kinds = {type(one) for one in target}
+        if kinds == {list} and len(target) == 2:
+            return list(zip(*(_each(one, n) for one in target), strict=True))
+        if kinds == {tuple} or len(target) != 2:
+            target = list(target)
+    if not isinstance(target, list):
+        return [target] * n
+    if len(target) != n:
+        raise ValueError(
+            f"`target` as a list must have one entry for each pair, got {len(target)} for {n}. A pair of "
+            "outcomes is a tuple."
+        )
+    return [tuple(one) if isinstance(one, list) else one for one in target]  # rows of an array
+
+
+def _span(pairs: Sequence[_Pair]) -> float:
+    """Return the mean distance of the two answers: the unit of the shares."""
+    span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
+    if abs(span) < 1e-6:
+        raise ValueError(
+            "`clean` and `corrupted` must be answered differently in what is asked, got "
+            f"{pairs[0].clean:.3f} for both. Pass another target or pair."
+        )
+    return span
+
+
+def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:
+    """Return the first-order estimate of what each atom brings back, a mean over the pairs."""
+    found = np.zeros(n_atoms)
+    for pair in pairs:
+        each = (pair.difference * pair.slope).double().cpu().numpy()
+        np.add.at(found, pair.atom.cpu().numpy(), each / len(pairs))
+    return found
+
+
+def top_answers(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
+    """Return the requested target, or the two top answers."""
+    if target is not None:
+        return target
+    if kind == "vector":
+        raise ValueError(
+            "`target` must be given where the model answers with neither tokens nor classes. Pass a "
+            "function of the answer."
+        )
+    tops = int(clean.argmax()), int(corrupted.argmax())
+    if tops[0] == tops[1]:
+        raise ValueError(
+            "`clean` and `corrupted` must be answered differently where no `target` is given, and the top "
+            f"answer to both is {tops[0]}. Pass a target, such as a pair of outcomes."
+        )
+    return tops
+
+
+def one_by_one(model: LiveModel, inputs: Any) -> Sequence[Batch]:
+    """Return each input as a batch by itself."""
+    one = [inputs] if isinstance(inputs, str) else inputs
+    return [batch.to(model.device) for batch in model.batches(one, batch_size=1)]

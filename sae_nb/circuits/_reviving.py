@@ -1,0 +1,133 @@
+"""A graph that was read from a file, and the live model it was made with: asked again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sae_nb.checks import shown
+from sae_nb.circuits._asked import asked
+from sae_nb.circuits._graph_sites import one_input, places_of
+from sae_nb.circuits._passes import Passes, Trace
+from sae_nb.circuits._unit_passes import is_of_neurons, revived_passes
+
+if TYPE_CHECKING:
+    from sae_nb.circuits._record import Graph
+    from sae_nb.models import LiveModel
+
+_Graph = TypeVar("_Graph", bound="Graph")
+
+ALIKE = 0.02
+"""Largest relative difference of an atom's strength from that in the graph: images are kept in 8 bits. Ours."""
+
+
+def revived(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
+    """See `AttributionGraph.with_model`."""
+    if model.name != graph.model_name:
+        raise ValueError(
+            f"`model` must be {graph.model_name}, which the graph is of, got {model.name}. Use "
+            f"sn.load_model({graph.model_name!r})."
+        )
+    if graph.inputs is None:
+        raise ValueError(
+            "The graph must know its input to be asked, and this file is of an older version. Make it again "
+            "with `attribution_graph`."
+        )
+    if graph.of_neurons:
+        return _with_neurons(graph, model, transcoders)
+    layers = places_of(model, transcoders)
+    places = tuple(str(layer.write) for layer in layers)
+    if places != graph.places:
+        raise ValueError(
+            f"`transcoders` must write {list(graph.places)}, as those of the graph, got {list(places)}."
+        )
+    start, batch = model.hook_point("resid_pre.0"), one_input(model, graph.inputs)
+    drop_first = _drops_first(graph)
+    passes = Passes(
+        model=model,
+        layers=layers,
+        batch=batch,
+        start=start,
+        drop_first=drop_first,
+        left_out=graph.left_out,
+    )
+    with torch.inference_mode(False), model.lock:
+        trace = Trace(passes, drop_first)
+        _check_alike(graph, trace)
+        measures = _measures(graph, trace)
+    return replace(graph, passes=replace(passes, written=trace.written, measures=measures))
+
+
+def _with_neurons(graph: _Graph, model: LiveModel, transcoders: Any) -> _Graph:
+    """Of a graph of neurons: both inputs are run again."""
+    if not is_of_neurons(transcoders):
+        raise ValueError(
+            '`transcoders` must be "neurons", or a list of it and dictionaries, as for the graph, got '
+            f"{shown(transcoders)}."
+        )
+    passes = revived_passes(model, transcoders, graph.inputs, graph.contrast, graph.outcomes)
+    places = tuple(site.place for site in passes.sites)
+    if places != graph.places:
+        raise ValueError(
+            f"`transcoders` must write {list(graph.places)}, as those of the graph, got {list(places)}."
+        )
+    now = {
+        (site.place, int(p), int(j)): float(z)
+        for site in passes.sites
+        for p, j, z in zip(
+            site.entries.position,
+            site.entries.unit,
+            site.entries.now - site.entries.then,
+            strict=True,
+        )
+    }
+    _check_same(graph, now)
+    return replace(graph, passes=passes)
+
+
+def _drops_first(graph: Graph) -> bool | None:
+    """Whether a first position was left out: not where an atom fires there."""
+    atoms = graph.nodes[graph.nodes.kind == "atom"]
+    return False if (atoms.position == 0).any() else None
+
+
+def _check_alike(graph: Graph, trace: Trace) -> None:
+    """Every atom of the graph fires now as it did then."""
+    now: dict[tuple[str, int, int], float] = {}
+    for place, written in zip(graph.places, trace.written, strict=True):
+        entries = zip(
+            written.position.tolist(), written.atom.tolist(), written.strength.tolist(), strict=True
+        )
+        now |= {(place, position, atom): z for position, atom, z in entries}
+    _check_same(graph, now)
+
+
+def _check_same(graph: Graph, now: Mapping[tuple[str, int, int], float]) -> None:
+    atoms = graph.nodes[graph.nodes.kind == "atom"]
+    keys = zip(atoms.place, atoms.position, atoms.atom, strict=True)
+    found = np.array([now.get((p, int(t), int(j)), 0.0) for p, t, j in keys])
+    then = atoms.value.to_numpy(float)
+    apart = np.abs(found - then) > ALIKE * np.abs(then).max(initial=1e-9)
+    if apart.any():
+        i = int(np.argmax(apart))
+        raise ValueError(
+            "`transcoders` must be those that the graph was made with: "
+            f"{atoms['name'].iloc[i]} fires with {then[i]:.3g} in the graph and with {found[i]:.3g} now "
+            f"({int(apart.sum())} of {len(atoms)} atoms differ). Load the same ones, or make the graph again."
+        )
+
+
+def _measures(graph: Graph, trace: Trace) -> tuple[Callable[[Tensor], Tensor], ...]:
+    """Return the measures of the answer; nothing if a target cannot be known from a file."""
+    if not graph.outcomes or None in graph.outcomes:
+        return ()
+    found = []
+    for outcome in graph.outcomes:
+        target = outcome if outcome and len(outcome) > 1 else outcome[0]  # type: ignore[index]
+        found.append(asked(trace.passes.model, trace.answer, trace.kind, target)[1])
+    return tuple(found)

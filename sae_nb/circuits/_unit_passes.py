@@ -1,0 +1,254 @@
+"""The running model of a graph of neurons: the input, its contrast, and what each neuron adds to the answer.
+
+With a the neurons of the input and a' those of a contrasting one, the attribution of a neuron at a position is
+(a − a') ∂m/∂a, in the model that answers in proportion (`_proportional`): one backward pass for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.circuits._asked import asked
+from sae_nb.circuits._graph_sites import dictionaries_by_place, one_input, position_texts
+from sae_nb.circuits._passes import Layer, Passes, positions_for
+from sae_nb.circuits._proportional import Proportional
+from sae_nb.circuits._sites import NEURONS, AtomSite, NeuronSite, Site, sites_of
+from sae_nb.evaluation import outcome_of
+from sae_nb.models import Frozen, check_frozen, run
+
+if TYPE_CHECKING:
+    from sae_nb.circuits._asked import Measure
+    from sae_nb.models import Batch, HookPoint, LiveModel, Put, Run
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnitPasses(Passes):
+    """The live model, the input, its contrast, and every unit with what it adds to the answer."""
+
+    sites: tuple[Site, ...] = ()
+    slopes: tuple[Float[Tensor, " m"], ...] = ()
+    """Of each site's entries, ∂m/∂value, over all paths."""
+
+    contrast: Batch | None = None
+
+    likely: Int[Tensor, " outputs"] = field(default_factory=lambda: torch.zeros(0).long())
+    """Outputs by their largest probability anywhere on the input or the contrast, the likeliest first."""
+
+    n_places: int = 0
+    """Positions of the input."""
+
+    @property
+    def attributions(self) -> tuple[Float[Tensor, " m"], ...]:
+        """Of each site's entries, what its difference adds to the answer."""
+        return tuple(
+            (site.entries.now - site.entries.then) * slope
+            for site, slope in zip(self.sites, self.slopes, strict=True)
+        )
+
+    @property
+    def n_units(self) -> int:
+        """Units by position, whether or not they differ."""
+        return self.n_places * sum(site.n_units for site in self.sites)
+
+
+def is_of_neurons(transcoders: Any) -> bool:
+    """Return whether nodes are to be neurons, or neurons and atoms."""
+    if isinstance(transcoders, str):
+        if transcoders != NEURONS:
+            raise ValueError(
+                f'`transcoders` must be dictionaries or "neurons", got {transcoders!r}. Pass "neurons" to '
+                "have the neurons of every MLP as nodes."
+            )
+        return True
+    listed = isinstance(transcoders, list | tuple)
+    return listed and any(isinstance(one, str) and one == NEURONS for one in transcoders)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class States:
+    """The two runs: what tokens write, and the answers."""
+
+    now: Run
+    then: Run | None
+    start: HookPoint
+
+    @property
+    def tokens(self) -> Float[Tensor, "time d"]:
+        """Output of each token on the input, less that on the contrast."""
+        x = self.now.states[self.start][0].float()
+        return x if self.then is None else x - self.then.states[self.start][0].float()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Asked:
+    """The number that a graph explains."""
+
+    name: str
+    measure: Measure
+    outcomes: tuple[int, ...] | None
+
+
+def unit_passes(
+    model: LiveModel, transcoders: Any, inputs: Any, contrast: Any
+) -> tuple[UnitPasses, States]:
+    """Run the input and its contrast, and note the units of both."""
+    batch = one_input(model, inputs)
+    other = None if contrast is None else one_input(model, contrast, name="contrast")
+    layers = _dictionaries(model, transcoders)
+    sites, start = sites_of(model, layers), model.hook_point("resid_pre.0")
+    read = [start, *(name for site in sites for name in site.reads)]
+    with torch.inference_mode(False), torch.no_grad():
+        if other is not None:
+            _check_alike(model, batch, other)
+        now = run(model, batch, read=read)
+        then = None if other is None else run(model, other, read=read)
+    if then is not None and now.states[start].shape != then.states[start].shape:
+        raise ValueError(
+            "`inputs` and `contrast` must have equally many positions, got states of shapes "
+            f"{tuple(now.states[start].shape)} and {tuple(then.states[start].shape)}. Pass inputs of one shape."
+        )
+    for site in sites:
+        if isinstance(site, AtomSite):
+            x, y = (now.states[name] for name in (site.reads[0], site.place))
+            site.kept = positions_for(model, batch, site.layer, x, y)
+        site.note(now.states, None if then is None else then.states)
+    if not any(len(site.entries) for site in sites):
+        raise ValueError(
+            "`inputs` and `contrast` must differ in what the model makes of them, got the same twice."
+        )
+    passes = UnitPasses(
+        model=model,
+        layers=tuple(site.layer for site in sites),
+        batch=batch,
+        start=start,
+        drop_first=False,
+        sites=sites,
+        contrast=other,
+        likely=_likely([now] if then is None else [now, then]),
+        n_places=now.states[start].shape[1],
+    )
+    return passes, States(now=now, then=then, start=start)
+
+
+def _likely(runs: Sequence[Run]) -> Int[Tensor, " outputs"]:
+    """Outputs by their largest probability at any position of some runs."""
+    found = [ran.answer.tensor.detach().float().softmax(dim=-1) for ran in runs]
+    highest = torch.stack([chances.reshape(-1, chances.shape[-1]).amax(dim=0) for chances in found])
+    return highest.amax(dim=0).argsort(descending=True, stable=True).cpu()
+
+
+def _dictionaries(model: LiveModel, transcoders: Any) -> list[Layer]:
+    """The dictionaries whose atoms are nodes in place of neurons."""
+    rest = [] if isinstance(transcoders, str) else [t for t in transcoders if t is not NEURONS]
+    rest = [one for one in rest if not (isinstance(one, str) and one == NEURONS)]
+    if not rest:
+        return []
+    found = []
+    for name, sae in dictionaries_by_place(model, rest).items():
+        write = model.hook_point(name)
+        read = write if sae.writes is None else model.hook_point(str(sae.hook_point))
+        found.append(Layer(read=read, write=write, sae=sae))
+    return found
+
+
+def _check_alike(model: LiveModel, one: Batch, other: Batch) -> None:
+    """Refuse texts of unequal token counts, by their lists."""
+    if one.token_ids is None or other.token_ids is None:
+        return
+    texts = [list(position_texts(model, b, b.token_ids.shape[1])) for b in (one, other)]  # type: ignore[union-attr]
+    n, m = map(len, texts)
+    if n != m:
+        raise ValueError(
+            f"`inputs` and `contrast` must have equally many tokens, got {n} and {m}: {texts[0]} and "
+            f"{texts[1]}. Change words to others of equally many tokens."
+        )
+
+
+def wanted_of(model: LiveModel, states: States, target: Any) -> Asked:
+    """Return the number that is explained: by default what the two answers differ in."""
+    answer, kind = states.now.answer.one(), states.now.answer.kind
+    if isinstance(target, list | dict | set):
+        raise TypeError(
+            "`target` must be one outcome, a pair as a tuple, or a function where neurons are nodes, got "
+            f'{type(target).__name__}. Pass a pair such as (" are", " is").'
+        )
+    if target is None and states.then is not None:
+        target = _tops(answer, states.then.answer.one(), kind)
+    if kind == "vector" and not callable(target):
+        raise ValueError(
+            f"`target` must be a function of the answer where the model has no unembedding, and {model.name} "
+            f"answers with {len(answer)} numbers. Pass one, such as lambda answer: answer[0]."
+        )
+    words, measure = asked(model, answer, kind, target)
+    named = target if isinstance(target, tuple) else (target,)
+    found = [outcome_of(model, answer, kind, one).index for one in named]
+    outcomes = None if None in found else tuple(i for i in found if i is not None)
+    return Asked(name=words, measure=measure, outcomes=outcomes)
+
+
+def _tops(answer: Tensor, other: Tensor, kind: Any) -> Any:
+    if kind == "vector":
+        return None
+    tops = int(answer.argmax()), int(other.argmax())
+    if tops[0] == tops[1]:
+        raise ValueError(
+            "`inputs` and `contrast` must be answered differently where no `target` is given, and the top "
+            f"answer to both is {tops[0]}. Pass a target, such as a pair of outcomes as a tuple."
+        )
+    return tops
+
+
+# -------------------------------------------------------------------------------------------------
+# The two passes.
+
+
+def linear_run(passes: UnitPasses, changes: Sequence[tuple[str, Put]], grad: Sequence[Any]) -> Run:
+    """Run the model with everything held and MLPs in proportion; then further changes."""
+    frozen = Frozen()
+    mlps = tuple(site.mlp for site in passes.sites if isinstance(site, NeuronSite))
+    with torch.enable_grad(), frozen:
+        found = run(
+            passes.model, passes.batch, put=[*Proportional(mlps).puts, *changes], grad=list(grad)
+        )
+    check_frozen(frozen, passes.model)
+    return found
+
+
+def ranked(passes: UnitPasses, wanted: Asked) -> UnitPasses:
+    """Return the passes with every entry's slope, by one backward pass."""
+    places = [site.place for site in passes.sites]
+    ran = linear_run(passes, [], [passes.start, *places])
+    with torch.enable_grad():
+        found = ran.gradients(wanted.measure(ran.answer.one()))
+    slopes = tuple(
+        site.slopes(found[site.place][0].float())
+        if site.place in found
+        else torch.zeros_like(site.entries.now)
+        for site in passes.sites
+    )
+    return replace(passes, slopes=slopes, measures=(wanted.measure,))
+
+
+def measured_target(model: LiveModel, states: States, outcomes: Any) -> Asked:
+    """Return the number that a saved graph explains."""
+    answer, kind = states.now.answer.one(), states.now.answer.kind
+    target = outcomes if len(outcomes) > 1 else outcomes[0]
+    words, measure = asked(model, answer, kind, target)
+    return Asked(name=words, measure=measure, outcomes=tuple(outcomes))
+
+
+def revived_passes(
+    model: LiveModel, transcoders: Any, inputs: Any, contrast: Any, outcomes: Any
+) -> UnitPasses:
+    """Return the passes of a graph that was read from a file."""
+    passes, states = unit_passes(model, transcoders, inputs, contrast)
+    if not outcomes or outcomes[0] is None:
+        return passes
+    with torch.inference_mode(False), model.lock:
+        return ranked(passes, measured_target(model, states, outcomes[0]))

@@ -1,0 +1,14 @@
+"""Corpora: whole texts and images by their atoms, and what sets two groups of them apart."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.corpora._diff import Diff as Diff, diff as diff
+    from sae_nb.corpora._documents import Documents as Documents
+    from sae_nb.corpora._reading import documents as documents
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,16 @@
+"""Generation: what a model writes, token by token, and what its atoms do meanwhile."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.generation._generation import (
+        Branch as Branch,
+        Generation as Generation,
+        Written as Written,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,472 @@
+"""A text that a model writes token by token: codes read on the way, and its alternative continuations.
+
+A fork adds a·d_j / ‖d_j‖ to the activations from one token on, next to nothing and a·u with a random
+unit vector u: three rows of one batch from one state, which draw with the same random numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from sae_nb.activations import Context, describe_ids, displayed
+from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
+from sae_nb.generation._writing import check_length, check_writer, text_of
+from sae_nb.models import Begun, Choice, Intervention, Stream, intervening, prompt_row
+from sae_nb.steering import combined_direction, random_direction
+from sae_nb.summaries import placed_in
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.codes import SparseCodes
+    from sae_nb.models import LiveModel, RunState
+
+STEERED, UNSTEERED, RANDOM = range(3)
+"""The rows of a branch that was forked; the first branch has one row, the text itself."""
+
+_FORK = {"branch", "position", "atom", "by", "seed"}
+Codes = tuple[Int[np.ndarray, " active"], Float[np.ndarray, " active"]]
+"""The atoms that fire at a token and how strongly."""
+
+
+def notable(
+    codes: Codes,
+    n: int,
+    *,
+    p99: Float[np.ndarray, " n_atoms"] | None = None,
+    frequency: Float[np.ndarray, " n_atoms"] | None = None,
+) -> list[tuple[int, float]]:
+    """Return the first `n` atoms of a token and their strengths, first what is strong and rare.
+
+    By (|z| / p99)·(−ln f), f how often the atom fires elsewhere: the surprise that it fires at all, and
+    more of it where it does so strongly. An atom that fires everywhere has no surprise. Unknown values
+    count as 1.
+    """
+    atoms, values = codes
+    size = np.abs(values).astype(np.float64)
+    if p99 is not None:
+        usual = p99[atoms]
+        size = size / np.where(usual > 0, usual, size.max(initial=1.0))
+    if frequency is not None:
+        size = size * -np.log(frequency[atoms])
+    order = np.argsort(-size, kind="stable")[:n]
+    return [(int(atoms[i]), float(values[i])) for i in order]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Added:
+    """The vectors added to the activations of each row, from one position on and up to another."""
+
+    first: int
+    last: int | None
+    delta: Float[Tensor, "rows 1 d_in"]
+
+    def until(self, position: int) -> Added | None:
+        """Return the same for the first row alone, ended before a position; None if nothing is left."""
+        if self.first >= position:
+            return None
+        last = position if self.last is None else min(self.last, position)
+        return Added(first=self.first, last=last, delta=self.delta[:1])
+
+    def to(self, x: Tensor, position: Tensor) -> Tensor:
+        """Add it to the columns that are at these positions."""
+        on = position >= self.first
+        if self.last is not None:
+            on = on & (position < self.last)
+        return torch.where(on[..., None], x + self.delta.to(x), x)
+
+
+class Reader:
+    """Keeps the columns that passed last, as an edit; then adds what is to be added.
+
+    The states are read after the other edits in force, before its own addition.
+    """
+
+    everywhere = False
+
+    def __init__(self, sae: SparseAutoencoder, added: Sequence[Added] = ()) -> None:
+        self._sae, self._added = sae, tuple(added)
+        self._columns = torch.empty(1, 0, sae.d_in)
+
+    def __call__(
+        self, x: Float[Tensor, "rows time d_in"], state: RunState
+    ) -> Float[Tensor, "rows time d_in"]:
+        """Keep what passes, and add."""
+        self._columns = x.detach()
+        for part in self._added:
+            position = state.position
+            if position is None:
+                columns = torch.arange(state.offset, state.offset + x.shape[1], device=x.device)
+                position = columns.expand(x.shape[:2])
+            x = part.to(x, position.to(x.device))
+        return x
+
+    def codes(self, n: int) -> SparseCodes:
+        """Return codes of the last `n` columns, row by row."""
+        with torch.no_grad():
+            codes: SparseCodes = self._sae.encode(self._columns[:, -n:].to(self._sae.dictionary))
+        return codes
+
+
+class Written:
+    """One text as far as it has been read: its tokens, and the codes of each."""
+
+    def __init__(self) -> None:
+        self.ids: list[int] = []
+        self.codes: list[Codes] = []
+        # What was asked for already, by atom: a strip that fills asks for the newest token alone.
+        self._strengths: dict[int, list[float]] = {}
+
+    def until(self, n: int) -> Written:
+        """Return a copy of the first `n` tokens."""
+        made = Written()
+        made.ids, made.codes = self.ids[:n], self.codes[:n]
+        return made
+
+    def add(self, token_id: int, atoms: np.ndarray, values: np.ndarray) -> None:
+        """Append a token."""
+        # The first token is an attention sink that no SAE has learned.
+        first = not self.ids
+        self.ids.append(token_id)
+        self.codes.append((atoms[:0], values[:0]) if first else (atoms, values))
+
+    def strengths(self, atom: int) -> Float[np.ndarray, " tokens"]:
+        """Return how strongly an atom fires at every token; NaN at the first one."""
+        known = self._strengths.setdefault(atom, [float("nan")] if self.ids else [])
+        for atoms, values in self.codes[len(known) :]:
+            known.append(float(values[atoms == atom].sum()))
+        return np.array(known[: len(self.ids)])
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fork:
+    """Where a branch leaves another, and what is added from there on."""
+
+    branch: int
+    """The one it leaves."""
+
+    position: int
+    """The last token they share; what is added is added from its state on."""
+
+    atom: int
+    by: float
+    """Length of what is added along the atom, negative to subtract."""
+
+    seed: int
+    """Of the random direction."""
+
+
+class Branch:
+    """A text, or after a fork three of them side by side: steered, unsteered, along a random direction."""
+
+    def __init__(
+        self,
+        stream: Stream,
+        rows: Sequence[Written],
+        fork: Fork | None = None,
+        added: Sequence[Added] = (),
+    ) -> None:
+        self.stream, self.rows, self.fork, self.added = stream, tuple(rows), fork, tuple(added)
+
+    @property
+    def text(self) -> Written:
+        """The text itself: where it was forked, the steered one."""
+        return self.rows[STEERED]
+
+    @property
+    def n_tokens(self) -> int:
+        """Tokens read of the longest row."""
+        return max(len(row.ids) for row in self.rows)
+
+
+class Generation:
+    """A text that a model writes token by token, and the branches in which it continues another way.
+
+    A token is there once it has been read: `step` reads the token that was chosen before and chooses the next.
+    So what a branch holds is always whole; a step that is interrupted has not happened.
+
+    Parameters
+    ----------
+    prompt
+        One text, list of messages, or token ids; of a model that reads both, [(text, image)]. Read at once.
+    temperature, seed
+        As in `model.generate`, which writes the same text.
+
+    Raises
+    ------
+    TypeError: If the model writes no text.
+    ValueError: If the prompt does not fit in the context, the SAE cannot be read row by row, or the model runs
+        remotely.
+    HookPointNotFound: If there is no such hook point.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
+    >>> generation = Generation(model, sae, "The list of", "resid_post.3")
+    >>> all(generation.step() for _ in range(5)), generation.new_text()
+    (True, ' the lists of the')
+    >>> branch = generation.fork(4, 25, by=-60.0)
+    >>> all(generation.step(branch) for _ in range(3)), len(generation.branches[branch].rows)
+    (True, 3)
+    """
+
+    def __init__(
+        self,
+        model: LiveModel,
+        sae: SparseAutoencoder,
+        prompt: Any,
+        hook_point: str,
+        *,
+        temperature: float = 0.0,
+        seed: int = 0,
+    ) -> None:
+        check_writer(model, sae, hook_point)
+        if model.remote:
+            raise ValueError(
+                f"A text is read token by token here, and {model.name!r} runs remotely. Load it on this "
+                "machine."
+            )
+        if not 0 <= check_real(temperature, name="temperature") < float("inf"):
+            raise ValueError(f"`temperature` must be at least 0, got {temperature}.")
+        row = prompt_row(model, prompt)
+        check_length(model, len(row.ids) + 1, "Prompt and a new token")
+        self.model, self.sae, self.n_prompt = model, sae, len(row.ids)
+        self._point = model.hook_point(hook_point)
+        self._names: dict[int, str] = {}
+        self._source = row.source if isinstance(row, Begun) else None
+        self.images = None if self._source is None else placed_in(self._source)
+        placed = [i for i, token in enumerate(row.ids.tolist()) if token in model.placeholders]
+        self.of_images = range(placed[0], placed[-1] + 1) if placed else range(0)
+        stream = Stream(model, [row], Choice(temperature, check_seed(seed)))
+        root = Branch(stream, [Written()])
+        self._read(root)
+        self.branches = [root]
+
+    # --- writing ----------------------------------------------------------------------------------
+
+    def step(self, branch: int = 0) -> bool:
+        """Write one token more in every row of a branch that has not ended; False where there is none."""
+        return self.write(self.branches[branch])
+
+    def ended(self, branch: int = 0) -> bool:
+        """Return whether every row of a branch has ended, or the model can read no more."""
+        return self._has_ended(self.branches[branch])
+
+    def _has_ended(self, one: Branch) -> bool:
+        limit = self.model.context_length
+        full = limit is not None and one.stream.ids.shape[1] > limit
+        return full or not bool(one.stream.alive.any())
+
+    def _read(self, branch: Branch) -> None:
+        """Let the model read what was chosen last, keep its codes, and choose the next."""
+        stream, reader = branch.stream, Reader(self.sae, branch.added)
+        alive, ids = stream.alive.tolist(), stream.ids
+        n = ids.shape[1] - branch.n_tokens
+        with intervening(self.model, [Intervention(self._point, reader)]):
+            stream.step()
+        codes = reader.codes(n)
+        offsets = codes.offsets.tolist()
+        atoms, values = codes.atoms.cpu().numpy(), codes.values.float().cpu().numpy()
+        new = ids[:, -n:].tolist()
+        for number, row in enumerate(branch.rows):
+            for column in range(n if alive[number] else 0):
+                start, end = offsets[number * n + column : number * n + column + 2]
+                row.add(new[number][column], atoms[start:end], values[start:end])
+
+    # --- other ways -------------------------------------------------------------------------------
+
+    def fork(self, position: int, atom: int, by: float, *, branch: int = 0, seed: int = 0) -> int:
+        """Continue from a token of a branch with an atom added; return the number of the new branch.
+
+        Parameters
+        ----------
+        position
+            The last token that is kept, of the prompt or written; the atom is added from its state on.
+        by
+            Length of what is added, in the model's units; negative subtracts.
+        seed
+            Of the random direction.
+
+        Raises
+        ------
+        IndexError: If there is no such branch, token or atom.
+        ValueError: If the token is not after the image in the prompt.
+        """
+        made = self.branched(position, atom, by, branch=branch, seed=seed)
+        self._read(made)
+        return self.adopt(made)
+
+    def branched(
+        self, position: int, atom: int, by: float, *, branch: int = 0, seed: int = 0
+    ) -> Branch:
+        """Return what `fork` would add, before anything of it is read; it is not among `branches`.
+
+        Another thread may write in it (`write`) while texts of `branches` are written on.
+        """
+        check_count(branch, name="branch", at_least=0, at_most=len(self.branches) - 1)
+        parent = self.branches[branch]
+        check_count(position, name="position", at_least=0, at_most=len(parent.text.ids) - 1)
+        if position < self.of_images.stop:
+            raise ValueError(
+                f"`position` must be after the image, whose last patch is token {self.of_images.stop - 1}, got "
+                f"{position}. Choose a later token."
+            )
+        atom, by = check_atom(atom, self.sae.n_atoms), check_real(by, name="by")
+        seed = check_seed(seed)
+        along = combined_direction(self.sae, [atom], [1.0])
+        random = random_direction(self.sae.d_in, seed).to(along)
+        delta = torch.stack([by * along, torch.zeros_like(along), by * random])[:, None]
+        before = [part for one in parent.added if (part := one.until(position)) is not None]
+        with self.model.lock:  # no cache is copied while a pass fills it
+            stream = parent.stream.forked(position + 1, STEERED, len(delta))
+        return Branch(
+            stream,
+            [parent.text.until(position) for _ in delta],
+            Fork(branch=branch, position=position, atom=atom, by=by, seed=seed),
+            [*before, Added(first=position, last=None, delta=delta)],
+        )
+
+    def adopt(self, made: Branch) -> int:
+        """Put a branch from `branched` among `branches`; return its number."""
+        self.branches.append(made)
+        return len(self.branches) - 1
+
+    def write(self, made: Branch) -> bool:
+        """Write one token more in every row of a branch, also of one that is not adopted; False at its end."""
+        with self.model.lock:  # a token is written whole, whichever threads write in this branch
+            if self._has_ended(made):
+                return False
+            self._read(made)
+        return True
+
+    def undo(self) -> bool:
+        """Take the newest branch away; False where only the text itself is left."""
+        if len(self.branches) == 1:
+            return False
+        self.branches.pop()
+        return True
+
+    def saved(self) -> list[dict[str, Any]]:
+        """Return every branch in plain numbers: ids written in each row, and where it leaves another."""
+        found = []
+        for one in self.branches:
+            start = self.n_prompt if one.fork is None else one.fork.position + 1
+            fork = None if one.fork is None else asdict(one.fork)
+            found.append({"rows": [row.ids[start:] for row in one.rows], "fork": fork})
+        return found
+
+    def resume(self, saved: Sequence[Mapping[str, Any]]) -> Generation:
+        """Write again what `saved` gave, token by token, after the prompt; return itself.
+
+        Ids are those that were saved, also if this machine's numbers would choose others; codes are
+        reread. Each branch then continues as it would have.
+
+        Raises
+        ------
+        ValueError: If that is not what `saved` gives, or does not fit the model.
+        IndexError: If a branch leaves one, or is steered by an atom, that is not there.
+        """
+        for number, one in enumerate(saved):
+            rows, fork = _checked_branch(self.model, one, number)
+            if fork is not None:
+                self.fork(**fork)
+            self._write_again(self.branches[number], rows)
+        return self
+
+    def _write_again(self, branch: Branch, rows: Sequence[Sequence[int]]) -> None:
+        check_length(self.model, branch.n_tokens + max(map(len, rows)), "Texts that were kept")
+        for column in range(max(map(len, rows))):
+            ids = [row[column] if column < len(row) else -1 for row in rows]
+            branch.stream.instead(torch.tensor(ids))
+            self._read(branch)
+
+    @contextmanager
+    def steered(self, branch: int) -> Iterator[None]:
+        """Run the model as it ran for the text of a branch, for passes over that text alone."""
+        added = [
+            Added(first=part.first, last=part.last, delta=part.delta[:1])
+            for part in self.branches[branch].added
+        ]
+        edits = [Intervention(self._point, Reader(self.sae, added))] if added else []
+        with intervening(self.model, edits):
+            yield
+
+    def before(self, place: int, branch: int = 0) -> Any:
+        """Return the tokens of a branch before one, as the model reads them: ids, with the image among them.
+
+        Raises
+        ------
+        ValueError: If that is a part of the image.
+        """
+        ids = torch.tensor(self.branches[branch].text.ids[:place])
+        if self._source is None or place <= self.of_images.start:
+            return ids
+        if place < self.of_images.stop:
+            raise ValueError(
+                f"A token before or after the image is explained, got {place}, a part of it. Choose another."
+            )
+        read, shape = self._source.kwargs, getattr(self._source.token_ids, "shape", None)
+        tensors = {name: value for name, value in read.items() if isinstance(value, Tensor)}
+        pixels = {name: value for name, value in tensors.items() if value.shape != shape}
+        return {**pixels, "input_ids": ids[None]}
+
+    # --- what was written -------------------------------------------------------------------------
+
+    def tokens(self, branch: int = 0, row: int = STEERED) -> list[str]:
+        """Return every token of a row by its text, or by its number where there is not a tokenizer."""
+        return self.names_of(self.branches[branch].rows[row].ids)
+
+    def names_of(self, ids: Sequence[int]) -> list[str]:
+        """Return tokens that begin with the prompt by their texts."""
+        if self.model.tokenizer is None:
+            return self._with_patches([str(i) for i in ids])
+        if new := set(ids) - self._names.keys():
+            self._names |= describe_ids(self.model.tokenizer, new)
+        return self._with_patches(displayed([self._names[i] for i in ids]))
+
+    def _with_patches(self, names: list[str]) -> list[str]:
+        """Return names of tokens in which patches of images are named by their places."""
+        if self.images is None:
+            return names
+        context = Context(kind=self.model.kind, n_samples=1, images=self.images)
+        for image in self.images.of_sample(0):
+            for position in self.images.patches(image):
+                names[position] = context.patch_of_image(image, position)
+        return names
+
+    def new_text(self, branch: int = 0, row: int = STEERED) -> str:
+        """Return what was written after the prompt, or after the token at which a branch leaves another."""
+        one = self.branches[branch]
+        start = self.n_prompt if one.fork is None else one.fork.position + 1
+        ids = one.rows[row].ids
+        before, whole = (text_of(self.model, torch.tensor(some)) for some in (ids[:start], ids))
+        return whole[len(before) :] if whole.startswith(before) else whole
+
+
+def _checked_branch(
+    model: LiveModel, one: Any, number: int
+) -> tuple[list[list[int]], dict[str, Any] | None]:
+    """Rows of ids, and what `fork` takes, of a branch that was saved; the first has no fork, and one row."""
+    rows, fork = (one.get(name) if isinstance(one, Mapping) else None for name in ("rows", "fork"))
+    listed = rows if isinstance(rows, list | tuple) else []
+    several = all(isinstance(row, list | tuple) for row in listed)
+    forks = fork is None if number == 0 else isinstance(fork, Mapping) and fork.keys() == _FORK
+    if not several or len(listed) != (1 if number == 0 else RANDOM + 1) or not forks:
+        raise ValueError(
+            "Branches must be as they were kept, first the text itself, then each with its fork and three "
+            f"rows, got {shown(one)} for branch {number}. Take them from the state of a panel."
+        )
+    n = model.vocabulary_size or LARGEST
+    ids = [
+        [check_count(i, name="a token id", at_least=0, at_most=n - 1) for i in row]
+        for row in listed
+    ]
+    return ids, None if fork is None else dict(fork)

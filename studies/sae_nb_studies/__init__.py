@@ -1,0 +1,29 @@
+"""Studies: a paper or a question each, built on the tool, which knows none of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import check_version, door
+
+check_version("sae-nb-studies")
+
+if TYPE_CHECKING:
+    from sae_nb_studies import (
+        circuits as circuits,
+        data as data,
+        dynamics as dynamics,
+        evaluation as evaluation,
+        geometry as geometry,
+        lab as lab,
+        minkowski as minkowski,
+        models as models,
+        recipes as recipes,
+        reproductions as reproductions,
+        steering as steering,
+        temporal as temporal,
+        uses as uses,
+        vision as vision,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,48 @@
+"""Studies of circuits beyond the graph and patching, which are in `sae_nb.circuits`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_studies.circuits._aligning import (
+        Algorithm as Algorithm,
+        Alignment as Alignment,
+        align as align,
+    )
+    from sae_nb_studies.circuits._deciding import (
+        DecisionPredictions as DecisionPredictions,
+        predict_decisions as predict_decisions,
+    )
+    from sae_nb_studies.circuits._dissociating import (
+        Dissociation as Dissociation,
+        Task as Task,
+        dissociate as dissociate,
+    )
+    from sae_nb_studies.circuits._interactions import (
+        InteractionBasis as InteractionBasis,
+        Modules as Modules,
+        interaction_basis as interaction_basis,
+    )
+    from sae_nb_studies.circuits._known import (
+        KnownCircuit as KnownCircuit,
+        known_circuit as known_circuit,
+    )
+    from sae_nb_studies.circuits._neurons import neuron_transcoders as neuron_transcoders
+    from sae_nb_studies.circuits._observable import (
+        Observable as Observable,
+        observable as observable,
+    )
+    from sae_nb_studies.circuits._probing import (
+        PromptGroups as PromptGroups,
+        probe_prompts as probe_prompts,
+    )
+    from sae_nb_studies.circuits._shapes import (
+        Correctness as Correctness,
+        graph_features as graph_features,
+        predict_correctness as predict_correctness,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

@@ -1,0 +1,131 @@
+"""Questions about SAEs beyond the report: causes, concepts, other models, what is left over.
+
+The names are found at `sn.evaluation` too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb.diffing import (
+        ChangedImage as ChangedImage,
+        ChangedText as ChangedText,
+        DifferentModelsError as DifferentModelsError,
+        ModelDiff as ModelDiff,
+        changed_image as changed_image,
+        changed_text as changed_text,
+        check_alike as check_alike,
+        diff_models as diff_models,
+    )
+    from sae_nb_studies.evaluation.causal._ablation import (
+        AblationEffects as AblationEffects,
+        ablation_effects as ablation_effects,
+        strongest_atoms as strongest_atoms,
+    )
+    from sae_nb_studies.evaluation.causal._fidelity import (
+        AttributionFidelity as AttributionFidelity,
+        attribution_fidelity as attribution_fidelity,
+    )
+    from sae_nb_studies.evaluation.causal._fragility import (
+        Fragility as Fragility,
+        fragility_battery as fragility_battery,
+        picture_variants as picture_variants,
+        text_variants as text_variants,
+    )
+    from sae_nb_studies.evaluation.causal._steering_quality import (
+        SteeringCurves as SteeringCurves,
+        steering_curves as steering_curves,
+    )
+    from sae_nb_studies.evaluation.causal._subspace_illusion import (
+        IllusionCheck as IllusionCheck,
+        illusion_check as illusion_check,
+    )
+    from sae_nb_studies.evaluation.causal._task import (
+        SparseControl as SparseControl,
+        edit_success as edit_success,
+        necessity as necessity,
+        sparse_control as sparse_control,
+        sufficiency as sufficiency,
+    )
+    from sae_nb_studies.evaluation.certifying._certificate import (
+        Certificate as Certificate,
+        certificate as certificate,
+    )
+    from sae_nb_studies.evaluation.certifying._sisters import (
+        SisterDivergedError as SisterDivergedError,
+    )
+    from sae_nb_studies.evaluation.concepts._absorption import (
+        Absorption as Absorption,
+        absorption as absorption,
+        swallowed as swallowed,
+    )
+    from sae_nb_studies.evaluation.concepts._probing import ProbeStudy as ProbeStudy, probe as probe
+    from sae_nb_studies.evaluation.cross_model._itda import compare_itda as compare_itda
+    from sae_nb_studies.evaluation.cross_model._matching import (
+        LatentMatches as LatentMatches,
+        match_latents as match_latents,
+    )
+    from sae_nb_studies.evaluation.cross_model._modalities import (
+        Bridge as Bridge,
+        ModalityGap as ModalityGap,
+        SplitDictionary as SplitDictionary,
+        bridge_score as bridge_score,
+        modality_gap as modality_gap,
+        modality_scores as modality_scores,
+    )
+    from sae_nb_studies.evaluation.cross_model._universal import (
+        Universality as Universality,
+        compare_firing as compare_firing,
+        measure_universality as measure_universality,
+    )
+    from sae_nb_studies.evaluation.dark_matter._dark_matter import (
+        ErrorSplit as ErrorSplit,
+        NormPrediction as NormPrediction,
+        split_error as split_error,
+    )
+    from sae_nb_studies.evaluation.dictionary._canonical import (
+        MetaDictionary as MetaDictionary,
+        Stitching as Stitching,
+        meta_dictionary as meta_dictionary,
+        stitch as stitch,
+    )
+    from sae_nb_studies.evaluation.dictionary._merging import (
+        MergedDictionary as MergedDictionary,
+        Merging as Merging,
+        merge as merge,
+    )
+    from sae_nb_studies.evaluation.dictionary._quasi_orthogonality import (
+        QuasiOrthogonality as QuasiOrthogonality,
+        quasi_orthogonality as quasi_orthogonality,
+    )
+    from sae_nb_studies.evaluation.explanations._lift import (
+        TokenLift as TokenLift,
+        token_lift as token_lift,
+    )
+    from sae_nb_studies.evaluation.explanations._planted import (
+        PlantedFunctions as PlantedFunctions,
+        planted_functions as planted_functions,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other rooms
+    from sae_nb_studies.evaluation.causal._steering_quality import Arm as Arm
+    from sae_nb_studies.evaluation.causal._unlearning import unlearning as unlearning
+    from sae_nb_studies.evaluation.certifying._doing import doing as doing
+    from sae_nb_studies.evaluation.certifying._folders import (
+        bundled_inputs as bundled_inputs,
+        certify_folder as certify_folder,
+    )
+    from sae_nb_studies.evaluation.concepts._probe_fits import SAE as SAE
+    from sae_nb_studies.evaluation.concepts._targeted import (
+        NotMeasurableError as NotMeasurableError,
+        Pooled as Pooled,
+        attribute_exchange as attribute_exchange,
+        label_pairs as label_pairs,
+        shortcut_removal as shortcut_removal,
+        targeted_perturbation as targeted_perturbation,
+    )

@@ -1,0 +1,20 @@
+"""Models with a planted answer. The name is found at `sn.models` too."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_studies.models._hidden_rules import train_hidden_rule as train_hidden_rule
+    from sae_nb_studies.models._organisms import (
+        BEHAVIOURS as BEHAVIOURS,
+        CONTROLS as CONTROLS,
+        TEXT_BEHAVIOURS as TEXT_BEHAVIOURS,
+        Behaviour as Behaviour,
+        Organism as Organism,
+        plant_behaviour as plant_behaviour,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)

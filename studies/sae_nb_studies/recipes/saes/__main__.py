@@ -1,0 +1,17 @@
+"""`python -m sae_nb_studies.recipes.saes NAME --out DIR` makes a pretrained SAE again, `… lens NAME` a lens,
+`… patches MODEL --images DIR` an SAE of an image model's patches.
+"""
+
+import sys
+from functools import partial
+
+from sae_nb.interrupts import ended
+from sae_nb_studies.recipes.saes._lenses import main as lens_main
+from sae_nb_studies.recipes.saes._patches import main as patches_main
+from sae_nb_studies.recipes.saes._recipe import main
+
+PARTS = {"lens": lens_main, "patches": patches_main}
+
+if __name__ == "__main__":
+    first, *rest = sys.argv[1:] or [""]
+    sys.exit(ended(partial(PARTS[first], rest) if first in PARTS else main))

@@ -1,0 +1,43 @@
+"""Time beyond the panel: measures, forecasts from the past, and turning points in stories.
+
+The names are found at `sn.temporal` too.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sae_nb._lazy import door
+
+if TYPE_CHECKING:
+    from sae_nb_studies.temporal._measures import (
+        AverageForecast as AverageForecast,
+        LinearForecast as LinearForecast,
+        autocorrelation as autocorrelation,
+        context_projection as context_projection,
+        dimension_by_position as dimension_by_position,
+        fit_autoregression as fit_autoregression,
+        fit_average as fit_average,
+        lag_cosine as lag_cosine,
+        path_ratio as path_ratio,
+        permuted_order as permuted_order,
+        readout_r2 as readout_r2,
+        unexplained as unexplained,
+    )
+    from sae_nb_studies.temporal._turning_points import (
+        EventGap as EventGap,
+        SplicedDocuments as SplicedDocuments,
+        event_gap as event_gap,
+        spliced_documents as spliced_documents,
+        story_events as story_events,
+    )
+else:
+    __getattr__, __dir__, __all__ = door(__name__)
+
+if TYPE_CHECKING:  # for the other studies
+    from sae_nb.temporal import decompose as decompose
+    from sae_nb_studies.temporal._turning_points import (
+        EXAMPLES as EXAMPLES,
+        garden_path_surprise as garden_path_surprise,
+        read_garden_paths as read_garden_paths,
+    )
