@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = {
     "sae_nb": "sae_nb",
     "sae_nb_widgets": "widgets/sae_nb_widgets",
+    "sae_nb_studies": "studies/sae_nb_studies",
     "sae_nb_lessons": "notebooks/sae_nb_lessons",
 }
 """Where each package lies in the tree. The last one may be missing."""
@@ -133,15 +134,11 @@ class House:
 def room_of(module: str) -> str:
     """The room a module belongs to; the top of a package belongs to the package itself.
 
-    Each study is a room of its own.
-
     >>> room_of("sae_nb.evaluation._fit"), room_of("sae_nb.checks"), room_of("sae_nb")
     ('sae_nb.evaluation', 'sae_nb.checks', 'sae_nb')
-    >>> room_of("sae_nb.circuits._graph"), room_of("sae_nb_studies")
-    ('sae_nb_studies.circuits', 'sae_nb_studies')
     """
     parts = module.split(".")
-    return ".".join(parts[: 3 if parts[1:2] == ["studies"] else 2])
+    return ".".join(parts[:2])
 
 
 def is_private(module: str) -> bool:

@@ -10,8 +10,14 @@ import numpy as np
 import pytest
 
 import sae_nb as sn
-from sae_nb.circuits import AtomTarget, AttributionGraph, Decomposition, attribution_graph
-from sae_nb_studies.circuits import _decomposing as decomposing, neuron_transcoders
+from sae_nb.circuits import (
+    AtomTarget,
+    AttributionGraph,
+    Decomposition,
+    _decomposing as decomposing,
+    attribution_graph,
+)
+from sae_nb_studies.circuits import neuron_transcoders
 from tests.refusing import refused
 
 

@@ -52,7 +52,7 @@ def run(seed: int, *, steps: int = 1000) -> dict[str, float]:
         ("untrained", "turns", rows),
     ):
         start = torch.Generator().manual_seed(1000 + seed)
-        u = sn.UniversalSAE(WIDTHS, N_CONCEPTS, L0, update=update, generator=start)
+        u = sn.UniversalSAE(WIDTHS, N_CONCEPTS, L0, update=update, generator=start)  # type: ignore[arg-type]
         if name == "untrained":
             u.initialise(data, start)
         else:
