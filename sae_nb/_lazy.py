@@ -47,7 +47,9 @@ def door(module: str) -> Door:
         home = homes[name]
         if home == module:  # a room inside this one
             return import_module(f"{module}.{name}")
-        there = studies() if home == _STUDIES else import_module(home)
+        if home.partition(".")[0] == _STUDIES:
+            studies()  # or what to install
+        there = import_module(home)
         value = getattr(there, name)
         # What another door gives to users is made so already.
         if name in first and name not in getattr(there, "__all__", ()):
@@ -315,7 +317,8 @@ def _panels() -> list[str]:
 
 def _rooms(package: str) -> list[str]:
     homes = _imports(_blocks(package)[0])
-    rooms = [f"{home}.{name}" for name, home in homes.items() if home in (package, _STUDIES)]
+    there = (package, _STUDIES) if find_spec(_STUDIES) else (package,)
+    rooms = [f"{home}.{name}" for name, home in homes.items() if home in there]
     for room in rooms:
         import_module(room)  # its door alone
     return rooms

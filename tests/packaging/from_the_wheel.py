@@ -1,4 +1,4 @@
-"""Build sdist and wheel, check them, install the wheel into a new environment, and try it there.
+"""Build the sdist and three wheels, check them, install them into a new environment, and try them there.
 
     python tests/packaging/from_the_wheel.py [--python PYTHON] [--lowest | --pinned] [--keep FOLDER]
 
@@ -19,8 +19,9 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
+WHEELS = ("sae_nb", "sae_nb_studies", "sae_nb_course")
 LARGEST = 45e6
-"""Bytes of the wheel."""
+"""Bytes of the tool's wheel."""
 
 SECONDS = {"sae-nb doctor, first": 5.0, "sae-nb doctor, again": 5.0}
 """Most seconds of processors that a step may take before the table says that it is too long; it does not fail."""
@@ -34,12 +35,31 @@ import linecache
 linecache.cache["<README>"] = len(first), None, first.splitlines(True), "<README>"
 names = {}
 exec(compile(first, "<README>", "exec"), names)
-import sae_nb, sae_nb_widgets, sae_nb_lessons
-for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
+import sae_nb, sae_nb_widgets
+for package in (sae_nb, sae_nb_widgets):
     assert package.__file__.startswith(sys.prefix), package.__file__
 report = names["report"]
 assert report.r2.value > report.r2.floor, report
 print(report)
+"""
+WITHOUT_STUDIES = """
+import sae_nb as sn
+for ask in (lambda: sn.vision, lambda: sn.certificate, lambda: sn.circuits.known_circuit):
+    try:
+        ask()
+    except (ImportError, AttributeError) as error:
+        assert "sae-nb-studies" in str(error), error
+    else:
+        raise SystemExit("a study was found without its package")
+print(sn.circuits.attribution_graph, sn.diff_models)
+"""
+WITH_ALL = """
+import sys, sae_nb as sn, sae_nb_studies, sae_nb_lessons
+for package in (sae_nb_studies, sae_nb_lessons):
+    assert package.__file__.startswith(sys.prefix), package.__file__
+print(sn.vision, sn.certificate, sn.circuits.known_circuit)
+claim = sae_nb_lessons.recorded("dark_matter")
+sae_nb_lessons.exercise("01.1")
 """
 FREE = "import sae_nb, sys; heavy = {'torch', 'numba', 'nnsight', 'umap', 'transformers'} & set(sys.modules); sys.exit(str(heavy) if heavy else 0)"
 
@@ -76,31 +96,30 @@ class Steps:
         return done.stdout
 
 
-def build(steps: Steps) -> Path:
-    """Build both, look at them as the index would, and hold the wheel to its size."""
+def build(steps: Steps) -> list[Path]:
+    """Build the sdist and the three wheels, look at them as the index would, and hold the tool's to its size."""
     out = steps.folder / "dist"
     command = [sys.executable, "-m", "hatchling", "build", "-d", str(out)]
     steps.run("build sdist and wheel", command, cwd=ROOT)
-    (wheel,), (sdist,) = out.glob("*.whl"), out.glob("*.tar.gz")
-    steps.run(
-        "twine check",
-        [sys.executable, "-m", "twine", "check", "--strict", *map(str, (wheel, sdist))],
-    )
-    print(
-        f"{wheel.name}: {wheel.stat().st_size / 1e6:.1f} MB; sdist {sdist.stat().st_size / 1e6:.1f} MB"
-    )
-    if wheel.stat().st_size > LARGEST:
+    for part in ("studies", "notebooks"):
+        steps.run(f"build the wheel of {part}", [*command, "-t", "wheel"], cwd=ROOT / part)
+    files = sorted(out.iterdir())
+    steps.run("twine check", [sys.executable, "-m", "twine", "check", "--strict", *map(str, files)])
+    print(*(f"{file.name}: {file.stat().st_size / 1e6:.1f} MB" for file in files), sep="\n")
+    wheels = [next(out.glob(f"{name}-*.whl")) for name in WHEELS]
+    if wheels[0].stat().st_size > LARGEST:
         sys.exit(f"The wheel must be at most {LARGEST / 1e6:.0f} MB.")
-    return wheel
+    return wheels
 
 
-def try_out(steps: Steps, wheel: Path, python: str, constraints: str | None) -> None:
-    """Install the wheel alone, and use it."""
+def try_out(steps: Steps, wheels: list[Path], python: str, constraints: str | None) -> None:
+    """Install the tool alone and use it, then the studies and the course beside it."""
+    tool, *others = map(str, wheels)
     steps.run("make an environment", [python, "-m", "venv", "fresh"])
     scripts = steps.folder / "fresh" / ("Scripts" if os.name == "nt" else "bin")
     inside = str(scripts / "python")
     held = [] if constraints is None else ["-c", str(ROOT / constraints)]
-    steps.run("pip install the wheel", [inside, "-m", "pip", "install", "-q", *held, str(wheel)])
+    steps.run("pip install the wheel", [inside, "-m", "pip", "install", "-q", *held, tool])
     steps.run("pip check", [inside, "-m", "pip", "check"])
     steps.run("import is free of torch", [inside, "-c", FREE])
     doctor = [str(scripts / "sae-nb"), "doctor"]
@@ -108,6 +127,10 @@ def try_out(steps: Steps, wheel: Path, python: str, constraints: str | None) -> 
     print(steps.run("sae-nb doctor, again", doctor))
     print(steps.run("the README's first lines", [inside, "-I", "-c", TEN_LINES]))
     steps.run("the same, again", [inside, "-I", "-c", TEN_LINES])
+    steps.run("studies are named where missing", [inside, "-I", "-c", WITHOUT_STUDIES])
+    steps.run("pip install the others", [inside, "-m", "pip", "install", "-q", *others])
+    steps.run("pip check of all three", [inside, "-m", "pip", "check"])
+    steps.run("studies and course", [inside, "-I", "-c", WITH_ALL])
     freeze = [inside, "-m", "pip", "list", "--format=json"]
     versions = {one["name"]: one["version"] for one in json.loads(steps.run("pip list", freeze))}
     print(

@@ -1,7 +1,8 @@
-"""The wheel holds both packages with their data, and imports in a bare environment."""
+"""The wheels hold their packages with their data, and import in a bare environment."""
 
 from __future__ import annotations
 
+import itertools
 import re
 import subprocess
 import sys
@@ -13,26 +14,32 @@ from pathlib import Path
 import pytest
 
 import sae_nb
+from sae_nb._lazy import check_version
 
 ROOT = Path(__file__).parents[2]
-sys.path.insert(0, str(ROOT / "docs" / "tools"))
-
-from rooms import PACKAGES, House  # noqa: E402
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the wheel without touching the checkout."""
-    out = tmp_path_factory.mktemp("wheel")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """Build the tool's, the studies' and the course's wheel without touching the checkout."""
+    out = tmp_path_factory.mktemp("wheels")
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    (built,) = out.glob("*.whl")
-    return built
+    for part in (".", "studies", "notebooks"):
+        subprocess.run(command, cwd=ROOT / part, check=True, capture_output=True)
+    return [
+        next(out.glob(f"{name}-*.whl")) for name in ("sae_nb", "sae_nb_studies", "sae_nb_course")
+    ]
+
+
+@pytest.fixture(scope="module")
+def wheel(wheels: list[Path]) -> Path:
+    """The tool's."""
+    return wheels[0]
 
 
 @pytest.fixture(scope="module")
 def unpacked(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as it lies in an installation."""
+    """The tool as it lies in an installation."""
     folder = tmp_path_factory.mktemp("installed")
     zipfile.ZipFile(wheel).extractall(folder)
     return folder
@@ -69,48 +76,50 @@ def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
         "sae_nb/words.toml",
         "sae_nb/evaluation/report/definitions.toml",
         "sae_nb/evaluation/report/published.toml",
-        "sae_nb_lessons/exercises/depth.toml",
-        "sae_nb_lessons/reproductions/experiments/hierarchy.toml",
     ):
         assert text in names
-    assert not [name for name in names if name.startswith(("tests", "notebooks", "widgets"))]
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {
+        "sae_nb",
+        "sae_nb_widgets",
+    }
 
 
-LEFT_OUT = ("sae_nb_studies.recipes", "sae_nb_studies.recipes.saes")
-TRAINS_CIRCUITS = {"graph_decomposition", "graph_shape"}
-EVERY_DOOR = """
-import importlib, pkgutil, sae_nb, sae_nb_lessons, sae_nb_widgets
-doors = 0
-for package in (sae_nb, sae_nb_widgets, sae_nb_lessons):
-    assert package.__file__.startswith(sys.path[0]), package.__file__
-    for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-        if module.ispkg and not any(part.startswith("_") for part in module.name.split(".")):
-            door = importlib.import_module(module.name)
-            doors += len([getattr(door, name) for name in getattr(door, "__all__", ())])
-from sae_nb_studies.reproductions import experiment
-try:
-    experiment("graph_shape")
-except FileNotFoundError as error:
-    print(doors, error)
+def test_the_other_wheels_hold_theirs(wheels: list[Path]) -> None:
+    """Studies with experiments, recorded numbers and recipes; exercises; no file in two wheels."""
+    names = [set(zipfile.ZipFile(one).namelist()) for one in wheels]
+    inside = ("experiments/hierarchy.toml", "numbers/hierarchy.json")
+    assert {f"sae_nb_studies/reproductions/{one}" for one in inside} <= names[1]
+    assert {"sae_nb_studies/recipes/tiny_vit.py", "sae_nb_studies/py.typed"} <= names[1]
+    assert {"sae_nb_lessons/exercises/depth.toml", "sae_nb_lessons/py.typed"} <= names[2]
+    assert not any(one & other for one, other in itertools.combinations(names, 2))
+
+
+MISSING = """
+import sae_nb as sn
+for ask in ("sn.vision", "sn.uses", "sn.certificate", "sn.circuits.known_circuit", "sn.evaluation.merge"):
+    try:
+        print(eval(ask))
+    except (ImportError, AttributeError) as error:
+        print(f"{ask}: {error}")
+print(sn.circuits.attribution_graph.__name__, sn.diff_models.__name__)
 """
 
 
-def test_recipes_stay_in_the_checkout_and_nothing_needs_them(unpacked: Path) -> None:
-    """What made the models is no part of the wheel; every public name is, and only two experiments ask for it."""
-    folders = [name.replace(".", "/") for name in LEFT_OUT]
-    assert all((ROOT / folder / "__init__.py").is_file() for folder in folders)
-    assert not [folder for folder in folders if (unpacked / folder).exists()]
-    house = House(unpacked, {name: name for name in PACKAGES})
-    asking = {
-        one.importer.rpartition(".")[2] for one in house.imports if one.target.startswith(LEFT_OUT)
-    }
-    assert asking == TRAINS_CIRCUITS
-    done = run_in(unpacked, EVERY_DOOR, "-I")
+def test_without_the_studies_the_error_names_their_package(unpacked: Path) -> None:
+    """The tool alone: its own names work, a study's say what to install."""
+    done = run_in(unpacked, "sys.modules['sae_nb_studies'] = None\n" + MISSING, "-I")
     assert done.returncode == 0, done.stderr
-    count, _, error = done.stdout.partition(" ")
-    assert int(count) > 700
-    assert "graph_shape trains a bundled model again, by sae_nb_studies.recipes" in error
-    assert "Run it in a checkout." in error
+    *missing, there = done.stdout.splitlines()
+    assert there == "attribution_graph diff_models"
+    assert ["pip install sae-nb-studies" in line for line in missing] == 5 * [True], missing
+
+
+def test_versions_that_differ_are_said_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Studies of one version over a tool of another are refused, with both numbers."""
+    versions = {"sae-nb": "0.3.0", "sae-nb-studies": "0.2.0"}
+    monkeypatch.setattr(metadata, "version", versions.__getitem__)
+    with pytest.raises(ImportError, match=r"0\.3\.0, got 0\.2\.0"):
+        check_version("sae-nb-studies")
 
 
 def test_wheel_imports_in_a_bare_environment(unpacked: Path) -> None:

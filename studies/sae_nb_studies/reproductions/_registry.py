@@ -14,9 +14,6 @@ from sae_nb.files import read_toml
 from sae_nb_studies.reproductions import experiments
 from sae_nb_studies.reproductions._claims import Claim, Kind, read_claims
 
-RECIPES = ("sae_nb_studies.recipes", "sae_nb_studies.recipes.saes")
-"""Packages that made the bundled models and SAEs; the installed wheel leaves them out."""
-
 
 @dataclass(frozen=True)
 class Experiment:
@@ -86,15 +83,7 @@ def experiment(name: str) -> Experiment:
     names = experiment_names()
     if name not in names:
         raise ValueError(f"No experiment {name!r}. There are {', '.join(names)}.")
-    try:
-        module = importlib.import_module(f".{name}", experiments.__name__)
-    except ModuleNotFoundError as error:
-        if not str(error.name).startswith(RECIPES):
-            raise
-        raise FileNotFoundError(
-            f"{name} trains a bundled model again, by {error.name}, which an installed package does not "
-            "hold. Run it in a checkout."
-        ) from error
+    module = importlib.import_module(f".{name}", experiments.__name__)
     title, kind, claims, columns = read_claims(experiments.__name__, name)
     defaults = inspect.signature(module.run).parameters.values()
     return Experiment(
