@@ -153,9 +153,11 @@ class _FormerPlaces(MetaPathFinder, Loader):
     def find_spec(self, name: str, path: Any = None, *_: Any) -> ModuleSpec | None:
         if not name.startswith(("sae_nb.", "sae_nb_lessons.reproductions")):
             return None
-        here = PathFinder.find_spec(name, path)
-        if here is not None and here.origin is not None:
-            return here
+        parent = name.rpartition(".")[0]
+        if sys.modules[parent].__name__ == parent:  # else the parent was found by an older path itself
+            here = PathFinder.find_spec(name, path)
+            if here is not None and here.origin is not None:
+                return here
         there = next(filter(None, map(_source_of, _now(name))), None)
         if there is None and name.rpartition(".")[2].startswith("_") and path is not None:
             return ModuleSpec(name, self)

@@ -21,35 +21,22 @@ if TYPE_CHECKING:
         CrossLayerTranscoder as CrossLayerTranscoder,
     )
     from sae_nb.architectures._crosscoder import Crosscoder as Crosscoder
-    from sae_nb.architectures._feature_choice import FeatureChoice as FeatureChoice
     from sae_nb.architectures._gated import Gated as Gated
-    from sae_nb.architectures._gradient import GradientSAE as GradientSAE
-    from sae_nb.architectures._group_bias_adaptation import (
-        GroupBiasAdaptation as GroupBiasAdaptation,
-    )
-    from sae_nb.architectures._group_sparse import GroupSparse as GroupSparse
     from sae_nb.architectures._jump_relu import JumpReLU as JumpReLU
-    from sae_nb.architectures._masked import MaskedSAE as MaskedSAE
     from sae_nb.architectures._matching_pursuit import MatchingPursuit as MatchingPursuit
     from sae_nb.architectures._matryoshka import Matryoshka as Matryoshka
-    from sae_nb.architectures._mutual_choice import MutualChoice as MutualChoice
-    from sae_nb.architectures._ort import OrtSAE as OrtSAE
     from sae_nb.architectures._orthogonal_matching_pursuit import (
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )
-    from sae_nb.architectures._poly import PolySAE as PolySAE
     from sae_nb.architectures._recipe import Recipe as Recipe, TrainingLoss as TrainingLoss
     from sae_nb.architectures._relu import ReLU as ReLU
     from sae_nb.architectures._skip_transcoder import SkipTranscoder as SkipTranscoder
     from sae_nb.architectures._spade import SpaDE as SpaDE
     from sae_nb.architectures._sparse_coding import sparse_code as sparse_code
     from sae_nb.architectures._temporal import Temporal as Temporal
-    from sae_nb.architectures._top_afa import TopAFA as TopAFA
     from sae_nb.architectures._topk import TopK as TopK
     from sae_nb.architectures._transcoder import Transcoder as Transcoder
-    from sae_nb.architectures._tree import TreeSAE as TreeSAE
     from sae_nb.architectures._universal import UniversalSAE as UniversalSAE
-    from sae_nb.architectures._variational import VariationalSAE as VariationalSAE
     from sae_nb.architectures.parts._largest import (
         AbsTopKProx as AbsTopKProx,
         BatchTopKProx as BatchTopKProx,

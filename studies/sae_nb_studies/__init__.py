@@ -10,6 +10,7 @@ check_version("sae-nb-studies")
 
 if TYPE_CHECKING:
     from sae_nb_studies import (
+        architectures as architectures,
         circuits as circuits,
         data as data,
         dynamics as dynamics,

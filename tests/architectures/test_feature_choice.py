@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import ColumnTopKProx, FeatureChoice
-from sae_nb.architectures._zipf import zipf_rates
+from sae_nb.architectures import ColumnTopKProx
+from sae_nb_studies.architectures import FeatureChoice
+from sae_nb_studies.architectures._zipf import zipf_rates
 
 D, N, K = 12, 48, 6
 

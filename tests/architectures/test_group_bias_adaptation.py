@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures import GroupBiasAdaptation
+from sae_nb_studies.architectures import GroupBiasAdaptation
 
 D, N = 12, 60
 

@@ -9,10 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import GroupSparse, TopK
-from sae_nb.architectures._group_sparse import paired
+from sae_nb.architectures import TopK
 from sae_nb.codes import SparseCodes
 from sae_nb.training import train
+from sae_nb_studies.architectures import GroupSparse
+from sae_nb_studies.architectures._group_sparse import paired
 
 WIDTHS = (5, 7)
 

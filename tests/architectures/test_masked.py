@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import BatchTopK, MaskedSAE
+from sae_nb.architectures import BatchTopK
+from sae_nb_studies.architectures import MaskedSAE
 
 D, N, K = 12, 40, 3
 

@@ -8,8 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import BatchTopK, FeatureChoice, MutualChoice
-from sae_nb.architectures._zipf import fit_zipf, zipf_rates
+from sae_nb.architectures import BatchTopK
+from sae_nb_studies.architectures import FeatureChoice, MutualChoice
+from sae_nb_studies.architectures._zipf import fit_zipf, zipf_rates
 
 D, N, K = 12, 60, 3
 

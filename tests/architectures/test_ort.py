@@ -8,9 +8,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import BatchTopK, OrtSAE
-from sae_nb.architectures._ort import nearest_in_chunks
+from sae_nb.architectures import BatchTopK
 from sae_nb.training import TrainConfig, train
+from sae_nb_studies.architectures import OrtSAE
+from sae_nb_studies.architectures._ort import nearest_in_chunks
 
 D, N, K = 12, 40, 3
 

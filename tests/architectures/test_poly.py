@@ -9,9 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import PolySAE, TopK
-from sae_nb.architectures._poly import orthonormal, strongest_pairs
+from sae_nb.architectures import TopK
 from sae_nb.training import TrainConfig, train
+from sae_nb_studies.architectures import PolySAE
+from sae_nb_studies.architectures._poly import orthonormal, strongest_pairs
 
 
 def poly(d_in: int = 12, n_atoms: int = 30, k: int = 4, **settings: Any) -> PolySAE:

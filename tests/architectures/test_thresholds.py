@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures import FeatureChoice, MutualChoice, TreeSAE
+from sae_nb_studies.architectures import FeatureChoice, MutualChoice, TreeSAE
 
 D, N, K, ROWS = 12, 40, 3, 120
 OVER_A_BATCH: tuple[Any, ...] = (sn.BatchTopK, sn.Matryoshka, MutualChoice, FeatureChoice, TreeSAE)

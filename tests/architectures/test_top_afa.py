@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import NormProx, TopAFA
+from sae_nb.architectures import NormProx
+from sae_nb_studies.architectures import TopAFA
 
 D, N = 12, 48
 

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.architectures import TreeSAE
-from sae_nb.architectures._tree import ROOT, fair_shares
+from sae_nb_studies.architectures import TreeSAE
+from sae_nb_studies.architectures._tree import ROOT, fair_shares
 
 D, N, K = 12, 40, 4
 
@@ -73,7 +73,7 @@ def test_the_same_in_tiles(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     sae.initialise(x)
     whole = sae.encode(x).detach().to_dense()
     monkeypatch.setattr(
-        "sae_nb.architectures._tree.row_tiles",
+        "sae_nb_studies.architectures._tree.row_tiles",
         lambda n, _: (slice(i, min(i + 17, n)) for i in range(0, n, 17)),
     )
     torch.testing.assert_close(sae.encode(x).detach().to_dense(), whole)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import VariationalSAE
 from sae_nb.architectures.parts import _largest as proxes
+from sae_nb_studies.architectures import VariationalSAE
 
 D, N, K = 12, 40, 4
 

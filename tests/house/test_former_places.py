@@ -8,13 +8,14 @@ import pickle
 import subprocess
 import sys
 from importlib import import_module
+from operator import attrgetter
 from pathlib import Path
 
 import pytest
 
 import sae_nb as sn
 
-STUDIES = ("circuits", "lab", "minkowski", "uses", "vision")
+STUDIES = ("lab", "minkowski", "uses", "vision")
 
 
 @pytest.mark.parametrize("study", STUDIES)
@@ -29,31 +30,45 @@ def test_a_study_is_found_where_it_was(study: str) -> None:
 def test_a_folder_that_was_left_behind_does_not_hide_a_study(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After an update, `sae_nb/circuits` may hold nothing but compiled files of before."""
-    (tmp_path / "circuits" / "__pycache__").mkdir(parents=True)
+    """After an update, `sae_nb/vision` may hold nothing but compiled files of before."""
+    (tmp_path / "vision" / "__pycache__").mkdir(parents=True)
     monkeypatch.setattr(sn, "__path__", [*sn.__path__, str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "sae_nb.circuits", raising=False)
-    assert import_module("sae_nb.circuits") is import_module("sae_nb_studies.circuits")
+    monkeypatch.delitem(sys.modules, "sae_nb.vision", raising=False)
+    assert import_module("sae_nb.vision") is import_module("sae_nb_studies.vision")
 
 
 @pytest.mark.parametrize(
-    "before",
+    ("before", "now"),
     [
-        "evaluation.dictionary._canonical.Stitching",
-        "data.planted._trees.ConceptTree",
-        "models._hidden_rules.train_hidden_rule",
+        ("evaluation.dictionary._canonical.Stitching", "evaluation.Stitching"),
+        ("studies.evaluation.dictionary._canonical.Stitching", "evaluation.Stitching"),
+        ("studies.data.planted._trees.ConceptTree", "data.ConceptTree"),
+        ("studies.circuits._graph.AttributionGraph", "circuits.AttributionGraph"),
+        ("studies.uses._generation.Written", "generation.Written"),
+        ("studies.evaluation.cross_model._model_diff.ModelDiff", "evaluation.ModelDiff"),
+        ("architectures._poly.PolySAE", "PolySAE"),
     ],
 )
-def test_the_inside_of_a_study_is_found_for_old_pickles(before: str) -> None:
+def test_what_moved_is_found_for_old_pickles(before: str, now: str) -> None:
     """What was pickled by its private path of before opens as what is there today."""
     place, _, name = before.rpartition(".")
-    now = getattr(getattr(sn.studies, place.partition(".")[0]), name)
     opened = pickle.loads(f"csae_nb.{place}\n{name}\n.".encode())
-    assert inspect.unwrap(opened) is inspect.unwrap(now)
+    assert inspect.unwrap(opened) is inspect.unwrap(attrgetter(now)(sn))
 
 
 @pytest.mark.parametrize(
-    "room", ["data", "dynamics", "evaluation", "geometry", "models", "steering", "temporal"]
+    "room",
+    [
+        "architectures",
+        "circuits",
+        "data",
+        "dynamics",
+        "evaluation",
+        "geometry",
+        "models",
+        "steering",
+        "temporal",
+    ],
 )
 def test_a_study_goes_on_where_a_room_of_its_name_ends(room: str) -> None:
     """The room has the names of both, in `dir` too."""

@@ -12,10 +12,10 @@ from torch import Tensor
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._recipe import Silence, TrainingLoss
 from sae_nb.architectures._revival import Dead, check_reaches
-from sae_nb.architectures._zipf import ZipfLaw, fit_zipf
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Share, checked
 from sae_nb.codes import SparseCodes
+from sae_nb_studies.architectures._zipf import ZipfLaw, fit_zipf
 
 MEMORY_OF_RATES = 0.99
 """Share of the counted rates that a training step keeps. Ours: a hundred batches, in which an atom that fires

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._revival import AtomRows, at_median
-from sae_nb.architectures._zipf import zipf_rates
 from sae_nb.architectures.parts._largest import ColumnTopKProx
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Weight, checked
 from sae_nb.codes import SparseCodes
+from sae_nb_studies.architectures._zipf import zipf_rates
 
 
 @checked
