@@ -41,6 +41,8 @@ def door(module: str) -> Door:
             private = name.startswith("_")  # which no study offers
             if not private and (study := _study_of(module)) and hasattr(study, name):
                 return getattr(study, name)
+            if (tool := _tool_of(module)) and name in tool.__all__:
+                return getattr(tool, name)
             raise AttributeError(
                 _Later(lambda: _not_at_the_door(module, name, listed())), name=name
             )
@@ -137,6 +139,14 @@ def _study_of(package: str) -> ModuleType | None:
     return import_module(study) if find_spec(study) is not None else None
 
 
+def _tool_of(study: str) -> ModuleType | None:
+    """Return the package of the tool that a study continues, if there is one."""
+    top, _, name = study.partition(".")
+    is_study = top == _STUDIES and name and "." not in name
+    there = is_study and PathFinder.find_spec(f"sae_nb.{name}", sys.modules["sae_nb"].__path__)
+    return import_module(f"sae_nb.{name}") if there and there.origin else None
+
+
 def offered_by_a_study(name: str) -> Any:
     """Return what the door of a study offers under a name, or None if no study offers it."""
     doors = [getattr(studies(), study) for study in dir(studies())]
@@ -164,6 +174,7 @@ class _FormerPlaces(MetaPathFinder, Loader):
         return there and ModuleSpec(
             name,
             self,
+            origin=there.origin,
             loader_state=(there.name, None),
             is_package=bool(there.submodule_search_locations),
         )
@@ -191,8 +202,8 @@ def _now(name: str) -> list[str]:
     for former, now in _FORMER.items():
         if name == former or name.startswith(f"{former}."):
             inside = name[len(former) :]
-            tool = [f"sae_nb{inside}"] if former == "sae_nb.studies" and inside else []
-            return [*tool, f"{now}{inside}"]
+            tool = [f"sae_nb{inside}"] if former == "sae_nb.studies" else []
+            return [f"{now}{inside}", *tool]
     return []
 
 
