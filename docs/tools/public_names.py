@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[2]
 # One page for all: `sae_nb_lessons` names functions, its rooms the rest.
 LESSONS = (
     "sae_nb_lessons",
-    *(f"sae_nb_lessons.{room}" for room in ("exercises", "reproductions", "studies", "figures")),
+    *(f"sae_nb_lessons.{package}" for package in ("exercises", "studies", "figures")),
+    "sae_nb_studies.reproductions",
 )
 
 
