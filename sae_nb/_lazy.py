@@ -164,7 +164,9 @@ class _FormerPlaces(MetaPathFinder, Loader):
         if not name.startswith(("sae_nb.", "sae_nb_lessons.reproductions")):
             return None
         parent = name.rpartition(".")[0]
-        if sys.modules[parent].__name__ == parent:  # else the parent was found by an older path itself
+        if (
+            sys.modules[parent].__name__ == parent
+        ):  # else the parent was found by an older path itself
             here = PathFinder.find_spec(name, path)
             if here is not None and here.origin is not None:
                 return here

@@ -56,7 +56,7 @@ def dictionaries_by_place(model: LiveModel, transcoders: Any) -> dict[str, Spars
     return found
 
 
-def _check_dictionary(sae: Any, name: Any) -> None:
+def _check_dictionary(sae: SparseAutoencoder, name: Any) -> None:
     if not hasattr(sae, "dictionary"):
         raise TypeError(
             f"`transcoders` must hold dictionaries, or map hook points to them, got {shown(sae)}."

@@ -53,7 +53,9 @@ def test_arguments_come_in_one_order() -> None:
     wrong = []
     for name, call in public():
         given = [word for word in needed(call) if word in ORDER]
-        orders = [ORDER, LAST] if name.startswith(("sae_nb_studies.", "sae_nb.corpora.")) else [ORDER]
+        orders = (
+            [ORDER, LAST] if name.startswith(("sae_nb_studies.", "sae_nb.corpora.")) else [ORDER]
+        )
         right = [sorted(given, key=order.index) for order in orders]
         if {"model", "hook_point", "sae"} <= {*given} and given not in right:
             wrong.append(f"{name}({', '.join(given)})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from sae_nb.evaluation import explained_variance
 from sae_nb.kernels import decode, topk_encode
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     import pandas as pd
 
 
@@ -82,7 +83,7 @@ class EncoderStudy:
 
 
 def study_encoders(
-    sae: Any, x: Float[Tensor, "n d_in"], ks: Sequence[int] = (1, 2, 4, 8, 16, 32)
+    sae: SparseAutoencoder, x: Float[Tensor, "n d_in"], ks: Sequence[int] = (1, 2, 4, 8, 16, 32)
 ) -> EncoderStudy:
     """Encode activations with an SAE's own encoder, and with pursuits on its dictionary.
 
@@ -129,7 +130,7 @@ def study_encoders(
 
 
 @torch.no_grad()
-def _reconstructions(sae: Any, x: Tensor, k: int) -> dict[str, Tensor]:
+def _reconstructions(sae: SparseAutoencoder, x: Tensor, k: int) -> dict[str, Tensor]:
     dictionary, bias = sae.dictionary, sae.bias.detach()
     centred = x - bias
     codes: dict[str, SparseCodes] = {

@@ -43,6 +43,7 @@ from sae_nb.steering import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.activations import Activations
     from sae_nb.models import Batch, HookPoint, LiveModel
 
 RECIPE, RANDOM, SIMPLER, DIRECTION = (
@@ -482,7 +483,7 @@ def _mean_change(recipe: Recipe, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " 
 
 
 def _with_it(
-    recipe: Recipe, acts: Any, x: Float[Tensor, "n d_in"], moved: Tensor | None
+    recipe: Recipe, acts: Activations, x: Float[Tensor, "n d_in"], moved: Tensor | None
 ) -> tuple[Tensor | None, str]:
     """Return a mask of the rows that the recipe is about, and its meaning in words."""
     sae: Any = getattr(recipe, "sae", None)

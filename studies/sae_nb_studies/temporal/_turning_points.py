@@ -6,7 +6,7 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from sae_nb.temporal import decompose
 from sae_nb_studies.temporal._measures import unit_directions
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
 
 
@@ -318,7 +319,10 @@ class Surprise:
 
 @torch.no_grad()
 def garden_path_surprise(
-    model: LiveModel, sae: Any, sentences: Sequence[GardenPath], hook_point: str | None = None
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    sentences: Sequence[GardenPath],
+    hook_point: str | None = None,
 ) -> Surprise:
     """Measure the surprisal of a model, and of the novel part of its activations, where a garden path ends.
 
@@ -340,7 +344,7 @@ def garden_path_surprise(
 
 
 def _at_word(
-    model: LiveModel, sae: Any, one: GardenPath, which: str, point: str
+    model: LiveModel, sae: SparseAutoencoder, one: GardenPath, which: str, point: str
 ) -> tuple[float, float, float]:
     from sae_nb.capturing import capture
 

@@ -124,7 +124,7 @@ def _several(limit: Any, n: int) -> list[Any]:
 
 
 def _pre_codes(
-    sae: Any, atoms: Sequence[int], x: Float[Tensor, "*batch d_in"]
+    sae: SparseAutoencoder, atoms: Sequence[int], x: Float[Tensor, "*batch d_in"]
 ) -> Float[Tensor, "*batch chosen"]:
     """Return the encoder's output for a few atoms before it selects; of a pursuit ⟨x − b, d_j⟩."""
     rows = list(atoms)

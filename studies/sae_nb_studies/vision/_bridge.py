@@ -16,6 +16,8 @@ from sae_nb_studies.evaluation import Bridge, SplitDictionary
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.architectures import SparseAutoencoder
+
 
 MOST_WIDTH, LEAST_WIDTH = 7.0, 1.5
 """Of the strongest bridge's line and of very weak ones', CSS pixels."""
@@ -77,7 +79,7 @@ class BridgeView(Finding):
 @checked(leave=("codes", "dictionary"))
 def bridge_view(
     codes: Sequence[SparseCodes],
-    dictionary: Any,
+    dictionary: SparseAutoencoder,
     *,
     n: Count = 20,
     alone: float = 0.95,

@@ -292,7 +292,7 @@ def _k_means(patches: Patches, _sae: Any, on: np.ndarray, seed: int) -> SparseCo
     return joined(parts)
 
 
-def _nmf(patches: Patches, sae: Any, on: np.ndarray, seed: int) -> SparseCodes:
+def _nmf(patches: Patches, sae: SparseAutoencoder, on: np.ndarray, seed: int) -> SparseCodes:
     x = _rows(patches).double()
     halves = torch.cat((x.clamp_min(0), (-x).clamp_min(0)), dim=1).numpy()
     r = min(sae.n_atoms, MOST_CONCEPTS, int(on.sum()))
@@ -300,7 +300,7 @@ def _nmf(patches: Patches, sae: Any, on: np.ndarray, seed: int) -> SparseCodes:
     return SparseCodes.from_dense(torch.from_numpy(codes).float())
 
 
-def _random(patches: Patches, sae: Any, _on: np.ndarray, seed: int) -> SparseCodes:
+def _random(patches: Patches, sae: SparseAutoencoder, _on: np.ndarray, seed: int) -> SparseCodes:
     random = random_like(sae, patches.acts, seed=seed)
     return random.encode(patches.acts.x).detach().to("cpu")
 

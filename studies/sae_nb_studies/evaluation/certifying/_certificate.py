@@ -46,6 +46,7 @@ from sae_nb_studies.evaluation.concepts._absorption import absorption
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.figures import Chart
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
@@ -181,7 +182,7 @@ class _Asked:
 
 @checked(leave=("sae", "sisters", "budget", "labels"))
 def certificate(
-    sae: Any,
+    sae: SparseAutoencoder,
     acts: Activations | torch.Tensor,
     model: LiveModel | None = None,
     sisters: Any = "train",
@@ -315,7 +316,7 @@ def _certified(asked: _Asked, family: Sisters) -> Certificate:
     )
 
 
-def _atom_numbers(sae: Any, family: Sisters, fired: Firing) -> AtomNumbers:
+def _atom_numbers(sae: SparseAutoencoder, family: Sisters, fired: Firing) -> AtomNumbers:
     return AtomNumbers(
         seeds=returns(sae.dictionary, family.seeds, signed=fired.signed),
         halves=returns(sae.dictionary, family.halves, signed=fired.signed)
@@ -436,7 +437,7 @@ def _weak(asked: _Asked, family: Sisters) -> bool:
     return True
 
 
-def _decoded(sae: Any, x: torch.Tensor) -> torch.Tensor:
+def _decoded(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
     """Return a reconstruction, of an object that is not a module too."""
     return sae(x.to(sae.dictionary)) if callable(sae) else sae.decode(sae.encode(x))
 

@@ -23,6 +23,7 @@ from sae_nb.steering import LARGEST, Answers, StrengthSearch, random_direction, 
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
@@ -59,7 +60,7 @@ class Doing:
 
 
 def doing(
-    sae: Any,
+    sae: SparseAutoencoder,
     model: LiveModel,
     hook_point: str,
     atoms: Sequence[int],

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import capture
@@ -12,6 +12,9 @@ from sae_nb.models import LiveModel, load_model
 from sae_nb.sessions import keep_verdicts
 from sae_nb_studies.evaluation.certifying._certificate import Certificate, certificate
 
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+
 N_IMAGES, N_TEXTS = 400, 400
 """Inputs of ours that are captured where no activations are given. Ours: 25 000 rows or so."""
 
@@ -19,7 +22,7 @@ FOLDER, PAGE, WORK = "certificate", "certificate.html", ".certificate-work"
 
 
 def certify_folder(
-    sae: Any, acts: str | None, model: str | None, budget: str, *, where: Path
+    sae: SparseAutoencoder, acts: str | None, model: str | None, budget: str, *, where: Path
 ) -> Certificate:
     """Write the certificate of an SAE and its page; a call that was killed continues."""
     name = model or getattr(sae, "model_name", None)
@@ -35,7 +38,7 @@ def certify_folder(
     return found
 
 
-def _captured(sae: Any, model: LiveModel | None) -> Activations:
+def _captured(sae: SparseAutoencoder, model: LiveModel | None) -> Activations:
     """Capture inputs of ours where the SAE reads."""
     place = getattr(sae, "hook_point", None)
     if model is None or place is None:

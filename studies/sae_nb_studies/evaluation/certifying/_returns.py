@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,9 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.evaluation import codes_of_rows
 from sae_nb.geometry import largest_cosines
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 REAL, UNCLEAR, CHANCE = "real", "unclear", "chance"
 
@@ -141,7 +144,7 @@ class Firing:
     l0: float
 
 
-def firing(sae: Any, acts: Activations) -> Firing:
+def firing(sae: SparseAutoencoder, acts: Activations) -> Firing:
     """Read the codes of all rows once."""
     counts, total, square, negative, n = np.zeros(sae.n_atoms), 0.0, 0.0, False, 0
     for _, _, codes in codes_of_rows(sae, acts):
@@ -158,7 +161,7 @@ def firing(sae: Any, acts: Activations) -> Firing:
     )
 
 
-def origins(sae: Any, share: float) -> Float[np.ndarray, " n_atoms"] | None:
+def origins(sae: SparseAutoencoder, share: float) -> Float[np.ndarray, " n_atoms"] | None:
     """Return each atom's cosine with itself after the bias is shared out; None for an SAE without one."""
     bias = getattr(sae, "bias", None)
     if not isinstance(bias, Tensor) or bias.shape != sae.dictionary.shape[1:]:

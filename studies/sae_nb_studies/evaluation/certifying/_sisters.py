@@ -90,7 +90,7 @@ def seconds_of(budget: float | str) -> float:
     return seconds
 
 
-def check_given(sae: Any, sisters: Any) -> tuple[Any, ...]:
+def check_given(sae: SparseAutoencoder, sisters: Any) -> tuple[Any, ...]:
     """Return sisters that were trained before, of the width of the SAE and not the SAE itself."""
     if isinstance(sisters, str | Tensor) or not isinstance(sisters, Sequence) or not len(sisters):
         raise TypeError(
@@ -118,7 +118,7 @@ def check_given(sae: Any, sisters: Any) -> tuple[Any, ...]:
 
 
 def trained_sisters(
-    sae: Any,
+    sae: SparseAutoencoder,
     acts: Activations,
     config: TrainConfig | None,
     seconds: float,
@@ -158,7 +158,7 @@ def trained_sisters(
     )
 
 
-def _builder(sae: Any, l0: float) -> Callable[[int], SparseAutoencoder]:
+def _builder(sae: SparseAutoencoder, l0: float) -> Callable[[int], SparseAutoencoder]:
     """Return what draws an untrained SAE of the same recipe from a seed, or refuse one that cannot be trained.
 
     Of an SAE from another library it is our architecture of the same rule, fresh, at the `l0` of the SAE.

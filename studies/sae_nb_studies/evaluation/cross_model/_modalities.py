@@ -31,6 +31,8 @@ from sae_nb_studies.evaluation.cross_model._matching import check_same_rows
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.architectures import SparseAutoencoder
+
 SMALLEST = 1e-6
 """Joint strengths below this share of the largest are left out of a bridge's edges."""
 
@@ -293,7 +295,11 @@ class Bridge(Measurement):
 
 @checked(leave=("codes", "dictionary"))
 def bridge_score(
-    codes: Sequence[SparseCodes], dictionary: Any, *, n_bootstrap: Resamples = 1000, seed: Seed = 0
+    codes: Sequence[SparseCodes],
+    dictionary: SparseAutoencoder,
+    *,
+    n_bootstrap: Resamples = 1000,
+    seed: Seed = 0,
 ) -> Bridge:
     """Measure which atoms join two modalities: they fire on the same pairs, and point the same way.
 
@@ -365,7 +371,7 @@ def bridge_score(
     )
 
 
-def _atoms(dictionary: Any, n_atoms: int) -> list[Float[np.ndarray, "n_atoms d"]]:
+def _atoms(dictionary: SparseAutoencoder, n_atoms: int) -> list[Float[np.ndarray, "n_atoms d"]]:
     """The atoms of either modality, checked."""
     given = list(dictionary) if isinstance(dictionary, tuple | list) else [dictionary, dictionary]
     _check_two(given, "dictionary")

@@ -262,7 +262,7 @@ def _guard(n: int, d_in: int, ridge: float) -> str:
 
 
 @torch.no_grad()
-def _rows_of(sae: Any, acts: Activations) -> _RowsOf:
+def _rows_of(sae: SparseAutoencoder, acts: Activations) -> _RowsOf:
     x_hat, l0 = [], []
     for part in torch.split(acts.x, _BATCH):
         codes = sae.encode(part)
@@ -451,7 +451,7 @@ _MEASURED = {
 
 
 def splice_parts(
-    task: SpliceTask, sae: Any, fitted: _RowsOf, resampling: Resampling
+    task: SpliceTask, sae: SparseAutoencoder, fitted: _RowsOf, resampling: Resampling
 ) -> dict[str, Measurement]:
     """Run the model on reconstructions with one part of the error as it is given back at a time.
 

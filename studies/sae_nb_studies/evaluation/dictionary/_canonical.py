@@ -207,7 +207,7 @@ class MetaDictionary(Measurement):
 
 @checked
 def meta_dictionary(
-    sae: Any,
+    sae: SparseAutoencoder,
     *,
     ratio: Annotated[float, Between(0, 1e3, "(]")] = RATIO,
     k: Count = K,

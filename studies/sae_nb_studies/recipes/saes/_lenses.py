@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from torch import Tensor
@@ -17,6 +17,9 @@ from sae_nb.lenses import fit_lens
 from sae_nb.models import load_model
 from sae_nb.pretrained._loading import load_sae
 from sae_nb_studies.recipes.saes._texts import mixed_texts
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 N_FIT, N_HELD_OUT, N_ATOMS = 64, 48, 80
 """Inputs of the fit and of the score, and directions that are measured. Ours: halves agree above .98."""
@@ -139,7 +142,7 @@ def make_lens(name: str, folder: Path, *, texts: Path | None = None) -> None:
     lens.with_score(found).save(folder, half=True)
 
 
-def _differences(model: Any, inputs: Any, layer: int | None) -> Tensor:
+def _differences(model: LiveModel, inputs: Any, layer: int | None) -> Tensor:
     """Return differences between unlike states at places drawn at random: directions that occur."""
     x = capture(model, inputs, f"resid_post.{layer}", progress=False).x
     one, other = np.random.default_rng(0).permutation(len(x) // 2 * 2).reshape(2, -1)

@@ -11,13 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import sae_nb as sn
 from sae_nb_studies.evaluation import absorption, swallowed
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 SHORT = {
     "steps": 60,
@@ -126,6 +129,6 @@ def _read(model: str, n: int) -> tuple[sn.Activations, np.ndarray]:
     return acts, np.array([word[:1] for word in words])
 
 
-def _r2(sae: Any, x: torch.Tensor) -> float:
+def _r2(sae: SparseAutoencoder, x: torch.Tensor) -> float:
     left = x - sae(x).detach()
     return 1 - float(left.square().sum() / (x - x.mean(dim=0)).square().sum())

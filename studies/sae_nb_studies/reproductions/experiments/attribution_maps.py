@@ -9,7 +9,7 @@ tiny-vit-plain (without residual drop); they differ in more than their seed.
 from __future__ import annotations
 
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,9 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 import sae_nb as sn
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"n": 2, "n_designs": 2, "n_steps": 2, "methods": ("sobol", "gradient")}
 MODELS = ("tiny-vit", "tiny-vit-tied", "tiny-vit-plain")
@@ -103,7 +106,7 @@ def middle(n: int) -> Tensor:
     return -(steps[:, None].square() + steps.square()).expand(n, 8, 8)
 
 
-def faithful(model: Any, scenes: Any, maps: dict[str, Tensor], seed: int) -> dict[str, float]:
+def faithful(model: LiveModel, scenes: Any, maps: dict[str, Tensor], seed: int) -> dict[str, float]:
     """Measure every method's insertion and deletion, also above a random map's, mean over two baselines."""
     found = sn.vision.pixel_fidelity(
         model, scenes.images, maps, baselines=BASELINES, n_masks=16, n_bootstrap=0, seed=seed

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import chain
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,6 +27,9 @@ from sae_nb_studies.reproductions.experiments.attribution_graphs import (
     others,
     pooled,
 )
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"model": "", "n_prompts": 2, "n_images": 1, "n_cuts": 3}
 LAYERS = (4, 9, 14, 19, 24, 29)
@@ -146,7 +149,7 @@ def capitals(folder: str, n: int, seed: int) -> list[AttributionGraph]:
     return graphs
 
 
-def trained(model: Any, seed: int) -> list[Any]:
+def trained(model: LiveModel, seed: int) -> list[Any]:
     """Train transcoders of six MLPs, a minute in all."""
     texts = [text[:N_CHARACTERS] for text in list(sn.data.prose("train").texts)[:N_TEXTS]]
     points = list(chain(*((f"mlp_in.{layer}", f"mlp_out.{layer}") for layer in LAYERS)))

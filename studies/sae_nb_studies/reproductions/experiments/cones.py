@@ -10,7 +10,7 @@ floor of a gain: heads that learned the labels of other images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -21,6 +21,10 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.geometry import Containment, containment
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
 
 SHORT = {"steps": 4, "n_images": 30, "expansions": [1, 2], "ks": [2], "layers": [0, 6]}
 LAYER, EXPANSION, K, S = 6, 8, 8, 4
@@ -82,7 +86,11 @@ def of_concepts(found: Containment) -> dict[str, float]:
 
 
 def sizes(
-    acts: Any, head: Tensor, expansions: Sequence[int], ks: Sequence[int], how: dict[str, int]
+    acts: Activations,
+    head: Tensor,
+    expansions: Sequence[int],
+    ks: Sequence[int],
+    how: dict[str, int],
 ) -> dict[str, float]:
     """Measure the gain over random atoms at each size and each k, and of other kinds at the middle.
 
@@ -118,7 +126,7 @@ def depth(
     return numbers | {"depth and gain": float(spearmanr(layers, gains).statistic)}
 
 
-def trained(kind: Any, acts: Any, expansion: int, k: int, *, steps: int, seed: int) -> Any:
+def trained(kind: Any, acts: Activations, expansion: int, k: int, *, steps: int, seed: int) -> Any:
     """Train an SAE of a kind; archetypal atoms are mixtures of the rows themselves."""
     n_atoms, generator = expansion * acts.d_in, torch.Generator().manual_seed(1000 + seed)
     sae = kind(acts.d_in, n_atoms, k, generator=generator)
@@ -126,7 +134,7 @@ def trained(kind: Any, acts: Any, expansion: int, k: int, *, steps: int, seed: i
     return sae.eval()
 
 
-def held(head: Tensor, sae: Any, seed: int) -> Containment:
+def held(head: Tensor, sae: SparseAutoencoder, seed: int) -> Containment:
     """Measure the containment of the heads' directions in the cone of an SAE's atoms."""
     return containment(head, sae.dictionary.detach(), STEPS, seed=seed)
 
@@ -141,7 +149,9 @@ def at_s(r: np.ndarray) -> float:
     return float(r[:, STEPS.index(S)].mean())
 
 
-def concepts(acts: Any, scenes: Any, order: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def concepts(
+    acts: Activations, scenes: Any, order: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Mark the rows of each concept; for a factor, all rows of its images.
 
     `order` gives each image the labels of another.
@@ -159,7 +169,7 @@ def concepts(acts: Any, scenes: Any, order: np.ndarray | None = None) -> dict[st
     return found | {"foreground": mask[sample, patches] & (token >= n_first)}
 
 
-def directions(acts: Any, scenes: Any, order: np.ndarray | None = None) -> Tensor:
+def directions(acts: Activations, scenes: Any, order: np.ndarray | None = None) -> Tensor:
     """Fit a linear head to each concept; return its weights in the units of the activations."""
     x = np.asarray(acts.x, np.float64)
     scaler = StandardScaler().fit(x)
@@ -171,7 +181,7 @@ def directions(acts: Any, scenes: Any, order: np.ndarray | None = None) -> Tenso
     return torch.from_numpy(np.stack(weights)).float()
 
 
-def differences(acts: Any, scenes: Any) -> Tensor:
+def differences(acts: Activations, scenes: Any) -> Tensor:
     """Subtract the mean of the other rows from the mean of each concept's rows."""
     x = np.asarray(acts.x, np.float64)
     means = [x[on].mean(axis=0) - x[~on].mean(axis=0) for on in concepts(acts, scenes).values()]

@@ -9,7 +9,7 @@ floor: differences of means of the labels of other images.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,6 +18,9 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.geometry import containment
 from sae_nb_studies.reproductions.experiments.cones import concepts
+
+if TYPE_CHECKING:
+    from sae_nb.activations import Activations
 
 SHORT = {"steps": 4, "n_images": 30, "expansions": [1, 2], "ks": [2]}
 LAYER, EXPANSION, K, S = 6, 8, 8, 4
@@ -65,7 +68,7 @@ def run(
 
 
 def gains(
-    acts: Any, directions: Sequence[Tensor], expansion: int, k: int, steps: int, seed: int
+    acts: Activations, directions: Sequence[Tensor], expansion: int, k: int, steps: int, seed: int
 ) -> tuple[float, float, float]:
     """Train an SAE; return the gain of the concepts, of shuffled ones, and r(4) of the concepts."""
     generator = torch.Generator().manual_seed(1000 + seed)
@@ -77,7 +80,7 @@ def gains(
     return gain, floor, float(found[0].r.mean())
 
 
-def differences(acts: Any, scenes: Any, order: np.ndarray | None = None) -> Tensor:
+def differences(acts: Activations, scenes: Any, order: np.ndarray | None = None) -> Tensor:
     """Subtract the mean of the other rows from the mean of each concept's rows."""
     x = np.asarray(acts.x, np.float64)
     masks = concepts(acts, scenes, order).values()

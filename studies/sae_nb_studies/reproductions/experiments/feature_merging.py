@@ -8,13 +8,16 @@ random pairs and with dropping the weakest atoms.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 import sae_nb as sn
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 SHORT = {"n_images": 12, "n_texts": 2, "n_copies": 10, "n_answers": 2, "places": ("tiny-vit",)}
 POINTS = {"tiny-vit": "resid_post.6", "tiny-gpt": "resid_post.3"}
@@ -59,7 +62,7 @@ def material(place: str, n_images: int, n_texts: int, seed: int) -> tuple[Any, T
 
 
 def real(
-    sae: Any,
+    sae: SparseAutoencoder,
     acts: sn.Activations,
     model: sn.LiveModel,
     inputs: Any,
@@ -98,7 +101,7 @@ def real(
 class WithCopies:
     """An SAE some of whose atoms have a copy that takes over half of their uses."""
 
-    def __init__(self, sae: Any, atoms: Tensor, cosine: float, seed: int) -> None:
+    def __init__(self, sae: SparseAutoencoder, atoms: Tensor, cosine: float, seed: int) -> None:
         self.sae, self.atoms = sae, atoms
         self.d_in, self.n_atoms = sae.d_in, sae.n_atoms + len(atoms)
         generator = torch.Generator().manual_seed(seed)
@@ -128,7 +131,7 @@ class WithCopies:
 
 
 def planted(
-    sae: Any, acts: sn.Activations, n_copies: int, cosine: float, seed: int
+    sae: SparseAutoencoder, acts: sn.Activations, n_copies: int, cosine: float, seed: int
 ) -> dict[str, float]:
     """Return the share of the planted pairs among the first merges, and the same for random pairs."""
     frequency = sae.encode(acts.x).frequency

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import islice, permutations
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb_studies.geometry import geometric_stability
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"n_images": 160, "layers": [0, 11], "n_pairs": 2, "steps": [250]}
 MODELS, FACTORS, HEADS = ("tiny-vit", "tiny-vit-plain"), ("digit", "texture", "colour"), 2
@@ -55,7 +58,7 @@ def run(
     return _predictions(columns) | _training(scenes, layers, steps, seed)
 
 
-def states(model: Any, scenes: Any, layer: int) -> Float[Tensor, "images d_in"]:
+def states(model: LiveModel, scenes: Any, layer: int) -> Float[Tensor, "images d_in"]:
     """Average the states of each image over its tokens."""
     acts = sn.capture(model, scenes.images, f"resid_post.{layer}", progress=False)
     sample = torch.as_tensor(acts.sample)
@@ -63,7 +66,9 @@ def states(model: Any, scenes: Any, layer: int) -> Float[Tensor, "images d_in"]:
     return sums / sample.bincount()[:, None]
 
 
-def _points(model: Any, layer: int, scenes: Any, n_pairs: int, seed: int) -> list[dict[str, float]]:
+def _points(
+    model: LiveModel, layer: int, scenes: Any, n_pairs: int, seed: int
+) -> list[dict[str, float]]:
     x = states(model, scenes, layer)
     found = []
     for i, factor in enumerate(FACTORS):
@@ -106,7 +111,7 @@ def of_probe(x: Tensor, labels: Int[Tensor, " n"]) -> tuple[float, float]:
 
 
 def of_model(
-    model: Any, layer: int, scenes: Any, factor: str, x: Tensor, n_pairs: int, seed: int
+    model: LiveModel, layer: int, scenes: Any, factor: str, x: Tensor, n_pairs: int, seed: int
 ) -> float:
     """Return the share of steered images that the head assigns to the new class, minus the random share.
 
@@ -130,7 +135,13 @@ def of_model(
 
 
 def answered(
-    model: Any, layer: int, images: Tensor, factor: str, direction: Tensor, by: float, wanted: int
+    model: LiveModel,
+    layer: int,
+    images: Tensor,
+    factor: str,
+    direction: Tensor,
+    by: float,
+    wanted: int,
 ) -> float:
     """Return the share of images that a head assigns to a class while a direction is added at every token."""
     unit = direction / direction.norm()

@@ -8,7 +8,7 @@ nats. Seeds draw stories.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,6 +16,9 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb_studies.circuits import interaction_basis
 from sae_nb_studies.reproductions.experiments.interaction_basis import needed
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"n_rows": 48, "n_tokens": 5, "n_shares": 2, "n_blocks": 1}
 KINDS = ("local", "pca")
@@ -60,7 +63,7 @@ def run(
     return numbers
 
 
-def beginnings(model: Any, n: int, n_tokens: int, seed: int) -> Tensor:
+def beginnings(model: LiveModel, n: int, n_tokens: int, seed: int) -> Tensor:
     """Return the first tokens of stories, all different."""
     found: dict[tuple[int, ...], None] = {}
     for text in sn.data.stories(4 * n, seed=3000 + seed).texts:

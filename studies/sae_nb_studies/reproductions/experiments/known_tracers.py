@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +21,9 @@ import sae_nb as sn
 from sae_nb.circuits import attribution_graph
 from sae_nb_studies.circuits import KnownCircuit, known_circuit, neuron_transcoders
 from sae_nb_studies.reproductions._recorded_order import head_contributions, neuron_contributions
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"n_texts": 2, "n_rows": 20}
 MODELS = ("tiny-induction", "tiny-modular", "tiny-brackets")
@@ -62,7 +65,7 @@ def tracer(method: str) -> Callable[[Any, list[str], KnownCircuit], Scores]:
     return by_graphs if method == "graph" else partial(by_parts, method)
 
 
-def by_parts(method: Any, model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
+def by_parts(method: Any, model: LiveModel, texts: list[str], circuit: KnownCircuit) -> Scores:
     """Score heads, and neurons if the circuit has some, by the absolute contribution to the answers."""
     of = {"head": head_contributions, "neuron": neuron_contributions}
     kinds = circuit.components.kind.unique()
@@ -72,7 +75,7 @@ def by_parts(method: Any, model: Any, texts: list[str], circuit: KnownCircuit) -
     return np.array([values[kind][layer, index] for kind, layer, index in places])
 
 
-def by_graphs(model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
+def by_graphs(model: LiveModel, texts: list[str], circuit: KnownCircuit) -> Scores:
     """Score neurons and heads by the absolute flow through them, mean over a graph of each text."""
     neurons, rows = neuron_transcoders(model), circuit.components
     found = np.zeros(len(rows))
@@ -87,7 +90,7 @@ def by_graphs(model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
     return found / len(texts)
 
 
-def sizes(model: Any, texts: list[str], circuit: KnownCircuit) -> Scores:
+def sizes(model: LiveModel, texts: list[str], circuit: KnownCircuit) -> Scores:
     """Measure the size of each component's output.
 
     The root mean square over positions, after the mean is removed; this uses no answer.

@@ -9,12 +9,15 @@ evidence for the trained SAE.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 import sae_nb as sn
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"n_samples": 150, "steps": 60, "n_atoms": 60, "width": 256}
 PLACES = {"tiny-gpt": "resid_post.3", "tiny-vit": "resid_post.6"}
@@ -48,7 +51,7 @@ def run(
 
 
 def rows_of(
-    model: Any, place: str, n: int, seed: int, *, held: bool
+    model: LiveModel, place: str, n: int, seed: int, *, held: bool
 ) -> tuple[sn.Activations, dict[str, Any]]:
     """Capture activations of fresh samples, and return them with the known attributes of each sample."""
     if model.kind == "language":

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ import sae_nb as sn
 from sae_nb.files import read_tensors, write_tensors
 from sae_nb.lenses import measured_effects
 from sae_nb.statistics import rank_correlation
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"model": "tiny-gpt", "store": "", "n_fit": 4, "n_train": 60, "steps": 60}
 LENGTH, SKIPPED, N_MEASURED, N_ATOMS = 25, 4, 6, 24
@@ -69,7 +72,7 @@ def fitted(model: str, store: str, n_fit: int) -> sn.Lens:
     return sn.fit_lens(live, texts, context_length=LENGTH, store=folder, progress=False)
 
 
-def texts_of(model: Any, split: str) -> list[str]:
+def texts_of(model: LiveModel, split: str) -> list[str]:
     """Return texts that are long enough, in an order of their own."""
     texts = sn.data.prose(split).texts  # type: ignore[arg-type]
     order = np.random.default_rng(0).permutation(len(texts))
@@ -77,7 +80,7 @@ def texts_of(model: Any, split: str) -> list[str]:
 
 
 def measured(
-    model: Any,
+    model: LiveModel,
     point: str,
     rows: list[str],
     texts: list[str],

@@ -10,12 +10,15 @@ compared with what the graph foresaw. tiny-vit: the same for two images of diffe
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, attribution_graph
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"model": "", "n_images": 3, "n_cuts": 6}
 NUMBERS = (20, 50, 100, 200, 500)
@@ -48,7 +51,7 @@ def run(
     return numbers
 
 
-def _pairs(model: Any, kind: Any, n: int, seed: int) -> Iterator[AttributionGraph]:
+def _pairs(model: LiveModel, kind: Any, n: int, seed: int) -> Iterator[AttributionGraph]:
     pairs = sn.data.prompt_pairs(kind, n, seed, model=model)
     for clean, corrupted, answer in zip(pairs.clean, pairs.corrupted, pairs.answers, strict=True):
         yield attribution_graph(

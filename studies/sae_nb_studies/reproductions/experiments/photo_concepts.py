@@ -10,7 +10,7 @@ run), tiny-vit and its drawn scenes take its place.
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,6 +23,9 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.evaluation import random_like
 from sae_nb_studies.reproductions._final_states import N_PREFIX, photo_networks, some_photos
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 SHORT = {"networks": "", "n_train": 60, "n_test": 100, "steps": 10, "n_images": 4, "n_concepts": 5}
 SIMPLER = ("neurons", "PCA", "k-means", "NMF")
@@ -227,7 +230,12 @@ def probed(z: np.ndarray, label: np.ndarray, first: np.ndarray, m: int) -> float
 
 
 def curves(
-    model: sn.LiveModel, sae: Any, images: Tensor, point: str, n_concepts: int, seed: int
+    model: sn.LiveModel,
+    sae: SparseAutoencoder,
+    images: Tensor,
+    point: str,
+    n_concepts: int,
+    seed: int,
 ) -> dict[str, float]:
     """Measure the areas of C-insertion and C-deletion beyond those of random orders, in logits."""
     atoms = sn.vision.concept_head(model, sae, images, point, n_concepts=n_concepts)

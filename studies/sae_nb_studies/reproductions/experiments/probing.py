@@ -7,13 +7,17 @@ labels; a gain is the AUROC of the SAE's best arm minus that of the best baselin
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from sae_nb.evaluation import codes_of
 from sae_nb_studies.evaluation import SAE, probe
 from sae_nb_studies.reproductions._three_models import Seen, models_of, seen_by, trained_on
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.codes import SparseCodes
 
 SHORT = {"steps": 60, "samples": 300, "minilm": ""}
 KS = (1, 2, 5)
@@ -49,7 +53,7 @@ def regimes(seen: Seen) -> dict[str, dict[str, Any]]:
 
 
 def _probed(
-    sae: Any, seen: Seen, codes: Any, options: dict[str, Any], seed: int
+    sae: SparseAutoencoder, seen: Seen, codes: SparseCodes, options: dict[str, Any], seed: int
 ) -> dict[str, float]:
     """Probe every label of a model, and return means over labels."""
     studies = [

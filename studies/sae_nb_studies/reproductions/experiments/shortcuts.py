@@ -10,7 +10,7 @@ checkpoints.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -20,6 +20,9 @@ from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 
 import sae_nb as sn
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 SHORT = {
     "steps": 60,
@@ -262,7 +265,7 @@ class Sides:
     def __init__(
         self,
         places: Tensor,
-        sae: Any,
+        sae: SparseAutoencoder,
         learned: Learned,
         factor: str,
         shuffled: np.random.Generator | None = None,
@@ -297,7 +300,7 @@ def strongest(codes: sn.SparseCodes, n: int) -> np.ndarray:
 
 
 def cures(
-    learned: Learned, net: Net, places: Tensor, sae: Any, sides: Sides, seed: int
+    learned: Learned, net: Net, places: Tensor, sae: SparseAutoencoder, sides: Sides, seed: int
 ) -> dict[str, float]:
     """Measure accuracy where digit and ink disagree, and where they agree, before and after each removal."""
     truth, first = learned.truth, learned.first
@@ -333,7 +336,7 @@ def cures(
 
 
 def changes(
-    learned: Learned, places: Tensor, sae: Any, sides: Sides, seed: int
+    learned: Learned, places: Tensor, sae: SparseAutoencoder, sides: Sides, seed: int
 ) -> Mapping[str, Tensor]:
     """Return what each removal subtracts at every place.
 

@@ -6,7 +6,7 @@ every run are drawn by its own seed, or shared. Rare atoms are those up to the m
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -14,6 +14,9 @@ import torch
 import sae_nb as sn
 from sae_nb.evaluation import StabilityTrial, identifiability, stability_trial
 from sae_nb.pretrained import scene_factors
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 SHORT = {"steps": 60, "models": ("tiny-vit",), "n_pictures": 260}
 N_ATOMS, K, MOST_ROWS = 256, 8, 20_000
@@ -97,7 +100,7 @@ def _by_frequency(name: str, trial: StabilityTrial, acts: sn.Activations) -> dic
 
 
 def _factors(
-    name: str, sae: Any, acts: sn.Activations, pictures: Any, seed: int
+    name: str, sae: SparseAutoencoder, acts: sn.Activations, pictures: Any, seed: int
 ) -> dict[str, float]:
     """Measure how well atoms identify factors of whole pictures, by each picture's strongest row."""
     known = [f for f in scene_factors(pictures, acts) if f.per == "sample"]

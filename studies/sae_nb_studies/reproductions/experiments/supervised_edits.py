@@ -9,7 +9,7 @@ and of 128 atoms, k = 8, on the last tokens of the 400; as many random atoms as 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,9 @@ from sae_nb_studies.reproductions._recorded_order import (
     sparse_control,
     sufficiency,
 )
+
+if TYPE_CHECKING:
+    from sae_nb.models import LiveModel
 
 SHORT = {"fitted": 60, "tested": 16, "texts": 30, "steps": 30, "budgets": (2, 8)}
 POINT = "attn_out.3"
@@ -137,7 +140,7 @@ def prompts(n: int, seed: int) -> tuple[list[str], dict[str, list[Any]], Prompts
     return stories, labels, (others, turned)
 
 
-def words(model: Any, labels: dict[str, list[Any]]) -> list[int]:
+def words(model: LiveModel, labels: dict[str, list[Any]]) -> list[int]:
     """Return the token that should follow each story."""
     return [
         int(model.tokenizer(WORDS[ending][went], add_special_tokens=False)["input_ids"][0])
@@ -145,7 +148,7 @@ def words(model: Any, labels: dict[str, list[Any]]) -> list[int]:
     ]
 
 
-def last_rows(model: Any, stories: list[str]) -> torch.Tensor:
+def last_rows(model: LiveModel, stories: list[str]) -> torch.Tensor:
     """Capture the activation of every story's last token."""
     acts = sn.capture(model, stories, POINT, progress=False)
     last = np.searchsorted(acts.sample.numpy(), np.arange(1, len(stories) + 1)) - 1
@@ -179,7 +182,7 @@ def agreed(controls: dict[str, SparseControl], budgets: tuple[int, ...]) -> dict
 
 
 def edited(
-    model: Any,
+    model: LiveModel,
     stories: list[str],
     told: dict[str, list[Any]],
     answers: list[int],
@@ -215,6 +218,6 @@ def edited(
     return numbers | {"answered right": float(right)}
 
 
-def clean(model: Any, stories: list[str]) -> list[int]:
+def clean(model: LiveModel, stories: list[str]) -> list[int]:
     """Return the likeliest next token of every story."""
     return Answers(model, stories, POINT, positions="last").clean.argmax(dim=1).tolist()

@@ -10,7 +10,7 @@ each modality's own mean, and averaged over the two.
 from __future__ import annotations
 
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -18,6 +18,9 @@ from torch.nn.functional import normalize
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
 
 SHORT = {"steps": 20, "n": 300}
 N_ATOMS, K = 256, 8
@@ -86,7 +89,7 @@ def drawn_by(seed: int) -> torch.Generator:
 
 
 @torch.no_grad()
-def codes_of(sae: Any, x: list[Tensor], k: int) -> list[SparseCodes]:
+def codes_of(sae: SparseAutoencoder, x: list[Tensor], k: int) -> list[SparseCodes]:
     """Encode both modalities, each without the other."""
     if isinstance(sae, sn.GroupSparse):
         return [sae.encode(one, k, reads=m) for m, one in enumerate(x)]
@@ -94,7 +97,7 @@ def codes_of(sae: Any, x: list[Tensor], k: int) -> list[SparseCodes]:
 
 
 @torch.no_grad()
-def explained(sae: Any, x: list[Tensor], k: int) -> float:
+def explained(sae: SparseAutoencoder, x: list[Tensor], k: int) -> float:
     """Return R² around each modality's mean, averaged over both."""
     r2 = 0.0
     for m, (one, codes) in enumerate(zip(x, codes_of(sae, x, k), strict=True)):
@@ -104,13 +107,13 @@ def explained(sae: Any, x: list[Tensor], k: int) -> float:
     return r2
 
 
-def lowest_k(sae: Any, x: list[Tensor], target: float) -> int:
+def lowest_k(sae: SparseAutoencoder, x: list[Tensor], target: float) -> int:
     """Return the smallest k that reaches an R², or the k of training if none does."""
     return next((k for k in range(1, K + 1) if explained(sae, x, k) >= target), K)
 
 
 @torch.no_grad()
-def measured(name: str, sae: Any, x: list[Tensor], k: int) -> dict[str, float]:
+def measured(name: str, sae: SparseAutoencoder, x: list[Tensor], k: int) -> dict[str, float]:
     """Return R², split and dead atoms and the bridge, of split and bridge also their floors."""
     codes = codes_of(sae, x, k)
     atoms = sae.dictionaries if isinstance(sae, sn.GroupSparse) else sae.dictionary

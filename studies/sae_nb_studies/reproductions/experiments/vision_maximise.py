@@ -9,7 +9,7 @@ comparison.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,6 +17,10 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 import sae_nb as sn
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.models import LiveModel
 
 SHORT = {"steps": 6, "crops": 2, "n": 64, "n_random": 2, "classes": 2}
 POINT = "resid_post.6"
@@ -74,7 +78,7 @@ def run(
 
 
 @torch.no_grad()
-def pooled(model: Any, sae: Any, images: Tensor) -> Tensor:
+def pooled(model: LiveModel, sae: SparseAutoencoder, images: Tensor) -> Tensor:
     """Return the strength of every atom at its strongest patch of every image: (images, atoms)."""
     acts = sn.capture(model, images, POINT, progress=False)
     codes = sae.encode(acts).to_dense()
