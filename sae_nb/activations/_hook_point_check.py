@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from typing import Any
 
-from sae_nb.checks import warn_caller
-
-_STANDARD = re.compile(r"(embed|final_norm|(resid|attn|mlp|head)_[a-z]+\.\d+)")
-_BEFORE = re.compile(r"resid_pre\.(\d+)")
+from sae_nb.checks import STANDARD, after_block, warn_caller
 
 _warned: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
@@ -23,10 +19,8 @@ def place_of(hook_point: object) -> str | None:
     >>> place_of("resid_pre.4"), place_of("resid_post.3"), place_of("model.layers.3")
     ('resid_post.3', 'resid_post.3', None)
     """
-    name = "" if hook_point is None else str(hook_point)
-    if (before := _BEFORE.fullmatch(name)) and int(before[1]) > 0:
-        return f"resid_post.{int(before[1]) - 1}"
-    return name if _STANDARD.fullmatch(name) else None
+    name = STANDARD.fullmatch("" if hook_point is None else str(hook_point))
+    return None if name is None or name["stream"] else after_block(name[0])
 
 
 def warn_of_place(sae: Any, hook_point: object) -> None:

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sae_nb.activations import PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
+from sae_nb.checks import after_block, standard_name
 from sae_nb.files import (
     check_archive,
     existing,
@@ -31,7 +32,6 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
-from sae_nb.models import standard_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,10 +50,7 @@ def known_hook_point(name: str | None) -> str | None:
     """Return the standard name of a place another library names, or the name as it is."""
     if name is None:
         return None
-    standard = standard_name(name)
-    kind, _, layer = standard.rpartition(".")
-    if kind == "resid_pre":
-        return standard if int(layer) == 0 else f"resid_post.{int(layer) - 1}"
+    standard = after_block(standard_name(name))
     if block := _BLOCKS.fullmatch(standard):
         return f"resid_post.{block[1]}"
     if standard in ("embed_tokens", "model.embed_tokens", "transformer.wte"):

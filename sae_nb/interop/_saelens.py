@@ -25,7 +25,7 @@ from sae_nb.architectures import (
     TopKProx,
     Transcoder,
 )
-from sae_nb.checks import checked, shown
+from sae_nb.checks import checked, lens_name, shown
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._changed_models import CENTRED, changed_model, of_one_head
 from sae_nb.interop._foreign import (
@@ -52,7 +52,7 @@ from sae_nb.interop._imported import (
     noted_factor,
 )
 from sae_nb.interop._temporal import saelens_temporal, temporal_of_saelens
-from sae_nb.models import lens_name, named_takes_off_mean
+from sae_nb.models import named_takes_off_mean
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"

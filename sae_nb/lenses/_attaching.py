@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sae_nb.checks import shown
+from sae_nb.checks import STANDARD, shown
 from sae_nb.files import weights_digest
 from sae_nb.lenses._head import Head, head_of
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
-
-
-_PLACE = re.compile(r"(?:(encoder|decoder)\.)?(resid_post|resid_pre|mlp_out)\.(\d+)")
 
 
 def layer_of(sae: Any, stream: str | None = None) -> int:
@@ -30,8 +26,10 @@ def layer_of(sae: Any, stream: str | None = None) -> int:
     """
     own = getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None)
     place = sae if isinstance(sae, str) else own
-    found = _PLACE.fullmatch(str(place))
-    number = -1 if found is None else int(found[3]) - (found[2] == "resid_pre")
+    name = STANDARD.fullmatch(str(place))
+    number = -1
+    if name is not None and name["kind"] in ("resid_post", "resid_pre", "mlp_out"):
+        number = int(name["layer"]) - (name["kind"] == "resid_pre")
     if str(place).startswith("encoder.") != (stream == "encoder"):
         wanted, other = ("encoder", "") if stream else ("decoder", ', stream="encoder"')
         raise ValueError(

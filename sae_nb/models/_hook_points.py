@@ -7,12 +7,11 @@ spellings mean the same place: the standard name, TransformerLens' name
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any, Literal, cast
 
 from sae_nb._lazy import near
-from sae_nb.checks import check_hook_name, check_integers, checked, one_of
+from sae_nb.checks import check_hook_name, check_integers, checked, one_of, standard_name
 
 Side = Literal["input", "output"]
 
@@ -29,15 +28,6 @@ Place = tuple[str, Side]
 
 Step = int | Literal["last"]
 """Application of a module within one pass, counted from 0."""
-
-_TRANSFORMER_LENS = re.compile(
-    r"blocks\.(?P<layer>\d+)\."
-    r"(hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)|(?P<part>attn\.hook_z|mlp\.hook_post))"
-)
-_OF_PARTS = {"attn.hook_z": "head_out", "mlp.hook_post": "mlp_post"}
-_STANDARD = re.compile(
-    r"(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out|head_out|mlp_post)\.(?P<layer>\d+)"
-)
 
 
 class HookPointNotFound(ValueError):  # noqa: N818 - a public name, given by the contract
@@ -192,28 +182,6 @@ class HookPoint(str):
     def place(self) -> tuple[str, Side, Step | tuple[int, ...] | None]:
         """Module path, side and application: equal for two names of one state."""
         return self.path, self.side, self.step
-
-
-def standard_name(name: str) -> str:
-    """Return the standard name for a TransformerLens name; other names are returned as they are."""
-    if name == "hook_embed":
-        return "embed"
-    match = _TRANSFORMER_LENS.fullmatch(name)
-    if match is None:
-        return name
-    return f"{match['kind'] or _OF_PARTS[match['part']]}.{match['layer']}"
-
-
-def lens_name(hook_point: str) -> str:
-    """Return TransformerLens' name of a standard hook point; other names are returned as they are."""
-    if hook_point == "embed":
-        return "hook_embed"
-    match = _STANDARD.fullmatch(hook_point)
-    if match is None:
-        return hook_point
-    parts = {kind: part for part, kind in _OF_PARTS.items()}
-    end = parts.get(match["kind"], f"hook_{match['kind']}")
-    return f"blocks.{match['layer']}.{end}"
 
 
 def find_hook_point(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations import LANGUAGE, Context, Modality, modality_of
-from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
+from sae_nb.checks import Count, Seed, at_least, check_devices, checked, standard_name, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
 from sae_nb.models._block_order import Turns, again_and_again, fixed, settled, tried, turns_of
@@ -35,7 +35,6 @@ from sae_nb.models._hook_points import (
     check_step,
     find_hook_point,
     near_names,
-    standard_name,
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
