@@ -125,7 +125,13 @@ class Harvest:
         max_rows: int | None = None,
     ) -> None:
         if settings.features is not None:
-            points = {name: point.laid_out(settings.features) for name, point in points.items()}
+            fixed = {
+                "features": settings.features,
+                "channels": None,
+                "maps": False,
+                "series": False,
+            }
+            points = {name: point.changed(**fixed) for name, point in points.items()}
         self.model, self.points, self.settings, self.loss = model, points, settings, loss
         self.max_rows = max_rows
         self._guessed: set[str] = set()  # hook points whose axis of features a warning has named

@@ -425,7 +425,7 @@ def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list
     for name, structure in streams.items():
         for point in standard_hook_points(module, structure):
             whole = str(point) if point.kind == "cross_attn_out" else f"{name}.{point}"
-            points.append(HookPoint(whole, **{**vars(point), "encoder": name == "encoder"}))
+            points.append(point.changed(name=whole, encoder=name == "encoder"))
     return points
 
 

@@ -287,9 +287,9 @@ class LiveModel(KnowsOtherWords):
         if asked is None and point.step is None:
             known = {} if self.structure is None else self.structure.runs
             once = known.get(point.path, 1)
-            return point if once == 1 else point.counted(None, once)
+            return point if once == 1 else point.changed(step=None, runs=once)
         runs = None if self._turns is None else self._turns.runs.get(point.path)
-        found = point.counted(point.step if asked is None else asked, runs)
+        found = point.changed(step=point.step if asked is None else asked, runs=runs)
         times = found.times or ()
         if runs is not None and fixed(self.module) and max(times, default=0) >= runs:
             raise ValueError(
@@ -447,15 +447,20 @@ class LiveModel(KnowsOtherWords):
             point = find_hook_point(name, self._points, paths, model_name=self.name)
             point = layout_at(self.module, point)
             if isinstance(name, HookPoint) and isinstance(name.step, tuple) and point.step is None:
-                point = point.counted(name.step, name.runs)
+                point = point.changed(step=name.step, runs=name.runs)
             if point.step is None:
                 known = {one.place for one in self._points if one.once}
-                point.once = point.place in known or (point.path, point.side) in self.ran_once
+                once = point.place in known or (point.path, point.side) in self.ran_once
+                point = point.changed(once=once)
             encoder = facts.encoder_of(self.module) if self.streams else None
-            point.encoder = encoder is not None and f"{point.path}.".startswith(f"{encoder}.")
-        if features is None and isinstance(name, HookPoint) and name.features is not None:
-            return point.laid_out(name.features, maps=name.maps)
-        return point if features is None else point.laid_out(features)
+            inside = encoder is not None and f"{point.path}.".startswith(f"{encoder}.")
+            point = point.changed(encoder=inside)
+        maps = False
+        if features is None and isinstance(name, HookPoint):
+            features, maps = name.features, name.maps
+        if features is None:
+            return point
+        return point.changed(features=features, channels=None, maps=maps, series=False)
 
     @checked
     def get_module(self, path: str) -> nn.Module:

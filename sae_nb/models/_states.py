@@ -207,7 +207,7 @@ def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
     form, tokens_from = facts.form_at(root, point.path), facts.tokens_from(root, point.path)
     parts = facts.parts_of_sample(root, point.path)
     if form is not None or tokens_from is not None or parts > 1:
-        point = point.formed(form, tokens_from, parts)
+        point = point.changed(form=form, tokens_from=tokens_from, parts=parts)
     if point.features is not None or point.channels is not None:
         return point
     try:
@@ -217,14 +217,14 @@ def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
     found = _axis(part, of_input=point.side == "input") or _by_neighbours(root, point.path)
     if found == "maps":
         # A sequence that is made of a map, as by a patch embedding, is (batch, places, features) by custom.
-        return point.laid_out("last", maps=True)
+        return point.changed(features="last", maps=True)
     if found is not None or point.side == "input":
-        return point.laid_out(found)
+        return point.changed(features=found)
     channels = [one for one in part.modules() if isinstance(one, nn.Conv1d | nn.ConvTranspose1d)]
     kinds = {_axis(one) for one in part.modules() if _decides(one)}
     # Linear layers next to norms over channels, as PatchTST has them: only sequences pass through both.
     series = kinds == {"last", "channels"}
-    return point.laid_out(None, channels[-1].out_channels if channels else None, series=series)
+    return point.changed(channels=channels[-1].out_channels if channels else None, series=series)
 
 
 _Axis = Literal["last", "channels", "maps"]
