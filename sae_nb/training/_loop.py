@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations, massive, row_norms
+from sae_nb.activations import massive, row_norms
 from sae_nb.checks import check_finite, checked, shows_fields, warn_caller
 from sae_nb.files import Lock
 from sae_nb.interrupts import Interrupted
@@ -43,18 +43,7 @@ from sae_nb.training._records import (
     tell,
 )
 from sae_nb.training._shards import Shard
-from sae_nb.training._sources import (
-    as_source,
-    captured_at,
-    check_fit,
-    check_rows,
-    check_team,
-    identity,
-    is_checked,
-    remember_origin,
-    remember_positions,
-    rows_known,
-)
+from sae_nb.training._sources import TrainingData
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,15 +175,9 @@ class Training:
     ) -> None:
         self.given = list(sae) if isinstance(sae, Sequence) else [sae]
         self.saes = self.given  # what is trained in their place, once it is made
-        self.source = as_source(data, self.given)
-        check_fit(self.given, self.source)
-        if isinstance(data, Activations):
-            for one in self.given:  # one that is from elsewhere sees whether it fits
-                if hasattr(one, "look_at"):  # whatever has a loss is trained
-                    one.look_at(data)
-        check_rows(self.source)
+        self.data = TrainingData(data, self.given)
         self.config, self.control = config, Control()
-        self.team = check_team(current_team(), self.source, config.batch_size)
+        self.team = self.data.check_team(current_team(), config.batch_size)
         # One worker speaks for all.
         self.callbacks = as_list(callbacks) if self.team.is_first else []
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
@@ -244,8 +227,8 @@ class Training:
             sae.trained_as() if hasattr(sae, "trained_as") else sae
             for sae in self.given
         ]
-        self.identity = identity(self.saes, self.source)
-        rows = min(self.config.batch_size, rows_known(self.source) or self.config.batch_size)
+        self.identity = self.data.identity(self.saes)
+        rows = self.data.rows_of_batch(self.config.batch_size)
         by_atoms = self.config.shard_atoms and not self.team.alone
         if by_atoms and self.saes != self.given:
             raise ValueError(
@@ -262,7 +245,7 @@ class Training:
             self._resume(self.folder)
         self._agree()
         for sae in self.given:
-            remember_origin(sae, self.source)
+            self.data.note_origin(sae)
 
     def _resume(self, folder: Path) -> None:
         with self.team.first_before_others():
@@ -343,7 +326,7 @@ class Training:
                 learner.sae.eval()
             for i, sae in enumerate(self.given):
                 self.hand_over(i, sae)
-                remember_positions(sae, self.source)  # a stream knows its limits of norms by now
+                self.data.note_positions(sae)  # a stream knows its limits of norms by now
             self.let_go()
         for learner in self.learners:
             self.given[learner.index].measured = self._measured(learner)
@@ -441,8 +424,8 @@ class Training:
 
     def _batches(self) -> Iterator[Tensor]:
         config = self.config
-        batches = self.source.batches(config.batch_size, seed=config.seed, start=self.step)
-        if not is_checked(self.source):
+        batches = self.data.source.batches(config.batch_size, seed=config.seed, start=self.step)
+        if not self.data.is_finite:
             batches = self._checked(batches)
         if all(bool(sae.initialised) for sae in self.saes):
             return batches
@@ -482,7 +465,7 @@ class Training:
 
         try:
             for step, x in enumerate(batches, start=self.step + 1):
-                where = f"It is in the batch of step {step}. {captured_at(self.source)}"
+                where = f"It is in the batch of step {step}. {self.data.captured_at}"
                 check_finite(x, name="data", where=where.strip())
                 yield x
         except StreamEndedError:
@@ -523,7 +506,7 @@ class Training:
             "config": self.config.to_json(),
             "identity": self.identity,
             # Tensors as they were given: a worker may hold a share of them now.
-            "identity_now": identity(self.saes, self.source)
+            "identity_now": self.data.identity(self.saes)
             | {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")},
             "changes": [asdict(change) for change in self.changes],
         }
