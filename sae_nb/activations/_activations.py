@@ -353,7 +353,10 @@ class Activations(KnowsOtherWords):
             facts[0] += f" at {self.hook_point}"
         if self.model_name is not None:
             facts[0] += f" of {self.model_name}"
-        facts += [] if self.step is None else [_applications(self.step)]
+        if self.step is not None:
+            steps = torch.unique(self.step).tolist()
+            one = len(steps) == 1
+            facts.append(f"application {steps[0]}" if one else f"{len(steps)} applications")
         n, word = self.context.n_samples, self.context.sample_word
         facts.append(f"{n} {word}{'s' if n != 1 else ''}")
         size = _size(self._rows.n_bytes)
@@ -680,12 +683,6 @@ class Activations(KnowsOtherWords):
             gradient=gradient,
             step=step,
         )
-
-
-def _applications(step: Int[Tensor, " n"]) -> str:
-    """Return in words which applications rows are of."""
-    found = torch.unique(step).tolist()
-    return f"application {found[0]}" if len(found) == 1 else f"{len(found)} applications"
 
 
 def _size(n_bytes: int) -> str:

@@ -134,6 +134,7 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
         starts = torch.tensor([0, *(context.n_samples for context in contexts)]).cumsum(0)
         sample = torch.cat([part.sample + start for part, start in zip(parts, starts)])
         context = join_contexts(contexts)
+    steps = [part.step for part in parts if part.step is not None]
     return Activations(
         join_rows([part._rows for part in parts]),
         sample=sample,
@@ -144,14 +145,8 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
         gradient=join_rows([part._gradient_rows for part in parts if part._gradient_rows])
         if first.has_gradient
         else None,
-        step=_joined_steps(parts),
+        step=torch.cat(steps) if len(steps) == len(parts) else None,
     )
-
-
-def _joined_steps(parts: Sequence[Activations]) -> Tensor | None:
-    """The application of every row, where all parts know theirs."""
-    known = [part.step for part in parts if part.step is not None]
-    return torch.cat(known) if len(known) == len(parts) else None
 
 
 def beside(parts: Sequence[Activations]) -> Activations:
@@ -162,12 +157,13 @@ def beside(parts: Sequence[Activations]) -> Activations:
     if len(parts) == 1:
         return first
     names = [part.hook_point for part in parts]
+    models = dict.fromkeys(part.model_name for part in parts if part.model_name is not None)
     return Activations(
         JoinedRows([part._rows for part in parts]),
         sample=first.sample,
         position=first.position,
         hook_point=None if None in names else AND.join(map(str, names)),
-        model_name=_one_name([part.model_name for part in parts]),
+        model_name=AND.join(models) or None,
         context=first.context,
         step=first.step if all(_same_step(first, part) for part in parts) else None,
     )
@@ -249,12 +245,6 @@ HOW_TO_GET_GRADIENTS = (
     'Capture them: acts = sn.capture(model, inputs, hook_point, gradient_of="next_token"), stream them, or '
     "bring your own: sn.Activations.from_tensor(x, gradient=g)."
 )
-
-
-def _one_name(names: Sequence[str | None]) -> str | None:
-    """The model that all are of; several where they are of several."""
-    known = list(dict.fromkeys(name for name in names if name is not None))
-    return AND.join(known) or None
 
 
 @checked(leave=("data",))

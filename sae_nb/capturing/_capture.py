@@ -21,11 +21,11 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, Context
 from sae_nb.capturing._batch_rows import BatchRows
+from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.capturing._harvest import (
     CaptureRecord,
     CaptureSettings,
-    ContextBuilder,
     Harvest,
     check_any_rows,
     reporting,

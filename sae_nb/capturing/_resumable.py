@@ -30,9 +30,9 @@ from sae_nb.activations import (
     size_and_checksum,
 )
 from sae_nb.capturing._batch_rows import BatchRows, NormLimits
+from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._harvest import (
     CaptureRecord,
-    ContextBuilder,
     Harvest,
     check_any_rows,
     reporting,

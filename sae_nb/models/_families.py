@@ -238,7 +238,7 @@ def find_structure(module: nn.Module) -> Structure | None:
     The blocks are the longest list of modules that is not itself inside such a list; lists whose
     members have an attention come first.
     """
-    path = _block_list(module)
+    path = next((path for _, path in _scored_lists(module)), None)
     return None if path is None else _structure(module, _flat(module, path))
 
 
@@ -416,7 +416,9 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
             for i in range(n)
         ]
         points.extend(gates)
-    return _there(module, points)
+    # The structure is that of one block; where experts alternate with plain MLPs, others lack parts of it.
+    paths = {path for path, _ in module.named_modules()}
+    return [point for point in points if point.path in paths]
 
 
 def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list[HookPoint]:
@@ -427,12 +429,6 @@ def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list
             whole = str(point) if point.kind == "cross_attn_out" else f"{name}.{point}"
             points.append(point.changed(name=whole, encoder=name == "encoder"))
     return points
-
-
-def _there(module: nn.Module, points: list[HookPoint]) -> list[HookPoint]:
-    # The structure is that of one block; where experts alternate with plain MLPs, others lack parts of it.
-    there = {path for path, _ in module.named_modules()}
-    return [point for point in points if point.path in there]
 
 
 def _beside(name: str, path: str, structure: Structure) -> HookPoint:
@@ -478,10 +474,6 @@ def _points_of_lists(holder: str, layer: int) -> Iterator[HookPoint]:
     for kind, (name, side) in SIDE_BY_SIDE.items():
         path = f"{holder}.{name}.{layer}" if holder else f"{name}.{layer}"
         yield HookPoint(f"{kind}.{layer}", path=path, side=side, layer=layer, once=True)
-
-
-def _block_list(module: nn.Module) -> str | None:
-    return next((path for _, path in _scored_lists(module)), None)
 
 
 def _scored_lists(module: nn.Module) -> list[tuple[tuple[bool, int], str]]:

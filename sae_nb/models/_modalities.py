@@ -160,10 +160,6 @@ def _sensors(n: int, seed: int) -> Tensor:
     return torch.stack([swing, drift], dim=2)
 
 
-def _reads_images(module: nn.Module) -> bool:
-    return not facts.reads_mixture(module) and facts.reads_pictures(module)
-
-
 def _reads_tokens(module: nn.Module) -> bool:
     by_ids = getattr(type(module), "main_input_name", "input_ids") == "input_ids"
     known = bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
@@ -178,7 +174,7 @@ register_modality(DNA)
 register_modality(
     replace(
         VISION,
-        recognises=_reads_images,
+        recognises=lambda module: not facts.reads_mixture(module) and facts.reads_pictures(module),
         batches=picture_batches,
         fit=fit_picture,
         examples=_scenes,

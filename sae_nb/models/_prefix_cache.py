@@ -8,9 +8,8 @@ numbers are the same to the bit: what a block hands on is a copy of what it had 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -107,13 +106,8 @@ class Below:
             if self._given:
                 own_wrapper(self._model)
             for block, output in self._given.items():
-                undo.callback(put_around(block, partial(_hand_on, output)))
+                undo.callback(put_around(block, lambda *_, made=output, **__: _copied(made)))
             yield
-
-
-def _hand_on(output: Any, _forward: Callable[..., Any], /, *_args: Any, **_kwargs: Any) -> Any:
-    """Return a copy: what follows may write into it."""
-    return _copied(output)
 
 
 def _copied(value: Any) -> Any:

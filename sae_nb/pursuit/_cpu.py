@@ -495,7 +495,7 @@ class Cpu:
         """Take steps of a pursuit that refits its coefficients."""
         ask, out = tile.problem, tile.steps
         rules = Rules(
-            ask.mode, ask.k, not ask.nonnegative, ask.reselect, ask.watches, ask.threshold
+            ask.mode, ask.k, not ask.nonnegative, bool(ask.reselect), ask.watches, ask.threshold
         )
         data = (tile.c, tile.x, tile.r, tile.gram, ask.dictionary, tile.floors, tile.limits)
         outputs = (out.atoms, out.places, out.coefficients, *tile.systems)

@@ -322,7 +322,10 @@ def request_steering(
     amount = _in_coefficients(by, choices["unit"], choices["mode"], sae, atoms, acts)
     recipe = Steering(atoms=atoms, by=by, amount=amount, sae=sae, **choices)
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
-    tap = _tap(model, hook_point, sae) if encodes else None
+    tap: Tap | Taps | None = None
+    if encodes:  # what a code needs may pass elsewhere too
+        own = isinstance(sae, OneSite)
+        tap = sae.taps(model, hook_point) if own else tap_of(model, hook_point, sae)
     if not (recipe.keep_error or where.given):
         where = where.instead(policy_for(model, sae))
         recipe = replace(recipe, positions=where.stated())
@@ -422,11 +425,6 @@ def tap_of(model: LiveModel, point: HookPoint, sae: Any) -> Tap | None:
         )
     check_width(model, read, sae.d_in, "what it reads")
     return Tap(read)
-
-
-def _tap(model: LiveModel, point: HookPoint, sae: Any) -> Tap | Taps | None:
-    """Where what a code needs passes, if that is not the place that is edited alone."""
-    return sae.taps(model, point) if isinstance(sae, OneSite) else tap_of(model, point, sae)
 
 
 def _check_sae(

@@ -204,7 +204,9 @@ def _check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> N
 def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Refuse data of another width, or of fewer or more hook points, than a dictionary has."""
     given, name = sites_of(source), type(sae).__name__
-    if _brings_gradient(source) and not getattr(sae, "reads_gradient", False):
+    streamed = not isinstance(source, Activations) and getattr(source, "has_gradient", False)
+    brings = isinstance(source, WithGradient) or streamed
+    if brings and not getattr(sae, "reads_gradient", False):
         given = given[:1]
     # Anything with a loss can be trained; what does not speak of sites has one.
     sites, writes = getattr(sae, "sites", (sae.d_in,)), getattr(sae, "writes", None)
@@ -236,12 +238,6 @@ def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
             f"`data` must have the widths of {name}, {list(sites)}, what is read first, got "
             f"{list(given)}. Build it with these widths, or pass what it reads before what it writes."
         )
-
-
-def _brings_gradient(source: ActivationSource) -> bool:
-    """Return whether rows hold a gradient for each activation: activations that were made so, or a stream."""
-    streams = not isinstance(source, Activations) and getattr(source, "has_gradient", False)
-    return isinstance(source, WithGradient) or bool(streams)
 
 
 def sites_of(source: ActivationSource) -> tuple[int, ...]:
