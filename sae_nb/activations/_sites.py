@@ -1,6 +1,6 @@
 """Inputs and outputs of a dictionary: rows of one hook point or of several, of the same tokens.
 
-Activations are joined here, row after row (`concatenate`) and hook point by hook point (`beside`).
+Activations are joined here, row after row (`concatenate`) and hook point by hook point (`concat_sites`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pairs(Activations):
     @property
     def joined(self) -> Activations:
         """Both sides in one row, what is read first."""
-        return beside([self._read, self._target])
+        return concat_sites([self._read, self._target])
 
     def __repr__(self) -> str:
         return f"Pairs({self._read!r} → {self._target!r})"
@@ -149,7 +149,7 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
     )
 
 
-def beside(parts: Sequence[Activations]) -> Activations:
+def concat_sites(parts: Sequence[Activations]) -> Activations:
     """Return the same tokens at several hook points as one matrix, column block by column block."""
     parts = list(parts)
     check_aligned(parts)
@@ -289,7 +289,7 @@ def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
     _check_one_each(x, len(sae.reads), name)
     if all(isinstance(part, Activations) for part in x):
         _check_widths(sae, [part.d_in for part in x], name)
-        return beside(x)
+        return concat_sites(x)
     parts = [as_tensor(part, name=f"{name}[{i}]") for i, part in enumerate(x)]
     for i, part in enumerate(parts):
         if not part.is_floating_point():
@@ -384,7 +384,7 @@ def _names(sae: Any) -> tuple[str, str]:
 def _side(data: Any, n: int, name: str) -> Activations:
     if isinstance(data, tuple | list):
         _check_one_each(data, n, name)
-        return beside([_site(part, f"{name}[{i}]") for i, part in enumerate(data)])
+        return concat_sites([_site(part, f"{name}[{i}]") for i, part in enumerate(data)])
     return _site(data, name)
 
 

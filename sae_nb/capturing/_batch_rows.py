@@ -19,7 +19,7 @@ from sae_nb.activations import (
     norm_limit,
 )
 from sae_nb.models import (
-    Layout,
+    TokenAxes,
     by_place,
     layout_of,
     where_from,
@@ -36,7 +36,7 @@ class BatchRows:
     x: Float[Tensor, "m d_in"]
     sample: Int[Tensor, " m"]
     position: Int[Tensor, " m"]
-    layout: Layout
+    layout: TokenAxes
     step: int | Int[Tensor, " m"] | None = None
     """Application of the module that a row is of; None: of the only one."""
 
@@ -184,7 +184,7 @@ def batch_rows(
     policy: PositionPolicy,
     point: str,
     *,
-    layout: Layout | None = None,
+    layout: TokenAxes | None = None,
 ) -> BatchRows:
     """Lay out one captured tensor as rows and drop what the policy drops.
 
@@ -203,12 +203,12 @@ def batch_rows(
     )
 
 
-def count_rows(batch: Batch, layout: Layout, policy: PositionPolicy) -> int:
+def count_rows(batch: Batch, layout: TokenAxes, policy: PositionPolicy) -> int:
     """Return how many rows a batch will give, without running the model."""
     return int(_kept(batch, layout, policy, "")[2].sum())
 
 
-def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> Layout:
+def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> TokenAxes:
     layout = layout_of(x, batch, point, prefix_tokens)
     if layout is not None:
         return layout
@@ -222,7 +222,7 @@ def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> La
 
 
 def _kept(
-    batch: Batch, layout: Layout, policy: PositionPolicy, point: str
+    batch: Batch, layout: TokenAxes, policy: PositionPolicy, point: str
 ) -> tuple[
     Int[Tensor, "batch columns"],
     Int[Tensor, "batch columns"],

@@ -33,7 +33,7 @@ from sae_nb.capturing._harvest import (
 from sae_nb.capturing._resumable import capture_to_store
 from sae_nb.checks import Count, check_memory, checked, shows_fields
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint, Layout
+from sae_nb.models import HookPoint, TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -236,7 +236,7 @@ class Collector:
         self._steps_placed: set[int] = set()
         self._dropped: list[Mapping[str, int]] = []
         self._massive: list[Sequence[Sequence[int]]] = []
-        self.layout = Layout(columns=None)
+        self.layout = TokenAxes(columns=None)
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int, step: int = 0) -> Tensor:
         """Copy rows behind those that are there; `samples` have been seen, these included.

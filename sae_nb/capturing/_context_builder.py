@@ -16,7 +16,7 @@ from sae_nb.activations import (
     ragged_sounds,
     ragged_tokens,
 )
-from sae_nb.models import Layout
+from sae_nb.models import TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, LiveModel
@@ -102,7 +102,7 @@ class ContextBuilder:
 
     def build(
         self,
-        layout: Layout,
+        layout: TokenAxes,
         policy: Mapping[str, Any] | None = None,
         taken: Mapping[str, Tensor] | None = None,
     ) -> Context:

@@ -55,7 +55,7 @@ from sae_nb.files import (
     write_tensors,
 )
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint, Layout
+from sae_nb.models import HookPoint, TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches
@@ -318,16 +318,16 @@ class StoreWriter:
             (self.folder / name).unlink(missing_ok=True)
 
 
-def _stated(layout: Layout) -> dict[str, Any]:
+def _stated(layout: TokenAxes) -> dict[str, Any]:
     """Return the facts of a layout that its grid lacks."""
     return {"seconds": layout.seconds, "features": layout.features}
 
 
-def _layouts(shard: Mapping[str, Any]) -> list[Layout]:
+def _layouts(shard: Mapping[str, Any]) -> list[TokenAxes]:
     """The layouts of a shard's rows; those of an older one state grids alone."""
     grids = shard["grids"]
     return [
-        Layout(columns=None, grid=grid and (grid[0], grid[1]), **more)
+        TokenAxes(columns=None, grid=grid and (grid[0], grid[1]), **more)
         for grid, more in zip(grids, shard.get("layouts") or [{}] * len(grids), strict=True)
     ]
 

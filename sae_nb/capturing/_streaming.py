@@ -18,7 +18,7 @@ from sae_nb.capturing._batch_rows import BatchRows, count_rows
 from sae_nb.capturing._gradients import Loss, chosen_loss
 from sae_nb.capturing._harvest import CaptureSettings, Harvest
 from sae_nb.checks import Count, Seed, at_least, check_hook_name, checked, shows_fields
-from sae_nb.models import Layout, column_of_table
+from sae_nb.models import TokenAxes, column_of_table
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel
@@ -159,7 +159,7 @@ class ActivationStream:
         self._harvest.limits.in_place = True
         self._only_reading: Batches | None = opening if self._one_shot else None
         self._first_batch: Batch | None = None
-        self._seen: tuple[Layout, tuple[int, ...]] | None = None
+        self._seen: tuple[TokenAxes, tuple[int, ...]] | None = None
         self._n_per_buffer: int | None = None
 
     @property
@@ -269,7 +269,7 @@ class ActivationStream:
             inputs = in_fresh_order(self._inputs, generator, self._harvest.model.modality.n_axes)
             yield from self._harvest.batches(inputs)
 
-    def _look(self) -> tuple[Layout, tuple[int, ...]]:
+    def _look(self) -> tuple[TokenAxes, tuple[int, ...]]:
         """Run the first batch, once, to learn how rows are laid out and how wide sites are."""
         if self._seen is None:
             batch = next(self._only_reading or self._harvest.batches(self._inputs))

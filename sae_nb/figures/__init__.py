@@ -54,8 +54,8 @@ if TYPE_CHECKING:  # for the panels and the other rooms
     from sae_nb.figures._static_render import draw_figure as draw_figure, to_png_tag as to_png_tag
     from sae_nb.figures._sum_strips import sum_of_strips as sum_of_strips
     from sae_nb.figures._svg_layout import (
-        beside as beside,
         filled as filled,
+        hstack as hstack,
         key as key,
         padded as padded,
         paragraph as paragraph,

@@ -102,7 +102,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.models._spectrograms import spectrogram_faces as spectrogram_faces
     from sae_nb.models._states import (
-        Layout as Layout,
+        TokenAxes as TokenAxes,
         by_place as by_place,
         layout_of as layout_of,
         patches_of as patches_of,

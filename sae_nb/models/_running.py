@@ -36,7 +36,7 @@ from sae_nb.models._interventions import (
     take_out,
 )
 from sae_nb.models._states import (
-    Layout,
+    TokenAxes,
     at_tokens,
     by_place,
     check_samples_first,
@@ -104,10 +104,10 @@ class Run:
         """Answer of the model."""
         return Answer(self.model, self.raw, self.batch.keep)
 
-    def layout(self, name: str) -> Layout:
+    def layout(self, name: str) -> TokenAxes:
         """Return how a state is laid out."""
         point = self.model.hook_point(name)
-        return layout_of(self.seen[name], self.batch, point, self.model.prefix_tokens) or Layout(
+        return layout_of(self.seen[name], self.batch, point, self.model.prefix_tokens) or TokenAxes(
             columns=self.states[name].shape[1]
         )
 

@@ -315,8 +315,8 @@ def _time_first(part: nn.Module) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Layout of a state, beyond its width."""
+class TokenAxes:
+    """Which axes of a state are tokens or places, beyond its width."""
 
     columns: int | None
     """Places per sample; None: one per token of the batch."""
@@ -341,7 +341,7 @@ class Layout:
 
 def layout_of(
     x: Tensor, batch: Batch, point: str | None = None, prefix_tokens: int | None = None
-) -> Layout | None:
+) -> TokenAxes | None:
     """Return how a state of a batch, as it is read at `point`, is laid out; None: a shape that is not known.
 
     (batch, time, d) has a place per token. (batch, d) has one place per sample, or is (batch · time, d): some
@@ -354,21 +354,21 @@ def layout_of(
     n_tokens = None if batch.token_ids is None else width
     if x.ndim == 2:
         flat = n_tokens is not None and n_tokens > 1 and x.shape[0] == batch.n * n_tokens
-        return Layout(columns=None if flat else 1)
+        return TokenAxes(columns=None if flat else 1)
     folded = x.shape[0] // batch.n if batch.n_values is not None and batch.sounds is None else 1
     if x.ndim == 3 and folded > 1 and x.shape[0] == folded * batch.n:
         # The channels of a series one after the other, as if they were samples.
-        return Layout(columns=folded * x.shape[1], grid=(folded, x.shape[1]))
+        return TokenAxes(columns=folded * x.shape[1], grid=(folded, x.shape[1]))
     if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
         columns = None if x.shape[1] == width else x.shape[1]
         is_stage = columns is not None and prefix_tokens is not None and columns > 1 < width
         if is_stage and columns != width - (prefix_tokens or 0):
-            return Layout(columns=columns, grid=_stage_grid(x, batch))
-        return Layout(columns=columns, features=_noted(x, columns, point))
+            return TokenAxes(columns=columns, grid=_stage_grid(x, batch))
+        return TokenAxes(columns=columns, features=_noted(x, columns, point))
     if x.ndim == 4 and n_tokens is None:
-        return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
+        return TokenAxes(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
     if _has_more_places(x, n_tokens, point):
-        return Layout(columns=None, first=_first_token(x, n_tokens, point))
+        return TokenAxes(columns=None, first=_first_token(x, n_tokens, point))
     return None
 
 
@@ -444,7 +444,7 @@ def seconds_per_step(
     return (stride if 0.5 < even / stride < 2 else even) / sample_rate
 
 
-def timed_layout(layout: Layout, model: LiveModel, batch: Batch, point: HookPoint) -> Layout:
+def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookPoint) -> TokenAxes:
     """Return a layout with the time between its steps, where a batch is of traces of a known rate."""
     if model.column_seconds is not None:  # of patches of a spectrogram, or of a series
         row = layout.grid is None and model.patch_grid is None and layout.columns is not None
@@ -524,7 +524,7 @@ def like_state(places: Float[Tensor, "m places d"], x: Float[Tensor, "n ..."]) -
 
 
 def where_from(
-    batch: Batch, layout: Layout, prefix_tokens: int, point: str
+    batch: Batch, layout: TokenAxes, prefix_tokens: int, point: str
 ) -> tuple[Int[Tensor, "batch places"], Int[Tensor, "batch places"]]:
     """Return the sample and the position of every place; `point` names it in errors."""
     batch = batch.at(point)

@@ -60,7 +60,7 @@ def _output_path(model: LiveModel, point: HookPoint) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Edit:
     """A change of a model at one hook point."""
 
     hook_point: HookPoint
@@ -249,8 +249,11 @@ class Recipe:
         write_lm_eval(self, path, sparse_model, sae_id)
 
 
+Recipe = Edit  # under which edits were pickled
+
+
 @dataclass(frozen=True, kw_only=True)
-class Steering(Recipe):
+class Steering(Edit):
     """The change that `steer` and `ablate` make to a model."""
 
     mode: Mode

@@ -331,7 +331,7 @@ class Training:
         for learner in self.learners:
             self.given[learner.index].measured = self._measured(learner)
         if self.saved_to is not None and apart is None and self.team.is_first:
-            with self._a_full_disk_is_told():
+            with self._noting_full_disk():
                 self.given[0].save(self.saved_to)
 
     def _measured(self, learner: Learner) -> dict[str, float]:
@@ -342,7 +342,7 @@ class Training:
         return reached if whole else reached | {"of_steps": float(self.config.steps)}
 
     @contextmanager
-    def _a_full_disk_is_told(self) -> Iterator[None]:
+    def _noting_full_disk(self) -> Iterator[None]:
         """Note why saving failed at an interrupt, for the message of Ctrl-C; otherwise raise it."""
         try:
             yield
@@ -381,7 +381,7 @@ class Training:
                 due = done or self.step == 0 or (self.step + 1) % self.config.log_every == 0
                 for learner in self.learners:
                     batch, share = self._my_part(learner.place(x))
-                    with learner.memory_told(batch):
+                    with learner.explain_out_of_memory(batch):
                         loss = learner.loss(batch, self.step)  # 2. its loss
                         learner.differentiate(loss, share)  # 3. the gradient
                         norm = learner.project_and_clip()  # 4. projected and clipped
@@ -543,12 +543,12 @@ class Training:
 
     def _cut_short(self) -> None:
         """Keep what counts of a run that did not reach its last step."""
-        astray = any(learner.best.astray for learner in self.learners)
-        if not self._torn and not astray and self.step not in (0, self._saved):
-            with self._a_full_disk_is_told():
+        diverged = any(learner.best.diverged for learner in self.learners)
+        if not self._torn and not diverged and self.step not in (0, self._saved):
+            with self._noting_full_disk():
                 self._save()
         for learner in self.learners:
-            if learner.best.astray or (self._torn and learner.best.step is not None):
+            if learner.best.diverged or (self._torn and learner.best.step is not None):
                 self.kept[learner.index] = learner.best.restore()
 
     def results(self) -> list[TrainResult]:

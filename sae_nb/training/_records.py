@@ -166,7 +166,7 @@ class TrainResult(KnowsOtherWords):
     """Optimiser steps done."""
 
     kept_step: int
-    """Step whose weights the SAE has: `steps`, unless an interrupted run had gone astray."""
+    """Step whose weights the SAE has: `steps`, unless an interrupted run had diverged."""
 
     tokens: int
     """Rows trained on."""

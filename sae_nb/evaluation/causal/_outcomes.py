@@ -26,9 +26,9 @@ from sae_nb.steering import (
     Active,
     Answers,
     Change,
+    Edit,
     MaskedEdit,
     Positions,
-    Recipe,
     Where,
     check_hook_point,
     check_width,
@@ -273,7 +273,7 @@ def edited(
     positions = Positions(where, prefix_tokens=model.prefix_tokens)
     tap, look = tap_of(model, point, sae), first_look(model, point, sae)
     edit = MaskedEdit(positions, change, tap, look=look)
-    return Active(model, Recipe(hook_point=point, edit=edit))
+    return Active(model, Edit(hook_point=point, edit=edit))
 
 
 def mean_strengths(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:
