@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import (
+    LANGUAGE,
     Context,
     describe_ids,
     join_columns,
@@ -27,7 +28,8 @@ class ContextBuilder:
 
     def __init__(self, model: LiveModel, *, encoder: bool = False) -> None:
         self._model, self._encoder = model, encoder
-        self._kind = model.kind_of_rows(encoder=encoder)
+        # A decoder has tokens, whatever its encoder reads.
+        self._kind = LANGUAGE.name if model.streams and not encoder else model.kind
         self.n_samples = 0
         self._tokens: list[Tensor] = []
         self._pictures: list[Tensor] = []

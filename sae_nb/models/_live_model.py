@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
-from sae_nb.activations import LANGUAGE, Context, Modality, modality_of
+from sae_nb.activations import Context, Modality, modality_of
 from sae_nb.checks import Count, Seed, at_least, check_devices, checked, standard_name, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
@@ -343,10 +343,6 @@ class LiveModel(KnowsOtherWords):
             can = getattr(self.module, "can_generate", None)
             return callable(can) and bool(can())
         return self.causal and self.modality.is_text
-
-    def kind_of_rows(self, *, encoder: bool) -> str:
-        """Return the kind of what rows are of: a decoder has tokens, whatever its encoder reads."""
-        return LANGUAGE.name if self.streams and not encoder else self.kind
 
     @cached_property
     def vocabulary_size(self) -> int | None:
