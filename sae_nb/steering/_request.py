@@ -327,8 +327,10 @@ def request_steering(
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
     tap: Tap | Taps | None = None
     if encodes:  # what a code needs may pass elsewhere too
-        own = isinstance(sae, OneSite)
-        tap = sae.taps(model, hook_point) if own else tap_of(model, hook_point, sae)
+        if isinstance(sae, OneSite):
+            tap = sae.taps(model, hook_point)
+        else:
+            tap = tap_of(model, hook_point, sae)
     if not (recipe.keep_error or where.given):
         where = where.instead(policy_for(model, sae))
         recipe = replace(recipe, positions=where.stated())
