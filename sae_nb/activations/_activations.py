@@ -331,10 +331,10 @@ class Activations(KnowsOtherWords):
 
         "template" where the chat template asks for an answer, "" in texts that are not conversations.
         """
-        known = self._of_tokens(self.context.roles)
-        if known is None:
+        role = self._of_tokens(self.context.roles)
+        if role is None:
             return None
-        return np.array([*ROLES, ""])[known.cpu().numpy()]
+        return np.array([*ROLES, ""])[role.cpu().numpy()]
 
     @property
     def turns(self) -> Int[Tensor, " n"] | None:

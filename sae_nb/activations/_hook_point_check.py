@@ -31,9 +31,9 @@ def warn_of_place(sae: Any, hook_point: object) -> None:
     }
     if there is None or not own or there in own:
         return
-    told = _warned.setdefault(sae, set())
-    if there not in told:
-        told.add(there)
+    places = _warned.setdefault(sae, set())
+    if there not in places:
+        places.add(there)
         warn_caller(
             f"This SAE was trained at {sae.hook_point} and is used at {hook_point}: its atoms were not learned "
             f"there, so labels, strengths and R² do not carry over. Use activations of {sae.hook_point}, or "
@@ -54,10 +54,10 @@ def warn_of_places(first: Any, second: Any) -> None:
     one, other = (place_of(getattr(sae, "hook_point", None)) for sae in (first, second))
     if one is None or other is None or one == other:
         return
-    told = _warned.setdefault(second, set())
-    if one in told:
+    places = _warned.setdefault(second, set())
+    if one in places:
         return
-    told.add(one)
+    places.add(one)
     warn_caller(
         f"These SAEs were trained at {first.hook_point} and at {second.hook_point}: cosines of their atoms "
         "compare directions of two different spaces. Compare SAEs of one hook point."

@@ -99,8 +99,8 @@ class NormLimits:
 
     def of(self, name: str) -> float:
         """Return the limit at a hook point."""
-        known = self._settled.get(name)
-        return norm_limit(self._norms[name]) if known is None else known
+        limit = self._settled.get(name)
+        return norm_limit(self._norms[name]) if limit is None else limit
 
     def settle(self) -> None:
         """Keep the limits as they are."""
@@ -111,14 +111,16 @@ class NormLimits:
 
         A token that is massive at one hook point is left out at all that have rows of the same tokens.
         """
-        found = {name: above(self._learn(name, one), self.of(name)) for name, one in rows.items()}
-        if not any(bool(massive.any()) for massive in found.values()):
+        massive_rows = {
+            name: above(self._learn(name, one), self.of(name)) for name, one in rows.items()
+        }
+        if not any(bool(massive.any()) for massive in massive_rows.values()):
             return {name: _counted(one, 0) for name, one in rows.items()}
-        kept = {}
+        remaining = {}
         for name, one in rows.items():
-            beside = [found[other] for other in rows if one.same_places(rows[other])]
-            kept[name] = self._dropped(one, torch.stack(beside).any(dim=0))
-        return kept
+            beside = [massive_rows[other] for other in rows if one.same_places(rows[other])]
+            remaining[name] = self._dropped(one, torch.stack(beside).any(dim=0))
+        return remaining
 
     def _learn(self, name: str, rows: BatchRows) -> Tensor:
         norms = cast(Tensor, rows.norms)
@@ -260,6 +262,6 @@ def _keep_tokens(
 ) -> tuple[Bool[Tensor, "batch time"], Counter[str]]:
     real = torch.ones_like(position, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
     dropped = policy.dropped(position, real, batch.state())
-    counts = {f"n_dropped_{reason}": int(found.sum()) for reason, found in dropped.items()}
-    kept = real & ~torch.stack([*dropped.values()]).any(dim=0)
-    return kept, Counter({"n_dropped_padding": int((~real).sum()), **counts})
+    counts = {f"n_dropped_{reason}": int(tokens.sum()) for reason, tokens in dropped.items()}
+    keep = real & ~torch.stack([*dropped.values()]).any(dim=0)
+    return keep, Counter({"n_dropped_padding": int((~real).sum()), **counts})

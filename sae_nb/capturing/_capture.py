@@ -195,15 +195,15 @@ def capture(
             acts = capture_to_store(
                 harvest, inputs, asked.store, asked.shard_rows, several, asked.progress
             )
-    given = acts if several else next(iter(acts.values()))
+    result = acts if several else next(iter(acts.values()))
     if any(one.context.policy.get("interrupted") for one in acts.values()):
         n = max(int(one.sample[-1]) + 1 for one in acts.values())
         raise Interrupted(
             f"Capture was interrupted after {n} samples; `sn.interrupted()` returns their activations. Pass "
             "store= a folder, and the same call continues from there next time.",
-            given,
+            result,
         )
-    return given
+    return result
 
 
 def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
@@ -304,8 +304,8 @@ class Collector:
     def cut(self, n_batches: int) -> None:
         """Keep the first batches only: an interrupt may come between two hook points of one."""
         of_batches = (self._gradient, self._sample, self._position, self._step)
-        for kept in (*of_batches, self._dropped, self._massive):
-            del kept[n_batches:]
+        for values in (*of_batches, self._dropped, self._massive):
+            del values[n_batches:]
         self.n = self._placed = sum(map(len, self._sample))
 
     def join(self) -> dict[str, Tensor | None]:

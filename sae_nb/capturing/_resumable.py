@@ -334,14 +334,14 @@ def _layouts(shard: Mapping[str, Any]) -> list[TokenAxes]:
 
 def _gradients(parts: Sequence[BatchRows]) -> Tensor | None:
     """The gradients of all rows, where they were asked for."""
-    known = [part.gradient for part in parts if part.gradient is not None]
-    return torch.cat(known) if known else None
+    gradients = [part.gradient for part in parts if part.gradient is not None]
+    return torch.cat(gradients) if gradients else None
 
 
 def _steps(parts: Sequence[BatchRows]) -> Tensor | None:
     """The application of all rows, where there are several or one was named."""
-    known = [part.step for part in parts if isinstance(part.step, Tensor)]
-    return torch.cat(known) if known else None
+    steps = [part.step for part in parts if isinstance(part.step, Tensor)]
+    return torch.cat(steps) if steps else None
 
 
 def _rows_file(shard: int, point: int) -> str:

@@ -187,9 +187,9 @@ class ActivationStream:
     def sites(self) -> tuple[int, ...]:
         """Widths of what lies side by side in a row; runs a batch where the model's structure does not say."""
         widths = [self._harvest.model.width(point) for point in self.hook_points]
-        known = tuple(width for width in widths if width is not None)
-        known = known if len(known) == len(widths) else self._look()[1]
-        return known * 2 if self.has_gradient else known
+        stated = tuple(width for width in widths if width is not None)
+        stated = stated if len(stated) == len(widths) else self._look()[1]
+        return stated * 2 if self.has_gradient else stated
 
     @property
     def d_in(self) -> int:
@@ -282,10 +282,10 @@ class ActivationStream:
 
     def run(self, batch: Batch, rows_before: int) -> Float[Tensor, "rows d_in"]:
         """Run one batch and return its rows."""
-        found = self._run(batch, rows_before)
+        sites_rows = self._run(batch, rows_before)
         # As precise as it comes: half precision would round most of a gradient to nothing.
-        beside = [rows.gradient for rows in found if rows.gradient is not None]
-        sites = [rows.x for rows in found] + beside
+        beside = [rows.gradient for rows in sites_rows if rows.gradient is not None]
+        sites = [rows.x for rows in sites_rows] + beside
         return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
 
     def _run(self, batch: Batch, rows_before: int) -> list[BatchRows]:

@@ -299,13 +299,13 @@ def may_matter(name: str, value: Any) -> bool:
 
 def _positions_of(config: Stated) -> dict[str, Any]:
     """Return what a configuration states of the positions of its training."""
-    found: dict[str, Any] = {}
+    positions: dict[str, Any] = {}
     for name, value in config.held.items():
         if isinstance(value, Stated):
-            found |= _positions_of(value)
+            positions |= _positions_of(value)
         elif value and str(value).lower() != "false":  # as lines of YAML are read
-            found |= _OF_POSITIONS.get(name, {})
-    return found
+            positions |= _OF_POSITIONS.get(name, {})
+    return positions
 
 
 def _check_sizes(sae: Any, config: Stated) -> None:
@@ -335,10 +335,10 @@ def read_tensors_only(path: str | Path) -> dict[str, Tensor]:
     """Read a `.pt` file that holds a state dict, and nothing but."""
     tensors, facts = read_tensors_and_facts(path)
     if facts:
-        found = next(iter(facts))
+        first = next(iter(facts))
         raise ValueError(
-            f"{str(path)!r} must hold tensors only, got a {type(facts[found]).__name__} named "
-            f"{found!r}. Save the state dict alone, or convert it to safetensors."
+            f"{str(path)!r} must hold tensors only, got a {type(facts[first]).__name__} named "
+            f"{first!r}. Save the state dict alone, or convert it to safetensors."
         )
     return tensors
 

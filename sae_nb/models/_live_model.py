@@ -240,8 +240,8 @@ class LiveModel(KnowsOtherWords):
         """The structure, and whether a pass or the configuration has shown the order of its blocks."""
         if self.streams:
             return self.streams["decoder"], True
-        found = find_text_structure(self.module)
-        return settled(self, found) if found is not None else again_and_again(self)
+        structure = find_text_structure(self.module)
+        return settled(self, structure) if structure is not None else again_and_again(self)
 
     @property
     def order_is_known(self) -> bool:
@@ -285,40 +285,40 @@ class LiveModel(KnowsOtherWords):
         """
         asked = check_step(point, step)
         if asked is None and point.step is None:
-            known = {} if self.structure is None else self.structure.runs
-            once = known.get(point.path, 1)
+            runs_by_path = {} if self.structure is None else self.structure.runs
+            once = runs_by_path.get(point.path, 1)
             return point if once == 1 else point.changed(step=None, runs=once)
         runs = None if self._turns is None else self._turns.runs.get(point.path)
-        found = point.changed(step=point.step if asked is None else asked, runs=runs)
-        times = found.times or ()
+        applied = point.changed(step=point.step if asked is None else asked, runs=runs)
+        times = applied.times or ()
         if runs is not None and fixed(self.module) and max(times, default=0) >= runs:
             raise ValueError(
                 f"`step` must name some of the {runs} application{'s' * (runs > 1)} of `{point.path}`, counted "
                 f"from 0, got {max(times)}. The last one is {runs - 1}."
             )
-        return found
+        return applied
 
     def settle_order(self, inputs: Any) -> None:
         """Find out from the first of some inputs in which order the blocks run, where that is not known yet.
 
         Runs one batch of one sample. Inputs that can be read only once are left alone.
         """
-        found, known = self._order
-        if known or hasattr(inputs, "__next__"):
+        structure, is_known = self._order
+        if is_known or hasattr(inputs, "__next__"):
             return
         for batch in self.batches(inputs, batch_size=1):
-            self.note_turns(turns_of(self, found, batch.to(self.device).args, batch.kwargs))
+            self.note_turns(turns_of(self, structure, batch.to(self.device).args, batch.kwargs))
             return
 
     def note_turns(self, turns: Turns | None) -> None:
         """Take the order of a pass over the whole network for that of every pass."""
-        found = self._order[0]
-        if turns is None or (found is not None and not turns.blocks):
+        structure = self._order[0]
+        if turns is None or (structure is not None and not turns.blocks):
             return
-        if found is None:
+        if structure is None:
             self._order = lone_block(self.module, turns.runs), True
         else:
-            self._order = in_order(self.module, found, turns.blocks, turns.runs), True
+            self._order = in_order(self.module, structure, turns.blocks, turns.runs), True
         vars(self).pop("_points", None)
 
     @cached_property
@@ -445,8 +445,8 @@ class LiveModel(KnowsOtherWords):
             if isinstance(name, HookPoint) and isinstance(name.step, tuple) and point.step is None:
                 point = point.changed(step=name.step, runs=name.runs)
             if point.step is None:
-                known = {one.place for one in self._points if one.once}
-                once = point.place in known or (point.path, point.side) in self.ran_once
+                places = {one.place for one in self._points if one.once}
+                once = point.place in places or (point.path, point.side) in self.ran_once
                 point = point.changed(once=once)
             encoder = facts.encoder_of(self.module) if self.streams else None
             inside = encoder is not None and f"{point.path}.".startswith(f"{encoder}.")

@@ -214,12 +214,12 @@ def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
         part = root.get_submodule(point.path)
     except AttributeError:
         return point
-    found = _axis(part, of_input=point.side == "input") or _by_neighbours(root, point.path)
-    if found == "maps":
+    axis = _axis(part, of_input=point.side == "input") or _by_neighbours(root, point.path)
+    if axis == "maps":
         # A sequence that is made of a map, as by a patch embedding, is (batch, places, features) by custom.
         return point.changed(features="last", maps=True)
-    if found is not None or point.side == "input":
-        return point.changed(features=found)
+    if axis is not None or point.side == "input":
+        return point.changed(features=axis)
     channels = [one for one in part.modules() if isinstance(one, nn.Conv1d | nn.ConvTranspose1d)]
     kinds = {_axis(one) for one in part.modules() if _decides(one)}
     # Linear layers next to norms over channels, as PatchTST has them: only sequences pass through both.
@@ -263,9 +263,9 @@ def _by_neighbours(root: nn.Module, path: str) -> _Axis | None:
     if isinstance(holder, nn.Sequential):
         names = [one for one, _ in holder.named_children()]
         before, after = names[: names.index(name)], names[names.index(name) + 1 :]
-        found = [_axis(holder.get_submodule(one)) for one in reversed(before)]
-        found += [_axis(holder.get_submodule(one), of_input=True) for one in after]
-        return next((axis for axis in found if axis is not None), None)
+        axes = [_axis(holder.get_submodule(one)) for one in reversed(before)]
+        axes += [_axis(holder.get_submodule(one), of_input=True) for one in after]
+        return next((axis for axis in axes if axis is not None), None)
     return _axis(holder) if above else None
 
 
@@ -451,9 +451,9 @@ def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookP
         grid = (1, layout.columns) if row and batch.pictures is not None else layout.grid
         return replace(layout, seconds=model.column_seconds, grid=grid)  # type: ignore[arg-type]
     if model.frames is not None:  # of a video's tubelets
-        known = layout.grid is None and batch.sample_rate is not None
+        is_timed = layout.grid is None and batch.sample_rate is not None
         spent = (batch.n_values or 1) / (batch.sample_rate or 1)
-        return replace(layout, seconds=spent / model.frames) if known else layout
+        return replace(layout, seconds=spent / model.frames) if is_timed else layout
     batch = batch.at(point)
     n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
     if layout.grid is not None:

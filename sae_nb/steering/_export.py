@@ -47,15 +47,15 @@ class _Plain:
 
 
 def _plain(recipe: Edit, name: str) -> _Plain:
-    found = cast("MaskedEdit", recipe.edit).plain()
-    if found is None:
+    plain = cast("MaskedEdit", recipe.edit).plain()
+    if plain is None:
         what = getattr(recipe, "mode", "splice")
         raise ValueError(
             f"`{name}` writes an edit along one direction, got one that depends on an SAE's codes or is a "
             f'function ({what!r} at "{recipe.hook_point}"). Use mode="add" or direction=; '
             "recipe.to_hooks(module) takes every edit."
         )
-    vector, gain, constant = found
+    vector, gain, constant = plain
     return _Plain(vector=vector.detach().cpu().clone(), gain=float(gain), constant=float(constant))
 
 
@@ -188,7 +188,7 @@ def _row(recipe: Edit, module: str, sparse_model: str | None, sae_id: str | None
 
 
 def _named(path: str | Path, endings: tuple[str, ...]) -> Path:
-    found = check_path(path, name="path")
-    if found.suffix not in endings:
-        raise ValueError(f"`path` must end in {' or '.join(endings)}, got {found.name!r}.")
-    return found
+    file = check_path(path, name="path")
+    if file.suffix not in endings:
+        raise ValueError(f"`path` must end in {' or '.join(endings)}, got {file.name!r}.")
+    return file

@@ -75,13 +75,13 @@ def _widths(model: LiveModel, points: list[HookPoint], edit: Any) -> list[int]:
     """Width of each site, checked against those that a dictionary writes."""
     written = getattr(edit, "writes", None) or getattr(edit, "reads", None)
     if written is None:
-        found = [model.width(point) for point in points]
-        if None in found:
+        widths = [model.width(point) for point in points]
+        if None in widths:
             raise ValueError(
-                f"`hook_point` must have known widths where there are several, got {found}. Splice one "
+                f"`hook_point` must have known widths where there are several, got {widths}. Splice one "
                 "after the other."
             )
-        return [int(width) for width in found if width is not None]
+        return [int(width) for width in widths if width is not None]
     if len(written) != len(points):
         raise ValueError(
             f"`hook_point` must name one hook point for each of {len(written)} that "

@@ -117,12 +117,12 @@ class OneSite:
         why = "it does not know where they are"
         if names:
             why = f'"{names[i]}" is not in {model.name}'
-            found = _found(model, names[i]) if _same_model(model, models, i) else None
-            if found is not None:
+            earlier = _found(model, names[i]) if _same_model(model, models, i) else None
+            if earlier is not None:
                 order = [str(one) for one in model.hook_points()]
-                places = [order.index(p) if p in order else -1 for p in (str(found), str(point))]
+                places = [order.index(p) if p in order else -1 for p in (str(earlier), str(point))]
                 if -1 in places or places[0] < places[1]:
-                    return found
+                    return earlier
                 why = f'"{names[i]}" is not reached before "{point}"'
         raise ValueError(
             f"`mode` must be 'add' with keep_error=True here, because {type(self.whole).__name__} reads a "

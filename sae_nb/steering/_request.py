@@ -305,8 +305,8 @@ def request_steering(
     choices |= {"hook_point": hook_point, "positions": where.stated(), "steps": where.steps}
     choices |= {"home": Home.of(model, hook_point), "step": named_step(hook_point)}
     if direction is not None:
-        given = {"atom": atom, "site": site}
-        for name, value in given.items():
+        others = {"atom": atom, "site": site}
+        for name, value in others.items():
             if value is not None:
                 raise ValueError(
                     f"`{asked}` takes `{name}` or `direction`, not both; got {name}={value!r} too."
@@ -386,15 +386,15 @@ def policy_for(model: LiveModel, sae: Any, acts: Any = None) -> PositionPolicy:
     default that holds without either.
     """
     whole = getattr(sae, "whole", sae)
-    known = getattr(whole, "position_policy", None)
-    if known is None and acts is not None and (rows := PositionPolicy.of(acts)) is not None:
+    own = getattr(whole, "position_policy", None)
+    if own is None and acts is not None and (rows := PositionPolicy.of(acts)) is not None:
         # By the median of each text, as without activations, and never more than capture would keep.
         massive = rows.drop_massive or (model.has_sinks and rows.drop_first)
-        known = replace(rows, drop_massive=massive, norm_limits={}, source="activations")
-    policy = PositionPolicy.for_model(model) if known is None else known.within(model)
+        own = replace(rows, drop_massive=massive, norm_limits={}, source="activations")
+    policy = PositionPolicy.for_model(model) if own is None else own.within(model)
     if model.has_sinks and policy.source.endswith(DEFAULT) and whole not in _asked_without:
         _asked_without.add(whole)
-        usual = policy.source.removesuffix(f" by {DEFAULT}") if known else "`capture`"
+        usual = policy.source.removesuffix(f" by {DEFAULT}") if own else "`capture`"
         what = f"{policy.left_out()} pass through" if policy.left_out() else "all are replaced"
         warn_caller(
             f"This {type(whole).__name__} does not say which positions it was trained on: {what}, as {usual} "

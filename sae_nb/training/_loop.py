@@ -249,10 +249,10 @@ class Training:
 
     def _resume(self, folder: Path) -> None:
         with self.team.first_before_others():
-            found = load_checkpoint(folder)
-        if found is None:
+            checkpoint = load_checkpoint(folder)
+        if checkpoint is None:
             return
-        path, state = found
+        path, state = checkpoint
         check_same_run(state, self.identity, self.config, path)
         for learner in self.learners:
             learner.cut(share=False)  # each worker reads its own atoms
@@ -336,8 +336,8 @@ class Training:
 
     def _measured(self, learner: Learner) -> dict[str, float]:
         """Return the numbers and the steps that an SAE reached; for a part also the steps asked for."""
-        kept = self.kept.get(learner.index, self.step)
-        reached = (learner.history.measured(kept) or {}) | {"steps": float(kept)}
+        step = self.kept.get(learner.index, self.step)
+        reached = (learner.history.measured(step) or {}) | {"steps": float(step)}
         whole = self.stopped in (None, "plateau")
         return reached if whole else reached | {"of_steps": float(self.config.steps)}
 
@@ -454,11 +454,11 @@ class Training:
         """Leave out rows with a massive norm: the loss of a batch with one would be about it alone."""
         if isinstance(x, SequenceRows):  # every row is needed by those after it
             return x
-        found = massive(row_norms(x))
-        if not bool(found.any()):
+        massive_rows = massive(row_norms(x))
+        if not bool(massive_rows.any()):
             return x
-        self.n_massive += int(found.sum())
-        return x[~found]
+        self.n_massive += int(massive_rows.sum())
+        return x[~massive_rows]
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
         from sae_nb.capturing import StreamEndedError
@@ -585,10 +585,10 @@ class Training:
     def ending(self) -> str:
         """Explain why the training ended early, the present state of the SAE, and how to continue."""
         why = "ran out of data" if self.stopped == "data ended" else "was interrupted"
-        kept = sorted({self.step, *self.kept.values()})
+        steps = sorted({self.step, *self.kept.values()})
         text = f"Training {why} after step {self.step} of {self.config.steps}; "
         if self.kept:
-            text += f"the running loss had risen, so the weights of step {kept[0]} were put back. "
+            text += f"the running loss had risen, so the weights of step {steps[0]} were put back. "
         else:
             text += "the SAE keeps the weights of that step. "
         if self._not_saved:

@@ -203,40 +203,40 @@ def _check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> N
 
 def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Refuse data of another width, or of fewer or more hook points, than a dictionary has."""
-    given, name = sites_of(source), type(sae).__name__
+    widths, name = sites_of(source), type(sae).__name__
     streamed = not isinstance(source, Activations) and getattr(source, "has_gradient", False)
     brings = isinstance(source, WithGradient) or streamed
     if brings and not getattr(sae, "reads_gradient", False):
-        given = given[:1]
+        widths = widths[:1]
     # Anything with a loss can be trained; what does not speak of sites has one.
     sites, writes = getattr(sae, "sites", (sae.d_in,)), getattr(sae, "writes", None)
-    if len(sites) == 1 and len(given) > 1:
+    if len(sites) == 1 and len(widths) > 1:
         raise ValueError(
-            f"`data` must be of one hook point for {name}, which writes what it reads, got {len(given)} of "
-            f"widths {list(given)}. Pass one of them, or train a Transcoder."
+            f"`data` must be of one hook point for {name}, which writes what it reads, got {len(widths)} of "
+            f"widths {list(widths)}. Pass one of them, or train a Transcoder."
         )
-    if len(sites) == 1 and sae.d_in != given[0]:
+    if len(sites) == 1 and sae.d_in != widths[0]:
         raise ValueError(
             f"`sae` must have the width of the data, d_in={source.d_in}, got d_in={sae.d_in}. "
             f"{captured_at(source)} Build the SAE with d_in={source.d_in}, or capture the hook "
             "point it is meant for.".replace("  ", " ")
         )
-    if writes is None and len(given) == 1 and sum(sites) != given[0]:
+    if writes is None and len(widths) == 1 and sum(sites) != widths[0]:
         raise ValueError(
             f"`data` must be a list for {name}, one thing for each of its {len(sites)} hook points of widths "
-            f"{list(sites)}, got one of width {given[0]}. {captured_at(source)} Capture them in one call: "
+            f"{list(sites)}, got one of width {widths[0]}. {captured_at(source)} Capture them in one call: "
             "sn.capture(model, inputs, [first, second]).".replace("  ", " ")
         )
-    if writes is not None and len(given) == 1:
+    if writes is not None and len(widths) == 1:
         raise ValueError(
             f"`data` must be two things for {name}, what it reads and what it writes, got one hook point "
-            f"of width {given[0]}. {captured_at(source)} Use train(t, (x, y)) with both captured in one "
+            f"of width {widths[0]}. {captured_at(source)} Use train(t, (x, y)) with both captured in one "
             "call: sn.capture(model, inputs, [first, second]).".replace("  ", " ")
         )
-    if sum(sites) != sum(given) or (len(given) == len(sites) and given != sites):
+    if sum(sites) != sum(widths) or (len(widths) == len(sites) and widths != sites):
         raise ValueError(
             f"`data` must have the widths of {name}, {list(sites)}, what is read first, got "
-            f"{list(given)}. Build it with these widths, or pass what it reads before what it writes."
+            f"{list(widths)}. Build it with these widths, or pass what it reads before what it writes."
         )
 
 
