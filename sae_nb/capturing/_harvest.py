@@ -262,13 +262,21 @@ class Harvest:
             'features="last" to confirm, or features="channels" if it is the other way round.'
         )
 
-    def _check_rows(self, batch: Batch, rows: BatchRows, point: str, rows_before: int) -> None:
+    def _check_rows(
+        self, batch: Batch, rows: BatchRows, point: HookPoint, rows_before: int
+    ) -> None:
         self._check_finite(batch, rows, rows.x, "Activations", point, rows_before)
         if rows.gradient is not None:
             self._check_finite(batch, rows, rows.gradient, "Gradients", point, rows_before)
 
     def _check_finite(
-        self, batch: Batch, rows: BatchRows, x: Tensor, what: str, point: str, rows_before: int
+        self,
+        batch: Batch,
+        rows: BatchRows,
+        x: Tensor,
+        what: str,
+        point: HookPoint,
+        rows_before: int,
     ) -> None:
         # A sum is finite only if every entry is (up to overflow): one pass in the common case.
         if bool(torch.isfinite(x.sum(dtype=torch.float32))):
@@ -278,8 +286,7 @@ class Harvest:
             return
         row = int(bad[0])
         sample, position = int(rows.sample[row]), int(rows.position[row])
-        encoder = getattr(point, "encoder", False)
-        builder = ContextBuilder(self.model, encoder=encoder)
+        builder = ContextBuilder(self.model, encoder=point.encoder)
         builder.add(batch)
         batch = batch.at(point)
         context = builder.build(rows.layout)
