@@ -71,10 +71,10 @@ class SampleNumbers(Tensor):
     def __repr__(self, **options: Any) -> str:  # type: ignore[override]
         return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
 
-    def __deepcopy__(self, _: Any) -> SampleNumbers:
+    def __deepcopy__(self, _: object) -> SampleNumbers:
         return self.clone().as_subclass(SampleNumbers)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
 
@@ -454,7 +454,11 @@ class Activations(KnowsOtherWords):
 
     @classmethod
     def __torch_function__(
-        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        cls,
+        function: object,
+        _: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Activations:
         """Answer a function of torch: rows are joined by `torch.cat`, computed with as `acts.x`."""
         parts, *rest = args or ((),)

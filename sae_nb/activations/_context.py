@@ -538,13 +538,13 @@ def policy_text(policy: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _of_parts(value: Any, words: str) -> list[str]:
+def _of_parts(value: object, words: str) -> list[str]:
     """Words for a setting that holds, in all activations that were put together or in some."""
     flags = list(_flat(value))
     return [words + " in some parts" * (not all(flags))] if any(flags) else []
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def _flat(value: object) -> Iterator[Any]:
     """The values of a setting in parts of parts."""
     if not isinstance(value, list):
         yield value
@@ -600,7 +600,7 @@ def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
     return names
 
 
-def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: object, ids: Sequence[int]) -> list[str]:
     """Return the texts of neighbouring tokens: a character is in the token in which it begins."""
     names = describe_ids(tokenizer, set(ids))
     return displayed([names[i] for i in ids])

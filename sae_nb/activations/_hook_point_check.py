@@ -41,7 +41,7 @@ def warn_of_place(sae: Any, hook_point: object) -> None:
         )
 
 
-def other_model(sae: Any, acts: Any) -> str:
+def other_model(sae: object, acts: object) -> str:
     """Return a sentence if rows are of another model than the one an SAE was trained on; else nothing."""
     names = getattr(sae, "model_name", None), getattr(acts, "model_name", None)
     if None in names or names[0] == names[1]:

@@ -195,7 +195,7 @@ class PositionPolicy:
         return plain | {"drop_ids": list(self.drop_ids), "norm_limits": dict(self.norm_limits)}
 
     @classmethod
-    def read(cls, stated: Any) -> PositionPolicy:
+    def read(cls, stated: object) -> PositionPolicy:
         """Return the policy that `stated` wrote.
 
         Raises
@@ -381,7 +381,7 @@ def _not_read(what: str, rule: str, got: object) -> ValueError:
     )
 
 
-def _policy_of(rows: Any) -> Mapping[str, Any]:
+def _policy_of(rows: object) -> Mapping[str, Any]:
     """Return how rows of activations, or of a stream, were chosen."""
     context = getattr(rows, "context", None)
     policy: Mapping[str, Any] = (
@@ -390,10 +390,10 @@ def _policy_of(rows: Any) -> Mapping[str, Any]:
     return policy
 
 
-def _all_of(value: Any) -> bool:
+def _all_of(value: object) -> bool:
     """Whether a setting holds in all parts of joined activations."""
     return all(map(_all_of, value)) if isinstance(value, list) else bool(value)
 
 
-def _any_of(value: Any) -> bool:
+def _any_of(value: object) -> bool:
     return any(map(_any_of, value)) if isinstance(value, list) else value is not False

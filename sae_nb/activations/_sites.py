@@ -208,7 +208,7 @@ def reconstruction(sae: Any, codes: Any, x: Any) -> Float[Tensor, "*batch d_out"
     return as_one(sae(x)) if own is sae else own(codes, x)
 
 
-def uncoded(sae: Any, x: Any) -> tuple[Tensor | float, Tensor | float]:
+def uncoded(sae: object, x: object) -> tuple[Tensor | float, Tensor | float]:
     """Return factor and summand of its answer to `x` that no code holds; see the method of an SAE."""
     return sae.uncoded(x) if hasattr(sae, "uncoded") else (1.0, 0.0)
 
@@ -326,7 +326,7 @@ def parts_of(sae: Any, data: Any) -> list[Activations]:
     return parts if written is None else parts + _parts(written, sae.writes)
 
 
-def _parts(side: Any, widths: Sequence[int]) -> list[Activations]:
+def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
     if isinstance(side, tuple | list):
         return [_site(part, f"data[{i}]") for i, part in enumerate(side)]
     acts = _site(side, "data")
@@ -381,7 +381,7 @@ def _names(sae: Any) -> tuple[str, str]:
     return ("x", "y") if len(sae.reads) == 1 else ("xs", "ys")
 
 
-def _side(data: Any, n: int, name: str) -> Activations:
+def _side(data: object, n: int, name: str) -> Activations:
     if isinstance(data, tuple | list):
         _check_one_each(data, n, name)
         return concat_sites([_site(part, f"{name}[{i}]") for i, part in enumerate(data)])
@@ -396,7 +396,7 @@ def _check_one_each(data: Sequence[Any], n: int, name: str) -> None:
         )
 
 
-def _site(data: Any, name: str) -> Activations:
+def _site(data: object, name: str) -> Activations:
     if isinstance(data, Activations):
         return data
     if not is_array(data):

@@ -56,7 +56,7 @@ class Loss:
         return {"gradient_of": self.name} | ({"labels": digests} if digests else {})
 
 
-def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any = None) -> Loss:
+def chosen_loss(model: LiveModel, gradient_of: object, labels: object = None) -> Loss:
     """Return the loss that was asked for, checked against the model."""
     if gradient_of is None:
         raise ValueError(
@@ -125,7 +125,7 @@ def _next_token(model: LiveModel) -> Loss:
     return Loss(name="next_token", of=of)
 
 
-def _of_labels(model: LiveModel, labels: Any) -> Loss:
+def _of_labels(model: LiveModel, labels: object) -> Loss:
     if labels is None:
         raise ValueError(
             '`gradient_of="labels"` needs `labels`, the class of each sample, or {head: classes}, got '

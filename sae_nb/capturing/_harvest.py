@@ -172,7 +172,7 @@ class Harvest:
         stated |= {"dtype": None if dtype is None else str(dtype)}
         return stated if self.loss is None else stated | self.loss.stated()
 
-    def batches(self, inputs: Any) -> Batches:
+    def batches(self, inputs: object) -> Batches:
         """Return the model's batches of these inputs."""
         names = ("batch_size", "context_length", "pack", "add_bos")
         batches = self.model.batches(

@@ -67,7 +67,7 @@ _PART = re.compile(r"samples-\d{5}\.safetensors")
 
 def capture_to_store(
     harvest: Harvest,
-    inputs: Any,
+    inputs: object,
     store: str | Path,
     shard_rows: int | None,
     several: bool,
@@ -373,7 +373,7 @@ def _drops_massive(folder: Path) -> bool:
 
 def call_facts(
     harvest: Harvest,
-    inputs: Any,
+    inputs: object,
     shard_rows: int | None,
     several: bool,
 ) -> dict[str, Any]:

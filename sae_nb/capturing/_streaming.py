@@ -47,7 +47,7 @@ class _Streams(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: object,
         hook_point: str | Sequence[str],
         *args: Options.args,
         **options: Options.kwargs,
@@ -114,7 +114,7 @@ def stream(
     return ActivationStream(model, inputs, names, settings=asked, buffer=asked.buffer, loss=loss)
 
 
-def _loss_of_stream(model: LiveModel, gradient_of: Any, names: Sequence[str]) -> Loss | None:
+def _loss_of_stream(model: LiveModel, gradient_of: object, names: Sequence[str]) -> Loss | None:
     """The loss that was asked for, if a stream can keep its rows and gradients together."""
     if isinstance(gradient_of, str) and gradient_of == "labels":
         raise ValueError(
@@ -409,7 +409,7 @@ def in_fresh_order(inputs: Any, generator: torch.Generator, n_axes: int) -> Any:
     return (inputs[i] for i in order.tolist())
 
 
-def _is_many(inputs: Any, n_axes: int) -> bool:
+def _is_many(inputs: object, n_axes: int) -> bool:
     """Whether inputs are several samples that can be asked for one by one."""
     if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__"):
         return False

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sae_nb import plugins
 from sae_nb.architectures import SparseAutoencoder
@@ -101,7 +100,7 @@ _FORMATS: list[FolderFormat] = [
 ]
 
 
-def _accept(_: str, value: Any) -> None:
+def _accept(_: str, value: object) -> None:
     """Keep a layout of another package, after ours: a folder that we know is read as before."""
     if not isinstance(value, FolderFormat):
         raise TypeError(f"it must be a sae_nb.interop.FolderFormat, got {value!r}")

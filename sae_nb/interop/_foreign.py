@@ -76,7 +76,7 @@ UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, Arithme
 """Errors that come of a value of another kind, shape or size than the library writes."""
 
 
-def _refuse(path: Any, error: Exception) -> NoReturn:
+def _refuse(path: object, error: Exception) -> NoReturn:
     # Of a frame of its own: an error of a wrapper itself is taken for one of a wrong call.
     raise ValueError(
         f"{str(path)!r} must hold an SAE as its library writes it, and does not "
@@ -289,7 +289,7 @@ def accounted(
     return sae
 
 
-def may_matter(name: str, value: Any) -> bool:
+def may_matter(name: str, value: object) -> bool:
     """Return whether a field that was not read may be of the computation; an unknown one counts as such."""
     states = value is not None and value not in ("", "none") and value not in ([], {}, Stated({}))
     words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))
@@ -366,7 +366,7 @@ def read_keyed(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(name, str | int) for name in value) and all(
             map(_is_plain, value.values())
@@ -393,7 +393,7 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _leaves(value: Any, at: tuple[str, ...], path: Path) -> list[tuple[str, Any]]:
+def _leaves(value: object, at: tuple[str, ...], path: Path) -> list[tuple[str, Any]]:
     if isinstance(value, Tensor) or (at and isinstance(value, _FACTS)):
         return [(".".join(at), value)]
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):

@@ -346,7 +346,7 @@ def _assembled(
     )
 
 
-def _check_factors(asks: Any, factors: list[Tensor], path: Path) -> None:
+def _check_factors(asks: object, factors: list[Tensor], path: Path) -> None:
     """Refuse weights of codes that a file states and has not, or has and denies; older ones hold ones."""
     changes = any(bool((factor != 1).any()) for factor in factors)
     if (asks and not factors) or (changes and asks is False):

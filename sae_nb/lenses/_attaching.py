@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-def layer_of(sae: Any, stream: str | None = None) -> int:
+def layer_of(sae: object, stream: str | None = None) -> int:
     """Return the block whose output an SAE's atoms are added to; of a hook point, by its name.
 
     `stream` "encoder": one of the encoder; None: one that is answered from.

@@ -229,7 +229,7 @@ def _not_found(
     )
 
 
-def check_step(point: HookPoint, step: Any) -> Step | tuple[int, ...] | None:
+def check_step(point: HookPoint, step: object) -> Step | tuple[int, ...] | None:
     """Return applications that are asked for, of a hook point that does not name one itself."""
     if step is None:
         return None

@@ -276,7 +276,7 @@ class LiveModel(KnowsOtherWords):
         """Turns of all modules in one pass over inputs of our own; None where there are none to try."""
         return None if self.remote else tried(self, self.structure)
 
-    def counted(self, point: HookPoint, step: Any = None) -> HookPoint:
+    def counted(self, point: HookPoint, step: object = None) -> HookPoint:
         """Return a hook point for an edit at some applications of its module: a number, several, or "last".
 
         Raises
@@ -298,7 +298,7 @@ class LiveModel(KnowsOtherWords):
             )
         return applied
 
-    def settle_order(self, inputs: Any) -> None:
+    def settle_order(self, inputs: object) -> None:
         """Find out from the first of some inputs in which order the blocks run, where that is not known yet.
 
         Runs one batch of one sample. Inputs that can be read only once are left alone.
@@ -510,7 +510,7 @@ class LiveModel(KnowsOtherWords):
 
     # Running it
 
-    def tokens(self, text: Any) -> pd.DataFrame:
+    def tokens(self, text: object) -> pd.DataFrame:
         """Return the tokens of a text as the model reads them, one row per token.
 
         Columns: ``position`` in the text, ``id``, ``token`` (its text), ``special``, and ``dropped``:
@@ -600,7 +600,7 @@ class LiveModel(KnowsOtherWords):
         with self.lock, torch.set_grad_enabled(grad):
             return self.editing.run(batch.args, batch.kwargs, (batch.state(),), method)
 
-    def main_output(self, raw: Any) -> Tensor:
+    def main_output(self, raw: object) -> Tensor:
         """Return the tensor that counts in a raw output.
 
         Logits if there are any; for one of two towers its embedding; for vision backbones the pooled

@@ -72,7 +72,7 @@ class Below:
             return
         ran: set[nn.Module] = set()
 
-        def note(block: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        def note(block: nn.Module, args: object, kwargs: object, output: object) -> None:
             nonlocal left
             again = block in ran
             ran.add(block)
@@ -84,7 +84,7 @@ class Below:
                 if self._open:
                     self._given[block] = _copied(output)
 
-        def reached(_value: Any) -> None:
+        def reached(_value: object) -> None:
             self._open = False
 
         with ExitStack() as hooks:
@@ -110,13 +110,13 @@ class Below:
             yield
 
 
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
     return type(value)(map(_copied, value)) if isinstance(value, tuple | list) else value
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
     return sum(map(_size, value)) if isinstance(value, tuple | list) else 0

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # The tensor in what a module gives or gets.
 
 
-def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
+def read_tensor(value: object, point: HookPoint | None = None) -> Tensor:
     """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
 
     A sequence comes as (batch, time, d), also where the module has channels second, time first, or several
@@ -65,7 +65,7 @@ def _as_given(new: Tensor, old: Tensor, point: HookPoint | None) -> Tensor:
     return new.movedim(*reversed(_AS_READ[new.ndim])) if _is_turned(old, point) else new
 
 
-def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> Any:
+def replace_tensor(value: object, new: Tensor, point: HookPoint | None = None) -> Any:
     """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
     new = _as_given(new, _tensor_in(value, point), point)
     return _exchanged(value, new, point)
@@ -91,7 +91,7 @@ def _exchanged(value: Any, new: Tensor, point: HookPoint | None) -> Any:
     return type(value)(changed)
 
 
-def _tensor_in(value: Any, point: HookPoint | None) -> Tensor:
+def _tensor_in(value: object, point: HookPoint | None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     return _tensor_in(_elements(value)[_position(value, point)], point)
@@ -118,13 +118,13 @@ def axis_of(shape: tuple[int, ...], point: HookPoint) -> Features:
     return "channels" if only_second else "last"
 
 
-def _elements(value: Any) -> list[Any]:
+def _elements(value: object) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, (tuple, list)) else []
 
 
-def _position(value: Any, point: HookPoint | None) -> SupportsIndex:
+def _position(value: object, point: HookPoint | None) -> SupportsIndex:
     elements = _elements(value)
     index = point.index if point is not None else None
     if index is not None and index < len(elements) and isinstance(elements[index], Tensor):
@@ -166,7 +166,7 @@ def module_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPo
 
 
 def with_input(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint, new: Any
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint, new: object
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return a module's arguments with its input exchanged."""
     where = first_input(args, kwargs, point)

@@ -71,7 +71,7 @@ def _check_can_wait(edit: Any) -> None:
         )
 
 
-def _widths(model: LiveModel, points: list[HookPoint], edit: Any) -> list[int]:
+def _widths(model: LiveModel, points: list[HookPoint], edit: object) -> list[int]:
     """Width of each site, checked against those that a dictionary writes."""
     written = getattr(edit, "writes", None) or getattr(edit, "reads", None)
     if written is None:

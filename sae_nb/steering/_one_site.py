@@ -74,7 +74,7 @@ class OneSite:
         """Of the whole dictionary, where it knows them."""
         return getattr(self.whole, "strength_p99", None)
 
-    def encode(self, x: Any) -> SparseCodes:
+    def encode(self, x: object) -> SparseCodes:
         """Return the code of the site alone, or of all side by side."""
         codes: SparseCodes = (
             self.whole.encode(x, reads=self.site) if self.reads_alone else self.whole.encode(x)
@@ -96,7 +96,7 @@ class OneSite:
         parts = list(torch.split(others, rest, dim=-1))
         return torch.cat([*parts[: self.site], x, *parts[self.site :]], dim=-1)
 
-    def acts(self, acts: Any) -> Any:
+    def acts(self, acts: object) -> Any:
         """Return activations to take strengths from: of all sites, or codes."""
         if not isinstance(acts, tuple | list):
             return acts
@@ -131,7 +131,7 @@ class OneSite:
         )
 
 
-def one_site(model: LiveModel, point: HookPoint, sae: Any, site: int | None) -> Any:
+def one_site(model: LiveModel, point: HookPoint, sae: object, site: int | None) -> Any:
     """Return a dictionary as it is steered at a hook point: an SAE as it is, another at one of its sites."""
     writes = getattr(sae, "writes", None)
     if writes is not None and len(writes) > 1:

@@ -80,7 +80,7 @@ class Edit:
         first = [Intervention(tap.hook_point, tap, backend) for tap in taps]
         return [*first, Intervention(self.hook_point, edit, backend)]
 
-    def to_nnsight(self, nnsight_model: Any) -> Any:
+    def to_nnsight(self, nnsight_model: object) -> Any:
         """Return an nnsight model that makes this edit in every trace, also after the `with` block.
 
         It shares the module with `nnsight_model`, which stays as it is. Traces of it need nothing of this
@@ -368,7 +368,7 @@ def named_step(point: HookPoint) -> Any:
     )
 
 
-def check_hook_point(model: LiveModel, hook_point: str, step: Any = None) -> HookPoint:
+def check_hook_point(model: LiveModel, hook_point: str, step: object = None) -> HookPoint:
     """Return the hook point of that name, if it can be edited."""
     point = model.hook_point(hook_point)
     check_writable(point)
@@ -379,7 +379,7 @@ _asked_without: weakref.WeakSet[Any] = weakref.WeakSet()
 """SAEs without a policy of their own, of which a warning was given."""
 
 
-def policy_for(model: LiveModel, sae: Any, acts: Any = None) -> PositionPolicy:
+def policy_for(model: LiveModel, sae: object, acts: object = None) -> PositionPolicy:
     """Return the positions that an SAE is for, in a model: its own policy, or that of `capture`.
 
     Where it has none, that of the activations that it is measured on; a warning, once for each SAE, names the

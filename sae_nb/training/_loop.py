@@ -357,7 +357,7 @@ class Training:
             sae.take_from(self.saes[index])
         sae.eval()
 
-    def _loop(self, bar: Any) -> Stopped | None:
+    def _loop(self, bar: object) -> Stopped | None:
         try:
             for sae in self.saes:
                 sae.train()
@@ -367,7 +367,7 @@ class Training:
             self.control.stop("interrupted")
             return "interrupted"
 
-    def _steps(self, bar: Any) -> Stopped | None:
+    def _steps(self, bar: object) -> Stopped | None:
         if self._has_plateaued():  # as read from the checkpoint
             return "plateau"
         batches = self._batches()
@@ -472,7 +472,7 @@ class Training:
             # What was trained on until then is a result; it is marked "data ended".
             return
 
-    def _publish(self, bar: Any) -> None:
+    def _publish(self, bar: object) -> None:
         newest = [learner.history[-1] for learner in self.learners]
         self._mark = (newest[0].tokens, newest[0].seconds)
         self.records.extend(newest)

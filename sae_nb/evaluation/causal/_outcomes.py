@@ -224,7 +224,7 @@ class TargetOdds:
 
 
 def answers_to(
-    model: LiveModel, inputs: Any, hook_point: str, sae: SparseAutoencoder, positions: Where
+    model: LiveModel, inputs: object, hook_point: str, sae: SparseAutoencoder, positions: Where
 ) -> Answers:
     """Return a model's clean answers, as logits, where an SAE of the right width is to edit them."""
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")

@@ -227,7 +227,7 @@ def _doubts(
 def _trials(
     model: LiveModel,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     rows: dict[str, Activations],
     stated: str,
     bos: bool | str,

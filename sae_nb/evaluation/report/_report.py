@@ -512,7 +512,7 @@ def evaluation_cost(
     return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
 
 
-def _passes(model: LiveModel, inputs: Any) -> float:
+def _passes(model: LiveModel, inputs: object) -> float:
     batches = model.batches(inputs, batch_size=8)
     first = next(iter(batches)).to(model.device)
     with model.lock, torch.no_grad():
