@@ -71,10 +71,10 @@ class SampleNumbers(Tensor):
     def __repr__(self, **options: Any) -> str:  # type: ignore[override]
         return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
 
-    def __deepcopy__(self, _: Any) -> SampleNumbers:
+    def __deepcopy__(self, _: object) -> SampleNumbers:
         return self.clone().as_subclass(SampleNumbers)
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
 
@@ -331,10 +331,10 @@ class Activations(KnowsOtherWords):
 
         "template" where the chat template asks for an answer, "" in texts that are not conversations.
         """
-        known = self._of_tokens(self.context.roles)
-        if known is None:
+        role = self._of_tokens(self.context.roles)
+        if role is None:
             return None
-        return np.array([*ROLES, ""])[known.cpu().numpy()]
+        return np.array([*ROLES, ""])[role.cpu().numpy()]
 
     @property
     def turns(self) -> Int[Tensor, " n"] | None:
@@ -353,7 +353,10 @@ class Activations(KnowsOtherWords):
             facts[0] += f" at {self.hook_point}"
         if self.model_name is not None:
             facts[0] += f" of {self.model_name}"
-        facts += [] if self.step is None else [_applications(self.step)]
+        if self.step is not None:
+            steps = torch.unique(self.step).tolist()
+            one = len(steps) == 1
+            facts.append(f"application {steps[0]}" if one else f"{len(steps)} applications")
         n, word = self.context.n_samples, self.context.sample_word
         facts.append(f"{n} {word}{'s' if n != 1 else ''}")
         size = _size(self._rows.n_bytes)
@@ -451,7 +454,11 @@ class Activations(KnowsOtherWords):
 
     @classmethod
     def __torch_function__(
-        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        cls,
+        function: object,
+        _: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> Activations:
         """Answer a function of torch: rows are joined by `torch.cat`, computed with as `acts.x`."""
         parts, *rest = args or ((),)
@@ -680,12 +687,6 @@ class Activations(KnowsOtherWords):
             gradient=gradient,
             step=step,
         )
-
-
-def _applications(step: Int[Tensor, " n"]) -> str:
-    """Return in words which applications rows are of."""
-    found = torch.unique(step).tolist()
-    return f"application {found[0]}" if len(found) == 1 else f"{len(found)} applications"
 
 
 def _size(n_bytes: int) -> str:

@@ -181,15 +181,15 @@ def _text_so_far(context: Context) -> list[int]:
     ids, offsets = (part.tolist() for part in context.token_ids)
     whole_words = not any(name[:1].isspace() for name in context.vocabulary.values())
     adds = {i: _letters(context.token_name(0, i), whole_words) for i in dict.fromkeys(ids)}
-    found = []
+    digests = []
     for start, stop in pairwise(offsets):
         checksum, n = 0, 0
         for token in ids[start:stop]:
             letters = adds[token]
             checksum, n = zlib.crc32(letters, checksum), n + len(letters)
             # How much and which: 31 bits for the length, 32 for the checksum.
-            found.append((n << 32 | checksum) if letters else NOWHERE)
-    return found
+            digests.append((n << 32 | checksum) if letters else NOWHERE)
+    return digests
 
 
 def _letters(name: str, whole_words: bool) -> bytes:

@@ -54,10 +54,10 @@ class PlacedImages:
     @cached_property
     def _index(self) -> dict[int, list[tuple[int, range]]]:
         """Images of each text, and the positions of their patches."""
-        found: dict[int, list[tuple[int, range]]] = {}
+        places: dict[int, list[tuple[int, range]]] = {}
         for image, sample in enumerate(self.at[:, 0].tolist()):
-            found.setdefault(sample, []).append((image, self.patches(image)))
-        return found
+            places.setdefault(sample, []).append((image, self.patches(image)))
+        return places
 
     def around(self, sample: int, position: int) -> int | None:
         """Return the image whose patch is at a position of a text; None at a token of text."""
@@ -149,16 +149,16 @@ class Context:
 
     def _stated_of_some(self) -> dict[str, Any]:
         # Left out where there is none, as in files that were written before there was any.
-        known: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         if self.vocabulary and not self.bytes_as_letters:
-            known["bytes_as_letters"] = False
+            facts["bytes_as_letters"] = False
         if self.seconds_per_step is not None:
-            known["seconds_per_step"] = self.seconds_per_step
+            facts["seconds_per_step"] = self.seconds_per_step
         if self.frames is not None:
-            known |= {"frames": self.frames, "time_last": self.time_last}
+            facts |= {"frames": self.frames, "time_last": self.time_last}
         if self.placeholders:
-            known["placeholders"] = {str(token): kind for token, kind in self.placeholders.items()}
-        return known
+            facts["placeholders"] = {str(token): kind for token, kind in self.placeholders.items()}
+        return facts
 
     @classmethod
     def read(cls, stated: Mapping[str, Any], **samples: Any) -> Context:
@@ -234,13 +234,13 @@ class Context:
             return {}
         ids, offsets = self.token_ids
         places = torch.isin(ids, torch.tensor(odd, dtype=ids.dtype)).nonzero().flatten()
-        found = {}
+        texts_of = {}
         for sample in torch.unique(torch.searchsorted(offsets, places, right=True) - 1).tolist():
             start, texts = int(offsets[sample]), self.token_names(sample)
             for place, token in enumerate(self.token_ids.sample(sample).tolist()):
                 if texts[place] != self.token_name(place, token):
-                    found[start + place] = (texts[place], whole_at(texts, place))
-        return found
+                    texts_of[start + place] = (texts[place], whole_at(texts, place))
+        return texts_of
 
     def joined(self, texts: Sequence[str], whole: Sequence[str] = ()) -> str:
         """Return the text of neighbouring tokens; of sequences of letters, without spaces."""
@@ -429,9 +429,9 @@ class Tokens(Sequence[str]):
 
     def words(self) -> tuple[list[str], Int[np.ndarray, " n"]]:
         """Return different names, and which of them each row has; parts of a character have its name."""
-        known, of_row = np.unique(self.ids.cpu().numpy(), return_inverse=True)
+        ids, of_row = np.unique(self.ids.cpu().numpy(), return_inverse=True)
         context, of_row = self._context, of_row.reshape(-1)
-        names = [context.token_name(int(i), int(i)) for i in known]
+        names = [context.token_name(int(i), int(i)) for i in ids]
         shown = {} if self._at is None else context.beside_their_own
         if shown and self._at is not None:
             at = self._at.cpu().numpy()
@@ -456,10 +456,10 @@ class Tokens(Sequence[str]):
 
 def ragged_tokens(tokens: Tensor, n_samples: int) -> dict[str, Ragged]:
     """Return what a context keeps of columns (sample, position, id[, role, turn]), which come in order."""
-    sample, _, *kept = tokens
+    sample, _, *columns = tokens
     offsets = torch.searchsorted(sample.contiguous(), torch.arange(n_samples + 1))
     names = ("token_ids", "roles", "turns")
-    return {name: Ragged(of.contiguous(), offsets) for name, of in zip(names, kept)}
+    return {name: Ragged(of.contiguous(), offsets) for name, of in zip(names, columns)}
 
 
 def ragged_sounds(taken: Mapping[str, Tensor]) -> Ragged | None:
@@ -516,8 +516,8 @@ def policy_text(policy: Mapping[str, Any]) -> str:
     if policy.get("n_dropped_padding"):
         parts.append("padding dropped")
     if "special_tokens" in policy:
-        kept = _of_parts(policy.get("keep_special", True), "special tokens kept")
-        parts += kept or ["special tokens dropped"]
+        special = _of_parts(policy.get("keep_special", True), "special tokens kept")
+        parts += special or ["special tokens dropped"]
     if policy.get("roles"):
         parts.append(f"roles by rendering {policy['roles']}")
     positions = policy.get("positions", "all")
@@ -538,13 +538,13 @@ def policy_text(policy: Mapping[str, Any]) -> str:
     return ", ".join(parts)
 
 
-def _of_parts(value: Any, words: str) -> list[str]:
+def _of_parts(value: object, words: str) -> list[str]:
     """Words for a setting that holds, in all activations that were put together or in some."""
     flags = list(_flat(value))
     return [words + " in some parts" * (not all(flags))] if any(flags) else []
 
 
-def _flat(value: Any) -> Iterator[Any]:
+def _flat(value: object) -> Iterator[Any]:
     """The values of a setting in parts of parts."""
     if not isinstance(value, list):
         yield value
@@ -600,7 +600,7 @@ def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
     return names
 
 
-def token_texts(tokenizer: Any, ids: Sequence[int]) -> list[str]:
+def token_texts(tokenizer: object, ids: Sequence[int]) -> list[str]:
     """Return the texts of neighbouring tokens: a character is in the token in which it begins."""
     names = describe_ids(tokenizer, set(ids))
     return displayed([names[i] for i in ids])
@@ -649,14 +649,14 @@ def _of_conversations(contexts: Sequence[Context], name: str) -> list[Ragged | N
 
 
 def _join_images(contexts: Sequence[Context]) -> PlacedImages | None:
-    known = [context.images for context in contexts if context.images is not None]
-    if len(known) < len(contexts) or len({images.pictures.shape[1:] for images in known}) > 1:
+    placed = [context.images for context in contexts if context.images is not None]
+    if len(placed) < len(contexts) or len({images.pictures.shape[1:] for images in placed}) > 1:
         return None
     places, before = [], 0
-    for context, images in zip(contexts, known, strict=True):
+    for context, images in zip(contexts, placed, strict=True):
         places.append(images.at + torch.tensor([before, 0, 0, 0, 0]))
         before += context.n_samples
-    return PlacedImages(torch.cat([images.pictures for images in known]), torch.cat(places))
+    return PlacedImages(torch.cat([images.pictures for images in placed]), torch.cat(places))
 
 
 def _join_ragged(parts: Sequence[Ragged | None]) -> Ragged | None:

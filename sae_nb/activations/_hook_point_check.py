@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import re
 import weakref
 from typing import Any
 
-from sae_nb.checks import warn_caller
-
-_STANDARD = re.compile(r"(embed|final_norm|(resid|attn|mlp|head)_[a-z]+\.\d+)")
-_BEFORE = re.compile(r"resid_pre\.(\d+)")
+from sae_nb.checks import STANDARD, after_block, warn_caller
 
 _warned: weakref.WeakKeyDictionary[Any, set[str]] = weakref.WeakKeyDictionary()
 
@@ -23,10 +19,8 @@ def place_of(hook_point: object) -> str | None:
     >>> place_of("resid_pre.4"), place_of("resid_post.3"), place_of("model.layers.3")
     ('resid_post.3', 'resid_post.3', None)
     """
-    name = "" if hook_point is None else str(hook_point)
-    if (before := _BEFORE.fullmatch(name)) and int(before[1]) > 0:
-        return f"resid_post.{int(before[1]) - 1}"
-    return name if _STANDARD.fullmatch(name) else None
+    name = STANDARD.fullmatch("" if hook_point is None else str(hook_point))
+    return None if name is None or name["stream"] else after_block(name[0])
 
 
 def warn_of_place(sae: Any, hook_point: object) -> None:
@@ -37,9 +31,9 @@ def warn_of_place(sae: Any, hook_point: object) -> None:
     }
     if there is None or not own or there in own:
         return
-    told = _warned.setdefault(sae, set())
-    if there not in told:
-        told.add(there)
+    places = _warned.setdefault(sae, set())
+    if there not in places:
+        places.add(there)
         warn_caller(
             f"This SAE was trained at {sae.hook_point} and is used at {hook_point}: its atoms were not learned "
             f"there, so labels, strengths and R² do not carry over. Use activations of {sae.hook_point}, or "
@@ -47,7 +41,7 @@ def warn_of_place(sae: Any, hook_point: object) -> None:
         )
 
 
-def other_model(sae: Any, acts: Any) -> str:
+def other_model(sae: object, acts: object) -> str:
     """Return a sentence if rows are of another model than the one an SAE was trained on; else nothing."""
     names = getattr(sae, "model_name", None), getattr(acts, "model_name", None)
     if None in names or names[0] == names[1]:
@@ -60,10 +54,10 @@ def warn_of_places(first: Any, second: Any) -> None:
     one, other = (place_of(getattr(sae, "hook_point", None)) for sae in (first, second))
     if one is None or other is None or one == other:
         return
-    told = _warned.setdefault(second, set())
-    if one in told:
+    places = _warned.setdefault(second, set())
+    if one in places:
         return
-    told.add(one)
+    places.add(one)
     warn_caller(
         f"These SAEs were trained at {first.hook_point} and at {second.hook_point}: cosines of their atoms "
         "compare directions of two different spaces. Compare SAEs of one hook point."

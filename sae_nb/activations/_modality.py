@@ -197,5 +197,5 @@ _EARLIER = {"other": OTHER.name}
 
 def modality_of(kind: str) -> Modality:
     """Return the record of a kind of input; one that is not known here has plain samples."""
-    known = MODALITIES.get(_EARLIER.get(kind, kind))
-    return known or Modality(name=kind)
+    modality = MODALITIES.get(_EARLIER.get(kind, kind))
+    return modality or Modality(name=kind)

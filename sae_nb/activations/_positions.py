@@ -195,7 +195,7 @@ class PositionPolicy:
         return plain | {"drop_ids": list(self.drop_ids), "norm_limits": dict(self.norm_limits)}
 
     @classmethod
-    def read(cls, stated: Any) -> PositionPolicy:
+    def read(cls, stated: object) -> PositionPolicy:
         """Return the policy that `stated` wrote.
 
         Raises
@@ -296,8 +296,8 @@ class PositionPolicy:
             return torch.zeros_like(kept)
         norms = row_norms(x)
         place = place_of(hook_point) or str(hook_point)
-        known = [v for name, v in self.norm_limits.items() if (place_of(name) or name) == place]
-        return kept & (above(norms, max(known)) if known else _massive_of_text(norms, kept))
+        limits = [v for name, v in self.norm_limits.items() if (place_of(name) or name) == place]
+        return kept & (above(norms, max(limits)) if limits else _massive_of_text(norms, kept))
 
 
 def first_tokens(
@@ -340,12 +340,12 @@ def _massive_of_text(
     """Return which norms are massive among those of their own text, as `norm_limit` decides it."""
     if not norms.numel():
         return kept
-    known = torch.where(kept & torch.isfinite(norms), norms, torch.nan)
-    limit = MASSIVE * known.nanmedian(dim=1, keepdim=True).values
-    found = kept & torch.isfinite(norms) & (norms > limit) & (limit > 0)
+    usual = torch.where(kept & torch.isfinite(norms), norms, torch.nan)
+    limit = MASSIVE * usual.nanmedian(dim=1, keepdim=True).values
+    massive = kept & torch.isfinite(norms) & (norms > limit) & (limit > 0)
     n = kept.sum(dim=1, keepdim=True)
-    few = found.sum(dim=1, keepdim=True) <= torch.ceil(AT_MOST * n)
-    return found & few & (n >= FEWEST)
+    few = massive.sum(dim=1, keepdim=True) <= torch.ceil(AT_MOST * n)
+    return massive & few & (n >= FEWEST)
 
 
 def _is_flag(value: object) -> bool:
@@ -381,19 +381,19 @@ def _not_read(what: str, rule: str, got: object) -> ValueError:
     )
 
 
-def _policy_of(rows: Any) -> Mapping[str, Any]:
+def _policy_of(rows: object) -> Mapping[str, Any]:
     """Return how rows of activations, or of a stream, were chosen."""
     context = getattr(rows, "context", None)
-    found: Mapping[str, Any] = (
+    policy: Mapping[str, Any] = (
         rows.policy if hasattr(rows, "policy") else getattr(context, "policy", {})
     )
-    return found
+    return policy
 
 
-def _all_of(value: Any) -> bool:
+def _all_of(value: object) -> bool:
     """Whether a setting holds in all parts of joined activations."""
     return all(map(_all_of, value)) if isinstance(value, list) else bool(value)
 
 
-def _any_of(value: Any) -> bool:
+def _any_of(value: object) -> bool:
     return any(map(_any_of, value)) if isinstance(value, list) else value is not False

@@ -1,6 +1,6 @@
 """Inputs and outputs of a dictionary: rows of one hook point or of several, of the same tokens.
 
-Activations are joined here, row after row (`concatenate`) and hook point by hook point (`beside`).
+Activations are joined here, row after row (`concatenate`) and hook point by hook point (`concat_sites`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Pairs(Activations):
     @property
     def joined(self) -> Activations:
         """Both sides in one row, what is read first."""
-        return beside([self._read, self._target])
+        return concat_sites([self._read, self._target])
 
     def __repr__(self) -> str:
         return f"Pairs({self._read!r} → {self._target!r})"
@@ -134,6 +134,7 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
         starts = torch.tensor([0, *(context.n_samples for context in contexts)]).cumsum(0)
         sample = torch.cat([part.sample + start for part, start in zip(parts, starts)])
         context = join_contexts(contexts)
+    steps = [part.step for part in parts if part.step is not None]
     return Activations(
         join_rows([part._rows for part in parts]),
         sample=sample,
@@ -144,17 +145,11 @@ def concatenate(parts: Sequence[Activations]) -> Activations:
         gradient=join_rows([part._gradient_rows for part in parts if part._gradient_rows])
         if first.has_gradient
         else None,
-        step=_joined_steps(parts),
+        step=torch.cat(steps) if len(steps) == len(parts) else None,
     )
 
 
-def _joined_steps(parts: Sequence[Activations]) -> Tensor | None:
-    """The application of every row, where all parts know theirs."""
-    known = [part.step for part in parts if part.step is not None]
-    return torch.cat(known) if len(known) == len(parts) else None
-
-
-def beside(parts: Sequence[Activations]) -> Activations:
+def concat_sites(parts: Sequence[Activations]) -> Activations:
     """Return the same tokens at several hook points as one matrix, column block by column block."""
     parts = list(parts)
     check_aligned(parts)
@@ -162,12 +157,13 @@ def beside(parts: Sequence[Activations]) -> Activations:
     if len(parts) == 1:
         return first
     names = [part.hook_point for part in parts]
+    models = dict.fromkeys(part.model_name for part in parts if part.model_name is not None)
     return Activations(
         JoinedRows([part._rows for part in parts]),
         sample=first.sample,
         position=first.position,
         hook_point=None if None in names else AND.join(map(str, names)),
-        model_name=_one_name([part.model_name for part in parts]),
+        model_name=AND.join(models) or None,
         context=first.context,
         step=first.step if all(_same_step(first, part) for part in parts) else None,
     )
@@ -212,7 +208,7 @@ def reconstruction(sae: Any, codes: Any, x: Any) -> Float[Tensor, "*batch d_out"
     return as_one(sae(x)) if own is sae else own(codes, x)
 
 
-def uncoded(sae: Any, x: Any) -> tuple[Tensor | float, Tensor | float]:
+def uncoded(sae: object, x: object) -> tuple[Tensor | float, Tensor | float]:
     """Return factor and summand of its answer to `x` that no code holds; see the method of an SAE."""
     return sae.uncoded(x) if hasattr(sae, "uncoded") else (1.0, 0.0)
 
@@ -249,12 +245,6 @@ HOW_TO_GET_GRADIENTS = (
     'Capture them: acts = sn.capture(model, inputs, hook_point, gradient_of="next_token"), stream them, or '
     "bring your own: sn.Activations.from_tensor(x, gradient=g)."
 )
-
-
-def _one_name(names: Sequence[str | None]) -> str | None:
-    """The model that all are of; several where they are of several."""
-    known = list(dict.fromkeys(name for name in names if name is not None))
-    return AND.join(known) or None
 
 
 @checked(leave=("data",))
@@ -299,7 +289,7 @@ def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
     _check_one_each(x, len(sae.reads), name)
     if all(isinstance(part, Activations) for part in x):
         _check_widths(sae, [part.d_in for part in x], name)
-        return beside(x)
+        return concat_sites(x)
     parts = [as_tensor(part, name=f"{name}[{i}]") for i, part in enumerate(x)]
     for i, part in enumerate(parts):
         if not part.is_floating_point():
@@ -336,7 +326,7 @@ def parts_of(sae: Any, data: Any) -> list[Activations]:
     return parts if written is None else parts + _parts(written, sae.writes)
 
 
-def _parts(side: Any, widths: Sequence[int]) -> list[Activations]:
+def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
     if isinstance(side, tuple | list):
         return [_site(part, f"data[{i}]") for i, part in enumerate(side)]
     acts = _site(side, "data")
@@ -391,10 +381,10 @@ def _names(sae: Any) -> tuple[str, str]:
     return ("x", "y") if len(sae.reads) == 1 else ("xs", "ys")
 
 
-def _side(data: Any, n: int, name: str) -> Activations:
+def _side(data: object, n: int, name: str) -> Activations:
     if isinstance(data, tuple | list):
         _check_one_each(data, n, name)
-        return beside([_site(part, f"{name}[{i}]") for i, part in enumerate(data)])
+        return concat_sites([_site(part, f"{name}[{i}]") for i, part in enumerate(data)])
     return _site(data, name)
 
 
@@ -406,7 +396,7 @@ def _check_one_each(data: Sequence[Any], n: int, name: str) -> None:
         )
 
 
-def _site(data: Any, name: str) -> Activations:
+def _site(data: object, name: str) -> Activations:
     if isinstance(data, Activations):
         return data
     if not is_array(data):

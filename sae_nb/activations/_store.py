@@ -218,12 +218,12 @@ def load_activations(
     stored = open_store(folder, verify=verify)
     if hook_point is None:
         return stored
-    known = stored if isinstance(stored, dict) else {str(stored.hook_point): stored}
-    for name, acts in known.items():
+    by_name = stored if isinstance(stored, dict) else {str(stored.hook_point): stored}
+    for name, acts in by_name.items():
         if hook_point in (name, acts.hook_point):
             return acts
     raise ValueError(
-        f"`hook_point` must be one that {str(folder)!r} holds, {list(known)}, got {hook_point!r}."
+        f"`hook_point` must be one that {str(folder)!r} holds, {list(by_name)}, got {hook_point!r}."
     )
 
 
@@ -314,8 +314,12 @@ def save_activations(acts: Activations, folder: str | Path, *, replace: bool = F
             tensors = row_tensors(some.x, some.sample, some.position, some.gradient, some.step)
             write_tensors(partial / names[-1], tensors)
         if context.token_ids is not None:
-            known = {"token_ids": context.token_ids, "roles": context.roles, "turns": context.turns}
-            write_tensors(partial / SAMPLES, sample_tensors(known))
+            columns = {
+                "token_ids": context.token_ids,
+                "roles": context.roles,
+                "turns": context.turns,
+            }
+            write_tensors(partial / SAMPLES, sample_tensors(columns))
         if context.pictures is not None:
             write_tensors(partial / PICTURES, {"pictures": context.pictures})
         if context.sounds is not None:

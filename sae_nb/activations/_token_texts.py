@@ -91,9 +91,9 @@ def gathered(
     """Return strengths in which a character spread over many tokens has the largest of theirs."""
     out = np.array(strengths)
     for start, stop in spans(texts):
-        known = out[start:stop][~np.isnan(out[start:stop])]
-        if len(known):
-            out[start] = known[np.abs(known).argmax()]
+        numbers = out[start:stop][~np.isnan(out[start:stop])]
+        if len(numbers):
+            out[start] = numbers[np.abs(numbers).argmax()]
     return out
 
 

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from sae_nb.architectures._orthogonal_matching_pursuit import (
         OrthogonalMatchingPursuit as OrthogonalMatchingPursuit,
     )
-    from sae_nb.architectures._recipe import Recipe as Recipe, TrainingLoss as TrainingLoss
+    from sae_nb.architectures._recipe import (
+        Recipe as Recipe,
+        TrainingDefaults as TrainingDefaults,
+        TrainingLoss as TrainingLoss,
+    )
     from sae_nb.architectures._relu import ReLU as ReLU
     from sae_nb.architectures._skip_transcoder import SkipTranscoder as SkipTranscoder
     from sae_nb.architectures._spade import SpaDE as SpaDE

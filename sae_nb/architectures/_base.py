@@ -33,8 +33,8 @@ from sae_nb.architectures._initialisation import (
 )
 from sae_nb.architectures._recipe import (
     InputScaling,
-    Recipe,
     Silence,
+    TrainingDefaults,
     TrainingLoss,
     geometric_median,
 )
@@ -493,7 +493,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         """Take over what a training of `trained_as()` has learned; nothing to do where that is itself."""
 
     @abstractmethod
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return defaults for training an SAE of this kind and size."""
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
@@ -717,7 +717,7 @@ class Untrained:
     no_training: ClassVar[str]
     """The rule and the way out, as the message of the error."""
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)
 

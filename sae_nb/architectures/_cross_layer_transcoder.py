@@ -10,7 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.architectures._one_step import TURN_PER_STEP
-from sae_nb.architectures._recipe import Parts, Recipe, Silence, TrainingLoss, geometric_median
+from sae_nb.architectures._recipe import (
+    Parts,
+    Silence,
+    TrainingDefaults,
+    TrainingLoss,
+    geometric_median,
+)
 from sae_nb.architectures._several_layers import Layers, SeveralLayers
 from sae_nb.architectures._several_sites import check_widths
 from sae_nb.architectures._transcoder import Transcoder
@@ -121,10 +127,10 @@ class CrossLayerTranscoder(SeveralLayers):
 
     # For the training loop
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return defaults for training; an encoder turns as fast as a transcoder's."""
         width = sum(self.widths) / len(self.widths)
-        return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(width))
+        return TrainingDefaults(learning_rate=TURN_PER_STEP / math.sqrt(width))
 
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float

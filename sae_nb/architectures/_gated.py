@@ -95,10 +95,10 @@ class Gated(Priced):
         gate_bias = per_entry(self.encoder.bias / self.scaling.scale, candidates)
         gates = candidates.with_values(candidates.values + gate_bias)
         opened = gates.values.sum() / (len(target) * self.scaling.variance.sqrt())
-        price = self.price(gates, rows=len(target)) if self.training else 1.0
+        l1_multiplier = self.price(gates, rows=len(target)) if self.training else 1.0
         atoms, bias = self.operator.atoms().detach(), self.bias.detach()
         error, *_ = squared_error(gates, atoms, bias, target)
         return {
-            "l1": (self.sparsity * ramp(step_fraction, RAMP) * price, opened),
+            "l1": (self.sparsity * ramp(step_fraction, RAMP) * l1_multiplier, opened),
             "gate": (1.0, self._share(error, len(target))),
         }

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._initialisation import Directions
-from sae_nb.architectures._recipe import Parts, Recipe, Silence, TrainingLoss
+from sae_nb.architectures._recipe import Parts, Silence, TrainingDefaults, TrainingLoss
 from sae_nb.architectures._revival import (
     REVIVALS,
     AtomRows,
@@ -70,14 +70,14 @@ class OneStep(SparseAutoencoder):
         self.encoder = self._new_encoder()
         self.generator = None  # what it draws is drawn
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return defaults for training, made for hundreds to thousands of steps.
 
         Entries of a unit atom are about 1/√d_in and Adam moves each by one learning rate, so
         0.08 / √d_in turns an atom by 0.08 radians. The published 2e-4·(n_atoms / 2¹⁴)^−½
         (dictionary_learning, sparsify) suits runs a hundred times as long.
         """
-        return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in))
+        return TrainingDefaults(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in))
 
     def training_loss(
         self, x: Rows, silent_tokens: Silence, dead_after: int, step_fraction: float

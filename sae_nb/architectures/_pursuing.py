@@ -13,7 +13,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sae_nb.architectures._base import SparseAutoencoder
-from sae_nb.architectures._recipe import Recipe, Silence, TrainingLoss
+from sae_nb.architectures._recipe import Silence, TrainingDefaults, TrainingLoss
 from sae_nb.architectures._revival import IN_PURSUITS, AtomRows, Revival, as_directions
 from sae_nb.architectures.parts._operators import DenseOperator
 from sae_nb.architectures.parts._proxes import Rows
@@ -77,12 +77,12 @@ class PursuitAutoencoder(SparseAutoencoder):
         """Whether b is learned; without one it is 0."""
         return self.pre_bias.requires_grad
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return defaults for training, made for hundreds to thousands of steps.
 
         Entries of a unit atom are about 1/√d_in and Adam moves each by one learning rate.
         """
-        return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in), betas=BETAS)
+        return TrainingDefaults(learning_rate=TURN_PER_STEP / math.sqrt(self.d_in), betas=BETAS)
 
     def _scale(self, x: Rows, generator: torch.Generator | None) -> None:
         """Read scaling and bias off the first activations."""

@@ -15,12 +15,12 @@ from sae_nb.codes import SparseCodes
 
 @checked
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class TrainingDefaults:
     """Optimiser settings of one architecture at one size.
 
     Example
     -------
-    >>> Recipe(learning_rate=1e-3).warmup_steps(400)
+    >>> TrainingDefaults(learning_rate=1e-3).warmup_steps(400)
     20
     """
 
@@ -54,6 +54,10 @@ class Recipe:
     def warmup_steps(self, steps: int) -> int:
         """Return steps of warm-up in a run of `steps`."""
         return min(self.longest_warmup_steps, round(self.warmup_fraction * steps))
+
+
+Recipe = TrainingDefaults
+"""Its name until 0.2."""
 
 
 def ramp(step_fraction: float, over: float) -> float:

@@ -57,5 +57,5 @@ class ReLU(Priced):
     ) -> Parts:
         prices = self.over_atoms(self._prices(codes).sum())
         l1 = prices / (len(target) * self.scaling.variance.sqrt())
-        price = self.price(codes, len(target), self.over_atoms) if self.training else 1.0
-        return {"l1": (self.sparsity * ramp(step_fraction, RAMP) * price, l1)}
+        l1_multiplier = self.price(codes, len(target), self.over_atoms) if self.training else 1.0
+        return {"l1": (self.sparsity * ramp(step_fraction, RAMP) * l1_multiplier, l1)}

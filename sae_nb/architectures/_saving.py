@@ -137,9 +137,10 @@ def write_sae(
         write_tensors(folder / WEIGHTS, state, part_bytes=part_bytes)
     else:
         write_streams(folder / WEIGHTS, tensors)
+    later = sae.later_settings
     config: dict[str, Any] = {
         "architecture": type(sae).__name__,
-        "settings": _settings_of(sae),
+        "settings": {n: v for n, v in sae.settings().items() if n not in later or later[n] != v},
         "hook_point": None if sae.hook_point is None else str(sae.hook_point),
         "model_name": sae.model_name,
         "dtype": str(dtype).removeprefix("torch."),
@@ -190,12 +191,6 @@ def _as_kept(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     if isinstance(tensor, MappedMatrix):
         return tensor.unscaled()
     return tensor.to(dtype) if tensor.is_floating_point() else tensor
-
-
-def _settings_of(sae: Savable) -> dict[str, Any]:
-    """Settings as a file keeps them."""
-    later = sae.later_settings
-    return {n: v for n, v in sae.settings().items() if n not in later or later[n] != v}
 
 
 def _check_is_sae(folder: Path) -> None:

@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.architectures._recipe import Parts, Recipe, Silence, TrainingLoss
+from sae_nb.architectures._recipe import Parts, Silence, TrainingDefaults, TrainingLoss
 from sae_nb.architectures._simplex_codes import Memberships, distance_to_used
 from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.architectures.parts._proxes import Rows, SimplexProx
@@ -73,14 +73,14 @@ class SpaDE(Memberships):
         """λ in scaled units: how fast membership falls with squared distance; larger is sparser."""
         return F.softplus(self.log_sharpness)
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return defaults for training, made for hundreds to thousands of steps.
 
         Prototypes and atoms live in scaled units, where entries are about 1 whatever the model, so the
         rate does not depend on the width. The published one is 1e-2, falling over the whole of a
         run ten times as long.
         """
-        return Recipe(learning_rate=2e-2, decay_fraction=0.8)
+        return TrainingDefaults(learning_rate=2e-2, decay_fraction=0.8)
 
     @torch.no_grad()
     def _scale(self, x: Rows, generator: torch.Generator | None) -> None:

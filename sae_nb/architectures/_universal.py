@@ -14,7 +14,7 @@ from sae_nb.activations import Activations, one_of_sites, side_by_side
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._initialisation import Directions
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain
-from sae_nb.architectures._recipe import Recipe, Silence, TrainingLoss, geometric_median
+from sae_nb.architectures._recipe import Silence, TrainingDefaults, TrainingLoss, geometric_median
 from sae_nb.architectures._revival import Dead, auxk_loss
 from sae_nb.architectures._several_sites import SeveralSites, as_given, check_widths
 from sae_nb.architectures.parts._largest import TopKProx
@@ -181,11 +181,11 @@ class UniversalSAE(SeveralSites):
         seed, number = self.draws.tolist()
         return _mixed(seed, number) % len(self.widths)
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return defaults for training: the narrowest model's atoms turn by 0.08 radians a step, as in
         `OneStep`.
         """
-        return Recipe(learning_rate=TURN_PER_STEP / math.sqrt(min(self.widths)))
+        return TrainingDefaults(learning_rate=TURN_PER_STEP / math.sqrt(min(self.widths)))
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
         """Give wider models smaller steps per entry, so that their atoms turn by the same angle."""

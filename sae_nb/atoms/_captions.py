@@ -20,7 +20,8 @@ from jaxtyping import Bool, Float, Int
 
 from sae_nb.activations import CONTINUED
 from sae_nb.atoms._evidence import LabelEvidence
-from sae_nb.atoms._words import PATCHES, PREFIX, VISIBLE_SPACE, row_words
+from sae_nb.atoms._words import PATCHES, PREFIX, row_words
+from sae_nb.figures import visible_token
 
 if TYPE_CHECKING:
     from sae_nb.activations import Ragged
@@ -456,7 +457,7 @@ def _folded(texts: Sequence[str]) -> tuple[Int[np.ndarray, " words"], list[str]]
     spellings: list[Counter[str]] = []
     key = np.zeros(len(texts), np.int64)
     for i, text in enumerate(texts):
-        word = text.strip() or text.translate(VISIBLE_SPACE)
+        word = visible_token(text, bare=True)
         place = index.setdefault(word.casefold(), len(index))
         if place == len(spellings):
             spellings.append(Counter())

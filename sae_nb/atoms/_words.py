@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.activations import Context
+from sae_nb.figures import quoted_token
 
 if TYPE_CHECKING:
     from sae_nb.atoms._catalogue import AtomCatalogue
@@ -16,7 +17,6 @@ PATCHES = "patches"
 PREFIX = ("cls", "registers")
 """Tokens before the patches of an image: where an atom fires, but nothing that an image shows."""
 
-VISIBLE_SPACE = str.maketrans({"\n": "↵", "\t": "⇥", " ": "␣"})
 ZONES = (
     ("top left", "top", "top right"),
     ("left", "centre", "right"),
@@ -37,8 +37,7 @@ def row_words(catalogue: AtomCatalogue) -> tuple[Int[np.ndarray, " n"], tuple[st
         return None
     if context.modality.is_text:
         texts, word = tokens.words()
-        # White space alone is shown as signs that can be seen.
-        names = [f"“{text.strip() or text.translate(VISIBLE_SPACE)}”" for text in texts]
+        names = list(map(quoted_token, texts))
         if context.images is not None:
             word, names = _with_patches(word, names, catalogue)
     else:

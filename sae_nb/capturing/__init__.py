@@ -17,9 +17,9 @@ if TYPE_CHECKING:  # for the other rooms
         BatchRows as BatchRows,
         batch_rows as batch_rows,
     )
+    from sae_nb.capturing._context_builder import ContextBuilder as ContextBuilder
     from sae_nb.capturing._harvest import (
         CaptureSettings as CaptureSettings,
-        ContextBuilder as ContextBuilder,
         Harvest as Harvest,
         check_any_rows as check_any_rows,
         reporting as reporting,

@@ -19,7 +19,7 @@ from sae_nb.activations import (
     norm_limit,
 )
 from sae_nb.models import (
-    Layout,
+    TokenAxes,
     by_place,
     layout_of,
     where_from,
@@ -36,7 +36,7 @@ class BatchRows:
     x: Float[Tensor, "m d_in"]
     sample: Int[Tensor, " m"]
     position: Int[Tensor, " m"]
-    layout: Layout
+    layout: TokenAxes
     step: int | Int[Tensor, " m"] | None = None
     """Application of the module that a row is of; None: of the only one."""
 
@@ -99,8 +99,8 @@ class NormLimits:
 
     def of(self, name: str) -> float:
         """Return the limit at a hook point."""
-        known = self._settled.get(name)
-        return norm_limit(self._norms[name]) if known is None else known
+        limit = self._settled.get(name)
+        return norm_limit(self._norms[name]) if limit is None else limit
 
     def settle(self) -> None:
         """Keep the limits as they are."""
@@ -111,14 +111,16 @@ class NormLimits:
 
         A token that is massive at one hook point is left out at all that have rows of the same tokens.
         """
-        found = {name: above(self._learn(name, one), self.of(name)) for name, one in rows.items()}
-        if not any(bool(massive.any()) for massive in found.values()):
+        massive_rows = {
+            name: above(self._learn(name, one), self.of(name)) for name, one in rows.items()
+        }
+        if not any(bool(massive.any()) for massive in massive_rows.values()):
             return {name: _counted(one, 0) for name, one in rows.items()}
-        kept = {}
+        remaining = {}
         for name, one in rows.items():
-            beside = [found[other] for other in rows if one.same_places(rows[other])]
-            kept[name] = self._dropped(one, torch.stack(beside).any(dim=0))
-        return kept
+            beside = [massive_rows[other] for other in rows if one.same_places(rows[other])]
+            remaining[name] = self._dropped(one, torch.stack(beside).any(dim=0))
+        return remaining
 
     def _learn(self, name: str, rows: BatchRows) -> Tensor:
         norms = cast(Tensor, rows.norms)
@@ -184,7 +186,7 @@ def batch_rows(
     policy: PositionPolicy,
     point: str,
     *,
-    layout: Layout | None = None,
+    layout: TokenAxes | None = None,
 ) -> BatchRows:
     """Lay out one captured tensor as rows and drop what the policy drops.
 
@@ -203,12 +205,12 @@ def batch_rows(
     )
 
 
-def count_rows(batch: Batch, layout: Layout, policy: PositionPolicy) -> int:
+def count_rows(batch: Batch, layout: TokenAxes, policy: PositionPolicy) -> int:
     """Return how many rows a batch will give, without running the model."""
     return int(_kept(batch, layout, policy, "")[2].sum())
 
 
-def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> Layout:
+def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> TokenAxes:
     layout = layout_of(x, batch, point, prefix_tokens)
     if layout is not None:
         return layout
@@ -222,7 +224,7 @@ def _known_layout(x: Tensor, batch: Batch, point: str, prefix_tokens: int) -> La
 
 
 def _kept(
-    batch: Batch, layout: Layout, policy: PositionPolicy, point: str
+    batch: Batch, layout: TokenAxes, policy: PositionPolicy, point: str
 ) -> tuple[
     Int[Tensor, "batch columns"],
     Int[Tensor, "batch columns"],
@@ -260,6 +262,6 @@ def _keep_tokens(
 ) -> tuple[Bool[Tensor, "batch time"], Counter[str]]:
     real = torch.ones_like(position, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
     dropped = policy.dropped(position, real, batch.state())
-    counts = {f"n_dropped_{reason}": int(found.sum()) for reason, found in dropped.items()}
-    kept = real & ~torch.stack([*dropped.values()]).any(dim=0)
-    return kept, Counter({"n_dropped_padding": int((~real).sum()), **counts})
+    counts = {f"n_dropped_{reason}": int(tokens.sum()) for reason, tokens in dropped.items()}
+    keep = real & ~torch.stack([*dropped.values()]).any(dim=0)
+    return keep, Counter({"n_dropped_padding": int((~real).sum()), **counts})

@@ -21,11 +21,11 @@ from torch import Tensor
 
 from sae_nb.activations import Activations, Context
 from sae_nb.capturing._batch_rows import BatchRows
+from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.capturing._harvest import (
     CaptureRecord,
     CaptureSettings,
-    ContextBuilder,
     Harvest,
     check_any_rows,
     reporting,
@@ -33,7 +33,7 @@ from sae_nb.capturing._harvest import (
 from sae_nb.capturing._resumable import capture_to_store
 from sae_nb.checks import Count, check_memory, checked, shows_fields
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint, Layout
+from sae_nb.models import HookPoint, TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -195,15 +195,15 @@ def capture(
             acts = capture_to_store(
                 harvest, inputs, asked.store, asked.shard_rows, several, asked.progress
             )
-    given = acts if several else next(iter(acts.values()))
+    result = acts if several else next(iter(acts.values()))
     if any(one.context.policy.get("interrupted") for one in acts.values()):
         n = max(int(one.sample[-1]) + 1 for one in acts.values())
         raise Interrupted(
             f"Capture was interrupted after {n} samples; `sn.interrupted()` returns their activations. Pass "
             "store= a folder, and the same call continues from there next time.",
-            given,
+            result,
         )
-    return given
+    return result
 
 
 def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
@@ -236,7 +236,7 @@ class Collector:
         self._steps_placed: set[int] = set()
         self._dropped: list[Mapping[str, int]] = []
         self._massive: list[Sequence[Sequence[int]]] = []
-        self.layout = Layout(columns=None)
+        self.layout = TokenAxes(columns=None)
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int, step: int = 0) -> Tensor:
         """Copy rows behind those that are there; `samples` have been seen, these included.
@@ -304,8 +304,8 @@ class Collector:
     def cut(self, n_batches: int) -> None:
         """Keep the first batches only: an interrupt may come between two hook points of one."""
         of_batches = (self._gradient, self._sample, self._position, self._step)
-        for kept in (*of_batches, self._dropped, self._massive):
-            del kept[n_batches:]
+        for values in (*of_batches, self._dropped, self._massive):
+            del values[n_batches:]
         self.n = self._placed = sum(map(len, self._sample))
 
     def join(self) -> dict[str, Tensor | None]:

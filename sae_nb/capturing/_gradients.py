@@ -56,7 +56,7 @@ class Loss:
         return {"gradient_of": self.name} | ({"labels": digests} if digests else {})
 
 
-def chosen_loss(model: LiveModel, gradient_of: Any, labels: Any = None) -> Loss:
+def chosen_loss(model: LiveModel, gradient_of: object, labels: object = None) -> Loss:
     """Return the loss that was asked for, checked against the model."""
     if gradient_of is None:
         raise ValueError(
@@ -125,14 +125,14 @@ def _next_token(model: LiveModel) -> Loss:
     return Loss(name="next_token", of=of)
 
 
-def _of_labels(model: LiveModel, labels: Any) -> Loss:
+def _of_labels(model: LiveModel, labels: object) -> Loss:
     if labels is None:
         raise ValueError(
             '`gradient_of="labels"` needs `labels`, the class of each sample, or {head: classes}, got '
             "none. Pass labels=."
         )
-    given = labels if isinstance(labels, Mapping) else {"": labels}
-    by_head = {str(head): check_classes(part) for head, part in given.items()}
+    labels_by_head = labels if isinstance(labels, Mapping) else {"": labels}
+    by_head = {str(head): check_classes(part) for head, part in labels_by_head.items()}
     if not by_head or ("" not in by_head and not hasattr(model.module, "forward_heads")):
         raise ValueError(
             f"`labels` must be the class of each sample for {model.name!r}, which has no heads, got "
@@ -205,14 +205,14 @@ def with_gradients(
     run = runner(batch)
     with run.model.lock, torch.inference_mode(False), torch.enable_grad():
         value = loss.of(run.answer, run.batch)
-        found = run.gradients(value)
+        gradients = run.gradients(value)
     steps = {name: run.steps.get(name, [(0, name)]) for name in runner.leaves}
-    lost = [known for listed in steps.values() for _, known in listed if known not in found]
+    lost = [key for listed in steps.values() for _, key in listed if key not in gradients]
     if lost:
         raise _no_gradient(run.model, lost)
     for name, listed in steps.items():
-        for step, known in listed:
-            yield name, step, run.seen[known].detach(), found[known]
+        for step, key in listed:
+            yield name, step, run.seen[key].detach(), gradients[key]
 
 
 def _no_gradient(model: LiveModel, names: list[str]) -> ValueError:

@@ -16,14 +16,8 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import (
-    Context,
     NamedPositions,
     PositionPolicy,
-    describe_ids,
-    join_columns,
-    placed_images,
-    ragged_sounds,
-    ragged_tokens,
     row_norms,
     whole_at,
 )
@@ -34,12 +28,12 @@ from sae_nb.capturing._batch_rows import (
     check_roles,
     joined_rows,
 )
+from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
 from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
 from sae_nb.models import (
     Backend,
     HookPoint,
-    Layout,
     Runner,
     timed_layout,
 )
@@ -125,7 +119,13 @@ class Harvest:
         max_rows: int | None = None,
     ) -> None:
         if settings.features is not None:
-            points = {name: point.laid_out(settings.features) for name, point in points.items()}
+            fixed = {
+                "features": settings.features,
+                "channels": None,
+                "maps": False,
+                "series": False,
+            }
+            points = {name: point.changed(**fixed) for name, point in points.items()}
         self.model, self.points, self.settings, self.loss = model, points, settings, loss
         self.max_rows = max_rows
         self._guessed: set[str] = set()  # hook points whose axis of features a warning has named
@@ -172,7 +172,7 @@ class Harvest:
         stated |= {"dtype": None if dtype is None else str(dtype)}
         return stated if self.loss is None else stated | self.loss.stated()
 
-    def batches(self, inputs: Any) -> Batches:
+    def batches(self, inputs: object) -> Batches:
         """Return the model's batches of these inputs."""
         names = ("batch_size", "context_length", "pack", "add_bos")
         batches = self.model.batches(
@@ -262,13 +262,21 @@ class Harvest:
             'features="last" to confirm, or features="channels" if it is the other way round.'
         )
 
-    def _check_rows(self, batch: Batch, rows: BatchRows, point: str, rows_before: int) -> None:
+    def _check_rows(
+        self, batch: Batch, rows: BatchRows, point: HookPoint, rows_before: int
+    ) -> None:
         self._check_finite(batch, rows, rows.x, "Activations", point, rows_before)
         if rows.gradient is not None:
             self._check_finite(batch, rows, rows.gradient, "Gradients", point, rows_before)
 
     def _check_finite(
-        self, batch: Batch, rows: BatchRows, x: Tensor, what: str, point: str, rows_before: int
+        self,
+        batch: Batch,
+        rows: BatchRows,
+        x: Tensor,
+        what: str,
+        point: HookPoint,
+        rows_before: int,
     ) -> None:
         # A sum is finite only if every entry is (up to overflow): one pass in the common case.
         if bool(torch.isfinite(x.sum(dtype=torch.float32))):
@@ -278,8 +286,7 @@ class Harvest:
             return
         row = int(bad[0])
         sample, position = int(rows.sample[row]), int(rows.position[row])
-        encoder = getattr(point, "encoder", False)
-        builder = ContextBuilder(self.model, encoder=encoder)
+        builder = ContextBuilder(self.model, encoder=point.encoder)
         builder.add(batch)
         batch = batch.at(point)
         context = builder.build(rows.layout)
@@ -328,115 +335,6 @@ class Harvest:
             ({} if self.loss is None else {"gradient_of": self.loss.name})
             | ({"norm_limits": limits} if limits else {})
             | ({"massive_at": [list(place) for place in massive]} if massive else {})
-        )
-
-
-class ContextBuilder:
-    """Gathers the samples behind the rows, batch by batch; `encoder`: as the encoder reads them."""
-
-    def __init__(self, model: LiveModel, *, encoder: bool = False) -> None:
-        self._model, self._encoder = model, encoder
-        self._kind = model.kind_of_rows(encoder=encoder)
-        self.n_samples = 0
-        self._tokens: list[Tensor] = []
-        self._pictures: list[Tensor] = []
-        self._sounds: list[Tensor] = []
-        self._images: list[tuple[Tensor, Tensor]] = []
-        self._size: tuple[int, ...] | None = None
-        self._n_texts, self._n_bos = 0, 0
-        self.vocabulary: dict[int, str] = {}
-
-    @property
-    def bos(self) -> Literal["all", "some", "none"] | None:
-        """Whether all, some or none of the texts begin with the beginning-of-text token; None without text."""
-        if not self._n_texts:
-            return None
-        if self._n_bos == self._n_texts:
-            return "all"
-        return "some" if self._n_bos else "none"
-
-    def add(self, batch: Batch) -> None:
-        """Add the samples of one batch."""
-        if self._encoder and batch.encoder is not None:
-            batch = batch.encoder
-        self.n_samples = max(self.n_samples, int(batch.sample.max()) + 1)
-        self._add_tokens(batch)
-        if batch.sounds is not None:
-            self._sounds += batch.sounds
-        if batch.images is not None and batch.images_at is not None:
-            self._images.append((batch.images, batch.images_at))
-        if batch.pictures is None:
-            return
-        size = tuple(batch.pictures.shape[1:])
-        if self._size not in (None, size):
-            raise ValueError(
-                f"Images of one capture must have one size, got {self._size} and {size}. Resize them "
-                "to one size, or capture each size by itself."
-            )
-        self._size = size
-        self._pictures.append(batch.pictures.cpu())
-
-    def _add_tokens(self, batch: Batch) -> None:
-        if batch.token_ids is None:
-            return
-        ids = batch.token_ids.cpu()
-        keep = torch.ones_like(ids, dtype=torch.bool) if batch.keep is None else batch.keep.cpu()
-        position = batch.position.cpu()[keep]
-        columns = [batch.sample.cpu()[keep], position, ids[keep]]
-        columns += [of.cpu()[keep] for of in (batch.role, batch.turn) if of is not None]
-        self._tokens.append(torch.stack(columns))
-        first = ids[keep][position == 0]
-        self._n_texts += len(first)
-        begin = self._model.beginning_of_text
-        self._n_bos += 0 if begin is None else int((first == begin).sum())
-        new = sorted(set(torch.unique(ids[keep]).tolist()) - self.vocabulary.keys())
-        if self._model.tokenizer is not None:
-            self.vocabulary |= describe_ids(self._model.tokenizer, new)
-
-    def take(self) -> dict[str, Tensor]:
-        """Return and forget the tokens and images gathered since the last call."""
-        taken = {}
-        if self._tokens:
-            taken["tokens"] = join_columns(self._tokens)
-        if self._pictures:
-            taken["pictures"] = torch.cat(self._pictures)
-        if self._sounds:
-            taken["sounds"] = torch.cat(self._sounds)
-            taken["sound_lengths"] = torch.tensor([len(sound) for sound in self._sounds])
-        if self._images:
-            taken["images"] = torch.cat([images for images, _ in self._images])
-            taken["images_at"] = torch.cat([at for _, at in self._images])
-        self._tokens, self._pictures, self._sounds, self._images = [], [], [], []
-        return taken
-
-    def build(
-        self,
-        layout: Layout,
-        policy: Mapping[str, Any] | None = None,
-        taken: Mapping[str, Tensor] | None = None,
-    ) -> Context:
-        """Return the context of rows of a layout."""
-        grid, policy = layout.grid, dict(policy or {})
-        if layout.features is not None:
-            policy["features"] = layout.features
-        taken = self.take() if taken is None else taken
-        model, tokens = self._model, taken.get("tokens")
-        patches = grid is None and self._kind == model.kind
-        return Context(
-            kind=self._kind,
-            n_samples=self.n_samples,
-            pictures=taken.get("pictures"),
-            sounds=ragged_sounds(taken),
-            images=placed_images(taken),
-            **({} if tokens is None else ragged_tokens(tokens, self.n_samples)),  # type: ignore[arg-type]
-            vocabulary=self.vocabulary,
-            patch_grid=model.patch_grid if patches else grid,
-            prefix_tokens=model.prefix_tokens if patches else 0,
-            placeholders=model.placeholders,
-            frames=model.frames if patches else None,
-            time_last=model.time_last and patches,
-            seconds_per_step=layout.seconds,
-            policy=policy,
         )
 
 

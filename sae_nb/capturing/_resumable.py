@@ -30,9 +30,9 @@ from sae_nb.activations import (
     size_and_checksum,
 )
 from sae_nb.capturing._batch_rows import BatchRows, NormLimits
+from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._harvest import (
     CaptureRecord,
-    ContextBuilder,
     Harvest,
     check_any_rows,
     reporting,
@@ -55,7 +55,7 @@ from sae_nb.files import (
     write_tensors,
 )
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint, Layout
+from sae_nb.models import HookPoint, TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches
@@ -67,7 +67,7 @@ _PART = re.compile(r"samples-\d{5}\.safetensors")
 
 def capture_to_store(
     harvest: Harvest,
-    inputs: Any,
+    inputs: object,
     store: str | Path,
     shard_rows: int | None,
     several: bool,
@@ -318,30 +318,30 @@ class StoreWriter:
             (self.folder / name).unlink(missing_ok=True)
 
 
-def _stated(layout: Layout) -> dict[str, Any]:
+def _stated(layout: TokenAxes) -> dict[str, Any]:
     """Return the facts of a layout that its grid lacks."""
     return {"seconds": layout.seconds, "features": layout.features}
 
 
-def _layouts(shard: Mapping[str, Any]) -> list[Layout]:
+def _layouts(shard: Mapping[str, Any]) -> list[TokenAxes]:
     """The layouts of a shard's rows; those of an older one state grids alone."""
     grids = shard["grids"]
     return [
-        Layout(columns=None, grid=grid and (grid[0], grid[1]), **more)
+        TokenAxes(columns=None, grid=grid and (grid[0], grid[1]), **more)
         for grid, more in zip(grids, shard.get("layouts") or [{}] * len(grids), strict=True)
     ]
 
 
 def _gradients(parts: Sequence[BatchRows]) -> Tensor | None:
     """The gradients of all rows, where they were asked for."""
-    known = [part.gradient for part in parts if part.gradient is not None]
-    return torch.cat(known) if known else None
+    gradients = [part.gradient for part in parts if part.gradient is not None]
+    return torch.cat(gradients) if gradients else None
 
 
 def _steps(parts: Sequence[BatchRows]) -> Tensor | None:
     """The application of all rows, where there are several or one was named."""
-    known = [part.step for part in parts if isinstance(part.step, Tensor)]
-    return torch.cat(known) if known else None
+    steps = [part.step for part in parts if isinstance(part.step, Tensor)]
+    return torch.cat(steps) if steps else None
 
 
 def _rows_file(shard: int, point: int) -> str:
@@ -373,7 +373,7 @@ def _drops_massive(folder: Path) -> bool:
 
 def call_facts(
     harvest: Harvest,
-    inputs: Any,
+    inputs: object,
     shard_rows: int | None,
     several: bool,
 ) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from sae_nb.capturing._batch_rows import BatchRows, count_rows
 from sae_nb.capturing._gradients import Loss, chosen_loss
 from sae_nb.capturing._harvest import CaptureSettings, Harvest
 from sae_nb.checks import Count, Seed, at_least, check_hook_name, checked, shows_fields
-from sae_nb.models import Layout, column_of_table
+from sae_nb.models import TokenAxes, column_of_table
 
 if TYPE_CHECKING:
     from sae_nb.models import Batch, Batches, LiveModel
@@ -47,7 +47,7 @@ class _Streams(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: object,
         hook_point: str | Sequence[str],
         *args: Options.args,
         **options: Options.kwargs,
@@ -114,7 +114,7 @@ def stream(
     return ActivationStream(model, inputs, names, settings=asked, buffer=asked.buffer, loss=loss)
 
 
-def _loss_of_stream(model: LiveModel, gradient_of: Any, names: Sequence[str]) -> Loss | None:
+def _loss_of_stream(model: LiveModel, gradient_of: object, names: Sequence[str]) -> Loss | None:
     """The loss that was asked for, if a stream can keep its rows and gradients together."""
     if isinstance(gradient_of, str) and gradient_of == "labels":
         raise ValueError(
@@ -159,7 +159,7 @@ class ActivationStream:
         self._harvest.limits.in_place = True
         self._only_reading: Batches | None = opening if self._one_shot else None
         self._first_batch: Batch | None = None
-        self._seen: tuple[Layout, tuple[int, ...]] | None = None
+        self._seen: tuple[TokenAxes, tuple[int, ...]] | None = None
         self._n_per_buffer: int | None = None
 
     @property
@@ -187,9 +187,9 @@ class ActivationStream:
     def sites(self) -> tuple[int, ...]:
         """Widths of what lies side by side in a row; runs a batch where the model's structure does not say."""
         widths = [self._harvest.model.width(point) for point in self.hook_points]
-        known = tuple(width for width in widths if width is not None)
-        known = known if len(known) == len(widths) else self._look()[1]
-        return known * 2 if self.has_gradient else known
+        stated = tuple(width for width in widths if width is not None)
+        stated = stated if len(stated) == len(widths) else self._look()[1]
+        return stated * 2 if self.has_gradient else stated
 
     @property
     def d_in(self) -> int:
@@ -269,7 +269,7 @@ class ActivationStream:
             inputs = in_fresh_order(self._inputs, generator, self._harvest.model.modality.n_axes)
             yield from self._harvest.batches(inputs)
 
-    def _look(self) -> tuple[Layout, tuple[int, ...]]:
+    def _look(self) -> tuple[TokenAxes, tuple[int, ...]]:
         """Run the first batch, once, to learn how rows are laid out and how wide sites are."""
         if self._seen is None:
             batch = next(self._only_reading or self._harvest.batches(self._inputs))
@@ -282,10 +282,10 @@ class ActivationStream:
 
     def run(self, batch: Batch, rows_before: int) -> Float[Tensor, "rows d_in"]:
         """Run one batch and return its rows."""
-        found = self._run(batch, rows_before)
+        sites_rows = self._run(batch, rows_before)
         # As precise as it comes: half precision would round most of a gradient to nothing.
-        beside = [rows.gradient for rows in found if rows.gradient is not None]
-        sites = [rows.x for rows in found] + beside
+        beside = [rows.gradient for rows in sites_rows if rows.gradient is not None]
+        sites = [rows.x for rows in sites_rows] + beside
         return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
 
     def _run(self, batch: Batch, rows_before: int) -> list[BatchRows]:
@@ -409,7 +409,7 @@ def in_fresh_order(inputs: Any, generator: torch.Generator, n_axes: int) -> Any:
     return (inputs[i] for i in order.tolist())
 
 
-def _is_many(inputs: Any, n_axes: int) -> bool:
+def _is_many(inputs: object, n_axes: int) -> bool:
     """Whether inputs are several samples that can be asked for one by one."""
     if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__"):
         return False

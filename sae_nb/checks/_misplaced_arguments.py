@@ -7,6 +7,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from sae_nb.checks._hook_point_names import STANDARD
+
 OWN_NAMES = {
     "LiveModel": ("model", "first_model"),
     "SparseAutoencoder": ("sae", "dictionary"),
@@ -14,8 +16,6 @@ OWN_NAMES = {
     "SparseCodes": ("codes",),
 }
 """Classes that calls take by place, and the names of their parameters."""
-
-_HOOK_POINT = re.compile(r"embed|final_norm|(resid|attn|mlp|head)_[a-z]+\.\d+")
 
 
 def add_order(
@@ -60,7 +60,7 @@ def _wanted(names: list[str], args: tuple[Any, ...]) -> set[str]:
 def _own(value: Any, names: list[str]) -> list[str]:
     """Return the parameters of a call that a value belongs to; none if it has none of its own."""
     if isinstance(value, str):
-        is_place = _HOOK_POINT.fullmatch(value)
+        is_place = STANDARD.fullmatch(value)
         return [name for name in names if name.startswith("hook_point")] if is_place else []
     kinds = [base.__name__ for base in type(value).__mro__]
     own = next((OWN_NAMES[kind] for kind in kinds if kind in OWN_NAMES), ())

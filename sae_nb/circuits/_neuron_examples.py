@@ -181,7 +181,7 @@ def _named(
         for node in nodes:
             weight[str(says[node])] += abs(float(adds[node]))  # type: ignore[assignment]
         words = next((name for name, _ in weight.most_common() if name), "no name yet")
-        token = visible_token(graph.tokens[int(graph.nodes.position[nodes[0]])]).strip() or "␣"
+        token = visible_token(graph.tokens[int(graph.nodes.position[nodes[0]])], bare=True)
         name = f"{words} at “{token}” (×{len(nodes)})"
         number = 2
         while name in named:

@@ -242,7 +242,7 @@ def supervised_dictionary(
     )
 
 
-def _per_row(name: str, labels: Labels, acts: Any, n: int) -> list[Any]:
+def _per_row(name: str, labels: Labels, acts: object, n: int) -> list[Any]:
     """One label per row, given per row or per sample."""
     given = _listed(labels)
     if len(given) == n:
@@ -279,10 +279,10 @@ def _listed(labels: Labels, *, name: str = "attributes") -> list[Any]:
     return [_plain(one) for one in (labels.tolist() if hasattr(labels, "tolist") else labels)]
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
 
 
-def _sorting(value: Any) -> tuple[str, Any]:
+def _sorting(value: object) -> tuple[str, Any]:
     """Values of one kind in their own order, kinds one after the other."""
     return type(value).__name__, value

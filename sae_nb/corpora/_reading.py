@@ -29,7 +29,7 @@ from sae_nb.capturing import (
 from sae_nb.checks import Count, check_atom, check_memory, checked, warn_caller
 from sae_nb.corpora._documents import Documents, Pool, csr_of, strongest_entries
 from sae_nb.files import identity_of
-from sae_nb.models import Layout
+from sae_nb.models import TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -166,7 +166,7 @@ def _read(
     builder, parts, n_rows = ContextBuilder(harvest.model, encoder=harvest.halves[0]), [], 0
     (name,) = harvest.points
     batches = harvest.batches(inputs)
-    layout, dropped = Layout(columns=None), Counter[str]()
+    layout, dropped = TokenAxes(columns=None), Counter[str]()
     with reporting(progress, batches.n_samples) as report:
         for batch in batches:
             first = builder.n_samples

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Annotated, Any
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -199,7 +199,7 @@ class Stories(Texts):
     shared = ("clauses", "mentions", "boundary_story", "boundary")
     person_names = animal_names = place_names = thing_names = ENTITIES
 
-    def subset(self, rows: Any) -> Stories:
+    def subset(self, rows: object) -> Stories:
         """Keep some stories: a slice, a boolean mask or numbers; what refers to them is renumbered."""
         chosen = self._numbers(rows).reshape(-1)
         clause, of_clause = _of_stories(self.clauses.story, chosen)

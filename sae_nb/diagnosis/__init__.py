@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.diagnosis._doctor import Checkup as Checkup, Finding as Finding, doctor as doctor
+    from sae_nb.diagnosis._doctor import (
+        Check as Check,
+        Checkup as Checkup,
+        Finding as Finding,
+        doctor as doctor,
+    )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
 

@@ -30,7 +30,7 @@ TITLES = ("state", "check", "result")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Finding:
+class Check:
     """The result of one check."""
 
     name: str
@@ -45,12 +45,16 @@ class Finding:
     """Whether it is necessary for any useful work."""
 
 
+Finding = Check
+"""Its name until 0.2."""
+
+
 class Checkup(findings.Finding, eq=True, kw_only=False):
     """All findings, in the order in which they were made; prints as a table.
 
     Example
     -------
-    >>> checkup = Checkup((Finding(name="disk", state="warn", what="0.5 GiB free", fix="Delete some."),))
+    >>> checkup = Checkup((Check(name="disk", state="warn", what="0.5 GiB free", fix="Delete some."),))
     >>> print(checkup)
     Checkup(usable: 1 warn)
     state  check  result
@@ -60,14 +64,14 @@ class Checkup(findings.Finding, eq=True, kw_only=False):
     (True, 'warn')
     """
 
-    findings: tuple[Finding, ...]
+    findings: tuple[Check, ...]
 
     @property
     def usable(self) -> bool:
         """Whether everything essential works."""
         return not any(f.essential and f.state == "cannot" for f in self.findings)
 
-    def __getitem__(self, name: str) -> Finding:
+    def __getitem__(self, name: str) -> Check:
         """Return the finding of that name."""
         found = next((f for f in self.findings if f.name == name), None)
         if found is None:
@@ -75,7 +79,7 @@ class Checkup(findings.Finding, eq=True, kw_only=False):
             raise KeyError(f"`name` must be one of {names}, got {name!r}.")
         return found
 
-    def __iter__(self) -> Iterator[Finding]:
+    def __iter__(self) -> Iterator[Check]:
         return iter(self.findings)
 
     def __len__(self) -> int:
@@ -646,7 +650,7 @@ def doctor(*names: str) -> Checkup:
     return Checkup(tuple(_examine(name, checks[name]) for name in names or CHECKS))
 
 
-def _examine(name: str, check: Callable[[], Seen]) -> Finding:
+def _examine(name: str, check: Callable[[], Seen]) -> Check:
     essential = name in ESSENTIAL
     try:
         state, what, fix = check()
@@ -658,4 +662,4 @@ def _examine(name: str, check: Callable[[], Seen]) -> Finding:
             fix = f"Install it: python -m pip install {(error.name or 'it').partition('.')[0]}."
         # A system that does not say how much memory it has may have enough.
         essential = essential and name != "memory"
-    return Finding(name=name, state=state, what=what, fix=fix, essential=essential)
+    return Check(name=name, state=state, what=what, fix=fix, essential=essential)

@@ -176,6 +176,7 @@ if TYPE_CHECKING:  # for the other rooms
         definition_families as definition_families,
         measured as measured,
     )
+    from sae_nb.evaluation.report._report import HEADLINES as HEADLINES, RECOVERED as RECOVERED
     from sae_nb.evaluation.report._row_pass import (
         check_codes as check_codes,
         codes_of as codes_of,

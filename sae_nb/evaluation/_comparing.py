@@ -245,7 +245,7 @@ def _left_by(rows: Sequence[ComparedDictionary], n: int) -> tuple[str, Any]:
     ), trained_saes
 
 
-def _check_dictionaries(given: Any) -> None:
+def _check_dictionaries(given: object) -> None:
     if not isinstance(given, Mapping):
         raise TypeError(
             f"`dictionaries` must be a dict by name, got {shown(given)}. Use "

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
         squares as squares,
     )
     from sae_nb.figures._static_render import to_png as to_png, to_svg as to_svg
+    from sae_nb.figures._tokens import (
+        quoted_token as quoted_token,
+        quoted_tokens as quoted_tokens,
+        visible_token as visible_token,
+    )
     from sae_nb.figures.theme import (
         category_style as category_style,
         cividis as cividis,
@@ -34,10 +39,7 @@ if TYPE_CHECKING:
         current_theme as current_theme,
         fade as fade,
         plot_text as plot_text,
-        quoted_token as quoted_token,
-        quoted_tokens as quoted_tokens,
         template as template,
-        visible_token as visible_token,
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
@@ -52,8 +54,8 @@ if TYPE_CHECKING:  # for the panels and the other rooms
     from sae_nb.figures._static_render import draw_figure as draw_figure, to_png_tag as to_png_tag
     from sae_nb.figures._sum_strips import sum_of_strips as sum_of_strips
     from sae_nb.figures._svg_layout import (
-        beside as beside,
         filled as filled,
+        hstack as hstack,
         key as key,
         padded as padded,
         paragraph as paragraph,

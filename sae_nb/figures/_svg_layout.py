@@ -34,7 +34,7 @@ def stacked(drawings: Iterable[Drawing], gap: float = 8) -> Drawing:
     return Drawing(width, at, tuple(strokes))
 
 
-def beside(drawings: Iterable[Drawing], gap: float = 20) -> Drawing:
+def hstack(drawings: Iterable[Drawing], gap: float = 20) -> Drawing:
     """Return drawings next to each other, their tops on one line."""
     strokes: list[Stroke] = []
     at = height = 0.0

@@ -443,42 +443,6 @@ def plot_text(text: object) -> str:
     return html.escape(str(text), quote=False)
 
 
-def visible_token(token: str) -> str:
-    r"""Show the white space of a token that would otherwise be invisible.
-
-    >>> [visible_token(t) for t in (" the", "\n", "\t", "", "  ")]
-    [' the', '↵', '⇥', '∅', '␣␣']
-    """
-    if token.isspace():
-        token = token.replace(" ", "␣")
-    signs = {"\r\n": "↵", "\n": "↵", "\r": "↵", "\t": "⇥"}
-    for space, sign in signs.items():
-        token = token.replace(space, sign)
-    return token or "∅"
-
-
-def quoted_token(token: str) -> str:
-    r"""Write a token in quotes, as a sentence has a word: without the space before it.
-
-    >>> [quoted_token(t) for t in (" the", "the", " ", "\n")]
-    ['“the”', '“the”', '“␣”', '“↵”']
-    """
-    return f"“{visible_token(token.removeprefix(' ') if token.strip() else token)}”"
-
-
-def quoted_tokens(tokens: Sequence[str]) -> list[str]:
-    """Write tokens in quotes; the space before a word is shown where two would read alike.
-
-    >>> quoted_tokens([" the", "cat", " cat"])
-    ['“the”', '“cat”', '“ cat”']
-    """
-    short = [quoted_token(token) for token in tokens]
-    return [
-        one if short.count(one) == 1 else f"“{visible_token(token)}”"
-        for one, token in zip(short, tokens, strict=True)
-    ]
-
-
 # --- figures --------------------------------------------------------------------------------------
 
 

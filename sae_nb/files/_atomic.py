@@ -122,7 +122,7 @@ def write_csv(table: Any, path: str | Path | None) -> str | None:
     return None
 
 
-def write_json(path: str | Path, value: Any) -> None:
+def write_json(path: str | Path, value: object) -> None:
     """Write `value` as JSON under `path`, atomically and with sorted keys (stable diffs)."""
     text = json.dumps(value, indent=1, sort_keys=True, allow_nan=False, ensure_ascii=False)
     write_bytes(path, (text + "\n").encode())
@@ -184,7 +184,7 @@ def read_toml(package: str, name: str) -> dict[str, Any]:
         raise ValueError(f"{package} needs a TOML file {name}, but: {error}.") from error
 
 
-def _unwrapped(value: Any) -> Any:
+def _unwrapped(value: object) -> Any:
     """Return paragraphs of one line each, in every text of the value."""
     if isinstance(value, str):
         return "\n\n".join(" ".join(part.split()) for part in value.split("\n\n"))

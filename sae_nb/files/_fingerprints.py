@@ -162,7 +162,7 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def inputs_digest(inputs: Any, *, texts: bool) -> str | None:
+def inputs_digest(inputs: object, *, texts: bool) -> str | None:
     """Return a digest of inputs that are in memory (texts, ids, tensors, images), else None.
 
     Strings are `texts` to a model that reads some; to others they name files, whose contents they do not say.

@@ -268,13 +268,13 @@ class MappedMatrix(Tensor):
     def __deepcopy__(self, memo: dict[int, Any]) -> MappedMatrix:
         return self  # nothing can change it
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         raise ValueError(
             f"A matrix that stays in its file cannot be pickled, got one of {str(self.held.file.path)!r}. "
             "Load the SAE without mmap, or load it again where it is needed."
         )
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+    def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
         rows, columns = self.shape
         stored = str(self.held.stored.dtype).removeprefix("torch.")
         return f"MappedMatrix({rows} × {columns} in {stored}, {str(self.held.file.path)!r})"
@@ -301,7 +301,7 @@ class MappedMatrix(Tensor):
         return func(*plain, **{name: _plain(value) for name, value in kwargs.items()})
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> Any:
     if isinstance(value, (list, tuple)):
         return type(value)(_plain(one) for one in value)
     return value.whole() if isinstance(value, MappedMatrix) else value
@@ -353,7 +353,7 @@ def _exchanged(matrix: MappedMatrix, a: int, b: int) -> MappedMatrix:
 
 
 def _slice(
-    matrix: MappedMatrix, axis: int = 0, start: Any = None, end: Any = None, step: int = 1
+    matrix: MappedMatrix, axis: int = 0, start: object = None, end: object = None, step: int = 1
 ) -> Any:
     if step != 1:
         return NotImplemented
@@ -423,7 +423,7 @@ def _addmm(bias: Tensor, a: Tensor, b: Tensor, *, beta: Any = 1, alpha: Any = 1)
     return beta * bias + alpha * _mm(a, b)
 
 
-def _mv(matrix: Any, vector: Tensor) -> Any:
+def _mv(matrix: object, vector: Tensor) -> Any:
     if not isinstance(matrix, MappedMatrix):
         return NotImplemented
     return _mm(matrix, vector[:, None])[:, 0]
@@ -498,7 +498,7 @@ def _over(matrix: Any, other: Any) -> Any:
     return MappedMatrix(matrix.held.times(1 / factor, axis))
 
 
-def _factor(matrix: MappedMatrix, other: Any) -> Any:
+def _factor(matrix: MappedMatrix, other: object) -> Any:
     """Numbers that are one for each row (0) or column (1), and which of the two."""
     if isinstance(other, MappedMatrix):
         return NotImplemented

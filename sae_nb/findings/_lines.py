@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
+from sae_nb.figures import visible_token
+
 if TYPE_CHECKING:
     from pandas import DataFrame
 
@@ -47,7 +49,7 @@ class _Column:
 
     def lines(self) -> list[str]:
         """Return title and texts, padded to one width."""
-        texts = [text.replace("\n", "⏎") for text in (self.title, *self.texts)]
+        texts = [text and visible_token(text) for text in (self.title, *self.texts)]
         width = max(map(len, texts))
         return [text.rjust(width) if self.counted else text.ljust(width) for text in texts]
 

@@ -15,7 +15,11 @@ if TYPE_CHECKING:
         read_circuit_tracer as read_circuit_tracer,
         write_circuit_tracer as write_circuit_tracer,
     )
-    from sae_nb.interop._detection import IMPORTED as IMPORTED, Layout as Layout
+    from sae_nb.interop._detection import (
+        IMPORTED as IMPORTED,
+        FolderFormat as FolderFormat,
+        Layout as Layout,
+    )
     from sae_nb.interop._dictionary_learning import (
         read_dictionary_learning as read_dictionary_learning,
         write_dictionary_learning as write_dictionary_learning,

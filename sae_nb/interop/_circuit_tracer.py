@@ -252,7 +252,7 @@ def _config(folder: Path) -> Stated:
     return Stated(flat_yaml(folder / CONFIG) if (folder / CONFIG).is_file() else {})
 
 
-def _number(value: Any) -> Any:
+def _number(value: object) -> Any:
     """A number that a line of YAML holds."""
     return float(value) if isinstance(value, str) and value.strip().isdecimal() else value
 

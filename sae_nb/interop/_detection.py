@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sae_nb import plugins
 from sae_nb.architectures import SparseAutoencoder
@@ -37,7 +36,7 @@ Reader = Callable[[Path], SparseAutoencoder]
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderFormat:
     """A library's folders: the files by which one is recognised, and the function that reads it.
 
     A package of your own offers one as an entry point of the group ``sae_nb.readers``; `sn.load_sae` then
@@ -56,8 +55,8 @@ class Layout:
     -------
     >>> from pathlib import Path
     >>> import sae_nb as sn
-    >>> layout = Layout("theirs", ("theirs.json",), sn.interop.read_saelens)
-    >>> layout.fits(Path("."))
+    >>> own = FolderFormat("theirs", ("theirs.json",), sn.interop.read_saelens)
+    >>> own.fits(Path("."))
     False
     """
 
@@ -70,37 +69,44 @@ class Layout:
         return all((folder / name).is_file() for name in self.files)
 
 
-_LAYOUTS: list[Layout] = [
-    Layout(saelens.LIBRARY, (saelens.CONFIG, saelens.WEIGHTS), saelens.read_saelens),
-    Layout(sparsify.LIBRARY, (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify),
-    Layout(
+Layout = FolderFormat
+"""Its name until 0.2."""
+
+_FORMATS: list[FolderFormat] = [
+    FolderFormat(saelens.LIBRARY, (saelens.CONFIG, saelens.WEIGHTS), saelens.read_saelens),
+    FolderFormat(sparsify.LIBRARY, (sparsify.CONFIG, sparsify.WEIGHTS), sparsify.read_sparsify),
+    FolderFormat(
         dictionary_learning.LIBRARY,
         (dictionary_learning.CONFIG, dictionary_learning.WEIGHTS),
         dictionary_learning.read_dictionary_learning,
     ),
-    Layout(
+    FolderFormat(
         dictionary_learning.LIBRARY,
         (dictionary_learning.CONFIG, dictionary_learning.HUB_WEIGHTS),
         dictionary_learning.read_dictionary_learning,
     ),
-    Layout(gemma_scope.LIBRARY, (gemma_scope.ARRAYS,), gemma_scope.read_gemma_scope),
-    Layout(gemma_scope.LIBRARY, (gemma_scope.TENSORS,), gemma_scope.read_gemma_scope),
-    Layout(gemma_scope.LIBRARY, (gemma_scope.LAYERS.format(0),), gemma_scope.read_gemma_scope),
-    Layout(circuit_tracer.LIBRARY, circuit_tracer.FIRST, circuit_tracer.read_circuit_tracer),
-    Layout(temporal.LIBRARY, (temporal.CONFIG, temporal.WEIGHTS), temporal.read_temporal),
-    Layout(overcomplete.LIBRARY, (overcomplete.WEIGHTS,), overcomplete.read_overcomplete),
-    Layout(vision.VISAEBENCH, (vision.CONFIG, vision.VISAEBENCH_WEIGHTS), vision.read_visaebench),
-    Layout(vision.PRISMA, (vision.CONFIG, vision.PRISMA_WEIGHTS), vision.read_prisma),
+    FolderFormat(gemma_scope.LIBRARY, (gemma_scope.ARRAYS,), gemma_scope.read_gemma_scope),
+    FolderFormat(gemma_scope.LIBRARY, (gemma_scope.TENSORS,), gemma_scope.read_gemma_scope),
+    FolderFormat(
+        gemma_scope.LIBRARY, (gemma_scope.LAYERS.format(0),), gemma_scope.read_gemma_scope
+    ),
+    FolderFormat(circuit_tracer.LIBRARY, circuit_tracer.FIRST, circuit_tracer.read_circuit_tracer),
+    FolderFormat(temporal.LIBRARY, (temporal.CONFIG, temporal.WEIGHTS), temporal.read_temporal),
+    FolderFormat(overcomplete.LIBRARY, (overcomplete.WEIGHTS,), overcomplete.read_overcomplete),
+    FolderFormat(
+        vision.VISAEBENCH, (vision.CONFIG, vision.VISAEBENCH_WEIGHTS), vision.read_visaebench
+    ),
+    FolderFormat(vision.PRISMA, (vision.CONFIG, vision.PRISMA_WEIGHTS), vision.read_prisma),
 ]
 
 
-def _accept(_: str, value: Any) -> None:
+def _accept(_: str, value: object) -> None:
     """Keep a layout of another package, after ours: a folder that we know is read as before."""
-    if not isinstance(value, Layout):
-        raise TypeError(f"it must be a sae_nb.interop.Layout, got {value!r}")
+    if not isinstance(value, FolderFormat):
+        raise TypeError(f"it must be a sae_nb.interop.FolderFormat, got {value!r}")
     if not value.files:
         raise ValueError("its `files` must name at least one file, or it would fit every folder")
-    _LAYOUTS.append(value)
+    _FORMATS.append(value)
 
 
 def reader_of(path: Path) -> Reader | None:
@@ -109,12 +115,12 @@ def reader_of(path: Path) -> Reader | None:
         if circuit_tracer.is_transcoder(path):
             return circuit_tracer.read_circuit_tracer
         return openai.read_openai if path.suffix == ".pt" else None
-    return next((layout.read for layout in _LAYOUTS if layout.fits(path)), None)
+    return next((layout.read for layout in _FORMATS if layout.fits(path)), None)
 
 
 def known_layouts() -> str:
     """Return a sentence part that lists the layouts, for messages."""
-    folders = ", ".join(f"{one.library} ({' and '.join(one.files)})" for one in _LAYOUTS)
+    folders = ", ".join(f"{one.library} ({' and '.join(one.files)})" for one in _FORMATS)
     return f"{folders}; of {circuit_tracer.LIBRARY} a file, layer_0.safetensors"
 
 

@@ -149,7 +149,9 @@ class GoesOn:
     # What differs from an architecture that starts at random
 
     @torch.no_grad()
-    def initialise(self: Any, x: Any, generator: torch.Generator | None = None, **_: Any) -> None:
+    def initialise(
+        self: Any, x: object, generator: torch.Generator | None = None, **_: Any
+    ) -> None:
         """Read off the first activations in which units to learn, and how many atoms they use now."""
         rows = self._first_rows(x, generator)
         read, target = self.split(rows)

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from sae_nb.activations import PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
+from sae_nb.checks import after_block, standard_name
 from sae_nb.files import (
     check_archive,
     existing,
@@ -31,7 +32,6 @@ from sae_nb.files import (
     write_json,
     write_tensors,
 )
-from sae_nb.models import standard_name
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -50,10 +50,7 @@ def known_hook_point(name: str | None) -> str | None:
     """Return the standard name of a place another library names, or the name as it is."""
     if name is None:
         return None
-    standard = standard_name(name)
-    kind, _, layer = standard.rpartition(".")
-    if kind == "resid_pre":
-        return standard if int(layer) == 0 else f"resid_post.{int(layer) - 1}"
+    standard = after_block(standard_name(name))
     if block := _BLOCKS.fullmatch(standard):
         return f"resid_post.{block[1]}"
     if standard in ("embed_tokens", "model.embed_tokens", "transformer.wte"):
@@ -79,7 +76,7 @@ UNLIKE = (KeyError, AttributeError, TypeError, IndexError, RuntimeError, Arithme
 """Errors that come of a value of another kind, shape or size than the library writes."""
 
 
-def _refuse(path: Any, error: Exception) -> NoReturn:
+def _refuse(path: object, error: Exception) -> NoReturn:
     # Of a frame of its own: an error of a wrapper itself is taken for one of a wrong call.
     raise ValueError(
         f"{str(path)!r} must hold an SAE as its library writes it, and does not "
@@ -292,7 +289,7 @@ def accounted(
     return sae
 
 
-def may_matter(name: str, value: Any) -> bool:
+def may_matter(name: str, value: object) -> bool:
     """Return whether a field that was not read may be of the computation; an unknown one counts as such."""
     states = value is not None and value not in ("", "none") and value not in ([], {}, Stated({}))
     words = set(re.split(r"[^a-z0-9]+", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", name).lower()))
@@ -302,13 +299,13 @@ def may_matter(name: str, value: Any) -> bool:
 
 def _positions_of(config: Stated) -> dict[str, Any]:
     """Return what a configuration states of the positions of its training."""
-    found: dict[str, Any] = {}
+    positions: dict[str, Any] = {}
     for name, value in config.held.items():
         if isinstance(value, Stated):
-            found |= _positions_of(value)
+            positions |= _positions_of(value)
         elif value and str(value).lower() != "false":  # as lines of YAML are read
-            found |= _OF_POSITIONS.get(name, {})
-    return found
+            positions |= _OF_POSITIONS.get(name, {})
+    return positions
 
 
 def _check_sizes(sae: Any, config: Stated) -> None:
@@ -338,10 +335,10 @@ def read_tensors_only(path: str | Path) -> dict[str, Tensor]:
     """Read a `.pt` file that holds a state dict, and nothing but."""
     tensors, facts = read_tensors_and_facts(path)
     if facts:
-        found = next(iter(facts))
+        first = next(iter(facts))
         raise ValueError(
-            f"{str(path)!r} must hold tensors only, got a {type(facts[found]).__name__} named "
-            f"{found!r}. Save the state dict alone, or convert it to safetensors."
+            f"{str(path)!r} must hold tensors only, got a {type(facts[first]).__name__} named "
+            f"{first!r}. Save the state dict alone, or convert it to safetensors."
         )
     return tensors
 
@@ -369,7 +366,7 @@ def read_keyed(path: str | Path) -> dict[str, Any]:
     return dict(content)
 
 
-def _is_plain(value: Any) -> bool:
+def _is_plain(value: object) -> bool:
     if isinstance(value, Mapping):
         return all(isinstance(name, str | int) for name in value) and all(
             map(_is_plain, value.values())
@@ -396,7 +393,7 @@ def _unpickled(path: Path) -> Any:
         ) from error
 
 
-def _leaves(value: Any, at: tuple[str, ...], path: Path) -> list[tuple[str, Any]]:
+def _leaves(value: object, at: tuple[str, ...], path: Path) -> list[tuple[str, Any]]:
     if isinstance(value, Tensor) or (at and isinstance(value, _FACTS)):
         return [(".".join(at), value)]
     if not isinstance(value, Mapping) or not all(isinstance(name, str) for name in value):

@@ -227,7 +227,7 @@ def write_gemma_scope(sae: SparseAutoencoder, folder: str | Path) -> Path:
     ('resid_post.3', True)
     """
     folder = Path(folder)
-    skips = _has_skip(sae)
+    skips = isinstance(sae, SkipTranscoder) or (isinstance(sae, Imported) and "skip" in sae.parts)
     _check_name(sae, folder, skips=skips)
     newer = skips or came_from(sae) == NEWER
     return write_folder(
@@ -239,10 +239,6 @@ def write_gemma_scope(sae: SparseAutoencoder, folder: str | Path) -> Path:
         read=partial(_one_site, named=folder),
         transcoders=True,
     )
-
-
-def _has_skip(sae: Any) -> bool:
-    return isinstance(sae, SkipTranscoder) or (isinstance(sae, Imported) and "skip" in sae.parts)
 
 
 def _check_name(sae: SparseAutoencoder, folder: Path, *, skips: bool) -> None:

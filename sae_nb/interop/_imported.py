@@ -20,8 +20,8 @@ from sae_nb.architectures import (
     Data,
     DenseOperator,
     MatrixOperator,
-    Recipe,
     SparseAutoencoder,
+    TrainingDefaults,
     Untrained,
     check_mappable,
     row_tiles,
@@ -422,7 +422,7 @@ class Imported(FromFile, SparseAutoencoder):
         """Take over what a training of `trained_as()` has learned."""
         trained.give_back(self)  # type: ignore[operator]
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return defaults for further training: those of our architecture of the same rule."""
         return self.trained_as().recipe()
 

@@ -127,7 +127,7 @@ def _unread(content: Mapping[Any, Any], layers: tuple[int, ...]) -> list[str]:
     return others if agree else [*others, "source_layers"]
 
 
-def _facts_in(content: Any) -> dict[str, Any]:
+def _facts_in(content: object) -> dict[str, Any]:
     """Return the plain values of a mapping; nothing of anything else."""
     if not isinstance(content, Mapping):
         return {}

@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from sae_nb.atoms import AtomCatalogue, AtomSummary, Band, Example, describe_atom
-from sae_nb.checks import Count, checked
+from sae_nb.checks import Count, checked, lens_name
 from sae_nb.files import new_folder, write_bytes
-from sae_nb.models import lens_name
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

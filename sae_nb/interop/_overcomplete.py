@@ -26,7 +26,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
-from sae_nb.interop._saelens import Layout, saelens_layout
+from sae_nb.interop._saelens import TensorNames, saelens_layout
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
 LIBRARY = "overcomplete"
@@ -308,7 +308,7 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
     return state, about
 
 
-def _facts_written(sae: SparseAutoencoder, layout: Layout) -> dict[str, Any]:
+def _facts_written(sae: SparseAutoencoder, layout: TensorNames) -> dict[str, Any]:
     facts, kind = layout.facts, layout.architecture
     if facts.get("normalize_activations", "none") == "none":
         if kind == "topk":

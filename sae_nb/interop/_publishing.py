@@ -26,7 +26,7 @@ _NAME = re.compile(r"[\w.-]+/[\w.-]+(/[\w.-]+)*")
 def push_to_hub(
     sae: SparseAutoencoder,
     repo: str,
-    report: Any,
+    report: object,
     *,
     dry_run: bool,
     folder: str | Path | None,
@@ -62,7 +62,7 @@ def push_to_hub(
             shutil.rmtree(written.parent, ignore_errors=True)
 
 
-def _check_report(sae: SparseAutoencoder, report: Any) -> None:
+def _check_report(sae: SparseAutoencoder, report: object) -> None:
     if report is None:
         return
     facts = getattr(report, "provenance", None)
@@ -121,7 +121,7 @@ def _send(
     return str(sent.commit_url)
 
 
-def card(sae: SparseAutoencoder, repo: str, report: Any) -> str:
+def card(sae: SparseAutoencoder, repo: str, report: object) -> str:
     """Return the model card in Markdown, with the header that the hub reads."""
     kind = type(sae).__name__
     place = " of ".join(str(part) for part in (sae.hook_point, sae.model_name) if part)
@@ -174,7 +174,7 @@ def _measured(sae: SparseAutoencoder, report: Any) -> list[str]:
     return parts + [f"- {sentence}" for sentence in report.cautions]
 
 
-def _number(value: Any) -> str:
+def _number(value: object) -> str:
     if isinstance(value, str | Integral):
         return str(value)
     return "" if value is None or value != value else f"{value:.4g}"

@@ -17,6 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from sae_nb.checks import TRANSFORMER_LENS, lens_name, standard_name
 from sae_nb.files import write_bytes
 from sae_nb.interop._foreign import known_hook_point
 
@@ -172,9 +173,6 @@ def _row(sae: Mapping[str, Any]) -> list[Any]:
 # -------------------------------------------------------------------------------------------------
 # What is read off names.
 
-_LENS = re.compile(
-    r"blocks\.(\d+)\.(?:attn\.)?hook_(resid_pre|resid_mid|resid_post|attn_out|mlp_out|z)"
-)
 _LAYER = re.compile(r"layer_?(\d+)")
 _LLAMA = re.compile(r"l(\d+)([ram])")
 _SITES = {
@@ -194,9 +192,8 @@ _NO_NAME = re.compile(r"blocks\.\d+\.ln2\.hook_normalized")
 
 
 def _hook_names(entry: Entry) -> tuple[str | None, str | None]:
-    lens = _LENS.match(entry.id)
-    if lens is not None:
-        return f"blocks.{lens[1]}.{_SITES.get(lens[2], f'hook_{lens[2]}')}", None
+    if lens := TRANSFORMER_LENS.match(entry.id):
+        return lens_name(standard_name(lens[0])), None
     if "embedding" in entry.path:
         return "hook_embed", None
     layer = _LAYER.search(entry.id) or _LAYER.search(entry.path)

@@ -25,7 +25,7 @@ from sae_nb.architectures import (
     TopKProx,
     Transcoder,
 )
-from sae_nb.checks import checked, shown
+from sae_nb.checks import checked, lens_name, shown
 from sae_nb.files import read_json, read_tensors
 from sae_nb.interop._changed_models import CENTRED, changed_model, of_one_head
 from sae_nb.interop._foreign import (
@@ -52,7 +52,7 @@ from sae_nb.interop._imported import (
     noted_factor,
 )
 from sae_nb.interop._temporal import saelens_temporal, temporal_of_saelens
-from sae_nb.models import lens_name, named_takes_off_mean
+from sae_nb.models import named_takes_off_mean
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"
@@ -346,7 +346,7 @@ def _assembled(
     )
 
 
-def _check_factors(asks: Any, factors: list[Tensor], path: Path) -> None:
+def _check_factors(asks: object, factors: list[Tensor], path: Path) -> None:
     """Refuse weights of codes that a file states and has not, or has and denies; older ones hold ones."""
     changes = any(bool((factor != 1).any()) for factor in factors)
     if (asks and not factors) or (changes and asks is False):
@@ -485,7 +485,7 @@ def modern(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
+class TensorNames:
     """An SAE in SAELens' terms."""
 
     architecture: str
@@ -577,7 +577,7 @@ def _as_theirs(sae: SparseAutoencoder) -> tuple[dict[str, Tensor], dict[str, Any
     return layout.tensors, config
 
 
-def _as_transcoder(sae: SparseAutoencoder, layout: Layout) -> Layout:
+def _as_transcoder(sae: SparseAutoencoder, layout: TensorNames) -> TensorNames:
     """Under the name that SAELens gives a transcoder of these codes."""
     known = {"standard": "", "jumprelu": "jumprelu_"}
     if layout.architecture not in known:
@@ -596,7 +596,7 @@ def saelens_tensors(sae: SparseAutoencoder) -> dict[str, Tensor]:
     return {name: tensor.detach().clone() for name, tensor in layout.tensors.items()}
 
 
-def saelens_layout(sae: SparseAutoencoder) -> Layout:
+def saelens_layout(sae: SparseAutoencoder) -> TensorNames:
     """Return the SAE in SAELens' terms: what other writers start from, too."""
     translate = next((of for kind, of in _LAYOUTS.items() if isinstance(sae, kind)), None)
     layout = None if translate is None or not sae.additive else translate(sae)
@@ -614,7 +614,7 @@ def _decoder(sae: SparseAutoencoder) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def _of_one_step(sae: Any) -> Layout | None:
+def _of_one_step(sae: Any) -> TensorNames | None:
     tensors = _decoder(sae) | {
         "W_enc": sae.encoder.weight.float().T,
         "b_enc": (sae.encoder.bias / sae.scaling.scale).float(),
@@ -629,13 +629,13 @@ def _of_one_step(sae: Any) -> Layout | None:
     if isinstance(prox, (TopKProx, AbsTopKProx)):
         kind = "topk" if isinstance(prox, TopKProx) else "abstopk"
         facts |= {"k": prox.k, "rescale_acts_by_decoder_norm": False}
-        return Layout(architecture=kind, tensors=tensors, facts=facts)
+        return TensorNames(architecture=kind, tensors=tensors, facts=facts)
     if isinstance(prox, ThresholdProx):
         limits = torch.as_tensor(prox.thresholds, dtype=torch.float32).detach()
         if not bool(limits.any()):
-            return Layout(architecture="standard", tensors=tensors, facts=facts)
+            return TensorNames(architecture="standard", tensors=tensors, facts=facts)
         tensors["threshold"] = limits.expand(sae.n_atoms)
-        return Layout(architecture="jumprelu", tensors=tensors, facts=facts)
+        return TensorNames(architecture="jumprelu", tensors=tensors, facts=facts)
     return None
 
 
@@ -651,7 +651,7 @@ def _of_what_is_read(t: Transcoder, tensors: Mapping[str, Tensor]) -> dict[str, 
 
 
 @torch.no_grad()
-def _of_gated(sae: Any) -> Layout:
+def _of_gated(sae: Any) -> TensorNames:
     scale = sae.scaling.scale
     tensors = _decoder(sae) | {
         "W_enc": sae.encoder.weight.float().T,
@@ -659,18 +659,18 @@ def _of_gated(sae: Any) -> Layout:
         "b_mag": (sae.magnitude_bias / scale).float(),
         "r_mag": sae.log_gain.float(),
     }
-    return Layout(architecture="gated", tensors=tensors)
+    return TensorNames(architecture="gated", tensors=tensors)
 
 
-def _of_temporal(sae: Any) -> Layout | None:
+def _of_temporal(sae: Any) -> TensorNames | None:
     translated = saelens_temporal(sae)
     if translated is None:
         return None
     tensors, facts = translated
-    return Layout(architecture="temporal", tensors=_decoder(sae) | tensors, facts=facts)
+    return TensorNames(architecture="temporal", tensors=_decoder(sae) | tensors, facts=facts)
 
 
-def _of_matching_pursuit(sae: Any) -> Layout | None:
+def _of_matching_pursuit(sae: Any) -> TensorNames | None:
     if not sae.nonnegative or not sae.reselect or sae.relative_tolerance is not None:
         return None
     facts = {
@@ -678,7 +678,7 @@ def _of_matching_pursuit(sae: Any) -> Layout | None:
         "residual_threshold": sae.tolerance or 0.0,
         "stop_on_duplicate_support": sae.reselect == "stop",
     }
-    return Layout(architecture="matching_pursuit", tensors=_decoder(sae), facts=facts)
+    return TensorNames(architecture="matching_pursuit", tensors=_decoder(sae), facts=facts)
 
 
 _RULES = {
@@ -690,7 +690,7 @@ _RULES = {
 }
 
 
-def _of_imported(sae: Any) -> Layout | None:
+def _of_imported(sae: Any) -> TensorNames | None:
     encoding = sae.encoding
     if encoding.keeps_equal:
         return None
@@ -706,7 +706,7 @@ def _of_imported(sae: Any) -> Layout | None:
             "residual_threshold": encoding.tolerance,
             "stop_on_duplicate_support": encoding.stops_on_same_support,
         }
-        return Layout(architecture="matching_pursuit", tensors=tensors, facts=facts)
+        return TensorNames(architecture="matching_pursuit", tensors=tensors, facts=facts)
     if encoding.rule not in _RULES:
         return None
     names: tuple[str, ...] = _GATED if encoding.rule == "gated" else _LINEAR
@@ -719,10 +719,10 @@ def _of_imported(sae: Any) -> Layout | None:
     tensors |= as_stated(sae, names)
     if encoding.k is not None and encoding.rule != "gated":
         facts |= {"k": encoding.k, "rescale_acts_by_decoder_norm": False}
-    return Layout(architecture=_RULES[encoding.rule], tensors=tensors, facts=facts)
+    return TensorNames(architecture=_RULES[encoding.rule], tensors=tensors, facts=facts)
 
 
-_LAYOUTS: dict[type[Any], Callable[[Any], Layout | None]] = {
+_LAYOUTS: dict[type[Any], Callable[[Any], TensorNames | None]] = {
     Imported: _of_imported,
     Temporal: _of_temporal,
     Gated: _of_gated,

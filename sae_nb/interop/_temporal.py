@@ -185,7 +185,7 @@ def _attention(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensors[name] for name in tensors if name.startswith("attn_layers.")}
 
 
-def _kind(value: Any) -> str:
+def _kind(value: object) -> str:
     """Return how the novel part is chosen, of the two rules that there are."""
     if value not in ("topk", "relu"):
         raise ValueError(

@@ -49,7 +49,7 @@ if TYPE_CHECKING:  # for the other rooms
         without_compiling as without_compiling,
     )
     from sae_nb.kernels._dense import note as note
-    from sae_nb.kernels._memory import memory_told as memory_told
+    from sae_nb.kernels._memory import explain_out_of_memory as explain_out_of_memory
     from sae_nb.kernels._muon import Muon as Muon
     from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
     from sae_nb.kernels._threads import (

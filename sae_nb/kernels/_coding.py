@@ -39,7 +39,7 @@ from sae_nb.kernels._backends import (
     check_tensors,
     pick,
 )
-from sae_nb.kernels._memory import memory_told
+from sae_nb.kernels._memory import explain_out_of_memory
 
 
 def topk_encode(
@@ -248,7 +248,9 @@ def _encoded(
     x = pre_codes.x
     row_bytes = x.shape[1] * x.element_size() + per_row * (x.element_size() + 16)
     instead = "{rows} rows at a time would: encode them in parts, x[:{rows}] first."
-    with memory_told(f"Codes ({name}) of {pre_codes.n_atoms} atoms", x, row_bytes, instead):
+    with explain_out_of_memory(
+        f"Codes ({name}) of {pre_codes.n_atoms} atoms", x, row_bytes, instead
+    ):
         return _chosen(backend, pre_codes, choose, name)
 
 

@@ -16,7 +16,7 @@ SAFE = 0.8
 
 
 @contextmanager
-def memory_told(
+def explain_out_of_memory(
     what: str, x: Tensor, row_bytes: int, instead: str, *, besides: int = 0
 ) -> Iterator[None]:
     """Raise torch's OutOfMemoryError as a MemoryError with the number of rows that would fit.

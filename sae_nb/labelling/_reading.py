@@ -365,7 +365,7 @@ def _gathered(rows: Iterable[_Row], where: str) -> _Gathered:
                     why=why,
                 )
             elif row.text and row.text not in (known.text, *known.also):
-                entries[row.atom] = _with_another(known, row.text)
+                entries[row.atom] = replace(known, also=(*known.also, row.text))
     except ValueError as error:
         if str(error).startswith(("'", "What", '"')):
             raise
@@ -380,10 +380,6 @@ def _gathered(rows: Iterable[_Row], where: str) -> _Gathered:
         raise ValueError(f"{where} must hold labels, and names none. Nothing was read.")
     model, place = next(iter(places), ("", ""))
     return _Gathered(dict(sorted(entries.items())), model, place)
-
-
-def _with_another(known: AtomLabel, text: str) -> AtomLabel:
-    return replace(known, also=(*known.also, text))
 
 
 def _checked(

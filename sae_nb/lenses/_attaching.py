@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from sae_nb.checks import shown
+from sae_nb.checks import STANDARD, shown
 from sae_nb.files import weights_digest
 from sae_nb.lenses._head import Head, head_of
 
@@ -16,10 +15,7 @@ if TYPE_CHECKING:
     from sae_nb.models import LiveModel
 
 
-_PLACE = re.compile(r"(?:(encoder|decoder)\.)?(resid_post|resid_pre|mlp_out)\.(\d+)")
-
-
-def layer_of(sae: Any, stream: str | None = None) -> int:
+def layer_of(sae: object, stream: str | None = None) -> int:
     """Return the block whose output an SAE's atoms are added to; of a hook point, by its name.
 
     `stream` "encoder": one of the encoder; None: one that is answered from.
@@ -30,8 +26,10 @@ def layer_of(sae: Any, stream: str | None = None) -> int:
     """
     own = getattr(sae, "target_hook_point", None) or getattr(sae, "hook_point", None)
     place = sae if isinstance(sae, str) else own
-    found = _PLACE.fullmatch(str(place))
-    number = -1 if found is None else int(found[3]) - (found[2] == "resid_pre")
+    name = STANDARD.fullmatch(str(place))
+    number = -1
+    if name is not None and name["kind"] in ("resid_post", "resid_pre", "mlp_out"):
+        number = int(name["layer"]) - (name["kind"] == "resid_pre")
     if str(place).startswith("encoder.") != (stream == "encoder"):
         wanted, other = ("encoder", "") if stream else ("decoder", ', stream="encoder"')
         raise ValueError(

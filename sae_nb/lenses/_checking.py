@@ -146,11 +146,11 @@ def _floor(head: Head, rows: Rows) -> dict[str, float]:
 def check_atoms(
     found: LensCheck,
     head: Head,
-    sae: Any,
+    sae: object,
     directions: Float[Tensor, "n d"],
     layer: int,
     point: str,
-    held_out: Any,
+    held_out: object,
     effects: dict[str, Effects],
     *,
     skip_first: int,

@@ -191,9 +191,9 @@ class _Fit:
     def of(
         cls,
         model: LiveModel,
-        inputs: Any,
+        inputs: object,
         kind: Kind,
-        layers: Any,
+        layers: object,
         stream: Literal["encoder"] | None,
         head: str | None,
         skip_first: int,
@@ -240,7 +240,7 @@ class _Fit:
     def n_kinds(self) -> int:
         return len(kinds_of_places(self.head.model))
 
-    def call(self, inputs: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    def call(self, inputs: object, settings: dict[str, Any]) -> dict[str, Any]:
         """Return everything that decides the result; two calls with equal facts give equal bits."""
         import hashlib
 
@@ -290,7 +290,9 @@ def _n_patches(head: Head, batch: Batch) -> int:
     return len(rows) - head.model.prefix_tokens
 
 
-def _checked_layers(layers: Any, n_layers: int, name: str, *, all_of_them: bool) -> tuple[int, ...]:
+def _checked_layers(
+    layers: object, n_layers: int, name: str, *, all_of_them: bool
+) -> tuple[int, ...]:
     """Return the layers that are read; `all_of_them`: the last one may be one of them."""
     end = n_layers if all_of_them else n_layers - 1
     if end < 1:

@@ -98,7 +98,7 @@ def repeated(batch: Batch, copies: int) -> Batch:
     )
 
 
-def _copied(value: Any, copies: int) -> Any:
+def _copied(value: object, copies: int) -> Any:
     if not isinstance(value, Tensor):
         return value
     return value.repeat(copies, *[1] * (value.ndim - 1))

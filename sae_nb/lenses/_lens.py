@@ -319,7 +319,7 @@ class Lens(KnowsOtherWords):
 
     def read_with(
         self,
-        inputs: Any,
+        inputs: object,
         points: Sequence[str] = (),
         *,
         k: int = 10,
@@ -401,7 +401,7 @@ class Lens(KnowsOtherWords):
         with torch.no_grad():
             return head.effects(directions @ self._whole(number).T).cpu()
 
-    def _directions(self, given: Any, layer: object) -> tuple[Tensor, int]:
+    def _directions(self, given: object, layer: object) -> tuple[Tensor, int]:
         """Directions (n, d), and the layer where they are added."""
         atoms = getattr(given, "dictionary", None)
         if layer is None:

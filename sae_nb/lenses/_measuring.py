@@ -89,7 +89,7 @@ def cut_at(model: LiveModel, asked: int | None) -> int | None:
     return min(asked, model.context_length or asked)
 
 
-def sample_batches(model: LiveModel, inputs: Any, context_length: int | None) -> list[Batch]:
+def sample_batches(model: LiveModel, inputs: object, context_length: int | None) -> list[Batch]:
     """Return one batch per sample."""
     length = cut_at(model, context_length)
     return list(model.batches(inputs, batch_size=1, context_length=length))

@@ -111,7 +111,7 @@ class Rows:
 
 def rows_of(
     head: Head,
-    inputs: Any,
+    inputs: object,
     points: Sequence[str],
     *,
     skip_first: int | None,

@@ -60,8 +60,6 @@ if TYPE_CHECKING:  # for the other rooms
     from sae_nb.models._hook_points import (
         Side as Side,
         check_writable as check_writable,
-        lens_name as lens_name,
-        standard_name as standard_name,
     )
     from sae_nb.models._image_inputs import fit_picture as fit_picture
     from sae_nb.models._inputs import (
@@ -104,7 +102,7 @@ if TYPE_CHECKING:  # for the other rooms
     )
     from sae_nb.models._spectrograms import spectrogram_faces as spectrogram_faces
     from sae_nb.models._states import (
-        Layout as Layout,
+        TokenAxes as TokenAxes,
         by_place as by_place,
         layout_of as layout_of,
         patches_of as patches_of,

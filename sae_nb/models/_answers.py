@@ -48,10 +48,10 @@ class AnswerTensor(Tensor):
     def __repr__(self, **options: Any) -> str:  # type: ignore[override]
         return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
 
-    def __reduce_ex__(self, protocol: Any) -> Any:
+    def __reduce_ex__(self, protocol: object) -> Any:
         return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
-    def __deepcopy__(self, _: Any) -> AnswerTensor:
+    def __deepcopy__(self, _: object) -> AnswerTensor:
         return self.clone().as_subclass(AnswerTensor)
 
 
@@ -112,7 +112,7 @@ class Answer:
 # Of a raw output the tensor that counts and the heads by name; batches joined to one answer.
 
 
-def main_tensor(raw: Any, *, prefer_pooled: bool = False) -> Tensor:
+def main_tensor(raw: object, *, prefer_pooled: bool = False) -> Tensor:
     """Return the tensor that counts in a raw output.
 
     A tensor is itself. Of a record: the logits; else the embedding of one of two towers; else, if
@@ -130,7 +130,7 @@ def main_tensor(raw: Any, *, prefer_pooled: bool = False) -> Tensor:
     return next(iter(named.values()))
 
 
-def named_outputs(raw: Any) -> dict[str, Tensor]:
+def named_outputs(raw: object) -> dict[str, Tensor]:
     """Return every tensor of a raw output by name; a lone tensor is called "output"."""
     if isinstance(raw, Tensor):
         return {"output": raw}

@@ -134,7 +134,7 @@ def noting(model: LiveModel, found: Structure | None) -> Iterator[Callable[[], T
     runs: Counter[str] = Counter()
 
     def note(path: str) -> Callable[..., None]:
-        def before(ran: nn.Module, _args: Any) -> None:
+        def before(ran: nn.Module, _args: object) -> None:
             if ran is parts[path]:  # and not a copy of it, which takes the hook along
                 runs[path] += 1
                 if path in candidates:

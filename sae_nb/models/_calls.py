@@ -77,7 +77,7 @@ class Calls:
         state: RunState | str = vars(self._here).get("call", alone)
         return state
 
-    def count(self, place: Any) -> int:
+    def count(self, place: object) -> int:
         """Return how often a part ran before in this call, and count one more; 0 outside of a call."""
         runs: Counter[Any] = vars(self._here).get("runs", Counter())
         runs[place] += 1
@@ -102,7 +102,7 @@ class Calls:
         if generates:
             here["prompt"] = here["n_prompt"]
 
-    def end(self, output: Any) -> None:
+    def end(self, output: object) -> None:
         """Note that the call is over; None: it failed."""
         here = vars(self._here)
         here.pop("call", None)

@@ -41,7 +41,7 @@ class Conversation:
     """Number of the message; what the template writes before one, or to ask for one, has its number."""
 
 
-def is_message(item: Any) -> bool:
+def is_message(item: object) -> bool:
     """Return whether it is one message: a mapping with a role and its content."""
     return isinstance(item, Mapping) and "role" in item and "content" in item
 

@@ -147,7 +147,7 @@ def _model_class(config: Any) -> Any:
 
 
 def _weights(
-    folder: Path, name: str, config: Any, dtype: torch.dtype | None, more: dict[str, Any]
+    folder: Path, name: str, config: object, dtype: torch.dtype | None, more: dict[str, Any]
 ) -> nn.Module:
     from safetensors import SafetensorError
 
@@ -223,7 +223,7 @@ def _check_complete(name: str, notes: dict[str, Any]) -> None:
         )
 
 
-def _check_not_quantised(folder: Path, name: str, config: Any) -> None:
+def _check_not_quantised(folder: Path, name: str, config: object) -> None:
     """Refuse integers taken for weights, and warn of a quantisation that was not applied."""
     if whole := whole_numbers(folder):
         raise ValueError(

@@ -96,7 +96,7 @@ def vocabulary_size(module: nn.Module) -> int | None:
     return sizes[0] if len(sizes) == 1 else None
 
 
-def context_length(module: nn.Module, tokenizer: Any) -> int | None:
+def context_length(module: nn.Module, tokenizer: object) -> int | None:
     """Return the longest text the module can read, tokens; None if unlimited or unknown."""
     config = config_of(module)
     sizes: list[Any] = [getattr(config, name, None) for name in _CONTEXT_NAMES]
@@ -110,7 +110,7 @@ def context_length(module: nn.Module, tokenizer: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def special_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
+def special_token_ids(module: nn.Module, tokenizer: object) -> frozenset[int]:
     """Return the ids of special tokens: BOS, end-of-text, CLS, SEP, padding and added ones."""
     ids = {i for i in getattr(tokenizer, "all_special_ids", ()) if i is not None}
     for name in ("bos_token_id", "eos_token_id", "pad_token_id", "cls_token_id", "sep_token_id"):
@@ -119,7 +119,7 @@ def special_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
     return frozenset(i for i in ids if i >= 0 and (size is None or i < size))
 
 
-def token_id(module: nn.Module, tokenizer: Any, name: str) -> int | None:
+def token_id(module: nn.Module, tokenizer: object, name: str) -> int | None:
     """Return one special token's id, from the tokenizer or else the configuration."""
     size = vocabulary_size(module)
     for source in (tokenizer, config_of(module)):
@@ -132,7 +132,7 @@ def token_id(module: nn.Module, tokenizer: Any, name: str) -> int | None:
     return None
 
 
-def end_token_ids(module: nn.Module, tokenizer: Any) -> frozenset[int]:
+def end_token_ids(module: nn.Module, tokenizer: object) -> frozenset[int]:
     """Return every token that ends a generated text."""
     sources = (getattr(module, "generation_config", None), config_of(module), tokenizer)
     return frozenset(i for source in sources for i in _ids(getattr(source, "eos_token_id", None)))
@@ -207,7 +207,7 @@ def stream_count(module: nn.Module) -> int:
 _PER_STAGE = ("depths", "hidden_sizes", "embed_dims", "num_blocks")
 
 
-def has_stages(config: Any) -> bool:
+def has_stages(config: object) -> bool:
     """Return whether a configuration is of a network in stages, of which each has its own width."""
     lists = (getattr(config, name, None) for name in _PER_STAGE)
     return any(isinstance(one, list | tuple) and len(one) > 1 for one in lists)
@@ -510,7 +510,7 @@ def class_names(module: nn.Module) -> tuple[str, ...] | None:
     return None if all(name == f"LABEL_{i}" for i, name in enumerate(names)) else names
 
 
-def _ids(value: Any) -> tuple[int, ...]:
+def _ids(value: object) -> tuple[int, ...]:
     if isinstance(value, bool) or value is None:
         return ()
     if isinstance(value, int):

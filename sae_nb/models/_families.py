@@ -195,17 +195,17 @@ class Structure:
 def find_streams(module: nn.Module) -> dict[str, Structure]:
     """Find the blocks of both halves of an encoder–decoder, "encoder" and "decoder"; none elsewhere."""
     halves = {"encoder": encoder_of(module), "decoder": decoder_of(module)}
-    found = {}
+    streams = {}
     for name, path in halves.items():
         structure = None if path is None else find_structure(module.get_submodule(path))
         if structure is None:
             return {}
-        found[name] = _below(structure, str(path))
-    embeds = [one.embed for one in found.values() if one.embed is not None]
+        streams[name] = _below(structure, str(path))
+    embeds = [one.embed for one in streams.values() if one.embed is not None]
     parts = {id(module.get_submodule(path)) for path in embeds}
     if len(parts) < len(embeds):  # one module that runs in both halves is of neither
-        found = {name: replace(one, embed=None) for name, one in found.items()}
-    return found
+        streams = {name: replace(one, embed=None) for name, one in streams.items()}
+    return streams
 
 
 def find_text_structure(module: nn.Module) -> Structure | None:
@@ -218,16 +218,16 @@ def find_text_structure(module: nn.Module) -> Structure | None:
     of_text = [one for one in lists if not _OF_IMAGES.search(one)] or lists
     if not of_text:
         return None
-    found = _structure(holder, _flat(holder, of_text[0]))
-    return found if path is None else _below(found, path)
+    structure = _structure(holder, _flat(holder, of_text[0]))
+    return structure if path is None else _below(structure, path)
 
 
 def _below(structure: Structure, path: str) -> Structure:
     """Return a structure whose paths begin at the module that holds it."""
     parts = ("blocks", "embed", "final_norm", "exit_gate", "side_by_side")
-    known = {name: getattr(structure, name) for name in parts}
+    parts_of = {name: getattr(structure, name) for name in parts}
     moved: dict[str, Any] = {
-        name: f"{path}.{part}" for name, part in known.items() if part is not None
+        name: f"{path}.{part}" for name, part in parts_of.items() if part is not None
     }
     return replace(structure, paths=tuple(f"{path}.{one}" for one in structure.paths), **moved)
 
@@ -238,7 +238,7 @@ def find_structure(module: nn.Module) -> Structure | None:
     The blocks are the longest list of modules that is not itself inside such a list; lists whose
     members have an attention come first.
     """
-    path = _block_list(module)
+    path = next((path for _, path in _scored_lists(module)), None)
     return None if path is None else _structure(module, _flat(module, path))
 
 
@@ -271,8 +271,8 @@ def lone_block(module: nn.Module, runs: Mapping[str, int]) -> Structure | None:
     """
     for path, part in module.named_modules():
         if runs.get(path, 0) > 1 and _first_part(part, ATTENTIONS) is not None:
-            found = _structure(module, (path,))
-            return in_order(module, found, (path,) * runs[path], runs)
+            structure = _structure(module, (path,))
+            return in_order(module, structure, (path,) * runs[path], runs)
     return None
 
 
@@ -416,7 +416,9 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
             for i in range(n)
         ]
         points.extend(gates)
-    return _there(module, points)
+    # The structure is that of one block; where experts alternate with plain MLPs, others lack parts of it.
+    paths = {path for path, _ in module.named_modules()}
+    return [point for point in points if point.path in paths]
 
 
 def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list[HookPoint]:
@@ -425,14 +427,8 @@ def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list
     for name, structure in streams.items():
         for point in standard_hook_points(module, structure):
             whole = str(point) if point.kind == "cross_attn_out" else f"{name}.{point}"
-            points.append(HookPoint(whole, **{**vars(point), "encoder": name == "encoder"}))
+            points.append(point.changed(name=whole, encoder=name == "encoder"))
     return points
-
-
-def _there(module: nn.Module, points: list[HookPoint]) -> list[HookPoint]:
-    # The structure is that of one block; where experts alternate with plain MLPs, others lack parts of it.
-    there = {path for path, _ in module.named_modules()}
-    return [point for point in points if point.path in there]
 
 
 def _beside(name: str, path: str, structure: Structure) -> HookPoint:
@@ -480,13 +476,9 @@ def _points_of_lists(holder: str, layer: int) -> Iterator[HookPoint]:
         yield HookPoint(f"{kind}.{layer}", path=path, side=side, layer=layer, once=True)
 
 
-def _block_list(module: nn.Module) -> str | None:
-    return next((path for _, path in _scored_lists(module)), None)
-
-
 def _scored_lists(module: nn.Module) -> list[tuple[tuple[bool, int], str]]:
     """Return the lists of blocks that are in no other, those with attention first, and then the longest."""
-    found = []
+    scored = []
     inside: list[str] = []
     for path, part in module.named_modules():
         if not path or any(path.startswith(f"{outer}.") for outer in inside):
@@ -496,8 +488,8 @@ def _scored_lists(module: nn.Module) -> list[tuple[tuple[bool, int], str]]:
             continue
         inside.append(path)
         score = (_first_part(_first_block(part), ATTENTIONS) is not None, len(children))
-        found.append((score, path))
-    return sorted(found, key=lambda one: one[0], reverse=True)
+        scored.append((score, path))
+    return sorted(scored, key=lambda one: one[0], reverse=True)
 
 
 def _first_block(part: nn.Module) -> nn.Module:

@@ -36,7 +36,7 @@ Generated = str | Tensor | list[str] | list[Tensor]
 
 def continue_texts(
     model: LiveModel,
-    prompt: Any,
+    prompt: object,
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -120,7 +120,7 @@ class Stream:
 
     @classmethod
     def of(
-        cls, model: LiveModel, prompt: Any, temperature: float = 0.0, seed: int | None = None
+        cls, model: LiveModel, prompt: object, temperature: float = 0.0, seed: int | None = None
     ) -> Stream:
         """Return the stream of one prompt."""
         _check_generates(model)
@@ -268,7 +268,7 @@ class Stream:
         return made
 
 
-def _shortened(cache: Any, n_columns: int) -> Any:
+def _shortened(cache: object, n_columns: int) -> Any:
     """Return a cache with the first columns only, layer by layer; None where one does not go back so far."""
     layers = getattr(cache, "layers", None)
     if layers is None:
@@ -357,7 +357,7 @@ def _check_generates(model: LiveModel) -> None:
 
 
 def prompt_rows(
-    model: LiveModel, prompt: Any, add_bos: AddBos = "auto"
+    model: LiveModel, prompt: object, add_bos: AddBos = "auto"
 ) -> tuple[list[Conversation], bool]:
     """Return prompts as they are continued, with roles −1 in texts; and whether it is one alone.
 
@@ -375,7 +375,7 @@ def prompt_rows(
     return rows, isinstance(prompt, str) or is_tensor or is_ids or is_chat
 
 
-def _begun(model: LiveModel, prompt: Any, add_bos: AddBos) -> tuple[list[Conversation], bool]:
+def _begun(model: LiveModel, prompt: object, add_bos: AddBos) -> tuple[list[Conversation], bool]:
     """Return what an encoder–decoder reads and how its decoder begins, sample by sample."""
     rows: list[Conversation] = []
     # One at a time: what is padded together is then a matter of what is generated together.
@@ -478,7 +478,7 @@ class _Source:
         return made
 
 
-def prompt_row(model: LiveModel, prompt: Any, *, name: str = "prompt") -> Conversation:
+def prompt_row(model: LiveModel, prompt: object, *, name: str = "prompt") -> Conversation:
     """Return one prompt, as `prompt_rows` does."""
     rows, _ = prompt_rows(model, prompt)
     if len(rows) != 1:

@@ -7,12 +7,12 @@ spellings mean the same place: the standard name, TransformerLens' name
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Literal, cast
 
 from sae_nb._lazy import near
-from sae_nb.checks import check_hook_name, check_integers, checked, one_of
+from sae_nb.checks import check_hook_name, check_integers, checked, one_of, shown, standard_name
 
 Side = Literal["input", "output"]
 
@@ -30,57 +30,15 @@ Place = tuple[str, Side]
 Step = int | Literal["last"]
 """Application of a module within one pass, counted from 0."""
 
-_TRANSFORMER_LENS = re.compile(
-    r"blocks\.(?P<layer>\d+)\."
-    r"(hook_(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out)|(?P<part>attn\.hook_z|mlp\.hook_post))"
-)
-_OF_PARTS = {"attn.hook_z": "head_out", "mlp.hook_post": "mlp_post"}
-_STANDARD = re.compile(
-    r"(?P<kind>resid_pre|resid_mid|resid_post|attn_out|mlp_out|head_out|mlp_post)\.(?P<layer>\d+)"
-)
-
 
 class HookPointNotFound(ValueError):  # noqa: N818 - a public name, given by the contract
     """No hook point of that name; the message lists the near ones."""
 
 
 @checked
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class HookPoint(str):
     """A named place in a model: behaves as its name, and carries where that is.
-
-    Parameters
-    ----------
-    side
-        Whether the module's output or its first input is meant.
-    index
-        Element of a tuple output; None: the first tensor, found when the model runs.
-    writable
-        False where the module sees a copy that is used elsewhere too, so that an edit there would
-        change only part of the network: ``resid_mid`` of pre-norm blocks.
-    features
-        Axis of a state that holds its features: "last", or "channels" for the one behind the samples, as
-        convolutions have it; None: not known, and taken from the shape.
-    channels
-        Channels that a module of unknown layout gives, by which its shape may decide.
-    encoder
-        Whether it is in the encoder of an encoder–decoder, whose rows are of its own input.
-    form
-        Form of its states, where it is another than (batch, time, d); see `Form`.
-    tokens_from
-        Place of the first token in states that have more places than tokens, −1 where tokens are the last;
-        None: they have none.
-    parts
-        Number of parts of a sample that the module sees as samples, one after the other, such as frames.
-    maps
-        Whether its module makes maps, (batch, channels, height, width), which keep that form.
-    series
-        Whether its module works on sequences alone, so that a state of four axes has features last.
-    step
-        Application of the module within one pass, counted from 0, or "last", or several; None: every one.
-    once
-        Whether there is one state per pass: the module runs once, or `step` names a time it always runs.
-    runs
-        Number of times that the module runs in one pass, where that is known.
 
     Example
     -------
@@ -89,76 +47,65 @@ class HookPoint(str):
     ('resid_post.6', 'transformer.h.6', 'output', True)
     """
 
+    name: InitVar[str] = field(kw_only=False)
     path: str
-    side: Side
-    layer: int | None
-    index: int | None  # type: ignore[assignment]  # hides str.index, which names do not need
-    writable: bool
-    features: Features | None
-    channels: int | None
-    maps: bool
-    series: bool
-    step: Step | tuple[int, ...] | None
-    once: bool
-    runs: int | None
-    encoder: bool
-    form: Form | None
-    tokens_from: int | None
-    parts: int
+    side: Side = "output"
+    """Whether the module's output or its first input is meant."""
 
-    def __new__(
-        cls,
-        name: str,
-        *,
-        path: str,
-        side: Side = "output",
-        layer: int | None = None,
-        index: int | None = None,
-        writable: bool = True,
-        features: Features | None = None,
-        channels: int | None = None,
-        maps: bool = False,
-        series: bool = False,
-        step: Step | tuple[int, ...] | None = None,
-        once: bool = False,
-        runs: int | None = None,
-        encoder: bool = False,
-        form: Form | None = None,
-        tokens_from: int | None = None,
-        parts: int = 1,
-    ) -> HookPoint:
-        """Make the string and attach where it points."""
-        point = super().__new__(cls, name)
-        point.path, point.side, point.layer = path, side, layer
-        point.index, point.writable = index, writable
-        point.features, point.channels, point.maps = features, channels, maps
-        point.series = series
-        point.step, point.once, point.runs = step, once, runs
-        point.encoder = encoder
-        point.form, point.tokens_from, point.parts = form, tokens_from, parts
-        return point
+    layer: int | None = None
+    index: int | None = None  # type: ignore[assignment]  # hides str.index, which names do not need
+    """Element of a tuple output; None: the first tensor, found when the model runs."""
 
-    def laid_out(
-        self,
-        features: Features | None,
-        channels: int | None = None,
-        *,
-        maps: bool = False,
-        series: bool = False,
-    ) -> HookPoint:
-        """Return the same hook point with its axis of features known."""
-        known = {**vars(self), "features": features, "channels": channels, "maps": maps}
-        known["series"] = series
-        return type(self)(str(self), **known)
+    writable: bool = True
+    """False where the module sees a copy that is used elsewhere too, so that an edit there would change only
+    part of the network: ``resid_mid`` of pre-norm blocks."""
 
-    def formed(self, form: Form | None, tokens_from: int | None, parts: int) -> HookPoint:
-        """Return the same hook point with the form of its states known."""
-        known = {**vars(self), "form": form, "tokens_from": tokens_from, "parts": parts}
-        return type(self)(str(self), **known)
+    features: Features | None = None
+    """Axis of a state that holds its features: "last", or "channels" for the one behind the samples, as
+    convolutions have it; None: not known, and taken from the shape."""
 
-    def counted(self, step: Step | tuple[int, ...] | None, runs: int | None) -> HookPoint:
-        """Return the same hook point with the applications that are meant, and how many there are."""
-        return type(self)(str(self), **{**vars(self), "step": step, "runs": runs})
+    channels: int | None = None
+    """Channels that a module of unknown layout gives, by which its shape may decide."""
+
+    maps: bool = False
+    """Whether its module makes maps, (batch, channels, height, width), which keep that form."""
+
+    series: bool = False
+    """Whether its module works on sequences alone, so that a state of four axes has features last."""
+
+    step: Step | tuple[int, ...] | None = None
+    """Application of the module within one pass, counted from 0, or "last", or several; None: every one."""
+
+    once: bool = False
+    """Whether there is one state per pass: the module runs once, or `step` names a time it always runs."""
+
+    runs: int | None = None
+    """Number of times that the module runs in one pass, where that is known."""
+
+    encoder: bool = False
+    """Whether it is in the encoder of an encoder–decoder, whose rows are of its own input."""
+
+    form: Form | None = None
+    """Form of its states, where it is another than (batch, time, d); see `Form`."""
+
+    tokens_from: int | None = None
+    """Place of the first token in states that have more places than tokens, −1 where tokens are the last;
+    None: they have none."""
+
+    parts: int = 1
+    """Number of parts of a sample that the module sees as samples, one after the other, such as frames."""
+
+    def __new__(cls, name: str = "", *_: Any, **__: Any) -> HookPoint:
+        """Make the string; its fields follow."""
+        return super().__new__(cls, name)
+
+    def __post_init__(self, name: str) -> None:
+        if not isinstance(name, str):
+            raise TypeError(f"`name` must be text, got {shown(name)}.")
+
+    def changed(self, **fields: Any) -> HookPoint:
+        """Return the same hook point with other fields."""
+        return replace(self, **{"name": str(self), **fields})
 
     @property
     def times(self) -> tuple[int, ...] | None:
@@ -177,10 +124,6 @@ class HookPoint(str):
             return (self.runs - 1,)
         return (self.step,) if isinstance(self.step, int) else self.step
 
-    def __getnewargs_ex__(self) -> tuple[tuple[str], dict[str, Any]]:
-        """Copy and pickle with the attributes."""
-        return (str(self),), dict(vars(self))
-
     @property
     def kind(self) -> str:
         """The name without its layer: "resid_post" for "resid_post.6"; a raw path is itself."""
@@ -192,28 +135,6 @@ class HookPoint(str):
     def place(self) -> tuple[str, Side, Step | tuple[int, ...] | None]:
         """Module path, side and application: equal for two names of one state."""
         return self.path, self.side, self.step
-
-
-def standard_name(name: str) -> str:
-    """Return the standard name for a TransformerLens name; other names are returned as they are."""
-    if name == "hook_embed":
-        return "embed"
-    match = _TRANSFORMER_LENS.fullmatch(name)
-    if match is None:
-        return name
-    return f"{match['kind'] or _OF_PARTS[match['part']]}.{match['layer']}"
-
-
-def lens_name(hook_point: str) -> str:
-    """Return TransformerLens' name of a standard hook point; other names are returned as they are."""
-    if hook_point == "embed":
-        return "hook_embed"
-    match = _STANDARD.fullmatch(hook_point)
-    if match is None:
-        return hook_point
-    parts = {kind: part for part, kind in _OF_PARTS.items()}
-    end = parts.get(match["kind"], f"hook_{match['kind']}")
-    return f"blocks.{match['layer']}.{end}"
 
 
 def find_hook_point(
@@ -308,7 +229,7 @@ def _not_found(
     )
 
 
-def check_step(point: HookPoint, step: Any) -> Step | tuple[int, ...] | None:
+def check_step(point: HookPoint, step: object) -> Step | tuple[int, ...] | None:
     """Return applications that are asked for, of a hook point that does not name one itself."""
     if step is None:
         return None

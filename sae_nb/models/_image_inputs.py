@@ -58,7 +58,7 @@ class PixelValues:
     values: Float[Tensor, "channels height width"]
 
 
-def picture_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+def picture_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     """Return batches of pixel values; of an encoder–decoder, with what its decoder reads."""
     pairs = pairs_of(inputs) if model.streams else Pairs(inputs)
     samples = picture_samples(model, pairs.sources)
@@ -210,7 +210,7 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     return Samples.joined([picture_samples(model, first_of_pair(item, 4)) for item in inputs])
 
 
-def _not_pictures(model: LiveModel, inputs: Any) -> TypeError:
+def _not_pictures(model: LiveModel, inputs: object) -> TypeError:
     return TypeError(
         f"`inputs` must be images for the vision model {model.name}, got {described(inputs)}. "
         "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL images, or files."
@@ -336,7 +336,7 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
     ).to(model.device)
 
 
-def _prepared(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _prepared(preprocess: object, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
     if isinstance(preprocess, Preprocess):
         framed = _same_type([preprocess.framed(picture) for picture in pictures])
         stacked = _stacked(framed)
@@ -396,7 +396,7 @@ class Fitted(NamedTuple):
     notes: tuple[str, ...]
 
 
-def fit_picture(model: LiveModel, given: Any) -> Fitted:
+def fit_picture(model: LiveModel, given: object) -> Fitted:
     """Return one image as bytes of the size the model reads, and a note on every conversion."""
     if not model.modality.is_image:
         raise TypeError(
@@ -413,7 +413,7 @@ def fit_picture(model: LiveModel, given: Any) -> Fitted:
     return Fitted(torch.from_numpy(array.copy()), tuple(notes))
 
 
-def fit_for_text(model: LiveModel, given: Any) -> Fitted:
+def fit_for_text(model: LiveModel, given: object) -> Fitted:
     """Return one image as bytes, of its own size, for a processor that puts it into a text."""
     notes: list[str] = []
     if model.preprocess is None:
@@ -424,7 +424,7 @@ def fit_for_text(model: LiveModel, given: Any) -> Fitted:
     return Fitted(torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous(), tuple(notes))
 
 
-def _opened(given: Any, notes: list[str]) -> Image.Image:
+def _opened(given: object, notes: list[str]) -> Image.Image:
     if isinstance(given, Image.Image):
         return _upright(given, notes)
     if isinstance(given, str | Path):

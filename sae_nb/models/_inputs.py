@@ -117,7 +117,7 @@ class Batch:
     def copies(self, n: int) -> Batch:
         """Return one sample n times, so that several changes of it are measured in one pass."""
 
-        def several(value: Any) -> Any:
+        def several(value: object) -> Any:
             if isinstance(value, Tensor) and value.ndim and len(value) == 1:
                 return value.expand(n, *value.shape[1:])
             return value.copies(n) if isinstance(value, Batch) else value
@@ -202,7 +202,7 @@ def plain_index(first: int, n: int, n_tokens: int | None) -> tuple[Tensor, Tenso
     return sample, torch.arange(width).expand(n, width)
 
 
-def _moved(value: Any, device: str | torch.device) -> Any:
+def _moved(value: object, device: str | torch.device) -> Any:
     return value.to(device) if isinstance(value, Tensor) else value
 
 
@@ -224,7 +224,7 @@ class Samples(NamedTuple):
         return cls(items, sum(known) if len(known) == len(parts) else None)
 
 
-def column_of_table(model: LiveModel, inputs: Any) -> Any:
+def column_of_table(model: LiveModel, inputs: object) -> Any:
     """Return the column of a table that a model of texts or images reads; anything else as it is."""
     text = model.modality.is_text
     return unpacked(inputs, TEXTS if text else IMAGES, "texts" if text else "images")
@@ -312,12 +312,12 @@ def numbers_of(x: Tensor | np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(np.asarray(x), kind, ["C_CONTIGUOUS", "WRITEABLE"]))
 
 
-def is_many(inputs: Any) -> bool:
+def is_many(inputs: object) -> bool:
     """Return whether something can be iterated over: an iterator, a DataLoader, or a dataset."""
     return isinstance(inputs, Iterable) or _is_dataset(inputs)
 
 
-def _is_dataset(inputs: Any) -> bool:
+def _is_dataset(inputs: object) -> bool:
     indexed = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return indexed and not isinstance(inputs, type)
 
@@ -340,7 +340,7 @@ def has_numbers(x: Tensor | np.ndarray) -> bool:
     return x.dtype.kind in "biufc"
 
 
-def first_of_pair(item: Any, batch_ndim: int) -> Any:
+def first_of_pair(item: object, batch_ndim: int) -> Any:
     """Return the inputs of an (inputs, labels) pair as a DataLoader makes it; else the item itself.
 
     Raises
@@ -365,7 +365,7 @@ def first_of_pair(item: Any, batch_ndim: int) -> Any:
     return item
 
 
-def without_labels(inputs: Any, batch_ndim: int) -> Any:
+def without_labels(inputs: object, batch_ndim: int) -> Any:
     """Return the samples of a tuple (samples, labels) with one number for every sample; else what is given.
 
     Raises
@@ -406,7 +406,7 @@ def _binary(x: Tensor) -> bool:
     return bool(((x == 0) | (x == 1)).all())
 
 
-def _are_texts(item: Any) -> bool:
+def _are_texts(item: object) -> bool:
     return isinstance(item, tuple) and len(item) > 1 and all(isinstance(one, str) for one in item)
 
 
@@ -418,7 +418,7 @@ def _are_numbers(values: Any, n: int | None = None) -> bool:
     return numbers and all(isinstance(one, (int, float, np.number)) for one in values)
 
 
-def _is_label(first: Any, second: Any) -> bool:
+def _is_label(first: object, second: object) -> bool:
     """Whether a dataset's item (first, second) is a sample and its label, not two samples."""
     if isinstance(second, (int, np.integer)):
         return not isinstance(first, (int, np.integer))
@@ -444,7 +444,7 @@ def chained(inputs: Any, batch_ndim: int, read: Callable[[Any], Samples], *, nam
 
 
 def _read_item(
-    item: Any, index: int, batch_ndim: int, read: Callable[[Any], Samples]
+    item: object, index: int, batch_ndim: int, read: Callable[[Any], Samples]
 ) -> Iterator[Any]:
     """Return the samples of an item of an iterator; an error names which it is."""
     try:
@@ -483,7 +483,7 @@ def batched(
     return Batches(batches(), n_samples=samples.n_samples, policy=policy)
 
 
-def described(inputs: Any) -> str:
+def described(inputs: object) -> str:
     """Return a few words on what something is, for messages."""
     if isinstance(inputs, Tensor) and inputs.is_nested:
         return "a nested tensor"
@@ -506,7 +506,7 @@ def described(inputs: Any) -> str:
 # Plain tensors for modules that read neither text nor images: the first axis counts samples.
 
 
-def plain_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+def plain_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     """Return batches of plain tensors."""
     if isinstance(inputs, (Tensor, np.ndarray, Mapping)):
         checked = _checked(model, inputs)
@@ -543,7 +543,7 @@ def _peeked(model: LiveModel, inputs: Iterable[Any]) -> Iterator[Any]:
     return itertools.chain([first], iterator)
 
 
-def _checked(model: LiveModel, part: Any) -> Tensor | dict[str, Tensor]:
+def _checked(model: LiveModel, part: object) -> Tensor | dict[str, Tensor]:
     if isinstance(part, (tuple, list)) and part and isinstance(part[0], Tensor):
         part = part[0]
     if isinstance(part, (Tensor, np.ndarray)) and not has_numbers(part):
@@ -579,7 +579,7 @@ def _begins_linear(module: nn.Module) -> bool:
     return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-def _not_tensors(model: LiveModel, inputs: Any) -> TypeError:
+def _not_tensors(model: LiveModel, inputs: object) -> TypeError:
     return TypeError(
         f"`inputs` must be a tensor whose first axis counts samples for {model.name}, got "
         f"{described(inputs)}. Wrap the module with tokenizer=… to read text, or with preprocess=… "
@@ -667,7 +667,7 @@ def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> To
     return TokenLayout(_count_prefix(module), (size[0] // patch[0], size[1] // patch[1]))
 
 
-def _image_in_text(config: Any) -> TokenLayout | None:
+def _image_in_text(config: object) -> TokenLayout | None:
     """Return the grid of an image's tokens in a text, where every image has the same."""
     vision = getattr(config, "vision_config", None)
     size, patch = (pair(getattr(vision, name, None)) for name in ("image_size", "patch_size"))
@@ -677,7 +677,7 @@ def _image_in_text(config: Any) -> TokenLayout | None:
     return TokenLayout(0, (size[0] // patch[0] // merged, size[1] // patch[1] // merged))
 
 
-def pair(value: Any) -> tuple[int, int] | None:
+def pair(value: object) -> tuple[int, int] | None:
     """Return (rows, columns) from an integer, a sequence or a record of height and width."""
     if isinstance(value, int):
         return value, value

@@ -128,7 +128,7 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
 
 
 def edited(
-    value: Any, edits: Iterable[Intervention], stretches: Sequence[RunState], time: int = 0
+    value: object, edits: Iterable[Intervention], stretches: Sequence[RunState], time: int = 0
 ) -> Any:
     """Return what a module gave or got with edits applied, in their order; `time` counts its runs in a pass."""
     for edit in edits:
@@ -208,7 +208,7 @@ def _tokens(stretches: Sequence[RunState]) -> tuple[int, int] | None:
     return shaped.shape[0], sum(width or 0 for width in widths)
 
 
-def _checked(new: Any, old: Tensor, intervention: Intervention) -> Tensor:
+def _checked(new: object, old: Tensor, intervention: Intervention) -> Tensor:
     if not isinstance(new, Tensor) or new.shape != old.shape:
         got = tuple(new.shape) if isinstance(new, Tensor) else type(new).__name__
         raise ValueError(
@@ -337,7 +337,7 @@ class _Here(threading.local):
 _HERE = _Here()
 
 
-def _put_back(table: dict[int, Any], key: int, value: Any) -> None:
+def _put_back(table: dict[int, Any], key: int, value: object) -> None:
     if value is None:
         table.pop(key, None)
     else:
@@ -516,7 +516,9 @@ class Editing:
         hook = module.register_forward_pre_hook(before, with_kwargs=True, prepend=True)
         return hook.remove
 
-    def _at(self, place: LivePlace, by: Any) -> list[tuple[Intervention, Sequence[RunState], int]]:
+    def _at(
+        self, place: LivePlace, by: object
+    ) -> list[tuple[Intervention, Sequence[RunState], int]]:
         """The edits that apply at a place now, each with where its columns are and how often the part ran."""
         model = self._live()
         runs, states, traced = _HERE.own.get(id(model.module), (None, (), False))

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
-from sae_nb.activations import LANGUAGE, Context, Modality, modality_of
-from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
+from sae_nb.activations import Context, Modality, modality_of
+from sae_nb.checks import Count, Seed, at_least, check_devices, checked, standard_name, warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
 from sae_nb.models._block_order import Turns, again_and_again, fixed, settled, tried, turns_of
@@ -35,7 +35,6 @@ from sae_nb.models._hook_points import (
     check_step,
     find_hook_point,
     near_names,
-    standard_name,
 )
 from sae_nb.models._inputs import Batch, Batches, TokenLayout, described, pair
 from sae_nb.models._interventions import Editing, Intervention
@@ -241,8 +240,8 @@ class LiveModel(KnowsOtherWords):
         """The structure, and whether a pass or the configuration has shown the order of its blocks."""
         if self.streams:
             return self.streams["decoder"], True
-        found = find_text_structure(self.module)
-        return settled(self, found) if found is not None else again_and_again(self)
+        structure = find_text_structure(self.module)
+        return settled(self, structure) if structure is not None else again_and_again(self)
 
     @property
     def order_is_known(self) -> bool:
@@ -277,7 +276,7 @@ class LiveModel(KnowsOtherWords):
         """Turns of all modules in one pass over inputs of our own; None where there are none to try."""
         return None if self.remote else tried(self, self.structure)
 
-    def counted(self, point: HookPoint, step: Any = None) -> HookPoint:
+    def counted(self, point: HookPoint, step: object = None) -> HookPoint:
         """Return a hook point for an edit at some applications of its module: a number, several, or "last".
 
         Raises
@@ -286,40 +285,40 @@ class LiveModel(KnowsOtherWords):
         """
         asked = check_step(point, step)
         if asked is None and point.step is None:
-            known = {} if self.structure is None else self.structure.runs
-            once = known.get(point.path, 1)
-            return point if once == 1 else point.counted(None, once)
+            runs_by_path = {} if self.structure is None else self.structure.runs
+            once = runs_by_path.get(point.path, 1)
+            return point if once == 1 else point.changed(step=None, runs=once)
         runs = None if self._turns is None else self._turns.runs.get(point.path)
-        found = point.counted(point.step if asked is None else asked, runs)
-        times = found.times or ()
+        applied = point.changed(step=point.step if asked is None else asked, runs=runs)
+        times = applied.times or ()
         if runs is not None and fixed(self.module) and max(times, default=0) >= runs:
             raise ValueError(
                 f"`step` must name some of the {runs} application{'s' * (runs > 1)} of `{point.path}`, counted "
                 f"from 0, got {max(times)}. The last one is {runs - 1}."
             )
-        return found
+        return applied
 
-    def settle_order(self, inputs: Any) -> None:
+    def settle_order(self, inputs: object) -> None:
         """Find out from the first of some inputs in which order the blocks run, where that is not known yet.
 
         Runs one batch of one sample. Inputs that can be read only once are left alone.
         """
-        found, known = self._order
-        if known or hasattr(inputs, "__next__"):
+        structure, is_known = self._order
+        if is_known or hasattr(inputs, "__next__"):
             return
         for batch in self.batches(inputs, batch_size=1):
-            self.note_turns(turns_of(self, found, batch.to(self.device).args, batch.kwargs))
+            self.note_turns(turns_of(self, structure, batch.to(self.device).args, batch.kwargs))
             return
 
     def note_turns(self, turns: Turns | None) -> None:
         """Take the order of a pass over the whole network for that of every pass."""
-        found = self._order[0]
-        if turns is None or (found is not None and not turns.blocks):
+        structure = self._order[0]
+        if turns is None or (structure is not None and not turns.blocks):
             return
-        if found is None:
+        if structure is None:
             self._order = lone_block(self.module, turns.runs), True
         else:
-            self._order = in_order(self.module, found, turns.blocks, turns.runs), True
+            self._order = in_order(self.module, structure, turns.blocks, turns.runs), True
         vars(self).pop("_points", None)
 
     @cached_property
@@ -344,10 +343,6 @@ class LiveModel(KnowsOtherWords):
             can = getattr(self.module, "can_generate", None)
             return callable(can) and bool(can())
         return self.causal and self.modality.is_text
-
-    def kind_of_rows(self, *, encoder: bool) -> str:
-        """Return the kind of what rows are of: a decoder has tokens, whatever its encoder reads."""
-        return LANGUAGE.name if self.streams and not encoder else self.kind
 
     @cached_property
     def vocabulary_size(self) -> int | None:
@@ -448,15 +443,20 @@ class LiveModel(KnowsOtherWords):
             point = find_hook_point(name, self._points, paths, model_name=self.name)
             point = layout_at(self.module, point)
             if isinstance(name, HookPoint) and isinstance(name.step, tuple) and point.step is None:
-                point = point.counted(name.step, name.runs)
+                point = point.changed(step=name.step, runs=name.runs)
             if point.step is None:
-                known = {one.place for one in self._points if one.once}
-                point.once = point.place in known or (point.path, point.side) in self.ran_once
+                places = {one.place for one in self._points if one.once}
+                once = point.place in places or (point.path, point.side) in self.ran_once
+                point = point.changed(once=once)
             encoder = facts.encoder_of(self.module) if self.streams else None
-            point.encoder = encoder is not None and f"{point.path}.".startswith(f"{encoder}.")
-        if features is None and isinstance(name, HookPoint) and name.features is not None:
-            return point.laid_out(name.features, maps=name.maps)
-        return point if features is None else point.laid_out(features)
+            inside = encoder is not None and f"{point.path}.".startswith(f"{encoder}.")
+            point = point.changed(encoder=inside)
+        maps = False
+        if features is None and isinstance(name, HookPoint):
+            features, maps = name.features, name.maps
+        if features is None:
+            return point
+        return point.changed(features=features, channels=None, maps=maps, series=False)
 
     @checked
     def get_module(self, path: str) -> nn.Module:
@@ -510,7 +510,7 @@ class LiveModel(KnowsOtherWords):
 
     # Running it
 
-    def tokens(self, text: Any) -> pd.DataFrame:
+    def tokens(self, text: object) -> pd.DataFrame:
         """Return the tokens of a text as the model reads them, one row per token.
 
         Columns: ``position`` in the text, ``id``, ``token`` (its text), ``special``, and ``dropped``:
@@ -600,7 +600,7 @@ class LiveModel(KnowsOtherWords):
         with self.lock, torch.set_grad_enabled(grad):
             return self.editing.run(batch.args, batch.kwargs, (batch.state(),), method)
 
-    def main_output(self, raw: Any) -> Tensor:
+    def main_output(self, raw: object) -> Tensor:
         """Return the tensor that counts in a raw output.
 
         Logits if there are any; for one of two towers its embedding; for vision backbones the pooled

@@ -345,7 +345,7 @@ def load_remote(name: str, remote: Remote, revision: str | None) -> LiveModel:
     )
 
 
-def _task(config: Any) -> str:
+def _task(config: object) -> str:
     """The pipeline a checkpoint is for: part of the name by which a server knows it."""
     architecture = (getattr(config, "architectures", None) or [""])[0]
     if architecture.endswith(("ForCausalLM", "LMHeadModel")):
@@ -459,7 +459,7 @@ def wrap(
     )
 
 
-def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
+def _unwrapped(given: object) -> tuple[nn.Module, Any]:
     nnsight_object = None
     # nnsight is imported elsewhere or not at all: an object of its class can only exist if it was.
     envoys = sys.modules.get("nnsight.intervention.envoy")
@@ -483,7 +483,7 @@ def _unwrapped(given: Any) -> tuple[nn.Module, Any]:
     return given, nnsight_object
 
 
-def _in_place_of(given: Any) -> str:
+def _in_place_of(given: object) -> str:
     """Suggest what to do with something that is not a module."""
     if isinstance(getattr(given, "model", None), nn.Module):
         return "Pass what it holds: wrap(it.model, it.tokenizer)."
@@ -494,7 +494,7 @@ def _in_place_of(given: Any) -> str:
 
 def _layout(
     module: nn.Module,
-    preprocess: Any,
+    preprocess: object,
     prefix_tokens: int | None,
     patch_grid: tuple[int, int] | None,
 ) -> TokenLayout | None:
@@ -513,7 +513,7 @@ def _layout(
     )
 
 
-def _sound_preprocess(module: nn.Module, extractor: Any, rate: float | None) -> SoundPreprocess:
+def _sound_preprocess(module: nn.Module, extractor: object, rate: float | None) -> SoundPreprocess:
     if isinstance(extractor, SoundPreprocess):
         return extractor
     if extractor is not None and not hasattr(extractor, "sampling_rate"):
@@ -526,7 +526,7 @@ def _sound_preprocess(module: nn.Module, extractor: Any, rate: float | None) -> 
     return made if rate is None else replace(made, sample_rate=rate)
 
 
-def _preprocess(preprocess: Any) -> Any:
+def _preprocess(preprocess: object) -> Any:
     if preprocess is None or isinstance(preprocess, Preprocess):
         return preprocess
     if hasattr(preprocess, "image_mean") and hasattr(preprocess, "to_dict"):

@@ -231,7 +231,7 @@ def _pass_bytes(config: Mapping[str, Any], tokens: int, itemsize: int) -> int:
     return tokens * itemsize * (kept + max(in_block, at_the_end))
 
 
-def _bytes_of(sae: Any) -> int:
+def _bytes_of(sae: object) -> int:
     if sae is None:
         return 0
     if not hasattr(sae, "state_dict"):

@@ -66,7 +66,7 @@ def _n_samples(given: Mapping[str, Any]) -> int:
     return 1 if ids.ndim == 1 else len(ids)
 
 
-def _is_pair(one: Any) -> bool:
+def _is_pair(one: object) -> bool:
     if isinstance(one, Mapping):
         return "text" in one and ("image" in one or "images" in one)
     return (
@@ -74,7 +74,7 @@ def _is_pair(one: Any) -> bool:
     )
 
 
-def _is_image(one: Any) -> bool:
+def _is_image(one: object) -> bool:
     many = isinstance(one, list | tuple) and bool(one) and all(_is_image(part) for part in one)
     return many or isinstance(one, Image.Image | Tensor) or hasattr(one, "__array__")
 

@@ -82,7 +82,7 @@ def register_modality(record: Modality) -> None:
     MODALITIES[record.name] = record
 
 
-def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
+def kind_of(module: nn.Module, tokenizer: object, pictures: bool) -> str:
     """Return the kind of input of a module: as it declares, as its arguments imply, or as it is recognised."""
     stated = getattr(module, "modality", None)
     if isinstance(stated, str) and stated in MODALITIES:
@@ -101,7 +101,7 @@ def kind_of(module: nn.Module, tokenizer: Any, pictures: bool) -> str:
     return next((one.name for one in known if one.recognises(module)), OTHER.name)  # type: ignore[misc]
 
 
-def kind_of_texts(tokenizer: Any) -> str:
+def kind_of_texts(tokenizer: object) -> str:
     """Return the kind of text of a tokenizer: of letters that a record has, or language."""
     if not (hasattr(tokenizer, "get_vocab") and hasattr(tokenizer, "__len__")):
         return LANGUAGE.name
@@ -117,7 +117,7 @@ def kind_of_texts(tokenizer: Any) -> str:
     return LANGUAGE.name
 
 
-def batches_of(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+def batches_of(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     """Return batches of tensors, with the faces of their samples where the kind of input has some."""
     found, face = plain_batches(model, inputs, batch_size=batch_size), model.modality.face
     if face is None:
@@ -160,10 +160,6 @@ def _sensors(n: int, seed: int) -> Tensor:
     return torch.stack([swing, drift], dim=2)
 
 
-def _reads_images(module: nn.Module) -> bool:
-    return not facts.reads_mixture(module) and facts.reads_pictures(module)
-
-
 def _reads_tokens(module: nn.Module) -> bool:
     by_ids = getattr(type(module), "main_input_name", "input_ids") == "input_ids"
     known = bool(facts.model_type(module)) and facts.vocabulary_size(module) is not None
@@ -178,7 +174,7 @@ register_modality(DNA)
 register_modality(
     replace(
         VISION,
-        recognises=_reads_images,
+        recognises=lambda module: not facts.reads_mixture(module) and facts.reads_pictures(module),
         batches=picture_batches,
         fit=fit_picture,
         examples=_scenes,
@@ -224,7 +220,7 @@ register_modality(
 )
 
 
-def _accept_face(name: str, face: Any) -> None:
+def _accept_face(name: str, face: object) -> None:
     """Show samples of a known kind of input by another package's function."""
     if name not in MODALITIES:
         raise ValueError(f"its name must be a kind of input, one of {', '.join(MODALITIES)}")

@@ -71,7 +71,7 @@ class Hooks:
             if ran is module:  # and not a copy of it, which takes the hook along
                 self._calls.begin(module, args, kwargs, reads_text=self._reads_text)
 
-        def end(ran: nn.Module, _args: Any, output: Any) -> None:
+        def end(ran: nn.Module, _args: object, output: object) -> None:
             if ran is module:
                 self._calls.end(output)
 
@@ -82,7 +82,7 @@ class Hooks:
             self._undo.append(around_generate(module, self._calls.of_generate))
 
     def _at_output(self, intervention: Intervention, part: nn.Module) -> Any:
-        def edit(ran: nn.Module, _args: Any, output: Any) -> Any:
+        def edit(ran: nn.Module, _args: object, output: object) -> Any:
             if ran is not part:
                 return output
             states = (intervention.needed(self._calls.state(self._reads_text)),)

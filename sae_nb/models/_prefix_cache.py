@@ -8,9 +8,8 @@ numbers are the same to the bit: what a block hands on is a copy of what it had 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,7 +72,7 @@ class Below:
             return
         ran: set[nn.Module] = set()
 
-        def note(block: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        def note(block: nn.Module, args: object, kwargs: object, output: object) -> None:
             nonlocal left
             again = block in ran
             ran.add(block)
@@ -85,7 +84,7 @@ class Below:
                 if self._open:
                     self._given[block] = _copied(output)
 
-        def reached(_value: Any) -> None:
+        def reached(_value: object) -> None:
             self._open = False
 
         with ExitStack() as hooks:
@@ -107,22 +106,17 @@ class Below:
             if self._given:
                 own_wrapper(self._model)
             for block, output in self._given.items():
-                undo.callback(put_around(block, partial(_hand_on, output)))
+                undo.callback(put_around(block, lambda *_, made=output, **__: _copied(made)))
             yield
 
 
-def _hand_on(output: Any, _forward: Callable[..., Any], /, *_args: Any, **_kwargs: Any) -> Any:
-    """Return a copy: what follows may write into it."""
-    return _copied(output)
-
-
-def _copied(value: Any) -> Any:
+def _copied(value: object) -> Any:
     if isinstance(value, Tensor):
         return value.detach().clone()
     return type(value)(map(_copied, value)) if isinstance(value, tuple | list) else value
 
 
-def _size(value: Any) -> int:
+def _size(value: object) -> int:
     if isinstance(value, Tensor):
         return value.numel() * value.element_size()
     return sum(map(_size, value)) if isinstance(value, tuple | list) else 0

@@ -36,7 +36,7 @@ from sae_nb.models._interventions import (
     take_out,
 )
 from sae_nb.models._states import (
-    Layout,
+    TokenAxes,
     at_tokens,
     by_place,
     check_samples_first,
@@ -104,10 +104,10 @@ class Run:
         """Answer of the model."""
         return Answer(self.model, self.raw, self.batch.keep)
 
-    def layout(self, name: str) -> Layout:
+    def layout(self, name: str) -> TokenAxes:
         """Return how a state is laid out."""
         point = self.model.hook_point(name)
-        return layout_of(self.seen[name], self.batch, point, self.model.prefix_tokens) or Layout(
+        return layout_of(self.seen[name], self.batch, point, self.model.prefix_tokens) or TokenAxes(
             columns=self.states[name].shape[1]
         )
 
@@ -217,7 +217,7 @@ class Runner:
             finally:
                 self._seen, self._zeros = {}, {}
 
-    def _run(self, batch: Batch, raw: Any) -> Run:
+    def _run(self, batch: Batch, raw: object) -> Run:
         """Return what was seen in a pass, one state by name."""
         seen: dict[str, Tensor] = {}
         leaves: dict[str, Tensor] = {}
@@ -367,7 +367,7 @@ class _Pass:
         """Whether nothing more is wanted of this pass."""
         return not self.left and not self._verifies
 
-    def see(self, place: Place, value: Any) -> None:
+    def see(self, place: Place, value: object) -> None:
         """Pass on a module's output or input, each time it runs."""
         step = self.runs[place]
         self.runs[place] += 1
@@ -380,7 +380,7 @@ class _Pass:
                 if wanted is not None:
                     self.left.remove(name)
 
-    def _pass_on(self, name: str, point: HookPoint, value: Any, step: int) -> None:
+    def _pass_on(self, name: str, point: HookPoint, value: object, step: int) -> None:
         x = read_tensor(value, point)
         if x.ndim == 3 and x.shape[1] == self.batch.n:
             check_samples_first(x, self.batch.n, point, self._model.module, point.path)
@@ -497,7 +497,7 @@ def _run_traced(model: LiveModel, pass_: _Pass) -> None:
 
 def _traced_in_known_order(
     model: LiveModel,
-    wrapper: Any,
+    wrapper: object,
     pass_: _Pass,
     readers: Mapping[Place, _Reader],
 ) -> bool:
@@ -601,7 +601,7 @@ def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
 
 
 def _listen(module: nn.Module, place: Place, pass_: _Pass) -> Any:
-    def see(value: Any) -> None:
+    def see(value: object) -> None:
         pass_.see(place, value)
         if pass_.complete:
             raise _Enough

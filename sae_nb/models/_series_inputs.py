@@ -23,7 +23,7 @@ _FINE = 4  # points per pixel, between which a line is straight
 _LINE, _PAPER = 235, 20
 
 
-def series_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     """Return batches of time series, with their traces and the time between their values.
 
     Models that take `past_values` read (n, time, channels) or (n, time); others, whose first layer is a

@@ -56,7 +56,7 @@ class SoundPreprocess:
     """Maker of spectrograms, of transformers; None: the model reads waveforms."""
 
     @classmethod
-    def of(cls, module: nn.Module, extractor: Any = None) -> SoundPreprocess:
+    def of(cls, module: nn.Module, extractor: object = None) -> SoundPreprocess:
         """Return the preparation for a module, by its feature extractor if there is one."""
         folds = facts.folded_frames(module) is not None
         usual = CLAP_RATE if folds else USUAL_RATE
@@ -127,7 +127,7 @@ class Features(NamedTuple):
     values: Float[Tensor, "frames features"]
 
 
-def sound_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+def sound_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     """Return batches of sounds; of an encoder–decoder, with what its decoder reads."""
     if model.streams:
         pairs = pairs_of(inputs)
@@ -136,7 +136,7 @@ def sound_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
     return _batches_of_sounds(model, inputs, batch_size)
 
 
-def _batches_of_sounds(model: LiveModel, inputs: Any, batch_size: int) -> Batches:
+def _batches_of_sounds(model: LiveModel, inputs: object, batch_size: int) -> Batches:
     samples = sound_samples(model, inputs)
     items: Iterator[Any] = samples.items
     longest = None
@@ -174,7 +174,7 @@ def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[
         yield chunk
 
 
-def sound_samples(model: LiveModel, inputs: Any) -> Samples:
+def sound_samples(model: LiveModel, inputs: object) -> Samples:
     """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one."""
     if isinstance(inputs, str | Path):
         return Samples(iter([_file(model, inputs)]), 1)
@@ -230,7 +230,7 @@ def _has_own_features(module: nn.Module) -> bool:
     return reads and not facts.reads_spectrograms(module)
 
 
-def _features(model: LiveModel, values: Tensor, mask: Any) -> Samples:
+def _features(model: LiveModel, values: Tensor, mask: object) -> Samples:
     """Return what a model's own extractor made, (n, frames, features); each clip by its mask."""
     if facts.folded_frames(model.module) is not None:
         return _spectrograms(model, values[None] if values.ndim == 3 else values)
@@ -247,7 +247,7 @@ def _features(model: LiveModel, values: Tensor, mask: Any) -> Samples:
     return Samples(iter(clips), len(clips))
 
 
-def _prepared(model: LiveModel, values: Tensor, mask: Any) -> Samples:
+def _prepared(model: LiveModel, values: Tensor, mask: object) -> Samples:
     """Return what an extractor made; padding goes by its mask, on whichever side it is."""
     if facts.reads_spectrograms(model.module):
         rows = values[None] if values.ndim == 2 else values
@@ -393,7 +393,7 @@ class FittedSound(NamedTuple):
     notes: tuple[str, ...]
 
 
-def fit_sound(model: LiveModel, given: Any) -> FittedSound:
+def fit_sound(model: LiveModel, given: object) -> FittedSound:
     """Return one sound at the rate and of a length that a model reads, and a note on every conversion.
 
     Channels are averaged, other rates are resampled; of a longer sound the loudest stretch is kept, and
@@ -485,7 +485,7 @@ def _loudest(values: Float[Tensor, " time"], length: int) -> int:
     return int((power[length:] - power[:-length]).argmax())
 
 
-def _not_sound(model: LiveModel, inputs: Any) -> TypeError:
+def _not_sound(model: LiveModel, inputs: object) -> TypeError:
     return TypeError(
         f"`inputs` must be sounds for the audio model {model.name}, got {described(inputs)}. Pass floats of "
         "shape (time,) or (n, time), a list of such arrays, (values, rate) or a .wav file."

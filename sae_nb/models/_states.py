@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 # The tensor in what a module gives or gets.
 
 
-def read_tensor(value: Any, point: HookPoint | None = None) -> Tensor:
+def read_tensor(value: object, point: HookPoint | None = None) -> Tensor:
     """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
 
     A sequence comes as (batch, time, d), also where the module has channels second, time first, or several
@@ -65,7 +65,7 @@ def _as_given(new: Tensor, old: Tensor, point: HookPoint | None) -> Tensor:
     return new.movedim(*reversed(_AS_READ[new.ndim])) if _is_turned(old, point) else new
 
 
-def replace_tensor(value: Any, new: Tensor, point: HookPoint | None = None) -> Any:
+def replace_tensor(value: object, new: Tensor, point: HookPoint | None = None) -> Any:
     """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
     new = _as_given(new, _tensor_in(value, point), point)
     return _exchanged(value, new, point)
@@ -91,7 +91,7 @@ def _exchanged(value: Any, new: Tensor, point: HookPoint | None) -> Any:
     return type(value)(changed)
 
 
-def _tensor_in(value: Any, point: HookPoint | None) -> Tensor:
+def _tensor_in(value: object, point: HookPoint | None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     return _tensor_in(_elements(value)[_position(value, point)], point)
@@ -118,13 +118,13 @@ def axis_of(shape: tuple[int, ...], point: HookPoint) -> Features:
     return "channels" if only_second else "last"
 
 
-def _elements(value: Any) -> list[Any]:
+def _elements(value: object) -> list[Any]:
     if isinstance(value, Mapping):
         return list(value.values())
     return list(value) if isinstance(value, (tuple, list)) else []
 
 
-def _position(value: Any, point: HookPoint | None) -> SupportsIndex:
+def _position(value: object, point: HookPoint | None) -> SupportsIndex:
     elements = _elements(value)
     index = point.index if point is not None else None
     if index is not None and index < len(elements) and isinstance(elements[index], Tensor):
@@ -166,7 +166,7 @@ def module_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPo
 
 
 def with_input(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint, new: Any
+    args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint, new: object
 ) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Return a module's arguments with its input exchanged."""
     where = first_input(args, kwargs, point)
@@ -207,24 +207,24 @@ def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
     form, tokens_from = facts.form_at(root, point.path), facts.tokens_from(root, point.path)
     parts = facts.parts_of_sample(root, point.path)
     if form is not None or tokens_from is not None or parts > 1:
-        point = point.formed(form, tokens_from, parts)
+        point = point.changed(form=form, tokens_from=tokens_from, parts=parts)
     if point.features is not None or point.channels is not None:
         return point
     try:
         part = root.get_submodule(point.path)
     except AttributeError:
         return point
-    found = _axis(part, of_input=point.side == "input") or _by_neighbours(root, point.path)
-    if found == "maps":
+    axis = _axis(part, of_input=point.side == "input") or _by_neighbours(root, point.path)
+    if axis == "maps":
         # A sequence that is made of a map, as by a patch embedding, is (batch, places, features) by custom.
-        return point.laid_out("last", maps=True)
-    if found is not None or point.side == "input":
-        return point.laid_out(found)
+        return point.changed(features="last", maps=True)
+    if axis is not None or point.side == "input":
+        return point.changed(features=axis)
     channels = [one for one in part.modules() if isinstance(one, nn.Conv1d | nn.ConvTranspose1d)]
     kinds = {_axis(one) for one in part.modules() if _decides(one)}
     # Linear layers next to norms over channels, as PatchTST has them: only sequences pass through both.
     series = kinds == {"last", "channels"}
-    return point.laid_out(None, channels[-1].out_channels if channels else None, series=series)
+    return point.changed(channels=channels[-1].out_channels if channels else None, series=series)
 
 
 _Axis = Literal["last", "channels", "maps"]
@@ -263,9 +263,9 @@ def _by_neighbours(root: nn.Module, path: str) -> _Axis | None:
     if isinstance(holder, nn.Sequential):
         names = [one for one, _ in holder.named_children()]
         before, after = names[: names.index(name)], names[names.index(name) + 1 :]
-        found = [_axis(holder.get_submodule(one)) for one in reversed(before)]
-        found += [_axis(holder.get_submodule(one), of_input=True) for one in after]
-        return next((axis for axis in found if axis is not None), None)
+        axes = [_axis(holder.get_submodule(one)) for one in reversed(before)]
+        axes += [_axis(holder.get_submodule(one), of_input=True) for one in after]
+        return next((axis for axis in axes if axis is not None), None)
     return _axis(holder) if above else None
 
 
@@ -315,8 +315,8 @@ def _time_first(part: nn.Module) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layout:
-    """Layout of a state, beyond its width."""
+class TokenAxes:
+    """Which axes of a state are tokens or places, beyond its width."""
 
     columns: int | None
     """Places per sample; None: one per token of the batch."""
@@ -341,7 +341,7 @@ class Layout:
 
 def layout_of(
     x: Tensor, batch: Batch, point: str | None = None, prefix_tokens: int | None = None
-) -> Layout | None:
+) -> TokenAxes | None:
     """Return how a state of a batch, as it is read at `point`, is laid out; None: a shape that is not known.
 
     (batch, time, d) has a place per token. (batch, d) has one place per sample, or is (batch · time, d): some
@@ -354,21 +354,21 @@ def layout_of(
     n_tokens = None if batch.token_ids is None else width
     if x.ndim == 2:
         flat = n_tokens is not None and n_tokens > 1 and x.shape[0] == batch.n * n_tokens
-        return Layout(columns=None if flat else 1)
+        return TokenAxes(columns=None if flat else 1)
     folded = x.shape[0] // batch.n if batch.n_values is not None and batch.sounds is None else 1
     if x.ndim == 3 and folded > 1 and x.shape[0] == folded * batch.n:
         # The channels of a series one after the other, as if they were samples.
-        return Layout(columns=folded * x.shape[1], grid=(folded, x.shape[1]))
+        return TokenAxes(columns=folded * x.shape[1], grid=(folded, x.shape[1]))
     if x.ndim == 3 and (n_tokens is None or x.shape[1] == n_tokens):
         columns = None if x.shape[1] == width else x.shape[1]
         is_stage = columns is not None and prefix_tokens is not None and columns > 1 < width
         if is_stage and columns != width - (prefix_tokens or 0):
-            return Layout(columns=columns, grid=_stage_grid(x, batch))
-        return Layout(columns=columns, features=_noted(x, columns, point))
+            return TokenAxes(columns=columns, grid=_stage_grid(x, batch))
+        return TokenAxes(columns=columns, features=_noted(x, columns, point))
     if x.ndim == 4 and n_tokens is None:
-        return Layout(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
+        return TokenAxes(columns=x.shape[2] * x.shape[3], grid=(x.shape[2], x.shape[3]))
     if _has_more_places(x, n_tokens, point):
-        return Layout(columns=None, first=_first_token(x, n_tokens, point))
+        return TokenAxes(columns=None, first=_first_token(x, n_tokens, point))
     return None
 
 
@@ -444,16 +444,16 @@ def seconds_per_step(
     return (stride if 0.5 < even / stride < 2 else even) / sample_rate
 
 
-def timed_layout(layout: Layout, model: LiveModel, batch: Batch, point: HookPoint) -> Layout:
+def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookPoint) -> TokenAxes:
     """Return a layout with the time between its steps, where a batch is of traces of a known rate."""
     if model.column_seconds is not None:  # of patches of a spectrogram, or of a series
         row = layout.grid is None and model.patch_grid is None and layout.columns is not None
         grid = (1, layout.columns) if row and batch.pictures is not None else layout.grid
         return replace(layout, seconds=model.column_seconds, grid=grid)  # type: ignore[arg-type]
     if model.frames is not None:  # of a video's tubelets
-        known = layout.grid is None and batch.sample_rate is not None
+        is_timed = layout.grid is None and batch.sample_rate is not None
         spent = (batch.n_values or 1) / (batch.sample_rate or 1)
-        return replace(layout, seconds=spent / model.frames) if known else layout
+        return replace(layout, seconds=spent / model.frames) if is_timed else layout
     batch = batch.at(point)
     n_steps = batch.sample.shape[1] if layout.columns is None else layout.columns
     if layout.grid is not None:
@@ -524,7 +524,7 @@ def like_state(places: Float[Tensor, "m places d"], x: Float[Tensor, "n ..."]) -
 
 
 def where_from(
-    batch: Batch, layout: Layout, prefix_tokens: int, point: str
+    batch: Batch, layout: TokenAxes, prefix_tokens: int, point: str
 ) -> tuple[Int[Tensor, "batch places"], Int[Tensor, "batch places"]]:
     """Return the sample and the position of every place; `point` names it in errors."""
     batch = batch.at(point)

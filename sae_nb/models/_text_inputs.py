@@ -61,7 +61,7 @@ class Row:
 
 def token_batches(
     model: LiveModel,
-    inputs: Any,
+    inputs: object,
     *,
     batch_size: int,
     context_length: int | None,
@@ -87,7 +87,7 @@ def token_batches(
     return Batches(_collated(model, rows, batch_size), n_samples=samples.n_samples, policy=policy)
 
 
-def token_table(model: LiveModel, inputs: Any) -> pd.DataFrame:
+def token_table(model: LiveModel, inputs: object) -> pd.DataFrame:
     """Return the tokens of texts, one row per token, as described at `LiveModel.tokens`."""
     import pandas as pd
 
@@ -432,7 +432,7 @@ def _sequence(
     return Samples((next(ids) if isinstance(i, Tensor) else i for i in items), joined.n_samples)
 
 
-def _not_language(model: LiveModel, inputs: Any) -> TypeError:
+def _not_language(model: LiveModel, inputs: object) -> TypeError:
     return TypeError(
         f"`inputs` must be texts or token ids for the language model {model.name}, got "
         f"{described(inputs)}. Pass a str, a list of str, or integer ids of shape (samples, time)."

@@ -39,7 +39,7 @@ class Pairs:
     """Are token ids of targets what the decoder reads, as they are?"""
 
 
-def pairs_of(inputs: Any) -> Pairs:
+def pairs_of(inputs: object) -> Pairs:
     """Tell the decoder's inputs from the encoder's: a dict that has both, or a list of pairs (source, text)."""
     if isinstance(inputs, Mapping):
         name = next((one for one in _TARGETS if one in inputs), None)
@@ -71,7 +71,7 @@ def pairs_of(inputs: Any) -> Pairs:
     return Pairs(inputs)
 
 
-def _is_pair(one: Any) -> bool:
+def _is_pair(one: object) -> bool:
     return isinstance(one, tuple) and len(one) == 2 and isinstance(one[1], str | list | Tensor)
 
 
@@ -123,7 +123,7 @@ def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
 
 def text_batches(
     model: LiveModel,
-    inputs: Any,
+    inputs: object,
     *,
     batch_size: int,
     context_length: int | None,

@@ -56,14 +56,14 @@ class Film:
     ready: bool = False
 
 
-def video_batches(model: LiveModel, inputs: Any, *, batch_size: int) -> Batches:
+def video_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     """Return batches of videos."""
     samples = video_samples(model, inputs)
     parts = chunks(samples.items, batch_size)
     return batched(samples, parts, partial(_batch, model), preprocess=repr(model.preprocess))
 
 
-def video_samples(model: LiveModel, inputs: Any, rate: float | None = None) -> Samples:
+def video_samples(model: LiveModel, inputs: object, rate: float | None = None) -> Samples:
     """Return the videos in `inputs` as films of shape (frames, 3, H, W), bytes or floats in [0, 1]."""
     if isinstance(inputs, Film):
         return Samples(iter([inputs]), 1)
@@ -101,7 +101,7 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any], rate: float | None) ->
     raise _not_video(model, inputs)
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
@@ -248,7 +248,7 @@ def _checked(model: LiveModel, videos: Tensor, *, prepared: bool, fits: bool = T
     return videos.detach().cpu()
 
 
-def _not_video(model: LiveModel, inputs: Any) -> TypeError:
+def _not_video(model: LiveModel, inputs: object) -> TypeError:
     return TypeError(
         f"`inputs` must be videos for {model.name}, got {described(inputs)}. Pass bytes, or floats in [0, 1], "
         "of shape (n, frames, 3, H, W), with their frames per second (videos, 25.0), or a GIF file."
@@ -309,7 +309,7 @@ class FittedVideo(NamedTuple):
     rate: float | None = None
 
 
-def fit_video(model: LiveModel, given: Any) -> FittedVideo:
+def fit_video(model: LiveModel, given: object) -> FittedVideo:
     """Return one video as bytes of the size and length the model reads, and a note on every conversion.
 
     Raises

@@ -200,7 +200,7 @@ def load_examples(name: str) -> ExampleStore:
     return open_examples(folder, name)
 
 
-def examples_of(sae: Any) -> ExampleStore:
+def examples_of(sae: object) -> ExampleStore:
     """Return examples of a pretrained SAE, known by its fingerprint.
 
     Raises
@@ -330,7 +330,7 @@ def _drawn(sae: SparseAutoencoder, facts: dict[str, Any]) -> tuple[Activations, 
     return acts, sae.encode(acts.x)
 
 
-def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: Any) -> Activations:
+def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: object) -> Activations:
     """Return what an SAE reads of a model's activations, and for a transcoder what it is to write."""
     from sae_nb.capturing import capture
 

@@ -11,7 +11,7 @@ independent, so results do not depend on the number of threads.
 # mypy: disallow-untyped-defs=False, disallow-untyped-calls=False
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -298,17 +298,59 @@ def leftover(x, z, atoms, m, dictionary, r):
     return total
 
 
+class Rules(NamedTuple):
+    """How a pursuit that refits chooses and when it stops; with `watch`, residuals are known at every step."""
+
+    mode: int
+    k: int
+    signed: bool
+    reselect: bool
+    watch: bool
+    threshold: float
+
+
+class Rows(NamedTuple):
+    """The rows of a tile and what they are explained by: c correlations, x inputs, r residuals."""
+
+    c: np.ndarray
+    x: np.ndarray
+    r: np.ndarray
+    gram: np.ndarray
+    dictionary: np.ndarray
+    floors: np.ndarray
+    limits: np.ndarray
+
+
+class Chosen(NamedTuple):
+    """What was chosen so far: `atoms` with coefficients z, each row's small system, and its state."""
+
+    atoms: np.ndarray
+    places: np.ndarray
+    z: np.ndarray
+    S: np.ndarray
+    b: np.ndarray
+    L: np.ndarray
+    work: np.ndarray
+    passive: np.ndarray
+    active: np.ndarray
+    steps: np.ndarray
+    sizes: np.ndarray
+    state: np.ndarray
+    norms: np.ndarray
+    history: np.ndarray
+
+
 @compiled(parallel=True)
-def refit_steps(
-    mode, c, x, r, gram, dictionary, first, last, k, keep, signed, reselect, watch, floors, limits,
-    threshold, atoms, places, z, S, b, L, work_of, passive, active, steps, sizes, state, norms, history,
-    n_pieces,
-):  # fmt: skip
+def refit_steps(rules, rows, chosen, first, last, keep, n_pieces):
     """Take steps first … last of a pursuit that refits its coefficients after every choice.
 
-    As `matching_steps`; z holds the coefficients of `atoms`, and S, b, L, work_of, passive, active the
-    small system of each row. With `watch`, residuals are computed after every step.
+    As `matching_steps`.
     """
+    mode, k, signed, reselect, watch, threshold = rules
+    c, x, r, gram, dictionary, floors, limits = rows
+    atoms, places, z, S, b, L, work_of, passive, active, steps, sizes, state, norms, history = (
+        chosen
+    )
     n, n_atoms = c.shape
     for piece in prange(n_pieces):
         maxima = np.empty((n_atoms + BLOCK - 1) // BLOCK, c.dtype)
@@ -452,15 +494,15 @@ class Cpu:
     def refit(self, tile: Tile, first: int, last: int, *, keep: bool) -> None:
         """Take steps of a pursuit that refits its coefficients."""
         ask, out = tile.problem, tile.steps
-        inputs = _arrays(tile.c, tile.x, tile.r, tile.gram, ask.dictionary)
-        flags = (first, last, ask.k, keep, not ask.nonnegative, ask.reselect, ask.watches)
-        limits = (*_arrays(tile.floors, tile.limits), ask.threshold)
+        rules = Rules(
+            ask.mode, ask.k, not ask.nonnegative, bool(ask.reselect), ask.watches, ask.threshold
+        )
+        data = (tile.c, tile.x, tile.r, tile.gram, ask.dictionary, tile.floors, tile.limits)
         outputs = (out.atoms, out.places, out.coefficients, *tile.systems)
         ends = (out.steps, out.sizes, out.state, out.norms, out.history)
+        chosen = Chosen(*_arrays(*outputs, *ends))
         with parallel():
-            refit_steps(
-                ask.mode, *inputs, *flags, *limits, *_arrays(*outputs, *ends), _pieces(tile)
-            )
+            refit_steps(rules, Rows(*_arrays(*data)), chosen, first, last, keep, _pieces(tile))
 
     def apply_rows(self, tile: Tile, rows: Tensor, slot_of: Tensor, step: int) -> None:
         """Apply Gram rows to the correlations of the inputs that chose them."""

@@ -54,7 +54,7 @@ solve_small = cuda.jit(device=True)(small_systems.solve_small)
 refine_small = cuda.jit(device=True)(small_systems.refine_small)
 
 
-def _kernel(function: Any) -> Any:
+def _kernel(function: object) -> Any:
     """Compile a kernel for any types, within REGISTERS; the simulator has none to count."""
     return cuda.jit(function) if simulated() else cuda.jit(max_registers=REGISTERS)(function)
 

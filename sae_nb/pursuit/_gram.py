@@ -93,7 +93,9 @@ def gram_of(entry: Known, atoms: Atoms, *, rounded: bool = False) -> Iterator[Gr
         with entry.making:
             gram = entry.grams.get(rounded)
             if gram is None:
-                grain = _grain(atoms) if rounded else 0.0
+                grain = 0.0
+                if rounded:  # every product fits 16 bits: |⟨d_i, d_j⟩| is at most the largest ‖d‖²
+                    grain = 1.001 * float(atoms.norm(dim=1).max()) ** 2 / (2**15 - 1)
                 gram = gram_matrix(atoms, out=entry.spares.pop(rounded, None), grain=grain)
                 entry.grams[rounded] = gram
                 entry.grain = grain or entry.grain
@@ -122,11 +124,6 @@ def gram_matrix(dictionary: Atoms, out: Gram | None = None, *, grain: float = 0.
     if gram.device.type == "cpu":
         _mirror(gram)
     return gram
-
-
-def _grain(dictionary: Atoms) -> float:
-    """Unit in which every product of two atoms fits 16 bits: |⟨d_i, d_j⟩| is at most the largest ‖d‖²."""
-    return 1.001 * float(dictionary.norm(dim=1).max()) ** 2 / (2**15 - 1)
 
 
 def _mirror(gram: Tensor) -> None:

@@ -391,7 +391,7 @@ def _by_kernels(
     graph: tuple[Tensor, Tensor] | None,
     memory_cap: int | None,
 ) -> tuple[Steps, Float[Tensor, "rows k"]]:
-    from sae_nb.kernels import memory_told
+    from sae_nb.kernels import explain_out_of_memory
     from sae_nb.pursuit._engine import Kernels, pursue
 
     plan = _plan(problem, facts, memory_cap)
@@ -406,7 +406,7 @@ def _by_kernels(
         kernels = Cuda()
     per_row = plan.peak_bytes // max(1, len(problem.x))
     instead = "{rows} rows at a time would, or a smaller `memory_cap`."
-    with memory_told(problem.algorithm, problem.x, per_row, instead):
+    with explain_out_of_memory(problem.algorithm, problem.x, per_row, instead):
         steps = pursue(problem, plan, facts, kernels)
     if graph is not None:
         from sae_nb.pursuit._autograd import attach

@@ -151,7 +151,7 @@ def annotations_file(path: str | Path) -> Path:
     return (path if path.suffix == ".json" else path / FILE).resolve()
 
 
-def annotations_of(labels: Any, sae: Any, given: Mapping[int, str] | None = None) -> Labels:
+def annotations_of(labels: object, sae: object, given: Mapping[int, str] | None = None) -> Labels:
     """Return labels that can be written, from whatever a person passed."""
     if isinstance(labels, Labels):
         return labels

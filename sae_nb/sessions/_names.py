@@ -24,14 +24,16 @@ class _Carried:
     def __init__(self, names: AtomNames | None = None, found: AtomLabels | None = None) -> None:
         self.names, self.found = names, found
 
-    def __deepcopy__(self, _: Any) -> _Carried:
+    def __deepcopy__(self, _: object) -> _Carried:
         return _Carried()
 
     def __reduce__(self) -> Any:
         return _Carried, ()
 
 
-def names_of(sae: Any, catalogue: AtomCatalogue | None = None, labels: Any = None) -> AtomNames:
+def names_of(
+    sae: object, catalogue: AtomCatalogue | None = None, labels: object = None
+) -> AtomNames:
     """Return the names of an SAE's atoms: one object for all panels of that SAE in a process.
 
     Parameters
@@ -88,7 +90,7 @@ def _with_found(
     return merged
 
 
-def _are_those_given(labels: Any, book: Labels) -> bool:
+def _are_those_given(labels: object, book: Labels) -> bool:
     """Return whether a mapping equals the book's labels where none was written: then the book stays."""
     if not isinstance(labels, Mapping) or isinstance(labels, Annotations):
         return False
@@ -97,7 +99,7 @@ def _are_those_given(labels: Any, book: Labels) -> bool:
     return dict(given) == dict(known) and all(same)
 
 
-def _keep(sae: Any, names: AtomNames, found: AtomLabels | None = None) -> AtomNames:
+def _keep(sae: object, names: AtomNames, found: AtomLabels | None = None) -> AtomNames:
     names.verdicts = verdicts_of(sae)
     if hasattr(sae, "__dict__") and not isinstance(sae, type):
         object.__setattr__(sae, CARRIED, _Carried(names, found))

@@ -59,7 +59,7 @@ class Session:
     labels: Annotations
     """Your labels, notes and stars; from now on they are kept in the session."""
 
-    def check_sae(self, sae: Any) -> None:
+    def check_sae(self, sae: object) -> None:
         """Refuse any SAE but the session's own."""
         if not hasattr(sae, "dictionary"):
             raise TypeError(
@@ -123,7 +123,7 @@ class Session:
 
 def save_session(
     path: str | Path,
-    sae: Any,
+    sae: object,
     *,
     panels: Mapping[str, Mapping[str, Any]],
     labels: Mapping[int, str] | None = None,
@@ -237,7 +237,7 @@ def _written(labels: Mapping[int, str] | None) -> dict[int, tuple[str, str]]:
     return {int(atom): (labels[atom], note(atom)) for atom in labels}
 
 
-def _check_portable(value: Any, where: str = "panels") -> None:
+def _check_portable(value: object, where: str = "panels") -> None:
     if isinstance(value, Mapping):
         for name, part in value.items():
             _check_portable(part, f"{where}.{name}")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from sae_nb.atoms import VERDICTS, Verdict
 from sae_nb.files import SaeIdentity, check_seal, identity_of, json_object, sealed, write_json
@@ -22,7 +21,7 @@ Kept = tuple[SaeIdentity, dict[int, Verdict]]
 
 
 def keep_verdicts(
-    sae: Any, verdicts: Sequence[Verdict], folder: str | Path | None = None
+    sae: object, verdicts: Sequence[Verdict], folder: str | Path | None = None
 ) -> dict[int, Verdict]:
     """Let an SAE know a verdict per atom, and write them to a folder where one is named."""
     identity = identity_of(sae)
@@ -37,7 +36,7 @@ def keep_verdicts(
     return kept
 
 
-def verdicts_of(sae: Any) -> dict[int, Verdict]:
+def verdicts_of(sae: object) -> dict[int, Verdict]:
     """Return the verdicts on an SAE's atoms, of this process or of the file in its folder; empty without."""
     stamp, kept = getattr(sae, "__dict__", {}).get(_FOUND, (None, None))
     home = getattr(sae, "folder", None)

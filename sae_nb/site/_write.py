@@ -269,6 +269,8 @@ def _write_page(made: Path) -> dict[str, int]:
         content = files("sae_nb.site").joinpath("static", name).read_bytes()
         if name == "site.css":
             content = theme.SITE_COLOURS.encode() + content
+        if name == "site.js":
+            content += files("sae_nb.figures").joinpath("tokens.js").read_bytes()
         (made / name).write_bytes(content)
         sizes[name] = len(content)
     return sizes

@@ -65,7 +65,7 @@ if TYPE_CHECKING:  # for the other rooms
         one_digit as one_digit,
     )
     from sae_nb.steering._request import (
-        Recipe as Recipe,
+        Edit as Edit,
         check_hook_point as check_hook_point,
         check_width as check_width,
         first_look as first_look,

@@ -117,15 +117,15 @@ class Answers:
         self.n_runs += 1
         chosen = of if self.positions is None else self.positions
         positions = Positions(chosen, prefix_tokens=self.model.prefix_tokens)
-        found = []
+        rows = []
         for batch in self.batches:
             states = run(self.model, batch, read=self.hook_point, answer=False).states
             x = states[self.hook_point]
             mask = positions.mask(x, batch.to(x.device).state())
             if of is not None and self.positions is None:
                 mask = mask & ~of.massive(x, mask, self.hook_point)
-            found.append((x[mask].float().cpu(), mask.cpu()))
-        return found
+            rows.append((x[mask].float().cpu(), mask.cpu()))
+        return rows
 
     def add(self, direction: Float[Tensor, " d_in"], by: float) -> Float[Tensor, "n ..."]:
         """Return the answer to every input with a direction added, as it is, so many times."""

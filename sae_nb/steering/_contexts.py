@@ -23,7 +23,7 @@ from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, 
 from sae_nb.steering._modes import Mode, Unit
 from sae_nb.steering._multi_site import named, splices
 from sae_nb.steering._request import (
-    Recipe,
+    Edit,
     check_hook_point,
     check_width,
     first_look,
@@ -49,7 +49,7 @@ class Active:
     recipe: Any
     """The edit; it can be taken elsewhere, for example by `recipe.to_hooks(module)`."""
 
-    def __init__(self, model: LiveModel, recipe: Recipe, backend: Backend = "nnsight") -> None:
+    def __init__(self, model: LiveModel, recipe: Edit, backend: Backend = "nnsight") -> None:
         edit = cast(MaskedEdit, recipe.edit)
         self._model, self.recipe, self._edit = model, recipe, edit
         self._n_calls = model.editing.n_calls
@@ -381,7 +381,7 @@ def splice(
     change = replacing(edit, keep_error=keep_error)
     look = first_look(model, point, edit)
     masked = MaskedEdit(where, change, tap_of(model, point, edit), at=point, look=look)
-    return Active(model, Recipe(hook_point=point, step=named_step(point), edit=masked), backend)
+    return Active(model, Edit(hook_point=point, step=named_step(point), edit=masked), backend)
 
 
 def _n_needed(edit: Change) -> int:

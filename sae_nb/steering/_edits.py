@@ -149,12 +149,12 @@ class MaskedEdit:
         policy = self.positions.chosen
         if not isinstance(policy, PositionPolicy):
             return mask
-        found = policy.massive(x, mask, self.at)
+        massive = policy.massive(x, mask, self.at)
         for tap, value in zip(() if self.tap is None else self.tap.parts, read, strict=False):
             if len(self.tap.parts) == 1:  # type: ignore[union-attr]
-                found = found | policy.massive(value, mask, tap.hook_point)
-        self.n_massive += int(found.sum())
-        return mask & ~found
+                massive = massive | policy.massive(value, mask, tap.hook_point)
+        self.n_massive += int(massive.sum())
+        return mask & ~massive
 
     def _from_the_first(
         self, tokens: Tensor, mask: Tensor, state: RunState
@@ -364,9 +364,9 @@ def _look_up(
             f"{tuple(mask.shape)}. Make it at least that wide."
         )
     inside = position.clamp(0, mask.shape[-1] - 1)
-    known = (position >= 0) & (position < prompt_length.clamp_max(mask.shape[-1]))
+    in_prompt = (position >= 0) & (position < prompt_length.clamp_max(mask.shape[-1]))
     if mask.ndim == 1:
-        return mask[inside] & known
+        return mask[inside] & in_prompt
     if state.sample is None:
         rows = torch.arange(len(position), device=position.device)[:, None].expand_as(position)
     else:
@@ -376,7 +376,7 @@ def _look_up(
             f"`positions` as a mask must have a row per sample, at least {int(rows.max()) + 1}, got "
             f"shape {tuple(mask.shape)}. Pass shape (time,) to use one row for all."
         )
-    return mask[rows.clamp_min(0), inside] & known
+    return mask[rows.clamp_min(0), inside] & in_prompt
 
 
 Chosen = tuple[int, ...] | Tensor | str | PositionPolicy | Callable[["RunState"], Tensor] | None

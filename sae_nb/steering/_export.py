@@ -23,7 +23,7 @@ from sae_nb.files import write_bytes, write_tensors
 
 if TYPE_CHECKING:
     from sae_nb.steering._edits import MaskedEdit
-    from sae_nb.steering._request import Recipe
+    from sae_nb.steering._request import Edit
 
 COLUMNS = (
     "loader", "action", "sparse_model", "hookpoint", "feature_index", "steering_coefficient",
@@ -46,20 +46,20 @@ class _Plain:
     constant: float
 
 
-def _plain(recipe: Recipe, name: str) -> _Plain:
-    found = cast("MaskedEdit", recipe.edit).plain()
-    if found is None:
+def _plain(recipe: Edit, name: str) -> _Plain:
+    plain = cast("MaskedEdit", recipe.edit).plain()
+    if plain is None:
         what = getattr(recipe, "mode", "splice")
         raise ValueError(
             f"`{name}` writes an edit along one direction, got one that depends on an SAE's codes or is a "
             f'function ({what!r} at "{recipe.hook_point}"). Use mode="add" or direction=; '
             "recipe.to_hooks(module) takes every edit."
         )
-    vector, gain, constant = found
+    vector, gain, constant = plain
     return _Plain(vector=vector.detach().cpu().clone(), gain=float(gain), constant=float(constant))
 
 
-def write_vectors(recipe: Recipe, path: str | Path) -> None:
+def write_vectors(recipe: Edit, path: str | Path) -> None:
     """Write the vector of a recipe, with a header in JSON that describes its use."""
     path = _named(path, (".safetensors",))
     plain = _plain(recipe, "to_vectors")
@@ -88,7 +88,7 @@ def write_vectors(recipe: Recipe, path: str | Path) -> None:
 
 
 def write_lm_eval(
-    recipe: Recipe, path: str | Path, sparse_model: str | None, sae_id: str | None
+    recipe: Edit, path: str | Path, sparse_model: str | None, sae_id: str | None
 ) -> None:
     """Write a recipe as a file of lm_eval's `steered` model."""
     path = _named(path, (".pt", ".csv"))
@@ -109,7 +109,7 @@ def write_lm_eval(
     write_bytes(path, content.getvalue())
 
 
-def _entry(recipe: Recipe, plain: _Plain) -> dict[str, Any]:
+def _entry(recipe: Edit, plain: _Plain) -> dict[str, Any]:
     """Vector, coefficient and action: adding, or holding the coordinate along v / ‖v‖ at b·‖v‖."""
     if plain.gain == 0:
         action, coefficient = "add", plain.constant
@@ -127,7 +127,7 @@ def _entry(recipe: Recipe, plain: _Plain) -> dict[str, Any]:
     }
 
 
-def _everywhere(recipe: Recipe) -> str:
+def _everywhere(recipe: Edit) -> str:
     """The module that lm_eval steers, if the recipe edits its output at every position."""
     edit, home = cast("MaskedEdit", recipe.edit), recipe.home
     if not edit.positions.everywhere:
@@ -153,7 +153,7 @@ def _everywhere(recipe: Recipe) -> str:
     return home.below
 
 
-def _row(recipe: Recipe, module: str, sparse_model: str | None, sae_id: str | None) -> str:
+def _row(recipe: Edit, module: str, sparse_model: str | None, sae_id: str | None) -> str:
     atoms: Any = getattr(recipe, "atoms", None)
     sae: Any = getattr(recipe, "sae", None)
     if atoms is None or len(atoms) != 1:
@@ -188,7 +188,7 @@ def _row(recipe: Recipe, module: str, sparse_model: str | None, sae_id: str | No
 
 
 def _named(path: str | Path, endings: tuple[str, ...]) -> Path:
-    found = check_path(path, name="path")
-    if found.suffix not in endings:
-        raise ValueError(f"`path` must end in {' or '.join(endings)}, got {found.name!r}.")
-    return found
+    file = check_path(path, name="path")
+    if file.suffix not in endings:
+        raise ValueError(f"`path` must end in {' or '.join(endings)}, got {file.name!r}.")
+    return file

@@ -132,7 +132,7 @@ class StrengthUnit:
         """Whether one unit differs from atom to atom and is measured."""
         return self.measure is not None
 
-    def known(self, sae: Any, acts: Any = None) -> bool:
+    def known(self, sae: object, acts: object = None) -> bool:
         """Return whether `sizes` finds what it needs."""
         return not self.measured or acts is not None or getattr(sae, self.stored, None) is not None
 

@@ -13,17 +13,17 @@ from torch import Tensor
 from sae_nb.activations import AND
 from sae_nb.models import Backend, Intervention
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Tap, replacing
-from sae_nb.steering._request import Recipe, check_hook_point, check_width
+from sae_nb.steering._request import Edit, check_hook_point, check_width
 
 if TYPE_CHECKING:
     from sae_nb.models import HookPoint, LiveModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class Splices(Recipe):
+class Splices(Edit):
     """A change of a model at several hook points; positions are counted at the first."""
 
-    parts: tuple[Recipe, ...]
+    parts: tuple[Edit, ...]
 
     def interventions(self, backend: Backend = "hooks") -> list[Intervention]:
         """Return those of all hook points, in order."""
@@ -56,7 +56,7 @@ def splices(
     for i, (point, tap) in enumerate(zip(points, _taps(model, points, edit), strict=True)):
         site = _Site(running, i, writes=None if tap is None else widths)
         change = replacing(site, keep_error=keep_error)
-        parts.append(Recipe(hook_point=point, edit=MaskedEdit(where, change, tap, at=point)))
+        parts.append(Edit(hook_point=point, edit=MaskedEdit(where, change, tap, at=point)))
     return Splices(hook_point=points[0], edit=parts[0].edit, parts=tuple(parts))
 
 
@@ -71,17 +71,17 @@ def _check_can_wait(edit: Any) -> None:
         )
 
 
-def _widths(model: LiveModel, points: list[HookPoint], edit: Any) -> list[int]:
+def _widths(model: LiveModel, points: list[HookPoint], edit: object) -> list[int]:
     """Width of each site, checked against those that a dictionary writes."""
     written = getattr(edit, "writes", None) or getattr(edit, "reads", None)
     if written is None:
-        found = [model.width(point) for point in points]
-        if None in found:
+        widths = [model.width(point) for point in points]
+        if None in widths:
             raise ValueError(
-                f"`hook_point` must have known widths where there are several, got {found}. Splice one "
+                f"`hook_point` must have known widths where there are several, got {widths}. Splice one "
                 "after the other."
             )
-        return [int(width) for width in found if width is not None]
+        return [int(width) for width in widths if width is not None]
     if len(written) != len(points):
         raise ValueError(
             f"`hook_point` must name one hook point for each of {len(written)} that "

@@ -74,7 +74,7 @@ class OneSite:
         """Of the whole dictionary, where it knows them."""
         return getattr(self.whole, "strength_p99", None)
 
-    def encode(self, x: Any) -> SparseCodes:
+    def encode(self, x: object) -> SparseCodes:
         """Return the code of the site alone, or of all side by side."""
         codes: SparseCodes = (
             self.whole.encode(x, reads=self.site) if self.reads_alone else self.whole.encode(x)
@@ -96,7 +96,7 @@ class OneSite:
         parts = list(torch.split(others, rest, dim=-1))
         return torch.cat([*parts[: self.site], x, *parts[self.site :]], dim=-1)
 
-    def acts(self, acts: Any) -> Any:
+    def acts(self, acts: object) -> Any:
         """Return activations to take strengths from: of all sites, or codes."""
         if not isinstance(acts, tuple | list):
             return acts
@@ -117,12 +117,12 @@ class OneSite:
         why = "it does not know where they are"
         if names:
             why = f'"{names[i]}" is not in {model.name}'
-            found = _found(model, names[i]) if _same_model(model, models, i) else None
-            if found is not None:
+            earlier = _found(model, names[i]) if _same_model(model, models, i) else None
+            if earlier is not None:
                 order = [str(one) for one in model.hook_points()]
-                places = [order.index(p) if p in order else -1 for p in (str(found), str(point))]
+                places = [order.index(p) if p in order else -1 for p in (str(earlier), str(point))]
                 if -1 in places or places[0] < places[1]:
-                    return found
+                    return earlier
                 why = f'"{names[i]}" is not reached before "{point}"'
         raise ValueError(
             f"`mode` must be 'add' with keep_error=True here, because {type(self.whole).__name__} reads a "
@@ -131,7 +131,7 @@ class OneSite:
         )
 
 
-def one_site(model: LiveModel, point: HookPoint, sae: Any, site: int | None) -> Any:
+def one_site(model: LiveModel, point: HookPoint, sae: object, site: int | None) -> Any:
     """Return a dictionary as it is steered at a hook point: an SAE as it is, another at one of its sites."""
     writes = getattr(sae, "writes", None)
     if writes is not None and len(writes) > 1:

@@ -60,7 +60,7 @@ def _output_path(model: LiveModel, point: HookPoint) -> str | None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Edit:
     """A change of a model at one hook point."""
 
     hook_point: HookPoint
@@ -80,7 +80,7 @@ class Recipe:
         first = [Intervention(tap.hook_point, tap, backend) for tap in taps]
         return [*first, Intervention(self.hook_point, edit, backend)]
 
-    def to_nnsight(self, nnsight_model: Any) -> Any:
+    def to_nnsight(self, nnsight_model: object) -> Any:
         """Return an nnsight model that makes this edit in every trace, also after the `with` block.
 
         It shares the module with `nnsight_model`, which stays as it is. Traces of it need nothing of this
@@ -249,8 +249,11 @@ class Recipe:
         write_lm_eval(self, path, sparse_model, sae_id)
 
 
+Recipe = Edit  # under which edits were pickled
+
+
 @dataclass(frozen=True, kw_only=True)
-class Steering(Recipe):
+class Steering(Edit):
     """The change that `steer` and `ablate` make to a model."""
 
     mode: Mode
@@ -302,8 +305,8 @@ def request_steering(
     choices |= {"hook_point": hook_point, "positions": where.stated(), "steps": where.steps}
     choices |= {"home": Home.of(model, hook_point), "step": named_step(hook_point)}
     if direction is not None:
-        given = {"atom": atom, "site": site}
-        for name, value in given.items():
+        others = {"atom": atom, "site": site}
+        for name, value in others.items():
             if value is not None:
                 raise ValueError(
                     f"`{asked}` takes `{name}` or `direction`, not both; got {name}={value!r} too."
@@ -322,7 +325,12 @@ def request_steering(
     amount = _in_coefficients(by, choices["unit"], choices["mode"], sae, atoms, acts)
     recipe = Steering(atoms=atoms, by=by, amount=amount, sae=sae, **choices)
     encodes = MODES[recipe.mode].reads_latents or not recipe.keep_error
-    tap = _tap(model, hook_point, sae) if encodes else None
+    tap: Tap | Taps | None = None
+    if encodes:  # what a code needs may pass elsewhere too
+        if isinstance(sae, OneSite):
+            tap = sae.taps(model, hook_point)
+        else:
+            tap = tap_of(model, hook_point, sae)
     if not (recipe.keep_error or where.given):
         where = where.instead(policy_for(model, sae))
         recipe = replace(recipe, positions=where.stated())
@@ -360,7 +368,7 @@ def named_step(point: HookPoint) -> Any:
     )
 
 
-def check_hook_point(model: LiveModel, hook_point: str, step: Any = None) -> HookPoint:
+def check_hook_point(model: LiveModel, hook_point: str, step: object = None) -> HookPoint:
     """Return the hook point of that name, if it can be edited."""
     point = model.hook_point(hook_point)
     check_writable(point)
@@ -371,22 +379,22 @@ _asked_without: weakref.WeakSet[Any] = weakref.WeakSet()
 """SAEs without a policy of their own, of which a warning was given."""
 
 
-def policy_for(model: LiveModel, sae: Any, acts: Any = None) -> PositionPolicy:
+def policy_for(model: LiveModel, sae: object, acts: object = None) -> PositionPolicy:
     """Return the positions that an SAE is for, in a model: its own policy, or that of `capture`.
 
     Where it has none, that of the activations that it is measured on; a warning, once for each SAE, names the
     default that holds without either.
     """
     whole = getattr(sae, "whole", sae)
-    known = getattr(whole, "position_policy", None)
-    if known is None and acts is not None and (rows := PositionPolicy.of(acts)) is not None:
+    own = getattr(whole, "position_policy", None)
+    if own is None and acts is not None and (rows := PositionPolicy.of(acts)) is not None:
         # By the median of each text, as without activations, and never more than capture would keep.
         massive = rows.drop_massive or (model.has_sinks and rows.drop_first)
-        known = replace(rows, drop_massive=massive, norm_limits={}, source="activations")
-    policy = PositionPolicy.for_model(model) if known is None else known.within(model)
+        own = replace(rows, drop_massive=massive, norm_limits={}, source="activations")
+    policy = PositionPolicy.for_model(model) if own is None else own.within(model)
     if model.has_sinks and policy.source.endswith(DEFAULT) and whole not in _asked_without:
         _asked_without.add(whole)
-        usual = policy.source.removesuffix(f" by {DEFAULT}") if known else "`capture`"
+        usual = policy.source.removesuffix(f" by {DEFAULT}") if own else "`capture`"
         what = f"{policy.left_out()} pass through" if policy.left_out() else "all are replaced"
         warn_caller(
             f"This {type(whole).__name__} does not say which positions it was trained on: {what}, as {usual} "
@@ -422,11 +430,6 @@ def tap_of(model: LiveModel, point: HookPoint, sae: Any) -> Tap | None:
         )
     check_width(model, read, sae.d_in, "what it reads")
     return Tap(read)
-
-
-def _tap(model: LiveModel, point: HookPoint, sae: Any) -> Tap | Taps | None:
-    """Where what a code needs passes, if that is not the place that is edited alone."""
-    return sae.taps(model, point) if isinstance(sae, OneSite) else tap_of(model, point, sae)
 
 
 def _check_sae(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,10 +14,12 @@ from torch import Tensor
 
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
+    HEADLINES,
     Definition,
     Measurement,
     as_published,
     define,
+    definition_families,
     encoded_rows,
     published_formulas,
 )
@@ -37,24 +39,14 @@ MARGIN = 0.05
 """A value nearer than this to floor or control, as a share of the larger one, is not apart from it, however
 narrow its interval: another random dictionary would differ by as much. Ours."""
 
-KEY = (
-    "r2", "ce_recovered_mean", "accuracy", "kl", "l0", "dead_fraction", "max_cosine", "cosine_centred",
-    "ood", "agreement", "shrinkage_gamma", "effective_rank", "delta_ce",
-)  # fmt: skip
-"""Rows of `evaluate` by how much they tell: the first `FEW` that a report has are shown first."""
-
 FEW = 6
 """Rows that are shown first: as many as are read at a glance. Ours."""
 
-# What `evaluate` gives beyond them.
-_MORE = (
-    "fvu", "mse", "cosine", "norm_ratio", "r2_per_dimension", "fvu_token_median", "fvu_trimmed",
-    "l1", "hoyer", "l0_p5", "l0_p50", "l0_p95", "dense_fraction", "rare_fraction", "density_median",
-    "coherence", "max_cosine_p95", "babel", "stable_rank", "duplicate_fraction", "encoder_cosine",
-    "connectivity", "negative_interference", "npmi_top", "distances_kept", "ce_recovered",
-    "ce", "ce_clean", "ce_zero", "accuracy_recovered", "accuracy_recovered_mean", "accuracy_clean",
-    "accuracy_zero", "kl_score", "output_cosine", "cosine_recovered",
+_OF_EVALUATE = (
+    "Reconstruction", "Sparsity and use", "The model's answer (splicing)", "The dictionary itself",
+    "Atoms used together", "The geometry of rows",
 )  # fmt: skip
+"""Families of definitions that `evaluate` measures; what is of another was added by hand."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,10 +116,10 @@ def summarise_report_card(
 ) -> ReportCardSummary:
     """Put reports (one, or a list of them) side by side, judge every number, and place it on its row's scale.
 
-    "key" are at most six rows: what `evaluate` does not give comes first, then the rows of `KEY`.
+    "key" are at most six rows: what `evaluate` does not give comes first, then the rows of `HEADLINES`.
     """
     columns = _named(reports, names)
-    rows = {metric: None for report in columns.values() for metric in report}
+    rows = {metric: m for report in columns.values() for metric, m in report.items()}
     placed = {
         metric: _placed(metric, {s: r[metric] for s, r in columns.items() if metric in r})
         for metric in rows
@@ -139,10 +131,12 @@ def summarise_report_card(
     return ReportCardSummary(metrics=metrics, saes=tuple(columns), cells=cells)
 
 
-def _first_looks(rows: Collection[str]) -> list[str]:
+def _first_looks(rows: Mapping[str, Measurement]) -> list[str]:
     """Return the rows to look at first."""
-    own = [metric for metric in rows if metric not in KEY and metric not in _MORE]
-    return [*own, *(m for m in KEY if m in rows), *(m for m in _MORE if m in rows)][:FEW]
+    families = definition_families()
+    usual = {name for title in _OF_EVALUATE for name in families[title]}
+    own = [metric for metric, m in rows.items() if m.definition not in usual]
+    return list(dict.fromkeys([*own, *(m for m in HEADLINES if m in rows), *rows]))[:FEW]
 
 
 def judge(measurement: Measurement) -> tuple[Verdict, str]:

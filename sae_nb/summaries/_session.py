@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sae_nb.checks import checked
+from sae_nb.evaluation import RECOVERED
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def summarise_session(
         "R², random atoms": _known(report["r2"].control),
         "L0": report["l0"].value,
     }
-    name = next((n for n in ("ce_recovered", "kl_score", "cosine_recovered") if n in report), None)
+    name = next((n for n in RECOVERED if n in report), None)
     if name is not None:
         rows[f"recovered in the model ({report[name].definition})"] = report[name].value
         rows["recovered, floor"] = _known(report[name].floor)

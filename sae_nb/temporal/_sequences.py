@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -219,7 +219,7 @@ class Sequences:
         return min(max(1, round(batch_size / mean)), len(self))
 
 
-def _as_activations(acts: Any) -> Activations:
+def _as_activations(acts: object) -> Activations:
     from sae_nb.activations import Activations
 
     if isinstance(acts, Activations):

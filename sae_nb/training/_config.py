@@ -187,16 +187,16 @@ def chosen_config(
             f"Settings must be keywords or a `config`, got both: config=… and {', '.join(settings)}. "
             "Use dataclasses.replace(config, …), or leave `config` out."
         )
-    known = (*TrainSettings.__annotations__, *_OPTIONS)
+    options = (*TrainSettings.__annotations__, *_OPTIONS)
     unknown = [word for word in settings if word not in TrainSettings.__annotations__]
     if unknown:
-        said = (
+        sentences = (
             _no_epochs(word, settings, data)
             if "epochs" in word
-            else unknown_keyword(word, known, "train")
+            else unknown_keyword(word, options, "train")
             for word in unknown
         )
-        raise TypeError(" ".join(said))
+        raise TypeError(" ".join(sentences))
     return TrainConfig(**settings) if config is None else config
 
 

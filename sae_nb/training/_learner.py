@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
 from sae_nb.files import Stream, file_order
-from sae_nb.kernels import check_average_k, memory_told
+from sae_nb.kernels import check_average_k, explain_out_of_memory
 from sae_nb.temporal import SequenceRows
 from sae_nb.training._config import TrainConfig
 from sae_nb.training._process_group import Team
@@ -103,14 +103,14 @@ class Learner:
         placed = placed.clone() if placed.is_inference() else placed
         return SequenceRows.of(placed, x.lengths) if isinstance(x, SequenceRows) else placed
 
-    def memory_told(self, x: Float[Tensor, "batch d_in"]) -> AbstractContextManager[None]:
+    def explain_out_of_memory(self, x: Float[Tensor, "batch d_in"]) -> AbstractContextManager[None]:
         """Report what would fit if a step runs out of memory: rows, their codes, gradients and moments."""
         item, numbers = x.element_size(), sum(p.numel() for p in self.parameters)
         to_come = 3 - (self.parameters[0].grad is not None) - 2 * bool(self.optimiser.state)
         k = getattr(self.sae, "k", None)
         entries = k if isinstance(k, int | float) else len(self.dead.mask) / 20
         row_bytes = item * (6 * x.shape[1] + int(8 * entries))
-        return memory_told(
+        return explain_out_of_memory(
             f"A training step of {type(self.sae).__name__}", x, row_bytes,
             "TrainConfig(batch_size={rows}) would.", besides=item * numbers * to_come,
         )  # fmt: skip
@@ -512,7 +512,7 @@ class Plateau:
 
 
 # -------------------------------------------------------------------------------------------------
-# The weights an interrupted training keeps: the last, unless it had gone astray.
+# The weights an interrupted training keeps: the last, unless it had diverged.
 #
 # The running loss is the bias-corrected exponential mean of the batch losses,
 # m_t = β m_{t−1} + (1 − β) ℓ_t,  running_t = m_t / (1 − β^t),  β = 0.95.
@@ -545,7 +545,7 @@ class BestState:
         return self._mean / self._weight if self._weight else math.inf
 
     @property
-    def astray(self) -> bool:
+    def diverged(self) -> bool:
         """Whether the running loss has left its lowest by more than the tolerance."""
         return self.step is not None and self._is_above(TOLERANCE)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations, massive, row_norms
+from sae_nb.activations import massive, row_norms
 from sae_nb.checks import check_finite, checked, shows_fields, warn_caller
 from sae_nb.files import Lock
 from sae_nb.interrupts import Interrupted
@@ -43,18 +43,7 @@ from sae_nb.training._records import (
     tell,
 )
 from sae_nb.training._shards import Shard
-from sae_nb.training._sources import (
-    as_source,
-    captured_at,
-    check_fit,
-    check_rows,
-    check_team,
-    identity,
-    is_checked,
-    remember_origin,
-    remember_positions,
-    rows_known,
-)
+from sae_nb.training._sources import TrainingData
 
 if TYPE_CHECKING:
     import numpy as np
@@ -186,15 +175,9 @@ class Training:
     ) -> None:
         self.given = list(sae) if isinstance(sae, Sequence) else [sae]
         self.saes = self.given  # what is trained in their place, once it is made
-        self.source = as_source(data, self.given)
-        check_fit(self.given, self.source)
-        if isinstance(data, Activations):
-            for one in self.given:  # one that is from elsewhere sees whether it fits
-                if hasattr(one, "look_at"):  # whatever has a loss is trained
-                    one.look_at(data)
-        check_rows(self.source)
+        self.data = TrainingData(data, self.given)
         self.config, self.control = config, Control()
-        self.team = check_team(current_team(), self.source, config.batch_size)
+        self.team = self.data.check_team(current_team(), config.batch_size)
         # One worker speaks for all.
         self.callbacks = as_list(callbacks) if self.team.is_first else []
         self.folder = None if config.checkpoint is None else check_folder(config.checkpoint)
@@ -244,8 +227,8 @@ class Training:
             sae.trained_as() if hasattr(sae, "trained_as") else sae
             for sae in self.given
         ]
-        self.identity = identity(self.saes, self.source)
-        rows = min(self.config.batch_size, rows_known(self.source) or self.config.batch_size)
+        self.identity = self.data.identity(self.saes)
+        rows = self.data.rows_of_batch(self.config.batch_size)
         by_atoms = self.config.shard_atoms and not self.team.alone
         if by_atoms and self.saes != self.given:
             raise ValueError(
@@ -262,14 +245,14 @@ class Training:
             self._resume(self.folder)
         self._agree()
         for sae in self.given:
-            remember_origin(sae, self.source)
+            self.data.note_origin(sae)
 
     def _resume(self, folder: Path) -> None:
         with self.team.first_before_others():
-            found = load_checkpoint(folder)
-        if found is None:
+            checkpoint = load_checkpoint(folder)
+        if checkpoint is None:
             return
-        path, state = found
+        path, state = checkpoint
         check_same_run(state, self.identity, self.config, path)
         for learner in self.learners:
             learner.cut(share=False)  # each worker reads its own atoms
@@ -343,23 +326,23 @@ class Training:
                 learner.sae.eval()
             for i, sae in enumerate(self.given):
                 self.hand_over(i, sae)
-                remember_positions(sae, self.source)  # a stream knows its limits of norms by now
+                self.data.note_positions(sae)  # a stream knows its limits of norms by now
             self.let_go()
         for learner in self.learners:
             self.given[learner.index].measured = self._measured(learner)
         if self.saved_to is not None and apart is None and self.team.is_first:
-            with self._a_full_disk_is_told():
+            with self._noting_full_disk():
                 self.given[0].save(self.saved_to)
 
     def _measured(self, learner: Learner) -> dict[str, float]:
         """Return the numbers and the steps that an SAE reached; for a part also the steps asked for."""
-        kept = self.kept.get(learner.index, self.step)
-        reached = (learner.history.measured(kept) or {}) | {"steps": float(kept)}
+        step = self.kept.get(learner.index, self.step)
+        reached = (learner.history.measured(step) or {}) | {"steps": float(step)}
         whole = self.stopped in (None, "plateau")
         return reached if whole else reached | {"of_steps": float(self.config.steps)}
 
     @contextmanager
-    def _a_full_disk_is_told(self) -> Iterator[None]:
+    def _noting_full_disk(self) -> Iterator[None]:
         """Note why saving failed at an interrupt, for the message of Ctrl-C; otherwise raise it."""
         try:
             yield
@@ -374,7 +357,7 @@ class Training:
             sae.take_from(self.saes[index])
         sae.eval()
 
-    def _loop(self, bar: Any) -> Stopped | None:
+    def _loop(self, bar: object) -> Stopped | None:
         try:
             for sae in self.saes:
                 sae.train()
@@ -384,7 +367,7 @@ class Training:
             self.control.stop("interrupted")
             return "interrupted"
 
-    def _steps(self, bar: Any) -> Stopped | None:
+    def _steps(self, bar: object) -> Stopped | None:
         if self._has_plateaued():  # as read from the checkpoint
             return "plateau"
         batches = self._batches()
@@ -398,7 +381,7 @@ class Training:
                 due = done or self.step == 0 or (self.step + 1) % self.config.log_every == 0
                 for learner in self.learners:
                     batch, share = self._my_part(learner.place(x))
-                    with learner.memory_told(batch):
+                    with learner.explain_out_of_memory(batch):
                         loss = learner.loss(batch, self.step)  # 2. its loss
                         learner.differentiate(loss, share)  # 3. the gradient
                         norm = learner.project_and_clip()  # 4. projected and clipped
@@ -441,8 +424,8 @@ class Training:
 
     def _batches(self) -> Iterator[Tensor]:
         config = self.config
-        batches = self.source.batches(config.batch_size, seed=config.seed, start=self.step)
-        if not is_checked(self.source):
+        batches = self.data.source.batches(config.batch_size, seed=config.seed, start=self.step)
+        if not self.data.is_finite:
             batches = self._checked(batches)
         if all(bool(sae.initialised) for sae in self.saes):
             return batches
@@ -471,25 +454,25 @@ class Training:
         """Leave out rows with a massive norm: the loss of a batch with one would be about it alone."""
         if isinstance(x, SequenceRows):  # every row is needed by those after it
             return x
-        found = massive(row_norms(x))
-        if not bool(found.any()):
+        massive_rows = massive(row_norms(x))
+        if not bool(massive_rows.any()):
             return x
-        self.n_massive += int(found.sum())
-        return x[~found]
+        self.n_massive += int(massive_rows.sum())
+        return x[~massive_rows]
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
         from sae_nb.capturing import StreamEndedError
 
         try:
             for step, x in enumerate(batches, start=self.step + 1):
-                where = f"It is in the batch of step {step}. {captured_at(self.source)}"
+                where = f"It is in the batch of step {step}. {self.data.captured_at}"
                 check_finite(x, name="data", where=where.strip())
                 yield x
         except StreamEndedError:
             # What was trained on until then is a result; it is marked "data ended".
             return
 
-    def _publish(self, bar: Any) -> None:
+    def _publish(self, bar: object) -> None:
         newest = [learner.history[-1] for learner in self.learners]
         self._mark = (newest[0].tokens, newest[0].seconds)
         self.records.extend(newest)
@@ -523,7 +506,7 @@ class Training:
             "config": self.config.to_json(),
             "identity": self.identity,
             # Tensors as they were given: a worker may hold a share of them now.
-            "identity_now": identity(self.saes, self.source)
+            "identity_now": self.data.identity(self.saes)
             | {name: fact for name, fact in self.identity.items() if name.endswith(" tensors")},
             "changes": [asdict(change) for change in self.changes],
         }
@@ -560,12 +543,12 @@ class Training:
 
     def _cut_short(self) -> None:
         """Keep what counts of a run that did not reach its last step."""
-        astray = any(learner.best.astray for learner in self.learners)
-        if not self._torn and not astray and self.step not in (0, self._saved):
-            with self._a_full_disk_is_told():
+        diverged = any(learner.best.diverged for learner in self.learners)
+        if not self._torn and not diverged and self.step not in (0, self._saved):
+            with self._noting_full_disk():
                 self._save()
         for learner in self.learners:
-            if learner.best.astray or (self._torn and learner.best.step is not None):
+            if learner.best.diverged or (self._torn and learner.best.step is not None):
                 self.kept[learner.index] = learner.best.restore()
 
     def results(self) -> list[TrainResult]:
@@ -602,10 +585,10 @@ class Training:
     def ending(self) -> str:
         """Explain why the training ended early, the present state of the SAE, and how to continue."""
         why = "ran out of data" if self.stopped == "data ended" else "was interrupted"
-        kept = sorted({self.step, *self.kept.values()})
+        steps = sorted({self.step, *self.kept.values()})
         text = f"Training {why} after step {self.step} of {self.config.steps}; "
         if self.kept:
-            text += f"the running loss had risen, so the weights of step {kept[0]} were put back. "
+            text += f"the running loss had risen, so the weights of step {steps[0]} were put back. "
         else:
             text += "the SAE keeps the weights of that step. "
         if self._not_saved:

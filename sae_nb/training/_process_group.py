@@ -112,9 +112,9 @@ class Team:
         """Return every worker's value, by rank; of one shape in all of them."""
         if self.alone:
             return [mine]
-        found = [torch.empty_like(mine) for _ in range(self.size)]
-        dist.all_gather(found, mine.contiguous())
-        return found
+        parts = [torch.empty_like(mine) for _ in range(self.size)]
+        dist.all_gather(parts, mine.contiguous())
+        return parts
 
     def send(self, tensor: Tensor, source: int) -> None:
         """Write the tensor of worker `source`, contiguous, into that of every worker."""
@@ -138,10 +138,10 @@ class Team:
         if self.alone:
             return [mine]
         device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-        found = torch.zeros(self.size, dtype=torch.int64, device=device)
-        found[self.rank] = mine
-        dist.all_reduce(found)
-        return [int(number) for number in found]
+        numbers = torch.zeros(self.size, dtype=torch.int64, device=device)
+        numbers[self.rank] = mine
+        dist.all_reduce(numbers)
+        return [int(number) for number in numbers]
 
     @contextmanager
     def first_before_others(self) -> Iterator[None]:

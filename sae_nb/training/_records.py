@@ -97,7 +97,7 @@ class History(list[TrainRecord], KnowsOtherWords):
 
     if not TYPE_CHECKING:
 
-        def __getitem__(self, index: Any) -> Any:
+        def __getitem__(self, index: object) -> Any:
             return self.table[index] if isinstance(index, str) else super().__getitem__(index)
 
     @property
@@ -166,7 +166,7 @@ class TrainResult(KnowsOtherWords):
     """Optimiser steps done."""
 
     kept_step: int
-    """Step whose weights the SAE has: `steps`, unless an interrupted run had gone astray."""
+    """Step whose weights the SAE has: `steps`, unless an interrupted run had diverged."""
 
     tokens: int
     """Rows trained on."""

@@ -210,8 +210,8 @@ class Shard:
         smallest = every.topk(k, dim=1).values[:, -1:]
         above, tie = every > smallest, every == smallest
         room = k - above.sum(dim=1, keepdim=True)
-        kept = (above | (tie & (tie.cumsum(dim=1) <= room))) & (every > 0)
-        return codes.only(kept[rows, self.team.rank * k + place])
+        selected = (above | (tie & (tie.cumsum(dim=1) <= room))) & (every > 0)
+        return codes.only(selected[rows, self.team.rank * k + place])
 
     def _largest_of_all(
         self, codes: SparseCodes, n: int
@@ -225,14 +225,14 @@ class Shard:
             every = torch.cat(self.team.exchange(padded))
             of_row = torch.cat(self.team.exchange(rows))
             smallest = every.topk(n).values[-1]
-            kept = every > smallest
+            selected = every > smallest
             ties = ((every == smallest) & (every > 0)).nonzero().flatten()
             # As in one process: of equal ones, those in earlier rows, then at lower atoms.
             in_order = ties[of_row[ties].argsort(stable=True)]
-            kept[in_order[: n - int(kept.sum())]] = True
-            ends = (every[kept].min(), every.max()) if bool(kept.any()) else None
+            selected[in_order[: n - int(selected.sum())]] = True
+            ends = (every[selected].min(), every.max()) if bool(selected.any()) else None
             start = self.team.rank * n
-        return codes.only(kept[start : start + codes.nnz]), ends
+        return codes.only(selected[start : start + codes.nnz]), ends
 
     # What they explain
 

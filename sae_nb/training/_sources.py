@@ -27,7 +27,91 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
 
 
-def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
+class TrainingData:
+    """The data of a training: checked and described here, once, for everything that asks later."""
+
+    def __init__(self, data: object, saes: Sequence[SparseAutoencoder]) -> None:
+        self.source = source = _as_source(data, saes)
+        _check_fit(saes, source)
+        if isinstance(data, Activations):
+            for one in saes:  # one that is from elsewhere sees whether it fits
+                if hasattr(one, "look_at"):  # whatever has a loss is trained
+                    one.look_at(data)
+        stored = _stored(source)
+        self.n_rows = None if stored is None else len(stored)
+        """Number of rows; None for a stream."""
+
+        self.is_finite = stored is not None and not stored.on_disk
+        """Whether every row was seen to be finite."""
+
+        self.captured_at = captured_at(source)
+        """Half a sentence for messages: where the rows come from; empty when it is not known."""
+
+        if self.n_rows == 1:
+            raise ValueError(
+                "`data` must have at least two rows to learn from, got one: nothing varies, and R² is "
+                "undefined. Capture more."
+            )
+
+    def rows_of_batch(self, batch_size: int) -> int:
+        """Return the rows of a batch: all where there are fewer than its size."""
+        return min(batch_size, self.n_rows or batch_size)
+
+    def check_team(self, team: Team, batch_size: int) -> Team:
+        """Return the team if every worker gets a part of every batch."""
+        if not team.alone and isinstance(self.source, Sequences):
+            raise ValueError(
+                f"Sequences must be trained on by one process, got {team.size} workers: a batch of them "
+                "cannot be cut by rows. Run it without torchrun."
+            )
+        if (rows := self.rows_of_batch(batch_size)) < team.size:
+            raise ValueError(
+                f"`batch_size` must be at least the number of workers, {team.size}, got {rows} rows in a "
+                "batch. Start fewer workers or take larger batches."
+            )
+        return team
+
+    def identity(self, saes: Sequence[SparseAutoencoder]) -> dict[str, Any]:
+        """Return flat facts that a checkpoint must agree with, named as a message would name them."""
+        facts: dict[str, Any] = {"the number of SAEs": len(saes)}
+        facts |= {f"the data's {name}": value for name, value in fingerprint(self.source).items()}
+        for i, sae in enumerate(saes):
+            whose = "the SAE's" if len(saes) == 1 else f"SAE {i}'s"
+            facts[f"{whose} class"] = type(sae).__name__
+            facts |= {f"{whose} {name}": value for name, value in sae.settings().items()}
+            facts[f"{whose} tensors"] = {
+                name: list(tensor.shape) for name, tensor in sae.state_dict().items()
+            }
+        # As it will be read back: tuples are lists there.
+        return dict(json.loads(json.dumps(facts)))
+
+    def note_origin(self, sae: SparseAutoencoder) -> None:
+        """Note on an SAE where its training data come from, with a warning when that changes."""
+        self.note_positions(sae)
+        read, written = _places(sae, self.source)
+        for name, value in (
+            ("hook_point", read),
+            ("target_hook_point", written),
+            ("model_name", getattr(self.source, "model_name", None)),
+        ):
+            before = getattr(sae, name, None)
+            if value is None or value == before:
+                continue
+            setattr(sae, name, value)
+            if before is not None:
+                warn_caller(
+                    f"This SAE had {name}={before!r} and now trains on data with {name}={value!r}, which "
+                    "it remembers from here on. If that is a mistake, train on data of its own."
+                )
+
+    def note_positions(self, sae: SparseAutoencoder) -> None:
+        """Note on an SAE which positions of texts its training data are of, where they say it."""
+        sae.position_policy = PositionPolicy.of(self.source) or getattr(
+            sae, "position_policy", None
+        )
+
+
+def _as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
     """Return a source for the user's data, checked."""
     if saes and hasattr(saes[0], "reads"):
         data = of_sites(cast("SparseAutoencoder", saes[0]), data)
@@ -36,7 +120,7 @@ def as_source(data: object, saes: Sequence[object] = ()) -> ActivationSource:
         context = min(int(sae.context) for sae in readers)  # type: ignore[attr-defined]
         data = Sequences(data, context=context)  # type: ignore[arg-type]
     if isinstance(data, Sequences):
-        as_source(data.acts)
+        _as_source(data.acts)
         return data
     if is_array(data):
         data = Activations.from_tensor(check_matrix(data, name="data"))
@@ -88,32 +172,7 @@ def _instead(data: object) -> str:
     return ""
 
 
-def check_team(team: Team, source: ActivationSource, batch_size: int) -> Team:
-    """Return the team if every worker gets a part of every batch."""
-    if not team.alone and isinstance(source, Sequences):
-        raise ValueError(
-            f"Sequences must be trained on by one process, got {team.size} workers: a batch of them "
-            "cannot be cut by rows. Run it without torchrun."
-        )
-    rows = min(batch_size, rows_known(source) or batch_size)
-    if rows < team.size:
-        raise ValueError(
-            f"`batch_size` must be at least the number of workers, {team.size}, got {rows} rows in a "
-            "batch. Start fewer workers or take larger batches."
-        )
-    return team
-
-
-def check_rows(source: ActivationSource) -> None:
-    """Refuse data without anything to tell apart."""
-    if rows_known(source) == 1:
-        raise ValueError(
-            "`data` must have at least two rows to learn from, got one: nothing varies, and R² is undefined. "
-            "Capture more."
-        )
-
-
-def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> None:
+def _check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> None:
     """Refuse what cannot be trained together."""
     if not saes:
         raise ValueError("`sae` must be an SAE or a list of them, got an empty list.")
@@ -144,45 +203,41 @@ def check_fit(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> No
 
 def _check_sites(sae: SparseAutoencoder, source: ActivationSource) -> None:
     """Refuse data of another width, or of fewer or more hook points, than a dictionary has."""
-    given, name = sites_of(source), type(sae).__name__
-    if _brings_gradient(source) and not getattr(sae, "reads_gradient", False):
-        given = given[:1]
+    widths, name = sites_of(source), type(sae).__name__
+    streamed = not isinstance(source, Activations) and getattr(source, "has_gradient", False)
+    brings = isinstance(source, WithGradient) or streamed
+    if brings and not getattr(sae, "reads_gradient", False):
+        widths = widths[:1]
     # Anything with a loss can be trained; what does not speak of sites has one.
     sites, writes = getattr(sae, "sites", (sae.d_in,)), getattr(sae, "writes", None)
-    if len(sites) == 1 and len(given) > 1:
+    if len(sites) == 1 and len(widths) > 1:
         raise ValueError(
-            f"`data` must be of one hook point for {name}, which writes what it reads, got {len(given)} of "
-            f"widths {list(given)}. Pass one of them, or train a Transcoder."
+            f"`data` must be of one hook point for {name}, which writes what it reads, got {len(widths)} of "
+            f"widths {list(widths)}. Pass one of them, or train a Transcoder."
         )
-    if len(sites) == 1 and sae.d_in != given[0]:
+    if len(sites) == 1 and sae.d_in != widths[0]:
         raise ValueError(
             f"`sae` must have the width of the data, d_in={source.d_in}, got d_in={sae.d_in}. "
             f"{captured_at(source)} Build the SAE with d_in={source.d_in}, or capture the hook "
             "point it is meant for.".replace("  ", " ")
         )
-    if writes is None and len(given) == 1 and sum(sites) != given[0]:
+    if writes is None and len(widths) == 1 and sum(sites) != widths[0]:
         raise ValueError(
             f"`data` must be a list for {name}, one thing for each of its {len(sites)} hook points of widths "
-            f"{list(sites)}, got one of width {given[0]}. {captured_at(source)} Capture them in one call: "
+            f"{list(sites)}, got one of width {widths[0]}. {captured_at(source)} Capture them in one call: "
             "sn.capture(model, inputs, [first, second]).".replace("  ", " ")
         )
-    if writes is not None and len(given) == 1:
+    if writes is not None and len(widths) == 1:
         raise ValueError(
             f"`data` must be two things for {name}, what it reads and what it writes, got one hook point "
-            f"of width {given[0]}. {captured_at(source)} Use train(t, (x, y)) with both captured in one "
+            f"of width {widths[0]}. {captured_at(source)} Use train(t, (x, y)) with both captured in one "
             "call: sn.capture(model, inputs, [first, second]).".replace("  ", " ")
         )
-    if sum(sites) != sum(given) or (len(given) == len(sites) and given != sites):
+    if sum(sites) != sum(widths) or (len(widths) == len(sites) and widths != sites):
         raise ValueError(
             f"`data` must have the widths of {name}, {list(sites)}, what is read first, got "
-            f"{list(given)}. Build it with these widths, or pass what it reads before what it writes."
+            f"{list(widths)}. Build it with these widths, or pass what it reads before what it writes."
         )
-
-
-def _brings_gradient(source: ActivationSource) -> bool:
-    """Return whether rows hold a gradient for each activation: activations that were made so, or a stream."""
-    streams = not isinstance(source, Activations) and getattr(source, "has_gradient", False)
-    return isinstance(source, WithGradient) or bool(streams)
 
 
 def sites_of(source: ActivationSource) -> tuple[int, ...]:
@@ -191,58 +246,6 @@ def sites_of(source: ActivationSource) -> tuple[int, ...]:
     if sides is None:
         return tuple(getattr(source, "sites", (source.d_in,)))
     return tuple(width for side in dict.fromkeys(sides) for width in side.sites)
-
-
-def remember_origin(sae: SparseAutoencoder, source: ActivationSource) -> None:
-    """Note on the SAE where its training data come from, with a warning when that changes."""
-    remember_positions(sae, source)
-    read, written = _places(sae, source)
-    for name, value in (
-        ("hook_point", read),
-        ("target_hook_point", written),
-        ("model_name", getattr(source, "model_name", None)),
-    ):
-        before = getattr(sae, name, None)
-        if value is None or value == before:
-            continue
-        setattr(sae, name, value)
-        if before is not None:
-            warn_caller(
-                f"This SAE had {name}={before!r} and now trains on data with {name}={value!r}, which "
-                "it remembers from here on. If that is a mistake, train on data of its own."
-            )
-
-
-def remember_positions(sae: SparseAutoencoder, source: ActivationSource) -> None:
-    """Note on the SAE which positions of texts its training data are of, where they say it."""
-    sae.position_policy = PositionPolicy.of(source) or getattr(sae, "position_policy", None)
-
-
-def identity(saes: Sequence[SparseAutoencoder], source: ActivationSource) -> dict[str, Any]:
-    """Return flat facts that a checkpoint must agree with, named as a message would name them."""
-    facts: dict[str, Any] = {"the number of SAEs": len(saes)}
-    facts |= {f"the data's {name}": value for name, value in fingerprint(source).items()}
-    for i, sae in enumerate(saes):
-        whose = "the SAE's" if len(saes) == 1 else f"SAE {i}'s"
-        facts[f"{whose} class"] = type(sae).__name__
-        facts |= {f"{whose} {name}": value for name, value in sae.settings().items()}
-        facts[f"{whose} tensors"] = {
-            name: list(tensor.shape) for name, tensor in sae.state_dict().items()
-        }
-    # As it will be read back: tuples are lists there.
-    return dict(json.loads(json.dumps(facts)))
-
-
-def rows_known(source: ActivationSource) -> int | None:
-    """Return how many rows there are, None for a stream."""
-    rows = _stored(source)
-    return None if rows is None else len(rows)
-
-
-def is_checked(source: ActivationSource) -> bool:
-    """Return whether `as_source` has seen that every row is finite."""
-    rows = _stored(source)
-    return rows is not None and not rows.on_disk
 
 
 def _stored(source: ActivationSource) -> Activations | None:

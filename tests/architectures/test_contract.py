@@ -18,8 +18,8 @@ from sae_nb.activations import Activations, load_activations
 from sae_nb.architectures import (
     ARCHITECTURES,
     DenseOperator,
-    Recipe,
     SparseAutoencoder,
+    TrainingDefaults,
     without_zeros,
 )
 from sae_nb.architectures.parts import _proxes as simplex
@@ -447,7 +447,7 @@ def test_randomness_is_an_argument(name: str, make: Any) -> None:
 def test_recipes_are_usable(sae: SparseAutoencoder) -> None:
     """Plain numbers in range, warm-up shorter than the run."""
     recipe = sae.recipe()
-    assert isinstance(recipe, Recipe)
+    assert isinstance(recipe, TrainingDefaults)
     assert 0 < recipe.learning_rate < 1
     assert 0 <= recipe.warmup_steps(10) < 10
 

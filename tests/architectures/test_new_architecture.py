@@ -12,9 +12,9 @@ from torch import Tensor
 from sae_nb import architectures
 from sae_nb.architectures import (
     DenseOperator,
-    Recipe,
     SparseAutoencoder,
     TopKProx,
+    TrainingDefaults,
     TrainingLoss,
     ista_step,
 )
@@ -33,8 +33,8 @@ class Rectified(SparseAutoencoder):
     def settings(self) -> dict[str, Any]:
         return {"d_in": self.d_in, "n_atoms": self.n_atoms}
 
-    def recipe(self) -> Recipe:
-        return Recipe(learning_rate=1e-2)
+    def recipe(self) -> TrainingDefaults:
+        return TrainingDefaults(learning_rate=1e-2)
 
     def training_loss(self, x: Tensor, *_: Any) -> TrainingLoss:
         codes = self._encode(x, None)

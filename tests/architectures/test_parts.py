@@ -10,8 +10,8 @@ import torch
 from sae_nb.architectures import (
     DenseOperator,
     InputScaling,
-    Recipe,
     TopKProx,
+    TrainingDefaults,
     ista_step,
     random_unit_rows,
 )
@@ -83,5 +83,5 @@ def test_the_gain_is_least_squares() -> None:
 
 def test_warm_up_is_a_share_of_the_run_with_a_ceiling() -> None:
     """A twentieth, and a thousand steps at most."""
-    assert Recipe(learning_rate=1e-3).warmup_steps(400) == 20
-    assert Recipe(learning_rate=1e-3).warmup_steps(10**6) == 1000
+    assert TrainingDefaults(learning_rate=1e-3).warmup_steps(400) == 20
+    assert TrainingDefaults(learning_rate=1e-3).warmup_steps(10**6) == 1000

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Pairs, beside
+from sae_nb.activations import Pairs, concat_sites
 from sae_nb.architectures import ARCHITECTURES
 from sae_nb.architectures._composition import HOSTS
 
@@ -104,7 +104,7 @@ def test_rows_of_pairs_are_chosen_on_both_sides() -> None:
     assert torch.equal(both.target.x, y.x)
     batch = next(pairs.batches(8, seed=0))
     assert batch.shape == (8, D_IN + D_OUT)
-    assert torch.equal(next(beside([x, y]).batches(8, seed=0)), batch)
+    assert torch.equal(next(concat_sites([x, y]).batches(8, seed=0)), batch)
 
 
 def test_what_is_written_is_what_a_report_measures() -> None:

@@ -234,7 +234,7 @@ def test_only_the_model_that_is_asked_is_read_from_disk(
 
     monkeypatch.setattr(rows, "_read_rows", noted)
     for i in range(2):
-        for given in (stored, sn.activations.beside(stored)):
+        for given in (stored, sn.activations.concat_sites(stored)):
             read.clear()
             codes = u.encode(given, reads=i)
             assert read == {str(i)}

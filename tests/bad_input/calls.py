@@ -729,7 +729,7 @@ NO_VALID_FILES = {
 """Readers of files that nothing of ours writes: only what is wrong can be tried."""
 
 MADE_BY_HAND = {
-    "architectures.Recipe", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
+    "architectures.Recipe", "architectures.TrainingDefaults", "codes.SparseCodes", "data.Paper", "dynamics.BlockSizes", "dynamics.RaptorConfig",
     "evaluation.Report", "geometry.LayoutSettings", "interop.Encoding", "interop.Origin", "lab.DUNL", "lab.GroupNetwork", "lab.KDS", "lab.KernelSimilarity", "lab.LocalDenoiser", "lab.Momentum", "lab.PatchMosaic", "lab.Signatures", "lab.SparKer", "lab.SparseBayes", "lab.WLSC", "lab.WaveNetwork", "lab.Waves", "minkowski.BlockConfig",
     "models.Preprocess", "training.TrainConfig",
 }  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb import __main__ as command
-from sae_nb.diagnosis import Checkup, Finding, _doctor as machine
+from sae_nb.diagnosis import Check, Checkup, _doctor as machine
 
 Patch = pytest.MonkeyPatch
 
@@ -324,7 +324,7 @@ def test_unknown_names_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert command.main(["doctor", "pyhton"]) == 2
     assert "pyhton" in capsys.readouterr().err
     with pytest.raises(KeyError, match="disk"):
-        Checkup((Finding(name="disk", state="ok", what=""),))["memory"]
+        Checkup((Check(name="disk", state="ok", what=""),))["memory"]
 
 
 def test_exit_status_says_whether_it_is_usable(

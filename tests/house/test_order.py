@@ -54,7 +54,9 @@ def test_arguments_come_in_one_order() -> None:
     for name, call in public():
         given = [word for word in needed(call) if word in ORDER]
         orders = (
-            [ORDER, LAST] if name.startswith(("sae_nb_studies.", "sae_nb.corpora.", "sae_nb.generation.")) else [ORDER]
+            [ORDER, LAST]
+            if name.startswith(("sae_nb_studies.", "sae_nb.corpora.", "sae_nb.generation."))
+            else [ORDER]
         )
         right = [sorted(given, key=order.index) for order in orders]
         if {"model", "hook_point", "sae"} <= {*given} and given not in right:

@@ -10,12 +10,11 @@ from collections import namedtuple
 import pytest
 import torch
 
+from sae_nb.checks import lens_name, standard_name
 from sae_nb.models import (
     HookPoint,
     HookPointNotFound,
-    lens_name,
     read_tensor,
-    standard_name,
 )
 from sae_nb.models._hook_points import find_hook_point
 from sae_nb.models._states import first_input, replace_tensor

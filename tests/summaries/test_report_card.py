@@ -124,6 +124,7 @@ def test_six_rows_are_looked_at_first() -> None:
     report = dict.fromkeys(
         ["fvu", "l1", "effective_rank", "kl", "l0", "r2", "max_cosine", "mine"], good
     )
+    report["mine"] = measured(0.9, 0.0, 0.3, "stability_hungarian")
     assert summarise_report_card(report).metrics == (
         "effective_rank", "kl", "l0", "r2", "max_cosine", "mine"
     )  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sae_nb.architectures import Recipe
+from sae_nb.architectures import TrainingDefaults
 from sae_nb.codes import SparseCodes
 
 
@@ -39,8 +39,8 @@ class PlainSae(nn.Module):
     def settings(self) -> dict[str, Any]:
         return {"d_in": self.d_in, "n_atoms": self.n_atoms, "k": self.k, "axes": (0, 1)}
 
-    def recipe(self) -> Recipe:
-        return Recipe(learning_rate=0.01, warmup_fraction=0.1, longest_warmup_steps=10)
+    def recipe(self) -> TrainingDefaults:
+        return TrainingDefaults(learning_rate=0.01, warmup_fraction=0.1, longest_warmup_steps=10)
 
     @torch.no_grad()
     def initialise(self, x: Tensor, generator: torch.Generator) -> None:

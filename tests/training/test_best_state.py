@@ -30,13 +30,13 @@ def follow(losses: list[float], every: int = 5) -> tuple[nn.Linear, BestState]:
 def test_falling_loss_keeps_the_last_state() -> None:
     """Nothing is put back while the loss falls, noise of a few per cent included."""
     _, best = follow([1 / (1 + step) + 0.005 * (-1) ** step for step in range(20)] + [0.05] * 100)
-    assert not best.astray
+    assert not best.diverged
 
 
 def test_risen_loss_puts_the_lowest_state_back() -> None:
     """After a blow-up the weights are those of the record with the lowest running loss."""
     layer, best = follow([1.0] * 50 + [5.0] * 30)
-    assert best.astray
+    assert best.diverged
     assert best.restore() == 50
     assert layer.weight.item() == 50.0
 
@@ -44,7 +44,7 @@ def test_risen_loss_puts_the_lowest_state_back() -> None:
 def test_one_bad_batch_is_not_astray() -> None:
     """The running loss forgives a single spike of twice the loss."""
     _, best = follow([1.0] * 100 + [2.0])
-    assert not best.astray
+    assert not best.diverged
 
 
 def test_change_of_the_objective_starts_over() -> None:
@@ -54,7 +54,7 @@ def test_change_of_the_objective_starts_over() -> None:
     assert best.step is None
     best.see(10.0)
     best.offer(51)
-    assert (best.step, best.astray) == (51, False)
+    assert (best.step, best.diverged) == (51, False)
 
 
 def test_running_loss_is_the_bias_corrected_mean() -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 
 def text_windows(
-    model: LiveModel, inputs: Any, context_length: int | None = None
+    model: LiveModel, inputs: object, context_length: int | None = None
 ) -> Int[Tensor, "n time"]:
     """Join texts end to end, end-of-text between, and cut them into windows of one length.
 
@@ -136,7 +136,7 @@ class States(Tensor):
         _check_values(x.detach(), self.keep)
         return self
 
-    def __repr__(self, *, tensor_contents: Any = None) -> str:  # type: ignore[override]
+    def __repr__(self, *, tensor_contents: object = None) -> str:  # type: ignore[override]
         """Sizes, tokens and origin rather than numbers."""
         n, layers, tokens, d = self.shape
         counts = {kind: self.token_kinds.count(kind) for kind in TOKEN_KINDS}

@@ -125,7 +125,7 @@ class Attribution:
         """
         atom = check_atom(atom, self.sae.n_atoms)
 
-        def lost(edit: Any) -> tuple[Float[Tensor, " outcomes"], float]:
+        def lost(edit: object) -> tuple[Float[Tensor, " outcomes"], float]:
             answer = self.under(edit)
             return answer, self.value - float(self.outcome.measure(answer))
 

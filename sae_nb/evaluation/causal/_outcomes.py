@@ -26,9 +26,9 @@ from sae_nb.steering import (
     Active,
     Answers,
     Change,
+    Edit,
     MaskedEdit,
     Positions,
-    Recipe,
     Where,
     check_hook_point,
     check_width,
@@ -224,7 +224,7 @@ class TargetOdds:
 
 
 def answers_to(
-    model: LiveModel, inputs: Any, hook_point: str, sae: SparseAutoencoder, positions: Where
+    model: LiveModel, inputs: object, hook_point: str, sae: SparseAutoencoder, positions: Where
 ) -> Answers:
     """Return a model's clean answers, as logits, where an SAE of the right width is to edit them."""
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
@@ -273,7 +273,7 @@ def edited(
     positions = Positions(where, prefix_tokens=model.prefix_tokens)
     tap, look = tap_of(model, point, sae), first_look(model, point, sae)
     edit = MaskedEdit(positions, change, tap, look=look)
-    return Active(model, Recipe(hook_point=point, edit=edit))
+    return Active(model, Edit(hook_point=point, edit=edit))
 
 
 def mean_strengths(codes: SparseCodes) -> Float[Tensor, " n_atoms"]:

@@ -117,7 +117,7 @@ def identifiability(
     unique, index = np.unique(sample, return_inverse=True)
     fit = (np.random.default_rng(seed).permutation(len(unique)) < len(unique) // 2)[index]
     _check_both(known, fit, named)
-    (factors, says), (chance, _) = (
+    (factors, says), (at_random, _) = (
         _best_atoms(_strengths(one, source, unit, len(known)), known, fit, named)
         for one in (sae, random_like(sae, source, seed=seed))
     )
@@ -125,7 +125,7 @@ def identifiability(
         "identifiability",
         np.mean([factor.accuracy for factor in factors]),
         floor=0.5,
-        control=np.mean([factor.accuracy for factor in chance]),
+        control=np.mean([factor.accuracy for factor in at_random]),
         interval=_interval(says[~fit], known[~fit], sample[~fit], resampling),
         n=int((~fit).sum()),
         unit="rows" if len(known) == len(source) else "samples",

@@ -126,7 +126,7 @@ def distances_row(
         return None
     coded = _code_cosines(codes)
     order = np.random.default_rng(resampling.seed).permutation(len(x))
-    values, shuffled, chance = (
+    values, shuffled, at_random = (
         correlation(wanted, _ranks(some))[told]
         for some in (coded, coded[np.ix_(order, order)], _code_cosines(control))
     )
@@ -137,7 +137,7 @@ def distances_row(
         values.mean(),
         resampling.interval(sums, lambda s: s[:, 0] / s[:, 1]),
         floor=shuffled.mean(),
-        control=chance.mean(),
+        control=at_random.mean(),
         n=int(told.sum()),
     )
 

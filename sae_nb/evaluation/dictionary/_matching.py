@@ -55,8 +55,8 @@ class Stability(Measurement):
     @property
     def headline(self) -> str:
         """The mean matched cosine with floor and control; how many atoms are shared."""
-        chance = {"floor": self.floor, "control": self.control}
-        known = "".join(f", {name} {x:.3f}" for name, x in chance.items() if x is not None)
+        rivals = {"floor": self.floor, "control": self.control}
+        known = "".join(f", {name} {x:.3f}" for name, x in rivals.items() if x is not None)
         low, high = self.interval
         return (
             f"{self.value:.3f} [{low:.3f}, {high:.3f}] over {self.n} {self.unit}{known}; "

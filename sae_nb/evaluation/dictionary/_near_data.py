@@ -60,12 +60,12 @@ def ood_score(
     rows = check_matrix(x, d_in=atoms.shape[1]).detach()
     away = distances_to_data(atoms, rows, mean)
     random = torch.randn(atoms.shape, generator=chance_generator(seed)).to(atoms)
-    chance = float(distances_to_data(random, rows, mean).mean())
+    control = float(distances_to_data(random, rows, mean).mean())
     return resampling.mean(
         "ood_score",
         away,
-        floor=chance,
-        control=chance,
+        floor=control,
+        control=control,
         unit="atoms",
         seconds=time.perf_counter() - start,
     )
@@ -138,12 +138,12 @@ def plausibility(
         raise ValueError(f"`directions` must not be zero, got row {int(zero[0])} of zeros.")
     generator = chance_generator(seed)
     drawn = (torch.randn(atoms.shape, generator=generator).to(atoms) for _ in range(_DRAWS))
-    chance = float(np.mean([nearest_atoms(random, rows).mean() for random in drawn]))
+    control = float(np.mean([nearest_atoms(random, rows).mean() for random in drawn]))
     return resampling.mean(
         "plausibility",
         nearest_atoms(atoms, rows),
-        floor=chance,
-        control=chance,
+        floor=control,
+        control=control,
         unit="classes",
         seconds=time.perf_counter() - start,
     )

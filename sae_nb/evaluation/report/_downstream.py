@@ -393,7 +393,7 @@ def splice_task(
     sae: SparseAutoencoder,
     acts: Activations,
     model: LiveModel | None,
-    inputs: Any,
+    inputs: object,
     labels: Int[Tensor, " samples"] | None,
     hook_point: str | None,
 ) -> SpliceTask | None:
@@ -435,7 +435,9 @@ def written_at(sae: SparseAutoencoder) -> str | None:
     return sae.target_hook_point if elsewhere else sae.hook_point
 
 
-def _inputs_and_labels(acts: Activations, inputs: Any, labels: Any) -> tuple[Any, Tensor | None]:
+def _inputs_and_labels(
+    acts: Activations, inputs: object, labels: object
+) -> tuple[Any, Tensor | None]:
     """Return what to run: by default the very samples that the rows come from."""
     labels = None if labels is None else torch.as_tensor(labels)
     if inputs is not None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.evaluation.report._reconstruction import explained_variance
-from sae_nb.evaluation.report._report import evaluate
+from sae_nb.evaluation.report._report import RECOVERED, evaluate
 from sae_nb.findings import Finding
 from sae_nb.models import known_as
 
@@ -198,8 +198,7 @@ def check_fit(
     if splice:
         how: Any = {"inputs": inputs, "hook_point": stated, "n_bootstrap": 0}
         report = evaluate(sae, rows[stated], model, **how)
-        names = ("ce_recovered", "kl_score", "cosine_recovered")  # one for each kind of answer
-        recovered = next((report[name].value for name in names if name in report), None)
+        recovered = next((report[name].value for name in RECOVERED if name in report), None)
     same_name = sae.model_name is not None and known_as(sae.model_name) == known_as(model.name)
     unknown: Cause = "another revision" if same_name else "another model"
     return FitCheck(
@@ -228,7 +227,7 @@ def _doubts(
 def _trials(
     model: LiveModel,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     rows: dict[str, Activations],
     stated: str,
     bos: bool | str,

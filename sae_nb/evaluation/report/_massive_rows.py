@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -49,7 +48,7 @@ class MassiveRows:
         )
 
 
-def massive_rows(sae: Any, acts: Activations, batch_size: int) -> MassiveRows:
+def massive_rows(sae: object, acts: Activations, batch_size: int) -> MassiveRows:
     """Return rows whose norm is massive where an SAE reads or where it writes.
 
     None of those an SAE of sequences reads, in which each row is needed by the rows after it.

@@ -140,8 +140,8 @@ class Measurement(Finding, KnowsOtherWords, float):
         """The value with its interval, floor and control, of how many."""
         value, low, high, floor, control = number_texts(self)
         interval = f" [{low}, {high}]" * (not math.isnan(self.interval[0]))
-        chance = {"floor": floor, "control": control}
-        parts = [value + interval, *(f"{name} {x}" for name, x in chance.items() if x)]
+        rivals = {"floor": floor, "control": control}
+        parts = [value + interval, *(f"{name} {x}" for name, x in rivals.items() if x)]
         return f"{self.definition} {', '.join(parts)}; {self.n} {self.unit}"
 
     @classmethod

@@ -47,10 +47,14 @@ if TYPE_CHECKING:
 
 
 HEADLINES = (
-    "r2", "r2_with_massive", "cosine", "norm_ratio", "l0", "dead_fraction", "density_median", "max_cosine",
-    "ce_recovered", "delta_ce", "accuracy_recovered", "kl", "kl_score", "agreement",
+    "r2", "ce_recovered_mean", "accuracy", "kl", "l0", "dead_fraction", "max_cosine", "cosine_centred",
+    "ood", "agreement", "delta_ce", "ce_recovered", "accuracy_recovered", "r2_with_massive", "norm_ratio",
+    "kl_score", "cosine", "density_median", "shrinkage_gamma", "effective_rank",
 )  # fmt: skip
-"""Rows that a report prints; all of them: `report.all`."""
+"""Rows by how much they tell: wherever a few stand for all, they are the first of these."""
+
+RECOVERED = ("ce_recovered", "kl_score", "cosine_recovered")
+"""What a reconstruction recovers of the model's answer: a report has one, by the kind of answer."""
 
 _LINES = 12
 _COLUMNS = ["value", "floor", "control", "low", "high", "n", "unit", "definition"]
@@ -149,8 +153,8 @@ class Report(Finding, Measurements[str], kw_only=False):
         """The rows to print: all, or those that matter most; the first where none of those is there."""
         if self.complete or len(self) <= _LINES:
             return dict(self.items())
-        names = [name for name in HEADLINES if name in self] or list(self)
-        return {name: self[name] for name in names[:_LINES]}
+        first = [name for name in HEADLINES if name in self][:_LINES] or list(self)[:_LINES]
+        return {name: m for name, m in self.items() if name in first}
 
     def _notes(self) -> list[str]:
         """Return how to see the other rows, and the cautions."""
@@ -508,7 +512,7 @@ def evaluation_cost(
     return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
 
 
-def _passes(model: LiveModel, inputs: Any) -> float:
+def _passes(model: LiveModel, inputs: object) -> float:
     batches = model.batches(inputs, batch_size=8)
     first = next(iter(batches)).to(model.device)
     with model.lock, torch.no_grad():

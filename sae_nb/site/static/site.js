@@ -41,7 +41,6 @@ const saeNb = (() => {
     const rgb = share < 0 ? start.below : start.strength;
     return `rgba(${rgb.join(",")},${(faint + (bold - faint) * (size - start.weakest) / (1 - start.weakest)).toFixed(3)})`;
   };
-  const visible = (token) => token.replace(/\r\n|\n|\r/g, "↵").replace(/\t/g, "⇥") || "∅";
 
   let start = null;
   let atom = -1;
@@ -88,8 +87,8 @@ const saeNb = (() => {
     let ten = null;  // letters of a sequence stand in tens, each below the number of its last
     example.tokens.forEach((token, i) => {
       const value = example.values[i], at = (example.numbers || [])[i] || 0;
-      const name = at ? `${token}${at}` : `“${visible(token)}”`;
-      const span = make("span", { title: `${name} ${number(value)}` }, special.has(i) ? visible(token) : token);
+      const name = at ? `${token}${at}` : `“${visibleToken(token)}”`;
+      const span = make("span", { title: `${name} ${number(value)}` }, special.has(i) ? visibleToken(token) : token);
       if (special.has(i)) span.classList.add("special");
       if (i === example.at) span.classList.add("at");
       if (value !== null) span.style.backgroundColor = heat(value / largest);
@@ -169,7 +168,7 @@ const saeNb = (() => {
   const table = (title, pairs) => {
     const body = make("table");
     for (const [token, value] of pairs) {
-      body.append(make("tr", {}, make("td", {}, visible(token)), make("td", { class: "number" }, number(value))));
+      body.append(make("tr", {}, make("td", {}, visibleToken(token)), make("td", { class: "number" }, number(value))));
     }
     return make("div", {}, make("h3", {}, title), body);
   };

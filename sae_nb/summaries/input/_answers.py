@@ -11,7 +11,7 @@ from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
 from sae_nb.activations import Context, PlacedImages, describe_ids, token_texts
-from sae_nb.models import Batch, Layout, Run, run, timed_layout
+from sae_nb.models import Batch, Run, TokenAxes, run, timed_layout
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -156,23 +156,23 @@ def outcome_names(model: LiveModel, ids: Int[np.ndarray, " shown"]) -> list[str]
     return [names[i] if i < len(names) else f"class {i}" for i in ids.tolist()]
 
 
-def layout_in(model: LiveModel, batch: Batch, n_tokens: int, hook_point: str) -> Layout:
+def layout_in(model: LiveModel, batch: Batch, n_tokens: int, hook_point: str) -> TokenAxes:
     """Return how a sample's places at a hook point are laid out: their grid, and the time between them."""
-    layout, point = Layout(columns=n_tokens, grid=model.patch_grid), model.hook_point(hook_point)
+    layout, point = TokenAxes(columns=n_tokens, grid=model.patch_grid), model.hook_point(hook_point)
     batch = batch.at(point)
     if batch.sample_rate is None:
         return layout
     # Padding is part of the trace by which time is counted, also where its places are left out.
     padded = batch.keep is not None and _count(batch) == n_tokens
     columns = batch.sample.shape[1] if padded else n_tokens
-    bare = Layout(columns=columns)
+    bare = TokenAxes(columns=columns)
     timed = timed_layout(bare, model, batch, point)
     grid = model.patch_grid or (None if timed.grid is None else (1, n_tokens))
     return replace(layout, seconds=timed.seconds, grid=grid)
 
 
 def token_names(
-    model: LiveModel, batch: Batch, n_tokens: int, layout: Layout | None = None
+    model: LiveModel, batch: Batch, n_tokens: int, layout: TokenAxes | None = None
 ) -> tuple[str, ...]:
     """Return the name of every position of a sample, in the half of a model that has as many."""
     if batch.encoder is not None and _count(batch) != n_tokens == _count(batch.encoder):
@@ -207,7 +207,7 @@ def placed_in(batch: Batch) -> PlacedImages | None:
     return PlacedImages(batch.images, batch.images_at - first)
 
 
-def places_of(model: LiveModel, layout: Layout | None) -> Context:
+def places_of(model: LiveModel, layout: TokenAxes | None) -> Context:
     """Return names and places of the positions of a model's samples, at states of a layout."""
     if layout is None:
         return model.places

@@ -17,9 +17,9 @@ from sae_nb.architectures import (
     FixedOperator,
     MatrixOperator,
     Penalty,
-    Recipe,
     SolverTrace,
     SparseAutoencoder,
+    TrainingDefaults,
     fista,
     row_tiles,
 )
@@ -63,11 +63,11 @@ class Unrolled(SparseAutoencoder):
         """
         return self._solve(self._scaled_rows(self._rows(x)), trace=True)
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return the rate of the published code's size of problem: hundreds of steps over points in
         scaled units.
         """
-        return Recipe(learning_rate=2e-2)
+        return TrainingDefaults(learning_rate=2e-2)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
         scaled = self._scaled_rows(x)
@@ -105,9 +105,9 @@ class UnitAtoms(Unrolled):
         del self.pre_bias
         self.register_buffer("pre_bias", torch.zeros(self.d_in))
 
-    def recipe(self) -> Recipe:
+    def recipe(self) -> TrainingDefaults:
         """Return a smaller rate than for landmarks: entries of unit atoms are small."""
-        return Recipe(learning_rate=5e-3)
+        return TrainingDefaults(learning_rate=5e-3)
 
     @property
     def _unit(self) -> Float[Tensor, ""]:

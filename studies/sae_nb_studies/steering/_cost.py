@@ -26,9 +26,9 @@ from sae_nb.steering import (
     LARGEST,
     Active,
     Along,
+    Edit,
     MaskedEdit,
     Measure,
-    Recipe,
     StrengthSearch,
     check_hook_point,
     check_measure,
@@ -43,7 +43,6 @@ from sae_nb.steering import (
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.activations import Activations
     from sae_nb.models import Batch, HookPoint, LiveModel
 
 RECIPE, RANDOM, SIMPLER, DIRECTION = (
@@ -59,7 +58,7 @@ _ROWS = 128  # scored together, in float64
 _KEPT = 2**27  # numbers of clean logits that are kept between runs: half a gigabyte
 _FAR = 0.9  # quantile of ⟨x, d⟩ beyond which a row has the direction, where there is no SAE to ask
 
-Edit = AbstractContextManager[Any]
+InForce = AbstractContextManager[Any]
 
 
 class SteeringCost(Finding):
@@ -153,7 +152,7 @@ class SteeringCost(Finding):
 @checked(leave=("recipe", "texts", "labels", "contrast"))
 def steering_cost(
     model: LiveModel,
-    recipe: Recipe,
+    recipe: Edit,
     texts: Any,
     *,
     measure: Measure | None = None,
@@ -262,7 +261,7 @@ def steering_cost(
 
 
 def _check_recipe(model: LiveModel, recipe: Any) -> None:
-    if not isinstance(recipe, Recipe) or not isinstance(recipe.edit, MaskedEdit):
+    if not isinstance(recipe, Edit) or not isinstance(recipe.edit, MaskedEdit):
         raise TypeError(
             "`recipe` must be `steering.recipe` of `with sn.steer(…) as steering`, got "
             f"{type(recipe).__name__}."
@@ -275,7 +274,7 @@ def _check_recipe(model: LiveModel, recipe: Any) -> None:
         )
 
 
-def _added(recipe: Recipe) -> Float[Tensor, " d_in"] | None:
+def _added(recipe: Edit) -> Float[Tensor, " d_in"] | None:
     """Return the vector that the recipe adds at every position it edits; None if that depends on the
     activation.
     """
@@ -346,7 +345,7 @@ class _Scores:
         self._n_kept = self.n_scored = 0
         self.words, self.clean = "", (0.0, 0.0)
 
-    def judge(self, measure: Measure | None, edit: Callable[[], Edit]) -> None:
+    def judge(self, measure: Measure | None, edit: Callable[[], InForce]) -> None:
         """Choose what is measured, and take the clean numbers; refuse an edit that changes nothing."""
         if measure is None:
             measure = self._raised_most(edit)
@@ -360,7 +359,7 @@ class _Scores:
                 "steps among the tokens of `texts`?"
             )
 
-    def under(self, edit: Edit) -> tuple[float, float, float]:
+    def under(self, edit: InForce) -> tuple[float, float, float]:
         """Measure mean KL, measure and loss with an edit in force, in nats per token."""
         sums, count = np.zeros(3), 0
         for i, batch in enumerate(self._batches):
@@ -377,7 +376,7 @@ class _Scores:
         return divergence, value, loss_mean
 
     def _rows(
-        self, batch: Batch, edit: Edit | None = None
+        self, batch: Batch, edit: InForce | None = None
     ) -> tuple[Float[Tensor, "n outcomes"], Int[Tensor, " n"]]:
         """Logits of everything that is scored in a batch, and what would have been right."""
         # The lock keeps other threads' forward passes out of the edited stretch.
@@ -414,7 +413,7 @@ class _Scores:
             self._n_kept += logits.numel()
         return logits
 
-    def _raised_most(self, edit: Callable[[], Edit]) -> int:
+    def _raised_most(self, edit: Callable[[], InForce]) -> int:
         """The outcome that an edit raises most, on every second input; from then on the others count."""
         several = self.n_samples > 1
         self._half = 0 if several else None
@@ -437,7 +436,7 @@ class _Means:
     def __init__(
         self,
         model: LiveModel,
-        recipe: Recipe,
+        recipe: Edit,
         texts: Any,
         contrast: tuple[Any, Any] | None,
         places: Sequence[HookPoint],
@@ -472,7 +471,7 @@ def _mean(x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"]:
     return x.double().mean(dim=0).cpu()
 
 
-def _mean_change(recipe: Recipe, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"] | None:
+def _mean_change(recipe: Edit, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"] | None:
     """Where the recipe moves activations to, on average; None where it has to see more than them."""
     edit = cast(MaskedEdit, recipe.edit)
     if edit.tap is not None or getattr(edit.change, "reads_sequences", False):
@@ -483,7 +482,7 @@ def _mean_change(recipe: Recipe, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " 
 
 
 def _with_it(
-    recipe: Recipe, acts: Activations, x: Float[Tensor, "n d_in"], moved: Tensor | None
+    recipe: Edit, acts: Any, x: Float[Tensor, "n d_in"], moved: Tensor | None
 ) -> tuple[Tensor | None, str]:
     """Return a mask of the rows that the recipe is about, and its meaning in words."""
     sae: Any = getattr(recipe, "sae", None)
@@ -504,7 +503,7 @@ def _with_it(
 class _Trial:
     """Edits at the recipe's positions, by strength."""
 
-    def __init__(self, model: LiveModel, recipe: Recipe, scores: _Scores, max_runs: int) -> None:
+    def __init__(self, model: LiveModel, recipe: Edit, scores: _Scores, max_runs: int) -> None:
         self._model, self._recipe, self._scores = model, recipe, scores
         self._max_runs = max_runs
 
@@ -569,7 +568,7 @@ class _Trial:
     ) -> Active:
         own = cast(MaskedEdit, self._recipe.edit)
         edit = MaskedEdit(own.positions, Along(direction, "add", by), at=own.at)
-        recipe = Recipe(hook_point=point or self._recipe.hook_point, edit=edit)
+        recipe = Edit(hook_point=point or self._recipe.hook_point, edit=edit)
         return Active(self._model, recipe, "hooks")
 
     def _search(

@@ -20,7 +20,7 @@ from torch.nn.functional import relu
 from sae_nb.capturing import capture
 from sae_nb.checks import check_atom, check_real, checked
 from sae_nb.generation._writing import check_writer
-from sae_nb.steering import Active, MaskedEdit, Positions, Recipe, check_hook_point, policy_for
+from sae_nb.steering import Active, Edit, MaskedEdit, Positions, check_hook_point, policy_for
 
 if TYPE_CHECKING:
     from sae_nb.activations import PositionPolicy
@@ -106,7 +106,7 @@ def penalty(
         limits=tuple(limits),
         sae=sae,
         passing=passing,
-        reading=Active(model, Recipe(hook_point=point, edit=passing), backend="hooks"),
+        reading=Active(model, Edit(hook_point=point, edit=passing), backend="hooks"),
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sae_nb.diffing import ChangedImage
-from sae_nb.figures import format_number, format_percent, shortened, visible_token
+from sae_nb.figures import format_number, format_percent, quoted_token, shortened, visible_token
 from sae_nb_widgets.changes._queries import NONE
 from sae_nb_widgets.panel import place_words
 
@@ -19,11 +19,6 @@ LONGEST_HEADLINE, LONGEST_ROW = 52, 460
 """Letters before a place; pixels of a text in the list."""
 
 SAME = "Nothing differs on these {}s: the largest difference is rounding."
-
-
-def word(token: str) -> str:
-    """Return a token in quotes, without the space before it."""
-    return f"“{visible_token(token.strip() or token)}”"
 
 
 def finding_words(found: ModelDiff, finding: int) -> str:
@@ -38,7 +33,7 @@ def answer_words(found: ModelDiff, noun: str) -> tuple[str, list[str]]:
     """Return what changed on all inputs and which direction carries most of it, and the words to mark."""
     if found.same:
         return SAME.format(noun), []
-    best, raised = found.table.iloc[0], word(str(found.outcomes["outcome"].iloc[0]))
+    best, raised = found.table.iloc[0], quoted_token(str(found.outcomes["outcome"].iloc[0]))
     simple = [note for note in found.notes if "simplest method" in note]
     if best["finding"] == "mean difference":
         simple = []
@@ -76,7 +71,7 @@ def headline_words(text: Seen, place: int, sample: int) -> str:
 
 def top_answers(text: ChangedText, place: int) -> tuple[str, str]:
     """Return the most probable answers before and after."""
-    names = [visible_token(name.strip() or name) for name in text.outcomes[place]]
+    names = [visible_token(name, bare=True) for name in text.outcomes[place]]
     return names[int(text.before[place].argmax())], names[int(text.after[place].argmax())]
 
 
@@ -122,7 +117,7 @@ def answers_at(
             seen.after,
             seen.set_back,
         )
-    names = [word(name) for name in seen.outcomes[place]]
+    names = [quoted_token(name) for name in seen.outcomes[place]]
     rest = None if seen.set_back is None else seen.set_back[place]
     return names, seen.before[place], seen.after[place], rest
 
@@ -131,7 +126,7 @@ def title_words(seen: Seen, place: int) -> str:
     """Return the title of the answers at a place."""
     if isinstance(seen, ChangedImage):
         return f"The answer to the image: {moved_words(seen)}"
-    return f"After {word(seen.tokens[place])}, token {place}"
+    return f"After {quoted_token(seen.tokens[place])}, token {place}"
 
 
 def place_sentence(text: Seen, place: int, back: str) -> str:
@@ -183,7 +178,7 @@ def finding_rows(found: ModelDiff) -> list[list[str]]:
             place_words(str(row["hook_point"])).removeprefix("after "),
             _share(row["share"]),
             _share(row["control"]),
-            ", ".join(word(one) for one in str(row["raises"]).split(", ")[:3]),
+            ", ".join(quoted_token(one) for one in str(row["raises"]).split(", ")[:3]),
         ]
         for _, row in found.table.iterrows()
     ]
@@ -221,7 +216,7 @@ def text_rows(found: ModelDiff, texts: tuple[str, ...]) -> tuple[list[list[str]]
             shortened(" ".join(texts[n].split()), 13, LONGEST_ROW),
             format_number(float(means.at[n, "kl"])),
             format_number(float(means.at[n, "left"])),
-            word(str(found.texts.at[most[n], "token"])),
+            quoted_token(str(found.texts.at[most[n], "token"])),
         ]
         for n in numbers
     ]
@@ -255,12 +250,12 @@ def record_rows(text: Seen, place: int) -> dict[str, str]:
     for i in np.argsort(-text.kl, kind="stable")[:8].tolist():
         old, new = top_answers(text, i)
         left = "" if text.left is None else f", {format_number(float(text.left[i]))} left"
-        rows[f"position {i}, after {word(text.tokens[i])}"] = (
+        rows[f"position {i}, after {quoted_token(text.tokens[i])}"] = (
             f"“{old}” → “{new}”, {format_number(float(text.kl[i]))} nats{left}"
         )
     if place != NONE:
         for name, p, q in zip(text.outcomes[place], text.before[place], text.after[place]):
-            rows[f"next token {word(name)} at position {place}"] = (
+            rows[f"next token {quoted_token(name)} at position {place}"] = (
                 f"{format_percent(float(p), digits=2)} → {format_percent(float(q), digits=2)}"
             )
     return rows

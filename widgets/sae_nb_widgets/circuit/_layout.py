@@ -222,7 +222,7 @@ class _Stage:
         """Return the word of each column; of one without nodes a dot where there is no room."""
         full = {p for cell in self.cells.values() for p in cell}
         return [
-            (token.strip() or "␣") if self.idle or p in full else "·"
+            token if self.idle or p in full else "·"
             for p, token in zip(self.positions, self.tokens, strict=True)
         ]
 

@@ -65,7 +65,7 @@ class NodeNames(AtomNames):
     def short(self, node: int) -> str:
         """Return an atom as block/number ("2/161"), an input as its token, and so on."""
         kind, place, position, atom, name = self._rows[node]
-        token = visible_token(self._graph.tokens[position]).strip() or "␣"
+        token = visible_token(self._graph.tokens[position], bare=True)
         if kind == "atom":
             return f"{place.rpartition('.')[2]}/{atom}"
         if kind == "token":
@@ -73,7 +73,9 @@ class NodeNames(AtomNames):
         if kind == "error":
             return f"missed by {place_words(place)}"
         return (
-            name.replace("“ ", "“") if name.startswith("“") else f"“{visible_token(name).strip()}”"
+            name.replace("“ ", "“")
+            if name.startswith("“")
+            else f"“{visible_token(name, bare=True)}”"
         )
 
     def words(self, node: int) -> str:
@@ -116,7 +118,7 @@ class NodeNames(AtomNames):
 
     def token(self, position: int) -> str:
         """Return a position by its name: "“keys”", "patch 1,1"."""
-        token = visible_token(self._graph.tokens[position]).strip() or "␣"
+        token = visible_token(self._graph.tokens[position], bare=True)
         return f"“{token}”" if self._graph.grid is None else token
 
     def at(self, position: int) -> str:

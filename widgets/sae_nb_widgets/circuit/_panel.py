@@ -683,5 +683,5 @@ def _live(
 def _columns(graph: AttributionGraph) -> list[str]:
     """Return the text under each column: a token, or a place of the image; "r1" is its first register."""
     if graph.grid is None:
-        return [visible_token(token) for token in graph.tokens]
+        return [visible_token(token, bare=True) for token in graph.tokens]
     return [name.removeprefix("patch ").replace("register ", "r") for name in graph.tokens]

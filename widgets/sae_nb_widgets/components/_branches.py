@@ -16,11 +16,11 @@ from sae_nb.figures import (
     Label,
     Rectangle,
     Stroke,
-    beside,
     current_theme,
     escape,
     fade,
     format_number,
+    hstack,
     paragraph,
     stacked,
     text_width,
@@ -254,7 +254,7 @@ class Branches(Component):
             rest = [] if self.ended[i] else [" …"]
             room = width - NAMES_PX - 14
             text = _flowing([*tokens, *rest], [*tints, *[theme.CLEAR] * len(rest)], room, size)
-            parts.append(beside([label, text], gap=14))
+            parts.append(hstack([label, text], gap=14))
         return stacked([*parts, *([paragraph(self.note, width)] if self.note else [])], gap=10)
 
 

@@ -162,10 +162,11 @@ class Chips(Component):
         title = title if self.description else ""
         if not self.labels:
             return f'<div class="sae-nb-component">{title}{self._empty_html()}</div>'
+        words = [escape(visible_token(label, bare=True)) for label in self.labels]
         chips = "".join(
             f'<li class="sae-nb-pill sae-nb-{self.states[i]}{" sae-nb-selected" * (i == self.selected)}" '
-            f'dir="auto" title="{escape(self._tip(i))}"{tag_html(self, i)}>{escape(shown_label(label))}</li>'
-            for i, label in enumerate(self.labels)
+            f'dir="auto" title="{escape(self._tip(i))}"{tag_html(self, i)}>{words[i]}</li>'
+            for i in range(len(words))
         )
         return (
             f'<div class="sae-nb-component">{title}<ul class="sae-nb-chiplist">{chips}</ul>'
@@ -188,7 +189,7 @@ class Chips(Component):
         x, y, high = 0.0, 0.0, 1.8 * size
         strokes: list[Stroke] = []
         for label, state in zip(self.labels, self.states, strict=True):
-            text = shortened(shown_label(label), size, width - 18)
+            text = shortened(visible_token(label, bare=True), size, width - 18)
             wide = text_width(text, size) + 18
             if x and x + wide > width:
                 x, y = 0.0, y + high + 5
@@ -208,8 +209,3 @@ def _chip_strokes(
         return [Polyline(corners, theme.GREY, 1), label]
     tints = {"confirmed": theme.OK, "low": theme.BLUE}
     return [Rectangle(x, y, wide, high, fade(tints.get(state, theme.GREY), 0.13)), label]
-
-
-def shown_label(label: str) -> str:
-    """Return a chip's words: without the space before a token, white space alone as signs."""
-    return visible_token(label.strip(" ") or label)

@@ -117,7 +117,7 @@ class Concordance(TokenStrip):
         return self.peaks[row] if self.peaks[row] >= 0 else (len(self.tokens[row]) - 1) // 2
 
     def _word(self, row: int, word: Sequence[int]) -> str:
-        return "".join(shown_in_word(self.tokens[row][token]) for token in word)
+        return "".join(visible_token(self.tokens[row][token], bare=True) for token in word)
 
     def _spaced(self, row: int, word: Sequence[int]) -> bool:
         first = sum(map(len, self.tokens[:row]))
@@ -174,7 +174,7 @@ class Concordance(TokenStrip):
         if inside:  # the space between words is the style sheet's
             whole = escape(visible_token(self.tokens[row][token]))
             html = html.removesuffix(f">{whole}</span>")
-            html += f">{escape(shown_in_word(self.tokens[row][token]))}</span>"
+            html += f">{escape(visible_token(self.tokens[row][token], bare=True))}</span>"
         return html
 
     def _largest(self, row: int) -> float:
@@ -233,7 +233,7 @@ class Concordance(TokenStrip):
         left = x
         for token in word:
             bold = room > 0 and self._bold(row, token)
-            text = shown_in_word(self.tokens[row][token])
+            text = visible_token(self.tokens[row][token], bare=True)
             if room:
                 text = shortened(text, size, max(room - (x - left), size))
             wide = text_width(text, size, bold)
@@ -242,11 +242,6 @@ class Concordance(TokenStrip):
             strokes.append(Label(x, 1.45 * size, text, "start", size, bold=bold))
             x += wide
         return strokes
-
-
-def shown_in_word(token: str) -> str:
-    """Return a token as it is written in a word: without the space before it, white space alone as signs."""
-    return visible_token(token.strip() or token)
 
 
 def joins_of(tokens: Sequence[str], *, apart: bool = False) -> list[int]:
@@ -283,7 +278,7 @@ def word_at(tokens: Sequence[str], place: int) -> str:
     joins = joins_of(tokens)
     first = max(i for i in range(place + 1) if i == 0 or joins[i] != INSIDE)
     last = next((i for i in range(place + 1, len(tokens)) if joins[i] != INSIDE), len(tokens))
-    return "".join(shown_in_word(token) for token in tokens[first:last]).strip()
+    return "".join(visible_token(token, bare=True) for token in tokens[first:last]).strip()
 
 
 def _begins_word(before: str, token: str, apart: bool) -> bool:

@@ -18,8 +18,8 @@ from sae_nb.figures import (
     Polyline,
     Rectangle,
     Stroke,
-    beside,
     current_theme,
+    hstack,
     moved,
     paragraph,
     stacked,
@@ -221,5 +221,5 @@ def _table(rows: list[list[Word]], width: float) -> Drawing:
     lines = []
     for row, head in zip(cells, heads):
         parts = [paragraph(text, wide - 8, bold=head) for text, wide in zip(row, widths)]
-        lines.append(beside(parts, gap=8))
+        lines.append(hstack(parts, gap=8))
     return stacked(lines, gap=2)

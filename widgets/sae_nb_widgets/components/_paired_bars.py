@@ -15,12 +15,12 @@ from sae_nb.figures import (
     Polyline,
     Rectangle,
     Stroke,
-    beside,
     css_colour,
     current_theme,
     escape,
     filled,
     format_number,
+    hstack,
     key,
     paragraph,
     random_tick,
@@ -193,7 +193,7 @@ class PairedBars(Component):
         names = min(0.34 * width, 10 + icon + max(text_width(x, size) for x in self.labels))
         column = (width - names - 10 * len(self.columns)) / max(len(self.columns), 1)
         heads = [(self.description, names), *((str(c["title"]), column) for c in self.columns)]
-        head = beside([title_drawing(text, wide) for text, wide in heads], gap=10)
+        head = hstack([title_drawing(text, wide) for text, wide in heads], gap=10)
         labels = [
             stroke
             for i, label in enumerate(self.labels)
@@ -203,7 +203,7 @@ class PairedBars(Component):
         parts = [Drawing(names, high, tuple(labels))]
         parts += [_column_drawing(c, column, len(self.labels)) for c in self.columns]
         marks = [(_mark_stroke(mark), words) for mark, words in self.key]
-        return stacked([head, beside(parts, gap=10), key(marks, width)], gap=4)
+        return stacked([head, hstack(parts, gap=10), key(marks, width)], gap=4)
 
     def _row_html(self, row: int) -> str:
         chosen = " sae-nb-selected" if self.selected == row else ""

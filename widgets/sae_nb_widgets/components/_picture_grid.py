@@ -21,12 +21,12 @@ from sae_nb.figures import (
     Polyline,
     Rectangle,
     Stroke,
-    beside,
     css_colour,
     current_theme as theme,
     escape,
     fade,
     format_number,
+    hstack,
     paragraph,
     shortened,
     stacked,
@@ -345,7 +345,7 @@ class PictureGrid(Component):
         fit = max(int((width + 8) // (self.thumbnail + 8)), 1)
         columns = -(-len(self.captions) // -(-len(self.captions) // fit))
         cells = [self._picture_drawing(i) for i in range(len(self.captions))]
-        rows = [beside(cells[i : i + columns], gap=8) for i in range(0, len(cells), columns)]
+        rows = [hstack(cells[i : i + columns], gap=8) for i in range(0, len(cells), columns)]
         legend = legend_drawing(self.maximum, width, self.unit, self.signed)
         heat = self._shaded and self.show_heat
         return stacked([title, *rows, *([legend] if heat else [])])

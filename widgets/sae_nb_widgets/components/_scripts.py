@@ -59,8 +59,13 @@ def _whole(*names: str) -> str:
 def _shared_parts() -> dict[str, str]:
     """The functions and constants that any module may use, by name."""
     colours = json.dumps(theme.SCRIPT_COLOURS, separators=(",", ":"))
-    shared = read_static("hearing.js"), read_static("shared.js").replace("__COLOURS__", colours)
-    parts = [part for text in shared for part in _CUT.split(f"\n{text}")]
+    tokens = resources.files("sae_nb.figures").joinpath("tokens.js").read_text(encoding="utf-8")
+    shared = read_static("shared.js").replace("__COLOURS__", colours)
+    parts = [
+        part
+        for text in (read_static("hearing.js"), tokens, shared)
+        for part in _CUT.split(f"\n{text}")
+    ]
     named = ((_NAME.search(part), part) for part in parts)
     return {name[1]: part for name, part in named if name is not None}
 

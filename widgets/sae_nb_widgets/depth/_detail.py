@@ -95,7 +95,7 @@ class DepthInputView:
         """Return the word of a token of a text; empty for other inputs."""
         if not self._inputs.tokens:
             return ""
-        return visible_token(self._inputs.tokens[picture][self._positions[token]].strip(" "))
+        return visible_token(self._inputs.tokens[picture][self._positions[token]], bare=True)
 
     def show(
         self, picture: int, token: int, values: Float[np.ndarray, " tokens"], maximum: float

@@ -16,8 +16,9 @@ from jaxtyping import Float
 
 from sae_nb.activations import CONTINUED, is_special
 from sae_nb.atoms import IMAGE
-from sae_nb.figures import escape, format_number
-from sae_nb.generation._generation import STEERED, Branch, Generation, Written, notable
+from sae_nb.figures import escape, format_number, quoted_token
+from sae_nb.generation import Branch, Generation, Written
+from sae_nb.generation._generation import STEERED, notable
 from sae_nb.summaries import BaseRate, InputSummary
 from sae_nb_widgets.components import (
     Branches,
@@ -286,9 +287,7 @@ class GenerationViews:
         place = now.place
         found = now.notable(place, HERE_ROWS)
         self.here_atoms = [atom for atom, _ in found]
-        self.here.description = (
-            f"Firing at {words.quoted(now.tokens[place].strip() or now.tokens[place])}"
-        )
+        self.here.description = f"Firing at {quoted_token(now.tokens[place])}"
         with self.fill():
             self.here.show(
                 [now.names.short(atom) for atom in self.here_atoms],
@@ -317,7 +316,7 @@ class GenerationViews:
         self.why_words.value, self.why_atoms = "", []
         if found is None or now is None:
             return
-        title = f"why {words.quoted(now.tokens[now.token])}? The atoms before it that moved its score most"
+        title = f"why {quoted_token(now.tokens[now.token])}? The atoms before it that moved its score most"
         self.why_words.value = (
             f'<div class="sae-nb-cardtitle" style="margin-top:8px">{escape(title)}</div>'
         )

@@ -32,23 +32,18 @@ ROW_NAMES = {STEERED: "steered", UNSTEERED: "not steered", RANDOM: "random"}
 Shown = Sequence[tuple[int, float]]
 
 
-def quoted(token: str) -> str:
-    """Write a token in quotes, its line breaks visible."""
-    return quoted_token(token)
-
-
 def token_answer(tokens: Sequence[str], position: int, atoms: Shown, names: AtomNames) -> str:
     """State which atoms come with a token."""
     if position == 0:
         return (
-            f"{quoted(tokens[0])} begins the text: a first token is read by no atom. Let the model write "
+            f"{quoted_token(tokens[0])} begins the text: a first token is read by no atom. Let the model write "
             "(space), or one token at a time (→)."
         )
     named = [names.in_text(atom) for atom, _ in atoms[:NAMED]]
     if not named:
-        return f"No atom fires at {quoted(tokens[position])} (token {position})."
+        return f"No atom fires at {quoted_token(tokens[position])} (token {position})."
     fire = "fires" if len(named) == 1 else "fire"
-    return f"At {quoted(tokens[position])} (token {position}) {' and '.join(named)} {fire}."
+    return f"At {quoted_token(tokens[position])} (token {position}) {' and '.join(named)} {fire}."
 
 
 KINDS = {UNSTEERED: "same", RANDOM: "random"}
@@ -154,7 +149,7 @@ def log_html(rows: Sequence[tuple[int, str, Shown]], names: AtomNames, unit: str
     """Return the newest tokens, each with its atoms by name and their strengths, as escaped HTML."""
     lines = "".join(
         f'<tr><td class="sae-nb-number">{position}</td><td style="white-space:pre">'
-        f"{escape(quoted(token))}</td><td>{_atoms_html(atoms, names) if position else '–'}</td></tr>"
+        f"{escape(quoted_token(token))}</td><td>{_atoms_html(atoms, names) if position else '–'}</td></tr>"
         for position, token, atoms in rows
     )
     title = f"newest tokens and their atoms, first what is strong and rare{unit and f' ({unit})'}"
@@ -185,7 +180,7 @@ def branch_cells(
     for number, (one, (strength, unit)) in enumerate(zip(generation.branches, strengths)):
         begins = ["the prompt", "nothing", ""]
         if one.fork is not None:
-            token = quoted(generation.tokens(number)[one.fork.position])
+            token = quoted_token(generation.tokens(number)[one.fork.position])
             amount = f"{strength:g}{UNITS[unit].sign}".replace("-", "−")
             where = f"{one.fork.branch}, token {one.fork.position} {token}"
             begins = [where, names.name(one.fork.atom), amount]

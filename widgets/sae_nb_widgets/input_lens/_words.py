@@ -84,7 +84,7 @@ def answer_words(
 
 def _likeliest(summary: InputSummary) -> str:
     _, name, p = summary.answers[0]
-    return f"{quoted_token(name.strip() or name)} ({format_percent(p, digits=2)})"
+    return f"{quoted_token(name)} ({format_percent(p, digits=2)})"
 
 
 def _reads(summary: InputSummary) -> str:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sae_nb.activations import check_one_place
-from sae_nb.figures import visible_token
+from sae_nb.figures import quoted_tokens
 from sae_nb.lenses import Lens, layer_of
 
 if TYPE_CHECKING:
@@ -83,6 +83,6 @@ def _names(lens: Lens, sae: Any, layer: int, atoms: Sequence[int]) -> dict[int, 
     top = lens.effects(sae.dictionary[torch.tensor(atoms)], layer).topk(RAISED, dim=1).indices
     names = lens.names(sorted(set(top.flatten().tolist())))
     return {
-        atom: ", ".join(f"“{visible_token(names[one])}”" for one in row)
+        atom: ", ".join(quoted_tokens([names[one] for one in row]))
         for atom, row in zip(atoms, top.tolist(), strict=True)
     }

@@ -534,7 +534,7 @@ def _telling(own: LensReading, place: int) -> int:
 
 def _headline(own: LensReading, place: int, is_text: bool) -> str:
     """Return what was read up to a place, and the model's answer there: "The opposite of hot is → cold"."""
-    answer = visible_token(own.names[int(own.answer[place])]).strip()
+    answer = visible_token(own.names[int(own.answer[place])], bare=True)
     if not is_text:
         return f"Why the answer is {answer}"
     # Marks of beginnings are no words, unless there is nothing else.
@@ -555,7 +555,7 @@ def _answer(seen: _Seen, place: int, kind: str) -> tuple[str, list[str]]:
     """
     own, plain = seen.own, seen.plain
     place = min(place, len(own.tokens) - 1)
-    answer = visible_token(own.names[int(own.answer[place])]).strip()
+    answer = visible_token(own.names[int(own.answer[place])], bare=True)
     first, without = int(own.settles[place]), int(plain.settles[place])
     other = "" if kind == "logit" else " " + _without(plain, without)
     own_name = NAMES[kind] if kind == "logit" else f"{NAMES[kind]} (fitted on texts)"
@@ -586,8 +586,8 @@ def _without(plain: LensReading, first: int) -> str:
 
 def _on_the_way(reading: LensReading, i: int, place: int, answer: str) -> list[str]:
     """Return the two outputs that are on top at a layer besides the answer, each once."""
-    found = (visible_token(reading.names[int(one)]).strip() for one in reading.top[i, place])
-    return [one for one in dict.fromkeys(found) if one and one != answer][:2]
+    found = (visible_token(reading.names[int(one)], bare=True) for one in reading.top[i, place])
+    return [one for one in dict.fromkeys(found) if one != answer][:2]
 
 
 def _listed(words: Sequence[str]) -> str:

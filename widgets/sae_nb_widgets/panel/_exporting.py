@@ -19,12 +19,12 @@ from sae_nb.figures import (
     FIGURE_CONFIG,
     THIN_SPACE,
     Drawing,
-    beside,
     current_theme,
     draw_figure,
     escape,
     format_count,
     format_number,
+    hstack,
     padded,
     paragraph,
     stacked,
@@ -168,7 +168,7 @@ def sheet(page: Page, main: Drawing, detail: Drawing) -> Drawing:
         stacked(
             [
                 *_top(page, width),
-                beside([replace(left, width=MAIN_WIDTH), detail] if detail.height else [left]),
+                hstack([replace(left, width=MAIN_WIDTH), detail] if detail.height else [left]),
                 *_sources(page, width),
             ],
             gap=8,

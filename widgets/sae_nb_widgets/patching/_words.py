@@ -28,7 +28,7 @@ NOUNS = {
 
 def token_words(name: str) -> str:
     """Return a column's token in quotes; of one that differs both."""
-    return "“" + " → ".join(visible_token(part.strip() or part) for part in name.split(" → ")) + "”"
+    return "“" + " → ".join(visible_token(part, bare=True) for part in name.split(" → ")) + "”"
 
 
 def asked_words(name: str) -> str:

@@ -10,7 +10,7 @@ function render({ model, el }) {
     const live = model.get("clickable");
     const state = model.get("states")[index];
     const tip = [SAID[state], model.get("tips")[index]].filter(Boolean).join(" · ");
-    const words = visibleToken(label.replace(/^ +| +$/g, "") || label);
+    const words = visibleToken(label, true);
     const item = make("li");
     const chip = make(live ? "button" : "span", `sae-nb-pill sae-nb-${state}`,
       { dir: "auto", title: tip || (live ? words : "") }, words);

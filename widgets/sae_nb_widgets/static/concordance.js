@@ -10,7 +10,7 @@ function render({ model, el }) {
   let items = [];
   let active = 0;
 
-  const inWord = (token) => visibleToken(token.trim() || token);
+  const inWord = (token) => visibleToken(token, true);
 
   function describe(row, token) {
     const item = items[row];

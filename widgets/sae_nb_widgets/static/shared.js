@@ -44,12 +44,6 @@ function withUnit(value, unit) {
   return formatNumber(value) + (unit ? THIN + unit : "");
 }
 
-// White space that would otherwise be invisible, as signs. Python's `visible_token`.
-function visibleToken(token) {
-  const shown = token.trim() ? token : token.replace(/ /g, "\u2423");
-  return shown.replace(/\r\n|\n|\r/g, "\u21b5").replace(/\t/g, "\u21e5") || "\u2205";
-}
-
 function make(tag, className, attributes = {}, text = null) {
   const node = document.createElement(tag);
   if (className) node.className = className;

@@ -448,7 +448,7 @@ def _hover(record: TemporalSummary, time: int, part: str, column: int) -> str:
 def place_name(record: TemporalSummary, time: int) -> str:
     """Return the name of a time: its token or its layer, and its number."""
     name = (
-        visible_token(record.names[time].strip(" "))
+        visible_token(record.names[time], bare=True)
         if record.kind == "text"
         else record.names[time]
     )

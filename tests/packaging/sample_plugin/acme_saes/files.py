@@ -19,4 +19,4 @@ def read(folder: Path) -> sn.SparseAutoencoder:
     return sae.eval()
 
 
-ACME = sn.interop.Layout("Acme", ("acme.json", "acme.safetensors"), read)
+ACME = sn.interop.FolderFormat("Acme", ("acme.json", "acme.safetensors"), read)
