@@ -88,7 +88,6 @@ def failed_examples(names: list[str]) -> str:
     return "".join(said)
 
 
-@pytest.mark.essential
 @each_room
 def test_examples_run(room: str) -> None:
     """What a docstring shows is what happens."""

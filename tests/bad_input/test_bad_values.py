@@ -17,6 +17,8 @@ from calls import unlisted
 from drawing import outcomes, sample
 from worker import VALID, Outcome, cases
 
+pytestmark = pytest.mark.slow
+
 CASES = int(os.environ.get("SAE_NB_WRONG_CALLS", "800"))
 OURS = {"works", "named", "silent"}
 """`silent` is an error of ours, too, that names not the argument but what was found in it."""

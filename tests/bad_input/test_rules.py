@@ -134,6 +134,7 @@ def ruled(room: str) -> Iterator[tuple[Call, str, tuple[Rule, ...]]]:
             yield one, argument, rules
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("room", ROOMS)
 def test_what_a_rule_does_not_permit_is_refused(room: str) -> None:
     """By name, with rule and value, before any work: the other arguments of these calls are no good either."""

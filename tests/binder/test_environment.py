@@ -91,6 +91,7 @@ def test_start_keeps_what_the_place_has_set() -> None:
     assert seen["JUPYTER_PATH"].endswith(":/elsewhere")
 
 
+@pytest.mark.slow
 def test_kernels_compiled_at_build_time_fit_any_machine() -> None:
     """Numba's cache key holds no CPU model and no CPU features under these settings."""
     code = (
@@ -124,6 +125,7 @@ def test_every_constraint_is_one(pins: ModuleType) -> None:
         assert str(Requirement(line).specifier).startswith("==")
 
 
+@pytest.mark.slow
 def test_repo2docker_reads_it(tmp_path: Path) -> None:
     """Its own Dockerfile installs environment.yml, runs postBuild and starts with start."""
     if importlib.util.find_spec("repo2docker") is None:

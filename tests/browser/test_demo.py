@@ -14,7 +14,7 @@ from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
 SHOTS = ROOT / "build" / "shots" / "demo"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(900)]
 Record = Callable[[str, object], None]
 N_PANELS = 4
 

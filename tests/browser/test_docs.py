@@ -34,6 +34,7 @@ SEARCHED = {
 JUDGE = Path(__file__).with_name("grammar.js").read_text(encoding="utf-8")
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.browser,
     pytest.mark.skipif(not (SITE / "index.html").is_file(), reason="`make docs` builds the pages"),
 ]

@@ -90,6 +90,7 @@ PAINTED = """() => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
@@ -118,6 +119,7 @@ def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
     assert not page.evaluate(hidden), "the page scrolls sideways"
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_card_shows_a_finding_in_full_size(page: Any, scheme: str) -> None:
@@ -154,6 +156,7 @@ def test_every_card_can_be_run() -> None:
         assert (DOCS.parent / notebook).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_every_page_is_reached_from_the_index(page: Any) -> None:
     """Cards lead to rooms, rooms to their pages; every link is a file."""

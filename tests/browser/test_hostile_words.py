@@ -17,7 +17,7 @@ from sae_nb.atoms import LabelEvidence
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.sessions import Annotations
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
 
 

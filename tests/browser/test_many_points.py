@@ -15,7 +15,7 @@ from sae_nb_widgets.components import PointMap, style_sheet
 
 from tests.browser.watched import watched
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
 STATIC = Path(str(sw.__file__)).parent / "static"
 N, MOST = 120_000, 60_000

@@ -23,7 +23,7 @@ from sae_nb.site import write_site
 from tests.browser.site_page import WIDER, find, live, same, search, shown
 from tests.browser.watched import watched
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
 LONG = "long" * 2500
 RIGHT_TO_LEFT = "\u202eحيوان צבע evil"

@@ -22,7 +22,7 @@ from sae_nb.site import write_site
 from tests.browser.site_page import find, live, same, shown
 from tests.browser.watched import watched
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 WORDS = [
     '"><img src=x onerror=window.hurt=1>',

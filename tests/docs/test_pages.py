@@ -67,6 +67,7 @@ def test_every_page_is_in_the_contents(docs: Path, tool: Tool) -> None:
     assert [name for name in pages if f"'{name}'" not in contents] == []
 
 
+@pytest.mark.slow
 def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
     """Those of `sae_nb`, its rooms, panels and lessons; read from the doors, they are the real ones."""
     names = tool("public_names")
@@ -88,6 +89,7 @@ def test_the_api_holds_every_public_name(docs: Path, tool: Tool) -> None:
                 assert there is inspect.unwrap(getattr(module, name))
 
 
+@pytest.mark.slow
 def test_no_name_is_documented_twice(tool: Tool) -> None:
     """Each has one place; other packages that export it link there."""
     names = tool("public_names")
@@ -132,6 +134,7 @@ def test_no_page_shows_a_card_of_history(docs: Path, tool: Tool) -> None:
             assert "replaced_by" not in claim_of(shown)[0], f"{page.name}: {shown}"
 
 
+@pytest.mark.slow
 def test_pages_quote_the_artefacts_and_nothing_else(docs: Path, tool: Tool) -> None:
     """Every experiment's verdict is told; no figure with decimals is written by hand."""
     expand, told = tool("macros").expand, ""
@@ -173,6 +176,7 @@ def test_a_claim_asked_of_other_data_is_a_column_of_the_same_card(tool: Tool) ->
     assert f"`{photos.made.split(' (')[0]}`" in box
 
 
+@pytest.mark.slow
 def test_the_page_of_claims_shows_each_once_with_its_why(docs: Path, tool: Tool) -> None:
     """Folded cards with verdict, cause, evidence and the command that makes the numbers again."""
     page = tool("macros").expand((docs / "claims.md").read_text(encoding="utf-8"))
@@ -221,6 +225,7 @@ def test_the_papers_are_one_screen_of_rows_and_the_home_page_chooses_from_them(t
     assert set(chosen) <= {entry["claim"] for entry in rows}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "text",
     [
@@ -263,6 +268,7 @@ def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
             guard(loads, page=page)
 
 
+@pytest.mark.slow
 def test_the_page_on_errors_lists_the_shared_rules(docs: Path, tool: Tool) -> None:
     """With the words of the rule itself, and how many parameters have it."""
     assert "{{ rules: shared }}" in (docs / "errors.md").read_text(encoding="utf-8")
@@ -276,6 +282,7 @@ def test_the_page_on_errors_lists_the_shared_rules(docs: Path, tool: Tool) -> No
     assert "| `Count` | be an integer, at least 1 |" in "\n".join(rows)
 
 
+@pytest.mark.slow
 def test_every_message_is_in_a_group_of_the_index(docs: Path, tool: Tool) -> None:
     """A room whose errors nobody has grouped fails here."""
     raised = tool("raised")
@@ -287,6 +294,7 @@ def test_every_message_is_in_a_group_of_the_index(docs: Path, tool: Tool) -> Non
     assert all(f"`` {one.message} ``" in told for one in raised.messages())
 
 
+@pytest.mark.slow
 def test_what_is_raised_is_in_the_index(tool: Tool) -> None:
     """Messages of real mistakes are found by the words of the index."""
     templates = [one.message for one in tool("raised").messages()]
@@ -311,6 +319,7 @@ def test_what_is_raised_is_in_the_index(tool: Tool) -> None:
         assert any(pattern.fullmatch(text) for pattern in patterns), text
 
 
+@pytest.mark.slow
 def test_the_reference_writes_options_out(tool: Tool) -> None:
     """A page lists the parameters that `help` lists, where a data class declares them."""
     griffe = pytest.importorskip("griffe")

@@ -28,6 +28,7 @@ def written(tool: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return atoms
 
 
+@pytest.mark.slow
 def test_a_site_leads_back_to_the_gallery(written: Path, docs: Path) -> None:
     """Its address, taken from where the sites lie in the documentation, is the gallery's index."""
     address, words = chunk(written / "tiny-vit", "start")["back"]
@@ -48,6 +49,7 @@ def test_the_gallery_links_every_site_on_the_atom_that_it_speaks_of(docs: Path, 
     assert re.search(r"^sites:.*##", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
 
 
+@pytest.mark.slow
 def test_the_page_of_the_demo_shows_the_sites_that_were_written(
     written: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

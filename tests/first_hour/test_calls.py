@@ -61,6 +61,7 @@ def typed(code: str, names: dict[str, Any]) -> Any:
     return eval(compile(ast.Expression(last.value), cell, "eval"), names)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: f"{call.habit}: {call.code}"[:90])
 def test_a_newcomers_call_works_or_says_what_to_write(call: Call, at_hand: dict[str, Any]) -> None:
     names, screen = dict(at_hand), io.StringIO()

@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 from rooms import PACKAGES
+
+pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
 STARTS = re.compile(r"\b(?:Thread|Timer|Popen|\w+PoolExecutor|Process|Pool)\(|\batexit\.")

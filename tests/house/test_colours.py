@@ -63,6 +63,7 @@ def _read(path: Path) -> str:
     return (ROOT / path).read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_no_file_but_the_theme_holds_a_colour() -> None:
     """A colour is changed in one place."""
     sources = _sources()

@@ -101,6 +101,7 @@ def _check(node: ast.AST, objects: dict[str, Any]) -> Any:
     return None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("table", [name for name in words() if name not in NO_ATTRIBUTES])
 def test_what_a_foreign_name_is_answered_with_is_there(table: str, objects: dict[str, Any]) -> None:
     """Every answer of the table can be written as it stands; and no foreign name is an alias."""

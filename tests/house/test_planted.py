@@ -178,6 +178,7 @@ def test_a_planted_violation_is_found(copy: Path, kind: str) -> None:
         assert any(contract in line for line in broken), said
 
 
+@pytest.mark.slow
 def test_a_circle_through_a_function_is_found(copy: Path) -> None:
     """Two rooms that import each other, one of them in a function only."""
     file = copy / "sae_nb" / "codes" / "__init__.py"

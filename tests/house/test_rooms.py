@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
+import pytest
 from rooms import (
     PACKAGES,
     House,
@@ -64,16 +65,19 @@ def test_top_is_the_table_of_contents(house: House) -> None:
     assert there <= CONTENTS
 
 
+@pytest.mark.slow
 def test_rooms_stand_in_no_circle(house: House) -> None:
     """Function-local imports and those under `if TYPE_CHECKING` count."""
     assert circles(room_graph(house, *PACKAGES)) == []
 
 
+@pytest.mark.slow
 def test_files_stand_in_no_circle(house: House) -> None:
     """Within a room too. Function-local imports count; those under `if TYPE_CHECKING` do not."""
     assert circles(module_graph(house, *PACKAGES, typing=False)) == []
 
 
+@pytest.mark.slow
 def test_rooms_do_not_import_the_table_of_contents(house: House) -> None:
     """`import sae_nb` inside a room would be an import of every room."""
     up = [one for one in house.imports if one.target == "sae_nb" and one.importer != "sae_nb"]
@@ -85,6 +89,7 @@ def test_nobody_goes_past_a_door(house: House) -> None:
     assert _told([one for one in house.imports if goes_past_a_door(house, one)]) == []
 
 
+@pytest.mark.slow
 def test_tests_go_past_the_door_of_their_own_room_alone(house: House) -> None:
     """tests/pursuit may look into `sae_nb.pursuit`, and asks at every other door."""
     past = []
@@ -129,6 +134,7 @@ def test_heavy_packages_stay_in_their_rooms(house: House) -> None:
     assert _told(astray) == []
 
 
+@pytest.mark.slow
 def test_no_string_goes_round_the_doors(house: House) -> None:
     """`import_module` of ours stands in `_lazy` alone; a registry may name its own package's files."""
     ours = [

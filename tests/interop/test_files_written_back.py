@@ -175,6 +175,7 @@ def test_what_was_only_read_is_written_back_to_the_bit(case: Case, tmp_path: Pat
     assert differ(plain(theirs), plain(ours)) == set()
 
 
+@pytest.mark.slow
 @cases
 def test_200_steps_start_at_the_file_and_come_back_to_the_bit(case: Case, tmp_path: Path) -> None:
     """The first loss is the file's to 1e-6; what is read back is what was trained, in shapes and dtypes of the
@@ -261,6 +262,7 @@ def test_ours_are_written_as_gemma_scope_has_them(kind: str, tmp_path: Path) -> 
     assert again.hook_point == "resid_post.7"
 
 
+@pytest.mark.slow
 def test_ours_are_written_for_openai_and_circuit_tracer(tmp_path: Path) -> None:
     """A ReLU with the buffers that OpenAI's class insists on; transcoders of three rules."""
     x = rows()

@@ -317,6 +317,7 @@ def test_only_a_layer_norm_makes_centred_weights_matter(tmp_path: Path) -> None:
         assert sae.encoding.norm == norm
 
 
+@pytest.mark.slow
 def test_the_list_is_whole_and_small() -> None:
     """The counts of SAELens 6.54.12; each row has a format, and a place where it can be read."""
     table = sn.published()
@@ -487,6 +488,7 @@ def some_acts(x: Tensor, model: str, place: str) -> sn.Activations:
     return sn.Activations(x, sample=n, position=0 * n, model_name=model, hook_point=place)
 
 
+@pytest.mark.slow
 def test_the_first_activations_are_looked_at_once(hub: Path) -> None:
     """Another model, another place and an R² that is poor are said once; tensors are not looked at."""
     name = "goodfire-llama-3.1-8b-instruct/layer_19"

@@ -117,6 +117,7 @@ def test_files_older_than_version_six_are_understood(tmp_path: Path, x: Tensor) 
     assert int(sae.encode(x).l0.max()) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skips", [False, True])
 @pytest.mark.parametrize("jumps", [False, True])
 def test_a_transcoder_writes_elsewhere(tmp_path: Path, x: Tensor, skips: bool, jumps: bool) -> None:
@@ -429,6 +430,7 @@ def test_places_are_told_in_our_words() -> None:
     assert {name: known_hook_point(name) for name in names} == names
 
 
+@pytest.mark.slow
 def test_p99_of_a_long_atom_counts_its_length() -> None:
     """A code counts in lengths of its atom, so 1 × p99 adds p99 · d_j whatever the length of d_j."""
     generator = torch.Generator().manual_seed(5)

@@ -11,6 +11,8 @@ import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
 from sae_nb.interop import read_saelens, write_saelens
 
+pytestmark = pytest.mark.slow
+
 D, N = 8, 24
 TWO_SITES: dict[str, dict[str, object]] = {
     name: {"d_out": 5, "k": 3} for name in ("Transcoder", "SkipTranscoder")

@@ -249,6 +249,7 @@ def by_formula(
     return zs, ys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jumps", "skips"), [(True, False), (False, True), (True, True)])
 def test_a_cross_layer_transcoder_gives_its_formula(
     tmp_path: Path, jumps: bool, skips: bool
@@ -368,6 +369,7 @@ def test_rules_of_one_site_are_refused(kind: Any, encoding: dict[str, Any]) -> N
 TEXT = ["One day Tom went to the forest."]
 
 
+@pytest.mark.slow
 def test_it_takes_the_place_of_all_mlps(tmp_path: Path, gpt: sn.LiveModel) -> None:
     """Spliced in, each layer writes what the formula makes of what then entered it and all before."""
     made = layers(jumps=True, skips=True, d=WIDE)

@@ -172,6 +172,7 @@ def test_atoms_of_other_norms_stay_as_they_are(peer_files: Path, tmp_path: Path)
     torch.testing.assert_close(read_overcomplete(written)(x), sae(x), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skips", [False, True])
 def test_transcoders_survive_the_way_through_sparsify_folders(skips: bool, tmp_path: Path) -> None:
     """Codes and what is written; it reads its module's input and writes its output; other widths are refused."""

@@ -28,6 +28,7 @@ def stored(toy: Bottleneck) -> int:
     return int((toy.directions.norm(dim=1) > 0.5).sum())
 
 
+@pytest.mark.slow
 def test_dense_features_get_one_neuron_each(phases: list[Bottleneck]) -> None:
     """At S = 0 the two most important features are stored, orthogonally, and the rest are not."""
     toy = phases[0]
@@ -37,6 +38,7 @@ def test_dense_features_get_one_neuron_each(phases: list[Bottleneck]) -> None:
     assert abs(float(first @ second)) < 0.25
 
 
+@pytest.mark.slow
 def test_rarer_features_make_antipodal_pairs(phases: list[Bottleneck]) -> None:
     """At S = 0.75 four features live as two pairs of opposites, half a dimension each."""
     toy = phases[1]
@@ -45,6 +47,7 @@ def test_rarer_features_make_antipodal_pairs(phases: list[Bottleneck]) -> None:
     assert torch.allclose(room.sort(descending=True).values[:4], torch.tensor(0.5), atol=0.05)
 
 
+@pytest.mark.slow
 def test_rare_features_make_a_pentagon(phases: list[Bottleneck]) -> None:
     """At S = 0.97 all five are stored, two fifths of a dimension each, 72° apart."""
     toy = phases[2]
@@ -55,6 +58,7 @@ def test_rare_features_make_a_pentagon(phases: list[Bottleneck]) -> None:
     assert torch.allclose(angles.diff(), torch.tensor(2 * torch.pi / 5), atol=0.1)
 
 
+@pytest.mark.slow
 def test_the_room_is_used_up(phases: list[Bottleneck]) -> None:
     """Stored features fill the two dimensions and never more."""
     for toy in phases:
@@ -62,6 +66,7 @@ def test_the_room_is_used_up(phases: list[Bottleneck]) -> None:
         assert 1.8 < together <= 2.0 + 1e-5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.6, 0.8, 0.95])
 def test_training_reaches_the_better_closed_form(sparsity: float) -> None:
     """Two features, one neuron: no worse than giving it to one, nor than sharing it."""
@@ -79,6 +84,7 @@ def test_training_reaches_the_better_closed_form(sparsity: float) -> None:
     assert shares == (sparsity > critical_sparsity(ratio))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_storing_both_begins_at_the_critical_sparsity(seed: int) -> None:
     """A jump: 0.08 below the crossing the second feature has no length, 0.03 above it has most.

@@ -17,6 +17,7 @@ def model() -> sn.models.LiveModel:
     return sn.load_model("tiny-audio", device="cpu")
 
 
+@pytest.mark.slow
 def test_accuracy_on_unseen_sounds_is_what_the_card_states(model):
     """Within three standard deviations, for every head, and far above chance and probe."""
     heard = sn.data.sounds(N, seed=77)

@@ -57,6 +57,7 @@ def test_the_card_beats_the_trigram_on_prose_and_on_stories(card):
         assert held_out["nats_per_token"][name] < best, name
 
 
+@pytest.mark.slow
 def test_unseen_stories_cost_what_the_card_says(model, card, trigram):
     """Stories of a seed nobody used: within 3 %, and below a trigram fitted on 2000 others."""
     judged = judged_ids(model.tokenizer, stories(150, seed=77).texts)
@@ -66,6 +67,7 @@ def test_unseen_stories_cost_what_the_card_says(model, card, trigram):
     assert measured < trigram.KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
 
 
+@pytest.mark.slow
 def test_held_out_prose_costs_what_the_card_says(model, card, trigram):
     """Exactly under the Python it was judged with; under any, below a trigram of the same prose."""
     judged = judged_ids(model.tokenizer, prose("test").texts)
@@ -77,6 +79,7 @@ def test_held_out_prose_costs_what_the_card_says(model, card, trigram):
     assert measured < trigram.KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
 
 
+@pytest.mark.slow
 def test_the_end_of_the_context_is_as_good_as_its_middle(model):
     """Rotary positions were trained up to 512: late tokens are predicted no worse."""
     told = token_ids(model.tokenizer, stories(120, seed=78).texts)
@@ -88,6 +91,7 @@ def test_the_end_of_the_context_is_as_good_as_its_middle(model):
     assert float(nats[384:].mean()) < float(nats[128:256].mean()) + 0.1
 
 
+@pytest.mark.slow
 def test_it_writes_stories_about_who_was_there(model):
     """A greedy continuation stays in the story's world: known words, the hero's own pronoun."""
     written = model.generate("One day Anna went to the forest with a fox.", max_new_tokens=40)

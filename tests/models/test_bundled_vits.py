@@ -49,6 +49,7 @@ def _measured(name: str) -> dict[str, float]:
     return _judge(name, _unseen())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_accuracy_on_unseen_handwriting_is_what_the_card_says(name):
     """Within two standard deviations of 1000 pictures, for every head; never below 90 %."""
@@ -61,6 +62,7 @@ def test_accuracy_on_unseen_handwriting_is_what_the_card_says(name):
     assert card["texture"] > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_patches_of_the_digit_are_told_from_the_rest(name, unseen):
     """The foreground head is far above always saying "background"."""
@@ -68,6 +70,7 @@ def test_patches_of_the_digit_are_told_from_the_rest(name, unseen):
     assert _measured(name)["foreground"] > floor + 0.5 * (1 - floor)
 
 
+@pytest.mark.slow
 def test_checkpoints_along_training_get_better():
     """Three stations, then the end: the digit is read better at each."""
     digit = [_measured(name)["digit"] for name in (*ALONG, "tiny-vit")]
@@ -77,6 +80,7 @@ def test_checkpoints_along_training_get_better():
     assert steps == [250, 1250, 2500, 3200]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_the_card_can_be_measured_again(name):
     """The card's 4000 pictures give its accuracy, up to what another CPU rounds differently; fewer of that
@@ -90,6 +94,7 @@ def test_the_card_can_be_measured_again(name):
         assert again[head] == pytest.approx(promised, abs=allowed), head
 
 
+@pytest.mark.slow
 def test_digits_do_not_hang_on_colour_texture_or_place(unseen):
     """Digit accuracy is high for every ink, texture, position, and with a disc in the picture."""
     model = VisionTransformer.from_folder(WEIGHTS / "tiny-vit")

@@ -58,6 +58,7 @@ def text_of(acts: Any, rows: Any) -> str:
     return "".join(name for name, taken in zip(acts.tokens, rows) if taken)
 
 
+@pytest.mark.slow
 def test_rows_know_who_wrote_them_and_when(gpt: Any) -> None:
     """Headers and ends included; what asks for an answer is the template's."""
     acts = captured(gpt, CHAT, drop_first=False)
@@ -90,6 +91,7 @@ def test_only_what_the_assistant_wrote(gpt: Any) -> None:
     assert unwanted not in fewer.tokens.ids
 
 
+@pytest.mark.slow
 def test_roles_live_on_in_files_subsets_and_beside_texts(gpt: Any, tmp_path: Path) -> None:
     """Saved, stored in shards, packed, split and joined; a text has none."""
     acts = captured(gpt, CHAT)
@@ -108,6 +110,7 @@ def test_roles_live_on_in_files_subsets_and_beside_texts(gpt: Any, tmp_path: Pat
     assert captured(gpt, "A fox ran.").roles is None
 
 
+@pytest.mark.slow
 def test_a_model_answers_where_the_template_asks(gpt: Any) -> None:
     """Messages are continued as their rendering is; a begun answer goes on."""
     asked = gpt.tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
@@ -147,6 +150,7 @@ def test_without_a_template_or_roles_it_is_said(gpt: Any) -> None:
         captured(slow, CHAT)
 
 
+@pytest.mark.slow
 def test_steering_reaches_what_a_role_wrote(gpt: Any) -> None:
     """Only the assistant's tokens move, in a pass, in a batch beside a text, and in the answer it writes."""
     direction = torch.ones(gpt.width(POINT))

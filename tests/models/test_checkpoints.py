@@ -50,6 +50,7 @@ def saved(module: Any, folder: Path, tokenizer: Any = None, processor: Any = Non
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "style", "causal"),
     [
@@ -162,6 +163,7 @@ def test_a_vision_folder_without_processor_uses_its_familys_values(build, tmp_pa
     assert model.preprocess.output_size == (32, 32)
 
 
+@pytest.mark.slow
 def test_class_names_come_from_the_configuration(build, tmp_path) -> None:
     """Unless they are only LABEL_0, LABEL_1, …"""
     names = ["cat", "dog", "owl", "fox", "bee"]

@@ -194,6 +194,7 @@ def test_vectors_without_time_are_shown_with_one() -> None:
     assert shapes == [(5, 1, 3)]
 
 
+@pytest.mark.slow
 def test_gradients_pass_through_an_edit_when_asked(build) -> None:
     """forward(grad=True) keeps the graph to a steering vector; without it there is none."""
     model, inputs = model_of(build, "gpt2")

@@ -121,6 +121,7 @@ def test_a_model_is_said_to_fit_or_not() -> None:
     assert re.match(r"tiny-gpt needs \d+ MiB: \d+ of weights", str(alone))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["nnsight", "hooks"])
 def test_a_quantised_model_is_read_and_steered_as_another(
     plain: Any, quantised: Any, backend: Any

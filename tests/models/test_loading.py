@@ -57,6 +57,7 @@ def test_a_checkpoint_has_two_spellings(weights) -> None:
     assert not torch.equal(one(pictures), load_model("tiny-vit")(pictures))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "revision", "kind", "message"),
     [
@@ -79,6 +80,7 @@ def test_unknown_names_say_what_there_is(weights, name, revision, kind, message)
         load_model(name, revision=revision)
 
 
+@pytest.mark.slow
 def test_nothing_is_asked_of_the_network_for_local_names(
     weights, build, tmp_path, monkeypatch
 ) -> None:

@@ -40,6 +40,7 @@ def captured(name: str) -> sn.Activations:
     return sn.capture(model, samples, point, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_model_knows_what_it_reads(name: str) -> None:
     """As a record, which is its name; the first axis of what it answers counts samples."""
@@ -59,6 +60,7 @@ def test_rows_know_what_their_samples_are_called(name: str) -> None:
     assert f"3 {MODALITIES[name].sample}s" in repr(acts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_samples_with_a_face_bring_it_along(name: str) -> None:
     """An image for each, of the size of all; others bring none."""
@@ -80,6 +82,7 @@ def test_what_is_saved_opens_as_what_it_was(name: str, tmp_path: Path) -> None:
         assert torch.equal(again.context.pictures, acts.context.pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_stream_has_the_rows_of_the_capture(name: str) -> None:
     """In another order."""

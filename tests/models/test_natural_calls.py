@@ -20,6 +20,7 @@ def plain() -> sn.LiveModel:
     return sn.wrap(torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.ReLU()))
 
 
+@pytest.mark.slow
 def test_a_model_says_how_deep_and_wide_it_is(gpt, plain) -> None:
     """By its own configuration, or by a record of what is known."""
     assert gpt.config is gpt.module.config

@@ -210,6 +210,7 @@ def test_a_looped_language_model_has_a_layer_for_every_run(backend: Any) -> None
     assert all(one.step is None for one in found.values())
 
 
+@pytest.mark.slow
 def test_hrm_text_has_all_sixteen() -> None:
     """Both stacks, in the order in which they run; the answer comes from the last norm of the second."""
     config = HrmTextConfig(

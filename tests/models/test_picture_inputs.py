@@ -90,6 +90,7 @@ def test_files_and_folders_are_read_in_order(vit, tmp_path: Path) -> None:
     assert vit.batches([PIL[0], iter(PIL)]).n_samples is None
 
 
+@pytest.mark.slow
 def test_a_picture_folder_record_is_opened_one_batch_at_a_time(vit, tmp_path: Path) -> None:
     """`sn.data.pictures` is not decoded as a whole."""
     from sae_nb.data import pictures

@@ -94,6 +94,7 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> type[Server]:
     return Fresh
 
 
+@pytest.mark.slow
 def test_a_dry_run_gives_the_rows_of_a_local_capture(folder: Path) -> None:
     """Packed, unpacked where this library is hidden, and run: every hook point, input sides included."""
     local = sn.capture(sn.load_model(folder), TEXTS, POINTS, progress=False)
@@ -104,6 +105,7 @@ def test_a_dry_run_gives_the_rows_of_a_local_capture(folder: Path) -> None:
         assert torch.equal(remote[name].sample, local[name].sample)
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_or_asked_before_a_capture(on_the_hub: str, server: type[Server]) -> None:
     """Parameters are on the meta device; hook points, widths and the tokenizer are there all the same."""
     model = sn.load_model(on_the_hub, remote=True)
@@ -115,6 +117,7 @@ def test_nothing_is_loaded_or_asked_before_a_capture(on_the_hub: str, server: ty
     assert server.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remote", [True, "https://host.invalid"])
 def test_the_flag_reaches_the_trace(
     on_the_hub: str, server: type[Server], remote: bool | str
@@ -133,6 +136,7 @@ def test_the_flag_reaches_the_trace(
     assert all(parameter.is_meta for parameter in model.module.parameters())
 
 
+@pytest.mark.slow
 def test_what_travels_does_not_need_this_library(on_the_hub: str, server: type[Server]) -> None:
     """The server has nnsight and torch; a body that names sae_nb would fail there."""
     model = sn.load_model(on_the_hub, remote=True)
@@ -201,6 +205,7 @@ STEERED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STEERED)
 @pytest.mark.parametrize("point", ["resid_post.1", "attn_out.1", "resid_pre.2"])
 def test_a_remote_model_is_steered_as_one_that_is_here(
@@ -226,6 +231,7 @@ def test_a_remote_model_is_steered_as_one_that_is_here(
     assert far.nnsight._edits == []
 
 
+@pytest.mark.slow
 def test_somebodys_own_remote_trace_is_steered(far: sn.LiveModel, folder: Path) -> None:
     """Ours first, then theirs; after the block theirs alone; a recipe's model keeps the edit."""
     here, theirs = sn.load_model(folder), far.nnsight
@@ -245,6 +251,7 @@ def test_somebodys_own_remote_trace_is_steered(far: sn.LiveModel, folder: Path) 
     torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
 
 
+@pytest.mark.slow
 def test_somebodys_own_remote_generation_is_one_request(far: sn.LiveModel, folder: Path) -> None:
     """Every token of it is steered."""
     here, theirs = sn.load_model(folder), far.nnsight
@@ -256,6 +263,7 @@ def test_somebodys_own_remote_generation_is_one_request(far: sn.LiveModel, folde
     assert ids[0].tolist() == expected.tolist()
 
 
+@pytest.mark.slow
 def test_a_dry_run_of_a_steered_model(folder: Path) -> None:
     """nnsight's own simulation takes what is sent too."""
     model, here = sn.load_model(folder, remote="local"), sn.load_model(folder)
@@ -300,6 +308,7 @@ def test_what_cannot_be_remote_is_refused(on_the_hub: str, folder: Path) -> None
         )
 
 
+@pytest.mark.slow
 def test_a_store_of_a_remote_capture_is_resumed(folder: Path, tmp_path: Path) -> None:
     """Known by the model's name: its weights are elsewhere."""
     model = sn.load_model(folder, remote="local")

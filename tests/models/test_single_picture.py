@@ -112,6 +112,7 @@ def test_file_that_is_no_picture_is_named(vit: Any, tmp_path: Path) -> None:
         fit_picture(vit, tmp_path / "a.png")
 
 
+@pytest.mark.slow
 def test_language_models_take_no_picture() -> None:
     """Named."""
     with pytest.raises(TypeError, match="tiny-gpt reads text"):

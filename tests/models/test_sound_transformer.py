@@ -125,6 +125,7 @@ def test_rows_know_their_time_and_their_sound(tmp_path):
     assert torch.equal(both.context.sounds.sample(4), acts.context.sounds.sample(1))
 
 
+@pytest.mark.slow
 def test_a_report_runs_the_sounds_that_rows_came_from():
     """Without inputs, from what activations keep of them."""
     model, heard = sn.wrap(small()), sn.data.sounds(6, seed=1)

@@ -114,6 +114,7 @@ def test_each_stream_has_samples_of_its_own() -> None:
     assert written.context.pictures is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_text_is_generated_under_steering_of_either_stream(name: str) -> None:
     """The same tokens as plain transformers with a hook, with and without a cache, by both ways in."""

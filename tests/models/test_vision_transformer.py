@@ -128,6 +128,7 @@ def test_tied_equals_untied_with_equal_weights(pixels):
     assert torch.equal(tied(pixels), plain(pixels))
 
 
+@pytest.mark.slow
 def test_branches_are_dropped_in_training_only(pixels):
     """Evaluation is deterministic; training differs between passes exactly where drop > 0."""
     dropping, plain = _model(residual_drop=0.5), _model(residual_drop=0.0)
@@ -142,6 +143,7 @@ def test_branches_are_dropped_in_training_only(pixels):
     assert torch.equal(first, dropping(many))
 
 
+@pytest.mark.slow
 def test_drop_grows_linearly_and_keeps_the_expected_update():
     """Rates go 0 … residual_drop; averaged over many draws a dropped branch is the full one."""
     model = _model(residual_drop=0.4)

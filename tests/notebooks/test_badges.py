@@ -75,6 +75,7 @@ def test_every_notebook_links_to_itself(path: Path, badges: ModuleType) -> None:
     assert cells[1].metadata["jupyter"]["source_hidden"]
 
 
+@pytest.mark.slow
 def test_badging_again_changes_nothing(badges: ModuleType) -> None:
     """The links and the cell are replaced, not added a second time."""
     for path in badges.notebooks():

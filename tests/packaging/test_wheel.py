@@ -50,6 +50,7 @@ def test_version_is_the_installed_one() -> None:
     assert sae_nb.__version__ == metadata.version("sae-nb")
 
 
+@pytest.mark.slow
 def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     """Both packages, their type markers and the bundled models travel."""
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -95,6 +96,7 @@ except FileNotFoundError as error:
 """
 
 
+@pytest.mark.slow
 def test_recipes_stay_in_the_checkout_and_nothing_needs_them(unpacked: Path) -> None:
     """What made the models is no part of the wheel; every public name is, and only two experiments ask for it."""
     folders = [name.replace(".", "/") for name in LEFT_OUT]
@@ -113,6 +115,7 @@ def test_recipes_stay_in_the_checkout_and_nothing_needs_them(unpacked: Path) -> 
     assert "Run it in a checkout." in error
 
 
+@pytest.mark.slow
 def test_wheel_imports_in_a_bare_environment(unpacked: Path) -> None:
     """Without any dependency installed, the import itself works and is fast."""
     done = run_in(unpacked, "import sae_nb, time; print(sae_nb.__file__)", "-I", "-S")

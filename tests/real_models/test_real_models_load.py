@@ -38,6 +38,7 @@ def nats_per_token(model: LiveModel, text: str) -> float:
     return float(-chances.gather(-1, batch.token_ids[0, 1:, None]).mean())
 
 
+@pytest.mark.slow
 def test_the_photo_vit_tells_cats_from_horses(photo_vit, cats_and_horses) -> None:
     """About four in five, as published for it; guessing is one in two."""
     pictures, labels = cats_and_horses
@@ -154,6 +155,7 @@ def test_minilm_reads_meaning(open_real) -> None:
         torch.testing.assert_close(seen[name], hidden[layer + 1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_smollm2_knows_steers_and_has_its_sink(open_real) -> None:
     """Paris; a sentiment direction moves great over terrible both ways; position 0 is a sink."""
     model = open_real("smollm2")

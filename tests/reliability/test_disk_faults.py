@@ -178,6 +178,7 @@ def failing_at(n: int, code: int) -> Iterator[list[int]]:
         yield seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_fails_at_any_write_is_named_and_costs_nothing(
     writer: Writer, tmp_path: Path, code: int
@@ -283,6 +284,7 @@ def _run_with(mount: str, script: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     """A file system of 16 MB with nothing left: every writer says so, and the old version can be read."""
     disk = tmp_path / "disk"
@@ -313,6 +315,7 @@ for writer in WRITERS:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_read_only(tmp_path: Path) -> None:
     """What lies there is read; what would be written is refused by name."""
     disk = tmp_path / "disk"

@@ -32,7 +32,10 @@ LAST_WORDS = {"raise": "ValueError: the script's own", "interrupt": "KeyboardInt
 SAY_LESS = ("ConceptMap", "SteeringPanel", "PursuitStepper", "DepthTrajectory")
 """Than their namesakes, which do more at once: a script costs seconds."""
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="signals and process groups"),
+]
 
 
 def left_of(group: int, patience: float = 0.0) -> list[int]:

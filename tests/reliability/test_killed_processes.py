@@ -17,7 +17,7 @@ import pytest
 KILLS = int(os.environ.get("SAE_NB_KILLS", "10"))
 SCRIPT = Path(__file__).with_name("killing.py")
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 
 def series(work: str, folder: Path) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("long_use.py")
 WARM = 4
 """Rounds until caches, pools and compiled code are there."""

@@ -14,6 +14,7 @@ SHARE = dict.fromkeys(KINDS, 0.9) | {"causal": 129 / 132}
 """Least share of the classes that are built whose states are right. Ours."""
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_classes_give_what_their_page_states(kind: str) -> None:

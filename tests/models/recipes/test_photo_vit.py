@@ -19,6 +19,7 @@ RECIPE = PhotoRecipe(
 )
 
 
+@pytest.mark.slow
 def test_the_card_states_what_the_file_does(tmp_path, photos):
     """The model loads like a bundled one; its accuracy is that of the weights read back."""
     given = ["--photos", str(photos), "--out", str(tmp_path), "--steps", "2", "--decay-steps", "1"]
@@ -33,6 +34,7 @@ def test_the_card_states_what_the_file_does(tmp_path, photos):
     assert "--residual-drop 0 --steps 2 --decay-steps 1 --seed 3 --out DIR" in card["command"]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(photos):
     """Twenty-five steps on one batch fit it; the heads that have no labels stay as they were drawn."""
     state = PhotoTraining(replace(RECIPE, steps=200, batch=16))

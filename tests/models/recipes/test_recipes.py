@@ -39,6 +39,7 @@ RUNS: dict[str, tuple[type, Any, Callable[..., Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_killed_run_continues_bit_exactly(
     name: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch

@@ -25,6 +25,7 @@ RECIPE = AudioRecipe(
 )
 
 
+@pytest.mark.slow
 def test_the_card_states_what_the_file_does(tmp_path, monkeypatch):
     """Accuracy is that of the fp16 weights read back; chance, probe and untrained network stand by it."""
     monkeypatch.setattr(tiny_audio, "N_JUDGED", 24)
@@ -41,6 +42,7 @@ def test_the_card_states_what_the_file_does(tmp_path, monkeypatch):
     assert card["command"] in (folder / "card.md").read_text()
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     """Fifteen steps on one batch fit it."""
     state = AudioRun(replace(RECIPE, steps=200, batch=16))

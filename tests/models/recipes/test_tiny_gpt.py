@@ -54,6 +54,7 @@ def tokenizer() -> Any:
     return train_tokenizer(_small(None, 1))
 
 
+@pytest.mark.slow
 def test_what_the_recipe_writes_opens_writes_and_can_be_read_from(
     tmp_path, small, trigram, monkeypatch
 ):
@@ -78,6 +79,7 @@ def test_what_the_recipe_writes_opens_writes_and_can_be_read_from(
     assert f"{measured['prose']:.3f}" in text
 
 
+@pytest.mark.slow
 def test_training_learns(tokenizer):
     """Sixty steps on one small batch bring the loss well below guessing."""
     training = LanguageTraining(replace(RECIPE, steps=60, decay_steps=20), "x")
@@ -117,6 +119,7 @@ def test_nats_do_not_depend_on_how_texts_are_batched():
         assert nats_per_token(model, texts, 0, batch=batch) == pytest.approx(total / count, 1e-5)
 
 
+@pytest.mark.slow
 def test_the_batch_of_a_step_is_always_the_same(tokenizer):
     """Whatever was asked for before; another step gives another, stories never told before."""
     one, other = (Batches(_small(None, 1), tokenizer) for _ in range(2))
@@ -163,6 +166,7 @@ def test_tokens_give_the_text_back(tokenizer):
     assert tokenizer(texts[0])["input_ids"] == [0, *token_ids(tokenizer, texts[:1])[0]]
 
 
+@pytest.mark.slow
 def test_nothing_held_out_is_read(tmp_path):
     """No long sentence of the held-out prose is in any source, also if the folder has it."""
     test = prose("test").texts

@@ -31,6 +31,7 @@ def _few_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny_vit, "N_JUDGED", 24)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     """Only how long it takes may change, and only before the step size begins to fall."""
     state = TrainingState(CONFIG)
@@ -47,6 +48,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
         TrainingState(replace(CONFIG, steps=9)).restore(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lengthened_run_is_the_long_run(tmp_path):
     """Steps of the constant phase do not depend on where it ends."""
     short = replace(CONFIG, variant="tiny-vit-tied")
@@ -65,6 +67,7 @@ def test_a_lengthened_run_is_the_long_run(tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
+@pytest.mark.slow
 def test_a_checkpoint_leaves_one_file_of_tensors(tmp_path):
     """Older tensors go when the newer are safe; nothing is a pickle."""
     state = TrainingState(CONFIG)
@@ -78,6 +81,7 @@ def test_a_checkpoint_leaves_one_file_of_tensors(tmp_path):
     ]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     """Twenty-five steps on one batch fit it."""
     config = replace(CONFIG, steps=200, batch=16)
@@ -101,6 +105,7 @@ def test_every_parameter_is_trained_once():
         assert sorted(map(id, held)) == sorted(map(id, own))
 
 
+@pytest.mark.slow
 def test_the_card_tells_what_the_file_does(tmp_path, monkeypatch):
     """Accuracy on the card is that of the fp16 weights read back; counts and command add up."""
     monkeypatch.setattr(tiny_vit, "SNAPSHOTS", (1, 4))
@@ -129,6 +134,7 @@ def test_held_out_pictures_come_from_unseen_handwriting():
     assert torch.equal(held_out(2).images, scenes(2, seed=2_001, split="test").images)
 
 
+@pytest.mark.slow
 def test_it_trains_on_cifar10_too(tmp_path, photos, capsys):
     """Photographs have no texture and no foreground; those heads are left out of loss and card."""
     with pytest.raises(SystemExit):
