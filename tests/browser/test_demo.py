@@ -25,13 +25,6 @@ TOP = """([plot, name]) => {
   return String(shares.indexOf(Math.max(...shares)));
 }"""
 
-# What the demo's panels open on.
-ITS_ATOMS = """
-assert lens.atom == steering.atom
-assert lens.summary.place(lens.atom) is not None
-assert "digit 4" in lens.names.words(lens.atom)
-assert lm.concept in writing.names.words(writing.atom)
-"""
 
 # The newest branch, once it is written: with the atom and without.
 TWO_ENDS = """
@@ -99,26 +92,6 @@ def test_the_first_screen_stays_in_sight(demo: Any) -> None:
     """Running all cells does not take the visitor to the end of the notebook."""
     assert demo.scrolled < 10
     assert "Demo: turn an atom up" in demo.film[-1].page
-
-
-def test_the_first_screen_has_what_the_demo_is_about(demo: Any) -> None:
-    """The prompt and its three continuations stand on it, in a window of 1400 × 900."""
-    seen = demo.film[-1].page
-    beginning = demo.asked("", "lm.plan.beginning")["data"]["text/plain"].strip("'")
-    assert beginning in seen
-    for row in ("turned up", "untouched", "random"):
-        assert any(row in line for line in seen), row
-
-
-def test_nothing_said_while_loading_is_taken_back(demo: Any, film: ModuleType) -> None:
-    """From opening to ready, each line of a panel stays, or is one that says what is loading."""
-    for panel in range(N_PANELS):
-        assert film.taken_back(demo.film, panel) == []
-
-
-def test_the_first_atoms_are_active_and_have_names(demo: Any) -> None:
-    """Of the digit one that is active in it; of the text the one that is turned up."""
-    demo.asked(ITS_ATOMS)
 
 
 def test_the_class_changes_with_the_slider(demo: Any) -> None:

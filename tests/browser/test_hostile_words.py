@@ -217,13 +217,3 @@ def test_long_and_foreign_labels_stay_inside_a_phone(
     page.wait_for_load_state("load")
     assert page.evaluate(OUTSIDE) == []
     page.close()
-
-
-def test_a_page_that_does_not_escape_is_hurt(opened: Any, tmp_path: Path) -> None:
-    """So the tests above can fail."""
-    (tmp_path / "page.html").write_text(f'<p title="{HOSTILE}">')
-    page = opened.new_page()
-    page.goto((tmp_path / "page.html").as_uri())
-    page.wait_for_load_state("load")
-    assert page.evaluate("window.hurt") == 1
-    page.close()

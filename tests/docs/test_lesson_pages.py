@@ -158,30 +158,3 @@ def test_markdown_of_a_notebook_becomes_that_of_a_page(
 ) -> None:
     """Equations are typeset, and links lead to pages."""
     assert expected in pages._markdown(source)
-
-
-def test_a_printable_page_has_goal_questions_and_answers(pages: ModuleType) -> None:
-    """Three questions where there are three, and what was measured where something is predicted."""
-    keep(pages, "23_the_lens", {"text/plain": "1"})
-    page = pages.printable(lesson(pages, "23_the_lens"))
-    assert "**Goal.** Afterwards a student can read a model layer by layer" in page
-    assert page.index("## Three questions") < page.index("## Answers")
-    questions, answers = page.split("## Answers")
-    assert len(re.findall(r"^\d\. ", questions, re.M)) == 3
-    assert len(re.findall(r"^\d\. ", answers, re.M)) == 3
-    assert "Measured: 0.705." in answers
-    assert "def logit_lens" in answers
-    assert "verdict" not in page
-
-
-def test_every_printable_page_states_what_one_can_do(pages: ModuleType) -> None:
-    """And three questions with three answers, demo and appendices as well; answers fit the page."""
-    for one in pages.lessons():
-        page = pages.printable(one)
-        assert re.search(r"\*\*Goal\.\*\* Afterwards a student can \w+", page), one.stem
-        assert re.search(r"\*\*Takes\*\* \d+ min", page), one.stem
-        questions, _, answers = page.partition("## Answers")
-        assert len(re.findall(r"^\d\. ", questions, re.M)) == 3, one.stem
-        assert len(re.findall(r"^\d\. ", answers, re.M)) == 3, one.stem
-        assert len(answers.splitlines()) < 85, one.stem
-        assert ".ipynb)" not in page, "links lead to pages"

@@ -72,11 +72,3 @@ def test_the_same_sae_gives_the_same_bytes(texts: tuple[Any, Any, Any], tmp_path
     )
     with pytest.raises(FileExistsError):
         write_neuronpedia(sae, acts, tmp_path / "a")
-
-
-def test_an_sae_that_does_not_know_its_place_is_refused(tmp_path: Path) -> None:
-    """Neuronpedia files everything under model and layer."""
-    sae = sn.TopK(4, 8, 2)
-    with pytest.raises(ValueError, match="must know its model and hook point"):
-        write_neuronpedia(sae, torch.randn(9, 4), tmp_path / "n")
-    assert not (tmp_path / "n").exists()

@@ -132,12 +132,6 @@ def test_a_setting_that_is_computed_otherwise_is_refused(
         read_saelens(saelens(tmp_path / "s", **{field: value}))
 
 
-def test_gates_that_are_stated_and_absent_are_refused(tmp_path: Path) -> None:
-    """As a fault of the file, not of the call."""
-    with pytest.raises(ValueError, match="b_gate"):
-        read_saelens(saelens(tmp_path / "s", architecture="gated"))
-
-
 def test_topk_by_its_activation_is_a_topk_in_any_version(tmp_path: Path) -> None:
     """k in its arguments or beside them."""
     top = U.topk(3, dim=1)
@@ -165,22 +159,11 @@ LINEAR = {
 ARRAYS = {"w_enc": W_ENC, "b_enc": B_ENC, "w_dec": W_DEC, "b_dec": B_DEC, "threshold": THETA}
 
 
-def _saelens(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    return read_saelens(saelens(folder, more, **facts))
-
-
 def _sparsify(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
     (folder / "cfg.json").write_text(json.dumps({"activation": "topk", "k": 3, "d_in": D, **facts}))
     tensors = {n: LINEAR[n] for n in ("encoder.weight", "encoder.bias")}
     save_file({**tensors, "W_dec": W_DEC, "b_dec": B_DEC, **more}, folder / "sae.safetensors")
     return read_sparsify(folder)
-
-
-def _dictionary_learning(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    trainer = {"dict_class": "AutoEncoder", "layer": 3, "activation_dim": D, **facts}
-    (folder / "config.json").write_text(json.dumps({"trainer": trainer}))
-    torch.save({**LINEAR, "bias": B_DEC, **more}, folder / "ae.pt")
-    return read_dictionary_learning(folder)
 
 
 def _crosscoder(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
@@ -202,59 +185,6 @@ def _gemma_scope(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -
     (folder / "config.json").write_text(json.dumps({"architecture": "jump_relu", **facts}))
     save_file(ARRAYS | more, folder / "params.safetensors")
     return read_gemma_scope(folder)
-
-
-def _cross_layer(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    (folder / "config.yaml").write_text("".join(f"{n}: {v}\n" for n, v in facts.items()))
-    save_file({"W_enc_0": W_ENC.T.contiguous(), "b_enc_0": B_ENC, "b_dec_0": B_DEC, **more},
-        folder / "W_enc_0.safetensors")  # fmt: skip
-    save_file({"W_dec_0": W_DEC[:, None].contiguous()}, folder / "W_dec_0.safetensors")
-    return sn.load_sae(folder)
-
-
-def _circuit_tracer(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    (folder / "config.yaml").write_text("".join(f"{n}: {v}\n" for n, v in facts.items()))
-    file = folder / "layer_3.safetensors"
-    save_file({**PLAIN, "W_enc": W_ENC.T.contiguous(), **more}, file)
-    return sn.load_sae(file)
-
-
-def _openai(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    plain = {n: v for n, v in facts.items() if not isinstance(v, dict)}
-    state = {**LINEAR, "latent_bias": B_ENC, "pre_bias": B_DEC}
-    del state["encoder.bias"]
-    torch.save({**state, "activation": "ReLU", **more, **plain}, folder / "sae.pt")
-    return read_openai(folder / "sae.pt")
-
-
-def _temporal(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    lines = "".join(f"  {n}: {v}\n" for n, v in facts.items())
-    numbers = "  n_heads: 1\n  bottleneck_factor: 1\n  sae_diff_type: relu\n"
-    (folder / "conf.yaml").write_text(f"sae:\n{numbers}{lines}")
-    maps = {"k_ctx": (N, N), "q_target": (N, N), "v_ctx": (N, N), "c_proj": (N, N)}
-    state = {f"attn_layers.0.{name}.weight": torch.zeros(shape) for name, shape in maps.items()}
-    state |= {f"attn_layers.0.{name}.bias": torch.zeros(N) for name in maps}
-    save_file({"D": W_DEC, "b": B_DEC, **state, **more}, folder / "latest_ckpt.safetensors")
-    return read_temporal(folder)
-
-
-def _visaebench(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    (folder / "config.json").write_text(json.dumps({"activation": "topk", "k": 3, **facts}))
-    torch.save({**LINEAR, "decoder.weight": W_DEC, **more}, folder / "sae.pt")
-    return read_visaebench(folder)
-
-
-def _prisma(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    (folder / "config.json").write_text(json.dumps({"d_in": D, **facts}))
-    torch.save({**PLAIN, **more}, folder / "weights.pt")
-    return read_prisma(folder)
-
-
-def _vlm(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
-    del facts  # it has no configuration
-    state = {**LINEAR, "b_dec": B_DEC, "k": torch.tensor(3), "threshold": torch.tensor(0.5), **more}
-    torch.save(state, folder / "ae.pt")
-    return read_sae_for_vlm(folder / "ae.pt")
 
 
 def _llama_scope(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
@@ -343,12 +273,6 @@ def test_factors_of_codes_that_only_one_file_has_are_refused(
     assert torch.allclose(read_saelens(ones)(X), torch.relu(U) @ W_DEC + B_DEC, atol=1e-4)
 
 
-def test_a_note_of_a_field_with_fields_shows_what_it_states(tmp_path: Path) -> None:
-    """Its name and its content."""
-    (note,) = read_saelens(saelens(tmp_path / "s", activation_fn_kwargs={"k": 3})).origin.notes
-    assert "activation_fn_kwargs={'k': 3}" in note
-
-
 LENGTHS: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": lambda w: w.norm(dim=1, keepdim=True),
     "max_l2": lambda w: w.norm(dim=1).max(),
@@ -427,34 +351,6 @@ def test_positions_that_a_training_left_out_are_those_of_the_sae(
         assert found == READERS[reader](tmp_path / "plain", {}, {}).position_policy
         return
     assert {name: getattr(found, name) for name in policy} == policy
-
-
-@pytest.mark.parametrize("kind", ["nullify", "batchtopk"])
-def test_a_temporal_sae_of_another_rule_is_refused(tmp_path: Path, kind: str) -> None:
-    """It would have other novel codes."""
-    with pytest.raises(ValueError, match="sae_diff_type"):
-        _temporal(tmp_path, {}, {"sae_diff_type": kind})
-
-
-@pytest.mark.parametrize("field", [{"is_transcoder": True}, {"architecture": "gated"}])
-def test_what_prisma_calls_otherwise_than_its_tensors_is_refused(
-    tmp_path: Path, field: dict[str, Any]
-) -> None:
-    """A transcoder and a gated SAE have others."""
-    with pytest.raises(ValueError, match="must"):
-        _prisma(tmp_path, {}, field)
-
-
-def test_a_k_of_circuit_tracer_is_that_of_the_file_next_to_the_weights(tmp_path: Path) -> None:
-    """Another in the configuration, and one beside thresholds, are noted."""
-    cases: list[tuple[dict[str, Tensor], int | None]] = [
-        ({}, 4), ({"k": torch.tensor(3)}, 3), ({"activation_function.threshold": THETA}, None),
-    ]  # fmt: skip
-    for i, (more, k) in enumerate(cases):
-        (tmp_path / str(i)).mkdir()
-        sae = _circuit_tracer(tmp_path / str(i), more, {"k": 4})
-        assert sae.k == k
-        assert any("k='4'" in note for note in sae.origin.notes) == (k != 4)
 
 
 def test_a_norm_of_codes_that_only_the_configuration_states_is_used(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import DNA, PROTEIN
+from sae_nb.activations import PROTEIN
 from sae_nb.atoms import place_in, text_around
 from sae_nb.models import Modality, register_modality
 from sae_nb.models._modalities import MODALITIES, kind_of_texts
@@ -79,22 +79,6 @@ def test_what_surrounds_a_residue_are_whole_tens(position: int) -> None:
     whole = text_around(context, context.token_ids.sample(1).tolist(), 7, strengths[:32])
     assert "".join(whole["tokens"]) == f"<cls>{INSULIN_B}<eos>"
     assert whole["clipped"] == (False, False)
-
-
-def test_alphabets_are_told_apart() -> None:
-    """By most of their letters and no others: capital letters, words and signs are language."""
-    residues = "ACDEFGHIKLMNPQRSTVWYX"
-    assert kind_of_texts(small_esm().tokenizer) == PROTEIN
-    assert kind_of_texts(alphabet("<pad>", "</s>", *(f"▁{one}" for one in residues))) == PROTEIN
-    assert kind_of_texts(alphabet("[CLS]", "[MASK]", "A", "C", "G", "T", "N")) == DNA
-    assert kind_of_texts(alphabet("A", "C", "G", "U")) == DNA
-    for other in ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", residues.lower(), "AC", "ACD", f"{residues}!"):
-        assert kind_of_texts(alphabet(*other)) == "language"
-    assert kind_of_texts(alphabet(*residues, "AC")) == "language"
-    assert kind_of_texts(alphabet("[PAD]")) == "language"
-    for name in sn.models.bundled_names():
-        assert kind_of_texts(sn.load_model(name).tokenizer) == "language"
-    assert kind_of_texts(None) == "language"
 
 
 def test_a_package_can_add_an_alphabet() -> None:

@@ -52,14 +52,6 @@ def test_a_model_knows_what_it_reads(name: str) -> None:
     assert len(model(samples)) == 3
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_rows_know_what_their_samples_are_called(name: str) -> None:
-    """In one word, which the short form counts."""
-    acts = captured(name)
-    assert acts.context.modality is MODALITIES[name]
-    assert f"3 {MODALITIES[name].sample}s" in repr(acts)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_samples_with_a_face_bring_it_along(name: str) -> None:
@@ -126,10 +118,3 @@ def test_a_record_can_recognise_modules() -> None:
         assert sn.wrap(nn.Linear(3, 2)).modality == OTHER
     finally:
         del MODALITIES["scent"]
-
-
-def test_what_is_no_record_is_refused() -> None:
-    with pytest.raises(TypeError, match="must be a Modality"):
-        register_modality("sound")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must not be empty"):
-        register_modality(Modality(name=""))

@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import summarise_atom
 from sae_nb.models import _checkpoint_files as hub
 
 TEXTS = ["a b c", "d a", "b b c a d"]
@@ -150,17 +149,6 @@ def test_a_capture_without_the_flag_stays_here(folder: Path, server: type[Server
     assert server.asked == []
 
 
-def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> None:
-    """The module itself and the logit lens: rule, given, do; nothing is sent."""
-    model = sn.load_model(on_the_hub, remote=True)
-    missing = "weights on this machine, but 'owner/gpt' runs remotely.*or `sn.capture`, which run"
-    with pytest.raises(RuntimeError, match=missing):
-        model.module(torch.tensor([[2, 3]]))
-    with pytest.raises(RuntimeError, match=missing):
-        summarise_atom(sn.TopK(16, 32, 2), torch.ones(4, 16), model=model)
-    assert server.asked == []
-
-
 @pytest.fixture
 def far(folder: Path, on_the_hub: str, monkeypatch: pytest.MonkeyPatch) -> sn.LiveModel:
     """A remote model whose server unpacks what is sent, this library hidden, and runs just that."""
@@ -263,17 +251,6 @@ def test_somebodys_own_remote_generation_is_one_request(far: sn.LiveModel, folde
     assert ids[0].tolist() == expected.tolist()
 
 
-@pytest.mark.slow
-def test_a_dry_run_of_a_steered_model(folder: Path) -> None:
-    """nnsight's own simulation takes what is sent too."""
-    model, here = sn.load_model(folder, remote="local"), sn.load_model(folder)
-    with sn.steer(model, "resid_post.1", direction=D, by=2.0):
-        theirs, text = model(TEXTS), model.generate("a b", max_new_tokens=3)
-    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
-        torch.testing.assert_close(theirs, here(TEXTS), atol=1e-5, rtol=1e-5, equal_nan=True)
-        assert text == here.generate("a b", max_new_tokens=3)
-
-
 def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
     """Codes of an SAE and functions at once; positions in a trace of somebody's own when it runs."""
     sae, theirs = sn.TopK(16, 32, 2), far.nnsight
@@ -286,26 +263,6 @@ def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
         with pytest.raises(ValueError, match="must be the same at every position"):
             with theirs.trace(torch.tensor([[2, 3]]), remote=True):
                 theirs.output.save()
-
-
-def test_what_cannot_be_remote_is_refused(on_the_hub: str, folder: Path) -> None:
-    """A folder no server has, a bundled model, a device, plain hooks, an address that is none."""
-    with pytest.raises(ValueError, match="must be a hub id.*got the folder"):
-        sn.load_model(str(folder), remote=True)
-    with pytest.raises(ValueError, match="'tiny-gpt', which is bundled"):
-        sn.load_model("tiny-gpt", remote=True)
-    with pytest.raises(ValueError, match="`device` and `dtype` must be None"):
-        sn.load_model(on_the_hub, device="cpu", remote=True)
-    with pytest.raises(ValueError, match="`remote` must be True, False, 'local' or a server's"):
-        sn.load_model(on_the_hub, remote="somewhere")
-    with pytest.raises(ValueError, match="`backend` must be 'nnsight' for 'owner/gpt'"):
-        sn.capture(
-            sn.load_model(on_the_hub, remote=True),
-            ["a b"],
-            "resid_post.1",
-            backend="hooks",
-            progress=False,
-        )
 
 
 @pytest.mark.slow

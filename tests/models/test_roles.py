@@ -367,24 +367,6 @@ def test_the_rendered_text_is_read_as_its_messages(gpt: Any) -> None:
     )
 
 
-def test_a_message_that_a_template_leaves_out_is_told_of(gpt: Any) -> None:
-    """The others keep their roles and numbers."""
-    gpt.tokenizer.chat_template = loop(
-        "{% if m.role != 'system' %}{{ '[' + m.role + '] ' + m.content + '\n' }}{% endif %}"
-    )
-    with pytest.warns(UserWarning, match="system"):
-        table = gpt.tokens(KIND)
-    assert runs_of(gpt, table) == [("user", 1, "[user] Hi\n")]
-
-
-def test_bos_goes_before_a_template_that_writes_none_where_it_is_asked_for(gpt: Any) -> None:
-    """It is the template's."""
-    gpt.tokenizer.chat_template = CHATML
-    acts = sn.capture(gpt, HI, POINT, add_bos=True, drop_first=False, progress=False)
-    assert acts.tokens.ids.tolist() == [0, *gpt.tokens(HI)["id"]]
-    assert acts.roles.tolist() == ["template"] + ["user"] * (len(acts) - 1)
-
-
 def test_smollm2_keeps_its_own_prompt_apart(real_models: Path) -> None:
     """Five rows are the user's of the six tokens of its turn, of which the first is BOS."""
     if not (real_models / "smollm2").is_dir():

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import zipfile
-from email import message_from_string
 from importlib import metadata
 from pathlib import Path
 
@@ -121,20 +119,3 @@ def test_wheel_imports_in_a_bare_environment(unpacked: Path) -> None:
     done = run_in(unpacked, "import sae_nb, time; print(sae_nb.__file__)", "-I", "-S")
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().startswith(str(unpacked))
-
-
-def test_the_package_index_shows_a_readme_whose_links_lead_somewhere(wheel: Path) -> None:
-    """Every link and picture is an address, and those into the repository name files that are there."""
-    with zipfile.ZipFile(wheel) as archive:
-        (name,) = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
-        told = message_from_string(archive.read(name).decode())
-    text = told.get_payload()
-    assert told["Description-Content-Type"] == "text/markdown"
-    links = re.findall(r"""\]\(([^)\s]+)|(?:src|srcset|href)="([^"]+)""", text)
-    addresses = {one or other for one, other in links if not one.startswith("#")}
-    assert all(address.startswith("https://") for address in addresses)
-    tag = f"/v{sae_nb.__version__}/"
-    ours = {address.partition(tag)[2].partition("#")[0] for address in addresses if tag in address}
-    assert {"docs/install.md", "docs/pictures/lens-playing-narrow.webp", "CHANGELOG.md"} <= ours
-    assert all((ROOT / path).exists() for path in ours)
-    assert f"raw.githubusercontent.com/sae-nb/sae_nb{tag}docs/pictures/lens-playing.webp" in text

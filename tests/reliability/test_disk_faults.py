@@ -215,27 +215,6 @@ def temporary(folder: Path) -> list[str]:
     return [one.name for one in folder.rglob("*") if one.name.startswith(".")]
 
 
-def test_a_path_under_a_file_is_named(writer: Writer, tmp_path: Path) -> None:
-    """A folder that cannot be made, whoever asks: root is bound by this as well."""
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises((OSError, ValueError), match=r"must .*file.*\. [A-Z]") as caught:
-        writer.write(tmp_path / "file" / "it", 0)
-    assert "Errno" not in str(caught.value)
-    assert (tmp_path / "file").read_text() == "mine"
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
-
-
-@pytest.mark.parametrize("where", ["x" * 300, "gone/it"], ids=["too long", "nowhere"])
-def test_a_place_that_cannot_be_is_named(writer: Writer, tmp_path: Path, where: str) -> None:
-    """A name that no disk takes; a folder that is a link to nothing."""
-    (tmp_path / "gone").symlink_to(Path("/proc/nowhere"))
-    with pytest.raises(
-        (OSError, ValueError), match=rf"{NAMED.pattern}|must be short enough .*Choose"
-    ):
-        writer.write(tmp_path / where, 0)
-    assert [one.name for one in tmp_path.iterdir()] == ["gone"]
-
-
 SMALL_DISK = """
 import sys
 from pathlib import Path

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections import Counter
-
 import pytest
 
 from tests.sweep.classes import KINDS, row_of
 from tests.sweep.page import PAGE, page, recorded
 
 FOUND = recorded()
-SHARE = dict.fromkeys(KINDS, 0.9) | {"causal": 129 / 132}
-"""Least share of the classes that are built whose states are right. Ours."""
 
 
 @pytest.mark.slow
@@ -30,18 +26,3 @@ def test_classes_give_what_their_page_states(kind: str) -> None:
 
 def test_the_page_is_made_of_what_was_found() -> None:
     assert PAGE.read_text(encoding="utf-8") == page(FOUND)
-
-
-def test_what_is_not_right_has_a_reason() -> None:
-    """No class is wrong without a word."""
-    assert all(row.note for row in FOUND if not row.right)
-
-
-@pytest.mark.parametrize("kind", list(SHARE))
-def test_most_classes_are_right(kind: str) -> None:
-    of = Counter((row.built, row.right) for row in FOUND if row.kind == kind)
-    assert of[True, True] >= SHARE[kind] * (of[True, True] + of[True, False])
-
-
-def test_every_kind_is_there() -> None:
-    assert {row.kind for row in FOUND} == set(KINDS)

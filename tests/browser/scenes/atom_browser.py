@@ -63,12 +63,6 @@ def check_bands_change_the_examples(page: Page, stage: Any) -> None:
     assert stage.ask("[e.row for e in browser.summary.examples] == first")
 
 
-def check_every_width_is_looked_at(page: Page, stage: Any) -> None:
-    """Wide, half a screen and a phone, light and dark; nothing scrolls sideways."""
-    stage.look_at_every_size(stage.panel())
-    stage.look_at_every_size(stage.panel(which=2))
-
-
 def check_more_about_an_atom_is_two_presses_away(page: Page, stage: Any) -> None:
     """First examples and neighbours; then also what fires with it and how often all atoms fire."""
     panel = stage.panel()
@@ -100,23 +94,6 @@ def check_it_is_turned_up_below(page: Page, stage: Any) -> None:
     )
     panel.get_by_role("button", name="close this panel").click()
     below.wait_for(state="detached")
-
-
-def check_what_was_written_is_linked_in_the_menu(page: Page, stage: Any) -> None:
-    """The page says where it went, next to the button that wrote it, and opens on a click."""
-    panel = stage.panel()
-    stage.run("browser.export_folder = notes_folder")
-    stage.more(panel)
-    panel.get_by_role("button", name="⤓ html").click()
-    link = panel.locator(".sae-nb-written a[data-file]")
-    link.wait_for()
-    folder = stage.ask("notes_folder")
-    assert folder in panel.locator(".sae-nb-written").inner_text()
-    with page.expect_popup() as opened:
-        link.click()
-    opened.value.get_by_text("digit 7").first.wait_for()
-    opened.value.close()
-    stage.more(panel)
 
 
 def check_crops_name_their_patch(page: Page, stage: Any) -> None:
@@ -185,39 +162,6 @@ def check_an_atom_opens_under_a_panel_that_stands_alone(page: Page, stage: Any) 
     below.get_by_text("digit 2").first.wait_for()
     todo.get_by_role("button", name="close this browser").click()
     below.wait_for(state="detached")
-
-
-def check_frequencies_lead_to_atoms(page: Page, stage: Any) -> None:
-    """A bar of the frequency histogram is a door to an atom that fires so often."""
-    stage.run("browser.details = True")
-    panel = stage.panel()
-    before = stage.ask("browser.atom")
-    field = _field(panel, "atom")
-    bars = panel.locator(".sae-nb-brush", has_text="How many atoms fire on").first.locator("svg")
-    bars.wait_for()
-    bars.scroll_into_view_if_needed()
-    stage.settle()
-    box = stage.box(bars)
-    page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] - 2)
-    page.wait_for_function(OTHER, arg=[field, str(before)])
-    stage.run(f"browser.atom = {before}")
-    page.wait_for_function(VALUE, arg=[field, str(before)])
-
-
-def check_characters_stay_whole(page: Page, stage: Any) -> None:
-    """Arabic reads from the right, joined emoji are one picture, script is a word."""
-    stage.run("reader.atom = int(reader.catalogue.order()[0])")
-    panel = stage.panel(which=1)
-    panel.locator(".sae-nb-kwicrow").get_by_text("👩‍👩‍👧").first.wait_for()
-    stage.settle()
-    directions = panel.locator(".sae-nb-kwicrow").evaluate_all(
-        "rows => rows.map(r => [r.textContent.includes('م'), getComputedStyle(r).direction])"
-    )
-    written = " ".join(panel.locator(".sae-nb-kwicrow").all_text_contents())
-    wrong = [direction for arabic, direction in directions if arabic and direction != "rtl"]
-    if "🏳️‍🌈" not in written or wrong:
-        raise AssertionError((written, directions))
-    stage("odd", panel)
 
 
 def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:

@@ -45,8 +45,3 @@ def check_a_typed_text_is_read_by_both(page: Page, stage: Any) -> None:
     stage.settle()
     assert str(stage.ask("changes.sample")) == "-1"
     stage("typed", panel)
-
-
-def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
-    """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(QUESTION))

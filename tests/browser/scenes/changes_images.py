@@ -37,8 +37,3 @@ def check_a_click_reads_an_image_and_a_patch(page: Page, stage: Any) -> None:
     stage.settle()
     assert str(stage.ask("pictured.place")) == "0"
     stage("chosen", panel)
-
-
-def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
-    """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(QUESTION))

@@ -160,22 +160,6 @@ def check_a_click_shows_the_atom(page: Page, stage: Any) -> None:
     stage("clicked", panel)
 
 
-def check_the_map_stays_under_the_pointer(page: Page, stage: Any) -> None:
-    """Sentences of one line and of more follow each other; the canvas does not move."""
-    panel = _begin(page, stage)
-    canvas = panel.locator(".sae-nb-mapstage")
-    for width in (1400, 800):
-        stage.resize(width)
-        heights, places = set(), set()
-        for atom in (3, 17, 41, 206, 394):
-            stage.run(f"concepts.atom = {atom}")
-            stage.settle()
-            box, top = canvas.bounding_box(), panel.bounding_box()
-            heights.add(round(panel.locator(".sae-nb-answer").bounding_box()["height"]))
-            places.add(round(box["y"] - top["y"]))
-        assert max(places) - min(places) <= 1, (width, places, heights)
-
-
 def check_wheel_and_dragging_explore(page: Page, stage: Any) -> None:
     """The wheel zooms where the mouse is, dragging moves, up close atoms are pictures; ⟲ shows all."""
     panel = _begin(page, stage)
@@ -305,19 +289,6 @@ def check_two_dictionaries_side_by_side(page: Page, stage: Any) -> None:
     assert stage.ask("len(concept_pair.map.chart.lines) > 0")
     stage.run("concept_pair.compare = False")
     stage.settle()
-
-
-def check_it_fits_wide_and_narrow(page: Page, stage: Any) -> None:
-    """At 1 400 and at 800 pixels and in lectures the canvas is as wide as its column."""
-    panel = _begin(page, stage)
-    for pixels in (1400, 800):
-        stage.width(panel, pixels)
-        stage.settle(600)
-        _shown(page, panel)
-        stage(f"{pixels}", panel)
-    stage.lecture()
-    _shown(page, panel)
-    stage("lecture", panel)
 
 
 def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:

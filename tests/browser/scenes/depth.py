@@ -77,22 +77,6 @@ def check_a_push_is_answered(page: Page, stage: Any) -> None:
     stage.more(panel)
 
 
-def check_sliders_are_long_enough_to_aim_at(page: Page, stage: Any) -> None:
-    """120 pixels or more, in the lecture scale too."""
-    begin(stage)
-    panel = stage.panel("tiny-vit")
-    stage.more(panel)
-    for large in (False, True):
-        stage.lecture(large)
-        lengths = panel.locator(".noUi-target").evaluate_all(
-            "all => all.map(n => n.getBoundingClientRect().width)"
-        )
-        assert len(lengths) >= 4
-        assert min(lengths) >= 120, lengths
-    stage("lecture", panel)
-    stage.more(panel)
-
-
 def check_a_menu_chooses_what_is_measured(page: Page, stage: Any) -> None:
     """Atoms over depth: one small chart each, under its name, with a card."""
     begin(stage)
@@ -129,15 +113,6 @@ def check_three_dimensions(page: Page, stage: Any) -> None:
     stage.run("depth.dimensions = 2")
     stage.settle()
     stage("sphere-map", stage.panel("tiny-vit"))
-
-
-def check_phases_colour_paths_in_the_dark(page: Page, stage: Any) -> None:
-    """Dark theme, coloured by phase, atoms below."""
-    begin(stage)
-    stage.run("depth.color_by = 'phase'\ndepth.perturb_size = 0.5\ndepth.wait(60)")
-    stage.dark()
-    stage.settle()
-    stage("dark", stage.panel("tiny-vit"))
 
 
 def check_texts_travel_too(page: Page, stage: Any) -> None:

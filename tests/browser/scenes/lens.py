@@ -39,8 +39,3 @@ def check_an_image_is_drawn_once_per_block(page: Page, stage: Any) -> None:
     stage.settle()
     assert panel.locator("canvas").count() >= 11
     stage("patches", panel)
-
-
-def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
-    """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(QUESTION))

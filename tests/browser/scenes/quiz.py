@@ -60,21 +60,6 @@ def check_the_next_atom_asks_again(page: Page, stage: Any) -> None:
     assert "tom" not in panel.locator(".sae-nb-statusline").inner_text()
 
 
-def check_buttons_stand_under_their_pictures(page: Page, stage: Any) -> None:
-    """In both scales, before and after an answer: the middles are less than 3 pixels apart."""
-    panel = stage.panel("Where else does this atom fire?")
-    for large in (False, True):
-        stage.lecture(large)
-        _asked_anew(panel, stage)
-        for answered in (False, True):
-            if answered:
-                panel.get_by_role("button", name="3", exact=True).click()
-                panel.get_by_role("button", name="fires").wait_for()
-            stage.settle()
-            assert panel.evaluate(APART) == [True] * 5
-        stage(f"aligned-{'lecture' if large else 'normal'}", panel)
-
-
 def check_keys_answer_about_texts(page: Page, stage: Any) -> None:
     """A digit answers; the text that fires is shaded then."""
     panel = page.locator(".sae-nb-panel").nth(1)
