@@ -144,9 +144,9 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 	@mkdir -p build
 	$(PYTEST) --junitxml=build/binder.xml tests/binder
 
-reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each
+reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each; every class of transformers
 	@mkdir -p build
-	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/browser/test_run_all.py
+	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 SAE_NB_SWEEP=all $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/sweep tests/browser/test_run_all.py
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
