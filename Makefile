@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -110,10 +110,6 @@ chromium: ## get a system Chromium where the machine can
 	else
 		echo "No Chromium here and no way to install one; browser tests will say why they skip."
 	fi
-
-film: $(STAMP) chromium ## the demo's first minute: images every 250 ms, the words in them, the seconds; warm and cold
-	@$(BIN)/python tests/browser/film.py --visits 3
-	$(BIN)/python tests/browser/film.py --cold
 
 loops: $(STAMP)
 	@$(BIN)/python tests/compiled_loops.py
