@@ -20,7 +20,7 @@ import sae_nb as sn
 from sae_nb.atoms import folded
 from sae_nb.models import text_ids
 from sae_nb.site import write_site
-from tests.browser.site_page import find, live, same, search, shown
+from tests.browser.site_page import live, same, search, shown
 from tests.browser.watched import watched
 
 pytestmark = [pytest.mark.slow, pytest.mark.browser]
@@ -41,12 +41,6 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         return
-
-
-class Strict(Handler):
-    """A server whose policy has no 'wasm-unsafe-eval'."""
-
-    policy = POLICY.replace(" 'wasm-unsafe-eval'", "")
 
 
 @pytest.fixture(scope="module")
@@ -280,22 +274,3 @@ def test_the_page_folds_words_as_python_does(page: Any, address: str) -> None:
     found = page.evaluate("words => words.map(saeNb.fold)", [*turned, *words])
     assert len(turned) > 5000
     assert found == [folded(word) for word in [*turned, *words]]
-
-
-def test_a_server_without_webassembly_keeps_the_rest(chromium: Any, sites: Path) -> None:
-    """A policy that forbids it: a sentence in place of the live part, and search, map and cards work."""
-    strict = functools.partial(Strict, directory=str(sites))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), strict)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    page = chromium.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"http://127.0.0.1:{server.server_port}/vision/index.html#atom=17")
-    shown(page, 17)
-    page.wait_for_selector("#live .problem, #live .quiet:not(:has-text('loading'))", timeout=60_000)
-    assert "this server's policy forbids WebAssembly" in page.inner_text("#live")
-    page.wait_for_selector("html[data-map='drawn']")
-    find(page, 132)
-    page.close()
-    server.shutdown()
-    assert errors == []

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.interop import read_prisma, read_sae_for_vlm, read_visaebench, write_saelens
+from sae_nb.interop import read_prisma, read_sae_for_vlm, read_visaebench
 from tests.interop.test_published import A, B, D, E, N, W, X, at, draw, hub
 
 assert hub  # a fixture
@@ -70,18 +70,6 @@ def test_visaebench_other_activations(tmp_path: Path) -> None:
     found = read_visaebench(visaebench_file(tmp_path / "c", activation="topk", k=2))
     kept = torch.zeros_like(z).scatter(1, z.topk(2).indices, z.topk(2).values)
     assert torch.allclose(found.encode(ROWS).detach().to_dense(), kept, atol=1e-6)
-
-
-def test_visaebench_weights_by_their_other_name_and_a_threshold_that_is_null(
-    tmp_path: Path,
-) -> None:
-    """Its own loader looks for `model.pt`, too, and takes the running threshold where the setting is null."""
-    running: dict[str, Any] = {"tensors": {"_running_threshold": torch.tensor(THETA)}}
-    where = visaebench_file(tmp_path / "a", activation="batchtopk", threshold=None, **running)
-    (where / "sae.pt").rename(where / "model.pt")
-    z = relu(ROWS)
-    codes = read_visaebench(where).encode(ROWS).detach().to_dense()
-    assert torch.allclose(codes, z * (z >= THETA), atol=1e-6)
 
 
 def vlm_file(path: Path, *, nested: bool) -> Path:
@@ -185,11 +173,3 @@ def test_a_name_reads_what_the_cache_holds(name: str, hub: Path) -> None:
     assert sae.encode(torch.ones(2, D)).shape == (2, N)
     table = sn.published(name.partition("/")[0])
     assert table.name[table.cached].tolist() == [name]
-
-
-def test_they_are_written_for_saelens(tmp_path: Path) -> None:
-    """With the same codes."""
-    sae = read_visaebench(visaebench_file(tmp_path / "s", activation="topk", k=2))
-    again = sn.interop.read_saelens(write_saelens(sae, tmp_path / "t"))
-    codes, expected = (s.encode(ROWS).detach().to_dense() for s in (again, sae))
-    assert torch.allclose(codes, expected, atol=1e-5)

@@ -219,38 +219,6 @@ def test_a_remote_model_is_steered_as_one_that_is_here(
     assert far.nnsight._edits == []
 
 
-@pytest.mark.slow
-def test_somebodys_own_remote_trace_is_steered(far: sn.LiveModel, folder: Path) -> None:
-    """Ours first, then theirs; after the block theirs alone; a recipe's model keeps the edit."""
-    here, theirs = sn.load_model(folder), far.nnsight
-    ids = torch.tensor([[2, 3, 4]])
-    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
-        expected = here(ids)
-    with sn.steer(far, "resid_post.1", direction=D, by=2.0) as steering:
-        edited = steering.recipe.to_nnsight(far.nnsight)
-        with torch.no_grad(), theirs.trace(ids, remote=True):
-            out = theirs.output.logits.save()
-    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
-    with torch.no_grad(), theirs.trace(ids, remote=True):
-        out = theirs.output.logits.save()
-    torch.testing.assert_close(out, here(ids), atol=1e-6, rtol=0)
-    with torch.no_grad(), edited.trace(ids, remote=True):
-        out = edited.output.logits.save()
-    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
-
-
-@pytest.mark.slow
-def test_somebodys_own_remote_generation_is_one_request(far: sn.LiveModel, folder: Path) -> None:
-    """Every token of it is steered."""
-    here, theirs = sn.load_model(folder), far.nnsight
-    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
-        expected = here.generate("a b c", max_new_tokens=4, return_ids=True)
-    with sn.steer(far, "resid_post.1", direction=D, by=2.0):
-        with theirs.generate("a b c", max_new_tokens=4, do_sample=False, remote=True) as tracer:
-            ids = tracer.result.save()
-    assert ids[0].tolist() == expected.tolist()
-
-
 def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
     """Codes of an SAE and functions at once; positions in a trace of somebody's own when it runs."""
     sae, theirs = sn.TopK(16, 32, 2), far.nnsight

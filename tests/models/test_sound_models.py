@@ -224,28 +224,3 @@ def test_both_towers_of_clap(towers: Any, batch_size: int) -> None:
         len(sn.capture(audio, sounds, "resid_post.0", progress=False).context.sounds.sample(1))
         == 20_000
     )
-
-
-def test_residues_are_read_by_their_letters(tmp_path: Path) -> None:
-    """ESM: a row per residue, equal to plain transformers in batches of different lengths."""
-    import transformers
-
-    letters = "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>"
-    (tmp_path / "vocab.txt").write_text("\n".join(letters.split()))
-    tokenizer = transformers.EsmTokenizer(str(tmp_path / "vocab.txt"))
-    torch.manual_seed(0)
-    config = transformers.EsmConfig(
-        vocab_size=33, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=64, pad_token_id=1, mask_token_id=32, max_position_embeddings=100,
-        position_embedding_type="rotary", token_dropout=True,
-    )  # fmt: skip
-    module = transformers.EsmModel(config).eval()
-    model = sn.wrap(module, tokenizer=tokenizer)
-    proteins = ["MKTAYIAKQR", "GAVL"]
-    acts = sn.capture(model, proteins, "resid_post.0", progress=False)
-    assert acts.tokens[:12] == ["<cls>", *proteins[0], "<eos>"]
-    for i, protein in enumerate(proteins):
-        ids = tokenizer(protein, return_tensors="pt")
-        with torch.no_grad():
-            wanted = module(**ids, output_hidden_states=True).hidden_states[1][0]
-        torch.testing.assert_close(acts.x[acts.sample == i], wanted, atol=1e-5, rtol=0)

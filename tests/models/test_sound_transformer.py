@@ -7,7 +7,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.models import SoundTransformer, SoundTransformerConfig
-from sae_nb.models._spectrograms import FLOOR, mel_bank, spectrogram_faces
+from sae_nb.models._spectrograms import FLOOR, mel_bank
 
 SMALL = {"d_model": 16, "n_heads": 2, "n_blocks": 2}
 SIZES = SoundTransformerConfig().spectrogram
@@ -82,17 +82,6 @@ def test_files_come_back(tmp_path):
         from sae_nb.models import VisionTransformer
 
         VisionTransformer.from_folder(tmp_path)
-
-
-def test_faces_are_black_in_silence_and_bright_where_it_sounds():
-    """Greys, high frequencies above; silence has no NaN and no speckle."""
-    faces = spectrogram_faces(torch.cat((torch.zeros(1, 8000), tone(300, 0.5))), SIZES)
-    assert faces.shape == (2, 3, 64, 100)
-    assert faces[0].unique().tolist() == [0]
-    assert torch.equal(faces[1, 0], faces[1, 2])
-    row, column = divmod(int(faces[1, 0].argmax()), 100)
-    assert row > 48
-    assert column >= 50
 
 
 def test_rows_know_their_time_and_their_sound(tmp_path):

@@ -6,7 +6,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -104,25 +103,6 @@ def test_a_video_is_shown_as_a_film_strip(videos: Tensor) -> None:
     assert context.patch_grid == (8, 4)
     wanted = (videos[:, 2] * 255).round().to(torch.uint8)
     assert torch.equal(context.pictures[:, :, 32:], wanted)
-
-
-@pytest.mark.parametrize("name", ["VideoMAE", "Timesformer"])
-def test_a_tubelet_lies_on_its_frame(name: str) -> None:
-    """The cell of a face that holds a patch has its name, also where the times of a place lie side by side."""
-    video = torch.zeros(1, 4, 3, 32, 32)
-    video[0, 2, :, 8:16, 24:] = 1.0
-    context = sn.capture(made(name), video, "resid_post.1", progress=False).context
-    rows, columns = context.face_grid
-    steps = rows // 4
-    cells = context.pictures[0, 0].reshape(rows, 8, columns, 8).amax(dim=(1, 3)).flatten()
-    (cell,) = cells.nonzero().flatten().tolist()
-    step = 2 if name == "Timesformer" else 1
-    assert context.cell_names()[cell] == f"tubelet {step},1,3"
-    assert context.cell_of(context.patch_in(cell)) == cell
-    marked = np.zeros(rows * columns)
-    marked[context.patch_in(cell)] = 1.0
-    assert context.on_face(marked).argmax() == cell == step * 16 + 1 * 4 + 3
-    assert steps == context.frames
 
 
 def test_time_is_in_seconds_where_a_rate_is_known(videos: Tensor, tmp_path: Path) -> None:

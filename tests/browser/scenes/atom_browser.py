@@ -129,31 +129,6 @@ def check_a_label_is_on_disk_when_it_says_so(page: Page, stage: Any) -> None:
     stage("labelled", panel)
 
 
-def check_a_star_by_key_is_on_the_work_list(page: Page, stage: Any) -> None:
-    """s stars the atom shown, s again takes it off; the list follows, and opens two side by side."""
-    panel, todo = stage.panel(), stage.panel("Which atoms deserve another look?")
-    star = panel.get_by_role("button", name="☆")
-    star.first.wait_for()
-    panel.locator(".sae-nb-question").first.click()
-    panel.press("s")
-    panel.get_by_role("button", name="★").first.wait_for()
-    rows = todo.locator(".sae-nb-table tbody tr")
-    rows.filter(has_text="★").first.wait_for()
-    stage.run("browser.star(308)")
-    rows.nth(1).wait_for()
-    for place in (0, 1):
-        rows.nth(place).click()
-    todo.get_by_role("button", name="compare").click()
-    pair = stage.panel("How do two atoms differ?", which=1)
-    pair.get_by_text("fire it and not").first.wait_for()
-    stage.settle(800)
-    stage("work-list", todo)
-    assert {stage.ask("todo.atom"), stage.ask("todo.other")} == {308, stage.ask("browser.atom")}
-    stage.run("browser.star(308, False)")
-    panel.press("s")
-    star.first.wait_for()
-
-
 def check_an_atom_opens_under_a_panel_that_stands_alone(page: Page, stage: Any) -> None:
     """The button on a row's card opens a browser there; it can be closed again."""
     stage.run("todo.open_atom(20)")
@@ -181,12 +156,3 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     search.press("Escape")
     page.wait_for_function(VALUE, arg=[search.element_handle(), ""])
     assert stage.ask("teller.search") == ""
-
-
-def check_an_atom_that_can_be_drawn_is_drawn(page: Page, stage: Any) -> None:
-    """As an image, beside the inputs it fires on."""
-    panel = stage.panel(which=-1)  # the last: another browser may be open under the work list
-    panel.get_by_text("the atom itself").first.wait_for()
-    stage.settle()
-    stage("drawn", panel)
-    assert stage.ask("drawn.itself.grid.atoms == [drawn.atom]")

@@ -66,15 +66,6 @@ def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
     assert stage.ask(f"[{again}.atom, {again}.labels[44]]") == [44, "six, <b>mostly</b>"]
 
 
-def check_a_folder_that_cannot_be_written_is_refused_on_screen(page: Page, stage: Any) -> None:
-    """One sentence in the bar, which names the folder and says that nothing changed."""
-    stage.write(_bar(page, "session"), "/proc/nowhere")
-    page.locator(".sae-nb-bar-top").get_by_role("button", name="save").click()
-    problem = page.locator(".sae-nb-bar-top .sae-nb-problem")
-    problem.get_by_text("Cannot save to /proc/nowhere").wait_for()
-    stage.write(_bar(page, "session"), "session")
-
-
 def check_the_work_list_compares_two_atoms(page: Page, stage: Any) -> None:
     """A tab of its own, built when opened; two atoms beside each other."""
     assert stage.ask("board.work is None")

@@ -77,20 +77,6 @@ def check_a_push_is_answered(page: Page, stage: Any) -> None:
     stage.more(panel)
 
 
-def check_a_menu_chooses_what_is_measured(page: Page, stage: Any) -> None:
-    """Atoms over depth: one small chart each, under its name, with a card."""
-    begin(stage)
-    panel = stage.panel("tiny-vit")
-    panel.get_by_label("show", exact=True).select_option("atoms over depth")
-    panel.get_by_text("Strongest of 12 blocks").wait_for()
-    stage.settle()
-    assert panel.locator("[data-atom]").count() >= 4
-    stage("atoms", panel)
-    panel.get_by_label("show", exact=True).select_option("everything (for experts)")
-    stage.settle()
-    stage("all", panel)
-
-
 def check_a_patch_is_picked(page: Page, stage: Any) -> None:
     """A click on the picture makes a patch the token whose paths are drawn."""
     begin(stage)
@@ -101,18 +87,6 @@ def check_a_patch_is_picked(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("depth.view.name(depth.token)").startswith("patch")
     stage.run("depth.token = 0")
-
-
-def check_three_dimensions(page: Page, stage: Any) -> None:
-    """The sphere in 3-D, all tokens of one picture, coloured by type."""
-    begin(stage)
-    stage.run("depth.show, depth.color_by = 'tokens', 'token type'")
-    stage.run("depth.coordinates, depth.dimensions, depth.layer = 'sphere', 3, 10\ndepth.wait(60)")
-    stage.settle(1500)
-    stage("sphere", stage.panel("tiny-vit"))
-    stage.run("depth.dimensions = 2")
-    stage.settle()
-    stage("sphere-map", stage.panel("tiny-vit"))
 
 
 def check_texts_travel_too(page: Page, stage: Any) -> None:

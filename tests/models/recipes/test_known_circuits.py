@@ -7,6 +7,12 @@ import pytest
 import torch
 
 from sae_nb.data import NOT_ASKED, TASKS, Rows
+from sae_nb.models.recipes.known_circuits import CircuitRecipe
+
+RECIPE = CircuitRecipe(
+    name="tiny-induction", n_blocks=2, d_model=8, n_heads=2,
+    steps=4, rows=4, decay_steps=2, warmup_steps=2, log_every=2, seed=1,
+)  # fmt: skip
 
 
 def rows(name: str, n: int = 50, *, held_out: bool = False) -> Rows:
