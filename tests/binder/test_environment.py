@@ -12,8 +12,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-import yaml
-from packaging.requirements import Requirement
 
 from tests.scripts import script
 
@@ -28,14 +26,6 @@ def pins() -> ModuleType:
     return script(BINDER / "pins.py")
 
 
-def _declared() -> dict[str, Requirement]:
-    import tomllib
-
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    found = [Requirement(line) for line in project["dependencies"]]
-    return {requirement.name: requirement for requirement in found}
-
-
 def _environment_of(command: str, **extra: str) -> dict[str, str]:
     """Environment a command sees that `start` has launched."""
     clean = {k: v for k, v in os.environ.items() if "THREADS" not in k and "JUPYTER" not in k}
@@ -44,19 +34,6 @@ def _environment_of(command: str, **extra: str) -> dict[str, str]:
         ["bash", command, *show], env={**clean, **extra}, capture_output=True, text=True, check=True
     )
     return json.loads(done.stdout)
-
-
-def test_conda_brings_what_the_package_asks_for_and_no_cuda() -> None:
-    """Names and lower bounds are pyproject's; torch is the CPU build."""
-    environment = yaml.safe_load((BINDER / "environment.yml").read_text())
-    assert environment["channels"] == ["conda-forge", "nodefaults"]
-    declared = _declared()
-    asked = [line for line in environment["dependencies"] if isinstance(line, str)]
-    assert "pytorch-cpu" in " ".join(asked)
-    for line in asked:
-        name, _, bound = re.sub("^pytorch-cpu", "torch", line).partition(">=")
-        if bound:
-            assert f">={bound}" in str(declared[name].specifier), line
 
 
 def test_start_sets_caps_and_hands_over() -> None:

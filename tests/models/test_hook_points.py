@@ -93,11 +93,6 @@ def test_every_spelling_finds_its_module(written: str, path: str, side: str) -> 
     assert (point.path, point.side) == (path, side)
 
 
-def test_a_module_called_output_wins_over_the_suffix() -> None:
-    """BERT has modules called "output": their path means them, not their parent's output."""
-    assert find_hook_point("h.3.output", POINTS, PATHS).path == "h.3.output"
-
-
 def _values() -> dict[str, object]:
     from transformers.modeling_outputs import BaseModelOutput
 

@@ -48,14 +48,6 @@ def test_a_model_of_residues_is_of_proteins(tmp_path: Path) -> None:
     assert place_in(acts.context, 1, 1) == "protein 1, residue F1"
 
 
-def test_a_masked_residue_counts_and_an_end_does_not() -> None:
-    names = ["<cls>", "M", "<mask>", "K", "<eos>"]
-    assert PROTEIN.numbers(names) == [0, 1, 2, 3, 0]
-    assert PROTEIN.token_place(names, 2) == "residue <mask>2"
-    assert PROTEIN.token_place(names, 4) == "token 4"
-    assert sn.models.Modality(name="words", is_text=True).numbers(names) == []
-
-
 def test_a_package_can_add_an_alphabet() -> None:
     """By a record alone."""
     register_modality(Modality(name="marks", place="mark", is_text=True, letters="+-"))

@@ -43,15 +43,6 @@ def test_tokens_are_a_table_that_says_what_capture_drops(gpt) -> None:
     assert alone["id"].tolist() == ids == gpt.tokens(ids)["id"].tolist()
 
 
-def test_what_a_torch_user_does_with_a_module_works(plain) -> None:
-    """Moved and converted in place, by a call that can be chained; its weights are the module's."""
-    assert plain.to("cpu").to(torch.float64).eval() is plain
-    assert (plain.dtype, plain.device.type) == (torch.float64, "cpu")
-    assert not plain.module.training
-    assert list(plain.parameters()) == list(plain.module.parameters())
-    assert plain(torch.zeros(2, 4, dtype=torch.float64)).dtype == torch.float64
-
-
 def test_a_near_miss_of_a_bundled_name_asks_no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
     """A bare name that is not near one is a hub id like any other."""
     from sae_nb.models import _checkpoint_files

@@ -16,26 +16,6 @@ import sae_nb as sn
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMED = re.compile(r"sae-nb\[([\w{}\[\], ]+?)\]['\"\s`]")
-
-
-def _named(*patterns: str) -> dict[str, set[str]]:
-    """Extras by the files that tell people to install them."""
-    found: dict[str, set[str]] = {}
-    for path in (path for pattern in patterns for path in ROOT.glob(pattern)):
-        for names in NAMED.findall(path.read_text(encoding="utf-8")):
-            for name in names.split(","):
-                found.setdefault(name.strip(), set()).add(path.relative_to(ROOT).as_posix())
-    return found
-
-
-def test_every_extra_that_is_named_exists() -> None:
-    """In sources, pages and READMEs; those that are filled in at run time are held to below."""
-    named = _named("sae_nb/**/*.py", "widgets/**/*.py", "notebooks/**/*.py", "*.md", "docs/**/*.md")
-    by_value = {name for name in named if "{" in name}
-    assert set(named) - by_value <= set(EXTRAS), named
-    assert by_value == {"{EXTRAS[package]}", "cuda{major}"}
-    assert {"cuda12", "cuda13"} <= set(EXTRAS)
 
 
 @pytest.mark.parametrize(

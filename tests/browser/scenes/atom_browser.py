@@ -14,22 +14,9 @@ seven = vit_examples.match("digit 7").atom
 browser = sw.AtomBrowser(vit_sae, None, vit, atom=seven, catalogue=vit_catalogue, labels=notes_folder)
 browser""",
     """\
-from sae_nb.activations import describe_ids
-odd = ["مرحبا بالعالم، هذا نص طويل", "👩‍👩‍👧 smiled at 🏳️‍🌈 and e\\u0301te\\u0301.", "<script>alert('x')</script> & <b>"]
-odd_acts = sn.capture(gpt, odd * 4 + [story], gpt_sae.hook_point, progress=False)
-reader = sw.AtomBrowser(gpt_sae, odd_acts, gpt)
-reader""",
-    """\
 teller = sw.AtomBrowser(gpt_sae, None, gpt, catalogue=gpt_catalogue, atom=gpt_examples.match("bad story").atom)
 teller""",
-    "todo = sw.WorkList(vit_sae, catalogue=vit_catalogue, labels=browser.labels)\ntodo",
-    """\
-strokes = torch.as_tensor(sn.data.digits().images[:300]).flatten(1).float()
-curved = sn.lab.WLSC(64, 12, generator=torch.Generator().manual_seed(0)).fit(strokes, steps=20)
-drawn = sw.AtomBrowser(curved, strokes, atoms_as=(8, 8))
-drawn""",
 )
-PEAKS = "n => [...n.querySelectorAll('.sae-nb-picture .sae-nb-fill')].map(e => e.style.width)"
 VALUE = "([n, text]) => n.value === text"
 OTHER = "([n, text]) => n.value !== text"
 
@@ -79,23 +66,6 @@ def check_more_about_an_atom_is_two_presses_away(page: Page, stage: Any) -> None
     assert stage.ask("browser.details") is True
 
 
-def check_it_is_turned_up_below(page: Page, stage: Any) -> None:
-    """One filled button; the steering panel of this atom opens under it, and goes again."""
-    panel = stage.panel()
-    panel.get_by_role("button", name="Turn it up →").click()
-    below = panel.locator(".sae-nb-drawer .sae-nb-panel")
-    below.locator(".sae-nb-question").wait_for()
-    stage.settle()
-    stage("turned-up", panel)
-    assert stage.ask("browser._below.atom == browser.atom")
-    page.wait_for_function(
-        "node => { const top = node.getBoundingClientRect().top; return top >= 0 && top < innerHeight / 2; }",
-        arg=below.element_handle(),
-    )
-    panel.get_by_role("button", name="close this panel").click()
-    below.wait_for(state="detached")
-
-
 def check_crops_name_their_patch(page: Page, stage: Any) -> None:
     """Patches side by side; hovering says where, a click chooses the row."""
     stage.run("browser.details = True")
@@ -129,19 +99,9 @@ def check_a_label_is_on_disk_when_it_says_so(page: Page, stage: Any) -> None:
     stage("labelled", panel)
 
 
-def check_an_atom_opens_under_a_panel_that_stands_alone(page: Page, stage: Any) -> None:
-    """The button on a row's card opens a browser there; it can be closed again."""
-    stage.run("todo.open_atom(20)")
-    todo = stage.panel("Which atoms deserve another look?")
-    below = todo.locator(".sae-nb-drawer .sae-nb-panel")
-    below.get_by_text("digit 2").first.wait_for()
-    todo.get_by_role("button", name="close this browser").click()
-    below.wait_for(state="detached")
-
-
 def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     """Shaded words in context, next tokens raised and lowered; search by token steps through."""
-    panel = stage.panel(which=2)
+    panel = stage.panel(which=1)
     stage.run("teller.details = True")
     panel.get_by_text("What it makes the model say").first.wait_for()
     stage.settle()

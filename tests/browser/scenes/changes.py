@@ -15,8 +15,6 @@ changes = sw.ChangesPanel(made.before, made.after, made.inputs(4), compared)
 changes""",
 )
 
-QUESTION = "What did the training change?"
-
 
 def check_a_click_lists_a_place_and_a_direction_is_set_back(page: Page, stage: Any) -> None:
     """The token that was clicked is listed; the direction's row is what the second strip shows."""

@@ -9,18 +9,10 @@ from playwright.sync_api import Page
 
 CELLS = (
     """\
+import sae_nb_widgets.concept_map._runs as concept_map_module
 concepts = sw.ConceptMap(vit_sae, examples=vit_examples)
 concepts.wait()
 concepts""",
-    """\
-import sae_nb_widgets.concept_map._runs as concept_map_module
-concept_noise = torch.linspace(0, 0.25, len(gpt_sae.dictionary))[:, None]
-concept_noise = concept_noise * torch.randn(gpt_sae.dictionary.shape, generator=torch.Generator().manual_seed(0))
-concept_pair = sw.ConceptMap(
-    gpt_sae, examples=gpt_examples, other=gpt_sae.dictionary + concept_noise,
-    xy=np.concatenate((gpt_examples.xy, gpt_examples.xy + np.float32(0.08))))
-concept_pair.wait()
-concept_pair""",
 )
 # Where a point lies on the page while the whole map is seen: fitted into the canvas with a margin.
 PLACE = """(panel, [xy, point]) => {
@@ -261,19 +253,6 @@ def check_slash_searches(page: Page, stage: Any) -> None:
     assert stage.ask("len(concepts.selected)") >= 2
     stage("search", panel)
     stage.run("concepts.clear_selection()")
-
-
-def check_two_dictionaries_side_by_side(page: Page, stage: Any) -> None:
-    """The button shows the second one; the sentence says how many atoms are in both, and by chance."""
-    panel = stage.panel("tiny-gpt")
-    _shown(page, panel)
-    panel.get_by_role("button", name="compare").first.click()
-    panel.locator(".sae-nb-answer").get_by_text("atoms are in both").wait_for()
-    stage.settle()
-    stage("compare", panel)
-    assert stage.ask("len(concept_pair.map.chart.lines) > 0")
-    stage.run("concept_pair.compare = False")
-    stage.settle()
 
 
 def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:

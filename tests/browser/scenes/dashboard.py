@@ -1,8 +1,7 @@
-"""Dashboard: one bar that stays in view, two columns that fit a screen, sessions, tabs built when opened."""
+"""Dashboard: panels follow each other, and a session comes back."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from playwright.sync_api import Page
@@ -15,14 +14,6 @@ board = sw.dashboard(vit, vit_sae, labels=board_folder)
 board.wait()
 board""",
 )
-COLUMNS = (
-    "n => getComputedStyle(n.querySelector('.sae-nb-view')).gridTemplateColumns.split(' ').length"
-)
-SCROLLING = """n => [...n.querySelectorAll('.sae-nb-panel, .sae-nb-body')].filter(e =>
-  /auto|scroll/.test(getComputedStyle(e).overflowY) && e.scrollHeight > e.clientHeight + 1
-).map(e => e.className)"""
-THE_STRENGTH = re.compile("^strength: how strong")
-TOP = "n => n.getBoundingClientRect().top"
 
 
 def _bar(page: Page, name: str) -> Any:
@@ -64,25 +55,3 @@ def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
     stage("saved", page.locator(".sae-nb-dashboard"))
     again = "sn.open_session(board_folder + '/monday')"
     assert stage.ask(f"[{again}.atom, {again}.labels[44]]") == [44, "six, <b>mostly</b>"]
-
-
-def check_the_work_list_compares_two_atoms(page: Page, stage: Any) -> None:
-    """A tab of its own, built when opened; two atoms beside each other."""
-    assert stage.ask("board.work is None")
-    stage.run("board.browser.star(44); board.compare(474, 308)")
-    stage.settle(1200)
-    stage("work", page.locator(".sae-nb-dashboard"))
-    page.get_by_text("How do two atoms differ?").wait_for()
-    page.get_by_role("button", name="find an atom").click()
-    stage.settle()
-
-
-def check_the_depth_tab_is_built_when_opened(page: Page, stage: Any) -> None:
-    """Nothing before the click; then its panel, which follows the dashboard."""
-    assert stage.ask("board.depth is None")
-    page.get_by_role("button", name="through the layers").click()
-    stage.settle(1500)
-    assert stage.ask("board.depth is not None"), stage.ask("board.status")
-    stage("depth", page.locator(".sae-nb-dashboard"))
-    page.get_by_role("button", name="find an atom").click()
-    stage.settle()

@@ -1,4 +1,4 @@
-"""DepthTrajectory: phases follow k, paths follow the layers, a push is answered, texts work too."""
+"""DepthTrajectory: phases follow k, paths follow the layers, a push is answered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ CELLS = (
 depth = sw.DepthTrajectory(vit, sn.data.scenes(48, seed=0, split="test"), sae=vit_sae)
 depth.wait(120)
 depth""",
-    """\
-depth_text = sw.DepthTrajectory(gpt, [story, "Anna lived near the library with a small fox. The sun came"])
-depth_text.wait(120)
-depth_text""",
 )
 HEADS = """plot => JSON.stringify(plot.data.filter(trace => /^head/.test(trace.meta) && trace.visible)
   .map(trace => Array.from(trace.x, Number)))"""
@@ -87,10 +83,3 @@ def check_a_patch_is_picked(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("depth.view.name(depth.token)").startswith("patch")
     stage.run("depth.token = 0")
-
-
-def check_texts_travel_too(page: Page, stage: Any) -> None:
-    """Tokens of a text in tiny-gpt, none of them lost."""
-    panel = stage.panel("tiny-gpt")
-    panel.locator(".sae-nb-token").nth(9).wait_for()
-    stage("text", panel)

@@ -15,8 +15,6 @@ patches = sw.LensPanel(vit, sn.load_lens("tiny-vit"), sn.data.scenes(2, seed=5).
 patches""",
 )
 
-QUESTION = "What is the model about to answer?"
-
 
 def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
     """The outline is where the click was, and the list names block and token."""

@@ -13,7 +13,6 @@ patched.n_pairs, patched.sites = 8, "heads"
 patched""",
 )
 
-QUESTION = "Which places decide the answer?"
 CELL = "td[role=gridcell]"
 
 

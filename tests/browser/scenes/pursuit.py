@@ -76,32 +76,6 @@ def check_space_plays_to_the_end(page: Page, stage: Any) -> None:
     assert panel.get_by_text("MP · 12", exact=True).count() == 1
 
 
-def check_clicking_the_norms_goes_to_the_step(page: Page, stage: Any) -> None:
-    """A click in the middle of the curve is step 6; hovering reads both norms."""
-    panel = _start(stage)
-    chart = panel.locator("svg[aria-label='']").last
-    box = chart.bounding_box()
-    assert box is not None
-    middle = {"x": box["width"] / 2, "y": box["height"] / 2}
-    chart.hover(position=middle)
-    panel.get_by_text("step 6 · MP").wait_for()  # one and no more
-    chart.click(position=middle)
-    stage.says(panel, "Step 6:")
-
-
-def check_choosing_another_algorithm_runs_it(page: Page, stage: Any) -> None:
-    """B = FISTA: sixty steps in the slider, λ in the picture."""
-    panel = _start(stage)
-    menu = panel.locator("select").nth(1)
-    menu.select_option(label="FISTA")
-    panel.get_by_text("of 60").wait_for()
-    panel.locator(".js-plotly-plot .annotation-text").filter(has_text="λ").wait_for()
-    stage.settle()
-    stage("fista", panel)
-    menu.select_option(label="orthogonal MP (OMP)")
-    panel.get_by_text("of 12").wait_for()
-
-
 def check_the_solver_of_a_model_steps_with_its_objective(page: Page, stage: Any) -> None:
     """KDS on digits: fifteen steps of its own, and a second curve under the residual."""
     panel = stage.panel(which=2)

@@ -17,14 +17,6 @@ CELLS = (
 )
 
 
-OVERLAPPING = """panel => { const names = [...panel.querySelectorAll('.x3tick text, .xtick text')]
-  .filter(n => n.textContent && getComputedStyle(n).display !== 'none').map(n => n.getScreenCTM());
-  const across = names.slice(1).map((m, i) => {
-    const [dx, dy] = [m.e - names[i].e, m.f - names[i].f];
-    return Math.abs(dx) * Math.abs(m.b); });
-  return [names.length, Math.min(...across)]; }"""
-
-
 def check_a_click_on_a_token_shows_its_past_and_its_atoms(page: Page, stage: Any) -> None:
     """The clicked token is the trait's, its sources and atoms are listed, arcs are drawn."""
     panel = stage.panel()
