@@ -54,6 +54,20 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
 """A sentence that is as long as any."""
 
 
+def check_clear_takes_the_answer_away(page: Page, stage: Any) -> None:
+    """Neither sentence nor rows of an image that is gone; ‹ › brings the next one."""
+    panel = stage.panel()
+    panel.get_by_role("button", name="clear").click()
+    panel.locator(".sae-nb-statusline", has_text="Draw something").wait_for()
+    panel.locator(".sae-nb-answer").wait_for(state="hidden")
+    panel.locator(".sae-nb-pairrow[role=option]").first.wait_for(state="detached")
+    stage.settle()
+    assert panel.locator(".sae-nb-barrow:visible").count() == 0
+    stage("cleared", panel)
+    panel.get_by_role("button", name="›").click()
+    panel.locator(".sae-nb-answer", has_text="The model reads it as").wait_for()
+
+
 def check_clicked_atom_goes_to_the_linked_browser(page: Page, stage: Any) -> None:
     """A click on a bar moves the number in the AtomBrowser; splicing adds the exact tick."""
     panel, other = stage.panel(), stage.panel("What makes this atom fire?")
