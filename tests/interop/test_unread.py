@@ -159,11 +159,22 @@ LINEAR = {
 ARRAYS = {"w_enc": W_ENC, "b_enc": B_ENC, "w_dec": W_DEC, "b_dec": B_DEC, "threshold": THETA}
 
 
+def _saelens(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    return read_saelens(saelens(folder, more, **facts))
+
+
 def _sparsify(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
     (folder / "cfg.json").write_text(json.dumps({"activation": "topk", "k": 3, "d_in": D, **facts}))
     tensors = {n: LINEAR[n] for n in ("encoder.weight", "encoder.bias")}
     save_file({**tensors, "W_dec": W_DEC, "b_dec": B_DEC, **more}, folder / "sae.safetensors")
     return read_sparsify(folder)
+
+
+def _dictionary_learning(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    trainer = {"dict_class": "AutoEncoder", "layer": 3, "activation_dim": D, **facts}
+    (folder / "config.json").write_text(json.dumps({"trainer": trainer}))
+    torch.save({**LINEAR, "bias": B_DEC, **more}, folder / "ae.pt")
+    return read_dictionary_learning(folder)
 
 
 def _crosscoder(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
@@ -185,6 +196,59 @@ def _gemma_scope(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -
     (folder / "config.json").write_text(json.dumps({"architecture": "jump_relu", **facts}))
     save_file(ARRAYS | more, folder / "params.safetensors")
     return read_gemma_scope(folder)
+
+
+def _cross_layer(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    (folder / "config.yaml").write_text("".join(f"{n}: {v}\n" for n, v in facts.items()))
+    save_file({"W_enc_0": W_ENC.T.contiguous(), "b_enc_0": B_ENC, "b_dec_0": B_DEC, **more},
+        folder / "W_enc_0.safetensors")  # fmt: skip
+    save_file({"W_dec_0": W_DEC[:, None].contiguous()}, folder / "W_dec_0.safetensors")
+    return sn.load_sae(folder)
+
+
+def _circuit_tracer(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    (folder / "config.yaml").write_text("".join(f"{n}: {v}\n" for n, v in facts.items()))
+    file = folder / "layer_3.safetensors"
+    save_file({**PLAIN, "W_enc": W_ENC.T.contiguous(), **more}, file)
+    return sn.load_sae(file)
+
+
+def _openai(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    plain = {n: v for n, v in facts.items() if not isinstance(v, dict)}
+    state = {**LINEAR, "latent_bias": B_ENC, "pre_bias": B_DEC}
+    del state["encoder.bias"]
+    torch.save({**state, "activation": "ReLU", **more, **plain}, folder / "sae.pt")
+    return read_openai(folder / "sae.pt")
+
+
+def _temporal(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    lines = "".join(f"  {n}: {v}\n" for n, v in facts.items())
+    numbers = "  n_heads: 1\n  bottleneck_factor: 1\n  sae_diff_type: relu\n"
+    (folder / "conf.yaml").write_text(f"sae:\n{numbers}{lines}")
+    maps = {"k_ctx": (N, N), "q_target": (N, N), "v_ctx": (N, N), "c_proj": (N, N)}
+    state = {f"attn_layers.0.{name}.weight": torch.zeros(shape) for name, shape in maps.items()}
+    state |= {f"attn_layers.0.{name}.bias": torch.zeros(N) for name in maps}
+    save_file({"D": W_DEC, "b": B_DEC, **state, **more}, folder / "latest_ckpt.safetensors")
+    return read_temporal(folder)
+
+
+def _visaebench(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    (folder / "config.json").write_text(json.dumps({"activation": "topk", "k": 3, **facts}))
+    torch.save({**LINEAR, "decoder.weight": W_DEC, **more}, folder / "sae.pt")
+    return read_visaebench(folder)
+
+
+def _prisma(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    (folder / "config.json").write_text(json.dumps({"d_in": D, **facts}))
+    torch.save({**PLAIN, **more}, folder / "weights.pt")
+    return read_prisma(folder)
+
+
+def _vlm(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
+    del facts  # it has no configuration
+    state = {**LINEAR, "b_dec": B_DEC, "k": torch.tensor(3), "threshold": torch.tensor(0.5), **more}
+    torch.save(state, folder / "ae.pt")
+    return read_sae_for_vlm(folder / "ae.pt")
 
 
 def _llama_scope(folder: Path, more: dict[str, Tensor], facts: dict[str, Any]) -> Any:
