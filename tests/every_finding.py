@@ -106,11 +106,16 @@ def _absent(finding: Any) -> set[str]:
 
 
 def _holds_live(value: Any) -> bool:
-    """Whether a model, an SAE or a function is somewhere in it, which no folder can hold."""
-    if callable(value):
-        return True
+    """Whether a model, an SAE, a tokenizer or a function is somewhere in it, which no folder can hold."""
+    import numpy as np
+    import pandas as pd
+    import torch
+
     if is_dataclass(value):
         return any(_holds_live(getattr(value, one.name)) for one in fields(value))
     if isinstance(value, dict):
         return any(map(_holds_live, value.values()))
-    return isinstance(value, list | tuple) and any(map(_holds_live, value))
+    if isinstance(value, list | tuple | set | frozenset):
+        return any(map(_holds_live, value))
+    plain = (type(None), int, float, str, torch.Tensor, np.ndarray, np.generic)
+    return not isinstance(value, (*plain, pd.DataFrame, pd.Series))
