@@ -3,7 +3,7 @@ SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all slow browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium film sync clean ci
+.PHONY: help lab demo doctor lessons docs docs-version sites gallery tour loops test test-all browser binder reliability dist wheel-test check bench bench-gpu gpu-pack notebooks reproduce reproduce-full models peers chromium sync clean ci
 
 # Any Python ≥ 3.11; it is used once, to make .venv.
 PYTHON ?= python3
@@ -19,8 +19,6 @@ EXECUTED ?=
 PYTEST_FLAGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
-# For `make test` and `make test-all`: the tests of one room, and of the rooms that import it.
-ROOM ?=
 # Test processes side by side, one more than a small machine's cores: browsers and killed processes are waited
 # for. Each computes with one thread, or they would wait for each other's. One that has nothing left to do takes
 # over half of what another has; tests of a file stay neighbours, so that its fixtures are seldom made twice.
@@ -112,25 +110,18 @@ chromium: ## get a system Chromium where the machine can
 		echo "No Chromium here and no way to install one; browser tests will say why they skip."
 	fi
 
-film: $(STAMP) chromium ## the demo's first minute: images every 250 ms, the words in them, the seconds; warm and cold
-	@$(BIN)/python tests/browser/film.py --visits 3
-	$(BIN)/python tests/browser/film.py --cold
-
 loops: $(STAMP)
 	@$(BIN)/python tests/compiled_loops.py
 
 NOT_HERE := --ignore=tests/notebooks/test_run.py --ignore=tests/lessons/reproductions
 
-test: $(STAMP) chromium loops ## the tests that an installation and a change need; ROOM=uses: of that room and those above it
+test: $(STAMP) chromium loops ## the quick tests, the tour and some panels in a browser: what an installation and a change need
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) --short-lane $(if $(ROOM),--room $(ROOM)) --junitxml=build/test.xml tests $(NOT_HERE)
+	$(PYTEST) $(SIDE_BY_SIDE) -m "not slow" --junitxml=build/test.xml tests $(NOT_HERE)
 
-test-all: $(STAMP) chromium loops ## those and what takes long: kills, Binder, gallery, claims, real models, long use; ROOM= too
+test-all: $(STAMP) chromium loops ## those and the slow ones: kills, Binder, gallery, real models, every panel, long use
 	@mkdir -p build
-	$(PYTEST) $(SIDE_BY_SIDE) $(if $(ROOM),--room $(ROOM)) --junitxml=build/test-all.xml tests $(NOT_HERE)
-
-slow: ## after `make test-all`, `notebooks`, `reproduce`: note which tests take a third of a second or more (tests/slow_tests.txt)
-	@$(BIN)/python tests/lanes.py build/test-all.xml $(wildcard build/notebooks.xml build/reproduce.xml)
+	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/test-all.xml tests $(NOT_HERE)
 
 browser: $(STAMP) chromium loops ## of the tests, those in a real JupyterLab in Chromium
 	@mkdir -p build
@@ -149,9 +140,9 @@ binder: $(STAMP) chromium ## of the tests, those of the demo as Binder serves it
 	@mkdir -p build
 	$(PYTEST) --junitxml=build/binder.xml tests/binder
 
-reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each
+reliability: $(STAMP) chromium loops ## of the tests, those of kills, damages, full disks, long use, endings, notebooks run all in one go, many times each; every class of transformers
 	@mkdir -p build
-	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/browser/test_run_all.py
+	SAE_NB_ENDINGS=10 SAE_NB_INTERRUPTS=10 SAE_NB_WRONG_CALLS=80000 SAE_NB_RUN_ALLS=20 SAE_NB_SWEEP=all $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability tests/bad_input tests/sweep tests/browser/test_run_all.py
 
 check: $(STAMP) ## format, lint, types, import contract
 	@$(BIN)/ruff format --check .
@@ -164,7 +155,7 @@ notebooks: $(STAMP) loops ## execute every notebook in a fresh kernel; what they
 	# One thread each: kernels with two threads wait for each other's as soon as anything else runs.
 	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/notebooks.xml tests/notebooks/test_run.py
 
-reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts
+reproduce: $(STAMP) ## one short seed of every reproduction; checks of the committed artefacts (not in CI: before a claim changes)
 	@mkdir -p build
 	$(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reproduce.xml tests/lessons/reproductions
 
@@ -206,7 +197,7 @@ sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercise
 
 # The documentation publishes what the notebooks show, and tests in a browser read the documentation.
 ci: EXECUTED := 1
-ci: check notebooks docs test-all reproduce
+ci: check notebooks docs test-all
 	@$(BIN)/python .ci/summary.py build
 
 clean: ## remove what was built (not .venv)

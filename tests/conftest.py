@@ -6,9 +6,7 @@ import gc
 import signal
 import socket
 import sys
-import time
-from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,7 +15,6 @@ import hypothesis
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-import lanes
 import rewritten
 from every_finding import _every_finding_holds as _every_finding_holds
 from scripts import script
@@ -42,12 +39,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--real-models", default=None, help="folder with smollm2/ and minilm/ checkpoints"
     )
     parser.addoption(
-        "--short-lane", action="store_true", help="leave out what takes long; says what, at the end"
-    )
-    parser.addoption(
-        "--room", default=None, help="the tests of a room, and of those above it that import it"
-    )
-    parser.addoption(
         "--require-browser", action="store_true", help="a missing Chromium fails browser tests"
     )
     parser.addoption(
@@ -66,63 +57,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Mark what is slow, keep one lane or one room; of several processes none ends with a long file."""
-    seconds = lanes.noted()
-    for item in items:
-        if lanes.key(item.path.name, item.name) in seconds:
-            item.add_marker("slow")
-    own, deselected = [], []
-    if room := config.getoption("--room"):
-        above = _above(room)
-        own, deselected = above.own, [item for item in items if not above.concerns(item)]
-        items[:] = [item for item in items if above.concerns(item)]
-    if config.getoption("--short-lane"):
-        choice = lanes.short_lane(items, own)
-        items[:] = choice.chosen
-        deselected += choice.left_out
-        config.stash[LEFT_OUT] = {"tests": choice.tests, "seconds": choice.seconds}
-    config.hook.pytest_deselected(items=deselected)
-    if worker := getattr(config, "workerinput", None):
-        items[:] = lanes.in_order(items, worker["workercount"])
-
-
-LEFT_OUT = pytest.StashKey[dict[str, Counter[str]]]()
-
-
-def _above(room: str) -> lanes.Above:
-    """The rooms above one, by the import graph of the source."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "docs" / "tools"))
-    import rooms
-
-    try:
-        return lanes.Above(room, rooms.House(), rooms)
-    except ValueError as error:
-        raise pytest.UsageError(str(error)) from error
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """A worker tells what it left out."""
-    if hasattr(session.config, "workeroutput") and LEFT_OUT in session.config.stash:
-        session.config.workeroutput["left_out"] = {
-            name: dict(counts) for name, counts in session.config.stash[LEFT_OUT].items()
-        }
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """All workers leave out the same: the last one's word is kept."""
-    if told := getattr(node, "workeroutput", {}).get("left_out"):
-        node.config.stash[LEFT_OUT] = {name: Counter(counts) for name, counts in told.items()}
-
-
-def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
-    """The short lane ends with what it left out."""
-    counts = config.stash.get(LEFT_OUT, None)
-    if counts and counts["tests"]:
-        terminalreporter.section("the short lane")
-        for line in lanes.told(counts["tests"], counts["seconds"]):
-            terminalreporter.write_line(line)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that of several processes none ends with a long one."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
 
 
 def pytest_sessionstart(session: pytest.Session) -> None:
@@ -136,32 +74,6 @@ def pytest_collection_finish() -> None:
     """Garbage is not looked for among the modules and tests that stay to the end: a twentieth of the time."""
     gc.freeze()
     gc.enable()
-
-
-_SHARED: dict[tuple[Path, str], float] = {}
-"""Seconds that a file's own fixtures took, whichever test was the first to want them."""
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_fixture_setup(
-    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
-) -> Generator[None, Any, Any]:
-    """Take down what a fixture for several tests of a file costs."""
-    began = time.perf_counter()
-    made = yield
-    if fixturedef.scope in ("module", "class"):
-        _SHARED[request.path, fixturedef.argname] = time.perf_counter() - began
-    return made
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
-    """Each test alone would have to wait for its fixtures: where that is long it is noted."""
-    names = getattr(item, "fixturenames", ())
-    waited = max((_SHARED.get((item.path, name), 0.0) for name in names), default=0.0)
-    if waited >= lanes.LONG_SECONDS:
-        item.user_properties.append((lanes.SHARED, round(waited, 2)))
-    return (yield)
 
 
 def _folder(request: pytest.FixtureRequest, option: str, what: str) -> Path:

@@ -87,6 +87,7 @@ def test_work_ends_at_its_next_checkpoint(last: str, code: int, said: str) -> No
     assert err.strip().splitlines()[-1:] == ([said] if said else [])
 
 
+@pytest.mark.slow
 def test_a_step_under_way_is_done_first() -> None:
     """Whatever stops work, it is not cut in the middle of a step."""
     assert ended("Task('step', lambda: (time.sleep(0.3), say('done')))") == (0, "done", "")
@@ -105,6 +106,7 @@ Task("training", work, stop=asked.set)
     assert ended(code) == (0, "whole", "")
 
 
+@pytest.mark.slow
 def test_what_begins_while_the_process_ends_is_ended_too() -> None:
     """A step under way may start a process."""
     code = """
@@ -124,6 +126,7 @@ def test_an_error_of_work_is_printed_and_the_others_end() -> None:
     assert "sae_nb bad" in err
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_the_process_ends_cuts_no_step() -> None:
     """A thread left inside torch would abort it."""
     pipe = subprocess.PIPE
@@ -159,6 +162,7 @@ def test_a_long_wait_says_for_what_and_lets_go_on_ctrl_c() -> None:
     script.communicate()
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_remembered_though_a_thread_runs_exec() -> None:
     """Python's own note of it does not survive that: a shell's loop would go on."""
     code = """
@@ -171,6 +175,7 @@ os.kill(os.getpid(), signal.SIGINT)
     assert ended(code)[0] == -signal.SIGINT
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_wait_and_not_the_work() -> None:
     """`Thread.join` would take the thread for ended, and the process would not wait for it."""
     code = """

@@ -6,9 +6,7 @@ import doctest
 import importlib
 import inspect
 import pkgutil
-import sys
 from collections.abc import Iterator
-from pathlib import Path
 from types import ModuleType
 
 import pytest
@@ -88,30 +86,10 @@ def failed_examples(names: list[str]) -> str:
     return "".join(said)
 
 
-@pytest.mark.essential
 @each_room
 def test_examples_run(room: str) -> None:
     """What a docstring shows is what happens."""
     assert failed_examples(BY_ROOM[room]) == ""
-
-
-def test_every_module_is_in_one_room() -> None:
-    """None is left out, none is looked at twice."""
-    names = [name for names in BY_ROOM.values() for name in names]
-    assert len(names) == len(set(names)) > 700
-    assert {"sae_nb", "sae_nb_widgets", "sae_nb.architectures"} <= set(BY_ROOM)
-    assert "sae_nb.architectures.parts._proxes" in BY_ROOM["sae_nb.architectures"]
-
-
-def test_a_wrong_example_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By file, line and name, though the examples of a room run together."""
-    file = tmp_path / "an_example.py"
-    file.write_text('"""Right.\n\n>>> 1 + 1\n2\n>>> 1 + 2\n4\n"""\n', encoding="utf-8")
-    monkeypatch.syspath_prepend(tmp_path)
-    failed = failed_examples(["an_example", "sae_nb.checks"])
-    monkeypatch.delitem(sys.modules, "an_example")
-    assert f'File "{file}", line 5, in an_example' in failed
-    assert failed.count("Failed example") == 1
 
 
 def test_the_names_people_meet_first_show_an_example() -> None:

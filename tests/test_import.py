@@ -82,6 +82,7 @@ def test_no_function_shares_a_submodules_name() -> None:
     assert not modules & set(sae_nb.__all__)
 
 
+@pytest.mark.slow
 def test_every_name_works_with_sockets_blocked() -> None:
     """Touching the public names opens no connection."""
     _run(

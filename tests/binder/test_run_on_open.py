@@ -12,7 +12,7 @@ from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
 EXTENSION = ROOT / "binder" / "jupyter" / "labextensions" / "sae-nb-run-on-open"
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 
 def _load(name: str) -> ModuleType:

@@ -20,7 +20,7 @@ from tests.scripts import script
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 240
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(600)]
 
 # Class (they are in order) with the longest bar of the trace whose name begins so.
 TOP = """([plot, name]) => {

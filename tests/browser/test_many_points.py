@@ -15,7 +15,7 @@ from sae_nb_widgets.components import PointMap, style_sheet
 
 from tests.browser.watched import watched
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
 STATIC = Path(str(sw.__file__)).parent / "static"
 N, MOST = 120_000, 60_000
@@ -82,10 +82,6 @@ def _until_whole(page: Any) -> None:
     )
 
 
-def _painted(page: Any) -> int:
-    return int(page.evaluate("document.querySelector('.sae-nb-mapstage canvas').dataset.painted"))
-
-
 def _places(page: Any, xy: np.ndarray) -> np.ndarray:
     """Where the points lie while the whole map is seen: stretched to fill it, with margins of 22 pixels."""
     box = page.locator(".sae-nb-mapstage").bounding_box()
@@ -127,16 +123,6 @@ def test_a_sample_is_bounded_and_as_dense_as_all(page: Any, xy: np.ndarray) -> N
     dense = counts[0] > 400
     assert dense.sum() > 50
     assert np.abs(counts[1][dense] / counts[0][dense] / share - 1).max() < 0.25
-
-
-def test_up_close_every_point_is_in_the_sample(page: Any, xy: np.ndarray) -> None:
-    """Of a part that holds fewer, all are there and nothing else."""
-    box = [-2.0, -2.0, 2.0, 2.0]
-    inside = ((xy >= box[:2]) & (xy <= box[2:])).all(axis=1)
-    points, share, _ = _sample(page, xy, [], box)
-    assert 0 < inside.sum() < MOST
-    assert sorted(points) == np.flatnonzero(inside).tolist()
-    assert share == 1
 
 
 def test_moving_paints_a_sample_and_resting_all(page: Any) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.scripts import script
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 REPETITIONS = int(os.environ.get("SAE_NB_RUN_ALLS", "3"))
 
 

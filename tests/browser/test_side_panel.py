@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).parents[2]
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
 CELLS = (
     """\
@@ -111,29 +111,6 @@ def test_closing_the_panel_takes_the_side_panel_away(lab: Any) -> None:
     lab.settle()
     assert lab.page.locator(".lm-TabBar-tab", has_text="AtomBrowser").count() == 0
     assert lab.page.get_by_text("is beside the notebook").count() == 0
-
-
-def test_a_dashboard_stands_beside_the_notebook(lab: Any) -> None:
-    """As a whole, with its tabs; closed with it."""
-    page = lab.page
-    run(lab, 4)
-    side = page.locator(f"{SIDE} .sae-nb-dashboard")
-    side.get_by_role("button", name="see what it does").click()
-    lab.asked("board.wait()")
-    lab.settle()
-    lab.shot("side-panel-dashboard")
-    # What is further down is reached by the wheel, under the bar, which stays.
-    side.get_by_role("button", name="find an atom").click()
-    lab.settle()
-    box = side.locator(".sae-nb-view:visible").bounding_box()
-    page.mouse.move(box["x"] + 5, 500)
-    page.mouse.wheel(0, 400)
-    page.wait_for_function("() => document.querySelector('.jupyterlab-sidecar').scrollTop > 200")
-    bar = side.locator(".sae-nb-bar-top").bounding_box()
-    assert 0 < bar["y"] < 100
-    lab.shot("side-panel-scrolled")
-    run(lab, 5)
-    page.locator(SIDE).wait_for(state="detached")
 
 
 def test_without_the_extension_it_is_under_the_cell(lab: Any) -> None:

@@ -20,10 +20,10 @@ import sae_nb as sn
 from sae_nb.atoms import folded
 from sae_nb.models import text_ids
 from sae_nb.site import write_site
-from tests.browser.site_page import WIDER, find, live, same, search, shown
+from tests.browser.site_page import live, same, search, shown
 from tests.browser.watched import watched
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 HOSTILE = '"><img src=x onerror=window.hurt=1><script>window.hurt=1</script><b>words'
 LONG = "long" * 2500
 RIGHT_TO_LEFT = "\u202eحيوان צבע evil"
@@ -41,12 +41,6 @@ class Handler(http.server.SimpleHTTPRequestHandler):
 
     def log_message(self, *_: Any) -> None:
         return
-
-
-class Strict(Handler):
-    """A server whose policy has no 'wasm-unsafe-eval'."""
-
-    policy = POLICY.replace(" 'wasm-unsafe-eval'", "")
 
 
 @pytest.fixture(scope="module")
@@ -214,13 +208,6 @@ def test_drawing_typing_and_the_slider_change_the_answer(page: Any, address: str
     assert len({clear, drawn, shown}) == 3
 
 
-def test_a_disk_says_what_the_live_part_needs(page: Any, sites: Path) -> None:
-    """Opened without a server, everything else is there, and a sentence stands in its place."""
-    page.goto((sites / "vision" / "index.html").as_uri())
-    page.wait_for_selector("#live p")
-    assert "needs a web server" in page.inner_text("#live")
-
-
 def test_a_link_opens_its_atom_with_pythons_numbers(page: Any, address: str) -> None:
     """The numbers on the card are the catalogue's; reloading a link shows the same card."""
     catalogue = sn.load_examples("tiny-vit/resid_post.6").catalogue(
@@ -287,82 +274,3 @@ def test_the_page_folds_words_as_python_does(page: Any, address: str) -> None:
     found = page.evaluate("words => words.map(saeNb.fold)", [*turned, *words])
     assert len(turned) > 5000
     assert found == [folded(word) for word in [*turned, *words]]
-
-
-@pytest.mark.parametrize(("label", "query"), [("Straße", "STRASSE"), ("İZMİR", "izmir")])
-def test_letters_that_fold_to_other_lengths_are_found(
-    page: Any, address: str, label: str, query: str
-) -> None:
-    """A label with such letters is found by its other ways of writing, and by itself."""
-    page.goto(f"{address}/language/index.html#atom=3")
-    shown(page, 3)
-    assert all(label in search(page, text) for text in (query, label, label.casefold()))
-
-
-def test_words_are_words(page: Any, address: str) -> None:
-    """A hostile label and title are shown to the letter, in card, list, heading and search."""
-    page.goto(f"{address}/language/index.html#atom=3")
-    assert "<script>window.hurt=1" in shown(page, 3)
-    assert page.inner_text("#title") == HOSTILE
-    assert "onerror=window.hurt" in search(page, "window.hurt")
-
-
-def test_it_opens_from_a_disk_and_fits_a_phone(page: Any, sites: Path) -> None:
-    """Without a server the cards are there; on a phone nothing is wider than the screen."""
-    page.set_viewport_size({"width": 390, "height": 844})
-    for name in ("vision", "language"):
-        page.goto((sites / name / "index.html").as_uri() + "#atom=5")
-        assert "Atom 5" in shown(page, 5)
-        assert page.evaluate(WIDER) <= 0
-
-
-def test_long_and_turned_labels_stay_in_their_places(page: Any, address: str) -> None:
-    """Ten thousand letters are cut short, and a label from right to left turns nothing beside it."""
-    for width in (1280, 390):
-        page.set_viewport_size({"width": width, "height": 844})
-        for atom, label in ((7, LONG), (8, RIGHT_TO_LEFT)):
-            page.goto(f"{address}/language/index.html#atom={atom}")
-            assert label[:40] in shown(page, atom)
-            assert LONG not in page.inner_text("body")
-            assert page.evaluate(WIDER) <= 0
-            page.fill("#query", label[:40])
-            page.wait_for_selector("#list button")
-            assert page.evaluate(WIDER) <= 0
-            for place in ("#name", "#list"):
-                named = page.locator(f"{place} bdi").all_inner_texts()
-                assert any(label[:10] in words for words in named)
-
-
-def test_a_server_without_webassembly_keeps_the_rest(chromium: Any, sites: Path) -> None:
-    """A policy that forbids it: a sentence in place of the live part, and search, map and cards work."""
-    strict = functools.partial(Strict, directory=str(sites))
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), strict)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    page = chromium.new_page()
-    errors: list[str] = []
-    page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(f"http://127.0.0.1:{server.server_port}/vision/index.html#atom=17")
-    shown(page, 17)
-    page.wait_for_selector("#live .problem, #live .quiet:not(:has-text('loading'))", timeout=60_000)
-    assert "this server's policy forbids WebAssembly" in page.inner_text("#live")
-    page.wait_for_selector("html[data-map='drawn']")
-    find(page, 132)
-    page.close()
-    server.shutdown()
-    assert errors == []
-
-
-def test_paper_shows_the_card_alone(page: Any, address: str) -> None:
-    """In print, list, map and buttons are gone."""
-    page.goto(f"{address}/vision/index.html#atom=17")
-    shown(page, 17)
-    page.emulate_media(media="print")
-    seen = [page.locator(name).is_visible() for name in ("nav", "#place", "#theme", "#card")]
-    assert seen == [False, False, False, True]
-
-
-def test_a_link_to_no_atom_says_so(page: Any, address: str) -> None:
-    """A number beyond the last atom is answered with how many there are."""
-    page.goto(f"{address}/vision/index.html#atom=512")
-    page.wait_for_selector("#card .problem")
-    assert "has 512 atoms" in page.inner_text("#card")

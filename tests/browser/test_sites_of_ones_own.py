@@ -22,7 +22,7 @@ from sae_nb.site import write_site
 from tests.browser.site_page import find, live, same, shown
 from tests.browser.watched import watched
 
-pytestmark = [pytest.mark.browser]
+pytestmark = [pytest.mark.slow, pytest.mark.browser]
 
 WORDS = [
     '"><img src=x onerror=window.hurt=1>',
@@ -321,29 +321,3 @@ def test_it_opens_from_a_disk_without_webgl(page: Any, folder: Path) -> None:
     page.wait_for_selector("html[data-map='drawn']")
     page.locator("#live").get_by_text("needs a web server").wait_for()
     find(page, 14)
-
-
-def test_a_large_language_model_has_a_site_that_says_why_it_is_not_live(
-    page: Any, address: str, folder: Path, real_models: Path
-) -> None:
-    """SmolLM2: cards with its own words, search, a link that is loaded again, and one sentence for the live part."""
-    if not (real_models / "smollm2").is_dir():
-        pytest.skip("needs smollm2 in the folder of real models")
-    model = sn.load_model(real_models / "smollm2", device="cpu")
-    given = ["The capital of France is Paris.", f"Once upon a time {WORDS[1]} lived a fox."]
-    acts = sn.capture(model, given, "resid_post.15", progress=False)
-    sae = sn.TopK(acts.d_in, N_ATOMS, k=4, generator=torch.Generator().manual_seed(0))
-    sn.train(sae, acts, steps=5, batch_size=16, progress=False)
-    write_site(folder / "smollm2", sae, acts, model=model)
-    page.goto(f"{address}/smollm2/index.html#atom=7")
-    assert "Atom 7" in shown(page, 7)
-    page.locator("#live").get_by_text("Nothing can be tried live here").wait_for()
-    assert "tokenizer" in text(page, "#live") or "MB of weights" in text(page, "#live")
-    letter = page.evaluate("saeNb.load('tokens/letters').then((letters) => letters[0])")
-    word = page.evaluate(f"saeNb.load('tokens/{letter}').then((words) => Object.keys(words)[0])")
-    page.fill("#query", word)
-    page.locator("#list").get_by_text(f"of its strength on “{word}”").first.click()
-    atom = int(page.url.rpartition("=")[2])
-    page.reload()
-    assert f"Atom {atom}" in shown(page, atom)
-    assert word in text(page, "#card").casefold()

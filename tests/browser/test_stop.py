@@ -9,7 +9,7 @@ import pytest
 
 from tests.scripts import script
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 
 script(Path(__file__).with_name("lab.py"), "lab")  # which the stage imports
 stage = script(Path(__file__).with_name("stage.py"), "stage")

@@ -73,11 +73,13 @@ def quick_start(offline: None) -> dict[str, object]:
     return _run(QUICK_START, {})
 
 
+@pytest.mark.slow
 def test_the_quick_start_runs_as_shown(quick_start: dict[str, object]) -> None:
     """From nothing to a steered model and a saved SAE."""
     assert {"model", "acts", "sae", "report", "browser", "steered", "again"} <= set(quick_start)
 
 
+@pytest.mark.slow
 def test_the_readme_runs_as_shown_and_the_tour_begins_with_its_lines() -> None:
     """The main job; the tour's page shows the very same lines."""
     names = _run(README, {})
@@ -118,6 +120,7 @@ def _stage_dino(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         runpy.run_module("sae_nb_studies.recipes.saes", run_name="__main__")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", OTHERS, ids=lambda page: f"{page.parent.name}-{page.stem}")
 def test_a_page_runs_as_shown(
     page: Path, quick_start: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

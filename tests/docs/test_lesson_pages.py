@@ -11,8 +11,6 @@ from typing import Any
 import nbformat
 import pytest
 
-from sae_nb.figures import theme
-
 Tool = Callable[[str], ModuleType]
 PANEL = (
     '<!DOCTYPE html><html><head><title>What fires?</title><script src="plotly.min.js"></script></head>'
@@ -114,74 +112,3 @@ def test_outputs_are_put_in_their_places(pages: ModuleType) -> None:
     assert pages._output(waiting) == ""
     view = nbformat.v4.new_output("display_data", data={pages.execute.VIEW: {}, "text/plain": "x"})
     assert pages._output(view) == ""
-
-
-def test_a_figure_becomes_a_page_with_a_drawing_for_readers_without_script(
-    pages: ModuleType,
-) -> None:
-    """Its numbers as plotly keeps them in a notebook."""
-    figure = {
-        "data": [{"type": "scatter", "x": [0, 1], "y": [1, 2], "mode": "lines"}],
-        "layout": {"title": {"text": "A <b>line</b>"}, "height": 280},
-    }
-    shown = nbformat.v4.new_output("display_data", data={pages.execute.PLOTLY: figure})
-    assert 'title="A line"' in pages._output(shown)
-    page = list(pages.panels.values())[-1]
-    assert "<noscript><svg" in page
-    assert theme.PAGE_COLOURS.strip().splitlines()[0] in page
-
-
-def test_outputs_of_an_earlier_state_are_marked(
-    pages: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They are shown, and a build that asks for executed lessons refuses them."""
-    keep(pages, "23_the_lens", {"text/plain": "shown before"})
-    monkeypatch.setattr(pages.execute, "package", lambda: "changed")
-    page = pages.pages()["lessons/23_the_lens.md"]
-    assert "Outputs of an earlier state" in page
-    assert "shown before" in pages.with_outputs(page, "lessons/23_the_lens.md")
-
-
-@pytest.mark.parametrize(
-    ("source", "expected"),
-    [
-        ("so $a_t$ is", "so $`a_t`$ is"),
-        ("$$x = y$$", "```math\nx = y\n```"),
-        ("`$HOME` and $5 a month", "`$HOME` and $5 a month"),
-        ("[01](01_superposition.ipynb)", "[01](01_superposition.md)"),
-        ("[TopK](../docs/methods/topk.md)", "[TopK](../methods/topk.md)"),
-        ("[answers](answers.py)", "/blob/main/notebooks/answers.py)"),
-    ],
-)
-def test_markdown_of_a_notebook_becomes_that_of_a_page(
-    pages: ModuleType, source: str, expected: str
-) -> None:
-    """Equations are typeset, and links lead to pages."""
-    assert expected in pages._markdown(source)
-
-
-def test_a_printable_page_has_goal_questions_and_answers(pages: ModuleType) -> None:
-    """Three questions where there are three, and what was measured where something is predicted."""
-    keep(pages, "23_the_lens", {"text/plain": "1"})
-    page = pages.printable(lesson(pages, "23_the_lens"))
-    assert "**Goal.** Afterwards a student can read a model layer by layer" in page
-    assert page.index("## Three questions") < page.index("## Answers")
-    questions, answers = page.split("## Answers")
-    assert len(re.findall(r"^\d\. ", questions, re.M)) == 3
-    assert len(re.findall(r"^\d\. ", answers, re.M)) == 3
-    assert "Measured: 0.705." in answers
-    assert "def logit_lens" in answers
-    assert "verdict" not in page
-
-
-def test_every_printable_page_states_what_one_can_do(pages: ModuleType) -> None:
-    """And three questions with three answers, demo and appendices as well; answers fit the page."""
-    for one in pages.lessons():
-        page = pages.printable(one)
-        assert re.search(r"\*\*Goal\.\*\* Afterwards a student can \w+", page), one.stem
-        assert re.search(r"\*\*Takes\*\* \d+ min", page), one.stem
-        questions, _, answers = page.partition("## Answers")
-        assert len(re.findall(r"^\d\. ", questions, re.M)) == 3, one.stem
-        assert len(re.findall(r"^\d\. ", answers, re.M)) == 3, one.stem
-        assert len(answers.splitlines()) < 85, one.stem
-        assert ".ipynb)" not in page, "links lead to pages"

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -21,30 +19,6 @@ def hints() -> set[str]:
     )
     said = (hint for entries in tables for hint in entries.values())
     return {one for hint in said for one in ([hint] if isinstance(hint, str) else hint)}
-
-
-@pytest.fixture(scope="module")
-def at_hand() -> dict[str, Any]:
-    """Objects of the kinds that hints speak of, under the names that they use."""
-    vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
-    acts = sn.capture(vit, sn.data.scenes(8, seed=0), "resid_post.6", progress=False)
-    return {"sae": sae, "model": sn.load_model("tiny-gpt"), "acts": acts, "codes": sae.encode(acts)}
-
-
-MEANS = {
-    "sae.n_atoms": 512, "sae.d_in": 64, "sae.hook_point": "resid_post.6", "sae.model_name": "tiny-vit",
-    "model.n_layers": 4, "model.width()": 128, "model.vocabulary_size": 1024, "len(acts)": 8 * 69, "acts.d_in": 64,
-    "codes.n_atoms": 512,
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(("hint", "value"), MEANS.items())
-def test_a_hint_gives_the_number_it_promises(
-    hint: str, value: Any, at_hand: dict[str, Any]
-) -> None:
-    """Sizes and names, by evaluating the hint; each is said of some foreign name."""
-    assert eval(hint, at_hand) == value
-    assert hint in hints()
 
 
 NOT_SAELENS = ("OrthogonalMatchingPursuit", "PolySAE", "SpaDE", "TopAFA", "TreeSAE")

@@ -100,26 +100,6 @@ def test_a_table_of_token_ids_is_read_with_its_mask(llama: Any) -> None:
     assert torch.allclose(captured(llama, frame.iloc[1]), expected[5:], atol=1e-5)
 
 
-REFUSED_TEXTS: dict[str, tuple[Any, type[Exception], str]] = {
-    "missing": (pd.Series(["a", None, "b"]), ValueError, r"row 1. Use inputs.dropna\(\)"),
-    "missing string": (pd.Series(["a", None], dtype="string"), ValueError, "such as row 1"),
-    "equal columns": (pd.DataFrame([["a", "b"]], columns=["t", "t"]), ValueError, r"\['t'\] more than once"),
-    "set": ({"a", "b"}, TypeError, r"order.*sorted\(inputs\)"),
-    "bytes": (b"One day", TypeError, r"7 bytes.*decode"),
-    "dict": ({"prompt": ["a"]}, TypeError, r'"text", "messages" or "input_ids".*\[\'prompt\'\]'),
-    "pairs": ([("a", "x"), ("b", "y")], ValueError, "some may be labels"),
-    "collated pairs": ([[("a", "b"), ("x", "y")]], ValueError, "some may be labels"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("form", REFUSED_TEXTS)
-def test_texts_that_may_be_read_wrongly_are_refused(form: str, gpt: Any) -> None:
-    """With what to write."""
-    inputs, error, says = REFUSED_TEXTS[form]
-    with pytest.raises(error, match=says):
-        captured(gpt, inputs)
-
-
 def test_an_item_of_a_stream_that_is_refused_is_numbered(gpt: Any) -> None:
     """Counted from 0, as a note below the error."""
     with pytest.raises(TypeError, match="NoneType") as said:

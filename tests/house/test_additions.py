@@ -14,22 +14,21 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 COPIED = (
     "sae_nb",
     "widgets/sae_nb_widgets",
     "docs/howto",
-    "docs/methods",
     "docs/tools",
     "tests/architectures",
-    "tests/docs",
-    "tests/house",
     "tests/models",
     "tests/steering",
 )
 # Compiled loops are cached by the path of their file, and nothing here changes one.
 AS_THEY_ARE = ("kernels", "pursuit")
-HEAVY = ("weights", "saes", "__pycache__", "test_planted.py", "test_additions.py")
+HEAVY = ("weights", "saes", "__pycache__")
 
 SAE = '''"""HalfTopK: TopK whose k grows with the dictionary, so that it has none to choose."""
 
@@ -78,17 +77,6 @@ register_modality(
     )
 )
 """
-PAGE = """# HalfTopK
-
-An eighth of the atoms, the strongest of each input.
-
-## Equation
-## When to use it
-## When not
-## The claim, and our verdict
-No verdict.
-## Open
-"""
 
 
 def _insert(file: Path, before: str, text: str) -> None:
@@ -99,7 +87,7 @@ def _insert(file: Path, before: str, text: str) -> None:
 
 
 def _add_sae(to: Path) -> None:
-    """One file, one line in the door, one page."""
+    """One file, and one line in the door."""
     room = to / "sae_nb" / "architectures"
     (room / "_half_topk.py").write_text(SAE, encoding="utf-8")
     _insert(
@@ -107,7 +95,6 @@ def _add_sae(to: Path) -> None:
         "    from sae_nb.architectures._jump_relu",
         "    from sae_nb.architectures._half_topk import HalfTopK as HalfTopK\n",
     )
-    (to / "docs" / "methods" / "half-topk.md").write_text(PAGE, encoding="utf-8")
 
 
 def _add_metric(to: Path) -> None:
@@ -183,9 +170,6 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
         shutil.copytree(ROOT / folder, to / folder, ignore=ignored)
     for room in AS_THEY_ARE:
         shutil.rmtree(to / "sae_nb" / room)
-    (to / "notebooks").mkdir()
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):  # pages link to them
-        shutil.copy(notebook, to / "notebooks")
     for name in ("pyproject.toml", "mkdocs.yml"):
         shutil.copy(ROOT / name, to / name)
     for helper in (*(ROOT / "tests").glob("*.py"), *(ROOT / "tests").glob("*.txt")):
@@ -213,20 +197,13 @@ def _run(copy: Path, *arguments: str) -> str:
 
 
 def test_the_promises_of_the_family_hold_for_the_newcomers(copy: Path) -> None:
-    """Of SAEs, pages, modes and units of steering, kinds of input, and the one place of colours."""
+    """Of SAEs, modes and units of steering, and kinds of input."""
     said = _run(
         copy,
         *("-m", "pytest", "-q", "-p", "no:xdist", "-p", "no:cacheprovider"),
         *("tests/architectures/test_contract.py", "tests/steering/test_modes.py"),
-        *(
-            "tests/docs/test_pages.py",
-            "tests/house/test_colours.py",
-            "tests/models/test_modalities.py",
-        ),
-        *(
-            "-k",
-            "HalfTopK or twofold or strongest or contents or has_a_page or row_in_the_docs or colour or dials",
-        ),
+        *("tests/models/test_modalities.py", "-k"),
+        "HalfTopK or twofold or strongest or row_in_the_docs or dials",
     )
     assert int(said.split(" passed")[0].split()[-1]) > 40, said
 

@@ -91,6 +91,7 @@ def test_what_is_nowhere_is_nowhere() -> None:
         import_module("sae_nb.attic")
 
 
+@pytest.mark.slow
 def test_the_main_job_imports_no_study() -> None:
     """Load, capture, train, evaluate and steer bring no file of a study into memory."""
     code = (

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import inspect
 import pickle
-import subprocess
-import sys
-from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -16,7 +12,7 @@ import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from sae_nb._lazy import answers_wrong_calls, words
+from sae_nb._lazy import answers_wrong_calls
 
 ROWS = torch.randn(64, 4, generator=torch.Generator().manual_seed(0))
 
@@ -48,107 +44,6 @@ def objects() -> dict[str, Any]:
         "torch": torch,
         "len": len,
     }
-
-
-OWNERS = {
-    "sae_nb": "sn",
-    "sae_nb_widgets": "sw",
-    "SparseAutoencoder": "sae",
-    "LiveModel": "model",
-    "AnswerTensor": "answer",
-    "Activations": "acts",
-    "SparseCodes": "codes",
-    "TrainResult": "result",
-    "Report": "report",
-    "Measurement": "measurement",
-    "History": "history",
-    "Scenes": "images",
-    "Stories": "stories",
-    "Panel": "panel",
-}
-NO_ATTRIBUTES = ("keywords", "notes", "calls", "models")
-"""Tables of what is said of calls, and of names of models."""
-
-
-def _answers(value: Any) -> list[str]:
-    """What to write; nothing where a sentence says why there is nothing."""
-    answers = [value] if isinstance(value, str) else value
-    return [answer for answer in answers if not answer.endswith(".")]
-
-
-def _check(node: ast.AST, objects: dict[str, Any]) -> Any:
-    """Look up every name and attribute of an expression, and bind every call; None: known when it runs."""
-    if isinstance(node, ast.Name):
-        return objects.get(node.id)
-    if isinstance(node, ast.Constant):
-        return node.value
-    if isinstance(node, ast.List | ast.Dict | ast.BinOp):
-        return None
-    if isinstance(node, ast.Subscript):
-        value = _check(node.value, objects)
-        if isinstance(node.slice, ast.Call):  # rows that are drawn
-            return _check(node.slice, objects)
-        return None if value is None else value[ast.literal_eval(node.slice)]
-    if isinstance(node, ast.Attribute):
-        value = _check(node.value, objects)
-        return None if value is None else getattr(value, node.attr)
-    assert isinstance(node, ast.Call), ast.dump(node)
-    function = _check(node.func, objects)
-    keywords = {keyword.arg: _check(keyword.value, objects) for keyword in node.keywords}
-    args = [_check(arg, objects) for arg in node.args]
-    if function is not None and not inspect.isbuiltin(function):
-        inspect.signature(function).bind(*args, **keywords)
-    return None
-
-
-@pytest.mark.parametrize("table", [name for name in words() if name not in NO_ATTRIBUTES])
-def test_what_a_foreign_name_is_answered_with_is_there(table: str, objects: dict[str, Any]) -> None:
-    """Every answer of the table can be written as it stands; and no foreign name is an alias."""
-    owner = objects[OWNERS[table]]
-    for word, value in words()[table].items():
-        with pytest.raises(AttributeError) as caught:
-            found = getattr(owner, word)
-            found() if word == "save" else None  # nnsight puts one on every object
-        for answer in _answers(value):
-            assert f"`{answer}`" in str(caught.value)
-            if answer != "import sae_nb_widgets as sw":
-                _check(ast.parse(answer, mode="eval").body, objects)
-
-
-def _parameters() -> set[str]:
-    """Every keyword of the functions and classes that people meet first."""
-    names: set[str] = set()
-    for door in (sn, sw):
-        for name in door.__all__:
-            value = getattr(door, name)
-            with suppress(TypeError, ValueError):  # a module; an exception
-                names |= set(inspect.signature(value).parameters)
-    methods = sn.LiveModel.generate, sn.SparseCodes.sum
-    return names.union(*(inspect.signature(method).parameters for method in methods))
-
-
-def test_every_keyword_that_is_answered_with_is_one(objects: dict[str, Any]) -> None:
-    """A keyword said to be ours is taken by some call; an expression can be written as it stands."""
-    table, ours = words()["keywords"], _parameters()
-    calls = {name: value for name, value in table.items() if isinstance(value, dict)}
-    for name, entries in {"": table, **calls}.items():
-        known = ours
-        if name and name != "SparseAutoencoder":
-            owners = (sn, sw, sn.LiveModel, sn.Activations)
-            call = next(getattr(owner, name) for owner in owners if hasattr(owner, name))
-            known = set(inspect.signature(call).parameters)
-        for word, value in entries.items():
-            if isinstance(value, dict):
-                continue
-            for answer in _answers(value):
-                if answer.isidentifier():
-                    assert answer in known, f"{name} {word}: {answer}"
-                elif (keyword := answer.partition("=")[0]).isidentifier():
-                    assert keyword in known, f"{name} {word}: {answer}"
-                else:
-                    _check(ast.parse(answer, mode="eval").body, objects)
-            assert word not in _answers(value)
-    assert set(words()["notes"]) <= ours
 
 
 @pytest.mark.parametrize(
@@ -258,20 +153,6 @@ def test_a_property_that_fails_raises_its_own_error(monkeypatch: pytest.MonkeyPa
             thing.d_model
 
 
-def test_nothing_is_read_before_an_answer_is_asked_for() -> None:
-    """`hasattr` opens no table: the sentence is written when somebody reads it."""
-    code = """
-import sae_nb as sn, sae_nb._lazy as lazy
-assert not hasattr(sn, "SAE") and not hasattr(sn.data, "nothing")
-assert lazy.words.cache_info().currsize == 0
-try:
-    sn.SAE
-except AttributeError as error:
-    assert "load_sae" in str(error) and lazy.words.cache_info().currsize == 1
-"""
-    subprocess.run([sys.executable, "-c", code], check=True)
-
-
 @pytest.mark.parametrize("wrong", [3, [1, 2], None, 2.5])
 def test_hook_points_are_names(wrong: Any, objects: dict[str, Any]) -> None:
     """A layer's number, several, or nothing: one sentence, wherever a hook point is asked for."""
@@ -290,11 +171,3 @@ def test_hook_points_are_names(wrong: Any, objects: dict[str, Any]) -> None:
             TypeError, match=rf"Hook points are names: 'resid_post\.[{layer}1]'.*got"
         ):
             call()
-
-
-def test_arguments_that_are_missing_are_said_at_once() -> None:
-    """One with what it is, several by name."""
-    with pytest.raises(TypeError, match=r"^`sweep` needs `n_atoms`\. Size of the dictionaries"):
-        sn.sweep(ROWS)
-    with pytest.raises(TypeError, match=r"^`steer` needs `model` and `hook_point`\.$"):
-        sn.steer()

@@ -53,23 +53,3 @@ def test_an_interrupted_download_goes_on(
     monkeypatch.setattr(hub, "snapshot", snapshot)
     assert sn.load_sae("hf:someone/things/saes/layer_3").n_atoms == 8
     assert asked == [True, False]
-
-
-def test_a_folder_that_is_not_there_is_named(fetched: list[dict[str, Any]]) -> None:
-    """The repository and the path are said."""
-    with pytest.raises(FileNotFoundError, match=r"'someone/things' has no folder 'nowhere'"):
-        sn.load_sae("hf:someone/things/nowhere")
-    assert fetched
-
-
-@pytest.mark.parametrize("name", ["hf:", "hf:owner", "hf:owner/", "hf:owner/repo/../../etc"])
-def test_a_name_of_another_form_is_refused_before_the_network(name: str) -> None:
-    """Nothing is asked of the hub."""
-    with pytest.raises(ValueError, match=r"hf:owner/repository/path"):
-        sn.load_sae(name)
-
-
-def test_offline_says_so_without_trying() -> None:
-    """The suite runs with the hub switched off."""
-    with pytest.raises(FileNotFoundError, match="switched off by HF_HUB_OFFLINE"):
-        sn.load_sae("hf:someone/things/layer_3")

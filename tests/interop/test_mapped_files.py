@@ -114,11 +114,3 @@ def test_damaged_numbers_are_refused_when_mapped_too(tmp_path: Path) -> None:
     save_file(standard() | {"W_dec": torch.full((N, D), torch.nan)}, weights)
     with pytest.raises(ValueError, match="must be finite"):
         sn.load_sae(tmp_path, mmap=True)
-
-
-def test_a_pickled_file_is_refused_for_mapping(tmp_path: Path) -> None:
-    """A `.pt` is no file to map: the message says which files are."""
-    (tmp_path / "config.json").write_text(json.dumps({"trainer": {"dict_class": "AutoEncoder"}}))
-    torch.save({"encoder.weight": draw(N, D)}, tmp_path / "ae.pt")
-    with pytest.raises(ValueError, match=r"`mmap` must be False.*pickled.*without mmap"):
-        sn.load_sae(tmp_path, mmap=True)

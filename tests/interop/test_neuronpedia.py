@@ -35,6 +35,7 @@ def texts() -> tuple[Any, Any, Any]:
     return model, acts, sae
 
 
+@pytest.mark.slow
 def test_every_atom_has_a_row_and_its_examples(texts: tuple[Any, Any, Any], tmp_path: Path) -> None:
     """Features, activations and names agree with each other and with the codes."""
     model, acts, sae = texts
@@ -58,6 +59,7 @@ def test_every_atom_has_a_row_and_its_examples(texts: tuple[Any, Any, Any], tmp_
     assert lines(root / "source.jsonl")[0]["id"] == "2-sae_nb"
 
 
+@pytest.mark.slow
 def test_the_same_sae_gives_the_same_bytes(texts: tuple[Any, Any, Any], tmp_path: Path) -> None:
     """No clock and no order of dictionaries in the files."""
     _, acts, sae = texts
@@ -70,11 +72,3 @@ def test_the_same_sae_gives_the_same_bytes(texts: tuple[Any, Any, Any], tmp_path
     )
     with pytest.raises(FileExistsError):
         write_neuronpedia(sae, acts, tmp_path / "a")
-
-
-def test_an_sae_that_does_not_know_its_place_is_refused(tmp_path: Path) -> None:
-    """Neuronpedia files everything under model and layer."""
-    sae = sn.TopK(4, 8, 2)
-    with pytest.raises(ValueError, match="must know its model and hook point"):
-        write_neuronpedia(sae, torch.randn(9, 4), tmp_path / "n")
-    assert not (tmp_path / "n").exists()

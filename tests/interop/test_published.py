@@ -18,11 +18,10 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.interop import _detection, _releases as releases
 from sae_nb.interop._imported import Imported
-from sae_nb.interop._published import FORMATS, all_releases
+from sae_nb.interop._published import all_releases
 
 D, N = 6, 10
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
-LARGEST = 40_000  # bytes of the list
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -280,13 +279,6 @@ def test_a_name_opens_the_sae_that_its_publisher_means(
     assert table.cached.sum() == 1
 
 
-def test_every_readable_format_is_tried_above() -> None:
-    """What the table calls readable is read in this file, so the column cannot promise more."""
-    tried = {entry_of(name).format for name, *_ in CASES}
-    tried |= {"visaebench", "sae_for_vlm", "prisma"}  # in test_vision_published.py
-    assert tried == {name for name, form in FORMATS.items() if form.read is not None}
-
-
 def test_a_published_sae_is_saved_with_what_its_reader_did(hub: Path, tmp_path: Path) -> None:
     """Our own folder, and SAELens' with the way its model was changed, give the same codes again."""
     name = CASES[0][0]
@@ -317,63 +309,6 @@ def test_only_a_layer_norm_makes_centred_weights_matter(tmp_path: Path) -> None:
         assert sae.encoding.norm == norm
 
 
-def test_the_list_is_whole_and_small() -> None:
-    """The counts of SAELens 6.54.12; each row has a format, and a place where it can be read."""
-    table = sn.published()
-    table = table[~table.format.isin(["VISAEBench", "sae-for-vlm", "Prisma"])]
-    assert (table.release.nunique(), len(table)) == (170, 13_857)
-    assert not table.name.duplicated().any()
-    assert releases.LIST.stat().st_size <= LARGEST
-    nameless = table[table.readable & table.hook_point.isna()].release.unique()
-    assert list(nameless) == ["gemma-scope-2b-pt-transcoders"]
-    assert list(table[~table.readable].release.unique()) == [
-        "mntss-gemma-2-2b-2.5m-clt-as-per-layer"
-    ]
-    assert set(table.writes.notna().groupby(table.release).any().pipe(lambda s: s[s].index)) == {
-        release for release in table.release if "transcoders" in release
-    }
-
-
-KNOWN = {
-    "gpt2-small-res-jb/blocks.8.hook_resid_pre": (
-        "jbloom/GPT2-Small-SAEs-Reformatted", "blocks.8.hook_resid_pre", "gpt2", "gpt2-small/8-res-jb"),
-    "gemma-scope-2b-pt-res-canonical/layer_20/width_16k/canonical": (
-        "google/gemma-scope-2b-pt-res", "layer_20/width_16k/average_l0_71", "google/gemma-2-2b",
-        "gemma-2-2b/20-gemmascope-res-16k"),
-    "gemma-scope-2-4b-pt-res/layer_17_width_16k_l0_big": (
-        "google/gemma-scope-2-4b-pt", "resid_post/layer_17_width_16k_l0_big", "google/gemma-3-4b-pt", None),
-    "gemma-scope-2-4b-pt-transcoders-all/layer_0_width_16k_l0_big": (
-        "google/gemma-scope-2-4b-pt", "transcoder_all/layer_0_width_16k_l0_big", "google/gemma-3-4b-pt", None),
-}  # fmt: skip
-
-
-def test_known_rows() -> None:
-    """Where four SAEs lie, of which model they are, and their source on Neuronpedia."""
-    table = sn.published().set_index("name")
-    for name, (repository, path, model, neuronpedia) in KNOWN.items():
-        row = table.loc[name]
-        assert (row.repository, row.path, row.model) == (repository, path, model)
-        assert row.neuronpedia == neuronpedia or (neuronpedia is None and row.isna().neuronpedia)
-    assert table.l0["gemma-scope-2b-pt-res-canonical/layer_20/width_16k/canonical"] == 71
-    chat = table[table.repository.str.match(r"google/.*-it(-|$)")]
-    assert chat.model.str.endswith("-it").all()
-
-
-def test_widths_are_read_off_names() -> None:
-    """Rounded numbers are powers of two or thousands of 1024; where no name says one, none is made up."""
-    expected = {
-        "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_6": 4096,
-        "gemma-scope-9b-it-res-canonical/layer_9/width_131k/canonical": 131_072,
-        "gpt2-small-res-jb-feature-splitting/blocks.8.hook_resid_pre_768": 768,
-        "gpt2-small-hook-z-kk/blocks.6.hook_z": 24_576,
-        "qwen-scope-3.5-27b-w80k-l50/layer32": 81_920,
-        "sae_bench_gemma-2-2b_topk_width-2pow12_date-1109/blocks.19.hook_resid_post__trainer_3": 4096,
-        "gpt2-small-res-jb/blocks.8.hook_resid_pre": None,
-    }
-    assert {name: entry_of(name).width for name in expected} == expected
-    assert releases._whole(1, "m") == 2**20
-
-
 def test_a_part_of_a_name_chooses() -> None:
     """Of a release's or a model's name, in any case; theirs and ours; nothing that fits is an error."""
     gemma = sn.published("Gemma-2-2b")
@@ -383,38 +318,6 @@ def test_a_part_of_a_name_chooses() -> None:
         ValueError, match=r"got 'gema-2', which is in none\. Near releases: 'gemma-2b"
     ):
         sn.published("gema-2")
-
-
-def test_the_list_is_made_of_facts(tmp_path: Path) -> None:
-    """What the script writes is what is read: paths that are numbers, figures that are missing."""
-    published = {
-        "a-release": {
-            "model": "gpt2-small",
-            "repo_id": "someone/things",
-            "conversion_func": None,
-            "config_overrides": {"x": 1},
-            "links": {"left": "out"},
-            "saes": [
-                {"id": "blocks.1.hook_resid_post", "path": 13, "l0": 2.5},
-                {
-                    "id": "b",
-                    "path": "b",
-                    "neuronpedia": "gpt2-small/1-b",
-                    "norm_scaling_factor": 2.0,
-                },
-            ],
-        }
-    }
-    to = tmp_path / "list"
-    assert releases.write_list(published, "a test", to) == to.stat().st_size
-    first, second = releases.read_list(to)["a-release"].values()
-    assert (first.path, first.l0, first.overrides, first.format) == (
-        "13",
-        2.5,
-        {"x": 1},
-        "sae_lens",
-    )
-    assert (second.path, second.factor, second.neuronpedia) == ("b", 2.0, "gpt2-small/1-b")
 
 
 # -------------------------------------------------------------------------------------------------
@@ -487,6 +390,7 @@ def some_acts(x: Tensor, model: str, place: str) -> sn.Activations:
     return sn.Activations(x, sample=n, position=0 * n, model_name=model, hook_point=place)
 
 
+@pytest.mark.slow
 def test_the_first_activations_are_looked_at_once(hub: Path) -> None:
     """Another model, another place and an R² that is poor are said once; tensors are not looked at."""
     name = "goodfire-llama-3.1-8b-instruct/layer_19"

@@ -112,29 +112,3 @@ def test_a_hub_that_refuses_is_named_and_nothing_is_left(
     with pytest.raises(ConnectionError, match=r"got 'me/it': You are nobody\. Log in with"):
         sae.push_to_hub("me/it")
     assert not list(tmp_path.iterdir())
-
-
-@pytest.mark.parametrize("repo", ["it", "hf:me/it", "me/../it", "me//it", "me/it/", ""])
-def test_a_name_of_another_form_is_refused(sae: sn.TopK, repo: str, hub: list[Any]) -> None:
-    """Before anything is written or asked."""
-    with pytest.raises(ValueError, match='`repo` must look like "owner/name"'):
-        sae.push_to_hub(repo)
-    assert not hub
-
-
-def test_a_report_of_another_sae_is_refused(sae: sn.TopK, tmp_path: Path) -> None:
-    """By its dictionary; and what is no report by its kind."""
-    other = sn.TopK(6, 12, 2, generator=torch.Generator().manual_seed(2)).eval()
-    report = sn.evaluate(other, X, n_bootstrap=0)
-    with pytest.raises(ValueError, match="`report` must be of this TopK, got one of another"):
-        sae.push_to_hub("me/it", report, dry_run=True, folder=tmp_path / "out")
-    with pytest.raises(TypeError, match="`report` must be what sn.evaluate"):
-        sae.push_to_hub("me/it", {"r2": 1.0}, dry_run=True, folder=tmp_path / "out")
-    assert not list(tmp_path.iterdir())
-
-
-def test_offline_says_so_before_anything_is_written(sae: sn.TopK, tmp_path: Path) -> None:
-    """The suite runs with the hub switched off."""
-    with pytest.raises(ConnectionError, match="switched off by HF_HUB_OFFLINE"):
-        sae.push_to_hub("me/it", folder=tmp_path / "out")
-    assert not list(tmp_path.iterdir())

@@ -23,8 +23,6 @@ from sae_nb.interop import (
     read_saelens,
     read_sparsify,
 )
-from sae_nb.interop._foreign import known_hook_point
-from sae_nb.interop._gemma_scope import _hook_point as gemma_scope_place
 from sae_nb.interop._imported import assemble
 from sae_nb.pretrained import load_sae
 
@@ -117,6 +115,7 @@ def test_files_older_than_version_six_are_understood(tmp_path: Path, x: Tensor) 
     assert int(sae.encode(x).l0.max()) <= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("skips", [False, True])
 @pytest.mark.parametrize("jumps", [False, True])
 def test_a_transcoder_writes_elsewhere(tmp_path: Path, x: Tensor, skips: bool, jumps: bool) -> None:
@@ -212,13 +211,6 @@ def test_transcoders_of_gemma_scope_write_elsewhere(tmp_path: Path, x: Tensor) -
     assert (sae.writes, sae.hook_point, sae.target_hook_point) == ((D,), None, None)
 
 
-def test_an_unknown_architecture_lists_the_known_ones(tmp_path: Path) -> None:
-    """Rule, given, do."""
-    folder = saelens(tmp_path / "s", standard(), architecture="mystery")
-    with pytest.raises(ValueError, match=r"standard.*got 'mystery'"):
-        read_saelens(folder)
-
-
 @pytest.mark.parametrize("damage", ["shape", "nan", "cut"])
 def test_damaged_weights_are_named(tmp_path: Path, damage: str) -> None:
     """Wrong shapes, NaN and files cut short each get a sentence."""
@@ -276,16 +268,6 @@ def test_a_training_backup_is_read_for_the_sae_in_it(tmp_path: Path, x: Tensor) 
     assert torch.equal(first.encode(x).to_dense(), second.encode(x).to_dense())
 
 
-def test_a_class_that_does_not_fit_its_weights_is_named(tmp_path: Path) -> None:
-    """Another architecture's file is not read as something."""
-    folder = dictionary_learning(tmp_path / "d", "GatedAutoEncoder", batch_topk(0.5))
-    with pytest.raises(ValueError, match=r"tensors of GatedAutoEncoder.*missing"):
-        read_dictionary_learning(folder)
-    odd = dictionary_learning(tmp_path / "o", "Mystery", batch_topk(0.5))
-    with pytest.raises(ValueError, match="got 'Mystery'"):
-        read_dictionary_learning(odd)
-
-
 def test_sparsify_reads_its_place_from_the_folder(tmp_path: Path, x: Tensor) -> None:
     """layers.4 is the residual stream after block 4."""
     folder = tmp_path / "layers.4"
@@ -322,21 +304,6 @@ def test_gemma_scope_reads_arrays_and_never_objects(tmp_path: Path, x: Tensor) -
     np.savez(folder / "params.npz", w_enc=np.array([{}], dtype=object))
     with pytest.raises(ValueError, match="Nothing in it was run"):
         read_gemma_scope(folder)
-
-
-@pytest.mark.parametrize(
-    ("path", "expected"),
-    [
-        ("/models/matthew/gemma-scope-2b-pt-res/layer_3/width_16k", "resid_post.3"),
-        ("models--google--gemma-scope-2b-pt-mlp/snapshots/ab/layer_3", "mlp_out.3"),
-        ("gemma-scope-2b-pt-att/layer_3/width_16k", None),
-        ("gemma-scope-2-4b-pt/attn_out/layer_3_width_16k_l0_small", None),
-        ("gemma-scope-2b-pt-transcoders/layer_3/width_16k", None),
-    ],
-)
-def test_gemma_scope_sites_are_words_of_the_path(path: str, expected: str | None) -> None:
-    """Letters within another word, such as a user's name, are no site."""
-    assert gemma_scope_place(path) == expected
 
 
 def test_openai_normalises_only_with_topk(tmp_path: Path, x: Tensor) -> None:
@@ -413,22 +380,7 @@ def test_load_sae_recognises_other_libraries_folders(tmp_path: Path, x: Tensor) 
     assert torch.equal(load_sae(folder)(x), read_saelens(folder)(x))
 
 
-def test_places_are_told_in_our_words() -> None:
-    """The stream before a block is the one after its predecessor."""
-    names = {
-        "blocks.3.hook_resid_pre": "resid_post.2",
-        "blocks.0.hook_resid_pre": "resid_pre.0",  # in GPT-2 with the positions, which "embed" has not
-        "blocks.3.hook_resid_post": "resid_post.3",
-        "blocks.3.hook_mlp_out": "mlp_out.3",
-        "model.layers.7": "resid_post.7",
-        "transformer.h.2": "resid_post.2",
-        "embed_tokens": "embed",
-        "vision.head": "vision.head",
-        None: None,
-    }
-    assert {name: known_hook_point(name) for name in names} == names
-
-
+@pytest.mark.slow
 def test_p99_of_a_long_atom_counts_its_length() -> None:
     """A code counts in lengths of its atom, so 1 × p99 adds p99 · d_j whatever the length of d_j."""
     generator = torch.Generator().manual_seed(5)

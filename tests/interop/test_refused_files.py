@@ -116,28 +116,6 @@ def test_a_pointer_of_git_lfs_is_called_that(tmp_path: Path, file: str) -> None:
         sn.load_sae(whole)
 
 
-def test_a_folder_of_several_saes_lists_them(tmp_path: Path) -> None:
-    """In the order of their numbers, with the call that opens the first; ours and others', folders and files."""
-    for layer in (2, 10):
-        saelens(tmp_path / "many" / "run" / f"layer_{layer}")
-    sn.TopK(D, N, 2).save(tmp_path / "many" / "own")
-    with pytest.raises(ValueError, match="several") as refused:
-        sn.load_sae(tmp_path / "many")
-    said = str(refused.value)
-    places = [said.index(name) for name in ("own", "layer_2", "layer_10")]
-    assert places == sorted(places)
-    assert f"sn.load_sae({str(tmp_path / 'many' / 'own')!r})" in said
-    set_ = tmp_path / "set"
-    set_.mkdir()
-    for layer in range(12):
-        save_file({**PLAIN, "W_enc": PLAIN["W_dec"].clone()}, set_ / f"layer_{layer}.safetensors")
-    with pytest.raises(ValueError, match=r"layer_0\.safetensors, .* and more"):
-        sn.load_sae(set_)
-    (tmp_path / "none").mkdir()
-    with pytest.raises(ValueError, match="none"):
-        sn.load_sae(tmp_path / "none")
-
-
 def test_a_mapped_or_read_file_keeps_a_large_tensor_that_nobody_reads_on_disk(
     tmp_path: Path,
 ) -> None:
@@ -164,16 +142,3 @@ def test_a_mapped_or_read_file_keeps_a_large_tensor_that_nobody_reads_on_disk(
         sae: Any = sn.load_sae(folder, mmap=mmap)
         assert "input_matrix" in sae.origin.notes[0]
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # kB
-
-
-def test_an_sae_of_one_head_says_which_columns_it_reads(tmp_path: Path) -> None:
-    """In its notes, and where it gets them all."""
-    about = {"hook_name": "blocks.2.attn.hook_z", "hook_head_index": 1}
-    sae: Any = read_saelens(saelens(tmp_path / "s", about))
-    assert (sae.hook_point, sae.origin.head) == ("head_out.2", 1)
-    assert "head 1" in " ".join(sae.origin.notes)
-    x = draw(20, 3 * D, seed=9)
-    with pytest.raises(ValueError, match=r"head 1 .*4:8"):
-        sae.encode(sn.Activations.from_tensor(x))
-    u = (x[:, D : 2 * D] - PLAIN["b_dec"]) @ PLAIN["W_enc"] + PLAIN["b_enc"]
-    assert torch.allclose(sae.encode(x[:, D : 2 * D]).to_dense(), u.relu(), atol=1e-5)

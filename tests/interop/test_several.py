@@ -16,11 +16,7 @@ from sae_nb.interop import (
     ImportedCrosscoder,
     ImportedCrossLayerTranscoder,
     read_circuit_tracer,
-    read_dictionary_learning,
     read_gemma_scope,
-    write_dictionary_learning,
-    write_saelens,
-    write_sparsify,
 )
 
 SITES, D, N = 2, 6, 10
@@ -172,34 +168,6 @@ def test_compiled_and_backed_up_states_are_read(tmp_path: Path, x: Tensor) -> No
         agrees(one, x, coded(x, t), decoded(coded(x, t), t))
 
 
-UNREADABLE: list[tuple[dict[str, Tensor], dict[str, Any], str]] = [
-    ({"code_normalization_id": torch.tensor(5)}, {}, "one code for all sites.*DECOUPLED"),
-    ({"threshold": torch.tensor(-1.0)}, {}, "must have a threshold, got -1.*later checkpoint"),
-    ({}, {"encoder_layers": [0]}, r"read the sites that it writes.*\[0\]"),
-    ({"decoder.weight": draw(3, N, D)}, {}, "read the sites that it writes, got 2 and 3"),
-    ({"decoder.weight": draw(SITES, N, D + 1)}, {}, r"must have shape \(2, 10, 6\)"),
-    ({"decoder.bias": draw(D)}, {}, r"`bias` in the file must have shape \(12,\)"),
-    ({"encoder.bias": draw(N) / 0}, {}, "`encoder_bias` in the file must be finite"),
-    ({"encoder.weight": draw(D, N)}, {}, r"sites|shape"),
-]
-
-
-@pytest.mark.parametrize(("changes", "config", "message"), UNREADABLE)
-def test_crosscoders_that_cannot_be_read_are_named(
-    tmp_path: Path, changes: dict[str, Tensor], config: dict[str, Any], message: str
-) -> None:
-    """Rule, what is in the file, and what to do."""
-    t = state() | {"threshold": torch.tensor(1.0), "k": torch.tensor(3)} | changes
-    with pytest.raises(ValueError, match=message):
-        read_dictionary_learning(hub_folder(tmp_path / "h", t, **config))
-
-
-def test_a_model_that_is_no_crosscoder_is_named(tmp_path: Path) -> None:
-    """The files of a model on the hub are called the same."""
-    with pytest.raises(ValueError, match=r"'encoder.weight' is missing.*a crosscoder of"):
-        sn.load_sae(hub_folder(tmp_path / "h", {"wte": draw(3, 3)}, model_type="gpt2"))
-
-
 # -------------------------------------------------------------------------------------------------
 # Cross-layer transcoders of circuit-tracer and Gemma Scope 2.
 
@@ -249,6 +217,7 @@ def by_formula(
     return zs, ys
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("jumps", "skips"), [(True, False), (False, True), (True, True)])
 def test_a_cross_layer_transcoder_gives_its_formula(
     tmp_path: Path, jumps: bool, skips: bool
@@ -315,14 +284,6 @@ def test_incomplete_folders_are_named(tmp_path: Path) -> None:
         read_circuit_tracer(tmp_path)
 
 
-def test_negative_thresholds_are_said(tmp_path: Path) -> None:
-    """Codes here are positive."""
-    made = layers(jumps=True, skips=False, n=2)
-    made[1]["threshold"][3] = -0.1
-    with pytest.warns(UserWarning, match="Some thresholds are negative"):
-        sn.load_sae(circuit_tracer(tmp_path / "clt", made, torch.float32))
-
-
 def gemma(folder: Path, made: list[dict[str, Tensor]], earlier: float = 0.0) -> Path:
     """The same layers as Gemma Scope 2 writes them, atoms over all layers."""
     folder.mkdir(parents=True)
@@ -353,14 +314,6 @@ def test_layers_of_gemma_scope_are_read(tmp_path: Path) -> None:
         sn.load_sae(tmp_path / "clt" / "acausal")
 
 
-@pytest.mark.parametrize("kind", [ImportedCrosscoder, ImportedCrossLayerTranscoder])
-@pytest.mark.parametrize("encoding", [{"rule": "relu"}, {"rule": "gated", "pre_bias": False}])
-def test_rules_of_one_site_are_refused(kind: Any, encoding: dict[str, Any]) -> None:
-    """By name, where one is made by hand."""
-    with pytest.raises(ValueError, match="`encoding` must have a rule out of relu, topk, jumprelu"):
-        kind([D, D], N, encoding=encoding, origin=ORIGIN)
-
-
 # -------------------------------------------------------------------------------------------------
 # In a live model.
 
@@ -368,6 +321,7 @@ def test_rules_of_one_site_are_refused(kind: Any, encoding: dict[str, Any]) -> N
 TEXT = ["One day Tom went to the forest."]
 
 
+@pytest.mark.slow
 def test_it_takes_the_place_of_all_mlps(tmp_path: Path, gpt: sn.LiveModel) -> None:
     """Spliced in, each layer writes what the formula makes of what then entered it and all before."""
     made = layers(jumps=True, skips=True, d=WIDE)
@@ -398,19 +352,3 @@ def test_a_crosscoder_is_not_spliced(gpt: sn.LiveModel) -> None:
             sn.splice(gpt, ["resid_post.0", "resid_post.1"], c)
         with pytest.raises(ValueError, match="resid_post.0.* has width 128"):
             sn.splice(gpt, "resid_post.0", c)
-
-
-def test_they_are_written_by_us_alone(tmp_path: Path) -> None:
-    """No other library's single-site files hold them; none can be trained."""
-    c = sn.load_sae(hub_folder(tmp_path / "h", state()))
-    made = layers(jumps=True, skips=False, n=2)
-    d = sn.load_sae(circuit_tracer(tmp_path / "clt", made, torch.float32))
-    for sae in (c, d):
-        for write in (write_saelens, write_sparsify, write_dictionary_learning):
-            with pytest.raises(TypeError, match="must read and write one site"):
-                write(sae, tmp_path / "new")
-        with pytest.raises(
-            TypeError, match="must read and write one site without time to be trained"
-        ):
-            sae.recipe()
-    assert not (tmp_path / "new").exists()

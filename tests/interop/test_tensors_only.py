@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb.interop._foreign import read_tensors_and_facts, read_tensors_only
+from sae_nb.interop._foreign import read_tensors_only
 
 
 class Trap:
@@ -58,21 +58,3 @@ def test_a_file_cut_short_is_named(tmp_path: Path, share: float) -> None:
     file.write_bytes(content[: int(share * len(content))])
     with pytest.raises(ValueError, match="Download it again"):
         read_tensors_only(file)
-
-
-def test_numbers_and_texts_are_facts_and_not_tensors(tmp_path: Path) -> None:
-    """Nested names are joined by dots; a list is neither."""
-    torch.save({"w": torch.ones(1), "act": {"k": 3, "name": "TopK"}}, tmp_path / "x.pt")
-    tensors, facts = read_tensors_and_facts(tmp_path / "x.pt")
-    assert (list(tensors), facts) == (["w"], {"act.k": 3, "act.name": "TopK"})
-    with pytest.raises(ValueError, match=r"int named 'act\.k'"):
-        read_tensors_only(tmp_path / "x.pt")
-    torch.save({"w": [torch.ones(1)]}, tmp_path / "y.pt")
-    with pytest.raises(ValueError, match="got list at w"):
-        read_tensors_and_facts(tmp_path / "y.pt")
-
-
-def test_a_missing_file_is_said(tmp_path: Path) -> None:
-    """The path is named."""
-    with pytest.raises(FileNotFoundError, match=r"gone\.pt"):
-        read_tensors_only(tmp_path / "gone.pt")

@@ -132,12 +132,6 @@ def test_a_setting_that_is_computed_otherwise_is_refused(
         read_saelens(saelens(tmp_path / "s", **{field: value}))
 
 
-def test_gates_that_are_stated_and_absent_are_refused(tmp_path: Path) -> None:
-    """As a fault of the file, not of the call."""
-    with pytest.raises(ValueError, match="b_gate"):
-        read_saelens(saelens(tmp_path / "s", architecture="gated"))
-
-
 def test_topk_by_its_activation_is_a_topk_in_any_version(tmp_path: Path) -> None:
     """k in its arguments or beside them."""
     top = U.topk(3, dim=1)
@@ -343,12 +337,6 @@ def test_factors_of_codes_that_only_one_file_has_are_refused(
     assert torch.allclose(read_saelens(ones)(X), torch.relu(U) @ W_DEC + B_DEC, atol=1e-4)
 
 
-def test_a_note_of_a_field_with_fields_shows_what_it_states(tmp_path: Path) -> None:
-    """Its name and its content."""
-    (note,) = read_saelens(saelens(tmp_path / "s", activation_fn_kwargs={"k": 3})).origin.notes
-    assert "activation_fn_kwargs={'k': 3}" in note
-
-
 LENGTHS: dict[str, Callable[[Tensor], Tensor]] = {
     "l2": lambda w: w.norm(dim=1, keepdim=True),
     "max_l2": lambda w: w.norm(dim=1).max(),
@@ -427,34 +415,6 @@ def test_positions_that_a_training_left_out_are_those_of_the_sae(
         assert found == READERS[reader](tmp_path / "plain", {}, {}).position_policy
         return
     assert {name: getattr(found, name) for name in policy} == policy
-
-
-@pytest.mark.parametrize("kind", ["nullify", "batchtopk"])
-def test_a_temporal_sae_of_another_rule_is_refused(tmp_path: Path, kind: str) -> None:
-    """It would have other novel codes."""
-    with pytest.raises(ValueError, match="sae_diff_type"):
-        _temporal(tmp_path, {}, {"sae_diff_type": kind})
-
-
-@pytest.mark.parametrize("field", [{"is_transcoder": True}, {"architecture": "gated"}])
-def test_what_prisma_calls_otherwise_than_its_tensors_is_refused(
-    tmp_path: Path, field: dict[str, Any]
-) -> None:
-    """A transcoder and a gated SAE have others."""
-    with pytest.raises(ValueError, match="must"):
-        _prisma(tmp_path, {}, field)
-
-
-def test_a_k_of_circuit_tracer_is_that_of_the_file_next_to_the_weights(tmp_path: Path) -> None:
-    """Another in the configuration, and one beside thresholds, are noted."""
-    cases: list[tuple[dict[str, Tensor], int | None]] = [
-        ({}, 4), ({"k": torch.tensor(3)}, 3), ({"activation_function.threshold": THETA}, None),
-    ]  # fmt: skip
-    for i, (more, k) in enumerate(cases):
-        (tmp_path / str(i)).mkdir()
-        sae = _circuit_tracer(tmp_path / str(i), more, {"k": 4})
-        assert sae.k == k
-        assert any("k='4'" in note for note in sae.origin.notes) == (k != 4)
 
 
 def test_a_norm_of_codes_that_only_the_configuration_states_is_used(tmp_path: Path) -> None:

@@ -11,32 +11,12 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.interop import read_prisma, read_sae_for_vlm, read_visaebench, write_saelens
+from sae_nb.interop import read_prisma, read_sae_for_vlm, read_visaebench
 from tests.interop.test_published import A, B, D, E, N, W, X, at, draw, hub
 
 assert hub  # a fixture
 THETA = 0.4
 ROWS = X.abs() + 0.2
-
-
-def test_the_list_has_the_sixty_and_the_others() -> None:
-    """Five backbones by twelve; four blocks of CLIP by two kinds by six sizes; Prisma's tables."""
-    table = sn.published()
-    count = table.groupby("format").name.count()
-    assert (count["VISAEBench"], count["sae-for-vlm"], count["Prisma"]) == (60, 48, 47)
-    ours = table[table.format.isin(["VISAEBench", "sae-for-vlm", "Prisma"])]
-    assert ours.width.notna().all()
-    assert ours.l0.notna().all()
-    assert not table.name.duplicated().any()
-    assert list(ours[~ours.readable].release.unique()) == ["prisma-clip-b-32-transcoders"]
-    nameless = ours[ours.hook_point.isna() & ours.readable].release.unique()
-    assert list(nameless) == ["visaebench-dinov2-vitb14"]  # after the last norm
-    row = sn.published("clip-vitb16").set_index("sae").loc["layer_11/batchtopk_16x_k128"]
-    assert (row.hook_point, row.width, row.l0) == ("resid_post.11", 12_288, 128)
-    assert (row.repository, row.path) == ("visaebench/clip-vitb16-saes", "batchtopk_16x_k128")
-    prisma = sn.published("prisma-clip-b-32").set_index("sae")
-    assert prisma.hook_point["blocks.11.hook_resid_post"] == "resid_post.11"
-    assert prisma.repository["blocks.11.hook_mlp_out"].endswith("layer-11-hook_mlp_out-l1-5e-05")
 
 
 def visaebench_file(folder: Path, *, simple: bool = True, **config: Any) -> Path:
@@ -90,18 +70,6 @@ def test_visaebench_other_activations(tmp_path: Path) -> None:
     found = read_visaebench(visaebench_file(tmp_path / "c", activation="topk", k=2))
     kept = torch.zeros_like(z).scatter(1, z.topk(2).indices, z.topk(2).values)
     assert torch.allclose(found.encode(ROWS).detach().to_dense(), kept, atol=1e-6)
-
-
-def test_visaebench_weights_by_their_other_name_and_a_threshold_that_is_null(
-    tmp_path: Path,
-) -> None:
-    """Its own loader looks for `model.pt`, too, and takes the running threshold where the setting is null."""
-    running: dict[str, Any] = {"tensors": {"_running_threshold": torch.tensor(THETA)}}
-    where = visaebench_file(tmp_path / "a", activation="batchtopk", threshold=None, **running)
-    (where / "sae.pt").rename(where / "model.pt")
-    z = relu(ROWS)
-    codes = read_visaebench(where).encode(ROWS).detach().to_dense()
-    assert torch.allclose(codes, z * (z >= THETA), atol=1e-6)
 
 
 def vlm_file(path: Path, *, nested: bool) -> Path:
@@ -168,13 +136,6 @@ def test_prisma_keeps_the_k_largest(tmp_path: Path) -> None:
     assert torch.allclose(sae.encode(ROWS).detach().to_dense(), kept, atol=1e-5)
 
 
-def test_prisma_names_its_place_by_layer_and_kind(tmp_path: Path) -> None:
-    """As its settings are saved: `hook_point` is computed there and not in the file."""
-    facts = {"hook_point_layer": 5, "layer_subtype": "hook_mlp_out", "normalize_activations": None}
-    sae = read_prisma(prisma_file(tmp_path / "s", activation_fn_str="relu", **facts))
-    assert (sae.hook_point, sae.origin.hook_name) == ("mlp_out.5", "blocks.5.hook_mlp_out")
-
-
 def test_prisma_gated_by_its_formulas(tmp_path: Path) -> None:
     """Its state dict also holds the biases of the plain kind, which it does not use."""
     gate, magnitude, bias = draw(N, seed=6), draw(N, seed=7), draw(N, seed=8)
@@ -185,28 +146,6 @@ def test_prisma_gated_by_its_formulas(tmp_path: Path) -> None:
     sae = read_prisma(where)
     assert torch.allclose(sae.encode(ROWS).detach().to_dense(), z, atol=1e-5)
     assert torch.allclose(sae(ROWS).detach(), z @ W + B, atol=1e-5)
-
-
-class OfTheirs:
-    """An object that a file may ask for."""
-
-
-def test_what_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """Objects are never made; activations and norms that are not known are named."""
-    objects = prisma_file(
-        tmp_path / "o", around=lambda tensors: {"cfg": OfTheirs(), "state_dict": tensors}
-    )
-    with pytest.raises(ValueError, match="Nothing in it was run"):
-        read_prisma(objects)
-    with pytest.raises(ValueError, match="must have a norm among"):
-        read_prisma(prisma_file(tmp_path / "n", normalize_activations="constant_norm_one_rescale"))
-    transcoder = prisma_file(tmp_path / "t", around=lambda t: t | {"b_dec_out": B})
-    with pytest.raises(ValueError, match="is a transcoder"):
-        read_prisma(transcoder)
-    with pytest.raises(ValueError, match="must name the activation"):
-        read_visaebench(visaebench_file(tmp_path / "v", activation="gated"))
-    with pytest.raises(ValueError, match="prisma-clip"):
-        sn.load_sae("prisma-clip-b-32-transcoders/mlp_0")
 
 
 NAMES = {
@@ -234,11 +173,3 @@ def test_a_name_reads_what_the_cache_holds(name: str, hub: Path) -> None:
     assert sae.encode(torch.ones(2, D)).shape == (2, N)
     table = sn.published(name.partition("/")[0])
     assert table.name[table.cached].tolist() == [name]
-
-
-def test_they_are_written_for_saelens(tmp_path: Path) -> None:
-    """With the same codes."""
-    sae = read_visaebench(visaebench_file(tmp_path / "s", activation="topk", k=2))
-    again = sn.interop.read_saelens(write_saelens(sae, tmp_path / "t"))
-    codes, expected = (s.encode(ROWS).detach().to_dense() for s in (again, sae))
-    assert torch.allclose(codes, expected, atol=1e-5)

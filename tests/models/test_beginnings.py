@@ -63,18 +63,6 @@ def test_a_text_with_a_beginning_gets_no_second_one(
     assert new.tolist() == expected[0].tolist()
 
 
-def test_it_is_said_once_and_only_where_something_was_found(model: Any, recwarn: Any) -> None:
-    """One warning for many texts; none for texts without a BOS of their own, or for ids."""
-    ids_of(model, ["the cat", "the dog"])
-    ids_of(model, [[1, 1, 6]])
-    assert not len(recwarn)
-    with pytest.warns(UserWarning, match="<bos>") as told:
-        ids_of(model, [BOS + "the cat", "a dog", BOS + "the dog"])
-    assert len({str(one.message) for one in told}) == 1
-    with pytest.warns(UserWarning, match="add_bos=False"):
-        ids_of(model, BOS + "the cat", add_bos=False)
-
-
 @pytest.mark.filterwarnings(SELF)
 @pytest.mark.parametrize("how", [{}, {"pack": True, "context_length": 4}])
 def test_texts_with_and_without_one_stand_in_one_batch(model: Any, how: Any) -> None:
@@ -84,44 +72,6 @@ def test_texts_with_and_without_one_stand_in_one_batch(model: Any, how: Any) -> 
     assert ids_of(model, mixed, **how) == ids_of(model, texts, **how)
     new, expected = (model.generate(some, 3, return_ids=True) for some in (mixed, texts))
     assert [one.tolist() for one in new] == [one.tolist() for one in expected]
-
-
-def test_ids_are_left_as_they_are(model: Any) -> None:
-    """A list, a tensor and a tokenizer's output with two BOS keep both; generation too."""
-    twice = [1, 1, 6, 7]
-    for given in (
-        [twice],
-        torch.tensor([twice]),
-        {"input_ids": [twice], "attention_mask": [[1] * 4]},
-    ):
-        assert ids_of(model, given) == [twice]
-    assert model.generate(torch.tensor(twice), 1, return_ids=True)[:4].tolist() == twice
-
-
-@pytest.mark.parametrize(
-    ("prompt", "add_bos", "begins"),
-    [("the cat", True, [1, 6]), ("the cat", False, [6, 7]), ([6, 7], True, [1, 6])],
-)
-def test_generation_is_told_of_bos_as_capture_is(
-    model: Any, prompt: Any, add_bos: bool, begins: list[int]
-) -> None:
-    """Added or left out."""
-    new = model.generate(prompt, 1, add_bos=add_bos, return_ids=True)
-    assert new[:2].tolist() == begins
-    assert ids_of(model, [prompt], add_bos=add_bos)[0][:2] == begins
-
-
-@pytest.mark.filterwarnings(SELF)
-def test_one_token_for_both_ends_and_an_id_of_0() -> None:
-    """tiny-gpt begins and ends texts with token 0."""
-    gpt = sn.load_model("tiny-gpt")
-    read = gpt.tokenizer
-    ids = [0, *read("Once more.", add_special_tokens=False)["input_ids"]]
-    with torch.no_grad():
-        right = gpt.module(torch.tensor([ids])).logits[0]
-    torch.testing.assert_close(gpt("<|endoftext|>Once more.")[0], right)
-    assert gpt.tokens("<|endoftext|>Once more.")["id"].tolist() == ids
-    assert ids_of(gpt, "Once<|endoftext|>") == [read("Once<|endoftext|>")["input_ids"]]
 
 
 @pytest.mark.filterwarnings(SELF)
@@ -146,14 +96,6 @@ def test_a_text_with_a_beginning_keeps_all_of_it(
         special_tokens=[("<bos>", 1), ("[CLS]", 4), ("<eos>", 2)],
     )
     assert ids_of(wrap(build("llama"), tokenizer=read), text) == [expected]
-
-
-@pytest.mark.filterwarnings(SELF)
-def test_what_closes_a_text_closes_it_once(build: Any, tokenizer: Any) -> None:
-    """[CLS] … [SEP], written out, is what BERT's tokenizer makes of the text inside."""
-    bert = wrap(build("bert"), tokenizer=tokenizer("cls"))
-    assert ids_of(bert, "[CLS] the cat [SEP]") == ids_of(bert, "the cat") == [[4, 6, 7, 5]]
-    assert ids_of(bert, "the cat [SEP] a dog") == [[4, 6, 7, 5, 11, 8, 5]]
 
 
 @pytest.mark.filterwarnings(SELF)

@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.models import Below, LiveModel, run
 from sae_nb.steering import splice
-from tests.models.conftest import FAMILIES, build_model, inputs_for
+from tests.models.conftest import build_model, inputs_for
+from tests.models.test_families import EVERY
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def answers(
     return expected, got, below, whole.total(), rest.total()
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", EVERY)
 def test_every_family_answers_the_same(family: str) -> None:
     """Edits at an input, an output and inside the last block; the blocks below are left out."""
     model = sn.wrap(build_model(family))

@@ -17,6 +17,7 @@ def model() -> sn.models.LiveModel:
     return sn.load_model("tiny-audio", device="cpu")
 
 
+@pytest.mark.slow
 def test_accuracy_on_unseen_sounds_is_what_the_card_states(model):
     """Within three standard deviations, for every head, and far above chance and probe."""
     heard = sn.data.sounds(N, seed=77)
@@ -47,12 +48,3 @@ def test_it_hears_through_the_front_door(model):
     )
     whole = parts["resid_pre.3"].x + parts["attn_out.3"].x + parts["mlp_out.3"].x
     assert float((whole - parts["resid_post.3"].x).abs().max()) < 1e-4
-
-
-def test_model_and_sae_are_small():
-    """Weights, SAE, examples, labels and cards: 1.5 MB at most."""
-
-    shelf = WEIGHTS.parents[1] / "pretrained" / "saes"
-    folders = (WEIGHTS / "tiny-audio", shelf / "tiny-audio")
-    files = [file for folder in folders for file in folder.rglob("*") if file.is_file()]
-    assert 0 < sum(file.stat().st_size for file in files) <= 1_500_000

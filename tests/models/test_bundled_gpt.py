@@ -10,13 +10,11 @@ from typing import Any
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 import sae_nb.models
 from sae_nb.data import prose, stories
 from sae_nb.models import LiveModel, load_model
 from sae_nb_studies.recipes import judged_ids, token_ids
-from sae_nb_studies.recipes._language_data import Stream
 from sae_nb_studies.recipes._language_training import nats_per_token
 
 FOLDER = Path(sae_nb.models.__path__[0]) / "weights" / "tiny-gpt"
@@ -57,6 +55,7 @@ def test_the_card_beats_the_trigram_on_prose_and_on_stories(card):
         assert held_out["nats_per_token"][name] < best, name
 
 
+@pytest.mark.slow
 def test_unseen_stories_cost_what_the_card_says(model, card, trigram):
     """Stories of a seed nobody used: within 3 %, and below a trigram fitted on 2000 others."""
     judged = judged_ids(model.tokenizer, stories(150, seed=77).texts)
@@ -66,6 +65,7 @@ def test_unseen_stories_cost_what_the_card_says(model, card, trigram):
     assert measured < trigram.KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
 
 
+@pytest.mark.slow
 def test_held_out_prose_costs_what_the_card_says(model, card, trigram):
     """Exactly under the Python it was judged with; under any, below a trigram of the same prose."""
     judged = judged_ids(model.tokenizer, prose("test").texts)
@@ -77,17 +77,7 @@ def test_held_out_prose_costs_what_the_card_says(model, card, trigram):
     assert measured < trigram.KneserNeyTrigram(fitted, 1024, 0).nats_per_token(judged)
 
 
-def test_the_end_of_the_context_is_as_good_as_its_middle(model):
-    """Rotary positions were trained up to 512: late tokens are predicted no worse."""
-    told = token_ids(model.tokenizer, stories(120, seed=78).texts)
-    ids = torch.from_numpy(Stream(told, 0)._ids)
-    rows = ids[: len(ids) // 513 * 513].view(-1, 513)
-    with torch.no_grad():
-        logits = model.module(rows[:, :-1]).logits
-    nats = F.cross_entropy(logits.transpose(1, 2), rows[:, 1:], reduction="none").mean(dim=0)
-    assert float(nats[384:].mean()) < float(nats[128:256].mean()) + 0.1
-
-
+@pytest.mark.slow
 def test_it_writes_stories_about_who_was_there(model):
     """A greedy continuation stays in the story's world: known words, the hero's own pronoun."""
     written = model.generate("One day Anna went to the forest with a fox.", max_new_tokens=40)
@@ -96,18 +86,3 @@ def test_it_writes_stories_about_who_was_there(model):
     assert sum(word in words for word in told) >= 0.9 * len(told)
     assert "She" in written or "fox" in written
     assert " he " not in written.lower()
-
-
-def test_a_small_model_is_loaded_without_a_progress_bar(capsys):
-    """Nothing is written into the notebook, and transformers' bars are as the user had them."""
-    from transformers.utils import logging as theirs
-
-    before = theirs.is_progress_bar_enabled()
-    theirs.enable_progress_bar()
-    try:
-        load_model("tiny-gpt")
-        assert theirs.is_progress_bar_enabled()
-    finally:
-        (theirs.enable_progress_bar if before else theirs.disable_progress_bar)()
-    written = capsys.readouterr()
-    assert "Loading" not in written.out + written.err

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.models import LiveModel, LoopedAdder, LoopedAdderConfig, pair_ids
+from sae_nb.models import LiveModel, pair_ids
 
 
 @pytest.fixture(scope="module")
@@ -52,32 +51,3 @@ def test_it_is_looped_and_its_gate_is_read(adder: LiveModel) -> None:
     for name, (_, gate) in zip(names, own, strict=True):
         torch.testing.assert_close(found[name].x[:, 0], gate.detach().flatten())
     torch.testing.assert_close(found["resid_post.11"].x, own[-1][0].detach().flatten(0, 1))
-
-
-@pytest.mark.parametrize(
-    ("a", "b", "places", "error"),
-    [
-        ([1], [1, 2], 3, "equal length"),
-        ([], [], 3, "equal length"),
-        ([-1], [1], 3, "at least 0"),
-        ([9], [1], 1, "more places"),
-    ],
-)
-def test_sums_that_are_none_are_refused(a, b, places, error) -> None:
-    with pytest.raises(ValueError, match=error):
-        pair_ids(a, b, places=places)
-
-
-def test_a_folder_that_is_none_is_refused(tmp_path) -> None:
-    """Settings of another model, and weights that are cut or hold NaN."""
-    with pytest.raises(ValueError, match="divide"):
-        LoopedAdderConfig(hidden_size=10, num_attention_heads=4)
-    model = LoopedAdder(LoopedAdderConfig(hidden_size=8), generator=torch.Generator())
-    with torch.no_grad():
-        model.head.bias[0] = np.nan
-    model.save(tmp_path)
-    with pytest.raises(ValueError, match="finite"):
-        LoopedAdder.from_folder(tmp_path)
-    (tmp_path / "config.json").write_text('{"model": "looped_adder"}')
-    with pytest.raises(ValueError, match="must describe"):
-        LoopedAdder.from_folder(tmp_path)

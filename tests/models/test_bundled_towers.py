@@ -31,6 +31,7 @@ def _card(name: str) -> dict[str, Any]:
     return json.loads((WEIGHTS / name / "card.json").read_text())
 
 
+@pytest.mark.slow
 def test_they_open_by_name_with_their_cards():
     """One reads images, one texts; both have the standard hook points, and no name stands for both."""
     image, text = map(_model, TOWERS)
@@ -71,6 +72,7 @@ def _measured() -> dict[str, float]:
     return judge(both, held_out_pairs(_model(TOWERS[1]).tokenizer, seed=77, n=N_AGAIN))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["image_to_text", "text_to_image"])
 def test_unseen_pairs_are_found_as_often_as_the_card_says(way):
     """Among 400 others: easier than among the card's thousand, and far above chance."""
@@ -79,6 +81,7 @@ def test_unseen_pairs_are_found_as_often_as_the_card_says(way):
     assert promised > 20 / 1000
 
 
+@pytest.mark.slow
 def test_the_gap_is_that_of_the_card():
     """The distance between the means of unseen pairs, by `modality_gap` too."""
     card = _card(TOWERS[0])["held_out"]["measured"]

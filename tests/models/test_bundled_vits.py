@@ -12,7 +12,7 @@ import pytest
 import torch
 
 import sae_nb.models
-from sae_nb.data import Scenes, digits, scenes
+from sae_nb.data import Scenes, scenes
 from sae_nb.models import VisionTransformer, VisionTransformerConfig, load_model
 from sae_nb_studies.recipes._vision_training import Batch, accuracies
 
@@ -49,6 +49,7 @@ def _measured(name: str) -> dict[str, float]:
     return _judge(name, _unseen())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_accuracy_on_unseen_handwriting_is_what_the_card_says(name):
     """Within two standard deviations of 1000 pictures, for every head; never below 90 %."""
@@ -61,6 +62,7 @@ def test_accuracy_on_unseen_handwriting_is_what_the_card_says(name):
     assert card["texture"] > 0.98
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_patches_of_the_digit_are_told_from_the_rest(name, unseen):
     """The foreground head is far above always saying "background"."""
@@ -68,6 +70,7 @@ def test_patches_of_the_digit_are_told_from_the_rest(name, unseen):
     assert _measured(name)["foreground"] > floor + 0.5 * (1 - floor)
 
 
+@pytest.mark.slow
 def test_checkpoints_along_training_get_better():
     """Three stations, then the end: the digit is read better at each."""
     digit = [_measured(name)["digit"] for name in (*ALONG, "tiny-vit")]
@@ -77,6 +80,7 @@ def test_checkpoints_along_training_get_better():
     assert steps == [250, 1250, 2500, 3200]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_the_card_can_be_measured_again(name):
     """The card's 4000 pictures give its accuracy, up to what another CPU rounds differently; fewer of that
@@ -88,34 +92,6 @@ def test_the_card_can_be_measured_again(name):
         deviation = (promised * (1 - promised) / N_AGAIN) ** 0.5
         allowed = 0.002 if N_AGAIN == 4_000 else 3 * deviation + 0.5 / N_AGAIN
         assert again[head] == pytest.approx(promised, abs=allowed), head
-
-
-def test_digits_do_not_hang_on_colour_texture_or_place(unseen):
-    """Digit accuracy is high for every ink, texture, position, and with a disc in the picture."""
-    model = VisionTransformer.from_folder(WEIGHTS / "tiny-vit")
-    with torch.no_grad():
-        right = model(unseen.images).argmax(dim=1) == unseen.digit
-    for factor in ("colour", "texture", "position", "distractor"):
-        for value in getattr(unseen, factor).unique():
-            assert float(right[getattr(unseen, factor) == value].float().mean()) > 0.85
-
-
-def test_the_three_differ_in_what_their_names_say():
-    """Plain has no drop, tied has three blocks of weights, the rest is equal."""
-    configs = {name: VisionTransformer.from_folder(WEIGHTS / name).config for name in FINISHED}
-    assert configs["tiny-vit"].residual_drop == 0.2
-    assert configs["tiny-vit-plain"].residual_drop == 0.0
-    assert configs["tiny-vit-tied"].shared_blocks == (4, 4, 4)
-    assert {config.n_blocks for config in configs.values()} == {12}
-    tied = VisionTransformer.from_folder(WEIGHTS / "tiny-vit-tied")
-    owners = [id(block.attn.qkv.weight) for block in tied.blocks]
-    assert [owners.index(owner) for owner in owners] == [0] * 4 + [4] * 4 + [8] * 4
-
-
-def test_raw_handwriting_of_the_test_split_is_what_is_judged(unseen):
-    """The judged renderings use all their classes and only unseen handwriting."""
-    assert set(unseen.handwriting.tolist()) <= set(digits("test").handwriting.tolist())
-    assert set(unseen.digit.tolist()) == set(range(10))
 
 
 def test_a_folder_that_the_recipe_wrote_loads_by_its_path(tmp_path: Path) -> None:

@@ -23,23 +23,6 @@ CHAT = [
 POINT = "resid_post.0"
 
 
-class SlowTokenizer:
-    """A tokenizer of pure Python."""
-
-    is_fast = False
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-        self.chat_template = TEMPLATE
-
-    def __getattr__(self, name: str) -> Any:
-        """What the tokenizer has."""
-        return getattr(self._tokenizer, name)
-
-    def __len__(self) -> int:
-        return len(self._tokenizer)
-
-
 @pytest.fixture(scope="module")
 def gpt() -> Any:
     """The bundled language model with a template."""
@@ -58,6 +41,7 @@ def text_of(acts: Any, rows: Any) -> str:
     return "".join(name for name, taken in zip(acts.tokens, rows) if taken)
 
 
+@pytest.mark.slow
 def test_rows_know_who_wrote_them_and_when(gpt: Any) -> None:
     """Headers and ends included; what asks for an answer is the template's."""
     acts = captured(gpt, CHAT, drop_first=False)
@@ -90,6 +74,7 @@ def test_only_what_the_assistant_wrote(gpt: Any) -> None:
     assert unwanted not in fewer.tokens.ids
 
 
+@pytest.mark.slow
 def test_roles_live_on_in_files_subsets_and_beside_texts(gpt: Any, tmp_path: Path) -> None:
     """Saved, stored in shards, packed, split and joined; a text has none."""
     acts = captured(gpt, CHAT)
@@ -108,6 +93,7 @@ def test_roles_live_on_in_files_subsets_and_beside_texts(gpt: Any, tmp_path: Pat
     assert captured(gpt, "A fox ran.").roles is None
 
 
+@pytest.mark.slow
 def test_a_model_answers_where_the_template_asks(gpt: Any) -> None:
     """Messages are continued as their rendering is; a begun answer goes on."""
     asked = gpt.tokenizer.apply_chat_template(CHAT, tokenize=False, add_generation_prompt=True)
@@ -120,33 +106,7 @@ def test_a_model_answers_where_the_template_asks(gpt: Any) -> None:
     assert table["turn"].is_monotonic_increasing
 
 
-@pytest.mark.parametrize(
-    ("messages", "said"),
-    [
-        ([{"role": "robot", "content": "Hm"}], r"chat template of tiny-gpt must take .* No robots"),
-        ([{"role": "user", "content": ""}], "must have a role and a content, .* message 0 is"),
-    ],
-)
-def test_messages_that_cannot_be_rendered_are_named(gpt: Any, messages: Any, said: str) -> None:
-    """By the template's own words."""
-    with pytest.raises(ValueError, match=said):
-        captured(gpt, messages)
-
-
-def test_without_a_template_or_roles_it_is_said(gpt: Any) -> None:
-    """No template; roles asked of texts; a tokenizer that does not tell where its tokens lie."""
-    plain = sn.load_model("tiny-gpt")
-    with pytest.raises(
-        ValueError, match="need a tokenizer with a chat template, and tiny-gpt has none"
-    ):
-        captured(plain, CHAT)
-    with pytest.raises(ValueError, match="conversations have roles"):
-        captured(gpt, "A fox ran.", positions="assistant")
-    slow = sn.wrap(plain.module, tokenizer=SlowTokenizer(plain.tokenizer))
-    with pytest.raises(ValueError, match="fast"):
-        captured(slow, CHAT)
-
-
+@pytest.mark.slow
 def test_steering_reaches_what_a_role_wrote(gpt: Any) -> None:
     """Only the assistant's tokens move, in a pass, in a batch beside a text, and in the answer it writes."""
     direction = torch.ones(gpt.width(POINT))
@@ -174,15 +134,3 @@ def test_steering_reaches_what_a_role_wrote(gpt: Any) -> None:
         by_role = gpt.generate(CHAT, **how)
     with sn.steer(gpt, POINT, direction=strong, steps="new"):
         assert by_role == gpt.generate(CHAT, **how)
-
-
-def test_roles_that_nobody_knows_are_refused(gpt: Any) -> None:
-    """Of texts, of the module's own calls, and in a plain module."""
-    with sn.steer(gpt, POINT, direction=torch.ones(gpt.width(POINT)), positions="user") as steering:
-        with pytest.raises(ValueError, match='`positions="user"` needs conversations'):
-            captured(gpt, "A fox ran.")
-        with pytest.raises(ValueError, match='`positions="user"` needs conversations'):
-            gpt.module(torch.tensor([[1, 2]]))
-        captured(gpt, CHAT)
-        with pytest.raises(ValueError, match="`to_hooks` edits plain modules"):
-            steering.recipe.to_hooks(gpt.module)

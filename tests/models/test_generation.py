@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sae_nb.models import Intervention, LiveModel, RunState, wrap
 
-FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "qwen3", "opt", "bloom", "mistral"]
+FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "qwen3", "opt", "bloom"]
 PROMPTS = [[6, 7, 9], [11, 8, 13, 14, 15, 20], [6, 12]]
 
 
@@ -25,6 +25,7 @@ def pushed(vector: Tensor, steps: str):
     return edit
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_greedy_text_is_hugging_faces_own(build, family) -> None:
     """Equal to `generate(do_sample=False)` token by token, for every prompt length."""
@@ -41,6 +42,7 @@ def test_greedy_text_is_hugging_faces_own(build, family) -> None:
         assert torch.equal(model.generate(prompt, max_new_tokens=9), theirs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [None, "prompt", "new", "all"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_cache_and_batching_change_nothing_also_under_edits(build, family, steps) -> None:
@@ -138,6 +140,7 @@ def test_generation_stops_when_every_text_has_ended(build) -> None:
     assert calls == sum(len(ids) - len(p) for ids, p in zip(texts, PROMPTS, strict=True)) < 24
 
 
+@pytest.mark.slow
 def test_sampling_is_seeded_and_has_the_right_distribution(build) -> None:
     """Same seed, same text, whatever torch's global generator does; frequencies are the softmax."""
     model = lively(build, "gpt2")

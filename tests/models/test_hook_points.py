@@ -13,7 +13,7 @@ import torch
 from sae_nb.checks import lens_name, standard_name
 from sae_nb.models import (
     HookPoint,
-    HookPointNotFound,
+    lens_name,
     read_tensor,
 )
 from sae_nb.models._hook_points import find_hook_point
@@ -93,45 +93,6 @@ def test_every_spelling_finds_its_module(written: str, path: str, side: str) -> 
     assert (point.path, point.side) == (path, side)
 
 
-def test_a_module_called_output_wins_over_the_suffix() -> None:
-    """BERT has modules called "output": their path means them, not their parent's output."""
-    assert find_hook_point("h.3.output", POINTS, PATHS).path == "h.3.output"
-
-
-def test_a_standard_name_wins_over_a_module_path() -> None:
-    """Where a module is called "embed" too, the standard hook point is meant."""
-    points = [HookPoint("embed", path="other.place")]
-    assert find_hook_point("embed", points, {"embed", "other.place"}).path == "other.place"
-    assert find_hook_point("embed.output", points, {"embed", "other.place"}).path == "embed"
-
-
-@pytest.mark.parametrize(
-    ("wrong", "hint"),
-    [
-        ("resid_post.12", '"resid_post.0" … "resid_post.11"'),
-        ("resid_post.-1", '"resid_post.0" … "resid_post.11"'),
-        ("blocks.40.hook_resid_pre", '"resid_pre.0" … "resid_pre.11"'),
-        ("residpost.3", '"resid_post.3"'),
-        ("h.3.atn", '"h.3.attn"'),
-        ("", "hook_points()"),
-        ("zzzz", "hook_points()"),
-    ],
-)
-def test_unknown_names_list_the_near_ones(wrong: str, hint: str) -> None:
-    """The message repeats what was asked for and says what there is."""
-    with pytest.raises(HookPointNotFound) as error:
-        find_hook_point(wrong, POINTS, PATHS, model_name="tiny")
-    assert hint in str(error.value)
-    assert f'"{wrong}"' in str(error.value)
-    assert "tiny" in str(error.value)
-
-
-def test_a_name_must_be_a_string() -> None:
-    """A layer number alone is no name."""
-    with pytest.raises(TypeError, match=r"resid_post\.6.*got 6"):
-        find_hook_point(6, POINTS, PATHS)  # type: ignore[arg-type]
-
-
 def _values() -> dict[str, object]:
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -171,14 +132,6 @@ def test_an_index_chooses_the_element_of_a_tuple() -> None:
     value = (torch.zeros(2), None, torch.ones(3))
     assert torch.equal(read_tensor(value, point), torch.ones(3))
     assert torch.equal(replace_tensor(value, torch.ones(1), point)[0], torch.zeros(2))
-
-
-def test_an_output_without_a_tensor_is_refused() -> None:
-    """The hook point is named."""
-    with pytest.raises(TypeError, match='"h"'):
-        read_tensor((None, 3), HookPoint("h", path="h"))
-    with pytest.raises(TypeError, match='"h"'):
-        read_tensor((torch.ones(1),), HookPoint("h", path="h", index=3))
 
 
 def test_the_first_input_is_found_in_arguments_and_keywords() -> None:

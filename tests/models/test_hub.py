@@ -62,6 +62,7 @@ def cached(hub: Path, name: str) -> Path:
     return snapshot
 
 
+@pytest.mark.slow
 def test_hub_ids_are_read_from_the_cache_alone(build, tokenizer, tmp_path: Path) -> None:
     """Text and pictures, by branch or commit; pickles and absent ids are refused with the reason.
 

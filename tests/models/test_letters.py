@@ -9,11 +9,11 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import DNA, PROTEIN
-from sae_nb.atoms import place_in, text_around
+from sae_nb.activations import PROTEIN
+from sae_nb.atoms import place_in
 from sae_nb.models import Modality, register_modality
 from sae_nb.models._modalities import MODALITIES, kind_of_texts
-from tests.small_esm import INSULIN_B, PROTEINS, UBIQUITIN, small_esm
+from tests.small_esm import PROTEINS, small_esm
 
 
 def alphabet(*tokens: str) -> SimpleNamespace:
@@ -46,55 +46,6 @@ def test_a_model_of_residues_is_of_proteins(tmp_path: Path) -> None:
         assert found.where(0) == "protein 0, token 0: ⟦<cls>⟧MQIFVK…"
         assert (found.tokens == "M").sum() == sum(one.count("M") for one in PROTEINS)
     assert place_in(acts.context, 1, 1) == "protein 1, residue F1"
-
-
-def test_a_masked_residue_counts_and_an_end_does_not() -> None:
-    names = ["<cls>", "M", "<mask>", "K", "<eos>"]
-    assert PROTEIN.numbers(names) == [0, 1, 2, 3, 0]
-    assert PROTEIN.token_place(names, 2) == "residue <mask>2"
-    assert PROTEIN.token_place(names, 4) == "token 4"
-    assert sn.models.Modality(name="words", is_text=True).numbers(names) == []
-
-
-@pytest.mark.parametrize("position", [1, 30, 100, 228, 229])
-def test_what_surrounds_a_residue_are_whole_tens(position: int) -> None:
-    """Of a short protein all of it; of a long one sixty letters or a little more on each side."""
-    acts = sn.capture(small_esm(), PROTEINS, "resid_post.1", progress=False)
-    context = acts.context
-    ids = context.token_ids.sample(2).tolist()
-    assert len(ids) == 2 + 3 * 76
-    strengths = torch.arange(float(len(ids))).numpy()
-    shown = text_around(context, ids, position, strengths)
-    numbers = [n for n in shown["numbers"] if n]
-    first, last = shown["first_position"], shown["first_position"] + len(shown["tokens"])
-    assert numbers == list(range(numbers[0], numbers[-1] + 1))
-    assert numbers[0] % 10 == 1
-    assert numbers[-1] % 10 == 0 or last == len(ids)
-    assert first <= max(position - 60, 0)
-    assert last >= min(position + 60, len(ids))
-    assert shown["clipped"] == (first > 0, last < len(ids))
-    letters = [t for t, n in zip(shown["tokens"], shown["numbers"], strict=True) if n]
-    assert "".join(letters) == (3 * UBIQUITIN)[numbers[0] - 1 : numbers[-1]]
-    assert shown["token_strengths"].tolist() == list(range(first, last))
-    whole = text_around(context, context.token_ids.sample(1).tolist(), 7, strengths[:32])
-    assert "".join(whole["tokens"]) == f"<cls>{INSULIN_B}<eos>"
-    assert whole["clipped"] == (False, False)
-
-
-def test_alphabets_are_told_apart() -> None:
-    """By most of their letters and no others: capital letters, words and signs are language."""
-    residues = "ACDEFGHIKLMNPQRSTVWYX"
-    assert kind_of_texts(small_esm().tokenizer) == PROTEIN
-    assert kind_of_texts(alphabet("<pad>", "</s>", *(f"▁{one}" for one in residues))) == PROTEIN
-    assert kind_of_texts(alphabet("[CLS]", "[MASK]", "A", "C", "G", "T", "N")) == DNA
-    assert kind_of_texts(alphabet("A", "C", "G", "U")) == DNA
-    for other in ("ABCDEFGHIJKLMNOPQRSTUVWXYZ", residues.lower(), "AC", "ACD", f"{residues}!"):
-        assert kind_of_texts(alphabet(*other)) == "language"
-    assert kind_of_texts(alphabet(*residues, "AC")) == "language"
-    assert kind_of_texts(alphabet("[PAD]")) == "language"
-    for name in sn.models.bundled_names():
-        assert kind_of_texts(sn.load_model(name).tokenizer) == "language"
-    assert kind_of_texts(None) == "language"
 
 
 def test_a_package_can_add_an_alphabet() -> None:

@@ -6,23 +6,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models import HookPointNotFound, wrap
+from sae_nb.models import wrap
 from sae_nb.models._answers import main_tensor, named_outputs
 from tests.models.conftest import inputs_for
-
-
-def test_the_repr_is_one_useful_line(build) -> None:
-    """Name, kind, depth, width, tokens, size, where."""
-    assert repr(wrap(build("dinov2_with_registers"), name="dino")) == (
-        "LiveModel('dino': vision; 3 blocks of width 16; 3 + 1 + 4×4 tokens; ".replace("3 + 1", "4")
-        + f"{_millions(build('dinov2_with_registers'))} M parameters, float32 on cpu)"
-    )
-    assert "language, causal" in repr(wrap(build("gpt2")))
-    assert "other; 1" not in repr(wrap(nn.Linear(2, 2)))
-
-
-def _millions(module: nn.Module) -> str:
-    return f"{sum(p.numel() for p in module.parameters()) / 1e6:.3g}"
 
 
 @pytest.mark.parametrize("family", ["gpt2", "bert", "vit", "dinov2", "clip_vision_model"])
@@ -69,16 +55,6 @@ def test_a_text_beyond_the_context_is_cut_with_a_warning(build) -> None:
             ask([[5] * 60, [6]])
         assert caught[0].filename == __file__
     assert model([[5] * 48]).shape == (1, 48, 64)
-
-
-def test_modules_and_hook_points_that_are_not_there_are_named(build) -> None:
-    """With the near ones."""
-    model = wrap(build("gpt2"), name="small")
-    with pytest.raises(HookPointNotFound, match=r'"transformer\.h\.9" in small.*transformer\.h\.'):
-        model.get_module("transformer.h.9")
-    with pytest.raises(HookPointNotFound, match=r'resid_post\.0" … "resid_post\.2'):
-        model.hook_point("resid_post.3")
-    assert model.get_module("transformer.h.1") is model.module.transformer.h[1]
 
 
 def test_special_tokens_and_limits_are_found(build, tokenizer) -> None:

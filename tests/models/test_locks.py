@@ -85,6 +85,7 @@ def test_wrapping_a_module_being_trained_reads_it_without_dropout() -> None:
     assert (module(x) == 0).any()
 
 
+@pytest.mark.slow
 def test_a_lock_does_not_keep_its_module_alive() -> None:
     """Locks are held weakly by module: dropping the model frees its memory."""
     module = nn.Linear(2, 2)

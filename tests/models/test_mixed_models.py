@@ -85,6 +85,7 @@ def padded(ones: list[dict[str, Tensor]], side: str) -> dict[str, Tensor]:
     return whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_rows_are_those_of_each_text_alone(name: str) -> None:
     """Of batches of 1 and 7, padded on the left or on the right."""

@@ -40,6 +40,7 @@ def captured(name: str) -> sn.Activations:
     return sn.capture(model, samples, point, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_model_knows_what_it_reads(name: str) -> None:
     """As a record, which is its name; the first axis of what it answers counts samples."""
@@ -51,14 +52,7 @@ def test_a_model_knows_what_it_reads(name: str) -> None:
     assert len(model(samples)) == 3
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_rows_know_what_their_samples_are_called(name: str) -> None:
-    """In one word, which the short form counts."""
-    acts = captured(name)
-    assert acts.context.modality is MODALITIES[name]
-    assert f"3 {MODALITIES[name].sample}s" in repr(acts)
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_samples_with_a_face_bring_it_along(name: str) -> None:
     """An image for each, of the size of all; others bring none."""
@@ -80,6 +74,7 @@ def test_what_is_saved_opens_as_what_it_was(name: str, tmp_path: Path) -> None:
         assert torch.equal(again.context.pictures, acts.context.pictures)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_stream_has_the_rows_of_the_capture(name: str) -> None:
     """In another order."""
@@ -123,10 +118,3 @@ def test_a_record_can_recognise_modules() -> None:
         assert sn.wrap(nn.Linear(3, 2)).modality == OTHER
     finally:
         del MODALITIES["scent"]
-
-
-def test_what_is_no_record_is_refused() -> None:
-    with pytest.raises(TypeError, match="must be a Modality"):
-        register_modality("sound")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="must not be empty"):
-        register_modality(Modality(name=""))

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import AlbertConfig, AlbertModel, HrmTextConfig, HrmTextForCausalLM
+from transformers import AlbertConfig, AlbertModel
 
 import sae_nb as sn
 from sae_nb.models import LiveModel, run
@@ -141,20 +141,6 @@ def test_a_block_that_is_in_no_list_has_a_layer_for_each_time_it_runs() -> None:
     assert once.n_layers is None
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("name", ["b@7", "b@4"])
-def test_an_application_beyond_the_last_is_refused(backend: Any, name: str) -> None:
-    with pytest.raises(ValueError, match="one of the 4 applications of `b`"):
-        sn.capture(sn.wrap(Again()), torch.randn(2, 3, 16), name, backend=backend, progress=False)
-
-
-def test_names_that_are_no_application_are_refused() -> None:
-    model = sn.wrap(Looped())
-    for name in ("layers.0@x", "layers.0@-1", "layers.0@", "resid_post.3@1"):
-        with pytest.raises(sn.models.HookPointNotFound, match="application"):
-            model.hook_point(name)
-
-
 def test_one_state_is_asked_for_where_a_module_has_several() -> None:
     model = sn.wrap(Again())
     (batch,) = model.batches(torch.randn(2, 3, 16))
@@ -208,30 +194,6 @@ def test_a_looped_language_model_has_a_layer_for_every_run(backend: Any) -> None
     torch.testing.assert_close(gate, module.exit_gate(post))
     assert_same(module.head(norm), module(ids))
     assert all(one.step is None for one in found.values())
-
-
-def test_hrm_text_has_all_sixteen() -> None:
-    """Both stacks, in the order in which they run; the answer comes from the last norm of the second."""
-    config = HrmTextConfig(
-        vocab_size=20, hidden_size=16, intermediate_size=32, num_hidden_layers=2, head_dim=8,
-        num_attention_heads=2, H_cycles=2, L_cycles=3,
-    )  # fmt: skip
-    module = HrmTextForCausalLM(config)
-    parts = [*module.model.L_module.layers, *module.model.H_module.layers]
-    ids, model = ids_of(), sn.wrap(module)
-    truth = outputs(module, parts, ids)
-    assert model.n_layers == len(truth) == 16
-    points = [f"resid_post.{i}" for i in range(16)]
-    for backend in BACKENDS:
-        found = sn.capture(model, ids, points, backend=backend, drop_first=False, progress=False)
-        for point, expected in zip(points, truth, strict=True):
-            assert_same(found[point].x, expected)
-    names = ["final_norm", "resid_pre.9", "attn_out.9", "mlp_out.9", "resid_post.9"]
-    norm, pre, attn, mlp, post = (
-        one.x for one in sn.capture(model, ids, names, drop_first=False, progress=False).values()
-    )
-    assert_same(module.lm_head(norm), module(ids).logits)
-    torch.testing.assert_close(pre + attn + mlp, post)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -64,20 +64,3 @@ def test_bytes_of_a_file_are_its_image() -> None:
         assert torch.allclose(rows(given), expected, atol=1e-5)
     row = {"bytes": file.getvalue(), "path": None}
     assert torch.allclose(rows(row), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("given", "says"),
-    [
-        ("", "images"),
-        (torch.zeros(2, 32, 32), "expand"),
-        (torch.zeros(2, 4, 32, 32), "transparency"),
-        (torch.zeros(2, 32, 32, 4), "permute"),
-        ({"pixel_values": torch.zeros(1, 3, 32, 32, dtype=torch.uint8)}, "normalised"),
-        (torch.zeros(1, 3, 32, 32, dtype=torch.int64), "torch.uint8"),
-    ],
-)
-def test_what_is_no_image_of_three_channels_is_named(given: Any, says: str) -> None:
-    """With what to write for that very form."""
-    with pytest.raises((TypeError, ValueError), match=says):
-        rows(given)

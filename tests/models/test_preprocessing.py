@@ -96,23 +96,6 @@ def test_old_and_short_spellings_are_read(config, field, value) -> None:
     assert getattr(Preprocess.from_config(config), field) == value
 
 
-def test_a_size_it_does_not_know_is_refused() -> None:
-    """Rule, given, do."""
-    with pytest.raises(ValueError, match="longest_edge.*wrap"):
-        Preprocess.from_config({"size": {"longest_edge": 200}})
-    with pytest.raises(ValueError, match="`mean` and `std`"):
-        Preprocess(std=(1.0, 0.0, 1.0))
-
-
-def test_a_required_size_is_checked_not_forced() -> None:
-    """A model that never resizes says what size it needs and how to get it."""
-    preprocess = Preprocess(required=(32, 24))
-    assert preprocess.output_size == (32, 24)
-    assert preprocess(torch.rand(2, 3, 32, 24)).shape == (2, 3, 32, 24)
-    with pytest.raises(ValueError, match=r"\(3, 32, 24\).*got \(3, 30, 24\).*resize\(\(24, 32\)\)"):
-        preprocess(torch.rand(2, 3, 30, 24))
-
-
 def test_floats_of_the_right_size_are_not_rounded_to_bytes() -> None:
     """A picture optimised by gradient keeps its precision; only resizing goes through bytes."""
     picture = torch.rand(1, 3, 16, 16)

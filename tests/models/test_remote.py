@@ -11,7 +11,6 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import summarise_atom
 from sae_nb.models import _checkpoint_files as hub
 
 TEXTS = ["a b c", "d a", "b b c a d"]
@@ -94,6 +93,7 @@ def server(folder: Path, monkeypatch: pytest.MonkeyPatch) -> type[Server]:
     return Fresh
 
 
+@pytest.mark.slow
 def test_a_dry_run_gives_the_rows_of_a_local_capture(folder: Path) -> None:
     """Packed, unpacked where this library is hidden, and run: every hook point, input sides included."""
     local = sn.capture(sn.load_model(folder), TEXTS, POINTS, progress=False)
@@ -104,6 +104,7 @@ def test_a_dry_run_gives_the_rows_of_a_local_capture(folder: Path) -> None:
         assert torch.equal(remote[name].sample, local[name].sample)
 
 
+@pytest.mark.slow
 def test_nothing_is_loaded_or_asked_before_a_capture(on_the_hub: str, server: type[Server]) -> None:
     """Parameters are on the meta device; hook points, widths and the tokenizer are there all the same."""
     model = sn.load_model(on_the_hub, remote=True)
@@ -115,6 +116,7 @@ def test_nothing_is_loaded_or_asked_before_a_capture(on_the_hub: str, server: ty
     assert server.asked == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("remote", [True, "https://host.invalid"])
 def test_the_flag_reaches_the_trace(
     on_the_hub: str, server: type[Server], remote: bool | str
@@ -133,6 +135,7 @@ def test_the_flag_reaches_the_trace(
     assert all(parameter.is_meta for parameter in model.module.parameters())
 
 
+@pytest.mark.slow
 def test_what_travels_does_not_need_this_library(on_the_hub: str, server: type[Server]) -> None:
     """The server has nnsight and torch; a body that names sae_nb would fail there."""
     model = sn.load_model(on_the_hub, remote=True)
@@ -143,17 +146,6 @@ def test_what_travels_does_not_need_this_library(on_the_hub: str, server: type[S
 def test_a_capture_without_the_flag_stays_here(folder: Path, server: type[Server]) -> None:
     """Not even the backend is made."""
     sn.capture(sn.load_model(folder), ["a b"], "resid_post.1", progress=False)
-    assert server.asked == []
-
-
-def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> None:
-    """The module itself and the logit lens: rule, given, do; nothing is sent."""
-    model = sn.load_model(on_the_hub, remote=True)
-    missing = "weights on this machine, but 'owner/gpt' runs remotely.*or `sn.capture`, which run"
-    with pytest.raises(RuntimeError, match=missing):
-        model.module(torch.tensor([[2, 3]]))
-    with pytest.raises(RuntimeError, match=missing):
-        summarise_atom(sn.TopK(16, 32, 2), torch.ones(4, 16), model=model)
     assert server.asked == []
 
 
@@ -201,6 +193,7 @@ STEERED: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", STEERED)
 @pytest.mark.parametrize("point", ["resid_post.1", "attn_out.1", "resid_pre.2"])
 def test_a_remote_model_is_steered_as_one_that_is_here(
@@ -226,46 +219,6 @@ def test_a_remote_model_is_steered_as_one_that_is_here(
     assert far.nnsight._edits == []
 
 
-def test_somebodys_own_remote_trace_is_steered(far: sn.LiveModel, folder: Path) -> None:
-    """Ours first, then theirs; after the block theirs alone; a recipe's model keeps the edit."""
-    here, theirs = sn.load_model(folder), far.nnsight
-    ids = torch.tensor([[2, 3, 4]])
-    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
-        expected = here(ids)
-    with sn.steer(far, "resid_post.1", direction=D, by=2.0) as steering:
-        edited = steering.recipe.to_nnsight(far.nnsight)
-        with torch.no_grad(), theirs.trace(ids, remote=True):
-            out = theirs.output.logits.save()
-    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
-    with torch.no_grad(), theirs.trace(ids, remote=True):
-        out = theirs.output.logits.save()
-    torch.testing.assert_close(out, here(ids), atol=1e-6, rtol=0)
-    with torch.no_grad(), edited.trace(ids, remote=True):
-        out = edited.output.logits.save()
-    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
-
-
-def test_somebodys_own_remote_generation_is_one_request(far: sn.LiveModel, folder: Path) -> None:
-    """Every token of it is steered."""
-    here, theirs = sn.load_model(folder), far.nnsight
-    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
-        expected = here.generate("a b c", max_new_tokens=4, return_ids=True)
-    with sn.steer(far, "resid_post.1", direction=D, by=2.0):
-        with theirs.generate("a b c", max_new_tokens=4, do_sample=False, remote=True) as tracer:
-            ids = tracer.result.save()
-    assert ids[0].tolist() == expected.tolist()
-
-
-def test_a_dry_run_of_a_steered_model(folder: Path) -> None:
-    """nnsight's own simulation takes what is sent too."""
-    model, here = sn.load_model(folder, remote="local"), sn.load_model(folder)
-    with sn.steer(model, "resid_post.1", direction=D, by=2.0):
-        theirs, text = model(TEXTS), model.generate("a b", max_new_tokens=3)
-    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
-        torch.testing.assert_close(theirs, here(TEXTS), atol=1e-5, rtol=1e-5, equal_nan=True)
-        assert text == here.generate("a b", max_new_tokens=3)
-
-
 def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
     """Codes of an SAE and functions at once; positions in a trace of somebody's own when it runs."""
     sae, theirs = sn.TopK(16, 32, 2), far.nnsight
@@ -280,26 +233,7 @@ def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
                 theirs.output.save()
 
 
-def test_what_cannot_be_remote_is_refused(on_the_hub: str, folder: Path) -> None:
-    """A folder no server has, a bundled model, a device, plain hooks, an address that is none."""
-    with pytest.raises(ValueError, match="must be a hub id.*got the folder"):
-        sn.load_model(str(folder), remote=True)
-    with pytest.raises(ValueError, match="'tiny-gpt', which is bundled"):
-        sn.load_model("tiny-gpt", remote=True)
-    with pytest.raises(ValueError, match="`device` and `dtype` must be None"):
-        sn.load_model(on_the_hub, device="cpu", remote=True)
-    with pytest.raises(ValueError, match="`remote` must be True, False, 'local' or a server's"):
-        sn.load_model(on_the_hub, remote="somewhere")
-    with pytest.raises(ValueError, match="`backend` must be 'nnsight' for 'owner/gpt'"):
-        sn.capture(
-            sn.load_model(on_the_hub, remote=True),
-            ["a b"],
-            "resid_post.1",
-            backend="hooks",
-            progress=False,
-        )
-
-
+@pytest.mark.slow
 def test_a_store_of_a_remote_capture_is_resumed(folder: Path, tmp_path: Path) -> None:
     """Known by the model's name: its weights are elsewhere."""
     model = sn.load_model(folder, remote="local")

@@ -5,13 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.components import as_heard
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.activations import MODALITIES
 from sae_nb.models import LiveModel
 
 X = torch.randn(5, 64, 3, generator=torch.Generator().manual_seed(0))
@@ -128,34 +125,3 @@ def test_a_network_of_ones_own_has_traces() -> None:
         sn.capture(model, torch.randn(4, 2, 20, 20), "1", progress=False)
     with pytest.raises(ValueError, match="must be finite, got NaN"):
         sn.capture(model, torch.full((1, 2, 400), torch.nan), "1", progress=False)
-
-
-def test_a_trace_is_one_line_per_channel_without_gaps() -> None:
-    """Every column of pixels of each channel has some of its line, and neighbours touch."""
-    face = MODALITIES["series"].face
-    assert face is not None
-    for n, channels in ((2, 1), (64, 3), (5_000, 2), (64, 40)):
-        values = torch.randn(n, channels, generator=torch.Generator().manual_seed(n))
-        image = face(values)
-        assert image.shape[0] == 3
-        assert image.shape[1] <= 192
-        lines = (image[0] > 100).view(channels, -1, image.shape[2])
-        assert bool(lines.any(dim=1).all())
-        wide = torch.nn.functional.max_pool2d(lines.float()[:, None], (3, 1), 1, (1, 0))[:, 0] > 0
-        assert bool((wide[:, :, 1:] & lines[:, :, :-1]).any(dim=1).all())
-    flat = face(torch.zeros(64))
-    assert int((flat[0] > 100).any(dim=1).sum()) == 2
-
-
-def test_examples_are_named_and_wide(patched: LiveModel) -> None:
-    """In AtomBrowser: traces twice as wide as images, with heat on the steps of channels."""
-    acts = sn.capture(patched, X, "resid_post.1", progress=False)
-    sae = sn.TopK(32, 24, k=3, generator=torch.Generator().manual_seed(0))
-    browser = sw.AtomBrowser(sae, acts)
-    from sae_nb_widgets.panel import descendants
-
-    grid = next(w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and w.captions)
-    assert grid.heat_shape == (3, 15)
-    assert grid.patch_names[16] == "channel 1, 0.04 s"
-    assert as_heard(acts.context, [(0, 0)]).keys() == {"patch_names"}
-    browser.close()

@@ -11,7 +11,6 @@ import pytest
 import torch
 from PIL import Image
 
-import sae_nb as sn
 from sae_nb.models import fit_picture
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
@@ -83,36 +82,3 @@ def test_files_and_their_bytes_are_opened_upright(vit: Any, tmp_path: Path) -> N
     picture, notes = fit_picture(vit, buffer.getvalue())
     assert "first frame taken" in notes
     assert int(picture.max()) < 50
-
-
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        (b"no picture", ValueError, "Pillow"),
-        (np.full((32, 32, 3), np.inf), ValueError, "finite"),
-        (np.full((32, 32, 3), 2.0), ValueError, r"\[0, 1\]"),
-        (np.full((32, 32, 3), 300), ValueError, "0 … 255"),
-        (np.zeros((2, 32, 32, 3), np.uint8), ValueError, "one at a time"),
-        (np.zeros((5, 32, 32), np.uint8), ValueError, "shape"),
-        (Image.new("1", (9000, 9000)), ValueError, "pixels"),
-        ("gone.png", FileNotFoundError, "gone.png"),
-        (3, TypeError, "image"),
-    ],
-)
-def test_no_picture_is_refused(vit: Any, given: Any, error: type[Exception], words: str) -> None:
-    """Rule, given, do."""
-    with pytest.raises(error, match=words):
-        fit_picture(vit, given)
-
-
-def test_file_that_is_no_picture_is_named(vit: Any, tmp_path: Path) -> None:
-    """Whatever its ending says."""
-    (tmp_path / "a.png").write_text("hello")
-    with pytest.raises(ValueError, match=r"a\.png"):
-        fit_picture(vit, tmp_path / "a.png")
-
-
-def test_language_models_take_no_picture() -> None:
-    """Named."""
-    with pytest.raises(TypeError, match="tiny-gpt reads text"):
-        fit_picture(sn.load_model("tiny-gpt"), COLOURS)

@@ -140,33 +140,6 @@ def test_rows_of_a_spectrogram_are_its_patches(patches: LiveModel) -> None:
     assert torch.equal(again.x, states.flatten(0, 1))
 
 
-@pytest.mark.parametrize(
-    ("bad", "words"),
-    [
-        (torch.zeros(2, 400), "must not be silent"),
-        (torch.randn(2, 400, 2), "must be mono"),
-        (torch.randn(400, 2), "must be mono"),
-        (torch.full((1, 400), torch.nan), "clip 0 holds NaN"),
-        ((torch.randn(400), 44_100), "must have 16000 values per second"),
-        (sn.data.sounds(1), "must have 16000 values per second"),
-        (torch.randn(1, 20), "at least"),
-        ({"input_values": torch.randn(2, 9), "attention_mask": torch.ones(2, 8)}, "the shape of"),
-        ([], "at least one clip"),
-    ],
-)
-def test_what_is_no_sound_is_refused(heard: LiveModel, bad: Any, words: str) -> None:
-    with pytest.raises(ValueError, match=words):
-        sn.capture(heard, bad, "resid_post.0", progress=False)
-
-
-def test_what_is_of_another_kind_is_refused(heard: LiveModel, tmp_path: Path) -> None:
-    for bad in (3, {"a": 1}, torch.ones(4, dtype=torch.bool)):
-        with pytest.raises(TypeError, match="must be sounds"):
-            sn.capture(heard, bad, "resid_post.0", progress=False)
-    with pytest.raises(FileNotFoundError, match="exists"):
-        sn.capture(heard, tmp_path / "no.wav", "resid_post.0", progress=False)
-
-
 def test_files_and_datasets_are_read(heard: LiveModel, tmp_path: Path) -> None:
     """Whole numbers of 16 bits, with the rate that they bring."""
     values = (10_000 * torch.randn(400).clamp(-3, 3)).to(torch.int16)
@@ -251,28 +224,3 @@ def test_both_towers_of_clap(towers: Any, batch_size: int) -> None:
         len(sn.capture(audio, sounds, "resid_post.0", progress=False).context.sounds.sample(1))
         == 20_000
     )
-
-
-def test_residues_are_read_by_their_letters(tmp_path: Path) -> None:
-    """ESM: a row per residue, equal to plain transformers in batches of different lengths."""
-    import transformers
-
-    letters = "<cls> <pad> <eos> <unk> L A G V S E R T I D P K Q N F Y M H W C X B U Z O . - <null_1> <mask>"
-    (tmp_path / "vocab.txt").write_text("\n".join(letters.split()))
-    tokenizer = transformers.EsmTokenizer(str(tmp_path / "vocab.txt"))
-    torch.manual_seed(0)
-    config = transformers.EsmConfig(
-        vocab_size=33, hidden_size=32, num_hidden_layers=2, num_attention_heads=4,
-        intermediate_size=64, pad_token_id=1, mask_token_id=32, max_position_embeddings=100,
-        position_embedding_type="rotary", token_dropout=True,
-    )  # fmt: skip
-    module = transformers.EsmModel(config).eval()
-    model = sn.wrap(module, tokenizer=tokenizer)
-    proteins = ["MKTAYIAKQR", "GAVL"]
-    acts = sn.capture(model, proteins, "resid_post.0", progress=False)
-    assert acts.tokens[:12] == ["<cls>", *proteins[0], "<eos>"]
-    for i, protein in enumerate(proteins):
-        ids = tokenizer(protein, return_tensors="pt")
-        with torch.no_grad():
-            wanted = module(**ids, output_hidden_states=True).hidden_states[1][0]
-        torch.testing.assert_close(acts.x[acts.sample == i], wanted, atol=1e-5, rtol=0)

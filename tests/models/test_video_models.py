@@ -6,7 +6,6 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -106,25 +105,6 @@ def test_a_video_is_shown_as_a_film_strip(videos: Tensor) -> None:
     assert torch.equal(context.pictures[:, :, 32:], wanted)
 
 
-@pytest.mark.parametrize("name", ["VideoMAE", "Timesformer"])
-def test_a_tubelet_lies_on_its_frame(name: str) -> None:
-    """The cell of a face that holds a patch has its name, also where the times of a place lie side by side."""
-    video = torch.zeros(1, 4, 3, 32, 32)
-    video[0, 2, :, 8:16, 24:] = 1.0
-    context = sn.capture(made(name), video, "resid_post.1", progress=False).context
-    rows, columns = context.face_grid
-    steps = rows // 4
-    cells = context.pictures[0, 0].reshape(rows, 8, columns, 8).amax(dim=(1, 3)).flatten()
-    (cell,) = cells.nonzero().flatten().tolist()
-    step = 2 if name == "Timesformer" else 1
-    assert context.cell_names()[cell] == f"tubelet {step},1,3"
-    assert context.cell_of(context.patch_in(cell)) == cell
-    marked = np.zeros(rows * columns)
-    marked[context.patch_in(cell)] = 1.0
-    assert context.on_face(marked).argmax() == cell == step * 16 + 1 * 4 + 3
-    assert steps == context.frames
-
-
 def test_time_is_in_seconds_where_a_rate_is_known(videos: Tensor, tmp_path: Path) -> None:
     """Given with the videos or once for the model; each step of VideoMAE is two frames."""
     acts = sn.capture(made("VideoMAE"), (videos, 10.0), "resid_post.1", progress=False)
@@ -198,25 +178,6 @@ def test_an_edit_reaches_the_tubelets(videos: Tensor) -> None:
     hook.remove()
     with sn.steer(model, "resid_post.1", direction=torch.ones(32), by=2.0):
         torch.testing.assert_close(model(videos), wanted, atol=1e-5, rtol=0)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda x: x[:, :3], "must have 4 frames"),
-        (lambda x: x[:, :, :1], "must have 3 channels"),
-        (lambda x: x.movedim(2, -1), r"movedim\(-1, -3\)"),
-        (lambda x: 3 * x, r"must lie in \[0, 1\]"),
-        (lambda x: x[..., :16], "must have 32×32 pixels"),
-        (lambda x: x * torch.nan, "must be finite"),
-        (lambda _x: [], "at least one video"),
-    ],
-)
-def test_what_is_no_video_is_refused(change: Any, words: str, videos: Tensor) -> None:
-    with pytest.raises(ValueError, match=words):
-        sn.capture(made("VideoMAE"), change(videos), "resid_post.1", progress=False)
-    with pytest.raises(TypeError, match="must be videos"):
-        sn.capture(made("VideoMAE"), videos[0, 0], "resid_post.1", progress=False)
 
 
 def test_a_folder_loads_as_what_it_is(tmp_path: Path, videos: Tensor) -> None:

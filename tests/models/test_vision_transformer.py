@@ -128,6 +128,7 @@ def test_tied_equals_untied_with_equal_weights(pixels):
     assert torch.equal(tied(pixels), plain(pixels))
 
 
+@pytest.mark.slow
 def test_branches_are_dropped_in_training_only(pixels):
     """Evaluation is deterministic; training differs between passes exactly where drop > 0."""
     dropping, plain = _model(residual_drop=0.5), _model(residual_drop=0.0)
@@ -142,6 +143,7 @@ def test_branches_are_dropped_in_training_only(pixels):
     assert torch.equal(first, dropping(many))
 
 
+@pytest.mark.slow
 def test_drop_grows_linearly_and_keeps_the_expected_update():
     """Rates go 0 … residual_drop; averaged over many draws a dropped branch is the full one."""
     model = _model(residual_drop=0.4)
@@ -195,48 +197,6 @@ def test_the_seed_decides_the_weights_and_nothing_else_does():
     assert not torch.equal(a.blocks[2].mlp.up.weight, c.blocks[2].mlp.up.weight)
     assert torch.equal(a.embed.position, c.embed.position)
     assert torch.equal(before, torch.get_rng_state())
-
-
-def test_loading_leaves_global_randomness_alone(tmp_path):
-    """Reading a model is not an event for the user's seed."""
-    _model().save(tmp_path)
-    torch.manual_seed(3)
-    expected = torch.rand(4)
-    torch.manual_seed(3)
-    VisionTransformer.from_folder(tmp_path)
-    assert torch.equal(torch.rand(4), expected)
-
-
-def test_tiny_vit_has_the_size_on_its_card():
-    """12 blocks of width 64: 410 579 parameters; tied about a quarter."""
-    assert sum(p.numel() for p in VisionTransformer().parameters()) == 410_579
-    tied = VisionTransformer(VisionTransformerConfig(shared_blocks=(4, 4, 4)))
-    assert sum(p.numel() for p in tied.parameters()) == 109_331
-    assert tied.config.n_tokens == 69
-    assert tied.config.n_prefix_tokens == 5
-    assert tied.config.patch_grid == (8, 8)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"shared_blocks": (4, 4)}, "add up to n_blocks=6, got \\(4, 4\\)"),
-        ({"shared_blocks": (6, 0)}, "counts ≥ 1"),
-        ({"patch_size": 5}, "`patch_size` must divide image_size=32, got 5"),
-        ({"n_heads": 3}, "`n_heads` must divide d_model=16, got 3"),
-        ({"n_blocks": 0}, "`n_blocks` must be at least 1, got 0"),
-    ],
-)
-def test_impossible_sizes_are_refused(changes, said):
-    """Rule, given."""
-    with pytest.raises(ValueError, match=said):
-        VisionTransformerConfig(**(SMALL | changes))
-
-
-def test_pictures_of_another_size_are_refused():
-    """The message gives both shapes."""
-    with pytest.raises(ValueError, match=r"\(batch, 3, 32, 32\), got \(2, 3, 28, 28\)"):
-        _model()(torch.rand(2, 3, 28, 28))
 
 
 def test_damaged_folders_are_refused_by_name(tmp_path):

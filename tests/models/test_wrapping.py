@@ -81,13 +81,6 @@ def test_a_hugging_face_image_processor_is_understood(build) -> None:
     assert model.preprocess.output_size == (32, 32)
 
 
-def test_class_names_and_name_are_kept() -> None:
-    """Given ones."""
-    model = wrap(nn.Linear(2, 2), class_names=["cat", "horse"], name="mine")
-    assert (model.class_names, model.name) == (("cat", "horse"), "mine")
-    assert wrap(nn.Linear(2, 2)).name == "Linear"
-
-
 def test_an_nnsight_object_is_unwrapped_and_kept(build) -> None:
     """The torch module underneath is run; model.nnsight is the very object that was given."""
     from nnsight import NNsight
@@ -120,27 +113,6 @@ def test_a_submodule_of_an_nnsight_object_can_be_wrapped(build) -> None:
 
     module = build("clip_vision_model")
     assert wrap(NNsight(module).encoder).module is module.encoder
-
-
-@pytest.mark.parametrize(
-    ("call", "kind", "message"),
-    [
-        (lambda: wrap(wrap(nn.Linear(2, 2))), TypeError, "got a live model"),
-        (lambda: wrap(nn.Linear(2, 2, device="meta")), ValueError, "meta device.*dispatch=True"),
-        (lambda: wrap(nn.Linear(2, 2), patch_grid=(0, 2)), ValueError, "`patch_grid`"),
-        (lambda: wrap(nn.Linear(2, 2), patch_grid=(1, 2, 3)), ValueError, "`patch_grid`"),
-        (lambda: wrap(nn.Linear(2, 2), preprocess=3), TypeError, "`preprocess`"),
-        (
-            lambda: wrap(nn.Linear(2, 2), tokenizer=object(), patch_grid=(1, 1)),
-            ValueError,
-            "got both",
-        ),
-    ],
-)
-def test_what_cannot_be_wrapped_is_refused(call, kind, message) -> None:
-    """Rule, given, do."""
-    with pytest.raises(kind, match=message):
-        call()
 
 
 def test_a_model_of_two_kinds_is_refused(tmp_path) -> None:

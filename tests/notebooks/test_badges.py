@@ -11,7 +11,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-from PIL import Image
 
 from tests.scripts import script
 
@@ -75,6 +74,7 @@ def test_every_notebook_links_to_itself(path: Path, badges: ModuleType) -> None:
     assert cells[1].metadata["jupyter"]["source_hidden"]
 
 
+@pytest.mark.slow
 def test_badging_again_changes_nothing(badges: ModuleType) -> None:
     """The links and the cell are replaced, not added a second time."""
     for path in badges.notebooks():
@@ -111,28 +111,3 @@ def test_elsewhere_the_cell_does_nothing(badges: ModuleType, tmp_path: Path) -> 
     calls, torch_loaded = _run_cell(badges.colab_cell(), tmp_path, there=False)
     assert (calls, torch_loaded) == ([], False)
     assert [path.name for path in tmp_path.iterdir()] == ["cell.py"]
-
-
-def test_the_page_of_installing_shows_the_same_cell(badges: ModuleType) -> None:
-    """What people copy from it is what the notebooks run; README's links are of the same repository."""
-    assert badges.colab_cell() in (ROOT / "docs" / "install.md").read_text()
-    readme = (ROOT / "README.md").read_text()
-    named = set(re.findall(r"github\.com/([\w-]+/[\w-]+)|/gh/([\w-]+/[\w-]+)/", readme))
-    assert {name for pair in named for name in pair if name} == {_slug()}
-
-
-def test_readme_links_lead_somewhere() -> None:
-    """Every relative link and picture is a file of the repository; stills are small, the film is one."""
-    readme = (ROOT / "README.md").read_text()
-    targets = re.findall(r"\]\((?!https?:)([^)#]+)\)|<img[^>]* src=\"([^\"]+)\"", readme)
-    files = [ROOT / (one or other) for one, other in targets]
-    assert files
-    assert [file for file in files if not file.exists()] == []
-    pictures = [file for file in files if file.suffix in (".webp", ".png")]
-    assert pictures
-    films = [file for file in pictures if Image.open(file).n_frames > 1]
-    assert len(films) == 1
-    assert films[0].stat().st_size <= 600_000
-    assert (
-        max((file.stat().st_size for file in pictures if file not in films), default=0) <= 100_000
-    )

@@ -99,33 +99,3 @@ def test_blanks_come_before_answers_and_every_cell_says_which_it_is() -> None:
     assert asked[0] == "left"
     ids = [cell.id for cell in notebook.cells]
     assert len(set(ids)) == len(ids)
-
-
-def test_seconds_are_written_into_the_course() -> None:
-    """In the column of their lesson, and in no other."""
-    row = "| [23 · The lens](23_the_lens.ipynb) | q? | 25 min | 9 s | can |\n"
-    assert EXECUTE.with_seconds(row, {"23_the_lens": 24.6}) == row.replace(" 9 s", " 25 s")
-    assert EXECUTE.with_seconds(row, {"other": 1.0}) == row
-    course = (FOLDER / "README.md").read_text(encoding="utf-8")
-    changed = EXECUTE.with_seconds(course, {path.stem: 999 for path in EXECUTE.lessons()})
-    assert changed.count("| 999 s |") == len(EXECUTE.lessons())
-
-
-@pytest.mark.parametrize(
-    ("stated", "measured", "written"),
-    [
-        ("a minute of computing", 41.9, "40 seconds of computing"),
-        ("half a minute of\n# computing", 57.0, "55 seconds of\n# computing"),
-        ("a quarter of a minute of computing", 9.6, "10 seconds of computing"),
-        ("15 seconds of computing", 4.4, "4 seconds of computing"),
-        ("seconds of computing", 0.2, "1 seconds of computing"),
-    ],
-)
-def test_seconds_are_written_into_the_first_cell(
-    stated: str, measured: float, written: str
-) -> None:
-    """However they were stated before; nothing else of the lesson changes."""
-    lesson = f"# You need 00; 5 minutes, {stated}. Afterwards you can."
-    changed = EXECUTE.with_own_seconds(lesson, measured)
-    assert changed == lesson.replace(stated, written)
-    assert EXECUTE.stated(changed) == EXECUTE.in_words(measured)

@@ -82,6 +82,7 @@ def run(notebook: Any, record_property: Record) -> float:
     return seconds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", OTHERS, ids=lambda path: path.stem)
 def test_notebook_runs(path: Path, record_property: Record) -> None:
     """Its own assertions hold; the documentation shows what came out."""
@@ -89,6 +90,7 @@ def test_notebook_runs(path: Path, record_property: Record) -> None:
     EXECUTE.keep(notebook, path, run(notebook, record_property))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_EXERCISES, ids=lambda path: path.stem)
 def test_notebook_runs_with_each_exercise_left_and_then_answered(
     path: Path, record_property: Record
@@ -120,6 +122,7 @@ def test_notebook_runs_on_a_real_language_model(
     assert any("SmolLM2-135M: real" in str(out.get("text", "")) for out in outputs)
 
 
+@pytest.mark.slow
 def test_tour_runs_and_becomes_one_page(
     run_tour: ModuleType,
     tmp_path: Path,
@@ -151,6 +154,7 @@ def test_tour_runs_and_becomes_one_page(
     assert ELSEWHERE.findall(without_plotly) == []
 
 
+@pytest.mark.slow
 def test_a_model_of_ones_own_gets_the_first_half(run_tour: ModuleType) -> None:
     """The cells on the bundled language model are left out, and nothing before them."""
     whole = read(TOUR)
@@ -163,6 +167,7 @@ def test_a_model_of_ones_own_gets_the_first_half(run_tour: ModuleType) -> None:
     assert "summarise_session" in first.cells[-1].source
 
 
+@pytest.mark.slow
 def test_a_failing_cell_fails_the_command(
     run_tour: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib.util
 import re
 import tomllib
@@ -13,40 +12,10 @@ import pytest
 from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
-from sae_nb.__main__ import COMMANDS, _numbers
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 EXTRAS = PROJECT["optional-dependencies"]
-NAMED = re.compile(r"sae-nb\[([\w{}\[\], ]+?)\]['\"\s`]")
-# What builds, tests and documents the checkout: no call of a user needs it.
-OF_THE_CHECKOUT = {"binder", "dev", "docs"}
-
-
-def _named(*patterns: str) -> dict[str, set[str]]:
-    """Extras by the files that tell people to install them."""
-    found: dict[str, set[str]] = {}
-    for path in (path for pattern in patterns for path in ROOT.glob(pattern)):
-        for names in NAMED.findall(path.read_text(encoding="utf-8")):
-            for name in names.split(","):
-                found.setdefault(name.strip(), set()).add(path.relative_to(ROOT).as_posix())
-    return found
-
-
-def test_every_extra_that_is_named_exists() -> None:
-    """In sources, pages and READMEs; those that are filled in at run time are held to below."""
-    named = _named("sae_nb/**/*.py", "widgets/**/*.py", "notebooks/**/*.py", "*.md", "docs/**/*.md")
-    by_value = {name for name in named if "{" in name}
-    assert set(named) - by_value <= set(EXTRAS), named
-    assert by_value == {"{EXTRAS[package]}", "cuda{major}"}
-    assert {"cuda12", "cuda13"} <= set(EXTRAS)
-
-
-def test_every_extra_is_on_the_page_of_installing_or_of_the_checkout() -> None:
-    """With what needs it."""
-    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
-    told = set(re.findall(r"^\| `(\w+)` \|", page, re.M))
-    assert told == set(EXTRAS) - OF_THE_CHECKOUT
 
 
 @pytest.mark.parametrize(
@@ -82,23 +51,3 @@ def test_the_lowest_versions_are_those_of_the_bounds() -> None:
     assert [name for name, _ in lowest] == [name for name, _ in bounds]
     for (name, version), (_, bound) in zip(lowest, bounds, strict=True):
         assert version == bound or version.removesuffix(".0").startswith(bound), name
-
-
-def test_every_command_is_on_the_page_of_installing() -> None:
-    """And no other; each declares what runs it."""
-    commands = argparse.ArgumentParser().add_subparsers()
-    for declare in COMMANDS:
-        declare(commands)
-    page = (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
-    assert set(re.findall(r"^\| `sae-nb (\w+(?: agent)?)", page, re.M)) == set(commands.choices)
-    assert all(callable(one.get_default("run")) for one in commands.choices.values())
-
-
-@pytest.mark.parametrize(
-    ("text", "numbers"), [(None, None), ("0-3", [0, 1, 2, 3]), ("3,17", [3, 17]), ("5", [5])]
-)
-def test_atoms_of_a_command_are_numbers(text: str | None, numbers: list[int] | None) -> None:
-    """Ranges and lists; anything else is refused in words."""
-    assert _numbers(text) == numbers
-    with pytest.raises(ValueError, match="such as"):
-        _numbers("0:3")

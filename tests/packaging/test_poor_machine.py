@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import sae_nb_widgets
 
 import sae_nb
+
+pytestmark = pytest.mark.slow
 
 # A hook of the interpreter answers as such a machine would, whoever runs the test: rights do not hold root back.
 POOR = """

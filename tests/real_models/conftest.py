@@ -56,16 +56,6 @@ def cats_and_horses(assets: Path) -> tuple[Tensor, Tensor]:
 
 
 @pytest.fixture(scope="session")
-def stories(assets: Path) -> Any:
-    """The 260 K parameter TinyStories Llama with its tokenizer, made with `wrap`."""
-    from sae_nb.models import load_model, wrap
-
-    folder = assets / "data" / "weights" / "stories260K_hf"
-    tokenizer = _beside("stories_tokenizer").stories_tokenizer(folder)
-    return wrap(load_model(folder, device="cpu").module, tokenizer=tokenizer, name="stories260K")
-
-
-@pytest.fixture(scope="session")
 def open_real(real_models: Path) -> Callable[[str], Any]:
     """Return a function that loads "minilm" or "smollm2" from the folder of real models."""
     from sae_nb.models import load_model

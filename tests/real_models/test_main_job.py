@@ -16,6 +16,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 NOTEBOOK = Path(__file__).parents[2] / "notebooks" / "00_tour.ipynb"
 N_TEXTS = 60
 
@@ -43,7 +45,7 @@ def _run_cells(**material: Any) -> dict[str, Any]:
     return names
 
 
-@pytest.fixture(params=["photo-vit", "stories260K", "minilm", "smollm2"])
+@pytest.fixture(params=["photo-vit", "minilm", "smollm2"])
 def material(request: pytest.FixtureRequest) -> dict[str, Any]:
     """What the tour runs on: model, inputs, labels if any, hook point."""
     labels, hook_point = None, "resid_post.3"
@@ -51,8 +53,6 @@ def material(request: pytest.FixtureRequest) -> dict[str, Any]:
         model = request.getfixturevalue("photo_vit")
         pictures, classes = request.getfixturevalue("cats_and_horses")
         inputs, labels, hook_point = pictures[:300], classes[:300], "resid_post.2"
-    elif request.param == "stories260K":
-        model, inputs = request.getfixturevalue("stories"), _texts(200)
     else:
         # SmolLM2 runs about 80 tokens per CPU-second
         n = 8 if request.param == "smollm2" else N_TEXTS

@@ -31,13 +31,7 @@ def read(model: LiveModel, text: object, names: list[str]) -> dict[str, Tensor]:
     return seen
 
 
-def nats_per_token(model: LiveModel, text: str) -> float:
-    """Mean surprise of a text's tokens, given those before."""
-    (batch,) = model.batches(text)
-    chances = model(text)[0, :-1].log_softmax(-1)
-    return float(-chances.gather(-1, batch.token_ids[0, 1:, None]).mean())
-
-
+@pytest.mark.slow
 def test_the_photo_vit_tells_cats_from_horses(photo_vit, cats_and_horses) -> None:
     """About four in five, as published for it; guessing is one in two."""
     pictures, labels = cats_and_horses
@@ -81,56 +75,6 @@ def test_adding_the_horse_direction_makes_cats_horses(photo_vit, cats_and_horses
     assert (steered.argmax(-1) == 1).float().mean() > (plain.argmax(-1) == 1).float().mean()
 
 
-def test_the_story_model_is_not_surprised_by_a_story(stories) -> None:
-    """0.32 nats per token were measured for an opening like this; chance is log 512 = 6.2."""
-    assert nats_per_token(stories, OPENING) < 0.5
-    shuffled = " ".join(sorted(OPENING.split()))
-    assert nats_per_token(stories, shuffled) > 1.5
-
-
-def test_the_story_model_tells_hugging_faces_story(stories) -> None:
-    """Greedy text of 40 tokens, with and without cache, alone and beside a longer prompt."""
-    prompts = ["Once upon a time", "Tom had a big dog. One day, the dog"]
-    ids = torch.tensor([stories.tokenizer(prompts[0])["input_ids"]])
-    theirs = stories.module.generate(
-        ids, attention_mask=torch.ones_like(ids), max_new_tokens=40, do_sample=False, pad_token_id=0
-    )[0]
-    for prompt, cache in ((prompts[0], True), (prompts[0], False), (prompts, True)):
-        ours = stories.generate(prompt, max_new_tokens=40, use_cache=cache, return_ids=True)
-        ours = ours[0] if isinstance(ours, list) else ours
-        assert ours.tolist() == theirs[: len(ours)].tolist()
-    text = stories.generate(prompts[0], max_new_tokens=40)
-    assert text.startswith("Once upon a time, there was a")
-
-
-@pytest.mark.parametrize("steps", ["prompt", "all"])
-def test_steering_the_story_model_is_equal_to_a_run_without_cache(stories, steps) -> None:
-    """The edit at the prompt only, or at every step, with real weights."""
-    direction = torch.randn(64, generator=torch.Generator().manual_seed(0))
-
-    def edit(x: Tensor, state: object) -> Tensor:
-        return x + 4 * direction if steps == "all" or state.step == 0 else x
-
-    plain = stories.generate("Once upon a time", max_new_tokens=30)
-    stories.interventions.append(Intervention(stories.hook_point("resid_post.2"), edit))
-    try:
-        texts = {
-            stories.generate("Once upon a time", max_new_tokens=30, use_cache=c)
-            for c in (True, False)
-        }
-    finally:
-        stories.interventions.clear()
-    assert len(texts) == 1
-    assert texts != {plain}
-
-
-def test_the_story_model_adds_its_branches(stories) -> None:
-    """resid_post.2 = resid_post.1 + attn_out.2 + mlp_out.2 on text."""
-    seen = read(stories, OPENING, ["resid_post.1", "attn_out.2", "mlp_out.2", "resid_post.2"])
-    total = seen["resid_post.1"] + seen["attn_out.2"] + seen["mlp_out.2"]
-    torch.testing.assert_close(total, seen["resid_post.2"], atol=1e-5, rtol=1e-4)
-
-
 def test_minilm_reads_meaning(open_real) -> None:
     """Paraphrases are near, other topics far; layers are Hugging Face's hidden states exactly."""
     model = open_real("minilm")
@@ -154,6 +98,7 @@ def test_minilm_reads_meaning(open_real) -> None:
         torch.testing.assert_close(seen[name], hidden[layer + 1], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_smollm2_knows_steers_and_has_its_sink(open_real) -> None:
     """Paris; a sentiment direction moves great over terrible both ways; position 0 is a sink."""
     model = open_real("smollm2")

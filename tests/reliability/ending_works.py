@@ -1,4 +1,4 @@
-"""What a script may have under way when it ends: every panel, every call that works in the background.
+"""What a script may have under way when it ends: panels and calls that work in threads and processes.
 
     python tests/reliability/ending_works.py WORK PAUSE WAY
 
@@ -54,12 +54,6 @@ def training(steps: int = 100_000) -> Any:
     return sn.start_training(sn.TopK(16, 64, 4), rows(), sn.TrainConfig(steps=steps, batch_size=64))
 
 
-def temporal_panel() -> Any:
-    return sw.TemporalPanel(
-        model(LANGUAGE), sn.Temporal(128, 32, 4), STORY, hook_point="resid_post.2"
-    )
-
-
 def unseen_map() -> Any:
     """One whose UMAP no earlier run has kept."""
     return sw.ConceptMap(sn.TopK(16, 64, 4))
@@ -72,12 +66,6 @@ def steering(name: str, inputs: Any) -> Any:
 def steered_story() -> Any:
     panel = steering(LANGUAGE, [STORY])
     panel.continue_text()
-    return panel
-
-
-def dose_response() -> Any:
-    panel = steering(VISION, sn.data.scenes(2, seed=0))
-    panel.dose_response()
     return panel
 
 
@@ -120,49 +108,19 @@ def umap() -> Any:
     return start_umap(torch.randn(60, 8))
 
 
-def corpora() -> Any:
-    images, at = sn.data.scenes(8, seed=0), "resid_post.6"
-    docs = sn.uses.documents(model("tiny-vit"), sae(VISION), images, at, progress=False)
-    return sw.CorpusPanel(docs.subset(slice(4)), docs.subset(slice(4, 8)))
-
-
-def circuit() -> Any:
-    gpt, last = model("tiny-gpt"), sae("tiny-gpt/mlp.3")
-    return sw.CircuitPanel(sn.circuits.attribution_graph(gpt, last, "She saw", target=" a"))
-
-
 def generation() -> Any:
     return sw.GenerationLens(model(LANGUAGE), sae(LANGUAGE), prompt=STORY, pinned=[1])
-
-
-def layers() -> Any:
-    gpt = model("tiny-gpt")
-    return sw.LensPanel(gpt, sn.load_lens("tiny-gpt"), STORY)
 
 
 WORKS: dict[str, Callable[[], Any]] = {
     "TrainingMonitor": lambda: sw.TrainingMonitor(training()),
     "AtomBrowser": lambda: sw.AtomBrowser(sae(VISION), examples(VISION).acts, model(VISION)),
     "InputLens": lambda: sw.InputLens(model(VISION), sae(VISION), "resid_post.6"),
-    "ConceptMap": lambda: sw.ConceptMap(sae(VISION), examples=examples(VISION)),
     "ConceptMap, UMAP": unseen_map,
-    "CorpusPanel": corpora,
-    "ChangesPanel": lambda: sw.ChangesPanel(model(LANGUAGE), model(LANGUAGE), [STORY]),
-    "CircuitPanel": circuit,
     "GenerationLens, playing": partial(playing, generation),
-    "LensPanel": layers,
-    "PatchingPanel": lambda: sw.PatchingPanel(model("tiny-induction")),
-    "SteeringPanel": lambda: steering(VISION, sn.data.scenes(2, seed=0)),
-    "SteeringPanel, dose": dose_response,
     "SteeringPanel, story": steered_story,
-    "PursuitStepper": pursuit,
     "PursuitStepper, playing": partial(playing, pursuit),
-    "DepthTrajectory": depth,
     "DepthTrajectory, playing": partial(playing, depth),
-    "TemporalPanel": temporal_panel,
-    "ReportCard": lambda: sw.ReportCard([sn.evaluate(sn.TopK(16, 64, 4), rows())]),
-    "SuperpositionToy": sw.SuperpositionToy,
-    "AtomQuiz": lambda: sw.AtomQuiz(sae(VISION), examples(VISION).acts),
     "dashboard": lambda: sw.dashboard(model(VISION), sae(VISION), examples(VISION).acts),
     "start_training": training,
     "start_training, stream": streamed_training,

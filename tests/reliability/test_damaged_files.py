@@ -36,6 +36,7 @@ def test_what_was_saved_comes_back(saved: tuple[FileKind, Path, Any]) -> None:
     assert same(kind.read(folder), content)
 
 
+@pytest.mark.slow
 def test_damage_is_named_or_without_effect(saved: tuple[FileKind, Path, Any]) -> None:
     """Each drawn damage to one file gives a named error that names the file, or the same content."""
     kind, folder, content = saved
@@ -55,6 +56,7 @@ def test_damage_is_named_or_without_effect(saved: tuple[FileKind, Path, Any]) ->
     assert {path: path.read_bytes() for path in files} == before
 
 
+@pytest.mark.slow
 def test_files_exchanged_between_two_are_named(
     saved: tuple[FileKind, Path, Any], tmp_path: Path
 ) -> None:

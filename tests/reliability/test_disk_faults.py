@@ -178,6 +178,7 @@ def failing_at(n: int, code: int) -> Iterator[list[int]]:
         yield seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
 def test_a_disk_that_fails_at_any_write_is_named_and_costs_nothing(
     writer: Writer, tmp_path: Path, code: int
@@ -212,27 +213,6 @@ def test_a_disk_that_fails_at_any_write_is_named_and_costs_nothing(
 def temporary(folder: Path) -> list[str]:
     """Names of what should be gone."""
     return [one.name for one in folder.rglob("*") if one.name.startswith(".")]
-
-
-def test_a_path_under_a_file_is_named(writer: Writer, tmp_path: Path) -> None:
-    """A folder that cannot be made, whoever asks: root is bound by this as well."""
-    (tmp_path / "file").write_text("mine")
-    with pytest.raises((OSError, ValueError), match=r"must .*file.*\. [A-Z]") as caught:
-        writer.write(tmp_path / "file" / "it", 0)
-    assert "Errno" not in str(caught.value)
-    assert (tmp_path / "file").read_text() == "mine"
-    assert [one.name for one in tmp_path.iterdir()] == ["file"]
-
-
-@pytest.mark.parametrize("where", ["x" * 300, "gone/it"], ids=["too long", "nowhere"])
-def test_a_place_that_cannot_be_is_named(writer: Writer, tmp_path: Path, where: str) -> None:
-    """A name that no disk takes; a folder that is a link to nothing."""
-    (tmp_path / "gone").symlink_to(Path("/proc/nowhere"))
-    with pytest.raises(
-        (OSError, ValueError), match=rf"{NAMED.pattern}|must be short enough .*Choose"
-    ):
-        writer.write(tmp_path / where, 0)
-    assert [one.name for one in tmp_path.iterdir()] == ["gone"]
 
 
 SMALL_DISK = """
@@ -283,6 +263,7 @@ def _run_with(mount: str, script: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_full(tmp_path: Path) -> None:
     """A file system of 16 MB with nothing left: every writer says so, and the old version can be read."""
     disk = tmp_path / "disk"
@@ -313,6 +294,7 @@ for writer in WRITERS:
 """
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_really_read_only(tmp_path: Path) -> None:
     """What lies there is read; what would be written is refused by name."""
     disk = tmp_path / "disk"

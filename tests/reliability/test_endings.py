@@ -29,10 +29,10 @@ ending_works.main(*sys.argv[1:])
 PAUSES = ("0", ".05", ".3")
 WAYS = {"return": 0, "raise": 1, "exit": 3, "interrupt": -signal.SIGINT}
 LAST_WORDS = {"raise": "ValueError: the script's own", "interrupt": "KeyboardInterrupt"}
-SAY_LESS = ("ConceptMap", "SteeringPanel", "PursuitStepper", "DepthTrajectory")
-"""Than their namesakes, which do more at once: a script costs seconds."""
-
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals and process groups")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(os.name != "posix", reason="signals and process groups"),
+]
 
 
 def left_of(group: int, patience: float = 0.0) -> list[int]:
@@ -72,9 +72,9 @@ def fault(python: WarmPython, work: str, pause: str, way: str) -> str | None:
 
 
 @pytest.mark.timeout(200 + 60 * REPETITIONS)
-@pytest.mark.parametrize("work", [name for name in WORKS if REPETITIONS or name not in SAY_LESS])
+@pytest.mark.parametrize("work", list(WORKS))
 def test_a_script_ends_as_it_should(warm_python: WarmPython, work: str) -> None:
-    """Every panel and every call that works in the background, ended by turns after every pause in every way."""
+    """Every work in the background, ended by turns after every pause in every way."""
     place, ways = list(WORKS).index(work), list(WAYS)
     tries = [(pause, turn + at) for turn in range(REPETITIONS) for at, pause in enumerate(PAUSES)]
     faults = [

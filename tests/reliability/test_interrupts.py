@@ -105,10 +105,3 @@ def test_ctrl_c_at_any_moment(name: str, tmp_path: Path) -> None:
         assert faults_of(folder, stop) == []
         assert same(work(folder), whole), "the same call gives something else afterwards"
         assert not list(folder.rglob("*.partial"))
-
-
-def test_counts_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    """How many presses came in time, for the record."""
-    with capsys.disabled():
-        print(f"\ninterrupts: {_counts}")
-    assert sum(_counts.values()) in (0, TIMES * len(WORKS)) or TIMES == 1

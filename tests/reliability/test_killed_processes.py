@@ -17,7 +17,7 @@ import pytest
 KILLS = int(os.environ.get("SAE_NB_KILLS", "10"))
 SCRIPT = Path(__file__).with_name("killing.py")
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 
 def series(work: str, folder: Path) -> dict[str, Any]:
@@ -38,24 +38,3 @@ def test_killed_at_drawn_moments_it_ends_the_same(work: str, tmp_path: Path) -> 
     assert found["kills"] == KILLS
     assert min(found["in_a_write"], found["by_clock"], found["runs"], found["leftovers"]) > 0
     print(found)
-
-
-def test_the_training_that_is_killed_has_rebirths(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Else the test above would not be about them."""
-    from killed_works import training
-
-    from sae_nb.architectures import _revival
-
-    born: list[int] = []
-    original = _revival.resampled_atoms
-
-    def counted(residual: Any, dead: Any) -> Any:
-        atoms, directions = original(residual, dead)
-        born.append(len(atoms))
-        return atoms, directions
-
-    monkeypatch.setattr(_revival, "resampled_atoms", counted)
-    training(tmp_path / "run")
-    assert sum(born) > 0

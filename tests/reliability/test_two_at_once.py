@@ -26,6 +26,7 @@ def config(folder: Path, **more: Any) -> sn.TrainConfig:
     return sn.TrainConfig(checkpoint=folder, **settings)
 
 
+@pytest.mark.slow
 def test_a_second_training_on_one_folder_is_refused(tmp_path: Path) -> None:
     """While the first is at work, and with its result untouched; afterwards the folder is free."""
     refused = []
@@ -43,6 +44,7 @@ def test_a_second_training_on_one_folder_is_refused(tmp_path: Path) -> None:
     assert torch.equal(again.sae.dictionary, alone.sae.dictionary)
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_or_fails_frees_its_folder(tmp_path: Path) -> None:
     """However it ends."""
     run = sn.start_training(sae(), rows(), config(tmp_path / "run", steps=10**6))
@@ -59,6 +61,7 @@ def test_a_run_that_is_stopped_or_fails_frees_its_folder(tmp_path: Path) -> None
     assert fresh.steps == 6
 
 
+@pytest.mark.slow
 def test_a_second_sweep_on_one_folder_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -110,6 +113,7 @@ def _save_again_and_again(folder: Path, own: int, times: int) -> None:
         save_session(folder / "session", one, panels={"map": {"version": version}})
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.skipif(sys.platform != "linux", reason="folders are exchanged in one step on Linux")
 def test_two_that_save_the_same_leave_one_of_them_whole(tmp_path: Path) -> None:
@@ -150,6 +154,7 @@ def _label_again_and_again(folder: Path, times: int) -> None:
         Annotations(folder, sae()).write(atom % 8, f"label {atom}", note=str(atom))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_label_written_while_the_sae_is_saved_is_kept(tmp_path: Path) -> None:
     """One kernel saves the SAE over and over, another labels its atoms: the last label of each is there."""
@@ -184,6 +189,7 @@ def _reading(folder: Path) -> Any:
 # --- clocks ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_clocks_that_go_back_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -229,43 +235,3 @@ def test_clocks_that_go_back_change_nothing(
     times = [record.seconds for record in resumed.history]
     assert times == sorted(times)
     assert seconds == sorted(seconds)
-
-
-def test_a_store_from_the_future_is_gone_on_with(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is complete is decided by what is in the folder, not by dates."""
-    from test_disk_faults import model
-
-    def call(folder: Path, callback: Any = False) -> Any:
-        pictures = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
-        settings: dict[str, Any] = {"batch_size": 2, "shard_rows": 100, "progress": callback}
-        return sn.capture(model(), pictures, "resid_post.1", store=folder, **settings)
-
-    draw = random.Random(1)
-    monkeypatch.setattr(time, "time", lambda: draw.uniform(0, 4e9))
-
-    def strike(record: Any) -> None:
-        if record.samples >= 6:
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        call(tmp_path / "s", strike)
-    for path in (tmp_path / "s").iterdir():
-        os.utime(path, (4_000_000_000, 4_000_000_000))
-    assert torch.equal(call(tmp_path / "s").x, call(tmp_path / "alone").x)
-
-
-def test_labels_written_by_another_clock_are_seen(tmp_path: Path) -> None:
-    """A file that claims to be older than what was read is read all the same."""
-    from sae_nb.sessions import Annotations
-
-    mine = Annotations(tmp_path, sae())
-    mine.write(1, "one")
-    theirs = tmp_path / "theirs"
-    theirs.mkdir()
-    Annotations(theirs, sae()).write(1, "two")
-    os.utime(theirs / "annotations.json", (0, 0))
-    (theirs / "annotations.json").replace(tmp_path / "annotations.json")
-    mine.look()
-    assert mine.label(1) == "two"

@@ -14,22 +14,9 @@ seven = vit_examples.match("digit 7").atom
 browser = sw.AtomBrowser(vit_sae, None, vit, atom=seven, catalogue=vit_catalogue, labels=notes_folder)
 browser""",
     """\
-from sae_nb.activations import describe_ids
-odd = ["مرحبا بالعالم، هذا نص طويل", "👩‍👩‍👧 smiled at 🏳️‍🌈 and e\\u0301te\\u0301.", "<script>alert('x')</script> & <b>"]
-odd_acts = sn.capture(gpt, odd * 4 + [story], gpt_sae.hook_point, progress=False)
-reader = sw.AtomBrowser(gpt_sae, odd_acts, gpt)
-reader""",
-    """\
 teller = sw.AtomBrowser(gpt_sae, None, gpt, catalogue=gpt_catalogue, atom=gpt_examples.match("bad story").atom)
 teller""",
-    "todo = sw.WorkList(vit_sae, catalogue=vit_catalogue, labels=browser.labels)\ntodo",
-    """\
-strokes = torch.as_tensor(sn.data.digits().images[:300]).flatten(1).float()
-curved = sn.lab.WLSC(64, 12, generator=torch.Generator().manual_seed(0)).fit(strokes, steps=20)
-drawn = sw.AtomBrowser(curved, strokes, atoms_as=(8, 8))
-drawn""",
 )
-PEAKS = "n => [...n.querySelectorAll('.sae-nb-picture .sae-nb-fill')].map(e => e.style.width)"
 VALUE = "([n, text]) => n.value === text"
 OTHER = "([n, text]) => n.value !== text"
 
@@ -63,12 +50,6 @@ def check_bands_change_the_examples(page: Page, stage: Any) -> None:
     assert stage.ask("[e.row for e in browser.summary.examples] == first")
 
 
-def check_every_width_is_looked_at(page: Page, stage: Any) -> None:
-    """Wide, half a screen and a phone, light and dark; nothing scrolls sideways."""
-    stage.look_at_every_size(stage.panel())
-    stage.look_at_every_size(stage.panel(which=2))
-
-
 def check_more_about_an_atom_is_two_presses_away(page: Page, stage: Any) -> None:
     """First examples and neighbours; then also what fires with it and how often all atoms fire."""
     panel = stage.panel()
@@ -83,40 +64,6 @@ def check_more_about_an_atom_is_two_presses_away(page: Page, stage: Any) -> None
     stage.more(panel)
     assert panel.locator(".js-plotly-plot").count() == 0
     assert stage.ask("browser.details") is True
-
-
-def check_it_is_turned_up_below(page: Page, stage: Any) -> None:
-    """One filled button; the steering panel of this atom opens under it, and goes again."""
-    panel = stage.panel()
-    panel.get_by_role("button", name="Turn it up →").click()
-    below = panel.locator(".sae-nb-drawer .sae-nb-panel")
-    below.locator(".sae-nb-question").wait_for()
-    stage.settle()
-    stage("turned-up", panel)
-    assert stage.ask("browser._below.atom == browser.atom")
-    page.wait_for_function(
-        "node => { const top = node.getBoundingClientRect().top; return top >= 0 && top < innerHeight / 2; }",
-        arg=below.element_handle(),
-    )
-    panel.get_by_role("button", name="close this panel").click()
-    below.wait_for(state="detached")
-
-
-def check_what_was_written_is_linked_in_the_menu(page: Page, stage: Any) -> None:
-    """The page says where it went, next to the button that wrote it, and opens on a click."""
-    panel = stage.panel()
-    stage.run("browser.export_folder = notes_folder")
-    stage.more(panel)
-    panel.get_by_role("button", name="⤓ html").click()
-    link = panel.locator(".sae-nb-written a[data-file]")
-    link.wait_for()
-    folder = stage.ask("notes_folder")
-    assert folder in panel.locator(".sae-nb-written").inner_text()
-    with page.expect_popup() as opened:
-        link.click()
-    opened.value.get_by_text("digit 7").first.wait_for()
-    opened.value.close()
-    stage.more(panel)
 
 
 def check_crops_name_their_patch(page: Page, stage: Any) -> None:
@@ -152,77 +99,9 @@ def check_a_label_is_on_disk_when_it_says_so(page: Page, stage: Any) -> None:
     stage("labelled", panel)
 
 
-def check_a_star_by_key_is_on_the_work_list(page: Page, stage: Any) -> None:
-    """s stars the atom shown, s again takes it off; the list follows, and opens two side by side."""
-    panel, todo = stage.panel(), stage.panel("Which atoms deserve another look?")
-    star = panel.get_by_role("button", name="☆")
-    star.first.wait_for()
-    panel.locator(".sae-nb-question").first.click()
-    panel.press("s")
-    panel.get_by_role("button", name="★").first.wait_for()
-    rows = todo.locator(".sae-nb-table tbody tr")
-    rows.filter(has_text="★").first.wait_for()
-    stage.run("browser.star(308)")
-    rows.nth(1).wait_for()
-    for place in (0, 1):
-        rows.nth(place).click()
-    todo.get_by_role("button", name="compare").click()
-    pair = stage.panel("How do two atoms differ?", which=1)
-    pair.get_by_text("fire it and not").first.wait_for()
-    stage.settle(800)
-    stage("work-list", todo)
-    assert {stage.ask("todo.atom"), stage.ask("todo.other")} == {308, stage.ask("browser.atom")}
-    stage.run("browser.star(308, False)")
-    panel.press("s")
-    star.first.wait_for()
-
-
-def check_an_atom_opens_under_a_panel_that_stands_alone(page: Page, stage: Any) -> None:
-    """The button on a row's card opens a browser there; it can be closed again."""
-    stage.run("todo.open_atom(20)")
-    todo = stage.panel("Which atoms deserve another look?")
-    below = todo.locator(".sae-nb-drawer .sae-nb-panel")
-    below.get_by_text("digit 2").first.wait_for()
-    todo.get_by_role("button", name="close this browser").click()
-    below.wait_for(state="detached")
-
-
-def check_frequencies_lead_to_atoms(page: Page, stage: Any) -> None:
-    """A bar of the frequency histogram is a door to an atom that fires so often."""
-    stage.run("browser.details = True")
-    panel = stage.panel()
-    before = stage.ask("browser.atom")
-    field = _field(panel, "atom")
-    bars = panel.locator(".sae-nb-brush", has_text="How many atoms fire on").first.locator("svg")
-    bars.wait_for()
-    bars.scroll_into_view_if_needed()
-    stage.settle()
-    box = stage.box(bars)
-    page.mouse.click(box["x"] + box["width"] / 3, box["y"] + box["height"] - 2)
-    page.wait_for_function(OTHER, arg=[field, str(before)])
-    stage.run(f"browser.atom = {before}")
-    page.wait_for_function(VALUE, arg=[field, str(before)])
-
-
-def check_characters_stay_whole(page: Page, stage: Any) -> None:
-    """Arabic reads from the right, joined emoji are one picture, script is a word."""
-    stage.run("reader.atom = int(reader.catalogue.order()[0])")
-    panel = stage.panel(which=1)
-    panel.locator(".sae-nb-kwicrow").get_by_text("👩‍👩‍👧").first.wait_for()
-    stage.settle()
-    directions = panel.locator(".sae-nb-kwicrow").evaluate_all(
-        "rows => rows.map(r => [r.textContent.includes('م'), getComputedStyle(r).direction])"
-    )
-    written = " ".join(panel.locator(".sae-nb-kwicrow").all_text_contents())
-    wrong = [direction for arabic, direction in directions if arabic and direction != "rtl"]
-    if "🏳️‍🌈" not in written or wrong:
-        raise AssertionError((written, directions))
-    stage("odd", panel)
-
-
 def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     """Shaded words in context, next tokens raised and lowered; search by token steps through."""
-    panel = stage.panel(which=2)
+    panel = stage.panel(which=1)
     stage.run("teller.details = True")
     panel.get_by_text("What it makes the model say").first.wait_for()
     stage.settle()
@@ -237,12 +116,3 @@ def check_a_language_atom_shows_its_words(page: Page, stage: Any) -> None:
     search.press("Escape")
     page.wait_for_function(VALUE, arg=[search.element_handle(), ""])
     assert stage.ask("teller.search") == ""
-
-
-def check_an_atom_that_can_be_drawn_is_drawn(page: Page, stage: Any) -> None:
-    """As an image, beside the inputs it fires on."""
-    panel = stage.panel(which=-1)  # the last: another browser may be open under the work list
-    panel.get_by_text("the atom itself").first.wait_for()
-    stage.settle()
-    stage("drawn", panel)
-    assert stage.ask("drawn.itself.grid.atoms == [drawn.atom]")

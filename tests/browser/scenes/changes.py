@@ -15,8 +15,6 @@ changes = sw.ChangesPanel(made.before, made.after, made.inputs(4), compared)
 changes""",
 )
 
-QUESTION = "What did the training change?"
-
 
 def check_a_click_lists_a_place_and_a_direction_is_set_back(page: Page, stage: Any) -> None:
     """The token that was clicked is listed; the direction's row is what the second strip shows."""
@@ -45,8 +43,3 @@ def check_a_typed_text_is_read_by_both(page: Page, stage: Any) -> None:
     stage.settle()
     assert str(stage.ask("changes.sample")) == "-1"
     stage("typed", panel)
-
-
-def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
-    """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(QUESTION))

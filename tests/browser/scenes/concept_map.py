@@ -9,33 +9,10 @@ from playwright.sync_api import Page
 
 CELLS = (
     """\
+import sae_nb_widgets.concept_map._runs as concept_map_module
 concepts = sw.ConceptMap(vit_sae, examples=vit_examples)
 concepts.wait()
 concepts""",
-    """\
-import sae_nb_widgets.concept_map._runs as concept_map_module
-concept_noise = torch.linspace(0, 0.25, len(gpt_sae.dictionary))[:, None]
-concept_noise = concept_noise * torch.randn(gpt_sae.dictionary.shape, generator=torch.Generator().manual_seed(0))
-concept_pair = sw.ConceptMap(
-    gpt_sae, examples=gpt_examples, other=gpt_sae.dictionary + concept_noise,
-    xy=np.concatenate((gpt_examples.xy, gpt_examples.xy + np.float32(0.08))))
-concept_pair.wait()
-concept_pair""",
-    """\
-tuned_rows = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
-tuned_acts = [sn.Activations.from_tensor(rows, model_name=name) for name, rows in
-              (("base", tuned_rows), ("tuned", tuned_rows.relu() - tuned_rows.roll(1, 1)))]
-tuned_cross = sn.Crosscoder([8, 8], 48, 4, generator=torch.Generator().manual_seed(0))
-sn.train(tuned_cross, tuned_acts, steps=30, batch_size=100, progress=False)
-differences = sw.ConceptMap(tuned_cross, tuned_acts)
-differences.layout_by = "pca"
-differences.wait()
-differences""",
-    """\
-concept_cones = sw.ConceptMap(gpt_sae, xy=gpt_examples.xy, cones={
-    "two atoms": 2 * gpt_sae.dictionary[11] + gpt_sae.dictionary[40], "one atom": gpt_sae.dictionary[5]})
-concept_cones.wait()
-concept_cones""",
 )
 # Where a point lies on the page while the whole map is seen: fitted into the canvas with a margin.
 PLACE = """(panel, [xy, point]) => {
@@ -160,22 +137,6 @@ def check_a_click_shows_the_atom(page: Page, stage: Any) -> None:
     stage("clicked", panel)
 
 
-def check_the_map_stays_under_the_pointer(page: Page, stage: Any) -> None:
-    """Sentences of one line and of more follow each other; the canvas does not move."""
-    panel = _begin(page, stage)
-    canvas = panel.locator(".sae-nb-mapstage")
-    for width in (1400, 800):
-        stage.resize(width)
-        heights, places = set(), set()
-        for atom in (3, 17, 41, 206, 394):
-            stage.run(f"concepts.atom = {atom}")
-            stage.settle()
-            box, top = canvas.bounding_box(), panel.bounding_box()
-            heights.add(round(panel.locator(".sae-nb-answer").bounding_box()["height"]))
-            places.add(round(box["y"] - top["y"]))
-        assert max(places) - min(places) <= 1, (width, places, heights)
-
-
 def check_wheel_and_dragging_explore(page: Page, stage: Any) -> None:
     """The wheel zooms where the mouse is, dragging moves, up close atoms are pictures; ⟲ shows all."""
     panel = _begin(page, stage)
@@ -294,32 +255,6 @@ def check_slash_searches(page: Page, stage: Any) -> None:
     stage.run("concepts.clear_selection()")
 
 
-def check_two_dictionaries_side_by_side(page: Page, stage: Any) -> None:
-    """The button shows the second one; the sentence says how many atoms are in both, and by chance."""
-    panel = stage.panel("tiny-gpt")
-    _shown(page, panel)
-    panel.get_by_role("button", name="compare").first.click()
-    panel.locator(".sae-nb-answer").get_by_text("atoms are in both").wait_for()
-    stage.settle()
-    stage("compare", panel)
-    assert stage.ask("len(concept_pair.map.chart.lines) > 0")
-    stage.run("concept_pair.compare = False")
-    stage.settle()
-
-
-def check_it_fits_wide_and_narrow(page: Page, stage: Any) -> None:
-    """At 1 400 and at 800 pixels and in lectures the canvas is as wide as its column."""
-    panel = _begin(page, stage)
-    for pixels in (1400, 800):
-        stage.width(panel, pixels)
-        stage.settle(600)
-        _shown(page, panel)
-        stage(f"{pixels}", panel)
-    stage.lecture()
-    _shown(page, panel)
-    stage("lecture", panel)
-
-
 def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
     """One sentence says what is wrong, legibly in light and dark; PCA is there and answers."""
     stage.run(
@@ -341,54 +276,3 @@ def check_a_umap_that_fails_leaves_the_map(page: Page, stage: Any) -> None:
     finally:
         stage.run("concept_map_module.start_umap = concept_start; concepts.layout_by = 'pca'")
         stage.settle()
-
-
-def check_a_range_of_differences_selects_and_a_site_is_shown(page: Page, stage: Any) -> None:
-    """Dragging over the histogram of two models selects atoms; the menu shows one of the models."""
-    panel = stage.panel("tuned")
-    _shown(page, panel)
-    bars = panel.locator(".sae-nb-brush", has_text="only tuned").locator("svg")
-    bars.scroll_into_view_if_needed()
-    stage.drag(bars, 0.3, 0.62)
-    stage.until("len(differences.difference) == 2 and len(differences.selected) > 0")
-    stage.settle()  # one message for each part of the drag: the last counts
-    low, high = stage.ask("list(differences.difference)")
-    inside = f"((tuned_cross.difference() >= {low}) & (tuned_cross.difference() <= {high}))"
-    assert stage.ask("list(differences.selected)") == stage.ask(
-        f"{inside}.nonzero().flatten().tolist()"
-    )
-    panel.locator(".sae-nb-answer").get_by_text("selected").wait_for()
-    stage.settle()
-    stage("difference", panel)
-    panel.get_by_label("site").select_option("tuned")
-    stage.until("differences.site == 'tuned' and differences.ready")
-    stage.settle()
-    stage("site", panel)
-    assert stage.ask("differences.chips['site']") == "tuned"
-    panel.focus()
-    page.keyboard.press("Escape")
-    stage.until("differences.difference == () and differences.selected == ()")
-
-
-def check_a_cone_is_drawn_and_taken_away(page: Page, stage: Any) -> None:
-    """The menu answers to keys; lines, card and sentence come, seen in light and dark, and go again."""
-    panel = stage.panel("one atom")
-    _shown(page, panel)
-    menu = panel.get_by_label("cone")
-    menu.focus()
-    page.keyboard.type("two")
-    stage.until("concept_cones.overlays.cone is not None")
-    panel.locator(".sae-nb-answer").get_by_text("is built of").wait_for()
-    assert stage.ask("concept_cones.overlays.cone.atoms[:2].tolist()") == [11, 40]
-    for dark in stage.both():
-        assert panel.evaluate(FAINT_MARKS)[1] == []
-        stage(f"cone-{'dark' if dark else 'light'}", panel)
-    stage.dark(False)
-    panel.get_by_role("button", name="select its atoms").click()
-    stage.until("{11, 40} <= set(concept_cones.selected)")
-    stage.run("concept_cones.clear_selection()")
-    panel.get_by_label("colour").select_option("local dimension")
-    panel.locator(".sae-nb-mapramp").get_by_text("random atoms").wait_for()
-    stage("dimension", panel)
-    menu.select_option("none")
-    stage.until("concept_cones.overlays.cone is None and not concept_cones.map.chart.widths")

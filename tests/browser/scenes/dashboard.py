@@ -1,8 +1,7 @@
-"""Dashboard: one bar that stays in view, two columns that fit a screen, sessions, tabs built when opened."""
+"""Dashboard: panels follow each other, and a session comes back."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from playwright.sync_api import Page
@@ -15,14 +14,6 @@ board = sw.dashboard(vit, vit_sae, labels=board_folder)
 board.wait()
 board""",
 )
-COLUMNS = (
-    "n => getComputedStyle(n.querySelector('.sae-nb-view')).gridTemplateColumns.split(' ').length"
-)
-SCROLLING = """n => [...n.querySelectorAll('.sae-nb-panel, .sae-nb-body')].filter(e =>
-  /auto|scroll/.test(getComputedStyle(e).overflowY) && e.scrollHeight > e.clientHeight + 1
-).map(e => e.className)"""
-THE_STRENGTH = re.compile("^strength: how strong")
-TOP = "n => n.getBoundingClientRect().top"
 
 
 def _bar(page: Page, name: str) -> Any:
@@ -52,29 +43,6 @@ def check_panels_follow_each_other(page: Page, stage: Any) -> None:
     stage.settle()
 
 
-def check_nothing_is_shown_twice(page: Page, stage: Any) -> None:
-    """One field each for atom, label, search and strength; neighbours and top inputs stand once."""
-    whole = page.locator(".sae-nb-dashboard")
-    stage.run("board.map.selected = ()")
-    stage.settle()
-    for name in ("atom", "label", "search"):
-        shown = [
-            f for f in whole.get_by_role("textbox", name=name, exact=True).all() if f.is_visible()
-        ]
-        assert len(shown) == 1, (name, len(shown))
-    for text in (re.compile("Nearest to|the nearest are"), "1–8 of"):
-        assert sum(n.is_visible() for n in whole.get_by_text(text).all()) == 1, text
-    page.get_by_role("button", name="see what it does").click()
-    whole.get_by_role("slider", name=THE_STRENGTH).first.wait_for()
-    stage.settle()
-    sliders = whole.get_by_role("slider", name=THE_STRENGTH).all()
-    assert len(sliders) == 1, len(sliders)  # what is hidden has no role
-    stage.settle(800)
-    stage("steering", whole)
-    page.get_by_role("button", name="find an atom").click()
-    stage.settle()
-
-
 def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
     """Label typed, session saved by its button, opened again in the kernel as it was."""
     stage.run("board.atom = 44")
@@ -87,76 +55,3 @@ def check_a_session_is_written_and_comes_back(page: Page, stage: Any) -> None:
     stage("saved", page.locator(".sae-nb-dashboard"))
     again = "sn.open_session(board_folder + '/monday')"
     assert stage.ask(f"[{again}.atom, {again}.labels[44]]") == [44, "six, <b>mostly</b>"]
-
-
-def check_a_folder_that_cannot_be_written_is_refused_on_screen(page: Page, stage: Any) -> None:
-    """One sentence in the bar, which names the folder and says that nothing changed."""
-    stage.write(_bar(page, "session"), "/proc/nowhere")
-    page.locator(".sae-nb-bar-top").get_by_role("button", name="save").click()
-    problem = page.locator(".sae-nb-bar-top .sae-nb-problem")
-    problem.get_by_text("Cannot save to /proc/nowhere").wait_for()
-    stage.write(_bar(page, "session"), "session")
-
-
-def check_it_fits_a_screen_and_its_bar_stays_in_view(page: Page, stage: Any) -> None:
-    """Two columns in 1 000 pixels at 1 400; one column at 800; the bar at the top while scrolling."""
-    whole = page.locator(".sae-nb-dashboard")
-    bar = page.locator(".sae-nb-bar-top")
-    for dark in stage.both():
-        stage.resize(1400, 1100)
-        stage.settle(800)
-        stage(f"1400{'-dark' * dark}", whole)
-        assert whole.evaluate(COLUMNS) == 2
-        assert whole.bounding_box()["height"] <= 1000
-        assert whole.evaluate(SCROLLING) == []
-        _one_line_each(page, whole)
-    stage.dark(False)
-    stage.resize(800, 700)
-    stage.settle(800)
-    stage("800", whole)
-    assert whole.evaluate(COLUMNS) == 1
-    sideways = "document.documentElement.scrollWidth <= document.documentElement.clientWidth + 1"
-    assert page.evaluate(sideways)
-    second = page.locator(".sae-nb-dashboard .sae-nb-panel").nth(1)
-    second.evaluate("n => n.scrollIntoView({block: 'start'})")
-    page.wait_for_timeout(300)
-    scroller = "n => { while (getComputedStyle(n).overflowY !== 'auto' && n.parentElement) n = n.parentElement;"
-    edge = second.evaluate(f"{scroller} return n.getBoundingClientRect().top; }}")
-    assert second.evaluate(TOP) < edge + 60
-    assert abs(bar.evaluate(TOP) - edge) < 60
-
-
-def _one_line_each(page: Page, whole: Any) -> None:
-    """What all is about; atom, label and search; the bands of the examples."""
-    abouts = [one for one in whole.locator(".sae-nb-about > summary").all() if one.is_visible()]
-    assert len(abouts) == 1
-    fields = [_bar(page, name).bounding_box()["y"] for name in ("atom", "label", "search")]
-    assert max(fields) - min(fields) < 4, fields
-    browser = whole.locator(".sae-nb-panel").filter(has_text="What makes this atom fire?")
-    buttons = [
-        browser.get_by_role("button", name=name, exact=True) for name in ("strongest", "typical")
-    ]
-    first, second = (one.bounding_box()["y"] for one in buttons)
-    assert abs(first - second) < 4, (first, second)
-
-
-def check_the_work_list_compares_two_atoms(page: Page, stage: Any) -> None:
-    """A tab of its own, built when opened; two atoms beside each other."""
-    assert stage.ask("board.work is None")
-    stage.run("board.browser.star(44); board.compare(474, 308)")
-    stage.settle(1200)
-    stage("work", page.locator(".sae-nb-dashboard"))
-    page.get_by_text("How do two atoms differ?").wait_for()
-    page.get_by_role("button", name="find an atom").click()
-    stage.settle()
-
-
-def check_the_depth_tab_is_built_when_opened(page: Page, stage: Any) -> None:
-    """Nothing before the click; then its panel, which follows the dashboard."""
-    assert stage.ask("board.depth is None")
-    page.get_by_role("button", name="through the layers").click()
-    stage.settle(1500)
-    assert stage.ask("board.depth is not None"), stage.ask("board.status")
-    stage("depth", page.locator(".sae-nb-dashboard"))
-    page.get_by_role("button", name="find an atom").click()
-    stage.settle()

@@ -1,4 +1,4 @@
-"""DepthTrajectory: phases follow k, paths follow the layers, a push is answered, texts work too."""
+"""DepthTrajectory: phases follow k, paths follow the layers, a push is answered."""
 
 from __future__ import annotations
 
@@ -11,10 +11,6 @@ CELLS = (
 depth = sw.DepthTrajectory(vit, sn.data.scenes(48, seed=0, split="test"), sae=vit_sae)
 depth.wait(120)
 depth""",
-    """\
-depth_text = sw.DepthTrajectory(gpt, [story, "Anna lived near the library with a small fox. The sun came"])
-depth_text.wait(120)
-depth_text""",
 )
 HEADS = """plot => JSON.stringify(plot.data.filter(trace => /^head/.test(trace.meta) && trace.visible)
   .map(trace => Array.from(trace.x, Number)))"""
@@ -77,36 +73,6 @@ def check_a_push_is_answered(page: Page, stage: Any) -> None:
     stage.more(panel)
 
 
-def check_sliders_are_long_enough_to_aim_at(page: Page, stage: Any) -> None:
-    """120 pixels or more, in the lecture scale too."""
-    begin(stage)
-    panel = stage.panel("tiny-vit")
-    stage.more(panel)
-    for large in (False, True):
-        stage.lecture(large)
-        lengths = panel.locator(".noUi-target").evaluate_all(
-            "all => all.map(n => n.getBoundingClientRect().width)"
-        )
-        assert len(lengths) >= 4
-        assert min(lengths) >= 120, lengths
-    stage("lecture", panel)
-    stage.more(panel)
-
-
-def check_a_menu_chooses_what_is_measured(page: Page, stage: Any) -> None:
-    """Atoms over depth: one small chart each, under its name, with a card."""
-    begin(stage)
-    panel = stage.panel("tiny-vit")
-    panel.get_by_label("show", exact=True).select_option("atoms over depth")
-    panel.get_by_text("Strongest of 12 blocks").wait_for()
-    stage.settle()
-    assert panel.locator("[data-atom]").count() >= 4
-    stage("atoms", panel)
-    panel.get_by_label("show", exact=True).select_option("everything (for experts)")
-    stage.settle()
-    stage("all", panel)
-
-
 def check_a_patch_is_picked(page: Page, stage: Any) -> None:
     """A click on the picture makes a patch the token whose paths are drawn."""
     begin(stage)
@@ -117,31 +83,3 @@ def check_a_patch_is_picked(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("depth.view.name(depth.token)").startswith("patch")
     stage.run("depth.token = 0")
-
-
-def check_three_dimensions(page: Page, stage: Any) -> None:
-    """The sphere in 3-D, all tokens of one picture, coloured by type."""
-    begin(stage)
-    stage.run("depth.show, depth.color_by = 'tokens', 'token type'")
-    stage.run("depth.coordinates, depth.dimensions, depth.layer = 'sphere', 3, 10\ndepth.wait(60)")
-    stage.settle(1500)
-    stage("sphere", stage.panel("tiny-vit"))
-    stage.run("depth.dimensions = 2")
-    stage.settle()
-    stage("sphere-map", stage.panel("tiny-vit"))
-
-
-def check_phases_colour_paths_in_the_dark(page: Page, stage: Any) -> None:
-    """Dark theme, coloured by phase, atoms below."""
-    begin(stage)
-    stage.run("depth.color_by = 'phase'\ndepth.perturb_size = 0.5\ndepth.wait(60)")
-    stage.dark()
-    stage.settle()
-    stage("dark", stage.panel("tiny-vit"))
-
-
-def check_texts_travel_too(page: Page, stage: Any) -> None:
-    """Tokens of a text in tiny-gpt, none of them lost."""
-    panel = stage.panel("tiny-gpt")
-    panel.locator(".sae-nb-token").nth(9).wait_for()
-    stage("text", panel)

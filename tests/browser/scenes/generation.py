@@ -98,13 +98,3 @@ def check_a_conversation_says_who_speaks(page: Page, stage: Any) -> None:
     assert "dog" in said
     assert "forest" in said
     stage("conversation-on", panel)
-
-
-def check_the_hover_card_shows_how_sure_a_name_is(page: Page, stage: Any) -> None:
-    """Over a pinned atom with a judged label a card opens: dots, whose title is the evidence."""
-    panel = stage.panel()
-    panel.locator("[data-atom='12']").first.hover()
-    dots = page.locator(".sae-nb-atomcard .sae-nb-sure")
-    dots.wait_for()
-    assert "sorted rightly" in (dots.get_attribute("title") or "")
-    stage("badge")

@@ -51,61 +51,7 @@ def check_drawn_seven_is_read_as_seven(page: Page, stage: Any) -> None:
     stage("drawn", panel)
 
 
-LONG_NAMES = (
-    "The model reads it as “3” (63 %). “bottom right patches” (atom 182) and “digit 2 · registers” "
-    "(atom 104) speak for it; “texture horizontal” (atom 113) speaks against it."
-)
 """A sentence that is as long as any."""
-
-
-def _below(panel: Any) -> float:
-    """How far below the panel's top edge the canvas begins, in pixels."""
-    canvas, top = (part.bounding_box() for part in (panel.locator(".sae-nb-pad canvas"), panel))
-    return float(canvas["y"] - top["y"])
-
-
-def check_the_pad_stays_under_the_pen(page: Page, stage: Any) -> None:
-    """Emptied and drawn on, at every width: the answer goes, comes and grows, the canvas stays."""
-    panel = stage.panel()
-    for width in (1400, 800):
-        stage.resize(width)
-        places = []
-        for strokes in ([], [(9, 7), (22, 7), (14, 25)]):
-            panel.get_by_role("button", name="clear").first.click()
-            if strokes:
-                _draw(page, panel, strokes)
-                panel.locator(".sae-nb-answer", has_text="The model reads it").wait_for()
-            stage.settle()
-            places.append(_below(panel))
-        said = panel.locator(".sae-nb-answer .widget-html-content").first
-        words = said.inner_html()
-        said.evaluate("(part, longer) => (part.innerHTML = longer)", LONG_NAMES)
-        places.append(_below(panel))
-        said.evaluate("(part, before) => (part.innerHTML = before)", words)
-        assert max(places) - min(places) <= 1, (width, places)
-
-
-def check_the_answer_stands_above_the_rows_at_every_width(page: Page, stage: Any) -> None:
-    """Beside the rows at 1 400 pixels; at 800 the sentence above them says what came out."""
-    panel = stage.panel()
-    for width in (1400, 800):
-        stage.resize(width)
-        stage.settle()
-        panel.scroll_into_view_if_needed()
-        sentence, answers, rows, main = (
-            panel.locator(of).first.bounding_box()
-            for of in (
-                ".sae-nb-answer",
-                ".sae-nb-bars",
-                ".sae-nb-paired",
-                ".sae-nb-main",
-            )
-        )
-        assert sentence["y"] < min(answers["y"], rows["y"])
-        if width == 1400:
-            assert answers["y"] < rows["y"]
-            assert main["x"] + main["width"] <= answers["x"]
-        stage(f"at-{width}", panel)
 
 
 def check_clear_takes_the_answer_away(page: Page, stage: Any) -> None:

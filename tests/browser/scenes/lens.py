@@ -15,8 +15,6 @@ patches = sw.LensPanel(vit, sn.load_lens("tiny-vit"), sn.data.scenes(2, seed=5).
 patches""",
 )
 
-QUESTION = "What is the model about to answer?"
-
 
 def check_a_click_lists_a_cell(page: Page, stage: Any) -> None:
     """The outline is where the click was, and the list names block and token."""
@@ -39,8 +37,3 @@ def check_an_image_is_drawn_once_per_block(page: Page, stage: Any) -> None:
     stage.settle()
     assert panel.locator("canvas").count() >= 11
     stage("patches", panel)
-
-
-def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
-    """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(QUESTION))

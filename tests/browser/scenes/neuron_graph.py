@@ -50,8 +50,3 @@ def check_keys_choose_nodes(page: Page, stage: Any) -> None:
     stage.until(f"neurons.node != {before}")
     chosen = panel.locator(".sae-nb-node.sae-nb-chosen")
     assert chosen.count() == 1
-
-
-def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
-    """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(HEADLINE))

@@ -13,7 +13,6 @@ patched.n_pairs, patched.sites = 8, "heads"
 patched""",
 )
 
-QUESTION = "Which places decide the answer?"
 CELL = "td[role=gridcell]"
 
 
@@ -59,8 +58,3 @@ def check_a_typed_pair_of_unequal_length_is_answered(page: Page, stage: Any) -> 
     stage.settle()
     assert stage.ask("patched.template") == ""
     stage("typed", panel)
-
-
-def check_it_is_whole_at_every_size(page: Page, stage: Any) -> None:
-    """From a wide screen to a phone's width, in the light and in the dark."""
-    stage.look_at_every_size(stage.panel(QUESTION))

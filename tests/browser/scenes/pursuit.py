@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from playwright.sync_api import Locator, Page
-from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, RING, TRACES_PER_ALGORITHM
+from sae_nb_widgets.pursuit._figure import IN_CODE, NOW, TRACES_PER_ALGORITHM
 
 CELLS = (
     """\
@@ -64,39 +64,6 @@ def check_arrow_keys_step_forth_and_back_exactly(page: Page, stage: Any) -> None
     assert _bars(panel) == start
 
 
-def check_atoms_have_names_and_inputs_count_from_one(page: Page, stage: Any) -> None:
-    """Words under the bars and in the status line; "input 1 of 8", and 500 is refused in words."""
-    panel = stage.panel(which=1)
-    panel.locator(".js-plotly-plot .bars .point").first.wait_for()
-    assert "input1 of 8" in str(panel.locator(".sae-nb-about").text_content())
-    field = panel.get_by_role("textbox", name="input")
-    stage.write(field, "500")
-    stage.says(panel, "input: whole numbers from 1 to 8; “500” is not one. It stays at 1.")
-    stage.settle()
-    assert field.input_value() == "1"
-    stage.run("seen.step = 1")
-    name = stage.ask("seen.names.in_text(int(seen.steps[0].chosen[0]))")
-    stage.says(panel, f"Step 1: MP took {name}")
-    stage.settle()
-    ticks = panel.locator(".js-plotly-plot .xtick text").all_text_contents()
-    assert any(len(tick.strip()) > 3 for tick in ticks), ticks
-    assert "unexplained" in panel.locator(".sae-nb-answer").inner_text()
-    stage("named", panel)
-
-
-def check_colours_survive_every_step(page: Page, stage: Any) -> None:
-    """Rings and dots keep their algorithm's colour, which a message for the bars must not erase."""
-    panel = _start(stage)
-    colours = [trace["colour"] for trace in _bars(panel)]
-    panel.locator(".sae-nb-question").click()
-    for step in (1, 2):
-        page.keyboard.press("ArrowRight")
-        stage.says(panel, f"Step {step}:")
-    stage.settle()
-    assert [trace["colour"] for trace in _bars(panel)] == colours
-    assert colours[RING] != colours[TRACES_PER_ALGORITHM + RING]
-
-
 def check_space_plays_to_the_end(page: Page, stage: Any) -> None:
     """One press of space, and the player goes through all steps, draws each, and stops."""
     panel = _start(stage)
@@ -107,46 +74,6 @@ def check_space_plays_to_the_end(page: Page, stage: Any) -> None:
     panel.locator(".fa-play").wait_for()
     stage.settle()
     assert panel.get_by_text("MP · 12", exact=True).count() == 1
-
-
-def check_space_on_the_play_button_is_one_press(page: Page, stage: Any) -> None:
-    """The button has the focus and the panel hears the key: it plays, and does not stop at once."""
-    panel = _start(stage)
-    # So slowly that a busy machine does not miss the step between two presses.
-    stage.run("stepper.speed = 0.4")
-    panel.locator("button:has(.fa-play)").focus()
-    page.keyboard.press(" ")
-    panel.locator(".fa-pause").wait_for()
-    stage.says(panel, "Step 1:")
-    page.keyboard.press(" ")
-    panel.locator(".fa-play").wait_for()
-    stage.run("stepper.speed = 2.0")
-
-
-def check_clicking_the_norms_goes_to_the_step(page: Page, stage: Any) -> None:
-    """A click in the middle of the curve is step 6; hovering reads both norms."""
-    panel = _start(stage)
-    chart = panel.locator("svg[aria-label='']").last
-    box = chart.bounding_box()
-    assert box is not None
-    middle = {"x": box["width"] / 2, "y": box["height"] / 2}
-    chart.hover(position=middle)
-    panel.get_by_text("step 6 · MP").wait_for()  # one and no more
-    chart.click(position=middle)
-    stage.says(panel, "Step 6:")
-
-
-def check_choosing_another_algorithm_runs_it(page: Page, stage: Any) -> None:
-    """B = FISTA: sixty steps in the slider, λ in the picture."""
-    panel = _start(stage)
-    menu = panel.locator("select").nth(1)
-    menu.select_option(label="FISTA")
-    panel.get_by_text("of 60").wait_for()
-    panel.locator(".js-plotly-plot .annotation-text").filter(has_text="λ").wait_for()
-    stage.settle()
-    stage("fista", panel)
-    menu.select_option(label="orthogonal MP (OMP)")
-    panel.get_by_text("of 12").wait_for()
 
 
 def check_the_solver_of_a_model_steps_with_its_objective(page: Page, stage: Any) -> None:

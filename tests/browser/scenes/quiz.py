@@ -1,4 +1,4 @@
-"""AtomQuiz: pictures and texts, answers by button and by key, strengths after the answer alone."""
+"""AtomQuiz: an answer by button, strengths after the answer alone, then the next atom."""
 
 from __future__ import annotations
 
@@ -11,19 +11,7 @@ CELLS = (
     """\
 quiz = sw.AtomQuiz(catalogue=vit_catalogue, seed=2)
 quiz""",
-    """\
-texts = sw.AtomQuiz(catalogue=gpt_catalogue, seed=1)
-texts""",
 )
-
-
-APART = """panel => {
-  const middle = node => { const box = node.getBoundingClientRect(); return box.left + box.width / 2; };
-  const grid = [...panel.querySelectorAll('.sae-nb-grid')].pop();
-  const pictures = [...grid.querySelectorAll('canvas')];
-  const buttons = [...panel.querySelectorAll('.sae-nb-main button')].slice(-pictures.length);
-  return pictures.map((picture, i) => Math.abs(middle(picture) - middle(buttons[i])) < 3);
-}"""
 
 
 def _asked_anew(panel: Locator, stage: Any) -> None:
@@ -58,31 +46,3 @@ def check_the_next_atom_asks_again(page: Page, stage: Any) -> None:
     stage.settle()
     assert stage.ask("quiz.atom") != before
     assert "tom" not in panel.locator(".sae-nb-statusline").inner_text()
-
-
-def check_buttons_stand_under_their_pictures(page: Page, stage: Any) -> None:
-    """In both scales, before and after an answer: the middles are less than 3 pixels apart."""
-    panel = stage.panel("Where else does this atom fire?")
-    for large in (False, True):
-        stage.lecture(large)
-        _asked_anew(panel, stage)
-        for answered in (False, True):
-            if answered:
-                panel.get_by_role("button", name="3", exact=True).click()
-                panel.get_by_role("button", name="fires").wait_for()
-            stage.settle()
-            assert panel.evaluate(APART) == [True] * 5
-        stage(f"aligned-{'lecture' if large else 'normal'}", panel)
-
-
-def check_keys_answer_about_texts(page: Page, stage: Any) -> None:
-    """A digit answers; the text that fires is shaded then."""
-    panel = page.locator(".sae-nb-panel").nth(1)
-    _asked_anew(panel, stage)
-    panel.get_by_role("button", name="next atom").focus()
-    page.keyboard.press("2")
-    panel.get_by_role("button", name="fires").first.wait_for()
-    stage.settle()
-    assert panel.get_by_role("button", name="fires").count() == 1
-    stage.settle()
-    stage("texts", panel)

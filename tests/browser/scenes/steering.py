@@ -93,18 +93,3 @@ def check_a_divergence_sets_the_strength_and_atoms_combine(page: Page, stage: An
     assert size.evaluate("menu => menu.selectedIndex") == 0
     assert stage.ask("steering.recipe()['others']") == []
     stage.more(panel)
-
-
-def check_a_wrong_recipe_is_one_sentence(page: Page, stage: Any) -> None:
-    """What is no JSON, and what is of another SAE, are said in the status line; nothing changes."""
-    panel = stage.panel()
-    atom = stage.ask("steering.atom")
-    stage.more(panel)
-    field = panel.locator("textarea").first
-    field.fill(stage.ask("json.dumps(telling.recipe())"))
-    field.press("Tab")
-    panel.get_by_role("button", name="replay").click()
-    panel.locator(".sae-nb-problem", has_text="must be of the SAE that is steered").wait_for()
-    stage("other_sae", panel)
-    assert stage.ask("steering.atom") == atom
-    stage.more(panel)

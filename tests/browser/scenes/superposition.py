@@ -57,16 +57,6 @@ def check_the_slider_moves_the_arrows(page: Page, stage: Any) -> None:
     assert panel.inner_text() != numbers
 
 
-def check_exercises_show_themselves_as_cards(page: Page, stage: Any) -> None:
-    """Blanks say so, the prediction is asked for before anything is revealed, the report counts."""
-    shown = page.locator(".jp-OutputArea-output div[role=status]").all_inner_texts()
-    shown = [text for text in shown if text.strip()]
-    assert sum("Not answered yet" in text for text in shown) == 1
-    assert sum("Predict first" in text for text in shown) == 1
-    assert sum("0 of 5 exercises solved" in text for text in shown) == 1
-    assert page.locator(".jp-OutputArea-output div[role=note]").count() >= 1
-
-
 def check_a_clicked_atom_is_changed_in_the_live_model(page: Page, stage: Any) -> None:
     """Its examples and neighbours come, a key of the slider runs the model, three bars stand side by side."""
     stage.run("circuit.node = -1")

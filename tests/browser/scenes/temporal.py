@@ -17,27 +17,6 @@ CELLS = (
 )
 
 
-OVERLAPPING = """panel => { const names = [...panel.querySelectorAll('.x3tick text, .xtick text')]
-  .filter(n => n.textContent && getComputedStyle(n).display !== 'none').map(n => n.getScreenCTM());
-  const across = names.slice(1).map((m, i) => {
-    const [dx, dy] = [m.e - names[i].e, m.f - names[i].f];
-    return Math.abs(dx) * Math.abs(m.b); });
-  return [names.length, Math.min(...across)]; }"""
-
-
-def check_names_of_times_stand_apart_at_every_width(page: Page, stage: Any) -> None:
-    """Slanted: the lines of writing are at least a letter's height apart; in a wide panel all are named."""
-    panel = stage.panel()
-    seen = {}
-    for pixels in (1100, 800, 620):
-        stage.width(panel, pixels)
-        stage.settle(900)
-        seen[pixels], apart = panel.evaluate(OVERLAPPING)
-        stage(f"names-{pixels}", panel)
-        assert apart >= 12, (pixels, apart)
-    assert seen[800] > seen[620] > 5  # at 1100 the margin stands beside it
-
-
 def check_a_click_on_a_token_shows_its_past_and_its_atoms(page: Page, stage: Any) -> None:
     """The clicked token is the trait's, its sources and atoms are listed, arcs are drawn."""
     panel = stage.panel()

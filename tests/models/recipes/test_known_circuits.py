@@ -7,13 +7,7 @@ import pytest
 import torch
 
 from sae_nb.data import NOT_ASKED, TASKS, Rows
-from sae_nb_studies.recipes.known_circuits import (
-    CIRCUIT_RECIPES,
-    CircuitRecipe,
-    CircuitTraining,
-    new_tokenizer,
-    rows_at,
-)
+from sae_nb_studies.recipes.known_circuits import CircuitRecipe
 
 RECIPE = CircuitRecipe(
     name="tiny-induction", n_blocks=2, d_model=8, n_heads=2,
@@ -24,27 +18,6 @@ RECIPE = CircuitRecipe(
 def rows(name: str, n: int = 50, *, held_out: bool = False) -> Rows:
     """Of one seed."""
     return TASKS[name].draw(n, np.random.default_rng(0), held_out)
-
-
-def test_mlps_without_neurons_stay_zero() -> None:
-    """After steps too: attention only."""
-    training = CircuitTraining(RECIPE)
-    for step in range(2):
-        training.advance(rows_at(RECIPE, step))
-    for block in training.model.transformer.h:
-        assert not block.mlp.c_proj.weight.any()
-        assert not block.mlp.c_proj.bias.any()
-
-
-@pytest.mark.parametrize("name", sorted(CIRCUIT_RECIPES))
-def test_rows_are_texts_that_people_can_type(name) -> None:
-    """Every word has a token of its own; the start comes first, and something is asked."""
-    task, drawn = TASKS[name], rows(name)
-    tokenizer = new_tokenizer(task)
-    assert drawn.ids.shape == drawn.targets.shape == (50, task.length)
-    assert tokenizer.decode(drawn.ids[3]).split() == [task.vocabulary[i] for i in drawn.ids[3]]
-    assert tokenizer(" ".join(task.words))["input_ids"] == [0, *range(2, len(task.vocabulary))]
-    assert ((drawn.targets != NOT_ASKED).sum(dim=1) > 0).all()
 
 
 def test_what_is_asked_follows_the_earlier_copy() -> None:

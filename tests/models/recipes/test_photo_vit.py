@@ -19,6 +19,7 @@ RECIPE = PhotoRecipe(
 )
 
 
+@pytest.mark.slow
 def test_the_card_states_what_the_file_does(tmp_path, photos):
     """The model loads like a bundled one; its accuracy is that of the weights read back."""
     given = ["--photos", str(photos), "--out", str(tmp_path), "--steps", "2", "--decay-steps", "1"]
@@ -33,6 +34,7 @@ def test_the_card_states_what_the_file_does(tmp_path, photos):
     assert "--residual-drop 0 --steps 2 --decay-steps 1 --seed 3 --out DIR" in card["command"]
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(photos):
     """Twenty-five steps on one batch fit it; the heads that have no labels stay as they were drawn."""
     state = PhotoTraining(replace(RECIPE, steps=200, batch=16))
@@ -44,24 +46,3 @@ def test_training_lowers_the_loss(photos):
             losses.append(state.loss)
     assert losses[-1] < 0.7 * losses[0]
     assert torch.equal(state.model.texture.weight, drawn)
-
-
-def test_the_default_recipe_is_constant_for_55_per_cent():
-    """The decay takes the rest, whatever the seed."""
-    recipe = PhotoRecipe()
-    assert recipe.decay_steps / recipe.steps == pytest.approx(0.45)
-    assert (recipe.name, replace(recipe, residual_drop=0.3).name) == (
-        "photo-vit-seed0",
-        "photo-vit-drop0.3-seed0",
-    )
-
-
-def test_bad_input_is_refused(tmp_path, capsys):
-    """Rule, what was given, what to do; before anything is written."""
-    out = tmp_path / "out"
-    with pytest.raises(FileNotFoundError, match="No CIFAR-10 train images"):
-        main(["--photos", str(tmp_path), "--out", str(out)])
-    with pytest.raises(SystemExit):
-        main(["--out", str(out)])
-    assert "--photos" in capsys.readouterr().err
-    assert not out.exists()

@@ -14,13 +14,12 @@ from sae_nb.data import prose, stories
 from sae_nb.models import load_model
 from sae_nb_studies.recipes import (
     TrainingText,
-    _language_data as language_streams,
     gather,
     judged_ids,
     tiny_gpt,
     token_ids,
 )
-from sae_nb_studies.recipes._language_data import Batches, Stream, train_tokenizer
+from sae_nb_studies.recipes._language_data import Batches, train_tokenizer
 from sae_nb_studies.recipes._language_training import (
     LanguageRecipe,
     LanguageShape,
@@ -54,6 +53,7 @@ def tokenizer() -> Any:
     return train_tokenizer(_small(None, 1))
 
 
+@pytest.mark.slow
 def test_what_the_recipe_writes_opens_writes_and_can_be_read_from(
     tmp_path, small, trigram, monkeypatch
 ):
@@ -78,6 +78,7 @@ def test_what_the_recipe_writes_opens_writes_and_can_be_read_from(
     assert f"{measured['prose']:.3f}" in text
 
 
+@pytest.mark.slow
 def test_training_learns(tokenizer):
     """Sixty steps on one small batch bring the loss well below guessing."""
     training = LanguageTraining(replace(RECIPE, steps=60, decay_steps=20), "x")
@@ -90,16 +91,6 @@ def test_training_learns(tokenizer):
             first = training.loss if first is None else first
     assert first == pytest.approx(torch.log(torch.tensor(1024.0)).item(), abs=0.3)
     assert training.loss < first - 1.5
-
-
-def test_dropout_acts_in_training_only():
-    """The same rows twice: different in training, equal in evaluation."""
-    model = new_language_model(replace(RECIPE, dropout=0.5))
-    ids = torch.arange(12)[None]
-    with torch.no_grad(), torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        assert not torch.equal(model.train()(ids).logits, model(ids).logits)
-        assert torch.equal(model.eval()(ids).logits, model(ids).logits)
 
 
 def test_nats_do_not_depend_on_how_texts_are_batched():
@@ -117,43 +108,6 @@ def test_nats_do_not_depend_on_how_texts_are_batched():
         assert nats_per_token(model, texts, 0, batch=batch) == pytest.approx(total / count, 1e-5)
 
 
-def test_the_batch_of_a_step_is_always_the_same(tokenizer):
-    """Whatever was asked for before; another step gives another, stories never told before."""
-    one, other = (Batches(_small(None, 1), tokenizer) for _ in range(2))
-    other.at(3, 4, 17)
-    assert torch.equal(one.at(7, 4, 17), other.at(7, 4, 17))
-    assert not torch.equal(one.at(7, 4, 17), one.at(8, 4, 17))
-
-
-def test_rows_come_from_every_source_in_turn(monkeypatch):
-    """Sixteen rows hold each source as often as its turns say."""
-    batches = object.__new__(Batches)
-    asked: list[str] = []
-
-    class Noted(Stream):
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def row(self, length: int, generator: Any) -> Any:
-            asked.append(self.name)
-            return torch.zeros(length, dtype=torch.long).numpy()
-
-    batches.streams = {name: Noted(name) for name in ("prose", "docstrings", "extra")}
-    batches._seed, batches._boundary = 0, 0
-    batches._ids = lambda texts: texts  # type: ignore[method-assign]
-    monkeypatch.setattr(language_streams, "Stream", lambda texts, boundary: Noted("stories"))
-    batches.at(0, 8, 5)
-    batches.at(1, 8, 5)
-    counts = {name: asked.count(name) for name in set(asked)}
-    assert counts == {"prose": 6, "docstrings": 5, "stories": 3, "extra": 2}
-
-
-def test_every_fourth_step_uses_the_whole_context():
-    """The number of tokens stays; the recipe's default reads 512 at once."""
-    recipe = LanguageRecipe()
-    assert [recipe.rows_at(step) for step in range(4)] == [(8, 128)] * 3 + [(2, 512)]
-
-
 def test_tokens_give_the_text_back(tokenizer):
     """Byte level: any text survives; the boundary is no part of it."""
     texts = ["One day Anna met a dog.", "naïve café ☕ 漢字\n\ttabs"]
@@ -163,6 +117,7 @@ def test_tokens_give_the_text_back(tokenizer):
     assert tokenizer(texts[0])["input_ids"] == [0, *token_ids(tokenizer, texts[:1])[0]]
 
 
+@pytest.mark.slow
 def test_nothing_held_out_is_read(tmp_path):
     """No long sentence of the held-out prose is in any source, also if the folder has it."""
     test = prose("test").texts

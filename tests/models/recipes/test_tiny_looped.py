@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from sae_nb.models import LoopedAdder, pair_ids
@@ -46,6 +47,7 @@ def test_the_gate_does_not_shape_the_states() -> None:
     assert all(p.grad is None for p in model.blocks.parameters())
 
 
+@pytest.mark.slow
 def test_it_writes_what_is_read_back(tmp_path) -> None:
     """Weights, settings and both cards."""
     card = train_looped(RECIPE, tmp_path)

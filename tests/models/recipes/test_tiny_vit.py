@@ -19,7 +19,7 @@ from sae_nb_studies.recipes._vision_training import (
     accuracies,
     photo_batches,
 )
-from sae_nb_studies.recipes.tiny_vit import main, train_tiny_vit
+from sae_nb_studies.recipes.tiny_vit import train_tiny_vit
 
 CONFIG = RecipeConfig(
     steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1
@@ -31,6 +31,7 @@ def _few_judged(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiny_vit, "N_JUDGED", 24)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
     """Only how long it takes may change, and only before the step size begins to fall."""
     state = TrainingState(CONFIG)
@@ -47,6 +48,7 @@ def test_a_checkpoint_of_another_recipe_is_refused(tmp_path):
         TrainingState(replace(CONFIG, steps=9)).restore(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_lengthened_run_is_the_long_run(tmp_path):
     """Steps of the constant phase do not depend on where it ends."""
     short = replace(CONFIG, variant="tiny-vit-tied")
@@ -65,19 +67,7 @@ def test_a_lengthened_run_is_the_long_run(tmp_path):
     assert files[0].read_bytes() == files[1].read_bytes()
 
 
-def test_a_checkpoint_leaves_one_file_of_tensors(tmp_path):
-    """Older tensors go when the newer are safe; nothing is a pickle."""
-    state = TrainingState(CONFIG)
-    stream, _ = tiny_vit._scenes(CONFIG)
-    for step in range(2):
-        state.advance(stream(4 * step, 4))
-        state.save(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "checkpoint.json",
-        "step-2.safetensors",
-    ]
-
-
+@pytest.mark.slow
 def test_training_lowers_the_loss():
     """Twenty-five steps on one batch fit it."""
     config = replace(CONFIG, steps=200, batch=16)
@@ -101,6 +91,7 @@ def test_every_parameter_is_trained_once():
         assert sorted(map(id, held)) == sorted(map(id, own))
 
 
+@pytest.mark.slow
 def test_the_card_tells_what_the_file_does(tmp_path, monkeypatch):
     """Accuracy on the card is that of the fp16 weights read back; counts and command add up."""
     monkeypatch.setattr(tiny_vit, "SNAPSHOTS", (1, 4))
@@ -127,19 +118,6 @@ def test_held_out_pictures_come_from_unseen_handwriting():
     stream, held_out = tiny_vit._scenes(CONFIG)
     assert torch.equal(stream(3, 2).images, scenes(2, seed=1_001, split="train", start=3).images)
     assert torch.equal(held_out(2).images, scenes(2, seed=2_001, split="test").images)
-
-
-def test_it_trains_on_cifar10_too(tmp_path, photos, capsys):
-    """Photographs have no texture and no foreground; those heads are left out of loss and card."""
-    with pytest.raises(SystemExit):
-        main(["--out", "x", "--data", "cifar10"])
-    assert "--data cifar10 and --folder go together" in capsys.readouterr().err
-    given = ["--data", "cifar10", "--steps", "2", "--decay-steps", "1", "--batch", "4"]
-    given += ["--variant", "tiny-vit-plain"]
-    main([*given, "--folder", str(photos), "--out", str(tmp_path / "out")])
-    card = json.loads((tmp_path / "out" / "tiny-vit-plain" / "card.json").read_text())
-    assert set(card["held_out"]["accuracy"]) == {"digit"}
-    assert "--data cifar10" in card["command"]
 
 
 def test_photographs_are_only_mirrored_and_shifted(tmp_path):
