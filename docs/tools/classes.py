@@ -22,13 +22,14 @@ def classes(which: str) -> str:
     rows = json.loads(FOUND.read_text(encoding="utf-8"))["rows"]
     kinds = {kind: [one for one in rows if one["kind"] == kind] for kind in _kinds(rows)}
     if which == "counts":
-        head = ("kind", "classes", "built", "right", "by hidden states, too", "head found")
-        return _table(head, [_counts(kind, mine) for kind, mine in kinds.items()])
+        columns = ("kind", "classes", "built", "right", "by hidden states, too", "head found")
+        return _table(columns, [_counts(kind, mine) for kind, mine in kinds.items()])
     if which == "wrong":
         wrong = [one for one in rows if one["built"] and not one["right"]]
         return _table(("class", "reason"), [_reason(one) for one in wrong])
     if which == "unbuilt":
-        head, made = ("class", "reason"), _reason
+        head: tuple[str, ...] = ("class", "reason")
+        made = _reason
         kinds = {kind: [one for one in mine if not one["built"]] for kind, mine in kinds.items()}
     elif which == "every":
         head, made = (

@@ -1,7 +1,7 @@
 """Words in double braces on a page become what the code, the artefacts and the benchmarks say today.
 
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ more: experiment / name }}` (folded, or
-`{{ more: experiment }}`), `{{ number: experiment / name }}`,
+`{{ more: experiment }}`), `{{ number: experiment / name }}`, `{{ numbers: experiment / row / ends }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ lessons: all }}`, `{{ path: hour }}`, `{{ instructors: all }}`, `{{ rubrics: all }}`, `{{ rate: reading }}`,
@@ -25,7 +25,6 @@ from cards import ARXIV
 from certificates import certificates
 from classes import classes
 from equations import typeset
-from house_picture import house
 from lesson_pages import add_pages, lesson_table, with_outputs
 from lessons import course, notebook
 from measured import (
@@ -36,6 +35,7 @@ from measured import (
     headlines,
     more,
     number,
+    numbers,
 )
 from metric_tables import definitions, measured
 from other_words import words
@@ -144,7 +144,6 @@ MACROS: dict[str, Callable[[str], str]] = {
     "errors": errors,
     "gallery": gallery,
     "headlines": headlines,
-    "house": house,
     "instructors": instructors,
     "lessons": lesson_table,
     "measured": measured,
@@ -152,6 +151,7 @@ MACROS: dict[str, Callable[[str], str]] = {
     "more": more,
     "notebook": notebook,
     "number": number,
+    "numbers": numbers,
     "page": page_link,
     "papers": papers,
     "path": path,
