@@ -29,13 +29,6 @@ def test_every_notebook_is_on_the_path(course: str) -> None:
         assert re.search(r"\| \d+ min \| \d+ s \|", row[0]), row[0]
 
 
-def test_every_exercise_is_listed(course: str, tool: Callable[[str], ModuleType]) -> None:
-    """As the kit has it; `python docs/tools/lessons.py` writes the table anew."""
-    for id, title, _ in exercise_report().rows:
-        assert f"| {id} | {title} |" in course
-    assert course == tool("lessons").with_exercises(course)
-
-
 def test_the_plans_name_exercises_that_exist(course: str) -> None:
     """Every number of the form 01.2, in the course, its paths and the pages of them."""
     known = {row[0] for row in exercise_report().rows}
