@@ -188,11 +188,10 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
 	@$(BIN)/python benchmarks/peers
 
-sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercises, README's results; write solved copies into notebooks/solutions
+sync: $(STAMP) ## refresh links of notebooks, their .ipynb, README's results; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py
 	$(BIN)/jupytext --sync notebooks/[0-9]*.py notebooks/lab_*.py notebooks/appendix_*.py notebooks/demo.py
 	$(BIN)/python notebooks/solve.py
-	$(BIN)/python docs/tools/lessons.py
 	$(BIN)/python docs/tools/readme.py
 
 # The documentation publishes what the notebooks show, and tests in a browser read the documentation.

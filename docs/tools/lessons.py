@@ -33,32 +33,3 @@ def course(_: str) -> str:
     text = re.sub(r"\]\(\.\./docs/([^)]+)\)", r"](\1)", text.replace("../README.md", "index.md"))
     text = re.sub(r"\]\((\w+)\.ipynb\)", r"](lessons/\1.md)", text)
     return re.sub(r"\]\(([\w/]+\.py)\)", rf"]({SOURCE}\1)", text)
-
-
-BEGIN, END = "<!-- exercises: ", "<!-- end of exercises -->"
-COURSE = NOTEBOOKS / "README.md"
-
-
-def with_exercises(text: str) -> str:
-    """The course with its table of exercises as `notebooks/sae_nb_lessons/exercises` has them now."""
-    from sae_nb_lessons.exercises import exercise_report
-
-    head, _, rest = text.partition(BEGIN)
-    marker, _, tail = rest.partition("\n")
-    _, _, tail = tail.partition(END)
-    ids = [row[0] for row in exercise_report().rows]
-    return f"{head}{BEGIN}{marker}\n{_exercise_table(ids)}\n{END}{tail}"
-
-
-def _exercise_table(ids: list[str]) -> str:
-    from sae_nb_lessons.exercises import exercise
-
-    tasks = [exercise(id) for id in ids]
-    rows = [f"| {one.id} | {one.title} | {one.difficulty} | {one.minutes} |" for one in tasks]
-    total = f"| | {len(tasks)} exercises | | {sum(one.minutes for one in tasks)} |"
-    head = ["| exercise | title | kind | minutes |", "| --- | --- | --- | --- |"]
-    return "\n".join([*head, *rows, total])
-
-
-if __name__ == "__main__":
-    COURSE.write_text(with_exercises(COURSE.read_text(encoding="utf-8")), encoding="utf-8")

@@ -1,13 +1,13 @@
 """Words in double braces on a page become what the code, the artefacts and the benchmarks say today.
 
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ more: experiment / name }}` (folded, or
-`{{ more: experiment }}`), `{{ number: experiment / name }}`,
+`{{ more: experiment }}`), `{{ number: experiment / name }}`, `{{ numbers: experiment / row / ends }}`,
 `{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ lessons: all }}`, `{{ path: hour }}`, `{{ instructors: all }}`, `{{ rubrics: all }}`, `{{ rate: reading }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
 `{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
-`{{ house: rooms }}`,
+`{{ classes: counts }}`, `{{ definitions: all }}`, `{{ measured: r2 }}`,
 `{{ certificates: all }}`, `{{ methods: others }}`, `{{ gallery: all }}` (or names of cards),
 `{{ releases: published }}`, `{{ atoms: names of sites }}`, `{{ words: table of words.toml }}`. One that
 nothing answers to stops the build, so that no page can quote a figure that is gone.
@@ -23,8 +23,8 @@ from typing import Any
 
 from cards import ARXIV
 from certificates import certificates
+from classes import classes
 from equations import typeset
-from house_picture import house
 from lesson_pages import add_pages, lesson_table, with_outputs
 from lessons import course, notebook
 from measured import (
@@ -35,7 +35,9 @@ from measured import (
     headlines,
     more,
     number,
+    numbers,
 )
+from metric_tables import definitions, measured
 from other_words import words
 from papers import by_paper, papers
 from paths import instructors, path, reading_rate, rubrics
@@ -136,17 +138,20 @@ MACROS: dict[str, Callable[[str], str]] = {
     "claim": claim,
     "claims": claims,
     "claims_beyond": claims_beyond,
+    "classes": classes,
     "course": course,
+    "definitions": definitions,
     "errors": errors,
     "gallery": gallery,
     "headlines": headlines,
-    "house": house,
     "instructors": instructors,
     "lessons": lesson_table,
+    "measured": measured,
     "methods": methods,
     "more": more,
     "notebook": notebook,
     "number": number,
+    "numbers": numbers,
     "page": page_link,
     "papers": papers,
     "path": path,

@@ -76,6 +76,20 @@ def number(argument: str) -> str:
     return f"{digits(mean)} ± {digits(spread)}"
 
 
+def numbers(argument: str) -> str:
+    """Cells of a table row, "—" where nothing was recorded; "experiment / beginning of names / ends, ends"."""
+    experiment, begin, ends = (part.strip() for part in argument.split(" / "))
+    recorded = [set(one["numbers"]) for one in _artefact(experiment)["seeds"].values()]
+    names = [f"{begin} {end.strip()}" for end in ends.split(",")]
+    if not any(name in recorded[0] for name in names):
+        raise ValueError(f"{experiment} has no number that begins with {begin!r}.")
+    found = [all(name in one for one in recorded) for name in names]
+    return " | ".join(
+        number(f"{experiment} / {name}") if there else "—"
+        for name, there in zip(names, found, strict=True)
+    )
+
+
 def benchmark_table(argument: str) -> str:
     """A table of benchmarks/RESULTS.md by the beginning of its heading; "heading / which", from 1."""
     heading, which = _pair(argument)

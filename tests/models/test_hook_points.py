@@ -11,11 +11,7 @@ import pytest
 import torch
 
 from sae_nb.checks import lens_name, standard_name
-from sae_nb.models import (
-    HookPoint,
-    lens_name,
-    read_tensor,
-)
+from sae_nb.models import HookPoint, read_tensor
 from sae_nb.models._hook_points import find_hook_point
 from sae_nb.models._states import first_input, replace_tensor
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
+from sae_nb.files import read_json, write_json
 from sae_nb.models import LiveModel
 from tests.sweep.inputs import Inputs, N, inputs, runs, takes
 from tests.sweep.settings import Unbuilt, candidates, short
+
+FOUND = Path(__file__).parent / "found.json"
+"""What the last sweep found; docs/transformers.md shows it."""
 
 CLOSE = 1e-4
 """Largest difference between a captured state and the module's own that counts as equal, float32. Ours."""
@@ -98,6 +103,17 @@ class Row:
         if self.hooks is None:  # blocks that run by their forward, which plain hooks do not see
             return self.states is not None and self.states <= CLOSE
         return self.hooks <= CLOSE and by_states
+
+
+def recorded() -> list[Row]:
+    """Return the rows of the last sweep."""
+    found = read_json(FOUND)["rows"]
+    return [Row(**{key: value for key, value in one.items() if key != "right"}) for one in found]
+
+
+def record(found: Iterable[Row]) -> None:
+    """Write them, each with whether it is right."""
+    write_json(FOUND, {"rows": [asdict(row) | {"right": row.right} for row in found]})
 
 
 def class_names(kind: str) -> list[str]:

@@ -10,8 +10,7 @@ import os
 
 import pytest
 
-from tests.sweep.classes import KINDS, Row, row_of
-from tests.sweep.page import PAGE, page, recorded
+from tests.sweep.classes import KINDS, Row, recorded, row_of
 
 FOUND = recorded()
 
@@ -37,7 +36,3 @@ def test_classes_give_what_their_page_states(kind: str) -> None:
         if (now.built, now.right, now.points) != (row.built, row.right, row.points):
             wrong.append((now, row))
     assert not wrong, "\n".join(f"{now} was {row}" for now, row in wrong)
-
-
-def test_the_page_is_made_of_what_was_found() -> None:
-    assert PAGE.read_text(encoding="utf-8") == page(FOUND)

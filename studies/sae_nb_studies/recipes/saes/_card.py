@@ -13,19 +13,14 @@ CARD = "README.md"
 
 _ROWS = {
     "r2": "R²",
-    "cosine": "cosine of x and x̂",
     "l0": "atoms per row (L0)",
-    "dead_fraction": "share of atoms silent on these rows",
-    "dense_fraction": "share of atoms active on more than a tenth of the rows",
-    "ce_recovered": "cross-entropy recovered in the model",
-    "accuracy_recovered": "accuracy recovered in the model",
-    "accuracy": "accuracy on reconstructions",
+    "dead_fraction": "share of atoms dead on these rows",
+    "ce_recovered": "cross-entropy recovered",
+    "accuracy": "accuracy with it",
     "accuracy_clean": "accuracy without",
-    "ce": "cross-entropy on reconstructions, nats",
-    "ce_clean": "cross-entropy without, nats",
-    "kl": "KL to the model's own answer, nats",
+    "kl": "KL to the model's answer, nats",
 }
-"""Metrics of a report that a card shows, and their names."""
+"""Metrics of a report that a card shows, and their names; the folder's `examples.json` holds all."""
 
 
 def card_text(facts: dict[str, Any]) -> str:
@@ -37,9 +32,8 @@ def card_text(facts: dict[str, Any]) -> str:
     if places is not None:
         kind, what = "transcoder", f"that reads {places[0]} of {model} and writes {places[1]}"
     about = (
-        f"A {kind} of {plan['n_atoms']} atoms, {plan['k']} per row, {what}, trained by this project to be "
-        "opened in lessons and demos. Weights are fp16 on disk; every number here is measured on them as "
-        "loaded."
+        f"A {kind} of {plan['n_atoms']} atoms, {plan['k']} per row, {what}. Numbers are of the fp16 weights "
+        "as loaded; `examples.json` has more."
     )
     parts = [
         f"# {facts['name']}",
@@ -48,7 +42,7 @@ def card_text(facts: dict[str, Any]) -> str:
         "## How well it reconstructs",
         filled(f"On {facts['judged_on']}, never trained or matched on; 95 % intervals."),
         report_table(facts["report"]),
-        "## What its atoms stand for",
+        "## Factors that an atom detects",
         _matches(facts),
         *_repeats(facts.get("repeats")),
         *_steering(facts["steering"]),
@@ -62,22 +56,20 @@ def text_card(facts: dict[str, Any]) -> str:
     model, _, hook_point = facts["name"].partition("/")
     about = (
         f"A TopK SAE of {plan['n_atoms']} atoms, {plan['k']} per row, on the activations of {model} at "
-        f"{hook_point}, trained by this project. Weights are kept as eight bits with a scale for every row; "
-        "every number here is measured on them as loaded."
+        f"{hook_point}. Weights have eight bits and a scale per row; numbers are of them as loaded."
     )
     made = [
-        f"**Model**: the weights that `sae-nb get {model}` fetches, expanded from four bits. On the hub's "
-        "full-precision weights it was not tried here; `sn.check_fit(model, sae)` measures how well it fits.",
-        f"**Data**: {training['rows']} rows of {training['data']}. One document of sixteen is held out. The "
-        "first token of a passage and rows of massive norm (above ten times the median) are left out.",
+        f"**Model**: the weights that `sae-nb get {model}` fetches, expanded from four bits; not tried on the "
+        "hub's (`sn.check_fit(model, sae)` measures the fit).",
+        f"**Data**: {training['rows']} rows of {training['data']}. One document of sixteen is held out; "
+        "first tokens and rows above ten times the median norm are left out.",
         f"**Training**: {_steps(plan)}, {training['rows_seen']} rows in all, seed {plan['seed']}; "
-        f"{training['seconds']:.0f} s on CPU threads: {training['threads']}, with other programs running; "
-        f"torch {facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms never fire "
-        f"on {training['rate_rows']} rows of the training texts.",
-        f"**Examples**: {facts['shown']}, chosen so that as many atoms as possible have {facts['enough']} of "
-        "them: rates among them are not rates in text. **Coordinates**: UMAP of the atoms by cosine, seeded. "
-        "**Strengths** in the store: 8 bits.",
-        "**Licence**: weights, that of this project; the passages, those of their sources above.",
+        f"{training['seconds']:.0f} s on CPU threads: {training['threads']}; torch {facts['torch']}, "
+        f"{facts['date']}. {training['silent_fraction']:.1%} of the atoms are dead on {training['rate_rows']} "
+        "training rows.",
+        f"**Examples**: {facts['shown']}, chosen so that as many atoms as possible have {facts['enough']}: "
+        "rates among them are not rates in text.",
+        "**Licence**: of the weights, this project's; of the passages, their sources'.",
     ]
     parts = [
         f"# {facts['name']}",
@@ -109,9 +101,9 @@ def _returns(stability: dict[str, Any] | None) -> list[str]:
     if stability is None:
         return []
     text = (
-        f"{stability['n']} trainings, this one and others from nothing with other seeds on the second part of "
-        f"the texts: matched atoms have a mean cosine of {stability['value']:.2f}, those of random "
-        f"dictionaries {stability['floor']:.2f}, pairs drawn at random {stability['control']:.2f}."
+        f"{stability['n']} trainings, this one and others with other seeds: matched atoms have a mean cosine "
+        f"of {stability['value']:.2f}, of random dictionaries {stability['floor']:.2f}, pairs drawn at random "
+        f"{stability['control']:.2f}."
     )
     return ["## From other seeds", filled(text)]
 
@@ -124,15 +116,14 @@ def _named_steering(
     if not steered:
         return []
     text = (
-        f"Atoms chosen before, each added at every position to {steered[0]['n']} beginnings that are about "
-        "nothing in particular, at 1.5 times its 99th percentile; four texts of 20 tokens each, temperature "
-        "0.7. Words of a text that begin as its name leads one to expect, mean; how many of the beginnings "
-        "have more of them than under a random direction of the same norm."
+        f"Each atom is added at every position of {steered[0]['n']} neutral beginnings, at 1.5 times its 99th "
+        "percentile (four texts of 20 tokens, temperature 0.7). Words of its name per text, and beginnings "
+        "with more of them than under a random direction of the same norm."
     )
     if foretold:
         text += (
-            f" The first {len(chosen)} were chosen by their names alone, the other {len(foretold)} by the "
-            "lens: among the ten tokens that it expects, most are words of the name."
+            f" The first {len(chosen)} were chosen by name, the other {len(foretold)} because most of the "
+            "lens's ten tokens are words of the name."
         )
     rows = [
         [s["name"], str(s["atom"]), f"{s['by']:.0f}"]
@@ -140,21 +131,19 @@ def _named_steering(
         + [f"{s['beats']} of {s['n']}"]
         for s in steered
     ]
-    header = ["name", "atom", "strength", "untouched", "random", "turned up", "more than random"]
+    header = ["name", "atom", "strength", "clean", "random", "steered", "beats random"]
     return ["## What its atoms do", filled(text), _table(header, rows)]
 
 
 def _made(facts: dict[str, Any], plan: dict[str, Any], training: dict[str, Any]) -> list[str]:
     drawn = transcoder_places(facts["name"].partition("/")[2]) is not None
-    examples = "Examples, drawn when they are opened" if drawn else "Examples in the store"
-    kept = "" if drawn else " **Strengths** in the store: 8 bits."
+    examples = "Examples, drawn when opened" if drawn else "Examples"
     texts = [
         f"**Data**: {training['rows']} rows of {training['data']}. {examples}: {facts['shown']}.",
         f"**Training**: {plan['steps']} steps, {training['rows_seen']} rows, seed {plan['seed']}; "
         f"{training['seconds']:.0f} s on CPU threads: {training['threads']}; torch "
-        f"{facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms never "
-        "fire on the training rows.",
-        f"**Coordinates**: UMAP of the atoms by cosine, seeded.{kept}",
+        f"{facts['torch']}, {facts['date']}. {training['silent_fraction']:.1%} of the atoms are dead on the "
+        "training rows.",
         "**Licence**: that of this project.",
     ]
     return [*(filled(text, "- ") for text in texts), f"- **Command**: `{facts['command']}`"]
@@ -180,21 +169,23 @@ def report_table(report: dict[str, dict[str, float]]) -> str:
 
 
 def _matches(facts: dict[str, Any]) -> str:
-    sample = "sound" if "repeats" in facts else "picture or story"
     text = (
-        "Each known factor and the atom that tells it best: the atom says yes above a threshold, both "
-        f"chosen on other samples. A {sample} is as strong as its strongest row. Floor: always "
-        "saying yes. A factor counts as found where F1 is at least half-way from its floor to 1."
+        "Best atom per factor and its F1 on held-out samples; found: at least half-way from always saying yes "
+        "to 1."
     )
-    rows = [
-        [m["factor"], m["per"], str(m["atom"]), *(f"{m[n]:.2f}" for n in _SCORES)]
-        for m in facts["matches"]
+    found = [f"{m['factor']} ({m['atom']}, {m['f1']:.2f})" for m in facts["matches"]]
+    best = {m["factor"]: m["f1"] for m in facts["nearly"]}
+    missed = sorted(facts["missed"], key=lambda name: -best[name])
+    nearest = [f"{name} ({best[name]:.2f})" for name in missed[:6]]
+    if len(missed) > 6:
+        nearest.append(
+            f"and {len(missed) - 6} more in `sn.load_examples({facts['name']!r}).missed`"
+        )
+    lines = [
+        f"**Found** (atom, F1): {', '.join(found) or 'none'}.",
+        f"**Missed** (best F1): {', '.join(nearest) or 'none'}.",
     ]
-    header = ["factor", "of a", "atom", "F1", "precision", "recall", "floor"]
-    nearly = {m["factor"]: m for m in facts["nearly"]}
-    missed = ", ".join(f"{name} ({nearly[name]['f1']:.2f})" for name in facts["missed"])
-    last = f"**Missed** (with the best F1 there is): {missed or 'none'}."
-    return "\n\n".join([filled(text), _table(header, rows), filled(last)])
+    return "\n\n".join(map(filled, [text, *lines]))
 
 
 def _repeats(repeats: dict[str, Any] | None) -> list[str]:
@@ -202,26 +193,18 @@ def _repeats(repeats: dict[str, Any] | None) -> list[str]:
     if repeats is None:
         return []
     n = len(repeats["seeds"])
+    count = {name: sum(of["found"]) for name, of in repeats["factors"].items()}
     text = (
-        f"The same training from {n} seeds (the first is this one), each matched and judged as above. Random "
-        f"atoms: the best F1 that any of {n} dictionaries of the same size reaches that were not trained."
+        f"Of the same training from {n} seeds, each matched and judged as above, all find "
+        f"{sum(found == n for found in count.values())} of the {len(count)} factors. Others (seeds that do, "
+        f"mean F1, best F1 of {n} dictionaries of random atoms): "
     )
     rows = [
-        [
-            name,
-            f"{sum(of['found'])} of {n}",
-            f"{sum(of['f1']) / n:.2f}",
-            f"{min(of['f1']):.2f} … {max(of['f1']):.2f}",
-            f"{of['floor']:.2f}",
-            f"{max(of['random']):.2f}",
-        ]
+        f"{name} ({count[name]}, {sum(of['f1']) / n:.2f}, {max(of['random']):.2f})"
         for name, of in repeats["factors"].items()
+        if count[name] < n
     ]
-    header = ["factor", "found", "F1, mean", "F1, least … most", "floor", "random atoms"]
-    return ["## From other seeds", filled(text), _table(header, rows)]
-
-
-_SCORES = ("f1", "precision", "recall", "floor")
+    return ["## From other seeds", filled(f"{text}{', '.join(rows) or 'none'}.")]
 
 
 def _steering(steering: Sequence[dict[str, Any]]) -> list[str]:
@@ -237,10 +220,9 @@ def _classes(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
         what, label, others = "sounds", "pitch class", "sounds"
     samples = "pictures of other digits" if label == "digit" else f"{what} of other {label}es"
     words = (
-        f"Share of {steering[0]['n']} or so held-out {samples} that become the atom's "
-        f"{label} when it is added at every position (minus the few that were it already), with a 95 % "
-        f"interval, and the largest share that any of {len(steering[0]['random'])} random directions "
-        f"of the same length turns to that {label}. Atom and strength were chosen on other {others}."
+        f"Share of some {steering[0]['n']} held-out {samples} that become the atom's {label} when it is added "
+        f"at every position, and the most that any of {len(steering[0]['random'])} random directions of the "
+        f"same length turns. Atom and strength were chosen on other {others}."
     )
     rows = [
         [*_dose(s), f"{s['turned']:+.1%}", _percents(s["interval"]), f"{max(s['random']):+.1%}"]
@@ -253,15 +235,13 @@ def _classes(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
 def _sentiments(steering: Sequence[dict[str, Any]]) -> tuple[str, str]:
     first = steering[0]
     words = (
-        "Stories are begun without sentiment and continued until they end (at most 100 tokens), the "
-        f"atom added at every position, sampling at temperature {first['temperature']:g}; each is read "
-        "by the grammar. Shift: share of continuations of the labelled sentiment, minus the share "
-        f"without steering ({first['n']} continuations, {len(first['by_seed'])} sampling seeds, 95 % by "
-        "prompts). Cost written: nats per token that the unsteered model finds these continuations "
-        "worse than its own. Cost read: nats per token that held-out stories are read worse under "
-        "steering. Grammatical: share of the steered sentences that the grammar can make. Random: the "
-        f"largest shift, up or down, of {len(first['random'])} random directions of the same norm. "
-        "Shift at 1: at temperature 1. Atom and strength were chosen on other prompts."
+        "Neutral beginnings, continued to the story's end with the atom added at every position, sampled "
+        f"at temperature {first['temperature']:g}; the grammar reads the sentiment. Shift: its share, minus "
+        f"that without steering ({first['n']} continuations, {len(first['by_seed'])} seeds, 95 % by "
+        "prompts). Cost: nats per token that the continuations are worse to the unsteered model (written), "
+        "and held-out stories to the steered one (read). Random: the largest shift of "
+        f"{len(first['random'])} random directions of the same norm. Shift at 1: at temperature 1. Atom and "
+        "strength were chosen on other prompts."
     )
     rows = [
         [
