@@ -200,3 +200,13 @@ def test_segment_errors_find_the_planted_cut() -> None:
     for cuts, words in (((0, 1, 6), "min_len=2"), ((0, 7), "c_k = 6")):
         refused(words, found.rank_of, cuts)
     assert found.ranking(2)[0] == (found.cuts(2), pytest.approx(found.ranking(2)[0][1]))
+
+
+def test_divergence_is_said(states: torch.Tensor) -> None:
+    """A loss that is no number ends the training."""
+    bad = states.clone()
+    bad[:, 1] *= 1e30
+    with pytest.raises(FloatingPointError, match="lower `learning_rate`"):
+        train_raptor(
+            bad, (0, 2, 4), config(normalise=False), raptor=Raptor(SIZES, (0, 2, 4)), progress=False
+        )

@@ -151,3 +151,12 @@ def test_a_singular_design_is_shared_and_unsure() -> None:
     assert (float(twins.mean[0, 4]), float(twins.sd[0, 4])) == (0, pytest.approx(1, rel=1e-4))
     by_cg = replace(model, solver="cg").fit(x, double)
     assert torch.allclose(by_cg.mean, twins.mean, atol=0.02)
+
+
+def test_a_covariance_too_large_is_refused_before_any_work() -> None:
+    """A million coefficients by a million; what would do is named."""
+    mask = torch.zeros(1_000_000, dtype=torch.bool)
+    mask[::1000] = True
+    model = SparseBayes(noise=0.1, solver="exact")
+    with pytest.raises(MemoryError, match="solver='cg'"):
+        model.fit(torch.ones(1, 1000), CosineOperator(mask))
