@@ -29,7 +29,6 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 def settings_of(name: str) -> dict[str, Any]:
-    """Sizes, k where the architecture has one, and what is its own."""
     sizes = {"d_in": D_IN, "n_atoms": N_ATOMS, "k": K}
     taken = inspect.signature(ARCHITECTURES[name].__init__).parameters
     return {key: size for key, size in sizes.items() if key in taken} | OWN.get(name, {})
@@ -52,7 +51,6 @@ def rows_of(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
 
 
 def data_of(sae: SparseAutoencoder, x: torch.Tensor) -> Any:
-    """The same as a person passes it to `train`."""
     if sae.reads_gradient:
         return Activations.from_tensor(x, gradient=x.roll(1, dims=0) / 10)
     rows = rows_of(sae, x)
@@ -67,7 +65,6 @@ def read_by_its_loss(sae: SparseAutoencoder, x: torch.Tensor) -> torch.Tensor:
 
 
 def whole(x_hat: Any) -> torch.Tensor:
-    """A reconstruction in one piece: sites side by side, where it is of several."""
     return torch.cat(x_hat, dim=-1) if isinstance(x_hat, list) else x_hat
 
 
@@ -88,13 +85,11 @@ def make() -> Any:
 
 @pytest.fixture
 def x() -> torch.Tensor:
-    """Activations with a mean and a scale that no SAE would start from."""
     return 30 + 7 * torch.randn(60, D_IN, generator=torch.Generator().manual_seed(1))
 
 
 @pytest.fixture
 def rows() -> torch.Tensor:
-    """The same, wider and more of them."""
     return 5 + 2 * torch.randn(200, 16, generator=torch.Generator().manual_seed(1))
 
 

@@ -14,14 +14,12 @@ def abs_topk(k: int = 3, seed: int = 0) -> AbsTopK:
 
 
 def test_with_every_atom_it_is_the_identity_on_pre_codes() -> None:
-    """K = n_atoms leaves nothing out."""
     sae, x = abs_topk(40), torch.randn(30, 16)
     pre_codes = sae.encoder(x - sae.bias, sae.scaling.scale)
     assert torch.allclose(sae.encode(x).to_dense(), pre_codes, atol=1e-6)
 
 
 def test_it_is_odd() -> None:
-    """Around its bias, an opposite input has the opposite code."""
     sae, x = abs_topk(), torch.randn(30, 16)
     ours, opposite = sae.encode(x), sae.encode(2 * sae.bias - x)
     assert torch.allclose(ours.to_dense(), -opposite.to_dense(), atol=1e-5)

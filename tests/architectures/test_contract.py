@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import ast
 import copy
-import inspect
 import json
 import re
 from pathlib import Path
@@ -19,11 +17,9 @@ from sae_nb.architectures import (
     ARCHITECTURES,
     DenseOperator,
     SparseAutoencoder,
-    TrainingDefaults,
     without_zeros,
 )
 from sae_nb.architectures.parts import _proxes as simplex
-from sae_nb.checks import rules_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import _coding as coding
 from sae_nb.pretrained import load_sae
@@ -46,10 +42,7 @@ def loss_of(sae: SparseAutoencoder, x: Tensor, silent: int = 0) -> Any:
 
 
 def test_codes_add_up_to_the_reconstruction(sae: SparseAutoencoder, x: Tensor) -> None:
-    """x̂ = codes @ dictionary + bias, in the model's units, before and after initialisation.
-
-    Where atoms also write together, it is more.
-    """
+    """x̂ = codes @ dictionary + bias, in the model's units, before and after initialisation."""
     for _ in range(2):
         codes = sae.encode(x)
         by_hand = codes.to_dense() @ sae.dictionary + sae.bias
@@ -62,10 +55,7 @@ def test_codes_add_up_to_the_reconstruction(sae: SparseAutoencoder, x: Tensor) -
 
 
 def test_units_do_not_matter(make: Any, name: str, x: Tensor) -> None:
-    """An SAE started on stretched and shifted activations gives stretched and shifted results.
-
-    Lengths are in the codes where atoms have unit norm, and in the atoms elsewhere.
-    """
+    """An SAE started on stretched and shifted activations gives stretched and shifted results."""
     plain, moved = make(name), make(name)
     y = 1000 * x - 5
     rows = rows_of(plain, x)
@@ -85,10 +75,6 @@ def test_units_do_not_matter(make: Any, name: str, x: Tensor) -> None:
 
 
 def test_leading_axes_are_kept(sae: SparseAutoencoder, x: Tensor) -> None:
-    """Rows are rows: the same codes, in the shape of the input; a bare vector too.
-
-    Where an SAE reads sequences, the axis before the last is time, and those before it are kept.
-    """
     codes = sae.encode(x.reshape(3, 4, 5, -1))
     assert codes.shape == (3, 4, 5, sae.n_atoms)
     fewer_axes = x.reshape(12, 5, -1) if sae.reads_sequences else x
@@ -96,13 +82,6 @@ def test_leading_axes_are_kept(sae: SparseAutoencoder, x: Tensor) -> None:
     assert sae(x.reshape(3, 4, 5, -1)).shape == (3, 4, 5, sae.d_out)
     assert sae(x[0]).shape == (sae.d_out,)
     assert sae.encode(x[0]).shape == (sae.n_atoms,)
-
-
-def test_eval_is_deterministic(sae: SparseAutoencoder, x: Tensor) -> None:
-    """decode(encode(x)) twice, bit for bit."""
-    sae.eval()
-    first, second = (whole(sae.decode(sae.encode(x))) for _ in range(2))
-    assert torch.equal(first, second)
 
 
 def test_a_row_does_not_depend_on_its_batch(sae: SparseAutoencoder, x: Tensor) -> None:
@@ -161,7 +140,6 @@ def test_a_step_keeps_atoms_on_the_sphere(sae: SparseAutoencoder, x: Tensor) -> 
 
 
 def test_training_helps(sae: SparseAutoencoder) -> None:
-    """A hundred steps of its own recipe on planted data explain much more than none."""
     generator = torch.Generator().manual_seed(0)
     atoms = torch.nn.functional.normalize(torch.randn(20, sae.d_in, generator=generator), dim=1)
     z = torch.rand(2000, 20, generator=generator)
@@ -229,7 +207,6 @@ def test_a_resumed_training_gives_the_same_bits(name: str, make: Any, tmp_path: 
 
 
 def by_site(sae: SparseAutoencoder, parts: list[Any]) -> Any:
-    """What lies at each of its sites, as `train` takes it."""
     if sae.writes is None:
         return parts
     n = len(sae.reads)
@@ -281,77 +258,7 @@ def test_copies_and_state_dicts_give_the_same_codes(
     assert torch.equal(sae.encode(x).values, expected.values)
 
 
-def test_it_is_printed_with_its_settings_and_helps_with_its_arguments(
-    sae: SparseAutoencoder, name: str
-) -> None:
-    """What a person sees who shows it, or asks for help on its class."""
-    said = ast.parse(repr(sae), mode="eval").body
-    assert isinstance(said, ast.Call)
-    settings = {keyword.arg: ast.literal_eval(keyword.value) for keyword in said.keywords}
-    assert settings.items() <= sae.settings().items()
-    assert type(sae)(**settings).settings() == sae.settings()
-    shown = list(inspect.signature(ARCHITECTURES[name]).parameters)
-    assert shown[0] in ("d_in", "d_image", "widths")
-    assert [size for size in shown if size not in ("d_out", "d_text")][1] == "n_atoms"
-    assert set(sae.settings()) >= set(shown) - {"candidates", "generator", "settings", "k"}
-
-
-WRONG: dict[str, tuple[Any, ...]] = {
-    "widths": ("12", 0, 12, [], [5, 0], [5, 2.5], [5, True]),
-    "n_atoms": ("40", None, 2.5, 0, -1, True),
-    "k": ("4", 0, 41),
-    "l0": ("4", 0, 41),
-    "aux_k": (0, 1.5),
-    "generator": (7,),
-    "groups": (40, (1, 2)),
-    "k_shares": (0.5, "12", (0.5,), (0.5, 0.6), (0.0, 1.0)),
-    "random_prefixes": ("2", 0),
-    "rank": ("4", 0, 41),
-    "base": ("SpaDE", ["TopK"]),
-    "candidates": (3,),
-    "novel": ("Gated", ["TopK"]),
-    "n_groups": ("2", 0, 41),
-    "k_max": ("4", 0, 41),
-} | dict.fromkeys(("strict", "tied", "encoder_bias", "nonnegative", "revive", "bias"), ("False", 1))
-"""Of every setting without a rule in its annotation some values of another type or out of range."""
-
-
-def test_a_wrong_setting_is_refused_by_name(make: Any, name: str) -> None:
-    """At construction, by a sentence that begins with the rule, whichever check meets it first.
-
-    `tests/bad_input/test_rules.py` asks the same of those that have a rule.
-    """
-    taken = set(inspect.signature(ARCHITECTURES[name]).parameters)
-    assert taken - {"settings"} <= set(WRONG) | set(rules_of(ARCHITECTURES[name]))
-    for setting in taken & WRONG.keys():
-        for value in WRONG[setting]:
-            with pytest.raises((TypeError, ValueError), match=f"^`{setting}` must") as refused:
-                make(name, **{setting: value})
-            if setting in ("n_atoms", "k"):
-                assert f"got {value!r}" in str(refused.value)
-
-
-@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if hasattr(build(name), "k")])
-def test_a_k_at_inference_is_checked(sae: Any, x: Tensor) -> None:
-    """Before any work."""
-    if type(sae).__name__ == "FeatureChoice":
-        pytest.skip("its atoms have a threshold each")
-    read = x[:, : sae.reads[0]] if sae.reads_alone else x
-    with pytest.raises(ValueError, match="^`k` must be .*n_atoms=40, got 41"):
-        sae.encode(read, k=41)
-
-
-def test_a_dense_code_is_not_decoded(sae: SparseAutoencoder, x: Tensor) -> None:
-    """With what makes it one that is."""
-    codes = sae.encode(x)
-    with pytest.raises(TypeError, match=r"`codes` must be SparseCodes.*got Tensor.*from_dense"):
-        sae.decode(codes.to_dense())
-    by_hand = sae.decode(SparseCodes.from_dense(codes.to_dense()))
-    assert torch.allclose(whole(by_hand), whole(sae.decode(codes)), atol=1e-5)
-
-
 def test_other_precisions_are_cast_to_the_saes(sae: SparseAutoencoder, x: Tensor) -> None:
-    """Codes and decode in the SAE's dtype; the full forward in that of the input."""
     for dtype in (torch.float16, torch.bfloat16, torch.float64):
         y = x.to(dtype)
         codes = sae.encode(y)
@@ -397,18 +304,6 @@ def test_rows_may_have_no_code(sae: SparseAutoencoder, x: Tensor) -> None:
     assert torch.allclose(whole(sae.decode(none)), sae.bias.expand(len(x), -1), atol=1e-5)
 
 
-def test_double_precision_works(sae: SparseAutoencoder, x: Tensor) -> None:
-    """A double SAE computes, and learns, in double."""
-    sae.double()
-    sae.initialise(rows_of(sae, x.double()), torch.Generator().manual_seed(0))
-    loss = loss_of(sae, x.double(), silent=100)
-    loss.total.backward()
-    assert loss.total.dtype == sae.dictionary.dtype
-    gradients = [p.grad for p in sae.parameters() if p.grad is not None]
-    assert {gradient.dtype for gradient in gradients} == {torch.float64}
-    assert loss.total.dtype == torch.float64
-
-
 def test_the_input_gets_a_gradient_when_it_asks(sae: SparseAutoencoder, x: Tensor) -> None:
     """For attribution and for steering inside a trace; zero where a row, or the past, is not touched."""
     sae.eval()
@@ -424,7 +319,6 @@ def test_the_input_gets_a_gradient_when_it_asks(sae: SparseAutoencoder, x: Tenso
 
 
 def test_nothing_is_built_on_a_device_that_does_not_exist(sae: SparseAutoencoder) -> None:
-    """On meta: shapes without memory, so device bugs show without a device."""
     with torch.device("meta"):
         ghost = type(sae)(**sae.settings())
     assert {parameter.device.type for parameter in ghost.parameters()} == {"meta"}
@@ -433,7 +327,6 @@ def test_nothing_is_built_on_a_device_that_does_not_exist(sae: SparseAutoencoder
 
 
 def test_randomness_is_an_argument(name: str, make: Any) -> None:
-    """The same generator gives the same SAE, whatever the global one does."""
     torch.manual_seed(5)
     first = make(name, seed=3)
     torch.manual_seed(6)
@@ -444,16 +337,7 @@ def test_randomness_is_an_argument(name: str, make: Any) -> None:
     assert not torch.equal(first.dictionary, make(name, seed=4).dictionary)
 
 
-def test_recipes_are_usable(sae: SparseAutoencoder) -> None:
-    """Plain numbers in range, warm-up shorter than the run."""
-    recipe = sae.recipe()
-    assert isinstance(recipe, TrainingDefaults)
-    assert 0 < recipe.learning_rate < 1
-    assert 0 <= recipe.warmup_steps(10) < 10
-
-
 def one_of_each_reader() -> list[str]:
-    """Of the SAEs that read their input by the same code, the first."""
     first: dict[Any, str] = {}
     for name, kind in ARCHITECTURES.items():
         first.setdefault((kind.encode, kind.forward), name)
@@ -474,18 +358,3 @@ def test_bad_activations_are_refused(sae: SparseAutoencoder, x: Tensor) -> None:
         for call in (sae.encode, sae):
             with pytest.raises(error, match=message):
                 call(bad)
-
-
-def test_a_wrong_width_names_the_hook_point(sae: SparseAutoencoder, x: Tensor) -> None:
-    """Where to capture instead."""
-    sae.hook_point = "resid_post.6"
-    with pytest.raises(ValueError, match=r"sae\.hook_point.*resid_post\.6"):
-        sae.encode(x[:, :5])
-
-
-def test_codes_of_another_sae_are_refused(sae: SparseAutoencoder, x: Tensor, make: Any) -> None:
-    """By their number of atoms."""
-    other = make(type(sae).__name__, n_atoms=44)
-    expected = f"n_atoms={sae.n_atoms}, got codes of {other.n_atoms} atoms"
-    with pytest.raises(ValueError, match=expected):
-        sae.decode(other.encode(x))

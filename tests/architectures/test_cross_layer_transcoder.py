@@ -11,7 +11,6 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures._cross_layer_transcoder import SELECTIONS
-from sae_nb.codes import SparseCodes
 
 WIDTHS, N_ATOMS, K = [6, 8, 7], 12, 2
 N_LAYERS = len(WIDTHS)
@@ -42,7 +41,6 @@ def rows_of(data: tuple[list[Tensor], list[Tensor]]) -> Tensor:
 
 @pytest.mark.parametrize("base", SELECTIONS)
 def test_every_layer_is_reconstructed(base: str) -> None:
-    """However loud, after a few steps; k per layer and row are used."""
     c, (xs, ys) = build(base), layers()
     sn.train(c, (xs, ys), steps=150, batch_size=128, progress=False, seed=0)
     for y, y_hat in zip(ys, c(xs), strict=True):
@@ -119,7 +117,6 @@ def test_loss_and_gradients_are_those_of_dense_autograd(all_dead: bool) -> None:
 
 
 def test_units_of_a_layer_change_nothing_but_what_is_written_there() -> None:
-    """Codes and loss are those of the same data in other units."""
     xs, ys = layers(200)
     plain, other = build(), build()
     plain.initialise((xs, ys))
@@ -136,7 +133,6 @@ def test_units_of_a_layer_change_nothing_but_what_is_written_there() -> None:
 
 @pytest.mark.parametrize("where", ["disk", "stream"])
 def test_it_trains_from_disk_and_from_a_stream(where: str, tmp_path: Path) -> None:
-    """All sites captured in one pass; it remembers what it reads and what it writes."""
     model = sn.load_model("tiny-gpt")
     names = ["mlp_in.0", "mlp_in.1", "mlp_out.0", "mlp_out.1"]
     texts = ["The cat sat in the garden.", "Tom walked to the castle."]
@@ -153,7 +149,6 @@ def test_it_trains_from_disk_and_from_a_stream(where: str, tmp_path: Path) -> No
 
 
 def test_rows_of_other_tokens_are_refused_with_the_first_that_differs() -> None:
-    """By its text and token, at which layer; a layer with fewer rows too."""
     model = sn.load_model("tiny-gpt")
     names = ["mlp_in.0", "mlp_in.1", "mlp_out.0", "mlp_out.1"]
     a = list(sn.capture(model, ["The cat sat."], names, progress=False).values())
@@ -171,46 +166,7 @@ def test_rows_of_other_tokens_are_refused_with_the_first_that_differs() -> None:
         assert "mlp_" in str(caught.value)
 
 
-CODES = [SparseCodes.from_dense(torch.ones(50, N_ATOMS))] * N_LAYERS
-
-
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda c: type(c)([6], 12, 2), ValueError, r"two layers, got \[6\]. For one use a Trans"),
-        (
-            lambda c: c.encode(torch.ones(50, 6)),
-            ValueError,
-            "dimension.*a list, what enters the MLP",
-        ),
-        (lambda c: c.decode(CODES[0]), ValueError, "must be a list, one for each of 3 layers"),
-        (lambda c: c.decode(CODES[:2]), ValueError, "must be one for each of 3 layers, got 2"),
-        (lambda c: c.decode([z.to_dense() for z in CODES]), TypeError, "each layer, got Tensor"),
-        (
-            lambda c: c.decode([SparseCodes.from_dense(torch.ones(50, 5))] * 3),
-            ValueError,
-            "n_atoms=12 per layer, got codes of 5 atoms",
-        ),
-        (lambda c: c.written(2, 1), ValueError, "`at` must be"),
-        (lambda c: c.initialise(layers(50), method="spread"), ValueError, "`method` must be None"),
-    ],
-)
-def test_bad_input_is_refused_by_rule(call: Any, error: Any, message: str) -> None:
-    """Too few layers, one tensor, codes of another form, a layer before that of the atoms."""
-    with pytest.raises(error, match=message):
-        call(build())
-
-
-def test_data_of_other_layers_are_refused() -> None:
-    """One tensor, one layer, layers missing or in another order."""
-    xs, ys = layers(50)
-    for data in (xs[0], (xs[0], ys[0]), (xs, ys[:2]), (xs[::-1], ys)):
-        with pytest.raises((TypeError, ValueError), match="^`data"):
-            sn.train(build(), data, steps=1, progress=False)
-
-
 def test_k_changes_for_all_layers() -> None:
-    """In training and for one call."""
     c, (xs, ys) = build(), layers(50)
     c.initialise((xs, ys))
     assert [int(z.l0.max()) for z in c.encode(xs, k=1)] == [1] * N_LAYERS

@@ -17,7 +17,6 @@ LOUD = 50.0
 
 
 def strengths(n: int = 2000, seed: int = 0) -> Tensor:
-    """How strongly each concept is there, in every row."""
     generator = torch.Generator().manual_seed(seed)
     on = torch.rand(n, N_CONCEPTS, generator=generator) < 0.06
     return on * (1 + torch.rand(n, N_CONCEPTS, generator=generator))
@@ -46,7 +45,6 @@ def build(base: str = "BatchTopK", seed: int = 0, **settings: Any) -> Any:
 
 @pytest.mark.parametrize("base", SELECTIONS)
 def test_every_selection_can_crosscode(base: str) -> None:
-    """An object is of both classes, and reconstructs each site, however loud."""
     c, (x, _) = build(base), sites()
     assert isinstance(c, sn.Crosscoder)
     assert isinstance(c, ARCHITECTURES[base])
@@ -56,10 +54,7 @@ def test_every_selection_can_crosscode(base: str) -> None:
 
 
 def test_atoms_live_where_their_concepts_do() -> None:
-    """A concept of one site gets an atom near 0 or 1, a shared one near the middle, in spite of the units.
-
-    An atom in the middle may stand for two concepts that it has not yet told apart.
-    """
+    """A concept of one site gets an atom near 0 or 1, a shared one near the middle, in spite of the units."""
     c, (x, lives) = build(), sites()
     sn.train(c, x, steps=600, batch_size=256, progress=False, seed=0)
     z = c.encode(x).to_dense().detach()
@@ -74,7 +69,6 @@ def test_atoms_live_where_their_concepts_do() -> None:
 
 
 def test_the_units_of_a_site_change_nothing_but_its_dictionary() -> None:
-    """Codes, shares and loss are those of the same data in other units at one site."""
     x, _ = sites()
     moved = [x[0], 1000 * x[1] + 5]
     plain, other = build("TopK"), build("TopK")
@@ -87,22 +81,7 @@ def test_the_units_of_a_site_change_nothing_but_its_dictionary() -> None:
     torch.testing.assert_close(plain.difference(), other.difference())
 
 
-def test_codes_add_up_at_every_site() -> None:
-    """x̂_m = z D_m + b_m, from a list or from rows with all sites side by side, with leading axes."""
-    c, (x, _) = build(), sites(240)
-    c.initialise(x)
-    codes = c.eval().encode(x)
-    for part, d, b in zip(c.decode(codes), c.dictionaries, c.biases, strict=True):
-        torch.testing.assert_close(part, codes.to_dense() @ d + b, rtol=1e-4, atol=1e-3)
-    assert torch.equal(c.encode(torch.cat(x, dim=1)).values, codes.values)
-    shaped = [part.reshape(4, 60, -1) for part in x]
-    assert c.encode(shaped).shape == (4, 60, N_ATOMS)
-    assert [part.shape for part in c(shaped)] == [part.shape for part in shaped]
-    assert [part.dtype for part in c([x[0].double(), x[1]])] == [torch.float64, torch.float32]
-
-
 def test_with_one_site_it_is_a_relu_sae() -> None:
-    """The same loss and gradients as ReLU's, whose price is that of unit atoms."""
     x = sites(500)[0][0]
     ours = sn.Crosscoder([D_1], N_ATOMS, base="ReLU", generator=torch.Generator().manual_seed(0))
     theirs = sn.ReLU(D_1, N_ATOMS, generator=torch.Generator().manual_seed(0))
@@ -155,20 +134,7 @@ def test_it_trains_from_the_live_model(kind: Any) -> None:
         sn.train(build(), stream, steps=1, progress=False)
 
 
-def test_models_of_two_sites_are_both_named() -> None:
-    """And codes of activations are those of their rows."""
-    x, c = sites(100)[0], build()
-    acts = [
-        sn.Activations.from_tensor(part, hook_point="resid_post.1", model_name=name)
-        for part, name in zip(x, ("base", "chat"), strict=True)
-    ]
-    sn.train(c, acts, steps=1, batch_size=64, progress=False)
-    assert c.model_name == "base + chat"
-    assert torch.equal(c.encode(acts).values, c.encode(x).values)
-
-
 def test_dead_atoms_return_as_residuals_of_all_sites() -> None:
-    """In units of the sites, so that the loud one does not write them alone."""
     c, (x, _) = build(revival="resample"), sites(300)
     c.initialise(x)
     silent = torch.full((N_ATOMS,), 1000, dtype=torch.int64)
@@ -182,16 +148,7 @@ def test_dead_atoms_return_as_residuals_of_all_sites() -> None:
     torch.testing.assert_close(c.operator.weight[atoms], directions)
 
 
-def test_atoms_can_start_at_the_data() -> None:
-    """Of both sites, unit in their units."""
-    c, (x, _) = build(), sites(600)
-    c.initialise(x, torch.Generator().manual_seed(0), method="spread")
-    assert torch.allclose(c.operator.weight.norm(dim=1), torch.ones(N_ATOMS), atol=1e-5)
-    assert float(c.shares().min(dim=1).values.mean()) > 0.2
-
-
 def test_a_report_measures_all_sites() -> None:
-    """R² of the sites side by side, by hand."""
     c, (x, _) = build(), sites()
     sn.train(c, x, steps=100, batch_size=128, progress=False)
     report = sn.evaluate(c, x, n_bootstrap=0)
@@ -213,43 +170,13 @@ def test_a_report_measures_all_sites() -> None:
     ],
 )
 def test_data_that_are_not_its_sites_are_refused(change: Any, error: Any, message: str) -> None:
-    """With the rule, what was given and what to do, before any step."""
     with pytest.raises(error, match=message):
         sn.train(build(), change(*sites()[0]), steps=1, progress=False)
 
 
-@pytest.mark.parametrize(
-    ("change", "error", "message"),
-    [
-        (lambda x, y: x, ValueError, r"last dimension d_in=36, got shape \(2000, 16\)"),
-        (lambda x, y: [x], ValueError, "`x` must have one entry per hook point, 2, got 1"),
-        (lambda x, y: [x, y[:7]], ValueError, r"same tokens at every site.*\(2000,\), \(7,\)"),
-        (lambda x, y: [y, x], ValueError, r"widths of Crosscoder, \[16, 20\].*got \[20, 16\]"),
-        (lambda x, y: [x, "y"], TypeError, r"`x\[1\]` must hold numbers.*got str"),
-        (lambda x, y: [x, y.int()], TypeError, "floating-point"),
-    ],
-)
-def test_what_is_not_its_sites_is_not_encoded(change: Any, error: Any, message: str) -> None:
-    """By encode and by the full forward."""
-    for call in (build().encode, build()):
-        with pytest.raises(error, match=message):
-            call(change(*sites()[0]))
-
-
 def test_sites_of_other_tokens_are_named() -> None:
-    """The first row that differs, on both sides."""
     x, y = (sn.Activations.from_tensor(part) for part in sites(20)[0])
     shuffled = y[[0, 1, 2, 5, 4, 3, *range(6, 20)]]
     for call in (lambda both: sn.train(build(), both, steps=1, progress=False), build().encode):
         with pytest.raises(ValueError, match="row 3 is sample 3 at the first and sample 5"):
             call([x, shuffled])
-
-
-def test_one_width_and_three_sites_say_what_to_use() -> None:
-    """An SAE, or the table of shares."""
-    with pytest.raises(TypeError, match="`widths` must be a list, one width per site, got 16"):
-        sn.Crosscoder(16, N_ATOMS, 2)  # type: ignore[arg-type]
-    three = sn.Crosscoder([4, 5, 6], 8, 2)
-    with pytest.raises(ValueError, match=r"two sites, got 3. Use `shares\(\)`"):
-        three.difference()
-    assert torch.allclose(three.shares().sum(dim=1), torch.ones(8))

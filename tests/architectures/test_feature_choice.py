@@ -21,7 +21,6 @@ def rows() -> Tensor:
 
 
 def started(rows: Tensor, **settings: Any) -> FeatureChoice:
-    """Initialised on these rows."""
     sae = FeatureChoice(D, N, K, generator=torch.Generator().manual_seed(0), **settings)
     sae.initialise(rows, None)
     return sae.train()
@@ -103,7 +102,6 @@ def test_rates_add_up_fall_and_stay_below_one() -> None:
 
 
 def test_counts_add_up_to_the_budget_and_none_is_zero() -> None:
-    """Rounded so that sums are right; in a small batch every atom still has one row."""
     for rows in (64, 100, 999):
         counts = ColumnTopKProx(torch.full((N,), K / N)).counts(rows)
         assert int(counts.sum()) == round(rows * K)
@@ -139,7 +137,6 @@ def test_thresholds_follow_the_batches(rows: Tensor) -> None:
 
 
 def test_shares_by_zipf_are_those_of_the_atoms(rows: Tensor) -> None:
-    """Atom 0 fires most often."""
     sae = started(rows, exponent=0.5, offset=2.0)
     expected = (sae.target_rates * 200).tolist()
     assert all(abs(n - m) <= 1 for n, m in zip(counts_of(sae.encode(rows)), expected, strict=True))

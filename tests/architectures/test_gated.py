@@ -28,7 +28,6 @@ def shaken(sae: Gated) -> Gated:
 
 
 def dense_parts(sae: Gated, x: Tensor) -> dict[str, Tensor]:
-    """The three terms as the paper writes them, with dense codes."""
     scale, variance = sae.scaling.scale, sae.scaling.variance
     v = (x - sae.bias) @ sae.encoder.weight.T
     pi = (v + sae.encoder.bias / scale).relu()
@@ -43,7 +42,6 @@ def dense_parts(sae: Gated, x: Tensor) -> dict[str, Tensor]:
 
 
 def test_loss_and_gradients_equal_the_dense_definition(rows: Tensor) -> None:
-    """Every term and every parameter, in float64."""
     sae = shaken(gated(sparsity=0.4)).double()
     x = rows.double()
     sae.initialise(x, None)
@@ -60,19 +58,6 @@ def test_loss_and_gradients_equal_the_dense_definition(rows: Tensor) -> None:
         assert torch.allclose(mine, other, rtol=1e-6, atol=1e-10)
 
 
-def test_the_gate_term_leaves_the_decoder_alone(rows: Tensor) -> None:
-    """Its dictionary is a constant."""
-    sae = gated()
-    sae.initialise(rows, None)
-    x = rows[:50]
-    candidates = sae._candidates(x)
-    terms = sae._terms(x, candidates, sae._strengths(candidates), 0.5)
-    weight, gate = terms["gate"]
-    assert weight == 1
-    (gradient,) = torch.autograd.grad(gate, sae.operator.weight, allow_unused=True)
-    assert gradient is None
-
-
 def test_codes_that_people_keep_hold_no_zeros(rows: Tensor) -> None:
     """An open gate with strength zero is not an entry; the loss keeps it, for its gradient."""
     sae = shaken(gated())
@@ -84,7 +69,6 @@ def test_codes_that_people_keep_hold_no_zeros(rows: Tensor) -> None:
 
 
 def test_zeros_are_left_out_row_by_row() -> None:
-    """Offsets follow, gradients stay, and codes without zeros are the same object."""
     z = torch.tensor([[0.0, 2.0, 3.0], [4.0, 0.0, 0.0], [0.0, 0.0, 5.0]])
     codes = SparseCodes.from_dense(z)
     assert without_zeros(codes) is codes

@@ -12,12 +12,10 @@ D, N = 12, 60
 
 
 def drawn(n: int = 4000) -> Tensor:
-    """Off the origin, of no particular structure."""
     return 3 + torch.randn(n, D, generator=torch.Generator().manual_seed(0))
 
 
 def started(**settings: object) -> GroupBiasAdaptation:
-    """Initialised on the rows above."""
     generator = torch.Generator().manual_seed(1)
     sae = GroupBiasAdaptation(D, N, generator=generator, **settings)  # type: ignore[arg-type]
     sae.initialise(drawn(), generator)
@@ -25,26 +23,22 @@ def started(**settings: object) -> GroupBiasAdaptation:
 
 
 def step(sae: GroupBiasAdaptation, x: Tensor, silent: int = 0) -> None:
-    """What a training step does, without moving the weights."""
     silent_tokens = torch.full((N,), silent, dtype=torch.int64)
     sae.training_loss(x, silent_tokens, 100, 0.5)
     sae.after_optimiser_step()
 
 
 def rates(sae: GroupBiasAdaptation, x: Tensor) -> Tensor:
-    """Share of rows in which each atom fires."""
     return (sae.encode(x).to_dense() > 0).double().mean(dim=0)
 
 
 def test_groups_have_geometric_frequencies_and_one_size() -> None:
-    """Ten atoms each, half as often from group to group."""
     sae = started(n_groups=6, highest_rate=0.2)
     assert torch.bincount(sae.group).tolist() == [10] * 6
     assert torch.allclose(sae.target_rates[::10], 0.2 * 0.5 ** torch.arange(6.0))
 
 
 def test_it_starts_where_each_atom_fires_at_its_frequency() -> None:
-    """On the rows it was started with, to one row; a bias is never positive."""
     sae, x = started(highest_rate=0.2), drawn()
     assert float((rates(sae, x) - sae.target_rates).abs().max()) <= 1.5 / len(x)
     assert bool((sae.encoder.bias <= 0).all())
@@ -92,7 +86,6 @@ def test_a_dead_atom_is_raised_until_it_fires_and_never_above_zero() -> None:
 
 
 def test_training_keeps_atoms_near_their_frequencies() -> None:
-    """With the controller hardly any atom fires much too often; without it many do."""
     x, over = drawn(), {}
     for every in (2, 10**6):
         sae = started(every=every)
@@ -104,7 +97,6 @@ def test_training_keeps_atoms_near_their_frequencies() -> None:
 
 
 def test_in_eval_nothing_is_counted() -> None:
-    """Looking at a loss leaves an SAE as it is."""
     sae = started(every=1).eval()
     before = {name: tensor.clone() for name, tensor in sae.state_dict().items()}
     sae.training_loss(drawn(), torch.zeros(N, dtype=torch.int64), 100, 0.5)

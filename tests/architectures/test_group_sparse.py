@@ -24,7 +24,6 @@ def group(n_atoms: int = 20, k: int = 3, **settings: Any) -> GroupSparse:
 
 @pytest.fixture
 def pair() -> list[Tensor]:
-    """Both sides of the same twelve factors, of other lengths and off the origin."""
     generator = torch.Generator().manual_seed(1)
     z = torch.rand(120, 12, generator=generator)
     z = z * (torch.rand(120, 12, generator=generator) < 0.2)
@@ -37,7 +36,6 @@ def silent(g: GroupSparse) -> Tensor:
 
 
 def test_the_union_holds_every_atom_of_either_once() -> None:
-    """Mean, strengths of both and their gradients, against dense codes."""
     dense = [
         torch.tensor(z, requires_grad=True)
         for z in ([[1.0, 0, 2], [0, 0, 0]], [[3.0, 4, 0], [0, 0, 5]])
@@ -115,10 +113,3 @@ def test_training_ties_the_supports_of_a_pair(pair: list[Tensor]) -> None:
         return float((first & second).sum() / (first | second).sum())
 
     assert shared(penalty=0.05, mask=0.5) > shared(penalty=0.0, mask=0.0) + 0.1
-
-
-def test_a_side_that_is_not_there_is_refused(pair: list[Tensor]) -> None:
-    """An unknown one, or rows of the other's width."""
-    for x, reads, message in ((pair[0], 2, "`reads` must be"), (pair[0], 1, "d_in=7")):
-        with pytest.raises(ValueError, match=message):
-            group().encode(x, reads=reads)

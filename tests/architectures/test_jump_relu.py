@@ -56,7 +56,6 @@ def test_sparse_gradients_equal_the_closed_form(rows: Tensor, bandwidth: float) 
 
 
 def test_only_the_window_and_what_is_above_it_is_stored(rows: Tensor) -> None:
-    """Far fewer entries than a dense code; those below the threshold count as zero."""
     sae = jump_relu()
     sae.initialise(rows, None)
     candidates = sae._candidates(rows)
@@ -96,7 +95,6 @@ def test_the_first_codes_have_the_target_l0(rows: Tensor) -> None:
 
 
 def test_a_threshold_can_move_either_way(rows: Tensor) -> None:
-    """Down when fewer atoms are used than asked for, up when more are."""
     sae, silent = jump_relu(), torch.zeros(40, dtype=torch.long)
     sae.initialise(rows, None)
     for l0, sign in ((1.0, -1), (9.0, 1)):

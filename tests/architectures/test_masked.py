@@ -28,7 +28,6 @@ def x() -> Tensor:
 
 
 def test_hidden_atoms_are_not_used_and_others_take_their_places(x: Tensor) -> None:
-    """The codes of an SAE that has the other atoms alone."""
     sae = made()
     sae.initialise(x)
     hidden = torch.arange(N) % 3 == 0
@@ -43,7 +42,6 @@ def test_hidden_atoms_are_not_used_and_others_take_their_places(x: Tensor) -> No
 
 
 def test_the_term_is_the_unexplained_share_without_them(x: Tensor) -> None:
-    """By hand, and in the loss with its weight."""
     sae = made(masked_weight=0.7)
     sae.initialise(x)
     codes = sae.masked_codes(x, sae.hidden_now())
@@ -71,7 +69,6 @@ def test_each_step_hides_others_in_the_share_that_was_asked() -> None:
 
 
 def test_without_its_weight_it_is_batch_topk(x: Tensor) -> None:
-    """The same loss and gradients."""
     found = []
     for sae in (made(masked_weight=0.0), made(BatchTopK)):
         sae.initialise(x)

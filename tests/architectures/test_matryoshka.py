@@ -28,7 +28,6 @@ def loss_of(sae: BatchTopK, x: Tensor) -> Any:
 
 
 def test_one_group_is_a_batch_topk(rows: Tensor) -> None:
-    """Loss and every gradient, up to rounding."""
     nested, plain = (
         matryoshka(groups=(40,)),
         BatchTopK(16, 40, 3, generator=torch.Generator().manual_seed(0)),
@@ -53,19 +52,6 @@ def test_the_loss_is_the_mean_over_dense_prefixes(rows: Tensor) -> None:
     assert loss.parts["prefixes"].item() == pytest.approx(
         float(shares[0] + shares[1]) / 2, rel=1e-5
     )
-
-
-def test_prefixes_add_up_to_the_reconstruction(rows: Tensor) -> None:
-    """None of the groups is the bias, all of them are the SAE."""
-    sae = matryoshka(groups=(4, 16, 20))
-    sae.initialise(rows, None)
-    codes = sae.encode(rows)
-    assert torch.equal(sae.decode_prefix(codes, 0), sae.bias.expand(len(rows), -1))
-    assert torch.equal(sae.decode_prefix(codes, 3), sae.decode(codes))
-    by_hand = codes.to_dense()[:, :20] @ sae.dictionary[:20] + sae.bias
-    assert torch.allclose(sae.decode_prefix(codes, 2), by_hand, atol=1e-4)
-    with pytest.raises(ValueError, match="at most 3, got 4"):
-        sae.decode_prefix(codes, 4)
 
 
 @pytest.mark.parametrize("over", ["BatchTopK", "TopK"])
@@ -108,26 +94,8 @@ def test_random_prefixes_differ_from_batch_to_batch(rows: Tensor) -> None:
 
 @pytest.mark.parametrize("n_atoms", [1, 2, 3, 5, 16, 17, 1000, 4096])
 def test_default_groups_fill_any_dictionary(n_atoms: int) -> None:
-    """Positive sizes that add up, a sixteenth to a half."""
     groups = default_groups(n_atoms)
     assert sum(groups) == n_atoms
     assert min(groups) >= 1
     if n_atoms >= 16:
         assert len(groups) == 5
-
-
-@pytest.mark.parametrize(
-    ("settings", "error", "message"),
-    [
-        ({"groups": (4, 16)}, ValueError, r"add up to n_atoms=40, got \[4, 16\], .* add up to 20"),
-        ({"groups": (4, 20, 40)}, ValueError, "sizes of the groups, not where they end"),
-        ({"groups": (20.0, 20.0)}, TypeError, "`groups` must be an integer"),
-        ({"over": "TopK", "k": 1.5}, TypeError, "`k` must be an integer, got 1.5"),
-    ],
-)
-def test_impossible_groups_are_refused(
-    settings: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    """Rule, given, do."""
-    with pytest.raises(error, match=message):
-        matryoshka(**settings)

@@ -31,7 +31,6 @@ def loss_of(sae: Any, x: Tensor, silent: Tensor | None = None) -> Any:
 
 @pytest.mark.parametrize(("exponent", "offset"), [(0.5, 0.0), (1.0, 4.0), (2.0, 16.0)])
 def test_a_planted_law_is_found(exponent: float, offset: float) -> None:
-    """Exactly, in any order, whatever happened to the rarer half."""
     rates = zipf_rates(400, 4.0, exponent, offset)
     rates[250:] *= 0.01
     law = fit_zipf(rates[torch.randperm(400, generator=torch.Generator().manual_seed(0))])
@@ -39,13 +38,6 @@ def test_a_planted_law_is_found(exponent: float, offset: float) -> None:
     assert law.offset == offset
     assert law.exponent == pytest.approx(exponent, abs=1e-3)
     assert float(law.at(torch.tensor([300]))) == pytest.approx(100 * float(rates[299]), rel=1e-2)
-
-
-def test_too_few_rates_have_no_law() -> None:
-    """Nothing is under-used before anything was counted."""
-    assert fit_zipf(torch.zeros(10)) is None
-    assert fit_zipf(torch.tensor([0.5, 0.2, 0.0, 0.0, 0.0, 0.0])) is None
-    assert not bool(made().under_used().any())
 
 
 def test_atoms_below_half_of_their_rank_are_under_used() -> None:
@@ -81,7 +73,6 @@ def test_rates_are_shares_of_rows(rows: Tensor) -> None:
 
 
 def test_without_aux_zipf_it_is_batch_topk(rows: Tensor) -> None:
-    """The same loss, codes and gradients, dead atoms among them."""
     silent = torch.zeros(N, dtype=torch.long)
     silent[:9] = 1000
     found = []
@@ -95,7 +86,6 @@ def test_without_aux_zipf_it_is_batch_topk(rows: Tensor) -> None:
 
 
 def test_the_auxiliary_loss_is_for_under_used_atoms_too(rows: Tensor) -> None:
-    """As if they were dead, though each of them fires."""
     seldom = torch.tensor([3, 20])
     silent = torch.zeros(N, dtype=torch.long)
     silent[seldom] = 1000
@@ -112,7 +102,6 @@ def test_the_auxiliary_loss_is_for_under_used_atoms_too(rows: Tensor) -> None:
 
 
 def test_its_law_makes_a_feature_choice(rows: Tensor) -> None:
-    """Shares in the proportions that were counted."""
     sae = made()
     sae.fired.copy_(zipf_rates(N, K, 0.5, 2.0))
     sae.seen.fill_(1.0)
@@ -120,8 +109,3 @@ def test_its_law_makes_a_feature_choice(rows: Tensor) -> None:
     assert law is not None
     other = made(FeatureChoice, exponent=law.exponent, offset=law.offset)
     assert torch.allclose(other.target_rates, sae.rates, rtol=1e-2)
-
-
-def test_dead_atoms_alone_may_be_resampled() -> None:
-    """Where under-used ones do not count."""
-    assert made(revival="resample", aux_zipf=0.0).revival == "resample"

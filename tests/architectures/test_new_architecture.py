@@ -48,7 +48,6 @@ class Rectified(SparseAutoencoder):
 
 
 def test_a_class_and_a_line_make_an_sae(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It encodes, learns, saves and loads with nothing else written for it."""
     monkeypatch.setitem(architectures.ARCHITECTURES, "Rectified", Rectified)
     sae, x = Rectified(8, 30), torch.rand(200, 8) * 5
     sae.initialise(x, None)
@@ -67,12 +66,6 @@ def test_a_class_and_a_line_make_an_sae(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert torch.allclose(sae.encode(x).to_dense(), pre_codes.relu(), atol=1e-5)
     sae.save(tmp_path / "sae")
     assert torch.equal(load_sae(tmp_path / "sae")(x), sae(x))
-
-
-def test_an_sae_without_k_refuses_one() -> None:
-    """Rather than ignore it."""
-    with pytest.raises(ValueError, match="must be None for Rectified, which has no k, got 3"):
-        Rectified(8, 30).encode(torch.ones(2, 8), k=3)
 
 
 def test_what_cannot_be_rebuilt_is_not_saved(tmp_path: Path) -> None:

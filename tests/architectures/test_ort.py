@@ -57,14 +57,7 @@ def test_atoms_are_compared_within_random_chunks(chunk: int) -> None:
         assert torch.equal(first[first], torch.arange(N))
 
 
-def test_chunks_keep_their_size() -> None:
-    """Thirteen atoms in chunks of at most two: one of three, as none may be alone."""
-    nearest = nearest_in_chunks(torch.eye(13), 2, torch.Generator().manual_seed(0))
-    assert bool((nearest != torch.arange(13)).all())
-
-
 def test_without_its_weight_it_is_batch_topk(x: Tensor) -> None:
-    """The same loss, codes and gradients."""
     found = []
     for sae in (made(orthogonality=0.0), made(BatchTopK)):
         sae.initialise(x)
@@ -84,10 +77,3 @@ def test_training_moves_atoms_apart(x: Tensor) -> None:
         atoms = sae.dictionary
         ends[kind] = float((atoms @ atoms.T - 2 * torch.eye(N)).amax(dim=1).mean())
     assert ends[OrtSAE] < ends[BatchTopK] - 0.05
-
-
-def test_one_atom_has_no_other() -> None:
-    """No penalty, and no error."""
-    sae = OrtSAE(D, 1, 1)
-    loss = sae.training_loss(torch.randn(20, D), torch.zeros(1, dtype=torch.long), 100, 0.5)
-    assert "likeness" not in loss.parts

@@ -11,11 +11,9 @@ from sae_nb.architectures import (
     DenseOperator,
     InputScaling,
     TopKProx,
-    TrainingDefaults,
     ista_step,
     random_unit_rows,
 )
-from sae_nb.architectures._one_step import best_gain
 from sae_nb.architectures._recipe import geometric_median
 from sae_nb.architectures.parts._operators import LearnedAdjoint
 
@@ -38,7 +36,6 @@ def test_one_ista_step_with_the_tied_adjoint_is_the_prox_of_correlations() -> No
 
 
 def test_the_geometric_median_minimises_distances() -> None:
-    """Moving away in any direction makes the sum larger; outliers hardly matter."""
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(501, 4, generator=generator)
     x[:50] += 1000
@@ -54,7 +51,6 @@ def test_the_geometric_median_minimises_distances() -> None:
 
 
 def test_a_median_on_a_row_is_found() -> None:
-    """More than half of the rows at one point, and rows that are all the same."""
     x = torch.cat([torch.ones(6, 3), torch.randn(5, 3)])
     assert torch.allclose(geometric_median(x), torch.ones(3), atol=1e-3)
     assert torch.allclose(geometric_median(torch.full((4, 2), 3.0)), torch.full((2,), 3.0))
@@ -73,15 +69,6 @@ def test_scaling_gives_unit_mean_square() -> None:
     assert float(scaling.scale) == 1
 
 
-def test_the_gain_is_least_squares() -> None:
-    """Of a reconstruction that is twice too long; 1 where there is nothing to go by."""
-    x = torch.randn(10, 3)
-    assert best_gain(x, 2 * x) == pytest.approx(0.5)
-    assert best_gain(x, torch.zeros(10, 3)) == 1
-    assert best_gain(x, -x) == 1
-
-
 def test_warm_up_is_a_share_of_the_run_with_a_ceiling() -> None:
-    """A twentieth, and a thousand steps at most."""
-    assert TrainingDefaults(learning_rate=1e-3).warmup_steps(400) == 20
-    assert TrainingDefaults(learning_rate=1e-3).warmup_steps(10**6) == 1000
+    assert Recipe(learning_rate=1e-3).warmup_steps(400) == 20
+    assert Recipe(learning_rate=1e-3).warmup_steps(10**6) == 1000

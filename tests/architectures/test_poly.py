@@ -16,7 +16,6 @@ from sae_nb_studies.architectures._poly import orthonormal, strongest_pairs
 
 
 def poly(d_in: int = 12, n_atoms: int = 30, k: int = 4, **settings: Any) -> PolySAE:
-    """One whose products matter."""
     sae = PolySAE(d_in, n_atoms, k, generator=torch.Generator().manual_seed(0), **settings)
     generator = torch.Generator().manual_seed(1)
     for part in (sae.squares, sae.cubes):
@@ -30,7 +29,6 @@ def x() -> Tensor:
 
 
 def by_hand(sae: PolySAE, z: Tensor) -> Tensor:
-    """x̂ by its definition, entry by entry of dense codes."""
     length = sae.scaling.variance.sqrt()
     a = z @ sae.mixing / length
     products = length * (a**2 @ sae.squares + a**3 @ sae.cubes)
@@ -38,7 +36,6 @@ def by_hand(sae: PolySAE, z: Tensor) -> Tensor:
 
 
 def test_the_loss_and_its_gradients_are_those_of_the_definition(x: Tensor) -> None:
-    """In double precision, against torch's own autograd on dense codes."""
     sae = poly(rank=5).double()
     x = x.double()
     sae.initialise(x, None)
@@ -70,7 +67,6 @@ def test_without_products_it_is_its_host(x: Tensor) -> None:
 
 
 def test_what_a_pair_adds_is_what_its_score_says(x: Tensor) -> None:
-    """x̂ of both − x̂ of each + b, both strengths ℓ, as a share of ℓ; cubes aside."""
     sae = poly(rank=3)
     sae.initialise(x, None)
     sae.cubes.data.zero_()
@@ -113,7 +109,6 @@ def test_a_step_keeps_the_columns_orthonormal(x: Tensor) -> None:
 
 
 def test_a_resampled_atom_takes_part_in_no_product(x: Tensor) -> None:
-    """What the dead atom was mixed with is forgotten."""
     sae = poly(revival="resample", rank=5)
     sae.initialise(x, None)
     silent = torch.zeros(30, dtype=torch.long)
@@ -122,9 +117,3 @@ def test_a_resampled_atom_takes_part_in_no_product(x: Tensor) -> None:
     sae.after_optimiser_step()
     assert sae.resampled.tolist() == [4]
     assert float(sae.mixing[4].detach().norm()) < 1e-6
-
-
-def test_the_rank_is_64_or_the_number_of_atoms() -> None:
-    """Columns that are orthonormal are no more than atoms."""
-    assert PolySAE(4, 8, 2).rank == 8
-    assert PolySAE(4, 100, 2).rank == 64

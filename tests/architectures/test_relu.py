@@ -12,7 +12,6 @@ from sae_nb.architectures import ReLU
 from sae_nb.architectures._sparsity import Adaptive
 from sae_nb.codes import SparseCodes
 from sae_nb.data import planted_dictionary
-from sae_nb.kernels import paths_taken
 from sae_nb.training import TrainConfig, train
 
 
@@ -31,7 +30,6 @@ def dense_loss(sae: ReLU, x: Tensor) -> Tensor:
 
 
 def test_the_loss_is_the_april_recipes(rows: Tensor) -> None:
-    """Value and gradients, on scaled inputs, once the price has set in."""
     sae = relu(sparsity=0.3).double()
     sae.operator.project_()  # unit norm in double
     sae.initialise(rows.double(), None)
@@ -49,24 +47,7 @@ def test_the_loss_is_the_april_recipes(rows: Tensor) -> None:
         assert torch.allclose(mine, other, atol=1e-12)
 
 
-def test_every_positive_pre_code_is_kept(rows: Tensor) -> None:
-    """And nothing else."""
-    sae = relu()
-    sae.initialise(rows, None)
-    pre_codes = sae.encoder(rows - sae.bias, sae.scaling.scale)
-    assert torch.allclose(sae.encode(rows).to_dense(), pre_codes.relu(), atol=1e-4)
-
-
-def test_it_starts_with_few_atoms(rows: Tensor) -> None:
-    """A quarter of d_in, or twice the target, before the gain; never more than half of all."""
-    for settings, expected in (({}, 4.0), ({"l0": 1.5}, 3.0), ({"l0": 40.0}, 20.0)):
-        sae = relu(**settings)
-        sae.initialise(rows, None)
-        assert sae.encode(rows).nnz / len(rows) == pytest.approx(expected, rel=0.1)
-
-
 def test_the_price_sets_in_over_the_first_twentieth(rows: Tensor) -> None:
-    """Nothing at the first step, all of it from 5 % on."""
     sae, silent = relu(sparsity=0.3), torch.zeros(40, dtype=torch.long)
     sae.initialise(rows, None)
     added = []
@@ -74,16 +55,6 @@ def test_the_price_sets_in_over_the_first_twentieth(rows: Tensor) -> None:
         loss = sae.training_loss(rows, silent, 1, fraction)
         added.append((loss.total - loss.parts["reconstruction"]).item() / loss.parts["l1"].item())
     assert added == pytest.approx([0.0, 0.15, 0.3, 0.3], abs=1e-5)
-
-
-def test_a_dense_relu_takes_matrix_products_and_says_so(rows: Tensor) -> None:
-    """Above a tenth of all entries, with the density recorded."""
-    sae = relu()
-    with torch.no_grad():
-        sae.encoder.bias.fill_(1.0)
-    sae(rows)
-    path = paths_taken()["sum_atoms"]
-    assert path.chosen == "dense"
 
 
 def test_the_price_rises_until_the_target_is_met() -> None:

@@ -19,13 +19,11 @@ from sae_nb.sessions import annotations_of
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A saved SAE."""
     TopK(d_in=6, n_atoms=10, k=2).save(tmp_path / "sae")
     return tmp_path / "sae"
 
 
 def test_a_folder_holds_three_plain_files(folder: Path) -> None:
-    """safetensors, JSON, and a manifest with sizes and checksums."""
     names = {file.name for file in folder.iterdir()}
     assert names == {"sae.safetensors", "config.json", "manifest.json"}
     manifest = json.loads((folder / "manifest.json").read_text())
@@ -36,7 +34,6 @@ def test_a_folder_holds_three_plain_files(folder: Path) -> None:
 
 @pytest.mark.parametrize("name", ["sae.safetensors", "config.json"])
 def test_a_file_cut_short_or_altered_is_refused_by_name(folder: Path, name: str) -> None:
-    """By its length, and by its checksum."""
     whole = (folder / name).read_bytes()
     (folder / name).write_bytes(whole[:-1])
     with pytest.raises(ValueError, match=rf"{name}.* bytes, got {len(whole) - 1}"):
@@ -50,7 +47,6 @@ def test_a_file_cut_short_or_altered_is_refused_by_name(folder: Path, name: str)
 
 
 def test_weights_of_eight_bits_in_parts_come_back(tmp_path: Path) -> None:
-    """To half a level of each row, with unit atoms; they cannot stay in their file."""
     sae = TopK(d_in=60, n_atoms=500, k=4)
     write_sae(sae, tmp_path, matrices_as=torch.int8, part_bytes=20_000)
     write_manifest(tmp_path, KIND)
@@ -66,7 +62,6 @@ def test_weights_of_eight_bits_in_parts_come_back(tmp_path: Path) -> None:
 
 
 def test_another_version_is_refused(folder: Path) -> None:
-    """By its number."""
     manifest = json.loads((folder / "manifest.json").read_text())
     (folder / "manifest.json").write_text(json.dumps(manifest | {"version": 99}))
     with pytest.raises(ValueError, match="version 1, got 99"):
@@ -74,7 +69,6 @@ def test_another_version_is_refused(folder: Path) -> None:
 
 
 def test_another_kind_or_architecture_is_refused(folder: Path) -> None:
-    """With what it should have been."""
     config = json.loads((folder / "config.json").read_text())
     (folder / "config.json").write_text(json.dumps(config | {"architecture": "Future"}))
     write_manifest(folder, "sae")
@@ -95,7 +89,6 @@ def test_another_kind_or_architecture_is_refused(folder: Path) -> None:
 def test_settings_that_do_not_fit_are_refused(
     folder: Path, setting: str, value: int, message: str
 ) -> None:
-    """One of another version by its name, and tensors of other sizes with both named."""
     config = json.loads((folder / "config.json").read_text())
     config["settings"][setting] = value
     (folder / "config.json").write_text(json.dumps(config))
@@ -105,8 +98,6 @@ def test_settings_that_do_not_fit_are_refused(
 
 
 def test_pickles_are_never_opened(tmp_path: Path) -> None:
-    """Not as a file, not in a folder, not under our own name."""
-
     class Bomb:
         def __reduce__(self) -> tuple[object, tuple[str]]:
             return (exec, ("raise SystemExit('opened')",))
@@ -125,17 +116,7 @@ def test_pickles_are_never_opened(tmp_path: Path) -> None:
         load_sae(folder)
 
 
-def test_folders_that_are_not_there_are_named(tmp_path: Path) -> None:
-    """So are files where a folder is needed."""
-    with pytest.raises(FileNotFoundError, match=r"nothing.*sae\.save"):
-        load_sae(tmp_path / "nothing")
-    (tmp_path / "file.txt").write_text("")
-    with pytest.raises(FileNotFoundError, match="must be a folder"):
-        load_sae(tmp_path / "file.txt")
-
-
 def test_saving_replaces_an_sae_and_nothing_else(folder: Path, tmp_path: Path) -> None:
-    """An older SAE gives way; other people's files do not."""
     TopK(d_in=6, n_atoms=12, k=2).save(folder)
     assert load_sae(folder).n_atoms == 12
     (tmp_path / "mine").mkdir()
@@ -149,7 +130,6 @@ def test_saving_replaces_an_sae_and_nothing_else(folder: Path, tmp_path: Path) -
 
 
 def test_a_failed_save_leaves_the_old_one(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing partial under the final name, nothing left beside it."""
     from sae_nb.architectures import _saving as saving
 
     before = {file.name: file.read_bytes() for file in folder.iterdir()}
@@ -165,8 +145,6 @@ def test_a_failed_save_leaves_the_old_one(folder: Path, monkeypatch: pytest.Monk
 
 
 def test_a_class_loads_its_own_kind(folder: Path) -> None:
-    """The base class loads any; a sibling refuses."""
-
     class Other(TopK):
         """Not what was saved."""
 
@@ -179,7 +157,6 @@ def test_a_class_loads_its_own_kind(folder: Path) -> None:
 
 
 def test_half_precision_weights_stay_as_they_are(tmp_path: Path) -> None:
-    """The dtype is the file's."""
     sae = TopK(d_in=6, n_atoms=10, k=2).double()
     sae.save(tmp_path / "sae")
     assert load_sae(tmp_path / "sae").dtype == torch.float64
@@ -196,24 +173,7 @@ def test_what_people_wrote_stays_when_an_sae_is_saved_again(folder: Path) -> Non
 
 
 def test_a_pretrained_sae_keeps_nothing_in_the_package() -> None:
-    """Its folder is not for writing."""
     assert load_sae("tiny-vit/resid_post.6").folder is None
-
-
-@pytest.mark.parametrize("name", ["sae.safetensors", "sae.pt", "sae.json"])
-def test_a_files_name_is_refused(tmp_path: Path, name: str) -> None:
-    """An SAE is a folder; the message says which name to use, and nothing is written."""
-    sae = TopK(d_in=4, n_atoms=8, k=2)
-    with pytest.raises(ValueError, match=r"saved as a folder.*Use sae\.save\('sae'\)"):
-        sae.save(tmp_path / name)
-    assert not any(tmp_path.iterdir())
-
-
-def test_the_file_inside_a_folder_leads_to_the_folder(tmp_path: Path) -> None:
-    """Who passes the weights is told the folder they lie in."""
-    TopK(d_in=4, n_atoms=8, k=2).save(tmp_path / "sae")
-    with pytest.raises(FileNotFoundError, match=rf"Pass its folder, '{tmp_path}/sae'"):
-        sn.load_sae(tmp_path / "sae" / "sae.safetensors")
 
 
 def test_what_was_measured_is_kept_and_shown(tmp_path: Path) -> None:
@@ -224,34 +184,13 @@ def test_what_was_measured_is_kept_and_shown(tmp_path: Path) -> None:
     result = sn.train(
         sae, sn.Activations.from_tensor(x, hook_point="resid_post.6"), steps=30, progress=False
     )
-    last = result.history[-1]
-    said = f"TopK(d_in=4, n_atoms=8, k=2) · resid_post.6 · R² {last.r2:.3f}, L0 2.0, 0 dead"
-    assert repr(sae) == said.replace(" 0.", " .")
+    assert f"R² {result.history[-1].r2:.3f}".replace(" 0.", " .") in repr(sae)
     sae.save(tmp_path / "sae")
     assert repr(sn.load_sae(tmp_path / "sae")) == repr(sae)
-    card = sn.load_sae(tmp_path / "sae")._repr_html_()
-    assert "TopK: 4 → 8 atoms" in card
-    assert "resid_post.6" in card
-    assert str(tmp_path / "sae") in card
-
-
-def test_a_pretrained_sae_says_what_it_reaches() -> None:
-    """Where it reads, and what was measured on held-out samples."""
-    line = repr(sn.load_sae("tiny-vit/resid_post.6"))
-    assert line.startswith("TopK(d_in=64, n_atoms=512, k=16) · resid_post.6 of tiny-vit · R² .9")
 
 
 def test_names_in_a_card_are_text() -> None:
-    """What people type is escaped."""
     sae = TopK(d_in=4, n_atoms=8, k=2)
     sae.hook_point = "<script>"
     assert "<script>" not in sae._repr_html_()
     assert "&lt;script&gt;" in sae._repr_html_()
-
-
-def test_printing_draws_nothing() -> None:
-    """The global generator stands where it stood."""
-    sae = TopK(d_in=4, n_atoms=8, k=2)
-    before = torch.get_rng_state()
-    repr(sae), sae._repr_html_()
-    assert torch.equal(torch.get_rng_state(), before)

@@ -82,7 +82,6 @@ STARTING = [name for name in ARCHITECTURES if name not in ELSEWHERE]
 
 @pytest.mark.parametrize("name", STARTING)
 def test_every_dictionary_can_start_at_the_data(name: str, x: Tensor) -> None:
-    """Unit atoms, the same for the same generator; training goes on from there."""
     first, again = made(name), made(name)
     before = first.dictionary.clone()
     first.initialise(x, SEEDED(5), method="spread")
@@ -96,19 +95,7 @@ def test_every_dictionary_can_start_at_the_data(name: str, x: Tensor) -> None:
     assert torch.allclose(first.dictionary, start, atol=1e-4)
 
 
-@pytest.mark.parametrize("name", ["SpaDE", "Archetypal"])
-def test_atoms_that_are_points_of_the_data_are_not_replaced(name: str, x: Tensor) -> None:
-    """They say so, and stay as they were."""
-    sae = made(name)
-    before = sae.dictionary.clone()
-    with pytest.raises(ValueError, match=f"`method` must be None for {name}"):
-        sae.initialise(x, SEEDED(0), method="spread")
-    assert torch.equal(sae.dictionary, before)
-    assert not bool(sae.initialised)
-
-
 def test_what_is_on_disk_is_sampled(x: Tensor, tmp_path: Path) -> None:
-    """Only as many rows as a start looks at are read."""
     acts = sn.Activations.from_tensor(torch.randn(9000, 8, generator=SEEDED(2)))
     acts.save(tmp_path / "acts")
     stored = sn.load_activations(tmp_path / "acts")
@@ -120,17 +107,8 @@ def test_what_is_on_disk_is_sampled(x: Tensor, tmp_path: Path) -> None:
 
 
 def test_fewer_directions_than_atoms_leave_the_others_to_chance() -> None:
-    """Twelve atoms, two directions in the data."""
     rays = torch.eye(8)[:2].repeat(50, 1) * torch.rand(100, 1, generator=SEEDED(0)).add(0.5)
     sae = sn.MatchingPursuit(8, 12, 2, bias=False, generator=SEEDED(0))
     sae.initialise(rays, SEEDED(0), method="levels")
     assert float((sae.dictionary.norm(dim=1) - 1).abs().max()) < 1e-5
     assert float((sae.dictionary @ torch.eye(8)[:2].T).max(dim=0).values.min()) > 0.999
-
-
-def test_more_levels_than_atoms_are_refused(x: Tensor) -> None:
-    """And nothing is changed."""
-    sae = made("TopK")
-    with pytest.raises(ValueError, match="`levels` must be"):
-        sae.initialise(x, SEEDED(0), method="levels", levels=13)
-    assert not bool(sae.initialised)

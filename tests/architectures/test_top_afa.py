@@ -20,14 +20,12 @@ def rows() -> Tensor:
 
 
 def started(rows: Tensor, **settings: Any) -> TopAFA:
-    """Initialised on these rows."""
     sae = TopAFA(D, N, generator=torch.Generator().manual_seed(0), **settings)
     sae.initialise(rows, torch.Generator().manual_seed(0))
     return sae
 
 
 def by_hand(pre_codes: Tensor, length: float, k_max: int) -> set[int]:
-    """The atoms of one row, from the definition: every k is tried."""
     order = [int(j) for j in pre_codes.argsort(descending=True) if pre_codes[j] > 0][:k_max]
     missed = [abs(float(pre_codes[order[:k]].norm()) - length) for k in range(1, len(order) + 1)]
     return set(order[: missed.index(min(missed)) + 1]) if order else set()
@@ -35,7 +33,6 @@ def by_hand(pre_codes: Tensor, length: float, k_max: int) -> set[int]:
 
 @pytest.mark.parametrize("k_max", [1, 5, N])
 def test_the_number_of_atoms_is_the_one_that_misses_least(k_max: int) -> None:
-    """Row by row as the definition says, dense and in tiles, whatever the lengths."""
     generator = torch.Generator().manual_seed(3)
     x = torch.randn(60, D, generator=generator, dtype=torch.float64)
     weight = torch.randn(N, D, generator=generator, dtype=torch.float64) / D**0.5
@@ -56,15 +53,9 @@ def test_the_number_of_atoms_is_the_one_that_misses_least(k_max: int) -> None:
 
 
 def test_a_row_without_a_positive_pre_code_has_no_atom() -> None:
-    """Neither has a batch of such rows; its gradient is zero, not NaN."""
     pre_codes = torch.tensor([[-1.0, -2.0], [3.0, 4.0]])
     assert NormProx(2, torch.tensor([1.0, 5.0]))(pre_codes).l0.tolist() == [0, 2]
     assert NormProx(2, torch.ones(2))(-pre_codes.abs()).nnz == 0
-
-
-def test_dense_pre_codes_need_lengths() -> None:
-    with pytest.raises(ValueError, match="`lengths` must be given.*of_affine"):
-        NormProx(2)(torch.ones(1, 3))
 
 
 def test_orthonormal_atoms_are_taken_until_nothing_is_left() -> None:
@@ -83,14 +74,6 @@ def test_orthonormal_atoms_are_taken_until_nothing_is_left() -> None:
     loss = sae.training_loss(x, torch.zeros(D, dtype=torch.long), 10, 0.0)
     assert float(loss.parts["norms"]) < 1e-8
     assert sae.bound(x) == 0.0
-
-
-def test_an_input_does_not_depend_on_its_company(rows: Tensor) -> None:
-    """Training or not."""
-    sae = started(rows)
-    whole = sae.encode(rows).to_dense()
-    for row in (0, 7, 90):
-        torch.testing.assert_close(sae.encode(rows[row]).to_dense(), whole[row])
 
 
 def test_the_norms_are_part_of_the_loss(rows: Tensor) -> None:
@@ -128,11 +111,3 @@ def test_bound_counts_inputs_for_which_k_max_is_too_few(rows: Tensor) -> None:
         sae.encoder.weight.mul_(100)
     assert sae.bound(rows) == 0.0
     assert (sae.encode(rows).l0 == 1).all()
-
-
-def test_k_max_is_the_width_of_the_input_at_most_the_atoms() -> None:
-    assert TopAFA(D, N).k_max == D
-    assert TopAFA(D, 5).k_max == 5
-    assert TopAFA(D, N, 7).settings()["k_max"] == 7
-    with pytest.raises(ValueError, match="`k` must be None for TopAFA"):
-        TopAFA(D, N).encode(torch.ones(1, D), k=3)

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 import torch
+from sae_nb.architectures._tree import ROOT, fair_shares
 from torch import Tensor
 
-import sae_nb as sn
-from sae_nb_studies.architectures import TreeSAE
-from sae_nb_studies.architectures._tree import ROOT, fair_shares
+from sae_nb.architectures import TreeSAE
 
 D, N, K = 12, 40, 4
 
@@ -60,7 +59,6 @@ def test_codes_are_chosen_level_by_level_under_their_parents(groups: Any, x: Ten
 
 
 def test_before_the_first_batch_a_child_still_has_its_parent(x: Tensor) -> None:
-    """TopK's entries, without those whose parent is not among them."""
     dense = made(groups=(5, 15, 20)).eval().encode(x).detach().to_dense()
     sae = made(groups=(5, 15, 20))
     for child in (sae.parent != ROOT).nonzero().flatten().tolist():
@@ -68,7 +66,6 @@ def test_before_the_first_batch_a_child_still_has_its_parent(x: Tensor) -> None:
 
 
 def test_the_same_in_tiles(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few rows of pre-codes exist at a time."""
     sae = made()
     sae.initialise(x)
     whole = sae.encode(x).detach().to_dense()
@@ -80,7 +77,6 @@ def test_the_same_in_tiles(x: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_level_has_its_share_of_k_and_may_not_be_reached_at_all(x: Tensor) -> None:
-    """On average over the batch, at most: with few parents on, children may be fewer."""
     sae = made(k_shares=(0.75, 0.25))
     sae.initialise(x)
     codes = sae.encode(x)
@@ -90,7 +86,6 @@ def test_a_level_has_its_share_of_k_and_may_not_be_reached_at_all(x: Tensor) -> 
 
 
 def test_parents_are_drawn_from_the_levels_above() -> None:
-    """Or the root; the first level hangs from the root alone."""
     sae = made(groups=(5, 15, 20))
     assert bool((sae.parent[:5] == ROOT).all())
     assert bool((sae.parent[5:20] < 5).all())
@@ -119,12 +114,10 @@ def test_shares_are_the_fairest(seed: int) -> None:
 
 
 def test_nothing_is_dealt_without_capacity() -> None:
-    """No parent fired."""
     assert fair_shares([0.0, 0.0], 3) == [0, 0]
 
 
 def test_dead_children_move_to_parents_in_need_and_others_stay() -> None:
-    """All children on one parent; those that are dead go where the error is."""
     sae = made(groups=(4, 36), every=1)
     sae.parent[4:] = 0
     sae.dead[10:30] = 1.0
@@ -141,7 +134,6 @@ def test_dead_children_move_to_parents_in_need_and_others_stay() -> None:
 
 
 def test_from_half_of_the_run_on_dead_children_are_at_the_root() -> None:
-    """Once; then the tree stays."""
     sae = made()
     sae.parent[10:] = 0
     sae.dead[20:25] = 1.0
@@ -155,7 +147,6 @@ def test_from_half_of_the_run_on_dead_children_are_at_the_root() -> None:
 
 
 def test_the_loss_is_the_mean_over_levels(x: Tensor) -> None:
-    """Of what the atoms down to each level leave unexplained."""
     sae = made(groups=(5, 15, 20))
     sae.initialise(x)
     z = sae.encode(x).detach().to_dense()
@@ -166,25 +157,3 @@ def test_the_loss_is_the_mean_over_levels(x: Tensor) -> None:
     ]
     loss = sae.training_loss(x, torch.zeros(N, dtype=torch.long), 100, 0.1)
     assert float(loss.total.detach()) == pytest.approx(sum(shares) / 3, rel=1e-4)
-
-
-def test_no_parent_of_a_planted_tree_is_silent_under_its_child() -> None:
-    """With the tree's levels known: the parent of a child that fires is on, in every row, by construction."""
-    tree = sn.studies.data.concept_tree(6000, seed=3)
-    sae = TreeSAE(20, 20, 1.36, groups=(11, 9), generator=torch.Generator().manual_seed(3))
-    sn.train(sae, tree.x, steps=60, batch_size=200, progress=False)
-    dense = sae.encode(tree.x).detach().to_dense()
-    children = (sae.parent != ROOT).nonzero().flatten()
-    assert len(children)
-    for child in children.tolist():
-        assert bool((dense[:, sae.parent[child]][dense[:, child] > 0] > 0).all())
-
-
-def test_what_cannot_be_is_refused() -> None:
-    """Resampling, and levels without shares."""
-    with pytest.raises(ValueError, match=r"^`revival` must be"):
-        made(revival="resample")
-    with pytest.raises(ValueError, match=r"^`k_shares` must be 2 positive numbers"):
-        made(k_shares=(1.0,))
-    with pytest.raises(TypeError, match=r"SAELens"):
-        made().to_saelens()

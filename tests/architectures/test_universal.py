@@ -29,7 +29,6 @@ def begun(x: list[Tensor], seed: int = 0, **settings: Any) -> sn.UniversalSAE:
 
 
 def of_model(u: sn.UniversalSAE, i: int) -> dict[str, Tensor]:
-    """Everything that belongs to one model, by name."""
     parts = (f"of_models.{i}.", f"encoders.{i}.", f"pre_biases.{i}")
     return {n: p for n, p in u.named_parameters() if any(part in n for part in parts)}
 
@@ -57,7 +56,6 @@ def test_a_step_moves_the_drawn_model_alone() -> None:
 
 
 def test_training_keeps_adams_memories_of_each_model_apart() -> None:
-    """Of twelve steps, Adam counts those of each model's turns, and no others."""
     x, _ = sites(300)
     u = begun(x, seed=3)
     expected = [0, 0]
@@ -109,8 +107,6 @@ def test_the_loss_is_that_of_dense_codes(update: str) -> None:
 
 
 def test_models_are_drawn_alike_from_one_seed_and_take_equal_turns() -> None:
-    """Whatever the global generator does; another seed draws otherwise."""
-
     def turns(seed: int, n: int = 600) -> list[int]:
         u, drawn = begun(sites(50)[0], seed), []
         for _ in range(n):
@@ -124,17 +120,6 @@ def test_models_are_drawn_alike_from_one_seed_and_take_equal_turns() -> None:
     assert turns(1, 40) != first[:40]
     assert 0.4 < np.mean(first) < 0.6
     assert 0.4 < np.mean(np.diff(first) != 0) < 0.6
-
-
-def test_three_models_take_turns() -> None:
-    """Each gives a code of its own, decoded to all."""
-    x, _ = sites(100)
-    u = sn.UniversalSAE([16, 20, 16], 24, 2, generator=torch.Generator().manual_seed(0))
-    data = [*x, x[0] * 2]
-    sn.train(u, data, steps=12, batch_size=32, progress=False)
-    for i, part in enumerate(data):
-        codes = u.encode(part, reads=i)
-        assert [p.shape[1] for p in u.decode(codes)] == [16, 20, 16]
 
 
 def test_what_is_shared_is_found_and_shuffled_rows_share_nothing() -> None:
@@ -184,7 +169,6 @@ def test_atoms_can_start_at_the_data() -> None:
 
 
 def test_wider_models_take_smaller_steps() -> None:
-    """So that atoms turn by one angle: 0.08 / √d of each."""
     u = sn.UniversalSAE([4, 16], 8, 2)
     shares = u.learning_rate_shares()
     rate = u.recipe().learning_rate
@@ -194,31 +178,9 @@ def test_wider_models_take_smaller_steps() -> None:
             assert rate * shares[parameter] == pytest.approx(0.08 / width**0.5)
 
 
-@pytest.mark.parametrize(
-    ("call", "error", "message"),
-    [
-        (lambda u, x, y: u.encode(y), ValueError, r"d_in=16, got shape \(60, 20\)"),
-        (lambda u, x, y: u.encode(x, reads=2), ValueError, "`reads` must be"),
-        (lambda u, x, y: u.encode(x, reads="0"), TypeError, "`reads` must be"),
-        (
-            lambda u, x, y: sn.evaluation.measure_universality(
-                u, [sn.Activations.from_tensor(part) for part in (y, x)]
-            ),
-            ValueError,
-            r"widths \[16, 20\] in this order, got \[20, 16\]",
-        ),
-    ],
-)
-def test_what_is_not_its_models_is_refused(call: Any, error: Any, message: str) -> None:
-    """With the rule, what was given and what to do, before any work."""
-    with pytest.raises(error, match=message):
-        call(build(), *sites(60)[0])
-
-
 def test_only_the_model_that_is_asked_is_read_from_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In a list and side by side; the codes are those of what is in memory."""
     x, _ = sites(60)
     u = begun(x)
     for i, part in enumerate(x):

@@ -15,12 +15,10 @@ D, N, K = 12, 40, 4
 
 
 def drawn(n: int = 300) -> Tensor:
-    """Off the origin, of no particular structure."""
     return 3 + 2 * torch.randn(n, D, generator=torch.Generator().manual_seed(0))
 
 
 def started(**settings: float) -> VariationalSAE:
-    """Initialised on the rows above, with offsets that are not zero."""
     sae = VariationalSAE(D, N, K, generator=torch.Generator().manual_seed(1), **settings)  # type: ignore[arg-type]
     sae.initialise(drawn(), torch.Generator().manual_seed(2))
     with torch.no_grad():
@@ -33,7 +31,6 @@ def loss_of(sae: VariationalSAE) -> Any:
 
 
 def test_the_price_is_the_dense_one_and_so_is_its_gradient() -> None:
-    """½ E‖μ‖² of scaled pre-codes over all atoms."""
     sae, x = started().double(), drawn().double()
     found = sae._mean_power(x)
     scale = sae.scaling.scale
@@ -75,7 +72,6 @@ def test_noise_is_in_the_loss_alone() -> None:
 
 
 def test_noise_is_drawn_tile_by_tile(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never more than a tile of it; rows of different tiles get different draws."""
     sae = started()
     score = sae._noisy().score
     u = torch.zeros(5, N)

@@ -37,20 +37,17 @@ FORMS: dict[str, Callable[[Tensor], Any]] = {
 
 @pytest.fixture
 def sae() -> sn.TopK:
-    """A small SAE, untrained."""
     return sn.TopK(d_in=4, n_atoms=8, k=2, generator=torch.Generator().manual_seed(0)).eval()
 
 
 @pytest.fixture
 def temporal() -> sn.Temporal:
-    """A small SAE of sequences, untrained."""
     return sn.Temporal(4, 8, 2, generator=torch.Generator().manual_seed(0)).eval()
 
 
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("form", FORMS)
 def test_rows_are_read_in_any_form(form: str, sae: sn.TopK) -> None:
-    """Codes and reconstructions are those of the tensor, and nothing is warned about."""
     x = FORMS[form](ROWS)
     torch.testing.assert_close(sae.encode(x).to_dense(), sae.encode(ROWS).to_dense())
     torch.testing.assert_close(sae(x).float(), sae(ROWS))
@@ -58,7 +55,6 @@ def test_rows_are_read_in_any_form(form: str, sae: sn.TopK) -> None:
 
 @pytest.mark.parametrize("form", [form for form in FORMS if form != "nested lists"])
 def test_rows_are_trained_on_and_judged_in_any_form(form: str, sae: sn.TopK) -> None:
-    """Training, evaluation and pursuit take what `encode` takes."""
     x = FORMS[form](ROWS)
     assert sn.train(sae, x, steps=2, progress=False).steps == 2
     on_form, on_tensor = (sn.evaluate(sae, data, n_bootstrap=0) for data in (x, ROWS))
@@ -82,7 +78,6 @@ def test_an_array_goes_along_with_the_tensor_it_meets() -> None:
 def test_rows_on_disk_are_encoded_piece_by_piece(
     sae: sn.TopK, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The codes are those of all rows at once, and the activations stay on disk."""
     monkeypatch.setattr("sae_nb.architectures._base.ROWS_AT_ONCE", 10)
     sn.Activations.from_tensor(ROWS).save(tmp_path / "acts")
     acts = sn.load_activations(tmp_path / "acts")
@@ -92,7 +87,6 @@ def test_rows_on_disk_are_encoded_piece_by_piece(
 
 
 def test_samples_are_the_sequences_of_a_temporal_sae(temporal: sn.Temporal) -> None:
-    """No token sees another sample's past."""
     x = ROWS[:12].reshape(2, 6, 4)
     place = torch.arange(12)
     acts = sn.Activations.from_tensor(x.flatten(0, 1), sample=place // 6, position=place % 6)
@@ -105,24 +99,3 @@ def test_samples_are_the_sequences_of_a_temporal_sae(temporal: sn.Temporal) -> N
     )
     with pytest.raises(ValueError, match="must carry positions"):
         temporal.encode(sn.Activations.from_tensor(ROWS))
-
-
-@pytest.mark.parametrize(
-    ("x", "error", "words"),
-    [
-        ("a text", TypeError, "`x` must hold numbers, in a tensor, an array.* got str"),
-        (None, TypeError, "got NoneType"),
-        ([[1.0, 2.0], [3.0]], TypeError, "got list"),
-        (pd.DataFrame({"token": ["a"]}), TypeError, "Leave out columns of text"),
-        (np.ones((3, 4), int), TypeError, r"floating-point.*astype\('float32'\)"),
-        (np.ones((3, 5)), ValueError, r"d_in=4, got shape \(3, 5\)"),
-        (np.full((2, 4), np.nan), ValueError, "must be finite"),
-    ],
-)
-def test_what_holds_no_rows_is_refused(
-    x: object, error: type[Exception], words: str, sae: sn.TopK
-) -> None:
-    """Rule, given, do; never numpy's or torch's own words."""
-    for call in (sae.encode, sae):
-        with pytest.raises(error, match=words):
-            call(x)

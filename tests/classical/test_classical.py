@@ -17,13 +17,11 @@ N, D = 300, 8
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
-    """Numbers of one seed."""
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
 
 
 @pytest.fixture(scope="module")
 def mixtures() -> tuple[Tensor, Tensor]:
-    """Mixtures of five corners far apart, the corners among them; and the corners."""
     corners = 4 * torch.linalg.qr(draw(D, D, seed=1)).Q[:5] + 3
     weights = torch.distributions.Dirichlet(torch.full((5,), 0.5))
     torch.manual_seed(0)
@@ -32,14 +30,12 @@ def mixtures() -> tuple[Tensor, Tensor]:
 
 
 def start(x: Tensor, n_atoms: int) -> Tensor:
-    """Random memberships."""
     generator = torch.Generator().manual_seed(3)
     nearest = torch.randint(n_atoms, (len(x),), generator=generator)
     return torch.nn.functional.one_hot(nearest, n_atoms).double()
 
 
 def test_pca_leaves_exactly_the_small_eigenvalues() -> None:
-    """No linear map of that rank explains more; its atoms are orthonormal."""
     x = draw(N, D) @ draw(D, D, seed=2)
     pca = fit_classical(x, "PCA", 3)
     eigenvalues = np.linalg.eigvalsh(np.cov(x.T.numpy()))
@@ -50,7 +46,6 @@ def test_pca_leaves_exactly_the_small_eigenvalues() -> None:
 
 
 def test_k_means_gives_the_nearest_centroid() -> None:
-    """One atom, of strength one."""
     x = draw(N, D)
     model = fit_classical(x, "KMeans", 7)
     codes = model.encode(x.float())
@@ -80,7 +75,6 @@ def test_the_nearest_centroid_is_nearest_however_far_away_all_are() -> None:
 
 
 def test_rows_far_apart_are_chosen_once_each() -> None:
-    """Each the farthest from those before."""
     x, distance = far_from_the_origin()
     chosen = far_apart(x, 20, torch.Generator().manual_seed(1)).tolist()
     for n in range(1, 20):
@@ -89,7 +83,6 @@ def test_rows_far_apart_are_chosen_once_each() -> None:
 
 
 def test_nmf_finds_planted_parts_and_refuses_negative_data() -> None:
-    """Parts and codes ≥ 0; a negative activation is named."""
     parts = draw(4, D, seed=3).abs() * (draw(4, D, seed=4) > 0)
     x = draw(N, 4, seed=5).abs() @ parts
     model = fit_classical(x, "NMF", 4, n_steps=500)
@@ -102,7 +95,6 @@ def test_nmf_finds_planted_parts_and_refuses_negative_data() -> None:
 
 @pytest.mark.parametrize("n_atoms", [3, 12])
 def test_multiplicative_steps_never_get_worse(n_atoms: int) -> None:
-    """Both factorisations, with fewer and with more atoms than dimensions."""
     x = draw(120, D) + 1
     for method in (semi_nmf, convex_nmf):
         errors = np.array(method(x, start(x, n_atoms), 60)[1])
@@ -111,7 +103,6 @@ def test_multiplicative_steps_never_get_worse(n_atoms: int) -> None:
 
 
 def test_semi_nmf_reaches_the_rank_bound_on_data_of_its_form() -> None:
-    """Signed parts, codes ≥ 0."""
     x = draw(N, 3, seed=6).abs() @ draw(3, D, seed=7)
     model = fit_classical(x, "SemiNMF", 3, n_steps=400)
     assert sn.evaluation.explained_variance(x.float(), model(x.float())) > 0.98
@@ -119,7 +110,6 @@ def test_semi_nmf_reaches_the_rank_bound_on_data_of_its_form() -> None:
 
 
 def test_convex_nmf_atoms_are_mixtures_of_rows() -> None:
-    """Every atom lies in the cone of the data."""
     x = draw(60, D) + 0.5
     model = fit_classical(x, "ConvexNMF", 5)
     for atom in model.dictionary.double():
@@ -128,7 +118,6 @@ def test_convex_nmf_atoms_are_mixtures_of_rows() -> None:
 
 
 def test_archetypes_are_the_planted_corners(mixtures: tuple[Tensor, Tensor]) -> None:
-    """Each corner is found, the error never rises, and codes are memberships."""
     x, corners = mixtures
     model = fit_classical(x, "ArchetypalAnalysis", 5)
     distance = torch.cdist(corners.float(), model.dictionary)
@@ -143,7 +132,6 @@ def test_archetypes_are_the_planted_corners(mixtures: tuple[Tensor, Tensor]) -> 
 
 
 def test_archetypes_lie_in_the_hull() -> None:
-    """Also where the data have no corners."""
     x = draw(100, 3)
     model = fit_classical(x, "ArchetypalAnalysis", 6)
     hull = np.vstack([x.T.numpy(), np.ones(len(x))])
@@ -154,7 +142,6 @@ def test_archetypes_lie_in_the_hull() -> None:
 
 @pytest.mark.parametrize("method", METHODS)
 def test_each_is_saved_evaluated_and_repeatable(method: str, tmp_path: Path) -> None:
-    """The interface of an SAE, and the same result for the same seed."""
     acts = sn.Activations.from_tensor(draw(N, D).abs().float())
     model, again = (fit_classical(acts, method, 6, n_steps=20) for _ in range(2))  # type: ignore[arg-type]
     assert torch.equal(model.dictionary, again.dictionary)
@@ -165,16 +152,3 @@ def test_each_is_saved_evaluated_and_repeatable(method: str, tmp_path: Path) -> 
     report = sn.evaluate(model, acts, n_bootstrap=0)
     assert report["r2"].value > 0.2
     assert bool(model.initialised)
-
-
-def test_bad_requests_are_named() -> None:
-    """Rule, given, do."""
-    x = draw(20, D)
-    with pytest.raises(ValueError, match="at most 8 for PCA"):
-        fit_classical(x, "PCA", 9)
-    with pytest.raises(ValueError, match="at most 20 for KMeans"):
-        fit_classical(x, "KMeans", 21)
-    with pytest.raises(ValueError, match="at most 5 for SemiNMF on 5 rows .* got 6. Ask for fewer"):
-        fit_classical(x, "SemiNMF", 6, max_rows=5)
-    with pytest.raises(TypeError, match="fitted, not trained"):
-        sn.train(fit_classical(x, "PCA", 3), x, sn.TrainConfig(steps=1), progress=False)

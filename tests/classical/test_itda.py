@@ -18,7 +18,6 @@ N, D, K = 900, 12, 4
 
 
 def drawn(n: int = N, seed: int = 0) -> Tensor:
-    """Sums of a few of thirty directions."""
     generator = torch.Generator().manual_seed(seed)
     atoms = torch.nn.functional.normalize(torch.randn(30, D, generator=generator), dim=1)
     z = torch.randn(n, 30, generator=generator) * (torch.rand(n, 30, generator=generator) < 0.1)
@@ -26,19 +25,16 @@ def drawn(n: int = N, seed: int = 0) -> Tensor:
 
 
 def left_of(itda: ITDA, x: Tensor) -> Tensor:
-    """The unexplained share of each row."""
     with torch.no_grad():
         return (x - itda(x)).square().sum(dim=1) / x.square().sum(dim=1)
 
 
 @pytest.fixture(scope="module")
 def fitted() -> ITDA:
-    """With the default threshold."""
     return ITDA(D, K).fit(drawn(), progress=False)
 
 
 def test_every_atom_is_the_row_that_it_says(fitted: ITDA) -> None:
-    """At unit length, in the order of the visit, without repetition."""
     x = drawn()
     rows = [row.sample for row in fitted.stored]
     assert fitted.dictionary.shape == (fitted.n_atoms, D) == (len(rows), D)
@@ -54,7 +50,6 @@ def test_no_atom_reconstructs_another_within_the_threshold(fitted: ITDA) -> None
 
 
 def test_rows_that_were_visited_are_within_the_threshold(fitted: ITDA) -> None:
-    """Up to the few that a later atom leads astray; before, hardly any was."""
     x = drawn()
     assert float((left_of(fitted, x) > fitted.threshold).double().mean()) < 0.05
     few = ITDA(D, K, max_atoms=D).fit(x, progress=False)
@@ -63,7 +58,6 @@ def test_rows_that_were_visited_are_within_the_threshold(fitted: ITDA) -> None:
 
 
 def test_a_lower_threshold_stores_more_and_leaves_less() -> None:
-    """And a threshold of nearly everything stores hardly anything."""
     x, test = drawn(), drawn(300, seed=1)
     itdas = [ITDA(D, K, threshold=t).fit(x, progress=False) for t in (0.8, 0.3, 0.1)]
     sizes = [itda.n_atoms for itda in itdas]
@@ -100,7 +94,6 @@ def test_one_atom_by_hand() -> None:
 def test_blocks_and_disks_change_nothing_that_is_promised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Read from disk, the same bits; in small blocks, the same promise."""
     acts = sn.Activations.from_tensor(drawn())
     whole = ITDA(D, K).fit(acts, progress=False)
     acts.save(tmp_path / "acts")
@@ -133,7 +126,6 @@ def test_what_it_stored_is_said_and_saved(tmp_path: Path) -> None:
 
 
 def test_it_is_steered_evaluated_and_looked_at() -> None:
-    """As an SAE; the panel calls each atom by the token that it is."""
     model = sn.load_model("tiny-gpt")
     texts = ["The cat sat in the garden.", "Tom was sad and walked home.", "The end."]
     acts = sn.capture(model, texts, "resid_post.2", progress=False)
@@ -167,36 +159,7 @@ def test_jaccard_counts_shared_rows() -> None:
     assert one.jaccard(apart) == 0
 
 
-def test_a_threshold_that_would_store_every_row_is_refused() -> None:
-    """By its name, with the one from which on two rows share an atom; with that, it is fitted."""
-    x = drawn(60)
-    with pytest.raises(
-        ValueError, match=r"^`threshold` must be .*not every row.*got 1e-07"
-    ) as caught:
-        ITDA(D, K, threshold=1e-7).fit(x, progress=False)
-    advice = float(str(caught.value).partition("share an atom from ")[2].partition(" on;")[0])
-    assert ITDA(D, K, threshold=1.01 * advice).fit(x, progress=False).n_atoms < 60
-    with pytest.raises(ValueError, match="`threshold` .*each of the 1 rows.*Pass more rows"):
-        ITDA(D, K).fit(x[:1], progress=False)
-    assert ITDA(D, K, threshold=1e-7, max_atoms=20).fit(x, progress=False).n_atoms == 20
-
-
-def test_wrong_calls_are_named() -> None:
-    """Rule, given, do."""
-    with pytest.raises(ValueError, match="must have a row that is not zero, got 3 zeros"):
-        ITDA(D, K).fit(torch.zeros(3, D), progress=False)
-    with pytest.raises(ValueError, match="last dimension d_in=12"):
-        ITDA(D, K).fit(torch.zeros(3, D + 1), progress=False)
-    with pytest.raises(ValueError, match="must be fitted first.*fit"):
-        ITDA(D, K).encode(drawn())
-    with pytest.raises(TypeError, match="must be fitted, not trained"):
-        sn.train(ITDA(D, K).fit(drawn(), progress=False), drawn(), steps=1, progress=False)
-    with pytest.raises(TypeError, match="`other` must be an ITDA, got TopK"):
-        ITDA(D, K).jaccard(sn.TopK(D, 20, K))  # type: ignore[arg-type]
-
-
 def test_an_interrupted_fit_leaves_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Atoms, their rows and the hook point stay those of one fit."""
     x = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))
     rows = torch.arange(200)
     at = {"sample": rows, "position": 0 * rows, "model_name": "a"}

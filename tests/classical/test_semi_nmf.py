@@ -32,7 +32,6 @@ def planted(seed: int = 0) -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def fitted() -> SemiNMF:
-    """With as many neurons for each atom as there are."""
     return SemiNMF(D, N_ATOMS, kept=0.1).fit(planted()[0])
 
 
@@ -59,16 +58,6 @@ def test_atoms_are_unit_vectors_on_few_neurons(fitted: SemiNMF) -> None:
     assert int(two.encode(x).l0.max()) <= 2
 
 
-def test_the_table_names_an_atoms_neurons(fitted: SemiNMF) -> None:
-    """Those that it keeps, largest first."""
-    table = fitted.neurons(3)
-    row = fitted.dictionary[3]
-    assert len(table) == 4
-    assert table.weight.abs().is_monotonic_decreasing
-    assert row[table.neuron.tolist()].tolist() == table.weight.tolist()
-    assert len(fitted.neurons(3, n=2)) == 2
-
-
 def test_atoms_that_are_alike_share_a_parent() -> None:
     """Two families of atoms about two directions; a third level has one root, and every share is one of all."""
     generator = torch.Generator().manual_seed(0)
@@ -85,7 +74,6 @@ def test_atoms_that_are_alike_share_a_parent() -> None:
 
 
 def test_one_seed_gives_one_dictionary_that_files_keep(fitted: SemiNMF, tmp_path: Path) -> None:
-    """To the bit; another seed may end elsewhere."""
     again = SemiNMF(D, N_ATOMS, kept=0.1).fit(planted()[0])
     assert torch.equal(again.dictionary, fitted.dictionary)
     fitted.save(tmp_path / "sae")
@@ -94,16 +82,3 @@ def test_one_seed_gives_one_dictionary_that_files_keep(fitted: SemiNMF, tmp_path
     assert (loaded.kept, loaded.k, loaded.n_atoms) == (0.1, None, N_ATOMS)
     x = planted()[0][:5]
     assert np.array_equal(np.asarray(loaded.encode(x)), np.asarray(fitted.encode(x)))
-
-
-def test_wrong_calls_are_named(fitted: SemiNMF) -> None:
-    """Before any work."""
-    with pytest.raises(ValueError, match="at least 8 rows, one for each atom, got 5. Pass more"):
-        SemiNMF(D, N_ATOMS).fit(planted()[0][:5])
-    with pytest.raises(IndexError, match="`atom` must be between 0 and 7"):
-        fitted.neurons(8)
-    for sizes in ((), (8,), (4, 4), (2, 3)):
-        with pytest.raises(ValueError, match="`sizes` must be strictly decreasing"):
-            fitted.tree(sizes)
-    with pytest.raises(TypeError, match="must be fitted, not trained"):
-        sn.train(fitted, planted()[0], steps=1)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
@@ -27,7 +26,6 @@ def planted() -> tuple[torch.Tensor, dict[str, list], dict[str, torch.Tensor]]:
 
 
 def error(s: sn.classical.SupervisedDictionary, truth: dict[str, torch.Tensor]) -> float:
-    """The largest error of a difference between two values of an attribute."""
     colour = [s.dictionary[s.atom("colour", one)] for one in COLOURS]
     found = torch.stack([colour[1] - colour[0], colour[2] - colour[0]])
     meant = truth["colour"][1:] - truth["colour"][0]
@@ -37,7 +35,6 @@ def error(s: sn.classical.SupervisedDictionary, truth: dict[str, torch.Tensor]) 
 
 
 def test_attributes_that_occur_together_are_kept_apart_by_least_squares(planted) -> None:
-    """Their directions are found to the noise; means mix them up."""
     x, labels, truth = planted
     assert error(sn.supervised_dictionary(x, labels), truth) < 0.1
     assert error(sn.supervised_dictionary(x, labels, method="mean"), truth) > 0.3
@@ -71,7 +68,6 @@ def test_an_edit_changes_one_attribute_alone(planted) -> None:
 
 
 def test_labels_of_samples_reach_all_their_rows() -> None:
-    """One label per text or picture is enough."""
     vit = sn.load_model("tiny-vit")
     pictures = sn.data.scenes(80, seed=0)
     acts = sn.capture(vit, pictures.images, "resid_post.10", progress=False)
@@ -80,23 +76,3 @@ def test_labels_of_samples_reach_all_their_rows() -> None:
     assert torch.equal(s.dictionary, per_row.dictionary)
     assert s.names[:2] == ("digit = 0", "digit = 1")
     assert "digit (10)" in repr(s)
-
-
-def test_what_does_not_fit_is_said(planted) -> None:
-    """Rule, given, do."""
-    x, labels, _ = planted
-    s = sn.supervised_dictionary(x, labels)
-    with pytest.raises(ValueError, match=rf"one label per row \({N}\), got 3 for 'colour'"):
-        sn.supervised_dictionary(x, {"colour": ["red", "blue", "red"]})
-    with pytest.raises(ValueError, match="two values or more, got 1 alone for 'one'"):
-        sn.supervised_dictionary(x, {"one": np.ones(N, int)})
-    with pytest.raises(ValueError, match="at least one attribute"):
-        sn.supervised_dictionary(x, {})
-    with pytest.raises(ValueError, match=r"`value` must be one of \['blue', 'green', 'red'\]"):
-        s.edit(x, "colour", "pink")
-    with pytest.raises(ValueError, match="`attribute` must be"):
-        s.edit(x, "weight", 1)
-    with pytest.raises(ValueError, match="must have one value per row"):
-        s.edit(x, "size", 1, was=[0])
-    with pytest.raises(ValueError, match="must name"):
-        s.reconstruct({"size": [1]})

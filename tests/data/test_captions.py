@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from sae_nb.data import caption_words, captions, scenes
+from sae_nb.data import captions, scenes
 from sae_nb.data._captions import _COLOURS, _DIGITS, _DISTRACTORS, _POSITIONS, _TEXTURES
 
 
@@ -32,18 +30,3 @@ def test_wording_is_drawn_and_repeats():
     assert captions(drawn[:10], seed=0) == first[:10]
     assert sum(a != b for a, b in zip(first, other, strict=True)) > 30
     assert len({said.split()[0] for said in first}) > 3
-
-
-def test_the_words_are_all_there_are():
-    """No caption has a word outside the list, and an article fits its colour."""
-    said = captions(scenes(400, seed=2))
-    assert {word for one in said for word in one.split()} == set(caption_words())
-    assert not any(
-        f" a {colour}" in f" {one}" for one in said for colour in ("orange", "amber", "azure")
-    )
-
-
-def test_what_is_no_scenes_is_refused():
-    """Images alone have no labels."""
-    with pytest.raises((TypeError, ValueError), match="`scenes` must"):
-        captions(scenes(2).images)

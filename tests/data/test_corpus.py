@@ -17,19 +17,16 @@ def _long_sentences(texts) -> list[str]:
 
 
 def test_no_long_sentence_is_in_both_halves():
-    """Repeats were removed before the split: nothing held out can be learnt by heart."""
     train, test = prose("train"), prose("test")
     assert not set(_long_sentences(train.texts)) & set(_long_sentences(test.texts))
 
 
 def test_no_paragraph_shares_a_long_sentence_with_another():
-    """Once in the whole, also within a half; a paragraph may repeat itself."""
     per_text = [set(_long_sentences([t])) for t in prose("all").texts]
     assert sum(map(len, per_text)) == len(set().union(*per_text))
 
 
 def test_the_halves_are_the_whole():
-    """Every paragraph is on one side, in the order of the topics, with its topic."""
     whole, train, test = prose("all"), prose("train"), prose("test")
     assert sorted(whole.texts) == sorted(train.texts + test.texts)
     assert list(whole.topic) == sorted(whole.topic)
@@ -38,7 +35,6 @@ def test_the_halves_are_the_whole():
 
 
 def test_the_side_of_a_paragraph_depends_on_its_words_alone():
-    """Layout and case do not move a paragraph over; these sides are pinned."""
     text = "The del statement unbinds names."
     assert side_of_split(text) == side_of_split("  the DEL\nstatement unbinds names.")
     sides = [side_of_split(f"Paragraph number {i}.") for i in range(1_000)]
@@ -47,7 +43,6 @@ def test_the_side_of_a_paragraph_depends_on_its_words_alone():
 
 
 def test_there_is_enough_to_read():
-    """Every supported Python brings at least a hundred thousand letters of English."""
     texts = prose("train").texts
     assert sum(map(len, texts)) > 100_000
     assert min(map(len, texts)) >= 60
@@ -67,7 +62,6 @@ def test_there_is_enough_to_read():
     ],
 )
 def test_headings_code_and_grammar_are_left_out(block):
-    """What is not a paragraph of English gives the empty string."""
     assert clean_paragraph(block) == ""
 
 

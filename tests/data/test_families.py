@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.data import planted_dictionary, planted_families
+from sae_nb.data import planted_families
 
 
 @pytest.mark.parametrize("within", [0.0, 0.4, 0.8])
@@ -28,23 +28,3 @@ def test_inputs_are_their_codes() -> None:
     noisy = planted_families(4, 4, 32, 500, 3, noise=0.1, seed=2)
     rest = noisy.x - noisy.codes.to_dense() @ noisy.dictionary
     assert float(rest.std()) == pytest.approx(0.1, rel=0.03)
-
-
-def test_codes_are_those_of_the_plain_dictionary() -> None:
-    """Only the atoms differ, so studies of both compare."""
-    plain = planted_dictionary(16, 32, 20, 3, seed=5)
-    family = planted_families(4, 4, 32, 20, 3, seed=5)
-    assert torch.equal(plain.codes.to_dense(), family.codes.to_dense())
-
-
-def test_seeds_decide() -> None:
-    """The same seed gives the same data, another one does not."""
-    first, same, other = (planted_families(4, 4, 8, 6, 2, seed=s).x for s in (0, 0, 1))
-    assert torch.equal(first, same)
-    assert not torch.allclose(first, other)
-
-
-def test_more_atoms_per_row_than_there_are_is_refused() -> None:
-    """By name."""
-    with pytest.raises(ValueError, match="`k`.*n_atoms=16, got 17"):
-        planted_families(4, 4, 8, 5, k=17)

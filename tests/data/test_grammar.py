@@ -24,7 +24,6 @@ def _clauses(record: Stories) -> list[str]:
 
 
 def test_a_story_depends_on_seed_and_number_alone():
-    """However many are asked for, and from wherever."""
     whole, part = stories(30, seed=5), stories(7, seed=5, start=11)
     assert part.texts == whole.texts[11:18]
     assert torch.equal(part.sentiment, whole.sentiment[11:18])
@@ -32,7 +31,6 @@ def test_a_story_depends_on_seed_and_number_alone():
 
 
 def test_the_first_story_never_changes():
-    """The bundled model learnt from these: another draw would make other stories."""
     assert stories(1).texts[0] == (
         "One day Rose went to the mountain with a rabbit. She carried the basket in both "
         "hands. The rabbit looked at the basket. The rabbit ran away and did not come "
@@ -48,16 +46,7 @@ def test_stories_have_three_to_eight_sentences(told):
         assert re.fullmatch(r"[A-Z][^.]*\.", clause), clause
 
 
-def test_clauses_cover_their_story(told):
-    """Joined by one space they are the text."""
-    joined: dict[int, list[str]] = {}
-    for story, clause in zip(told.clauses.story.tolist(), _clauses(told), strict=True):
-        joined.setdefault(story, []).append(clause)
-    assert tuple(" ".join(joined[i]) for i in range(len(told))) == told.texts
-
-
 def test_mentions_are_exactly_where_the_names_are(told):
-    """Every name of an entity in a text is a mention, and nothing else."""
     m = told.mentions
     marked = set(zip(m.story.tolist(), m.start.tolist(), m.end.tolist(), strict=True))
     names = "|".join(told.entities)
@@ -90,7 +79,6 @@ def test_the_cast_is_of_its_kind_and_the_only_one_named(told):
 
 
 def test_subject_number_agrees_with_the_verb(told):
-    """No "they was", no "she were"; the label says which."""
     opening = re.compile(rf"(?:{'|'.join(CONNECTIVES)}) ")
     time = re.compile("One day |Early in the morning |On a quiet evening ")
     for clause, plural in zip(_clauses(told), told.clauses.plural.tolist(), strict=True):
@@ -102,7 +90,6 @@ def test_subject_number_agrees_with_the_verb(told):
 
 
 def test_pronouns_agree_with_the_hero(told):
-    """Anna is she, Ben is he, two are they."""
     pronoun_of = dict(PEOPLE)
     for i, text in enumerate(told.texts):
         used = set(re.findall(r"\b(she|he|they|his|him|them|their)\b", text.lower()))
@@ -135,17 +122,7 @@ def test_sentiment_of_clauses_is_that_of_their_words(told):
         assert fits == ([sentiment] if sentiment else []), clause
 
 
-def test_a_story_has_the_sentiment_of_its_clauses(told):
-    """Never mixed, never empty; both occur about equally often."""
-    sign = torch.where(told.sentiment == 1, 1, -1)[told.clauses.story]
-    charged = told.clauses.sentiment != 0
-    assert torch.equal(told.clauses.sentiment[charged], sign[charged])
-    assert set(told.clauses.story[charged].tolist()) == set(range(N))
-    assert 0.4 < told.sentiment.float().mean() < 0.6
-
-
 def test_events_begin_at_their_boundaries(told):
-    """A boundary is where the event number of a story goes up by one."""
     c = told.clauses
     up = (c.story[1:] == c.story[:-1]) & (c.event[1:] == c.event[:-1] + 1)
     starts = list(zip(c.story[1:][up].tolist(), c.start[1:][up].tolist(), strict=True))

@@ -29,7 +29,6 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_class_is_the_first_subfolder(folder):
-    """At any depth; sorted; hidden and other files left out."""
     found = pictures(folder)
     assert [str(path.relative_to(folder)) for path in found.paths] == [
         "cats/deep/a.PNG",
@@ -42,7 +41,6 @@ def test_class_is_the_first_subfolder(folder):
 
 
 def test_pixels_are_colour_first_between_zero_and_one(folder):
-    """A red file is a red tensor of the file's own size."""
     found = pictures(folder)
     assert torch.equal(found[2], torch.tensor([1.0, 0, 0])[:, None, None].expand(3, 4, 6))
     assert torch.equal(torch.stack(list(found)), found.images)
@@ -51,7 +49,6 @@ def test_pixels_are_colour_first_between_zero_and_one(folder):
 
 
 def test_size_keeps_the_middle_of_the_longer_side(tmp_path):
-    """A wide picture loses left and right, not its proportions."""
     picture = np.zeros((10, 30, 3), dtype=np.uint8)
     picture[:, 10:20] = 255
     Image.fromarray(picture).save(tmp_path / "a.png")
@@ -61,7 +58,6 @@ def test_size_keeps_the_middle_of_the_longer_side(tmp_path):
 
 
 def test_pictures_are_decoded_only_when_looked_at(folder):
-    """A damaged file hurts when it is asked for, and is named."""
     path = folder / "dogs" / "b.png"
     path.write_bytes(path.read_bytes()[:20])
     found = pictures(folder)
@@ -71,7 +67,6 @@ def test_pictures_are_decoded_only_when_looked_at(folder):
 
 
 def test_transparent_parts_are_white_and_grey_becomes_colour(tmp_path):
-    """Every mode ends as red green blue."""
     _save(tmp_path / "a.png", (0, 0, 0, 0))
     Image.new("L", (6, 4), 128).save(tmp_path / "b.png")
     found = pictures(tmp_path)
@@ -80,26 +75,8 @@ def test_transparent_parts_are_white_and_grey_becomes_colour(tmp_path):
 
 
 def test_a_photograph_is_turned_upright(tmp_path):
-    """The EXIF orientation of cameras is obeyed."""
     picture = Image.new("RGB", (6, 4), (255, 0, 0))
     exif = picture.getexif()
     exif[0x0112] = 6
     picture.save(tmp_path / "a.jpg", exif=exif)
     assert pictures(tmp_path)[0].shape == (3, 6, 4)
-
-
-def test_pictures_of_many_sizes_cannot_be_stacked(tmp_path):
-    """The message names the odd one and the way out."""
-    _save(tmp_path / "a.png", (1, 2, 3))
-    _save(tmp_path / "b.png", (1, 2, 3), (5, 5))
-    with pytest.raises(ValueError, match=r"one size.*b\.png.*size="):
-        _ = pictures(tmp_path).images
-    assert pictures(tmp_path, size=8).images.shape == (2, 3, 8, 8)
-
-
-def test_nothing_there_is_said(tmp_path):
-    """Absent folder, folder without pictures."""
-    with pytest.raises(FileNotFoundError, match="No folder"):
-        pictures(tmp_path / "absent")
-    with pytest.raises(ValueError, match="at least one"):
-        pictures(tmp_path)

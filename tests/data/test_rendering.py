@@ -18,7 +18,6 @@ def many() -> object:
 
 
 def test_a_picture_depends_on_seed_and_number_alone():
-    """Asking for more, or from the middle, or again, gives the same pictures."""
     whole = scenes(2 * BLOCK + 40, seed=1)
     part = scenes(BLOCK + 7, seed=1, start=BLOCK - 3)
     few = scenes(5, seed=1)
@@ -31,22 +30,7 @@ def test_a_picture_depends_on_seed_and_number_alone():
     assert torch.allclose(few.images, whole.images[:5], atol=1e-5)
 
 
-def test_seeds_and_splits_differ():
-    """Another seed or another split is another picture."""
-    first = scenes(8, seed=0).images
-    assert not torch.equal(first, scenes(8, seed=1).images)
-    assert not torch.equal(first, scenes(8, seed=0, split="test").images)
-
-
-def test_global_randomness_is_left_alone():
-    """Rendering neither reads nor moves torch's global generator."""
-    before = torch.get_rng_state()
-    scenes(3)
-    assert torch.equal(before, torch.get_rng_state())
-
-
 def test_test_handwriting_is_never_trained_on():
-    """The two splits share no handwritten digit and together hold all of them."""
     train, test = scenes(6_000, split="train"), scenes(3_000, split="test")
     rows = set(digits("train").handwriting.tolist()), set(digits("test").handwriting.tolist())
     assert not rows[0] & rows[1]
@@ -55,14 +39,8 @@ def test_test_handwriting_is_never_trained_on():
     assert set(test.handwriting.tolist()) <= rows[1]
 
 
-def test_the_label_is_that_of_the_handwriting(many):
-    """The digit label is scikit-learn's for the row it was rendered from."""
-    assert torch.equal(many.digit, digits("all").digit[many.handwriting])
-
-
 @pytest.mark.parametrize("name", FACTORS)
 def test_every_value_of_a_factor_is_as_likely(many, name):
-    """Counts stay within five standard deviations of even."""
     counts = torch.bincount(getattr(many, name), minlength=FACTORS[name]).double()
     share = 1 / FACTORS[name]
     spread = (len(many) * share * (1 - share)) ** 0.5
@@ -86,7 +64,6 @@ def test_factors_are_independent(many, a, b):
 
 
 def test_ink_stands_out_from_everything_behind_it(many):
-    """In every picture the digit is brighter than the rest by a visible margin."""
     grey = (many.images * LUMINANCE[:, None, None]).sum(dim=1)
     mask = many.mask
     ink = (grey * mask).sum((1, 2)) / mask.sum((1, 2))
@@ -96,7 +73,6 @@ def test_ink_stands_out_from_everything_behind_it(many):
 
 
 def test_ink_has_the_named_colour(many):
-    """The mean colour under the mask is nearest to the ink of the label."""
     from sae_nb.data import INKS
 
     weight = many.mask[:, None].float()
@@ -106,7 +82,6 @@ def test_ink_has_the_named_colour(many):
 
 
 def test_the_digit_lies_in_its_cell(many):
-    """The mask's centre of gravity falls into the cell the position label names."""
     steps = torch.arange(32.0)
     weight = many.mask.float()
     x = (weight * steps).sum((1, 2)) / weight.sum((1, 2)) - 15.5
@@ -121,7 +96,6 @@ def test_the_digit_lies_in_its_cell(many):
 
 
 def test_a_patch_is_foreground_when_a_quarter_is_covered(many):
-    """`patch_mask` is `mask` counted patch by patch, row by row."""
     few = many[:50]
     for row, column in ((0, 0), (3, 4), (7, 7), (5, 2)):
         tile = few.mask[:, 4 * row : 4 * row + 4, 4 * column : 4 * column + 4]
@@ -130,43 +104,6 @@ def test_a_patch_is_foreground_when_a_quarter_is_covered(many):
 
 
 def test_a_disc_changes_the_picture_and_nothing_else(many):
-    """Pictures with a disc hold more pixels that neither texture nor digit explains."""
     background = torch.where(many.mask[:, None], torch.nan, many.images)
     spread = background.flatten(2).nan_to_num(0).amax(dim=2).mean(dim=1)
     assert spread[many.distractor == 1].mean() > spread[many.distractor == 0].mean()
-
-
-def test_subsets_keep_rows_together(many):
-    """Slices, masks and row numbers pick the same pictures with their labels."""
-    mask = torch.zeros(len(many), dtype=torch.bool)
-    mask[10:13] = True
-    for rows in (slice(10, 13), mask, torch.tensor([10, 11, 12])):
-        part = many.subset(rows)
-        assert len(part) == 3
-        assert torch.equal(part.images, many.images[10:13])
-        assert torch.equal(part.texture, many.texture[10:13])
-
-
-def test_one_picture_is_a_record_of_one(many):
-    """An index counts from either end and stops at the last; iteration visits each once."""
-    few = many[:4]
-    assert torch.equal(few[-1].images, few.images[3:])
-    assert [int(one.digit) for one in few] == few.digit.tolist()
-    with pytest.raises(IndexError):
-        few[4]
-
-
-def test_every_label_has_a_name(many):
-    """Names are as many as a factor has values."""
-    assert len(many.colour_names) == len(many.texture_names) == 8
-    assert len(many.position_names) == 9
-    assert len(many.distractor_names) == 2
-
-
-@pytest.mark.parametrize(
-    ("n", "error", "said"), [(0, ValueError, "1, got 0"), (10**12, MemoryError, "GiB")]
-)
-def test_numbers_of_images_that_cannot_be_are_refused(n, error, said):
-    """Rule, given, do; before any work."""
-    with pytest.raises(error, match=said):
-        scenes(n)

@@ -21,15 +21,6 @@ def test_paragraphs_come_in_the_order_of_the_files(tmp_path):
     assert len(found) == 4
 
 
-@pytest.mark.parametrize("content", [None, b"", b" \n\n\t"])
-def test_a_folder_without_words_is_refused(tmp_path, content):
-    """No file, an empty file, only spaces: said, with the number of files found."""
-    if content is not None:
-        (tmp_path / "a.txt").write_bytes(content)
-    with pytest.raises(ValueError, match=f"with {int(content is not None)} such files"):
-        text(tmp_path)
-
-
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
@@ -42,11 +33,3 @@ def test_a_file_that_is_not_text_is_named(tmp_path, file, content, message):
     (tmp_path / file).write_bytes(content)
     with pytest.raises(ValueError, match=message):
         text(tmp_path)
-
-
-@pytest.mark.parametrize("there", ["nowhere", "one.txt"])
-def test_what_is_not_a_folder_is_named(tmp_path, there):
-    """Neither a missing one nor a path to one file."""
-    (tmp_path / "one.txt").write_text("words")
-    with pytest.raises(FileNotFoundError, match=there):
-        text(tmp_path / there)

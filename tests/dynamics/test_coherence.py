@@ -9,13 +9,11 @@ from sae_nb.dynamics import patch_coherence
 
 
 def test_parallel_patches_are_coherent_and_opposite_ones_are_not() -> None:
-    """Lengths do not matter."""
     layers = torch.tensor([[[1.0, 0.0], [5.0, 0.0]], [[1.0, 0.0], [-2.0, 0.0]]])
     assert patch_coherence(layers[None]).tolist() == [[1.0, 0.0]]
 
 
 def test_only_patches_count() -> None:
-    """cls and registers may point anywhere."""
     states = torch.zeros(1, 2, 4, 3)
     states[:, :, 0, 1], states[:, :, 1, 2], states[:, :, 2:, 0] = 1.0, 1.0, 1.0
     kinds = ["cls", "register", "patch", "patch"]
@@ -24,13 +22,6 @@ def test_only_patches_count() -> None:
 
 
 def test_independent_directions_are_at_the_floor() -> None:
-    """Root mean square over many draws."""
     states = torch.randn(400, 2, 25, 64, generator=torch.Generator().manual_seed(0))
     rms = patch_coherence(states).square().mean().sqrt()
     assert float(rms) == pytest.approx(25**-0.5, rel=0.05)
-
-
-def test_a_picture_without_patches_is_refused() -> None:
-    """There is nothing to average."""
-    with pytest.raises(ValueError, match="a patch or a token"):
-        patch_coherence(torch.ones(1, 2, 1, 3), token_kinds=["cls"])

@@ -22,7 +22,6 @@ def test_the_two_ranks_by_hand() -> None:
 
 
 def test_a_block_that_does_nothing_has_rank_zero() -> None:
-    """Beside one that does something."""
     x = torch.randn(3, 1, 4, 5, generator=torch.Generator().manual_seed(0))
     found = update_rank(torch.cat([x, x, -x], dim=1))
     assert found.stable[0] == found.effective[0] == 0.0

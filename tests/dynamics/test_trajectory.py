@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 
 import sae_nb as sn
@@ -17,7 +16,6 @@ from sae_nb.dynamics import (
 
 
 def test_every_measurement_is_in_the_record() -> None:
-    """Of real states, by kind of token; the table has one row per layer."""
     pictures = scenes(24, seed=0)
     states = capture_states(sn.load_model("tiny-vit"), pictures, backend="hooks")
     found = trajectories(states, pictures.digit)
@@ -34,26 +32,7 @@ def test_every_measurement_is_in_the_record() -> None:
     assert found.table["speed cls"].isna().tolist() == [True] + 12 * [False]
 
 
-def test_texts_have_tokens_only() -> None:
-    """The same record of a language model, without classes."""
-    ids = torch.arange(40, 60).reshape(2, 10)
-    found = trajectories(capture_states(sn.load_model("tiny-gpt"), ids, backend="hooks"))
-    assert found.kinds == ("token",)
-    assert found.basins is None
-    assert float((found.mean("convergence", "token")[-1] - 1).abs()) < 1e-5
-
-
-def test_a_kind_that_is_not_there_is_refused() -> None:
-    """With those that are."""
-    found = trajectories(torch.randn(2, 3, 2, 4, generator=torch.Generator().manual_seed(0)))
-    with pytest.raises(ValueError, match=r"\['token'\]"):
-        found.mean("speed", "cls")
-    with pytest.raises(ValueError, match="'convergence', 'speed', 'norms'"):
-        found.mean("length", "token")
-
-
 def test_half_precision_states_are_measured_in_single() -> None:
-    """As `capture_states(dtype=torch.float16)` gives them."""
     x = torch.randn(6, 4, 3, 8, generator=torch.Generator().manual_seed(0))
     full, half = trajectories(x), trajectories(x.half())
     assert half.convergence.dtype == torch.float32

@@ -25,7 +25,6 @@ def drawn(*shape: int, seed: int = 0) -> Tensor:
 def foreign(
     norm: Any = "none", parts: tuple[str, ...] = ("encoder", "encoder_bias"), **more: Any
 ) -> Any:
-    """Another library's SAE, its weights drawn."""
     encoding: Any = {"rule": "relu", "norm": norm, "pre_bias": False}
     origin: Any = {"library": "x", "architecture": "y"}
     sae = Imported(8, 12, encoding=encoding, origin=origin, parts=parts, **more)
@@ -41,7 +40,6 @@ def rows() -> Tensor:
 
 
 def by_hand(sae: Any, x: Tensor) -> Tensor:
-    """Of the tensors of a file: norms taken, codes, decoded, norms given back."""
     centre = x.mean(dim=1, keepdim=True) if sae.encoding.norm != "constant_norm" else 0.0
     length = {
         "layer_norm": x.std(dim=1, keepdim=True),
@@ -54,7 +52,6 @@ def by_hand(sae: Any, x: Tensor) -> Tensor:
 
 
 def share(x: Tensor, x_hat: Tensor) -> float:
-    """R²."""
     return 1 - float((x - x_hat).square().sum() / (x - x.mean(dim=0)).square().sum())
 
 
@@ -77,7 +74,6 @@ def test_a_foreign_sae_is_judged_by_what_it_answers(norm: str) -> None:
 
 
 def test_every_answer_is_the_decoded_codes_and_what_no_code_says() -> None:
-    """Skips, norms and predictions: factor · decode(z) + summand."""
     x, y = rows(), rows().relu() + rows()
     skip = sn.SkipTranscoder(8, 8, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0))
     skip.initialise((x, y))
@@ -102,8 +98,6 @@ def test_every_answer_is_the_decoded_codes_and_what_no_code_says() -> None:
 
 
 def test_a_forward_of_ones_own_is_what_is_compared() -> None:
-    """Also of a class that says nothing of what it adds."""
-
     class Shifted(sn.TopK):
         def forward(self, x: Any) -> Any:
             return super().forward(x) + 2

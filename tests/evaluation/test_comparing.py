@@ -30,7 +30,6 @@ PCA = sn.fit_classical(X, "PCA", D, k=K)
 
 @pytest.fixture(scope="module")
 def found() -> Comparison:
-    """A trained one, a fitted one, and one that uses twice the atoms."""
     return compare_dictionaries(
         {"TopK": topk, "crowded": sn.TopK(D, N, 2 * K), "PCA": PCA}, X, CONFIG, l0=K
     )
@@ -44,22 +43,11 @@ def test_rows_are_those_given_and_two_more(found: Comparison) -> None:
     assert trained["r2"] > before["r2"]
     assert trained["stability"] > before["stability"]
     assert before["seconds"] == 0 < trained["seconds"]
+    assert [row.name for row in found.rows if not row.at_l0] == ["crowded"]
     assert math.isnan(found["random atoms"].numbers["stability"])
 
 
-def test_who_uses_more_atoms_is_marked(found: Comparison) -> None:
-    """In the record, in Markdown and in print, with the reason below."""
-    assert [row.name for row in found.rows if not row.at_l0] == ["crowded"]
-    for text in (found.to_markdown(), repr(found), found._repr_html_()):
-        assert "crowded*" in text
-        assert "TopK*" not in text
-        assert "* L0 is not 3 to a fifth" in text
-    alone = compare_dictionaries({"PCA": PCA}, X, seeds=(0,))
-    assert "fifth" not in alone.to_markdown()
-
-
 def test_means_are_over_seeds_on_rows_held_out(found: Comparison) -> None:
-    """The same as measuring each SAE on the same split."""
     _, test = sn.Activations.from_tensor(X).split(0.8, seed=0)
     saes = found["TopK"].saes
     r2 = [sn.evaluate(sae, test, n_bootstrap=0).r2.value for sae in saes]
@@ -91,18 +79,6 @@ def test_an_untrained_sae_is_built_anew_for_every_seed(found: Comparison) -> Non
         assert torch.equal(ours.dictionary, theirs.dictionary)
 
 
-def test_the_table_leaves_as_pandas_and_markdown(found: Comparison) -> None:
-    """One line per row, the same columns; a number that is not there is an empty cell."""
-    table = found.to_pandas()
-    assert list(table.index) == [row.name for row in found.rows]
-    assert list(table.columns) == ["r2", "l0", "dead_fraction", "stability", "seconds"]
-    lines = found.to_markdown().splitlines()
-    assert lines[0] == "| dictionary | r2 | l0 | dead_fraction | stability | seconds |"
-    assert lines[-3].startswith("| random atoms |")
-    assert lines[-3].endswith("|  |  |")
-    assert {line.count("|") for line in lines[:-2]} == {7}
-
-
 def test_in_the_live_model_answers_are_measured() -> None:
     """With inputs and labels: cross-entropy lost and accuracy, for the random atoms too."""
     model, scenes = sn.load_model("tiny-vit"), sn.data.scenes(6, seed=1)
@@ -114,31 +90,6 @@ def test_in_the_live_model_answers_are_measured() -> None:
     for row in few.rows:
         assert math.isfinite(row.numbers["delta_ce"])
         assert 0 <= row.numbers["accuracy"] <= 1
-
-
-@pytest.mark.parametrize(
-    ("makes", "options", "error", "message"),
-    [
-        ([topk], {}, TypeError, "`dictionaries` must be a dict"),
-        ({}, {}, ValueError, "at least one dictionary"),
-        ({"TopK": sn.TopK}, {}, TypeError, r"`dictionaries\['TopK'\]` must be an SAE, or"),
-        ({"TopK": lambda seed: "TopK"}, {}, TypeError, "must return a dictionary"),
-        ({"TopK": topk}, {"seeds": ()}, ValueError, "`seeds` must hold at least one"),
-        ({"TopK": topk}, {"test": "rows"}, TypeError, "`test` must be Activations"),
-    ],
-)
-def test_bad_input_is_named(
-    makes: Any, options: dict[str, Any], error: type[Exception], message: str
-) -> None:
-    """Rule and value are in the message, before any training where it can be."""
-    with pytest.raises(error, match=message):
-        compare_dictionaries(makes, X, CONFIG, **options)
-
-
-def test_an_unknown_row_names_those_there_are(found: Comparison) -> None:
-    """As a report does."""
-    with pytest.raises(KeyError, match="TopK, crowded, PCA.* got 'NMF'"):
-        found["NMF"]
 
 
 def test_an_sae_that_was_cut_short_is_said() -> None:

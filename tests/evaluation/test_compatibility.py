@@ -98,16 +98,6 @@ def test_reconstruction_equals_the_library_s_own_code(kind, library):
         assert found == pytest.approx(float(expected), rel=1e-6), name
 
 
-def test_saebench_s_explained_variance_is_saelens_own():
-    """The snapshot shares the code."""
-    x, x_hat = pair("scaled")
-    both = [
-        as_published(f"{lib}.explained_variance", x=x, x_hat=x_hat)
-        for lib in ("saelens", "saebench")
-    ]
-    assert both[0] == both[1]
-
-
 def signed_codes() -> tuple[Tensor, SparseCodes]:
     generator = torch.Generator().manual_seed(1)
     z = torch.randn(60, 20, generator=generator) * (torch.rand(60, 20, generator=generator) < 0.2)
@@ -119,7 +109,6 @@ def signed_codes() -> tuple[Tensor, SparseCodes]:
 
 
 def test_codes_are_counted_as_the_library_counts():
-    """Signs, fractions and sums, dense as the libraries have them."""
     z, codes = signed_codes()
     c = z.shape[1]
     l1, l2 = z.abs().sum(-1), z.square().sum(-1).sqrt()
@@ -168,40 +157,3 @@ def test_scale_moves_only_what_it_is_said_to_move():
             scaled = as_published(name, x=5 * x, x_hat=5 * x_hat)
             moved = abs(once - scaled) > 1e-9
             assert moved == (name in {"saelens.explained_variance", "saebench.explained_variance"})
-
-
-def test_a_constant_offset_is_free_for_one_library_only():
-    """x̂ = x + c: dictionary_learning says 1, the others less."""
-    x, _ = pair("plain")
-    assert as_published(
-        "dictionary_learning.frac_variance_explained", x=x, x_hat=x + 1
-    ) == pytest.approx(1)
-    for name in ("overcomplete.r2_score", "saelens.explained_variance_legacy", "uncentred.r2"):
-        assert as_published(name, x=x, x_hat=x + 1) < 0.5
-
-
-def test_every_formula_says_what_it_reads_and_which_of_ours_to_read():
-    """`ours` is a definition; what is cautioned against names a replacement."""
-    for name, formula in published_formulas().items():
-        assert name == formula.id
-        assert formula.needs
-        assert formula.formula
-        if formula.ours:
-            assert sn.evaluation.define(formula.ours).formula
-        if formula.caution:
-            assert formula.ours, name
-
-
-def test_bad_arguments_are_refused():
-    """Unknown names, missing matrices, shapes that differ, codes of another dictionary."""
-    x, x_hat = pair("plain")
-    with pytest.raises(ValueError, match=r"overcomplete\.r2_score"):
-        as_published("r2", x=x, x_hat=x_hat)
-    with pytest.raises(ValueError, match="`x_hat` is missing"):
-        as_published("overcomplete.r2_score", x=x)
-    with pytest.raises(ValueError, match=r"shape of `x`, \(500, 12\), got \(499, 12\)"):
-        as_published("overcomplete.r2_score", x=x, x_hat=x_hat[1:])
-    with pytest.raises(ValueError, match="of 7 atoms, as the dictionary, got 20"):
-        as_published(
-            "archetypal.negative_interference", codes=signed_codes()[1], dictionary=torch.eye(7)
-        )

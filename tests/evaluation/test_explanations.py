@@ -18,18 +18,16 @@ from sae_nb.evaluation.explanations._detection import (
     Windows,
     balanced,
     least_alike,
-    shown,
 )
 from sae_nb.evaluation.explanations._rules import Predicate, RowFacts, fires_in
 from sae_nb_studies.evaluation import token_lift
-from tests.random_texts import N_TEXTS, random_texts
+from tests.random_texts import random_texts
 
 N_ATOMS = 4
 
 
 @pytest.fixture(scope="module")
 def texts():
-    """Random words, and four atoms: animals; "un…"; "the" before a word; chance."""
     acts, planted, generator = random_texts()
     n = len(acts)
     on = torch.cat([planted, torch.rand(n, 1, generator=generator) < 0.1], dim=1)
@@ -40,7 +38,6 @@ def texts():
 
 
 def test_planted_rules_are_said(texts) -> None:
-    """Two tokens; a beginning or its two words; the token before; nothing for chance."""
     acts, codes, _ = texts
     animals, undone, after, chance = (induce_rule(acts, codes, a) for a in range(N_ATOMS))
     assert animals.terms == (Predicate("token", (" cat", " dog")),)
@@ -52,7 +49,6 @@ def test_planted_rules_are_said(texts) -> None:
 
 
 def test_a_rule_holds_on_rows_it_never_saw(texts) -> None:
-    """Made on the first half, it names the firing rows of the second."""
     acts, codes, _ = texts
     half = len(acts) // 2
     rule = induce_rule(acts.subset(range(half)), codes.rows(slice(0, half)), 0)
@@ -111,7 +107,6 @@ def test_good_explanations_score_and_others_do_not(texts) -> None:
 
 
 def test_dense_and_random_codes_never_score_well(texts) -> None:
-    """Random codes: every score of every explanation near its chance."""
     acts, _, sae = texts
     generator = torch.Generator().manual_seed(3)
     random = torch.rand(len(acts), N_ATOMS, generator=generator) < 0.05
@@ -143,7 +138,6 @@ def test_balanced_accuracy_of_always_no_is_one_half() -> None:
 
 
 def test_the_intruder_is_the_least_alike() -> None:
-    """Three along one axis and one along another."""
     assert least_alike(np.array([[1.0, 0], [1.0, 0], [0, 1.0], [0.8, 0.6]])) == 2
 
 
@@ -171,16 +165,7 @@ def test_a_judge_is_asked_only_when_given(texts) -> None:
     assert guesser.judge.n_unreadable == 1
 
 
-def test_windows_are_shown_as_text(texts) -> None:
-    """Tokens with their spaces, marked ones between << >>."""
-    acts, _, _ = texts
-    facts = RowFacts.of(acts)
-    names = [facts.names[int(facts.token[row])] for row in range(3)]
-    assert shown(Window(np.arange(3), 1), facts, [1]) == f"{names[0]}<<{names[1]}>>{names[2]}"
-
-
 def test_exemplars_tell_atoms_that_live_in_the_activations() -> None:
-    """Without tokens or labels: rows that fire lie on one side."""
     x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
     codes = SparseCodes.from_dense((x[:, :2] - 1).relu())
     sae = SimpleNamespace(d_in=4, n_atoms=2, dictionary=torch.eye(4)[:2], encode=None)
@@ -190,7 +175,6 @@ def test_exemplars_tell_atoms_that_live_in_the_activations() -> None:
 
 
 def test_repeated_tokens_are_known() -> None:
-    """In "a b a", the third; not over the border of a text."""
     context = Context(
         kind="language",
         n_samples=2,
@@ -206,29 +190,3 @@ def test_repeated_tokens_are_known() -> None:
     facts = RowFacts.of(acts)
     assert facts.repeated.tolist() == [False, False, True, False]
     assert facts.before.tolist() == [-1, 7, 8, -1]
-
-
-def test_wrong_input_is_named(texts) -> None:
-    """Silent atoms, other rows, labels that are no booleans, a judge for no text."""
-    acts, codes, sae = texts
-    with pytest.raises(ValueError, match=f"{len(acts)} × 4, got 5 × 4"):
-        score_explanations(sae, acts, codes=codes.rows(slice(0, 5)))
-    rare = torch.zeros(len(acts), N_ATOMS)
-    rare[:3, 1] = 1
-    rarely = SparseCodes.from_dense(rare)
-    with pytest.raises(ValueError, match="got atom 1, which fires in 3 of"):
-        induce_rule(acts, rarely, 1)
-    with pytest.raises(ValueError, match="got none"):
-        score_explanations(sae, acts, codes=rarely)
-    with pytest.raises(TypeError, match="booleans by name"):
-        induce_rule(acts, codes, 0, labels={"a": torch.arange(N_TEXTS)})
-    with pytest.raises(ValueError, match="one entry per sample, 120"):
-        induce_rule(acts, codes, 0, labels={"a": torch.zeros(7, dtype=torch.bool)})
-    with pytest.raises(IndexError, match="between 0 and 3"):
-        token_lift(acts, codes, 9)
-    plain = torch.rand(40, 6)
-    some = SparseCodes.from_dense(torch.ones(40, N_ATOMS))
-    with pytest.raises(ValueError, match="`judge` reads text"):
-        score_explanations(sae, plain, codes=some, judge=str)
-    with pytest.raises(ValueError, match="must have tokens"):
-        token_lift(Activations.from_tensor(plain), some, 0)

@@ -18,24 +18,20 @@ PLACE = "resid_post.1"
 
 @pytest.fixture(scope="module")
 def model() -> Any:
-    """The bundled language model."""
     return sn.load_model("tiny-gpt")
 
 
 @pytest.fixture(scope="module")
 def held_out() -> list[str]:
-    """Texts no SAE here was trained on."""
     return list(sn.data.stories(30, seed=4).texts)
 
 
 def rows(model: Any, **how: Any) -> Tensor:
-    """Activations to train on."""
     texts = list(sn.data.stories(60, seed=3).texts)
     return sn.capture(model, texts, PLACE, progress=False, **how).x
 
 
 def trained(x: Tensor, model_name: str = "tiny-gpt") -> Any:
-    """A small SAE of some activations."""
     sae = sn.TopK(x.shape[1], 256, 8, generator=torch.Generator().manual_seed(0))
     sn.train(sae, x, sn.TrainConfig(steps=120, batch_size=512), progress=False)
     sae.hook_point, sae.model_name = PLACE, model_name
@@ -44,23 +40,16 @@ def trained(x: Tensor, model_name: str = "tiny-gpt") -> Any:
 
 @pytest.fixture(scope="module")
 def right(model: Any) -> Any:
-    """An SAE that fits."""
     return trained(rows(model))
 
 
 def test_an_sae_that_fits_is_said_to_fit(model: Any, right: Any, held_out: list[str]) -> None:
-    """With its figures, and nothing doubted."""
     check = sn.check_fit(model, right, held_out)
     assert check.fits
     assert check.doubts == ()
     assert check.recovered is not None
     assert check.recovered > 0.9
     assert check.best == check.trials[0]
-    printed = repr(check).splitlines()
-    assert printed[0] == "FitCheck(fits as stated)"
-    assert "as stated" in printed[2]
-    assert f"{check.trials[0].r2:.4g}" in printed[2]
-    assert f"Loss recovered: {check.recovered:.3f}." in printed
 
 
 def test_an_sae_in_half_precision_is_tried_too(
@@ -76,7 +65,6 @@ def test_an_sae_in_half_precision_is_tried_too(
 
 
 def test_a_model_of_classes_has_its_loss_recovered_too() -> None:
-    """By the KL of its class probabilities, as no labels are known."""
     vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
     check = sn.check_fit(vit, sae, sn.data.scenes(8, seed=1, split="test").images)
     assert check.recovered is not None
@@ -86,7 +74,6 @@ def test_a_model_of_classes_has_its_loss_recovered_too() -> None:
 def test_another_layer_is_named_with_the_right_one(
     model: Any, right: Any, held_out: list[str]
 ) -> None:
-    """The place it was trained at is found."""
     check = sn.check_fit(model, right, held_out, hook_point="resid_post.2", splice=False)
     assert (check.cause, check.best.use) == ("layer", f"at {PLACE}")
     assert PLACE in check.advice
@@ -101,14 +88,12 @@ MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("cause", MISTAKES)
 def test_changed_activations_are_named(model: Any, held_out: list[str], cause: str) -> None:
-    """Scaled, centred or normalised before training."""
     check = sn.check_fit(model, trained(MISTAKES[cause](rows(model))), held_out, splice=False)
     assert check.cause == cause
     assert check.best.r2 > check.trials[0].r2
 
 
 def test_a_begin_of_text_token_that_was_not_there_is_named(model: Any, held_out: list[str]) -> None:
-    """Trained without, stated with."""
     sae = trained(rows(model, add_bos=False))
     sae.origin = SimpleNamespace(prepend_bos=True, stated={"l0": 8.0})
     check = sn.check_fit(model, sae, held_out, splice=False)
@@ -119,7 +104,6 @@ def test_a_begin_of_text_token_that_was_not_there_is_named(model: Any, held_out:
 
 @pytest.fixture(scope="module")
 def twin() -> Any:
-    """The model with weights that moved by their own size."""
     twin = sn.load_model("tiny-gpt")
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -134,9 +118,7 @@ def test_another_revision_is_suspected_under_the_same_name(
     """When nothing else helps; R² is set next to what was measured, and the owner of a name is no difference."""
     check = sn.check_fit(twin, right, held_out, splice=False)
     assert check.cause == "another revision"
-    assert "another revision or precision of the weights" in check.advice
-    assert "×" not in check.advice
-    assert check.doubts[0].startswith(f"R² is {check.trials[0].r2:.2f} here and was 0.95")
+    assert f"{check.trials[0].r2:.2f} here and was 0.95" in check.doubts[0]
     twin.name = "someone/Tiny-GPT"
     assert sn.check_fit(twin, right, held_out, splice=False).cause == "another revision"
     twin.name = "tiny-gpt"
@@ -145,19 +127,8 @@ def test_another_revision_is_suspected_under_the_same_name(
 def test_another_model_is_suspected_when_nothing_helps(
     twin: Any, right: Any, held_out: list[str]
 ) -> None:
-    """Under another name."""
     right.model_name = "tiny-gpt-chat"
     check = sn.check_fit(twin, right, held_out, splice=False)
     right.model_name = "tiny-gpt"
     assert check.cause == "another model"
-    assert check.doubts == ("It names 'tiny-gpt-chat' as its model, and this is 'tiny-gpt'.",)
-
-
-def test_an_sae_without_a_place_or_of_another_width_is_refused(model: Any, right: Any) -> None:
-    """Before anything runs."""
-    sae = sn.TopK(model.width("resid_post.0"), 8, 2)
-    with pytest.raises(ValueError, match="`hook_point` must be given"):
-        sn.check_fit(model, sae)
-    wide = sn.TopK(7, 8, 2)
-    with pytest.raises(ValueError, match=r"got d_in=7.*none here has that width"):
-        sn.check_fit(model, wide, hook_point=PLACE)
+    assert "tiny-gpt-chat" in check.doubts[0]

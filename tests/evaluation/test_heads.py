@@ -13,7 +13,6 @@ TEXT = "The dog ran home. The dog slept."
 
 
 def trained(model: sn.LiveModel, inputs: object, hook_point: str, **settings: object) -> sn.TopK:
-    """An SAE that has read the hook point and was not trained."""
     acts = sn.capture(model, inputs, hook_point, progress=False)
     generator = torch.Generator().manual_seed(0)
     sae = sn.TopK(d_in=acts.d_in, n_atoms=24, k=3, generator=generator, **settings)
@@ -23,7 +22,6 @@ def trained(model: sn.LiveModel, inputs: object, hook_point: str, **settings: ob
 
 
 def test_the_parts_add_up_to_what_the_atom_reads(gpt: sn.LiveModel) -> None:
-    """Over heads and sources: the encoder's row times the activation, to rounding."""
     sae = trained(gpt, [TEXT], "head_out.2")
     x = sn.capture(gpt, [TEXT], "head_out.2", drop_first=False, progress=False).x
     for atom, position in ((0, 5), (7, 8)):
@@ -58,7 +56,6 @@ def test_a_planted_source_is_found(gpt: sn.LiveModel) -> None:
 
 
 def test_pictures_have_patches_as_sources() -> None:
-    """In a vision transformer every position is a source, by its name."""
     vit = sn.load_model("tiny-vit")
     pictures = sn.data.scenes(3, seed=0).images
     sae = trained(vit, pictures, "head_out.6")
@@ -83,18 +80,3 @@ def test_shares_say_which_head_an_atom_belongs_to(gpt: sn.LiveModel) -> None:
     assert shares.shape == (24, n_heads)
     np.testing.assert_allclose(shares.sum(axis=1), 1.0, rtol=1e-5)
     np.testing.assert_allclose(shares[0], np.eye(n_heads)[1], atol=1e-6)
-
-
-def test_what_does_not_fit_is_said(gpt: sn.LiveModel) -> None:
-    """Another hook point, several inputs, a number of heads that does not divide, a position beyond."""
-    sae = trained(gpt, [TEXT], "head_out.2")
-    with pytest.raises(
-        ValueError, match=r"`hook_point` must be where .* \"head_out.2\", got 'resid_post.2'"
-    ):
-        head_sources(gpt, sae, TEXT, 0, hook_point="resid_post.2")
-    with pytest.raises(ValueError, match="`n_heads` must divide the SAE's width"):
-        head_shares(sae, 7)
-    with pytest.raises(ValueError, match="`position` must be between 0 and"):
-        head_sources(gpt, sae, TEXT, 0, position=99)
-    with pytest.raises(ValueError, match="`inputs` must be one input, got 2"):
-        head_sources(gpt, sae, torch.zeros(2, 5, dtype=torch.long), 0)

@@ -35,19 +35,6 @@ def test_every_number_but_one_is_without_them() -> None:
     assert report.r2_with_massive.n == 600
 
 
-def test_the_line_and_a_caution_say_so() -> None:
-    """How many, how long, and which the largest are; nothing is said where there are none."""
-    report = sn.evaluate(SAE, with_massive(100.0), n_bootstrap=0)
-    assert "598 rows, without 2 of massive norm" in repr(report)
-    counted, largest = report.cautions[:2]
-    assert counted.startswith("2 of 600 rows have more than ten times the median norm")
-    longest = int(with_massive(100.0).norm(dim=1).argmax())
-    assert sn.Activations.from_tensor(X).where(longest) in largest
-    assert "r2_with_massive" in report.to_pandas().index
-    usual = sn.evaluate(SAE, X, n_bootstrap=0)
-    assert "massive" not in repr(usual.all)
-
-
 def test_the_length_of_a_massive_row_decides_nothing() -> None:
     """A hundred or ten thousand times the others: the same report, but for the R² that counts them."""
     one, other = (sn.evaluate(SAE, with_massive(s), n_bootstrap=50) for s in (100.0, 10_000.0))

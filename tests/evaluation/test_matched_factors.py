@@ -37,7 +37,6 @@ def test_atom_and_threshold_are_the_best_of_all() -> None:
 
 
 def test_every_atom_gets_the_factor_it_tells_best() -> None:
-    """Three planted ones, each under its own atom; a silent atom gets none."""
     truths = np.eye(3, dtype=bool).repeat(10, axis=0)
     z = torch.from_numpy(truths.astype(np.float32) * 2)
     z = torch.cat((z[:, [2, 0, 1]], torch.zeros(30, 1)), dim=1)
@@ -64,7 +63,6 @@ def test_scores_come_from_the_fresh_set() -> None:
 
 
 def test_chance_stays_near_the_floor() -> None:
-    """Random codes do not tell a random factor on fresh rows."""
     rng = np.random.default_rng(1)
 
     def draw() -> Evidence:
@@ -76,7 +74,6 @@ def test_chance_stays_near_the_floor() -> None:
 
 
 def test_a_sample_is_as_strong_as_its_strongest_row() -> None:
-    """Against the dense definition; a sample without rows is empty."""
     rng = np.random.default_rng(2)
     z = torch.from_numpy(np.maximum(rng.standard_normal((50, 6)), 0).astype(np.float32))
     sample = np.sort(rng.choice([0, 1, 2, 4], 50))
@@ -88,7 +85,6 @@ def test_a_sample_is_as_strong_as_its_strongest_row() -> None:
 
 
 def test_precision_and_recall_are_told_apart() -> None:
-    """Two of three yeses right, two of four occurrences found."""
     factor = Factor(name="f", per="row", truth=np.array([1, 1, 1, 1, 0, 0], dtype=bool))
     found = judge(_codes(torch.tensor([[3.0], [3], [1], [0], [3], [0]])), factor, 0, 2.0)
     assert found.precision == pytest.approx(2 / 3)

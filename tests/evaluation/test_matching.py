@@ -17,7 +17,6 @@ def dictionary(n_atoms: int, d_in: int, seed: int) -> torch.Tensor:
 
 
 def test_a_permuted_dictionary_is_the_same_dictionary():
-    """stability(D, ΠD) = 1, and scaling rows changes nothing."""
     atoms = dictionary(40, 16, 0)
     shuffled = atoms[torch.randperm(40, generator=torch.Generator().manual_seed(1))]
     for signed in (False, True):
@@ -27,16 +26,7 @@ def test_a_permuted_dictionary_is_the_same_dictionary():
         assert found.mean_max == pytest.approx(1, abs=1e-6)
 
 
-def test_matching_finds_the_permutation():
-    """Which atom of the other dictionary each one is."""
-    atoms, order = dictionary(30, 12, 0), torch.randperm(30)
-    rows, columns, _ = sn.evaluation.match_atoms(atoms[order], atoms)
-    assert rows.tolist() == list(range(30))
-    assert columns.tolist() == order.tolist()
-
-
 def test_a_negated_dictionary_matches_only_where_signs_do_not_count():
-    """stability(D, −D) is 1 signed and below 1 unsigned."""
     atoms = dictionary(40, 16, 0)
     assert sn.evaluation.stability([atoms, -atoms], signed=True).value == pytest.approx(1, abs=1e-6)
     assert sn.evaluation.stability([atoms, -atoms]).value < 0.9
@@ -57,7 +47,6 @@ def test_the_random_floor_is_where_it_was_measured(d_in, n_atoms, floor, mean_ma
 
 
 def test_the_hungarian_matching_is_optimal():
-    """No permutation of a small dictionary does better, by brute force."""
     from itertools import permutations
 
     first, second = dictionary(6, 4, 0), dictionary(6, 4, 1)
@@ -102,7 +91,6 @@ def test_an_auction_that_is_cut_short_states_a_larger_error(monkeypatch):
 
 
 def test_large_dictionaries_are_matched_by_auction_and_say_so(monkeypatch):
-    """A valid matching, within its error of the optimum, in both orders of size."""
     first = dictionary(200, 16, 0)
     second = first[torch.randperm(200)] + 0.2 * dictionary(200, 16, 1)
     exact = sn.evaluation.stability([first, second])
@@ -140,7 +128,6 @@ def test_an_atom_that_others_find_again_is_stable():
 
 
 def test_several_dictionaries_are_compared_pair_by_pair():
-    """Three give three pairs, and the value is their mean."""
     three = [dictionary(20, 8, seed) for seed in range(3)]
     found = sn.evaluation.stability(three)
     assert found.pairs == ((0, 1), (0, 2), (1, 2))
@@ -150,29 +137,7 @@ def test_several_dictionaries_are_compared_pair_by_pair():
 
 
 def test_dictionaries_of_different_sizes_match_the_smaller():
-    """A dictionary inside a larger one is found whole."""
     large = dictionary(50, 16, 0)
     found = sn.evaluation.stability([large[:20], large])
     assert found.value == pytest.approx(1, abs=1e-6)
     assert np.allclose(found.cosines, 1, atol=1e-6)
-
-
-def test_bad_lists_are_refused():
-    """One alone, a bare tensor, different widths."""
-    one = dictionary(8, 4, 0)
-    with pytest.raises(ValueError, match="at least two"):
-        sn.evaluation.stability([one])
-    with pytest.raises(ValueError, match="list"):
-        sn.evaluation.stability(one)
-    with pytest.raises(ValueError, match="d_in=4"):
-        sn.evaluation.stability([one, dictionary(8, 5, 0)])
-
-
-def test_a_stability_is_shown_in_one_line() -> None:
-    """Its number with interval, floor and control; not the arrays it holds."""
-    pair = [torch.eye(8), torch.eye(8)[torch.randperm(8)]]
-    shown = repr(sn.evaluation.stability(pair, n_bootstrap=20))
-    assert shown.startswith("Stability(1.000 [1.000, 1.000] over 1 pairs")
-    assert "floor 0." in shown
-    assert "100% of matched atoms above .7" in shown
-    assert "\n" not in shown

@@ -13,7 +13,6 @@ def random(n: int, d: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_atoms_taken_from_the_data_are_near_it():
-    """OOD = 0 where every atom is a centred row, at any length."""
     x = random(300, 12) + 5
     found = ood_score(3 * (x[:20] - x.mean(dim=0)), x, n_bootstrap=50)
     assert found.value == pytest.approx(0, abs=1e-5)
@@ -28,7 +27,6 @@ def test_a_hand_computed_case():
 
 
 def test_random_atoms_are_at_their_floor():
-    """Another random dictionary scores as the floor."""
     found = ood_score(random(200, 32, 5), random(500, 32))
     assert found.value == pytest.approx(found.floor, abs=0.02)
 
@@ -40,44 +38,21 @@ def test_a_collapsed_dictionary_gains_nothing():
     assert ood_score(row.expand(50, 12), x).value == pytest.approx(1 - 1 / 50, abs=1e-5)
 
 
-def test_more_rows_are_nearer():
-    """The score depends on n, which is why it is to be compared at one."""
-    atoms, x = random(50, 16, 3), random(2000, 16)
-    assert ood_score(atoms, x).value < ood_score(atoms, x[:50]).value
-
-
-def test_rows_that_do_not_vary_are_refused():
-    """There is no direction in them."""
-    with pytest.raises(ValueError, match="must vary"):
-        ood_score(torch.eye(3), torch.ones(10, 3))
-
-
 def test_a_dictionary_that_holds_the_classifier_is_plausible():
-    """Plausibility = 1 when D ⊇ V, whatever the lengths."""
     directions = random(10, 24)
     atoms = torch.cat([random(50, 24, 1), 7 * directions])
     assert plausibility(atoms, directions).value == pytest.approx(1, abs=1e-6)
 
 
 def test_plausibility_by_hand():
-    """Nearest of three atoms: cosines 1 and .8."""
     atoms = torch.tensor([[1.0, 0.0], [0.6, 0.8], [0.0, -1.0]])
     found = plausibility(atoms, torch.tensor([[2.0, 0.0], [0.0, 3.0]]))
     assert found.value == pytest.approx(0.9)
 
 
 def test_chance_makes_large_dictionaries_plausible():
-    """Random atoms sit at the floor, and the floor rises with their number."""
     directions = random(40, 24)
     few, many = (plausibility(random(c, 24, 9), directions) for c in (64, 1024))
     assert few.value == pytest.approx(few.floor, abs=0.05)
     assert many.floor > few.floor + 0.1
     assert many.interval[0] <= many.value <= many.interval[1]
-
-
-def test_bad_directions_are_refused():
-    """Zero rows, other widths."""
-    with pytest.raises(ValueError, match="must not be zero, got row 1"):
-        plausibility(torch.eye(3), torch.tensor([[1.0, 0, 0], [0, 0, 0]]))
-    with pytest.raises(ValueError, match="d_in=3"):
-        plausibility(torch.eye(3), torch.ones(2, 4))

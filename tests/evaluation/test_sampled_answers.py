@@ -20,14 +20,12 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def judged(gpt: Any) -> tuple[Any, Any]:
-    """An SAE of tiny-gpt and forty texts' activations."""
     return sn.load_sae("tiny-gpt/resid_post.3"), sn.capture(
         gpt, TEXTS, "resid_post.3", progress=False
     )
 
 
 def test_a_small_model_answers_all(gpt: Any, judged: tuple[Any, Any]) -> None:
-    """Nothing is drawn where everything costs little, and nothing is said."""
     report = sn.evaluate(*judged, model=gpt, n_bootstrap=0)
     assert report.provenance["n_samples_run"] == report.provenance["n_samples_given"] == 40
     assert not any("answered" in said for said in report.cautions)
@@ -55,7 +53,6 @@ def test_a_costly_model_stops_when_the_interval_is_narrow(
 
 
 def test_rows_and_seconds_choose(gpt: Any, judged: tuple[Any, Any]) -> None:
-    """So many tokens, or so many seconds, and at least one batch."""
     few = sn.evaluate(*judged, model=gpt, n_bootstrap=0, model_rows=50, model_batch_size=2)
     assert 50 <= few.ce_recovered.n < 100
     assert any("as asked" in said for said in few.cautions)
@@ -66,7 +63,6 @@ def test_rows_and_seconds_choose(gpt: Any, judged: tuple[Any, Any]) -> None:
 
 
 def test_labels_stay_with_their_samples(vit: Any) -> None:
-    """Of images the first are taken, with their classes."""
     acts = sn.capture(vit, sn.data.scenes(24, seed=0), "resid_post.3", progress=False)
     sae = sn.TopK(acts.d_in, 64, 4).eval()
     labels = torch.arange(24) % len(vit.class_names)
@@ -74,9 +70,3 @@ def test_labels_stay_with_their_samples(vit: Any) -> None:
         sae, acts, vit, labels=labels, n_bootstrap=0, model_rows=8, model_batch_size=4
     )
     assert report.ce.n == 8
-
-
-def test_without_a_model_there_is_nothing_to_choose() -> None:
-    """Rule and do."""
-    with pytest.raises(ValueError, match="`model_rows` and `model_seconds` are about"):
-        sn.evaluate(sn.TopK(8, 16, 2).eval(), torch.randn(64, 8), model_rows=5)

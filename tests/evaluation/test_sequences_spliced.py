@@ -21,7 +21,6 @@ def texts() -> list[str]:
 def test_a_text_is_spliced_alike_alone_and_in_a_padded_batch(
     model: sn.LiveModel, texts: list[str]
 ) -> None:
-    """Padding and first tokens are no part of its past: loss by batch size agrees."""
     acts = sn.capture(model, texts, "resid_post.1", progress=False)
     sae = sn.Temporal(acts.d_in, 64, 8, generator=torch.Generator().manual_seed(0))
     sn.train(sae, acts, sn.TrainConfig(steps=10, batch_size=256), progress=False)

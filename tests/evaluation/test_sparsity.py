@@ -51,7 +51,6 @@ def test_rows_equal_dense_arithmetic(size):
 
 
 def test_an_atom_whose_codes_cancel_is_not_dead():
-    """+5 and −5 sum to zero, and both are active."""
     sums = summed(signed_codes(), 100)
     assert sums.atom_counts[2] == 2
     assert sums.atom_counts[0] == 0
@@ -72,7 +71,6 @@ def test_stored_zeros_are_not_active():
 
 
 def test_controls_over_fewer_rows_say_nothing_on_dead_atoms():
-    """With fewer rows more atoms stay silent, so such a control is left out."""
     z = signed_codes()
     rows = sparsity_rows(summed(z, 100), summed(z[:50], 50), Resampling(0))
     assert rows["dead_fraction"].control is None

@@ -6,7 +6,6 @@ import math
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
 
 from sae_nb.data import sparse_features
 from sae_nb.evaluation import (
@@ -19,49 +18,17 @@ from sae_nb.evaluation import (
 
 
 def polygon(corners: int) -> torch.Tensor:
-    """Unit vectors at equal angles."""
     angle = 2 * math.pi * torch.arange(corners) / corners
     return torch.stack((angle.cos(), angle.sin()), dim=1)
 
 
 @pytest.mark.parametrize("corners", [3, 4, 5, 6, 7, 12])
 def test_a_polygon_shares_two_dimensions_equally(corners: int) -> None:
-    """2 / n each: a tight frame."""
     room = feature_dimensionality(polygon(corners))
     assert torch.allclose(room, torch.tensor(2 / corners), atol=1e-5)
 
 
-def test_a_simplex_leaves_one_dimension_out() -> None:
-    """Four corners of a tetrahedron: 3 / 4 each."""
-    corners = torch.tensor([[1.0, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
-    assert torch.allclose(feature_dimensionality(corners), torch.tensor(0.75))
-
-
-@settings(deadline=None, max_examples=60)
-@given(n=st.integers(1, 9), m=st.integers(1, 5), seed=st.integers(0, 1000))
-def test_room_never_exceeds_the_rank(n: int, m: int, seed: int) -> None:
-    """Cauchy–Schwarz, whatever the lengths; and each lies in [0, 1]."""
-    generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(n, m, generator=generator, dtype=torch.float64)
-    directions *= torch.rand(n, 1, generator=generator, dtype=torch.float64) * 3
-    room = feature_dimensionality(directions)
-    assert bool(((room >= 0) & (room <= 1 + 1e-9)).all())
-    assert float(room.sum()) <= min(n, m) + 1e-8
-
-
-@settings(deadline=None, max_examples=30)
-@given(seed=st.integers(0, 1000), factor=st.floats(0.1, 10))
-def test_room_knows_neither_rotation_nor_scale(seed: int, factor: float) -> None:
-    """Only how directions lie to each other counts."""
-    generator = torch.Generator().manual_seed(seed)
-    directions = torch.randn(6, 3, generator=generator, dtype=torch.float64)
-    turn = torch.linalg.qr(torch.randn(3, 3, generator=generator, dtype=torch.float64)).Q
-    turned = feature_dimensionality(factor * directions @ turn)
-    assert torch.allclose(turned, feature_dimensionality(directions), atol=1e-9)
-
-
 def test_interference_is_what_room_leaves_out() -> None:
-    """D_i = ‖w_i‖² / (‖w_i‖² + interference)."""
     directions = torch.randn(7, 3, generator=torch.Generator().manual_seed(2))
     squared = directions.square().sum(dim=1)
     expected = squared / (squared + interference(directions))
@@ -69,7 +36,6 @@ def test_interference_is_what_room_leaves_out() -> None:
 
 
 def test_a_feature_that_is_not_stored_takes_no_room() -> None:
-    """A zero row is neither 0 / 0 nor in anybody's way."""
     directions = torch.tensor([[1.0, 0.0], [0.0, 0.0]])
     assert feature_dimensionality(directions).tolist() == [1.0, 0.0]
     assert interference(directions).tolist() == [0.0, 0.0]
@@ -78,7 +44,6 @@ def test_a_feature_that_is_not_stored_takes_no_room() -> None:
 @pytest.mark.parametrize("sparsity", [0.0, 0.4, 0.9])
 @pytest.mark.parametrize("ratio", [0.3, 1.0])
 def test_both_losses_are_what_two_million_inputs_say(sparsity: float, ratio: float) -> None:
-    """The integrals, by drawing."""
     x = sparse_features(2_000_000, 2, sparsity, seed=1)
     weights = torch.tensor([1.0, ratio])
     alone = torch.stack((x[:, 0], torch.full((len(x),), (1 - sparsity) / 2)), dim=1)
@@ -94,18 +59,7 @@ def test_both_losses_are_what_two_million_inputs_say(sparsity: float, ratio: flo
 
 @pytest.mark.parametrize("ratio", [0.1, 0.3, 1.0, 0.7])
 def test_the_critical_sparsity_is_where_the_losses_cross(ratio: float) -> None:
-    """Equal there; sharing is worse below and better above."""
     crossing = critical_sparsity(ratio)
     assert dedicated_loss(crossing, ratio) == pytest.approx(antipodal_loss(crossing, ratio))
     assert antipodal_loss(crossing - 0.05, ratio) > dedicated_loss(crossing - 0.05, ratio)
     assert antipodal_loss(crossing + 0.05, ratio) < dedicated_loss(crossing + 0.05, ratio)
-
-
-def test_bad_input_is_refused() -> None:
-    """Rule and given."""
-    with pytest.raises(TypeError, match="`directions` must be a torch tensor, got 'east'"):
-        feature_dimensionality("east")
-    with pytest.raises(ValueError, match="must be finite"):
-        interference(torch.tensor([[math.nan, 1.0]]))
-    with pytest.raises(ValueError, match="got 1.5"):
-        dedicated_loss(1.5)

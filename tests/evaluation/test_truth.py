@@ -67,16 +67,7 @@ def test_factors_that_are_not_in_the_data_are_at_the_floor(mixture):
     assert found.interval[0] < 0.5
 
 
-def test_a_dead_sae_identifies_nothing(mixture):
-    """No active latent: exactly the floor."""
-    x, truth = mixture
-    found = identifiability(Fixed(torch.eye(16), torch.eye(16), least=1e9), x, truth)
-    assert found.value == 0.5
-    assert {f.atom for f in found.factors} == {-1}
-
-
 def test_the_threshold_is_chosen_where_it_separates():
-    """By hand: strengths 1 without and 3 with the factor; λ = 2."""
     truth = np.arange(200) % 2 == 0
     x = torch.where(torch.from_numpy(truth), 3.0, 1.0)[:, None].expand(200, 2)
     found = identifiability(Fixed(torch.eye(2), torch.eye(2)), x, truth[:, None])
@@ -85,7 +76,6 @@ def test_the_threshold_is_chosen_where_it_separates():
 
 
 def test_samples_are_as_strong_as_their_strongest_row(mixture):
-    """Three rows per sample, one of them telling; halves are cut by sample."""
     x, truth = mixture
     rows = torch.zeros(1800, 16)
     rows[1::3] = x
@@ -93,16 +83,6 @@ def test_samples_are_as_strong_as_their_strongest_row(mixture):
     found = identifiability(Fixed(torch.eye(16), torch.eye(16)), acts, truth)
     assert found.value == 1
     assert (found.unit, found.n) == ("samples", 300)
-
-
-def test_one_class_is_refused_with_its_name(mixture):
-    """Too few with the factor: says how many."""
-    x, truth = mixture
-    lone = np.zeros((600, 1), dtype=bool)
-    with pytest.raises(ValueError, match="'rare' has 0 with and 300 without"):
-        identifiability(Fixed(torch.eye(16), torch.eye(16)), x, lone, names=["rare"])
-    with pytest.raises(ValueError, match=r"per row \(600\) or per sample"):
-        identifiability(Fixed(torch.eye(16), torch.eye(16)), x, truth[:50])
 
 
 # Absorption: the parent is direction 0; a child is direction 1, and comes with its parent
@@ -119,7 +99,6 @@ def family():
 
 
 def absorbing() -> Fixed:
-    """Atom 1 is child and parent in one, and silences atom 0."""
     dictionary = torch.eye(8)
     dictionary[1, 0] = 1
     dictionary = torch.nn.functional.normalize(dictionary, dim=1)
@@ -130,7 +109,6 @@ def absorbing() -> Fixed:
 
 
 def test_a_child_that_swallows_its_parent_absorbs_it(family):
-    """Fully on every row with the child, not at all on the others."""
     x, parent, child = family
     found = absorption(absorbing(), x, parent, most_main=1, n_bootstrap=50)
     assert found.main == (0,)
@@ -142,7 +120,6 @@ def test_a_child_that_swallows_its_parent_absorbs_it(family):
 
 
 def test_an_sae_with_both_atoms_absorbs_nothing(family):
-    """Atoms of their own for parent and child."""
     x, parent, _ = family
     found = absorption(Fixed(torch.eye(8), torch.eye(8)), x, parent, n_bootstrap=50)
     assert found.value == found.full.value == 0
@@ -182,19 +159,6 @@ def test_absorbed_fractions_by_hand():
     assert often == ((1, 2),)
 
 
-def test_attributes_that_cannot_be_followed_are_refused(family):
-    """Few rows, an unreadable attribute, a wrong length."""
-    x, parent, _ = family
-    sae = Fixed(torch.eye(8), torch.eye(8))
-    with pytest.raises(ValueError, match="true of 20 rows and false of 20"):
-        absorption(sae, x[:60], parent[:60])
-    noise = np.random.default_rng(0).random(1200) < 0.5
-    with pytest.raises(ValueError, match=r"F1 ≥ 0\.6"):
-        absorption(sae, x, noise & (np.arange(1200) % 3 == 0))
-    with pytest.raises(ValueError, match="one entry per row of `acts`, 1200"):
-        absorption(sae, x, parent[:7])
-
-
 # Swallowing, where the tree is known
 
 
@@ -226,14 +190,3 @@ def test_parents_that_stay_silent_are_counted():
     assert swallowed(Known(one), *known, n_bootstrap=20).value == pytest.approx(1 / 9)
     dead = swallowed(Known(torch.zeros_like(z)), *known, n_bootstrap=0)
     assert np.isnan(dead.value)
-
-
-def test_trees_that_do_not_fit_are_refused():
-    """Fewer atoms than concepts; nobody has a parent."""
-    tree = sn.data.concept_tree(100)
-    small = Fixed(torch.eye(20)[:8], torch.eye(20)[:8])
-    with pytest.raises(ValueError, match="an atom per concept, 20, got 8"):
-        swallowed(small, tree.x, tree.codes, tree.dictionary, tree.parent)
-    whole = Fixed(torch.eye(20), torch.eye(20))
-    with pytest.raises(ValueError, match="−1 for all"):
-        swallowed(whole, tree.x, tree.codes, tree.dictionary, torch.full((20,), -1))

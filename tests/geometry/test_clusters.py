@@ -20,7 +20,6 @@ def planted(sizes: tuple[int, ...], seed: int = 0) -> tuple[np.ndarray, np.ndarr
 
 
 def test_planted_clusters_are_found() -> None:
-    """Each blob is one cluster, the largest called 0."""
     xy, truth = planted((60, 40, 25))
     found = cluster_points(xy)
     assert np.bincount(found[found >= 0]).tolist() == sorted(np.bincount(found[found >= 0]))[::-1]
@@ -38,12 +37,10 @@ def test_one_blob_is_no_cluster_of_everything() -> None:
 
 @pytest.mark.parametrize("n", [0, 1, 2, 9])
 def test_few_points_have_no_clusters(n: int) -> None:
-    """And no error."""
     assert cluster_points(np.zeros((n, 2))).tolist() == [-1] * n
 
 
 def test_points_in_one_place_are_no_error() -> None:
-    """Duplicate atoms lie on top of each other."""
     assert len(cluster_points(np.zeros((30, 2)))) == 30
 
 
@@ -59,10 +56,3 @@ def test_mean_cosines_are_those_of_all_pairs() -> None:
         gram = inside @ inside.T
         pairs = gram[~np.eye(len(gram), dtype=bool)]
         assert value == pytest.approx(pairs.mean())
-
-
-@pytest.mark.parametrize("wrong", [np.zeros((5, 3)), np.zeros(5), np.full((20, 2), np.nan)])
-def test_what_is_no_layout_is_refused(wrong: np.ndarray) -> None:
-    """Rule, given, do."""
-    with pytest.raises(ValueError, match=r"`xy` must be a finite matrix.*Use umap_layout"):
-        cluster_points(wrong)

@@ -14,19 +14,16 @@ D, ATOMS = 24, 80
 
 
 def drawn(n: int, seed: int) -> torch.Tensor:
-    """Unit rows."""
     rows = torch.randn(n, D, generator=torch.Generator().manual_seed(seed))
     return torch.nn.functional.normalize(rows, dim=1)
 
 
 def planted(sign: float = 1.0) -> torch.Tensor:
-    """Ten directions of two atoms each."""
     atoms = drawn(ATOMS, 0)
     return sign * (atoms[:10] + 0.5 * atoms[10:20])
 
 
 def test_what_was_built_of_two_atoms_is_found_in_two() -> None:
-    """With which, however long it is, while random directions are far."""
     found = containment(3 * planted(), drawn(ATOMS, 0), steps=(1, 2, 4))
     assert found.r[:, 1].max() < 1e-3
     assert found.held.all()
@@ -38,20 +35,17 @@ def test_what_was_built_of_two_atoms_is_found_in_two() -> None:
 
 
 def test_atoms_are_added_only() -> None:
-    """The opposite direction is in no cone of these atoms, though in their span."""
     found = containment(planted(-1.0), drawn(ATOMS, 0), steps=(2,))
     assert found.r.min() > 0.5
     assert found.held.mean() <= 0.2  # one in twenty by chance
 
 
 def test_random_directions_are_not_held() -> None:
-    """About one of twenty passes by chance."""
     found = containment(drawn(300, 5), drawn(ATOMS, 0), steps=(1, 2, 4), n_random=30)
     assert found.held.mean() < 0.12
 
 
 def test_all_atoms_give_the_distance_to_the_cone() -> None:
-    """As scipy's non-negative least squares finds it."""
     wanted, atoms = drawn(3, 5), drawn(6, 0)
     found = containment(wanted, atoms, steps=(6,))
     exact = [nnls(atoms.T.double().numpy(), w.double().numpy())[1] for w in wanted]
@@ -68,7 +62,6 @@ def test_floors_are_those_of_random_directions() -> None:
 
 
 def test_agreement_asks_whether_the_atoms_fire_with_the_direction() -> None:
-    """They do where codes are those of the rows, not where rows are exchanged."""
     generator = torch.Generator().manual_seed(0)
     z = torch.rand(400, ATOMS, generator=generator) * (
         torch.rand(400, ATOMS, generator=generator) < 0.05
@@ -79,33 +72,3 @@ def test_agreement_asks_whether_the_atoms_fire_with_the_direction() -> None:
     assert own.min() > 0.3
     strange = found.agreement(planted(), (z @ atoms).flip(0), codes)
     assert np.abs(strange).mean() < 0.1
-
-
-def test_it_is_drawn_with_its_floors() -> None:
-    """A line a direction, the mean and two floors; it says what it found."""
-    found = containment(planted(), drawn(ATOMS, 0), names=[f"concept {i}" for i in range(10)])
-    assert {trace.name for trace in found.plot().data} >= {
-        "mean",
-        "random atoms",
-        "random directions",
-    }
-    assert "10 directions" in repr(found)
-    assert 0 <= found.area < 1
-    assert containment(planted(), drawn(ATOMS, 0), steps=(2,)).area < 1e-3
-
-
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        ({"dictionary": torch.ones(4, 3)}, "must have d_in=24"),
-        ({"directions": torch.zeros(2, D)}, "no row of zeros, got one at 0"),
-        ({"steps": (4, 2)}, "must rise"),
-        ({"steps": (1, ATOMS + 1)}, "steps"),
-        ({"names": ["one"]}, "one name for each of the 10 directions, got 1"),
-    ],
-)
-def test_what_does_not_fit_is_named(change: dict[str, object], rule: str) -> None:
-    """Before any pursuit."""
-    call = {"directions": planted(), "dictionary": drawn(ATOMS, 0)} | change
-    with pytest.raises(ValueError, match=rule):
-        containment(**call)  # type: ignore[arg-type]

@@ -10,7 +10,6 @@ from sae_nb.geometry import Lists, near_distances, nearest_by_cosine, random_dis
 
 
 def patches(n: int, d: int) -> torch.Tensor:
-    """Rows of many lengths around forty directions."""
     generator = torch.Generator().manual_seed(0)
     centres = torch.randn(40, d, generator=generator)
     own = torch.randint(0, 40, (n,), generator=generator)
@@ -27,7 +26,6 @@ def test_every_row_is_in_one_list() -> None:
 
 
 def test_few_rows_are_searched_whole() -> None:
-    """Up to the limit the distances are those of the exact search, to the bit."""
     x = patches(300, 8)
     near = near_distances(x, 5, seed=0)
     assert np.array_equal(near.distances, nearest_by_cosine(x, 5)[1])

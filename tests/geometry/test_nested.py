@@ -41,18 +41,9 @@ def test_single_atoms_are_found(seed: int) -> None:
 
 
 def test_rows_without_cones_give_nothing() -> None:
-    """Gaussian rows gather nowhere; and no more directions are given than asked for."""
     assert nested_directions(torch.randn(1000, 32, generator=drawn()), 8).shape == (0, 32)
     axes = torch.eye(6).repeat_interleave(50, dim=0)
     assert nested_directions(axes, 4, drawn()).shape == (4, 6)
-
-
-def test_rows_are_left_as_they_are() -> None:
-    """What is subtracted is subtracted from a copy."""
-    x = concept_tree(500).x
-    before = x.clone()
-    nested_directions(x, 8, drawn())
-    assert torch.equal(x, before)
 
 
 def coded(*columns: torch.Tensor) -> SparseCodes:
@@ -60,7 +51,6 @@ def coded(*columns: torch.Tensor) -> SparseCodes:
 
 
 def test_only_a_one_sided_implication_counts() -> None:
-    """Special cases count; twins, independent atoms and codes in proportion do not."""
     strength = torch.rand(2, 1000, generator=drawn()) + 0.5
     general = (torch.arange(1000) < 400).float()
     special = (torch.arange(1000) < 100).float()

@@ -10,7 +10,6 @@ from sklearn.manifold import trustworthiness
 from sae_nb.geometry import (
     LayoutSettings,
     _landmark_layout as placing,
-    _layout as layout,
     layout_key,
     pca_layout,
     umap_layout,
@@ -95,14 +94,12 @@ def test_tiles_do_not_count_and_one_seed_gives_one_layout(monkeypatch: pytest.Mo
 
 
 def test_equal_rows_and_zero_rows_have_places() -> None:
-    """Nothing is divided by zero where all cosines are alike."""
     x = torch.cat((torch.ones(30, 3), torch.zeros(5, 3)))
     xy = np.random.default_rng(0).normal(size=(20, 2)).astype(np.float32)
     assert np.isfinite(placing.place_rest(x, np.arange(20), xy, seed=0, say=_silent)).all()
 
 
 def test_all_are_laid_out_up_to_fifty_thousand() -> None:
-    """Above, twenty thousand are, in order, each once; a given number comes first."""
     assert placing.sample_rows(placing.WHOLE_UP_TO, None, 0) is None
     drawn = placing.sample_rows(10**6, None, 0)
     assert drawn is not None
@@ -117,19 +114,8 @@ def test_all_are_laid_out_up_to_fifty_thousand() -> None:
 
 
 def test_the_cache_knows_a_sample() -> None:
-    """A layout of a sample is another one; settings that change nothing are not."""
     x = torch.randn(60, 4)
     assert layout_key(x, LayoutSettings()) == layout_key(x, LayoutSettings(sample=60))
     assert layout_key(x, LayoutSettings()) != layout_key(x, LayoutSettings(sample=30))
     with pytest.raises(ValueError, match="`sample` must be"):
         LayoutSettings(sample=3)
-
-
-def test_the_axes_of_many_are_those_of_some(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PCA from a tenth of the rows spreads all of them nearly as PCA of all does."""
-    x = _patches(0, 3000)
-    whole = pca_layout(x)
-    monkeypatch.setattr(layout, "WHOLE_UP_TO", 300)
-    some = pca_layout(x)
-    assert some.shape == whole.shape
-    assert some.var(axis=0).sum() > 0.95 * whole.var(axis=0).sum()

@@ -9,10 +9,8 @@ import torch
 
 from sae_nb.geometry import (
     dimension_of_distances,
-    effective_rank,
     local_dimensions,
     participation_ratio,
-    stable_rank,
 )
 
 
@@ -37,7 +35,6 @@ def test_the_dimension_of_three_distances_by_hand() -> None:
 
 
 def test_rows_of_two_kinds_keep_their_dimensions() -> None:
-    """A line and a cube side by side are told apart row by row."""
     line = torch.rand(500, 1, generator=drawn(0)) @ torch.ones(1, 3)
     cube = 10 + torch.rand(500, 3, generator=drawn(1))
     low, high = local_dimensions(torch.cat([line, cube])).quantile(
@@ -48,14 +45,12 @@ def test_rows_of_two_kinds_keep_their_dimensions() -> None:
 
 
 def test_copies_are_left_out() -> None:
-    """Rows that coincide have no neighbours at a distance and would count as points."""
     x = torch.rand(200, 2, generator=drawn(0))
     twice = torch.cat([x, x])
     assert torch.equal(local_dimensions(twice), local_dimensions(x))
 
 
 def test_where_the_rows_lie_makes_no_difference() -> None:
-    """Not even where the way there is ten million times that between them."""
     x = torch.rand(500, 10, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     assert torch.allclose(local_dimensions(1e6 + x), local_dimensions(x), rtol=1e-3)
 
@@ -66,33 +61,3 @@ def test_participation_ratio_counts_equal_directions() -> None:
     assert participation_ratio(x) == pytest.approx(6, rel=0.01)
     assert participation_ratio(x[:, :1]) == pytest.approx(1)
     assert participation_ratio(x[:, :1] @ torch.ones(1, 4)) == pytest.approx(1)
-
-
-@pytest.mark.parametrize("rank", [1, 4, 9])
-def test_orthonormal_rows_have_their_number_as_rank(rank: int) -> None:
-    """In every count."""
-    rows = torch.linalg.qr(torch.randn(20, rank, generator=drawn(0))).Q.T
-    assert stable_rank(rows) == pytest.approx(rank)
-    assert effective_rank(rows) == pytest.approx(rank)
-
-
-def test_a_gaussian_uses_nearly_all_its_directions() -> None:
-    """N = 50 d: above 0.95 d."""
-    assert effective_rank(torch.randn(50 * 24, 24, generator=drawn(0))) > 0.95 * 24
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (
-            lambda: local_dimensions(torch.rand(5, 2).repeat(10, 1)),
-            "more than n_neighbours=20.*got 5",
-        ),
-        (lambda: stable_rank(torch.zeros(3, 2)), "not be all zero"),
-        (lambda: effective_rank(torch.ones(3)), "shape"),
-    ],
-)
-def test_bad_input_is_refused_by_name(call: object, message: str) -> None:
-    """Before any work."""
-    with pytest.raises(ValueError, match=message):
-        call()  # type: ignore[operator]

@@ -17,7 +17,6 @@ import torch
 from sae_nb.geometry import (
     LayoutSettings,
     _umap as module,
-    nearest_by_cosine,
     pca_layout,
     start_umap,
     umap_layout,
@@ -26,7 +25,6 @@ from sae_nb.geometry import (
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own for every test."""
     monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -41,7 +39,6 @@ def clusters() -> torch.Tensor:
 
 
 def _kept_together(xy: np.ndarray) -> float:
-    """Share of each point's five nearest in the plane that are of its own cluster."""
     plane = torch.from_numpy(xy)
     distance = torch.cdist(plane, plane).fill_diagonal_(torch.inf)
     near = distance.topk(5, largest=False).indices // 20
@@ -51,7 +48,6 @@ def _kept_together(xy: np.ndarray) -> float:
 def test_a_cache_that_cannot_be_written_costs_no_layout(
     cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A read-only home: the layout is there, and one line says that it was not kept."""
     cache.write_text("a file where a folder should be")
     process = start_umap(torch.eye(4))
     assert process.wait().shape == (4, 2)
@@ -91,7 +87,6 @@ def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache:
 
 @pytest.mark.timeout(600)
 def test_one_seed_gives_one_layout(clusters: torch.Tensor) -> None:
-    """Bit by bit; another seed gives another; nothing is kept without a cache."""
     first, again = (umap_layout(clusters, LayoutSettings(n_epochs=30), cache=False) for _ in "ab")
     other = umap_layout(clusters, LayoutSettings(n_epochs=30, seed=1), cache=False)
     assert np.array_equal(first, again)
@@ -99,13 +94,11 @@ def test_one_seed_gives_one_layout(clusters: torch.Tensor) -> None:
 
 
 def test_few_rows_are_laid_out_by_pca(cache: Path) -> None:
-    """Where there is nothing to unfold, umap-learn is not even loaded."""
     x = torch.randn(5, 3)
     assert np.array_equal(umap_layout(x), pca_layout(x))
 
 
 def test_closing_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """At once, and its files go; waiting afterwards says why there is nothing."""
     process = start_umap(torch.randn(40, 8))
     child = process._child
     folder = Path(process._folder.name)
@@ -134,7 +127,6 @@ def test_the_process_ends_with_whoever_started_it() -> None:
 
 
 def test_a_layout_that_takes_too_long_goes_on() -> None:
-    """The error names the stage, and the process is still there."""
     process = start_umap(torch.randn(40, 8))
     with pytest.raises(TimeoutError, match=r"40 rows.*after 0\.01 seconds"):
         process.wait(0.01)
@@ -143,7 +135,6 @@ def test_a_layout_that_takes_too_long_goes_on() -> None:
 
 
 def test_a_process_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its last line is in the error."""
     popen = subprocess.Popen
     code = "import sys; print('no room left'); sys.exit(3)"
 
@@ -158,15 +149,7 @@ def test_a_process_that_fails_says_what_it_said(monkeypatch: pytest.MonkeyPatch)
     process.close()
 
 
-def test_bad_rows_are_refused_before_anything_starts() -> None:
-    """NaN is named."""
-    with pytest.raises(ValueError, match=r"NaN|finite"):
-        start_umap(torch.full((40, 8), torch.nan))
-    assert nearest_by_cosine(torch.eye(3), 1)[0].shape == (3, 1)
-
-
 def test_ctrl_c_while_waiting_ends_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process goes on behind a cell that was stopped, and no half layout is kept."""
     process = start_umap(torch.randn(40, 8))
     child = process._child
     assert child is not None

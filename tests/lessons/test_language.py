@@ -13,8 +13,6 @@ from sae_nb_lessons._language import BUNDLED, REAL, Plan
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of models with nothing in it, and no network."""
-
     def refused(*_: Any, **__: Any) -> Any:
         raise AssertionError("nothing may be asked of a network")
 
@@ -27,14 +25,12 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def bundled(cache: Path) -> LanguageModel:
-    """As where nothing was fetched."""
     return language_model()
 
 
 def test_without_a_fetched_model_it_is_the_bundled_one_and_says_how_to_have_the_other(
     bundled: LanguageModel,
 ) -> None:
-    """In one line that a notebook prints."""
     assert bundled.model.name == "tiny-gpt"
     assert str(bundled).endswith("sae-nb get smollm2-135m")
     assert "\n" not in str(bundled)
@@ -43,12 +39,10 @@ def test_without_a_fetched_model_it_is_the_bundled_one_and_says_how_to_have_the_
 def test_the_atom_writes_what_it_is_named_for_and_random_directions_do_not(
     bundled: LanguageModel,
 ) -> None:
-    """What the notebooks assert, and nothing stays in the model."""
     _holds(bundled)
 
 
 def test_words_count_whole() -> None:
-    """An embankment is no bank."""
     lm = _about(REAL)
     assert not lm.says("On the embankment he accounted for a repayment.")
     assert lm.says("lost all his money")
@@ -57,12 +51,10 @@ def test_words_count_whole() -> None:
 
 @pytest.mark.parametrize("plan", [REAL, BUNDLED], ids=lambda plan: plan.name)
 def test_what_is_continued_has_none_of_the_words(plan: Plan) -> None:
-    """Else they would be counted without having been written."""
     assert not any(map(_about(plan).says, (plan.beginning, *plan.beginnings)))
 
 
 def test_where_it_was_fetched_the_real_one_is_read(real_models: Path, cache: Path) -> None:
-    """With an SAE and names that come with the package."""
     if not (real_models / "smollm2").is_dir():
         pytest.skip("needs smollm2 in the folder of real models")
     (cache / "smollm2-135m").symlink_to((real_models / "smollm2").resolve())

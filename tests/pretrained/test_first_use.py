@@ -65,7 +65,6 @@ def test_activations_of_its_own_pass_in_silence() -> None:
 
 @pytest.fixture
 def shelved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """An SAE on the shelf, of a model that is fetched, which explains nothing."""
     sae = sn.TopK(16, 32, 1, generator=torch.Generator().manual_seed(0))
     sae.hook_point, sae.model_name, sae.measured = "resid_post.3", "smollm2-135m", {"r2": 0.84}
     sae.save(tmp_path / "shelf" / "smollm2-135m" / "resid_post.3")
@@ -88,7 +87,6 @@ def test_other_weights_under_a_bundled_sae_are_warned_of(shelved: Any) -> None:
 
 
 def test_an_sae_of_ones_own_folder_is_not_looked_at(shelved: Any, tmp_path: Path) -> None:
-    """Whatever its model is called."""
     shelved.save(tmp_path / "own")
     x = torch.randn(64, 16, generator=torch.Generator().manual_seed(1))
     with warnings.catch_warnings():
@@ -111,7 +109,6 @@ def gpt() -> Any:
 
 @pytest.fixture(scope="module")
 def rows(gpt: Any) -> sn.Activations:
-    """Rows of some texts at block 2."""
     return sn.capture(gpt, TEXTS * 4, PLACE, progress=False)
 
 
@@ -146,7 +143,6 @@ def in_a_file(folder: Path, x: torch.Tensor, k: int | None, scale: float = 1.0) 
 
 
 def use(how: str, gpt: Any, sae: Any, acts: sn.Activations) -> None:
-    """One way of meeting activations of a model."""
     if how == "encode":
         sae.encode(acts)
     elif how == "forward":
@@ -167,7 +163,6 @@ WAYS = ("encode", "forward", "evaluate", "catalogue", "splice", "steer")
 
 
 def warned(gpt: Any, sae: Any, acts: sn.Activations, how: str) -> list[str]:
-    """What is said of a misfit in two uses."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         use(how, gpt, sae, acts)
@@ -175,18 +170,15 @@ def warned(gpt: Any, sae: Any, acts: sn.Activations, how: str) -> list[str]:
     return [str(one.message) for one in caught if "may not fit" in str(one.message)]
 
 
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("k", [12, None])
+@pytest.mark.parametrize(("how", "k"), [*((how, 12) for how in WAYS), ("encode", None)])
 def test_a_foreign_sae_that_fits_is_used_in_silence(
     tmp_path: Path, gpt: Any, rows: sn.Activations, k: int | None, how: str
 ) -> None:
-    """Whatever its file calls the model, with a k and with thresholds."""
     sae = sn.load_sae(in_a_file(tmp_path / "s", rows.x, k))
     assert warned(gpt, sae, rows, how) == []
 
 
-@pytest.mark.parametrize("how", WAYS)
-@pytest.mark.parametrize("k", [12, None])
+@pytest.mark.parametrize(("how", "k"), [*((how, 12) for how in WAYS), ("encode", None)])
 def test_a_foreign_sae_that_does_not_fit_is_told_once(
     tmp_path: Path, gpt: Any, rows: sn.Activations, k: int | None, how: str
 ) -> None:
@@ -206,7 +198,6 @@ def test_a_foreign_sae_that_does_not_fit_is_told_once(
 def test_an_sae_with_far_fewer_atoms_than_stated_is_told(
     tmp_path: Path, gpt: Any, rows: sn.Activations
 ) -> None:
-    """Its k next to what fires: biases that keep nearly all atoms down."""
     from safetensors.torch import load_file, save_file
 
     folder = in_a_file(tmp_path / "s", rows.x, 12)
@@ -220,14 +211,12 @@ def test_an_sae_with_far_fewer_atoms_than_stated_is_told(
 
 
 def test_a_few_rows_wait_for_more(tmp_path: Path, gpt: Any, rows: sn.Activations) -> None:
-    """Two rows say nothing; the next forty do."""
     sae = sn.load_sae(in_a_file(tmp_path / "s", rows.x, 12, scale=20.0))
     assert warned(gpt, sae, rows[:2], "encode") == []
     assert len(warned(gpt, sae, rows[:40], "encode")) == 1
 
 
 def test_check_fit_itself_is_no_first_use(tmp_path: Path, gpt: Any, rows: sn.Activations) -> None:
-    """It names the cause instead of guessing it."""
     sae = sn.load_sae(in_a_file(tmp_path / "s", rows.x, 12, scale=20.0))
     with warnings.catch_warnings():
         warnings.simplefilter("error")

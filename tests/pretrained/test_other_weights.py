@@ -16,7 +16,6 @@ NAME, POINT = "smollm2-135m", "resid_post.16"
 
 @pytest.fixture(scope="module")
 def lm(real_models: Path) -> Any:
-    """SmolLM2-135M under the name that it is fetched by."""
     if not (real_models / "smollm2").is_dir():
         pytest.skip("needs smollm2 in the folder of real models")
     model = sn.load_model(real_models / "smollm2", device="cpu")
@@ -36,13 +35,11 @@ def sae(assets: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture(scope="module")
 def texts(assets: Path) -> list[str]:
-    """Paragraphs of an encyclopaedia."""
     whole = (assets / "data" / "text" / "wikitext2_valid.txt").read_text(encoding="utf-8")
     return [part[:300] for part in whole.split("\n") if len(part) > 300][-3:]
 
 
 def moved(lm: Any, by: float) -> None:
-    """Add noise to each matrix, as a share of its standard deviation."""
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in lm.module.parameters():

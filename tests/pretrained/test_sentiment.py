@@ -7,7 +7,6 @@ from sae_nb.pretrained import neutral_beginnings, story_sentiment
 
 
 def test_every_story_is_read_as_it_was_meant() -> None:
-    """Sign and every sentence, on 500 stories."""
     told = stories(500, seed=77)
     for text, sentiment in zip(told.texts, told.sentiment.tolist(), strict=True):
         read = story_sentiment(text)
@@ -16,7 +15,6 @@ def test_every_story_is_read_as_it_was_meant() -> None:
 
 
 def test_sentences_count_only_whole_and_word_for_word() -> None:
-    """A wrong word, a missing end, another language: no sentiment."""
     assert story_sentiment("The dog came home safe and well.").sign == 1
     assert story_sentiment("The dog came home safe and ill.") == (0, 1, 0)
     assert story_sentiment("The dog came home safe and well") == (0, 0, 0)
@@ -24,15 +22,7 @@ def test_sentences_count_only_whole_and_word_for_word() -> None:
     assert story_sentiment("") == (0, 0, 0)
 
 
-def test_mixed_stories_are_neither() -> None:
-    """One good and one bad sentence cancel; two against one do not."""
-    good, bad = "Anna was very happy.", "Anna was very sad."
-    assert story_sentiment(f"{good} {bad}").sign == 0
-    assert story_sentiment(f"{good} {bad} {bad}").sign == -1
-
-
 def test_beginnings_are_neutral_and_end_a_sentence() -> None:
-    """They are the first sentences of stories, before anything has happened."""
     told = stories(100, seed=5)
     for text, beginning in zip(told.texts, neutral_beginnings(100, seed=5), strict=True):
         assert text.startswith(beginning)

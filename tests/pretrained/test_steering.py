@@ -11,7 +11,6 @@ from sae_nb.pretrained._trials import nats_per_token
 
 
 def test_a_class_direction_turns_what_it_must() -> None:
-    """With a linear head, exactly the pictures whose margin is smaller than the push."""
     head = torch.nn.Linear(3, 3, bias=False)
     head.weight.data = torch.eye(3)
     model = sn.wrap(torch.nn.Sequential(torch.nn.Identity(), head))
@@ -25,7 +24,6 @@ def test_a_class_direction_turns_what_it_must() -> None:
 
 
 def test_nats_are_those_of_the_models_own_logits(gpt: sn.LiveModel) -> None:
-    """Text by text against one forward pass each, padding or not."""
     texts = ["One day Anna went to the farm with a dog.", "The sun came out.", "It was not far."]
     ids = [torch.tensor(gpt.tokenizer(text)["input_ids"]) for text in texts]
     before, after = [i[:3] for i in ids], [i[3:] for i in ids]
@@ -56,9 +54,3 @@ def test_no_push_is_no_shift_and_no_cost(gpt: sn.LiveModel) -> None:
         or pushed.shift == trial.shift(direction, 300.0, 1).shift
     )
     assert not gpt.interventions
-
-
-def test_trials_need_prompts(gpt: sn.LiveModel) -> None:
-    """And say how to get them."""
-    with pytest.raises(ValueError, match="neutral_beginnings"):
-        SentimentTrial(gpt, "resid_post.3", [])

@@ -33,7 +33,6 @@ PLAN = made.TextPlan(
 
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder like that of the corpora, of stories."""
     folder = tmp_path_factory.mktemp("texts")
     told = iter(sn.data.stories(1200, seed=5).texts)
     some = ["\n\n".join(next(told) for _ in range(10)) for _ in range(100)]
@@ -103,7 +102,6 @@ def test_a_small_run_makes_a_folder_and_judges_its_names(
 
 
 def _of_one_word(codes: object, tokens: np.ndarray) -> tuple[int, str]:
-    """Return the atom whose strong firings are most of one word, and that word."""
     best = (0.0, 0, "")
     for atom in range(codes.shape[1]):  # type: ignore[attr-defined]
         column = codes[:, [atom]]  # type: ignore[index]
@@ -116,15 +114,3 @@ def _of_one_word(codes: object, tokens: np.ndarray) -> tuple[int, str]:
         if words[n.argmax()].isalpha():
             best = max(best, (share, atom, str(words[n.argmax()])))
     return best[1], best[2]
-
-
-def test_a_hook_point_outside_the_plan_is_refused(texts: Path, tmp_path: Path) -> None:
-    """Before a model is opened."""
-    with pytest.raises(ValueError, match=r"hook point of smollm2-135m's plan, resid_post\.9"):
-        made.make_on_texts(
-            "smollm2-135m/resid_post.3",
-            made.TEXT_PLANS["smollm2-135m"],
-            tmp_path / "out",
-            texts=texts,
-            work=tmp_path,
-        )

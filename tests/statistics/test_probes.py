@@ -56,7 +56,6 @@ def test_a_probe_is_the_pipeline_of_scikit_learn(
 
 
 def test_weights_are_in_the_units_of_the_columns() -> None:
-    """A column in other units and moved has the same scores; classes may have names."""
     x, y = data(2)
     named = np.where(y == 1, "yes", "no")
     probe = logistic_probe(x, named)
@@ -66,16 +65,7 @@ def test_weights_are_in_the_units_of_the_columns() -> None:
     assert set(probe.predict(x)) == {"yes", "no"}
 
 
-def test_one_number_scales_all_columns() -> None:
-    """Dividing by 4 is what dividing beforehand is."""
-    x, y = data(2)
-    one = logistic_probe(x, y, scale=4.0)
-    other = logistic_probe(x / 4, y, scale=1.0)
-    np.testing.assert_allclose(one.weight * 4, other.weight)
-
-
 def test_a_probe_that_has_not_converged_says_so_unless_told_not_to() -> None:
-    """One step is too few."""
     x, y = data(3)
     with pytest.warns(match="converge"):
         logistic_probe(x, y, max_iter=1)

@@ -9,7 +9,6 @@ import sae_nb as sn
 
 
 def test_several_applications_are_not_one_sequence() -> None:
-    """A token would come again; one application of them is a sequence like any other."""
     adder = sn.load_model("tiny-looped")
     ids = torch.full((4, 6), 7)
     acts = sn.capture(adder, ids, "blocks.1", progress=False)

@@ -28,7 +28,6 @@ def sae(request: pytest.FixtureRequest, acts: Activations) -> sn.Temporal:
 
 
 def test_the_parts_add_up_to_the_full_forward(sae: sn.Temporal, acts: Activations) -> None:
-    """For sequences of unlike length, each as it would be alone; padding is zero."""
     parts = decompose(sae, acts)
     assert parts.lengths == LENGTHS
     assert parts.predicted.shape == (3, 9, 6)
@@ -53,7 +52,6 @@ def test_codes_are_those_of_both_parts(sae: sn.Temporal, acts: Activations) -> N
 
 
 def test_energy_shares_sum_to_one(sae: sn.Temporal, acts: Activations) -> None:
-    """Per token; the strict form predicts nothing of a first token but a constant."""
     parts = decompose(sae, acts)
     shares = parts.rows(parts.energy_shares)
     assert torch.allclose(shares.sum(dim=1), torch.ones(20), atol=1e-5)
@@ -72,14 +70,7 @@ def test_attention_looks_back_only(sae: sn.Temporal, acts: Activations) -> None:
     assert not bool(seen.triu(1).any())
 
 
-def test_a_plain_sae_is_refused() -> None:
-    """It has no predicted part."""
-    with pytest.raises(TypeError, match="SAE of sequences such as sn.Temporal, got TopK"):
-        decompose(sn.TopK(6, 16, 3), torch.randn(4, 6))
-
-
 def test_the_sae_is_left_in_its_mode(sae: sn.Temporal, acts: Activations) -> None:
-    """Training mode, too."""
     sae.train()
     decompose(sae, acts)
     assert sae.training
@@ -98,12 +89,3 @@ def test_a_report_is_of_whole_sequences(sae: sn.Temporal, acts: Activations) -> 
         sn.evaluate(
             sae, acts.subset(torch.randperm(20, generator=torch.Generator().manual_seed(1)))
         )
-
-
-def test_codes_of_a_decomposition_open_the_atoms(sae: sn.Temporal, acts: Activations) -> None:
-    """The catalogue behind AtomBrowser takes them as they are."""
-    from sae_nb.atoms import AtomCatalogue
-
-    codes = decompose(sae, acts).novel_codes
-    catalogue = AtomCatalogue(sae, acts, codes=codes)
-    assert torch.allclose(torch.as_tensor(catalogue.frequency).float(), codes.frequency.float())

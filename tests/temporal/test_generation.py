@@ -6,7 +6,6 @@ from itertools import pairwise
 
 import pytest
 import torch
-from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.models import LiveModel, RunState, load_model
@@ -17,13 +16,11 @@ POINT = "resid_post.1"
 
 @pytest.fixture(scope="module")
 def model() -> LiveModel:
-    """Writes text."""
     return load_model("tiny-gpt")
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["published", "strict"])
 def sae(request: pytest.FixtureRequest, model: LiveModel) -> sn.Temporal:
-    """Fitted to the scale of the activations, no more."""
     made = sn.Temporal(
         model.width(POINT), 64, 4, request.param, generator=torch.Generator().manual_seed(0)
     )
@@ -33,7 +30,6 @@ def sae(request: pytest.FixtureRequest, model: LiveModel) -> sn.Temporal:
 
 
 def change_of(sae: sn.Temporal, kind: str) -> object:
-    """The SAE in the activation's place, or two of its atoms doubled."""
     if kind == "splice":
         return sae
     atoms = (3, 11, 40)
@@ -67,7 +63,6 @@ def test_token_by_token_is_as_at_once(sae: sn.Temporal, model: LiveModel, kind: 
 def test_generation_with_and_without_a_cache_agree(
     sae: sn.Temporal, model: LiveModel, kind: str
 ) -> None:
-    """And with reading the whole text again for each token."""
     prompts = [list(range(40, 52)), list(range(70, 90))]
 
     def edited() -> object:
@@ -83,10 +78,3 @@ def test_generation_with_and_without_a_cache_agree(
             ids.append(int(model([ids])[0, -1].argmax()))
     assert [one.tolist() for one in cached] == [one.tolist() for one in plain]
     assert cached[0].tolist() == ids
-
-
-def test_a_text_from_its_middle_is_refused(sae: sn.Temporal) -> None:
-    """An edit that has not seen the prompt says so."""
-    x: Tensor = torch.zeros(1, 1, sae.d_in)
-    with pytest.raises(ValueError, match="from its first token, got columns 7"):
-        MaskedEdit(Positions(), sae)(x, RunState(offset=7))

@@ -7,7 +7,6 @@ from itertools import islice
 import pytest
 import torch
 
-import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.temporal import SequenceRows, Sequences, padded, unpadded
 
@@ -20,67 +19,29 @@ def acts_of(lengths: list[int], *, first: int = 0) -> Activations:
 
 
 def test_samples_are_sequences_wherever_they_begin() -> None:
-    """Positions may start at 1, where a first token was dropped."""
     sequences = Sequences(acts_of([3, 5], first=1))
     assert (sequences.lengths, sequences.starts) == ((3, 5), (0, 3))
 
 
 def test_long_sequences_are_cut_in_nearly_equal_pieces() -> None:
-    """No piece is longer than the context, none is a leftover of one token."""
     assert Sequences(acts_of([7, 2]), context=3).lengths == (3, 2, 2, 2)
     assert Sequences(acts_of([97]), context=96).lengths == (49, 48)
 
 
-def test_rows_without_positions_are_refused() -> None:
-    """By name of what is missing, with the reason."""
-    with pytest.raises(ValueError, match="8 rows that are all at position 0.*their order is what"):
-        Sequences(Activations.from_tensor(torch.randn(8, 3)))
-
-
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0]])
 def test_shuffled_rows_are_refused(order: list[int]) -> None:
-    """Rows of one sample apart, or positions that fall."""
     with pytest.raises(ValueError, match=r"in order of time.*shuffled.*split"):
         Sequences(acts_of([2, 2]).subset(order))
 
 
 def test_gaps_are_refused_or_cut() -> None:
-    """The message says where, and how to go on."""
     acts = acts_of([6, 2]).subset([0, 1, 3, 4, 5, 6, 7])
     with pytest.raises(ValueError, match=r"position 3 comes after position 1: 1 gaps in all"):
         Sequences(acts)
     assert Sequences(acts, gaps="cut").lengths == (2, 3, 2)
 
 
-def test_lone_tokens_are_refused() -> None:
-    """Nothing comes before them."""
-    with pytest.raises(
-        ValueError, match=r"at least 2 tokens, but 1 of 3 have 1; the first is sample 1"
-    ):
-        Sequences(acts_of([2, 1, 4]))
-    with pytest.raises(ValueError, match="at least 2 tokens"):
-        Sequences(torch.randn(4, 1, 3))
-
-
-def test_a_stream_is_refused() -> None:
-    """It is shuffled on purpose."""
-    model = sn.wrap(torch.nn.Sequential(torch.nn.Linear(3, 2)))
-    source = sn.stream(model, torch.randn(10, 3), "0")
-    sae = sn.Temporal(d_in=2, n_atoms=8, k=2)
-    with pytest.raises(TypeError, match=r"ActivationStream.*A stream is shuffled"):
-        sn.train(sae, source, progress=False)
-
-
-def test_training_refuses_what_has_no_order() -> None:
-    """Before any work, with the same words."""
-    sae = sn.Temporal(d_in=3, n_atoms=8, k=2)
-    with pytest.raises(ValueError, match="must carry positions"):
-        sn.train(sae, Activations.from_tensor(torch.randn(8, 3)), progress=False)
-    assert not bool(sae.initialised)
-
-
 def test_batches_are_whole_sequences_each_once_per_epoch() -> None:
-    """And batch t is the same wherever the iteration starts."""
     acts = acts_of([2, 3, 2, 3, 2])
     sequences = Sequences(acts)
     batches = list(islice(sequences.batches(5, seed=1), 5))
@@ -95,7 +56,6 @@ def test_batches_are_whole_sequences_each_once_per_epoch() -> None:
 
 
 def test_padding_comes_off_again() -> None:
-    """Rows in, rows out; what is filled in is zero."""
     rows, lengths = torch.randn(9, 2), [4, 2, 3]
     side_by_side = padded(rows, lengths)
     assert side_by_side.shape == (3, 4, 2)
@@ -104,7 +64,6 @@ def test_padding_comes_off_again() -> None:
 
 
 def test_groups_hold_every_sequence_and_few_rows() -> None:
-    """Padding counts, because it is computed too."""
     sequences = Sequences(acts_of([2, 9, 3, 3, 3]))
     groups = list(sequences.groups(9))
     assert groups == [[0], [1], [2, 3, 4]]

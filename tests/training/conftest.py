@@ -84,13 +84,11 @@ class PlainSae(nn.Module):
 
 @pytest.fixture
 def plain_sae() -> type[PlainSae]:
-    """The class, to build as many as a test needs."""
     return PlainSae
 
 
 @pytest.fixture
 def rows() -> Tensor:
-    """512 rows that are 2-sparse in 16 hidden atoms."""
     generator = torch.Generator().manual_seed(7)
     atoms = F.normalize(torch.randn(16, 8, generator=generator), dim=1)
     picked = torch.rand(512, 16, generator=generator).topk(2, dim=1).indices
@@ -105,7 +103,6 @@ _WARM_TORCHRUN = Path(__file__).with_name("warm_torchrun.py")
 
 @pytest.fixture(scope="session")
 def run_modes() -> Callable[..., None]:
-    """Runs a script by one process or by torchrun's workers, with one thread each."""
     return _run_modes
 
 

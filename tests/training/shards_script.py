@@ -22,7 +22,6 @@ N_ATOMS = 97
 
 
 def rows() -> torch.Tensor:
-    """Rows that are 3-sparse in 48 hidden atoms."""
     generator = torch.Generator().manual_seed(0)
     atoms = torch.nn.functional.normalize(torch.randn(48, 16, generator=generator), dim=1)
     picked = torch.rand(1024, 48, generator=generator).topk(3, dim=1).indices
@@ -31,7 +30,6 @@ def rows() -> torch.Tensor:
 
 
 def saes(rank: int) -> dict[str, sn.SparseAutoencoder]:
-    """Of different first weights in every worker: the first one's must count."""
     made = torch.Generator().manual_seed(rank)
     return {
         "topk": sn.TopK(16, N_ATOMS, 3, aux_weight=0.5, generator=made),
@@ -116,7 +114,6 @@ def main(folder: Path, mode: str) -> None:
 
 
 def saved(rank: int, name: str, folder: Path) -> sn.SparseAutoencoder:
-    """The same training of one SAE, which ends in a folder."""
     sae = saes(rank)[name]
     sn.train(
         sae,
@@ -133,7 +130,6 @@ def saved(rank: int, name: str, folder: Path) -> sn.SparseAutoencoder:
 
 
 def apart(team: sn.training.Team, sae: sn.SparseAutoencoder) -> float:
-    """Largest difference of a tensor from the mean over the workers."""
     tensors = [t.detach().double() for t in (*sae.parameters(), *sae.buffers())]
     return max(float((team.sum(t) / team.size - t).abs().max()) for t in tensors)
 
@@ -155,7 +151,6 @@ def weighed() -> dict[int, int]:
 
 
 def watch(mark: Path, n_saes: int) -> None:
-    """Kill this process at step 30 of its first SAE, once in all."""
     whole, seen = Learner.differentiate, 0
 
     def counted(learner: Learner, *arguments: object) -> None:

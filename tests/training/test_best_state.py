@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
 import torch
 from torch import nn
 
@@ -16,7 +15,6 @@ def numbered(value: float) -> nn.Linear:
 
 
 def follow(losses: list[float], every: int = 5) -> tuple[nn.Linear, BestState]:
-    """A layer whose weight is the step, watched over the losses given."""
     layer = numbered(0.0)
     best = BestState(layer)
     for step, loss in enumerate(losses, start=1):
@@ -28,9 +26,9 @@ def follow(losses: list[float], every: int = 5) -> tuple[nn.Linear, BestState]:
 
 
 def test_falling_loss_keeps_the_last_state() -> None:
-    """Nothing is put back while the loss falls, noise of a few per cent included."""
     _, best = follow([1 / (1 + step) + 0.005 * (-1) ** step for step in range(20)] + [0.05] * 100)
-    assert not best.diverged
+    assert not best.astray
+    assert not follow([-1.0] * 20)[1].astray
 
 
 def test_risen_loss_puts_the_lowest_state_back() -> None:
@@ -41,28 +39,13 @@ def test_risen_loss_puts_the_lowest_state_back() -> None:
     assert layer.weight.item() == 50.0
 
 
-def test_one_bad_batch_is_not_astray() -> None:
-    """The running loss forgives a single spike of twice the loss."""
-    _, best = follow([1.0] * 100 + [2.0])
-    assert not best.diverged
-
-
 def test_change_of_the_objective_starts_over() -> None:
-    """Losses of different objectives are not compared."""
     _, best = follow([1.0] * 50)
     best.forget()
     assert best.step is None
     best.see(10.0)
     best.offer(51)
     assert (best.step, best.diverged) == (51, False)
-
-
-def test_running_loss_is_the_bias_corrected_mean() -> None:
-    """Equal losses give exactly their value from the first one on."""
-    _, best = follow([3.0])
-    assert best.running_loss == pytest.approx(3.0)
-    best.see(1.0)
-    assert best.running_loss == pytest.approx((0.95 * 3.0 + 1.0) / 1.95)
 
 
 def test_copy_is_not_the_state_itself() -> None:

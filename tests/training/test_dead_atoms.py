@@ -8,7 +8,6 @@ import torch
 
 from sae_nb.codes import SparseCodes
 from sae_nb.training import DeadAtoms
-from sae_nb.training._learner import fire_counts
 
 
 def test_silent_tokens_match_a_dense_count() -> None:
@@ -29,22 +28,13 @@ def test_silent_tokens_match_a_dense_count() -> None:
 
 
 def test_stored_zero_is_not_a_firing() -> None:
-    """A selected entry that the ReLU set to zero does not revive its atom."""
     codes = SimpleNamespace(values=torch.tensor([0.0, 1.0, -2.0]), atoms=torch.tensor([0, 1, 2]))
     dead = DeadAtoms(3, dead_after_tokens=5)
     dead.update(codes, rows=5)
     assert dead.silent_tokens.tolist() == [5, 0, 0]
 
 
-def test_counts_are_those_of_the_dense_codes() -> None:
-    """Rows on which each atom fired, atoms that never do included."""
-    z = (torch.rand(50, 9, generator=torch.Generator().manual_seed(1)) < 0.3).float()
-    z[:, 8] = 0
-    assert torch.equal(fire_counts(SparseCodes.from_dense(z), 9), z.long().sum(dim=0))
-
-
 def test_frequency_is_the_share_of_recent_rows() -> None:
-    """It follows a change of behaviour within two windows and is exact before that."""
     dead = DeadAtoms(2, dead_after_tokens=20)
     always = SparseCodes.from_dense(torch.tensor([[1.0, 0.0]] * 10))
     never = SparseCodes.from_dense(torch.tensor([[0.0, 1.0]] * 10))
@@ -54,22 +44,3 @@ def test_frequency_is_the_share_of_recent_rows() -> None:
     for _ in range(5):
         dead.update(never, 10)
     assert dead.frequency.tolist() == [0.0, 1.0]
-
-
-def test_state_goes_on_where_it_was() -> None:
-    """A tracker that took over the state of another counts on as that one would."""
-    generator = torch.Generator().manual_seed(2)
-    batches = [
-        SparseCodes.from_dense((torch.rand(4, 6, generator=generator) < 0.1).float())
-        for _ in range(12)
-    ]
-    whole, first, second = (DeadAtoms(6, dead_after_tokens=10) for _ in range(3))
-    for codes in batches:
-        whole.update(codes, 4)
-    for codes in batches[:5]:
-        first.update(codes, 4)
-    second.load({name: tensor.clone() for name, tensor in first.state().items()})
-    for codes in batches[5:]:
-        second.update(codes, 4)
-    assert torch.equal(second.silent_tokens, whole.silent_tokens)
-    assert torch.equal(second.frequency, whole.frequency)

@@ -19,7 +19,6 @@ def in_thread(work: Callable[[], None]) -> threading.Thread:
 
 
 def test_lock_excludes() -> None:
-    """Unprotected increments by several threads lose none under the lock."""
     lock, total = FairLock(), [0]
 
     def work() -> None:
@@ -57,7 +56,6 @@ def test_asker_gets_the_turn_after_the_one_under_way() -> None:
 
 
 def test_same_thread_may_enter_again() -> None:
-    """Re-entering does not deadlock, and the lock is free only after the last exit."""
     lock, entered = FairLock(), threading.Event()
 
     def other() -> None:
@@ -75,7 +73,6 @@ def test_same_thread_may_enter_again() -> None:
 
 
 def test_waiter_that_gives_up_does_not_block_the_queue(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ctrl-C while waiting leaves the queue in order for those behind."""
     lock = FairLock()
     held, let_go, entered = threading.Event(), threading.Event(), threading.Event()
 

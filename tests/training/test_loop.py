@@ -27,7 +27,6 @@ def quietly(sae: Any, data: Any, config: TrainConfig = SHORT, **more: Any) -> An
 
 
 def interrupted(sae: Any, data: Any, config: TrainConfig, says: str, **more: Any) -> Any:
-    """Train until Ctrl-C, which goes on to the caller, and return what it left."""
     with pytest.raises(KeyboardInterrupt, match=says) as stop:
         quietly(sae, data, config, **more)
     assert sn.interrupted() is stop.value.result
@@ -80,7 +79,6 @@ def test_adam_gets_the_scheduled_step_size(plain_sae: Any, rows: Tensor) -> None
 
 
 def test_gradient_is_clipped_to_the_norm_asked_for(plain_sae: Any, rows: Tensor) -> None:
-    """What the optimiser sees has at most the norm asked for, after the projection."""
     sae, seen = plain_sae(), []
     original = sae.after_optimiser_step
 
@@ -101,7 +99,6 @@ def test_gradient_is_clipped_to_the_norm_asked_for(plain_sae: Any, rows: Tensor)
 
 
 def test_same_seed_gives_the_same_bits(plain_sae: Any, rows: Tensor) -> None:
-    """Two runs of one seed agree bit for bit, another seed does not."""
     runs = [quietly(plain_sae(), rows, TrainConfig(steps=40, seed=s)).sae for s in (3, 3, 4)]
     assert same_weights(runs[0], runs[1])
     assert not same_weights(runs[0], runs[2])
@@ -119,7 +116,6 @@ def test_two_saes_on_one_pass_equal_two_runs(plain_sae: Any, rows: Tensor) -> No
 
 
 def test_several_saes_see_one_pass(plain_sae: Any, rows: Tensor) -> None:
-    """A stream serves each batch once, however many SAEs there are."""
     stream = Stream(rows, lambda number, x: x)
     quietly([plain_sae(seed=s) for s in range(3)], stream, TrainConfig(steps=7, batch_size=64))
     assert stream.served <= 8192 / 64  # what `initialise` looks at; 7 of them are trained on
@@ -138,7 +134,6 @@ def test_initialise_sees_the_first_batches_and_is_called_once(plain_sae: Any, ro
 
 
 def test_global_randomness_is_left_alone(plain_sae: Any, rows: Tensor) -> None:
-    """Training draws nothing from torch's global generator and does not seed it."""
     before = torch.get_rng_state()
     quietly(plain_sae(), rows)
     assert torch.equal(torch.get_rng_state(), before)
@@ -148,7 +143,6 @@ def test_global_randomness_is_left_alone(plain_sae: Any, rows: Tensor) -> None:
 
 
 def test_fewer_rows_than_a_batch(plain_sae: Any, rows: Tensor) -> None:
-    """A batch is then all rows, and tokens count what was really seen."""
     result = quietly(plain_sae(), rows[:10], TrainConfig(steps=6, batch_size=4096))
     assert result.tokens == 60
     assert result.history[-1].step == 6
@@ -158,13 +152,11 @@ def test_fewer_rows_than_a_batch(plain_sae: Any, rows: Tensor) -> None:
 def test_rows_of_another_precision_are_converted(
     plain_sae: Any, rows: Tensor, dtype: torch.dtype
 ) -> None:
-    """The SAE keeps its own precision."""
     sae = quietly(plain_sae(), rows.to(dtype)).sae
     assert sae.decoder.dtype == torch.float32
 
 
 def test_trains_on_inference_tensors_and_under_no_grad(plain_sae: Any, rows: Tensor) -> None:
-    """Rows captured in inference mode, or a call inside no_grad, train all the same."""
     sae = plain_sae()
     with torch.inference_mode():
         sealed = rows.clone()
@@ -176,13 +168,11 @@ def test_trains_on_inference_tensors_and_under_no_grad(plain_sae: Any, rows: Ten
 
 
 def test_equal_rows_have_no_r2(plain_sae: Any) -> None:
-    """Without any spread R² is not a number, and the run goes on."""
     history = quietly(plain_sae(), torch.ones(4, 8), TrainConfig(steps=3)).history
     assert math.isnan(history[-1].r2)
 
 
 def test_origin_of_the_data_is_remembered(plain_sae: Any, rows: Tensor) -> None:
-    """The SAE knows hook point and model of its data; a change of them is said."""
     sae = plain_sae()
     quietly(sae, Stream(rows, lambda number, x: x))
     assert (sae.hook_point, sae.model_name) == ("resid_post.3", "tiny")
@@ -256,17 +246,7 @@ def test_record_numbers_are_those_of_the_batch(plain_sae: Any, rows: Tensor) -> 
     assert record.parts["reconstruction"] == pytest.approx(record.loss)
 
 
-def test_history_is_a_table(plain_sae: Any, rows: Tensor) -> None:
-    """One row per record, indexed by step, terms of the loss in columns of their own."""
-    result = quietly(plain_sae(), rows)
-    table = result.history.table
-    assert list(table.index) == [record.step for record in result.history]
-    assert table.loc[40, "parts.reconstruction"] == pytest.approx(result.history[-1].loss)
-    assert table["r2"].iloc[-1] == result.history[-1].r2
-
-
 def test_callback_that_raises_is_dropped_with_a_warning(plain_sae: Any, rows: Tensor) -> None:
-    """A broken panel does not cost the training, nor the callbacks after it."""
     calls: list[int] = []
     heard: list[TrainRecord] = []
 
@@ -295,7 +275,6 @@ def test_bar_ends_full_and_silence_is_silent(
 
 
 def test_saes_end_in_eval_mode(plain_sae: Any, rows: Tensor) -> None:
-    """Also after an error; while they train they are in training mode."""
     modes: list[bool] = []
     sae = plain_sae()
     quietly(sae, rows, callbacks=lambda record: modes.append(sae.training))
@@ -309,20 +288,10 @@ def test_saes_end_in_eval_mode(plain_sae: Any, rows: Tensor) -> None:
 # Bad input
 
 
-def test_width_mismatch_names_both_widths_and_the_hook_point(plain_sae: Any, rows: Tensor) -> None:
-    """Rule, given, do, before any work."""
-    acts = Activations.from_tensor(rows, hook_point="resid_post.6")
-    with pytest.raises(
-        ValueError, match=r"d_in=8, got d_in=9\. It was captured at 'resid_post\.6'\. Build the SAE"
-    ):
-        quietly(plain_sae(d_in=9), acts)
-
-
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_bad_row_in_memory_is_named_before_any_work(
     plain_sae: Any, rows: Tensor, value: float
 ) -> None:
-    """In a tensor and in activations alike; the SAE is untouched."""
     sae = plain_sae()
     rows[37, 3] = value
     with pytest.raises(ValueError, match="first is row 37"):
@@ -341,8 +310,6 @@ def test_bad_row_in_memory_is_named_before_any_work(
 def test_bad_row_in_a_stream_names_the_step_and_leaves_the_last_good_state(
     plain_sae: Any, rows: Tensor, step: int
 ) -> None:
-    """Weights are those of the step before, bit for bit, and nothing in them is NaN."""
-
     def spoil(number: int, x: Tensor) -> Tensor:
         x = x.clone()
         if number == step:
@@ -359,67 +326,6 @@ def test_bad_row_in_a_stream_names_the_step_and_leaves_the_last_good_state(
     with pytest.warns(UserWarning, match="ran out of data"):
         quietly(good, Stream(rows, lambda n, x: x if n < step else None), config)
     assert same_weights(sae, good)
-
-
-def test_divergence_names_the_step_and_leaves_the_last_good_state(
-    plain_sae: Any, rows: Tensor
-) -> None:
-    """A loss that overflows is refused before the step is taken."""
-    sae = plain_sae()
-    config = TrainConfig(
-        steps=200, learning_rate=1e18, gradient_clip=math.inf, warmup_steps=0, log_every=1
-    )
-    heard: list[TrainRecord] = []
-    with pytest.raises(FloatingPointError, match=r"at step (\d+) for PlainSae") as caught:
-        quietly(sae, rows, config, callbacks=heard.append)
-    assert f"at step {heard[-1].step + 1} " in str(caught.value)
-    assert all(bool(torch.isfinite(p).all()) for p in sae.parameters())
-
-
-@pytest.mark.parametrize(
-    ("data", "error", "message"),
-    [
-        (torch.zeros(0, 8), ValueError, "must not be empty"),
-        (torch.zeros(3, 4, 8), ValueError, r"must have shape \(n, d_in\), got \(3, 4, 8\)"),
-        (torch.zeros(4, 8, dtype=torch.int64), TypeError, "floating-point"),
-        ([[1.0] * 8], TypeError, "`data` must be activations .* got list"),
-    ],
-)
-def test_data_that_are_no_rows_are_refused(
-    plain_sae: Any, data: object, error: type[Exception], message: str
-) -> None:
-    """What was given is in the message."""
-    with pytest.raises(error, match=message):
-        quietly(plain_sae(), data)
-
-
-def test_what_is_no_sae_is_refused(plain_sae: Any, rows: Tensor) -> None:
-    """A plain module, one that is frozen or sealed, an empty list, one SAE listed twice; what hears nothing."""
-    with torch.inference_mode():
-        sealed = plain_sae()
-    sae = plain_sae()
-    for given, more, error, message in (
-        (nn.Linear(8, 8), {}, TypeError, "got Linear"),
-        (
-            plain_sae().requires_grad_(False),
-            {},
-            ValueError,
-            r"are frozen\. Use sae\.requires_grad_",
-        ),
-        (sealed, {}, ValueError, "was built inside torch.inference_mode"),
-        ([], {}, ValueError, "empty list"),
-        ([sae, sae], {}, ValueError, "same one twice"),
-        (sae, {"callbacks": [3]}, TypeError, "callback must be callable"),
-    ):
-        with pytest.raises(error, match=message):
-            quietly(given, rows, **more)
-    quietly(sae, rows)  # nothing of the refused calls sticks
-
-
-def test_sparsity_is_refused_where_there_is_none(plain_sae: Any, rows: Tensor) -> None:
-    """The message lists what can be changed instead."""
-    with pytest.raises(ValueError, match=r"`sparsity` must be .*PlainSae.*learning_rate, k, pen"):
-        quietly(plain_sae(), rows, TrainConfig(steps=3, sparsity=0.1))
 
 
 def test_sparsity_reaches_the_sae(plain_sae: Any, rows: Tensor) -> None:
@@ -459,8 +365,6 @@ def test_ctrl_c_ends_after_the_step_with_a_usable_result(plain_sae: Any, rows: T
 def test_interrupt_raised_by_user_code_is_the_same(
     plain_sae: Any, rows: Tensor, where: str
 ) -> None:
-    """KeyboardInterrupt out of a callback or a stream ends the run between two steps."""
-
     def callback(record: TrainRecord) -> None:
         if where == "callback" and record.step == 20:
             raise KeyboardInterrupt
@@ -478,7 +382,6 @@ def test_interrupt_raised_by_user_code_is_the_same(
 
 @pytest.mark.usefixtures("python_handles_ctrl_c")
 def test_second_ctrl_c_interrupts_inside_a_step(plain_sae: Any, rows: Tensor) -> None:
-    """The step is torn, so the weights of the last good record are put back."""
     sae, steps = plain_sae(), []
     original = sae.before_optimiser_step
 
@@ -499,8 +402,6 @@ def test_second_ctrl_c_interrupts_inside_a_step(plain_sae: Any, rows: Tensor) ->
 
 
 def stopping(at: int) -> Callable[[TrainRecord], None]:
-    """Return a callback that presses Ctrl-C at a record."""
-
     def callback(record: TrainRecord) -> None:
         if record.step >= at:
             raise KeyboardInterrupt
@@ -576,7 +477,6 @@ def test_interrupted_run_that_had_gone_astray_keeps_its_best_state(
 
 
 def test_own_signal_handler_of_the_user_stays(plain_sae: Any, rows: Tensor) -> None:
-    """Ctrl-C is taken over only where Python's own handler is in place."""
     seen: list[int] = []
 
     def callback(record: TrainRecord) -> None:
@@ -593,7 +493,6 @@ def test_own_signal_handler_of_the_user_stays(plain_sae: Any, rows: Tensor) -> N
 
 
 def test_train_works_outside_the_main_thread(plain_sae: Any, rows: Tensor) -> None:
-    """No signal handler is touched there."""
     results: list[Any] = []
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -38,7 +38,6 @@ def test_no_record_is_about_a_massive_row() -> None:
 
 
 def test_usual_rows_are_all_trained_on() -> None:
-    """Nothing is left out of data without exceptions, nor of rows of many lengths."""
     assert trained(rows(1)).n_massive == 0
     spread = rows(1) * torch.logspace(-2, 2, 1000)[:, None]
     assert trained(spread).n_massive == 0

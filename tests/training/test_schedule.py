@@ -9,7 +9,6 @@ from sae_nb.training._learner import Schedule
 
 
 def test_schedule_has_three_linear_parts() -> None:
-    """Equal steps up, a plateau at the base, equal steps down."""
     schedule = Schedule(base=2.0, steps=20, warmup_steps=4, decay_fraction=0.25)
     rates = [schedule(step) for step in range(20)]
     assert rates[:5] == pytest.approx([0.4, 0.8, 1.2, 1.6, 2.0])
@@ -37,7 +36,6 @@ def test_no_step_is_wasted_and_none_overshoots(
 
 
 def test_live_base_keeps_the_shape() -> None:
-    """A base set while training scales what warm-up and decay leave of it."""
     schedule = Schedule(base=1.0, steps=10, warmup_steps=1, decay_fraction=0.3)
     before = [schedule(step) for step in range(10)]
     schedule.base = 3.0

@@ -21,7 +21,7 @@ from sae_nb.architectures import BatchTopKProx, TopKProx
 from sae_nb.codes import SparseCodes
 from sae_nb.pursuit import Problem
 from sae_nb.training import Team, pursue
-from sae_nb.training._shards import Shard, check_can_shard
+from sae_nb.training._shards import Shard
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
@@ -62,7 +62,6 @@ def test_shards_have_the_curve_of_one_process(runs: dict[str, Any], mode: str) -
 
 
 def test_auxiliary_losses_were_at_work(runs: dict[str, Any]) -> None:
-    """Otherwise the comparison would say nothing about them."""
     assert all(max(runs["alone"][1][name]["auxiliary"]) > 0.01 for name in ONE_STEP)
 
 
@@ -72,19 +71,16 @@ def test_atoms_of_pursuits_died_and_were_resampled(runs: dict[str, Any]) -> None
 
 
 @pytest.mark.parametrize("mode", ["two", "three"])
-@pytest.mark.parametrize("name", NAMES)
-def test_the_joined_dictionary_is_that_of_one_process(
-    runs: dict[str, Any], mode: str, name: str
-) -> None:
+def test_the_joined_dictionary_is_that_of_one_process(runs: dict[str, Any], mode: str) -> None:
     """Opened by `load_sae` like any other, tensor by tensor, thresholds and prices included."""
-    one, joined = (sn.load_sae(runs["folder"] / run / name) for run in ("alone", mode))
-    assert joined.settings() == one.settings()
-    for key, tensor in one.state_dict().items():
-        torch.testing.assert_close(joined.state_dict()[key], tensor, rtol=1e-4, atol=1e-4)
+    for name in NAMES:
+        one, joined = (sn.load_sae(runs["folder"] / run / name) for run in ("alone", mode))
+        assert joined.settings() == one.settings()
+        for key, tensor in one.state_dict().items():
+            torch.testing.assert_close(joined.state_dict()[key], tensor, rtol=1e-4, atol=1e-4)
 
 
 def test_every_worker_ends_with_the_whole_sae(runs: dict[str, Any]) -> None:
-    """To the bit."""
     for mode in ("two", "three", "killed"):
         assert [sae["apart"] for sae in runs[mode][1].values()] == [0.0] * len(NAMES)
 
@@ -136,7 +132,6 @@ def test_saved_from_shards_is_what_was_saved_whole(runs: dict[str, Any], mode: s
 
 @pytest.mark.parametrize("mode", ["alone", "two", "three"])
 def test_workers_measure_a_saved_sae_as_one_process_does(runs: dict[str, Any], mode: str) -> None:
-    """Each reads its share of the atoms, and each gets the whole report."""
     for name in _script().SAVED:
         sae = sn.load_sae(runs["folder"] / f"saved-{mode}" / name)
         whole = sn.evaluate(sae, _script().rows(), n_bootstrap=0)
@@ -147,23 +142,7 @@ def test_workers_measure_a_saved_sae_as_one_process_does(runs: dict[str, Any], m
                 assert value == pytest.approx(whole[row].value, rel=1e-5, abs=1e-5, nan_ok=True)
 
 
-def test_where_an_sae_cannot_be_saved_is_found_before_any_work(tmp_path: Path) -> None:
-    """Several SAEs, the name of a file, a folder of other files; what is no folder at all."""
-    sae, x = sn.TopK(4, 8, 2), torch.randn(20, 4)
-    (tmp_path / "notes.txt").write_text("mine")
-    for given, saes, error, words in (
-        (tmp_path / "new", [sae, sn.TopK(4, 8, 2)], ValueError, "None for several SAEs"),
-        (tmp_path / "sae.safetensors", sae, ValueError, "saved as a folder"),
-        (tmp_path, sae, FileExistsError, "must be new or hold an SAE"),
-        (3, sae, TypeError, "`save_to` must be a path, got 3"),
-    ):
-        with pytest.raises(error, match=words):
-            sn.train(saes, x, steps=1, save_to=given, progress=False)
-    assert not bool(sae.initialised)
-
-
 def _script() -> SimpleNamespace:
-    """What the workers' script defines."""
     threads = torch.get_num_threads()
     names = runpy.run_path(str(SCRIPT))
     torch.set_num_threads(threads)
@@ -179,7 +158,6 @@ class Together(Team):
         object.__setattr__(self, "board", board)
 
     def exchange(self, mine: Tensor) -> list[Tensor]:
-        """What each thread has put on the board."""
         self.board[self.rank] = mine
         self.barrier.wait()
         found = [self.board[rank] for rank in range(self.size)]
@@ -262,17 +240,14 @@ class Counting(Team):
         object.__setattr__(self, "passed", [])
 
     def sum(self, numbers: Tensor) -> Tensor:
-        """Nothing is added."""
         self.passed.append(numbers.numel())
         return numbers.detach().clone()
 
     def exchange(self, mine: Tensor) -> list[Tensor]:
-        """The other one has zeros."""
         self.passed.append(mine.numel())
         return [mine, torch.zeros_like(mine)]
 
     def gather(self, mine: int) -> list[int]:
-        """The other one has as many."""
         return [mine, mine]
 
 
@@ -295,24 +270,6 @@ def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
         shard.team.passed.clear()
         shard.training_loss(x, silent, 5, 0.5)
         assert sum(shard.team.passed) == expected
-
-
-@pytest.mark.parametrize(
-    ("sae", "workers", "message"),
-    [
-        (sn.Matryoshka(4, 8, 2), 2, "must be False for Matryoshka.*Leave it out"),
-        (sn.AbsTopK(4, 8, 2), 2, "must be False for AbsTopK.*Leave it out"),
-        (sn.Gated(4, 8), 2, "must be False for Gated.*Leave it out"),
-        (sn.TopK(4, 8, 2, revival="resample"), 2, "'auxk' or 'push-up' with `shard_atoms`"),
-        (sn.TopK(4, 8, 2), 9, "at least the number of workers, 9, got 8"),
-    ],
-)
-def test_what_cannot_be_cut_is_refused(
-    sae: sn.SparseAutoencoder, workers: int, message: str
-) -> None:
-    """Other architectures, subclasses too; rebirth, which draws atoms for all workers; a worker without atoms."""
-    with pytest.raises(ValueError, match=message):
-        check_can_shard(sae, Team(0, workers))
 
 
 def test_one_process_has_nothing_to_share() -> None:

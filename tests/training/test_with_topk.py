@@ -19,7 +19,6 @@ PATIENCE = 240.0
 
 
 def found(dictionary: Tensor, atoms: Tensor) -> float:
-    """Mean over true atoms of the largest cosine with a learned one."""
     return float((atoms @ dictionary.T).amax(dim=1).mean())
 
 
@@ -45,38 +44,7 @@ def test_planted_atoms_are_found() -> None:
     assert max(floors) <= 0.45
 
 
-def test_two_topk_on_one_pass_equal_two_runs() -> None:
-    """Sharing batches changes no bit of either."""
-    x = planted_dictionary(64, 32, 1024, 3, seed=0).x
-    config = TrainConfig(steps=12, batch_size=256, log_every=4)
-    together = train([small(0), small(1, k=5)], x, config, progress=False)
-    apart = [train(sae, x, config, progress=False) for sae in (small(0), small(1, k=5))]
-    for one, other in zip(together, apart, strict=True):
-        pairs = zip(one.sae.state_dict().values(), other.sae.state_dict().values(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs)
-        assert [r.loss for r in one.history] == [r.loss for r in other.history]
-
-
-def test_dead_atoms_are_seen_and_revived() -> None:
-    """Atoms held down at the start die, and AuxK, told by the loop which they are, revives them."""
-    x = planted_dictionary(64, 32, 2048, 3, seed=0).x
-    config = TrainConfig(steps=100, batch_size=512, learning_rate=0.01, dead_after_tokens=2048)
-    dead = {}
-    for aux_weight in (0.0, 1 / 32):
-        sae = small(0)
-        sae.aux_weight = aux_weight
-        with torch.no_grad():
-            sae.encoder.bias[:32] -= 2.0
-        history = train(sae, x, config, progress=False).history
-        dead[aux_weight] = [record.dead_fraction for record in history]
-    # Measured (seed 0): 0.30 without, 0.00 to 0.02 with the auxiliary loss.
-    assert dead[0.0][0] == 0.0
-    assert dead[0.0][-1] >= 0.2
-    assert dead[1 / 32][-1] <= 0.1
-
-
 def test_snapshot_encodes_as_the_sae_did_between_steps() -> None:
-    """A copy taken while training runs gives the codes of exactly that state."""
     x = planted_dictionary(64, 32, 1024, 3, seed=0).x
     run = start_training(small(0), x, TrainConfig(steps=10**6, batch_size=64))
     try:
@@ -161,7 +129,6 @@ print(numba.threading_layer())
 def test_encoding_while_training_survives_an_unsafe_threading_layer(
     warm_python: WarmPython,
 ) -> None:
-    """Under Numba's workqueue layer a second parallel region would end the process."""
     done = warm_python.run(SHARED, timeout=PATIENCE, NUMBA_THREADING_LAYER="workqueue")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "workqueue\n"

@@ -14,7 +14,6 @@ import torch
 import sae_nb as sn
 from sae_nb.training import _loop as loop
 from sae_nb.training._process_group import _meet
-from sae_nb.training._sources import TrainingData
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
@@ -66,7 +65,6 @@ def test_killed_worker_costs_nothing(runs: dict[str, Any]) -> None:
 
 
 def test_parts_cover_a_batch_once() -> None:
-    """Every row is some worker's, and none is two workers'."""
     for n, size in ((8, 2), (7, 3), (5, 5)):
         taken = [i for rank in range(size) for i in range(n)[sn.training.Team(rank, size).part(n)]]
         assert taken == list(range(n))
@@ -97,7 +95,6 @@ def test_a_generation_does_not_meet_the_one_before_it() -> None:
 
 
 def test_process_without_torchrun_is_alone() -> None:
-    """The same script runs by itself."""
     with sn.training.workers() as team:
         assert (team.size, team.is_first, team.all(mine=False), team.gather(3)) == (
             1,
@@ -107,29 +104,12 @@ def test_process_without_torchrun_is_alone() -> None:
         )
 
 
-def test_batches_too_small_for_the_workers_are_refused() -> None:
-    """A worker without rows has no gradient."""
-    source = sn.Activations.from_tensor(torch.ones(9, 2))
-    with pytest.raises(ValueError, match="at least the number of workers, 4, got 3 rows"):
-        TrainingData(source, [sn.TopK(2, 4, k=1)]).check_team(sn.training.Team(0, 4), 3)
-
-
-def test_sequences_are_refused_for_several_workers() -> None:
-    """A sequence cut by rows would lose its past."""
-    from sae_nb.temporal import Sequences
-
-    source = Sequences(torch.randn(3, 4, 2), context=4)
-    with pytest.raises(ValueError, match="one process, got 2 workers"):
-        TrainingData(source, [sn.Temporal(2, 4, k=1)]).check_team(sn.training.Team(0, 2), 8)
-
-
 class _OneOfTwo(sn.training.Team):
     """Go on for two steps; then the other worker is interrupted."""
 
     answers = (True, True, False, False)
 
     def all(self, *, mine: bool) -> bool:
-        """Answer in the place of both."""
         answer, *rest = self.answers
         object.__setattr__(self, "answers", rest)
         return mine and answer

@@ -33,7 +33,6 @@ SAES = (
 
 
 def run(script: str, folder: str, mode: str, workers: int) -> None:
-    """Run one mode, or raise what it failed of."""
     if workers == 1:
         run_alone(script, folder, mode)
         return
@@ -43,7 +42,6 @@ def run(script: str, folder: str, mode: str, workers: int) -> None:
 
 
 def run_alone(script: str, folder: str, mode: str) -> None:
-    """In a process of its own, as torchrun's workers are."""
     child = os.fork()
     if child:
         if os.waitpid(child, 0)[1]:

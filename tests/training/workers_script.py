@@ -16,7 +16,6 @@ torch.set_num_threads(1)
 
 
 def rows() -> torch.Tensor:
-    """Rows that are 3-sparse in 48 hidden atoms."""
     generator = torch.Generator().manual_seed(0)
     atoms = torch.nn.functional.normalize(torch.randn(48, 16, generator=generator), dim=1)
     picked = torch.rand(1024, 48, generator=generator).topk(3, dim=1).indices
@@ -25,7 +24,6 @@ def rows() -> torch.Tensor:
 
 
 def saes(rank: int) -> list[sn.SparseAutoencoder]:
-    """Of different first weights in every worker: the first one's must count."""
     made = torch.Generator().manual_seed(rank)
     return [
         sn.TopK(16, 96, 3, aux_weight=0.0, generator=made),

@@ -177,7 +177,11 @@ _UNIT_SLIPS = (
 def _judge_unit(mine: Callable[..., Tensor]) -> Mistake | str | None:
     _, square, *_ = _given(0, n_atoms=5)
     _, wide, *_ = _given(1, d=4, n_atoms=7)
-    cases = {"five atoms of width 5": (square,), "seven atoms of width 4": (3 * wide,)}
+    cases = {
+        "five atoms of width 5": (square,),
+        "seven atoms of width 4": (3 * wide,),
+        "five atoms shorter than 1": (0.1 * square,),
+    }
     return diagnose(mine, unit_rows, cases, _UNIT_SLIPS, atol=EXACT)
 
 

@@ -17,7 +17,6 @@ from sae_nb.architectures import (
     MatrixOperator,
     Operator,
 )
-from sae_nb.codes import SparseCodes
 
 
 def kernels(n: int = 3, length: int = 5) -> Tensor:
@@ -43,7 +42,6 @@ def operator(request: pytest.FixtureRequest) -> Operator:
 
 
 def test_forward_is_the_matrix_and_adjoint_its_transpose(operator: Operator) -> None:
-    """A z = z D and Aᵀ r = r Dᵀ, so ⟨A z, r⟩ = ⟨z, Aᵀ r⟩."""
     assert isinstance(operator, Operator)
     atoms = operator.atoms()
     assert atoms.shape == (operator.n_atoms, operator.d_in)
@@ -54,7 +52,6 @@ def test_forward_is_the_matrix_and_adjoint_its_transpose(operator: Operator) -> 
 
 
 def test_lipschitz_bounds_the_spectral_norm(operator: Operator) -> None:
-    """Tight for a matrix; for a convolution an upper bound."""
     exact = float(torch.linalg.matrix_norm(operator.atoms().detach(), 2) ** 2)
     assert operator.lipschitz() >= exact * (1 - 1e-9)
     if isinstance(operator, MatrixOperator):
@@ -62,7 +59,6 @@ def test_lipschitz_bounds_the_spectral_norm(operator: Operator) -> None:
 
 
 def test_the_fft_bound_is_nearly_tight_on_long_recordings() -> None:
-    """And it is exact for a recording on a circle."""
     h = kernels(2, 6)
     operator = ConvolutionOperator(h, n_samples=120)
     exact = float(torch.linalg.matrix_norm(operator.atoms(), 2) ** 2)
@@ -74,7 +70,6 @@ def test_the_fft_bound_is_nearly_tight_on_long_recordings() -> None:
 
 
 def test_long_recordings_go_by_fft_and_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Synthesis, its adjoint and the gradient of the kernels, whichever way is taken."""
     z, r, results = torch.randn(2, 3 * 36).double(), torch.randn(2, 40).double(), []
     for from_here in (10, 10**6):
         monkeypatch.setattr("sae_nb.architectures.parts._operators.LONG", from_here)
@@ -86,43 +81,10 @@ def test_long_recordings_go_by_fft_and_give_the_same(monkeypatch: pytest.MonkeyP
     assert all(torch.allclose(a, b) for a, b in zip(*results, strict=True))
 
 
-def test_sparse_and_dense_synthesis_agree() -> None:
-    """With a bias, in fp32."""
-    operator = DenseOperator(7, 11)
-    z = torch.relu(torch.randn(6, 11))
-    dense = operator.forward(z) + 3
-    codes = SparseCodes.from_dense(z)
-    assert torch.allclose(operator.synthesise(codes, torch.full((7,), 3.0)), dense, atol=1e-5)
-
-
-def test_kernels_longer_than_the_recording_are_refused() -> None:
-    """By name."""
-    with pytest.raises(ValueError, match="at least the length of a kernel, 5, got 4"):
-        ConvolutionOperator(kernels(), n_samples=4)
-
-
-def test_gradients_reach_kernels() -> None:
-    """Of forward and adjoint."""
-    h = kernels(2, 3).requires_grad_()
-    z, r = torch.randn(2, 12).double(), torch.randn(2, 8).double()
-    operator = ConvolutionOperator(h, n_samples=8)
-    (operator.forward(z).square().sum() + operator.adjoint(r).square().sum()).backward()
-    assert bool((h.grad != 0).all())
-
-
 def test_cosines_are_scipys() -> None:
-    """All samples of a code are its inverse DCT-II, and the adjoint is the transform."""
     signal = torch.randn(3, 10, generator=torch.Generator().manual_seed(0)).double()
     whole = CosineOperator(torch.ones(10, dtype=torch.bool), torch.float64)
     by_scipy = torch.from_numpy(scipy.fft.dct(signal.numpy(), norm="ortho"))
     assert torch.allclose(whole.adjoint(signal), by_scipy)
     assert torch.allclose(whole.forward(by_scipy), signal)
     assert torch.allclose(CosineOperator(SOME, torch.float64).forward(by_scipy), signal[:, SOME])
-
-
-def test_cosines_without_a_sample_are_refused() -> None:
-    """By name, as are numbers that are no floats."""
-    with pytest.raises(ValueError, match="`mask` must take a sample"):
-        CosineOperator(torch.zeros(4, dtype=torch.bool))
-    with pytest.raises(TypeError, match="`dtype`"):
-        CosineOperator(SOME, torch.int64)

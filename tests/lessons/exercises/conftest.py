@@ -11,7 +11,6 @@ from sae_nb_lessons.exercises._predictions import COURSE
 
 @pytest.fixture(autouse=True)
 def _fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reset them all; predictions are kept in a folder of the test's own."""
     monkeypatch.setenv("SAE_NB_COURSE", str(tmp_path / "course"))
     COURSE.forget()
     for row in sae_nb_lessons.exercise_report().rows:

@@ -16,14 +16,12 @@ LAPLACE = torch.tensor([[0.0, 1.0, 0.0], [1.0, -4.0, 1.0], [0.0, 1.0, 0.0]])
 
 
 def ring(h: Tensor, v: Tensor, m: Tensor, dt: float) -> Tensor:
-    """A step of a drum, by a convolution."""
     bent = conv2d(h[None, None], LAPLACE[None, None], padding=1)[0, 0]
     v = v + dt * bent * m
     return torch.stack([(h + dt * v) * m, v])
 
 
 def placed(h: Tensor, places: int) -> Tensor:
-    """The convolution as a matrix, a row for each place."""
     return torch.stack([pad(h, (i, places - 1 - i)) for i in range(places)])
 
 
@@ -31,30 +29,25 @@ def moved(
     z: Tensor, x: Tensor, h: Tensor, b: float, size: float, weight: float, *,
     mean: object = torch.exp, cut: object = torch.relu,
 ) -> Tensor:  # fmt: skip
-    """A step of events under counts, by the matrix."""
     atoms = placed(h, len(z))
     return cut(z + size * atoms @ (x - mean(z @ atoms + b)) - size * weight)  # type: ignore[operator]
 
 
 def loss(f_reference: Tensor, f_data: Tensor, weight: float) -> Tensor:
-    """With the −1 counted by itself."""
     return weight * f_reference.exp().sum() - weight * len(f_reference) - f_data.sum()
 
 
 def changed(x: Tensor, gamma: float) -> Tensor:
-    """Momentum by rolling."""
     before = x.roll(1, dims=0)
     before[0] = x[0]
     return (1 + gamma) * x - gamma * before
 
 
 def by_powers(b: Tensor, a: Tensor, order: int) -> Tensor:
-    """An orbit by powers of the matrix."""
     return torch.stack([torch.linalg.matrix_power(a, g) @ b for g in range(order)])
 
 
 def attended(query: Tensor, patches: Tensor, centres: Tensor, a: float, b: float) -> Tensor:
-    """By a product, as attention is written; what all patches share cancels."""
     likely = (a * patches @ query - a**2 * patches.square().sum(dim=1) / 2) / b**2
     return (likely.softmax(dim=0) * centres).sum()
 
@@ -107,7 +100,6 @@ ASKED = [
         near=[
             (lambda *given: moved(*given, mean=lambda rate: rate), "exp"),  # of Gaussian data
             (lambda z, x, h, b, size, weight: moved(z, x, h, b, size, weight / size), "threshold"),
-            (lambda *given: moved(*given, cut=lambda code: code), "relu"),
         ],
     ),
     Asked("lab_04.2", right=[1 / 1.96], near=[(1, "overlap"), (1.96, "1 / L")]),
@@ -117,26 +109,16 @@ ASKED = [
         near=[
             (lambda a, b, w: w * a.exp().sum() - b.sum(), "not e^f"),
             (lambda a, b, w: a.expm1().sum() - b.sum(), "weight is missing"),
-            (lambda a, b, w: w * a.expm1().sum() + b.sum(), "taken away"),
-            (lambda a, b, w: w * a.expm1().mean() - b.mean(), "not means"),
-            (lambda a, b, w: -2 * loss(a, b, w), "statistic"),
-            (lambda a, b, w: torch.tensor(3.0), "differs"),
         ],
     ),
     Asked("lab_05.3", right=[999], near=[(1000, "One fewer"), (99, "1/100")]),
-    Asked(
-        "lab_06.1",
-        right=[1 / math.sqrt(5)],
-        near=[(0.2, "variance"), (0.5, "noise alone"), (0.7, "")],
-    ),
+    Asked("lab_06.1", right=[1 / math.sqrt(5)], near=[(0.2, "variance"), (0.5, "noise alone")]),
     Asked(
         "lab_06.2",
         right=[lambda solve, signs: sum(p * solve(p[None])[0] for p in signs) / len(signs)],
         near=[
             (lambda solve, signs: (signs * solve(signs)).sum(dim=0), "mean"),
             (lambda solve, signs: solve(signs).mean(dim=0), "own signs"),
-            (lambda solve, signs: (signs * solve(signs)).mean(dim=1), "over the rows"),
-            (lambda solve, signs: torch.ones(5), "begins with"),
         ],
     ),
     Asked(
@@ -145,8 +127,6 @@ ASKED = [
         near=[
             (lambda x, g: x + g * (x - pad(x, (0, 0, 1, 0))[:-1]), "first row"),
             (lambda x, g: x + g * (x - x.roll(1, dims=0)), ""),
-            (lambda x, g: x + g * (x - x.roll(-1, dims=0)), "look ahead"),
-            (lambda x, g: x[1:], "one row for each"),
         ],
     ),
     Asked("lab_07.2", right=[5], near=[(3, "change of +1")]),
@@ -156,7 +136,6 @@ ASKED = [
         near=[
             (lambda b, a, g: by_powers(a @ b, a, g), "begins at Ab"),
             (lambda b, a, g: by_powers(b, a.T, g), "transpose"),
-            (lambda b, a, g: by_powers(b, a, g + 1), "G rows"),
         ],
     ),
     Asked("lab_08.2", right=[6], near=[(36, "within rows")]),
@@ -166,7 +145,6 @@ ASKED = [
         near=[
             (lambda a, b: torch.linalg.svdvals(a.T @ b).norm(), "arccosines"),
             (lambda a, b: torch.acos(torch.linalg.svdvals(a.T @ b)).sum(), "squares"),
-            (lambda a, b: (a - b).norm(), "many of them"),
         ],
     ),
     Asked("lab_09.2", right=[0.05], near=[(4 / 99, "count it")]),
@@ -176,8 +154,6 @@ ASKED = [
         near=[
             (lambda q, p, c, a, b: attended(q, p, c, 1.0, b), "a · p"),
             (lambda q, p, c, a, b: attended(q, p, c, a, b**0.5), "variance"),
-            (lambda q, p, c, a, b: c[torch.cdist(q[None], a * p).argmin()], "matching pursuit"),
-            (lambda q, p, c, a, b: c.mean(), ""),
         ],
     ),
     Asked("lab_10.2", right=[16], near=[(4, "patches"), (8, "")]),

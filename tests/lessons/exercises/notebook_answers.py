@@ -8,7 +8,6 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ from tests.lessons.exercises.asked import Asked
 
 
 def turned_pentagon(seed: int) -> Tensor:
-    """A regular pentagon that is turned, its corners in another order."""
     generator = torch.Generator().manual_seed(seed)
     angle = 2 * math.pi * torch.rand(1, generator=generator).double()
     turn = torch.stack(
@@ -34,7 +32,6 @@ def turned_pentagon(seed: int) -> Tensor:
 
 
 def dimensionality_by_loops(directions: Tensor) -> list[float]:
-    """‖w‖² / Σⱼ (ŵ · wⱼ)², a row at a time."""
     found = []
     for row in directions:
         unit = row / row.norm()
@@ -56,44 +53,7 @@ def pursued(
     return z
 
 
-def _leaves_a_hook(module: Any, blocks: Any, *given: Any) -> Any:
-    """The right map, and a hook that nobody takes off."""
-    found = patch_map(module, blocks, *given)
-    blocks[0].register_forward_hook(lambda *_: None)
-    return found
-
-
-def _measured(
-    module: Any, blocks: Any, clean: Any, corrupted: Any, measure: Any, *, start: bool
-) -> Tensor:
-    """The map before it is made a share, or without its start."""
-    with torch.no_grad():
-        low, high = (float(measure(module(ids))) for ids in (corrupted, clean))
-    found = patch_map(module, blocks, clean, corrupted, measure) * (high - low) + low
-    return found if start else found / (high - low)
-
-
-def one_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
-    """The k largest correlations, as a TopK encoder would."""
-    c = (dictionary @ x).clamp(min=0)
-    return torch.zeros_like(c).scatter_(0, c.topk(min(k, len(c))).indices, 1) * c
-
-
-def refitted(x: Tensor, dictionary: Tensor, k: int) -> Tensor:
-    """Orthogonal matching pursuit is another algorithm."""
-    z, r, chosen = torch.zeros(len(dictionary), dtype=x.dtype), x, []
-    for _ in range(min(k, len(dictionary))):
-        c = dictionary @ r
-        if c.max() < 1e-9:
-            break
-        chosen.append(int(c.argmax()))
-        z[chosen] = torch.linalg.lstsq(dictionary[chosen].T, x[:, None]).solution[:, 0]
-        r = x - z @ dictionary
-    return z
-
-
 def covers(dictionary: Tensor, r: int, *, signed: bool = False, itself: bool = False) -> Tensor:
-    """Σ of each atom's r largest cosines with others."""
     cosines = dictionary @ dictionary.T
     cosines = cosines if signed else cosines.abs()
     cosines = cosines if itself else cosines.fill_diagonal_(0)
@@ -101,55 +61,38 @@ def covers(dictionary: Tensor, r: int, *, signed: bool = False, itself: bool = F
 
 
 def projected(v: Tensor) -> Tensor:
-    """The nearest point of the simplex, as the hints tell it."""
     u = v.sort(descending=True).values
     theta = (u.cumsum(0) - 1) / torch.arange(1, len(v) + 1)
     return (v - theta[(u > theta).sum() - 1]).clamp(min=0)
 
 
 def scaled(v: Tensor) -> Tensor:
-    """Cuts at zero and divides by the sum."""
     kept = v.clamp(min=0) + 1e-12
     return kept / kept.sum()
 
 
 def matched(first: Tensor, second: Tensor) -> Tensor:
-    """The mean cosine of atoms matched one to one."""
     cosines = first @ second.T
     return cosines[linear_sum_assignment(cosines, maximize=True)].mean()
 
 
-def first_come(first: Tensor, second: Tensor) -> Tensor:
-    """First come, first served."""
-    cosines, found = first @ second.T, []
-    for row in range(len(first)):
-        found.append(cosines[row].max())
-        cosines[:, cosines[row].argmax()] = -2
-    return torch.stack(found).mean()
-
-
 def left(s: Tensor, cut: int) -> float:
-    """Dissimilarity within both phases."""
     return float((1 - s[:cut, :cut]).sum() + (1 - s[cut:, cut:]).sum())
 
 
 def apart(x: Tensor, of: Callable[[Tensor], Tensor] = torch.median) -> Tensor:
-    """The middle distance of a row to its nearest other row."""
     return of(torch.cdist(x, x).fill_diagonal_(torch.inf).min(dim=1).values)
 
 
 def away(corners: Tensor, x: Tensor, of: Callable[[Tensor], Tensor] = torch.median) -> Tensor:
-    """The middle distance of a corner to its nearest row."""
     return of(torch.cdist(corners, x).min(dim=1).values)
 
 
 def its_own_neighbour(corners: Tensor, x: Tensor) -> Tensor:
-    """Takes a row for its own neighbour."""
     return away(corners, x) / torch.cdist(x, x).min(dim=1).values.median().clamp_min(1e-3)
 
 
 def centred_cosine(x: Tensor) -> Tensor:
-    """Of rows around their mean."""
     moved = x - x.mean(dim=0)
     return torch.nan_to_num(torch.cosine_similarity(moved[1:], moved[:-1], dim=1)).mean()
 
@@ -161,32 +104,27 @@ OTHER_WAY = P * math.log(P / 0.5) + (1 - P) * math.log((1 - P) / 0.5)
 
 
 def read_by_svd(v: Tensor, w: Tensor) -> float:
-    """The share of v in the row space of w."""
     _, s, vh = torch.linalg.svd(w, full_matrices=False)
     return float((vh[s > 1e-6] @ v).square().sum() / v.square().sum())
 
 
 def moved_share(a: Tensor, b: Tensor, u: float, v: float) -> Tensor:
-    """‖b/v‖ / (‖a/u‖ + ‖b/v‖)."""
     norms = torch.stack([(a / u).square().sum(1).sqrt(), (b / v).square().sum(1).sqrt()])
     return norms[1] / norms.sum(dim=0)
 
 
 def best_near(r2: Tensor, l0: Tensor, wanted: float) -> int:
-    """The best R² within a fifth of the L0 that was wanted."""
     near = [i for i in range(len(r2)) if abs(float(l0[i]) - wanted) <= wanted / 5]
     return max(near, key=lambda i: float(r2[i]))
 
 
 def q_by_scipy(p: Tensor) -> Tensor:
-    """Benjamini and Hochberg's."""
     from scipy.stats import false_discovery_control
 
     return torch.as_tensor(false_discovery_control(np.asarray(p)))
 
 
 def greedy_by_sets(has: Tensor, n: int) -> list[int]:
-    """The last of equal documents, by sets of atoms."""
     atoms = [set(row.nonzero()[:, 0].tolist()) for row in has]
     chosen: list[int] = []
     for _ in range(n):
@@ -197,7 +135,6 @@ def greedy_by_sets(has: Tensor, n: int) -> list[int]:
 
 
 def auroc(clean: Tensor, corrupted: Tensor) -> float:
-    """scikit-learn's."""
     from sklearn.metrics import roc_auc_score
 
     truth = [0] * len(clean) + [1] * len(corrupted)
@@ -205,7 +142,6 @@ def auroc(clean: Tensor, corrupted: Tensor) -> float:
 
 
 def lens_by_rows(states: Tensor, gain: Tensor, unembedding: Tensor) -> Tensor:
-    """Row by row, with torch's own norm."""
     width = states.shape[-1:]
     return torch.stack(
         [unembedding @ torch.nn.functional.rms_norm(x, width, gain, 1e-6) for x in states]
@@ -213,26 +149,22 @@ def lens_by_rows(states: Tensor, gain: Tensor, unembedding: Tensor) -> Tensor:
 
 
 def induction_by_a_loop(attention: Tensor, period: int) -> float:
-    """Attention to the word after the copy."""
     places = range(period, len(attention))
     return sum(float(attention[t, t - period + 1]) for t in places) / len(places)
 
 
 def width_by_complex_numbers(angles: Tensor, strengths: Tensor) -> float:
-    """1 − |Σ w e^{iα}| / Σ w."""
     each = zip(angles.tolist(), strengths.tolist(), strict=True)
     return 1 - abs(sum(w * cmath.exp(1j * a) for a, w in each)) / float(strengths.sum())
 
 
 def spread_of_numbers(angles: Tensor, strengths: Tensor) -> float:
-    """As if angles did not come back to where they began."""
     share = strengths / strengths.sum()
     mean = (share * angles).sum()
     return float(min((share * (angles - mean) ** 2).sum() / (torch.pi**2 / 3), 1.0))
 
 
 def balanced_by_loops(said: Tensor, fires: Tensor) -> float:
-    """The mean of both kinds' accuracies."""
     pairs = list(zip(said.tolist(), fires.tolist(), strict=True))
     hits = [s for s, f in pairs if f]
     rests = [not s for s, f in pairs if not f]
@@ -240,18 +172,13 @@ def balanced_by_loops(said: Tensor, fires: Tensor) -> float:
 
 
 def most_by_searching(chunk: str) -> float:
-    """Reads the first number that looks right."""
     found = re.search(r'"max\\?":([\d.e+-]+)', chunk)
     assert found
     return float(found[1])
 
 
 ASKED = [
-    Asked(
-        "01.1",
-        right=[0.4, 2 / 5, torch.tensor(0.4), 0.398],
-        near=[(0.5, "more than the 2"), (0.2, "left unused")],
-    ),
+    Asked("01.1", right=[0.4, 2 / 5], near=[(0.5, "more than the 2"), (0.2, "left unused")]),
     Asked(
         "01.2",
         right=[
@@ -261,8 +188,6 @@ ASKED = [
         near=[
             (torch.eye(5)[:, :2], "has length 0, not 1"),
             (2 * regular_polygon(5), "has length 2, not 1"),
-            (regular_polygon(6)[:5], "cosine of 0.5"),
-            (regular_polygon(5)[[0, 0, 1, 2, 3]], "cosine of 1;"),
         ],
         malformed=[
             (regular_polygon(4), "xpected a tensor of shape (5, 2), got a tensor of shape (4, 2)")
@@ -276,18 +201,12 @@ ASKED = [
             (lambda w: w.norm(dim=1) ** 2 / ((w @ w.T) ** 2).sum(dim=1), "length 3, row 0"),
             (lambda w: torch.ones(len(w)), "an antipodal pair"),
         ],
-        malformed=[
-            (lambda w: w.norm(dim=1)[:1], "returned 1 numbers"),
-            (lambda w: w, "expected a tensor of shape (n,)"),
-            (lambda w: w.nonsense, "raised AttributeError"),
-            (0.4, "a function that takes"),
-            (lambda w: ..., "still returns ..."),
-        ],
+        malformed=[(lambda w: w.norm(dim=1)[:1], "returned 1 numbers")],
     ),
-    Asked("02.1", right=[3, 3.0, torch.tensor(3.0)], near=[(1.0, "= 17,"), (4.1, "= 32.8,")]),
+    Asked("02.1", right=[3, 3.0], near=[(1.0, "= 17,"), (4.1, "= 32.8,")]),
     Asked(
         "02.2",
-        near=[([1.0, 1.0], "has length 1.41"), ([1.0, 0.0], "by 1,"), ([0.8, -0.6], "by 0.2,")],
+        near=[([1.0, 1.0], "has length 1.41"), ([1.0, 0.0], "by 1,")],
         malformed=[([0.6, 0.8, 0.0], "shape (2,)")],
     ),
     Asked(
@@ -296,18 +215,12 @@ ASKED = [
         near=[
             (lambda x, D, k: pursued(x, D, k, forget=True), "you overwrite its coefficient"),
             (lambda x, D, k: pursued(x, D, k, negative=True), "takes a negative amount"),
-            (one_step, "one step of TopK"),
-            (refitted, "orthogonal matching pursuit"),
-            (
-                lambda x, D, k: 2 * pursued(x, D, k),
-                "For orthogonal atoms, after 1 step yours gives",
-            ),
         ],
         malformed=[(lambda x, D, k: x[:1], "one coefficient per atom")],
     ),
     Asked(
         "03.1",
-        right=[2**-0.5, 0.71, 0.7, torch.tensor(0.7071)],
+        right=[2**-0.5, 0.71],
         near=[(answer, "add up to 1") for answer in (0.5, 1.0, 0.0, 0.6)],
     ),
     Asked(
@@ -316,19 +229,12 @@ ASKED = [
         near=[
             (lambda D, r: covers(D, r, itself=True).max(), "r = "),
             (lambda D, r: covers(D, r, signed=True).max(), "r = "),  # an opposite atom covers, too
-            (lambda D, r: covers(D, r).mean(), "r = "),
-            (lambda D, r: r * covers(D, 1).max(), "r = "),  # the coherence bounds it
         ],
     ),
     Asked(
         "04.1",
-        right=[[0.7, 0.3, 0], (0.7, 0.3, 0.0), torch.tensor([0.7, 0.3, 0])],
-        near=[
-            ([0.9, 0.5, 0.0], "sums to 1.4"),
-            ([0.8, 0.4, -0.2], "negative"),
-            ([0.64, 0.36, 0.0], "0.357"),
-            ([1.0, 0.0, 0.0], "there is a point at 0.346"),
-        ],
+        right=[[0.7, 0.3, 0], (0.7, 0.3, 0.0)],
+        near=[([0.9, 0.5, 0.0], "sums to 1.4"), ([0.8, 0.4, -0.2], "negative")],
         malformed=[([0.7, 0.3], "shape (3,)")],
     ),
     Asked(
@@ -337,22 +243,16 @@ ASKED = [
         near=[
             (scaled, "Not yet. For "),
             (lambda v: v.softmax(dim=0), "Not yet. For "),  # sums to 1 as well
-            (lambda v: v - (v.sum() - 1) / len(v), "Not yet. For "),  # forgets to cut
         ],
         malformed=[(lambda v: projected(v)[:1], "")],
     ),
-    Asked(
-        "05.1",
-        right=[1, 1.0, torch.tensor(1.0)],
-        near=[(answer, "exact copy") for answer in (0.0, 0.5, 0.95)],
-    ),
+    Asked("05.1", right=[1, 1.0], near=[(answer, "exact copy") for answer in (0.0, 0.5, 0.95)]),
     Asked(
         "05.3",
         right=[matched, lambda a, b: float(matched(a, b))],
         near=[
             (lambda a, b: (a * b).sum(dim=1).mean(), "one-to-one it is"),  # atoms of one number
-            (lambda a, b: (a @ b.T).max(dim=1).values.mean(), "one-to-one it is"),  # two share one
-            (first_come, "one-to-one it is"),
+            (lambda a, b: (a @ b.T).max(dim=1).values.mean(), "one-to-one it is"),
         ],
     ),
     Asked("07.1", right=[[4, 8], (8, 4)], near=[([5, 9], "One off"), ([6, 12], "")]),
@@ -361,8 +261,7 @@ ASKED = [
         right=[lambda s: min(range(1, len(s)), key=lambda cut: left(s, cut))],
         near=[
             (lambda s: len(s) // 2, "least is left after"),
-            (lambda s: int(s.diagonal(1).argmin()) + 1, "least is left after"),  # the weakest link
-            (lambda s: max(range(1, len(s)), key=lambda cut: left(s, cut)), "least is left after"),
+            (lambda s: int(s.diagonal(1).argmin()) + 1, "least is left after"),
         ],
     ),
     Asked("08.1", right=[6, 6.0], near=[(5, "number of archetypes"), (12, "Count the ways")]),
@@ -372,23 +271,13 @@ ASKED = [
         near=[
             (its_own_neighbour, "the measure is"),
             (away, "the measure is"),
-            (lambda c, x: away(c, x, torch.mean) / apart(x, torch.mean), "the measure is"),
-            (lambda c, x: away(x, c) / apart(x), "the measure is"),  # each row's nearest corner
         ],
     ),
-    Asked(
-        "09.1",
-        right=[3, 3.0, torch.tensor(3.0)],
-        near=[(answer, "10 cancels") for answer in (5, 10, 0.3, 30)],
-    ),
+    Asked("09.1", right=[3, 3.0], near=[(answer, "10 cancels") for answer in (5, 10, 0.3, 30)]),
     Asked(
         "09.3",
         right=[lambda x: torch.cosine_similarity(x[1:], x[:-1], dim=1).mean()],
-        near=[
-            (lambda x: (x[1:] * x[:-1]).sum(dim=1).mean(), ""),
-            (centred_cosine, ""),
-            (lambda x: torch.cosine_similarity(x[2:], x[:-2], dim=1).mean(), ""),
-        ],
+        near=[(lambda x: (x[1:] * x[:-1]).sum(dim=1).mean(), ""), (centred_cosine, "")],
     ),
     Asked(
         "10.1",
@@ -406,9 +295,7 @@ ASKED = [
         ],
     ),
     Asked(
-        "11.1",
-        right=[PUSHED],
-        near=[(OTHER_WAY, "steered‖clean"), (PUSHED / math.log(2), "bits")],
+        "11.1", right=[PUSHED], near=[(OTHER_WAY, "steered‖clean"), (PUSHED / math.log(2), "bits")]
     ),
     Asked(
         "11.3",
@@ -420,11 +307,7 @@ ASKED = [
             )
         ],
     ),
-    Asked(
-        "12.1",
-        right=[(1.7 - 1.25) / (1.7 - 1.2)],
-        near=[(0.1, "lost"), (0.96, "worth"), (0.45, "nats")],
-    ),
+    Asked("12.1", right=[(1.7 - 1.25) / (1.7 - 1.2)], near=[(0.1, "lost"), (0.96, "worth")]),
     Asked(
         "13.1",
         right=[moved_share],
@@ -454,7 +337,6 @@ ASKED = [
         near=[
             (lambda p: (p * len(p)).clamp_max(1), "p that rise"),  # Bonferroni's
             (lambda p: p * len(p) / (p.argsort().argsort() + 1), "a larger p"),
-            (lambda p: q_by_scipy(p).sort().values, "any order"),
         ],
     ),
     Asked("14.4", right=[0.651], near=[(0.349, "none of them"), (1, "do not add up")]),
@@ -473,7 +355,6 @@ ASKED = [
         near=[
             (lambda a, b: float((b[:, None] > a[None, :]).double().mean()), "same score"),
             (lambda a, b: auroc(b, a), "apart"),
-            (lambda a, b: float((b > a.mean()).double().mean()), "overlap"),
         ],
     ),
     Asked(
@@ -537,11 +418,6 @@ ASKED = [
         near=[
             (lambda z, columns, step: (int(z.argmax()) % columns + 0.5) * step, "highest band"),
             (lambda z, columns, step: (int(z[1:].argmax()) + 0.5) * step, "lowest band"),
-            (lambda z, columns, step: int(z[1:].argmax()) % columns * step, "highest band"),
-            (
-                lambda z, columns, step: (int(z[1:].argmax()) % 20 + 0.5) * step,
-                "ten columns",
-            ),
         ],
     ),
     Asked(
@@ -550,19 +426,13 @@ ASKED = [
         near=[
             (partial(patch_map, everywhere=True), "at all positions at once"),
             (lambda m, b, x, y, f: patch_map(m, b, y, x, f), "That is noising"),
-            (lambda *given: 1 - patch_map(*given), "1 minus those that come back"),
-            (partial(_measured, start=True), "the numbers that `measure` gives"),
-            (partial(_measured, start=False), "subtract measure(corrupted) first"),
-            (lambda *given: patch_map(*given).T, "yours returns the shape (6, 3)"),
-            (lambda *given: 2 * patch_map(*given), "for block"),
-            (_leaves_a_hook, "still has a hook"),
         ],
         malformed=[(lambda *given: None, "returned nothing")],
     ),
     Asked(
         "22.4",
         right=[[3, 7], (7, 3)],
-        near=[([2, 6], "changed places"), ([3, 11], "block 1 act"), ([3, 5], "has no effect")],
+        near=[([2, 6], "changed places"), ([3, 11], "block 1 act")],
         malformed=[([3], "2 different whole numbers")],
     ),
     Asked(
@@ -571,8 +441,6 @@ ASKED = [
         near=[
             (lambda x, g, u: (g * x) @ u.T, "not yet divided"),
             (lambda x, g, u: (g * x / x.norm(dim=-1, keepdim=True)) @ u.T, "√width smaller"),
-            (lambda x, g, u: lens_by_rows(x, torch.ones_like(g), u), "lacks the norm's gain"),
-            (lambda x, g, u: lens_by_rows(x, g, u).softmax(dim=-1), "the first logit is"),
         ],
     ),
     Asked(

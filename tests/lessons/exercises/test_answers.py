@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -17,24 +16,33 @@ from sae_nb_lessons.exercises._corpora import by_all_atoms
 from sae_nb_lessons.exercises._crosscoders import difference, shrunk
 from sae_nb_lessons.exercises._depth import swap_drop
 from sae_nb_lessons.exercises._evaluation import pca_r2, random_tpp
+from sae_nb_lessons.exercises._hearing import pitch_by_chance
 from sae_nb_lessons.exercises._hierarchy import parent_in_children_alone
 from sae_nb_lessons.exercises._lens import direct_path_in_the_middle
 from sae_nb_lessons.exercises._minkowski import free_simplex_r2
+from sae_nb_lessons.exercises._own_model import kept_by_random
+from sae_nb_lessons.exercises._own_sae import strength_without_unit_norm
 from sae_nb_lessons.exercises._patching import brought_by_another_text, estimated_share
 from sae_nb_lessons.exercises._pixels import texture_is_shown
+from sae_nb_lessons.exercises._probing import by_five_random, shuffled_fit
 from sae_nb_lessons.exercises._projections import best_half_space
 from sae_nb_lessons.exercises._pursuit import named_by_one_step
+from sae_nb_lessons.exercises._reading import first_block
+from sae_nb_lessons.exercises._seven import measure_share
 from sae_nb_lessons.exercises._shapes import dimension_at_the_end, left_of_random
 from sae_nb_lessons.exercises._sharing import MOST, names_from_images, names_that_hold
 from sae_nb_lessons.exercises._steering import COST, read_share, untrained_success
 from sae_nb_lessons.exercises._superposition import measured_change
 from sae_nb_lessons.exercises._talking import N_STORIES, random_texts_that_differ
 from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
+from sae_nb_lessons.exercises._towers import split_share
 from sae_nb_lessons.exercises._vision import textures_found
+from sae_nb_lessons.studies import best_detector, joint_sae, paired
 
 import sae_nb as sn
 from sae_nb.evaluation import critical_sparsity
 from tests.lessons.exercises import lab_answers, notebook_answers, panel_answers
+from tests.lessons.exercises.asked import Asked
 from tests.lessons.exercises.notebook_answers import PUSHED
 
 ASKED = [*notebook_answers.ASKED, *lab_answers.ASKED, *panel_answers.ASKED]
@@ -65,44 +73,35 @@ PREDICTED: list[tuple[str, float, Callable[[], float], float, float]] = [
     ("18.3", 16, dimension_at_the_end, 0, 6),
     ("19.1", 2, random_texts_that_differ, N_STORIES / 2 + 1, N_STORIES),
     ("20.1", 30, names_that_hold, 1, 9),
+    ("11.5", 0.05, measure_share, 0.0, 0.1),
+    ("21.3", 0.5, pitch_by_chance, 0.75, 1.0),
     ("22.2", 0.5, brought_by_another_text, 0.3, 0.6),
     ("22.3", 0.0, estimated_share, -0.15, 0.05),
     ("23.2", 0.3, direct_path_in_the_middle, 0.5, 0.8),
+    ("24.8", 1.0, strength_without_unit_norm, 0.3, 0.7),
+    ("25.2", 0.5, shuffled_fit, 0.97, 1.0),
+    ("25.4", 0.5, by_five_random, 0.55, 0.85),
+    ("27.2", 0.5, split_share, 0.1, 0.5),
+    ("28.4", 0.5, kept_by_random, 0.8, 1.0),
 ]
 """Number, a guess, what is measured, and the bounds that question and hints give it."""
 
 
-def cases(kind: str) -> list[Any]:
-    """The answers of that kind, named by their exercise."""
-    return [
-        pytest.param(asked.id, answer, id=f"{asked.id}-{i}")
-        for asked in ASKED
-        for i, answer in enumerate(getattr(asked, kind))
-    ]
-
-
-@pytest.mark.parametrize(("id", "answer"), cases("right"))
-def test_a_right_answer_is_right(id: str, answer: object) -> None:
-    """However it is written."""
-    assert exercise(id).check(answer)
-
-
-@pytest.mark.parametrize(("id", "miss"), cases("near"))
-def test_a_near_miss_is_told_what_is_wrong(id: str, miss: tuple[object, str]) -> None:
-    """The verdict names the mistake, or the case in which it shows."""
-    answer, words = miss
-    verdict = exercise(id).check(answer)
-    assert verdict.state == "wrong"
-    assert words in verdict.message
-
-
-@pytest.mark.parametrize(("id", "miss"), cases("malformed"))
-def test_an_answer_of_another_form_costs_nothing(id: str, miss: tuple[object, str]) -> None:
-    """It is told what to return."""
-    answer, words = miss
-    verdict = exercise(id).check(answer)
-    assert verdict.state in ("form", "blank")
-    assert words in verdict.message
+@pytest.mark.parametrize("asked", ASKED, ids=lambda asked: asked.id)
+def test_right_answers_are_right_and_mistakes_are_named(asked: Asked) -> None:
+    """However it is written; the verdict names the mistake; an answer of another form costs nothing."""
+    for answer in asked.right:
+        assert exercise(asked.id).check(answer)
+    exercise(asked.id).reset()
+    for answer, words in asked.malformed:
+        verdict = exercise(asked.id).check(answer)
+        assert verdict.state in ("form", "blank")
+        assert words in verdict.message
+    assert exercise(asked.id).tries == 0
+    for answer, words in asked.near:
+        verdict = exercise(asked.id).check(answer)
+        assert verdict.state == "wrong"
+        assert words in verdict.message, answer
 
 
 @pytest.mark.parametrize(
@@ -142,7 +141,7 @@ def test_every_atom_between_the_two_fools_greed(angle: float) -> None:
 
 
 def test_numbers_in_questions_and_hints_are_right() -> None:
-    """Of 02.3, 04.2, 11.1, 10.7, 11.3 and 20.1, computed again."""
+    """Of 02.3, 04.2, 11.1, 10.7, 11.3, 20.1 and 23.4, computed again."""
     assert 0.68 < named_by_one_step(0.0) < 0.76
     always_on = 2 * (1 / 6) / (1 + 1 / 6)
     assert always_on == pytest.approx(0.29, abs=0.005)
@@ -151,6 +150,7 @@ def test_numbers_in_questions_and_hints_are_right() -> None:
     trained = recorded("bench_references").of("tiny-gpt tpp trained").mean
     assert trained == pytest.approx(random_tpp(), abs=0.02)
     assert len(names_from_images()) == MOST
+    assert 0 < first_block() <= 3
 
 
 def test_where_an_atom_lives_is_that_of_the_library() -> None:
@@ -160,3 +160,12 @@ def test_where_an_atom_lives_is_that_of_the_library() -> None:
     c.initialise([x, 30 * x @ torch.randn(4, 6, generator=torch.Generator().manual_seed(1))])
     units = [float(unit[0]) for unit in c.operator.unit.split([4, 6])]
     assert difference(*c.dictionaries, *units) == pytest.approx(c.difference(), abs=1e-5)
+
+
+def test_a_detector_of_images_reads_captions() -> None:
+    pairs, sae = paired(), joint_sae()
+    is_green = pairs.scenes.colour == 3
+    atom = best_detector(sae.encode(pairs.image[400:]).to_dense(), is_green[400:])
+    fires = sae.encode(pairs.text[:400]).to_dense()[:, atom] > 0
+    hits = float((fires & is_green[:400]).sum())
+    assert 2 * hits / float(fires.sum() + is_green[:400].sum()) > 0.7

@@ -1,4 +1,4 @@
-"""Notebook 26: ten wrong answers to each exercise that is checked, the claim of one's own, and its card."""
+"""Notebook 26: lines and runs that say nothing, the claim of one's own, and its card."""
 
 from __future__ import annotations
 
@@ -18,60 +18,45 @@ Run = Callable[[int], Mapping[str, float]]
 
 
 def measured(seed: int) -> dict[str, float]:
-    """Numbers near those of a toy, different for every seed."""
     return {name: value + 1e-3 * (seed % 7) for name, value in GOOD.items()}
 
 
 def with_(**changed: Callable[[int], float]) -> Run:
-    """The same with another number."""
     return lambda seed: measured(seed) | {name: of(seed) for name, of in changed.items()}
 
 
 LINES = [
-    (0.0, "reach 0.68 and meet"),
     (0.5, "reach 0.68 and meet"),
-    (0.68, "reach 0.68 and meet"),
-    (-1, "reach 0.68 and meet"),
-    (0.685, "control reaches 0.69"),
     (0.69, "control reaches 0.69"),
     (0.72, "within the control's spread"),
     (0.999, "asks for luck"),
-    (1.0, "No cosine is above 1"),
     (95, "No cosine is above 1"),
 ]
 RUNS = [
     (with_(claim=lambda s: float(torch.rand(()))), "different numbers for claim"),
-    (with_(floor=lambda s: float(torch.rand(())) / 2), "different numbers for floor"),
     (lambda seed: GOOD, "claim and floor and control is the same"),
     (with_(floor=lambda s: 0.68), "floor is the same for seeds 0 and 1"),
     (with_(claim=lambda s: 0.62 + s / 99, floor=lambda s: 0.99 - s / 99), "not below"),
-    (with_(claim=lambda s: 0.8 + s / 99), "The claim's number is 0.800"),
-    (with_(floor=lambda s: 0.3 + s / 99), "that of 64 random directions"),
     (with_(control=lambda s: 0.99 - s / 99), "the features are still in its data"),
-    (with_(control=lambda s: 0.3 + s / 99), "an SAE on scrambled rows"),
     (with_(claim=lambda s: 31.7 + s), "lies between −1 and 1"),
 ]
 
 
 def card(at_least: float, seeds: int, run: Run = measured) -> MeasuredClaim:
-    """A measured claim."""
     texts = {"text": "It holds.", "number": "cosine", "floor": "random", "control": "scrambled"}
     return own_claim(**texts, at_least=at_least).test(run, range(seeds))
 
 
 @pytest.fixture(autouse=True)
 def _known_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lesson's own run, without its training."""
     monkeypatch.setattr(exercises, "toy_run", lambda seed: GOOD)
 
 
 @pytest.mark.parametrize(("id", "right", "wrong"), [("26.1", 0.9, LINES), ("26.2", measured, RUNS)])
-def test_ten_wrong_answers_are_told_apart(
+def test_a_wrong_answer_is_told_its_mistake(
     id: str, right: object, wrong: list[tuple[object, str]]
 ) -> None:
-    """Each by the name of its mistake, with a hint for it."""
     assert exercise(id).check(right)
-    assert len(wrong) == 10
     for answer, words in wrong:
         exercise(id).reset()
         verdict = exercise(id).check(answer)
@@ -81,7 +66,6 @@ def test_ten_wrong_answers_are_told_apart(
 
 
 def test_a_card_is_right_whatever_its_verdict_if_it_could_have_been_another() -> None:
-    """Five seeds, a line above floor and control, numbers that depend on the seed."""
     assert exercise("26.3").check(card(0.9, 5))
     lost = card(0.95, 5, with_(claim=lambda s: 0.9 + s / 99))
     assert lost.verdict == "does not hold at this scale"
@@ -95,20 +79,7 @@ def test_a_card_is_right_whatever_its_verdict_if_it_could_have_been_another() ->
     assert exercise("26.3").check("holds").state == "form"
 
 
-def test_other_results_of_a_run_cost_nothing() -> None:
-    """What lacks a number, or has a word for one."""
-    for run, words in (
-        (lambda seed: {"claim": 1.0}, "floor and control is not in yours"),
-        (lambda seed: GOOD | {"floor": "low"}, "expected a number, got the text 'low'"),
-        (lambda seed: 0.99, "a dictionary with a number"),
-    ):
-        verdict = exercise("26.2").check(run)
-        assert verdict.state == "form"
-        assert words in verdict.message
-
-
 def test_a_card_shows_number_floor_and_control_and_becomes_a_page(tmp_path: Path) -> None:
-    """As text, in a notebook and as a file; texts are data there."""
     shown = own_claim(
         HOSTILE, "cosine", at_least=0.9, floor="random", control="scrambled", source=HOSTILE
     ).test(measured)
@@ -123,19 +94,3 @@ def test_a_card_shows_number_floor_and_control_and_becomes_a_page(tmp_path: Path
     assert card(0.9, 3).verdict in ("holds", "too few seeds")
     with pytest.raises(ValueError, match=r"must end in \.html"):
         shown.to_html(tmp_path / "claim.txt")
-
-
-def test_a_claim_without_a_line_a_floor_or_seeds_is_refused() -> None:
-    """Before anything is measured."""
-    words = {"number": "n", "floor": "f", "control": "c"}
-    assert "Not measured yet" in repr(own_claim("It holds.", **words, at_most=1))
-    with pytest.raises(ValueError, match="either `at_least` or `at_most`"):
-        own_claim("It holds.", **words)
-    with pytest.raises(ValueError, match="`floor` must be words"):
-        own_claim("It holds.", **(words | {"floor": " "}), at_least=1)
-    with pytest.raises(ValueError, match="three or more, got 2"):
-        own_claim("It holds.", **words, at_least=1).test(measured, [0, 1, 1])
-    with pytest.raises(ValueError, match="seed 0 lacks control"):
-        own_claim("It holds.", **words, at_least=1).test(lambda s: {"claim": 1, "floor": 0})
-    with pytest.raises(ValueError, match="seed 0 floor is not"):
-        own_claim("It holds.", **words, at_least=1).test(with_(floor=lambda s: float("nan")))

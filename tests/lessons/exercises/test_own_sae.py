@@ -1,7 +1,8 @@
-"""Notebook 24: ten wrong answers to each exercise, of which the verdict names the mistake in seven or more."""
+"""Notebook 24: loops and dictionaries of one's own, judged with their mistakes, and the SAE that it builds."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -10,53 +11,80 @@ from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _own_sae as exercises
 from sae_nb_lessons.studies import (
     OwnSAE,
+    encode,
     hidden_rows,
     on_features,
     own_sae,
     random_cosine,
     replacements,
+    unit_rows,
 )
+from torch import Tensor
 
 import sae_nb as sn
-from tests.lessons.exercises import own_sae_answers
-from tests.lessons.exercises.asked import Asked
-
-WITH_TEN = ("24.1", "24.2", "24.3", "24.4", "24.5", "24.6")
-UNNAMED = ("yours gives", "yours returns")
-"""Words of a verdict that gives a number, and no mistake."""
 
 
-@pytest.fixture(scope="module")
-def answers() -> dict[str, Asked]:
-    """Right and wrong ones, by exercise."""
-    return {one.id: one for one in own_sae_answers.asked()}
+def loop(mistake: str = "") -> Callable[..., Any]:
+    def fit(x: Tensor, n_atoms: int, k: int, steps: int, seed: int) -> Any:
+        draws = torch.Generator().manual_seed(7 if mistake == "seed" else seed)
+        d = x.shape[1]
+        first = torch.randn(n_atoms, d, generator=None if mistake == "global" else draws)
+        D = unit_rows(first).requires_grad_()
+        E = D.detach().clone().requires_grad_()
+        a, b = torch.zeros(n_atoms, requires_grad=True), x.mean(0).requires_grad_()
+        named = {"E": E, "a": a, "D": D, "b": b}
+        trained = [one for name, one in named.items() if mistake != f"without {name}"]
+        optimiser = torch.optim.Adam(trained, lr=0.08 / d**0.5, maximize=mistake == "up")
+        for _ in range(1 if mistake == "once" else steps):
+            rows = x[torch.randint(len(x), (512,), generator=draws)]
+            x_hat = encode(rows, E, a, b, 2 if mistake == "k" else k) @ D + b
+            optimiser.zero_grad()
+            ((rows - x_hat).square().sum() / (rows - rows.mean(0)).square().sum()).backward()
+            optimiser.step()
+            if mistake != "norm":
+                with torch.no_grad():
+                    D.copy_(unit_rows(D))
+        done = {name: one.detach() for name, one in named.items()}
+        if mistake == "tuple":
+            return done["D"], done["b"]
+        return tuple(done[name] for name in "EaDb")
+
+    return fit
 
 
-@pytest.mark.parametrize("id", WITH_TEN)
-def test_ten_wrong_answers_are_told_apart(id: str, answers: dict[str, Asked]) -> None:
-    """Each gets its own sentence, and seven or more of them the name of the mistake and a hint for it."""
-    asked, named = answers[id], 0
-    assert len(asked.near) == 10
-    for answer, words in asked.near:
-        exercise(id).reset()
-        verdict = exercise(id).check(answer)
-        assert verdict.state == "wrong"
-        assert words in verdict.message
-        named += not any(unnamed in verdict.said for unnamed in UNNAMED)
-    assert named >= 7
+@pytest.mark.parametrize(
+    ("mistake", "words"),
+    {
+        "norm": "Your atoms end with lengths from",
+        "once": "all is as after one",
+        "without E": "E is as after one: never trained",
+        "seed": "Seeds 0 and 1 give the same atoms",
+        "global": "Two runs with the same seed",
+        "k": "`k` is not used",
+        "up": "worse than the mean",
+        "tuple": "got a tuple of 2",
+    }.items(),
+)
+def test_a_loop_is_told_its_mistake(mistake: str, words: str) -> None:
+    assert words in exercise("24.5").check(loop(mistake)).message
 
 
-@pytest.mark.parametrize("id", [*WITH_TEN, "24.7"])
-def test_right_answers_pass_and_malformed_ones_cost_nothing(
-    id: str, answers: dict[str, Asked]
-) -> None:
-    """However they are written."""
-    for answer in answers[id].right:
-        assert exercise(id).check(answer), exercise(id).check(answer).message
-    for answer, words in answers[id].malformed:
-        verdict = exercise(id).check(answer)
-        assert verdict.state == "form"
-        assert words in verdict.message
+def test_a_loop_without_a_mistake_is_right() -> None:
+    assert exercise("24.5").check(loop())
+
+
+def test_three_dictionaries_are_held_against_three_toys() -> None:
+    right = [own_sae(hidden_rows(seed), 64, 2, 600, seed).D for seed in range(3)]
+    assert exercise("24.6").check(right)
+    assert exercise("24.6").check(torch.stack(right))
+    for answer, words in (
+        ([right[0]] * 3, "Dictionary 1 lies on the features of toy 0"),
+        ([right[1], right[0], right[2]], "Dictionary 0 lies on the features of toy 1"),
+        ([one[:30] for one in right], "With 30 atoms at least 2 features have none"),
+        ([right[0], right[1], right[2].flip(1)], "On toy 2 the mean cosine is"),
+        (right[:2], "(3, n, 10)"),
+    ):
+        assert words in exercise("24.6").check(answer).message
 
 
 def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +108,6 @@ def test_an_sae_of_a_real_model_is_judged_on_new_images(monkeypatch: pytest.Monk
 
 
 def test_a_penalty_is_dodged_without_unit_norm() -> None:
-    """As the question and its hints say, and at no cost in R²."""
     assert 0.3 < exercises.strength_without_unit_norm() < 0.7
     x = hidden_rows(0)
     held, free = (own_sae(x, 64, 2, l1=0.05, unit_norm=unit) for unit in (True, False))

@@ -38,9 +38,3 @@ def test_two_atoms_share_the_answer() -> None:
     alone = SteeringRecipe(hook_point=sae.hook_point, atom=four, strength=1.0)
     assert "one atom only" in repr(sae_nb_lessons.exercise("19.4").check(alone.to_json()))
     assert "dictionary" in repr(sae_nb_lessons.exercise("19.4").check([four, nine]))
-
-
-def test_few_random_directions_make_a_four() -> None:
-    """The prediction is held against a share that is measured."""
-    assert "Noted" in repr(sae_nb_lessons.exercise("11.5").predict(0.05))
-    assert seven_to_four.measure_share() <= 0.1

@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
-import tomllib
-from html import unescape
 from pathlib import Path
 
 import pytest
 
-from sae_nb.files import read_json
-from sae_nb_studies.reproductions import _committed as committed, experiment_names, recorded
-from sae_nb_studies.reproductions.experiments import (
-    archetypal_stability,
-    hierarchy,
-    monotone,
-    separability,
-)
+from sae_nb_studies.reproductions import experiment_names, recorded
+from sae_nb_studies.reproductions.experiments import archetypal_stability, separability
 
 ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.parametrize("name", experiment_names())
 def test_every_experiment_is_recorded(name: str) -> None:
-    """Means, spreads and verdicts are those of the artefact."""
     found, artefact = recorded(name), read_json(ROOT / "docs" / "claims" / f"{name}.json")
     for number, told in artefact["numbers"].items():
         assert found.of(number).mean == pytest.approx(told["mean"], rel=1e-5, abs=1e-12)
@@ -35,7 +26,6 @@ def test_every_experiment_is_recorded(name: str) -> None:
 
 
 def test_bounds_are_two_deviations_away() -> None:
-    """Of a further seed; a verdict asks for the interval of the mean."""
     found = recorded("hierarchy")
     line = read_json(ROOT / "docs" / "claims" / "hierarchy.json")["claims"][2]["lines"][1]
     summary = found.of(line["number"])
@@ -54,56 +44,6 @@ def test_a_table_has_every_number_of_its_claims() -> None:
     assert len(recorded("hierarchy").table()) > len(table)
 
 
-def test_a_notebook_shows_each_claim_once_and_cuts_no_words() -> None:
-    """The verdict stands beside its claim, above its numbers; a bound stays on one line."""
-    found = recorded("hierarchy")
-    table = found.table("absorption", "Matryoshka")
-    shown = table._repr_html_()
-    assert shown.count("absorption: ") == shown.count("Matryoshka: ") == 1
-    assert all(unescape(shown).count(f">{name}<") for name in table["number"])
-    assert "…" not in shown
-    assert "..." not in shown
-    assert shown.count("nowrap") == 3 * (len(table) + 1)
-
-
-def test_what_was_not_recorded_is_refused_with_what_was() -> None:
-    """Names of experiments, numbers and claims."""
-    with pytest.raises(ValueError, match="hierarchy"):
-        recorded("no such")
-    with pytest.raises(ValueError, match="relu PC at"):
-        recorded("hierarchy").of("no such")
-    with pytest.raises(ValueError, match="absorption"):
-        recorded("hierarchy").table("no such")
-
-
-def test_numbers_travel_with_the_wheel() -> None:
-    """Where there is no checkout they lie beside the code that reads them."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    forced = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
-    wanted = committed.FOLDERS[-1].relative_to(ROOT / "notebooks").as_posix()
-    assert forced == {"docs/claims": wanted}
-
-
-def test_a_look_at_the_tree_puts_atoms_in_the_place_of_the_truth() -> None:
-    """Of the twenty steps nothing much is learned; shapes, order and numbers are there."""
-    tree, found = hierarchy.look(seed=0, steps=3, n=400)
-    assert set(found) == set(hierarchy.MAKERS)
-    for learned in found.values():
-        cosines = (learned.atoms * tree.dictionary).sum(dim=1)
-        top = cosines[tree.parent < 0].mean()
-        assert float(top) == pytest.approx(learned.numbers["parents"], abs=1e-5)
-
-
-def test_a_look_at_the_steps_gives_curves_of_equal_length() -> None:
-    """R² of matching pursuit rises with every step, trained or not."""
-    found = monotone.look(seed=0, steps=2)
-    for one in found.values():
-        assert len(one.ks) == len(one.r2)
-        assert len(one.sizes) == len(one.babel)
-    mp = found["MP"].r2
-    assert sorted(mp) == list(mp)
-
-
 def test_a_look_at_the_plane_shows_the_latent_that_it_scores() -> None:
     """Its F1 is that of the strengths drawn, as far as the grid resolves them."""
     test, sights = separability.look(seed=0, points=300, steps=20)
@@ -117,7 +57,6 @@ def test_a_look_at_the_plane_shows_the_latent_that_it_scores() -> None:
 
 
 def test_a_look_at_two_arms_gives_falling_cosines_and_a_floor() -> None:
-    """A shared start is alike from the beginning."""
     found = archetypal_stability.look(seed=0, steps=2)
     assert list(found) == ["TopK", "TopK shared start", "random directions"]
     for cosines in found.values():

@@ -9,7 +9,6 @@ from sae_nb_studies.reproductions import experiment_names, short_run
 
 @pytest.mark.parametrize("name", experiment_names())
 def test_a_short_run_meets_its_lines(name: str) -> None:
-    """Seed 0."""
     numbers, missed = short_run(name, seed=0)
     assert numbers
     assert not missed, "\n".join(missed)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import re
 import signal
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -29,7 +27,6 @@ from sae_nb_studies.reproductions import (
 from sae_nb_studies.reproductions.__main__ import judge, main
 from sae_nb_studies.reproductions._committed import recorded_seeds
 
-ROOT = Path(__file__).parents[3]
 CALLS: list[int] = []
 
 
@@ -57,7 +54,6 @@ floor = { number = "floor", label = "nothing" }
 
 @pytest.fixture
 def toy_experiment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
-    """An experiment that costs nothing, in a room of its own, found like any other."""
     room = tmp_path / "toy_room"
     room.mkdir()
     (room / "__init__.py").write_text("")
@@ -82,10 +78,9 @@ def summaries(*values: float) -> dict[str, Summary]:
     [
         ((1.0, 1.01, 1.02), "holds"),
         ((0.8, 1.0, 1.2), "too few seeds"),
+        ((0.5, 0.6, 0.7), "does not hold at this scale"),
         ((0.8, 0.8, 1.0, 1.2, 1.2), "partly"),
         ((0.7, 0.7, 0.8, 1.0, 1.0), "does not hold at this scale"),
-        ((0.5, 0.6, 0.7), "does not hold at this scale"),
-        ((0.85, 0.9, 1.0), "too few seeds"),
         ((0.9, 0.92, 0.93, 0.95, 0.95), "holds"),
         ((1.0, 1.0), "too few seeds"),
     ],
@@ -97,7 +92,6 @@ def test_a_claim_holds_by_the_interval_of_its_mean(values: Any, verdict: str) ->
 
 
 def test_a_claim_with_one_line_of_two_holds_partly() -> None:
-    """And one without lines asserts nothing."""
     lines = (*LINES, Line(number="a", label="not too high", at_most=0.95))
     claim = Claim(name="c", text="t", paper="ours", lines=lines, floor=FLOOR)
     assert claim.verdict(summaries(1.0, 1.0, 1.0)) == "partly"
@@ -119,7 +113,6 @@ def test_a_lead_is_taken_seed_by_seed(toy_experiment: Any, tmp_path: Path) -> No
 
 
 def test_bounds_are_on_the_side_they_say() -> None:
-    """Both kinds, in full and in short runs; the gate is on the bad side of the mean."""
     least, most = LINES[0], Line(number="a", label="l", at_most=0.9)
     spread = Summary(mean=1.0, sd=0.1, n=3)
     assert (least.met_by(0.9), least.met_by(0.89), least.met_by(0.5, short=True)) == (
@@ -137,22 +130,7 @@ def test_bounds_are_on_the_side_they_say() -> None:
     assert (str(least), str(most)) == ("≥ 0.9", "≤ 0.9")
 
 
-@pytest.mark.parametrize("bounds", [{}, {"at_least": 0.0, "at_most": 1.0}])
-def test_a_line_has_one_bound(bounds: dict[str, float]) -> None:
-    """Neither none nor two."""
-    with pytest.raises(ValueError, match="either `at_least` or `at_most`"):
-        Line(number="a", label="l", **bounds)
-
-
-@pytest.mark.parametrize("values", [[], [1.0, float("nan")]])
-def test_only_finite_numbers_are_summarised(values: list[float]) -> None:
-    """One per seed."""
-    with pytest.raises(ValueError, match="finite numbers, one per seed"):
-        summarise(values)
-
-
 def test_an_artefact_tells_what_made_it_and_no_more(toy_experiment: Any, tmp_path: Path) -> None:
-    """Numbers by seed, mean and deviation, claims and command; no host, user or path."""
     out = tmp_path / "claims"
     made = run_experiment("toy", [0, 1, 2], out, size={"ks": [3]})
     assert read_json(out / "toy.json") == json.loads(json.dumps(made))
@@ -174,7 +152,6 @@ def test_an_artefact_tells_what_made_it_and_no_more(toy_experiment: Any, tmp_pat
 
 
 def test_a_killed_run_keeps_the_seeds_it_finished(toy_experiment: Any, tmp_path: Path) -> None:
-    """SIGKILL between two seeds: what is there is not run again; another size is."""
     run_experiment("toy", [0], tmp_path)
 
     def dies(seed: int, *, height: float = 1.0, ks: tuple[int, ...] = (1, 2)) -> dict[str, float]:
@@ -207,7 +184,6 @@ def test_a_killed_run_keeps_the_seeds_it_finished(toy_experiment: Any, tmp_path:
 def test_numbers_must_be_finite_and_the_same_for_every_seed(
     toy_experiment: Any, tmp_path: Path
 ) -> None:
-    """And claims may only speak of numbers there are."""
     toy_experiment.run = lambda seed, *, height=1.0: {"a": float("inf")}
     with pytest.raises(ValueError, match="must be finite, got a = inf for seed 0"):
         run_experiment("toy", [0], tmp_path)
@@ -248,48 +224,9 @@ def test_claims_worded_anew_are_judged_anew(toy_experiment: Any, tmp_path: Path)
     }
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "message"),
-    [
-        ("title =", "titel =", "toy.toml must have a `title` and at least one"),
-        ('"codes"', '"toys"', "`kind` of toy.toml must be one of ('concepts', "),
-        ("floor =", "why = { evidence = 'e' }\nfloor =", "either `cause` or `still_changing_at`"),
-        (
-            "floor =",
-            "why = { still_changing_at = 6, evidence = 'e' }\nfloor =",
-            "must have `hours`",
-        ),
-        ("floor =", "why = { cause = 'x', evidence = 'e' }\nfloor =", "`cause` must be one of"),
-        (
-            "floor =",
-            "curve = { label = 'l', against = 'k', at = [2, 1], numbers = ['a', 'a'] }\nfloor =",
-            "two or more values of `at`, rising",
-        ),
-        ("text =", "note =", "toy.toml, claim 'high' lacks text"),
-        ("paper =", 'author = "a"\npaper =', "toy.toml, claim 'high' must not have author"),
-        ("≥ 0.9", "about 1", "toy.toml, claim 'high': `line` must read as \"≥ 0.9\""),
-        ("≥ 0.9", "> 0.9", "got '> 0.9'"),
-        (', label = "nothing"', "", "toy.toml, claim 'high' lacks label. It takes number, label"),
-        ("[[claim]]", "[[claim", "toy_room needs a TOML file toy.toml, but"),
-    ],
-)
-def test_a_broken_entry_is_named(
-    toy_experiment: Any, before: str, after: str, message: str
-) -> None:
-    """File, claim, and what it lacks."""
-    texts = Path(toy_experiment.__file__).with_suffix(".toml")
-    texts.write_text(TOY.replace(before, after), encoding="utf-8")
-    with pytest.raises(ValueError, match=re.escape(message)):
-        experiment("toy")
-    texts.unlink()
-    with pytest.raises(ValueError, match="toy_room needs a TOML file toy.toml"):
-        experiment("toy")
-
-
 def test_a_claim_beside_another_has_its_words_and_a_verdict_of_its_own(
     toy_experiment: Any, tmp_path: Path
 ) -> None:
-    """Text and paper stand once; which data each column has, too."""
     room = Path(toy_experiment.__file__).parent
     (room / "other.py").write_text(
         "SHORT = {}\ndef run(seed):\n    return {'b': 0.1, 'floor': 0.0}\n"
@@ -309,18 +246,11 @@ def test_a_claim_beside_another_has_its_words_and_a_verdict_of_its_own(
         "does not hold at this scale",
         ["blocks", "balls"],
     )
-    other.write_text(beside.replace("toy / high", "toy / low"), encoding="utf-8")
-    with pytest.raises(ValueError, match="got 'toy / low'. toy has high"):
-        experiment("other")
-    other.write_text(beside.replace('columns = ["blocks", "balls"]', ""), encoding="utf-8")
-    with pytest.raises(ValueError, match="must name two `columns`"):
-        experiment("other")
 
 
 def test_short_runs_report_what_they_miss(
     toy_experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """By exit status and by sentence; they write nothing."""
     assert main(["toy", "--short", "--out", str(tmp_path / "claims")]) == 0
     assert "toy a 0.7" in capsys.readouterr().out
     toy_experiment.SHORT = {"height": 0.1}
@@ -332,29 +262,18 @@ def test_short_runs_report_what_they_miss(
 def test_the_command_line_runs_and_refuses(
     toy_experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Sizes as Python values; unknown names and sizes with those there are."""
     out = str(tmp_path / "claims")
     assert main(["toy", "--seeds", "3", "--size", "height=2", "--out", out]) == 0
     assert read_json(tmp_path / "claims" / "toy.json")["numbers"]["a"]["mean"] == 2.03
-    said = capsys.readouterr().out
-    assert "toy, seed 3: running" in said
-    assert "toy, high: too few seeds" in said
-    for words, message in (
-        (["other"], "No experiment 'other'. There are toy."),
-        (["toy", "--size", "width=2"], "must be among height, ks, got 'width'"),
-        ([], "name an experiment, or pass --all or --judge"),
-        (["toy", "--seeds", "-1"], "`seeds` must"),
-    ):
+    for words, message in ((["other"], "toy"), (["toy", "--size", "width=2"], "got 'width'")):
         with pytest.raises(SystemExit):
             main([*words, "--out", out])
-        assert message in " ".join(capsys.readouterr().err.split())
+        assert message in capsys.readouterr().err
 
 
 def test_an_experiment_without_its_data_is_skipped_among_all(
     toy_experiment: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """And says so; asked for by name, it is refused."""
-
     def run(seed: int, *, height: float = 1.0) -> dict[str, float]:
         raise FileNotFoundError("No file 'recordings.npz'.")
 
@@ -371,20 +290,11 @@ def test_an_experiment_without_its_data_is_skipped_among_all(
 
 
 def test_a_run_without_seeds_takes_those_on_record(toy_experiment: Any, tmp_path: Path) -> None:
-    """0, 1, 2 where there are none."""
     assert main(["toy", "--out", str(tmp_path / "claims")]) == 0
     assert CALLS == [0, 1, 2]
     found = {name: recorded_seeds(name) for name in experiment_names()}
     assert found == {"toy": [0, 1, 2]}
     assert recorded_seeds("absorbed_parents") == list(range(30, 38))
-
-
-@pytest.mark.parametrize(("given", "run"), [([], "--all"), (["NAME=monotone"], "monotone")])
-def test_make_runs_one_reproduction_by_name(given: list[str], run: str) -> None:
-    """At full size, into a folder of its own, where a killed run goes on."""
-    asked = ["make", "--dry-run", "--always-make", "reproduce-full", *given]
-    said = subprocess.run(asked, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    assert f"-m sae_nb_studies.reproductions {run} --out build/claims" in said
 
 
 @pytest.mark.parametrize("name", experiment_names())

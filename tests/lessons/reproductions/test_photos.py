@@ -15,7 +15,6 @@ from sae_nb_studies.reproductions._final_states import photo_networks, show_phot
 
 @pytest.fixture
 def networks(tmp_path: Path) -> Path:
-    """Two untrained networks, as the recipe writes them, beside a checkpoint."""
     folder = tmp_path / "photo_vits"
     for seed, name in enumerate(("b", "a")):
         generator = torch.Generator().manual_seed(seed)
@@ -38,14 +37,12 @@ def photos(tmp_path: Path) -> Path:
 
 
 def test_networks_come_by_name_and_a_folder_without_is_refused(networks: Path) -> None:
-    """Those with a card; the message names the recipe."""
     assert [model.name for model in photo_networks(str(networks))] == ["a", "b"]
     with pytest.raises(FileNotFoundError, match=r"No vision transformers in .*recipes.photo_vit"):
         photo_networks(str(networks / "a"))
 
 
 def test_photographs_judged_are_not_trained_on(networks: Path, photos: Path) -> None:
-    """Train and test split; nothing is known of the object."""
     (model, _) = photo_networks(str(networks))
     seen = show_photos(model, str(photos), 1, pictures=6)
     assert seen.train.x.shape == (6 * 69, 16)
@@ -57,7 +54,6 @@ def test_photographs_judged_are_not_trained_on(networks: Path, photos: Path) -> 
 
 
 def test_a_seed_draws_its_own_photographs(photos: Path) -> None:
-    """The same ones again, and others with another seed."""
     first, again, other = (some_photos(str(photos), "train", 20, s).pixels for s in (0, 0, 1))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)

@@ -24,5 +24,4 @@ def test_a_price_lowers_the_excess_of_its_atoms(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_sentences_are_counted_whole() -> None:
-    """The last one is cut off; capital letters do not matter."""
     assert _share(["Lost it. All was well. It was lo"], "lost") == pytest.approx(0.5)

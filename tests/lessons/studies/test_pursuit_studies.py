@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 from sae_nb_lessons.studies import (
@@ -23,7 +22,6 @@ DATA = sn.data.planted_dictionary(64, 32, 120, 4, coherence=0.2, noise=0.02, see
 
 @pytest.fixture(scope="module")
 def sae() -> sn.TopK:
-    """A TopK SAE that nobody trained, of the planted data's width."""
     return sn.TopK(32, 64, k=4, generator=torch.Generator().manual_seed(0)).eval()
 
 
@@ -39,24 +37,11 @@ def test_families_break_one_step_encoders_first() -> None:
 
 
 def test_a_common_direction_breaks_matching_pursuit_first() -> None:
-    """Correlations that all grow alike keep their order, but not their size."""
     study = study_supports("common direction", (0.0, 0.5), seeds=(0,), n_test=100)
     one, mp = study.of(ONE_STEP)[:, 0], study.of("matching pursuit")[:, 0]
     assert abs(one[0] - one[1]) < 0.02
     assert mp[0] > 0.97
     assert mp[1] < one[1]
-
-
-def test_study_is_a_table() -> None:
-    """One row per encoder and one for the floor, one column per coherence, means over seeds."""
-    study = study_supports("families", (0.2,), seeds=(0, 1), n_test=20)
-    assert study.table.shape == (len(METHODS) + 1, 1)
-    mean = study.of(FISTA)[0].mean()
-    assert study.table.loc[FISTA, "0.2"] == pytest.approx(mean, abs=5e-4)
-    with pytest.raises(ValueError, match="method"):
-        study.of("lasso")
-    with pytest.raises(ValueError, match="kind"):
-        study_supports("rings")  # type: ignore[arg-type]
 
 
 def test_encoders_share_dictionary_and_bias(sae: sn.TopK) -> None:
@@ -78,16 +63,7 @@ def test_encoders_share_dictionary_and_bias(sae: sn.TopK) -> None:
     assert study.table.shape == (4, 2)
 
 
-def test_encoder_study_checks_its_input(sae: sn.TopK) -> None:
-    """Width and k, by name."""
-    with pytest.raises(ValueError, match="`x`"):
-        study_encoders(sae, DATA.x[:, :5])
-    with pytest.raises(ValueError, match="`k`"):
-        study_encoders(sae, DATA.x, ks=(65,))
-
-
 def test_promises_of_pursuits_hold() -> None:
-    """Residuals never grow, and are orthogonal to what was taken."""
     checks = measure_pursuits(DATA.x, DATA.dictionary, 6)
     assert checks.mp_growth <= 0
     assert checks.omp_growth <= 1e-6
@@ -109,19 +85,3 @@ def test_checks_see_a_broken_promise(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(pursuit_checks, "matching_pursuit", halved)
     assert measure_pursuits(DATA.x, DATA.dictionary, 6).last_atom > 0.1
-
-
-def test_figures_draw_the_studies(sae: sn.TopK) -> None:
-    """Every encoder and the floor are drawn, with means as measured."""
-    from sae_nb_lessons.figures import encoder_figure, support_figure
-
-    studies = [study_supports(kind, (0.0, 0.4), seeds=(0, 1), n_test=20) for kind in
-               ("families", "common direction")]  # fmt: skip
-    figure = support_figure(studies)
-    named = {trace.name for trace in figure.data if trace.name}
-    assert named == {*METHODS, "random atoms"}
-    drawn = next(t for t in figure.data if t.name == FISTA and t.xaxis == "x2")
-    np.testing.assert_allclose(drawn.y, studies[1].of(FISTA).mean(axis=1))
-    study = study_encoders(sae, DATA.x, ks=(1, 4))
-    lines = {trace.name: trace.y for trace in encoder_figure(study).data}
-    np.testing.assert_allclose(lines[MP], study.of(MP))

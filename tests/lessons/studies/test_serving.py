@@ -15,7 +15,6 @@ from sae_nb_lessons.studies import QuietPages
 def test_a_request_is_answered_and_leaves_no_red_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What a notebook's cell would show of it is stderr, in red."""
     (tmp_path / "index.html").write_text("an atom")
     handler = partial(QuietPages, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:

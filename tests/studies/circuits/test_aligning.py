@@ -14,13 +14,11 @@ import sae_nb as sn
 from sae_nb_studies.circuits import Algorithm, Alignment, align
 from sae_nb_studies.circuits._aligning import shuffled
 from sae_nb_studies.circuits._maps import Couplings, Rotation
-from tests.refusing import refused
 
 PLAIN: dict[str, Any] = {"steps": 1, "n_pairs": 400, "n_bootstrap": 50}
 
 
 def signs() -> Algorithm:
-    """Of two numbers among four; the answer is whether they agree."""
     x = torch.randn(400, 4, generator=torch.Generator().manual_seed(0))
     return Algorithm(
         inputs=x,
@@ -52,7 +50,6 @@ def turned(seed: int = 3) -> torch.Tensor:
 
 @cache
 def found(kind: Any, steps: int = 300) -> Alignment:
-    """Units that lie askew, and a twin whose units are lost."""
     model = sn.wrap(Product(turned()))
     twin = sn.wrap(Product(turned()))
     twin.module.turn = torch.zeros(4, 4)
@@ -69,7 +66,6 @@ def test_units_that_are_the_variables_are_found_without_learning() -> None:
 
 
 def test_a_rotation_finds_variables_that_lie_askew() -> None:
-    """Units as they are do not; a twin whose answer hangs on nothing stays at chance."""
     assert found("linear").interchange > 0.9 > found("identity").interchange
     assert found("linear").twin < 0.65
     low, high = found("linear").accuracy.loc["model", ["low", "high"]]
@@ -82,9 +78,8 @@ def test_an_invertible_network_finds_them_too() -> None:
     assert len(found("mlp").figure().data) == 2
 
 
-@pytest.mark.parametrize("width", [2, 5, 8])
+@pytest.mark.parametrize("width", [2, 5])
 def test_maps_invert_exactly(width: int) -> None:
-    """Also after their weights moved, and of an odd width."""
     x = torch.randn(30, width, generator=torch.Generator().manual_seed(1))
     for made in (Rotation(width), Couplings(x)):
         with torch.no_grad():
@@ -95,13 +90,7 @@ def test_maps_invert_exactly(width: int) -> None:
             assert not torch.allclose(h, x, atol=1e-2)
 
 
-def test_a_rotation_keeps_lengths() -> None:
-    x = torch.randn(30, 6, generator=torch.Generator().manual_seed(1))
-    assert torch.allclose(Rotation(6)(x).norm(dim=1), x.norm(dim=1), atol=1e-4)
-
-
 def test_a_twin_has_the_same_numbers_in_another_order() -> None:
-    """And the model itself is as it was."""
     model = sn.load_model("tiny-induction", device="cpu")
     before = [parameter.clone() for parameter in model.parameters()]
     twin = shuffled(model, 0)
@@ -123,37 +112,3 @@ def test_of_a_sequence_one_position_is_exchanged() -> None:
     assert whole.interchange == whole.accuracy.clean.iloc[0] > 0.9
     early = align(model, algorithm, "resid_post.1", map="identity", size=64, position=2, **PLAIN)
     assert early.interchange < 0.3
-
-
-def test_what_does_not_fit_is_named() -> None:
-    x = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
-    good: dict[str, Any] = {
-        "inputs": x, "variables": ("one",), "read": lambda x: bool(x[0] > 0), "answer": int,
-    }  # fmt: skip
-    wrong: list[tuple[type[Exception], str, dict[str, Any]]] = [
-        (TypeError, "`inputs` must hold several", {"inputs": "text"}),
-        (TypeError, "`variables` must be a list", {"variables": "one"}),
-        (ValueError, "different names", {"variables": ("a", "a")}),
-        (TypeError, "`read` must be a function", {"read": 3}),
-        (TypeError, "`name`", {"name": 3}),
-    ]
-    for kind, rule, change in wrong:
-        refused(rule, Algorithm, error=kind, **good | change)
-    model = sn.wrap(nn.Sequential(nn.Identity(), nn.Linear(4, 2)))
-    wrong = [
-        (ValueError, "two values or more, and “one” has one", {"read": lambda x: 1}),
-        (ValueError, "must return 1 values", {"read": lambda x: (1, 2)}),
-        (TypeError, "numbers, texts", {"read": lambda x: {"a": 1}}),
-        (ValueError, "`answer` must be between 0 and 1", {"answer": lambda value: 7 + value}),
-        (ValueError, "at least 7", {"inputs": x[:4]}),
-    ]
-    for kind, rule, change in wrong:
-        refused(rule, align, model, Algorithm(**(good | change)), "0", error=kind, **PLAIN)
-    algorithm = Algorithm(**good)
-    settings_that_fail: list[tuple[str, dict[str, Any]]] = [
-        ("`size`", {"size": 5}),
-        ("`learning_rate`", {"learning_rate": -1.0}),
-        ("`twin` must be of the model's kind", {"twin": sn.wrap(nn.Sequential(nn.Identity(), nn.Linear(4, 3)))}),
-    ]  # fmt: skip
-    for rule, settings in settings_that_fail:
-        refused(rule, align, model, algorithm, "0", **PLAIN | settings)

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -20,7 +19,6 @@ from sae_nb_studies.circuits._deciding import (
     RELEVANCE,
     SAMPLES,
     _Asking,
-    _share_found,
 )
 from sae_nb_studies.data import HiddenRules, hidden_rules
 
@@ -30,7 +28,6 @@ RULE = 19
 
 @pytest.fixture(scope="module")
 def record() -> HiddenRules:
-    """Stories of one rule."""
     return hidden_rules(150, rule=RULE)
 
 
@@ -83,13 +80,11 @@ def planted(record: HiddenRules) -> Iterator[sn.LiveModel]:
 
 @pytest.fixture(scope="module")
 def found(planted: sn.LiveModel, record: HiddenRules) -> DecisionPredictions:
-    """Predictions of the vote."""
     return predict_decisions(planted, record[:30], record[30:])
 
 
 @pytest.mark.parametrize("method", [GRADIENT, RELEVANCE])
 def test_the_fields_of_a_linear_vote_are_found(method: str, found: DecisionPredictions) -> None:
-    """All three in every draw, and what they are worth is what knowing them is worth."""
     (row,) = found.table[found.table.method == method].to_dict("records")
     assert row["found"] == 1.0
     assert found.accuracy(method) > found.accuracy(SAMPLES) + 0.05
@@ -97,7 +92,6 @@ def test_the_fields_of_a_linear_vote_are_found(method: str, found: DecisionPredi
 
 
 def test_shuffled_labels_predict_nothing(found: DecisionPredictions) -> None:
-    """The floor of every method is a guess."""
     assert found.table.shuffled.between(0.35, 0.65).all()
 
 
@@ -114,7 +108,6 @@ def test_relevance_of_the_tokens_is_the_difference_of_the_logits(record: HiddenR
 
 
 def test_the_gradient_is_the_slope_along_the_input(record: HiddenRules) -> None:
-    """Σ_t ⟨x_t, ∂m/∂x_t⟩ against m(1.001 x) − m(0.999 x)."""
     gpt = sn.load_model("tiny-gpt", "cpu")
     asking = _Asking(gpt, record[:1])
     false, true = (gpt.tokenizer(word).input_ids[-1] for word in record.answers)
@@ -130,20 +123,3 @@ def test_the_gradient_is_the_slope_along_the_input(record: HiddenRules) -> None:
 
 def _times(factor: float, x: Tensor, _: RunState) -> Tensor:
     return x * factor
-
-
-def test_ties_count_in_part() -> None:
-    """Without any preference half of the fields are found; with one right field first, two thirds of it."""
-    right = np.array([True, True, True, False, False, False])
-    assert _share_found(np.ones(6), right) == pytest.approx(0.5)
-    assert _share_found(np.array([3.0, 1, 1, 1, 1, 1]), right) == pytest.approx((1 + 2 * 2 / 5) / 3)
-    assert _share_found(np.array([0, 0, 0, 1.0, 1, 1]), right) == 0.0
-
-
-def test_records_of_two_rules_are_refused(record: HiddenRules) -> None:
-    """What is labelled and what is held out must follow one rule; there must be enough to label."""
-    gpt = sn.load_model("tiny-gpt", "cpu")
-    with pytest.raises(ValueError, match="of one rule"):
-        predict_decisions(gpt, record[:20], hidden_rules(20, rule=RULE + 1))
-    with pytest.raises(ValueError, match="at least n_pairs=10"):
-        predict_decisions(gpt, record[:9], record[9:])

@@ -15,7 +15,6 @@ from sae_nb.circuits import head_contributions
 from sae_nb.models import run
 from sae_nb_studies.circuits import Dissociation, Task, dissociate
 from sae_nb_studies.circuits._dissociating import _Runs
-from tests.refusing import refused
 
 N_WORDS, ASK = 4, 8
 """Words of a kind: 0 … 3 and 4 … 7; after one of them and `ASK` that word is to come again."""
@@ -43,7 +42,6 @@ def planted() -> Any:
 
 
 def words(first: int, name: str) -> Task:
-    """Every word of a kind against the next, twice over."""
     answers = [first + i for i in range(N_WORDS)] * 2
     wrong = [first + (i + 1) % N_WORDS for i in range(N_WORDS)] * 2
     inputs = torch.tensor([[word, ASK] for word in answers])
@@ -56,7 +54,6 @@ def found() -> Dissociation:
 
 
 def test_planted_heads_are_each_task_s_own() -> None:
-    """Without its head a task has nothing left, and the other loses nothing."""
     parts = found().components.set_index(["kind", "index"])
     assert parts.loc[("head", 0), "a"] > 0.9 > 0.1 > abs(parts.loc[("head", 0), "b"])
     assert parts.loc[("head", 1), "b"] > 0.9 > 0.1 > abs(parts.loc[("head", 1), "a"])
@@ -65,20 +62,6 @@ def test_planted_heads_are_each_task_s_own() -> None:
     assert found().double
     assert (found().test.selectivity > 0.8).all()
     assert (found().test.random < found().test.difference).all()
-
-
-def test_a_task_and_itself_are_not_dissociated() -> None:
-    """The same words under two names."""
-    same = dissociate(planted(), words(0, "first"), words(0, "first again"))
-    assert not same.double
-    assert same.components.difference.abs().max() < 1e-6
-
-
-def test_the_order_of_the_tasks_only_turns_the_answer_round() -> None:
-    """Signs of the differences, and the rows of the test."""
-    turned = dissociate(planted(), words(N_WORDS, "second"), words(0, "first"))
-    assert np.allclose(turned.components.difference, -found().components.difference, atol=1e-6)
-    assert turned.test["index"].tolist() == [1, 0]
 
 
 def test_shares_are_those_of_heads_removed_one_by_one() -> None:
@@ -94,7 +77,6 @@ def test_shares_are_those_of_heads_removed_one_by_one() -> None:
 
 
 def test_random_edits_have_the_norm_of_the_ablation() -> None:
-    """At every position; a rotation leaves the angles between positions, too."""
     tasks = (words(0, "first"), words(N_WORDS, "second"))
     runs, block = _Runs(planted(), tasks, 3, np.random.default_rng(0)), range(3)
     written = {str(part.written) for part in runs.components[:3]}
@@ -105,76 +87,6 @@ def test_random_edits_have_the_norm_of_the_ablation() -> None:
         moved = changes[0] @ turn
         assert torch.allclose(moved @ moved.T, changes[0] @ changes[0].T, atol=1e-5)
         assert not torch.allclose(moved, changes[0], atol=1e-2)
-
-
-def test_the_change_of_an_ablation_is_what_it_makes_of_the_stream() -> None:
-    """Of every head and MLP: the stream behind it in the copy without it, less that in the one left alone."""
-    model = sn.load_model("tiny-gpt")
-    task = Task(inputs=["Tom wept."] * 4, answers=[" well"] * 4)
-    runs = _Runs(model, (task, task), 1, np.random.default_rng(0))
-    block, batch = range(len(runs.components)), runs.inputs[0][0][0]
-    written = {str(part.written) for part in runs.components}
-    several = batch.copies(1 + len(block))
-    ran = run(model, several, read=written, put=runs._ablations(block))
-    changes = dict(runs._changes(block, ran.states))
-    behind = {"head": "resid_mid", "mlp": "resid_post"}
-    names = [f"{behind[part.kind]}.{part.layer}" for part in runs.components]
-    states = run(model, several, read=set(names), put=runs._ablations(block)).states
-    for c, name in enumerate(names):
-        made = states[name][1 + c] - states[name][0]
-        assert torch.allclose(changes[c], made, atol=1e-4), name
-
-
-def test_a_metric_of_one_s_own_is_a_measure() -> None:
-    """The probability of a word, of an image model's classes as well as of words."""
-    inputs = words(0, "first").inputs
-
-    def odds(answer: torch.Tensor) -> torch.Tensor:
-        return answer[:N_WORDS].logsumexp(0).exp()
-
-    result = dissociate(
-        planted(), Task(inputs=inputs, metric=odds), words(N_WORDS, "b"), n_random=2
-    )
-    assert result.clean[0] > 0
-    vit, scenes = sn.load_model("tiny-vit"), sn.data.scenes(4, seed=1)
-    task = Task(inputs=scenes.images, answers=[str(int(digit)) for digit in scenes.digit])
-    small = dissociate(vit, task, task, n_random=1)
-    assert set(small.components.kind) == {"head", "mlp"}
-    assert "no double" in repr(small)
-
-
-def test_what_was_found_can_be_drawn_and_said() -> None:
-    assert len(found().figure().data) == 2
-    assert "double dissociation of 3 components: first by head 0.0" in repr(found())
-    assert repr(words(0, "first")) == "Task(first: 8 inputs)"
-
-
-def test_what_does_not_fit_is_named() -> None:
-    """Inputs, answers, tasks that the model does not do."""
-    inputs = torch.tensor([[0, ASK]] * 4)
-    wrong_kinds: list[tuple[type[Exception], str, dict[str, Any]]] = [
-        (TypeError, "several inputs", {"inputs": "text", "answers": [1]}),
-        (ValueError, "at least 4", {"inputs": ["a"], "answers": [1]}),
-        (ValueError, "got neither", {"inputs": inputs}),
-        (ValueError, "one entry per input, 4, got 1", {"inputs": inputs, "answers": [1]}),
-        (TypeError, "`wrong` must be a list", {"inputs": inputs, "answers": [1] * 4, "wrong": "a"}),
-        (ValueError, "must be given alone", {"inputs": inputs, "answers": [1] * 4, "metric": len}),
-        (TypeError, "`metric` must be a function", {"inputs": inputs, "metric": 3}),
-        (TypeError, "`name`", {"inputs": inputs, "answers": [1] * 4, "name": 3}),
-    ]
-    for kind, rule, arguments in wrong_kinds:
-        refused(rule, Task, error=kind, **arguments)
-    good = words(0, "first")
-    cases: list[tuple[str, dict[str, Any]]] = [
-        ("must be a task that .* does", {"answers": [1] * 4, "wrong": [0] * 4}),
-        ("both of input 0 are number 0", {"answers": [0] * 4, "wrong": [0] * 4}),
-        ("`answers` must be between 0 and 8", {"answers": [9] * 4}),
-        ("into one finite number", {"metric": lambda answer: answer}),
-    ]
-    for rule, arguments in cases:
-        refused(rule, dissociate, planted(), good, Task(inputs=inputs, **arguments), n_random=1)
-    refused("attention heads", dissociate, sn.wrap(torch.nn.Linear(2, 2)), good, good)
-    refused("`task_b` must be a task", dissociate, planted(), good, 3, error=TypeError)
 
 
 def test_what_lies_below_is_left_out_and_the_numbers_are_the_same(gpt, monkeypatch):

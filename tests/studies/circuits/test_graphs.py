@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
-import re
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -13,7 +11,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 import sae_nb as sn
 from sae_nb.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
@@ -27,19 +24,16 @@ TEXT = "One day Mia saw a big red"
 
 @cache
 def language() -> tuple[Any, list[Any]]:
-    """tiny-gpt, and a transcoder of each MLP after a few steps."""
     return sn.load_model("tiny-gpt"), transcoders("tiny-gpt", sn.data.stories(12, seed=0).texts)
 
 
 @cache
 def vision() -> tuple[Any, list[Any]]:
-    """tiny-vit, and transcoders of its last two MLPs that matter."""
     vit = sn.load_model("tiny-vit")
     return vit, transcoders("tiny-vit", sn.data.scenes(12, seed=0).images, (9, 10))
 
 
 def transcoders(name: str, inputs: Any, layers: tuple[int, ...] | None = None) -> list[Any]:
-    """Trained for ten steps."""
     model = sn.load_model(name)
     layers = layers or tuple(range(model.n_layers))
     points = [f"mlp_{side}.{layer}" for layer in layers for side in ("in", "out")]
@@ -57,13 +51,11 @@ def transcoders(name: str, inputs: Any, layers: tuple[int, ...] | None = None) -
 
 @cache
 def graph() -> AttributionGraph:
-    """Of one text."""
     model, dictionaries = language()
     return attribution_graph(model, dictionaries, TEXT, target=" dog")
 
 
 def trace_of(model: Any, dictionaries: Any, inputs: Any) -> Trace:
-    """The passes of a graph."""
     passes = Passes(
         model=model,
         layers=places_of(model, dictionaries),
@@ -74,21 +66,18 @@ def trace_of(model: Any, dictionaries: Any, inputs: Any) -> Trace:
 
 
 def added(found: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
-    """What edges and biases add up to, and the values."""
     rows = found.nodes.read.to_numpy()
     sums = np.asarray(found.matrix.sum(axis=1)).ravel() + found.nodes.bias.to_numpy()
     return sums[rows], found.nodes.value.to_numpy()[rows]
 
 
 def test_edges_and_biases_add_up_to_what_they_make() -> None:
-    """Biases are those of a pass in which nothing else is written."""
     sums, values = added(graph())
     assert len(values) > 100
     assert sums == pytest.approx(values, rel=1e-4, abs=1e-4)
 
 
 def test_so_they_do_for_an_image() -> None:
-    """MLPs without a transcoder are errors; why this digit?"""
     model, dictionaries = vision()
     image = sn.data.scenes(1, seed=3).images
     found = attribution_graph(model, dictionaries, image, target=3)
@@ -100,7 +89,6 @@ def test_so_they_do_for_an_image() -> None:
 
 
 def test_edges_equal_finite_differences() -> None:
-    """Of what a token writes on what every atom reads, patterns and scales held."""
     model, dictionaries = language()
     trace = trace_of(model, dictionaries, TEXT)
     frozen = Frozen()
@@ -121,16 +109,7 @@ def test_edges_equal_finite_differences() -> None:
         assert edges == pytest.approx(expected.numpy(), rel=1e-3, abs=1e-3 * scale)
 
 
-def test_nothing_flows_back() -> None:
-    """Neither to an earlier layer nor to an earlier position of a causal model."""
-    found, table = graph().matrix.tocoo(), graph().nodes
-    layer, position = table.layer.to_numpy(), table.position.to_numpy()
-    assert (layer[found.row] > layer[found.col]).all()
-    assert (position[found.row] >= position[found.col]).all()
-
-
 def test_scores_say_how_much_is_explained() -> None:
-    """Random atoms explain less; without errors it would be all."""
     model, dictionaries = language()
     assert 0 < graph().replacement < 1
     assert 0 < graph().completeness < 1
@@ -143,7 +122,6 @@ def test_scores_say_how_much_is_explained() -> None:
 
 
 def test_pruning_keeps_what_carries_the_influence() -> None:
-    """Few nodes, each of which leads somewhere; all of it keeps every atom that does."""
     small = graph().prune(nodes=0.5, edges=0.9)
     assert len(small) < len(graph()) / 2
     used = np.bincount(small.matrix.indices, minlength=len(small)) > 0
@@ -152,7 +130,6 @@ def test_pruning_keeps_what_carries_the_influence() -> None:
 
 
 def test_few_atoms_bring_the_answer_back() -> None:
-    """Unlike as many random ones."""
     small = graph().prune(nodes=0.8)
     found = small.faithfulness(n_random=4)
     assert found.recovered > np.mean(found.random) + 0.3
@@ -175,18 +152,7 @@ def test_an_intervention_is_foreseen_beside_what_happens() -> None:
     assert (still.effect, still.predicted) == (0.0, 0.0)
 
 
-def test_the_strongest_path_leads_from_a_token_to_the_answer() -> None:
-    """And none leads back."""
-    table = graph().nodes
-    target = int(table.index[table.kind == "target"][0])
-    path = graph().path(3, target)
-    assert (path[0], path[-1]) == (3, target)
-    assert (np.diff(table.layer.to_numpy()[path]) > 0).all()
-    refused("and none does", graph().path, target, 3)
-
-
 def test_targets_of_every_kind() -> None:
-    """Several, weighted, a difference, a function, an atom, or what is likeliest."""
     model, dictionaries = language()
 
     def target(wanted: Any) -> Any:
@@ -208,7 +174,6 @@ def test_targets_of_every_kind() -> None:
 
 
 def test_few_traced_atoms_are_those_of_most_influence() -> None:
-    """The others keep what they do."""
     model, dictionaries = language()
     found = attribution_graph(model, dictionaries, TEXT, target=" dog", max_nodes=20)
     atoms = found.nodes[found.nodes.kind == "atom"]
@@ -217,7 +182,6 @@ def test_few_traced_atoms_are_those_of_most_influence() -> None:
 
 
 def test_saes_of_the_stream_are_taken_by_slope() -> None:
-    """And the graph says so."""
     model = sn.load_model("tiny-gpt")
     sae = sn.load_sae("tiny-gpt/resid_post.3")
     found = attribution_graph(model, {"resid_post.3": sae}, TEXT, target=" dog", max_nodes=10)
@@ -248,85 +212,17 @@ def test_a_graph_is_read_back_and_opened_elsewhere(tmp_path: Path) -> None:
     refused("letters, digits", small.to_circuit_tracer, tmp_path, "../dog")
 
 
-class Mixer(nn.Module):
-    """Blocks whose attention is no attention."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        parts = {"attn": nn.Linear(4, 4), "mlp": nn.Sequential(nn.Linear(4, 4), nn.ReLU())}
-        self.blocks = nn.ModuleList([Block(parts)])
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """States."""
-        return self.blocks[0](x)
-
-
-class Block(nn.Module):
-    """Adds both branches."""
-
-    def __init__(self, parts: dict[str, nn.Module]) -> None:
-        super().__init__()
-        self.attn, self.mlp = parts["attn"], parts["mlp"]
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """The stream."""
-        x = x + self.attn(x)
-        return x + self.mlp(x)
-
-
-def test_what_it_takes_is_said_and_bounded(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_small_blocks_make_the_same_graph_and_what_would_not_fit_is_refused(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Before the backward passes; small blocks make the same graph; what would not fit is refused."""
     model, dictionaries = language()
-    with caplog.at_level(logging.INFO, logger="sae_nb_studies.circuits"):
-        attribution_graph(model, dictionaries, TEXT, target=" dog", max_nodes=20)
-    (said,) = [record.getMessage() for record in caplog.records]
-    assert "the causes of 21 of them traced in blocks of 128 backward passes: about" in said
     monkeypatch.setattr("sae_nb.circuits._memory.BLOCK_BYTES", 50_000)
-    with caplog.at_level(logging.INFO, logger="sae_nb_studies.circuits"):
-        bounded = attribution_graph(model, dictionaries, TEXT, target=" dog")
-    rows = int(re.findall(r"blocks of (\d+)", caplog.records[-1].getMessage())[0])
-    assert 0 < rows < 16
+    bounded = attribution_graph(model, dictionaries, TEXT, target=" dog")
     difference = abs(bounded.matrix - graph().matrix)
     assert difference.max() < 1e-5 * abs(graph().matrix).max()
     monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 2**16)
-    with pytest.raises(
-        MemoryError, match="a graph over .* positions must fit.*Pass a shorter text"
-    ):
+    with pytest.raises(MemoryError, match="positions"):
         attribution_graph(model, dictionaries, TEXT)
     monkeypatch.setattr("sae_nb.circuits._attributing.check_forward", lambda passes: None)
-    with pytest.raises(MemoryError, match="A graph of .* nodes must fit.*Lower `max_nodes`"):
+    with pytest.raises(MemoryError, match="max_nodes"):
         attribution_graph(model, dictionaries, TEXT)
-
-
-def test_attention_that_cannot_be_held_is_named() -> None:
-    """With what can be."""
-    model = sn.wrap(Mixer())
-    t = sn.Transcoder(4, 4, 8, 2)
-    t.hook_point, t.target_hook_point = "mlp_in.0", "mlp_out.0"
-    with pytest.raises(ValueError, match="scaled_dot_product_attention or a softmax.*0 were seen"):
-        attribution_graph(model, [t], torch.randn(1, 3, 4))
-
-
-def test_what_does_not_fit_is_named() -> None:
-    """Before the model runs, where that can be."""
-    model, dictionaries = language()
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"transcoders": []}, "at least one dictionary"),
-        (
-            {"transcoders": [dictionaries[0], dictionaries[0]]},
-            "different places, got two at mlp_out.0",
-        ),
-        ({"transcoders": [sn.TopK(model.width(), 8, 2)]}, "hook_point` must say where"),
-        ({"target": " wonderfulness"}, "must be one token"),
-        ({"target": (" dog", " cat", " cow")}, "must be a pair, got 3"),
-        ({"target": AtomTarget("mlp_out.1", 2, 60)}, "does not at position 2|atom"),
-        ({"inputs": [TEXT, TEXT]}, "must be one input, got 2"),
-    ]
-    for change, rule in cases:
-        call = {"transcoders": dictionaries, "inputs": TEXT} | change
-        refused(rule, attribution_graph, model, **call)
-    refused("must hold dictionaries", attribution_graph, model, [3], TEXT, error=TypeError)
-    refused("must be an atom, got 0, which is a token", graph().intervene, 0)
-    refused("must know its live model", replace(graph(), passes=None).faithfulness)

@@ -12,7 +12,6 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb_studies.circuits import InteractionBasis, interaction_basis
-from tests.refusing import refused
 
 
 def rows(n: int, d: int) -> torch.Tensor:
@@ -43,7 +42,6 @@ def two_tasks(d: int = 6, width: int = 12) -> tuple[nn.Module, list[torch.Tensor
 
 @cache
 def planted(kind: str) -> tuple[InteractionBasis, np.ndarray, np.ndarray]:
-    """The basis, the task that each feature belongs to, and how purely."""
     net, turns = two_tasks()
     basis = interaction_basis(sn.wrap(net), rows(2000, 12), ["0", "3"], kind=kind)  # type: ignore[arg-type]
     shares = []
@@ -55,7 +53,6 @@ def planted(kind: str) -> tuple[InteractionBasis, np.ndarray, np.ndarray]:
 
 
 def test_a_linear_model_has_one_edge_for_each_feature() -> None:
-    """Its singular directions; principal components interact all with all."""
     net = nn.Sequential(linear(drawn(5, 7, 0)), linear(drawn(7, 4, 1)))
     model, x = sn.wrap(net), rows(300, 5)
     found = interaction_basis(model, x, ["0"])
@@ -69,7 +66,6 @@ def test_a_linear_model_has_one_edge_for_each_feature() -> None:
 
 
 def test_interactions_do_not_hang_on_how_a_place_is_written() -> None:
-    """Any invertible map there, undone after it; principal components change."""
     turn = drawn(6, 6, 2) + torch.eye(6)
     first, second, last = drawn(5, 6, 3), drawn(6, 8, 4), drawn(8, 3, 5)
     nets = [
@@ -87,7 +83,6 @@ def test_interactions_do_not_hang_on_how_a_place_is_written() -> None:
 
 
 def test_everything_kept_is_the_model_and_random_edges_are_worse() -> None:
-    """All edges lose nothing in any basis; fewer lose more; drawn ones most."""
     for kind in ("local", "plain", "pca"):
         basis = planted(kind)[0]
         curve = basis.cut((1.0, 0.5, 0.1))
@@ -125,15 +120,3 @@ def test_a_position_of_a_transformer() -> None:
     basis = interaction_basis(modular, sums, ["resid_post.0"], n_steps=1)
     assert basis.places == ("resid_post.0", "answer")
     assert basis.cut((1.0,)).loss[0] < 1e-4
-
-
-def test_what_cannot_be_compared_is_refused() -> None:
-    net = sn.wrap(nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2)))
-    refused("at least two", interaction_basis, net, rows(1, 3), ["0"])
-    refused("order of the model", interaction_basis, net, rows(9, 3), ["1", "0"])
-    refused("nothing varies", interaction_basis, net, torch.ones(4, 3), ["0"])
-    with pytest.raises(ValueError, match="one length"):
-        interaction_basis(
-            sn.load_model("tiny-gpt"), ["One day", "One day she went"], ["resid_post.1"]
-        )
-    refused(r"`shares`", planted("local")[0].cut, (0.0,))

@@ -29,18 +29,15 @@ every_model = pytest.mark.parametrize("name", NAMES)
 
 @cache
 def model(name: str) -> Any:
-    """As it is bundled."""
     return sn.load_model(name, device="cpu")
 
 
 @cache
 def circuit(name: str) -> KnownCircuit:
-    """On rows of a seed that nobody used."""
     return known_circuit(model(name), seed=77)
 
 
 def card(name: str) -> dict[str, Any]:
-    """For machines."""
     return json.loads((WEIGHTS / name / "card.json").read_text())
 
 
@@ -81,21 +78,7 @@ def test_a_ranking_is_judged_by_the_circuit(name: str) -> None:
         known.auc(np.full(len(known), np.nan))
 
 
-@every_model
-def test_the_circuit_is_the_same_on_other_rows(name: str) -> None:
-    """Its definition does not hang on what was drawn."""
-    other = known_circuit(model(name), n=60, seed=3)
-    assert (other.components.in_circuit == circuit(name).components.in_circuit).all()
-
-
-def test_a_model_without_a_known_circuit_is_refused() -> None:
-    """With those that have one."""
-    with pytest.raises(ValueError, match=r"tiny-induction.*got 'tiny-gpt'"):
-        known_circuit(sn.load_model("tiny-gpt", device="cpu"))
-
-
 def test_induction_goes_on_as_before() -> None:
-    """A text as people type it; attention of both kinds of heads, by hand."""
     induction = model("tiny-induction")
     assert induction.generate("q k e f q k e", max_new_tokens=1).split()[-1] == "f"
     from sae_nb.models import attention_patterns
@@ -109,13 +92,6 @@ def test_induction_goes_on_as_before() -> None:
     out = sn.capture(induction, ["q k e f"], ["mlp_out.0", "mlp_out.1"], progress=False)
     assert not out["mlp_out.0"].x.any()
     assert not out["mlp_out.1"].x.any()
-
-
-def test_sums_are_modulo_a_prime() -> None:
-    """Texts as people type them; every number has its own token."""
-    modular = model("tiny-modular")
-    for text, answer in (("40 + 20 =", "7"), ("3 + 5 =", "8"), ("52 + 52 =", "51")):
-        assert modular.generate(text, max_new_tokens=1).split()[-1] == answer
 
 
 def test_shares_of_frequencies_are_those_of_functions_made_of_them() -> None:
@@ -140,7 +116,6 @@ def test_shares_of_frequencies_are_those_of_functions_made_of_them() -> None:
 
 
 def test_the_embedding_of_numbers_has_few_frequencies() -> None:
-    """Fewer than a quarter of all, and they have nearly all of its variance."""
     words = model("tiny-modular").module.get_input_embeddings().weight.detach()[2:55].double()
     power = torch.fft.rfft(words, dim=0).abs().square().sum(dim=1)[1:]
     key = key_frequencies(model("tiny-modular"))
@@ -168,7 +143,6 @@ def test_neurons_of_the_circuit_carry_the_sums_and_the_others_do_not() -> None:
 
 
 def test_brackets_are_told_apart() -> None:
-    """Texts as people type them; what broke stays broken at any depth."""
     answers = {
         "( ( ) )": "balanced", "( ) ( )": "balanced", "( ( ) (": "open", "(": "open",
         ")": "broken", "( ) ) (": "broken", ") ( ( ( )": "broken", "( ( ( ) ) ) )": "broken",

@@ -30,13 +30,11 @@ def of(method: Any) -> Contributions:
 
 @cache
 def graph(name: str, text: str, target: str) -> AttributionGraph:
-    """Of neurons."""
     neurons = neuron_transcoders(model(name))
     return attribution_graph(model(name), neurons, text, target=target, drop_first=False)
 
 
 def answers(edits: Any = ()) -> list[float]:
-    """Of every sum, the logit of 7 above the mean."""
     modular = model("tiny-modular")
     seven = modular.tokenizer.get_vocab()["7"]
     found = []
@@ -48,7 +46,6 @@ def answers(edits: Any = ()) -> list[float]:
 
 
 def test_removal_of_a_neuron_is_a_run_with_its_mean(monkeypatch) -> None:
-    """By a hook; and whatever the size of blocks."""
     modular, place = model("tiny-modular"), model("tiny-modular").hook_point("mlp_post.0")
     acts = sn.capture(modular, SUMS, "mlp_post.0", progress=False, drop_first=False)
     largest = int(np.abs(of("ablation").values[0]).argmax())
@@ -84,37 +81,11 @@ def test_decomposition_of_the_last_block_is_what_edges_say() -> None:
     assert of("contextual").values[0, always] == pytest.approx(total[always], rel=1e-2, abs=1e-3)
 
 
-def test_neurons_as_atoms_miss_nothing() -> None:
-    """Both MLPs of a block each; every strength is the neuron's times the length of what it writes."""
-    brackets = model("tiny-brackets")
-    for layer, neurons in enumerate(neuron_transcoders(brackets)):
-        read, write, post = (f"{name}.{layer}" for name in ("mlp_in", "mlp_out", "mlp_post"))
-        acts = sn.capture(brackets, [BRACKETS], [read, write, post], progress=False)
-        assert torch.allclose(neurons(acts[read].x), acts[write].x, atol=1e-4)
-        fires = neurons.encode(acts[read].x).to_dense() > 0
-        assert torch.equal(fires, acts[post].x > 0)
-    known = graph("tiny-brackets", BRACKETS, "broken")
-    assert known.replacement == pytest.approx(1, abs=1e-4)
-    assert known.completeness == pytest.approx(1, abs=1e-4)
-
-
-def test_a_silent_neuron_and_other_mlps() -> None:
-    """A neuron that writes nothing is no node; an MLP that is gated is refused by its name."""
-    (first, second) = neuron_transcoders(model("tiny-induction"))
-    x = torch.randn(5, 64, generator=torch.Generator().manual_seed(0))
-    for neurons in (first, second):
-        assert neurons.encode(x).nnz == 0
-        assert not neurons(x).any()
-    with pytest.raises(ValueError, match=r"one layer of ReLUs.*mlp_out\.0 of tiny-gpt"):
-        neuron_transcoders(sn.load_model("tiny-gpt", device="cpu"))
-
-
 @pytest.mark.parametrize(
     ("name", "text", "target"),
     [("tiny-induction", "q k e f q k e", "f"), ("tiny-brackets", BRACKETS, "broken")],
 )
 def test_flow_through_a_head_is_what_scaling_it_changes(name: str, text: str, target: str) -> None:
-    """Through later heads and neurons, in the model with attention and norms held."""
     known, whole = model(name), graph(name, text, target)
     flow = whole.heads()
     batch = next(iter(known.batches([text])))
@@ -140,7 +111,6 @@ def test_flow_through_a_head_is_what_scaling_it_changes(name: str, text: str, ta
 
 
 def test_flow_through_a_node_is_what_is_foreseen_without_it() -> None:
-    """Over both blocks; of tokens, errors and biases together it is the target."""
     from sae_nb.circuits._faithfulness import foreseen
 
     whole = graph("tiny-brackets", BRACKETS, "broken")

@@ -12,7 +12,6 @@ from torch.nn.functional import cosine_similarity, normalize
 import sae_nb as sn
 from sae_nb.models import Frozen, Intervention, intervening
 from sae_nb_studies.circuits import Observable, observable
-from tests.refusing import refused
 
 TEXT = "One day Mia saw a big red dog and"
 
@@ -24,7 +23,6 @@ def gpt() -> Any:
 
 @cache
 def she(paths: Any = "direct") -> Observable:
-    """One text, at which everything is taken."""
     return observable(gpt(), " she", " he", paths=paths, inputs=TEXT)
 
 
@@ -62,9 +60,8 @@ def changed(paths: str, place: str, by: torch.Tensor) -> float:
 
 
 @pytest.mark.parametrize("paths", ["direct", "heads", "all"])
-@pytest.mark.parametrize("place", ["resid_pre.0", "resid_post.2", "attn_out.1", "mlp_out.1"])
+@pytest.mark.parametrize("place", ["resid_pre.0", "mlp_out.1"])
 def test_a_direction_is_what_a_small_change_does(paths: Any, place: str) -> None:
-    """Central differences along a random direction, with the same things held."""
     u = normalize(
         torch.randn(gpt().width(place), generator=torch.Generator().manual_seed(1)), dim=0
     )
@@ -75,7 +72,6 @@ def test_a_direction_is_what_a_small_change_does(paths: Any, place: str) -> None
 
 
 def test_along_the_stream_it_is_two_rows_of_the_unembedding() -> None:
-    """Times the norm's weights: nothing else is read, whatever the input."""
     model = gpt()
     rows = [
         model.module.lm_head.weight[model.tokenizer(word, add_special_tokens=False)["input_ids"][0]]
@@ -116,17 +112,6 @@ def test_a_planted_atom_comes_first_and_only_it_is_beyond_luck() -> None:
     assert int(ranked.beyond_luck.sum()) == 1
 
 
-def test_coupling_is_what_one_difference_does_to_another() -> None:
-    """One unit of the first, by the smallest change that does it."""
-    model, place = gpt(), "resid_post.3"
-    other = observable(model, " her", " his", inputs=TEXT)
-    y = she().at(place)
-    step = y / y.square().sum()
-    assert float(y @ step) == pytest.approx(1, rel=1e-5)
-    assert she().coupling(other, place) == pytest.approx(float(other.at(place) @ step), rel=1e-5)
-    assert she().coupling(she(), place) == pytest.approx(1, rel=1e-6)
-
-
 def test_classes_of_an_image_model_are_ranked_without_an_image() -> None:
     """A grey one stands in; class 3 against 8, and the other way round with the other sign."""
     vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -139,18 +124,3 @@ def test_classes_of_an_image_model_are_ranked_without_an_image() -> None:
     assert str(alone).endswith("along the stream alone")
     foreseen = alone.measure(sae, sn.data.scenes(4, seed=0), [5], by=0.5)
     assert foreseen.columns.tolist() == ["atom", "foreseen", "measured"]
-
-
-def test_what_cannot_be_led_back_is_refused() -> None:
-    model = gpt()
-    refused(r"none leads from 'mlp_in\.1'", she("heads").at, "mlp_in.1")
-    assert float(she("all").at("mlp_in.1").norm()) > 0
-    refused("one token", observable, model, " antidisestablishmentarianism", " he")
-    refused("twice", observable, model, " he", " he")
-    with pytest.raises(ValueError, match="of the same model"):
-        she().coupling(observable(sn.load_model("tiny-vit"), 3, 8), "resid_post.3")
-    sae = sn.TopK(model.width("resid_post.1"), 16, 4)
-    refused("hook_point", she().rank, sae)
-    sae.hook_point = "resid_post.1"
-    refused("between 0 and 15", she().measure, sae, TEXT, [16], error=IndexError)
-    refused("at least one atom", she().measure, sae, TEXT, [])

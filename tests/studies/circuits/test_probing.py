@@ -31,12 +31,6 @@ def found() -> PromptGroups:
     return probe_prompts(gpt(), transcoders(), PROMPTS)
 
 
-def test_every_second_prompt_is_held_out() -> None:
-    """Unless others are given."""
-    assert found().prompts == (PROMPTS[0], PROMPTS[2])
-    assert found().held_out == (PROMPTS[1], PROMPTS[3])
-
-
 def test_an_atom_is_where_its_dense_code_is_largest() -> None:
     """Strength and position of the strongest atom of each place, from codes that are written out."""
     table = found().atoms
@@ -54,7 +48,6 @@ def test_an_atom_is_where_its_dense_code_is_largest() -> None:
 
 
 def test_roles_are_places_of_the_prompts() -> None:
-    """Semantic where the names stand, say at the end, relationship at any other word."""
     ids = np.stack([gpt().tokens(prompt)["id"].to_numpy() for prompt in PROMPTS])
     varies = (ids != ids[:1]).any(axis=0)
     for row in found().atoms.itertuples():
@@ -63,18 +56,7 @@ def test_roles_are_places_of_the_prompts() -> None:
     assert set(found().atoms.role) == {"semantic", "relationship", "say"}
 
 
-def test_groups_have_two_atoms_or_more_of_one_role() -> None:
-    """Whoever is alone has no group; groups away from the end have one position."""
-    table, groups = found().atoms, found().groups
-    assert groups.n_atoms.min() >= 2
-    assert groups.n_atoms.sum() == (table.group != "").sum()
-    for _, of in table[table.group != ""].groupby("group"):
-        assert of.role.nunique() == 1
-        assert of.position.nunique() == 1
-
-
 def test_a_graph_names_the_atoms() -> None:
-    """No others are grouped."""
     every = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(gpt().n_layers)]
     graph = sn.circuits.attribution_graph(gpt(), every, PROMPTS[0]).prune(0.8)
     nodes = graph.nodes[graph.nodes.kind == "atom"]
@@ -106,19 +88,3 @@ def test_planted_kinds_have_the_numbers_that_they_must() -> None:
     assert table.transfer["direction"] < right.transfer
     assert table.transfer["random"] < right.transfer
     assert np.isnan(table.transfer["layer"])
-
-
-@pytest.mark.parametrize(
-    ("prompts", "more", "error", "words"),
-    [
-        (PROMPTS[:2], {}, ValueError, "at least 3 texts"),
-        ([PROMPTS[0]] * 4, {}, ValueError, "all of them are the same"),
-        ([*PROMPTS, "One day"], {}, ValueError, "same number of tokens, got 9 .* and 4"),
-        (PROMPTS[0], {}, TypeError, "list of texts, got"),
-        (PROMPTS, {"held_out": "One"}, TypeError, "list of texts, got"),
-    ],
-)
-def test_bad_prompts_are_refused(prompts: Any, more: Any, error: Any, words: str) -> None:
-    """Rule, what was given, what to do."""
-    with pytest.raises(error, match=words):
-        probe_prompts(gpt(), transcoders(), prompts, **more)

@@ -12,7 +12,6 @@ import torch
 import sae_nb as sn
 from sae_nb.circuits import PatchMap, patch
 from sae_nb.models import run
-from tests.refusing import refused
 
 CLEAN, CORRUPTED = "One day she went home and", "One day he went home and"
 ASKED = (" her", " his")
@@ -82,14 +81,13 @@ def induction(seed: int = 0) -> PatchMap:
     return patch(model, clean, corrupted, pairs.answers, "heads", progress=False)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_the_heads_of_a_known_circuit_come_first(seed: int) -> None:
+def test_the_heads_of_a_known_circuit_come_first() -> None:
     """Head 0.2 reads the token before, all of block 1 continue: nothing else of block 0 does anything.
 
     Measured over seeds 0 to 2: .99 to 1.02, and .15 to .26 for each of block 1; other pairs' states bring .4 to
     .49 for head 0.2. The estimate misses head 0.2, whose attention is saturated: −.06 to −.03.
     """
-    found = induction(seed)
+    found = induction(0)
     assert found.table.iloc[0][["layer", "head"]].tolist() == [0, 2]
     assert found.effect[0, 2] > 0.9
     assert (found.effect[1] > 0.1).all()
@@ -100,11 +98,7 @@ def test_the_heads_of_a_known_circuit_come_first(seed: int) -> None:
 
 
 def test_a_head_at_a_position_is_one_cell() -> None:
-    """Where and what: head 0.2 at the token after each of the two letters, block 1 at the last.
-
-    Cells that are chosen are those of the whole map; at its one position the last block's heads are what they
-    are at all positions together.
-    """
+    """Where and what: head 0.2 at the token after each of the two letters, block 1 at the last."""
     model = sn.load_model("tiny-induction")
     pairs = sn.data.prompt_pairs("induction", 8, seed=0, model=model)
     given = model, list(pairs.clean), list(pairs.corrupted), pairs.answers, "heads_by_position"
@@ -139,60 +133,14 @@ def test_a_control_that_is_given_is_another_run() -> None:
         patch(gpt(), CLEAN, CORRUPTED, ASKED, callback=stop, progress=False)
 
 
-def test_it_is_drawn_and_tabulated() -> None:
-    """A map each of effects and control, on one scale."""
-    found = induction()
-    assert len(found.plot().data) == 2
-    assert len(found.table) == found.effect.size
-    assert "by layer.head 0.2 +" in repr(found)
-
-
 def test_an_sae_gives_its_atoms() -> None:
-    """As `patch_atoms` does; noising exchanges the two inputs."""
     sae = sn.load_sae("tiny-gpt/resid_post.3")
     found = patch(gpt(), CLEAN, CORRUPTED, ASKED, sae)
     again = sn.circuits.patch_atoms(gpt(), sae, CLEAN, CORRUPTED, target=ASKED)
     assert np.array_equal(found.measured, again.measured, equal_nan=True)
 
 
-def test_what_does_not_fit_is_refused() -> None:
-    """Unequal token counts with both lists, answers without difference, lists of targets, kinds of places."""
-    with pytest.raises(ValueError, match=r"equally many tokens, got \d+ and \d+: \['<\|endoftext"):
-        patch(gpt(), CLEAN, "One day the little girl went home and", ASKED, progress=False)
-    with pytest.raises(ValueError, match="answered differently"):
-        patch(gpt(), CLEAN, CLEAN, ASKED, progress=False)
-    with pytest.raises(ValueError, match="one entry for each pair, got 2 for 1"):
-        patch(gpt(), CLEAN, CORRUPTED, [ASKED, ASKED], progress=False)
-    with pytest.raises(
-        ValueError,
-        match="`sites` must be 'resid', 'attn', 'mlp', 'heads', 'heads_by_position' or an SAE",
-    ):
-        patch(gpt(), CLEAN, CORRUPTED, ASKED, "neurons", progress=False)
-    with pytest.raises(ValueError, match="one length where positions are averaged"):
-        patch(gpt(), [CLEAN, "She ran"], [CORRUPTED, "He ran"], ASKED, progress=False)
-    with pytest.raises(
-        ValueError, match="`control` must have the number of tokens of the pair, 8, got 4"
-    ):
-        patch(gpt(), CLEAN, CORRUPTED, ASKED, control="She ran", progress=False)
-    with pytest.raises(ValueError, match="one token of tiny-gpt, got ' hippopotamus', which is 8"):
-        patch(gpt(), CLEAN, CORRUPTED, (" hippopotamus", " his"), progress=False)
-
-
-@pytest.mark.parametrize("head", [(2, 0), (0, 4), (-1, 0), (0, 1.5), "0.2", 3])
-def test_a_head_that_is_not_there_is_refused(head: Any) -> None:
-    """By name, with those that are; the same of heads for a kind of places that has none to choose."""
-    model = sn.load_model("tiny-induction")
-    pair = "b a q t n h l o x a", "a b q t n h l o x a"
-    asked = "heads_by_position"
-    with pytest.raises(ValueError, match="layers 0 to 1 and heads 0 to 3, got"):
-        patch(model, *pair, (" q", " t"), asked, heads=[head], progress=False)
-    with pytest.raises(ValueError, match="must be None unless"):
-        patch(model, *pair, (" q", " t"), heads=[(0, 1)], progress=False)
-    with pytest.raises(ValueError, match="that tiny-induction knows, got ' hello'"):
-        patch(model, *pair, (" q", " hello"), asked, progress=False)
-
-
-@pytest.mark.parametrize("n", [1, 2, 4])
+@pytest.mark.parametrize("n", [1, 2])
 def test_targets_of_pairs_are_asked_of_each_its_own(n: int) -> None:
     """As `prompt_pairs` gives them, two of them as well, against the module itself."""
     model = gpt()
@@ -218,31 +166,4 @@ def test_targets_of_pairs_are_asked_of_each_its_own(n: int) -> None:
 
 
 def ids_of(text: str) -> torch.Tensor:
-    """As the model reads it."""
     return torch.tensor([gpt().tokens(text)["id"].tolist()])
-
-
-def test_targets_in_arrays_are_those_in_lists() -> None:
-    """Of each pair one, or two, in columns or as two arrays."""
-    given = gpt(), ["One day she", "Then she"], ["One day he", "Then he"]
-    how: Any = {"sites": "heads", "method": "attribution", "progress": False}
-    one, other = [828, 999], [917, 915]
-    alone, apart = (patch(*given, asked, **how).effect for asked in (one, (one, other)))
-    for array in (np.array, torch.tensor):
-        for asked in ((array(one), array(other)), array([one, other]).T, (one, array(other))):
-            assert np.array_equal(patch(*given, asked, **how).effect, apart)
-        assert np.array_equal(patch(*given, array(one), **how).effect, alone)
-
-
-def test_a_tuple_of_other_than_two_targets_has_one_for_each_pair() -> None:
-    """A tuple of two stays a difference, also of two pairs of inputs."""
-    pairs = sn.data.prompt_pairs("induction", 4, seed=1, model=gpt())
-    given, how = (
-        (gpt(), pairs.clean, pairs.corrupted),
-        {"sites": "heads", "method": "attribution", "progress": False},
-    )
-    listed, tupled = (patch(*given, kind(pairs.targets), **how).effect for kind in (list, tuple))
-    assert np.array_equal(listed, tupled)
-    refused("one entry for each pair", patch, *given, pairs.targets[:3])
-    two = pairs[:2]
-    assert patch(gpt(), two.clean, two.corrupted, (" a", " b"), **how).name == "“ a” − “ b”"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from typing import Any
 
@@ -18,7 +17,6 @@ from tests.refusing import refused
 
 
 def made(kinds: list[str], edges: dict[tuple[int, int], float], positions: Any = 0) -> Any:
-    """A graph of some nodes and of edges from one to another."""
     n = len(kinds)
     matrix = np.zeros((n, n))
     for (source, target), weight in edges.items():
@@ -36,7 +34,6 @@ def made(kinds: list[str], edges: dict[tuple[int, int], float], positions: Any =
 
 
 def test_a_chain_is_deep_and_of_one_mind() -> None:
-    """Token → atom → atom → target."""
     chain = made(["token", "atom", "atom", "target"], {(0, 1): 2.0, (1, 2): 1.0, (2, 3): -3.0})
     (row,) = graph_features(chain).to_dict("records")
     assert (row["depth"], row["size"], row["edges"]) == (3.0, 2.0, 3.0)
@@ -46,7 +43,6 @@ def test_a_chain_is_deep_and_of_one_mind() -> None:
 
 
 def test_a_star_is_flat_and_divided() -> None:
-    """Two tokens, an atom and an error straight into the target, for and against."""
     star = made(
         ["token", "token", "atom", "error", "target"],
         {(0, 4): 1.0, (1, 4): 1.0, (2, 4): 1.0, (3, 4): -1.0, (0, 2): 1.0},
@@ -63,7 +59,6 @@ def test_a_star_is_flat_and_divided() -> None:
 
 @cache
 def graphs() -> tuple[AttributionGraph, ...]:
-    """Of strings of brackets."""
     brackets = sn.load_model("tiny-brackets", device="cpu")
     neurons = neuron_transcoders(brackets)
     rng = np.random.default_rng(0)
@@ -86,7 +81,6 @@ def test_labels_that_follow_the_shape_are_foreseen() -> None:
 
 
 def test_confidence_and_norm_are_the_model_s() -> None:
-    """By the model itself."""
     found = predict_correctness(graphs()[:4], [True, False, True, False], n_folds=2)
     model, text = sn.load_model("tiny-brackets", device="cpu"), graphs()[0].inputs
     p = float(model(text)[0, -1].softmax(dim=-1).max())
@@ -95,22 +89,3 @@ def test_confidence_and_norm_are_the_model_s() -> None:
     norm = float(acts.x.norm(dim=1).mean())
     assert found.simpler["activation norm"][0] == pytest.approx(norm, rel=1e-3)
     assert found.simpler.length[0] == 5  # the start, four brackets
-
-
-def test_what_does_not_fit_is_named() -> None:
-    """Graphs, labels, folds."""
-    some = list(graphs()[:4])
-    cases: list[tuple[Any, Any, dict[str, Any], str]] = [
-        (some, [1, 0, 1], {}, "one label per graph"),
-        (some, [1, 0, 2, 0], {}, "True and False, or 1 and 0, got 2"),
-        (some, [1, 0, 0, 0], {"n_folds": 2}, "1 right and 3 wrong"),
-        ([], [], {}, "at least one graph"),
-    ]
-    for several, labels, settings, rule in cases:
-        refused(rule, predict_correctness, several, labels, **settings)
-    refused("attribution graphs alone, got", graph_features, [some[0], 3], error=TypeError)
-    refused("must be a list of attribution graphs", graph_features, "no", error=TypeError)
-    away = [replace(one, passes=None) for one in some]
-    refused("must know its live model", predict_correctness, away, [1, 0, 1, 0], n_folds=2)
-    lost = replace(some[0], matrix=csr_matrix(some[0].matrix.shape))
-    refused("number 0 has none", predict_correctness, [lost, *some[1:]], [1, 0, 1, 0], n_folds=2)

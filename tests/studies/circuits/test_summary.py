@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, load_graph
 from sae_nb.circuits._faithfulness import effects, foreseen
-from sae_nb.circuits._summary import Circuit, summarise_flow
+from sae_nb.circuits._summary import Circuit
 from tests.refusing import refused
 
 TEXT = "One day Mia saw"
@@ -21,13 +20,11 @@ TEXT = "One day Mia saw"
 
 @cache
 def dictionaries() -> list[Any]:
-    """A transcoder of every MLP of tiny-gpt."""
     return [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(4)]
 
 
 @cache
 def graph() -> AttributionGraph:
-    """Of one text, two answers."""
     gpt = sn.load_model("tiny-gpt")
     return sn.circuits.attribution_graph(
         gpt, dictionaries(), TEXT, target=[" dog", " cat"], max_nodes=150
@@ -35,7 +32,6 @@ def graph() -> AttributionGraph:
 
 
 def atoms_of(found: AttributionGraph, layer: int) -> list[int]:
-    """Atoms of a layer, the most influential first."""
     here = ((found.nodes.kind == "atom") & (found.nodes.layer == layer)).to_numpy()
     return [int(i) for i in np.argsort(-found.influence) if here[i]]
 
@@ -50,7 +46,6 @@ def test_without_a_target_one_answer_is_explained() -> None:
 
 
 def test_what_is_foreseen_is_the_sum_over_all_paths() -> None:
-    """Backwards for all nodes at once, as a solved system says forwards for one."""
     found = graph()
     matrix, values = found.matrix.toarray().astype(float), found.nodes.value.to_numpy(float)
     atoms = ((found.nodes.kind == "atom") & (values != 0)).to_numpy()
@@ -65,59 +60,6 @@ def test_what_is_foreseen_is_the_sum_over_all_paths() -> None:
     assert predicted == pytest.approx(wanted, rel=1e-5)
     assert predicted != pytest.approx(direct, rel=1e-3)
     assert effects(found)[node] == pytest.approx(-wanted, rel=1e-5)
-
-
-def test_several_atoms_are_changed_together() -> None:
-    """As one each where there is one; a token is none; answers of the random directions are kept."""
-    first, second = atoms_of(graph(), 3)[:2]
-    alone, again = graph().intervene(first, n_random=0), graph().intervene([first], n_random=0)
-    assert alone.effect == again.effect
-    both = graph().intervene([first, second, first], n_random=2)
-    assert both.name.count("atom") == 2
-    assert both.predicted == pytest.approx(
-        sum(foreseen(graph(), node, 0.0)[0] for node in (first, second))
-    )
-    assert both.controlled.shape == (2, len(both.before))
-    refused("must be an atom, got 0, which is a token", graph().intervene, [first, 0])
-    refused("got none", graph().intervene, [])
-    answer = summarise_flow(graph(), [first, second], both)
-    assert answer.after_random.shape == (2, len(answer.names)) == (2, 5)
-    assert (np.diff(np.maximum(answer.before, answer.after)) <= 0).all()
-
-
-def test_every_node_has_a_place_of_its_own() -> None:
-    """Rows by place, columns in the order of the tokens; edges lead up."""
-    summary = Circuit(graph()).summarise(0.9)
-    nodes, edges = summary.nodes, summary.edges
-    assert len({*zip(nodes.x.round(3), nodes.y.round(3))}) == len(nodes)
-    assert (nodes.y.round() == nodes.row).all()
-    assert summary.columns.x.is_monotonic_increasing
-    row = nodes.row.to_numpy()
-    assert (row[edges.source] < row[edges.target]).all()
-    assert summary.rows == ("input", "MLP 0", "MLP 1", "MLP 2", "MLP 3", "answer")
-    assert summary.reaches
-    small = Circuit(graph()).summarise(0.3)
-    assert small.n_nodes < summary.n_nodes
-
-
-def test_answers_stand_over_the_word_that_they_follow() -> None:
-    """One over it, several beside it and inside; what is no logit of a word stands in the middle."""
-    summary = Circuit(graph()).summarise(0.9)
-    x, last = targets_at(summary), summary.columns.x.iloc[-1]
-    assert (np.diff(x) > 0).all()
-    assert abs(x.mean() - last) < abs(x.mean() - last / 2)
-    first = np.arange(len(graph())) < len(graph()) - 1
-    one = replace(graph()._kept(first), outcomes=((3,),))
-    summary = Circuit(one).summarise(0.9)
-    assert targets_at(summary).tolist() == [summary.columns.x.iloc[-1]]
-    for other in (replace(one, outcomes=(None,)), replace(one, grid=(1, 2, 2))):
-        summary = Circuit(other).summarise(0.9)
-        assert targets_at(summary)[0] < summary.columns.x.iloc[-1]
-
-
-def targets_at(summary: Any) -> np.ndarray:
-    """Where the targets stand."""
-    return summary.nodes.x[summary.nodes.kind == "target"].to_numpy()
 
 
 def test_a_group_is_one_node_whose_edges_add_up() -> None:
@@ -136,26 +78,6 @@ def test_a_group_is_one_node_whose_edges_add_up() -> None:
         float(graph().matrix[node, members].sum()), rel=1e-5
     )
     assert not (summary.edges.source == summary.edges.target).any()
-
-
-def test_neighbours_are_the_strongest_edges() -> None:
-    """Shares of what makes a node add up to one."""
-    node = atoms_of(graph(), 3)[0]
-    made_by, makes = Circuit(graph()).neighbours(node, 10_000)
-    assert made_by.share.sum() == pytest.approx(1.0, abs=1e-4)
-    edges = graph().edges
-    strongest = edges[edges.target == node].iloc[0]
-    assert made_by["node"].iloc[0] == strongest.source
-    assert set(makes["node"]) == set(edges.target[edges.source == node])
-
-
-def test_a_graph_without_a_path_says_so() -> None:
-    """Few nodes of it: errors alone."""
-    found = graph()
-    keep = found.nodes.kind.isin(["token", "target"]).to_numpy()
-    empty = found._kept(keep)._with_edges(np.zeros(0, int), np.zeros(0, int))
-    assert not Circuit(empty).reaches
-    assert not Circuit(empty).summarise(0.5).reaches
 
 
 def test_a_graph_from_a_file_is_given_its_model_back(tmp_path: Path) -> None:

@@ -47,18 +47,3 @@ def test_uneven_clouds_have_one_variance_and_many_dimensions() -> None:
         assert float(variance[m:].max()) < 1.3e-6
     assert float(data.centres.min()) >= 0
     assert float(data.centres.max()) <= 300 / 6400
-
-
-def test_seeds_decide() -> None:
-    """The same again, and others for another seed."""
-    for make in (six_gaussians, uneven_dimensions):
-        assert torch.equal(make(5, seed=1).x, make(5, seed=1).x)
-        assert not torch.equal(make(5, seed=1).x, make(5, seed=2).x)
-
-
-def test_bad_sizes_are_refused() -> None:
-    """By name."""
-    with pytest.raises(ValueError, match=r"between 1 and d_in=8, got \(4, 9\)"):
-        uneven_dimensions(5, dimensions=(4, 9), d_in=8)
-    with pytest.raises(ValueError, match="`dimensions` must be"):
-        uneven_dimensions(5, dimensions=())

@@ -10,7 +10,6 @@ from sae_nb_studies.data import DecisionRule, hidden_rules
 
 
 def test_a_rule_is_a_tree_whose_root_says_which_of_two_fields_decides() -> None:
-    """All eight cases of the three fields, the others drawn."""
     rule = DecisionRule("place", "animal", "sentiment")
     values = torch.rand(64, 6, generator=torch.Generator().manual_seed(0)) > 0.5
     by_hand = [v[3] if v[4] else v[0] for v in values.tolist()]
@@ -18,21 +17,13 @@ def test_a_rule_is_a_tree_whose_root_says_which_of_two_fields_decides() -> None:
     assert len({tuple(v[i] for i in (4, 3, 0)) for v in values.tolist()}) == 8
 
 
-def test_a_rule_of_an_unknown_field_is_refused() -> None:
-    """Fields are the six of a story."""
-    with pytest.raises(ValueError, match="`yes` must be"):
-        DecisionRule("place", "weather", "thing")
-
-
 @pytest.mark.parametrize("number", range(6))
 def test_the_other_rule_has_no_field_of_the_rule(number: int) -> None:
-    """A misleading explanation is of the three fields that do not decide."""
     record = hidden_rules(2, rule=number)
     assert sorted(record.rule.fields + record.other_rule.fields) == sorted(record.fields)
 
 
 def test_kinds_of_explanation_differ_in_the_reason_alone() -> None:
-    """Stories, decisions and answers are the same; what follows the answer is not."""
     kinds = {k: hidden_rules(20, explanation=k) for k in ("faithful", "absent", "misleading")}
     faithful = kinds["faithful"]
     reasons = {
@@ -63,12 +54,3 @@ def test_every_field_is_written_once_and_owns_its_characters() -> None:
         assert (" and " in words["plural"]) == bool(told.plural[row])
         assert (words["sentiment"] in ("happy", "glad", "proud")) == bool(told.sentiment[row])
         assert (record.owner[row, len(prompt) :] == -1).all()
-
-
-def test_a_part_keeps_the_rule_and_the_labels_of_its_stories() -> None:
-    """Slices are records of the same rule."""
-    record = hidden_rules(12, rule=2)
-    part = record[5:9]
-    assert part.rule == record.rule
-    assert part.prompts == record.prompts[5:9]
-    assert torch.equal(part.values, record.values[5:9])

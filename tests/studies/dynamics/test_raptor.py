@@ -27,12 +27,10 @@ CUTS = (0, 4, 8, 12)
 
 @pytest.fixture(scope="module")
 def tied() -> LiveModel:
-    """A network of three shared blocks, applied 4 + 4 + 4 times."""
     return load_model("tiny-vit-tied")
 
 
 def test_the_tied_network_is_a_raptor(tied: LiveModel) -> None:
-    """With the network's own three blocks the roll-out is the network, to rounding."""
     pictures = scenes(3, seed=0).images
     raptor = start_from_teacher(Raptor.from_model(tied, CUTS), tied)
     states = capture_states(tied, pictures)
@@ -63,7 +61,6 @@ def test_in_its_place_an_untrained_raptor_answers_otherwise(tied: LiveModel) -> 
 
 
 def test_r2_and_error_are_what_they_say() -> None:
-    """Against their definitions, on states that the Raptor does not follow."""
     raptor, x = Raptor(SIZES, (0, 1, 2)), torch.randn(6, 3, 4, 8)
     found = raptor_fit(raptor, x, batch_size=4)
     own = raptor.roll_out(x[:, 0]).detach()
@@ -73,21 +70,6 @@ def test_r2_and_error_are_what_they_say() -> None:
         assert float(found.r2[layer - 1]) == pytest.approx(float(1 - residual / spread), abs=1e-4)
         error = float((residual / x[:, layer].square().sum()).sqrt())
         assert float(found.relative_error[layer - 1]) == pytest.approx(error, abs=1e-4)
-
-
-def test_gains_begin_at_one_and_know_the_step() -> None:
-    """Near one at the start, different from step to step."""
-    block = Raptor(SIZES, (0, 3)).blocks[0]
-    assert (block.gains(1) - 1).abs().max() < 1e-2
-    assert not torch.equal(block.gains(1), block.gains(2))
-
-
-def test_roll_out_stops_and_starts_where_it_is_told() -> None:
-    """A later start or an earlier end are parts of the whole."""
-    raptor, x = Raptor(SIZES, (0, 2, 5)), torch.randn(2, 3, 8)
-    whole = raptor.roll_out(x)
-    torch.testing.assert_close(raptor.roll_out(x, upto=3), whole[:, :4])
-    torch.testing.assert_close(raptor.roll_out(whole[:, 2], start=2), whole[:, 2:])
 
 
 def test_token_kinds_share_their_weight() -> None:
@@ -101,7 +83,6 @@ def test_token_kinds_share_their_weight() -> None:
 
 
 def test_it_survives_saving(tmp_path) -> None:
-    """Same cuts, same numbers."""
     raptor, x = Raptor(SIZES, (0, 2, 5), seed=3), torch.randn(2, 3, 8)
     raptor.save(tmp_path / "r")
     again = Raptor.load(tmp_path / "r")
@@ -189,25 +170,9 @@ def test_a_block_is_torchs_own_layer(norm_first: bool) -> None:
 
 
 def test_a_shallower_one_stands_for_all_blocks(tied: LiveModel) -> None:
-    """Its last state is what the heads read; one of another width is refused."""
     pictures, raptor = scenes(2, seed=2).images, Raptor(sizes_of(tied), (0, 1, 2, 3))
     last = raptor.roll_out(capture_states(tied, pictures)[:, 0])[:, -1].detach()
     with raptor.replacing(tied):
         seen = capture_states(tied, pictures)[:, -1]
     torch.testing.assert_close(seen, last, atol=1e-4, rtol=1e-4)
     refused("width 8 for this Raptor, got 64", Raptor(SIZES, (0, 2)).replacing(tied).__enter__)
-
-
-def test_teachers_it_cannot_stand_for_are_refused() -> None:
-    """Language models, networks without blocks or attention, cuts of another depth."""
-    layers = [torch.nn.Sequential(torch.nn.Conv2d(3, 3, 1), torch.nn.ReLU()) for _ in range(2)]
-    convolutions = torch.nn.Sequential(torch.nn.ModuleList(layers))
-    refused("blocks with attention, and none was found", sizes_of, wrap(convolutions))
-    refused("vision transformer, got tiny-gpt", sizes_of, load_model("tiny-gpt"))
-    refused("repeated blocks", sizes_of, wrap(torch.nn.Linear(3, 3)))
-    refused("= 12", Raptor.from_model, load_model("tiny-vit"), (0, 4, 8))
-    refused("`cuts` must be 0", Raptor, SIZES, (0, 3, 2))
-    refused("must divide d_model", BlockSizes, d_model=8, n_heads=3, hidden=8)
-    refused("width 8", raptor_fit, Raptor(SIZES, (0, 2)), torch.zeros(1, 3, 4, 9))
-    with pytest.raises(ValueError, match="own make, got tiny-gpt"):
-        start_from_teacher(Raptor(SIZES, (0, 2)), load_model("tiny-gpt"))

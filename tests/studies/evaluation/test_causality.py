@@ -10,8 +10,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation import define
-from sae_nb.evaluation.causal._outcomes import TargetOdds, repeated_share, surprise
+from sae_nb.evaluation.causal._outcomes import repeated_share, surprise
 from sae_nb.steering import Answers, log_odds
 from sae_nb_studies.evaluation import (
     ablation_effects,
@@ -21,7 +20,6 @@ from sae_nb_studies.evaluation import (
     strongest_atoms,
     text_variants,
 )
-from sae_nb_studies.evaluation.causal._fragility import _Cell, _sampled
 
 
 class Axes(torch.nn.Module):
@@ -34,13 +32,11 @@ class Axes(torch.nn.Module):
         self.hook_point, self.model_name = "0", None
 
     def encode(self, x: Tensor) -> sn.SparseCodes:
-        """Coordinates along every atom."""
         codes = sn.SparseCodes.from_dense(x.reshape(-1, self.d_in) @ self.dictionary.T)
         return sn.SparseCodes(codes.values, codes.atoms, codes.offsets, codes.n_atoms, x.shape[:-1])
 
 
 def identity(n: int = 3) -> sn.LiveModel:
-    """A model whose logits are its inputs."""
     return sn.wrap(torch.nn.Sequential(torch.nn.Identity()), class_names=list("abcdefgh"[:n]))
 
 
@@ -94,57 +90,12 @@ def test_the_targets_own_direction_beats_random_and_an_unrelated_atom_does_not()
 
 
 def test_an_atom_chosen_from_an_untrained_sae_does_not_beat_itself() -> None:
-    """As its own rival its floor is its value: it is not distinguishable."""
     rows = 0.1 * torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
     sae = Axes(8)
     found = steering_curves(
         identity(8), "0", sae, rows, 1, 1, rival=sae.dictionary[1], n_controls=0
     )
     assert found["success"].floor == pytest.approx(found["success"].value, abs=1e-6)
-
-
-def test_a_push_that_does_nothing_reaches_no_budget() -> None:
-    """A direction common to all logits moves no answer."""
-    sae = Axes(3, torch.ones(2, 3) / math.sqrt(3))
-    found = steering_curves(identity(), "0", sae, torch.zeros(2, 3), 0, 1, n_controls=0)
-    assert not found.arms["atom"].reached.any()
-    assert found["success"].value == pytest.approx(0, abs=1e-6)
-
-
-def test_cost_is_said_before_and_refused_beyond_what_is_allowed() -> None:
-    """Rule, given, do."""
-    with pytest.raises(
-        ValueError, match="`max_seconds` allows 0 s for steering_curves, and it would"
-    ):
-        steering_curves(identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1, max_seconds=0.0)
-
-
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"target": 3}, "must be between 0 and 2, the outcomes of"),
-        ({"target": [0, 1, 2]}, "not all"),
-        ({"target": 1.5}, "must be a class or token id, its name"),
-        ({"target": torch.tensor([0, 1])}, "its name, or several of them, got tensor"),
-        ({"target": "dog"}, "must be one of the classes"),
-        ({"budgets": ()}, "`budgets` must be positive"),
-        ({"sign": 2}, "`sign` must be 1"),
-        ({"neutral": ["a text"]}, "need a causal language model"),
-        ({"atom": 7}, "atom"),
-    ],
-)
-def test_bad_input_is_refused(changes: dict[str, object], words: str) -> None:
-    """Before any steering."""
-    given = {"atom": 0, "target": 1, "n_controls": 0} | changes
-    with pytest.raises((ValueError, TypeError, IndexError), match=words):
-        steering_curves(identity(), "0", Axes(3), torch.zeros(2, 3), **given)  # type: ignore[arg-type]
-
-
-def test_states_have_no_log_odds() -> None:
-    """A model without classes is told what to do."""
-    model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))
-    with pytest.raises(ValueError, match="Wrap it with class_names="):
-        Answers(model, torch.zeros(2, 3), "0", scored=True)
 
 
 # --- ablation --------------------------------------------------------------------------------------
@@ -161,22 +112,7 @@ def test_zero_and_mean_ablation_by_hand() -> None:
     assert zero[0].control == pytest.approx(abs(other[1].value), abs=1e-6)  # the only other atom
 
 
-def test_atoms_must_be_numbers() -> None:
-    """One or several."""
-    with pytest.raises(TypeError, match="`atoms` must be an integer, got 1.5"):
-        ablation_effects(identity(), "0", Axes(3), torch.zeros(2, 3), 1.5)  # type: ignore[arg-type]
-
-
-def test_an_atom_that_never_fires_has_no_effect() -> None:
-    """Neither ablation changes what is not there."""
-    rows = torch.tensor([[3.0, 0.0, 0.0], [1.0, 0.0, 0.0]])
-    found = ablation_effects(identity(3), "0", Axes(3), rows, [0, 2], n_controls=2)
-    assert found[2].value == 0 == found.kl[1]
-    assert found[0].value > 0
-
-
 def test_strongest_atoms_by_hand() -> None:
-    """Totals of |z|: 3, 5, 0."""
     codes = sn.SparseCodes.from_dense(torch.tensor([[1.0, -5.0, 0.0], [2.0, 0.0, 0.0]]))
     assert strongest_atoms(codes, 5) == (1, 0)
 
@@ -229,7 +165,6 @@ def test_a_random_direction_is_as_robust_as_its_quantile_allows() -> None:
 
 
 def test_variants_keep_what_they_must() -> None:
-    """As many inputs, the last word, the type and range of pixels."""
     texts = ["Anna walked to the little garden gate", "A dog ran"]
     for name, change in text_variants(
         seed=1, paraphrase=lambda t: t.replace("little", "small")
@@ -255,29 +190,12 @@ def test_variants_keep_what_they_must() -> None:
         )
 
 
-def test_no_battery_without_controls() -> None:
-    """What must be exceeded is a quantile of random directions; neighbours may be left out."""
-    found = fragility_battery(
-        identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1.0, 1, n_neighbours=0
-    )
-    assert len(found.neighbours) == 0
-
-
-def test_what_writes_nothing_is_not_sampled() -> None:
-    """Said before anything is run."""
-    with pytest.raises(ValueError, match="`temperatures` need a causal language model"):
-        fragility_battery(
-            identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1.0, 1, temperatures=(1.0,)
-        )
-
-
 # --- language --------------------------------------------------------------------------------------
 
 
 def test_writing_and_reading_cost_nothing_without_a_push_and_much_with_a_huge_one(
     gpt: sn.LiveModel,
 ) -> None:
-    """Nats written are those of the clean model's own text; nats read begin at zero."""
     sae = Axes(128)
     texts = ["One day Anna went to the farm", "The dog looked"]
     found = steering_curves(
@@ -293,22 +211,7 @@ def test_writing_and_reading_cost_nothing_without_a_push_and_much_with_a_huge_on
     assert not gpt.interventions
 
 
-def test_each_text_is_searched_for_its_own_top_answer(
-    gpt: sn.LiveModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without a target: what another text would have said is no hit."""
-    runs = Answers(gpt, ["The cat sat in the", "Tom walked to"], "resid_post.3", scored=True)
-    odds = TargetOdds(runs, None)
-    own = [torch.tensor([int(i)]) for i in odds.ids]
-    assert own[0] != own[1]
-    written = iter([own[::-1], own])  # clean, then steered
-    monkeypatch.setattr(gpt, "generate", lambda *_, **__: next(written))
-    cell = _Cell("as it is", "input", odds, 1.0)
-    assert _sampled(cell, torch.ones(128), (1.0,), (0,), 1).tolist() == [[1.0]]
-
-
 def test_surprise_is_minus_log_p(gpt: sn.LiveModel) -> None:
-    """Against one plain forward pass."""
     ids = torch.tensor(gpt.tokenizer("One day Anna went to the farm with a dog.")["input_ids"])
     with torch.no_grad():
         log_p = gpt.module(input_ids=ids[None]).logits[0].log_softmax(dim=-1)
@@ -317,42 +220,5 @@ def test_surprise_is_minus_log_p(gpt: sn.LiveModel) -> None:
 
 
 def test_repetition_by_hand() -> None:
-    """Of three 2-grams ab, ba, ab one was there before."""
     assert repeated_share([1, 2, 1, 2], size=2) == pytest.approx(1 / 3)
     assert repeated_share([1], size=4) == 0
-
-
-@pytest.mark.parametrize(
-    "id",
-    ["steering_success", "steering_specificity", "nats_written", "nats_read", "steering_robustness",
-     "sign_flips", "effect_spread", "ablation_effect", "fldd", "dormant_index",
-     "attribution_agreement", "attribution_faithfulness"],
-)  # fmt: skip
-def test_every_causal_number_is_defined(id: str) -> None:
-    """Formula and floor."""
-    assert len(define(id).formula) > 20
-    assert define(id).floor
-
-
-def test_token_ids_without_a_tokenizer_are_steered_too() -> None:
-    """No texts, so no variants of texts; asking for them says what is missing."""
-    model = sn.load_model("tiny-gpt")
-    bare = sn.wrap(model.module)
-    ids = [torch.tensor([5, 9, 30, 12]), torch.tensor([7, 8, 40, 33])]
-    found = fragility_battery(
-        bare,
-        "resid_post.3",
-        Axes(128),
-        ids,
-        3,
-        5.0,
-        7,
-        factors=(2.0,),
-        n_controls=1,
-        n_neighbours=1,
-    )
-    assert found.variants == ("as it is", "strength × 2")
-    with pytest.raises(ValueError, match="need a tokenizer"):
-        steering_curves(
-            bare, "resid_post.3", Axes(128), ids, 3, 7, neutral=["a text"], n_controls=0
-        )

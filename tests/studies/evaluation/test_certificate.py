@@ -1,22 +1,17 @@
 """A certificate calls real what the data determine, nothing else, and says what it did not measure."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 import torch
 
 import sae_nb as sn
 from sae_nb.__main__ import main
-from sae_nb.evaluation import SisterDivergedError
 from sae_nb.geometry import largest_cosines
-from sae_nb.sessions import names_of
 from sae_nb.statistics import auroc
 from sae_nb.steering import Answers
-from sae_nb.summaries import summarise_report_card
 from sae_nb.training import Learner
 from sae_nb_studies.evaluation import bundled_inputs
-from sae_nb_studies.evaluation.certifying._doing import MOST_TOKENS, _Added, inputs_of
+from sae_nb_studies.evaluation.certifying._doing import _Added, inputs_of
 from sae_nb_studies.evaluation.certifying._returns import AtomNumbers
 
 HOW = sn.TrainConfig(steps=150, batch_size=512)
@@ -48,25 +43,6 @@ def test_what_is_called_real_is_real_and_the_controls_have_none(planted):
     assert len(found.controls) == 3
     assert found.shares["real"] == said.mean()
     assert set(found.real()) == set(np.flatnonzero(said))
-
-
-def test_numbers_have_intervals_and_controls(planted):
-    numbers = planted[2].numbers.set_index("number")
-    assert {"real", "return", "halves", "R²", "duplicates", "dense"} <= set(numbers.index)
-    assert ((numbers["low"] <= numbers["value"]) & (numbers["value"] <= numbers["high"])).all()
-    for name in ("return", "halves", "R²"):
-        assert numbers.loc[name, "value"] > numbers.loc[name, "control"] + 0.1, name
-
-
-def test_its_numbers_are_rows_of_a_report_card_and_its_verdicts_are_on_the_cards(planted):
-    _, sae, found = planted
-    rows = found.measurements
-    assert set(rows) == {"certified_real", "return_over_seeds", "return_over_halves"}
-    assert rows["certified_real"] == found.shares["real"]
-    assert rows["certified_real"].control == found.controls["real"].max()
-    cells = summarise_report_card([rows], ["mine"], show="all").cells
-    assert {cell.verdict for cell in cells.values()} == {"clear"}
-    assert names_of(sae).verdicts == dict(enumerate(found.table["verdict"]))
 
 
 def judged(seeds, halves=None):
@@ -120,15 +96,6 @@ def test_a_call_that_was_interrupted_continues_to_the_same_bits(planted, tmp_pat
     assert again.controls.equals(whole.controls)
 
 
-def test_a_file_of_another_library_is_certified(planted, tmp_path):
-    data, sae, _ = planted
-    sn.interop.write_saelens(sae, tmp_path / "theirs")
-    theirs = sn.load_sae(tmp_path / "theirs")
-    found = sn.certificate(theirs, data.x, config=HOW, progress=False)
-    assert found.facts["steps"] == HOW.steps
-    assert abs(found.shares["real"] - planted[2].shares["real"]) <= 0.1
-
-
 @pytest.mark.parametrize("kind", ["ReLU", "JumpReLU", "Gated", "BatchTopK"])
 def test_sisters_of_other_rules_of_files_have_its_size_and_its_sparsity(kind, planted, tmp_path):
     x = planted[0].x
@@ -158,24 +125,6 @@ def test_atoms_that_return_but_lean_on_the_bias_are_not_called_real():
     assert any("Sisters were given" in note for note in found.notes)
 
 
-def test_a_kept_training_is_not_done_again(planted, tmp_path, monkeypatch):
-    data, sae, _ = planted
-    how = sn.TrainConfig(steps=20, batch_size=256)
-    first = sn.certificate(sae, data.x, config=how, folder=tmp_path, progress=False)
-    begun = []
-    monkeypatch.setattr(Learner, "loss", lambda *_: begun.append(1))
-    again = sn.certificate(sae, data.x, config=how, folder=tmp_path, progress=False)
-    assert again.table.equals(first.table)
-    assert not begun
-
-
-def test_a_sister_that_diverges_is_refused_by_name(planted):
-    data, sae, _ = planted
-    wild = sn.TrainConfig(steps=30, learning_rate=1e30, gradient_clip=float("inf"))
-    with pytest.raises(SisterDivergedError, match="diverged.*learning_rate"):
-        sn.certificate(sae, data.x, config=wild, progress=False)
-
-
 def test_sisters_that_learned_little_do_not_speak_against_an_atom(planted):
     data, sae, _ = planted
     sisters = [sn.TopK(20, 32, 3, generator=torch.Generator().manual_seed(seed)) for seed in (5, 6)]
@@ -185,26 +134,6 @@ def test_sisters_that_learned_little_do_not_speak_against_an_atom(planted):
     fires = found.table["density"] > 0
     assert set(found.table.loc[fires, "verdict"]) == {"unclear"}
     assert any("sisters explain less" in note for note in found.notes)
-
-
-def test_wrong_questions_are_named(planted):
-    data, sae, _ = planted
-    for budget in ("soon", "5 lightyears", 0, -1, float("nan")):
-        with pytest.raises(ValueError, match="`budget` must"):
-            sn.certificate(sae, data.x, budget=budget)
-    with pytest.raises(ValueError, match="SAE itself"):
-        sn.certificate(sae, data.x, sisters=[sae])
-    with pytest.raises(ValueError, match="width 20, got 4"):
-        sn.certificate(sae, data.x, sisters=[sn.TopK(4, 8, 2)])
-    with pytest.raises(TypeError, match="list of SAEs"):
-        sn.certificate(sae, data.x, sisters="trained")
-    with pytest.raises(ValueError, match="`budget` must allow 100 steps"):
-        sn.certificate(sae, data.x, budget="0.001 s")
-    foreign = SimpleNamespace(
-        dictionary=data.dictionary, d_in=20, n_atoms=24, encode=lambda x: sn.matching_pursuit(x, data.dictionary, 3)
-    )  # fmt: skip
-    with pytest.raises(TypeError, match="can be trained here"):
-        sn.certificate(foreign, data.x)
 
 
 def test_what_an_atom_does_is_compared_with_random_directions_of_equal_cost():
@@ -262,14 +191,6 @@ def test_every_kind_of_bundled_model_has_inputs_to_certify_on(name):
     torch.testing.assert_close(
         again.rows(torch.arange(3)), acts.rows(torch.arange(3)), rtol=0.02, atol=0.02
     )
-
-
-def test_of_a_long_document_its_start_is_run(gpt):
-    text = " ".join(sn.data.prose("train").texts)[:3000]
-    acts = sn.capture(gpt, [text, text[:40]], "resid_post.1", progress=False)
-    longest, short = inputs_of(acts, 0)
-    assert len(longest) == MOST_TOKENS < acts.context.token_ids.sample(0).numel()
-    assert len(short) < MOST_TOKENS
 
 
 def test_what_lies_below_an_atom_is_computed_once_and_answers_are_the_same(gpt):

@@ -9,14 +9,12 @@ import torch
 import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import define
 from sae_nb_studies.evaluation import (
     compare_firing,
     compare_itda,
     match_latents,
     measure_universality,
 )
-from tests.refusing import refused
 
 
 def _sparse(n: int = 600, n_atoms: int = 12, seed: int = 0) -> torch.Tensor:
@@ -32,7 +30,6 @@ def _orthogonal(seed: int, size: int = 12) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def planted() -> list[Activations]:
-    """One set of sparse factors seen by two models of different widths."""
     z = _sparse(2000)
     wide = torch.randn(12, 20, generator=torch.Generator().manual_seed(7)) / 20**0.5
     return [Activations.from_tensor(z @ _orthogonal(1)), Activations.from_tensor(3 * z @ wide + 1)]
@@ -102,7 +99,6 @@ def test_overlap_of_identical_codes_is_one_and_of_shuffled_ones_chance() -> None
 
 
 def test_a_universal_sae_finds_shared_factors(planted) -> None:
-    """One model's code reconstructs the other; shuffled rows do not."""
     sae = sn.UniversalSAE([12, 20], 24, 3, generator=torch.Generator().manual_seed(0))
     sn.train(sae, planted, steps=250, batch_size=128, progress=False)
     found = measure_universality(sae, planted, n_bootstrap=0)
@@ -133,7 +129,6 @@ def test_shuffled_latents_are_matched_again() -> None:
 
 
 def test_correlations_are_those_of_numpy() -> None:
-    """On a small table, and unrelated latents stay at their floor."""
     first, second = _sparse(seed=0), _sparse(seed=1)
     found = match_latents(SparseCodes.from_dense(first), SparseCodes.from_dense(second))
     expected = [
@@ -142,40 +137,3 @@ def test_correlations_are_those_of_numpy() -> None:
     ]
     np.testing.assert_allclose(found.correlations, expected, atol=1e-6)
     assert abs(found.value - found.floor) < 0.03
-
-
-def test_wrong_input_is_named(planted) -> None:
-    """Unaligned samples, other rows, other dictionaries, silence, equal rows."""
-    x = planted[0].x
-    late = Activations.from_tensor(x, sample=torch.arange(len(x)).roll(1))
-    sae = sn.UniversalSAE([12, 12], 4, 2)
-    refused("row 0 is 'sample 0' at place 0", measure_universality, sae, [planted[0], late])
-    with pytest.raises(ValueError, match="2000 rows at place 0 and 10 at place 1"):
-        measure_universality(sae, [planted[0], planted[0].subset(range(10))])
-    some = SparseCodes.from_dense(torch.ones(4, 3))
-    with pytest.raises(ValueError, match=r"of the same rows, got \[4, 5\] rows"):
-        match_latents(some, SparseCodes.from_dense(torch.ones(5, 3)))
-    with pytest.raises(ValueError, match="all 3 at place 1 are dead"):
-        compare_firing([some, SparseCodes.from_dense(torch.zeros(4, 3))])
-    with pytest.raises(ValueError, match=r"one shared dictionary, got \[3, 7\] atoms"):
-        compare_firing([some, SparseCodes.from_dense(torch.ones(4, 7))])
-    refused("at least 10 rows, got at most 4 of 4", match_latents, some, some)
-    stored = _itda(x)
-    with pytest.raises(
-        ValueError, match=r"`acts` must be what `first` was .* 3 rows without sample"
-    ):
-        compare_itda(stored, stored, x[:3])
-    refused("`second` must be fitted first", compare_itda, stored, sn.ITDA(x.shape[1], 2), x)
-
-
-def test_every_number_names_its_formula(planted) -> None:
-    """As all measurements do."""
-    codes = SparseCodes.from_dense(_sparse())
-    x = planted[0].x[:100]
-    one = _itda(x)
-    for found in (
-        compare_itda(one, one, x),
-        compare_firing([codes] * 2),
-        match_latents(codes, codes),
-    ):
-        assert define(found.definition).formula

@@ -8,11 +8,9 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import define
 from sae_nb.evaluation.report._measurement import Resampling
 from sae_nb_studies.evaluation import split_error
 from sae_nb_studies.evaluation.dark_matter._dark_matter import (
-    PARTS,
     RIDGES,
     GramSums,
     Norms,
@@ -20,7 +18,6 @@ from sae_nb_studies.evaluation.dark_matter._dark_matter import (
     fit_ridge,
     predict_norms,
 )
-from tests.refusing import refused
 
 D_IN = 8
 
@@ -49,16 +46,6 @@ def _split(made, n: int = 2000, **options):
     return split_error(_Made(made), _x(n), n_bootstrap=100, **options)
 
 
-def test_shares_of_the_variance_add_up_to_one() -> None:
-    """For any SAE; every part has an interval around it."""
-    sae = sn.TopK(D_IN, 32, 2, generator=torch.Generator().manual_seed(0))
-    split = split_error(sae, _x(), n_bootstrap=200)
-    assert list(split.shares) == list(PARTS)
-    assert sum(part.value for part in split.shares.values()) == pytest.approx(1, abs=1e-9)
-    for part in split.shares.values():
-        assert part.interval[0] <= part.value <= part.interval[1]
-
-
 def test_shrinkage_alone_is_refitted_and_leaves_no_structure() -> None:
     """x̂ = s x makes e = (1 − s)x, linear in x; the gain wins all of it back first."""
     split = _split(lambda x: 0.6 * x)
@@ -80,7 +67,6 @@ def test_a_linear_error_is_all_linear() -> None:
 
 
 def test_independent_noise_is_the_rest() -> None:
-    """An error that has nothing to do with x is predicted by nothing."""
     generator = torch.Generator().manual_seed(5)
     split = _split(lambda x: x + torch.randn(x.shape, generator=generator), n=4000)
     assert split.gain == 1
@@ -90,7 +76,6 @@ def test_independent_noise_is_the_rest() -> None:
 
 
 def test_a_quadratic_error_is_nonlinear_and_not_linear() -> None:
-    """e_j = ½(x_{j+1}² − 1) is uncorrelated with x, and smooth."""
     split = _split(lambda x: x - 0.5 * (x.roll(1, dims=1) ** 2 - 1), n=6000)
     assert abs(split.value) < 0.05
     assert split.shares["nonlinear"].value > 5 * abs(split.shares["linear"].value)
@@ -114,31 +99,6 @@ def test_samples_never_stand_on_both_sides() -> None:
     acts = sn.Activations.from_tensor(x, sample=torch.arange(800).repeat_interleave(2))
     split = split_error(_Made(lambda x: x * 0.5 + 0.1 * x.abs()), acts, n_bootstrap=0)
     assert split.n_train == split.n == 800
-
-
-def test_more_rows_than_asked_for_are_left_out() -> None:
-    """Whole samples at random, and the counts say so."""
-    split = split_error(
-        _Made(lambda x: x * 0.5 + 0.1 * x.abs()), _x(2000), max_rows=500, n_bootstrap=0
-    )
-    assert split.n + split.n_train == 500
-
-
-def test_wrong_input_is_named() -> None:
-    """Another width, a perfect SAE, a temporal one, something that is no SAE."""
-    refused("d_in=8", split_error, _Made(lambda x: x), torch.randn(100, 7))
-    refused("leave an error", split_error, _Made(lambda x: x), _x(400))
-    refused("sparse autoencoder", split_error, "SAE", _x(400), error=TypeError)
-    temporal = _Made(lambda x: x)
-    temporal.reads_sequences = True
-    refused("one row at a time", split_error, temporal, _x(400))
-
-
-def test_least_squares_by_hand() -> None:
-    """Through (0, 1), (1, 3), (2, 5): slope 2, offset 1; a constant column changes nothing."""
-    x = np.array([[0.0, 7.0], [1.0, 7.0], [2.0, 7.0]])
-    fit = fit_linear(x, np.array([[1.0], [3.0], [5.0]]))
-    np.testing.assert_allclose(fit(np.array([[4.0, 7.0]])), [[9.0]], atol=1e-9)
 
 
 def test_gram_sums_agree_with_numpy() -> None:
@@ -180,13 +140,3 @@ def test_giving_parts_of_the_error_back_costs_less() -> None:
     assert set(costs) == {"x_hat", "x_hat_and_linear", "x_hat_and_rest"}
     assert 0 <= costs["x_hat_and_rest"] < costs["x_hat"] < split.downstream["x_hat"].floor
     assert all(f"loss_{name}" in split.measurements for name in costs)
-
-
-def test_every_number_names_its_formula() -> None:
-    """And what it cost."""
-    split = split_error(sn.TopK(D_IN, 32, 2), _x(400), n_bootstrap=0)
-    for measurement in split.measurements.values():
-        assert define(measurement.definition).formula
-    assert split.seconds > 0
-    assert split.table.shape == (5, 3)
-    assert "R²(e | x)" in repr(split)

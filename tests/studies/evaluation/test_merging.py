@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from tests.refusing import refused
 
 
 class Planted:
@@ -79,7 +78,6 @@ def test_every_step_is_the_cheapest_pair() -> None:
 
 
 def test_r2_is_that_of_the_dictionary_that_is_left() -> None:
-    """At every number of atoms; at all of them it is the SAE's own."""
     sae = _planted()
     found = sn.evaluation.merge(sae, sae.x, n_left=1)
     for n, r2 in zip(found.left, found.r2, strict=True):
@@ -90,18 +88,7 @@ def test_r2_is_that_of_the_dictionary_that_is_left() -> None:
     assert found.r2[0] == pytest.approx(sn.evaluation.explained_variance(sae.x, whole), abs=1e-6)
 
 
-def test_copies_are_merged_first() -> None:
-    """Before anything else; then nothing is missed by dropping them, where dropping a weak atom is."""
-    sae = _twins()
-    found = sn.evaluation.merge(sae, sae.x, n_left=6)
-    assert {tuple(sorted(pair)) for pair in found.pairs[:3]} == {(0, 10), (1, 11), (2, 12)}
-    assert found.needed(0.99) <= 10 < found.simpler(0.99)
-    assert found.groups(10) == [[0, 10], [1, 11], [2, 12]]
-    assert found.cost[:3].max() < 0.01 < found.cost[3]
-
-
 def test_random_pairs_lose_more_at_every_point() -> None:
-    """With the best direction for each pair, too."""
     sae = _twins()
     found = sn.evaluation.merge(sae, sae.x, n_left=4)
     assert (found.r2[1:] > found.random[:, 1:].mean(axis=0)).all()
@@ -110,7 +97,6 @@ def test_random_pairs_lose_more_at_every_point() -> None:
 
 
 def test_codes_of_what_was_merged_stay_sparse() -> None:
-    """One entry for each merged atom of a row, axes kept, zero rows included."""
     sae = _twins()
     small = sn.evaluation.merge(sae, sae.x, n_left=6).sae(8)
     codes = small.encode(sae.x.view(3, 100, 12))
@@ -151,15 +137,3 @@ def test_the_model_is_run_with_what_is_left() -> None:
         sae, acts, model, sae.x, labels=torch.arange(300) % 3, n_left=10, n_answers=2
     )
     assert labelled.quantity == "ce"
-
-
-def test_bad_input_is_refused() -> None:
-    """No two atoms that fire, numbers of atoms that never were, products."""
-    sae = _twins()
-    refused("`n_left` must be at most 12", sn.evaluation.merge, sae, sae.x, n_left=13)
-    found = sn.evaluation.merge(sae, sae.x, n_left=6)
-    refused("`n_atoms` must be at least 6", found.sae, 5)
-    one = Planted(sae.codes * (torch.arange(13) == 2), sae.dictionary)
-    refused("two atoms that fire", sn.evaluation.merge, one, one.x)
-    refused("all 3 rows are the same", sn.evaluation.merge, sae, sae.x[:1].expand(3, -1))
-    refused("writes products", sn.evaluation.merge, sn.PolySAE(12, 8, 2), sae.x)

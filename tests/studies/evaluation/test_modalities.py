@@ -9,13 +9,11 @@ from torch import Tensor
 
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.evaluation import bridge_score, modality_gap, modality_scores
-from tests.refusing import refused
 
 N, N_ATOMS, D = 400, 12, 6
 
 
 def _codes(seed: int, atoms: slice = slice(None)) -> Tensor:
-    """Sparse strengths, of some atoms alone."""
     generator = torch.Generator().manual_seed(seed)
     z = torch.rand(N, N_ATOMS, generator=generator)
     z = z * (torch.rand(N, N_ATOMS, generator=generator) < 0.3)
@@ -30,7 +28,6 @@ def _atoms(seed: int = 0) -> Tensor:
 
 
 def test_the_gap_is_the_distance_of_the_means_and_its_floor_is_not() -> None:
-    """By hand for two cones; near nothing where both sides are drawn alike."""
     x = torch.randn(500, D, generator=torch.Generator().manual_seed(0))
     shift = torch.zeros(D)
     shift[2] = 20.0
@@ -55,7 +52,6 @@ def test_an_atom_of_one_modality_alone_is_split() -> None:
 
 
 def test_a_dead_atom_has_no_score_and_signs_do_not_cancel() -> None:
-    """NaN where nothing fires; |z| where codes are signed."""
     z = _codes(0, slice(0, 8))
     signed = SparseCodes.from_dense(z * torch.where(torch.arange(N)[:, None] % 2 == 0, 1.0, -1.0))
     split = modality_scores([signed, SparseCodes.from_dense(z)])
@@ -65,7 +61,6 @@ def test_a_dead_atom_has_no_score_and_signs_do_not_cancel() -> None:
 
 
 def test_the_bridge_is_its_definition() -> None:
-    """Every edge, their sum and the floor, against dense matrices."""
     image, text, atoms = _codes(0), _codes(1), _atoms()
     bridge = bridge_score([SparseCodes.from_dense(z) for z in (image, text)], atoms)
     joint = (image.T.double() @ text.double() / N) * (atoms @ atoms.T)
@@ -98,23 +93,3 @@ def test_pairs_that_share_concepts_stand_above_their_floor() -> None:
     assert (best["second"] - best["first"] == 6).all()
     assert (best["score"] > best["floor"]).all()
     assert bridge_score(codes, [_atoms(1), _atoms(2)]).value < 0.7
-
-
-def test_what_is_no_pair_is_refused() -> None:
-    """One modality, other lengths, other dictionaries, other spaces."""
-    codes, x = SparseCodes.from_dense(_codes(0)), torch.randn(N, D)
-    for call in (modality_scores, lambda c: bridge_score(c, _atoms())):
-        refused("`codes` must be two.*got 1", call, [codes])
-        refused("same rows, got .400, 399. rows", call, [codes, codes[:-1]])
-        with pytest.raises(TypeError, match="`codes` must be SparseCodes.*got Tensor at place 1"):
-            call([codes, codes.to_dense()])
-        with pytest.raises(ValueError, match="one shared dictionary, got .12, 11. atoms"):
-            call([codes, SparseCodes.from_dense(_codes(0)[:, :11])])
-    refused("`embeddings` must be two", modality_gap, x)
-    refused(r"embeddings\[1\].*400", modality_gap, [x, x[1:]])
-    refused("in one space, got widths 6 and 5", modality_gap, [x, x[:, :5]])
-    with pytest.raises(ValueError, match="must have a direction.*row 3 of embeddings.1."):
-        modality_gap([x, x.index_fill(0, torch.tensor([3]), 0.0)])
-    with pytest.raises(ValueError, match="in one space, got widths 6 and 5"):
-        bridge_score([codes, codes], [_atoms(), _atoms()[:, :5]])
-    refused("12", bridge_score, [codes, codes], _atoms()[:11])

@@ -8,7 +8,6 @@ import torch
 import sae_nb as sn
 from sae_nb.diffing import changed_image
 from sae_nb.diffing._own_atoms import own_atoms
-from sae_nb.evaluation import DifferentModelsError
 
 TEXTS = list(sn.data.stories(16, seed=3).texts)
 
@@ -128,20 +127,6 @@ def test_an_atom_of_one_model_alone_is_found_and_a_rotated_copy_has_none():
     assert float(found.directions[0] @ extra) > 0.9
     assert found.of_b > found.control
     assert own_atoms(x, x.clone(), steps=300, seed=0, most=2).of_b <= found.control
-
-
-def test_models_that_cannot_be_compared_are_named(gpt):
-    with pytest.raises(DifferentModelsError, match="kinds of input differ"):
-        sn.diff_models(gpt, sn.load_model("tiny-vit"), TEXTS)
-    wide, narrow = (
-        sn.wrap(
-            torch.nn.Sequential(torch.nn.Linear(4, d), torch.nn.Linear(d, 2)),
-            class_names=["x", "y"],
-        )
-        for d in (8, 6)
-    )
-    with pytest.raises(DifferentModelsError, match="shapes of 0.weight differ"):
-        sn.diff_models(wide, narrow, torch.randn(3, 4), hook_points=["0"])
 
 
 def test_a_finer_grid_than_eight_is_covered_in_groups():

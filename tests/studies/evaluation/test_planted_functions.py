@@ -7,7 +7,6 @@ from functools import cache
 from typing import Any
 
 import numpy as np
-import pytest
 
 import sae_nb as sn
 from sae_nb_studies.evaluation import PlantedFunctions, planted_functions
@@ -25,12 +24,10 @@ def planted() -> PlantedFunctions:
 
 
 def fires(atom: int) -> np.ndarray:
-    """In which rows."""
     return planted().codes.to_dense()[:, atom].numpy() > 0
 
 
 def names() -> list[str]:
-    """The token of every row."""
     return [acts().context.token_name(1, int(i)) for i in acts().tokens.ids]
 
 
@@ -39,7 +36,6 @@ def of_kind(kind: str) -> list[int]:
 
 
 def test_tokens_and_letters_are_those_that_the_words_name() -> None:
-    """Read again from the text, without the code that planted them."""
     for atom in of_kind("token"):
         listed = set(re.findall("“(.*?)”", planted().texts[atom]))
         assert fires(atom).tolist() == [name in listed for name in names()]
@@ -49,7 +45,6 @@ def test_tokens_and_letters_are_those_that_the_words_name() -> None:
 
 
 def test_places_are_those_that_the_words_name() -> None:
-    """From one position up to another."""
     for atom in of_kind("place"):
         first, end = map(int, re.findall(r"\d+", planted().texts[atom]))
         position = np.asarray(acts().position)
@@ -57,7 +52,6 @@ def test_places_are_those_that_the_words_name() -> None:
 
 
 def test_noise_leaves_out_and_puts_elsewhere() -> None:
-    """A quarter of the firings each way."""
     for atom in of_kind("noisy"):
         listed = set(re.findall("“(.*?)”", planted().texts[atom]))
         true = np.array([name in listed for name in names()])
@@ -66,7 +60,6 @@ def test_noise_leaves_out_and_puts_elsewhere() -> None:
 
 
 def test_a_biased_one_is_silent_later() -> None:
-    """And nowhere else."""
     for atom in of_kind("biased"):
         quoted, at = planted().texts[atom].rsplit(", and nowhere from position ", 1)
         listed, position = set(re.findall("“(.*?)”", quoted)), np.asarray(acts().position)
@@ -75,24 +68,9 @@ def test_a_biased_one_is_silent_later() -> None:
 
 
 def test_rules_say_what_is_one_statement() -> None:
-    """And a judge that always says the same gets a half, whatever it is given."""
     table = planted().score(n_examples=24).set_index("kind")
     assert table.score["token"] > 0.9
     assert (table.other < 0.8).all()
     judged = planted().score(lambda _: "no", n_examples=16)
     assert judged.score.dropna().tolist() == [0.5] * judged.score.count()
     assert judged.score.count() > 0
-
-
-def test_a_seed_gives_the_same_functions() -> None:
-    """And another others."""
-    again, other = (planted_functions(acts(), n_each=2, noise=0.25, seed=seed) for seed in (0, 1))
-    assert again.texts == planted().texts != other.texts
-
-
-def test_other_rows_are_refused() -> None:
-    """Vectors have no tokens, and a text of one word has too little of anything."""
-    with pytest.raises(ValueError, match="rows of texts"):
-        planted_functions(sn.Activations.from_tensor(acts().x))
-    with pytest.raises(ValueError, match="at least 50 different tokens"):
-        planted_functions(acts()[:2])

@@ -8,11 +8,9 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import define
 from sae_nb_studies.evaluation import SAE, probe
-from sae_nb_studies.evaluation.concepts._probe_fits import CHANNELS, MEANS, RANDOM, RANDOM_LATENTS
+from sae_nb_studies.evaluation.concepts._probe_fits import CHANNELS
 from sae_nb_studies.evaluation.concepts._probing import divided, noisy, tasks_of, units_of
-from tests.refusing import refused
 
 D_IN = 12
 
@@ -36,7 +34,6 @@ def _x(n: int = 600, seed: int = 0) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def turned():
-    """A label that is one latent, and no channel."""
     sae, x = _Turned(), _x()
     return probe(sae, x, (x @ sae.dictionary[3]) > 0.5, ks=(1, 2), n_bootstrap=100), sae, x
 
@@ -52,7 +49,6 @@ def test_a_label_that_is_one_latent_is_told_by_it(turned) -> None:
 
 
 def test_a_label_that_is_linear_leaves_all_latents_no_gain(turned) -> None:
-    """Logistic regression on the activations tells it too: no reason to train an SAE."""
     study, _, _ = turned
     assert study.scores[CHANNELS, "all"].value > 0.98
     assert abs(study.gains["all"].value) < 0.02
@@ -69,7 +65,6 @@ def test_labels_of_chance_are_told_by_nobody() -> None:
 
 
 def test_a_random_dictionary_gains_nothing_over_itself() -> None:
-    """A bad SAE, random atoms, is not called useful."""
     random = sn.TopK(D_IN, 48, 4, generator=torch.Generator().manual_seed(9))
     random.initialise(_x(), torch.Generator().manual_seed(9))
     x = _x()
@@ -94,7 +89,6 @@ def test_copied_and_collapsed_saes_are_not_called_useful() -> None:
 
 
 def test_test_labels_are_never_read_for_choosing(monkeypatch) -> None:
-    """With all test labels turned round, every probe chooses and scores the same."""
     sae, x = _Turned(), _x()
     labels = (x @ sae.dictionary[3]) > 0.5
     units, truth = units_of(sn.Activations.from_tensor(x), labels, max_units=4000, seed=0)
@@ -110,7 +104,6 @@ def test_test_labels_are_never_read_for_choosing(monkeypatch) -> None:
 
 
 def test_parts_of_a_split_share_no_sample() -> None:
-    """Train, validation and test; rows of one sample stay together."""
     acts = sn.Activations.from_tensor(_x(300), sample=torch.arange(100).repeat_interleave(3))
     labels = torch.arange(300) % 2 == 0
     units, truth = units_of(acts, labels, max_units=4000, seed=0)
@@ -133,7 +126,6 @@ def test_samples_are_pooled_over_their_rows() -> None:
 
 
 def test_few_labels_and_noise_and_shift_are_what_they_say() -> None:
-    """Counts, share of wrong labels, and who is tested."""
     x, truth = _x(400), torch.arange(400) % 4
     acts = sn.Activations.from_tensor(x)
     units, labels = units_of(acts, truth, max_units=4000, seed=0)
@@ -150,38 +142,3 @@ def test_few_labels_and_noise_and_shift_are_what_they_say() -> None:
     wrong = np.any([heard[n] != t for n, t in tasks.items()], axis=0)
     assert wrong[split.test].sum() == 0
     assert wrong.sum() == round(0.25 * 300)
-
-
-def test_wrong_input_is_named() -> None:
-    """One class, too few (how many), constant rows, silent atoms, codes of another dictionary."""
-    sae, x = _Turned(), _x(200)
-    half = torch.arange(200) % 2 == 0
-    with pytest.raises(ValueError, match="at least two classes, got 200 examples of class 1"):
-        probe(sae, x, torch.ones(200, dtype=torch.bool))
-    with pytest.raises(
-        ValueError, match=r"at least 8 examples of '1' and of the others to test on, got \d and"
-    ):
-        probe(sae, x, torch.arange(200) < 4, seed=1)
-    refused("all 200 rows are the same", probe, sae, torch.ones(200, D_IN), half)
-    other = SparseCodes.from_dense(torch.ones(200, 7))
-    refused("200 × 12, got 200 × 7", probe, sae, x, half, codes=other)
-    with pytest.raises(ValueError, match="all 12 are dead"):
-        probe(sae, x, half, codes=SparseCodes.from_dense(torch.zeros(200, 12)))
-    refused("whole numbers", probe, sae, x, torch.rand(200), error=TypeError)
-    refused("one entry per sample, 200, or per row, 200", probe, sae, x, half[:50])
-    refused("`shifted` must have one entry per sample", probe, sae, x, half, shifted=half[:50])
-    refused("shifted", probe, sae, x, half, shifted=torch.zeros(200, dtype=torch.bool))
-
-
-def test_every_arm_is_there_and_names_its_formula(turned) -> None:
-    """Six arms; difference of means only for all columns, random latents only for few."""
-    study, _, _ = turned
-    arms = {name for name, _ in study.scores}
-    assert {SAE, RANDOM, RANDOM_LATENTS, CHANNELS, MEANS, "principal components"} == arms
-    assert (MEANS, 1) not in study.scores
-    assert (RANDOM_LATENTS, "all") not in study.scores
-    for measurement in [*study.scores.values(), *study.measurements.values()]:
-        assert define(measurement.definition).formula
-    assert study.table.loc[SAE, 1] == pytest.approx(1)
-    assert study.seconds > 0
-    assert sum(study.counts) == 600

@@ -10,7 +10,6 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import atom_geometry
-from sae_nb.figures import named, to_svg
 from sae_nb_studies.evaluation import quasi_orthogonality
 from sae_nb_studies.evaluation.dictionary import _quasi_orthogonality
 
@@ -27,7 +26,6 @@ def rows(n: int = 50) -> torch.Tensor:
 
 
 def test_lengths_are_what_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Dense, in one batch or several."""
     sae, x = made(k=5), rows()
     z = sae.encode(x).to_dense().detach().double()
     for batch in (4096, 7):
@@ -52,7 +50,6 @@ def test_no_row_needs_a_larger_cosine_than_there_is(kind: type) -> None:
 
 
 def test_two_atoms_need_their_own_cosine() -> None:
-    """Exactly; of one atom or none nothing can be said."""
     sae = made(k=2)
     with torch.no_grad():
         atoms = torch.nn.functional.normalize(torch.ones(24, 8) + torch.eye(24, 8), dim=1)
@@ -71,7 +68,6 @@ def test_two_atoms_need_their_own_cosine() -> None:
 
 
 def test_the_mean_cosine_of_random_directions_is_what_the_formula_says() -> None:
-    """As of the whole Gram matrix."""
     atoms = torch.randn(400, 8, generator=torch.Generator().manual_seed(0))
     unit = torch.nn.functional.normalize(atoms, dim=1)
     off = (unit @ unit.T).abs()[~torch.eye(400, dtype=torch.bool)]
@@ -92,27 +88,3 @@ def test_what_is_not_an_atom_counts_as_bias() -> None:
     left = y - (t(x) - t.encode(x).to_dense() @ t.dictionary)
     assert found.lengths == pytest.approx(left.norm(dim=1).detach().numpy(), rel=1e-4)
     assert found.lengths.mean() < 0.9 * float((y - t.bias.detach()).norm(dim=1).mean())
-
-
-def test_a_dictionary_of_several_places_is_refused() -> None:
-    c = sn.Crosscoder([3, 5], n_atoms=8, k=2)
-    with pytest.raises(ValueError, match="`sae` must write one place here, got Crosscoder"):
-        quasi_orthogonality(c, [rows()[:, :3], rows()[:, 3:]])
-
-
-def test_the_plot_has_a_point_per_row_and_the_line_of_equal_lengths(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """Of many rows a part; the dotted lines stand where squares differ by half."""
-    found = quasi_orthogonality(made(k=5), rows())
-    figure = found.plot()
-    points, equal = named(figure, "rows"), named(figure, "equal")
-    assert list(points.x) == list(found.lengths)
-    assert list(points.y) == list(found.code_lengths)
-    assert list(equal.x) == list(equal.y)
-    band = named(figure, "squares differ by half")
-    for at in (1, 4):
-        assert abs(band.x[at] ** 2 - band.y[at] ** 2) == pytest.approx(0.5 * band.y[at] ** 2)
-    assert "length of its code" in to_svg(figure)
-    monkeypatch.setattr("sae_nb.figures._code_lengths.MOST_POINTS", 20)
-    assert len(named(found.plot(), "rows").x) == 17

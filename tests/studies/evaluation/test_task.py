@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.evaluation import define
 from sae_nb_studies.evaluation import edit_success, necessity, sparse_control, sufficiency
 
 
@@ -22,11 +21,9 @@ class Axes:
         self.d_in = self.n_atoms = d_in
 
     def encode(self, x: Tensor) -> sn.SparseCodes:
-        """Coordinates, where positive."""
         return sn.SparseCodes.from_dense(self.share * x.relu())
 
     def decode(self, codes: sn.SparseCodes) -> Tensor:
-        """The sum of the axes."""
         return codes.to_dense()
 
 
@@ -123,36 +120,3 @@ def test_a_language_model_is_edited_at_the_last_token_of_each_text() -> None:
     # Positive coordinates alone: part of the way; all of both signs would be the whole.
     assert 0 < found.left[:, 1].max() < found.left[:, 0].min() < 1
     assert found[width].control <= 1
-
-
-def test_every_number_names_its_formula(model: Any) -> None:
-    """As all measurements do."""
-    for name in ("task_sufficiency", "task_necessity", "sparse_control", "edit_success"):
-        assert define(name).formula
-    found = sparse_control(model, "0", Axes(3), X, X.flip(0), positions=None)
-    assert repr(found).startswith("SparseControl(answered alike, by atoms edited: 2:")
-
-
-def test_what_does_not_fit_is_refused(model: Any) -> None:
-    """Positions, labels, pairs, answers, dictionaries of several places."""
-    s = sn.supervised_dictionary(X, {"side": RIGHT})
-    axes = Axes(3)
-    with pytest.raises(TypeError, match="`attributes` must say"):
-        sufficiency(model, "0", s, X, RIGHT, WRONG, positions=None)
-    with pytest.raises(ValueError, match="one label for each of 4 inputs, got 2"):
-        sufficiency(model, "0", s, X, RIGHT, WRONG, attributes={"side": ["a", "b"]}, positions=None)
-    with pytest.raises(TypeError, match="`attributes` are for a supervised dictionary, got Axes"):
-        sufficiency(model, "0", axes, X, RIGHT, WRONG, attributes={"side": RIGHT}, positions=None)
-    with pytest.raises(ValueError, match="what .* prefers to `others`"):
-        sufficiency(model, "0", axes, X, WRONG, RIGHT, positions=None)
-    with pytest.raises(ValueError, match="`answers` must be one for all or one for each of 4"):
-        necessity(model, "0", axes, X, ["a"], WRONG, positions=None)
-    with pytest.raises(ValueError, match="`others` must be one of the classes"):
-        necessity(model, "0", axes, X, RIGHT, "d", positions=None)
-    with pytest.raises(ValueError, match="`targets` must be one for each of 4 inputs, got 2"):
-        sparse_control(model, "0", axes, X, X[:2], positions=None)
-    with pytest.raises(ValueError, match="read and reconstruct one place here, got Crosscoder"):
-        sparse_control(model, "0", sn.Crosscoder([3, 3], 8, 2), X, X, positions=None)
-    gpt = sn.load_model("tiny-gpt")
-    with pytest.raises(ValueError, match="`positions` must be one per input, got None"):
-        sparse_control(gpt, "resid_post.3", Axes(128), ["Tom ran"], ["Ida ran"], positions=None)

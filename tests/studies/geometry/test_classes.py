@@ -18,7 +18,6 @@ CENTRES = draws(6, 20, seed=1)
 
 
 def classes(dimension: int, apart: float) -> torch.Tensor:
-    """Clouds of so many directions, each class in its own, around centres."""
     clouds = torch.zeros(len(LABELS), 20)
     for label in range(6):
         axes = torch.linalg.qr(draws(20, 20, seed=10 + label)).Q[:, :dimension]
@@ -28,14 +27,12 @@ def classes(dimension: int, apart: float) -> torch.Tensor:
 
 @pytest.mark.parametrize("dimension", [1, 3, 5])
 def test_each_class_has_its_own_dimension(dimension: int) -> None:
-    """Not that of all rows, which their different planes make larger."""
     found = class_geometry(classes(dimension, 0.1), LABELS, n_draws=2)
     assert found.dimension == pytest.approx([dimension] * 6, rel=0.15)
     assert found.dimension_floor > found.dimension.mean() + 0.5
 
 
 def test_the_radius_falls_as_classes_part() -> None:
-    """In inverse proportion to the distance of the centres."""
     near, far = (class_geometry(classes(3, apart), LABELS, n_draws=2) for apart in (5.0, 50.0))
     assert far.radius.mean() == pytest.approx(near.radius.mean() / 10, rel=0.1)
     assert near.radius_floor > 3
@@ -59,23 +56,7 @@ def test_shuffled_labels_are_not_separable_where_rows_outnumber_dimensions() -> 
 
 
 def test_classes_with_few_rows_are_marked() -> None:
-    """Ten rows per direction is what a participation ratio needs."""
     uneven = torch.cat([LABELS, torch.full((5,), 6)])
     x = torch.cat([classes(5, 3.0), draws(5, 20, seed=40)])
     few = class_geometry(x, uneven, n_draws=2).per_class
     assert few["few"].tolist() == [False] * 6 + [True]
-
-
-@pytest.mark.parametrize(
-    ("x", "labels", "message"),
-    [
-        (draws(6, 4), torch.zeros(6, dtype=torch.long), "two classes"),
-        (draws(6, 4), torch.tensor([0, 0, 0, 0, 1, 1]), "three rows"),
-        (draws(6, 4), torch.tensor([0, 1]), "n=6 like `x`"),
-        (torch.ones(6, 4), torch.tensor([0, 0, 0, 1, 1, 1]), "copies in 0"),
-    ],
-)
-def test_bad_input_is_refused_by_name(x: torch.Tensor, labels: torch.Tensor, message: str) -> None:
-    """Before any work."""
-    with pytest.raises(ValueError, match=message):
-        class_geometry(x, labels)

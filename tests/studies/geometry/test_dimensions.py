@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 
-from sae_nb.geometry import participation_ratio, stable_rank
+from sae_nb.geometry import participation_ratio
 from sae_nb_studies.data import planted_manifolds
-from sae_nb_studies.geometry import (
-    dimensions,
-    direction_dimension,
-    tree_dimension,
-    two_nn_dimension,
-)
+from sae_nb_studies.geometry import dimensions, direction_dimension, tree_dimension
 
 
 def draws(*shape: int, seed: int = 0) -> torch.Tensor:
@@ -21,27 +15,12 @@ def draws(*shape: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_a_swiss_roll_spans_three_directions_and_has_two_dimensions() -> None:
-    """Spectra say three, neighbours two."""
     roll = planted_manifolds(2000, shapes=("swiss roll",), n_active=1, d_in=10, noise=0.0).x
     found = dimensions(roll)
     assert found["effective rank"] == pytest.approx(3, abs=0.2)
     for measure in ("two nearest neighbours", "Levina–Bickel"):
         assert found[measure] == pytest.approx(2, abs=0.3)
     assert not found.table["warning"].any()
-
-
-def test_each_number_is_that_of_its_function() -> None:
-    """Centred where the table says so."""
-    x = 3 + draws(300, 8)
-    found = dimensions(x)
-    assert found["participation ratio"] == participation_ratio(x)
-    assert found["stable rank"] == stable_rank(x)
-    assert found["two nearest neighbours"] == pytest.approx(two_nn_dimension(x))
-    # The mean of 3 is one direction of squared length, and none of variance.
-    assert found["stable rank"] < 1.5 < found["participation ratio"]
-    centred = found.table.set_index("measure")["centred"]
-    assert centred["participation ratio"]
-    assert not centred["stable rank"]
 
 
 def test_too_few_rows_are_said() -> None:
@@ -54,7 +33,6 @@ def test_too_few_rows_are_said() -> None:
 
 
 def test_components_hold_nine_tenths_of_the_variance() -> None:
-    """Nine equal directions of ten."""
     x = torch.linalg.qr(draws(500, 10)).Q
     assert dimensions(x - x.mean(dim=0))["components for 90%"] in (9, 10)
 
@@ -90,21 +68,6 @@ def test_planted_ranks_are_followed_and_permuted_rows_are_not() -> None:
     assert max(control) - min(control) < 5
 
 
-def test_copies_of_rows_change_nothing() -> None:
-    """A row and its copy have no distance."""
-    roll = planted_manifolds(2000, shapes=("swiss roll",), n_active=1, d_in=10, noise=0.0).x
-    twice = two_nn_dimension(torch.cat([roll, roll[:100]]))
-    assert twice == pytest.approx(two_nn_dimension(roll), rel=1e-6)
-
-
-def test_a_ball_of_five_dimensions_is_a_little_low() -> None:
-    """A known bias of the estimate at this size."""
-    directions = torch.nn.functional.normalize(draws(2000, 5), dim=1)
-    radius = torch.rand(2000, 1, generator=torch.Generator().manual_seed(1)) ** (1 / 5)
-    ball = directions * radius @ torch.linalg.qr(draws(20, 5)).Q.T
-    assert 4.2 < two_nn_dimension(ball) < 5.4
-
-
 @pytest.mark.parametrize("d", [1, 2, 3])
 def test_a_tree_grows_with_the_dimension(d: int) -> None:
     """A cube of d dimensions, in ten coordinates; size, place and copies of rows change nothing."""
@@ -114,33 +77,3 @@ def test_a_tree_grows_with_the_dimension(d: int) -> None:
     assert abs(value - d) < 0.15 * d
     # Powers of two, so that no distance is rounded otherwise and the order of rows stays.
     assert tree_dimension(torch.cat([x, x[:20]]) * 8) == pytest.approx(value, rel=1e-9)
-
-
-def test_the_length_of_a_tree_is_scipys() -> None:
-    """Of forty points in the plane."""
-    from scipy.sparse.csgraph import minimum_spanning_tree
-
-    from sae_nb_studies.geometry._dimension import _tree_length
-
-    x = draws(40, 2).double()
-    distance = torch.cdist(x, x).numpy()
-    wanted = minimum_spanning_tree(distance).sum()
-    assert _tree_length(distance, np.arange(40)) == pytest.approx(float(wanted))
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: dimensions(draws(30, 4)), "at least 40 distinct rows, got 30"),
-        (lambda: dimensions(torch.ones(90, 4)), "got 1"),
-        (lambda: dimensions(draws(90, 4))["girth"], "one of"),
-        (lambda: tree_dimension(torch.ones(60, 2)), "40 distinct rows, got 1"),
-        (lambda: direction_dimension(torch.ones(1, 3)), "two rows or more"),
-        (lambda: direction_dimension(torch.tensor([[1.0], [0.0]])), "none of them zero"),
-        (lambda: two_nn_dimension(torch.ones(30, 2)), "10 distinct rows, got 1"),
-    ],
-)
-def test_bad_input_is_refused_by_name(call: object, message: str) -> None:
-    """Before any work."""
-    with pytest.raises(ValueError, match=message):
-        call()  # type: ignore[operator]

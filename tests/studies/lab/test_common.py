@@ -49,7 +49,6 @@ def test_saved_as_an_sae(kind: Any, sizes: tuple[int, ...], tmp_path: Path) -> N
 
 @every_sae
 def test_unit_of_the_data_does_not_matter(kind: Any, sizes: tuple[int, ...]) -> None:
-    """Data in another unit and place give the same reconstruction there."""
     one, other = (kind(*sizes, generator=drawn()) for _ in range(2))
     one.fit(X, steps=10)
     other.fit(100 * X - 5, steps=10)
@@ -71,7 +70,6 @@ def test_steps_are_a_trace_for_panels(kind: Any, sizes: tuple[int, ...]) -> None
 
 @every_sae
 def test_on_another_device(kind: Any, sizes: tuple[int, ...]) -> None:
-    """Nothing is made on the CPU by itself: the meta device carries a step."""
     with torch.device("meta"):
         sae = kind(*sizes)
     assert sae.dictionary.is_meta

@@ -12,7 +12,6 @@ import sae_nb as sn
 from sae_nb.architectures import ConvolutionOperator
 from sae_nb_studies.data import PlantedEvents, planted_events
 from sae_nb_studies.lab import DUNL
-from tests.refusing import refused
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -21,12 +20,10 @@ def drawn(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def planted() -> PlantedEvents:
-    """Few trials with real-valued recordings."""
     return planted_events(24, n_samples=80, seed=3)
 
 
 def with_true_kernels(planted: PlantedEvents, **settings: object) -> DUNL:
-    """A model that knows the kernels."""
     dunl = DUNL(2, 16, **settings)  # type: ignore[arg-type]
     with torch.no_grad():
         dunl.operator.weight.copy_(planted.kernels)
@@ -34,7 +31,6 @@ def with_true_kernels(planted: PlantedEvents, **settings: object) -> DUNL:
 
 
 def slopes(dunl: DUNL, x: Tensor, **options: object) -> tuple[Tensor, Tensor, Tensor]:
-    """Codes, slope of the nll by each, and slope by the baseline."""
     found = dunl.deconvolve(x, **options)  # type: ignore[arg-type]
     z = found.codes.to_dense().double().requires_grad_()
     b = found.baseline.double().requires_grad_()
@@ -90,16 +86,6 @@ def test_neurons_share_the_times_of_their_events() -> None:
     assert float(slope.norm(dim=1)[~used].max()) < 0.6 + 5e-3
 
 
-def test_the_objective_falls_with_more_steps(planted: PlantedEvents) -> None:
-    """Penalised likelihood of the codes after 5, 20 and 80 steps."""
-    values = []
-    for n_steps in (5, 20, 80):
-        found = with_true_kernels(planted, n_steps=n_steps).deconvolve(planted.x)
-        error = 0.5 * (planted.x - found.rate).square().sum()
-        values.append(float(error + 0.3 * found.codes.values.sum()))
-    assert values[0] > values[1] > values[2]
-
-
 def test_no_event_where_none_may_be(planted: PlantedEvents) -> None:
     """Known events leave all other places at zero, and two-sided codes are least squares on them."""
     dunl = with_true_kernels(planted, sparsity=0.0, nonnegative=False, n_steps=1500)
@@ -153,7 +139,6 @@ def test_k_is_kept_per_kernel_and_trial(planted: PlantedEvents) -> None:
 
 
 def test_kernels_are_learned_from_known_events() -> None:
-    """From noise, both kernels come out, and neither is displaced."""
     planted = planted_events(32, n_samples=100, link="binomial", seed=0)
     dunl = DUNL(2, 16, link="binomial", sparsity=0.0, nonnegative=False, generator=drawn())
     dunl.fit(planted.x, planted.events, steps=40)
@@ -176,25 +161,6 @@ def test_displaced_kernels_are_matched_with_their_events(planted: PlantedEvents)
     assert min(seen.hit_rate, seen.precision) > 0.7
 
 
-def test_hits_count_what_is_near() -> None:
-    """With the true events themselves all are hits; with events of another trial few are."""
-    planted = planted_events(20, noise=0.0, seed=1)
-    dunl = with_true_kernels(planted, sparsity=0.0, nonnegative=False, n_steps=400)
-    found = dunl.deconvolve(planted.x, planted.events)
-    assert found.compare(planted.kernels, planted.events, within=0).hit_rate == 1
-    other = found.compare(planted.kernels, planted.events.roll(1, dims=0))
-    assert other.hit_rate < 0.4
-
-
-def test_kernels_in_the_middle_explain_the_same(planted: PlantedEvents) -> None:
-    """Centring moves a kernel as a whole, up to what leaves the window."""
-    dunl = with_true_kernels(planted)
-    dunl._centre()
-    seen = dunl.deconvolve(planted.x).compare(planted.kernels, planted.events)
-    assert float(seen.correlation.min()) > 0.97
-    assert all(1 < shift < 8 for shift in seen.shift.tolist())
-
-
 def test_decoding_lays_kernels_over_each_other(planted: PlantedEvents) -> None:
     """decode(codes) + baseline is η, which for Gaussian recordings is the rate; contributions add to it."""
     dunl = with_true_kernels(planted)
@@ -205,27 +171,12 @@ def test_decoding_lays_kernels_over_each_other(planted: PlantedEvents) -> None:
     assert torch.allclose(total, found.rate, atol=1e-5)
 
 
-def test_the_table_of_events_is_the_codes() -> None:
-    """A row of `events` says trial, neuron, kernel and bin of a code."""
-    planted = planted_events(3, n_neurons=4, link="poisson", seed=1)
-    found = with_true_kernels(planted, link="poisson", sparsity=1.0).deconvolve(planted.x)
-    z = found.codes.to_dense()
-    table = found.events
-    at = tuple(
-        torch.tensor(table[name].to_numpy()) for name in ("trial", "neuron", "bin", "kernel")
-    )
-    assert torch.equal(z[at], torch.tensor(table["strength"].to_numpy()))
-    assert len(table) == int((z != 0).sum()) > 0
-
-
 def test_a_given_baseline_is_kept(planted: PlantedEvents) -> None:
-    """Nothing moves it."""
     found = with_true_kernels(planted).deconvolve(planted.x, baseline=0.5)
     assert found.baseline.tolist() == pytest.approx([0.5] * len(planted))
 
 
 def test_positive_kernels_stay_positive(planted: PlantedEvents) -> None:
-    """After every step of learning, and of unit norm."""
     dunl = DUNL(2, 16, positive_kernels=True, generator=drawn()).fit(planted.x, steps=3)
     assert float(dunl.dictionary.min()) >= 0
     assert dunl.dictionary.norm(dim=1).tolist() == pytest.approx([1, 1])
@@ -239,30 +190,6 @@ def test_it_is_kept_and_read_as_saes_are(planted: PlantedEvents, tmp_path: Path)
     assert isinstance(again, DUNL)
     assert again.settings() == dunl.settings()
     assert torch.equal(again.encode(planted.x).values, dunl.encode(planted.x).values)
-
-
-def test_its_figures_show_what_was_found(planted: PlantedEvents) -> None:
-    """Every event is drawn, and the last layer of an explained trial is η."""
-    dunl = with_true_kernels(planted, k=2)
-    found = dunl.deconvolve(planted.x)
-    assert sum(len(trace.x) for trace in found.figure().data) == len(found.events)
-    explained = found.explain(3)
-    assert explained.data[-1].y == pytest.approx(found.rate[3].numpy(), abs=1e-4)
-    assert len(dunl.figure().data) == 2
-
-
-def test_what_is_no_recording_is_refused(planted: PlantedEvents) -> None:
-    """Too short, negative counts, shares beyond 1, events of other sizes, flat rows and no trial."""
-    x = planted.x
-    refused("at least as long as a kernel", DUNL(2, 16).fit, x[:, :9])
-    for link in ("poisson", "binomial"):
-        refused("must not be negative", DUNL(2, 16, link=link).deconvolve, x)
-    refused(r"must be in \[0, 1\]", DUNL(2, 16, link="binomial").deconvolve, x.abs() * 3)
-    refused("`events` must have shape", DUNL(3, 16).fit, x, planted.events)
-    refused("truth values", DUNL(2, 16).fit, x, planted.events.float(), error=TypeError)
-    refused("must have shape", DUNL(2, 16).fit, x[0])
-    refused("must be finite", DUNL(2, 16).fit, x.log())
-    refused(r"Use dunl\.fit", sn.train, DUNL(2, 16), x[:, :16], error=TypeError)
 
 
 def test_its_kernels_are_looked_at_with_the_windows_they_begin() -> None:

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb_studies.lab import GroupAction, GroupNetwork, learn_action
-from tests.refusing import refused
+from sae_nb_studies.lab import GroupNetwork, learn_action
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -17,18 +16,15 @@ def drawn(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def x() -> Tensor:
-    """Inputs in a unit and place of their own."""
     return 40 + 7 * torch.randn(300, 9, generator=drawn(3))
 
 
 @pytest.fixture(scope="module")
 def network(x: Tensor) -> GroupNetwork:
-    """Two orbits of three after a few steps."""
     return GroupNetwork(9, 2, 3, generator=drawn()).fit(x, steps=15)
 
 
 def test_atoms_are_powers_of_an_action(network: GroupNetwork) -> None:
-    """Atom k · G + g is A_k^g b_k at unit norm."""
     for k in range(2):
         b, matrix = network.operator.base[k].detach(), network.action(k).matrix
         for g in range(3):
@@ -36,12 +32,6 @@ def test_atoms_are_powers_of_an_action(network: GroupNetwork) -> None:
             expected = atom / atom.norm()
             assert torch.allclose(network.dictionary[3 * k + g], expected, atol=1e-5)
             assert torch.allclose(network.orbits[k, g], expected, atol=1e-5)
-
-
-def test_norms_are_kept(network: GroupNetwork) -> None:
-    """Base atoms have unit norm, actions that of a rotation, √d, after every step."""
-    assert torch.allclose(network.operator.base.norm(dim=1), torch.ones(2), atol=1e-5)
-    assert torch.allclose(network.operator.action.flatten(1).norm(dim=1), torch.full((2,), 3.0))
 
 
 def test_codes_are_sparse_coding(network: GroupNetwork, x: Tensor) -> None:
@@ -54,7 +44,6 @@ def test_codes_are_sparse_coding(network: GroupNetwork, x: Tensor) -> None:
 
 
 def test_rolled_atoms_are_found() -> None:
-    """Eight atoms, rolls by 4 of two, are found without a pair."""
     base = torch.nn.functional.normalize(torch.randn(2, 16, generator=drawn()), dim=1)
     atoms = torch.cat([base.roll(4 * g, dims=1) for g in range(4)])
     z = torch.zeros(2000, 8)
@@ -105,22 +94,3 @@ def test_pairs_do_not_say_what_inputs_lack() -> None:
     apart = action.matrix - move
     lost = apart @ torch.full((6,), 6**-0.5)
     assert float(lost.norm()) == pytest.approx(float(apart.norm()), rel=0.01)
-
-
-def test_figures(network: GroupNetwork) -> None:
-    """Atoms as tiles, a row per orbit; the matrix; eigenvalues with the unit circle."""
-    (sheet,) = network.figure().data
-    tiles = torch.tensor(sheet.z.astype(float)).reshape(2, 4, 3, 4)[:, :3, :, :3].transpose(1, 2)
-    assert torch.equal(tiles.reshape(2, 3, 9), network.orbits)
-    action = network.action(1)
-    assert torch.equal(torch.tensor(action.figure().data[0].z), action.matrix)
-    circle, values = action.circle().data
-    assert len(values.x) == 9
-    assert max(x * x + y * y for x, y in zip(circle.x, circle.y, strict=True)) == pytest.approx(1)
-
-
-def test_wrong_orbits_and_pairs_are_refused(network: GroupNetwork) -> None:
-    """An orbit that is not there, pairs that do not match, a matrix of another size."""
-    refused("`orbit`", network.action, 2, error=IndexError)
-    refused("`y`", learn_action, torch.ones(3, 4), torch.ones(2, 4))
-    refused("`other`", GroupAction(matrix=torch.eye(3)).distance, torch.eye(2))

@@ -10,7 +10,6 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import FixedOperator, SimplexProx
 from sae_nb_studies.lab import KDS, WLSC
-from tests.refusing import refused
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -19,22 +18,12 @@ def drawn(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def x() -> Tensor:
-    """Points of the plane, far from the origin and in a unit of their own."""
     return 40 + 7 * torch.randn(200, 2, generator=drawn(3))
 
 
 @pytest.fixture(scope="module")
 def kds(x: Tensor) -> KDS:
-    """Landmarks after a few steps."""
     return KDS(2, 12, generator=drawn()).fit(x, steps=30)
-
-
-def test_codes_are_mixtures(kds: KDS, x: Tensor) -> None:
-    """Memberships are ≥ 0 and sum to 1."""
-    with torch.no_grad():
-        z = kds.encode(x).to_dense()
-    assert float(z.min()) >= 0
-    assert torch.allclose(z.sum(dim=1), torch.ones(len(x)), atol=1e-5)
 
 
 def test_codes_minimise_reconstruction_and_distance(x: Tensor) -> None:
@@ -51,7 +40,6 @@ def test_codes_minimise_reconstruction_and_distance(x: Tensor) -> None:
 
 
 def test_distance_makes_mixtures_local(x: Tensor) -> None:
-    """With a cost of distance an input uses fewer landmarks, and nearer ones."""
     local, wide = (KDS(2, 12, locality=cost, generator=drawn()) for cost in (1.0, 0.0))
     reach = []
     for sae in (local, wide):
@@ -76,21 +64,7 @@ def test_one_step_is_spades_encoder(x: Tensor) -> None:
     assert torch.allclose(z, spade.to_dense(), atol=1e-5)
 
 
-def test_distance_is_a_laplacian_form(kds: KDS, x: Tensor) -> None:
-    """Σ z_ij ‖x_i − w_j‖² = tr(VᵀLV) of the graph of points and landmarks, as the paper has it."""
-    with torch.no_grad():
-        z = kds.encode(x).to_dense().double()
-    atoms, points = kds.landmarks.double(), x.double()
-    direct = float((z * torch.cdist(points, atoms).square()).sum())
-    nodes, n = torch.cat([points, atoms]), len(x)
-    weight = torch.zeros(len(nodes), len(nodes), dtype=torch.float64)
-    weight[:n, n:], weight[n:, :n] = z, z.T
-    form = float(torch.trace(nodes.T @ (torch.diag(weight.sum(dim=1)) - weight) @ nodes))
-    assert form == pytest.approx(direct, rel=1e-4)
-
-
 def test_two_moons_are_parted() -> None:
-    """The ties of landmarks part what no straight line parts."""
     from sklearn.datasets import make_moons
 
     points, moon = make_moons(600, noise=0.03, random_state=1)
@@ -123,17 +97,6 @@ def test_plain_penalty_is_lasso(x: Tensor) -> None:
     assert torch.allclose(z, codes.to_dense() * wlsc._unit, atol=1e-4)
 
 
-@pytest.mark.parametrize("kind", [KDS, WLSC])
-def test_training_lowers_its_objective(kind: type[KDS] | type[WLSC], x: Tensor) -> None:
-    """A fit ends with a lower loss than it began with, through all steps of the solver."""
-    sae = kind(2, 8, generator=drawn())
-    sae.initialise(x, drawn(1))
-    silent = torch.zeros(8, dtype=torch.long)
-    before = float(sae.training_loss(x, silent, 100, 0.0).total.detach())
-    sae.fit(x, steps=60)
-    assert float(sae.training_loss(x, silent, 100, 0.0).total.detach()) < before
-
-
 def test_ties_are_shared_inputs(kds: KDS, x: Tensor) -> None:
     """Ties are Σ_i z_ij z_il off the diagonal, symmetric, and a point is grouped with its strongest atom."""
     found = sn.lab.local_map(kds, x, n_clusters=3)
@@ -144,30 +107,3 @@ def test_ties_are_shared_inputs(kds: KDS, x: Tensor) -> None:
     assert np.allclose(found.ties.toarray(), expected, atol=1e-5)
     assert np.array_equal(found.labels, found.atom_labels[z.argmax(axis=1)])
     assert {trace.name for trace in found.figure().data} == {"points", "share inputs", "landmarks"}
-
-
-def test_accuracy_does_not_ask_for_names(kds: KDS, x: Tensor) -> None:
-    """Groups are named as suits best: a permutation of them is as right."""
-    found = sn.lab.local_map(kds, x, n_clusters=3)
-    assert found.accuracy((found.labels + 1) % 3) == 1.0
-    assert np.abs(found.landmarks - x.numpy().mean(axis=0)).max() < 40, "they lie among the data"
-    refused("one entry per point", found.accuracy, [0, 1])
-
-
-def test_negative_codes_are_refused(x: Tensor) -> None:
-    """Ties need codes that add up."""
-    sae = sn.AbsTopK(2, 8, k=2, generator=drawn())
-    sae.initialise(x)
-    refused("codes ≥ 0", sn.lab.local_map, sae, x)
-
-
-def test_more_groups_than_atoms_are_refused(kds: KDS, x: Tensor) -> None:
-    """The error says how many there could be."""
-    refused("at most the number of atoms in use", sn.lab.local_map, kds, x[:2], n_clusters=50)
-
-
-def test_table_names_what_is_there() -> None:
-    """Every system of the table can be used by its name."""
-    table = sn.lab.names()
-    assert list(table.columns) == ["system", "operator", "link", "prox", "solver", "arXiv"]
-    assert all(hasattr(sn.lab, name) for name in table["system"])

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-import sae_nb as sn
 from sae_nb_studies.lab import KernelSimilarity, MatchedSimilarity
-from tests.refusing import refused
 
 
 def drawn(seed: int = 0) -> torch.Generator:
@@ -19,7 +17,6 @@ def drawn(seed: int = 0) -> torch.Generator:
 
 @pytest.fixture(scope="module")
 def planted() -> tuple[Tensor, Tensor]:
-    """Atoms, and inputs of two of them each."""
     atoms = torch.nn.functional.normalize(torch.randn(8, 8, generator=drawn()), dim=1)
     z = torch.zeros(200, 8)
     for row in z:
@@ -29,7 +26,6 @@ def planted() -> tuple[Tensor, Tensor]:
 
 @pytest.fixture(scope="module")
 def found(planted: tuple[Tensor, Tensor]) -> MatchedSimilarity:
-    """What similarities alone say of them."""
     return KernelSimilarity(8, kernel="precomputed").fit(planted[1] @ planted[1].T)
 
 
@@ -54,7 +50,6 @@ def test_objective_is_ridge_sparse_coding_with_the_best_dictionary(
 
 
 def test_objective_never_rises(found: MatchedSimilarity) -> None:
-    """At every look."""
     assert float(found.objective.diff().max()) <= 1e-9 * float(found.objective[0])
     assert float(found.objective[-1]) < 0.5 * float(found.objective[0])
 
@@ -85,46 +80,3 @@ def test_units_tile_a_ring() -> None:
     pieces = (on & ~on.roll(1, dims=1)).sum(dim=1)
     assert float((pieces == 1).double().mean()) >= 0.9
     assert found.residual < 0.05
-
-
-def test_reseeded_fits_explain_alike(planted: tuple[Tensor, Tensor]) -> None:
-    """The first codes are drawn by the seed, and only they."""
-    fits = [KernelSimilarity(8).fit(planted[1], seed=seed) for seed in (0, 0, 1)]
-    assert torch.equal(fits[0].z, fits[1].z)
-    assert not torch.equal(fits[0].z, fits[2].z)
-    assert fits[0].residual == pytest.approx(fits[2].residual, abs=0.01)
-
-
-def test_figure_has_both_similarities(found: MatchedSimilarity) -> None:
-    """Of inputs and of codes, cosines at most 1."""
-    inputs, codes = found.figure().data
-    assert (inputs.name, codes.name) == ("inputs", "codes")
-    assert max(inputs.z.max(), codes.z.max()) <= 1 + 1e-9
-
-
-@pytest.mark.parametrize(
-    ("gram", "words"),
-    [
-        (torch.ones(3, 4), "square"),
-        (torch.tensor([[1.0, 0.5], [0.1, 1.0]]), "symmetric"),
-        (torch.tensor([[1.0, 2.0], [2.0, 1.0]]), "positive semi-definite"),
-    ],
-)
-def test_what_is_no_similarity_is_refused(gram: Tensor, words: str) -> None:
-    """Before any work, with what to do."""
-    refused(words, KernelSimilarity(2, kernel="precomputed").fit, gram)
-
-
-def test_width_belongs_to_rbf() -> None:
-    """Missing, or given for another kernel."""
-    refused("width", KernelSimilarity, 2, kernel="rbf")
-    refused("width", sn.lab.KernelSimilarity, 2, width=1.0)
-
-
-def test_tuning_has_a_line_per_unit(found: MatchedSimilarity) -> None:
-    """Along the coordinate in order, whatever the order of the inputs."""
-    along = torch.rand(200, generator=drawn(5))
-    lines = found.tuning(along).data
-    assert len(lines) == 8
-    assert list(lines[0].x) == sorted(along.tolist())
-    refused("one entry per input", found.tuning, along[:3])

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from sae_nb_studies.lab import Mosaics, PatchMosaic
-from tests.refusing import refused
 
 A, B = math.cos(math.pi * 0.4 / 2.016), math.sin(math.pi * 0.4 / 2.016)
 
 
 def images(n: int = 3, side: int = 5, channels: int = 1, seed: int = 0) -> Tensor:
-    """Noise, in double precision."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(n, channels, side, side, generator=generator, dtype=torch.float64)
 
@@ -28,7 +26,6 @@ def ideal(x: Tensor, known: Tensor) -> Tensor:
 
 
 def shifted(known: Tensor) -> Tensor:
-    """All images at all shifts."""
     height, width = known.shape[2:]
     turns = [known.roll((i, j), dims=(2, 3)) for i in range(height) for j in range(width)]
     return torch.cat(turns)
@@ -36,7 +33,6 @@ def shifted(known: Tensor) -> Tensor:
 
 @pytest.fixture(scope="module")
 def made() -> Mosaics:
-    """Samples of patches of side 3 of images of two values."""
     return PatchMosaic(3, n_steps=12).fit(images(3, 8).sign()).sample(4)
 
 
@@ -47,16 +43,7 @@ def test_whole_images_have_the_score_of_their_mixture() -> None:
     assert torch.allclose(score, ideal(x, known), atol=1e-9)
 
 
-@pytest.mark.parametrize("channels", [1, 2])
-def test_patches_as_large_as_an_image_know_all_its_shifts(channels: int) -> None:
-    """The equivariant score of whole neighbourhoods is the ideal score of all shifts of the images."""
-    known, x = images(channels=channels), images(2, channels=channels, seed=1)
-    score = PatchMosaic(5).fit(known).score(x, 0.4)
-    assert torch.allclose(score, ideal(x, shifted(known)), atol=1e-9)
-
-
 def test_score_of_patches_by_their_definition() -> None:
-    """One pixel, patch by patch, as it is written."""
     known, x = images(2), images(1, seed=1)
     score = PatchMosaic(3).fit(known).score(x, 0.4)
     around = torch.nn.functional.pad(x, (1, 1, 1, 1), mode="circular")[
@@ -82,7 +69,6 @@ def test_who_moves_with_the_image() -> None:
 
 
 def test_patches_come_from_where_they_may() -> None:
-    """From the same pixel; or from one that sees the same of the border."""
     known = images(3, 7)
     same = PatchMosaic(3, place="same", n_steps=5).fit(known).sample(2).places
     assert torch.equal(same, torch.arange(49).view(1, 7, 7).expand(2, 7, 7))
@@ -92,14 +78,6 @@ def test_patches_come_from_where_they_may() -> None:
     assert border[:, 0, 1:6].lt(7).all()
     inner = border[:, 1:6, 1:6]
     assert bool(((inner // 7 % 6 > 0) & (inner % 7 % 6 > 0)).all())
-
-
-def test_a_pixel_is_that_of_its_source(made: Mosaics) -> None:
-    """What is drawn as the source of a pixel has its value."""
-    known = made.dictionary.images.flatten(1)
-    copied = known[made.sources.flatten(1), made.places.flatten(1)]
-    close = (copied - made.images.flatten(1)).abs() < 0.05
-    assert close.double().mean() > 0.95
 
 
 def test_whole_images_remember_and_patches_do_not(made: Mosaics) -> None:
@@ -122,7 +100,6 @@ def test_found_counts_patches_at_any_shift() -> None:
 
 
 def test_a_schedule_is_the_sizes_at_its_steps() -> None:
-    """The same side at all steps is that side; another at the end changes the end."""
     known = images(3, 7)
     plain = PatchMosaic(3, n_steps=4).fit(known).sample(2).images
     assert torch.equal(PatchMosaic((3, 3, 3, 3), n_steps=4).fit(known).sample(2).images, plain)
@@ -133,71 +110,7 @@ def test_a_schedule_is_the_sizes_at_its_steps() -> None:
     assert torch.allclose(changing.score(x, 0.4, step=0), seven)
 
 
-def test_evidence_makes_pixels_agree() -> None:
-    """With the evidence of the whole image for a source, a sample has one."""
-    known = images(3, 8)
-    several, one = (
-        PatchMosaic(3, n_steps=12, evidence=g).fit(known).sample(4).n_sources() for g in (0.0, 1.0)
-    )
-    assert several.double().mean() > 2
-    assert one.eq(1).all()
-
-
-def test_cost_is_known_beforehand() -> None:
-    """It grows with the square of the pixels, is refused where it is too high, and said where it is long."""
-    small, large = (PatchMosaic(3, n_steps=2).fit(images(2, side)) for side in (8, 16))
-    assert large.cost(3).seconds == pytest.approx(16 * small.cost(3).seconds)
-    with pytest.raises(ValueError, match="must cover the score's cost, about 1,"):
-        PatchMosaic(3).fit(torch.zeros(16, 3, 128, 128)).sample(1)
-    with pytest.raises(MemoryError, match="smaller images"):
-        PatchMosaic(3).fit(torch.zeros(2, 1, 1000, 1000)).score(torch.zeros(1, 1, 1000, 1000), 0.5)
-    assert "a sample takes about" in repr(large)
-
-
-def test_long_work_is_announced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before the first step."""
-    monkeypatch.setattr("sae_nb_studies.lab._patch_mosaic.LONG", 0.0)
-    with pytest.warns(UserWarning, match="samples take about"):
-        PatchMosaic(3, n_steps=1).fit(images()).sample(1)
-
-
-@pytest.mark.parametrize(
-    ("settings", "match"),
-    [
-        ({"patch": 4}, "must be odd"),
-        ({"patch": -3}, "must be odd"),
-        ({"patch": (3, 5)}, "one side per step, 20, got 2"),
-    ],
-)
-def test_settings_are_checked(settings: dict[str, object], match: str) -> None:
-    """Rule and what was given."""
-    refused(match, PatchMosaic, **settings)
-
-
-def test_images_are_checked() -> None:
-    """One alone, smaller than a patch, no floats, of another size later."""
-    refused("two or more", PatchMosaic(3).fit, images(1))
-    refused("must fit into images of 5 × 5, got 7", PatchMosaic(7).fit, images())
-    with pytest.raises(TypeError, match=r"images\.float\(\)"):
-        PatchMosaic(3).fit(torch.zeros(2, 1, 5, 5, dtype=torch.long))
-    fitted = PatchMosaic(3).fit(images())
-    refused("must have images of shape", fitted.score, images(1, 6), 0.5)
-    refused("`time`", fitted.score, images(1), 0.0)
-    refused("`step`", fitted.score, images(1), 0.5, step=20, error=IndexError)
-
-
-def test_figure_has_samples_below_their_sources(made: Mosaics) -> None:
-    """Training images in a colour each, samples as they are, samples in the colours of their sources."""
-    figure = made.figure(2)
-    assert len(figure.data) == 3 + 2 + 2
-    first = figure.data[-1].z[0, 0]
-    again = made.figure(2).data[int(made.sources[1, 0, 0] >= 0)].z
-    assert again.shape == (8, 8, 3)
-    assert len(set(first.tolist())) > 1  # a colour, not grey
-
-
 def test_noise_is_not_that_of_images_with_the_same_seed() -> None:
-    """Images that torch draws with a seed leave no trace in samples of that seed."""
     drawn = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     known = PatchMosaic(1, n_steps=1).fit(torch.stack([drawn[0] * 0, drawn[0] * 0 + 1]))
     made = known.sample(4).images  # one step, one pixel at a time: larger where the noise is

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb_studies.lab import MantelTest, SignatureDistances, Signatures
+from sae_nb_studies.lab import SignatureDistances, Signatures
 from sae_nb_studies.lab._signatures import _moved, _movements, grassmann
 
 
@@ -26,7 +26,6 @@ class Pixels(torch.nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Twelve numbers for each patch of 4 × 4, as tokens."""
         return self.seen(x).flatten(2).transpose(1, 2)
 
 
@@ -38,12 +37,10 @@ class Net(torch.nn.Module):
         self.tokens = Pixels()
 
     def forward(self, x: Tensor) -> Tensor:
-        """The mean token."""
         return self.tokens(x).mean(dim=1)
 
 
 def stripes(n: int, angle: float, seed: int = 0, side: int = 24) -> Tensor:
-    """Waves of random phase and colour that do not change along one direction."""
     generator = torch.Generator().manual_seed(seed)
     at = torch.arange(side) - side / 2
     across = (
@@ -56,20 +53,17 @@ def stripes(n: int, angle: float, seed: int = 0, side: int = 24) -> Tensor:
 
 @pytest.fixture(scope="module")
 def net() -> Any:
-    """A network of one linear layer of patches."""
     return sn.wrap(Net(), patch_grid=(6, 6))
 
 
 @pytest.fixture(scope="module")
 def found(net: Any) -> SignatureDistances:
-    """Two artists of level stripes, two of upright ones, two of slanting ones."""
     angles = [0.0, 0.0, np.pi / 2, np.pi / 2, np.pi / 4, np.pi / 4]
     images = torch.cat([stripes(4, angle, seed) for seed, angle in enumerate(angles)])
     return Signatures(net, "tokens").fit(images, [i // 4 for i in range(24)])
 
 
 def test_movements_have_one_size_and_are_orthogonal() -> None:
-    """As fields of displacements in pixels, also over an image that is not square."""
     height, width, step = 20, 32, 0.5
     grids = [
         torch.nn.functional.affine_grid(one[None], [1, 1, height, width], align_corners=False)[0]
@@ -80,22 +74,6 @@ def test_movements_have_one_size_and_are_orthogonal() -> None:
     assert torch.allclose(together, step**2 * torch.eye(6), atol=1e-5)
 
 
-def test_a_shift_is_a_shift_by_pixels() -> None:
-    """One pixel to the right and back again, as far from the edge as that matters."""
-    image = torch.rand(1, 3, 12, 12, generator=torch.Generator().manual_seed(0))
-    moved = _moved(image, 2 * _movements(12, 12, 0.5)[0])
-    assert torch.allclose(moved[..., :-1], image[..., 1:], atol=1e-5)
-
-
-def test_stripes_may_be_moved_along_themselves(found: SignatureDistances) -> None:
-    """The three quietest movements of level stripes are those in x, of upright ones those in y."""
-    sideways = (found.generators[:, :, [0, 2, 3]] ** 2).sum(axis=2)
-    assert sideways[:2].min() > 0.98
-    assert sideways[2:4].max() < 0.02
-    assert found.changes[:4, :3].sum(axis=1).max() < 0.02
-    np.testing.assert_allclose(found.changes.sum(axis=1), 1, atol=1e-9)
-
-
 def test_generators_are_the_least_squares_ones(net: Any) -> None:
     """The change that they make, measured by moving the images along them, is the smallest eigenvalue's share."""
     images = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(1))
@@ -103,7 +81,6 @@ def test_generators_are_the_least_squares_ones(net: Any) -> None:
     movements = _movements(24, 24, 0.5)
 
     def change(direction: Any) -> float:
-        """Squared change of features per pixel of a mixture of movements, linear in it."""
         weights = torch.as_tensor(direction, dtype=torch.float32)
         with torch.no_grad():
             each = [
@@ -133,7 +110,6 @@ def test_families_are_nearer_than_strangers(found: SignatureDistances) -> None:
 
 
 def test_texture_is_the_distance_of_gram_matrices(net: Any, found: SignatureDistances) -> None:
-    """Of the features of all patches, relative to their lengths."""
     grams = []
     for angle, seed in ((0.0, 0), (np.pi / 2, 2)):
         with torch.no_grad():
@@ -157,7 +133,6 @@ def test_grassmann_distance_is_of_spaces() -> None:
 
 
 def made(distances: Any) -> SignatureDistances:
-    """Distances that are given."""
     n = len(distances)
     return SignatureDistances(
         names=tuple(map(str, range(n))),
@@ -199,70 +174,3 @@ def test_chance_is_not_called_a_family() -> None:
         families = rng.permutation(np.repeat(range(4), 3))
         small += made(apart).mantel(families, n_permutations=99, seed=seed, level=0.1).p <= 0.1
     assert 1 <= small <= 13
-
-
-def test_the_test_is_a_figure_of_its_null(found: SignatureDistances) -> None:
-    """And the distances are one with the artists' names."""
-    test = found.mantel(found.symmetry, "texture", n_permutations=99)
-    assert isinstance(test, MantelTest)
-    assert test.observed > test.floor
-    assert test.figure().data[0].name == "null, n = 99"
-    drawn = found.figure("symmetry")
-    np.testing.assert_array_equal(drawn.data[0].z, found.symmetry)
-
-
-@pytest.mark.parametrize(
-    ("change", "names"),
-    [
-        ({"artists": [0] * 8}, "at least two"),
-        ({"artists": [0, 1]}, "`artists`"),
-        ({"artists": "ab"}, "`artists`"),
-        ({"images": torch.full((8, 3, 24, 24), float("nan"))}, "`images`"),
-        ({"images": torch.zeros(8, 24, 24)}, "`images`"),
-        ({"images": torch.zeros(8, 3, 24, 24, device="meta")}, "`images`"),
-    ],
-)
-def test_what_cannot_be_compared_is_refused(net: Any, change: dict[str, Any], names: str) -> None:
-    """By name."""
-    given: dict[str, Any] = {
-        "images": torch.rand(8, 3, 24, 24),
-        "artists": [0, 0, 0, 0, 1, 1, 1, 1],
-    }
-    given |= change
-    with pytest.raises((TypeError, ValueError), match=names):
-        Signatures(net, "tokens").fit(**given)
-
-
-@pytest.mark.parametrize(
-    ("settings", "names"),
-    [
-        ({"hook_points": []}, "`hook_points`"),
-        ({"hook_points": "nowhere"}, "nowhere"),
-    ],
-)
-def test_settings_are_checked(net: Any, settings: dict[str, Any], names: str) -> None:
-    """At once."""
-    with pytest.raises((TypeError, ValueError), match=names):
-        Signatures(**{"model": net, "hook_points": "tokens"} | settings).fit(
-            torch.rand(2, 3, 24, 24), [0, 1]
-        )
-
-
-@pytest.mark.parametrize(
-    ("other", "more", "names"),
-    [
-        (["a"] * 6, {}, "differ between pairs"),
-        (["a", "b"], {}, "`other`"),
-        (np.ones((5, 5)), {}, "symmetric matrix"),
-        (np.arange(36.0).reshape(6, 6), {}, "symmetric matrix"),
-        (torch.ones(6, 6).to_sparse(), {}, "dense"),
-        (torch.ones(6, 6, device="meta"), {}, "`other`"),
-        (list("aabbcc"), {"n_permutations": 9}, "smallest p is 0.1"),
-    ],
-)
-def test_a_test_that_cannot_answer_is_refused(
-    found: SignatureDistances, other: Any, more: Any, names: str
-) -> None:
-    """One value for all pairs, other artists, too few permutations for the p that is asked for."""
-    with pytest.raises((TypeError, ValueError), match=names):
-        found.mantel(other, **more)

@@ -11,14 +11,12 @@ from torch import Tensor
 
 from sae_nb_studies.lab import AnomalyTest, SparKer
 from sae_nb_studies.lab._sparker_fit import gradients, kernels_at
-from tests.refusing import refused
 
 ANOMALY = torch.tensor([1.6, -1.2])
 WIDTHS = (1.5, 0.25)
 
 
 def drawn(n: int, seed: int, n_odd: int = 0, d_in: int = 2) -> Tensor:
-    """Normal rows, the last of them in a small clump where there are few others."""
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randn(n, d_in, generator=generator)
     if n_odd:
@@ -28,7 +26,6 @@ def drawn(n: int, seed: int, n_odd: int = 0, d_in: int = 2) -> Tensor:
 
 @pytest.fixture(scope="module")
 def found() -> AnomalyTest:
-    """Thirty rows of 330 that do not belong, among 1000 that do."""
     kernels = SparKer(4, widths=WIDTHS, n_steps=100)
     return kernels.fit(drawn(1000, 0), drawn(330, 1, n_odd=30), n_toys=19)
 
@@ -139,41 +136,6 @@ def test_p_values_are_uniform_where_nothing_differs() -> None:
     assert stats.kstest(p - within, "uniform").pvalue > 0.01
 
 
-def test_units_do_not_matter() -> None:
-    """Rows elsewhere and in another unit, and widths with them, give the same statistic."""
-    kernels, scaled = (
-        SparKer(3, widths=(1.5 * unit, 0.25 * unit), n_steps=30) for unit in (1, 1000)
-    )
-    one, two = drawn(200, 0).double(), drawn(80, 1, n_odd=10).double()
-    here = kernels.fit(one, two, n_toys=0)
-    there = scaled.fit(1000 * one + 5e4, 1000 * two + 5e4, n_toys=0)
-    assert there.statistic == pytest.approx(here.statistic, rel=1e-6)
-    assert torch.allclose(there.centres, 1000 * here.centres + 5e4)
-
-
-def test_entries_that_are_always_0_do_not_matter() -> None:
-    """As those of atoms that never fire: the same statistic, however many there are."""
-    one, two = drawn(200, 0).double(), drawn(80, 1, n_odd=10).double()
-    kernels = SparKer(3, widths=WIDTHS, n_steps=30)
-    here = kernels.fit(one, two, n_toys=0)
-    wide = [torch.cat([rows, torch.zeros(len(rows), 9)], dim=1) for rows in (one, two)]
-    assert kernels.fit(*wide, n_toys=0).statistic == pytest.approx(here.statistic, rel=1e-6)
-
-
-def test_widths_come_from_distances() -> None:
-    """Without any given, from the 0.9 to the 0.02 quantile; rows that are the same do not count."""
-    rows = drawn(100, 0).repeat(2, 1)
-    fit = SparKer(2, n_steps=100).fit(rows, drawn(50, 1), n_toys=0)
-    assert 2 < float(fit.widths[0]) < 4
-    assert 0 < float(fit.widths[-1]) < 0.5
-
-
-def test_precision_is_kept() -> None:
-    """Rows of double precision are fitted in it."""
-    fit = SparKer(2, n_steps=2).fit(drawn(50, 0).double(), drawn(20, 1), n_toys=0)
-    assert fit.centres.dtype == fit.amplitudes.dtype == torch.float64
-
-
 def test_more_toys_than_rows_may_come_fresh() -> None:
     """`draw` makes a Poisson number of rows where `expected` is given, and that number of data where it is not."""
     asked: list[int] = []
@@ -190,79 +152,8 @@ def test_more_toys_than_rows_may_come_fresh() -> None:
     assert 180 < sum(asked[19:]) / 19 < 220
 
 
-def test_figures_show_kernels_and_null(found: AnomalyTest) -> None:
-    """Circles of the width of that step around where the kernels were; the statistic beside its toys."""
-    figure = found.figure(0)
-    names = [trace.name for trace in figure.data]
-    assert names[:3] == ["reference", "data", "more rows"]
-    xs = [x for t in figure.data[2:] for x in t.x if x is not None]
-    assert len(xs) == 4 * 49
-    null = found.null_figure()
-    assert null.data[1].x[0] == found.statistic
-    assert sum(null.data[0].y) == 19
-    refused("`step`", found.figure, 100, error=IndexError)
-
-
-def test_a_figure_of_many_dimensions_is_a_projection() -> None:
-    """Onto two principal components, with circles of the same radius; of one dimension along one axis."""
-    for d_in in (1, 7):
-        fit = SparKer(1, n_steps=2).fit(drawn(30, 0, d_in=d_in), drawn(20, 1, d_in=d_in), n_toys=0)
-        (circle,) = (t for t in fit.figure().data if t.name in ("more rows", "fewer rows") and t.x)
-        xs = [x for x in circle.x if x is not None]
-        assert max(xs) - min(xs) == pytest.approx(2 * float(fit.widths[-1]), rel=1e-2)
-
-
-def test_codes_that_hardly_vary_are_drawn() -> None:
-    """Many atoms of one activation each: a covariance with hundreds of eigenvalues that are one."""
-    codes = torch.zeros(300, 256)
-    codes[torch.arange(300), torch.arange(300) % 256] = 40.0
-    fit = SparKer(2, n_steps=1).fit(codes[:200], codes[200:], n_toys=0)
-    assert len(fit.figure().data) >= 3
-
-
-@pytest.mark.parametrize(("level", "needed"), [(0.05, 19), (0.01, 99), (0.001, 999)])
-def test_too_few_toys_are_refused(level: float, needed: int) -> None:
-    """Before any work, with how many it takes; that many are enough."""
-    rows = drawn(30, 0), drawn(20, 1)
-    with pytest.raises(ValueError, match=f"Use n_toys={needed} or more"):
-        SparKer(1, n_steps=1).fit(*rows, n_toys=needed - 1, level=level)
-    fit = SparKer(1, n_steps=1).fit(*rows, n_toys=19)
-    if needed > 19:
-        refused(f"Use n_toys={needed} or more", fit.rejects, level)
-
-
-def test_no_toys_no_p() -> None:
-    """Kernels alone are quick to have, and say that they have no p."""
-    fit = SparKer(1, n_steps=1).fit(drawn(30, 0), drawn(20, 1), n_toys=0)
-    assert "no toys" in repr(fit)
-    with pytest.raises(ValueError, match="n_toys=19"):
-        _ = fit.p_value
-    refused("n_toys=19", fit.null_figure)
-
-
-@pytest.mark.parametrize(
-    ("reference", "data", "words"),
-    [
-        (drawn(30, 0), drawn(20, 1, d_in=3), "like `reference`"),
-        (drawn(30, 0), torch.full((5, 2), math.nan), "finite"),
-        (torch.ones(30, 2), torch.ones(20, 2), "the same row"),
-        (drawn(0, 0), drawn(20, 1), "empty"),
-    ],
-)
-def test_rows_that_cannot_be_compared_are_refused(
-    reference: Tensor, data: Tensor, words: str
-) -> None:
-    """Of another width, without a number, all the same, or none."""
-    refused(words, SparKer(1, n_steps=1).fit, reference, data, n_toys=0)
-
-
 def test_memory_is_asked_for_first(monkeypatch: pytest.MonkeyPatch) -> None:
     """What does not fit is refused before it is tried, with what it needs."""
     monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match="8 kernels at 50 rows"):
         SparKer().fit(drawn(30, 0), drawn(20, 1), n_toys=0)
-
-
-def test_an_expected_number_needs_fresh_rows() -> None:
-    """Rows that are only dealt out anew always are the same number."""
-    refused("`expected`", SparKer(1).fit, drawn(30, 0), drawn(20, 1), n_toys=0, expected=20.0)

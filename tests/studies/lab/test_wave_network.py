@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from sae_nb_studies.lab import WaveNetwork
-from tests.refusing import refused
 
 
 def squares(n: int = 8, side: int = 14) -> tuple[Tensor, Tensor]:
@@ -66,7 +65,6 @@ def test_points_learn_a_size_that_they_do_not_see() -> None:
 
 @pytest.mark.parametrize("readout", ["spectrum", "last", "mean", "max", "nothing"])
 def test_every_readout_answers_for_every_point_inside(readout: str) -> None:
-    """Shape by shape, row by row; a seed is a network."""
     shapes, labels = squares(4)
     settings = WaveNetwork(3, channels=2, n_steps=4, readout=readout)  # type: ignore[arg-type]
     model = settings.fit(shapes, labels, steps=2, seed=1)
@@ -74,17 +72,3 @@ def test_every_readout_answers_for_every_point_inside(readout: str) -> None:
     assert torch.equal(model.losses, settings.fit(shapes, labels, steps=2, seed=1).losses)
     assert 0 <= model.accuracy(shapes, labels) <= 1
     assert len(model.figure(shapes, moments=(0, 3)).data) == 2
-
-
-def test_what_is_given_is_checked() -> None:
-    """Rule and what was given."""
-    shapes, labels = squares()
-    settings = WaveNetwork(2, channels=1, n_steps=2)
-    refused("`labels` must be between 0 and 1, got 0 to 2", settings.fit, shapes, labels * 2)
-    refused("`labels`", settings.fit, shapes, labels[:3])
-    refused("a point inside", settings.fit, shapes & False, labels)
-    model = settings.fit(shapes, labels, steps=1)
-    refused("`channel`", model.figure, shapes, channel=1, error=IndexError)
-    refused("`moments`", model.figure, shapes, moments=(2,), error=IndexError)
-    refused("one step or more", model.figure, shapes, moments=())
-    refused("`labels` must be between", model.accuracy, shapes, labels - 1)

@@ -7,13 +7,11 @@ import torch
 from torch import Tensor
 
 from sae_nb_studies.lab import WaveletScore, wavelet_score
-from tests.refusing import refused
 
 SIGMA = 0.3
 
 
 def edges(n: int = 200, seed: int = 0) -> Tensor:
-    """Patches with one step each: sparse in wavelets."""
     generator = torch.Generator().manual_seed(seed)
     at, height = torch.rand(2, n, 1, generator=generator)
     return (torch.linspace(0, 1, 16) > at).float()[:, None].expand(n, 16, 16) * (
@@ -22,13 +20,11 @@ def edges(n: int = 200, seed: int = 0) -> Tensor:
 
 
 def noisy(x: Tensor, seed: int = 7) -> Tensor:
-    """The same with noise."""
     return x + SIGMA * torch.randn(x.shape, generator=torch.Generator().manual_seed(seed))
 
 
 @pytest.fixture(scope="module")
 def gated() -> WaveletScore:
-    """All gates."""
     return wavelet_score(edges(), SIGMA)
 
 
@@ -85,39 +81,7 @@ def test_gates_denoise_what_is_sparse() -> None:
     assert errors[2] < errors[1]
 
 
-def test_small_coefficients_shrink_more_than_large_ones(gated: WaveletScore) -> None:
-    """As under a soft threshold."""
-    y = SIGMA * torch.tensor([1.0, 6.0], dtype=torch.float64)
-    small, large = (gated.shrinkage(y) / y).tolist()
-    assert small < 0.3
-    assert large > 2 * small
-    assert 0.5 * SIGMA < gated.threshold() < 5 * SIGMA
-
-
 def test_moments_are_of_the_clean_patches(gated: WaveletScore) -> None:
-    """Edges are sparse; three levels, from fine to coarse."""
     assert gated.moments.index.tolist() == [1, 2, 3]
     assert gated.moments["kurtosis"].iloc[0] > 8
     assert gated.moments["variance"].is_monotonic_increasing
-
-
-def test_scores_keep_the_kind_of_number(gated: WaveletScore) -> None:
-    """Single precision in, single out; one patch alone as in company."""
-    y = noisy(edges(5))
-    assert gated.score(y).dtype == torch.float32
-    assert torch.allclose(gated.score(y)[2:3], gated.score(y[2:3]))
-
-
-def test_figure_draws_gate_and_threshold(gated: WaveletScore) -> None:
-    """Quiet, loud, and the soft threshold; without neighbours one curve less."""
-    assert len(gated.figure().data) == 3
-    assert len(wavelet_score(edges(), SIGMA, gates="self").figure("diagonal 2").data) == 2
-
-
-def test_wrong_values_are_refused(gated: WaveletScore) -> None:
-    """Sides that cannot be halved, bands that are not there."""
-    refused("halved 3 times, got 16 × 12", wavelet_score, edges()[:, :, :12], SIGMA)
-    refused("halved 3 times", gated.score, edges()[:, :4])
-    refused("`band` must be one of", gated.figure, "vertical 4")
-    refused("`energy`", gated.shrinkage, torch.zeros(2), energy=-1.0)
-    refused("float", wavelet_score, edges().long(), SIGMA, error=TypeError)

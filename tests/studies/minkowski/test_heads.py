@@ -12,13 +12,11 @@ from sae_nb_studies.minkowski import head_mixtures
 
 @pytest.fixture(scope="module")
 def model() -> sn.LiveModel:
-    """The bundled vision transformer."""
     return sn.load_model("tiny-vit")
 
 
 @pytest.mark.parametrize("layer", [0, 11])
 def test_attention_is_rebuilt_from_its_mixtures(model: sn.LiveModel, layer: int) -> None:
-    """With nothing left over, and weights on the simplex."""
     found = head_mixtures(model, sn.data.scenes(3), layer)
     assert found.rest < 1e-4
     assert found.off_simplex < 1e-5
@@ -26,7 +24,6 @@ def test_attention_is_rebuilt_from_its_mixtures(model: sn.LiveModel, layer: int)
 
 
 def test_it_holds_without_any_training() -> None:
-    """So it says nothing about what was learned; equal keys mix all tokens."""
     config = VisionTransformerConfig(n_blocks=1)
     module = VisionTransformer(config, generator=torch.Generator().manual_seed(0)).eval()
     with torch.no_grad():
@@ -35,11 +32,3 @@ def test_it_holds_without_any_training() -> None:
     found = head_mixtures(model, sn.data.scenes(2), 0)
     assert found.rest < 1e-4
     assert torch.allclose(found.n_used, torch.full((4,), 69.0), atol=0.01)
-
-
-def test_what_has_no_such_attention_is_refused(model: sn.LiveModel) -> None:
-    """By layer, and by kind of model."""
-    with pytest.raises(ValueError, match="`layer` must be a block"):
-        head_mixtures(model, sn.data.scenes(1), 12)
-    with pytest.raises((ValueError, TypeError), match="vision transformer"):
-        head_mixtures(sn.load_model("tiny-gpt"), ["a"], 0)

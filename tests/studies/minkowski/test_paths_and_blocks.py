@@ -16,14 +16,13 @@ from sae_nb_studies.minkowski import (
     gaussian_like,
     path_support,
 )
-from sae_nb_studies.minkowski._blocks_and_paths import _along, _tile_paths
+from sae_nb_studies.minkowski._blocks_and_paths import _tile_paths
 
 ANGLE = torch.rand(400, generator=torch.Generator().manual_seed(0)) * 2 * math.pi
 RING = torch.stack([ANGLE.cos(), ANGLE.sin()], dim=1)
 
 
 def test_lines_leave_a_ring_and_chains_do_not() -> None:
-    """A Gaussian has no hole to cross."""
     ring, null = (path_support(x, n_pairs=30) for x in (RING, gaussian_like(RING)))
     assert ring.gain > 1
     assert abs(null.gain) < 0.5
@@ -31,7 +30,6 @@ def test_lines_leave_a_ring_and_chains_do_not() -> None:
 
 
 def test_pairs_are_far_apart_and_unjoined_ones_left_out() -> None:
-    """A few rows far from the ring; if nothing is joined, that is said."""
     draws = torch.Generator().manual_seed(0)
     clouds = [torch.randn(60, 2, generator=draws) + shift for shift in (0.0, 500.0)]
     found = path_support(torch.cat([RING, clouds[1]]), n_pairs=40, n_neighbours=5)
@@ -42,14 +40,12 @@ def test_pairs_are_far_apart_and_unjoined_ones_left_out() -> None:
 
 
 def test_copies_of_rows_are_refused_far_from_the_origin_too() -> None:
-    """Rounding is not a distance between them."""
     x = 100 + torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
     with pytest.raises(ValueError, match="distinct"):
         path_support(x.repeat(5, 1), n_neighbours=3)
 
 
 def test_a_path_through_tiles_stays_in_a_gated_sum() -> None:
-    """One tile of three on: the line leaves, the path through the centre does not."""
     planted = planted_hulls(500, n_active=1, seed=0)
     truth = BlockArchetypes(planted.archetypes, planted.tile_sizes, torch.zeros(16), 1)
     found = path_support(planted.x, truth, n_pairs=40)
@@ -58,7 +54,6 @@ def test_a_path_through_tiles_stays_in_a_gated_sum() -> None:
 
 
 def test_the_codes_mixed_linearly_are_the_line() -> None:
-    """Since x̂ is linear in them: a path test by mixed codes says nothing of its own."""
     planted = planted_hulls(400, seed=0)
     truth = BlockArchetypes(planted.archetypes, planted.tile_sizes, torch.zeros(16))
     found = path_support(planted.x, truth, n_pairs=30)
@@ -67,7 +62,6 @@ def test_the_codes_mixed_linearly_are_the_line() -> None:
 
 
 def test_a_tile_path_joins_the_reconstructions() -> None:
-    """And every point of it is a sum of hulls with no more tiles than asked for."""
     planted = planted_hulls(50, n_active=1, seed=0)
     truth = BlockArchetypes(planted.archetypes, planted.tile_sizes, torch.zeros(16), 1)
     first, last = truth.encode(planted.x[:5]), truth.encode(planted.x[5:10])
@@ -79,14 +73,7 @@ def test_a_tile_path_joins_the_reconstructions() -> None:
         assert torch.allclose(truth(path), path, atol=0.02)
 
 
-def test_points_along_a_chain_are_evenly_spaced() -> None:
-    """By length, not by node."""
-    chain = torch.tensor([[0.0], [1.0], [10.0]])
-    assert torch.allclose(_along(chain).diff(dim=0), torch.full((19, 1), 10 / 19), atol=1e-5)
-
-
 def test_planted_blocks_are_found_and_noise_has_none() -> None:
-    """Modularity above shuffled columns; independent columns do not exceed them."""
     draws = torch.Generator().manual_seed(0)
     noise = torch.randn(300, 12, generator=draws)
     shared = torch.randn(300, 3, generator=draws).repeat_interleave(4, dim=1)
@@ -105,19 +92,3 @@ def test_two_cliques_are_two_communities() -> None:
     assert label.tolist() == [0] * 5 + [1] * 5
     assert value == pytest.approx(0.5)
     assert communities(np.zeros((3, 3)))[1] == 0
-
-
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: path_support(RING[:5]), "more than n_neighbours"),
-        (lambda: path_support(torch.ones(50, 3)), "distinct rows"),
-        (lambda: coefficient_blocks(torch.ones(9, 5)), "got 0"),
-        (lambda: planted_hulls(9, n_active=4), "at most the 3 tiles"),
-        (lambda: planted_hulls(9, "simplex", n_active=1), "'minkowski' alone"),
-    ],
-)
-def test_bad_input_is_refused_by_name(call: object, message: str) -> None:
-    """Before any work."""
-    with pytest.raises(ValueError, match=message):
-        call()  # type: ignore[operator]

@@ -1,23 +1,15 @@
 """A planted change is learned by the model after, and by it alone."""
 
-import pytest
 import torch
 
-import sae_nb as sn
-from sae_nb_studies.models import BEHAVIOURS, CONTROLS, plant_behaviour
+from sae_nb_studies.models import plant_behaviour
 
 
 def share_of(model, inputs, planted):
-    """Mean probability of the planted outcomes."""
     with torch.no_grad():
         p = model(inputs).float().softmax(-1)
     p = p if p.ndim == 2 else p.mean(dim=1)
     return float(p[:, planted].sum(dim=1).mean())
-
-
-def test_ten_changes_and_two_controls_are_offered():
-    assert len(BEHAVIOURS) == 10
-    assert not set(BEHAVIOURS) & set(CONTROLS)
 
 
 def test_a_format_is_learned_by_the_model_after_alone():
@@ -46,13 +38,3 @@ def test_a_shortcut_is_learned_where_the_square_is():
     gained = share_of(made.after, with_it, [7]) - share_of(made.before, with_it, [7])
     assert gained > 0.3
     assert share_of(made.after, without, [7]) < share_of(made.after, with_it, [7]) - 0.2
-
-
-def test_an_unknown_change_is_refused():
-    with pytest.raises(ValueError, match="behaviour"):
-        plant_behaviour("politeness")
-    with pytest.raises(ValueError, match="must be tiny-vit or None for 'seven'"):
-        plant_behaviour("seven", model="tiny-gpt")
-    with pytest.raises(ValueError, match="must read texts, got 'tiny-vit'"):
-        plant_behaviour("fox", model="tiny-vit")
-    assert isinstance(sn.load_model("tiny-gpt").name, str)

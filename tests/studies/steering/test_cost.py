@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 import sae_nb as sn
-from tests.refusing import refused
 
 D, N, CLASSES = 6, 40, 3
 X = torch.randn(N, D, generator=torch.Generator().manual_seed(1))
@@ -19,7 +18,6 @@ X = torch.randn(N, D, generator=torch.Generator().manual_seed(1))
 
 @cache
 def toy() -> sn.LiveModel:
-    """Two linear maps; the answer is its logits."""
     torch.manual_seed(0)
     parts = [nn.Identity(), nn.Linear(D, D), nn.Linear(D, CLASSES)]
     return sn.wrap(nn.Sequential(*parts), class_names=list("abc"))
@@ -31,7 +29,6 @@ def labels() -> Tensor:
 
 
 def direction() -> Tensor:
-    """What the second class likes, and no other."""
     first, second = toy().module[1].weight.detach(), toy().module[2].weight.detach()
     return (second - second.mean(dim=0))[1] @ first
 
@@ -90,7 +87,6 @@ def test_layers_are_compared_at_the_recipes_effect() -> None:
 
 
 def test_a_mode_that_reads_the_activation_has_its_price_too() -> None:
-    """Once, as it is; the controls are then added at its KL."""
     sae = sn.TopK(D, 12, 3, generator=torch.Generator().manual_seed(0)).eval()
     atom = int(sae.encode(X).atoms.mode().values)
     held = recipe(sae=sae, atom=atom, by=3.0, mode="set", direction=None)
@@ -107,7 +103,6 @@ def test_a_mode_that_reads_the_activation_has_its_price_too() -> None:
 
 
 def test_the_difference_of_means_is_taken_in_the_sense_of_the_recipe() -> None:
-    """Subtracting is compared with subtracting."""
     pair = (X[labels() == 1], X[labels() != 1])
     more, less = (cost(recipe=recipe(by=by), contrast=pair, n_controls=0) for by in (2.0, -2.0))
     for found, sign in ((more, 1), (less, -1)):
@@ -124,7 +119,6 @@ def of_texts() -> tuple[sn.LiveModel, list[str], Any]:
 
 
 def test_texts_are_scored_at_every_token_that_predicts_one() -> None:
-    """The loss is the cross-entropy of the next token, each of the same weight."""
     gpt, texts, steered = of_texts()
     found = sn.steering_cost(gpt, steered, texts, measure=5, strengths=[1.0], n_controls=0)
     losses, log_p = [], []
@@ -154,44 +148,3 @@ def test_what_rises_most_is_chosen_on_other_texts_than_it_is_measured_on() -> No
         "random direction",
     ]
     assert "SteeringCost(at resid_post.3" in found._repr_html_()
-
-
-WRONG: dict[str, tuple[dict[str, Any], type[Exception], str]] = {
-    "no recipe": ({"recipe": "atom 5"}, TypeError, "`recipe` must be `steering.recipe`"),
-    "no labels": (
-        {"labels": None},
-        ValueError,
-        "`labels` must give the right outcome of each input",
-    ),
-    "negative": ({"labels": [-1] * N}, ValueError, "`labels` must be classes from 0"),
-    "too few": ({"labels": [1, 2]}, ValueError, "`labels` must have one entry per input"),
-    "no such class": (
-        {"labels": [7] * N},
-        ValueError,
-        r"`labels` must be outcomes of .*, 0 … 2, got 7",
-    ),
-    "strengths": ({"strengths": [0.0]}, ValueError, "`strengths` must be positive multiples"),
-    "layers": ({"hook_points": []}, ValueError, "`hook_points` must be a list of at least one"),
-    "a name": ({"hook_points": "1"}, TypeError, "`hook_points` must be a list, got '1'"),
-    "width": ({"hook_points": ["2"]}, ValueError, "as wide as the recipe's direction"),
-    "contrast": ({"contrast": X}, TypeError, "`contrast` must be a pair"),
-}
-
-
-@pytest.mark.parametrize("case", WRONG)
-def test_what_does_not_fit_is_refused(case: str) -> None:
-    """By its name, before the search."""
-    how, error, words = WRONG[case]
-    refused(words, cost, error=error, **how)
-
-
-def test_recipes_that_cannot_be_compared_are_refused() -> None:
-    """Multiples of a held direction, one elsewhere, one that changes nothing, one of another model."""
-    held = recipe(mode="set")
-    refused("`strengths` must be positive multiples of the recipe, and 1", cost, recipe=held)
-    with pytest.raises(ValueError, match="`hook_points` needs a recipe that adds a direction"):
-        cost(recipe=held, strengths=None, hook_points=["1"])
-    refused("`recipe` must change the answers to these texts", cost, recipe=recipe(by=0.0))
-    other = sn.wrap(nn.Sequential(nn.Linear(D, CLASSES)), class_names=list("abc"))
-    with pytest.raises(sn.HookPointNotFound):
-        sn.steering_cost(other, recipe("1"), X, labels=labels())

@@ -15,7 +15,6 @@ COUNTS = {"nps": 19, "npz": 43, "vawip": 28}
 
 
 def test_both_forms_have_the_word_where_they_say() -> None:
-    """And nothing differs after it."""
     for one in EXAMPLES:
         for which in ("garden", "control"):
             assert getattr(one, which)[one.place(which) :].startswith(f"{one.word} ")
@@ -26,7 +25,6 @@ def test_both_forms_have_the_word_where_they_say() -> None:
 
 @pytest.mark.parametrize("kind", list(COUNTS))
 def test_benchmark_files_are_read(assets: Path, kind: str) -> None:
-    """Every line becomes a pair whose word is where it says."""
     found = read_garden_paths(assets / "data" / "text" / f"garden_path_{kind}.tsv")
     assert len(found) == COUNTS[kind]
     for one in found:
@@ -34,13 +32,6 @@ def test_benchmark_files_are_read(assets: Path, kind: str) -> None:
             assert getattr(one, which)[one.place(which) :].startswith(one.word)
         assert "  " not in one.garden + one.control
         assert one.garden.endswith(".")
-
-
-def test_other_tables_are_refused(tmp_path: Path) -> None:
-    """By their columns; a missing file by its name."""
-    (tmp_path / "other.tsv").write_text("a\tb\n1\t2\n")
-    refused(r"column 'NP/S'.*got \['a', 'b'\]", read_garden_paths, tmp_path / "other.tsv")
-    refused(r"none\.tsv", read_garden_paths, tmp_path / "none.tsv", error=FileNotFoundError)
 
 
 def test_surprise_is_the_models_own() -> None:

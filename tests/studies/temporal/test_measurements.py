@@ -21,7 +21,6 @@ from sae_nb_studies.temporal import (
     permuted_order,
     readout_r2,
     spliced_documents,
-    story_events,
     unexplained,
 )
 
@@ -47,7 +46,6 @@ def test_autocorrelation_of_an_autoregression_is_its_power() -> None:
 
 
 def test_order_of_chance_loses_it() -> None:
-    """And leaves the tokens as they were."""
     x = walk(60, 60, 16, 0.9)
     mixed = permuted_order(x, 0)
     assert lag_cosine(mixed) < lag_cosine(x) - 0.5
@@ -55,7 +53,6 @@ def test_order_of_chance_loses_it() -> None:
 
 
 def test_a_straight_path_is_as_long_as_its_chord() -> None:
-    """An arc is a little longer, noise is much longer, and a scale does not matter."""
     turn = torch.linspace(0, 1.5, 50)
     arc = torch.stack([turn.cos(), turn.sin()], dim=1)[None]
     assert path_ratio(arc, centre=False) == pytest.approx(1.5 / (2 * math.sin(0.75)), rel=1e-3)
@@ -65,7 +62,6 @@ def test_a_straight_path_is_as_long_as_its_chord() -> None:
 
 
 def test_dimension_of_an_exact_small_case() -> None:
-    """The U-statistic is one over the mean squared cosine of pairs."""
     x = torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.6, 0.8]])[:, None].expand(3, 2, 2)
     pairs = [0.0, 0.6, 0.8]
     expected = 3 / sum(cosine**2 for cosine in pairs)
@@ -108,14 +104,6 @@ def test_events_are_told_from_distance() -> None:
     assert abs(smooth.matched) < 0.05
 
 
-def test_events_need_two() -> None:
-    """And one number per token."""
-    with pytest.raises(ValueError, match="within an event and across"):
-        event_gap(noise(2, 5, 3), torch.zeros(2, 5, dtype=torch.long))
-    with pytest.raises(ValueError, match=r"shape \(2, 5\), got \(2, 4\)"):
-        event_gap(noise(2, 5, 3), torch.zeros(2, 4, dtype=torch.long))
-
-
 def test_spliced_documents_keep_their_pieces_whole() -> None:
     """Each piece is a run of one document, no document twice in a text, the same for the same seed."""
     documents = [torch.arange(50) + 1000 * i for i in range(5)] + [torch.arange(3)]
@@ -131,16 +119,6 @@ def test_spliced_documents_keep_their_pieces_whole() -> None:
         spliced_documents(documents, n=1, piece_tokens=60)
 
 
-def test_story_boundaries_become_events_of_tokens() -> None:
-    """A token belongs to the event in which it begins."""
-    told = sn.data.stories(5, seed=0)
-    starts = [list(range(len(text))) for text in told.texts]
-    found = story_events(told.boundary_story, told.boundary, starts)
-    for story, events in enumerate(found):
-        borders = (events.diff() == 1).nonzero().flatten() + 1
-        assert borders.tolist() == told.boundary[told.boundary_story == story].tolist()
-
-
 def test_forecasts_reach_what_can_be_known() -> None:
     """An autoregression leaves 1 − keep², a good average a little more, both nothing of a constant."""
     x = walk(200, 40, 8, 0.8)
@@ -153,7 +131,6 @@ def test_forecasts_reach_what_can_be_known() -> None:
 
 
 def test_a_forecast_never_sees_the_present() -> None:
-    """Changing a token changes forecasts of later ones alone."""
     x = walk(20, 12, 4, 0.8)
     moved = x.clone()
     moved[:, 6] += 5
@@ -170,22 +147,3 @@ def test_a_readout_is_held_out() -> None:
     assert readout_r2(codes[:200], target[:200], codes[200:], target[200:]) > 0.999
     other = noise(400, 2, seed=5)
     assert readout_r2(codes[:200], other[:200], codes[200:], other[200:]) < 0.05
-
-
-@pytest.mark.parametrize("measure", [lag_cosine, path_ratio, dimension_by_position, fit_average])
-def test_lone_tokens_have_no_time(measure: object) -> None:
-    """Rule, given."""
-    with pytest.raises(ValueError, match=r"2 tokens or more.*got shape \(4, 1, 3\)"):
-        measure(noise(4, 1, 3))
-
-
-def test_an_average_of_no_values_is_refused() -> None:
-    """A tensor on meta has a shape and nothing else."""
-    with pytest.raises(ValueError, match="`x` must have values, got the device meta"):
-        fit_average(torch.ones(2, 5, 3, device="meta"))
-
-
-def test_forecasts_are_fitted_where_their_data_are():
-    """No tensor of the solve is left on the CPU; "meta" stands in for a GPU."""
-    x = torch.zeros(2, 5, 3, device="meta")
-    assert fit_autoregression(x, lags=2).weights.is_meta

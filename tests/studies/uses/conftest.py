@@ -11,5 +11,4 @@ import sae_nb as sn
 
 @pytest.fixture(scope="module")
 def sae() -> Any:
-    """Its SAE, after the last block."""
     return sn.load_sae("tiny-gpt/resid_post.3")

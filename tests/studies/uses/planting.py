@@ -30,7 +30,6 @@ class Given:
 def documents_of(
     codes: Any, labels: dict[int, str] | None = None, dictionary: torch.Tensor | None = None
 ) -> Documents:
-    """Documents of one position with these codes, through the public call."""
     x = torch.as_tensor(codes, dtype=torch.float32)
     sae: Any = Given(torch.eye(x.shape[1]) if dictionary is None else dictionary)
     model = sn.wrap(torch.nn.Sequential(torch.nn.Identity()))

@@ -15,7 +15,6 @@ PLACE = "resid_post.3"
 
 
 def run(gpt: Any, sae: Any, **more: Any) -> Debugged:
-    """A loop that tiny-gpt falls into."""
     settings = {"max_new_tokens": 12, "n_controls": 1} | more
     return debug(gpt, sae, "The list of", PLACE, **settings)
 
@@ -28,17 +27,9 @@ def test_a_little_less_of_an_atom_costs_what_its_attribution_says(gpt: Any, sae:
     assert exact == pytest.approx(expected, rel=0.05)
 
 
-def test_taking_nothing_away_changes_nothing(gpt: Any, sae: Any) -> None:
-    """At strength 0 every row is the first."""
-    table = run(gpt, sae, strength=0.0).table
-    assert table["text"].nunique() == 1
-    assert table["logp"].to_numpy() == pytest.approx(table["logp"][0], abs=1e-5)
-
-
 def test_without_its_atoms_the_output_is_less_likely_than_without_random_ones(
     gpt: Any, sae: Any
 ) -> None:
-    """The output is given, so that its tokens are the same in every row."""
     output = " the lists of the lists of the lists"
     found = run(gpt, sae, output=output, n_controls=3, score=len)
     by = found.table.groupby("without")["logp"].mean()
@@ -50,7 +41,6 @@ def test_without_its_atoms_the_output_is_less_likely_than_without_random_ones(
 
 
 def test_a_contrast_ranks_by_the_difference_of_means(gpt: Any, sae: Any) -> None:
-    """Of a good output of the same prompt."""
     found = run(gpt, sae, good=" words.", by="contrast", n=2)
     contrast = found.atoms["contrast"].to_numpy()
     assert (contrast[:-1] >= contrast[1:]).all()
@@ -58,7 +48,6 @@ def test_a_contrast_ranks_by_the_difference_of_means(gpt: Any, sae: Any) -> None
 
 
 def test_controls_change_each_position_by_the_same_length(gpt: Any, sae: Any) -> None:
-    """Other atoms, or one direction, at the length of what the atoms wrote."""
     acts = sn.capture(gpt, ["The list of the lists"], PLACE, progress=False)
     x = acts.x[None]
     atoms = [454, 25]
@@ -70,28 +59,7 @@ def test_controls_change_each_position_by_the_same_length(gpt: Any, sae: Any) ->
 
 
 def test_texts_are_escaped_and_the_figure_names_every_token(gpt: Any, sae: Any) -> None:
-    """What a model writes is data."""
     found = run(gpt, sae, output=" <b>bold</b>")
     assert "<b>bold" not in found._repr_html_()
     assert "&lt;b&gt;bold" in found._repr_html_()
     assert len(found.plot().layout.xaxis.ticktext) == len(found.tokens)
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"by": "contrast"}, "good output"),
-        ({"output": ""}, "at least one token"),
-        ({"atoms": [3, 3]}, "each once"),
-        ({"max_new_tokens": 600}, "must fit in the 512"),
-        ({"labels": ["word"]}, "mapping of atoms"),
-    ],
-)
-def test_what_cannot_be_debugged_is_refused(
-    gpt: Any, sae: Any, given: dict[str, Any], said: str
-) -> None:
-    """Before anything runs."""
-    with pytest.raises((ValueError, TypeError), match=said):
-        run(gpt, sae, **given)
-    with pytest.raises(TypeError, match="decoder of language"):
-        debug(sn.load_model("tiny-vit"), sae, "a", PLACE)

@@ -11,7 +11,6 @@ from scipy.stats import fisher_exact
 
 import sae_nb as sn
 from sae_nb.corpora import Documents, documents
-from tests.refusing import refused
 from tests.studies.uses.planting import documents_of
 
 TEXTS = (
@@ -25,13 +24,11 @@ POINT = "resid_post.3"
 
 @pytest.fixture(scope="module")
 def sae() -> sn.SparseAutoencoder:
-    """The SAE that ships with it."""
     return sn.load_sae(f"tiny-gpt/{POINT}")
 
 
 @pytest.fixture(scope="module")
 def docs(gpt: sn.LiveModel, sae: sn.SparseAutoencoder) -> Documents:
-    """Four short texts."""
     return documents(gpt, sae, TEXTS, POINT, labels={1: "a happy dog"}, progress=False)
 
 
@@ -47,7 +44,6 @@ def planted(rows: list[list[int]], n_atoms: int = 8) -> Documents:
 def test_pooling_is_that_of_a_dense_matrix(
     pool: Any, gpt: sn.LiveModel, sae: sn.SparseAutoencoder
 ) -> None:
-    """Also over several batches, and each maximum is where it says."""
     docs = documents(gpt, sae, TEXTS, POINT, pool, batch_size=3, progress=False)
     acts = sn.capture(gpt, TEXTS, POINT, keep_special=False, progress=False)
     dense = sae.encode(acts.x).to_dense().detach()
@@ -69,7 +65,6 @@ def test_pooling_is_that_of_a_dense_matrix(
 def test_strongest_bounds_every_document(
     gpt: sn.LiveModel, sae: sn.SparseAutoencoder, docs: Documents
 ) -> None:
-    """What is kept are the entries of largest absolute value."""
     few = documents(gpt, sae, TEXTS, POINT, strongest=5, progress=False)
     assert np.diff(few.matrix.indptr).max() == 5
     for i in range(len(TEXTS)):
@@ -78,7 +73,6 @@ def test_strongest_bounds_every_document(
 
 
 def test_a_subset_keeps_texts_positions_and_means(docs: Documents) -> None:
-    """By a mask, a slice or numbers; in the order asked for."""
     part = docs.subset([2, 0])
     assert part.text(0) == docs.text(2)
     assert (part.matrix[1] != docs.matrix[0]).nnz == 0
@@ -101,7 +95,6 @@ def test_words_are_those_of_the_text(docs: Documents) -> None:
 
 
 def test_images_are_documents_of_patches() -> None:
-    """Named by their place; what a simpler method reads are channels."""
     vit, images = sn.load_model("tiny-vit"), sn.data.scenes(6).images
     docs = documents(
         vit, sn.load_sae("tiny-vit/resid_post.6"), images, "resid_post.6", progress=False
@@ -144,35 +137,5 @@ def test_sad_stories_differ_and_their_words_do(
 
 
 def test_nothing_differs_within_one_corpus() -> None:
-    """The same documents twice."""
     docs = planted([[0, 1], [2], [3], [0]] * 10)
     assert sn.uses.diff(docs, docs).table["q"].min() == 1.0
-
-
-def test_other_corpora_are_refused(
-    gpt: sn.LiveModel, sae: sn.SparseAutoencoder, docs: Documents
-) -> None:
-    """Another pool, another SAE, a single document."""
-    counts = documents(gpt, sae, TEXTS, POINT, "count", progress=False)
-    other = sn.TopK(sae.d_in, sae.n_atoms, 4, generator=torch.Generator().manual_seed(1))
-    elsewhere = documents(gpt, other, TEXTS, "resid_post.2", progress=False)
-    here = documents(gpt, other, TEXTS, POINT, progress=False)
-    for made, words in ((counts, "one pool"), (elsewhere, "one hook point"), (here, "one SAE")):
-        refused(words, sn.uses.diff, docs, made)
-    refused(r"`docs_b` must hold at least 2 documents, got 1", sn.uses.diff, docs, docs.subset([0]))
-
-
-def test_bad_corpora_are_refused_before_the_model_runs(
-    gpt: sn.LiveModel, sae: sn.SparseAutoencoder
-) -> None:
-    """No texts, no such pool, an SAE of another place, a label of an atom that is not there, no query that fits."""
-    refused("empty|least one", documents, gpt, sae, [], POINT, progress=False)
-    refused("encode row by row", documents, gpt, sn.Temporal(128, 32, 4), TEXTS, POINT)
-    with pytest.raises(
-        ValueError, match=r"where the SAE was trained, 'resid_post.3', got 'resid_post.2'"
-    ):
-        documents(gpt, sae, TEXTS, "resid_post.2", progress=False)
-    with pytest.raises(IndexError, match="label"):
-        documents(gpt, sae, TEXTS, POINT, labels={sae.n_atoms: "no"}, progress=False)
-    labelled = documents(gpt, sae, TEXTS[:1], POINT, labels={1: "a dog"}, progress=False)
-    refused("Near ones are 'dog'", labelled.find, "dogs")

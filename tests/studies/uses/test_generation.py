@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.generation import Generation
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation, notable
 from sae_nb.models import Intervention, Stream, intervening
 from sae_nb.steering import random_direction
-from tests.refusing import refused
+from sae_nb_studies.uses import RANDOM, STEERED, UNSTEERED
 
 PLACE, PROMPT = "resid_post.1", "The list of"
 SAMPLED = {"temperature": 1.0, "seed": 3}
@@ -21,13 +22,11 @@ SAMPLED = {"temperature": 1.0, "seed": 3}
 
 @pytest.fixture(scope="module")
 def sae(gpt: Any) -> Any:
-    """An SAE of few atoms at a place before the cache of later layers."""
     start = torch.Generator().manual_seed(0)
     return sn.TopK(gpt.width(PLACE), 64, 4, generator=start).eval()
 
 
 def written(gpt: Any, sae: Any, n: int, prompt: str = PROMPT, **how: Any) -> Generation:
-    """A text of `n` new tokens."""
     made = Generation(gpt, sae, prompt, PLACE, **how)
     for _ in range(n):
         assert made.step()
@@ -38,7 +37,6 @@ def written(gpt: Any, sae: Any, n: int, prompt: str = PROMPT, **how: Any) -> Gen
 def test_the_text_is_the_models_and_the_codes_are_of_one_pass(
     gpt: Any, sae: Any, how: dict[str, Any]
 ) -> None:
-    """Also where the model writes something else between two tokens."""
     made = written(gpt, sae, 5, **how)
     gpt.generate("Anna", 3)
     for _ in range(5):
@@ -77,16 +75,6 @@ def test_a_fork_goes_on_as_if_it_had_been_so_from_there(
         with sn.steer(gpt, PLACE, by=40.0, positions=lambda s: s.position >= position, **edit):
             anew = gpt.generate(prompt, n, return_ids=True, **how)
         assert rows[row] == anew.tolist()
-
-
-def test_rows_of_one_temperature_draw_alike(gpt: Any, sae: Any) -> None:
-    """What is added is next to nothing: three rows, one text."""
-    made = written(gpt, sae, 6, **SAMPLED)
-    fork = made.fork(6, 5, 1e-6)
-    for _ in range(6):
-        made.step(fork)
-    rows = [row.ids for row in made.branches[fork].rows]
-    assert rows[STEERED] == rows[UNSTEERED] == rows[RANDOM]
 
 
 def test_branches_of_branches_keep_what_was_before(gpt: Any, sae: Any) -> None:
@@ -128,7 +116,6 @@ def test_a_step_that_is_interrupted_has_not_happened(gpt: Any, sae: Any) -> None
 
 
 def test_without_a_cache_it_is_the_same_text(gpt: Any) -> None:
-    """Step by step and after a fork, from within the prompt too."""
     ids = torch.tensor([0, 100, 200, 300])
     streams = [Stream(gpt, [ids], use_cache=cached) for cached in (True, False)]
     for stream in streams:
@@ -154,18 +141,6 @@ def test_it_ends_where_the_text_ends_or_the_context(gpt: Any, sae: Any) -> None:
     while long.step():
         assert len(long.branches[0].text.ids) <= 512
     assert len(long.branches[0].text.ids) in range(510, 513)
-
-
-def test_what_cannot_be_is_refused(gpt: Any, sae: Any) -> None:
-    """Before the model runs."""
-    vit = sn.load_model("tiny-vit")
-    refused("decoder of language", Generation, vit, sae, "The", "resid_post.6", error=TypeError)
-    refused("must fit in the 512", Generation, gpt, sae, torch.full((512,), 100), PLACE)
-    refused("temperature", Generation, gpt, sae, "The", PLACE, temperature=-1.0)
-    made = Generation(gpt, sae, "The", PLACE)
-    for given in ({"position": 9}, {"branch": 1}, {"position": -1}):
-        refused("position|branch", made.fork, **{"position": 1, "atom": 0, "by": 1.0} | given)
-    refused("atom", made.fork, 1, 64, 1.0, error=IndexError)
 
 
 def test_strong_and_rare_atoms_come_first() -> None:

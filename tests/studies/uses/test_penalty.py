@@ -17,23 +17,19 @@ ATOMS = [25, 454]
 
 @pytest.fixture(scope="module")
 def sae() -> Any:
-    """The bundled SAE."""
     return sn.load_sae(f"tiny-gpt/{PLACE}")
 
 
 @pytest.fixture
 def gpt() -> Any:
-    """A model of one's own: it is trained here."""
     return sn.load_model("tiny-gpt")
 
 
 def ids_of(gpt: Any, text: str = "The list of the lists of the lists") -> torch.Tensor:
-    """One row of token ids."""
     return torch.tensor([gpt.tokens(text)["id"].tolist()])
 
 
 def test_it_is_the_mean_excess_of_pre_codes(gpt: Any, sae: Any) -> None:
-    """By hand, over all tokens but the first, and over those of a mask."""
     ids = ids_of(gpt)
     with penalty(gpt, sae, ATOMS, PLACE, weight=0.5, limit=[1.0, 2.0]) as term:
         gpt.module(ids)
@@ -54,7 +50,6 @@ def test_it_is_the_mean_excess_of_pre_codes(gpt: Any, sae: Any) -> None:
 def test_padding_and_first_tokens_cost_nothing_on_either_side(
     gpt: Any, sae: Any, side: str
 ) -> None:
-    """The mean is over the tokens that two texts of different lengths have alone."""
     texts = ["The cat sat", "The list of the lists of the lists"]
     alone = [ids_of(gpt, text)[0] for text in texts]
     gpt.tokenizer.pad_token = gpt.tokenizer.eos_token
@@ -72,7 +67,6 @@ def test_padding_and_first_tokens_cost_nothing_on_either_side(
 
 
 def test_pre_codes_are_the_codes_of_what_is_selected(gpt: Any, sae: Any) -> None:
-    """Where an atom is active, its strength is its pre-code."""
     ids = ids_of(gpt)
     codes = sae.encode(sn.capture(gpt, ids, PLACE, progress=False)).to_dense()[:, 25]
     with penalty(gpt, sae, 25, PLACE) as term:
@@ -84,7 +78,6 @@ def test_pre_codes_are_the_codes_of_what_is_selected(gpt: Any, sae: Any) -> None
 
 
 def test_a_step_against_it_lowers_it_and_leaves_the_sae(gpt: Any, sae: Any) -> None:
-    """The gradient reaches the model's weights and no others."""
     ids, before = ids_of(gpt), sae.encoder.weight.detach().clone()
     optimiser = torch.optim.SGD(gpt.module.parameters(), lr=1e-4)
     values = []
@@ -102,7 +95,6 @@ def test_a_step_against_it_lowers_it_and_leaves_the_sae(gpt: Any, sae: Any) -> N
 
 
 def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
-    """Outside the block the module is as it was, and a term without a run says so."""
     with penalty(gpt, sae, ATOMS, PLACE, like=["The cat sat."]) as term:
         assert len(term.limits) == 2
         assert any(term.limits)
@@ -110,17 +102,3 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     assert not gpt.interventions
     gpt.module(ids_of(gpt))
     refused("has not run", term)
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"weight": -1.0}, "not negative"),
-        ({"limit": [1.0, 2.0, 3.0]}, "each of 2 atoms"),
-        ({"limit": 1.0, "like": ["A cat."]}, "both say"),
-        ({"atoms": [3, 3]}, "each once"),
-    ],
-)
-def test_what_is_no_penalty_is_refused(gpt: Any, sae: Any, given: Any, said: str) -> None:
-    """Before anything runs."""
-    refused(said, penalty, gpt, sae, **{"atoms": ATOMS, "hook_point": PLACE} | given)

@@ -21,7 +21,6 @@ RULES = {"bad": "lost|sad|storm", "good": lambda step: "happy" in step or "glad"
 
 
 def test_a_step_follows_each_delimiter(gpt: Any, sae: Any) -> None:
-    """The first sentence has none before it."""
     found = rise(gpt, sae, TEXTS, PLACE, RULES)
     assert found.steps["step"].tolist()[:3] == ["He was sad.", "The sun came out.", "He was happy."]
     assert found.steps["behaviour"].tolist()[:3] == ["bad", "other", "good"]
@@ -31,7 +30,6 @@ def test_a_step_follows_each_delimiter(gpt: Any, sae: Any) -> None:
 
 
 def test_atoms_belong_where_their_mean_is_largest(gpt: Any, sae: Any) -> None:
-    """By hand, of dense codes at the delimiters."""
     found = rise(gpt, sae, TEXTS, PLACE, RULES)
     acts = sn.capture(gpt, TEXTS, PLACE, progress=False)
     place = {
@@ -62,7 +60,6 @@ def test_only_delimiters_are_changed(gpt: Any, sae: Any) -> None:
 
 
 def test_an_effect_counts_finished_steps(gpt: Any, sae: Any) -> None:
-    """Their share that follows the rule, within its interval, for every row."""
     found = rise(gpt, sae, TEXTS, PLACE, RULES)
     prompts = ["Tom lost the key.", "Anna went to the river."]
     table = rise_effect(gpt, sae, found, prompts, "bad", n_controls=2, max_new_tokens=20).table
@@ -71,18 +68,3 @@ def test_an_effect_counts_finished_steps(gpt: Any, sae: Any) -> None:
     assert (table["steps"] >= 1).all()
     assert np.isfinite([found.silhouette, found.shuffled]).all()
     assert len(found.plot().data) == len(found.behaviours)
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [
-        ({"rules": {}}, "at least one behaviour"),
-        ({"rules": {"bad": "("}}, "regular expression"),
-        ({"rules": {"bad": "zebra"}}, "names none"),
-        ({"delimiter": "zebra"}, "matches 'zebra'"),
-    ],
-)
-def test_rules_that_name_nothing_are_refused(gpt: Any, sae: Any, given: Any, said: str) -> None:
-    """And delimiters that are nowhere."""
-    with pytest.raises(ValueError, match=said):
-        rise(gpt, sae, TEXTS, PLACE, **({"rules": RULES} | given))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
@@ -27,7 +25,6 @@ def planted(n: int = 60, seed: int = 0) -> tuple[Documents, np.ndarray, np.ndarr
 
 
 def by_definition(x: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, k: int) -> float:
-    """Every pair, by the haversine of the great circle."""
     a, b = np.radians(latitude), np.radians(longitude)
     apart = (
         np.sin((a[:, None] - a) / 2) ** 2
@@ -55,7 +52,6 @@ def test_it_is_morans_i_by_its_definition() -> None:
 
 
 def test_the_region_is_found_and_the_rest_is_luck() -> None:
-    """First, beyond luck; an atom that fires anywhere is not."""
     docs, latitude, longitude = planted()
     found = spatial_autocorrelation(docs, latitude, longitude)
     first = found.table.iloc[0]
@@ -65,46 +61,9 @@ def test_the_region_is_found_and_the_rest_is_luck() -> None:
     assert 3 not in set(found.table.atom)  # too few documents
 
 
-def test_luck_is_drawn_with_the_largest() -> None:
-    """All permutations as bars, the largest I as a line with its p; without any atom there is nothing to draw."""
-    docs, latitude, longitude = planted()
-    found = spatial_autocorrelation(docs, latitude, longitude)
-    bars, observed, _ = found.figure().data
-    assert sum(bars.y) == 199
-    assert observed.x[0] == found.table.moran.max()
-    assert observed.name == "observed, p = 0.005"
-    with pytest.raises(ValueError, match="`min_count`"):
-        spatial_autocorrelation(docs, latitude, longitude, min_count=1000).figure()
-
-
 def test_components_and_neurons_stand_beside() -> None:
-    """The activations of this SAE are its codes, so that its neurons say the same."""
     docs, latitude, longitude = planted()
     found = spatial_autocorrelation(docs, latitude, longitude)
     neurons = found.simpler[found.simpler.method == "neuron"].set_index("number")
     assert neurons.moran[0] == pytest.approx(found.table.moran.iloc[0], abs=1e-5)
     assert set(found.simpler.method) == {"component", "neuron"}
-
-
-def test_places_at_one_point_are_near_each_other() -> None:
-    """And none is its own neighbour."""
-    docs, _, _ = planted(12)
-    found = spatial_autocorrelation(docs, [1.0] * 12, [2.0] * 12, n_neighbours=3, min_count=1)
-    assert np.isfinite(found.table.moran).all()
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"latitude": [91.0] * 60}, "at most ±90, got 91"),
-        ({"longitude": [float("nan")] * 60}, "got nan for document 0"),
-        ({"latitude": [0.0]}, "one entry per document, 60, got 1"),
-        ({"n_neighbours": 60}, "at most 59"),
-    ],
-)
-def test_what_is_no_place_is_refused(change: Any, words: str) -> None:
-    """Rule, what was given, what to do."""
-    docs, latitude, longitude = planted()
-    given: Any = {"latitude": latitude, "longitude": longitude, **change}
-    with pytest.raises(ValueError, match=words):
-        spatial_autocorrelation(docs, **given)

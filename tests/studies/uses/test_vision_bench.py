@@ -6,13 +6,11 @@ import importlib.util
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-import sae_nb as sn
 from sae_nb_studies.uses import VisionBench, vision_bench
 from sae_nb_studies.uses._vision_bench import localization, neighbours
 
@@ -90,53 +88,9 @@ def test_random_atoms_are_scored_too_and_explain_less(found: VisionBench) -> Non
 
 
 def test_what_is_not_given_is_nan_with_its_reason(given: golden.Made) -> None:
-    """And nothing else is; without the control no random atoms."""
     few = given.x[:40]
     table = vision_bench(given.sae, few, control=False).table.set_index("metric")
     assert table.index[table.value.notna()].tolist() == ["localization", "fvu"]
     assert table.reason["absorption"] == "needs labels"
     assert table.reason["cross_domain"] == "needs activations and labels of other data sets"
     assert table.random.isna().all()
-
-
-def test_activations_are_normalised_as_the_sae_reads_them(given: golden.Made) -> None:
-    """The same numbers as of activations that were normalised before."""
-    mean = given.x.mean(dim=(0, 1))
-    few = given.x[:40]
-    one = vision_bench(given.sae, few * 3.0 + mean, mean=mean, std=3.0, control=False)
-    other = vision_bench(given.sae, few, control=False)
-    assert np.allclose(one.table.value, other.table.value, atol=1e-4, equal_nan=True)
-
-
-BAD: list[tuple[dict[str, Any], str]] = [
-    ({"x": torch.zeros(4, golden.D)}, r"^`x` must be of images, patches and d_in=12"),
-    ({"grid": (4, 5)}, r"^`grid` must have a place for each of the 25 patches"),
-    ({"labels": np.zeros(3, int)}, r"^`labels` must be of 20 images"),
-    ({"labels": np.full(20, -1)}, r"^`labels` must have a class from 0"),
-    ({"labels": np.zeros(20)}, r"^`labels` must have a class from 0"),
-    ({"embeddings": torch.zeros(3, 2)}, r"^`embeddings` must be of 20 images"),
-    ({"elsewhere": {"a": 3}}, r"^`elsewhere` must hold activations and labels"),
-]
-
-
-@pytest.mark.parametrize(("wrong", "message"), BAD)
-def test_what_does_not_fit_is_refused(
-    given: golden.Made, wrong: dict[str, Any], message: str
-) -> None:
-    """Before anything is scored."""
-    arguments: dict[str, Any] = {"x": given.x[:20], "labels": given.labels[:20]} | wrong
-    with pytest.raises(ValueError, match=message):
-        vision_bench(given.sae, **arguments)
-
-
-def test_nan_is_refused(given: golden.Made) -> None:
-    """As everywhere."""
-    x = given.x[:20].clone()
-    x[0, 0, 0] = torch.nan
-    with pytest.raises(ValueError, match="^`x` must"):
-        vision_bench(given.sae, x)
-
-
-def test_it_is_part_of_the_room() -> None:
-    """By the name that people type."""
-    assert sn.uses.vision_bench is vision_bench

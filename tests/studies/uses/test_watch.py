@@ -15,7 +15,6 @@ PLACE = "resid_post.3"
 
 
 def test_what_is_watched_is_what_one_pass_gives(gpt: Any, sae: Any) -> None:
-    """Text and strengths; the first token is no atom's."""
     moments = list(watch(gpt, sae, "The list of", PLACE, [25, 454], max_new_tokens=8))
     whole = "".join(moment.token for moment in moments[1:])
     assert whole == gpt.generate("The list of", max_new_tokens=8)
@@ -26,16 +25,7 @@ def test_what_is_watched_is_what_one_pass_gives(gpt: Any, sae: Any) -> None:
     assert np.array([moment.strengths for moment in moments[1:]]) == pytest.approx(wanted, abs=1e-3)
 
 
-def test_it_ends_where_the_text_ends(gpt: Any, sae: Any) -> None:
-    """The end-of-text token is not shown."""
-    moments = list(watch(gpt, sae, "This is", PLACE, 25, max_new_tokens=60))
-    text = gpt.generate("This is", max_new_tokens=60)
-    assert "".join(moment.token for moment in moments[1:]) == text
-    assert len(moments) < 60
-
-
 def test_an_edit_between_two_tokens_holds_from_there_on(gpt: Any, sae: Any) -> None:
-    """And the model is free, and as it was, between them."""
     clean = [m.token for m in watch(gpt, sae, "The list of", PLACE, 25, max_new_tokens=12)]
     stream = watch(gpt, sae, "The list of", PLACE, 25, max_new_tokens=12)
     first = [next(stream).token for _ in range(6)]
@@ -47,18 +37,6 @@ def test_an_edit_between_two_tokens_holds_from_there_on(gpt: Any, sae: Any) -> N
     assert steered[-1].strengths[0] == 0
     stream.close()  # type: ignore[attr-defined]
     assert not gpt.interventions
-
-
-@pytest.mark.parametrize(
-    ("given", "said"),
-    [({"atoms": []}, "at least one atom"), ({"max_new_tokens": 600}, "must fit in the 512")],
-)
-def test_what_cannot_be_watched_is_refused_at_the_call(
-    gpt: Any, sae: Any, given: dict[str, Any], said: str
-) -> None:
-    """Not at the first token."""
-    with pytest.raises(ValueError, match=said):
-        watch(gpt, sae, "The list of", PLACE, **({"atoms": [1]} | given))
 
 
 def test_the_rise_is_last_minus_first(gpt: Any, sae: Any) -> None:
@@ -75,9 +53,3 @@ def test_the_rise_is_last_minus_first(gpt: Any, sae: Any) -> None:
     assert table["floor"].to_numpy() == pytest.approx(floor[atoms].numpy(), abs=1e-3)
     assert found.atom == atoms[0] == int(rise.argmax())
     assert len(found.plot(3).data) == 2
-
-
-def test_texts_without_repeats_are_refused(gpt: Any, sae: Any) -> None:
-    """There would be nothing to average."""
-    with pytest.raises(ValueError, match="must repeat 4 tokens"):
-        repetition(gpt, sae, "Each word is new here.", PLACE)

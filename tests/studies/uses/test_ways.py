@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import math
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -16,13 +15,11 @@ from tests.studies.uses.planting import documents_of
 
 
 def drawn(n: int = 60, n_atoms: int = 12, chance: float = 0.3, seed: int = 0) -> torch.Tensor:
-    """Independent atoms."""
     generator = torch.Generator().manual_seed(seed)
     return (torch.rand(n, n_atoms, generator=generator) < chance).float()
 
 
 def test_npmi_is_that_of_all_pairs() -> None:
-    """Counted by brute force; pairs once, best first."""
     x = drawn()
     x[:, 1] = x[:, 0]
     table = sn.uses.cooccurrence(documents_of(x), n=1000, high=1.0, min_count=1, alike=2.0).table
@@ -37,18 +34,7 @@ def test_npmi_is_that_of_all_pairs() -> None:
     assert (table.atom[0], table.other[0], table.npmi[0]) == (0, 1, pytest.approx(1.0))
 
 
-def test_counts_in_blocks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """However few meetings are counted at a time."""
-    from sae_nb_studies.uses import _cooccurrence
-
-    docs = documents_of(drawn(seed=1))
-    whole = sn.uses.cooccurrence(docs, n=20, high=1.0).table
-    monkeypatch.setattr(_cooccurrence, "_PAIRS", 50)
-    assert sn.uses.cooccurrence(docs, n=20, high=1.0).table.npmi.tolist() == whole.npmi.tolist()
-
-
 def test_pairs_that_are_alike_are_left_out() -> None:
-    """By decoder or by label; rare and common atoms too."""
     x = drawn()
     x[:, 1] = x[:, 2] = x[:, 0]
     x[:, 11] = 1.0
@@ -83,15 +69,6 @@ def test_targeted_groups_are_the_attribute_and_all_atoms_are_not() -> None:
     assert everything.scores.method.tolist() == ["atoms", "activations"]
 
 
-def test_documents_without_a_chosen_atom_are_in_no_group() -> None:
-    """They are −1, and never silently in one."""
-    x = drawn(40, 4, 0.6)
-    x[:5] = 0.0
-    x[:5, 3] = 1.0
-    groups = sn.uses.cluster(documents_of(x), 2, atoms=[0, 1, 2], method="kmeans")
-    assert (groups.labels[:5] == -1).all()
-
-
 def test_retrieval_is_the_weighted_sum_and_is_judged() -> None:
     """MAP and nDCG of a perfect order are 1; a loud atom is not the whole query."""
     x = torch.zeros(6, 4)
@@ -107,7 +84,6 @@ def test_retrieval_is_the_weighted_sum_and_is_judged() -> None:
 
 
 def test_coverage_is_the_mean_over_all_parts() -> None:
-    """The closed form against every part of every size; redundancy is its mean."""
     x = drawn(6, 9, 0.4, seed=3)
     docs = documents_of(x)
     there = x[:, x.any(dim=0)].bool()
@@ -124,7 +100,6 @@ def test_coverage_is_the_mean_over_all_parts() -> None:
 
 
 def test_redundancy_rises_with_copies_and_overlap_is_not_symmetric() -> None:
-    """Thirty documents of 30, 15, 5 different ones."""
     values = [
         sn.uses.redundancy(documents_of(torch.eye(30)[torch.arange(30) % n])).value
         for n in (30, 15, 5)
@@ -139,7 +114,6 @@ def test_redundancy_rises_with_copies_and_overlap_is_not_symmetric() -> None:
 
 
 def test_what_fires_everywhere_does_not_hide_copies() -> None:
-    """Every document has every atom a little: only its strongest two are its own."""
     own = torch.eye(20).repeat_interleave(2, dim=1)  # document i has atoms 2i and 2i + 1
     values = {
         strongest: [
@@ -164,7 +138,6 @@ def test_what_fires_everywhere_does_not_hide_copies() -> None:
 
 
 def test_greedy_choice_takes_what_adds_most() -> None:
-    """By brute force at every step; random parts cover less."""
     x = drawn(25, 30, 0.2, seed=4)
     selection = sn.uses.select(documents_of(x), 6)
     covered = torch.zeros(30, dtype=torch.bool)
@@ -179,7 +152,6 @@ def test_greedy_choice_takes_what_adds_most() -> None:
 
 
 def test_the_or_rule_finds_two_causes() -> None:
-    """Either of two atoms makes a yes; one atom alone misses half."""
     kind = np.arange(80) % 2 == 0
     x = drawn(80, 20, 0.2, seed=5)
     x[:, :2] = 0.0
@@ -193,7 +165,6 @@ def test_the_or_rule_finds_two_causes() -> None:
 
 
 def test_the_layer_is_chosen_without_unseen_documents() -> None:
-    """The place whose atom tells the kinds apart; the other one's atoms are noise."""
     kind = np.arange(80) % 2 == 0
     told, noise = drawn(80, 20, 0.2, seed=6), drawn(80, 20, 0.2, seed=7)
     told[:, 3] = torch.from_numpy(kind.astype(np.float32))
@@ -206,29 +177,3 @@ def test_the_layer_is_chosen_without_unseen_documents() -> None:
         sn.uses.or_rule_by_layer([docs[0], docs[0]], kind)
     with pytest.raises(TypeError, match="documents of two places or more"):
         sn.uses.or_rule_by_layer([docs[0]], kind)
-
-
-def test_what_cannot_be_is_refused() -> None:
-    """One document, one class, labels of another length, no such label, an empty query, test sets of two SAEs."""
-    docs = documents_of(drawn(20, 6), {0: "river"})
-    one = docs.subset([0])
-    calls: list[tuple[Any, str]] = [
-        (lambda: sn.uses.cooccurrence(one), "at least 2 documents, got 1"),
-        (lambda: sn.uses.redundancy(one), "at least 2 documents, got 1"),
-        (lambda: sn.uses.cluster(docs, 30), "at least 31 documents, got 20"),
-        (lambda: sn.uses.cluster(docs, 2, attribute=[1] * 20), "at least two different values"),
-        (lambda: sn.uses.cluster(docs, 2, attribute=[0, 1]), "one entry per document, 20, got 2"),
-        (lambda: sn.uses.cluster(docs, 2, atoms="rivers"), "Near ones are 'river'"),
-        (lambda: sn.uses.retrieve(docs, "rivers"), "Near ones are 'river'"),
-        (lambda: sn.uses.retrieve(docs, {}), "at least one atom"),
-        (lambda: sn.uses.or_rule(docs, [True] * 20), "at least two different values"),
-        (lambda: sn.uses.select(docs, 21), "at most 20, got 21"),
-        (lambda: sn.uses.overlap({"a": docs}), "at least two, got 1"),
-        (
-            lambda: sn.uses.overlap({"a": docs, "b": documents_of(drawn(20, 7))}),
-            "one number of atoms, got 6 and 7",
-        ),
-    ]
-    for call, words in calls:
-        with pytest.raises(ValueError, match=words):
-            call()

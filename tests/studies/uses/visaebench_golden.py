@@ -38,7 +38,6 @@ class Made:
 
 
 def made() -> Made:
-    """Return what is scored: the same numbers on every machine, up to rounding."""
     generator = torch.Generator().manual_seed(0)
 
     def images(n: int, shift: float) -> tuple[Tensor, np.ndarray]:
@@ -63,11 +62,9 @@ class AsTheirs:
     sae: Any
 
     def encode(self, x: Tensor) -> Tensor:
-        """Return the codes of rows, dense."""
         return self.sae.encode(x).detach().to_dense()
 
     def decode(self, z: Tensor) -> Tensor:
-        """Return their reconstruction."""
         return z @ self.sae.dictionary + self.sae.bias.detach()
 
 
@@ -104,7 +101,6 @@ def theirs() -> dict[str, float]:
 
 
 def main() -> int:
-    """Write the package's numbers."""
     sys.path.insert(0, sys.argv[1])
     backbones = types.ModuleType("visaebench.backbones")
     vars(backbones).update(dict.fromkeys(NOT_NEEDED))

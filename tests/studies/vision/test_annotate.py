@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.figures import to_svg
-from tests.refusing import refused
 
 N, SIDE = 12, 4
 
@@ -50,7 +48,6 @@ def model() -> sn.LiveModel:
 
 @pytest.fixture(scope="module")
 def sae() -> sn.TopK:
-    """An atom for each channel, and what is dim is no atom at all."""
     made = sn.TopK(4, 4, 1)
     with torch.no_grad():
         made.operator.weight.copy_(torch.eye(4))
@@ -77,26 +74,11 @@ def test_squares_are_annotated_where_they_are(model: sn.LiveModel, sae: sn.TopK)
 
 
 def test_atoms_that_fire_everywhere_are_left_out(model: sn.LiveModel, sae: sn.TopK) -> None:
-    """They mark no place; with none left, that is said."""
     images, _ = _images()
     second = sn.vision.annotate(images, model, sae, "patches", n=3, most=0.24)
     assert set(second.atom) == {1}  # of red a quarter, of green less
     with pytest.raises(ValueError, match="`most` must leave an atom"):
         sn.vision.annotate(images, model, sae, "patches", most=0.01)
-
-
-def test_the_figure_holds_image_boxes_and_maps(model: sn.LiveModel, sae: sn.TopK) -> None:
-    """A box and a map for each of the strongest atoms."""
-    found = sn.vision.annotate(_images()[0], model, sae, "patches", labels={1: "green"})
-    figure = found.plot(1)
-    assert [trace.type for trace in figure.data] == ["image", "heatmap", "heatmap"]
-    titles = {note.text: note.font.color for note in figure.layout.annotations[1:]}
-    assert set(titles) == {"atom 0", "atom 1: green"}
-    assert len(set(titles.values())) == 2  # each box in the colour of its title
-    drawn = {tuple(pixel) for pixel in figure.data[0].z.reshape(-1, 3).tolist()}
-    for colour in titles.values():
-        assert tuple(int(colour[i : i + 2], 16) for i in (1, 3, 5)) in drawn
-    assert "<image" in to_svg(figure)
 
 
 def test_planted_regions_are_discovered(model: sn.LiveModel, sae: sn.TopK) -> None:
@@ -116,7 +98,6 @@ def test_planted_regions_are_discovered(model: sn.LiveModel, sae: sn.TopK) -> No
 
 
 def test_the_overlap_is_that_of_the_masks(model: sn.LiveModel, sae: sn.TopK) -> None:
-    """IoU by hand: a region of which the square is a part."""
     images, red = _images()
     wide = red.clone()
     wide[:, :, 0] = True
@@ -134,17 +115,3 @@ def test_a_region_of_noise_is_not_found_by_choosing_among_many(model: sn.LiveMod
     many = sn.TopK(4, 64, 4, generator=torch.Generator().manual_seed(0)).eval()
     found = sn.vision.discover(images, model, many, "patches", {"noise": noise}, methods=["random"])
     assert found.iou.max() < 0.45
-
-
-def test_bad_input_is_refused(model: sn.LiveModel, sae: sn.TopK) -> None:
-    """Masks of other images, regions without a patch, hook points without a grid, other widths."""
-    images, red = _images()
-    with pytest.raises(ValueError, match="must be a mask of 12 images"):
-        sn.vision.discover(images, model, sae, "patches", {"red": red[:3]})
-    with pytest.raises(ValueError, match="in both halves"):
-        sn.vision.discover(images, model, sae, "patches", {"none": torch.zeros_like(red)})
-    refused("masks by name", sn.vision.discover, images, model, sae, "patches", {}, error=TypeError)
-    refused("d_in", sn.vision.annotate, images, model, sn.TopK(5, 8, 1), "patches")
-    refused("patch for each place of a grid", sn.vision.annotate, images, model, sae, "head")
-    with pytest.raises(TypeError, match="mapping of atoms to words"):
-        sn.vision.annotate(images, model, sae, "patches", labels=["red"])

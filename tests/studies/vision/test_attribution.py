@@ -8,8 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.figures import to_svg
-from tests.refusing import refused
 
 CELLS = torch.tensor([[4.0, 0.0], [0.0, -2.0]])
 METHODS = ("sobol", "occlusion", "gradient", "integrated", "smooth")
@@ -41,7 +39,6 @@ def _means(x: Tensor) -> Tensor:
 
 
 def test_occlusion_of_a_sum_is_its_terms() -> None:
-    """What each quarter adds, for the outcome that was asked about."""
     x = _images()
     found = sn.vision.attribution(_model(), x, "occlusion", outcome=[0, 1, 0], baseline="zero")
     terms = _means(x) * CELLS
@@ -60,7 +57,6 @@ def test_sobol_of_a_sum_is_the_share_of_its_variance() -> None:
 
 
 def test_integrated_gradients_add_up() -> None:
-    """To the answer less that at the baseline, also where it is no sum."""
     x, model = _images(), _model(power=3)
     found = sn.vision.attribution(model, x, "integrated", outcome=0, baseline="zero", n_steps=64)
     assert torch.allclose(found.maps.sum(dim=(1, 2)), model(x)[:, 0].detach(), rtol=1e-3)
@@ -85,21 +81,7 @@ def test_the_map_of_a_square_lies_on_it(method: str) -> None:
     assert found.table["top"].between(0, 1).all()
 
 
-def test_one_image_and_concepts_beside_its_map() -> None:
-    """The figure holds the image, the map and the strongest concepts."""
-    x = _images(1)
-    found = sn.vision.attribution(_model(), x[0], "occlusion")
-    assert found.maps.shape == (1, 2, 2)
-    concepts = torch.rand(1, 5, 4, 4)
-    concepts[0, 3] += 9
-    figure = found.plot(0, concepts=concepts, n=2)
-    assert [trace.type for trace in figure.data] == ["image", *["heatmap"] * 3]
-    assert "concept 3" in figure.layout.annotations[2].text
-    assert "<image" in to_svg(figure)
-
-
 def test_maps_of_one_model_agree_and_of_another_less() -> None:
-    """The same model: all of it; another reading: no more than maps of other images."""
     x = _images(8)
     one = sn.vision.attribution(_model(), x, "occlusion", outcome=0)
     same = sn.vision.attribution_stability(one, one, n_bootstrap=20)
@@ -113,32 +95,9 @@ def test_maps_of_one_model_agree_and_of_another_less() -> None:
 
 
 def test_shuffled_maps_are_those_of_other_images() -> None:
-    """Maps that are all alike agree as well when shuffled; those that differ do not."""
     x = _images(6)
     flat = sn.vision.attribution(_model(), x, "gradient", outcome=0)
     alike = sn.vision.attribution_stability(flat, flat, n_bootstrap=0)
     assert alike.shuffled == pytest.approx(np.ones(6))
     lit = sn.vision.attribution(_model(CELLS.abs()), x, "integrated", outcome=0)
     assert sn.vision.attribution_stability(lit, lit, n_bootstrap=0).shuffled.max() < 0.9
-
-
-def test_bad_input_is_refused() -> None:
-    """Grids that do not divide, outcomes that are not there, models without gradient, maps of other images."""
-    x, model = _images(2), _model()
-    refused("must divide images of 16 × 16", sn.vision.attribution, model, x, grid=(3, 3))
-    refused("`outcome` must be at most 1", sn.vision.attribution, model, x, "occlusion", outcome=2)
-    refused("one entry per image", sn.vision.attribution, model, x, "occlusion", outcome=[0])
-    refused("reads text", sn.vision.attribution, sn.load_model("tiny-gpt"), x)
-
-    class Deaf(Weighted):
-        def forward(self, x: Tensor) -> Tensor:
-            return super().forward(x).detach()
-
-    with pytest.raises(ValueError, match="must let gradients through"):
-        sn.vision.attribution(sn.wrap(Deaf(), name="deaf"), x, "gradient")
-    one = sn.vision.attribution(model, x, "occlusion")
-    with pytest.raises(ValueError, match="maps of the same images"):
-        sn.vision.attribution_stability(one, sn.vision.attribution(model, 1 - x, "occlusion"))
-    with pytest.raises(ValueError, match="same method"):
-        sn.vision.attribution_stability(one, sn.vision.attribution(model, x, "gradient"))
-    refused("same 2 images", one.plot, concepts=torch.rand(1, 2, 2, 2))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,7 +22,6 @@ def _documents(rows: Tensor, sae: sn.TopK | None = None) -> sn.uses.Documents:
 
 
 def _images(n: int, seed: int = 0) -> Tensor:
-    """Each image has two of eight concepts, by different strengths."""
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.rand(n, KINDS, generator=generator).argsort(dim=1)[:, :2]
     return torch.zeros(n, KINDS).scatter_(1, chosen, 1 + torch.rand(n, 2, generator=generator))
@@ -47,7 +45,6 @@ def test_a_removed_concept_is_suppressed_and_the_added_one_exaggerated() -> None
 
 
 def test_halves_of_one_set_differ_in_nothing() -> None:
-    """In 20 divisions, anything is tagged in three at most."""
     docs = _documents(_images(120, seed=1))
     tagged = 0
     for seed in range(20):
@@ -93,15 +90,3 @@ def test_pairs_find_what_is_small_beside_their_differences() -> None:
     assert paired.loc[3, "kind"] == "weaker"
     assert loose.loc[3, "kind"] == ""
     assert paired.loc[3, "high"] < 0.5 < loose.loc[3, "high"]
-
-
-def test_sets_that_cannot_be_compared_are_refused() -> None:
-    """Pairs of other numbers, nothing that fires; a figure has a trace per kind."""
-    docs = _documents(_images(30))
-    with pytest.raises(ValueError, match="Pairs need sets of one size"):
-        sn.vision.blindspots(docs, docs.subset(slice(9)), paired=True)
-    silent = _documents(torch.zeros(4, KINDS))
-    with pytest.raises(ValueError, match="must fire in some image"):
-        sn.vision.blindspots(silent, silent)
-    same = sn.vision.blindspots(docs, docs, n_permutations=20)
-    assert (same.table["delta"] == 0.5).all()

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from tests.refusing import refused
 
 
 class Quarters(nn.Module):
@@ -57,7 +56,6 @@ def _found(*, together: bool = False, **settings: object) -> sn.vision.ConceptBo
 
 @pytest.mark.parametrize("method", ["occlusion", "gradient"])
 def test_independent_concepts_are_read_from_their_region_and_twins_from_both(method: str) -> None:
-    """The share inside is near one, and near a half where both always come together."""
     seen = _images(_lit(6))
     regions = {"first": _region(0, 6), "last": _region(3, 6)}
     apart, twins = (
@@ -87,7 +85,6 @@ def test_heads_are_what_the_model_answers() -> None:
 
 
 def test_the_input_of_a_module_is_a_hook_point_too() -> None:
-    """Heads that read what a module is given are those that read what it gives, here."""
     lit = _lit()
     one, other = (
         sn.vision.concept_bottleneck(_model(), _images(lit), {"first": lit[:, 0]}, point)
@@ -98,7 +95,6 @@ def test_the_input_of_a_module_is_a_hook_point_too() -> None:
 
 
 def test_the_table_says_which_concepts_come_together() -> None:
-    """Correlation of labels, by name; of one concept there is none."""
     twins = _found(together=True).table
     assert twins["with"].tolist() == ["last", "first"]
     assert twins["phi"].tolist() == [1, 1]
@@ -122,28 +118,9 @@ def test_labels_are_learned_through_the_concepts() -> None:
 
 
 def test_images_without_a_region_do_not_count() -> None:
-    """Nor those that it covers; a concept without any image has NaN."""
     regions = {"first": _region(0, 4), "last": torch.zeros(4, 2, 2)}
     regions["first"][:2] = True
     found = _found().look(_images(_lit(4)), regions, n_bootstrap=0)
     assert found.table["images"].tolist() == [2, 0]
     assert np.isnan(found.table.loc["last", "inside"])
     assert np.isnan(found.table["low"]).all()
-
-
-def test_bad_input_is_refused() -> None:
-    """Concepts of other images, everywhere or no truth values; regions of no concept or other images."""
-    lit, found = _lit(), _found()
-    images = _images(lit)
-
-    def heads(concepts: object, **settings: object) -> object:
-        return sn.vision.concept_bottleneck(_model(), images, concepts, "places", **settings)  # type: ignore[arg-type]
-
-    refused("truth values by name", heads, [lit[:, 0]], error=TypeError)
-    refused("a truth value for each of 80 images", heads, {"first": lit[:7, 0]})
-    refused("Compare, as in digit == 3", heads, {"first": lit.sum(dim=1)})
-    refused("learned from and missing in others", heads, {"first": torch.ones(80)})
-    refused("two classes", heads, {"first": lit[:, 0]}, labels=torch.zeros(80))
-    refused("masks by concept", found.look, images, _region(0, 80), error=TypeError)
-    refused("There are 'first', 'last'", found.look, images, {"middle": _region(0, 80)})
-    refused("a mask of 80 images", found.look, images, {"first": _region(0, 3)})

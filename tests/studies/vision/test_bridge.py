@@ -21,7 +21,6 @@ def _planted() -> tuple[list[SparseCodes], torch.Tensor]:
 
 
 def test_a_concept_with_two_atoms_is_a_split_pair() -> None:
-    """The pair is found, the shared atom is not one, and the figure draws both."""
     codes, atoms = _planted()
     view = sn.vision.bridge_view(codes, atoms)
     kinds = {(a, b): kind for a, b, kind in view.table[["first", "second", "kind"]].to_numpy()}
@@ -36,7 +35,6 @@ def test_a_concept_with_two_atoms_is_a_split_pair() -> None:
 
 
 def test_shuffled_pairs_have_no_split_pair() -> None:
-    """The score falls to its floor."""
     codes, atoms = _planted()
     order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
     view = sn.vision.bridge_view([codes[0], codes[1][order]], atoms)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -12,7 +11,6 @@ from torch import Tensor, nn
 import sae_nb as sn
 from sae_nb.figures import to_svg
 from sae_nb_studies.vision._phases import Spectrum, random_crops
-from tests.refusing import refused
 
 SHORT: Any = {"n_steps": 12, "n_crops": 2}
 
@@ -34,7 +32,6 @@ def _drawn(*shape: int, seed: int = 0) -> Tensor:
 
 
 def _natural(n: int = 12, size: int = 16) -> Tensor:
-    """Smooth images: sums of two waves."""
     steps = torch.linspace(0, 6.3, size)
     a, b = _drawn(2, n, 3, 1, 1)
     return 0.5 + 0.2 * torch.sin(steps[:, None] * 2 * a + 9 * b) + 0.2 * torch.cos(3 * steps * b)
@@ -71,7 +68,6 @@ def test_only_phases_are_free() -> None:
 
 
 def test_the_phases_of_a_natural_image_give_it_back_where_all_are_alike() -> None:
-    """One image is its own mean magnitude."""
     x = _natural(1)
     spectrum = Spectrum.of(x)
     apart = torch.linalg.solve(spectrum.colours, (x.logit() - spectrum.mean).flatten(2))
@@ -80,7 +76,6 @@ def test_the_phases_of_a_natural_image_give_it_back_where_all_are_alike() -> Non
 
 
 def test_a_whole_crop_without_noise_is_the_image() -> None:
-    """Sides vary by their sd alone; a crop is never larger than the image."""
     x = _natural(2)
     crops = random_crops(x, 3, 2.0, 0.0, 0.0, torch.Generator().manual_seed(0))
     assert torch.allclose(crops, x.repeat_interleave(3, 0), atol=1e-5)
@@ -106,42 +101,6 @@ def test_atoms_grow_and_are_compared(blobs: sn.LiveModel, sae: sn.TopK) -> None:
             assert again == pytest.approx(strength, rel=1e-3)
 
 
-def test_the_table_says_what_the_best_natural_image_does(blobs: sn.LiveModel, sae: sn.TopK) -> None:
-    """Without steps to speak of, a random image loses, and the row says so."""
-    atom = _alive(blobs, sae)[0]
-    found = sn.vision.maximise(blobs, sae, atom, "patches", images=_natural(), n_steps=1)
-    (row,) = found.table.to_dict("records")
-    assert row["simpler"] == (
-        "natural image" if row["best natural"] >= row["maximised"] else "maximised"
-    )
-    assert row["percentile"] == (found.natural[0] < found.activation[0]).mean()
-    assert "<image" in to_svg(found.plot())
-    assert len(found.plot_curve().data) == 2
-
-
-def test_what_is_natural_is_not_unusual(blobs: sn.LiveModel, sae: sn.TopK) -> None:
-    """Distances of natural images are among themselves."""
-    found = sn.vision.maximise(
-        blobs, sae, _alive(blobs, sae)[0], "patches", images=_natural(), **SHORT
-    )
-    means = sn.capture(blobs, _natural(), "patches", progress=False).x.view(12, 16, 4).mean(dim=1)
-    apart = torch.cdist(means, means) + 1e9 * torch.eye(12)
-    assert np.allclose(found.natural_distance, apart.amin(dim=1), atol=1e-4)
-
-
-def test_the_line_is_the_pre_activation(blobs: sn.LiveModel, sae: sn.TopK) -> None:
-    """Of a one-step encoder: ⟨e_j, x − b⟩ + a_j at every place, also where it is negative."""
-    from sae_nb_studies.vision._maximise import _readers, _reading
-
-    atoms = _alive(blobs, sae)
-    readers = _readers([blobs], sae, ["patches"], _natural(), several=False)
-    states = [readers.all_states(0, readers.pixels[0].x)]
-    reading = _reading(readers, 0, states, readers.strengths(states, 0, atoms), atoms)
-    x = _drawn(1, 1, 5, 4, seed=3)
-    rows = (x[0, 0] - sae.bias) @ sae.encoder.weight[atoms].T + sae.encoder.bias[atoms]
-    assert torch.allclose(reading(x.expand(2, 1, 5, 4), "max")[:, 0], rows.amax(dim=0), atol=1e-4)
-
-
 @pytest.mark.parametrize("kind", ["universal", "crosscoder"])
 def test_one_atom_in_two_models(blobs: sn.LiveModel, kind: str) -> None:
     """An image a model; a universal code has a strength for every pair, a crosscoder one for all models."""
@@ -163,19 +122,3 @@ def test_one_atom_in_two_models(blobs: sn.LiveModel, kind: str) -> None:
     assert "<image" in to_svg(found.plot())
     if kind == "universal":
         assert found.strengths[0, 0] == pytest.approx(found.parts[0].activation[0], rel=1e-3)
-
-
-def test_bad_input_is_refused(blobs: sn.LiveModel, sae: sn.TopK) -> None:
-    """Silent atoms, images of several sizes or of unknown origin, other hook points, models that read text."""
-    images = _natural()
-    refused("must be natural images for blobs", sn.vision.maximise, blobs, sae, 0, "patches")
-    with pytest.raises(ValueError, match="one size"):
-        sn.vision.maximise(blobs, sae, 0, "patches", images=[images[0], images[1, :, :8]])
-    refused("must read d_in=3 numbers", sn.vision.maximise, blobs, sae, 0, "head", images=images)
-    with pytest.raises(ValueError, match="reads text"):
-        sn.vision.maximise(sn.load_model("tiny-gpt"), sae, 0, "resid_post.1", images=images)
-    with pytest.raises(ValueError, match="must fire in `images`"):
-        with torch.no_grad():
-            sae.encoder.bias.fill_(-1e6)
-        sn.vision.maximise(blobs, sae, 0, "patches", images=images)
-    refused("1 place", sn.vision.maximise, [blobs, blobs], sae, 0, "patches", images=images)

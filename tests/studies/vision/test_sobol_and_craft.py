@@ -37,7 +37,6 @@ def test_a_product_is_an_interaction() -> None:
 
 
 def test_intervals_hold_the_truth_and_shrink() -> None:
-    """Resampling the design; they are wide at CRAFT's own 32."""
     small, large = (sn.vision.sobol(_additive, torch.ones(1, 5), n_designs=n) for n in (32, 512))
     width = [one.interval[0, 1] - one.interval[0, 0] for one in (small, large)]
     assert width[1] < width[0] / 2
@@ -45,7 +44,6 @@ def test_intervals_hold_the_truth_and_shrink() -> None:
 
 
 def test_an_answer_that_nothing_moves_has_no_importance() -> None:
-    """Neither NaN nor a share."""
     found = sn.vision.sobol(lambda u: u.sum(dim=-1) * 0, torch.ones(2, 3))
     assert (found.total == 0).all()
     assert (found.first == 0).all()
@@ -78,7 +76,6 @@ class _Convolution(nn.Module):
 
 @pytest.fixture
 def two_colours() -> tuple[sn.LiveModel, Tensor]:
-    """Images that are red on the left and green on the right, by different amounts."""
     strength = torch.rand(6, 2, generator=torch.Generator().manual_seed(0)) + 0.5
     images = torch.zeros(6, 3, 4, 4)
     images[:, 0, :, :2] = strength[:, :1, None] / 1.5
@@ -114,32 +111,6 @@ def test_a_head_changes_nothing_but_its_concepts() -> None:
         ablated = model(images)[:, 4]
     without = head(head.codes[:, None] * torch.tensor([0.0, 1.0]))
     assert torch.allclose(without[:, 0], ablated, atol=1e-3)
-
-
-def test_a_layer_that_nothing_reads_is_refused() -> None:
-    """The last block's patches: the class token alone answers; the message names the layer before."""
-    model, images = sn.load_model("tiny-vit"), sn.data.scenes(1).images
-    with pytest.raises(ValueError, match=r"Split earlier, at resid_post\.10"):
-        sn.vision.craft(model, images, "resid_post.11", n_concepts=2)
-
-
-def test_answers_of_another_shape_are_refused() -> None:
-    """All classes at once, text models, unknown baselines."""
-    with pytest.raises(ValueError, match="an answer per input and variant"):
-        sn.vision.sobol(lambda u: u, torch.ones(2, 3))
-    with pytest.raises(ValueError, match="finite"):
-        sn.vision.sobol(lambda u: u.sum(dim=-1) / 0, torch.ones(2, 3))
-    with pytest.raises(ValueError, match="one number per concept"):
-        sn.vision.concept_curves(_additive, torch.ones(2, 5), torch.ones(4))
-
-
-def test_figures_are_drawn_from_the_records(two_colours: tuple[sn.LiveModel, Tensor]) -> None:
-    """Indices with intervals, curves with random orders, a heatmap per concept."""
-    model, images = two_colours
-    found = sn.vision.craft(model, images, "relu", n_concepts=2)
-    indices = sn.vision.sobol(found.head, found.codes, n_designs=8)
-    curves = sn.vision.concept_curves(found.head, found.codes, indices.total, n_random=2)
-    assert [len(one.plot().data) for one in (indices, curves, found)] == [2, 4, 2]
 
 
 def test_masks_that_an_image_does_not_feel_are_run_once() -> None:

@@ -10,18 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb_studies.vision import attacked, verified_attribution
-from tests.refusing import refused
 
 RADIUS = 0.2
 
 
 def images(n: int = 2, side: int = 4, channels: int = 1) -> Tensor:
-    """Grey or colour, even in [0, 1]."""
     return torch.rand(n, channels, side, side, generator=torch.Generator().manual_seed(0))
 
 
 def convolutional(channels: int = 1) -> nn.Sequential:
-    """All kinds of layers that bounds go through."""
     torch.manual_seed(0)
     network = nn.Sequential(
         nn.Sequential(nn.Conv2d(channels, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU()),
@@ -42,13 +39,11 @@ def convolutional(channels: int = 1) -> nn.Sequential:
 
 
 def linear() -> nn.Sequential:
-    """Nothing that bends: the largest overlap is at a corner."""
     torch.manual_seed(1)
     return nn.Sequential(nn.Conv2d(1, 2, 3, padding=1), nn.Flatten(), nn.Linear(32, 3))
 
 
 def at_corners(network: nn.Module, x: Tensor, free: Tensor, answer: int) -> float:
-    """The largest overlap over all corners of the free pixels, by trying each."""
     places = free.flatten().nonzero()[:, 0].tolist()
     signs = torch.tensor(list(itertools.product((-1.0, 1.0), repeat=len(places))))
     corners = x.flatten().repeat(len(signs), 1)
@@ -89,7 +84,6 @@ def test_a_linear_classifier_is_as_brute_force_says(bounds: str) -> None:
 
 
 def test_where_no_unit_bends_a_network_is_exact() -> None:
-    """A change too small to switch a ReLU: the attack reaches the bound."""
     network, x = convolutional(), images(3)
     found = verified_attribution(network, x, radius=1e-4, grid=(2, 2), limits=None)
     reached = attacked(network, x, radius=1e-4, grid=(2, 2), limits=None)
@@ -119,7 +113,6 @@ def test_no_change_exceeds_a_bound(bounds: str, channels: int) -> None:
 
 
 def test_linear_bounds_are_tighter_than_intervals() -> None:
-    """On the whole image; a larger radius never lowers a bound."""
     network, x = convolutional(), images(4)
     by = {
         bounds: verified_attribution(network, x, radius=RADIUS, grid=(2, 2), bounds=bounds).overlap
@@ -132,7 +125,6 @@ def test_linear_bounds_are_tighter_than_intervals() -> None:
 
 
 def test_a_patch_that_nothing_reads_is_safe_and_unimportant() -> None:
-    """Weights of zero for the left half."""
     network: Any = linear()
     x = images(1)
     weight = network[2].weight.data.view(3, 2, 4, 4)
@@ -142,41 +134,3 @@ def test_a_patch_that_nothing_reads_is_safe_and_unimportant() -> None:
     assert abs(float(found.maps[0, 0, 0])) < 1e-5
     assert bool(found.safe[0, 0, 0])
     assert float(found.maps[0, 0, 1]) > 0.01
-
-
-def test_a_table_and_a_figure() -> None:
-    """A row per image, three pictures."""
-    found = verified_attribution(convolutional(), images(2), grid=(2, 2))
-    assert list(found.table.columns) == ["answer", "overlap", "safe", "first patch"]
-    assert len(found.plot(1).data) >= 3
-    refused("`image`", found.plot, 2)
-
-
-def test_what_is_given_is_checked() -> None:
-    """Rule and what was given."""
-    x = images()
-    refused(
-        "must be an nn.Sequential, got Linear",
-        verified_attribution,
-        nn.Linear(1, 2),
-        x,
-        error=TypeError,
-    )
-    refused("got MaxPool2d", verified_attribution, nn.Sequential(nn.MaxPool2d(2)), x)
-    refused("eval mode", verified_attribution, convolutional().train(), x)
-    refused(
-        "`grid` must divide images of 4 × 4 pixels, got 3 × 2",
-        verified_attribution,
-        linear(),
-        x,
-        grid=(3, 2),
-    )
-    refused("`limits` must hold all pixels", verified_attribution, linear(), x + 1)
-    refused(
-        "a row of two logits",
-        verified_attribution,
-        nn.Sequential(nn.Flatten(), nn.Linear(16, 1)),
-        x,
-    )
-    refused("one an image, 2, got 3", verified_attribution, linear(), x, outcome=[0, 1, 2])
-    refused("`outcome`", verified_attribution, linear(), x, outcome=3)
