@@ -14,7 +14,7 @@ from sae_nb.architectures import (
     ista_step,
     random_unit_rows,
 )
-from sae_nb.architectures._recipe import geometric_median
+from sae_nb.architectures._recipe import TrainingDefaults, geometric_median
 from sae_nb.architectures.parts._operators import LearnedAdjoint
 
 
@@ -70,5 +70,5 @@ def test_scaling_gives_unit_mean_square() -> None:
 
 
 def test_warm_up_is_a_share_of_the_run_with_a_ceiling() -> None:
-    assert Recipe(learning_rate=1e-3).warmup_steps(400) == 20
-    assert Recipe(learning_rate=1e-3).warmup_steps(10**6) == 1000
+    assert TrainingDefaults(learning_rate=1e-3).warmup_steps(400) == 20
+    assert TrainingDefaults(learning_rate=1e-3).warmup_steps(10**6) == 1000

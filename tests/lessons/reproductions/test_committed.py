@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sae_nb.files import read_json
 from sae_nb_studies.reproductions import experiment_names, recorded
 from sae_nb_studies.reproductions.experiments import archetypal_stability, separability
 

@@ -9,6 +9,7 @@ import pytest
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, Decomposition, attribution_graph
+from sae_nb_studies.circuits import neuron_transcoders
 
 
 @cache

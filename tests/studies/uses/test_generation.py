@@ -10,11 +10,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.generation import Generation
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation, notable
 from sae_nb.models import Intervention, Stream, intervening
 from sae_nb.steering import random_direction
-from sae_nb_studies.uses import RANDOM, STEERED, UNSTEERED
 
 PLACE, PROMPT = "resid_post.1", "The list of"
 SAMPLED = {"temperature": 1.0, "seed": 3}
