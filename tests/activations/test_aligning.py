@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
 
@@ -12,7 +10,6 @@ from sae_nb.activations import Context, Ragged
 
 
 def of_texts(texts: list[list[str]], width: int = 3, seed: int = 0) -> sn.Activations:
-    """Activations of texts as a tokenizer cuts them: a row per token."""
     names = list(dict.fromkeys(token for text in texts for token in text))
     ids = torch.tensor([names.index(token) for text in texts for token in text])
     lengths = torch.tensor([len(text) for text in texts])
@@ -33,7 +30,6 @@ def of_texts(texts: list[list[str]], width: int = 3, seed: int = 0) -> sn.Activa
 
 
 def of_images(n: int, grid: tuple[int, int], prefix: int, width: int = 3) -> sn.Activations:
-    """A row per token of n images: cls and registers first."""
     per_image = prefix + grid[0] * grid[1]
     rows = torch.arange(n * per_image)
     return sn.Activations(
@@ -114,18 +110,3 @@ def test_two_live_models_are_aligned() -> None:
     assert len(pair[0]) == 3 * 65
     assert pair.left_out == (12, 12)
     assert "12 of 207 of tiny-vit-plain" in repr(pair)
-
-
-@pytest.mark.parametrize(
-    ("make", "error", "message"),
-    [
-        (lambda a: [a], ValueError, "at least two models, got 1"),
-        (lambda a: [a, a.x], TypeError, "`acts"),
-        (lambda a: [a, of_images(1, (2, 2), 0)], ValueError, "one kind of samples, got lang"),
-        (lambda a: [a, of_texts([["zzz"]])], ValueError, "must have places in common"),
-    ],
-)
-def test_what_cannot_be_aligned_is_refused(make: Any, error: Any, message: str) -> None:
-    """With the rule, what was given and what to do."""
-    with pytest.raises(error, match=message):
-        sn.align(make(of_texts([["a", "b"]])))

@@ -18,7 +18,6 @@ from sae_nb.activations import Activations, Context, Ragged, load_activations
 
 @pytest.fixture(params=["memory", "disk"])
 def acts(request: pytest.FixtureRequest, tmp_path: Path) -> Activations:
-    """Twelve tokens of three texts, in memory or in a folder."""
     index = torch.arange(12)
     context = Context(
         kind="language",
@@ -71,45 +70,7 @@ def test_an_index_gives_activations_of_those_rows(acts: Activations, index: Any)
     assert chosen.position.tolist() == (rows % 4).tolist()
 
 
-def test_subset_and_index_are_one_thing(acts: Activations) -> None:
-    """The same rows, by mask and by number."""
-    for rows in (acts.sample == 1, [7, 2], (7, 2), np.array([1])):
-        plain = list(rows) if isinstance(rows, tuple) else rows
-        assert torch.equal(acts.subset(rows).x, acts[plain].x)
-
-
-@pytest.mark.parametrize(
-    ("index", "error", "words"),
-    [
-        (12, IndexError, "between 0 and 11, got 12"),
-        ([0, -13], IndexError, "between 0 and 11, got -13"),
-        ([True] * 3, IndexError, r"one entry per row, shape \(12,\), got \(3,\)"),
-        ("sample", TypeError, "a number, a slice, a mask or several numbers, got 'sample'"),
-        ((slice(None), 1), IndexError, r"acts\.x\[:, i\]"),
-    ],
-    ids=str,
-)
-def test_an_index_that_names_no_row_is_refused(
-    acts: Activations, index: Any, error: type[Exception], words: str
-) -> None:
-    """With what there is, and what to write instead."""
-    with pytest.raises(error, match=words):
-        acts[index]
-
-
-def test_rows_are_iterated(acts: Activations) -> None:
-    """Each as activations of one row, in order."""
-    assert [row.where(0) for row in acts] == [acts.where(row) for row in range(12)]
-
-
-def test_a_matrix_has_these_facts(acts: Activations) -> None:
-    """Shape, axes, type and place are those of `x`."""
-    facts = (acts.shape, acts.ndim, acts.dtype, acts.device)
-    assert facts == (acts.x.shape, acts.x.ndim, acts.x.dtype, acts.x.device)
-
-
 def test_the_table_says_where_rows_come_from(acts: Activations) -> None:
-    """Sample, position, token; the numbers on request."""
     table = acts.to_pandas()
     assert list(table.columns) == ["sample", "position", "token"]
     assert table.iloc[6].tolist() == [1, 2, "word6"]
@@ -156,23 +117,3 @@ def test_rows_on_disk_that_do_not_fit_are_refused(
         acts.to_pandas(values=True)
     assert np.asarray(acts[3:5]).shape == (2, 4)
     assert next(acts.batches(5, buffer_rows=10)).shape == (5, 4)
-
-
-def test_numbers_are_asked_of_the_tensor() -> None:
-    """Statistics and arithmetic name the call on `x`; other names are unknown as ever."""
-    acts = Activations.from_tensor(torch.eye(3))
-    asked = {"mean": r"mean\(0\)", "norm": r"norm\(dim=1\)", "topk": "topk", "T": "T"}
-    for name, call in asked.items():
-        with pytest.raises(AttributeError, match=rf"'{name}'\. Here it is `acts\.x\.{call}`"):
-            getattr(acts, name)
-    with pytest.raises(AttributeError, match="nonsense"):
-        acts.nonsense
-    for compute in (
-        lambda: acts @ torch.eye(3),
-        lambda: torch.eye(3) @ acts,
-        lambda: acts - 1,
-        lambda: torch.ones(3) - acts,
-        lambda: acts > 0,
-    ):
-        with pytest.raises(TypeError, match=r"acts\.x @ w, acts\.x - acts\.x\.mean\(0\)"):
-            compute()

@@ -19,7 +19,6 @@ TEXTS = ["我在中国 and 👩‍👩‍👧", "plain words", "naïve ð, CAFÉ
 
 @pytest.fixture(scope="module")
 def model():
-    """A byte-level tokenizer that has none of these signs."""
     return sn.load_model("tiny-gpt")
 
 
@@ -54,7 +53,6 @@ def test_tokens_of_signs_show_the_sign(model, acts: Activations) -> None:
 
 
 def test_tables_words_and_errors_show_the_same(model, acts: Activations) -> None:
-    """`to_pandas`, `where`, `model.tokens`, search, examples."""
     own = acts[acts.sample == 0]
     assert own.to_pandas()["token"].tolist() == own.tokens[:]
     assert model.tokens(TEXTS[0])["token"].tolist() == own.tokens[:]
@@ -70,29 +68,6 @@ def test_tables_words_and_errors_show_the_same(model, acts: Activations) -> None
     ids = own.context.token_ids.sample(0).tolist()
     shown = text_around(own.context, ids, at, np.zeros(len(ids)))["tokens"]
     assert "中" in shown
-
-
-def test_an_error_names_the_sign(model) -> None:
-    """Of a row that holds infinity: the second byte of three."""
-    tokenizer = model.tokenizer
-    embedding = torch.nn.Embedding(len(tokenizer), 8)
-    with torch.no_grad():
-        embedding.weight[tokenizer("中", add_special_tokens=False).input_ids[1]] = torch.inf
-    rows = sn.wrap(torch.nn.Sequential(embedding, torch.nn.ReLU()), tokenizer=tokenizer)
-    with pytest.raises(ValueError, match="finite") as error:
-        sn.capture(rows, ["plain", "a 中"], "1", progress=False)
-    assert "'中'" in str(error.value)
-
-
-def test_documents_have_the_signs_in_their_words(model, acts: Activations) -> None:
-    """A token in which a character goes on is of the word in which it began."""
-    wanted = acts[acts.sample == 0].tokens[:]
-    docs = sn.uses.documents(model, sn.TopK(acts.d_in, 32, k=4), TEXTS, "resid_post.1")
-    assert [docs.text(i) for i in range(3)] == TEXTS
-    assert {"plain", "words", "naïve", "café"} <= set(docs.words[1])
-    place = wanted.index("中")
-    assert docs.word_at(0, place) == docs.word_at(0, place + 2) != ""
-    assert "中" in docs.word_at(0, place)
 
 
 def test_a_byte_alone_is_a_number() -> None:

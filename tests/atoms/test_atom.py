@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -10,14 +9,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.activations import LANGUAGE, VISION, Activations, Context, Ragged
+from sae_nb.activations import LANGUAGE, Activations, Context, Ragged
 from sae_nb.atoms import (
-    BANDS,
     ORDERS,
     AtomCatalogue,
-    AtomSummary,
     describe_atom,
-    summarise_atom,
     text_around,
 )
 from sae_nb.atoms._effects import logit_effects
@@ -28,8 +24,6 @@ N_ATOMS, D_IN, K = 24, 8, 3
 
 
 class FakeTopK:
-    """The k largest correlations above zero; counts how often it encodes."""
-
     def __init__(self, n_atoms: int = N_ATOMS, d_in: int = D_IN, k: int = K) -> None:
         generator = torch.Generator().manual_seed(0)
         rows = torch.randn(n_atoms, d_in, generator=generator)
@@ -38,7 +32,6 @@ class FakeTopK:
         self.rows_encoded = 0
 
     def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
-        """Keep the k largest positive entries of each row."""
         self.rows_encoded += len(x)
         u = (x @ self.dictionary.T).relu()
         best = u.topk(k or self.k, dim=1)
@@ -46,12 +39,10 @@ class FakeTopK:
 
 
 def vectors(n: int, seed: int = 0) -> Tensor:
-    """Random activations."""
     return torch.randn(n, D_IN, generator=torch.Generator().manual_seed(seed))
 
 
 def picture_acts(n_pictures: int = 20, grid: tuple[int, int] = (3, 4), prefix: int = 3):
-    """Activations of pictures: cls, two registers and patches, the second register dropped."""
     positions = [p for p in range(prefix + grid[0] * grid[1]) if p != 2]
     sample = torch.arange(n_pictures).repeat_interleave(len(positions))
     position = torch.tensor(positions).repeat(n_pictures)
@@ -70,7 +61,6 @@ def picture_acts(n_pictures: int = 20, grid: tuple[int, int] = (3, 4), prefix: i
 
 
 def text_acts(lengths: tuple[int, ...] = (90, 3, 40, 7), drop_first: bool = True):
-    """Activations of texts over five words, first tokens dropped."""
     words = {0: "<|begin|>", 1: " cat", 2: "<script>alert(1)</script>", 3: " dog", 4: "\n"}
     generator = torch.Generator().manual_seed(2)
     ids = [torch.randint(1, 5, (length,), generator=generator) for length in lengths]
@@ -93,17 +83,12 @@ def text_acts(lengths: tuple[int, ...] = (90, 3, 40, 7), drop_first: bool = True
 
 @pytest.fixture
 def dense() -> np.ndarray:
-    """Dense codes of 500 random vectors."""
     return FakeTopK().encode(vectors(500)).to_dense().numpy()
 
 
 @pytest.fixture
 def catalogue() -> AtomCatalogue:
-    """The same rows, catalogued."""
     return AtomCatalogue(FakeTopK(), vectors(500), batch_size=64)
-
-
-# --- statistics ---------------------------------------------------------------------------------
 
 
 def test_statistics_equal_those_of_the_dense_code(catalogue, dense) -> None:
@@ -118,22 +103,6 @@ def test_statistics_equal_those_of_the_dense_code(catalogue, dense) -> None:
         assert catalogue.summary(atom).p99 == pytest.approx(catalogue.p99[atom], rel=1e-5)
 
 
-def test_entries_stored_as_zero_do_not_count_as_firing() -> None:
-    """A code may store z = 0; an atom fires where z ≠ 0."""
-    codes = SparseCodes(
-        torch.tensor([0.0, 2.0, 1.0, 3.0]),
-        torch.tensor([0, 1, 0, 0], dtype=torch.int32),
-        torch.tensor([0, 2, 3, 4]),
-        3,
-    )
-    catalogue = AtomCatalogue(FakeTopK(3), vectors(3), codes=codes)
-    assert catalogue.frequency.tolist() == pytest.approx([2 / 3, 1 / 3, 0])
-    assert catalogue.mean_strength.tolist() == pytest.approx([2.0, 2.0, 0])
-    assert catalogue.p99[0] == pytest.approx(np.quantile([1.0, 3.0], 0.99))
-    assert catalogue.strengths(0)[0].tolist() == [1, 2]
-    assert catalogue.summary(2).missing.startswith("Atom 2 never fires")
-
-
 def test_negative_strengths_count_by_size_and_keep_their_sign() -> None:
     """An atom that fires with −5 is stronger than one that fires with 2."""
     codes = SparseCodes.from_dense(torch.tensor([[-5.0, 0.0], [1.0, 2.0]]))
@@ -144,7 +113,6 @@ def test_negative_strengths_count_by_size_and_keep_their_sign() -> None:
 
 
 def test_every_order_is_a_permutation_and_alive_only_leaves_out_the_dead() -> None:
-    """Sorting never loses or repeats an atom."""
     codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 3, 0], [0, 0, 4, 0], [9, 0, 0, 0]]))
     catalogue = AtomCatalogue(FakeTopK(4), vectors(3), codes=codes)
     for by in ORDERS:
@@ -167,20 +135,6 @@ def test_rows_are_encoded_once(catalogue) -> None:
     assert torch.allclose(catalogue.codes.values, whole.values)
 
 
-def test_encoding_tells_how_far_it_is() -> None:
-    """A callback hears (done, all) after every chunk."""
-    heard: list[tuple[int, int]] = []
-    catalogue = AtomCatalogue(
-        FakeTopK(), vectors(100), batch_size=40, callback=lambda *done: heard.append(done)
-    )
-    assert not catalogue.encoded
-    assert len(catalogue.codes) == 100
-    assert heard == [(40, 100), (80, 100), (100, 100)]
-
-
-# --- neighbours -----------------------------------------------------------------------------------
-
-
 def test_nearest_atoms_are_those_of_the_full_cosine_matrix(catalogue, monkeypatch) -> None:
     """Chunk by chunk gives what the n × n matrix would, itself left out."""
     monkeypatch.setattr("sae_nb.atoms._catalogue.DICTIONARY_CHUNK", 5)
@@ -194,7 +148,6 @@ def test_nearest_atoms_are_those_of_the_full_cosine_matrix(catalogue, monkeypatc
 
 
 def test_lift_is_joint_over_product(catalogue, dense) -> None:
-    """Co-active atoms against the definition on a dense matrix."""
     fired = dense != 0
     atoms, lifts, counts = catalogue.coactive(3, 5, min_count=2)
     for atom, lift, count in zip(atoms, lifts, counts, strict=True):
@@ -207,11 +160,7 @@ def test_lift_is_joint_over_product(catalogue, dense) -> None:
     assert sorted(lifts.tolist(), reverse=True) == lifts.tolist()
 
 
-# --- examples -------------------------------------------------------------------------------------
-
-
 def test_top_band_shows_the_strongest_row_of_each_sample() -> None:
-    """Twelve examples are twelve pictures, strongest first."""
     acts = picture_acts()
     catalogue = AtomCatalogue(FakeTopK(), acts)
     dense = catalogue.codes.to_dense()[:, 5]
@@ -264,43 +213,6 @@ def test_just_below_shows_rows_that_a_larger_k_would_add(catalogue, dense) -> No
     assert (np.diff(choice.strengths) <= 0).all()
 
 
-def test_just_below_says_why_it_is_missing() -> None:
-    """An SAE without k has no next k."""
-    sae = FakeTopK()
-    del sae.k
-    sae.encode = lambda x, k=None: SparseCodes.from_dense((x @ sae.dictionary.T).relu())
-    record = summarise_atom(sae, vectors(50), atom=0, band="just below")
-    assert record.examples == ()
-    assert "has no k that can be doubled" in record.missing
-
-
-def test_pages_follow_each_other_and_the_last_one_is_where_too_far_ends(catalogue) -> None:
-    """Pages never overlap; a page past the end is the last one."""
-    first, second = (catalogue.summary(1, page=p, n_examples=5) for p in (0, 1))
-    rows = [e.row for e in (*first.examples, *second.examples)]
-    assert rows == choose_rows(catalogue, 1, "top").rows[:10].tolist()
-    last = catalogue.summary(1, page=10**6, n_examples=5)
-    assert last.page == (last.n_examples - 1) // 5
-    assert 1 <= len(last.examples) <= 5
-
-
-def test_patch_heat_is_the_strength_at_every_patch() -> None:
-    """Heat, prefix and the dropped position, against the codes row by row."""
-    acts = picture_acts()
-    catalogue = AtomCatalogue(FakeTopK(), acts)
-    example = catalogue.summary(5).examples[0]
-    dense = catalogue.codes.to_dense()[:, 5]
-    here = acts.sample == example.sample
-    z = dict(zip(acts.position[here].tolist(), dense[here].tolist(), strict=True))
-    for patch in range(12):
-        assert example.heat.ravel()[patch] == pytest.approx(z[3 + patch])
-    names = dict(example.prefix)
-    assert names["cls"] == pytest.approx(z[0])
-    assert np.isnan(names["register 2"])
-    assert example.picture.shape == (3, 6, 8)
-    assert (example.picture == acts.context.pictures[example.sample].numpy()).all()
-
-
 def test_token_strengths_surround_the_peak() -> None:
     """The window holds the position; the dropped first token is NaN; text left out is said."""
     acts = text_acts()
@@ -340,39 +252,6 @@ def test_a_window_begins_where_a_character_begins() -> None:
         assert window["token_strengths"][0] == 1
 
 
-def test_script_tokens_are_not_special() -> None:
-    """Only tokens that stand for no text are drawn quietly."""
-    catalogue = AtomCatalogue(FakeTopK(), text_acts())
-    marks = {
-        token: special
-        for atom in range(N_ATOMS)
-        for example in catalogue.summary(atom).examples
-        for token, special in zip(example.tokens, example.special, strict=True)
-    }
-    assert marks["<script>alert(1)</script>"] is False
-    assert marks["<|begin|>"] is True
-
-
-def test_plain_vectors_show_their_largest_coordinates() -> None:
-    """Without pictures or text an example is a row and what is large in it."""
-    x = vectors(50)
-    example = summarise_atom(FakeTopK(), x, atom=3).examples[0]
-    assert example.place == f"sample {example.row}"
-    assert example.coordinates[0] == int(x[example.row].abs().argmax())
-    np.testing.assert_allclose(example.coordinate_values, x[example.row][example.coordinates])
-
-
-def test_histogram_counts_every_firing_once(catalogue) -> None:
-    """The bins add up to the number of firings and reach the maximum."""
-    record = catalogue.summary(4)
-    assert record.histogram.counts.sum() == record.n_fired
-    assert record.histogram.edges[-1] == pytest.approx(record.max_strength)
-    assert record.histogram.marks["top"] == pytest.approx(record.max_strength)
-
-
-# --- where ----------------------------------------------------------------------------------------
-
-
 def test_footprint_of_pictures_is_the_frequency_at_cls_registers_and_patches() -> None:
     """Against the definition, row by row; a place that was not captured is NaN in the map."""
     acts = picture_acts()
@@ -395,9 +274,6 @@ def test_footprint_of_texts_covers_every_row() -> None:
     assert found.places[:2] == ("token 1", "2–15")
 
 
-# --- search ---------------------------------------------------------------------------------------
-
-
 def test_search_finds_number_then_label_then_token() -> None:
     """An atom that fires on one word alone is first among those found by that word."""
     acts = text_acts()
@@ -413,55 +289,7 @@ def test_search_finds_number_then_label_then_token() -> None:
     assert catalogue.search("99999").tolist() == []
 
 
-def test_search_knows_the_names_of_patches() -> None:
-    """ "cls" finds the atom that fires there alone."""
-    acts = picture_acts()
-    cls = (acts.position == 0).float()
-    codes = SparseCodes.from_dense(torch.stack([1 - cls, cls], dim=1))
-    assert AtomCatalogue(FakeTopK(2), acts, codes=codes).search("cls").tolist() == [1]
-
-
-# --- refusals -------------------------------------------------------------------------------------
-
-
-def test_wrong_input_is_refused_before_anything_is_encoded() -> None:
-    """Rule, given, do."""
-    sae = FakeTopK()
-    with pytest.raises(ValueError, match=r"last dimension d_in=8, got shape \(4, 5\)"):
-        AtomCatalogue(sae, torch.randn(4, 5))
-    with pytest.raises(
-        TypeError, match=r"`acts` must be Activations or a tensor of shape \(n, d_in\)"
-    ):
-        AtomCatalogue(sae, [[1.0]])
-    with pytest.raises(TypeError, match="`sae` must be a sparse autoencoder"):
-        AtomCatalogue(nn.Linear(2, 2), vectors(3))
-    unfinished = SimpleNamespace(encode=sae.encode, dictionary=sae.dictionary, d_in=8)
-    with pytest.raises(TypeError, match="which has no `n_atoms`"):
-        AtomCatalogue(unfinished, vectors(3))
-    with pytest.raises(ValueError, match="`codes` must be of the 4 rows and 24 atoms"):
-        AtomCatalogue(sae, vectors(4), codes=sae.encode(vectors(3)))
-    assert sae.rows_encoded == 3
-    with pytest.raises(IndexError, match="between 0 and 23"):
-        summarise_atom(sae, vectors(3), atom=24)
-
-
-@pytest.mark.parametrize("band", BANDS)
-@pytest.mark.parametrize("acts", [picture_acts(), text_acts(), vectors(40)])
-def test_every_band_of_every_kind_gives_a_record(acts, band: str) -> None:
-    """Pictures, texts, vectors; dead atoms too."""
-    catalogue = AtomCatalogue(FakeTopK(), acts)
-    for atom in range(N_ATOMS):
-        record = catalogue.summary(atom, band=band)
-        assert isinstance(record, AtomSummary)
-        assert bool(record.examples) != bool(record.missing)
-
-
-# --- the unembedding ------------------------------------------------------------------------------
-
-
 class FakeLanguageModel:
-    """An unembedding, a final norm and a tokenizer."""
-
     modality = LANGUAGE
 
     def __init__(self) -> None:
@@ -474,19 +302,15 @@ class FakeLanguageModel:
         self.tokenizer = self
 
     def hook_point(self, name: str):
-        """Anything: the norm is the only module asked for."""
         return type("Point", (), {"path": "norm"})()
 
     def get_module(self, path: str) -> nn.Module:
-        """The norm."""
         return self.module.norm
 
     def convert_ids_to_tokens(self, ids: list[int]) -> list[str]:
-        """Names of ids."""
         return [f"t{i}" for i in ids]
 
     def decode(self, ids: list[int], **_: bool) -> str:
-        """Text of ids."""
         return "".join(f"t{i}" for i in ids)
 
 
@@ -505,14 +329,6 @@ def test_logit_effect_is_the_change_of_the_logits_at_a_fixed_norm() -> None:
     for token in range(6):
         assert effects[f"t{token}"] == pytest.approx(float((change + radial)[token]), abs=0.02)
     assert [name for name, _ in down] == [name for name, _ in up][::-1]
-
-
-def test_logit_effects_are_empty_where_there_is_no_unembedding() -> None:
-    """A vision model, another width."""
-    model = FakeLanguageModel()
-    assert logit_effects(model, torch.randn(D_IN + 1)) == ((), ())
-    model.modality = VISION
-    assert logit_effects(model, torch.randn(D_IN)) == ((), ())
 
 
 @pytest.mark.parametrize("band", ["top", *QUANTILES])

@@ -12,7 +12,6 @@ from sae_nb.atoms import AtomCatalogue
 
 @pytest.fixture(scope="module")
 def parts():
-    """A small temporal SAE and three samples of different length."""
     generator = torch.Generator().manual_seed(0)
     sae = sn.Temporal(d_in=6, n_atoms=12, k=2, generator=generator).eval()
     lengths = (9, 4, 7)
@@ -43,11 +42,3 @@ def test_r2_counts_what_the_past_suggests(parts) -> None:
     assert catalogue.r2 == pytest.approx(float(expected), abs=1e-5)
     given = AtomCatalogue(sae, acts, codes=catalogue.codes)
     assert given.r2 == pytest.approx(float(expected), abs=1e-5)
-
-
-def test_what_lies_just_below_is_not_guessed(parts) -> None:
-    """Doubling k on rows out of order would mean nothing."""
-    sae, acts, _ = parts
-    record = AtomCatalogue(sae, acts).summary(0, band="just below")
-    assert record.examples == ()
-    assert "has no k that can be doubled" in record.missing

@@ -36,9 +36,3 @@ def test_one_half_is_the_top_and_the_other_the_middle(catalogue: AtomCatalogue) 
     size = np.abs(strengths) / np.abs(strengths).max()
     low, high = (round(100 * float(np.quantile(size, q))) for q in (0.29, 0.81))
     assert all(low <= share <= high for share in shares[10:])
-
-
-def test_images_have_no_lines() -> None:
-    catalogue = load_examples(VIT).catalogue(load_sae(VIT))
-    with pytest.raises(ValueError, match="activations of texts"):
-        concordance(catalogue, 0)

@@ -14,12 +14,9 @@ GRID, PREFIX, SIDE = (3, 4), 2, 2
 
 
 class Two:
-    """Two atoms."""
-
     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
 
     def encode(self, x, k=None):
-        """Keep what is positive."""
         return SparseCodes.from_dense(x.relu())
 
 
@@ -71,7 +68,6 @@ def test_crops_are_the_strongest_patches_whatever_cls_does() -> None:
 
 
 def test_an_atom_that_fires_nowhere_and_vectors_have_none() -> None:
-    """None in place of an empty stack."""
     assert _catalogue().summary(1).crops is None
     assert AtomCatalogue(Two(), torch.ones(3, 2)).summary(0).crops is None
     assert _catalogue(grid=None).summary(0).crops is None

@@ -24,26 +24,6 @@ def test_every_living_atom_is_in_one_bin(n_rows: int) -> None:
     assert len(found.edges) == len(found.counts) + 1
 
 
-def test_bins_are_equally_wide_on_the_logarithmic_axis() -> None:
-    """From one row in all to every row."""
-    codes = SparseCodes.from_dense(torch.eye(1000))
-    edges = np.log10(frequency_histogram(Firings(codes)).edges)
-    np.testing.assert_allclose(np.diff(edges), np.diff(edges)[0], rtol=1e-5)
-    assert edges[0] == pytest.approx(-3, abs=1e-6)
-    assert edges[-1] == pytest.approx(0, abs=1e-6)
-
-
-def test_a_frequency_is_counted_where_it_is_shown() -> None:
-    """Half of the atoms fire on every tenth row: they are all in the bin around 0.1."""
-    dense = torch.zeros(100, 8)
-    dense[:10, :4] = 1.0
-    dense[:, 4:] = 2.0
-    found = frequency_histogram(Firings(SparseCodes.from_dense(dense)))
-    place = np.searchsorted(found.edges, 0.1 * (1 + 1e-6)) - 1
-    assert found.counts[place] + found.counts[place - 1] == 4
-    assert found.counts[-1] == 4
-
-
 def test_strengths_start_at_zero_and_name_their_bands() -> None:
     """Quantiles of what fires; an atom that never fires has an empty picture."""
     strengths = np.linspace(1, 101, 101).astype(np.float32)

@@ -10,7 +10,7 @@ import torch
 
 from sae_nb.activations import Activations, Ragged
 from sae_nb.atoms import AtomCatalogue, AtomNames, LabelEvidence, Labels, says_much
-from sae_nb.atoms._captions import NO_NAME, _begins
+from sae_nb.atoms._captions import NO_NAME
 from sae_nb.codes import SparseCodes
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.pretrained import load_examples, load_sae
@@ -21,8 +21,6 @@ GPT, VIT = "tiny-gpt/resid_post.3", "tiny-vit/resid_post.6"
 
 
 class Signs:
-    """An SAE of two atoms whose codes are the activations themselves."""
-
     d_in, n_atoms, dictionary = 2, 2, torch.eye(2)
 
     def encode(self, x: torch.Tensor, k: int | None = None) -> SparseCodes:
@@ -42,26 +40,10 @@ def test_a_label_comes_before_a_caption() -> None:
 
 
 def evidence_of(names: AtomNames, atom: int) -> LabelEvidence:
-    """Evidence of the caption of an atom that has one."""
     made = names.made(atom)
     assert made is not None
     assert made.evidence is not None
     return made.evidence
-
-
-def test_a_label_is_quoted_as_sure_as_it_is() -> None:
-    """Of the bundled labels, those with an F1 below .7 say "mostly", or give way to a caption."""
-    for name in (GPT, VIT):
-        names, examples = names_of(load_sae(name)), load_examples(name)
-        scores = {match["atom"]: match for match in examples.facts["read"]}
-        for atom, label in examples.labels.items():
-            shown, score = names.words(atom), scores[atom]
-            assert (shown == label) == (score["f1"] >= 0.7)
-            if score["f1"] < 0.7 and score["precision"] >= 0.5:
-                assert shown == f"mostly {label}"
-                assert names.in_text(atom) == f"atom {atom} (mostly {label})"
-            if score["f1"] < 0.7 and score["precision"] < 0.5:
-                assert shown == f"perhaps {label}" or names.source(atom) == "caption"
 
 
 def planted(fires: torch.Tensor, seed: int = 0) -> AtomNames:
@@ -99,17 +81,6 @@ def test_where_nothing_separates_there_is_no_name() -> None:
         assert (names.source(atom), names.badge(atom)) == ("", None)
 
 
-def test_half_of_the_firings_make_it_mostly() -> None:
-    """An atom that fires on most “cat”, and nearly as often anywhere else."""
-    acts, _, _ = random_texts()
-    assert acts.tokens is not None
-    cat = torch.tensor([token == " cat" for token in acts.tokens])
-    chance = torch.rand(len(acts), generator=torch.Generator().manual_seed(2))
-    names = planted(torch.where(cat, chance < 0.7, chance < 0.05)[:, None])
-    assert names.words(0) == "mostly “cat”"
-    assert 0.5 < evidence_of(names, 0).fits < 0.75
-
-
 def test_a_place_is_no_name_unless_the_atom_is_nothing_but_that_place() -> None:
     catalogue = load_examples(VIT).catalogue(load_sae(VIT))
     names = AtomNames(catalogue)
@@ -133,15 +104,6 @@ def test_tokens_before_an_images_patches_are_no_name() -> None:
     assert names.words(1).startswith(NO_NAME)
     for atom in (0, 1):
         assert (names.source(atom), names.in_text(atom)) == ("", f"atom {atom}")
-
-
-def test_tokens_of_one_word_are_one() -> None:
-    """ "laugh|ed" is named by the word, whichever of its tokens the atom fires on."""
-    assert _begins([" I", " laugh", "ed", ".", "\n", "1", "9", " ", "8"], bare=False) == [
-        True, True, False, True, True, True, False, True, False
-    ]  # fmt: skip
-    assert _begins(["the", "play", "##ing"], bare=True) == [True, True, False]
-    assert _begins(["我", "们"], bare=False) == [True, True]
 
 
 def test_the_word_before_is_named_where_it_explains_the_atom() -> None:
@@ -183,13 +145,6 @@ def test_all_who_ask_for_one_sae_share_its_names() -> None:
     names_of(sae).labels.write(1, "seen")
     assert first.words(1) == "seen"
     assert heard.times == 1
-
-
-def test_a_card_has_three_examples_and_says_of_what_it_counts() -> None:
-    card = names_of(load_sae("tiny-vit/resid_post.6")).card(133)
-    assert len(card.examples) == 3
-    assert card.examples[0].strength == card.max_strength > 0
-    assert card.fires.replace("\u2009", " ") == "26.4 % of 11 040 positions"
 
 
 def test_the_surest_names_are_written_ones_then_those_that_beat_others() -> None:

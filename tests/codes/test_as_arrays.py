@@ -84,26 +84,6 @@ def test_codes_are_iterated_over_their_first_axis() -> None:
         len(codes[0, 0])
 
 
-@pytest.mark.parametrize(
-    ("index", "error", "words"),
-    [
-        (7, IndexError, "between 0 and 6, got 7"),
-        ([0, -8], IndexError, "between 0 and 6, got -8"),
-        ([True] * 3, IndexError, r"one entry per row, shape \(7,\), got \(3,\)"),
-        (1.0, TypeError, r"a number, a slice, a mask or several numbers, got 1\.0"),
-        ("all", TypeError, "got 'all'"),
-        ((slice(None), 3), IndexError, r"codes\.strengths\(atom\)"),
-    ],
-    ids=str,
-)
-def test_an_index_that_names_no_row_is_refused(
-    index: Any, error: type[Exception], words: str
-) -> None:
-    """Beyond the end, no whole number, or an index of atoms: with what to write instead."""
-    with pytest.raises(error, match=words):
-        SparseCodes.from_dense(dense_code())[index]
-
-
 # Sums
 
 
@@ -120,14 +100,6 @@ def test_sums_are_those_of_the_dense_code(shape: tuple[int, ...], axis: Any) -> 
         assert np.array_equal(codes.max(axis), dense.max(axis))
 
 
-def test_a_stored_zero_is_not_counted() -> None:
-    """It is an entry, but not active."""
-    codes = SparseCodes(torch.tensor([0.0, 1.0]), torch.tensor([0, 1]), torch.tensor([0, 1, 2]), 2)
-    assert (codes.count().item(), codes.count(0).tolist()) == (1, [0, 1])
-    assert codes.to_pandas().to_dict("list") == {"row": [1], "atom": [1], "value": [1.0]}
-    assert len(codes.top(1)) == 1
-
-
 def test_numpys_own_functions_sum_codes() -> None:
     """np.sum and its like call the methods, so no dense code is made."""
     z = dense_code()
@@ -137,27 +109,6 @@ def test_numpys_own_functions_sum_codes() -> None:
     assert np.allclose(np.max(codes, axis=1), z.amax(dim=1))
     with pytest.raises(TypeError, match="must be None"):
         np.sum(codes, dtype=np.float32)
-
-
-def test_names_of_dense_matrices_are_answered() -> None:
-    """With what does the same without a dense code."""
-    codes = SparseCodes.from_dense(dense_code())
-    for name, here in {"topk": "top", "T": "to_scipy", "amax": "max", "nonzero": "pandas"}.items():
-        with pytest.raises(AttributeError, match=rf"'{name}'\. Here it is .*{here}"):
-            getattr(codes, name)
-    with pytest.raises(TypeError, match="takes no `dim`. Here it is `axis`"):
-        codes.sum(dim=0)  # type: ignore[call-arg]
-    for compute in (lambda: codes * 2, lambda: codes > 0, lambda: 1 - codes):
-        with pytest.raises(TypeError, match=r"codes\.with_values\(codes\.values \* 2\)"):
-            compute()
-
-
-def test_an_axis_that_is_not_there_is_refused() -> None:
-    """With the shape, which says which there are."""
-    codes = SparseCodes.from_dense(dense_code())
-    for axis in (2, -3, "rows", 0.5):
-        with pytest.raises(ValueError, match=r"between -2 and 1, .* have the shape \(7, 5\)"):
-            codes.sum(axis)  # type: ignore[arg-type]
 
 
 # Products
@@ -180,30 +131,10 @@ def test_a_product_with_a_matrix_is_the_dense_product() -> None:
 
 
 def test_a_product_takes_the_wider_number() -> None:
-    """Half-precision codes and a single-precision dictionary: single precision."""
     z = dense_code(dtype=torch.float32)
     product = SparseCodes.from_dense(z.half()) @ torch.eye(5)
     assert product.dtype == torch.float32
     assert torch.allclose(product, z, atol=1e-2)
-
-
-def test_a_product_with_the_dictionary_is_decode_without_bias() -> None:
-    """The one that `decode` adds its bias to."""
-    sae = sn.TopK(6, 12, 3, generator=torch.Generator().manual_seed(0)).eval()
-    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
-    codes = sae.encode(x)
-    assert torch.allclose(codes @ sae.dictionary + sae.bias, sae.decode(codes), atol=1e-6)
-
-
-def test_a_matrix_that_does_not_fit_is_refused() -> None:
-    """With the number of rows that it must have."""
-    codes = SparseCodes.from_dense(dense_code())
-    with pytest.raises(ValueError, match=r"one row per atom, 5, got shape \(3, 5\)"):
-        codes @ torch.ones(3, 5)
-    with pytest.raises(ValueError, match=r"one column per row, 7, got shape \(5, 2\)"):
-        torch.ones(5, 2) @ codes
-    with pytest.raises(TypeError, match="a tensor or an array, got str"):
-        codes @ "dictionary"
 
 
 @pytest.mark.parametrize(
@@ -304,7 +235,6 @@ def test_a_deep_copy_shares_nothing_and_has_no_gradient() -> None:
 
 
 def test_an_array_that_cannot_fit_is_refused() -> None:
-    """Before memory is taken, whoever asks for it."""
     offsets = torch.zeros(2_000_001, dtype=torch.int64)
     empty = SparseCodes(torch.zeros(0), torch.zeros(0, dtype=torch.int32), offsets, 2**24)
     for convert in (np.asarray, torch.as_tensor, torch.from_dlpack, np.std, empty.sum):

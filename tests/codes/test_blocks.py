@@ -35,7 +35,6 @@ def test_joined_codes_are_dense_codes_side_by_side_and_come_apart_again() -> Non
 
 
 def test_codes_of_other_rows_or_widths_are_refused() -> None:
-    """With what they are."""
     with pytest.raises(ValueError, match=r"same rows, got leading axes \(2, 3\), \(2, 2\)"):
         joined([drawn(4, 0), drawn(4, 0, rows=4)])
     with pytest.raises(ValueError, match=r"add up to n_atoms=4 of the codes, got \[3, 3\]"):

@@ -24,27 +24,12 @@ def test_names_are_text_wherever_they_are_drawn() -> None:
     assert drawn.count("&lt;s&gt;") == 8
 
 
-def test_numbers_along_a_line_are_left_alone() -> None:
-    """An array is not copied to a list, and gaps between pieces stay."""
-    x = np.linspace(0, 1, 5)
-    drawn = line("a", x, [0, None, 1, None, 2], colour="black")
-    assert np.array_equal(drawn.x, x)
-    assert list(drawn.y) == [0, None, 1, None, 2]
-
-
 def test_cells_without_a_number_are_empty() -> None:
     """NaN, which is no JSON, becomes nothing; the other cells stay as they are."""
     cells = np.array([[1.0, np.nan], [np.inf, 4.0]])
     drawn = heatmaps({"": cells}, ends=(0, 4), hover="", bar="").data[0].z
     assert np.array_equal(drawn, np.array([[1.0, None], [None, 4.0]], dtype=object))
     json.dumps(np.asarray(drawn).tolist(), allow_nan=False)
-
-
-def test_ticks_are_where_they_are_asked_for() -> None:
-    """At 0, 1, 2 … or at given places, beside other settings of the axis."""
-    assert named_ticks("ab") == {"tickvals": [0, 1], "ticktext": ["a", "b"]}
-    ticks = named_ticks(["x"], [0.5], tickangle=-60)
-    assert ticks == {"tickvals": [0.5], "ticktext": ["x"], "tickangle": -60}
 
 
 @pytest.mark.parametrize("n", [1, 4, 5, 12])

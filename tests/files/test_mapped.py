@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import os
-import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -20,7 +19,7 @@ from sae_nb.files import MappedMatrix, _mapped, dictionary_digest, identity_of
 D_IN, N_ATOMS = 12, 44
 
 
-@pytest.fixture(params=[1, 7, 44, 1000], ids="tiles of {}".format)
+@pytest.fixture(params=[7, 1000], ids="tiles of {}".format)
 def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """Atoms in a tile: one, a part that does not divide them, all, more than there are."""
     monkeypatch.setattr(_mapped, "TILE_BYTES", 4 * D_IN * request.param)
@@ -28,18 +27,15 @@ def tile(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int
 
 
 def rows(n: int = 30, seed: int = 1) -> torch.Tensor:
-    """Rows to encode, other than those an SAE began with."""
     return torch.randn(n, D_IN, generator=torch.Generator().manual_seed(seed))
 
 
 def whole_numbers(*shape: int, seed: int = 0) -> torch.Tensor:
-    """Small whole numbers, whose products are exact: many are equal."""
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(-2, 3, shape, generator=generator).float()
 
 
 def saved(sae: SparseAutoencoder, folder: Path, dtype: torch.dtype = torch.float32) -> Path:
-    """The folder of an SAE that is saved."""
     sae.to(dtype).eval().save(folder / "sae")
     return folder / "sae"
 
@@ -82,7 +78,7 @@ def test_mapped_codes_are_those_of_the_sae_in_memory_or_it_is_refused_by_name(
     assert torch.allclose(mapped(rows()), here(rows()), atol=1e-5)
 
 
-@pytest.mark.parametrize("k", [1, 3, 10, 44])
+@pytest.mark.parametrize("k", [3, 44])
 @pytest.mark.parametrize("kind", ["TopK", "AbsTopK", "BatchTopK"])
 def test_of_equal_pre_codes_the_same_are_kept_whatever_the_tile(
     kind: str, k: int, tile: int, tmp_path: Path
@@ -157,12 +153,10 @@ def test_a_pretrained_sae_in_half_precision_has_unit_atoms_when_mapped() -> None
     assert dictionary_digest(mapped.dictionary[:]) == dictionary_digest(mapped.dictionary)
 
 
-# -------------------------------------------------------------------------------------------------
 # The matrix as a tensor.
 
 
 def a_pair(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
-    """A dictionary in memory, and the same in its file."""
     place = saved(sn.TopK(D_IN, N_ATOMS, k=4), folder)
     return sn.load_sae(place).dictionary, sn.load_sae(place, mmap=True).dictionary
 
@@ -232,16 +226,6 @@ def test_what_needs_the_whole_matrix_is_refused_where_it_is_large(
             ask()
 
 
-def test_a_mapped_matrix_cannot_be_changed_or_pickled(tmp_path: Path) -> None:
-    """Weights in a file are read-only, and go to no other process."""
-    _, m = a_pair(tmp_path)
-    with pytest.raises(ValueError, match=r"must not be changed.*without mmap"):
-        m.zero_()
-    with pytest.raises(ValueError, match=r"cannot be pickled.*without mmap"):
-        pickle.dumps(m)
-
-
-# -------------------------------------------------------------------------------------------------
 # Refusals.
 
 
@@ -270,18 +254,6 @@ def test_a_file_that_changes_underneath_is_noticed_before_it_is_read(tmp_path: P
             use()
 
 
-def test_a_damaged_file_is_refused_at_loading_as_without_mmap(tmp_path: Path) -> None:
-    """Checksums are compared before anything is mapped."""
-    folder = saved(sn.TopK(D_IN, N_ATOMS, k=4), tmp_path)
-    file = folder / "sae.safetensors"
-    content = bytearray(file.read_bytes())
-    content[-5] ^= 1
-    file.write_bytes(content)
-    with pytest.raises(ValueError, match="checksum"):
-        sn.load_sae(folder, mmap=True)
-
-
-# -------------------------------------------------------------------------------------------------
 # Memory.
 
 _PEAKS = """
@@ -320,7 +292,6 @@ def test_peak_memory_does_not_grow_with_the_number_of_atoms(tmp_path: Path) -> N
     assert large - small < 32  # either matrix in memory would take as much
 
 
-# -------------------------------------------------------------------------------------------------
 # Panels.
 
 
@@ -376,10 +347,3 @@ def test_the_map_of_a_mapped_dictionary_lays_out_a_sketch_and_says_so() -> None:
     assert "random projection" in record.provenance["cosines"]
     with pytest.raises(ValueError, match=r"`other` must be None.*without mmap"):
         sn.summaries.ConceptAtlas(sn.load_sae(name, mmap=True), other=sn.load_sae(name))
-
-
-@pytest.mark.usefixtures("nothing_whole")
-def test_principal_components_of_a_mapped_matrix_are_those_of_the_tensor(tmp_path: Path) -> None:
-    """The layout that goes by tiles agrees with the one in double precision."""
-    d, m = a_pair(tmp_path)
-    assert sn.geometry.pca_layout(m) == pytest.approx(sn.geometry.pca_layout(d), abs=1e-4)

@@ -71,7 +71,6 @@ def test_a_part_of_a_file_is_read(tmp_path: Path) -> None:
 def test_portions_are_small_and_make_up_the_whole(
     width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At most so many bytes each, or one row."""
     monkeypatch.setattr("sae_nb.files._streams.PORTION_BYTES", 48)
     tensor = torch.zeros(1).expand(7, width)
     portions = list(in_portions(tensor))
@@ -81,8 +80,6 @@ def test_portions_are_small_and_make_up_the_whole(
 
 
 def test_a_stream_that_breaks_leaves_the_file_as_it_was(tmp_path: Path) -> None:
-    """No half of a file, and nothing temporary."""
-
     def portions() -> Iterator[Tensor]:
         yield torch.zeros(2, 3)
         raise OSError("the other worker is gone")

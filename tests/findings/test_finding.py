@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import FrozenInstanceError, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,14 +22,10 @@ HOSTILE = "<script>alert(1)</script>"
 
 @dataclass(frozen=True)
 class Cost:
-    """A record that a finding holds."""
-
     seconds: float
 
 
 class Toy(Plotted):
-    """A finding with every kind of field."""
-
     HEADLINE = "{name}: R² {r2.mean:.2f} of {layers.len} layers, best {r2[-1]:.1f}, shares {shares:.0%}; {kinds.counts}"
 
     name: str
@@ -50,7 +46,6 @@ class Toy(Plotted):
 
     @property
     def chart(self) -> Chart:
-        """R² by layer."""
         series = (
             Points("R²", self.layers, self.r2),
             Points("floor", self.layers, self.floor, control=True),
@@ -59,8 +54,6 @@ class Toy(Plotted):
 
 
 class Stored(Finding):
-    """One that keeps its table as it is."""
-
     table: pd.DataFrame
     n: int
 
@@ -87,37 +80,7 @@ def test_the_promise_of_every_finding_holds_of_a_toy(toy: Toy) -> None:
     hold(Stored(table=pd.DataFrame({"a": [1.0, 2.0]}), n=3))
 
 
-def test_the_headline_fills_in_attributes(toy: Toy) -> None:
-    """Means, lengths, the last of several, mappings and counts."""
-    assert repr(toy) == (
-        f"Toy({HOSTILE}: R² nan of 2 layers, best nan, shares a 25%, b 75%; 2 a, 1 b)"
-    )
-    assert repr(Stored(table=pd.DataFrame(), n=3)) == "Stored(n 3)"
-
-
-def test_the_nearest_headline_counts() -> None:
-    """A template of a class replaces the line that its base puts together."""
-
-    class Base(Finding):
-        """A line of its own."""
-
-        n: int
-
-        @property
-        def headline(self) -> str:
-            """Words."""
-            return "words"
-
-    class Below(Base):
-        """A template."""
-
-        HEADLINE = "{n} things"
-
-    assert (repr(Base(n=2)), repr(Below(n=2))) == ("Base(words)", "Below(2 things)")
-
-
 def test_a_headline_with_a_wrong_name_is_refused_when_the_class_is_made() -> None:
-    """A renamed field cannot leave a broken line behind."""
     with pytest.raises(TypeError, match="names 'gone'"):
 
         class Broken(Finding):
@@ -132,8 +95,6 @@ def test_the_table_is_the_declared_columns_or_the_numbers(toy: Toy) -> None:
     assert toy.table["floor"].dtype == np.float32
 
     class Plain(Finding):
-        """No columns."""
-
         share: float
         """Of all."""
 
@@ -144,15 +105,12 @@ def test_the_table_is_the_declared_columns_or_the_numbers(toy: Toy) -> None:
 
 
 def test_text_is_inert_in_html(toy: Toy) -> None:
-    """In the line and in every table."""
     html = toy._repr_html_()
     assert HOSTILE not in html
     assert html.count("&lt;script&gt;") == 2
 
 
 class Ranked(Finding):
-    """One that prints a table and a sentence below its line."""
-
     HEADLINE = "{names.len} methods"
 
     names: tuple[str, ...]
@@ -160,7 +118,6 @@ class Ranked(Finding):
 
     @property
     def below(self) -> tuple[str | pd.DataFrame, ...]:
-        """Scores by name; a caution."""
         index = pd.Index(self.names, name="method")
         table = pd.DataFrame({"n": [1, 12], "score": self.scores, "what": [HOSTILE, "c"]}, index)
         return table, f"Not {HOSTILE}."
@@ -185,16 +142,7 @@ def test_what_is_below_the_headline_is_printed_and_shown() -> None:
     hold(found)
 
 
-def test_a_finding_is_frozen_and_typed_as_a_dataclass(toy: Toy) -> None:
-    """Its fields are keywords, and stay as they were made."""
-    with pytest.raises(FrozenInstanceError):
-        toy.low = 1.0  # type: ignore[misc]
-    with pytest.raises(TypeError):
-        Stored(pd.DataFrame(), 3)  # type: ignore[misc]
-
-
 def test_a_folder_gives_every_field_back(toy: Toy, tmp_path: Path) -> None:
-    """Types, shapes, infinities, records, codes and tables."""
     toy.save(tmp_path / "kept")
     again = Toy.load(tmp_path / "kept")
     np.testing.assert_array_equal(again.r2, toy.r2)
@@ -210,8 +158,6 @@ def test_what_no_file_holds_is_refused_by_name(tmp_path: Path) -> None:
     """A function or a model among the fields; nothing is left in the folder."""
 
     class Live(Finding):
-        """With a function."""
-
         measure: Any
 
     with pytest.raises(TypeError, match=r"got Live\.measure, a function"):
@@ -220,7 +166,6 @@ def test_what_no_file_holds_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_another_kind_is_refused(toy: Toy, tmp_path: Path) -> None:
-    """By the name of both."""
     toy.save(tmp_path / "kept")
     with pytest.raises(ValueError, match="must hold a Stored, got a Toy"):
         Stored.load(tmp_path / "kept")

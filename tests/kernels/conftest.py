@@ -19,8 +19,6 @@ PRIMITIVES = {"cpu": Cpu, "cuda sparse": Sparse, "dense": Dense}
 
 @dataclass
 class Problem:
-    """One encoding and decoding problem."""
-
     x: Tensor
     weight: Tensor
     dictionary: Tensor
@@ -40,7 +38,6 @@ class Problem:
 def make_problem(
     rows: int, d_in: int, n_atoms: int, k: int, *, dtype: torch.dtype = torch.float32, seed: int = 0
 ) -> Problem:
-    """Draw a problem whose tensors all require a gradient."""
     generator = torch.Generator().manual_seed(seed)
 
     def draw(*shape: int) -> Tensor:

@@ -18,7 +18,6 @@ from sae_nb.kernels import (
     _reference as reference,
     batch_topk_encode,
     threshold_encode,
-    topk_encode,
 )
 
 
@@ -31,7 +30,6 @@ def brute_force(pre_codes: Tensor, n_kept: int) -> Tensor:
 
 
 def spread(entries: Entries, n_atoms: int) -> Tensor:
-    """Entries as a dense matrix."""
     z = torch.zeros(len(entries.offsets) - 1, n_atoms, dtype=entries.values.dtype)
     rows = Support(entries.atoms, entries.offsets, n_atoms).rows
     z[rows, entries.atoms.long()] = entries.values
@@ -39,7 +37,6 @@ def spread(entries: Entries, n_atoms: int) -> Tensor:
 
 
 def hard_batches() -> dict[str, Tensor]:
-    """Matrices that a running threshold over the batch could get wrong."""
     generator = torch.Generator().manual_seed(0)
     ramp = torch.arange(1.0, 1 + 30 * 70).view(30, 70)
     one_row = torch.zeros(30, 70)
@@ -58,8 +55,8 @@ def hard_batches() -> dict[str, Tensor]:
     }
 
 
-@pytest.mark.parametrize("n_kept", [1, 7, 30, 300, 2000, 2100])
-@pytest.mark.parametrize("tile", [10**6, 4 * 70, 70])
+@pytest.mark.parametrize("n_kept", [1, 30, 300, 2100])
+@pytest.mark.parametrize("tile", [10**6, 4 * 70])
 def test_batch_selection_equals_sorting(
     primitives: Any, n_kept: int, tile: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -111,21 +108,6 @@ def test_any_batch_is_selected_like_the_reference(
         assert torch.equal(getattr(found, part), getattr(expected, part))
 
 
-def test_one_row_is_a_topk(problem: Any) -> None:
-    """BatchTopK of a batch of one input is TopK."""
-    for i in range(min(3, len(problem.x))):
-        one = topk_encode(problem.x[i : i + 1], problem.weight, problem.bias, k=problem.k)
-        batch = batch_topk_encode(problem.x[i : i + 1], problem.weight, problem.bias, k=problem.k)
-        torch.testing.assert_close(one.to_dense(), batch.to_dense(), rtol=1e-5, atol=1e-4)
-
-
-def test_a_threshold_of_zero_is_a_relu(problem: Any) -> None:
-    """Every positive pre-code and nothing else."""
-    codes = threshold_encode(problem.x, problem.weight, problem.bias, thresholds=0.0)
-    u = problem.x @ problem.weight.T + problem.bias
-    assert torch.allclose(codes.to_dense(), u.relu(), atol=1e-4)
-
-
 def test_selections_do_not_depend_on_the_number_of_threads() -> None:
     """Nor on who else runs. Of whole numbers, so that no sum is rounded."""
     x, weight = (torch.randint(-9, 10, (n, 16)).float() for n in (500, 400))
@@ -156,25 +138,3 @@ def test_a_nan_is_never_selected(primitives: Any) -> None:
     assert bool((found.atoms < 100).all())
     assert found.offsets.diff().tolist()[1] == 0
     assert torch.equal(spread(found, 100)[[0, 2]], (pre_codes * (pre_codes > 1))[[0, 2]])
-
-
-@pytest.mark.parametrize(
-    ("k", "error", "message"),
-    [
-        (0, ValueError, "`k` must be above 0 and at most n_atoms=6, got 0"),
-        (6.5, ValueError, "`k` must be above 0 and at most n_atoms=6, got 6.5"),
-        (float("nan"), ValueError, "got nan"),
-        ("3", TypeError, "`k` must be a number, got '3'"),
-        (True, TypeError, "`k` must be a number, got True"),
-    ],
-)
-def test_impossible_averages_are_refused(k: Any, error: type[Exception], message: str) -> None:
-    """Before any work."""
-    with pytest.raises(error, match=message):
-        batch_topk_encode(torch.ones(2, 4), torch.ones(6, 4), k=k)
-
-
-def test_thresholds_of_another_length_are_refused() -> None:
-    """Both lengths are named."""
-    with pytest.raises(ValueError, match=r"`thresholds` must have shape \(6,\), got \(5,\)"):
-        threshold_encode(torch.ones(2, 4), torch.ones(6, 4), thresholds=torch.ones(5))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-import re
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
 import pytest
-from numba import types
 
-from sae_nb.kernels import _cpu as loops, compiled, larger
+from sae_nb.kernels import compiled
 
 LOOP = """
 def total(values):
@@ -79,30 +77,3 @@ def test_loops_compile_where_nothing_can_be_written(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(numba, "njit", no_folder)
     assert compiled()(lambda a: a + 1)(2) == 3
-
-
-@pytest.mark.parametrize("loop", ["block_maxima", "row_margins"])
-def test_maxima_are_found_in_vector_registers(loop: str) -> None:
-    """One number at a time takes twice as long, and shows in no result."""
-    row, signed = types.float32[::1], types.boolean
-    signatures: dict[str, tuple[Any, ...]] = {
-        "block_maxima": (row, row, signed, row),
-        "row_margins": (row, row, row, row),
-    }
-    kept: Any = getattr(loops, loop)
-    fresh = numba.njit(kept.py_func, fastmath=kept.targetoptions["fastmath"])
-    fresh.compile(signatures[loop])
-    (code,) = fresh.inspect_llvm().values()
-    assert re.search(r"fcmp[^\n]*ogt <\d+ x float>|maxnum[^\n]*<\d+ x float>", code)
-
-
-def test_the_larger_of_two_is_what_max_returns() -> None:
-    """In both precisions."""
-
-    def of_two(a: Any, b: Any) -> Any:
-        return larger(a, b)
-
-    one: Any = compiled()(of_two)
-    for kind in (np.float32, np.float64):
-        for a, b in ((1.0, 2.0), (2.0, 1.0), (-1.0, -2.0), (0.0, 0.0)):
-            assert one(kind(a), kind(b)) == max(a, b)

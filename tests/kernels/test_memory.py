@@ -25,7 +25,6 @@ def _out_of_memory(*_: Any, **__: Any) -> NoReturn:
 
 @pytest.fixture
 def free(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let so many bytes be free, as a GPU's driver would say."""
     return lambda n: monkeypatch.setattr(memory, "available_memory", lambda *_: n)
 
 
@@ -56,7 +55,6 @@ def test_an_encoder_says_how_many_rows_would_fit(
 
 
 def test_where_no_row_fits_it_says_so(free: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Another process has the card."""
     monkeypatch.setattr(cpu.Cpu, "topk", _out_of_memory)
     free(50)
     with pytest.raises(MemoryError, match="Not one would: free what other tensors and processes"):

@@ -11,11 +11,7 @@ from torch import Tensor
 
 from sae_nb.pursuit import gradient_pursuit, matching_pursuit, orthogonal_matching_pursuit
 
-PURSUITS = {
-    "mp": matching_pursuit,
-    "omp": orthogonal_matching_pursuit,
-    "gp": gradient_pursuit,
-}
+PURSUITS = {"mp": matching_pursuit, "omp": orthogonal_matching_pursuit, "gp": gradient_pursuit}
 # The CUDA kernels run over the same list under Numba's simulator: see test_cuda.py.
 BACKENDS = ["reference", "cpu"]
 

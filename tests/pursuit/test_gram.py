@@ -15,7 +15,6 @@ from sae_nb.pursuit import _gram as gram, matching_pursuit
 
 @pytest.fixture
 def made(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
-    """Every Gram matrix made from now on."""
     gram.forget()
     made: list[torch.Tensor] = []
     original = gram.gram_matrix
@@ -37,7 +36,6 @@ def _problem(n_atoms: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
 
 @pytest.mark.parametrize("n_atoms", [1, 7, 1024, 2100])
 def test_it_is_the_product_of_all_pairs(n_atoms: int) -> None:
-    """Panels above the diagonal and their mirror images."""
     dictionary = torch.randn(n_atoms, 5, dtype=torch.float64)
     assert torch.allclose(gram.gram_matrix(dictionary), dictionary @ dictionary.T, atol=1e-12)
 
@@ -54,7 +52,6 @@ def test_an_unchanged_dictionary_pays_once(made: list[torch.Tensor]) -> None:
 
 
 def test_a_normalised_dictionary_pays_once_too(made: list[torch.Tensor]) -> None:
-    """The scaled copy is kept with its Gram matrix."""
     x, dictionary = _problem()
     long = 2 * dictionary
     results = [matching_pursuit(x, long, 4, normalise=True).to_dense() for _ in range(3)]
@@ -64,7 +61,6 @@ def test_a_normalised_dictionary_pays_once_too(made: list[torch.Tensor]) -> None
 
 @pytest.mark.parametrize("how", ["in place", "data", "numpy"])
 def test_a_changed_dictionary_is_noticed(how: str, made: list[torch.Tensor]) -> None:
-    """Also where the version counter is not raised."""
     x, dictionary = _problem()
     matching_pursuit(x, dictionary, 4)
     flipped = -dictionary.clone()
@@ -80,7 +76,6 @@ def test_a_changed_dictionary_is_noticed(how: str, made: list[torch.Tensor]) -> 
 
 
 def test_a_change_to_a_bad_dictionary_is_refused() -> None:
-    """The checks are repeated whenever something changed."""
     x, dictionary = _problem()
     matching_pursuit(x, dictionary, 4)
     dictionary[3] *= 2
@@ -98,7 +93,6 @@ def test_training_reuses_the_memory(made: list[torch.Tensor]) -> None:
 
 
 def test_it_goes_with_the_dictionary() -> None:
-    """Nothing is kept for a dictionary that is gone."""
     gram.forget()
     gc.collect()
     before = len(gram._KNOWN)

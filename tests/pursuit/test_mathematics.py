@@ -64,34 +64,9 @@ def test_residual_never_grows(
     assert torch.allclose(norms[:, -1], (x - codes.to_dense() @ dictionary).norm(dim=1))
 
 
-def test_matching_pursuit_loses_exactly_the_squared_amount(
-    backend: str, x: torch.Tensor, dictionary: torch.Tensor
-) -> None:
-    """With unit atoms ‖r_{t+1}‖² = ‖r_t‖² − a_t²."""
-    _, trace = matching_pursuit(x, dictionary, 6, backend=backend, trace=True)
-    before = torch.zeros_like(trace.coefficients[:, :1])
-    amounts = torch.cat([before, trace.coefficients], dim=1).diff(dim=1).sum(dim=2)
-    lost = -trace.residual_norms.square().diff(dim=1)
-    assert torch.allclose(lost, amounts.square(), atol=1e-12)
-
-
-def test_residual_is_orthogonal_to_the_last_atom(
-    backend: str, nonnegative: bool, x: torch.Tensor, dictionary: torch.Tensor
-) -> None:
-    """Matching pursuit leaves nothing along the atom it just used."""
-    for k in (1, 2, 5):
-        codes, trace = matching_pursuit(
-            x, dictionary, k, nonnegative=nonnegative, backend=backend, trace=True
-        )
-        residual = x - codes.to_dense() @ dictionary
-        last = dictionary[trace.atoms[:, -1].long()]
-        assert (residual * last).sum(dim=1).abs().max() < 1e-12
-
-
 def test_orthogonal_residual_is_orthogonal_to_every_atom_chosen(
     backend: str, x: torch.Tensor, dictionary: torch.Tensor
 ) -> None:
-    """Least squares leaves nothing along the whole support."""
     codes = orthogonal_matching_pursuit(x, dictionary, 6, nonnegative=False, backend=backend)
     z = codes.to_dense()
     correlations = (x - z @ dictionary) @ dictionary.T
@@ -181,7 +156,6 @@ def test_supports_equal_the_float64_oracle(pursuit: Any, nonnegative: bool) -> N
 
 
 def test_orthogonal_supports_equal_scikit_learns() -> None:
-    """Signed OMP and orthogonal_mp_gram agree to rounding."""
     dictionary, x = _unit(_draw(150, 64, 0)), _draw(60, 64, 1)
     gram, products = (dictionary @ dictionary.T).numpy(), (dictionary @ x.T).numpy()
     expected = torch.from_numpy(orthogonal_mp_gram(gram, products, n_nonzero_coefs=10).T)
@@ -235,15 +209,6 @@ def test_an_atom_taken_again_ends_its_input(backend: str, nonnegative: bool) -> 
         assert torch.equal(codes.to_dense()[row], free.codes_at(until).to_dense()[row])
         assert bool((ended.residual_norms[row, until:] == free.residual_norms[row, until]).all())
     assert (ended.n_steps < free.n_steps).any()
-
-
-def test_gradient_pursuit_lies_between(x: torch.Tensor, dictionary: torch.Tensor) -> None:
-    """On average it explains more than matching and less than orthogonal pursuit."""
-    left = []
-    for pursuit in (matching_pursuit, gradient_pursuit, orthogonal_matching_pursuit):
-        codes = pursuit(x, dictionary, 8, nonnegative=False)
-        left.append(float((x - codes.to_dense() @ dictionary).square().sum()))
-    assert left[0] > left[1] > left[2]
 
 
 @settings(max_examples=40, deadline=None)

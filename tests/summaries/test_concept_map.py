@@ -35,14 +35,12 @@ class Planted:
         self.n_atoms, self.d_in = len(rows), D_IN
 
     def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
-        """Keep the k largest positive correlations."""
         u = (x @ self.dictionary.T).relu()
         best = u.topk(k or 3, dim=1)
         return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
 
 
 def texts(n: int = 20, length: int = 12) -> Activations:
-    """Texts of four tokens; each token's row points at one group."""
     generator = torch.Generator().manual_seed(1)
     ids = torch.randint(0, N_GROUPS, (n * length,), generator=generator)
     x = torch.eye(N_GROUPS, D_IN)[ids] + 0.05 * torch.randn(len(ids), D_IN, generator=generator)
@@ -57,7 +55,6 @@ def texts(n: int = 20, length: int = 12) -> Activations:
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cache of its own for every test."""
     monkeypatch.setenv("SAE_NB_CACHE", str(tmp_path))
 
 
@@ -68,7 +65,6 @@ def atlas() -> ConceptAtlas:
 
 
 def group_layout() -> np.ndarray:
-    """Coordinates with one blob per planted group."""
     generator = np.random.default_rng(0)
     group = np.arange(N_GROUPS * PER_GROUP) // PER_GROUP
     centres = 10 * np.array([[0, 0], [1, 0], [0, 1], [1, 1]])
@@ -206,66 +202,12 @@ def test_mean_codes_keep_the_angles_between_samples(atlas: ConceptAtlas) -> None
     assert torch.allclose(expected @ expected.T, found @ found.T, atol=1e-4)
 
 
-def test_saved_coordinates_need_no_umap(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is given is used as it is, and nothing is computed."""
-
-    def refuse(*_: object, **__: object) -> None:
-        raise RuntimeError("computed although saved")
-
-    monkeypatch.setattr("sae_nb.geometry.umap_layout", refuse)
-    xy = group_layout()
-    record = summarise_concepts(Planted(), xy=xy)
-    assert record.layout == "saved"
-    assert np.array_equal(record.xy, xy)
-
-
-def test_another_seed_is_another_key(atlas: ConceptAtlas) -> None:
-    """The cache entry is named by vectors and settings; the same ones give the same name."""
-    first = summarise_concepts(Planted(), layout="pca")
-    again = summarise_concepts(Planted(), layout="pca")
-    other = summarise_concepts(Planted(), layout="pca", seed=1)
-    assert first.key == again.key != other.key
-
-
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_a_dictionary_of_one_to_three_atoms_is_a_map(n: int) -> None:
-    """Nothing to unfold, nothing to cluster, no error."""
     record = summarise_concepts(torch.eye(n, 5))
     assert record.xy.shape == (n, 2)
     assert record.neighbours.shape == (n, n - 1)
     assert record.clusters == ()
-
-
-def test_bad_input_is_refused_by_name() -> None:
-    """Rule, given, do, before any work."""
-    sae, acts = Planted(), texts()
-    with pytest.raises(ValueError, match=r"`show` must be one of \['atoms'\].*pass `acts`"):
-        summarise_concepts(sae, show="tokens")
-    with pytest.raises(ValueError, match=r"`xy` must be finite.*60 atoms.*\(3, 2\)"):
-        ConceptAtlas(sae, xy=np.zeros((3, 2)))
-    with pytest.raises(ValueError, match=r"`other` must have width d_in=32.*got 7"):
-        ConceptAtlas(sae, other=torch.eye(7))
-    with pytest.raises(ValueError, match=r"Column 'age' must have one entry per atom"):
-        ConceptAtlas(sae, columns={"age": [1, 2]})
-    with pytest.raises(ValueError, match="must not be called 'cluster'"):
-        ConceptAtlas(sae, columns={"cluster": np.zeros(60)})
-    with pytest.raises(ValueError, match="codes alone"):
-        ConceptAtlas(sae, codes=sae.encode(acts.x))
-    with pytest.raises(TypeError, match=r"`sae` must be a sparse autoencoder or"):
-        ConceptAtlas("tiny-vit")
-    with pytest.raises(ValueError, match=r"`layout` must be 'umap' or 'pca', got 'tsne'"):
-        summarise_concepts(sae, layout="tsne")
-
-
-def test_given_columns_may_be_numbers_or_words() -> None:
-    """A stability over seeds, or any word per atom; an empty word is none."""
-    kinds = ["sea" if i % 2 else "" for i in range(60)]
-    record = summarise_concepts(
-        Planted(), layout="pca", columns={"score": np.arange(60), "kind": kinds}
-    )
-    assert not record.columns["score"].is_category
-    assert record.columns["kind"].names == ("sea",)
-    assert record.columns["kind"].text(0) == ""
 
 
 def test_edges_join_each_pair_once(atlas: ConceptAtlas) -> None:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 import torch
 
-from sae_nb.architectures import Archetypal
-from sae_nb.summaries import has_archetypes, summarise_concepts
 from sae_nb.summaries.concept_map._concept_map import archetype_places
 
 
@@ -44,28 +41,3 @@ def test_what_the_corners_do_not_hold_is_said() -> None:
     assert places.held[1] == 0
     np.testing.assert_array_equal(places.xy[1], 0)
     assert np.abs(places.xy).max() <= 1 + 1e-6
-
-
-def test_a_trained_kind_of_sae_has_a_map_of_archetypes() -> None:
-    """The record says the layout, carries the polygon, and the share held as a column."""
-    points = torch.randn(12, 5, generator=torch.Generator().manual_seed(0))
-    sae = Archetypal(
-        d_in=5, n_atoms=8, k=2, candidates=points, generator=torch.Generator().manual_seed(0)
-    )
-    record = summarise_concepts(sae, layout="archetypes")
-    assert record.layout == "archetypes"
-    assert record.archetypes is not None
-    np.testing.assert_array_equal(record.xy, record.archetypes.xy)
-    np.testing.assert_array_equal(record.columns["corner weight"].values, record.archetypes.held)
-    assert summarise_concepts(sae, layout="pca").archetypes is None
-
-
-def test_only_mixtures_are_placed() -> None:
-    """An SAE without archetypes, or with too few, is told what would do."""
-    assert not has_archetypes(torch.eye(4))
-    with pytest.raises(ValueError, match="Train an `Archetypal`"):
-        archetype_places(torch.eye(4))
-    with pytest.raises(ValueError, match="at most 4, got 5"):
-        archetype_places(Mixed(), 5)
-    with pytest.raises(ValueError, match="n_corners"):
-        archetype_places(Mixed(), 2)

@@ -18,11 +18,9 @@ from sae_nb.summaries import (
     summarise_depth,
     umap_rows,
 )
-from sae_nb.summaries.depth._depth import named_classes
 
 
 def made_up(n: int = 30, tokens: int = 3, d: int = 8) -> torch.Tensor:
-    """Six layers that drift from noise to noise."""
     generator = torch.Generator().manual_seed(0)
     return torch.randn(n, 7, tokens, d, generator=generator).cumsum(dim=1)
 
@@ -40,59 +38,13 @@ def test_phases_are_those_of_the_similarity() -> None:
         assert summary.gains(name).tolist() == [p.gain for p in summary.phases[name].values()]
 
 
-def test_one_class_is_no_reason_to_fail() -> None:
-    """Basins are left out; everything else is there."""
-    summary = summarise_depth(made_up(), [4] * 30)
-    assert summary.trajectories.basins is None
-    assert summary.class_names == ("4",)
-    assert summarise_depth(made_up(), [0, 1] * 15).trajectories.basins is not None
-
-
-def test_classes_are_called_by_name() -> None:
-    """Numbers by the model's names, names by themselves."""
-    numbers, names = named_classes(torch.tensor([2, 0, 2]), 3, ["zero", "one", "two"])
-    assert numbers is not None
-    assert [names[i] for i in numbers] == ["two", "zero", "two"]
-    assert named_classes(["cat", "dog"], 2, ["zero"])[1] == ("cat", "dog")
-    with pytest.raises(ValueError, match="one entry per input"):
-        named_classes([1], 2)
-
-
-def test_few_paths_of_many_keep_every_class_and_the_selected_one() -> None:
-    """Classes in turn, however unequal."""
-    classes = np.array([0] * 90 + [1] * 8 + [2] * 2)
-    states = torch.zeros(100, 3, 2, 4)
-    chosen = choose_paths(states, show="pictures", picture=77, token=1, classes=classes, most=12)
-    assert 77 in chosen.inputs
-    assert len(chosen.inputs) == 12
-    assert set(classes[chosen.inputs]) == {0, 1, 2}
-    assert chosen.fitted.shape[0] == 100
-    assert set(chosen.tokens) == {1}
-
-
-def test_all_tokens_of_one_input_are_its_own() -> None:
-    """In the order of tokens, whatever the other inputs do."""
-    states = made_up(tokens=5)
-    chosen = choose_paths(states, show="tokens", picture=3, token=2)
-    assert chosen.tokens.tolist() == [0, 1, 2, 3, 4]
-    assert torch.equal(chosen.states, states[3].transpose(0, 1))
-
-
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
 def test_projecting_again_gives_the_drawn_points(coordinates: str) -> None:
-    """A pushed path begins on the path."""
     chosen = choose_paths(made_up(), show="pictures", picture=0, token=0)
     paths = lay_out(chosen, coordinates)
     again = paths.project(chosen.states[4])
     assert np.allclose(again, paths.points[4], atol=1e-5)
     assert 0 < paths.kept <= 1
-
-
-def test_two_dimensional_states_have_two_axes() -> None:
-    """The third is empty, not an error."""
-    paths = lay_out(choose_paths(made_up(d=2), show="pictures", picture=0, token=0), "pca")
-    assert np.ptp(paths.points[..., 2]) == 0
-    assert paths.axes[2] == ""
 
 
 def test_new_states_lie_between_their_neighbours_on_a_umap() -> None:
@@ -107,7 +59,6 @@ def test_new_states_lie_between_their_neighbours_on_a_umap() -> None:
 
 
 def test_atoms_need_an_sae_and_two_of_them() -> None:
-    """Strengths as the SAE gives them."""
     chosen = choose_paths(made_up(), show="pictures", picture=0, token=0)
     sae = TopK(8, 16, 4, generator=torch.Generator().manual_seed(0)).eval()
     paths = lay_out(chosen, "atoms", sae=sae, atoms=[3, 7], scale=0.5)
@@ -148,18 +99,7 @@ def test_atoms_are_born_where_their_direction_appears() -> None:
         atom_depths(TopK(5, 8, 1), states, home=2)
 
 
-def test_pictures_are_shown_and_read_alike() -> None:
-    """What is run again for a push is what was captured; more inputs than shown are noted."""
-    model, pictures = sn.load_model("tiny-vit"), sn.data.scenes(5, seed=0)
-    found = depth_inputs(model, pictures, most=4)
-    assert (len(found), found.note) == (4, "Only the first 4 inputs are shown.")
-    assert torch.allclose(model(found.one(2)), model(pictures)[2:3], atol=1e-5)
-    with pytest.raises((TypeError, ValueError)):
-        depth_inputs(model, [])
-
-
 def test_texts_are_cut_to_the_shortest() -> None:
-    """Token ids of one length, texts beside them."""
     model = sn.load_model("tiny-gpt")
     found = depth_inputs(model, [list(range(50, 60)), list(range(80, 86))])
     assert found.samples.tolist() == [list(range(50, 56)), list(range(80, 86))]

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import sparse_code
@@ -26,16 +25,11 @@ K = 7
 
 
 def record(algorithm: str, **given: Any) -> PursuitSteps:
-    """Row 2 of planted data."""
     return summarise_pursuit(DATA.x, DATA.dictionary, algorithm, **({"row": 2, "k": K} | given))
 
 
 def dense(steps: PursuitSteps, step: int) -> np.ndarray:
-    """The code of a step, zeros included."""
     return steps.dense_code_at(step, np.arange(steps.n_atoms))
-
-
-# --- what is shown is what runs -------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("nonnegative", [True, False])
@@ -77,18 +71,6 @@ def test_residuals_and_correlations_follow_from_the_codes(algorithm: str) -> Non
         np.testing.assert_allclose(steps.correlations_at(t), residual @ dictionary.T, atol=1e-5)
 
 
-def test_correlations_change_by_gram_rows() -> None:
-    """A step of matching pursuit takes a · G[j] off the correlations: the lesson of the picture."""
-    steps, gram = record("mp"), (DATA.dictionary @ DATA.dictionary.T).numpy()
-    for t in range(steps.n_steps):
-        amount = (dense(steps, t + 1) - dense(steps, t))[steps.chosen[t]]
-        expected = steps.correlations[t] - amount * gram[steps.chosen[t]]
-        np.testing.assert_allclose(steps.correlations[t + 1], expected, atol=1e-5)
-
-
-# --- mathematics of each algorithm ----------------------------------------------------------------
-
-
 @pytest.mark.parametrize("algorithm", list(PURSUITS))
 def test_next_atom_is_the_one_that_is_taken(algorithm: str) -> None:
     """The atom that is ringed at a step is the one whose correlation is largest, and it is taken."""
@@ -102,15 +84,6 @@ def test_next_atom_is_the_one_that_is_taken(algorithm: str) -> None:
         assert steps.correlations[t, ringed] == pytest.approx(
             steps.correlations[t, free].max(), abs=1e-5
         )
-
-
-def test_residual_is_orthogonal_to_what_was_taken() -> None:
-    """MP: to the last atom; signed OMP: to all atoms of the code."""
-    mp, omp = record("mp"), record("omp", nonnegative=False)
-    for t in range(1, mp.n_steps + 1):
-        assert abs(mp.correlations[t, mp.chosen[t - 1]]) < 1e-5
-    for t in range(1, omp.n_steps + 1):
-        assert np.abs(omp.correlations[t, omp.chosen[:t]]).max() < 1e-5
 
 
 def test_solvers_end_at_the_penalty() -> None:
@@ -151,15 +124,6 @@ def test_a_trace_is_read_as_it_was_made(solver: Any) -> None:
     assert (steps.short, steps.row, steps.greedy) == (solver, 3, False)
 
 
-def test_a_trace_of_something_else_is_refused() -> None:
-    """By rows and atoms, before anything is drawn."""
-    _, trace = sparse_code(DATA.x[:2], DATA.dictionary, n_steps=2, trace=True)
-    with pytest.raises(ValueError, match=r"`trace` must be of 4 rows .* got one of 2 rows"):
-        summarise_trace(DATA.x[:4], DATA.dictionary, trace)
-    with pytest.raises(ValueError, match="`trace` must be of 2 rows of x and 9 atoms"):
-        summarise_trace(DATA.x[:2], DATA.dictionary[:9], trace)
-
-
 def test_signed_codes_choose_by_size() -> None:
     """With signs allowed the largest |correlation| comes next, and coefficients of both signs occur."""
     signs = set()
@@ -170,25 +134,6 @@ def test_signed_codes_choose_by_size() -> None:
     assert signs == {-1.0, 1.0}
 
 
-def test_nothing_is_next_where_nothing_is_left() -> None:
-    """An input that two atoms explain leaves rounding, which is not ringed."""
-    x = 2 * torch.eye(8)[1] + torch.eye(8)[5]
-    steps = summarise_pursuit(x, torch.eye(8), "mp", k=6)
-    assert (steps.n_steps, steps.next_atom(0), steps.next_atom(1)) == (2, 1, 5)
-    assert steps.next_atom(2) == -1
-
-
-def test_steps_past_the_end_are_the_last_one() -> None:
-    """Two records of different lengths can be read in lock-step; no step is before the first."""
-    steps = record("mp")
-    np.testing.assert_array_equal(dense(steps, 500), dense(steps, steps.n_steps))
-    assert steps.reached(-3) == 0
-    assert len(steps.code_at(0)[0]) == 0
-
-
-# --- which bars -----------------------------------------------------------------------------------
-
-
 def test_chosen_atoms_always_have_a_bar() -> None:
     """However few bars there are, the atoms of either algorithm are among them."""
     both = [record("mp"), record("omp")]
@@ -196,40 +141,6 @@ def test_chosen_atoms_always_have_a_bar() -> None:
     shown = strongest_atoms(both, most=len(chosen) + 2)
     assert chosen < set(shown.tolist())
     assert len(shown) == len(chosen) + 2
-
-
-def test_sorted_bars_keep_their_places() -> None:
-    """The order is that of the input's own correlations, at whatever step; the other is by row."""
-    steps = record("omp")
-    start = steps.correlations[0, strongest_atoms([steps])]
-    assert (np.diff(start) <= 0).all()
-    by_row = strongest_atoms([steps], order="dictionary")
-    np.testing.assert_array_equal(by_row, np.arange(48))
-
-
-# --- refused --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("change", "names"),
-    [
-        ({"k": 0}, "k"),
-        ({"k": 49}, "n_atoms=48"),
-        ({"row": 6}, "row"),
-        ({"algorithm": "fista", "penalty_share": 1.0}, "penalty_share"),
-    ],
-)
-def test_bad_requests_are_refused_by_name(change: dict[str, Any], names: str) -> None:
-    """Rule, given, do."""
-    with pytest.raises(ValueError, match=names):
-        record(**({"algorithm": "mp"} | change))
-
-
-@pytest.mark.parametrize("bad", [DATA.x[:, :7], DATA.x * float("nan"), 2 * DATA.x.int()])
-def test_bad_inputs_are_refused(bad: Tensor) -> None:
-    """Width, numbers and kind of x are checked before anything runs."""
-    with pytest.raises((ValueError, TypeError), match="`x`"):
-        summarise_pursuit(bad, DATA.dictionary)
 
 
 def test_zero_input_has_a_zero_code() -> None:

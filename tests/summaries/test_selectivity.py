@@ -13,8 +13,6 @@ from sae_nb.summaries import row_factors, summarise_selectivity
 
 
 class Dictionary:
-    """The least an SAE must be here: known atoms, encoded by correlation."""
-
     def __init__(self, atoms: torch.Tensor) -> None:
         self.dictionary = atoms
         self.n_atoms, self.d_in = atoms.shape
@@ -25,7 +23,6 @@ class Dictionary:
 
 @pytest.fixture
 def rotated() -> tuple[Dictionary, list[torch.Tensor], list[torch.Tensor]]:
-    """Eight features on orthogonal directions that are no neuron's."""
     turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0))).Q
     present = [sn.data.sparse_features(3000, 8, 0.8, seed=seed) for seed in (1, 2)]
     present = [torch.where(x > 0, x + 0.5, 0.0) for x in present]
@@ -74,27 +71,3 @@ def test_a_sample_is_as_strong_as_its_strongest_row() -> None:
     assert found.atoms.tolist() == [1.0]
     assert found.match("there").atom == 1
     assert found.best_neurons == ((1, 1),)
-
-
-def test_the_table_has_a_row_per_factor_and_the_mean(rotated: tuple) -> None:
-    """As a person reads it."""
-    sae, (x, fresh), (on, fresh_on) = rotated
-    found = summarise_selectivity(sae, x, row_factors(on), fresh, row_factors(fresh_on))
-    assert list(found.table.columns) == ["atoms", "neurons", "random", "floor"]
-    assert list(found.table.index) == [*(f"feature {i}" for i in range(8)), "mean"]
-    assert found.table.loc["mean", "atoms"] == pytest.approx(found.atoms.mean(), abs=1e-3)
-    assert "atoms 0.99" in repr(found) or "atoms 1.0" in repr(found)
-
-
-def test_bad_input_is_refused(rotated: tuple) -> None:
-    """Rule, given, do."""
-    sae, (x, fresh), (on, fresh_on) = rotated
-    truth, other = row_factors(on), row_factors(fresh_on)
-    with pytest.raises(ValueError, match="name the same things in the same order"):
-        summarise_selectivity(sae, x, truth, fresh, other[::-1])
-    with pytest.raises(ValueError, match="must name the same things"):
-        summarise_selectivity(sae, x, [], fresh, [])
-    with pytest.raises(ValueError, match="last dimension d_in=8"):
-        summarise_selectivity(sae, x[:, :3], truth, fresh, other)
-    with pytest.raises(KeyError, match="must be one of"):
-        summarise_selectivity(sae, x, truth, fresh, other).match("nothing")

@@ -27,7 +27,6 @@ def test_table_repeats_the_reports_figures() -> None:
 
 
 def test_peak_memory_is_at_least_what_was_taken() -> None:
-    """A block of 200 MB shows."""
     before = peak_memory()
     block = torch.ones(50_000_000)
     after = peak_memory()

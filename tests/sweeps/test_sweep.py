@@ -16,7 +16,6 @@ SHORT = sn.TrainConfig(steps=15, batch_size=64)
 
 @pytest.fixture(scope="module")
 def x() -> Tensor:
-    """Rows with a planted dictionary."""
     return sn.data.planted_dictionary(20, 12, n=600, k=3, seed=0).x
 
 
@@ -36,7 +35,6 @@ def test_every_combination_is_there_once_and_measured(x: Tensor) -> None:
 
 
 def test_an_sae_of_a_sweep_is_the_one_trained_alone(x: Tensor) -> None:
-    """Sharing a pass changes nothing."""
     train_on = sn.Activations.from_tensor(x).split(0.8, seed=0)[0]
     together = sweep(
         x, n_atoms=16, settings={"k": [2, 3]}, seeds=(4,), config=SHORT, progress=False
@@ -152,7 +150,6 @@ def test_a_folder_of_another_sweep_is_refused(x: Tensor, tmp_path: Path) -> None
 def test_bad_requests_are_named_before_any_training(
     x: Tensor, change: dict[str, object], error: type[Exception], match: str
 ) -> None:
-    """Rule, given, do."""
     how: dict[str, object] = {"data": x, "n_atoms": 16, "settings": {"k": [2]}, "seeds": (0,)}
     with pytest.raises(error, match=match):
         sweep(**{**how, **change}, progress=False)  # type: ignore[arg-type]
