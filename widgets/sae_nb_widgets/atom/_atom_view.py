@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-import ipywidgets as ipw
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,7 +15,7 @@ from sae_nb.atoms import AtomCatalogue, Example
 from sae_nb.checks import one_of
 from sae_nb.figures import Dot, Drawing, cividis, css_colour, format_number, theme
 from sae_nb_widgets.atom._examples import ExamplesView
-from sae_nb_widgets.components import Chart, Curves, Line, StillGrid
+from sae_nb_widgets.components import HTML, Chart, Curves, Line, StillGrid, VBox
 from sae_nb_widgets.panel import show
 from sae_nb_widgets.pursuit import checked_shape, picture
 
@@ -67,9 +66,9 @@ class AtomItself:
     ) -> None:
         self._catalogue, self._way, self._go = catalogue, way, go
         self._listed: list[int] = []
-        self.place = ipw.HTML()
-        self._images, self._courses = ipw.VBox(), ipw.VBox()
-        self.widget = ipw.VBox([self._images, self._courses, self.place])
+        self.place = HTML()
+        self._images, self._courses = VBox(), VBox()
+        self.widget = VBox([self._images, self._courses, self.place])
         show(self._images, isinstance(way, tuple))
         show(self._courses, way == "line")
         show(self.place, way == "point")

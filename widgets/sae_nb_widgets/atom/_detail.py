@@ -17,7 +17,16 @@ from sae_nb.figures import escape, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
-from sae_nb_widgets.components import Chips, Sparkbars, StillGrid, ThinBars, icons_of
+from sae_nb_widgets.components import (
+    HTML,
+    Chips,
+    Sparkbars,
+    StillGrid,
+    ThinBars,
+    VBox,
+    icons_of,
+    layout_of,
+)
 from sae_nb_widgets.panel import LIVE_ONLY, control, show, small_button
 
 MOST_FOUND = 8
@@ -40,7 +49,7 @@ class Says:
             small_button(MEASURE, tip, measure).add_class(LIVE_ONLY).add_class("sae-nb-flush")
         )
         self._can_measure = measure is not None
-        self.widget = ipw.VBox([self.chips, self.button]).add_class("sae-nb-block")
+        self.widget = VBox([self.chips, self.button]).add_class("sae-nb-block")
 
     def show(self, fires: bool, effects: AtomEffects | None, working: bool) -> None:
         """Draw what was measured; `working`: it is being measured now."""
@@ -100,16 +109,16 @@ class AtomDetail:
         # Next to a map there is no room for it, and the map says what is close.
         for spare in (self.near, self.where):
             spare.add_class("sae-nb-spare")
-        self._map_place = ipw.VBox()
+        self._map_place = VBox()
         self.when = ThinBars(description=f"Where it fires (share of {rows})")
         self.tokens = Sparkbars(description=RAISES)
-        self.way = ipw.HTML()
-        self.effects = ipw.VBox([self.tokens, self.way])
+        self.way = HTML()
+        self.effects = VBox([self.tokens, self.way])
         self.heads = Sparkbars()
         self.heads.empty_text = "Pass model= to see which attention heads write it."
         self.joint.empty_text = "No atom fires with it more often than by chance."
-        self.found_card = ipw.VBox([self.found])
-        self.rest = ipw.VBox(
+        self.found_card = VBox([self.found])
+        self.rest = VBox(
             [self.joint, self.when, self._map_place, self.effects, self.frequencies.widget]
         ).add_class("sae-nb-blocks")
         self.widgets: tuple[ipw.Widget, ...] = (
@@ -235,13 +244,13 @@ class AtomNotes:
     def __init__(self, panel: Any, labels: Labels) -> None:
         self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
-        self.saved_line = ipw.HTML()
+        self.saved_line = HTML()
         self.label = self._field("label", "your name for it")
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
-        self.widget = ipw.VBox(
-            [ipw.HTML(card_title(OWN)), self.label, self.note, self.saved_line],
-            layout=ipw.Layout(overflow="hidden"),
+        self.widget = VBox(
+            [HTML(card_title(OWN)), self.label, self.note, self.saved_line],
+            layout=layout_of(overflow="hidden"),
         ).add_class("sae-nb-block")
         self.widget.add_class(LIVE_ONLY)  # fields are not exported, and a title alone says nothing
         panel.observe(self._words_changed, ["label", "note"])

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 from jaxtyping import Float
@@ -49,6 +48,7 @@ from sae_nb_widgets.atom._examples import (
     place_in_words,
 )
 from sae_nb_widgets.atom._words import answer, headline, numbers, table
+from sae_nb_widgets.components import VBox
 from sae_nb_widgets.panel import (
     EVERYWHERE,
     Atom,
@@ -225,9 +225,9 @@ class AtomBrowser(Panel):
         self.per_page = self.examples.per_page
         self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
         self.beside = SiteColumns(self._whole, self._choose_example)
-        self._examples = ipw.VBox([self.examples.widget, self.beside.widget])
+        self._examples = VBox([self.examples.widget, self.beside.widget])
         self.crops = CropSheet(self._choose_crop)
-        self._close_ups = ipw.VBox([self.crops.widget])
+        self._close_ups = VBox([self.crops.widget])
         self.notes = AtomNotes(self, self.labels)
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
