@@ -66,12 +66,7 @@ class AtomItself:
     ) -> None:
         self._catalogue, self._way, self._go = catalogue, way, go
         self._listed: list[int] = []
-        self.place = HTML()
-        self._images, self._courses = VBox(), VBox()
-        self.widget = VBox([self._images, self._courses, self.place])
-        show(self._images, isinstance(way, tuple))
-        show(self._courses, way == "line")
-        show(self.place, way == "point")
+        self.widget = VBox()
         show(self.widget, way is not None)
 
     @cached_property
@@ -79,7 +74,7 @@ class AtomItself:
         """Atoms as images; made when one is drawn, since a script is sent with it."""
         grid = StillGrid(description=ITSELF, titled=True)
         grid.observe(self._clicked, "selected")
-        self._images.children = (grid,)
+        self.widget.children = (grid,)
         return grid
 
     @cached_property
@@ -87,8 +82,15 @@ class AtomItself:
         """Atoms as curves over time."""
         curves = Curves(x_name="time", height=CURVE_HEIGHT)
         curves.description = ITSELF
-        self._courses.children = (curves,)
+        self.widget.children = (curves,)
         return curves
+
+    @cached_property
+    def place(self) -> HTML:
+        """Where an atom lies among the data, in words."""
+        made = HTML()
+        self.widget.children = (made,)
+        return made
 
     def show(self, atom: int) -> None:
         """Draw an atom."""

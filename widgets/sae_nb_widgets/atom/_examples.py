@@ -61,18 +61,15 @@ class CropSheet:
             bare=True,
             hint="Hover: where this patch is. Click: choose it.",
         )
-        show(grid, False)
         grid.observe(self._selected, "selected")
-        self.widget.children = (grid,)
         return grid
 
     def show(self, record: AtomSummary) -> None:
-        """Draw the patches of a record; without any, the sheet is hidden."""
+        """Draw the patches of a record, if it has any."""
         crops = self._crops = record.crops
-        show(self.widget, crops is not None)
+        self.widget.children = () if crops is None else (self.grid,)
         if crops is None:
             return
-        show(self.grid, True)
         with self.grid.hold_sync():
             self.grid.show(
                 crops.pictures,

@@ -117,16 +117,16 @@ def depth_figure() -> go.Figure:
             *traces.overlay_traces(),
             *(one for group in range(MOST_GROUPS) for one in traces.group_traces_3d(group)),
             *traces.overlay_traces_3d(),
-        ]
-    )
-    figure.update_layout(
-        template=template(),
-        height=figure_height(),
-        margin={"l": 34, "r": 8, "t": 14, "b": 44},
-        hovermode="closest",
-        showlegend=False,
-        annotations=[traces.title(i) for i in range(3)],
-        **traces.axes(),
+        ],
+        dict(
+            template=template(),
+            height=figure_height(),
+            margin={"l": 34, "r": 8, "t": 14, "b": 44},
+            hovermode="closest",
+            showlegend=False,
+            annotations=[traces.title(i) for i in range(3)],
+            **traces.axes(),
+        ),
     )
     arrange(figure, "paths")
     return figure
@@ -247,7 +247,7 @@ def draw_paths(
 
 def named(figure: go.Figure, name: str) -> Any:
     """Return the trace of that name in `meta`: legends may have another name for it."""
-    return next(trace for trace in figure.data if trace.meta == name)
+    return figure.data[next(i for i, one in enumerate(figure._data) if one.get("meta") == name)]
 
 
 # --- parts of drawing -----------------------------------------------------------------------------

@@ -56,11 +56,7 @@ _OCCURS = {word: re.compile(rf"(?<!\w){re.escape(word)}(?:e?s)?(?!\w)") for word
 def words_in(texts: Iterable[str]) -> dict[str, str]:
     """Return the words of the glossary that occur in any of `texts`, with their meanings."""
     text = " ".join(texts)
-    return {
-        word: meaning
-        for word, meaning in GLOSSARY.items()
-        if _OCCURS[word].search(text)
-    }
+    return {word: meaning for word, meaning in GLOSSARY.items() if _OCCURS[word].search(text)}
 
 
 def words_html(texts: Iterable[str]) -> str:
