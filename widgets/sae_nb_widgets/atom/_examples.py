@@ -32,7 +32,6 @@ from sae_nb_widgets.components import (
     as_film,
     as_heard,
     grid_for,
-    layout_of,
     of_one_grid,
 )
 from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
@@ -410,7 +409,8 @@ class VectorExamples(ExamplesView):
         self._bars = Sparkbars()
         super().__init__(context, self._bars)
         self._bars.description = "rows in which it fires"
-        self._coordinates = Sparkbars(layout=layout_of(display="none"))
+        self._coordinates = Sparkbars()
+        show(self._coordinates, False)
         self.widget = VBox([self._bars, self._coordinates])
 
     def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:

@@ -16,7 +16,25 @@ W = TypeVar("W", bound=ipw.Widget)
 _shared: dict[tuple[Any, ...], Any] = {}
 
 
-class SharedLayout(ipw.Layout):
+@cache
+def _traits_sent(kind: type[ipw.Widget]) -> tuple[str, ...]:
+    return tuple(kind.class_trait_names(sync=True))
+
+
+class OwnLayout(ipw.Layout):
+    """A layout of one widget, of which a page is sent what is set: nothing is set in a new one."""
+
+    @t.default("keys")
+    def _sent(self) -> list[str]:
+        return list(_traits_sent(type(self)))
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """Return the state that is sent; of a new page's all but what is not set."""
+        known = [n for n in self.keys if n[0] == "_" or self._trait_values.get(n) is not None]
+        return dict(super().get_state(known if key is None else key, drop_defaults))
+
+
+class SharedLayout(OwnLayout):
     """A layout of any number of widgets: `lay_out` gives one of them another."""
 
     def __init__(self, **settings: str | None) -> None:
@@ -61,11 +79,6 @@ def lay_out(widget: Any, **settings: str | None) -> None:
             setattr(now, name, value)
     elif changed:
         widget.layout = layout_of(**now.settings | changed)
-
-
-@cache
-def _traits_sent(kind: type[ipw.Widget]) -> tuple[str, ...]:
-    return tuple(kind.class_trait_names(sync=True))
 
 
 class SharesLayout(ipw.DOMWidget):
