@@ -106,9 +106,10 @@ class Captions:
     def caption(self, atom: int) -> Caption | None:
         """Return the caption of an atom; None where it never fires or rows have no words."""
         units = self._units
-        if units is None or not len(self._catalogue.strengths(atom)[0]):
+        rows, strengths = self._catalogue.strengths(atom)
+        if units is None or not len(rows):
             return None
-        firings = units.firings(*self._catalogue.strengths(atom))
+        firings = units.firings(rows, strengths)
         seen, found = units.seen(firings), units.best(firings)
         if found is None:
             return Caption(seen=seen)
@@ -202,12 +203,19 @@ class Kind:
         self._units = known[np.argsort(self.key[known], kind="stable")]
         self._starts = np.searchsorted(self.key[self._units], np.arange(len(self.names) + 1))
 
-    def where(self, key: int) -> Int[np.ndarray, " m"]:
-        """Return the captured units with a key."""
-        return self._units[self._starts[key] : self._starts[key + 1]]
+    def where(
+        self, keys: Int[np.ndarray, " n"]
+    ) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"]]:
+        """Return the captured units with one of some keys, and which of the keys that is."""
+        first = self._starts[keys]
+        n = self._starts[keys + 1] - first
+        which = np.arange(len(keys)).repeat(n)
+        return self._units[np.arange(len(which)) + (first + n - n.cumsum())[which]], which
 
     def keys(self, units: Int[np.ndarray, " m"]) -> Int[np.ndarray, "m offsets"]:
         """Return the keys that count for some units."""
+        if self.offsets == (0,):
+            return self.key[units][:, None]
         at, inside = self._around(units)
         return np.where(inside, self.key[at], -1)
 
@@ -215,6 +223,8 @@ class Kind:
         self, units: Int[np.ndarray, " m"], fired: Bool[np.ndarray, " units"]
     ) -> Bool[np.ndarray, " m"]:
         """Return for which of some units a firing counts, as their key counts for it."""
+        if self.offsets == (0,):
+            return fired[units]
         at, inside = self._around(units)
         return np.asarray((fired[at] & inside).any(axis=1))
 
@@ -253,7 +263,7 @@ class Units:
         unit, size = unit[unit >= 0], size[unit >= 0]
         fired = np.zeros(len(self.sample), dtype=bool)
         fired[unit] = True
-        order = np.argsort(-size, kind="stable")
+        order = (-size).argsort(kind="stable")
         _, first = np.unique(unit[order], return_index=True)
         order = order[np.sort(first)]  # a word by its strongest token
         least = STRONG * size[order[len(order) // 100]] if len(order) else 0.0
@@ -297,8 +307,9 @@ class Units:
         """Return F1 of a name on a half, and the share of the strong firings that it fits."""
         kind = self.kinds[found.kind]
         strong = firings.part(firings.strong, self.sample, half)
-        fits = float(np.isin(kind.keys(strong), found.keys).any(axis=1).mean())
-        hits, n = _counted(kind, firings, half, found.keys)
+        keys = np.array(found.keys, np.int64)
+        fits = float((kind.keys(strong)[:, :, None] == keys).any(axis=(1, 2)).mean())
+        hits, n = _counted(kind, firings, half, keys)
         return _f1(fits, hits.sum(), n.sum()), fits
 
     def is_prefix(self, found: Found) -> bool:
@@ -332,38 +343,37 @@ def _grown(
     pairs = np.unique(kind.sample[strong][:, None] + n_samples * keys)
     tried, counts = np.unique(pairs[pairs >= 0] // n_samples, return_counts=True)
     often = int((counts > 1).sum()) if half == BOTH else len(counts)  # in several samples
-    tried = tried[np.argsort(-counts, kind="stable")][:often][:MOST_CANDIDATES]
+    tried = tried[(-counts).argsort(kind="stable")][:often][:MOST_CANDIDATES]
     if not len(tried):
         return (), 0.0
     has = (keys[:, :, None] == tried).any(axis=1)
     if _f1(has.any(axis=1).mean(), 1, 1) <= above:  # at a precision of 1
         return (), 0.0
-    hits, n = _counted(kind, firings, half, tried.tolist())
+    hits, n = _counted(kind, firings, half, tried)
     chosen: list[int] = []
     best, covered, named, there = 0.0, np.zeros(len(keys), dtype=bool), 0, 0
     while len(chosen) < MOST_WORDS:
-        recall = (has | covered[:, None]).mean(axis=0)
+        recall = (has | covered[:, None]).sum(axis=0) / len(keys)
         f1 = _f1(recall, named + hits, there + n)
         f1[chosen] = 0.0
-        i = int(np.argmax(f1))
+        i = int(f1.argmax())
         if f1[i] < best + LONGER:
             break
         best, covered, chosen = float(f1[i]), covered | has[:, i], [*chosen, i]
         named, there = named + hits[i], there + n[i]
-    return tuple(int(tried[i]) for i in chosen), best
+    return tuple(tried[chosen].tolist()), best
 
 
 def _counted(
-    kind: Kind, firings: Firing, half: int, keys: Sequence[int]
+    kind: Kind, firings: Firing, half: int, keys: Int[np.ndarray, " keys"]
 ) -> tuple[Int[np.ndarray, " keys"], Int[np.ndarray, " keys"]]:
     """In how many occurrences of each key the atom fires, and how many there are."""
-    where = [firings.part(kind.where(key), kind.sample, half) for key in keys]
-    n = np.array([len(units) for units in where], np.int64)
-    if not n.sum():
-        return n, n
-    hits = np.cumsum(np.append(0, kind.reached(np.concatenate(where), firings.fired)))
-    ends = np.cumsum(n)
-    return hits[ends] - hits[ends - n], n
+    units, which = kind.where(keys)
+    if half != BOTH:
+        mine = firings.half[kind.sample[units]] == half
+        units, which = units[mine], which[mine]
+    hit = which[kind.reached(units, firings.fired)]
+    return np.bincount(hit, minlength=len(keys)), np.bincount(which, minlength=len(keys))
 
 
 def _f1(recall: Any, hits: Any, n: Any) -> Any:

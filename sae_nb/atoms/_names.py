@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, cast
 
 from sae_nb.atoms._captions import Caption, Captions, says_much
 from sae_nb.atoms._catalogue import AtomCatalogue
@@ -114,8 +115,12 @@ class AtomNames:
 
     def row(self, atom: int) -> str:
         """Return the row of the data that an atom is, in words; empty if atoms are not rows."""
-        stored = () if self.catalogue is None else getattr(self.catalogue.sae, "stored", ())
-        return stored[atom].words if atom < len(stored) else ""
+        return self._rows[atom].words if atom < len(self._rows) else ""
+
+    @cached_property
+    def _rows(self) -> Sequence[Any]:
+        """The rows of the data that atoms are, of an SAE that stores them."""
+        return () if self.catalogue is None else getattr(self.catalogue.sae, "stored", ())
 
     def caption(self, atom: int) -> str:
         """Return the words made from what the atom fires on; empty without encoded activations."""

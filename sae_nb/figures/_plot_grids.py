@@ -219,7 +219,7 @@ def on_axes(place: int) -> dict[str, str]:
 
 def named(figure: go.Figure, name: str) -> Any:
     """Return the trace of that name."""
-    return next(trace for trace in figure.data if trace.name == name)
+    return figure.data[next(i for i, one in enumerate(figure._data) if one.get("name") == name)]
 
 
 def plot_title(

@@ -14,6 +14,7 @@ import html
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
 import numpy as np
@@ -452,7 +453,11 @@ def template() -> go.layout.Template:
     Text and grid lines are mid-grey so that a figure shown outside a panel reads on white and on
     black; inside a panel the style sheet replaces both with JupyterLab's own colours.
     """
-    size = current_theme().font_px
+    return _template(current_theme().font_px)
+
+
+@cache
+def _template(size: int) -> go.layout.Template:
     axis = {
         "gridcolor": GRID,
         "linecolor": AXIS,

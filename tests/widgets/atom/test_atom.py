@@ -235,10 +235,10 @@ def test_pages_walk_through_all_examples(pictures) -> None:
 
 def test_clicking_a_neighbour_goes_there(browser) -> None:
     """Nearest and co-active bars are doors."""
-    browser.atom = 2
+    browser.atom, browser.details = 2, True
     for bars, atoms in (
         (browser.cards.near, browser.summary.nearest_atoms),
-        (browser.cards.joint, browser.summary.coactive_atoms),
+        (browser.cards.more.joint, browser.summary.coactive_atoms),
     ):
         if len(atoms) > 1:
             browser.atom = 2
@@ -443,9 +443,10 @@ def test_the_answer_says_how_often_of_what(sevens) -> None:
 def test_neighbours_are_named_and_carry_their_atoms(sevens) -> None:
     """A label or a caption beside every number, and the card of each on pointing at it."""
     record = sevens.summary
+    sevens.details = True
     for bars, atoms in (
         (sevens.cards.near, record.nearest_atoms.tolist()),
-        (sevens.cards.joint, record.coactive_atoms.tolist()),
+        (sevens.cards.more.joint, record.coactive_atoms.tolist()),
     ):
         assert bars.atoms == atoms
         named = sevens.names.short if bars.thin else sevens.names.name
@@ -500,7 +501,7 @@ def test_cls_and_registers_have_a_place_under_each_image(pictures) -> None:
 
 def test_frequencies_say_positions_where_rows_are_positions(pictures) -> None:
     """In the title of the histogram of all atoms, and of where it fires."""
-    assert pictures.cards.frequencies.widget.description.endswith("share of positions")
+    assert pictures.cards.more.frequencies.widget.description.endswith("share of positions")
     assert "share of positions" in pictures.cards.where.description
 
 

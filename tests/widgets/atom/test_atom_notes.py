@@ -197,9 +197,10 @@ def _picture_browser():
 def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
     """One sprite; a click chooses the row and says where it is; nothing to see is hidden."""
     browser = _picture_browser()
+    browser.details = True
     grid, crops = browser.crops.grid, browser.summary.crops
     assert len(grid.captions) == len(crops.rows) > 1
-    assert grid.layout.display is None
+    assert browser.crops.widget.children == (grid,)
     grid.selected = (1, -1)
     assert browser.row == int(crops.rows[1])
     assert crops.places[1] in browser.status
@@ -207,14 +208,16 @@ def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
     browser.atom = 2
     assert grid.sprite != before
     vectors = _browser()
-    assert vectors.crops.grid.layout.display == "none"
+    vectors.details = True
+    assert vectors.crops.widget.children == ()
 
 
 def test_a_click_on_a_frequency_leads_to_such_an_atom() -> None:
     """The nearest one as a ratio."""
     browser = _browser()
     often = browser.catalogue.frequency
-    bars, record = browser.cards.frequencies.widget, browser.summary
+    browser.details = True
+    bars, record = browser.cards.more.frequencies.widget, browser.summary
     bars.clicked = int(np.searchsorted(record.frequencies.edges, often[3])) - 1
     assert often[browser.atom] == often[3]
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Any, Literal
 
-import ipywidgets as ipw
 import numpy as np
 import torch
 from jaxtyping import Float
@@ -16,7 +15,7 @@ from sae_nb.atoms import AtomCatalogue, Example
 from sae_nb.checks import one_of
 from sae_nb.figures import Dot, Drawing, cividis, css_colour, format_number, theme
 from sae_nb_widgets.atom._examples import ExamplesView
-from sae_nb_widgets.components import Chart, Curves, Line, StillGrid
+from sae_nb_widgets.components import HTML, Chart, Curves, Line, StillGrid, VBox
 from sae_nb_widgets.panel import show
 from sae_nb_widgets.pursuit import checked_shape, picture
 
@@ -67,12 +66,7 @@ class AtomItself:
     ) -> None:
         self._catalogue, self._way, self._go = catalogue, way, go
         self._listed: list[int] = []
-        self.place = ipw.HTML()
-        self._images, self._courses = ipw.VBox(), ipw.VBox()
-        self.widget = ipw.VBox([self._images, self._courses, self.place])
-        show(self._images, isinstance(way, tuple))
-        show(self._courses, way == "line")
-        show(self.place, way == "point")
+        self.widget = VBox()
         show(self.widget, way is not None)
 
     @cached_property
@@ -80,7 +74,7 @@ class AtomItself:
         """Atoms as images; made when one is drawn, since a script is sent with it."""
         grid = StillGrid(description=ITSELF, titled=True)
         grid.observe(self._clicked, "selected")
-        self._images.children = (grid,)
+        self.widget.children = (grid,)
         return grid
 
     @cached_property
@@ -88,8 +82,15 @@ class AtomItself:
         """Atoms as curves over time."""
         curves = Curves(x_name="time", height=CURVE_HEIGHT)
         curves.description = ITSELF
-        self._courses.children = (curves,)
+        self.widget.children = (curves,)
         return curves
+
+    @cached_property
+    def place(self) -> HTML:
+        """Where an atom lies among the data, in words."""
+        made = HTML()
+        self.widget.children = (made,)
+        return made
 
     def show(self, atom: int) -> None:
         """Draw an atom."""

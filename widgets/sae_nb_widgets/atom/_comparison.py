@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float
 from torch import Tensor
@@ -25,7 +24,7 @@ from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb_widgets.atom._examples import card_title, examples_view
-from sae_nb_widgets.components import Histogram, ThinBars, atom_mark, icons_of
+from sae_nb_widgets.components import HTML, Box, Histogram, ThinBars, VBox, atom_mark, icons_of
 from sae_nb_widgets.panel import COLUMNS, Atom, Panel, control, reacts, small_button
 
 if TYPE_CHECKING:
@@ -108,7 +107,7 @@ class AtomComparison(Panel):
         self._sides = [Side(self, catalogue) for _ in SIDES]
         self.atom = _surest(self.names, other) if atom is None else atom
         self.other = _closest(catalogue, self.names, self.atom) if other is None else other
-        sides = ipw.Box([side.widget for side in self._sides]).add_class(COLUMNS)
+        sides = Box([side.widget for side in self._sides]).add_class(COLUMNS)
         self.arrange(
             controls=[
                 control(self, "atom", "first atom", "Number of the atom on the left", 160),
@@ -181,12 +180,12 @@ class Side:
     def __init__(self, panel: Panel, catalogue: AtomCatalogue) -> None:
         self._panel, self._word = panel, catalogue.acts.context.sample_word
         self._strengths = catalogue.strengths
-        self.title = ipw.HTML()
+        self.title = HTML()
         self.examples, self.alone = (examples_view(catalogue.acts.context) for _ in range(2))
-        self.alone_title, self.examples_title = ipw.HTML(), ipw.HTML()
+        self.alone_title, self.examples_title = HTML(), HTML()
         self.near = ThinBars(description="Close to it")
         self.bars = Histogram(description="How strongly it fires", brush=False)
-        self.widget = ipw.VBox(
+        self.widget = VBox(
             [
                 self.title, self.alone_title, self.alone.widget, self.near, self.bars,
                 self.examples_title, self.examples.widget,

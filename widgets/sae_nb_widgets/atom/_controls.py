@@ -11,6 +11,7 @@ from jaxtyping import Float
 
 from sae_nb.atoms import AtomSummary, Band
 from sae_nb.figures import escape, format_count, format_number, format_percent
+from sae_nb_widgets.components import HTML, Box, ToggleButton
 from sae_nb_widgets.panel import control, line, show, site_menu, small_button
 
 BAND_NAMES: dict[Band, str] = {
@@ -48,7 +49,7 @@ class BandButtons:
     def __init__(self, panel: Any, missing: str) -> None:
         self._panel = panel
         self._buttons = {
-            band: ipw.ToggleButton(description=BAND_NAMES[band], tooltip=BAND_TIPS[band])
+            band: ToggleButton(description=BAND_NAMES[band], tooltip=BAND_TIPS[band])
             for band in FIRST_BANDS
         }
         for band, button in self._buttons.items():
@@ -57,7 +58,7 @@ class BandButtons:
         if missing:
             almost = self._buttons["just below"]
             almost.disabled, almost.tooltip = True, missing
-        self.widget = ipw.Box(list(self._buttons.values())).add_class("sae-nb-seg")
+        self.widget = Box(list(self._buttons.values())).add_class("sae-nb-seg")
         panel.observe(self._follow, "band")
         self._follow()
 
@@ -75,7 +76,7 @@ class AtomControls:
     """The controls of `panel`: its row, its one filled button, its menu, and the line under examples."""
 
     def __init__(self, panel: Any, star: ipw.Widget, no_near_misses: str) -> None:
-        self.rank, self.page_text = ipw.HTML(), ipw.HTML()
+        self.rank, self.page_text = HTML(), HTML()
         self._panel = panel
         self._sample = panel.catalogue.acts.context.sample_word
         self.band = BandButtons(panel, no_near_misses).widget

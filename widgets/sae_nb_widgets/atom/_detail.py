@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import ipywidgets as ipw
@@ -17,7 +17,16 @@ from sae_nb.figures import escape, format_number, format_percent
 from sae_nb.sessions import Annotations
 from sae_nb_widgets.atom._examples import card_title
 from sae_nb_widgets.atom._strengths import FrequencyBars, StrengthBars
-from sae_nb_widgets.components import Chips, Sparkbars, StillGrid, ThinBars, icons_of
+from sae_nb_widgets.components import (
+    HTML,
+    Chips,
+    Sparkbars,
+    StillGrid,
+    ThinBars,
+    VBox,
+    icons_of,
+    layout_of,
+)
 from sae_nb_widgets.panel import LIVE_ONLY, control, show, small_button
 
 MOST_FOUND = 8
@@ -40,7 +49,7 @@ class Says:
             small_button(MEASURE, tip, measure).add_class(LIVE_ONLY).add_class("sae-nb-flush")
         )
         self._can_measure = measure is not None
-        self.widget = ipw.VBox([self.chips, self.button]).add_class("sae-nb-block")
+        self.widget = VBox([self.chips, self.button]).add_class("sae-nb-block")
 
     def show(self, fires: bool, effects: AtomEffects | None, working: bool) -> None:
         """Draw what was measured; `working`: it is being measured now."""
@@ -92,26 +101,19 @@ class AtomDetail:
     ) -> None:
         self._names, self._go = names, go
         self.says = Says(measure)
-        self.strengths, self.frequencies = StrengthBars(band), FrequencyBars(rows, often)
+        self.strengths = StrengthBars(band)
         self.found = ThinBars(description="Atoms that match the search, and how often they fire")
         self.near = ThinBars(description="Close to it")
-        self.joint = Sparkbars(description="Fire with it (× as often as by chance)")
         self.where = ThinBars(description=f"Where it fires (share of {rows})")
         # Next to a map there is no room for it, and the map says what is close.
         for spare in (self.near, self.where):
             spare.add_class("sae-nb-spare")
-        self._map_place = ipw.VBox()
-        self.when = ThinBars(description=f"Where it fires (share of {rows})")
-        self.tokens = Sparkbars(description=RAISES)
-        self.way = ipw.HTML()
-        self.effects = ipw.VBox([self.tokens, self.way])
         self.heads = Sparkbars()
         self.heads.empty_text = "Pass model= to see which attention heads write it."
-        self.joint.empty_text = "No atom fires with it more often than by chance."
-        self.found_card = ipw.VBox([self.found])
-        self.rest = ipw.VBox(
-            [self.joint, self.when, self._map_place, self.effects, self.frequencies.widget]
-        ).add_class("sae-nb-blocks")
+        self.found_card = VBox([self.found])
+        self._make_more = partial(More, self._list, rows, often)
+        self._record: AtomSummary | None = None
+        self._more_place = VBox()
         self.widgets: tuple[ipw.Widget, ...] = (
             self.found_card,
             self.says.widget,
@@ -120,12 +122,12 @@ class AtomDetail:
             self.near,
             labels,
             self.heads,
-            self.rest,
+            self._more_place,
         )
         self._listed: dict[Sparkbars, Sequence[int]] = {}
-        for clickable in (self.found, self.near, self.joint):
+        for clickable in (self.found, self.near):
             clickable.observe(self._clicked, "selected")
-        for widget in (self.found, self.where, self.when, self.effects, self.heads):
+        for widget in (self.found, self.where, self.heads, self._more_place):
             show(widget, False)
 
     def _clicked(self, change: t.Bunch) -> None:
@@ -153,52 +155,28 @@ class AtomDetail:
         """Draw a record, with what was measured of its atom."""
         self.says.show(bool(record.n_fired), effects, working)
         self.strengths.show(record)
-        self.frequencies.show(record)
         show(self.strengths.widget, bool(record.n_fired))
         cosines = record.nearest_cosines.tolist()
         notes = [format_number(cosine, digits=2) for cosine in cosines]
         self._list(self.near, record.nearest_atoms.tolist(), cosines, notes, maximum=1.0)
-        lifts = record.coactive_lifts.tolist()
-        notes = [f"{format_number(lift)}×" for lift in lifts]
-        self._list(self.joint, record.coactive_atoms.tolist(), lifts, notes)
-        self._show_effects(record.logits_up, record.logits_down, record.logits_by)
-        self._show_where(record)
+        show_where(self.where, record, of_images=True)
+        self._record = record
+        if self._more_place.layout.display is None:
+            self.more.show(record)
 
     @cached_property
-    def map(self) -> StillGrid:
-        """Where in the image it fires: made for the first image, since its script is sent with it."""
-        made = StillGrid(
-            description="Where in the image it fires", titled=True, bare=True, unit="% of images"
-        )
-        self._map_place.children = (made,)
+    def more(self) -> More:
+        """What “More about this atom” adds; made when that is first opened."""
+        made = self._make_more()
+        made.joint.observe(self._clicked, "selected")
+        self._more_place.children = (made.widget,)
         return made
 
-    def _show_effects(self, up: Effects, down: Effects, by: str) -> None:
-        tokens = [*up, *down[::-1]]
-        show(self.effects, bool(tokens))
-        self.tokens.description = (
-            RAISES if by.startswith("direct") else "Outputs it raises and lowers"
-        )
-        self.tokens.show([f"“{x}”" for x, _ in tokens], [y for _, y in tokens], signed=True)
-        self.way.value = f'<div class="sae-nb-note">{escape(by)}</div>' if tokens else ""
-
-    def _show_where(self, record: AtomSummary) -> None:
-        found = record.footprint
-        patches = None if found is None else found.patch_frequency
-        on_images = patches is not None
-        show(self.where, found is not None and on_images)
-        show(self.when, found is not None and not on_images)
-        show(self._map_place, on_images)
-        if found is not None:
-            shares = found.frequency.tolist()
-            notes = [format_percent(share, digits=2) for share in shares]
-            for bars in (self.where, self.when):
-                bars.show(list(found.places), shares, notes=notes)
-        if patches is not None:
-            blank = np.full((1, 3, 4 * patches.shape[0], 4 * patches.shape[1]), 128, np.uint8)
-            self.map.show(
-                blank, heat=100 * patches[None].astype(np.float32), captions=["share of images"]
-            )
+    def show_more(self, shown: bool) -> None:
+        """Show the rest of what is known of the atom, or hide it."""
+        show(self._more_place, shown)
+        if shown and self._record is not None:
+            self.more.show(self._record)
 
     def show_heads(self, shares: Float[np.ndarray, " heads"] | None, known: bool) -> None:
         """Draw the share of each attention head; hidden where atoms are not read side by side from heads."""
@@ -218,6 +196,70 @@ class AtomDetail:
         self._list(self.found, shown, often, [format_percent(f) for f in often])
 
 
+class More:
+    """The rest of what is known of an atom: what fires with it, where, what it raises, how often others do."""
+
+    def __init__(
+        self, listing: Callable[..., None], rows: str, often: Callable[[float], None]
+    ) -> None:
+        self._list = listing
+        self.joint = Sparkbars(description="Fire with it (× as often as by chance)")
+        self.joint.empty_text = "No atom fires with it more often than by chance."
+        self.when = ThinBars(description=f"Where it fires (share of {rows})")
+        self._map_place = VBox()
+        self.tokens, self.way = Sparkbars(description=RAISES), HTML()
+        self.effects = VBox([self.tokens, self.way])
+        self.frequencies = FrequencyBars(rows, often)
+        self.widget = VBox(
+            [self.joint, self.when, self._map_place, self.effects, self.frequencies.widget]
+        ).add_class("sae-nb-blocks")
+
+    def show(self, record: AtomSummary) -> None:
+        """Draw a record."""
+        self.frequencies.show(record)
+        lifts = record.coactive_lifts.tolist()
+        notes = [f"{format_number(lift)}×" for lift in lifts]
+        self._list(self.joint, record.coactive_atoms.tolist(), lifts, notes)
+        self._show_effects(record.logits_up, record.logits_down, record.logits_by)
+        show_where(self.when, record, of_images=False)
+        patches = None if record.footprint is None else record.footprint.patch_frequency
+        show(self._map_place, patches is not None)
+        if patches is not None:
+            blank = np.full((1, 3, 4 * patches.shape[0], 4 * patches.shape[1]), 128, np.uint8)
+            heat = 100 * patches[None].astype(np.float32)
+            self.map.show(blank, heat=heat, captions=["share of images"])
+
+    @cached_property
+    def map(self) -> StillGrid:
+        """Where in the image it fires: made for the first image, since its script is sent with it."""
+        made = StillGrid(
+            description="Where in the image it fires", titled=True, bare=True, unit="% of images"
+        )
+        self._map_place.children = (made,)
+        return made
+
+    def _show_effects(self, up: Effects, down: Effects, by: str) -> None:
+        tokens = [*up, *down[::-1]]
+        show(self.effects, bool(tokens))
+        self.tokens.description = (
+            RAISES if by.startswith("direct") else "Outputs it raises and lowers"
+        )
+        self.tokens.show([f"“{x}”" for x, _ in tokens], [y for _, y in tokens], signed=True)
+        self.way.value = f'<div class="sae-nb-note">{escape(by)}</div>' if tokens else ""
+
+
+def show_where(bars: ThinBars, record: AtomSummary, *, of_images: bool) -> None:
+    """Draw at which places an atom fires, if inputs are images or if they are not; else hide the bars."""
+    found = record.footprint
+    shown = found is not None and (found.patch_frequency is not None) is of_images
+    show(bars, shown)
+    if found is not None and shown:
+        shares = found.frequency.tolist()
+        bars.show(
+            list(found.places), shares, notes=[format_percent(share, digits=2) for share in shares]
+        )
+
+
 # -------------------------------------------------------------------------------------------------
 # Label and note of the atom a panel shows: on disk before the panel says "saved".
 
@@ -235,13 +277,13 @@ class AtomNotes:
     def __init__(self, panel: Any, labels: Labels) -> None:
         self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
-        self.saved_line = ipw.HTML()
+        self.saved_line = HTML()
         self.label = self._field("label", "your name for it")
         self.note = self._field("note", "anything else")
         self.star = small_button("☆", "", self._press_star)
-        self.widget = ipw.VBox(
-            [ipw.HTML(card_title(OWN)), self.label, self.note, self.saved_line],
-            layout=ipw.Layout(overflow="hidden"),
+        self.widget = VBox(
+            [HTML(card_title(OWN)), self.label, self.note, self.saved_line],
+            layout=layout_of(overflow="hidden"),
         ).add_class("sae-nb-block")
         self.widget.add_class(LIVE_ONLY)  # fields are not exported, and a title alone says nothing
         panel.observe(self._words_changed, ["label", "note"])

@@ -20,12 +20,15 @@ from sae_nb.figures import (
     format_percent,
 )
 from sae_nb_widgets.components import (
+    HTML,
+    Box,
     Component,
     Concordance,
     PictureGrid,
     Sparkbars,
     StillGrid,
     TokenStrip,
+    VBox,
     as_film,
     as_heard,
     grid_for,
@@ -46,7 +49,7 @@ class CropSheet:
     def __init__(self, chosen: Callable[[int, str], None]) -> None:
         self._chosen = chosen
         self._crops: Crops | None = None
-        self.widget = ipw.VBox()
+        self.widget = VBox()
 
     @cached_property
     def grid(self) -> PictureGrid:
@@ -57,18 +60,15 @@ class CropSheet:
             bare=True,
             hint="Hover: where this patch is. Click: choose it.",
         )
-        grid.layout.display = "none"
         grid.observe(self._selected, "selected")
-        self.widget.children = (grid,)
         return grid
 
     def show(self, record: AtomSummary) -> None:
-        """Draw the patches of a record; without any, the sheet is hidden."""
+        """Draw the patches of a record, if it has any."""
         crops = self._crops = record.crops
-        show(self.widget, crops is not None)
+        self.widget.children = () if crops is None else (self.grid,)
         if crops is None:
             return
-        self.grid.layout.display = None
         with self.grid.hold_sync():
             self.grid.show(
                 crops.pictures,
@@ -98,12 +98,12 @@ class SiteColumns:
         self, catalogue: AtomCatalogue, chosen: Callable[[Example | None, int, Context], None]
     ) -> None:
         self._catalogues = catalogue.side_by_side
-        self._titles = [ipw.HTML() for _ in self._catalogues]
+        self._titles = [HTML() for _ in self._catalogues]
         self.views = [examples_view(site.acts.context) for site in self._catalogues]
         for view, site in zip(self.views, self._catalogues):
             view.on_select(partial(_in_context, chosen, site.acts.context))
-        columns = [ipw.VBox([title, view.widget]) for title, view in zip(self._titles, self.views)]
-        self.widget = ipw.Box(columns).add_class(COLUMNS)
+        columns = [VBox([title, view.widget]) for title, view in zip(self._titles, self.views)]
+        self.widget = Box(columns).add_class(COLUMNS)
         show(self.widget, False)
 
     def show(self, record: AtomSummary) -> None:
@@ -339,7 +339,7 @@ class MixedExamples(ExamplesView):
         super().__init__(context, self._grid)
         self._strip = self._texts.component
         self._parts: list[list[int]] = [[], []]
-        self.widget = ipw.VBox([self._grid, self._strip])
+        self.widget = VBox([self._grid, self._strip])
 
     def on_select(self, chosen: Callable[[Example | None, int], None]) -> None:
         """Call back with the example chosen and the patch or token in it, (None, −1) for none."""
@@ -409,11 +409,12 @@ class VectorExamples(ExamplesView):
         self._bars = Sparkbars()
         super().__init__(context, self._bars)
         self._bars.description = "rows in which it fires"
-        self._coordinates = Sparkbars(layout=ipw.Layout(display="none"))
-        self.widget = ipw.VBox([self._bars, self._coordinates])
+        self._coordinates = Sparkbars()
+        show(self._coordinates, False)
+        self.widget = VBox([self._bars, self._coordinates])
 
     def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
-        self._coordinates.layout.display = "none"
+        show(self._coordinates, False)
         self._bars.show(
             [example.place for example in examples],
             [example.strength for example in examples],
@@ -424,7 +425,7 @@ class VectorExamples(ExamplesView):
     def _chosen(self, selected: Any) -> tuple[Example | None, int]:
         example, part = super()._chosen(selected)
         found = example is not None and example.coordinates is not None
-        self._coordinates.layout.display = None if found else "none"
+        show(self._coordinates, bool(found))
         if example is not None and example.coordinates is not None:
             self._coordinates.description = f"largest coordinates of {example.place}"
             names = [f"x[{i}]" for i in example.coordinates.tolist()]

@@ -8,7 +8,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 from jaxtyping import Float
@@ -49,6 +48,7 @@ from sae_nb_widgets.atom._examples import (
     place_in_words,
 )
 from sae_nb_widgets.atom._words import answer, headline, numbers, table
+from sae_nb_widgets.components import VBox
 from sae_nb_widgets.panel import (
     EVERYWHERE,
     Atom,
@@ -225,9 +225,8 @@ class AtomBrowser(Panel):
         self.per_page = self.examples.per_page
         self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
         self.beside = SiteColumns(self._whole, self._choose_example)
-        self._examples = ipw.VBox([self.examples.widget, self.beside.widget])
+        self._examples = VBox([self.examples.widget, self.beside.widget])
         self.crops = CropSheet(self._choose_crop)
-        self._close_ups = ipw.VBox([self.crops.widget])
         self.notes = AtomNotes(self, self.labels)
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
         self.cards = AtomDetail(
@@ -243,7 +242,7 @@ class AtomBrowser(Panel):
             controls=self.controls.first,
             more=self.controls.more,
             primary=self.controls.turn_up if self._steerable else None,
-            figure=[self._examples, self.controls.foot, self._close_ups],
+            figure=[self._examples, self.controls.foot, self.crops.widget],
             detail=[self.itself.widget, *self.cards.widgets],
         )
         self._show_details()
@@ -546,7 +545,8 @@ class AtomBrowser(Panel):
 
     def _show_parts(self, record: AtomSummary) -> None:
         self._show_examples(record)
-        self.crops.show(record)
+        if self.details:
+            self.crops.show(record)
         self.itself.show(record.atom)
         self._show_words(record)
 
@@ -670,8 +670,10 @@ class AtomBrowser(Panel):
 
     @reacts("details", doing="details", early=True)
     def _show_details(self) -> None:
-        show(self._close_ups, self.details)
-        show(self.cards.rest, self.details)
+        show(self.crops.widget, self.details)
+        self.cards.show_more(self.details)
+        if self.details and self._record is not None:
+            self.crops.show(self._record)
 
     def _rescale(self) -> None:
         if self._record is not None:

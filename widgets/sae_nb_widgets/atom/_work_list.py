@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
@@ -20,7 +19,7 @@ from sae_nb.pretrained import examples_of
 from sae_nb.sessions import Session, names_of, open_session
 from sae_nb_widgets.atom._comparison import AtomComparison
 from sae_nb_widgets.atom._detail import AtomNotes
-from sae_nb_widgets.components import DOTS, RowTable
+from sae_nb_widgets.components import DOTS, RowTable, VBox
 from sae_nb_widgets.panel import Atom, Panel, control, line, reacts, show, small_button
 
 if TYPE_CHECKING:
@@ -139,7 +138,7 @@ class WorkList(Panel):
         )
         self.table.observe(self._choose, "selected")
         self.notes = AtomNotes(self, self.names.labels)
-        self._compared = ipw.VBox()
+        self._compared = VBox()
         take = small_button("take over", "Copy the words of this session's row to here", self.adopt)
         show(take, bool(self._others))
         self.arrange(

@@ -60,6 +60,18 @@ if TYPE_CHECKING:  # for the other rooms
         grid_for as grid_for,
         of_one_grid as of_one_grid,
     )
+    from sae_nb_widgets.components._plain import (
+        HTML as HTML,
+        Box as Box,
+        Button as Button,
+        SharedLayout as SharedLayout,
+        ToggleButton as ToggleButton,
+        VBox as VBox,
+        is_shared as is_shared,
+        lay_out as lay_out,
+        layout_of as layout_of,
+        shared as shared,
+    )
     from sae_nb_widgets.components._point_map import (
         PointMap as PointMap,
         packed as packed,

@@ -8,6 +8,7 @@ import threading
 from typing import Any
 
 import anywidget
+import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 from jaxtyping import Float
@@ -31,6 +32,7 @@ from sae_nb.figures import (
     theme,
 )
 from sae_nb_widgets.components._html_drawing import html_drawing
+from sae_nb_widgets.components._plain import OwnLayout, SharesLayout
 from sae_nb_widgets.components._scripts import read_static
 
 TRACK = fade(theme.GREY, 0.12)
@@ -42,14 +44,28 @@ def style_sheet(*names: str) -> str:
 
 
 _sending = threading.RLock()
+_whole_classes: dict[type, type] = {}
 
 
-class LiveWidget(anywidget.AnyWidget):
+class LiveWidget(SharesLayout, anywidget.AnyWidget):
     """An anywidget that a page which was late can ask for everything again (`static/hearing.js`).
 
     The page's question is answered on a thread of its own while a cell changes the widget: reading the
     state and sending it are one step, or the older of two states could be the last that is sent.
     """
+
+    @t.default("layout")
+    def _common_layout(self) -> ipw.Layout:
+        # From when it has drawn a widget on, anywidget does not hear that the widget has another layout.
+        return OwnLayout()
+
+    def add_traits(self, **traits: Any) -> None:
+        """Take the class that has anywidget's traits: it would make one for each widget."""
+        kind = type(self)
+        if kind not in _whole_classes:
+            super().add_traits(**traits)
+            _whole_classes[kind] = type(self)
+        self.__class__ = _whole_classes[kind]
 
     def send_state(self, key: Any = None) -> None:
         """Send the state, or a part of it, as it is at this moment."""

@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 import traitlets as t
 
+from sae_nb_widgets.components import layout_of
 from sae_nb_widgets.panel import control, line, site_menu
 
 DRAGS = {
@@ -63,7 +64,7 @@ class ConceptMapControls:
         menu = ipw.Dropdown(
             description=text,
             tooltip=tip,
-            layout=ipw.Layout(width=width),
+            layout=layout_of(width=width),
             style={"description_width": "initial"},
         )
 

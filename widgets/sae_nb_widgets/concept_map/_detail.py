@@ -25,6 +25,8 @@ from sae_nb.summaries import (
     SharedInput,
 )
 from sae_nb_widgets.components import (
+    HTML,
+    Box,
     Component,
     Concordance,
     PictureGrid,
@@ -32,6 +34,7 @@ from sae_nb_widgets.components import (
     Sparkbars,
     StillGrid,
     TokenStrip,
+    VBox,
     as_film,
     as_heard,
     atom_mark,
@@ -63,7 +66,7 @@ class SharedInputs:
         self._context, self._say = context or Context(), say
         self._inputs: tuple[SharedInput, ...] = ()
         self._n_atoms = 0
-        self._title = ipw.HTML()
+        self._title = HTML()
         self.component = self._component()
         self.component.description = "inputs that activate what is selected"
         self.component.observe(self._clicked, "selected")
@@ -71,7 +74,7 @@ class SharedInputs:
         self._in_texts: list[int] = []
         self._mixed = self._context.images is not None
         images = [self.images] if self._mixed else []
-        self.widget = ipw.VBox([self._title, *images, self.component])
+        self.widget = VBox([self._title, *images, self.component])
         show(self.widget, context is not None)
 
     @cached_property
@@ -236,15 +239,15 @@ class ConceptDetail:
     def __init__(self, panel: Any, go: Callable[[int], None]) -> None:
         self._panel, self._go = panel, go
         self._listed: dict[Any, Sequence[int]] = {}
-        self.headline = ipw.HTML()
-        self.facts = ipw.HTML()
+        self.headline = HTML()
+        self.facts = HTML()
         csv = small_button("⤓ csv", "Write the selected atoms as a table (CSV)", panel.export_table)
-        self._buttons = ipw.Box([*_buttons(panel), csv]).add_class("sae-nb-line")
+        self._buttons = Box([*_buttons(panel), csv]).add_class("sae-nb-line")
         self._buttons.add_class(LIVE_ONLY)
         self.near = Sparkbars(description="nearest atoms (cosine)")
         self.joint = Sparkbars(description="fire together (× more than by chance)")
         self.joint.empty_text = "No atom fires with it more often than by chance."
-        self._table_place = ipw.VBox()
+        self._table_place = VBox()
         self.widgets: tuple[ipw.Widget, ...] = (
             self.headline,
             self._table_place,

@@ -16,7 +16,7 @@ from PIL import Image
 
 from sae_nb.figures import format_number, theme, to_svg
 from sae_nb.summaries import Column, ConceptMapSummary
-from sae_nb_widgets.components import Histogram, PointMap, packed, unpacked, whole_bytes
+from sae_nb_widgets.components import HTML, Box, Histogram, PointMap, packed, unpacked, whole_bytes
 from sae_nb_widgets.concept_map._figure import MOST_RINGS, Word, few, still_figure
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._styles import (
@@ -72,10 +72,8 @@ class MapFigure:
         self.difference = Histogram()
         self._difference: Spread | None = None
         show(self.difference, False)
-        self.facts = ipw.HTML()
-        self.brush_row = ipw.Box([*self.brushes.values(), self.difference]).add_class(
-            "sae-nb-brushes"
-        )
+        self.facts = HTML()
+        self.brush_row = Box([*self.brushes.values(), self.difference]).add_class("sae-nb-brushes")
         self.brush_row.add_class(LIVE_ONLY)
         self.widgets: tuple[ipw.Widget, ...] = (self.chart, self.brush_row, self.facts)
         self._look = Look(styles=np.zeros(0, np.uint8), palette=[])

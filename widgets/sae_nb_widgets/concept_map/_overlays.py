@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 from jaxtyping import Float
@@ -15,7 +14,7 @@ from jaxtyping import Float
 from sae_nb.atoms import AtomNames
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb.summaries import ConceptMapSummary, Cone
-from sae_nb_widgets.components import Sparkbars
+from sae_nb_widgets.components import HTML, Box, Sparkbars, VBox
 from sae_nb_widgets.concept_map._figure import Word
 from sae_nb_widgets.panel import LIVE_ONLY, show, small_button
 
@@ -31,7 +30,7 @@ class ConceptOverlays:
     def __init__(self, panel: Any) -> None:
         self._panel = panel
         self.cone: Cone | None = None
-        self._title = ipw.HTML()
+        self._title = HTML()
         self.atoms = Sparkbars(description="atoms that build it (weight)")
         self.left = Sparkbars(
             description="share of it left (dashed, in brackets: random directions)"
@@ -40,8 +39,8 @@ class ConceptOverlays:
         select = small_button(
             "select its atoms", "Select the atoms of this cone: their table and inputs", self.select
         )
-        line = ipw.Box([select]).add_class("sae-nb-line").add_class(LIVE_ONLY)
-        self.card = ipw.VBox([self._title, self.atoms, self.left, line])
+        line = Box([select]).add_class("sae-nb-line").add_class(LIVE_ONLY)
+        self.card = VBox([self._title, self.atoms, self.left, line])
         show(self.card, False)
         self.atoms.observe(self._clicked, "selected")
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
@@ -27,6 +26,7 @@ from sae_nb.summaries import (
     SelectionSummary,
     has_archetypes,
 )
+from sae_nb_widgets.components import VBox
 from sae_nb_widgets.concept_map import _traits as traits
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
 from sae_nb_widgets.concept_map._choosing import Choosing
@@ -288,7 +288,7 @@ class ConceptMap(Panel):
         choosing = self.choosing
         self.map = MapFigure(choosing.click, choosing.enclose, choosing.keep, choosing.between)
         self.inputs = self._shared_inputs()
-        self._under_map = ipw.VBox([self.inputs.widget])
+        self._under_map = VBox([self.inputs.widget])
         self.controls, self.overlays = ConceptMapControls(self), ConceptOverlays(self)
         self.cards = ConceptDetail(self, lambda atom: self.set_trait("atom", atom))
         self.arrange(

@@ -15,7 +15,7 @@ from sae_nb.checks import checked
 from sae_nb.figures import current_theme as theme, escape, format_duration
 from sae_nb.files import place, write_bytes
 from sae_nb.sessions import save_session
-from sae_nb_widgets.components import read_static, style_sheet
+from sae_nb_widgets.components import HTML, Box, VBox, layout_of, read_static, style_sheet
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import (
     AN_ATOM,
@@ -107,7 +107,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             description="session",
             tooltip="Folder that keeps selection, filters, labels, notes, stars and recipes",
             continuous_update=False,
-            layout=ipw.Layout(width="150px"),
+            layout=layout_of(width="150px"),
             style=TIGHT,
         )
         save = small_button("save", "Write the session to this folder", self._press_save)
@@ -116,14 +116,14 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             "Write what is on screen as one HTML file that needs no kernel",
             lambda: self._try("writing", lambda: self.to_html("dashboard.html")),
         )
-        self._line = ipw.HTML().add_class("sae-nb-statusline")
-        self._name = ipw.HTML().add_class("sae-nb-name")
+        self._line = HTML().add_class("sae-nb-statusline")
+        self._name = HTML().add_class("sae-nb-name")
         browser = self.browser
         first = (browser.controls.subject, self._name, browser.notes.label, browser.controls.search)
         for widget in (browser.controls.subject, browser.notes.label):
             widget.add_class(IN_BAR)
         self._strength = _fields(self.steering, ("strength",))
-        self._style = ipw.HTML(layout=ipw.Layout(display="none"))
+        self._style = HTML(layout=layout_of(display="none"))
         self._choice = control(
             self,
             "tab",
@@ -133,13 +133,13 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             options={name: TAB_NAMES[name][0] for name in self._views},
         ).add_class("sae-nb-tabs")
         second = (self._choice, *self._strength, self._folder, save, html)
-        bar = ipw.VBox([_row(*first), _row(*second), self._line])
+        bar = VBox([_row(*first), _row(*second), self._line])
         bar.add_class("sae-nb-bar-top")
         self.add_class("sae-nb-dashboard")
         facts = {name: browser.chips[name] for name in FACTS if name in browser.chips}
-        header = ipw.HTML(header_html(Heading(question=TITLE, facts=facts, atom_line=AN_ATOM)))
-        self._found = ipw.HTML().add_class("sae-nb-answer")
-        start = ipw.HTML(escape(START)).add_class("sae-nb-start")
+        header = HTML(header_html(Heading(question=TITLE, facts=facts, atom_line=AN_ATOM)))
+        self._found = HTML().add_class("sae-nb-answer")
+        start = HTML(escape(START)).add_class("sae-nb-start")
         self.children = (self._style, header, self._found, start, bar, *self._views.values())
         browser.names.observe(self._draw_name)
         browser.observe(self._draw_found, "answer")
@@ -563,11 +563,11 @@ OTHER_PANELS: dict[str, Callable[[], Any]] = {
 
 
 def _view() -> ipw.Box:
-    return ipw.Box().add_class("sae-nb-view")
+    return Box().add_class("sae-nb-view")
 
 
 def _row(*widgets: ipw.Widget) -> ipw.Box:
-    return ipw.Box(widgets).add_class("sae-nb-bar-row")
+    return Box(widgets).add_class("sae-nb-bar-row")
 
 
 def _fields(panel: Panel, words: Sequence[str]) -> list[ipw.Widget]:

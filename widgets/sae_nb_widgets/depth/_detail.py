@@ -13,6 +13,7 @@ from sae_nb.activations import Context
 from sae_nb.figures import current_theme, visible_token
 from sae_nb.summaries import DepthInputs
 from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film
+from sae_nb_widgets.panel import show
 
 HINT = "Colour: how much the last block turned it. Click one to follow it."
 PICTURE_SHARE = 1.65
@@ -69,7 +70,7 @@ class DepthInputView:
         grid = self._places.face_grid
         self._grid_shape = grid if grid and grid[0] * grid[1] == len(self._patches) else None
         self._others = [i for i, kind in enumerate(self._kinds) if kind != "patch"]
-        self.strip.layout.display = None if self._others else "none"
+        show(self.strip, bool(self._others))
 
     @property
     def ready(self) -> bool:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import ipywidgets as ipw
 import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int
@@ -22,9 +21,10 @@ from sae_nb.figures import (
     template,
     theme,
 )
+from sae_nb_widgets.components import HTML
 from sae_nb_widgets.depth import _traces as traces
 from sae_nb_widgets.depth._traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
-from sae_nb_widgets.panel import figure_widget
+from sae_nb_widgets.panel import figure_widget, show
 
 KIND_COLOURS = {
     "cls": theme.OKABE_ITO[3],
@@ -117,16 +117,16 @@ def depth_figure() -> go.Figure:
             *traces.overlay_traces(),
             *(one for group in range(MOST_GROUPS) for one in traces.group_traces_3d(group)),
             *traces.overlay_traces_3d(),
-        ]
-    )
-    figure.update_layout(
-        template=template(),
-        height=figure_height(),
-        margin={"l": 34, "r": 8, "t": 14, "b": 44},
-        hovermode="closest",
-        showlegend=False,
-        annotations=[traces.title(i) for i in range(3)],
-        **traces.axes(),
+        ],
+        dict(
+            template=template(),
+            height=figure_height(),
+            margin={"l": 34, "r": 8, "t": 14, "b": 44},
+            hovermode="closest",
+            showlegend=False,
+            annotations=[traces.title(i) for i in range(3)],
+            **traces.axes(),
+        ),
     )
     arrange(figure, "paths")
     return figure
@@ -157,7 +157,7 @@ class DepthFigure:
 
     def __init__(self) -> None:
         self.plot = figure_widget(depth_figure(), height=figure_height())
-        self.legend = ipw.HTML()
+        self.legend = HTML()
         self.drawn: DrawnPaths | None = None
         self.parts = "paths"
 
@@ -165,7 +165,7 @@ class DepthFigure:
         """Show what belongs to a strip: the paths, the phases, or all."""
         self.parts = strip if strip in traces.PLACES else "paths"
         arrange(self.plot, self.parts)
-        self.legend.layout.display = "none" if self.parts == "phases" else None
+        show(self.legend, self.parts != "phases")
         self.show_layer(layer, dark=dark)
 
     def on_click(self, clicked: Any) -> None:
@@ -247,7 +247,7 @@ def draw_paths(
 
 def named(figure: go.Figure, name: str) -> Any:
     """Return the trace of that name in `meta`: legends may have another name for it."""
-    return next(trace for trace in figure.data if trace.meta == name)
+    return figure.data[next(i for i, one in enumerate(figure._data) if one.get("meta") == name)]
 
 
 # --- parts of drawing -----------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from sae_nb.summaries import (
     DepthSummary,
     depth_inputs,
 )
-from sae_nb_widgets.components import DepthStrips
+from sae_nb_widgets.components import DepthStrips, lay_out
 from sae_nb_widgets.depth._controls import SIMILARITY_WORDS, DepthControls, chooser
 from sae_nb_widgets.depth._detail import DepthInputView
 from sae_nb_widgets.depth._figure import DepthFigure, draw_paths, figure_height
@@ -280,7 +280,7 @@ class DepthTrajectory(PlayingPanel):
             controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
         )
         if detail:
-            self._body.layout.grid_template_columns = "minmax(0, 1fr) minmax(220px, 25%)"
+            lay_out(self._body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
         self.strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
         self.figure.on_click(self._on_click)
         self.bind_key("]", lambda: self.step_picture(1))

@@ -27,6 +27,7 @@ from sae_nb_widgets.components import (
     StillGrid,
     TokenStrip,
     Way,
+    lay_out,
     of_one_grid,
 )
 from sae_nb_widgets.generation import _words as words
@@ -151,7 +152,7 @@ class GenerationViews:
         self.table = (
             RowTable(description="branches").add_class("sae-nb-wide").add_class("sae-nb-wrapped")
         )
-        self.table.layout.margin = "12px 0 0"
+        lay_out(self.table, margin="12px 0 0")
         self.here_atoms: list[int] = []
         self.why_atoms: list[int] = []
         self.main = [

@@ -10,6 +10,7 @@ import traitlets as t
 
 from sae_nb.activations import AUDIO, VIDEO, Modality
 from sae_nb.summaries import USE_ORDERS
+from sae_nb_widgets.components import lay_out, layout_of
 from sae_nb_widgets.panel import TIGHT, control, line, show, small_button, text_field
 
 MOST_SHOWN = 40
@@ -118,7 +119,7 @@ class InputLensControls:
             description="sort by",
             tooltip="Which difference comes first where it is largest",
             style=TIGHT,
-            layout=ipw.Layout(width="auto", max_width="290px"),
+            layout=layout_of(width="auto", max_width="290px"),
         )
         t.dlink(
             (panel, "sort"),
@@ -161,7 +162,7 @@ def upload_button(take: Callable[[Any], None], modality: Modality) -> ipw.FileUp
         description="upload",
         tooltip=tip,
         # until panel_keys.js has taken the number of files off it
-        layout=ipw.Layout(width="auto", visibility="hidden"),
+        layout=layout_of(width="auto", visibility="hidden"),
     )
     upload.observe(lambda change: take(change["new"]), "value")
     return upload
@@ -172,7 +173,7 @@ def _example(panel: Any) -> ipw.Widget:
 
 
 def _menu(menu: ipw.Dropdown) -> ipw.Dropdown:
-    menu.layout.max_width = "290px"
+    lay_out(menu, max_width="290px")
     return menu
 
 
@@ -184,6 +185,6 @@ def _thickness() -> ipw.FloatSlider:
         readout_format=".1f",
         description="brush",
         tooltip="Width of the brush in pixels",
-        layout=ipw.Layout(width="220px"),
+        layout=layout_of(width="220px"),
         style=TIGHT,
     )

@@ -12,7 +12,7 @@ from sae_nb.activations import modality_of
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import format_percent, quoted_token, quoted_tokens, visible_token
 from sae_nb.summaries import Contrast, InputSummary
-from sae_nb_widgets.components import Sparkbars, icons_of
+from sae_nb_widgets.components import HTML, Box, Sparkbars, VBox, icons_of
 from sae_nb_widgets.input_lens._words import NO_ANSWER, card_html, last_words
 from sae_nb_widgets.panel import LIVE_ONLY, show, small_button
 
@@ -32,7 +32,7 @@ class InputLensDetail:
         check: Callable[[], None],
     ) -> None:
         self.answers = Sparkbars(description="The model's answer")
-        self.card = ipw.HTML()
+        self.card = HTML()
         self.here = Sparkbars()
         self.answers.empty_text = self.here.empty_text = ""  # until something is known
         self.check = small_button(
@@ -43,9 +43,9 @@ class InputLensDetail:
         self.open = small_button("open", "Show this atom in the atom browser")
         self.steer = small_button("steer", "Make this atom stronger in the steering panel")
         buttons = (self.strongest, self.check, self.open, self.steer)
-        self.buttons = ipw.Box(buttons).add_class("sae-nb-line")
+        self.buttons = Box(buttons).add_class("sae-nb-line")
         self.buttons.add_class(LIVE_ONLY).add_class("sae-nb-flush")
-        atom = ipw.VBox([self.card, self.buttons])
+        atom = VBox([self.card, self.buttons])
         self.widgets: tuple[ipw.Widget, ...] = (self.answers, atom, self.here)
         self._ids: list[int] = []
         self._atoms: list[int] = []

@@ -15,12 +15,16 @@ from sae_nb.figures import current_theme as theme
 from sae_nb.models import rate_of
 from sae_nb.summaries import InputSummary
 from sae_nb_widgets.components import (
+    Box,
     DrawPad,
     PictureGrid,
     SoundRecorder,
     StillGrid,
     TokenStrip,
+    VBox,
     as_film,
+    lay_out,
+    layout_of,
     of_one_grid,
 )
 from sae_nb_widgets.panel import LIVE_ONLY, show
@@ -167,7 +171,7 @@ class MixedView(TextView):
         )
         self._of: list[tuple[int, range]] = []
         super().__init__()
-        self.widget = ipw.VBox([self.grid, self.strip])
+        self.widget = VBox([self.grid, self.strip])
 
     def clear(self) -> None:
         """Show neither text nor image."""
@@ -268,13 +272,13 @@ class PictureView(InputView):
             hint=f"Hover: activation at this {place}. Click: atoms active there.",
         )
         self.prefix = TokenStrip(description="tokens that are no patches", bare=True, empty_text="")
-        tools = ipw.Box(tuple(controls)).add_class("sae-nb-line")
+        tools = Box(tuple(controls)).add_class("sae-nb-line")
         made = [] if maker is None else [maker]
-        pad = self.box([*made, tools], layout=ipw.Layout(width="200px", flex="0 0 auto"))
+        pad = self.box([*made, tools], layout=layout_of(width="200px", flex="0 0 auto"))
         pad.add_class(LIVE_ONLY)
-        self._shown = ipw.VBox([self.grid], layout=ipw.Layout(flex=self.room[0], min_width="0"))
-        self.prefix.layout.flex, self.prefix.layout.min_width = "1 1 100%", "0"
-        row = ipw.Box([*([pad] if made else []), self._shown, self.prefix])
+        self._shown = VBox([self.grid], layout=layout_of(flex=self.room[0], min_width="0"))
+        lay_out(self.prefix, flex="1 1 100%", min_width="0")
+        row = Box([*([pad] if made else []), self._shown, self.prefix])
         self.widget = row.add_class("sae-nb-line").add_class("sae-nb-lens")
         self.clear()
 
@@ -315,7 +319,7 @@ class PictureView(InputView):
         )
         two = len(names) > 1
         self.grid.thumbnail = int(self.shares[two] * theme().thumbnail_px)
-        self._shown.layout.flex = self.room[two]
+        lay_out(self._shown, flex=self.room[two])
         first = self._prefix
         show(self.prefix, first > 0)
         self.prefix.show(
@@ -410,7 +414,8 @@ class SoundView(PictureView):
 def recorder_of(model: LiveModel) -> SoundRecorder:
     """Return a recorder of sounds as a model reads them."""
     recorder, rate = SoundRecorder(description="microphone"), rate_of(model)
-    recorder.rate, recorder.layout.flex = round(rate), "1 1 auto"
+    recorder.rate = round(rate)
+    lay_out(recorder, flex="1 1 auto")
     exact = getattr(model.module, "clip_length", None)
     if exact is not None:  # whoever speaks does not begin with the recording
         recorder.most_seconds = float(max(1, round(TIMES_LONGER * exact / rate)))

@@ -8,7 +8,7 @@ import ipywidgets as ipw
 
 from sae_nb.figures import escape, format_number, format_percent, visible_token
 from sae_nb.lenses import Lens, LensReading
-from sae_nb_widgets.components import Chips, ThinBars
+from sae_nb_widgets.components import HTML, Chips, ThinBars
 from sae_nb_widgets.lens._atoms import Firing
 from sae_nb_widgets.lens._controls import NAMES
 from sae_nb_widgets.panel import show
@@ -19,12 +19,12 @@ class LensDetail:
 
     def __init__(self, lens: Lens, blocks: Collection[int]) -> None:
         self._lens, self._blocks = lens, sorted(blocks)
-        self.place = ipw.HTML()
+        self.place = HTML()
         name = NAMES[lens.kind]
         self.own = Chips(description=f"{name[0].upper()}{name[1:]}")
         self.plain = Chips(description="Logit lens")
         self.atoms = ThinBars(description="Atoms that fire here, and what each raises by the lens")
-        self.score = ipw.HTML()
+        self.score = HTML()
         self.widgets: tuple[ipw.Widget, ...] = (
             self.place, self.own, self.plain, self.atoms, self.score,
         )  # fmt: skip

@@ -8,7 +8,6 @@ from functools import partial
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 from jaxtyping import UInt8
@@ -16,7 +15,7 @@ from jaxtyping import UInt8
 from sae_nb.checks import checked
 from sae_nb.figures import format_count, format_number, format_percent, visible_token
 from sae_nb.lenses import Lens, LensReading
-from sae_nb_widgets.components import LayerGrid, PictureGrid
+from sae_nb_widgets.components import HTML, Box, LayerGrid, PictureGrid, VBox
 from sae_nb_widgets.lens._atoms import Firing, firing, point_read, saes_by_layer
 from sae_nb_widgets.lens._controls import BLOCKS, NAMES, SHOWN, LensControls
 from sae_nb_widgets.lens._detail import LensDetail
@@ -201,12 +200,12 @@ class LensPanel(Panel):
     def _build(self) -> None:
         self.controls = LensControls(self)
         self.grids = [LayerGrid(), LayerGrid(), LayerGrid()]
-        self._columns = ipw.Box([ipw.VBox(self.grids[:2]), self.grids[2]])
-        self._legend = ipw.HTML()
+        self._columns = Box([VBox(self.grids[:2]), self.grids[2]])
+        self._legend = HTML()
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
-        self._stage = ipw.VBox([self._columns, *self.pictures])
+        self._stage = VBox([self._columns, *self.pictures])
         self._detail_view = LensDetail(self.lens, self._saes)
         self.arrange(
             controls=self.controls.first,

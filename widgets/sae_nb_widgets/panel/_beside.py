@@ -11,7 +11,7 @@ from IPython.display import display
 
 from sae_nb.checks import checked
 from sae_nb.figures import escape
-from sae_nb_widgets.components import LiveWidget, script
+from sae_nb_widgets.components import HTML, LiveWidget, script
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import show
 
@@ -112,7 +112,7 @@ class CellOutput(ipw.VBox):
     def __init__(self, panel: Any, name: str) -> None:
         super().__init__()
         self._panel, self._name = panel, name
-        self._page, self._line = PageKind(), ipw.HTML()
+        self._page, self._line = PageKind(), HTML()
         self._page.on_msg(self._hears)
         self._side: Any = None
         self._asked = ""

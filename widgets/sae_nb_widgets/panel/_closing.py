@@ -10,6 +10,7 @@ from typing import Any
 import ipywidgets as ipw
 from comm import DummyComm
 
+from sae_nb_widgets.components import is_shared
 from sae_nb_widgets.panel._exporting import descendants
 
 # A Jupyter server passes on 3000 messages in 3 s and throws the rest away: widgets stay on the page, and
@@ -46,10 +47,10 @@ _pace = Pace(AT_ONCE, PER_SECOND)
 
 
 def close_whole(widget: ipw.Widget) -> None:
-    """Close a widget with its layout and style, which are widgets of their own."""
+    """Close a widget with its layout and style, where these are its own."""
     parts = [widget, *(getattr(widget, name, None) for name in ("layout", "style"))]
     for part in parts:
-        if isinstance(part, ipw.Widget):
+        if isinstance(part, ipw.Widget) and not is_shared(part):
             if part.comm is not None and not isinstance(part.comm, DummyComm):  # in a notebook
                 _pace.take(1)
             part.close()

@@ -24,6 +24,7 @@ import traitlets as t
 
 from sae_nb.checks import check_atom, shown
 from sae_nb.figures import theme
+from sae_nb_widgets.components import Box, Button, lay_out, layout_of, shared
 
 End = float | Callable[[Any], float]
 """A number, or what gives it for a panel."""
@@ -314,7 +315,6 @@ def control(
         kind = Entry if rule is not None else _kind(known, options)
     if kind is ipw.Checkbox and width == "auto":
         width = "max-content"
-    # One layout and no other: each is a widget of its own, which stays until it is closed.
     made: dict[str, Any] = {"description": text, "style": TIGHT, "layout": wide(_css(width))}
     if kind in (Menu, ipw.ToggleButtons, ipw.SelectionSlider):
         chosen = known.values if options is None else options
@@ -336,7 +336,9 @@ def control(
         made["continuous_update"] = False
     if not isinstance(tip, Mapping):
         made["tooltip"] = tip
-    widget = kind(**{**made, **more})
+    made |= more
+    made["style"] = shared(kind.style.klass, **made["style"])
+    widget = kind(**made)
     if kind is Entry:
         _enter(panel, trait, widget, text, rule)
     elif options is None or isinstance(known, t.Enum):
@@ -452,13 +454,12 @@ def _css(width: int | str) -> str:
 
 def wide(width: str) -> ipw.Layout:
     """Return layout of a CSS width that may shrink."""
-    return ipw.Layout(width=width, min_width="0")
+    return layout_of(width=width, min_width="0")
 
 
 def roomy(widget: Any) -> Any:
     """Return a widget that takes the room its row has left: a text is longer than most things."""
-    layout = widget.layout
-    layout.flex, layout.width, layout.min_width = "1 1 320px", "auto", "200px"
+    lay_out(widget, flex="1 1 320px", width="auto", min_width="200px")
     return widget
 
 
@@ -470,12 +471,12 @@ def text_field(panel: Any, trait: str, name: str, tip: str) -> Any:
 
 def line(*widgets: ipw.Widget) -> ipw.Box:
     """Return widgets in a row that stays together."""
-    return ipw.Box(list(widgets)).add_class("sae-nb-line")
+    return Box(list(widgets), _dom_classes=["sae-nb-line"])
 
 
 def small_button(text: str, tip: str, action: Callable[[], Any] | None = None) -> ipw.Button:
     """Return a small button with words on it, which does `action`."""
-    button = ipw.Button(description=text, tooltip=tip).add_class("sae-nb-small")
+    button = Button(description=text, tooltip=tip, _dom_classes=["sae-nb-small"])
     if action is not None:
         button.on_click(lambda _: action())
     return button
@@ -485,7 +486,7 @@ def button(
     text: str, tip: str, action: Callable[[], Any], width: int | str = "auto", icon: str = ""
 ) -> ipw.Button:
     """Return a button with words on it, a sign or both, which does `action`."""
-    made = ipw.Button(description=text, icon=icon, tooltip=tip, layout=wide(_css(width)))
+    made = Button(description=text, icon=icon, tooltip=tip, layout=wide(_css(width)))
     made.on_click(lambda _: action())
     return made
 
@@ -497,4 +498,4 @@ def icon_button(icon: str, tip: str, action: Callable[[], Any]) -> ipw.Button:
 
 def show(widget: ipw.Widget, shown: bool) -> None:
     """Show or hide a widget without removing it."""
-    widget.layout.display = None if shown else "none"
+    lay_out(widget, display=None if shown else "none")

@@ -50,14 +50,13 @@ GLOSSARY = {
 }
 
 
+_OCCURS = {word: re.compile(rf"(?<!\w){re.escape(word)}(?:e?s)?(?!\w)") for word in GLOSSARY}
+
+
 def words_in(texts: Iterable[str]) -> dict[str, str]:
     """Return the words of the glossary that occur in any of `texts`, with their meanings."""
     text = " ".join(texts)
-    return {
-        word: meaning
-        for word, meaning in GLOSSARY.items()
-        if re.search(rf"(?<!\w){re.escape(word)}(?!\w)|(?<!\w){re.escape(word)}e?s(?!\w)", text)
-    }
+    return {word: meaning for word, meaning in GLOSSARY.items() if _OCCURS[word].search(text)}
 
 
 def words_html(texts: Iterable[str]) -> str:

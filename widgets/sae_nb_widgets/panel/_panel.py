@@ -18,7 +18,7 @@ from sae_nb._lazy import no_attribute
 from sae_nb.atoms import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme, escape, format_duration, template
-from sae_nb_widgets.components import LiveWidget, script, style_sheet
+from sae_nb_widgets.components import HTML, Box, LiveWidget, VBox, layout_of, script, style_sheet
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._atoms import KnowsAtoms
 from sae_nb_widgets.panel._background import Background
@@ -98,18 +98,18 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
 
     def __init__(self, *, chips: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         keep_messages()
-        self._title, self._about = ipw.HTML(), ipw.HTML()
+        self._title, self._about = HTML(), HTML()
         self._atom_names = AtomNames()
-        self._style = ipw.HTML(layout=ipw.Layout(display="none"))
+        self._style = HTML(layout=layout_of(display="none"))
         self._keys = PanelKeys()
         self._key_actions: dict[str, Callable[[], None]] = {}
         self._figure: go.FigureWidget | None = None
         self._reacts = False
-        self._controls = ipw.Box()
-        self._more = ipw.Box(layout=ipw.Layout(display="none"))
-        self._main = ipw.VBox()
-        self._detail = ipw.VBox()
-        self._body = ipw.Box([self._main, self._detail])
+        self._controls = Box()
+        self._more = Box(layout=layout_of(display="none"))
+        self._main = VBox()
+        self._detail = VBox()
+        self._body = Box([self._main, self._detail])
         # One thread at a time changes what is on screen; observers may come from several.
         self._drawing = threading.RLock()
         super().__init__(**kwargs)
@@ -139,23 +139,23 @@ class Panel(KnowsAtoms, Leaves, ShowsBeside, ipw.VBox):
         self._keys.on_msg(self._key_message)
         t.dlink((self._keys, "dark"), (self, "dark"))
         self._make_menu()
-        self._header = ipw.Box([self._title, self._about, self._more_button])
+        self._header = Box([self._title, self._about, self._more_button])
         self._header.add_class("sae-nb-header")
         self.observe(lambda _: self._draw_header(), HEADING)
         self._draw_header()
-        self._foot = ipw.Box([self._status_line]).add_class("sae-nb-foottools")
-        self._drawer = ipw.VBox().add_class("sae-nb-drawer")
+        self._foot = Box([self._status_line]).add_class("sae-nb-foottools")
+        self._drawer = VBox().add_class("sae-nb-drawer")
         self.observe(self._open_below, "opened")
         top = (self._style, self._keys, self._header, self._answer_line, self._controls, self._menu)
         self.children = (*top, self._body, self._foot, self._drawer)
 
     def _make_menu(self) -> None:
         """Make what is behind "⋯": the rest of the controls, exports, numbers, keys and help."""
-        self._help = ipw.HTML(layout=ipw.Layout(display="none"))
-        self._written_text = ipw.HTML().add_class("sae-nb-written")
-        tools = ipw.Box([*self._tool_buttons(), self._written_text])
+        self._help = HTML(layout=layout_of(display="none"))
+        self._written_text = HTML().add_class("sae-nb-written")
+        tools = Box([*self._tool_buttons(), self._written_text])
         tools.add_class("sae-nb-controls").add_class("sae-nb-foottools")
-        self._menu = ipw.VBox([self._more, tools, self._help], layout=ipw.Layout(display="none"))
+        self._menu = VBox([self._more, tools, self._help], layout=layout_of(display="none"))
         self._menu.add_class("sae-nb-menu")
         self._more_button = small_toggle(
             "⋯", "More controls, files to keep, numbers, help"

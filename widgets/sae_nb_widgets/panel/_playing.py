@@ -13,6 +13,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.background import Task
+from sae_nb_widgets.components import ToggleButton
 from sae_nb_widgets.panel._declaring import Number, wide
 from sae_nb_widgets.panel._panel import Panel
 
@@ -136,7 +137,7 @@ class PlayingPanel(Panel):
 
 def play_button(panel: PlayingPanel, tip: str) -> ipw.ToggleButton:
     """Return the button that plays and pauses, linked to `panel.playing`."""
-    play = ipw.ToggleButton(icon="play", tooltip=tip, layout=wide("42px"))
+    play = ToggleButton(icon="play", tooltip=tip, layout=wide("42px"))
     t.link((panel, "playing"), (play, "value"))
     play.observe(lambda change: setattr(play, "icon", _ICONS[change["new"]]), "value")
     return play

@@ -15,7 +15,7 @@ import traitlets as t
 
 from sae_nb.checks import checked
 from sae_nb.figures import THIN_SPACE, escape, format_duration
-from sae_nb_widgets.components import mark_atoms
+from sae_nb_widgets.components import HTML, Box, ToggleButton, mark_atoms
 from sae_nb_widgets.panel._declaring import show
 
 logger = logging.getLogger("sae_nb_widgets")
@@ -43,17 +43,17 @@ class Saying(t.HasTraits):
     def _make_answer(self) -> None:
         # Two threads may speak: whoever writes last has read last.
         self._answering = threading.RLock()
-        self._answer_text = ipw.HTML().add_class("sae-nb-answer")
-        self._numbers_text = ipw.HTML().add_class("sae-nb-numbers")
+        self._answer_text = HTML().add_class("sae-nb-answer")
+        self._numbers_text = HTML().add_class("sae-nb-numbers")
         self._numbers_button = small_toggle("numbers", "The measured numbers behind the sentence")
         t.link((self, "show_numbers"), (self._numbers_button, "value"))
         parts = [self._answer_text, self._numbers_text]
-        self._answer_line = ipw.Box(parts).add_class("sae-nb-answerline")
+        self._answer_line = Box(parts).add_class("sae-nb-answerline")
         self.observe(self._draw_answer, ["answer", "numbers", "show_numbers"])
         self._draw_answer()
 
     def _make_status(self) -> None:
-        self._status_line = ipw.HTML().add_class("sae-nb-statusline")
+        self._status_line = HTML().add_class("sae-nb-statusline")
         self.observe(self._draw_status, ["status", "problem", "busy"])
         self._draw_status()
 
@@ -155,7 +155,7 @@ class Saying(t.HasTraits):
 
 def small_toggle(text: str, tooltip: str) -> ipw.ToggleButton:
     """Return a small button that stays down."""
-    return ipw.ToggleButton(description=text, tooltip=tooltip).add_class("sae-nb-small")
+    return ToggleButton(description=text, tooltip=tooltip, _dom_classes=["sae-nb-small"])
 
 
 def sentence_html(text: str, bold: Sequence[str] = ()) -> str:

@@ -61,11 +61,15 @@ def figure_widget(figure: go.Figure | None = None, *, height: int | None = None)
     """
     from sae_nb_widgets.panel._plot import Plot
 
-    widget = Plot(figure if figure is not None else go.Figure())
-    widget.update_layout(
-        template=template(),
-        autosize=True,
-        height=height or current_theme().figure_height_px,
-    )
+    given = go.Figure() if figure is None else figure
+    layout = given.layout.to_plotly_json() | {
+        "template": template(),
+        "autosize": True,
+        "height": height or current_theme().figure_height_px,
+    }
+    # Checked when `figure` was made; what is changed from now on is checked again.
+    widget = Plot([trace.to_plotly_json() for trace in given.data], layout, _validate=False)
+    for part in (widget, *widget.data):
+        part._validate = True
     widget._config = {**widget._config, **FIGURE_CONFIG}
     return widget

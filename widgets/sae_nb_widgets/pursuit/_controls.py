@@ -7,6 +7,7 @@ from typing import Any
 import ipywidgets as ipw
 
 from sae_nb.summaries import ALGORITHMS, OWN, SHORT, TITLES
+from sae_nb_widgets.components import HTML
 from sae_nb_widgets.panel import control, icon_button, line, play_button
 from sae_nb_widgets.pursuit._runs import NONE
 
@@ -33,7 +34,7 @@ class PursuitControls:
         self.play = play_button(panel, "Play from here, or pause (space)")
         tip = "Go to a step; going back is exact"
         self.step = control(panel, "step", "step", tip, 190, kind=ipw.IntSlider, readout=False)
-        self.count = ipw.HTML()
+        self.count = HTML()
         return line(
             icon_button("step-backward", "One step back (←)", panel.back),
             self.play,

@@ -12,7 +12,7 @@ from jaxtyping import Float, UInt8
 
 from sae_nb.figures import current_theme, escape, format_number, signed_colours, theme
 from sae_nb.summaries import PursuitSteps
-from sae_nb_widgets.components import Chart, Curves, Line, StillGrid, atom_mark, png_address
+from sae_nb_widgets.components import HTML, Chart, Curves, Line, StillGrid, atom_mark, png_address
 from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, NameOf
 
 MOST_LISTED = 16
@@ -159,7 +159,7 @@ class Chosen:
         self._dictionaries = dictionaries
         self._thumbnails: dict[tuple[int, int], str] = {}
         self.norms = Curves(x_name="step", height=NORM_HEIGHT, clickable=True)
-        self.atoms = ipw.HTML()
+        self.atoms = HTML()
         self.widgets: tuple[ipw.Widget, ...] = (self.norms, self.atoms)
 
     def begin(self, steps: Sequence[PursuitSteps], last_step: int) -> None:

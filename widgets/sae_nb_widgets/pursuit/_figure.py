@@ -79,16 +79,18 @@ def pursuit_figure(
     `update_records` and `update_step` change it in place. A figure on screen must never be rebuilt: the
     browser would forget that it fits its column.
     """
-    figure = go.Figure([*_traces(0), *_traces(1)])
-    figure.update_layout(
-        template=template(),
-        autosize=True,
-        barmode="overlay",
-        bargap=0.04,
-        hovermode="x",
-        showlegend=True,
-        legend=KEY_PLACE,
-        margin={"l": 52, "r": 18, "t": TOP_PX, "b": BOTTOM_PX},
+    figure = go.Figure(
+        [*_traces(0), *_traces(1)],
+        {
+            "template": template(),
+            "autosize": True,
+            "barmode": "overlay",
+            "bargap": 0.04,
+            "hovermode": "x",
+            "showlegend": True,
+            "legend": KEY_PLACE,
+            "margin": {"l": 52, "r": 18, "t": TOP_PX, "b": BOTTOM_PX},
+        },
     )
     for i in (0, 1):
         y_axis = {

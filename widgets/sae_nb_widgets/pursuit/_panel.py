@@ -15,6 +15,7 @@ from sae_nb.figures import format_count, format_number
 from sae_nb.pursuit import as_tensors
 from sae_nb.sessions import names_of
 from sae_nb.summaries import ALGORITHMS, OWN, PENALTY_SHARE, PURSUITS, SOLVER_STEPS, PursuitSteps
+from sae_nb_widgets.components import Box, lay_out
 from sae_nb_widgets.panel import Atom, Number, PlayingPanel, Whole, reacts
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts, unexplained
@@ -220,15 +221,18 @@ class PursuitStepper(PlayingPanel):
             figure=self.figure.plot,
             detail=self.chosen.widgets,
         )
-        left = ipw.Box(list(self.parts.widgets)).add_class("sae-nb-line")
-        left.layout.min_width, left.layout.align_items = "0", "flex-start"
-        left.layout.align_content = "flex-start"
-        left.layout.padding = "14px 0 16px var(--sae-nb-side)"
+        left = Box(list(self.parts.widgets)).add_class("sae-nb-line")
+        lay_out(
+            left,
+            min_width="0",
+            align_items="flex-start",
+            align_content="flex-start",
+            padding="14px 0 16px var(--sae-nb-side)",
+        )
         self._body.children = (left, *self._body.children)
         # Three columns; below 700 px the style sheet puts them under each other.
-        self._body.layout.grid_template_columns = (
-            f"minmax(0, {LEFT_PX}px) minmax(0, 1fr) minmax(220px, 29%)"
-        )
+        columns = f"minmax(0, {LEFT_PX}px) minmax(0, 1fr) minmax(220px, 29%)"
+        lay_out(self._body, grid_template_columns=columns)
         for trace in self.figure.plot.data:
             trace.on_click(self._on_click)
         self.chosen.norms.observe(self._on_norms, "selected")

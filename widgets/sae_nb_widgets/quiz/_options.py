@@ -5,13 +5,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import ipywidgets as ipw
 import numpy as np
 
 from sae_nb.activations import Context
 from sae_nb.atoms import Example
 from sae_nb.figures import current_theme as theme
-from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film, grid_for
+from sae_nb_widgets.components import (
+    Box,
+    Button,
+    PictureGrid,
+    TokenStrip,
+    VBox,
+    as_film,
+    grid_for,
+    lay_out,
+    layout_of,
+)
 
 
 class OptionCards:
@@ -22,10 +31,10 @@ class OptionCards:
 
     def __init__(self, context: Context, n: int, chosen: Callable[[int], None]) -> None:
         self.buttons = [
-            ipw.Button(
+            Button(
                 description=str(number + 1),
                 tooltip=f"The atom fires in option {number + 1}",
-                layout=ipw.Layout(width="auto", margin="0"),
+                layout=layout_of(width="auto", margin="0"),
             )
             for number in range(n)
         ]
@@ -42,8 +51,8 @@ class OptionCards:
         self.view.observe(
             lambda change: chosen(change["new"][0]) if change["new"][0] >= 0 else None, "selected"
         )
-        self._row = ipw.Box(self.buttons, layout=ipw.Layout(display="grid", padding="4px"))
-        self.widget = ipw.VBox([self.view, self._row])
+        self._row = Box(self.buttons, layout=layout_of(display="grid", padding="4px"))
+        self.widget = VBox([self.view, self._row])
         self.fit()
 
     def fit(self) -> None:
@@ -53,8 +62,8 @@ class OptionCards:
             self.view.thumbnail = theme().thumbnail_px
             # As wide as the pictures, whatever the words on a button.
             column = f"{theme().thumbnail_px}px"
-        self._row.layout.grid_template_columns = f"repeat(auto-fill, {column})"
-        self._row.layout.grid_gap = "8px"
+        columns = f"repeat(auto-fill, {column})"
+        lay_out(self._row, grid_template_columns=columns, grid_gap="8px")
 
     def ask(self, options: Sequence[Example]) -> None:
         """Show the options without their strengths."""

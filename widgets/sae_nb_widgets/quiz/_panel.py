@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
@@ -16,7 +15,7 @@ from sae_nb.pretrained import examples_of
 from sae_nb.sessions import names_of
 from sae_nb.summaries import QuizQuestion, QuizScore, ask_about, askable_atoms
 from sae_nb_widgets.atom import examples_view
-from sae_nb_widgets.components import DOTS
+from sae_nb_widgets.components import DOTS, HTML, Button
 from sae_nb_widgets.panel import Atom, Panel, Whole, reacts
 from sae_nb_widgets.quiz._options import OptionCards
 
@@ -168,11 +167,11 @@ class AtomQuiz(Panel):
         self.examples = examples_view(context)
         self.examples.component.description = "examples"
         self.cards = OptionCards(context, self._n_options, self.take)
-        self._next = ipw.Button(description="next atom", tooltip="Another atom (key →)")
+        self._next = Button(description="next atom", tooltip="Another atom (key →)")
         self._next.on_click(lambda _: self.go_on())
-        self._prompt = ipw.HTML().add_class("sae-nb-cardtitle")
-        self.score_card = ipw.HTML()
-        title = ipw.HTML(
+        self._prompt = HTML().add_class("sae-nb-cardtitle")
+        self.score_card = HTML()
+        title = HTML(
             f'<div class="sae-nb-cardtitle">It fires in these {context.sample_word}s</div>'
         )
         # Over the whole width, so that the options stand in one row.

@@ -17,6 +17,7 @@ import numpy as np
 from sae_nb.evaluation import Definition
 from sae_nb.figures import current_theme as theme, escape, format_count, format_number
 from sae_nb.summaries import MovingSample, ReportCardSummary, ReportCell
+from sae_nb_widgets.components import HTML
 from sae_nb_widgets.report_card._words import metric_words, snapped
 
 if TYPE_CHECKING:
@@ -60,9 +61,9 @@ class ReportCardDetail:
     """Three cards: definition, numbers, example."""
 
     def __init__(self) -> None:
-        self._what = ipw.HTML()
-        self._numbers = ipw.HTML()
-        self._example = ipw.HTML()
+        self._what = HTML()
+        self._numbers = HTML()
+        self._example = HTML()
         self.widgets: list[ipw.Widget] = [self._what, self._numbers, self._example]
 
     def show(self, summary: ReportCardSummary, metric: str, every: ReportCardSummary) -> None:

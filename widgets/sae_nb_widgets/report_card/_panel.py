@@ -21,7 +21,7 @@ from sae_nb.summaries import (
     summarise_report_card,
     sums_by_sample,
 )
-from sae_nb_widgets.components import DotRows
+from sae_nb_widgets.components import HTML, DotRows
 from sae_nb_widgets.panel import Panel, control, reacts
 from sae_nb_widgets.report_card import _words as words
 from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
@@ -148,7 +148,7 @@ class ReportCard(Panel):
         self._detail_view = ReportCardDetail()
         self.arrange(
             controls=[shown, self._rows],
-            figure=[ipw.HTML(f'<div class="sae-nb-legendline">{SIDES}</div>'), self._dots],
+            figure=[HTML(f'<div class="sae-nb-legendline">{SIDES}</div>'), self._dots],
             detail=self._detail_view.widgets,
         )
         self._dots.observe(self._on_row, "selected")

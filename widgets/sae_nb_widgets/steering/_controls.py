@@ -10,6 +10,7 @@ import traitlets as t
 
 from sae_nb.figures import escape
 from sae_nb.steering import MODES, TARGETS
+from sae_nb_widgets.components import HTML, lay_out, layout_of
 from sae_nb_widgets.panel import TIGHT, Entry, Menu, button, control, line, show
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._strength import StrengthControl
@@ -45,7 +46,7 @@ class SteeringControls:
 
     def __init__(self, panel: Any) -> None:
         self._panel = panel
-        self.unit = ipw.HTML()
+        self.unit = HTML()
         tip = "how strong the edit is; the model runs while you move it"
         self.turning = StrengthControl(panel, tip)
         self.strength = self.turning.slider
@@ -150,7 +151,7 @@ class SteeringControls:
             rows=3,
             continuous_update=False,
             tooltip="Everything it takes to do the same again; paste another one and replay",
-            layout=ipw.Layout(width="calc(100% - 90px)"),
+            layout=layout_of(width="calc(100% - 90px)"),
             style=TIGHT,
         )
         self.replay = button("replay", "Do what the recipe on the left says", panel.replay_text)
@@ -208,12 +209,12 @@ class SteeringControls:
 
 def _menu(panel: Any, trait: str, text: str, tip: str, options: Any, **more: Any) -> Any:
     menu = control(panel, trait, text, tip, options=options, **more)
-    menu.layout.max_width = "280px"
+    lay_out(menu, max_width="280px")
     return menu
 
 
 def _as_wide_as_needed() -> ipw.Layout:
-    return ipw.Layout(width="auto", min_width="0", max_width="280px")
+    return layout_of(width="auto", min_width="0", max_width="280px")
 
 
 def strength_slider(name: str, tip: str, width: str) -> ipw.FloatSlider:
@@ -222,7 +223,7 @@ def strength_slider(name: str, tip: str, width: str) -> ipw.FloatSlider:
         description=name,
         tooltip=tip,
         readout_format=".2f",
-        layout=ipw.Layout(width=width),
+        layout=layout_of(width=width),
         style=TIGHT,
     )
 

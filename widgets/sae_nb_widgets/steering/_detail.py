@@ -14,7 +14,15 @@ import traitlets as t
 from sae_nb.figures import current_theme as theme, escape, format_number
 from sae_nb.steering import Mode
 from sae_nb.summaries import Continuation, SteeringSummary
-from sae_nb_widgets.components import Branches, StillGrid, TokenStrip, Way, atom_mark
+from sae_nb_widgets.components import (
+    HTML,
+    Branches,
+    StillGrid,
+    TokenStrip,
+    Way,
+    atom_mark,
+    layout_of,
+)
 from sae_nb_widgets.panel import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._scale import StrengthScale
@@ -37,7 +45,7 @@ class SteeringMix(ipw.Box):
     def __init__(self, changed: Callable[[tuple[tuple[int, float], ...]], None]) -> None:
         super().__init__(layout=ipw.Layout(flex_flow="row wrap", width="100%", display="none"))
         self._changed = changed
-        self._kept = ipw.HTML()
+        self._kept = HTML()
         self._sliders: dict[int, ipw.FloatSlider] = {}
         self._rows: list[ipw.Box] = []
         self.children = (self._kept,)
@@ -53,7 +61,7 @@ class SteeringMix(ipw.Box):
             self._rows = [self._row(atom, scale, mode) for atom, _ in others]
             self.children = (*self._rows, self._kept)
         self._kept.value = escape(kept)
-        self.layout.display = None if others or kept else "none"
+        show(self, bool(others or kept))
         for row, (atom, strength) in zip(self._rows, others, strict=True):
             follow(self._sliders[atom], strength)
             _, name, unit, _ = row.children
@@ -76,7 +84,7 @@ class SteeringMix(ipw.Box):
             lambda: self._take_away(atom),
         )
         slider.readout = False
-        return line(slider, ipw.HTML(), ipw.HTML(), away)
+        return line(slider, HTML(), HTML(), away)
 
     def values(self) -> tuple[tuple[int, float], ...]:
         """Return every combined atom with the strength its slider shows."""
@@ -109,8 +117,7 @@ class SteeringDetail:
     def __init__(self, model: LiveModel) -> None:
         self._is_text, self._prefix = model.modality.is_text, model.prefix_tokens
         self.continuation: Continuation | None = None
-        self.changes = ipw.HTML()
-        self.changes.layout.width = "100%"
+        self.changes = HTML(layout=layout_of(width="100%"))
         pictures = (self.grid,) if model.placeholders or not self._is_text else ()
         self.cards = (*pictures, *((self.strip,) if self._is_text else ()))
         self.main = (self.texts,) if model.causal else ()

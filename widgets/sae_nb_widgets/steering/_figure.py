@@ -53,25 +53,27 @@ def steering_figure(
 
     `update_answer` and `update_curve` change it in place.
     """
-    figure = go.Figure([*_bar_traces(), *_curve_traces()])
-    figure.update_layout(
-        template=template(),
-        barmode="overlay",
-        hovermode="closest",
-        margin={"l": 56, "r": 16, "t": 52, "b": 46},
-        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
-        xaxis={"domain": [0, 1], "anchor": "y", "rangemode": "tozero"},
-        yaxis={"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
-        xaxis2={"domain": [0, 0.42], "anchor": "y2", "visible": False},
-        yaxis2={
-            "domain": [0, 0.3],
-            "anchor": "x2",
-            "visible": False,
-            "zeroline": True,
-            "zerolinecolor": theme.AXIS,
+    figure = go.Figure(
+        [*_bar_traces(), *_curve_traces()],
+        {
+            "template": template(),
+            "barmode": "overlay",
+            "hovermode": "closest",
+            "margin": {"l": 56, "r": 16, "t": 52, "b": 46},
+            "legend": {"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+            "xaxis": {"domain": [0, 1], "anchor": "y", "rangemode": "tozero"},
+            "yaxis": {"domain": [0, 1], "anchor": "x", "showgrid": False, "fixedrange": True},
+            "xaxis2": {"domain": [0, 0.42], "anchor": "y2", "visible": False},
+            "yaxis2": {
+                "domain": [0, 0.3],
+                "anchor": "x2",
+                "visible": False,
+                "zeroline": True,
+                "zerolinecolor": theme.AXIS,
+            },
+            "xaxis3": {"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
+            "yaxis3": {"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
         },
-        xaxis3={"domain": [0.6, 1], "anchor": "y3", "visible": False, "matches": "x2"},
-        yaxis3={"domain": [0, 0.3], "anchor": "x3", "visible": False, "rangemode": "tozero"},
     )
     update_answer(figure, summary)
     update_curve(figure, curve)

@@ -49,24 +49,26 @@ def superposition_figure(sweep: Sequence[SuperpositionSummary], chosen: int) -> 
     """
     n_features, n_hidden = sweep[0].directions.shape if sweep else (0, 2)
     flat = n_hidden == 2
-    figure = go.Figure(_traces(n_features, flat) if sweep else [])
-    figure.update_layout(
-        template=template(),
-        height=figure_height(),
-        margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX + scaled(2 * LEGEND_PX)},
-        legend=_legend(0),
-        legend2=_legend(1),
-        hovermode="closest",
-        barmode="group",
-        bargap=0.3,
-        annotations=[
-            *(
-                plot_title(place, text, size=current_theme().font_px + 1)
-                for place, text in enumerate(_titles(flat))
-            ),
-            _waiting(),
-        ],
-        **_axes(n_features, flat),
+    figure = go.Figure(
+        _traces(n_features, flat) if sweep else [],
+        dict(
+            template=template(),
+            height=figure_height(),
+            margin={"l": 54, "r": 12, "t": TOP_PX, "b": BOTTOM_PX + scaled(2 * LEGEND_PX)},
+            legend=_legend(0),
+            legend2=_legend(1),
+            hovermode="closest",
+            barmode="group",
+            bargap=0.3,
+            annotations=[
+                *(
+                    plot_title(place, text, size=current_theme().font_px + 1)
+                    for place, text in enumerate(_titles(flat))
+                ),
+                _waiting(),
+            ],
+            **_axes(n_features, flat),
+        ),
     )
     if sweep:
         _draw_sweep(figure, sweep)

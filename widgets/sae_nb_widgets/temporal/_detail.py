@@ -16,14 +16,17 @@ from sae_nb.figures import escape, format_number, theme, visible_token
 from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.summaries import TemporalSummary
 from sae_nb_widgets.components import (
+    HTML,
     Chart,
     Curves,
     Line,
     Sparkbars,
     TokenStrip,
+    VBox,
     icons_of,
     word_at,
 )
+from sae_nb_widgets.panel import show
 from sae_nb_widgets.temporal._figure import place_name
 
 # -------------------------------------------------------------------------------------------------
@@ -43,8 +46,8 @@ class TimeStrip:
         self.curves = Curves(
             description="the signal: its strongest channels", x_name="time", clickable=True
         )
-        self.curves.layout.display = "none"
-        self.widget = ipw.VBox([self.tokens, self.curves])
+        show(self.curves, False)
+        self.widget = VBox([self.tokens, self.curves])
         self._rows = 0
         self._marking = False
 
@@ -61,8 +64,8 @@ class TimeStrip:
     def show(self, first: TemporalSummary, second: TemporalSummary | None, signal: Any) -> None:
         """Show other sequences."""
         is_signal = signal is not None
-        self.tokens.layout.display = "none" if is_signal else None
-        self.curves.layout.display = None if is_signal else "none"
+        show(self.tokens, not is_signal)
+        show(self.curves, is_signal)
         self._marking = True
         if is_signal:
             self.curves.show([_chart(np.asarray(signal.detach().cpu(), dtype=np.float64))])
@@ -153,7 +156,7 @@ class TemporalDetail:
     """The details of one time: a sentence, its sources, its atoms."""
 
     def __init__(self) -> None:
-        self._chosen = ipw.HTML()
+        self._chosen = HTML()
         self._sources = Sparkbars(description="predicted from (share read)", colour=theme.PREDICTED)
         self._atoms = Sparkbars(description="new atoms it adds (strength)", colour=theme.NOVEL)
         self._times: list[int] = []

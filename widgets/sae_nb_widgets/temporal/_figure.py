@@ -63,28 +63,30 @@ HALVES = ((0.0, 0.44), (0.56, 1.0))
 
 def empty_figure() -> go.Figure:
     """Return every trace and every axis, nothing in them yet."""
-    figure = go.Figure(_traces())
-    figure.update_layout(
-        template=template(),
-        margin={"l": scaled(SIDE_PX), "r": 12, "t": scaled(TOP_PX), "b": BOTTOM_PX},
-        barmode="stack",
-        bargap=0.08,
-        hovermode="closest",
-        showlegend=True,
-        legend={
-            "x": 0,
-            "xref": "container",
-            "xanchor": "left",
-            "y": 1.0,
-            "yref": "container",
-            "yanchor": "top",
-            "itemclick": False,
-        },
-        annotations=[
-            plot_title(place, "", size=current_theme().font_px, x=0.0, anchor="left")
-            for place in range(8)
-        ],
-        **_axes(),
+    figure = go.Figure(
+        _traces(),
+        dict(
+            template=template(),
+            margin={"l": scaled(SIDE_PX), "r": 12, "t": scaled(TOP_PX), "b": BOTTOM_PX},
+            barmode="stack",
+            bargap=0.08,
+            hovermode="closest",
+            showlegend=True,
+            legend={
+                "x": 0,
+                "xref": "container",
+                "xanchor": "left",
+                "y": 1.0,
+                "yref": "container",
+                "yanchor": "top",
+                "itemclick": False,
+            },
+            annotations=[
+                plot_title(place, "", size=current_theme().font_px, x=0.0, anchor="left")
+                for place in range(8)
+            ],
+            **_axes(),
+        ),
     )
     place_rows(figure, False, View(), 0)
     return figure

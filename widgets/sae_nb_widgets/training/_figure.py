@@ -356,18 +356,20 @@ def training_figure(
     atoms sorted by frequency, R² against L0 of several runs, a map of every atom, and how fast the
     atoms turn.
     """
-    figure = go.Figure(shared_traces(on_axes(8), on_axes(9)))
-    figure.update_layout(
-        annotations=[
-            plot_title(place, "", size=current_theme().font_px + 1)
-            for place in range(len(CURVES) + 4)
-        ],
-        template=template(),
-        margin={"l": 52, "r": 12, "t": 0, "b": 0},
-        legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
-        hovermode="closest",
-        uirevision="training",  # a redraw keeps the reader's zoom
-        **_axes(),
+    figure = go.Figure(
+        shared_traces(on_axes(8), on_axes(9)),
+        dict(
+            annotations=[
+                plot_title(place, "", size=current_theme().font_px + 1)
+                for place in range(len(CURVES) + 4)
+            ],
+            template=template(),
+            margin={"l": 52, "r": 12, "t": 0, "b": 0},
+            legend={"y": 1.0, "yref": "container", "yanchor": "top", "itemsizing": "constant"},
+            hovermode="closest",
+            uirevision="training",  # a redraw keeps the reader's zoom
+            **_axes(),
+        ),
     )
     update_training_figure(figure, summaries, axis=axis, map_by=map_by, everything=everything)
     return figure

@@ -16,7 +16,7 @@ from sae_nb.figures import (
 )
 from sae_nb.summaries import AtomGallery, Probe, TrainingSummary, gallery_of_rows
 from sae_nb_widgets.components import PictureGrid, TokenStrip, as_film
-from sae_nb_widgets.panel import Number, Whole
+from sae_nb_widgets.panel import Number, Whole, show
 from sae_nb_widgets.pursuit import checked_shape, picture
 from sae_nb_widgets.training._tracking import GOING
 
@@ -205,7 +205,7 @@ class TrainingGallery:
 
         self._bar = ""
         for widget in self.widgets:
-            widget.layout.display = "none"
+            show(widget, False)
 
     @property
     def widgets(self) -> tuple[PictureGrid, TokenStrip]:
@@ -273,8 +273,8 @@ class TrainingGallery:
             )
         self.grid.thumbnail = int(SHARE_OF_THUMBNAIL * theme().thumbnail_px)
         on_pictures = gallery.rows is not None or gallery.pictures is not None
-        self.grid.layout.display = None if on_pictures else "none"
-        self.strip.layout.display = None if gallery.tokens else "none"
+        show(self.grid, on_pictures)
+        show(self.strip, bool(gallery.tokens))
 
 
 def _in_eval_mode(probe: Probe, sae: Any, atoms: Sequence[int]) -> tuple[AtomGallery, float]:

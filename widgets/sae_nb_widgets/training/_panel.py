@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.activations import Activations
@@ -16,6 +15,7 @@ from sae_nb.checks import checked, shown
 from sae_nb.figures import format_count, format_number
 from sae_nb.sessions import names_of
 from sae_nb.summaries import TrainingHistory, TrainingSummary
+from sae_nb_widgets.components import HTML
 from sae_nb_widgets.panel import Panel, Whole, figure_widget, reacts
 from sae_nb_widgets.training._controls import TrainingControls
 from sae_nb_widgets.training._figure import training_figure, update_training_figure
@@ -131,7 +131,7 @@ class TrainingMonitor(Panel):
             self.observe(lambda change: self._on_number(change["name"]), self.live_numbers)
         self.controls = TrainingControls(self, self._runs)
         self.buttons = self.controls.buttons
-        self._progress = ipw.HTML()
+        self._progress = HTML()
         self._picture = figure_widget(training_figure([]))
         self.arrange(
             controls=self.controls.first,
