@@ -150,6 +150,8 @@ def test_a_quoted_number_is_the_artefacts(tool: Tool) -> None:
     measured, shown = tool("measured"), recorded("monotone")
     number = shown.of("mp r2 k=2")
     assert measured.number("monotone / mp r2 k=2") == f"{number.mean:.3g} ± {number.sd:.3g}"
+    cells = measured.numbers("monotone / mp r2 / k=2, k=gone")
+    assert cells == f"{measured.number('monotone / mp r2 k=2')} | —"
     two_sided = measured.claim("hierarchy / hierarchy and correlation")
     assert two_sided.count("| PP, ρ 0.1 |") == 2
     name = "coherent globally, orthogonal locally"
@@ -241,6 +243,17 @@ def test_what_is_gone_stops_the_build(tool: Tool, text: str) -> None:
     """A page cannot quote a figure, table, message or notebook that is not there."""
     with pytest.raises(ValueError):
         tool("macros").expand(text)
+
+
+def test_classes_of_transformers_are_counted_from_what_was_found(tool: Tool) -> None:
+    """Of each kind, how many, how many were built, how many are right."""
+    found = json.loads((ROOT / "tests" / "sweep" / "found.json").read_text("utf-8"))["rows"]
+    table = tool("classes").classes("counts")
+    for kind in {one["kind"] for one in found}:
+        mine = [one for one in found if one["kind"] == kind]
+        built = [one for one in mine if one["built"]]
+        right = sum(one["right"] for one in built)
+        assert f"| {kind} | {len(mine)} | {len(built)} | {right} |" in table
 
 
 def test_benchmark_tables_are_copied_whole(tool: Tool) -> None:
