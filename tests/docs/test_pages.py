@@ -45,6 +45,8 @@ def test_a_quoted_number_is_the_artefacts(tool: Tool) -> None:
     measured, shown = tool("measured"), recorded("monotone")
     number = shown.of("mp r2 k=2")
     assert measured.number("monotone / mp r2 k=2") == f"{number.mean:.3g} ± {number.sd:.3g}"
+    cells = measured.numbers("monotone / mp r2 / k=2, k=gone")
+    assert cells == f"{measured.number('monotone / mp r2 k=2')} | —"
     two_sided = measured.claim("hierarchy / hierarchy and correlation")
     assert two_sided.count("| PP, ρ 0.1 |") == 2
     name = "coherent globally, orthogonal locally"
@@ -61,6 +63,9 @@ def test_a_quoted_number_is_the_artefacts(tool: Tool) -> None:
         "{{ claim: monotone / gone }}",
         "{{ claims: gone }}",
         "{{ number: monotone / gone }}",
+        "{{ numbers: bench_references / gone / trained }}",
+        "{{ measured: gone }}",
+        "{{ classes: gone }}",
         "{{ table: pursuit.py / 99 }}",
         "{{ table: gone.py / 1 }}",
         "{{ errors: gone }}",
@@ -72,6 +77,26 @@ def test_what_is_gone_stops_the_build(tool: Tool, text: str) -> None:
     """A page cannot quote a figure, table, message or notebook that is not there."""
     with pytest.raises(ValueError):
         tool("macros").expand(text)
+
+
+def test_classes_of_transformers_are_counted_from_what_was_found(tool: Tool) -> None:
+    """Of each kind, how many, how many were built, how many are right."""
+    found = json.loads((ROOT / "tests" / "sweep" / "found.json").read_text("utf-8"))["rows"]
+    table = tool("classes").classes("counts")
+    for kind in {one["kind"] for one in found}:
+        mine = [one for one in found if one["kind"] == kind]
+        built = [one for one in mine if one["built"]]
+        right = sum(one["right"] for one in built)
+        assert f"| {kind} | {len(mine)} | {len(built)} | {right} |" in table
+
+
+def test_benchmark_tables_are_copied_whole(tool: Tool) -> None:
+    """Every line of a table, from the section that was asked for."""
+    table = tool("measured").benchmark_table("sae_family.py / 1")
+    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
+    assert table in results
+    assert table.startswith("| SAE |")
+    assert "| Gated (at its start) |" in table
 
 
 def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
