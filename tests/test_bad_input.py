@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -105,6 +106,13 @@ def test_refused_before_the_model_runs(
     assert passes == []
 
 
+def test_labels_that_do_not_fit_are_refused(model: sn.LiveModel, sae: sn.TopK) -> None:
+    """One label for four pictures says so."""
+    call, error, words = CASES["labels"]
+    with pytest.raises(error, match=words):
+        call(model, sae)
+
+
 def test_nan_in_the_model_names_hook_point_and_patch(model: sn.LiveModel) -> None:
     """A NaN inside the network leads to the place and the first patch where it showed."""
 
@@ -117,3 +125,13 @@ def test_nan_in_the_model_names_hook_point_and_patch(model: sn.LiveModel) -> Non
         sn.capture(model, PICTURES, "resid_post.3", progress=False)
     for word in ("resid_post.3", "patch 1,3"):
         assert word in str(caught.value)
+
+
+def test_requests_beyond_memory_say_both_sizes(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model: sn.LiveModel
+) -> None:
+    """Materialising a store that does not fit names what it needs and what is free."""
+    sn.capture(model, PICTURES, "resid_post.3", store=tmp_path / "acts", progress=False)
+    monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 1000)
+    with pytest.raises(MemoryError, match=r"needs .* GiB .* free"):
+        _ = sn.load_activations(tmp_path / "acts").x

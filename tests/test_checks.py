@@ -62,11 +62,32 @@ def test_k_out_of_range_is_refused(k: int, do: str) -> None:
         checks.check_k(k, 10)
 
 
+@pytest.mark.parametrize("k", [1.5, True, "3"])
+def test_k_must_be_an_integer(k: object) -> None:
+    """No rounding behind the user's back."""
+    with pytest.raises(TypeError, match="integer"):
+        checks.check_k(k, 10)
+
+
 def test_atom_out_of_range_names_the_range() -> None:
     """An atom beyond the dictionary says how many there are."""
     with pytest.raises(IndexError, match="between 0 and 63.*got 64"):
         checks.check_atom(64, 64)
     assert checks.check_atom(torch.tensor(3), 64) == 3
+
+
+@pytest.mark.parametrize("atom", [1.0, "3", None, torch.tensor(1.0), torch.tensor([1, 2])])
+def test_an_atom_must_be_one_integer(atom: object) -> None:
+    """Tensors of another kind or of several are refused like anything else."""
+    with pytest.raises(TypeError, match="`atom` must be an integer, got"):
+        checks.check_atom(atom, 64)
+
+
+def test_too_much_memory_is_refused_with_numbers() -> None:
+    """A request larger than the machine says both sizes."""
+    with pytest.raises(MemoryError, match=r"it needs 1048576\.0 GiB.*Use fewer rows"):
+        checks.check_memory(2**50, "The activations", "Use fewer rows.")
+    checks.check_memory(1, "A byte", "")
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,8 @@ import pytest
 
 from tests.site.test_site import chunk
 
+pytestmark = pytest.mark.slow
+
 Tool = Callable[[str], ModuleType]
 
 
@@ -23,7 +25,6 @@ def written(tool: Tool, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return atoms
 
 
-@pytest.mark.slow
 def test_the_page_of_the_demo_shows_the_sites_that_were_written(
     written: Path, tool: Tool, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -263,3 +263,11 @@ def test_a_small_file_that_unpacks_to_gigabytes_is_refused(
     (tmp_path / "labels.jsonl.gz").write_bytes(packed)
     with pytest.raises(ValueError, match="more than 1 MiB"):
         sn.labels(tmp_path / "labels.jsonl.gz")
+
+
+def test_torchrun_without_workers_is_named(vit: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each process would train the whole SAE, into the same files."""
+    for name, value in {"WORLD_SIZE": "2", "RANK": "0", "TORCHELASTIC_RUN_ID": "x"}.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(RuntimeError, match=r"with sn\.training\.workers\(\)"):
+        sn.train(sn.TopK(64, 128, 8), rows(vit, POINT), steps=2, progress=False)

@@ -11,14 +11,14 @@ from rooms import (
     room_graph,
 )
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_rooms_stand_in_no_circle(house: House) -> None:
     """Function-local imports and those under `if TYPE_CHECKING` count."""
     assert circles(room_graph(house, *PACKAGES)) == []
 
 
-@pytest.mark.slow
 def test_files_stand_in_no_circle(house: House) -> None:
     """Within a room too. Function-local imports count; those under `if TYPE_CHECKING` do not."""
     assert circles(module_graph(house, *PACKAGES, typing=False)) == []

@@ -208,6 +208,33 @@ def test_a_transcoder_of_a_centred_stream_writes_without_its_mean(tmp_path: Path
     assert torch.allclose(sn.load_sae(folder)(x), z @ t["W_dec"] + t["b_dec"], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("place", "change", "noted"),
+    [
+        ("ln2.hook_normalized", "fold_ln", True),
+        ("hook_resid_post", "fold_ln", False),
+        ("attn.hook_z", "fold_value_biases", True),
+        ("hook_attn_out", "fold_value_biases", False),
+        ("hook_resid_post", "center_unembed", False),
+        ("hook_attn_out", "refactor_factored_attn_matrices", False),
+    ],
+)
+def test_other_changes_of_the_model_are_noted_where_they_matter(
+    tmp_path: Path, place: str, change: str, noted: bool
+) -> None:
+    """And only there."""
+    sae: Any = sn.load_sae(written(tmp_path / "s", place, WIDTH, **{change: True}))
+    assert (sae.origin.notes != []) == noted
+    assert sae.encoding.norm == "none"
+
+
+def test_heads_in_another_basis_are_refused(tmp_path: Path) -> None:
+    """They cannot be had from the model's own."""
+    folder = written(tmp_path / "s", "attn.hook_z", WIDTH, refactor_factored_attn_matrices=True)
+    with pytest.raises(ValueError, match="refactor_factored_attn_matrices"):
+        sn.load_sae(folder)
+
+
 def test_whether_norms_take_off_the_mean_is_tried_on_them(gpt2: Any, llama: Any) -> None:
     """On the model's own norm, in any dtype; unknown for a module without blocks."""
     assert sn.wrap(gpt2).takes_off_mean is True

@@ -311,3 +311,13 @@ def test_a_writer_that_is_stopped_leaves_nothing(
     with pytest.raises(OSError, match="space"):
         write_openai(sae, tmp_path / "b" / "sae.pt")
     assert list((tmp_path / "b").iterdir()) == []
+
+
+def test_negative_codes_of_openai_are_not_read(tmp_path: Path) -> None:
+    """A TopK without a ReLU after it keeps negative entries; said by name."""
+    path = openai(tmp_path / "a" / "sae.pt", "TopK")
+    state = plain(path)
+    state["activation_state_dict"]["postact_fn"] = "Identity"
+    torch.save(state, path)
+    with pytest.raises(ValueError, match=r"postact_fn` in the file must be 'ReLU', got 'Identity'"):
+        read_openai(path)

@@ -38,6 +38,11 @@ TRAINED = {
     "sparsify": "skip topk",
     "overcomplete": "batchtopk jump mp ra_jump ra_topk relu topk",
 }
+REFUSED = {
+    "saelens/temporal": "without time",
+    "sparsify/groupmax": "groupmax",
+    "overcomplete/omp": "orthogonal",
+}
 NAMES = [f"{library}/{name}" for library, names in TRAINED.items() for name in names.split()]
 
 
@@ -126,6 +131,15 @@ def test_training_on_learns(peer_files: Path, name: str) -> None:
     assert share_left(x, sae(x)) < before / 2
     assert history[-1].r2 > history[0].r2
     torch.testing.assert_close(sae.dictionary.norm(dim=1), lengths, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_rule_without_an_architecture_is_refused(peer_files: Path, name: str) -> None:
+    """By name, before anything is touched, and with what to do; the SAE is free for use afterwards."""
+    sae, x = WAYS[name.partition("/")[0]][0](peer_files / name), rows()
+    for _ in range(2):  # the refusal does not leave it claimed
+        with pytest.raises(TypeError, match=rf"must .*{REFUSED[name]}.* Use it as it is, or train"):
+            sn.train(sae, x, steps=1, progress=False)
 
 
 def imported(rule: Any, *, norm: Any = "none", **more: Any) -> Imported:
@@ -253,6 +267,13 @@ def test_frozen_parts_and_those_that_a_file_lacks_stay(peer_files: Path) -> None
     before = frozen.encoder.clone()
     trained(frozen, x)
     torch.testing.assert_close(frozen.encoder, before, rtol=1e-6, atol=1e-6)
+
+
+def test_a_pursuit_over_long_atoms_is_refused() -> None:
+    """Its steps are not those of ours, which need unit atoms: said before a training begins."""
+    sae = imported("matching", k=2, nonnegative=True)
+    with pytest.raises(TypeError, match=r"atoms of unit norm.* got norms from 0\.5 to 2"):
+        sn.train(sae, rows(), steps=1, progress=False)
 
 
 def test_an_sae_that_was_only_read_trains_after_a_save_of_ours(

@@ -11,6 +11,8 @@ import torch
 import sae_nb as sn
 from sae_nb.interop import write_neuronpedia
 
+pytestmark = pytest.mark.slow
+
 
 def lines(path: Path) -> list[dict[str, Any]]:
     """Rows of a JSON-lines file, refusing NaN."""
@@ -35,7 +37,6 @@ def texts() -> tuple[Any, Any, Any]:
     return model, acts, sae
 
 
-@pytest.mark.slow
 def test_every_atom_has_a_row_and_its_examples(texts: tuple[Any, Any, Any], tmp_path: Path) -> None:
     """Features, activations and names agree with each other and with the codes."""
     model, acts, sae = texts
@@ -59,7 +60,6 @@ def test_every_atom_has_a_row_and_its_examples(texts: tuple[Any, Any, Any], tmp_
     assert lines(root / "source.jsonl")[0]["id"] == "2-sae_nb"
 
 
-@pytest.mark.slow
 def test_the_same_sae_gives_the_same_bytes(texts: tuple[Any, Any, Any], tmp_path: Path) -> None:
     """No clock and no order of dictionaries in the files."""
     _, acts, sae = texts

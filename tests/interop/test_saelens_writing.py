@@ -145,3 +145,14 @@ def test_a_temporal_survives_the_way_through_saelens_files(
     assert float(expected.predicted.norm()) > 0.05 * float(test.norm())
     second = read_saelens(write_saelens(again, tmp_path / "again"))
     torch.testing.assert_close(second(test), again(test), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("settings", [{"strict": True}, {"novel": "BatchTopK"}, {}])
+def test_a_temporal_that_saelens_cannot_compute_is_refused(
+    settings: dict[str, object], x: Tensor, tmp_path: Path
+) -> None:
+    """The strict form, a threshold, or thresholds of each atom: each by name."""
+    plain = {} if not settings else {"encoder_bias": False}
+    with pytest.raises(TypeError, match="got Temporal.*encoder_bias=False"):
+        write_saelens(temporal(x, **plain, **settings), tmp_path / "s")
+    assert not (tmp_path / "s").exists()

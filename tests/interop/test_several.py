@@ -16,6 +16,7 @@ from sae_nb.interop import (
     ImportedCrosscoder,
     ImportedCrossLayerTranscoder,
     read_circuit_tracer,
+    read_dictionary_learning,
     read_gemma_scope,
 )
 
@@ -168,6 +169,28 @@ def test_compiled_and_backed_up_states_are_read(tmp_path: Path, x: Tensor) -> No
         agrees(one, x, coded(x, t), decoded(coded(x, t), t))
 
 
+UNREADABLE: list[tuple[dict[str, Tensor], dict[str, Any], str]] = [
+    ({"code_normalization_id": torch.tensor(5)}, {}, "one code for all sites.*DECOUPLED"),
+    ({"threshold": torch.tensor(-1.0)}, {}, "must have a threshold, got -1.*later checkpoint"),
+    ({}, {"encoder_layers": [0]}, r"read the sites that it writes.*\[0\]"),
+    ({"decoder.weight": draw(3, N, D)}, {}, "read the sites that it writes, got 2 and 3"),
+    ({"decoder.weight": draw(SITES, N, D + 1)}, {}, r"must have shape \(2, 10, 6\)"),
+    ({"decoder.bias": draw(D)}, {}, r"`bias` in the file must have shape \(12,\)"),
+    ({"encoder.bias": draw(N) / 0}, {}, "`encoder_bias` in the file must be finite"),
+    ({"encoder.weight": draw(D, N)}, {}, r"sites|shape"),
+]
+
+
+@pytest.mark.parametrize(("changes", "config", "message"), UNREADABLE)
+def test_crosscoders_that_cannot_be_read_are_named(
+    tmp_path: Path, changes: dict[str, Tensor], config: dict[str, Any], message: str
+) -> None:
+    """Rule, what is in the file, and what to do."""
+    t = state() | {"threshold": torch.tensor(1.0), "k": torch.tensor(3)} | changes
+    with pytest.raises(ValueError, match=message):
+        read_dictionary_learning(hub_folder(tmp_path / "h", t, **config))
+
+
 # -------------------------------------------------------------------------------------------------
 # Cross-layer transcoders of circuit-tracer and Gemma Scope 2.
 
@@ -282,6 +305,14 @@ def test_incomplete_folders_are_named(tmp_path: Path) -> None:
         sn.load_sae(folder)
     with pytest.raises(FileNotFoundError, match="must hold W_enc_0"):
         read_circuit_tracer(tmp_path)
+
+
+def test_negative_thresholds_are_said(tmp_path: Path) -> None:
+    """Codes here are positive."""
+    made = layers(jumps=True, skips=False, n=2)
+    made[1]["threshold"][3] = -0.1
+    with pytest.warns(UserWarning, match="Some thresholds are negative"):
+        sn.load_sae(circuit_tracer(tmp_path / "clt", made, torch.float32))
 
 
 def gemma(folder: Path, made: list[dict[str, Tensor]], earlier: float = 0.0) -> Path:

@@ -46,6 +46,12 @@ GOLDEN: dict[str, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 """Ours that a library can compute."""
+OTHERS: dict[str, tuple[str, ...]] = {
+    "sparsify": ("SpaDE", "MatchingPursuit", "Temporal", "AbsTopK"),
+    "dictionary_learning": ("SpaDE", "MatchingPursuit", "Temporal", "AbsTopK"),
+    "overcomplete": ("SpaDE", "OrthogonalMatchingPursuit", "Temporal", "Gated"),
+}
+"""Ours that it cannot."""
 THEIR_CLASSES = {
     "TopK": "TopKSAE",
     "Archetypal": "TopKSAE",
@@ -147,6 +153,14 @@ def test_what_we_write_gives_the_golden_codes(library: str, name: str, tmp_path:
         assert again.hook_point == "resid_post.3"
     if library == "overcomplete":
         assert json.loads((written / "about.json").read_text())["class"] == THEIR_CLASSES[name]
+
+
+@pytest.mark.parametrize(("library", "name"), _pairs(OTHERS))
+def test_what_they_cannot_compute_is_refused(library: str, name: str, tmp_path: Path) -> None:
+    """By name, and no folder is left."""
+    with pytest.raises(TypeError, match=r"`sae` must"):
+        WAYS[library][1](sn.load_sae(golden.read(name).folder), tmp_path / "sae")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_atoms_of_other_norms_stay_as_they_are(peer_files: Path, tmp_path: Path) -> None:

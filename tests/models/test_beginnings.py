@@ -74,6 +74,18 @@ def test_texts_with_and_without_one_stand_in_one_batch(model: Any, how: Any) -> 
     assert [one.tolist() for one in new] == [one.tolist() for one in expected]
 
 
+def test_ids_are_left_as_they_are(model: Any) -> None:
+    """A list, a tensor and a tokenizer's output with two BOS keep both; generation too."""
+    twice = [1, 1, 6, 7]
+    for given in (
+        [twice],
+        torch.tensor([twice]),
+        {"input_ids": [twice], "attention_mask": [[1] * 4]},
+    ):
+        assert ids_of(model, given) == [twice]
+    assert model.generate(torch.tensor(twice), 1, return_ids=True)[:4].tolist() == twice
+
+
 @pytest.mark.filterwarnings(SELF)
 @pytest.mark.parametrize(
     ("text", "expected"),

@@ -14,6 +14,8 @@ from sae_nb.evaluation import (
 )
 from sae_nb.models import Bottleneck, train_bottlenecks
 
+pytestmark = pytest.mark.slow
+
 PHASES = (0.0, 0.75, 0.97)
 
 
@@ -28,7 +30,6 @@ def stored(toy: Bottleneck) -> int:
     return int((toy.directions.norm(dim=1) > 0.5).sum())
 
 
-@pytest.mark.slow
 def test_dense_features_get_one_neuron_each(phases: list[Bottleneck]) -> None:
     """At S = 0 the two most important features are stored, orthogonally, and the rest are not."""
     toy = phases[0]
@@ -38,7 +39,6 @@ def test_dense_features_get_one_neuron_each(phases: list[Bottleneck]) -> None:
     assert abs(float(first @ second)) < 0.25
 
 
-@pytest.mark.slow
 def test_rarer_features_make_antipodal_pairs(phases: list[Bottleneck]) -> None:
     """At S = 0.75 four features live as two pairs of opposites, half a dimension each."""
     toy = phases[1]
@@ -47,7 +47,6 @@ def test_rarer_features_make_antipodal_pairs(phases: list[Bottleneck]) -> None:
     assert torch.allclose(room.sort(descending=True).values[:4], torch.tensor(0.5), atol=0.05)
 
 
-@pytest.mark.slow
 def test_rare_features_make_a_pentagon(phases: list[Bottleneck]) -> None:
     """At S = 0.97 all five are stored, two fifths of a dimension each, 72° apart."""
     toy = phases[2]
@@ -58,7 +57,6 @@ def test_rare_features_make_a_pentagon(phases: list[Bottleneck]) -> None:
     assert torch.allclose(angles.diff(), torch.tensor(2 * torch.pi / 5), atol=0.1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("sparsity", [0.1, 0.3, 0.6, 0.8, 0.95])
 def test_training_reaches_the_better_closed_form(sparsity: float) -> None:
     """Two features, one neuron: no worse than giving it to one, nor than sharing it."""
@@ -76,7 +74,6 @@ def test_training_reaches_the_better_closed_form(sparsity: float) -> None:
     assert shares == (sparsity > critical_sparsity(ratio))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_storing_both_begins_at_the_critical_sparsity(seed: int) -> None:
     """A jump: 0.08 below the crossing the second feature has no length, 0.03 above it has most.

@@ -16,6 +16,8 @@ from sae_nb.data import Scenes, scenes
 from sae_nb.models import VisionTransformer, VisionTransformerConfig, load_model
 from sae_nb_studies.recipes._vision_training import Batch, accuracies
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = Path(sae_nb.models.__path__[0]) / "weights"
 FINISHED = ("tiny-vit", "tiny-vit-plain", "tiny-vit-tied")
 ALONG = ("tiny-vit@step-250", "tiny-vit@step-1250", "tiny-vit@step-2500")
@@ -49,7 +51,6 @@ def _measured(name: str) -> dict[str, float]:
     return _judge(name, _unseen())
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_accuracy_on_unseen_handwriting_is_what_the_card_says(name):
     """Within two standard deviations of 1000 pictures, for every head; never below 90 %."""
@@ -62,7 +63,6 @@ def test_accuracy_on_unseen_handwriting_is_what_the_card_says(name):
     assert card["texture"] > 0.98
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_patches_of_the_digit_are_told_from_the_rest(name, unseen):
     """The foreground head is far above always saying "background"."""
@@ -70,7 +70,6 @@ def test_patches_of_the_digit_are_told_from_the_rest(name, unseen):
     assert _measured(name)["foreground"] > floor + 0.5 * (1 - floor)
 
 
-@pytest.mark.slow
 def test_checkpoints_along_training_get_better():
     """Three stations, then the end: the digit is read better at each."""
     digit = [_measured(name)["digit"] for name in (*ALONG, "tiny-vit")]
@@ -80,7 +79,6 @@ def test_checkpoints_along_training_get_better():
     assert steps == [250, 1250, 2500, 3200]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", FINISHED)
 def test_the_card_can_be_measured_again(name):
     """The card's 4000 pictures give its accuracy, up to what another CPU rounds differently; fewer of that

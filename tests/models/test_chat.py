@@ -23,6 +23,23 @@ CHAT = [
 POINT = "resid_post.0"
 
 
+class SlowTokenizer:
+    """A tokenizer of pure Python."""
+
+    is_fast = False
+
+    def __init__(self, tokenizer: Any) -> None:
+        self._tokenizer = tokenizer
+        self.chat_template = TEMPLATE
+
+    def __getattr__(self, name: str) -> Any:
+        """What the tokenizer has."""
+        return getattr(self._tokenizer, name)
+
+    def __len__(self) -> int:
+        return len(self._tokenizer)
+
+
 @pytest.fixture(scope="module")
 def gpt() -> Any:
     """The bundled language model with a template."""
@@ -106,6 +123,20 @@ def test_a_model_answers_where_the_template_asks(gpt: Any) -> None:
     assert table["turn"].is_monotonic_increasing
 
 
+def test_without_a_template_or_roles_it_is_said(gpt: Any) -> None:
+    """No template; roles asked of texts; a tokenizer that does not tell where its tokens lie."""
+    plain = sn.load_model("tiny-gpt")
+    with pytest.raises(
+        ValueError, match="need a tokenizer with a chat template, and tiny-gpt has none"
+    ):
+        captured(plain, CHAT)
+    with pytest.raises(ValueError, match="conversations have roles"):
+        captured(gpt, "A fox ran.", positions="assistant")
+    slow = sn.wrap(plain.module, tokenizer=SlowTokenizer(plain.tokenizer))
+    with pytest.raises(ValueError, match="fast"):
+        captured(slow, CHAT)
+
+
 @pytest.mark.slow
 def test_steering_reaches_what_a_role_wrote(gpt: Any) -> None:
     """Only the assistant's tokens move, in a pass, in a batch beside a text, and in the answer it writes."""
@@ -134,3 +165,15 @@ def test_steering_reaches_what_a_role_wrote(gpt: Any) -> None:
         by_role = gpt.generate(CHAT, **how)
     with sn.steer(gpt, POINT, direction=strong, steps="new"):
         assert by_role == gpt.generate(CHAT, **how)
+
+
+def test_roles_that_nobody_knows_are_refused(gpt: Any) -> None:
+    """Of texts, of the module's own calls, and in a plain module."""
+    with sn.steer(gpt, POINT, direction=torch.ones(gpt.width(POINT)), positions="user") as steering:
+        with pytest.raises(ValueError, match='`positions="user"` needs conversations'):
+            captured(gpt, "A fox ran.")
+        with pytest.raises(ValueError, match='`positions="user"` needs conversations'):
+            gpt.module(torch.tensor([[1, 2]]))
+        captured(gpt, CHAT)
+        with pytest.raises(ValueError, match="`to_hooks` edits plain modules"):
+            steering.recipe.to_hooks(gpt.module)

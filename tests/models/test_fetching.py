@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -71,6 +72,16 @@ def test_another_file_under_its_name_is_refused(
     with pytest.raises(ValueError, match=r"checksum bcc81830d10c….*--source hub"):
         fetch_model(NAME)
     assert not any(cache.glob("*"))
+
+
+def test_a_full_disk_is_seen_before(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is asked of the network."""
+    asked = pip_that(monkeypatch, None)
+    usage = shutil.disk_usage(cache.parent)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=10**8))
+    with pytest.raises(OSError, match=r"1 GB of room.*0\.1 GB.*SAE_NB_CACHE"):
+        fetch_model(NAME)
+    assert not asked
 
 
 def test_a_fetch_that_is_killed_leaves_nothing_that_opens(

@@ -99,6 +99,14 @@ def test_edits_are_applied_in_their_order(build) -> None:
     assert torch.equal(both, model(inputs))
 
 
+def test_a_read_only_place_refuses_an_edit_and_names_the_other(build) -> None:
+    """An edit at the norm before the MLP would miss the skip connection."""
+    model, inputs = model_of(build, "gpt2")
+    model.interventions.append(Intervention(model.hook_point("resid_mid.1"), lambda x, _s: x))
+    with pytest.raises(ValueError, match=r'"resid_mid.1" can be read but not edited.*attn_out\.1'):
+        model(inputs)
+
+
 def test_an_edit_in_a_post_norm_middle_reaches_both_uses(build) -> None:
     """BERT's resid_mid feeds the MLP and the sum after it."""
     model, inputs = model_of(build, "bert")

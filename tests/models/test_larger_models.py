@@ -7,6 +7,7 @@ import importlib.util
 import re
 import warnings
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,72 @@ def test_a_quantised_model_is_read_and_steered_as_another(
     with sn.ablate(quantised, "resid_post.1", sae, atom=atom, backend=backend):
         assert not torch.allclose(quantised(TEXTS), before, equal_nan=True)
     assert torch.equal(torch.nan_to_num(quantised(TEXTS)), torch.nan_to_num(before))
+
+
+class _Integers(nn.Module):
+    """A module whose output is quantised itself, as static quantisation leaves it."""
+
+    def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.inner, self.make = nn.Linear(4, 4), make
+        self.quantise = _Function(make)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.quantise(self.inner(x))
+        return y.dequantize() if y.is_quantized else y.float()
+
+
+class _Function(nn.Module):
+    def __init__(self, make: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.make = make
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.make(x)
+
+
+@pytest.mark.parametrize("backend", ["nnsight", "hooks"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda x: torch.quantize_per_tensor(x, 0.1, 0, torch.qint8),
+        lambda x: (10 * x).to(torch.int8),
+    ],
+    ids=["qint8", "int8"],
+)
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor")
+def test_an_output_of_integers_is_not_steered(make: Any, backend: Any) -> None:
+    """Nothing can be added to it: said with the hook point, and the model runs as before."""
+    model = wrap(_Integers(make))
+    x = torch.ones(2, 4)
+    before = model(x)
+    with (
+        pytest.raises(
+            TypeError, match=r'"quantise" must meet floating-point activations, got torch\.q?int8'
+        ),
+        sn.steer(model, "quantise", direction=torch.ones(4), by=1.0, backend=backend),
+    ):
+        model(x)
+    with sn.steer(model, "inner", direction=torch.ones(4), by=1.0, backend=backend):
+        assert not torch.equal(model(x), before)
+    assert torch.equal(model(x), before)
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"device_map": "cpu"}, "`device_map` must be one of auto"),
+        ({"device_map": "auto", "device": "cpu"}, "`device` must be None where `device_map`"),
+        ({"offload_folder": "x"}, "`offload_folder` must come with a `device_map`"),
+    ],
+    ids=str,
+)
+def test_what_cannot_be_placed_is_refused(asked: Any, said: str, tmp_path: Path) -> None:
+    """By its rule, for a folder; a bundled model takes none of it."""
+    with pytest.raises(ValueError, match=said):
+        load_model(_copied(tmp_path), **asked)
+    with pytest.raises(ValueError, match="must be None for a bundled model"):
+        load_model("tiny-gpt", **asked)
 
 
 def _copied(tmp_path: Path) -> Path:

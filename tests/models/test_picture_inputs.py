@@ -169,6 +169,13 @@ def test_a_preprocess_of_the_users_own_is_a_function_of_floats() -> None:
     assert model(BYTES).shape == (3, 4, 4)
 
 
+def test_a_preprocess_that_loses_pictures_is_refused() -> None:
+    """Rule, given, do."""
+    model = wrap(Patches(), preprocess=lambda x: x[:1])
+    with pytest.raises(ValueError, match=r"`preprocess` must .* n=3"):
+        next(model.batches(BYTES))
+
+
 def test_without_a_preprocess_pictures_go_in_as_they_are() -> None:
     """Floats unchanged, bytes divided by 255."""
     model = wrap(Patches(), patch_grid=(4, 4))

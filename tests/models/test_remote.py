@@ -11,6 +11,7 @@ import pytest
 import torch
 
 import sae_nb as sn
+from sae_nb.atoms import summarise_atom
 from sae_nb.models import _checkpoint_files as hub
 
 TEXTS = ["a b c", "d a", "b b c a d"]
@@ -149,6 +150,17 @@ def test_a_capture_without_the_flag_stays_here(folder: Path, server: type[Server
     assert server.asked == []
 
 
+def test_what_needs_weights_says_so(on_the_hub: str, server: type[Server]) -> None:
+    """The module itself and the logit lens: rule, given, do; nothing is sent."""
+    model = sn.load_model(on_the_hub, remote=True)
+    missing = "weights on this machine, but 'owner/gpt' runs remotely.*or `sn.capture`, which run"
+    with pytest.raises(RuntimeError, match=missing):
+        model.module(torch.tensor([[2, 3]]))
+    with pytest.raises(RuntimeError, match=missing):
+        summarise_atom(sn.TopK(16, 32, 2), torch.ones(4, 16), model=model)
+    assert server.asked == []
+
+
 @pytest.fixture
 def far(folder: Path, on_the_hub: str, monkeypatch: pytest.MonkeyPatch) -> sn.LiveModel:
     """A remote model whose server unpacks what is sent, this library hidden, and runs just that."""
@@ -219,6 +231,26 @@ def test_a_remote_model_is_steered_as_one_that_is_here(
     assert far.nnsight._edits == []
 
 
+@pytest.mark.slow
+def test_somebodys_own_remote_trace_is_steered(far: sn.LiveModel, folder: Path) -> None:
+    """Ours first, then theirs; after the block theirs alone; a recipe's model keeps the edit."""
+    here, theirs = sn.load_model(folder), far.nnsight
+    ids = torch.tensor([[2, 3, 4]])
+    with sn.steer(here, "resid_post.1", direction=D, by=2.0):
+        expected = here(ids)
+    with sn.steer(far, "resid_post.1", direction=D, by=2.0) as steering:
+        edited = steering.recipe.to_nnsight(far.nnsight)
+        with torch.no_grad(), theirs.trace(ids, remote=True):
+            out = theirs.output.logits.save()
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
+    with torch.no_grad(), theirs.trace(ids, remote=True):
+        out = theirs.output.logits.save()
+    torch.testing.assert_close(out, here(ids), atol=1e-6, rtol=0)
+    with torch.no_grad(), edited.trace(ids, remote=True):
+        out = edited.output.logits.save()
+    torch.testing.assert_close(out, expected, atol=1e-6, rtol=0)
+
+
 def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
     """Codes of an SAE and functions at once; positions in a trace of somebody's own when it runs."""
     sae, theirs = sn.TopK(16, 32, 2), far.nnsight
@@ -231,6 +263,26 @@ def test_edits_that_do_not_travel_say_so(far: sn.LiveModel) -> None:
         with pytest.raises(ValueError, match="must be the same at every position"):
             with theirs.trace(torch.tensor([[2, 3]]), remote=True):
                 theirs.output.save()
+
+
+def test_what_cannot_be_remote_is_refused(on_the_hub: str, folder: Path) -> None:
+    """A folder no server has, a bundled model, a device, plain hooks, an address that is none."""
+    with pytest.raises(ValueError, match="must be a hub id.*got the folder"):
+        sn.load_model(str(folder), remote=True)
+    with pytest.raises(ValueError, match="'tiny-gpt', which is bundled"):
+        sn.load_model("tiny-gpt", remote=True)
+    with pytest.raises(ValueError, match="`device` and `dtype` must be None"):
+        sn.load_model(on_the_hub, device="cpu", remote=True)
+    with pytest.raises(ValueError, match="`remote` must be True, False, 'local' or a server's"):
+        sn.load_model(on_the_hub, remote="somewhere")
+    with pytest.raises(ValueError, match="`backend` must be 'nnsight' for 'owner/gpt'"):
+        sn.capture(
+            sn.load_model(on_the_hub, remote=True),
+            ["a b"],
+            "resid_post.1",
+            backend="hooks",
+            progress=False,
+        )
 
 
 @pytest.mark.slow

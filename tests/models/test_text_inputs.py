@@ -253,6 +253,23 @@ def test_bad_input_is_refused_before_any_work(gpt2, inputs, kind, message) -> No
         gpt2.batches(inputs)
 
 
+def test_text_needs_a_tokenizer(build) -> None:
+    """Without one only ids are read, and the message says how to give one."""
+    with pytest.raises(TypeError, match="no tokenizer.*wrap"):
+        wrap(build("gpt2")).batches("the cat")
+
+
+def test_packing_and_bos_need_their_tokens(build, tokenizer) -> None:
+    """An encoder cannot be packed; a model without BOS cannot have one added."""
+    with pytest.raises(ValueError, match="`pack` needs a causal language model"):
+        wrap(build("bert"), tokenizer=tokenizer("cls")).batches(TEXTS, pack=True)
+    model = wrap(build("gpt2", bos_token_id=None, eos_token_id=None))
+    with pytest.raises(ValueError, match="no beginning-of-text"):
+        model.batches([[3]], add_bos=True)
+    with pytest.raises(ValueError, match="end-of-text"):
+        model.batches([[3]], pack=True)
+
+
 def test_a_tokenizer_of_another_model_is_noticed(build, tokenizer) -> None:
     """Ids it makes outside the vocabulary are named before the model fails on them."""
     model = wrap(build("gpt2", vocab_size=12), tokenizer=tokenizer())

@@ -197,6 +197,21 @@ def test_ids_under_the_name_that_transformers_reads_are_read_as_they_are() -> No
     torch.testing.assert_close(acts.x, states[ids != 0])
 
 
+def test_what_does_not_pair_is_refused(tmp_path: Any) -> None:
+    model, given = made("T5"), sources("T5")
+    with pytest.raises(ValueError, match="one target, got 2 for 3"):
+        sn.capture(
+            model, {"source": given[:3], "target": [[5, 6], [7]]}, "resid_post.0", progress=False
+        )
+    with pytest.raises(ValueError, match="`pack` must be False"):
+        sn.capture(model, given, "resid_post.0", pack=True, progress=False)
+    with pytest.raises(TypeError, match="has no tokenizer"):
+        sn.capture(model, [(given[0], "a text")], "resid_post.0", progress=False)
+    points = ["encoder.resid_post.0", "decoder.resid_post.0"]
+    with pytest.raises(ValueError, match="of the encoder or of the decoder"):
+        sn.capture(model, given, points, store=tmp_path / "acts", progress=False)
+
+
 def test_a_folder_loads_with_both_halves(tmp_path: Any) -> None:
     """And its rows go to a store, of one stream each."""
     made("T5").module.save_pretrained(tmp_path / "model")

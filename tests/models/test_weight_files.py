@@ -57,3 +57,13 @@ def test_loading_asks_for_room_first(build, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr("sae_nb.checks._values.available_memory", lambda: 1000)
     with pytest.raises(MemoryError, match="'m' with"):
         load_model(tmp_path / "m", device="cpu")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"\xff" * 64, b"\x02\0\0\0\0\0\0\0{}", b"\x02\0\0\0\0\0\0\0[]"]
+)
+def test_what_is_no_safetensors_file_is_named(tmp_path, content) -> None:
+    """Empty, huge header, no tensors, another JSON."""
+    (tmp_path / "model.safetensors").write_bytes(content)
+    with pytest.raises(ValueError, match=r"'model\.safetensors' of .* must be whole"):
+        count_parameters(tmp_path)

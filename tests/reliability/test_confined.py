@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from confined import PLANTED
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 
 ELSEWHERE = {
@@ -57,7 +59,6 @@ def contents(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*"))
 
 
-@pytest.mark.slow
 def test_nothing_is_written_elsewhere(day: dict[str, Any]) -> None:
     """Not at home, not in the working folder; temporary files are gone; what is beside is listed here."""
     allowed = [os.path.realpath(day[name]) for name in ("given", "temporary")]
@@ -79,14 +80,12 @@ def test_nothing_is_written_elsewhere(day: dict[str, Any]) -> None:
     assert [one for one in contents(day["given"]) if one.name.startswith(".")] == []
 
 
-@pytest.mark.slow
 def test_nobody_is_listened_to_or_asked(day: dict[str, Any]) -> None:
     """No socket is bound, and none connects; not even on loopback."""
     assert day["bound"] == []
     assert day["connected"] == []
 
 
-@pytest.mark.slow
 def test_no_file_tells_of_the_machine(day: dict[str, Any]) -> None:
     """No byte of what was saved holds a value of the environment, a host or user name, or a path."""
     files = [one for one in contents(day["given"]) if one.is_file()]

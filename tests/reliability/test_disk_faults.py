@@ -215,6 +215,16 @@ def temporary(folder: Path) -> list[str]:
     return [one.name for one in folder.rglob("*") if one.name.startswith(".")]
 
 
+def test_a_path_under_a_file_is_named(writer: Writer, tmp_path: Path) -> None:
+    """A folder that cannot be made, whoever asks: root is bound by this as well."""
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises((OSError, ValueError), match=r"must .*file.*\. [A-Z]") as caught:
+        writer.write(tmp_path / "file" / "it", 0)
+    assert "Errno" not in str(caught.value)
+    assert (tmp_path / "file").read_text() == "mine"
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
 SMALL_DISK = """
 import sys
 from pathlib import Path

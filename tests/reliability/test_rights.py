@@ -78,6 +78,14 @@ def test_a_folder_without_rights_is_named(folders: Path, name: str, rights: int)
         read(folder)
 
 
+def test_images_that_cannot_be_listed_are_not_taken_for_none(folders: Path) -> None:
+    """Other folders are opened without a list of their files."""
+    with a_stranger(folders / "images", 0o111), pytest.raises(PermissionError, match="may read"):
+        sn.data.pictures(folders / "images")
+    with a_stranger(folders / "sae", 0o111):
+        assert sn.load_sae(folders / "sae").n_atoms == 8
+
+
 def test_a_cache_without_rights_holds_no_fetched_model(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

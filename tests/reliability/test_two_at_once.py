@@ -235,3 +235,44 @@ def test_clocks_that_go_back_change_nothing(
     times = [record.seconds for record in resumed.history]
     assert times == sorted(times)
     assert seconds == sorted(seconds)
+
+
+@pytest.mark.slow
+def test_a_store_from_the_future_is_gone_on_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is complete is decided by what is in the folder, not by dates."""
+    from test_disk_faults import model
+
+    def call(folder: Path, callback: Any = False) -> Any:
+        pictures = torch.rand(8, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+        settings: dict[str, Any] = {"batch_size": 2, "shard_rows": 100, "progress": callback}
+        return sn.capture(model(), pictures, "resid_post.1", store=folder, **settings)
+
+    draw = random.Random(1)
+    monkeypatch.setattr(time, "time", lambda: draw.uniform(0, 4e9))
+
+    def strike(record: Any) -> None:
+        if record.samples >= 6:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        call(tmp_path / "s", strike)
+    for path in (tmp_path / "s").iterdir():
+        os.utime(path, (4_000_000_000, 4_000_000_000))
+    assert torch.equal(call(tmp_path / "s").x, call(tmp_path / "alone").x)
+
+
+def test_labels_written_by_another_clock_are_seen(tmp_path: Path) -> None:
+    """A file that claims to be older than what was read is read all the same."""
+    from sae_nb.sessions import Annotations
+
+    mine = Annotations(tmp_path, sae())
+    mine.write(1, "one")
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    Annotations(theirs, sae()).write(1, "two")
+    os.utime(theirs / "annotations.json", (0, 0))
+    (theirs / "annotations.json").replace(tmp_path / "annotations.json")
+    mine.look()
+    assert mine.label(1) == "two"

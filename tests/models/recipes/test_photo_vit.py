@@ -14,12 +14,13 @@ from sae_nb_studies.recipes import photo_vit
 from sae_nb_studies.recipes._vision_training import accuracies, photo_batches
 from sae_nb_studies.recipes.photo_vit import PhotoRecipe, PhotoTraining, main
 
+pytestmark = pytest.mark.slow
+
 RECIPE = PhotoRecipe(
     steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1
 )
 
 
-@pytest.mark.slow
 def test_the_card_states_what_the_file_does(tmp_path, photos):
     """The model loads like a bundled one; its accuracy is that of the weights read back."""
     given = ["--photos", str(photos), "--out", str(tmp_path), "--steps", "2", "--decay-steps", "1"]
@@ -34,7 +35,6 @@ def test_the_card_states_what_the_file_does(tmp_path, photos):
     assert "--residual-drop 0 --steps 2 --decay-steps 1 --seed 3 --out DIR" in card["command"]
 
 
-@pytest.mark.slow
 def test_training_lowers_the_loss(photos):
     """Twenty-five steps on one batch fit it; the heads that have no labels stay as they were drawn."""
     state = PhotoTraining(replace(RECIPE, steps=200, batch=16))

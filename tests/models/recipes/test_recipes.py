@@ -27,6 +27,8 @@ from tests.models.recipes import (
     test_two_towers as towers,
 )
 
+pytestmark = pytest.mark.slow
+
 TIED = replace(vit.CONFIG, variant="tiny-vit-tied")
 RUNS: dict[str, tuple[type, Any, Callable[..., Any]]] = {
     "tiny-induction": (CircuitTraining, circuits.RECIPE, train_circuit),
@@ -39,7 +41,6 @@ RUNS: dict[str, tuple[type, Any, Callable[..., Any]]] = {
 }
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_a_killed_run_continues_bit_exactly(
     name: str, tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch

@@ -20,12 +20,13 @@ from sae_nb_studies.recipes.tiny_audio import (
     train_tiny_audio,
 )
 
+pytestmark = pytest.mark.slow
+
 RECIPE = AudioRecipe(
     steps=6, decay_steps=3, batch=4, log_every=2, n_held_out=8, warmup_steps=2, seed=1
 )
 
 
-@pytest.mark.slow
 def test_the_card_states_what_the_file_does(tmp_path, monkeypatch):
     """Accuracy is that of the fp16 weights read back; chance, probe and untrained network stand by it."""
     monkeypatch.setattr(tiny_audio, "N_JUDGED", 24)
@@ -42,7 +43,6 @@ def test_the_card_states_what_the_file_does(tmp_path, monkeypatch):
     assert card["command"] in (folder / "card.md").read_text()
 
 
-@pytest.mark.slow
 def test_training_lowers_the_loss():
     """Fifteen steps on one batch fit it."""
     state = AudioRun(replace(RECIPE, steps=200, batch=16))
