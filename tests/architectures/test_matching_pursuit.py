@@ -11,7 +11,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import MatchingPursuit, OrthogonalMatchingPursuit
-from sae_nb.architectures._revival import resampled_atoms
+from sae_nb.architectures._revival import due, resampled_atoms
 
 BOTH = [MatchingPursuit, OrthogonalMatchingPursuit]
 
@@ -212,3 +212,13 @@ def test_free_norms_have_the_gradient_of_finite_differences(x: Tensor) -> None:
             values.append(float(loss()))
     slope = (values[0] - values[1]) / 2e-5
     assert float((gradient * direction).sum()) == pytest.approx(slope, rel=1e-4)
+
+
+def test_a_dead_atom_gets_another_try_only_after_as_long_again() -> None:
+    """One resampling per `dead_after` rows, whatever the batch size."""
+    for rows in (10, 50, 100):
+        tries = [
+            silent for silent in range(0, 1001, rows) if bool(due(torch.tensor(silent), 100, rows))
+        ]
+        assert tries == list(range(100, 1001, 100))
+    assert [s for s in range(0, 400, 70) if bool(due(torch.tensor(s), 100, 70))] == [140, 210, 350]

@@ -14,6 +14,7 @@ from sae_nb.architectures import (
     ista_step,
     random_unit_rows,
 )
+from sae_nb.architectures._one_step import best_gain
 from sae_nb.architectures._recipe import TrainingDefaults, geometric_median
 from sae_nb.architectures.parts._operators import LearnedAdjoint
 
@@ -72,3 +73,11 @@ def test_scaling_gives_unit_mean_square() -> None:
 def test_warm_up_is_a_share_of_the_run_with_a_ceiling() -> None:
     assert TrainingDefaults(learning_rate=1e-3).warmup_steps(400) == 20
     assert TrainingDefaults(learning_rate=1e-3).warmup_steps(10**6) == 1000
+
+
+def test_the_gain_is_least_squares() -> None:
+    """Of a reconstruction that is twice too long; 1 where there is nothing to go by."""
+    x = torch.randn(10, 3)
+    assert best_gain(x, 2 * x) == pytest.approx(0.5)
+    assert best_gain(x, torch.zeros(10, 3)) == 1
+    assert best_gain(x, -x) == 1

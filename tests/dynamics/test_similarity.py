@@ -7,8 +7,10 @@ import torch
 import torch.nn.functional as F
 
 from sae_nb.dynamics import (
+    LayerSimilarity,
     States,
     layer_similarity,
+    mean_adjacent,
     mean_off_diagonal,
 )
 
@@ -89,3 +91,12 @@ def test_text_states_are_compared_token_by_token() -> None:
     expected = F.cosine_similarity(x[:, 1], x[:, 3], dim=-1).mean()
     assert found.features == ("token",)
     assert float(found[0, 2]) == pytest.approx(float(expected), abs=1e-5)
+
+
+def test_it_is_a_tensor_with_readings(states: States) -> None:
+    """Indexing and arithmetic give plain tensors; samples stay at hand."""
+    found = layer_similarity(states)
+    assert isinstance(found, LayerSimilarity)
+    assert type(found[0]) is torch.Tensor
+    torch.testing.assert_close(found.by_sample["raw"].mean(dim=0), found + 0)
+    assert float(mean_adjacent(found)) == pytest.approx(float((found + 0).diagonal(1).mean()))

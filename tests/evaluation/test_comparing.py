@@ -107,3 +107,15 @@ def test_an_sae_that_was_cut_short_is_said() -> None:
     assert re.search(said, repr(sn.evaluate(sae, X, n_bootstrap=0)))
     sn.train(sae, X, CONFIG, progress=False)
     assert not re.search(said, repr(sn.evaluate(sae, X, n_bootstrap=0)))
+
+
+def test_the_table_leaves_as_pandas_and_markdown(found: Comparison) -> None:
+    """One line per row, the same columns; a number that is not there is an empty cell."""
+    table = found.to_pandas()
+    assert list(table.index) == [row.name for row in found.rows]
+    assert list(table.columns) == ["r2", "l0", "dead_fraction", "stability", "seconds"]
+    lines = found.to_markdown().splitlines()
+    assert lines[0] == "| dictionary | r2 | l0 | dead_fraction | stability | seconds |"
+    assert lines[-3].startswith("| random atoms |")
+    assert lines[-3].endswith("|  |  |")
+    assert {line.count("|") for line in lines[:-2]} == {7}

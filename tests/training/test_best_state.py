@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import nn
 
@@ -58,3 +59,11 @@ def test_copy_is_not_the_state_itself() -> None:
     nn.init.constant_(layer.weight, -1.0)
     best.restore()
     assert torch.equal(layer.weight, torch.full((1, 1), 10.0))
+
+
+def test_running_loss_is_the_bias_corrected_mean() -> None:
+    """Equal losses give exactly their value from the first one on."""
+    _, best = follow([3.0])
+    assert best.running_loss == pytest.approx(3.0)
+    best.see(1.0)
+    assert best.running_loss == pytest.approx((0.95 * 3.0 + 1.0) / 1.95)

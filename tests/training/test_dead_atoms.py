@@ -8,6 +8,7 @@ import torch
 
 from sae_nb.codes import SparseCodes
 from sae_nb.training import DeadAtoms
+from sae_nb.training._learner import fire_counts
 
 
 def test_silent_tokens_match_a_dense_count() -> None:
@@ -44,3 +45,10 @@ def test_frequency_is_the_share_of_recent_rows() -> None:
     for _ in range(5):
         dead.update(never, 10)
     assert dead.frequency.tolist() == [0.0, 1.0]
+
+
+def test_counts_are_those_of_the_dense_codes() -> None:
+    """Rows on which each atom fired, atoms that never do included."""
+    z = (torch.rand(50, 9, generator=torch.Generator().manual_seed(1)) < 0.3).float()
+    z[:, 8] = 0
+    assert torch.equal(fire_counts(SparseCodes.from_dense(z), 9), z.long().sum(dim=0))

@@ -14,6 +14,7 @@ import torch
 import sae_nb as sn
 from sae_nb.training import _loop as loop
 from sae_nb.training._process_group import _meet
+from sae_nb.training._sources import check_team
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
@@ -123,3 +124,12 @@ def test_ctrl_c_in_one_worker_goes_on_in_all(monkeypatch: pytest.MonkeyPatch) ->
         sn.train(sae, torch.randn(64, 8), steps=9, progress=False)
     assert sae.measured is not None
     assert sae.measured["of_steps"] == 9
+
+
+def test_sequences_are_refused_for_several_workers() -> None:
+    """A sequence cut by rows would lose its past."""
+    from sae_nb.temporal import Sequences
+
+    source = Sequences(torch.randn(3, 4, 2), context=4)
+    with pytest.raises(ValueError, match="one process, got 2 workers"):
+        check_team(sn.training.Team(0, 2), source, 8)

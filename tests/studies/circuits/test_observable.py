@@ -124,3 +124,14 @@ def test_classes_of_an_image_model_are_ranked_without_an_image() -> None:
     assert str(alone).endswith("along the stream alone")
     foreseen = alone.measure(sae, sn.data.scenes(4, seed=0), [5], by=0.5)
     assert foreseen.columns.tolist() == ["atom", "foreseen", "measured"]
+
+
+def test_coupling_is_what_one_difference_does_to_another() -> None:
+    """One unit of the first, by the smallest change that does it."""
+    model, place = gpt(), "resid_post.3"
+    other = observable(model, " her", " his", inputs=TEXT)
+    y = she().at(place)
+    step = y / y.square().sum()
+    assert float(y @ step) == pytest.approx(1, rel=1e-5)
+    assert she().coupling(other, place) == pytest.approx(float(other.at(place) @ step), rel=1e-5)
+    assert she().coupling(she(), place) == pytest.approx(1, rel=1e-6)

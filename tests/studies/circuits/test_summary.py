@@ -12,7 +12,7 @@ import pytest
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, load_graph
 from sae_nb.circuits._faithfulness import effects, foreseen
-from sae_nb.circuits._summary import Circuit
+from sae_nb.circuits._summary import Circuit, summarise_flow
 from tests.refusing import refused
 
 TEXT = "One day Mia saw"
@@ -108,3 +108,21 @@ def test_a_graph_from_a_file_is_given_its_model_back(tmp_path: Path) -> None:
     assert by_function.outcomes == (None,)
     with pytest.raises(ValueError, match="a function that no file keeps"):
         by_function.with_model(gpt, dictionaries()).intervene(node)
+
+
+def test_several_atoms_are_changed_together() -> None:
+    """As one each where there is one; a token is none; answers of the random directions are kept."""
+    first, second = atoms_of(graph(), 3)[:2]
+    alone, again = graph().intervene(first, n_random=0), graph().intervene([first], n_random=0)
+    assert alone.effect == again.effect
+    both = graph().intervene([first, second, first], n_random=2)
+    assert both.name.count("atom") == 2
+    assert both.predicted == pytest.approx(
+        sum(foreseen(graph(), node, 0.0)[0] for node in (first, second))
+    )
+    assert both.controlled.shape == (2, len(both.before))
+    refused("must be an atom, got 0, which is a token", graph().intervene, [first, 0])
+    refused("got none", graph().intervene, [])
+    answer = summarise_flow(graph(), [first, second], both)
+    assert answer.after_random.shape == (2, len(answer.names)) == (2, 5)
+    assert (np.diff(np.maximum(answer.before, answer.after)) <= 0).all()

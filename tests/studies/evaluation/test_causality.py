@@ -222,3 +222,11 @@ def test_surprise_is_minus_log_p(gpt: sn.LiveModel) -> None:
 def test_repetition_by_hand() -> None:
     assert repeated_share([1, 2, 1, 2], size=2) == pytest.approx(1 / 3)
     assert repeated_share([1], size=4) == 0
+
+
+def test_cost_is_said_before_and_refused_beyond_what_is_allowed() -> None:
+    """Rule, given, do."""
+    with pytest.raises(
+        ValueError, match="`max_seconds` allows 0 s for steering_curves, and it would"
+    ):
+        steering_curves(identity(), "0", Axes(3), torch.zeros(2, 3), 0, 1, max_seconds=0.0)

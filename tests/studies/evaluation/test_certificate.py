@@ -10,7 +10,7 @@ from sae_nb.geometry import largest_cosines
 from sae_nb.statistics import auroc
 from sae_nb.steering import Answers
 from sae_nb.training import Learner
-from sae_nb_studies.evaluation import bundled_inputs
+from sae_nb_studies.evaluation import SisterDivergedError, bundled_inputs
 from sae_nb_studies.evaluation.certifying._doing import _Added, inputs_of
 from sae_nb_studies.evaluation.certifying._returns import AtomNumbers
 
@@ -202,3 +202,10 @@ def test_what_lies_below_an_atom_is_computed_once_and_answers_are_the_same(gpt):
         expected = Answers(gpt, texts, place, batch_size=12).add(direction, by)
         assert torch.equal(added.add(direction, by), expected)
     assert torch.equal(Answers(gpt, texts, place, batch_size=12).clean, added.clean)
+
+
+def test_a_sister_that_diverges_is_refused_by_name(planted):
+    data, sae, _ = planted
+    wild = sn.TrainConfig(steps=30, learning_rate=1e30, gradient_clip=float("inf"))
+    with pytest.raises(SisterDivergedError, match="diverged.*learning_rate"):
+        sn.certificate(sae, data.x, config=wild, progress=False)

@@ -137,3 +137,13 @@ def test_the_model_is_run_with_what_is_left() -> None:
         sae, acts, model, sae.x, labels=torch.arange(300) % 3, n_left=10, n_answers=2
     )
     assert labelled.quantity == "ce"
+
+
+def test_copies_are_merged_first() -> None:
+    """Before anything else; then nothing is missed by dropping them, where dropping a weak atom is."""
+    sae = _twins()
+    found = sn.evaluation.merge(sae, sae.x, n_left=6)
+    assert {tuple(sorted(pair)) for pair in found.pairs[:3]} == {(0, 10), (1, 11), (2, 12)}
+    assert found.needed(0.99) <= 10 < found.simpler(0.99)
+    assert found.groups(10) == [[0, 10], [1, 11], [2, 12]]
+    assert found.cost[:3].max() < 0.01 < found.cost[3]

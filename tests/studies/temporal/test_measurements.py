@@ -21,6 +21,7 @@ from sae_nb_studies.temporal import (
     permuted_order,
     readout_r2,
     spliced_documents,
+    story_events,
     unexplained,
 )
 
@@ -147,3 +148,13 @@ def test_a_readout_is_held_out() -> None:
     assert readout_r2(codes[:200], target[:200], codes[200:], target[200:]) > 0.999
     other = noise(400, 2, seed=5)
     assert readout_r2(codes[:200], other[:200], codes[200:], other[200:]) < 0.05
+
+
+def test_story_boundaries_become_events_of_tokens() -> None:
+    """A token belongs to the event in which it begins."""
+    told = sn.data.stories(5, seed=0)
+    starts = [list(range(len(text))) for text in told.texts]
+    found = story_events(told.boundary_story, told.boundary, starts)
+    for story, events in enumerate(found):
+        borders = (events.diff() == 1).nonzero().flatten() + 1
+        assert borders.tolist() == told.boundary[told.boundary_story == story].tolist()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -122,3 +123,26 @@ def test_one_atom_in_two_models(blobs: sn.LiveModel, kind: str) -> None:
     assert "<image" in to_svg(found.plot())
     if kind == "universal":
         assert found.strengths[0, 0] == pytest.approx(found.parts[0].activation[0], rel=1e-3)
+
+
+def test_what_is_natural_is_not_unusual(blobs: sn.LiveModel, sae: sn.TopK) -> None:
+    """Distances of natural images are among themselves."""
+    found = sn.vision.maximise(
+        blobs, sae, _alive(blobs, sae)[0], "patches", images=_natural(), **SHORT
+    )
+    means = sn.capture(blobs, _natural(), "patches", progress=False).x.view(12, 16, 4).mean(dim=1)
+    apart = torch.cdist(means, means) + 1e9 * torch.eye(12)
+    assert np.allclose(found.natural_distance, apart.amin(dim=1), atol=1e-4)
+
+
+def test_the_line_is_the_pre_activation(blobs: sn.LiveModel, sae: sn.TopK) -> None:
+    """Of a one-step encoder: ⟨e_j, x − b⟩ + a_j at every place, also where it is negative."""
+    from sae_nb_studies.vision._maximise import _readers, _reading
+
+    atoms = _alive(blobs, sae)
+    readers = _readers([blobs], sae, ["patches"], _natural(), several=False)
+    states = [readers.all_states(0, readers.pixels[0].x)]
+    reading = _reading(readers, 0, states, readers.strengths(states, 0, atoms), atoms)
+    x = _drawn(1, 1, 5, 4, seed=3)
+    rows = (x[0, 0] - sae.bias) @ sae.encoder.weight[atoms].T + sae.encoder.bias[atoms]
+    assert torch.allclose(reading(x.expand(2, 1, 5, 4), "max")[:, 0], rows.amax(dim=0), atol=1e-4)
