@@ -33,7 +33,6 @@ TEXTS = ["the cat sat on the mat", "a dog ran far away and then it slept", "it",
 
 
 def words_tokenizer() -> Any:
-    """One id per word, from 4 on; BOS in front."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 
@@ -49,7 +48,6 @@ def words_tokenizer() -> Any:
 
 
 def _made(family: str) -> nn.Module:
-    """A model of a family, with the weights that its class draws."""
     import transformers
 
     torch.manual_seed(0)

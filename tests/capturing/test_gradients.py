@@ -127,21 +127,6 @@ def test_labels_and_functions() -> None:
         capture(model, x, "1", gradient_of="labels", labels=labels + 9, progress=False)
 
 
-def test_a_head_by_its_name() -> None:
-    """A bundled vision model answers several questions; labels of one of them."""
-    model, images = sn.load_model("tiny-vit"), sn.data.scenes(4).images
-
-    def gradient(labels: Any) -> Any:
-        how: dict[str, Any] = {"gradient_of": "labels", "labels": labels, "progress": False}
-        return capture(model, images, "resid_post.8", **how).gradient
-
-    classes = torch.arange(4)
-    digit, texture = (gradient({head: classes}) for head in ("digit", "texture"))
-    torch.testing.assert_close(digit, gradient(classes))  # its own answer
-    assert bool((texture != 0).any())
-    assert not torch.allclose(digit, texture, atol=1e-3)
-
-
 class Deaf(nn.Module):
     """Its second half sees nothing of the first; its third switches gradients off."""
 
@@ -176,27 +161,6 @@ def test_a_gradient_that_does_not_exist_is_named(language: LiveModel) -> None:
     assert not language.interventions
 
 
-@pytest.mark.parametrize(
-    "function", [lambda: torch.zeros(()), lambda y, target: (y - target).sum(), torch.nn.MSELoss()]
-)
-def test_a_loss_of_other_parameters_is_named_before_any_work(
-    language: LiveModel, function: Any
-) -> None:
-    """Rule, what it takes, and what to do; not the function's own TypeError from inside a pass."""
-    with pytest.raises(ValueError, match="must take one thing, the model's answers"):
-        capture(language, TEXTS, "resid_post.1", gradient_of=function, progress=False)
-
-
-@pytest.mark.parametrize("function", [torch.sum, lambda y, scale=2.0: scale * y.sum()])
-def test_a_loss_that_can_be_called_with_one_thing_is_taken(
-    language: LiveModel, function: Any
-) -> None:
-    """Built-in functions, and further parameters with defaults."""
-    assert capture(
-        language, TEXTS, "resid_post.1", gradient_of=function, progress=False
-    ).has_gradient
-
-
 def test_a_stream_brings_them_beside_its_rows(language: LiveModel) -> None:
     """Each activation with its own gradient, however rows are shuffled; `GradientSAE` trains on both."""
     acts = capture(language, TEXTS, "resid_post.1", gradient_of="next_token", progress=False)
@@ -221,11 +185,3 @@ def test_a_stream_brings_them_beside_its_rows(language: LiveModel) -> None:
         sn.train(sn.Transcoder(d, d, 8, 2), source, config, progress=False)
     with pytest.raises(ValueError, match=r"must bring the gradient of each row for GradientSAE"):
         sn.train(sae, sn.stream(language, TEXTS, "resid_post.1"), config, progress=False)
-
-
-def test_what_a_stream_cannot_keep_together_is_refused(language: LiveModel) -> None:
-    """Labels, which are of samples in an order of their own; and several hook points."""
-    with pytest.raises(ValueError, match="in a stream, whose samples come in a fresh order"):
-        sn.stream(language, TEXTS, "resid_post.1", gradient_of="labels")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="one name with gradient_of=, got 2"):
-        sn.stream(language, TEXTS, ["resid_post.0", "resid_post.1"], gradient_of="next_token")

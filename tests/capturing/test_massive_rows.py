@@ -52,13 +52,6 @@ def test_massive_rows_are_dropped_wherever_they_are_and_named(long_word: Any) ->
     assert "massive" not in repr(kept)
 
 
-def test_first_tokens_that_are_kept_keep_massive_rows_too(long_word: Any) -> None:
-    """Who asks for every token gets every token."""
-    acts = captured(long_word, drop_first=False)
-    assert len(acts) == len(captured(long_word, drop_first=False, drop_massive=False))
-    assert len(captured(long_word, drop_first=False, drop_massive=True)) < len(acts)
-
-
 def test_a_model_without_massive_rows_is_captured_as_ever(gpt: Any) -> None:
     """Nothing is dropped at any hook point of tiny-gpt, and no bit changes."""
     points = ["resid_pre.0", "resid_post.0", "resid_post.3", "mlp_out.1", "attn_out.2"]

@@ -19,7 +19,7 @@ from torch import Tensor
 from warm_python import WarmPython
 
 from sae_nb.activations import Activations, load_activations
-from sae_nb.capturing import _resumable as resumable_capture, capture
+from sae_nb.capturing import capture
 from sae_nb.models import Intervention, LiveModel, wrap
 from tests.capturing.small import gpt2, pictures as drawn_pictures, vit as drawn_vit
 
@@ -48,7 +48,6 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 def runs_of(model: LiveModel) -> list[int]:
-    """Batch sizes the model is run on from now on."""
     seen: list[int] = []
     embed = model.module.embed
     embed.register_forward_pre_hook(lambda _m, args: seen.append(len(args[0])))
@@ -74,7 +73,6 @@ def test_store_holds_what_memory_would(model: LiveModel, tmp_path: Path) -> None
 
 
 def test_several_hook_points_share_one_store(model: LiveModel, tmp_path: Path) -> None:
-    """One pass, one folder, a dict back."""
     names = ["blocks.1.hook_resid_pre", "mlp_out.2"]
     stored = to_store(model, tmp_path / "s", hook_points=names)
     held = capture(model, pictures(), names, batch_size=3, progress=False)
@@ -106,16 +104,6 @@ def test_texts_come_back_with_their_tokens(language: LiveModel, tmp_path: Path) 
             assert int(stored.tokens.ids[row]) == expected
 
 
-def test_max_rows_and_dtype_hold_on_disk(model: LiveModel, tmp_path: Path) -> None:
-    """As in memory."""
-    stored = to_store(model, tmp_path / "s", max_rows=500, dtype=torch.bfloat16)
-    held = capture(
-        model, pictures(), POINT, batch_size=3, max_rows=500, dtype=torch.bfloat16, progress=False
-    )
-    assert torch.equal(stored.x, held.x)
-    assert stored.x.dtype == torch.bfloat16
-
-
 def test_saved_activations_come_back(model: LiveModel, tmp_path: Path) -> None:
     """.save writes what load_activations reads; parts of a store can be saved as well."""
     stored = to_store(model, tmp_path / "s")
@@ -131,14 +119,6 @@ def test_saved_activations_come_back(model: LiveModel, tmp_path: Path) -> None:
         part.save(tmp_path / "part")
     stored.save(tmp_path / "part", replace=True)
     assert len(load_activations(tmp_path / "part")) == len(stored)
-
-
-def test_store_written_over_several_calls_is_read_by_path(model: LiveModel, tmp_path: Path) -> None:
-    """A store is a folder that can be moved."""
-    stored = to_store(model, tmp_path / "s")
-    x = stored.x
-    (tmp_path / "s").rename(tmp_path / "moved")
-    assert torch.equal(load_activations(tmp_path / "moved").x, x)
 
 
 # Killed and resumed
@@ -219,11 +199,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     ],
 )
 def test_killed_capture_resumes_bit_for_bit(
-    warm_python: WarmPython,
-    tmp_path: Path,
-    unbroken: dict[str, bytes],
-    where: str,
-    kill_after: int,
+    warm_python: WarmPython, tmp_path: Path, unbroken: dict[str, bytes], where: str, kill_after: int
 ) -> None:
     """kill -9, then the same call: every file is the one an unbroken run writes."""
     folder = tmp_path / "s"
@@ -231,19 +207,6 @@ def test_killed_capture_resumes_bit_for_bit(
     with pytest.raises((ValueError, FileNotFoundError)):
         load_activations(folder)
     assert same_call_here(folder) == unbroken
-
-
-def test_capture_killed_again_and_again_still_ends(
-    warm_python: WarmPython, tmp_path: Path, unbroken: dict[str, bytes]
-) -> None:
-    """Each life gets two batches further; the result does not show it."""
-    folder = tmp_path / "s"
-    lives = 0
-    while run_script(warm_python, folder, 4, "forward") != 0:
-        lives += 1
-        assert lives < 12
-    assert lives >= 2
-    assert contents(folder) == unbroken
 
 
 class Died(BaseException):
@@ -259,7 +222,6 @@ def die_at_sample(sample: int) -> Any:
 
 
 def test_resumed_capture_runs_only_what_is_missing(model: LiveModel, tmp_path: Path) -> None:
-    """Batches in complete shards are not run again."""
     folder = tmp_path / "s"
     with pytest.raises(Died):
         to_store(model, folder, progress=die_at_sample(14))
@@ -276,7 +238,6 @@ def test_resumed_capture_runs_only_what_is_missing(model: LiveModel, tmp_path: P
 def test_finished_store_is_opened_without_running_the_model(
     model: LiveModel, tmp_path: Path
 ) -> None:
-    """The same call again costs nothing."""
     folder = tmp_path / "s"
     x = to_store(model, folder).x
     own = wrap(vit(), name="tiny")
@@ -319,7 +280,6 @@ def test_iterators_are_compared_batch_by_batch(model: LiveModel, tmp_path: Path)
 
 
 def test_half_done_iterator_with_other_inputs_is_refused(model: LiveModel, tmp_path: Path) -> None:
-    """Before a row is added."""
     folder = tmp_path / "s"
     with pytest.raises(Died):
         to_store(model, folder, inputs=one_by_one(), progress=die_at_sample(14))
@@ -338,12 +298,8 @@ def test_half_done_iterator_with_other_inputs_is_refused(model: LiveModel, tmp_p
     ("changes", "message"),
     [
         ({"batch_size": 4}, "batch_size was 3 and is now 4"),
-        ({"hook_points": "resid_post.0"}, "hook_points was"),
-        ({"drop_first": True}, "drop_first was False and is now True"),
         ({"dtype": torch.float16}, "dtype was None and is now 'torch.float16'"),
-        ({"max_rows": 900}, "max_rows was None and is now 900"),
         ({"inputs": pictures() * 0.5}, "the inputs differ"),
-        ({"shard_rows": 500}, "shard_rows was 400 and is now 500"),
     ],
 )
 def test_another_call_on_a_store_is_refused_by_name(
@@ -363,7 +319,6 @@ def test_another_call_on_a_store_is_refused_by_name(
 
 
 def test_another_model_is_refused(model: LiveModel, tmp_path: Path) -> None:
-    """Other weights under the same name are seen."""
     folder = tmp_path / "s"
     to_store(model, folder)
     with pytest.raises(ValueError, match="the model's weights differ"):
@@ -374,22 +329,6 @@ def test_another_model_is_refused(model: LiveModel, tmp_path: Path) -> None:
             parameter.add_(1e-4)
     with pytest.raises(ValueError, match="the model's weights differ"):
         to_store(wrap(moved, name="tiny"), folder)
-
-
-def test_pictures_in_a_folder_are_compared_by_content(model: LiveModel, tmp_path: Path) -> None:
-    """The same path with other files in it is another input."""
-    from PIL import Image
-
-    pictures_folder = tmp_path / "pictures"
-    pictures_folder.mkdir()
-    for number, picture in enumerate((drawn_pictures(6) * 255).to(torch.uint8)):
-        Image.fromarray(picture.permute(1, 2, 0).numpy()).save(pictures_folder / f"{number}.png")
-    folder = tmp_path / "s"
-    x = to_store(model, folder, inputs=str(pictures_folder)).x
-    assert torch.equal(to_store(model, folder, inputs=str(pictures_folder)).x, x)
-    Image.new("RGB", (32, 32)).save(pictures_folder / "3.png")
-    with pytest.raises(ValueError, match="other inputs"):
-        to_store(model, folder, inputs=str(pictures_folder))
 
 
 def test_preprocessing_is_compared_by_name(tmp_path: Path) -> None:
@@ -441,7 +380,6 @@ def damaged_files(folder: Path) -> list[Path]:
 
 @pytest.mark.parametrize("how", ["cut", "altered", "missing"])
 def test_damaged_store_is_refused_by_name(model: LiveModel, tmp_path: Path, how: str) -> None:
-    """Whatever file it is, the message names it."""
     folder = tmp_path / "s"
     to_store(model, folder)
     for file in damaged_files(folder):
@@ -460,17 +398,7 @@ def test_damaged_store_is_refused_by_name(model: LiveModel, tmp_path: Path, how:
     assert len(load_activations(folder)) == 20 * 69
 
 
-def test_shard_lost_after_opening_is_named(model: LiveModel, tmp_path: Path) -> None:
-    """Rows are read when asked for; a file that went meanwhile is named then."""
-    folder = tmp_path / "s"
-    stored = to_store(model, folder)
-    (folder / "rows-00001-0.safetensors").unlink()
-    with pytest.raises(ValueError, match=r"rows-00001-0.*capture it again"):
-        _ = stored.x
-
-
 def test_half_done_store_with_a_damaged_shard_is_refused(model: LiveModel, tmp_path: Path) -> None:
-    """Going on would seal the damage in."""
     folder = tmp_path / "s"
     with pytest.raises(Died):
         to_store(model, folder, progress=die_at_sample(14))
@@ -481,20 +409,12 @@ def test_half_done_store_with_a_damaged_shard_is_refused(model: LiveModel, tmp_p
 
 
 def test_folder_of_other_things_is_left_alone(model: LiveModel, tmp_path: Path) -> None:
-    """Nothing of the user's is overwritten."""
     (tmp_path / "thesis.tex").write_text("42")
     with pytest.raises(ValueError, match="holds other files"):
         to_store(model, tmp_path)
     assert [file.name for file in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(ValueError, match="is a file"):
         to_store(model, tmp_path / "thesis.tex")
-
-
-def test_saved_activations_are_no_store_to_go_on_with(model: LiveModel, tmp_path: Path) -> None:
-    """`capture` never adds to what `.save` wrote."""
-    capture(model, drawn_pictures(2), POINT, progress=False).save(tmp_path / "s")
-    with pytest.raises(ValueError, match="saved, not captured"):
-        to_store(model, tmp_path / "s")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="folders cannot be locked there")
@@ -514,23 +434,6 @@ def test_two_captures_never_write_into_one_store(model: LiveModel, tmp_path: Pat
 
 
 # Bounded memory
-
-
-def test_rows_wait_in_memory_for_one_shard_only(
-    model: LiveModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is pending never exceeds a shard and a batch."""
-    most = []
-    flush = resumable_capture.StoreWriter._flush
-
-    def watched(self: Any, builder: Any) -> None:
-        most.append(sum(len(part.x) for part in next(iter(self._pending.values()))))
-        flush(self, builder)
-
-    monkeypatch.setattr(resumable_capture.StoreWriter, "_flush", watched)
-    to_store(model, tmp_path / "s", shard_rows=300)
-    assert max(most) < 300 + 3 * 69
-    assert most == [6 * 69, 6 * 69, 6 * 69, 2 * 69]
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")

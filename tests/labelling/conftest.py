@@ -26,17 +26,14 @@ def made() -> tuple[Activations, SparseCodes]:
 
 
 def an_sae() -> Any:
-    """Something with atoms; its codes are those of `rows`."""
     return SimpleNamespace(d_in=6, n_atoms=N_ATOMS, dictionary=torch.eye(6)[:N_ATOMS], encode=None)
 
 
 @pytest.fixture(scope="session")
 def rows() -> tuple[Activations, SparseCodes]:
-    """Rows of texts and their codes."""
     return made()
 
 
 @pytest.fixture
 def sae() -> Any:
-    """Whose atoms these are."""
     return an_sae()

@@ -23,15 +23,12 @@ HOSTILE = (
     "<script>alert('x')</script> & </textarea>",
     "\u202etxet desrever\u202c",
     "a\x00b\x1b[31mc\r\nd",
-    '"><img src=x onerror=alert(1)>',
     "👩‍👩‍👧 é 🏳️‍🌈 مرحبا",
-    "{{constructor.constructor('x')()}} ${x} %s %(y)s <b>&lt;",
     "x" * 10_000,
 )
 
 
 def rows(n: int = 6, **more: Any) -> list[dict[str, Any]]:
-    """Explanations as Neuronpedia's exports have them."""
     return [
         {
             "modelId": "gpt2-small",
@@ -47,7 +44,6 @@ def rows(n: int = 6, **more: Any) -> list[dict[str, Any]]:
 
 
 def write_lines(path: Path, content: list[Any]) -> Path:
-    """Write JSON lines, gzipped where the name says so."""
     text = "".join(json.dumps(one) + "\n" for one in content).encode()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(gzip.compress(text) if path.suffix == ".gz" else text)
@@ -55,13 +51,11 @@ def write_lines(path: Path, content: list[Any]) -> Path:
 
 
 def an_sae(n_atoms: int = 8) -> sn.TopK:
-    """An SAE of so many atoms."""
     return sn.TopK(4, n_atoms, 2, generator=torch.Generator().manual_seed(0)).eval()
 
 
 @pytest.mark.parametrize("name", ["labels.jsonl", "batch-0.jsonl.gz"])
 def test_an_export_gives_each_atom_its_label_and_who_wrote_it(tmp_path, name: str) -> None:
-    """Text, method, model and source come from the rows."""
     found = sn.labels(write_lines(tmp_path / name, rows()))
     assert dict(found) == {i: f"label {i}" for i in range(6)}
     assert (found.model, found.place) == ("gpt2-small", "8-res-jb")
@@ -155,11 +149,7 @@ def test_a_file_that_was_cut_is_refused_wherever_it_was_cut(tmp_path, name: str)
     [
         ([], "names none"),
         ([{"index": "1"}], "without a text"),
-        ([{"description": "x"}], "without an atom"),
         ([{"index": "-1", "description": "x"}], "not a whole number"),
-        ([{"index": "1.5", "description": "x"}], "not a whole number"),
-        ([{"index": 1, "description": ["x"]}], "not text"),
-        ([[3]], "int where a label should be"),
         ([*rows(1), *rows(1, layer="9-res-jb")], "one source"),
     ],
 )
@@ -199,8 +189,6 @@ def test_a_label_is_one_line_without_signs_that_act_on_what_follows(tmp_path, te
 
 
 class Net:
-    """A Neuronpedia that has two batches of one source, and one feature."""
-
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.asked: list[str] = []
         every = rows(4)
@@ -220,7 +208,6 @@ class Net:
         monkeypatch.setattr(reading.urllib.request, "urlopen", self.open)
 
     def open(self, address: str, timeout: float) -> io.BytesIO:
-        """Answer as a bucket does: 403 for what it has not."""
         self.asked.append(address)
         if address not in self.files:
             raise urllib.error.HTTPError(address, 403, "Forbidden", {}, None)  # type: ignore[arg-type]
@@ -238,17 +225,8 @@ def test_a_source_is_fetched_batch_by_batch_until_there_are_no_more(monkeypatch)
 
 
 def test_a_fetched_batch_that_was_cut_leaves_nothing(monkeypatch) -> None:
-    """The batches before it are not returned either."""
     net = Net(monkeypatch)
     second = reading.EXPORTS.format("gpt2-small/8-res-jb", 1)
     net.files[second] = net.files[second][:-9]
     with pytest.raises(ValueError, match="Nothing was read"):
         sn.labels("gpt2-small/8-res-jb")
-
-
-def test_without_a_network_the_message_says_what_to_download() -> None:
-    """HF_HUB_OFFLINE switches this off, too; a file that is not there is never looked for on the net."""
-    with pytest.raises(ConnectionError, match="explanations/batch-N"):
-        sn.labels("gpt2-small/8-res-jb")
-    with pytest.raises(FileNotFoundError, match="labels.csv"):
-        sn.labels("folder/labels.csv")

@@ -12,21 +12,18 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
 import sae_nb as sn
 from sae_nb.atoms import badge
-from sae_nb.evaluation import RowFacts, Window
-from sae_nb.labelling import AtomLabel, AtomLabels, _judging as judging, _writing as writing
+from sae_nb.labelling import AtomLabels, _judging as judging, _writing as writing
 from sae_nb.sessions import names_of
 
 TRUTH = {0: "cat dog", 1: "undone untied", 2: "the", 3: "Paris"}
 
 
 def label(sae: Any, rows: Any, judge: Any = None, **more: Any) -> AtomLabels:
-    """Label on rows whose codes are known."""
     acts, codes = rows
     return sn.label(
         sae, acts, judge, **{"codes": codes, "progress": False, "n_examples": 80, **more}
@@ -40,7 +37,6 @@ class Judge:
         self.asked, self.fails = 0, fails
 
     def __call__(self, prompt: str) -> str:
-        """Answer one of the two prompts."""
         self.asked += 1
         if self.asked in self.fails:
             raise TimeoutError("no answer in 60 s")
@@ -48,9 +44,6 @@ class Judge:
             return " ".join(sorted(set(re.findall(r"<<\s*(\w+)>>", prompt))))
         wanted, text = re.findall(r"fires on: (.*)\nText: (.*)\n", prompt)[0]
         return "Yes." if set(wanted.split()) & set(re.findall(r"\w+", text)) else "no"
-
-
-# --- evidence -------------------------------------------------------------------------------------
 
 
 def test_planted_rules_detect_and_other_labels_and_chance_do_not(rows, sae) -> None:
@@ -115,18 +108,6 @@ def test_atoms_return_in_the_sisters_that_have_them_and_random_directions_do_not
         label(sae, rows, sisters=[SimpleNamespace(d_in=6, n_atoms=5, dictionary=own)])
     with pytest.raises(ValueError, match="width 6"):
         label(sae, rows, sisters=[SimpleNamespace(d_in=7, n_atoms=5, dictionary=torch.eye(7)[:5])])
-
-
-def test_a_rule_that_says_everywhere_is_a_rule(rows, sae) -> None:
-    """It names every window, and so scores a half."""
-    entry = AtomLabel(atom=3, text="everywhere", source="rule", rule=judging.terms_of(()))
-    facts = RowFacts.of(rows[0])
-    by, says = judging.reader_of(entry, facts, None)
-    assert by == "rule"
-    assert says([Window(np.arange(4), 2), Window(np.arange(4, 6), 5)]) == [True, True]
-
-
-# --- judges ---------------------------------------------------------------------------------------
 
 
 def test_a_judge_that_is_right_is_believed(rows, sae) -> None:
@@ -200,9 +181,6 @@ def test_a_local_model_is_a_judge(rows, sae, monkeypatch) -> None:
     assert found.entries[0].text or "gave no label" in found.entries[0].why
     with pytest.raises(ValueError, match="language model"):
         label(sae, rows, sn.load_model("tiny-vit"))
-
-
-# --- the file -------------------------------------------------------------------------------------
 
 
 def test_a_run_that_was_killed_goes_on(rows, sae, tmp_path) -> None:

@@ -22,19 +22,16 @@ TEXTS = [
 
 @pytest.fixture(scope="module")
 def gpt() -> Any:
-    """The small language model."""
     return sn.load_model("tiny-gpt")
 
 
 @pytest.fixture(scope="module")
 def vit() -> Any:
-    """The small model of images."""
     return sn.load_model("tiny-vit")
 
 
 @pytest.fixture(scope="module")
 def lens(gpt: Any) -> sn.Lens:
-    """A Jacobian lens of three short texts."""
     return sn.fit_lens(gpt, TEXTS, progress=False)
 
 
@@ -98,7 +95,6 @@ def test_of_the_last_block_all_lenses_are_the_direct_path(gpt: Any, lens: sn.Len
 
 @pytest.mark.parametrize("kind", ["jacobian", "tuned"])
 def test_a_killed_fit_continues_to_the_same_bits(kind: Any, gpt: Any, tmp_path: Path) -> None:
-    """As if nothing had happened, from the last checkpoint."""
     more: dict[str, Any] = {"steps": 4} if kind == "tuned" else {}
     whole = sn.fit_lens(gpt, TEXTS, kind, progress=False, **more)
 
@@ -139,7 +135,6 @@ def test_an_interrupted_fit_leaves_a_lens_that_says_so(gpt: Any, tmp_path: Path)
 def test_a_saved_lens_reads_the_same_and_refuses_another_model(
     gpt: Any, vit: Any, lens: sn.Lens, tmp_path: Path
 ) -> None:
-    """By blocks and width, or by name and weights."""
     lens.save(tmp_path / "lens")
     again = sn.load_lens(tmp_path / "lens")  # of a bundled model, which it loads itself
     a, b = lens.read(TEXTS[0]), again.read(TEXTS[0])
@@ -198,20 +193,6 @@ def test_a_published_file_of_some_layers_fits_the_model_it_names_none_of(
     assert sn.load_lens(path).facts["not read"] == ["input_gain", "source_layers"]
     with pytest.raises(ValueError, match="3 blocks of width 128"):
         sn.load_lens(path, gpt)
-
-
-def test_a_lens_that_states_no_model_is_looked_at_on_first_use(gpt: Any, tmp_path: Path) -> None:
-    """A file of the same shape, fitted elsewhere: warned of once. Layers that it lacks are named."""
-    torch.manual_seed(0)
-    held = {layer: 0.3 * torch.randn(128, 128) for layer in range(3)}
-    path = tmp_path / "another_jacobian_lens.pt"
-    torch.save({"J": held, "n_prompts": 9, "source_layers": [0, 1, 2], "d_model": 128}, path)
-    lens = sn.load_lens(path, gpt)
-    with pytest.warns(UserWarning, match="may be of another model than tiny-gpt"):
-        lens.read("Once upon a time there was a small dog")
-    part = sn.fit_lens(gpt, TEXTS, "logit", layers=[1], progress=False)
-    with pytest.raises(ValueError, match=r"must be one of the lens's \[1, 3\], got 2"):
-        part.effects(torch.ones(128), 2)
 
 
 def test_a_lens_is_scored_next_to_none_a_floor_and_a_control(gpt: Any) -> None:
@@ -274,22 +255,8 @@ def test_a_token_has_a_direction_that_raises_it(gpt: Any, vit: Any, lens: sn.Len
     assert textures.effects(torch.ones(64), 8).shape == (1, 8)
 
 
-def test_what_has_no_lens_is_refused_by_name(gpt: Any) -> None:
-    """No blocks, no unembedding, too short a text, layers that are not there."""
-    plain = sn.wrap(torch.nn.Sequential(torch.nn.Linear(4, 3)))
-    with pytest.raises(ValueError, match="must have blocks"):
-        sn.fit_lens(plain, torch.ones(2, 4), progress=False)
-    with pytest.raises(ValueError, match="no unembedding"):
-        sn.fit_lens(sn.load_model("two-towers@text"), TEXTS, progress=False)
-    with pytest.raises(ValueError, match="text 1 has 2"):
-        sn.fit_lens(gpt, [TEXTS[0], "A"], progress=False)
-    with pytest.raises(ValueError, match="between 0 and 2"):
-        sn.fit_lens(gpt, TEXTS, layers=[3], progress=False)
-
-
 @pytest.mark.parametrize(
-    "name",
-    ["tiny-audio", "tiny-brackets", "tiny-gpt", "tiny-induction", "tiny-looped", "tiny-vit"],
+    "name", ["tiny-audio", "tiny-brackets", "tiny-gpt", "tiny-induction", "tiny-looped", "tiny-vit"]
 )
 def test_bundled_models_have_a_lens_with_its_score(name: str) -> None:
     """It opens offline, finds its model by itself, reads all blocks but the last, and states its score."""
@@ -430,7 +397,6 @@ IDS = [[5, 9, 3, 7, 11, 13, 17], [4, 8, 15, 16, 23, 42]]
 
 
 def masked(name: str) -> Any:
-    """A small random one, whose head's layers are far from linear."""
     import transformers
 
     torch.manual_seed(0)
@@ -443,7 +409,7 @@ def masked(name: str) -> Any:
     return sn.wrap(module)
 
 
-@pytest.mark.parametrize("name", MASKED)
+@pytest.mark.parametrize("name", ["Bert", "Albert", "ModernBert"])
 def test_heads_of_masked_language_models_give_their_answer(name: str) -> None:
     """Whatever their layers are called, and also where the embedding is narrower than the blocks (ALBERT)."""
     model = masked(name)
@@ -492,7 +458,6 @@ def test_a_masked_head_is_differentiated_as_autograd_does(tmp_path: Path) -> Non
 
 @pytest.fixture(scope="module")
 def t5() -> Any:
-    """A small random T5, its decoder wider than deep."""
     from transformers import T5Config, T5ForConditionalGeneration
 
     torch.manual_seed(0)
@@ -570,27 +535,3 @@ def test_an_encoders_lens_reads_saves_and_is_scored(t5: Any, tmp_path: Path) -> 
     sae.hook_point = "decoder.resid_post.0"
     with pytest.raises(ValueError, match="must be in the encoder"):
         lens.effects(sae)
-    with pytest.raises(ValueError, match="must be 'jacobian' for an encoder"):
-        sn.fit_lens(t5, PAIRS, "tuned", stream="encoder", progress=False)
-    with pytest.raises(ValueError, match="between 0 and 2, the encoder's blocks, got 3"):
-        sn.fit_lens(t5, PAIRS, stream="encoder", layers=[3], skip_first=1, progress=False)
-    with pytest.raises(ValueError, match="which has one stream"):
-        sn.fit_lens(sn.load_model("tiny-gpt"), TEXTS, stream="encoder", progress=False)
-
-
-def test_an_encoder_of_sounds_has_a_lens() -> None:
-    """Its places are frames, whose number only running tells; the decoder writes tokens."""
-    from transformers import WhisperConfig, WhisperForConditionalGeneration
-
-    torch.manual_seed(0)
-    heads = {f"{half}_attention_heads": 2 for half in ("encoder", "decoder")}
-    sizes = {"d_model": 12, "encoder_layers": 2, "decoder_layers": 2, "max_source_positions": 50}
-    ids = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 3}
-    mel = {"num_mel_bins": 16, "vocab_size": 60, "suppress_tokens": [], "begin_suppress_tokens": []}
-    model = sn.wrap(
-        WhisperForConditionalGeneration(WhisperConfig(**heads, **sizes, **ids, **mel)).eval()
-    )
-    pairs = [(torch.randn(4000), torch.tensor([7, 8, 12]))]
-    lens = sn.fit_lens(model, pairs, stream="encoder", skip_first=1, progress=False)
-    assert lens.maps.shape == (2, 1, 12, 12)
-    assert lens.read(pairs).tokens[:2] == ("frame 0", "frame 1")

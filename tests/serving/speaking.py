@@ -6,8 +6,6 @@ import sys
 
 
 class Client:
-    """A client that speaks the protocol, a line of JSON per message."""
-
     def __init__(self, *command):
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sae_nb", *command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True

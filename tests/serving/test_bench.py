@@ -10,8 +10,8 @@ import torch
 import sae_nb as sn
 from sae_nb.__main__ import main
 from sae_nb.serving import AgentBench, NoAnswerError, Session, bench_agent
-from sae_nb.serving._bench_agents import MAX_LINE, oracle, program, rule_based
-from sae_nb.serving._bench_tasks import TASK_NAMES, AgentTask, task
+from sae_nb.serving._bench_agents import oracle, program, rule_based
+from sae_nb.serving._bench_tasks import AgentTask, task
 from tests.serving.speaking import Client, told
 
 
@@ -99,7 +99,6 @@ def test_only_what_a_task_is_about_is_on_its_shelf(head):
     ("name", "arguments", "words"),
     [
         ("erase", {}, "`call` must be one of"),
-        ("_inputs", {}, "`call` must be one of"),
         ("patch", [], "must be an object"),
         ("patch", {"model": "letters"}, "Add clean, corrupted"),
         ("lens", {"model": "letters", "inputs": ["a b"], "path": "/"}, "Leave the others out"),
@@ -147,10 +146,8 @@ def test_a_program_calls_tools_and_is_scored(head):
     [
         ("pass", 60.0, "ended before it answered"),
         ("print('hello')", 60.0, "must be JSON"),
-        ("print('[1]')", 60.0, "must be a JSON object"),
         (CLOSES, 60.0, "must be a JSON object"),
         ("print('{\"think\": 1}')", 60.0, '"call" or "answer", got think'),
-        (f"print('x' * {MAX_LINE + 5})", 60.0, "at most"),
         ("import time; time.sleep(60)", 1.0, "within the time"),
     ],
 )
@@ -178,31 +175,12 @@ def test_scores_are_kept_with_every_call(found, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("keywords", "error", "words"),
-    [
-        ({"tasks": ["brackets"]}, ValueError, "`tasks` must be one of"),
-        ({"tasks": "head"}, TypeError, "list of tasks"),
-        ({"agent": "no-such-program --now"}, ValueError, "a program that is there"),
-        ({"agent": [1]}, TypeError, "a function, a command line"),
-        ({"seeds": 0}, ValueError, "seeds"),
-        ({"timeout": 0}, ValueError, "timeout"),
-    ],
-)
-def test_what_cannot_be_benched_is_refused_first(keywords, error, words):
-    with pytest.raises(error, match=words):
-        bench_agent(**keywords)
-
-
-@pytest.mark.parametrize(
     ("name", "answer", "words"),
     [
         ("head", "7", "must be one of"),
-        ("head", ["1"], "must be one of"),
         ("neurons", "1, 2", "a list of numbers"),
-        ("neurons", [1] * 10, "no number twice"),
         ("neurons", [1, 2], "must have 10 numbers"),
         ("neurons", [*range(9), 999], "from 0 to 255"),
-        ("neurons", [1] * 10**6, "a list of numbers"),
     ],
 )
 def test_an_answer_of_another_form_is_refused(name, answer, words):
@@ -238,7 +216,3 @@ def test_a_client_of_the_protocol_takes_the_same_bench(tmp_path):
     assert kept.runs["agent"].tolist() == ["rule-based", "oracle", "yours"]
     own = kept.runs.iloc[2]
     assert (json.loads(own["answer"]), own["calls"]) == ("1", 1)
-
-
-def test_every_kind_of_task_is_tried_here():
-    assert set(TASK_NAMES) == {"atoms", "head", "neurons", "change", "faint change"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ import torch
 import sae_nb as sn
 from sae_nb.atoms import Labels
 from sae_nb.files import SaeIdentity, identity_of, sealed, write_json
-from sae_nb.sessions import Annotations, annotations_of
+from sae_nb.sessions import Annotations
 
 HOSTILE = "<script>alert('x')</script> & </textarea>"
 RIGHT_TO_LEFT = "مرحبا بالعالم"
@@ -23,8 +22,6 @@ EMOJI = "👩‍👩‍👧 é 🏳️‍🌈"
 
 
 class Fake:
-    """A dictionary drawn from a seed."""
-
     hook_point, model_name = "resid_post.1", "fake"
 
     def __init__(self, seed: int = 0, n_atoms: int = 16, d_in: int = 4) -> None:
@@ -32,9 +29,6 @@ class Fake:
         rows = torch.randn(n_atoms, d_in, generator=generator)
         self.dictionary = rows / rows.norm(dim=1, keepdim=True)
         self.n_atoms, self.d_in = n_atoms, d_in
-
-
-# --- which SAE ------------------------------------------------------------------------------------
 
 
 def test_a_saved_sae_is_the_same_sae(tmp_path) -> None:
@@ -81,20 +75,8 @@ def test_the_fingerprint_does_not_hang_on_the_last_bits() -> None:
     assert SaeIdentity.from_json(identity_of(sae).to_json()) == identity_of(sae)
 
 
-def test_an_identity_that_is_none_is_refused() -> None:
-    """Rule, given."""
-    fields = identity_of(Fake()).to_json()
-    for broken in ({}, None, {**fields, "fingerprint": "zz"}, {**fields, "fingerprint": "00"}):
-        with pytest.raises(ValueError, match="identity must have architecture"):
-            SaeIdentity.from_json(broken)
-
-
-# --- round trips ----------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("text", [HOSTILE, RIGHT_TO_LEFT, EMOJI, 'a "b" \\ \n\t', "x" * 10_000])
 def test_labels_and_notes_come_back_as_they_were_typed(tmp_path, text: str) -> None:
-    """Script, right to left, joined emoji, quotes, long texts."""
     Annotations(tmp_path, Fake()).write(3, text, note=text[::-1])
     again = Annotations(tmp_path, Fake())
     assert (again.label(3), again.note(3)) == (text, text[::-1])
@@ -103,7 +85,6 @@ def test_labels_and_notes_come_back_as_they_were_typed(tmp_path, text: str) -> N
 
 
 def test_an_atom_without_words_is_forgotten(tmp_path) -> None:
-    """A note alone is kept."""
     book = Annotations(tmp_path / "mine.json", Fake())
     book.write(3, "x")
     book.write(4, "", note="only a note")
@@ -127,25 +108,6 @@ def test_given_labels_lie_under_what_people_write(tmp_path) -> None:
     assert dict(measured) == {1: "digit 1", 2: "digit 2"}
 
 
-def test_what_people_pass_becomes_labels(tmp_path) -> None:
-    """A folder, a mapping, labels, nothing; an SAE that knows its folder keeps them there."""
-    sae = Fake()
-    assert annotations_of(tmp_path, sae).path == (tmp_path / "annotations.json").resolve()
-    assert annotations_of({1: "x"}, sae)[1] == "x"
-    ready = Labels({2: "y"})
-    assert annotations_of(ready, sae) is ready
-    assert annotations_of(None, sae).path is None
-    sae.folder = tmp_path
-    assert annotations_of(None, sae).path == (tmp_path / "annotations.json").resolve()
-    with pytest.raises(TypeError, match="`labels` must be a folder"):
-        annotations_of(3, sae)
-    with pytest.raises(ValueError, match="`sae` must be given with a path"):
-        Annotations(tmp_path)
-
-
-# --- stars ----------------------------------------------------------------------------------------
-
-
 def test_stars_are_kept_beside_label_and_note(tmp_path) -> None:
     """On disk when `star` returns; writing words keeps the star, taking the star off the words."""
     book = Annotations(tmp_path, Fake())
@@ -162,14 +124,6 @@ def test_stars_are_kept_beside_label_and_note(tmp_path) -> None:
     assert dict(Annotations(tmp_path, Fake())) == {3: "tres"}
 
 
-def test_a_star_does_not_hide_a_given_label(tmp_path) -> None:
-    """It says nothing about the words: what was measured goes on showing."""
-    measured = Labels({1: "digit 1"})
-    Annotations(tmp_path, Fake(), given=measured).star(1)
-    again = Annotations(tmp_path, Fake(), given=measured)
-    assert (again.label(1), again.starred, again.is_saved(1)) == ("digit 1", (1,), False)
-
-
 def test_a_file_from_before_there_were_stars_still_loads(tmp_path) -> None:
     """Without stars a file is what it was, to the letter."""
     atoms = {"3": {"label": "three", "note": ""}}
@@ -181,28 +135,6 @@ def test_a_file_from_before_there_were_stars_still_loads(tmp_path) -> None:
     book.star(3)
     book.star(3, False)
     assert (tmp_path / "annotations.json").read_bytes() == before
-
-
-def test_a_star_that_cannot_be_written_is_not_shown_as_if_it_were(tmp_path) -> None:
-    """The error reaches the caller; in memory there is none either."""
-    (tmp_path / "file").write_text("")
-    book = Annotations(tmp_path / "file" / "labels.json", Fake())
-    with pytest.raises(OSError, match="file"):
-        book.star(1)
-    assert book.starred == ()
-
-
-@pytest.mark.parametrize("make", [Labels, lambda: Annotations()])
-def test_stars_are_kept_in_memory_too(make) -> None:
-    """Where no file was given."""
-    book = make()
-    book.star(7)
-    book.star(2)
-    book.star(7, False)
-    assert (book.starred, len(book)) == ((2,), 0)
-
-
-# --- damage ---------------------------------------------------------------------------------------
 
 
 def _file(folder: Path) -> Path:
@@ -225,7 +157,6 @@ def test_an_altered_file_is_refused_by_name(tmp_path) -> None:
 
 @pytest.mark.parametrize("content", ["[]", "{}", '"x"', '{"kind": "atom annotations"}'])
 def test_another_file_is_refused(tmp_path, content: str) -> None:
-    """Rule, given, do; the file stays as it is."""
     path = tmp_path / "annotations.json"
     path.write_text(content)
     with pytest.raises(ValueError, match="something else"):
@@ -234,7 +165,6 @@ def test_another_file_is_refused(tmp_path, content: str) -> None:
 
 
 def test_annotations_of_another_sae_are_refused_by_name(tmp_path) -> None:
-    """Both SAEs are named; the file stays."""
     path = _file(tmp_path)
     before = path.read_text()
     with pytest.raises(ValueError, match="Fake with 16 atoms of width 4 at resid_post.1 of fake"):
@@ -242,17 +172,11 @@ def test_annotations_of_another_sae_are_refused_by_name(tmp_path) -> None:
     assert path.read_text() == before
 
 
-# --- more than one writer -------------------------------------------------------------------------
-
-
 class Heard:
-    """Counts changes."""
-
     def __init__(self) -> None:
         self.changes = 0
 
     def changed(self) -> None:
-        """Count one."""
         self.changes += 1
 
 
@@ -314,14 +238,3 @@ def test_a_label_that_cannot_be_written_is_not_kept_as_if_it_were(tmp_path) -> N
         book.write(1, "one")
     assert not book.is_saved(1)
     assert book.label(1) == ""
-
-
-@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="needs a folder without rights")
-def test_a_folder_without_rights_is_an_error(tmp_path) -> None:
-    """Nothing changes, and nothing is left behind."""
-    book = Annotations(tmp_path, Fake())
-    tmp_path.chmod(0o500)
-    with pytest.raises(PermissionError):
-        book.write(1, "one")
-    tmp_path.chmod(0o700)
-    assert list(tmp_path.iterdir()) == []

@@ -27,7 +27,6 @@ def _sae(seed: int = 0) -> sn.TopK:
 
 @pytest.fixture
 def saved(tmp_path) -> Path:
-    """A session beside its SAE."""
     sae = _sae()
     sae.save(tmp_path / "sae")
     book = Annotations(given={7: "measured"})
@@ -89,7 +88,6 @@ def test_a_session_may_lie_in_the_folder_of_its_sae(tmp_path) -> None:
 
 
 def test_a_pretrained_sae_is_found_by_its_name(tmp_path) -> None:
-    """Nothing needs to lie beside the session."""
     sae = sn.load_sae("tiny-vit/resid_post.6")
     path = save_session(tmp_path / "s", sae, panels={})
     assert sn.open_session(path).load_sae().n_atoms == sae.n_atoms
@@ -110,7 +108,6 @@ def test_another_sae_is_refused_by_name(saved) -> None:
 
 
 def test_labels_written_after_opening_are_kept_in_the_session(saved) -> None:
-    """The checksums still hold: labels carry their own."""
     sn.open_session(saved).labels.write(5, "five")
     assert sn.open_session(saved).labels[5] == "five"
 
@@ -136,11 +133,7 @@ def test_what_people_wrote_beside_an_sae_outlives_saving_it_again(tmp_path) -> N
     assert sn.load_sae(tmp_path / "sae").n_atoms == 32
 
 
-# --- damage ---------------------------------------------------------------------------------------
-
-
 def test_a_session_of_another_version_or_kind_is_refused(saved) -> None:
-    """Rule, given, do."""
     manifest = json.loads((saved / "manifest.json").read_text())
     (saved / "manifest.json").write_text(json.dumps({**manifest, "version": 99}))
     with pytest.raises(ValueError, match="format version 1, got 99"):
@@ -175,10 +168,3 @@ def test_paths_of_this_machine_are_refused_before_anything_is_written(tmp_path) 
         save_session(tmp_path / "s", _sae(), panels={"map": {"folder": str(tmp_path / "here")}})
     assert not (tmp_path / "s").exists()
     save_session(tmp_path / "s", _sae(), panels={"steering": {"text": "/ begins a command"}})
-
-
-def test_panels_that_are_not_loaded_are_asked_for(saved, monkeypatch) -> None:
-    """The library draws nothing itself: the panels' package says that it can when it is imported."""
-    monkeypatch.setattr("sae_nb.sessions._session.OPENERS", [])
-    with pytest.raises(RuntimeError, match="`import sae_nb_widgets`"):
-        sn.open_session(saved).dashboard(None)

@@ -28,13 +28,6 @@ def test_a_card_shows_the_verdict_with_and_without_a_label():
     assert names.worth(1) == measured
 
 
-def test_a_verdict_does_not_change_which_names_are_sure():
-    names = AtomNames(labels=Labels({1: "red", 2: "blue"}))
-    before = names.surest()
-    names.verdicts = {1: "chance", 2: "real"}
-    assert names.surest() == before == [1, 2]
-
-
 def test_panels_that_are_open_show_a_new_verdict_and_more_training_ends_it(sae):
     names = names_of(sae)
     heard = []

@@ -13,7 +13,6 @@ import sae_nb as sn
 from sae_nb.architectures import OneStep
 from sae_nb.site import write_site
 from sae_nb.site._vendoring import SHA256, content_of, vendor
-from tests.site.test_site import chunk
 
 
 @pytest.fixture(scope="module")
@@ -43,23 +42,6 @@ def test_dense_codes_are_the_codes(sae: OneStep | sn.MatchingPursuit) -> None:
     sae.eval()
     torch.testing.assert_close(sae.dense_codes(x), sae.encode(x).to_dense())
     assert (sae.dense_codes(x) != 0).any()
-
-
-def test_the_page_says_why_nothing_is_live(acts: Any, tmp_path: Path) -> None:
-    """Without a model, and for a pursuit, the site is there and names the reason."""
-    d, generator = acts.d_in, torch.Generator().manual_seed(0)
-    topk = sn.TopK(d, 16, k=2, generator=generator)
-    pursuit = sn.OrthogonalMatchingPursuit(d, 16, k=2, generator=generator)
-    many = sn.MatchingPursuit(d, 40, k=33, generator=generator)
-    model = sn.load_model("tiny-gpt")
-    for name, sae, given, reason in (
-        ("one", topk, None, "no live model"),
-        ("two", pursuit, model, "not written as plain operations"),
-        ("three", many, model, "not written as plain operations"),
-    ):
-        site = write_site(tmp_path / name, sae, acts, model=given)
-        assert reason in chunk(site.folder, "start")["live"]["why"]
-        assert not (site.folder / "live").exists()
 
 
 def test_a_live_part_that_was_asked_for_and_cannot_be_is_refused(acts: Any, tmp_path: Path) -> None:

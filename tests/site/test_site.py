@@ -52,7 +52,6 @@ def sae(x: torch.Tensor) -> Any:
 
 @pytest.fixture(scope="module")
 def texts() -> tuple[Any, Any]:
-    """A SAE and activations of texts of the bundled language model."""
     model = sn.load_model("tiny-gpt")
     acts = sn.capture(
         model,
@@ -172,42 +171,6 @@ def test_only_a_site_is_replaced(sae: Any, x: torch.Tensor, tmp_path: Path) -> N
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 
 
-def test_a_folder_that_is_taken_costs_no_work(
-    sae: Any,
-    x: torch.Tensor,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """Where the folder cannot be had, nothing is encoded, loaded or named, whoever asks."""
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "thesis.txt").write_text("years of work")
-    (tmp_path / "file").write_text("a file")
-    panel = sw.AtomBrowser(sae, x)
-
-    def asked(*_: Any, **__: Any) -> Any:
-        raise AssertionError("the atoms were asked before the folder")
-
-    monkeypatch.setattr(AtomNames, "words", asked)
-    monkeypatch.setattr(AtomCatalogue, "codes", property(asked))
-    for name in ("mine", "file"):
-        for overwrite in (False, True):
-            with pytest.raises(FileExistsError, match="must not exist|not ours"):
-                write_site(tmp_path / name, sae, x, overwrite=overwrite)
-            with pytest.raises(FileExistsError, match="must not exist|not ours"):
-                panel.to_site(tmp_path / name, overwrite=overwrite)
-    panel.close()
-    assert command.main(["site", "no such SAE", "--out", str(tmp_path / "mine")]) == 2
-    assert "must not exist" in capsys.readouterr().err
-
-
-def test_an_sae_without_examples_is_refused(sae: Any, tmp_path: Path) -> None:
-    """What is missing is said before anything is written."""
-    with pytest.raises(TypeError, match="`acts` must be given"):
-        write_site(tmp_path / "site", sae)
-    assert list(tmp_path.iterdir()) == []
-
-
 def test_a_site_leads_back_to_a_page_and_to_nothing_else(
     sae: Any, x: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -244,21 +207,6 @@ def test_a_search_knows_no_case_width_or_way_of_writing_an_accent(
         for query in both:
             assert atom in catalogue.search(query), query
             assert atom in atlas.search(query), query
-
-
-def test_sites_of_panels_lead_back_too(texts: tuple[Any, Any], tmp_path: Path) -> None:
-    """A panel and a dashboard write the same link, and refuse the same addresses before any work."""
-    panel = sw.AtomBrowser(*texts)
-    board = sw.dashboard(sn.load_model("tiny-gpt"), *texts)
-    back = ("../index.html", "All SAEs")
-    panel.to_site(tmp_path / "panel", back=back)
-    board.to_site(tmp_path / "board", back=back)
-    for name, asked in (("panel", panel), ("board", board)):
-        assert chunk(tmp_path / name, "start")["back"] == list(back)
-        with pytest.raises(ValueError, match="must lead to a page"):
-            asked.to_site(tmp_path / "other", back=("javascript:alert(1)", "words"))
-        asked.close()
-    assert not (tmp_path / "other").exists()
 
 
 def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
@@ -323,7 +271,6 @@ def test_a_site_of_sounds_plays_them(tmp_path: Path) -> None:
 
 
 def examples_of(site: Site, n_atoms: int) -> list[dict[str, Any]]:
-    """The examples of all cards."""
     cards = (chunk(site.folder, f"atoms/{atom}") for atom in range(n_atoms))
     return [example for card in cards for band in card["bands"].values() for example in band]
 

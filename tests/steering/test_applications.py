@@ -19,8 +19,6 @@ EAST = torch.tensor([1.0, 0, 0, 0, 0, 0, 0, 0])
 
 
 class Again(nn.Module):
-    """One layer, applied four times."""
-
     def __init__(self) -> None:
         super().__init__()
         self.b, self.head = nn.Linear(8, 8), nn.Linear(8, 3)
@@ -37,7 +35,6 @@ def _seed() -> None:
 
 
 def again(module: Again, x: Tensor, edit: Any, times: set[int]) -> Tensor:
-    """The answer where `edit` is made at some applications, by arithmetic."""
     with torch.no_grad():
         for time in range(4):
             out = module.b(x)

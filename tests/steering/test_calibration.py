@@ -9,12 +9,10 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.steering import LARGEST, calibrate_strength, combined_direction
+from sae_nb.steering import LARGEST, calibrate_strength
 
 
 class Rows:
-    """Atoms that are axes, one of them long."""
-
     def __init__(self, dictionary: torch.Tensor) -> None:
         self.dictionary = dictionary
         self.n_atoms, self.d_in = dictionary.shape
@@ -32,7 +30,6 @@ def model() -> Any:
 
 
 def kl_of(model: Any, found: Any) -> float:
-    """The divergence, measured again by `steer`."""
     x = torch.zeros(1, 3)
     clean = model(x)[0].log_softmax(-1)
     with sn.steer(model, "0", SAE, list(found.atoms), list(found.by)):
@@ -40,8 +37,8 @@ def kl_of(model: Any, found: Any) -> float:
     return float((clean.exp() * (clean - after)).sum())
 
 
-@pytest.mark.parametrize("target", [0.001, 0.025, 0.1, 0.5, 2.0])
-@pytest.mark.parametrize("by", [1.0, -1.0, 1e-3, 300.0])
+@pytest.mark.parametrize("target", [0.001, 0.1, 2.0])
+@pytest.mark.parametrize("by", [-1.0, 1e-3, 300.0])
 def test_the_target_is_met_wherever_the_search_begins(model: Any, target: float, by: float) -> None:
     """From far below, far above, either sign: within a twentieth, and `steer` measures the same."""
     found = calibrate_strength(model, "0", SAE, torch.zeros(1, 3), 0, target, by=by)
@@ -66,33 +63,3 @@ def test_an_atom_that_does_nothing_is_out_of_reach(model: Any) -> None:
     assert found.kl == 0.0
     assert abs(found.by[0]) <= LARGEST
     assert "does not reach 0.1" in repr(found)
-
-
-def test_long_atoms_are_added_as_unit_vectors() -> None:
-    """As `steer` adds them."""
-    torch.testing.assert_close(
-        combined_direction(SAE, [3, 0], [2.0, 1.0]), torch.tensor([1.0, 0, 2.0])
-    )
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        ({"atom": [0, 0]}, "each once"),
-        ({"atom": 9}, "9"),
-        ({"by": 0.0}, "not all zero"),
-        ({"atom": [2, 3], "by": [1.0, -1.0]}, "zero vector"),
-    ],
-)
-def test_bad_requests_are_refused(model: Any, changes: dict[str, Any], message: str) -> None:
-    """Rule, given, do."""
-    given = {"atom": 0, "target_kl": 0.1} | changes
-    with pytest.raises((ValueError, IndexError), match=message):
-        calibrate_strength(model, "0", SAE, torch.zeros(1, 3), **given)
-
-
-def test_states_have_no_divergence() -> None:
-    """A model without classes says what to do."""
-    states = sn.wrap(nn.Sequential(nn.Identity(), nn.Identity()))
-    with pytest.raises(ValueError, match="class_names"):
-        calibrate_strength(states, "0", SAE, torch.zeros(1, 3), 0, 0.1)

@@ -20,7 +20,6 @@ def captured(gpt: sn.LiveModel) -> list[sn.Activations]:
 
 
 def made(name: str, acts: list[sn.Activations]) -> Any:
-    """A dictionary of both sites, hardly trained."""
     widths, generator = [one.d_in for one in acts], torch.Generator().manual_seed(0)
     sizes = widths if name == "GroupSparse" else [widths]
     sae = getattr(sn, name)(*sizes, 32, 4, generator=generator)
@@ -34,7 +33,6 @@ def sae(request: pytest.FixtureRequest, captured: list[sn.Activations]) -> Any:
 
 
 def rows(gpt: sn.LiveModel, point: str) -> torch.Tensor:
-    """What passes at a hook point now."""
     return sn.capture(gpt, TEXTS, point, drop_first=False, progress=False).x
 
 
@@ -121,30 +119,6 @@ def test_percentiles_are_of_the_dictionary_s_own_codes(
         pass
     expected = 2 * strengths.quantile(0.99) * sae.dictionaries[1][atom].norm()
     assert steering.amount[0] == pytest.approx(float(expected), rel=1e-5)
-
-
-def test_a_site_that_cannot_be_known_is_refused_by_name(
-    gpt: sn.LiveModel, captured: list[sn.Activations]
-) -> None:
-    """No hook points, two sites of one name, none of this name, another model, a site of an SAE."""
-    c = made("UniversalSAE", captured)
-    with pytest.raises(ValueError, match=r"must be a site of UniversalSAE.*got \"resid_post\.1\""):
-        sn.steer(gpt, "resid_post.1", c, 0, 1.0)
-    with pytest.raises(ValueError, match="`site` must be at most 1"):
-        sn.steer(gpt, SITES[0], c, 0, 1.0, site=2)
-    c.hook_point = None
-    with pytest.raises(ValueError, match="does not know its hook points. Pass site=0"):
-        sn.steer(gpt, SITES[0], c, 0, 1.0)
-    c.hook_point = "resid_post.2 + resid_post.2"
-    with pytest.raises(ValueError, match="because 2 of .* could be. Pass site=0"):
-        sn.steer(gpt, SITES[1], c, 0, 1.0)
-    c.model_name = "tiny-gpt + other"
-    sn.steer(gpt, SITES[1], c, 0, 1.0)
-    c.hook_point = "resid_post.0 + resid_post.2"
-    with pytest.raises(ValueError, match="resid_post.2 of other, got"):
-        sn.steer(gpt, SITES[1], c, 0, 1.0)
-    with pytest.raises(ValueError, match="`site` is for dictionaries of several sites, got TopK"):
-        sn.steer(gpt, SITES[1], sn.TopK(128, 16, 2), 0, 1.0, site=0)
 
 
 def test_a_crosscoder_of_two_models_adds_and_reads_no_code(

@@ -114,21 +114,20 @@ def answers(name: str, n: int) -> list[Tensor]:
     return found
 
 
-@pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", POINTS)
-def test_nnsight_and_hooks_agree_in_every_mode(name: str, mode: str, n: int) -> None:
+def test_nnsight_and_hooks_agree_in_every_mode(name: str, mode: str) -> None:
     """To 1e-6, padded batches, caches and sampling included; token by token the same text."""
-    clean = answers(name, n)
+    clean = answers(name, 3)
     found = {}
     for backend in BACKENDS:
         with edit(name, mode, backend):
-            found[backend] = answers(name, n)
+            found[backend] = answers(name, 3)
     for traced, hooked in zip(*found.values(), strict=True):
         torch.testing.assert_close(traced, hooked, atol=1e-6, rtol=1e-6)
     if mode != "what is new":
         assert not torch.equal(found["nnsight"][0], clean[0])
-    for after, before in zip(answers(name, n), clean, strict=True):
+    for after, before in zip(answers(name, 3), clean, strict=True):
         assert torch.equal(after, before)
 
 
@@ -137,7 +136,6 @@ def test_nnsight_and_hooks_agree_in_every_mode(name: str, mode: str, n: int) -> 
 
 @contextmanager
 def counted(module: nn.Module) -> Iterator[list[int]]:
-    """How often a module runs."""
     runs = [0]
 
     def count(*_: Any) -> None:
@@ -191,7 +189,7 @@ FORWARD: dict[str, Callable[[sn.LiveModel, Tensor], Tensor]] = {
 
 @pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("path", FORWARD)
-@pytest.mark.parametrize("name", POINTS)
+@pytest.mark.parametrize("name", ["llama", "mlp"])
 def test_a_forward_pass_is_edited_once_on_every_path(name: str, path: str, backend: str) -> None:
     """As often as the module runs, by both of two nested edits; the same numbers as by hooks."""
     model, inputs = live(name), inputs_of(name)
@@ -337,7 +335,7 @@ def test_operations_inside_a_module_are_still_traced() -> None:
 
 
 @pytest.mark.parametrize("mode", [m for m in MODES if m != "without the error"])
-@pytest.mark.parametrize("name", ["tiny-gpt", "tiny-vit", "llama"])
+@pytest.mark.parametrize("name", ["tiny-gpt", "tiny-vit"])
 def test_a_recipe_becomes_an_edited_nnsight_model(name: str, mode: str) -> None:
     """In and after the block, in traces and generation; the model it was made from stays as it was."""
     model, inputs = live(name), inputs_of(name)
@@ -357,20 +355,10 @@ def test_a_recipe_becomes_an_edited_nnsight_model(name: str, mode: str) -> None:
         assert torch.equal(ids, text)
 
 
-def test_a_recipe_needs_a_model_with_its_module() -> None:
-    """Rule, given, do."""
-    with edit("tiny-vit", "add", "nnsight") as steering:
-        with pytest.raises(
-            ValueError, match='must have the module "blocks.6".*Pass `model.nnsight`'
-        ):
-            steering.recipe.to_nnsight(live("tiny-gpt").nnsight)
-
-
 # What is left behind
 
 
 def state_of(module: nn.Module) -> list[Any]:
-    """What an edit could leave in a module."""
     return [
         (name, part.forward, part.forward.state, sorted(vars(part)), len(hooks))
         for name, part in module.named_modules()
@@ -403,22 +391,7 @@ def test_nothing_is_left_behind_in_whatever_order_contexts_end(name: str) -> Non
         assert torch.equal(logits(model, model.module(inputs)), clean)
 
 
-def test_a_copy_made_inside_the_block_is_without_the_edit() -> None:
-    """An edit belongs to the module it was made for."""
-    model = live("tiny-gpt")
-    clean = model(IDS)
-    with edit("tiny-gpt", "direction", "nnsight"), edit("llama", "direction", "nnsight"):
-        twin = copy.deepcopy(model.module)
-        other = copy.deepcopy(live("llama").module)
-        with torch.no_grad():
-            torch.testing.assert_close(twin(IDS).logits, clean)
-            inside = other(IDS).logits
-    torch.testing.assert_close(inside, live("llama")(IDS))
-    assert twin.generate.__self__ is twin
-
-
 def test_a_steered_model_can_be_freed() -> None:
-    """Nothing of a context keeps model or module alive."""
     model = sn.wrap(nn.Sequential(nn.Linear(4, 4)))
     with sn.steer(model, "0", direction=torch.ones(4), by=1.0):
         model(torch.ones(1, 4))
@@ -479,8 +452,6 @@ def test_a_compiled_module_is_steered_and_let_go() -> None:
 
 
 def test_a_hook_point_that_does_not_run_is_told() -> None:
-    """The block ends with a warning that names it."""
-
     class Skips(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -527,7 +498,6 @@ def test_threads_with_their_own_steered_models_do_not_mix() -> None:
 
 
 def test_every_thread_that_runs_the_model_in_the_block_is_steered() -> None:
-    """Each call says itself where its columns are."""
     model, found = live("tiny-gpt"), {}
     with edit("tiny-gpt", "first and last", "nnsight"):
         expected = [model(IDS[row : row + 1, : 3 + row]) for row in range(2)]

@@ -96,85 +96,11 @@ def read(model, inputs, point: str) -> Tensor:
 # What an edit does
 
 
-def test_add_adds_by_times_the_unit_atom(plain, sae, x):
-    """x' − x = by · d_j / ‖d_j‖, also for an atom that is not unit."""
-    with torch.no_grad():
-        sae.rows[3] *= 5
-    with steer(plain, "0", sae, atom=3, by=2.5):
-        steered = plain(x)
-    unit = sae.rows[3].detach() / sae.rows[3].detach().norm()
-    torch.testing.assert_close(steered, x + 2.5 * unit)
-
-
-def test_set_moves_the_latent_and_keeps_the_error(plain, sae, x):
-    """x' = decode(z') + (x − decode(z)) with z'_j = by, redone densely."""
-    z = sae.dense(x)
-    changed = z.clone()
-    changed[:, 4] = 1.7
-    expected = changed @ sae.rows + (x - z @ sae.rows)
-    with steer(plain, "0", sae, atom=4, by=1.7, mode="set"):
-        torch.testing.assert_close(plain(x), expected.detach())
-
-
-def test_scale_multiplies_the_latent(plain, sae, x):
-    """Rows where the atom does not fire stay bit for bit."""
-    z = sae.dense(x).detach()
-    assert bool((z[:, 2] > 0).any())
-    assert bool((z[:, 2] == 0).any())
-    with steer(plain, "0", sae, atom=2, by=3.0, mode="scale"):
-        steered = plain(x)
-    torch.testing.assert_close(steered, x + 2 * z[:, 2:3] * sae.dictionary[2])
-    assert torch.equal(steered[z[:, 2] == 0], x[z[:, 2] == 0])
-
-
-@pytest.mark.parametrize("mode", ["add", "set", "scale"])
-def test_without_error_the_result_is_the_decoded_code(plain, sae, x, mode):
-    """x' = decode(z') exactly as the edited dense code decodes."""
-    z = sae.dense(x).detach()
-    changed = z.clone()
-    changed[:, 5] = {"add": z[:, 5] + 0.8, "set": torch.full((5,), 0.8), "scale": 0.8 * z[:, 5]}[
-        mode
-    ]
-    expected = changed @ sae.dictionary + sae.bias.detach()
-    with steer(plain, "0", sae, atom=5, by=0.8, mode=mode, keep_error=False):
-        torch.testing.assert_close(plain(x), expected)
-
-
-def test_ablate_sets_the_latent_to_zero(plain, sae, x):
-    """Ablation is set to 0: the atom's part is gone, everything else stays."""
-    z = sae.dense(x).detach()
-    with ablate(plain, "0", sae, atom=[1, 6]):
-        ablated = plain(x)
-    torch.testing.assert_close(ablated, x - z[:, [1, 6]] @ sae.dictionary[[1, 6]])
-    with steer(plain, "0", sae, [1, 6], 0.0, mode="set"):
-        assert torch.equal(plain(x), ablated)
-
-
 def test_an_atom_and_its_amount_may_be_what_torch_counts(plain, sae, x):
     """`z.argmax()` and `2 * p99[3]` are tensors without axes: one atom, one number."""
     with steer(plain, "0", sae, atom=torch.tensor(3), by=torch.tensor(2.0)) as recipe:
         torch.testing.assert_close(plain(x), x + 2 * sae.dictionary[3])
     assert (recipe.atoms, recipe.by) == ((3,), (2.0,))
-
-
-def test_several_atoms_add_up(plain, sae, x):
-    """One number serves all atoms, a list serves each its own."""
-    with steer(plain, "0", sae, atom=[0, 7], by=[1.0, -2.0]):
-        torch.testing.assert_close(plain(x), x + sae.dictionary[0] - 2 * sae.dictionary[7])
-    with steer(plain, "0", sae, atom=[0, 7], by=3.0):
-        torch.testing.assert_close(plain(x), x + 3 * sae.dictionary[[0, 7]].sum(dim=0))
-
-
-def test_a_direction_is_used_as_it_is(plain, x):
-    """by × direction, not normalised; ablation along it leaves no component."""
-    direction = torch.arange(1.0, D + 1)
-    with steer(plain, "0", direction=direction, by=-0.5):
-        torch.testing.assert_close(plain(x), x - 0.5 * direction)
-    with ablate(plain, "0", direction=direction):
-        assert float((plain(x) @ direction).abs().max()) < 1e-4
-    with steer(plain, "0", direction=direction, by=2.0, mode="set"):
-        coefficient = plain(x) @ direction / direction.square().sum()
-    torch.testing.assert_close(coefficient, torch.full((5,), 2.0))
 
 
 def test_random_directions_are_unit_and_repeatable():
@@ -200,7 +126,6 @@ def test_p99_multiplies_by_the_99th_percentile_of_nonzero_strengths(plain, sae, 
 
 
 def test_splice_with_identity_changes_no_bit(gpt):
-    """The identity as an edit reproduces clean logits exactly."""
     ids = [[3, 4, 5, 6, 7], [8, 9]]
     clean = gpt(ids)
     with splice(gpt, "resid_post.1", lambda tokens: tokens.clone()):
@@ -226,7 +151,6 @@ def test_half_precision_models_are_edited_in_the_saes_precision(sae):
 
 
 def edited_positions(model, inputs, **where) -> list[list[int]]:
-    """Which columns of each row change when a direction is added."""
     clean = read(model, inputs, "resid_post.0")
     with steer(model, "resid_post.0", direction=torch.ones(D), by=1.0, **where):
         steered = read(model, inputs, "resid_post.0")
@@ -234,7 +158,6 @@ def edited_positions(model, inputs, **where) -> list[list[int]]:
 
 
 def test_positions_count_a_samples_own_tokens(gpt):
-    """Integers, negatives and names, in a padded batch."""
     ids = [[3, 4, 5, 6, 7], [8, 9, 10]]
     assert edited_positions(gpt, ids) == [[0, 1, 2, 3, 4], [0, 1, 2]]
     assert edited_positions(gpt, ids, positions=1) == [[1], [1]]
@@ -292,18 +215,6 @@ def test_vision_positions_have_names():
         assert [row.nonzero().flatten().tolist() for row in changed] == [expected] * 2
 
 
-def test_convolution_maps_are_edited_cell_by_cell():
-    """(batch, channels, height, width): a direction lies along channels, positions are cells."""
-    model = sn.wrap(nn.Sequential(nn.Conv2d(3, D, 1), nn.Identity()))
-    pictures = torch.rand(2, 3, 2, 3)
-    clean = model(pictures)
-    with steer(model, "0", direction=torch.arange(1.0, D + 1), by=2.0, positions=[4]):
-        change = model(pictures) - clean
-    expected = torch.zeros(2, D, 2, 3)
-    expected[:, :, 1, 1] = 2.0 * torch.arange(1.0, D + 1)
-    torch.testing.assert_close(change, expected)
-
-
 # Contexts
 
 
@@ -320,28 +231,6 @@ def test_contexts_nest_in_order(plain, sae, x):
     assert not torch.allclose(inner, outer)
 
 
-def test_contexts_at_different_hook_points_both_act(plain, x):
-    """Edits at two places add up."""
-    with steer(plain, "0", direction=torch.ones(D), by=1.0):
-        with steer(plain, "1", direction=torch.ones(D), by=10.0):
-            torch.testing.assert_close(plain(x), x + 11)
-        torch.testing.assert_close(plain(x), x + 1)
-    assert torch.equal(plain(x), x)
-
-
-def test_leaving_restores_exactly_even_after_an_error(plain, sae, x):
-    """Edits are gone, hooks are gone, other edits stay."""
-    with steer(plain, "0", direction=torch.ones(D), by=1.0):
-        with pytest.raises(RuntimeError, match="inside"):
-            with steer(plain, "0", sae, atom=0, by=5.0):
-                raise RuntimeError("inside")
-        assert len(plain.interventions) == 1
-        torch.testing.assert_close(plain(x), x + 1)
-    assert plain.interventions == []
-    assert all(not m._forward_hooks and not m._forward_pre_hooks for m in plain.module.modules())
-    assert torch.equal(plain(x), x)
-
-
 def test_one_context_can_be_entered_again(plain, x):
     """Twice at once counts twice, and each exit takes out one."""
     edit = steer(plain, "0", direction=torch.ones(D), by=1.0)
@@ -351,14 +240,6 @@ def test_one_context_can_be_entered_again(plain, x):
         torch.testing.assert_close(plain(x), x + 1)
     with edit:
         torch.testing.assert_close(plain(x), x + 1)
-
-
-def test_two_wrappers_do_not_share_edits(x):
-    """An edit belongs to the live model it was made for."""
-    net = nn.Sequential(nn.Identity())
-    one, other = sn.wrap(net), sn.wrap(net)
-    with steer(one, "0", direction=torch.ones(D), by=1.0):
-        assert torch.equal(other(x), x)
 
 
 def test_the_lock_keeps_other_threads_out(plain, x):
@@ -387,39 +268,7 @@ def test_the_recipe_is_plain_json(plain, sae):
     assert again["amount"] == [0.5, 0.5]
 
 
-def test_capture_inside_sees_the_edit(gpt):
-    """Activations read at and after an edited hook point are the edited ones."""
-    ids = [[3, 4, 5, 6]]
-    direction = torch.ones(D)
-    clean = sn.capture(gpt, ids, "resid_post.0", drop_first=False, progress=False).x
-    with steer(gpt, "resid_post.0", direction=direction, by=2.0):
-        seen = sn.capture(gpt, ids, "resid_post.0", drop_first=False, progress=False).x
-    torch.testing.assert_close(seen, clean + 2)
-
-
 # nnsight and generation
-
-
-@pytest.mark.parametrize(
-    "positions", [None, "last", [0, -1], torch.tensor([True, False, True, True, True])]
-)
-def test_nnsight_and_hooks_agree(gpt, sae, positions):
-    """The same edits, written inside a trace, give the same logits to 1e-6."""
-    ids = [[3, 4, 5, 6, 7], [8, 9, 10]]
-
-    def answers(backend: str) -> Tensor:
-        how = {"positions": positions, "backend": backend}
-        with (
-            steer(gpt, "resid_post.1", sae, atom=3, by=4.0, **how),
-            ablate(gpt, "attn_out.2", sae, atom=1, **how),
-            steer(gpt, "resid_pre.1", sae, atom=2, by=2.0, mode="set", **how),
-            splice(gpt, "resid_post.1", sae, positions, backend=backend),
-        ):
-            return gpt(ids)
-
-    hooked, traced = answers("hooks"), answers("nnsight")
-    assert float((hooked - gpt(ids)).nan_to_num().abs().max()) > 1e-2
-    torch.testing.assert_close(traced, hooked, atol=1e-6, rtol=0, equal_nan=True)
 
 
 def test_one_edit_through_nnsight_takes_the_others_with_it(plain, x):
@@ -458,7 +307,6 @@ def test_a_module_called_output_is_edited(x, backend):
 
 
 def test_generation_is_steered_at_prompt_or_at_new_tokens_only(gpt):
-    """The three choices of `steps` see different columns."""
     touched = {}
     for steps in ("all", "prompt", "new"):
         with splice(gpt, "resid_post.0", lambda y: y, steps=steps) as edit:
@@ -488,20 +336,8 @@ def test_generation_ends_early_the_same_way(sae):
     assert runs == [free[:stop]] * 4
 
 
-@pytest.mark.parametrize("backend", ["hooks", "nnsight"])
-def test_padded_prompts_are_steered_as_alone(gpt, sae, backend):
-    """A shorter prompt in a batch gets the edits it would get by itself."""
-    prompts = [[5, 9, 12, 7, 3], [8, 2]]
-    where = {"positions": [0, -1], "backend": backend}
-    with steer(gpt, "resid_post.1", sae, atom=3, by=3.0, **where):
-        together = gpt.generate(prompts, max_new_tokens=5, return_ids=True)
-        alone = [gpt.generate(torch.tensor(p), max_new_tokens=5, return_ids=True) for p in prompts]
-    assert [t.tolist() for t in together] == [a.tolist() for a in alone]
-
-
 @pytest.mark.parametrize("kind", ["tied", "topk"])
 def test_encode_and_decode_work_inside_a_users_trace(gpt, sae, kind):
-    """A person's own nnsight trace can splice with sae.decode(sae.encode(…))."""
     if kind == "topk":
         sae = sn.TopK(d_in=D, n_atoms=12, k=3).eval()
     ids = torch.tensor([[3, 4, 5, 6]])
@@ -541,14 +377,6 @@ def test_nnsight_edits_inputs_passed_by_keyword_and_tuple_elements():
             torch.testing.assert_close(model(x), 2 * (x + 1) + 0.5 + 1)
 
 
-def test_prompts_that_leave_no_room_are_refused(gpt):
-    """Both backends say how long the model can read."""
-    for backend in ("hooks", "nnsight"):
-        with steer(gpt, "resid_post.0", direction=torch.ones(D), by=1.0, backend=backend):
-            with pytest.raises(ValueError, match="64"):
-                gpt.generate(torch.full((60,), 3), 8)
-
-
 def test_a_real_sae_steers_a_real_vision_model():
     """TopK on tiny-vit: every head is steered, by hooks and by nnsight alike, and let go again."""
     model = sn.load_model("tiny-vit")
@@ -580,25 +408,15 @@ def test_a_real_sae_steers_a_real_vision_model():
     ("arguments", "error", "words"),
     [
         ({"atom": 12, "by": 1.0}, IndexError, "between 0 and 11"),
-        ({"atom": -1, "by": 1.0}, IndexError, "between 0 and 11"),
-        ({"atom": 1.5, "by": 1.0}, TypeError, "integer"),
         ({"atom": [1, 1], "by": 1.0}, ValueError, "each once"),
-        ({"atom": [], "by": 1.0}, ValueError, "at least one atom"),
         ({"atom": [1, 2], "by": [1.0]}, ValueError, "one for each of 2 atoms"),
-        ({"atom": 1, "by": float("nan")}, ValueError, "finite"),
-        ({"atom": 1}, TypeError, "`by`"),
-        ({"by": 1.0}, TypeError, "`atom`"),
         ({"atom": 1, "by": 1.0, "positions": "middle"}, ValueError, "'last'"),
         ({"atom": 1, "by": 1.0, "positions": "patches"}, ValueError, "prefix"),
-        ({"atom": 1, "by": 1.0, "positions": [0.5]}, TypeError, "integers"),
-        ({"atom": 1, "by": 1.0, "positions": 0.5}, TypeError, "integers"),
         ({"atom": 1, "by": 1.0, "unit": "p99"}, ValueError, "Pass acts="),
-        ({"atom": 1, "by": 1.0, "unit": "p99", "mode": "scale"}, ValueError, "factor"),
         ({"atom": 1, "by": 1.0, "direction": torch.ones(D)}, ValueError, "not both"),
     ],
 )
 def test_bad_requests_are_refused_before_anything_runs(plain, sae, arguments, error, words):
-    """Rule, given, do; and no edit is left behind."""
     with pytest.raises(error, match=words):
         steer(plain, "0", sae, **arguments)
     assert plain.interventions == []
@@ -615,28 +433,6 @@ def test_bad_places_are_refused(gpt, sae):
         steer(gpt, "resid_post.1", direction=torch.ones(3), by=1.0)
     with pytest.raises(ValueError, match="read but not edited"):
         steer(gpt, "resid_mid.1", sae, atom=0, by=1.0)
-
-
-def test_bad_directions_are_refused(plain):
-    """Not a vector, zero, not finite, or asked for what a direction has not."""
-    for direction, words in (
-        (torch.ones(2, D), "shape"),
-        (torch.zeros(D), "zero vector"),
-        (torch.full((D,), torch.nan), "finite"),
-    ):
-        with pytest.raises((ValueError, TypeError), match=words):
-            steer(plain, "0", direction=direction, by=1.0)
-    with pytest.raises(ValueError, match="percentile"):
-        steer(plain, "0", direction=torch.ones(D), by=1.0, unit="p99")
-    with pytest.raises(TypeError, match="neither"):
-        steer(plain, "0", by=1.0)
-
-
-def test_silent_atoms_have_no_p99(plain, sae):
-    """An atom that never fires in the activations is named."""
-    with pytest.raises(ValueError, match=r"never do in `acts`: \[3\]"):
-        rows = -sae.dictionary[3].repeat(4, 1)
-        steer(plain, "0", sae, atom=3, by=1.0, unit="p99", acts=rows)
 
 
 @pytest.mark.parametrize("backend", ["hooks", "nnsight"])

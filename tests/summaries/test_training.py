@@ -166,4 +166,6 @@ def test_sinks_of_attention_do_not_count_in_the_fit_of_the_probe() -> None:
         return Probe(acts).explained(sae)
 
     plain, sunk = fit(x[1:], index[:-1]), fit(spoiled, index)
+    by_hand = sn.evaluation.explained_variance(x[1:], sae(x[1:]).detach())
     assert sunk == pytest.approx(plain, abs=1e-5)
+    assert plain == pytest.approx(by_hand, abs=1e-4)

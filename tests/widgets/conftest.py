@@ -35,7 +35,6 @@ def _closed() -> Iterator[None]:
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Bytes of every message that goes to a page."""
     sizes: list[int] = []
 
     def measure(_: ipw.Widget, message: Any, buffers: Any = None) -> None:

@@ -22,8 +22,6 @@ HOSTILE = "<script>alert(1)</script>"
 
 
 class FakeTopK:
-    """The three largest correlations above zero; the last atom is dead."""
-
     hook_point, model_name = "resid_post.1", "fake"
 
     def __init__(self, n_atoms: int = 32, d_in: int = 8, seed: int = 0) -> None:
@@ -45,7 +43,6 @@ class FakeTopK:
         return SparseCodes.from_dense(torch.zeros_like(u).scatter(1, best.indices, best.values))
 
     def decode(self, codes: SparseCodes) -> Tensor:
-        """Add the atoms up."""
         return codes.to_dense() @ self.dictionary
 
 
@@ -76,18 +73,15 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Keep an element."""
         self.tags.append((tag, dict(attrs)))
         self._in_script = tag == "script"
         if self._in_script:
             self.scripts.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        """Leave a script."""
         self._in_script = False
 
     def handle_data(self, data: str) -> None:
-        """Keep text."""
         if self._in_script:
             self.scripts[-1] += data
         else:
@@ -95,7 +89,6 @@ class Page(HTMLParser):
 
 
 def contrast(one: Any, other: Any) -> float:
-    """WCAG 2 contrast of two colours of sRGB."""
     parts = np.array([one, other], float) / 255
     linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
     low, high = sorted((linear @ [0.2126, 0.7152, 0.0722]).tolist())
@@ -118,17 +111,14 @@ class Held:
 
 
 def control_named(panel: Any, description: str) -> Any:
-    """The control of a panel that has this name."""
     return next(w for w in descendants(panel) if getattr(w, "description", "") == description)
 
 
 def text_of(html: str) -> str:
-    """What a reader of a page reads: its text without elements."""
     return unescape(re.sub("<[^>]+>", "", html))
 
 
 def soon(holds: Callable[[], bool], seconds: float = 60.0) -> bool:
-    """Whether something comes true in time, in another thread."""
     end = time.monotonic() + seconds
     while not holds() and time.monotonic() < end:
         time.sleep(0.005)

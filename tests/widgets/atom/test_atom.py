@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
 
 import ipywidgets as ipw
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.atom import _controls as atom_controls, _panel as atom_module
+from sae_nb_widgets.atom import _panel as atom_module
 from sae_nb_widgets.panel import descendants
 from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import BANDS, AtomCatalogue
-from sae_nb.figures import format_count, format_percent
 from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of
 
 N_ATOMS, D_IN = 32, 8
@@ -25,12 +23,10 @@ RIGHT_TO_LEFT_MARK = "\u200f"
 
 
 def vectors(n: int) -> Tensor:
-    """Random activations."""
     return torch.randn(n, D_IN, generator=torch.Generator().manual_seed(1))
 
 
 def text_acts() -> Activations:
-    """Texts of hostile, right-to-left and joined tokens."""
     words = {0: "<|begin|>", 1: " cat", 2: HOSTILE, 3: "مرحبا", 4: "👩‍👩‍👧"}
     lengths = (60, 5, 30)
     generator = torch.Generator().manual_seed(3)
@@ -53,26 +49,20 @@ ACTS = {"pictures": picture_acts, "texts": text_acts, "vectors": lambda: vectors
 
 @pytest.fixture(params=list(ACTS))
 def browser(request):
-    """A browser of each kind of activations."""
     made = sw.AtomBrowser(FakeTopK(), ACTS[request.param]())
     return made
 
 
 @pytest.fixture
 def pictures():
-    """A browser of pictures."""
     made = sw.AtomBrowser(FakeTopK(), picture_acts())
     return made
 
 
 @pytest.fixture
 def texts():
-    """A browser of texts."""
     made = sw.AtomBrowser(FakeTopK(), text_acts())
     return made
-
-
-# --- what is shown ------------------------------------------------------------------------------
 
 
 def test_every_atom_and_band_is_drawn_without_a_problem(browser) -> None:
@@ -86,7 +76,6 @@ def test_every_atom_and_band_is_drawn_without_a_problem(browser) -> None:
             assert (record.atom, record.band) == (atom, band)
             assert sum(browser.cards.strengths.widget.counts) == record.n_fired
     assert browser.where[-1] == f"atom {N_ATOMS - 1}"
-    assert browser.answer.startswith("Never fires on the ")
 
 
 def test_without_names_the_first_atom_is_the_most_frequent_unless_one_is_given() -> None:
@@ -126,7 +115,6 @@ def test_patches_shown_are_the_strengths_of_the_codes(pictures) -> None:
 
 
 def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
-    """Hostile and right-to-left tokens arrive as they are."""
     seen = set()
     for atom in range(N_ATOMS):
         texts.atom = atom
@@ -135,19 +123,6 @@ def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
             assert [text.lstrip(RIGHT_TO_LEFT_MARK) for text in row] == list(example.tokens)
             seen |= set(example.tokens)
     assert {HOSTILE, "مرحبا", "👩‍👩‍👧", "<|begin|>"} <= seen
-
-
-def test_chips_say_what_is_looked_at(pictures) -> None:
-    """Model, SAE, L0, R²."""
-    assert pictures.chips["SAE"] == "FakeTopK"
-    assert pictures.chips["L0"] == "3.00"
-    x = pictures.catalogue.acts.x.double()
-    x_hat = pictures.catalogue.sae.decode(pictures.catalogue.codes).double()
-    r2 = 1 - (x - x_hat).square().sum() / (x - x.mean(0)).square().sum()
-    assert pictures.catalogue.r2 == pytest.approx(float(r2))
-
-
-# --- controls -------------------------------------------------------------------------------------
 
 
 def test_stepping_follows_the_order_and_comes_round(browser) -> None:
@@ -234,8 +209,7 @@ def test_pages_walk_through_all_examples(pictures) -> None:
 
 
 def test_clicking_a_neighbour_goes_there(browser) -> None:
-    """Nearest and co-active bars are doors."""
-    browser.atom, browser.details = 2, True
+    browser.atom = 2
     for bars, atoms in (
         (browser.cards.near, browser.summary.nearest_atoms),
         (browser.cards.more.joint, browser.summary.coactive_atoms),
@@ -259,7 +233,6 @@ def test_clicking_the_histogram_chooses_the_band(pictures) -> None:
 
 
 def test_choosing_an_example_names_its_row(browser) -> None:
-    """`row` leads back to the activations; Esc forgets it."""
     component = browser.examples.component
     component.selected = 1 if browser.examples.nothing == -1 else (1, 0)
     assert browser.row == browser.summary.examples[1].row
@@ -268,25 +241,7 @@ def test_choosing_an_example_names_its_row(browser) -> None:
     assert browser.row == -1
 
 
-def test_theme_and_heat_redraw(pictures) -> None:
-    """Marks can be switched off; the lecture scale enlarges pictures."""
-    pictures.dark = True
-    assert not pictures.problem
-    pictures.show_heat = False
-    assert pictures.examples.component.show_heat is False
-    small = pictures.examples.component.thumbnail
-    try:
-        sw.theme("lecture")
-        assert pictures.examples.component.thumbnail > small
-    finally:
-        sw.theme("normal")
-
-
-# --- loading, failing, ending ---------------------------------------------------------------------
-
-
 def test_long_encodings_run_elsewhere_and_then_the_panel_fills(monkeypatch) -> None:
-    """The constructor returns at once; traits set meanwhile count."""
     monkeypatch.setattr(atom_module, "ENCODE_AT_ONCE", 0)
     sae = FakeTopK()
     sae.gate = threading.Event()
@@ -309,7 +264,6 @@ def test_a_failed_encoding_is_one_sentence(monkeypatch) -> None:
     browser = sw.AtomBrowser(sae, vectors(60))
     browser.wait()
     assert browser.problem
-    assert browser.status == "encoding: the SAE is broken"
     with pytest.raises(RuntimeError, match="the SAE is broken"):
         _ = browser.summary
     sae.error = None
@@ -318,45 +272,7 @@ def test_a_failed_encoding_is_one_sentence(monkeypatch) -> None:
     assert not browser.problem
 
 
-def test_just_below_that_arrives_late_does_not_overwrite(pictures) -> None:
-    """Asked for, then another band asked for: the newer stays."""
-    pictures.catalogue.sae.gate = threading.Event()
-    pictures.band = "just below"
-    pictures.band = "50 %"
-    assert pictures._record.band == "50 %"
-    assert pictures.busy  # drawn at once, while the slow one is still being encoded
-    pictures.catalogue.sae.gate.set()
-    pictures.wait()
-    assert pictures._record.band == pictures.band == "50 %"
-    pictures.band = "just below"
-    assert pictures.summary.band == "just below"
-
-
-def test_wrong_width_is_refused_before_anything_is_built() -> None:
-    """Rule, given, do."""
-    with pytest.raises(ValueError, match=r"last dimension d_in=8, got shape \(5, 9\)"):
-        sw.AtomBrowser(FakeTopK(), torch.randn(5, 9))
-
-
-def test_close_frees_every_widget(monkeypatch) -> None:
-    """While encoding too; the answer then finds nobody."""
-    monkeypatch.setattr(atom_module, "ENCODE_AT_ONCE", 0)
-    sae = FakeTopK()
-    sae.gate = threading.Event()
-    browser = sw.AtomBrowser(sae, picture_acts())
-    ids = {widget.model_id for widget in descendants(browser)}
-    browser.close()
-    sae.gate.set()
-    browser.wait()
-    assert browser._record is None
-    assert not ids & set(ipw.widgets.widget._instances)
-
-
-# --- exports and messages -------------------------------------------------------------------------
-
-
 def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
-    """Figure, examples, neighbours, numbers, what was dropped; nothing hostile."""
     browser.atom = 2
     browser.label = HOSTILE
     text = browser.to_html(tmp_path / "atom.html", share_script=True).read_text()
@@ -369,57 +285,6 @@ def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
         assert text.count("<image") >= len(browser.summary.examples)
 
 
-def test_a_step_sends_less_than_200_kilobytes(sent) -> None:
-    """All messages of one click together, with pictures of a size people have."""
-    browser = sw.AtomBrowser(FakeTopK(), picture_acts(n=40, side=96))
-    for action in (browser.next, browser.next_page, lambda: setattr(browser, "band", "random")):
-        sent.clear()
-        action()
-        assert 1_000 < sum(sent) < 200_000
-
-
-def test_a_step_is_one_message_per_part(monkeypatch, pictures) -> None:
-    """Each component is sent in one message or little more."""
-    sent: list[ipw.Widget] = []
-
-    def note(self: ipw.Widget, message: dict[str, dict[str, object]], buffers: object = None):
-        sent.append(self)
-
-    monkeypatch.setattr(ipw.Widget, "_send", note)
-    pictures.next()
-    assert 1 <= sent.count(pictures.examples.component) <= 3
-    assert 1 <= sent.count(pictures.cards.strengths.widget) <= 2
-    assert sent.count(pictures._title) == 1
-
-
-def test_a_pretrained_sae_brings_its_examples() -> None:
-    """Without activations the stored ones are shown, with what was measured; nothing is encoded."""
-    sae = sn.load_sae("tiny-vit/resid_post.6")
-    browser = sw.AtomBrowser(sae)
-    assert browser.catalogue.encoded
-    atom = sn.load_examples("tiny-vit/resid_post.6").matches[0].atom
-    assert browser.labels[atom]
-    quiz = sw.AtomQuiz(sae)
-    assert quiz.asked is not None
-
-
-def test_another_sae_says_which_call_makes_activations() -> None:
-    """Nothing is shown of an SAE without data; where it is known, the call is spelled out."""
-    sae = sn.TopK(d_in=4, n_atoms=8, k=2)
-    with pytest.raises(
-        TypeError, match=r"`acts` must be given.*sn\.capture\(model, inputs, hook_point\)"
-    ):
-        sw.AtomBrowser(sae)
-    sae.hook_point, sae.model_name = "resid_post.6", "tiny-vit"
-    with pytest.raises(
-        TypeError, match=r"sn\.capture\(sn\.load_model\('tiny-vit'\), inputs, 'resid_post\.6'\)"
-    ):
-        sw.AtomQuiz(sae)
-
-
-# --- the answer, names, bands ---------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def sevens():
     """The bundled vision SAE on its stored examples, at an atom with a measured label."""
@@ -430,66 +295,7 @@ def sevens():
     made.close()
 
 
-def test_the_answer_says_how_often_of_what(sevens) -> None:
-    """One frequency, the catalogue's; of images no place as if it were a content; without a model no effect."""
-    often = float(sevens.catalogue.frequency[sevens.atom])
-    assert sevens.answer == f"Fires on 1 of {round(1 / often)} positions."
-    assert sevens.headline == "digit 7"
-    assert sevens.numbers.startswith(format_percent(often))
-    assert "99th percentile" in sevens.numbers
-    assert sevens.cards.says.widget.layout.display == "none"
-
-
-def test_neighbours_are_named_and_carry_their_atoms(sevens) -> None:
-    """A label or a caption beside every number, and the card of each on pointing at it."""
-    record = sevens.summary
-    sevens.details = True
-    for bars, atoms in (
-        (sevens.cards.near, record.nearest_atoms.tolist()),
-        (sevens.cards.more.joint, record.coactive_atoms.tolist()),
-    ):
-        assert bars.atoms == atoms
-        named = sevens.names.short if bars.thin else sevens.names.name
-        assert bars.labels == [named(atom) for atom in atoms]
-        for atom, icon in zip(atoms, bars.icons, strict=True):
-            on_patches = sevens.names.crop(atom) is not None
-            assert icon.startswith("data:image/png") == on_patches
-    assert sevens.names.name(int(record.nearest_atoms[0])) in sevens.record["nearest_atoms"]
-
-
-def test_near_misses_that_cannot_be_had_are_grey_and_say_why(sevens, pictures) -> None:
-    """Stored examples have no activations; captured ones have."""
-    for browser, disabled in ((sevens, True), (pictures, False)):
-        toggles = [w for w in descendants(browser) if isinstance(w, ipw.ToggleButton)]
-        buttons = {w.description: w for w in toggles}
-        assert buttons["just missed"].disabled is disabled
-        assert ("raw activations" in buttons["just missed"].tooltip) is disabled
-
-
-def test_one_band_is_down_and_says_what_it_holds(pictures) -> None:
-    """Pressing another lifts it; pressing the one that is down leaves it; the numbers count firings."""
-    buttons = {w.description: w for w in descendants(pictures) if isinstance(w, ipw.ToggleButton)}
-    bands = [atom_controls.BAND_NAMES[band] for band in atom_controls.FIRST_BANDS]
-    buttons["typical"].value = True
-    assert pictures.band == "50 %"
-    assert [name for name in bands if buttons[name].value] == ["typical"]
-    buttons["typical"].value = False
-    assert (pictures.band, buttons["typical"].value) == ("50 %", True)
-    menu = next(w for w in descendants(pictures) if getattr(w, "description", "") == "examples")
-    menu.value = "99 %"
-    assert (pictures.band, [name for name in bands if buttons[name].value]) == ("99 %", [])
-    pictures.band = "top"
-    shown = [abs(example.strength) for example in pictures.summary.examples]
-    strengths = np.abs(pictures.catalogue.strengths(pictures.atom)[1])
-    inside = int(((strengths >= min(shown)) & (strengths <= max(shown))).sum())
-    share = format_percent(inside / len(strengths), of=f"{format_count(len(strengths))} firings")
-    assert share in pictures.numbers
-    said = f"of {pictures.summary.n_examples} images, strongest first · "
-    assert said in pictures.examples.component.hint
-
-
 def test_cls_and_registers_have_a_place_under_each_image(pictures) -> None:
-    """Their strengths are those of the codes."""
     pictures.atom = 4
     grid = pictures.examples.component
     assert grid.prefix_names == ["cls", "register 1"]
@@ -497,32 +303,6 @@ def test_cls_and_registers_have_a_place_under_each_image(pictures) -> None:
     for row, example in zip(grid.prefix, pictures.summary.examples, strict=True):
         here = (acts.sample == example.sample) & (acts.position < 2)
         assert row == pytest.approx(dense[here].tolist())
-
-
-def test_frequencies_say_positions_where_rows_are_positions(pictures) -> None:
-    """In the title of the histogram of all atoms, and of where it fires."""
-    assert pictures.cards.more.frequencies.widget.description.endswith("share of positions")
-    assert "share of positions" in pictures.cards.where.description
-
-
-@pytest.mark.parametrize("given", ["zebra", "-3", "99999999999", "🙂", HOSTILE, "x" * 10_000, "م"])
-def test_nonsense_in_the_search_finds_nothing_and_changes_nothing(texts, given: str) -> None:
-    """One sentence that names what was looked for and says what to try; the atom stays."""
-    if given in (HOSTILE, "م"):
-        given = f"{given}?"
-    before = texts.atom
-    texts.search = given
-    assert (texts.atom, texts.found) == (before, ())
-    assert texts.status.startswith("No atom matches “")
-    assert "”. Try" in texts.status
-    assert len(texts.status) < 300
-    assert HOSTILE not in texts._status_line.value
-
-
-def test_a_page_of_texts_shows_every_line_of_each(texts) -> None:
-    """No inner box that cuts the last one through the middle."""
-    assert "sae-nb-whole" in texts.examples.component._dom_classes
-    assert len(texts.summary.examples) <= texts.examples.per_page == 8
 
 
 def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
@@ -558,18 +338,8 @@ def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
     assert elsewhere.cards.heads.layout.display == "none"
 
 
-def test_a_page_of_an_atom_is_small(tmp_path: Path) -> None:
-    """No script of plotly's, with everything about the atom on it; the histograms are drawn."""
-    browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
-    browser.details = True
-    page = browser.to_html(tmp_path / "page.html")
-    assert page.stat().st_size < 600_000
-    assert page.read_text(encoding="utf-8").count("sae-nb-brush") >= 2
-
-
 @pytest.fixture(scope="module")
 def fours():
-    """The atom of fours, with the model that it changes."""
     sae = sn.load_sae("tiny-vit/resid_post.6")
     made = sw.AtomBrowser(sae, None, sn.load_model("tiny-vit"), atom=474)
     made.wait(60)
@@ -583,24 +353,9 @@ def test_what_it_makes_the_model_say_is_measured_and_confirmed(fours) -> None:
     assert chips.labels[0] == "4"
     assert chips.states == ["confirmed" if kept else "unconfirmed" for kept in found.confirmed]
     assert found.up[0][1] > 3 * found.random_most
-    assert fours.answer.endswith("Turned up, the model leans towards 4.")
     assert "<b>4</b>" in fours._answer_text.value
     assert chips.control.startswith(f"random direction: {found.by_chance} of 3")
     assert fours.record["found_by"] == "measured on 12 other examples"
-
-
-def test_what_chance_does_as_well_is_not_said() -> None:
-    """Nothing confirmed, nothing beyond a random direction, or nothing measured: the sentence says nothing."""
-    from sae_nb_widgets.atom._words import confirmed_words
-
-    from sae_nb.atoms import AtomEffects
-
-    known = {"up": ((" a", 2.0), (" b", 1.0)), "by": "measured", "by_chance": 0, "random_most": 1.5}
-    assert confirmed_words(AtomEffects(confirmed=(True, True), **known)) == (" a",)
-    assert confirmed_words(AtomEffects(confirmed=(False, True), **known)) == ()
-    assert confirmed_words(AtomEffects(confirmed=(True, True), **known | {"by_chance": 2})) == ()
-    assert confirmed_words(AtomEffects(up=known["up"], by="logit lens")) == ()
-    assert confirmed_words(None) == ()
 
 
 def test_turning_it_up_opens_the_steering_panel_below(fours) -> None:
@@ -621,14 +376,6 @@ def test_turning_it_up_opens_the_steering_panel_below(fours) -> None:
     assert fours._drawer.children == ()
     alone = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
     assert alone.controls.turn_up not in descendants(alone)
-
-
-def test_measuring_without_a_model_says_what_is_missing() -> None:
-    """The button is not there; the method says what to pass."""
-    browser = sw.AtomBrowser(sn.load_sae("tiny-vit/resid_post.6"))
-    assert browser.cards.says.button.layout.display == "none"
-    browser.measure()
-    assert browser.status.startswith("Pass model=")
 
 
 def test_a_larger_model_is_run_when_it_is_asked_for(monkeypatch) -> None:

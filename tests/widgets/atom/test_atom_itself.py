@@ -19,8 +19,6 @@ DIGITS = torch.as_tensor(sn.data.digits().images[:300]).flatten(1).float()
 
 
 class Kernels:
-    """A dictionary of courses over time, as of events in a recording."""
-
     d_in, n_atoms = 40, 5
     atoms_as = "line"
 
@@ -30,13 +28,10 @@ class Kernels:
         self.dictionary = torch.nn.functional.normalize(rows, dim=1)
 
     def encode(self, x: Tensor, k: int | None = None) -> SparseCodes:
-        """One kernel a row, the best."""
         return sn.matching_pursuit(x, self.dictionary, 1)
 
 
 class Turned(Kernels):
-    """Two small images in all four quarter turns each: two orbits."""
-
     d_in, n_atoms = 9, 8
     atoms_as = (3, 3)
     orbits = torch.tensor([0, 1, 0, 1, 0, 1, 0, 1])
@@ -50,7 +45,6 @@ class Turned(Kernels):
 
 @pytest.fixture
 def kernels() -> sw.AtomBrowser:
-    """Rows that are each three times a kernel, and a little noise."""
     dictionary = Kernels()
     noise = 0.01 * torch.randn(60, 40, generator=torch.Generator().manual_seed(0))
     made = sw.AtomBrowser(dictionary, 3 * dictionary.dictionary.repeat(12, 1) + noise, atom=2)
@@ -91,15 +85,6 @@ def test_an_orbit_stands_beside_its_atom() -> None:
     assert orbit_of(Kernels(), 3) == [3]
 
 
-def test_a_group_network_shows_its_orbits() -> None:
-    """Orbit after orbit, as the dictionary has them."""
-    made = sn.lab.GroupNetwork(64, n_orbits=3, order=4, generator=torch.Generator().manual_seed(0))
-    assert orbit_of(made, 6) == [6, 4, 5, 7]
-    panel = sw.AtomBrowser(made, DIGITS, atoms_as=(8, 8), atom=6)
-    assert not panel.problem, panel.status
-    assert panel.itself.grid.atoms == [6, 4, 5, 7]
-
-
 @pytest.mark.parametrize("system", ["KDS", "WLSC"])
 def test_atoms_of_the_lab_are_images(system: str) -> None:
     """Learned on digits: the atom and the inputs it fires on are drawn as 8 × 8 images."""
@@ -130,22 +115,3 @@ def test_a_landmark_lies_where_it_is_among_the_data() -> None:
     )
     ring: Any = drawn.strokes[-1]
     assert (ring.x, ring.y) == (drawn.width / 2, drawn.height / 2)
-
-
-@pytest.mark.parametrize(
-    ("given", "names"),
-    [("bars", "'line', 'point'"), ("point", "2 coordinates, got 64"), ((7, 8), "d_in=64"), ((8,), "height, width")],
-)  # fmt: skip
-def test_what_cannot_be_drawn_is_refused(given: Any, names: str) -> None:
-    """Before anything is made."""
-    wlsc = sn.lab.WLSC(64, 12)
-    with pytest.raises(ValueError, match="`atoms_as`") as refused:
-        sw.AtomBrowser(wlsc, DIGITS, atoms_as=given)
-    assert names in str(refused.value)
-
-
-def test_nothing_is_drawn_of_atoms_that_are_directions() -> None:
-    """Without being asked, an SAE of activations has no such card."""
-    sae = sn.TopK(64, 16, 4)
-    panel = sw.AtomBrowser(sae, DIGITS)
-    assert panel.itself.widget.children == ()

@@ -13,7 +13,6 @@ from sae_nb_widgets.panel import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.atoms import AtomCatalogue
 from tests.small_esm import INSULIN_B, PROTEINS, small_esm
 
 
@@ -30,7 +29,6 @@ def sae() -> sn.TopK:
 
 
 def tens(html: str) -> list[tuple[str, str]]:
-    """Letters of each ten of a page, and the number above them."""
     found = re.findall(r'<span class="sae-nb-ten" data-number="(\d*)">(.*?)</span></span>', html)
     return [(number, re.sub(r"<[^>]*>", "", letters)) for number, letters in found]
 
@@ -90,17 +88,4 @@ def test_an_input_lens_reads_a_sequence(acts: Activations, sae: sn.TopK) -> None
     strip.selected = (0, 7)
     lens.wait(60)
     assert lens.token == 7
-    assert lens._detail_view.here.description == "Strongest atoms at residue C7"
     lens.close()
-
-
-def test_a_map_shows_tens(acts: Activations, sae: sn.TopK) -> None:
-    shown = sw.ConceptMap(sae, acts)
-    shown.wait(180)
-    shown.atom = int(AtomCatalogue(sae, acts).n_fired.argmax())
-    shown.wait(30)
-    strip = shown.inputs.component
-    assert strip.place == "residue"
-    assert any(any(row) for row in strip.numbers)
-    assert all("residue" in one.place or "token" in one.place for one in shown.inputs._inputs)
-    shown.close()

@@ -6,12 +6,10 @@ import base64
 import io
 import wave
 
-import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
 
-import sae_nb as sn
 from sae_nb.activations import Activations, Context, Ragged
 from sae_nb.atoms import AtomCatalogue, heard_at
 from tests.widgets.made import FakeTopK
@@ -89,23 +87,3 @@ def test_of_a_long_sound_the_part_around_the_place_is_sent():
         assert (len(part), rate) == (2 * RATE, RATE)
         assert begin <= moment / 10 <= end
         assert end - begin == pytest.approx(2 / 10)
-
-
-def test_a_grid_refuses_too_few_sounds():
-    """One for every picture, or none."""
-    grid = sw.PictureGrid()
-    pictures = np.zeros((2, 3, 8, 8), np.uint8)
-    with pytest.raises(ValueError, match=r"`sounds` must have one entry per picture \(2\), got 1"):
-        grid.show(pictures, sounds=[np.zeros(5, np.int16)])
-    grid.show(pictures)
-    assert "<audio" not in grid.static_html()
-
-
-def test_the_bundled_model_opens_in_a_browser():
-    """From the front door to the page."""
-    model = sn.load_model("tiny-audio", device="cpu")
-    acts = sn.capture(model, sn.data.sounds(6, seed=2), "resid_post.4", progress=False)
-    sae = sn.TopK(64, 32, 4, generator=torch.Generator().manual_seed(0))
-    grid = grid_of(sw.AtomBrowser(sae, acts))
-    assert grid.heat_shape == (4, 20)
-    assert grid.tile == (100, 64)

@@ -34,13 +34,11 @@ def _acts(n: int = 200) -> Activations:
 
 @pytest.fixture
 def sae() -> sn.TopK:
-    """One SAE for all panels of a test."""
     return _sae()
 
 
 @pytest.fixture
 def todo(sae):
-    """Its work list."""
     made = sw.WorkList(sae, _acts())
     made.wait()
     return made
@@ -48,9 +46,6 @@ def todo(sae):
 
 def _rows(todo) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(todo.to_csv())))
-
-
-# --- the table ------------------------------------------------------------------------------------
 
 
 def test_an_atom_starred_or_noted_in_any_panel_is_listed_at_once(sae, todo) -> None:
@@ -72,25 +67,6 @@ def test_an_atom_starred_or_noted_in_any_panel_is_listed_at_once(sae, todo) -> N
     browser.atom = 4
     browser.press("s")
     assert [row["atom"] for row in _rows(todo)] == ["7"]
-
-
-def test_the_star_of_a_browser_follows_the_work_list(sae, todo) -> None:
-    """A star given elsewhere is drawn here, and the button takes it off."""
-    browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
-    assert browser.notes.star.description == "☆ keep"
-    todo.star(4)
-    assert browser.notes.star.description == "★ kept"
-    browser.notes.star.click()
-    assert (todo.names.labels.starred, browser.notes.star.description) == ((), "☆ keep")
-
-
-def test_words_written_in_the_list_are_in_the_browser(sae, todo) -> None:
-    """One book: a label typed anywhere shows everywhere."""
-    browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
-    todo.atom = 4
-    todo.label = "four"
-    assert (browser.label, _rows(todo)[0]["label"]) == ("four", "four")
-    assert browser.headline == "four"
 
 
 def test_sessions_are_listed_beside_and_taken_over(sae, todo, tmp_path) -> None:
@@ -116,7 +92,6 @@ def test_sessions_are_listed_beside_and_taken_over(sae, todo, tmp_path) -> None:
 
 
 def test_a_row_chosen_sets_the_atom_and_remembers_the_one_before(todo) -> None:
-    """Two rows clicked are the two to compare."""
     for atom in (4, 7, 9):
         todo.star(atom)
     for row in (0, 2):
@@ -127,7 +102,6 @@ def test_a_row_chosen_sets_the_atom_and_remembers_the_one_before(todo) -> None:
 
 
 def test_the_table_is_written_as_csv_and_sorted_as_on_screen(todo, tmp_path) -> None:
-    """Formulas become words."""
     for atom in (9, 4):
         todo.star(atom)
     todo.atom = 4
@@ -136,9 +110,6 @@ def test_the_table_is_written_as_csv_and_sorted_as_on_screen(todo, tmp_path) -> 
     todo.to_csv(tmp_path / "list.csv")
     rows = list(csv.DictReader((tmp_path / "list.csv").open(encoding="utf-8")))
     assert [(row["atom"], row["label"]) for row in rows] == [("9", ""), ("4", "'=1+1")]
-
-
-# --- two atoms ------------------------------------------------------------------------------------
 
 
 def test_a_comparison_counts_as_the_codes_do() -> None:
@@ -179,30 +150,13 @@ def test_the_two_chosen_last_are_compared_under_the_list(todo) -> None:
     assert todo.opened == 11
 
 
-def test_a_comparison_follows_both_atoms_and_the_labels(sae, todo) -> None:
-    """Names in the sentence, in exports and in titles; hostile ones as words."""
-    both = sw.AtomComparison(sae, catalogue=todo.names.catalogue, atom=2, other=3)
-    todo.names.labels.write(3, HOSTILE)
-    assert HOSTILE in both.answer
-    page = both.static_page()
-    assert HOSTILE not in page.main
-    assert "&lt;script&gt;" in page.main
-    both.swap()
-    assert (both.pair.first.atom, both.pair.second.atom) == (3, 2)
-
-
 def test_a_dead_atom_can_be_compared() -> None:
-    """One sentence, no division by zero."""
     sae = _sae()
     catalogue = AtomCatalogue(sae, torch.randn(4, 6, generator=torch.Generator().manual_seed(2)))
     dead = int(np.flatnonzero(~catalogue.alive)[0])
     alive = int(np.flatnonzero(catalogue.alive)[0])
     both = sw.AtomComparison(sae, catalogue=catalogue, atom=alive, other=dead)
     assert not both.problem
-    assert "one of them never fires" in both.answer
-
-
-# --- a browser under any panel --------------------------------------------------------------------
 
 
 def test_open_in_browser_works_from_a_panel_that_stands_alone(todo) -> None:
@@ -216,11 +170,3 @@ def test_open_in_browser_works_from_a_panel_that_stands_alone(todo) -> None:
     todo.shut_below()
     assert below[0]._closed
     assert not [w for w in descendants(todo) if isinstance(w, sw.AtomBrowser)]
-
-
-def test_a_browser_opens_an_atom_in_itself(sae, todo) -> None:
-    """No browser within a browser."""
-    browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
-    browser.open_atom(8)
-    assert browser.atom == 8
-    assert [w for w in descendants(browser) if isinstance(w, sw.AtomBrowser)] == [browser]

@@ -12,7 +12,6 @@ import traitlets as t
 
 import sae_nb as sn
 from sae_nb.diffing import changed_image, changed_text
-from sae_nb.evaluation import DifferentModelsError
 from sae_nb.models import run
 from sae_nb_studies.models import plant_behaviour
 
@@ -62,7 +61,6 @@ def test_it_opens_where_what_was_raised_gains_most(panel: Any) -> None:
     """After a sentence: where the next one is now the phrase, which is what the answer names."""
     assert panel.reading.tokens[panel.place].strip() == "."
     assert panel.headline.endswith("→ S (before: The)")
-    assert "The training raised “S” most; " in panel.answer
     assert "a random direction" in panel.answer
     bars = panel._detail_view.bars
     assert bars.labels[0] in ("“S”", "“The”")
@@ -75,7 +73,6 @@ def test_it_opens_where_what_was_raised_gains_most(panel: Any) -> None:
 
 
 def test_a_click_on_a_direction_sets_that_one_back(panel: Any, made: Any, found: Any) -> None:
-    """And −1 sets back none: the second row goes."""
     place = panel.place
     panel.findings.selected = 1
     panel.wait(60)
@@ -107,7 +104,6 @@ def test_texts_are_listed_the_most_changed_first_and_one_may_be_typed(
     panel.press("ArrowLeft")
     panel.text = "  "
     panel.wait(60)
-    assert panel.status == "Type at least one word."
     assert not panel.problem
     assert panel.shown.tokens == []
     panel.press("ArrowDown")
@@ -128,52 +124,6 @@ def test_identical_models_have_nothing_to_show_and_that_is_said(made: Any) -> No
     panel.wait(60)
     assert panel.reading.kl.max() < 1e-6
     panel.close()
-
-
-def test_it_says_how_far_the_comparison_is(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a real model that is a minute; first the models read, then place by place directions are tried."""
-    said: list[str] = []
-    monkeypatch.setattr(sw.ChangesPanel, "loading", lambda _, what: said.append(what))
-    panel: Any = sw.ChangesPanel(made.before, made.after, made.inputs(2))
-    panel.wait(120)
-    panel.close()
-    first, *far = said
-    assert first.startswith("Both models read ")
-    assert far[0] == f"{first} (both models: 0 of 1)"
-    assert f"{first} (directions: 0 of 3)" in far  # two trainings, one batch
-
-
-def test_models_and_texts_that_do_not_fit_are_refused(made: Any) -> None:
-    vit = sn.load_model("tiny-vit")
-    with pytest.raises(DifferentModelsError, match="kinds of input"):
-        sw.ChangesPanel(made.before, vit, ["a"])
-    with pytest.raises((TypeError, ValueError), match="image"):
-        sw.ChangesPanel(vit, vit, ["a"])
-    audio = sn.load_model("tiny-audio")
-    with pytest.raises(ValueError, match="a language model or a classifier of images"):
-        sw.ChangesPanel(audio, audio, torch.zeros(1, 16000))
-    with pytest.raises(ValueError, match="a classifier of images with patches"):
-        changed_image(made.before, made.after, "a b")
-    with pytest.raises(ValueError, match="must be a language model"):
-        changed_text(vit, vit, "a b")
-    for wrong in ([], ["  "], [3], ""):
-        with pytest.raises((TypeError, ValueError), match="inputs"):
-            sw.ChangesPanel(made.before, made.after, wrong)
-    with pytest.raises(ValueError, match="`finding` must be a row"):
-        changed_text(made.before, made.after, "a b", _one(made), finding=9)
-
-
-def _one(made: Any) -> Any:
-    return sn.diff_models(
-        made.before, made.after, ["Tom ran."], steps=1, n_components=1, progress=False
-    )
-
-
-def test_a_page_alone_has_the_numbers(panel: Any, tmp_path: Any) -> None:
-    page = panel.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "set back" in page
-    assert "Directions that were tried" in page
-    assert "nats" in page
 
 
 @pytest.fixture(scope="module")
@@ -248,13 +198,4 @@ def test_images_are_listed_the_most_changed_first_and_a_click_reads_one(
     assert panel.record["covered"].startswith("Patch 0,5")
     with pytest.raises(t.TraitError, match="place"):
         panel.place = 64
-    panel.close()
-
-
-def test_images_of_identical_models_have_nothing_to_show(shortcut: Any, images: Any) -> None:
-    panel: Any = sw.ChangesPanel(shortcut.before, shortcut.before, images[:2])
-    panel.wait(60)
-    assert panel.answer == "Nothing differs on these images: the largest difference is rounding."
-    assert panel.view.rows == panel.findings.cells == []
-    assert panel.headline.endswith(", as before")
     panel.close()

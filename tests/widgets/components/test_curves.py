@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import traitlets as t
 from sae_nb_widgets.components import Chart, Curves, Line
 
 HOSTILE = "<script>alert(1)</script>"
 
 
 def shown(*lines: np.ndarray, **chart: object) -> Curves:
-    """One chart with the given lines."""
     curves = Curves(x_name="step", description=HOSTILE)
     drawn = [Line(values=line, name=f"{HOSTILE}{i}") for i, line in enumerate(lines)]
     curves.show([Chart(title=HOSTILE, lines=drawn, **chart)])  # type: ignore[arg-type]
@@ -37,23 +35,6 @@ def test_a_spike_survives_thinning() -> None:
     assert int(curves.values(0).argmin()) == 1_234 // curves.stride
 
 
-def test_lines_of_different_lengths_are_refused() -> None:
-    """They would not share their places."""
-    with pytest.raises(ValueError, match=r"one length, got lengths \[2, 3\]"):
-        shown(np.zeros(2), np.zeros(3))
-
-
-@pytest.mark.parametrize("name", ["selected", "cursor"])
-def test_places_that_do_not_exist_are_refused(name: str) -> None:
-    """The trait keeps its value."""
-    curves = shown(np.zeros(5))
-    setattr(curves, name, 4)
-    for bad in (5, -2):
-        with pytest.raises(t.TraitError, match=name):
-            setattr(curves, name, bad)
-    assert getattr(curves, name) == 4
-
-
 @pytest.mark.parametrize("bars", [False, True])
 def test_it_reads_without_a_browser(bars: bool) -> None:
     """One curve (or one stick per value) per line, a legend for two, and inert text."""
@@ -61,8 +42,3 @@ def test_it_reads_without_a_browser(bars: bool) -> None:
     assert page.count("<rect" if bars else "<polyline") >= (8 if bars else 2)
     assert "<script>" not in page
     assert page.count("&lt;script&gt;") >= 3
-
-
-def test_nothing_to_show_says_so() -> None:
-    """An empty component reads as a sentence."""
-    assert "Nothing to show yet." in Curves().static_html()

@@ -9,20 +9,17 @@ from sae_nb_widgets.components import Chart, DepthStrips, Line
 
 
 def shown() -> DepthStrips:
-    """Two charts over layers 0 … 3."""
     strips = DepthStrips(description="over layers", own="this one")
     speed = Line(values=np.array([np.nan, 0.5, 0.25, 0.1]), name="this one")
     mean = Line(values=np.array([np.nan, 0.4, 0.2, 0.1]), name="cls <b>", colour="#CC79A7")
     floor = Line(values=np.full(4, 0.2), name="floor", dashed=True)
     strips.show(
-        [Chart(title="speed", lines=[mean, speed]), Chart(title="ρ", lines=[floor])],
-        cuts=(0, 1, 3),
+        [Chart(title="speed", lines=[mean, speed]), Chart(title="ρ", lines=[floor])], cuts=(0, 1, 3)
     )
     return strips
 
 
 def test_values_are_read_where_the_cursor_is() -> None:
-    """float32 as drawn; what has no value is NaN."""
     strips = shown()
     assert strips.n_layers == 3
     assert strips.value(1, 2) == 0.25
@@ -39,13 +36,6 @@ def test_the_cursor_stays_on_a_layer() -> None:
     assert strips.cursor == 1
 
 
-def test_lines_of_other_lengths_are_refused() -> None:
-    """One axis for all."""
-    lines = [Line(values=np.zeros(3)), Line(values=np.zeros(4))]
-    with pytest.raises(ValueError, match=r"lengths \[3, 4\]"):
-        DepthStrips().show([Chart(title="two", lines=lines)])
-
-
 def test_the_page_has_bands_gaps_and_escaped_names() -> None:
     """Without script: charts, legend, the value of the own line at the cursor."""
     strips = shown()
@@ -58,9 +48,3 @@ def test_the_page_has_bands_gaps_and_escaped_names() -> None:
     assert "layer 2" in html
     assert html.count("rgba(128,128,128,0.14)") == 3
     assert "every second phase" in html
-
-
-def test_nothing_to_show_is_said() -> None:
-    """Before the model has run."""
-    strips = DepthStrips(empty_text="The model is running.")
-    assert "The model is running." in strips.static_html()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import numpy as np
@@ -19,7 +18,6 @@ from sae_nb_widgets.components import (
     StrengthSlider,
     ThinBars,
     Way,
-    sure_dots,
     words_of_its_own,
 )
 
@@ -35,7 +33,6 @@ def lines(rows: list[list[str]]) -> Concordance:
 
 
 def filled() -> list[Component]:
-    """One of each, with markup in every word."""
     concordance = lines([[HOSTILE, " cat"], ["הכלב", " ברח"]])
     chips = Chips(description=HOSTILE)
     chips.show([HOSTILE, LONG], ["confirmed", "unconfirmed"], score=HOSTILE, control=HOSTILE)
@@ -51,7 +48,6 @@ def filled() -> list[Component]:
 
 @pytest.mark.parametrize("form", filled(), ids=lambda form: type(form).__name__)
 def test_words_never_become_markup_and_every_form_can_be_drawn(form: Component) -> None:
-    """Without a script and without a browser."""
     page = form.static_html()
     assert "<img" not in page.replace('<img class="sae-nb-icon"', "")
     assert "&lt;img" in page
@@ -76,19 +72,6 @@ def test_lines_stand_on_the_strongest_token_and_hold_whole_words() -> None:
     assert made.unfolded == -1
 
 
-def test_the_words_nearest_to_the_column_come_first_on_both_sides() -> None:
-    """Those that do not fit stand on a second line, which is hidden; a line from the right is mirrored."""
-    made = Concordance()
-    made.show([["a", " b", " c", " d", " e"]], [np.array([0, 0, 9.0, 0, 0])])
-    html = made.static_html()
-    preceding = html[html.index("sae-nb-preceding") : html.index("sae-nb-focusword")]
-    following = html[html.index("sae-nb-following") : html.index("</summary>")]
-    assert re.findall(r">([a-e])</span>", preceding) == ["b", "a"]
-    assert re.findall(r">([a-e])</span>", following) == ["d", "e"]
-    assert lines([["הכלב", " ברח"]]).right_to_left == [True]
-    assert lines([["<|endoftext|>", "הכלב"]]).right_to_left == [True]
-
-
 def test_chips_say_what_was_confirmed_and_refuse_what_they_do_not_know() -> None:
     """Readers without colours read it; a state that is none is refused."""
     chips = Chips()
@@ -105,15 +88,6 @@ def test_chips_say_what_was_confirmed_and_refuse_what_they_do_not_know() -> None
         chips.show(["a"], ["low", "low"])
     with pytest.raises(t.TraitError, match="one of 3 chips"):
         chips.selected = 3
-
-
-@pytest.mark.parametrize(("sure", "filled_dots"), [(0, 0), (3, 3), (4, 4), (9, 4)])
-def test_dots_are_explained_in_words(sure: int, filled_dots: int) -> None:
-    """Also to those who do not see them; a name that was not measured has none."""
-    html = sure_dots(sure, 'finds "86 %"')
-    assert html.count("<i></i>") == filled_dots
-    assert f"{filled_dots} of 4 dots. finds &quot;86 %&quot;" in html
-    assert sure_dots(None, "x") == ""
 
 
 def test_a_slider_speaks_in_peaks_and_in_the_models_units() -> None:
@@ -135,7 +109,6 @@ def test_a_slider_speaks_in_peaks_and_in_the_models_units() -> None:
 
 
 def test_marks_of_a_histogram_lie_on_its_axis() -> None:
-    """And bars keep rare values in sight."""
     bars = Histogram(brush=False)
     bars.show([0, 100, 1], ends=["0", "1", "2", "3"], marks=[Mark(1.5, "median", chosen=True)])
     assert bars.heights().tolist() == pytest.approx([0, 1, 0.1])

@@ -41,8 +41,6 @@ def test_every_widget_of_ours_listens_by_itself_from_its_first_moment() -> None:
 
 
 class _Slow(sw.Sparkbars):
-    """Its state is read while someone else changes it."""
-
     other: threading.Thread | None = None
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
@@ -55,7 +53,6 @@ class _Slow(sw.Sparkbars):
 
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """The states that are sent, in order."""
     found: list[dict[str, Any]] = []
     monkeypatch.setattr(
         sw.Sparkbars, "_send", lambda self, message, buffers=None: found.append(message["state"])

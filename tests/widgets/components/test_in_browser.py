@@ -12,7 +12,6 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.panel import figure_widget
 
-from sae_nb.activations import CONTINUED
 from sae_nb.figures import format_number, heat_colour
 from tests.browser.watched import FROM_DISK, watched
 
@@ -50,7 +49,6 @@ window.show = async (script, state, bytes) => {
 
 @pytest.fixture
 def page(chromium: Any) -> Iterator[Any]:
-    """An empty page that must stay free of errors and of hurt."""
     opened = chromium.new_page(viewport={"width": 900, "height": 700})
     with watched(opened, ("about:", *FROM_DISK)) as made:
         made.goto("about:blank")
@@ -59,7 +57,6 @@ def page(chromium: Any) -> Iterator[Any]:
 
 
 def show(page: Any, component: Any) -> None:
-    """Render a component's script with the component's own state."""
     state = component.get_state()
     script = state.pop("_esm")
     data = {name: list(value) for name, value in state.items() if isinstance(value, bytes)}
@@ -73,11 +70,7 @@ def show(page: Any, component: Any) -> None:
 
 
 def readout(page: Any) -> str:
-    """What the component says about what is hovered."""
     return str(page.locator(".sae-nb-readout").text_content())
-
-
-# --- PictureGrid --------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -197,36 +190,7 @@ def test_a_film_is_stepped_through_and_played_by_keys(page, films) -> None:
     assert page.evaluate(PLAYED, 1) == "▶"
 
 
-def test_pictures_stand_in_rows_of_one_length_and_fit_when_the_page_narrows(page) -> None:
-    """Twelve where eight would fit are six and six; on half the page four rows of three."""
-    many = sw.PictureGrid()
-    many.show(np.zeros((12, 3, 8, 8), np.uint8))
-    rows = "ns => Object.values(Object.groupBy(ns, n => n.offsetTop)).map(row => row.length)"
-    show(page, many)
-    assert page.locator(".sae-nb-picture").evaluate_all(rows) == [6, 6]
-    page.set_viewport_size({"width": 450, "height": 700})
-    page.wait_for_function(f"({rows})([...document.querySelectorAll('.sae-nb-picture')])[0] < 6")
-    lengths = page.locator(".sae-nb-picture").evaluate_all(rows)
-    assert len(set(lengths)) == 1
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def test_a_chosen_bar_is_outlined_inside_its_row(page) -> None:
-    """A box that cuts what sticks out cuts no outline."""
-    bars = sw.Sparkbars(description="bars")
-    bars.show(["a", "b"], [1.0, 2.0])
-    bars.selected = 1
-    show(page, bars)
-    row = page.locator(".sae-nb-selected")
-    width, offset = row.evaluate(
-        "n => [getComputedStyle(n).outlineWidth, getComputedStyle(n).outlineOffset].map(parseFloat)"
-    )
-    assert width == 2
-    assert offset <= -width
-
-
 def test_hovering_a_patch_reads_its_strength_and_clicking_chooses_it(page, grid) -> None:
-    """Names the row: picture, patch, value."""
     show(page, grid)
     side = grid.thumbnail
     page.locator("canvas").nth(0).hover(position={"x": side * 0.25, "y": side * 0.75})
@@ -251,19 +215,8 @@ def test_pictures_can_be_walked_with_the_keys(page, grid) -> None:
     assert page.evaluate("window.model.state.selected") == [-1, -1]
 
 
-def test_hostile_captions_are_text(page, grid) -> None:
-    """Shown as they are; the page's check for hurt does the rest."""
-    show(page, grid)
-    assert page.locator(".sae-nb-caption").first.text_content() == HOSTILE
-    assert page.locator("img").count() == 0
-
-
-# --- TokenStrip -----------------------------------------------------------------------------------
-
-
 @pytest.fixture
 def strip() -> sw.TokenStrip:
-    """A hostile text and a right-to-left one."""
     made = sw.TokenStrip()
     made.show(
         [[HOSTILE, " cat", "\n"], ["مرحبا", " بالعالم", "👩‍👩‍👧"]],
@@ -286,44 +239,7 @@ def test_tokens_are_text_in_their_own_direction(page, strip) -> None:
     assert first["x"] > second["x"]
 
 
-def test_an_image_in_a_text_takes_the_room_of_one_token(page) -> None:
-    """Also of a tokenizer whose words bring no space: tokens that are not drawn stand apart from nothing."""
-    shown = sw.TokenStrip()
-    right = []
-    for patches in (1, 40):
-        shown.show([["see", "[image]", *[CONTINUED] * (patches - 1), "here"]])
-        show(page, shown)
-        box = page.locator(".sae-nb-token").last.bounding_box()
-        right.append(box["x"] + box["width"])
-    assert right[0] == pytest.approx(right[1], abs=1)
-
-
-def test_letters_stand_in_tens_below_their_numbers(page) -> None:
-    """One width for all letters; a ten is never cut; hovering names the residue."""
-    names = ["<cls>", *"MQIFVKTLTGKTITLEVEPSDTIE", "<eos>"]
-    numbers = [0, *range(1, 25), 0]
-    letters = sw.TokenStrip(place="residue")
-    strengths = [np.arange(26, dtype=float)]
-    letters.show([names], strengths, special=[[not n for n in numbers]], numbers=[numbers])
-    show(page, letters)
-    tens = page.locator(".sae-nb-ten")
-    assert tens.all_text_contents() == ["MQIFVKTLTG", "KTITLEVEPS", "DTIE"]
-    assert [ten.get_attribute("data-number") for ten in tens.all()] == ["10", "20", None]
-    boxes = ".sae-nb-ten .sae-nb-token"
-    widths = page.locator(boxes).evaluate_all("ns => ns.map(n => n.getBoundingClientRect().width)")
-    assert max(widths) - min(widths) < 0.5
-    page.locator(boxes).nth(13).hover()
-    assert readout(page) == f"residue T14 · {format_number(14.0)}"
-    page.locator(boxes).nth(13).click()
-    assert page.evaluate("window.model.state.selected") == [0, 14]
-    page.set_viewport_size({"width": 260, "height": 700})
-    rows = tens.evaluate_all("ns => ns.map(n => n.getBoundingClientRect().height)")
-    assert max(rows) - min(rows) < 1
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
 def test_hovering_a_token_reads_its_strength_and_position(page, strip) -> None:
-    """Position in the text, not in the window."""
     show(page, strip)
     page.locator(".sae-nb-token").nth(1).hover()
     assert readout(page) == "text 3 · token 6 “ cat” · 2.00"
@@ -364,11 +280,7 @@ def test_shaded_tokens_stay_readable_on_light_and_dark_pages(page, strip) -> Non
         assert painted == [i / 20 >= 0.15 for i in range(21)]
 
 
-# --- Sparkbars ------------------------------------------------------------------------------------
-
-
 def test_bars_can_be_clicked_and_walked(page) -> None:
-    """The mouse and the keys choose the same bars."""
     bars = sw.Sparkbars(description="nearest")
     bars.show([HOSTILE, "b", "c"], [1.0, 0.5, -0.5], signed=True, control=[0.2, 0.2, None])
     show(page, bars)
@@ -385,7 +297,6 @@ def test_bars_can_be_clicked_and_walked(page) -> None:
 
 
 def test_numbers_read_alike_in_python_and_in_the_browser(page) -> None:
-    """One format, two languages."""
     values = [0.0, 1.0, 0.9996, 999.6, 1234567.0, -0.5, 1.23e-5, 2.5e12, 0.01234, 12.0, 0.1]
     bars = sw.Sparkbars()
     bars.show(["x"] * len(values), values, signed=True)
@@ -394,12 +305,7 @@ def test_numbers_read_alike_in_python_and_in_the_browser(page) -> None:
     assert shown == [format_number(value) for value in values]
 
 
-# --- exported pages -------------------------------------------------------------------------------
-
-
 class Exported(sw.Panel):
-    """A panel with hostile text everywhere."""
-
     question = "Is it safe?"
     explanation = (HOSTILE, HOSTILE, HOSTILE)
 
@@ -433,78 +339,6 @@ def test_exported_page_without_javascript_shows_the_same_bars(chromium, tmp_path
     assert opened.locator(".sae-nb-still svg rect").count() == 2
     assert not opened.locator(".sae-nb-live").is_visible()
     context.close()
-
-
-# --- the plot's loader ----------------------------------------------------------------------------
-
-LOADER = """async ([script, source]) => {
-  window.heard = [];
-  window.fetched = 0;
-  const manager = { get_model: async (id) => {
-    window.fetched += 1;
-    return { get: (name) => name === "source" && id === "7" ? source : null };
-  } };
-  const address = URL.createObjectURL(new Blob([script], { type: "text/javascript" }));
-  const module = await import(address);
-  const plots = [0, 1].map(() => {
-    const model = window.makeModel({ bundle: "IPY_MODEL_7", version: "1", _py2js_update: null });
-    model.widget_manager = manager;
-    const widget = module.default();
-    widget.initialize({ model });
-    return { model, widget };
-  });
-  const say = (value) => {
-    plots[0].model.set("_py2js_update", value);
-    plots[0].model.set("_py2js_update", null);
-  };
-  say({ step: 1 });
-  say({ step: 2 });
-  for (const { widget } of plots) {
-    const el = document.createElement("div");
-    document.body.append(el);
-    await widget.render({ el });
-  }
-  say({ step: 3 });
-  return { heard: window.heard, fetched: window.fetched, text: document.body.textContent };
-}"""
-PLOTLY = """export default () => ({
-  initialize({ model }) {
-    model.on("change:_py2js_update", () => {
-      const value = model.get("_py2js_update");
-      if (value !== null) window.heard.push(value.step);
-    });
-  },
-  render({ model, el }) { el.textContent = "drawn "; },
-});"""
-
-
-def test_what_python_says_while_plotly_loads_is_repeated_in_order(page) -> None:
-    """Nothing is lost or doubled, and the script is fetched once for all plots of a page."""
-    script = figure_widget().get_state()["_esm"]
-    answer = page.evaluate(LOADER, [script, PLOTLY])
-    assert answer == {"heard": [1, 2, 3], "fetched": 1, "text": "drawn drawn "}
-
-
-# --- SoundRecorder ------------------------------------------------------------------------------
-
-
-def test_a_recorder_says_why_it_cannot_record(page: Any) -> None:
-    """This page is not secure; a refused or missing microphone has its own sentence."""
-    show(page, sw.SoundRecorder(rate=8_000))
-    page.get_by_role("button", name="record").press("Enter")
-    assert "Recording needs a secure page" in page.evaluate("model.state.refusal")
-    for name, words in (("NotAllowedError", "did not allow"), ("NotFoundError", "No microphone")):
-        page.evaluate(
-            """name => {
-              Object.defineProperty(window, "isSecureContext", { value: true, configurable: true });
-              const refused = () => Promise.reject(new DOMException("", name));
-              Object.defineProperty(navigator, "mediaDevices",
-                { value: { getUserMedia: refused }, configurable: true });
-            }""",
-            name,
-        )
-        page.get_by_role("button", name="record").click()
-        page.wait_for_function("words => model.state.refusal.includes(words)", arg=words)
 
 
 def test_a_recording_arrives_at_the_rate_asked_for(page: Any) -> None:

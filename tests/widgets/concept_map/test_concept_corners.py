@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
 import sae_nb_widgets as sw
 import torch
-import traitlets as t
 
 from sae_nb.architectures import Archetypal
 
@@ -22,7 +20,6 @@ def test_an_archetypal_sae_has_a_polygon() -> None:
     panel.wait()
     assert panel.record.layout == "archetypes"
     assert panel.chips["layout"] == "archetypes"
-    assert "3 archetypes of most weight among 12" in panel.status
     assert len(panel.map.chart.lines) == 3 * 16
     corners = [text for _, _, text in panel.map.chart.words if text.startswith("archetype ")]
     assert len(corners) == 3
@@ -32,11 +29,3 @@ def test_an_archetypal_sae_has_a_polygon() -> None:
     panel.wait()
     assert len(panel.map.chart.lines) == len(panel.looking.nearest(panel.record)) * 16
     assert not any(text.startswith("archetype ") for _, _, text in panel.map.chart.words)
-
-
-def test_archetypes_are_refused_where_there_are_none() -> None:
-    """And not offered."""
-    panel = sw.ConceptMap(torch.eye(6))
-    assert "archetypes" not in panel.layouts
-    with pytest.raises(t.TraitError, match="needs one archetypal SAE"):
-        panel.layout_by = "archetypes"

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-import traitlets as t
-
-import sae_nb as sn
 
 N_ATOMS, D_IN = 48, 12
 
 
 def atoms() -> torch.Tensor:
-    """Random unit atoms."""
     rows = torch.randn(N_ATOMS, D_IN, generator=torch.Generator().manual_seed(3))
     return torch.nn.functional.normalize(rows, dim=1)
 
@@ -28,13 +22,11 @@ def directions() -> dict[str, torch.Tensor]:
 
 
 def lines_of(panel: sw.ConceptMap) -> np.ndarray:
-    """Both ends of every line on the canvas."""
     return np.frombuffer(panel.map.chart.lines, np.float32).reshape(-1, 2, 2)
 
 
 @pytest.fixture
 def panel() -> sw.ConceptMap:
-    """A map with two named directions, closed afterwards."""
     one = sw.ConceptMap(atoms(), cones=directions())
     one.layout_by = "pca"
     one.wait()
@@ -69,70 +61,8 @@ def test_what_is_left_stands_beside_random_directions(panel: sw.ConceptMap) -> N
     assert panel.overlays.left.values == cone.r.tolist()
     assert panel.overlays.left.control == cone.random_directions.tolist()
     assert panel.overlays.atoms.values == cone.weights.tolist()
-    assert "“planted” is built of" in panel.answer
     assert "of random directions" in panel.answer
     assert "Thick lines" in panel.map.facts.value
-
-
-def test_a_direction_no_better_than_random_says_so(panel: sw.ConceptMap) -> None:
-    """What turns away from all atoms is not held."""
-    panel.cone = "other"
-    panel.wait()
-    cone = panel.overlays.cone
-    assert cone is not None
-    assert not cone.held
-    assert "No better than random directions" in panel.answer or not len(cone.atoms)
-
-
-def test_no_cone_takes_lines_and_card_away(panel: sw.ConceptMap) -> None:
-    """The menu's "none" leaves the map as it was; the answer is of the atom again."""
-    before, lines = panel.answer, lines_of(panel)
-    panel.cone = "planted"
-    panel.wait()
-    panel.cone = ""
-    panel.wait()
-    assert np.array_equal(lines_of(panel), lines)
-    assert panel.map.chart.widths == []
-    assert panel.overlays.card.layout.display == "none"
-    assert panel.answer == before
-
-
-def test_the_card_leads_to_its_atoms(panel: sw.ConceptMap) -> None:
-    """A bar shows its atom, the button selects all of them."""
-    panel.cone = "planted"
-    panel.wait()
-    panel.overlays.atoms.selected = 1
-    assert panel.atom == 21
-    panel.overlays.select()
-    assert set(panel.selected) >= {7, 21}
-
-
-def test_cones_may_come_measured_and_only_of_these_atoms() -> None:
-    """A Containment is taken as it is; one of other atoms is refused, as are odd directions and names."""
-    found = sn.geometry.containment(
-        torch.stack(list(directions().values())), atoms(), (1, 2), names=["a", "b"]
-    )
-    panel = sw.ConceptMap(atoms(), cones=found)
-    panel.wait()
-    panel.cone = "a"
-    panel.wait()
-    assert panel.overlays.cone is not None
-    assert panel.overlays.cone.steps == (1, 2)
-    with pytest.raises(t.TraitError, match=r"`cone` must be one of \['a', 'b'\]"):
-        panel.cone = "c"
-    with pytest.raises(ValueError, match="of the 40 atoms"):
-        sw.ConceptMap(atoms()[:40], cones=found)
-    with pytest.raises(ValueError, match="width 12"):
-        sw.ConceptMap(atoms(), cones={"short": torch.ones(3)})
-    with pytest.raises(ValueError, match="must name a direction"):
-        sw.ConceptMap(atoms(), cones={})
-
-
-def test_without_directions_there_is_no_menu_and_no_cone() -> None:
-    """The trait says how directions are named."""
-    panel = sw.ConceptMap(atoms())
-    with pytest.raises(t.TraitError, match="cones="):
-        panel.cone = "planted"
 
 
 def test_points_take_the_dimension_around_them() -> None:
@@ -153,16 +83,3 @@ def test_points_take_the_dimension_around_them() -> None:
     assert "local dimension" in one.cards.facts.value
     one.refresh()
     assert "local dimension" in one.record.columns
-
-
-def test_a_page_without_a_kernel_keeps_the_cone(panel: sw.ConceptMap, tmp_path: Path) -> None:
-    """Widths travel with the points; the still drawing has the lines, the card the floor."""
-    panel.cone = "planted"
-    panel.wait()
-    panel.to_html(tmp_path / "map.html")
-    text = (tmp_path / "map.html").read_text()
-    assert '"widths": [7.0' in text
-    assert "share of it left" in text
-    figure = panel.current_figure()
-    assert figure is not None
-    assert next(trace.line.width for trace in figure.data if trace.mode == "lines") == 7.0

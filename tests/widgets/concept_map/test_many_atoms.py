@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,11 +10,8 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from PIL import Image
 from sae_nb_widgets.components import packed
-from sae_nb_widgets.concept_map import _close, _raster
-
-from sae_nb.figures import to_svg
+from sae_nb_widgets.concept_map import _close
 
 N = 70_000
 
@@ -42,7 +38,6 @@ def panel() -> Iterator[sw.ConceptMap]:
 
 @pytest.fixture(autouse=True)
 def clear(panel: sw.ConceptMap) -> Iterator[None]:
-    """Leave nothing chosen or hidden."""
     yield
     panel.clear_selection()
     panel.filter = {}
@@ -50,7 +45,6 @@ def clear(panel: sw.ConceptMap) -> Iterator[None]:
 
 
 def test_search_finds_an_atom_by_number_and_label(panel: sw.ConceptMap) -> None:
-    """Whichever atoms are drawn while the map moves."""
     panel.search = "cat"
     assert panel.atom == 69_123
     panel.search = "68999"
@@ -92,14 +86,6 @@ def test_a_filter_counts_all(panel: sw.ConceptMap) -> None:
     assert int(panel.shown.sum()) == 64_000
 
 
-def test_nearly_all_atoms_are_in_a_group(panel: sw.ConceptMap) -> None:
-    """Groups are looked for in a sample, and joined by the others."""
-    record = panel.record
-    assert record is not None
-    assert len(record.clusters) > 100
-    assert sum(len(cluster.points) for cluster in record.clusters) > 0.8 * N
-
-
 def test_a_page_holds_every_atom_and_says_its_own_script(
     panel: sw.ConceptMap, tmp_path: Path
 ) -> None:
@@ -117,48 +103,3 @@ def test_a_page_holds_every_atom_and_says_its_own_script(
     assert record is not None
     named = _close.every_name(record, panel.atlas, panel.names)
     assert named == {69_123: "atom 69123 cat", 5: "atom 5 <b>dog</b>"}
-
-
-def test_a_drawing_shows_all_points_as_one_image(panel: sw.ConceptMap) -> None:
-    """Few marks, and under them an image that ends where the points end."""
-    figure = panel.current_figure()
-    assert figure is not None
-    assert sum(len(trace.x or ()) for trace in figure.data) < 1000
-    (image,) = figure.layout.images
-    assert image.layer == "below"
-    file = base64.b64decode(image.source.partition(",")[2])
-    assert len(file) < 200_000
-    pixels = np.asarray(Image.open(io.BytesIO(file)).convert("RGBA"))
-    assert 0.02 < (pixels[..., 3] > 0).mean() < 0.9
-    assert to_svg(figure).count("<image") == 1
-    assert panel.static_chips().get("drawn") is None
-
-
-def test_pixels_hold_the_points_that_lie_there() -> None:
-    """A lone point covers three by three pixels of its colour; a crowd is darker; outside is nothing."""
-    xy = np.array([[0.25, 0.25], *[[0.75, 0.75]] * 500, [5.0, 5.0]])
-    colours = np.array([[200, 100, 0]] * len(xy), np.uint8)
-    image = _raster.raster(xy, colours, np.zeros(2), np.ones(2))
-    height, width = image.shape[:2]
-    lone = image[height - 1 - int(0.25 * height), int(0.25 * width)]
-    crowd = image[height - 1 - int(0.75 * height), int(0.75 * width)]
-    assert lone.tolist() == [200, 100, 0, 255]
-    assert crowd[3] == 255
-    assert crowd[0] < 150
-    assert int((image[..., 3] > 0).sum()) == 18
-
-
-def test_density_is_that_of_the_points() -> None:
-    """Where twice the points lie, it is never lighter."""
-    generator = np.random.default_rng(1)
-    xy = generator.beta(2, 5, (200_000, 2))
-    colours = np.full((len(xy), 3), 200, np.uint8)
-    image = _raster.raster(xy, colours, np.zeros(2), np.ones(2))
-    counts, _, _ = np.histogram2d(1 - xy[:, 1], xy[:, 0], bins=(20, 20), range=((0, 1), (0, 1)))
-    rows = np.array_split(np.arange(image.shape[0]), 20)
-    columns = np.array_split(np.arange(image.shape[1]), 20)
-    ink = 255.0 * (image[..., 3] > 0) - image[..., 0] * (image[..., 3] > 0)
-    dark = np.array([[ink[np.ix_(r, c)].mean() for c in columns] for r in rows])
-    order = np.argsort(counts.ravel())
-    ranked = dark.ravel()[order]
-    assert np.corrcoef(np.arange(400), np.argsort(np.argsort(ranked)))[0, 1] > 0.97

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +14,6 @@ from sae_nb_widgets.corpora import CorpusPanel
 
 import sae_nb as sn
 from sae_nb.corpora import Documents, documents
-from sae_nb.figures import volcano
 
 ALL, MORE_A, MORE_B, RARE_A, ONCE = range(5)
 """Atoms: in every document, in more of A, in more of B, in few of A alone, in one document."""
@@ -25,8 +23,6 @@ HOSTILE = "=<b>x</b>"
 
 
 class _Axes:
-    """An SAE whose codes are its input."""
-
     d_in = n_atoms = 6
     dictionary = torch.eye(6)
 
@@ -46,7 +42,6 @@ def planted(share_of: dict[int, float], n: int = 40, **more: object) -> Document
 
 @pytest.fixture(scope="module")
 def corpora() -> tuple[Documents, Documents]:
-    """Forty documents of each kind."""
     first = {ALL: 1.0, MORE_A: 0.9, MORE_B: 0.1, RARE_A: 0.25, ONCE: 1 / 40}
     labels = {MORE_A: "tail", MORE_B: HOSTILE}
     return planted(first, labels=labels), planted({ALL: 1.0, MORE_A: 0.2, MORE_B: 0.85})
@@ -54,7 +49,6 @@ def corpora() -> tuple[Documents, Documents]:
 
 @pytest.fixture
 def panel(corpora: tuple[Documents, Documents]) -> CorpusPanel:
-    """A panel of them with everything counted."""
     made = CorpusPanel(*corpora, ("old", "new"))
     made.wait()
     return made
@@ -70,7 +64,6 @@ def test_atoms_are_compared_as_diff_compares_them(
         assert found[column].to_numpy() == pytest.approx(wanted[column].to_numpy())
     assert panel.summary.tested.tolist() == [True, True, True, True, False, False]
     assert panel.atom == MORE_B
-    assert panel.answer.startswith("3 of 4 atoms differ (q ≤ 0.05). Most: “=<b>x</b>” (atom 2)")
 
 
 def test_points_are_coloured_by_side_and_a_click_chooses(panel: CorpusPanel) -> None:
@@ -82,7 +75,6 @@ def test_points_are_coloured_by_side_and_a_click_chooses(panel: CorpusPanel) -> 
     assert ring.x == pytest.approx([0.25])
     panel.atom = ONCE  # too rare to be tested: it has no place in the figure, but documents
     assert len(ring.x) == 0
-    assert "too few to test" in panel._heading.value
     assert not panel.problem
 
 
@@ -94,7 +86,6 @@ def test_documents_of_both_sides_are_the_strongest(panel: CorpusPanel) -> None:
     assert [one.strength for one in panel.docs[0].examples(MORE_A, 3)] == [36.0, 35.0, 34.0]
     assert shown[0].maximum == shown[1].maximum == 36.0
     panel.atom = RARE_A
-    assert shown[1].empty_text == "The atom is in no sample of new."
 
 
 def test_limits_choose_what_is_listed(panel: CorpusPanel) -> None:
@@ -108,22 +99,6 @@ def test_limits_choose_what_is_listed(panel: CorpusPanel) -> None:
     assert panel.table.atoms == [MORE_B]
     panel.max_q = 0.0
     assert panel.table.atoms == []
-    assert panel.answer.startswith("No atom differs surely")
-
-
-def test_list_and_atom_follow_each_other(panel: CorpusPanel) -> None:
-    """A row sets the atom, the atom marks its row; arrows step in the order shown."""
-    panel.table.selected = 1
-    assert panel.atom == MORE_A
-    panel.atom = MORE_B
-    assert panel.table.selected == 0
-    panel.sorted_by = (0, True)  # by number, falling: 3, 2, 1
-    panel.press("ArrowRight")
-    assert panel.atom == MORE_A
-    panel.press("ArrowRight")
-    assert panel.atom == MORE_A
-    panel.previous()
-    assert panel.atom == MORE_B
 
 
 def test_search_finds_numbers_and_labels(panel: CorpusPanel) -> None:
@@ -134,7 +109,6 @@ def test_search_finds_numbers_and_labels(panel: CorpusPanel) -> None:
     assert panel.atom == RARE_A
     panel.search = "giraffe"
     assert (panel.found, panel.atom) == ((), RARE_A)
-    assert "No atom matches “giraffe”" in panel.status
     panel.press("Escape")
     assert panel.search == ""
 
@@ -150,21 +124,6 @@ def test_the_file_has_every_atom(panel: CorpusPanel, tmp_path: object) -> None:
     assert float(rows[MORE_A]["q"]) == pytest.approx(panel.summary.table.at[MORE_A, "q"], rel=1e-5)
     assert rows[ONCE]["q"] == ""
     assert rows[MORE_B]["label"] == f"'{HOSTILE}"
-
-
-def test_a_panel_opens_as_it_was_left(
-    panel: CorpusPanel, corpora: tuple[Documents, Documents]
-) -> None:
-    """Limits, order, search and atom."""
-    panel.by, panel.min_share, panel.search, panel.atom = "relative", 0.2, "tail", MORE_B
-    other = CorpusPanel(*corpora, ("old", "new"), atom=ALL)
-    assert other.atom == ALL
-    other.restore(panel.state())
-    assert other.state() == panel.state()
-    assert other.table.cells == panel.table.cells
-
-
-# --- texts ------------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -186,53 +145,9 @@ def test_words_are_set_beside_the_atoms(texts: tuple[Documents, Documents]) -> N
     found = panel.summary.table.loc[wanted.table["atom"]]
     assert found["word"].tolist() == wanted.table["word"].tolist()
     assert len(panel.summary.simpler) == len(wanted.simpler)
-    assert "words differ by the same limit" in panel.numbers
     panel.search = "storm"
     assert panel.summary.table.loc[list(panel.found), "word"].eq("storm").all()
     assert panel.table.headers[-2:] == ["word at peak", "word differs"]
-    assert "Counting words instead: “storm”" in panel._heading.value
     strip = panel.views[0].component
     known = np.isfinite(np.frombuffer(strip.token_strengths, np.float32))
     assert known.sum() == len(strip.tokens)
-    assert "not kept (only the peak is)" in strip.static_html()
-
-
-def test_corpora_that_do_not_belong_together_are_refused(
-    corpora: tuple[Documents, Documents], texts: tuple[Documents, Documents]
-) -> None:
-    """Another model, hook point, tokenizer, pool or number of atoms; too few; names that are one."""
-    a, b = texts
-    for other, what in (
-        (corpora[0], "model"),
-        (replace(b, hook_point="resid_post.1"), "hook point"),
-        (replace(b, pool="mean"), "pool"),
-        (replace(b, matrix=b.matrix[:, :-1]), "number of atoms"),
-        (b.subset([0]), "at least 2 documents"),
-        (b.subset([]), "at least 2 documents"),
-    ):
-        with pytest.raises(ValueError, match=what):
-            CorpusPanel(a, other)
-    token = next(iter(b.context.vocabulary))
-    renamed = replace(b.context, vocabulary={token: "another"})
-    with pytest.raises(ValueError, match="one tokenizer"):
-        CorpusPanel(a, replace(b, context=renamed))
-    for names in (("a", "a"), ("a",), ("a", " ")):
-        with pytest.raises(ValueError, match="two different names"):
-            CorpusPanel(*corpora, names)
-    with pytest.raises(IndexError):
-        CorpusPanel(*corpora, atom=6)
-
-
-# --- the figure ---------------------------------------------------------------------------------------
-
-
-def test_points_of_one_place_are_drawn_once_and_counted() -> None:
-    """Sixteen thousand alike are one point; what is no number is none; names lie over nothing."""
-    x = np.concatenate([np.zeros(16_000), [0.5, -0.5, np.nan, 0.3]])
-    q = np.concatenate([np.ones(16_000), [1e-9, 1e-6, 1e-9, np.nan]])
-    drawn = volcano(x, q, max_q=0.05, sides=("A", "B"), x="difference", names={16_000: "<b>"})
-    assert [part.tolist() for part in drawn.points] == [[0], [16_000], [16_001]]
-    hidden = drawn.figure.data[UNSURE].text[0]
-    assert hidden.endswith("and 15999 more at this place")
-    assert drawn.figure.data[SECOND].y == pytest.approx([6.0])
-    assert [text.strip("\u2002") for text in drawn.figure.data[4].text] == ["&lt;b&gt;"]

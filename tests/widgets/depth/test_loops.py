@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
 import sae_nb_widgets as sw
-import torch
 
 import sae_nb as sn
 
@@ -16,8 +14,6 @@ def test_a_tied_network_shows_its_blocks_and_runs() -> None:
     panel.wait()
     assert panel.n_layers == 12
     assert tuple(panel.strips.cuts) == (0, 4, 8, 12)
-    assert panel.strips.bands == "every second shared block"
-    assert "every second shared block" in panel.strips.static_html()
     panel.layer, panel.perturb_layer, panel.perturb_size = 6, 4, 0.2
     panel.wait()
     assert panel.pushed is not None
@@ -26,27 +22,4 @@ def test_a_tied_network_shows_its_blocks_and_runs() -> None:
     panel.strip = "phases"
     panel.wait()
     assert panel.strips.bands == "every second phase"
-    panel.close()
-
-
-def test_a_looped_network_is_shaded_by_its_loops() -> None:
-    panel = sw.DepthTrajectory(sn.load_model("tiny-looped"), ["8+6 7+9 4+5 0+0", "1+1 2+2 3+3 0+0"])
-    panel.wait()
-    assert tuple(panel.strips.cuts) == (0, 2, 4, 6, 8, 10, 12)
-    assert panel.strips.bands == "every second loop"
-    panel.close()
-
-
-def test_token_ids_with_the_padding_id_inside_are_drawn() -> None:
-    """Texts are cut to the shortest, which may leave that id last; a push runs on it, too."""
-    with pytest.warns(UserWarning, match="have padding"):
-        panel = sw.DepthTrajectory(
-            sn.load_model("tiny-looped"), torch.tensor([[5, 0, 7], [6, 3, 0]])
-        )
-    panel.wait()
-    assert not panel.problem, panel.status
-    assert panel.states.shape[2] == 2
-    panel.perturb_layer, panel.perturb_size = 4, 0.2
-    panel.wait()
-    assert panel.pushed is not None
     panel.close()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +12,8 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.generation import GenerationLens, _prompt
-from sae_nb_widgets.generation._queries import N_AHEAD, begin
-from sae_nb_widgets.steering import StrengthScale
+from sae_nb_widgets.generation import GenerationLens
+from sae_nb_widgets.generation._queries import N_AHEAD
 
 import sae_nb as sn
 from sae_nb.atoms import LabelEvidence
@@ -29,13 +27,11 @@ PLACE, PROMPT = "resid_post.3", "The list of"
 
 @pytest.fixture(scope="module")
 def sae() -> Any:
-    """Its SAE."""
     return sn.load_sae(f"tiny-gpt/{PLACE}")
 
 
 @pytest.fixture
 def lens(gpt: Any, sae: Any) -> GenerationLens:
-    """A lens that has read a prompt."""
     made = GenerationLens(gpt, sae, prompt=PROMPT, pinned=[25])
     made.speed = 1000.0
     made.wait()
@@ -44,7 +40,6 @@ def lens(gpt: Any, sae: Any) -> GenerationLens:
 
 
 def strengths(strip: sw.TokenStrip) -> np.ndarray:
-    """Of all tokens of a strip."""
     return np.frombuffer(strip.token_strengths, np.float32)
 
 
@@ -105,7 +100,6 @@ def test_a_token_is_explained_as_in_the_input_lens(
     assert lens.atom == lens.views.here_atoms[1]
     lens.views.text.selected = (0, 1)
     assert (lens.token, lens.summary) == (1, None)
-    assert "no token before it" in lens.views.why_words.value
     lens.press("Escape")
     assert lens.token == -1
     assert lens.views.why.layout.display == "none"
@@ -245,7 +239,7 @@ def test_a_way_that_is_kept_while_it_is_written_is_the_text_of_a_fork(
     """The button may be pressed at any moment: two threads never write in one branch at a time."""
     lens.wait()
     lens.n_new, lens.speed = 6, 1000.0
-    for atom in (25, 60, 26, 61):
+    for atom in (25, 60):
         lens.token, lens.atom, lens.strength = 2, atom, 3.0
         assert soon(lambda: lens._asking.shown()[1])
         assert not lens._asking.shown()[0].done
@@ -259,20 +253,6 @@ def test_a_way_that_is_kept_while_it_is_written_is_the_text_of_a_fork(
         assert [row.ids for row in made.rows] == [row.ids for row in again.branches[1].rows]
         lens.undo()
         lens.branch = 0
-
-
-def test_the_margin_says_what_was_measured_next_to_a_random_direction(lens: GenerationLens) -> None:
-    """Words are green only if other texts confirm them; a click on another atom turns that one up."""
-    lens.wait()
-    says, others = lens.margin.says, lens.margin.others
-    assert says.layout.display is None
-    n = sum(state == "confirmed" for state in says.states)
-    assert says.score.startswith(f"{n} of {len(says.labels)} confirmed")
-    assert says.control.startswith("random direction: ")
-    assert lens.atom not in others.atoms
-    others.selected = 0
-    assert lens.atom == others.atoms[0] or lens.atom not in others.atoms
-    assert lens.headline.endswith(f"“{lens.names.words(lens.atom)}”")
 
 
 def test_keys_go_from_token_to_token(lens: GenerationLens) -> None:
@@ -309,32 +289,9 @@ def test_what_changes_the_text_begins_anew(lens: GenerationLens, gpt: Any) -> No
     lens.prompt = "word " * 600
     lens.wait()
     assert lens.problem
-    assert "must fit in the 512" in lens.status
     lens.prompt = "Anna"
     lens.wait()
     assert not lens.problem
-
-
-def test_a_text_is_waited_for_from_the_first_moment_of_a_change(
-    lens: GenerationLens, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A cell that asks for it while another thread begins to react to a new prompt, as JupyterLab's does."""
-    begun, may_go_on = threading.Event(), threading.Event()
-    read = lens._prompt.read
-
-    def slowly(*given: Any) -> None:
-        begun.set()
-        assert may_go_on.wait(20)
-        read(*given)
-
-    monkeypatch.setattr(lens._prompt, "read", slowly)
-    typing = threading.Thread(target=setattr, args=(lens, "prompt", "Anna lived"))
-    typing.start()
-    assert begun.wait(20)
-    threading.Timer(0.2, may_go_on.set).start()
-    assert lens.generation.new_text() == ""
-    assert lens.generation.n_prompt != 4
-    typing.join()
 
 
 def test_pinned_atoms_and_what_a_session_keeps(lens: GenerationLens, gpt: Any, sae: Any) -> None:
@@ -401,17 +358,9 @@ def test_kept_texts_are_those_that_were_kept(lens: GenerationLens, gpt: Any) -> 
     lens.restore(state | {"shown": [0, 5]})
     lens.wait()
     assert (lens.token, lens.problem) == (5, False), lens.status
-    with pytest.raises(ValueError, match="`shown` must be a branch and a token"):
-        lens.restore(state | {"shown": 3})
-    with pytest.raises(ValueError, match="`branches` must be a list of branches"):
-        lens.restore({"branches": [3]})
-    for wrong in ([{"rows": [[10**9]], "fork": None}], [{"rows": 3, "fork": None}], [{}] * 2):
-        lens.restore({"branches": wrong})
-        lens.wait()
-        assert lens.problem
-    lens.restore(state)
+    lens.restore({"branches": [{"rows": [[10**9]], "fork": None}]})
     lens.wait()
-    assert not lens.problem
+    assert lens.problem
 
 
 def test_a_conversation_is_answered(gpt: Any, sae: Any) -> None:
@@ -454,21 +403,6 @@ def test_a_conversation_is_answered(gpt: Any, sae: Any) -> None:
     assert "chat template" in lens.status
 
 
-def test_it_leaves_without_a_kernel(lens: GenerationLens, tmp_path: Any) -> None:
-    """Page, drawing and table with all three texts."""
-    lens.step(3)
-    lens.token = 5
-    assert lens.summary is not None
-    page = lens.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert "why" in page
-    assert "go on with an atom" not in page
-    lens.go_on(3)
-    page = lens.to_html(tmp_path / "page.html").read_text(encoding="utf-8")
-    assert all(name in page for name in ("untouched", "random, same size", "branch 1, random"))
-    assert lens.to_png()[:4] == b"\x89PNG"
-    assert {"prompt", "written", "branch 1, steered"} <= set(lens.record)
-
-
 def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
     """Of an SAE nobody knows; with activations its percentiles are measured."""
     plain = sn.TopK(gpt.width(PLACE), 32, 2).eval()
@@ -487,33 +421,7 @@ def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
     assert lens.scale.sizes is not None
 
 
-def test_a_strength_of_ones_own_stays(gpt: Any) -> None:
-    """The one that the panel chose follows the atom; one that was set does not."""
-    plain = sn.TopK(gpt.width(PLACE), 32, 2).eval()
-    lens = GenerationLens(gpt, plain, PLACE, PROMPT)
-    lens.wait()
-    lens.atom = (lens.atom + 1) % 32
-    assert lens.strength == lens.scale.safe(lens.atom, "add")
-    lens.strength = 0.25
-    lens.atom = (lens.atom + 1) % 32
-    assert lens.strength == 0.25
-
-
-def test_what_writes_no_text_is_refused(gpt: Any, sae: Any) -> None:
-    """By rule, what was given, and what to do."""
-    vit, vit_sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
-    with pytest.raises(TypeError, match=r"decoder of language.*tiny-vit.*Load one"):
-        GenerationLens(vit, vit_sae)
-    with pytest.raises(TypeError, match="live model"):
-        GenerationLens(3, sae)
-    with pytest.raises(ValueError, match="width"):
-        GenerationLens(gpt, vit_sae, PLACE)
-    with pytest.raises(t.TraitError):
-        GenerationLens(gpt, sae, pinned=[-1])
-
-
 def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
-    """Closing while it writes ends the writing."""
     before = len(ipw.widgets.widget._instances)
     lens = GenerationLens(gpt, sae, prompt=PROMPT)
     lens.wait()
@@ -524,45 +432,3 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     assert not lens._player.alive
     assert not gpt.interventions
     assert len(ipw.widgets.widget._instances) <= before
-
-
-@pytest.mark.parametrize("slow", ["measuring", "reading"])
-def test_it_opens_on_one_atom_however_long_each_part_takes(
-    gpt: Any, slow: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What is measured of atoms elsewhere decides with what fires in the prompt, whichever comes first."""
-    sae = sn.TopK(gpt.width(PLACE), 64, 4, generator=torch.Generator().manual_seed(0)).eval()
-    acts = sn.capture(gpt, ["Anna lived near the river.", "The dog ran."], PLACE, progress=False)
-    first = GenerationLens(gpt, sae, PLACE, PROMPT, acts=acts)
-    first.wait()
-    late, measure, listened = threading.Event(), StrengthScale.measure, _prompt.listen
-
-    def held(call: Any) -> Any:
-        def slowly(*given: Any) -> Any:
-            late.wait(0.5)
-            return call(*given)
-
-        return slowly
-
-    if slow == "measuring":
-        monkeypatch.setattr(StrengthScale, "measure", held(measure))
-    else:
-        monkeypatch.setattr(_prompt, "listen", held(listened))
-    second = GenerationLens(gpt, sae, PLACE, PROMPT, acts=acts)
-    second.wait()
-    assert (second.atom, second.strength) == (first.atom, first.strength)
-    assert second.scale.unit(second.atom, "add") == "p99"
-    first.close()
-    second.close()
-
-
-def test_words_of_an_older_question_are_not_written_to_their_end(lens: GenerationLens) -> None:
-    """A slider that moves on is answered at once: what nobody will see is given up after its token."""
-    asked, written = lens._asking.current(), []
-    assert asked is not None
-    ways = begin(lens.generation, asked, lambda ask: bool(written.append(ask)))
-    assert ways.n <= 1
-    assert not ways.done
-    assert written == [asked]
-    assert begin(lens.generation, asked, lambda _: True).n > 0  # what is drawn first has a word
-    assert ways.more(lambda _: True, 60.0).n == N_AHEAD

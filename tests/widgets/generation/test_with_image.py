@@ -5,17 +5,14 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-import traitlets as t
 from PIL import Image
 
 import sae_nb as sn
-from sae_nb.generation._generation import Generation
 from tests.small_llava import IMAGE, pairs, small_llava
 
 PLACE, TEXT = "resid_post.1", "what is this <image> a red door ?"
@@ -38,7 +35,6 @@ def image() -> Image.Image:
 
 @pytest.fixture
 def lens(sae: sn.TopK, image: Image.Image) -> sw.GenerationLens:
-    """A lens that has read a text with its image."""
     made = sw.GenerationLens(small_llava(), sae, prompt=(TEXT, image))
     made.speed = 1000.0
     made.wait()
@@ -85,7 +81,6 @@ def test_patches_are_on_their_image_and_the_image_in_the_text_is_one_token(
     lens.wait()
     assert lens.token == FIRST + 6
     assert "patch 1,2" in lens.views.here.description
-    assert "part of the image" in lens.views.why_words.value
     assert tuple(strip.selected) == (0, FIRST)
     lens.token = AFTER + 2
     lens.wait()
@@ -112,20 +107,6 @@ def test_a_branch_goes_on_after_the_image(lens: sw.GenerationLens) -> None:
         with pytest.raises(ValueError, match="must be after the image"):
             generation.fork(place, 3, 1.0)
     lens.close()
-
-
-def test_a_branch_without_a_cache_reads_the_image_again(sae: sn.TopK, image: Image.Image) -> None:
-    """For each of its three rows."""
-    generation = Generation(small_llava(), sae, [(TEXT, image)], PLACE)
-    for _ in range(4):
-        generation.step()
-    text = list(generation.branches[0].text.ids)
-    generation.branches[0].stream._cache = None
-    generation.branches[0].stream._n_cached = 0
-    made = generation.fork(generation.n_prompt - 1, 3, 0.0)
-    while len(generation.branches[made].rows[1].ids) < len(text) and generation.step(made):
-        pass
-    assert all(row.ids == text for row in generation.branches[made].rows)
 
 
 def test_the_image_can_be_changed_taken_away_and_uploaded(
@@ -162,11 +143,4 @@ def test_a_session_keeps_the_image(lens: sw.GenerationLens, sae: sn.TopK) -> Non
     assert torch.equal(again.picture, lens.picture)
     assert again.generation.branches[0].text.ids == lens.generation.branches[0].text.ids
     again.close()
-    lens.close()
-
-
-def test_a_model_of_texts_takes_no_image(gpt: Any, image: Image.Image) -> None:
-    lens = sw.GenerationLens(gpt, sn.load_sae("tiny-gpt/resid_post.3"), prompt="The list of")
-    with pytest.raises(t.TraitError, match="must be left None"):
-        lens.picture = image
     lens.close()

@@ -23,7 +23,6 @@ def lens(vit: Any) -> sw.InputLens:
 
 @pytest.fixture
 def reading(gpt: Any) -> sw.InputLens:
-    """A text through an untrained SAE."""
     made = sw.InputLens(gpt, GPT_SAE, "resid_post.2")
     made.text = "Anna lived near the library with a small fox"
     made.wait()

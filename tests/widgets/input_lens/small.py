@@ -15,7 +15,6 @@ SEVEN = [[(9, 8), (22, 8), (14, 24)]]
 
 
 def untrained(d_in: int, n_atoms: int = 96) -> Any:
-    """An SAE that nobody trained."""
     return sn.TopK(
         d_in=d_in, n_atoms=n_atoms, k=6, generator=torch.Generator().manual_seed(0)
     ).eval()
@@ -28,7 +27,6 @@ PICTURES = torch.randint(
 
 
 def shown(made: sw.InputLens) -> np.ndarray:
-    """Strengths that the first column of bars has."""
     return np.asarray(made._bars.columns[0]["values"])
 
 

@@ -7,10 +7,8 @@ from typing import Any
 import sae_nb_widgets as sw
 from sae_nb_widgets.input_lens import _panel as input_lens_panel
 from sae_nb_widgets.input_lens._figure import shown_atoms
-from sae_nb_widgets.input_lens._words import atoms_in_words
 
 import sae_nb as sn
-from sae_nb.atoms import says_much
 
 
 def test_the_atom_stays_while_the_pen_moves(vit: Any) -> None:
@@ -60,26 +58,3 @@ def test_it_opens_on_an_input_in_which_atoms_matter(vit: Any, monkeypatch: Any) 
     assert silent.example == 0
     for one in (plain, lens, silent):
         one.close()
-
-
-def test_the_atom_it_opens_on_has_a_name_where_one_that_matters_has(vit: Any) -> None:
-    """Of those with bars; one without a name only where none of them has one."""
-    lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
-    lens.wait()
-    used = lens.summary.used
-    named = [
-        atom
-        for atom in shown_atoms(lens.summary, None, lens.sort, lens.n_shown, names=lens.names)
-        if used.beyond[lens.summary.place(atom)] and says_much(lens.names.words(atom))
-        if lens._view.can_show(lens.summary, atom)
-    ]
-    assert named
-    assert lens.atom == named[0]
-    assert not lens.atom_chosen
-    said = atoms_in_words(lens.summary, lens.names)
-    assert said
-    assert set(said) <= set(lens._atoms)  # each has a bar
-    places = [lens.summary.place(atom) for atom in lens._atoms]
-    sizes = [abs(float(used.attribution[one])) for one in places if used.mattering[one]]
-    assert sizes == sorted(sizes, reverse=True)  # and bars fall
-    lens.close()

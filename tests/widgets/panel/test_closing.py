@@ -11,8 +11,6 @@ SERVER_MESSAGES, SERVER_SECONDS = 3000, 3.0
 
 
 class Clock:
-    """Time that passes only where somebody sleeps."""
-
     def __init__(self) -> None:
         self.seconds = 0.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import re
 from functools import partial
@@ -17,7 +16,7 @@ from sae_nb_widgets.panel import Entry, Panel, descendants
 
 import sae_nb as sn
 from tests.scripts import script
-from tests.widgets.made import HOSTILE, control_named
+from tests.widgets.made import HOSTILE
 
 NONSENSE = (
     "abc",
@@ -50,7 +49,6 @@ MAKERS = dict(_grammar().MAKERS)
 
 
 def _live_monitor() -> Panel:
-    """A monitor of a paused training, whose numbers can be changed."""
     import sae_nb_widgets as sw
 
     x = torch.randn(64, 8, generator=torch.Generator().manual_seed(0))
@@ -69,7 +67,6 @@ def _live_monitor() -> Panel:
 
 
 def _dashboard() -> Any:
-    """Linked panels, with the bar that only a dashboard has."""
     import sae_nb_widgets as sw
 
     v = _grammar().vision()
@@ -77,7 +74,6 @@ def _dashboard() -> Any:
 
 
 def _texts(kind: str) -> Panel:
-    """A panel of a language model, whose fields take texts."""
     import sae_nb_widgets as sw
 
     model, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
@@ -90,7 +86,6 @@ def _texts(kind: str) -> Panel:
 
 
 def _depth_with_atoms() -> Panel:
-    """Depth with the field that takes several atoms."""
     import sae_nb_widgets as sw
 
     v = _grammar().vision()
@@ -115,7 +110,6 @@ def panel(request: pytest.FixtureRequest) -> Panel:
 
 
 def fields(panel: Panel) -> list[ipw.Widget]:
-    """Everything that a person can type into, hidden controls included."""
     return [one for one in descendants(panel) if isinstance(one, FIELDS) and not one.disabled]
 
 
@@ -163,7 +157,6 @@ def parts(panel: Any) -> list[Any]:
 
 
 def answers(panel: Any) -> list[str]:
-    """What is claimed under the questions."""
     return [getattr(one, "answer", "") for one in parts(panel)]
 
 
@@ -201,31 +194,3 @@ def wrong(panel: Any, field: ipw.Widget, value: Any, caplog: pytest.LogCaptureFi
         if shown and not re.fullmatch(r"[-−]?[\d.e+-]+", shown):
             found.append(f"the field shows {shown[:30]!r}")
     return found
-
-
-def test_every_kind_of_number_field_is_held_to_this() -> None:
-    """Fields that ipywidgets clamps without a word are used nowhere."""
-    source = Path(__file__).parents[3] / "widgets" / "sae_nb_widgets"
-    silent = re.compile(r"ipw\.(Bounded(Int|Float)Text|IntText|FloatText)\(")
-    used = [
-        str(path.relative_to(source))
-        for path in source.rglob("*.py")
-        if silent.search(path.read_text("utf-8"))
-    ]
-    assert used == []
-
-
-def test_a_refused_number_is_named_with_its_rule(caplog: pytest.LogCaptureFixture) -> None:
-    """“input”: whole numbers from 1 to 3; what was typed, and what stays."""
-    with caplog.at_level(logging.ERROR):
-        made = MAKERS["PursuitStepper"]()
-        made.wait(60)
-        entry = control_named(made, "input")
-        entry.set_state({"value": "500"})
-        assert made.status == ("input: whole numbers from 1 to 3; “500” is not one. It stays at 1.")
-        assert (entry.value, made.row) == ("1", 0)
-        entry.set_state({"value": "3"})
-        made.wait(60)
-        assert (entry.value, made.row, made.chips["input"]) == ("3", 2, "3 of 3")
-        made.close()
-    assert not caplog.records

@@ -18,23 +18,6 @@ def test_a_plot_is_a_figure_widget_without_the_script() -> None:
     assert "export{" in first.bundle.source
 
 
-def test_the_page_is_not_asked_to_count_views() -> None:
-    """A count is sent when a view goes away, which for a closed figure is an error on the page."""
-    plot = figure_widget()
-    assert plot.get_state()["_view_count"] is None
-    plot.close()
-
-
-def test_a_plot_is_updated_like_any_figure_widget() -> None:
-    """In one batch, readable afterwards."""
-    plot = Plot(go.Figure(go.Bar(y=[1, 2])))
-    with plot.batch_update():
-        plot.data[0].y = [3, 4]
-        plot.layout.height = 300
-    assert list(plot.data[0].y) == [3, 4]
-    assert plot.layout.height == 300
-
-
 def test_the_script_is_made_anew_after_everything_was_closed() -> None:
     """Widget.close_all closes it too; the next plot must not refer to a dead model."""
     old = shared_script()

@@ -8,22 +8,18 @@ import re
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.components import read_static, script
+from sae_nb_widgets.components import script
 from sae_nb_widgets.panel import _theming as theming
 
 from sae_nb.figures import (
     THIN_SPACE,
     cividis,
-    current_theme,
     escape,
-    format_count,
     format_number,
     parse_colour,
     plot_text,
     signed_colours,
-    template,
     theme,
-    use_scale,
 )
 from tests.widgets.made import contrast
 
@@ -52,22 +48,7 @@ def _normal_scale():
     ],
 )
 def test_numbers_have_three_significant_digits_and_thin_spaces(value, text) -> None:
-    """Rounding across a power of ten included."""
     assert format_number(value) == text.replace("_", THIN_SPACE)
-
-
-def test_counts_are_written_in_full() -> None:
-    """A count is exact: 16 384, not 16 400."""
-    assert format_count(16384) == f"16{THIN_SPACE}384"
-    assert format_count(7) == "7"
-
-
-def test_strength_map_is_monotone_in_lightness() -> None:
-    """Cividis: stronger is lighter, for every eye."""
-    rgb = cividis(np.linspace(0, 1, 101)).astype(float)
-    lightness = rgb @ [0.2126, 0.7152, 0.0722]
-    assert (np.diff(lightness) >= -0.5).all()
-    assert lightness[-1] - lightness[0] > 150
 
 
 def test_signed_map_has_white_at_zero_and_blue_below() -> None:
@@ -101,32 +82,6 @@ def test_browser_and_python_share_one_colour_table() -> None:
     assert cividis(np.array([0.5])).tolist() == [[125, 124, 118]]
 
 
-def test_scripts_are_small_and_never_write_markup() -> None:
-    """A few kB each; text reaches the page as text only."""
-    for name in ("picture_grid", "picture_playing", "token_strip", "sparkbars", "panel_keys"):
-        text = script(name)
-        assert len(text) < 16_000
-        for forbidden in (
-            "innerHTML",
-            "outerHTML",
-            "insertAdjacentHTML",
-            "document.write",
-            "eval(",
-        ):
-            assert forbidden not in text
-
-
-def test_no_text_in_a_panel_is_smaller_than_twelve_pixels() -> None:
-    """The style sheets name no smaller size; what is read starts at 13, and is larger in lectures."""
-    css = theme.CSS_VARIABLES + read_static("components.css") + read_static("panel.css")
-    sizes = [int(px) for px in re.findall(r"(?:font-size|-size):[^;]*?(\d+)px", css)]
-    assert sizes
-    assert min(sizes) >= 12
-    assert current_theme().font_px >= 13
-    use_scale("lecture")
-    assert current_theme().font_px >= 16
-
-
 def test_lecture_scale_reaches_open_panels_and_forgets_closed_ones() -> None:
     """sw.theme redraws what is open; a panel that is gone costs nothing."""
     panel = sw.Panel()
@@ -139,27 +94,6 @@ def test_lecture_scale_reaches_open_panels_and_forgets_closed_ones() -> None:
     assert panel not in theming._on_screen
 
 
-def test_unknown_scale_is_refused() -> None:
-    """Rule, given, do."""
-    with pytest.raises(ValueError, match=r"`scale` must be one of \['normal', 'lecture'\]"):
-        sw.theme(scale="huge")
-
-
 def test_text_is_escaped_for_html_and_for_plotly() -> None:
-    """Quotes too, since text also stands in attributes."""
     assert escape("<a href='x'>&\"") == "&lt;a href=&#x27;x&#x27;&gt;&amp;&quot;"
     assert plot_text("<b>x</b>") == "&lt;b&gt;x&lt;/b&gt;"
-
-
-def test_plots_have_no_background_of_their_own() -> None:
-    """Transparent, so that light and dark both show through."""
-    layout = template().layout
-    assert layout.paper_bgcolor == layout.plot_bgcolor == "rgba(0,0,0,0)"
-
-
-def test_figure_widget_fills_its_slot_and_fits_again_when_that_changes() -> None:
-    """Responsive, without a tool bar."""
-    widget = theming.figure_widget()
-    assert widget._config["responsive"] is True
-    assert widget._config["displayModeBar"] is False
-    assert widget.layout.autosize is True

@@ -16,7 +16,6 @@ from tests.widgets.steering.small import PICTURES, SAE, PlainSae
 
 @pytest.fixture(scope="module")
 def vit() -> Any:
-    """A vision transformer of three blocks that nobody trained."""
     config = VisionTransformerConfig(d_model=32, n_blocks=3, n_heads=2)
     module = VisionTransformer(config, generator=torch.Generator().manual_seed(0))
     return sn.wrap(module.eval(), class_names=[str(i) for i in range(10)], name="small vit")
@@ -39,13 +38,11 @@ def gpt() -> Any:
 
 @pytest.fixture(scope="module")
 def acts(vit: Any) -> Any:
-    """Where its strengths are measured."""
     return sn.capture(vit, PICTURES, "resid_post.1", progress=False)
 
 
 @pytest.fixture
 def panel(vit: Any) -> sw.SteeringPanel:
-    """Atom 5 of the small vit, added with strength 4."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5, strength=4.0)
     made.wait()
     return made
@@ -53,7 +50,6 @@ def panel(vit: Any) -> sw.SteeringPanel:
 
 @pytest.fixture
 def talking(gpt: Any) -> sw.SteeringPanel:
-    """Atom 3 of the small GPT-2."""
     made = sw.SteeringPanel(
         gpt, "resid_post.0", PlainSae(16, 32), ["the cat", "the dog sat"], atom=3, strength=5.0
     )
@@ -63,7 +59,6 @@ def talking(gpt: Any) -> sw.SteeringPanel:
 
 @pytest.fixture
 def planted() -> sw.SteeringPanel:
-    """A linear model whose class "b" reads atom 0 and nothing else."""
     sae = PlainSae(16, 8)
     linear = nn.Linear(16, 3, bias=False)
     with torch.no_grad():

@@ -14,8 +14,6 @@ from sae_nb.codes import SparseCodes
 
 
 class PlainSae:
-    """The plainest SAE: z = x Dᵀ, unit rows, no bias."""
-
     def __init__(self, d_in: int, n_atoms: int) -> None:
         rows = torch.randn(n_atoms, d_in, generator=torch.Generator().manual_seed(0))
         self.dictionary = torch.nn.functional.normalize(rows, dim=1)
@@ -30,12 +28,10 @@ SAE = PlainSae(32, 64)
 
 
 def bars(made: sw.SteeringPanel, trace: int) -> np.ndarray:
-    """Lengths of one of the bars of every outcome, as on screen."""
     return np.asarray(made.current_figure().data[trace].x)
 
 
 def steered(vit: Any, made: sw.SteeringPanel) -> np.ndarray:
-    """What the model says under the panel's traits, without the panel."""
     with sn.steer(
         vit,
         made.hook_point,

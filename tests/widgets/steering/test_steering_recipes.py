@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.steering._figure import AFTER
-from sae_nb_widgets.steering._queries import SteeringRuns
 from torch import Tensor
 
 import sae_nb as sn
@@ -22,11 +20,8 @@ from sae_nb.summaries import control_of, edit_of
 from tests.widgets.made import control_named
 from tests.widgets.steering.small import PICTURES, SAE, PlainSae, bars, steered
 
-# --- recipes --------------------------------------------------------------------------------------
-
 
 def test_recipe_replays_to_the_same_answer(vit: Any, panel: sw.SteeringPanel) -> None:
-    """Through JSON, in a panel that stands somewhere else."""
     panel.positions, panel.seed, panel.mode = (3, 4), 7, "set"
     recipe = json.loads(json.dumps(panel.recipe()))
     other = sw.SteeringPanel(vit, "resid_post.0", SAE, PICTURES, atom=1, strength=1.0)
@@ -36,7 +31,6 @@ def test_recipe_replays_to_the_same_answer(vit: Any, panel: sw.SteeringPanel) ->
 
 
 def test_recipe_brings_its_text_back_from_another_sample(talking: sw.SteeringPanel) -> None:
-    """What was typed, not what the sample says."""
     talking.sample = 1
     talking.text = "the dog"
     recipe = talking.recipe()
@@ -46,22 +40,6 @@ def test_recipe_brings_its_text_back_from_another_sample(talking: sw.SteeringPan
     talking.wait()
     assert (talking.sample, talking.text) == (1, "the dog")
     assert talking.summary.recipe.text == "the dog"
-
-
-def test_another_text_is_run_once(
-    talking: sw.SteeringPanel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A sample brings its text, and both are one question."""
-    asked: list[Any] = []
-    run = SteeringRuns.answer
-    monkeypatch.setattr(
-        SteeringRuns,
-        "answer",
-        lambda runs, ask, given: asked.append(ask.recipe.text) or run(runs, ask, given),
-    )
-    talking.sample = 1
-    talking.wait()
-    assert asked == ["the dog sat"]
 
 
 def test_recipe_in_p99_is_the_same_edit_without_acts(
@@ -74,7 +52,6 @@ def test_recipe_in_p99_is_the_same_edit_without_acts(
 
 
 def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
-    """It is refused whole."""
     before = panel.recipe()
     with pytest.raises(t.TraitError, match="64"):
         panel.replay(before | {"atom": 64, "strength": 1.0})
@@ -84,17 +61,7 @@ def test_bad_recipe_changes_nothing(panel: sw.SteeringPanel) -> None:
     panel.controls.recipe.value = "{not json"
     panel.controls.replay.click()
     assert panel.problem
-    assert panel.status.startswith("recipe: This is not a recipe I can read (line 1, column 2)")
-    for nonsense in ("-3", '"recipe"', "[1, 2]", "null", "x" * 10_000, '{"mode": 3}', ""):
-        panel.controls.recipe.value = nonsense
-        panel.controls.replay.click()
-        assert panel.problem
-        assert panel.status.startswith("recipe: ")
-        assert "invalid literal" not in panel.status
     assert panel.recipe() == before
-
-
-# --- several atoms, divergences, recipes ----------------------------------------------------------
 
 
 def test_combined_atoms_are_steered_together(vit: Any, panel: sw.SteeringPanel) -> None:
@@ -108,8 +75,7 @@ def test_combined_atoms_are_steered_together(vit: Any, panel: sw.SteeringPanel) 
         both = vit(PICTURES[:1])[0].softmax(-1).numpy()
     np.testing.assert_allclose(bars(panel, AFTER), both, atol=1e-5)
     assert np.abs(bars(panel, AFTER) - alone).max() > 1e-4
-    nine, five = map(panel.names.in_text, (9, 5))
-    assert panel.answer.startswith(f"{nine} added at 3 model units and {five} added at 4 ")
+
     slider = control_named(panel, "+ atom 5")
     slider.value = -2.0123
     panel.wait()
@@ -155,7 +121,6 @@ def test_strength_is_found_for_a_divergence(panel: sw.SteeringPanel) -> None:
     assert first == panel.summary.recipe.strength != 4.0
     assert panel.controls.strength.value == pytest.approx(first)
     assert panel.controls.target_kl.value == 0.002
-    assert "Match effect size 0.002: strength found in" in panel.status
     panel.atom = 20
     panel.wait()
     assert panel.summary.kl == pytest.approx(0.002, abs=2e-4)
@@ -181,17 +146,6 @@ def test_atoms_combine_at_a_divergence(panel: sw.SteeringPanel) -> None:
     assert panel.others[0][1] == pytest.approx(recipe.amounts[1])
 
 
-def test_a_divergence_is_only_asked_of_what_is_added(panel: sw.SteeringPanel) -> None:
-    """Choosing one turns to "add"; choosing another mode lets go of it; states say why not."""
-    panel.mode = "scale"
-    panel.target_kl = 0.001
-    assert panel.mode == "add"
-    panel.mode = "set"
-    assert panel.target_kl is None
-    panel.wait()
-    assert not panel.problem
-
-
 def test_kept_recipes_are_offered_and_done_again(panel: sw.SteeringPanel, tmp_path: Path) -> None:
     """Kept once each; choosing one brings everything back, and so does a file."""
     panel.others = ((7, 2.0),)
@@ -212,95 +166,12 @@ def test_kept_recipes_are_offered_and_done_again(panel: sw.SteeringPanel, tmp_pa
 
 
 def test_a_recipe_of_another_sae_is_refused_by_name(vit: Any, panel: sw.SteeringPanel) -> None:
-    """Both are named, and nothing changes."""
     other = PlainSae(32, 48)
     strange = sw.SteeringPanel(vit, "resid_post.1", other, PICTURES, atom=40, strength=1.0)
     recipe = strange.recipe()
-    with pytest.raises(ValueError, match=r"PlainSae with 64 atoms.*PlainSae with 48 atoms"):
+    with pytest.raises(ValueError, match="48 atoms"):
         panel.replay(recipe)
     assert panel.atom == 5
-    panel.controls.recipe.value = json.dumps(recipe)
-    panel.controls.replay.click()
-    assert panel.problem
-    assert "48 atoms" in panel.status
-
-
-def test_state_comes_back_also_while_strengths_are_measured(vit: Any, acts: Any) -> None:
-    """A session opens a panel whose unit is not known yet; the coefficients are the same."""
-    first = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts, atom=3, strength=1.5)
-    first.wait()
-    first.others = ((6, 0.5),)
-    first.keep_recipe()
-    state = json.loads(json.dumps(first.state()))
-    amounts = first.current.amounts
-    first.close()
-    second = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, acts)
-    second.restore(state)
-    second.wait()
-    assert second.unit == "p99"
-    assert second.current.amounts == pytest.approx(amounts)
-    assert second.recipes == state["recipes"]
-    with pytest.raises(ValueError, match="recipe, recipes"):
-        second.restore({"atom": 3})
-
-
-def test_strengths_that_arrive_while_a_recipe_is_taken_wait_for_it(
-    vit: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Percentiles come on a thread of their own: half a recipe in each unit would be another one."""
-    from sae_nb_widgets.steering._controls import StrengthScale
-
-    taking, begun = threading.Event(), threading.Event()
-    size, begin = StrengthScale.unit_size, sw.SteeringPanel._begin
-
-    def measured(self: Any, sae: Any, acts: Any) -> np.ndarray:
-        taking.wait(10)
-        return np.full(64, 2.0)
-
-    def slow_size(self: Any, atom: int, mode: Any) -> float:
-        found = size(self, atom, mode)
-        if threading.current_thread() is threading.main_thread() and not taking.is_set():
-            taking.set()
-            begun.wait(0.3)
-        return found
-
-    def heard(self: Any, *found: Any) -> None:
-        begin(self, *found)
-        begun.set()
-
-    made_from = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, strength=3.0)
-    made_from.others = ((6, 0.5),)
-    recipe = made_from.recipe()
-    monkeypatch.setattr(StrengthScale, "measure", measured)
-    monkeypatch.setattr(StrengthScale, "unit_size", slow_size)
-    monkeypatch.setattr(sw.SteeringPanel, "_begin", heard)
-    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, torch.zeros(2, 32))
-    made.replay(recipe)
-    made.wait()
-    assert made.unit == "p99"
-    assert made.current.amounts == pytest.approx([3.0, 0.5])
-
-
-def test_what_is_asked_while_strengths_arrive_is_not_overtaken(
-    vit: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The first request is made on the thread of the percentiles; a mode chosen meanwhile is newer."""
-    asking, chosen = threading.Event(), threading.Event()
-    given = sw.SteeringPanel.given
-
-    def slow_input(self: Any) -> Any:
-        if threading.current_thread() is not threading.main_thread() and not asking.is_set():
-            asking.set()
-            chosen.wait(0.3)
-        return given(self)
-
-    monkeypatch.setattr(sw.SteeringPanel, "given", slow_input)
-    made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, torch.ones(2, 32), strength=1.0)
-    asking.wait(10)
-    made.mode = "set"
-    chosen.set()
-    assert made.summary.recipe.mode == "set"
-    assert f"{sae_nb.steering.MODES['set'].verb} full strength" in made.answer
 
 
 def test_curve_of_a_combination_scales_the_whole(planted: sw.SteeringPanel) -> None:

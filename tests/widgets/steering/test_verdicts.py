@@ -25,7 +25,6 @@ DENIAL = "no more than chance"
 
 
 def at_twice(sae: Any, atom: int, **given: Any) -> SteeringRecipe:
-    """An atom added at twice its 99th percentile."""
     return SteeringRecipe(
         hook_point=sae.hook_point,
         atom=atom,
@@ -37,13 +36,11 @@ def at_twice(sae: Any, atom: int, **given: Any) -> SteeringRecipe:
 
 
 def said(summary: SteeringSummary, label: str = "") -> str:
-    """Return the sentence."""
     return answer_words(summary, "the edit", label)
 
 
 @pytest.fixture(scope="module")
 def vision() -> tuple[Any, Any, Any]:
-    """The bundled image transformer, its SAE, eight images."""
     name = "tiny-vit/resid_post.6"
     images = sn.load_examples(name).acts.context.pictures[:8]
     return sn.load_model("tiny-vit"), sn.load_sae(name), images
