@@ -17,7 +17,7 @@ _shared: dict[tuple[Any, ...], Any] = {}
 
 
 @cache
-def _traits_sent(kind: type[ipw.Widget]) -> tuple[str, ...]:
+def _traits_sent(kind: Any) -> tuple[str, ...]:
     return tuple(kind.class_trait_names(sync=True))
 
 
@@ -26,7 +26,7 @@ class OwnLayout(ipw.Layout):
 
     @t.default("keys")
     def _sent(self) -> list[str]:
-        return list(_traits_sent(type(self)))
+        return list(_traits_sent(type(self)))  # type: ignore[arg-type]
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Return the state that is sent; of a new page's all but what is not set."""
@@ -90,7 +90,7 @@ class SharesLayout(ipw.DOMWidget):
 
     @t.default("keys")
     def _sent(self) -> list[str]:
-        return list(_traits_sent(type(self)))
+        return list(_traits_sent(type(self)))  # type: ignore[arg-type]
 
     @t.default("style")
     def _common_style(self) -> Any:
