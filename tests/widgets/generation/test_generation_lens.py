@@ -13,6 +13,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
+from sae_nb_widgets.components import is_shared
 from sae_nb_widgets.generation import GenerationLens, _prompt
 from sae_nb_widgets.generation._queries import N_AHEAD, begin
 from sae_nb_widgets.steering import StrengthScale
@@ -514,7 +515,7 @@ def test_what_writes_no_text_is_refused(gpt: Any, sae: Any) -> None:
 
 def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     """Closing while it writes ends the writing."""
-    before = len(ipw.widgets.widget._instances)
+    before = set(ipw.widgets.widget._instances)
     lens = GenerationLens(gpt, sae, prompt=PROMPT)
     lens.wait()
     lens.speed = 20.0
@@ -523,7 +524,8 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     lens._player.wait(5)
     assert not lens._player.alive
     assert not gpt.interventions
-    assert len(ipw.widgets.widget._instances) <= before
+    alive = ipw.widgets.widget._instances.items()
+    assert [w for key, w in alive if key not in before and not is_shared(w)] == []
 
 
 @pytest.mark.parametrize("slow", ["measuring", "reading"])

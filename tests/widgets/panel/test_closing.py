@@ -68,6 +68,7 @@ def test_a_layout_of_many_outlives_one_of_them() -> None:
     assert (one.layout.display, other.layout.display, bars.layout.display) == ("none", None, "none")
     _closing.close_whole(one)
     _closing.close_whole(bars)
-    assert other.layout.comm is not None and other.style.comm is not None
+    assert other.layout.comm is not None
+    assert other.style.comm is not None
     assert HTML(layout=one.layout).layout.comm is not None
     assert bars.layout.comm is None
