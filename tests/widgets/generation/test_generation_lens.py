@@ -12,6 +12,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
+from sae_nb_widgets.components import is_shared
 from sae_nb_widgets.generation import GenerationLens
 from sae_nb_widgets.generation._queries import N_AHEAD
 
@@ -422,7 +423,7 @@ def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
 
 
 def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
-    before = len(ipw.widgets.widget._instances)
+    before = set(ipw.widgets.widget._instances)
     lens = GenerationLens(gpt, sae, prompt=PROMPT)
     lens.wait()
     lens.speed = 20.0
@@ -431,4 +432,5 @@ def test_nothing_is_left_behind(gpt: Any, sae: Any) -> None:
     lens._player.wait(5)
     assert not lens._player.alive
     assert not gpt.interventions
-    assert len(ipw.widgets.widget._instances) <= before
+    alive = ipw.widgets.widget._instances.items()
+    assert [w for key, w in alive if key not in before and not is_shared(w)] == []

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipywidgets as ipw
 import pytest
+import traitlets as t
+from sae_nb_widgets.components import HTML, Sparkbars, lay_out
 from sae_nb_widgets.panel import _closing
 
 SERVER_MESSAGES, SERVER_SECONDS = 3000, 3.0
@@ -50,3 +52,21 @@ def test_only_what_is_sent_to_a_page_is_paced(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(_closing, "DummyComm", type("Other", (), {}))  # as in a kernel
     _closing.close_whole(Sent())
     assert order == ["closed", "waited", "closed", "waited", "waited"]
+
+
+def test_a_layout_of_many_outlives_one_of_them() -> None:
+    """It is changed for one alone by `lay_out`, never in place; a component has its own."""
+    one, other, bars = HTML(), HTML(), Sparkbars()
+    assert one.layout is other.layout is not bars.layout
+    assert one.style is other.style
+    with pytest.raises(t.TraitError, match="many widgets"):
+        one.layout.width = "3px"
+    lay_out(one, display="none")
+    lay_out(bars, display="none")
+    assert (one.layout.display, other.layout.display, bars.layout.display) == ("none", None, "none")
+    _closing.close_whole(one)
+    _closing.close_whole(bars)
+    assert other.layout.comm is not None
+    assert other.style.comm is not None
+    assert HTML(layout=one.layout).layout.comm is not None
+    assert bars.layout.comm is None

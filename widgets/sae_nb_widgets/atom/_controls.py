@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import numpy as np
@@ -13,6 +13,9 @@ from sae_nb.atoms import AtomSummary, Band
 from sae_nb.figures import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components import HTML, Box, ToggleButton
 from sae_nb_widgets.panel import control, line, show, site_menu, small_button
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.atom._panel import AtomBrowser
 
 BAND_NAMES: dict[Band, str] = {
     "top": "strongest",
@@ -46,7 +49,7 @@ BAND_ORDERS: dict[Band, str] = {
 class BandButtons:
     """One button per band, of which one is down; a band that is unavailable is grey and gives the reason."""
 
-    def __init__(self, panel: Any, missing: str) -> None:
+    def __init__(self, panel: AtomBrowser, missing: str) -> None:
         self._panel = panel
         self._buttons = {
             band: ToggleButton(description=BAND_NAMES[band], tooltip=BAND_TIPS[band])
@@ -75,7 +78,7 @@ class BandButtons:
 class AtomControls:
     """The controls of `panel`: its row, its one filled button, its menu, and the line under examples."""
 
-    def __init__(self, panel: Any, star: ipw.Widget, no_near_misses: str) -> None:
+    def __init__(self, panel: AtomBrowser, star: ipw.Widget, no_near_misses: str) -> None:
         self.rank, self.page_text = HTML(), HTML()
         self._panel = panel
         self._sample = panel.catalogue.acts.context.sample_word
@@ -99,7 +102,13 @@ class AtomControls:
         self.turn_up = small_button(
             "Turn it up →", "See what the model does when this atom is stronger", panel.steer
         )
-        self.first = (self.band, *site_menu(panel), self.search, self.subject, self.star)
+        self.first = (
+            self.band,
+            *site_menu(panel, panel.sites),
+            self.search,
+            self.subject,
+            self.star,
+        )
         self.more = self._menu(panel)
         self.back = small_button("‹ back", "Earlier examples of this band", panel.previous_page)
         self.pages = line(
@@ -110,7 +119,7 @@ class AtomControls:
         self.foot = line(self.page_text, self.pages)
         show(self.pages, False)
 
-    def _menu(self, panel: Any) -> tuple[ipw.Widget, ...]:
+    def _menu(self, panel: AtomBrowser) -> tuple[ipw.Widget, ...]:
         sort = control(panel, "sort", "sort", "Order in which ‹ and › step through the atoms", 190)
         tip = "How many atoms fire how often, close-ups, where, and what fires with it"
         never, heat = "skip atoms that never fire", "show where it fires on images"

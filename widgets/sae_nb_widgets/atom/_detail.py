@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import numpy as np
@@ -28,6 +28,9 @@ from sae_nb_widgets.components import (
     layout_of,
 )
 from sae_nb_widgets.panel import LIVE_ONLY, control, show, small_button
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.atom._panel import AtomBrowser
 
 MOST_FOUND = 8
 
@@ -274,7 +277,7 @@ class AtomNotes:
     Two panels on one file show each other's words as soon as they are saved.
     """
 
-    def __init__(self, panel: Any, labels: Labels) -> None:
+    def __init__(self, panel: AtomBrowser, labels: Labels) -> None:
         self._panel, self._labels = panel, labels
         self._reading, self._atom = False, -1
         self.saved_line = HTML()

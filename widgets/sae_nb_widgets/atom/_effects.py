@@ -10,6 +10,7 @@ from sae_nb.atoms import AtomEffects, AtomSummary, measure_atom
 if TYPE_CHECKING:
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
+    from sae_nb_widgets.atom._panel import AtomBrowser
 
 QUICK, BEARABLE = 50_000_000, 500_000_000
 """Parameters up to which a model is run on every atom shown, and on the first one, to see what it does."""
@@ -24,7 +25,7 @@ FEW, MANY, MOST_CLASSES = 3, 12, 64
 class Effects:
     """Runs the model of `panel` on an atom's examples; the panel is told when an atom's effects are there."""
 
-    def __init__(self, panel: Any, model: LiveModel | None, lens: Lens | None) -> None:
+    def __init__(self, panel: AtomBrowser, model: LiveModel | None, lens: Lens | None) -> None:
         self._panel, self._model, self._lens = panel, model, lens
         self._n_parameters = _n_parameters(model)
         self.of: dict[int, AtomEffects] = {}

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sae_nb_widgets.panel import Entry, control, line, small_button, text_field
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.changes._panel import ChangesPanel
 
 
 class ChangesControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
-    def __init__(self, panel: Any, noun: str) -> None:
+    def __init__(self, panel: ChangesPanel, noun: str) -> None:
         number = line(
             control(panel, "sample", f"{noun} number", f"Which of the {noun}s compared on", "11em", kind=Entry),
             small_button("‹", f"The {noun} before (↑)", lambda: panel.step_sample(-1)),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import ipywidgets as ipw
 
@@ -24,7 +24,7 @@ SHORT = "160px"
 class ContrastFields:
     """A text to compare with, two answers, and a button; what it finds is a panel under `panel`."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: CircuitPanel) -> None:
         self._panel = panel
         self.text = self._field(
             "instead of", "another text of as many tokens", WIDTH, "Text to compare with"
@@ -85,7 +85,7 @@ class ContrastFields:
             old.close()
 
 
-def can_contrast(live: AttributionGraph | None) -> bool:
+def can_contrast(live: AttributionGraph | None) -> TypeGuard[AttributionGraph]:
     """Return whether another text can be asked about: a graph of neurons alone, of a text, with its model."""
     if live is None or not live.of_neurons or live.passes is None or live.grid is not None:
         return False

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.panel import button, control, line, show, small_button
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.circuit._panel import CircuitPanel
 
 SIZES = (12, 20, 50)
 """Nodes that one click draws."""
@@ -16,7 +19,7 @@ SIZES = (12, 20, 50)
 class CircuitControls:
     """The controls of `panel`: those seen at once, the button that cuts, and those in the menu."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: CircuitPanel) -> None:
         self._panel = panel
         self.sizes = self._segments()
         self.first = [

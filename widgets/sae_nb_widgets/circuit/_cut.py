@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
@@ -13,6 +13,9 @@ from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.panel import COLUMNS, control, line, show, small_button
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.circuit._panel import CircuitPanel
+
 AFTER = "Likeliest answers now (black tick: before; dashed: after a random change)"
 STALE = "sae-nb-stale"
 
@@ -20,7 +23,7 @@ STALE = "sae-nb-stale"
 class LiveCut:
     """One change in words and three bars, and the likeliest answers after it."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: CircuitPanel) -> None:
         tip = "What its strength is multiplied by in the live model: 0 takes it out, 1 leaves it, 2 doubles it"
         slider = control(panel, "strength", "strength ×", tip, 300, step=0.05)
         self.said, self.note = ipw.HTML().add_class("sae-nb-cutwords"), ipw.HTML()

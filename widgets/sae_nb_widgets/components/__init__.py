@@ -31,9 +31,19 @@ if TYPE_CHECKING:  # for the other rooms
         png_address as png_address,
     )
     from sae_nb_widgets.components._base import (
+        HTML as HTML,
+        Box as Box,
+        Button as Button,
         LiveWidget as LiveWidget,
+        SharedLayout as SharedLayout,
+        ToggleButton as ToggleButton,
+        VBox as VBox,
         atom_mark as atom_mark,
+        is_shared as is_shared,
+        lay_out as lay_out,
+        layout_of as layout_of,
         mark_atoms as mark_atoms,
+        shared as shared,
         style_sheet as style_sheet,
     )
     from sae_nb_widgets.components._branches import Way as Way, words_of_its_own as words_of_its_own
@@ -59,18 +69,6 @@ if TYPE_CHECKING:  # for the other rooms
         as_heard as as_heard,
         grid_for as grid_for,
         of_one_grid as of_one_grid,
-    )
-    from sae_nb_widgets.components._plain import (
-        HTML as HTML,
-        Box as Box,
-        Button as Button,
-        SharedLayout as SharedLayout,
-        ToggleButton as ToggleButton,
-        VBox as VBox,
-        is_shared as is_shared,
-        lay_out as lay_out,
-        layout_of as layout_of,
-        shared as shared,
     )
     from sae_nb_widgets.components._point_map import (
         PointMap as PointMap,

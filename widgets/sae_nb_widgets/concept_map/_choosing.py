@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Int
 
 from sae_nb_widgets.concept_map._close import view_around
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
+
 
 class Choosing:
     """Turns the user's actions on the map of `panel` into values of its traits."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
 
     def click(self, point: int) -> None:

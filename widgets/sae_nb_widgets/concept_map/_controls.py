@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.components import layout_of
 from sae_nb_widgets.panel import control, line, site_menu
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
 
 DRAGS = {
     "pan": "Dragging moves the map; with Shift it draws a lasso",
@@ -26,7 +29,7 @@ EDGES = {
 class ConceptMapControls:
     """The controls of `panel`: those always there, and those behind "more"."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: ConceptMap) -> None:
         self._panel, self._offering = panel, False
         self.colour = self._column(
             "colour",
@@ -50,7 +53,7 @@ class ConceptMapControls:
             layout += "; archetypes: by the weights on the three most used"
         seed = "Another UMAP of the same points: what moves is due to the layout"
         names = "Write the names of clusters or labels on the map"
-        self.first = (self.colour, *site_menu(panel), *_cone_menu(panel), search, drag)
+        self.first = (self.colour, *site_menu(panel, panel.sites), *_cone_menu(panel), search, drag)
         self.more = (
             control(panel, "show", "show", "What the points are", 160, options=panel.atlas.views),
             self.size,
@@ -94,7 +97,7 @@ class ConceptMapControls:
             self._offering = False
 
 
-def _cone_menu(panel: Any) -> list[ipw.Widget]:
+def _cone_menu(panel: ConceptMap) -> list[ipw.Widget]:
     """The control of a panel's `cone`; none where no direction is named."""
     if panel.cones is None:
         return []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
@@ -46,6 +46,9 @@ from sae_nb_widgets.components import (
 )
 from sae_nb_widgets.concept_map._figure import MOST_COMPARED, MOST_RINGS
 from sae_nb_widgets.panel import LIVE_ONLY, close_whole, descendants, show, small_button
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
 
 # -------------------------------------------------------------------------------------------------
 # Inputs that atoms share, on screen: pictures with heat, shaded texts, or rows of plain vectors.
@@ -236,7 +239,7 @@ SHARES = ("frequency", "share")
 class ConceptDetail:
     """The cards of the ConceptMap's detail column: the selection above, the current atom below."""
 
-    def __init__(self, panel: Any, go: Callable[[int], None]) -> None:
+    def __init__(self, panel: ConceptMap, go: Callable[[int], None]) -> None:
         self._panel, self._go = panel, go
         self._listed: dict[Any, Sequence[int]] = {}
         self.headline = HTML()
@@ -426,7 +429,7 @@ def _cell(name: str, value: float) -> str:
     return format_percent(value) if name in SHARES else format_number(value)
 
 
-def _buttons(panel: Any) -> list[ipw.Button]:
+def _buttons(panel: ConceptMap) -> list[ipw.Button]:
     return [
         small_button(
             "open",

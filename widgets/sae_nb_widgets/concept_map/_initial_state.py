@@ -5,13 +5,16 @@ clustered.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
 
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb_widgets.concept_map._detail import map_facts
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
 
 MOST_TRIED, N_NEAR = 60, 4
 """Atoms with the surest names, of which the one is opened on whose nearest tell most. Ours."""
@@ -20,7 +23,7 @@ MOST_TRIED, N_NEAR = 60, 4
 class Opening:
     """Puts each part of a view on the map of `panel` as it arrives; what was asked for before is dropped."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
         self.measured = False
         """Whether what is shown has been measured."""

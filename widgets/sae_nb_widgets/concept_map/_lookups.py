@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -19,6 +19,9 @@ from sae_nb_widgets.concept_map._detail import (
 )
 from sae_nb_widgets.concept_map._map_view import lines_of
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
+
 MOST_WITH_EDGES = 200
 ENTRIES_AT_ONCE = 500_000
 NO_EDGES = np.zeros((0, 2), np.int64)
@@ -27,7 +30,7 @@ NO_EDGES = np.zeros((0, 2), np.int64)
 class Lookups:
     """Looks up what the chosen points of a ConceptMap have in common, off the main thread if it is much."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
 
     def draw(self) -> None:

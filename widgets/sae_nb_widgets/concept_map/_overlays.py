@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import traitlets as t
@@ -18,6 +18,9 @@ from sae_nb_widgets.components import HTML, Box, Sparkbars, VBox
 from sae_nb_widgets.concept_map._figure import Word
 from sae_nb_widgets.panel import LIVE_ONLY, show, small_button
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
+
 MOST_SAID = 3
 THINNEST, THICKEST = 1.5, 7.0
 """Of the lines of a cone, in pixels."""
@@ -27,7 +30,7 @@ NO_SPOKES = np.zeros((0, 4), np.float32)
 class ConceptOverlays:
     """The overlays of a ConceptMap: its cone, with a card in the detail column, and a further colour."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
         self.cone: Cone | None = None
         self._title = HTML()
@@ -62,7 +65,8 @@ class ConceptOverlays:
             take(None)
             return
         doing = f"looking for the atoms that build “{name}”"
-        panel.run_async(partial(panel.cones.of, name), take, doing=doing, channel="cone")
+        found = partial(panel.cones.of, name)  # type: ignore[union-attr] # whose name it is
+        panel.run_async(found, take, doing=doing, channel="cone")
 
     def select(self) -> None:
         """Select the atoms of the cone."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sae_nb.figures import escape
 from sae_nb_widgets.concept_map._checks import CLUSTER
@@ -16,6 +16,9 @@ from sae_nb_widgets.concept_map._detail import (
 )
 from sae_nb_widgets.concept_map._map_view import MOST_NAMED, landmarks, lines_of, words_on
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
+
 EQUAL = "equal"
 ATOM = "atom"
 
@@ -23,7 +26,7 @@ ATOM = "atom"
 class Painting:
     """Puts the record of `panel` on its map; where there is none yet, nothing is drawn."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
 
     def bare(self) -> None:

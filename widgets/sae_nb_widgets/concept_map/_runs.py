@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Float
@@ -12,6 +12,9 @@ from jaxtyping import Float
 from sae_nb.figures import format_duration, format_percent
 from sae_nb.geometry import FEWEST_ROWS, UmapProcess, start_umap
 from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.concept_map._panel import ConceptMap
 
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
 AT_ONCE = 1_500_000_000
@@ -26,7 +29,7 @@ Taken = Callable[[ConceptMapSummary], None]
 class MapRuns:
     """The work behind a ConceptMap; the newest request wins."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
         self.process: UmapProcess | None = None
         self._ticket, self._said = 0, 0.0

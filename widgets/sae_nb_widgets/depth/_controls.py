@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.depth._views import STRIPS
 from sae_nb_widgets.panel import button, control, icon_button, line, play_button, wide
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.depth._panel import DepthTrajectory
 
 SPEEDS = (1.0, 2.0, 3.0, 6.0, 12.0)
 USUAL_PUSH = 1.0
@@ -22,7 +25,7 @@ SLIDER = "24em"
 class DepthControls:
     """The controls of `panel`: those always there, and those behind "more"."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: DepthTrajectory) -> None:
         self.play = play_button(panel, "Play through the layers, or pause (space)")
         self.layer = _slider(panel, "layer", "layer", "The layer that every part shows (← →)")
         strips = {name: strip.words for name, strip in STRIPS.items() if strip.possible(panel)}
@@ -54,7 +57,7 @@ class DepthControls:
         )
 
 
-def chooser(panel: Any, what: str) -> ipw.Box:
+def chooser(panel: DepthTrajectory, what: str) -> ipw.Box:
     """Return the buttons and the number that choose an input."""
     return line(
         icon_button("chevron-left", f"The {what} before ([)", lambda: panel.step_picture(-1)),
@@ -63,11 +66,11 @@ def chooser(panel: Any, what: str) -> ipw.Box:
     )
 
 
-def _slider(panel: Any, trait: str, name: str, tip: str) -> ipw.IntSlider:
+def _slider(panel: DepthTrajectory, trait: str, name: str, tip: str) -> ipw.IntSlider:
     return control(panel, trait, name, tip, SLIDER, kind=ipw.IntSlider)
 
 
-def _of_paths(panel: Any) -> tuple[ipw.Widget, ...]:
+def _of_paths(panel: DepthTrajectory) -> tuple[ipw.Widget, ...]:
     offered = {
         name: words for name, words in COORDINATE_WORDS.items() if name != "atoms" or panel.n_atoms
     }
@@ -96,7 +99,7 @@ def _of_paths(panel: Any) -> tuple[ipw.Widget, ...]:
     )
 
 
-def _of_phases(panel: Any) -> tuple[ipw.Widget, ...]:
+def _of_phases(panel: DepthTrajectory) -> tuple[ipw.Widget, ...]:
     tip = "How blocks are compared: a boundary only the raw cosine sees is one of the mean state"
     return (
         _slider(panel, "k", "phases", "How many phases the blocks are cut into"),
@@ -104,7 +107,7 @@ def _of_phases(panel: Any) -> tuple[ipw.Widget, ...]:
     )
 
 
-def _push_size(panel: Any) -> ipw.FloatSlider:
+def _push_size(panel: DepthTrajectory) -> ipw.FloatSlider:
     slider = ipw.FloatSlider(
         value=panel.perturb_size,
         min=0,
@@ -126,7 +129,7 @@ def _push_size(panel: Any) -> ipw.FloatSlider:
     return slider
 
 
-def _atoms(panel: Any) -> ipw.Text:
+def _atoms(panel: DepthTrajectory) -> ipw.Text:
     field = ipw.Text(
         description="atoms",
         tooltip="Atoms to follow over depth, by number, separated by commas",

@@ -182,10 +182,11 @@ class DepthTrajectory(PlayingPanel):
         self.n_inputs, self.n_atoms = len(self._inputs), 0 if sae is None else sae.n_atoms
         # Known once the model has run.
         self.n_tokens = 1_000_000 if states is None else int(states.shape[2])
-        self.summary: DepthSummary | None = None
-        self.states: States | None = None
-        self.depths: AtomDepths | None = None
-        self.paths: DepthPaths | None = None
+        # Nothing draws before these are known (`ready`).
+        self.summary: DepthSummary = None  # type: ignore[assignment]
+        self.states: States = None  # type: ignore[assignment]
+        self.depths: AtomDepths = None  # type: ignore[assignment]
+        self.paths: DepthPaths = None  # type: ignore[assignment]
         self.pushed: SelfCorrection | None = None
         self.rolled: Float[Tensor, "layers tokens d"] | None = None
         self.runs = DepthRuns(model, self._inputs, self.labels, sae, raptor)
@@ -305,7 +306,7 @@ class DepthTrajectory(PlayingPanel):
         """Draw everything for the first time."""
         states, summary = measured.states, measured.summary
         with self._drawing:
-            self.states, self.summary, self.depths = states, summary, measured.depths
+            self.states, self.summary, self.depths = states, summary, measured.depths  # type: ignore[assignment]
             self.n_tokens = states.shape[2]
             self.token = min(self.token, self.n_tokens - 1)
             kinds = token_kinds_of(self.model, states.positions)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -16,6 +16,9 @@ from sae_nb_widgets.depth._figure import KIND_COLOURS, PHASE_COLOURS, DrawnPaths
 from sae_nb_widgets.depth._traces import MOST_GROUPS, style_of
 from sae_nb_widgets.depth._views import noun
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.depth._panel import DepthTrajectory
+
 MOST_WORDS = 32
 """Dots that have their word next to them; more words hide each other. Ours."""
 FEW = 3
@@ -24,7 +27,7 @@ Flat = Callable[[np.ndarray], np.ndarray]
 """Turns three coordinates into those that are drawn."""
 
 
-def drawn_paths(panel: Any, dimensions: int) -> DrawnPaths:
+def drawn_paths(panel: DepthTrajectory, dimensions: int) -> DrawnPaths:
     """Return paths of a panel with their colours and overlays."""
     paths: DepthPaths = panel.paths
     groups, names, colours, symbols = _groups(panel)
@@ -63,7 +66,7 @@ def few_paths(ends: Float[np.ndarray, "paths axes"], own: int) -> Bool[np.ndarra
     return np.isin(np.arange(len(ends)), chosen)
 
 
-def path_text(panel: Any, picture: int, token: int) -> str:
+def path_text(panel: DepthTrajectory, picture: int, token: int) -> str:
     """Name a path: its input, the input's class, its token."""
     known = panel.class_of(picture)
     return " · ".join(
@@ -71,14 +74,14 @@ def path_text(panel: Any, picture: int, token: int) -> str:
     )
 
 
-def _title(panel: Any) -> str:
+def _title(panel: DepthTrajectory) -> str:
     paths, whose = panel.paths, f"all tokens of this {noun(panel)}"
     if panel.show == "pictures":
         whose = f"{panel.view.name(panel.token)} of {len(paths.points)} {noun(panel)}s"
     return f"close together: alike · {whose} ({COORDINATE_WORDS[paths.coordinates]})"
 
 
-def _words(panel: Any, groups: np.ndarray, names: tuple[str, ...]) -> tuple[str, ...]:
+def _words(panel: DepthTrajectory, groups: np.ndarray, names: tuple[str, ...]) -> tuple[str, ...]:
     """The words of a text, where all of them are drawn and can be told apart; of classes each once."""
     paths = panel.paths
     if panel.color_by == "class" and panel.show == "pictures":
@@ -101,7 +104,7 @@ def _each_once(
 
 
 def _groups(
-    panel: Any,
+    panel: DepthTrajectory,
 ) -> tuple[np.ndarray, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """Colour of every stretch of every path, and what colours are called."""
     paths, summary = panel.paths, panel.summary

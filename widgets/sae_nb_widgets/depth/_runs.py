@@ -37,6 +37,7 @@ from sae_nb.summaries import (
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
+    from sae_nb_widgets.depth._panel import DepthTrajectory
 
 
 # -------------------------------------------------------------------------------------------------
@@ -205,7 +206,7 @@ SMALL = 16_000_000
 class DepthLayout:
     """Lays out the paths of a panel; where that takes a UMAP, PCA is shown until it is there."""
 
-    def __init__(self, panel: Any, done: Callable[[DepthPaths], None]) -> None:
+    def __init__(self, panel: DepthTrajectory, done: Callable[[DepthPaths], None]) -> None:
         self._panel, self._done = panel, done
         self.process: UmapProcess | None = None
 

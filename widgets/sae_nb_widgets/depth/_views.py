@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import Float
@@ -15,6 +15,10 @@ from sae_nb.dynamics import Quantity, angles_between, unit
 from sae_nb.figures import format_number, theme
 from sae_nb_widgets.components import Chart, Line
 from sae_nb_widgets.depth._figure import KIND_COLOURS
+
+if TYPE_CHECKING:
+    from sae_nb.dynamics import ClassBasins, SelfCorrection
+    from sae_nb_widgets.depth._panel import DepthTrajectory
 
 THIS, CONTROL = "this one", "control"
 SETTLED, HALF = 0.9, 0.5
@@ -50,27 +54,29 @@ class Strip:
     """Advice on what to pass if it is not possible."""
 
 
-def charts_of(panel: Any) -> list[Chart]:
+def charts_of(panel: DepthTrajectory) -> list[Chart]:
     """Return the chosen strip, and under it the effect of a perturbation, if there is one."""
-    pushed = [] if panel.pushed is None else [_push_chart(panel)]
+    pushed = [] if panel.pushed is None else [_push_chart(panel.pushed, panel.token)]
     return [*STRIPS[panel.strip].charts(panel), *pushed]
 
 
-def answer_of(panel: Any) -> tuple[str, str]:
+def answer_of(panel: DepthTrajectory) -> tuple[str, str]:
     """Return the answer of the view on screen: about a perturbation, if there is one."""
-    return _fading(panel) if panel.pushed is not None else STRIPS[panel.strip].answer(panel)
+    if panel.pushed is not None:
+        return _fading(panel.pushed, panel.token)
+    return STRIPS[panel.strip].answer(panel)
 
 
 # --- words ----------------------------------------------------------------------------------------
 
 
-def noun(panel: Any) -> str:
+def noun(panel: DepthTrajectory) -> str:
     """Return the noun for an input."""
     modality = panel.model.modality
     return "input" if modality.is_plain else str(modality.sample)
 
 
-def subject(panel: Any) -> str:
+def subject(panel: DepthTrajectory) -> str:
     """Return the followed token, as the beginning of a sentence."""
     place = panel.view.place(panel.picture, panel.token)
     if panel.model.modality.is_text:
@@ -89,7 +95,7 @@ def _degrees(radians: float) -> str:
     return f"{format_number(float(np.rad2deg(radians)), digits=2)}°"
 
 
-def _after(panel: Any, layer: int) -> str:
+def _after(panel: DepthTrajectory, layer: int) -> str:
     if not layer:
         return "in the embedding"
     structure = panel.model.structure
@@ -106,7 +112,7 @@ def _from_then_on(values: Along, least: float) -> int:
 # --- how near the final state, and how far each block turns it -------------------------------------
 
 
-def _progress(panel: Any) -> list[Chart]:
+def _progress(panel: DepthTrajectory) -> list[Chart]:
     lines = _lines(panel, "convergence", 100.0)
     others, title = _like_others(panel), "similarity to its final state"
     if others is not None:
@@ -117,7 +123,7 @@ def _progress(panel: Any) -> list[Chart]:
     return [_chart(title, lines, low=low, high=100.0, unit="%")]
 
 
-def _progress_answer(panel: Any) -> tuple[str, str]:
+def _progress_answer(panel: DepthTrajectory) -> tuple[str, str]:
     paths, last = panel.summary.trajectories, panel.n_layers
     own = paths.convergence[panel.picture, :, panel.token].numpy()
     half, settled = _from_then_on(own, HALF), _from_then_on(own, SETTLED)
@@ -145,7 +151,7 @@ def _progress_answer(panel: Any) -> tuple[str, str]:
     )
 
 
-def _like_others(panel: Any) -> Along | None:
+def _like_others(panel: DepthTrajectory) -> Along | None:
     """Mean cosine with the last states of the same token in other inputs; None where there are none."""
     if panel.n_inputs < 2:
         return None
@@ -157,11 +163,11 @@ def _like_others(panel: Any) -> Along | None:
     return np.asarray((others / (len(last) - 1)).numpy(), np.float64)
 
 
-def _turns(panel: Any) -> list[Chart]:
+def _turns(panel: DepthTrajectory) -> list[Chart]:
     return [_chart("turn by each block", _lines(panel, "speed", 180 / np.pi), unit="°")]
 
 
-def _turns_answer(panel: Any) -> tuple[str, str]:
+def _turns_answer(panel: DepthTrajectory) -> tuple[str, str]:
     paths = panel.summary.trajectories
     own = paths.speed[panel.picture, :, panel.token].numpy()
     mean = paths.mean("speed", paths.token_kinds[panel.token]).numpy()
@@ -176,7 +182,7 @@ def _turns_answer(panel: Any) -> tuple[str, str]:
 # --- how alike tokens are, and how many directions blocks use --------------------------------------
 
 
-def _alike(panel: Any) -> list[Chart]:
+def _alike(panel: DepthTrajectory) -> list[Chart]:
     paths = panel.summary.trajectories
     lines = [
         Line(values=100 * paths.coherence[panel.picture].numpy(), name=THIS),
@@ -187,7 +193,7 @@ def _alike(panel: Any) -> list[Chart]:
     return [_chart(title, lines, high=100.0, unit="%")]
 
 
-def _alike_answer(panel: Any) -> tuple[str, str]:
+def _alike_answer(panel: DepthTrajectory) -> tuple[str, str]:
     paths = panel.summary.trajectories
     own = paths.coherence[panel.picture].tolist()
     return (
@@ -197,11 +203,11 @@ def _alike_answer(panel: Any) -> tuple[str, str]:
     )
 
 
-def _crowd(panel: Any) -> str:
+def _crowd(panel: DepthTrajectory) -> str:
     return "patches" if "patch" in panel.summary.trajectories.kinds else "tokens"
 
 
-def _ranks(panel: Any) -> list[Chart]:
+def _ranks(panel: DepthTrajectory) -> list[Chart]:
     rank = panel.summary.trajectories.update_rank
     lines = [
         Line(values=_at_layers(panel, rank.effective), name="effective rank"),
@@ -210,7 +216,7 @@ def _ranks(panel: Any) -> list[Chart]:
     return [_chart("directions in which a block changes tokens", lines)]
 
 
-def _ranks_answer(panel: Any) -> tuple[str, str]:
+def _ranks_answer(panel: DepthTrajectory) -> tuple[str, str]:
     rank = panel.summary.trajectories.update_rank
     effective = rank.effective.numpy()
     most, least = int(effective.argmax()), int(effective.argmin())
@@ -226,16 +232,16 @@ def _ranks_answer(panel: Any) -> tuple[str, str]:
 # --- classes, phases, atoms ------------------------------------------------------------------------
 
 
-def _classes(panel: Any) -> list[Chart]:
-    basins = panel.summary.trajectories.basins
+def _classes(panel: DepthTrajectory) -> list[Chart]:
+    basins = cast("ClassBasins", panel.summary.trajectories.basins)  # inputs have classes
     lines = [Line(values=100 * basins.gap, name="labels"), _control(100 * basins.floor)]
     low = min(0.0, float(100 * basins.gap.min()))
     title = "how much more alike one class is (control: shuffled labels)"
     return [_chart(title, lines, low=low, unit="%")]
 
 
-def _classes_answer(panel: Any) -> tuple[str, str]:
-    basins = panel.summary.trajectories.basins
+def _classes_answer(panel: DepthTrajectory) -> tuple[str, str]:
+    basins = cast("ClassBasins", panel.summary.trajectories.basins)  # inputs have classes
     end, half = float(basins.gap[-1]), _from_then_on(basins.gap, float(basins.gap[-1]) / 2)
     return (
         f"At the end {noun(panel)}s of one class are {round(100 * end)} points more alike than "
@@ -246,7 +252,7 @@ def _classes_answer(panel: Any) -> tuple[str, str]:
     )
 
 
-def _phases_answer(panel: Any) -> tuple[str, str]:
+def _phases_answer(panel: DepthTrajectory) -> tuple[str, str]:
     phases = panel.summary.phases[panel.similarity][panel.k]
     numbers = f"contrast {format_number(phases.contrast)} (0: a smooth drift)"
     if panel.k == 1:
@@ -269,7 +275,7 @@ def _phases_answer(panel: Any) -> tuple[str, str]:
     )
 
 
-def _atoms(panel: Any) -> list[Chart]:
+def _atoms(panel: DepthTrajectory) -> list[Chart]:
     return [
         _chart(
             f"{panel.names.name(atom)}: energy, of its peak",
@@ -282,7 +288,7 @@ def _atoms(panel: Any) -> list[Chart]:
     ]
 
 
-def _atoms_answer(panel: Any) -> tuple[str, str]:
+def _atoms_answer(panel: DepthTrajectory) -> tuple[str, str]:
     shares = _shares(panel)
     if not shares:
         return "No atom is followed. Choose some in the field “atoms”.", ""
@@ -295,7 +301,7 @@ def _atoms_answer(panel: Any) -> tuple[str, str]:
     )
 
 
-def _shares(panel: Any) -> list[tuple[int, Along]]:
+def _shares(panel: DepthTrajectory) -> list[tuple[int, Along]]:
     """Energy of the atoms followed, as shares of their peaks."""
     energy = panel.depths.energy
     return [(a, energy[a] / max(float(energy[a].max()), 1e-12)) for a in panel.atoms[:MOST_ATOMS]]
@@ -304,19 +310,22 @@ def _shares(panel: Any) -> list[tuple[int, Along]]:
 # --- what is drawn over the path -------------------------------------------------------------------
 
 
-def _raptor(panel: Any) -> list[Chart]:
+def _raptor(panel: DepthTrajectory) -> list[Chart]:
     if panel.rolled is None:
         return []
     line = Line(
-        values=np.rad2deg(_raptor_angles(panel)), name="Raptor", colour=theme.PREDICTED, dashed=True
+        values=np.rad2deg(_raptor_angles(panel, panel.rolled)),
+        name="Raptor",
+        colour=theme.PREDICTED,
+        dashed=True,
     )
     return [_chart("angle between Raptor's state and the model's", [line], unit="°")]
 
 
-def _raptor_answer(panel: Any) -> tuple[str, str]:
+def _raptor_answer(panel: DepthTrajectory) -> tuple[str, str]:
     if panel.rolled is None:
         return "", ""
-    angles = _raptor_angles(panel)
+    angles = _raptor_angles(panel, panel.rolled)
     worst = int(angles.argmax())
     return (
         f"Raptor ends {_degrees(angles[-1])} from where {_inside(subject(panel))} really ends; it is "
@@ -325,13 +334,12 @@ def _raptor_answer(panel: Any) -> tuple[str, str]:
     )
 
 
-def _raptor_angles(panel: Any) -> Along:
+def _raptor_angles(panel: DepthTrajectory, rolled: Tensor) -> Along:
     own = panel.states[panel.picture, :, panel.token].float()
-    return np.asarray(angles_between(panel.rolled[:, panel.token], own).numpy(), np.float64)
+    return np.asarray(angles_between(rolled[:, panel.token], own).numpy(), np.float64)
 
 
-def _push_chart(panel: Any) -> Chart:
-    pushed, token = panel.pushed, panel.token
+def _push_chart(pushed: SelfCorrection, token: int) -> Chart:
     angles, alone = (
         np.rad2deg(x[0, :, token].numpy()).astype(np.float64)
         for x in (pushed.angles, pushed.norm_only)
@@ -342,10 +350,9 @@ def _push_chart(panel: Any) -> Chart:
     return _chart(title, lines, unit="°")
 
 
-def _fading(panel: Any) -> tuple[str, str]:
+def _fading(pushed: SelfCorrection, token: int) -> tuple[str, str]:
     """Return the remaining size of a perturbation."""
-    pushed = panel.pushed
-    angles, alone = (x[0, :, panel.token] for x in (pushed.angles, pushed.norm_only))
+    angles, alone = (x[0, :, token] for x in (pushed.angles, pushed.norm_only))
     start, end, control = (float(v) for v in (angles[pushed.layer], angles[-1], alone[-1]))
     return (
         f"A random push of {_degrees(start)} at layer {pushed.layer} ends as {_degrees(end)} "
@@ -358,7 +365,7 @@ def _fading(panel: Any) -> tuple[str, str]:
 # --- lines ----------------------------------------------------------------------------------------
 
 
-def _lines(panel: Any, quantity: Quantity, scale: float) -> list[Line]:
+def _lines(panel: DepthTrajectory, quantity: Quantity, scale: float) -> list[Line]:
     """The token and its mean over inputs; kinds in the colours of the paths where those mean kinds."""
     paths = panel.summary.trajectories
     own: Tensor = getattr(paths, quantity)[panel.picture, :, panel.token]
@@ -373,7 +380,7 @@ def _lines(panel: Any, quantity: Quantity, scale: float) -> list[Line]:
     return [*lines, _mean(panel, scale * _at_layers(panel, mean))]
 
 
-def _mean(panel: Any, values: Along) -> Line:
+def _mean(panel: DepthTrajectory, values: Along) -> Line:
     name = f"mean of {panel.n_inputs} {noun(panel)}s"
     return Line(values=values, name=name, colour=theme.NEUTRAL)
 
@@ -382,7 +389,7 @@ def _control(values: Along) -> Line:
     return Line(values=values, name=CONTROL, colour=theme.CONTROL, dashed=True)
 
 
-def _at_layers(panel: Any, values: Tensor) -> Along:
+def _at_layers(panel: DepthTrajectory, values: Tensor) -> Along:
     """Put what blocks do at the layer they put out."""
     array = values.numpy().astype(np.float64)
     return array if len(array) == panel.n_layers + 1 else np.concatenate([[np.nan], array])
@@ -410,12 +417,12 @@ def _inside(words: str) -> str:
 # --- the menu -------------------------------------------------------------------------------------
 
 
-def _everything(panel: Any) -> list[Chart]:
+def _everything(panel: DepthTrajectory) -> list[Chart]:
     found = [s for name, s in STRIPS.items() if name not in ("phases", "all") and s.possible(panel)]
     return [chart for strip in found for chart in strip.charts(panel)]
 
 
-def _has_classes(panel: Any) -> bool:
+def _has_classes(panel: DepthTrajectory) -> bool:
     return panel.summary is None or panel.summary.trajectories.basins is not None
 
 

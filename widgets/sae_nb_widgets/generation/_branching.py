@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Strength
 from sae_nb_widgets.generation._queries import Ways
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 
 class Branching:
     """Makes the branches of `panel`, and keeps by how much each was steered."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.strengths: list[Strength] = []
         """As they were chosen, by branch."""

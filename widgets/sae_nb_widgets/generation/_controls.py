@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
@@ -21,13 +21,16 @@ from sae_nb_widgets.panel import (
 )
 from sae_nb_widgets.steering import StrengthControl, StrengthScale, unit_html
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
+
 SPEEDS = {2.0: "2 a second", 5.0: "5 a second", 10.0: "10 a second", 1000.0: "as fast as it can"}
 
 
 class GenerationControls:
     """The strength and two buttons in the row, the prompt next to them, the rest in the menu."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         tip = "how much of the atom is added while the text goes on"
         self.strength = StrengthControl(panel, tip)
@@ -45,7 +48,7 @@ class GenerationControls:
         self.prompt = control(panel, "prompt", "prompt", tip, placeholder="Type how a text begins")
         self.asked = roomy(line(roomy(self.prompt), *self._image(panel))).add_class(LIVE_ONLY)
 
-    def _image(self, panel: Any) -> list[ipw.Widget]:
+    def _image(self, panel: GenerationLens) -> list[ipw.Widget]:
         """Return what puts an image into the prompt, of a model that reads both."""
         if not panel.model.placeholders:
             return []

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.atoms import AtomEffects, measure_atom
 from sae_nb_widgets.components import Chips, ThinBars
 from sae_nb_widgets.panel import show
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 CHANNEL = "about"
 N_WORDS, N_TEXTS, N_OTHERS = 8, 3, 6
@@ -20,7 +23,7 @@ Found = tuple[AtomEffects | None, Sequence[tuple[int, str]]]
 class Margin:
     """The blocks next to the text of `panel`; what takes long is measured once per atom."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.here = ThinBars(description="Firing", empty_text="", bare=True)
         self.says = Chips(description=SAYS, empty_text="")
@@ -75,7 +78,7 @@ class Margin:
         self.says.show([word for word, _ in effects.up], states, score=score, control=chance)
 
 
-def _effects(panel: Any, atom: int) -> AtomEffects | None:
+def _effects(panel: GenerationLens, atom: int) -> AtomEffects | None:
     """Measure an atom on its strongest texts; None where there are none."""
     catalogue = panel.names.catalogue
     if catalogue is None or not catalogue.encoded:

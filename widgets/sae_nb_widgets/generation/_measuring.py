@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 from concurrent.futures import Future, InvalidStateError
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.background import result_of
 from sae_nb.summaries import BaseRate, base_rate
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 Measures = tuple[BaseRate | None, Any]
 """Base rates of atoms, and one measured unit of strength of each; None where they are not known."""
@@ -19,7 +22,7 @@ class Measuring:
     The atom to open on is chosen by it, whichever is known first: it, or what the prompt makes fire.
     """
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self._found: Future[Measures] = Future()
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 import traitlets as t
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 
 class Picking:
     """Listens to the components of `panel`; what they say while they are filled is not heard."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel, self._views = panel, panel.views
         views = self._views
         views.text.observe(self._token, "selected")

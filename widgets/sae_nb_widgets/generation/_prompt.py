@@ -17,12 +17,13 @@ from sae_nb_widgets.steering import StrengthScale, listen, opening_atom
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 
 class Prompt:
     """Reads the prompt of `panel`, off the main thread."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
 
     @property

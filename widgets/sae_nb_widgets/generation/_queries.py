@@ -5,9 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.generation._generation import Branch, Generation
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 CHANNEL = "ways"
 N_AHEAD = 24
@@ -84,7 +87,7 @@ def begin(generation: Generation, ask: Ask, wanted: Callable[[Ask], bool]) -> Wa
 class Asking:
     """Asks for what `panel` shows, and keeps the newest answer."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.ways: Ways | None = None
         self._newest: Ask | None = None

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sae_nb.summaries import InputSummary, top_atoms
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 CHANNEL = "why"
 FIRST_READ = 2
@@ -15,7 +18,7 @@ PART_OF_IMAGE = "It is a part of the image: choose a token before or after it."
 class Why:
     """The explanation of the chosen token of `panel`, found off the main thread."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.found: InputSummary | None = None
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sae_nb.figures import format_number
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.generation._panel import GenerationLens
 
 FRAME_SECONDS = 0.04
 """Between two drawings while it writes: more tokens than eyes can follow are drawn together."""
@@ -14,7 +17,7 @@ FRAME_SECONDS = 0.04
 class Writing:
     """Writes token by token for `panel`, and knows how many are left until it pauses."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         self.left = 0
         """Tokens until it pauses."""

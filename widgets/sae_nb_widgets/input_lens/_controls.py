@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
@@ -12,6 +12,9 @@ from sae_nb.activations import AUDIO, VIDEO, Modality
 from sae_nb.summaries import USE_ORDERS
 from sae_nb_widgets.components import lay_out, layout_of
 from sae_nb_widgets.panel import TIGHT, control, line, show, small_button, text_field
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.input_lens._panel import InputLens
 
 MOST_SHOWN = 40
 LARGEST_UPLOAD = 20_000_000
@@ -29,7 +32,7 @@ HEAT_NAMES = {"fired": "activation", "mattered": "effect"}
 class InputLensControls:
     """The controls of `panel`: those always there, those behind "more", and those at its inputs."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: InputLens) -> None:
         self.comparing = control(
             panel,
             "comparing",
@@ -88,7 +91,7 @@ class InputLensControls:
             paper = _menu(control(panel, "paper", "background", "Texture behind drawings", 210))
             self.more += [paper, self.thickness]
 
-    def _input(self, panel: Any) -> list[ipw.Widget]:
+    def _input(self, panel: InputLens) -> list[ipw.Widget]:
         words = panel.model.modality.is_text
         second = self.compare_text if words else self.slot
         shown = [self.text if words else self.upload, self.comparing, second]
@@ -110,7 +113,7 @@ class InputLensControls:
         show(self.sort, not comparing)
         show(self.sort_compared, comparing)
 
-    def _order(self, panel: Any) -> ipw.Box:
+    def _order(self, panel: InputLens) -> ipw.Box:
         """Return the controls of the bars' order."""
         orders = {order: ORDER_NAMES[order] for order in USE_ORDERS}
         self.sort = _menu(control(panel, "sort", "sort by", "Order of the rows", options=orders))
@@ -131,7 +134,7 @@ class InputLensControls:
         )
         return line(self.sort, self.sort_compared)
 
-    def _sort_compared(self, panel: Any, order: str) -> None:
+    def _sort_compared(self, panel: InputLens, order: str) -> None:
         if order != (panel.sort if panel.sort in COMPARED else "total strength"):
             panel.sort = order
 
@@ -168,7 +171,7 @@ def upload_button(take: Callable[[Any], None], modality: Modality) -> ipw.FileUp
     return upload
 
 
-def _example(panel: Any) -> ipw.Widget:
+def _example(panel: InputLens) -> ipw.Widget:
     return control(panel, "example", "input", "Number of one of the examples", 130)
 
 

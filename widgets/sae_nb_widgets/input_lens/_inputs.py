@@ -22,6 +22,7 @@ from sae_nb_widgets.panel import check_parts
 if TYPE_CHECKING:
     from sae_nb.activations import Context
     from sae_nb.models import LiveModel
+    from sae_nb_widgets.input_lens._panel import InputLens
 
 
 # -------------------------------------------------------------------------------------------------
@@ -143,7 +144,7 @@ SOUNDS = {"first": "sound", "second": "compare_sound"}
 class InputSources:
     """The sources of a panel's inputs: choosing, uploading, drawing, recording; where each came from."""
 
-    def __init__(self, panel: Any, examples: InputExamples) -> None:
+    def __init__(self, panel: InputLens, examples: InputExamples) -> None:
         self._panel, self._examples = panel, examples
         self.names: dict[str, str] = {}
         self.putting = False

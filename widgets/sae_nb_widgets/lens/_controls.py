@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
 from sae_nb_widgets.panel import control, show, small_button, text_field
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.lens._panel import LensPanel
 
 SHOWN = {"lens": "lens", "logit": "logit", "both": "both"}
 NAMES = {"jacobian": "Jacobian lens", "tuned": "tuned lens", "logit": "logit lens"}
@@ -16,7 +19,7 @@ BLOCKS = {"some": "some", "all": "all"}
 class LensControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: LensPanel) -> None:
         kind = NAMES[panel.lens.kind].removesuffix(" lens")
         words = SHOWN | {"lens": "Jacobian" if kind == "Jacobian" else kind}
         tips = {
@@ -46,5 +49,5 @@ class LensControls:
             self.first = [self.shown, control(panel, "example", "image", tip, "9em")]
 
 
-def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Text:
+def _text(panel: LensPanel, trait: str, name: str, tip: str) -> ipw.Text:
     return text_field(panel, trait, name, tip).add_class("sae-nb-search")

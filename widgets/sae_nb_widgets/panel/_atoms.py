@@ -18,6 +18,9 @@ from sae_nb_widgets.panel._declaring import small_button
 from sae_nb_widgets.panel._glossary import an_atom
 from sae_nb_widgets.panel._status import Saying
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.panel._panel import Panel
+
 LONGEST_QUERY = 60
 
 
@@ -109,7 +112,7 @@ class KnowsAtoms(Saying):
             self._below_names = names
             self.show_below(BROWSERS[0](names, atom, self._below), "close this browser")
 
-    def show_below(self, panel: Any, shut: str = "close this panel") -> None:
+    def show_below(self, panel: Panel, shut: str = "close this panel") -> None:
         """Show another panel under this one, in view, with a button that takes it off the page."""
         self._below = panel
         panel.come_forward()

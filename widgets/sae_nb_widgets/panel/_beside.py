@@ -109,7 +109,7 @@ class PageKind(LiveWidget):
 class CellOutput(ipw.VBox):
     """Under the cell of `show(beside=True)`: the panel, until the page reports that it can be at its side."""
 
-    def __init__(self, panel: Any, name: str) -> None:
+    def __init__(self, panel: ipw.DOMWidget, name: str) -> None:
         super().__init__()
         self._panel, self._name = panel, name
         self._page, self._line = PageKind(), HTML()

@@ -14,7 +14,7 @@ from sae_nb_widgets.components import is_shared
 from sae_nb_widgets.panel._exporting import descendants
 
 # A Jupyter server passes on 3000 messages in 3 s and throws the rest away: widgets stay on the page, and
-# so does the sign that the cell has ended, which then runs for ever. A panel is 70 to 160 widgets.
+# so does the sign that the cell has ended, which then runs for ever. A panel is 30 to 140 widgets.
 AT_ONCE, PER_SECOND = 600, 750.0
 
 

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,9 @@ import traitlets as t
 from sae_nb.checks import check_atom, shown
 from sae_nb.figures import theme
 from sae_nb_widgets.components import Box, Button, lay_out, layout_of, shared
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.panel._status import Saying
 
 End = float | Callable[[Any], float]
 """A number, or what gives it for a panel."""
@@ -50,14 +53,14 @@ class _Between:
         self._low, self._high, self._inside, self._none = low, high, inside, none
         super().__init__(default, **about)  # type: ignore[call-arg]
 
-    def ends(self, panel: Any) -> tuple[Any, Any]:
+    def ends(self, panel: t.HasTraits) -> tuple[Any, Any]:
         """Return the lowest and the highest value for a panel."""
         low, high = (end(panel) if callable(end) else end for end in (self._low, self._high))
         return low, high
 
     # As `t.validate` does, and not in `validate`: defaults are set before a panel knows its ends, and
     # traits that are set together are checked together.
-    def _cross_validate(self, panel: Any, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
         value = super()._cross_validate(panel, value)  # type: ignore[misc]
         low, high = self.ends(panel)
         fits = low < value < high if self._inside else low <= value <= high
@@ -75,9 +78,9 @@ class _Between:
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
-        def __get__(self, panel: Any, of: Any = None) -> Any: ...
+        def __get__(self, panel: object, of: Any = None) -> Any: ...
 
-        def __set__(self, panel: Any, value: Any) -> None: ...
+        def __set__(self, panel: object, value: Any) -> None: ...
 
 
 class Whole(_Between, t.Int):
@@ -85,7 +88,7 @@ class Whole(_Between, t.Int):
 
     _form = "d"
 
-    def validate(self, panel: Any, value: Any) -> Any:
+    def validate(self, panel: t.HasTraits, value: Any) -> Any:
         """Return a whole number as Python's; refuse anything else."""
         number = whole(value)
         if not isinstance(number, int):
@@ -102,15 +105,15 @@ class Wholes(t.List[Any]):
     def __init__(self, **about: Any) -> None:
         super().__init__(t.Int(), **about)
 
-    def validate(self, panel: Any, value: Any) -> Any:
+    def validate(self, panel: t.HasTraits, value: Any) -> Any:
         """Return whole numbers as a list of Python's; refuse what does not hold several."""
         return super().validate(panel, several(self.name, value))
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
-        def __get__(self, panel: Any, of: Any = None) -> Any: ...
+        def __get__(self, panel: object, of: Any = None) -> Any: ...
 
-        def __set__(self, panel: Any, value: Any) -> None: ...
+        def __set__(self, panel: object, value: Any) -> None: ...
 
 
 def wholes(value: Any) -> list[Any] | None:
@@ -163,7 +166,7 @@ class Atom(Whole):
     def __init__(self, default: int = 0, **about: Any) -> None:
         super().__init__(default, 0, lambda panel: panel.n_atoms - 1, **about)
 
-    def _cross_validate(self, panel: Any, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
         return or_trait_error(check_atom, value, panel.n_atoms, name=self.name)
 
 
@@ -177,15 +180,15 @@ class _Ruled:
         self._rule = rule
         super().__init__(*default, **about)
 
-    def _cross_validate(self, panel: Any, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
         value = super()._cross_validate(panel, value)  # type: ignore[misc]
         return or_trait_error(self._rule, panel, value)
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
-        def __get__(self, panel: Any, of: Any = None) -> Any: ...
+        def __get__(self, panel: object, of: Any = None) -> Any: ...
 
-        def __set__(self, panel: Any, value: Any) -> None: ...
+        def __set__(self, panel: object, value: Any) -> None: ...
 
 
 class RuledText(_Ruled, t.Unicode[str, str]):
@@ -210,7 +213,7 @@ class Site(t.Unicode[str, str]):
     def __init__(self, **about: Any) -> None:
         super().__init__(EVERYWHERE, **about)
 
-    def _cross_validate(self, panel: Any, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
         value = super()._cross_validate(panel, value)
         known = (EVERYWHERE, *panel.sites)
         if value not in known:
@@ -221,12 +224,12 @@ class Site(t.Unicode[str, str]):
         return value
 
 
-def site_menu(panel: Any) -> list[ipw.Widget]:
-    """Return the control of a panel's `site`; none if there is only one."""
-    if not panel.sites:
+def site_menu(panel: Saying, sites: Sequence[str]) -> list[ipw.Widget]:
+    """Return the control of a panel's `site`, one of `sites`; none if there is only one."""
+    if not sites:
         return []
     tip = "Which place (hook point, model, kind of inputs) is shown; all: together, or side by side"
-    return [control(panel, "site", "site", tip, 230, options=[EVERYWHERE, *panel.sites])]
+    return [control(panel, "site", "site", tip, 230, options=[EVERYWHERE, *sites])]
 
 
 def or_trait_error(check: Any, *given: Any, **choices: Any) -> Any:
@@ -291,7 +294,7 @@ class Menu(ipw.Dropdown):
 
 
 def control(
-    panel: Any,
+    panel: Saying,
     trait: str,
     text: str,
     tip: str | Mapping[Any, str],
@@ -356,7 +359,7 @@ _SIGNS = str.maketrans({"−": "-", "\u2009": "", "\u00a0": "", "\u202f": "", " 
 
 
 def _enter(
-    panel: Any, trait: str, entry: Entry, words: str, rule: Callable[[], str] | None = None
+    panel: Saying, trait: str, entry: Entry, words: str, rule: Callable[[], str] | None = None
 ) -> None:
     """Link an entry to a trait: nonsense never reaches the trait, nor stays in the field."""
     known = panel.traits()[trait]
@@ -399,7 +402,7 @@ def _written(known: Any, value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _rule(panel: Any, known: Any, whole: bool) -> str:
+def _rule(panel: Saying, known: Any, whole: bool) -> str:
     kind = "whole numbers" if whole else "numbers"
     if not isinstance(known, _Between):
         return kind
@@ -424,7 +427,7 @@ def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
     return next((widget for kind, widget in kinds if isinstance(trait, kind)), ipw.Text)
 
 
-def _offer(panel: Any, trait: str, menu: Any, grow: Callable[[Any], str] | None) -> None:
+def _offer(panel: Saying, trait: str, menu: Any, grow: Callable[[Any], str] | None) -> None:
     """Link a menu to a trait that may have values the menu does not offer."""
 
     def choose(change: t.Bunch) -> None:
@@ -463,7 +466,7 @@ def roomy(widget: Any) -> Any:
     return widget
 
 
-def text_field(panel: Any, trait: str, name: str, tip: str) -> Any:
+def text_field(panel: Saying, trait: str, name: str, tip: str) -> Any:
     """Return a field of a text to read, without a label before it."""
     field = control(panel, trait, name, tip, placeholder="type a text …")
     return roomy(field).add_class("sae-nb-unlabelled")

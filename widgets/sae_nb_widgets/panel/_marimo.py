@@ -83,7 +83,7 @@ def is_shown(widget: Any) -> bool:
     return bool(getattr(getattr(widget, "layout", None), "display", None) != "none")
 
 
-def live_parts(panel: Any) -> list[Any]:
+def live_parts(panel: ipw.Box) -> list[Any]:
     """Return a panel's visible parts in order: anywidgets as they are, rows of texts and controls mirrored."""
     parts: list[Any] = []
     row: list[ipw.Widget] = []
@@ -116,10 +116,11 @@ def _leaves(box: Any) -> Iterator[Any]:
             yield child
 
 
-def shown_in_marimo(panel: Any) -> Any:
+def shown_in_marimo(panel: ipw.Box) -> Any:
     """Return the panel's parts as marimo lays them out, one below the other."""
     import marimo as mo  # type: ignore[import-not-found,unused-ignore]
 
     # marimo keeps no element that nobody holds, and what is done on the page would reach none.
-    panel.held_by_marimo = [mo.ui.anywidget(part) for part in live_parts(panel)]
-    return mo.vstack(panel.held_by_marimo)
+    parts = [mo.ui.anywidget(part) for part in live_parts(panel)]
+    panel.held_by_marimo = parts
+    return mo.vstack(parts)

@@ -67,9 +67,6 @@ def figure_widget(figure: go.Figure | None = None, *, height: int | None = None)
         "autosize": True,
         "height": height or current_theme().figure_height_px,
     }
-    # Checked when `figure` was made; what is changed from now on is checked again.
-    widget = Plot([trace.to_plotly_json() for trace in given.data], layout, _validate=False)
-    for part in (widget, *widget.data):
-        part._validate = True
+    widget = Plot([trace.to_plotly_json() for trace in given.data], layout)
     widget._config = {**widget._config, **FIGURE_CONFIG}
     return widget

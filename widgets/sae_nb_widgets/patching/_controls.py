@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
 from sae_nb_widgets.panel import LIVE_ONLY, Entry, control, show, small_button
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.patching._panel import PatchingPanel
 
 TEMPLATES = {
     "": "typed",
@@ -33,7 +36,7 @@ WIDE = "min(440px, 100%)"
 class PatchingControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: PatchingPanel) -> None:
         sites = {name: words for name, words in SITES.items() if name in panel.site_names}
         tip = "Pairs drawn from a template, or your own texts"
         self.stop = small_button("stop", "Keep the estimates, measure no further (Esc)", panel.stop)
@@ -74,6 +77,6 @@ class PatchingControls:
         ]  # fmt: skip
 
 
-def _text(panel: Any, trait: str, name: str, tip: str, width: int | str) -> ipw.Text:
+def _text(panel: PatchingPanel, trait: str, name: str, tip: str, width: int | str) -> ipw.Text:
     box = control(panel, trait, name, tip, width)
     return box.add_class("sae-nb-search") if width == WIDE else box

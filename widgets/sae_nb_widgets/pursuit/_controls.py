@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
@@ -10,6 +10,9 @@ from sae_nb.summaries import ALGORITHMS, OWN, SHORT, TITLES
 from sae_nb_widgets.components import HTML
 from sae_nb_widgets.panel import control, icon_button, line, play_button
 from sae_nb_widgets.pursuit._runs import NONE
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.pursuit._panel import PursuitStepper
 
 SPEEDS = (0.5, 1.0, 2.0, 4.0, 8.0)
 ORDERS = {"sorted": "sorted", "dictionary": "dictionary order"}
@@ -22,7 +25,7 @@ ORDER_TIPS = {
 class PursuitControls:
     """The controls of `panel`: the player, those always there, and those behind "more"."""
 
-    def __init__(self, panel: Any, n_rows: int) -> None:
+    def __init__(self, panel: PursuitStepper, n_rows: int) -> None:
         player = self._player(panel)
         names = line(_algorithm(panel, "algorithm_a", "A"), _algorithm(panel, "algorithm_b", "B"))
         self.first = [player, names]
@@ -30,7 +33,7 @@ class PursuitControls:
             self.first.append(control(panel, "number", "input", "Which of the inputs", 100))
         self.more = [*_drawn(panel), *_asked(panel)]
 
-    def _player(self, panel: Any) -> ipw.Box:
+    def _player(self, panel: PursuitStepper) -> ipw.Box:
         self.play = play_button(panel, "Play from here, or pause (space)")
         tip = "Go to a step; going back is exact"
         self.step = control(panel, "step", "step", tip, 190, kind=ipw.IntSlider, readout=False)
@@ -50,7 +53,7 @@ class PursuitControls:
         self.count.value = f'<span class="sae-nb-keep">{step} of {last}</span>'
 
 
-def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
+def _algorithm(panel: PursuitStepper, name: str, letter: str) -> ipw.Dropdown:
     offered: dict[str, str] = {name: _title(name) for name in ALGORITHMS}
     if panel.runs.own is not None:
         offered = {OWN: f"{panel.runs.own_name}: its own"} | offered
@@ -60,7 +63,7 @@ def _algorithm(panel: Any, name: str, letter: str) -> ipw.Dropdown:
     return control(panel, name, letter, tip, 220, options=offered)
 
 
-def _drawn(panel: Any) -> list[ipw.Widget]:
+def _drawn(panel: PursuitStepper) -> list[ipw.Widget]:
     """Return its speed and the order of the bars."""
     speeds = {speed: f"{speed:g} steps / s" for speed in SPEEDS}
     return [
@@ -69,7 +72,7 @@ def _drawn(panel: Any) -> list[ipw.Widget]:
     ]
 
 
-def _asked(panel: Any) -> list[ipw.Widget]:
+def _asked(panel: PursuitStepper) -> list[ipw.Widget]:
     """Return the algorithms' settings, and the scale of their bars."""
     return [
         control(panel, "k", "steps k", "Steps that a greedy algorithm may take", 120),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from sae_nb.summaries import (
     summarise_pursuit,
     summarise_trace,
 )
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.pursuit._panel import PursuitStepper
 
 NONE = ""
 """Value of `algorithm_b` that leaves the second algorithm out."""
@@ -136,7 +139,7 @@ class PursuitRuns:
         """Whether each algorithm has its own."""
         return self.dictionaries[0] is not self.dictionaries[1]
 
-    def asked(self, panel: Any) -> list[Run]:
+    def asked(self, panel: PursuitStepper) -> list[Run]:
         """Return the runs that the traits of a panel ask for."""
         return [
             (
@@ -184,6 +187,6 @@ class PursuitRuns:
             self._known.popitem(last=False)
 
 
-def _size(panel: Any, name: str) -> int | float:
+def _size(panel: PursuitStepper, name: str) -> int | float:
     """Return the setting that limits an algorithm."""
     return panel.k if name in PURSUITS else panel.penalty_share

@@ -18,6 +18,7 @@ from sae_nb_widgets.steering._strength import StrengthControl
 if TYPE_CHECKING:
     from sae_nb.activations import Modality
     from sae_nb.models import LiveModel
+    from sae_nb_widgets.steering._panel import SteeringPanel
 
 
 PICKED = "picked"
@@ -44,7 +45,7 @@ def positions_of(modality: Modality) -> tuple[tuple[str, str], ...]:
 class SteeringControls:
     """The controls of `panel`: those always there, and those behind "more"."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: SteeringPanel) -> None:
         self._panel = panel
         self.unit = HTML()
         tip = "how strong the edit is; the model runs while you move it"
@@ -105,8 +106,10 @@ class SteeringControls:
     def _target(self, tip: str) -> ipw.Widget:
         panel = self._panel
         if panel.model.modality.is_text:
-            more = {"rule": panel.target_rule, "placeholder": OWN_ANSWER}
-            return control(panel, "target", "effect on token", tip, 260, **more)
+            return control(
+                panel, "target", "effect on token", tip, 260,
+                rule=panel.target_rule, placeholder=OWN_ANSWER,
+            )  # fmt: skip
         names = {"": OWN_ANSWER} | {name: name for name in panel.model.class_names or ()}
         return _menu(panel, "target", "effect on", tip, names)
 
@@ -207,7 +210,7 @@ class SteeringControls:
         show(self.kept, bool(named))
 
 
-def _menu(panel: Any, trait: str, text: str, tip: str, options: Any, **more: Any) -> Any:
+def _menu(panel: SteeringPanel, trait: str, text: str, tip: str, options: Any, **more: Any) -> Any:
     menu = control(panel, trait, text, tip, options=options, **more)
     lay_out(menu, max_width="280px")
     return menu

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from sae_nb.summaries import (
 from sae_nb_widgets.steering._figure import mark_strength, update_curve
 from sae_nb_widgets.steering._words import curve_words
 
+if TYPE_CHECKING:
+    from sae_nb_widgets.steering._panel import SteeringPanel
+
 CURVE_POINTS = 11
 STATES_HAVE_NO_CURVE = (
     "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
@@ -26,7 +29,7 @@ STATES_HAVE_NO_CURVE = (
 class Doses:
     """The curve of `panel`: it stays as long as it is of what is asked, whatever the strength."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: SteeringPanel) -> None:
         self._panel = panel
         self.curve: SteeringCurve | None = None
 

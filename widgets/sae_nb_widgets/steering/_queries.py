@@ -25,6 +25,7 @@ from sae_nb_widgets.panel import target_of
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
+    from sae_nb_widgets.steering._panel import SteeringPanel
 
 T = TypeVar("T")
 KEPT, PREPARED = 8, 2
@@ -70,7 +71,7 @@ def _rounded(amount: float) -> float:
 class Asking:
     """Asks for what `panel` shows: a question is asked once, by the present values of the panel's traits."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: SteeringPanel) -> None:
         self._panel = panel
         self._runs = SteeringRuns(panel.model, panel.sae)
         self._identity: SaeIdentity | None = None

@@ -5,7 +5,7 @@ Of traits that are set together a rule sees the final values.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from sae_nb.checks import check_atom
 from sae_nb.steering import Positions
 from sae_nb.summaries import answering
 from sae_nb_widgets.panel import check_point, target_of
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.steering._panel import SteeringPanel
 
 MOST = 10_000.0
 """Largest strength either way, in any unit: far beyond what leaves anything of the model."""
@@ -22,13 +25,13 @@ ASKED += ("sample", "seed", "head", "text", "others", "target_kl", "target")
 """Traits that make up what is asked: changing one runs the model."""
 
 
-def hook_point_of(panel: Any, value: str) -> str:
+def hook_point_of(panel: SteeringPanel, value: str) -> str:
     """Return a hook point that atoms of this width can be added at."""
     check_point(panel.model, panel.sae, value)
     return value
 
 
-def positions_in(panel: Any, value: Any) -> Any:
+def positions_in(panel: SteeringPanel, value: Any) -> Any:
     """Return positions that an input can have; None for all."""
     chosen = None if isinstance(value, str) and value == "all" else value
     chosen = tuple(chosen) if isinstance(chosen, list) else chosen
@@ -36,7 +39,7 @@ def positions_in(panel: Any, value: Any) -> Any:
     return chosen
 
 
-def others_with(panel: Any, value: Any) -> tuple[tuple[int, float], ...]:
+def others_with(panel: SteeringPanel, value: Any) -> tuple[tuple[int, float], ...]:
     """Return atoms that are changed too, each once and with a finite strength."""
     try:
         pairs = tuple((int(atom), float(strength)) for atom, strength in value)
@@ -60,13 +63,13 @@ def divergence(_: Any, value: float | None) -> float | None:
     return value
 
 
-def head_of(panel: Any, value: str) -> str:
+def head_of(panel: SteeringPanel, value: str) -> str:
     """Return a head that the model has."""
     answering(panel.model, value)
     return value
 
 
-def target_in(panel: Any, value: str) -> str:
+def target_in(panel: SteeringPanel, value: str) -> str:
     """Return a class or token that the head in force answers with."""
     target_of(answering(panel.model, panel.head), value)
     return value

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.files import read_json
 from sae_nb.summaries import SteeringRecipe
 from sae_nb_widgets.steering._words import recipe_words
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.steering._panel import SteeringPanel
 
 NO_RECIPE = (
     "This is not a recipe I can read{}. Paste one that stood in this field, and press replay."
@@ -19,7 +22,7 @@ NO_RECIPE = (
 class Recipes:
     """The recipes of a panel: everything it takes to steer in the same way again, as plain JSON values."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: SteeringPanel) -> None:
         self._panel = panel
         self.waiting: SteeringRecipe | None = None
         """One that came before it was known in which unit a strength is."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import traitlets as t
 
 from sae_nb.steering import MODES, Mode
 from sae_nb_widgets.components import StrengthSlider
 from sae_nb_widgets.steering._scale import StrengthScale
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.steering._panel import SteeringPanel
 
 SAME = 1e-9
 """Relative difference that a division and a multiplication may leave."""
@@ -17,7 +20,7 @@ SAME = 1e-9
 class StrengthControl:
     """Shows the strength of `panel` on a slider, and sets it from there."""
 
-    def __init__(self, panel: Any, tip: str) -> None:
+    def __init__(self, panel: SteeringPanel, tip: str) -> None:
         self._panel, self._factor = panel, 1.0
         self._ends = (0.0, 0.0)
         self.slider = StrengthSlider(description=f"strength: {tip}")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
 from sae_nb_widgets.panel import control
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.temporal._panel import TemporalPanel
 
 PARTS = {
     "none": "how much was expected",
@@ -25,7 +28,7 @@ LOWER = {
 class TemporalControls:
     """The controls of `panel`: those seen at once, and those behind "more"."""
 
-    def __init__(self, panel: Any) -> None:
+    def __init__(self, panel: TemporalPanel) -> None:
         self.first = [
             _menu(
                 panel,
@@ -49,11 +52,13 @@ class TemporalControls:
             self.more.insert(0, _text(panel, "second_text", "second text", tip))
 
 
-def _text(panel: Any, trait: str, name: str, tip: str) -> ipw.Textarea:
+def _text(panel: TemporalPanel, trait: str, name: str, tip: str) -> ipw.Textarea:
     width = "min(560px, 100%)"
     box = control(panel, trait, name, tip, width, kind=ipw.Textarea, rows=2)
     return box.add_class("sae-nb-search")
 
 
-def _menu(panel: Any, trait: str, name: str, tip: str, words: dict[str, str]) -> ipw.Dropdown:
+def _menu(
+    panel: TemporalPanel, trait: str, name: str, tip: str, words: dict[str, str]
+) -> ipw.Dropdown:
     return control(panel, trait, name, tip, "20em", options=words)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 
 from sae_nb_widgets.panel import Entry, button, control
 from sae_nb_widgets.training._gallery import run_name
 from sae_nb_widgets.training._tracking import GOING
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.training._panel import TrainingMonitor
 
 HANDS = {
     "pause": ("pause", "Pause after this step"),
@@ -30,7 +33,7 @@ LIVE_TIPS = {
 class TrainingControls:
     """The controls of `panel`, whose runs these are."""
 
-    def __init__(self, panel: Any, runs: Sequence[Any]) -> None:
+    def __init__(self, panel: TrainingMonitor, runs: Sequence[Any]) -> None:
         self.buttons = {
             what: button(what, tip, partial(panel.act, what), icon=sign)
             for what, (sign, tip) in HANDS.items()
@@ -82,13 +85,13 @@ class TrainingControls:
             field.disabled = not states & set(GOING)
 
 
-def _acts_on(panel: Any, runs: Sequence[Any]) -> ipw.Dropdown:
+def _acts_on(panel: TrainingMonitor, runs: Sequence[Any]) -> ipw.Dropdown:
     named = [(run_name(run, i), i) for i, run in enumerate(runs)]
     tip = "Which run the buttons and the learning rate act on, and which is drawn atom by atom"
     return control(panel, "acts_on", "run", tip, 240, options=[("all runs", -1), *named])
 
 
-def _map_by(panel: Any) -> ipw.Dropdown:
+def _map_by(panel: TrainingMonitor) -> ipw.Dropdown:
     meanings = {"frequency": "how often it fires", "motion": "how fast it turns"}
     tip = "What the colours of the map of all atoms show"
     return control(panel, "map_by", "map shows", tip, options=meanings)
