@@ -173,14 +173,18 @@ reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills
 	$(if $(NAME),,SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_lessons.reproductions $(or $(NAME),--all) --out build/claims
 
-bench: $(STAMP) ## every benchmark; each prints one table
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: $(STAMP) ## the benchmarks that need no browser and no GPU, about an hour; NAME=pursuit: one of them; tables go to benchmarks/results
+	@if [ -n "$(NAME)" ]; then $(BIN)/python benchmarks/record.py $(NAME); exit; fi
+	for run in "one_step" "one_step --family" pursuit capture scale "stores disk" "stores workers" "maps layout" "maps columns"; do
+		echo "== $$run"
+		$(BIN)/python benchmarks/record.py $$run
+	done
 
 bench-gpu: $(STAMP) ## the pursuit kernels on an NVIDIA GPU
-	@$(BIN)/python benchmarks/pursuit_gpu.py
+	@$(BIN)/python benchmarks/gpu.py
 
 gpu-pack: $(STAMP) ## build/gpu: what a machine with a GPU and no network needs to measure everything by `bash run.sh`
-	@$(BIN)/python benchmarks/device/pack.py
+	@$(BIN)/python benchmarks/gpu_pack.py
 
 models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	@for variant in tiny-vit tiny-vit-tied tiny-vit-plain; do
@@ -192,10 +196,10 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	$(BIN)/python -m sae_nb.models.recipes.known_circuits --out build/models
 	# The cards of the bundled ones, on all pictures they name.
 	SAE_NB_CARD_PICTURES=4000 $(PYTEST) tests/models/test_bundled_vits.py -k card_can
-	$(BIN)/python benchmarks/trigram.py --write build/models/tiny-gpt/tiny-gpt
+	$(BIN)/python tests/models/trigram.py --write build/models/tiny-gpt/tiny-gpt
 
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
-	@$(BIN)/python benchmarks/peers
+	@$(BIN)/python benchmarks/peers.py
 
 sync: $(STAMP) ## refresh links of notebooks, their .ipynb, the list of exercises, README's results; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py

@@ -199,8 +199,8 @@ below); and no ratio of sums sees past a few massive rows, which is why `fvu_tok
 
 COSTS = """## What costs, and says so first
 
-`evaluate` without a model reads the rows twice and a part of them once more (measured by
-`python benchmarks/evaluation.py`). Rows on the model's answer appear when `model` and `inputs` are given: five
+`evaluate` without a model reads the rows twice and a part of them once more.
+Rows on the model's answer appear when `model` and `inputs` are given: five
 forward passes per batch. `print(evaluation_cost(sae, acts, model, inputs))` says both in seconds first.
 What trains is a call of its own: `stability_trial` (one training per seed),
 `frozen_decoder` (one training; `frozen_decoder_cost` measures a few steps and says how long it will take),

@@ -2,7 +2,7 @@
 
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ more: experiment / name }}` (folded, or
 `{{ more: experiment }}`), `{{ number: experiment / name }}`,
-`{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
+`{{ table: benchmark / table }}`, `{{ settings: class }}`,
 `{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ lessons: all }}`, `{{ path: hour }}`, `{{ instructors: all }}`, `{{ rubrics: all }}`, `{{ rate: reading }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,

@@ -227,8 +227,8 @@ def test_the_papers_are_one_screen_of_rows_and_the_home_page_chooses_from_them(t
         "{{ claim: monotone / gone }}",
         "{{ claims: gone }}",
         "{{ number: monotone / gone }}",
-        "{{ table: pursuit.py / 99 }}",
-        "{{ table: gone.py / 1 }}",
+        "{{ table: pursuit / gone }}",
+        "{{ table: gone / 1 }}",
         "{{ errors: gone }}",
         "{{ notebook: 99 }}",
         "{{ gone: 1 }}",
@@ -241,12 +241,14 @@ def test_what_is_gone_stops_the_build(tool: Tool, text: str) -> None:
 
 
 def test_benchmark_tables_are_copied_whole(tool: Tool) -> None:
-    """Every line of a table, from the section that was asked for."""
-    table = tool("measured").benchmark_table("sae_family.py / 1")
-    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    assert table in results
-    assert table.startswith("| SAE |")
-    assert "| Gated (at its start) |" in table
+    """Every row of a table, and when, where and how it was measured."""
+    shown = tool("measured").benchmark_table("one_step / every one-step SAE")
+    file = ROOT / "benchmarks" / "results" / "one_step.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))["every one-step SAE"]
+    assert shown.splitlines()[0] == f"| {' | '.join(kept['columns'])} |"
+    assert all(f"| {' | '.join(row)} |" in shown for row in kept["rows"])
+    assert kept["date"] in shown
+    assert kept["machine"] in shown
 
 
 def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
