@@ -83,12 +83,14 @@ lessons: $(STAMP) ## execute, for the documentation, the lessons that `make note
 
 docs: $(STAMP) ## the documentation, in build/site; a warning is an error; EXECUTED=1: so is a lesson that was not executed
 	@export SAE_NB_DOCS_EXECUTED=$(EXECUTED)
+	OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py --pages
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/tools/links.py build/site
 	echo "Open build/site/index.html."
 
 docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch gh-pages; ALIAS=latest, PUSH=1
 	@test -n "$(VERSION)" || { echo "Name the version: make docs-version VERSION=0.2.0 ALIAS=latest" >&2; exit 2; }
+	OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py --pages
 	export PATH="$(CURDIR)/$(BIN):$$PATH"  # mike calls mkdocs by its name
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 SAE_NB_DOCS_VERSIONS=1 $(BIN)/mike deploy $(if $(PUSH),--push) $(if $(ALIAS),--update-aliases) "$(VERSION)" $(ALIAS)
 	$(if $(ALIAS),$(BIN)/mike set-default $(if $(PUSH),--push) "$(ALIAS)")
@@ -96,7 +98,7 @@ docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch
 sites: $(STAMP) ## write docs/atoms: the bundled SAEs as sites that answer live; `make docs` takes them with it
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/tools/sites.py
 
-gallery: $(STAMP) chromium ## write docs/gallery: every panel as a page without a kernel
+gallery: $(STAMP) chromium ## write docs/gallery, every panel as a page without a kernel, and take its picture; `make docs` writes the pages alone
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py
 
 tour: $(STAMP) ## run the tour without a screen and write tour.html

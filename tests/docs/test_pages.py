@@ -10,11 +10,10 @@ import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated, get_origin
 
 import pytest
 import yaml
-from sae_nb_lessons import exercise, recorded
+from sae_nb_lessons import recorded
 
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES
@@ -229,7 +228,6 @@ def test_the_papers_are_one_screen_of_rows_and_the_home_page_chooses_from_them(t
         "{{ number: monotone / gone }}",
         "{{ table: pursuit / gone }}",
         "{{ table: gone / 1 }}",
-        "{{ errors: gone }}",
         "{{ notebook: 99 }}",
         "{{ gone: 1 }}",
     ],
@@ -263,54 +261,6 @@ def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
     ):
         with pytest.raises(ValueError, match="keep everything on the site"):
             guard(loads, page=page)
-
-
-def test_the_page_on_errors_lists_the_shared_rules(docs: Path, tool: Tool) -> None:
-    """With the words of the rule itself, and how many parameters have it."""
-    assert "{{ rules: shared }}" in (docs / "errors.md").read_text(encoding="utf-8")
-    rows = tool("raised").rules("shared").splitlines()[2:]
-    listed = {row.split("`")[1]: int(row.split("|")[-2]) for row in rows}
-    rules = {
-        name for name in sn.checks.__all__ if get_origin(getattr(sn.checks, name)) is Annotated
-    }
-    assert set(listed) == rules
-    assert min(listed.values()) > 0
-    assert "| `Count` | be an integer, at least 1 |" in "\n".join(rows)
-
-
-def test_every_message_is_in_a_group_of_the_index(docs: Path, tool: Tool) -> None:
-    """A room whose errors nobody has grouped fails here."""
-    raised = tool("raised")
-    assert {one.module for one in raised.messages() if raised.group_of(one.module) is None} == set()
-    page = (docs / "errors.md").read_text(encoding="utf-8")
-    told = tool("macros").expand(page)
-    for group in raised.GROUPS:
-        assert f"{{{{ errors: {group} }}}}" in page
-    assert all(f"`` {one.message} ``" in told for one in raised.messages())
-
-
-def test_what_is_raised_is_in_the_index(tool: Tool) -> None:
-    """Messages of real mistakes are found by the words of the index."""
-    templates = [one.message for one in tool("raised").messages()]
-    patterns = [
-        re.compile(re.sub(r"\\\{.*?\\\}", ".*", re.escape(text)), re.S)
-        for text in templates
-        if len(re.sub(r"\{.*?\}", "", text)) > 20
-    ]
-    mistakes: list[Callable[[], object]] = [
-        lambda: sn.TopK(d_in=4, n_atoms=8, k=0),
-        lambda: sn.TopK(d_in=4, n_atoms=8, k=9),
-        lambda: sn.TrainConfig(steps=0),
-        lambda: sn.load_sae("no/such/folder"),
-        lambda: sn.load_model("no-such-model"),
-        lambda: exercise("99.9"),
-        lambda: sn.data.scenes(0),
-    ]
-    for mistake in mistakes:
-        with pytest.raises((ValueError, FileNotFoundError)) as caught:
-            mistake()
-        text = " ".join(str(caught.value).split())
-        assert any(pattern.fullmatch(text) for pattern in patterns), text
 
 
 def test_the_reference_writes_options_out(tool: Tool) -> None:
