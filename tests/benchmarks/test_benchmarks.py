@@ -57,6 +57,7 @@ def test_the_pack_holds_what_it_runs(tmp_path: Path) -> None:
     pack.copy_tree(tmp_path)
     for name in (word for word in pack.RUN.split() if word.endswith(".py")):
         assert (tmp_path / name).is_file(), name
+    assert (tmp_path / "benchmarks/pursuit.py").is_file()  # gpu.py imports it
     assert (tmp_path / "sae_nb/models/weights/tiny-gpt").is_dir()
     assert not list((tmp_path / "sae_nb/pretrained").rglob("*.safetensors"))
     (tmp_path / "run.sh").write_text(pack.RUN)
