@@ -80,12 +80,14 @@ lessons: $(STAMP) ## execute, for the documentation, the lessons that `make note
 
 docs: $(STAMP) ## the documentation, in build/site; a warning is an error; EXECUTED=1: so is a lesson that was not executed
 	@export SAE_NB_DOCS_EXECUTED=$(EXECUTED)
+	OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py --pages
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	$(BIN)/python docs/tools/links.py build/site
 	echo "Open build/site/index.html."
 
 docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch gh-pages; ALIAS=latest, PUSH=1
 	@test -n "$(VERSION)" || { echo "Name the version: make docs-version VERSION=0.2.0 ALIAS=latest" >&2; exit 2; }
+	OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py --pages
 	export PATH="$(CURDIR)/$(BIN):$$PATH"  # mike calls mkdocs by its name
 	OMP_NUM_THREADS=1 NO_MKDOCS_2_WARNING=1 SAE_NB_DOCS_VERSIONS=1 $(BIN)/mike deploy $(if $(PUSH),--push) $(if $(ALIAS),--update-aliases) "$(VERSION)" $(ALIAS)
 	$(if $(ALIAS),$(BIN)/mike set-default $(if $(PUSH),--push) "$(ALIAS)")
@@ -93,7 +95,7 @@ docs-version: $(STAMP) ## keep this documentation as VERSION=0.2.0 in the branch
 sites: $(STAMP) ## write docs/atoms: the bundled SAEs as sites that answer live; `make docs` takes them with it
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/tools/sites.py
 
-gallery: $(STAMP) chromium ## write docs/gallery: every panel as a page without a kernel
+gallery: $(STAMP) chromium ## write docs/gallery, every panel as a page without a kernel, and take its picture; `make docs` writes the pages alone
 	@OMP_NUM_THREADS=2 $(BIN)/python docs/make_gallery.py
 
 tour: $(STAMP) ## run the tour without a screen and write tour.html
@@ -164,14 +166,18 @@ reproduce-full: $(STAMP) ## every reproduction again into build/claims, 50 kills
 	$(if $(NAME),,SAE_NB_KILLS=50 SAE_NB_FUZZ_CASES=10000 SAE_NB_ENDINGS=10 $(PYTEST) $(SIDE_BY_SIDE) --junitxml=build/reliability.xml tests/reliability)
 	OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 $(BIN)/python -m sae_nb_studies.reproductions $(or $(NAME),--all) --out build/claims
 
-bench: $(STAMP) ## every benchmark; each prints one table
-	@for file in benchmarks/*.py; do echo "== $$file"; $(BIN)/python "$$file"; done
+bench: $(STAMP) ## the benchmarks that need no browser and no GPU, about an hour; NAME=pursuit: one of them; tables go to benchmarks/results
+	@if [ -n "$(NAME)" ]; then $(BIN)/python benchmarks/record.py $(NAME); exit; fi
+	for run in "one_step" "one_step --family" pursuit capture scale "stores disk" "stores workers" "maps layout" "maps columns"; do
+		echo "== $$run"
+		$(BIN)/python benchmarks/record.py $$run
+	done
 
 bench-gpu: $(STAMP) ## the pursuit kernels on an NVIDIA GPU
-	@$(BIN)/python benchmarks/pursuit_gpu.py
+	@$(BIN)/python benchmarks/gpu.py
 
 gpu-pack: $(STAMP) ## build/gpu: what a machine with a GPU and no network needs to measure everything by `bash run.sh`
-	@$(BIN)/python benchmarks/device/pack.py
+	@$(BIN)/python benchmarks/gpu_pack.py
 
 models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	@for variant in tiny-vit tiny-vit-tied tiny-vit-plain; do
@@ -183,10 +189,10 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	$(BIN)/python -m sae_nb_studies.recipes.known_circuits --out build/models
 	# The cards of the bundled ones, on all pictures they name.
 	SAE_NB_CARD_PICTURES=4000 $(PYTEST) tests/models/test_bundled_vits.py -k card_can
-	$(BIN)/python benchmarks/trigram.py --write build/models/tiny-gpt/tiny-gpt
+	$(BIN)/python tests/models/trigram.py --write build/models/tiny-gpt/tiny-gpt
 
 peers: $(STAMP) ## other libraries read what we wrote, each in an environment of its own (needs the index)
-	@$(BIN)/python benchmarks/peers
+	@$(BIN)/python benchmarks/peers.py
 
 sync: $(STAMP) ## refresh links of notebooks, their .ipynb, README's results; write solved copies into notebooks/solutions
 	@$(BIN)/python notebooks/badges.py

@@ -5,6 +5,9 @@ a forward hook per hook point that keeps `output.detach()`, a full forward pass.
 from raw inputs and also copies, lays out, selects and checks rows; it stops after the last hook
 point. Both are timed in CPU seconds, alternating, and the median of the ratios is printed.
 Goal: 1.1 at most; memory at most 2 % up over 200 traces.
+
+`--steer FOLDER` times a run that is steered through nnsight against the same edit by hooks instead, of tiny-gpt
+and of a checkpoint such as SmolLM2-135M's. Goal: 1.15 at most.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +28,18 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.capturing import capture
-from sae_nb.models import Backend, LiveModel, VisionTransformer, VisionTransformerConfig, run, wrap
+from sae_nb.models import (
+    Backend,
+    LiveModel,
+    VisionTransformer,
+    VisionTransformerConfig,
+    load_model,
+    run,
+    wrap,
+)
+from sae_nb.steering import random_direction, steer
+
+BACKENDS: tuple[Backend, Backend] = ("nnsight", "hooks")
 
 
 @dataclass(frozen=True)
@@ -113,17 +128,18 @@ def cpu_seconds(work: Callable[[], Any]) -> float:
     return time.process_time() - begin
 
 
-def ratio(case: Case, backend: Backend, repeats: int) -> tuple[float, float]:
-    """Return the baseline's CPU seconds and the median ratio of capture to it."""
-    plain, ours = plain_hooked(case), captured(case, backend)
+def ratio(
+    plain: Callable[[], float], ours: Callable[[], float], repeats: int
+) -> tuple[float, float]:
+    """Return the baseline's CPU seconds and the median ratio of ours to it."""
     plain(), ours(), plain(), ours()
     pairs = []
     for turn in range(repeats):
         # Whoever comes second finds warmer caches: take turns.
         if turn % 2:
-            b, a = cpu_seconds(ours), cpu_seconds(plain)
+            b, a = ours(), plain()
         else:
-            a, b = cpu_seconds(plain), cpu_seconds(ours)
+            a, b = plain(), ours()
         pairs.append((a, b))
     return statistics.median(a for a, _ in pairs), statistics.median(b / a for a, b in pairs)
 
@@ -144,23 +160,62 @@ def memory_growth(case: Case, backend: Backend, traces: int = 200) -> float:
     return resident() / before
 
 
+def steered(model: LiveModel, backend: Backend, run: Callable[[], Any], times: int = 1) -> float:
+    """Run something so many times in one block; return CPU seconds per run, without the block's."""
+    point = f"resid_post.{len([p for p in model.hook_points() if p.kind == 'resid_post']) // 2}"
+    direction = random_direction(model.width(point) or 0, seed=0)
+    with steer(model, point, direction=direction, by=2.0, backend=backend):
+        run()
+        begin = time.process_time()
+        for _ in range(times):
+            run()
+        return (time.process_time() - begin) / times
+
+
+def steering(folder: str, repeats: int) -> None:
+    print("\n## steering\n\n| run | by hooks | nnsight ÷ hooks |\n| --- | --- | --- |")
+    for name, times in (("tiny-gpt", 20), (folder, 1)):
+        model = load_model(name)
+        ids = torch.randint(5, 900, (1, 64), generator=torch.Generator().manual_seed(0))
+        tasks: dict[str, tuple[Callable[[], Any], int]] = {
+            "forward pass of 64 tokens": (partial(model, ids), times),
+            "generation of 20 tokens, cached": (
+                partial(model.generate, "Once upon a time there was", 20),
+                max(1, times // 4),
+            ),
+        }
+        for what, (work, n) in tasks.items():
+            by_hooks, traced = (partial(steered, model, b, work, n) for b in ("hooks", "nnsight"))
+            seconds, factor = ratio(by_hooks, traced, repeats)
+            print(
+                f"| {Path(name).name}, {what} | {1e3 * seconds:.2g} ms | {factor:.2f} |", flush=True
+            )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--large", action="store_true", help="also GPT-2's own size")
+    parser.add_argument("--steer", metavar="FOLDER", help="a checkpoint to steer besides tiny-gpt")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     print(f"{platform.processor() or platform.machine()}, torch {torch.__version__}, ", end="")
     print(f"{options.threads} thread(s), median of {options.repeats}, CPU seconds")
-    print(f"{'case':66} {'plain hooks':>11} {'nnsight':>8} {'hooks':>6}")
+    if options.steer:
+        steering(options.steer, options.repeats)
+        return
+    print("\n## capture\n\n| case | nnsight | hooks |\n| --- | --- | --- |")
     for case in cases(options.large):
-        seconds, traced = ratio(case, "nnsight", options.repeats)
-        _, hooked = ratio(case, "hooks", options.repeats)
-        print(f"{case.name:66} {seconds:9.3f} s {traced:7.2f}× {hooked:5.2f}×", flush=True)
+        plain = partial(cpu_seconds, plain_hooked(case))
+        traced, hooked = (
+            ratio(plain, partial(cpu_seconds, captured(case, backend)), options.repeats)[1]
+            for backend in BACKENDS
+        )
+        print(f"| {case.name} | {traced:.2f} | {hooked:.2f} |", flush=True)
     if Path("/proc/self/statm").exists():
         growth = memory_growth(vision_case(12), "nnsight")
-        print(f"memory after 200 traces of 12 hook points: {growth:.3f} of what it was")
+        print(f"\nmemory after 200 traces of 12 hook points: {growth:.3f} of what it was")
 
 
 if __name__ == "__main__":

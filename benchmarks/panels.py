@@ -1,13 +1,11 @@
-"""What panels cost in a browser: bytes sent, seconds to open, memory after opening and closing often.
+"""What panels cost in a browser: bytes sent, seconds to open, seconds to answer.
 
-    python benchmarks/panels.py [--times 50]
-    python benchmarks/panels.py --sound 3    # panels of sounds alone, opened three times
+    python benchmarks/panels.py [--gestures 20]
 
-Runs a real JupyterLab in Chromium (see tests/browser/lab.py) on the bundled vision model, and on that of
-sounds, and prints one table. Bytes are what the kernel sends to the page by the Jupyter protocol, counted at
-the web socket; plotly's script, which is sent once per kernel, is counted apart. A gesture's time runs from
-its last event on the page (key down, button up) to the panel's changed sentence there: kernel, both ways and
-drawing included.
+Runs a real JupyterLab in Chromium (see tests/browser/lab.py) on the bundled vision model and prints its
+tables. Bytes are what the kernel sends to the page by the Jupyter protocol, counted at the web socket; plotly's
+script, which is sent once per kernel, is counted apart. A gesture's time runs from its last event on the page
+(key down, button up) to the panel's changed sentence there: kernel, both ways and drawing included.
 """
 
 from __future__ import annotations
@@ -26,25 +24,13 @@ from typing import Any
 
 import nbformat
 import numpy as np
-from concept_map import click, on_screen, until_answer
 
 ROOT = Path(__file__).parents[1]
 BROWSER = ROOT / "tests" / "browser"
 READY = """\
-import gc, resource
-def held():
-    gc.collect()
-    import ipywidgets, psutil
-    return [psutil.Process().memory_info().rss, len(ipywidgets.widgets.widget._instances)]
 sevens = pictures[vit(pictures).argmax(dim=-1) == 7][:4]
 four = vit_examples.match("digit 4").atom
-audio, audio_sae = sn.load_model("tiny-audio"), sn.load_sae("tiny-audio/resid_post.4")
-audio_examples = sn.load_examples("tiny-audio/resid_post.4")
-audio_catalogue = audio_examples.catalogue(audio_sae)
 PANELS = {
-    "AtomBrowser, sound": lambda: sw.AtomBrowser(
-        audio_sae, audio_examples.acts, catalogue=audio_catalogue),
-    "InputLens, sound": lambda: sw.InputLens(audio, audio_sae, examples=audio_examples),
     "ConceptMap": lambda: sw.ConceptMap(vit_sae, examples=vit_examples),
     "AtomBrowser": lambda: sw.AtomBrowser(vit_sae, vit_examples.acts, catalogue=vit_catalogue),
     "SteeringPanel": lambda: sw.SteeringPanel(
@@ -52,24 +38,7 @@ PANELS = {
     "InputLens": lambda: sw.InputLens(vit, vit_sae, examples=vit_examples),
     "dashboard": lambda: sw.dashboard(
         vit, vit_sae, inputs=sevens, examples=vit_examples, atom=four),
-    "plain": lambda: Plain(),
 }
-class Plain:
-    # No panel of ours: 15 dropdowns, sliders, texts and buttons of ipywidgets, closed as ours are.
-    def __init__(self):
-        import ipywidgets as ipw
-        self.parts = [
-            made for i in range(15) for made in (
-                ipw.Dropdown(options=[f"choice {j}" for j in range(5)]), ipw.FloatSlider(),
-                ipw.HTML("some words"), ipw.Button(description="press"))]
-        self.box = ipw.VBox(self.parts)
-        self.box.add_class("plain-widgets")
-    def _ipython_display_(self):
-        display(self.box)
-    def close(self):
-        from sae_nb_widgets.panel._closing import close_whole
-        for part in (*self.parts, self.box):
-            close_whole(part)
 """
 ACTIONS = {
     "ConceptMap": "shown.atom = 17",
@@ -78,11 +47,49 @@ ACTIONS = {
     "InputLens": "shown.atom = 17",
     "dashboard": "shown.atom = 17",
 }
-OF_SOUNDS = {"AtomBrowser, sound": "shown.atom = 17", "InputLens, sound": "shown.atom = 17"}
 # Seconds that no median of these gestures may exceed.
 GESTURES = {"slider": 0.20, "stroke": 0.13, "row": 0.10, "map click": 0.25}
 BUDGET_FIRST_PAINT, BUDGET_INTERACTION, BUDGET_OPEN = 6e6, 200e3, 5.0
-BUDGET_SOUND = 1.0  # AtomBrowser of sounds, seconds
+
+
+AFTER = """event => new Promise(resolve => {
+  const answer = document.querySelector('.sae-nb-answer');
+  let began = -1;
+  document.addEventListener(event, () => { began = performance.now(); }, {capture: true, once: true});
+  const watcher = new MutationObserver(() => {
+    if (began < 0) return;
+    watcher.disconnect();
+    resolve(performance.now() - began);
+  });
+  watcher.observe(answer, {childList: true, characterData: true, subtree: true});
+  setTimeout(() => resolve(-1), 10000);
+})"""
+
+
+def on_screen(xy: np.ndarray, box: dict[str, float]) -> np.ndarray:
+    """Where a map that nobody has moved draws its points: fitted, a margin of 22 pixels, a border of 1.
+
+    It is stretched to fill its canvas, by up to 1.6 either way.
+    """
+    size = np.array([box["width"], box["height"]])
+    across, up = (size - 46) / np.ptp(xy, axis=0)
+    tall = float(np.clip(up / across, 1 / 1.6, 1.6))
+    scale = float(min(across, up / tall))
+    middle = (xy.max(axis=0) + xy.min(axis=0)) / 2
+    return (xy - middle) * [scale, -scale * tall] + size / 2 + [box["x"], box["y"]]
+
+
+def click(page: Any) -> None:
+    """Press the mouse button where the mouse is, and let it go."""
+    page.mouse.down()
+    page.mouse.up()
+
+
+def until_answer(page: Any, event: str, gesture: Callable[[], Any]) -> float:
+    """Milliseconds from the gesture's event to the panel's changed sentence; -1 after 10 s without."""
+    page.evaluate(f"event => {{ window.__w = ({AFTER})(event); }}", event)
+    gesture()
+    return float(page.evaluate("() => window.__w"))
 
 
 def load(name: str) -> ModuleType:
@@ -128,9 +135,9 @@ def show(stage: Any, name: str) -> float:
     began = time.perf_counter()
     stage.run(f"shown = PANELS[{name!r}]()")
     stage.page.evaluate(stage.run_cell, stage.last)
-    panel = stage.page.locator(".plain-widgets" if name == "plain" else ".sae-nb-panel")
+    panel = stage.page.locator(".sae-nb-panel")
     panel.first.wait_for()
-    if not name.startswith(("InputLens", "plain")):
+    if name != "InputLens":
         panel.first.locator(":is(.main-svg, canvas, img):visible").first.wait_for()
     seconds = time.perf_counter() - began
     stage.lab.settle(1500)
@@ -143,22 +150,13 @@ def hide(stage: Any) -> None:
     stage.page.evaluate(stage.clear_cell, stage.last)
 
 
-def heap(stage: Any) -> float:
-    """Bytes of script objects on the page after a collection."""
-    session = stage.page.context.new_cdp_session(stage.page)
-    session.send("HeapProfiler.collectGarbage")
-    used = session.send("Runtime.getHeapUsage")["usedSize"]
-    session.detach()
-    return float(used)
-
-
 def measure(stage: Any, counter: Counter, name: str) -> dict[str, float]:
     """First paint, one interaction, and a page without complaint."""
     before = counter.total
     seconds = show(stage, name)
     paint = counter.since(before)
     before = counter.total
-    stage.run((ACTIONS | OF_SOUNDS)[name])
+    stage.run(ACTIONS[name])
     stage.lab.settle(1500)
     interaction = counter.since(before)
     hide(stage)
@@ -214,7 +212,7 @@ def row(stage: Any, times: int) -> list[float]:
 
 
 def map_click(stage: Any, times: int) -> list[float]:
-    """A point of a ConceptMap clicked. Of one with 16 384 points: concept_map.py."""
+    """A point of a ConceptMap clicked."""
     show(stage, "ConceptMap")
     canvas = stage.page.locator(".sae-nb-mapstage")
     xy = np.array(stage.ask("shown.record.xy.tolist()"))
@@ -252,38 +250,12 @@ def answers(
     return seconds
 
 
-def growth(stage: Any, times: int, name: str) -> dict[str, float]:
-    """Open and close many times; return what kernel and page hold more than after three, per time."""
-    for turn in range(times):
-        show(stage, name)
-        if turn == 0:
-            shown = stage.ask("held()")[1]
-        hide(stage)
-        if turn == 0:
-            shown -= stage.ask("held()")[1]
-        if turn == 2:
-            kernel, page = stage.ask("held()"), heap(stage)
-    after, page_after = stage.ask("held()"), heap(stage)
-    each = times - 3
-    return {
-        "widgets": shown,
-        "widgets left": after[1] - kernel[1],
-        "kernel kB": (after[0] - kernel[0]) / each / 1e3,
-        "page kB": (page_after - page) / each / 1e3,
-        "page kB a widget": (page_after - page) / each / shown / 1e3,
-    }
-
-
 def main() -> int:
     """Measure and print one table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--times", type=int, default=50, help="how often to open and close")
     parser.add_argument("--gestures", type=int, default=20, help="how often to repeat each gesture")
     parser.add_argument("--first", choices=ACTIONS, default="AtomBrowser", help="opened first")
     parser.add_argument("--first-only", action="store_true", help="measure nothing but that")
-    parser.add_argument(
-        "--sound", type=int, default=0, help="panels of sounds alone, so many times"
-    )
     asked = parser.parse_args()
     lab, stage_module = load("lab"), load("stage")
     if lab.chromium() is None:
@@ -295,26 +267,7 @@ def main() -> int:
         write_notebook(path, (*stage_module.SHARED, stage_module.AS_LOADED))
         with counted_lab(lab.Lab, path, Path(folder), counter) as opened:
             stage = begin(opened, stage_module, counter, asked.first)
-            if asked.sound:
-                heard(stage, counter, asked.sound)
-                return 0
-            return (
-                0
-                if asked.first_only
-                else report(opened, stage, counter, asked.times, asked.gestures)
-            )
-
-
-def heard(stage: Any, counter: Counter, times: int) -> None:
-    """Print what panels of sounds take to open, as often as asked."""
-    for name in OF_SOUNDS:
-        rows = [measure(stage, counter, name) for _ in range(times)]
-        seconds = ", ".join(f"{row['open']:.2f}" for row in rows)
-        goal = f" (at most {BUDGET_SOUND:g})" if name.startswith("AtomBrowser") else ""
-        print(
-            f"{name}: opens in {seconds} s{goal}, first paint {rows[0]['paint'] / 1e3:.0f} kB, "
-            f"interaction {rows[0]['interaction'] / 1e3:.0f} kB"
-        )
+            return 0 if asked.first_only else report(opened, stage, counter, asked.gestures)
 
 
 def counted_lab(lab: type, path: Path, out: Path, counter: Counter) -> Any:
@@ -346,32 +299,26 @@ def begin(opened: Any, stage_module: ModuleType, counter: Counter, first: str) -
     return stage
 
 
-def report(opened: Any, stage: Any, counter: Counter, times: int, gestures: int) -> int:
+def report(opened: Any, stage: Any, counter: Counter, gestures: int) -> int:
     """Run everything else and print it beside its budget."""
-    print(f"{'panel':<15}{'opens in s':>12}{'first paint kB':>16}{'interaction kB':>16}")
+    print(
+        "\n## panels\n\n| panel | opens in s | first paint kB | interaction kB |\n| --- | --- | --- | --- |"
+    )
     for name in ACTIONS:
         row = measure(stage, counter, name)
         print(
-            f"{name:<15}{row['open']:>12.2f}{row['paint'] / 1e3:>16.0f}"
-            f"{row['interaction'] / 1e3:>16.0f}"
+            f"| {name} | {row['open']:.2f} | {row['paint'] / 1e3:.0f} | {row['interaction'] / 1e3:.0f} |"
         )
-    heard(stage, counter, 1)
-    print(f"budget of the dashboard: {BUDGET_OPEN:g} s, {BUDGET_FIRST_PAINT / 1e3:.0f} kB, "
-          f"{BUDGET_INTERACTION / 1e3:.0f} kB")  # fmt: skip
+    print(f"| budget of the dashboard | {BUDGET_OPEN:g} | {BUDGET_FIRST_PAINT / 1e3:.0f} | "
+          f"{BUDGET_INTERACTION / 1e3:.0f} |")  # fmt: skip
+    print("\n## gestures\n\n| gesture | median, s | slowest | at most |\n| --- | --- | --- | --- |")
     for (name, at_most), made in zip(
         GESTURES.items(), (slider, stroke, row, map_click), strict=True
     ):
         seconds = made(stage, gestures)
         print(
-            f"{name}: median {statistics.median(seconds):.3f} s, slowest {max(seconds):.3f} of {gestures}"
-            f" (at most {at_most:.2f})"
+            f"| {name} | {statistics.median(seconds):.3f} | {max(seconds):.3f} of {gestures} | {at_most:.2f} |"
         )
-    # JupyterLab keeps every comm that ever was connected to its kernel's signals, and with it what was
-    # drawn: the control says how much of the growth any widgets have.
-    for name in ("SteeringPanel", "plain"):
-        grown = growth(stage, times, name)
-        words = ", ".join(f"{what} {value:+.1f}" for what, value in grown.items())
-        print(f"{name} opened and closed {times} times (per time, after the third): {words}")
     print(f"console errors, failed requests: {len(opened.console) + len(opened.failed_requests)}")
     for line in opened.console[:5]:
         print(f"  {line[:160]}")

@@ -26,12 +26,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import (
-    MatchingPursuit,
-    OrthogonalMatchingPursuit,
-    SparseAutoencoder,
-    TopK,
-)
 from sae_nb.pursuit import explain_plan, forget, matching_pursuit, orthogonal_matching_pursuit
 
 
@@ -106,18 +100,21 @@ def medians(work: dict[str, Callable[[], object]], repeats: int) -> dict[str, Se
     }
 
 
-COLUMNS = (
-    f"{'':34}{'ms':>9}{'× x Dᵀ':>9}{'peer/ours':>11}{'CPU ms':>9}{'× x Dᵀ':>9}{'peer/ours':>11}"
-)
-"""By the clock, and by CPU time, which other work on the machine disturbs less."""
+COLUMNS = "| way | × `x Dᵀ`, CPU | ÷ ours, CPU | × `x Dᵀ`, clock | ÷ ours, clock |"
+"""By CPU time, which other work on the machine disturbs less, and by the clock."""
+
+
+def head(name: str, columns: str = COLUMNS) -> None:
+    """A table's name and its columns."""
+    print(f"\n## {name}\n\n{columns}\n{'| --- ' * (columns.count('|') - 1)}|")
 
 
 def cells(name: str, seconds: dict[str, Seconds], ours: str = "ours") -> str:
     """One row of a table of times."""
-    line = f"{name:34}"
-    for clock in ("wall", "cpu"):
+    line = f"| {name} |"
+    for clock in ("cpu", "wall"):
         own, product, best = (getattr(seconds[n], clock) for n in (name, "x Dᵀ", ours))
-        line += f"{1e3 * own:9.0f}{own / product:9.2f}{own / best:11.2f}"
+        line += f" {own / product:.2f} | {own / best:.2f} |"
     return line
 
 
@@ -155,7 +152,7 @@ def encode(arguments: argparse.Namespace) -> None:
     exact = matching_pursuit(x.double(), dictionary.double(), k, backend="reference").to_dense()
     sure = sure_rows(x, dictionary, k)
     print(f"\nmatching pursuit, B {rows}, d {d_in}, n {n_atoms}, k {k}, dictionary fixed")
-    print(f"{COLUMNS}{'support':>10}{'sure':>9}{'coef.':>10}")
+    head("encode", f"{COLUMNS} same support | of sure rows | largest coefficient error |")
     for name, call in work.items():
         line = cells(name, seconds)
         if name != "x Dᵀ":
@@ -163,10 +160,11 @@ def encode(arguments: argparse.Namespace) -> None:
             dense = result if isinstance(result, Tensor) else result.to_dense()  # type: ignore[attr-defined]
             same = same_rows(dense, exact)
             off = float((dense - exact)[same].abs().max() / exact.abs().max())
-            line += f"{same.double().mean():10.2%}"
-            line += f"{same[sure].double().mean():9.2%}{off:10.1e}"
+            line += f" {same.double().mean():.2%} | {same[sure].double().mean():.2%} | {off:.1e} |"
+        else:
+            line += " | | |"
         print(line)
-    print(f"plan: {explain_plan(x, dictionary, k)}")
+    print(f"\nplan: {explain_plan(x, dictionary, k)}")
 
 
 def train_step(arguments: argparse.Namespace) -> None:
@@ -189,7 +187,7 @@ def train_step(arguments: argparse.Namespace) -> None:
         seconds[name] = Seconds(times * seconds[name].wall, times * seconds[name].cpu)
     print(f"\nforward and backward, B {rows}, d {d_in}, n {n_atoms}, k {k}, Gram made every step")
     print(f"(peers measured on {PART} rows and multiplied by {rows / PART:g})")
-    print(COLUMNS)
+    head("train")
     for name in work:
         print(cells(name, seconds))
 
@@ -216,51 +214,6 @@ def peer_step(
     dictionary.grad = None
     codes = encode(x, dictionary, k)
     (x - codes @ dictionary).square().sum().backward()
-
-
-def sae_step(arguments: argparse.Namespace) -> None:
-    """A whole optimiser step of a MatchingPursuit SAE against one of TopK."""
-    rows, d_in, n_atoms, k = arguments.train_rows, arguments.d_in, arguments.n_atoms, arguments.k
-    generator = torch.Generator().manual_seed(0)
-    x = planted(rows, unit(torch.randn(n_atoms, d_in, generator=generator)), k, seed=4)
-    work: dict[str, Callable[[], object]] = {}
-    weight = torch.randn(n_atoms, d_in, generator=generator)
-    work["x Dᵀ"] = lambda: x @ weight.T
-    for name, sae in {
-        "TopK": TopK(d_in, n_atoms, k, generator=generator),
-        "MatchingPursuit": MatchingPursuit(d_in, n_atoms, k, generator=generator),
-        "MatchingPursuit, codes constant": MatchingPursuit(
-            d_in, n_atoms, k, gradient="dictionary", generator=generator
-        ),
-        "OrthogonalMatchingPursuit": OrthogonalMatchingPursuit(
-            d_in, n_atoms, k, generator=generator
-        ),
-    }.items():
-        if name.startswith("Orthogonal") and not arguments.omp_step:
-            continue
-        work[name] = optimiser_step(sae, x)
-    seconds = medians(work, arguments.repeats)
-    print(f"\nwhole optimiser step, B {rows}, d {d_in}, n {n_atoms}, k {k}")
-    print(COLUMNS.replace("peer/ours", "   / TopK"))
-    for name in work:
-        print(cells(name, seconds, ours="TopK"))
-
-
-def optimiser_step(sae: SparseAutoencoder, x: Tensor) -> Callable[[], None]:
-    """What the training loop does with one batch."""
-    sae.initialise(x, None)
-    optimiser = torch.optim.Adam([p for p in sae.parameters() if p.requires_grad], fused=True)
-    silent = torch.zeros(sae.n_atoms, dtype=torch.int64)
-
-    def step() -> None:
-        optimiser.zero_grad(set_to_none=True)
-        sae.training_loss(x, silent, 10**9, 0.0).total.backward()
-        sae.before_optimiser_step()
-        torch.nn.utils.clip_grad_norm_(sae.parameters(), 1.0)
-        optimiser.step()
-        sae.after_optimiser_step()
-
-    return step
 
 
 def orthogonal(arguments: argparse.Namespace) -> None:
@@ -293,7 +246,7 @@ def orthogonal(arguments: argparse.Namespace) -> None:
         ).to_dense(),
     )
     print(f"\northogonal matching pursuit, B {rows}, d {d_in}, n {n_atoms}, k {k}")
-    print(COLUMNS)
+    head("omp", COLUMNS.replace("ours", "ours, signed"))
     for name in work:
         print(cells(name, seconds, ours="ours, signed"))
     print(
@@ -326,14 +279,15 @@ def memory(arguments: argparse.Namespace) -> None:
     dictionary, x = torch.eye(n_atoms, d_in), torch.zeros(rows, d_in)
     dictionary[d_in:, 0] = 1
     print(f"\npeak memory beyond the inputs, B {rows}, d {d_in}, n {n_atoms}, k {k}")
-    print(f"{'cap':>12}{'strategy':>12}{'predicted':>12}{'measured':>12}{'off by':>8}")
+    head("memory", "| cap | way | predicted | measured | off by |")
     for cap in (2**30, 2**28, 2**27, 2**26, 2**25, 2**24):
         plan = explain_plan(x, dictionary, k, memory_cap=cap)
         command = [sys.executable, "-c", MEASURE, *map(str, (rows, d_in, n_atoms, k, cap))]
         measured = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-        sizes = f"{plan.peak_bytes / 2**20:8.1f} MiB{measured / 2**20:8.1f} MiB"
-        sizes += f"{plan.peak_bytes / measured - 1:+8.1%}"
-        print(f"{cap / 2**20:8.0f} MiB{plan.strategy:>12}{sizes}")
+        print(
+            f"| {cap / 2**20:.0f} | {plan.strategy} | {plan.peak_bytes / 2**20:.1f} | "
+            f"{measured / 2**20:.1f} | {plan.peak_bytes / measured - 1:+.1%} |"
+        )
 
 
 GROWTH = {"rows": (128, 256, 512, 1024), "n_atoms": (1024, 2048, 4096, 8192)}
@@ -345,12 +299,12 @@ def growth(arguments: argparse.Namespace) -> None:
     """How time grows with each size, the others as in BASE: slopes of log time on log size."""
     base = ", ".join(f"{name} {size}" for name, size in BASE.items())
     print(f"\ngrowth of encoding with a fixed dictionary, CPU time, around {base}")
-    print(f"{'':10}{'from … to':>14}{'ours':>8}{'SAELens-style':>15}{'x Dᵀ':>8}")
+    head("growth", "| size | from … to | ours | SAELens-style | `x Dᵀ` |")
     for name, sizes in GROWTH.items():
         times = [grown(BASE | {name: size}, arguments.repeats) for size in sizes]
         slopes = {way: slope(sizes, [t[way].cpu for t in times]) for way in times[0]}
-        ways = f"{slopes['ours']:8.2f}{slopes['SAELens-style']:15.2f}{slopes['x Dᵀ']:8.2f}"
-        print(f"{name:10}{f'{sizes[0]} … {sizes[-1]}':>14}{ways}")
+        ways = " | ".join(f"{slopes[way]:.2f}" for way in ("ours", "SAELens-style", "x Dᵀ"))
+        print(f"| {name} | {sizes[0]} … {sizes[-1]} | {ways} |")
 
 
 def grown(size: dict[str, int], repeats: int) -> dict[str, Seconds]:
@@ -379,7 +333,6 @@ def slope(sizes: tuple[int, ...], seconds: list[float]) -> float:
 PARTS = {
     "encode": encode,
     "train": train_step,
-    "sae": sae_step,
     "omp": orthogonal,
     "memory": memory,
     "growth": growth,
@@ -396,7 +349,6 @@ def main() -> None:
     parser.add_argument("--n-atoms", type=int, default=8192)
     parser.add_argument("--k", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--omp-step", action="store_true", help="also time a step of an OMP SAE")
     parser.add_argument("--only", choices=list(PARTS), nargs="*", default=list(PARTS))
     arguments = parser.parse_args()
     threads = torch.get_num_threads()

@@ -1,10 +1,8 @@
 """How a training step grows with rows, width, atoms and k on one machine, and what that predicts.
 
 Run `python benchmarks/scale.py`. One thread; CPU seconds of the process, so that other work on the machine
-moves them less; each point is a fresh process, so that its peak memory is its own. Writes
-`scale.json`, what was measured and under which load, beside this file: `docs/scale.md` is made of it.
-
-    --predict   print the predictions from the `scale.json` that is there, and measure nothing
+moves them less; each point is a fresh process, so that its peak memory is its own. Writes what was measured to
+`results/scale_points.json`; `--predict` makes the tables of what is there, and measures nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +28,7 @@ import torch
 
 import sae_nb as sn
 
-KEPT = Path(__file__).with_name("scale.json")
+KEPT = Path(__file__).parent / "results" / "scale_points.json"
 BASE = {"rows": 1024, "d_in": 256, "n_atoms": 4096, "k": 32}
 SWEEPS = {
     "rows": (256, 1024, 4096),
@@ -44,11 +42,6 @@ SECONDS = 1.0
 TOKENS, SIZES = 1_000_000_000, ((768, 1_000_000), (4096, 1_000_000))
 ROWS, K, WORKERS = 8192, 32, (8, 64)
 """Of the predictions: global batch, atoms per input, processes."""
-
-GPUS = 8
-PRODUCT, MEMORY, LINK, DISK = 0.5 * 495e12, 3.35e12, 450e9, 2e9
-"""Assumed of each GPU, a calculation's only source: half of an H100's dense TF32 products a second (data
-sheet), bytes a second of its memory, of NVLink in one direction, and of a disk that all share."""
 
 
 def main() -> None:
@@ -246,10 +239,12 @@ def predicted(found: dict[str, Any], d_in: int, n_atoms: int, workers: int) -> d
 
 
 def report(found: dict[str, Any]) -> str:
-    """Tables in Markdown, as in RESULTS.md."""
+    """Tables in Markdown."""
     load = found["load"]
     lines = [
         f"{found['machine']}; load {load['before'][0]:.1f} before, {load['after'][0]:.1f} after.",
+        "",
+        "## points",
         "",
         "| SAE | rows | d_in | atoms | k | CPU s a step | × `x Eᵀ` | memory added, MB | weights, MB |",
         "| --- " * 9 + "|",
@@ -260,13 +255,21 @@ def report(found: dict[str, Any]) -> str:
         f"{p['parameter_bytes'] / 1e6:.1f} |"
         for p in found["points"]
     ]
-    lines += ["", "| log-log slope of | rows | d_in | atoms | k |", "| --- " * 5 + "|"]
+    lines += [
+        "",
+        "## slopes",
+        "",
+        "| log-log slope of | rows | d_in | atoms | k |",
+        "| --- " * 5 + "|",
+    ]
     for sae, by_axis in found["slopes"].items():
         for what, name in (("seconds", "CPU seconds"), ("added_bytes", "memory added")):
             values = " | ".join(f"{by_axis[axis][what]:.2f}" for axis in SWEEPS)
             lines.append(f"| {sae}, {name} | {values} |")
     known, capture = fitted(found), found["capture"]
     lines += [
+        "",
+        "## fitted",
         "",
         "| fitted, counted or captured | |",
         "| --- | --- |",
@@ -276,6 +279,8 @@ def report(found: dict[str, Any]) -> str:
         f"| capture to disk, {capture['model_parameters'] / 1e6:.1f} M parameters, d_in "
         f"{capture['d_in']} | {capture['rows_per_second']:.0f} rows a CPU second |",
         f"| of it on disk | {capture['bytes_per_row']:.0f} bytes a row |",
+        "",
+        "## predicted",
         "",
         f"| 10⁹ tokens, batch {ROWS}, k {K} | "
         + " | ".join(f"d_in {d}, {n:.0e} atoms" for d, n in SIZES)
@@ -309,51 +314,7 @@ def report(found: dict[str, Any]) -> str:
             ),
         ]
     lines += [f"| {name} | " + " | ".join(shown(c) for c in cases) + " |" for name, shown in rows]
-    return "\n".join([*lines, "", *on_paper(known["units"])])
-
-
-def calculated(sae: str, d_in: int, n_atoms: int, units: float) -> dict[str, str]:
-    """What a step takes on `GPUS` GPUs that share the atoms, if all is as assumed; nothing was run.
-
-    `units`: A TopK step in units of its encoder product, measured on a core.
-    """
-    weights = n_atoms * d_in * (2 if sae == "TopK" else 1)
-    product = 2.0 * ROWS * d_in * n_atoms / GPUS / PRODUCT
-    ring, others = 2 * (GPUS - 1) / GPUS, GPUS - 1
-    if sae == "TopK":
-        computed, sent = units * product, 4 * ROWS * (ring * d_in + others * K)
-    else:
-        # K searches; each exchanges a score (4 bytes) and an atom (8), sums d + 1 there and 2 d back.
-        computed = K * product
-        sent = K * ROWS * (ring * 4 * (3 * d_in + 1) + others * 12)
-    # Weights, gradient and two moments read; weights, moments, gradient and the next zeros written.
-    adam = 4 * 9 * weights / GPUS / MEMORY
-    step = computed + adam + sent / LINK
-    return {
-        "state of a GPU": _size(20 * weights / GPUS),
-        "the whole SAE, which each worker makes at the start": _size(4 * weights),
-        "the Gram matrix, if there were one": _size(4.0 * n_atoms**2),
-        "products of a step": f"{1000 * computed:.3g} ms",
-        "Adam": f"{1000 * adam:.3g} ms",
-        "sent a step by a GPU": _size(sent),
-        "for which the links take": f"{1000 * sent / LINK:.3g} ms",
-        "10⁹ tokens": f"{step * TOKENS / ROWS / 3600:.3g} h",
-        "a checkpoint on disk": _size(12 * weights),
-        "which takes": f"{12 * weights / DISK:.3g} s",
-    }
-
-
-def on_paper(units: float) -> list[str]:
-    """The table of what was calculated."""
-    cases = [(sae, d, n) for d, n in SIZES for sae in ("TopK", "MatchingPursuit")]
-    columns = [calculated(*case, units) for case in cases]
-    head = " | ".join(f"{sae}, d_in {d}" for sae, d, _ in cases)
-    lines = [f"| calculated: 10⁶ atoms on {GPUS} GPUs, batch {ROWS}, k {K} | {head} |"]
-    lines.append("| --- " * (len(cases) + 1) + "|")
-    return lines + [
-        f"| {name} | " + " | ".join(column[name] for column in columns) + " |"
-        for name in columns[0]
-    ]
+    return "\n".join(lines)
 
 
 def _size(n_bytes: float) -> str:

@@ -1,13 +1,17 @@
 """Write docs/gallery: every panel as a page that needs no kernel and no network, and its picture.
 
-    python docs/make_gallery.py [NAME ...]
+    python docs/make_gallery.py [--pages] [NAME ...]
 
-Pages share one copy of plotly's script. Pictures (for README) are taken where a Chromium is at hand.
+Pages share one copy of plotly's script and are not kept in the repository: `make docs` writes those that are
+missing or older than the code (`--pages`), with docs/forms-live.html. Pictures (for README and the cards) are
+kept; they are taken where a Chromium is at hand. Pages of SmolLM2 are left out where it is neither fetched nor
+in build/real_models.
 """
 
 from __future__ import annotations
 
 import argparse
+import fcntl
 import io
 import re
 import sys
@@ -201,8 +205,51 @@ class Entry:
 def material(name: str) -> tuple[Any, Any, Any, Any]:
     """Return model, SAE, examples and catalogue of a pretrained SAE."""
     sae, examples = sn.load_sae(name), sn.load_examples(name)
-    model = sn.load_model(name.partition("/")[0])
+    model_name = name.partition("/")[0]
+    try:
+        model = sn.load_model(model_name)
+    except (OSError, ValueError):
+        built = DOCS.parent / "build" / "real_models" / "smollm2"
+        if name != LANGUAGE or not built.is_dir():
+            raise
+        model = sn.load_model(built)
     return model, sae, examples, examples.catalogue(sae)
+
+
+@cache
+def has_language() -> bool:
+    """Whether SmolLM2 is at hand."""
+    try:
+        material(LANGUAGE)
+    except (OSError, ValueError) as error:
+        print(f"No pages of SmolLM2: {error}", file=sys.stderr)
+        return False
+    return True
+
+
+OF_LANGUAGE = {
+    "lens-language",
+    "steering-language",
+    "atom-language-outer-space",
+    "atom-language-money",
+    "circuit",
+    "layers",
+    "generation",
+}
+"""Pages that run SmolLM2."""
+
+
+def is_current(path: Path) -> bool:
+    """Whether a page is newer than every file that could change it."""
+    root = DOCS.parent
+    sources = (root / "sae_nb", root / "widgets" / "sae_nb_widgets", Path(__file__))
+    newest = max(
+        file.stat().st_mtime
+        for source in sources
+        for file in (source.rglob("*") if source.is_dir() else [source])
+        if file.suffix in (".py", ".js", ".css", ".json")
+    )
+    return path.is_file() and path.stat().st_mtime >= newest
 
 
 def best_factors(name: str, n: int) -> list[Any]:
@@ -689,8 +736,9 @@ def live_atoms() -> str:
 
 
 def write_index(everything: list[Entry]) -> Path:
-    """Write the page with a card for the first page of every room."""
+    """Write the page with a card for the first page of every room that is there."""
     cards = []
+    everything = [e for e in everything if (GALLERY / f"{e.name}.html").is_file()]
     for room in dict.fromkeys(e.room for e in everything):
         first, *others = (e for e in everything if e.room == room)
         more = f" ({len(others)} more)" if others else ""
@@ -793,11 +841,22 @@ def _keep(png: bytes, path: Path) -> None:
     path.write_bytes(stream.getvalue())
 
 
+def write_forms() -> None:
+    """Write the page with every form of the panels, unless it is current."""
+    sys.path.insert(0, str(DOCS / "tools"))
+    import forms
+
+    if not is_current(forms.PAGE):
+        forms.main()
+
+
 def main() -> int:
     """Parse, write pages, index and pictures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", help="pages to make again; none means all")
-    names = parser.parse_args().names
+    parser.add_argument("--pages", action="store_true", help="what is not current, no pictures")
+    given = parser.parse_args()
+    names = given.names
     everything = entries()
     known = [*(e.name for e in everything), SUM]
     unknown = set(names) - set(known)
@@ -805,7 +864,13 @@ def main() -> int:
         parser.error(f"no page {sorted(unknown)}; there are {known}")
     for folder in (GALLERY, PICTURES):
         folder.mkdir(exist_ok=True)
+    lock = (GALLERY / ".lock").open("w")
+    fcntl.flock(lock, fcntl.LOCK_EX)
     chosen = [e for e in everything if not names or e.name in names]
+    if given.pages:
+        chosen = [e for e in chosen if not is_current(GALLERY / f"{e.name}.html")]
+        write_forms()
+    chosen = [e for e in chosen if e.name not in OF_LANGUAGE or has_language()]
     if not names:
         here = {
             "index",
@@ -819,6 +884,8 @@ def main() -> int:
                 old.unlink()
     write_pages(chosen, everything)
     write_index(everything)
+    if given.pages:
+        return 0
     figures = {SUM: sum_of_atoms()} if not names or SUM in names else {}
     take_pictures((e for e in chosen if e.crop), figures)
     return 0

@@ -284,7 +284,7 @@ for what, words in (("nats", "surprise in nats"), ("novel_energy", "novel energy
 
 # %% [markdown]
 # Six sentences and a model that never read such: expect no effect beyond its error. SmolLM2-135M is 3.5 to 6.6 nats
-# more surprised, while *novel energy* is not moved (`benchmarks/temporal_models.py`). Here is one pair in lock-step:
+# more surprised, while *novel energy* is not moved. Here is one pair in lock-step:
 # click a token to see where in its past it was read, and which atoms it adds.
 
 # %%

@@ -195,7 +195,7 @@ print("measured on", model.name, "·", found)
 
 # %% [markdown]
 # On SmolLM2 heads 26.0 and 27.8 carry the number of a noun to its verb, and the estimate is good: it correlates with
-# the exact effects at 0.96 to 1.00 over three pairs (`benchmarks/patching.py`). Late heads are far from saturated.
+# the exact effects at 0.96 to 1.00 over three pairs. Late heads are far from saturated.
 
 # %%
 found.plot()

@@ -150,7 +150,7 @@ runs.table("own roll-out", "which cut")
 
 # %% [markdown]
 # Photographs: tiny-vit's recipe on CIFAR-10, shortly trained (42 % right), gives a smooth band without
-# phases, too, and two blocks reconstruct it with R² .72 (`benchmarks/cifar_depth.py`, one seed).
+# phases, too, and two blocks reconstruct it with R² .72 (one seed).
 
 # %% [markdown]
 # ## 6 · The checked numbers

@@ -131,8 +131,8 @@ def warm_python() -> Iterator[WarmPython]:
 
 @pytest.fixture(scope="session")
 def trigram() -> ModuleType:
-    """benchmarks/trigram.py: the baseline that the bundled language model must beat."""
-    return script(Path(__file__).parents[1] / "benchmarks" / "trigram.py")
+    """trigram.py: the baseline that the bundled language model must beat."""
+    return script(Path(__file__).parent / "models" / "trigram.py")
 
 
 @pytest.fixture(scope="session")

@@ -2,8 +2,8 @@
 
 `{{ claim: experiment / name }}`, `{{ claims: experiment }}`, `{{ more: experiment / name }}` (folded, or
 `{{ more: experiment }}`), `{{ number: experiment / name }}`, `{{ numbers: experiment / row / ends }}`,
-`{{ table: heading of benchmarks/RESULTS.md / which }}`, `{{ settings: class }}`,
-`{{ api: package }}`, `{{ errors: group }}`, `{{ notebook: number }}`, `{{ course: README }}`,
+`{{ table: benchmark / table }}`, `{{ settings: class }}`,
+`{{ api: package }}`, `{{ notebook: number }}`, `{{ course: README }}`,
 `{{ lessons: all }}`, `{{ path: hour }}`, `{{ instructors: all }}`, `{{ rubrics: all }}`, `{{ rate: reading }}`,
 `{{ page: file / words }}`, `{{ claims_beyond: folder }}`, `{{ papers: all }}`, `{{ by_paper: all }}`,
 `{{ headlines: ten }}`, `{{ three: headlines }}`, `{{ try: name }}`,
@@ -42,7 +42,6 @@ from other_words import words
 from papers import by_paper, papers
 from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings
-from raised import errors, rules
 from releases import releases
 from sites import live_atoms
 
@@ -69,7 +68,8 @@ WRITTEN_ELSEWHERE = {
 def page_link(argument: str) -> str:
     """A link to a page that another command writes, or its words alone; "page / words"."""
     page, _, words = argument.partition(" / ")
-    return f"[{words}]({page})" if (DOCS / page).is_file() else words
+    there = (DOCS / page.removeprefix("../")).is_file()
+    return f"[{words}]({page})" if there else words
 
 
 def methods(_: str) -> str:
@@ -104,6 +104,8 @@ def three_findings(_: str) -> str:
 def try_live(name: str) -> str:
     """A site of atoms in a frame that is fetched when it is unfolded; else a recorded page of the gallery."""
     shown, words = live_atoms(name), "Try it here: draw a digit, see which atoms fire, turn one up"
+    if "<iframe" not in shown and not (DOCS / RECORDED).is_file():
+        return ""
     if "<iframe" not in shown:
         # A model that runs in the page needs a runtime of 14 MB, which the repository does not keep.
         words = "Try it here: a language model with one feature turned up. Click a word: what fires there?"
@@ -119,7 +121,10 @@ CARD = re.compile(r'<article><a href="(.+?)\.html".*?</article>')
 
 def gallery(names: str) -> str:
     """Cards of the gallery's index, by the names of their pages, for a page beside its folder."""
-    index = (DOCS / "gallery" / "index.html").read_text(encoding="utf-8")
+    file = DOCS / "gallery" / "index.html"
+    if not file.is_file():
+        raise ValueError("docs/gallery must be there. Run `python docs/make_gallery.py --pages`.")
+    index = file.read_text(encoding="utf-8")
     cards = {card[1]: card[0].replace("../pictures", "pictures") for card in CARD.finditer(index)}
     chosen = list(cards) if names == "all" else names.split()
     inside = "".join(re.sub(r'href="(?!https)', 'href="gallery/', cards[name]) for name in chosen)
@@ -141,7 +146,6 @@ MACROS: dict[str, Callable[[str], str]] = {
     "classes": classes,
     "course": course,
     "definitions": definitions,
-    "errors": errors,
     "gallery": gallery,
     "headlines": headlines,
     "instructors": instructors,
@@ -158,7 +162,6 @@ MACROS: dict[str, Callable[[str], str]] = {
     "rate": reading_rate,
     "releases": releases,
     "rubrics": rubrics,
-    "rules": rules,
     "settings": settings,
     "table": benchmark_table,
     "three": three_findings,

@@ -1,4 +1,4 @@
-"""Figures of pages, read where they were measured: docs/claims and benchmarks/RESULTS.md."""
+"""Figures of pages, read where they were measured: docs/claims and benchmarks/results."""
 
 from __future__ import annotations
 
@@ -91,15 +91,17 @@ def numbers(argument: str) -> str:
 
 
 def benchmark_table(argument: str) -> str:
-    """A table of benchmarks/RESULTS.md by the beginning of its heading; "heading / which", from 1."""
-    heading, which = _pair(argument)
-    text = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    sections = re.split(r"^##+ ", text, flags=re.MULTILINE)[1:]
-    found = [part for part in sections if part.replace("`", "").startswith(heading)]
-    tables = re.findall(r"(?:^\|.*\n?)+", found[0], re.MULTILINE) if found else []
-    if not 0 < int(which) <= len(tables):
-        raise ValueError(f"benchmarks/RESULTS.md has no table {which} under {heading!r}.")
-    return str(tables[int(which) - 1]).rstrip()
+    """A table of benchmarks/results with its date and machine; "benchmark / table"."""
+    benchmark, name = _pair(argument)
+    file = ROOT / "benchmarks" / "results" / f"{benchmark}.json"
+    if not file.is_file():
+        raise ValueError(f"benchmarks/results has no file {file.name}.")
+    table = _named(json.loads(file.read_text(encoding="utf-8")), name, f"tables of {benchmark}")
+    columns = table["columns"]
+    lines = [columns, ["---"] * len(columns), *table["rows"]]
+    about = f"{table['date']}, {table['machine']}, load: {table['load']}; `{table['command']}`"
+    rows = "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
+    return f"{rows}\n\n<small>{about}</small>"
 
 
 def _cards(experiment: str, *, folded: bool = False) -> str:

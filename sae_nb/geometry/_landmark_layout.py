@@ -17,7 +17,7 @@ WHOLE_UP_TO = 50_000
 """Rows up to which all are laid out, and give the axes of PCA."""
 
 SAMPLE = 20_000
-"""Rows laid out of more than that. Ours: `benchmarks/map_layout.py` measures it."""
+"""Rows laid out of more than that. Ours: `benchmarks/maps.py layout` measures it."""
 
 N_ANCHORS = 5
 """Rows of the sample, the nearest, that a placed row may lie between."""

@@ -43,7 +43,7 @@ def test_visitors_leave_nothing_and_need_no_network(checkout: Path, tmp_path: Pa
     if not sys.platform.startswith("linux") or importlib.util.find_spec("psutil") is None:
         pytest.skip("watches processes the way Linux shows them, with psutil")
     seen = tmp_path / "visits.json"
-    command = [sys.executable, str(ROOT / "benchmarks" / "binder_load.py"), "--visitors", "2"]
+    command = [sys.executable, str(ROOT / "tests" / "binder" / "binder_load.py"), "--visitors", "2"]
     command += ["--ways", "kernel", "--folder", str(checkout), "--json", str(seen)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
@@ -62,7 +62,7 @@ def test_visitors_leave_nothing_and_need_no_network(checkout: Path, tmp_path: Pa
 def test_what_a_visitor_leaves_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that goes on, a file in the image, and a visit that failed: each in the record."""
     pytest.importorskip("psutil")
-    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "binder"))
     load = importlib.import_module("binder_load")
     monkeypatch.setattr(load, "until", lambda holds, _: holds())  # no patience
     (tmp_path / "binder").mkdir()

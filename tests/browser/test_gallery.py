@@ -1,8 +1,10 @@
-"""The gallery as it is committed: opened from disk without network, drawn, linked, small."""
+"""The gallery as `make docs` writes it: opened from disk without network, drawn, linked, small."""
 
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,17 @@ from tests.browser.watched import watched
 
 DOCS = Path(__file__).parents[2] / "docs"
 GALLERY = DOCS / "gallery"
-PAGES = sorted(path for path in GALLERY.glob("*.html") if path.name != "index.html")
+# Written by `make docs`; a run of the tests alone writes what is missing, one by one.
+PAGES = [
+    GALLERY / f"{name}.html"
+    for name in (
+        *("atom-language-money", "atom-language-outer-space", "atom-vision-digit-0"),
+        *("atom-vision-digit-7", "changes", "circuit", "corpora", "dashboard", "depth"),
+        *("generation", "layers", "lens-language", "lens-vision", "map", "patching", "pursuit"),
+        *("quiz", "report-card", "steering-language", "steering-vision", "superposition"),
+        *("time", "training"),
+    )
+]
 # A link that waits to be clicked is no request.
 ELSEWHERE = re.compile(
     r"src=[\"']https?://|<link[^>]*href=[\"']https?://|import\([\"']https?://|url\([\"']?https?://"
@@ -26,6 +38,21 @@ def page(opened: Any) -> Iterator[Any]:
     """A fresh page that must stay free of complaints and of requests beyond the disk."""
     with watched(opened.new_page()) as made:
         yield made
+
+
+@pytest.fixture(scope="module", autouse=True)
+def written() -> None:
+    """The pages, where they are not there yet."""
+    if not (GALLERY / "index.html").is_file():
+        command = [sys.executable, str(DOCS / "make_gallery.py"), "--pages"]
+        subprocess.run(command, check=True)
+
+
+def there(path: Path) -> Path:
+    """A page, unless it is of a model that is not at hand."""
+    if not path.is_file():
+        pytest.skip("SmolLM2 is not at hand, and this page shows it")
+    return path
 
 
 def test_no_card_is_blank() -> None:
@@ -40,7 +67,7 @@ def test_no_card_is_blank() -> None:
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_nothing_is_asked_for_elsewhere(path: Path) -> None:
     """No page names a script, style or picture on another host."""
-    assert not ELSEWHERE.search(path.read_text(encoding="utf-8"))
+    assert not ELSEWHERE.search(there(path).read_text(encoding="utf-8"))
 
 
 PAINTED = """() => {
@@ -55,7 +82,7 @@ PAINTED = """() => {
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
 def test_page_draws_and_answers_without_a_kernel(path: Path, page: Any) -> None:
     """The figure is there with its marks, and pointing at it shows a number."""
-    page.goto(path.as_uri())
+    page.goto(there(path).as_uri())
     if page.locator(".js-plotly-plot").count():
         page.wait_for_selector(".js-plotly-plot .main-svg")
         marks = ".js-plotly-plot :is(.point, .js-line, .bars path, .scatterlayer path, image)"

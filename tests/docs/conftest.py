@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,7 +17,10 @@ TOOLS = ROOT / "docs" / "tools"
 
 @pytest.fixture(scope="session")
 def docs() -> Path:
-    """The folder of the pages."""
+    """The folder of the pages, with the gallery written where it is not there yet."""
+    if not (ROOT / "docs" / "gallery" / "index.html").is_file():
+        command = [sys.executable, str(ROOT / "docs" / "make_gallery.py"), "--pages"]
+        subprocess.run(command, check=True)
     return ROOT / "docs"
 
 

@@ -67,9 +67,8 @@ def test_a_quoted_number_is_the_artefacts(tool: Tool) -> None:
         "{{ numbers: bench_references / gone / trained }}",
         "{{ measured: gone }}",
         "{{ classes: gone }}",
-        "{{ table: pursuit.py / 99 }}",
-        "{{ table: gone.py / 1 }}",
-        "{{ errors: gone }}",
+        "{{ table: pursuit / gone }}",
+        "{{ table: gone / 1 }}",
         "{{ notebook: 99 }}",
         "{{ gone: 1 }}",
     ],
@@ -92,12 +91,14 @@ def test_classes_of_transformers_are_counted_from_what_was_found(tool: Tool) -> 
 
 
 def test_benchmark_tables_are_copied_whole(tool: Tool) -> None:
-    """Every line of a table, from the section that was asked for."""
-    table = tool("measured").benchmark_table("sae_family.py / 1")
-    results = (ROOT / "benchmarks" / "RESULTS.md").read_text(encoding="utf-8")
-    assert table in results
-    assert table.startswith("| SAE |")
-    assert "| Gated (at its start) |" in table
+    """Every row of a table, and when, where and how it was measured."""
+    shown = tool("measured").benchmark_table("one_step / every one-step SAE")
+    file = ROOT / "benchmarks" / "results" / "one_step.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))["every one-step SAE"]
+    assert shown.splitlines()[0] == f"| {' | '.join(kept['columns'])} |"
+    assert all(f"| {' | '.join(row)} |" in shown for row in kept["rows"])
+    assert kept["date"] in shown
+    assert kept["machine"] in shown
 
 
 def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:

@@ -13,7 +13,7 @@ import torch
 
 from sae_nb.pursuit import gradient_pursuit, matching_pursuit, orthogonal_matching_pursuit
 
-STEADY = Path(__file__).parents[2] / "benchmarks" / "device"
+STEADY = Path(__file__).parent
 """Holds `simulator.py`."""
 
 # Every branch of the kernels: correlations in shared memory, in global memory, and split; all

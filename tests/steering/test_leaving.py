@@ -20,6 +20,7 @@ from transformers import LlamaForCausalLM
 
 import sae_nb as sn
 from sae_nb.steering._export import COLUMNS
+from tests.scripts import script
 
 POINT = "resid_post.3"
 TEXT = "The list of names is empty."
@@ -296,8 +297,8 @@ def test_lm_eval_itself_reads_the_numbers_of_steer(tmp_path: Path) -> None:
     with steering("add", POINT) as steered:
         expected = gpt()(ids)
     steered.recipe.to_lm_eval(tmp_path / "s.pt")
-    script = ROOT / "benchmarks" / "peers" / "in_lm_eval.py"
+    code = script(ROOT / "benchmarks" / "peers.py", "peers").SCRIPTS["lm_eval"]
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    subprocess.run([LM_EVAL, script, tmp_path], check=True, env=bare, capture_output=True)
+    subprocess.run([LM_EVAL, "-c", code, tmp_path], check=True, env=bare, capture_output=True)
     with safe_open(tmp_path / "found.safetensors", "pt") as file:
         assert torch.equal(file.get_tensor("s").reshape(expected.shape), expected)

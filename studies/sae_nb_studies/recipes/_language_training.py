@@ -146,7 +146,7 @@ _ABOUT_EXTRA = (
     "extra is the folder of texts (for the bundled model public-domain ones: plays of Shakespeare, "
     "inaugural and state-of-the-union addresses). "
 )
-# Where benchmarks/trigram.py has written them in.
+# Where tests/models/trigram.py has written them in.
 _BESIDE_TRIGRAMS = (
     " beside those of an interpolated Kneser–Ney trigram fitted on all training text, on CPython's "
     "alone, on stories alone:"
