@@ -217,8 +217,6 @@ def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
     package = module.partition(".")[0]
     if word := words().get(package, {}).get(name):
         return f"{said} {_told(word)}"
-    if rooms := [room for room in _rooms(package) if name in dir(sys.modules[room])]:
-        return f"{said} It is in another room: {_either([f'{room}.{name}' for room in rooms])}."
     if package == "sae_nb" and name in _panels():
         return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
     if close := near(name, known):
@@ -232,14 +230,6 @@ def _panels() -> list[str]:
     """Return the names of the package of panels, if it is installed."""
     found = find_spec("sae_nb_widgets")
     return [] if found is None else list(import_module("sae_nb_widgets").__all__)
-
-
-def _rooms(package: str) -> list[str]:
-    homes = _imports(_blocks(package)[0])
-    rooms = [f"{home}.{name}" for name, home in homes.items() if home in (package, _STUDIES)]
-    for room in rooms:
-        import_module(room)  # its door alone
-    return rooms
 
 
 def no_attribute(owner: object, name: str) -> Any:
