@@ -222,9 +222,12 @@ class _FormerFile(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("__"):
-            for package in ("sae_nb", *_rooms("sae_nb")):
-                if name in sys.modules[package].__all__:
-                    return getattr(sys.modules[package], name)
+            homes = _imports(_blocks("sae_nb")[0])
+            there = ("sae_nb", _STUDIES) if find_spec(_STUDIES) else ("sae_nb",)
+            packages = [f"{home}.{one}" for one, home in homes.items() if home in there]
+            for package in map(import_module, ("sae_nb", *packages)):
+                if name in package.__all__:
+                    return getattr(package, name)
         raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}", name=name)
 
 
@@ -311,8 +314,6 @@ def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
     package = module.partition(".")[0]
     if word := words().get(package, {}).get(name):
         return f"{said} {_told(word)}"
-    if rooms := [room for room in _rooms(package) if name in dir(sys.modules[room])]:
-        return f"{said} It is in another room: {_either([f'{room}.{name}' for room in rooms])}."
     if package == "sae_nb" and name in _panels():
         return f"{said} It is a panel: `sw.{name}`, after `import sae_nb_widgets as sw`."
     if close := near(name, known):
@@ -328,15 +329,6 @@ def _panels() -> list[str]:
     """Return the names of the package of panels, if it is installed."""
     found = find_spec("sae_nb_widgets")
     return [] if found is None else list(import_module("sae_nb_widgets").__all__)
-
-
-def _rooms(package: str) -> list[str]:
-    homes = _imports(_blocks(package)[0])
-    there = (package, _STUDIES) if find_spec(_STUDIES) else (package,)
-    rooms = [f"{home}.{name}" for name, home in homes.items() if home in there]
-    for room in rooms:
-        import_module(room)  # its door alone
-    return rooms
 
 
 def no_attribute(owner: object, name: str) -> Any:

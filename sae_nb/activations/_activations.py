@@ -365,7 +365,6 @@ class Activations(KnowsOtherWords):
         policy = policy_text(self.context.policy)
         return f"Activations({' · '.join(facts + [policy] * bool(policy))})"
 
-    @checked
     def rows(self, indices: Index) -> Float[Tensor, "m d_in"]:
         """Return the vectors of some rows, reading only those from disk."""
         return self._rows.take(self._numbers(indices))

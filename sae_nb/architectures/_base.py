@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar
@@ -172,8 +171,10 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     if not TYPE_CHECKING:
 
         def __getattr__(self, name: str) -> Any:
-            with suppress(AttributeError):  # torch's own: ours says more, or why a property failed
+            try:
                 return super().__getattr__(name)
+            except AttributeError:  # torch's own: ours says more, or why a property failed
+                pass
             return no_attribute(self, name)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> SparseAutoencoder:
@@ -241,11 +242,14 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
             fit.
         """
         k = self._checked_k(k)
-        if isinstance(x, Activations) and x.d_in == self.d_in:
-            warn_of_place(self, x.hook_point)
-        if isinstance(x, Activations) and x.on_disk:
-            return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
-        return self._encode(self._rows(x), k).reshape(*as_tensor(x).shape[:-1])
+        if isinstance(x, Activations):
+            if x.d_in == self.d_in:
+                warn_of_place(self, x.hook_point)
+            if x.on_disk:
+                return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
+        x_in = as_tensor(x)
+        codes = self._encode(self._rows(x), k)
+        return codes if x_in.ndim == 2 else codes.reshape(*x_in.shape[:-1])
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
@@ -259,7 +263,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
                 f"`codes` must be SparseCodes, as `encode` returns them, got {type(codes).__name__}. "
                 "Use SparseCodes.from_dense(z)."
             )
-        codes = codes.with_values(codes.values.to(self.dtype))
+        if codes.dtype != self.dtype:
+            codes = codes.with_values(codes.values.to(self.dtype))
         x_hat = self.operator.synthesise(codes, self.bias)
         return x_hat.reshape(*codes.leading_shape, self.d_out)
 
@@ -328,7 +333,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     @property
     def bias(self) -> Float[Tensor, " d_out"]:
         """The reconstruction of an all-zero code, in the model's units."""
-        return self.scaling.mean + self.pre_bias / self.scaling.scale
+        scaling = self.scaling
+        return scaling.mean + self.pre_bias / scaling.scale
 
     @property
     def is_mapped(self) -> bool:
@@ -698,17 +704,18 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         return f"Capture it at `sae.hook_point`{known}."
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
-        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=self._where(x))
+        rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=lambda: self._where(x))
+        device, dtype = self.device, self.dtype
         if not isinstance(x, Tensor):
-            rows = rows.to(self.device)
-        if rows.device != self.device:
+            rows = rows.to(device)
+        if rows.device != device:
             raise ValueError(
-                f"`x` must be on the SAE's device {self.device}, got {rows.device}. Use "
-                f"x.to({str(self.device)!r}) or sae.to({str(rows.device)!r})."
+                f"`x` must be on the SAE's device {device}, got {rows.device}. Use "
+                f"x.to({str(device)!r}) or sae.to({str(rows.device)!r})."
             )
         if isinstance(x, Activations):
             self.look_at(x)
-        return rows.to(self.dtype)
+        return rows.to(dtype)
 
 
 class Untrained:

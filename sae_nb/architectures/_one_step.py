@@ -172,7 +172,9 @@ class OneStep(SparseAutoencoder):
         self.encoder.rescale_(gain)
 
     def _encode(self, x: Rows, k: int | None) -> SparseCodes:
-        return self._with(self._prox(k), x)
+        (seen, centre), encoder = self._seen(x), self.encoder
+        offset = encoder.bias / self.scaling.scale
+        return self._prox(k).of_affine(seen, encoder.weight, offset, centre)
 
     def dense_codes(self, x: Rows) -> Tensor:
         """Return the codes of rows as a matrix, by plain torch operations alone: what can be exported.

@@ -14,7 +14,11 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.checks._annotations import checked as checked, rules_of as rules_of
+    from sae_nb.checks._annotations import (
+        checked as checked,
+        rules_of as rules_of,
+        unchecked as unchecked,
+    )
     from sae_nb.checks._rules import (
         Between as Between,
         Count as Count,

@@ -8,6 +8,7 @@ import inspect
 import sys
 from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from operator import attrgetter
 from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, overload
 
 import numpy as np
@@ -129,6 +130,12 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
     return with_checks
 
 
+def unchecked(call: Checked) -> Checked:
+    """Return a checked function without its checks, for calls whose arguments are known to fit."""
+    plain: Checked = inspect.unwrap(call)
+    return plain
+
+
 def rules_of(call: Callable[..., Any]) -> dict[str, tuple[Rule, ...]]:
     """Return the rules that the annotations of a public function, or of a class's making, give its arguments.
 
@@ -180,14 +187,12 @@ class _Argument:
         self.name, self.default, self.kinds = parameter.name, parameter.default, kinds
 
     def taken(self, value: Any, sizes: Sizes) -> Any:
-        if self.kinds is None or value is self.default or _both_nan(value, self.default):
+        default = self.default
+        if self.kinds is None or value is default:
             return value
+        if isinstance(default, float) and default != default and value != value:
+            return value  # NaN again, read from a file for example
         return _taken(value, self.kinds, self.name, sizes)
-
-
-def _both_nan(value: Any, default: Any) -> bool:
-    """Whether a default of NaN is given again, read from a file for example."""
-    return isinstance(default, float) and default != default and value != value
 
 
 class _Arguments:
@@ -211,13 +216,13 @@ class _Arguments:
         self, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         sizes: Sizes = {}
-        n, by_name = len(self.in_order), self.by_name
-        placed = [a.taken(value, sizes) for a, value in zip(self.in_order, args, strict=False)]
-        named = {
-            name: by_name[name].taken(value, sizes) if name in by_name else value
-            for name, value in kwargs.items()
-        }
-        return (*placed, *args[n:]), named
+        placed, named = list(args), dict(kwargs)
+        for i, argument in enumerate(self.in_order[: len(args)]):
+            placed[i] = argument.taken(args[i], sizes)
+        for name, value in kwargs.items():
+            if name in self.by_name:
+                named[name] = self.by_name[name].taken(value, sizes)
+        return tuple(placed), named
 
     def fit(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         try:
@@ -349,30 +354,29 @@ def _annotated(_: str, inner: list[ast.expr], names: Names) -> _Kind | None:
     return _ruled(kind, rule) if isinstance(rule, Between) else None
 
 
-def _of(matches: Callable[[Any], bool], words: str, check: Callable[..., Any]) -> _Kind:
-    """A kind that a checker above takes where the type fits."""
+def _of(
+    matches: Callable[[Any], bool], words: str, check: Callable[..., Any] | None = None
+) -> _Kind:
+    """A kind that a checker above takes where the type fits; a value without one stays as it is."""
 
     def take(value: Any, name: str, _: Sizes) -> Any:
         if not matches(value):
             raise _OtherKindError
-        return check(value, name=name)
+        return value if check is None else check(value, name=name)
 
     return _Kind(words, take)
 
 
-def _is(check: Callable[..., Any]) -> Callable[[Any], bool]:
-    """Whether a checker finds nothing wrong with the type."""
+def _what_passes(words: str, check: Callable[..., Any]) -> _Kind:
+    """A kind whose checker knows the type: of another one it raises a TypeError."""
 
-    def matches(value: Any) -> bool:
+    def take(value: Any, name: str, _: Sizes) -> Any:
         try:
-            check(value, name="")
+            return check(value, name=name)
         except TypeError:
-            return False
-        except ValueError:
-            return True
-        return True
+            raise _OtherKindError from None
 
-    return matches
+    return _Kind(words, take)
 
 
 def _whole(value: Any, *, name: str) -> int:
@@ -380,10 +384,6 @@ def _whole(value: Any, *, name: str) -> int:
         return check_seed(value, name=name)
     most = None if "memory" in name or "bytes" in name else LARGEST
     return check_count(value, name=name, at_least=-LARGEST, at_most=most)
-
-
-def _unchanged(value: Any, **_: str) -> Any:
-    return value
 
 
 def _path(value: Any, *, name: str) -> Any:
@@ -395,13 +395,13 @@ def _instance(written: str) -> _Kind:
     """Return a class of ours, by its name: this module is below all of them."""
 
     def matches(value: Any) -> bool:
-        if any(written == cls.__name__ for cls in type(value).__mro__):
+        if written in map(attrgetter("__name__"), type(value).__mro__):
             return True
         if isinstance(value, type):
             return False
         return any(hasattr(value, name) for name in LIKE.get(written, ()))
 
-    return _of(matches, CLASSES[written], _unchanged)
+    return _of(matches, CLASSES[written])
 
 
 def _choice(choices: Collection[Any]) -> _Kind:
@@ -531,26 +531,24 @@ def _check_axes(value: Any, axes: list[str], name: str, sizes: Sizes) -> None:
             )
 
 
-_integer = _of(_is(check_integer), "an integer", check_integer)
+_integer = _what_passes("an integer", check_integer)
 _PLAIN: dict[str, _Kind] = {
-    "int": _of(_is(check_integer), "an integer", _whole),
-    "float": _of(_is(check_real), "a number", check_real),
-    "bool": _of(_is(check_flag), "True or False", check_flag),
-    "str": _of(_is(check_text), "text", check_text),
-    "Path": _of(_is(check_path), "a path", _path),
-    "None": _of(lambda value: value is None, "None", _unchanged),
-    "slice": _of(lambda value: isinstance(value, slice), "a slice", _unchanged),
+    "int": _what_passes("an integer", _whole),
+    "float": _what_passes("a number", check_real),
+    "bool": _what_passes("True or False", check_flag),
+    "str": _what_passes("text", check_text),
+    "Path": _what_passes("a path", _path),
+    "None": _of(lambda value: value is None, "None"),
+    "slice": _of(lambda value: isinstance(value, slice), "a slice"),
     "Generator": _of(
         lambda value: isinstance(value, torch.Generator),
         "a torch generator. Use torch.Generator().manual_seed(0).",
-        _unchanged,
     ),
     "dtype": _of(
         lambda value: isinstance(value, torch.dtype),
         "a torch dtype. Use one such as torch.float32.",
-        _unchanged,
     ),
-    "device": _of(lambda value: isinstance(value, torch.device), "a device", _unchanged),
+    "device": _of(lambda value: isinstance(value, torch.device), "a device"),
     **dict.fromkeys(("Judge", "Make"), _of(callable, "a function", check_callable)),
     "Tensor": _of(is_array, "a torch tensor. Use torch.as_tensor(…).", as_tensor),
 }

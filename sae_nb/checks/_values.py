@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import itertools
 import math
 import operator
@@ -100,7 +101,7 @@ def check_matrix(
     name: str = "x",
     d_in: int | None = None,
     flatten: bool = False,
-    where: str = "",
+    where: str | Callable[[], str] = "",
     finite: bool = True,
 ) -> Tensor:
     """Return `x` as a tensor if it holds floating-point rows, (n, d_in), at least one of them."""
@@ -119,7 +120,7 @@ def check_matrix(
     if d_in is not None and x.shape[-1] != d_in:
         raise ValueError(
             f"`{name}` must have last dimension d_in={d_in}, got shape {tuple(x.shape)}. "
-            f"{where or 'Was it captured at a different hook point?'}"
+            f"{_written(where) or 'Was it captured at a different hook point?'}"
         )
     if x.numel() == 0:
         raise ValueError(
@@ -134,23 +135,33 @@ def check_matrix(
 
 
 def check_finite(
-    x: Tensor, *, name: str = "x", where: str = "", row_name: Callable[[int], str] | None = None
+    x: Tensor,
+    *,
+    name: str = "x",
+    where: str | Callable[[], str] = "",
+    row_name: Callable[[int], str] | None = None,
 ) -> None:
     """Refuse NaN and infinity, naming the first bad row, and shapes without numbers."""
     check_data(x, name=name)
     # One fused pass in the common case: a sum is finite only if every entry is, up to overflow.
-    if bool(torch.isfinite(x.detach().sum())):
+    if cmath.isfinite(x.detach().sum().item()):
         return
     bad = ~torch.isfinite(x.detach()).reshape(x.shape[0], -1).all(dim=1)
     if not bool(bad.any()):
         return
     row = int(bad.nonzero()[0])
     label = f" ({row_name(row)})" if row_name is not None else ""
+    where = _written(where)
     raise ValueError(
         f"`{name}` must be finite, but {int(bad.sum())} of {x.shape[0]} rows hold NaN or infinity; "
         f"the first is row {row}{label}.{' ' + where if where else ''} Look at the model's dtype "
         "(fp16 overflows) or drop these rows."
     )
+
+
+def _written(text: str | Callable[[], str]) -> str:
+    """The text of an error, which may be made only now that it is needed."""
+    return text() if callable(text) else text
 
 
 LARGEST = 2**31 - 1
@@ -410,7 +421,7 @@ def row_numbers(
 
     if isinstance(index, tuple) and len(index) == 2 and index[1] is Ellipsis:
         index = index[0]  # scikit-learn asks for rows like this
-    if _reaches_the_last_axis(index):
+    if isinstance(index, tuple) and _reaches_the_last_axis(index):
         raise IndexError(
             f"An index must fit the axes of the rows, {(*shape,)}, and what follows `...` is of the last axis. "
             f"{beyond}"
@@ -429,10 +440,8 @@ def row_numbers(
     return rows.reshape([*rows.shape, *[1] * len(rest)]) * within.numel() + within
 
 
-def _reaches_the_last_axis(index: object) -> bool:
+def _reaches_the_last_axis(index: tuple[object, ...]) -> bool:
     """Whether an index, such as [..., 17], names something after an ellipsis; a new axis is none."""
-    if not isinstance(index, tuple):
-        return False
     after = list(itertools.dropwhile(lambda part: part is not Ellipsis, index))[1:]
     return any(part is not None for part in after)
 

@@ -120,6 +120,26 @@ class SparseCodes(KnowsOtherWords):
             )
         object.__setattr__(self, "leading_shape", tuple(sizes))
 
+    @classmethod
+    def _made(
+        cls,
+        values: Float[Tensor, " nnz"],
+        support: Support,
+        leading_shape: tuple[int, ...] | None = None,
+    ) -> SparseCodes:
+        """Return codes whose parts fit because of how they were chosen; nothing is checked."""
+        rows = (support.offsets.numel() - 1,)
+        made = object.__new__(cls)
+        vars(made).update(
+            values=values,
+            atoms=support.atoms,
+            offsets=support.offsets,
+            n_atoms=support.n_atoms,
+            leading_shape=rows if leading_shape is None else leading_shape,
+            support=support,
+        )
+        return made
+
     # How many, where, of what kind
 
     @property
@@ -563,8 +583,8 @@ class SparseCodes(KnowsOtherWords):
         total = int(offsets[-1])
         entries = torch.repeat_interleave(first - offsets[:-1], counts, output_size=total)
         entries += torch.arange(total, device=self.device)
-        parts = (self.values[entries], self.atoms[entries], offsets, self.n_atoms)
-        return SparseCodes(*parts, tuple(numbers.shape))
+        support = Support(self.atoms[entries], offsets, self.n_atoms)
+        return self._made(self.values[entries], support, tuple(numbers.shape))
 
     def only(self, kept: Bool[Tensor, " nnz"]) -> SparseCodes:
         """Return the same rows with some of their entries, named by a mask, and their gradient."""
@@ -582,8 +602,8 @@ class SparseCodes(KnowsOtherWords):
                 f"`kept` must be on the codes' device {self.values.device}, got {kept.device}. Move it there."
             )
         counts = torch.bincount(self.support.rows[kept], minlength=self.n_rows)
-        parts = (self.values[kept], self.atoms[kept], offsets_of(counts))
-        return SparseCodes(*parts, self.n_atoms, self.leading_shape)
+        support = Support(self.atoms[kept], offsets_of(counts), self.n_atoms)
+        return self._made(self.values[kept], support, self.leading_shape)
 
     def reshape(self, *shape: int) -> SparseCodes:
         """Return the same codes with other leading axes, whose product is the number of rows."""
@@ -591,7 +611,7 @@ class SparseCodes(KnowsOtherWords):
 
     def detach(self) -> SparseCodes:
         """Return the same codes without a gradient."""
-        return self.with_values(self.values.detach())
+        return self._made(self.values.detach(), self.support, self.leading_shape)
 
     def to(self, device: int | str | torch.device) -> SparseCodes:
         """Return the codes on another device; the same object if they are there already.
@@ -610,14 +630,13 @@ class SparseCodes(KnowsOtherWords):
             )
         if wanted == self.device:
             return self
-        values, atoms = self.values.to(wanted), self.atoms.to(wanted)
-        return SparseCodes(values, atoms, self.offsets.to(wanted), self.n_atoms, self.leading_shape)
+        support = Support(self.atoms.to(wanted), self.offsets.to(wanted), self.n_atoms)
+        return self._made(self.values.to(wanted), support, self.leading_shape)
 
     def __deepcopy__(self, _: Any) -> SparseCodes:
         # As pickle does: torch copies no tensor that was computed, unless it is taken off its graph.
-        values = self.values.detach().clone()
-        atoms, offsets = self.atoms.clone(), self.offsets.clone()
-        return SparseCodes(values, atoms, offsets, self.n_atoms, self.leading_shape)
+        support = Support(self.atoms.clone(), self.offsets.clone(), self.n_atoms)
+        return self._made(self.values.detach().clone(), support, self.leading_shape)
 
     def with_values(
         self, values: Float[Tensor, " nnz"], leading_shape: tuple[int, ...] | None = None
@@ -653,13 +672,9 @@ class SparseCodes(KnowsOtherWords):
         tail = tails.pop() if len(tails) == 1 else ()
         inner = math.prod(tail)
         shape = (rows // inner, *tail) if inner else (rows,)
-        return cls(
-            torch.cat([part.values for part in parts]),
-            torch.cat([part.atoms for part in parts]),
-            offsets_of(torch.cat([part.l0 for part in parts])),
-            widths[0],
-            shape,
-        )
+        atoms, l0 = (torch.cat(of) for of in zip(*((part.atoms, part.l0) for part in parts)))
+        support = Support(atoms, offsets_of(l0), widths[0])
+        return cls._made(torch.cat([part.values for part in parts]), support, shape)
 
     # Files
 

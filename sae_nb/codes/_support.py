@@ -33,19 +33,19 @@ class Grouping:
     """First entry of each atom, and the number of entries at the end."""
 
 
+@dataclass(eq=False)
 class Support:
     """The atoms that each row uses, without the strengths; its CSC view is made once, on demand.
 
     Codes that share a support (a batch and its detached copy) share this object.
     """
 
+    atoms: Int[Tensor, " nnz"]
+    offsets: Int[Tensor, " rows_plus_1"]
+    n_atoms: int
+
     path: Any = None
     """The path that made the codes, where there was a choice; decoding then takes the same one."""
-
-    def __init__(
-        self, atoms: Int[Tensor, " nnz"], offsets: Int[Tensor, " rows_plus_1"], n_atoms: int
-    ) -> None:
-        self.atoms, self.offsets, self.n_atoms = atoms, offsets, n_atoms
 
     @cached_property
     def by_atom(self) -> Grouping:

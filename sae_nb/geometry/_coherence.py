@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Count, check_count, check_matrix, checked
+from sae_nb.checks import Count, check_count, check_matrix, checked, unchecked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry._cosines import TILE, cosine_tiles
 from sae_nb.geometry._dimension import stable_rank
@@ -119,9 +119,9 @@ def atom_geometry(dictionary: Any, *, m: Count = 1) -> AtomGeometry:
         mean_cosine=total / (len(unit) * (len(unit) - 1)),
         babel=max(sums),
         alike=torch.cat(alike).double().numpy(),
-        stable_rank=stable_rank(unit),
+        stable_rank=unchecked(stable_rank)(unit),
         effective_rank=float((-(p * p.clamp_min(1e-300).log()).sum()).exp()),
-        welch=welch_bound(len(unit), unit.shape[1]),
+        welch=unchecked(welch_bound)(len(unit), unit.shape[1]),
         m=m,
     )
 

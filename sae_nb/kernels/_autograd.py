@@ -38,7 +38,7 @@ def chosen(primitives: Primitives, pre_codes: PreCodes, entries: Entries) -> Spa
     support = Support(entries.atoms, entries.offsets, pre_codes.n_atoms)
     support.path = primitives
     values = _Chosen.apply(*pre_codes.tensors, entries.values, support, primitives)  # type: ignore[no-untyped-call]
-    return SparseCodes(values, support.atoms, support.offsets, support.n_atoms, support=support)
+    return SparseCodes._made(values, support)
 
 
 class _Chosen(torch.autograd.Function):

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float
 from torch import Tensor
 
@@ -40,6 +41,9 @@ from sae_nb.kernels._backends import (
     pick,
 )
 from sae_nb.kernels._memory import explain_out_of_memory
+
+FEW = 2**15
+"""Up to so many products, torch's own calls cost less than waking compiled loops."""
 
 
 def topk_encode(
@@ -304,6 +308,16 @@ def decode(
             codes, dictionary, bias, lambda z, d, b: decode(z, d, b, backend=backend)
         )
     chosen = pick(backend, codes.values)
+    if chosen == "cpu" and backend == "auto" and codes.nnz * dictionary.shape[1] <= FEW:
+        x_hat = F.embedding_bag(
+            codes.atoms.long(),
+            dictionary,
+            codes.offsets,
+            mode="sum",
+            per_sample_weights=codes.values,
+            include_last_offset=True,
+        )
+        return x_hat if bias is None else x_hat + bias
     if chosen == "reference":
         return reference.decode(codes, dictionary, bias)
     primitives = primitives_of(chosen, codes.support)

@@ -9,8 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from sae_nb.architectures import TopK
+from sae_nb import kernels
+from sae_nb.architectures import AbsTopK, TopK
 from sae_nb.architectures._revival import Dead, auxk_loss
+from sae_nb.architectures.parts._largest import FEW_PRE_CODES
+from sae_nb.codes import SparseCodes
 
 
 def topk(d_in: int, n_atoms: int, k: int, seed: int = 0, **settings: Any) -> TopK:
@@ -169,3 +172,46 @@ def test_it_works_inside_a_trace() -> None:
         expected = sae.encode(network[0](x))
         assert torch.equal(values, expected.values)
         assert torch.allclose(out, network[1](sae.decode(expected)), atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", ["spread", "tied", "mostly negative", "zero"])
+@pytest.mark.parametrize("architecture", [TopK, AbsTopK])
+def test_few_rows_are_encoded_as_many_are(architecture: Any, rows: str) -> None:
+    """Torch's own calls for a few rows, compiled loops for many: codes, ties, decoding and gradients agree."""
+    sae = architecture(6, 20, 3, generator=torch.Generator().manual_seed(0))
+    x = torch.randn(4, 6, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        sae.pre_bias.copy_(torch.linspace(-0.1, 0.1, 6))
+        sae.encoder.bias.fill_(-1.5 if rows == "mostly negative" else 0.1)
+        if rows == "tied":
+            sae.encoder.weight[10:] = sae.encoder.weight[:10]
+        if rows == "zero":
+            x.zero_()
+    many = FEW_PRE_CODES // 20 + 1
+    results = []
+    for batch in (x, x.repeat(many // 4 + 1, 1)):
+        batch.requires_grad_()
+        codes = sae.encode(batch)
+        few = codes[:4]
+        wanted = (sae.decode(few) ** 2).sum() + few.values.square().sum()
+        grads = torch.autograd.grad(wanted, [batch, *sae.parameters()], allow_unused=True)
+        results.append((few, [grads[0][:4], *grads[1:]]))
+    (few, grads), (of_many, expected) = results
+    assert few.offsets.tolist() == of_many.offsets.tolist()
+    assert few.atoms.tolist() == of_many.atoms.tolist()
+    assert few.atoms.dtype == of_many.atoms.dtype
+    assert torch.allclose(few.values, of_many.values, atol=1e-6)
+    for one, other in zip(grads, expected, strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or torch.allclose(one, other, atol=1e-5)
+
+
+def test_few_rows_are_decoded_as_the_loops_do() -> None:
+    """Rows without an entry are the bias alone."""
+    codes = SparseCodes.from_dense(
+        torch.tensor([[0.0, 2.0, 1.0], [0.0, 0.0, 0.0], [3.0, 0.0, 0.0]])
+    )
+    atoms, bias = torch.randn(3, 5), torch.randn(5)
+    for one in (codes, codes.only(codes.values < 0)):
+        expected = kernels.decode(one, atoms, bias, backend="cpu")
+        assert torch.allclose(kernels.decode(one, atoms, bias), expected, atol=1e-6)

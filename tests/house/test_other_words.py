@@ -108,12 +108,10 @@ def test_a_public_function_stays_one() -> None:
     assert "d_in: 'Count'" in str(inspect.signature(sn.TopK))
 
 
-def test_wrong_names_are_answered_by_the_nearest_or_the_room_that_has_them() -> None:
+def test_wrong_names_are_answered_by_the_nearest() -> None:
     """Not by a list of all names."""
     with pytest.raises(AttributeError, match=r"Did you mean `capture`\?$"):
         sn.captrue
-    with pytest.raises(AttributeError, match=r"another room: `sae_nb.evaluation.stability`\.$"):
-        sn.stability
     with pytest.raises(AttributeError, match=r"`dir\(sn\)` lists what it has\.$"):
         sn.qqqqqq
     with pytest.raises(

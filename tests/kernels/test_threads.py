@@ -62,7 +62,7 @@ import multiprocessing, sys, torch
 import sae_nb as sn
 
 torch.set_num_threads(2)  # as most machines have
-x, sae, model = torch.randn(64, 16), sn.TopK(16, 32, 4), sn.load_model("tiny-vit")
+x, sae, model = torch.randn(64, 16), sn.TopK(16, 600, 4), sn.load_model("tiny-vit")  # enough for the loops
 images = sn.data.scenes(2, seed=0).images
 torch.randn(500, 500) @ torch.randn(500, 500), sae.encode(x), model(images)
 

@@ -28,6 +28,9 @@ from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes, Support, index_dtype, offsets_of
 from sae_nb.kernels import Entries, PreCodes, batch_topk, chosen, pick, primitives_of, topk
 
+FEW_PRE_CODES = 2**15
+"""Up to so many pre-codes, torch's own calls cost less than waking compiled loops."""
+
 
 @dataclass(frozen=True)
 class _Largest(Penalty):
@@ -45,8 +48,20 @@ class _Largest(Penalty):
         return topk(pre_codes, self.k, signed=self.signed)
 
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
-        """Apply the same to (x − centre) weightᵀ + bias, in tiles."""
-        return kernels.topk_encode(x, weight, bias, k=self.k, centre=centre, signed=self.signed)
+        """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
+        k, n_atoms = self.k, weight.shape[0]
+        if x.is_cpu and x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms:
+            u = (x if centre is None else x - centre) @ weight.T
+            if bias is not None:
+                u = u + bias
+            strength, atoms = (u.abs() if self.signed else u).detach().topk(k + 1, dim=1)
+            # Ties and rows with fewer than k entries are left to the kernel, which settles them.
+            if all(last > max(after, 0) for last, after in strength[:, k - 1 :].tolist()):
+                atoms = atoms[:, :k].sort(dim=1).values
+                values, atoms = u.gather(1, atoms).flatten(), atoms.flatten().int()
+                offsets = torch.arange(0, values.numel() + 1, k)
+                return SparseCodes._made(values, Support(atoms, offsets, n_atoms))
+        return kernels.topk_encode(x, weight, bias, k=k, centre=centre, signed=self.signed)
 
     def objective(self, z: Dense) -> PerRow:
         """0 where z is allowed, ∞ elsewhere."""

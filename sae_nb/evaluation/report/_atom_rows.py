@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from sae_nb.checks import unchecked
 from sae_nb.evaluation.dictionary._distances import MOST_ROWS, distances_row
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
@@ -35,9 +36,10 @@ def atom_rows(
     found = _encoder(sae, resampling) | _near(sae, rows, resampling)
     if sae.n_atoms > 1:
         m = min(max(round(rows.sparsity.l0), 1), sae.n_atoms - 1)
-        found = _geometry(atom_geometry(sae, m=m), atom_geometry(random, m=m), resampling) | found
-        own = coactivation(rows.codes.codes(), sae.dictionary)
-        chance = coactivation(rows.control_codes.codes(), random)
+        geometry, together = unchecked(atom_geometry), unchecked(coactivation)
+        found = _geometry(geometry(sae, m=m), geometry(random, m=m), resampling) | found
+        own = together(rows.codes.codes(), sae.dictionary)
+        chance = together(rows.control_codes.codes(), random)
         moments = rows.reconstruction.moments
         variance = float(moments.m2.sum()) / moments.n  # mean squared distance from the mean
         found |= _use(own, chance, variance, resampling)
@@ -74,7 +76,7 @@ def _geometry(
 
 
 def _encoder(sae: SparseAutoencoder, resampling: Resampling) -> dict[str, Measurement]:
-    cosines = encoder_cosines(sae)
+    cosines = unchecked(encoder_cosines)(sae)
     if cosines is None:
         return {}
     return {

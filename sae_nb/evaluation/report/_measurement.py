@@ -20,7 +20,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb._lazy import KnowsOtherWords
-from sae_nb.checks import Count, Seed, check_k, checked, one_of
+from sae_nb.checks import Count, Seed, check_k, checked, one_of, unchecked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 from sae_nb.statistics import UNKNOWN, Bootstrap, Interval
@@ -344,4 +344,5 @@ class RandomDictionary:
         return x_hat.reshape(*codes.leading_shape, self.d_in)
 
     def __call__(self, x: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
-        return self.decode(self.encode(x)).to(x.dtype)
+        encode, decode = unchecked(RandomDictionary.encode), unchecked(RandomDictionary.decode)
+        return decode(self, encode(self, x)).to(x.dtype)

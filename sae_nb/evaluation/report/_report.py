@@ -61,7 +61,6 @@ _COLUMNS = ["value", "floor", "control", "low", "high", "n", "unit", "definition
 _HTML_COLUMNS = ("value", "95 %", "floor", "control", "n", "unit")
 
 
-@checked
 class Report(Finding, Measurements[str], kw_only=False):
     """The quality of an SAE: a mapping from name to `Measurement`; `report.r2` is `report["r2"]`.
 

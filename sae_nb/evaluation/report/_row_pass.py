@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.activations import Activations, reconstruction
-from sae_nb.checks import check_finite
+from sae_nb.checks import check_finite, unchecked
 from sae_nb.codes import SparseCodes, offsets_of
 from sae_nb.evaluation.report._measurement import RandomDictionary
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
@@ -114,7 +114,9 @@ class CodeSample:
 
     def codes(self) -> SparseCodes:
         """Return all that was kept."""
-        return SparseCodes.concatenate(self._parts)
+        if len(self._parts) > 1:
+            self._parts = [SparseCodes.concatenate(self._parts)]
+        return self._parts[0]
 
     def of(self, rows: Int[np.ndarray, " some"]) -> SparseCodes:
         """Return those of some rows among them, in their order."""
@@ -179,13 +181,13 @@ def pass_over_rows(
         seed=seed,
         signed=sparsity.signed,
     )
-    random.fit(target.rows(torch.from_numpy(part[:_FIT_ROWS])))
+    unchecked(RandomDictionary.fit)(random, target.rows(torch.from_numpy(part[:_FIT_ROWS])))
     floor, control = ReconstructionSums(moments, n_groups), ReconstructionSums(moments, n_groups)
     control_sparsity = SparsitySums(sae.n_atoms, n_groups)
     for rows, y in _chunks(target, np.sort(part), batch_size, sae.dictionary):
-        codes = random.encode(y)
+        codes = unchecked(RandomDictionary.encode)(random, y)
         floor.update(y, random.mean.expand_as(y), group[rows])
-        control.update(y, random.decode(codes), group[rows])
+        control.update(y, unchecked(RandomDictionary.decode)(random, codes), group[rows])
         control_sparsity.update(codes, group[rows])
         control_kept.update(codes, rows)
     return RowPass(
