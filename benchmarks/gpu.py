@@ -24,14 +24,15 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import BatchTopK, MatchingPursuit, SparseAutoencoder, TopK
-from sae_nb.kernels import paths_taken, precision
+from sae_nb.kernels import paths_taken
+from sae_nb.kernels._backends import precision
 from sae_nb.pursuit import (
     explain_plan,
-    forget,
     matching_pursuit,
     orthogonal_matching_pursuit,
-    shared_bytes,
 )
+from sae_nb.pursuit._cuda import shared_bytes
+from sae_nb.pursuit._gram import forget
 
 Work = Callable[[], object]
 PEER_ROWS = 4096
@@ -51,7 +52,7 @@ H100 = Rates()
 """Copy and bf16 as seen on such cards; fp32, without tensor cores, three quarters of the data sheet's 67."""
 
 SHARED_BYTES = (227 * 2**10) // 2 - 8 * 2**10
-"""What `sae_nb.pursuit.shared_bytes` gives correlations there."""
+"""What `shared_bytes` gives correlations there."""
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from sae_nb.pursuit import explain_plan, forget, matching_pursuit, orthogonal_matching_pursuit
+from sae_nb.pursuit import (
+    explain_plan,
+    matching_pursuit,
+    orthogonal_matching_pursuit,
+)
+from sae_nb.pursuit._gram import forget
 
 
 def one_product_per_step(x: Tensor, dictionary: Tensor, k: int) -> Tensor:

@@ -20,7 +20,7 @@ import sae_nb_widgets as sw
 from PIL import Image
 from sae_nb_lessons import language_model
 
-from sae_nb.diagnosis import find_chromium
+from sae_nb.diagnosis._doctor import find_chromium
 
 PICTURES = Path(__file__).parent / "pictures"
 N_FRAMES, N_STEERED = 5, 10

@@ -25,11 +25,12 @@ from typing import Any
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
-from sae_nb_widgets.panel import PAGE_STYLE
+from sae_nb_widgets.panel._exporting import PAGE_STYLE
 
 import sae_nb as sn
-from sae_nb.diagnosis import find_chromium
-from sae_nb.figures import escape, theme
+from sae_nb.diagnosis._doctor import find_chromium
+from sae_nb.figures import theme
+from sae_nb.figures.theme import escape
 from sae_nb_studies.models import plant_behaviour
 
 DOCS = Path(__file__).parent

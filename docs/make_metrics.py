@@ -20,7 +20,7 @@ from sae_nb.evaluation import (
     explained_variance,
     published_formulas,
 )
-from sae_nb.files import write_json
+from sae_nb.files._atomic import write_json
 
 KEPT = Path(__file__).parent / "metrics.json"
 SAE, MODEL, PLACE = "tiny-vit/resid_post.6", "tiny-vit", "resid_post.6"

@@ -21,7 +21,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - pip asks, but a folder on the pa
         "Make a new environment with a newer Python and install it there."
     )
 
-from sae_nb._lazy import door
+from sae_nb._lazy import door, studies as _studies
 
 # OpenMP's threads wait for each other by counting, 300 000 steps by default: with other work on the same
 # cores they count while the one that they wait for has none. 1 000 is what libgomp itself takes where there
@@ -164,6 +164,8 @@ if TYPE_CHECKING:
     )
     from sae_nb_studies.evaluation import certificate as certificate
     from sae_nb_studies.steering import steering_cost as steering_cost
+
+    studies: Any
 else:
     _find, __dir__, __all__ = door(__name__)
 
@@ -172,8 +174,6 @@ else:
             from importlib import metadata
 
             return metadata.version("sae-nb")
+        if name == "studies":
+            return _studies()
         return _find(name)
-
-
-if TYPE_CHECKING:  # the package of studies, where it is installed
-    from sae_nb import studies as studies  # type: ignore[attr-defined]

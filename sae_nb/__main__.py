@@ -119,7 +119,7 @@ def _bench_agent_command(commands: Any) -> None:
 
 
 def _bench_agent(asked: argparse.Namespace) -> int:
-    from sae_nb.files import free_folder
+    from sae_nb.files._atomic import free_folder
     from sae_nb.serving import bench_agent, bench_server
 
     tasks: Any = None if asked.tasks is None else [t.strip() for t in asked.tasks.split(",")]
@@ -193,7 +193,7 @@ def _site_command(commands: Any) -> None:
 
 def _site(asked: argparse.Namespace) -> int:
     from sae_nb.activations import load_activations
-    from sae_nb.files import free_folder
+    from sae_nb.files._atomic import free_folder
     from sae_nb.models import load_model
     from sae_nb.pretrained import load_sae
     from sae_nb.site import write_site

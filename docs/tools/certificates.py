@@ -6,7 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 
 MEASURED = Path(__file__).parents[1] / "certificates.json"
 SHOWN = ("real", "return", "halves", "R²", "steers", "detection")

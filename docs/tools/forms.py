@@ -22,21 +22,25 @@ from sae_nb_widgets.components import (
     Component,
     Concordance,
     Histogram,
-    LayerGrid,
-    Mark,
     PictureGrid,
     StrengthSlider,
     ThinBars,
     TokenStrip,
-    Way,
-    sure_dots,
 )
+from sae_nb_widgets.components._branches import Way
+from sae_nb_widgets.components._chips import sure_dots
+from sae_nb_widgets.components._histogram import Mark
+from sae_nb_widgets.components._layer_grid import LayerGrid
 
 import sae_nb as sn
 from sae_nb.atoms import AtomSummary
-from sae_nb.figures import escape, format_number
-from sae_nb.files import write_bytes
+from sae_nb.figures.theme import (
+    escape,
+    format_number,
+)
+from sae_nb.files._atomic import write_bytes
 from sae_nb.generation._generation import STEERED, Generation
+from sae_nb.sessions._names import names_of
 
 DOCS = Path(__file__).parents[1]
 PAGE = DOCS / "forms-live.html"
@@ -209,7 +213,7 @@ def strengths() -> Histogram:
 
 def near() -> ThinBars:
     """Return the atoms closest to it."""
-    record, names = _summary(LANGUAGE, STORY_LABEL), sn.sessions.names_of(material(LANGUAGE)[1])
+    record, names = _summary(LANGUAGE, STORY_LABEL), names_of(material(LANGUAGE)[1])
     made = ThinBars(description="Close to it (cosine)")
     found = [*zip(record.nearest_atoms.tolist(), record.nearest_cosines.tolist(), strict=True)][:4]
     made.show([names.name(atom) for atom, _ in found], [cosine for _, cosine in found], maximum=1.0)

@@ -305,7 +305,12 @@ def _with_arrays(value: Any) -> Any:
 def _figure_page(figure: Any) -> str:
     import plotly.graph_objects as go
 
-    from sae_nb.figures import still_config, template, theme, to_svg
+    from sae_nb.figures import (
+        template,
+        theme,
+        to_svg,
+    )
+    from sae_nb.figures.theme import still_config
 
     drawn = go.Figure(_with_arrays(figure), skip_invalid=True)
     drawn.update_layout(template=template(), autosize=True)

@@ -45,7 +45,7 @@ from sae_nb.checks import (
     shown,
     warn_caller,
 )
-from sae_nb.files import write_csv
+from sae_nb.files._atomic import write_csv
 
 if TYPE_CHECKING:
     from pandas import DataFrame

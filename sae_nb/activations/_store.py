@@ -27,18 +27,20 @@ from sae_nb.activations._context import (
 )
 from sae_nb.activations._rows import Piece, Rows
 from sae_nb.checks import checked
-from sae_nb.files import (
+from sae_nb.files._atomic import (
     MANIFEST,
     existing_folder,
     new_folder,
     read_json,
     read_manifest,
-    read_tensors,
-    recover,
     replacing,
     sealed,
     sha256,
     write_json,
+)
+from sae_nb.files._exchange import recover
+from sae_nb.files._tensors import (
+    read_tensors,
     write_tensors,
 )
 

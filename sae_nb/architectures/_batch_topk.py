@@ -14,7 +14,7 @@ from sae_nb.architectures.parts._largest import BatchTopKProx, TopKProx
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
 from sae_nb.checks import check_k, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import check_average_k
+from sae_nb.kernels._coding import check_average_k
 
 MEMORY = 0.9
 """Share of the threshold that a training step keeps (overcomplete, mpsae/MP-SAE). dictionary_learning's

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from sae_nb import architectures, plugins
-from sae_nb.activations import PositionPolicy
+from sae_nb.activations._positions import PositionPolicy
 from sae_nb.architectures._base import SparseAutoencoder
 from sae_nb.architectures._saving import (
     CONFIG,
@@ -24,7 +24,13 @@ from sae_nb.architectures._saving import (
     widened,
 )
 from sae_nb.architectures.parts._operators import UNIT_GUARD
-from sae_nb.files import MappedMatrix, in_memory, read_json, read_manifest, read_tensors
+from sae_nb.files import MappedMatrix
+from sae_nb.files._atomic import (
+    read_json,
+    read_manifest,
+)
+from sae_nb.files._mapped import in_memory
+from sae_nb.files._tensors import read_tensors
 
 _DTYPES = {
     str(dtype).removeprefix("torch."): dtype

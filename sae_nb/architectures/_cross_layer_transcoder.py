@@ -23,7 +23,8 @@ from sae_nb.architectures._transcoder import Transcoder
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Count, OneOf, Weight, checked
-from sae_nb.codes import SparseCodes, joined
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._blocks import joined
 
 SELECTIONS = ("TopK", "BatchTopK")
 """SAEs whose selection its layers can take."""

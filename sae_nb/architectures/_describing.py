@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 if TYPE_CHECKING:
-    from sae_nb.activations import PositionPolicy
+    from sae_nb.activations._positions import PositionPolicy
     from sae_nb.architectures._base import SparseAutoencoder
 
 

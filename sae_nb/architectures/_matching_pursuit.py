@@ -13,7 +13,9 @@ from sae_nb.architectures._pursuing import Norm, PursuitAutoencoder
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import Between, Count, Share, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Gradient, Reselect, matching_pursuit
+from sae_nb.pursuit import matching_pursuit
+from sae_nb.pursuit._checking import Gradient
+from sae_nb.pursuit._problem import Reselect
 
 Norms = Literal["unit", "free"]
 """Whether training keeps atoms on the unit sphere."""

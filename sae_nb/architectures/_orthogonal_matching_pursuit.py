@@ -8,7 +8,12 @@ from torch import Tensor
 
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Gradient, PursuitName, Reselect, orthogonal_matching_pursuit
+from sae_nb.pursuit import orthogonal_matching_pursuit
+from sae_nb.pursuit._checking import Gradient
+from sae_nb.pursuit._problem import (
+    PursuitName,
+    Reselect,
+)
 
 
 class OrthogonalMatchingPursuit(PursuitAutoencoder):

@@ -11,21 +11,23 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from sae_nb.activations import PositionPolicy
-from sae_nb.files import (
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.files import MappedMatrix
+from sae_nb.files._atomic import (
     MANIFEST,
-    MappedMatrix,
-    Stream,
-    holding_folder,
-    in_memory,
     new_folder,
-    place,
     read_json,
     write_json,
     write_manifest,
-    write_streams,
-    write_tensors,
 )
+from sae_nb.files._exchange import place
+from sae_nb.files._locks import holding_folder
+from sae_nb.files._mapped import in_memory
+from sae_nb.files._streams import (
+    Stream,
+    write_streams,
+)
+from sae_nb.files._tensors import write_tensors
 
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, side_by_side
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import side_by_side
 from sae_nb.architectures._base import Data, SparseAutoencoder
 from sae_nb.architectures.parts._operators import SitesOperator
 from sae_nb.checks import as_tensor, check_count

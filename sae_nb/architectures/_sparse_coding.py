@@ -34,7 +34,7 @@ from sae_nb.checks import (
     one_of,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import as_tensors
+from sae_nb.pursuit._checking import as_tensors
 
 ProxName = Literal[
     "soft+", "soft", "hard+", "hard", "group+", "group", "top-k", "simplex", "ridge", "identity"

@@ -12,7 +12,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
@@ -30,13 +31,15 @@ from sae_nb.checks import (
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.temporal import (
+from sae_nb.temporal._decomposition import (
     CodeAttention,
     Prediction,
-    lengths_of,
-    padded,
     predict,
     sequence_groups,
+)
+from sae_nb.temporal._sequences import (
+    lengths_of,
+    padded,
     unpadded,
 )
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
-from sae_nb.activations import Context
+from sae_nb.activations._context import Context
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._effects import Effects, effects_of, written_at
 from sae_nb.atoms._examples import (

@@ -13,7 +13,13 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import above
-from sae_nb.activations import Activations, acts_for, parts_of, reconstruction, site_names
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import (
+    acts_for,
+    parts_of,
+    reconstruction,
+    site_names,
+)
 from sae_nb.atoms._firings import Firings, Histogram, frequency_histogram
 from sae_nb.checks import Count, check_atom, checked, one_of
 from sae_nb.codes import SparseCodes
@@ -189,7 +195,7 @@ class AtomCatalogue(Firings):
                 self.callback(stop, n)
 
     def _encoded_sequences(self) -> Iterator[SparseCodes]:
-        from sae_nb.temporal import sequence_groups
+        from sae_nb.temporal._decomposition import sequence_groups
 
         done, missed = 0, 0.0
         total, square = torch.zeros(self.acts.d_in, dtype=torch.float64), 0.0

@@ -17,11 +17,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations._context import describe_ids
 from sae_nb.atoms._examples import choose_rows
 from sae_nb.checks import Count, Seed, check_atom, checked
-from sae_nb.lenses import layer_of, measured_effects
-from sae_nb.models import HookPointNotFound, no_weights
+from sae_nb.lenses import measured_effects
+from sae_nb.lenses._attaching import layer_of
+from sae_nb.models import HookPointNotFound
+from sae_nb.models._devices import no_weights
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

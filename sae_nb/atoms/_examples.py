@@ -10,7 +10,12 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.activations import CONTINUED, REACH, Context, is_special
+from sae_nb.activations._context import Context
+from sae_nb.activations._token_texts import (
+    CONTINUED,
+    REACH,
+    is_special,
+)
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.checks import one_of
 

@@ -13,7 +13,10 @@ from sae_nb.atoms._captions import Caption, Captions, says_much
 from sae_nb.atoms._catalogue import AtomCatalogue
 from sae_nb.atoms._evidence import Badge, Verdict, badge, certified
 from sae_nb.atoms._labels import Labels
-from sae_nb.figures import format_count, format_percent
+from sae_nb.figures.theme import (
+    format_count,
+    format_percent,
+)
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import as_one
+from sae_nb.activations._sites import as_one
 from sae_nb.atoms._catalogue import AtomCatalogue, directions_of, share_explained
 from sae_nb.atoms._examples import Band, Choice, Example, build_examples, choose_rows
 from sae_nb.codes import SparseCodes

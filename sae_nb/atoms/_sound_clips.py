@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from jaxtyping import Int16
 
-from sae_nb.activations import Context
+from sae_nb.activations._context import Context
 
 UNKNOWN_RATE = 16_000
 """Samples per second of sounds whose model does not state them: that of most models of speech."""

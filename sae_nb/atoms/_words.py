@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.activations import Context
+from sae_nb.activations._context import Context
 from sae_nb.figures import quoted_token
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import (
-    ROLE_POSITIONS,
-    PositionPolicy,
+from sae_nb.activations._massive import (
     above,
     norm_limit,
 )
-from sae_nb.models import (
+from sae_nb.activations._named_positions import ROLE_POSITIONS
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.models._states import (
     TokenAxes,
     by_place,
     layout_of,
@@ -26,7 +26,7 @@ from sae_nb.models import (
 )
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch
+    from sae_nb.models._inputs import Batch
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,7 +19,8 @@ from typing import (
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations, Context
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context
 from sae_nb.capturing._batch_rows import BatchRows
 from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
@@ -31,9 +32,15 @@ from sae_nb.capturing._harvest import (
     reporting,
 )
 from sae_nb.capturing._resumable import capture_to_store
-from sae_nb.checks import Count, check_memory, checked, shows_fields
+from sae_nb.checks import (
+    Count,
+    check_memory,
+    checked,
+)
+from sae_nb.checks._annotations import shows_fields
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint, TokenAxes
+from sae_nb.models import HookPoint
+from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

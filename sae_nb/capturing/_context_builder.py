@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from sae_nb.activations import (
-    LANGUAGE,
+from sae_nb.activations._context import (
     Context,
     describe_ids,
     join_columns,
@@ -17,10 +16,12 @@ from sae_nb.activations import (
     ragged_sounds,
     ragged_tokens,
 )
-from sae_nb.models import TokenAxes
+from sae_nb.activations._modality import LANGUAGE
+from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 class ContextBuilder:

@@ -12,11 +12,19 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 
 from sae_nb.checks import check_classes, same_length, shown
-from sae_nb.files import tensor_bytes
-from sae_nb.models import Answer, Backend, HookPoint, Runner, check_writable
+from sae_nb.files._fingerprints import tensor_bytes
+from sae_nb.models import HookPoint
+from sae_nb.models._answers import Answer
+from sae_nb.models._hook_points import check_writable
+from sae_nb.models._interventions import Backend
+from sae_nb.models._running import Runner
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, Batches, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import (
+        Batch,
+        Batches,
+    )
 
 Named = Literal["next_token", "labels"]
 GradientOf = Named | Callable[[Tensor], Tensor]

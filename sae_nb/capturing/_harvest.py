@@ -15,12 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from sae_nb.activations import (
-    NamedPositions,
-    PositionPolicy,
-    row_norms,
-    whole_at,
-)
+from sae_nb.activations._massive import row_norms
+from sae_nb.activations._named_positions import NamedPositions
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations._token_texts import whole_at
 from sae_nb.capturing._batch_rows import (
     BatchRows,
     NormLimits,
@@ -31,16 +29,18 @@ from sae_nb.capturing._batch_rows import (
 from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
 from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
-from sae_nb.models import (
-    Backend,
-    HookPoint,
-    Runner,
-    timed_layout,
-)
+from sae_nb.models import HookPoint
+from sae_nb.models._interventions import Backend
+from sae_nb.models._running import Runner
+from sae_nb.models._states import timed_layout
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, Batches, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import (
+        Batch,
+        Batches,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

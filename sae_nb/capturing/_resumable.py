@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor
 
-from sae_nb.activations import (
+from sae_nb.activations import Activations
+from sae_nb.activations._store import (
     KIND,
     PROGRESS,
     SHARD_BYTES,
-    Activations,
     StoredPoint,
     join_samples,
     open_store,
@@ -37,28 +37,36 @@ from sae_nb.capturing._harvest import (
     check_any_rows,
     reporting,
 )
-from sae_nb.files import (
+from sae_nb.files._atomic import (
     MANIFEST,
-    check_same_call,
     check_seal,
-    holding_folder,
-    inputs_digest,
-    is_partial,
     json_object,
-    place,
     read_manifest,
     sealed,
+    write_json,
+)
+from sae_nb.files._exchange import (
+    is_partial,
+    place,
+)
+from sae_nb.files._fingerprints import (
+    check_same_call,
+    inputs_digest,
     tensor_bytes,
     tokenizer_digest,
     weights_digest,
-    write_json,
-    write_tensors,
 )
+from sae_nb.files._locks import holding_folder
+from sae_nb.files._tensors import write_tensors
 from sae_nb.interrupts import Interrupted
-from sae_nb.models import HookPoint, TokenAxes
+from sae_nb.models import HookPoint
+from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, Batches
+    from sae_nb.models._inputs import (
+        Batch,
+        Batches,
+    )
 
 
 _PART = re.compile(r"samples-\d{5}\.safetensors")

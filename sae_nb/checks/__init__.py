@@ -68,14 +68,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.checks._annotations import shows_fields as shows_fields
-    from sae_nb.checks._argument_order import takes_old_order as takes_old_order
-    from sae_nb.checks._hook_point_names import (
-        STANDARD as STANDARD,
-        TRANSFORMER_LENS as TRANSFORMER_LENS,
-        after_block as after_block,
-        lens_name as lens_name,
-        standard_name as standard_name,
-    )

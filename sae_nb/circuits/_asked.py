@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
-from sae_nb.evaluation import outcome_of
-from sae_nb.steering import check_width
+from sae_nb.activations._sites import check_one_place
+from sae_nb.evaluation.causal._outcomes import outcome_of
+from sae_nb.steering._request import check_width
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -26,7 +26,7 @@ from sae_nb.circuits._passes import AtomTarget, Passes, Trace, Wanted
 from sae_nb.circuits._unit_passes import is_of_neurons
 
 if TYPE_CHECKING:
-    from sae_nb.evaluation import Outcome
+    from sae_nb.evaluation.causal._outcomes import Outcome
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 

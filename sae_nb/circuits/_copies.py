@@ -8,11 +8,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.models import run
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.circuits._asked import Measure
-    from sae_nb.models import Batch, LiveModel, Puts, Run
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._running import (
+        Puts,
+        Run,
+    )
 
 BLOCK = 64
 """Changes that are measured together, each in a copy of the input of its own: bounds the memory."""

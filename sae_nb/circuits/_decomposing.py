@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
     from sae_nb.circuits._passes import Written
     from sae_nb.circuits._record import Graph
-    from sae_nb.models import HookPoint, Put
+    from sae_nb.models import HookPoint
+    from sae_nb.models._running import Put
 
 Method = Literal["groups", "sweep", "greedy"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sae_nb.checks import Seed, at_least, check_count, checked
 from sae_nb.findings import Finding
-from sae_nb.models import run
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.circuits._passes import Passes

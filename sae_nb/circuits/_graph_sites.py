@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import shown
 from sae_nb.circuits._passes import Layer
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 def places_of(model: LiveModel, transcoders: Any) -> tuple[Layer, ...]:
@@ -92,7 +93,10 @@ def read_by(batch: Batch) -> Tensor:
 
 def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:
     """Return the text at each of a first sample's n positions, or the name of its patch, or its number."""
-    from sae_nb.activations import Context, token_texts
+    from sae_nb.activations._context import (
+        Context,
+        token_texts,
+    )
 
     if batch.token_ids is not None and model.tokenizer is not None:
         return tuple(token_texts(model.tokenizer, batch.token_ids[0].tolist()))

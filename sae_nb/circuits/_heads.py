@@ -24,12 +24,21 @@ from sae_nb.checks import checked
 from sae_nb.circuits._asked import asked
 from sae_nb.circuits._copies import blocks, measured_copies
 from sae_nb.findings import Finding
-from sae_nb.models import Frozen, check_frozen, run
+from sae_nb.models._freezing import (
+    Frozen,
+    check_frozen,
+)
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, HookPoint, LiveModel, Puts
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._running import Puts
 
 Method = Literal["contextual", "held", "ablation", "gradient"]
 METHODS: tuple[Method, ...] = ("contextual", "held", "ablation", "gradient")

@@ -17,11 +17,11 @@ from sae_nb.circuits._unit_passes import UnitPasses
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted, column
 from sae_nb.interrupts import ending_with
-from sae_nb.models import run
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.circuits._record import Graph
-    from sae_nb.models import Put
+    from sae_nb.models._running import Put
 
 DEFAULT_K = (10, 20, 50, 100, 200, 500)
 """Numbers of neurons of a curve unless others are asked for; of fewer neurons those that there are."""

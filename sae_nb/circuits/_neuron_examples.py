@@ -13,14 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.atoms import AtomCatalogue, AtomNames, says_much
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._captions import says_much
+from sae_nb.atoms._names import AtomNames
 from sae_nb.capturing import capture
 from sae_nb.circuits._faithfulness import effects
 from sae_nb.circuits._sites import Entries, NeuronSite
 from sae_nb.circuits._unit_passes import UnitPasses
 from sae_nb.codes import SparseCodes
 from sae_nb.figures import visible_token
-from sae_nb.models import run
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.circuits._record import Graph

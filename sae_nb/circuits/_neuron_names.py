@@ -10,13 +10,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.lenses import head_of
+from sae_nb.lenses._head import head_of
 from sae_nb.models import HookPointNotFound
 
 if TYPE_CHECKING:
     from sae_nb.circuits._sites import Entries, Site
     from sae_nb.circuits._unit_passes import UnitPasses
-    from sae_nb.lenses import Head, Lens
+    from sae_nb.lenses import Lens
+    from sae_nb.lenses._head import Head
     from sae_nb.models import LiveModel
 
 Source = Literal["lens", "direct path only", ""]

@@ -11,16 +11,35 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import PositionPolicy, reconstruction, written_codes
-from sae_nb.capturing import batch_rows
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations._sites import (
+    reconstruction,
+    written_codes,
+)
+from sae_nb.capturing._batch_rows import batch_rows
 from sae_nb.checks import check_atom
-from sae_nb.evaluation import Outcome, outcome_of
-from sae_nb.models import Frozen, check_frozen, run
+from sae_nb.evaluation.causal._outcomes import (
+    Outcome,
+    outcome_of,
+)
+from sae_nb.models._freezing import (
+    Frozen,
+    check_frozen,
+)
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import Batch, HookPoint, LiveModel, Put, Run
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._running import (
+        Put,
+        Run,
+    )
 
 
 @dataclass(frozen=True)

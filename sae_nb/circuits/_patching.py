@@ -17,20 +17,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import written_codes
-from sae_nb.capturing import batch_rows
+from sae_nb.activations._sites import written_codes
+from sae_nb.capturing._batch_rows import batch_rows
 from sae_nb.checks import Count, Seed, at_least, checked, is_array
 from sae_nb.circuits._asked import Measure, asked, written_at
 from sae_nb.circuits._copies import blocks, measured_copies
 from sae_nb.findings import Finding
-from sae_nb.models import run
-from sae_nb.steering import policy_for
+from sae_nb.models._running import run
+from sae_nb.steering._request import policy_for
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, HookPoint, LiveModel
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
 
 
 class Patching(Finding):

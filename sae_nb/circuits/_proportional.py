@@ -18,7 +18,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from sae_nb.models import HookPoint, LiveModel, Put
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._running import Put
 
 CLOSE = 1e-3
 """Largest difference between a neuron's slope and what its form has it be, as a share of the largest."""

@@ -27,13 +27,17 @@ from sae_nb.circuits._graph_sites import position_texts
 from sae_nb.circuits._patching import Patching, one_by_one, paired, patch_atoms, top_answers
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
-from sae_nb.models import run
+from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, HookPoint, LiveModel
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
 
 Direction = Literal["denoise", "noise"]
 Way = Literal["exact", "attribution"]

@@ -16,13 +16,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import written_codes
+from sae_nb.activations._sites import written_codes
 from sae_nb.circuits._passes import Layer
 from sae_nb.circuits._proportional import Mlp, mlps_of
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes
-    from sae_nb.models import LiveModel, Put
+    from sae_nb.models import LiveModel
+    from sae_nb.models._running import Put
 
 NEURONS = "neurons"
 

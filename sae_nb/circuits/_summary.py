@@ -442,7 +442,7 @@ class CircuitAnswer(Finding):
 
 def summarise_flow(graph: AttributionGraph, nodes: Sequence[int], flow: Flow) -> CircuitAnswer:
     """Return the change with the outcomes that it moved, as probabilities."""
-    from sae_nb.evaluation import outcome_name
+    from sae_nb.evaluation.causal._outcomes import outcome_name
 
     passes = graph.passes
     model: Any = None if passes is None else passes.model

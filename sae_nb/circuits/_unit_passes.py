@@ -19,12 +19,24 @@ from sae_nb.circuits._graph_sites import dictionaries_by_place, one_input, posit
 from sae_nb.circuits._passes import Layer, Passes, positions_for
 from sae_nb.circuits._proportional import Proportional
 from sae_nb.circuits._sites import NEURONS, AtomSite, NeuronSite, Site, sites_of
-from sae_nb.evaluation import outcome_of
-from sae_nb.models import Frozen, check_frozen, run
+from sae_nb.evaluation.causal._outcomes import outcome_of
+from sae_nb.models._freezing import (
+    Frozen,
+    check_frozen,
+)
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.circuits._asked import Measure
-    from sae_nb.models import Batch, HookPoint, LiveModel, Put, Run
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._running import (
+        Put,
+        Run,
+    )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -21,9 +21,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.classical._fitting import (
-        archetypal_analysis as archetypal_analysis,
-        far_apart as far_apart,
-    )

@@ -10,8 +10,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, PositionPolicy
-from sae_nb.architectures import SimplexProx, centroids
+from sae_nb.activations import Activations
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.architectures import SimplexProx
+from sae_nb.architectures._archetypal import centroids
 from sae_nb.checks import Count, Seed, check_count, check_matrix, checked
 from sae_nb.classical._model import Classical, Method
 from sae_nb.classical._semi_nmf import (

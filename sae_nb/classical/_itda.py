@@ -9,8 +9,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.activations import Activations, PositionPolicy, acts_for
-from sae_nb.architectures import DenseOperator, SparseAutoencoder, Untrained
+from sae_nb.activations import Activations
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations._sites import acts_for
+from sae_nb.architectures import (
+    DenseOperator,
+    SparseAutoencoder,
+)
+from sae_nb.architectures._base import Untrained
 from sae_nb.checks import Between, Count, checked, shown
 from sae_nb.codes import SparseCodes
 from sae_nb.progress import progress_bar

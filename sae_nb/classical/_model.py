@@ -10,11 +10,11 @@ from torch import Tensor
 
 from sae_nb.architectures import (
     AbsTopKProx,
-    FreeOperator,
     SparseAutoencoder,
-    Untrained,
     sparse_code,
 )
+from sae_nb.architectures._base import Untrained
+from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.checks import Count, check_k, checked
 from sae_nb.codes import SparseCodes
 

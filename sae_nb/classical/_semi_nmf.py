@@ -9,8 +9,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, PositionPolicy, acts_for
-from sae_nb.architectures import centroids
+from sae_nb.activations import Activations
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations._sites import acts_for
+from sae_nb.architectures._archetypal import centroids
 from sae_nb.checks import Between, Count, Seed, check_atom, check_count, checked, shown
 from sae_nb.classical._model import Classical, nearest
 

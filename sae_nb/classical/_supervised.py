@@ -13,7 +13,8 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import check_matrix, checked, one_of, shown
-from sae_nb.codes import SparseCodes, index_dtype
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import index_dtype
 
 Labels = Sequence[Any] | np.ndarray | Tensor
 

@@ -10,11 +10,3 @@ if TYPE_CHECKING:
     from sae_nb.codes._sparse_codes import SparseCodes as SparseCodes
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.codes._blocks import blocks as blocks, joined as joined
-    from sae_nb.codes._support import (
-        Support as Support,
-        index_dtype as index_dtype,
-        offsets_of as offsets_of,
-    )

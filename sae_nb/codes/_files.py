@@ -5,7 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sae_nb.files import read_json, read_manifest, read_tensors, write_folder
+from sae_nb.files._atomic import (
+    read_json,
+    read_manifest,
+)
+from sae_nb.files._tensors import (
+    read_tensors,
+    write_folder,
+)
 
 if TYPE_CHECKING:
     from sae_nb.codes._sparse_codes import SparseCodes

@@ -41,7 +41,8 @@ from sae_nb.codes._support import (
     index_dtype,
     offsets_of,
 )
-from sae_nb.files import MappedMatrix, write_csv
+from sae_nb.files import MappedMatrix
+from sae_nb.files._atomic import write_csv
 
 if TYPE_CHECKING:
     import numpy as np

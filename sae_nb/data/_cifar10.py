@@ -18,7 +18,8 @@ from torch import Tensor
 from sae_nb.checks import checked
 from sae_nb.data._images import decode_picture, pictures
 from sae_nb.data._records import Record
-from sae_nb.files import check_archive, existing_folder
+from sae_nb.files._atomic import existing_folder
+from sae_nb.files._unpacking import check_archive
 
 CLASSES = (
     "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck",

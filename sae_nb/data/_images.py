@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, check_memory, checked
 from sae_nb.data._records import Record
-from sae_nb.files import existing_folder
+from sae_nb.files._atomic import existing_folder
 
 IMAGE_SUFFIXES = frozenset(
     {".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"}

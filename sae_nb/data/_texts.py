@@ -13,7 +13,7 @@ from typing import Literal
 from sae_nb.checks import checked
 from sae_nb.data._images import visible_files
 from sae_nb.data._records import Texts
-from sae_nb.files import existing_folder
+from sae_nb.files._atomic import existing_folder
 
 Split = Literal["train", "test", "all"]
 

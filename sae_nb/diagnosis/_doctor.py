@@ -363,7 +363,10 @@ def _half(x: float) -> float:
 
 def kept_kernels() -> Seen:
     """Run the CPU kernels against their definition if they are on disk; compile nothing."""
-    from sae_nb.kernels import NotCompiledError, without_compiling
+    from sae_nb.kernels._compiling import (
+        NotCompiledError,
+        without_compiling,
+    )
 
     try:
         with without_compiling():
@@ -490,7 +493,8 @@ def nnsight() -> Seen:
     """Capture from a toy module through nnsight and through a plain hook, and compare."""
     import torch
 
-    from sae_nb.models import run, wrap
+    from sae_nb.models import wrap
+    from sae_nb.models._running import run
 
     model = wrap(torch.nn.Sequential(torch.nn.Linear(3, 3)))
     batch = next(iter(model.batches(torch.eye(3), batch_size=3)))

@@ -17,15 +17,16 @@ from torch import Tensor
 
 from sae_nb.checks import Count, checked
 from sae_nb.diffing._model_diff import ModelDiff, check_alike, check_found, read_by_both, scores_of
-from sae_nb.evaluation import outcome_name
+from sae_nb.evaluation.causal._outcomes import outcome_name
 from sae_nb.findings import Finding
-from sae_nb.models import run
-from sae_nb.steering import kl
+from sae_nb.models._running import run
+from sae_nb.steering._answers import kl
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 AROUND = 1
 """Neighbours on each side that are covered with a patch. One patch alone hides too little: of eight images with

@@ -5,7 +5,12 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from sae_nb.figures import fade, html_page, theme, visible_token
+from sae_nb.figures import (
+    fade,
+    theme,
+    visible_token,
+)
+from sae_nb.figures._pages import html_page
 
 if TYPE_CHECKING:
     from pandas import DataFrame

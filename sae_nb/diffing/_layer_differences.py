@@ -10,11 +10,16 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sae_nb.lenses import Head, head_of, pooled
-from sae_nb.steering import kl
+from sae_nb.lenses._head import (
+    Head,
+    head_of,
+    pooled,
+)
+from sae_nb.steering._answers import kl
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 LENS_ROWS = 64
 """Rows of a batch that the lens reads, evenly spaced. Ours: a vocabulary per row and layer."""

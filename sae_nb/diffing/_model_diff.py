@@ -20,23 +20,29 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import describe_ids, token_texts
+from sae_nb.activations._context import (
+    describe_ids,
+    token_texts,
+)
 from sae_nb.checks import Count, Seed, checked, shown
 from sae_nb.diffing._layer_differences import LayerDifference, heads_of, lens_divergence
 from sae_nb.diffing._own_atoms import OwnAtoms, own_atoms
-from sae_nb.evaluation import outcome_name
-from sae_nb.files import write_bytes
+from sae_nb.evaluation.causal._outcomes import outcome_name
+from sae_nb.files._atomic import write_bytes
 from sae_nb.findings import Plotted
-from sae_nb.models import Below, run
+from sae_nb.models._prefix_cache import Below
+from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Bootstrap
-from sae_nb.steering import kl, random_direction
+from sae_nb.steering import random_direction
+from sae_nb.steering._answers import kl
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.figures import Chart
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 SAME = 1e-7
 """Largest KL in nats that counts as rounding."""

@@ -46,30 +46,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.dynamics.paths._projection import fit_endpoints as fit_endpoints
-    from sae_nb.dynamics.paths._states import (
-        TOKEN_KINDS as TOKEN_KINDS,
-        TokenKind as TokenKind,
-        check_states as check_states,
-        content_tokens as content_tokens,
-        token_kinds_of as token_kinds_of,
-    )
-    from sae_nb.dynamics.paths._trajectory import (
-        Quantity as Quantity,
-        angles_between as angles_between,
-        unit as unit,
-    )
-    from sae_nb.dynamics.phases._phases import (
-        best_cuts as best_cuts,
-        check_cuts as check_cuts,
-        check_fit as check_fit,
-        check_similarity as check_similarity,
-        mean_or_nan as mean_or_nan,
-        same_phase as same_phase,
-    )
-    from sae_nb.dynamics.phases._similarity import (
-        mean_adjacent as mean_adjacent,
-        mean_off_diagonal as mean_off_diagonal,
-    )

@@ -88,12 +88,14 @@ if TYPE_CHECKING:
         evaluate as evaluate,
         evaluation_cost as evaluation_cost,
     )
-    from sae_nb.geometry import (
-        AtomGeometry as AtomGeometry,
+    from sae_nb.geometry._coactivation import (
         Coactivation as Coactivation,
+        coactivation as coactivation,
+    )
+    from sae_nb.geometry._coherence import (
+        AtomGeometry as AtomGeometry,
         atom_geometry as atom_geometry,
         babel as babel,
-        coactivation as coactivation,
         coactive_babel as coactive_babel,
         distinct_atoms as distinct_atoms,
         duplicate_groups as duplicate_groups,
@@ -102,93 +104,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.evaluation._dictionary_trainings import (
-        Run as Run,
-        begun as begun,
-        from_seed as from_seed,
-        held_out as held_out,
-        trained as trained,
-    )
-    from sae_nb.evaluation.causal._outcomes import (
-        MAX_SECONDS as MAX_SECONDS,
-        Fluency as Fluency,
-        Outcome as Outcome,
-        Target as Target,
-        TargetOdds as TargetOdds,
-        Targets as Targets,
-        Writing as Writing,
-        answers_to as answers_to,
-        edited as edited,
-        index_of as index_of,
-        largest_cosine as largest_cosine,
-        mean_strengths as mean_strengths,
-        nearest as nearest,
-        outcome_index as outcome_index,
-        outcome_name as outcome_name,
-        outcome_of as outcome_of,
-        prompts_of as prompts_of,
-        quantile_of as quantile_of,
-        removing as removing,
-        repeated_share as repeated_share,
-        surprise as surprise,
-    )
-    from sae_nb.evaluation.concepts._factors import (
-        Evidence as Evidence,
-        Factor as Factor,
-        largest_of_each as largest_of_each,
-        match_factors as match_factors,
-    )
-    from sae_nb.evaluation.dictionary._matching import (
-        HUNGARIAN_UP_TO as HUNGARIAN_UP_TO,
-        auction as auction,
-    )
-    from sae_nb.evaluation.dictionary._matching_many import (
-        MATCHED_WHOLE as MATCHED_WHOLE,
-        match_near as match_near,
-    )
-    from sae_nb.evaluation.dictionary._near_data import nearest_atoms as nearest_atoms
-    from sae_nb.evaluation.explanations._detection import (
-        CountedJudge as CountedJudge,
-        Desk as Desk,
-        Judge as Judge,
-        JudgeGuesser as JudgeGuesser,
-        Window as Window,
-        balanced as balanced,
-        shown as shown,
-    )
-    from sae_nb.evaluation.explanations._rules import (
-        SHAPES as SHAPES,
-        Predicate as Predicate,
-        RowFacts as RowFacts,
-        firings_of as firings_of,
-    )
-    from sae_nb.evaluation.report._downstream import (
-        SpliceTask as SpliceTask,
-        splice_task as splice_task,
-    )
-    from sae_nb.evaluation.report._fit import POOR as POOR
-    from sae_nb.evaluation.report._measurement import (
-        Measurements as Measurements,
-        Resampling as Resampling,
-        chance_generator as chance_generator,
-        definition_families as definition_families,
-        measured as measured,
-    )
-    from sae_nb.evaluation.report._report import HEADLINES as HEADLINES, RECOVERED as RECOVERED
-    from sae_nb.evaluation.report._row_pass import (
-        check_codes as check_codes,
-        codes_of as codes_of,
-        codes_of_rows as codes_of_rows,
-        encoded_rows as encoded_rows,
-        random_like as random_like,
-        summed_atoms as summed_atoms,
-    )
-    from sae_nb.statistics import (
-        Difference as Difference,
-        auroc as auroc,
-        n_arrangements as n_arrangements,
-        permuted_difference as permuted_difference,
-        wilson_interval as wilson_interval,
-    )

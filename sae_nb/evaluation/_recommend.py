@@ -28,12 +28,12 @@ from sae_nb.checks import Seed, at_least, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.findings import Finding
 from sae_nb.geometry import (
-    covariance,
     local_dimensions,
     nested_directions,
     nested_fraction,
     participation_ratio,
 )
+from sae_nb.geometry._dimension import covariance
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -297,8 +297,8 @@ def _spread(values: Tensor) -> float:
 
 def _negative_share(x: Tensor, generator: torch.Generator) -> float:
     """Of signed pursuit in the directions of cluster centres, copies left out."""
-    from sae_nb.architectures import centroids
-    from sae_nb.geometry import distinct_atoms
+    from sae_nb.architectures._archetypal import centroids
+    from sae_nb.geometry._coherence import distinct_atoms
     from sae_nb.pursuit import matching_pursuit
 
     centres = F.normalize(centroids(x, min(N_DIRECTIONS, len(x)), generator), dim=1)

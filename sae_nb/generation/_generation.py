@@ -16,12 +16,24 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Context, describe_ids, displayed
+from sae_nb.activations._context import (
+    Context,
+    describe_ids,
+)
+from sae_nb.activations._token_texts import displayed
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
 from sae_nb.generation._writing import check_length, check_writer, text_of
-from sae_nb.models import Begun, Choice, Intervention, Stream, intervening, prompt_row
-from sae_nb.steering import combined_direction, random_direction
-from sae_nb.summaries import placed_in
+from sae_nb.models._generation import (
+    Begun,
+    Choice,
+    Stream,
+    prompt_row,
+)
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import intervening
+from sae_nb.steering import random_direction
+from sae_nb.steering._calibration import combined_direction
+from sae_nb.summaries.input._answers import placed_in
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

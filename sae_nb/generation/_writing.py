@@ -12,16 +12,22 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import token_texts
+from sae_nb.activations._context import token_texts
 from sae_nb.checks import as_tensor
 from sae_nb.corpora._reading import check_row_by_row
-from sae_nb.models import prompt_row
-from sae_nb.steering import check_hook_point, check_width, latents, policy_for, splice
+from sae_nb.models._generation import prompt_row
+from sae_nb.steering import splice
+from sae_nb.steering._edits import latents
+from sae_nb.steering._request import (
+    check_hook_point,
+    check_width,
+    policy_for,
+)
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.steering import Active
+    from sae_nb.steering._contexts import Active
 
 
 def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> HookPoint:

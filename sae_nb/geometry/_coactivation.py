@@ -19,7 +19,8 @@ from sae_nb.checks import Count, check_matrix, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry._coherence import check_dictionary
 from sae_nb.geometry._cosines import SMALL_TILE, cosine_tiles
-from sae_nb.kernels import compiled, parallel
+from sae_nb.kernels._compiling import compiled
+from sae_nb.kernels._threads import parallel
 
 LEAST_ROWS = 10
 """Rows an atom must be active in before its partners are named. Ours: two atoms active once each, in

@@ -24,7 +24,13 @@ from sae_nb.checks import (
     check_matrix,
     checked,
 )
-from sae_nb.files import MappedMatrix, cache_folder, read_tensors, row_bytes, write_tensors
+from sae_nb.files import MappedMatrix
+from sae_nb.files._caches import cache_folder
+from sae_nb.files._mapped import row_bytes
+from sae_nb.files._tensors import (
+    read_tensors,
+    write_tensors,
+)
 from sae_nb.geometry._cosines import TILE, cosine_tiles
 from sae_nb.geometry._landmark_layout import WHOLE_UP_TO, sample_rows
 

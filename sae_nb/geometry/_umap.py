@@ -33,7 +33,10 @@ from torch import Tensor
 
 from sae_nb.background import Task, checkpoint
 from sae_nb.checks import check_matrix, checked
-from sae_nb.files import read_tensors, write_tensors
+from sae_nb.files._tensors import (
+    read_tensors,
+    write_tensors,
+)
 from sae_nb.geometry._landmark_layout import place_rest, sample_rows
 from sae_nb.geometry._layout import (
     LayoutSettings,
@@ -43,7 +46,7 @@ from sae_nb.geometry._layout import (
     nearest_by_cosine,
     pca_layout,
 )
-from sae_nb.kernels import check_not_forked
+from sae_nb.kernels._threads import check_not_forked
 
 FEWEST_ROWS = 8
 """Below this there is nothing to unfold, and PCA is the layout."""

@@ -64,20 +64,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.interop._detection import (
-        hub_sae as hub_sae,
-        known_layouts as known_layouts,
-        reader_of as reader_of,
-    )
-    from sae_nb.interop._finetuning import trainee as trainee
-    from sae_nb.interop._imported import FromFile as FromFile
-    from sae_nb.interop._jacobian_lens import published_lens as published_lens
-    from sae_nb.interop._published import (
-        is_published as is_published,
-        near_releases as near_releases,
-        published_sae as published_sae,
-    )
-    from sae_nb.interop._publishing import push_to_hub as push_to_hub
-    from sae_nb.interop._saelens import saelens_tensors as saelens_tensors

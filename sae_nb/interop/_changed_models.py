@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sae_nb.checks import lens_name
+from sae_nb.checks._hook_point_names import lens_name
 
 CENTRED = "center_writing_weights"
 _WRITTEN = re.compile(

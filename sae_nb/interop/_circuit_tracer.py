@@ -12,7 +12,8 @@ from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
-from sae_nb.files import existing, read_tensors
+from sae_nb.files._atomic import existing
+from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._foreign import (
     Contents,
     Original,

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
-from sae_nb.files import read_json, read_tensors as read_safetensors
+from sae_nb.files._atomic import read_json
+from sae_nb.files._tensors import read_tensors as read_safetensors
 from sae_nb.interop._foreign import (
     Contents,
     Original,

@@ -20,10 +20,10 @@ from torch import Tensor
 from sae_nb.architectures import (
     ARCHITECTURES,
     DenseOperator,
-    InputScaling,
     SparseAutoencoder,
     ThresholdProx,
 )
+from sae_nb.architectures._recipe import InputScaling
 from sae_nb.interop._imported import Encoding, Imported, Norm, normalised
 
 Rows = Float[Tensor, "rows d"]

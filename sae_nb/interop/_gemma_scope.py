@@ -15,16 +15,18 @@ from torch import Tensor
 
 from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
-from sae_nb.files import (
-    CompressedError,
-    check_archive,
+from sae_nb.files._atomic import (
     existing,
-    is_mapping,
     json_object,
-    mapped_arrays,
     read_json,
-    read_tensors,
 )
+from sae_nb.files._mapped import is_mapping
+from sae_nb.files._mapped_files import (
+    CompressedError,
+    mapped_arrays,
+)
+from sae_nb.files._tensors import read_tensors
+from sae_nb.files._unpacking import check_archive
 from sae_nb.interop._foreign import (
     Contents,
     Original,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.architectures import BatchTopK, SparseAutoencoder
 from sae_nb.checks import checked
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 from sae_nb.interop._foreign import (
     Contents,
     Original,

@@ -17,8 +17,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sae_nb.checks import TRANSFORMER_LENS, lens_name, standard_name
-from sae_nb.files import write_bytes
+from sae_nb.checks._hook_point_names import (
+    TRANSFORMER_LENS,
+    lens_name,
+    standard_name,
+)
+from sae_nb.files._atomic import write_bytes
 from sae_nb.interop._foreign import known_hook_point
 
 LIST = Path(__file__).parent / "published.json.xz"

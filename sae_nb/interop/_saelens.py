@@ -11,13 +11,11 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from sae_nb.activations import PositionPolicy
+from sae_nb.activations._positions import PositionPolicy
 from sae_nb.architectures import (
-    POLICY,
     AbsTopKProx,
     Gated,
     MatchingPursuit,
-    OneStep,
     SkipTranscoder,
     SparseAutoencoder,
     Temporal,
@@ -25,8 +23,15 @@ from sae_nb.architectures import (
     TopKProx,
     Transcoder,
 )
-from sae_nb.checks import checked, lens_name, shown
-from sae_nb.files import read_json, read_tensors
+from sae_nb.architectures._one_step import OneStep
+from sae_nb.architectures._saving import POLICY
+from sae_nb.checks import (
+    checked,
+    shown,
+)
+from sae_nb.checks._hook_point_names import lens_name
+from sae_nb.files._atomic import read_json
+from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._changed_models import CENTRED, changed_model, of_one_head
 from sae_nb.interop._foreign import (
     Contents,
@@ -52,7 +57,7 @@ from sae_nb.interop._imported import (
     noted_factor,
 )
 from sae_nb.interop._temporal import saelens_temporal, temporal_of_saelens
-from sae_nb.models import named_takes_off_mean
+from sae_nb.models._norms import named_takes_off_mean
 
 CONFIG, WEIGHTS = "cfg.json", "sae_weights.safetensors"
 LIBRARY = "SAELens"

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sae_nb.files import json_object, read_tensors
+from sae_nb.files._atomic import json_object
+from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._foreign import (
     Stated,
     accounted,

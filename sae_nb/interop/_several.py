@@ -13,15 +13,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sae_nb.activations import AND, side_by_side
-from sae_nb.architectures import (
-    Data,
+from sae_nb.activations._sites import (
+    AND,
+    side_by_side,
+)
+from sae_nb.architectures._base import Data
+from sae_nb.architectures._several_layers import (
     Layers,
-    MatrixOperator,
     SeveralLayers,
+)
+from sae_nb.architectures._several_sites import (
     SharedCode,
-    SitesOperator,
     check_widths,
+)
+from sae_nb.architectures.parts._operators import (
+    MatrixOperator,
+    SitesOperator,
 )
 from sae_nb.checks import Count, as_tensor, checked
 from sae_nb.codes import SparseCodes

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sae_nb.architectures import Temporal
 from sae_nb.checks import checked
-from sae_nb.files import read_tensors
+from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._foreign import (
     Stated,
     accounted,

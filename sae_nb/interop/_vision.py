@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 from sae_nb.checks import checked
-from sae_nb.files import read_json, read_tensors as read_safetensors
+from sae_nb.files._atomic import read_json
+from sae_nb.files._tensors import read_tensors as read_safetensors
 from sae_nb.interop._dictionary_learning import translated
 from sae_nb.interop._foreign import (
     Stated,

@@ -28,31 +28,3 @@ if TYPE_CHECKING:
     from sae_nb.kernels._threads import numba_lock as numba_lock
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.kernels._autograd import chosen as chosen, primitives_of as primitives_of
-    from sae_nb.kernels._backends import (
-        Entries as Entries,
-        Precision as Precision,
-        PreCodes as PreCodes,
-        pick as pick,
-        precision as precision,
-    )
-    from sae_nb.kernels._coding import (
-        check_average_k as check_average_k,
-        tails_squared_error as tails_squared_error,
-    )
-    from sae_nb.kernels._compiling import (
-        NotCompiledError as NotCompiledError,
-        compiled as compiled,
-        larger as larger,
-        without_compiling as without_compiling,
-    )
-    from sae_nb.kernels._dense import note as note
-    from sae_nb.kernels._memory import explain_out_of_memory as explain_out_of_memory
-    from sae_nb.kernels._muon import Muon as Muon
-    from sae_nb.kernels._reference import above as above, batch_topk as batch_topk, topk as topk
-    from sae_nb.kernels._threads import (
-        check_not_forked as check_not_forked,
-        parallel as parallel,
-    )

@@ -21,7 +21,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import one_of, shown
-from sae_nb.codes import SparseCodes, Support
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import Support
 
 Values = Float[Tensor, " nnz"]
 Rows = Float[Tensor, "rows width"]

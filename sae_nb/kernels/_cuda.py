@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import embedding_bag
 
-from sae_nb.codes import Support
+from sae_nb.codes._support import Support
 from sae_nb.kernels._backends import (
     Atoms,
     Entries,

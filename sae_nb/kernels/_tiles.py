@@ -14,7 +14,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import (
+    index_dtype,
+    offsets_of,
+)
 from sae_nb.files import MappedMatrix
 from sae_nb.kernels._autograd import chosen, primitives_of
 from sae_nb.kernels._backends import Entries, PreCodes

@@ -12,10 +12,3 @@ if TYPE_CHECKING:
     from sae_nb.labelling._writing import label as label
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.labelling._keeping import (
-        found_labels as found_labels,
-        read_kept as read_kept,
-        write_kept as write_kept,
-    )

@@ -11,10 +11,20 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from sae_nb.activations import modality_of
-from sae_nb.atoms import By
+from sae_nb.activations._modality import modality_of
+from sae_nb.atoms._evidence import By
 from sae_nb.checks import answered, check_callable
-from sae_nb.evaluation import CountedJudge, Judge, JudgeGuesser, Predicate, RowFacts, Window, shown
+from sae_nb.evaluation.explanations._detection import (
+    CountedJudge,
+    Judge,
+    JudgeGuesser,
+    Window,
+    shown,
+)
+from sae_nb.evaluation.explanations._rules import (
+    Predicate,
+    RowFacts,
+)
 from sae_nb.labelling._records import AtomLabel, Terms, clean
 
 if TYPE_CHECKING:

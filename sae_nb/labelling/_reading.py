@@ -19,10 +19,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sae_nb.checks import check_path, checked
-from sae_nb.files import SaeIdentity, identity_of
+from sae_nb.files import SaeIdentity
+from sae_nb.files._fingerprints import identity_of
 from sae_nb.labelling._keeping import FILE, KIND, read_kept
 from sae_nb.labelling._records import AtomLabel, AtomLabels, clean
-from sae_nb.models import is_offline
+from sae_nb.models._checkpoint_files import is_offline
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -14,7 +14,7 @@ import numpy as np
 
 from sae_nb.atoms import LabelEvidence
 from sae_nb.checks import checked
-from sae_nb.figures import format_count
+from sae_nb.figures.theme import format_count
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:

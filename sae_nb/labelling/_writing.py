@@ -16,12 +16,22 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import acts_for
 from sae_nb.atoms import LabelEvidence
 from sae_nb.checks import Count, Seed, at_least, check_atom, check_path, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Desk, Judge, RowFacts, balanced, codes_of, match_atoms
-from sae_nb.files import SaeIdentity, identity_of, place
+from sae_nb.evaluation import match_atoms
+from sae_nb.evaluation.explanations._detection import (
+    Desk,
+    Judge,
+    balanced,
+)
+from sae_nb.evaluation.explanations._rules import RowFacts
+from sae_nb.evaluation.report._row_pass import codes_of
+from sae_nb.files import SaeIdentity
+from sae_nb.files._exchange import place
+from sae_nb.files._fingerprints import identity_of
 from sae_nb.interrupts import ending_with
 from sae_nb.labelling._judging import (
     AskedJudge,

@@ -14,8 +14,3 @@ if TYPE_CHECKING:
     from sae_nb.lenses._reading import LensReading as LensReading
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.lenses._attaching import layer_of as layer_of
-    from sae_nb.lenses._files import KIND as KIND, read_lens as read_lens, write_lens as write_lens
-    from sae_nb.lenses._head import Head as Head, head_of as head_of, pooled as pooled

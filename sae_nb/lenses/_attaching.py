@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sae_nb.checks import STANDARD, shown
-from sae_nb.files import weights_digest
+from sae_nb.checks import shown
+from sae_nb.checks._hook_point_names import STANDARD
+from sae_nb.files._fingerprints import weights_digest
 from sae_nb.lenses._head import Head, head_of
 
 if TYPE_CHECKING:

@@ -14,13 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, above, at_least, check_integers, check_memory, checked
-from sae_nb.files import (
+from sae_nb.files._atomic import (
     MANIFEST,
-    check_same_call,
     existing_folder,
     free_folder,
+)
+from sae_nb.files._exchange import place
+from sae_nb.files._fingerprints import (
+    check_same_call,
     inputs_digest,
-    place,
     tensor_bytes,
 )
 from sae_nb.interrupts import Interrupted
@@ -32,11 +34,12 @@ from sae_nb.lenses._lens import Kind, Lens
 from sae_nb.lenses._measuring import SKIPPED, check_lengths, sample_batches
 from sae_nb.lenses._rows import Rows, joined, kind_at, kinds_of_places, point_of, rows_by_batch
 from sae_nb.lenses._tuning import TunedState, mean_kl, tune_once
-from sae_nb.models import run
+from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

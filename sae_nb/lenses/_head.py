@@ -18,12 +18,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn.functional import linear
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations._context import describe_ids
 from sae_nb.checks import check_integer, shown
-from sae_nb.models import HookPointNotFound, no_weights, run
+from sae_nb.models import HookPointNotFound
+from sae_nb.models._devices import no_weights
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 Pool = Literal["each", "cls", "mean"]
 """Places whose states the head reads: each on its own, cls alone, or the mean over patches."""

@@ -27,10 +27,11 @@ from sae_nb.lenses._rows import (
     reads_encoder,
     valid_places,
 )
-from sae_nb.models import run
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 NUMBERS_AT_ONCE = 600_000
 """Numbers of one state in a pass, copies × places × width: about 1 GB for the graph of 30 blocks. Ours."""

@@ -12,10 +12,12 @@ from torch import Tensor
 from sae_nb.checks import Count, at_least, checked
 from sae_nb.lenses._jacobian import repeated
 from sae_nb.lenses._rows import kept_places, valid_places
-from sae_nb.models import check_writable, run
+from sae_nb.models._hook_points import check_writable
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 PLACES_AT_ONCE = 512
 """Places of all copies in one pass. Ours: their logits over 50 000 tokens take 100 MB."""

@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import token_texts
+from sae_nb.activations._context import token_texts
 from sae_nb.lenses._head import Head, pooled, reads_tokens
-from sae_nb.models import run
+from sae_nb.models._running import run
 
 if TYPE_CHECKING:
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 # -------------------------------------------------------------------------------------------------
 # Kinds of places: each has a map of its own. The tokens of a text are one kind; of an image cls,

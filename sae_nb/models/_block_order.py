@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.activations import VIDEO
+from sae_nb.activations._modality import VIDEO
 from sae_nb.models._facts import config_of, model_type, video_frames, video_size
 from sae_nb.models._families import (
     Structure,

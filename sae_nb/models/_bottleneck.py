@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from sae_nb.background import checkpoint
 from sae_nb.checks import Between, Count, Seed, as_tensor, check_matrix, checked
-from sae_nb.data import Sparsity
+from sae_nb.data.planted._dictionaries import Sparsity
 from sae_nb.progress import progress_bar
 
 HELD_OUT_ROWS = 16384

@@ -19,7 +19,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES
+from sae_nb.activations._context import ROLES
 from sae_nb.checks import warn_caller
 
 if TYPE_CHECKING:

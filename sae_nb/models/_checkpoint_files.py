@@ -9,7 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from sae_nb.files import existing, json_object
+from sae_nb.files._atomic import (
+    existing,
+    json_object,
+)
 from sae_nb.models._bundled import bundled_names
 from sae_nb.models._hook_points import near_names
 

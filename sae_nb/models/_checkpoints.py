@@ -13,9 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations import AUDIO, MULTIMODAL, VIDEO, VISION
+from sae_nb.activations._modality import (
+    AUDIO,
+    MULTIMODAL,
+    VIDEO,
+    VISION,
+)
 from sae_nb.checks import warn_caller
-from sae_nb.files import json_object
+from sae_nb.files._atomic import json_object
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoint_files import (
     check_weight_files,

@@ -15,16 +15,18 @@ from zipfile import ZipFile
 
 from sae_nb._lazy import words
 from sae_nb.checks import checked
-from sae_nb.files import (
-    CACHE,
+from sae_nb.files._atomic import (
     MANIFEST,
-    cache_folder,
-    holding_folder,
     new_folder,
     read_manifest,
     sha256,
     write_manifest,
 )
+from sae_nb.files._caches import (
+    CACHE,
+    cache_folder,
+)
+from sae_nb.files._locks import holding_folder
 from sae_nb.models._checkpoint_files import (
     WEIGHTS_FILE,
     first_line,

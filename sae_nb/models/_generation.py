@@ -17,7 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import ROLES
+from sae_nb.activations._context import ROLES
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import Answer
 from sae_nb.models._calls import RunState

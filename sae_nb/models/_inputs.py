@@ -14,7 +14,7 @@ from jaxtyping import Bool, Int, Int16, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
-from sae_nb.activations import first_tokens
+from sae_nb.activations._positions import first_tokens
 from sae_nb.checks import warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._calls import RunState

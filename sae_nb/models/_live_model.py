@@ -12,8 +12,20 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
-from sae_nb.activations import Context, Modality, modality_of
-from sae_nb.checks import Count, Seed, at_least, check_devices, checked, standard_name, warn_caller
+from sae_nb.activations._context import Context
+from sae_nb.activations._modality import (
+    Modality,
+    modality_of,
+)
+from sae_nb.checks import (
+    Count,
+    Seed,
+    at_least,
+    check_devices,
+    checked,
+    warn_caller,
+)
+from sae_nb.checks._hook_point_names import standard_name
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
 from sae_nb.models._block_order import Turns, again_and_again, fixed, settled, tried, turns_of

@@ -18,7 +18,14 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, checked
-from sae_nb.files import read_json, read_tensors, write_json, write_tensors
+from sae_nb.files._atomic import (
+    read_json,
+    write_json,
+)
+from sae_nb.files._tensors import (
+    read_tensors,
+    write_tensors,
+)
 from sae_nb.models._vision_transformer import CONFIG_FILE, WEIGHTS_FILE
 
 LOOPED_TYPE = "looped_adder"

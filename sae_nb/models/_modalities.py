@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb import data, plugins
-from sae_nb.activations import (
+from sae_nb.activations._modality import (
     AUDIO,
     DNA,
     LANGUAGE,

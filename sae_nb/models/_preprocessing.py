@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 
 PREPROCESSOR_FILE = "preprocessor_config.json"
 PROCESSOR_FILE = "processor_config.json"

@@ -20,7 +20,7 @@ import torch
 from jaxtyping import Bool, Float, Int16, UInt8
 from torch import Tensor, nn
 
-from sae_nb.activations import AUDIO
+from sae_nb.activations._modality import AUDIO
 from sae_nb.checks import warn_caller
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import (

@@ -35,20 +35,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.pretrained._evaluation_data import scene_factors as scene_factors
-    from sae_nb.pretrained._examples import (
-        LABELS as LABELS,
-        SAMPLES_AT_ONCE as SAMPLES_AT_ONCE,
-        captured_for as captured_for,
-        examples_of as examples_of,
-        write_examples as write_examples,
-        write_facts as write_facts,
-    )
-    from sae_nb.pretrained._loading import (
-        shelf_folder as shelf_folder,
-        shelf_name as shelf_name,
-        transcoder_places as transcoder_places,
-        warn_of_misfit as warn_of_misfit,
-    )

@@ -9,11 +9,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.activations import AUDIO, Activations
+from sae_nb.activations import Activations
+from sae_nb.activations._modality import AUDIO
 from sae_nb.data import (
-    CONNECTIVES,
-    NEGATIVE,
-    POSITIVE,
     Scenes,
     Sounds,
     Stories,
@@ -22,7 +20,12 @@ from sae_nb.data import (
     sounds,
     stories,
 )
-from sae_nb.evaluation import Factor
+from sae_nb.data._stories import (
+    CONNECTIVES,
+    NEGATIVE,
+    POSITIVE,
+)
+from sae_nb.evaluation.concepts._factors import Factor
 from sae_nb.models import LiveModel
 
 TRAIN, MATCH, JUDGE, SHOW = 0, 1, 2, 3

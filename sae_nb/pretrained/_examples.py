@@ -14,27 +14,30 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import (
-    AUDIO,
+from sae_nb.activations import Activations
+from sae_nb.activations._context import (
     RECONSTRUCTED,
-    Activations,
     Context,
-    MadeRows,
     Ragged,
-    acts_for,
     ragged_sounds,
 )
-from sae_nb.architectures import KIND
-from sae_nb.atoms import Labels
+from sae_nb.activations._modality import AUDIO
+from sae_nb.activations._rows import MadeRows
+from sae_nb.activations._sites import acts_for
+from sae_nb.architectures._saving import KIND
+from sae_nb.atoms._labels import Labels
 from sae_nb.checks import checked
-from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import FactorMatch
-from sae_nb.files import (
-    identity_of,
+from sae_nb.files._atomic import (
     read_json,
     read_manifest,
-    read_tensors,
     write_json,
+)
+from sae_nb.files._fingerprints import identity_of
+from sae_nb.files._tensors import (
+    read_tensors,
     write_tensors,
 )
 from sae_nb.labelling import labels as read_labels
@@ -306,7 +309,9 @@ def _stored(
 def _rendered(plan: dict[str, Any]) -> dict[str, Tensor]:
     """Render the sounds of the examples again, and their faces: they would be larger than all the rest."""
     from sae_nb.data import sounds
-    from sae_nb.models import SoundTransformerConfig, played, spectrogram_faces
+    from sae_nb.models._sound_inputs import played
+    from sae_nb.models._sound_transformer import SoundTransformerConfig
+    from sae_nb.models._spectrograms import spectrogram_faces
     from sae_nb.pretrained._evaluation_data import SHOW, seed_of
 
     waves = sounds(plan["sizes"]["samples"][SHOW], seed_of(SHOW, plan["seed"])).waveforms

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sae_nb.checks import check_path, checked
-from sae_nb.files import recover
-from sae_nb.lenses import read_lens
+from sae_nb.files._exchange import recover
+from sae_nb.lenses._files import read_lens
 
 if TYPE_CHECKING:
     from sae_nb.lenses import Lens
@@ -78,6 +78,6 @@ def load_lens(folder_or_name: str | Path, model: LiveModel | None = None) -> Len
             f"No folder {name!r}. Pass the folder that lens.save(…) wrote, one of {lens_names()}, or the "
             "name of a published lens."
         )
-    from sae_nb.interop import published_lens
+    from sae_nb.interop._jacobian_lens import published_lens
 
     return published_lens(name, model)

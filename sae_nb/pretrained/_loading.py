@@ -12,11 +12,31 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from sae_nb._lazy import offered_by_a_study
-from sae_nb.activations import TRAINING, PositionPolicy, massive, place_of, row_norms
-from sae_nb.architectures import KIND, SparseAutoencoder, read_sae
+from sae_nb.activations._hook_point_check import place_of
+from sae_nb.activations._massive import (
+    massive,
+    row_norms,
+)
+from sae_nb.activations._positions import (
+    TRAINING,
+    PositionPolicy,
+)
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.architectures._catalogue import read_sae
+from sae_nb.architectures._saving import KIND
 from sae_nb.checks import check_path, checked, warn_caller
-from sae_nb.files import MANIFEST, existing_folder, json_object, mapping, read_json, recover
-from sae_nb.models import FETCHED, known_as
+from sae_nb.files._atomic import (
+    MANIFEST,
+    existing_folder,
+    json_object,
+    read_json,
+)
+from sae_nb.files._exchange import recover
+from sae_nb.files._mapped import mapping
+from sae_nb.models._fetching import (
+    FETCHED,
+    known_as,
+)
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
@@ -154,7 +174,7 @@ def load_sae(
 def _loaded(folder_or_name: str | Path) -> SparseAutoencoder:
     folder = _located(folder_or_name)
     if folder is None:
-        from sae_nb.interop import published_sae
+        from sae_nb.interop._published import published_sae
 
         return published_sae(str(folder_or_name))
     if (folder / MANIFEST).is_file():
@@ -197,12 +217,12 @@ def _located(folder_or_name: str | Path) -> Path | None:
     if _is_one_file(folder):
         return folder
     if isinstance(folder_or_name, str) and folder_or_name.startswith("hf:"):
-        from sae_nb.interop import hub_sae
+        from sae_nb.interop._detection import hub_sae
 
         return hub_sae(folder_or_name)
     shelved = shelf_folder(folder_or_name) if isinstance(folder_or_name, str) else None
     if shelved is None and not folder.is_file() and isinstance(folder_or_name, str):
-        from sae_nb.interop import is_published
+        from sae_nb.interop._published import is_published
 
         if is_published(folder_or_name):
             return None
@@ -215,13 +235,16 @@ def _is_one_file(path: Path) -> bool:
     """Whether a file is a whole SAE by the rules of its library, and no pickle."""
     if not path.is_file() or path.suffix in _PICKLES:
         return False
-    from sae_nb.interop import reader_of
+    from sae_nb.interop._detection import reader_of
 
     return reader_of(path) is not None
 
 
 def _of_another_library(folder: Path) -> SparseAutoencoder:
-    from sae_nb.interop import known_layouts, reader_of
+    from sae_nb.interop._detection import (
+        known_layouts,
+        reader_of,
+    )
 
     reader = reader_of(folder)
     if reader is not None:
@@ -245,7 +268,7 @@ def _of_another_library(folder: Path) -> SparseAutoencoder:
 
 def _saes_in(folder: Path, depth: int = DEEPEST) -> Iterator[Path]:
     """Yield the SAEs in a folder and below, by name: folders, and files that are one each."""
-    from sae_nb.interop import reader_of
+    from sae_nb.interop._detection import reader_of
 
     for path in sorted(folder.iterdir(), key=lambda one: _by_number(one.name)):
         if path.is_file():
@@ -279,7 +302,7 @@ def _refuse_file(path: Path) -> NoReturn:
             f"`folder_or_name` must be a folder, got the file {str(path)!r}. Pass its folder, "
             f"{str(path.parent)!r}."
         )
-    from sae_nb.interop import near_releases
+    from sae_nb.interop._published import near_releases
 
     near = near_releases(path.as_posix())
     raise FileNotFoundError(
@@ -341,7 +364,8 @@ def _other_names(sae: Any, acts: Activations) -> Iterator[str]:
 @torch.no_grad()
 def _other_figures(sae: Any, acts: Activations) -> list[str] | None:
     """Say which figures are far from those of an SAE that fits; None where there are too few rows."""
-    from sae_nb.evaluation import POOR, explained_variance
+    from sae_nb.evaluation import explained_variance
+    from sae_nb.evaluation.report._fit import POOR
 
     if sae.reads_sequences or sae.by_site or len(sae.sites) > 2:
         return []

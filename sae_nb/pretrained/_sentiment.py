@@ -12,7 +12,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sae_nb.checks import Seed, checked
-from sae_nb.data import (
+from sae_nb.data import stories
+from sae_nb.data._stories import (
     ANIMALS,
     BEGINNINGS,
     CONNECTIVES,
@@ -23,7 +24,6 @@ from sae_nb.data import (
     PLACES,
     PLAIN,
     THINGS,
-    stories,
 )
 
 _SENTENCE = re.compile(r"[^.]+\.")

@@ -23,18 +23,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.pursuit._checking import (
-        Gradient as Gradient,
-        as_tensors as as_tensors,
-    )
-    from sae_nb.pursuit._cuda import Cuda as Cuda, shared_bytes as shared_bytes
-    from sae_nb.pursuit._engine import Tile as Tile
-    from sae_nb.pursuit._gram import forget as forget
-    from sae_nb.pursuit._problem import (
-        Problem as Problem,
-        PursuitName as PursuitName,
-        Reselect as Reselect,
-    )
-    from sae_nb.pursuit._refitting import Refitting as Refitting

@@ -20,7 +20,10 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.functional import embedding_bag
 
 from sae_nb.checks import available_memory
-from sae_nb.codes import Support, offsets_of
+from sae_nb.codes._support import (
+    Support,
+    offsets_of,
+)
 from sae_nb.pursuit._problem import Problem, Steps
 from sae_nb.pursuit._reference import gradient_step
 
@@ -135,7 +138,7 @@ def _matched_loops(
     grad_dictionary: Tensor,
 ) -> None:
     """The adjoint of a tile by compiled loops; terms are added atom by atom, without atomics."""
-    from sae_nb.kernels import parallel
+    from sae_nb.kernels._threads import parallel
     from sae_nb.pursuit import _cpu as loops
 
     terms = x.new_empty(*atoms.shape, x.shape[1])

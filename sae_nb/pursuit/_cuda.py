@@ -19,7 +19,7 @@ import torch
 from numba import cuda, float32, float64, int32
 from torch import Tensor
 
-from sae_nb.kernels import note
+from sae_nb.kernels._dense import note
 from sae_nb.pursuit import _small_systems as small_systems
 from sae_nb.pursuit._checking import simulated
 from sae_nb.pursuit._engine import Tile

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from numba import prange
 
-from sae_nb.kernels import compiled
+from sae_nb.kernels._compiling import compiled
 
 
 @compiled(parallel=True)

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Count, check_count, check_k, checked, one_of, warn_caller
-from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import offsets_of
 from sae_nb.pursuit import _reference as reference
 from sae_nb.pursuit._checking import (
     Backend,
@@ -391,7 +392,7 @@ def _by_kernels(
     graph: tuple[Tensor, Tensor] | None,
     memory_cap: int | None,
 ) -> tuple[Steps, Float[Tensor, "rows k"]]:
-    from sae_nb.kernels import explain_out_of_memory
+    from sae_nb.kernels._memory import explain_out_of_memory
     from sae_nb.pursuit._engine import Kernels, pursue
 
     plan = _plan(problem, facts, memory_cap)

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.kernels import compiled
+from sae_nb.kernels._compiling import compiled
 from sae_nb.pursuit._cpu import solve_small
 from sae_nb.pursuit._problem import Problem
 

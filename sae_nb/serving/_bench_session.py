@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.files import free_folder
+from sae_nb.files._atomic import free_folder
 
 if TYPE_CHECKING:
     from sae_nb.serving._bench_agents import Session

@@ -95,7 +95,7 @@ def _atoms(name: TaskName, seed: int) -> AgentTask:
     from sae_nb.activations import Activations
     from sae_nb.architectures import TopK
     from sae_nb.data import planted_dictionary
-    from sae_nb.geometry import largest_cosines
+    from sae_nb.geometry._cosines import largest_cosines
     from sae_nb.training import train
 
     data = planted_dictionary(N_TRUE, D_IN, N_ROWS, K, seed=_STREAM + seed)
@@ -135,7 +135,7 @@ def _head(name: TaskName, seed: int) -> AgentTask:
 
 
 def _neurons(name: TaskName, seed: int) -> AgentTask:
-    from sae_nb.data import MODULUS
+    from sae_nb.data._small_tasks import MODULUS
 
     live, components = _shuffled("tiny-modular", seed)
     neurons = components[components["kind"] == "neuron"]

@@ -16,7 +16,7 @@ from sae_nb.pretrained import load_examples, load_sae, pretrained_names
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-    from sae_nb.atoms import AtomNames
+    from sae_nb.atoms._names import AtomNames
 
 
 class Shelf:
@@ -86,7 +86,8 @@ class Shelf:
         return load_examples(found).acts if isinstance(found, str) else found[1]
 
     def _names(self, name: str) -> AtomNames:
-        from sae_nb.atoms import AtomCatalogue, AtomNames
+        from sae_nb.atoms import AtomCatalogue
+        from sae_nb.atoms._names import AtomNames
 
         sae, found = self.sae(name), self._saes[name]
         if isinstance(found, str):

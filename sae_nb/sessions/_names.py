@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.atoms import AtomNames, Labels
-from sae_nb.labelling import AtomLabels, found_labels
-from sae_nb.pretrained import examples_of
+from sae_nb.atoms._labels import Labels
+from sae_nb.atoms._names import AtomNames
+from sae_nb.labelling import AtomLabels
+from sae_nb.labelling._keeping import found_labels
+from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._annotations import Annotations, annotations_of
 from sae_nb.sessions._verdicts import verdicts_of
 

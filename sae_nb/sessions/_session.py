@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import checked, shown
-from sae_nb.files import (
+from sae_nb.files import SaeIdentity
+from sae_nb.files._atomic import (
     MANIFEST,
-    SaeIdentity,
-    identity_of,
     new_folder,
-    place,
     read_json,
     read_manifest,
     write_json,
     write_manifest,
 )
+from sae_nb.files._exchange import place
+from sae_nb.files._fingerprints import identity_of
 from sae_nb.sessions._annotations import FILE, Annotations
 from sae_nb.sessions._panels import OPENERS
 
@@ -87,7 +87,7 @@ class Session:
 
     def _candidates(self) -> list[Path | str]:
         """Return folders that may hold the SAE, according to their `config.json`; then pretrained names."""
-        from sae_nb.pretrained import shelf_folder
+        from sae_nb.pretrained._loading import shelf_folder
 
         around = self.path.resolve().parent
         folders = [around, *sorted(path for path in around.iterdir() if path.is_dir())]

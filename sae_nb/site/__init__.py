@@ -10,6 +10,3 @@ if TYPE_CHECKING:
     from sae_nb.site._write import Site as Site, write_site as write_site
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the panels
-    from sae_nb.site._write import site_of as site_of

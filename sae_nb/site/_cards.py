@@ -8,20 +8,27 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from sae_nb.atoms import (
-    choose_rows,
+from sae_nb.atoms._atom import strength_histogram
+from sae_nb.atoms._effects import (
     effects_of,
+    written_at,
+)
+from sae_nb.atoms._examples import choose_rows
+from sae_nb.atoms._sound_clips import (
     eight_bits,
     heard_at,
-    strength_histogram,
     wave_file,
-    written_at,
 )
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
-    from sae_nb.atoms import AtomCatalogue, AtomNames, Band, Example
+    from sae_nb.atoms import AtomCatalogue
+    from sae_nb.atoms._examples import (
+        Band,
+        Example,
+    )
+    from sae_nb.atoms._names import AtomNames
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 

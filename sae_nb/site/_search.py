@@ -8,12 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sae_nb.atoms import names_of_rows, preferring
+from sae_nb.atoms._searching import (
+    names_of_rows,
+    preferring,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
-    from sae_nb.atoms import AtomCatalogue, AtomNames
+    from sae_nb.atoms import AtomCatalogue
+    from sae_nb.atoms._names import AtomNames
 
 NAMES_AT_ONCE = 4096
 MOST_ATOMS = 24

@@ -13,13 +13,23 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import AtomCatalogue, AtomNames, rows_in_words
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._names import (
+    AtomNames,
+    rows_in_words,
+)
 from sae_nb.checks import checked
-from sae_nb.figures import format_count, theme
-from sae_nb.files import free_folder, new_folder, write_manifest
-from sae_nb.pretrained import examples_of
+from sae_nb.figures import theme
+from sae_nb.figures.theme import format_count
+from sae_nb.files._atomic import (
+    free_folder,
+    new_folder,
+    write_manifest,
+)
+from sae_nb.pretrained._examples import examples_of
 from sae_nb.progress import progress_bar
-from sae_nb.sessions import annotations_of, names_of
+from sae_nb.sessions._annotations import annotations_of
+from sae_nb.sessions._names import names_of
 from sae_nb.site._cards import Cards
 from sae_nb.site._chunks import write_chunk
 from sae_nb.site._live import NotLiveError, live_graph, write_live

@@ -14,13 +14,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.models import run
+from sae_nb.models._running import run
 from sae_nb.steering._contexts import splice, steer
 from sae_nb.steering._edits import Change, Positions, Where
 
 if TYPE_CHECKING:
-    from sae_nb.activations import PositionPolicy
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.activations._positions import PositionPolicy
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 Edit = AbstractContextManager[Any]

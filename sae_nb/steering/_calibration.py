@@ -15,7 +15,12 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Count, Positive, checked, takes_old_order
+from sae_nb.checks import (
+    Count,
+    Positive,
+    checked,
+)
+from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers
 from sae_nb.steering._edits import Where

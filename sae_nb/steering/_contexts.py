@@ -16,9 +16,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import PositionPolicy, warn_of_place
+from sae_nb.activations._hook_point_check import warn_of_place
+from sae_nb.activations._positions import PositionPolicy
 from sae_nb.checks import Count, Seed, check_callable, checked, warn_caller
-from sae_nb.models import Backend, check_travels, take_out
+from sae_nb.models._interventions import (
+    Backend,
+    take_out,
+)
+from sae_nb.models._stored_edits import check_travels
 from sae_nb.steering._edits import Change, MaskedEdit, Positions, Steps, Where, replacing
 from sae_nb.steering._modes import Mode, Unit
 from sae_nb.steering._multi_site import named, splices

@@ -14,20 +14,20 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import (
+from sae_nb.activations._context import ROLES
+from sae_nb.activations._named_positions import (
     NAMED_POSITIONS,
     ROLE_POSITIONS,
-    ROLES,
-    PositionPolicy,
     check_named_position,
     named_mask,
-    uncoded,
 )
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations._sites import uncoded
 from sae_nb.checks import LARGEST, check_count, one_of, warn_caller
 from sae_nb.steering._modes import MODES, Mode
 
 if TYPE_CHECKING:
-    from sae_nb.activations import NamedPositions
+    from sae_nb.activations._named_positions import NamedPositions
     from sae_nb.architectures import SparseAutoencoder, Temporal
     from sae_nb.codes import SparseCodes
     from sae_nb.models import HookPoint, RunState
@@ -513,7 +513,10 @@ class AtomsOfSequences:
         self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time d_in"]:
         """Change the kept tokens of each row as one sequence; the others come back as they were."""
-        from sae_nb.temporal import padded, unpadded
+        from sae_nb.temporal._sequences import (
+            padded,
+            unpadded,
+        )
 
         counts = keep.sum(dim=1)
         lengths = counts[counts > 0].tolist()

@@ -19,7 +19,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import check_path
-from sae_nb.files import write_bytes, write_tensors
+from sae_nb.files._atomic import write_bytes
+from sae_nb.files._tensors import write_tensors
 
 if TYPE_CHECKING:
     from sae_nb.steering._edits import MaskedEdit

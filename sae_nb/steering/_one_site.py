@@ -15,7 +15,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import AND, of_sites
+from sae_nb.activations._sites import (
+    AND,
+    of_sites,
+)
 from sae_nb.checks import check_count
 from sae_nb.codes import SparseCodes
 from sae_nb.models import HookPointNotFound

@@ -11,11 +11,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.steering import (
+from sae_nb.steering._calibration import combined_direction
+from sae_nb.steering._dose_response import (
     DoseResponse,
     Effects,
     check_strengths,
-    combined_direction,
     unit_atom,
 )
 from sae_nb.summaries._steering import SteeringRecipe

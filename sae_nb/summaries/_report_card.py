@@ -14,15 +14,15 @@ from torch import Tensor
 
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
-    HEADLINES,
     Definition,
     Measurement,
     as_published,
     define,
-    definition_families,
-    encoded_rows,
     published_formulas,
 )
+from sae_nb.evaluation.report._measurement import definition_families
+from sae_nb.evaluation.report._report import HEADLINES
+from sae_nb.evaluation.report._row_pass import encoded_rows
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from sae_nb.checks import checked
-from sae_nb.evaluation import RECOVERED
+from sae_nb.evaluation.report._report import RECOVERED
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.evaluation import Report
     from sae_nb.models import LiveModel
-    from sae_nb.steering import BestEffect
+    from sae_nb.steering._dose_response import BestEffect
 
 
 class SessionSummary(Finding, eq=True):

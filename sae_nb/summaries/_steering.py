@@ -19,20 +19,25 @@ from torch import Tensor
 
 from sae_nb.checks import checked, one_of
 from sae_nb.files import SaeIdentity
-from sae_nb.models import Below, Runner
+from sae_nb.models._prefix_cache import Below
+from sae_nb.models._running import Runner
 from sae_nb.steering import (
-    MODES,
-    UNITS,
-    Active,
-    Change,
-    MaskedEdit,
-    Mode,
-    Unit,
-    change_atoms,
-    kl,
     random_direction,
     splice,
     steer,
+)
+from sae_nb.steering._answers import kl
+from sae_nb.steering._contexts import Active
+from sae_nb.steering._edits import (
+    Change,
+    MaskedEdit,
+    change_atoms,
+)
+from sae_nb.steering._modes import (
+    MODES,
+    UNITS,
+    Mode,
+    Unit,
 )
 from sae_nb.summaries.input._answers import (
     Reading,
@@ -51,7 +56,8 @@ from sae_nb.summaries.input._answers import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 # -------------------------------------------------------------------------------------------------
 # The recipe of a steering: everything it takes to do the same again, as plain JSON values.

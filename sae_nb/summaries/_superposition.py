@@ -17,12 +17,14 @@ from sae_nb.checks import Seed, check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.data import sparse_features
 from sae_nb.evaluation import (
-    Evidence,
-    Factor,
     FactorMatch,
     feature_dimensionality,
     interference,
     match_atoms,
+)
+from sae_nb.evaluation.concepts._factors import (
+    Evidence,
+    Factor,
     match_factors,
 )
 from sae_nb.findings import Finding, column

@@ -238,7 +238,7 @@ def read_in_time(
     if model.modality.is_image:
         return _over_layers(model, sae, given, place, options)
     from sae_nb.capturing import capture
-    from sae_nb.models import text_ids
+    from sae_nb.models._text_inputs import text_ids
 
     point = hook_point or sae.hook_point
     if point is None:

@@ -20,8 +20,8 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.checks import check_count
-from sae_nb.evaluation import encoded_rows
-from sae_nb.steering import latents
+from sae_nb.evaluation.report._row_pass import encoded_rows
+from sae_nb.steering._edits import latents
 from sae_nb.summaries.input._contrast import encoded
 
 if TYPE_CHECKING:

@@ -26,19 +26,30 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import Count, Seed, check_count, checked, shown
 from sae_nb.classical import METHODS, fit_classical
-from sae_nb.evaluation import Report, Run, evaluate, from_seed, held_out, stability, trained
-from sae_nb.files import (
+from sae_nb.evaluation import (
+    Report,
+    evaluate,
+    stability,
+)
+from sae_nb.evaluation._dictionary_trainings import (
+    Run,
+    from_seed,
+    held_out,
+    trained,
+)
+from sae_nb.files._atomic import (
     check_seal,
-    holding_folder,
     json_object,
-    remove_folder,
     sealed,
     write_json,
 )
+from sae_nb.files._exchange import remove_folder
+from sae_nb.files._locks import holding_folder
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 from sae_nb.pretrained import load_sae
-from sae_nb.training import TrainConfig, fingerprint
+from sae_nb.training import TrainConfig
+from sae_nb.training._sources import fingerprint
 
 if TYPE_CHECKING:
     import pandas as pd

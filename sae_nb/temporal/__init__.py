@@ -14,18 +14,3 @@ if TYPE_CHECKING:
     from sae_nb.temporal._sequences import Sequences as Sequences
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb.temporal._decomposition import (
-        CodeAttention as CodeAttention,
-        Prediction as Prediction,
-        predict as predict,
-        sequence_groups as sequence_groups,
-    )
-    from sae_nb.temporal._sequences import (
-        WHY as WHY,
-        SequenceRows as SequenceRows,
-        lengths_of as lengths_of,
-        padded as padded,
-        unpadded as unpadded,
-    )

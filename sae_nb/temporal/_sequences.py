@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import generator_for
+from sae_nb.activations._rows import generator_for
 from sae_nb.checks import (
     as_tensor,
     at_least,

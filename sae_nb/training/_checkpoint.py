@@ -17,22 +17,30 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sae_nb.files import (
-    Lock,
-    Stream,
-    hold_folder,
+from sae_nb.files._atomic import (
     json_object,
     new_folder,
-    place,
     read_json,
     read_manifest,
-    read_parts,
-    read_tensors,
-    recover,
-    remove_folder,
     write_json,
     write_manifest,
+)
+from sae_nb.files._exchange import (
+    place,
+    recover,
+    remove_folder,
+)
+from sae_nb.files._locks import (
+    Lock,
+    hold_folder,
+)
+from sae_nb.files._streams import (
+    Stream,
+    read_parts,
     write_streams,
+)
+from sae_nb.files._tensors import (
+    read_tensors,
     write_tensors,
 )
 from sae_nb.training._config import OWN_BUSINESS, TrainConfig

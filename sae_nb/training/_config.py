@@ -22,7 +22,7 @@ from sae_nb.checks import (
     check_device,
     checked,
 )
-from sae_nb.kernels import Precision
+from sae_nb.kernels._backends import Precision
 
 OWN_BUSINESS = (
     "checkpoint", "checkpoint_every", "device", "log_every", "save_to", "shard_atoms", "steps",

@@ -13,13 +13,21 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 import torch
 from torch import Tensor
 
-from sae_nb.activations import massive, row_norms
-from sae_nb.checks import check_finite, checked, shows_fields, warn_caller
-from sae_nb.files import Lock
+from sae_nb.activations._massive import (
+    massive,
+    row_norms,
+)
+from sae_nb.checks import (
+    check_finite,
+    checked,
+    warn_caller,
+)
+from sae_nb.checks._annotations import shows_fields
+from sae_nb.files._locks import Lock
 from sae_nb.interrupts import Interrupted
-from sae_nb.kernels import precision
+from sae_nb.kernels._backends import precision
 from sae_nb.progress import progress_bar
-from sae_nb.temporal import SequenceRows
+from sae_nb.temporal._sequences import SequenceRows
 from sae_nb.training._checkpoint import (
     check_folder,
     check_same_run,
@@ -201,7 +209,7 @@ class Training:
 
     def _check_save_to(self, folder: str | Path) -> Path:
         """Return the folder of the trained SAE, refused before any work."""
-        from sae_nb.architectures import place_to_save
+        from sae_nb.architectures._saving import place_to_save
 
         if len(self.given) > 1:
             raise ValueError(
@@ -461,7 +469,7 @@ class Training:
         return x[~massive_rows]
 
     def _checked(self, batches: Iterator[Tensor]) -> Iterator[Tensor]:
-        from sae_nb.capturing import StreamEndedError
+        from sae_nb.capturing._streaming import StreamEndedError
 
         try:
             for step, x in enumerate(batches, start=self.step + 1):
@@ -527,7 +535,7 @@ class Training:
 
     def _save_shards(self, learner: Learner, folder: Path) -> None:
         """Save an SAE of which no worker has all atoms; then none has any."""
-        from sae_nb.architectures import save_sae
+        from sae_nb.architectures._saving import save_sae
 
         learner.leave()
         learner.sae.eval()

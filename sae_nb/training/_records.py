@@ -196,7 +196,7 @@ class TrainResult(KnowsOtherWords):
 
     def plot(self) -> Any:
         """Draw the history as a plotly figure: loss, R², L0, dead atoms, speed and learning rate."""
-        from sae_nb.figures import training_curves
+        from sae_nb.figures._training import training_curves
 
         return training_curves(self.history.table)
 

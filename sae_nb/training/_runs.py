@@ -8,7 +8,11 @@ from typing import TYPE_CHECKING, Unpack
 
 from torch import Tensor
 
-from sae_nb.checks import check_count, checked, shows_fields
+from sae_nb.checks import (
+    check_count,
+    checked,
+)
+from sae_nb.checks._annotations import shows_fields
 from sae_nb.training._config import TrainConfig, TrainSettings, chosen_config
 from sae_nb.training._control import BackgroundRun
 from sae_nb.training._loop import Training

@@ -33,8 +33,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.pursuit import Problem
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import (
+    index_dtype,
+    offsets_of,
+)
+from sae_nb.pursuit._problem import Problem
 
 if TYPE_CHECKING:
     from sae_nb.architectures import (
@@ -149,7 +153,7 @@ class _Refitted:
     """Rows of orthogonal matching pursuit: a step changes all coefficients."""
 
     def __init__(self, problem: Problem) -> None:
-        from sae_nb.pursuit import Refitting  # compiled: SAEs are opened without it
+        from sae_nb.pursuit._refitting import Refitting  # compiled: SAEs are opened without it
 
         self._refitting = Refitting(problem)
 
@@ -258,7 +262,10 @@ def _resampled(
     residual: Tensor, silent_tokens: Tensor, dead_after: int, team: Team
 ) -> tuple[Tensor, Tensor] | None:
     """Those of the atoms that one process would resample which are of this worker."""
-    from sae_nb.architectures import due, resampled_atoms
+    from sae_nb.architectures._revival import (
+        due,
+        resampled_atoms,
+    )
 
     dead = due(silent_tokens, dead_after, len(residual)).nonzero().flatten()
     counts = team.gather(len(dead))

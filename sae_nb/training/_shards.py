@@ -23,9 +23,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from sae_nb.architectures import REVIVALS, Dead, reaching
-from sae_nb.codes import SparseCodes, offsets_of
-from sae_nb.files import Stream, in_portions, portion_rows
+from sae_nb.architectures._revival import (
+    REVIVALS,
+    Dead,
+    reaching,
+)
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import offsets_of
+from sae_nb.files._streams import (
+    Stream,
+    in_portions,
+    portion_rows,
+)
 from sae_nb.kernels import decode, squared_error
 from sae_nb.training._process_group import Team
 from sae_nb.training._sharded_pursuit import pursuit_loss
@@ -33,12 +42,12 @@ from sae_nb.training._sharded_pursuit import pursuit_loss
 if TYPE_CHECKING:
     from sae_nb.architectures import (
         MatchingPursuit,
-        OneStep,
         OrthogonalMatchingPursuit,
-        Parts,
         SparseAutoencoder,
         TrainingLoss,
     )
+    from sae_nb.architectures._one_step import OneStep
+    from sae_nb.architectures._recipe import Parts
 
 
 class Shard:
@@ -49,7 +58,7 @@ class Shard:
     """
 
     def __init__(self, sae: SparseAutoencoder, team: Team) -> None:
-        from sae_nb.architectures import OneStep
+        from sae_nb.architectures._one_step import OneStep
 
         found = check_can_shard(sae, team)
         self.pursuit = None if isinstance(found, OneStep) else found
@@ -284,11 +293,11 @@ def check_can_shard(
         BatchTopK,
         JumpReLU,
         MatchingPursuit,
-        OneStep,
         OrthogonalMatchingPursuit,
         ReLU,
         TopK,
     )
+    from sae_nb.architectures._one_step import OneStep
 
     name = type(sae).__name__
     can = (TopK, BatchTopK, ReLU, JumpReLU, MatchingPursuit, OrthogonalMatchingPursuit)

@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from sae_nb.activations import (
-    AND,
-    HOW_TO_GET_GRADIENTS,
     Activations,
     ActivationSource,
-    PositionPolicy,
+)
+from sae_nb.activations._positions import PositionPolicy
+from sae_nb.activations._sites import (
+    AND,
+    HOW_TO_GET_GRADIENTS,
     WithGradient,
     of_sites,
 )

@@ -15,12 +15,14 @@ from torch import Tensor
 
 from sae_nb.activations import (
     Activations,
+    concatenate,
+    load_activations,
+)
+from sae_nb.activations._context import (
     Context,
     Ragged,
-    concatenate,
     describe_ids,
     join_tokens,
-    load_activations,
 )
 from sae_nb.activations._rows import Rows, Shuffle
 from sae_nb.capturing import capture
@@ -72,6 +74,7 @@ def language() -> Activations:
 # Batches
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(1, 60),
@@ -89,6 +92,7 @@ def test_every_row_comes_once_per_epoch(n: int, batch: int, buffer: int | None, 
         assert sorted(drawn[epoch * n : (epoch + 1) * n]) == list(range(n))
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     n=st.integers(1, 60),
@@ -126,6 +130,7 @@ def test_disk_and_memory_give_the_same_batches(stored: Activations) -> None:
         )
 
 
+@pytest.mark.slow
 def test_small_buffer_on_disk_keeps_every_promise(stored: Activations) -> None:
     """Each row once per epoch, resumable, though only 16 rows are held."""
     unbroken = row_numbers(stored.batches(10, seed=3, buffer_rows=16), 40)
@@ -315,6 +320,7 @@ def test_rows_carry_no_gradient() -> None:
     assert not Activations.from_tensor(x).x.requires_grad
 
 
+@pytest.mark.slow
 def test_a_store_is_shuffled_one_buffer_at_a_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

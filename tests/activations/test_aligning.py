@@ -6,7 +6,10 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Context, Ragged
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+)
 
 
 def of_texts(texts: list[list[str]], width: int = 3, seed: int = 0) -> sn.Activations:
@@ -66,6 +69,7 @@ def test_texts_that_part_ways_are_not_paired_after() -> None:
     assert pair.left_out == (3, 2)
 
 
+@pytest.mark.slow
 def test_what_is_aligned_trains_and_what_is_not_is_refused() -> None:
     """Rows of two tokenizers are taken where they end together, and nowhere else."""
     one = of_texts([["a", "b", "c", "d"]] * 20)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Activations, MadeRows
+from sae_nb.activations import Activations
+from sae_nb.activations._rows import MadeRows
 
 
 def test_they_are_rows() -> None:

@@ -10,9 +10,16 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import CONTINUED, Activations, Context, Ragged
-from sae_nb.atoms import AtomCatalogue, names_of_rows, text_around
-from sae_nb.files import sealed
+from sae_nb.activations import Activations
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+)
+from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._examples import text_around
+from sae_nb.atoms._searching import names_of_rows
+from sae_nb.files._atomic import sealed
 
 TEXTS = ["我在中国 and 👩‍👩‍👧", "plain words", "naïve ð, CAFÉ» Ã© � e\u0301"]
 
@@ -72,7 +79,7 @@ def test_tables_words_and_errors_show_the_same(model, acts: Activations) -> None
 
 def test_a_byte_alone_is_a_number() -> None:
     """Of what a model might say next no neighbour is known; true letters stay."""
-    from sae_nb.activations import describe_ids
+    from sae_nb.activations._context import describe_ids
 
     tokenizer = sn.load_model("tiny-gpt").tokenizer
     ids = tokenizer("中é», �", add_special_tokens=False).input_ids

@@ -6,8 +6,13 @@ import unicodedata
 
 import pytest
 
-from sae_nb.activations import CONTINUED, directed, displayed, is_special
-from sae_nb.activations._token_texts import RIGHT_TO_LEFT
+from sae_nb.activations._token_texts import (
+    CONTINUED,
+    RIGHT_TO_LEFT,
+    directed,
+    displayed,
+    is_special,
+)
 
 TEXTS = (
     "plain words, and 1.5 numbers\n\tindented",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from sae_nb.architectures import AbsTopK, TopK
@@ -27,6 +28,7 @@ def test_it_is_odd() -> None:
     assert bool((ours.values < 0).any())
 
 
+@pytest.mark.slow
 def test_signed_concepts_are_found_where_positive_codes_fail() -> None:
     """Planted atoms with random signs: matched up to sign, and more explained than by TopK."""
     data = planted_dictionary(64, 32, 8192, 3, noise=0.02, nonnegative=False, seed=0)

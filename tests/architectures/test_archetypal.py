@@ -49,6 +49,7 @@ def hull_residuals(points: Tensor, candidates: Tensor) -> np.ndarray:
     return np.array([nnls(system.double().numpy(), t.double().numpy())[1] for t in targets])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", BASES)
 @pytest.mark.parametrize("delta", [0.0, 0.7])
 def test_the_constraint_holds_after_training(base: str, delta: float, x: Tensor) -> None:
@@ -91,6 +92,7 @@ def test_without_candidates_it_starts_from_centroids(x: Tensor) -> None:
     )
 
 
+@pytest.mark.slow
 def test_given_candidates_stay_as_given(x: Tensor) -> None:
     """Through training, saving and loading; order kept where there are as many as atoms."""
     points = x[:N_ATOMS]
@@ -132,6 +134,7 @@ def test_the_dictionary_is_never_stale(x: Tensor) -> None:
         assert sae.operator.atoms().dtype == torch.float64
 
 
+@pytest.mark.slow
 def test_a_relaxed_atom_gains_what_the_hull_denies(x: Tensor) -> None:
     """R² rises from δ = 0 to δ = 2, to that of the free dictionary: of three seeds, it lay .011 ± .011 above."""
     r2 = []

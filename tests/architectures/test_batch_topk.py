@@ -37,6 +37,7 @@ def test_one_input_is_encoded_as_by_topk(rows: Tensor) -> None:
         torch.testing.assert_close(codes, expected)
 
 
+@pytest.mark.slow
 def test_a_k_that_is_asked_for_counts_the_rows_of_that_call(rows: Tensor) -> None:
     sae = batch_topk()
     sae.initialise(rows, None)
@@ -71,6 +72,7 @@ def test_the_threshold_follows_the_batches(rows: Tensor) -> None:
     assert float(sae.threshold) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_inputs_seen_alone_use_as_many_atoms_as_asked() -> None:
     """Held-out L0 by threshold within a tenth of k, and more explained than by TopK at equal L0."""
     for seed in range(2):

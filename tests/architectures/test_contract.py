@@ -17,8 +17,8 @@ from sae_nb.architectures import (
     ARCHITECTURES,
     DenseOperator,
     SparseAutoencoder,
-    without_zeros,
 )
+from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures.parts import _proxes as simplex
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import _coding as coding
@@ -139,6 +139,7 @@ def test_a_step_keeps_atoms_on_the_sphere(sae: SparseAutoencoder, x: Tensor) -> 
     assert torch.allclose(weight.norm(dim=1), torch.ones(sae.n_atoms), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_training_helps(sae: SparseAutoencoder) -> None:
     generator = torch.Generator().manual_seed(0)
     atoms = torch.nn.functional.normalize(torch.randn(20, sae.d_in, generator=generator), dim=1)
@@ -195,6 +196,7 @@ def test_files_give_back_the_same_bits(sae: SparseAutoencoder, x: Tensor, tmp_pa
     json.dumps(sae.settings())
 
 
+@pytest.mark.slow
 def test_a_resumed_training_gives_the_same_bits(name: str, make: Any, tmp_path: Path) -> None:
     """Twelve steps in one go, or six and six: whatever a step draws, counts or remembers goes on."""
     sae = make(name)
@@ -213,6 +215,7 @@ def by_site(sae: SparseAutoencoder, parts: list[Any]) -> Any:
     return (parts[:n], parts[n:]) if sae.by_site else tuple(parts)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [name for name in ARCHITECTURES if len(build(name).sites) > 1 and name != "GradientSAE"]
 )
@@ -267,6 +270,7 @@ def test_other_precisions_are_cast_to_the_saes(sae: SparseAutoencoder, x: Tensor
         assert torch.equal(codes.values, sae.encode(y.float()).values)
 
 
+@pytest.mark.slow
 def test_the_cpu_gives_what_the_reference_gives(
     sae: SparseAutoencoder, x: Tensor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,6 +39,7 @@ def rows_of(data: tuple[list[Tensor], list[Tensor]]) -> Tensor:
     return torch.cat([*data[0], *data[1]], dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", SELECTIONS)
 def test_every_layer_is_reconstructed(base: str) -> None:
     c, (xs, ys) = build(base), layers()
@@ -48,6 +49,7 @@ def test_every_layer_is_reconstructed(base: str) -> None:
     assert all(float(z.l0.double().mean()) <= 1.3 * K for z in c.encode(xs))
 
 
+@pytest.mark.slow
 def test_a_layer_is_written_by_itself_and_those_before_it() -> None:
     """ŷ_l = Σ_{l' ≤ l} z_{l'} D_{l'→l} + b_l, in lists and side by side; what enters later changes nothing."""
     c, (xs, ys) = build(), layers(60)
@@ -131,6 +133,7 @@ def test_units_of_a_layer_change_nothing_but_what_is_written_there() -> None:
     torch.testing.assert_close(plain.written(0, 2), other.written(0, 2), rtol=1e-3, atol=1e-2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["disk", "stream"])
 def test_it_trains_from_disk_and_from_a_stream(where: str, tmp_path: Path) -> None:
     model = sn.load_model("tiny-gpt")

@@ -43,6 +43,7 @@ def build(base: str = "BatchTopK", seed: int = 0, **settings: Any) -> Any:
     return sn.Crosscoder([D_1, D_2], N_ATOMS, base=base, generator=generator, **counted | settings)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", SELECTIONS)
 def test_every_selection_can_crosscode(base: str) -> None:
     c, (x, _) = build(base), sites()
@@ -53,6 +54,7 @@ def test_every_selection_can_crosscode(base: str) -> None:
         assert sn.evaluation.explained_variance(part, rebuilt.detach()) > 0.8
 
 
+@pytest.mark.slow
 def test_atoms_live_where_their_concepts_do() -> None:
     """A concept of one site gets an atom near 0 or 1, a shared one near the middle, in spite of the units."""
     c, (x, lives) = build(), sites()
@@ -121,6 +123,7 @@ def test_the_loss_is_the_published_one() -> None:
     assert float(shares[0]) == pytest.approx(float(shares[1]), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [sn.Crosscoder, sn.UniversalSAE])
 def test_it_trains_from_the_live_model(kind: Any) -> None:
     """A stream of its hook points, as sides of one row; streams of other widths are refused."""
@@ -148,6 +151,7 @@ def test_dead_atoms_return_as_residuals_of_all_sites() -> None:
     torch.testing.assert_close(c.operator.weight[atoms], directions)
 
 
+@pytest.mark.slow
 def test_a_report_measures_all_sites() -> None:
     c, (x, _) = build(), sites()
     sn.train(c, x, steps=100, batch_size=128, progress=False)

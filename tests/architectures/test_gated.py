@@ -8,7 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import Gated, ReLU, without_zeros
+from sae_nb.architectures import (
+    Gated,
+    ReLU,
+)
+from sae_nb.architectures._one_step import without_zeros
 from sae_nb.codes import SparseCodes
 from sae_nb.data import planted_dictionary
 from sae_nb.training import TrainConfig, train
@@ -41,6 +45,7 @@ def dense_parts(sae: Gated, x: Tensor) -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 def test_loss_and_gradients_equal_the_dense_definition(rows: Tensor) -> None:
     sae = shaken(gated(sparsity=0.4)).double()
     x = rows.double()
@@ -80,6 +85,7 @@ def test_zeros_are_left_out_row_by_row() -> None:
     assert values.grad.tolist() == [1.0, 0.0, 0.0, 1.0]
 
 
+@pytest.mark.slow
 def test_gates_do_not_shrink() -> None:
     """At a like L0 the output needs no stretching, where ReLU's does, and more is explained."""
     data = planted_dictionary(64, 32, 8192, 3, noise=0.02, seed=0)

@@ -92,6 +92,7 @@ def test_tiles_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.allclose(tiled.to_dense(), whole.to_dense(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_training_takes_the_gradient_along(tmp_path: Path) -> None:
     """From memory and from disk alike, to the bit; shuffled gradients train another SAE."""
     x, g = drawn(300)

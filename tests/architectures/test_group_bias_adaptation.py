@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -62,6 +63,7 @@ def test_what_fires_too_often_is_lowered_by_its_share() -> None:
     assert torch.equal(sae.encoder.bias[calm], before[calm])
 
 
+@pytest.mark.slow
 def test_a_dead_atom_is_raised_until_it_fires_and_never_above_zero() -> None:
     """By step times the mean largest code of its group; one that is silent but not dead stays."""
     sae, x = started(every=1, step=0.2), drawn()
@@ -85,6 +87,7 @@ def test_a_dead_atom_is_raised_until_it_fires_and_never_above_zero() -> None:
     assert bool((sae.encoder.bias <= 0).all())
 
 
+@pytest.mark.slow
 def test_training_keeps_atoms_near_their_frequencies() -> None:
     x, over = drawn(), {}
     for every in (2, 10**6):

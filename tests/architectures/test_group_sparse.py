@@ -103,6 +103,7 @@ def test_each_modality_is_read_by_itself(pair: list[Tensor]) -> None:
     assert int(g.encode(pair[0], 1, reads=0).l0.max()) == 1
 
 
+@pytest.mark.slow
 def test_training_ties_the_supports_of_a_pair(pair: list[Tensor]) -> None:
     """With group term and masks, codes of a pair share more of their atoms than without."""
 

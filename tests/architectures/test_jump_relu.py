@@ -104,6 +104,7 @@ def test_a_threshold_can_move_either_way(rows: Tensor) -> None:
         assert float(sae.log_threshold.grad.mean()) * sign > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("l0", [2.0, 4.0])
 def test_the_target_is_met_and_the_atoms_are_found(l0: float) -> None:
     """L0 within a fifth on held-out data that use 3, planted atoms matched."""

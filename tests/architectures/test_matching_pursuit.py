@@ -36,6 +36,7 @@ def error_of(sae: Any, x: Tensor, k: int | None = None) -> Tensor:
         return (x - sae.decode(sae.encode(x, k=k))).norm(dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOTH)
 def test_inputs_get_as_many_atoms_as_they_need(kind: Any, x: Tensor) -> None:
     """With a tolerance a row stops once it is met: more steps allowed change only the others."""
@@ -144,6 +145,7 @@ def test_fewer_rows_than_dead_atoms_revive_some() -> None:
     assert len(resampled_atoms(torch.zeros(4, 3), dead)[0]) == 0
 
 
+@pytest.mark.slow
 def test_revival_fills_a_dictionary_that_would_stay_half_dead() -> None:
     """Atoms that start where no data are come alive; without revival they stay where they are."""
     generator = torch.Generator().manual_seed(0)
@@ -161,6 +163,7 @@ def test_revival_fills_a_dictionary_that_would_stay_half_dead() -> None:
     assert live[True] > 0.9 > live[False]  # 1 and .58 ± .10 of three seeds
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BOTH)
 def test_it_finds_planted_atoms_in_a_few_hundred_steps(kind: Any) -> None:
     data = sn.data.planted_dictionary(64, 32, 8000, 3, seed=0)
@@ -170,6 +173,7 @@ def test_it_finds_planted_atoms_in_a_few_hundred_steps(kind: Any) -> None:
     assert float(cosines.mean()) > 0.87  # .957 ± .020 of four seeds and both kinds
 
 
+@pytest.mark.slow
 def test_free_norms_move_in_training_and_are_one_outside(x: Tensor, tmp_path: Path) -> None:
     """`dictionary` has unit norm at any time; files keep the choice, and say nothing where there is none."""
     sae, seen = make(MatchingPursuit, norms="free"), []

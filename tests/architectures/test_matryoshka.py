@@ -54,6 +54,7 @@ def test_the_loss_is_the_mean_over_dense_prefixes(rows: Tensor) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", ["BatchTopK", "TopK"])
 def test_every_further_group_explains_more(over: Any) -> None:
     """R² of prefixes rises on held-out data, and early prefixes beat those of a BatchTopK."""

@@ -47,6 +47,7 @@ class Rectified(SparseAutoencoder):
         return ista_step(x, self.encoder, prox, centre=self.bias, scale=self.scaling.scale)
 
 
+@pytest.mark.slow
 def test_a_class_and_a_line_make_an_sae(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(architectures.ARCHITECTURES, "Rectified", Rectified)
     sae, x = Rectified(8, 30), torch.rand(200, 8) * 5

@@ -11,10 +11,16 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sae_nb.architectures import ARCHITECTURES, OneStep
+from sae_nb.architectures import ARCHITECTURES
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._revival import LAST_RESAMPLING, Dead, push_up_loss
 from sae_nb.data import planted_dictionary
-from sae_nb.training import Learner, TrainConfig, TrainRecord, train
+from sae_nb.training import (
+    TrainConfig,
+    TrainRecord,
+    train,
+)
+from sae_nb.training._learner import Learner
 
 COUNTS: dict[str, dict[str, Any]] = {
     "TopK": {"k": 3},
@@ -121,6 +127,7 @@ def test_resampled_atoms_point_at_what_was_left_over(name: str, rows: Tensor) ->
     assert sae.resampled is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("revival", ["auxk", "push-up", "resample"])
 def test_each_way_brings_dead_atoms_back(revival: str) -> None:
     x = planted_dictionary(64, 32, 2048, 3, noise=0.02, seed=0).x
@@ -137,6 +144,7 @@ def test_each_way_brings_dead_atoms_back(revival: str) -> None:
     assert dead[1 / 32] <= dead[0.0] / 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AbsTopK", "Gated"])
 def test_the_own_revival_reaches_signs_and_gates(name: str) -> None:
     x = planted_dictionary(64, 32, 2048, 3, noise=0.02, seed=0).x
@@ -187,6 +195,7 @@ def test_a_push_is_gone_by_the_middle_of_the_run(rows: Tensor) -> None:
         assert added == pytest.approx(0.5 * share * loss.parts["auxiliary"].item(), abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["BatchTopK", "ReLU", "JumpReLU"])
 def test_a_checkpoint_outlives_a_divergence(name: str, tmp_path: Path) -> None:
     """The last one holds the weights before it, buffers included, and the same call goes on there."""
@@ -234,6 +243,7 @@ def activations() -> tuple[Tensor, Tensor]:
     return first.x, second.x
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(LEARNS))
 def test_its_own_recipe_learns_in_a_few_hundred_steps(
     name: str, activations: tuple[Tensor, Tensor]

@@ -9,14 +9,12 @@ import torch
 
 from sae_nb.architectures import (
     DenseOperator,
-    InputScaling,
     TopKProx,
     ista_step,
-    random_unit_rows,
 )
 from sae_nb.architectures._one_step import best_gain
-from sae_nb.architectures._recipe import TrainingDefaults, geometric_median
-from sae_nb.architectures.parts._operators import LearnedAdjoint
+from sae_nb.architectures._recipe import InputScaling, TrainingDefaults, geometric_median
+from sae_nb.architectures.parts._operators import LearnedAdjoint, random_unit_rows
 
 
 def test_random_directions_are_uniform() -> None:

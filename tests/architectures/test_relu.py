@@ -29,6 +29,7 @@ def dense_loss(sae: ReLU, x: Tensor) -> Tensor:
     return ((scaled - x_hat).square().sum(dim=1) + price).mean() / d
 
 
+@pytest.mark.slow
 def test_the_loss_is_the_april_recipes(rows: Tensor) -> None:
     sae = relu(sparsity=0.3).double()
     sae.operator.project_()  # unit norm in double
@@ -69,6 +70,7 @@ def test_the_price_rises_until_the_target_is_met() -> None:
     assert float(Adaptive(None)(many, 4)) == 1
 
 
+@pytest.mark.slow
 def test_a_larger_price_means_fewer_atoms_and_more_shrinkage() -> None:
     """L0 falls with λ; the output is too short by more; a target L0 is met."""
     data = planted_dictionary(64, 32, 8192, 3, noise=0.02, seed=0)

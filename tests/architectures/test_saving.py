@@ -10,11 +10,18 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.architectures import KIND, SparseAutoencoder, TopK, write_sae
+from sae_nb.architectures import (
+    SparseAutoencoder,
+    TopK,
+)
+from sae_nb.architectures._saving import (
+    KIND,
+    write_sae,
+)
 from sae_nb.classical import Classical
-from sae_nb.files import write_manifest
+from sae_nb.files._atomic import write_manifest
 from sae_nb.pretrained import load_sae
-from sae_nb.sessions import annotations_of
+from sae_nb.sessions._annotations import annotations_of
 
 
 @pytest.fixture
@@ -176,6 +183,7 @@ def test_a_pretrained_sae_keeps_nothing_in_the_package() -> None:
     assert load_sae("tiny-vit/resid_post.6").folder is None
 
 
+@pytest.mark.slow
 def test_what_was_measured_is_kept_and_shown(tmp_path: Path) -> None:
     """Before training nothing is said; then R², L0 and dead atoms, also after loading."""
     x = torch.randn(300, 4, generator=torch.Generator().manual_seed(0))

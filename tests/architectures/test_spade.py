@@ -95,6 +95,7 @@ def test_it_starts_as_training_points(x: Tensor) -> None:
     assert float(nearest.min(dim=1).values.max()) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_cluster_within_others_gets_latents_of_its_own() -> None:
     """Six Gaussians, every other one nearer the middle: each is covered by atoms that fire there alone."""
     data = sn.data.six_gaussians(2000, seed=0)

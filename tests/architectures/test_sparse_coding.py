@@ -69,6 +69,7 @@ def test_units_do_not_matter_where_the_weight_is_left_out() -> None:
         assert torch.allclose(1000 * small.to_dense(), large.to_dense(), rtol=1e-3, atol=0.5)
 
 
+@pytest.mark.slow
 def test_simplex_codes_are_memberships() -> None:
     landmarks = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [10.0, 10.0]])
     x = torch.tensor([[0.2, 0.3]])
@@ -79,6 +80,7 @@ def test_simplex_codes_are_memberships() -> None:
     assert torch.allclose(z, torch.tensor([0.5, 0.2, 0.3, 0.0]), atol=0.02)
 
 
+@pytest.mark.slow
 def test_counts_and_shares_are_explained_by_their_links() -> None:
     """Planted log-rates and log-odds come back better than from a Gaussian fit of the same data."""
     generator = torch.Generator().manual_seed(3)
@@ -109,6 +111,7 @@ def test_a_convolution_is_a_dictionary_too() -> None:
     assert torch.allclose(codes.to_dense(), z, atol=0.01)
 
 
+@pytest.mark.slow
 def test_a_dictionary_can_be_learned_through_it() -> None:
     generator = torch.Generator().manual_seed(4)
     guess = torch.randn(40, 16, generator=generator)

@@ -25,6 +25,7 @@ def pursuing(n_atoms: int = 20, k: int = 4, **options: Any) -> Any:
     return sn.MatchingPursuit(20, n_atoms, k, generator=SEEDED(0), **options)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("correlation", "seed"), [(0.5, 101), (0.8, 102)])
 def test_levels_find_every_concept_of_a_tree(correlation: float, seed: int) -> None:
     """Parents, children and leaves, also where those of a level are much alike; on seeds not tuned on."""
@@ -36,6 +37,7 @@ def test_levels_find_every_concept_of_a_tree(correlation: float, seed: int) -> N
     assert least_cosine(tree, sae) > 0.999  # training keeps what the start found
 
 
+@pytest.mark.slow
 def test_a_spread_of_lines_misses_children_but_no_leaf() -> None:
     """One step identifies what occurs alone: parents and leaves; children come with a parent only."""
     tree = sn.data.concept_tree(8192, 0.5, 3)
@@ -47,6 +49,7 @@ def test_a_spread_of_lines_misses_children_but_no_leaf() -> None:
     assert float(cosines[~is_top].max()) < 0.99
 
 
+@pytest.mark.slow
 def test_noise_below_the_tolerance_is_no_concept() -> None:
     """σ 0.05 per coordinate, tolerance 1.3 σ √d_in: every concept is still found."""
     tree = sn.data.concept_tree(8192, 0.8, 104)
@@ -95,6 +98,7 @@ def test_every_dictionary_can_start_at_the_data(name: str, x: Tensor) -> None:
     assert torch.allclose(first.dictionary, start, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_what_is_on_disk_is_sampled(x: Tensor, tmp_path: Path) -> None:
     acts = sn.Activations.from_tensor(torch.randn(9000, 8, generator=SEEDED(2)))
     acts.save(tmp_path / "acts")
@@ -106,6 +110,7 @@ def test_what_is_on_disk_is_sampled(x: Tensor, tmp_path: Path) -> None:
     assert bool(sae.initialised)
 
 
+@pytest.mark.slow
 def test_fewer_directions_than_atoms_leave_the_others_to_chance() -> None:
     rays = torch.eye(8)[:2].repeat(50, 1) * torch.rand(100, 1, generator=SEEDED(0)).add(0.5)
     sae = sn.MatchingPursuit(8, 12, 2, bias=False, generator=SEEDED(0))

@@ -11,7 +11,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures._temporal import NOVEL
-from sae_nb.temporal import SequenceRows
+from sae_nb.temporal._sequences import SequenceRows
 
 D_IN, N_ATOMS, K, TIME = 12, 40, 4, 9
 
@@ -53,6 +53,7 @@ def test_the_published_residual_is_orthogonal_to_the_prediction(x: torch.Tensor)
     assert float(along.abs().max()) < 1e-4 * float(x.square().sum(dim=-1).max())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("novel", ["TopK", "BatchTopK", "ReLU"])
 def test_without_attention_it_is_the_plain_sae(x: torch.Tensor, novel: str) -> None:
     sae = build(n_layers=0, novel=novel)
@@ -67,6 +68,7 @@ def test_without_attention_it_is_the_plain_sae(x: torch.Tensor, novel: str) -> N
     assert torch.allclose(*losses, rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("novel", NOVEL)
 @pytest.mark.parametrize("tied", [False, True])
 def test_every_option_learns_and_is_saved(
@@ -84,6 +86,7 @@ def test_every_option_learns_and_is_saved(
         assert sae.encode(x).nnz == 0
 
 
+@pytest.mark.slow
 def test_a_fitted_threshold_leaves_k_on_average(x: torch.Tensor) -> None:
     sae = build(novel="BatchTopK")
     sn.train(sae, x, sn.TrainConfig(steps=20, batch_size=54), progress=False)
@@ -92,6 +95,7 @@ def test_a_fitted_threshold_leaves_k_on_average(x: torch.Tensor) -> None:
         assert sae.encode(x).nnz / 54 == pytest.approx(k, abs=0.1)
 
 
+@pytest.mark.slow
 def test_tied_rows_stay_along_the_atoms(x: torch.Tensor) -> None:
     for tied in (True, False):
         sae = build(tied=tied)
@@ -119,6 +123,7 @@ def test_padding_is_no_part_of_the_loss(x: torch.Tensor) -> None:
     assert torch.allclose(together.x_hat, torch.cat([one.x_hat for one in alone]), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_contexts_longer_than_trained_are_said_and_read_in_windows(x: torch.Tensor) -> None:
     sae = build()
     sn.train(sae, x, sn.TrainConfig(steps=2, batch_size=54), progress=False)

@@ -10,7 +10,10 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Pairs, concat_sites
+from sae_nb.activations._sites import (
+    Pairs,
+    concat_sites,
+)
 from sae_nb.architectures import ARCHITECTURES
 from sae_nb.architectures._composition import HOSTS
 
@@ -41,6 +44,7 @@ def build(kind: Any = sn.Transcoder, base: str = "TopK", **settings: Any) -> Any
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "base"), [*((sn.Transcoder, base) for base in HOSTS), (sn.SkipTranscoder, "TopK")]
 )
@@ -73,6 +77,7 @@ def test_without_atoms_a_skip_transcoder_is_least_squares() -> None:
     torch.testing.assert_close(straight, best, rtol=1e-2, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_a_skip_transcoder_adds_its_map_to_what_atoms_write() -> None:
     """`decode` is the atoms' part alone, the full forward has both."""
     t, (x, y) = build(sn.SkipTranscoder), pair()
@@ -104,6 +109,7 @@ def test_rows_of_pairs_are_chosen_on_both_sides() -> None:
     assert torch.equal(next(concat_sites([x, y]).batches(8, seed=0)), batch)
 
 
+@pytest.mark.slow
 def test_what_is_written_is_what_a_report_measures() -> None:
     """R² of y by hand, with the mean of y as floor; the control may look at y itself."""
     t, (x, y) = build(), pair()

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
+from sae_nb.activations._sites import concat_sites
 from tests.architectures.test_crosscoder import sites
 
 WIDTHS, N_ATOMS, K = (16, 20), 32, 2
@@ -55,6 +56,7 @@ def test_a_step_moves_the_drawn_model_alone() -> None:
     assert turns == {0, 1}
 
 
+@pytest.mark.slow
 def test_training_keeps_adams_memories_of_each_model_apart() -> None:
     x, _ = sites(300)
     u = begun(x, seed=3)
@@ -106,6 +108,7 @@ def test_the_loss_is_that_of_dense_codes(update: str) -> None:
             torch.testing.assert_close(one, two)
 
 
+@pytest.mark.slow
 def test_models_are_drawn_alike_from_one_seed_and_take_equal_turns() -> None:
     def turns(seed: int, n: int = 600) -> list[int]:
         u, drawn = begun(sites(50)[0], seed), []
@@ -122,6 +125,7 @@ def test_models_are_drawn_alike_from_one_seed_and_take_equal_turns() -> None:
     assert 0.4 < np.mean(np.diff(first) != 0) < 0.6
 
 
+@pytest.mark.slow
 def test_what_is_shared_is_found_and_shuffled_rows_share_nothing() -> None:
     """R² of each model from a code of the other; the floor is a training on shuffled rows."""
     x, _ = sites(1200)
@@ -154,6 +158,7 @@ def test_one_model_is_enough_to_read() -> None:
     assert u(x[1], reads=1).shape == (120, sum(WIDTHS))
 
 
+@pytest.mark.slow
 def test_atoms_can_start_at_the_data() -> None:
     """The parts of an atom come from the same rows of each model, and have length 1 in its unit."""
     x, _ = sites(300)
@@ -196,7 +201,7 @@ def test_only_the_model_that_is_asked_is_read_from_disk(
 
     monkeypatch.setattr(rows, "_read_rows", noted)
     for i in range(2):
-        for given in (stored, sn.activations.concat_sites(stored)):
+        for given in (stored, concat_sites(stored)):
             read.clear()
             codes = u.encode(given, reads=i)
             assert read == {str(i)}

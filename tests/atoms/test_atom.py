@@ -9,15 +9,17 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.activations import LANGUAGE, Activations, Context, Ragged
-from sae_nb.atoms import (
-    ORDERS,
-    AtomCatalogue,
-    describe_atom,
-    text_around,
+from sae_nb.activations import Activations
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
 )
+from sae_nb.activations._modality import LANGUAGE
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._atom import describe_atom
 from sae_nb.atoms._effects import logit_effects
-from sae_nb.atoms._examples import MOST_CANDIDATES, QUANTILES, _candidates, choose_rows
+from sae_nb.atoms._examples import MOST_CANDIDATES, QUANTILES, _candidates, choose_rows, text_around
+from sae_nb.atoms._firings import ORDERS
 from sae_nb.codes import SparseCodes
 
 N_ATOMS, D_IN, K = 24, 8, 3
@@ -125,6 +127,7 @@ def test_every_order_is_a_permutation_and_alive_only_leaves_out_the_dead() -> No
         catalogue.order("beauty")
 
 
+@pytest.mark.slow
 def test_rows_are_encoded_once(catalogue) -> None:
     """Many questions, one pass over the activations; chunks join to the whole."""
     whole = FakeTopK().encode(vectors(500))

@@ -21,6 +21,7 @@ def parts():
     return sae, Activations.from_tensor(x, sample=sample, position=position), lengths
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_each_sample_alone(parts) -> None:
     """Not of rows cut anywhere: batches never tear a sample apart."""
     sae, acts, lengths = parts

@@ -28,6 +28,7 @@ def lens(vit: Any) -> sn.Lens:
     return sn.fit_lens(vit, sn.data.scenes(4, seed=2).images, layers=[6], progress=False)
 
 
+@pytest.mark.slow
 def test_a_card_states_the_direct_path_or_the_score_of_its_lens(
     catalogue: AtomCatalogue, lens: sn.Lens
 ) -> None:

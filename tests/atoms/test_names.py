@@ -6,15 +6,22 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 import torch
 
-from sae_nb.activations import Activations, Ragged
-from sae_nb.atoms import AtomCatalogue, AtomNames, LabelEvidence, Labels, says_much
-from sae_nb.atoms._captions import NO_NAME
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Ragged
+from sae_nb.atoms import (
+    AtomCatalogue,
+    LabelEvidence,
+)
+from sae_nb.atoms._captions import NO_NAME, says_much
+from sae_nb.atoms._labels import Labels
+from sae_nb.atoms._names import AtomNames
 from sae_nb.codes import SparseCodes
 from sae_nb.labelling import AtomLabel, AtomLabels
 from sae_nb.pretrained import load_examples, load_sae
-from sae_nb.sessions import names_of
+from sae_nb.sessions._names import names_of
 from tests.random_texts import random_texts
 
 GPT, VIT = "tiny-gpt/resid_post.3", "tiny-vit/resid_post.6"
@@ -106,6 +113,7 @@ def test_tokens_before_an_images_patches_are_no_name() -> None:
         assert (names.source(atom), names.in_text(atom)) == ("", f"atom {atom}")
 
 
+@pytest.mark.slow
 def test_the_word_before_is_named_where_it_explains_the_atom() -> None:
     # The atom fires on whatever follows token 7.
     ids = torch.tensor([1, 7, 2, 3, 7, 4, 5, 7, 6, 1] * 4)

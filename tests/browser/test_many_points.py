@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.components import PointMap, style_sheet
+from sae_nb_widgets.components._base import style_sheet
+from sae_nb_widgets.components._point_map import PointMap
 
 from tests.browser.watched import watched
 

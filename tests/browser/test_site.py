@@ -17,8 +17,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import folded
-from sae_nb.models import text_ids
+from sae_nb.atoms._searching import folded
+from sae_nb.models._text_inputs import text_ids
 from sae_nb.site import write_site
 from tests.browser.site_page import live, same, search, shown
 from tests.browser.watched import watched

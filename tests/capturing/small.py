@@ -10,7 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models import VisionTransformer, VisionTransformerConfig
+from sae_nb.models._vision_transformer import (
+    VisionTransformer,
+    VisionTransformerConfig,
+)
 from tests.models.conftest import FAMILIES
 
 WORDS = [

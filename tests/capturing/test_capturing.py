@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.capturing import capture
-from sae_nb.models import Intervention, LiveModel, run, wrap
+from sae_nb.models import (
+    LiveModel,
+    wrap,
+)
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import run
 from tests.capturing.small import TEXTS, bert, gpt2, growth, llama, pictures, vit, words_tokenizer
 
 BACKENDS = ("nnsight", "hooks")
@@ -579,6 +584,7 @@ def test_interrupt_keeps_what_is_there(vision: LiveModel) -> None:
     assert "interrupted" in repr(acts)
 
 
+@pytest.mark.slow
 def test_two_threads_capture_right_values_from_one_model(vision: LiveModel) -> None:
     """nnsight is not thread-safe; the model's lock makes it so."""
     parts = [pictures(6) * scale for scale in (0.3, 0.6, 1.0)]
@@ -646,6 +652,7 @@ def test_module_exchanged_since_the_last_capture_is_read(backend: Any) -> None:
     torch.testing.assert_close(acts.x, module(x).detach())
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_is_flat_over_200_traces() -> None:
     """At most 2 % more resident memory after 200 traces of six hook points."""

@@ -161,6 +161,7 @@ def test_a_gradient_that_does_not_exist_is_named(language: LiveModel) -> None:
     assert not language.interventions
 
 
+@pytest.mark.slow
 def test_a_stream_brings_them_beside_its_rows(language: LiveModel) -> None:
     """Each activation with its own gradient, however rows are shuffled; `GradientSAE` trains on both."""
     acts = capture(language, TEXTS, "resid_post.1", gradient_of="next_token", progress=False)

@@ -20,7 +20,11 @@ from warm_python import WarmPython
 
 from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import capture
-from sae_nb.models import Intervention, LiveModel, wrap
+from sae_nb.models import (
+    LiveModel,
+    wrap,
+)
+from sae_nb.models._interventions import Intervention
 from tests.capturing.small import gpt2, pictures as drawn_pictures, vit as drawn_vit
 
 POINT = "resid_post.1"
@@ -72,6 +76,7 @@ def test_store_holds_what_memory_would(model: LiveModel, tmp_path: Path) -> None
     assert len([name for name in contents(tmp_path / "s") if name.startswith("rows")]) > 2
 
 
+@pytest.mark.slow
 def test_several_hook_points_share_one_store(model: LiveModel, tmp_path: Path) -> None:
     names = ["blocks.1.hook_resid_pre", "mlp_out.2"]
     stored = to_store(model, tmp_path / "s", hook_points=names)
@@ -90,6 +95,7 @@ def test_several_hook_points_share_one_store(model: LiveModel, tmp_path: Path) -
     assert list(one) == names[:1]
 
 
+@pytest.mark.slow
 def test_texts_come_back_with_their_tokens(language: LiveModel, tmp_path: Path) -> None:
     """Token ids of every sample are stored, packed or not."""
     ids = [torch.randint(4, 24, (n,)).tolist() for n in (5, 9, 3, 12, 7, 2, 8)]
@@ -185,6 +191,7 @@ def unbroken(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return same_call_here(tmp_path_factory.mktemp("unbroken") / "s")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("where", "kill_after"),
     [
@@ -436,6 +443,7 @@ def test_two_captures_never_write_into_one_store(model: LiveModel, tmp_path: Pat
 # Bounded memory
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 def test_memory_does_not_grow_with_the_store(tmp_path: Path) -> None:
     """200 MB captured to disk and streamed back, in shards of 8 MB, cost less than a quarter of them."""

@@ -15,10 +15,18 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from sae_nb.activations import OTHER, generator_for
-from sae_nb.capturing import StreamEndedError, capture, stream
-from sae_nb.capturing._streaming import in_fresh_order
-from sae_nb.models import Intervention, LiveModel, wrap
+from sae_nb.activations._modality import OTHER
+from sae_nb.activations._rows import generator_for
+from sae_nb.capturing import (
+    capture,
+    stream,
+)
+from sae_nb.capturing._streaming import StreamEndedError, in_fresh_order
+from sae_nb.models import (
+    LiveModel,
+    wrap,
+)
+from sae_nb.models._interventions import Intervention
 from tests.capturing.small import gpt2, growth, pictures as drawn_pictures, vit
 
 POINT = "resid_post.1"
@@ -125,6 +133,7 @@ def inputs_of_every_kind() -> dict[str, Any]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", list(inputs_of_every_kind()))
 def test_resumed_stream_equals_an_unbroken_one(vision: LiveModel, kind: str) -> None:
     """Bit for bit, from any batch on, over several passes, for every kind of input."""
@@ -137,6 +146,7 @@ def test_resumed_stream_equals_an_unbroken_one(vision: LiveModel, kind: str) -> 
         assert torch.equal(resumed[1], unbroken[start + 1])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [{}, {"pack": True, "context_length": 16}])
 def test_resumed_text_stream_equals_an_unbroken_one(
     language: LiveModel, settings: dict[str, Any]
@@ -264,6 +274,7 @@ def test_stream_without_rows_says_so(language: LiveModel) -> None:
 # The order of a pass
 
 
+@pytest.mark.slow
 def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
     inputs = {"a": torch.arange(50), "b": torch.arange(50) * 2}
     found = in_fresh_order(inputs, generator_for(0), OTHER.n_axes)
@@ -271,6 +282,7 @@ def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
     assert not torch.equal(found["a"], inputs["a"])
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads /proc")
 def test_memory_is_flat_while_streaming() -> None:
     before = """

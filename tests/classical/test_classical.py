@@ -9,8 +9,12 @@ from scipy.optimize import nnls
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.classical import METHODS, Classical, archetypal_analysis, fit_classical
-from sae_nb.classical._fitting import convex_nmf, far_apart
+from sae_nb.classical import (
+    METHODS,
+    Classical,
+    fit_classical,
+)
+from sae_nb.classical._fitting import archetypal_analysis, convex_nmf, far_apart
 from sae_nb.classical._semi_nmf import semi_nmf
 
 N, D = 300, 8
@@ -117,6 +121,7 @@ def test_convex_nmf_atoms_are_mixtures_of_rows() -> None:
         assert rest < 1e-4 * float(atom.norm())
 
 
+@pytest.mark.slow
 def test_archetypes_are_the_planted_corners(mixtures: tuple[Tensor, Tensor]) -> None:
     x, corners = mixtures
     model = fit_classical(x, "ArchetypalAnalysis", 5)
@@ -131,6 +136,7 @@ def test_archetypes_are_the_planted_corners(mixtures: tuple[Tensor, Tensor]) -> 
     assert (np.diff(errors) <= 1e-9 * errors[0]).all()
 
 
+@pytest.mark.slow
 def test_archetypes_lie_in_the_hull() -> None:
     x = draw(100, 3)
     model = fit_classical(x, "ArchetypalAnalysis", 6)
@@ -140,6 +146,7 @@ def test_archetypes_lie_in_the_hull() -> None:
         assert rest < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 def test_each_is_saved_evaluated_and_repeatable(method: str, tmp_path: Path) -> None:
     acts = sn.Activations.from_tensor(draw(N, D).abs().float())

@@ -34,6 +34,7 @@ def fitted() -> ITDA:
     return ITDA(D, K).fit(drawn(), progress=False)
 
 
+@pytest.mark.slow
 def test_every_atom_is_the_row_that_it_says(fitted: ITDA) -> None:
     x = drawn()
     rows = [row.sample for row in fitted.stored]
@@ -57,6 +58,7 @@ def test_rows_that_were_visited_are_within_the_threshold(fitted: ITDA) -> None:
     assert float((left_of(few, x) > few.threshold).double().mean()) > 0.5
 
 
+@pytest.mark.slow
 def test_a_lower_threshold_stores_more_and_leaves_less() -> None:
     x, test = drawn(), drawn(300, seed=1)
     itdas = [ITDA(D, K, threshold=t).fit(x, progress=False) for t in (0.8, 0.3, 0.1)]
@@ -67,6 +69,7 @@ def test_a_lower_threshold_stores_more_and_leaves_less() -> None:
     assert sizes[0] < sizes[-1] / 4
 
 
+@pytest.mark.slow
 def test_neither_lengths_nor_signs_nor_copies_of_rows_matter() -> None:
     """Scaled, mirrored and repeated rows give the same atoms, but for their own signs."""
     x = drawn(200)
@@ -91,6 +94,7 @@ def test_one_atom_by_hand() -> None:
     assert [row.sample for row in itda.stored] == [1, 3, 4]
 
 
+@pytest.mark.slow
 def test_blocks_and_disks_change_nothing_that_is_promised(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,6 +109,7 @@ def test_blocks_and_disks_change_nothing_that_is_promised(
     assert abs(parts.n_atoms - whole.n_atoms) < 0.2 * whole.n_atoms
 
 
+@pytest.mark.slow
 def test_what_it_stored_is_said_and_saved(tmp_path: Path) -> None:
     """Image and patch, text and token, in words; after loading too, with the same codes."""
     model, pictures = sn.load_model("tiny-vit"), sn.data.scenes(6, seed=0)
@@ -125,6 +130,7 @@ def test_what_it_stored_is_said_and_saved(tmp_path: Path) -> None:
     assert ITDA.load(tmp_path / "itda").settings() == itda.settings()
 
 
+@pytest.mark.slow
 def test_it_is_steered_evaluated_and_looked_at() -> None:
     model = sn.load_model("tiny-gpt")
     texts = ["The cat sat in the garden.", "Tom was sad and walked home.", "The end."]
@@ -147,6 +153,7 @@ def test_it_is_steered_evaluated_and_looked_at() -> None:
     panel.close()
 
 
+@pytest.mark.slow
 def test_jaccard_counts_shared_rows() -> None:
     """1 with itself, the share of common rows with another, 0 where none is."""
     x = drawn()

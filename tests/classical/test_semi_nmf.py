@@ -35,6 +35,7 @@ def fitted() -> SemiNMF:
     return SemiNMF(D, N_ATOMS, kept=0.1).fit(planted()[0])
 
 
+@pytest.mark.slow
 def test_planted_groups_are_found(fitted: SemiNMF) -> None:
     """Each by an atom of its own on the same neurons; random dictionaries of the same form do not."""
     x, atoms = planted()
@@ -48,6 +49,7 @@ def test_planted_groups_are_found(fitted: SemiNMF) -> None:
     assert (atoms @ random.T).max(dim=1).values.median() < 0.8
 
 
+@pytest.mark.slow
 def test_atoms_are_unit_vectors_on_few_neurons(fitted: SemiNMF) -> None:
     """Four of forty; codes are not negative, and at most k of them where k is asked for."""
     x, _ = planted()
@@ -73,6 +75,7 @@ def test_atoms_that_are_alike_share_a_parent() -> None:
     assert tree.share.between(0.5, 1).all()
 
 
+@pytest.mark.slow
 def test_one_seed_gives_one_dictionary_that_files_keep(fitted: SemiNMF, tmp_path: Path) -> None:
     again = SemiNMF(D, N_ATOMS, kept=0.1).fit(planted()[0])
     assert torch.equal(again.dictionary, fitted.dictionary)

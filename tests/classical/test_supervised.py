@@ -67,6 +67,7 @@ def test_an_edit_changes_one_attribute_alone(planted) -> None:
     torch.testing.assert_close(edited[red], x[red])
 
 
+@pytest.mark.slow
 def test_labels_of_samples_reach_all_their_rows() -> None:
     vit = sn.load_model("tiny-vit")
     pictures = sn.data.scenes(80, seed=0)

@@ -182,6 +182,7 @@ def test_the_strongest_entries_of_each_row_are_tabulated() -> None:
     assert codes[2].top(5)["atom"].tolist() == [0]
 
 
+@pytest.mark.slow
 def test_a_table_says_where_rows_come_from_and_what_atoms_are() -> None:
     """Sample, position and token from the activations; labels from a mapping or a list."""
     model = sn.load_model("tiny-gpt")
@@ -234,6 +235,7 @@ def test_a_deep_copy_shares_nothing_and_has_no_gradient() -> None:
         assert getattr(copied, name).data_ptr() != getattr(codes, name).data_ptr()
 
 
+@pytest.mark.slow
 def test_an_array_that_cannot_fit_is_refused() -> None:
     offsets = torch.zeros(2_000_001, dtype=torch.int64)
     empty = SparseCodes(torch.zeros(0), torch.zeros(0, dtype=torch.int32), offsets, 2**24)

@@ -5,7 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.codes import SparseCodes, blocks, joined
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._blocks import (
+    blocks,
+    joined,
+)
 
 
 def drawn(n_atoms: int, seed: int, rows: int = 6) -> SparseCodes:

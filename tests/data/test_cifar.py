@@ -126,6 +126,7 @@ def test_a_damaged_archive_is_named(tmp_path, photos):
         cifar10(tmp_path, "test")
 
 
+@pytest.mark.slow
 def test_real_photographs_are_read(assets):
     found = cifar10(assets / "data", "test")
     assert len(found) == 5_000

@@ -6,8 +6,12 @@ import re
 
 import pytest
 
-from sae_nb.data import clean_paragraph, prose, without_repeats
-from sae_nb.data._texts import side_of_split
+from sae_nb.data import prose
+from sae_nb.data._texts import (
+    clean_paragraph,
+    side_of_split,
+    without_repeats,
+)
 
 SENTENCE_END = re.compile(r"(?<=[.!?:;])\s+")
 
@@ -16,6 +20,7 @@ def _long_sentences(texts) -> list[str]:
     return [s for t in texts for s in SENTENCE_END.split(t.lower()) if len(s) >= 40]
 
 
+@pytest.mark.slow
 def test_no_long_sentence_is_in_both_halves():
     train, test = prose("train"), prose("test")
     assert not set(_long_sentences(train.texts)) & set(_long_sentences(test.texts))

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.data import INKS, TEXTURES, Paper, drawn_scene, raster
+from sae_nb.data import (
+    Paper,
+    drawn_scene,
+)
+from sae_nb.data._scenes import (
+    INKS,
+    TEXTURES,
+    raster,
+)
 
 Strokes = list[list[tuple[float, float]]]
 
@@ -45,6 +53,7 @@ def test_coverage_falls_with_the_distance_from_the_stroke() -> None:
 # --- pictures -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_ink_is_the_scenes_ink_and_paper_its_texture() -> None:
     coverage = raster(DIGITS[0])
     for name, colour in INKS.items():
@@ -74,6 +83,7 @@ def test_drawing_in_a_corner_stays_in_the_picture() -> None:
 # --- the model reads them -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_model_reads_drawn_digits(vit: Any, record_property: Any) -> None:
     """Ten digits in three sizes, on every texture, in every ink: nearly all are right."""
     right = []

@@ -7,7 +7,17 @@ import re
 import pytest
 import torch
 
-from sae_nb.data import CONNECTIVES, ENDINGS, FEELINGS, HAPPENINGS, PEOPLE, Stories, stories
+from sae_nb.data import (
+    Stories,
+    stories,
+)
+from sae_nb.data._stories import (
+    CONNECTIVES,
+    ENDINGS,
+    FEELINGS,
+    HAPPENINGS,
+    PEOPLE,
+)
 
 N = 600
 
@@ -101,6 +111,7 @@ def test_pronouns_agree_with_the_hero(told):
             assert used <= {"he", "his", "him"}
 
 
+@pytest.mark.slow
 def test_sentiment_of_clauses_is_that_of_their_words(told):
     """A clause is good or bad exactly if its pattern stands in the good or the bad list."""
 

@@ -27,6 +27,7 @@ def test_pairs_differ_and_come_again(kind: Any) -> None:
     assert len(pairs[:3]) == 3
 
 
+@pytest.mark.slow
 def test_a_tokenizer_chooses() -> None:
     """Kept are pairs of equally many tokens whose answers are one token; too few are refused."""
     gpt = sn.load_model("tiny-gpt")

@@ -30,6 +30,7 @@ def test_a_picture_depends_on_seed_and_number_alone():
     assert torch.allclose(few.images, whole.images[:5], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_test_handwriting_is_never_trained_on():
     train, test = scenes(6_000, split="train"), scenes(3_000, split="test")
     rows = set(digits("train").handwriting.tolist()), set(digits("test").handwriting.tolist())
@@ -39,6 +40,7 @@ def test_test_handwriting_is_never_trained_on():
     assert set(test.handwriting.tolist()) <= rows[1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FACTORS)
 def test_every_value_of_a_factor_is_as_likely(many, name):
     counts = torch.bincount(getattr(many, name), minlength=FACTORS[name]).double()
@@ -63,6 +65,7 @@ def test_factors_are_independent(many, a, b):
     assert abs(statistic - freedom) < 5 * (2 * freedom) ** 0.5
 
 
+@pytest.mark.slow
 def test_ink_stands_out_from_everything_behind_it(many):
     grey = (many.images * LUMINANCE[:, None, None]).sum(dim=1)
     mask = many.mask
@@ -73,7 +76,7 @@ def test_ink_stands_out_from_everything_behind_it(many):
 
 
 def test_ink_has_the_named_colour(many):
-    from sae_nb.data import INKS
+    from sae_nb.data._scenes import INKS
 
     weight = many.mask[:, None].float()
     mean = (many.images * weight).sum((2, 3)) / weight.sum((2, 3))

@@ -43,6 +43,7 @@ def test_every_check_of_this_machine_is_answered() -> None:
     assert {"ok"} == {checkup[name].state for name in ("torch", "kernels", "nnsight", "widgets")}
 
 
+@pytest.mark.slow
 def test_the_command_prints_the_same_and_exits_with_zero() -> None:
     """`python -m sae_nb doctor` works from a shell, with its network taken away."""
     code = (
@@ -283,6 +284,7 @@ def _with_device(patch: Patch, answer: Callable[[torch.Tensor], torch.Tensor]) -
     )
 
 
+@pytest.mark.slow
 def test_an_accelerator_that_answers_as_the_cpu_is_to_be_used(monkeypatch: Patch) -> None:
     _with_device(monkeypatch, lambda logits: logits * (1 + 1e-6))
     found = sn.doctor("accelerator")["accelerator"]

@@ -42,6 +42,7 @@ def test_flips_and_settling_are_counted() -> None:
     assert len(found.plot().data) == 3
 
 
+@pytest.mark.slow
 def test_a_truly_tied_network_is_the_one_with_twelve_modules() -> None:
     """States, phases, a Raptor from it and its answers: three blocks run 4 + 4 + 4 times."""
     twelve = sn.load_model("tiny-vit-tied")

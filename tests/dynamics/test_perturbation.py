@@ -24,6 +24,7 @@ def pictures() -> torch.Tensor:
     return scenes(3, seed=1).images
 
 
+@pytest.mark.slow
 def test_a_push_of_size_zero_changes_no_bit(model: LiveModel, pictures: torch.Tensor) -> None:
     states = capture_states(model, pictures, backend="hooks")
     same = pushed_states(model, pictures, layer=5, size=0.0)
@@ -55,6 +56,7 @@ def test_the_rest_of_the_same_network_runs_on_it(model: LiveModel, pictures: tor
             assert torch.allclose(x, pushed[:, number + 1], atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_model_is_left_as_it_was(model: LiveModel, pictures: torch.Tensor) -> None:
     before = model(pictures)
     self_correction(model, pictures, layer=2, size=0.5)
@@ -103,6 +105,7 @@ def test_correction_is_told_from_longer_states(pull: float) -> None:
         assert fading.ratio == pytest.approx(fading.norm_only_ratio, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_texts_are_pushed_token_by_token() -> None:
     """A causal model feels a push of the kept tokens, aligned with the captured states."""
     model = sn.load_model("tiny-gpt")

@@ -35,6 +35,7 @@ def noise(size: int, scale: float, seed: int) -> torch.Tensor:
     return (drawn + drawn.T) / 2
 
 
+@pytest.mark.slow
 def test_dynamic_programming_equals_brute_force() -> None:
     """Same cost as the best of all compositions on 50 random matrices, both normalisations (E7)."""
     generator = torch.Generator().manual_seed(0)
@@ -100,6 +101,7 @@ def test_no_phases_are_claimed_in_smooth_bands(k: int) -> None:
         assert not found.supported
 
 
+@pytest.mark.slow
 def test_few_false_claims_on_noisy_bands() -> None:
     claimed = [
         phase_evidence(0.8**DISTANCE + noise(12, 0.05, seed), 3, draws=60, seed=seed).supported
@@ -108,6 +110,7 @@ def test_few_false_claims_on_noisy_bands() -> None:
     assert sum(claimed) <= 6
 
 
+@pytest.mark.slow
 def test_the_true_phases_of_the_tied_network_are_found() -> None:
     """4 + 4 + 4 at k = 3, stable over pictures, in the raw and the centred reading; not at k = 2."""
     states = capture_states(load_model("tiny-vit-tied"), scenes(96, seed=5))

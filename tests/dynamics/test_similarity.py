@@ -10,6 +10,8 @@ from sae_nb.dynamics import (
     LayerSimilarity,
     States,
     layer_similarity,
+)
+from sae_nb.dynamics.phases._similarity import (
     mean_adjacent,
     mean_off_diagonal,
 )

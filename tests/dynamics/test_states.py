@@ -75,6 +75,7 @@ def test_subsets_and_copies_know_their_tokens(states: States) -> None:
     assert type(states[:, 0]) is torch.Tensor
 
 
+@pytest.mark.slow
 def test_half_precision_and_a_store(model: LiveModel, pictures: torch.Tensor, tmp_path) -> None:
     """A store holds the same numbers, in the precision asked for; the second call only reads."""
     first = capture_states(model, pictures, dtype=torch.float16, store=tmp_path / "s")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import sae_nb as sn
@@ -15,6 +16,7 @@ from sae_nb.dynamics import (
 )
 
 
+@pytest.mark.slow
 def test_every_measurement_is_in_the_record() -> None:
     pictures = scenes(24, seed=0)
     states = capture_states(sn.load_model("tiny-vit"), pictures, backend="hooks")

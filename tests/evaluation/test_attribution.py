@@ -114,6 +114,7 @@ def three() -> Any:
     return sn.wrap(module, class_names=["a", "b", "c"], name="three")
 
 
+@pytest.mark.slow
 def test_a_transcoder_is_read_in_one_place_and_met_by_the_gradient_in_another(
     three: Any, transcoder: Any
 ) -> None:
@@ -160,6 +161,7 @@ def test_model_is_as_before(bent: Any) -> None:
     assert all(p.grad is None for p in bent.module.parameters())
 
 
+@pytest.mark.slow
 def test_control_is_what_random_directions_reach(straight: Any) -> None:
     """The closed form is the 95 % quantile that drawn directions have, in the linear model exactly."""
     found = attributed(straight)
@@ -195,6 +197,7 @@ def test_models_that_give_states_are_measured_along_their_own_output() -> None:
 # --- a language model: the sink is left alone ----------------------------------------------------
 
 
+@pytest.mark.slow
 def test_first_token_is_neither_read_nor_spliced(gpt: Any) -> None:
     """Capture drops it, so the SAE never saw it; removing an atom leaves its state alone."""
     sae = Plain(128, 32)

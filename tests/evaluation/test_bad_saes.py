@@ -86,6 +86,7 @@ def skill(name: str, measured) -> float:
     return (measured.value - control) * (1 if better == "higher" else -1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_no_row_of_the_report_flatters_a_bad_sae(kind, data, good):
     """Every row with a direction: no skill over the random control beyond a fraction of a good SAE's."""
@@ -96,12 +97,14 @@ def test_no_row_of_the_report_flatters_a_bad_sae(kind, data, good):
         assert skill(name, measured) <= 0.25 * earned + 0.03, name
 
 
+@pytest.mark.slow
 def test_a_good_dictionary_does_score(data, good):
     report = sn.evaluate(good, data.x, **FAST)
     for name in ("r2", "fvu", "cosine", "ood"):
         assert skill(name, report[name]) > 0.05, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", BAD)
 def test_a_dead_or_bad_sae_is_named_by_some_row(kind, data):
     """Each kind of badness has a row that is far off: R², duplicates, or dead atoms."""
@@ -149,6 +152,7 @@ def test_dimensions_that_do_not_vary_are_named(data):
     assert "ood" not in still
 
 
+@pytest.mark.slow
 def test_rows_that_were_trained_on_are_noticed(good, data):
     with pytest.warns(UserWarning, match=r"20\.0% of the 1000 rows"):
         report = sn.evaluate(good, data.x[:1000], trained_on=data.x[800:], **FAST)
@@ -157,6 +161,7 @@ def test_rows_that_were_trained_on_are_noticed(good, data):
     assert held_out.provenance["trained_on_share"] == 0
 
 
+@pytest.mark.slow
 def test_strengths_are_those_of_unit_atoms(data):
     """Atoms twice as long and strengths half as large: the same L1 and Hoyer."""
     mean = data.x.mean(dim=0)

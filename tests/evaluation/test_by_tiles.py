@@ -48,6 +48,7 @@ def made(name: str) -> sn.SparseAutoencoder:
     return sae
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SAES)
 def test_tiles_have_the_report_of_the_whole(name: str, tmp_path: Path) -> None:
     """Values and floors to 1e-5 whatever the tiles, those with fewer atoms than a row takes included."""
@@ -100,6 +101,7 @@ print(peak() - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="VmHWM is Linux's")
 def test_what_is_held_is_a_tile(tmp_path: Path) -> None:
     """A pursuit over 64 MiB of atoms adds less than half of them, and loading them more."""

@@ -35,6 +35,7 @@ def found() -> Comparison:
     )
 
 
+@pytest.mark.slow
 def test_rows_are_those_given_and_two_more(found: Comparison) -> None:
     """In this order; training beats its start, and its start says how far seeds agree by chance."""
     names = [row.name for row in found.rows]
@@ -47,6 +48,7 @@ def test_rows_are_those_given_and_two_more(found: Comparison) -> None:
     assert math.isnan(found["random atoms"].numbers["stability"])
 
 
+@pytest.mark.slow
 def test_means_are_over_seeds_on_rows_held_out(found: Comparison) -> None:
     _, test = sn.Activations.from_tensor(X).split(0.8, seed=0)
     saes = found["TopK"].saes
@@ -68,6 +70,7 @@ def test_what_is_fitted_is_not_trained(found: Comparison) -> None:
     assert math.isnan(alone["PCA"].numbers["stability"])
 
 
+@pytest.mark.slow
 def test_an_untrained_sae_is_built_anew_for_every_seed(found: Comparison) -> None:
     """With its settings, the one given untouched, and the same as a function of the seed gives."""
     given = sn.TopK(D, N, K)
@@ -79,6 +82,7 @@ def test_an_untrained_sae_is_built_anew_for_every_seed(found: Comparison) -> Non
         assert torch.equal(ours.dictionary, theirs.dictionary)
 
 
+@pytest.mark.slow
 def test_in_the_live_model_answers_are_measured() -> None:
     """With inputs and labels: cross-entropy lost and accuracy, for the random atoms too."""
     model, scenes = sn.load_model("tiny-vit"), sn.data.scenes(6, seed=1)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import evaluation_cost
+
+pytestmark = pytest.mark.slow
 
 
 def test_cost_grows_with_the_rows_and_names_the_model_s_part():

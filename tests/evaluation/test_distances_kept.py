@@ -40,6 +40,7 @@ def test_it_is_the_mean_over_rows_of_spearmans_correlation():
     assert kept.value == pytest.approx(np.mean(by_hand), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_training_keeps_more_than_random_atoms():
     """Rows of planted atoms: a trained SAE is above a dictionary of random atoms with the same L0."""
     planted = sn.data.planted_dictionary(32, d_in=16, n=2000, k=2, seed=0)
@@ -49,6 +50,7 @@ def test_training_keeps_more_than_random_atoms():
     assert kept.interval[0] > kept.control > kept.floor
 
 
+@pytest.mark.slow
 def test_the_report_has_the_row_over_the_same_rows():
     """With at most 1024 rows the report's row is the function's, floor and control included."""
     x, sae = rows(300), any_sae()

@@ -43,6 +43,7 @@ def right(model: Any) -> Any:
     return trained(rows(model))
 
 
+@pytest.mark.slow
 def test_an_sae_that_fits_is_said_to_fit(model: Any, right: Any, held_out: list[str]) -> None:
     check = sn.check_fit(model, right, held_out)
     assert check.fits
@@ -64,6 +65,7 @@ def test_an_sae_in_half_precision_is_tried_too(
     assert half.dtype == torch.float16
 
 
+@pytest.mark.slow
 def test_a_model_of_classes_has_its_loss_recovered_too() -> None:
     vit, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
     check = sn.check_fit(vit, sae, sn.data.scenes(8, seed=1, split="test").images)
@@ -71,6 +73,7 @@ def test_a_model_of_classes_has_its_loss_recovered_too() -> None:
     assert 0.5 < check.recovered <= 1
 
 
+@pytest.mark.slow
 def test_another_layer_is_named_with_the_right_one(
     model: Any, right: Any, held_out: list[str]
 ) -> None:
@@ -86,6 +89,7 @@ MISTAKES: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cause", MISTAKES)
 def test_changed_activations_are_named(model: Any, held_out: list[str], cause: str) -> None:
     check = sn.check_fit(model, trained(MISTAKES[cause](rows(model))), held_out, splice=False)
@@ -93,6 +97,7 @@ def test_changed_activations_are_named(model: Any, held_out: list[str], cause: s
     assert check.best.r2 > check.trials[0].r2
 
 
+@pytest.mark.slow
 def test_a_begin_of_text_token_that_was_not_there_is_named(model: Any, held_out: list[str]) -> None:
     sae = trained(rows(model, add_bos=False))
     sae.origin = SimpleNamespace(prepend_bos=True, stated={"l0": 8.0})
@@ -124,6 +129,7 @@ def test_another_revision_is_suspected_under_the_same_name(
     twin.name = "tiny-gpt"
 
 
+@pytest.mark.slow
 def test_another_model_is_suspected_when_nothing_helps(
     twin: Any, right: Any, held_out: list[str]
 ) -> None:

@@ -21,6 +21,7 @@ def trained(model: sn.LiveModel, inputs: object, hook_point: str, **settings: ob
     return sae
 
 
+@pytest.mark.slow
 def test_the_parts_add_up_to_what_the_atom_reads(gpt: sn.LiveModel) -> None:
     sae = trained(gpt, [TEXT], "head_out.2")
     x = sn.capture(gpt, [TEXT], "head_out.2", drop_first=False, progress=False).x
@@ -36,7 +37,7 @@ def test_the_parts_add_up_to_what_the_atom_reads(gpt: sn.LiveModel) -> None:
 
 def test_a_planted_source_is_found(gpt: sn.LiveModel) -> None:
     """An atom that reads one head's output along one token's value comes from that head and token."""
-    from sae_nb.models import read_attention
+    from sae_nb.models._attention import read_attention
 
     (batch,) = gpt.batches([TEXT])
     attention = read_attention(gpt, batch, 2)

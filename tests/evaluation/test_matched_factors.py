@@ -7,8 +7,13 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import Evidence, Factor, match_factors
-from sae_nb.evaluation.concepts._factors import judge, strongest_rows
+from sae_nb.evaluation.concepts._factors import (
+    Evidence,
+    Factor,
+    judge,
+    match_factors,
+    strongest_rows,
+)
 
 
 def _codes(z: torch.Tensor) -> SparseCodes:

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import auction
 from sae_nb.evaluation.dictionary import _matching as matching
+from sae_nb.evaluation.dictionary._matching import auction
 
 
 def dictionary(n_atoms: int, d_in: int, seed: int) -> torch.Tensor:
@@ -32,6 +32,7 @@ def test_a_negated_dictionary_matches_only_where_signs_do_not_count():
     assert sn.evaluation.stability([atoms, -atoms]).value < 0.9
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("d_in", "n_atoms", "floor", "mean_max"),
     [(64, 256, 0.335, 0.352), (64, 1024, 0.379, 0.394), (256, 2048, 0.206, 0.213)],
@@ -55,6 +56,7 @@ def test_the_hungarian_matching_is_optimal():
     assert sn.evaluation.stability([first, second]).value == pytest.approx(best, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mix", [0.0, 0.5, 0.9])
 @pytest.mark.parametrize("signed", [False, True])
 def test_the_auction_is_as_near_the_optimum_as_it_says(mix, signed):

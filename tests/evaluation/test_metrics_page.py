@@ -10,6 +10,8 @@ import pytest
 
 from tests import scripts
 
+pytestmark = pytest.mark.slow
+
 DOCS = Path(__file__).parents[2] / "docs"
 NUMBER = re.compile(r"^-?\d+(\.\d+)?(e[+-]?\d+)?$")
 

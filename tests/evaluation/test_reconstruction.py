@@ -65,6 +65,7 @@ def test_streamed_sums_equal_plain_numpy(offset):
         assert found[name] == pytest.approx(value, rel=1e-5), name
 
 
+@pytest.mark.slow
 def test_any_split_and_order_gives_the_same_sums():
     """Chan's merge in fp64: chunk sizes and order change nothing above 1e-9."""
     x, x_hat = pair(offset=100.0)
@@ -106,6 +107,7 @@ def trap(kind: str):
     return (x, x_hat + 0.5) if kind == "biased" else (x, x_hat)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "pooled", "varratio", "pertoken", "scalar", "uncentred", "saelens618"),
     [

@@ -90,6 +90,7 @@ def captured(model, inputs, point):
 # Reconstruction and sparsity
 
 
+@pytest.mark.slow
 def test_a_perfect_sae_scores_one_and_an_empty_one_its_floor():
     """R² 1 and cosine 1 at one end; with the mean as bias, R² 0 = floor at the other."""
     x = torch.randn(300, D, generator=torch.Generator().manual_seed(0)) + 2
@@ -107,6 +108,7 @@ def test_a_perfect_sae_scores_one_and_an_empty_one_its_floor():
         assert empty[name].value == pytest.approx(empty[name].floor, abs=1e-5), name
 
 
+@pytest.mark.slow
 def test_a_topk_sae_is_measured_as_dense_arithmetic_says():
     x = torch.randn(500, D, generator=torch.Generator().manual_seed(0)) @ torch.diag(
         torch.linspace(0.3, 2, D)
@@ -125,6 +127,7 @@ def test_a_topk_sae_is_measured_as_dense_arithmetic_says():
     assert low < report["r2"].value < high
 
 
+@pytest.mark.slow
 def test_batch_size_changes_no_number():
     x = torch.randn(257, D, generator=torch.Generator().manual_seed(0))
     sae = sn.TopK(d_in=D, n_atoms=24, k=3).eval()
@@ -167,6 +170,7 @@ def test_the_random_dictionary_takes_signs_where_the_sae_has_them():
     assert signed.values.abs().sum() >= plain.values.abs().sum()
 
 
+@pytest.mark.slow
 def test_intervals_resample_samples_not_rows():
     x = torch.randn(60, D, generator=torch.Generator().manual_seed(0))
     sae = sn.TopK(d_in=D, n_atoms=24, k=2).eval()
@@ -183,6 +187,7 @@ def test_intervals_resample_samples_not_rows():
 # Splicing into a language model
 
 
+@pytest.mark.slow
 def test_a_perfect_sae_recovers_everything_and_an_empty_one_nothing(gpt, texts):
     """CE recovered 1, ΔCE 0, KL 0; with x̂ = 0 the spliced model is the zero-ablated one."""
     acts = captured(gpt, texts, "resid_post.0")
@@ -224,6 +229,7 @@ def by_hand(model, texts, edit) -> tuple[float, float, int]:
     return ce / n, kl / n, n
 
 
+@pytest.mark.slow
 def test_losses_equal_those_of_a_loop_over_single_texts(gpt, texts):
     """Padding, batching, masking and fp32 log-softmax add nothing to the plain definition."""
     sae = Signed(by=0.7)

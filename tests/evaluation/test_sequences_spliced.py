@@ -18,6 +18,7 @@ def texts() -> list[str]:
     return list(sn.data.stories(3, seed=7).texts)
 
 
+@pytest.mark.slow
 def test_a_text_is_spliced_alike_alone_and_in_a_padded_batch(
     model: sn.LiveModel, texts: list[str]
 ) -> None:

@@ -21,6 +21,7 @@ def acts(gpt):
     return sn.capture(gpt, TEXTS, "resid_post.3", progress=False)
 
 
+@pytest.mark.slow
 def test_the_mean_of_the_tokens_is_the_report_s_number(gpt, acts):
     """ΔCE and KL: pooled over tokens, as `evaluate` has them; batches do not matter."""
     sae = sn.load_sae("tiny-gpt/resid_post.3")

@@ -32,6 +32,7 @@ def trial(planted):
     )
 
 
+@pytest.mark.slow
 def test_training_earns_stability_on_planted_atoms(trial):
     assert trial.initial.value == pytest.approx(trial.initial.floor, abs=0.06)
     assert trial.final.value > trial.initial.value + 0.2
@@ -39,6 +40,7 @@ def test_training_earns_stability_on_planted_atoms(trial):
     assert 0 < trial.gain.interval[0] <= trial.gain.value <= trial.gain.interval[1]
 
 
+@pytest.mark.slow
 def test_a_shared_start_is_stable_before_training(planted):
     found = stability_trial(
         lambda _seed: sn.TopK(16, 24, 2, generator=generator(7)),
@@ -54,6 +56,7 @@ def test_a_shared_start_is_stable_before_training(planted):
     assert found.gain.value < 0
 
 
+@pytest.mark.slow
 def test_a_frozen_decoder_learns_to_use_atoms_that_stay(planted):
     """Atoms as drawn, an encoder that explains more than it did, and less than learned atoms do."""
     config = sn.TrainConfig(steps=150, batch_size=256)
@@ -66,6 +69,7 @@ def test_a_frozen_decoder_learns_to_use_atoms_that_stay(planted):
     assert r2[0] < r2[1] < sn.evaluation.explained_variance(planted.x, learned(planted.x)) - 0.1
 
 
+@pytest.mark.slow
 def test_composed_atoms_are_explained_by_meta_atoms_and_random_ones_less():
     parts = torch.nn.functional.normalize(torch.randn(10, 24, generator=generator(0)), dim=1)
     pairs = torch.combinations(torch.arange(10))

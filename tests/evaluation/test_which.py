@@ -27,6 +27,7 @@ def found(advice: Advice) -> tuple[Finding, Finding, Finding, Finding]:
 # What each measure sees. Gates are the worst of three seeds with a margin; see the numbers beside.
 
 
+@pytest.mark.slow
 @SEEDS
 def test_uneven_dimensions_are_seen(seed: int) -> None:
     """Clouds of 6 to 126 dimensions: ratio ≥ 6.8, against 1.8 for a Gaussian cloud."""
@@ -46,6 +47,7 @@ def test_even_dimensions_are_not_taken_for_uneven(seed: int) -> None:
         assert dimension.value < 2.2 < dimension.limit - 1
 
 
+@pytest.mark.slow
 @SEEDS
 def test_hierarchy_is_seen(seed: int) -> None:
     """Nine of the twenty concepts of the tree come only on top of another: 0.45, chance 0."""
@@ -56,6 +58,7 @@ def test_hierarchy_is_seen(seed: int) -> None:
     assert advice.first_try == "MatchingPursuit"
 
 
+@pytest.mark.slow
 @SEEDS
 @pytest.mark.parametrize("coherence", [0.0, 0.6])
 def test_atoms_without_a_hierarchy_are_not_taken_for_one(coherence: float, seed: int) -> None:
@@ -68,6 +71,7 @@ def test_atoms_without_a_hierarchy_are_not_taken_for_one(coherence: float, seed:
     assert hierarchy.value < 0.1
 
 
+@pytest.mark.slow
 @SEEDS
 @pytest.mark.parametrize("support", ["exact", "bernoulli"])
 def test_sums_of_two_independent_atoms_are_no_hierarchy(support: str, seed: int) -> None:
@@ -78,6 +82,7 @@ def test_sums_of_two_independent_atoms_are_no_hierarchy(support: str, seed: int)
     assert hierarchy.value < 0.12
 
 
+@pytest.mark.slow
 @SEEDS
 def test_number_of_atoms_is_seen(seed: int) -> None:
     """Independent atoms spread like their shuffle (ratio 1.0 to 1.1), one or two a row far less."""
@@ -91,6 +96,7 @@ def test_number_of_atoms_is_seen(seed: int) -> None:
     assert count.value < 0.4 * count.floor
 
 
+@pytest.mark.slow
 @SEEDS
 def test_signs_are_seen(seed: int) -> None:
     """Energy on negative codes, as a share of chance: 1.0 for signed codes, 0.4 for one-sided."""
@@ -103,6 +109,7 @@ def test_signs_are_seen(seed: int) -> None:
     assert sign.value < 0.6 * sign.floor
 
 
+@pytest.mark.slow
 @SEEDS
 def test_what_cannot_be_seen_is_said(seed: int) -> None:
     advice = which_sae(gaussian(seed))
@@ -115,6 +122,7 @@ def test_what_cannot_be_seen_is_said(seed: int) -> None:
 # What must not matter
 
 
+@pytest.mark.slow
 def test_offset_scale_and_precision_do_not_matter() -> None:
     x = sn.data.planted_dictionary(96, 32, n=1000, k=4).x
     expected = [finding.holds for finding in which_sae(x).findings]
@@ -122,6 +130,7 @@ def test_offset_scale_and_precision_do_not_matter() -> None:
         assert [finding.holds for finding in which_sae(other).findings] == expected
 
 
+@pytest.mark.slow
 def test_activations_and_rows_agree() -> None:
     x = sn.data.concept_tree(1500).x
     advice = which_sae(sn.Activations.from_tensor(x), max_rows=1000)

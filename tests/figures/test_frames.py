@@ -32,6 +32,7 @@ def test_cells_without_a_number_are_empty() -> None:
     json.dumps(np.asarray(drawn).tolist(), allow_nan=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 4, 5, 12])
 def test_a_row_of_images_fits_a_notebook(n: int) -> None:
     """However many there are, none is cut off at the right; few are not blown up."""

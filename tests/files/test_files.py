@@ -11,42 +11,42 @@ from pathlib import Path
 import pytest
 import torch
 
-from sae_nb import files
-from sae_nb.files import weights_digest
+from sae_nb.files import _atomic, _tensors
+from sae_nb.files._fingerprints import weights_digest
 
 
 def test_a_long_file_is_written_in_parts(tmp_path: Path) -> None:
     """Of the length asked for, and read as one; a part that is missing is noticed."""
     path, tensors = tmp_path / "t.safetensors", {"a": torch.arange(5000.0), "b": torch.ones(3)}
-    files.write_tensors(path, tensors, part_bytes=1900)
+    _tensors.write_tensors(path, tensors, part_bytes=1900)
     parts = sorted(tmp_path.iterdir())
     assert len(parts) == 11
     assert max(part.stat().st_size for part in parts) == 1900
-    read = files.read_tensors(path)
+    read = _tensors.read_tensors(path)
     assert all(torch.equal(read[name], tensor) for name, tensor in tensors.items())
     (tmp_path / "t.safetensors.part7").unlink()
     with pytest.raises(ValueError, match="complete safetensors file"):
-        files.read_tensors(path)
+        _tensors.read_tensors(path)
 
 
 def test_json_refuses_nan(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
-        files.write_json(tmp_path / "a.json", {"x": float("nan")})
+        _atomic.write_json(tmp_path / "a.json", {"x": float("nan")})
     assert list(tmp_path.iterdir()) == []
 
 
 def test_failed_write_keeps_the_old_file(tmp_path: Path) -> None:
-    files.write_json(tmp_path / "a.json", 1)
+    _atomic.write_json(tmp_path / "a.json", 1)
     with pytest.raises(TypeError):
-        files.write_json(tmp_path / "a.json", object())
-    assert files.read_json(tmp_path / "a.json") == 1
+        _atomic.write_json(tmp_path / "a.json", object())
+    assert _atomic.read_json(tmp_path / "a.json") == 1
     assert [p.name for p in tmp_path.iterdir()] == ["a.json"]
 
 
 def test_tensors_come_back_even_when_shared(tmp_path: Path) -> None:
     x = torch.arange(6.0)
-    files.write_tensors(tmp_path / "t.safetensors", {"a": x, "b": x[2:4], "c": x.view(2, 3).T})
-    back = files.read_tensors(tmp_path / "t.safetensors")
+    _tensors.write_tensors(tmp_path / "t.safetensors", {"a": x, "b": x[2:4], "c": x.view(2, 3).T})
+    back = _tensors.read_tensors(tmp_path / "t.safetensors")
     assert torch.equal(back["a"], x)
     assert torch.equal(back["b"], x[2:4])
     assert torch.equal(back["c"], x.view(2, 3).T)
@@ -54,10 +54,10 @@ def test_tensors_come_back_even_when_shared(tmp_path: Path) -> None:
 
 def test_truncated_tensors_are_named(tmp_path: Path) -> None:
     path = tmp_path / "t.safetensors"
-    files.write_tensors(path, {"a": torch.zeros(100)})
+    _tensors.write_tensors(path, {"a": torch.zeros(100)})
     path.write_bytes(path.read_bytes()[:-17])
     with pytest.raises(ValueError, match=r"t\.safetensors.*cannot be read"):
-        files.read_tensors(path)
+        _tensors.read_tensors(path)
 
 
 def test_a_pickle_is_recognised_and_never_opened(tmp_path: Path) -> None:
@@ -70,25 +70,26 @@ def test_a_pickle_is_recognised_and_never_opened(tmp_path: Path) -> None:
 
     path.write_bytes(pickle.dumps(Bomb()))
     with pytest.raises(ValueError, match="pickle"):
-        files.read_tensors(path)
+        _tensors.read_tensors(path)
     torch.save({"a": torch.zeros(2)}, path)
     with pytest.raises(ValueError, match="pickle"):
-        files.read_tensors(path)
+        _tensors.read_tensors(path)
     assert not (tmp_path / "ran").exists()
 
 
 def _folder(path: Path, **facts: object) -> None:
-    with files.new_folder(path, replace=True) as folder:
-        files.write_tensors(folder / "t.safetensors", {"a": torch.ones(8)})
-        files.write_manifest(folder, "test", **facts)
+    with _atomic.new_folder(path, replace=True) as folder:
+        _tensors.write_tensors(folder / "t.safetensors", {"a": torch.ones(8)})
+        _atomic.write_manifest(folder, "test", **facts)
 
 
 def test_folder_is_verified(tmp_path: Path) -> None:
     """A manifest gives its facts back when all files are as written."""
     _folder(tmp_path / "f", colour="red")
-    assert files.read_manifest(tmp_path / "f", "test")["colour"] == "red"
+    assert _atomic.read_manifest(tmp_path / "f", "test")["colour"] == "red"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "altered", "missing"])
 def test_damaged_folder_is_named(tmp_path: Path, damage: str) -> None:
     _folder(tmp_path / "f")
@@ -101,36 +102,36 @@ def test_damaged_folder_is_named(tmp_path: Path, damage: str) -> None:
     else:
         file.unlink()
     with pytest.raises((ValueError, FileNotFoundError), match=r"t\.safetensors"):
-        files.read_manifest(tmp_path / "f", "test")
+        _atomic.read_manifest(tmp_path / "f", "test")
 
 
 def test_other_kind_and_version_are_refused(tmp_path: Path) -> None:
     _folder(tmp_path / "f")
     with pytest.raises(ValueError, match="kind 'sae', got 'test'"):
-        files.read_manifest(tmp_path / "f", "sae")
+        _atomic.read_manifest(tmp_path / "f", "sae")
     with pytest.raises(ValueError, match="version 2, got 1"):
-        files.read_manifest(tmp_path / "f", "test", version=2)
+        _atomic.read_manifest(tmp_path / "f", "test", version=2)
 
 
 def test_manifest_cannot_point_outside(tmp_path: Path) -> None:
     """A manifest that names a file outside its folder is refused."""
     _folder(tmp_path / "f")
-    manifest = files.read_manifest(tmp_path / "f", "test")
+    manifest = _atomic.read_manifest(tmp_path / "f", "test")
     (tmp_path / "secret").write_text("x")
-    manifest["files"]["../secret"] = {"bytes": 1, "sha256": files.sha256(tmp_path / "secret")}
-    hostile = files.sealed(manifest)
-    files.write_json(tmp_path / "f" / "manifest.json", hostile)
+    manifest["files"]["../secret"] = {"bytes": 1, "sha256": _atomic.sha256(tmp_path / "secret")}
+    hostile = _atomic.sealed(manifest)
+    _atomic.write_json(tmp_path / "f" / "manifest.json", hostile)
     with pytest.raises(ValueError, match="outside"):
-        files.read_manifest(tmp_path / "f", "test")
+        _atomic.read_manifest(tmp_path / "f", "test")
 
 
 def test_error_in_the_block_leaves_the_old_folder(tmp_path: Path) -> None:
     """A folder is replaced only when the new one is complete."""
     _folder(tmp_path / "f", n=1)
-    with pytest.raises(RuntimeError), files.new_folder(tmp_path / "f", replace=True) as folder:
+    with pytest.raises(RuntimeError), _atomic.new_folder(tmp_path / "f", replace=True) as folder:
         (folder / "half").write_text("x")
         raise RuntimeError
-    assert files.read_manifest(tmp_path / "f", "test")["n"] == 1
+    assert _atomic.read_manifest(tmp_path / "f", "test")["n"] == 1
     assert [p.name for p in tmp_path.iterdir()] == ["f"]
 
 
@@ -139,7 +140,7 @@ def test_foreign_folder_is_not_replaced(tmp_path: Path) -> None:
     (tmp_path / "f" / "thesis.tex").write_text("years of work")
     with (
         pytest.raises(FileExistsError, match="not ours"),
-        files.new_folder(tmp_path / "f", replace=True),
+        _atomic.new_folder(tmp_path / "f", replace=True),
     ):
         pass
     assert (tmp_path / "f" / "thesis.tex").exists()
@@ -161,14 +162,14 @@ def test_kill_between_renames_is_recovered(tmp_path: Path) -> None:
                 os._exit(9)
             return rename(self, to)
         pathlib.Path.rename = killed
-        with files.new_folder(target, replace=True) as folder:
-            files.write_manifest(folder, "test", n=2)
+        with _atomic.new_folder(target, replace=True) as folder:
+            _atomic.write_manifest(folder, "test", n=2)
         """
     )
     done = subprocess.run([sys.executable, "-c", script, str(tmp_path / "f")], check=False)
     assert done.returncode == 9
     assert not (tmp_path / "f").exists()
-    assert files.read_manifest(tmp_path / "f", "test")["n"] == 1
+    assert _atomic.read_manifest(tmp_path / "f", "test")["n"] == 1
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no umask on Windows")
@@ -176,7 +177,7 @@ def test_umask_decides_who_may_read(tmp_path: Path) -> None:
     """Files and folders get the same rights as any others the user makes."""
     (tmp_path / "plain").write_text("x")
     (tmp_path / "plain_folder").mkdir()
-    files.write_json(tmp_path / "a.json", 1)
+    _atomic.write_json(tmp_path / "a.json", 1)
     _folder(tmp_path / "f")
     assert (tmp_path / "a.json").stat().st_mode == (tmp_path / "plain").stat().st_mode
     assert (tmp_path / "f").stat().st_mode == (tmp_path / "plain_folder").stat().st_mode

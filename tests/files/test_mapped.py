@@ -14,7 +14,14 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.files import MappedMatrix, _mapped, dictionary_digest, identity_of
+from sae_nb.files import (
+    MappedMatrix,
+    _mapped,
+)
+from sae_nb.files._fingerprints import (
+    dictionary_digest,
+    identity_of,
+)
 
 D_IN, N_ATOMS = 12, 44
 
@@ -59,6 +66,7 @@ def same(found: SparseCodes, expected: SparseCodes) -> None:
     torch.testing.assert_close(found.to_dense(), expected.to_dense(), atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(ARCHITECTURES))
 def test_mapped_codes_are_those_of_the_sae_in_memory_or_it_is_refused_by_name(
     kind: str, tile: int, tmp_path: Path
@@ -109,6 +117,7 @@ def test_rows_without_a_code_and_single_rows_are_encoded(tile: int, tmp_path: Pa
     assert mapped.encode(rows(6).reshape(2, 3, D_IN)).shape == (2, 3, N_ATOMS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_half_precision_stays_in_the_file_and_is_computed_in_float32(
     dtype: torch.dtype, tile: int, tmp_path: Path
@@ -276,6 +285,7 @@ for folder in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="reads /proc")
 def test_peak_memory_does_not_grow_with_the_number_of_atoms(tmp_path: Path) -> None:
     """Sixteen times the atoms, 32 MiB of each matrix, take hardly more memory to encode, decode and search."""
@@ -317,6 +327,7 @@ def test_the_atom_browsers_numbers_need_no_whole_dictionary() -> None:
     assert mapped.summary(17).atom == 17
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nothing_whole")
 def test_steering_and_the_input_lens_need_no_whole_dictionary() -> None:
     """An edit by a mapped SAE changes the model as the SAE in memory does, and atoms of an input are the same."""

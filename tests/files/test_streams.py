@@ -9,14 +9,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.files import (
+from sae_nb.files._streams import (
     Stream,
     file_order,
     in_portions,
     portion_rows,
     read_parts,
-    read_tensors,
     write_streams,
+)
+from sae_nb.files._tensors import (
+    read_tensors,
     write_tensors,
 )
 

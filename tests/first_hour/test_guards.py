@@ -14,8 +14,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.files import check_archive
-from sae_nb.models import fit_picture
+from sae_nb.files._unpacking import check_archive
+from sae_nb.models._image_inputs import fit_picture
 
 # Files
 

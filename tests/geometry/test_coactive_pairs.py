@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from sae_nb.codes import SparseCodes
-from sae_nb.geometry import _coactivation as coactive_pairs, coactivation
+from sae_nb.geometry import _coactivation as coactive_pairs
+from sae_nb.geometry._coactivation import coactivation
 
 
 def sparse(n: int, c: int, share: float = 0.3, signed: bool = False) -> torch.Tensor:

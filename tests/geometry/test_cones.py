@@ -23,6 +23,7 @@ def planted(sign: float = 1.0) -> torch.Tensor:
     return sign * (atoms[:10] + 0.5 * atoms[10:20])
 
 
+@pytest.mark.slow
 def test_what_was_built_of_two_atoms_is_found_in_two() -> None:
     found = containment(3 * planted(), drawn(ATOMS, 0), steps=(1, 2, 4))
     assert found.r[:, 1].max() < 1e-3

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.geometry import (
-    _coherence as geometry_of_atoms,
+from sae_nb.geometry import _coherence as geometry_of_atoms
+from sae_nb.geometry._coherence import (
     atom_geometry,
     duplicate_groups,
     encoder_cosines,
@@ -58,6 +58,7 @@ def test_tiles_do_not_show(monkeypatch):
     assert tiled.mean_cosine == pytest.approx(whole.mean_cosine, rel=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("c", "d", "bound"), [(256, 64, 0.108), (2048, 256, 0.058), (8, 8, 0.0)])
 def test_no_dictionary_goes_below_welch(c, d, bound):
     assert welch(c, d) == pytest.approx(bound, abs=1e-3)

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.geometry import Lists, near_distances, nearest_by_cosine, random_distances
+from sae_nb.geometry import nearest_by_cosine
+from sae_nb.geometry._ivf_index import (
+    Lists,
+    near_distances,
+    random_distances,
+)
 
 
 def patches(n: int, d: int) -> torch.Tensor:
@@ -32,6 +37,7 @@ def test_few_rows_are_searched_whole() -> None:
     assert (near.found, near.n_tried) == (1.0, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("d", [3, 24])
 def test_what_is_found_is_never_too_near(d: int) -> None:
     """Of many rows each distance is at least the exact one, and the share of equal ones is as said."""

@@ -10,10 +10,10 @@ from sklearn.manifold import trustworthiness
 from sae_nb.geometry import (
     LayoutSettings,
     _landmark_layout as placing,
-    layout_key,
     pca_layout,
     umap_layout,
 )
+from sae_nb.geometry._layout import layout_key
 
 MEASURED, MARGIN = 0.9898, 0.01
 """Mean trustworthiness of ten neighbours over three seeds (0.9896, 0.9891, 0.9907); UMAP of all has 0.9983,
@@ -33,6 +33,7 @@ def _patches(seed: int, n: int = 1500) -> torch.Tensor:
     return (centre[own] + on_plane)[:, 0] + 0.15 * torch.randn(n, 24, generator=generator)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_placed_rows_keep_their_neighbourhoods() -> None:
     """Four fifths placed: trustworthiness far above PCA's and random places', near that of UMAP of all."""

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from sae_nb.geometry import (
-    dimension_of_distances,
     local_dimensions,
     participation_ratio,
 )
+from sae_nb.geometry._dimension import dimension_of_distances
 
 
 def drawn(seed: int) -> torch.Generator:

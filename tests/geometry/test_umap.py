@@ -45,6 +45,7 @@ def _kept_together(xy: np.ndarray) -> float:
     return float((near == torch.arange(240)[:, None] // 20).float().mean())
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_no_layout(
     cache: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -57,6 +58,7 @@ def test_a_cache_that_cannot_be_written_costs_no_layout(
     assert "not kept" in caplog.text
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache: Path) -> None:
     """Twelve clusters stay apart, where PCA folds them; progress is told; the next time is free."""
@@ -85,6 +87,7 @@ def test_a_process_lays_out_what_belongs_together(clusters: torch.Tensor, cache:
     assert child.poll() is not None
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_one_seed_gives_one_layout(clusters: torch.Tensor) -> None:
     first, again = (umap_layout(clusters, LayoutSettings(n_epochs=30), cache=False) for _ in "ab")
@@ -111,6 +114,7 @@ def test_closing_ends_the_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     process.close()
 
 
+@pytest.mark.slow
 def test_the_process_ends_with_whoever_started_it() -> None:
     """Killed, a notebook's kernel can ask nobody to end; the process sees that its input is gone."""
     code = (

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.files import read_tensors
+from sae_nb.files._tensors import read_tensors
 
 FILES = Path(__file__).parent / "files"
 SAE, SAELENS, EXPECTED = "sae", "saelens", "expected.safetensors"

@@ -15,7 +15,7 @@ import torch
 
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.classical import SemiNMF
-from sae_nb.files import write_tensors
+from sae_nb.files._tensors import write_tensors
 from sae_nb.interop import write_saelens
 from tests.golden.golden import EXPECTED, FILES, SAE, SAELENS
 

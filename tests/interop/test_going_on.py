@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.files import read_tensors
+from sae_nb.files._tensors import read_tensors
 from sae_nb.interop import (
     Encoding,
     Imported,

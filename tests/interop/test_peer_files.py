@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.interop import reader_of
+from sae_nb.interop._detection import reader_of
 
 FILES = {
     "saelens": (

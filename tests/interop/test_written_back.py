@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.files import read_tensors
+from sae_nb.files._tensors import read_tensors
 from sae_nb.interop import (
     read_dictionary_learning,
     read_overcomplete,

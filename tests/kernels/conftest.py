@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.kernels import PreCodes
+from sae_nb.kernels._backends import PreCodes
 from sae_nb.kernels._cpu import Cpu
 from sae_nb.kernels._cuda import Sparse
 from sae_nb.kernels._dense import Dense

@@ -9,15 +9,17 @@ import torch
 from hypothesis import given, settings, strategies as st
 from torch import Tensor
 
-from sae_nb.codes import Support
+from sae_nb.codes._support import Support
 from sae_nb.kernels import (
-    Entries,
-    PreCodes,
     _cpu as cpu,
     _dense as dense,
     _reference as reference,
     batch_topk_encode,
     threshold_encode,
+)
+from sae_nb.kernels._backends import (
+    Entries,
+    PreCodes,
 )
 
 
@@ -55,6 +57,7 @@ def hard_batches() -> dict[str, Tensor]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_kept", [1, 30, 300, 2100])
 @pytest.mark.parametrize("tile", [10**6, 4 * 70])
 def test_batch_selection_equals_sorting(
@@ -86,6 +89,7 @@ def test_threshold_selection_equals_a_mask(
         assert torch.equal(spread(found, 70), pre_codes * chosen), name
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.integers(1, 12),

@@ -10,7 +10,7 @@ import numba
 import numpy as np
 import pytest
 
-from sae_nb.kernels import compiled
+from sae_nb.kernels._compiling import compiled
 
 LOOP = """
 def total(values):

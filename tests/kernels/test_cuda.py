@@ -9,21 +9,23 @@ import pytest
 import torch
 
 from sae_nb.architectures import TopK
-from sae_nb.codes import Support
+from sae_nb.codes._support import Support
 from sae_nb.kernels import (
-    PreCodes,
     _cuda as cuda,
     batch_topk_encode,
     decode,
     nested_squared_error,
     paths_taken,
     per_entry,
-    precision,
     squared_error,
     threshold_encode,
     topk_encode,
 )
-from sae_nb.kernels._backends import is_exact
+from sae_nb.kernels._backends import (
+    PreCodes,
+    is_exact,
+    precision,
+)
 from sae_nb.kernels._dense import BLOCK, Dense, largest
 from sae_nb.training import TrainConfig, train
 
@@ -51,6 +53,7 @@ def test_the_faster_path_is_chosen_and_named() -> None:
     assert cuda.fastest((slow, Dense(torch.bfloat16)), *wanted).name == "dense bf16"
 
 
+@pytest.mark.slow
 def test_codes_that_people_keep_are_never_bf16() -> None:
     """Without a gradient, in fp64 or under deterministic algorithms nothing is timed."""
     x, weight = torch.randn(64, 8), torch.randn(128, 8)

@@ -10,6 +10,8 @@ from warm_python import WarmPython
 
 from sae_nb.kernels import _threads as threads
 
+pytestmark = pytest.mark.slow
+
 TRAIN_AND_ENCODE = """
 import threading, torch
 from sae_nb.architectures import TopK

@@ -8,7 +8,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.kernels import PreCodes, _cpu as cpu, _reference as reference, topk_encode
+from sae_nb.kernels import (
+    _cpu as cpu,
+    _reference as reference,
+    topk_encode,
+)
+from sae_nb.kernels._backends import PreCodes
 from sae_nb.kernels._cuda import Sparse
 
 
@@ -120,6 +125,7 @@ def test_a_nan_is_never_selected() -> None:
     assert codes.l0.tolist()[1] == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -16,7 +16,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import Labels
+from sae_nb.atoms._labels import Labels
 from sae_nb.labelling import _reading as reading
 
 HOSTILE = (
@@ -117,6 +117,7 @@ def test_tables_and_plain_json_are_read(tmp_path, name: str, text: str) -> None:
     assert dict(sn.labels(tmp_path / name)) == {3: "digit 7, bold", 5: "tail"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz", "a.json", "a.csv"])
 def test_a_file_that_was_cut_is_refused_wherever_it_was_cut(tmp_path, name: str) -> None:
     """No cut within a row gives fewer labels without a word; nothing is half-imported."""

@@ -16,9 +16,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import badge
+from sae_nb.atoms._evidence import badge
 from sae_nb.labelling import AtomLabels, _judging as judging, _writing as writing
-from sae_nb.sessions import names_of
+from sae_nb.sessions._names import names_of
 
 TRUTH = {0: "cat dog", 1: "undone untied", 2: "the", 3: "Paris"}
 
@@ -121,6 +121,7 @@ def test_a_judge_that_is_right_is_believed(rows, sae) -> None:
     assert not found.counts.get("failed")
 
 
+@pytest.mark.slow
 def test_a_judge_that_fails_leaves_the_atom_unlabelled_and_is_asked_again(
     rows, sae, tmp_path
 ) -> None:
@@ -172,6 +173,7 @@ def test_a_dead_judge_is_not_asked_for_every_atom(rows, sae, monkeypatch) -> Non
     assert "not asked" in found.unlabelled[3]
 
 
+@pytest.mark.slow
 def test_a_local_model_is_a_judge(rows, sae, monkeypatch) -> None:
     """Any language model of `load_model`; what a tiny one says is a label, or the reason why it is none."""
     monkeypatch.setattr(judging, "NEW_TOKENS", 3)
@@ -183,6 +185,7 @@ def test_a_local_model_is_a_judge(rows, sae, monkeypatch) -> None:
         label(sae, rows, sn.load_model("tiny-vit"))
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_goes_on(rows, sae, tmp_path) -> None:
     """SIGKILL in the middle: what was answered is on disk, is not asked again, and nothing is lost."""
     script = f"""
@@ -215,6 +218,7 @@ test_writing.label(conftest.an_sae(), conftest.made(), Killed(), file={str(tmp_p
     assert [found.evidence(a) for a in found] == [fresh.evidence(a) for a in fresh]
 
 
+@pytest.mark.slow
 def test_labels_lie_beside_the_sae_and_show_in_panels(tmp_path) -> None:
     """After a new start, too: name, badge and source of the card; somebody's own label comes first."""
     examples = sn.load_examples("tiny-gpt/resid_post.3")
@@ -235,6 +239,7 @@ def test_labels_lie_beside_the_sae_and_show_in_panels(tmp_path) -> None:
     assert sn.labels(tmp_path / "sae", again)[9] == found[9]
 
 
+@pytest.mark.slow
 def test_bundled_labels_stay_and_take_evidence_that_is_theirs() -> None:
     """A rule does not replace "any place"; judged itself, that label has a badge."""
     examples, sae = sn.load_examples("tiny-gpt/resid_post.3"), sn.load_sae("tiny-gpt/resid_post.3")
@@ -249,6 +254,7 @@ def test_bundled_labels_stay_and_take_evidence_that_is_theirs() -> None:
     assert names.badge(15) is not None
 
 
+@pytest.mark.slow
 def test_a_file_of_another_making_or_another_sae_is_not_written_over(rows, sae, tmp_path) -> None:
     """It says what differs; a damaged file is refused as well."""
     label(sae, rows, file=tmp_path)

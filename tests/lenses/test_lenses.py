@@ -64,6 +64,7 @@ def test_the_maps_are_those_of_the_reference_formula() -> None:
     assert float((found[:, 0] - wanted).abs().max()) < 1e-4 * float(wanted.abs().max())
 
 
+@pytest.mark.slow
 def test_frozen_weights_give_the_same_maps(gpt: Any, lens: sn.Lens) -> None:
     """A model loaded for inference alone has a lens, too."""
     gpt.module.requires_grad_(False)
@@ -74,6 +75,7 @@ def test_frozen_weights_give_the_same_maps(gpt: Any, lens: sn.Lens) -> None:
     assert torch.equal(frozen.maps, lens.maps)
 
 
+@pytest.mark.slow
 def test_a_small_direction_does_what_the_lens_foretells(vit: Any) -> None:
     """On the images of the fit, where only the norm's division is left out."""
     images = sn.data.scenes(6, seed=1).images
@@ -93,6 +95,7 @@ def test_of_the_last_block_all_lenses_are_the_direct_path(gpt: Any, lens: sn.Len
     assert torch.allclose(lens.effects(sae)[:5], direct, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["jacobian", "tuned"])
 def test_a_killed_fit_continues_to_the_same_bits(kind: Any, gpt: Any, tmp_path: Path) -> None:
     more: dict[str, Any] = {"steps": 4} if kind == "tuned" else {}
@@ -132,6 +135,7 @@ def test_an_interrupted_fit_leaves_a_lens_that_says_so(gpt: Any, tmp_path: Path)
     assert part.read(TEXTS[0]).agreement.shape == (1,)
 
 
+@pytest.mark.slow
 def test_a_saved_lens_reads_the_same_and_refuses_another_model(
     gpt: Any, vit: Any, lens: sn.Lens, tmp_path: Path
 ) -> None:
@@ -195,6 +199,7 @@ def test_a_published_file_of_some_layers_fits_the_model_it_names_none_of(
         sn.load_lens(path, gpt)
 
 
+@pytest.mark.slow
 def test_a_lens_is_scored_next_to_none_a_floor_and_a_control(gpt: Any) -> None:
     """A tuned lens is nearer to the answer than none; a lens at another place knows nothing."""
     stories = sn.data.stories(30, seed=1).texts
@@ -208,6 +213,7 @@ def test_a_lens_is_scored_next_to_none_a_floor_and_a_control(gpt: Any) -> None:
     assert tuned.curve["layer 0"].iloc[-1] < tuned.curve["layer 0"].iloc[0]
 
 
+@pytest.mark.slow
 def test_atoms_are_scored_by_the_running_model(vit: Any) -> None:
     """At block 6 of 12 the direct path misleads, and the Jacobian does not; random directions alike."""
     lens = sn.fit_lens(vit, sn.data.scenes(8, seed=3).images, layers=[6], progress=False)
@@ -240,6 +246,7 @@ def test_a_reading_names_places_and_knows_where_the_answer_settles(
     assert patches.tokens[-1] == "patch 7,7"
 
 
+@pytest.mark.slow
 def test_a_token_has_a_direction_that_raises_it(gpt: Any, vit: Any, lens: sn.Lens) -> None:
     """Its own row of the effects; a text of several tokens is refused with them."""
     cat = lens.direction(" cat", 1)
@@ -315,7 +322,7 @@ def test_a_head_may_have_a_cap_of_another_name_and_a_factor_inside_it() -> None:
         RecurrentGemmaForCausalLM,
     )
 
-    from sae_nb.lenses import head_of
+    from sae_nb.lenses._head import head_of
 
     torch.manual_seed(0)
     ids = torch.tensor([[5, 9, 3, 7, 11, 13, 17]])

@@ -155,7 +155,7 @@ def test_a_text_with_an_image_begins_once() -> None:
 @pytest.mark.filterwarnings(SELF)
 def test_panels_and_measures_read_texts_the_same_way() -> None:
     """The unread part of a Temporal panel's text, and what neutral texts cost a direction."""
-    from sae_nb.models import text_ids
+    from sae_nb.models._text_inputs import text_ids
 
     gpt = sn.load_model("tiny-gpt")
     one, two = text_ids(gpt, ["A fox ran.", "<|endoftext|>A fox ran."])

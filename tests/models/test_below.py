@@ -12,7 +12,9 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.models import Below, LiveModel, run
+from sae_nb.models import LiveModel
+from sae_nb.models._prefix_cache import Below
+from sae_nb.models._running import run
 from sae_nb.steering import splice
 from tests.models.conftest import build_model, inputs_for
 from tests.models.test_families import EVERY

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.models import LiveModel, pair_ids
+from sae_nb.models import LiveModel
+from sae_nb.models._looped_adder import pair_ids
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from sae_nb.models import Intervention, wrap
+from sae_nb.models import wrap
 from sae_nb.models._families import find_structure
+from sae_nb.models._interventions import Intervention
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 

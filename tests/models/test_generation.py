@@ -6,7 +6,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models import Intervention, LiveModel, RunState, wrap
+from sae_nb.models import (
+    LiveModel,
+    RunState,
+    wrap,
+)
+from sae_nb.models._interventions import Intervention
 
 FAMILIES = ["gpt2", "llama", "gpt_neox", "gemma2", "qwen3", "opt", "bloom"]
 PROMPTS = [[6, 7, 9], [11, 8, 13, 14, 15, 20], [6, 12]]

@@ -6,7 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models import HookPoint, Intervention, LiveModel, RunState, wrap
+from sae_nb.models import (
+    HookPoint,
+    LiveModel,
+    RunState,
+    wrap,
+)
+from sae_nb.models._interventions import Intervention
 from tests.models.conftest import inputs_for
 
 EDITABLE = ["gpt2", "llama", "gemma2", "gpt_neox", "opt", "bert", "vit", "dinov2_with_registers"]

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import PROTEIN
-from sae_nb.atoms import place_in
+from sae_nb.activations._modality import PROTEIN
+from sae_nb.atoms._examples import place_in
 from sae_nb.models import Modality, register_modality
 from sae_nb.models._modalities import MODALITIES, kind_of_texts
 from tests.small_esm import PROTEINS, small_esm

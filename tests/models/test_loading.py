@@ -9,10 +9,12 @@ import pytest
 import torch
 
 from sae_nb.models import (
-    VisionTransformer,
-    VisionTransformerConfig,
     _bundled as bundled,
     load_model,
+)
+from sae_nb.models._vision_transformer import (
+    VisionTransformer,
+    VisionTransformerConfig,
 )
 
 

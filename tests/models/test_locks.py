@@ -16,7 +16,12 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.capturing import capture
-from sae_nb.models import Intervention, LiveModel, _lock, wrap
+from sae_nb.models import (
+    LiveModel,
+    _lock,
+    wrap,
+)
+from sae_nb.models._interventions import Intervention
 from sae_nb.models._lock import lock_of
 from sae_nb.steering import steer
 
@@ -98,7 +103,7 @@ def test_a_lock_does_not_keep_its_module_alive() -> None:
 
 def test_threads_running_one_model_agree() -> None:
     """Forward passes with and without edits from several threads never mix."""
-    from sae_nb.models import Intervention
+    from sae_nb.models._interventions import Intervention
 
     module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
     plain, edited = wrap(module), wrap(module)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from transformers import AlbertConfig, AlbertModel
 
 import sae_nb as sn
-from sae_nb.models import LiveModel, run
+from sae_nb.models import LiveModel
+from sae_nb.models._running import run
 
 BACKENDS = ["nnsight", "hooks"]
 

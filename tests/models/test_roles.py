@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import ROLES
+from sae_nb.activations._context import ROLES
 
 POINT = "resid_post.0"
 ASKS = "{% if add_generation_prompt %}{{ 'ASKED' }}{% endif %}"

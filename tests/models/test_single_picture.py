@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from sae_nb.models import fit_picture
+from sae_nb.models._image_inputs import fit_picture
 
 COLOURS = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
 

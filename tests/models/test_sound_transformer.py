@@ -6,7 +6,10 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.models import SoundTransformer, SoundTransformerConfig
+from sae_nb.models._sound_transformer import (
+    SoundTransformer,
+    SoundTransformerConfig,
+)
 from sae_nb.models._spectrograms import FLOOR, mel_bank
 
 SMALL = {"d_model": 16, "n_heads": 2, "n_blocks": 2}
@@ -79,7 +82,7 @@ def test_files_come_back(tmp_path):
     assert live.kind == "audio"
     assert (live.prefix_tokens, live.patch_grid) == (1, (4, 20))
     with pytest.raises(ValueError, match="must describe a 'vision_transformer'"):
-        from sae_nb.models import VisionTransformer
+        from sae_nb.models._vision_transformer import VisionTransformer
 
         VisionTransformer.from_folder(tmp_path)
 

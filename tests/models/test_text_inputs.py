@@ -12,7 +12,11 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
-from sae_nb.models import Batch, LiveModel, wrap
+from sae_nb.models import (
+    LiveModel,
+    wrap,
+)
+from sae_nb.models._inputs import Batch
 
 TEXTS = ["the cat sat", "a dog ran far .", "the mat"]
 IDS = [[6, 7, 9], [11, 8, 13, 14, 15], [6, 12]]

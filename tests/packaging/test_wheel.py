@@ -57,6 +57,7 @@ def test_version_is_the_installed_one() -> None:
     assert sae_nb.__version__ == metadata.version("sae-nb")
 
 
+@pytest.mark.slow
 def test_wheel_holds_packages_types_and_weights(wheel: Path) -> None:
     """Both packages, their type markers and the bundled models travel."""
     names = set(zipfile.ZipFile(wheel).namelist())
@@ -122,6 +123,7 @@ def test_versions_that_differ_are_said_at_import(monkeypatch: pytest.MonkeyPatch
         check_version("sae-nb-studies")
 
 
+@pytest.mark.slow
 def test_wheel_imports_in_a_bare_environment(unpacked: Path) -> None:
     """Without any dependency installed, the import itself works and is fast."""
     done = run_in(unpacked, "import sae_nb, time; print(sae_nb.__file__)", "-I", "-S")

@@ -12,7 +12,7 @@ import torch
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
 from sae_nb.data import scenes
-from sae_nb.evaluation import Factor
+from sae_nb.evaluation.concepts._factors import Factor
 from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
 from sae_nb.pretrained._evaluation_data import Sizes, material
 
@@ -20,7 +20,7 @@ NAMES = [name for name in sn.pretrained_names() if name.startswith("tiny-") and 
 GPT = next(name for name in NAMES if name.startswith("tiny-gpt"))
 VIT = "tiny-vit/resid_post.6"
 
-pytestmark = [pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 @pytest.mark.parametrize("name", NAMES)

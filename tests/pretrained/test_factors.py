@@ -7,9 +7,9 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Activations, Context
-from sae_nb.pretrained import scene_factors
-from sae_nb.pretrained._evaluation_data import sound_factors, story_factors
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context
+from sae_nb.pretrained._evaluation_data import scene_factors, sound_factors, story_factors
 
 
 @pytest.fixture(scope="module")
@@ -74,6 +74,7 @@ def test_a_story_has_turned_after_its_first_charged_clause(told: sn.data.Stories
     assert np.array_equal(whole.truth, told.sentiment.numpy().astype(bool))
 
 
+@pytest.mark.slow
 def test_scene_factors_say_what_the_pictures_say() -> None:
     """One digit, texture and position a picture; ink exactly on the patches that have it."""
     pictures = sn.data.scenes(30, seed=4)

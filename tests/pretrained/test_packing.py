@@ -5,16 +5,29 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, strategies as st
 
-from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.activations import Activations
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+)
 from sae_nb.codes import SparseCodes
-from sae_nb.files import read_json, read_tensors
-from sae_nb.pretrained import write_examples
-from sae_nb.pretrained._examples import ARRAYS, FACTS, pack_codes, read_context, unpack_codes
+from sae_nb.files._atomic import read_json
+from sae_nb.files._tensors import read_tensors
+from sae_nb.pretrained._examples import (
+    ARRAYS,
+    FACTS,
+    pack_codes,
+    read_context,
+    unpack_codes,
+    write_examples,
+)
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(1, 30), st.integers(1, 40))
 def test_strengths_come_back_within_the_stated_error(seed: int, n: int, n_atoms: int) -> None:
     """|z − z'| ≤ s/255 · √(z/s) and a little; the same atoms, none lost, none new."""

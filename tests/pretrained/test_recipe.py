@@ -12,6 +12,8 @@ from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes,
 from sae_nb.pretrained._examples import open_examples
 from sae_nb_studies.recipes.saes import _recipe as recipe
 
+pytestmark = pytest.mark.slow
+
 SMALL = {
     "tiny-vit/resid_post.2": recipe.Plan(
         n_atoms=48, k=4, steps=20, sizes=Sizes(samples=(40, 20, 20, 6))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sae_nb.data import stories
 from sae_nb.pretrained import neutral_beginnings, story_sentiment
 
 
+@pytest.mark.slow
 def test_every_story_is_read_as_it_was_meant() -> None:
     told = stories(500, seed=77)
     for text, sentiment in zip(told.texts, told.sentiment.tolist(), strict=True):

@@ -87,6 +87,7 @@ def test_matches_labels_and_misses_tell_one_story(name: str) -> None:
         examples.match("a factor nobody knows")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_the_catalogue_reads_stored_codes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is encoded, R² is the measured one, and near misses are honestly unknown."""
@@ -108,6 +109,7 @@ def test_the_catalogue_reads_stored_codes(name: str, monkeypatch: pytest.MonkeyP
         examples.catalogue(sn.TopK(d_in=4, n_atoms=7, k=2))
 
 
+@pytest.mark.slow
 def test_every_mlp_has_a_transcoder() -> None:
     """Of tiny-gpt and tiny-vit; each knows what it reads and writes, and which model's it is."""
     for model_name in ("tiny-gpt", "tiny-vit"):
@@ -140,6 +142,7 @@ def test_a_transcoder_keeps_what_the_model_does(name: str) -> None:
     assert report["r2"] >= 0.95
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["tiny-gpt/mlp.1", "tiny-vit/mlp.9"])
 def test_examples_of_a_transcoder_are_drawn(name: str) -> None:
     """The live model reads the samples: what goes in, what comes out, and codes of that; R² as measured."""
@@ -172,6 +175,7 @@ def test_a_folder_goes_before_a_name(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert sn.load_sae("tiny-vit/resid_post.6").n_atoms == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damaged", ["sae.safetensors", "examples.safetensors", "examples.json"])
 def test_a_damaged_file_is_refused_by_name(
     damaged: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -192,6 +196,7 @@ def test_a_damaged_file_is_refused_by_name(
             load("tiny-vit/resid_post.6")
 
 
+@pytest.mark.slow
 def test_opening_imports_nothing_heavy() -> None:
     code = (
         "import sys, sae_nb as sn\n"
@@ -226,6 +231,7 @@ def test_every_label_of_a_bundled_sae_has_its_evidence(name: str) -> None:
     assert read.floor < 0.01
 
 
+@pytest.mark.slow
 def test_evidence_is_put_beside_an_sae_and_its_folder_stays_whole(tmp_path: Path) -> None:
     """On few samples, with sisters of two steps: nothing returns, every label is judged, the seal holds."""
     name, folder = "tiny-vit/resid_post.6", tmp_path / "sae"

@@ -36,6 +36,7 @@ def test_nats_are_those_of_the_models_own_logits(gpt: sn.LiveModel) -> None:
     assert nats_per_token(gpt, before, after) == pytest.approx(expected, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_no_push_is_no_shift_and_no_cost(gpt: sn.LiveModel) -> None:
     """Adding nothing leaves every number where it is; the same call gives the same numbers."""
     point = gpt.hook_points()[-2]

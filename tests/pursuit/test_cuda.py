@@ -106,6 +106,7 @@ print("problems", ran)
 """
 
 
+@pytest.mark.slow
 def test_kernels_equal_the_reference_under_the_simulator() -> None:
     """Every branch, at toy sizes, in a process of its own: the simulator is chosen at import."""
     environment = os.environ | {"NUMBA_ENABLE_CUDASIM": "1", "OMP_NUM_THREADS": "1"}
@@ -118,6 +119,7 @@ def test_kernels_equal_the_reference_under_the_simulator() -> None:
     assert int(result.stdout.split()[-1]) >= 27
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_a_gpu_that_is_not_here(monkeypatch: pytest.MonkeyPatch) -> None:
     """Types are inferred and LLVM code is made for an H100: what the simulator cannot check."""
     if os.environ.get("NUMBA_ENABLE_CUDASIM", "0") != "0":

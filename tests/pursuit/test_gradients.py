@@ -19,6 +19,7 @@ def _problem(rows: int = 4, d_in: int = 5, n_atoms: int = 9) -> tuple[torch.Tens
     return x.requires_grad_(), unit.requires_grad_()
 
 
+@pytest.mark.slow
 def test_gradcheck(pursuit: Any, nonnegative: bool) -> None:
     """Finite differences of dense codes, with respect to the inputs and the atoms before scaling."""
     x, dictionary = _problem()
@@ -71,6 +72,7 @@ def test_an_atom_chosen_twice_gets_both_gradients() -> None:
     assert torch.allclose(ours, torch.autograd.grad(expected.values.sum(), dictionary)[0])
 
 
+@pytest.mark.slow
 def test_what_ends_at_a_repeat_has_the_gradient_of_its_own_steps() -> None:
     """Steps that were computed and dropped leave no trace; loops and definition agree."""
     x, dictionary = _problem(rows=12, d_in=4)

@@ -34,6 +34,7 @@ def _problem(n_atoms: int = 50) -> tuple[torch.Tensor, torch.Tensor]:
     return x, dictionary / dictionary.norm(dim=1, keepdim=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_atoms", [1, 7, 1024, 2100])
 def test_it_is_the_product_of_all_pairs(n_atoms: int) -> None:
     dictionary = torch.randn(n_atoms, 5, dtype=torch.float64)
@@ -92,6 +93,7 @@ def test_training_reuses_the_memory(made: list[torch.Tensor]) -> None:
     assert len({part.data_ptr() for part in made}) == 1
 
 
+@pytest.mark.slow
 def test_it_goes_with_the_dictionary() -> None:
     gram.forget()
     gc.collect()

@@ -211,6 +211,7 @@ def test_an_atom_taken_again_ends_its_input(backend: str, nonnegative: bool) -> 
     assert (ended.n_steps < free.n_steps).any()
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(
     rows=st.integers(1, 6),

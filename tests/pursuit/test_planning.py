@@ -55,6 +55,7 @@ def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     return followed
 
 
+@pytest.mark.slow
 def test_every_strategy_gives_the_same_codes(
     pursuit: Any, nonnegative: bool, plans: list[Plan]
 ) -> None:
@@ -70,6 +71,7 @@ def test_every_strategy_gives_the_same_codes(
     assert len({plan.tile_rows for plan in plans}) > 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("slots", [1, 3, 64, 260])
 @pytest.mark.parametrize("reselect", [True, False])
 def test_a_row_cache_of_any_size_gives_the_same_codes(slots: int, reselect: bool) -> None:
@@ -231,6 +233,7 @@ def _kept_loops() -> None:
     subprocess.run([sys.executable, "-c", PREPARE + calls], capture_output=True, check=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("_kept_loops")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc/self/status")
 @pytest.mark.parametrize(("cap", "strategy"), CAPS)

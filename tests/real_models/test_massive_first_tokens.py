@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 
 import sae_nb as sn
-from sae_nb.activations import massive, row_norms
-from sae_nb.summaries import summarise_training
+from sae_nb.activations._massive import (
+    massive,
+    row_norms,
+)
+from sae_nb.summaries._training import summarise_training
 
 PLACE = "resid_post.16"
 

@@ -6,7 +6,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.models import Intervention, LiveModel, read_tensor
+from sae_nb.models import LiveModel
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._states import read_tensor
 
 OPENING = (
     "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. "

@@ -12,9 +12,19 @@ from killing import Work
 from tqdm import tqdm
 
 import sae_nb as sn
-from sae_nb.files import read_json, read_manifest, read_tensors
-from sae_nb.models import VisionTransformer, VisionTransformerConfig
-from sae_nb.training import KIND, POINTER
+from sae_nb.files._atomic import (
+    read_json,
+    read_manifest,
+)
+from sae_nb.files._tensors import read_tensors
+from sae_nb.models._vision_transformer import (
+    VisionTransformer,
+    VisionTransformerConfig,
+)
+from sae_nb.training._checkpoint import (
+    KIND,
+    POINTER,
+)
 
 torch.set_num_threads(1)
 # tqdm's lock is shared by forked processes: one that is killed while its bar is drawn holds up all others.
@@ -142,7 +152,7 @@ def _version(seed: int) -> sn.TopK:
 
 def saving(folder: Path) -> None:
     """One SAE and its session, saved over each other; the last save is always the same."""
-    from sae_nb.sessions import save_session
+    from sae_nb.sessions._session import save_session
 
     for seed in range(SAVES):
         sae = _version(seed)

@@ -25,9 +25,13 @@ import torch
 from file_kinds import rows, sae, same
 
 import sae_nb as sn
-from sae_nb import files
-from sae_nb.models import VisionTransformer, VisionTransformerConfig
-from sae_nb.sessions import Annotations, save_session
+from sae_nb.files import _tensors
+from sae_nb.models._vision_transformer import (
+    VisionTransformer,
+    VisionTransformerConfig,
+)
+from sae_nb.sessions._annotations import Annotations
+from sae_nb.sessions._session import save_session
 
 NAMED = re.compile(r"^'.*' must .*, but .*\. [A-Z].*; what was there before is as it was\.$")
 
@@ -79,11 +83,11 @@ def _train(path: Path, version: int) -> None:
 
 
 def _read_checkpoint(path: Path) -> Any:
-    from sae_nb.training import load_checkpoint
+    from sae_nb.training._checkpoint import load_checkpoint
 
     found = load_checkpoint(path)
     assert found is not None
-    return [files.read_tensors(found[0] / "sae-0.safetensors"), found[1]["step"]]
+    return [_tensors.read_tensors(found[0] / "sae-0.safetensors"), found[1]["step"]]
 
 
 def _save_session(path: Path, version: int) -> None:

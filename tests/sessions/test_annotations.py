@@ -12,9 +12,14 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.atoms import Labels
-from sae_nb.files import SaeIdentity, identity_of, sealed, write_json
-from sae_nb.sessions import Annotations
+from sae_nb.atoms._labels import Labels
+from sae_nb.files import SaeIdentity
+from sae_nb.files._atomic import (
+    sealed,
+    write_json,
+)
+from sae_nb.files._fingerprints import identity_of
+from sae_nb.sessions._annotations import Annotations
 
 HOSTILE = "<script>alert('x')</script> & </textarea>"
 RIGHT_TO_LEFT = "مرحبا بالعالم"
@@ -180,6 +185,7 @@ class Heard:
         self.changes += 1
 
 
+@pytest.mark.slow
 def test_two_open_books_show_each_others_changes(tmp_path) -> None:
     """Whoever writes, both know and both are told; the dead are not called."""
     first, second = Annotations(tmp_path, Fake()), Annotations(tmp_path, Fake())
@@ -195,6 +201,7 @@ def test_two_open_books_show_each_others_changes(tmp_path) -> None:
     assert len(second._callbacks) == 1
 
 
+@pytest.mark.slow
 def test_labels_of_another_process_are_not_lost(tmp_path) -> None:
     """Read before every write: twenty labels from two processes at once are twenty labels."""
     script = (

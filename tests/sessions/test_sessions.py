@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.sessions import Annotations, save_session
+from sae_nb.sessions._annotations import Annotations
+from sae_nb.sessions._session import save_session
 
 PANELS = {
     "browser": {"atom": 3, "band": "random", "search": "مرحبا 👩‍👩‍👧 <script>", "page": 0},
@@ -93,6 +94,7 @@ def test_a_pretrained_sae_is_found_by_its_name(tmp_path) -> None:
     assert sn.open_session(path).load_sae().n_atoms == sae.n_atoms
 
 
+@pytest.mark.slow
 def test_another_sae_is_refused_by_name(saved) -> None:
     """When it is opened, and when a dashboard is asked for; both SAEs are named."""
     with pytest.raises(ValueError, match=r"'monday' belongs to another SAE.*TopK with 32 atoms"):

@@ -41,6 +41,7 @@ print(json.dumps(growth(int(sys.argv[2]))))
 """
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_cards(warm_python: Any, tmp_path: Path) -> None:
     """Beyond what the SAE and its codes take, 1 024 atoms take less than 4 MB: each card is written and let go."""
     n_atoms = 1024
@@ -78,6 +79,7 @@ class Odd(torch.nn.Module):
         return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("way", "words"),
     [

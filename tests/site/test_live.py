@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.architectures import OneStep
+from sae_nb.architectures._one_step import OneStep
 from sae_nb.site import write_site
 from sae_nb.site._vendoring import SHA256, content_of, vendor
 
@@ -21,6 +21,7 @@ def acts() -> Any:
     return sn.capture(sn.load_model("tiny-gpt"), texts, "resid_post.3", progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "sae",
     [
@@ -55,6 +56,7 @@ def test_a_live_part_that_was_asked_for_and_cannot_be_is_refused(acts: Any, tmp_
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_runtime_is_the_pinned_one() -> None:
     """Every file that a site carries has the checksum of the published one."""
     for name, expected in SHA256.items():

@@ -17,8 +17,10 @@ from PIL import Image
 
 import sae_nb as sn
 from sae_nb import __main__ as command
-from sae_nb.atoms import IMAGE, AtomCatalogue, AtomNames
-from sae_nb.sessions import names_of
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._examples import IMAGE
+from sae_nb.atoms._names import AtomNames
+from sae_nb.sessions._names import names_of
 from sae_nb.site import Site, write_site
 from tests.small_esm import PROTEINS, small_esm
 from tests.small_llava import pairs, small_llava
@@ -71,6 +73,7 @@ def site(texts: tuple[Any, Any], tmp_path_factory: pytest.TempPathFactory) -> Si
     return write_site(tmp_path_factory.mktemp("sites") / "made", sae, acts, model=model)
 
 
+@pytest.mark.slow
 def test_every_atom_has_the_numbers_of_the_catalogue(site: Site, texts: tuple[Any, Any]) -> None:
     """Rates, strengths, neighbours and examples equal Python's to 1e-6 of their size."""
     catalogue = AtomCatalogue(*texts)
@@ -99,6 +102,7 @@ def test_every_atom_has_the_numbers_of_the_catalogue(site: Site, texts: tuple[An
             assert example["values"][example["at"]] == pytest.approx(known.strength, rel=1e-6)
 
 
+@pytest.mark.slow
 def test_a_word_finds_the_atoms_whose_strength_falls_on_it(
     site: Site, texts: tuple[Any, Any]
 ) -> None:
@@ -121,6 +125,7 @@ def test_a_word_finds_the_atoms_whose_strength_falls_on_it(
     assert found > N_ATOMS
 
 
+@pytest.mark.slow
 def test_a_site_is_small(site: Site) -> None:
     """The first paint is at most 300 kB, an atom at most 30 kB, and every file is counted."""
     assert site.first_paint <= 300_000
@@ -129,6 +134,7 @@ def test_a_site_is_small(site: Site) -> None:
     assert site.largest_chunk == max(p.stat().st_size for p in site.folder.glob("atoms/*.js"))
 
 
+@pytest.mark.slow
 def test_what_is_not_finite_is_nothing(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
     """A dead atom, labels with quotes and lone surrogates: every chunk is JSON still."""
     sae = sn.TopK(6, N_ATOMS, k=3, generator=torch.Generator().manual_seed(0))
@@ -157,6 +163,7 @@ def test_an_interrupted_build_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
+@pytest.mark.slow
 def test_only_a_site_is_replaced(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
     """An existing folder is left alone; `overwrite` replaces a site, never files that are not ours."""
     write_site(tmp_path / "site", sae, x, title="first")
@@ -171,6 +178,7 @@ def test_only_a_site_is_replaced(sae: Any, x: torch.Tensor, tmp_path: Path) -> N
     assert (tmp_path / "mine" / "thesis.txt").is_file()
 
 
+@pytest.mark.slow
 def test_a_site_leads_back_to_a_page_and_to_nothing_else(
     sae: Any, x: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -209,6 +217,7 @@ def test_a_search_knows_no_case_width_or_way_of_writing_an_accent(
             assert atom in atlas.search(query), query
 
 
+@pytest.mark.slow
 def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_path: Path) -> None:
     """A label written in a panel is on the card; a panel without atoms says what to use."""
     panel = sw.AtomBrowser(sae, x, labels={3: "three"})
@@ -221,6 +230,7 @@ def test_panels_write_the_site_with_their_labels(sae: Any, x: torch.Tensor, tmp_
     toy.close()
 
 
+@pytest.mark.slow
 def test_what_was_labelled_is_on_the_cards_with_its_evidence(
     sae: Any, x: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -235,6 +245,7 @@ def test_what_was_labelled_is_on_the_cards_with_its_evidence(
     assert card["badge"][0] == names_of(sae).badge(3).text
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_site(
     sae: Any, x: torch.Tensor, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -249,6 +260,7 @@ def test_the_command_writes_a_site(
     assert len(list((tmp_path / "site" / "atoms").iterdir())) == N_ATOMS
 
 
+@pytest.mark.slow
 def test_a_site_of_sounds_plays_them(tmp_path: Path) -> None:
     """Every example has its spectrogram and a WAV file of the folder, which the page may load."""
     sae, store = sn.load_sae("tiny-audio/resid_post.4"), sn.load_examples("tiny-audio/resid_post.4")

@@ -23,6 +23,7 @@ def interval(sums, n_bootstrap=1000, seed=0):
     return Bootstrap(n_bootstrap, seed).interval(sums, lambda s: s[:, 0] / s[:, 1])
 
 
+@pytest.mark.slow
 def test_the_interval_of_a_mean_is_two_standard_errors():
     values = np.random.default_rng(0).normal(3, 2, size=2000)
     low, high = interval(np.stack((values, np.ones(2000)), 1), n_bootstrap=2000)
@@ -31,6 +32,7 @@ def test_the_interval_of_a_mean_is_two_standard_errors():
     assert high == pytest.approx(values.mean() + 1.96 * error, abs=0.2 * error)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("statistic", ["mean", "median"])
 def test_intervals_cover_the_truth_about_95_times_in_100(statistic):
     truth = 1.0 if statistic == "mean" else np.log(2)
@@ -53,6 +55,7 @@ def test_rows_of_one_sample_are_drawn_together():
     assert high - low == pytest.approx(2 * 1.96 * values.std() / 20, rel=0.1)
 
 
+@pytest.mark.slow
 def test_many_samples_are_pooled_without_changing_the_interval():
     n = 5 * MAX_GROUPS + 3
     values = np.random.default_rng(0).normal(size=n)
@@ -105,6 +108,7 @@ def test_percentiles_leave_out_what_is_undefined() -> None:
     assert np.isnan(percentile_intervals(np.zeros((0, 3)))).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 10, 333])
 def test_wilson_is_that_of_scipy(n: int) -> None:
     counts = np.arange(n + 1)

@@ -47,6 +47,7 @@ def test_every_arrangement_is_tried_where_they_are_few() -> None:
     np.testing.assert_allclose(found.floor, np.quantile(tops, 0.95, method="higher") * scale)
 
 
+@pytest.mark.slow
 def test_chance_passes_the_floor_in_about_one_of_twenty_trials() -> None:
     """Family-wise: any of 40 columns beyond its floor, over 200 trials without a difference."""
     passed = [

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.steering import LARGEST, calibrate_strength
+from sae_nb.steering import calibrate_strength
+from sae_nb.steering._calibration import LARGEST
 
 
 class Rows:

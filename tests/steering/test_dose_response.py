@@ -57,6 +57,7 @@ def effect_by_hand(model, x, direction, amount, target) -> tuple[float, float]:
     return change, float((clean.exp() * (clean - steered)).sum(-1).mean())
 
 
+@pytest.mark.slow
 def test_effects_equal_those_computed_by_hand(model, sae, x):
     strengths = [-2.0, 0.0, 1.0, 4.0]
     found = dose_response(
@@ -96,6 +97,7 @@ def test_p99_strengths_are_in_the_models_units_in_the_record(model, sae, x):
     np.testing.assert_allclose(found.strengths, [0.5 * p99, p99], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_best_atom_is_the_one_the_head_reads(model, sae, x):
     """Among all atoms atom 11 raises class 2 most, far above random directions."""
     found = best_effect(model, "0", sae, x, 3.0, measure=2, candidates=range(20), n_controls=20)
@@ -108,6 +110,7 @@ def test_the_best_atom_is_the_one_the_head_reads(model, sae, x):
     assert found.control_p95 == pytest.approx(np.quantile(np.abs(found.control), 0.95))
 
 
+@pytest.mark.slow
 def test_candidates_come_from_the_first_order_effect(model, sae, x):
     """Few candidates still hold the winner, and they are those with the largest slope."""
 

@@ -79,6 +79,7 @@ def steering(name: str, point: str = POINT) -> Any:
 # Plain hooks
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:Nothing was changed at")
 @pytest.mark.parametrize("name", RECIPES)
 def test_hooks_in_a_plain_module_give_the_numbers_of_steer(name: str) -> None:
@@ -194,6 +195,7 @@ def steered_as_lm_eval(file: Path) -> list[Any]:
     return handles
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "point", "exact"),
     [

@@ -12,10 +12,19 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.steering import MODES, UNITS, USUAL
-from sae_nb.steering._modes import SteeringMode, StrengthUnit
+from sae_nb.steering._modes import (
+    MODES,
+    UNITS,
+    USUAL,
+    SteeringMode,
+    StrengthUnit,
+)
 from sae_nb.steering._strengths import strength_quantile
-from sae_nb.summaries import SteeringRecipe, control_of, edit_of
+from sae_nb.summaries._steering import (
+    SteeringRecipe,
+    control_of,
+    edit_of,
+)
 
 D = 6
 X = torch.randn(5, D, generator=torch.Generator().manual_seed(1))

@@ -45,6 +45,7 @@ def code_at(sae: Any, site: int, acts: list[sn.Activations]) -> sn.SparseCodes:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", [0, 1])
 def test_adding_adds_the_unit_part_of_the_atom_at_that_site(
     gpt: sn.LiveModel, sae: Any, captured: list[sn.Activations], site: int
@@ -59,6 +60,7 @@ def test_adding_adds_the_unit_part_of_the_atom_at_that_site(
         torch.testing.assert_close(seen, expected, rtol=1e-6, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["nnsight", "hooks"])
 def test_latents_are_read_and_moved_at_the_last_site(
     gpt: sn.LiveModel, sae: Any, captured: list[sn.Activations], backend: Any

@@ -114,6 +114,7 @@ def answers(name: str, n: int) -> list[Tensor]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("name", POINTS)
 def test_nnsight_and_hooks_agree_in_every_mode(name: str, mode: str) -> None:
@@ -391,6 +392,7 @@ def test_nothing_is_left_behind_in_whatever_order_contexts_end(name: str) -> Non
         assert torch.equal(logits(model, model.module(inputs)), clean)
 
 
+@pytest.mark.slow
 def test_a_steered_model_can_be_freed() -> None:
     model = sn.wrap(nn.Sequential(nn.Linear(4, 4)))
     with sn.steer(model, "0", direction=torch.ones(4), by=1.0):
@@ -401,6 +403,7 @@ def test_a_steered_model_can_be_freed() -> None:
     assert gone() is None
 
 
+@pytest.mark.slow
 def test_steered_runs_leave_nothing_in_memory() -> None:
     """Objects and tensors do not grow with the number of blocks and passes."""
     model, counts = live("llama"), []
@@ -439,6 +442,7 @@ def test_an_edit_that_needs_positions_says_when_a_call_does_not_tell_them() -> N
             assert steering.n_runs == 1
 
 
+@pytest.mark.slow
 def test_a_compiled_module_is_steered_and_let_go() -> None:
     """torch.compile sees that the forward has changed, also where it compiled before the block."""
     module = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
@@ -470,6 +474,7 @@ def test_a_hook_point_that_does_not_run_is_told() -> None:
 # Threads
 
 
+@pytest.mark.slow
 def test_threads_with_their_own_steered_models_do_not_mix() -> None:
     """One module, several live models, each with its own edit, run and left at their own pace."""
     module = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 8))
@@ -497,6 +502,7 @@ def test_threads_with_their_own_steered_models_do_not_mix() -> None:
     assert wrong == []
 
 
+@pytest.mark.slow
 def test_every_thread_that_runs_the_model_in_the_block_is_steered() -> None:
     model, found = live("tiny-gpt"), {}
     with edit("tiny-gpt", "first and last", "nnsight"):

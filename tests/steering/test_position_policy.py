@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import PositionPolicy
+from sae_nb.activations._positions import PositionPolicy
 
 AT = "resid_post.2"
 TEXTS = [
@@ -330,7 +330,10 @@ def test_an_unknown_value_in_the_card_is_refused(sae, tmp_path, name, value):
 
 def edit_card(folder, change):
     """Change config.json as a person would, and the manifest that vouches for it."""
-    from sae_nb.files import read_manifest, write_manifest
+    from sae_nb.files._atomic import (
+        read_manifest,
+        write_manifest,
+    )
 
     file = folder / "config.json"
     card = json.loads(file.read_text())

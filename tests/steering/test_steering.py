@@ -377,6 +377,7 @@ def test_nnsight_edits_inputs_passed_by_keyword_and_tuple_elements():
             torch.testing.assert_close(model(x), 2 * (x + 1) + 0.5 + 1)
 
 
+@pytest.mark.slow
 def test_a_real_sae_steers_a_real_vision_model():
     """TopK on tiny-vit: every head is steered, by hooks and by nnsight alike, and let go again."""
     model = sn.load_model("tiny-vit")

@@ -109,6 +109,7 @@ def all_layers(gpt: sn.LiveModel) -> sn.CrossLayerTranscoder:
     return c
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backend", ["nnsight", "hooks"])
 def test_all_mlps_are_replaced_at_once(gpt: sn.LiveModel, all_layers: Any, backend: Any) -> None:
     """Each layer writes what the dictionary makes of what then entered this and all before it."""

@@ -9,7 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from sae_nb.activations import Activations, Context, Ragged
+from sae_nb.activations import Activations
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+)
 from sae_nb.codes import SparseCodes
 from sae_nb.geometry import nearest_by_cosine
 from sae_nb.summaries import ConceptAtlas, summarise_concepts
@@ -96,6 +100,7 @@ def test_tiles_of_the_search_agree(monkeypatch: pytest.MonkeyPatch) -> None:
         )
 
 
+@pytest.mark.slow
 def test_planted_groups_are_found_and_named_by_their_tokens(atlas: ConceptAtlas) -> None:
     """Four clusters, tight among the atoms, each called by the token that fires it."""
     record = atlas.summary("atoms", group_layout(), "saved")

@@ -10,7 +10,11 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.geometry import cluster_points, near_distances, nearest_by_cosine
+from sae_nb.geometry import (
+    cluster_points,
+    nearest_by_cosine,
+)
+from sae_nb.geometry._ivf_index import near_distances
 from sae_nb.summaries import ConceptAtlas
 from sae_nb.summaries.concept_map import _atlas, _concept_map, _many, _selection
 
@@ -55,6 +59,7 @@ def test_columns_of_many_atoms_are_those_of_few(monkeypatch: pytest.MonkeyPatch)
         many.measured("atoms", "length")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("few_are_many")
 def test_a_search_of_some_lists_says_what_it_finds(monkeypatch: pytest.MonkeyPatch) -> None:
     """Above the exact search the column names the share of the nearest that was found."""
@@ -71,6 +76,7 @@ def test_a_search_of_some_lists_says_what_it_finds(monkeypatch: pytest.MonkeyPat
     assert "random atoms" in dimension.meaning
 
 
+@pytest.mark.slow
 def test_a_second_dictionary_of_very_many_atoms_is_matched(monkeypatch: pytest.MonkeyPatch) -> None:
     """A shuffled copy with noise, and strangers: 98 of 100 pairs are those of the exact matching."""
     generator = torch.Generator().manual_seed(0)

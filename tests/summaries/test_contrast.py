@@ -104,6 +104,7 @@ def test_codes_and_plain_matrices_are_taken_too() -> None:
         np.testing.assert_array_equal(found.strength.p, want.strength.p)
 
 
+@pytest.mark.slow
 def test_an_sae_that_reads_sequences_reads_every_sample_on_its_own() -> None:
     """Rows of many samples are not one long sequence; a matrix has no order at all."""
     sae = sn.Temporal(d_in=12, n_atoms=16, k=2, generator=torch.Generator().manual_seed(0)).eval()

@@ -11,11 +11,13 @@ from sae_nb.architectures import TopK
 from sae_nb.dynamics import capture_states, layer_similarity, segment_phases
 from sae_nb.summaries import (
     atom_depths,
+    summarise_depth,
+)
+from sae_nb.summaries.depth._depth import depth_inputs
+from sae_nb.summaries.depth._paths import (
     choose_paths,
-    depth_inputs,
     lambert,
     lay_out,
-    summarise_depth,
     umap_rows,
 )
 
@@ -99,6 +101,7 @@ def test_atoms_are_born_where_their_direction_appears() -> None:
         atom_depths(TopK(5, 8, 1), states, home=2)
 
 
+@pytest.mark.slow
 def test_texts_are_cut_to_the_shortest() -> None:
     model = sn.load_model("tiny-gpt")
     found = depth_inputs(model, [list(range(50, 60)), list(range(80, 86))])

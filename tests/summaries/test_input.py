@@ -64,6 +64,7 @@ def test_numbers_by_hand() -> None:
     assert found.order("attribution").tolist() == [0, 1]
 
 
+@pytest.mark.slow
 def test_record_is_of_the_model_as_it_is(vit: Any) -> None:
     """Strengths are those of a capture; the answer is the model's."""
     found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
@@ -113,6 +114,7 @@ def test_without_a_base_rate_the_record_says_so(vit: Any) -> None:
         found.order("lift")
 
 
+@pytest.mark.slow
 def test_base_rates_from_activations_codes_and_numbers_agree(vit: Any) -> None:
     pictures = torch.rand(6, 3, 32, 32, generator=torch.Generator().manual_seed(2))
     acts = sn.capture(vit, pictures, "resid_post.6", progress=False)
@@ -134,6 +136,7 @@ def test_atom_never_seen_before_has_a_finite_lift(vit: Any) -> None:
     np.testing.assert_allclose(found.used.lift, share * 1000)
 
 
+@pytest.mark.slow
 def test_pretrained_sae_brings_its_base_rates_and_labels(vit: Any) -> None:
     """Nothing has to be passed; an SAE with other atoms at the same place gets none of it."""
     sae = sn.load_sae("tiny-vit/resid_post.6")
@@ -146,6 +149,7 @@ def test_pretrained_sae_brings_its_base_rates_and_labels(vit: Any) -> None:
     assert top_atoms(vit, other, PICTURE).base is None
 
 
+@pytest.mark.slow
 def test_an_input_does_not_differ_from_itself(vit: Any) -> None:
     """No atom passes its floor; contributions are compared where they are to one measure."""
     found = top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6")
@@ -158,6 +162,7 @@ def test_an_input_does_not_differ_from_itself(vit: Any) -> None:
     assert found.compare(other).attribution is None
 
 
+@pytest.mark.slow
 def test_pictures_of_other_sizes_and_modes_are_converted_and_said(vit: Any, tmp_path: Path) -> None:
     """PIL, file, array: the record is the same as of the converted picture."""
     grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (48, 64), np.uint8))
@@ -190,6 +195,7 @@ def test_what_does_not_fit_is_refused(
         top_atoms(**(given | change))
 
 
+@pytest.mark.slow
 def test_long_text_is_cut_and_said(gpt: Any) -> None:
     found = top_atoms(gpt, GPT_SAE, "a fox and " * 400, "resid_post.2")
     assert len(found.tokens) == 512
@@ -203,6 +209,7 @@ def test_special_tokens_in_a_text_are_said_and_not_read(gpt: Any) -> None:
     assert set(np.flatnonzero(found.special)).isdisjoint(found.read)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
 def test_gradients_are_taken_wherever_it_is_called(vit: Any, mode: Any) -> None:
     with mode():
@@ -211,6 +218,7 @@ def test_gradients_are_taken_wherever_it_is_called(vit: Any, mode: Any) -> None:
     np.testing.assert_allclose(found.attribution, plain.attribution, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_edits_in_force_are_part_of_the_run(vit: Any) -> None:
     """Inside a steering block the record is of the steered model."""
     atom = int(top_atoms(vit, VIT_SAE, PICTURE, "resid_post.6").used.atom[0])

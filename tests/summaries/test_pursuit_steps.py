@@ -11,12 +11,14 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures import sparse_code
 from sae_nb.summaries import (
-    ALGORITHMS,
-    PURSUITS,
     PursuitSteps,
-    strongest_atoms,
     summarise_pursuit,
     summarise_trace,
+)
+from sae_nb.summaries._pursuit import (
+    ALGORITHMS,
+    PURSUITS,
+    strongest_atoms,
 )
 
 DATA = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, noise=0.02, seed=1)
@@ -86,6 +88,7 @@ def test_next_atom_is_the_one_that_is_taken(algorithm: str) -> None:
         )
 
 
+@pytest.mark.slow
 def test_solvers_end_at_the_penalty() -> None:
     """FISTA's limit: every atom of the code correlates by λ, no other by more."""
     steps = record("fista", n_steps=400)

@@ -9,7 +9,11 @@ import torch
 import sae_nb as sn
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.statistics import wilson_interval
-from sae_nb.summaries import QuizScore, ask_about, askable_atoms
+from sae_nb.summaries._quiz import (
+    QuizScore,
+    ask_about,
+    askable_atoms,
+)
 
 
 @pytest.fixture(scope="module")
@@ -19,6 +23,7 @@ def catalogues() -> list[AtomCatalogue]:
     return [sn.load_examples(name).catalogue(sn.load_sae(name)) for name in names]
 
 
+@pytest.mark.slow
 def test_one_option_fires_and_the_others_are_silent(catalogues) -> None:
     """In the whole picture, and in every token shown; answers are at all places."""
     for catalogue in catalogues:

@@ -10,8 +10,13 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import Measurement, explained_variance
-from sae_nb.summaries import RowSums, most_moving, summarise_report_card, sums_by_sample
-from sae_nb.summaries._report_card import judge
+from sae_nb.summaries._report_card import (
+    RowSums,
+    judge,
+    most_moving,
+    summarise_report_card,
+    sums_by_sample,
+)
 
 NAN = (math.nan, math.nan)
 
@@ -80,6 +85,7 @@ def bad_saes(rows: torch.Tensor) -> dict[str, sn.TopK]:
     return made
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["random", "collapsed", "copied"])
 def test_an_sae_that_learned_nothing_is_clear_on_no_row_of_its_fit(
     name: str, rows: torch.Tensor

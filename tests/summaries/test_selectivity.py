@@ -8,7 +8,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.evaluation import Factor
+from sae_nb.evaluation.concepts._factors import Factor
 from sae_nb.summaries import row_factors, summarise_selectivity
 
 
@@ -29,6 +29,7 @@ def rotated() -> tuple[Dictionary, list[torch.Tensor], list[torch.Tensor]]:
     return Dictionary(turn), [x @ turn for x in present], [x > 0 for x in present]
 
 
+@pytest.mark.slow
 def test_atoms_tell_what_neurons_mix(rotated: tuple) -> None:
     """The true directions reach F1 1; neurons and as many random directions do not."""
     sae, (x, fresh), (on, fresh_on) = rotated

@@ -14,20 +14,24 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb.models import VisionTransformer, VisionTransformerConfig, run
-from sae_nb.summaries import (
+from sae_nb.models._running import run
+from sae_nb.models._vision_transformer import (
+    VisionTransformer,
+    VisionTransformerConfig,
+)
+from sae_nb.summaries import summarise_steering
+from sae_nb.summaries._continuing import changed_tokens, summarise_continuation
+from sae_nb.summaries._dose_response import nearest_atom, summarise_dose_response
+from sae_nb.summaries._steering import (
     Steered,
     SteeringRecipe,
-    as_batch,
+    control_of,
     edit_of,
-    read_answer,
-    summarise_continuation,
-    summarise_dose_response,
-    summarise_steering,
 )
-from sae_nb.summaries._continuing import changed_tokens
-from sae_nb.summaries._dose_response import nearest_atom
-from sae_nb.summaries._steering import control_of
+from sae_nb.summaries.input._answers import (
+    as_batch,
+    read_answer,
+)
 
 
 class PlainSae:
@@ -178,6 +182,7 @@ def test_encoder_shows_how_far_its_states_turn(picture: Tensor) -> None:
     assert summary.target == int(expected.argmin())
 
 
+@pytest.mark.slow
 def test_continuation_is_what_generate_gives(gpt: Any) -> None:
     """Before is the plain continuation, after the one under `sn.steer`."""
     sae = PlainSae(16, 32)
@@ -214,6 +219,7 @@ def planted() -> tuple[Any, Any]:
     return sn.wrap(nn.Sequential(nn.Identity(), linear), class_names=["a", "b", "c"]), sae
 
 
+@pytest.mark.slow
 def test_planted_atom_beats_the_random_band(planted: tuple[Any, Any]) -> None:
     """The effect of the atom the class reads rises with strength and leaves the band."""
     model, sae = planted
@@ -231,6 +237,7 @@ def test_planted_atom_beats_the_random_band(planted: tuple[Any, Any]) -> None:
     assert curve.target_name == "b"
 
 
+@pytest.mark.slow
 def test_nearest_atom_is_the_one_with_the_largest_cosine(planted: tuple[Any, Any]) -> None:
     """And never the atom itself; its curve uses the same coefficients."""
     model, sae = planted

@@ -28,6 +28,7 @@ def test_the_terms_add_up_to_what_the_sae_returns(make: type[sn.SparseAutoencode
     np.testing.assert_array_equal(whole.x, x[-1].numpy())
 
 
+@pytest.mark.slow
 def test_the_strongest_come_first_and_the_rest_is_counted(patch: sn.summaries.SumOfAtoms) -> None:
     assert len(patch.atoms) == 5
     assert patch.n_rest == 11

@@ -18,6 +18,7 @@ def pentagon(sparsity: float = 0.97) -> Bottleneck:
     return toy
 
 
+@pytest.mark.slow
 def test_atoms_find_the_directions_and_neurons_do_not() -> None:
     """Rare features: every atom on its feature; five seeds gave 0.9998 ± 0.0001 and F1 0.94 against 0.68, 0.71."""
     toy = pentagon()
@@ -40,6 +41,7 @@ def test_the_record_holds_the_geometry() -> None:
     assert "5 of 5 features stored" in repr(record)
 
 
+@pytest.mark.slow
 def test_nothing_is_claimed_where_nothing_is_rare() -> None:
     """Dense features: atoms are no better than random directions, and the record shows it."""
     (toy,) = train_bottlenecks([0.0], seed=1)

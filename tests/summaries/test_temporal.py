@@ -7,8 +7,12 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries import TemporalSummary, read_in_time, summarise_sequence
-from sae_nb.summaries._temporal import MOST_SIMILARITY
+from sae_nb.summaries._temporal import (
+    MOST_SIMILARITY,
+    TemporalSummary,
+    read_in_time,
+    summarise_sequence,
+)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,11 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.summaries import Probe, TrainingHistory, summarise_training
+from sae_nb.summaries._training import (
+    Probe,
+    TrainingHistory,
+    summarise_training,
+)
 
 
 def record(step: int, **given: object) -> SimpleNamespace:
@@ -31,6 +35,7 @@ def record(step: int, **given: object) -> SimpleNamespace:
     return SimpleNamespace(**(fields | given))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["linear", "log"])
 @pytest.mark.parametrize("n", [601, 40_000])
 def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
@@ -41,6 +46,7 @@ def test_long_history_is_bounded_and_keeps_both_ends(n: int, axis: str) -> None:
     assert (np.diff(summary.step) > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("axis", ["linear", "log"])
 @pytest.mark.parametrize("spike", [np.inf, -50.0, np.nan])
 def test_one_record_spike_is_never_drawn_away(spike: float, axis: str) -> None:
@@ -64,6 +70,7 @@ def test_history_reads_only_what_is_new() -> None:
     assert (summary.n_records, summary.loss[0]) == (101, 1.0)
 
 
+@pytest.mark.slow
 def test_history_starts_over_when_the_list_was_replaced() -> None:
     """A list shorter than what was read belongs to a new training."""
     history = TrainingHistory()

@@ -12,7 +12,10 @@ import torch
 from torch import Tensor, nn
 
 import sae_nb as sn
-from sae_nb.files import read_json, write_json
+from sae_nb.files._atomic import (
+    read_json,
+    write_json,
+)
 from sae_nb.models import LiveModel
 from tests.sweep.inputs import Inputs, N, inputs, runs, takes
 from tests.sweep.settings import Unbuilt, candidates, short
@@ -373,7 +376,7 @@ def _with_head(row: Row, model: LiveModel, one: Inputs, kept: Sequence[Any]) -> 
     """Return the row with how closely the lens's head gives the answer, for classes that predict tokens."""
     if not model.causal or model.streams or row.hooks is None or row.hooks > CLOSE:
         return row
-    from sae_nb.lenses import head_of
+    from sae_nb.lenses._head import head_of
 
     batch = next(iter(model.batches(one.given)))
     try:

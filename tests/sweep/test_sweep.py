@@ -12,6 +12,8 @@ import pytest
 
 from tests.sweep.classes import KINDS, Row, recorded, row_of
 
+pytestmark = pytest.mark.slow
+
 FOUND = recorded()
 
 
@@ -25,7 +27,6 @@ def _tried(kind: str) -> list[Row]:
     return [row for group in alike.values() for row in dict.fromkeys((group[0], group[-1]))]
 
 
-@pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_classes_give_what_their_page_states(kind: str) -> None:

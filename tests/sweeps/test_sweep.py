@@ -19,6 +19,7 @@ def x() -> Tensor:
     return sn.data.planted_dictionary(20, 12, n=600, k=3, seed=0).x
 
 
+@pytest.mark.slow
 def test_every_combination_is_there_once_and_measured(x: Tensor) -> None:
     """Sizes × settings × seeds, each with floor and control."""
     found = sweep(
@@ -34,6 +35,7 @@ def test_every_combination_is_there_once_and_measured(x: Tensor) -> None:
     assert found.summary["stability"].between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_an_sae_of_a_sweep_is_the_one_trained_alone(x: Tensor) -> None:
     train_on = sn.Activations.from_tensor(x).split(0.8, seed=0)[0]
     together = sweep(
@@ -44,6 +46,7 @@ def test_an_sae_of_a_sweep_is_the_one_trained_alone(x: Tensor) -> None:
     assert torch.equal(together.saes[1].dictionary, alone.dictionary)
 
 
+@pytest.mark.slow
 def test_classical_rows_stand_beside_trained_ones(x: Tensor) -> None:
     """Fitted on the same rows, measured on the same held-out ones."""
     found = sweep(
@@ -61,6 +64,7 @@ def test_classical_rows_stand_beside_trained_ones(x: Tensor) -> None:
     assert pca["l0"] == 3
 
 
+@pytest.mark.slow
 def test_a_stopped_sweep_goes_on_where_it_was(
     x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,6 +91,7 @@ def test_a_stopped_sweep_goes_on_where_it_was(
     assert list(whole.table["r2"]) == pytest.approx(list(again.table["r2"]))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("python_handles_ctrl_c")
 def test_ctrl_c_inside_a_training_keeps_no_part_as_done(
     x: Tensor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -121,6 +126,7 @@ def test_ctrl_c_inside_a_training_keeps_no_part_as_done(
         assert torch.equal(first.dictionary, second.dictionary)
 
 
+@pytest.mark.slow
 def test_a_folder_of_another_sweep_is_refused(x: Tensor, tmp_path: Path) -> None:
     """Other data, other held-out rows or another config are not mixed."""
     same = {"n_atoms": 16, "settings": {"k": [2]}, "seeds": (0,), "config": SHORT}

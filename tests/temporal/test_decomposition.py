@@ -27,6 +27,7 @@ def sae(request: pytest.FixtureRequest, acts: Activations) -> sn.Temporal:
     return sae
 
 
+@pytest.mark.slow
 def test_the_parts_add_up_to_the_full_forward(sae: sn.Temporal, acts: Activations) -> None:
     parts = decompose(sae, acts)
     assert parts.lengths == LENGTHS
@@ -40,6 +41,7 @@ def test_the_parts_add_up_to_the_full_forward(sae: sn.Temporal, acts: Activation
     )
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_both_parts(sae: sn.Temporal, acts: Activations) -> None:
     """Over one dictionary: predicted codes dense, novel codes sparse, one row per row of `acts`."""
     parts = decompose(sae, acts)

@@ -9,7 +9,11 @@ import torch
 
 import sae_nb as sn
 from sae_nb.models import LiveModel, RunState, load_model
-from sae_nb.steering import MaskedEdit, Positions, change_atoms
+from sae_nb.steering._edits import (
+    MaskedEdit,
+    Positions,
+    change_atoms,
+)
 
 POINT = "resid_post.1"
 
@@ -59,6 +63,7 @@ def test_token_by_token_is_as_at_once(sae: sn.Temporal, model: LiveModel, kind: 
     assert not torch.allclose(whole[1, 7:8], alone[1], atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["splice", "atoms"])
 def test_generation_with_and_without_a_cache_agree(
     sae: sn.Temporal, model: LiveModel, kind: str

@@ -8,7 +8,12 @@ import pytest
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.temporal import SequenceRows, Sequences, padded, unpadded
+from sae_nb.temporal import Sequences
+from sae_nb.temporal._sequences import (
+    SequenceRows,
+    padded,
+    unpadded,
+)
 
 
 def acts_of(lengths: list[int], *, first: int = 0) -> Activations:

@@ -12,7 +12,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import evaluate_saved
-from sae_nb.training import Learner
+from sae_nb.training._learner import Learner
 
 torch.set_num_threads(1)
 STEPS = 40

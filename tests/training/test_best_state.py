@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from sae_nb.training import BestState
+from sae_nb.training._learner import BestState
 
 
 def numbered(value: float) -> nn.Linear:

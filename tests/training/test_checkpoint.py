@@ -13,8 +13,13 @@ import torch
 from torch import Tensor, nn
 from warm_python import WarmPython
 
-from sae_nb.files import read_json, write_json
+from sae_nb.files._atomic import (
+    read_json,
+    write_json,
+)
 from sae_nb.training import TrainConfig, TrainResult, train
+
+pytestmark = pytest.mark.slow
 
 TIMES = {"seconds", "tokens_per_second"}
 
@@ -170,7 +175,7 @@ def test_afresh_replaces_the_old_run(plain_sae: Any, rows: Tensor, config: Train
 def test_live_changes_are_part_of_a_checkpoint(
     plain_sae: Any, rows: Tensor, config: TrainConfig
 ) -> None:
-    from sae_nb.training import Training
+    from sae_nb.training._loop import Training
 
     def changed(sae: Any, config: TrainConfig, die_at: int | None) -> Any:
         training = Training(sae, rows, config)

@@ -27,6 +27,7 @@ def made(k: int = 4, **options: Any) -> Any:
 GROWING = {"steps": 30, "batch_size": 32, "grow_k": True, "log_every": 1}
 
 
+@pytest.mark.slow
 def test_k_grows_to_its_own_value(x: Tensor) -> None:
     """One, two, four atoms per input, ten steps each; afterwards the SAE has the k it was made with."""
     sae, seen = made(), []
@@ -56,6 +57,7 @@ def test_every_phase_warms_up_and_decays() -> None:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stop_at", "norms"), [(10, "unit"), (14, "unit"), (25, "free")])
 def test_a_run_that_was_stopped_goes_on_bit_exactly(
     x: Tensor, tmp_path: Path, stop_at: int, norms: str

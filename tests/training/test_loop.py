@@ -60,6 +60,7 @@ class Stream:
 # Learning
 
 
+@pytest.mark.slow
 def test_training_lowers_the_loss(plain_sae: Any, rows: Tensor) -> None:
     """R² grows and the loss falls between the first and the last record."""
     history = quietly(plain_sae(), rows, TrainConfig(steps=300, batch_size=128)).history
@@ -98,12 +99,14 @@ def test_gradient_is_clipped_to_the_norm_asked_for(plain_sae: Any, rows: Tensor)
 # The same every time
 
 
+@pytest.mark.slow
 def test_same_seed_gives_the_same_bits(plain_sae: Any, rows: Tensor) -> None:
     runs = [quietly(plain_sae(), rows, TrainConfig(steps=40, seed=s)).sae for s in (3, 3, 4)]
     assert same_weights(runs[0], runs[1])
     assert not same_weights(runs[0], runs[2])
 
 
+@pytest.mark.slow
 def test_two_saes_on_one_pass_equal_two_runs(plain_sae: Any, rows: Tensor) -> None:
     """Training together changes nothing: weights and records are those of separate runs."""
     together = quietly([plain_sae(seed=1), plain_sae(k=3, seed=2)], rows)
@@ -156,6 +159,7 @@ def test_rows_of_another_precision_are_converted(
     assert sae.decoder.dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_trains_on_inference_tensors_and_under_no_grad(plain_sae: Any, rows: Tensor) -> None:
     sae = plain_sae()
     with torch.inference_mode():
@@ -172,6 +176,7 @@ def test_equal_rows_have_no_r2(plain_sae: Any) -> None:
     assert math.isnan(history[-1].r2)
 
 
+@pytest.mark.slow
 def test_origin_of_the_data_is_remembered(plain_sae: Any, rows: Tensor) -> None:
     sae = plain_sae()
     quietly(sae, Stream(rows, lambda number, x: x))
@@ -194,7 +199,7 @@ def test_data_that_end_give_a_usable_result(plain_sae: Any, rows: Tensor) -> Non
 
 def test_stream_that_reads_an_iterator_once_may_end(plain_sae: Any, rows: Tensor) -> None:
     """The stream's own error is an end of data like any other, before any batch a refusal."""
-    from sae_nb.capturing import StreamEndedError
+    from sae_nb.capturing._streaming import StreamEndedError
 
     class OneShot(Stream):
         def batches(self, batch_size: int, *, seed: int = 0, start: int = 0) -> Iterator[Tensor]:
@@ -261,6 +266,7 @@ def test_callback_that_raises_is_dropped_with_a_warning(plain_sae: Any, rows: Te
     assert result.stopped is None
 
 
+@pytest.mark.slow
 def test_bar_ends_full_and_silence_is_silent(
     plain_sae: Any, rows: Tensor, capsys: pytest.CaptureFixture[str]
 ) -> None:

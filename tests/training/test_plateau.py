@@ -75,6 +75,7 @@ def test_state_survives_json() -> None:
 # Trainings
 
 
+@pytest.mark.slow
 def test_converged_run_stops_and_loses_little(plain_sae: Any, config: TrainConfig) -> None:
     """It stops early, and went on it would have gained little at the same learning rate."""
     x = planted_dictionary(16, 8, n=2000, k=2, noise=0.1, seed=0).x
@@ -90,6 +91,7 @@ def test_converged_run_stops_and_loses_little(plain_sae: Any, config: TrainConfi
     assert early > 0.7
 
 
+@pytest.mark.slow
 def test_run_that_still_gains_goes_on(plain_sae: Any, config: TrainConfig) -> None:
     x = planted_dictionary(16, 8, n=2000, k=2, noise=0.1, seed=0).x
     slow = dataclasses.replace(config, learning_rate=5e-4, steps=500)
@@ -98,6 +100,7 @@ def test_run_that_still_gains_goes_on(plain_sae: Any, config: TrainConfig) -> No
     assert result.history[-1].loss < 0.9 * result.history[20].loss  # .65 ± .06 of nine seeds
 
 
+@pytest.mark.slow
 def test_several_saes_stop_when_the_last_has_plateaued(
     plain_sae: Any, rows: Tensor, config: TrainConfig
 ) -> None:
@@ -115,6 +118,7 @@ def unbroken(plain_sae: Any, rows: Tensor, config: TrainConfig) -> TrainResult:
     return quietly(plain_sae(), rows, config)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before_the_end", [1, 40])
 def test_resumed_run_stops_at_the_same_step(
     plain_sae: Any,
@@ -133,6 +137,7 @@ def test_resumed_run_stops_at_the_same_step(
     assert all(torch.equal(a, b) for a, b in pairs)
 
 
+@pytest.mark.slow
 def test_stopped_run_is_finished_until_asked_for_more(
     plain_sae: Any, rows: Tensor, config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -149,11 +154,12 @@ def test_stopped_run_is_finished_until_asked_for_more(
     assert quietly(plain_sae(), rows, other).steps == 2500
 
 
+@pytest.mark.slow
 def test_changing_a_number_starts_the_wait_again(
     plain_sae: Any, rows: Tensor, config: TrainConfig, unbroken: TrainResult
 ) -> None:
     """Losses before and after a change of the learning rate or the objective do not compare."""
-    from sae_nb.training import Training
+    from sae_nb.training._loop import Training
 
     training = Training(plain_sae(), rows, config)
     change_at = unbroken.steps - 5

@@ -38,6 +38,7 @@ def long_run(plain_sae: Any, rows: Tensor) -> Any:
         assert run.state == "failed"
 
 
+@pytest.mark.slow
 def test_thread_and_call_give_the_same_bits(plain_sae: Any, rows: Tensor) -> None:
     config = TrainConfig(steps=50, batch_size=64)
     run = start_training(plain_sae(), rows, config)
@@ -50,6 +51,7 @@ def test_thread_and_call_give_the_same_bits(plain_sae: Any, rows: Tensor) -> Non
     assert not result.sae.training
 
 
+@pytest.mark.slow
 def test_pause_really_pauses(long_run: TrainingRun) -> None:
     until(lambda: long_run.step > 5)
     long_run.pause()
@@ -65,6 +67,7 @@ def test_pause_really_pauses(long_run: TrainingRun) -> None:
     until(lambda: long_run.step > step + 5)
 
 
+@pytest.mark.slow
 def test_pause_is_not_counted_as_time(plain_sae: Any, rows: Tensor) -> None:
     began, pause = time.monotonic(), 0.5
     run = start_training(plain_sae(), rows, LONG)
@@ -109,6 +112,7 @@ def test_learning_rate_set_live_takes_effect_and_is_recorded(long_run: TrainingR
     assert [(c.step, c.name, c.value) for c in long_run.changes] == [(at, "learning_rate", 0.002)]
 
 
+@pytest.mark.slow
 def test_live_learning_rate_equals_the_same_rate_from_the_start(
     plain_sae: Any, rows: Tensor
 ) -> None:
@@ -164,6 +168,7 @@ def test_impossible_live_numbers_are_refused_and_change_nothing(
     assert (long_run.sae.k, long_run.sae.penalty) == (2, 0.0)
 
 
+@pytest.mark.slow
 def test_snapshot_is_the_state_between_two_steps(long_run: TrainingRun) -> None:
     """Every snapshot, taken at full speed, has unit atoms, eval mode and weights of its own."""
     for _ in range(20):
@@ -213,6 +218,7 @@ def test_callbacks_come_and_go(long_run: TrainingRun) -> None:
         long_run.add_callback(3)
 
 
+@pytest.mark.slow
 def test_callback_may_steer_the_run(plain_sae: Any, rows: Tensor) -> None:
     """A callback in the training thread can pause nobody forever, but stop and set it can."""
     ready = threading.Event()
@@ -279,6 +285,7 @@ def test_wait_gives_up_in_time_and_the_run_goes_on(long_run: TrainingRun) -> Non
     assert "running, step" in repr(long_run)
 
 
+@pytest.mark.slow
 def test_stopped_thread_resumes_from_its_checkpoint(
     plain_sae: Any, rows: Tensor, tmp_path: Path
 ) -> None:
@@ -312,6 +319,7 @@ print("leaving")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "run.pause()"])
 def test_running_thread_does_not_keep_the_interpreter(warm_python: WarmPython, before: str) -> None:
     script = LEAVING.format(tests=str(Path(__file__).parent), before=before)

@@ -16,6 +16,7 @@ def test_schedule_has_three_linear_parts() -> None:
     assert rates[15:] == pytest.approx([2 * share / 6 for share in (5, 4, 3, 2, 1)])
 
 
+@pytest.mark.slow
 @given(
     steps=st.integers(1, 300),
     warmup_steps=st.integers(0, 400),

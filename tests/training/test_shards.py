@@ -19,8 +19,9 @@ from torch import Tensor
 import sae_nb as sn
 from sae_nb.architectures import BatchTopKProx, TopKProx
 from sae_nb.codes import SparseCodes
-from sae_nb.pursuit import Problem
-from sae_nb.training import Team, pursue
+from sae_nb.pursuit._problem import Problem
+from sae_nb.training import Team
+from sae_nb.training._sharded_pursuit import pursue
 from sae_nb.training._shards import Shard
 
 SCRIPT = Path(__file__).with_name("shards_script.py")
@@ -45,6 +46,7 @@ def runs(
     return found | {"died": (folder / "died").exists(), "folder": folder}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["two", "three"])
 def test_shards_have_the_curve_of_one_process(runs: dict[str, Any], mode: str) -> None:
     """Loss, clipped gradient's norm, R², L0, dead atoms and AuxK, record by record."""
@@ -61,15 +63,18 @@ def test_shards_have_the_curve_of_one_process(runs: dict[str, Any], mode: str) -
             )
 
 
+@pytest.mark.slow
 def test_auxiliary_losses_were_at_work(runs: dict[str, Any]) -> None:
     assert all(max(runs["alone"][1][name]["auxiliary"]) > 0.01 for name in ONE_STEP)
 
 
+@pytest.mark.slow
 def test_atoms_of_pursuits_died_and_were_resampled(runs: dict[str, Any]) -> None:
     """Otherwise the comparison would say nothing about resampling, which must be shared out."""
     assert all(max(runs["alone"][1][name]["dead"]) > 0 for name in RESAMPLED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["two", "three"])
 def test_the_joined_dictionary_is_that_of_one_process(runs: dict[str, Any], mode: str) -> None:
     """Opened by `load_sae` like any other, tensor by tensor, thresholds and prices included."""
@@ -80,11 +85,13 @@ def test_the_joined_dictionary_is_that_of_one_process(runs: dict[str, Any], mode
             torch.testing.assert_close(joined.state_dict()[key], tensor, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_every_worker_ends_with_the_whole_sae(runs: dict[str, Any]) -> None:
     for mode in ("two", "three", "killed"):
         assert [sae["apart"] for sae in runs[mode][1].values()] == [0.0] * len(NAMES)
 
 
+@pytest.mark.slow
 def test_a_worker_holds_its_share_of_memory(runs: dict[str, Any]) -> None:
     """Parameters, gradients and moments, counted in bytes while it trains: half, and a third."""
     for mode, size in (("two", 2), ("three", 3)):
@@ -93,12 +100,14 @@ def test_a_worker_holds_its_share_of_memory(runs: dict[str, Any]) -> None:
             assert share == pytest.approx(1 / size, rel=0.03)
 
 
+@pytest.mark.slow
 def test_killed_worker_costs_nothing(runs: dict[str, Any]) -> None:
     """torchrun starts the workers again; they go on from step 20 and end where the others ended."""
     assert runs["died"]
     assert runs["killed"] == runs["two"]
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_shards_is_whole(runs: dict[str, Any]) -> None:
     """One process opens it: a finished run is given back, moments of all atoms included."""
     script = _script()
@@ -117,6 +126,7 @@ def test_a_checkpoint_of_shards_is_whole(runs: dict[str, Any]) -> None:
     torch.testing.assert_close(trained[0].dictionary, whole.dictionary, rtol=0, atol=0.1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["alone", "two", "three"])
 def test_saved_from_shards_is_what_was_saved_whole(runs: dict[str, Any], mode: str) -> None:
     """Byte for byte, though no worker had all atoms after the first step; and what was passed has none."""
@@ -130,6 +140,7 @@ def test_saved_from_shards_is_what_was_saved_whole(runs: dict[str, Any], mode: s
             assert left[name] == ("cpu" if mode == "alone" else "meta")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["alone", "two", "three"])
 def test_workers_measure_a_saved_sae_as_one_process_does(runs: dict[str, Any], mode: str) -> None:
     for name in _script().SAVED:
@@ -195,6 +206,7 @@ def _in_threads(pre_codes: Tensor, k: int, size: int, kind: str) -> Tensor:
         return torch.cat(list(pool.map(work, range(size))), dim=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("nonnegative", [True, False])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_atoms_that_arrive_one_by_one_are_refitted_as_from_a_dictionary(
@@ -251,6 +263,7 @@ class Counting(Team):
         return [mine, mine]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_atoms", [64, 256])
 def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
     """rows · d_in of a sum and rows · k candidates (twice with AuxK, whose k is d_in / 2), never codes."""
@@ -272,6 +285,7 @@ def test_what_is_exchanged_does_not_grow_with_the_atoms(n_atoms: int) -> None:
         assert sum(shard.team.passed) == expected
 
 
+@pytest.mark.slow
 def test_one_process_has_nothing_to_share() -> None:
     """The same script runs by itself, any architecture included, to the bit as without."""
     x = torch.randn(100, 4, generator=torch.Generator().manual_seed(0))

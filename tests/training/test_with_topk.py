@@ -7,6 +7,7 @@ import signal
 import time
 from pathlib import Path
 
+import pytest
 import torch
 from torch import Tensor
 from warm_python import WarmPython
@@ -26,6 +27,7 @@ def small(seed: int, k: int = 3) -> TopK:
     return TopK(32, 64, k, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_planted_atoms_are_found() -> None:
     """64 atoms in 32 dimensions, 3 per row: learned atoms match, random ones do not."""
     config = TrainConfig(steps=500, batch_size=512, learning_rate=0.01)
@@ -79,11 +81,13 @@ write_tensors({out!r}, sae.state_dict() | dict(losses=losses))
 """
 
 
+@pytest.mark.slow
 def test_topk_killed_from_outside_resumes_bit_exactly(
     warm_python: WarmPython, tmp_path: Path
 ) -> None:
     """kill -9 whenever it happens to arrive, twice; the third start of the same call finishes."""
-    from sae_nb.files import read_json, read_tensors
+    from sae_nb.files._atomic import read_json
+    from sae_nb.files._tensors import read_tensors
 
     folder, out = tmp_path / "run", tmp_path / "killed.safetensors"
     fill = {"threads": torch.get_num_threads(), "folder": str(folder), "out": str(out)}
@@ -126,6 +130,7 @@ print(numba.threading_layer())
 """
 
 
+@pytest.mark.slow
 def test_encoding_while_training_survives_an_unsafe_threading_layer(
     warm_python: WarmPython,
 ) -> None:

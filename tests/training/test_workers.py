@@ -35,6 +35,7 @@ def runs(
     }
 
 
+@pytest.mark.slow
 def test_two_workers_have_the_curve_of_one_process(runs: dict[str, Any]) -> None:
     """Same global batches, same losses and R², up to the order of sums; an odd batch is cut 65 : 65."""
     (one, alone), (two, together) = runs["alone"], runs["two"]
@@ -46,6 +47,7 @@ def test_two_workers_have_the_curve_of_one_process(runs: dict[str, Any]) -> None
             )
 
 
+@pytest.mark.slow
 def test_batch_wide_choices_end_near_those_of_one_process(runs: dict[str, Any]) -> None:
     """BatchTopK chooses within a part, and resampled atoms are the first worker's: other steps, the same end."""
     for i in {0, 1, 2, 3} - set(MEAN_OF_PARTS):
@@ -53,12 +55,14 @@ def test_batch_wide_choices_end_near_those_of_one_process(runs: dict[str, Any]) 
         assert runs["two"][1][i]["r2"][-1] > runs["two"][1][i]["r2"][0] + 0.1
 
 
+@pytest.mark.slow
 def test_workers_hold_the_same_dictionary(runs: dict[str, Any]) -> None:
     """To the bit, though each began with its own random weights, atoms were resampled and one restarted."""
     for name in ("two", "killed"):
         assert [sae["apart"] for sae in runs[name][1]] == [0.0] * 4
 
 
+@pytest.mark.slow
 def test_killed_worker_costs_nothing(runs: dict[str, Any]) -> None:
     """torchrun starts the workers again; they go on from step 20 and end where the others ended."""
     assert runs["died"]
@@ -71,6 +75,7 @@ def test_parts_cover_a_batch_once() -> None:
         assert taken == list(range(n))
 
 
+@pytest.mark.slow
 def test_parts_of_a_capture_open_as_one(tmp_path: Path) -> None:
     """Each worker captures its inputs into a folder of its own: rows, samples and pictures of one pass."""
     model, pictures = sn.load_model("tiny-vit"), torch.rand(7, 3, 32, 32)

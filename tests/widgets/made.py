@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel._exporting import descendants
 from torch import Tensor
 
-from sae_nb.activations import Activations, Context
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context
 from sae_nb.codes import SparseCodes
 
 HOSTILE = "<script>alert(1)</script>"

@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sae_nb._lazy import door
-from sae_nb.sessions import OPENERS
-from sae_nb_widgets.panel import BROWSERS
+from sae_nb.sessions._panels import OPENERS
+from sae_nb_widgets.panel._browsers import BROWSERS
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom import (
@@ -61,7 +61,7 @@ def _open(*session_and_more: Any, **choices: Any) -> Any:
 
 
 def _browse(*names_and_atom: Any) -> Any:
-    from sae_nb_widgets.atom import browser_below
+    from sae_nb_widgets.atom._panel import browser_below
 
     return browser_below(*names_and_atom)
 

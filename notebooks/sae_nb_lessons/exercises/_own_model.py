@@ -13,7 +13,8 @@ from torch import Tensor, nn
 from sae_nb_lessons.exercises._answers import Form, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
-from sae_nb_lessons.studies import budget, weights
+from sae_nb_lessons.studies import budget
+from sae_nb_lessons.studies._own_model import weights
 
 WIDTH, TOKENS = 6, 7
 GIGA = 1e9

@@ -24,11 +24,13 @@ from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
 from sae_nb_lessons.studies import (
     OwnSAE,
-    Parameters,
-    Train,
     hidden_rows,
     on_features,
     own_sae,
+)
+from sae_nb_lessons.studies._own_sae import (
+    Parameters,
+    Train,
     random_cosine,
     replacements,
     unit_rows,

@@ -11,7 +11,13 @@ from torch import Tensor
 from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
-from sae_nb_lessons.studies import columns_apart, descend, log_loss, logistic, shuffled_fit
+from sae_nb_lessons.studies._probing import (
+    columns_apart,
+    descend,
+    log_loss,
+    logistic,
+    shuffled_fit,
+)
 
 SETTLED = 0.02
 """Largest difference of a weight from the minimum's: a descent that has nearly converged."""

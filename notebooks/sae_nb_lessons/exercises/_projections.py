@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from sae_nb.architectures import simplex_threshold
+from sae_nb.architectures.parts._proxes import simplex_threshold
 from sae_nb_lessons.exercises._answers import WrongForm, function, number, tensor
 from sae_nb_lessons.exercises._kit import Answer, tasks
 

@@ -56,7 +56,8 @@ def named_by_one_step(within: float = 0.8) -> float:
 
     `within`: mean cosine of two siblings. Returns the mean over three dictionaries, 300 inputs each.
     """
-    from sae_nb_lessons.studies import ONE_STEP, study_supports
+    from sae_nb_lessons.studies._support_study import ONE_STEP
+    from sae_nb_lessons.studies import study_supports
 
     return float(study_supports("families", (within,)).of(ONE_STEP).mean())
 

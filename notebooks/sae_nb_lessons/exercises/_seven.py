@@ -77,7 +77,10 @@ def _as_recipe(answer: Any) -> Mapping[str, Any]:
 
 def judge_recipe(fields: Mapping[str, Any]) -> str | None:
     """Judge a recipe of two atoms by the chances that the answer gives to the 4 and to the 9."""
-    from sae_nb.summaries import SteeringRecipe, edit_of
+    from sae_nb.summaries._steering import (
+        SteeringRecipe,
+        edit_of,
+    )
 
     model, sae, _, seven = _parts()
     try:

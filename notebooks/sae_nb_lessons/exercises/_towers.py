@@ -11,7 +11,13 @@ from torch.nn.functional import normalize
 from sae_nb_lessons.exercises._answers import function, number, tensor, whole_number
 from sae_nb_lessons.exercises._kit import Answer, tasks
 from sae_nb_lessons.exercises._mistakes import Mistake, Slip, diagnose
-from sae_nb_lessons.studies import best_detector, bridges, own_found, sides, split_share
+from sae_nb_lessons.studies._two_towers import (
+    best_detector,
+    bridges,
+    own_found,
+    sides,
+    split_share,
+)
 
 N_ATOMS = 6
 

@@ -22,7 +22,8 @@ from sae_nb.figures import (
     side_by_side,
     theme,
 )
-from sae_nb_studies.minkowski import ELSEWHERE, DictionaryGeometry
+from sae_nb_studies.minkowski._atom_positions import ELSEWHERE
+from sae_nb_studies.minkowski import DictionaryGeometry
 
 SQUARE_PX = 300
 WIDE_PX = 320

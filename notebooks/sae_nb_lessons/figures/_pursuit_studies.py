@@ -10,7 +10,12 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 
 from sae_nb.figures import DOTTED, FLOOR, framed, line, named_ticks, side_by_side, theme
-from sae_nb_lessons.studies import ENCODERS, METHODS, EncoderStudy, SupportStudy
+from sae_nb_lessons.studies._encoder_study import ENCODERS
+from sae_nb_lessons.studies._support_study import METHODS
+from sae_nb_lessons.studies import (
+    EncoderStudy,
+    SupportStudy,
+)
 
 STYLES: dict[str, tuple[str, str]] = {
     "one step": (theme.OKABE_ITO[4], "square"),

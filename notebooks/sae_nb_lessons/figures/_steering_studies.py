@@ -8,7 +8,12 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb_studies.evaluation import Arm, Fragility, IllusionCheck, SteeringCurves
+from sae_nb_studies.evaluation.causal._steering_quality import Arm
+from sae_nb_studies.evaluation import (
+    Fragility,
+    IllusionCheck,
+    SteeringCurves,
+)
 from sae_nb.figures import broken, framed, line, named_ticks, theme
 
 COLOURS = {

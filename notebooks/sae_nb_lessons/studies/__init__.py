@@ -50,31 +50,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_lessons.studies._encoder_study import ENCODERS as ENCODERS
-    from sae_nb_lessons.studies._own_model import weights as weights
-    from sae_nb_lessons.studies._own_sae import (
-        Parameters as Parameters,
-        Train as Train,
-        encode as encode,
-        random_cosine as random_cosine,
-        replacements as replacements,
-        unexplained as unexplained,
-        unit_rows as unit_rows,
-    )
-    from sae_nb_lessons.studies._probing import (
-        columns_apart as columns_apart,
-        descend as descend,
-        log_loss as log_loss,
-        logistic as logistic,
-        shuffled_fit as shuffled_fit,
-    )
-    from sae_nb_lessons.studies._support_study import METHODS as METHODS, ONE_STEP as ONE_STEP
-    from sae_nb_lessons.studies._two_towers import (
-        best_detector as best_detector,
-        bridges as bridges,
-        own_found as own_found,
-        sides as sides,
-        split_share as split_share,
-    )

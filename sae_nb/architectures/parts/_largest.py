@@ -25,8 +25,25 @@ from sae_nb.architectures.parts._proxes import (
     row_tiles,
 )
 from sae_nb.checks import checked
-from sae_nb.codes import SparseCodes, Support, index_dtype, offsets_of
-from sae_nb.kernels import Entries, PreCodes, batch_topk, chosen, pick, primitives_of, topk
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import (
+    Support,
+    index_dtype,
+    offsets_of,
+)
+from sae_nb.kernels._autograd import (
+    chosen,
+    primitives_of,
+)
+from sae_nb.kernels._backends import (
+    Entries,
+    PreCodes,
+    pick,
+)
+from sae_nb.kernels._reference import (
+    batch_topk,
+    topk,
+)
 
 FEW_PRE_CODES = 2**15
 """Up to so many pre-codes, torch's own calls cost less than waking compiled loops."""

@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb.checks import Seed, at_least, checked
 from sae_nb.dynamics.paths._states import States, capture_states, check_states
 from sae_nb.dynamics.paths._trajectory import angles_between
-from sae_nb.models import run
+from sae_nb.models._running import run
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:

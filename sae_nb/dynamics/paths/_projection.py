@@ -12,7 +12,7 @@ from torch import Tensor
 from sae_nb.checks import Count, checked
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.dynamics.paths._trajectory import check_token, unit
-from sae_nb.geometry import signs_of_axes
+from sae_nb.geometry._layout import signs_of_axes
 
 Kind = Literal["pca", "sphere"]
 

@@ -15,10 +15,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from sae_nb.activations import PositionPolicy
+from sae_nb.activations._positions import PositionPolicy
 from sae_nb.capturing import capture
 from sae_nb.checks import as_tensor, check_data, check_finite, checked
-from sae_nb.models import Backend
+from sae_nb.models._interventions import Backend
 
 if TYPE_CHECKING:
     import pandas as pd

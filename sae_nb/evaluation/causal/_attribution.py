@@ -15,8 +15,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import check_one_place, reconstruction, written_codes
-from sae_nb.capturing import BatchRows, batch_rows
+from sae_nb.activations._sites import (
+    check_one_place,
+    reconstruction,
+    written_codes,
+)
+from sae_nb.capturing._batch_rows import (
+    BatchRows,
+    batch_rows,
+)
 from sae_nb.checks import Seed, at_least, check_atom, check_finite, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.causal._outcomes import (
@@ -28,20 +35,27 @@ from sae_nb.evaluation.causal._outcomes import (
     removing,
 )
 from sae_nb.evaluation.report._row_pass import without_zeros
-from sae_nb.models import AnswerKind as OutcomeKind, run
+from sae_nb.models._answers import AnswerKind as OutcomeKind
+from sae_nb.models._running import run
 from sae_nb.steering import (
     ablate,
+    random_direction,
+)
+from sae_nb.steering._answers import kl
+from sae_nb.steering._request import (
     check_hook_point,
     check_width,
-    kl,
     policy_for,
-    random_direction,
     tap_of,
 )
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, HookPoint, LiveModel
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,22 +19,28 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import written_codes
+from sae_nb.activations._sites import written_codes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling
-from sae_nb.models import AnswerKind as OutcomeKind, run, text_ids
-from sae_nb.steering import (
-    Active,
+from sae_nb.models._answers import AnswerKind as OutcomeKind
+from sae_nb.models._running import run
+from sae_nb.models._text_inputs import text_ids
+from sae_nb.steering._answers import (
     Answers,
+    log_odds,
+)
+from sae_nb.steering._contexts import Active
+from sae_nb.steering._edits import (
     Change,
-    Edit,
     MaskedEdit,
     Positions,
     Where,
+    latents,
+)
+from sae_nb.steering._request import (
+    Edit,
     check_hook_point,
     check_width,
     first_look,
-    latents,
-    log_odds,
     tap_of,
 )
 
@@ -95,7 +101,7 @@ def outcome_of(
 def outcome_name(model: LiveModel, index: int) -> str:
     """Return the name of a class or token."""
     if model.modality.is_text and model.tokenizer is not None:
-        from sae_nb.activations import describe_ids
+        from sae_nb.activations._context import describe_ids
 
         return describe_ids(model.tokenizer, [index])[index]
     names = model.class_names or ()
@@ -143,7 +149,7 @@ def outcome_index(model: LiveModel, name: str, *, argument: str = "target") -> i
     if model.modality.is_text and model.tokenizer is not None:
         ids = model.tokenizer(name, add_special_tokens=False)["input_ids"]
         if len(ids) != 1:
-            from sae_nb.activations import describe_ids
+            from sae_nb.activations._context import describe_ids
 
             pieces = [describe_ids(model.tokenizer, [i])[i] for i in ids]
             raise ValueError(

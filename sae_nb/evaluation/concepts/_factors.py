@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Resamples, Seed, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import Measurement, Resampling

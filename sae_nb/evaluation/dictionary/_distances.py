@@ -10,7 +10,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Resamples, Seed, at_least, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._measurement import (

@@ -16,11 +16,14 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import warn_of_places
+from sae_nb.activations._hook_point_check import warn_of_places
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
-from sae_nb.geometry import largest_cosines, tile_rows
-from sae_nb.kernels import compiled
+from sae_nb.geometry._cosines import (
+    largest_cosines,
+    tile_rows,
+)
+from sae_nb.kernels._compiling import compiled
 
 HUNGARIAN_UP_TO = 4096
 """Atoms up to which the matching is exact: it is O(c³), 2 s at 4096 random atoms on one core (384

@@ -17,7 +17,10 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.evaluation.dictionary._matching import EPSILON, bid
-from sae_nb.geometry import Lists, random_distances
+from sae_nb.geometry._ivf_index import (
+    Lists,
+    random_distances,
+)
 
 MATCHED_WHOLE = 20_000
 """Atoms up to which every pair is compared: 8 s at 16 384 of width 768."""

@@ -12,7 +12,11 @@ from torch import Tensor
 
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
-from sae_nb.geometry import copied_atoms, largest_cosines, rows_of
+from sae_nb.geometry._coherence import (
+    copied_atoms,
+    rows_of,
+)
+from sae_nb.geometry._cosines import largest_cosines
 
 # -------------------------------------------------------------------------------------------------
 # Does an atom look like anything in the data? OOD = 1 − mean_j max_t ⟨d_j, x_t − μ⟩ / ‖x_t − μ‖.

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from sae_nb.checks import Positive, check_matrix, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.data import Sparsity
+from sae_nb.data.planted._dictionaries import Sparsity
 
 # -------------------------------------------------------------------------------------------------
 # How much room a feature has when many share few dimensions, and when it pays to share.

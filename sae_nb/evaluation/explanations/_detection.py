@@ -21,7 +21,10 @@ from jaxtyping import Bool, Float, Int
 from scipy.sparse import csr_matrix
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, join_tokens, modality_of
+from sae_nb.activations import Activations
+from sae_nb.activations._context import join_tokens
+from sae_nb.activations._modality import modality_of
+from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Count, Resamples, Seed, at_least, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.explanations._rules import (

@@ -13,7 +13,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Int
 
-from sae_nb.activations import Activations, modality_of
+from sae_nb.activations import Activations
+from sae_nb.activations._modality import modality_of
 from sae_nb.checks import Count, as_tensor, check_atom, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation.report._row_pass import check_codes

@@ -10,12 +10,14 @@ from sae_nb.checks import unchecked
 from sae_nb.evaluation.dictionary._distances import MOST_ROWS, distances_row
 from sae_nb.evaluation.dictionary._near_data import distances_to_data
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
-from sae_nb.geometry import (
+from sae_nb.geometry._coactivation import (
     LEAST_ROWS,
-    AtomGeometry,
     Coactivation,
-    atom_geometry,
     coactivation,
+)
+from sae_nb.geometry._coherence import (
+    AtomGeometry,
+    atom_geometry,
     encoder_cosines,
 )
 from sae_nb.statistics import UNKNOWN, Interval

@@ -15,9 +15,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb import architectures
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import acts_for
+from sae_nb.architectures._saving import CONFIG, KIND, WEIGHTS
 from sae_nb.checks import Count, Resamples, Seed, check_finite, checked
-from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import (
+    index_dtype,
+    offsets_of,
+)
 from sae_nb.evaluation.report._measurement import Resampling, chance_generator
 from sae_nb.evaluation.report._reconstruction import (
     Moments,
@@ -27,9 +33,15 @@ from sae_nb.evaluation.report._reconstruction import (
 from sae_nb.evaluation.report._report import Report
 from sae_nb.evaluation.report._row_pass import CONTROL_ROWS
 from sae_nb.evaluation.report._sparsity import SparsitySums, sparsity_rows
-from sae_nb.files import read_json, read_manifest, read_parts
+from sae_nb.files._atomic import (
+    read_json,
+    read_manifest,
+)
+from sae_nb.files._streams import read_parts
 from sae_nb.statistics import group_rows
-from sae_nb.training import Team, current_team, pursue
+from sae_nb.training import Team
+from sae_nb.training._process_group import current_team
+from sae_nb.training._sharded_pursuit import pursue
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
@@ -240,8 +252,8 @@ class _Saved:
     """An SAE in a folder, of which a tile of atoms is read at a time."""
 
     def __init__(self, folder: Path, tile_atoms: int, team: Team) -> None:
-        read_manifest(folder, architectures.KIND)
-        config = read_json(folder / architectures.CONFIG)
+        read_manifest(folder, KIND)
+        config = read_json(folder / CONFIG)
         name = config.get("architecture")
         if name not in CAN:
             raise ValueError(
@@ -249,7 +261,7 @@ class _Saved:
                 f"{name!r} in {str(folder)!r}. Use sn.evaluate(sn.load_sae(folder), acts)."
             )
         self.architecture: type[Any] = getattr(architectures, name)
-        self.weights, self.settings = folder / architectures.WEIGHTS, config["settings"]
+        self.weights, self.settings = folder / WEIGHTS, config["settings"]
         self.hook_point, self.n_atoms = config["hook_point"], self.settings["n_atoms"]
         self.tile_atoms, self.team, self.mine = tile_atoms, team, team.part(self.n_atoms)
         self.head = self._part(slice(0, 1))

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from sae_nb.checks import check_matrix, checked, one_of
 from sae_nb.evaluation.report._reconstruction import check_same_shape
-from sae_nb.geometry import check_dictionary
+from sae_nb.geometry._coherence import check_dictionary
 
 if TYPE_CHECKING:
     from sae_nb.codes import SparseCodes

@@ -16,20 +16,34 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Context, PositionPolicy, Ragged
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+)
+from sae_nb.activations._positions import PositionPolicy
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
-from sae_nb.models import Below, run
+from sae_nb.models._prefix_cache import Below
+from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import Statistic
-from sae_nb.steering import Change, policy_for, splice
+from sae_nb.steering import splice
+from sae_nb.steering._edits import Change
+from sae_nb.steering._request import policy_for
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.evaluation.report._measurement import RandomDictionary
     from sae_nb.evaluation.report._sampling import Sampling
-    from sae_nb.models import Batch, Batches, HookPoint, LiveModel
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import (
+        Batch,
+        Batches,
+    )
 
 
 Scoring = Literal["next_token", "labels", "classes", "vectors"]

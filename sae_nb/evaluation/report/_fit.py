@@ -20,7 +20,7 @@ from sae_nb.checks import checked
 from sae_nb.evaluation.report._reconstruction import explained_variance
 from sae_nb.evaluation.report._report import RECOVERED, evaluate
 from sae_nb.findings import Finding
-from sae_nb.models import known_as
+from sae_nb.models._fetching import known_as
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, massive, row_norms
+from sae_nb.activations import Activations
+from sae_nb.activations._massive import (
+    massive,
+    row_norms,
+)
 from sae_nb.evaluation.report._measurement import number_text
 
 

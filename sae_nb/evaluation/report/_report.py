@@ -15,7 +15,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import here_it_is
-from sae_nb.activations import RECONSTRUCTED, Activations, acts_for
+from sae_nb.activations import Activations
+from sae_nb.activations._context import RECONSTRUCTED
+from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Count, Resamples, Seed, at_least, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
 from sae_nb.evaluation.report._downstream import downstream_rows, splice_task, written_at
@@ -32,7 +34,7 @@ from sae_nb.evaluation.report._reconstruction import reconstruction_rows, with_m
 from sae_nb.evaluation.report._row_pass import pass_over_rows, reconstruction_of
 from sae_nb.evaluation.report._sampling import Sampling
 from sae_nb.evaluation.report._sparsity import sparsity_rows
-from sae_nb.files import dictionary_digest
+from sae_nb.files._fingerprints import dictionary_digest
 from sae_nb.findings import Finding
 from sae_nb.temporal import Sequences
 

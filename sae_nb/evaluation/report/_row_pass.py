@@ -12,14 +12,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, reconstruction
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import reconstruction
 from sae_nb.checks import check_finite, unchecked
-from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation.report._measurement import RandomDictionary
 from sae_nb.evaluation.report._reconstruction import Moments, ReconstructionSums
 from sae_nb.evaluation.report._sparsity import SparsitySums
 from sae_nb.statistics import group_rows
-from sae_nb.temporal import sequence_groups
+from sae_nb.temporal._decomposition import sequence_groups
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder, Temporal

@@ -17,7 +17,11 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from sae_nb.models import Batch, Batches, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import (
+        Batch,
+        Batches,
+    )
     from sae_nb.statistics import Interval
 
 

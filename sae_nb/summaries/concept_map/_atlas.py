@@ -13,20 +13,29 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import site_names
-from sae_nb.atoms import AtomCatalogue, AtomNames, Labels, directions_of, folded
+from sae_nb.activations._sites import site_names
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._catalogue import directions_of
+from sae_nb.atoms._labels import Labels
+from sae_nb.atoms._names import AtomNames
+from sae_nb.atoms._searching import folded
 from sae_nb.checks import Seed, check_count, checked, one_of
-from sae_nb.files import MappedMatrix, in_memory
+from sae_nb.files import MappedMatrix
+from sae_nb.files._mapped import in_memory
 from sae_nb.geometry import (
     LayoutSettings,
+    mean_cosines,
+    nearest_by_cosine,
+    pca_layout,
+)
+from sae_nb.geometry._ivf_index import (
     NearDistances,
+    near_distances,
+)
+from sae_nb.geometry._layout import (
     cache_file,
     cached_layout,
     layout_key,
-    mean_cosines,
-    near_distances,
-    nearest_by_cosine,
-    pca_layout,
 )
 from sae_nb.summaries.concept_map._concept_map import (
     SHOWN,

@@ -13,8 +13,16 @@ from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import check_count
-from sae_nb.evaluation import HUNGARIAN_UP_TO, MATCHED_WHOLE, match_atoms, match_near
-from sae_nb.figures import THIN_SPACE, format_number
+from sae_nb.evaluation import match_atoms
+from sae_nb.evaluation.dictionary._matching import HUNGARIAN_UP_TO
+from sae_nb.evaluation.dictionary._matching_many import (
+    MATCHED_WHOLE,
+    match_near,
+)
+from sae_nb.figures.theme import (
+    THIN_SPACE,
+    format_number,
+)
 from sae_nb.findings import Finding
 
 if TYPE_CHECKING:

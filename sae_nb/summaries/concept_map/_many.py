@@ -13,8 +13,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_matrix
-from sae_nb.figures import format_count
-from sae_nb.files import MappedMatrix, in_memory
+from sae_nb.figures.theme import format_count
+from sae_nb.files import MappedMatrix
+from sae_nb.files._mapped import in_memory
 from sae_nb.geometry import cluster_points
 from sae_nb.summaries.concept_map._concept_map import Column
 

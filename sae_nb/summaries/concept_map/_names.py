@@ -10,7 +10,10 @@ from weakref import WeakKeyDictionary
 import numpy as np
 from jaxtyping import Float, Int
 
-from sae_nb.atoms import PATCHES, row_words
+from sae_nb.atoms._words import (
+    PATCHES,
+    row_words,
+)
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix

@@ -12,13 +12,18 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import as_tensor, check_data, check_matrix, one_of
-from sae_nb.figures import format_number, format_percent
+from sae_nb.figures.theme import (
+    format_number,
+    format_percent,
+)
 from sae_nb.geometry import (
     Containment,
-    NearDistances,
     containment,
-    dimension_of_distances,
     nearest_by_cosine,
+)
+from sae_nb.geometry._dimension import dimension_of_distances
+from sae_nb.geometry._ivf_index import (
+    NearDistances,
     random_distances,
 )
 from sae_nb.summaries.concept_map._concept_map import Column

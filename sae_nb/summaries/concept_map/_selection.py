@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 
-from sae_nb.atoms import AtomCatalogue, in_text, row_words, rows_in_words
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._examples import in_text
+from sae_nb.atoms._names import rows_in_words
+from sae_nb.atoms._words import row_words
 from sae_nb.findings import Finding
 from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb.summaries.concept_map._names import joined, words_of_labels, words_of_rows

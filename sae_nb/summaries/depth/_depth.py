@@ -16,14 +16,16 @@ from sae_nb.dynamics import (
     PhaseEvidence,
     Phases,
     Trajectories,
-    check_states,
-    content_tokens,
     layer_similarity,
     phase_evidence,
     segment_phases,
     trajectories,
 )
-from sae_nb.models import described
+from sae_nb.dynamics.paths._states import (
+    check_states,
+    content_tokens,
+)
+from sae_nb.models._inputs import described
 from sae_nb.summaries.input._answers import outcome_names
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.dynamics import fit_endpoints, unit
+from sae_nb.dynamics.paths._projection import fit_endpoints
+from sae_nb.dynamics.paths._trajectory import unit
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -10,8 +10,21 @@ import torch
 from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations import Context, PlacedImages, describe_ids, token_texts
-from sae_nb.models import Batch, Run, TokenAxes, run, timed_layout
+from sae_nb.activations._context import (
+    Context,
+    PlacedImages,
+    describe_ids,
+    token_texts,
+)
+from sae_nb.models._inputs import Batch
+from sae_nb.models._running import (
+    Run,
+    run,
+)
+from sae_nb.models._states import (
+    TokenAxes,
+    timed_layout,
+)
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

@@ -14,12 +14,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for, check_sae, of_sites
-from sae_nb.atoms import AtomCatalogue, rows_in_words
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import (
+    acts_for,
+    check_sae,
+    of_sites,
+)
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._names import rows_in_words
 from sae_nb.checks import Count, Seed, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import codes_of_rows
-from sae_nb.files import MappedMatrix, in_memory
+from sae_nb.evaluation.report._row_pass import codes_of_rows
+from sae_nb.files import MappedMatrix
+from sae_nb.files._mapped import in_memory
 from sae_nb.findings import Finding
 from sae_nb.statistics import Difference, n_arrangements, permuted_difference
 
@@ -388,7 +395,8 @@ def pretrained_store(sae: SparseAutoencoder) -> Any:
 
     Compared by name and by dictionary, since an SAE retrained at the same place has other atoms.
     """
-    from sae_nb.pretrained import pretrained_names, shelf_name
+    from sae_nb.pretrained import pretrained_names
+    from sae_nb.pretrained._loading import shelf_name
 
     name = shelf_name(sae)
     if name not in pretrained_names():

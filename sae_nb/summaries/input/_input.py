@@ -15,11 +15,26 @@ import torch
 from jaxtyping import Bool, Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations import AUDIO, MULTIMODAL, check_one_place
+from sae_nb.activations._modality import (
+    AUDIO,
+    MULTIMODAL,
+)
+from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import Count, Seed, check_atom, checked
-from sae_nb.evaluation import Attribution, SpliceCheck, Target, attribute, outcome_name
+from sae_nb.evaluation import (
+    Attribution,
+    SpliceCheck,
+    attribute,
+)
+from sae_nb.evaluation.causal._outcomes import (
+    Target,
+    outcome_name,
+)
 from sae_nb.findings import Finding
-from sae_nb.steering import check_hook_point, check_width
+from sae_nb.steering._request import (
+    check_hook_point,
+    check_width,
+)
 from sae_nb.summaries.input._answers import (
     as_batch,
     layout_in,
@@ -44,9 +59,13 @@ if TYPE_CHECKING:
     import pandas as pd
     from scipy.sparse import csr_matrix
 
-    from sae_nb.activations import Context, PlacedImages
+    from sae_nb.activations._context import (
+        Context,
+        PlacedImages,
+    )
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 UseOrder = Literal["surprise", "lift", "strength", "total strength", "attribution"]

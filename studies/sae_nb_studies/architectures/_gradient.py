@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import pad
 
-from sae_nb.activations import Activations, WithGradient
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import WithGradient
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures.parts._largest import LargestBy, keep_largest

@@ -30,9 +30,9 @@ from sae_nb.checks import (
     checked,
     shown,
 )
-from sae_nb.evaluation import index_of
+from sae_nb.evaluation.causal._outcomes import index_of
 from sae_nb.findings import Finding
-from sae_nb.models import run
+from sae_nb.models._running import run
 from sae_nb.statistics import bootstrap_counts, percentile_interval
 from sae_nb_studies.circuits._interactions import one_batch
 from sae_nb_studies.circuits._maps import Couplings, Rotation, Units
@@ -40,7 +40,8 @@ from sae_nb_studies.circuits._maps import Couplings, Rotation, Units
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 Map = Literal["identity", "linear", "mlp"]
 MAPS: tuple[Map, ...] = ("identity", "linear", "mlp")

@@ -31,9 +31,10 @@ from sae_nb.checks import (
 )
 from sae_nb.circuits._copies import BLOCK, blocks, measured
 from sae_nb.circuits._heads import at_mean, places_of
-from sae_nb.evaluation import index_of
+from sae_nb.evaluation.causal._outcomes import index_of
 from sae_nb.findings import Finding
-from sae_nb.models import Below, run
+from sae_nb.models._prefix_cache import Below
+from sae_nb.models._running import run
 from sae_nb.statistics import (
     bootstrap_counts,
     bootstrap_interval,
@@ -46,7 +47,12 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.circuits._asked import Measure
-    from sae_nb.models import Batch, HookPoint, LiveModel, Put
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
+    from sae_nb.models._running import Put
 
 FEWEST = 4
 """Inputs of a task: one half chooses components, the other judges them."""

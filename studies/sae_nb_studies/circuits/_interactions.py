@@ -31,13 +31,17 @@ from sae_nb.checks import (
     shown,
 )
 from sae_nb.findings import Finding
-from sae_nb.models import run
-from sae_nb_studies.geometry import communities, modularity
+from sae_nb.models._running import run
+from sae_nb_studies.geometry._communities import (
+    communities,
+    modularity,
+)
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 Kind = Literal["local", "plain", "pca"]
 KINDS: tuple[Kind, ...] = ("local", "plain", "pca")

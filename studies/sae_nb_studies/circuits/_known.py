@@ -28,15 +28,23 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Seed, as_tensor, at_least, check_finite, checked
-from sae_nb.data import MODULUS, NOT_ASKED, TASKS, Rows, all_sums
+from sae_nb.data._small_tasks import (
+    MODULUS,
+    NOT_ASKED,
+    TASKS,
+    Rows,
+    all_sums,
+)
 from sae_nb.findings import Finding
-from sae_nb.models import attention_patterns, run
+from sae_nb.models._attention import attention_patterns
+from sae_nb.models._running import run
 from sae_nb.statistics import auroc
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 HALF = 0.5
 """Share of a head's attention at the place that its role names, or of an output's variance, from which it is

@@ -26,7 +26,7 @@ from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._record import pruned
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models import run
+from sae_nb.models._running import run
 from sae_nb.statistics import auroc, logistic_probe
 
 if TYPE_CHECKING:

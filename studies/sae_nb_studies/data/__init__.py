@@ -46,11 +46,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other studies and the experiments
-    from sae_nb_studies.data.planted._clouds import Kind as Kind
-    from sae_nb_studies.data.planted._hidden_rules import (
-        REASON as REASON,
-        Explanation as Explanation,
-    )
-    from sae_nb_studies.data.planted._trees import N_CONCEPTS as N_CONCEPTS

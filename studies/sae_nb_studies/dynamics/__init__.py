@@ -47,6 +47,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other studies
-    from sae_nb_studies.dynamics.raptor._config import one_cycle as one_cycle

@@ -54,6 +54,8 @@ if TYPE_CHECKING:
         Certificate as Certificate,
         certificate as certificate,
     )
+    from sae_nb_studies.evaluation.certifying._doing import doing as doing
+    from sae_nb_studies.evaluation.certifying._folders import certify_folder as certify_folder
     from sae_nb_studies.evaluation.certifying._sisters import (
         SisterDivergedError as SisterDivergedError,
     )
@@ -111,21 +113,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_studies.evaluation.causal._steering_quality import Arm as Arm
-    from sae_nb_studies.evaluation.causal._unlearning import unlearning as unlearning
-    from sae_nb_studies.evaluation.certifying._doing import doing as doing
-    from sae_nb_studies.evaluation.certifying._folders import (
-        bundled_inputs as bundled_inputs,
-        certify_folder as certify_folder,
-    )
-    from sae_nb_studies.evaluation.concepts._probe_fits import SAE as SAE
-    from sae_nb_studies.evaluation.concepts._targeted import (
-        NotMeasurableError as NotMeasurableError,
-        Pooled as Pooled,
-        attribute_exchange as attribute_exchange,
-        label_pairs as label_pairs,
-        shortcut_removal as shortcut_removal,
-        targeted_perturbation as targeted_perturbation,
-    )

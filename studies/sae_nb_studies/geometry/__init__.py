@@ -32,9 +32,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other studies
-    from sae_nb_studies.geometry._communities import (
-        communities as communities,
-        modularity as modularity,
-    )

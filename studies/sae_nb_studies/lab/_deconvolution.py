@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.architectures import (
+from sae_nb.architectures import ConvolutionOperator
+from sae_nb.architectures.parts._links import (
     BinomialLink,
-    ConvolutionOperator,
     GaussianLink,
     Link,
     PoissonLink,

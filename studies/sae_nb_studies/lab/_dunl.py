@@ -14,17 +14,19 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.architectures import (
     ConvolutionOperator,
-    Data,
     DenseOperator,
     GroupProx,
-    Link,
     Penalty,
     SoftProx,
     SparseAutoencoder,
-    Untrained,
     fista,
-    row_tiles,
 )
+from sae_nb.architectures._base import (
+    Data,
+    Untrained,
+)
+from sae_nb.architectures.parts._links import Link
+from sae_nb.architectures.parts._proxes import row_tiles
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import (
     Between,
@@ -37,7 +39,11 @@ from sae_nb.checks import (
     check_matrix,
     checked,
 )
-from sae_nb.codes import SparseCodes, index_dtype, offsets_of
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import (
+    index_dtype,
+    offsets_of,
+)
 from sae_nb_studies.lab._deconvolution import Deconvolution, LinkName, level_of, link_of
 
 Kernels = Float[Tensor, "n_kernels length"]

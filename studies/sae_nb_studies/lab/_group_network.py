@@ -12,12 +12,14 @@ from jaxtyping import Complex, Float
 from torch import Generator, Tensor, nn
 
 from sae_nb.architectures import (
-    UNIT_GUARD,
-    MatrixOperator,
-    Parts,
     Penalty,
     SoftProx,
     TrainingLoss,
+)
+from sae_nb.architectures._recipe import Parts
+from sae_nb.architectures.parts._operators import (
+    UNIT_GUARD,
+    MatrixOperator,
     random_unit_rows,
 )
 from sae_nb.checks import (

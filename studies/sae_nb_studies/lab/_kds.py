@@ -11,15 +11,17 @@ from torch import Tensor
 
 from sae_nb.architectures import (
     DenseOperator,
-    FreeOperator,
-    Memberships,
-    Parts,
     Penalty,
     SimplexProx,
     SoftProx,
     TrainingLoss,
+)
+from sae_nb.architectures._recipe import Parts
+from sae_nb.architectures._simplex_codes import (
+    Memberships,
     distance_to_used,
 )
+from sae_nb.architectures.parts._operators import FreeOperator
 from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes
 from sae_nb_studies.lab._unrolled import UnitAtoms, Unrolled

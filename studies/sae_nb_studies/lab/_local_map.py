@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 
-from sae_nb.architectures import Data, SparseAutoencoder
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.architectures._base import Data
 from sae_nb.checks import (
     Seed,
     as_tensor,

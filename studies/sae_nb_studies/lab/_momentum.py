@@ -23,9 +23,13 @@ from sae_nb.checks import (
     check_memory,
     checked,
 )
-from sae_nb.data import NOT_ASKED, TASKS, Rows
+from sae_nb.data._small_tasks import (
+    NOT_ASKED,
+    TASKS,
+    Rows,
+)
 from sae_nb.findings import Finding
-from sae_nb.kernels import Muon
+from sae_nb.kernels._muon import Muon
 
 TASK = TASKS["tiny-induction"]
 

@@ -13,16 +13,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.architectures import (
-    Data,
     FixedOperator,
-    MatrixOperator,
     Penalty,
     SolverTrace,
     SparseAutoencoder,
     TrainingDefaults,
     fista,
-    row_tiles,
 )
+from sae_nb.architectures._base import Data
+from sae_nb.architectures.parts._operators import MatrixOperator
+from sae_nb.architectures.parts._proxes import row_tiles
 from sae_nb.codes import SparseCodes
 from sae_nb.training import train
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import door
 
 if TYPE_CHECKING:
-    from sae_nb.geometry import welch_bound as welch_bound
+    from sae_nb.geometry._coherence import welch_bound as welch_bound
     from sae_nb_studies.minkowski._atom_geometry import (
         CoActivation as CoActivation,
         DictionaryGeometry as DictionaryGeometry,
@@ -60,6 +60,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_studies.minkowski._atom_positions import ELSEWHERE as ELSEWHERE

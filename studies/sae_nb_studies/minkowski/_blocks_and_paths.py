@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, at_least, check_matrix, checked
-from sae_nb_studies.geometry import communities
+from sae_nb_studies.geometry._communities import communities
 from sae_nb_studies.minkowski._block_archetypes import BlockArchetypes, TileCodes, rows_of
 
 if TYPE_CHECKING:

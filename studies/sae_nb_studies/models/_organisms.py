@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 
-from sae_nb.activations import describe_ids
+from sae_nb.activations._context import describe_ids
 from sae_nb.checks import Count, Seed, checked
 from sae_nb.data import scenes, stories
-from sae_nb.evaluation import outcome_name
+from sae_nb.evaluation.causal._outcomes import outcome_name
 from sae_nb.models import bundled_names, load_model
 
 if TYPE_CHECKING:

@@ -49,12 +49,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_studies.reproductions.experiments.temporal import (
-        Material as Material,
-        makers as makers,
-        material_of as material_of,
-        measured as measured,
-        trained as trained,
-    )

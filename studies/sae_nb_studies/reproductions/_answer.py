@@ -7,7 +7,12 @@ from typing import Any
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.models import Answer, AnswerKind, Batch, LiveModel
+from sae_nb.models import LiveModel
+from sae_nb.models._answers import (
+    Answer,
+    AnswerKind,
+)
+from sae_nb.models._inputs import Batch
 
 
 def answer_of(

@@ -18,7 +18,7 @@ import sae_nb as sn
 from sae_nb.activations import Activations
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.data import Photos, cifar10
-from sae_nb.files import existing_folder
+from sae_nb.files._atomic import existing_folder
 from sae_nb.models import LiveModel
 
 LAST = "norm"

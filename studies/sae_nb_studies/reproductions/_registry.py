@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from sae_nb.files import read_toml
+from sae_nb.files._atomic import read_toml
 from sae_nb_studies.reproductions import experiments
 from sae_nb_studies.reproductions._claims import Claim, Kind, read_claims
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb_studies.uses import column_correlations
+from sae_nb_studies.uses._text_dimension import column_correlations
 
 METHODS = ("SAE", "PCA", "NMF", "random")
 

@@ -21,29 +21,39 @@ from torch import Tensor
 from sae_nb.capturing import capture
 from sae_nb.checks import Count, Seed, at_least, check_classes, checked, same_length
 from sae_nb.findings import Finding
-from sae_nb.models import run
-from sae_nb.steering import (
+from sae_nb.models._running import run
+from sae_nb.steering import random_direction
+from sae_nb.steering._answers import kl
+from sae_nb.steering._calibration import (
     LARGEST,
-    Active,
-    Along,
-    Edit,
-    MaskedEdit,
-    Measure,
     StrengthSearch,
-    check_hook_point,
+)
+from sae_nb.steering._contexts import Active
+from sae_nb.steering._dose_response import (
+    Measure,
     check_measure,
     check_strengths,
-    check_width,
-    kl,
-    latents,
     measured,
-    random_direction,
+)
+from sae_nb.steering._edits import (
+    Along,
+    MaskedEdit,
+    latents,
+)
+from sae_nb.steering._request import (
+    Edit,
+    check_hook_point,
+    check_width,
 )
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import Batch, HookPoint, LiveModel
+    from sae_nb.models import (
+        HookPoint,
+        LiveModel,
+    )
+    from sae_nb.models._inputs import Batch
 
 RECIPE, RANDOM, SIMPLER, DIRECTION = (
     "recipe",

@@ -33,11 +33,3 @@ if TYPE_CHECKING:
     )
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other studies
-    from sae_nb.temporal import decompose as decompose
-    from sae_nb_studies.temporal._turning_points import (
-        EXAMPLES as EXAMPLES,
-        garden_path_surprise as garden_path_surprise,
-        read_garden_paths as read_garden_paths,
-    )

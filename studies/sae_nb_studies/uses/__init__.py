@@ -58,12 +58,3 @@ if TYPE_CHECKING:
     from sae_nb_studies.uses._watch import Moment as Moment, watch as watch
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_studies.uses._bench import BROKEN as BROKEN, N_INPUTS as N_INPUTS
-    from sae_nb_studies.uses._bench_rows import BENCH_ROWS as BENCH_ROWS, score_of as score_of
-    from sae_nb_studies.uses._bench_tasks import (
-        Material as Material,
-        bundled_tasks as bundled_tasks,
-    )
-    from sae_nb_studies.uses._text_dimension import column_correlations as column_correlations

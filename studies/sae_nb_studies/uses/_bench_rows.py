@@ -16,14 +16,16 @@ import numpy as np
 
 from sae_nb.evaluation import evaluate, score_explanations
 from sae_nb_studies.evaluation import (
-    NotMeasurableError,
     absorption,
+    probe,
+)
+from sae_nb_studies.evaluation.causal._unlearning import unlearning
+from sae_nb_studies.evaluation.concepts._targeted import (
+    NotMeasurableError,
     attribute_exchange,
     label_pairs,
-    probe,
     shortcut_removal,
     targeted_perturbation,
-    unlearning,
 )
 from sae_nb_studies.uses._bench_tasks import Material, centred_energy
 

@@ -17,9 +17,9 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.capturing import capture
 from sae_nb.checks import as_tensor
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import codes_of
+from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.models import LiveModel
-from sae_nb_studies.evaluation import Pooled
+from sae_nb_studies.evaluation.concepts._targeted import Pooled
 
 Bundled = Literal["stories", "scenes"]
 
@@ -148,7 +148,11 @@ def bundled_tasks(name: Bundled, n: int, seed: int) -> BenchTasks:
 
 
 def _story_tasks(n: int, seed: int) -> BenchTasks:
-    from sae_nb.data import PEOPLE, prose, stories
+    from sae_nb.data import (
+        prose,
+        stories,
+    )
+    from sae_nb.data._stories import PEOPLE
 
     told = stories(n + _TEXTS, seed=90_000 + seed)
     shown = told.subset(slice(n))

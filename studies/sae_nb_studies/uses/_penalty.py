@@ -20,10 +20,19 @@ from torch.nn.functional import relu
 from sae_nb.capturing import capture
 from sae_nb.checks import check_atom, check_real, checked
 from sae_nb.generation._writing import check_writer
-from sae_nb.steering import Active, Edit, MaskedEdit, Positions, check_hook_point, policy_for
+from sae_nb.steering._contexts import Active
+from sae_nb.steering._edits import (
+    MaskedEdit,
+    Positions,
+)
+from sae_nb.steering._request import (
+    Edit,
+    check_hook_point,
+    policy_for,
+)
 
 if TYPE_CHECKING:
-    from sae_nb.activations import PositionPolicy
+    from sae_nb.activations._positions import PositionPolicy
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import HookPoint, LiveModel, RunState
 

@@ -12,8 +12,10 @@ from jaxtyping import Float
 from sae_nb.checks import Count, Seed, check_atom, checked
 from sae_nb.generation._generation import Reader
 from sae_nb.generation._writing import check_length, check_writer, prompt_ids, token_names
-from sae_nb.models import Intervention, Stream, intervening
-from sae_nb.steering import latents
+from sae_nb.models._generation import Stream
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import intervening
+from sae_nb.steering._edits import latents
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

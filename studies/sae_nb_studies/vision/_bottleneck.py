@@ -18,7 +18,12 @@ from torch.nn.functional import adaptive_avg_pool2d
 from sae_nb.checks import Resamples, Seed, as_tensor, check_data, checked, same_length
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.models import heard, patches_of, read_tensor, wrap
+from sae_nb.models import wrap
+from sae_nb.models._running import heard
+from sae_nb.models._states import (
+    patches_of,
+    read_tensor,
+)
 from sae_nb.statistics import bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb_studies.vision._attribution import Method, attribution, edges_of
 from sae_nb_studies.vision._pixels import AT_ONCE, Pixels, read_by

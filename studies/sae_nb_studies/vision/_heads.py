@@ -11,13 +11,16 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import check_count, checked
-from sae_nb.models import check_writable, patches_of, run
+from sae_nb.models._hook_points import check_writable
+from sae_nb.models._running import run
+from sae_nb.models._states import patches_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 MOST_VARIANTS = 128
 """Variants of one input in one pass: what follows the hook point stays in the processor's caches."""

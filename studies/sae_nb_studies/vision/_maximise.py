@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations import check_sae
+from sae_nb.activations._sites import check_sae
 from sae_nb.checks import (
     Between,
     Count,
@@ -26,7 +26,8 @@ from sae_nb.checks import (
     check_real,
     checked,
 )
-from sae_nb.models import patches_of, run
+from sae_nb.models._running import run
+from sae_nb.models._states import patches_of
 from sae_nb_studies.vision._maximised import Coordinated, Maximised, Pool
 from sae_nb_studies.vision._phases import Spectrum, random_crops
 from sae_nb_studies.vision._pixels import Pixels

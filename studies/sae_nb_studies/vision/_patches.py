@@ -10,11 +10,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, check_one_place
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing import capture
 from sae_nb.codes import SparseCodes
 from sae_nb.corpora._reading import check_reads
-from sae_nb.evaluation import codes_of
+from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb_studies.vision._pixels import Pixels
 
 if TYPE_CHECKING:

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.checks import check_count, check_integers, same_length
-from sae_nb.models import Batch, Preprocess
+from sae_nb.models import Preprocess
+from sae_nb.models._inputs import Batch
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

@@ -14,9 +14,9 @@ from sae_nb.architectures import (
     CosineOperator,
     DenseOperator,
     FixedOperator,
-    MatrixOperator,
     Operator,
 )
+from sae_nb.architectures.parts._operators import MatrixOperator
 
 
 def kernels(n: int = 3, length: int = 5) -> Tensor:

@@ -10,7 +10,6 @@ from sklearn.linear_model import Lasso
 from torch import Tensor
 
 from sae_nb.architectures import (
-    SOLVERS,
     FixedOperator,
     GroupProx,
     IdentityProx,
@@ -26,6 +25,7 @@ from sae_nb.architectures import (
     ista,
 )
 from sae_nb.architectures.parts._links import BinomialLink, GaussianLink, Link, PoissonLink
+from sae_nb.architectures.parts._solvers import SOLVERS
 
 LASSO = SoftProx(0.1, nonnegative=True)
 
@@ -46,6 +46,7 @@ def trace_of(solve: Any, problem: Any, prox: Penalty = LASSO, **options: Any) ->
     return solve(*problem, prox, trace=True, **options)[1]
 
 
+@pytest.mark.slow
 def test_three_solvers_reach_one_optimum_at_three_speeds(problem: Any) -> None:
     """Relative objective gaps of ISTA, FISTA and ADMM: ordered at 15 steps, all ≤ 1e-6 at 200."""
     best = float(trace_of(fista, problem, n_steps=3000).objective[:, -1].sum())
@@ -59,6 +60,7 @@ def test_three_solvers_reach_one_optimum_at_three_speeds(problem: Any) -> None:
     assert max(gaps[fista][1], gaps[admm][1]) < 1e-5
 
 
+@pytest.mark.slow
 def test_momentum_that_restarts_is_never_far_behind_and_ends_ahead(problem: Any) -> None:
     """Without restarts FISTA ripples; with them it converges geometrically once the support is found."""
     best = float(trace_of(fista, problem, n_steps=3000).objective[:, -1].sum())
@@ -67,6 +69,7 @@ def test_momentum_that_restarts_is_never_far_behind_and_ends_ahead(problem: Any)
     assert float(restarted[60]) - best < 0.01 * (float(plain[60]) - best)
 
 
+@pytest.mark.slow
 def test_ista_never_climbs(problem: Any) -> None:
     operator, x = problem
     links: list[tuple[Link, Tensor]] = [
@@ -81,6 +84,7 @@ def test_ista_never_climbs(problem: Any) -> None:
             assert bool((objective.diff(dim=1) <= 1e-9 * objective.abs().max()).all())
 
 
+@pytest.mark.slow
 def test_no_penalty_is_least_squares(problem: Any) -> None:
     """ISTA, FISTA, ADMM and CG with the identity prox find the same reconstruction as lstsq."""
     _, x = problem
@@ -103,6 +107,7 @@ def test_cg_is_the_dense_solve(problem: Any) -> None:
     assert float((codes - exact).norm() / exact.norm()) < 1e-5
 
 
+@pytest.mark.slow
 def test_the_lasso_is_sklearns(problem: Any) -> None:
     """Non-negative and signed, coefficients to 1e-6; sklearn divides its data term by the width."""
     operator, x = problem
@@ -118,6 +123,7 @@ def test_the_lasso_is_sklearns(problem: Any) -> None:
         assert torch.allclose(admms, ours, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prox",
     [SoftProx(0.1), GroupProx(torch.arange(64) // 4, 0.1), SimplexProx(), RidgeProx(0.2)],
@@ -132,6 +138,7 @@ def test_proximal_gradient_and_splitting_agree_on_every_convex_penalty(
     assert float((a - b).abs() / a) < 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["binomial", "poisson"])
 def test_other_links_end_where_the_gradient_vanishes(problem: Any, name: str) -> None:
     """Optimality of the non-negative lasso: Aᵀ(x − μ) ≤ λ, with equality where z > 0."""
@@ -157,6 +164,7 @@ def test_links_have_the_mean_and_curvature_they_say() -> None:
         assert float(growth.min()) >= 0
 
 
+@pytest.mark.slow
 def test_rows_that_have_converged_stop(problem: Any) -> None:
     """Each row on its own; its code no longer changes, its residual stays, and it says when."""
     operator, x = problem
@@ -192,6 +200,7 @@ def test_the_trace_is_what_happened(problem: Any) -> None:
         trace.codes_at(8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["fista", "admm"])
 def test_tiles_do_not_show(problem: Any, name: str) -> None:
     operator, x = problem

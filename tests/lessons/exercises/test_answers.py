@@ -37,7 +37,11 @@ from sae_nb_lessons.exercises._talking import N_STORIES, random_texts_that_diffe
 from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
 from sae_nb_lessons.exercises._towers import split_share
 from sae_nb_lessons.exercises._vision import textures_found
-from sae_nb_lessons.studies import best_detector, joint_sae, paired
+from sae_nb_lessons.studies import (
+    joint_sae,
+    paired,
+)
+from sae_nb_lessons.studies._two_towers import best_detector
 
 import sae_nb as sn
 from sae_nb.evaluation import critical_sparsity
@@ -104,6 +108,7 @@ def test_right_answers_are_right_and_mistakes_are_named(asked: Asked) -> None:
         assert words in verdict.message, answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("id", "guess", "measure", "low", "high"), PREDICTED, ids=[row[0] for row in PREDICTED]
 )
@@ -123,6 +128,7 @@ def test_a_prediction_is_held_against_what_is_measured(
 # --- what questions and hints say -----------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_change_is_measured_near_where_theory_puts_it() -> None:
     """Three seeds: 0.02 – 0.06 before the crossing of the two closed forms."""
     for seed in range(3):
@@ -140,6 +146,7 @@ def test_every_atom_between_the_two_fools_greed(angle: float) -> None:
     assert trace.atoms.tolist() == [[2]]
 
 
+@pytest.mark.slow
 def test_numbers_in_questions_and_hints_are_right() -> None:
     """Of 02.3, 04.2, 11.1, 10.7, 11.3, 20.1 and 23.4, computed again."""
     assert 0.68 < named_by_one_step(0.0) < 0.76

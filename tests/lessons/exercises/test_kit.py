@@ -146,6 +146,7 @@ FORMS = [
 ]
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=150)
 @given(answer=ANYTHING, form=st.sampled_from(FORMS))
 def test_no_answer_gives_a_traceback(answer: object, form: object) -> None:

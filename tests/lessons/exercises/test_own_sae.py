@@ -11,10 +11,12 @@ from sae_nb_lessons import exercise
 from sae_nb_lessons.exercises import _own_sae as exercises
 from sae_nb_lessons.studies import (
     OwnSAE,
-    encode,
     hidden_rows,
     on_features,
     own_sae,
+)
+from sae_nb_lessons.studies._own_sae import (
+    encode,
     random_cosine,
     replacements,
     unit_rows,

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions import artefact_of, experiment, experiment_names
+
+pytestmark = pytest.mark.slow
 
 DOCS = Path(__file__).parents[3] / "docs"
 

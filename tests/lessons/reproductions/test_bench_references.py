@@ -6,14 +6,17 @@ import math
 from importlib.resources import files
 from pathlib import Path
 
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions.experiments.bench_references import (
     LEFT_OUT,
     PLACES,
     ROWS,
     references,
 )
-from sae_nb_studies.uses import BROKEN, N_INPUTS
+from sae_nb_studies.uses._bench import (
+    BROKEN,
+    N_INPUTS,
+)
 
 ARTEFACT = Path(__file__).parents[3] / "docs" / "claims" / "bench_references.json"
 

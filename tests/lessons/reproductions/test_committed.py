@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions import experiment_names, recorded
 from sae_nb_studies.reproductions.experiments import archetypal_stability, separability
 
@@ -45,6 +45,7 @@ def test_a_table_has_every_number_of_its_claims() -> None:
     assert len(recorded("hierarchy").table()) > len(table)
 
 
+@pytest.mark.slow
 def test_a_look_at_the_plane_shows_the_latent_that_it_scores() -> None:
     """Its F1 is that of the strengths drawn, as far as the grid resolves them."""
     test, sights = separability.look(seed=0, points=300, steps=20)
@@ -57,6 +58,7 @@ def test_a_look_at_the_plane_shows_the_latent_that_it_scores() -> None:
         assert f1 == pytest.approx(sight.f1, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_look_at_two_arms_gives_falling_cosines_and_a_floor() -> None:
     found = archetypal_stability.look(seed=0, steps=2)
     assert list(found) == ["TopK", "TopK shared start", "random directions"]

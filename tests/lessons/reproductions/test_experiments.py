@@ -6,6 +6,8 @@ import pytest
 
 from sae_nb_studies.reproductions import experiment_names, short_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", experiment_names())
 def test_a_short_run_meets_its_lines(name: str) -> None:

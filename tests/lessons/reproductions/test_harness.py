@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions import (
     Claim,
     Line,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from sae_nb.files import read_json
+from sae_nb.files._atomic import read_json
 from sae_nb_studies.reproductions import (
     Claim,
     Line,

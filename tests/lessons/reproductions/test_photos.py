@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from sae_nb.files import write_json
-from sae_nb.models import VisionTransformer, VisionTransformerConfig
+from sae_nb.files._atomic import write_json
+from sae_nb.models._vision_transformer import (
+    VisionTransformer,
+    VisionTransformerConfig,
+)
 from sae_nb_studies.reproductions._final_states import photo_networks, show_photos, some_photos
 
 

@@ -9,6 +9,7 @@ from sae_nb_lessons.studies._penalty_study import BEFORE, CHOSEN, PLAIN, RANDOM,
 import sae_nb as sn
 
 
+@pytest.mark.slow
 def test_a_price_lowers_the_excess_of_its_atoms(monkeypatch: pytest.MonkeyPatch) -> None:
     """Below that of the same steps without a price, and of a price on others; `before` is the bundled model."""
     for size in ("PER_STEP", "N_LIKE", "N_HELD_OUT", "N_TOKENS"):

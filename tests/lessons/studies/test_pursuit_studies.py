@@ -5,14 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from sae_nb_lessons.studies import (
-    METHODS,
-    ONE_STEP,
     measure_pursuits,
     study_encoders,
     study_supports,
 )
 from sae_nb_lessons.studies._encoder_study import MP, OMP, OWN, TIED
-from sae_nb_lessons.studies._support_study import FISTA
+from sae_nb_lessons.studies._support_study import (
+    FISTA,
+    METHODS,
+    ONE_STEP,
+)
 
 import sae_nb as sn
 from sae_nb.evaluation import explained_variance
@@ -25,6 +27,7 @@ def sae() -> sn.TopK:
     return sn.TopK(32, 64, k=4, generator=torch.Generator().manual_seed(0)).eval()
 
 
+@pytest.mark.slow
 def test_families_break_one_step_encoders_first() -> None:
     """With siblings of cosine 0.6 one step names few true atoms, pursuits nearly all."""
     study = study_supports("families", (0.0, 0.6), seeds=(0,), n_test=100)
@@ -36,6 +39,7 @@ def test_families_break_one_step_encoders_first() -> None:
     assert study.gap.min() > 0.15
 
 
+@pytest.mark.slow
 def test_a_common_direction_breaks_matching_pursuit_first() -> None:
     study = study_supports("common direction", (0.0, 0.5), seeds=(0,), n_test=100)
     one, mp = study.of(ONE_STEP)[:, 0], study.of("matching pursuit")[:, 0]

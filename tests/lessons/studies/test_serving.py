@@ -11,6 +11,8 @@ from urllib.request import urlopen
 import pytest
 from sae_nb_lessons.studies import QuietPages
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_request_is_answered_and_leaves_no_red_line(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]

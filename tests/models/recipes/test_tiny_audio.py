@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sae_nb.data import sounds
-from sae_nb.models import SoundTransformer
+from sae_nb.models._sound_transformer import SoundTransformer
 from sae_nb_studies.recipes import tiny_audio
 from sae_nb_studies.recipes.tiny_audio import (
     AudioRecipe,

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from sae_nb.models import VisionTransformer
+from sae_nb.models._vision_transformer import VisionTransformer
 from sae_nb_studies.recipes import tiny_vit
 from sae_nb_studies.recipes._vision_training import (
     RecipeConfig,

@@ -65,6 +65,7 @@ def test_units_that_are_the_variables_are_found_without_learning() -> None:
     assert same.unchanged == pytest.approx(0.5, abs=0.1)
 
 
+@pytest.mark.slow
 def test_a_rotation_finds_variables_that_lie_askew() -> None:
     assert found("linear").interchange > 0.9 > found("identity").interchange
     assert found("linear").twin < 0.65
@@ -73,6 +74,7 @@ def test_a_rotation_finds_variables_that_lie_askew() -> None:
     assert found("linear").losses[0][-20:].mean() < found("linear").losses[0][:20].mean()
 
 
+@pytest.mark.slow
 def test_an_invertible_network_finds_them_too() -> None:
     assert found("mlp").interchange > 0.85
     assert len(found("mlp").figure().data) == 2
@@ -100,6 +102,7 @@ def test_a_twin_has_the_same_numbers_in_another_order() -> None:
     assert not torch.equal(model([[0, 5, 6, 5]]), twin([[0, 5, 6, 5]]))
 
 
+@pytest.mark.slow
 def test_of_a_sequence_one_position_is_exchanged() -> None:
     """The word that tiny-induction says lies at the last position of its last place, whole."""
     model, rng = sn.load_model("tiny-induction", device="cpu"), np.random.default_rng(0)

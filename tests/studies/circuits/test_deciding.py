@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.models import Intervention, RunState
+from sae_nb.models import RunState
+from sae_nb.models._interventions import Intervention
 from sae_nb_studies.circuits import DecisionPredictions, predict_decisions
 from sae_nb_studies.circuits._deciding import (
     GRADIENT,
@@ -83,6 +84,7 @@ def found(planted: sn.LiveModel, record: HiddenRules) -> DecisionPredictions:
     return predict_decisions(planted, record[:30], record[30:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [GRADIENT, RELEVANCE])
 def test_the_fields_of_a_linear_vote_are_found(method: str, found: DecisionPredictions) -> None:
     (row,) = found.table[found.table.method == method].to_dict("records")
@@ -91,10 +93,12 @@ def test_the_fields_of_a_linear_vote_are_found(method: str, found: DecisionPredi
     assert found.accuracy(method) == pytest.approx(found.accuracy(KNOWN), abs=0.05)
 
 
+@pytest.mark.slow
 def test_shuffled_labels_predict_nothing(found: DecisionPredictions) -> None:
     assert found.table.shuffled.between(0.35, 0.65).all()
 
 
+@pytest.mark.slow
 def test_relevance_of_the_tokens_is_the_difference_of_the_logits(record: HiddenRules) -> None:
     """Nothing is lost on the way through a model without biases: Σ_t R_t = m, to 1e-4 relative."""
     gpt = sn.load_model("tiny-gpt", "cpu")

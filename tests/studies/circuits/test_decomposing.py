@@ -24,6 +24,7 @@ def found() -> Decomposition:
     return graph().decompose(n_random=2)
 
 
+@pytest.mark.slow
 def test_what_is_kept_keeps_the_answer() -> None:
     """As `faithfulness` measures it, one set at a time by other code."""
     kept = found()
@@ -34,6 +35,7 @@ def test_what_is_kept_keeps_the_answer() -> None:
     assert kept.levels.atoms.iloc[-1] == len(kept.kept)
 
 
+@pytest.mark.slow
 def test_it_is_found_where_the_answer_is_made() -> None:
     """In one block, at the last position alone: the other places go in the first level."""
     last = len(graph().tokens) - 1

@@ -12,7 +12,7 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 import sae_nb as sn
 from sae_nb.circuits import head_contributions
-from sae_nb.models import run
+from sae_nb.models._running import run
 from sae_nb_studies.circuits import Dissociation, Task, dissociate
 from sae_nb_studies.circuits._dissociating import _Runs
 
@@ -53,6 +53,7 @@ def found() -> Dissociation:
     return dissociate(planted(), words(0, "first"), words(N_WORDS, "second"))
 
 
+@pytest.mark.slow
 def test_planted_heads_are_each_task_s_own() -> None:
     parts = found().components.set_index(["kind", "index"])
     assert parts.loc[("head", 0), "a"] > 0.9 > 0.1 > abs(parts.loc[("head", 0), "b"])
@@ -64,6 +65,7 @@ def test_planted_heads_are_each_task_s_own() -> None:
     assert (found().test.random < found().test.difference).all()
 
 
+@pytest.mark.slow
 def test_shares_are_those_of_heads_removed_one_by_one() -> None:
     """`head_contributions` by ablation, on the same inputs and so with the same means."""
     model, word = sn.load_model("tiny-gpt"), " well"

@@ -16,7 +16,7 @@ import sae_nb as sn
 from sae_nb.circuits import AtomTarget, AttributionGraph, attribution_graph, load_graph
 from sae_nb.circuits._graph_sites import one_input, places_of
 from sae_nb.circuits._passes import Passes, Trace
-from sae_nb.models import Frozen
+from sae_nb.models._freezing import Frozen
 from tests.refusing import refused
 
 TEXT = "One day Mia saw a big red"
@@ -71,12 +71,14 @@ def added(found: AttributionGraph) -> tuple[np.ndarray, np.ndarray]:
     return sums[rows], found.nodes.value.to_numpy()[rows]
 
 
+@pytest.mark.slow
 def test_edges_and_biases_add_up_to_what_they_make() -> None:
     sums, values = added(graph())
     assert len(values) > 100
     assert sums == pytest.approx(values, rel=1e-4, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_so_they_do_for_an_image() -> None:
     model, dictionaries = vision()
     image = sn.data.scenes(1, seed=3).images
@@ -88,6 +90,7 @@ def test_so_they_do_for_an_image() -> None:
     assert found.tokens[4:6] == ("register 4", "patch 0,0")
 
 
+@pytest.mark.slow
 def test_edges_equal_finite_differences() -> None:
     model, dictionaries = language()
     trace = trace_of(model, dictionaries, TEXT)
@@ -109,6 +112,7 @@ def test_edges_equal_finite_differences() -> None:
         assert edges == pytest.approx(expected.numpy(), rel=1e-3, abs=1e-3 * scale)
 
 
+@pytest.mark.slow
 def test_scores_say_how_much_is_explained() -> None:
     model, dictionaries = language()
     assert 0 < graph().replacement < 1
@@ -152,6 +156,7 @@ def test_an_intervention_is_foreseen_beside_what_happens() -> None:
     assert (still.effect, still.predicted) == (0.0, 0.0)
 
 
+@pytest.mark.slow
 def test_targets_of_every_kind() -> None:
     model, dictionaries = language()
 

@@ -12,7 +12,11 @@ from torch import nn
 
 import sae_nb as sn
 from sae_nb.circuits import Contributions, head_contributions
-from sae_nb.models import Intervention, intervening, run
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import (
+    intervening,
+    run,
+)
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
 
 TEXTS = ["One day she went to", "When he came to the"]
@@ -51,6 +55,7 @@ def difference(logits: torch.Tensor) -> float:
     return float(logits[first] - logits[second])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", [0, 2])
 def test_a_decomposition_of_the_last_block_is_that_by_hand(head: int) -> None:
     """β through the output matrix, the held norms and the split MLP, written with the block's own modules."""

@@ -82,6 +82,7 @@ def test_interactions_do_not_hang_on_how_a_place_is_written() -> None:
         assert np.allclose(one, other, rtol=1e-2, atol=1e-3 * one.max()) == same, kind
 
 
+@pytest.mark.slow
 def test_everything_kept_is_the_model_and_random_edges_are_worse() -> None:
     for kind in ("local", "plain", "pca"):
         basis = planted(kind)[0]
@@ -93,6 +94,7 @@ def test_everything_kept_is_the_model_and_random_edges_are_worse() -> None:
     assert worst.loss[0] > 1
 
 
+@pytest.mark.slow
 def test_two_tasks_are_two_modules() -> None:
     """Features belong to one task each, and their groups are the tasks; principal components mix them."""
     basis, task, purity = planted("local")

@@ -13,7 +13,7 @@ import torch
 
 import sae_nb as sn
 import sae_nb.models
-from sae_nb.data import TASKS
+from sae_nb.data._small_tasks import TASKS
 from sae_nb_studies.circuits import KnownCircuit, known_circuit
 from sae_nb_studies.circuits._known import (
     _accuracy,
@@ -41,6 +41,7 @@ def card(name: str) -> dict[str, Any]:
     return json.loads((WEIGHTS / name / "card.json").read_text())
 
 
+@pytest.mark.slow
 @every_model
 def test_fresh_rows_are_answered_as_the_card_says(name: str) -> None:
     """Rows of another seed, within three standard errors; and the texts of the circuit, one by one."""
@@ -55,6 +56,7 @@ def test_fresh_rows_are_answered_as_the_card_says(name: str) -> None:
     assert sum(right) >= 9
 
 
+@pytest.mark.slow
 @every_model
 def test_the_circuit_is_needed_and_enough(name: str) -> None:
     """Held at its mean it takes the answers with it; with all the rest so held, they stay."""
@@ -64,6 +66,7 @@ def test_the_circuit_is_needed_and_enough(name: str) -> None:
     assert known.alone > known.accuracy - 0.05
 
 
+@pytest.mark.slow
 @every_model
 def test_a_ranking_is_judged_by_the_circuit(name: str) -> None:
     """1 for the circuit itself, 0 for its opposite, a half for no opinion; scores of other sizes are refused."""
@@ -81,7 +84,7 @@ def test_a_ranking_is_judged_by_the_circuit(name: str) -> None:
 def test_induction_goes_on_as_before() -> None:
     induction = model("tiny-induction")
     assert induction.generate("q k e f q k e", max_new_tokens=1).split()[-1] == "f"
-    from sae_nb.models import attention_patterns
+    from sae_nb.models._attention import attention_patterns
 
     batch = next(iter(induction.batches(["q k e f q k e"])))
     patterns = attention_patterns(induction, batch)

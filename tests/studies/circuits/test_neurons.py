@@ -11,7 +11,9 @@ import torch
 
 import sae_nb as sn
 from sae_nb.circuits import AttributionGraph, Contributions, attribution_graph, neuron_contributions
-from sae_nb.models import Frozen, Intervention, intervening
+from sae_nb.models._freezing import Frozen
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import intervening
 from sae_nb_studies.circuits import neuron_transcoders
 
 SUMS = ["40 + 20 =", "3 + 5 =", "17 + 36 ="]
@@ -45,6 +47,7 @@ def answers(edits: Any = ()) -> list[float]:
     return found
 
 
+@pytest.mark.slow
 def test_removal_of_a_neuron_is_a_run_with_its_mean(monkeypatch) -> None:
     modular, place = model("tiny-modular"), model("tiny-modular").hook_point("mlp_post.0")
     acts = sn.capture(modular, SUMS, "mlp_post.0", progress=False, drop_first=False)
@@ -64,6 +67,7 @@ def test_removal_of_a_neuron_is_a_run_with_its_mean(monkeypatch) -> None:
     assert of("ablation").values == pytest.approx(whole, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_decomposition_of_the_last_block_is_what_edges_say() -> None:
     """Straight to the answer with norms held: (a − mean) / a times the edge, where a neuron fires in all sums."""
     modular = model("tiny-modular")

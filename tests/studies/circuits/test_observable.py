@@ -10,8 +10,12 @@ import torch
 from torch.nn.functional import cosine_similarity, normalize
 
 import sae_nb as sn
-from sae_nb.models import Frozen, Intervention, intervening
+from sae_nb.models._freezing import Frozen
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import intervening
 from sae_nb_studies.circuits import Observable, observable
+
+pytestmark = pytest.mark.slow
 
 TEXT = "One day Mia saw a big red dog and"
 

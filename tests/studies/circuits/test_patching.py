@@ -11,7 +11,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.circuits import Patching, patch_atoms
-from sae_nb.models import Intervention, intervening
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import intervening
 from tests.refusing import refused
 
 PLACE = "resid_post.6"
@@ -35,6 +36,7 @@ def found() -> Patching:
     )
 
 
+@pytest.mark.slow
 def test_one_atom_is_what_an_edit_by_hand_does() -> None:
     """Dense codes of both inputs, one column put into the other run; the mean over pairs by its span."""
     sae, model, atom = sn.load_sae(f"tiny-vit/{PLACE}"), vit(), int(found().chosen[0])
@@ -81,6 +83,7 @@ def test_estimates_choose_atoms_that_do_more_than_random_ones() -> None:
     assert np.isnan(found().measured).sum() == 512 - 14
 
 
+@pytest.mark.slow
 def test_language_takes_pairs_of_equally_many_tokens() -> None:
     gpt, sae = sn.load_model("tiny-gpt"), sn.load_sae("tiny-gpt/resid_post.3")
     words = "One day she went to", "One day he went to"

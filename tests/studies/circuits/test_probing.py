@@ -31,6 +31,7 @@ def found() -> PromptGroups:
     return probe_prompts(gpt(), transcoders(), PROMPTS)
 
 
+@pytest.mark.slow
 def test_an_atom_is_where_its_dense_code_is_largest() -> None:
     """Strength and position of the strongest atom of each place, from codes that are written out."""
     table = found().atoms
@@ -56,6 +57,7 @@ def test_roles_are_places_of_the_prompts() -> None:
     assert set(found().atoms.role) == {"semantic", "relationship", "say"}
 
 
+@pytest.mark.slow
 def test_a_graph_names_the_atoms() -> None:
     every = [sn.load_sae(f"tiny-gpt/mlp.{layer}") for layer in range(gpt().n_layers)]
     graph = sn.circuits.attribution_graph(gpt(), every, PROMPTS[0]).prune(0.8)

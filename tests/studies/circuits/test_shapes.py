@@ -68,6 +68,7 @@ def graphs() -> tuple[AttributionGraph, ...]:
     )
 
 
+@pytest.mark.slow
 def test_labels_that_follow_the_shape_are_foreseen() -> None:
     """Length is the same everywhere, and a guess; labels in a random order are one, too."""
     agreement = graph_features(list(graphs())).agreement
@@ -80,6 +81,7 @@ def test_labels_that_follow_the_shape_are_foreseen() -> None:
     refused("`way` must be one of", found.auc, "size")
 
 
+@pytest.mark.slow
 def test_confidence_and_norm_are_the_model_s() -> None:
     found = predict_correctness(graphs()[:4], [True, False, True, False], n_folds=2)
     model, text = sn.load_model("tiny-brackets", device="cpu"), graphs()[0].inputs

@@ -45,6 +45,7 @@ def test_without_a_target_one_answer_is_explained() -> None:
     assert int((found.nodes.kind == "target").sum()) == 1
 
 
+@pytest.mark.slow
 def test_what_is_foreseen_is_the_sum_over_all_paths() -> None:
     found = graph()
     matrix, values = found.matrix.toarray().astype(float), found.nodes.value.to_numpy(float)
@@ -80,6 +81,7 @@ def test_a_group_is_one_node_whose_edges_add_up() -> None:
     assert not (summary.edges.source == summary.edges.target).any()
 
 
+@pytest.mark.slow
 def test_a_graph_from_a_file_is_given_its_model_back(tmp_path: Path) -> None:
     """And answers as before; a pair's difference too. Others' models and transcoders are refused."""
     gpt, small = sn.load_model("tiny-gpt"), graph().prune()
@@ -110,6 +112,7 @@ def test_a_graph_from_a_file_is_given_its_model_back(tmp_path: Path) -> None:
         by_function.with_model(gpt, dictionaries()).intervene(node)
 
 
+@pytest.mark.slow
 def test_several_atoms_are_changed_together() -> None:
     """As one each where there is one; a token is none; answers of the random directions are kept."""
     first, second = atoms_of(graph(), 3)[:2]

@@ -39,6 +39,7 @@ def test_kinds_of_explanation_differ_in_the_reason_alone() -> None:
         assert list(record.texts) == expected
 
 
+@pytest.mark.slow
 def test_every_field_is_written_once_and_owns_its_characters() -> None:
     """The words of a field are those that its value can be read from, in the story of that number."""
     record, told = hidden_rules(60, seed=4), stories(60, seed=4)

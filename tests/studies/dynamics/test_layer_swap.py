@@ -17,6 +17,7 @@ def tied() -> LiveModel:
     return load_model("tiny-vit-tied")
 
 
+@pytest.mark.slow
 def test_layers_of_a_true_phase_can_be_exchanged(tied: LiveModel) -> None:
     pictures = scenes(24, seed=3)
     pairs = [(1, 4), (5, 8), (9, 12), (4, 5), (2, 10), (8, 9)]
@@ -51,6 +52,7 @@ def test_own_answers_stand_in_for_labels(tied: LiveModel) -> None:
     assert found.score[0, 1] == 1.0
 
 
+@pytest.mark.slow
 def test_language_models_can_be_tried_too() -> None:
     model = load_model("tiny-gpt")
     found = swap_layers(model, torch.arange(20).view(2, 10), pairs=[(1, 2)])

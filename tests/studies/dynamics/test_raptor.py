@@ -30,6 +30,7 @@ def tied() -> LiveModel:
     return load_model("tiny-vit-tied")
 
 
+@pytest.mark.slow
 def test_the_tied_network_is_a_raptor(tied: LiveModel) -> None:
     pictures = scenes(3, seed=0).images
     raptor = start_from_teacher(Raptor.from_model(tied, CUTS), tied)
@@ -46,6 +47,7 @@ def test_the_tied_network_is_a_raptor(tied: LiveModel) -> None:
     assert raptor_accuracy(raptor, tied, pictures, before.argmax(1)).kept == 1.0
 
 
+@pytest.mark.slow
 def test_in_its_place_an_untrained_raptor_answers_otherwise(tied: LiveModel) -> None:
     """`replacing` changes every head, by both doors, and takes itself away."""
     pictures, raptor = scenes(2, seed=1).images, Raptor.from_model(tied, CUTS)
@@ -129,6 +131,7 @@ class _Foreign(torch.nn.Module):
         return self.head(self.encoder(tokens).mean(dim=1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm_first", [True, False])
 def test_foreign_vision_transformers_are_teachers(norm_first: bool) -> None:
     """Anybody's module in `wrap`: sizes and kind of block read, trained from the model, put in its place."""

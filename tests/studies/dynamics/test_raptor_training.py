@@ -49,6 +49,7 @@ def joint(**changes: object) -> RaptorConfig:
     return RaptorConfig(**(defaults | changes))  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_it_learns_a_planted_recurrence(states: torch.Tensor) -> None:
     result = train_raptor(
         states,
@@ -64,6 +65,7 @@ def test_it_learns_a_planted_recurrence(states: torch.Tensor) -> None:
     assert result.r2.shape == result.relative_error.shape == (4,)
 
 
+@pytest.mark.slow
 def test_the_joint_schedule_learns_a_planted_recurrence(states: torch.Tensor) -> None:
     raptor = Raptor(SIZES, (0, 2, 4), seed=9)
     result = train_raptor(states, (0, 2, 4), joint(steps=240), raptor=raptor, progress=False)
@@ -85,6 +87,7 @@ def test_the_joint_loss_mixes_states(states: torch.Tensor) -> None:
     assert float(found.detach()) == pytest.approx(float(torch.stack(parts).mean()), rel=1e-5)
 
 
+@pytest.mark.slow
 def test_muon_moves_the_matrices_and_adamw_the_rest(states: torch.Tensor) -> None:
     raptor = Raptor(SIZES, (0, 2, 4))
     training = RaptorTraining.prepare(states, (0, 2, 4), joint(), raptor=raptor)
@@ -129,6 +132,7 @@ def test_terms_are_the_published_losses(states: torch.Tensor) -> None:
     assert found[3][1] == pytest.approx(0.25 * float((0.34 * cls + 0.33 * patch) / 0.67), rel=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", [config, joint])
 def test_a_resumed_training_is_bit_equal(
     states: torch.Tensor, tmp_path: Path, schedule: Callable[..., RaptorConfig]
@@ -182,6 +186,7 @@ def test_a_run_pauses_resumes_and_stops(states: torch.Tensor) -> None:
     assert not run.snapshot().training
 
 
+@pytest.mark.slow
 def test_segment_errors_find_the_planted_cut() -> None:
     """The cut where one block gives way to another leaves the least error, out of all."""
     x = planted((0, 3, 6), n=96, seed=4)

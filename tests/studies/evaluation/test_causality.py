@@ -11,7 +11,10 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.evaluation.causal._outcomes import repeated_share, surprise
-from sae_nb.steering import Answers, log_odds
+from sae_nb.steering._answers import (
+    Answers,
+    log_odds,
+)
 from sae_nb_studies.evaluation import (
     ablation_effects,
     fragility_battery,
@@ -61,6 +64,7 @@ def test_a_push_moves_log_odds_by_what_was_added() -> None:
     assert runs.kl(steered) == pytest.approx([by_hand] * 4, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_every_direction_is_compared_at_the_same_cost() -> None:
     """KL of atom, nearest, rival and random directions is the budget's, wherever it can be reached."""
     sae = Axes(4, torch.nn.functional.normalize(torch.randn(6, 4), dim=1))
@@ -76,6 +80,7 @@ def test_every_direction_is_compared_at_the_same_cost() -> None:
     assert found.arms["random, equal norm"].strengths == pytest.approx(found.arms["atom"].strengths)
 
 
+@pytest.mark.slow
 def test_the_targets_own_direction_beats_random_and_an_unrelated_atom_does_not() -> None:
     """Atom 1 is the logit of class 1; atom 0 of another class lowers it. Subtracting turns the sign."""
     rows = 0.1 * torch.randn(6, 8, generator=torch.Generator().manual_seed(0))
@@ -101,6 +106,7 @@ def test_an_atom_chosen_from_an_untrained_sae_does_not_beat_itself() -> None:
 # --- ablation --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_zero_and_mean_ablation_by_hand() -> None:
     """Logits are coordinates: x = (3, 1) without atom 0 is (0, 1); at its mean 2 over rows, (2, 1)."""
     rows = torch.tensor([[3.0, 1.0], [1.0, 0.0]])
@@ -148,6 +154,7 @@ def test_a_variant_that_turns_the_effect_around_is_seen() -> None:
     assert found["sign flips"].floor == 0.5
 
 
+@pytest.mark.slow
 def test_a_random_direction_is_as_robust_as_its_quantile_allows() -> None:
     """Over many atoms drawn at random, a twentieth of the cells exceeds the controls, not most."""
     rows = 0.1 * torch.randn(4, 16, generator=torch.Generator().manual_seed(2))
@@ -193,6 +200,7 @@ def test_variants_keep_what_they_must() -> None:
 # --- language --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_writing_and_reading_cost_nothing_without_a_push_and_much_with_a_huge_one(
     gpt: sn.LiveModel,
 ) -> None:

@@ -6,12 +6,13 @@ import torch
 
 import sae_nb as sn
 from sae_nb.__main__ import main
-from sae_nb.geometry import largest_cosines
+from sae_nb.geometry._cosines import largest_cosines
 from sae_nb.statistics import auroc
-from sae_nb.steering import Answers
-from sae_nb.training import Learner
-from sae_nb_studies.evaluation import SisterDivergedError, bundled_inputs
+from sae_nb.steering._answers import Answers
+from sae_nb.training._learner import Learner
+from sae_nb_studies.evaluation import SisterDivergedError
 from sae_nb_studies.evaluation.certifying._doing import _Added, inputs_of
+from sae_nb_studies.evaluation.certifying._folders import bundled_inputs
 from sae_nb_studies.evaluation.certifying._returns import AtomNumbers
 
 HOW = sn.TrainConfig(steps=150, batch_size=512)

@@ -42,6 +42,7 @@ def _itda(x: torch.Tensor, k: int = 2, threshold: float = 0.7) -> sn.ITDA:
     return sn.ITDA(x.shape[1], k, threshold=threshold).fit(x, progress=False)
 
 
+@pytest.mark.slow
 def test_a_rotated_model_stores_the_same_rows_and_an_unrelated_one_does_not() -> None:
     """J = 1 under a rotation and a scale; for independent activations little but the first rows."""
     x = torch.randn(400, 12, generator=torch.Generator().manual_seed(3))
@@ -98,6 +99,7 @@ def test_overlap_of_identical_codes_is_one_and_of_shuffled_ones_chance() -> None
     assert np.nanmin(apart.entropy) == pytest.approx(1)  # FE alone would call it universal
 
 
+@pytest.mark.slow
 def test_a_universal_sae_finds_shared_factors(planted) -> None:
     sae = sn.UniversalSAE([12, 20], 24, 3, generator=torch.Generator().manual_seed(0))
     sn.train(sae, planted, steps=250, batch_size=128, progress=False)

@@ -46,6 +46,7 @@ def _split(made, n: int = 2000, **options):
     return split_error(_Made(made), _x(n), n_bootstrap=100, **options)
 
 
+@pytest.mark.slow
 def test_shrinkage_alone_is_refitted_and_leaves_no_structure() -> None:
     """x̂ = s x makes e = (1 − s)x, linear in x; the gain wins all of it back first."""
     split = _split(lambda x: 0.6 * x)
@@ -130,6 +131,7 @@ def test_the_norm_is_predicted_by_its_token_where_the_token_decides() -> None:
     assert found.value < 0.1
 
 
+@pytest.mark.slow
 def test_giving_parts_of_the_error_back_costs_less() -> None:
     """tiny-vit on held-out pictures: x̂ + linear + rest is x, each part alone lies below x̂'s cost."""
     torch.set_num_threads(1)

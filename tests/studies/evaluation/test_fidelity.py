@@ -17,6 +17,7 @@ def wide_linear() -> tuple[sn.LiveModel, sn.TopK, torch.Tensor]:
     return model, sae, torch.randn(12, 12, generator=generator)
 
 
+@pytest.mark.slow
 def test_in_a_linear_model_first_order_is_exact_and_curves_end_at_one() -> None:
     """Agreement 1; all nodes but a few carry nearly everything; faithfulness + rest = 1."""
     model, sae, x = wide_linear()
@@ -29,6 +30,7 @@ def test_in_a_linear_model_first_order_is_exact_and_curves_end_at_one() -> None:
     assert 0 <= found.error_share <= 1
 
 
+@pytest.mark.slow
 def test_chance_is_lower_than_the_ranking() -> None:
     """Rows of one input are few; over twelve inputs ranking by size beats an order of chance."""
     model, sae, x = wide_linear()

@@ -120,6 +120,7 @@ def test_what_the_answer_hangs_on_is_merged_later() -> None:
     assert sorted(sn.evaluation.merge(sae, acts, n_left=2).pairs[0]) == [2, 3]
 
 
+@pytest.mark.slow
 def test_the_model_is_run_with_what_is_left() -> None:
     """At some numbers of atoms, merged, dropped and random; at all of them these are one."""
     torch.manual_seed(0)

@@ -7,6 +7,7 @@ from functools import cache
 from typing import Any
 
 import numpy as np
+import pytest
 
 import sae_nb as sn
 from sae_nb_studies.evaluation import PlantedFunctions, planted_functions
@@ -35,6 +36,7 @@ def of_kind(kind: str) -> list[int]:
     return [atom for atom, its in enumerate(planted().kinds) if its == kind]
 
 
+@pytest.mark.slow
 def test_tokens_and_letters_are_those_that_the_words_name() -> None:
     for atom in of_kind("token"):
         listed = set(re.findall("“(.*?)”", planted().texts[atom]))
@@ -44,6 +46,7 @@ def test_tokens_and_letters_are_those_that_the_words_name() -> None:
         assert fires(atom).tolist() == [name.strip().endswith(ending) for name in names()]
 
 
+@pytest.mark.slow
 def test_places_are_those_that_the_words_name() -> None:
     for atom in of_kind("place"):
         first, end = map(int, re.findall(r"\d+", planted().texts[atom]))
@@ -67,6 +70,7 @@ def test_a_biased_one_is_silent_later() -> None:
         assert (fires(atom) == (true & (position < int(at.split()[0])))).all()
 
 
+@pytest.mark.slow
 def test_rules_say_what_is_one_statement() -> None:
     table = planted().score(n_examples=24).set_index("kind")
     assert table.score["token"] > 0.9

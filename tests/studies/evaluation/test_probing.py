@@ -8,8 +8,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.codes import SparseCodes
-from sae_nb_studies.evaluation import SAE, probe
-from sae_nb_studies.evaluation.concepts._probe_fits import CHANNELS
+from sae_nb_studies.evaluation import probe
+from sae_nb_studies.evaluation.concepts._probe_fits import CHANNELS, SAE
 from sae_nb_studies.evaluation.concepts._probing import divided, noisy, tasks_of, units_of
 
 D_IN = 12
@@ -38,6 +38,7 @@ def turned():
     return probe(sae, x, (x @ sae.dictionary[3]) > 0.5, ks=(1, 2), n_bootstrap=100), sae, x
 
 
+@pytest.mark.slow
 def test_a_label_that_is_one_latent_is_told_by_it(turned) -> None:
     """AUROC 1 with one latent, atom 3; one raw channel tells less; the gain says so."""
     study, _, _ = turned
@@ -72,6 +73,7 @@ def test_a_random_dictionary_gains_nothing_over_itself() -> None:
     assert not study.useful
 
 
+@pytest.mark.slow
 def test_copied_and_collapsed_saes_are_not_called_useful() -> None:
     """A code that is x itself tells as much as x; one atom n times tells what one atom tells."""
     x = _x(500)
@@ -88,6 +90,7 @@ def test_copied_and_collapsed_saes_are_not_called_useful() -> None:
     assert study.scores[SAE, "all"].value <= study.scores[SAE, 1].value + 0.02
 
 
+@pytest.mark.slow
 def test_test_labels_are_never_read_for_choosing(monkeypatch) -> None:
     sae, x = _Turned(), _x()
     labels = (x @ sae.dictionary[3]) > 0.5

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.steering import Answers
+from sae_nb.steering._answers import Answers
 from sae_nb_studies.evaluation import illusion_check
 from sae_nb_studies.evaluation.causal._subspace_illusion import reading_space, space_of
 
@@ -47,6 +47,7 @@ def planted() -> tuple[sn.LiveModel, Tensor, Tensor]:
     return linear(weight), base, source
 
 
+@pytest.mark.slow
 def test_the_constructed_illusion_is_flagged(planted: tuple[sn.LiveModel, Tensor, Tensor]) -> None:
     """Half disconnected, half dormant: patching along both has an effect that neither has."""
     model, base, source = planted
@@ -77,6 +78,7 @@ def test_a_direction_that_nobody_reads_has_nothing_to_explain(
     assert found.read_share < 1e-6
 
 
+@pytest.mark.slow
 def test_an_sae_atom_is_checked_like_a_direction(
     planted: tuple[sn.LiveModel, Tensor, Tensor],
 ) -> None:

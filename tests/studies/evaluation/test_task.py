@@ -108,6 +108,7 @@ def test_one_swap_of_a_supervised_dictionary_reaches_the_target(model: Any) -> N
     assert to_one.control < 1
 
 
+@pytest.mark.slow
 def test_a_language_model_is_edited_at_the_last_token_of_each_text() -> None:
     """Rows of a batch go to their own texts, of whatever length: the target's own row gives its answer."""
     gpt, point = sn.load_model("tiny-gpt"), "resid_post.3"

@@ -38,6 +38,7 @@ def test_the_radius_falls_as_classes_part() -> None:
     assert near.radius_floor > 3
 
 
+@pytest.mark.slow
 def test_points_need_fewer_dimensions_than_wide_clouds() -> None:
     """Six nearly single points: at most five dimensions, by their number; clouds need more."""
     narrow, wide = (class_geometry(classes(5, apart), LABELS, n_draws=8) for apart in (100.0, 2.0))
@@ -46,6 +47,7 @@ def test_points_need_fewer_dimensions_than_wide_clouds() -> None:
     assert narrow.capacity_proxy > wide.capacity_proxy
 
 
+@pytest.mark.slow
 def test_shuffled_labels_are_not_separable_where_rows_outnumber_dimensions() -> None:
     """Cover's bound: 240 rows of no structure want about 120 dimensions, and there are 20."""
     found = class_geometry(classes(3, 20.0), LABELS, n_draws=4)

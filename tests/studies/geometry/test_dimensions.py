@@ -14,6 +14,7 @@ def draws(*shape: int, seed: int = 0) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
+@pytest.mark.slow
 def test_a_swiss_roll_spans_three_directions_and_has_two_dimensions() -> None:
     roll = planted_manifolds(2000, shapes=("swiss roll",), n_active=1, d_in=10, noise=0.0).x
     found = dimensions(roll)

@@ -25,10 +25,12 @@ LABELS = torch.arange(120) % 4
 CLUSTERS = 4 * draws(4, 64, seed=3)[LABELS] + draws(120, 64, seed=2)
 
 
+@pytest.mark.slow
 def test_independent_coordinates_share_no_geometry() -> None:
     assert abs(measured(draws(300, 256)).feature_split) < 0.05
 
 
+@pytest.mark.slow
 def test_a_signal_of_low_rank_is_in_every_half() -> None:
     """Rank 3 with noise, ratio 10; and rows of one half shuffled share nothing with the other."""
     signal = draws(300, 3) @ draws(3, 256, seed=1)

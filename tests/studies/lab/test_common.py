@@ -47,6 +47,7 @@ def test_saved_as_an_sae(kind: Any, sizes: tuple[int, ...], tmp_path: Path) -> N
         assert torch.equal(again.dictionary, sae.dictionary)
 
 
+@pytest.mark.slow
 @every_sae
 def test_unit_of_the_data_does_not_matter(kind: Any, sizes: tuple[int, ...]) -> None:
     one, other = (kind(*sizes, generator=drawn()) for _ in range(2))
@@ -98,6 +99,7 @@ DRAWN: dict[str, Callable[[int], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("drawn_by", DRAWN.values(), ids=DRAWN)
 def test_a_seed_decides(drawn_by: Callable[[int], Tensor]) -> None:
     """Equal seeds, equal bits, another seed, others; torch's own generator is left alone."""

@@ -64,6 +64,7 @@ def test_planted_recordings_have_their_rates(link: str, mean: float) -> None:
     assert int(planted.events.sum()) == 400 * 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["gaussian", "poisson", "binomial"])
 def test_codes_and_baseline_minimise_the_penalised_likelihood(link: str) -> None:
     """Where a code is used the slope of the nll is −λ, elsewhere no steeper; the baseline has none."""
@@ -75,6 +76,7 @@ def test_codes_and_baseline_minimise_the_penalised_likelihood(link: str) -> None
     assert float(level.abs().max()) < 5e-3
 
 
+@pytest.mark.slow
 def test_neurons_share_the_times_of_their_events() -> None:
     """With γ alone, the neurons' slopes at a used time have norm γ along the codes, elsewhere at most γ."""
     planted = planted_events(3, n_neurons=3, n_samples=48, seed=2)
@@ -86,6 +88,7 @@ def test_neurons_share_the_times_of_their_events() -> None:
     assert float(slope.norm(dim=1)[~used].max()) < 0.6 + 5e-3
 
 
+@pytest.mark.slow
 def test_no_event_where_none_may_be(planted: PlantedEvents) -> None:
     """Known events leave all other places at zero, and two-sided codes are least squares on them."""
     dunl = with_true_kernels(planted, sparsity=0.0, nonnegative=False, n_steps=1500)
@@ -138,6 +141,7 @@ def test_k_is_kept_per_kernel_and_trial(planted: PlantedEvents) -> None:
     assert int((shared != 0).any(dim=1).sum(dim=1).max()) == 2
 
 
+@pytest.mark.slow
 def test_kernels_are_learned_from_known_events() -> None:
     planted = planted_events(32, n_samples=100, link="binomial", seed=0)
     dunl = DUNL(2, 16, link="binomial", sparsity=0.0, nonnegative=False, generator=drawn())
@@ -151,6 +155,7 @@ def test_kernels_are_learned_from_known_events() -> None:
     assert bool((codes.to_dense().sum(dim=(0, 1)) > 0).all())  # and neither upside down
 
 
+@pytest.mark.slow
 def test_displaced_kernels_are_matched_with_their_events(planted: PlantedEvents) -> None:
     """A kernel that lies 2 bins later in its window has its events 2 bins earlier; both count as found."""
     dunl = with_true_kernels(planted, k=2, sparsity=0.1, n_steps=200)
@@ -176,12 +181,14 @@ def test_a_given_baseline_is_kept(planted: PlantedEvents) -> None:
     assert found.baseline.tolist() == pytest.approx([0.5] * len(planted))
 
 
+@pytest.mark.slow
 def test_positive_kernels_stay_positive(planted: PlantedEvents) -> None:
     dunl = DUNL(2, 16, positive_kernels=True, generator=drawn()).fit(planted.x, steps=3)
     assert float(dunl.dictionary.min()) >= 0
     assert dunl.dictionary.norm(dim=1).tolist() == pytest.approx([1, 1])
 
 
+@pytest.mark.slow
 def test_it_is_kept_and_read_as_saes_are(planted: PlantedEvents, tmp_path: Path) -> None:
     """`save` and `load_sae` give the same kernels, settings and codes."""
     dunl = DUNL(2, 16, k=2, group=0.1, generator=drawn()).fit(planted.x, steps=2)
@@ -192,6 +199,7 @@ def test_it_is_kept_and_read_as_saes_are(planted: PlantedEvents, tmp_path: Path)
     assert torch.equal(again.encode(planted.x).values, dunl.encode(planted.x).values)
 
 
+@pytest.mark.slow
 def test_its_kernels_are_looked_at_with_the_windows_they_begin() -> None:
     """A row is a window, an atom fires where its event begins, and the browser draws kernels and windows."""
     import sae_nb_widgets as sw

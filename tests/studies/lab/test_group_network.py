@@ -24,6 +24,7 @@ def network(x: Tensor) -> GroupNetwork:
     return GroupNetwork(9, 2, 3, generator=drawn()).fit(x, steps=15)
 
 
+@pytest.mark.slow
 def test_atoms_are_powers_of_an_action(network: GroupNetwork) -> None:
     for k in range(2):
         b, matrix = network.operator.base[k].detach(), network.action(k).matrix
@@ -43,6 +44,7 @@ def test_codes_are_sparse_coding(network: GroupNetwork, x: Tensor) -> None:
     assert torch.allclose(z, codes.to_dense() * network._unit, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_rolled_atoms_are_found() -> None:
     base = torch.nn.functional.normalize(torch.randn(2, 16, generator=drawn()), dim=1)
     atoms = torch.cat([base.roll(4 * g, dims=1) for g in range(4)])
@@ -69,6 +71,7 @@ def test_closing_is_a_term_of_the_loss(x: Tensor) -> None:
     assert left == pytest.approx(0.5 * float(loss.parts["closure"]), rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("turns", "order"), [(1, 6), (2, 3), (3, 2)])
 def test_a_roll_is_learned_from_pairs(turns: int, order: int) -> None:
     """Its matrix, and that so many of them lead back; its eigenvalues are roots of 1."""
@@ -81,6 +84,7 @@ def test_a_roll_is_learned_from_pairs(turns: int, order: int) -> None:
     )
 
 
+@pytest.mark.slow
 def test_pairs_do_not_say_what_inputs_lack() -> None:
     """Without their mean all pairs are matched, and the matrix is wrong along the mean alone."""
     x = torch.randn(500, 6, generator=drawn())

@@ -26,6 +26,7 @@ def kds(x: Tensor) -> KDS:
     return KDS(2, 12, generator=drawn()).fit(x, steps=30)
 
 
+@pytest.mark.slow
 def test_codes_minimise_reconstruction_and_distance(x: Tensor) -> None:
     """Enough steps end where no exchange between two landmarks lowers ½‖x − zW‖² + λ Σ z ‖x − w‖²."""
     kds = KDS(2, 6, locality=0.3, n_steps=2000, generator=drawn())
@@ -64,6 +65,7 @@ def test_one_step_is_spades_encoder(x: Tensor) -> None:
     assert torch.allclose(z, spade.to_dense(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_two_moons_are_parted() -> None:
     from sklearn.datasets import make_moons
 
@@ -73,6 +75,7 @@ def test_two_moons_are_parted() -> None:
     assert sn.lab.local_map(kds, moons).accuracy(moon) > 0.95
 
 
+@pytest.mark.slow
 def test_weighted_codes_pay_for_distance(x: Tensor) -> None:
     """WLSC ends where each code's slope is λ‖x − d‖² if it is used, and at most that if not."""
     wlsc = WLSC(2, 6, locality=0.2, n_steps=3000, generator=drawn())

@@ -29,6 +29,7 @@ def found(planted: tuple[Tensor, Tensor]) -> MatchedSimilarity:
     return KernelSimilarity(8, kernel="precomputed").fit(planted[1] @ planted[1].T)
 
 
+@pytest.mark.slow
 def test_atoms_are_found_from_similarities(
     planted: tuple[Tensor, Tensor], found: MatchedSimilarity
 ) -> None:
@@ -54,6 +55,7 @@ def test_objective_never_rises(found: MatchedSimilarity) -> None:
     assert float(found.objective[-1]) < 0.5 * float(found.objective[0])
 
 
+@pytest.mark.slow
 def test_given_similarities_or_inputs(planted: tuple[Tensor, Tensor]) -> None:
     """The linear kernel computes what "precomputed" is given, and can say what atoms look like."""
     x = planted[1]
@@ -71,6 +73,7 @@ def test_encoding_again_gives_the_codes(found: MatchedSimilarity) -> None:
     assert float((again - found.z.T).abs().max()) < 0.02 * float(found.z.max())
 
 
+@pytest.mark.slow
 def test_units_tile_a_ring() -> None:
     """Twelve units on a circle, known by a radial kernel: each fires in one piece of it, and all is explained."""
     angle = torch.linspace(0, 2 * math.pi, 201)[:-1]

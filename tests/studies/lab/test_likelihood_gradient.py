@@ -39,6 +39,7 @@ def test_exact_gradient_is_that_of_the_likelihood(model: tuple[Tensor, Tensor, T
     assert float(found[2, 5]) == pytest.approx(slope, rel=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["network", "output"])
 def test_solved_systems_give_the_gradient(model: tuple[Tensor, Tensor, Tensor], how: str) -> None:
     x, dictionary, alpha = model

@@ -40,6 +40,7 @@ def test_a_position_knows_its_predecessor() -> None:
     assert float(after[3] @ after[2]) == pytest.approx(-2 * 3)
 
 
+@pytest.mark.slow
 def test_one_layer_with_momentum_does_induction(model: MomentumModel) -> None:
     plain = Momentum(gamma=0).fit(steps=120)
     assert model.accuracy(300) > 0.8
@@ -47,6 +48,7 @@ def test_one_layer_with_momentum_does_induction(model: MomentumModel) -> None:
     assert float(model.scores().max()) > float(plain.scores().max()) + 0.15
 
 
+@pytest.mark.slow
 def test_patterns_are_what_the_layer_mixes_by(model: MomentumModel) -> None:
     ids, _ = model.rows(3)
     patterns = model.patterns(ids)
@@ -61,6 +63,7 @@ def test_patterns_are_what_the_layer_mixes_by(model: MomentumModel) -> None:
         assert torch.allclose(layer(x), x + layer.out(mixed), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_future_is_not_seen(model: MomentumModel) -> None:
     ids, _ = model.rows(2)
     other = ids.clone()

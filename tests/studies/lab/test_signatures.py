@@ -74,6 +74,7 @@ def test_movements_have_one_size_and_are_orthogonal() -> None:
     assert torch.allclose(together, step**2 * torch.eye(6), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_generators_are_the_least_squares_ones(net: Any) -> None:
     """The change that they make, measured by moving the images along them, is the smallest eigenvalue's share."""
     images = torch.rand(4, 3, 24, 24, generator=torch.Generator().manual_seed(1))
@@ -98,6 +99,7 @@ def test_generators_are_the_least_squares_ones(net: Any) -> None:
         assert change(other) > change(found.generators[0, 0])
 
 
+@pytest.mark.slow
 def test_families_are_nearer_than_strangers(found: SignatureDistances) -> None:
     """By texture and by symmetry; distances are symmetric, zero to oneself, and at most 1."""
     assert found.nearest() == ("1", "0", "3", "2", "5", "4")
@@ -109,6 +111,7 @@ def test_families_are_nearer_than_strangers(found: SignatureDistances) -> None:
     np.testing.assert_allclose(found.distance, mixed)
 
 
+@pytest.mark.slow
 def test_texture_is_the_distance_of_gram_matrices(net: Any, found: SignatureDistances) -> None:
     grams = []
     for angle, seed in ((0.0, 0), (np.pi / 2, 2)):
@@ -144,6 +147,7 @@ def made(distances: Any) -> SignatureDistances:
     )
 
 
+@pytest.mark.slow
 def test_mantel_permutes_artists_and_not_pairs() -> None:
     """The null of all orders of four artists holds the values that enumeration gives, and p is a rank."""
     rng = np.random.default_rng(0)
@@ -164,6 +168,7 @@ def test_mantel_permutes_artists_and_not_pairs() -> None:
     assert test.p == pytest.approx((1 + reached) / 401)
 
 
+@pytest.mark.slow
 def test_chance_is_not_called_a_family() -> None:
     """Of 60 random distances and families, about one in ten has p ≤ 0.1."""
     rng = np.random.default_rng(0)

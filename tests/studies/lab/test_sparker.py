@@ -30,6 +30,7 @@ def found() -> AnomalyTest:
     return kernels.fit(drawn(1000, 0), drawn(330, 1, n_odd=30), n_toys=19)
 
 
+@pytest.mark.slow
 def test_a_clump_is_found(found: AnomalyTest) -> None:
     """The strongest kernel lies on it, no toy reaches the statistic, and the rows nearest to it are its rows."""
     strongest = found.centres[found.amplitudes.argmax()]
@@ -39,12 +40,14 @@ def test_a_clump_is_found(found: AnomalyTest) -> None:
     assert set(found.nearest(5)[0].tolist()) <= set(range(300, 330))
 
 
+@pytest.mark.slow
 def test_rows_that_differ_have_the_largest_ratio(found: AnomalyTest) -> None:
     """In the clump data are many times denser than the reference; far away the ratio is 1."""
     assert float(found.log_ratio(ANOMALY[None])) > 1
     assert float(found.log_ratio(torch.full((1, 2), 50.0)).abs()) < 1e-6
 
 
+@pytest.mark.slow
 def test_table_counts_rows_within_reach(found: AnomalyTest) -> None:
     """Rows within two widths of a kernel, and how many the reference has there, for the same number of rows."""
     first = found.table.iloc[0]
@@ -57,6 +60,7 @@ def test_table_counts_rows_within_reach(found: AnomalyTest) -> None:
     assert near > 3 * first.expected
 
 
+@pytest.mark.slow
 def test_one_kernel_as_wide_as_all_counts_rows() -> None:
     """f is then one number, and −2 L twice the log-likelihood ratio of the Poisson number of rows."""
     n, expected = 150, 100.0
@@ -115,6 +119,7 @@ def test_gradients_are_those_of_the_loss(competition: bool) -> None:
         assert torch.allclose(one, other, atol=1e-12)
 
 
+@pytest.mark.slow
 def test_the_width_falls_and_then_stays(found: AnomalyTest) -> None:
     """Geometrically from the first to the last in 0.7 of the steps; at once without annealing."""
     widths = found.widths
@@ -127,6 +132,7 @@ def test_the_width_falls_and_then_stays(found: AnomalyTest) -> None:
     assert still.fit(drawn(50, 0), drawn(20, 1), n_toys=0).widths.eq(0.25).all()
 
 
+@pytest.mark.slow
 def test_p_values_are_uniform_where_nothing_differs() -> None:
     """By Kolmogorov and Smirnov, over 80 splits of normal rows, ranks spread evenly within their step."""
     kernels = SparKer(2, widths=(1.5, 0.5), n_steps=3)

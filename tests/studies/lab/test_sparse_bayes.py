@@ -54,6 +54,7 @@ def problem() -> tuple[Problem, Tensor]:
     return Problem(operator, x, 0.01, rows, rows, 2000, 1e-16, 200), alpha
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("solver", ["exact", "woodbury", "cg"])
 def test_posterior_is_bayes_rule(problem: tuple[Problem, Tensor], solver: str) -> None:
     """Mean, variances and log p(x) by conditioning a joint Gaussian; by probes within their spread."""
@@ -100,6 +101,7 @@ def test_em_never_loses_likelihood(n_clusters: int | None) -> None:
     assert torch.allclose(found.precisions, other.precisions, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_probes_lead_where_the_covariance_leads(
     seen: tuple[CosineOperator, Tensor, Tensor],
 ) -> None:
@@ -111,6 +113,7 @@ def test_probes_lead_where_the_covariance_leads(
     assert abs(error(exact, z) - error(by_cg, z)) < 0.03
 
 
+@pytest.mark.slow
 def test_error_bars_hold_the_truth(seen: tuple[CosineOperator, Tensor, Tensor]) -> None:
     """Nearly all true coefficients that were found lie within three sd; what is not there is small."""
     operator, z, x = seen
@@ -121,6 +124,7 @@ def test_error_bars_hold_the_truth(seen: tuple[CosineOperator, Tensor, Tensor]) 
     assert float(found.mean[0, z[0] == 0].abs().max()) < 5 * NOISE
 
 
+@pytest.mark.slow
 def test_clusters_are_found_and_shared() -> None:
     """Rows that share supports are told apart, and better recovered than by themselves or all as one."""
     operator = masked(64, 24)

@@ -52,6 +52,7 @@ def test_a_linear_score_is_the_wiener_filter() -> None:
     assert abs(from_one) < 0.5
 
 
+@pytest.mark.slow
 def test_weights_have_the_least_error_of_all(gated: WaveletScore) -> None:
     """Stein: weights found without clean data are those of least squares on them; others denoise worse."""
     x = edges(2000, seed=3)

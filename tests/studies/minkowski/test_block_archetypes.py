@@ -55,6 +55,7 @@ def test_what_is_outside_is_projected_on_the_hull() -> None:
     assert torch.allclose(square(x), wanted, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_soft_gate_changes_nothing_and_a_hard_one_does() -> None:
     """g · conv(T) lies in conv(T) for a centred tile; a closed tile stands at its centre."""
     found = model()
@@ -66,6 +67,7 @@ def test_a_soft_gate_changes_nothing_and_a_hard_one_does() -> None:
     assert explained_variance(mixed(found), gated(mixed(found))) < 0.99
 
 
+@pytest.mark.slow
 def test_active_tiles_are_the_ones_that_made_the_row() -> None:
     points = torch.zeros(6, 8)
     points[:3, :3], points[3:, 4:7] = torch.eye(3), torch.eye(3)
@@ -77,6 +79,7 @@ def test_active_tiles_are_the_ones_that_made_the_row() -> None:
     assert torch.allclose(found(x), x, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n_active", "count"), [(None, 12), (1, 7)])
 def test_vertices_are_sums_of_one_archetype_per_active_tile(
     n_active: int | None, count: int
@@ -88,6 +91,7 @@ def test_vertices_are_sums_of_one_archetype_per_active_tile(
     assert len(found.vertices(5)) == 5
 
 
+@pytest.mark.slow
 def test_a_planted_sum_is_found() -> None:
     """Held-out R², and the planted corners, from a start in independent subspaces."""
     planted = planted_hulls(700, "minkowski", tile_sizes=(3, 3), d_in=8, seed=4)
@@ -102,6 +106,7 @@ def test_a_planted_sum_is_found() -> None:
     assert float(cosines.max(dim=1).values.min()) > 0.9
 
 
+@pytest.mark.slow
 def test_a_pull_keeps_archetypes_in_the_hull_of_data() -> None:
     x = planted_hulls(300, "gaussian", tile_sizes=(4,), d_in=5).x
     loose = BlockConfig(n_steps=60, tightness=(0.0, 0.0), learning_rate=0.05)

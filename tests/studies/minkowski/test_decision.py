@@ -25,6 +25,7 @@ def test_a_gaussian_has_the_covariance_of_the_data() -> None:
     assert int(torch.linalg.matrix_rank(drawn - drawn.mean(dim=0), tol=1e-2)) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "accepted"), [("minkowski", True), ("gaussian", False)])
 def test_a_planted_sum_is_accepted_and_a_gaussian_is_not(kind: str, accepted: bool) -> None:
     planted = planted_hulls(500, kind, tile_sizes=(3, 3), d_in=8, seed=1)  # type: ignore[arg-type]

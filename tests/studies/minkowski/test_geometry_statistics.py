@@ -16,6 +16,7 @@ from sae_nb_studies.minkowski import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("n", "d", "bound"), [(3, 2, 0.5), (4, 3, 1 / 3), (6, 3, 5**-0.5)])
 def test_the_best_frames_are_reached(n: int, d: int, bound: float) -> None:
     assert welch_bound(n, d) == pytest.approx(bound)
@@ -25,6 +26,7 @@ def test_the_best_frames_are_reached(n: int, d: int, bound: float) -> None:
     assert best < bound + 0.03
 
 
+@pytest.mark.slow
 def test_an_optimised_frame_is_flatter_than_a_random_one() -> None:
     floors = geometry_floors(60, 12)
     assert floors["near-Grassmannian"].largest < 0.7 * floors["random"].largest

@@ -6,7 +6,10 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.models import VisionTransformer, VisionTransformerConfig
+from sae_nb.models._vision_transformer import (
+    VisionTransformer,
+    VisionTransformerConfig,
+)
 from sae_nb_studies.minkowski import head_mixtures
 
 
@@ -15,6 +18,7 @@ def model() -> sn.LiveModel:
     return sn.load_model("tiny-vit")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layer", [0, 11])
 def test_attention_is_rebuilt_from_its_mixtures(model: sn.LiveModel, layer: int) -> None:
     found = head_mixtures(model, sn.data.scenes(3), layer)

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sae_nb_studies.data import planted_hulls
-from sae_nb_studies.geometry import communities
+from sae_nb_studies.geometry._communities import communities
 from sae_nb_studies.minkowski import (
     BlockArchetypes,
     coefficient_blocks,
@@ -45,6 +45,7 @@ def test_copies_of_rows_are_refused_far_from_the_origin_too() -> None:
         path_support(x.repeat(5, 1), n_neighbours=3)
 
 
+@pytest.mark.slow
 def test_a_path_through_tiles_stays_in_a_gated_sum() -> None:
     planted = planted_hulls(500, n_active=1, seed=0)
     truth = BlockArchetypes(planted.archetypes, planted.tile_sizes, torch.zeros(16), 1)
@@ -61,6 +62,7 @@ def test_the_codes_mixed_linearly_are_the_line() -> None:
     assert np.allclose(found.block_straight, found.straight, atol=0.05)
 
 
+@pytest.mark.slow
 def test_a_tile_path_joins_the_reconstructions() -> None:
     planted = planted_hulls(50, n_active=1, seed=0)
     truth = BlockArchetypes(planted.archetypes, planted.tile_sizes, torch.zeros(16), 1)

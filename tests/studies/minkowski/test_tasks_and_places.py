@@ -37,6 +37,7 @@ def test_importance_is_what_taking_an_atom_out_costs() -> None:
     assert torch.allclose(recruit(CODES, ATOMS, HEAD).importance[7], lost, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_it_is_exact_on_a_real_head_and_sae() -> None:
     model = sn.load_model("tiny-vit")
     acts = sn.capture(model, sn.data.scenes(4), "norm", progress=False)

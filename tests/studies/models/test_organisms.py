@@ -9,6 +9,8 @@ from sae_nb_studies.circuits import predict_decisions
 from sae_nb_studies.data import HiddenRules, hidden_rules
 from sae_nb_studies.models import train_hidden_rule
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def organism() -> LiveModel:

@@ -86,6 +86,7 @@ def test_layers_are_compared_at_the_recipes_effect() -> None:
     assert "cheapest at" in repr(found)
 
 
+@pytest.mark.slow
 def test_a_mode_that_reads_the_activation_has_its_price_too() -> None:
     sae = sn.TopK(D, 12, 3, generator=torch.Generator().manual_seed(0)).eval()
     atom = int(sae.encode(X).atoms.mode().values)
@@ -118,6 +119,7 @@ def of_texts() -> tuple[sn.LiveModel, list[str], Any]:
         return gpt, texts, steering.recipe
 
 
+@pytest.mark.slow
 def test_texts_are_scored_at_every_token_that_predicts_one() -> None:
     gpt, texts, steered = of_texts()
     found = sn.steering_cost(gpt, steered, texts, measure=5, strengths=[1.0], n_controls=0)
@@ -133,6 +135,7 @@ def test_texts_are_scored_at_every_token_that_predicts_one() -> None:
     assert "log-probability of" in found.measure
 
 
+@pytest.mark.slow
 def test_what_rises_most_is_chosen_on_other_texts_than_it_is_measured_on() -> None:
     """Every second text chooses, the others count; and there it rises more than along a random direction."""
     gpt, texts, steered = of_texts()

@@ -8,7 +8,11 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb_studies.temporal import EXAMPLES, garden_path_surprise, read_garden_paths
+from sae_nb_studies.temporal._turning_points import (
+    EXAMPLES,
+    garden_path_surprise,
+    read_garden_paths,
+)
 from tests.refusing import refused
 
 COUNTS = {"nps": 19, "npz": 43, "vawip": 28}
@@ -34,6 +38,7 @@ def test_benchmark_files_are_read(assets: Path, kind: str) -> None:
         assert one.garden.endswith(".")
 
 
+@pytest.mark.slow
 def test_surprise_is_the_models_own() -> None:
     """−log p of the word's tokens, as the logits say; energies of the SAE's own parts."""
     model = sn.load_model("tiny-gpt")

@@ -13,14 +13,20 @@ import torch
 from scipy.sparse import csr_matrix
 
 import sae_nb as sn
-from sae_nb_studies.evaluation import (
+from sae_nb_studies.evaluation.concepts._targeted import (
     Pooled,
     attribute_exchange,
     shortcut_removal,
     targeted_perturbation,
 )
-from sae_nb_studies.uses import Bench, BenchTasks, Material, _bench, bench, score_of
-from sae_nb_studies.uses._bench_rows import Score
+from sae_nb_studies.uses import (
+    Bench,
+    BenchTasks,
+    _bench,
+    bench,
+)
+from sae_nb_studies.uses._bench_rows import Score, score_of
+from sae_nb_studies.uses._bench_tasks import Material
 
 
 def planted(n: int = 480, *, known: bool = True) -> tuple[Pooled, dict[str, np.ndarray]]:
@@ -68,6 +74,7 @@ def test_tpp_hurts_one_class_alone() -> None:
     assert targeted_perturbation(broken, labels["c"], (1,)).score == pytest.approx(0.0, abs=0.02)
 
 
+@pytest.mark.slow
 def test_ravel_exchanges_one_attribute() -> None:
     """Planted: cause and isolation are near 1; a label that another determines is left out."""
     pooled, labels = planted()
@@ -88,6 +95,7 @@ def own(n: int = 96, **more: Any) -> tuple[Any, Any, BenchTasks]:
     return sae, model, BenchTasks(inputs=x, labels={"third": label}, **more)
 
 
+@pytest.mark.slow
 def test_rows_without_a_counterpart_say_why() -> None:
     sae, model, tasks = own()
     rows = ["absorption", "scr", "ravel", "unlearning"]
@@ -97,6 +105,7 @@ def test_rows_without_a_counterpart_say_why() -> None:
     assert (table["warning"] != "").tolist() == [False, True, False, False]
 
 
+@pytest.mark.slow
 def test_own_tasks_are_measured_and_saved(tmp_path: Path) -> None:
     """A user's vectors and labels; JSON has null for what is not known, HTML holds the rows and no script."""
     sae, model, tasks = own()

@@ -11,6 +11,8 @@ import sae_nb as sn
 from sae_nb.generation._writing import Along
 from sae_nb_studies.uses import Debugged, debug
 
+pytestmark = pytest.mark.slow
+
 PLACE = "resid_post.3"
 
 

@@ -40,6 +40,7 @@ def planted(rows: list[list[int]], n_atoms: int = 8) -> Documents:
     return documents_of(x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pool", ["max", "mean", "count"])
 def test_pooling_is_that_of_a_dense_matrix(
     pool: Any, gpt: sn.LiveModel, sae: sn.SparseAutoencoder
@@ -94,6 +95,7 @@ def test_words_are_those_of_the_text(docs: Documents) -> None:
     assert docs.find("dog") == [1]
 
 
+@pytest.mark.slow
 def test_images_are_documents_of_patches() -> None:
     vit, images = sn.load_model("tiny-vit"), sn.data.scenes(6).images
     docs = documents(
@@ -118,6 +120,7 @@ def test_shares_differences_and_intervals_are_those_counted_by_hand() -> None:
     assert row.relative == pytest.approx(0.25)
 
 
+@pytest.mark.slow
 def test_sad_stories_differ_and_their_words_do(
     gpt: sn.LiveModel, sae: sn.SparseAutoencoder
 ) -> None:

@@ -11,8 +11,12 @@ import torch
 
 import sae_nb as sn
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation, notable
-from sae_nb.models import Intervention, Stream, intervening
+from sae_nb.models._generation import Stream
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import intervening
 from sae_nb.steering import random_direction
+
+pytestmark = pytest.mark.slow
 
 PLACE, PROMPT = "resid_post.1", "The list of"
 SAMPLED = {"temperature": 1.0, "seed": 3}

@@ -46,6 +46,7 @@ def test_atoms_belong_where_their_mean_is_largest(gpt: Any, sae: Any) -> None:
     assert found.atoms["effect"].groupby(found.atoms["behaviour"]).is_monotonic_decreasing.all()
 
 
+@pytest.mark.slow
 def test_only_delimiters_are_changed(gpt: Any, sae: Any) -> None:
     """A prompt without one, and no room to write one, goes on as before; `by=0` changes nothing."""
     found = rise(gpt, sae, TEXTS, PLACE, RULES)
@@ -59,6 +60,7 @@ def test_only_delimiters_are_changed(gpt: Any, sae: Any) -> None:
     assert effect.texts["atoms"] != effect.texts["nothing"]
 
 
+@pytest.mark.slow
 def test_an_effect_counts_finished_steps(gpt: Any, sae: Any) -> None:
     found = rise(gpt, sae, TEXTS, PLACE, RULES)
     prompts = ["Tom lost the key.", "Anna went to the river."]

@@ -51,6 +51,7 @@ def test_it_is_morans_i_by_its_definition() -> None:
         assert row.moran == pytest.approx(expected, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_the_region_is_found_and_the_rest_is_luck() -> None:
     docs, latitude, longitude = planted()
     found = spatial_autocorrelation(docs, latitude, longitude)
@@ -61,6 +62,7 @@ def test_the_region_is_found_and_the_rest_is_luck() -> None:
     assert 3 not in set(found.table.atom)  # too few documents
 
 
+@pytest.mark.slow
 def test_components_and_neurons_stand_beside() -> None:
     docs, latitude, longitude = planted()
     found = spatial_autocorrelation(docs, latitude, longitude)

@@ -28,6 +28,7 @@ def measured() -> TextDimension:
     )
 
 
+@pytest.mark.slow
 def test_it_is_the_dimension_of_the_first_tokens() -> None:
     """Those that `capture` keeps, at the last block; a short text has none."""
     acts = sn.capture(sn.load_model("tiny-gpt"), texts(), "resid_post.3", progress=False)
@@ -41,6 +42,7 @@ def test_it_is_the_dimension_of_the_first_tokens() -> None:
     assert "8 texts of 40 tokens at resid_post.3" in repr(result)
 
 
+@pytest.mark.slow
 def test_batches_change_nothing() -> None:
     model = sn.load_model("tiny-gpt")
     again = text_dimension(model, texts()[:5], length=LENGTH, batch_size=3, progress=False)
@@ -72,6 +74,7 @@ def test_groups_are_means_of_their_texts_in_order() -> None:
     assert list(result.simpler["count"]) == ["distinct", "tokens"]
 
 
+@pytest.mark.slow
 def test_atoms_are_correlated_as_numpy_does() -> None:
     sae = sn.load_sae("tiny-gpt/resid_post.3")
     model = sn.load_model("tiny-gpt")

@@ -49,6 +49,7 @@ def test_pairs_that_are_alike_are_left_out() -> None:
     assert 11 not in set(table.atom) | set(table.other)
 
 
+@pytest.mark.slow
 def test_targeted_groups_are_the_attribute_and_all_atoms_are_not() -> None:
     """Four of many atoms say what was asked; the others are noise of their own groups."""
     attribute = np.arange(80) % 2
@@ -151,6 +152,7 @@ def test_greedy_choice_takes_what_adds_most() -> None:
     assert (selection.table.coverage >= selection.table.random - 1e-9).all()
 
 
+@pytest.mark.slow
 def test_the_or_rule_finds_two_causes() -> None:
     kind = np.arange(80) % 2 == 0
     x = drawn(80, 20, 0.2, seed=5)
@@ -164,6 +166,7 @@ def test_the_or_rule_finds_two_causes() -> None:
     assert {"activations", "always yes"} <= set(table.index)
 
 
+@pytest.mark.slow
 def test_the_layer_is_chosen_without_unseen_documents() -> None:
     kind = np.arange(80) % 2 == 0
     told, noise = drawn(80, 20, 0.2, seed=6), drawn(80, 20, 0.2, seed=7)

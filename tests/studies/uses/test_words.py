@@ -11,7 +11,7 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer
 
 import sae_nb as sn
-from sae_nb.activations import join_tokens
+from sae_nb.activations._context import join_tokens
 from sae_nb.corpora import Documents, diff
 from sae_nb.corpora._words import WORD, words_of
 
@@ -78,6 +78,7 @@ def docs() -> Documents:
     return replace(found, context=replace(found.context, vocabulary=names))
 
 
+@pytest.mark.slow
 def test_peaks_of_all_atoms_are_those_of_each(docs: Documents) -> None:
     atoms = np.flatnonzero(docs.counts)[:40]
     some = docs.subset([7, 2, 2, 9, 0])
@@ -92,6 +93,7 @@ def test_peaks_of_all_atoms_are_those_of_each(docs: Documents) -> None:
     assert [docs.peak_word(int(atom)) for atom in silent] == [""] * len(silent)
 
 
+@pytest.mark.slow
 def test_what_words_say_of_a_difference_is_counted_by_hand(docs: Documents) -> None:
     """The word of each atom comes from the side that has more of it, and its shares are exact."""
     a, b = docs.subset(slice(6)), docs.subset(slice(6, 12))

@@ -47,6 +47,7 @@ def test_occlusion_of_a_sum_is_its_terms() -> None:
     assert found.n_runs == 5
 
 
+@pytest.mark.slow
 def test_sobol_of_a_sum_is_the_share_of_its_variance() -> None:
     """(w (x − b))² of each quarter, over their sum; the estimator is that of `sobol`."""
     x = _images()
@@ -81,6 +82,7 @@ def test_the_map_of_a_square_lies_on_it(method: str) -> None:
     assert found.table["top"].between(0, 1).all()
 
 
+@pytest.mark.slow
 def test_maps_of_one_model_agree_and_of_another_less() -> None:
     x = _images(8)
     one = sn.vision.attribution(_model(), x, "occlusion", outcome=0)
@@ -94,6 +96,7 @@ def test_maps_of_one_model_agree_and_of_another_less() -> None:
     assert len(other.plot().data) == 2
 
 
+@pytest.mark.slow
 def test_shuffled_maps_are_those_of_other_images() -> None:
     x = _images(6)
     flat = sn.vision.attribution(_model(), x, "gradient", outcome=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ def _images(n: int, seed: int = 0) -> Tensor:
     return torch.zeros(n, KINDS).scatter_(1, chosen, 1 + torch.rand(n, 2, generator=generator))
 
 
+@pytest.mark.slow
 def test_a_removed_concept_is_suppressed_and_the_added_one_exaggerated() -> None:
     """δ is 0 and 1 there; nobody else is tagged; a set is not worse for being smaller."""
     rows = _images(300)
@@ -44,6 +46,7 @@ def test_a_removed_concept_is_suppressed_and_the_added_one_exaggerated() -> None
     assert (found.images["share"][holds.sum() :] < found.images["share"][0]).all()
 
 
+@pytest.mark.slow
 def test_halves_of_one_set_differ_in_nothing() -> None:
     docs = _documents(_images(120, seed=1))
     tagged = 0
@@ -55,6 +58,7 @@ def test_halves_of_one_set_differ_in_nothing() -> None:
     assert tagged <= 3
 
 
+@pytest.mark.slow
 def test_copies_that_share_a_concept_are_one() -> None:
     """Two atoms of one direction: apart, one looks suppressed and the other exaggerated; opposites stay apart."""
     sae = sn.TopK(4, 4, 1).eval()

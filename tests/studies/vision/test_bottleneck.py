@@ -54,6 +54,7 @@ def _found(*, together: bool = False, **settings: object) -> sn.vision.ConceptBo
     return sn.vision.concept_bottleneck(_model(), _images(lit), known, "places", **settings)  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["occlusion", "gradient"])
 def test_independent_concepts_are_read_from_their_region_and_twins_from_both(method: str) -> None:
     seen = _images(_lit(6))

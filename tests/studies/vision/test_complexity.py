@@ -40,6 +40,7 @@ def test_rows_of_one_sample_stay_on_one_side() -> None:
     assert honest.complexity[0] > 0.5
 
 
+@pytest.mark.slow
 def test_importance_is_what_the_gradient_says() -> None:
     model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
     images = sn.data.scenes(6).images

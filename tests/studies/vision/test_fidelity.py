@@ -43,6 +43,7 @@ def found() -> sn.vision.PixelFidelity:
     return sn.vision.pixel_fidelity(model, _images(), maps, n_steps=4, n_masks=24, n_bootstrap=50)
 
 
+@pytest.mark.slow
 def test_the_pixels_that_are_read_win_under_every_baseline(
     found: sn.vision.PixelFidelity,
 ) -> None:
@@ -55,6 +56,7 @@ def test_the_pixels_that_are_read_win_under_every_baseline(
             assert scores["right"][i, j] > scores["random"][i, j]
 
 
+@pytest.mark.slow
 def test_ends_of_the_curves_are_the_image_and_the_baseline(
     found: sn.vision.PixelFidelity,
 ) -> None:
@@ -64,6 +66,7 @@ def test_ends_of_the_curves_are_the_image_and_the_baseline(
     assert np.allclose(found.insertion[black, :, -1], found.insertion[black, 0, -1], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_scores_that_agree_say_so(found: sn.vision.PixelFidelity) -> None:
     """Three maps in one order: Spearman 1; the random one does not count."""
     matrix = found.agreement

@@ -82,6 +82,7 @@ def test_a_whole_crop_without_noise_is_the_image() -> None:
     assert torch.allclose(crops, x.repeat_interleave(3, 0), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_atoms_grow_and_are_compared(blobs: sn.LiveModel, sae: sn.TopK) -> None:
     """Stronger than random phases; the record agrees with the SAE, also for atoms side by side."""
     atoms = _alive(blobs, sae)
@@ -102,6 +103,7 @@ def test_atoms_grow_and_are_compared(blobs: sn.LiveModel, sae: sn.TopK) -> None:
             assert again == pytest.approx(strength, rel=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["universal", "crosscoder"])
 def test_one_atom_in_two_models(blobs: sn.LiveModel, kind: str) -> None:
     """An image a model; a universal code has a strength for every pair, a crosscoder one for all models."""

@@ -55,6 +55,7 @@ def test_strength_zero_changes_nothing_and_more_changes_more() -> None:
     assert torch.allclose(corrupt(constant, "blur", 0.7), constant, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_what_no_atom_writes_is_noticed_and_probes_keep_what_stays() -> None:
     """Noise makes blue, which neither the SAE nor the leading component has; labels survive it."""
     model = sn.wrap(_Patches(), class_names=["red", "green", "blue"])

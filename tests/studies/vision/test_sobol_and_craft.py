@@ -16,6 +16,7 @@ def _additive(codes: Tensor) -> Tensor:
     return codes @ WEIGHTS
 
 
+@pytest.mark.slow
 def test_indices_of_a_sum_are_its_squared_weights() -> None:
     """a² / Σ a², .643 .286 .071; concepts that nothing reads have exactly 0."""
     found = sn.vision.sobol(_additive, torch.ones(3, 5), n_designs=512)
@@ -100,6 +101,7 @@ def test_craft_finds_planted_parts_and_what_reads_them(
     assert total[1 - red] < 1e-6
 
 
+@pytest.mark.slow
 def test_a_head_changes_nothing_but_its_concepts() -> None:
     """Full codes give the model's own answer; a deleted atom is what `splice` makes of it."""
     model, sae = sn.load_model("tiny-vit"), sn.load_sae("tiny-vit/resid_post.6")
@@ -113,6 +115,7 @@ def test_a_head_changes_nothing_but_its_concepts() -> None:
     assert torch.allclose(without[:, 0], ablated, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_masks_that_an_image_does_not_feel_are_run_once() -> None:
     """The same answers as one by one, also where an image lacks a concept; fewer runs."""
     model, images = sn.load_model("tiny-vit"), sn.data.scenes(2).images

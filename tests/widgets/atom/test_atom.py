@@ -10,12 +10,17 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.atom import _panel as atom_module
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel._exporting import descendants
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.activations import Activations, Context, Ragged
-from sae_nb.atoms import BANDS, AtomCatalogue
+from sae_nb.activations import Activations
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+)
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._examples import BANDS
 from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of
 
 N_ATOMS, D_IN = 32, 8
@@ -65,6 +70,7 @@ def texts():
     return made
 
 
+@pytest.mark.slow
 def test_every_atom_and_band_is_drawn_without_a_problem(browser) -> None:
     """Dead atoms too; figure, examples and record speak of the same atom."""
     for atom in (0, 7, 12, N_ATOMS - 1):
@@ -100,6 +106,7 @@ def test_it_opens_on_an_atom_whose_name_says_much() -> None:
     assert browser.catalogue.frequency[browser.atom] <= 0.1
 
 
+@pytest.mark.slow
 def test_patches_shown_are_the_strengths_of_the_codes(pictures) -> None:
     """From the trait the browser reads, back to the codes."""
     pictures.atom = 4
@@ -114,6 +121,7 @@ def test_patches_shown_are_the_strengths_of_the_codes(pictures) -> None:
     assert grid.maximum == pytest.approx(record.max_strength)
 
 
+@pytest.mark.slow
 def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
     seen = set()
     for atom in range(N_ATOMS):
@@ -125,6 +133,7 @@ def test_tokens_shown_are_the_texts_of_the_samples(texts) -> None:
     assert {HOSTILE, "مرحبا", "👩‍👩‍👧", "<|begin|>"} <= seen
 
 
+@pytest.mark.slow
 def test_stepping_follows_the_order_and_comes_round(browser) -> None:
     """next and previous, the buttons and the keys are the same thing."""
     for sort in ("frequency", "rarest", "index"):
@@ -192,6 +201,7 @@ def test_search_steps_through_what_it_found_and_escape_ends_it(texts) -> None:
     assert texts.cards.found.layout.display == "none"
 
 
+@pytest.mark.slow
 def test_pages_walk_through_all_examples(pictures) -> None:
     """Twelve at a time, none twice, none left out; another atom begins at the first."""
     pictures.atom = int(np.argmax(pictures.catalogue.frequency))
@@ -208,6 +218,7 @@ def test_pages_walk_through_all_examples(pictures) -> None:
     assert pictures.page == 0
 
 
+@pytest.mark.slow
 def test_clicking_a_neighbour_goes_there(browser) -> None:
     browser.atom = 2
     for bars, atoms in (
@@ -272,6 +283,7 @@ def test_a_failed_encoding_is_one_sentence(monkeypatch) -> None:
     assert not browser.problem
 
 
+@pytest.mark.slow
 def test_exported_page_holds_what_was_on_screen(browser, tmp_path) -> None:
     browser.atom = 2
     browser.label = HOSTILE
@@ -305,6 +317,7 @@ def test_cls_and_registers_have_a_place_under_each_image(pictures) -> None:
         assert row == pytest.approx(dense[here].tolist())
 
 
+@pytest.mark.slow
 def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
     """The share of the same rows: two numbers for one atom would make a reader trust neither."""
     sae, often = sevens.catalogue.sae, sevens.catalogue.frequency
@@ -318,6 +331,7 @@ def test_lens_map_and_browser_tell_one_frequency_of_an_atom(sevens) -> None:
     assert shown.names.fires(shown.atom) in shown.cards.facts.value
 
 
+@pytest.mark.slow
 def test_the_share_of_each_attention_head_stands_on_the_card() -> None:
     """Of an SAE where heads lie side by side; without its model the card says what is missing."""
     gpt = sn.load_model("tiny-gpt")

@@ -9,7 +9,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.atom._atom_view import ITSELF, ORBIT, orbit_of, places_drawing
-from sae_nb_widgets.pursuit import picture
+from sae_nb_widgets.pursuit._detail import picture
 from torch import Tensor
 
 import sae_nb as sn
@@ -52,6 +52,7 @@ def kernels() -> sw.AtomBrowser:
     return made
 
 
+@pytest.mark.slow
 def test_a_kernel_is_a_curve_of_its_own_numbers(kernels: sw.AtomBrowser) -> None:
     """Of the atom shown, and of the next one when that is."""
     for atom in (2, 4):
@@ -73,6 +74,7 @@ def test_inputs_lie_under_what_the_atom_says_of_them(kernels: sw.AtomBrowser) ->
         assert float((x - explained).norm()) < 0.1 * float(x.norm())
 
 
+@pytest.mark.slow
 def test_an_orbit_stands_beside_its_atom() -> None:
     """The atom first, then those of its orbit alone; a click goes there."""
     dictionary = Turned()
@@ -85,6 +87,7 @@ def test_an_orbit_stands_beside_its_atom() -> None:
     assert orbit_of(Kernels(), 3) == [3]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("system", ["KDS", "WLSC"])
 def test_atoms_of_the_lab_are_images(system: str) -> None:
     """Learned on digits: the atom and the inputs it fires on are drawn as 8 × 8 images."""
@@ -100,6 +103,7 @@ def test_atoms_of_the_lab_are_images(system: str) -> None:
     assert panel.to_png()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_a_landmark_lies_where_it_is_among_the_data() -> None:
     """A ring at dictionary + bias, on the scale of the points."""
     generator = torch.Generator().manual_seed(0)

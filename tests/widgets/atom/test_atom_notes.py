@@ -6,10 +6,11 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 
-from sae_nb.activations import Activations, Context
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.codes import SparseCodes
-from sae_nb.sessions import Annotations
+from sae_nb.sessions._annotations import Annotations
 
 HOSTILE = "<script>alert(1)</script>"
 TEXTS = (HOSTILE, "مرحبا بالعالم", "👩‍👩‍👧 é 🏳️‍🌈")
@@ -32,6 +33,7 @@ def _browser(labels=None, **choices):
     return sw.AtomBrowser(Signs(), _rows(), atom=1, labels=labels, **choices)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", TEXTS)
 def test_what_is_typed_comes_back_in_another_panel(tmp_path, text: str) -> None:
     """Script, right to left, emoji; label and note; escaped where HTML is made of them."""
@@ -47,6 +49,7 @@ def test_what_is_typed_comes_back_in_another_panel(tmp_path, text: str) -> None:
     assert HOSTILE not in page
 
 
+@pytest.mark.slow
 def test_saved_is_false_until_the_file_is_written(tmp_path, monkeypatch) -> None:
     """While writing, after a failed write, in memory, and for labels nobody typed."""
     browser = _browser(tmp_path)
@@ -112,6 +115,7 @@ def _picture_browser():
     return sw.AtomBrowser(Signs(), acts, atom=0)
 
 
+@pytest.mark.slow
 def test_crops_follow_the_atom_and_lead_to_their_row() -> None:
     """One sprite; a click chooses the row and says where it is; nothing to see is hidden."""
     browser = _picture_browser()

@@ -10,7 +10,8 @@ import sae_nb_widgets as sw
 import torch
 
 import sae_nb as sn
-from sae_nb.activations import Activations, Context
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context
 from sae_nb.models import LiveModel
 from tests.widgets.made import FakeTopK
 
@@ -36,7 +37,7 @@ def film_acts(time_last: bool = False, step: float | None = None) -> Activations
 
 
 def grid_of(panel: sw.AtomBrowser) -> sw.PictureGrid:
-    from sae_nb_widgets.panel import descendants
+    from sae_nb_widgets.panel._exporting import descendants
 
     grids = [w for w in descendants(panel) if isinstance(w, sw.PictureGrid) and w.frames > 1]
     assert len(grids) == 1
@@ -89,6 +90,7 @@ def model_of_videos() -> LiveModel:
     return sn.wrap(module, class_names=["up", "down"])
 
 
+@pytest.mark.slow
 def test_an_input_lens_reads_videos() -> None:
     """An example of the activations, then an array with its rate; a click on the strip is its position."""
     model = model_of_videos()

@@ -9,11 +9,17 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel._exporting import descendants
 
 import sae_nb as sn
-from sae_nb.activations import CONTINUED, Activations
-from sae_nb.atoms import AtomCatalogue, Example, build_examples, choose_rows
+from sae_nb.activations import Activations
+from sae_nb.activations._token_texts import CONTINUED
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._examples import (
+    Example,
+    build_examples,
+    choose_rows,
+)
 from tests.small_llava import pairs, small_llava
 
 
@@ -29,6 +35,7 @@ def sae() -> sn.TopK:
     return made
 
 
+@pytest.mark.slow
 def test_a_patch_is_shown_on_its_image_and_a_token_in_its_text(
     acts: Activations, sae: sn.TopK
 ) -> None:

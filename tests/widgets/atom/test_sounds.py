@@ -10,8 +10,13 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 
-from sae_nb.activations import Activations, Context, Ragged
-from sae_nb.atoms import AtomCatalogue, heard_at
+from sae_nb.activations import Activations
+from sae_nb.activations._context import (
+    Context,
+    Ragged,
+)
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._sound_clips import heard_at
 from tests.widgets.made import FakeTopK
 
 RATE = 8_000
@@ -44,7 +49,7 @@ def browser() -> sw.AtomBrowser:
 
 
 def grid_of(browser: sw.AtomBrowser) -> sw.PictureGrid:
-    from sae_nb_widgets.panel import descendants
+    from sae_nb_widgets.panel._exporting import descendants
 
     grids = [w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and w.sound_lengths]
     assert len(grids) == 1

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel._exporting import descendants
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.atoms import AtomCatalogue, compare_atoms
-from sae_nb.sessions import Annotations, save_session
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._pair import compare_atoms
+from sae_nb.sessions._annotations import Annotations
+from sae_nb.sessions._session import save_session
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -48,6 +50,7 @@ def _rows(todo) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(todo.to_csv())))
 
 
+@pytest.mark.slow
 def test_an_atom_starred_or_noted_in_any_panel_is_listed_at_once(sae, todo) -> None:
     """By method, by key, by typing; and gone when the star and the words are."""
     browser = sw.AtomBrowser(sae, catalogue=todo.names.catalogue, atom=4)
@@ -91,6 +94,7 @@ def test_sessions_are_listed_beside_and_taken_over(sae, todo, tmp_path) -> None:
         sw.WorkList(sae, catalogue=todo.names.catalogue, sessions=[other])
 
 
+@pytest.mark.slow
 def test_a_row_chosen_sets_the_atom_and_remembers_the_one_before(todo) -> None:
     for atom in (4, 7, 9):
         todo.star(atom)
@@ -133,6 +137,7 @@ def test_a_comparison_counts_as_the_codes_do() -> None:
     assert strengths == sorted(strengths, reverse=True)
 
 
+@pytest.mark.slow
 def test_the_two_chosen_last_are_compared_under_the_list(todo) -> None:
     """Made once, then redrawn; what is opened there is opened by the list."""
     for atom in (4, 7, 9):
@@ -159,6 +164,7 @@ def test_a_dead_atom_can_be_compared() -> None:
     assert not both.problem
 
 
+@pytest.mark.slow
 def test_open_in_browser_works_from_a_panel_that_stands_alone(todo) -> None:
     """Under the panel, once; another atom changes it; it closes by itself and with the panel."""
     todo.open_atom(7)

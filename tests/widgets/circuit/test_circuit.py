@@ -15,10 +15,12 @@ import torch
 import traitlets as t
 from sae_nb_widgets.circuit import CircuitPanel
 from sae_nb_widgets.circuit._layout import Face, Layout
-from sae_nb_widgets.components import png_address
+from sae_nb_widgets.components._atom_card import png_address
 
 import sae_nb as sn
-from sae_nb.atoms import crop_patch
+from sae_nb.atoms._atom import crop_patch
+
+pytestmark = pytest.mark.slow
 
 HOSTILE = "=<b>x</b>"
 

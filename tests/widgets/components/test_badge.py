@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import pytest
-from sae_nb_widgets.components import badge_html, card_content, cards_html
+from sae_nb_widgets.components._atom_card import (
+    badge_html,
+    card_content,
+    cards_html,
+)
 
 import sae_nb as sn
-from sae_nb.atoms import AtomNames, LabelEvidence, Labels, badge
+from sae_nb.atoms import LabelEvidence
+from sae_nb.atoms._evidence import badge
+from sae_nb.atoms._labels import Labels
+from sae_nb.atoms._names import AtomNames
 from sae_nb.labelling import AtomLabel, AtomLabels
-from sae_nb.sessions import names_of
+from sae_nb.sessions._names import names_of
 from tests.widgets.made import Page
 
 GOOD = LabelEvidence(by="rule", detection=0.9, control=0.52, n=40, returns=2, n_sisters=3)
@@ -57,6 +64,7 @@ def test_a_label_that_fails_gives_way_to_a_name_that_holds() -> None:
     assert badge_html(names, 9).count("✓") == 1
 
 
+@pytest.mark.slow
 def test_without_evidence_there_is_no_badge() -> None:
     names = named("It", GOOD)
     assert badge_html(names, 10) == ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from sae_nb_widgets.components import card_content
-from sae_nb_widgets.components._atom_card import _as_frames
+from sae_nb_widgets.components._atom_card import _as_frames, card_content
 
-from sae_nb.activations import Context
-from sae_nb.atoms import AtomCard, Example
+from sae_nb.activations._context import Context
+from sae_nb.atoms._examples import Example
+from sae_nb.atoms._names import AtomCard
 
 
 def test_a_card_shows_the_frame_of_the_firing_between_its_neighbours() -> None:

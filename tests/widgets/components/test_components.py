@@ -12,7 +12,7 @@ from PIL import Image
 from sae_nb_widgets.components import PictureGrid, Sparkbars, TokenStrip
 from sae_nb_widgets.components._base import legend_html, shade
 
-from sae_nb.figures import heat_colour
+from sae_nb.figures.theme import heat_colour
 from tests.widgets.made import Page
 
 HOSTILE = '<script>alert("x")</script><img src=x onerror=alert(1)>'

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from sae_nb_widgets.components import Column, DrawPad, PairedBars
 
-from sae_nb.data import raster
+from sae_nb.data._scenes import raster
 
 
 def test_strokes_add_up_to_what_the_raster_says() -> None:

@@ -14,12 +14,14 @@ from sae_nb_widgets.components import (
     Component,
     Concordance,
     Histogram,
-    Mark,
     StrengthSlider,
     ThinBars,
+)
+from sae_nb_widgets.components._branches import (
     Way,
     words_of_its_own,
 )
+from sae_nb_widgets.components._histogram import Mark
 
 HOSTILE = "<img src=x onerror=alert(1)>"
 LONG = "name " * 60

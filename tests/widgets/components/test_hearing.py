@@ -11,8 +11,8 @@ import anywidget
 import pytest
 import sae_nb_widgets as sw
 import traitlets as t
-from sae_nb_widgets.components import LiveWidget
-from sae_nb_widgets.panel import Plot
+from sae_nb_widgets.components._base import LiveWidget
+from sae_nb_widgets.panel._plot import Plot
 
 
 def _kinds(parent: type = anywidget.AnyWidget) -> Iterator[type[Any]]:

@@ -10,12 +10,15 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.panel import figure_widget
+from sae_nb_widgets.panel._theming import figure_widget
 
-from sae_nb.figures import format_number, heat_colour
+from sae_nb.figures.theme import (
+    format_number,
+    heat_colour,
+)
 from tests.browser.watched import FROM_DISK, watched
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 HOSTILE = "<img src=x onerror=window.hurt=1><script>window.hurt=1</script>"
 
 # The smallest model a component can live with: what anywidget's would do.

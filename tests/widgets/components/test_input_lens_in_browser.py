@@ -10,11 +10,11 @@ import pytest
 import sae_nb_widgets as sw
 from sae_nb_widgets.components import Column
 
-from sae_nb.data import raster
-from sae_nb.figures import heat_colour
+from sae_nb.data._scenes import raster
+from sae_nb.figures.theme import heat_colour
 from tests.scripts import script
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.slow, pytest.mark.browser, pytest.mark.timeout(300)]
 BOLDEST = heat_colour(1.0)[-1]
 HOSTILE = "<img src=x onerror=window.hurt=1>"
 

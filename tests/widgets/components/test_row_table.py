@@ -6,9 +6,12 @@ import csv
 import io
 
 import pytest
-from sae_nb_widgets.components import RowTable
+from sae_nb_widgets.components._row_table import RowTable
 
-from sae_nb.figures import format_number, format_percent
+from sae_nb.figures.theme import (
+    format_number,
+    format_percent,
+)
 
 HEADERS = ["atom", "label", "frequency", "strength"]
 ROWS = [

@@ -7,8 +7,13 @@ from pathlib import Path
 
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.components import script
-from sae_nb_widgets.components._scripts import _TEXTS, _shared_parts, _whole, _without_blanks
+from sae_nb_widgets.components._scripts import (
+    _TEXTS,
+    _shared_parts,
+    _whole,
+    _without_blanks,
+    script,
+)
 from sae_nb_widgets.components._shortening import short_names
 
 STATIC = Path(sw.__file__).parent / "static"

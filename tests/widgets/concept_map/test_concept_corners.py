@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 import sae_nb_widgets as sw
 import torch
 
 from sae_nb.architectures import Archetypal
+
+pytestmark = pytest.mark.slow
 
 
 def test_an_archetypal_sae_has_a_polygon() -> None:

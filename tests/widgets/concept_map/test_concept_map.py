@@ -11,9 +11,12 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.components import packed, unpacked
+from sae_nb_widgets.components._point_map import (
+    packed,
+    unpacked,
+)
 from sae_nb_widgets.concept_map import _panel as module, _runs as runs
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel._exporting import descendants
 
 from tests.widgets.made import HOSTILE, FakeTopK as AnyTopK, picture_acts
 
@@ -78,6 +81,7 @@ def test_the_map_is_there_at_once_with_its_clusters(panel: sw.ConceptMap) -> Non
     }
 
 
+@pytest.mark.slow
 def test_a_click_shows_the_atom_and_outlines_it(panel: sw.ConceptMap) -> None:
     """The trait, the ring, the facts, the neighbours; a linked panel follows."""
     other = sw.AtomBrowser(FakeTopK(), picture_acts(12))
@@ -147,6 +151,7 @@ def test_a_column_colours_the_points() -> None:
     assert panel.color_by == "kind"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["nearest", "co-active"])
 def test_edges_leave_the_selection_only(panel: sw.ConceptMap, kind: str) -> None:
     """Every line begins at a selected atom; without one they lead to the nearest of the atom that is shown."""
@@ -182,6 +187,7 @@ def test_two_dictionaries_side_by_side() -> None:
     assert "stability" in panel.colours
 
 
+@pytest.mark.slow
 def test_buttons_are_events(panel: sw.ConceptMap) -> None:
     """The same atom can be opened twice; steering takes the selection."""
     opened, steered = [], []
@@ -197,6 +203,7 @@ def test_buttons_are_events(panel: sw.ConceptMap) -> None:
     assert [atoms for atoms in steered if atoms] == [(7,), (3, 4)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("show", ["samples", "tokens"])
 def test_samples_and_tokens_can_be_shown(panel: sw.ConceptMap, show: str) -> None:
     """A switch; a lasso lists the atoms that fire there more; the atom colours its strength."""
@@ -258,6 +265,7 @@ def unfolding(monkeypatch: pytest.MonkeyPatch, process: FakeProcess) -> sw.Conce
     return sw.ConceptMap(FakeTopK(), picture_acts(12))
 
 
+@pytest.mark.slow
 def test_umap_runs_elsewhere_while_pca_is_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     """PCA at once, progress in the status line, UMAP when it is there, its process closed."""
     process, seen = FakeProcess(places(), done=False), []
@@ -274,6 +282,7 @@ def test_umap_runs_elsewhere_while_pca_is_shown(monkeypatch: pytest.MonkeyPatch)
     assert process.closed
 
 
+@pytest.mark.slow
 def test_a_umap_that_fails_leaves_pca_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """The picture stays usable; the status line names the failure."""
     panel = unfolding(monkeypatch, FakeProcess(RuntimeError("No module named 'umap'."), done=True))
@@ -284,6 +293,7 @@ def test_a_umap_that_fails_leaves_pca_and_says_so(monkeypatch: pytest.MonkeyPatc
     assert panel.map.chart.current == 4
 
 
+@pytest.mark.slow
 def test_zooming_in_names_the_points_and_shows_their_crops(panel: sw.ConceptMap) -> None:
     """`zoom_to` and `reset` do what wheel and double click do; few points are named one by one."""
     panel.zoom_to([5])
@@ -305,6 +315,7 @@ def test_zooming_in_names_the_points_and_shows_their_crops(panel: sw.ConceptMap)
         panel.view = (1, 0, 0, 1)
 
 
+@pytest.mark.slow
 def test_a_filter_hides_the_rest(panel: sw.ConceptMap) -> None:
     """By numbers and by categories; a lasso, the key and the histograms follow; {} shows all."""
     frequency = panel.atlas.catalogue.frequency

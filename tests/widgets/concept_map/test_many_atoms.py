@@ -10,8 +10,10 @@ import numpy as np
 import pytest
 import sae_nb_widgets as sw
 import torch
-from sae_nb_widgets.components import packed
+from sae_nb_widgets.components._point_map import packed
 from sae_nb_widgets.concept_map import _close
+
+pytestmark = pytest.mark.slow
 
 N = 70_000
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.components import card_content
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.components._atom_card import card_content
+from sae_nb_widgets.panel._exporting import descendants
 
 import sae_nb as sn
+
+pytestmark = pytest.mark.slow
 
 
 def test_inputs_of_a_selection_play_and_cards_show_spectrograms() -> None:

@@ -88,6 +88,7 @@ def test_documents_of_both_sides_are_the_strongest(panel: CorpusPanel) -> None:
     panel.atom = RARE_A
 
 
+@pytest.mark.slow
 def test_limits_choose_what_is_listed(panel: CorpusPanel) -> None:
     """Largest difference first; a q, a share, and relative differences, of which rare atoms have most."""
     assert panel.table.atoms == [MORE_B, MORE_A, RARE_A]
@@ -101,6 +102,7 @@ def test_limits_choose_what_is_listed(panel: CorpusPanel) -> None:
     assert panel.table.atoms == []
 
 
+@pytest.mark.slow
 def test_search_finds_numbers_and_labels(panel: CorpusPanel) -> None:
     """The first match is shown; what is not there leaves the atom and says so; Escape ends it."""
     panel.search = "TAI"
@@ -113,6 +115,7 @@ def test_search_finds_numbers_and_labels(panel: CorpusPanel) -> None:
     assert panel.search == ""
 
 
+@pytest.mark.slow
 def test_the_file_has_every_atom(panel: CorpusPanel, tmp_path: object) -> None:
     """Tested or not; numbers read back exactly enough; a label is no formula."""
     panel.export_folder = str(tmp_path)
@@ -136,6 +139,7 @@ def texts() -> tuple[Documents, Documents]:
     return docs.subset(slice(6)), docs.subset(slice(6, 12))
 
 
+@pytest.mark.slow
 def test_words_are_set_beside_the_atoms(texts: tuple[Documents, Documents]) -> None:
     """As diff counts them; the token of the peak alone is shaded, and pointing elsewhere says why."""
     panel = sw.CorpusPanel(*texts, ("storm", "song"), min_count=3)

@@ -12,10 +12,12 @@ import sae_nb_widgets as sw
 import torch
 import traitlets as t
 from sae_nb_widgets.dashboards import _dashboard as dashboards
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel._exporting import descendants
 from torch import nn
 
 import sae_nb as sn
+
+pytestmark = pytest.mark.slow
 
 HOSTILE = "<script>alert(1)</script>"
 NAME = "tiny-vit/resid_post.6"

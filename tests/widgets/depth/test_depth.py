@@ -15,7 +15,7 @@ from sae_nb_widgets.depth._views import STRIPS as DEPTH_STRIPS
 
 import sae_nb as sn
 from sae_nb.dynamics import States, capture_states
-from sae_nb.figures import format_number
+from sae_nb.figures.theme import format_number
 
 N = 12
 
@@ -74,6 +74,7 @@ def strip(panel: sw.DepthTrajectory, title: str) -> np.ndarray:
     return np.stack([strips.values(row) for row in rows])
 
 
+@pytest.mark.slow
 def test_every_part_shares_one_cursor(panel: sw.DepthTrajectory) -> None:
     """Slider, strips, mark on the matrix and ends of the paths follow; the strips lead as well."""
     panel.layer = 5
@@ -88,6 +89,7 @@ def test_every_part_shares_one_cursor(panel: sw.DepthTrajectory) -> None:
     assert len(drawn(panel, "layer").x) == 0
 
 
+@pytest.mark.slow
 def test_k_and_similarity_choose_the_phases(panel: sw.DepthTrajectory) -> None:
     """Squares, bands of the strips and the chosen point of the gain curve."""
     panel.strip = "phases"
@@ -108,6 +110,7 @@ def test_k_and_similarity_choose_the_phases(panel: sw.DepthTrajectory) -> None:
         assert np.allclose(heat, panel.summary.similarity[similarity])
 
 
+@pytest.mark.slow
 def test_a_push_is_run_and_drawn(panel: sw.DepthTrajectory) -> None:
     """It starts on the path, away by its size, and the strips show it beside what length alone does."""
     panel.perturb_layer, panel.perturb_size = 4, 0.3
@@ -175,6 +178,7 @@ def test_the_first_screen_is_one_strip_and_one_sentence(panel: sw.DepthTrajector
     assert f"after block {settled}" in panel.answer
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", DEPTH_STRIPS)
 def test_every_strip_answers(panel: sw.DepthTrajectory, name: str) -> None:
     """A sentence in words, with curves over the layers, and the figure that belongs to it."""
@@ -190,6 +194,7 @@ def test_every_strip_answers(panel: sw.DepthTrajectory, name: str) -> None:
     assert drawn(panel, "similarity").visible == (name in ("phases", "all"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coordinates", ["pca", "sphere"])
 @pytest.mark.parametrize("dimensions", [2, 3])
 def test_two_and_three_dimensions(
@@ -208,6 +213,7 @@ def test_two_and_three_dimensions(
     assert panel.to_png()[:4] == b"\x89PNG"
 
 
+@pytest.mark.slow
 def test_the_picked_token_is_marked_and_shaded(panel: sw.DepthTrajectory) -> None:
     """A click on a patch makes it the token; its shade is what the last block turned it by."""
     view = panel.view
@@ -223,6 +229,7 @@ def test_the_picked_token_is_marked_and_shaded(panel: sw.DepthTrajectory) -> Non
     assert view.grid.selected == (0, -1)
 
 
+@pytest.mark.slow
 def test_keys_step_and_play(panel: sw.DepthTrajectory) -> None:
     """Arrows move the cursor, brackets the input; playing ends at the last layer."""
     panel.layer = 5
@@ -239,6 +246,7 @@ def test_keys_step_and_play(panel: sw.DepthTrajectory) -> None:
     assert (panel.layer, panel.playing) == (12, False)
 
 
+@pytest.mark.slow
 def test_texts_travel_too() -> None:
     """A language model: tokens by their words, texts cut to one length and it is said."""
     panel = sw.DepthTrajectory(

@@ -12,7 +12,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.components import is_shared
+from sae_nb_widgets.components._base import is_shared
 from sae_nb_widgets.generation import GenerationLens
 from sae_nb_widgets.generation._queries import N_AHEAD
 
@@ -20,7 +20,7 @@ import sae_nb as sn
 from sae_nb.atoms import LabelEvidence
 from sae_nb.generation._generation import RANDOM, STEERED, UNSTEERED, Generation
 from sae_nb.labelling import AtomLabel, AtomLabels
-from sae_nb.sessions import names_of
+from sae_nb.sessions._names import names_of
 from tests.widgets.made import soon
 
 PLACE, PROMPT = "resid_post.3", "The list of"
@@ -44,6 +44,7 @@ def strengths(strip: sw.TokenStrip) -> np.ndarray:
     return np.frombuffer(strip.token_strengths, np.float32)
 
 
+@pytest.mark.slow
 def test_tokens_come_one_by_one_with_their_atoms(lens: GenerationLens, gpt: Any, sae: Any) -> None:
     """The model's own text, the strongest and rarest atoms by name, strips that fill."""
     assert len(lens.views.text.prompt) == 4
@@ -63,6 +64,7 @@ def test_tokens_come_one_by_one_with_their_atoms(lens: GenerationLens, gpt: Any,
     assert all(f'data-atom="{atom}"' in lens.views.log.value for atom, _ in shown)
 
 
+@pytest.mark.slow
 def test_play_and_pause_lose_nothing(lens: GenerationLens, gpt: Any) -> None:
     """It pauses after so many tokens; what was written stays, and goes on as without a pause."""
     lens.n_new, lens.speed = 12, 10.0
@@ -82,6 +84,7 @@ def test_play_and_pause_lose_nothing(lens: GenerationLens, gpt: Any) -> None:
     assert "Paused" in lens.status
 
 
+@pytest.mark.slow
 def test_a_token_is_explained_as_in_the_input_lens(
     lens: GenerationLens, gpt: Any, sae: Any
 ) -> None:
@@ -106,6 +109,7 @@ def test_a_token_is_explained_as_in_the_input_lens(
     assert lens.views.why.layout.display == "none"
 
 
+@pytest.mark.slow
 def test_the_text_goes_on_another_way(lens: GenerationLens, gpt: Any, sae: Any) -> None:
     """Three rows from one state; the unsteered one is what the text was; the list, back, undo."""
     lens.step(8)
@@ -256,6 +260,7 @@ def test_a_way_that_is_kept_while_it_is_written_is_the_text_of_a_fork(
         lens.branch = 0
 
 
+@pytest.mark.slow
 def test_keys_go_from_token_to_token(lens: GenerationLens) -> None:
     """→ writes at the end, ← goes back; a click on a row that is no text says so."""
     lens.press("ArrowRight")
@@ -271,6 +276,7 @@ def test_keys_go_from_token_to_token(lens: GenerationLens) -> None:
     assert lens.token == -1
 
 
+@pytest.mark.slow
 def test_what_changes_the_text_begins_anew(lens: GenerationLens, gpt: Any) -> None:
     """Prompt, temperature, seed; an empty prompt empties the panel; sampled as generate samples."""
     lens.step(2)
@@ -313,6 +319,7 @@ def test_pinned_atoms_and_what_a_session_keeps(lens: GenerationLens, gpt: Any, s
     assert other.state() == lens.state()
 
 
+@pytest.mark.slow
 def test_a_session_keeps_every_branch(lens: GenerationLens, gpt: Any, sae: Any) -> None:
     """Texts, forks, strengths and place come back by way of JSON, and go on as they would have."""
     lens.temperature, lens.seed = 0.8, 5
@@ -343,6 +350,7 @@ def test_a_session_keeps_every_branch(lens: GenerationLens, gpt: Any, sae: Any) 
         assert np.sort(values) == pytest.approx(np.sort(anew), abs=1e-3)
 
 
+@pytest.mark.slow
 def test_kept_texts_are_those_that_were_kept(lens: GenerationLens, gpt: Any) -> None:
     """Also where the model would have written otherwise; what is no branch of this model is refused."""
     lens.step(3)
@@ -364,6 +372,7 @@ def test_kept_texts_are_those_that_were_kept(lens: GenerationLens, gpt: Any) -> 
     assert lens.problem
 
 
+@pytest.mark.slow
 def test_a_conversation_is_answered(gpt: Any, sae: Any) -> None:
     """Rendered by the template up to the answer; the box holds the user's next message."""
     chat = [
@@ -404,6 +413,7 @@ def test_a_conversation_is_answered(gpt: Any, sae: Any) -> None:
     assert "chat template" in lens.status
 
 
+@pytest.mark.slow
 def test_without_base_rates_strengths_are_in_model_units(gpt: Any) -> None:
     """Of an SAE nobody knows; with activations its percentiles are measured."""
     plain = sn.TopK(gpt.width(PLACE), 32, 2).eval()

@@ -15,6 +15,7 @@ from tests.widgets.input_lens.small import (
 )
 
 
+@pytest.mark.slow
 def test_emptied_text_takes_what_was_concluded_with_it(reading: sw.InputLens) -> None:
     """The field is empty, and so is everything that stood there about it; another text fills it."""
     reading.text = "  "
@@ -56,6 +57,7 @@ def test_what_cannot_be_read_leaves_no_answer_of_another_input(
     assert says_nothing(lens)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"\x89PNG\r\n\x1a\n broken"])
 def test_broken_picture_files_are_named(lens: sw.InputLens, content: bytes) -> None:
     """The file's own name, what to do, and the picture that stays."""

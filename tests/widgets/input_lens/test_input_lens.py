@@ -15,11 +15,12 @@ from sae_nb_widgets.input_lens._words import answer_words
 from torch import nn
 
 import sae_nb as sn
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms._names import AtomNames
 from sae_nb.codes import SparseCodes
 from tests.widgets.input_lens.small import HOSTILE, PICTURES, SEVEN, VIT_SAE, now, shown
 
 
+@pytest.mark.slow
 def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
     record = sn.top_atoms(vit, VIT_SAE, PICTURES[0], "resid_post.6", frequency=[0.05] * 96)
     beyond = dict(zip(record.used.atom.tolist(), record.used.beyond.tolist(), strict=True))
@@ -36,6 +37,7 @@ def test_bars_are_the_record(vit: Any, lens: sw.InputLens) -> None:
     assert not lens.problem
 
 
+@pytest.mark.slow
 def test_typing_reads_the_text(reading: sw.InputLens) -> None:
     """The field is the trait; tokens are shown as text."""
     reading.controls.text.value = f"the fox {HOSTILE}"
@@ -45,6 +47,7 @@ def test_typing_reads_the_text(reading: sw.InputLens) -> None:
     assert "<script>" not in reading._view.strip.static_html()
 
 
+@pytest.mark.slow
 def test_drawing_is_read(vit: Any) -> None:
     """Strokes on the pad make a picture like those the model knows, and it says seven."""
     lens = sw.InputLens(vit, VIT_SAE, "resid_post.6")
@@ -109,6 +112,7 @@ def test_examples_are_those_behind_the_activations(vit: Any) -> None:
     assert lens.sources.pad.blank
 
 
+@pytest.mark.slow
 def test_pretrained_sae_needs_nothing_else(vit: Any) -> None:
     lens = sw.InputLens(vit, sn.load_sae("tiny-vit/resid_post.6"))
     assert lens.summary.base is not None
@@ -139,6 +143,7 @@ def test_a_model_whose_output_has_one_length_hangs_on_no_atom() -> None:
     assert "Nothing here matters" in answer_words(found, None, None, AtomNames())
 
 
+@pytest.mark.slow
 def test_clicking_a_bar_chooses_the_atom_and_links_carry_it(lens: sw.InputLens) -> None:
     """The trait moves, the heat moves, and whoever is linked moves too."""
     follower = sw.InputLens(lens.model, VIT_SAE, "resid_post.6")
@@ -151,6 +156,7 @@ def test_clicking_a_bar_chooses_the_atom_and_links_carry_it(lens: sw.InputLens) 
     np.testing.assert_allclose(heat, lens.summary.patches(lens.summary.strengths(5)), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_chosen_atom_stays_with_the_next_input(lens: sw.InputLens) -> None:
     """Unless nobody has chosen one; then it is the first that has heat on the image."""
     lens.picture = PICTURES[1]
@@ -166,6 +172,7 @@ def test_chosen_atom_stays_with_the_next_input(lens: sw.InputLens) -> None:
     assert lens.atom == chosen
 
 
+@pytest.mark.slow
 def test_positions_are_chosen_by_click_and_by_keys(lens: sw.InputLens) -> None:
     """Patches, the tokens before them, ← →, Escape; the list is of that position."""
     lens._view.grid.selected = (0, 10)
@@ -184,6 +191,7 @@ def test_positions_are_chosen_by_click_and_by_keys(lens: sw.InputLens) -> None:
     assert lens.token == -1
 
 
+@pytest.mark.slow
 def test_contributions_can_be_drawn_over_the_input(lens: sw.InputLens) -> None:
     lens.heat = "mattered"
     assert lens._view.grid.signed
@@ -191,6 +199,7 @@ def test_contributions_can_be_drawn_over_the_input(lens: sw.InputLens) -> None:
     np.testing.assert_allclose(lens._view.grid.heat_maps[0], expected, rtol=1e-4, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_asking_about_another_answer_attributes_to_it(lens: sw.InputLens) -> None:
     """Click on an answer; by name; back to the model's own."""
     lens._detail_view.answers.selected = 2
@@ -203,6 +212,7 @@ def test_asking_about_another_answer_attributes_to_it(lens: sw.InputLens) -> Non
     assert lens.summary.target == lens.summary.answers[0][0]
 
 
+@pytest.mark.slow
 def test_splice_check_draws_the_exact_effect(lens: sw.InputLens) -> None:
     """A tick on its bar, both numbers in words, and gone with the next input."""
     lens.splice_check()
@@ -218,6 +228,7 @@ def test_splice_check_draws_the_exact_effect(lens: sw.InputLens) -> None:
     assert lens.check is None
 
 
+@pytest.mark.slow
 def test_open_and_steer_hand_over_the_atom(lens: sw.InputLens) -> None:
     """Buttons appear with their callback; an error in it becomes a sentence."""
     got: list[int] = []
@@ -235,6 +246,7 @@ def test_open_and_steer_hand_over_the_atom(lens: sw.InputLens) -> None:
     assert "no such panel" in lens.status
 
 
+@pytest.mark.slow
 def test_second_input_turns_bars_into_differences_with_a_floor(lens: sw.InputLens) -> None:
     """A − B, dashed floors, and what was permuted is said."""
     lens.compare_picture = PICTURES[1]
@@ -254,6 +266,7 @@ def test_second_input_turns_bars_into_differences_with_a_floor(lens: sw.InputLen
     assert (shown(lens) >= 0).all()
 
 
+@pytest.mark.slow
 def test_compare_button_puts_another_input_beside(vit: Any) -> None:
     """The next example; drawing then goes into the second slot."""
     acts = sn.capture(vit, PICTURES, "resid_post.6", progress=False)
@@ -268,6 +281,7 @@ def test_compare_button_puts_another_input_beside(vit: Any) -> None:
     assert lens._view.grid.captions[1] == "B drawing"
 
 
+@pytest.mark.slow
 def test_second_text_is_compared_on_the_first_ones_answer(reading: sw.InputLens) -> None:
     """Both contributions are to one measure, so that they can be subtracted."""
     reading.compare_text = "The dog was sad"

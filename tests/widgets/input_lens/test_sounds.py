@@ -67,6 +67,7 @@ def heard(lens: sw.InputLens) -> sw.PictureGrid:
     return lens._view.grid  # type: ignore[attr-defined,no-any-return]
 
 
+@pytest.mark.slow
 def test_it_opens_on_a_sound_that_plays(lens: sw.InputLens) -> None:
     """A spectrogram with the heat of an atom that can be seen, its player, patches named by band and time."""
     lens.example = 0
@@ -80,6 +81,7 @@ def test_it_opens_on_a_sound_that_plays(lens: sw.InputLens) -> None:
     assert lens.atom in lens.summary.top(5, "attribution")
 
 
+@pytest.mark.slow
 def test_a_recording_becomes_the_input(lens: sw.InputLens) -> None:
     """As the browser sends it: 16 bits at a rate of its own, of which the loudest second is read."""
     recorder = lens.recorder
@@ -118,6 +120,7 @@ def test_a_file_becomes_the_input(lens: sw.InputLens, tmp_path: Path) -> None:
     assert "whole .wav" in lens.status
 
 
+@pytest.mark.slow
 def test_two_sounds_are_compared_on_one_scale_of_time(frames: sw.InputLens) -> None:
     generator = torch.Generator().manual_seed(1)
     frames.sound = torch.randn(4_000, generator=generator)
@@ -136,6 +139,7 @@ def test_two_sounds_are_compared_on_one_scale_of_time(frames: sw.InputLens) -> N
     assert frames.compare_sound is None
 
 
+@pytest.mark.slow
 def test_a_page_of_a_sound_plays_it(lens: sw.InputLens, tmp_path: Path) -> None:
     """Without a kernel and a network; the recorder stays behind."""
     lens.example = 1

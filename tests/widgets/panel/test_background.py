@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 
+import pytest
 from sae_nb_widgets.panel._background import Background
 
 from tests.widgets.made import Held
@@ -120,6 +121,7 @@ def test_a_cell_can_wait_for_its_own_panel() -> None:
     assert seen == [42, 0]
 
 
+@pytest.mark.slow
 def test_what_plotly_and_sklearn_both_load_is_there_before_any_work() -> None:
     """Each loads narwhals' versions in an order of its own; two threads doing so end as a deadlock."""
     script = "import sys; import sae_nb_widgets.panel._background; print('narwhals.stable.v2' in sys.modules)"

@@ -42,6 +42,7 @@ def words(cell: Any) -> str:
     return " ".join(w.value for w in lines)
 
 
+@pytest.mark.slow
 def test_the_page_decides_where_the_panel_stands(panel: Any, shown: list[Any]) -> None:
     """Under the cell until a JupyterLab with the extension answers; then beside it, and in no cell."""
     panel.show(beside=True)
@@ -55,6 +56,7 @@ def test_the_page_decides_where_the_panel_stands(panel: Any, shown: list[Any]) -
     assert panel not in cell.children
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
@@ -73,6 +75,7 @@ def test_elsewhere_it_stays_under_the_cell_and_says_how(
     assert sides() == []
 
 
+@pytest.mark.slow
 def test_shown_twice_there_is_one(panel: Any, shown: list[Any]) -> None:
     """Each time a page answers there is one side panel; an answer that nobody asked for opens none."""
     for _ in range(2):

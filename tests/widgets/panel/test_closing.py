@@ -5,7 +5,11 @@ from __future__ import annotations
 import ipywidgets as ipw
 import pytest
 import traitlets as t
-from sae_nb_widgets.components import HTML, Sparkbars, lay_out
+from sae_nb_widgets.components import Sparkbars
+from sae_nb_widgets.components._base import (
+    HTML,
+    lay_out,
+)
 from sae_nb_widgets.panel import _closing
 
 SERVER_MESSAGES, SERVER_SECONDS = 3000, 3.0

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 import traitlets as t
-from sae_nb_widgets.panel import (
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
     Atom,
     Entry,
     Number,
-    Panel,
     RuledText,
     Whole,
     control,

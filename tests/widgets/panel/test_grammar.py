@@ -20,13 +20,24 @@ import traitlets as t
 from ipywidgets.widgets.widget import _remove_buffers
 from jupyter_client.jsonutil import json_default
 from PIL import Image
-from sae_nb_widgets.panel import Number, Panel, Site, Whole, descendants
-from sae_nb_widgets.panel._exporting import exported
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
+    Number,
+    Site,
+    Whole,
+)
+from sae_nb_widgets.panel._exporting import descendants, exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
-from sae_nb.atoms import AtomNames
-from sae_nb.figures import Label, Picture, escape, text_width, to_svg
+from sae_nb.atoms._names import AtomNames
+from sae_nb.figures import to_svg
+from sae_nb.figures._svg_shapes import (
+    Label,
+    Picture,
+    text_width,
+)
+from sae_nb.figures.theme import escape
 from sae_nb_studies.models import plant_behaviour
 
 CONTROLS = (ipw.Button, ipw.ToggleButton, ipw.Dropdown, ipw.Text, ipw.Textarea, ipw.Checkbox)
@@ -215,6 +226,7 @@ def test_every_public_panel_is_held_to_the_grammar() -> None:
     assert panels == set(MAKERS)
 
 
+@pytest.mark.slow
 @every_panel
 def test_every_control_has_a_label_and_says_what_it_does(panel: Panel) -> None:
     controls = [w for w in descendants(panel) if isinstance(w, CONTROLS)]
@@ -306,6 +318,7 @@ def test_lecture_scale_and_dark_are_redrawn_in_place(panel: Panel) -> None:
     assert figure is None or figure.layout.height == height
 
 
+@pytest.mark.slow
 @every_panel
 def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
     """Question and answer; one copy of plotly's script, nothing asked for elsewhere, a drawing without it."""
@@ -328,6 +341,7 @@ def test_a_page_alone_needs_nothing_else(panel: Panel, tmp_path: Path) -> None:
     assert all(word in words for word in panel.answer.split())
 
 
+@pytest.mark.slow
 @every_panel
 def test_a_picture_is_complete_on_white_and_nothing_leaves_it(panel: Panel) -> None:
     """Question, answer, every named trace and every component; twice the size; all words on the sheet."""
@@ -358,6 +372,7 @@ def test_a_picture_is_complete_on_white_and_nothing_leaves_it(panel: Panel) -> N
         assert all(label[:4].strip() in said for label in bars.labels)
 
 
+@pytest.mark.slow
 @every_panel
 def test_readers_without_widgets_see_picture_and_table(panel: Panel) -> None:
     """What a notebook shows where nothing runs: a drawing of the figure, and the record."""
@@ -448,6 +463,7 @@ def test_closing_frees_every_widget(panel: Panel) -> None:
     assert [type(w).__name__ for w in inside if w.comm is not None] == []
 
 
+@pytest.mark.slow
 def test_closing_leaves_the_shared_script_alone() -> None:
     """Other panels live on it, and it is 5 MB to send again."""
     first, second = _monitor(), _monitor()
@@ -457,6 +473,7 @@ def test_closing_leaves_the_shared_script_alone() -> None:
     assert second._picture.bundle is shared_script() is script
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["AtomBrowser", "InputLens", "SteeringPanel", "TrainingMonitor"])
 def test_closing_frees_what_opening_made(name: str) -> None:
     """No widget stays behind, shared script apart; a second close is harmless."""

@@ -12,11 +12,15 @@ from typing import Any
 import ipywidgets as ipw
 import pytest
 import torch
-from sae_nb_widgets.panel import Entry, Panel, descendants
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import Entry
+from sae_nb_widgets.panel._exporting import descendants
 
 import sae_nb as sn
 from tests.scripts import script
 from tests.widgets.made import HOSTILE
+
+pytestmark = pytest.mark.slow
 
 NONSENSE = (
     "abc",

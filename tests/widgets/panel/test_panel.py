@@ -14,8 +14,8 @@ import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
 import traitlets as t
-from sae_nb_widgets.panel import descendants, figure_widget
-from sae_nb_widgets.panel._exporting import record_rows
+from sae_nb_widgets.panel._exporting import descendants, record_rows
+from sae_nb_widgets.panel._theming import figure_widget
 
 from tests.widgets.made import Held, Page
 
@@ -59,6 +59,7 @@ def panel():
     return made
 
 
+@pytest.mark.slow
 def test_an_error_becomes_one_sentence_and_a_logged_traceback(panel, caplog) -> None:
     """Escaped on screen, whole in the log; the panel lives on."""
     with caplog.at_level(logging.ERROR, logger="sae_nb_widgets"):
@@ -120,6 +121,7 @@ def test_hostile_text_is_inert_in_the_page(panel, tmp_path) -> None:
     assert not [a for _, a in page.tags if any(name.startswith("on") for name in a)]
 
 
+@pytest.mark.slow
 def test_shared_script_lies_beside_the_pages_once(panel, tmp_path) -> None:
     first = panel.to_html(tmp_path / "a.html", share_script=True)
     stamp = (tmp_path / "plotly.min.js").stat().st_mtime_ns
@@ -149,6 +151,7 @@ def test_a_failed_export_leaves_the_old_page(panel, tmp_path, monkeypatch) -> No
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.slow
 def test_buttons_write_where_the_panel_is_told_to(panel, tmp_path) -> None:
     """And say so; a folder that cannot be written is a sentence, not a crash."""
     panel.export_folder = str(tmp_path)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import plotly.graph_objects as go
-from sae_nb_widgets.panel import Plot, figure_widget
-from sae_nb_widgets.panel._plot import shared_script
+from sae_nb_widgets.panel._plot import Plot, shared_script
+from sae_nb_widgets.panel._theming import figure_widget
 
 
 def test_a_plot_is_a_figure_widget_without_the_script() -> None:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FIRST_FIGURE = """
 import sys
 from sae_nb_widgets.panel import Plot

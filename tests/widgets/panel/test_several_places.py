@@ -37,6 +37,7 @@ def trained(request: pytest.FixtureRequest) -> tuple[Any, Any]:
     return sae, data
 
 
+@pytest.mark.slow
 def test_the_browser_says_the_r2_that_evaluate_measures(trained: tuple[Any, Any]) -> None:
     """Of what is written, also with a linear map beside the atoms; all sites of a crosscoder together."""
     sae, data = trained
@@ -57,6 +58,7 @@ def test_without_a_target_there_is_no_r2() -> None:
         sn.summaries.sum_of_atoms(t, x)
 
 
+@pytest.mark.slow
 def test_each_place_can_be_shown_alone(trained: tuple[Any, Any]) -> None:
     """Its directions, its width, its R²; the name is kept by a session and stands in what leaves."""
     sae, data = trained
@@ -130,6 +132,7 @@ def at_two_models(kind: Any, **settings: Any) -> tuple[Any, list[sn.Activations]
     return sae, acts
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", [sn.UniversalSAE, sn.Crosscoder, sn.GroupSparse])
 def test_two_models_stand_side_by_side(kind: Any) -> None:
     """Each with its own strongest rows; of one shared code, with the part that is written there."""
@@ -156,6 +159,7 @@ def test_two_models_stand_side_by_side(kind: Any) -> None:
     assert 'class="sae-nb-sides"' not in browser.static_main()
 
 
+@pytest.mark.slow
 def test_an_atom_of_two_towers_shows_images_and_captions() -> None:
     """A caption is read whole, word by word apart, and no word of it is said to fire the atom."""
     image, text = (sn.load_model(f"two-towers@{name}", "cpu") for name in ("image", "text"))
@@ -183,6 +187,7 @@ def test_an_atom_of_two_towers_shows_images_and_captions() -> None:
     assert " texts" in browser.answer
 
 
+@pytest.mark.slow
 def test_a_range_of_differences_selects_atoms() -> None:
     """By trait as by the histogram; Esc takes it away, a session keeps it, nonsense is refused."""
     sae, acts = at_two_models(sn.Crosscoder)
@@ -227,6 +232,7 @@ def test_both_panels_show_strength_in_one_unit(trained: tuple[Any, Any]) -> None
     assert best.strength == pytest.approx(wanted, rel=1e-5)
 
 
+@pytest.mark.slow
 def test_the_lens_shows_what_a_transcoder_reads_and_writes() -> None:
     """Its codes where it reads, its place as both; base rates from either or both sides."""
     gpt, text = sn.load_model("tiny-gpt"), "One day Tom went to the forest."

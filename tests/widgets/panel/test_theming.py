@@ -8,18 +8,20 @@ import re
 import numpy as np
 import pytest
 import sae_nb_widgets as sw
-from sae_nb_widgets.components import script
+from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel import _theming as theming
 
 from sae_nb.figures import (
-    THIN_SPACE,
     cividis,
+    plot_text,
+    theme,
+)
+from sae_nb.figures._svg_shapes import parse_colour
+from sae_nb.figures.theme import (
+    THIN_SPACE,
     escape,
     format_number,
-    parse_colour,
-    plot_text,
     signed_colours,
-    theme,
 )
 from tests.widgets.made import contrast
 

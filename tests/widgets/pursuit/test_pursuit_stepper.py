@@ -37,6 +37,7 @@ def players() -> int:
     return sum(one.name == "sae_nb player" and one.is_alive() for one in threading.enumerate())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", [0, 1])
 def test_bars_are_the_correlations_of_the_step(panel: sw.PursuitStepper, algorithm: int) -> None:
     record, shown = panel.steps[algorithm], panel.figure.shown[algorithm]
@@ -52,6 +53,7 @@ def test_bars_are_the_correlations_of_the_step(panel: sw.PursuitStepper, algorit
         assert set(shown[np.asarray(trace(panel, IN_CODE, algorithm).x, int)]) == set(used.tolist())
 
 
+@pytest.mark.slow
 def test_codes_are_those_of_the_kernels(panel: sw.PursuitStepper) -> None:
     """At the last step the two columns are the codes that sn.matching_pursuit and its refit give."""
     panel.step = panel.last_step
@@ -61,6 +63,7 @@ def test_codes_are_those_of_the_kernels(panel: sw.PursuitStepper) -> None:
         np.testing.assert_allclose(shown, expected, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_norms_are_those_of_the_trace(panel: sw.PursuitStepper) -> None:
     """The curves on the right hold the share of ‖x‖² left at every step, and a click goes there."""
     for i, one in enumerate(panel.steps):
@@ -74,6 +77,7 @@ def test_norms_are_those_of_the_trace(panel: sw.PursuitStepper) -> None:
     assert panel.chosen.norms.cursor == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [("row", 3), ("k", 3), ("nonnegative", False), ("algorithm_a", "gp"), ("algorithm_b", "ista")],
@@ -92,6 +96,7 @@ def test_trait_runs_the_algorithm_anew(panel: sw.PursuitStepper, name: str, valu
     assert name not in ("row", "nonnegative") or getattr(panel.steps[0], name) == value
 
 
+@pytest.mark.slow
 def test_two_dictionaries_step_together() -> None:
     """The second column uses the other dictionary; without naming algorithms both are MP."""
     other = torch.nn.functional.normalize(torch.randn(30, 25), dim=1)
@@ -104,6 +109,7 @@ def test_two_dictionaries_step_together() -> None:
     np.testing.assert_allclose(shown, expected, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_keys_step_play_and_clear(panel: sw.PursuitStepper) -> None:
     """→ ← go on and back and stop at the ends; space plays; Escape unmarks the atom."""
     panel.step = 0
@@ -127,6 +133,7 @@ def test_keys_step_play_and_clear(panel: sw.PursuitStepper) -> None:
     assert not panel.playing
 
 
+@pytest.mark.slow
 def test_atom_can_be_linked_and_clicked(panel: sw.PursuitStepper) -> None:
     """A click on a bar marks its atom, in both algorithms and in the list; a second one unmarks it."""
     from plotly.callbacks import Points
@@ -146,6 +153,7 @@ def test_atom_can_be_linked_and_clicked(panel: sw.PursuitStepper) -> None:
     assert not len(trace(panel, SELECTED).x)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("algorithm", ["ista", "cg"])
 def test_a_solver_shows_what_it_makes_small(algorithm: str) -> None:
     """Under the residuals, in per cent of where it began; pursuits beside it have no such curve."""
@@ -167,6 +175,7 @@ def test_a_solver_shows_what_it_makes_small(algorithm: str) -> None:
     assert [chart["title"] for chart in panel.chosen.norms.charts] == [""]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("whole", [True, False])
 def test_a_solver_that_ran_elsewhere_is_stepped_through(whole: bool) -> None:
     """What sparse_code returned, or its trace alone: every code and objective, of every input."""
@@ -187,6 +196,7 @@ def test_a_solver_that_ran_elsewhere_is_stepped_through(whole: bool) -> None:
     assert not panel.problem, panel.status
 
 
+@pytest.mark.slow
 def test_a_model_that_is_a_solver_shows_its_own_steps() -> None:
     """KDS, input by input: its last step is its code, and an objective without a value is not drawn."""
     kds = sn.lab.KDS(25, 12, generator=torch.Generator().manual_seed(0)).fit(DATA.x, steps=5)
@@ -207,6 +217,7 @@ def test_a_model_that_is_a_solver_shows_its_own_steps() -> None:
     assert np.isfinite(panel.chosen.norms.values(1)).all()
 
 
+@pytest.mark.slow
 def test_playing_goes_to_the_end_and_stops(panel: sw.PursuitStepper) -> None:
     """Every step is visited once, in order, and the thread ends."""
     seen: list[int] = []
@@ -222,6 +233,7 @@ def test_playing_goes_to_the_end_and_stops(panel: sw.PursuitStepper) -> None:
     panel.playing = False
 
 
+@pytest.mark.slow
 def test_pausing_stays_where_it_is(panel: sw.PursuitStepper) -> None:
     """After a pause nothing moves, and playing again goes on from there."""
     panel.speed = 40.0
@@ -247,6 +259,7 @@ def test_closing_ends_the_player() -> None:
     assert soon(lambda: players() == 0)
 
 
+@pytest.mark.slow
 def test_bias_is_taken_off_first_and_drawn_again() -> None:
     """What is pursued is x − b; the curves of input and reconstruction hold b."""
     bias = torch.linspace(-1, 1, 25)
@@ -264,6 +277,7 @@ def test_bias_is_taken_off_first_and_drawn_again() -> None:
     assert titles == ["bias + atoms", "built so far"]
 
 
+@pytest.mark.slow
 def test_an_sae_brings_its_bias_and_the_names_of_its_atoms() -> None:
     """Words under the bars, in headings, lists and status line; its own bias is taken off."""
     sae = sn.load_sae("tiny-vit/resid_post.6")
@@ -288,6 +302,7 @@ def test_an_sae_brings_its_bias_and_the_names_of_its_atoms() -> None:
     assert "&lt;i&gt;my own" in panel.chosen.atoms.value
 
 
+@pytest.mark.slow
 def test_large_dictionaries_show_their_strongest_bars(sent: list[int]) -> None:
     """16 384 atoms: 200 bars, said so on the axis, and a step costs less than 200 kB."""
     generator = torch.Generator().manual_seed(0)
@@ -304,6 +319,7 @@ def test_large_dictionaries_show_their_strongest_bars(sent: list[int]) -> None:
     assert 0 < sum(sent) < 200_000
 
 
+@pytest.mark.slow
 def test_inputs_of_a_shape_are_drawn_as_pictures() -> None:
     """Input, reconstructions and what is left as pictures; their numbers are those of the headline."""
     panel = sw.PursuitStepper(PICTURES, DATA.dictionary, k=4, picture_shape=(5, 5))

@@ -11,6 +11,8 @@ import torch
 import sae_nb as sn
 from sae_nb.evaluation import Measurement
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def parts() -> SimpleNamespace:

@@ -55,6 +55,7 @@ def test_the_lens_picture_is_what_the_model_reads(
         assert np.allclose(before, expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_one_atom_for_both(joined: tuple[Lens, InputSteering]) -> None:
     """Choosing in the lens steers; choosing in the panel moves the lens."""
     lens, panel = joined
@@ -64,6 +65,7 @@ def test_one_atom_for_both(joined: tuple[Lens, InputSteering]) -> None:
     assert lens.atom == 5
 
 
+@pytest.mark.slow
 def test_clearing_the_lens_clears_the_answer(
     joined: tuple[Lens, InputSteering], parts: tuple[Any, Any, torch.Tensor]
 ) -> None:
@@ -81,6 +83,7 @@ def test_clearing_the_lens_clears_the_answer(
     assert int(np.asarray(panel.summary.before).argmax()) == 0
 
 
+@pytest.mark.slow
 def test_a_closed_panel_lets_go(joined: tuple[Lens, InputSteering]) -> None:
     lens, panel = joined
     panel.close()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from sae_nb_widgets.steering._words import answer_words
 
-from sae_nb.summaries import SteeringRecipe, SteeringSummary
+from sae_nb.summaries import SteeringSummary
+from sae_nb.summaries._steering import SteeringRecipe
 
 RECIPE = SteeringRecipe(hook_point="resid_post.1", atom=3, strength=2.0)
 

@@ -16,6 +16,7 @@ import sae_nb as sn
 from tests.widgets.steering.small import PICTURES, SAE, bars, steered
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -42,6 +43,7 @@ def test_trait_runs_the_model_anew(
     assert not panel.problem
 
 
+@pytest.mark.slow
 def test_slider_is_the_strength(vit: Any, panel: sw.SteeringPanel) -> None:
     """Moving the slider runs the model; setting the trait moves the slider, however far."""
     panel.controls.strength.value = 1.5
@@ -55,6 +57,7 @@ def test_slider_is_the_strength(vit: Any, panel: sw.SteeringPanel) -> None:
     assert panel.controls.strength.value == -3.0
 
 
+@pytest.mark.slow
 def test_random_control_is_drawn_hatched_and_follows_its_seed(panel: sw.SteeringPanel) -> None:
     """Its outline ends at the record's values, and another seed moves it."""
     trace = panel.current_figure().data[RANDOM]
@@ -65,6 +68,7 @@ def test_random_control_is_drawn_hatched_and_follows_its_seed(panel: sw.Steering
     assert not np.allclose(panel.summary.random, before)
 
 
+@pytest.mark.slow
 def test_an_atom_browser_steers_the_panel(vit: Any, acts: Any) -> None:
     sae = sn.TopK(d_in=32, n_atoms=64, k=4)
     sn.train(sae, acts, sn.TrainConfig(steps=30), progress=False)
@@ -80,6 +84,7 @@ def test_an_atom_browser_steers_the_panel(vit: Any, acts: Any) -> None:
     assert made.names is browser.names
 
 
+@pytest.mark.slow
 def test_another_head_answers(vit: Any, panel: sw.SteeringPanel) -> None:
     """The menu offers the heads that score classes, and choosing one shows it."""
     assert [value for _, value in panel.controls.head.options] == ["", "texture"]
@@ -89,6 +94,7 @@ def test_another_head_answers(vit: Any, panel: sw.SteeringPanel) -> None:
     np.testing.assert_allclose(bars(panel, BEFORE), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
     vit: Any, acts: Any
 ) -> None:
@@ -115,6 +121,7 @@ def test_a_strength_set_for_another_atom_never_breaks_the_model_silently(
     assert (made.atom, made.strength) == (9, pytest.approx(4.0))
 
 
+@pytest.mark.slow
 def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any, acts: Any) -> None:
     """Two on the slider adds twice the atom's 99th percentile, and the panel says so."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, acts=acts, atom=5)
@@ -131,6 +138,7 @@ def test_strength_is_in_multiples_of_p99_where_acts_are_given(vit: Any, acts: An
     assert made.unit == "coefficient"
 
 
+@pytest.mark.slow
 def test_first_strength_without_acts_is_on_the_scale_of_the_states(vit: Any) -> None:
     """It is stated in the model's units, and strong enough to be seen."""
     made = sw.SteeringPanel(vit, "resid_post.1", SAE, PICTURES, atom=5)
@@ -164,6 +172,7 @@ def test_clicking_a_patch_steers_only_there(panel: sw.SteeringPanel) -> None:
     assert panel.controls.positions.value == "all"
 
 
+@pytest.mark.slow
 def test_text_box_is_the_input(gpt: Any, talking: sw.SteeringPanel) -> None:
     talking.text = "the dog"
     talking.wait()
@@ -175,6 +184,7 @@ def test_text_box_is_the_input(gpt: Any, talking: sw.SteeringPanel) -> None:
     assert talking.summary.tokens == ("the", "dog", "sat")
 
 
+@pytest.mark.slow
 def test_continuation_is_drawn_in_columns_and_marked_stale(talking: sw.SteeringPanel) -> None:
     """Before, after, random; after another strength it says that it is of an older one."""
     assert talking.continuation is None
@@ -209,6 +219,7 @@ def test_a_continuation_never_ends_within_a_word(tokens: list[str], shown: str) 
     assert "".join(way.tokens) + " …" * (not way.ended) == shown
 
 
+@pytest.mark.slow
 def test_dose_response_appears_in_the_same_figure(planted: sw.SteeringPanel) -> None:
     """The effect rises, the band is drawn, the strength shown in the bars is marked."""
     assert planted.current_figure().data[EFFECT].visible is False
@@ -225,6 +236,7 @@ def test_dose_response_appears_in_the_same_figure(planted: sw.SteeringPanel) -> 
     assert {shape.x0 for shape in planted.current_figure().layout.shapes} == {-2.0}
 
 
+@pytest.mark.slow
 def test_another_atom_takes_the_old_curve_away(planted: sw.SteeringPanel) -> None:
     """A curve is never left standing under an atom it is not of."""
     planted.controls.curve.click()
@@ -235,6 +247,7 @@ def test_another_atom_takes_the_old_curve_away(planted: sw.SteeringPanel) -> Non
     assert not planted.current_figure().layout.shapes
 
 
+@pytest.mark.slow
 def test_failing_model_is_a_sentence(panel: sw.SteeringPanel, vit: Any) -> None:
     """What goes wrong in the model's thread is said in the status line."""
 

@@ -16,9 +16,14 @@ from torch import Tensor
 
 import sae_nb as sn
 import sae_nb.steering
-from sae_nb.summaries import control_of, edit_of
+from sae_nb.summaries._steering import (
+    control_of,
+    edit_of,
+)
 from tests.widgets.made import control_named
 from tests.widgets.steering.small import PICTURES, SAE, PlainSae, bars, steered
+
+pytestmark = pytest.mark.slow
 
 
 def test_recipe_replays_to_the_same_answer(vit: Any, panel: sw.SteeringPanel) -> None:

@@ -39,6 +39,7 @@ def drawn(panel: sw.SuperpositionToy, name: str) -> object:
     return next(trace for trace in panel.current_figure().data if trace.name == name)
 
 
+@pytest.mark.slow
 def test_the_slider_moves_the_arrows(panel: sw.SuperpositionToy, toys: list[Bottleneck]) -> None:
     """Every arrow ends where the toy of that sparsity has its feature."""
     for chosen in (toys[1], toys[0], toys[2]):
@@ -60,6 +61,7 @@ def test_any_chance_goes_to_the_nearest_trained_one(panel: sw.SuperpositionToy) 
     assert panel.chips["sparsity"] == "0.9"
 
 
+@pytest.mark.slow
 def test_the_cursor_stands_at_the_chosen_sparsity(panel: sw.SuperpositionToy) -> None:
     """The curves show every sparsity, the band the one that is chosen."""
     panel.sparsity = 0.9
@@ -70,6 +72,7 @@ def test_the_cursor_stands_at_the_chosen_sparsity(panel: sw.SuperpositionToy) ->
     assert room == pytest.approx([0.4] * 3, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     """One SAE per sparsity, remembered; the bars and rings are drawn, the status says what it did."""
     panel = sw.SuperpositionToy([toys[2]])
@@ -85,6 +88,7 @@ def test_atoms_are_found_where_the_slider_stops(toys: list[Bottleneck]) -> None:
     assert panel.record.found is found
 
 
+@pytest.mark.slow
 def test_toys_are_trained_when_none_are_given() -> None:
     """Off the main thread; meanwhile the panel is there and says what it does."""
     panel = sw.SuperpositionToy(sparsities=(0.5, 0.97), find_atoms=False)

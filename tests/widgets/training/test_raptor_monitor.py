@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from sae_nb_widgets.training import TrainingMonitor
 
 from sae_nb_studies.dynamics import RaptorConfig, start_raptor, train_raptor
 
 
+@pytest.mark.slow
 def test_a_monitor_listens_to_a_raptor() -> None:
     """Every record arrives; what means nothing for a Raptor is left open."""
     states = torch.randn(12, 4, 3, 16, generator=torch.Generator().manual_seed(0))

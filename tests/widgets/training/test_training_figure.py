@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pytest
 from sae_nb_widgets.training._figure import training_figure, update_training_figure
 
-from sae_nb.summaries import summarise_training
+from sae_nb.summaries._training import summarise_training
+
+pytestmark = pytest.mark.slow
 
 
 def records(n: int, **given: float) -> list[SimpleNamespace]:

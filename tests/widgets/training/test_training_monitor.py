@@ -12,14 +12,17 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.panel import descendants
+from sae_nb_widgets.panel._exporting import descendants
 from sae_nb_widgets.training import _tracking
 from sae_nb_widgets.training._tracking import SHARE_OF_TIME, Redraws
 
 import sae_nb as sn
-from sae_nb.activations import Activations, Context
-from sae_nb.summaries import Probe
+from sae_nb.activations import Activations
+from sae_nb.activations._context import Context
+from sae_nb.summaries._training import Probe
 from tests.widgets.made import soon
+
+pytestmark = pytest.mark.slow
 
 
 def record(step: int, steps: int = 100, **given: Any) -> SimpleNamespace:

@@ -12,7 +12,3 @@ if TYPE_CHECKING:
     from sae_nb_widgets.atom._work_list import WorkList as WorkList
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_widgets.atom._examples import examples_view as examples_view
-    from sae_nb_widgets.atom._panel import browser_below as browser_below

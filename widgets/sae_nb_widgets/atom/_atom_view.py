@@ -11,13 +11,35 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from sae_nb.atoms import AtomCatalogue, Example
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._examples import Example
 from sae_nb.checks import one_of
-from sae_nb.figures import Dot, Drawing, cividis, css_colour, format_number, theme
+from sae_nb.figures import (
+    cividis,
+    theme,
+)
+from sae_nb.figures._svg_shapes import (
+    Dot,
+    Drawing,
+)
+from sae_nb.figures.theme import (
+    css_colour,
+    format_number,
+)
 from sae_nb_widgets.atom._examples import ExamplesView
-from sae_nb_widgets.components import HTML, Chart, Curves, Line, StillGrid, VBox
-from sae_nb_widgets.panel import show
-from sae_nb_widgets.pursuit import checked_shape, picture
+from sae_nb_widgets.components._base import (
+    HTML,
+    VBox,
+)
+from sae_nb_widgets.components._curves import (
+    Chart,
+    Curves,
+    Line,
+)
+from sae_nb_widgets.components._picture_grid import StillGrid
+from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.pursuit._detail import picture
+from sae_nb_widgets.pursuit._runs import checked_shape
 
 AtomsAs = Literal["line", "point"] | tuple[int, ...]
 WAYS = ("line", "point")

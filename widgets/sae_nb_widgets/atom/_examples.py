@@ -10,31 +10,51 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.activations import Context, gathered, spans
-from sae_nb.atoms import AtomCatalogue, AtomSummary, Crops, Example, SiteExamples, rows_in_words
-from sae_nb.figures import (
+from sae_nb.activations._context import Context
+from sae_nb.activations._token_texts import (
+    gathered,
+    spans,
+)
+from sae_nb.atoms import (
+    AtomCatalogue,
+    AtomSummary,
+)
+from sae_nb.atoms._atom import Crops
+from sae_nb.atoms._examples import Example
+from sae_nb.atoms._names import rows_in_words
+from sae_nb.atoms._sites import SiteExamples
+from sae_nb.figures import current_theme as theme
+from sae_nb.figures.theme import (
     THIN_SPACE,
-    current_theme as theme,
     escape,
     format_number,
     format_percent,
 )
 from sae_nb_widgets.components import (
-    HTML,
-    Box,
     Component,
     Concordance,
     PictureGrid,
     Sparkbars,
-    StillGrid,
     TokenStrip,
+)
+from sae_nb_widgets.components._base import (
+    HTML,
+    Box,
     VBox,
+)
+from sae_nb_widgets.components._picture_grid import (
+    StillGrid,
     as_film,
     as_heard,
     grid_for,
     of_one_grid,
 )
-from sae_nb_widgets.panel import COLUMNS, close_whole, descendants, show
+from sae_nb_widgets.panel._closing import close_whole
+from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.panel._exporting import (
+    COLUMNS,
+    descendants,
+)
 
 # -------------------------------------------------------------------------------------------------
 # CropSheet: the patches an atom fires on, side by side, so that what they share meets the eye.

@@ -14,28 +14,32 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.atoms import (
-    BANDS,
-    ORDERS,
     AtomCatalogue,
-    AtomNames,
     AtomSummary,
+)
+from sae_nb.atoms._examples import (
+    BANDS,
     Band,
     Example,
-    Labels,
+)
+from sae_nb.atoms._firings import ORDERS
+from sae_nb.atoms._labels import Labels
+from sae_nb.atoms._names import (
+    AtomNames,
     row_word,
     rows_in_words,
 )
 from sae_nb.checks import check_atom, checked
 from sae_nb.evaluation import head_shares
-from sae_nb.figures import (
+from sae_nb.figures.theme import (
     escape,
     format_count,
     format_duration,
     format_number,
     format_percent,
 )
-from sae_nb.pretrained import examples_of
-from sae_nb.sessions import names_of
+from sae_nb.pretrained._examples import examples_of
+from sae_nb.sessions._names import names_of
 from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, drawn_as
 from sae_nb_widgets.atom._controls import BAND_NAMES, AtomControls, strengths_shown
 from sae_nb_widgets.atom._detail import AtomDetail, AtomNotes
@@ -48,20 +52,21 @@ from sae_nb_widgets.atom._examples import (
     place_in_words,
 )
 from sae_nb_widgets.atom._words import answer, headline, numbers, table
-from sae_nb_widgets.components import VBox
-from sae_nb_widgets.panel import (
+from sae_nb_widgets.components._base import VBox
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
     EVERYWHERE,
     Atom,
-    Panel,
     Site,
     Whole,
-    place_words,
     reacts,
     show,
 )
+from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Activations, Context
+    from sae_nb.activations import Activations
+    from sae_nb.activations._context import Context
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb_widgets.panel import Entry, control, line, small_button, text_field
+from sae_nb_widgets.panel._declaring import (
+    Entry,
+    control,
+    line,
+    small_button,
+    text_field,
+)
 
 if TYPE_CHECKING:
     from sae_nb_widgets.changes._panel import ChangesPanel

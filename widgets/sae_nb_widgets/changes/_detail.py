@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import ipywidgets as ipw
 
-from sae_nb.figures import escape, format_percent
+from sae_nb.figures.theme import (
+    escape,
+    format_percent,
+)
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._queries import Seen
 from sae_nb_widgets.components import Column, PairedBars

@@ -7,9 +7,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sae_nb.diffing import ChangedImage
-from sae_nb.figures import format_number, format_percent, quoted_token, shortened, visible_token
+from sae_nb.figures import (
+    quoted_token,
+    visible_token,
+)
+from sae_nb.figures._svg_shapes import shortened
+from sae_nb.figures.theme import (
+    format_number,
+    format_percent,
+)
 from sae_nb_widgets.changes._queries import NONE
-from sae_nb_widgets.panel import place_words
+from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:
     from sae_nb.diffing import ChangedText, ModelDiff

@@ -9,12 +9,12 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.circuits._summary import Circuit
-from sae_nb.figures import escape
-from sae_nb_widgets.atom import examples_view
+from sae_nb.figures.theme import escape
+from sae_nb_widgets.atom._examples import examples_view
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._names import NodeNames
-from sae_nb_widgets.components import RowTable
-from sae_nb_widgets.panel import show
+from sae_nb_widgets.components._row_table import RowTable
+from sae_nb_widgets.panel._declaring import show
 
 N_NEIGHBOURS, N_EXAMPLES = 5, 4
 ELSEWHERE = "Where else it fires"

@@ -10,11 +10,17 @@ import ipywidgets as ipw
 import numpy as np
 import traitlets as t
 
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.circuits import AttributionGraph, FaithfulnessCurve
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
-from sae_nb.figures import escape, format_count, format_number, format_percent, visible_token
+from sae_nb.figures import visible_token
+from sae_nb.figures.theme import (
+    escape,
+    format_count,
+    format_number,
+    format_percent,
+)
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields
@@ -36,15 +42,17 @@ from sae_nb_widgets.circuit._queries import (
     heaviest_target,
     viewed,
 )
-from sae_nb_widgets.panel import (
-    AN_ATOM,
-    COLUMNS,
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
     Number,
-    Panel,
     Whole,
-    an_atom,
     or_trait_error,
     reacts,
+)
+from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._glossary import (
+    AN_ATOM,
+    an_atom,
 )
 
 if TYPE_CHECKING:

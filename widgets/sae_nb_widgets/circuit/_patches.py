@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 from jaxtyping import UInt8
 
-from sae_nb.atoms import crop_patch
+from sae_nb.atoms._atom import crop_patch
 from sae_nb.circuits import AttributionGraph
 from sae_nb.circuits._summary import Circuit
-from sae_nb_widgets.components import StillGrid, png_address
+from sae_nb_widgets.components._atom_card import png_address
+from sae_nb_widgets.components._picture_grid import StillGrid
 
 
 def shaded_image(circuit: Circuit) -> StillGrid | None:

@@ -8,21 +8,25 @@ import traitlets as t
 
 from sae_nb.checks import one_of
 from sae_nb.figures import (
+    current_theme,
+    fade,
+    theme,
+    visible_token,
+)
+from sae_nb.figures._svg_layout import (
+    paragraph,
+    stacked,
+)
+from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,
     Polyline,
     Rectangle,
     Stroke,
-    current_theme,
-    escape,
-    fade,
-    paragraph,
     shortened,
-    stacked,
     text_width,
-    theme,
-    visible_token,
 )
+from sae_nb.figures.theme import escape
 from sae_nb_widgets.components._base import Component, tag_html, title_drawing
 from sae_nb_widgets.components._scripts import script
 

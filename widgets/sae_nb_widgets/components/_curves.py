@@ -12,6 +12,15 @@ import traitlets as t
 from jaxtyping import Float
 
 from sae_nb.figures import (
+    current_theme,
+    theme,
+)
+from sae_nb.figures._svg_layout import (
+    key,
+    paragraph,
+    stacked,
+)
+from sae_nb.figures._svg_shapes import (
     INK,
     Dot,
     Drawing,
@@ -19,13 +28,10 @@ from sae_nb.figures import (
     Polyline,
     Rectangle,
     Stroke,
-    current_theme,
+)
+from sae_nb.figures.theme import (
     escape,
     format_number,
-    key,
-    paragraph,
-    stacked,
-    theme,
 )
 from sae_nb_widgets.components._base import Component, title_drawing
 from sae_nb_widgets.components._scripts import script

@@ -10,19 +10,21 @@ from typing import Any, Literal
 import traitlets as t
 
 from sae_nb.figures import (
+    current_theme,
+    fade,
+    theme,
+)
+from sae_nb.figures._svg_shapes import (
     Dot,
     Drawing,
     Label,
     Polyline,
     Rectangle,
     Stroke,
-    current_theme,
-    escape,
-    fade,
     shortened,
     text_width,
-    theme,
 )
+from sae_nb.figures.theme import escape
 from sae_nb_widgets.components._base import Component, style_sheet
 from sae_nb_widgets.components._scripts import read_static, script
 

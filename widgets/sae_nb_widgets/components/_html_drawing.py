@@ -11,18 +11,20 @@ import re
 from dataclasses import dataclass, field
 from html.parser import HTMLParser
 
-from sae_nb.figures import (
+from sae_nb.figures import current_theme
+from sae_nb.figures._svg_layout import (
+    hstack,
+    paragraph,
+    stacked,
+)
+from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,
     Picture,
     Polyline,
     Rectangle,
     Stroke,
-    current_theme,
-    hstack,
     moved,
-    paragraph,
-    stacked,
     text_width,
 )
 

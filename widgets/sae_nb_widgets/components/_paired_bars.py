@@ -10,24 +10,30 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.figures import (
-    Drawing,
-    Label,
-    Polyline,
-    Rectangle,
-    Stroke,
-    css_colour,
     current_theme,
-    escape,
+    theme,
+)
+from sae_nb.figures._svg_layout import (
     filled,
-    format_number,
     hstack,
     key,
     paragraph,
     random_tick,
     solid_tick,
     stacked,
+)
+from sae_nb.figures._svg_shapes import (
+    Drawing,
+    Label,
+    Polyline,
+    Rectangle,
+    Stroke,
     text_width,
-    theme,
+)
+from sae_nb.figures.theme import (
+    css_colour,
+    escape,
+    format_number,
 )
 from sae_nb_widgets.components._base import (
     TRACK,

@@ -12,25 +12,35 @@ import traitlets as t
 from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
-from sae_nb.activations import Context
-from sae_nb.atoms import eight_bits, heard_at, wave_file
+from sae_nb.activations._context import Context
+from sae_nb.atoms._sound_clips import (
+    eight_bits,
+    heard_at,
+    wave_file,
+)
 from sae_nb.figures import (
+    current_theme as theme,
+    fade,
+    theme as colours,
+)
+from sae_nb.figures._svg_layout import (
+    hstack,
+    paragraph,
+    stacked,
+)
+from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,
     Picture,
     Polyline,
     Rectangle,
     Stroke,
-    css_colour,
-    current_theme as theme,
-    escape,
-    fade,
-    format_number,
-    hstack,
-    paragraph,
     shortened,
-    stacked,
-    theme as colours,
+)
+from sae_nb.figures.theme import (
+    css_colour,
+    escape,
+    format_number,
 )
 from sae_nb_widgets.components._base import (
     Component,

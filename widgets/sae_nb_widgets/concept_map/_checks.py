@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool
 
-from sae_nb.summaries import Column, ConceptMapSummary
+from sae_nb.summaries import ConceptMapSummary
+from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb_widgets.concept_map._styles import NONE
 
 CLUSTER = "cluster"

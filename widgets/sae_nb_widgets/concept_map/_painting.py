@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb.figures import escape
+from sae_nb.figures.theme import escape
 from sae_nb_widgets.concept_map._checks import CLUSTER
 from sae_nb_widgets.concept_map._close import close_up, points_in_view
 from sae_nb_widgets.concept_map._detail import (

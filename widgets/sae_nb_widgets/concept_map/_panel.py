@@ -14,19 +14,21 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.figures import format_count
-from sae_nb.files import write_bytes
-from sae_nb.sessions import names_of
+from sae_nb.figures.theme import format_count
+from sae_nb.files._atomic import write_bytes
+from sae_nb.sessions._names import names_of
 from sae_nb.summaries import (
-    SHOWN,
-    Column,
     ConceptAtlas,
     ConceptMapSummary,
-    Cones,
-    SelectionSummary,
+)
+from sae_nb.summaries.concept_map._concept_map import (
+    SHOWN,
+    Column,
     has_archetypes,
 )
-from sae_nb_widgets.components import VBox
+from sae_nb.summaries.concept_map._overlays import Cones
+from sae_nb.summaries.concept_map._selection import SelectionSummary
+from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.concept_map import _traits as traits
 from sae_nb_widgets.concept_map._checks import CLUSTER, kept_points
 from sae_nb_widgets.concept_map._choosing import Choosing
@@ -40,21 +42,24 @@ from sae_nb_widgets.concept_map._overlays import ConceptOverlays
 from sae_nb_widgets.concept_map._painting import ATOM, EQUAL, Painting
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._runs import MapRuns
-from sae_nb_widgets.panel import (
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
     EVERYWHERE,
     LARGEST_SEED,
     Atom,
-    Page,
-    Panel,
     Site,
     Whole,
     reacts,
+)
+from sae_nb_widgets.panel._exporting import (
+    Page,
     static_html,
 )
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
-    from sae_nb.atoms import AtomCatalogue, Labels
+    from sae_nb.atoms import AtomCatalogue
+    from sae_nb.atoms._labels import Labels
     from sae_nb.codes import SparseCodes
     from sae_nb.geometry import Containment
     from sae_nb.pretrained import ExampleStore

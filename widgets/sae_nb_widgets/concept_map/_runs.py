@@ -9,8 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.figures import format_duration, format_percent
-from sae_nb.geometry import FEWEST_ROWS, UmapProcess, start_umap
+from sae_nb.figures.theme import (
+    format_duration,
+    format_percent,
+)
+from sae_nb.geometry import (
+    UmapProcess,
+    start_umap,
+)
+from sae_nb.geometry._umap import FEWEST_ROWS
 from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 
 if TYPE_CHECKING:

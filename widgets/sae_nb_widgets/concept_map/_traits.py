@@ -10,7 +10,10 @@ import traitlets as t
 
 from sae_nb.checks import check_atom
 from sae_nb_widgets.concept_map import _checks
-from sae_nb_widgets.panel import or_trait_error, several
+from sae_nb_widgets.panel._declaring import (
+    or_trait_error,
+    several,
+)
 
 if TYPE_CHECKING:
     from sae_nb_widgets.concept_map._panel import ConceptMap

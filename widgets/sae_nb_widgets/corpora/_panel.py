@@ -14,24 +14,30 @@ import traitlets as t
 from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import MIN_COUNT, NAMES, CorpusSummary, summarise_corpora, with_simpler
-from sae_nb.figures import draw_volcano, format_count, ring_volcano, volcano
-from sae_nb.files import write_bytes
-from sae_nb_widgets.atom import examples_view
-from sae_nb_widgets.components import PictureGrid, RowTable
+from sae_nb.figures._volcano import (
+    draw_volcano,
+    ring_volcano,
+    volcano,
+)
+from sae_nb.figures.theme import format_count
+from sae_nb.files._atomic import write_bytes
+from sae_nb_widgets.atom._examples import examples_view
+from sae_nb_widgets.components import PictureGrid
+from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.corpora import _words as words
-from sae_nb_widgets.panel import (
-    COLUMNS,
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
     Atom,
     Entry,
     Number,
-    Panel,
     Whole,
     control,
-    figure_widget,
     line,
     reacts,
     small_button,
 )
+from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._theming import figure_widget
 
 ORDERS = ("difference", "relative")
 AXES = {

@@ -9,18 +9,23 @@ from typing import Any
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.atoms import AtomCard, AtomNames, Labels
+from sae_nb.atoms._labels import Labels
+from sae_nb.atoms._names import (
+    AtomCard,
+    AtomNames,
+)
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import CorpusSummary
-from sae_nb.figures import (
-    category_style,
+from sae_nb.figures import category_style
+from sae_nb.figures._svg_shapes import shortened
+from sae_nb.figures.theme import (
     escape,
     format_count,
     format_number,
     format_percent,
-    shortened,
 )
-from sae_nb_widgets.components import atom_mark, plain_cell
+from sae_nb_widgets.components._base import atom_mark
+from sae_nb_widgets.components._row_table import plain_cell
 
 SIGNS = ('<circle cx="5" cy="5" r="4"/>', '<path d="M5 0 10 5 5 10 0 5Z"/>')
 """Of the two corpora, as the markers of the figure: drawn, since as letters their colours would be faint."""

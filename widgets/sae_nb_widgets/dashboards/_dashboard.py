@@ -12,34 +12,56 @@ import traitlets as t
 from plotly.offline import get_plotlyjs
 
 from sae_nb.checks import checked
-from sae_nb.figures import current_theme as theme, escape, format_duration
-from sae_nb.files import place, write_bytes
-from sae_nb.sessions import save_session
-from sae_nb_widgets.components import HTML, Box, VBox, layout_of, read_static, style_sheet
+from sae_nb.figures import current_theme as theme
+from sae_nb.figures.theme import (
+    escape,
+    format_duration,
+)
+from sae_nb.files._atomic import write_bytes
+from sae_nb.files._exchange import place
+from sae_nb.sessions._session import save_session
+from sae_nb_widgets.components._base import (
+    HTML,
+    Box,
+    VBox,
+    layout_of,
+    style_sheet,
+)
+from sae_nb_widgets.components._scripts import read_static
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
-from sae_nb_widgets.panel import (
-    AN_ATOM,
-    SHARED_SCRIPT,
-    TIGHT,
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._as_site import (
     AsSite,
-    Atom,
-    Heading,
-    Panel,
-    ShowsBeside,
     SiteSubject,
-    close_whole,
+)
+from sae_nb_widgets.panel._beside import ShowsBeside
+from sae_nb_widgets.panel._closing import close_whole
+from sae_nb_widgets.panel._declaring import (
+    TIGHT,
+    Atom,
     control,
-    descendants,
-    fallback_html,
-    forget_styled,
-    format_bytes,
-    header_html,
-    keep_styled,
-    logger,
-    page_html,
-    sentence_html,
     show,
     small_button,
+)
+from sae_nb_widgets.panel._exporting import (
+    SHARED_SCRIPT,
+    descendants,
+    fallback_html,
+    format_bytes,
+    page_html,
+)
+from sae_nb_widgets.panel._glossary import AN_ATOM
+from sae_nb_widgets.panel._heading import (
+    Heading,
+    header_html,
+)
+from sae_nb_widgets.panel._status import (
+    logger,
+    sentence_html,
+)
+from sae_nb_widgets.panel._theming import (
+    forget_styled,
+    keep_styled,
 )
 
 CONCEPTS, STEER, DEPTH, TIME, WORK = "concepts", "steering", "depth", "time", "work"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.activations import is_special, join_tokens
+from sae_nb.activations._context import join_tokens
+from sae_nb.activations._token_texts import is_special
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.pretrained import examples_of
+from sae_nb.pretrained._examples import examples_of
 from sae_nb.progress import progress_bar
-from sae_nb.sessions import annotations_of
+from sae_nb.sessions._annotations import annotations_of
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -13,18 +13,21 @@ from jaxtyping import Bool, Float, Int
 from sae_nb.figures import (
     colour_scale,
     current_theme,
-    escape,
     fade,
-    format_number,
     plot_text,
     squares,
     template,
     theme,
 )
-from sae_nb_widgets.components import HTML
+from sae_nb.figures.theme import (
+    escape,
+    format_number,
+)
+from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.depth import _traces as traces
 from sae_nb_widgets.depth._traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED
-from sae_nb_widgets.panel import figure_widget, show
+from sae_nb_widgets.panel._declaring import show
+from sae_nb_widgets.panel._theming import figure_widget
 
 KIND_COLOURS = {
     "cls": theme.OKABE_ITO[3],

@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.summaries import DepthPaths, lambert
+from sae_nb.summaries import DepthPaths
+from sae_nb.summaries.depth._paths import lambert
 from sae_nb_widgets.depth._controls import COORDINATE_WORDS
 from sae_nb_widgets.depth._figure import KIND_COLOURS, PHASE_COLOURS, DrawnPaths
 from sae_nb_widgets.depth._traces import MOST_GROUPS, style_of

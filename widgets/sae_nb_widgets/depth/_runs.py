@@ -17,20 +17,22 @@ from sae_nb.dynamics import (
     SelfCorrection,
     States,
     capture_states,
-    check_states,
     self_correction,
 )
+from sae_nb.dynamics.paths._states import check_states
 from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.summaries import (
     AtomDepths,
-    ChosenPaths,
-    DepthInputs,
     DepthPaths,
     DepthSummary,
     atom_depths,
+    summarise_depth,
+)
+from sae_nb.summaries.depth._depth import DepthInputs
+from sae_nb.summaries.depth._paths import (
+    ChosenPaths,
     choose_paths,
     lay_out,
-    summarise_depth,
     umap_rows,
 )
 

@@ -6,20 +6,22 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.input_lens import upload_button
-from sae_nb_widgets.panel import (
-    LIVE_ONLY,
+from sae_nb_widgets.input_lens._controls import upload_button
+from sae_nb_widgets.panel._declaring import (
     Entry,
     button,
     control,
     icon_button,
     line,
-    play_button,
     roomy,
     show,
     small_button,
 )
-from sae_nb_widgets.steering import StrengthControl, StrengthScale, unit_html
+from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._playing import play_button
+from sae_nb_widgets.steering._controls import unit_html
+from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._strength import StrengthControl
 
 if TYPE_CHECKING:
     from sae_nb_widgets.generation._panel import GenerationLens

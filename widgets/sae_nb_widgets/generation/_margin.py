@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from sae_nb.atoms import AtomEffects, measure_atom
 from sae_nb_widgets.components import Chips, ThinBars
-from sae_nb_widgets.panel import show
+from sae_nb_widgets.panel._declaring import show
 
 if TYPE_CHECKING:
     from sae_nb_widgets.generation._panel import GenerationLens

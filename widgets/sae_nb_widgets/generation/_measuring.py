@@ -7,7 +7,10 @@ from concurrent.futures import Future, InvalidStateError
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.background import result_of
-from sae_nb.summaries import BaseRate, base_rate
+from sae_nb.summaries.input._contrast import (
+    BaseRate,
+    base_rate,
+)
 
 if TYPE_CHECKING:
     from sae_nb_widgets.generation._panel import GenerationLens

@@ -10,11 +10,13 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.checks import check_atom, check_count, checked
-from sae_nb.figures import format_count
+from sae_nb.figures.theme import format_count
 from sae_nb.generation._generation import Generation
 from sae_nb.generation._writing import check_writer
-from sae_nb.sessions import names_of
-from sae_nb.summaries import BaseRate, InputSummary, where_written
+from sae_nb.sessions._names import names_of
+from sae_nb.summaries import InputSummary
+from sae_nb.summaries.input._contrast import BaseRate
+from sae_nb.summaries.input._input import where_written
 from sae_nb_widgets.generation import _words as words
 from sae_nb_widgets.generation._branching import Branching
 from sae_nb_widgets.generation._controls import GenerationControls
@@ -35,22 +37,26 @@ from sae_nb_widgets.generation._queries import Asking
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._why import Why
 from sae_nb_widgets.generation._writing import Writing
-from sae_nb_widgets.input_lens import answer_words, uploaded
-from sae_nb_widgets.panel import (
+from sae_nb_widgets.input_lens._controls import uploaded
+from sae_nb_widgets.input_lens._words import answer_words
+from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
     Atom,
     Number,
-    PlayingPanel,
     Whole,
     Wholes,
+    or_trait_error,
+    reacts,
+)
+from sae_nb_widgets.panel._heading import place_words
+from sae_nb_widgets.panel._playing import PlayingPanel
+from sae_nb_widgets.panel._samples import (
     check_parts,
     facts_of,
-    or_trait_error,
-    place_words,
-    reacts,
     stream_of,
 )
-from sae_nb_widgets.steering import StrengthScale, headline
+from sae_nb_widgets.steering._scale import StrengthScale
+from sae_nb_widgets.steering._words import headline
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

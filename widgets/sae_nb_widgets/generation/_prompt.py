@@ -9,11 +9,15 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.generation._generation import Generation
-from sae_nb.summaries import with_place
+from sae_nb.summaries.input._input import with_place
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept, whole_prompt
 from sae_nb_widgets.generation._views import EMPTY
-from sae_nb_widgets.panel import newest
-from sae_nb_widgets.steering import StrengthScale, listen, opening_atom
+from sae_nb_widgets.panel._samples import newest
+from sae_nb_widgets.steering._initial_state import (
+    listen,
+    opening_atom,
+)
+from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

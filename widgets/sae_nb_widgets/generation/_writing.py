@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from sae_nb.figures import format_number
+from sae_nb.figures.theme import format_number
 
 if TYPE_CHECKING:
     from sae_nb_widgets.generation._panel import GenerationLens

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.atoms import says_much
+from sae_nb.atoms._captions import says_much
 from sae_nb_widgets.input_lens._runs import Runs
 
 if TYPE_CHECKING:
-    from sae_nb.atoms import AtomNames
-    from sae_nb.summaries import BaseRate, InputSummary
+    from sae_nb.atoms._names import AtomNames
+    from sae_nb.summaries import InputSummary
+    from sae_nb.summaries.input._contrast import BaseRate
 
 
 def example_to_open(

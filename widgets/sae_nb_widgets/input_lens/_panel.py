@@ -13,22 +13,35 @@ import numpy as np
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb.activations import AUDIO, of_sites
+from sae_nb.activations._modality import AUDIO
+from sae_nb.activations._sites import of_sites
 from sae_nb.checks import checked
-from sae_nb.data import INKS, TEXTURES, Paper, Point
+from sae_nb.data import Paper
+from sae_nb.data._scenes import (
+    INKS,
+    TEXTURES,
+    Point,
+)
 from sae_nb.evaluation import SpliceCheck
-from sae_nb.figures import format_duration
-from sae_nb.sessions import names_of
+from sae_nb.figures.theme import format_duration
+from sae_nb.sessions._names import names_of
 from sae_nb.summaries import (
-    USE_ORDERS,
-    BaseRate,
     Contrast,
     InputSummary,
+)
+from sae_nb.summaries.input._contrast import (
+    BaseRate,
     base_rate,
     labels_of,
     pretrained_store,
 )
-from sae_nb_widgets.components import DrawPad, PairedBars, SoundRecorder, icons_of
+from sae_nb.summaries.input._input import USE_ORDERS
+from sae_nb_widgets.components import (
+    DrawPad,
+    PairedBars,
+    SoundRecorder,
+)
+from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
@@ -44,16 +57,18 @@ from sae_nb_widgets.input_lens._words import (
     nothing_given,
     numbers_words,
 )
-from sae_nb_widgets.panel import (
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
     Atom,
-    Page,
-    Panel,
     Whole,
-    facts_of,
-    newest,
     or_trait_error,
     reacts,
     show,
+)
+from sae_nb_widgets.panel._exporting import Page
+from sae_nb_widgets.panel._samples import (
+    facts_of,
+    newest,
     stream_of,
     target_of,
     target_rule,

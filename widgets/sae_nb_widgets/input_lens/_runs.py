@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from sae_nb.summaries import BaseRate, Contrast, InputSummary, top_atoms
-from sae_nb_widgets.panel import target_of
+from sae_nb.summaries import (
+    Contrast,
+    InputSummary,
+    top_atoms,
+)
+from sae_nb.summaries.input._contrast import BaseRate
+from sae_nb_widgets.panel._samples import target_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -8,21 +8,28 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Int
 
-from sae_nb.activations import AUDIO, is_special, modality_of
+from sae_nb.activations._modality import (
+    AUDIO,
+    modality_of,
+)
+from sae_nb.activations._token_texts import is_special
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures import (
+    quoted_token,
+    visible_token,
+)
+from sae_nb.figures.theme import (
     escape,
     format_count,
     format_number,
     format_percent,
-    quoted_token,
-    visible_token,
 )
 from sae_nb.summaries import Contrast, InputSummary
-from sae_nb_widgets.components import atom_mark, sure_dots
+from sae_nb_widgets.components._base import atom_mark
+from sae_nb_widgets.components._chips import sure_dots
 
 if TYPE_CHECKING:
-    from sae_nb.atoms import AtomNames
+    from sae_nb.atoms._names import AtomNames
     from sae_nb.models import LiveModel
 
 NAMED = 3

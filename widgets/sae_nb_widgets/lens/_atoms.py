@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations._sites import check_one_place
 from sae_nb.figures import quoted_tokens
-from sae_nb.lenses import Lens, layer_of
+from sae_nb.lenses import Lens
+from sae_nb.lenses._attaching import layer_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -6,7 +6,12 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel import control, show, small_button, text_field
+from sae_nb_widgets.panel._declaring import (
+    control,
+    show,
+    small_button,
+    text_field,
+)
 
 if TYPE_CHECKING:
     from sae_nb_widgets.lens._panel import LensPanel

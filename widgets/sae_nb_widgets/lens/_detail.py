@@ -6,12 +6,21 @@ from collections.abc import Collection
 
 import ipywidgets as ipw
 
-from sae_nb.figures import escape, format_number, format_percent, visible_token
+from sae_nb.figures import visible_token
+from sae_nb.figures.theme import (
+    escape,
+    format_number,
+    format_percent,
+)
 from sae_nb.lenses import Lens, LensReading
-from sae_nb_widgets.components import HTML, Chips, ThinBars
+from sae_nb_widgets.components import (
+    Chips,
+    ThinBars,
+)
+from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.lens._atoms import Firing
 from sae_nb_widgets.lens._controls import NAMES
-from sae_nb_widgets.panel import show
+from sae_nb_widgets.panel._declaring import show
 
 
 class LensDetail:

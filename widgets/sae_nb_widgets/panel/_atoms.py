@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import format_count
-from sae_nb_widgets.components import card_content
+from sae_nb.figures.theme import format_count
+from sae_nb_widgets.components._atom_card import card_content
 from sae_nb_widgets.panel._browsers import BROWSERS
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import small_button

@@ -10,7 +10,7 @@ from typing import Any
 import ipywidgets as ipw
 from comm import DummyComm
 
-from sae_nb_widgets.components import is_shared
+from sae_nb_widgets.components._base import is_shared
 from sae_nb_widgets.panel._exporting import descendants
 
 # A Jupyter server passes on 3000 messages in 3 s and throws the rest away: widgets stay on the page, and

@@ -12,10 +12,11 @@ import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import Drawing, escape
-from sae_nb.files import write_bytes
+from sae_nb.figures._svg_shapes import Drawing
+from sae_nb.figures.theme import escape
+from sae_nb.files._atomic import write_bytes
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
 from sae_nb_widgets.panel._heading import Heading, usual_where

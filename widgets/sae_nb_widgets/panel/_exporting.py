@@ -14,33 +14,38 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import (
-    FIGURE_CONFIG,
-    THIN_SPACE,
-    Drawing,
     current_theme,
+    template,
+    theme,
+    to_svg,
+)
+from sae_nb.figures._static_render import (
     draw_figure,
-    escape,
-    format_count,
-    format_number,
+    to_png_tag,
+)
+from sae_nb.figures._svg_layout import (
     hstack,
     padded,
     paragraph,
     stacked,
+)
+from sae_nb.figures._svg_shapes import Drawing
+from sae_nb.figures.theme import (
+    FIGURE_CONFIG,
+    THIN_SPACE,
+    escape,
+    format_count,
+    format_number,
     still_config,
-    template,
-    theme,
-    to_png_tag,
-    to_svg,
 )
-from sae_nb.files import place, write_bytes
-from sae_nb_widgets.components import (
-    Component,
-    cards_html,
-    html_drawing,
-    style_sheet,
-)
+from sae_nb.files._atomic import write_bytes
+from sae_nb.files._exchange import place
+from sae_nb_widgets.components import Component
+from sae_nb_widgets.components._atom_card import cards_html
+from sae_nb_widgets.components._base import style_sheet
+from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.panel._glossary import words_html
 from sae_nb_widgets.panel._heading import Heading, header_html
 from sae_nb_widgets.panel._status import sentence_html

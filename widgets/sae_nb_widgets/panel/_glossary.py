@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from sae_nb.figures import escape
+from sae_nb.figures.theme import escape
 
 AN_ATOM = (
     "An atom is a pattern that the SAE (sparse autoencoder) found inside the model: a direction in its "

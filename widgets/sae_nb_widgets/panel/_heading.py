@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sae_nb.figures import escape
-from sae_nb_widgets.components import sure_dots
+from sae_nb.figures.theme import escape
+from sae_nb_widgets.components._chips import sure_dots
 from sae_nb_widgets.panel._glossary import words_in
 
 _PLACES = {

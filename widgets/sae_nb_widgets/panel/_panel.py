@@ -15,10 +15,25 @@ import plotly.graph_objects as go
 import traitlets as t
 
 from sae_nb._lazy import no_attribute
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import current_theme, escape, format_duration, template
-from sae_nb_widgets.components import HTML, Box, LiveWidget, VBox, layout_of, script, style_sheet
+from sae_nb.figures import (
+    current_theme,
+    template,
+)
+from sae_nb.figures.theme import (
+    escape,
+    format_duration,
+)
+from sae_nb_widgets.components._base import (
+    HTML,
+    Box,
+    LiveWidget,
+    VBox,
+    layout_of,
+    style_sheet,
+)
+from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel import _exporting as exporting
 from sae_nb_widgets.panel._atoms import KnowsAtoms
 from sae_nb_widgets.panel._background import Background

@@ -13,7 +13,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.background import Task
-from sae_nb_widgets.components import ToggleButton
+from sae_nb_widgets.components._base import ToggleButton
 from sae_nb_widgets.panel._declaring import Number, wide
 from sae_nb_widgets.panel._panel import Panel
 

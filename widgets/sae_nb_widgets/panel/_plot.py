@@ -24,7 +24,8 @@ import plotly
 import plotly.graph_objects as go
 import traitlets as t
 
-from sae_nb_widgets.components import LiveWidget, script
+from sae_nb_widgets.components._base import LiveWidget
+from sae_nb_widgets.components._scripts import script
 
 # -------------------------------------------------------------------------------------------------
 # plotly's live figures, loaded without what only plotly's own `show` needs.

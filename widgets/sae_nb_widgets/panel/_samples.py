@@ -9,17 +9,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
-from sae_nb.activations import warn_of_place
+from sae_nb.activations._hook_point_check import warn_of_place
 from sae_nb.checks import check_data
-from sae_nb.evaluation import outcome_index
-from sae_nb.figures import format_count
-from sae_nb.models import column_of_table
-from sae_nb.steering import check_hook_point, check_width
+from sae_nb.evaluation.causal._outcomes import outcome_index
+from sae_nb.figures.theme import format_count
+from sae_nb.models._inputs import column_of_table
+from sae_nb.steering._request import (
+    check_hook_point,
+    check_width,
+)
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
-    from sae_nb.summaries import BaseRate
+    from sae_nb.summaries.input._contrast import BaseRate
 
 
 def check_parts(model: Any, sae: Any, hook_point: str) -> None:

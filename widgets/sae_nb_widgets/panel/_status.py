@@ -14,8 +14,17 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures import THIN_SPACE, escape, format_duration
-from sae_nb_widgets.components import HTML, Box, ToggleButton, mark_atoms
+from sae_nb.figures.theme import (
+    THIN_SPACE,
+    escape,
+    format_duration,
+)
+from sae_nb_widgets.components._base import (
+    HTML,
+    Box,
+    ToggleButton,
+    mark_atoms,
+)
 from sae_nb_widgets.panel._declaring import show
 
 logger = logging.getLogger("sae_nb_widgets")

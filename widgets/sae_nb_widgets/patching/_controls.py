@@ -6,7 +6,13 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel import LIVE_ONLY, Entry, control, show, small_button
+from sae_nb_widgets.panel._declaring import (
+    Entry,
+    control,
+    show,
+    small_button,
+)
+from sae_nb_widgets.panel._exporting import LIVE_ONLY
 
 if TYPE_CHECKING:
     from sae_nb_widgets.patching._panel import PatchingPanel

@@ -7,8 +7,14 @@ from collections.abc import Callable
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.figures import escape, fade, theme
-from sae_nb_widgets.components import RowTable, Sparkbars, two_digits
+from sae_nb.figures import (
+    fade,
+    theme,
+)
+from sae_nb.figures.theme import escape
+from sae_nb_widgets.components import Sparkbars
+from sae_nb_widgets.components._layer_grid import two_digits
+from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._queries import Seen
 

@@ -8,7 +8,12 @@ import re
 import numpy as np
 
 from sae_nb.circuits import PatchMap
-from sae_nb.figures import format_count, format_number, format_percent, visible_token
+from sae_nb.figures import visible_token
+from sae_nb.figures.theme import (
+    format_count,
+    format_number,
+    format_percent,
+)
 from sae_nb_widgets.patching._queries import Seen
 
 HALF = 0.5

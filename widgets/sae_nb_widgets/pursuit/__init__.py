@@ -10,7 +10,3 @@ if TYPE_CHECKING:
     from sae_nb_widgets.pursuit._panel import PursuitStepper as PursuitStepper
 else:
     __getattr__, __dir__, __all__ = door(__name__)
-
-if TYPE_CHECKING:  # for the other rooms
-    from sae_nb_widgets.pursuit._detail import picture as picture
-    from sae_nb_widgets.pursuit._runs import checked_shape as checked_shape

@@ -10,9 +10,27 @@ import ipywidgets as ipw
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from sae_nb.figures import current_theme, escape, format_number, signed_colours, theme
+from sae_nb.figures import (
+    current_theme,
+    theme,
+)
+from sae_nb.figures.theme import (
+    escape,
+    format_number,
+    signed_colours,
+)
 from sae_nb.summaries import PursuitSteps
-from sae_nb_widgets.components import HTML, Chart, Curves, Line, StillGrid, atom_mark, png_address
+from sae_nb_widgets.components._atom_card import png_address
+from sae_nb_widgets.components._base import (
+    HTML,
+    atom_mark,
+)
+from sae_nb_widgets.components._curves import (
+    Chart,
+    Curves,
+    Line,
+)
+from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.pursuit._figure import ALGORITHM_COLOURS, NameOf
 
 MOST_LISTED = 16

@@ -17,16 +17,19 @@ from jaxtyping import Float, Int
 from sae_nb.figures import (
     current_theme,
     fade,
-    format_number,
     number_of,
-    on_axes,
     plot_text,
-    scaled,
     template,
     theme,
 )
-from sae_nb.summaries import PursuitSteps, strongest_atoms
-from sae_nb_widgets.panel import figure_widget
+from sae_nb.figures._plot_grids import on_axes
+from sae_nb.figures.theme import (
+    format_number,
+    scaled,
+)
+from sae_nb.summaries import PursuitSteps
+from sae_nb.summaries._pursuit import strongest_atoms
+from sae_nb_widgets.panel._theming import figure_widget
 
 START, NOW, PENALTY, IN_CODE, RING, SELECTED = range(6)
 TRACES_PER_ALGORITHM = 6

@@ -15,14 +15,16 @@ from torch import Tensor
 from sae_nb.architectures import SolverTrace
 from sae_nb.checks import check_integer, check_matrix
 from sae_nb.summaries import (
+    PursuitSteps,
+    summarise_pursuit,
+    summarise_trace,
+)
+from sae_nb.summaries._pursuit import (
     OWN,
     PURSUITS,
     SHORT,
-    PursuitSteps,
     check_algorithm,
     check_trace,
-    summarise_pursuit,
-    summarise_trace,
 )
 
 if TYPE_CHECKING:

@@ -7,19 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from sae_nb.activations import Context
-from sae_nb.atoms import Example
+from sae_nb.activations._context import Context
+from sae_nb.atoms._examples import Example
 from sae_nb.figures import current_theme as theme
 from sae_nb_widgets.components import (
-    Box,
-    Button,
     PictureGrid,
     TokenStrip,
+)
+from sae_nb_widgets.components._base import (
+    Box,
+    Button,
     VBox,
-    as_film,
-    grid_for,
     lay_out,
     layout_of,
+)
+from sae_nb_widgets.components._picture_grid import (
+    as_film,
+    grid_for,
 )
 
 

@@ -10,8 +10,12 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures import escape, format_count, format_number
-from sae_nb.summaries import (
+from sae_nb.figures.theme import (
+    escape,
+    format_count,
+    format_number,
+)
+from sae_nb.summaries._report_card import (
     ReportCardSummary,
     ReportCell,
     RowSums,
@@ -21,8 +25,13 @@ from sae_nb.summaries import (
     summarise_report_card,
     sums_by_sample,
 )
-from sae_nb_widgets.components import HTML, DotRows
-from sae_nb_widgets.panel import Panel, control, reacts
+from sae_nb_widgets.components._base import HTML
+from sae_nb_widgets.components._dot_rows import DotRows
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
+    control,
+    reacts,
+)
 from sae_nb_widgets.report_card import _words as words
 from sae_nb_widgets.report_card._detail import ReportCardDetail, RowExamples
 

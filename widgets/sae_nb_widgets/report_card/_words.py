@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from sae_nb.figures import format_number
-from sae_nb.summaries import ReportCardSummary, ReportCell
-from sae_nb_widgets.components import DotMark
+from sae_nb.figures.theme import format_number
+from sae_nb.summaries._report_card import (
+    ReportCardSummary,
+    ReportCell,
+)
+from sae_nb_widgets.components._dot_rows import DotMark
 
 PLAIN = {
     "r2": ("variance explained", "R²"),

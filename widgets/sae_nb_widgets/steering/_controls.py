@@ -8,15 +8,28 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.figures import escape
-from sae_nb.steering import MODES, TARGETS
-from sae_nb_widgets.components import HTML, lay_out, layout_of
-from sae_nb_widgets.panel import TIGHT, Entry, Menu, button, control, line, show
+from sae_nb.figures.theme import escape
+from sae_nb.steering._calibration import TARGETS
+from sae_nb.steering._modes import MODES
+from sae_nb_widgets.components._base import (
+    HTML,
+    lay_out,
+    layout_of,
+)
+from sae_nb_widgets.panel._declaring import (
+    TIGHT,
+    Entry,
+    Menu,
+    button,
+    control,
+    line,
+    show,
+)
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._strength import StrengthControl
 
 if TYPE_CHECKING:
-    from sae_nb.activations import Modality
+    from sae_nb.activations._modality import Modality
     from sae_nb.models import LiveModel
     from sae_nb_widgets.steering._panel import SteeringPanel
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from sae_nb.summaries import (
+from sae_nb.summaries import SteeringSummary
+from sae_nb.summaries._dose_response import (
     SteeringCurve,
-    SteeringRecipe,
-    SteeringSummary,
     summarise_dose_response,
 )
+from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb_widgets.steering._figure import mark_strength, update_curve
 from sae_nb_widgets.steering._words import curve_words
 

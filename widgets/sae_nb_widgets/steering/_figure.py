@@ -14,18 +14,25 @@ import plotly.graph_objects as go
 
 from sae_nb.figures import (
     DOTTED,
-    THIN_SPACE,
     current_theme,
     fade,
-    format_number,
-    format_percent,
     plot_text,
     template,
     theme,
     visible_token,
 )
-from sae_nb.steering import MODES, UNITS
-from sae_nb.summaries import SteeringCurve, SteeringRecipe, SteeringSummary
+from sae_nb.figures.theme import (
+    THIN_SPACE,
+    format_number,
+    format_percent,
+)
+from sae_nb.steering._modes import (
+    MODES,
+    UNITS,
+)
+from sae_nb.summaries import SteeringSummary
+from sae_nb.summaries._dose_response import SteeringCurve
+from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb_widgets.steering._words import RANDOM_PUSH, outcome_label
 
 BEFORE, AFTER, RANDOM, WORDS = range(4)

@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from sae_nb.steering import random_direction, unit_atom
-from sae_nb.summaries import InputSummary, effects_of_adding, top_atoms
+from sae_nb.steering import random_direction
+from sae_nb.steering._dose_response import unit_atom
+from sae_nb.summaries import (
+    InputSummary,
+    top_atoms,
+)
+from sae_nb.summaries._steering import effects_of_adding
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms import AtomNames
+    from sae_nb.atoms._names import AtomNames
     from sae_nb.models import LiveModel
 
 N_TRIED = 16

@@ -16,38 +16,47 @@ import traitlets as t
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.figures import format_count, format_duration
-from sae_nb.files import write_json
-from sae_nb.sessions import names_of
-from sae_nb.steering import MODES, UNITS, Unit
-from sae_nb.summaries import (
+from sae_nb.figures.theme import (
+    format_count,
+    format_duration,
+)
+from sae_nb.files._atomic import write_json
+from sae_nb.sessions._names import names_of
+from sae_nb.steering._modes import (
+    MODES,
+    UNITS,
+    Unit,
+)
+from sae_nb.summaries import SteeringSummary
+from sae_nb.summaries._continuing import (
     Continuation,
-    SteeringCurve,
-    SteeringRecipe,
-    SteeringSummary,
     summarise_continuation,
 )
-from sae_nb_widgets.panel import (
+from sae_nb.summaries._dose_response import SteeringCurve
+from sae_nb.summaries._steering import SteeringRecipe
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
-    LIVE_ONLY,
     Atom,
     Number,
-    Panel,
     Ruled,
     RuledNumber,
     RuledText,
-    Samples,
     Whole,
-    check_parts,
-    facts_of,
-    figure_widget,
     line,
-    place_words,
     reacts,
     show,
+)
+from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._heading import place_words
+from sae_nb_widgets.panel._samples import (
+    Samples,
+    check_parts,
+    facts_of,
     stream_of,
     target_rule,
 )
+from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.steering._controls import OWN_ANSWER, SteeringControls
 from sae_nb_widgets.steering._detail import SteeringDetail, SteeringMix
 from sae_nb_widgets.steering._doses import Doses
@@ -81,7 +90,7 @@ from sae_nb_widgets.steering._words import (
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.atoms import AtomNames
+    from sae_nb.atoms._names import AtomNames
     from sae_nb.files import SaeIdentity
     from sae_nb.models import LiveModel
 

@@ -8,19 +8,23 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
-from sae_nb.files import SaeIdentity, identity_of
-from sae_nb.steering import CalibratedStrength, calibrate_strength
-from sae_nb.summaries import (
-    Reading,
+from sae_nb.files import SaeIdentity
+from sae_nb.files._fingerprints import identity_of
+from sae_nb.steering import calibrate_strength
+from sae_nb.steering._calibration import CalibratedStrength
+from sae_nb.summaries import SteeringSummary
+from sae_nb.summaries._steering import (
     Steered,
     SteeringRecipe,
-    SteeringSummary,
+)
+from sae_nb.summaries.input._answers import (
+    Reading,
     answering,
     as_batch,
     read_answer,
     read_hook_point,
 )
-from sae_nb_widgets.panel import target_of
+from sae_nb_widgets.panel._samples import target_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

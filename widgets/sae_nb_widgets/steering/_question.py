@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_nb.checks import check_atom
-from sae_nb.steering import Positions
-from sae_nb.summaries import answering
-from sae_nb_widgets.panel import check_point, target_of
+from sae_nb.steering._edits import Positions
+from sae_nb.summaries.input._answers import answering
+from sae_nb_widgets.panel._samples import (
+    check_point,
+    target_of,
+)
 
 if TYPE_CHECKING:
     from sae_nb_widgets.steering._panel import SteeringPanel

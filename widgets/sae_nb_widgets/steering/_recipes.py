@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sae_nb.files import read_json
-from sae_nb.summaries import SteeringRecipe
+from sae_nb.files._atomic import read_json
+from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb_widgets.steering._words import recipe_words
 
 if TYPE_CHECKING:

@@ -6,7 +6,10 @@ from typing import TYPE_CHECKING
 
 import traitlets as t
 
-from sae_nb.steering import MODES, Mode
+from sae_nb.steering._modes import (
+    MODES,
+    Mode,
+)
 from sae_nb_widgets.components import StrengthSlider
 from sae_nb_widgets.steering._scale import StrengthScale
 

@@ -8,13 +8,25 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from sae_nb.figures import format_number, format_percent, quoted_token
-from sae_nb.steering import MODES, UNITS, CalibratedStrength, Mode
-from sae_nb.summaries import Continuation, SteeringCurve, SteeringRecipe, SteeringSummary
+from sae_nb.figures import quoted_token
+from sae_nb.figures.theme import (
+    format_number,
+    format_percent,
+)
+from sae_nb.steering._calibration import CalibratedStrength
+from sae_nb.steering._modes import (
+    MODES,
+    UNITS,
+    Mode,
+)
+from sae_nb.summaries import SteeringSummary
+from sae_nb.summaries._continuing import Continuation
+from sae_nb.summaries._dose_response import SteeringCurve
+from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:
-    from sae_nb.atoms import AtomNames
+    from sae_nb.atoms._names import AtomNames
 
 
 SENTENCE_ENDS = (".", "!", "?", "…")

@@ -13,14 +13,18 @@ from sae_nb.figures import (
     colour_scale,
     current_theme,
     fade,
-    format_number,
     named,
     number_of,
-    on_axes,
-    plot_title,
-    scaled,
     template,
     theme,
+)
+from sae_nb.figures._plot_grids import (
+    on_axes,
+    plot_title,
+)
+from sae_nb.figures.theme import (
+    format_number,
+    scaled,
 )
 from sae_nb.summaries import SuperpositionSummary
 

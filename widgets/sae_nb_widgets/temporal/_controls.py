@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel import control
+from sae_nb_widgets.panel._declaring import control
 
 if TYPE_CHECKING:
     from sae_nb_widgets.temporal._panel import TemporalPanel

@@ -13,27 +13,37 @@ from typing import Any, Literal
 import numpy as np
 import plotly.graph_objects as go
 
-from sae_nb.atoms import AtomNames
+from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import (
     category_style,
-    cells,
     colour_scale,
     current_theme,
     fade,
-    format_number,
     named,
     number_of,
-    on_axes,
     plot_text,
-    plot_title,
     quoted_token,
-    scaled,
     template,
     theme,
     visible_token,
 )
-from sae_nb.summaries import Raster, TemporalSummary
-from sae_nb_widgets.components import joins_of, word_at
+from sae_nb.figures._plot_grids import (
+    cells,
+    on_axes,
+    plot_title,
+)
+from sae_nb.figures.theme import (
+    format_number,
+    scaled,
+)
+from sae_nb.summaries._temporal import (
+    Raster,
+    TemporalSummary,
+)
+from sae_nb_widgets.components._concordance import (
+    joins_of,
+    word_at,
+)
 
 # -------------------------------------------------------------------------------------------------
 # The empty frame of a sequence's figure: its traces, its axes, and how rows share the height.

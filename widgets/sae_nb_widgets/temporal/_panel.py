@@ -13,16 +13,26 @@ import traitlets as t
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.figures import format_count, format_number, visible_token
-from sae_nb.sessions import names_of
-from sae_nb.summaries import (
+from sae_nb.figures import visible_token
+from sae_nb.figures.theme import (
+    format_count,
+    format_number,
+)
+from sae_nb.sessions._names import names_of
+from sae_nb.summaries._temporal import (
     MOST_RASTER_ATOMS,
     TemporalSummary,
     read_in_time,
     summarise_sequence,
 )
-from sae_nb_widgets.components import word_at
-from sae_nb_widgets.panel import Atom, Panel, Whole, figure_widget, reacts
+from sae_nb_widgets.components._concordance import word_at
+from sae_nb_widgets.panel import Panel
+from sae_nb_widgets.panel._declaring import (
+    Atom,
+    Whole,
+    reacts,
+)
+from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.temporal import _figure as figures
 from sae_nb_widgets.temporal._controls import TemporalControls
 from sae_nb_widgets.temporal._detail import TemporalDetail, TimeStrip, Unfolding
@@ -510,7 +520,7 @@ def _numbers(seen: _Seen) -> str:
 
 def _checked(model: Any, sae: Any, given: Any, hook_point: str | None) -> str | None:
     """The hook point that is read, after refusing parts that cannot work together."""
-    from sae_nb.temporal import WHY
+    from sae_nb.temporal._sequences import WHY
 
     if not getattr(sae, "reads_sequences", False):
         raise TypeError(

@@ -12,8 +12,13 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.background import Task
-from sae_nb.figures import format_count
-from sae_nb.summaries import AtomMotion, MotionTracker, TrainingHistory, TrainingSummary
+from sae_nb.figures.theme import format_count
+from sae_nb.summaries._training import (
+    AtomMotion,
+    MotionTracker,
+    TrainingHistory,
+    TrainingSummary,
+)
 
 MAX_POINTS = 400
 """Per curve: more than a small plot has pixels; 45 kB per redraw of one run."""

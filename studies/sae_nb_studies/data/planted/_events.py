@@ -19,7 +19,10 @@ from sae_nb.checks import (
     check_count,
     checked,
 )
-from sae_nb.data import Record, seeded
+from sae_nb.data._records import (
+    Record,
+    seeded,
+)
 
 Recorded = Literal["gaussian", "poisson", "binomial"]
 

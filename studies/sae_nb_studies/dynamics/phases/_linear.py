@@ -16,7 +16,9 @@ from jaxtyping import Complex, Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, checked
-from sae_nb.dynamics import check_cuts, check_states, unit
+from sae_nb.dynamics.paths._states import check_states
+from sae_nb.dynamics.paths._trajectory import unit
+from sae_nb.dynamics.phases._phases import check_cuts
 
 MOST_PAIRS = 60_000
 """Snapshot pairs a map is fitted to: more change the third digit of nothing at r = 20. Ours."""

@@ -13,33 +13,46 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics import TOKEN_KINDS, States, TokenKind, capture_states, check_cuts, check_states
-from sae_nb.files import (
-    inputs_digest,
+from sae_nb.dynamics import (
+    States,
+    capture_states,
+)
+from sae_nb.dynamics.paths._states import (
+    TOKEN_KINDS,
+    TokenKind,
+    check_states,
+)
+from sae_nb.dynamics.phases._phases import check_cuts
+from sae_nb.files._atomic import write_json
+from sae_nb.files._exchange import remove_folder
+from sae_nb.files._fingerprints import inputs_digest
+from sae_nb.files._tensors import (
     read_tensors,
-    remove_folder,
     write_folder,
-    write_json,
 )
 from sae_nb.findings import Finding
-from sae_nb.kernels import Muon
+from sae_nb.kernels._muon import Muon
 from sae_nb.progress import progress_bar
 from sae_nb.training import (
+    Change,
+    History,
+    TrainRecord,
+)
+from sae_nb.training._checkpoint import (
     KIND,
     POINTER,
-    Callbacks,
-    Change,
-    Control,
-    History,
-    Stopped,
-    TrainRecord,
-    as_list,
     check_folder,
     hold_checkpoints,
     load_checkpoint,
+    without_place,
+)
+from sae_nb.training._control import Control
+from sae_nb.training._records import (
+    Callbacks,
+    Stopped,
+    as_list,
     load_history,
     tell,
-    without_place,
 )
 from sae_nb_studies.dynamics.raptor._config import OWN_BUSINESS, RaptorConfig
 from sae_nb_studies.dynamics.raptor._raptor import BlockSizes, Raptor

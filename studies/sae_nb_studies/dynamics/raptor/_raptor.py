@@ -14,10 +14,19 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import Seed, checked
-from sae_nb.dynamics import check_cuts
-from sae_nb.files import read_json, read_manifest, read_tensors, write_folder
-from sae_nb.models import Intervention, VisionTransformer, intervening
-from sae_nb.steering import Tap
+from sae_nb.dynamics.phases._phases import check_cuts
+from sae_nb.files._atomic import (
+    read_json,
+    read_manifest,
+)
+from sae_nb.files._tensors import (
+    read_tensors,
+    write_folder,
+)
+from sae_nb.models._interventions import Intervention
+from sae_nb.models._running import intervening
+from sae_nb.models._vision_transformer import VisionTransformer
+from sae_nb.steering._edits import Tap
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel, RunState

@@ -19,24 +19,36 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import check_one_place
+from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked, takes_old_order
+from sae_nb.checks import (
+    Resamples,
+    Seed,
+    at_least,
+    check_matrix,
+    checked,
+)
+from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import (
     Attribution,
     Measurement,
+    attribute,
+)
+from sae_nb.evaluation.causal._outcomes import (
+    Target,
+    mean_strengths,
+)
+from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
-    Target,
-    attribute,
-    mean_strengths,
     measured,
 )
 from sae_nb.findings import Finding, column
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import rank_correlation
-from sae_nb.steering import Cost, splice
+from sae_nb.steering import splice
+from sae_nb.steering._answers import Cost
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -24,14 +24,12 @@ from sae_nb.checks import (
     check_atom,
     check_matrix,
     checked,
-    takes_old_order,
 )
-from sae_nb.evaluation import (
+from sae_nb.checks._argument_order import takes_old_order
+from sae_nb.evaluation import Measurement
+from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
     Fluency,
-    Measurement,
-    Measurements,
-    Resampling,
     TargetOdds,
     Targets,
     Writing,
@@ -39,9 +37,19 @@ from sae_nb.evaluation import (
     nearest,
     quantile_of,
 )
+from sae_nb.evaluation.report._measurement import (
+    Measurements,
+    Resampling,
+)
 from sae_nb.findings import Finding
 from sae_nb.progress import progress_bar
-from sae_nb.steering import LARGEST, Cost, StrengthSearch, Where, random_direction
+from sae_nb.steering import random_direction
+from sae_nb.steering._answers import Cost
+from sae_nb.steering._calibration import (
+    LARGEST,
+    StrengthSearch,
+)
+from sae_nb.steering._edits import Where
 
 if TYPE_CHECKING:
     import pandas as pd

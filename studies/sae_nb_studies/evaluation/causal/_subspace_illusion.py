@@ -26,20 +26,32 @@ from sae_nb.checks import (
     check_matrix,
     checked,
 )
-from sae_nb.evaluation import (
+from sae_nb.evaluation import Measurement
+from sae_nb.evaluation.causal._outcomes import (
     MAX_SECONDS,
-    Measurement,
+    quantile_of,
+)
+from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
     measured,
-    quantile_of,
 )
 from sae_nb.findings import Finding
-from sae_nb.steering import Answers, Cost, Where, check_hook_point, check_width, random_direction
+from sae_nb.steering import random_direction
+from sae_nb.steering._answers import (
+    Answers,
+    Cost,
+)
+from sae_nb.steering._edits import Where
+from sae_nb.steering._request import (
+    check_hook_point,
+    check_width,
+)
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 # -------------------------------------------------------------------------------------------------

@@ -17,15 +17,21 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations import Activations, written_codes
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import written_codes
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import codes_of, edited, summed_atoms
-from sae_nb.steering import Change
+from sae_nb.evaluation.causal._outcomes import edited
+from sae_nb.evaluation.report._row_pass import (
+    codes_of,
+    summed_atoms,
+)
+from sae_nb.steering._edits import Change
 from sae_nb_studies.evaluation.concepts._targeted import NotMeasurableError
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import Batch, LiveModel
+    from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 RARE = (0.001, 0.01)
 """Shares of the rows that are kept in which an atom may fire."""

@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import torch
 
-from sae_nb.activations import Activations, acts_for, check_one_place, check_sae
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import (
+    acts_for,
+    check_one_place,
+    check_sae,
+)
 from sae_nb.checks import Count, Seed, at_least, check_path, checked, shown
-from sae_nb.evaluation import Measurement, explained_variance, measured, score_explanations
+from sae_nb.evaluation import (
+    Measurement,
+    explained_variance,
+    score_explanations,
+)
+from sae_nb.evaluation.report._measurement import measured
 from sae_nb.findings import Plotted
-from sae_nb.geometry import duplicate_groups
-from sae_nb.sessions import keep_verdicts
+from sae_nb.geometry._coherence import duplicate_groups
+from sae_nb.sessions._verdicts import keep_verdicts
 from sae_nb.statistics import Bootstrap, wilson_interval
 from sae_nb_studies.evaluation.certifying._doing import Doing, doing, inputs_of
 from sae_nb_studies.evaluation.certifying._returns import (

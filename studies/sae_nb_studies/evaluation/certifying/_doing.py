@@ -15,11 +15,17 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import effects_of
-from sae_nb.evaluation import outcome_name
-from sae_nb.models import Below
+from sae_nb.atoms._effects import effects_of
+from sae_nb.evaluation.causal._outcomes import outcome_name
+from sae_nb.models._prefix_cache import Below
 from sae_nb.progress import progress_bar
-from sae_nb.steering import LARGEST, Answers, StrengthSearch, random_direction, unit_atom
+from sae_nb.steering import random_direction
+from sae_nb.steering._answers import Answers
+from sae_nb.steering._calibration import (
+    LARGEST,
+    StrengthSearch,
+)
+from sae_nb.steering._dose_response import unit_atom
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from sae_nb.activations import Activations, load_activations
 from sae_nb.capturing import capture
-from sae_nb.files import remove_folder, write_bytes
+from sae_nb.files._atomic import write_bytes
+from sae_nb.files._exchange import remove_folder
 from sae_nb.models import LiveModel, load_model
-from sae_nb.sessions import keep_verdicts
+from sae_nb.sessions._verdicts import keep_verdicts
 from sae_nb_studies.evaluation.certifying._certificate import Certificate, certificate
 
 if TYPE_CHECKING:
@@ -64,7 +65,8 @@ def page(found: Certificate) -> str:
     """Return a certificate as a page of its own."""
     from html import escape
 
-    from sae_nb.figures import html_page, to_svg
+    from sae_nb.figures import to_svg
+    from sae_nb.figures._pages import html_page
 
     tables = (
         ("What the numbers are", "", found.numbers[["number", "meaning"]]),

@@ -13,7 +13,8 @@ from scipy.sparse import csr_matrix, issparse
 
 from sae_nb.activations import Activations
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import RandomDictionary, largest_of_each
+from sae_nb.evaluation import RandomDictionary
+from sae_nb.evaluation.concepts._factors import largest_of_each
 from sae_nb.statistics import auroc, logistic_probe
 
 # -------------------------------------------------------------------------------------------------

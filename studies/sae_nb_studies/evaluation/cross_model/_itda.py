@@ -9,10 +9,12 @@ import numpy as np
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from sae_nb.activations import Activations, acts_for
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Resamples, Seed, checked
 from sae_nb.classical import ITDA
-from sae_nb.evaluation import Measurement, Resampling
+from sae_nb.evaluation import Measurement
+from sae_nb.evaluation.report._measurement import Resampling
 
 _DRAWS = 50  # random choices of rows behind the floor of the overlap
 

@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations import (
-    Activations,
+from sae_nb.activations import Activations
+from sae_nb.activations._sites import (
     acts_for,
     check_one_place,
     check_varies,
@@ -30,11 +30,22 @@ from sae_nb.activations import (
     written_codes,
 )
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked
-from sae_nb.codes import SparseCodes, index_dtype, offsets_of
-from sae_nb.evaluation import SpliceTask, codes_of, splice_task, summed_atoms
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import (
+    index_dtype,
+    offsets_of,
+)
+from sae_nb.evaluation.report._downstream import (
+    SpliceTask,
+    splice_task,
+)
+from sae_nb.evaluation.report._row_pass import (
+    codes_of,
+    summed_atoms,
+)
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
-from sae_nb.geometry import check_dictionary
+from sae_nb.geometry._coherence import check_dictionary
 
 if TYPE_CHECKING:
     import pandas as pd

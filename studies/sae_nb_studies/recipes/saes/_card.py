@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from typing import Any
 
-from sae_nb.pretrained import transcoder_places
+from sae_nb.pretrained._loading import transcoder_places
 
 CARD = "README.md"
 

@@ -16,15 +16,31 @@ from typing import Any, cast
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.architectures import KIND, SparseAutoencoder
+from sae_nb.architectures import SparseAutoencoder
+from sae_nb.architectures._saving import KIND
 from sae_nb.atoms import LabelEvidence
-from sae_nb.codes import SparseCodes, offsets_of
+from sae_nb.codes import SparseCodes
+from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import stability
-from sae_nb.files import read_json, write_bytes, write_json, write_manifest
-from sae_nb.labelling import AtomLabel, AtomLabels, label, read_kept, write_kept
+from sae_nb.files._atomic import (
+    read_json,
+    write_bytes,
+    write_json,
+    write_manifest,
+)
+from sae_nb.labelling import (
+    AtomLabel,
+    AtomLabels,
+    label,
+)
+from sae_nb.labelling._keeping import (
+    read_kept,
+    write_kept,
+)
 from sae_nb.lenses import Lens
 from sae_nb.models import LiveModel
-from sae_nb.pretrained import LABELS, load_sae
+from sae_nb.pretrained import load_sae
+from sae_nb.pretrained._examples import LABELS
 from sae_nb.pretrained._loading import FACTS
 from sae_nb.steering import random_direction, steer
 from sae_nb_studies.recipes.saes._card import CARD, text_card

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.activations import AUDIO
+from sae_nb.activations._modality import AUDIO
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.data import scenes, sounds, stories
 from sae_nb.evaluation import FactorMatch

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.pretrained import scene_factors
+from sae_nb.pretrained._evaluation_data import scene_factors
 from sae_nb_studies.evaluation import Absorption, absorption, meta_dictionary, stitch
 
 SHORT = {"steps": 80, "letters": "s", "meta_steps": 50}

@@ -18,19 +18,29 @@ from sae_nb.dynamics import (
     States,
     capture_states,
     layer_similarity,
-    mean_adjacent,
-    mean_off_diagonal,
     segment_phases,
 )
-from sae_nb.models import Block, LiveModel, VisionTransformer, VisionTransformerConfig, wrap
+from sae_nb.dynamics.phases._similarity import (
+    mean_adjacent,
+    mean_off_diagonal,
+)
+from sae_nb.models import (
+    LiveModel,
+    wrap,
+)
+from sae_nb.models._vision_transformer import (
+    Block,
+    VisionTransformer,
+    VisionTransformerConfig,
+)
 from sae_nb_studies.dynamics import (
     RaptorConfig,
     RaptorResult,
-    one_cycle,
     raptor_accuracy,
     raptor_fit,
     train_raptor,
 )
+from sae_nb_studies.dynamics.raptor._config import one_cycle
 
 SHORT = {"teacher_steps": 10, "steps": 4, "taught": 32}
 DROPS = {"p=0": 0.0, "p=.1": 0.1, "p=.2": 0.2, "p=.3": 0.3, "p=.5": 0.5}

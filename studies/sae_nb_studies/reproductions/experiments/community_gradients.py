@@ -18,7 +18,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.metrics import roc_auc_score
 
 from sae_nb_studies.reproductions._simpler import METHODS, best as best_column, fitted, read
-from sae_nb_studies.uses import column_correlations
+from sae_nb_studies.uses._text_dimension import column_correlations
 
 SHORT = {"sites": 500, "steps": 100}
 SPECIES, COMMUNITIES, MEMBERS = 90, 6, 10

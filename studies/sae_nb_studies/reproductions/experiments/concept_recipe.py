@@ -10,7 +10,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures import MatchingPursuit
-from sae_nb_studies.data import N_CONCEPTS
+from sae_nb_studies.data.planted._trees import N_CONCEPTS
 from sae_nb_studies.reproductions.experiments import concept_starts as starts
 
 SHORT = {"steps": 60, "n": 2000}

@@ -21,7 +21,8 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import MatchingPursuit
-from sae_nb_studies.data import N_CONCEPTS, ConceptTree
+from sae_nb_studies.data import ConceptTree
+from sae_nb_studies.data.planted._trees import N_CONCEPTS
 
 SHORT = {"correlations": [0.8], "random": [0.8], "noises": [], "steps": 300, "fine": 200, "n": 8192}
 BATCH, TEST = 200, 5000

@@ -15,7 +15,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.evaluation import explained_variance
-from sae_nb.pretrained import scene_factors
+from sae_nb.pretrained._evaluation_data import scene_factors
 from sae_nb_studies.evaluation import absorption
 
 SHORT = {"steps": 12, "others": 12, "n_atoms": 64, "n_images": 130}

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import sae_nb as sn
-from sae_nb_studies.data import N_CONCEPTS
+from sae_nb_studies.data.planted._trees import N_CONCEPTS
 from sae_nb_studies.reproductions.experiments import concept_starts as starts
 
 SHORT = {"rhos": [0.5], "steps": 60, "n": 2000}

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, get_args
 
 import sae_nb as sn
-from sae_nb_studies.data import Explanation
+from sae_nb_studies.data.planted._hidden_rules import Explanation
 
 SHORT = {"steps": 40, "kinds": ("faithful",), "n_labelled": 12, "n_held_out": 60, "n_draws": 3}
 SAE_POINT = "resid_post.3"

@@ -17,8 +17,9 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.architectures import BatchTopK, Matryoshka, ReLU, SparseAutoencoder
-from sae_nb.pursuit import Gradient
-from sae_nb_studies.data import N_CONCEPTS, ConceptTree
+from sae_nb.pursuit._checking import Gradient
+from sae_nb_studies.data import ConceptTree
+from sae_nb_studies.data.planted._trees import N_CONCEPTS
 
 SHORT = {"correlations": [0.1], "limit": None, "steps": 1000, "n": 20_000}
 TRUE_L0, FIRST_L0 = 1.36, 3.0

@@ -12,7 +12,7 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb_studies.data import N_CONCEPTS
+from sae_nb_studies.data.planted._trees import N_CONCEPTS
 from sae_nb_studies.reproductions.experiments.hierarchy import (
     MAKERS,
     MOST,

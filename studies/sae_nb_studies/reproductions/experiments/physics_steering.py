@@ -22,7 +22,7 @@ import sae_nb as sn
 from sae_nb.models import LiveModel
 from sae_nb.steering import random_direction
 from sae_nb_studies.reproductions._simpler import best, fitted, read
-from sae_nb_studies.uses import column_correlations
+from sae_nb_studies.uses._text_dimension import column_correlations
 
 SHORT = {"runs": 8, "steps": 15, "sae_steps": 40, "rollout": 3, "starts": 2, "burn": 200}
 SIZE, EVERY, FRAMES = 32, 20, 22
