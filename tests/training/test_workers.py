@@ -14,7 +14,7 @@ import torch
 import sae_nb as sn
 from sae_nb.training import _loop as loop
 from sae_nb.training._process_group import _meet
-from sae_nb.training._sources import check_team
+from sae_nb.training._sources import TrainingData
 
 SCRIPT = Path(__file__).with_name("workers_script.py")
 pytestmark = pytest.mark.timeout(900)  # the first test waits for all runs, on a crowded machine
@@ -137,4 +137,4 @@ def test_sequences_are_refused_for_several_workers() -> None:
 
     source = Sequences(torch.randn(3, 4, 2), context=4)
     with pytest.raises(ValueError, match="one process, got 2 workers"):
-        check_team(sn.training.Team(0, 2), source, 8)
+        TrainingData(source, [sn.Temporal(2, 4, k=1)]).check_team(sn.training.Team(0, 2), 8)
