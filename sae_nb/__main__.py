@@ -227,7 +227,7 @@ def _certificate_command(commands: Any) -> None:
 
 
 def _certificate(asked: argparse.Namespace) -> int:
-    from sae_nb import studies
+    from sae_nb._lazy import above
     from sae_nb.pretrained import load_sae
 
     where = Path(asked.out or (asked.folder if Path(asked.folder).is_dir() else "."))
@@ -236,9 +236,8 @@ def _certificate(asked: argparse.Namespace) -> int:
             f"`--out` must be a folder that exists, got {asked.out!r}. Make it first."
         )
     sae = load_sae(asked.folder)
-    print(
-        studies.evaluation.certify_folder(sae, asked.acts, asked.model, asked.budget, where=where)
-    )
+    certify = above("sae_nb_studies.evaluation.certifying._folders", "certify_folder")
+    print(certify(sae, asked.acts, asked.model, asked.budget, where=where))
     print(f"\n{where / 'certificate.html'}")
     return 0
 

@@ -66,13 +66,15 @@ def door(module: str) -> Door:
     return find, listed, public
 
 
-def above(room: str, name: str) -> Any:
-    """Return what the door of a higher room offers, once it is called for.
+def above(module: str, name: str) -> Any:
+    """Return what a higher module holds, once it is called for.
 
     Look up methods that are a shorter way to a function above their class (`sae.push_to_hub`,
-    `SAE.load`); no other code does.
+    `SAE.load`), and what commands and tools of agents take from the studies; no other code does.
     """
-    return getattr(import_module(room), name)
+    if module.startswith(_STUDIES):
+        studies()  # or what to install
+    return getattr(import_module(module), name)
 
 
 def _blocks(module: str) -> list[ast.If]:

@@ -111,6 +111,8 @@ def _holds_live(value: Any) -> bool:
     import pandas as pd
     import torch
 
+    if isinstance(value, torch.nn.Module):
+        return True
     if is_dataclass(value):
         return any(_holds_live(getattr(value, one.name)) for one in fields(value))
     if isinstance(value, dict):

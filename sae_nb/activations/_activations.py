@@ -463,7 +463,7 @@ class Activations(KnowsOtherWords):
         parts, *rest = args or ((),)
         rows = not rest and (kwargs or {}).get("dim", 0) == 0
         if function in _JOINS and rows and all(isinstance(part, cls) for part in parts):
-            joined: Activations = above("sae_nb.activations", "concatenate")(list(parts))
+            joined: Activations = above("sae_nb.activations._sites", "concatenate")(list(parts))
             return joined
         name = getattr(function, "__name__", "a function")
         raise TypeError(
@@ -662,7 +662,7 @@ class Activations(KnowsOtherWords):
         ------
         FileExistsError: If the folder exists and `replace` is false.
         """
-        above("sae_nb.activations", "save_activations")(self, folder, replace=replace)
+        above("sae_nb.activations._store", "save_activations")(self, folder, replace=replace)
 
     def _numbers(self, index: Index) -> Int[Tensor, " m"]:
         width = "A coordinate of all rows is `acts.x[:, i]`."

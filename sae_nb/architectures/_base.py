@@ -410,7 +410,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         >>> {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
         {'W_dec': (8, 4), 'W_enc': (4, 8), 'b_dec': (4,), 'b_enc': (8,)}
         """
-        tensors: dict[str, Tensor] = above("sae_nb.interop", "saelens_tensors")(self)
+        tensors: dict[str, Tensor] = above("sae_nb.interop._saelens", "saelens_tensors")(self)
         return tensors
 
     def push_to_hub(
@@ -466,7 +466,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         >>> sn.load_sae(sent.folder).n_atoms
         8
         """
-        sent: Upload = above("sae_nb.interop", "push_to_hub")(
+        sent: Upload = above("sae_nb.interop._publishing", "push_to_hub")(
             self,
             repo,
             report,
@@ -488,7 +488,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
         FileNotFoundError: If the folder or one of its files is missing.
         ValueError: If a file was cut short or altered, or holds another architecture.
         """
-        read: _Sae = above("sae_nb.architectures", "load_as")(cls, folder)
+        read: _Sae = above("sae_nb.architectures._catalogue", "load_as")(cls, folder)
         return read
 
     # For the training loop

@@ -144,7 +144,7 @@ class AtomCatalogue(Firings):
         """
         one_of(site, self.sites, name="site")
         if site not in self._at:
-            made = above("sae_nb.atoms", "SiteCatalogue")
+            made = above("sae_nb.atoms._sites", "SiteCatalogue")
             self._at[site] = made(self, self.sites.index(site))
         return self._at[site]
 
@@ -279,7 +279,7 @@ class AtomCatalogue(Firings):
     @checked
     def summary(self, atom: int, band: Band = "top", **choices: Any) -> AtomSummary:
         """Return everything a panel shows about one atom; `choices` as for `summarise_atom`."""
-        describe = above("sae_nb.atoms", "describe_atom")
+        describe = above("sae_nb.atoms._atom", "describe_atom")
         return describe(self, atom, band=band, **choices)
 
     # --- where rows come from ---------------------------------------------------------------------

@@ -286,7 +286,7 @@ class Encoding:
 
 
 def _warn_of_misfit(sae: SparseAutoencoder, acts: Activations) -> None:
-    above("sae_nb.pretrained", "warn_of_misfit")(sae, acts)
+    above("sae_nb.pretrained._loading", "warn_of_misfit")(sae, acts)
 
 
 class FromFile(Untrained):
@@ -429,7 +429,7 @@ class Imported(FromFile, SparseAutoencoder):
 
     def trained_as(self) -> SparseAutoencoder:
         """Return the SAE that a training works on: one of our architectures with the same codes."""
-        twin: SparseAutoencoder = above("sae_nb.interop", "trainee")(self)
+        twin: SparseAutoencoder = above("sae_nb.interop._finetuning", "trainee")(self)
         return twin
 
     def take_from(self, trained: SparseAutoencoder) -> None:

@@ -657,7 +657,7 @@ class Lens(KnowsOtherWords):
         ------
         FileExistsError: If the folder holds files that are not ours.
         """
-        above("sae_nb.lenses", "write_lens")(self, folder, half=half)
+        above("sae_nb.lenses._files", "write_lens")(self, folder, half=half)
 
 
 LEAST_ROWS = 8

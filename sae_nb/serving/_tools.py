@@ -108,11 +108,11 @@ class Tools:
 
     def steer(self, sae: str, atom: int, inputs: list[Any]) -> Answer:
         """Add an atom to the model, next to random directions that change its answers as much."""
-        from sae_nb import studies
+        from sae_nb._lazy import above
 
         own, live, place = self._shelf.of_sae(sae)
         number = self._atom(sae, atom)
-        found = studies.evaluation.doing(
+        found = above("sae_nb_studies.evaluation.certifying._doing", "doing")(
             own,
             live,
             place,

@@ -97,7 +97,7 @@ def test_a_small_run_makes_a_folder_and_judges_its_names(
     assert "2 atoms were named" in card
     assert "1 are kept" in card
     assert f"| the word {word} | {atom} |" in card
-    assert "2 trainings, this one and others from nothing" in card
+    assert "2 trainings, this one and others with other seeds" in card
     assert str(tmp_path) not in card
 
 

@@ -28,8 +28,8 @@ def follow(losses: list[float], every: int = 5) -> tuple[nn.Linear, BestState]:
 
 def test_falling_loss_keeps_the_last_state() -> None:
     _, best = follow([1 / (1 + step) + 0.005 * (-1) ** step for step in range(20)] + [0.05] * 100)
-    assert not best.astray
-    assert not follow([-1.0] * 20)[1].astray
+    assert not best.diverged
+    assert not follow([-1.0] * 20)[1].diverged
 
 
 def test_risen_loss_puts_the_lowest_state_back() -> None:

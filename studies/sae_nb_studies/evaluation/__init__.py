@@ -54,8 +54,6 @@ if TYPE_CHECKING:
         Certificate as Certificate,
         certificate as certificate,
     )
-    from sae_nb_studies.evaluation.certifying._doing import doing as doing
-    from sae_nb_studies.evaluation.certifying._folders import certify_folder as certify_folder
     from sae_nb_studies.evaluation.certifying._sisters import (
         SisterDivergedError as SisterDivergedError,
     )

@@ -25,9 +25,11 @@ if TYPE_CHECKING:
         unexplained as unexplained,
     )
     from sae_nb_studies.temporal._turning_points import (
+        EXAMPLES as EXAMPLES,
         EventGap as EventGap,
         SplicedDocuments as SplicedDocuments,
         event_gap as event_gap,
+        garden_path_surprise as garden_path_surprise,
         spliced_documents as spliced_documents,
         story_events as story_events,
     )
