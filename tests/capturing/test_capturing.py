@@ -14,10 +14,7 @@ from torch import Tensor, nn
 
 import sae_nb as sn
 from sae_nb.capturing import capture
-from sae_nb.models import (
-    LiveModel,
-    wrap,
-)
+from sae_nb.models import LiveModel, wrap
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import run
 from tests.capturing.small import TEXTS, bert, gpt2, growth, llama, pictures, vit, words_tokenizer
@@ -657,7 +654,9 @@ def test_module_exchanged_since_the_last_capture_is_read(backend: Any) -> None:
 def test_memory_is_flat_over_200_traces() -> None:
     """At most 2 % more resident memory after 200 traces of six hook points."""
     before = """
-        from sae_nb.models import VisionTransformer, VisionTransformerConfig, run, wrap
+        from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
+        from sae_nb.models._running import run
+        from sae_nb.models import wrap
 
         model = wrap(VisionTransformer(VisionTransformerConfig(d_model=64, n_blocks=6)))
         names = [f"resid_post.{layer}" for layer in range(6)]

@@ -22,10 +22,7 @@ from sae_nb.capturing import (
     stream,
 )
 from sae_nb.capturing._streaming import StreamEndedError, in_fresh_order
-from sae_nb.models import (
-    LiveModel,
-    wrap,
-)
+from sae_nb.models import LiveModel, wrap
 from sae_nb.models._interventions import Intervention
 from tests.capturing.small import gpt2, growth, pictures as drawn_pictures, vit
 
@@ -287,7 +284,8 @@ def test_fresh_order_keeps_rows_of_a_dict_together() -> None:
 def test_memory_is_flat_while_streaming() -> None:
     before = """
         from sae_nb.capturing import stream
-        from sae_nb.models import VisionTransformer, VisionTransformerConfig, wrap
+        from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
+        from sae_nb.models import wrap
 
         model = wrap(VisionTransformer(VisionTransformerConfig(d_model=64, n_blocks=2)))
         source = stream(model, torch.rand(64, 3, 32, 32), "resid_post.0", buffer=2208)

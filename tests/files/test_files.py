@@ -152,8 +152,7 @@ def test_kill_between_renames_is_recovered(tmp_path: Path) -> None:
     script = textwrap.dedent(
         """
         import os, sys, pathlib
-        from sae_nb import files
-        from sae_nb.files import _exchange as exchange
+        from sae_nb.files import _atomic, _exchange as exchange
         exchange._exchange = lambda *_: False  # as on systems that cannot
         target = pathlib.Path(sys.argv[1])
         rename = pathlib.Path.rename

@@ -23,7 +23,7 @@ def test_a_graph_of_smollm2_adds_up(
     """Transcoders of three of thirty MLPs, hardly trained: the other MLPs are errors, and nothing is lost."""
     model = open_real("smollm2")
     transcoders = _trained(model)
-    with caplog.at_level(logging.INFO, logger="sae_nb_studies.circuits"):
+    with caplog.at_level(logging.INFO, logger="sae_nb.circuits"):
         graph = sn.circuits.attribution_graph(model, transcoders, PROMPT, target=" Paris")
     said = [record.getMessage() for record in caplog.records]
     assert any("backward passes: about" in line and "MiB" in line for line in said)

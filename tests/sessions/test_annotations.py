@@ -206,7 +206,7 @@ def test_labels_of_another_process_are_not_lost(tmp_path) -> None:
     """Read before every write: twenty labels from two processes at once are twenty labels."""
     script = (
         "import sys, torch\n"
-        "from sae_nb.sessions import Annotations\n"
+        "from sae_nb.sessions._annotations import Annotations\n"
         "from sae_nb.files import SaeIdentity\n"
         "import json\n"
         "book = Annotations(sys.argv[1], SaeIdentity.from_json(json.loads(sys.argv[2])))\n"

@@ -18,8 +18,9 @@ MEMORY_OF_AN_ATOM = 4096
 MEASURE = """
 import json, sys, numpy as np, torch
 import sae_nb as sn
-from sae_nb.atoms import AtomCatalogue, AtomNames
-from sae_nb.site import site_of
+from sae_nb.atoms import AtomCatalogue
+from sae_nb.atoms._names import AtomNames
+from sae_nb.site._write import site_of
 
 def peak():
     line = next(l for l in open("/proc/self/status") if l.startswith("VmHWM"))

@@ -11,13 +11,13 @@ pytestmark = pytest.mark.slow
 
 FIRST_FIGURE = """
 import sys
-from sae_nb_widgets.panel import Plot
+from sae_nb_widgets.panel._plot import Plot
 assert "plotly.io._renderers" in sys.modules
 print([name for name in ("nbformat", "jsonschema", "rfc3987_syntax") if name in sys.modules])
 """
 LATER = """
 import sys
-from sae_nb_widgets.panel import Plot
+from sae_nb_widgets.panel._plot import Plot
 import plotly.io._renderers as renderers
 first = renderers.nbformat.__version__
 import nbformat.v4
