@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from sae_nb.summaries._steering import (
         SteeringRecipe as SteeringRecipe,
+        edit_of as edit_of,
         SteeringSummary as SteeringSummary,
         summarise_steering as summarise_steering,
     )
