@@ -2,7 +2,7 @@
 
 An SAE writes each activation as a sum of a few directions, its *atoms*. Papers also call them features
 or latents: atom = feature = latent. This module names what users import; each name is loaded from its
-room on first use.
+package on first use.
 
 Nothing heavy is imported here: `import sae_nb` touches neither torch, numba, nnsight nor umap, so it
 costs milliseconds. A public function and a submodule never share a name, because the import system
@@ -21,7 +21,7 @@ if sys.version_info < (3, 11):  # noqa: UP036 - pip asks, but a folder on the pa
         "Make a new environment with a newer Python and install it there."
     )
 
-from sae_nb._lazy import door, studies as _studies
+from sae_nb._lazy import lazy_exports, studies as _studies
 
 # OpenMP's threads wait for each other by counting, 300 000 steps by default: with other work on the same
 # cores they count while the one that they wait for has none. 1 000 is what libgomp itself takes where there
@@ -167,7 +167,7 @@ if TYPE_CHECKING:
 
     studies: Any
 else:
-    _find, __dir__, __all__ = door(__name__)
+    _find, __dir__, __all__ = lazy_exports(__name__)
 
     def __getattr__(name: str) -> Any:
         if name == "__version__":

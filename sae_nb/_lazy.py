@@ -1,4 +1,4 @@
-"""Doors: the `__init__` of a room names what it offers, once, and imports it on first use.
+"""Lazy exports: the `__init__` of a package names what it offers, once, and imports it on first use.
 
 A name, a keyword or an attribute that is not there is answered with what it is called here: first by
 `words.toml`, the words of other libraries, else by the nearest name.
@@ -23,18 +23,17 @@ if TYPE_CHECKING:
     import inspect
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-Door = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
+Exports = tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]
 
 
-def door(module: str) -> Door:
+def lazy_exports(module: str) -> Exports:
     """Return `__getattr__`, `__dir__` and `__all__` of a module, read from its `if TYPE_CHECKING:`.
 
     Type checkers and editors follow the imports written there; nothing is imported before a name is
-    used. A second block names what only the other rooms read: it is found, but not listed.
+    used.
     """
-    first, *others = (_imports(block) for block in _blocks(module))
-    homes = {name: home for block in (first, *others) for name, home in block.items()}
-    public = sorted(name for name, home in first.items() if home not in (module, _STUDIES))
+    homes = _homes(module)
+    public = sorted(name for name, home in homes.items() if home not in (module, _STUDIES))
 
     def find(name: str) -> Any:
         if name not in homes:
@@ -43,25 +42,23 @@ def door(module: str) -> Door:
                 return getattr(study, name)
             if (tool := _tool_of(module)) and name in tool.__all__:
                 return getattr(tool, name)
-            raise AttributeError(
-                _Later(lambda: _not_at_the_door(module, name, listed())), name=name
-            )
+            raise AttributeError(_Later(lambda: _not_exported(module, name, listed())), name=name)
         home = homes[name]
-        if home == module:  # a room inside this one
+        if home == module:  # a package inside this one
             return import_module(f"{module}.{name}")
         if home.partition(".")[0] == _STUDIES:
             studies()  # or what to install
         there = import_module(home)
         value = getattr(there, name)
-        # What another door gives to users is made so already.
-        if name in first and name not in getattr(there, "__all__", ()):
+        # What another package gives to users is made so already.
+        if name not in getattr(there, "__all__", ()):
             value = _answering(value)
         setattr(sys.modules[module], name, value)
         return value
 
     def listed() -> list[str]:
         study = _study_of(module)
-        return sorted({*first, *(study.__all__ if study is not None else ())})
+        return sorted({*homes, *(study.__all__ if study is not None else ())})
 
     return find, listed, public
 
@@ -77,16 +74,17 @@ def above(module: str, name: str) -> Any:
     return getattr(import_module(module), name)
 
 
-def _blocks(module: str) -> list[ast.If]:
+def _homes(module: str) -> dict[str, str]:
+    """The module that holds each name, as the first `if TYPE_CHECKING:` of another imports them."""
     loader: Any = sys.modules[module].__loader__
     body = ast.parse(loader.get_source(module)).body
-    found = [node for node in body if isinstance(node, ast.If)]
-    return [node for node in found if ast.unparse(node.test) == "TYPE_CHECKING"]
-
-
-def _imports(block: ast.If) -> dict[str, str]:
+    block = next(node for node in body if isinstance(node, ast.If) and _is_typing(node))
     imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
     return {alias.name: str(node.module) for node in imports for alias in node.names}
+
+
+def _is_typing(node: ast.If) -> bool:
+    return ast.unparse(node.test) == "TYPE_CHECKING"
 
 
 # -------------------------------------------------------------------------------------------------
@@ -150,9 +148,9 @@ def _tool_of(study: str) -> ModuleType | None:
 
 
 def offered_by_a_study(name: str) -> Any:
-    """Return what the door of a study offers under a name, or None if no study offers it."""
-    doors = [getattr(studies(), study) for study in dir(studies())]
-    return next((getattr(door, name) for door in doors if name in door.__all__), None)
+    """Return what a study offers under a name, or None if no study offers it."""
+    packages = [getattr(studies(), study) for study in dir(studies())]
+    return next((getattr(one, name) for one in packages if name in one.__all__), None)
 
 
 class _FormerPlaces(MetaPathFinder, Loader):
@@ -224,7 +222,7 @@ class _FormerFile(ModuleType):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("__"):
-            homes = _imports(_blocks("sae_nb")[0])
+            homes = _homes("sae_nb")
             there = ("sae_nb", _STUDIES) if find_spec(_STUDIES) else ("sae_nb",)
             packages = [f"{home}.{one}" for one, home in homes.items() if home in there]
             for package in map(import_module, ("sae_nb", *packages)):
@@ -311,7 +309,7 @@ _SHORT = {"sae_nb": "sn", "sae_nb_widgets": "sw"}
 """Names under which notebooks import the packages."""
 
 
-def _not_at_the_door(module: str, name: str, known: Iterable[str]) -> str:
+def _not_exported(module: str, name: str, known: Iterable[str]) -> str:
     said = f"module {module!r} has no attribute {name!r}."
     package = module.partition(".")[0]
     if word := words().get(package, {}).get(name):

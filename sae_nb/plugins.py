@@ -1,7 +1,7 @@
 """Parts that other installed packages bring: architectures, readers of files, kinds of input, faces of samples.
 
 A package offers them by entry points in its metadata. A part that cannot be loaded is named in a warning and
-left out. The room that takes a part knows its kind; this file does not.
+left out. The package that takes a part knows its kind; this file does not.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Part:
 
 @dataclass
 class _Desk:
-    """The parts that were found, and the rooms that wait for them."""
+    """The parts that were found, and the packages that wait for them."""
 
     parts: list[Part] | None = None
     takers: dict[Kind, Accept] = field(default_factory=dict)
@@ -56,10 +56,10 @@ _desk = _Desk()
 
 
 def take(kind: Kind, accept: Accept) -> None:
-    """Give each part of a kind to the room that keeps them; name in a warning what is refused or breaks.
+    """Give each part of a kind to the package that keeps them; name in a warning what is refused or breaks.
 
-    Importing a part may import the rooms of other kinds, which then ask for parts whose module is still being
-    imported. So everything is imported first, and handed over after.
+    Importing a part may import the packages of other kinds, which then ask for parts whose module is still
+    being imported. So everything is imported first, and handed over after.
     """
     _desk.takers[kind] = accept
     if not _desk.is_loading:  # else whoever began to load hands them over

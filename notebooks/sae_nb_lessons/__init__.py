@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import check_version, door
+from sae_nb._lazy import check_version, lazy_exports
 
 check_version("sae-nb-course")
 
@@ -18,4 +18,4 @@ if TYPE_CHECKING:
     )
     from sae_nb_studies.reproductions import own_claim as own_claim, recorded as recorded
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.activations._activations import (
@@ -15,4 +15,4 @@ if TYPE_CHECKING:
     from sae_nb.activations._sites import concatenate as concatenate
     from sae_nb.activations._store import load_activations as load_activations
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -49,7 +49,7 @@ def _offered() -> Iterator[type[SparseAutoencoder]]:
 
 
 ARCHITECTURES: dict[str, type[SparseAutoencoder]] = {sae.__name__: sae for sae in _offered()}
-"""Every architecture by the name it is saved under: the SAEs that the door of this room names, and those
+"""Every architecture by the name it is saved under: the SAEs that this package names, and those
 that other installed packages bring."""
 
 
@@ -165,5 +165,5 @@ def _dtype_of(config: dict[str, Any], folder: Path) -> torch.dtype:
     return _DTYPES[name]
 
 
-# Last: a part may itself read from this room.
+# Last: a part may itself read from this package.
 plugins.take("architectures", _accept)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.atoms._atom import AtomSummary as AtomSummary, summarise_atom as summarise_atom
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
     from sae_nb.atoms._effects import AtomEffects as AtomEffects, measure_atom as measure_atom
     from sae_nb.atoms._evidence import LabelEvidence as LabelEvidence
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

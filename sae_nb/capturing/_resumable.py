@@ -2,7 +2,7 @@
 
 A folder under way holds `capture.json`: the call, and the shards that are complete. Shards end at batch
 borders, so the same call continues with the batch after the last shard and writes what it would have
-written. The room `activations` seals the finished folder and reads it.
+written. The package `activations` seals the finished folder and reads it.
 """
 
 from __future__ import annotations

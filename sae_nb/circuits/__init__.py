@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.circuits._attributing import attribution_graph as attribution_graph
@@ -24,4 +24,4 @@ if TYPE_CHECKING:
     from sae_nb.circuits._patching import Patching as Patching, patch_atoms as patch_atoms
     from sae_nb.circuits._restoring import PatchMap as PatchMap, patch as patch
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.classical._fitting import METHODS as METHODS, fit_classical as fit_classical
@@ -20,4 +20,4 @@ if TYPE_CHECKING:
         supervised_dictionary as supervised_dictionary,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

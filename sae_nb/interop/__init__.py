@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.interop._circuit_tracer import (
@@ -63,4 +63,4 @@ if TYPE_CHECKING:
         read_visaebench as read_visaebench,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

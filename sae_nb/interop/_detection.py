@@ -207,5 +207,5 @@ def _parts(name: str) -> tuple[str, str, str | None, str]:
     return owner, repository, revision or None, inside.strip("/")
 
 
-# Last: a part may itself read from this room.
+# Last: a part may itself read from this package.
 plugins.take("readers", _accept)

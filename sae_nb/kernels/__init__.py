@@ -1,4 +1,4 @@
-"""Sparse arithmetic behind one door: encoding and decoding with sparse gradients.
+"""Sparse arithmetic behind one set of functions: encoding and decoding with sparse gradients.
 
 Three backends compute the same thing: `reference` (dense torch, differentiable to any order, the
 definition), `cpu` (torch products in tiles and compiled loops) and `cuda` (gathers or dense bf16,
@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.kernels._backends import Backend as Backend
@@ -27,4 +27,4 @@ if TYPE_CHECKING:
     from sae_nb.kernels._dense import Path as Path, paths_taken as paths_taken
     from sae_nb.kernels._threads import numba_lock as numba_lock
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -86,7 +86,7 @@ def topk_encode(
     Raises
     ------
     ValueError: If shapes or dtypes do not fit, k is out of range, or the backend cannot run here; so in
-        every call of this room.
+        every call of this package.
 
     Source
     ------

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.labelling._reading import labels as labels
     from sae_nb.labelling._records import AtomLabel as AtomLabel, AtomLabels as AtomLabels
     from sae_nb.labelling._writing import label as label
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.lenses._checking import LensCheck as LensCheck
@@ -13,4 +13,4 @@ if TYPE_CHECKING:
     from sae_nb.lenses._measuring import measured_effects as measured_effects
     from sae_nb.lenses._reading import LensReading as LensReading
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

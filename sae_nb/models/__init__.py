@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.activations._modality import Modality as Modality
@@ -31,4 +31,4 @@ if TYPE_CHECKING:
     from sae_nb.models._modalities import register_modality as register_modality
     from sae_nb.models._preprocessing import Preprocess as Preprocess
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.pursuit._planning import Plan as Plan
@@ -22,4 +22,4 @@ if TYPE_CHECKING:
         orthogonal_matching_pursuit as orthogonal_matching_pursuit,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.serving._bench import (
@@ -19,4 +19,4 @@ if TYPE_CHECKING:
     from sae_nb.serving._server import bench_server as bench_server, server as server
     from sae_nb.serving._tools import tool_names as tool_names
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -1,10 +1,10 @@
-"""Intervals, permutations, ranks and linear probes: the statistics of all rooms, on scipy and scikit-learn."""
+"""Intervals, permutations, ranks and linear probes: on scipy and scikit-learn."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.statistics._bootstrap import (
@@ -41,4 +41,4 @@ if TYPE_CHECKING:
         ranks_of as ranks_of,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

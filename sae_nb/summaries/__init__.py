@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.atoms import (
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     )
     from sae_nb.summaries._steering import (
         SteeringRecipe as SteeringRecipe,
-        edit_of as edit_of,
         SteeringSummary as SteeringSummary,
+        edit_of as edit_of,
         summarise_steering as summarise_steering,
     )
     from sae_nb.summaries._sum_of_atoms import (
@@ -55,4 +55,4 @@ if TYPE_CHECKING:
     from sae_nb.summaries.input._contrast import Contrast as Contrast, contrast as contrast
     from sae_nb.summaries.input._input import InputSummary as InputSummary, top_atoms as top_atoms
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb.activations import ActivationSource as ActivationSource
@@ -24,4 +24,4 @@ if TYPE_CHECKING:
     )
     from sae_nb.training._runs import TrainingRun as TrainingRun, start_training as start_training
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

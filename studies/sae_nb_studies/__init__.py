@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import check_version, door
+from sae_nb._lazy import check_version, lazy_exports
 
 check_version("sae-nb-studies")
 
@@ -27,4 +27,4 @@ if TYPE_CHECKING:
         vision as vision,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

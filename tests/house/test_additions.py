@@ -205,7 +205,7 @@ def test_the_promises_of_the_family_hold_for_the_newcomers(copy: Path) -> None:
         *("tests/models/test_modalities.py", "-k"),
         "HalfTopK or twofold or strongest or row_in_the_docs or dials",
     )
-    assert int(said.split(" passed")[0].split()[-1]) > 40, said
+    assert int(said.split(" passed")[0].split()[-1]) > 30, said
 
 
 METRIC = """

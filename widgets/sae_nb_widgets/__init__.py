@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 from sae_nb.sessions._panels import OPENERS
 from sae_nb_widgets.panel._browsers import BROWSERS
 
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from sae_nb_widgets.temporal import TemporalPanel as TemporalPanel
     from sae_nb_widgets.training import TrainingMonitor as TrainingMonitor
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)
 
 
 def _open(*session_and_more: Any, **choices: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb_lessons.figures._behaviour_studies import watched_figure as watched_figure
@@ -46,4 +46,4 @@ if TYPE_CHECKING:
         time_curves_figure as time_curves_figure,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb_studies.architectures._feature_choice import FeatureChoice as FeatureChoice
@@ -21,4 +21,4 @@ if TYPE_CHECKING:
     from sae_nb_studies.architectures._tree import TreeSAE as TreeSAE
     from sae_nb_studies.architectures._variational import VariationalSAE as VariationalSAE
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

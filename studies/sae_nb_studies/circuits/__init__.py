@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb_studies.circuits._aligning import (
@@ -45,4 +45,4 @@ if TYPE_CHECKING:
         predict_correctness as predict_correctness,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb_studies.vision._annotate import Annotations as Annotations, annotate as annotate
@@ -54,4 +54,4 @@ if TYPE_CHECKING:
         verified_attribution as verified_attribution,
     )
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sae_nb._lazy import door
+from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from sae_nb_widgets.components._base import Component as Component
@@ -20,4 +20,4 @@ if TYPE_CHECKING:
     from sae_nb_widgets.components._strength_slider import StrengthSlider as StrengthSlider
     from sae_nb_widgets.components._token_strip import TokenStrip as TokenStrip
 else:
-    __getattr__, __dir__, __all__ = door(__name__)
+    __getattr__, __dir__, __all__ = lazy_exports(__name__)

@@ -1,4 +1,4 @@
-"""Opener of an atom beneath a panel: this room knows no browser, so the package of panels registers one.
+"""Opener of an atom beneath a panel: this package knows no browser, so the package of panels registers one.
 
 A file of its own, because `import sae_nb_widgets` writes here and must not wait for ipywidgets.
 """
