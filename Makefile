@@ -185,6 +185,7 @@ models: $(STAMP) ## train the bundled models again (hours on a laptop)
 	done
 	$(BIN)/python -m sae_nb_studies.recipes.tiny_gpt --out build/models/tiny-gpt
 	$(BIN)/python -m sae_nb_studies.recipes.tiny_audio --out build/models/tiny-audio
+	$(BIN)/python -m sae_nb_studies.recipes.tiny_looped --out build/models/tiny-looped
 	$(BIN)/python -m sae_nb_studies.recipes.two_towers --out build/models/two-towers
 	$(BIN)/python -m sae_nb_studies.recipes.known_circuits --out build/models
 	# The cards of the bundled ones, on all pictures they name.

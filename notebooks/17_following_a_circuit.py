@@ -38,8 +38,15 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     from google.colab import output
 
     Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
-    package = "sae-nb @ git+https://github.com/sae-nb/sae_nb"
-    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", package], check=True)
+    parts = {
+        "sae-nb": "",
+        "sae-nb-studies": "#subdirectory=studies",
+        "sae-nb-course": "#subdirectory=notebooks",
+    }
+    packages = [
+        f"{name} @ git+https://github.com/sae-nb/sae_nb{part}" for name, part in parts.items()
+    ]
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", *packages], check=True)
     output.enable_custom_widget_manager()
 
 # %%

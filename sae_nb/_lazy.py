@@ -33,7 +33,11 @@ def lazy_exports(module: str) -> Exports:
     used.
     """
     homes = _homes(module)
-    public = sorted(name for name, home in homes.items() if home not in (module, _STUDIES))
+    if module == "sae_nb" and find_spec(_STUDIES) is None:  # listed is what is there
+        present = [name for name, home in homes.items() if not home.startswith(_STUDIES)]
+    else:
+        present = list(homes)
+    public = sorted(name for name in present if homes[name] not in (module, _STUDIES))
 
     def find(name: str) -> Any:
         if name not in homes:
@@ -58,7 +62,7 @@ def lazy_exports(module: str) -> Exports:
 
     def listed() -> list[str]:
         study = _study_of(module)
-        return sorted({*homes, *(study.__all__ if study is not None else ())})
+        return sorted({*present, *(study.__all__ if study is not None else ())})
 
     return find, listed, public
 
@@ -91,6 +95,9 @@ def _is_typing(node: ast.If) -> bool:
 # Studies: a package of their own, above the tool, which imports none of them; found here by name alone.
 
 _STUDIES = "sae_nb_studies"
+_INSTALL = (
+    'pip install "sae-nb-studies @ git+https://github.com/sae-nb/sae_nb#subdirectory=studies"'
+)
 _FORMER = {
     "sae_nb.studies": _STUDIES,
     "sae_nb.models.recipes": f"{_STUDIES}.recipes",
@@ -99,6 +106,8 @@ _FORMER = {
     "sae_nb": _STUDIES,
 }
 """Where a module is now that scripts, cards and pickles know by an older path."""
+_NOW_TOOL = ("circuits", "corpora", "generation", "diffing")
+"""Packages of the tool whose files were among the studies."""
 
 
 def studies() -> ModuleType:
@@ -109,8 +118,7 @@ def studies() -> ModuleType:
         if error.name != _STUDIES:
             raise
     raise ModuleNotFoundError(
-        "This is part of the package `sae-nb-studies`, which is not installed here. "
-        "Install it with `pip install sae-nb-studies`.",
+        f"This is part of the package `sae-nb-studies`, which is not installed here. Run `{_INSTALL}`.",
         name=_STUDIES,
     )
 
@@ -126,7 +134,7 @@ def check_version(package: str) -> None:
     if own != tool:
         raise ImportError(
             f"`{package}` must have the version of `sae-nb`, {tool}, got {own}. "
-            f"Install both together: `pip install -U sae-nb {package}`."
+            "Install both from one version of the repository."
         )
 
 
@@ -171,7 +179,10 @@ class _FormerPlaces(MetaPathFinder, Loader):
             if here is not None and here.origin is not None:
                 return here
         there = next(filter(None, map(_source_of, _now(name))), None)
-        if there is None and name.rpartition(".")[2].startswith("_") and path is not None:
+        if there is None and find_spec(_STUDIES) is None and _is_a_study(name):
+            studies()  # says what to install
+        last = name.rpartition(".")[2]
+        if there is None and path is not None and last[0] == "_" and last[:2] != "__":
             return ModuleSpec(name, self)
         return there and ModuleSpec(
             name,
@@ -195,7 +206,9 @@ class _FormerPlaces(MetaPathFinder, Loader):
 
     def get_code(self, name: str) -> Any:
         """`python -m` with an older path, which cards name."""
-        there = next(filter(None, map(_source_of, _now(name))))
+        there = next(filter(None, map(_source_of, _now(name))), None)
+        if there is None:
+            raise ImportError(f"{name} is no more, and nothing of it runs.", name=name)
         return there.loader.get_code(there.name)  # type: ignore[union-attr]
 
 
@@ -204,9 +217,18 @@ def _now(name: str) -> list[str]:
     for former, now in _FORMER.items():
         if name == former or name.startswith(f"{former}."):
             inside = name[len(former) :]
-            tool = [f"sae_nb{inside}"] if former == "sae_nb.studies" else []
-            return [f"{now}{inside}", *tool]
+            last = inside.rpartition(".")[2]
+            tool = [f"sae_nb.{package}.{last}" for package in _NOW_TOOL if last[:1] == "_"]
+            here = [f"sae_nb{inside}", *tool] if former == "sae_nb.studies" else []
+            return [f"{now}{inside}", *here]
     return []
+
+
+def _is_a_study(name: str) -> bool:
+    """Whether a module was one of those that are in the package of studies now."""
+    first = name.removeprefix("sae_nb.").partition(".")[0]
+    moved = any(f"{name}.".startswith(f"{former}.") for former in _FORMER if former != "sae_nb")
+    return moved or _homes("sae_nb").get(first) == _STUDIES
 
 
 def _source_of(name: str) -> ModuleSpec | None:
@@ -319,7 +341,7 @@ def _not_exported(module: str, name: str, known: Iterable[str]) -> str:
     if close := near(name, known):
         return f"{said} Did you mean {_either(close)}?"
     if package == "sae_nb" and find_spec(_STUDIES) is None:
-        return f"{said} More is in the package `sae-nb-studies`: `pip install sae-nb-studies`."
+        return f"{said} More is in the package `sae-nb-studies`: `{_INSTALL}`."
     return (
         f"{said} `dir({_SHORT.get(package, package)}{module[len(package) :]})` lists what it has."
     )

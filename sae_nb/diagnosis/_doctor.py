@@ -178,7 +178,16 @@ def packages() -> Seen:
         return "cannot", "; ".join(wrong.values()), f"Run `python -m pip install {needed}`."
     if two := _two_versions():
         return "warn", two, ONE_VERSION
-    return "ok", f"sae-nb {metadata.version('sae-nb')} and its {len(declared)} dependencies", ""
+    others = [part for part in ("sae-nb-studies", "sae-nb-course") if _installed(part)]
+    beside = (
+        f", with {' and '.join(others)}" if others else "; neither sae-nb-studies nor sae-nb-course"
+    )
+    version = metadata.version("sae-nb")
+    return "ok", f"sae-nb {version} and its {len(declared)} dependencies{beside}", ""
+
+
+def _installed(package: str) -> bool:
+    return any(metadata.distributions(name=package))
 
 
 def _declared() -> Iterator[tuple[str, str]]:

@@ -97,11 +97,12 @@ def test_the_other_wheels_hold_theirs(wheels: list[Path]) -> None:
 
 MISSING = """
 import sae_nb as sn
-for ask in ("sn.vision", "sn.uses", "sn.certificate", "sn.circuits.known_circuit", "sn.evaluation.merge"):
+for ask in ("sn.vision", "sn.certificate", "sn.circuits.known_circuit", "sn.evaluation.merge", "__import__('sae_nb.lab')"):
     try:
         print(eval(ask))
     except (ImportError, AttributeError) as error:
         print(f"{ask}: {error}")
+assert all(hasattr(sn, name) for name in dir(sn))
 print(sn.circuits.attribution_graph.__name__, sn.diff_models.__name__)
 """
 
@@ -112,7 +113,7 @@ def test_without_the_studies_the_error_names_their_package(unpacked: Path) -> No
     assert done.returncode == 0, done.stderr
     *missing, there = done.stdout.splitlines()
     assert there == "attribution_graph diff_models"
-    assert ["pip install sae-nb-studies" in line for line in missing] == 5 * [True], missing
+    assert ["#subdirectory=studies" in line for line in missing] == 5 * [True], missing
 
 
 def test_versions_that_differ_are_said_at_import(monkeypatch: pytest.MonkeyPatch) -> None:
