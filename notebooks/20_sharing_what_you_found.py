@@ -31,15 +31,10 @@ if "google.colab" in sys.modules:  # elsewhere there is nothing to set up
     from google.colab import output
 
     Path("torch.txt").write_text(f"torch=={torch.__version__}")  # the one that is there stays
-    parts = {
-        "sae-nb": "",
-        "sae-nb-studies": "#subdirectory=studies",
-        "sae-nb-course": "#subdirectory=notebooks",
-    }
-    packages = [
-        f"{name} @ git+https://github.com/sae-nb/sae_nb{part}" for name, part in parts.items()
-    ]
-    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", *packages], check=True)
+    where = "git+https://github.com/sae-nb/sae_nb"
+    parts = [f"sae-nb @ {where}", f"sae-nb-studies @ {where}#subdirectory=studies"]
+    parts.append(f"sae-nb-course @ {where}#subdirectory=notebooks")
+    run([sys.executable, "-m", "pip", "install", "-qc", "torch.txt", *parts], check=True)
     output.enable_custom_widget_manager()
 
 # %% [markdown]
