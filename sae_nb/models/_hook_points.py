@@ -7,6 +7,7 @@ spellings mean the same place: the standard name, TransformerLens' name
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Literal, cast
@@ -142,6 +143,11 @@ class HookPoint(str):
     def place(self) -> tuple[str, Side, Step | tuple[int, ...] | None]:
         """Module path, side and application: equal for two names of one state."""
         return self.path, self.side, self.step
+
+
+# `__new__`, which makes the string, would hide the fields from `help`.
+_parameters = list(inspect.signature(HookPoint.__init__).parameters.values())[1:]
+HookPoint.__signature__ = inspect.Signature(_parameters)  # type: ignore[attr-defined]
 
 
 def find_hook_point(

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
         lab as lab,
         minkowski as minkowski,
         models as models,
-        recipes as recipes,
-        reproductions as reproductions,
         steering as steering,
         temporal as temporal,
         uses as uses,

@@ -27,7 +27,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-OURS = ("sae_nb", "sae_nb_widgets")
+OURS = ("sae_nb", "sae_nb_widgets", "sae_nb_studies")
 SECONDS = 30.0
 """Of processor time that a call may take: on a busy machine a clock would blame the neighbours."""
 

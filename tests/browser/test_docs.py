@@ -51,12 +51,12 @@ def test_every_text_has_contrast(page: Any) -> None:
         assert [one for one in found if one.startswith("faint text")] == [], name
 
 
-def test_search_finds_a_message_without_a_server(page: Any) -> None:
-    """What somebody reads in a traceback leads to the page on errors, from disk."""
+def test_search_finds_a_page_without_a_server(page: Any) -> None:
+    """The form of every error leads to the page on errors, from disk."""
     page.set_viewport_size({"width": 1280, "height": 900})
     page.goto((SITE / "index.html").as_uri())
     page.click("input.md-search__input")
-    page.keyboard.type("last axis must be the dictionary")
+    page.keyboard.type("every message gives the rule")
     page.wait_for_selector("a.md-search-result__link", timeout=30_000)
     found = page.eval_on_selector_all("a.md-search-result__link", "all => all.map(a => a.href)")
     assert any("errors.html" in link for link in found), found

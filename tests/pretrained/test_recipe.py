@@ -41,7 +41,7 @@ def test_a_small_run_makes_a_whole_folder(
     assert examples.facts["plan"]["seed"] == 3
     assert len(examples.matches) + len(examples.missed) > 30
     card = (outs[0] / "README.md").read_text(encoding="utf-8")
-    assert f"making {name} --out DIR --seed 3" in card
+    assert f"recipes.saes {name} --out DIR --seed 3" in card
     assert str(tmp_path) not in card
 
 

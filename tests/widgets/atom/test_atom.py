@@ -220,7 +220,7 @@ def test_pages_walk_through_all_examples(pictures) -> None:
 
 @pytest.mark.slow
 def test_clicking_a_neighbour_goes_there(browser) -> None:
-    browser.atom = 2
+    browser.atom, browser.details = 2, True
     for bars, atoms in (
         (browser.cards.near, browser.summary.nearest_atoms),
         (browser.cards.more.joint, browser.summary.coactive_atoms),

@@ -214,7 +214,7 @@ class MetaDictionary(Measurement):
 
 @checked
 def meta_dictionary(
-    sae: SparseAutoencoder,
+    sae: Any,
     *,
     ratio: Annotated[float, Between(0, 1e3, "(]")] = RATIO,
     k: Count = K,
