@@ -21,9 +21,7 @@ panel = sw.AtomBrowser(sae, examples.acts, catalogue=examples.catalogue(sae), at
     "panel.show(beside=True)",
     "panel.show(beside=True)",
     'panel.show(beside="sidebar")',
-    "board = sw.dashboard(sn.load_model('tiny-vit'), sae)\nboard.show(beside=True)",
-    "board.close()\nother = sw.AtomBrowser(sae, examples.acts, catalogue=panel.catalogue)",
-    "other.show(beside=True)",
+    "other = sw.AtomBrowser(sae, examples.acts, catalogue=panel.catalogue)\nother.show(beside=True)",
 )
 SIDE = ".jupyterlab-sidecar"
 RUN = """async index => {
@@ -116,7 +114,7 @@ def test_closing_the_panel_takes_the_side_panel_away(lab: Any) -> None:
 def test_without_the_extension_it_is_under_the_cell(lab: Any) -> None:
     """A JupyterLab that has no side panels shows the panel as always, and says what is missing."""
     lab.page.evaluate(WITHOUT_EXTENSION)
-    under = run(lab, 6)
+    under = run(lab, 4)
     under.locator(".sae-nb-panel .sae-nb-answer").wait_for()
     assert "pip install sidecar" in under.inner_text()
     assert lab.page.locator(SIDE).count() == 0
