@@ -58,7 +58,11 @@ def counts(root: Path) -> dict[str, str]:
     ]
     pages = [file for file in _tracked(root) if file.suffix == ".md"]
     script = subprocess.run(
-        [sys.executable, "-c", CALL], env={"PYTHONPATH": str(root)}, capture_output=True, text=True
+        [sys.executable, "-c", CALL],
+        cwd=root,
+        env={"PYTHONPATH": str(root)},
+        capture_output=True,
+        text=True,
     )
     return found | {
         "test functions": str(functions),
