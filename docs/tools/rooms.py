@@ -23,8 +23,6 @@ PACKAGES = {
     "sae_nb_lessons": "notebooks/sae_nb_lessons",
 }
 """Where each package lies in the tree. The last one may be missing."""
-OF_STRINGS = ("import_module", "__import__")
-"""Functions that import what a string names."""
 ImportNode = tuple[ast.Import | ast.ImportFrom, bool, bool]
 """An import in a source, whether it is in a function, and whether it is for types alone."""
 
@@ -43,15 +41,6 @@ class Import:
     line: int
     lazy: bool
     typing: bool
-
-
-@dataclass(frozen=True)
-class StringImport:
-    """A call of `import_module` or `__import__`; `text` is its argument as it is written."""
-
-    importer: str
-    text: str
-    line: int
 
 
 class House:
@@ -90,23 +79,6 @@ class House:
                 found.append(Import(module, target, name, node.lineno, lazy, typing))
         return found
 
-    @cached_property
-    def string_imports(self) -> list[StringImport]:
-        """Every import that is made from a string."""
-        return [
-            StringImport(name, ast.unparse(node.args[0]), node.lineno)
-            for name, file in self.modules.items()
-            if any(called in file.read_text(encoding="utf-8") for called in OF_STRINGS)
-            for node in ast.walk(parsed(file))
-            if _imports_a_string(node)
-        ]
-
-    @cached_property
-    def offered(self) -> set[str]:
-        """Modules that the door of their room imports as a whole."""
-        doors = [one for one in self.imports if self.is_package(one.importer) and one.name is None]
-        return {one.target for one in doors if one.target.rpartition(".")[0] == one.importer}
-
     def is_package(self, module: str) -> bool:
         """Whether the module is an `__init__.py`, and so a door."""
         return module in self.modules and self.modules[module].name == "__init__.py"
@@ -141,23 +113,7 @@ def room_of(module: str) -> str:
     return ".".join(parts[:2])
 
 
-def is_private(module: str) -> bool:
-    """Whether any part of the path begins with an underscore (`__main__` does not count)."""
-    return any(part.startswith("_") and not part.startswith("__") for part in module.split("."))
-
-
-def goes_past_a_door(house: House, one: Import) -> bool:
-    """Whether an import reaches into another room instead of asking at its door.
-
-    A room within a room has a door too (`sae_nb.data.planted`), unless its name is private.
-    A module that stands alone at the top of a package is its own door, `sae_nb._lazy` too. What a door
-    offers as a whole (`from sae_nb.figures import theme`) is asked for there, not what is in it.
-    """
-    there = room_of(one.target)
-    if one.target not in house.modules or one.target == there or there == room_of(one.importer):
-        return False
-    offered = house.is_package(one.target) or (one.name is None and one.target in house.offered)
-    return is_private(one.target) or not offered
+Graph = dict[str, set[str]]
 
 
 def between_rooms(house: House, *packages: str) -> list[Import]:
@@ -172,9 +128,6 @@ def between_rooms(house: House, *packages: str) -> list[Import]:
         and one.target.startswith(inside)
         and room_of(one.importer) != room_of(one.target)
     ]
-
-
-Graph = dict[str, set[str]]
 
 
 def room_graph(house: House, *packages: str, typing: bool = True) -> Graph:
@@ -205,18 +158,6 @@ def rooms(house: House, *packages: str) -> list[str]:
 def circles(graph: Graph) -> list[set[str]]:
     """The groups of nodes that reach each other, largest first (Tarjan's components)."""
     return sorted((group for group in _components(graph) if len(group) > 1), key=len, reverse=True)
-
-
-def floors(graph: Graph) -> dict[str, int]:
-    """How many steps down the longest way from each node is, a circle standing on one floor.
-
-    The lowest floor is 1.
-    """
-    floor: dict[str, int] = {}
-    for group in _components(graph):  # whatever a group imports comes before it
-        below = [floor[other] for one in group for other in graph[one] if other not in group]
-        floor |= dict.fromkeys(group, 1 + max(below, default=0))
-    return floor
 
 
 def parsed(file: Path) -> ast.Module:
@@ -254,12 +195,6 @@ def _statements(node: ast.AST, part: str) -> list[ast.AST]:
 
 def _is_for_types(test: ast.expr) -> bool:
     return ast.unparse(test) in {"TYPE_CHECKING", "typing.TYPE_CHECKING"}
-
-
-def _imports_a_string(node: ast.AST) -> bool:
-    if not isinstance(node, ast.Call) or not node.args:
-        return False
-    return ast.unparse(node.func).rpartition(".")[2] in OF_STRINGS
 
 
 def _components(graph: Graph) -> list[set[str]]:
