@@ -37,7 +37,10 @@ class Indexed(Protocol):
     def __getitem__(self, index: int, /) -> object: ...
 
 
-Inputs: TypeAlias = "str | bytes | Path | Image.Image | Tensor | np.ndarray | Mapping[str, object] | Iterable[object] | Indexed"
+Inputs: TypeAlias = (
+    "str | bytes | Path | Image.Image | Tensor | np.ndarray "
+    "| Mapping[str, object] | Iterable[object] | Indexed"
+)
 """What a model may be given, one sample or many: texts, conversations, a processor's output; token ids, images,
 sounds, videos and traces, as tensors, arrays, pictures, files or their bytes; a dataset, a table, any iterable.
 Which of them a model reads is a matter of its `modality`.
