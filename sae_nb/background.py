@@ -123,10 +123,6 @@ def checkpoint() -> None:
 def result_of(future: Future[Result]) -> Result:
     """Return what a future comes to hold, without looking for it time and again.
 
-    Raises
-    ------
-    GivenUp: Once the interpreter is ending, or the future was cancelled.
-
     Examples
     --------
     >>> future = Future()

@@ -29,10 +29,6 @@ class Pairs(Activations):
 
     Made of two captures of the same tokens. Choosing or moving rows applies to both sides; batches have
     both side by side.
-
-    Raises
-    ------
-    ValueError: If the two are of other rows; names the first row that differs.
     """
 
     def __init__(self, x: Activations, target: Activations) -> None:
@@ -249,13 +245,7 @@ HOW_TO_GET_GRADIENTS = (
 
 @checked(leave=("data",))
 def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
-    """Return the argument for a dictionary of several sites as activations; other data unchanged.
-
-    Raises
-    ------
-    TypeError: If there are not as many sites as the dictionary has.
-    ValueError: If they are of other rows.
-    """
+    """Return the argument for a dictionary of several sites as activations; other data unchanged."""
     n_reads, writes = len(sae.reads), sae.writes
     if writes is None:
         listed = sae.by_site and isinstance(data, tuple | list)
@@ -279,10 +269,6 @@ def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
     of them.
 
     An argument that is not a list has them side by side already.
-
-    Raises
-    ------
-    ValueError: If there is not one thing per site, or they are of other widths, shapes or rows.
     """
     if not isinstance(x, tuple | list):
         return x

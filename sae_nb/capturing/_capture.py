@@ -43,6 +43,7 @@ from sae_nb.models import HookPoint
 from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -56,7 +57,7 @@ class _Captures(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: Inputs,
         hook_points: str,
         *args: Options.args,
         **options: Options.kwargs,
@@ -65,7 +66,7 @@ class _Captures(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: Any,  # a type of its own would meet the overload above: text is an iterable of texts
         hook_points: Iterable[str],
         *args: Options.args,
         **options: Options.kwargs,
@@ -95,7 +96,7 @@ def _with_options(
 @checked(leave=("hook_points", "drop_first", "drop_massive", "keep_special", "gradient_of"))
 @_with_options(CaptureOptions)
 def capture(
-    model: LiveModel, inputs: Any, hook_points: str | Iterable[str], **options: Any
+    model: LiveModel, inputs: Inputs, hook_points: str | Iterable[str], **options: Any
 ) -> Activations | dict[str, Activations]:
     """Run a live model over inputs and return its activations, one row per token or patch, and per
     application where a module runs several times in a pass: `acts.step` numbers them.
@@ -337,7 +338,7 @@ class Collector:
 
 def capture_in_memory(
     harvest: Harvest,
-    inputs: Any,
+    inputs: Inputs,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
     """Run all batches and return activations in memory, by the names of the hook points.

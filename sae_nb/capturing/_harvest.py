@@ -36,6 +36,7 @@ from sae_nb.models._states import timed_layout
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import (
         Batch,
@@ -172,7 +173,7 @@ class Harvest:
         stated |= {"dtype": None if dtype is None else str(dtype)}
         return stated if self.loss is None else stated | self.loss.stated()
 
-    def batches(self, inputs: object) -> Batches:
+    def batches(self, inputs: Inputs) -> Batches:
         """Return the model's batches of these inputs."""
         names = ("batch_size", "context_length", "pack", "add_bos")
         batches = self.model.batches(

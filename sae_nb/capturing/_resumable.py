@@ -63,6 +63,7 @@ from sae_nb.models import HookPoint
 from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models._inputs import (
         Batch,
         Batches,
@@ -75,7 +76,7 @@ _PART = re.compile(r"samples-\d{5}\.safetensors")
 
 def capture_to_store(
     harvest: Harvest,
-    inputs: object,
+    inputs: Inputs,
     store: str | Path,
     shard_rows: int | None,
     several: bool,

@@ -167,12 +167,7 @@ def watches(model: LiveModel) -> bool:
 
 
 def verify(model: LiveModel, found: Structure, turns: Turns) -> None:
-    """Refuse a pass in which blocks ran in another order than the one that hook points count by.
-
-    Raises
-    ------
-    ValueError: If so, with the block and its runs.
-    """
+    """Refuse a pass in which blocks ran in another order than the one that hook points count by."""
     known, ran = Counter(found.paths), Counter(turns.blocks)
     if found.looped or max(ran.values(), default=1) > 1:
         path = next((path for path in known if known[path] != ran[path]), None)

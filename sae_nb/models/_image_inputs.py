@@ -74,7 +74,7 @@ def picture_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Bat
     return with_targets(model, read, pairs) if model.streams else read
 
 
-def picture_samples(model: LiveModel, inputs: Any) -> Samples:
+def picture_samples(model: LiveModel, inputs: object) -> Samples:
     """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
     inputs = without_labels(unpacked(inputs, IMAGES, "images"), 4)
     if isinstance(inputs, (str, Path)):
@@ -86,8 +86,8 @@ def picture_samples(model: LiveModel, inputs: Any) -> Samples:
         return _mapping(model, inputs)
     if isinstance(inputs, (bytes, bytearray, memoryview)):
         return Samples(iter([bytes(inputs)]), 1)
-    if callable(getattr(inputs, "read", None)):  # an open file
-        return picture_samples(model, inputs.read())
+    if callable(read := getattr(inputs, "read", None)):  # an open file
+        return picture_samples(model, read())
     if isinstance(inputs, (Tensor, np.ndarray)) and not has_numbers(inputs):
         raise _not_pictures(model, inputs)
     if isinstance(inputs, np.ndarray):

@@ -61,6 +61,7 @@ from sae_nb.models._widths import width_at
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._generation import Generated
 
 
@@ -310,7 +311,7 @@ class LiveModel(KnowsOtherWords):
             )
         return applied
 
-    def settle_order(self, inputs: object) -> None:
+    def settle_order(self, inputs: Inputs) -> None:
         """Find out from the first of some inputs in which order the blocks run, where that is not known yet.
 
         Runs one batch of one sample. Inputs that can be read only once are left alone.
@@ -546,7 +547,7 @@ class LiveModel(KnowsOtherWords):
     @checked
     def batches(
         self,
-        inputs: Any,
+        inputs: Inputs,
         *,
         batch_size: Count | None = None,
         context_length: Count | None = None,
@@ -623,7 +624,7 @@ class LiveModel(KnowsOtherWords):
     @checked
     @answers_wrong_calls
     def __call__(
-        self, inputs: Any, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
+        self, inputs: Inputs, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
     ) -> Float[Tensor, "n ..."]:
         """Return the model's answer to all inputs: next-token logits, class logits, embeddings or states.
 
@@ -639,7 +640,7 @@ class LiveModel(KnowsOtherWords):
 
     @checked
     def heads(
-        self, inputs: Any, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
+        self, inputs: Inputs, *, batch_size: Count | None = None, add_bos: AddBos = "auto"
     ) -> dict[str, Tensor]:
         """Return every head's answer by name; for models without heads, every named output."""
         batches = self.batches(inputs, batch_size=batch_size, add_bos=add_bos)
@@ -665,7 +666,7 @@ class LiveModel(KnowsOtherWords):
     @answers_wrong_calls
     def generate(
         self,
-        prompt: Any,
+        prompt: Inputs,
         max_new_tokens: Count = 20,
         temperature: Annotated[float, at_least(0)] = 0.0,
         seed: Seed | None = None,

@@ -238,10 +238,6 @@ def pair_ids(
 ) -> Int[Tensor, "n places"]:
     """Return the tokens of sums a + b: one per place, the lowest first, of the two digits there.
 
-    Raises
-    ------
-    ValueError: If there are not as many of both, one is negative, or a sum has more places.
-
     Example
     -------
     >>> pair_ids([12], [34], places=3)

@@ -5,7 +5,7 @@ One stream holds both. Rows are padded on the right, whatever side a processor p
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch, Batches, chunks, described, empty, pair
 from sae_nb.models._preprocessing import as_bytes
-from sae_nb.models._text_inputs import check_ids, token_batches, warn_of_twice
+from sae_nb.models._text_inputs import AddBos, check_ids, token_batches, warn_of_twice
 
 if TYPE_CHECKING:
     from sae_nb.models._live_model import LiveModel
@@ -27,12 +27,12 @@ _OF_PICTURES = ("pixel_values", "input_features", "flattened_patches", "image_pa
 
 def mixed_batches(
     model: LiveModel,
-    inputs: Any,
+    inputs: object,
     *,
     batch_size: int,
     context_length: int | None = None,
     pack: bool = False,
-    add_bos: Any = "auto",
+    add_bos: AddBos = "auto",
 ) -> Batches:
     """Return batches of texts with images: a processor's output, pairs (text, image), or texts alone."""
     policy = {"padding": "right", "special_tokens": sorted(model.special_ids), "truncated": 0}
@@ -110,7 +110,7 @@ def _begun_once(model: LiveModel, text: str) -> str:
     return text.lstrip().removeprefix(read.bos_token)
 
 
-def _made(model: LiveModel, parts: Any) -> Iterator[Batch]:
+def _made(model: LiveModel, parts: Iterable[Mapping[str, Any]]) -> Iterator[Batch]:
     first = 0
     for part in parts:
         batch = mixed_batch(model, part, first)

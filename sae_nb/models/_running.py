@@ -153,10 +153,6 @@ class Runner:
     every
         Read all applications of a module that runs several times, "path@0", "path@1" …, listed in `steps`;
         otherwise it is refused.
-
-    Raises
-    ------
-    ValueError: If a hook point is not reached, can only be read, or is reached several times.
     """
 
     def __init__(
@@ -402,12 +398,7 @@ class _Pass:
         verify(self._model, structure, turns())
 
     def finish(self) -> None:
-        """Pass on what is known at the end only, and refuse what did not run.
-
-        Raises
-        ------
-        ValueError: If a hook point was not reached, or its application is one of too few.
-        """
+        """Pass on what is known at the end only, and refuse what did not run."""
         for name, (x, step) in self._last.items():
             self._take(name, x, step)
         whole = any(step is None for step in self._wanted.values())

@@ -281,10 +281,6 @@ def check_samples_first(
 
     Where there are as many samples as places, the shape leaves it open; so it is if a part of the module,
     or one next to it or to what holds it, takes time first. `model` is the whole.
-
-    Raises
-    ------
-    ValueError: If samples come second, or it cannot be told.
     """
     if x.ndim != 3 or n is None or x.shape[1] != n:
         return

@@ -88,10 +88,6 @@ def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
     """Return what the decoder reads of each target: its start token, the target, without a closing token.
 
     Ids that came as `decoder_input_ids` are what it reads already.
-
-    Raises
-    ------
-    TypeError: If a target is a text and there is no tokenizer.
     """
     start, ends = (
         facts.decoder_start(model.module),
@@ -148,12 +144,7 @@ def text_batches(
 
 
 def with_targets(model: LiveModel, read: Batches, pairs: Pairs) -> Batches:
-    """Return the batches of an encoder's inputs with what the decoder reads, sample by sample.
-
-    Raises
-    ------
-    ValueError: If there are not as many targets as samples.
-    """
+    """Return the batches of an encoder's inputs with what the decoder reads, sample by sample."""
     rows = None if pairs.targets is None else target_ids(model, pairs)
     if rows is not None and read.n_samples not in (None, len(rows)):
         raise ValueError(

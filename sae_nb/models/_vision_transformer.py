@@ -267,10 +267,6 @@ class VisionTransformer(nn.Module):
         The same Parameters and the same answers; of a module per step there are 3 where there were 12. Made
         for evaluation: a block has the residual drop of its first step.
 
-        Raises
-        ------
-        ValueError: If its blocks are not shared.
-
         Example
         -------
         >>> import sae_nb as sn

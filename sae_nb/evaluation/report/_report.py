@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.evaluation.report._row_pass import RowPass
     from sae_nb.models import LiveModel
 
@@ -513,7 +514,7 @@ def evaluation_cost(
     return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
 
 
-def _passes(model: LiveModel, inputs: object) -> float:
+def _passes(model: LiveModel, inputs: Inputs) -> float:
     batches = model.batches(inputs, batch_size=8)
     first = next(iter(batches)).to(model.device)
     with model.lock, torch.no_grad():
