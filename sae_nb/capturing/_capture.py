@@ -21,7 +21,7 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
-from sae_nb.capturing._batch_rows import BatchRows
+from sae_nb.capturing._batch_rows import BatchRows, end_to_end, summed
 from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.capturing._harvest import (
@@ -228,29 +228,17 @@ def _resolved(model: LiveModel, names: Iterable[str]) -> dict[str, HookPoint]:
 
 
 class Collector:
-    """Rows of one hook point in one block of memory, sized from the first batch.
-
-    Rows are copied once, from the model's tensor to their final place.
-    """
+    """Rows of one hook point in one block of memory, sized from the first batch."""
 
     def __init__(self, n_samples: int | None, max_rows: int | None, n_blocks: int) -> None:
         self._n_samples, self._max_rows, self._n_blocks = n_samples, max_rows, n_blocks
         self._x: Tensor | None = None
-        self._gradient: list[Tensor] = []
-        self._sample: list[Tensor] = []
-        self._position: list[Tensor] = []
-        self._step: list[Tensor] = []
+        self._batches: list[BatchRows] = []  # whole ones, without their rows
         self.n, self._placed = 0, 0  # rows of whole batches; with those of the batch under way
         self._steps_placed: set[int] = set()
-        self._dropped: list[Mapping[str, int]] = []
-        self._massive: list[Sequence[Sequence[int]]] = []
-        self.layout = TokenAxes(columns=None)
 
     def place(self, x: Tensor, dtype: torch.dtype | None, samples: int, step: int = 0) -> Tensor:
-        """Copy rows behind those that are there; `samples` have been seen, these included.
-
-        An application of the batch's that comes again is copied over what was there of it.
-        """
+        """Copy rows behind those that are there, or over them if this application of the batch comes again."""
         if step in self._steps_placed:
             self._placed = self.n
             self._steps_placed.clear()
@@ -280,60 +268,40 @@ class Collector:
         self._x = larger
 
     def add(self, rows: BatchRows) -> None:
-        """Add the counts of one batch's rows, which have been placed."""
-        if rows.gradient is not None:
-            self._gradient.append(rows.gradient)
-        self._sample.append(rows.sample)
-        self._position.append(rows.position)
-        if isinstance(rows.step, Tensor):
-            self._step.append(rows.step)
+        """Add one batch's rows, which have been placed."""
         if rows.massive:  # those that stay move up
             cast(Tensor, self._x)[self.n : self.n + len(rows.x)] = rows.x
         self.n += len(rows.x)
         self._placed = self.n
         self._steps_placed.clear()
-        self._dropped.append(rows.dropped)
-        self._massive.append(rows.massive)
-        self.layout = rows.layout
+        self._batches.append(replace(rows, x=torch.empty(0), norms=None))
+
+    @property
+    def layout(self) -> TokenAxes:
+        """Layout of the rows."""
+        return self._batches[-1].layout
 
     @property
     def dropped(self) -> Counter[str]:
         """Tokens that did not become rows, by reason."""
-        total: Counter[str] = Counter()
-        for one in self._dropped:  # a sum would leave out the reasons that never occurred
-            total.update(one)
-        return total
+        return summed(rows.dropped for rows in self._batches)
 
     @property
     def massive(self) -> list[Sequence[int]]:
         """Sample and position of the rows that were dropped for their norm."""
-        return [place for batch in self._massive for place in batch]
+        return [place for rows in self._batches for place in rows.massive]
 
     def cut(self, n_batches: int) -> None:
         """Keep the first batches only: an interrupt may come between two hook points of one."""
-        of_batches = (self._gradient, self._sample, self._position, self._step)
-        for values in (*of_batches, self._dropped, self._massive):
-            del values[n_batches:]
-        self.n = self._placed = sum(map(len, self._sample))
+        del self._batches[n_batches:]
+        self.n = self._placed = sum(len(rows.sample) for rows in self._batches)
 
-    def join(self) -> dict[str, Tensor | None]:
-        """Return what all rows have: sample, position, and where there is one step and gradient."""
-        return {
-            "sample": torch.cat(self._sample),
-            "position": torch.cat(self._position),
-            "step": torch.cat(self._step) if self._step else None,
-            "gradient": torch.cat(self._gradient) if self._gradient else None,
-        }
-
-    @property
-    def x(self) -> Tensor:
-        """All rows."""
-        block = cast(Tensor, self._x)
-        x = block[: self.n]
-        if len(block) > 1.1 * self.n:
-            # A view would keep, copy and pickle much that holds nothing.
-            x = x.clone()
-        return x
+    def columns(self) -> dict[str, Any]:
+        """Return all rows and their sample, position and, where there are some, step and gradient."""
+        columns, block = end_to_end(self._batches), cast(Tensor, self._x)
+        # A view would keep, copy and pickle much that holds nothing.
+        rows = block[: self.n].clone() if len(block) > 1.1 * self.n else block[: self.n]
+        return {**columns, "x": rows}
 
 
 def capture_in_memory(
@@ -341,10 +309,7 @@ def capture_in_memory(
     inputs: Inputs,
     progress: bool | Callable[[CaptureRecord], Any],
 ) -> dict[str, Activations]:
-    """Run all batches and return activations in memory, by the names of the hook points.
-
-    KeyboardInterrupt keeps the batches that are whole, with `policy["interrupted"]`.
-    """
+    """Return activations in memory, by name; of an interrupt, the batches that are whole."""
     points = harvest.points
     builders = {half: ContextBuilder(harvest.model, encoder=half) for half in harvest.halves}
     builder = next(iter(builders.values()))
@@ -412,9 +377,10 @@ def _assemble(
         if key not in contexts:
             made = builders[half].build(collector.layout, policies[name], taken[half])
             contexts[key] = made
+        columns = collector.columns()
         acts[name] = Activations(
-            collector.x,
-            **collector.join(),  # type: ignore[arg-type]
+            columns.pop("x"),
+            **columns,
             hook_point=str(harvest.points[name]),
             model_name=harvest.model.name,
             context=contexts[key],

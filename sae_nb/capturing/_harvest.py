@@ -148,10 +148,6 @@ class Harvest:
         )
         self.limits = NormLimits(points)
 
-    def keep_massive(self) -> None:
-        """Keep rows with a massive norm."""
-        self.row_policy = replace(self.row_policy, drop_massive=False)
-
     @property
     def halves(self) -> tuple[bool, ...]:
         """Halves of an encoder–decoder that are read: whether it is the encoder; one of other models."""
@@ -214,21 +210,23 @@ class Harvest:
                 rows = taken[name][step]
                 layout = rows.layout
                 point = self.points[name]
-                beside = batch_rows(gradient, batch, self.row_policy, point, layout=layout).x
+                slope = batch_rows(gradient, batch, self.row_policy, point, layout=layout).x
                 # As precise as it comes: half precision would round most of it to nothing.
-                taken[name][step] = replace(rows, gradient=beside.to("cpu", copy=True))
+                taken[name][step] = replace(rows, gradient=slope.to("cpu", copy=True))
         self._check_applications(batch, taken)
-        joined = {name: self._joined(name, list(taken[name].values())) for name in self.points}
+        joined = {}
+        for name, point in self.points.items():
+            parts = list(taken[name].values())
+            numbered = len(parts) > 1 or "@" in point
+            joined[name] = joined_rows(parts) if numbered else replace(parts[0], step=None)
         if self.row_policy.drop_massive:
             joined = self.limits.without_massive(joined)
         for name, rows in joined.items():
-            self._check_rows(batch, rows, self.points[name], row_counts.get(name, 0))
+            point, n = self.points[name], row_counts.get(name, 0)
+            self._check_finite(batch, rows, rows.x, "Activations", point, n)
+            if rows.gradient is not None:
+                self._check_finite(batch, rows, rows.gradient, "Gradients", point, n)
         return joined
-
-    def _joined(self, name: str, parts: Sequence[BatchRows]) -> BatchRows:
-        """Return the rows of all applications, with the application of each where that is not one alone."""
-        numbered = len(parts) > 1 or "@" in self.points[name]
-        return joined_rows(parts) if numbered else replace(parts[0], step=None)
 
     def _check_samples(self, batch: Batch, name: str, x: Tensor, step: int) -> None:
         """Refuse an application of a module to some of the samples only."""
@@ -262,13 +260,6 @@ class Harvest:
             f"last axis, of {shape[-1]}, is taken for features, the second for position. Pass "
             'features="last" to confirm, or features="channels" if it is the other way round.'
         )
-
-    def _check_rows(
-        self, batch: Batch, rows: BatchRows, point: HookPoint, rows_before: int
-    ) -> None:
-        self._check_finite(batch, rows, rows.x, "Activations", point, rows_before)
-        if rows.gradient is not None:
-            self._check_finite(batch, rows, rows.gradient, "Gradients", point, rows_before)
 
     def _check_finite(
         self,

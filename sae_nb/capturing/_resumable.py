@@ -11,10 +11,10 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-import torch
 from torch import Tensor
 
 from sae_nb.activations import Activations
@@ -29,7 +29,7 @@ from sae_nb.activations._store import (
     seal,
     size_and_checksum,
 )
-from sae_nb.capturing._batch_rows import BatchRows, NormLimits
+from sae_nb.capturing._batch_rows import BatchRows, NormLimits, end_to_end, summed
 from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._harvest import (
     CaptureRecord,
@@ -90,7 +90,7 @@ def capture_to_store(
         )
     folder = place(store)
     if harvest.settings.drop_massive == "auto" and not _drops_massive(folder):
-        harvest.keep_massive()
+        harvest.row_policy = replace(harvest.row_policy, drop_massive=False)
     call = call_facts(harvest, inputs, shard_rows, several)
     batches = harvest.batches(inputs)
     if folder.exists() and not folder.is_dir():
@@ -248,29 +248,28 @@ class StoreWriter:
         number = len(self.shards)
         files: dict[str, dict[str, Tensor]] = {}
         for index, parts in enumerate(self._pending.values()):
-            files[_rows_file(number, index)] = row_tensors(
-                torch.cat([part.x for part in parts]),
-                torch.cat([part.sample for part in parts]),
-                torch.cat([part.position for part in parts]),
-                _gradients(parts),
-                _steps(parts),
-            )
+            rows: dict[str, Any] = end_to_end(parts)
+            files[_rows_file(number, index)] = row_tensors(**rows)
         samples = builder.take()
         if samples:
             files[f"samples-{number:05d}.safetensors"] = samples
         for name, tensors in files.items():
             write_tensors(self.folder / name, tensors)
+        layouts = [parts[-1].layout for parts in self._pending.values()]
         self.shards.append(
             {
                 "batches": self._pending_batches,
                 "digest": self._digest.take(),
                 "rows": [sum(len(p.x) for p in parts) for parts in self._pending.values()],
-                "dropped": [_sum(part.dropped for part in p) for p in self._pending.values()],
+                "dropped": [
+                    dict(summed(part.dropped for part in p)) for p in self._pending.values()
+                ],
                 "massive": [
                     [at for part in p for at in part.massive] for p in self._pending.values()
                 ],
-                "grids": [parts[-1].layout.grid for parts in self._pending.values()],
-                "layouts": [_stated(parts[-1].layout) for parts in self._pending.values()],
+                "grids": [one.grid for one in layouts],
+                # What grids do not say of a layout.
+                "layouts": [{"seconds": one.seconds, "features": one.features} for one in layouts],
                 "files": {name: size_and_checksum(self.folder / name) for name in files},
             }
         )
@@ -327,11 +326,6 @@ class StoreWriter:
             (self.folder / name).unlink(missing_ok=True)
 
 
-def _stated(layout: TokenAxes) -> dict[str, Any]:
-    """Return the facts of a layout that its grid lacks."""
-    return {"seconds": layout.seconds, "features": layout.features}
-
-
 def _layouts(shard: Mapping[str, Any]) -> list[TokenAxes]:
     """The layouts of a shard's rows; those of an older one state grids alone."""
     grids = shard["grids"]
@@ -341,27 +335,8 @@ def _layouts(shard: Mapping[str, Any]) -> list[TokenAxes]:
     ]
 
 
-def _gradients(parts: Sequence[BatchRows]) -> Tensor | None:
-    """The gradients of all rows, where they were asked for."""
-    gradients = [part.gradient for part in parts if part.gradient is not None]
-    return torch.cat(gradients) if gradients else None
-
-
-def _steps(parts: Sequence[BatchRows]) -> Tensor | None:
-    """The application of all rows, where there are several or one was named."""
-    steps = [part.step for part in parts if isinstance(part.step, Tensor)]
-    return torch.cat(steps) if steps else None
-
-
 def _rows_file(shard: int, point: int) -> str:
     return f"rows-{shard:05d}-{point}.safetensors"
-
-
-def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
-    total: Counter[str] = Counter()
-    for counter in counters:
-        total.update(counter)
-    return dict(total)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -369,10 +344,7 @@ def _sum(counters: Iterable[Counter[str]]) -> dict[str, int]:
 
 
 def _drops_massive(folder: Path) -> bool:
-    """Return whether a capture that is there drops massive rows; True where there is none.
-
-    One that was begun before there was such a choice is continued as it was begun.
-    """
+    """Whether a capture that is there drops massive rows, as one of old does not; True where there is none."""
     for name in (MANIFEST, PROGRESS):
         if (folder / name).is_file():
             call = json_object(folder / name).get("call")

@@ -298,17 +298,13 @@ class ActivationStream:
 
     def run(self, batch: Batch, rows_before: int) -> Float[Tensor, "rows d_in"]:
         """Run one batch and return its rows."""
-        sites_rows = self._run(batch, rows_before)
-        # As precise as it comes: half precision would round most of a gradient to nothing.
-        beside = [rows.gradient for rows in sites_rows if rows.gradient is not None]
-        sites = [rows.x for rows in sites_rows] + beside
-        return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
-
-    def _run(self, batch: Batch, rows_before: int) -> list[BatchRows]:
-        """The rows of one batch at every site, by the limits of the first one."""
         if self._harvest.row_policy.drop_massive:
-            self._look()
-        return self._sites(batch, rows_before)
+            self._look()  # by the limits of the first batch
+        by_site = self._sites(batch, rows_before)
+        # As precise as it comes: half precision would round most of a gradient to nothing.
+        gradients = [rows.gradient for rows in by_site if rows.gradient is not None]
+        sites = [rows.x for rows in by_site] + gradients
+        return sites[0] if len(sites) == 1 else torch.cat(sites, dim=1)
 
     def _sites(self, batch: Batch, rows_before: int) -> list[BatchRows]:
         """The rows of one batch at every site."""
@@ -316,10 +312,7 @@ class ActivationStream:
         sites = list(self._harvest.rows(batch, before).values())
         first = sites[0]
         for name, other in zip(self.hook_points, sites, strict=True):
-            same = (
-                torch.equal(getattr(first, at), getattr(other, at)) for at in ("sample", "position")
-            )
-            if not all(same):
+            if not first.same_places(other):
                 raise ValueError(
                     f'Row by row, sites must hold the same tokens, but "{self.hook_points[0]}" gives '
                     f'{len(first.x)} rows of a batch and "{name}" {len(other.x)} others. Choose hook '
