@@ -11,6 +11,7 @@ from typing import (
     Literal,
     NoReturn,
     Protocol,
+    Self,
     runtime_checkable,
 )
 
@@ -48,6 +49,7 @@ from sae_nb.checks import (
 from sae_nb.files._atomic import write_csv
 
 if TYPE_CHECKING:
+    from numpy.typing import DTypeLike
     from pandas import DataFrame
 
 Index = int | slice | Sequence[int] | np.ndarray | Bool[Tensor, " n"] | Int[Tensor, " m"] | Tensor
@@ -57,25 +59,29 @@ CPU = torch.device("cpu")
 _JOINS = (torch.cat, torch.concat, torch.concatenate)
 
 
-class SampleNumbers(Tensor):
-    """The sample of every row: a tensor, which answers a pandas user who calls it."""
+class NamedTensor(Tensor):
+    """A tensor with something more to say; results of arithmetic, copies in files and its repr are plain."""
 
     __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
+
+    def __repr__(self, **options: object) -> str:  # type: ignore[override]
+        return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
+
+    def __deepcopy__(self, _: object) -> Self:
+        return self.clone().as_subclass(type(self))
+
+    def __reduce_ex__(self, protocol: object) -> str | tuple[Any, ...]:
+        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
+
+
+class SampleNumbers(NamedTensor):
+    """The sample of every row: a tensor, which answers a pandas user who calls it."""
 
     def __call__(self, *_: object, **__: object) -> NoReturn:
         raise TypeError(
             "`acts.sample` is the sample of each row, a tensor. Rows at random are `acts.sample_rows(5)`; the "
             "rows of one sample are `acts[acts.sample == 2]`."
         )
-
-    def __repr__(self, **options: Any) -> str:  # type: ignore[override]
-        return str(self.as_subclass(Tensor).__repr__(**options))  # type: ignore[no-untyped-call]
-
-    def __deepcopy__(self, _: object) -> SampleNumbers:
-        return self.clone().as_subclass(SampleNumbers)
-
-    def __reduce_ex__(self, protocol: object) -> Any:
-        return self.as_subclass(Tensor).__reduce_ex__(protocol)  # type: ignore[no-untyped-call]
 
 
 @runtime_checkable
@@ -417,7 +423,7 @@ class Activations(KnowsOtherWords):
         return table.join(pd.DataFrame(np.asarray(self))) if values else table
 
     @checked
-    def to_numpy(self, dtype: Any = None) -> np.ndarray:
+    def to_numpy(self, dtype: DTypeLike | None = None) -> np.ndarray:
         """Return the rows as an array, (n, d_in); `dtype`: numpy's type of its numbers, None: theirs."""
         return np.asarray(self, check_number_type(dtype))
 
@@ -471,12 +477,12 @@ class Activations(KnowsOtherWords):
             "several captures are joined by `torch.cat([acts, others])`."
         )
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: DTypeLike | None = None, copy: bool | None = None) -> np.ndarray:
         x = self.x.detach().cpu()
         x = x.float() if x.dtype == torch.bfloat16 else x  # which numpy does not have
         return np.array(x.numpy(), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: Any) -> object:
         return self.x.detach().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:

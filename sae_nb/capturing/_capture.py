@@ -57,7 +57,7 @@ class _Captures(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: Inputs,
+        inputs: Any,  # `Inputs`; said so, mypy sees that a text is an iterable of texts, too
         hook_points: str,
         *args: Options.args,
         **options: Options.kwargs,
@@ -66,7 +66,7 @@ class _Captures(Protocol[Options]):
     def __call__(
         self,
         model: LiveModel,
-        inputs: Any,  # a type of its own would meet the overload above: text is an iterable of texts
+        inputs: Any,
         hook_points: Iterable[str],
         *args: Options.args,
         **options: Options.kwargs,

@@ -111,7 +111,9 @@ class Calls:
         if n_prompt is not None and hasattr(cache, "get_seq_length"):
             self._prompts[cache] = n_prompt
 
-    def of_generate(self, generate: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def of_generate(
+        self, generate: Callable[..., object], /, *args: object, **kwargs: object
+    ) -> object:
         """Run `generate` and remember its prompt: later inputs without a cache do not reveal where it ends."""
         here = vars(self._here)
         here["prompt"] = None

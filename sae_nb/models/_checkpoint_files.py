@@ -7,7 +7,7 @@ import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sae_nb.files._atomic import (
     existing,
@@ -16,8 +16,11 @@ from sae_nb.files._atomic import (
 from sae_nb.models._bundled import bundled_names
 from sae_nb.models._hook_points import near_names
 
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
-def read_config(folder: Path, name: str) -> Any:
+
+def read_config(folder: Path, name: str) -> PretrainedConfig:
     """Read the configuration of a checkpoint."""
     from huggingface_hub.errors import StrictDataclassError
     from transformers import AutoConfig

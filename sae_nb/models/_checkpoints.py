@@ -43,6 +43,8 @@ from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.progress import note
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
+
     from sae_nb.models._devices import Placing
 
 _TOKENIZER_FILES = (
@@ -126,7 +128,7 @@ def _say_memory(
     note(str(replace(needed, name=name)))
 
 
-def _model_class(config: Any) -> Any:
+def _model_class(config: PretrainedConfig) -> type[PreTrainedModel]:
     """Choose the class by the checkpoint's configuration, never by running its code."""
     import transformers
 
@@ -137,9 +139,8 @@ def _model_class(config: Any) -> Any:
     stated = getattr(transformers, named, None) if named else None
     by_sound = getattr(stated, "main_input_name", "input_ids") in ("input_values", "input_features")
     mixed = hasattr(config, "text_config") and named.endswith("ForConditionalGeneration")
-    if stated is not None and mixed:
-        return stated
-    if by_sound or (stated is not None and getattr(config, "is_encoder_decoder", False)):
+    is_pair = getattr(config, "is_encoder_decoder", False)
+    if stated is not None and (mixed or by_sound or is_pair):
         return stated
     if named.endswith("LMHeadModel"):
         return transformers.AutoModelForCausalLM
@@ -295,7 +296,7 @@ _NUMBER = re.compile(r"\.\d+\.")
 _BLOCK = re.compile(r".*?\.\d+\.")
 
 
-def read_tokenizer(folder: Path, name: str) -> Any:
+def read_tokenizer(folder: Path, name: str) -> PreTrainedTokenizerBase:
     """Read the tokenizer of a checkpoint; None if it has none."""
     from transformers import AutoTokenizer
 
@@ -391,7 +392,7 @@ def _video(folder: Path, name: str, module: nn.Module) -> LiveModel:
 
 
 def _vision(folder: Path, name: str, module: nn.Module) -> LiveModel:
-    config: Any = module.config
+    config: PretrainedConfig = module.config
     preprocess = read_preprocess(folder)
     if preprocess is None:
         preprocess = family_preprocess(config.model_type, pair(config.image_size) or (224, 224))

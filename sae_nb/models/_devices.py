@@ -9,12 +9,15 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Literal, NoReturn
 
 import torch
 from torch import nn
 
 from sae_nb.checks import check_device
+
+if TYPE_CHECKING:
+    from transformers import BitsAndBytesConfig, TorchAoConfig
 
 DeviceMap = str | Mapping[str, Any] | None
 Bits = Literal[4, 8]
@@ -93,7 +96,9 @@ class Placing:
             options["quantization_config"] = self._quantiser(device, dtype)
         return options
 
-    def _quantiser(self, device: torch.device, dtype: torch.dtype | None) -> Any:
+    def _quantiser(
+        self, device: torch.device, dtype: torch.dtype | None
+    ) -> BitsAndBytesConfig | TorchAoConfig:
         import transformers
 
         if (

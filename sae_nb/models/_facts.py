@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+    from sae_nb.models._hook_points import Form
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +59,7 @@ _CONTEXT_NAMES = (
 )
 
 
-def config_of(module: nn.Module) -> Any:
+def config_of(module: nn.Module) -> PretrainedConfig:
     """Return the module's configuration (of its text part, if it has several); None without one."""
     config = getattr(module, "config", None)
     get = getattr(config, "get_text_config", None)
@@ -213,7 +218,7 @@ def has_stages(config: object) -> bool:
     return any(isinstance(one, list | tuple) and len(one) > 1 for one in lists)
 
 
-def form_at(module: nn.Module, path: str) -> Any:
+def form_at(module: nn.Module, path: str) -> Form | None:
     """Return the form of states at a module's path, a `Form`; None for (batch, time, d)."""
     pattern = _TIME_FIRST.get(model_type(module))
     if pattern is not None and re.search(pattern, path):
@@ -295,7 +300,7 @@ def video_frames(module: nn.Module) -> int | None:
     return next((n for n in known if isinstance(n, int)), None)
 
 
-def video_size(module: nn.Module) -> Any:
+def video_size(module: nn.Module) -> int | Sequence[int] | None:
     """Return the size of a video's frames, pixels, as its configuration has it."""
     config = getattr(module, "config", None)
     return getattr(config, "image_size", None) or getattr(config, "crop_size", None)
@@ -454,7 +459,7 @@ HOP = 160
 
 def longest_clip(module: nn.Module) -> int | None:
     """Return how many values a model of spectrograms can read; None where it has no limit."""
-    config: Any = getattr(module, "config", None)
+    config: PretrainedConfig = getattr(module, "config", None)
     if isinstance(getattr(config, "max_source_positions", None), int):
         return int(config.max_source_positions) * 2 * HOP
     longest = getattr(config, "max_length", None)
@@ -474,7 +479,7 @@ def spectrogram_grid(module: nn.Module) -> tuple[int, int] | None:
 
 def first_values(module: nn.Module) -> Tensor | None:
     """Return the first value of a clip that each column of places reads; None where it is not known."""
-    config: Any = getattr(module, "config", None)
+    config: PretrainedConfig = getattr(module, "config", None)
     grid = spectrogram_grid(module)
     if grid is not None:
         return torch.arange(grid[1]) * int(config.time_stride) * HOP

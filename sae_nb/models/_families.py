@@ -523,12 +523,10 @@ def _first_part(block: nn.Module, candidates: tuple[str, ...]) -> str | None:
 
 
 def _part(module: nn.Module, path: str) -> nn.Module | None:
-    part: Any = module
+    part: nn.Module | None = module
     for name in path.split("."):
-        part = getattr(part, "_modules", {}).get(name)
-        if part is None:
-            return None
-    return part if isinstance(part, nn.Module) else None
+        part = None if part is None else part._modules.get(name)
+    return part
 
 
 def _middle(

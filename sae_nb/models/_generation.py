@@ -26,6 +26,9 @@ from sae_nb.models._mixed_inputs import check_no_image, token_types
 from sae_nb.models._text_inputs import AddBos, language_samples, token_sequences
 
 if TYPE_CHECKING:
+    from transformers import Cache
+    from transformers.modeling_outputs import BaseModelOutput, Seq2SeqLMOutput
+
     from sae_nb.checks import Inputs
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
@@ -114,7 +117,7 @@ class Stream:
         )
         ends = sorted(facts.end_token_ids(model.module, model.tokenizer))
         self._ends = torch.tensor(ends, device=model.device, dtype=torch.int64)
-        self._cache: Any = None
+        self._cache: Cache | None = None
         self._n_cached = 0
         # Of the generator before each draw, by the column that was drawn.
         self._drawn: dict[int, Tensor | None] = {}
@@ -269,7 +272,7 @@ class Stream:
         return made
 
 
-def _shortened(cache: object, n_columns: int) -> Any:
+def _shortened(cache: Cache, n_columns: int) -> Cache | None:
     """Return a cache with the first columns only, layer by layer; None where one does not go back so far."""
     layers = getattr(cache, "layers", None)
     if layers is None:
@@ -409,7 +412,7 @@ class Begun(Conversation):
 
 
 @cache
-def _encoder_output() -> Any:
+def _encoder_output() -> type[BaseModelOutput]:
     """Return the class of an encoder's output, with the mask that some models read of it."""
     from transformers.modeling_outputs import BaseModelOutput
 
@@ -422,7 +425,7 @@ class _Source:
 
     def __init__(self, arguments: dict[str, Tensor], state: RunState) -> None:
         self._arguments, self._state = arguments, state
-        self._output: Any = None
+        self._output: BaseModelOutput | None = None
 
     @classmethod
     def of(cls, sources: Sequence[Batch]) -> _Source:
@@ -457,7 +460,7 @@ class _Source:
             return list(states)
         return [replace(state, encoder=self._state) for state in states]
 
-    def keep(self, raw: Any) -> None:
+    def keep(self, raw: Seq2SeqLMOutput) -> None:
         """Keep what the encoder gave, so that it runs once."""
         if self._output is None:
             self._output = _encoder_output()(last_hidden_state=raw.encoder_last_hidden_state)
@@ -574,7 +577,7 @@ def _continued(
     # Without an attention mask padding would be read as text: only equal lengths go together.
     groups: dict[Any, list[int]] = {}
     for row, prompt in enumerate(prompts):
-        alike: Any = 0 if model.takes_mask else len(prompt.ids)
+        alike: object = 0 if model.takes_mask else len(prompt.ids)
         if isinstance(prompt, Begun):  # an image's features have no axis of samples in some models
             alike = row if model.placeholders else prompt.shape
         groups.setdefault(alike, []).append(row)

@@ -103,7 +103,7 @@ class HookPoint(str):
     parts: int = 1
     """Number of parts of a sample that the module sees as samples, one after the other, such as frames."""
 
-    def __new__(cls, name: str = "", *_: Any, **__: Any) -> HookPoint:
+    def __new__(cls, name: str = "", *_: object, **__: object) -> HookPoint:
         """Make the string; its fields follow."""
         return super().__new__(cls, name)
 

@@ -7,7 +7,7 @@ Images of a data set are refused if they do not fit; a single uploaded or drawn 
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -189,11 +189,11 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any]) -> Samples:
     raise _not_pictures(model, inputs)
 
 
-def _pixel_values(given: Any) -> Tensor:
+def _pixel_values(given: object) -> Tensor:
     """Return pixel values, which are normalised floats, never bytes."""
-    arrays = isinstance(given, (list, tuple)) and bool(given)
-    if arrays and all(isinstance(one, (Tensor, np.ndarray)) for one in given):
-        values = torch.stack([numbers_of(one) for one in given])
+    listed = list(given) if isinstance(given, (list, tuple)) else []
+    if listed and all(isinstance(one, (Tensor, np.ndarray)) for one in listed):
+        values = torch.stack([numbers_of(one) for one in listed])
     else:
         values = numbers_of(given) if isinstance(given, np.ndarray) else torch.as_tensor(given)
     if not values.is_floating_point():
@@ -339,7 +339,9 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
     ).to(model.device)
 
 
-def _prepared(preprocess: object, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _prepared(
+    preprocess: Preprocess | Callable[[Tensor], Tensor] | None, pictures: list[Tensor]
+) -> tuple[Tensor, Tensor]:
     if isinstance(preprocess, Preprocess):
         framed = _same_type([preprocess.framed(picture) for picture in pictures])
         stacked = _stacked(framed)
@@ -350,7 +352,9 @@ def _prepared(preprocess: object, pictures: list[Tensor]) -> tuple[Tensor, Tenso
     return _prepared_by_user(preprocess, pictures)
 
 
-def _prepared_by_user(preprocess: Any, pictures: list[Tensor]) -> tuple[Tensor, Tensor]:
+def _prepared_by_user(
+    preprocess: Callable[[Tensor], Tensor], pictures: list[Tensor]
+) -> tuple[Tensor, Tensor]:
     if len({picture.shape for picture in pictures}) == 1:
         stacked = torch.stack(_same_type(pictures))
         values = preprocess(as_floats(stacked))

@@ -37,6 +37,9 @@ from sae_nb.models._states import (
 )
 
 if TYPE_CHECKING:
+    from nnsight import NNsight
+    from nnsight.intervention.envoy import Envoy
+
     from sae_nb.models._live_model import LiveModel
 
 
@@ -129,7 +132,7 @@ def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterat
 
 def edited(
     value: object, edits: Iterable[Intervention], stretches: Sequence[RunState], time: int = 0
-) -> Any:
+) -> object:
     """Return what a module gave or got with edits applied, in their order; `time` counts its runs in a pass."""
     for edit in edits:
         if not edit.at(time):
@@ -275,14 +278,14 @@ def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
     return known
 
 
-def edited_wrapper(wrapped: Any, write: Callable[[], None]) -> Any:
+def edited_wrapper(wrapped: NNsight, write: Callable[[], None]) -> NNsight:
     """Return an nnsight model that runs `write` in every trace, besides what `wrapped` runs."""
     with wrapped.edit() as (_, edited_model):
         write()
     return edited_model
 
 
-def _with_edits(model: LiveModel) -> Any:
+def _with_edits(model: LiveModel) -> NNsight:
     """Return nnsight's wrapper with the active edits in it, each place waiting by itself."""
     wrapper, envoys = own_wrapper(model)
     for (module, side), edits in _places(model).items():
@@ -294,7 +297,7 @@ def _with_edits(model: LiveModel) -> Any:
 
 
 def write_edits(
-    envoy: Any,
+    envoy: Envoy,
     side: Side,
     edits: Sequence[Intervention],
     where: Callable[[], Sequence[RunState]],
@@ -357,9 +360,9 @@ class Editing:
         """Number of times the whole module ran to its end while edits were held."""
 
         self._holders: set[object] = set()
-        self._undo: dict[Any, Callable[[], None]] = {}
+        self._undo: dict[LivePlace | str, Callable[[], None]] = {}
         # What applies the edits of a place; another, which Ctrl-C left behind while it was put there, is idle.
-        self._own: dict[LivePlace, Any] = {}
+        self._own: dict[LivePlace | str, Callable[..., object]] = {}
         self._wrapper: tuple[Sequence[Intervention], Any] | None = None
         self._calls = Calls()
 
@@ -404,7 +407,7 @@ class Editing:
             enter = self._at_output if side == "output" else self._at_input
             self._undo[module, side] = enter(module)
 
-    def _take_out(self, key: Any) -> None:
+    def _take_out(self, key: LivePlace | str) -> None:
         self._undo[key]()
         self._own.pop(key, None)
         del self._undo[key]
@@ -491,7 +494,7 @@ class Editing:
     def _at_output(self, module: nn.Module) -> Callable[[], None]:
         place: LivePlace = (module, "output")
 
-        def after(forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+        def after(forward: Callable[..., object], /, *args: object, **kwargs: object) -> object:
             output = forward(*args, **kwargs)
             for edit, states, time in self._at(place, after):
                 output = edited(output, (edit,), states, time)
@@ -532,7 +535,7 @@ class Editing:
         time = self._calls.count(place)
         return [(edit, (edit.needed(call),), time) for edit in edits]
 
-    def _call(self, forward: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    def _call(self, forward: Callable[..., object], /, *args: object, **kwargs: object) -> object:
         model = self._live()
         if id(model.module) in _HERE.own:
             output = forward(*args, **kwargs)

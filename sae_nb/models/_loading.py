@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import torch
 from torch import nn
@@ -47,6 +47,10 @@ from sae_nb.models._preprocessing import Preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.models._sound_transformer import SOUND_MODEL_TYPE, SoundTransformer
 from sae_nb.models._vision_transformer import CONFIG_FILE, MODEL_TYPE, VisionTransformer
+
+if TYPE_CHECKING:
+    from nnsight import NNsight
+    from transformers import PreTrainedTokenizerBase, ProcessorMixin
 
 CARD_FILE = "card.json"
 
@@ -247,7 +251,7 @@ def is_own(folder: Path) -> bool:
     return _own_type(folder) in (MODEL_TYPE, SOUND_MODEL_TYPE, LOOPED_TYPE)
 
 
-def _own_type(folder: Path) -> Any:
+def _own_type(folder: Path) -> str | None:
     config = folder / CONFIG_FILE
     return read_json(config).get("model") if config.is_file() else None
 
@@ -367,8 +371,8 @@ def _task(config: object) -> str:
 
 @checked
 def wrap(
-    module_or_nnsight_model: Any,
-    tokenizer: Any = None,
+    module_or_nnsight_model: nn.Module | NNsight,
+    tokenizer: PreTrainedTokenizerBase | ProcessorMixin = None,
     preprocess: Callable[..., Any] | None = None,
     prefix_tokens: Annotated[int, at_least(0)] | None = None,
     patch_grid: tuple[int, int] | None = None,

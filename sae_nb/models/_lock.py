@@ -6,11 +6,16 @@ import functools
 import threading
 import weakref
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from torch import nn
 
 from sae_nb.background import checkpoint
+
+if TYPE_CHECKING:
+    from nnsight import NNsight
+
+Traced = TypeVar("Traced", bound="NNsight")
 
 _LOCKS: weakref.WeakKeyDictionary[nn.Module, ModelLock] = weakref.WeakKeyDictionary()
 _LOCKS_LOCK = threading.Lock()
@@ -109,7 +114,7 @@ def lock_of(module: nn.Module) -> ModelLock:
         return _LOCKS[module]
 
 
-def of_one_thread(wrapper: Any) -> Any:
+def of_one_thread(wrapper: Traced) -> Traced:
     """Have an nnsight object's traces see only what their own thread runs, and end with their lock; return it.
 
     nnsight hands each call of a module to the trace that runs, whichever thread calls: a panel that measures in

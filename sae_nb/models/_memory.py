@@ -193,7 +193,7 @@ def weight_bytes(
     return total
 
 
-def _place(tensor: str, device_map: Mapping[str, Any]) -> Any:
+def _place(tensor: str, device_map: Mapping[str, Any]) -> object:
     """Return the device of a tensor: that of its nearest module in the map."""
     over = [m for m in device_map if not m or tensor == m or tensor.startswith(f"{m}.")]
     return device_map[max(over, key=len)] if over else None

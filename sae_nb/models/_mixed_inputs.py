@@ -19,6 +19,8 @@ from sae_nb.models._preprocessing import as_bytes
 from sae_nb.models._text_inputs import AddBos, check_ids, token_batches, warn_of_twice
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from sae_nb.models._live_model import LiveModel
 
 
@@ -232,7 +234,7 @@ def _tiles(model: LiveModel, features: Mapping[str, Tensor]) -> list[tuple[Tenso
 
 def _unfolded(model: LiveModel, values: Tensor, grids: Tensor) -> list[tuple[Tensor, int, int]]:
     """Return images from patches end to end, as Qwen2-VL's processor cuts them: merged ones side by side."""
-    config: Any = model.module.config
+    config: PretrainedConfig = model.module.config
     names = ("spatial_merge_size", "patch_size", "temporal_patch_size")
     sizes: list[Any] = [getattr(config.vision_config, name, None) for name in names]
     if None in sizes:  # cut in another way: no face is better than a scrambled one

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
@@ -126,7 +127,7 @@ def batches_of(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     return Batches(shown, n_samples=found.n_samples, policy=found.policy)
 
 
-def _with_faces(face: Any, batch: Batch) -> Batch:
+def _with_faces(face: Callable[[Tensor], Tensor], batch: Batch) -> Batch:
     values = next(v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor))
     return replace(batch, pictures=torch.stack([face(sample.cpu()) for sample in values]))
 

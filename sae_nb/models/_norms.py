@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import snapshot
 from sae_nb.models._families import Structure, find_structure
 from sae_nb.models._fetching import FETCHED, fetched_folder, hub_name, known_as
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 CONFIG = "config.json"
 SHORTEST = 4
@@ -42,7 +46,9 @@ def _takes_off(norm: nn.Module) -> bool | None:
     weights = [weight for weight in norm.parameters() if weight.ndim]
     width = weights[0].shape[-1] if weights else getattr(norm, "normalized_shape", (8,))[-1]
     x = torch.randn(2, width, generator=torch.Generator().manual_seed(0))
-    forward: Any = type(norm).forward  # that of an instance may be nnsight's or accelerate's
+    forward: Callable[..., Tensor] = type(
+        norm
+    ).forward  # that of an instance may be nnsight's or accelerate's
     try:
         like = weights[0] if weights else x
         there, moved = (forward(norm, one.to(like)).float() for one in (x, x + 1))
@@ -103,12 +109,12 @@ def _fetched(name: str) -> str | None:
     return next((one for one in FETCHED if known_as(one) == known_as(name)), None)
 
 
-def _of_family(name: str) -> Any:
+def _of_family(name: str) -> PretrainedConfig | None:
     """The usual configuration of the family that a model's name contains: "gemma2" for "google/gemma-2-2b"."""
     import transformers
 
     fetched = _fetched(name)
-    families: Any = transformers.CONFIG_MAPPING
+    families: Mapping[str, type[PretrainedConfig]] = transformers.CONFIG_MAPPING
     if fetched is not None:
         return families[FETCHED[fetched].model_type]()
     plain = "".join(filter(str.isalnum, known_as(name)))

@@ -110,7 +110,7 @@ class Below:
             yield
 
 
-def _copied(value: object) -> Any:
+def _copied(value: object) -> object:
     if isinstance(value, Tensor):
         return value.detach().clone()
     return type(value)(map(_copied, value)) if isinstance(value, tuple | list) else value
@@ -122,11 +122,11 @@ def _size(value: object) -> int:
     return sum(map(_size, value)) if isinstance(value, tuple | list) else 0
 
 
-def _only_numbers(value: Any) -> bool:
+def _only_numbers(value: object) -> bool:
     """Return whether a value is tensors and plain values in plain containers, or a cache of keys and values."""
-    if type(value) in {tuple, list}:
+    if isinstance(value, tuple | list) and type(value) in (tuple, list):
         return all(map(_only_numbers, value))
-    if type(value) is dict:
+    if isinstance(value, dict) and type(value) is dict:
         return all(map(_only_numbers, value.values()))
     caches = getattr(sys.modules.get("transformers"), "Cache", ())
     plain = (Tensor, str, int, float, torch.dtype, torch.device)

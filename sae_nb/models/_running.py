@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Concatenate, ParamSpec
 
 import torch
 from jaxtyping import Float
@@ -48,6 +48,10 @@ from sae_nb.models._states import (
 from sae_nb.models._stored_edits import run_remotely
 
 if TYPE_CHECKING:
+    from nnsight import NNsight
+    from nnsight.intervention.envoy import Envoy
+    from torch.utils.hooks import RemovableHandle
+
     from sae_nb.models._inputs import Batch
     from sae_nb.models._live_model import LiveModel
 
@@ -72,7 +76,7 @@ class Run:
 
     model: LiveModel
     batch: Batch
-    raw: Any = None
+    raw: object = None
     """Output of the module; None if the pass ended with the last state."""
 
     seen: dict[str, Tensor] = field(default_factory=dict)
@@ -488,7 +492,7 @@ def _run_traced(model: LiveModel, pass_: _Pass) -> None:
 
 def _traced_in_known_order(
     model: LiveModel,
-    wrapper: object,
+    wrapper: NNsight,
     pass_: _Pass,
     readers: Mapping[Place, _Reader],
 ) -> bool:
@@ -509,7 +513,7 @@ def _traced_in_known_order(
 class _Reader:
     """Waits for one module inside a trace and hands on what it gives or gets, edits included."""
 
-    def __init__(self, envoy: Any, place: Place, pass_: _Pass) -> None:
+    def __init__(self, envoy: Envoy, place: Place, pass_: _Pass) -> None:
         self._envoy, self._place, self._pass = envoy, place, pass_
 
     def read(self) -> None:
@@ -535,7 +539,7 @@ class _Reader:
             return  # thrown in by nnsight when the pass is over
 
 
-def _trace_in_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+def _trace_in_order(wrapper: NNsight, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     with wrapper.trace(*pass_.batch.args, **pass_.batch.kwargs) as tracer:
         for reader in readers:
             reader.read()
@@ -543,7 +547,7 @@ def _trace_in_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> N
             tracer.stop()
 
 
-def _trace_in_any_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+def _trace_in_any_order(wrapper: NNsight, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     # Within one body values must be read in the order in which modules run, which nobody knows for
     # a module of the user's own. Invokes wait independently, so each place gets one. That costs 5 %
     # of a forward pass at 12 places of a small ViT, so the order found is used from then on.
@@ -557,7 +561,7 @@ def _trace_in_any_order(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) 
                     tracer.stop()
 
 
-def _trace_every_run(wrapper: Any, pass_: _Pass, readers: Sequence[_Reader]) -> None:
+def _trace_every_run(wrapper: NNsight, pass_: _Pass, readers: Sequence[_Reader]) -> None:
     with wrapper.trace() as tracer:
         with tracer.invoke(*pass_.batch.args, **pass_.batch.kwargs):
             pass
@@ -576,7 +580,7 @@ class _Enough(BaseException):
 
 def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
     """Run a pass with plain forward hooks, present only meanwhile."""
-    handles: list[Any] = []
+    handles: list[RemovableHandle] = []
     # Ours come after those of the edits, and so see what these made.
     with installed(model, pass_.state):
         try:
@@ -591,7 +595,7 @@ def _run_with_hooks(model: LiveModel, pass_: _Pass) -> None:
                 handle.remove()
 
 
-def _listen(module: nn.Module, place: Place, pass_: _Pass) -> Any:
+def _listen(module: nn.Module, place: Place, pass_: _Pass) -> RemovableHandle:
     def see(value: object) -> None:
         pass_.see(place, value)
         if pass_.complete:
@@ -600,7 +604,7 @@ def _listen(module: nn.Module, place: Place, pass_: _Pass) -> Any:
     return heard(module, pass_.places[place][0][1], see)
 
 
-def heard(module: nn.Module, point: HookPoint, see: Callable[[Any], None]) -> Any:
+def heard(module: nn.Module, point: HookPoint, see: Callable[..., None]) -> RemovableHandle:
     """Pass on a module's output, or input, whenever it runs; return a plain hook, to be removed."""
     if point.side == "output":
         return module.register_forward_hook(lambda _module, _args, output: see(output))

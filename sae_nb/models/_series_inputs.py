@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, UInt8
@@ -15,6 +15,8 @@ from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import Batch, Batches, plain_batches
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
     from sae_nb.models._live_model import LiveModel
 
 _WIDTH = 480  # pixels
@@ -49,7 +51,7 @@ def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batc
 
 
 def _channels(model: LiveModel) -> int:
-    config: Any = getattr(model.module, "config", None)
+    config: PretrainedConfig = getattr(model.module, "config", None)
     return int(getattr(config, "num_input_channels", 1) or 1)
 
 
@@ -74,7 +76,7 @@ def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time chan
     if not in_time:
         return values
     # What comes before the context serves as lags; what fills no patch is left out at the beginning.
-    config: Any = getattr(model.module, "config", None)
+    config: PretrainedConfig = getattr(model.module, "config", None)
     longest = int(getattr(config, "context_length", None) or values.shape[1])
     if values.shape[1] < longest and facts.fills_series(model.module):
         raise ValueError(

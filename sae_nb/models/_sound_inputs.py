@@ -39,6 +39,8 @@ from sae_nb.models._spectrograms import LogMelSizes, spectrogram_faces
 from sae_nb.models._two_streams import pairs_of, with_targets
 
 if TYPE_CHECKING:
+    from transformers import PretrainedConfig, SequenceFeatureExtractor
+
     from sae_nb.models._live_model import LiveModel
 
 
@@ -52,7 +54,7 @@ class SoundPreprocess:
     normalise: bool = False
     """Whether each clip is brought to mean 0 and variance 1."""
 
-    extractor: Any = None
+    extractor: SequenceFeatureExtractor | None = None
     """Maker of spectrograms, of transformers; None: the model reads waveforms."""
 
     @classmethod
@@ -81,11 +83,11 @@ _BANDS = 48  # of the spectrogram by which a clip is shown
 _WIDEST = 480  # pixels
 
 
-def _extractor(module: nn.Module, rate: float) -> Any:
+def _extractor(module: nn.Module, rate: float) -> SequenceFeatureExtractor:
     """Make the spectrograms that a module's configuration asks for, with the family's usual settings."""
     import transformers
 
-    config: Any = getattr(module, "config", None)
+    config: PretrainedConfig = getattr(module, "config", None)
     bins = int(config.num_mel_bins)
     if hasattr(config, "max_source_positions"):
         made = transformers.WhisperFeatureExtractor(
@@ -100,7 +102,7 @@ def _extractor(module: nn.Module, rate: float) -> Any:
     )
 
 
-def _folded_extractor(module: nn.Module, rate: float) -> Any:
+def _folded_extractor(module: nn.Module, rate: float) -> SequenceFeatureExtractor:
     """Make the spectrograms of CLAP, whose fixed length a shorter clip fills by repeating."""
     import transformers
 
@@ -284,7 +286,7 @@ def _array(model: LiveModel, values: Tensor, rate: float | None) -> Samples:
 
 
 def _spectrograms(model: LiveModel, values: Tensor) -> Samples:
-    config: Any = getattr(model.module, "config", None)
+    config = getattr(model.module, "config", None)
     bins = getattr(config, "num_mel_bins", None)
     n_axes = 3 if facts.folded_frames(model.module) is None else 4
     if values.ndim != n_axes or not values.is_floating_point() or bins not in values.shape[1:]:
@@ -422,12 +424,12 @@ def fit_sound(model: LiveModel, given: object) -> FittedSound:
     return FittedSound(_checked(model, values, None, 0).values, tuple(notes))
 
 
-def _one_sound(model: LiveModel, given: Any) -> tuple[Float[Tensor, "..."], float | None]:
-    rate: float | None = None
+def _one_sound(model: LiveModel, given: object) -> tuple[Float[Tensor, "..."], float | None]:
     if isinstance(given, str | Path | bytes):
         return read_wave(given)
+    rate: float | None = None
     if isinstance(given, tuple) and len(given) == 2 and isinstance(given[1], int | float):
-        given, rate = given[0], float(given[1])
+        rate, given = float(given[1]), given[0]
     if isinstance(given, list) and given and all(isinstance(x, int | float) for x in given):
         given = torch.tensor(given, dtype=torch.float32)
     if not isinstance(given, Tensor | np.ndarray) or not has_numbers(given):

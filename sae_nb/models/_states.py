@@ -65,7 +65,7 @@ def _as_given(new: Tensor, old: Tensor, point: HookPoint | None) -> Tensor:
     return new.movedim(*reversed(_AS_READ[new.ndim])) if _is_turned(old, point) else new
 
 
-def replace_tensor(value: object, new: Tensor, point: HookPoint | None = None) -> Any:
+def replace_tensor(value: object, new: Tensor, point: HookPoint | None = None) -> object:
     """Return `value` with the tensor that `read_tensor` would give exchanged for `new`."""
     new = _as_given(new, _tensor_in(value, point), point)
     return _exchanged(value, new, point)
@@ -159,7 +159,7 @@ def first_input(
     raise TypeError(f"A module must get a tensor to be read{where}, got {list(kwargs)}.")
 
 
-def module_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint) -> Any:
+def module_input(args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint) -> object:
     """Return what a module got at an input-side hook point."""
     where = first_input(args, kwargs, point)
     return args[where] if isinstance(where, int) else kwargs[where]

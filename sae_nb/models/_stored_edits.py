@@ -24,6 +24,9 @@ from sae_nb.models._interventions import (
 )
 
 if TYPE_CHECKING:
+    from nnsight import NNsight
+    from nnsight.intervention.envoy import Envoy
+
     from sae_nb.models._live_model import LiveModel
 
 
@@ -31,7 +34,7 @@ Travelling = tuple[int | None, Tensor | None, Tensor, float, float]
 """Element of a tuple output, mask, and (d, g, b) of x + (g·⟨x, d⟩ / ⟨d, d⟩ + b)·d."""
 
 
-def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
+def edited_nnsight(wrapped: NNsight, intervention: Intervention) -> NNsight:
     """Return an nnsight model that makes one edit in every trace, and leave the one given as it is."""
     try:
         part = wrapped._module.get_submodule(intervention.hook_point.path)
@@ -53,7 +56,7 @@ def edited_nnsight(wrapped: Any, intervention: Intervention) -> Any:
     return model
 
 
-def _writer(envoy: Any, side: Side, edits: Sequence[Travelling]) -> Callable[[], None]:
+def _writer(envoy: Envoy, side: Side, edits: Sequence[Travelling]) -> Callable[[], None]:
     """Return what makes plain edits at one module whenever it runs."""
     change, change_inputs = _changes()
 
@@ -102,7 +105,7 @@ def _changes() -> tuple[Callable[..., Any], Callable[..., Any]]:
     return change, change_inputs
 
 
-def _follower(root: Any, envoy: Any, intervention: Intervention) -> Callable[[], None]:
+def _follower(root: NNsight, envoy: Envoy, intervention: Intervention) -> Callable[[], None]:
     """Return what makes any edit whenever the model runs, its columns read off the model's inputs."""
     from nnsight.intervention.iterator import Iterations
 
@@ -256,7 +259,7 @@ def run_remotely(
 
 
 def _sent(
-    wrapper: Any,
+    wrapper: NNsight,
     args: Sequence[Any],
     kwargs: Mapping[str, Any],
     stops: Sequence[tuple[str, Side, list[Travelling], bool]],
