@@ -27,8 +27,8 @@ from sae_nb.activations._context import (
     Ragged,
     Tokens,
     content_of_samples,
-    policy_text,
 )
+from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._rows import Rows, generator_for, shuffled_batches
 from sae_nb.activations._token_texts import CONTINUED, whole_at
 from sae_nb.checks import (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from itertools import accumulate
@@ -16,6 +16,7 @@ from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from sae_nb.activations._modality import OTHER, Modality, modality_of
+from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._token_texts import (
     CONTINUED,
     displayed,
@@ -484,82 +485,6 @@ def join_columns(parts: Sequence[Tensor]) -> Tensor:
         torch.nn.functional.pad(part, (0, 0, 0, height - len(part)), value=-1) for part in parts
     ]
     return torch.cat(full, dim=1)
-
-
-_POSITIONS = 4  # of dropped rows, named in a repr
-
-
-_POSITIONS_IN_WORDS = {
-    "last": "of every sample its last token alone",
-    "not_first": "without the first token of every sample",
-    "cls": "class tokens alone",
-    "registers": "registers alone",
-    "patches": "patches alone",
-}
-
-RECONSTRUCTED = "reconstructed"
-"""Entry of a policy: the SAE whose reconstructions the rows are, in place of activations."""
-
-
-def policy_text(policy: Mapping[str, Any]) -> str:
-    """Return a policy in words, short enough for a repr."""
-    parts = []
-    if policy.get(RECONSTRUCTED):
-        parts.append(f"reconstructions by {policy[RECONSTRUCTED]}")
-    if policy.get("features") == "channels":
-        parts.append("channels are features, positions time")
-    if policy.get("features") == "unknown":
-        parts.append("features taken from the last axis")
-    parts += _of_parts(policy.get("drop_first"), "first tokens dropped")
-    if policy.get("n_dropped_massive"):
-        parts.append(_massive_text(policy))
-    if policy.get("n_dropped_padding"):
-        parts.append("padding dropped")
-    if "special_tokens" in policy:
-        special = _of_parts(policy.get("keep_special", True), "special tokens kept")
-        parts += special or ["special tokens dropped"]
-    if policy.get("roles"):
-        parts.append(f"roles by rendering {policy['roles']}")
-    positions = policy.get("positions", "all")
-    if isinstance(positions, list):  # of parts that were put together
-        parts.append(f"positions {', '.join(dict.fromkeys(_flat(positions)))}")
-    elif positions != "all":
-        others = f"of conversations the {positions}'s tokens alone"
-        parts.append(_POSITIONS_IN_WORDS.get(positions, others))
-    if policy.get("n_dropped_ids"):
-        parts.append(f"{policy['n_dropped_ids']} of unwanted tokens dropped")
-    if policy.get("truncated"):
-        parts.append(f"{policy['truncated']} cut at {policy.get('context_length')} tokens")
-    parts += _of_parts(policy.get("packed"), f"packed to {policy.get('context_length')} tokens")
-    if policy.get("interventions"):
-        parts.append("captured under edits at " + ", ".join(policy["interventions"]))
-    if policy.get("interrupted"):
-        parts.append("interrupted")
-    return ", ".join(parts)
-
-
-def _of_parts(value: object, words: str) -> list[str]:
-    """Words for a setting that holds, in all activations that were put together or in some."""
-    flags = list(_flat(value))
-    return [words + " in some parts" * (not all(flags))] if any(flags) else []
-
-
-def _flat(value: object) -> Iterator[Any]:
-    """The values of a setting in parts of parts."""
-    if not isinstance(value, list):
-        yield value
-        return
-    for one in value:
-        yield from _flat(one)
-
-
-def _massive_text(policy: Mapping[str, Any]) -> str:
-    """Return the number of rows dropped for their norm, and their positions."""
-    n = policy["n_dropped_massive"]
-    positions = sorted({position for _, position in policy.get("massive_at", ())})
-    few = ", ".join(map(str, positions[:_POSITIONS])) + ", …" * (len(positions) > _POSITIONS)
-    where = f" (at position{'s' * (len(positions) > 1)} {few})" if few else ""
-    return f"{n} row{'s' * (n != 1)} of massive norm dropped{where}"
 
 
 def content_of_samples(

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.activations._context import policy_text
+from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._rows import generator_for
 from sae_nb.activations._sites import AND
 from sae_nb.capturing._batch_rows import BatchRows, count_rows

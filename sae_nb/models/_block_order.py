@@ -18,7 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations._modality import VIDEO
-from sae_nb.models._facts import config_of, model_type, video_frames, video_size
+from sae_nb.models._facts import (
+    Arguments,
+    config_of,
+    model_type,
+    picture_arguments,
+    text_arguments,
+    video_frames,
+    video_size,
+)
 from sae_nb.models._families import (
     Structure,
     block_lists,
@@ -189,21 +197,20 @@ def verify(model: LiveModel, found: Structure, turns: Turns) -> None:
 # Inputs to try.
 
 
-Call = tuple[tuple[Any, ...], dict[str, Any]]
-
-
-def _probes(model: LiveModel) -> Iterator[Call]:
+def _probes(model: LiveModel) -> Iterator[Arguments]:
     """Yield arguments that the module may read, the likeliest first."""
     device, dtype = model.device, model.dtype
     if model.modality.is_text:
         size = model.vocabulary_size or 4
         ids = torch.arange(3, device=device)[None] % size
-        yield model.text_arguments(ids, torch.ones_like(ids, dtype=torch.bool))
+        keep = torch.ones_like(ids, dtype=torch.bool)
+        yield text_arguments(model.module, ids, keep, causal=model.causal)
         return
     if model.modality.is_image:
         for side, channels in _pictures(model):
             shape = (1, channels, *side)
-            yield model.picture_arguments(torch.zeros(shape, device=device, dtype=dtype))
+            values = torch.zeros(shape, device=device, dtype=dtype)
+            yield picture_arguments(model.module, values)
         return
     frames, name = video_frames(model.module), getattr(model.module, "main_input_name", "")
     if model.kind == VIDEO.name and frames is not None:

@@ -1,4 +1,4 @@
-"""Files of a checkpoint in Hugging Face's layout: safe weights, configuration, the hub and its cache."""
+"""Files of a checkpoint in Hugging Face's layout: safe weights, configuration; bundled, or of the hub."""
 
 from __future__ import annotations
 
@@ -9,15 +9,30 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sae_nb.checks import checked
 from sae_nb.files._atomic import (
     existing,
     json_object,
 )
-from sae_nb.models._bundled import bundled_names
 from sae_nb.models._hook_points import near_names
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+WEIGHTS = Path(__file__).parent / "weights"
+
+
+@checked
+def bundled_names() -> list[str]:
+    """Return the names of the models that ship with the toolkit, checkpoints as "name@step-N"."""
+    if not WEIGHTS.is_dir():
+        return []
+    return sorted(folder.parent.name for folder in WEIGHTS.glob("*/config.json"))
+
+
+def bundled_folder(name: str) -> Path:
+    """Return where the weights of a bundled model lie."""
+    return WEIGHTS / name
 
 
 def read_config(folder: Path, name: str) -> PretrainedConfig:

@@ -91,6 +91,33 @@ def takes_more(module: nn.Module) -> bool:
     return any(p.kind is p.VAR_KEYWORD for p in parameters)
 
 
+def takes_mask(module: nn.Module) -> bool:
+    """Return whether the module's forward takes an attention mask, so that padding is never read."""
+    return "attention_mask" in forward_names(module)
+
+
+Arguments = tuple[tuple[Tensor, ...], dict[str, Any]]
+"""Of a forward pass, by position and by name."""
+
+
+def text_arguments(module: nn.Module, ids: Tensor, keep: Tensor, *, causal: bool) -> Arguments:
+    """Return the arguments of a forward pass over token ids."""
+    names = forward_names(module)
+    args: tuple[Tensor, ...] = () if "input_ids" in names else (ids,)
+    kwargs: dict[str, Any] = {} if args else {"input_ids": ids}
+    if takes_mask(module):
+        kwargs["attention_mask"] = keep.long()
+    if causal and "use_cache" in names:
+        kwargs["use_cache"] = False
+    return args, kwargs
+
+
+def picture_arguments(module: nn.Module, values: Tensor) -> Arguments:
+    """Return the arguments of a forward pass over pixel values."""
+    named = "pixel_values" in forward_names(module)
+    return ((), {"pixel_values": values}) if named else ((values,), {})
+
+
 def vocabulary_size(module: nn.Module) -> int | None:
     """Return how many token ids the module knows; None if it has no token embedding."""
     size = getattr(config_of(module), "vocab_size", None)
@@ -475,6 +502,19 @@ def spectrogram_grid(module: nn.Module) -> tuple[int, int] | None:
         return None
     bins, length, by_bands, by_time, patch = (int(value) for value in known if value)
     return (bins - patch) // by_bands + 1, (length - patch) // by_time + 1
+
+
+def column_seconds(module: nn.Module, rate: float | None) -> float | None:
+    """Return the time from one column of a spectrogram's or a series' patches to the next; None of others."""
+    own = getattr(module, "column_seconds", None)
+    if isinstance(own, float):
+        return own
+    if rate is None:
+        return None
+    stride, config = series_stride(module), config_of(module)
+    if stride is None and spectrogram_grid(module) is not None:
+        stride = int(config.time_stride) * HOP
+    return None if stride is None else stride / rate
 
 
 def first_values(module: nn.Module) -> Tensor | None:

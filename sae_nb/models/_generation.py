@@ -577,7 +577,7 @@ def _continued(
     # Without an attention mask padding would be read as text: only equal lengths go together.
     groups: dict[Any, list[int]] = {}
     for row, prompt in enumerate(prompts):
-        alike: object = 0 if model.takes_mask else len(prompt.ids)
+        alike: object = 0 if facts.takes_mask(model.module) else len(prompt.ids)
         if isinstance(prompt, Begun):  # an image's features have no axis of samples in some models
             alike = row if model.placeholders else prompt.shape
         groups.setdefault(alike, []).append(row)

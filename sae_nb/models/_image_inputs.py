@@ -25,6 +25,7 @@ from sae_nb.data._images import (
     visible_files,
 )
 from sae_nb.files._atomic import existing_folder
+from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import (
     IMAGES,
     Batch,
@@ -326,8 +327,8 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
     else:
         values, shown = _prepared(model.preprocess, pictures)
     values = values.to(model.dtype) if values.is_floating_point() else values
-    args, kwargs = model.picture_arguments(values)
-    sample, position = plain_index(first, len(items), model.n_tokens(values))
+    args, kwargs = facts.picture_arguments(model.module, values)
+    sample, position = plain_index(first, len(items), _n_tokens(model, values))
     return Batch(
         args=args,
         kwargs=kwargs,
@@ -337,6 +338,17 @@ def _batch(model: LiveModel, items: list[Tensor | PixelValues], first: int) -> B
         position=position,
         pictures=shown,
     ).to(model.device)
+
+
+def _n_tokens(model: LiveModel, values: Tensor) -> int | None:
+    """Return the tokens per image for pixel values of this size; None if unknown."""
+    if model.patch_grid is None:
+        return None
+    patch = pair(getattr(getattr(model.module, "config", None), "patch_size", None))
+    rows, columns = model.patch_grid
+    if patch is not None and values.ndim == 4:
+        rows, columns = values.shape[2] // patch[0], values.shape[3] // patch[1]
+    return model.prefix_tokens + rows * columns
 
 
 def _prepared(

@@ -27,8 +27,9 @@ from sae_nb.files._atomic import (
     read_json,
 )
 from sae_nb.models import _facts as facts
-from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import (
+    bundled_folder,
+    bundled_names,
     cached_names,
     hub_folder,
     hub_small_files,

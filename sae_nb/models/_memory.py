@@ -11,8 +11,9 @@ from typing import Any
 import torch
 
 from sae_nb.checks import Count, available_memory, check_memory, check_path, checked
-from sae_nb.models._bundled import bundled_folder, bundled_names
 from sae_nb.models._checkpoint_files import (
+    bundled_folder,
+    bundled_names,
     count_parameters,
     hub_folder,
     read_config,

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from sae_nb.models._bundled import bundled_folder, bundled_names
-from sae_nb.models._checkpoint_files import snapshot
+from sae_nb.models._checkpoint_files import bundled_folder, bundled_names, snapshot
 from sae_nb.models._families import Structure, find_structure
 from sae_nb.models._fetching import FETCHED, fetched_folder, hub_name, known_as
 

@@ -590,7 +590,7 @@ def _collated(model: LiveModel, rows: Iterable[Row], batch_size: int) -> Iterato
     group: list[Row] = []
     for row in rows:
         # Without an attention mask padding would be read as text: only equal lengths go together.
-        odd = group and not model.takes_mask and len(row.ids) != len(group[0].ids)
+        odd = group and not facts.takes_mask(model.module) and len(row.ids) != len(group[0].ids)
         if odd or len(group) == batch_size:
             yield _batch(model, group)
             group = []
@@ -610,7 +610,7 @@ def _batch(model: LiveModel, rows: list[Row]) -> Batch:
     chat = bool((turn >= 0).any())
     keep = position >= 0
     special = torch.isin(ids, torch.tensor(sorted(model.special_ids), dtype=torch.int64)) & keep
-    args, kwargs = model.text_arguments(ids, keep)
+    args, kwargs = facts.text_arguments(model.module, ids, keep, causal=model.causal)
     batch = Batch(
         args=args,
         kwargs=kwargs,

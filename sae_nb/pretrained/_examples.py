@@ -16,12 +16,12 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import (
-    RECONSTRUCTED,
     Context,
     Ragged,
     ragged_sounds,
 )
 from sae_nb.activations._modality import AUDIO
+from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._rows import MadeRows
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._saving import KIND

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations
-from sae_nb.activations._context import RECONSTRUCTED
+from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Count, Resamples, Seed, at_least, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
