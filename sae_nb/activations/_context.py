@@ -490,10 +490,7 @@ def join_columns(parts: Sequence[Tensor]) -> Tensor:
 def content_of_samples(
     context: Context, group_by: Literal["sample", "text", "image"]
 ) -> list[bytes]:
-    """Return the token ids of every text, or the pixels of every image, as bytes.
-
-    Nothing where they are not known and samples themselves are asked for.
-    """
+    """Return the token ids of every text, or the pixels of every image, as bytes; nothing where not known."""
     if group_by != "image" and context.token_ids is not None:
         return [context.token_ids.sample(i).numpy().tobytes() for i in range(context.n_samples)]
     if group_by == "image" and context.pictures is not None:
@@ -507,10 +504,9 @@ def content_of_samples(
 
 
 def describe_ids(tokenizer: Any, ids: Iterable[int]) -> dict[int, str]:
-    """Return the text of every id, spaces included, one token at a time.
+    """Return the text of every id, spaces included, one token at a time; a byte without text as its number.
 
-    A sentencepiece tokenizer drops the leading space when it decodes one token, so its marker is
-    translated by hand; a byte without text of its own is written as its number, "<0xE4>".
+    A sentencepiece tokenizer drops the leading space of one token, so its marker is translated by hand.
     """
     names: dict[int, str] = {}
     for token_id in ids:
@@ -559,9 +555,7 @@ def join_contexts(contexts: Sequence[Context]) -> Context:
 
 
 def _of_conversations(contexts: Sequence[Context], name: str) -> list[Ragged | None]:
-    """Return the known per-token values, −1 in contexts without a conversation; nothing if no context
-    has one.
-    """
+    """Return the values per token, −1 in contexts without a conversation; nothing if no context has one."""
     parts: list[Ragged | None] = [getattr(context, name) for context in contexts]
     if all(part is None for part in parts):
         return parts

@@ -172,9 +172,7 @@ def _same_step(one: Activations, other: Activations) -> bool:
 
 
 def one_of_sites(acts: Activations, site: int) -> Activations:
-    """Return one of several sites that lie side by side: only it is read from disk. All of them, if
-    they do not.
-    """
+    """Return one of several sites that lie side by side, only it read from disk; else all."""
     rows = acts._rows
     if not isinstance(rows, JoinedRows) or len(rows.parts) != len(rows.sites):
         return acts
@@ -190,9 +188,7 @@ def one_of_sites(acts: Activations, site: int) -> Activations:
 def as_one(
     x_hat: Float[Tensor, "*batch d_out"] | Sequence[Tensor],
 ) -> Float[Tensor, "*batch d_out"]:
-    """Return reconstructions of several sites side by side, as their activations are; of one site as
-    they are.
-    """
+    """Return reconstructions of several sites side by side, as their activations are."""
     return x_hat if isinstance(x_hat, Tensor) else torch.cat(list(x_hat), dim=-1)
 
 
@@ -265,11 +261,7 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
 
 
 def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
-    """Return the input of a dictionary of several sites, one thing per site, as one whose rows hold all
-    of them.
-
-    An argument that is not a list has them side by side already.
-    """
+    """Return a list of one thing per site as rows that hold all of them side by side; else what it is."""
     if not isinstance(x, tuple | list):
         return x
     _check_one_each(x, len(sae.reads), name)
@@ -299,10 +291,7 @@ def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
 
 
 def parts_of(sae: Any, data: Any) -> list[Activations]:
-    """Return the argument for a dictionary of several sites as activations of each site, in order.
-
-    Where only what is read was passed, what is written is missing at the end.
-    """
+    """Return activations of each site in order, without those written where only what is read was passed."""
     read, written = data, None
     if isinstance(data, Pairs):
         read, written = data.sides
@@ -335,11 +324,7 @@ def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
 
 
 def site_names(sae: Any, parts: Sequence[Activations]) -> tuple[str, ...]:
-    """Return the names of a dictionary's sites: by hook point, by model if they are of several.
-
-    No two alike; "site 1", "site 2" where nothing is known of them. A dictionary that reads one place
-    and writes another names both.
-    """
+    """Return names of a dictionary's sites, no two alike: by hook point, and by model if of several."""
     n, n_reads = len(sae.sites), len(sae.reads)
     models, points = (
         [getattr(part, name) for part in parts] for name in ("model_name", "hook_point")
@@ -447,10 +432,7 @@ def check_varies(acts: Activations) -> None:
 
 
 def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> None:
-    """Refuse a dictionary whose reconstruction is not of the one place that it reads.
-
-    With `may_write`, it may read one place and write another one.
-    """
+    """Refuse a dictionary that reads several places, or writes another than it reads unless it may."""
     check_sae(sae)
     writes = getattr(sae, "writes", None)
     if getattr(sae, "by_site", False) or (writes is not None and not may_write):
@@ -466,10 +448,7 @@ def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> 
 def acts_for(
     sae: Any, acts: Any, *, name: str = "acts", finite: bool = True, target: bool = False
 ) -> Activations:
-    """Return activations that an SAE can read; rows of a plain tensor are samples of their own.
-
-    With `target`, they must bring what it writes, where that is not what it reads.
-    """
+    """Return activations that an SAE can read, with what it writes if `target`; a tensor's rows are samples."""
     check_sae(sae)
     if getattr(sae, "writes", None) is not None:
         acts = _of_two_sites(sae, acts, name, target)

@@ -103,10 +103,7 @@ class NormLimits:
         self._settled = {name: self.of(name) for name in self._norms}
 
     def without_massive(self, rows: Mapping[str, BatchRows]) -> dict[str, BatchRows]:
-        """Take the norms of a batch in, and return its rows without those that are massive.
-
-        A token that is massive at one hook point is left out at all that have rows of the same tokens.
-        """
+        """Take a batch's norms in; return its rows without those that are massive at any hook point."""
         massive_rows = {
             name: above(self._learn(name, one), self.of(name)) for name, one in rows.items()
         }
@@ -196,10 +193,7 @@ def batch_rows(
     *,
     layout: TokenAxes | None = None,
 ) -> BatchRows:
-    """Lay out one captured tensor as rows and drop what the policy drops.
-
-    A state gives a row per kept token, per cell of a convolution's map, or per sample, at position 0.
-    """
+    """Lay out one captured tensor as rows, per token, cell or sample, and drop what the policy drops."""
     batch = batch.at(point)
     layout = layout or _known_layout(x, batch, point, policy.prefix_tokens)
     sample, position, keep, dropped = _kept(batch, layout, policy, point)

@@ -101,18 +101,15 @@ def capture(
     """Run a live model over inputs and return its activations, one row per token or patch, and per
     application where a module runs several times in a pass: `acts.step` numbers them.
 
-    Several hook points are read in one pass, and no pass goes further than the last of them. Padding
-    is always dropped; `acts.context.policy` and the repr state what else was dropped, cut or packed.
-    Edits that are active (`steer`, `ablate`) are seen. Several hook points give a dict by the names given.
-
-    Ctrl-C (or the notebook's stop button) reaches the caller as an `Interrupted`, whose `.result` holds the
-    samples that were done, with `policy["interrupted"]`; `sn.interrupted()` returns it in a later cell.
+    Several hook points are read in one pass, and give a dict by the names given. Padding is always dropped;
+    `acts.context.policy` and the repr state what else was dropped, cut or packed. Edits that are active
+    (`steer`, `ablate`) are seen. Ctrl-C reaches the caller as an `Interrupted`, whose `.result` holds the
+    samples that were done; `sn.interrupted()` returns it in a later cell.
 
     Parameters
     ----------
     inputs
-        Texts, conversations (lists of messages, rendered by the tokenizer's chat template), token ids, images,
-        tensors, or any iterable of them.
+        Texts, conversations (lists of messages), token ids, images, tensors, or any iterable of them.
     hook_points
         One name, or several. Standard names, TransformerLens names and module paths; of a module that runs
         several times, "path@2" is the third application (counted from 0) and "path@last" the last.
@@ -125,45 +122,38 @@ def capture(
         Drop the first token of each text or window, and BOS. "auto": for decoder language models,
         whose first token is an attention sink.
     drop_massive
-        Drop rows whose norm is more than ten times the median norm, wherever they are: one of them can be
-        most of the variance of thousands of rows. "auto": where "auto" drops first tokens, unless
-        drop_first=False. The median is of the rows met so far, and of the first 1 024 from then on; a token
-        that is massive at one of several hook points is dropped at all. The repr counts them,
-        `acts.context.policy["massive_at"]` lists sample and position of each.
+        Drop rows whose norm is more than ten times the median norm (of the first 1 024 rows). "auto": where
+        "auto" drops first tokens, unless drop_first=False. A token that is massive at one of several hook
+        points is dropped at all; `acts.context.policy["massive_at"]` lists sample and position of each.
     context_length
         Tokens after which a text is cut. None: the model's own limit.
     pack
         Join texts into windows of `context_length` tokens instead of padding them.
     add_bos
-        Put BOS before each text; "auto": as the tokenizer does. A text that has one itself keeps it and gets no
-        second one; token ids are taken as they are, but for True.
+        Put BOS before each text that has none; "auto": as the tokenizer does. Token ids are taken as they are,
+        but for True.
     keep_special
         Keep special tokens other than BOS (class, separator, end of text).
     positions
         Tokens that become rows, in the words of `steer`: "all"; "last" of every sample; "not_first"; of images
-        "cls", "registers", "patches"; of conversations "assistant" for what a model writes, the end of its
-        turn included, "user", "system", "tool". `acts.roles` and `acts.turns` say it of every row.
+        "cls", "registers", "patches"; of conversations "assistant", "user", "system", "tool".
     drop_ids
         Token ids of your own that never become rows, such as those of a template's markers.
     features
-        Axis that holds the features of a state (batch, …, …): "channels" for the second, as convolutions have
-        it, "last" for the last. None: as the module that makes it decides; where it does not, the last, and
-        a warning names it. The other axis is `acts.position`.
+        Axis that holds the features of a state (batch, …, …): "channels" for the second, "last" for the last.
+        None: as the module decides; where it does not, the last, and a warning names it.
     dtype
         Precision of the rows; None: the model's.
     max_rows
         Stop after so many rows.
     backend
-        "nnsight", or "hooks": plain forward hooks, the same values without nnsight. (What hooks of
-        your own make of an output, nnsight sees from the next module on, "hooks" at once.)
+        "nnsight", or "hooks": plain forward hooks, the same values without nnsight.
     shard_rows
         Rows per file of a store; None: 32 MiB worth.
     gradient_of
-        A loss of the model: `acts.gradient` is then its gradient by each row of `acts.x`, read in the same
-        forward pass and one backward pass, in the model's precision. "next_token": −log p of each next
-        token (decoders of language); "labels": −log p of `labels`; or a function that turns the model's
-        answers to a batch into one number. All are sums over samples and tokens, in nats, so that a row's
-        gradient is the same in whatever batch it is. Needs no trainable weights.
+        A loss of the model: `acts.gradient` is its gradient by each row of `acts.x`. "next_token": −log p of
+        each next token; "labels": −log p of `labels`; or a function from the model's answers to a batch to
+        one number. All are sums over samples and tokens, in nats.
     labels
         With gradient_of="labels", the class of each sample, for the model's answer; or {head: classes}.
     progress
@@ -173,8 +163,7 @@ def capture(
     ------
     HookPointNotFound: If the model has no such hook point; the near names are listed.
     ValueError: If inputs are empty, inputs have no such `positions`, an activation holds NaN or
-        infinity (hook point, row and token are named), `store` holds another capture, or there is no
-        gradient: the hook point comes after the loss, or the model was made in inference mode.
+        infinity (hook point, row and token are named), `store` holds another capture, or there is no gradient.
     MemoryError: If the rows would not fit in memory.
 
     Example

@@ -207,9 +207,7 @@ def differentiating(
 def with_gradients(
     runner: Runner, batch: Batch, loss: Loss
 ) -> Iterator[tuple[str, int, Tensor, Tensor]]:
-    """Run a batch forwards and backwards, and yield activations with their gradients: hook point by hook
-    point, and of each application by application.
-    """
+    """Run a batch forwards and backwards; yield hook point, application, activations, their gradients."""
     run = runner(batch)
     with run.model.lock, torch.inference_mode(False), torch.enable_grad():
         value = loss.of(run.answer, run.batch)

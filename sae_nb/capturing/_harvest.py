@@ -62,11 +62,7 @@ class CaptureRecord:
 @checked(leave=("drop_first", "drop_massive", "keep_special"))
 @dataclass(frozen=True, kw_only=True)
 class CaptureSettings:
-    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once.
-
-    `capture` and `stream` take them as keywords, each with some of its own (`CaptureOptions`,
-    `StreamOptions`).
-    """
+    """Settings of batching, running and turning inputs into rows, as `capture` explains; checked once."""
 
     batch_size: Count | None = None
     drop_first: bool | Literal["auto"] = "auto"
@@ -107,9 +103,7 @@ An application that comes again takes the place of what was copied before.
 
 
 class Harvest:
-    """One capture: a model, where it is read (by names as given), how activations become rows, and after
-    how many of them it ends.
-    """
+    """A model, where it is read (by names as given), how activations become rows, and how many at most."""
 
     def __init__(
         self,

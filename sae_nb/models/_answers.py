@@ -85,9 +85,7 @@ class Answer:
         return "class" if ndim == 2 and model.class_names is not None else "vector"
 
     def one(self, i: int = 0) -> Float[Tensor, " outcomes"]:
-        """Return the answer to one sample, fp32: scores of the next token or of classes, or all its
-        numbers.
-        """
+        """Return the answer to one sample, fp32: scores of the next token or of classes, or all its numbers."""
         answer = self.tensor[i].float()
         if self.kind == "next token":
             keep = self.keep
@@ -100,11 +98,7 @@ class Answer:
 
 
 def main_tensor(raw: object, *, prefer_pooled: bool = False) -> Tensor:
-    """Return the tensor that counts in a raw output.
-
-    A tensor is itself. Of a record: the logits; else the embedding of one of two towers; else, if
-    preferred, the pooled output; else the last hidden state; else the first tensor.
-    """
+    """Return the tensor that counts in a raw output; see `LiveModel.main_output`."""
     if isinstance(raw, Tensor):
         return raw
     named = named_outputs(raw)

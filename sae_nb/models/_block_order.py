@@ -80,9 +80,7 @@ def settled(model: LiveModel, found: Structure) -> tuple[Structure, bool]:
 
 
 def again_and_again(model: LiveModel) -> tuple[Structure | None, bool]:
-    """Return the structure of a network without a list of blocks, if it runs one block several times, and
-    whether that is known.
-    """
+    """Return the structure of a network that runs one block several times, and whether that is known."""
     if model.remote or not may_loop(model.module):
         return None, True
     turns = tried(model, None)
@@ -162,8 +160,7 @@ def noting(model: LiveModel, found: Structure | None) -> Iterator[Callable[[], T
 def watches(model: LiveModel) -> bool:
     """Return whether the next pass goes to its end, to see how often parts run; counts the passes.
 
-    In networks of transformers and of ours that is the same for all inputs. Others may loop more often for
-    some: those that loop are watched in every pass, the rest in the first four and then ever more rarely.
+    Networks that may loop more often for some inputs are watched, always or ever more rarely.
     """
     if model.remote or fixed(model.module):
         return False

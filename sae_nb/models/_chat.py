@@ -56,9 +56,7 @@ def is_conversation(item: object) -> TypeGuard[Sequence[Message]]:
 def conversation(
     model: LiveModel, messages: Sequence[Message], *, asks: bool = False
 ) -> Conversation:
-    """Render messages; with `asks`, up to where the assistant continues: within its own last message, or at the
-    answer that the template asks for.
-    """
+    """Render messages; with `asks`, up to where the assistant continues its message or begins its answer."""
     _check(model, messages)
     begun = asks and messages[-1]["role"] == "assistant"
     whole = partial(_rendered, model, asks=asks and not begun, begun=begun)
@@ -118,9 +116,7 @@ def _turns(
 
 
 def _opening(model: LiveModel, message: Message, text: str, words: int, closes: bool) -> int:
-    """Return where the first turn of a text begins: at the marker that opens a turn of its role later on, or
-    else at its words.
-    """
+    """Return where the first turn of a text begins: at the marker that opens its role later, or its words."""
     role, system = message["role"], message["role"] == "system"
     if role == "assistant":
         return words  # what is before them asks for them

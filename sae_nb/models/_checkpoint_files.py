@@ -164,8 +164,7 @@ _OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 def hub_folder(name: str, revision: str | None) -> Path:
     """Return the local folder of a hub id, fetching it only if the cache does not hold it all.
 
-    A cached branch is used as it is; name a commit, or clear the cache, to get a newer one. Only
-    safetensors weights and small text files are fetched.
+    A cached branch is used as it is. Only safetensors weights and small text files are fetched.
     """
     cached = snapshot(name, revision, local_files_only=True)
     if isinstance(cached, Path):

@@ -253,8 +253,7 @@ for patches that a training hid."""
 def _check_all_read(name: str, module: nn.Module, unread: Iterable[str]) -> None:
     """Refuse stored weights of the network itself that its config.json makes no use of.
 
-    A block too many and a weight of a present part are refused, other weights between the input and the head
-    are warned of; heads and towers may be left out.
+    Other weights between input and head are warned of; heads and towers may be left out.
     """
     prefix = f"{getattr(module, 'base_model_prefix', '')}."
     own = dict(module.named_parameters())

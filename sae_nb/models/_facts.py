@@ -72,10 +72,7 @@ def model_type(module: nn.Module) -> str:
 
 
 def forward_names(module: nn.Module) -> frozenset[str]:
-    """Return the named parameters of the module's forward.
-
-    Read from the class: nnsight replaces ``forward`` on instances.
-    """
+    """Return the named parameters of the forward of the class: nnsight replaces that of instances."""
     return _parameters(type(module).forward)
 
 
@@ -257,19 +254,14 @@ def form_at(module: nn.Module, path: str) -> Form | None:
 
 
 def parts_of_sample(module: nn.Module, path: str) -> int:
-    """Return how many parts of a sample a module sees as samples; 1 for most models.
-
-    VideoPrism's first blocks see the frames of a video one by one.
-    """
+    """Return how many parts of a sample a module sees as samples: VideoPrism's first blocks see frames."""
     by_frame = model_type(module).startswith("videoprism") and "spatial_layers" in path
     found = tubelets(module) if by_frame else None
     return 1 if found is None else found[0]
 
 
 def tokens_from(module: nn.Module, path: str) -> int | None:
-    """Return the place of the first token in states of more places than tokens, −1: tokens are the last;
-    None for most models.
-    """
+    """Return the place of the first token where a state has more places, −1: tokens are last; else None."""
     inside = re.search(r"(^|\.)(layers?)\.\d+(\.|$)", path)
     return _MORE_PLACES.get(model_type(module)) if inside else None
 
@@ -443,9 +435,7 @@ def reads_spectrograms(module: nn.Module) -> bool:
 
 
 def folded_frames(module: nn.Module) -> int | None:
-    """Return the frames of the spectrograms that a module folds into square images, as CLAP's audio tower does:
-    side · (side / bands); None for others.
-    """
+    """Return the frames of spectrograms that are folded into square images, as CLAP does; None for others."""
     config = getattr(module, "config", None)
     side, bins = (getattr(config, name, None) for name in ("spec_size", "num_mel_bins"))
     if "input_features" not in forward_names(module) or not isinstance(side, int) or not bins:

@@ -186,9 +186,7 @@ class Structure:
         return len(set(self.paths)) < len(self.paths)
 
     def application(self, layer: int) -> str:
-        """Return the block of a layer and its loop, counted from 0 as in `model.layers` and "path@1":
-        "blocks.1, loop 1"; nothing where blocks run once.
-        """
+        """Return a layer's block and loop, "blocks.1, loop 1"; nothing where blocks run once."""
         if not self.looped:
             return ""
         path = ".".join(self.paths[layer].split(".")[-2:])
@@ -238,18 +236,14 @@ def _below(structure: Structure, path: str) -> Structure:
 def find_structure(module: nn.Module) -> Structure | None:
     """Find the blocks of a network and their parts; None if nothing in it looks like blocks.
 
-    The blocks are the longest list of modules that is not itself inside such a list; lists whose
-    members have an attention come first.
+    They are the longest list of modules that is in no other; lists whose members have an attention come first.
     """
     path = next((path for _, path in _scored_lists(module)), None)
     return None if path is None else _structure(module, _flat(module, path))
 
 
 def other_towers(module: nn.Module, found: Structure) -> list[Structure]:
-    """Return the structures of other lists of blocks with attention, the longest first.
-
-    A network may hold several: an encoder of images, a predictor of which only training makes use.
-    """
+    """Return the structures of other lists of blocks with attention, the longest first."""
     path = text_part(module)
     holder = module if path is None else module.get_submodule(path)
     others = []
@@ -268,10 +262,7 @@ def may_loop(module: nn.Module) -> bool:
 
 
 def lone_block(module: nn.Module, runs: Mapping[str, int]) -> Structure | None:
-    """Return the structure of a network that runs one block with attention again and again; None of others.
-
-    The block is in no list, so that only a pass shows it: the outermost such module that runs several times.
-    """
+    """Return the structure of a network that runs one block, in no list, again and again; None of others."""
     for path, part in module.named_modules():
         if runs.get(path, 0) > 1 and _first_part(part, ATTENTIONS) is not None:
             structure = _structure(module, (path,))
@@ -395,10 +386,7 @@ def _flat(module: nn.Module, path: str) -> tuple[str, ...]:
 
 
 def standard_hook_points(module: nn.Module, structure: Structure | None) -> list[HookPoint]:
-    """List a network's hook points in the order a forward pass reaches them.
-
-    Without blocks: one per module, by its raw path.
-    """
+    """List a network's hook points in the order a pass reaches them; without blocks one per module."""
     if structure is None:
         return [HookPoint(path, path=path) for path, _ in module.named_modules() if path]
     points = []

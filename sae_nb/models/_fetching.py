@@ -212,7 +212,7 @@ def _fetch(wheel: Wheel, folder: Path) -> None:
 
 
 def fetched_folder(name: str) -> Path:
-    """Return where a model lies that was fetched."""
+    """Return where a model lies that was fetched; else a FileNotFoundError names every way to have it."""
     entry = FETCHED[name]
     folder = cache_folder("models") / name
     if os.path.isfile(folder / MANIFEST):  # no error where rights are missing

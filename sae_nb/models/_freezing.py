@@ -25,14 +25,9 @@ _RSQRT = (torch.rsqrt, Tensor.rsqrt)
 
 
 class Frozen(TorchFunctionMode):
-    """Holds attention patterns and norms' scales: as they come, or as another pass had them.
+    """Holds attention patterns and norms' scales: as they come, or as another pass had them (`constants`).
 
-    Parameters
-    ----------
-    constants
-        Of an earlier pass over the same input; None: what this pass computes, kept in `constants`.
-    attention
-        Whether patterns are held; if not, norms' scales alone.
+    Without `attention`, norms' scales alone.
     """
 
     def __init__(

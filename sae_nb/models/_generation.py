@@ -73,17 +73,9 @@ def continue_texts(
 class Stream:
     """Texts that grow by one token a row whenever `step` is called, as `continue_texts` writes them.
 
-    Each step is one forward pass: it reads what was not read yet, the prompt at first, and appends the
-    token that comes next. Interventions may come and go between two steps, and a step that fails leaves
-    everything as it was. `forked` continues from an earlier token another way, without reading what is
-    before it again. The caller checks whether it fits in the context.
-
-    Parameters
-    ----------
-    rows
-        Token ids of texts of any lengths, or conversations.
-    choose
-        From `Choice`; the likeliest token when None.
+    Each step is one forward pass: it reads what was not read yet and appends the token that comes next.
+    Interventions may come and go between two steps, and a step that fails leaves everything as it was. The
+    caller checks whether it fits in the context.
 
     Example
     -------
@@ -170,13 +162,7 @@ class Stream:
         return chosen
 
     def instead(self, tokens: Int[Tensor, " rows"]) -> None:
-        """Put other tokens in the place of those chosen last, which no pass has read yet.
-
-        Parameters
-        ----------
-        tokens
-            One for each row; −1 ends a row here. Rows that had ended before stay as they are.
-        """
+        """Put other tokens, one a row, in place of those chosen last; −1 ends a row."""
         text = self._text
         written, given = text.keep[:, -1], tokens.to(text.ids)
         chosen = torch.where(given < 0, self._model.pad_id, given)
@@ -243,16 +229,11 @@ class Stream:
             self._choose.go_back(before)
 
     def forked(self, n_columns: int, row: int = 0, n_rows: int = 1) -> Stream:
-        """Return a stream that continues from the first columns of a row, several times over.
+        """Return a stream that continues from the first columns (≥ 1) of a row, several times over.
 
-        All its rows draw with the same random numbers, those that this one drew with. The last of these
-        columns is read again, so that interventions may hold for it; what is before it is taken from the
-        cache, or read again where the cache does not go back that far (a sliding window).
-
-        Parameters
-        ----------
-        n_columns
-            At least 1; in a text without padding.
+        All its rows draw with the random numbers that this one drew with. The last of these columns is read
+        again, so that interventions may hold for it; what is before it is of the cache, if that goes back so
+        far.
         """
         made = copy.copy(self)
         made._text = self._text.first(n_columns, row, n_rows)
@@ -290,15 +271,7 @@ def _shortened(cache: Cache, n_columns: int) -> Cache | None:
 
 
 class Choice:
-    """The likeliest token of every row, or one that is drawn: next-token logits → token ids.
-
-    Parameters
-    ----------
-    temperature
-        0 takes the likeliest.
-    seed
-        Of the draws; None uses torch's global generator.
-    """
+    """Next-token logits → the likeliest token of every row, or one that is drawn."""
 
     def __init__(self, temperature: float = 0.0, seed: int | None = None) -> None:
         self.temperature, self._alike = temperature, False
@@ -363,10 +336,7 @@ def _check_generates(model: LiveModel) -> None:
 def prompt_rows(
     model: LiveModel, prompt: Inputs, add_bos: AddBos = "auto"
 ) -> tuple[list[Conversation], bool]:
-    """Return prompts as they are continued, with roles −1 in texts; and whether it is one alone.
-
-    A conversation ends where the assistant would begin its answer, or where the one that it began ends.
-    """
+    """Return prompts as they are continued, up to the assistant's answer; and whether it is one alone."""
     if model.streams or (model.placeholders and not isinstance(prompt, str)):
         return _begun(model, prompt, add_bos)
     samples = language_samples(model, prompt, asks=True)

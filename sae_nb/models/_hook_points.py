@@ -159,8 +159,7 @@ def find_hook_point(
 ) -> HookPoint:
     """Return the hook point a name means: standard, TransformerLens or raw module path.
 
-    A standard name wins over a module path of the same spelling; a module that is itself called
-    "output" wins over the suffix. "path@2" is the module's third application, "path@last" its last one.
+    A standard name wins over a module path, a module that is called "output" over the suffix.
     """
     whole, at, step = str(check_hook_name(name)).rpartition("@")
     if at:

@@ -620,11 +620,7 @@ _OUT_OF_ORDER = ("hiera",)
 
 
 def vision_layout(module: nn.Module, picture_size: tuple[int, int] | None) -> TokenLayout | None:
-    """Read a vision model's token layout; None if it is not a patch transformer.
-
-    Prefix tokens are counted from the module's own parameters (``cls_token``, ``class_embedding``,
-    ``register_tokens``, ``distillation_token``), the grid from image and patch size.
-    """
+    """Read a vision model's token layout; None if it is not a patch transformer."""
     config: PretrainedConfig = getattr(module, "config", None)
     grid = getattr(config, "patch_grid", None)
     if isinstance(grid, tuple) and hasattr(config, "n_prefix_tokens"):

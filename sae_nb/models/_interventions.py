@@ -109,10 +109,7 @@ class Intervention:
 
 @contextmanager
 def installed(model: LiveModel, states: RunState | Sequence[RunState]) -> Iterator[None]:
-    """Apply the model's interventions to the forward passes inside the block, beneath nnsight.
-
-    They are there only inside the block; the caller holds ``model.lock``.
-    """
+    """Apply the model's interventions to passes inside the block; the caller holds its lock."""
     stretches = (states,) if isinstance(states, RunState) else tuple(states)
     with model.editing.own_run(stretches):
         if not model.interventions:
@@ -160,8 +157,7 @@ def edited_inputs(
 def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]) -> Tensor:
     """Return `x` with one intervention applied, stretch of columns by stretch of columns.
 
-    The edit is shown places, (batch, places, d), in whatever form the module has them; what comes back has
-    the form of `x`.
+    The edit is shown places, (batch, places, d); what comes back has the form of `x`.
     """
     _check_editable(x, intervention)
     if intervention.hook_point.encoder:
@@ -262,7 +258,7 @@ _WRAPPERS: weakref.WeakKeyDictionary[LiveModel, tuple[Any, dict[int, Any]]] = (
 def own_wrapper(model: LiveModel) -> tuple[Any, dict[int, Any]]:
     """Return nnsight's wrapper and its envoy of every module, by the module's id.
 
-    Not by path: a module called "output", as in BERT, cannot be reached by its own name.
+    A module called "output", as in BERT, cannot be reached by its own name.
     """
     from nnsight import NNsight
 
@@ -303,9 +299,7 @@ def write_edits(
     where: Callable[[], Sequence[RunState]],
     count: Callable[[], int],
 ) -> None:
-    """Exchange what a module gives, or gets, for the edited, each time it runs in a trace; `count` gives how
-    often it ran before in this pass.
-    """
+    """Exchange what a module gives, or gets, for the edited, each time it runs in a trace."""
     from nnsight.intervention.interleaver import OutOfOrderError
     from nnsight.intervention.iterator import Iterations
 
@@ -348,11 +342,7 @@ def _put_back(table: dict[int, Any], key: int, value: object) -> None:
 
 
 class Editing:
-    """Where a live model's edits meet its module, while they are held there.
-
-    Runs of the live model say where their columns are. For calls from elsewhere it is read off the
-    call's own arguments.
-    """
+    """Where a live model's edits meet its module, in its own runs and in calls from elsewhere."""
 
     def __init__(self, model: LiveModel) -> None:
         self._model = weakref.ref(model)
@@ -367,10 +357,7 @@ class Editing:
         self._calls = Calls()
 
     def hold(self, holder: object) -> None:
-        """Put the active edits into the module until every holder releases; the caller holds the lock.
-
-        Ctrl-C may come in the midst of it, or of `release`: the release that follows takes everything out.
-        """
+        """Put the active edits into the module until every holder releases; the caller holds the lock."""
         model = self._live()
         places = _places(model)
         own_wrapper(model)  # so that what is put around a forward lies beneath nnsight
@@ -419,7 +406,7 @@ class Editing:
         states: Sequence[RunState],
         method: str = "__call__",
     ) -> Any:
-        """Run the module, or another method of it, once under the active edits; the caller holds the lock.
+        """Run the module, or a method of it, once under the active edits; the caller holds the lock.
 
         One edit that asks for nnsight puts all of them into the trace, so that their order holds.
         """
@@ -473,10 +460,7 @@ class Editing:
 
     @contextmanager
     def own_run(self, states: Sequence[RunState], *, traced: bool = False) -> Iterator[None]:
-        """Mark a run of the live model by this thread; if its trace holds the edits, these stay inactive.
-
-        Edits of other live models around the same module stay inactive anyway.
-        """
+        """Mark a run of the live model by this thread; with `traced`, its trace holds the edits."""
         module = id(self._live().module)
         before, runs = _HERE.own.get(module), _HERE.runs.get(module)
         try:

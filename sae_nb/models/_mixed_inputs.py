@@ -121,12 +121,7 @@ def _made(model: LiveModel, parts: Iterable[Mapping[str, Any]]) -> Iterator[Batc
 
 
 def mixed_batch(model: LiveModel, given: Mapping[str, Any], first: int = 0) -> Batch:
-    """Return the batch of a processor's output.
-
-    Raises
-    ------
-    ValueError: If placeholders come without images, or images without placeholders.
-    """
+    """Return the batch of a processor's output."""
     ids = check_ids(model, torch.as_tensor(given["input_ids"]))
     ids = ids[None] if ids.ndim == 1 else ids
     mask = given.get("attention_mask")

@@ -27,8 +27,9 @@ precision, .02, and below what an RMS norm makes of a mean of 1, .3 and more."""
 
 
 def takes_off_mean(module: nn.Module, structure: Structure | None) -> bool | None:
-    """Return whether the norm behind the blocks takes off the mean, as a layer norm does and an RMS norm
-    does not; None where there is none, or another one before the blocks writes to the stream.
+    """Return whether the norm behind the blocks takes off the mean, as a layer norm does.
+
+    None where there is none, or another one before the blocks writes to the stream.
     """
     if structure is None or structure.final_norm is None:
         return None
@@ -58,9 +59,7 @@ def _takes_off(norm: nn.Module) -> bool | None:
 
 @lru_cache(maxsize=64)
 def named_takes_off_mean(name: str) -> bool | None:
-    """Return the same of a model by its name: from its configuration, where that is here, else from that of the
-    family whose name is in its own; None where neither is known. Nothing is fetched.
-    """
+    """Return the same of a model by its name, from its configuration or family; nothing is fetched."""
     import transformers
 
     folder = _folder(name)

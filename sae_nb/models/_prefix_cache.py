@@ -32,15 +32,8 @@ class Below:
     """Outputs of the blocks below some hook points for one batch; the caller holds the model's lock.
 
     Nothing is kept where edits of others are active, where the model runs remotely, of a block that runs
-    several times, and from a block on that gets or gives an object which is neither numbers nor a cache of keys
-    and values: it might carry something past the blocks. The rest is computed again.
-
-    Parameters
-    ----------
-    points
-        Where later runs differ; the blocks that end before the first of them are kept.
-    edited
-        Whether the noted run is edited there, too: a block whose own output is edited is then not kept.
+    several times, and from a block on that gets or gives other than numbers and caches. `edited`: the noted run
+    is edited at the points, too, and a block whose own output is edited is not kept.
     """
 
     def __init__(

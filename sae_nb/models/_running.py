@@ -419,10 +419,7 @@ class _Pass:
 
 
 def _wanted(model: LiveModel, point: HookPoint, is_whole: bool) -> int | None:
-    """Return the one application that a hook point means; None: all, or one that is known at the end.
-
-    A module that ran once is taken to run once, except in passes that go to the end.
-    """
+    """Return the one application that a hook point means; None: all, or one that is known at the end."""
     if isinstance(point.step, int):
         return point.step
     if isinstance(point.step, tuple):

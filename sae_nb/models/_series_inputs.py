@@ -28,8 +28,7 @@ _LINE, _PAPER = 235, 20
 def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
     """Return batches of time series, with their traces and the time between their values.
 
-    Models that take `past_values` read (n, time, channels) or (n, time); others, whose first layer is a
-    convolution, (n, channels, time).
+    Models that take `past_values` read (n, time[, channels]); others have channels second.
     """
     if isinstance(inputs, Tensor) and inputs.ndim == 2 and _channels(model) > 1:
         inputs = inputs[None]
@@ -90,11 +89,7 @@ def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time chan
 
 
 def trace_of(values: Float[Tensor, "..."]) -> UInt8[Tensor, "3 height width"]:
-    """Return (time, channels) or (time,) as an image: a bright line per channel, in time from left to right.
-
-    Each channel fills its own height. Where more than a value falls on a column of pixels, the line spans
-    them.
-    """
+    """Return (time, channels) or (time,) as an image: a bright line per channel, over its own height."""
     traces = (values if values.ndim == 2 else values[:, None]).float().T
     channels, n = traces.shape
     tall = max(2, min(max(_LOWEST, _ONE // channels), _ALL // channels))

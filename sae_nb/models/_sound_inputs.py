@@ -398,8 +398,7 @@ class FittedSound(NamedTuple):
 def fit_sound(model: LiveModel, given: object) -> FittedSound:
     """Return one sound at the rate and of a length that a model reads, and a note on every conversion.
 
-    Channels are averaged, other rates are resampled; of a longer sound the loudest stretch is kept, and
-    silence is added to a shorter one only where the model reads clips of one length.
+    Of a longer sound the loudest stretch is kept; silence is added only where clips must have one length.
     """
     if model.modality != AUDIO:
         raise TypeError(
@@ -635,10 +634,7 @@ def played(values: Float[Tensor, " time"]) -> Int16[Tensor, " time"]:
 def face_of(
     values: Float[Tensor, " time"], longest: int | None = None, columns: int | None = None
 ) -> UInt8[Tensor, "3 height width"]:
-    """Return the spectrogram of a clip as an image, low tones at the bottom, in time as wide as the longest.
-
-    Log magnitudes of a short-time Fourier transform with a Hann window, 60 dB below the loudest in black.
-    """
+    """Return a clip's spectrogram (Hann window, 60 dB) as an image, low tones below, as wide as the longest."""
     longest = longest or len(values)
     width = _WIDEST if columns is None else columns * max(1, _WIDEST // columns)
     whole = torch.nn.functional.pad(values, (0, longest - len(values)))

@@ -33,11 +33,7 @@ if TYPE_CHECKING:
 
 
 def read_tensor(value: object, point: HookPoint | None = None) -> Tensor:
-    """Return the tensor in what a module gave or got: itself, or one element of a tuple or record.
-
-    A sequence comes as (batch, time, d), also where the module has channels second, time first, or several
-    streams, which are then side by side.
-    """
+    """Return the tensor in what a module gave or got; a sequence as (batch, time, d), streams side by side."""
     x = _tensor_in(value, point)
     form = None if point is None else point.form
     if point is not None and point.parts > 1 and x.ndim == 3:
@@ -144,10 +140,7 @@ def _position(value: object, point: HookPoint | None) -> SupportsIndex:
 def first_input(
     args: tuple[Any, ...], kwargs: Mapping[str, Any], point: HookPoint | None = None
 ) -> int | str:
-    """Return which argument a module's input is: a position, or a keyword.
-
-    The first positional argument if there is one, else ``hidden_states``, else the first tensor.
-    """
+    """Return a module's input: the first positional argument, else ``hidden_states``, else the first tensor."""
     if args:
         return 0
     if "hidden_states" in kwargs:
@@ -197,12 +190,10 @@ _LAST_BY_NAME = ("LayerNorm", "RMSNorm", "Conv1D", "Attention", "Linear")
 
 
 def layout_at(root: nn.Module, point: HookPoint) -> HookPoint:
-    """Return a hook point with the form of its states, and the axis of its features, as far as its module
-    decides that.
+    """Return a hook point with the form of its states and the axis of its features, where its module decides.
 
-    A container has the axis of what ends it, or begins it on the input side; an activation function or
-    dropout that of its neighbours in a `Sequential`; a module of another class that on which all its parts
-    agree. Where they do not, the number of its last convolution's channels is noted.
+    A container has the axis of what ends it, or begins it on the input side; an activation function that of its
+    neighbours; a module of another class that on which all its parts agree.
     """
     form, tokens_from = facts.form_at(root, point.path), facts.tokens_from(root, point.path)
     parts = facts.parts_of_sample(root, point.path)
@@ -276,11 +267,9 @@ def _by_neighbours(root: nn.Module, path: str) -> _Axis | None:
 def check_samples_first(
     x: Tensor, n: int | None, point: str, model: nn.Module | None = None, path: str = ""
 ) -> None:
-    """Refuse a state whose first axis is time: (time, batch, d), the default of `nn.MultiheadAttention` and
-    `nn.GRU`.
+    """Refuse a state whose first axis is time: (time, batch, d), the default of `nn.MultiheadAttention`.
 
-    Where there are as many samples as places, the shape leaves it open; so it is if a part of the module,
-    or one next to it or to what holds it, takes time first. `model` is the whole.
+    Where there are as many samples as places, it is unknown if a part near the module takes time first.
     """
     if x.ndim != 3 or n is None or x.shape[1] != n:
         return
@@ -340,10 +329,8 @@ def layout_of(
 ) -> TokenAxes | None:
     """Return how a state of a batch, as it is read at `point`, is laid out; None: a shape that is not known.
 
-    (batch, time, d) has a place per token. (batch, d) has one place per sample, or is (batch · time, d): some
-    blocks (OPT's MLP, mixtures of experts) see the tokens of a batch end to end. (batch, channels, height,
-    width) is a convolution's map. Where the tokens before an image's patches are counted, a state of another
-    number of places is a stage's, which has its own grid.
+    (batch, d) has one place per sample, or is (batch · time, d), as of OPT's MLP and mixtures of experts. A
+    state of another number of places than the image has tokens is a stage's, which has its own grid.
     """
     batch = batch.at(point)
     width = batch.sample.shape[1]
@@ -424,8 +411,7 @@ def seconds_per_step(
 ) -> float:
     """Return the time between two steps of a state, seconds, of a trace of `n_values` at a sample rate.
 
-    The strides of the convolutions and pools up to the module, as registered, if they lead from the trace to
-    about as many steps; else the trace is divided evenly.
+    By the strides of convolutions and pools up to the module, if they lead to about as many steps; else evenly.
     """
     stride, inside = 1.0, f"{path}." if path else ""
     named = list(module.named_modules())
@@ -482,13 +468,7 @@ def _is_other_input(batch: Batch, n_steps: int) -> bool:
 def by_place(
     x: Float[Tensor, "n ..."], tokens: tuple[int, int] | None = None
 ) -> Float[Tensor, "n places d"]:
-    """Return a state with one axis of places.
-
-    Parameters
-    ----------
-    tokens
-        Samples and tokens of each, where they are known: rows end to end are then told from vectors.
-    """
+    """Return a state with one axis of places; by `tokens`, samples and tokens, rows end to end are told."""
     if x.ndim == 3:
         return x
     if x.ndim == 4:  # channels come second

@@ -236,11 +236,7 @@ def run_remotely(
     states: RunState | Sequence[RunState],
     places: Collection[Place] = (),
 ) -> tuple[dict[Place, Any], dict[str, Tensor]]:
-    """Send one pass to where the model runs, with the active edits.
-
-    Returns what modules gave, or got as (args, kwargs), and where no places are asked for, the model's
-    named tensors.
-    """
+    """Send one pass with the active edits; return what modules gave (or got), or the model's named tensors."""
     stretches = (states,) if isinstance(states, RunState) else states
     edits: dict[Place, list[Travelling]] = {}
     for intervention in tuple(model.interventions):

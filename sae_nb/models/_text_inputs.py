@@ -130,11 +130,7 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
 def language_samples(
     model: LiveModel, inputs: object, *, asks: bool = False, masked: bool = False
 ) -> Samples:
-    """Return the texts (str), conversations and token-id sequences in `inputs`, checked if they are in memory.
-
-    `asks`: conversations end where the assistant continues.
-    `masked`: A mask tells what is padding, so it is not looked for.
-    """
+    """Return texts, conversations and ids; `asks`: up to an answer, `masked`: padding is known."""
     inputs = unpacked(inputs, TEXTS, "texts")
     inputs = without_labels(inputs, 2)
     if isinstance(inputs, range):
@@ -341,10 +337,7 @@ def _id_array(model: LiveModel, ids: Tensor, *, masked: bool = False) -> Samples
 
 
 def _without_padding(model: LiveModel, rows: Iterable[Tensor]) -> list[Tensor]:
-    """Leave out padding at the ends of rows that came without a mask, and tell of it.
-
-    Where the padding token also begins or ends a text, one of it may be meant; several are refused.
-    """
+    """Leave out padding at the ends of rows without a mask, and tell of it; refuse what may be meant."""
     rows = list(rows)
     pad = model.padding_id
     pad = (
@@ -481,10 +474,7 @@ def _with_bos(model: LiveModel, columns: Int[Tensor, "3 time"]) -> Int[Tensor, "
 def text_ids(
     model: LiveModel, texts: Sequence[str], add_bos: AddBos = "auto", *, target: bool = False
 ) -> list[Int[Tensor, " time"]]:
-    """Return the token ids of texts as the model reads them; with `target`, as an encoder–decoder writes them.
-
-    Of what the tokenizer puts around a text (BOS, a closing token), it adds nothing that the text has itself.
-    """
+    """Return the token ids of texts as the model reads them or, with `target`, writes them."""
     if not texts:
         return []
     # verbose=False: a text beyond the context is cut and counted later, not warned about.

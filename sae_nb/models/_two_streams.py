@@ -85,10 +85,7 @@ def _listed(targets: object) -> list[Any]:
 
 
 def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
-    """Return what the decoder reads of each target: its start token, the target, without a closing token.
-
-    Ids that came as `decoder_input_ids` are what it reads already.
-    """
+    """Return what the decoder reads of each target: its start token, the target, without a closing token."""
     start, ends = (
         facts.decoder_start(model.module),
         facts.end_token_ids(model.module, model.tokenizer),

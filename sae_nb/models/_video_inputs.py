@@ -50,9 +50,7 @@ _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float vide
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """The frames of a video, its frames per second where they are known, and whether they are what the model
-    reads already.
-    """
+    """Frames of a video, frames per second where known, and whether they are what the model reads already."""
 
     frames: Tensor
     rate: float | None = None
