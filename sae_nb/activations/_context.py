@@ -141,16 +141,13 @@ class Context:
 
     def stated(self) -> dict[str, Any]:
         """Return kind, grid and policy as plain values; samples lie in files of their own."""
-        return {
+        facts: dict[str, Any] = {
             "kind": self.kind,
             "patch_grid": self.patch_grid,
             "prefix_tokens": self.prefix_tokens,
             "policy": dict(self.policy),
-        } | self._stated_of_some()
-
-    def _stated_of_some(self) -> dict[str, Any]:
+        }
         # Left out where there is none, as in files that were written before there was any.
-        facts: dict[str, Any] = {}
         if self.vocabulary and not self.bytes_as_letters:
             facts["bytes_as_letters"] = False
         if self.seconds_per_step is not None:
@@ -210,7 +207,10 @@ class Context:
             return f"position {position}"
         row, column = divmod(patch, self.patch_grid[1])
         if self.frames is not None:
-            return self._tubelet(patch)
+            time, row, column = self.tubelet(patch)
+            if self.seconds_per_step is None:
+                return f"{self.modality.place} {time},{row},{column}"
+            return f"{self.modality.place} {row},{column} at {self._time(time)}"
         if self.seconds_per_step is not None:
             return f"{self.modality.row} {row}, {self._time(column)}"
         return f"{self.modality.place} {row},{column}"
@@ -246,13 +246,6 @@ class Context:
     def joined(self, texts: Sequence[str], whole: Sequence[str] = ()) -> str:
         """Return the text of neighbouring tokens; of sequences of letters, without spaces."""
         return "".join(texts) if self.modality.letters else join_tokens(texts, whole)
-
-    def _tubelet(self, patch: int) -> str:
-        """Return the name of a video's tubelet: step in time, row, column; its seconds where they are known."""
-        time, row, column = self.tubelet(patch)
-        if self.seconds_per_step is None:
-            return f"{self.modality.place} {time},{row},{column}"
-        return f"{self.modality.place} {row},{column} at {self._time(time)}"
 
     def tubelet(self, patch: int) -> tuple[int, int, int]:
         """Return step in time, row and column of a video's patch."""

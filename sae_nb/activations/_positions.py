@@ -344,16 +344,15 @@ def _are_limits(value: object) -> bool:
     )
 
 
-def _are_ids(value: object) -> bool:
-    return isinstance(value, list | tuple) and all(type(one) is int for one in value)
-
-
 _STATED: dict[str, tuple[str, Any]] = {
     "drop_first": ("true or false", _is_flag),
     "drop_massive": ("true or false", _is_flag),
     "keep_special": ("true or false", _is_flag),
     "positions": (f"one of {', '.join(NAMED_POSITIONS)}", NAMED_POSITIONS.__contains__),
-    "drop_ids": ("token ids", _are_ids),
+    "drop_ids": (
+        "token ids",
+        lambda value: isinstance(value, list | tuple) and all(type(one) is int for one in value),
+    ),
     "norm_limits": ("positive norms by hook point", _are_limits),
     "source": ("words", lambda value: isinstance(value, str)),
 }

@@ -251,7 +251,7 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
     if len(data) != 2:
         raise TypeError(
             f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, "
-            f"({', '.join(_names(sae))}), got {len(data)}. Capture both in one call."
+            f"({'x, y' if len(sae.reads) == 1 else 'xs, ys'}), got {len(data)}. Capture both in one call."
         )
     x, target = (
         _side(part, n, f"{name}[{i}]")
@@ -346,10 +346,6 @@ def site_names(sae: Any, parts: Sequence[Activations]) -> tuple[str, ...]:
         for verb, names in sides
         for i, name in enumerate(names if len(set(names)) == len(names) else [""] * len(names))
     )
-
-
-def _names(sae: Any) -> tuple[str, str]:
-    return ("x", "y") if len(sae.reads) == 1 else ("xs", "ys")
 
 
 def _side(data: object, n: int, name: str) -> Activations:

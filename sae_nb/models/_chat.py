@@ -65,7 +65,8 @@ def conversation(
     owner = np.zeros((2, len(text)), dtype=np.int64)  # role and turn of every character
     end = 0
     for index, start, stop in _turns(model, whole, said, text):
-        owner[0, start:stop] = ROLES.index(_name(said[index]))
+        role = said[index]["role"]
+        owner[0, start:stop] = ROLES.index(role if role in ROLES else "other")
         owner[1, end:] = max(index + len(messages) - len(said), 0)
         end = stop
     if asks and not begun:
@@ -74,8 +75,8 @@ def conversation(
     how = {"add_special_tokens": False, "return_offsets_mapping": True, "verbose": False}
     read = model.tokenizer(text, **how)
     columns = [_of_token(owner[:, min(a, b - 1) : b]) for a, b in read["offset_mapping"]]
-    role, turn = torch.tensor(columns, dtype=torch.int64).reshape(-1, 2).T
-    return Conversation(torch.tensor(read["input_ids"], dtype=torch.int64), role, turn)
+    roles, turns = torch.tensor(columns, dtype=torch.int64).reshape(-1, 2).T
+    return Conversation(torch.tensor(read["input_ids"], dtype=torch.int64), roles, turns)
 
 
 def _of_token(owner: Int[np.ndarray, "2 n"]) -> list[int]:
@@ -166,10 +167,6 @@ def _alike(*texts: str) -> int:
     """Return the number of characters with which all of some texts begin."""
     first, last = min(texts), max(texts)  # between them all others lie
     return next((i for i, (a, b) in enumerate(zip(first, last)) if a != b), len(first))
-
-
-def _name(message: Message) -> str:
-    return message["role"] if message["role"] in ROLES else "other"
 
 
 def _tried(model: LiveModel, messages: Sequence[Message], *, asks: bool = False) -> str:

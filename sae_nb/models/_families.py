@@ -302,6 +302,8 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         mixer = None
     mlp = _first_part(block, MLPS)
     cross = _first_part(block, CROSS_ATTENTIONS)
+    # LFM2 calls it the embedding's.
+    norms = ("embedding_norm", *FINAL_NORMS) if family.startswith("lfm") else FINAL_NORMS
     additive: bool | None = True if family in ADDITIVE | LOOPED_SUMS else None
     if post_norm or family in SCALED:
         additive = False
@@ -310,7 +312,7 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         n_blocks=len(lists),
         paths=lists,
         embed=_first_upwards(module, lists[0], EMBEDDINGS) or _input_embedding(module),
-        final_norm=None if post_norm else _final_norm(module, lists[0]),
+        final_norm=None if post_norm else _first_upwards(module, lists[0], norms),
         attention=attention,
         head_mixer=None if attention is None else mixer,
         mlp=mlp,
@@ -322,12 +324,6 @@ def _structure(module: nn.Module, lists: tuple[str, ...]) -> Structure:
         additive=additive if attention and mlp else None,
         exit_gate=_first_upwards(module, lists[0], EXIT_GATES),
     )
-
-
-def _final_norm(module: nn.Module, block: str) -> str | None:
-    """Return the path of the norm behind the blocks; LFM2 calls it the embedding's."""
-    own = ("embedding_norm",) if _model_type(module).startswith("lfm") else ()
-    return _first_upwards(module, block, (*own, *FINAL_NORMS))
 
 
 def _is_side_by_side(holder: nn.Module, n_blocks: int) -> bool:
@@ -395,7 +391,17 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
     steps = structure.loops if structure.looped else (None,) * structure.n_blocks
     for layer, (block, step) in enumerate(zip(structure.paths, steps, strict=True)):
         if structure.side_by_side is not None:
-            points.extend(_points_of_lists(structure.side_by_side, layer))
+            above = f"{structure.side_by_side}." if structure.side_by_side else ""
+            points += [
+                HookPoint(
+                    f"{kind}.{layer}",
+                    path=f"{above}{name}.{layer}",
+                    side=side,
+                    layer=layer,
+                    once=True,
+                )
+                for kind, (name, side) in SIDE_BY_SIDE.items()
+            ]
             continue
         points.extend(_block_points(structure, layer, block, step))
     if structure.final_norm is not None:
@@ -459,12 +465,6 @@ def _block_points(
     if structure.mlp is not None:
         yield point("mlp_out", structure.mlp)
     yield point("resid_post")
-
-
-def _points_of_lists(holder: str, layer: int) -> Iterator[HookPoint]:
-    for kind, (name, side) in SIDE_BY_SIDE.items():
-        path = f"{holder}.{name}.{layer}" if holder else f"{name}.{layer}"
-        yield HookPoint(f"{kind}.{layer}", path=path, side=side, layer=layer, once=True)
 
 
 def _scored_lists(module: nn.Module) -> list[tuple[tuple[bool, int], str]]:

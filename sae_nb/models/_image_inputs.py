@@ -425,7 +425,10 @@ def fit_picture(model: LiveModel, given: object) -> Fitted:
     notes: list[str] = []
     picture = _opened(given, notes)
     picture = _as_rgb(picture, notes)
-    target = _size_wanted(model)
+    config, prepare = getattr(model.module, "config", None), model.preprocess
+    # None where the model resizes itself, or takes any size.
+    is_own = isinstance(prepare, Preprocess)
+    target = prepare.required if is_own else pair(getattr(config, "image_size", None))
     if target is not None and (picture.height, picture.width) != target:
         picture = fit_size(picture, target, notes)
     array = np.ascontiguousarray(np.moveaxis(np.asarray(picture), -1, 0))
@@ -565,14 +568,6 @@ def _as_rgb(picture: Image.Image, notes: list[str]) -> Image.Image:
         ground = Image.new("RGBA", layer.size, (0, 0, 0, 255))
         return Image.alpha_composite(ground, layer).convert("RGB")
     return _in_bytes(picture).convert("RGB")
-
-
-def _size_wanted(model: LiveModel) -> tuple[int, int] | None:
-    """Rows and columns of pixels the model needs; None where it resizes itself or takes any."""
-    prepare = model.preprocess
-    if isinstance(prepare, Preprocess):
-        return prepare.required
-    return pair(getattr(getattr(model.module, "config", None), "image_size", None))
 
 
 def rgb_of(picture: Image.Image) -> Image.Image:

@@ -131,6 +131,12 @@ class Batch:
         return replace(self, **{**changes, "n": n})
 
     @property
+    def first_tensor(self) -> Tensor:
+        """The first of the module's arguments that is a tensor."""
+        values = (*self.args, *self.kwargs.values())
+        return next(value for value in values if isinstance(value, Tensor))
+
+    @property
     def at_encoder(self) -> Batch:
         """The columns of the encoder; of a model of one stream its own."""
         return self if self.encoder is None else self.encoder

@@ -167,7 +167,11 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
     n_tokens = None if tokens is None else tokens[1]
     places = by_place(at_tokens(x, n_tokens, point), tokens)
     if len(stretches) == 1:
-        state = _of_stage(stretches[0], places.shape[1])
+        state = stretches[0]
+        position = state.position if state.n_columns is None else None
+        if position is not None and position.shape[1] != places.shape[1]:
+            # Places of a stage of an image are cells of its own grid.
+            state = replace(state, position=None, sample=None)
         new = _checked(intervention.edit(places, state), places, intervention)
     else:
         widths = [state.n_columns or 0 for state in stretches]
@@ -177,14 +181,6 @@ def _edited(x: Tensor, intervention: Intervention, stretches: Sequence[RunState]
         ]
         new = torch.cat(parts, dim=1)
     return x if new is places else like_state(with_tokens(new, x, n_tokens, point), x)
-
-
-def _of_stage(state: RunState, n_places: int) -> RunState:
-    """Return where the places of a state are; those of a stage of an image are cells of its own grid."""
-    is_image = state.n_columns is None and state.position is not None
-    if is_image and state.position.shape[1] != n_places:  # type: ignore[union-attr]
-        return replace(state, position=None, sample=None)
-    return state
 
 
 def _check_editable(x: Tensor, intervention: Intervention) -> None:

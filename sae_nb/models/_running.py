@@ -229,7 +229,11 @@ class Runner:
             if point.step == "last":
                 names = [name] * n  # the last one stays
             elif n > 1 and not self._every:
-                raise _several(name, n)
+                raise ValueError(
+                    f"`{name}` must mean one state per pass here, but the module runs {n} times. Name one, "
+                    f'"{name}@0" … "{name}@{n - 1}" or "{name}@last", or capture all of them with '
+                    "`sn.capture`."
+                )
             elif n > 1:
                 steps[name] = list(enumerate(names))
             seen |= dict(zip(names, self._seen.get(name, ()), strict=False))
@@ -411,7 +415,12 @@ class _Pass:
                 if self._wanted[name] is None and self.runs[place]:
                     self.left.remove(name)
                 elif name in self.left and self.runs[place] and isinstance(point.step, int):
-                    raise _too_few(name, point, self.runs[place])
+                    n = self.runs[place]
+                    raise ValueError(
+                        f"`{name}` must name one of the {n} application{'s' * (n > 1)} of `{point.path}`, "
+                        f'counted from 0, got {point.step}. Use "{point.path}@{n - 1}" or '
+                        f'"{point.path}@last" for the last one.'
+                    )
             if whole and self.runs[place] == 1:
                 self._model.ran_once.add(place)
         if self.left:
@@ -428,22 +437,6 @@ def _wanted(model: LiveModel, point: HookPoint, is_whole: bool) -> int | None:
     known = point.once or (point.path, point.side) in model.ran_once
     single = known and (counted or not is_whole)
     return 0 if point.step is None and (single or model.remote) else None
-
-
-def _several(name: str, n: int) -> ValueError:
-    """Return the error for a module that runs several times where one state is wanted."""
-    return ValueError(
-        f'`{name}` must mean one state per pass here, but the module runs {n} times. Name one, "{name}@0" … '
-        f'"{name}@{n - 1}" or "{name}@last", or capture all of them with `sn.capture`.'
-    )
-
-
-def _too_few(name: str, point: HookPoint, n: int) -> ValueError:
-    """Return the error for an application beyond a module's last one."""
-    return ValueError(
-        f"`{name}` must name one of the {n} application{'s' * (n > 1)} of `{point.path}`, counted from 0, "
-        f'got {point.step}. Use "{point.path}@{n - 1}" or "{point.path}@last" for the last one.'
-    )
 
 
 def _never_ran(left: Sequence[str]) -> ValueError:

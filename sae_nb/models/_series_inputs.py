@@ -30,13 +30,14 @@ def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batc
 
     Models that take `past_values` read (n, time[, channels]); others have channels second.
     """
-    if isinstance(inputs, Tensor) and inputs.ndim == 2 and _channels(model) > 1:
+    channels = getattr(getattr(model.module, "config", None), "num_input_channels", None) or 1
+    if isinstance(inputs, Tensor) and inputs.ndim == 2 and channels > 1:
         inputs = inputs[None]
     found = plain_batches(model, inputs, batch_size=batch_size)
 
     def batches() -> Iterator[Batch]:
         for batch in found:
-            values = _in_time(model, _values(batch))
+            values = _in_time(model, batch.kwargs.get("past_values", batch.first_tensor))
             yield replace(
                 batch,
                 pictures=torch.stack([trace_of(sample) for sample in values.cpu()]),
@@ -47,18 +48,6 @@ def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batc
 
     policy = {} if model.sample_rate is None else {"sample_rate": model.sample_rate}
     return Batches(batches(), n_samples=found.n_samples, policy=policy)
-
-
-def _channels(model: LiveModel) -> int:
-    config: PretrainedConfig = getattr(model.module, "config", None)
-    return int(getattr(config, "num_input_channels", 1) or 1)
-
-
-def _values(batch: Batch) -> Tensor:
-    named = batch.kwargs.get("past_values")
-    if named is not None:
-        return named
-    return next(v for v in (*batch.args, *batch.kwargs.values()) if isinstance(v, Tensor))
 
 
 def _in_time(model: LiveModel, values: Tensor) -> Float[Tensor, "batch time channels"]:

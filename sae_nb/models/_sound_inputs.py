@@ -467,7 +467,8 @@ def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str
     rate, exact = rate_of(model), getattr(model.module, "clip_length", None)
     most = exact or facts.longest_clip(model.module) or round(LONGEST_SECONDS * rate)
     if len(values) > most:
-        first = _loudest(values, most)
+        power = torch.nn.functional.pad(values.double().square().cumsum(0), (1, 0))
+        first = int((power[most:] - power[:-most]).argmax())
         times = f"{first / rate:.2f} to {(first + most) / rate:.2f} s of {len(values) / rate:.2f} s"
         notes.append(f"its loudest stretch, {times}")
         values = values[first : first + most]
@@ -478,12 +479,6 @@ def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str
         )
         values = torch.nn.functional.pad(values, (0, missing))
     return values
-
-
-def _loudest(values: Float[Tensor, " time"], length: int) -> int:
-    """Return where the stretch of a length with the most power begins."""
-    power = torch.nn.functional.pad(values.double().square().cumsum(0), (1, 0))
-    return int((power[length:] - power[:-length]).argmax())
 
 
 def _not_sound(model: LiveModel, inputs: object) -> TypeError:

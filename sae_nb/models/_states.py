@@ -279,7 +279,9 @@ def check_samples_first(
             f"{n} samples: "
             "time comes first. Build the module with batch_first=True, or choose a hook point outside of it."
         )
-    if model is not None and any(map(_time_first, _around(model, path))):
+    recurrent = nn.MultiheadAttention | nn.RNNBase
+    near = () if model is None else _around(model, path)
+    if any(isinstance(part, recurrent) and not part.batch_first for part in near):
         raise ValueError(
             f"Activations at `{point}` have shape {tuple(x.shape)}, of which it is unknown whether samples "
             "or time come "
@@ -293,10 +295,6 @@ def _around(model: nn.Module, path: str) -> Iterator[nn.Module]:
     while path:
         path = path.rpartition(".")[0]
         yield from model.get_submodule(path).children()
-
-
-def _time_first(part: nn.Module) -> bool:
-    return isinstance(part, nn.MultiheadAttention | nn.RNNBase) and not part.batch_first
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -446,10 +444,9 @@ def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookP
         n_values = None if trace is None else trace.shape[-1]
     if rate is None or n_values is None or n_steps < 2:
         return layout
-    if _is_other_input(
-        batch, n_steps
-    ):  # such as the values of the future, of which there is no image
-        return replace(layout, seconds=1 / rate)
+    future = [v for k, v in batch.kwargs.items() if k.startswith("future_") and v.ndim > 1]
+    if n_steps != batch.n_values and any(value.shape[1] == n_steps for value in future):
+        return replace(layout, seconds=1 / rate)  # values of which there is no image
     step = seconds_per_step(model.module, point.path, n_steps, n_values, rate)
     if batch.pictures is None or batch.longest is None:
         return replace(layout, seconds=step)
@@ -457,12 +454,6 @@ def timed_layout(layout: TokenAxes, model: LiveModel, batch: Batch, point: HookP
         return replace(layout, seconds=step)
     more = round((batch.longest - n_values) / (step * rate))
     return replace(layout, seconds=step, grid=(1, n_steps + more))
-
-
-def _is_other_input(batch: Batch, n_steps: int) -> bool:
-    """Return whether a series of another length has exactly so many values as a state has steps."""
-    named = {k: v for k, v in batch.kwargs.items() if k.startswith("future_") and v.ndim > 1}
-    return any(value.shape[1] == n_steps for value in named.values()) and n_steps != batch.n_values
 
 
 def by_place(

@@ -48,7 +48,11 @@ def edited_nnsight(wrapped: NNsight, intervention: Intervention) -> NNsight:
     if everywhere and _plain(intervention) is not None:
         write = _writer(envoy, intervention.hook_point.side, [_travelling(intervention, None)])
     elif not is_spread(wrapped._module) and any(p.is_meta for p in wrapped._module.parameters()):
-        write = _refusal(_not_everywhere(intervention))
+        write = _refusal(
+            f'An edit at "{intervention.hook_point}" in a trace of your own that runs remotely must be the '
+            "same at every position: which token is where is not known there. Use the live model's own "
+            "`model(…)`, `generate` and `capture`, or steer at every position."
+        )
     else:
         write = _follower(wrapped, envoy, intervention)
     model = edited_wrapper(wrapped, write)
@@ -146,14 +150,6 @@ def _refusal(message: str) -> Callable[[], None]:
         raise ValueError(message)
 
     return write
-
-
-def _not_everywhere(intervention: Intervention) -> str:
-    return (
-        f'An edit at "{intervention.hook_point}" in a trace of your own that runs remotely must be the '
-        "same at every position: which token is where is not known there. Use the live model's own "
-        "`model(…)`, `generate` and `capture`, or steer at every position."
-    )
 
 
 # -------------------------------------------------------------------------------------------------
