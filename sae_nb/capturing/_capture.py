@@ -22,14 +22,12 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.capturing._batch_rows import BatchRows, end_to_end, summed
-from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
 from sae_nb.capturing._harvest import (
     CaptureRecord,
     CaptureSettings,
     Harvest,
     check_any_rows,
-    reporting,
 )
 from sae_nb.capturing._resumable import capture_to_store
 from sae_nb.checks import (
@@ -45,6 +43,7 @@ from sae_nb.models._states import TokenAxes
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
+    from sae_nb.models._inputs import Batch
 
 
 Options = ParamSpec("Options")
@@ -293,84 +292,74 @@ class Collector:
         return {**columns, "x": rows}
 
 
+class _Memory:
+    """The rows of every hook point, and the samples behind them."""
+
+    def __init__(self, harvest: Harvest, n_samples: int | None) -> None:
+        self._harvest, self.builders = harvest, harvest.builders()
+        n_blocks = len(harvest.points) * (1 if harvest.loss is None else 2)
+        self.collectors = {
+            name: Collector(n_samples, harvest.max_rows, n_blocks) for name in harvest.points
+        }
+        self.n_batches = 0  # that are whole
+
+    @property
+    def counts(self) -> dict[str, int]:
+        return {name: collector.n for name, collector in self.collectors.items()}
+
+    @property
+    def complete(self) -> bool:
+        wanted = self._harvest.max_rows
+        return wanted is not None and min(self.counts.values()) >= wanted
+
+    def has(self, _batch: Batch) -> bool:
+        return False
+
+    def place(self, name: str, x: Tensor, step: int) -> Tensor:
+        n_seen = next(iter(self.builders.values())).n_samples
+        return self.collectors[name].place(x, self._harvest.settings.dtype, n_seen, step)
+
+    def add(self, rows: Mapping[str, BatchRows]) -> None:
+        for name, new in rows.items():
+            self.collectors[name].add(new)
+        self.n_batches += 1
+
+
 def capture_in_memory(
-    harvest: Harvest,
-    inputs: Inputs,
-    progress: bool | Callable[[CaptureRecord], Any],
+    harvest: Harvest, inputs: Inputs, progress: bool | Callable[[CaptureRecord], Any]
 ) -> dict[str, Activations]:
     """Return activations in memory, by name; of an interrupt, the batches that are whole."""
-    points = harvest.points
-    builders = {half: ContextBuilder(harvest.model, encoder=half) for half in harvest.halves}
-    builder = next(iter(builders.values()))
-    batches, max_rows = harvest.batches(inputs), harvest.max_rows
-    n_blocks = len(points) * (1 if harvest.loss is None else 2)
-    collectors = {name: Collector(batches.n_samples, max_rows, n_blocks) for name in points}
-    interrupted, whole = False, 0
-
-    def copy(name: str, x: Tensor, step: int) -> Tensor:
-        return collectors[name].place(x, harvest.settings.dtype, builder.n_samples, step)
-
+    batches = harvest.batches(inputs)
+    memory = _Memory(harvest, batches.n_samples)
+    more: dict[str, Any] = {}
     try:
-        with reporting(progress, batches.n_samples) as report:
-            for batch in batches:
-                # The context first: an interrupt between the two must not leave rows without one.
-                for one in builders.values():
-                    one.add(batch)
-                before = {name: collector.n for name, collector in collectors.items()}
-                for name, rows in harvest.rows(batch, before, copy).items():
-                    room = None if max_rows is None else max_rows - before[name]
-                    collectors[name].add(rows.first(room))
-                whole += 1
-                counts = [collector.n for collector in collectors.values()]
-                report(max(counts), builder.n_samples)
-                if max_rows is not None and min(counts) >= max_rows:
-                    break
+        harvest.fill(memory, batches, progress)
     except KeyboardInterrupt:
-        interrupted = True
-        for collector in collectors.values():
-            collector.cut(whole)
-        if not all(collector.n for collector in collectors.values()):
+        more = {"interrupted": True}
+        for collector in memory.collectors.values():
+            collector.cut(memory.n_batches)
+        if not all(memory.counts.values()):
             raise Interrupted(
                 "Capture was interrupted before it had any rows; nothing is kept."
             ) from None
-    for name, collector in collectors.items():
+    for name, collector in memory.collectors.items():
         check_any_rows(name, collector.n, collector.dropped)
-    more = {"interrupted": True} if interrupted else {}
-    policies = {
-        name: harvest.policy(
-            batches, builders[points[name].encoder], collector.dropped, collector.massive
-        )
-        | more
-        for name, collector in collectors.items()
-    }
-    return _assemble(harvest, collectors, builders, policies)
-
-
-def _assemble(
-    harvest: Harvest,
-    collectors: Mapping[str, Collector],
-    builders: Mapping[bool, ContextBuilder],
-    policies: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Activations]:
-    taken = {half: builder.take() for half, builder in builders.items()}
+    taken = {half: builder.take() for half, builder in memory.builders.items()}
     contexts: dict[Any, Context] = {}
     acts = {}
-    for name, collector in collectors.items():
+    for name, collector in memory.collectors.items():
         # Hook points of one layout share one context, so that their rows can be joined and compared.
-        half = harvest.points[name].encoder
-        key = (
-            half,
-            replace(collector.layout, columns=None),
-            tuple(sorted(collector.dropped.items())),
-        )
+        point, layout, dropped = harvest.points[name], collector.layout, collector.dropped
+        builder = memory.builders[point.encoder]
+        key = (point.encoder, replace(layout, columns=None), tuple(sorted(dropped.items())))
         if key not in contexts:
-            made = builders[half].build(collector.layout, policies[name], taken[half])
-            contexts[key] = made
+            policy = harvest.policy(batches, builder, dropped, collector.massive) | more
+            contexts[key] = builder.build(layout, policy, taken[point.encoder])
         columns = collector.columns()
         acts[name] = Activations(
             columns.pop("x"),
             **columns,
-            hook_point=str(harvest.points[name]),
+            hook_point=str(point),
             model_name=harvest.model.name,
             context=contexts[key],
         )

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -96,6 +96,20 @@ class CaptureSettings:
             )
 
 
+class _Sink(Protocol):
+    """Where rows go, batch by batch, with the samples behind them: memory, or a folder."""
+
+    @property
+    def builders(self) -> Mapping[bool, ContextBuilder]: ...
+    @property
+    def counts(self) -> Mapping[str, int]: ...
+    @property
+    def complete(self) -> bool: ...
+    def has(self, batch: Batch) -> bool: ...
+    def place(self, name: str, x: Tensor, step: int) -> Tensor: ...
+    def add(self, rows: Mapping[str, BatchRows]) -> None: ...
+
+
 CopyRows = Callable[[str, Tensor, int], Tensor]
 """(hook point, rows that are still the model's, their application) → the same rows on the CPU, ours to keep.
 An application that comes again takes the place of what was copied before.
@@ -142,10 +156,26 @@ class Harvest:
         )
         self.limits = NormLimits(points)
 
-    @property
-    def halves(self) -> tuple[bool, ...]:
-        """Halves of an encoder–decoder that are read: whether it is the encoder; one of other models."""
-        return tuple(dict.fromkeys(point.encoder for point in self.points.values()))
+    def builders(self) -> dict[bool, ContextBuilder]:
+        """Return what gathers the samples: one, or two where both halves of an encoder–decoder are read."""
+        halves = dict.fromkeys(point.encoder for point in self.points.values())
+        return {half: ContextBuilder(self.model, encoder=half) for half in halves}
+
+    def fill(
+        self, sink: _Sink, batches: Batches, progress: bool | Callable[[CaptureRecord], Any]
+    ) -> None:
+        """Run batch by batch, until the inputs end or there are as many rows as asked for."""
+        first = next(iter(sink.builders.values()))
+        with reporting(progress, batches.n_samples) as report:
+            for batch in batches:
+                # The context first: an interrupt between the two must not leave rows without one.
+                for builder in sink.builders.values():
+                    builder.add(batch)
+                if not sink.has(batch):
+                    sink.add(self.rows(batch, sink.counts, sink.place))
+                report(max(sink.counts.values()), first.n_samples)
+                if sink.complete:
+                    break
 
     def stated(self) -> dict[str, Any]:
         """Return the settings that decide the rows as plain values: two captures that agree read alike."""
@@ -174,14 +204,11 @@ class Harvest:
         return batches
 
     def rows(
-        self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
+        self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows
     ) -> dict[str, BatchRows]:
-        """Run one batch and return its rows on the CPU, by hook point."""
+        """Run one batch and return its rows on the CPU, as many as are still wanted, by hook point."""
         check_roles(batch, self.row_policy)
         taken: dict[str, dict[int, BatchRows]] = {}
-
-        def to_cpu(_name: str, x: Tensor, _step: int) -> Tensor:
-            return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
         def take(name: str, value: Tensor, step: int) -> None:
             self._check_samples(batch, name, value, step)
@@ -193,7 +220,7 @@ class Harvest:
                 self._warn_of_guess(name, tuple(value.shape))
             # Before a narrower precision makes infinity of what is massive.
             norms = row_norms(live.x).cpu() if self.row_policy.drop_massive else None
-            rows = replace(live, x=(copy or to_cpu)(name, live.x, step), step=step, norms=norms)
+            rows = replace(live, x=copy(name, live.x, step), step=step, norms=norms)
             taken.setdefault(name, {})[step] = rows
 
         if self.loss is None:
@@ -216,11 +243,16 @@ class Harvest:
         if self.row_policy.drop_massive:
             joined = self.limits.without_massive(joined)
         for name, rows in joined.items():
-            point, n = self.points[name], row_counts.get(name, 0)
+            point, n = self.points[name], row_counts[name]
             self._check_finite(batch, rows, rows.x, "Activations", point, n)
             if rows.gradient is not None:
                 self._check_finite(batch, rows, rows.gradient, "Gradients", point, n)
+            joined[name] = rows.first(None if self.max_rows is None else self.max_rows - n)
         return joined
+
+    def to_cpu(self, _name: str, x: Tensor, _step: int) -> Tensor:
+        """Return a copy of rows of our own."""
+        return x.to("cpu", self.settings.dtype or x.dtype, copy=True)
 
     def _check_samples(self, batch: Batch, name: str, x: Tensor, step: int) -> None:
         """Refuse an application of a module to some of the samples only."""
