@@ -204,7 +204,7 @@ class Harvest:
         return batches
 
     def rows(
-        self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows
+        self, batch: Batch, row_counts: Mapping[str, int], copy: CopyRows | None = None
     ) -> dict[str, BatchRows]:
         """Run one batch and return its rows on the CPU, as many as are still wanted, by hook point."""
         check_roles(batch, self.row_policy)
@@ -220,7 +220,9 @@ class Harvest:
                 self._warn_of_guess(name, tuple(value.shape))
             # Before a narrower precision makes infinity of what is massive.
             norms = row_norms(live.x).cpu() if self.row_policy.drop_massive else None
-            rows = replace(live, x=copy(name, live.x, step), step=step, norms=norms)
+            rows = replace(
+                live, x=(copy or self.to_cpu)(name, live.x, step), step=step, norms=norms
+            )
             taken.setdefault(name, {})[step] = rows
 
         if self.loss is None:

@@ -309,7 +309,7 @@ class ActivationStream:
     def _sites(self, batch: Batch, rows_before: int) -> list[BatchRows]:
         """The rows of one batch at every site."""
         before = dict.fromkeys(self.hook_points, rows_before)
-        sites = list(self._harvest.rows(batch, before, self._harvest.to_cpu).values())
+        sites = list(self._harvest.rows(batch, before).values())
         first = sites[0]
         for name, other in zip(self.hook_points, sites, strict=True):
             if not first.same_places(other):
