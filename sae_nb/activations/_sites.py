@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 import torch
 from jaxtyping import Float
@@ -22,6 +22,19 @@ from sae_nb.checks import as_tensor, check_data, check_matrix, checked, is_array
 
 AND = " + "
 """Between the names of hook points that lie side by side."""
+
+
+class _Sites(Protocol):
+    """A dictionary, as far as its hook points go: widths of what it reads, and of what else it writes."""
+
+    @property
+    def reads(self) -> tuple[int, ...]: ...
+    @property
+    def writes(self) -> tuple[int, ...] | None: ...
+    @property
+    def by_site(self) -> bool: ...
+    @property
+    def sites(self) -> tuple[int, ...]: ...
 
 
 class Pairs(Activations):
@@ -240,7 +253,7 @@ HOW_TO_GET_GRADIENTS = (
 
 
 @checked(leave=("data",))
-def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
+def of_sites(sae: _Sites, data: object, *, name: str = "data") -> Any:
     """Return the argument for a dictionary of several sites as activations; other data unchanged."""
     n_reads, writes = len(sae.reads), sae.writes
     if writes is None:
@@ -260,7 +273,7 @@ def of_sites(sae: Any, data: Any, *, name: str = "data") -> Any:
     return Pairs(x, target)
 
 
-def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
+def side_by_side(sae: _Sites, x: object, *, name: str = "x") -> Any:
     """Return a list of one thing per site as rows that hold all of them side by side; else what it is."""
     if not isinstance(x, tuple | list):
         return x
@@ -282,7 +295,7 @@ def side_by_side(sae: Any, x: Any, *, name: str = "x") -> Any:
     return torch.cat([part.to(parts[0]) for part in parts], dim=-1)
 
 
-def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
+def _check_widths(sae: _Sites, widths: Sequence[int], name: str) -> None:
     if tuple(widths) != tuple(sae.reads):
         raise ValueError(
             f"`{name}` must have the widths of {type(sae).__name__}, {list(sae.reads)}, in this order, got "
@@ -290,7 +303,7 @@ def _check_widths(sae: Any, widths: Sequence[int], name: str) -> None:
         )
 
 
-def parts_of(sae: Any, data: Any) -> list[Activations]:
+def parts_of(sae: _Sites, data: object) -> list[Activations]:
     """Return activations of each site in order, without those written where only what is read was passed."""
     read, written = data, None
     if isinstance(data, Pairs):
@@ -298,7 +311,9 @@ def parts_of(sae: Any, data: Any) -> list[Activations]:
     elif sae.writes is not None and isinstance(data, tuple | list):
         read, written = data
     parts = _parts(read, sae.reads)
-    return parts if written is None else parts + _parts(written, sae.writes)
+    if written is None or sae.writes is None:
+        return parts
+    return parts + _parts(written, sae.writes)
 
 
 def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
@@ -323,7 +338,7 @@ def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
     ]
 
 
-def site_names(sae: Any, parts: Sequence[Activations]) -> tuple[str, ...]:
+def site_names(sae: _Sites, parts: Sequence[Activations]) -> tuple[str, ...]:
     """Return names of a dictionary's sites, no two alike: by hook point, and by model if of several."""
     n, n_reads = len(sae.sites), len(sae.reads)
     models, points = (
@@ -442,7 +457,7 @@ def check_one_place(sae: Any, *, name: str = "sae", may_write: bool = False) -> 
 
 
 def acts_for(
-    sae: Any, acts: Any, *, name: str = "acts", finite: bool = True, target: bool = False
+    sae: Any, acts: object, *, name: str = "acts", finite: bool = True, target: bool = False
 ) -> Activations:
     """Return activations that an SAE can read, with what it writes if `target`; a tensor's rows are samples."""
     check_sae(sae)
@@ -476,18 +491,19 @@ def acts_for(
     return acts
 
 
-def _of_two_sites(sae: Any, acts: Any, name: str, target: bool) -> Any:
+def _of_two_sites(sae: Any, acts: object, name: str, target: bool) -> object:
     """Return what is read, paired with what is written if that is given or needed."""
-    acts = of_sites(sae, acts, name=name)
-    written = acts.target if isinstance(acts, Activations) else acts
-    if target and written is acts:
-        raise ValueError(
-            f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, got "
-            "one. Pass (x, y), both captured in one call: sn.capture(model, inputs, [first, second])."
-        )
-    if written is not acts and written.d_in != sae.d_out:
+    given = of_sites(sae, acts, name=name)
+    written = given.target if isinstance(given, Activations) else None
+    if written is None or written is given:
+        if target:
+            raise ValueError(
+                f"`{name}` must be two things for {type(sae).__name__}, what it reads and what it writes, got "
+                "one. Pass (x, y), both captured in one call: sn.capture(model, inputs, [first, second])."
+            )
+    elif written.d_in != sae.d_out:
         raise ValueError(
             f"`{name}` must bring a target of width d_out={sae.d_out}, got {written.d_in}. Pass first "
             "what is read."
         )
-    return acts
+    return given
