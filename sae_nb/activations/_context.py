@@ -226,7 +226,7 @@ class Context:
         return displayed(names, letters=self.bytes_as_letters)
 
     @cached_property
-    def beside_their_own(self) -> Mapping[int, tuple[str, str]]:
+    def names_in_place(self) -> Mapping[int, tuple[str, str]]:
         """Names of the tokens that show something else than alone, by place in `token_ids.ids`: what each
         shows, and the character that it is a part of.
         """
@@ -406,7 +406,7 @@ class Tokens(Sequence[str]):
             return self[int(index) : int(index) + 1 or None][0]
         pairs = zip(self._position[index].tolist(), self.ids[index].tolist())
         names = [self._context.token_name(position, token) for position, token in pairs]
-        shown = {} if self._at is None else self._context.beside_their_own
+        shown = {} if self._at is None else self._context.names_in_place
         if shown and self._at is not None:
             places = self._at[index].tolist()
             names = [
@@ -426,7 +426,7 @@ class Tokens(Sequence[str]):
         ids, of_row = np.unique(self.ids.cpu().numpy(), return_inverse=True)
         context, of_row = self._context, of_row.reshape(-1)
         names = [context.token_name(int(i), int(i)) for i in ids]
-        shown = {} if self._at is None else context.beside_their_own
+        shown = {} if self._at is None else context.names_in_place
         if shown and self._at is not None:
             at = self._at.cpu().numpy()
             characters: dict[str, int] = {}

@@ -169,7 +169,7 @@ class JoinedRows(Rows):
         first = self.parts[0]
         self.d_in = sum(part.d_in for part in self.parts)
         self.dtype, self.device = first.dtype, first.device
-        for part in self.parts:  # half precision would round the gradients beside it to nothing
+        for part in self.parts:  # half precision would round the gradients next to it to nothing
             self.dtype = torch.promote_types(self.dtype, part.dtype)
 
     def __len__(self) -> int:

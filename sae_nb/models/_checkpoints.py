@@ -101,9 +101,9 @@ def load_folder(
     if facts.reads_sound(module):
         return _audio(folder, name, module)
     if facts.reads_video(module):
-        return _video(folder, name, module)
+        return _pictures(folder, name, module, VIDEO.name)
     if facts.reads_pictures(module):
-        return _vision(folder, name, module)
+        return _pictures(folder, name, module, VISION.name)
     tokenizer = read_tokenizer(folder, name)
     return LiveModel(
         module,
@@ -372,37 +372,20 @@ def _mixed(folder: Path, name: str, module: nn.Module) -> LiveModel:
     )
 
 
-def _video(folder: Path, name: str, module: nn.Module) -> LiveModel:
+def _pictures(folder: Path, name: str, module: nn.Module, kind: str) -> LiveModel:
+    """A model of images, or of videos."""
     preprocess = read_preprocess(folder)
     if preprocess is None:
-        size = pair(facts.video_size(module)) or (224, 224)
-        preprocess = family_preprocess(facts.model_type(module), size)
-        warn_caller(
-            f"{name!r} has no {PREPROCESSOR_FILE}: frames are prepared as usual for images, {preprocess}."
-        )
+        family = facts.model_type(module)
+        preprocess = family_preprocess(family, pair(facts.video_size(module)) or (224, 224))
+        usual = f"images are prepared as usual for {family}"
+        if kind == VIDEO.name:
+            usual = "frames are prepared as usual for images"
+        warn_caller(f"{name!r} has no {PREPROCESSOR_FILE}: {usual}, {preprocess}.")
     return LiveModel(
         module,
         name=name,
-        kind=VIDEO.name,
-        preprocess=preprocess,
-        layout=vision_layout(module, preprocess.output_size),
-        class_names=facts.class_names(module),
-    )
-
-
-def _vision(folder: Path, name: str, module: nn.Module) -> LiveModel:
-    config: PretrainedConfig = module.config
-    preprocess = read_preprocess(folder)
-    if preprocess is None:
-        preprocess = family_preprocess(config.model_type, pair(config.image_size) or (224, 224))
-        warn_caller(
-            f"{name!r} has no preprocessor_config.json: images are prepared as usual for "
-            f"{config.model_type}, {preprocess}."
-        )
-    return LiveModel(
-        module,
-        name=name,
-        kind=VISION.name,
+        kind=kind,
         preprocess=preprocess,
         layout=vision_layout(module, preprocess.output_size),
         class_names=facts.class_names(module),

@@ -287,7 +287,7 @@ def placeholders(module: nn.Module) -> dict[int, str]:
 
 def text_part(module: nn.Module) -> str | None:
     """Return the path of the language model inside a model of texts with images; None for other models."""
-    if encoder_of(module) or not (placeholders(module) or reads_beside(module)):
+    if encoder_of(module) or not (placeholders(module) or reads_unmarked_images(module)):
         return None
     get = getattr(module, "get_decoder", None)
     part = get() if callable(get) else None
@@ -299,10 +299,12 @@ def text_part(module: nn.Module) -> str | None:
 
 def reads_mixture(module: nn.Module) -> bool:
     """Return whether the module reads texts with images, or sounds, in them."""
-    return bool(model_type(module)) and (text_part(module) is not None or reads_beside(module))
+    return bool(model_type(module)) and (
+        text_part(module) is not None or reads_unmarked_images(module)
+    )
 
 
-def reads_beside(module: nn.Module) -> bool:
+def reads_unmarked_images(module: nn.Module) -> bool:
     """Return whether the module writes texts, and reads images that no placeholder marks."""
     names = forward_names(module)
     takes = "input_ids" in names and bool(names & {"pixel_values", "flattened_patches"})

@@ -24,7 +24,7 @@ from sae_nb.models._facts import (
     encoder_of,
     has_stages,
     model_type,
-    reads_beside,
+    reads_unmarked_images,
     stream_count,
     text_part,
 )
@@ -212,7 +212,7 @@ def find_streams(module: nn.Module) -> dict[str, Structure]:
 def find_text_structure(module: nn.Module) -> Structure | None:
     """Find the blocks that texts, and images in them, go through: not those of an image's own encoder."""
     path = text_part(module)
-    if path is None and not reads_beside(module):
+    if path is None and not reads_unmarked_images(module):
         return find_structure(module)
     holder = module if path is None else module.get_submodule(path)
     lists = [one for _, one in _scored_lists(holder)]
@@ -387,7 +387,7 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
         return [HookPoint(path, path=path) for path, _ in module.named_modules() if path]
     points = []
     if structure.embed is not None:
-        points.append(_beside("embed", structure.embed, structure))
+        points.append(_outside("embed", structure.embed, structure))
     steps = structure.loops if structure.looped else (None,) * structure.n_blocks
     for layer, (block, step) in enumerate(zip(structure.paths, steps, strict=True)):
         if structure.side_by_side is not None:
@@ -405,7 +405,7 @@ def standard_hook_points(module: nn.Module, structure: Structure | None) -> list
             continue
         points.extend(_block_points(structure, layer, block, step))
     if structure.final_norm is not None:
-        points.append(_beside("final_norm", structure.final_norm, structure))
+        points.append(_outside("final_norm", structure.final_norm, structure))
     if structure.exit_gate is not None and structure.looped:
         n = structure.runs.get(structure.exit_gate, 1)
         gates = [
@@ -428,7 +428,7 @@ def stream_hook_points(module: nn.Module, streams: dict[str, Structure]) -> list
     return points
 
 
-def _beside(name: str, path: str, structure: Structure) -> HookPoint:
+def _outside(name: str, path: str, structure: Structure) -> HookPoint:
     """Return a hook point outside of the blocks; of one that runs after every loop, its last application."""
     last = structure.runs.get(path, 1) - 1
     return HookPoint(name, path=path, step=last if last > 0 else None, once=True)

@@ -34,8 +34,8 @@ def takes_off_mean(module: nn.Module, structure: Structure | None) -> bool | Non
     if structure is None or structure.final_norm is None:
         return None
     holder, _, name = structure.final_norm.rpartition(".")
-    beside = module.get_submodule(holder).named_children()
-    if any("norm" in type(part).__name__.lower() for other, part in beside if other != name):
+    others = module.get_submodule(holder).named_children()
+    if any("norm" in type(part).__name__.lower() for one, part in others if one != name):
         return None
     return _takes_off(module.get_submodule(structure.final_norm))
 

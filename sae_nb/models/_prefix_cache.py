@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sae_nb.models._attribute_patch import put_around
 from sae_nb.models._interventions import own_wrapper
-from sae_nb.models._running import heard
+from sae_nb.models._running import reading_hook
 
 if TYPE_CHECKING:
     from sae_nb.models._hook_points import HookPoint
@@ -86,7 +86,7 @@ class Below:
             for point in (
                 self._points
             ):  # after the block's own hook: its output is still below an edit of it
-                hook = heard(self._model.get_module(point.path), point, reached)
+                hook = reading_hook(self._model.get_module(point.path), point, reached)
                 hooks.callback(hook.remove)
             yield
         if self._open:  # the place was not reached, or every block was below it unseen

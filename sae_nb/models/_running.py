@@ -591,10 +591,10 @@ def _listen(module: nn.Module, place: Place, pass_: _Pass) -> RemovableHandle:
         if pass_.complete:
             raise _Enough
 
-    return heard(module, pass_.places[place][0][1], see)
+    return reading_hook(module, pass_.places[place][0][1], see)
 
 
-def heard(module: nn.Module, point: HookPoint, see: Callable[..., None]) -> RemovableHandle:
+def reading_hook(module: nn.Module, point: HookPoint, see: Callable[..., None]) -> RemovableHandle:
     """Pass on a module's output, or input, whenever it runs; return a plain hook, to be removed."""
     if point.side == "output":
         return module.register_forward_hook(lambda _module, _args, output: see(output))
