@@ -379,8 +379,13 @@ class Activations(KnowsOtherWords):
         numbers = self._numbers(index)
         gradient = None if self._gradient_rows is None else self._gradient_rows.select(numbers)
         step = None if self.step is None else self.step[numbers]
-        places = self.sample[numbers], self.position[numbers], step
-        return self._with(self._rows.select(numbers), *places, gradient)
+        return self._like(
+            self._rows.select(numbers),
+            sample=self.sample[numbers],
+            position=self.position[numbers],
+            step=step,
+            gradient=gradient,
+        )
 
     def __setitem__(self, index: object, value: object) -> NoReturn:
         raise TypeError(
@@ -658,7 +663,7 @@ class Activations(KnowsOtherWords):
         if gradient is not None:  # as precise as it is: half precision would round it to nothing
             gradient = gradient.to(target, torch.promote_types(dtype or self.dtype, gradient.dtype))
         rows = self._rows.to(target, dtype or self.dtype)
-        return self._with(rows, self.sample, self.position, self.step, gradient)
+        return self._like(rows, gradient=gradient)
 
     @checked
     def save(self, folder: str | Path, *, replace: bool = False) -> None:
@@ -674,24 +679,10 @@ class Activations(KnowsOtherWords):
         width = "A coordinate of all rows is `acts.x[:, i]`."
         return row_numbers(index, (len(self),), CPU, beyond=width).reshape(-1)
 
-    def _with(
-        self,
-        rows: Rows,
-        sample: Tensor,
-        position: Tensor,
-        step: Tensor | None,
-        gradient: Rows | None,
-    ) -> Activations:
-        return Activations(
-            rows,
-            sample=sample,
-            position=position,
-            hook_point=self.hook_point,
-            model_name=self.model_name,
-            context=self.context,
-            gradient=gradient,
-            step=step,
-        )
+    def _like(self, rows: Rows | Tensor, **others: Any) -> Activations:
+        """Return other rows of the same places, hook point and model, but for what else is given."""
+        names = ("sample", "position", "hook_point", "model_name", "context", "step")
+        return Activations(rows, **{name: getattr(self, name) for name in names} | others)
 
 
 def _size(n_bytes: int) -> str:

@@ -167,13 +167,10 @@ def concat_sites(parts: Sequence[Activations]) -> Activations:
         return first
     names = [part.hook_point for part in parts]
     models = dict.fromkeys(part.model_name for part in parts if part.model_name is not None)
-    return Activations(
+    return first._like(
         JoinedRows([part._rows for part in parts]),
-        sample=first.sample,
-        position=first.position,
         hook_point=None if None in names else AND.join(map(str, names)),
         model_name=AND.join(models) or None,
-        context=first.context,
         step=first.step if all(_same_step(first, part) for part in parts) else None,
     )
 
@@ -189,13 +186,7 @@ def one_of_sites(acts: Activations, site: int) -> Activations:
     rows = acts._rows
     if not isinstance(rows, JoinedRows) or len(rows.parts) != len(rows.sites):
         return acts
-    return Activations(
-        rows.parts[site],
-        sample=acts.sample,
-        position=acts.position,
-        context=acts.context,
-        step=acts.step,
-    )
+    return acts._like(rows.parts[site], hook_point=None, model_name=None)
 
 
 def as_one(
@@ -325,17 +316,7 @@ def _parts(side: object, widths: Sequence[int]) -> list[Activations]:
     rows = acts._rows
     joined = isinstance(rows, JoinedRows) and rows.sites == tuple(widths)
     own = rows.parts if joined else torch.split(acts.x, list(widths), dim=1)  # type: ignore[attr-defined]
-    return [
-        Activations(
-            part,
-            sample=acts.sample,
-            position=acts.position,
-            model_name=acts.model_name,
-            context=acts.context,
-            step=acts.step,
-        )
-        for part in own
-    ]
+    return [acts._like(part, hook_point=None) for part in own]
 
 
 def site_names(sae: _Sites, parts: Sequence[Activations]) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ from sae_nb.checks import Resamples, Seed, as_tensor, check_data, checked, same_
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import _facts as facts, wrap
+from sae_nb.models._running import reading_hook
 from sae_nb.models._states import (
     patches_of,
     read_tensor,
