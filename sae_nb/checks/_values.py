@@ -11,7 +11,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -23,8 +23,28 @@ from sae_nb._lazy import near
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
 
+    from PIL import Image
+
 
 Choice = TypeVar("Choice")
+
+
+class Indexed(Protocol):
+    """Samples by number, as a torch dataset holds them."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+Inputs: TypeAlias = (
+    "str | bytes | Path | Image.Image | Tensor | np.ndarray "
+    "| Mapping[str, object] | Iterable[object] | Indexed"
+)
+"""What a model may be given, one sample or many: texts, conversations, a processor's output; token ids, images,
+sounds, videos and traces, as tensors, arrays, pictures, files or their bytes; a dataset, a table, any iterable.
+Which of them a model reads is a matter of its `modality`.
+"""
 
 
 def is_array(x: object) -> bool:

@@ -257,7 +257,7 @@ class Documents:
         context = self.context
         ids = context.token_ids.ids.numpy().copy()  # type: ignore[union-attr]
         numbers: dict[str, int] = {CONTINUED: GOES_ON}
-        for at, (text, _) in context.beside_their_own.items():
+        for at, (text, _) in context.names_in_place.items():
             ids[at] = numbers.setdefault(text, GOES_ON - len(numbers))
         names = {one: "" if is_special(name) else name for one, name in context.vocabulary.items()}
         return ids, names | {one: text for text, one in numbers.items()} | {GOES_ON: ""}

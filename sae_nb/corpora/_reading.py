@@ -19,7 +19,6 @@ from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing._batch_rows import BatchRows
-from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._harvest import (
     CaptureSettings,
     Harvest,
@@ -163,7 +162,8 @@ def _read(
     labels: Mapping[int, str],
     progress: bool | Callable[[Any], Any],
 ) -> Documents:
-    builder, parts, n_rows = ContextBuilder(harvest.model, encoder=harvest.halves[0]), [], 0
+    (builder,) = harvest.builders().values()
+    parts, n_rows = [], 0
     (name,) = harvest.points
     batches = harvest.batches(inputs)
     layout, dropped = TokenAxes(columns=None), Counter[str]()

@@ -20,6 +20,8 @@ from sae_nb.statistics import rank_correlation
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
+
 HITS = 10
 """Outputs that are compared as the most raised."""
 
@@ -150,7 +152,7 @@ def check_atoms(
     directions: Float[Tensor, "n d"],
     layer: int,
     point: str,
-    held_out: object,
+    held_out: Inputs,
     effects: dict[str, Effects],
     *,
     skip_first: int,

@@ -38,6 +38,7 @@ from sae_nb.models._running import run
 from sae_nb.progress import progress_bar
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -194,7 +195,7 @@ class _Fit:
     def of(
         cls,
         model: LiveModel,
-        inputs: object,
+        inputs: Inputs,
         kind: Kind,
         layers: object,
         stream: Literal["encoder"] | None,

@@ -35,6 +35,7 @@ from sae_nb.models import bundled_names, load_model
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -319,7 +320,7 @@ class Lens(KnowsOtherWords):
 
     def read_with(
         self,
-        inputs: object,
+        inputs: Inputs,
         points: Sequence[str] = (),
         *,
         k: int = 10,

@@ -16,6 +16,7 @@ from sae_nb.models._hook_points import check_writable
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -91,7 +92,7 @@ def cut_at(model: LiveModel, asked: int | None) -> int | None:
     return min(asked, model.context_length or asked)
 
 
-def sample_batches(model: LiveModel, inputs: object, context_length: int | None) -> list[Batch]:
+def sample_batches(model: LiveModel, inputs: Inputs, context_length: int | None) -> list[Batch]:
     """Return one batch per sample."""
     length = cut_at(model, context_length)
     return list(model.batches(inputs, batch_size=1, context_length=length))

@@ -15,6 +15,7 @@ from sae_nb.lenses._head import Head, pooled, reads_tokens
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -112,7 +113,7 @@ class Rows:
 
 def rows_of(
     head: Head,
-    inputs: object,
+    inputs: Inputs,
     points: Sequence[str],
     *,
     skip_first: int | None,

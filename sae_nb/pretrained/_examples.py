@@ -16,12 +16,12 @@ from torch import Tensor
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import (
-    RECONSTRUCTED,
     Context,
     Ragged,
     ragged_sounds,
 )
 from sae_nb.activations._modality import AUDIO
+from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._rows import MadeRows
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._saving import KIND
@@ -46,6 +46,7 @@ from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomCatalogue
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 SAMPLES_AT_ONCE = 64
@@ -335,7 +336,7 @@ def _drawn(sae: SparseAutoencoder, facts: dict[str, Any]) -> tuple[Activations, 
     return acts, sae.encode(acts.x)
 
 
-def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: object) -> Activations:
+def captured_for(sae: SparseAutoencoder, model: LiveModel, inputs: Inputs) -> Activations:
     """Return what an SAE reads of a model's activations, and for a transcoder what it is to write."""
     from sae_nb.capturing import capture
 
