@@ -249,9 +249,9 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
                 warn_of_place(self, x.hook_point)
             if x.on_disk:
                 return SparseCodes.concatenate(self._encode(rows, k) for rows in self._read(x))
-        x_in = as_tensor(x)
         codes = self._encode(self._rows(x), k)
-        return codes if x_in.ndim == 2 else codes.reshape(*x_in.shape[:-1])
+        shape = (x if isinstance(x, Tensor) else as_tensor(x)).shape
+        return codes if len(shape) == 2 else codes.reshape(*shape[:-1])
 
     def decode(self, codes: SparseCodes) -> Float[Tensor, "*batch d_out"]:
         """Add up the atoms of each row, and the bias.
@@ -265,10 +265,11 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
                 f"`codes` must be SparseCodes, as `encode` returns them, got {type(codes).__name__}. "
                 "Use SparseCodes.from_dense(z)."
             )
-        if codes.dtype != self.dtype:
-            codes = codes.with_values(codes.values.to(self.dtype))
-        x_hat = self.operator.synthesise(codes, self.bias)
-        return x_hat.reshape(*codes.leading_shape, self.d_out)
+        bias = self.bias
+        if codes.dtype != bias.dtype:
+            codes = codes.with_values(codes.values.to(bias.dtype))
+        x_hat, shape = self.operator.synthesise(codes, bias), codes.leading_shape
+        return x_hat if len(shape) == 1 else x_hat.reshape(*shape, self.d_out)
 
     def forward(self, x: Data) -> Float[Tensor, "*batch d_out"]:
         """Reconstruct activations, in their own dtype."""
@@ -346,12 +347,12 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     @property
     def dtype(self) -> torch.dtype:
         """Precision of the parameters."""
-        return self.pre_bias.dtype
+        return self.scaling.mean.dtype
 
     @property
     def device(self) -> torch.device:
         """Device of the parameters."""
-        return self.pre_bias.device
+        return self.scaling.mean.device
 
     def settings(self) -> dict[str, Any]:
         """Return constructor arguments that rebuild an SAE of this kind and size, JSON-able.
@@ -707,7 +708,8 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     def _rows(self, x: Data, width: int | None = None) -> Rows:
         rows = check_matrix(x, d_in=width or self.d_in, flatten=True, where=lambda: self._where(x))
-        device, dtype = self.device, self.dtype
+        like = self.scaling.mean
+        device = like.device
         if not isinstance(x, Tensor):
             rows = rows.to(device)
         if rows.device != device:
@@ -717,7 +719,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
             )
         if isinstance(x, Activations):
             self.look_at(x)
-        return rows.to(dtype)
+        return rows if rows.dtype == like.dtype else rows.to(like.dtype)
 
 
 class Untrained:

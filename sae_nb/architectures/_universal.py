@@ -129,16 +129,6 @@ class UniversalSAE(SeveralSites):
         """The reconstruction of an all-zero code, model after model, in the models' units."""
         return self.scaling.mean + torch.cat(list(self.pre_biases)) * self.operator.unit
 
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of the parameters."""
-        return self.scaling.mean.dtype
-
-    @property
-    def device(self) -> torch.device:
-        """Device of the parameters."""
-        return self.scaling.mean.device
-
     def encode(  # type: ignore[override]
         self, x: Data | Sequence[Data], reads: int = 0, k: int | None = None
     ) -> SparseCodes:

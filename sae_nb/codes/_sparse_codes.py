@@ -177,7 +177,7 @@ class SparseCodes(KnowsOtherWords):
     @property
     def nnz(self) -> int:
         """Number of stored entries."""
-        return len(self.values)
+        return self.values.numel()
 
     @property
     def l0(self) -> Int[Tensor, " rows"]:

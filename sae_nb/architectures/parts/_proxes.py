@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, TypeVar, runtime_checkable
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -88,7 +89,7 @@ class Penalty(ABC):
 
 def affine(x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> Dense:
     """(x − centre) weightᵀ + bias, dense."""
-    pre_codes = (x if centre is None else x - centre) @ weight.T
+    pre_codes = F.linear(x if centre is None else x - centre, weight)
     return pre_codes if bias is None else pre_codes + bias
 
 
