@@ -172,7 +172,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     if not TYPE_CHECKING:
 
-        def __getattr__(self, name: str) -> Any:
+        def __getattr__(self, name: str) -> object:
             try:
                 return super().__getattr__(name)
             except AttributeError:  # torch's own: ours says more, or why a property failed
@@ -417,7 +417,7 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     def push_to_hub(
         self,
         repo: str,
-        report: Any = None,
+        report: object = None,
         *,
         dry_run: bool = False,
         folder: str | Path | None = None,
@@ -732,6 +732,6 @@ class Untrained:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)
 
-    def training_loss(self, *_: Any, **__: Any) -> TrainingLoss:
+    def training_loss(self, *_: object, **__: object) -> TrainingLoss:
         """Refuse: it is used as it is."""
         raise TypeError(self.no_training)

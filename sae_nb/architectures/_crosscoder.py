@@ -13,7 +13,7 @@ from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import geometric_median
 from sae_nb.architectures._several_sites import SharedCode, check_widths
 from sae_nb.architectures.parts._operators import MatrixOperator, SitesOperator
-from sae_nb.architectures.parts._proxes import Centre, Prox, Rows
+from sae_nb.architectures.parts._proxes import Centre, Rows
 from sae_nb.checks import Count, checked, one_of
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import per_entry
@@ -85,7 +85,7 @@ class Crosscoder(SharedCode, OneStep):
 
     not_mapped = "its atoms lie at several hook points, in units of their own"
 
-    def __new__(cls, *_: Any, base: str = "BatchTopK", **__: Any) -> Crosscoder:
+    def __new__(cls, *_: object, base: str = "BatchTopK", **__: object) -> Crosscoder:
         """An object that is a crosscoder and a base, once the base is known."""
         if "_host" not in vars(cls):
             cls = over(cls, one_of(base, SELECTIONS, name="base"))
@@ -130,6 +130,3 @@ class Crosscoder(SharedCode, OneStep):
     def _prices(self, codes: SparseCodes) -> Tensor:
         """z_j Σ_m ‖d_jm‖: the norms summed, and not that of all sites together."""
         return codes.values * per_entry(self.operator.site_norms().sum(dim=1), codes)
-
-    def _prox(self, k: Any) -> Prox:
-        return super()._prox(k)  # type: ignore[safe-super]

@@ -6,12 +6,11 @@ import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from sae_nb.activations._positions import PositionPolicy
 from sae_nb.files import MappedMatrix
 from sae_nb.files._atomic import (
     MANIFEST,
@@ -29,6 +28,9 @@ from sae_nb.files._streams import (
 )
 from sae_nb.files._tensors import write_tensors
 
+if TYPE_CHECKING:
+    from sae_nb.architectures._base import SparseAutoencoder
+
 KIND = "sae"
 WEIGHTS, CONFIG = "sae.safetensors", "config.json"
 P99 = "strength_p99"
@@ -36,50 +38,6 @@ P99 = "strength_p99"
 MEASURED, TARGET, POLICY = "measured", "target_hook_point", "position_policy"
 
 _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")
-
-
-class Savable(Protocol):
-    """The interface of an SAE for writing it."""
-
-    folder: Path | None
-
-    def settings(self) -> dict[str, Any]:
-        """Return the arguments that rebuild it."""
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return its tensors by name."""
-
-    @property
-    def later_settings(self) -> Mapping[str, Any]:
-        """Settings that a file leaves out where they say what such a file means."""
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """Precision of its parameters."""
-
-    @property
-    def kept_as(self) -> torch.dtype | None:
-        """Precision of the file that its matrices stay in, where they do."""
-
-    @property
-    def hook_point(self) -> str | None:
-        """Hook point that it reads."""
-
-    @property
-    def target_hook_point(self) -> str | None:
-        """Where it writes, where that is elsewhere."""
-
-    @property
-    def model_name(self) -> str | None:
-        """The model it belongs to."""
-
-    @property
-    def position_policy(self) -> PositionPolicy | None:
-        """The positions it is for."""
-
-    @property
-    def measured(self) -> Mapping[str, float] | None:
-        """Its measurements."""
 
 
 def place_to_save(folder: str | Path) -> Path:
@@ -96,7 +54,7 @@ def place_to_save(folder: str | Path) -> Path:
 
 
 def save_sae(
-    sae: Savable,
+    sae: SparseAutoencoder,
     folder: str | Path,
     tensors: Mapping[str, Tensor | Stream] | None = None,
 ) -> None:
@@ -118,7 +76,7 @@ def save_sae(
 
 
 def write_sae(
-    sae: Savable,
+    sae: SparseAutoencoder,
     folder: Path,
     *,
     matrices_as: torch.dtype | None = None,

@@ -19,7 +19,7 @@ from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
 from sae_nb.architectures._revival import AtomRows, Dead, as_directions
 from sae_nb.architectures.parts._operators import LearnedAdjoint, MatrixOperator
-from sae_nb.architectures.parts._proxes import Matrix, Prox, Rows
+from sae_nb.architectures.parts._proxes import Matrix, Rows
 from sae_nb.checks import (
     Count,
     Positive,
@@ -150,7 +150,7 @@ class Temporal(OneStep):
     is_whole = False
     """Whether the class defines how the novel part is encoded."""
 
-    def __new__(cls, *_: Any, novel: str = "TopK", **__: Any) -> Temporal:
+    def __new__(cls, *_: object, novel: str = "TopK", **__: object) -> Temporal:
         """An object that is a Temporal and an SAE of the novel part, once that is known."""
         if not cls.is_whole:
             cls = _over(cls, one_of(novel, NOVEL, name="novel"))
@@ -182,8 +182,13 @@ class Temporal(OneStep):
         self.context = context
         self.novel = novel
         self.strict, self.tied = strict, tied
-        self.prescale = _checked_prescale(prescale, self.d_in)
-        self.encoder_bias = _checked_bias(encoder_bias, novel)
+        self.prescale = 1 / math.sqrt(self.d_in) if prescale is None else prescale
+        if novel == "ReLU" and not encoder_bias:
+            raise ValueError(
+                "`encoder_bias` must be True for novel='ReLU', whose codes are made sparse by it, got False. "
+                "Use novel='TopK'."
+            )
+        self.encoder_bias = encoder_bias
         if self.tied:
             self.encoder = TiedAdjoint(self.operator)
         self.encoder.bias.requires_grad_(self.encoder_bias)
@@ -203,9 +208,6 @@ class Temporal(OneStep):
         attention = ("strict", "n_heads", "bottleneck_factor", "n_layers")
         names = (*attention, "novel", "tied", "encoder_bias", "prescale", "context")
         return plain | {name: getattr(self, name) for name in names}
-
-    def _prox(self, k: Any) -> Prox:
-        return super()._prox(k)  # type: ignore[safe-super]
 
     def learning_rate_shares(self) -> dict[nn.Parameter, float]:
         """Give attention a lower learning rate than atoms: its weights are many and small."""
@@ -410,7 +412,7 @@ class _NothingNovel:
         atoms = torch.zeros(0, dtype=torch.int64, device=x.device)
         return SparseCodes(x.new_zeros(0), atoms, offsets, self.n_atoms)
 
-    def _auxiliary(self, x: Tensor, *_: Any) -> Tensor:
+    def _auxiliary(self, x: Tensor, *_: object) -> Tensor:
         return x.new_zeros(())
 
 
@@ -429,18 +431,3 @@ def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
     }
     body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "is_whole": True}
     return type(kind.__name__, bases[novel], body)
-
-
-def _checked_prescale(prescale: float | None, d_in: int) -> float:
-    if prescale is None:
-        return 1 / math.sqrt(d_in)
-    return prescale
-
-
-def _checked_bias(encoder_bias: bool, novel: str) -> bool:
-    if novel == "ReLU" and not encoder_bias:
-        raise ValueError(
-            "`encoder_bias` must be True for novel='ReLU', whose codes are made sparse by it, got False. "
-            "Use novel='TopK'."
-        )
-    return encoder_bias

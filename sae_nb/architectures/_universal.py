@@ -230,7 +230,7 @@ class UniversalSAE(SeveralSites):
 
     # Models in units of their own
 
-    def _width(self, x: Any, reads: int) -> int:
+    def _width(self, x: Data, reads: int) -> int:
         """Return the width that `x` must have: all models side by side if it is, else that of the model
         that is read.
         """

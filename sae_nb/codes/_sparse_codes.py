@@ -378,7 +378,7 @@ class SparseCodes(KnowsOtherWords):
 
     __hash__ = object.__hash__
 
-    def _factor(self, matrix: Any, n: int, *, axis: int, of: str) -> Tensor:
+    def _factor(self, matrix: object, n: int, *, axis: int, of: str) -> Tensor:
         import numpy as np
 
         try:
@@ -471,7 +471,7 @@ class SparseCodes(KnowsOtherWords):
         return pd.DataFrame(plain)
 
     @checked
-    def to_numpy(self, dtype: Any = None) -> np.ndarray:
+    def to_numpy(self, dtype: object = None) -> np.ndarray:
         """Return the codes as a dense array, (…, n_atoms), of a numpy `dtype`; `to_scipy` keeps them sparse."""
         return self.__array__(check_number_type(dtype))
 
@@ -503,7 +503,11 @@ class SparseCodes(KnowsOtherWords):
 
     @classmethod
     def __torch_function__(
-        cls, function: Any, _: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        cls,
+        function: object,
+        _: object,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
     ) -> SparseCodes:
         """Answer a function of torch: rows are joined by `torch.cat`."""
         parts, *rest = args or ((),)
@@ -516,14 +520,14 @@ class SparseCodes(KnowsOtherWords):
             "their own; their strengths are the tensor `codes.values`, a dense matrix is `codes.to_dense()`."
         )
 
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+    def __array__(self, dtype: np.dtype[Any] | None = None, copy: bool | None = None) -> np.ndarray:
         import numpy as np
 
         if copy is False:
             raise ValueError("Sparse codes have no dense matrix to share. Leave out copy=False.")
         return np.asarray(_plain(self.to_dense()), dtype)
 
-    def __dlpack__(self, **options: Any) -> Any:
+    def __dlpack__(self, **options: Any) -> object:
         return self.to_dense().detach().__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -531,7 +535,7 @@ class SparseCodes(KnowsOtherWords):
 
     # Parts, copies, unions
 
-    def __getitem__(self, index: Any) -> SparseCodes:
+    def __getitem__(self, index: object) -> SparseCodes:
         """The codes of some rows, as numpy would choose them from a matrix of this shape.
 
         A number, a slice, a mask, row numbers, or several of these for several leading axes; a
@@ -634,7 +638,7 @@ class SparseCodes(KnowsOtherWords):
         support = Support(self.atoms.to(wanted), self.offsets.to(wanted), self.n_atoms)
         return self._made(self.values.to(wanted), support, self.leading_shape)
 
-    def __deepcopy__(self, _: Any) -> SparseCodes:
+    def __deepcopy__(self, _: object) -> SparseCodes:
         # As pickle does: torch copies no tensor that was computed, unless it is taken off its graph.
         support = Support(self.atoms.clone(), self.offsets.clone(), self.n_atoms)
         return self._made(self.values.detach().clone(), support, self.leading_shape)
