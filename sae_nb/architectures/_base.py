@@ -40,8 +40,7 @@ from sae_nb.architectures._recipe import (
     geometric_median,
 )
 from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
-from sae_nb.architectures._saving import save_sae
-from sae_nb.architectures._upload import Upload
+from sae_nb.architectures._saving import Upload, save_sae
 from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import (

@@ -1,10 +1,11 @@
-"""An SAE as a folder with safetensors, JSON and a manifest, never a pickle: how it is written."""
+"""An SAE as a folder of safetensors, JSON and a manifest, never a pickle; and the record of its upload."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ from sae_nb.files._streams import (
 from sae_nb.files._tensors import write_tensors
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from sae_nb.architectures._base import SparseAutoencoder
 
 KIND = "sae"
@@ -161,3 +164,33 @@ def _check_is_sae(folder: Path) -> None:
             f"{str(folder)!r} must be new or hold an SAE, got "
             f"{'a folder of other files' if kind is None else f'{kind!r}'}. Choose another name."
         )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Upload:
+    """The upload to the hub, or a preview of it; made by `push_to_hub`."""
+
+    repo: str
+    """"owner/name"."""
+
+    inside: str
+    """Folder in the repository; empty for the repository itself."""
+
+    folder: Path
+    """Folder of the upload; after a real upload without `folder=` it is gone."""
+
+    files: DataFrame
+    """Columns file and bytes."""
+
+    card: str
+    """The text of the model card."""
+
+    url: str | None
+    """Of the commit; None where nothing was sent."""
+
+    def __repr__(self) -> str:
+        size = int(self.files["bytes"].sum()) / 1e6
+        what = f"{len(self.files)} files, {size:.2f} MB"
+        where = f"hf:{'/'.join(filter(None, (self.repo, self.inside)))}"
+        done = f"not sent; it lies in {str(self.folder)!r}" if self.url is None else self.url
+        return f"Upload({what} for {where}: {done})"

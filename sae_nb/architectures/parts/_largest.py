@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from typing import ClassVar
@@ -23,14 +22,13 @@ from sae_nb.architectures.parts._proxes import (
     Rows,
     affine,
     forbid,
-    row_tiles,
 )
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import (
     Support,
     index_dtype,
-    offsets_of,
+    ranks,
 )
 from sae_nb.kernels._autograd import (
     chosen,
@@ -168,49 +166,6 @@ class BatchTopKProx:
         return kernels.batch_topk_encode(x, weight, bias, k=self.k, centre=centre)
 
 
-Score = Callable[[Dense, slice], tuple[Dense, Dense]]
-"""(pre-codes of a tile, its rows) → what competes for the k places, and the strengths of those that win."""
-
-
-@dataclass(frozen=True, eq=False)
-class LargestBy:
-    """The k entries of each row whose score is largest, where it is positive; of equal ones either.
-
-    It is not a prox of a penalty: scores may depend on more than the pre-codes. Scores exist for a tile
-    of rows at a time, as pre-codes do; gradients flow through the strengths, to what made the
-    pre-codes.
-    """
-
-    k: int
-    score: Score
-
-    def __call__(self, pre_codes: Dense) -> SparseCodes:
-        """The entries of dense pre-codes that win."""
-        return self._of_tile(pre_codes, slice(0, len(pre_codes)))
-
-    def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
-        """Return the winning entries of (x − centre) weightᵀ + bias, in tiles."""
-        tiles = list(row_tiles(len(x), len(weight)))
-        backend = pick("auto", x)
-        if backend == "reference":
-            parts = (self._of_tile(affine(x[r], weight, bias, centre), r) for r in tiles)
-            return SparseCodes.concatenate(parts)
-        with torch.no_grad():
-            parts = (self._of_tile(affine(x[r], weight, bias, centre), r) for r in tiles)
-            found = SparseCodes.concatenate(parts)
-        pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
-        entries = Entries(found.values, found.atoms, found.offsets)
-        return chosen(primitives_of(backend, found.support), pre_codes, entries)
-
-    def _of_tile(self, u: Dense, rows: slice) -> SparseCodes:
-        score, strength = self.score(u, rows)
-        atoms = score.detach().topk(self.k, dim=1, sorted=False).indices.sort(dim=1).values
-        wins = score.detach().gather(1, atoms) > 0
-        values = strength.gather(1, atoms)[wins]
-        offsets = offsets_of(wins.sum(dim=1))
-        return SparseCodes(values, atoms[wins].to(index_dtype(u.shape[1])), offsets, u.shape[1])
-
-
 @checked
 @dataclass(frozen=True, eq=False)
 class ColumnTopKProx:
@@ -287,17 +242,7 @@ def _at_most(codes: SparseCodes, counts: Int[Tensor, " rows"]) -> SparseCodes:
     """The largest entries of each row, a number of its own."""
     if not bool((codes.l0 > counts).any()):
         return codes
-    return codes.only(_places(codes) < counts[codes.support.rows])
-
-
-def _places(codes: SparseCodes) -> Int[Tensor, " nnz"]:
-    """Of each entry, how many of its row are larger; of equal ones the first is counted as larger."""
-    order = codes.values.detach().argsort(descending=True, stable=True)
-    rows = codes.support.rows  # ascending, so the same before and after
-    order = order[rows[order].argsort(stable=True)]
-    place = torch.empty_like(order)
-    place[order] = torch.arange(len(order), device=order.device) - codes.offsets[rows]
-    return place
+    return codes.only(ranks(codes.values, codes.support) < counts[codes.support.rows])
 
 
 @checked
@@ -349,7 +294,7 @@ def _until_as_long(codes: SparseCodes, lengths: PerRow) -> SparseCodes:
     """Of each row the largest entries whose norm is nearest to a length; one at least."""
     if not codes.nnz:
         return codes
-    rows, place = codes.support.rows, _places(codes)
+    rows, place = codes.support.rows, ranks(codes.values, codes.support)
     # As wide as the longest row, not as the dictionary.
     table = codes.values.new_zeros(codes.n_rows, int(codes.l0.max()))
     table[rows, place] = codes.values.detach().square()
