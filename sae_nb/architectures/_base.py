@@ -19,7 +19,6 @@ from sae_nb.activations._hook_point_check import (
     other_model,
     warn_of_place,
 )
-from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._sites import (
     as_one,
     of_sites,
@@ -40,7 +39,7 @@ from sae_nb.architectures._recipe import (
     geometric_median,
 )
 from sae_nb.architectures._revival import AtomRows, Revival, parameters_of, set_anew
-from sae_nb.architectures._saving import Upload, save_sae
+from sae_nb.architectures._saving import Provenance, Upload, save_sae
 from sae_nb.architectures.parts._operators import DenseOperator, MatrixOperator
 from sae_nb.architectures.parts._proxes import Rows
 from sae_nb.checks import (
@@ -65,7 +64,7 @@ ROWS_AT_ONCE = 8192
 """Rows that are read from disk to be encoded together."""
 
 
-class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
+class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
     """Codes z of activations x over a dictionary D: x̂ = zD + b, most of z zero.
 
     A dictionary reads from one or several hook points and writes to one or several; an SAE reads and
@@ -97,30 +96,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     (True, torch.Size([3, 4]))
     """
 
-    hook_point: str | None = None
-    """Where the activations it reads were captured, once known."""
-
-    target_hook_point: str | None = None
-    """Where what it writes was captured; None where that is what it reads, and before it is known."""
-
-    model_name: str | None = None
-    """The model they came from, once known."""
-
-    position_policy: PositionPolicy | None = None
-    """The positions of its inputs that it is for: those that the activations it was trained on were of. None
-    where that is not known: the default of `capture` then holds in a running model."""
-
-    folder: Path | None = None
-    """Folder it was last saved to or read from; labels and notes are kept there."""
-
-    measured: Mapping[str, float] | None = None
-    """R² ("r2"), mean L0 ("l0") and share of dead atoms ("dead_fraction"), as last measured: by the end
-    of its training, or on held-out samples for a pretrained one; None before that. After a training also
-    "steps", those done, and where it was cut short "of_steps", those asked for."""
-
-    on_first_use: Callable[[Any, Activations], None] | None = None
-    """Called once with the SAE and the first captured activations that it reads."""
-
     live_numbers: ClassVar[tuple[str, ...]] = ()
     """Attributes that may change while the SAE trains."""
 
@@ -149,9 +124,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
 
     not_mapped: str = "its encoder needs the whole dictionary at once"
     """Reason why its weights cannot stay in their file (`load_sae(…, mmap=True)`); empty if they can."""
-
-    kept_as: torch.dtype | None = None
-    """Precision that the file states whose matrices it reads from; None: they are in memory."""
 
     initialised: Tensor
     to_resample: tuple[Tensor, Tensor] | None = None
@@ -617,17 +589,6 @@ class SparseAutoencoder(nn.Module, metaclass=ClassOfOtherWords):
     def atom_parameters(self) -> list[nn.Parameter]:
         """Return parameters with one row per atom that is set by itself: what an optimiser forgets with it."""
         return parameters_of(self._atom_rows())
-
-    @property
-    def looks(self) -> bool:
-        """Whether it looks at captured activations before it reads them."""
-        return self.on_first_use is not None
-
-    def look_at(self, acts: Activations) -> None:
-        """See captured activations before the first codes of them; see `on_first_use`."""
-        look, self.on_first_use = self.on_first_use, None
-        if look is not None:
-            look(self, acts)
 
     # For subclasses
 

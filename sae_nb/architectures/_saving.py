@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +32,8 @@ from sae_nb.files._tensors import write_tensors
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.activations import Activations
+    from sae_nb.activations._positions import PositionPolicy
     from sae_nb.architectures._base import SparseAutoencoder
 
 KIND = "sae"
@@ -41,6 +43,48 @@ P99 = "strength_p99"
 MEASURED, TARGET, POLICY = "measured", "target_hook_point", "position_policy"
 
 _OF_FILES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".npz", ".json")
+
+
+class Provenance:
+    """What is known of an SAE next to its weights, and is written next to them."""
+
+    hook_point: str | None = None
+    """Where the activations it reads were captured, once known."""
+
+    target_hook_point: str | None = None
+    """Where what it writes was captured; None where that is what it reads, and before it is known."""
+
+    model_name: str | None = None
+    """The model they came from, once known."""
+
+    position_policy: PositionPolicy | None = None
+    """The positions of its inputs that it is for: those that the activations it was trained on were of. None
+    where that is not known: the default of `capture` then holds in a running model."""
+
+    folder: Path | None = None
+    """Folder it was last saved to or read from; labels and notes are kept there."""
+
+    measured: Mapping[str, float] | None = None
+    """R² ("r2"), mean L0 ("l0") and share of dead atoms ("dead_fraction"), as last measured: by the end
+    of its training, or on held-out samples for a pretrained one; None before that. After a training also
+    "steps", those done, and where it was cut short "of_steps", those asked for."""
+
+    on_first_use: Callable[[Any, Activations], None] | None = None
+    """Called once with the SAE and the first captured activations that it reads."""
+
+    kept_as: torch.dtype | None = None
+    """Precision that the file states whose matrices it reads from; None: they are in memory."""
+
+    @property
+    def looks(self) -> bool:
+        """Whether it looks at captured activations before it reads them."""
+        return self.on_first_use is not None
+
+    def look_at(self, acts: Activations) -> None:
+        """See captured activations before the first codes of them; see `on_first_use`."""
+        look, self.on_first_use = self.on_first_use, None
+        if look is not None:
+            look(self, acts)
 
 
 def place_to_save(folder: str | Path) -> Path:

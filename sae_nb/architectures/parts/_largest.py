@@ -45,7 +45,7 @@ from sae_nb.kernels._reference import (
 )
 
 FEW_PRE_CODES = 2**15
-"""Up to so many pre-codes, torch's own calls cost less than waking compiled loops."""
+"""Up to so many pre-codes, calls of torch, and of numpy to sort, cost less than waking compiled loops."""
 
 
 @dataclass(frozen=True)
@@ -66,12 +66,11 @@ class _Largest(Penalty):
     def of_affine(self, x: Rows, weight: Matrix, bias: Bias, centre: Centre) -> SparseCodes:
         """Apply the same to (x − centre) weightᵀ + bias: few pre-codes at once, more of them in tiles."""
         k, n_atoms = self.k, weight.shape[0]
-        if x.is_cpu and x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms:
+        if x.shape[0] * n_atoms <= FEW_PRE_CODES and k < n_atoms and pick("auto", x) == "cpu":
             u = affine(x, weight, bias, centre)
             strength, atoms = (u.abs() if self.signed else u).detach().topk(k + 1, dim=1)
             # Ties and rows with fewer than k entries are left to the kernel, which settles them.
-            if all(last > max(after, 0) for last, after in strength[:, k - 1 :].tolist()):
-                # numpy sorts a few numbers in a third of torch's time.
+            if all(last > max(after, 0) for last, after in strength.numpy()[:, k - 1 :].tolist()):
                 atoms = torch.from_numpy(np.sort(atoms.numpy()[:, :k]))
                 values, atoms = u.gather(1, atoms).view(-1), atoms.view(-1).int()
                 offsets = torch.arange(0, values.numel() + 1, k)
