@@ -15,14 +15,8 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import ClassOfOtherWords, above, no_attribute
 from sae_nb.activations import Activations
-from sae_nb.activations._hook_point_check import (
-    other_model,
-    warn_of_place,
-)
-from sae_nb.activations._sites import (
-    as_one,
-    of_sites,
-)
+from sae_nb.activations._hook_point_check import other_model, warn_of_place
+from sae_nb.activations._sites import as_one, of_sites
 from sae_nb.architectures._describing import card, one_line
 from sae_nb.architectures._initialisation import (
     Directions,

@@ -25,10 +25,7 @@ from sae_nb.architectures._saving import (
 )
 from sae_nb.architectures.parts._operators import UNIT_GUARD
 from sae_nb.files import MappedMatrix
-from sae_nb.files._atomic import (
-    read_json,
-    read_manifest,
-)
+from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._mapped import in_memory
 from sae_nb.files._tensors import read_tensors
 

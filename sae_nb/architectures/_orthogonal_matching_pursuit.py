@@ -5,10 +5,7 @@ from __future__ import annotations
 from sae_nb.architectures._pursuing import PursuitAutoencoder
 from sae_nb.pursuit import orthogonal_matching_pursuit
 from sae_nb.pursuit._checking import Gradient
-from sae_nb.pursuit._problem import (
-    PursuitName,
-    Reselect,
-)
+from sae_nb.pursuit._problem import PursuitName, Reselect
 
 
 class OrthogonalMatchingPursuit(PursuitAutoencoder):

@@ -21,11 +21,7 @@ from sae_nb.checks import Between, Count, Share, at_least, check_k, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import index_dtype
 from sae_nb.pursuit._checking import Gradient
-from sae_nb.pursuit._problem import (
-    Problem,
-    PursuitName,
-    Reselect,
-)
+from sae_nb.pursuit._problem import Problem, PursuitName, Reselect
 
 TURN_PER_STEP = 0.15
 """Radians an atom may turn in one Adam step. Ours: best of 0.016 … 0.3 over 300 steps of 256 rows on

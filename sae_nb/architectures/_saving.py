@@ -13,20 +13,11 @@ import torch
 from torch import Tensor
 
 from sae_nb.files import MappedMatrix
-from sae_nb.files._atomic import (
-    MANIFEST,
-    new_folder,
-    read_json,
-    write_json,
-    write_manifest,
-)
+from sae_nb.files._atomic import MANIFEST, new_folder, read_json, write_json, write_manifest
 from sae_nb.files._exchange import place
 from sae_nb.files._locks import holding_folder
 from sae_nb.files._mapped import in_memory
-from sae_nb.files._streams import (
-    Stream,
-    write_streams,
-)
+from sae_nb.files._streams import Stream, write_streams
 from sae_nb.files._tensors import write_tensors
 
 if TYPE_CHECKING:

@@ -31,17 +31,8 @@ from sae_nb.checks import (
     warn_caller,
 )
 from sae_nb.codes import SparseCodes
-from sae_nb.temporal._decomposition import (
-    CodeAttention,
-    Prediction,
-    predict,
-    sequence_groups,
-)
-from sae_nb.temporal._sequences import (
-    lengths_of,
-    padded,
-    unpadded,
-)
+from sae_nb.temporal._decomposition import CodeAttention, Prediction, predict, sequence_groups
+from sae_nb.temporal._sequences import lengths_of, padded, unpadded
 
 NOVEL = ("TopK", "BatchTopK", "ReLU", "none")
 """Encoders of the novel part; with "none" there is only the predictable part."""

@@ -11,10 +11,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.activations._sites import (
-    one_of_sites,
-    side_by_side,
-)
+from sae_nb.activations._sites import one_of_sites, side_by_side
 from sae_nb.architectures._base import Data
 from sae_nb.architectures._initialisation import Directions
 from sae_nb.architectures._one_step import TURN_PER_STEP, best_gain

@@ -14,10 +14,7 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    Support,
-    offsets_of,
-)
+from sae_nb.codes._support import Support, offsets_of
 from sae_nb.kernels._backends import Backend, Entries, PreCodes, Primitives
 
 

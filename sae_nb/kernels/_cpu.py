@@ -13,11 +13,7 @@ from jaxtyping import Float
 from numba import prange
 from torch import Tensor
 
-from sae_nb.codes._support import (
-    Support,
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import Support, index_dtype, offsets_of
 from sae_nb.kernels._backends import Atoms, Entries, PerAtom, PreCodes, Residuals, Row, Rows, Values
 from sae_nb.kernels._compiling import compiled, larger
 from sae_nb.kernels._dense import Dense, is_dense

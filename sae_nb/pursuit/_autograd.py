@@ -19,10 +19,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 from torch.nn.functional import embedding_bag
 
 from sae_nb.checks import available_memory
-from sae_nb.codes._support import (
-    Support,
-    offsets_of,
-)
+from sae_nb.codes._support import Support, offsets_of
 from sae_nb.pursuit._problem import Problem, Steps
 from sae_nb.pursuit._reference import gradient_step
 

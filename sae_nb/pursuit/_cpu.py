@@ -18,10 +18,7 @@ import torch
 from numba import prange
 from torch import Tensor
 
-from sae_nb.kernels._compiling import (
-    compiled,
-    larger,
-)
+from sae_nb.kernels._compiling import compiled, larger
 from sae_nb.kernels._threads import parallel
 from sae_nb.pursuit import _small_systems as small_systems
 from sae_nb.pursuit._engine import Tile

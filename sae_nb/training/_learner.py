@@ -12,10 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import between, check_finite, check_k, check_real
-from sae_nb.files._streams import (
-    Stream,
-    file_order,
-)
+from sae_nb.files._streams import Stream, file_order
 from sae_nb.kernels._coding import check_average_k
 from sae_nb.kernels._memory import explain_out_of_memory
 from sae_nb.temporal._sequences import SequenceRows

@@ -13,15 +13,8 @@ from typing import TYPE_CHECKING, Any, overload
 import torch
 from torch import Tensor
 
-from sae_nb.activations._massive import (
-    massive,
-    row_norms,
-)
-from sae_nb.checks import (
-    check_finite,
-    checked,
-    warn_caller,
-)
+from sae_nb.activations._massive import massive, row_norms
+from sae_nb.checks import check_finite, checked, warn_caller
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.files._locks import Lock
 from sae_nb.interrupts import Interrupted

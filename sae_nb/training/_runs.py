@@ -8,10 +8,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sae_nb.checks import (
-    check_count,
-    checked,
-)
+from sae_nb.checks import check_count, checked
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.training._config import TrainConfig, chosen_config
 from sae_nb.training._control import BackgroundRun

@@ -34,18 +34,11 @@ from torch import Tensor
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
 from sae_nb.pursuit._problem import Problem
 
 if TYPE_CHECKING:
-    from sae_nb.architectures import (
-        MatchingPursuit,
-        OrthogonalMatchingPursuit,
-        TrainingLoss,
-    )
+    from sae_nb.architectures import MatchingPursuit, OrthogonalMatchingPursuit, TrainingLoss
     from sae_nb.training._process_group import Team
 
 TILE_ENTRIES = 2**24
@@ -270,10 +263,7 @@ def _resampled(
     residual: Tensor, silent_tokens: Tensor, dead_after: int, team: Team
 ) -> tuple[Tensor, Tensor] | None:
     """Those of the atoms that one process would resample which are of this worker."""
-    from sae_nb.architectures._revival import (
-        due,
-        resampled_atoms,
-    )
+    from sae_nb.architectures._revival import due, resampled_atoms
 
     dead = due(silent_tokens, dead_after, len(residual)).nonzero().flatten()
     counts = team.gather(len(dead))

@@ -25,24 +25,10 @@ from sae_nb.architectures.parts._proxes import (
 )
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    Support,
-    index_dtype,
-    ranks,
-)
-from sae_nb.kernels._autograd import (
-    chosen,
-    primitives_of,
-)
-from sae_nb.kernels._backends import (
-    Entries,
-    PreCodes,
-    pick,
-)
-from sae_nb.kernels._reference import (
-    batch_topk,
-    topk,
-)
+from sae_nb.codes._support import Support, index_dtype, ranks
+from sae_nb.kernels._autograd import chosen, primitives_of
+from sae_nb.kernels._backends import Entries, PreCodes, pick
+from sae_nb.kernels._reference import batch_topk, topk
 
 FEW_PRE_CODES = 2**15
 """Up to so many pre-codes, calls of torch, and of numpy to sort, cost less than waking compiled loops."""

@@ -15,19 +15,9 @@ from torch import Tensor
 from sae_nb import kernels
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.kernels._autograd import (
-    chosen,
-    primitives_of,
-)
-from sae_nb.kernels._backends import (
-    Entries,
-    PreCodes,
-    pick,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.kernels._autograd import chosen, primitives_of
+from sae_nb.kernels._backends import Entries, PreCodes, pick
 from sae_nb.kernels._reference import above
 
 _Numbers = TypeVar("_Numbers", float, Tensor, float | Tensor)
