@@ -393,7 +393,8 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         """Send the SAE to the hub with a model card, from where `sn.load_sae("hf:…")` reads it.
 
         The card describes the SAE, how to load it, and its measurements: all of a report, if one is
-        given. The upload is written to a folder first, complete or not at all.
+        given. The upload is written to a folder first, complete or not at all; what comes back has its
+        `.files`, `.card`, `.folder` and `.url`.
 
         Parameters
         ----------
@@ -411,11 +412,6 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
             Of the commit; None: what the SAE is, in one line.
         token
             Of the hub; None: the one that `hf auth login` keeps.
-
-        Returns
-        -------
-        Upload
-            The upload, or what it would be: `.files` (file, bytes), `.card`, `.folder`, `.url`.
 
         Raises
         ------

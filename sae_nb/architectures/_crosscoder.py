@@ -37,16 +37,9 @@ class Crosscoder(SharedCode, OneStep):
     in these units, so codes have no unit: D_m carries it, and z D_m + b_m is in the model's.
 
     `base="BatchTopK"` or "TopK" keep a number of atoms. `base="ReLU"` is the published recipe: with a
-    penalty λ Σ_j z_j Σ_m ‖d_jm‖. Because ‖d_j1‖ + ‖d_j2‖ ≥ ‖d_j‖, it prefers atoms of one site, and so
-    makes atoms look exclusive that are not, in two ways:
-
-    - complete shrinkage: a part that is there and small is driven to 0, because its penalty outweighs
-      the error that it removes;
-    - latent decoupling: a shared concept is written by an atom of each site, which fire on the same
-      inputs.
-
-    Selection without a penalty (BatchTopK, TopK) does neither; compare with it before calling an atom
-    exclusive.
+    penalty λ Σ_j z_j Σ_m ‖d_jm‖. Because ‖d_j1‖ + ‖d_j2‖ ≥ ‖d_j‖, it prefers atoms of one site, and makes
+    atoms look exclusive that are not (complete shrinkage, latent decoupling); compare with a selection
+    without a penalty before calling an atom exclusive (docs/methods/crosscoder.md).
 
     Parameters
     ----------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from typing import Annotated, Any, cast
 
 import torch
@@ -15,6 +14,7 @@ from torch import Tensor, nn
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for
 from sae_nb.architectures._base import ROWS_AT_ONCE, Data
+from sae_nb.architectures._composition import over
 from sae_nb.architectures._one_step import OneStep
 from sae_nb.architectures._recipe import Parts, Silence, TrainingLoss
 from sae_nb.architectures._revival import AtomRows, Dead, as_directions
@@ -138,13 +138,11 @@ class Temporal(OneStep):
 
     longest_trained: Tensor
 
-    is_whole = False
-    """Whether the class defines how the novel part is encoded."""
-
     def __new__(cls, *_: object, novel: str = "TopK", **__: object) -> Temporal:
         """An object that is a Temporal and an SAE of the novel part, once that is known."""
-        if not cls.is_whole:
-            cls = _over(cls, one_of(novel, NOVEL, name="novel"))
+        if "_host" not in vars(cls):
+            one_of(novel, NOVEL, name="novel")
+            cls = over(cls, "TopK" if novel == "none" else novel, *_FIRST.get(novel, ()))
         return super().__new__(cls)
 
     def __init__(
@@ -407,18 +405,5 @@ class _NothingNovel:
         return x.new_zeros(())
 
 
-@cache
-def _over(kind: type[Temporal], novel: str) -> type[Temporal]:
-    """The class of a Temporal with one encoder of the novel part."""
-    from sae_nb.architectures._batch_topk import BatchTopK
-    from sae_nb.architectures._relu import ReLU
-    from sae_nb.architectures._topk import TopK
-
-    bases: dict[str, tuple[type, ...]] = {
-        "TopK": (kind, TopK),
-        "BatchTopK": (_NovelOnAverage, kind, BatchTopK),
-        "ReLU": (kind, ReLU),
-        "none": (_NothingNovel, kind, TopK),
-    }
-    body = {"__doc__": kind.__doc__, "__module__": kind.__module__, "is_whole": True}
-    return type(kind.__name__, bases[novel], body)
+_FIRST: dict[str, tuple[type, ...]] = {"BatchTopK": (_NovelOnAverage,), "none": (_NothingNovel,)}
+"""What comes before the class itself, by the encoder of the novel part."""

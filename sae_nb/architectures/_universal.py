@@ -38,10 +38,8 @@ class UniversalSAE(SeveralSites):
     z = [TopK_k((x_i − b_i) E_iᵀ / u_i + a_i)]₊,  x̂_m = z D_m + b_m  for every m,
 
     trained on the unexplained share of variance, averaged over models, and AuxK. Every step draws one
-    model i, codes are read from it, all models are reconstructed, and only what belongs to model i (E_i,
-    a_i, D_i, b_i, with Adam's memories of them) moves: an encoder learns what all decoders make of its
-    codes, a decoder only from the codes of its own model. Draws follow from the generator that
-    `initialise` is given and from the number of steps, so that a resumed training repeats them.
+    model i, codes are read from it, all models are reconstructed, and only what belongs to model i moves:
+    an encoder learns what all decoders make of its codes, a decoder only from the codes of its own model.
 
     Unlike a `Crosscoder`, which reads all sites at once, it needs one model to make a code. R² of model
     j from a code of model i measures how much they share (`evaluation.measure_universality`).
@@ -168,7 +166,7 @@ class UniversalSAE(SeveralSites):
 
     @property
     def turn(self) -> int:
-        """Whose turn the next step is: the model that gives the codes."""
+        """Whose turn the next step is, by seed and number of steps, so that a resumed training repeats it."""
         seed, number = self.draws.tolist()
         return _mixed(seed, number) % len(self.widths)
 

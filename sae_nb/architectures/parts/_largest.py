@@ -211,23 +211,19 @@ def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) ->
     columns = torch.cat([pre_codes.weight, bias[:, None].to(rows.dtype)], dim=1)
     power = (counts.double().log2() / 2).floor()
     groups = [(power == four).nonzero().flatten() for four in sorted(set(power.tolist()))]
-    parts = [
-        _at_most(
-            kernels.topk_encode(columns[group], rows, k=int(counts[group].max())), counts[group]
+    parts = []
+    for group in groups:
+        codes, most = (
+            kernels.topk_encode(columns[group], rows, k=int(counts[group].max())),
+            counts[group],
         )
-        for group in groups
-    ]
+        if bool((codes.l0 > most).any()):
+            codes = codes.only(ranks(codes.values, codes.support) < most[codes.support.rows])
+        parts.append(codes)
     by_column = SparseCodes.concatenate(parts)
     by_row = by_column.by_atom()
     atoms = torch.cat(groups)[by_row.rows.long()]
     return Entries(by_row.values, atoms.to(index_dtype(len(counts))), by_row.offsets)
-
-
-def _at_most(codes: SparseCodes, counts: Int[Tensor, " rows"]) -> SparseCodes:
-    """The largest entries of each row, a number of its own."""
-    if not bool((codes.l0 > counts).any()):
-        return codes
-    return codes.only(ranks(codes.values, codes.support) < counts[codes.support.rows])
 
 
 @checked
