@@ -372,10 +372,7 @@ def _half(x: float) -> float:
 
 def kept_kernels() -> Seen:
     """Run the CPU kernels against their definition if they are on disk; compile nothing."""
-    from sae_nb.kernels._compiling import (
-        NotCompiledError,
-        without_compiling,
-    )
+    from sae_nb.kernels._compiling import NotCompiledError, without_compiling
 
     try:
         with without_compiling():

@@ -21,11 +21,6 @@ if TYPE_CHECKING:
         SpliceCheck as SpliceCheck,
         attribute as attribute,
     )
-    from sae_nb.evaluation.causal._heads import (
-        HeadSources as HeadSources,
-        head_shares as head_shares,
-        head_sources as head_sources,
-    )
     from sae_nb.evaluation.concepts._factors import (
         FactorMatch as FactorMatch,
         FactorTold as FactorTold,
@@ -40,6 +35,7 @@ if TYPE_CHECKING:
         stability as stability,
     )
     from sae_nb.evaluation.dictionary._near_data import (
+        head_shares as head_shares,
         ood_score as ood_score,
         plausibility as plausibility,
     )

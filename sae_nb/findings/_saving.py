@@ -14,14 +14,8 @@ import torch
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.files._atomic import (
-    json_object,
-    read_manifest,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_folder,
-)
+from sae_nb.files._atomic import json_object, read_manifest
+from sae_nb.files._tensors import read_tensors, write_folder
 
 if TYPE_CHECKING:
     from sae_nb.findings._finding import Finding

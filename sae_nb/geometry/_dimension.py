@@ -56,7 +56,12 @@ def effective_rank(x: Float[Tensor, "n d_in"]) -> float:
 
 
 def _energies(x: Tensor) -> Float[Tensor, " rank"]:
-    energies = torch.linalg.svdvals(check_matrix(x).double()).square()
+    return nonzero_energies(torch.linalg.svdvals(check_matrix(x).double()))
+
+
+def nonzero_energies(sigma: Float[Tensor, " rank"]) -> Float[Tensor, " rank"]:
+    """Return σ², of a matrix that is not all zero."""
+    energies = sigma.square()
     if float(energies.max()) == 0:
         raise ValueError("`x` must not be all zero: a zero matrix has no rank to measure.")
     return energies

@@ -20,8 +20,7 @@ from torch import Tensor
 
 from sae_nb.background import checkpoint
 from sae_nb.geometry._cosines import SMALL_TILE, tile_rows, unit_rows
-from sae_nb.geometry._landmark_layout import WHOLE_UP_TO
-from sae_nb.geometry._layout import nearest_by_cosine
+from sae_nb.geometry._layout import WHOLE_UP_TO, nearest_by_cosine
 
 ROUNDS = 5
 """Passes of k-means. Ours: later ones find hardly more."""
@@ -47,18 +46,13 @@ class Lists:
         sample = x[drawn[: 64 * n_lists]]
         for _ in range(ROUNDS):
             checkpoint()
-            self._improve(sample)
+            nearest, moved = self.nearest_list(sample), torch.zeros_like(self._centres)
+            moved.index_add_(0, nearest, unit_rows(sample))
+            empty = (moved == 0).all(dim=1, keepdim=True)
+            self._centres = unit_rows(torch.where(empty, self._centres, moved))
         self.of = self.nearest_list(x)
         order = self.of.argsort(stable=True)
         self.members = order.split(torch.bincount(self.of, minlength=n_lists).tolist())
-
-    def _improve(self, sample: Float[Tensor, "m d"]) -> None:
-        """Move every centre to the mean of the rows that are nearest to it."""
-        sums = torch.zeros_like(self._centres).index_add_(
-            0, self.nearest_list(sample), unit_rows(sample)
-        )
-        empty = (sums == 0).all(dim=1, keepdim=True)
-        self._centres = unit_rows(torch.where(empty, self._centres, sums))
 
     def nearest_list(self, x: Float[Tensor, "m d"]) -> Int[Tensor, " m"]:
         """Return the list whose centre is nearest to each row, by tiles."""

@@ -9,12 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import (
-    check_seal,
-    json_object,
-    sealed,
-    write_json,
-)
+from sae_nb.files._atomic import check_seal, json_object, sealed, write_json
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.labelling._records import AtomLabels, from_json, to_json
 

@@ -26,23 +26,9 @@ from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import Count, Seed, check_count, checked, shown
 from sae_nb.classical import METHODS, fit_classical
-from sae_nb.evaluation import (
-    Report,
-    evaluate,
-    stability,
-)
-from sae_nb.evaluation._dictionary_trainings import (
-    Run,
-    from_seed,
-    held_out,
-    trained,
-)
-from sae_nb.files._atomic import (
-    check_seal,
-    json_object,
-    sealed,
-    write_json,
-)
+from sae_nb.evaluation import Report, evaluate, stability
+from sae_nb.evaluation._dictionary_trainings import Run, from_seed, held_out, trained
+from sae_nb.files._atomic import check_seal, json_object, sealed, write_json
 from sae_nb.files._exchange import remove_folder
 from sae_nb.files._locks import holding_folder
 from sae_nb.findings import Finding

@@ -19,10 +19,7 @@ from torch import Tensor
 from sae_nb.activations._hook_point_check import warn_of_places
 from sae_nb.checks import Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
-from sae_nb.geometry._cosines import (
-    largest_cosines,
-    tile_rows,
-)
+from sae_nb.geometry._cosines import largest_cosines, tile_rows, unit_rows
 from sae_nb.kernels._compiling import compiled
 
 HUNGARIAN_UP_TO = 4096
@@ -236,11 +233,8 @@ def _unit_dictionaries(saes: Sequence[Any]) -> list[Tensor]:
         warn_of_places(saes[0], other)
     rows = [getattr(s, "dictionary", s) for s in saes]
     first = check_matrix(rows[0], name="saes[0]")
-    checked = [
-        check_matrix(r, name=f"saes[{i}]", d_in=first.shape[1]).detach().float().to(first.device)
-        for i, r in enumerate(rows)
-    ]
-    return [torch.nn.functional.normalize(r, dim=1) for r in checked]
+    checked = (check_matrix(r, name=f"saes[{i}]", d_in=first.shape[1]) for i, r in enumerate(rows))
+    return [unit_rows(r.detach().to(first.device)) for r in checked]
 
 
 # -------------------------------------------------------------------------------------------------

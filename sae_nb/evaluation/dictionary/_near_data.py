@@ -1,22 +1,23 @@
-"""Closeness of atoms to the data, and to directions with a meaning."""
+"""Closeness of atoms to the data, to directions with a meaning, and to the heads of a layer."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import Resamples, Seed, check_matrix, checked
+from sae_nb.checks import Count, Resamples, Seed, check_matrix, checked
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, chance_generator
-from sae_nb.geometry._coherence import (
-    copied_atoms,
-    rows_of,
-)
+from sae_nb.geometry._coherence import copied_atoms, rows_of
 from sae_nb.geometry._cosines import largest_cosines
+
+if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+
 
 # -------------------------------------------------------------------------------------------------
 # Does an atom look like anything in the data? OOD = 1 − mean_j max_t ⟨d_j, x_t − μ⟩ / ‖x_t − μ‖.
@@ -159,3 +160,49 @@ def nearest_atoms(
     """Return the largest cosine of each direction with any atom."""
     unit, rows = (torch.nn.functional.normalize(part, dim=1) for part in (dictionary, directions))
     return np.asarray(largest_cosines(rows, unit).double().cpu())
+
+
+# -------------------------------------------------------------------------------------------------
+# Which attention heads does an atom belong to, where an SAE reads their outputs side by side?
+
+
+@checked
+def head_shares(sae: SparseAutoencoder, n_heads: Count) -> Float[np.ndarray, "n_atoms n_heads"]:
+    """Return how an SAE's atoms at `head_out.L` are spread over the heads of the layer.
+
+    The share of head h in atom j is ‖d_jʰ‖ / Σ_g ‖d_jᵍ‖, with d_jʰ the head's part of the atom: 1 for an atom
+    that one head writes alone. A random direction has about 1 / n_heads everywhere.
+
+    Parameters
+    ----------
+    sae
+        Trained on `head_out.L`.
+    n_heads
+        Of the layer: `model.n_heads`.
+
+    Raises
+    ------
+    ValueError: If `n_heads` does not divide `d_in`.
+
+    Source
+    ------
+    Kissane et al., "Interpreting Attention Layer Outputs with Sparse Autoencoders", arXiv 2406.17759, §4.
+
+    Example
+    -------
+    >>> import sae_nb as sn
+    >>> sae = sn.TopK(d_in=4, n_atoms=2, k=1)
+    >>> with torch.no_grad():
+    ...     _ = sae.operator.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0.6, 0, 0.8, 0]]))
+    >>> print(head_shares(sae, 2).round(2))
+    [[1.   0.  ]
+     [0.43 0.57]]
+    """
+    if sae.d_in % n_heads:
+        raise ValueError(
+            f"`n_heads` must divide the SAE's width, {sae.d_in}, into equal parts, got {n_heads}. It is the "
+            "model's number of heads where the SAE reads `head_out`: `model.n_heads`."
+        )
+    norms = sae.dictionary.detach().float().reshape(sae.n_atoms, n_heads, -1).norm(dim=2)
+    shares: np.ndarray = (norms / norms.sum(dim=1, keepdim=True)).cpu().numpy()
+    return shares

@@ -163,21 +163,21 @@ def score_explanations(
         )
     facts = RowFacts.of(acts, labels)
     asked = None if judge is None else CountedJudge(judge)
-    desk = Desk(acts, codes, facts, asked, n_examples // 2, n_choices, seed)
-    chosen, left_out = desk.choose(atoms, n_atoms)
+    trials = ExplanationTrials(acts, codes, facts, asked, n_examples // 2, n_choices, seed)
+    chosen, left_out = trials.choose(atoms, n_atoms)
     texts = explanations or {}
-    guessers = {atom: desk.guesser(atom, explain, texts.get(atom)) for atom in chosen}
+    guessers = {atom: trials.guesser(atom, explain, texts.get(atom)) for atom in chosen}
     per_atom, control = {}, {}
     for place, atom in enumerate(chosen):
         other = guessers[chosen[place - 1]] if len(chosen) > 1 else None
-        per_atom[atom], control[atom] = desk.scores(atom, guessers[atom], other)
+        per_atom[atom], control[atom] = trials.scores(atom, guessers[atom], other)
     scores = _means(per_atom, control, n_choices, resampling)
     return ExplanationScores.of(
         scores["detection"],
         scores=scores,
         per_atom=per_atom,
         texts={atom: guesser.text for atom, guesser in guessers.items()},
-        rules=desk.rules,
+        rules=trials.rules,
         left_out=left_out,
         n_calls=asked.n_calls if asked else 0,
         n_unreadable=asked.n_unreadable if asked else 0,
@@ -221,7 +221,7 @@ FEWEST_EXAMPLES = 4
 
 
 @dataclass(eq=False)
-class Desk:
+class ExplanationTrials:
     """Rows to explain on, rows to judge on, and examples drawn from the latter."""
 
     acts: Activations
@@ -287,7 +287,7 @@ class Desk:
         generator = np.random.default_rng((self.seed, atom))
         active, strength = fires_in(self.codes, atom), self._strength(atom)
         held = active & ~self.first
-        firing, silent = self.trials(atom, generator)
+        firing, silent = self.examples(atom, generator)
         widest = self.reach or WHOLE_SAMPLE
         wide = self.windows.firing(held, strength, self.n, widest, generator)
         marked = self._marked(wide, active, generator)
@@ -305,7 +305,7 @@ class Desk:
                 scores["fuzzing"] = balanced(right, [one.fits(w, no) for w, _, no in marked])
         return {name: mine[name] for name in sorted(mine)}, theirs
 
-    def trials(
+    def examples(
         self, atom: int, generator: np.random.Generator | None = None
     ) -> tuple[list[Window], list[Window]]:
         """Return windows of the second half in which an atom fires, and some in which it does not."""

@@ -16,10 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.checks import checked, same_length
 from sae_nb.evaluation.report._measurement import Measurement, Resampling, measured
@@ -36,14 +33,8 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.evaluation.report._measurement import RandomDictionary
     from sae_nb.evaluation.report._sampling import Sampling
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.models._inputs import Batch, Batches
 
 
 Scoring = Literal["next_token", "labels", "classes", "vectors"]

@@ -35,6 +35,10 @@ if TYPE_CHECKING:
         picture_variants as picture_variants,
         text_variants as text_variants,
     )
+    from sae_nb_studies.evaluation.causal._heads import (
+        HeadSources as HeadSources,
+        head_sources as head_sources,
+    )
     from sae_nb_studies.evaluation.causal._steering_quality import (
         SteeringCurves as SteeringCurves,
         steering_curves as steering_curves,

@@ -27,12 +27,9 @@ from sae_nb.evaluation.report._measurement import (
     Resampling,
     chance_generator,
 )
-from sae_nb.evaluation.report._row_pass import (
-    codes_of_rows,
-    random_like,
-    summed_atoms,
-)
+from sae_nb.evaluation.report._row_pass import codes_of_rows, random_like
 from sae_nb.geometry._coherence import rows_of
+from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
