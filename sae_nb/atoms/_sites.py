@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -53,7 +52,9 @@ class SiteCatalogue(AtomCatalogue):
         return super().codes if self.alone else self.whole.codes
 
     @cached_property
-    def _by_atom(self) -> Any:
+    def _by_atom(
+        self,
+    ) -> tuple[Int[np.ndarray, " nnz"], Float[np.ndarray, " nnz"], Int[np.ndarray, " m"]]:
         return super()._by_atom if self.alone else self.whole._by_atom
 
     def encode_rows(self, rows: Int[Tensor, " m"], k: int | None = None) -> SparseCodes:

@@ -20,7 +20,7 @@ from sae_nb.files import MappedMatrix
 from sae_nb.files._caches import cache_folder
 from sae_nb.files._mapped import row_bytes
 from sae_nb.files._tensors import read_tensors, write_tensors
-from sae_nb.geometry._cosines import SMALL_TILE, cosine_tiles, tile_rows, unit_rows
+from sae_nb.geometry._cosines import SMALL_TILE, TILE, cosine_tiles, tile_rows, unit_rows
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def nearest_by_cosine(
         raise ValueError(f"`n_nearest` must be below the {len(x)} rows of `x`, got {n_nearest}.")
     unit = unit_rows(x)
     rows, distances = [], []
-    for first, cosine in cosine_tiles(unit, unit):
+    for first, cosine in cosine_tiles(unit, unit, TILE):
         own = torch.arange(len(cosine))
         cosine[own, first + own] = -torch.inf
         best = cosine.topk(n_nearest, dim=1)

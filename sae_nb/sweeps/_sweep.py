@@ -130,7 +130,7 @@ def sweep(
     config: TrainConfig | None = None,
     test: Activations | Float[Tensor, "m d_in"] | None = None,
     model: LiveModel | None = None,
-    inputs: Any = None,
+    inputs: object = None,
     labels: Any = None,
     at_once: Count = 12,
     folder: str | Path | None = None,

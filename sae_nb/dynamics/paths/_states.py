@@ -153,7 +153,7 @@ class States(Tensor):
             f" {dtype}{of})"
         )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> States:
+    def __deepcopy__(self, memo: object) -> States:
         return self._like(self.detach().clone(), self.keep)
 
     @property
@@ -231,7 +231,7 @@ class States(Tensor):
 @checked
 def capture_states(
     model: LiveModel,
-    inputs: Any,
+    inputs: object,
     *,
     dtype: torch.dtype = torch.float32,
     batch_size: int | None = None,

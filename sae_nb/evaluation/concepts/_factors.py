@@ -28,6 +28,9 @@ from sae_nb.statistics import Interval
 if TYPE_CHECKING:
     from scipy.sparse import csc_matrix
 
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.evaluation.report._measurement import RandomDictionary
+
 
 # -------------------------------------------------------------------------------------------------
 # How well single atoms identify known factors, on average: balanced accuracy on samples held out.
@@ -164,7 +167,9 @@ def _check_both(known: np.ndarray, fit: np.ndarray, names: list[str]) -> None:
 
 
 @torch.no_grad()
-def _strengths(sae: Any, acts: Activations, unit: np.ndarray, n: int) -> csc_matrix:
+def _strengths(
+    sae: SparseAutoencoder | RandomDictionary, acts: Activations, unit: np.ndarray, n: int
+) -> csc_matrix:
     """Strongest entry of each unit, by atom: positive where no entry is larger in size."""
     from scipy.sparse import csc_matrix
 
@@ -216,14 +221,14 @@ def _best_atoms(
         if atom[f] >= 0:
             column = strengths[:, atom[f]]
             says[column.indices[sign[f] * column.data > threshold[f]], f] = True
-        said, truth = says[~fit, f], known[~fit, f]
+        answers, truth = says[~fit, f], known[~fit, f]
         factors.append(
             FactorTold(
                 name=names[f],
                 atom=int(atom[f]),
                 sign=int(sign[f]),
                 threshold=float(threshold[f]),
-                accuracy=float((said[truth].mean() + (~said[~truth]).mean()) / 2),
+                accuracy=float((answers[truth].mean() + (~answers[~truth]).mean()) / 2),
                 share=float(known[:, f].mean()),
             )
         )
