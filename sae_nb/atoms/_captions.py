@@ -194,7 +194,7 @@ class Firing(NamedTuple):
 class Kind:
     """One kind of statement about a unit: its word, the word before, a word near it."""
 
-    says: str
+    template: str
     """Around the quoted words: "after {}"."""
 
     key: Int[np.ndarray, " units"]
@@ -349,7 +349,7 @@ class Units:
             listed = " or ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
         if listed.count(f" {PATCHES}") > 1:
             listed = listed.replace(f" {PATCHES}", "", listed.count(f" {PATCHES}") - 1)
-        return kind.says.format(listed)
+        return kind.template.format(listed)
 
 
 def _grown(

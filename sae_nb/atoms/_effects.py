@@ -78,8 +78,11 @@ def effects_of(
     n: int = 8,
 ) -> AtomEffects:
     """Return what a direction raises and lowers: by the lens if it reads there, else directly."""
-    layer = None if lens is None else _layer_read(lens, hook_point)
-    if lens is not None and layer is not None:
+    try:
+        layer = None if lens is None else layer_of(hook_point, lens.stream)
+    except ValueError:  # a place that no lens reads
+        layer = None
+    if lens is not None and layer is not None and layer in lens.blocks:
         effect = lens.effects(direction, layer)[0]
         up, down = _ends(effect, min(n, max(1, len(effect) // 2)), lens.names)
         return AtomEffects(
@@ -97,15 +100,6 @@ def written_at(catalogue: AtomCatalogue) -> str | None:
     target = getattr(sae, "target_hook_point", None)
     place = target or catalogue.acts.hook_point or getattr(sae, "hook_point", None)
     return None if place is None else str(place)
-
-
-def _layer_read(lens: Lens, hook_point: str | None) -> int | None:
-    """The layer of a hook point, if the lens reads it."""
-    try:
-        layer = layer_of(hook_point, lens.stream)
-    except ValueError:
-        return None
-    return layer if layer in lens.blocks else None
 
 
 def _ends(

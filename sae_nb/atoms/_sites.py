@@ -18,9 +18,7 @@ from sae_nb.codes import SparseCodes
 
 
 class SiteCatalogue(AtomCatalogue):
-    """The result of `AtomCatalogue.at`: directions and inputs of one site, and codes read there alone
-    if any.
-    """
+    """`AtomCatalogue.at`: directions and inputs of one site, and codes read there alone if any."""
 
     def __init__(self, whole: AtomCatalogue, number: int) -> None:
         self.whole, self.number, self.site = whole, number, whole.sites[number]

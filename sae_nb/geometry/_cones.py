@@ -201,19 +201,15 @@ def containment(
 
     Parameters
     ----------
-    directions
+    directions, names
         Directions that mean something: weights of probes or of a concept bottleneck, differences of
-        means, embeddings of words. Their length does not matter.
+        means, embeddings of words; what they are called, by default their numbers.
     dictionary
-        Atoms of an SAE (`sae.dictionary`); their length does not matter.
+        Atoms of an SAE (`sae.dictionary`). Lengths do not matter.
     steps
         Numbers of atoms that a direction may take, rising.
-    names
-        Of the directions; by default their numbers.
-    n_random
-        Draws of random atoms, and at least as many times 20 random directions.
-    seed
-        Of the random ones.
+    n_random, seed
+        Draws of random atoms, and at least as many times 20 random directions; their seed.
 
     Raises
     ------

@@ -136,8 +136,6 @@ def local_dimensions(x: Float[Tensor, "n d_in"], n_neighbours: int = 20) -> Floa
 
 
 def dimension_of_distances(near: Float[Tensor, "n k"]) -> Float[Tensor, " n"]:
-    """Return intrinsic dimension around rows, of their distances to k neighbours, rising; see
-    `local_dimensions`.
-    """
+    """Return `local_dimensions` of rows by their distances to k neighbours, rising."""
     logs = (near[:, -1:] / near[:, :-1].clamp_min(1e-300)).log()
     return (near.shape[1] - 2) / logs.sum(dim=1).clamp_min(1e-12)

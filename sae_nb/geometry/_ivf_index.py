@@ -155,17 +155,15 @@ def _nearest(
     return best
 
 
-def random_distances(
-    shape: tuple[int, int], k: int, *, seed: int, n_tried: int = 1000
-) -> Float[np.ndarray, "tried k"]:
-    """Return how far the nearest of random directions are, of `n_tried` among `shape[0]`, by tiles."""
+def random_distances(shape: tuple[int, int], k: int, *, seed: int) -> Float[np.ndarray, "tried k"]:
+    """Return how far the nearest of random directions are, of 1000 among `shape[0]`, by tiles."""
     n, d = shape
     rng = np.random.default_rng(seed)  # not torch's: it may have drawn the very rows from this seed
 
     def drawn(m: int) -> Float[Tensor, "m d"]:
         return unit_rows(torch.from_numpy(rng.standard_normal((m, d), dtype=np.float32)))
 
-    own = drawn(min(n_tried, n))
+    own = drawn(min(1000, n))
     cosines = (own @ own.T).fill_diagonal_(-torch.inf)
     best = cosines.topk(min(k, len(own) - 1), dim=1).values
     tile = tile_rows(max(d, len(own)), SMALL_TILE)

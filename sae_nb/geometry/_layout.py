@@ -137,8 +137,8 @@ def layout_key(x: Float[Tensor, "n d"], settings: LayoutSettings) -> str:
     given = {name: value for name, value in asdict(settings).items() if name != "sample"}
     chosen = sample_rows(len(x), settings.sample, settings.seed)
     given |= {} if chosen is None else {"sample": len(chosen)}
-    stated = f"{tuple(x.shape)} {given} umap-learn {made_by}"
-    digest = hashlib.sha256(stated.encode())
+    text = f"{tuple(x.shape)} {given} umap-learn {made_by}"
+    digest = hashlib.sha256(text.encode())
     for rows in row_bytes(x):
         digest.update(rows)
     return digest.hexdigest()[:32]

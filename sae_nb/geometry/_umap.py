@@ -73,7 +73,7 @@ def umap_layout(
     lays out a sample of 20 000 (`settings.sample`), and each of the others is placed next to the
     nearest of those; memory grows by two coordinates a row.
 
-    `cache`: whether a layout made before is read, and a new one kept; `report` hears how far it is.
+    `cache`: whether a layout made before is read, and a new one kept; `report` is called as it goes on.
 
     Raises
     ------

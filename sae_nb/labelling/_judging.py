@@ -124,9 +124,7 @@ Reader = tuple[By, Callable[[Sequence[Window]], list[bool]]]
 
 
 def reader_of(entry: AtomLabel, facts: RowFacts, judge: AskedJudge | None) -> Reader | str:
-    """Return the reader that predicts from a label alone in which windows the atom fires; or why there
-    is none.
-    """
+    """Return what predicts from a label alone in which windows the atom fires; or why there is nothing."""
     if judge is not None:
         return "judge", lambda windows: _by_judge(entry.text, windows, facts, judge)
     if entry.rule:
@@ -165,11 +163,11 @@ def _by_judge(
     text: str, windows: Sequence[Window], facts: RowFacts, judge: AskedJudge
 ) -> list[bool]:
     guesser, before = JudgeGuesser(judge, text, facts), judge.n_unreadable
-    said = [guesser.fires(window) for window in windows]
+    answers = [guesser.fires(window) for window in windows]
     unread = judge.n_unreadable - before
     if unread > (1 - READABLE) * len(windows):
         judge.counts["nonsense"] += 1
         raise NoAnswerError(
             f"The judge answered neither yes nor no for {unread} in {len(windows)} windows."
         )
-    return said
+    return answers

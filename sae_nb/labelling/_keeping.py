@@ -58,7 +58,7 @@ def read_kept(path: Path) -> Kept:
         )
     content = check_seal(path, content)
     try:
-        entries = {int(a): from_json(int(a), said) for a, said in content["atoms"].items()}
+        entries = {int(a): from_json(int(a), entry) for a, entry in content["atoms"].items()}
         floor = content["floor"]
         labels = AtomLabels(
             entries=dict(sorted(entries.items())),

@@ -261,10 +261,10 @@ def _of_folder(folder: Path) -> Iterator[_Row]:
 def _kept(path: Path, sae: SparseAutoencoder | None) -> AtomLabels | None:
     """Labels in a file that `sn.label` wrote; None for any other file."""
     try:
-        said = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError):
         return None
-    if not isinstance(said, dict) or said.get("kind") != KIND:
+    if not isinstance(content, dict) or content.get("kind") != KIND:
         return None
     kept = read_kept(path)
     if sae is not None and not SaeIdentity.from_json(kept.sae).is_same(identity_of(sae)):

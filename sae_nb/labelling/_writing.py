@@ -78,35 +78,27 @@ def label(
 
     Labels are written from one half of the samples and judged on the other: a window is shown, does the
     atom fire in it? The score is a balanced accuracy (½ by chance), compared with that of other atoms'
-    labels on the same windows. Without a judge a label is a small rule ("the token before is …"),
-    applied to the letter; labels that are given are read as the attribute of that name, or by their
-    words.
+    labels on the same windows. Without a judge a label is a small rule ("the token before is …"); labels
+    that are given are read as the attribute of that name, or by their words.
 
-    The labels are stored next to the SAE if it has a folder (`labels.json`), are written as they come,
-    and show in every panel opened afterwards; labels that you wrote there, and the labels of the
-    bundled SAEs, come first. A killed run continues where it was when it is called again.
+    They are written next to the SAE if it has a folder (`labels.json`) as they come, and show in panels
+    opened afterwards, after labels of your own. The same call continues a killed run.
 
     Parameters
     ----------
     acts, codes
-        Rows with the samples behind them; their codes, where computed already. A rule costs about
-        30 ms an atom for 17 000 rows of text.
+        Rows with the samples behind them; their codes, where computed already.
     judge
-        A language model: a function from prompt to answer, or one that `sn.load_model` gives. It writes
-        labels and reads them, about 1 + 2 · n_examples calls an atom. One that raises or answers
-        nonsense leaves an atom unlabelled; the next call of `label` asks again.
+        A language model, as `sn.load_model` gives it or a function from prompt to answer, which writes and
+        reads labels in about 1 + 2 · n_examples calls an atom. Where it fails, an atom stays unlabelled.
     labels
         Labels to judge, such as `sn.labels(…)` returns: they are kept, and the other atoms labelled.
     attributes
-        Further known facts about the data: booleans by name, one per sample or per row. Rules may speak
-        of them, and a label of that name is judged by them.
+        Further known facts that rules may speak of: booleans by name, one per sample or per row.
     sisters
-        SAEs of the same shape trained from other seeds: in how many of them does the atom return (matched
-        one to one, cosine at least 0.7)?
-    atoms
-        Atoms to label; None: all.
-    file
-        Place for the labels: a JSON file or a folder; None: the SAE's folder.
+        SAEs of the same shape trained from other seeds: in how many does the atom return (cosine ≥ 0.7)?
+    atoms, file
+        Atoms to label, None: all; a JSON file or a folder for the labels, None: the SAE's folder.
     n_examples, n_tries
         Windows per label, half of them firing; times that a judge is asked for a label at most.
     replace_file

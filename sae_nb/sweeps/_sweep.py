@@ -140,8 +140,8 @@ def sweep(
 
     Parameters
     ----------
-    data
-        Activations to train on.
+    data, test
+        Activations to train on; held-out rows, None: a fifth of the samples of `data`.
     architectures
         Names ("TopK", "JumpReLU", …) or classes; "PCA", "KMeans", "NMF", "SemiNMF", "ConvexNMF" and
         "ArchetypalAnalysis" are fitted to the same rows.
@@ -154,15 +154,13 @@ def sweep(
         Of the first weights; three at least if a difference is to be believed.
     config
         Shared by all; its seed orders the rows. None is `TrainConfig()`.
-    test
-        Held-out rows. None: a fifth of the samples of `data` are kept for it.
     model, inputs, labels
         As for `evaluate`, to splice each SAE into the model too.
     at_once
         SAEs trained on one pass; more need more memory.
     folder
-        Folder where SAEs and numbers are kept as they are done, with the steps of the training under way; the
-        same call then continues where it was killed or interrupted.
+        Where SAEs and numbers are kept as they are done, with the steps of the training under way; the same
+        call then continues where it was killed or interrupted.
 
     Raises
     ------

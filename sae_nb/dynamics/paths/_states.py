@@ -249,27 +249,22 @@ def capture_states(
 
     Parameters
     ----------
-    model
-        From `load_model` or `wrap`; its blocks must put out states of one shape.
-    inputs
-        Images, texts, token ids or sounds, as for `capture`. Samples may differ in length: `states.keep` is
-        then the mask of the tokens that each has, and the others are NaN; `states.common()` has those of all.
-    dtype
-        Precision of the states; torch.float16 halves their size.
-    batch_size
-        Samples per forward pass; None: as `capture` does.
+    model, inputs
+        One whose blocks put out states of one shape; images, texts, token ids or sounds, as for `capture`.
+        Of samples that differ in length `states.keep` is the mask of the tokens that each has, the others are
+        NaN, and `states.common()` has those of all.
+    dtype, batch_size
+        Precision of the states; samples per forward pass, None: as `capture` does.
     store
         A folder that `capture` writes to, so that a killed run continues where it stopped.
     drop_first
         Leave out the first token of a text; "auto": where it is an attention sink, in decoder language
         models. `states.positions` names the positions that are left.
     context_length, pack
-        Of texts, as for `capture`. With `pack=True` each sample is a window of `context_length` tokens of
-        the texts, joined with end-of-text between; what fills no window is left out.
-    backend
-        "nnsight", or "hooks": plain forward hooks, the same values.
-    progress
-        Show a bar, or call a function with records.
+        As for `capture`. With `pack=True` each sample is a window of `context_length` tokens of the texts,
+        joined with end-of-text between; what fills no window is left out.
+    backend, progress
+        "nnsight", or "hooks": plain forward hooks, the same values; a bar, or a function called with records.
 
     Raises
     ------
@@ -415,9 +410,7 @@ def _places(
 
 
 def _has_cls(module: nn.Module, prefix: int) -> bool:
-    """Return whether the first prefix token is a cls: only models whose prefix consists of registers
-    lack one.
-    """
+    """Return whether the first prefix token is a cls: only where all are registers there is none."""
     names = {path.rpartition(".")[2]: p for path, p in module.named_parameters()}
     if any(name in names for name in _CLS_NAMES):
         return True

@@ -179,11 +179,10 @@ def attribute(
     hook_point, sae
         Where the SAE reads; for a transcoder, where it writes.
     target
-        Measure of the answer: a class or token id or its name, a function, or None for the model's own
-        top answer. A logit is measured above the mean of all logits.
+        A class or token id or its name, whose logit is measured above the mean of all; a function; or None
+        for the model's own top answer.
     drop_first
-        Leave out the first token, an attention sink that SAEs are not trained on; None: what the SAE was not
-        trained on, `sae.position_policy`.
+        Leave out the first token, an attention sink; None: what the SAE was not trained on.
 
     Raises
     ------

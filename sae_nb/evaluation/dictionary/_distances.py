@@ -52,12 +52,8 @@ def distances_kept(
 
     Parameters
     ----------
-    sae
-        Any sparse autoencoder.
-    acts
-        Activations of its width.
-    codes
-        Its codes of them; encoded when None.
+    acts, codes
+        Activations; the SAE's codes of them, encoded when None.
     n_rows
         At most so many rows are drawn and compared pair by pair.
     n_bootstrap, seed

@@ -271,7 +271,6 @@ def auction(
     second: Float[Tensor, "n_other d_in"],
     *,
     signed: bool = False,
-    epsilon: float = EPSILON,
     rounds: int = ROUNDS,
 ) -> Assignment:
     """Match each atom of `first` with one of `second`, which has at least as many; unit rows.
@@ -292,7 +291,7 @@ def auction(
         waiting, given_up = np.empty(n, np.int64), np.empty(n, np.int64)
         waiting[: len(todo)] = todo[::-1]
         n_given_up = bid(
-            values, columns, beyond, prices, owner, match, waiting, len(todo), epsilon, given_up
+            values, columns, beyond, prices, owner, match, waiting, len(todo), EPSILON, given_up
         )
         todo = given_up[:n_given_up].copy()
         if n_given_up == 0:
@@ -301,8 +300,8 @@ def auction(
     partner = second[torch.from_numpy(match).to(second.device)]
     cosines = (first * partner).sum(dim=1).double().cpu().numpy()
     cosines = np.abs(cosines) if signed else cosines
-    hoped = np.maximum((values - prices[columns]).max(axis=1), beyond)
-    bound = hoped.sum() + prices.sum()
+    possible = np.maximum((values - prices[columns]).max(axis=1), beyond)
+    bound = possible.sum() + prices.sum()
     return Assignment(
         partner=match, cosines=cosines, error=max(float(bound - cosines.sum()) / n, 0.0)
     )
@@ -317,9 +316,7 @@ def _lists(
     *,
     signed: bool,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the worth of the best partners at the present prices to some atoms, their indices, and the
-    best worth beyond them.
-    """
+    """Return the worth of the best partners to some atoms, their indices, and the best worth beyond them."""
     cost = torch.from_numpy(prices).to(first)
     parts: list[tuple[Tensor, ...]] = []
     for which in torch.split(torch.from_numpy(todo), tile_rows(len(second))):

@@ -217,14 +217,14 @@ def encoded_rows(
 
 @torch.no_grad()
 def codes_of_rows(
-    sae: SparseAutoencoder | RandomDictionary, acts: Activations, size: int = 4096
+    sae: SparseAutoencoder | RandomDictionary, acts: Activations
 ) -> Iterator[tuple[Int[np.ndarray, " batch"], Tensor, SparseCodes]]:
     """Return rows with only their codes, of anything that encodes."""
     if getattr(sae, "reads_sequences", False):
-        for rows, x, codes, _ in encoded_rows(cast("Temporal", sae), acts, size):
+        for rows, x, codes, _ in encoded_rows(cast("Temporal", sae), acts, _BATCH):
             yield rows, x, codes
         return
-    for chosen, x in _chunks(acts, np.arange(len(acts)), size, sae.dictionary):
+    for chosen, x in _chunks(acts, np.arange(len(acts)), _BATCH, sae.dictionary):
         yield chosen, x, sae.encode(x).detach()
 
 
