@@ -77,7 +77,13 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
     fired = np.bincount(catalogue.positions[rows], minlength=len(everywhere))
     n_prefix, grid = context.prefix_tokens, context.patch_grid
     if context.modality.is_text:
-        parts, grid = _ranges_of_tokens(len(everywhere)), None
+        # Each range is eight times as long as the one before: early tokens differ more than late ones.
+        edges, grid = [0, 1, 2], None
+        while edges[-1] < len(everywhere):
+            edges.append(8 * edges[-1])
+        parts = {
+            f"token {a}" if b == a + 1 else f"{a}–{b - 1}": slice(a, b) for a, b in pairwise(edges)
+        }
     else:
         parts = {
             "cls": slice(0, min(n_prefix, 1)),
@@ -93,15 +99,6 @@ def footprint_of(catalogue: AtomCatalogue, atom: int) -> Footprint | None:
         rows=n_rows,
         patch_frequency=None if grid is None else _per_patch(fired, everywhere, context),
     )
-
-
-def _ranges_of_tokens(length: int) -> dict[str, slice]:
-    """Each eight times as long as the one before: early tokens of a text differ more than late ones."""
-    edges = [0, 1, 2]
-    while edges[-1] < length:
-        edges.append(8 * edges[-1])
-    parts = list(pairwise(edges))
-    return {f"token {a}" if b == a + 1 else f"{a}–{b - 1}": slice(a, b) for a, b in parts}
 
 
 def _per_patch(

@@ -37,19 +37,10 @@ if TYPE_CHECKING:
     from sae_nb.evaluation.dictionary._near_data import (
         head_shares as head_shares,
         ood_score as ood_score,
-        plausibility as plausibility,
     )
     from sae_nb.evaluation.dictionary._stability_trials import (
         StabilityTrial as StabilityTrial,
         stability_trial as stability_trial,
-    )
-    from sae_nb.evaluation.dictionary._superposition import (
-        antipodal_loss as antipodal_loss,
-        critical_sparsity as critical_sparsity,
-        dedicated_loss as dedicated_loss,
-        feature_dimensionality as feature_dimensionality,
-        interference as interference,
-        support_recovery as support_recovery,
     )
     from sae_nb.evaluation.explanations._detection import (
         ExplanationScores as ExplanationScores,
@@ -97,6 +88,10 @@ if TYPE_CHECKING:
         duplicate_groups as duplicate_groups,
         encoder_cosines as encoder_cosines,
         welch_bound as welch_bound,
+    )
+    from sae_nb.geometry._dimension import (
+        feature_dimensionality as feature_dimensionality,
+        interference as interference,
     )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

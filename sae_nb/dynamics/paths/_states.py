@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.capturing import capture
@@ -355,7 +355,11 @@ def token_kinds_of(model: LiveModel, positions: Sequence[int]) -> tuple[TokenKin
     kinds: list[TokenKind] = ["token"] * len(positions)
     if model.modality.is_image or (not model.modality.is_text and model.patch_grid is not None):
         prefix = model.prefix_tokens
-        first: TokenKind = "cls" if _has_cls(model.module, prefix) else "register"
+        # Only where the whole prefix is registers there is no cls.
+        names = {path.rpartition(".")[2]: p for path, p in model.module.named_parameters()}
+        registers = sum(names[name].shape[-2] for name in _REGISTER_NAMES if name in names)
+        has_cls = prefix > registers or any(name in names for name in _CLS_NAMES)
+        first: TokenKind = "cls" if has_cls else "register"
         kinds = ["patch" if p >= prefix else "register" if p else first for p in positions]
     return tuple(kinds)
 
@@ -407,15 +411,6 @@ def _places(
     keep = torch.zeros(one.context.n_samples, len(positions), dtype=torch.bool)
     keep[one.sample, column] = True
     return tuple(positions.tolist()), None if bool(keep.all()) else keep
-
-
-def _has_cls(module: nn.Module, prefix: int) -> bool:
-    """Return whether the first prefix token is a cls: only where all are registers there is none."""
-    names = {path.rpartition(".")[2]: p for path, p in module.named_parameters()}
-    if any(name in names for name in _CLS_NAMES):
-        return True
-    registers = sum(names[name].shape[-2] for name in _REGISTER_NAMES if name in names)
-    return prefix > registers
 
 
 def _check_values(x: Tensor, keep: Tensor | None) -> None:

@@ -108,6 +108,9 @@ def stability(
     matches = [_match(dictionaries[i], dictionaries[j], signed=signed) for i, j in pairs]
     matched = [cosines for _, _, cosines, _ in matches]
     n = min(len(cosines) for cosines in matched)
+    both_ways = [*pairs, *((j, i) for i, j in pairs)]
+    best = (largest_cosines(dictionaries[i], dictionaries[j], signed=signed) for i, j in both_ways)
+    largest = [float(cosines.double().mean()) for cosines in best]
     every = np.concatenate(matched)
     exact = max(len(d) for d in dictionaries) <= HUNGARIAN_UP_TO
     generator = chance_generator(seed)
@@ -122,7 +125,7 @@ def stability(
         unit="pairs",
         cosines=np.stack([cosines[:n] for cosines in matched]),
         pairs=pairs,
-        mean_max=_mean_max(dictionaries, pairs, signed=signed),
+        mean_max=float(np.mean(largest)),
         shared_fraction=float((every > 0.7).mean()),
         signed=signed,
         error=float(np.mean([error for *_, error in matches])),
@@ -208,16 +211,6 @@ def _at_random(
         chosen = [torch.randint(len(d), (8192,), generator=generator) for d in (first, second)]
         cosines = (first[chosen[0]] * second[chosen[1]]).sum(dim=1).double()
         means.append(float((cosines.abs() if signed else cosines).mean()))
-    return float(np.mean(means))
-
-
-def _mean_max(
-    dictionaries: list[Tensor], pairs: tuple[tuple[int, int], ...], *, signed: bool
-) -> float:
-    means = []
-    for i, j in [*pairs, *((j, i) for i, j in pairs)]:
-        first, second = dictionaries[i], dictionaries[j]
-        means.append(float(largest_cosines(first, second, signed=signed).double().mean()))
     return float(np.mean(means))
 
 

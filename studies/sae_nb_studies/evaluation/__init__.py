@@ -101,9 +101,16 @@ if TYPE_CHECKING:
         Merging as Merging,
         merge as merge,
     )
+    from sae_nb_studies.evaluation.dictionary._plausibility import plausibility as plausibility
     from sae_nb_studies.evaluation.dictionary._quasi_orthogonality import (
         QuasiOrthogonality as QuasiOrthogonality,
         quasi_orthogonality as quasi_orthogonality,
+    )
+    from sae_nb_studies.evaluation.dictionary._superposition import (
+        antipodal_loss as antipodal_loss,
+        critical_sparsity as critical_sparsity,
+        dedicated_loss as dedicated_loss,
+        support_recovery as support_recovery,
     )
     from sae_nb_studies.evaluation.explanations._lift import (
         TokenLift as TokenLift,
