@@ -1,4 +1,4 @@
-"""Number of directions that rows use: effective ranks, dimensions around each row, and the share of one each has."""
+"""Number of directions that rows use: effective ranks, dimensions around each row, what of one each has."""
 
 from __future__ import annotations
 
