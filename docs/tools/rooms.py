@@ -4,7 +4,7 @@ Everything is read with `ast` and nothing is imported, so any copy of the tree c
 room is a package directly under `sae_nb`, `sae_nb_widgets` or `sae_nb_lessons`; a module that stands
 there alone counts as a room of its own. A room's door is its `__init__.py`.
 
-Used by benchmarks/house.py and tests/house.
+Used by tests of the tree.
 """
 
 from __future__ import annotations

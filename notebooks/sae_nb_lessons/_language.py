@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import sae_nb as sn
 from sae_nb.checks import Count, Seed, checked
+from sae_nb_studies.pretrained import neutral_beginnings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -231,7 +232,7 @@ def _opened(plan: Plan) -> LanguageModel:
     labels = [(one.label, one.atom) for one in examples.steered]
     labels += [(label, atom) for atom, label in examples.labels.items()]
     atom = next(atom for part in plan.concepts for label, atom in labels if part in label)
-    more = plan.beginnings or tuple(sn.pretrained.neutral_beginnings(15, seed=7))
+    more = plan.beginnings or tuple(neutral_beginnings(15, seed=7))
     return LanguageModel(
         model=model,
         sae=sae,

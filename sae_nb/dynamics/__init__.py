@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.dynamics.paths._answers import AnswerPath as AnswerPath, answer_path as answer_path
     from sae_nb.dynamics.paths._perturbation import (
         SelfCorrection as SelfCorrection,
         pushed_states as pushed_states,

@@ -10,11 +10,6 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
-    from sae_nb.evaluation._comparing import (
-        ComparedDictionary as ComparedDictionary,
-        Comparison as Comparison,
-        compare_dictionaries as compare_dictionaries,
-    )
     from sae_nb.evaluation._recommend import which_sae as which_sae
     from sae_nb.evaluation.causal._attribution import (
         Attribution as Attribution,
@@ -38,10 +33,6 @@ if TYPE_CHECKING:
         head_shares as head_shares,
         ood_score as ood_score,
     )
-    from sae_nb.evaluation.dictionary._stability_trials import (
-        StabilityTrial as StabilityTrial,
-        stability_trial as stability_trial,
-    )
     from sae_nb.evaluation.explanations._detection import (
         ExplanationScores as ExplanationScores,
         score_explanations as score_explanations,
@@ -58,10 +49,6 @@ if TYPE_CHECKING:
         token_costs as token_costs,
     )
     from sae_nb.evaluation.report._fit import FitCheck as FitCheck, check_fit as check_fit
-    from sae_nb.evaluation.report._frozen_atoms import (
-        frozen_decoder as frozen_decoder,
-        frozen_decoder_cost as frozen_decoder_cost,
-    )
     from sae_nb.evaluation.report._measurement import (
         Definition as Definition,
         Measurement as Measurement,

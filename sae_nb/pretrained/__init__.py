@@ -23,15 +23,5 @@ if TYPE_CHECKING:
         load_sae as load_sae,
         pretrained_names as pretrained_names,
     )
-    from sae_nb.pretrained._sentiment import (
-        neutral_beginnings as neutral_beginnings,
-        story_sentiment as story_sentiment,
-    )
-    from sae_nb.pretrained._trials import (
-        ClassTrial as ClassTrial,
-        ClassTurn as ClassTurn,
-        SentimentShift as SentimentShift,
-        SentimentTrial as SentimentTrial,
-    )
 else:
     __getattr__, __dir__, __all__ = lazy_exports(__name__)

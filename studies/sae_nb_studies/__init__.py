@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         lab as lab,
         minkowski as minkowski,
         models as models,
+        pretrained as pretrained,
         steering as steering,
         temporal as temporal,
         uses as uses,

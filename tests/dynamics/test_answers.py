@@ -7,7 +7,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.dynamics import AnswerPath, answer_path, capture_states
+from sae_nb.dynamics import capture_states
+from sae_nb_studies.dynamics import AnswerPath, answer_path
 
 
 def test_tokens_are_read_by_the_models_own_head() -> None:

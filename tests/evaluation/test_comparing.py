@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import Comparison, compare_dictionaries
+from sae_nb_studies.evaluation import Comparison, compare_dictionaries
 
 D, N, K = 12, 16, 3
 X = sn.data.planted_dictionary(N, D, 600, K).x

@@ -7,8 +7,7 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import frozen_decoder, stability_trial
-from sae_nb_studies.evaluation import meta_dictionary, stitch
+from sae_nb_studies.evaluation import frozen_decoder, meta_dictionary, stability_trial, stitch
 
 
 @pytest.fixture(scope="module")

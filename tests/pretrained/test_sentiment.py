@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sae_nb.data import stories
-from sae_nb.pretrained import neutral_beginnings, story_sentiment
+from sae_nb_studies.pretrained import neutral_beginnings, story_sentiment
 
 
 @pytest.mark.slow

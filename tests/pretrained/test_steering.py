@@ -6,8 +6,8 @@ import pytest
 import torch
 
 import sae_nb as sn
-from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
-from sae_nb.pretrained._trials import nats_per_token
+from sae_nb_studies.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
+from sae_nb_studies.pretrained._trials import nats_per_token
 
 
 def test_a_class_direction_turns_what_it_must() -> None:

@@ -11,10 +11,10 @@ from torch import Tensor
 from sae_nb.activations._rows import generator_for
 from sae_nb.architectures._batch_topk import BatchTopK
 from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures._rng_state import drawn_seed
 from sae_nb.architectures.parts._proxes import Matrix, Rows, row_tiles
 from sae_nb.checks import Count, Weight, checked
 from sae_nb.codes import SparseCodes
+from sae_nb_studies.architectures._rng_state import drawn_seed
 
 
 @checked

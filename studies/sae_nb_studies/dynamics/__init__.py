@@ -10,6 +10,10 @@ from typing import TYPE_CHECKING
 from sae_nb._lazy import lazy_exports
 
 if TYPE_CHECKING:
+    from sae_nb_studies.dynamics.phases._answers import (
+        AnswerPath as AnswerPath,
+        answer_path as answer_path,
+    )
     from sae_nb_studies.dynamics.phases._linear import (
         LinearPhase as LinearPhase,
         linearise_phases as linearise_phases,

@@ -96,6 +96,15 @@ if TYPE_CHECKING:
         meta_dictionary as meta_dictionary,
         stitch as stitch,
     )
+    from sae_nb_studies.evaluation.dictionary._comparing import (
+        ComparedDictionary as ComparedDictionary,
+        Comparison as Comparison,
+        compare_dictionaries as compare_dictionaries,
+    )
+    from sae_nb_studies.evaluation.dictionary._frozen_atoms import (
+        frozen_decoder as frozen_decoder,
+        frozen_decoder_cost as frozen_decoder_cost,
+    )
     from sae_nb_studies.evaluation.dictionary._merging import (
         MergedDictionary as MergedDictionary,
         Merging as Merging,
@@ -105,6 +114,10 @@ if TYPE_CHECKING:
     from sae_nb_studies.evaluation.dictionary._quasi_orthogonality import (
         QuasiOrthogonality as QuasiOrthogonality,
         quasi_orthogonality as quasi_orthogonality,
+    )
+    from sae_nb_studies.evaluation.dictionary._stability_trials import (
+        StabilityTrial as StabilityTrial,
+        stability_trial as stability_trial,
     )
     from sae_nb_studies.evaluation.dictionary._superposition import (
         antipodal_loss as antipodal_loss,

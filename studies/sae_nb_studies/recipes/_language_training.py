@@ -15,8 +15,8 @@ from jaxtyping import Int
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, Positive, Share, Weight, checked
-from sae_nb.models._training_run import Run
 from sae_nb_studies.recipes._common import Recipe, filled
+from sae_nb_studies.recipes._training_run import Run
 
 _LONG_EVERY = 4  # every fourth step has rows four times as long, so that the whole context is used
 

@@ -35,8 +35,8 @@ from sae_nb.files._atomic import (
     write_json,
 )
 from sae_nb.interrupts import ended
-from sae_nb.models._training_run import Run
 from sae_nb_studies.recipes._common import Recipe, filled, write_language_model
+from sae_nb_studies.recipes._training_run import Run
 
 logger = logging.getLogger("sae_nb.recipes.known_circuits")
 

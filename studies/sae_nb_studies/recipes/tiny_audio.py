@@ -27,8 +27,8 @@ from sae_nb.files._atomic import (
 )
 from sae_nb.interrupts import ended
 from sae_nb.models._sound_transformer import SoundTransformer
-from sae_nb.models._training_run import Run
 from sae_nb_studies.recipes._common import Recipe, filled, in_chunks, recipe_options
+from sae_nb_studies.recipes._training_run import Run
 
 logger = logging.getLogger("sae_nb.recipes.tiny_audio")
 

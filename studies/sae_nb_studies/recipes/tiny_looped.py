@@ -29,8 +29,8 @@ from sae_nb.models._looped_adder import (
     LoopedAdder,
     LoopedAdderConfig,
 )
-from sae_nb.models._training_run import Run
 from sae_nb_studies.recipes._common import Recipe, filled, recipe_options
+from sae_nb_studies.recipes._training_run import Run
 
 logger = logging.getLogger(__name__)
 

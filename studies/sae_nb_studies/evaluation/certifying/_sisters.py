@@ -21,7 +21,6 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.checks import shown
-from sae_nb.evaluation import frozen_decoder
 from sae_nb.evaluation._dictionary_trainings import (
     Run,
     begun,
@@ -34,6 +33,7 @@ from sae_nb.files._atomic import (
 )
 from sae_nb.progress import progress_bar
 from sae_nb.training import TrainConfig
+from sae_nb_studies.evaluation import frozen_decoder
 
 FEWEST_STEPS = 100
 """Optimiser steps below which a sister is not trained: it would return nothing. Ours."""

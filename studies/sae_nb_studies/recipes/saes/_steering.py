@@ -19,8 +19,8 @@ from sae_nb.architectures import SparseAutoencoder
 from sae_nb.data import scenes, sounds, stories
 from sae_nb.evaluation import FactorMatch
 from sae_nb.models import LiveModel
-from sae_nb.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
 from sae_nb.steering import random_direction
+from sae_nb_studies.pretrained import ClassTrial, SentimentTrial, neutral_beginnings
 
 N_CONTROLS = 8
 N_CANDIDATES = 2

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 import sae_nb as sn
-from sae_nb.evaluation import StabilityTrial, identifiability, stability_trial
+from sae_nb.evaluation import identifiability
 from sae_nb.pretrained._evaluation_data import scene_factors
+from sae_nb_studies.evaluation import StabilityTrial, stability_trial
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

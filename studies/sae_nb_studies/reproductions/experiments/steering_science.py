@@ -247,7 +247,7 @@ def see_stories(seed: int = 0, texts: int = 300, steps: int = 300) -> Seen:
 
 def prompts(n: int, seed: int) -> list[str]:
     """Return neutral beginnings of stories that a sentiment should follow: "… Anna was very"."""
-    from sae_nb.pretrained import neutral_beginnings
+    from sae_nb_studies.pretrained import neutral_beginnings
 
     begun = neutral_beginnings(n, 4000 + seed)
     return [f"{text} {NAMES[i % len(NAMES)]} was very" for i, text in enumerate(begun)]
@@ -268,7 +268,7 @@ def sentiment_curves(
 
     `sentiment`: 1 good, 0 bad; `n`: number of prompts, and of neutral texts to read.
     """
-    from sae_nb.pretrained import neutral_beginnings
+    from sae_nb_studies.pretrained import neutral_beginnings
 
     atom, _ = reading_atom(seen, seen.sae, sentiment)
     rows = seen.label[seen.acts.sample] == sentiment
