@@ -13,12 +13,7 @@ from sae_nb.atoms._effects import (
     effects_of,
     written_at,
 )
-from sae_nb.atoms._examples import choose_rows
-from sae_nb.atoms._sound_clips import (
-    eight_bits,
-    heard_at,
-    wave_file,
-)
+from sae_nb.atoms._examples import choose_rows, clip_at, eight_bits, wave_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
@@ -132,7 +127,7 @@ class Cards:
 
     def _sound(self, example: Example) -> dict[str, Any]:
         """Return the file that plays an example, and where it begins and ends in the image."""
-        heard = heard_at(self._catalogue.acts.context, example.sample, example.position)
+        heard = clip_at(self._catalogue.acts.context, example.sample, example.position)
         if heard is None:
             return {}
         name = f"sounds/{example.sample}" + (f"-{heard.first}" if heard.first else "") + ".wav"

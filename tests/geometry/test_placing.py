@@ -9,7 +9,7 @@ from sklearn.manifold import trustworthiness
 
 from sae_nb.geometry import (
     LayoutSettings,
-    _landmark_layout as placing,
+    _layout as placing,
     pca_layout,
     umap_layout,
 )

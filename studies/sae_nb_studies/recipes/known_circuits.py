@@ -114,7 +114,7 @@ def new_tokenizer(task: Task) -> Any:
         bos_token=START,
         eos_token=START,
         unk_token=UNKNOWN,
-        model_max_length=task.length + task.room,
+        model_max_length=task.length + task.n_after,
     )
 
 
@@ -125,7 +125,7 @@ def new_model(recipe: CircuitRecipe) -> nn.Module:
     task = TASKS[recipe.name]
     config = GPT2Config(
         vocab_size=len(task.vocabulary),
-        n_positions=task.length + task.room,
+        n_positions=task.length + task.n_after,
         n_embd=recipe.d_model,
         n_layer=recipe.n_blocks,
         n_head=recipe.n_heads,
@@ -143,7 +143,7 @@ def new_model(recipe: CircuitRecipe) -> nn.Module:
         model: Any = GPT2LMHeadModel(config)
         nn.init.normal_(model.transformer.wte.weight, std=_EMBEDDED)
         with torch.no_grad():
-            model.transformer.wpe.weight.copy_(_waves(task.length + task.room, recipe.d_model))
+            model.transformer.wpe.weight.copy_(_waves(task.length + task.n_after, recipe.d_model))
     for block in model.transformer.h if not recipe.n_neurons else ():
         for part in (block.ln_2, block.mlp):
             part.requires_grad_(False)

@@ -44,7 +44,7 @@ from sae_nb_lessons.studies import (
 from sae_nb_lessons.studies._two_towers import best_detector
 
 import sae_nb as sn
-from sae_nb.evaluation import critical_sparsity
+from sae_nb_studies.evaluation import critical_sparsity
 from tests.lessons.exercises import lab_answers, notebook_answers, panel_answers
 from tests.lessons.exercises.asked import Asked
 from tests.lessons.exercises.notebook_answers import PUSHED

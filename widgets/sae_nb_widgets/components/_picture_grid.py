@@ -13,11 +13,7 @@ from jaxtyping import Bool, Float, Int16, UInt8
 from PIL import Image
 
 from sae_nb.activations._context import Context
-from sae_nb.atoms._sound_clips import (
-    eight_bits,
-    heard_at,
-    wave_file,
-)
+from sae_nb.atoms._examples import clip_at, eight_bits, wave_file
 from sae_nb.figures import (
     current_theme as theme,
     fade,
@@ -107,7 +103,7 @@ def as_heard(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, A
     """Return what is played of (sample, position) of a context, and the names of its places by time, as
     arguments of `PictureGrid.show`; nothing for samples that are not in time.
     """
-    heard = [one for one in (heard_at(context, *place) for place in places) if one is not None]
+    heard = [one for one in (clip_at(context, *place) for place in places) if one is not None]
     first, grid = context.prefix_tokens, context.patch_grid
     timed = bool(heard) or context.seconds_per_step is not None
     names = context.position_names(first + grid[0] * grid[1])[first:] if grid and timed else ()

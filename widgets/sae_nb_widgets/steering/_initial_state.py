@@ -61,7 +61,7 @@ def opening_atom(found: InputSummary, scale: StrengthScale, names: AtomNames) ->
     if run.model.modality.is_image:
         atoms = list(dict.fromkeys([*_best_labels(names), *atoms]))[:N_TRIED]
     else:
-        atoms = names.said()[:N_TRIED] or atoms
+        atoms = names.steerable()[:N_TRIED] or atoms
     sizes = [(scale.safe(a, "add") or 1.0) * scale.unit_size(a, "add") for a in atoms]
     lengths = torch.tensor(sizes)[:, None]
     ours = torch.stack([unit_atom(run.sae, atom).cpu() for atom in atoms])

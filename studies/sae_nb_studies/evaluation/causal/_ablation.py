@@ -28,14 +28,7 @@ from sae_nb.checks import (
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import (
-    MAX_SECONDS,
-    TargetOdds,
-    answers_to,
-    mean_strengths,
-    quantile_of,
-    removing,
-)
+from sae_nb.evaluation.causal._outcomes import removing
 from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
@@ -49,6 +42,13 @@ from sae_nb.steering._answers import (
 )
 from sae_nb.steering._edits import Where
 from sae_nb.steering._request import policy_for
+from sae_nb_studies.evaluation.causal._target_odds import (
+    MAX_SECONDS,
+    TargetOdds,
+    answers_to,
+    mean_strengths,
+    quantile_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

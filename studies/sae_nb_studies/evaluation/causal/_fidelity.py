@@ -35,10 +35,7 @@ from sae_nb.evaluation import (
     Measurement,
     attribute,
 )
-from sae_nb.evaluation.causal._outcomes import (
-    Target,
-    mean_strengths,
-)
+from sae_nb.evaluation.causal._outcomes import Target
 from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
@@ -49,6 +46,7 @@ from sae_nb.progress import progress_bar
 from sae_nb.statistics import rank_correlation
 from sae_nb.steering import splice
 from sae_nb.steering._answers import Cost
+from sae_nb_studies.evaluation.causal._target_odds import mean_strengths
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

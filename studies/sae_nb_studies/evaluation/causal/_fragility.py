@@ -29,15 +29,6 @@ from sae_nb.checks import (
 )
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import (
-    MAX_SECONDS,
-    TargetOdds,
-    Targets,
-    answers_to,
-    nearest,
-    prompts_of,
-    quantile_of,
-)
 from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
@@ -52,6 +43,15 @@ from sae_nb.steering._answers import (
     Cost,
 )
 from sae_nb.steering._edits import Where
+from sae_nb_studies.evaluation.causal._target_odds import (
+    MAX_SECONDS,
+    TargetOdds,
+    Targets,
+    answers_to,
+    nearest,
+    prompts_of,
+    quantile_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

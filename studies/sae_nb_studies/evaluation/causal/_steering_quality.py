@@ -27,16 +27,7 @@ from sae_nb.checks import (
 )
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import (
-    MAX_SECONDS,
-    Fluency,
-    TargetOdds,
-    Targets,
-    Writing,
-    answers_to,
-    nearest,
-    quantile_of,
-)
+from sae_nb.evaluation.causal._outcomes import Fluency
 from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
@@ -50,6 +41,15 @@ from sae_nb.steering._calibration import (
     StrengthSearch,
 )
 from sae_nb.steering._edits import Where
+from sae_nb_studies.evaluation.causal._target_odds import (
+    MAX_SECONDS,
+    TargetOdds,
+    Targets,
+    Writing,
+    answers_to,
+    nearest,
+    quantile_of,
+)
 
 if TYPE_CHECKING:
     import pandas as pd

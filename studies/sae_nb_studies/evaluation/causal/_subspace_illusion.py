@@ -27,10 +27,6 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.evaluation import Measurement
-from sae_nb.evaluation.causal._outcomes import (
-    MAX_SECONDS,
-    quantile_of,
-)
 from sae_nb.evaluation.report._measurement import (
     Measurements,
     Resampling,
@@ -47,6 +43,7 @@ from sae_nb.steering._request import (
     check_hook_point,
     check_width,
 )
+from sae_nb_studies.evaluation.causal._target_odds import MAX_SECONDS, quantile_of
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -26,11 +26,9 @@ from sae_nb.activations._sites import (
 from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.evaluation import atom_geometry
-from sae_nb.evaluation.report._row_pass import (
-    encoded_rows,
-    summed_atoms,
-)
+from sae_nb.evaluation.report._row_pass import encoded_rows
 from sae_nb.findings import Finding, column
+from sae_nb_studies.evaluation.dictionary._merging import summed_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

@@ -1,4 +1,4 @@
-"""Superposition: how much room features have in few dimensions, and whether codes name the true ones."""
+"""Superposition: when it pays that features share a dimension, and whether codes name the true atoms."""
 
 from __future__ import annotations
 
@@ -6,59 +6,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import Positive, check_matrix, checked
+from sae_nb.checks import Positive, checked
 from sae_nb.codes import SparseCodes
 from sae_nb.data.planted._dictionaries import Sparsity
-
-# -------------------------------------------------------------------------------------------------
-# How much room a feature has when many share few dimensions, and when it pays to share.
-#
-# D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², ŵ = w / ‖w‖.
-
-
-@checked
-def feature_dimensionality(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Return share of a hidden dimension that each feature has to itself.
-
-    D_i = ‖w_i‖² / Σ_j ⟨ŵ_i, w_j⟩², row w_i being where feature i lives: 1 for a direction orthogonal to
-    all others, ½ in an antipodal pair, 2/5 in a pentagon, 0 for a feature that is not stored. All
-    together never exceed the rank of W, and reach it exactly where each w_i is an eigenvector of WWᵀ
-    (Cauchy–Schwarz).
-
-    Source
-    ------
-    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 5.
-
-    Example
-    -------
-    >>> feature_dimensionality(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])).tolist()
-    [0.5, 0.5, 1.0]
-    """
-    check_matrix(directions, name="directions")
-    squared = directions.square().sum(dim=1)
-    overlap = (directions @ directions.T).square().sum(dim=1)
-    return torch.where(squared > 0, squared.square() / overlap.clamp_min(1e-30), 0.0)
-
-
-@checked
-def interference(directions: Float[Tensor, "n d"]) -> Float[Tensor, " n"]:
-    """Measure what the other features add where one feature is read: Σ_{j≠i} ⟨ŵ_i, w_j⟩².
-
-    It is 0 for a feature that is alone in its direction, or not stored.
-
-    Source
-    ------
-    Elhage et al., "Toy models of superposition", 2022, arXiv 2209.10652, section 3.
-
-    Example
-    -------
-    >>> interference(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 2.0]])).tolist()
-    [1.0, 1.0, 0.0]
-    """
-    check_matrix(directions, name="directions")
-    unit = torch.nn.functional.normalize(directions, dim=1)
-    others = (unit @ directions.T).square()
-    return others.sum(dim=1) - others.diagonal()
 
 
 @checked
@@ -117,10 +67,6 @@ def critical_sparsity(importance_ratio: Positive = 1.0) -> float:
     0.4286
     """
     return max(1 - 4 * importance_ratio / (2 + 5 * importance_ratio), 0.0)
-
-
-# -------------------------------------------------------------------------------------------------
-# Which of the atoms that made an input does its code name?
 
 
 @checked

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.capturing import capture
-from sae_nb.checks import Count, between, check_atom, checked
+from sae_nb.checks import between, check_atom, checked
 from sae_nb.findings import Finding
 from sae_nb.models._attention import read_attention
 from sae_nb.steering._edits import Positions
@@ -77,48 +77,6 @@ class HeadSources(Finding):
     def by_source(self) -> Float[np.ndarray, " source"]:
         """Contribution of each position, over all heads."""
         return self.contributions.sum(axis=0)
-
-
-@checked
-def head_shares(sae: SparseAutoencoder, n_heads: Count) -> Float[np.ndarray, "n_atoms n_heads"]:
-    """Return how an SAE's atoms at `head_out.L` are spread over the heads of the layer.
-
-    The share of head h in atom j is ‖d_jʰ‖ / Σ_g ‖d_jᵍ‖, with d_jʰ the head's part of the atom: 1 for an atom
-    that one head writes alone. A random direction has about 1 / n_heads everywhere.
-
-    Parameters
-    ----------
-    sae
-        Trained on `head_out.L`.
-    n_heads
-        Of the layer: `model.n_heads`.
-
-    Raises
-    ------
-    ValueError: If `n_heads` does not divide `d_in`.
-
-    Source
-    ------
-    Kissane et al., "Interpreting Attention Layer Outputs with Sparse Autoencoders", arXiv 2406.17759, §4.
-
-    Example
-    -------
-    >>> import sae_nb as sn
-    >>> sae = sn.TopK(d_in=4, n_atoms=2, k=1)
-    >>> with torch.no_grad():
-    ...     _ = sae.operator.weight.copy_(torch.tensor([[1.0, 0, 0, 0], [0.6, 0, 0.8, 0]]))
-    >>> print(head_shares(sae, 2).round(2))
-    [[1.   0.  ]
-     [0.43 0.57]]
-    """
-    if sae.d_in % n_heads:
-        raise ValueError(
-            f"`n_heads` must divide the SAE's width, {sae.d_in}, into equal parts, got {n_heads}. It is the "
-            "model's number of heads where the SAE reads `head_out`: `model.n_heads`."
-        )
-    norms = sae.dictionary.detach().float().reshape(sae.n_atoms, n_heads, -1).norm(dim=2)
-    shares: np.ndarray = (norms / norms.sum(dim=1, keepdim=True)).cpu().numpy()
-    return shares
 
 
 @checked
