@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, overload
+from typing import TYPE_CHECKING, Annotated, overload
 
 from sae_nb.checks import Between, Seed, at_least, checked
 from sae_nb.circuits._decomposing import Decomposition, Method, decompose
 from sae_nb.circuits._faithfulness import Faithfulness, Flow, faithfulness, intervene
 from sae_nb.circuits._files import fields_of, save_graph, write_circuit_tracer
-from sae_nb.circuits._head_flow import head_flow
+from sae_nb.circuits._heads import head_flow
 from sae_nb.circuits._kept_lost import FaithfulnessCurve, curve, live_units, set_neurons
 from sae_nb.circuits._neuron_examples import groups_of
 from sae_nb.circuits._record import Graph
@@ -20,6 +20,7 @@ from sae_nb.circuits._reviving import revived
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.models import LiveModel
 
 
@@ -150,7 +151,7 @@ class AttributionGraph(Graph):
         )
 
     @checked(leave=("transcoders",))
-    def with_model(self, model: LiveModel, transcoders: Any) -> AttributionGraph:
+    def with_model(self, model: LiveModel, transcoders: Transcoders) -> AttributionGraph:
         """Return a graph that was read from a file with its live model, so that it can be asked again.
 
         Parameters
@@ -166,7 +167,7 @@ class AttributionGraph(Graph):
 
     @checked(leave=("inputs",))
     def groups(
-        self, inputs: Any = None, *, least: Annotated[float, Between(0, 1, "()")] = 0.8
+        self, inputs: object = None, *, least: Annotated[float, Between(0, 1, "()")] = 0.8
     ) -> dict[str, tuple[int, ...]]:
         """Return neurons that fire together, by a name: those of one position that push the same way.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,7 +17,6 @@ from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._captions import says_much
 from sae_nb.atoms._names import AtomNames
 from sae_nb.capturing import capture
-from sae_nb.circuits._faithfulness import effects
 from sae_nb.circuits._sites import Entries, NeuronSite
 from sae_nb.circuits._unit_passes import UnitPasses
 from sae_nb.codes import SparseCodes
@@ -25,6 +24,8 @@ from sae_nb.figures import visible_token
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from pandas import DataFrame
+
     from sae_nb.circuits._record import Graph
 
 TOGETHER = 8
@@ -68,7 +69,7 @@ def signs_of(entries: Entries) -> list[int]:
     return [1 if value >= 0 else -1 for value in stronger.tolist()]
 
 
-def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: Any) -> NeuronExamples:
+def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: object) -> NeuronExamples:
     """Read the neurons of a graph on other inputs."""
     wanted: dict[str, list[tuple[int, int]]] = {}
     for site, entries in zip(passes.sites, nodes, strict=True):
@@ -122,13 +123,13 @@ def fires_on(examples: NeuronExamples, passes: UnitPasses, nodes: Sequence[Entri
 
 
 def groups_of(
-    graph: Graph, passes: UnitPasses, inputs: Any, least: float
+    graph: Graph, passes: UnitPasses, inputs: object, least: float
 ) -> dict[str, tuple[int, ...]]:
     """See `AttributionGraph.groups`."""
     from scipy.cluster.hierarchy import fcluster, linkage
     from scipy.spatial.distance import squareform
 
-    adds, rows = effects(graph), graph.nodes
+    adds, rows = graph.flow, graph.nodes
     neurons = rows[(rows.kind == "atom") & rows.place.str.startswith("mlp_post.")]
     x = _strengths(passes, neurons, inputs)
     found: list[tuple[int, ...]] = []
@@ -149,7 +150,9 @@ def groups_of(
     return _named(graph, found, adds)
 
 
-def _strengths(passes: UnitPasses, neurons: Any, inputs: Any) -> Float[np.ndarray, "rows n"]:
+def _strengths(
+    passes: UnitPasses, neurons: DataFrame, inputs: object
+) -> Float[np.ndarray, "rows n"]:
     """Values of each node's neuron at every position of some inputs."""
     places = list(dict.fromkeys(neurons.place))
     if inputs is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float, Int
@@ -69,12 +69,13 @@ class Names:
         likely, lines, found = passes.likely[:LIKELY], dict[int, _Line](), list[str]()
         for site, entries in zip(passes.sites, nodes, strict=True):
             layer = int(site.layer.write.layer or 0)
-            if not len(entries) or not self._reads(layer):
+            if not len(entries) or (self.lens is not None and layer not in self.lens.blocks):
                 found += [""] * len(entries)
                 continue
             key = 0 if self.lens is None else layer
             if key not in lines:
-                drawn = torch.randn(N_DRAWN, head.d, generator=_seeded())
+                seeded = torch.Generator().manual_seed(0)
+                drawn = torch.randn(N_DRAWN, head.d, generator=seeded)
                 lines[key] = _Line.of(self._effects(head, drawn, layer, likely))
             line = lines[key]
             sign = (entries.now - entries.then).sign()
@@ -90,10 +91,6 @@ class Names:
                 words = [texts[int(i)] for i in top[row[top_] > line.least]] if sure else []
                 found.append(_words(words))
         return found
-
-    def _reads(self, layer: int) -> bool:
-        lens = self.lens
-        return lens is None or layer in lens.blocks
 
     def _effects(
         self, head: Head, directions: Float[Tensor, "m d"], layer: int, likely: Int[Tensor, " n"]
@@ -134,16 +131,12 @@ class _Line:
         return centred / centred.std(dim=1, keepdim=True).clamp_min(1e-12)
 
 
-def _seeded() -> torch.Generator:
-    return torch.Generator().manual_seed(0)
-
-
 def _gain(model: LiveModel, layer: int, site: Site) -> Tensor | float:
     """Factors of a norm or a scale after the MLP, up to one number."""
     if not site.place.startswith("mlp_post."):
         return 1.0
     try:
-        last: Any = model.get_module(model.hook_point(f"mlp_out.{layer}").path)
+        last = model.get_module(model.hook_point(f"mlp_out.{layer}").path)
     except HookPointNotFound:
         return 1.0
     for name in ("weight", "lambda1", "gamma"):

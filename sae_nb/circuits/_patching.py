@@ -20,8 +20,16 @@ from torch import Tensor
 from sae_nb.activations._sites import written_codes
 from sae_nb.capturing._batch_rows import batch_rows
 from sae_nb.checks import Count, Seed, at_least, checked, is_array
-from sae_nb.circuits._asked import Measure, asked, written_at
-from sae_nb.circuits._copies import blocks, measured_copies
+from sae_nb.circuits._asked import (
+    Measure,
+    asked,
+    blocks,
+    check_span,
+    measured_copies,
+    top_answers,
+    written_at,
+)
+from sae_nb.circuits._graph_sites import one_by_one
 from sae_nb.findings import Finding
 from sae_nb.models._running import run
 from sae_nb.steering._request import policy_for
@@ -30,10 +38,9 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.circuits._asked import Question, Questions
+    from sae_nb.models import HookPoint, LiveModel
+    from sae_nb.models._answers import AnswerKind
     from sae_nb.models._inputs import Batch
 
 
@@ -138,7 +145,7 @@ class _Runs:
         self.atoms = sae.dictionary.detach().float()
         self.policy = policy_for(model, sae)
 
-    def pair(self, clean: Batch, corrupted: Batch, target: Any) -> tuple[str, _Pair]:
+    def pair(self, clean: Batch, corrupted: Batch, target: Question) -> tuple[str, _Pair]:
         """Run both once, the corrupted one with its graph."""
         at, place = run(self.model, clean, read=self.place), self.place
         ran = run(self.model, corrupted, read=place, grad=[place])
@@ -153,7 +160,7 @@ class _Runs:
         with torch.enable_grad():
             other = ran.answer.one()
             words, measure = asked(
-                self.model, answer, kind, top_answers(target, answer, other, kind)
+                self.model, answer, kind, own_target(target, answer, other, kind)
             )
             value = measure(other)
             gradient = ran.gradients(value)[place]
@@ -209,19 +216,15 @@ class _Runs:
         parts = pair.difference[keep, None] * self.atoms[pair.atom[keep]]
         return torch.zeros_like(pair.moved).index_add_(0, pair.position[keep], parts)
 
-    def of_atoms(self, pair: _Pair, atoms: Sequence[int]) -> list[Float[Tensor, "time d_in"]]:
-        """Return the same of each of some atoms."""
-        return [self.of_atom(pair, atom) for atom in atoms]
-
 
 @checked(leave=("clean", "corrupted", "target"))
 def patch_atoms(
     model: LiveModel,
     sae: SparseAutoencoder,
-    clean: Any,
-    corrupted: Any,
+    clean: object,
+    corrupted: object,
     *,
-    target: Any = None,
+    target: Questions = None,
     n: Count = 10,
     n_random: Annotated[int, at_least(0)] = 10,
     seed: Seed = 0,
@@ -261,12 +264,17 @@ def patch_atoms(
     """
     rng = np.random.default_rng(seed)
     runs = _Runs(model, sae, written_at(sae, model))
-    names, pairs = _answered(runs, model, clean, corrupted, target)
-    span = _span(pairs)
+    found = [runs.pair(*pair) for pair in paired(model, clean, corrupted, target)]
+    names, pairs = {name for name, _ in found}, [pair for _, pair in found]
+    span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
+    check_span(span, pairs[0].clean)
 
     def shares(of: Callable[[_Pair], Sequence[Tensor]]) -> Float[np.ndarray, " n"]:
-        found = [runs.brought_back(pair, of(pair)) for pair in pairs]
-        return np.asarray(np.mean(found, axis=0) / span)
+        moved = [runs.brought_back(pair, of(pair)) for pair in pairs]
+        return np.asarray(np.mean(moved, axis=0) / span)
+
+    def each_of(pair: _Pair, atoms: Sequence[int]) -> list[Tensor]:
+        return [runs.of_atom(pair, atom) for atom in atoms]
 
     estimated = _estimated(pairs, sae.n_atoms) / span
     order = np.argsort(-np.abs(estimated), kind="stable")
@@ -277,7 +285,7 @@ def patch_atoms(
     run = np.concatenate([chosen, random])
     for block in blocks(len(run)):
         atoms = run[block]
-        measured[atoms] = shares(partial(runs.of_atoms, atoms=atoms.tolist()))
+        measured[atoms] = shares(partial(each_of, atoms=atoms.tolist()))
     all_atoms, everything = shares(lambda pair: [runs.of_atom(pair), pair.moved])
     return Patching(
         hook_point=str(runs.place),
@@ -294,17 +302,9 @@ def patch_atoms(
     )
 
 
-def _answered(
-    runs: _Runs, model: LiveModel, clean: Any, corrupted: Any, target: Any
-) -> tuple[set[str], list[_Pair]]:
-    """Run each pair of inputs; what is asked of them, by name, and how they are answered."""
-    found = [runs.pair(*pair) for pair in paired(model, clean, corrupted, target)]
-    return {name for name, _ in found}, [pair for _, pair in found]
-
-
 def paired(
-    model: LiveModel, clean: Any, corrupted: Any, target: Any
-) -> list[tuple[Batch, Batch, Any]]:
+    model: LiveModel, clean: object, corrupted: object, target: Questions
+) -> list[tuple[Batch, Batch, Question]]:
     """Return each clean input, its corrupted one, and what is asked of the two."""
     batches = [one_by_one(model, inputs) for inputs in (clean, corrupted)]
     n = len(batches[0])
@@ -338,17 +338,6 @@ def _each(target: Any, n: int) -> list[Any]:
     return [tuple(one) if isinstance(one, list) else one for one in target]  # rows of an array
 
 
-def _span(pairs: Sequence[_Pair]) -> float:
-    """Return the mean distance of the two answers: the unit of the shares."""
-    span = float(np.mean([pair.clean - pair.corrupted for pair in pairs]))
-    if abs(span) < 1e-6:
-        raise ValueError(
-            "`clean` and `corrupted` must be answered differently in what is asked, got "
-            f"{pairs[0].clean:.3f} for both. Pass another target or pair."
-        )
-    return span
-
-
 def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_atoms"]:
     """Return the first-order estimate of what each atom brings back, a mean over the pairs."""
     found = np.zeros(n_atoms)
@@ -358,7 +347,7 @@ def _estimated(pairs: Sequence[_Pair], n_atoms: int) -> Float[np.ndarray, " n_at
     return found
 
 
-def top_answers(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any:
+def own_target(target: Question, clean: Tensor, corrupted: Tensor, kind: AnswerKind) -> Question:
     """Return the requested target, or the two top answers."""
     if target is not None:
         return target
@@ -367,16 +356,4 @@ def top_answers(target: Any, clean: Tensor, corrupted: Tensor, kind: Any) -> Any
             "`target` must be given where the model answers with neither tokens nor classes. Pass a "
             "function of the answer."
         )
-    tops = int(clean.argmax()), int(corrupted.argmax())
-    if tops[0] == tops[1]:
-        raise ValueError(
-            "`clean` and `corrupted` must be answered differently where no `target` is given, and the top "
-            f"answer to both is {tops[0]}. Pass a target, such as a pair of outcomes."
-        )
-    return tops
-
-
-def one_by_one(model: LiveModel, inputs: Any) -> Sequence[Batch]:
-    """Return each input as a batch by itself."""
-    one = [inputs] if isinstance(inputs, str) else inputs
-    return [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
+    return top_answers(clean, corrupted, "`clean` and `corrupted`")

@@ -21,10 +21,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Seed, checked, shown
-from sae_nb.circuits._asked import Measure, asked
-from sae_nb.circuits._copies import blocks, measured_copies
-from sae_nb.circuits._graph_sites import position_texts
-from sae_nb.circuits._patching import Patching, one_by_one, paired, patch_atoms, top_answers
+from sae_nb.circuits._asked import Measure, asked, blocks, check_span, measured_copies
+from sae_nb.circuits._graph_sites import check_equal_tokens, one_by_one, position_texts
+from sae_nb.circuits._patching import Patching, own_target, paired, patch_atoms
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 from sae_nb.models._running import run
@@ -33,10 +32,9 @@ from sae_nb.progress import progress_bar
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.circuits._asked import Questions
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
 
 Direction = Literal["denoise", "noise"]
@@ -185,15 +183,15 @@ class _Pair:
 @checked(leave=("clean", "corrupted", "target", "sites", "heads", "control"))
 def patch(
     model: LiveModel,
-    clean: Any,
-    corrupted: Any,
-    target: Any = None,
-    sites: Any = "resid",
+    clean: object,
+    corrupted: object,
+    target: Questions = None,
+    sites: str | SparseAutoencoder = "resid",
     *,
     direction: Direction = "denoise",
     method: Way = "exact",
     heads: Sequence[tuple[int, int]] | None = None,
-    control: Any = None,
+    control: object = None,
     callback: Callable[[int, int], None] | None = None,
     progress: bool = True,
     seed: Seed = 0,
@@ -206,30 +204,24 @@ def patch(
         One input each or lists of equal length; the two of a pair have equally many positions. Several pairs
         are averaged, and then have one length (for "heads" any).
     target
-        As in `attribution_graph`: an outcome, a pair of them as a tuple, a function. A list has one for each
-        pair of inputs, such as `pairs.targets` of `sn.data.prompt_pairs`; a tuple of two lists has their
-        differences, such as `(pairs.targets, pairs.others)`. None: the clean input's top answer less the
-        corrupted one's, pair by pair.
+        As in `attribution_graph`: an outcome, a pair as a tuple, a function. A list has one for each pair of
+        inputs; a tuple of two lists their differences, such as `(pairs.targets, pairs.others)`. None: the clean
+        input's top answer less the corrupted one's.
     sites
-        "resid": the residual stream before each block, at each position; "attn", "mlp": what attention or the
-        MLP of each block writes, at each position; "heads": each attention head, at all positions together;
-        "heads_by_position": each head at each position; an SAE: its atoms, see `patch_atoms`.
+        "resid": the residual stream before each block, "attn", "mlp": what attention or the MLP of each block
+        writes, by position; "heads": each attention head; "heads_by_position"; an SAE: see `patch_atoms`.
     direction
-        "denoise": states of the clean run put into the corrupted one, which shows the places that suffice.
-        "noise": the reverse, which shows the places that are needed.
+        "denoise": states of the clean run put into the corrupted one: places that suffice. "noise": the
+        reverse: places that are needed.
     method
-        "exact": each place in the running model; its estimate is computed too, and `agreement` is their
-        correlation. "attribution": the estimate alone, one backward pass a pair.
+        "exact": each place in the running model, next to its estimate. "attribution": the estimate alone.
     heads
         For "heads_by_position", the heads that are patched, as pairs (layer, head); None: all of them.
     control
-        An input as long as the pairs, or one for each: its states are the control's. None: those of another
-        pair's clean input of the same length, or where there is none, as large a move in a random direction.
+        An input as long as the pairs, or one for each, whose states are the control's. None: those of another
+        pair of the same length, or as large a move in a random direction, by `seed`.
     callback
-        Called with the number of layers done and of all, after each; an error that it raises ends the
-        patching.
-    seed
-        Of the control.
+        Called with the number of layers done and of all, after each; an error that it raises ends the patching.
 
     Raises
     ------
@@ -262,11 +254,7 @@ def patch(
     if sites != "heads":
         _check_lengths(pairs)
     span = float(np.mean([pair.end - pair.start for pair in pairs]))
-    if abs(span) < 1e-6:
-        raise ValueError(
-            "`clean` and `corrupted` must be answered differently in what is asked, got "
-            f"{pairs[0].start:.3f} for both. Pass another target or pair."
-        )
+    check_span(span, pairs[0].start)
     if control is None:
         others, control_source = _controls(pairs, seed)
     else:
@@ -347,7 +335,9 @@ class _Cells:
 
     def parts(self, x: Float[Tensor, "n places d"]) -> Float[Tensor, "..."]:
         """Return a state with its heads next to each other, where cells are of heads."""
-        return _side_by_side(x, self.n_heads) if self.sites.startswith("heads") else x
+        if not self.sites.startswith("heads"):
+            return x
+        return x.reshape(*x.shape[:-1], self.n_heads, -1)
 
     def pool(
         self, x: Float[Tensor, "1 places d"], reduce: Callable[..., Tensor]
@@ -367,7 +357,7 @@ class _Cells:
         return (column, self.heads[row]) if self.sites == "heads_by_position" else (column,)
 
 
-def _check_callback(callback: Any) -> None:
+def _check_callback(callback: Callable[[int, int], None] | None) -> None:
     if callback is None:
         return
     takes_two = not isinstance(callback, type | torch.nn.Module)
@@ -382,7 +372,7 @@ def _check_callback(callback: Any) -> None:
         )
 
 
-def _check_alone(heads: Any, control: Any) -> None:
+def _check_alone(heads: object, control: object) -> None:
     for name, given in (("heads", heads), ("control", control)):
         if given is not None:
             raise ValueError(
@@ -391,7 +381,9 @@ def _check_alone(heads: Any, control: Any) -> None:
             )
 
 
-def _chosen(cells: Sequence[_Cells], heads: Any, sites: str, name: str) -> list[_Cells]:
+def _chosen(
+    cells: Sequence[_Cells], heads: Sequence[tuple[int, int]], sites: str, name: str
+) -> list[_Cells]:
     """Return the cells of some heads alone, in the order of layers."""
     if sites != "heads_by_position":
         raise ValueError(
@@ -440,9 +432,9 @@ def _places(model: LiveModel, sites: str) -> list[HookPoint]:
 def _runs(
     model: LiveModel,
     places: Sequence[HookPoint],
-    clean: Any,
-    corrupted: Any,
-    target: Any,
+    clean: object,
+    corrupted: object,
+    target: Questions,
     direction: Direction,
 ) -> tuple[set[str], list[_Pair]]:
     """Run each pair of inputs, the one that is changed with its graph."""
@@ -457,7 +449,7 @@ def _runs(
             answer, second = (ran.answer.one() for ran in answers)
             kind = answers[0].answer.kind
             _check_shapes(model, one, other, here.states, away.states)
-            name, measure = asked(model, answer, kind, top_answers(asked_of, answer, second, kind))
+            name, measure = asked(model, answer, kind, own_target(asked_of, answer, second, kind))
             value = measure(here.answer.one())
             slopes = here.gradients(value)
         names.add(name)
@@ -485,24 +477,13 @@ def _columns(model: LiveModel, clean: Batch, corrupted: Batch, n: int) -> tuple[
 def _check_shapes(
     model: LiveModel, clean: Batch, corrupted: Batch, here: States, away: States
 ) -> None:
-    if all(here[name].shape == away[name].shape for name in here):
+    name = next((name for name in here if here[name].shape != away[name].shape), None)
+    if name is None:
         return
-    said = "equally many positions"
-    if clean.token_ids is not None and corrupted.token_ids is not None:
-        texts = [
-            [*position_texts(model, batch, batch.token_ids.shape[1])]  # type: ignore[union-attr]
-            for batch in (clean, corrupted)
-        ]
-        n, m = map(len, texts)
-        raise ValueError(
-            f"`clean` and `corrupted` must have equally many tokens, got {n} and {m}: {texts[0]} and "
-            f"{texts[1]}. Change words to others of equally many tokens."
-        )
-    name = next(name for name in here if here[name].shape != away[name].shape)
-    shapes = tuple(away[name].shape), tuple(here[name].shape)
+    check_equal_tokens(model, clean, corrupted, "`clean` and `corrupted`")
     raise ValueError(
-        f"`clean` and `corrupted` must have {said}, got states of shapes {shapes[0]} and {shapes[1]}. "
-        "Pass inputs of one shape."
+        "`clean` and `corrupted` must have equally many positions, got states of shapes "
+        f"{tuple(away[name].shape)} and {tuple(here[name].shape)}. Pass inputs of one shape."
     )
 
 
@@ -538,7 +519,7 @@ def _at_random(pair: _Pair, seed: int) -> States:
 
 
 def _given(
-    model: LiveModel, places: Sequence[HookPoint], pairs: Sequence[_Pair], control: Any
+    model: LiveModel, places: Sequence[HookPoint], pairs: Sequence[_Pair], control: object
 ) -> list[States]:
     """Return the states of inputs that were given as control: one for all pairs, or one for each."""
     batches = one_by_one(model, control)
@@ -590,8 +571,3 @@ def _measured(
         for (row, column), value in zip(chosen, found, strict=True):
             changes[row, column] = value - pair.start
     return changes
-
-
-def _side_by_side(x: Tensor, n_parts: int) -> Float[Tensor, "... n_parts d"]:
-    """Return what parts, such as heads, write next to each other."""
-    return x.reshape(*x.shape[:-1], n_parts, -1)
