@@ -57,7 +57,7 @@ class Answers:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: object,
         hook_point: str,
         *,
         positions: Where = None,

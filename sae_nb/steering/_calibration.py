@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
@@ -71,7 +71,7 @@ def calibrate_strength(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     atom: int | Sequence[int],
     target_kl: Positive,
     *,

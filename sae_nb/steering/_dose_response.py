@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
@@ -118,7 +118,7 @@ def dose_response(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     atom: int,
     strengths: Sequence[float],
     *,
@@ -176,7 +176,7 @@ def best_effect(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     by: float,
     *,
     measure: Measure | None = None,
@@ -247,7 +247,7 @@ class Effects:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: object,
         hook_point: str,
         measure: Measure | None,
         positions: Where,

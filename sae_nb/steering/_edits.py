@@ -150,9 +150,8 @@ class MaskedEdit:
         if not isinstance(policy, PositionPolicy):
             return mask
         massive = policy.massive(x, mask, self.at)
-        for tap, value in zip(() if self.tap is None else self.tap.parts, read, strict=False):
-            if len(self.tap.parts) == 1:  # type: ignore[union-attr]
-                massive = massive | policy.massive(value, mask, tap.hook_point)
+        if self.tap is not None and len(self.tap.parts) == 1:
+            massive = massive | policy.massive(read[0], mask, self.tap.parts[0].hook_point)
         self.n_massive += int(massive.sum())
         return mask & ~massive
 

@@ -12,7 +12,7 @@ import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -21,10 +21,7 @@ from torch import Tensor
 from sae_nb.checks import check_path
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._tensors import write_tensors
-
-if TYPE_CHECKING:
-    from sae_nb.steering._edits import MaskedEdit
-    from sae_nb.steering._request import Edit
+from sae_nb.steering._request import Edit, Steering
 
 COLUMNS = (
     "loader", "action", "sparse_model", "hookpoint", "feature_index", "steering_coefficient",
@@ -48,7 +45,7 @@ class _Plain:
 
 
 def _plain(recipe: Edit, name: str) -> _Plain:
-    plain = cast("MaskedEdit", recipe.edit).plain()
+    plain = recipe.edit.plain()
     if plain is None:
         what = getattr(recipe, "mode", "splice")
         raise ValueError(
@@ -64,7 +61,7 @@ def write_vectors(recipe: Edit, path: str | Path) -> None:
     """Write the vector of a recipe, with a header in JSON that describes its use."""
     path = _named(path, (".safetensors",))
     plain = _plain(recipe, "to_vectors")
-    positions = cast("MaskedEdit", recipe.edit).positions
+    positions = recipe.edit.positions
     if callable(positions.chosen) and not isinstance(positions.chosen, Tensor):
         raise ValueError(
             f"`to_vectors` writes positions as numbers or a name, got the function {positions.stated()!r}. "
@@ -130,7 +127,7 @@ def _entry(recipe: Edit, plain: _Plain) -> dict[str, Any]:
 
 def _everywhere(recipe: Edit) -> str:
     """The module that lm_eval steers, if the recipe edits its output at every position."""
-    edit, home = cast("MaskedEdit", recipe.edit), recipe.home
+    edit, home = recipe.edit, recipe.home
     if not edit.positions.everywhere:
         raise ValueError(
             f"`to_lm_eval` steers every position and step, got positions={edit.positions.stated()!r}, "
@@ -155,9 +152,9 @@ def _everywhere(recipe: Edit) -> str:
 
 
 def _row(recipe: Edit, module: str, sparse_model: str | None, sae_id: str | None) -> str:
-    atoms: Any = getattr(recipe, "atoms", None)
-    sae: Any = getattr(recipe, "sae", None)
-    if atoms is None or len(atoms) != 1:
+    steering = recipe if isinstance(recipe, Steering) else None
+    atoms, sae = (None, None) if steering is None else (steering.atoms, steering.sae)
+    if steering is None or sae is None or atoms is None or len(atoms) != 1:
         what = "a direction" if atoms is None else f"{len(atoms)} atoms"
         raise ValueError(
             f'`to_lm_eval("….csv")` names one atom that is added, got {what}. Write a .pt, which holds the '
@@ -170,7 +167,7 @@ def _row(recipe: Edit, module: str, sparse_model: str | None, sae_id: str | None
         )
     # lm_eval adds the atom as its file has it, which need not be of length 1.
     size = float(sae.dictionary[atoms[0]].detach().double().norm())
-    amount = recipe.amount[0] / size  # type: ignore[attr-defined]
+    amount = steering.amount[0] / size
     values = {
         "loader": "sparsify" if sae_id is None else "sae_lens",
         "action": "add",
