@@ -45,7 +45,7 @@ _ENTRY_BYTES = 12  # value, atom, position
 def documents(
     model: LiveModel,
     sae: SparseAutoencoder,
-    texts_or_images: Any,
+    texts_or_images: object,
     hook_point: str,
     pool: Literal["max", "mean", "count"] = "max",
     *,
@@ -156,7 +156,7 @@ class _Pooled(NamedTuple):
 def _read(
     harvest: Harvest,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     point: str,
     pool: Pool,
     strongest: int | None,

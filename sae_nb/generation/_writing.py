@@ -5,7 +5,7 @@ one size.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -44,12 +44,12 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
     return point
 
 
-def prompt_ids(model: LiveModel, prompt: Any, *, name: str = "prompt") -> Int[Tensor, " n"]:
+def prompt_ids(model: LiveModel, prompt: object, *, name: str = "prompt") -> Int[Tensor, " n"]:
     """Return one text, conversation or sequence of ids as the ids that `model.generate` continues."""
     return prompt_row(model, prompt, name=name).ids
 
 
-def output_ids(model: LiveModel, output: Any, *, name: str) -> Int[Tensor, " n"]:
+def output_ids(model: LiveModel, output: object, *, name: str) -> Int[Tensor, " n"]:
     """Return the ids of a continuation: a text without special tokens, or ids as they are."""
     if isinstance(output, str):
         if model.tokenizer is None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import torch
 from jaxtyping import Float
@@ -234,8 +234,9 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
     if not ran.answer.by_token:
         raise _no_head(model, "it has no unembedding that predicts the next token")
     wanted, states = ran.answer.tensor.detach().float(), ran.states[last].detach()
-    config: Any = getattr(model.module, "config", None)
-    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    config = getattr(model.module, "config", None)
+    find = getattr(config, "get_text_config", None)
+    text = find() if callable(find) else config
     cap = next(
         (c for name in _CAPS if isinstance(c := getattr(text, name, None), float | int)), None
     )
@@ -249,7 +250,7 @@ def _unembedding(model: LiveModel, batch: Batch, last: str, name: str | None) ->
         )  # fmt: skip
         if plain.weight.shape[1] != states.shape[-1]:
             continue
-        for head in _scaled(plain, states, wanted):
+        if (head := _scaled(plain, states, wanted)) is not None:
             return head
     for module in projections:
         for between in _between(model, batch, module):
@@ -342,19 +343,19 @@ def mean_slope(head: Head, states: Float[Tensor, "rows d"]) -> Float[Tensor, "d_
     return torch.stack(slopes).float().cpu()
 
 
-def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Iterator[Head]:
-    """Yield the head if it gives the answer, as it is or with one factor (Cohere, Granite)."""
-    with torch.no_grad():
-        found = head.logits(states)
-        if _is_close(found, wanted):
-            yield head
-        elif found.shape == wanted.shape:
-            found, cap = replace(head, cap=None).logits(states), head.cap
-            free = wanted if cap is None else cap * (wanted / cap).clamp(-0.999, 0.999).atanh()
-            factor = float((found * free).sum() / found.square().sum().clamp_min(1e-12))
-            scaled = replace(head, scale=factor)
-            if _is_close(scaled.logits(states), wanted):
-                yield scaled
+@torch.no_grad()
+def _scaled(head: Head, states: Tensor, wanted: Tensor) -> Head | None:
+    """Return the head if it gives the answer, as it is or with one factor (Cohere, Granite)."""
+    found = head.logits(states)
+    if _is_close(found, wanted):
+        return head
+    if found.shape != wanted.shape:
+        return None
+    found, cap = replace(head, cap=None).logits(states), head.cap
+    free = wanted if cap is None else cap * (wanted / cap).clamp(-0.999, 0.999).atanh()
+    factor = float((found * free).sum() / found.square().sum().clamp_min(1e-12))
+    scaled = replace(head, scale=factor)
+    return scaled if _is_close(scaled.logits(states), wanted) else None
 
 
 def _is_close(found: Tensor, wanted: Tensor) -> bool:

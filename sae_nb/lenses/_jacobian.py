@@ -99,7 +99,7 @@ def repeated(batch: Batch, copies: int) -> Batch:
     )
 
 
-def _copied(value: object, copies: int) -> Any:
+def _copied(value: object, copies: int) -> object:
     if not isinstance(value, Tensor):
         return value
     return value.repeat(copies, *[1] * (value.ndim - 1))

@@ -174,7 +174,10 @@ class Lens(KnowsOtherWords):
         got = (model.n_layers, model.width() if model.n_layers else None)
         if self.stream is not None and self.stream in model.streams:
             got = (model.streams[self.stream].n_blocks, model.width(self._point(0)) or self.d)
-        blocks = self._blocks_for(got[0])
+        # A file with some layers alone states no number of blocks.
+        several = len(self.layers) > 1 and self.layers == tuple(range(len(self.layers)))
+        assumed = self.facts.get("blocks assumed") and not several
+        blocks = max(got[0], self.n_layers) if assumed and got[0] is not None else self.n_layers
         if got != (blocks, self.d):
             raise ValueError(
                 f"`model` must have {blocks} blocks of width {self.d}, as the lens of "
@@ -194,12 +197,6 @@ class Lens(KnowsOtherWords):
             head=head if self.slope is None else replace(head, slope=self.slope),
         )
 
-    def _blocks_for(self, n: int | None) -> int:
-        """Return the blocks that a model must have; a file with some layers alone states no number."""
-        several = len(self.layers) > 1 and self.layers == tuple(range(len(self.layers)))
-        stated = not self.facts.get("blocks assumed") or several
-        return self.n_layers if stated or n is None else max(n, self.n_layers)
-
     def _check_weights(self, model: LiveModel) -> None:
         if self.weights is None:
             return
@@ -217,10 +214,6 @@ class Lens(KnowsOtherWords):
 
     def _point(self, layer: int) -> str:
         return point_of(layer, self.stream)
-
-    @property
-    def _points(self) -> list[str]:
-        return [self._point(layer) for layer in self.layers]
 
     @property
     def _last(self) -> int | None:
@@ -271,7 +264,9 @@ class Lens(KnowsOtherWords):
         return found
 
     @checked(leave=("inputs",))
-    def read(self, inputs: Any, *, k: Count = 10, batch_size: Count | None = None) -> LensReading:
+    def read(
+        self, inputs: object, *, k: Count = 10, batch_size: Count | None = None
+    ) -> LensReading:
         """Read inputs: at each layer and place the outputs on top, next to the model's own answer.
 
         Parameters
@@ -294,13 +289,15 @@ class Lens(KnowsOtherWords):
         ('cls', 'register 1', 'register 2', 'register 3', 'register 4', 'patch 0,0')
         """
         head = self._head
-        rows = rows_of(head, inputs, self._points, skip_first=None, batch_size=batch_size)
+        rows = rows_of(
+            head, inputs, [*map(self._point, self.layers)], skip_first=None, batch_size=batch_size
+        )
         reading = read_rows(head, self.kind, self.layers, rows, self._moved, k=k)
         self._warn_of_misfit(rows, reading)
         return reading
 
     @checked(leave=("inputs",))
-    def read_both(self, inputs: Any, *, k: Count = 10) -> tuple[LensReading, LensReading]:
+    def read_both(self, inputs: object, *, k: Count = 10) -> tuple[LensReading, LensReading]:
         """Read inputs by this lens and by the logit lens, from one pass of the model.
 
         Raises
@@ -361,15 +358,13 @@ class Lens(KnowsOtherWords):
 
     @checked(leave=("sae_or_directions", "layer"))
     def effects(
-        self, sae_or_directions: Any, layer: int | None = None
+        self, sae_or_directions: object, layer: int | None = None
     ) -> Float[Tensor, "n n_outputs"]:
         """Return how each direction, added at every place, changes the answer, by one matrix product.
 
-        Of a text W_U (γ ⊙ C J d), with γ the final norm's gain and C its centring; of an image the sum over
-        its places, to the class logits. The norm's division by the size of the state is left out, so
-        effects compare outputs, not directions. A masked language model has the mean derivative of its head's
-        layers in place of γ ⊙ C. A direction in an encoder is added at all its places, and the effect is the
-        mean over the decoder's. `check` measures how far effects hold in the running model.
+        Of a text W_U (γ ⊙ C J d), with γ the final norm's gain and C its centring; of an image the sum over its
+        places, to the class logits. The norm's division by the state's size is left out, so effects compare
+        outputs, not directions. `check` measures how far they hold in the running model.
 
         Parameters
         ----------
@@ -405,7 +400,12 @@ class Lens(KnowsOtherWords):
         """Directions (n, d), and the layer where they are added."""
         atoms = getattr(given, "dictionary", None)
         if layer is None:
-            layer = layer_of(given, self.stream) if atoms is not None else self._only_layer()
+            if atoms is None and len(self.layers) > 1:
+                raise ValueError(
+                    "`layer` must state where the directions are added, one of "
+                    f"{list(self.layers)}, got None."
+                )
+            layer = self.layers[0] if atoms is None else layer_of(given, self.stream)
         number = self._layer(layer)
         x = atoms if isinstance(atoms, Tensor) else as_tensor(given, name="sae_or_directions")
         x = check_data(x, name="sae_or_directions").detach().float().cpu()
@@ -418,13 +418,6 @@ class Lens(KnowsOtherWords):
             )
         check_finite(x, name="sae_or_directions")
         return x, number
-
-    def _only_layer(self) -> int:
-        if len(self.layers) > 1:
-            raise ValueError(
-                f"`layer` must state where the directions are added, one of {list(self.layers)}, got None."
-            )
-        return self.layers[0]
 
     def _whole(self, layer: int) -> Float[Tensor, "d d"]:
         """The map of a direction that is added at every place of a sample."""
@@ -463,8 +456,8 @@ class Lens(KnowsOtherWords):
     @checked(leave=("held_out", "sae", "layer"))
     def check(
         self,
-        held_out: Any,
-        sae: Any = None,
+        held_out: object,
+        sae: object = None,
         layer: int | None = None,
         *,
         n_atoms: Count = 24,
@@ -507,7 +500,7 @@ class Lens(KnowsOtherWords):
         rows = rows_of(
             head,
             held_out,
-            self._points,
+            [*map(self._point, self.layers)],
             skip_first=self.skip_first,
             context_length=cut_at(head.model, context_length),
         )
