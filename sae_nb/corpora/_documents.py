@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb._lazy import near
 from sae_nb.activations._context import Context, join_tokens
 from sae_nb.activations._token_texts import CONTINUED, is_special
-from sae_nb.atoms._examples import Example, in_text, place_in
+from sae_nb.atoms._examples import Example, in_picture, in_text, place_in
 from sae_nb.checks import Count, check_atom, checked, row_numbers
 from sae_nb.corpora._words import WORD, Words, most_common, words_of
 from sae_nb.files import SaeIdentity
@@ -183,7 +183,7 @@ class Documents:
             strengths[position] = value
             around = in_text(context, sample, position, strengths)
         elif context.pictures is not None or context.patch_grid is not None:
-            around = self._on_picture(sample, value, position)
+            around = in_picture(context, sample, np.array([position]), np.array([value]))
         return Example(
             row=document,
             sample=sample,
@@ -192,20 +192,6 @@ class Documents:
             place=place_in(context, sample, position),
             **around,
         )
-
-    def _on_picture(self, sample: int, value: float, position: int) -> dict[str, Any]:
-        """The image, and the one strength that is known on the grid of its patches."""
-        context, heat = self.context, None
-        if context.patch_grid is not None:
-            values = np.full(int(np.prod(context.patch_grid)), np.nan)
-            if 0 <= (patch := position - context.prefix_tokens) < values.size:
-                values[patch] = value
-            heat = context.on_face(values)
-        pictures = context.pictures
-        return {
-            "picture": None if pictures is None else pictures[sample].cpu().numpy(),
-            "heat": heat,
-        }
 
     def _strongest(self, atom: int, n: int) -> tuple[np.ndarray, np.ndarray]:
         """The n documents in which an atom is strongest, and their entries."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -12,12 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.steering._calibration import combined_direction
-from sae_nb.steering._dose_response import (
-    DoseResponse,
-    Effects,
-    check_strengths,
-    unit_atom,
-)
+from sae_nb.steering._dose_response import DoseResponse, Effects, check_strengths, unit_atom
 from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb.summaries.input._answers import answering, outcome_names
 
@@ -51,7 +46,7 @@ class SteeringCurve:
 
 def summarise_dose_response(
     model: LiveModel,
-    inputs: Any,
+    inputs: object,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     strengths: Sequence[float],

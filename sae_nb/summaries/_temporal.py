@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
@@ -225,7 +225,7 @@ def summarise_sequence(
 def read_in_time(
     model: LiveModel,
     sae: Temporal,
-    given: Any,
+    given: str | Iterable[Any],
     hook_point: str | None = None,
     *,
     place: int = 0,
@@ -346,5 +346,5 @@ def _shuffled_shares(
     return _numpy(back.mean(dim=0))
 
 
-def _numpy(x: Tensor) -> Any:
+def _numpy(x: Tensor) -> np.ndarray:
     return x.detach().float().cpu().numpy()

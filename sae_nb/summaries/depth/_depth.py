@@ -66,22 +66,22 @@ class DepthInputs:
         return len(self.samples)
 
     @property
-    def whole(self) -> Any:
+    def whole(self) -> Tensor | dict[str, Tensor]:
         """All inputs, as the model reads them."""
         return self._read(self.samples)
 
-    def one(self, index: int) -> Any:
+    def one(self, index: int) -> Tensor | dict[str, Tensor]:
         """Return one input, as the model reads it."""
         return self._read(self.samples[index : index + 1])
 
-    def _read(self, samples: Tensor) -> Any:
+    def _read(self, samples: Tensor) -> Tensor | dict[str, Tensor]:
         # Padding is left out already: the padding token's id, where a text was cut behind it, is a token.
         if not self.tokens:
             return samples
         return {"input_ids": samples, "attention_mask": torch.ones_like(samples)}
 
 
-def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> DepthInputs:
+def depth_inputs(model: LiveModel, inputs: object, *, most: int = MOST_INPUTS) -> DepthInputs:
     """Read inputs of a live model; texts are cut to the length at which most tokens are shown."""
     notes: list[str] = []
     if model.modality.is_text:
@@ -105,13 +105,13 @@ def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> D
     # round floats, and a perturbation of size 0 would then be one of 1/255.
     given = getattr(inputs, "images", inputs)
     n_axes = model.modality.n_axes + 1
-    whole = isinstance(given, Tensor) and given.ndim == n_axes
-    if not whole and model.frames is not None:
+    whole = given if isinstance(given, Tensor) and given.ndim == n_axes else None
+    if whole is None and model.frames is not None:
         raise TypeError(
             f"`inputs` must be one tensor of videos for {model.name}, (n, frames, 3, H, W), got "
             f"{described(inputs)}. Stack them: torch.stack(videos)."
         )
-    read = torch.cat(parts) if pictures is None else given if whole else pictures
+    read = torch.cat(parts) if pictures is None else pictures if whole is None else whole
     return DepthInputs(
         samples=read[:most],
         pictures=None if pictures is None else pictures.numpy(),
@@ -121,7 +121,7 @@ def depth_inputs(model: LiveModel, inputs: Any, *, most: int = MOST_INPUTS) -> D
 
 
 def _token_ids(
-    model: LiveModel, inputs: Any, most: int, notes: list[str]
+    model: LiveModel, inputs: object, most: int, notes: list[str]
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Token ids of one length, and whose they are: texts are cut to it, and shorter ones left out."""
     rows: list[Tensor] = []

@@ -17,14 +17,8 @@ from sae_nb.activations._context import (
     token_texts,
 )
 from sae_nb.models._inputs import Batch
-from sae_nb.models._running import (
-    Run,
-    run,
-)
-from sae_nb.models._states import (
-    TokenAxes,
-    timed_layout,
-)
+from sae_nb.models._running import Run, run
+from sae_nb.models._states import TokenAxes, timed_layout
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -78,7 +72,7 @@ def answering(model: LiveModel, head: str) -> LiveModel:
     return cast("LiveModel", AnswerOf(model, head)) if head else model
 
 
-def as_batch(model: LiveModel, inputs: Any) -> Batch:
+def as_batch(model: LiveModel, inputs: object) -> Batch:
     """Return the batch of one sample; a batch of one, or a list of it, is taken as it is."""
     batches = [inputs] if isinstance(inputs, Batch) else inputs
     if not isinstance(batches, list) or not batches or not isinstance(batches[0], Batch):
@@ -144,7 +138,7 @@ def readings_of(
     return readings
 
 
-def _real(batch: Batch) -> Any:
+def _real(batch: Batch) -> slice | Tensor:
     """Return which columns of a batch of one are of its sample."""
     return slice(None) if batch.keep is None else batch.keep[0].cpu()
 
