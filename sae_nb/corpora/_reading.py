@@ -20,12 +20,7 @@ from torch import Tensor
 from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing._batch_rows import BatchRows
 from sae_nb.capturing._context_builder import ContextBuilder
-from sae_nb.capturing._harvest import (
-    CaptureSettings,
-    Harvest,
-    check_any_rows,
-    reporting,
-)
+from sae_nb.capturing._harvest import CaptureSettings, Harvest, check_any_rows, reporting
 from sae_nb.checks import Count, check_atom, check_memory, checked, warn_caller
 from sae_nb.corpora._documents import Documents, Pool, csr_of, strongest_entries
 from sae_nb.files._fingerprints import identity_of

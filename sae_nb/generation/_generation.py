@@ -16,19 +16,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    Context,
-    describe_ids,
-)
+from sae_nb.activations._context import Context, describe_ids
 from sae_nb.activations._token_texts import displayed
 from sae_nb.checks import LARGEST, check_atom, check_count, check_real, check_seed, shown
 from sae_nb.generation._writing import check_length, check_writer, text_of
-from sae_nb.models._generation import (
-    Begun,
-    Choice,
-    Stream,
-    prompt_row,
-)
+from sae_nb.models._generation import Begun, Choice, Stream, prompt_row
 from sae_nb.models._interventions import Intervention
 from sae_nb.models._running import intervening
 from sae_nb.steering import random_direction

@@ -18,11 +18,7 @@ from sae_nb.corpora._reading import check_row_by_row
 from sae_nb.models._generation import prompt_row
 from sae_nb.steering import splice
 from sae_nb.steering._edits import latents
-from sae_nb.steering._request import (
-    check_hook_point,
-    check_width,
-    policy_for,
-)
+from sae_nb.steering._request import check_hook_point, check_width, policy_for
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

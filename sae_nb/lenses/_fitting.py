@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -14,17 +13,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Count, Seed, above, at_least, check_integers, check_memory, checked
-from sae_nb.files._atomic import (
-    MANIFEST,
-    existing_folder,
-    free_folder,
-)
+from sae_nb.files._atomic import MANIFEST, existing_folder, free_folder
 from sae_nb.files._exchange import place
-from sae_nb.files._fingerprints import (
-    check_same_call,
-    inputs_digest,
-    tensor_bytes,
-)
+from sae_nb.files._fingerprints import check_same_call, inputs_digest, tensor_bytes
 from sae_nb.interrupts import Interrupted
 from sae_nb.lenses._attaching import weights_of
 from sae_nb.lenses._files import read_lens, read_running, write_lens
@@ -138,10 +129,10 @@ def fit_lens(
         work = _Tuning(fit, steps, learning_rate, rows_per_step, seed)
     call = fit.call(inputs, work.settings)
     every = checkpoint_every or work.CHECKPOINT
-    with _stored(store, call) as begun:
-        if isinstance(begun, Lens):
-            return replace(begun, head=fit.head)
-        return _carried_out(work, begun, store, call, every, progress)
+    begun = _stored(store, call)
+    if isinstance(begun, Lens):
+        return replace(begun, head=fit.head)
+    return _carried_out(work, begun, store, call, every, progress)
 
 
 def _check_stream(model: LiveModel, stream: str | None, kind: str) -> None:
@@ -548,19 +539,14 @@ def _carried_out(
     return work.lens(state, {"call": call})
 
 
-@contextmanager
-def _stored(
-    store: str | Path | None, call: dict[str, Any]
-) -> Iterator[Lens | dict[str, Tensor] | None]:
-    """Give what a folder has of this very fit: the lens, its sums, or None where it is new."""
+def _stored(store: str | Path | None, call: dict[str, Any]) -> Lens | dict[str, Tensor] | None:
+    """Return what a folder has of this very fit: the lens, its sums, or None where it is new."""
     if store is None:
-        yield None
-        return
+        return None
     folder = place(store)
     if not (folder / MANIFEST).is_file():
         free_folder(folder, replace=True)
-        yield None
-        return
+        return None
     lens = read_lens(existing_folder(folder))
     check_same_call(folder, lens.facts.get("call"), call, work="fit")
-    yield read_running(folder) if lens.partial else lens
+    return read_running(folder) if lens.partial else lens

@@ -28,7 +28,7 @@ from sae_nb.lenses._attaching import last_part, layer_of, probed_head, weights_o
 from sae_nb.lenses._checking import LensCheck, check_atoms, check_layers
 from sae_nb.lenses._head import Head
 from sae_nb.lenses._measuring import cut_at
-from sae_nb.lenses._reading import LensReading, compare, compare_all, read_rows, reading_of
+from sae_nb.lenses._reading import LensReading, compare, compare_all, reading_of
 from sae_nb.lenses._rows import Rows, kinds_of_places, point_of, rows_of
 from sae_nb.models import bundled_names, load_model
 
@@ -46,8 +46,8 @@ class Lens(KnowsOtherWords):
     """Maps from the states of each layer to the model's answer; made by `sn.fit_lens` or `sn.load_lens`.
 
     The answer read at a place is head(J h): `head` is the model's own final norm and unembedding or class
-    head, J the map of the layer. A lens of images has a map each for cls, registers and patches.
-    A lens of an encoder leads to the decoder's states; its answer is the decoder's at the last token there is.
+    head, J the map of the layer. A lens of images has a map each for cls, registers and patches; a lens of an
+    encoder leads to the decoder's states.
 
     Parameters
     ----------
@@ -292,7 +292,11 @@ class Lens(KnowsOtherWords):
         rows = rows_of(
             head, inputs, [*map(self._point, self.layers)], skip_first=None, batch_size=batch_size
         )
-        reading = read_rows(head, self.kind, self.layers, rows, self._moved, k=k)
+        moved = [
+            self._moved(layer, rows.states[i], rows.kind) for i, layer in enumerate(self.layers)
+        ]
+        found = compare_all(head, moved, rows, k=k)
+        reading = reading_of(head, self.kind, self.layers, rows, found)
         self._warn_of_misfit(rows, reading)
         return reading
 
@@ -466,18 +470,15 @@ class Lens(KnowsOtherWords):
     ) -> LensCheck:
         """Measure the lens on inputs that it was not fitted on, next to no lens, a floor and a control.
 
-        `check(…).table` has a line per layer (and kind of place): agreement of the top output with the
-        model's own and KL(model ‖ lens) in nats, for the lens, for the logit lens, for the floor (always the
-        most frequent answer, the mean of all answers) and for the control (the lens at a random other
-        place). With an SAE or directions, `.atoms` compares `effects` with what the running model does.
+        `check(…).table` has a line per layer (and kind of place), see `LensCheck`. With an SAE or directions,
+        `.atoms` compares `effects` with what the running model does.
 
         Parameters
         ----------
         held_out
             Texts or images; of a text the places that the fit used, of an encoder all.
         sae, layer
-            An SAE, or directions (n, d) and the layer where they are added. A random direction of the same
-            size is measured next to each.
+            An SAE, or directions (n, d) and the layer where they are added; next to random ones of the same size.
         n_atoms
             Atoms that are measured, drawn among those that fire on `held_out`.
         context_length

@@ -15,11 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Positive,
-    checked,
-)
+from sae_nb.checks import Count, Positive, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import Answers

@@ -16,14 +16,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    answered,
-    at_least,
-    check_atom,
-    checked,
-)
+from sae_nb.checks import Count, Seed, answered, at_least, check_atom, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding, column
 from sae_nb.steering._answers import Answers, log_odds

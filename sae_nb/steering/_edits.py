@@ -512,10 +512,7 @@ class AtomsOfSequences:
         self, x: Float[Tensor, "batch time d_in"], keep: Bool[Tensor, "batch time"]
     ) -> Float[Tensor, "batch time d_in"]:
         """Change the kept tokens of each row as one sequence; the others come back as they were."""
-        from sae_nb.temporal._sequences import (
-            padded,
-            unpadded,
-        )
+        from sae_nb.temporal._sequences import padded, unpadded
 
         counts = keep.sum(dim=1)
         lengths = counts[counts > 0].tolist()

@@ -17,28 +17,14 @@ from torch import Tensor
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.activations._hook_point_check import warn_of_place
-from sae_nb.activations._positions import (
-    DEFAULT,
-    PositionPolicy,
-)
+from sae_nb.activations._positions import DEFAULT, PositionPolicy
 from sae_nb.checks import check_atom, check_matrix, warn_caller
 from sae_nb.codes import SparseCodes
 from sae_nb.models._hook_points import check_writable
-from sae_nb.models._interventions import (
-    Backend,
-    Intervention,
-)
+from sae_nb.models._interventions import Backend, Intervention
 from sae_nb.models._plain_hooks import Hooks
 from sae_nb.models._stored_edits import edited_nnsight
-from sae_nb.steering._edits import (
-    Along,
-    MaskedEdit,
-    Positions,
-    Steps,
-    Tap,
-    Where,
-    change_atoms,
-)
+from sae_nb.steering._edits import Along, MaskedEdit, Positions, Steps, Tap, Where, change_atoms
 from sae_nb.steering._modes import MODES, UNITS, Mode, Unit
 from sae_nb.steering._one_site import OneSite, Taps, one_site
 

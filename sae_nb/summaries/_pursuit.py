@@ -17,15 +17,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    between,
-    check_k,
-    check_matrix,
-    check_memory,
-    checked,
-    one_of,
-)
+from sae_nb.checks import Count, between, check_k, check_matrix, check_memory, checked, one_of
 from sae_nb.pursuit import PursuitTrace
 
 if TYPE_CHECKING:

@@ -13,13 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import (
-    Definition,
-    Measurement,
-    as_published,
-    define,
-    published_formulas,
-)
+from sae_nb.evaluation import Definition, Measurement, as_published, define, published_formulas
 from sae_nb.evaluation.report._measurement import definition_families
 from sae_nb.evaluation.report._report import HEADLINES
 from sae_nb.evaluation.report._row_pass import encoded_rows

@@ -16,17 +16,8 @@ from sae_nb.architectures import TopK
 from sae_nb.checks import Seed, check_matrix, check_memory, checked, same_length
 from sae_nb.codes import SparseCodes
 from sae_nb.data import sparse_features
-from sae_nb.evaluation import (
-    FactorMatch,
-    feature_dimensionality,
-    interference,
-    match_atoms,
-)
-from sae_nb.evaluation.concepts._factors import (
-    Evidence,
-    Factor,
-    match_factors,
-)
+from sae_nb.evaluation import FactorMatch, feature_dimensionality, interference, match_atoms
+from sae_nb.evaluation.concepts._factors import Evidence, Factor, match_factors
 from sae_nb.findings import Finding, column
 from sae_nb.models import Bottleneck
 from sae_nb.training import TrainConfig, train

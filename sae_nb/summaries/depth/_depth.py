@@ -21,10 +21,7 @@ from sae_nb.dynamics import (
     segment_phases,
     trajectories,
 )
-from sae_nb.dynamics.paths._states import (
-    check_states,
-    content_tokens,
-)
+from sae_nb.dynamics.paths._states import check_states, content_tokens
 from sae_nb.models._inputs import described
 from sae_nb.summaries.input._answers import outcome_names
 

@@ -10,12 +10,7 @@ import torch
 from jaxtyping import Float, Int, Int16, UInt8
 from torch import Tensor
 
-from sae_nb.activations._context import (
-    Context,
-    PlacedImages,
-    describe_ids,
-    token_texts,
-)
+from sae_nb.activations._context import Context, PlacedImages, describe_ids, token_texts
 from sae_nb.models._inputs import Batch
 from sae_nb.models._running import Run, run
 from sae_nb.models._states import TokenAxes, timed_layout
