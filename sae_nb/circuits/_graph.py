@@ -105,20 +105,17 @@ class AttributionGraph(Graph):
     ) -> Decomposition:
         """Find the atoms that the answer needs, in the running model, from groups to single atoms.
 
-        The atoms of each place and position are taken out together, then parts of those groups that matter
-        (atoms that act on the targets through the same nodes), down to single atoms; what costs the answer
-        little goes, and only what stays is divided further. Atoms are taken out as by `faithfulness`: what
-        they add is missing at their place, biases, errors and tokens stay. Nothing is trained.
+        The atoms of each place and position are taken out together, then parts of the groups that matter, down
+        to single atoms; what costs the answer little goes, and only what stays is divided further. Atoms are
+        taken out as by `faithfulness`. Nothing is trained.
 
         Parameters
         ----------
         share
-            Of what all atoms do to the targets, to be kept, in (0, 1); no more than 2 − `share` is kept either,
-            so that leaving out what is in the way does not pay for leaving out what is needed.
+            Of what all atoms do to the targets, to be kept, in (0, 1); no more than 2 − `share` is kept either.
         method
-            "groups"; or, to compare with: "sweep" takes out every atom once, that of least influence first,
-            if the answer can miss it (a run each); "greedy" again and again the atom without which most is
-            left (n runs for n atoms left: some n² / 2 in all).
+            "groups"; or, to compare with: "sweep" takes out every atom once, that of least influence first, if
+            the answer can miss it; "greedy" again and again the atom without which most is left (n² / 2 runs).
         parts
             Into how many a group is divided, at least 2.
         n_random
@@ -131,9 +128,8 @@ class AttributionGraph(Graph):
 
         Source
         ------
-        After Uddin et al., arXiv 2601.12879 (HAGD), of which we had the abstract: coarse groups first, and
-        recursion into what matters. Their graph neural network, which ranks groups, is left out; the groups,
-        the tests in the running model and the comparisons are ours.
+        After Uddin et al., arXiv 2601.12879 (HAGD): coarse groups first, and recursion into what matters. Their
+        network that ranks groups is left out; the groups and the tests in the running model are ours.
 
         Example
         -------

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 
-from sae_nb.lenses._head import head_of
+from sae_nb.lenses._head import gain_of, head_of
 from sae_nb.models import HookPointNotFound
 
 if TYPE_CHECKING:
@@ -139,12 +139,8 @@ def _gain(model: LiveModel, layer: int, site: Site) -> Tensor | float:
         last = model.get_module(model.hook_point(f"mlp_out.{layer}").path)
     except HookPointNotFound:
         return 1.0
-    for name in ("weight", "lambda1", "gamma"):
-        gain = getattr(last, name, None)
-        if isinstance(gain, Tensor | nn.Parameter) and gain.ndim == 1:
-            offset = 1.0 if type(last).__name__.startswith("Gemma") else 0.0
-            return gain.detach().float() + offset
-    return 1.0
+    gain = gain_of(last, ("weight", "lambda1", "gamma"))
+    return 1.0 if gain is None else gain
 
 
 def _words(texts: Sequence[str]) -> str:

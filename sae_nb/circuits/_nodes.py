@@ -178,9 +178,7 @@ class Nodes:
         )
 
     def _biases(self, table: DataFrame, matrix: csr_matrix, read: np.ndarray) -> np.ndarray:
-        """Return the part that no node adds: by a pass in which no node writes; else the remaining part
-        of the value.
-        """
+        """Return the part that no node adds: by a pass in which no node writes, or what is left."""
         left = table.value.to_numpy(float) - np.asarray(matrix.sum(axis=1)).ravel()
         if not self.trace.exact:
             return np.where(read, left, np.nan)

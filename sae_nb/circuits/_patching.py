@@ -45,9 +45,7 @@ if TYPE_CHECKING:
 
 
 class Patching(Finding):
-    """The part of the clean answer that atoms bring back; made by `patch_atoms`. Shares are of clean −
-    corrupted.
-    """
+    """The part of clean − corrupted answers that atoms bring back; made by `patch_atoms`."""
 
     hook_point: str
     name: str
@@ -198,9 +196,7 @@ class _Runs:
     def brought_back(
         self, pair: _Pair, moved: Sequence[Float[Tensor, "time d_in"]]
     ) -> Float[np.ndarray, " n"]:
-        """Return what adding a vector at every position changes of the corrupted run's number, for each
-        of some.
-        """
+        """Return what adding a vector at every position changes of the corrupted answer, for each of some."""
         several = torch.stack(list(moved))
 
         def add(x: Tensor) -> Tensor:

@@ -397,9 +397,7 @@ def _laid_out_by_name(
 
 
 def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n"]:
-    """Return the positions of `n` targets: around the column that they are read at, or over the whole
-    width.
-    """
+    """Return the positions of `n` targets: around the column that they are read at, or over all of them."""
     step = wide / max(n, 1 if centre is None else TARGETS_ABREAST)
     middle = wide / 2 if centre is None else centre
     places = middle + step * (np.arange(n) - (n - 1) / 2)

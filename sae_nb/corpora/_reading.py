@@ -52,9 +52,8 @@ def documents(
 ) -> Documents:
     """Read texts or images once and keep, of each, which atoms fired, how strongly and where.
 
-    One batch at a time is run, encoded and pooled; its activations are then dropped. It keeps 12 bytes
-    per atom that a document has, and its mean activation. After the first batch its memory is known:
-    beyond 1 GiB a warning states it, and what would not fit is refused then.
+    One batch at a time is run, encoded and pooled. It keeps 12 bytes per atom that a document has, and its mean
+    activation: beyond 1 GiB a warning states it after the first batch, and what would not fit is refused.
 
     Parameters
     ----------
@@ -75,8 +74,7 @@ def documents(
     Raises
     ------
     HookPointNotFound: If the model has no such hook point.
-    ValueError: If inputs are empty, the SAE was trained at another hook point, the pool is none of the
-        three, or a label is of an atom that is not there.
+    ValueError: If inputs are empty, the SAE was trained elsewhere, or a label is of no atom.
     MemoryError: If the result would not fit.
 
     Example

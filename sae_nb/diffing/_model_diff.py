@@ -299,8 +299,7 @@ def diff_models(
 ) -> ModelDiff:
     """Find what changed between two checkpoints of one architecture, and where.
 
-    Costs two forward passes over the inputs, one for every direction that is tried, and three short trainings
-    for every hook point.
+    Costs two forward passes over the inputs, one for each direction tried, three short trainings a hook point.
 
     Parameters
     ----------
@@ -310,10 +309,9 @@ def diff_models(
         Texts or images, as both take them. A change that they do not bring out is not found.
     hook_points
         Places at which states are compared; None: the middle block and the last but one, or the last block
-        where nothing below it differs (the last layers alone were trained).
+        where nothing below it differs.
     n_components
-        Principal components of the difference, atoms of an SAE trained on it, and exclusive atoms of a
-        crosscoder that are tried.
+        Principal components, atoms of an SAE on differences, and exclusive atoms of a crosscoder, each so many.
     steps
         Optimiser steps of that SAE, of the crosscoder and of its control.
 

@@ -1,6 +1,4 @@
-"""The common parts of uses of a model that writes: token ids, log-probabilities, strengths, changes of
-one size.
-"""
+"""The common parts of uses of a model that writes: token ids, log-probabilities, changes of one size."""
 
 from __future__ import annotations
 

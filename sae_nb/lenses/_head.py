@@ -8,7 +8,7 @@ in place of the norm; their linear part is their mean derivative.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, cast
@@ -122,12 +122,8 @@ class Head:
         return rows
 
     def _gain(self, like: Tensor) -> Tensor | float:
-        gain = getattr(self.norm, "weight", None)
-        if not isinstance(gain, Tensor) or gain.shape != like.shape[-1:]:
-            return 1.0
-        # Gemma stores its gain minus one.
-        offset = 1.0 if type(self.norm).__name__.startswith("Gemma") else 0.0
-        return gain.detach().float().to(like.device) + offset
+        gain = gain_of(self.norm)
+        return 1.0 if gain is None or gain.shape != like.shape[-1:] else gain.to(like.device)
 
     def effects(self, directions: Float[Tensor, "n d"]) -> Float[Tensor, "n n_outputs"]:
         """Return W (γ ⊙ C d), the direct path from directions at the last block to the logits."""
@@ -182,6 +178,17 @@ class Head:
         if token in names:
             return names.index(token)
         raise ValueError(f"`token` must be one of the classes {names[:20]}, got {token!r}.")
+
+
+def gain_of(
+    norm: nn.Module | None, names: Sequence[str] = ("weight",)
+) -> Float[Tensor, " d"] | None:
+    """Return the factors of a norm or a scale, in fp32; Gemma stores them minus one."""
+    for gain in (getattr(norm, name, None) for name in names):
+        if isinstance(gain, Tensor) and gain.ndim == 1:
+            offset = 1.0 if type(norm).__name__.startswith("Gemma") else 0.0
+            return gain.detach().float() + offset
+    return None
 
 
 # -------------------------------------------------------------------------------------------------

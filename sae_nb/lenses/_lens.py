@@ -478,7 +478,8 @@ class Lens(KnowsOtherWords):
         held_out
             Texts or images; of a text the places that the fit used, of an encoder all.
         sae, layer
-            An SAE, or directions (n, d) and the layer where they are added; next to random ones of the same size.
+            An SAE, or directions (n, d) and the layer where they are added; random ones are measured next to
+            them.
         n_atoms
             Atoms that are measured, drawn among those that fire on `held_out`.
         context_length

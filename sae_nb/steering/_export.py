@@ -10,9 +10,7 @@ import csv
 import io
 import json
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -35,16 +33,8 @@ HEADER = "steering"
 _INSTEAD = "Use recipe.to_hooks(module), which can."
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Plain:
-    """An edit along one direction: x + (g·⟨x, v⟩ / ⟨v, v⟩ + b)·v."""
-
-    vector: Float[Tensor, " d_in"]
-    gain: float
-    constant: float
-
-
-def _plain(recipe: Edit, name: str) -> _Plain:
+def _plain(recipe: Edit, name: str) -> tuple[Float[Tensor, " d_in"], float, float]:
+    """Return (v, g, b) of an edit along one direction: x + (g·⟨x, v⟩ / ⟨v, v⟩ + b)·v."""
     plain = recipe.edit.plain()
     if plain is None:
         what = getattr(recipe, "mode", "splice")
@@ -54,13 +44,13 @@ def _plain(recipe: Edit, name: str) -> _Plain:
             "recipe.to_hooks(module) takes every edit."
         )
     vector, gain, constant = plain
-    return _Plain(vector=vector.detach().cpu().clone(), gain=float(gain), constant=float(constant))
+    return vector.detach().cpu().clone(), float(gain), float(constant)
 
 
 def write_vectors(recipe: Edit, path: str | Path) -> None:
     """Write the vector of a recipe, with a header in JSON that describes its use."""
     path = _named(path, (".safetensors",))
-    plain = _plain(recipe, "to_vectors")
+    vector, gain, constant = _plain(recipe, "to_vectors")
     positions = recipe.edit.positions
     if callable(positions.chosen) and not isinstance(positions.chosen, Tensor):
         raise ValueError(
@@ -72,9 +62,9 @@ def write_vectors(recipe: Edit, path: str | Path) -> None:
         "module": point.path,
         "side": point.side,
         "mode": getattr(recipe, "mode", "add"),
-        "strength": list(getattr(recipe, "amount", (plain.constant,))),
-        "gain": plain.gain,
-        "constant": plain.constant,
+        "strength": list(getattr(recipe, "amount", (constant,))),
+        "gain": gain,
+        "constant": constant,
         "positions": positions.stated(),
         "steps": positions.steps,
         "applications": None if point.times is None else list(point.times),
@@ -82,7 +72,7 @@ def write_vectors(recipe: Edit, path: str | Path) -> None:
     }
     about = {"model": "" if of is None else of.model_name, "vectors": {str(point): entry}}
     header = {"format": "pt", HEADER: json.dumps(about, sort_keys=True)}
-    write_tensors(path, {str(point): plain.vector}, header)
+    write_tensors(path, {str(point): vector}, header)
 
 
 def write_lm_eval(
@@ -90,7 +80,7 @@ def write_lm_eval(
 ) -> None:
     """Write a recipe as a file of lm_eval's `steered` model."""
     path = _named(path, (".pt", ".csv"))
-    plain = _plain(recipe, "to_lm_eval")
+    vector, gain, constant = _plain(recipe, "to_lm_eval")
     module = _everywhere(recipe)
     if path.suffix == ".csv":
         write_bytes(path, _row(recipe, module, sparse_model, sae_id).encode())
@@ -101,28 +91,22 @@ def write_lm_eval(
                 f"`{name}` is a column of a .csv, got {value!r} for {path.name!r}, which holds the vector "
                 "itself. Leave it out."
             )
-    entry = _entry(recipe, plain)
-    content = io.BytesIO()
-    torch.save({module: {**entry, "bias": None, "head_index": None}}, content)
-    write_bytes(path, content.getvalue())
-
-
-def _entry(recipe: Edit, plain: _Plain) -> dict[str, Any]:
-    """Vector, coefficient and action: adding, or holding the coordinate along v / ‖v‖ at b·‖v‖."""
-    if plain.gain == 0:
-        action, coefficient = "add", plain.constant
-    elif math.isclose(plain.gain, -1):
-        action, coefficient = "clamp", plain.constant * float(plain.vector.norm())
-    else:
+    # Adding, or holding the coordinate along v / ‖v‖ at b·‖v‖.
+    if gain != 0 and not math.isclose(gain, -1):
         raise ValueError(
             "`to_lm_eval` adds a direction or holds it at a value, got one that is scaled by "
-            f'{1 + plain.gain:g} ("{recipe.hook_point}"). {_INSTEAD}'
+            f'{1 + gain:g} ("{recipe.hook_point}"). {_INSTEAD}'
         )
-    return {
-        "steering_vector": plain.vector,
-        "steering_coefficient": coefficient,
-        "action": action,
+    entry = {
+        "steering_vector": vector,
+        "steering_coefficient": constant if gain == 0 else constant * float(vector.norm()),
+        "action": "add" if gain == 0 else "clamp",
+        "bias": None,
+        "head_index": None,
     }
+    content = io.BytesIO()
+    torch.save({module: entry}, content)
+    write_bytes(path, content.getvalue())
 
 
 def _everywhere(recipe: Edit) -> str:

@@ -31,9 +31,7 @@ class Splices(Edit):
 
 
 def named(hook_point: str | Sequence[str]) -> list[str]:
-    """Return the names of one hook point or of several, in a list or joined as activations of several
-    have them.
-    """
+    """Return the names of one hook point or of several, in a list or joined as `acts.hook_point` has them."""
     names = hook_point.split(AND) if isinstance(hook_point, str) else [str(n) for n in hook_point]
     if not names:
         raise ValueError("`hook_point` must name at least one hook point, got an empty list.")

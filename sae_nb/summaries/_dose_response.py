@@ -54,8 +54,7 @@ def summarise_dose_response(
     *,
     n_controls: int = 8,
 ) -> SteeringCurve:
-    """Measure the effect on one outcome and the cost for several strengths, with nearest atom and
-    random band.
+    """Measure the effect on one outcome and the cost by strength, with nearest atom and random directions.
 
     The atom is added, whatever the recipe's mode; where atoms are combined, the others are scaled in
     proportion to it, and nearest atom and random directions have the norm of the whole.

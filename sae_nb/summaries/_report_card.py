@@ -158,9 +158,7 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
 
 
 def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:
-    """Return the numbers that the value must beat. A floor that nothing can go below is a limit and no
-    rival.
-    """
+    """Return what the value must beat; a floor that nothing can go below is a limit and no rival."""
     if definition.better == "none":
         return {}
     limit = definition.better == "lower" and definition.floor.startswith(("0", "Welch", "m times"))

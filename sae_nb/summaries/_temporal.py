@@ -49,9 +49,7 @@ class Raster:
     """Weaker atoms that fire and are not shown."""
 
     def strongest(self, most: int) -> Raster:
-        """Return the same for fewer atoms: those of most energy, still in the order in which they first
-        fire.
-        """
+        """Return the same for fewer atoms: those of most energy, in the order in which they first fire."""
         energy = np.nansum(self.strengths**2, axis=1)
         kept = np.sort(np.argsort(-energy, kind="stable")[:most])
         return Raster(

@@ -111,8 +111,7 @@ SKETCHED = 256
 
 
 def sketched(rows: MappedMatrix) -> Float[Tensor, "n_atoms width"]:
-    """Return unit rows of a dictionary that stays in its file, projected at random to a width that is
-    held easily.
+    """Return unit rows of a dictionary that stays in its file, projected at random to a small width.
 
     Source: Johnson and Lindenstrauss, 1984: cosines stay, up to 1 / √width.
     """

@@ -132,8 +132,7 @@ def _named(given: object, d_in: int) -> dict[str, Float[Tensor, " d_in"]]:
 
 
 def dimension_column(x: Float[Tensor, "n d"], near: NearDistances, what: str, seed: int) -> Column:
-    """Return the dimension of the unit rows around each point, with that of random directions in its
-    description.
+    """Return the dimension of the unit rows around each point; its `meaning` has that of random directions.
 
     `near` are the cosine distances 1 − cos to the nearest of `x`; of unit rows the Euclidean distance is
     √(2 (1 − cos)). A point that coincides with another has none. Where `near` is a search of some lists, the

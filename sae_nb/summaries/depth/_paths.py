@@ -134,9 +134,7 @@ def umap_rows(chosen: ChosenPaths) -> Float[Tensor, "rows d"]:
 
 
 def lambert(points: Float[np.ndarray, "*rows 3"], north: Float[np.ndarray, " 3"]) -> np.ndarray:
-    """Apply Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim of
-    radius 2.
-    """
+    """Apply Lambert's map of the sphere around a pole: areas stay true, the far pole is the rim, radius 2."""
     pole = north / max(float(np.linalg.norm(north)), 1e-12)
     # Two axes at right angles to the pole, the first as near to x as it can be.
     first = np.eye(3)[0] - pole[0] * pole

@@ -223,9 +223,7 @@ def _count(batch: Batch) -> int:
 def patch_map(
     values: Float[np.ndarray, " positions"], places: Context
 ) -> Float[np.ndarray, "rows columns"] | None:
-    """Return the part of per-position values that are patches, as a map over a sample's face; None without
-    patches.
-    """
+    """Return the patches among values by position, as a map over a sample's face; None without patches."""
     grid, n_prefix = places.patch_grid, places.prefix_tokens
     if grid is None or len(values) - n_prefix != grid[0] * grid[1]:
         return None

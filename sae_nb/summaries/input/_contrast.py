@@ -1,6 +1,4 @@
-"""Differences between the atoms of two sets of inputs, and the usual frequency of atoms: contrast and
-base rate.
-"""
+"""Differences between the atoms of two sets of inputs, and how frequent atoms are: contrast, base rate."""
 
 from __future__ import annotations
 

@@ -422,21 +422,18 @@ def top_atoms(
     ----------
     input
         One text or its token ids; one image (tensor, array, PIL image, file); one video (frames, 3, H, W), with
-        its frames per second (video, 25.0), or a GIF or folder of frames; a text with its
-        image (text, image); for other models one tensor with a
-        first axis of 1.
+        its frames per second (video, 25.0), or a GIF or folder of frames; a text with its image (text, image);
+        for other models one tensor with a first axis of 1.
     hook_point
-        Hook point of the SAE; None takes the SAE's own. For a transcoder, where it writes: codes are
-        read where it reads, contributions where its atoms arrive.
+        Hook point of the SAE, of a transcoder where it writes; None takes the SAE's own.
     k
         Atoms shown overall and per position unless asked otherwise.
     frequency
         Base rates: one share per atom, codes, anything with `.frequency`, or activations. None takes
         those of the pretrained SAE, where this is one; else there is no lift, and `notes` say so.
     target
-        Target of contributions: a class or token id, its name, or a function of the answer to one
-        sample. None takes the model's own top answer; for language that is the next token. A logit is
-        measured above the mean of all logits.
+        A class or token id, its name, or a function of the answer to one sample; None takes the model's own top
+        answer. A logit is measured above the mean of all logits.
 
     Raises
     ------
