@@ -38,9 +38,9 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
     return point
 
 
-def prompt_ids(model: LiveModel, prompt: object, *, name: str = "prompt") -> Int[Tensor, " n"]:
+def prompt_ids(model: LiveModel, prompt: object) -> Int[Tensor, " n"]:
     """Return one text, conversation or sequence of ids as the ids that `model.generate` continues."""
-    return prompt_row(model, prompt, name=name).ids
+    return prompt_row(model, prompt).ids
 
 
 def output_ids(model: LiveModel, output: object, *, name: str) -> Int[Tensor, " n"]:

@@ -394,9 +394,7 @@ def most_moving(sums: RowSums, definition: str) -> MovingSample | None:
     )
 
 
-def elsewhere(
-    sae: SparseAutoencoder, acts: Activations, definition: str, *, most_rows: int = MOST_ROWS
-) -> dict[str, float]:
+def elsewhere(sae: SparseAutoencoder, acts: Activations, definition: str) -> dict[str, float]:
     """Return what other libraries' formulas of a quantity give on these very rows, by formula id.
 
     `definition`: Id of ours.
@@ -406,7 +404,7 @@ def elsewhere(
     if not chosen:
         return {}
     with torch.no_grad():
-        x, codes, x_hat = _read(sae, acts, most_rows)
+        x, codes, x_hat = _read(sae, acts, MOST_ROWS)
         known: dict[str, Any] = {
             "x": x,
             "x_hat": x_hat,

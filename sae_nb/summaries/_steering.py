@@ -328,19 +328,17 @@ def edit_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) ->
     )
 
 
-def control_of(
-    model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int = 1
-) -> Active:
-    """Return the same edit with a random direction in the atom's place, and the same norm.
-
-    Of n copies of an input each gets a direction of its own, from the recipe's seed on.
-    """
-    control = Control(sae, recipe, n)
+def control_of(model: LiveModel, sae: SparseAutoencoder, recipe: SteeringRecipe) -> Active:
+    """Return the same edit with a random direction in the atom's place, and the same norm."""
+    control = Control(sae, recipe, 1)
     return splice(model, recipe.hook_point, control.change(recipe.amounts), recipe.positions)
 
 
 class Control:
-    """Random directions in the place of a recipe's atoms, of the length of what those change."""
+    """Random directions in the place of a recipe's atoms, of the length of what those change.
+
+    Of n copies of an input each gets a direction of its own, from the recipe's seed on.
+    """
 
     def __init__(self, sae: SparseAutoencoder, recipe: SteeringRecipe, n: int) -> None:
         drawn = [random_direction(sae.d_in, recipe.seed + i) for i in range(n)]

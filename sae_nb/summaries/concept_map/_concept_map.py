@@ -12,7 +12,6 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.checks import check_count
 from sae_nb.evaluation import match_atoms
 from sae_nb.evaluation.dictionary._matching import HUNGARIAN_UP_TO
 from sae_nb.evaluation.dictionary._matching_many import MATCHED_WHOLE, match_near
@@ -326,11 +325,10 @@ def has_archetypes(sae: object) -> bool:
     return isinstance(mixture, Tensor) and mixture.dim() == 2 and mixture.shape[1] >= 3
 
 
-def archetype_places(sae: object, n_corners: int = N_CORNERS) -> ArchetypePlaces:
-    """Place every atom by its weights on the archetypes that carry most weight.
+def archetype_places(sae: object) -> ArchetypePlaces:
+    """Place every atom by its weights on the three archetypes that carry most weight.
 
-    With more than three corners different mixtures may share a place, and with any number an atom may
-    have most of its weight elsewhere: `held` is the share that the corners have of it.
+    An atom may have most of its weight elsewhere: `held` is the share that the corners have of it.
     """
     mixture = getattr(sae, "mixture", None)
     if not has_archetypes(sae) or not isinstance(mixture, Tensor):
@@ -339,12 +337,8 @@ def archetype_places(sae: object, n_corners: int = N_CORNERS) -> ArchetypePlaces
             f"{type(sae).__name__}. Train an `Archetypal`, or choose 'umap' or 'pca'."
         )
     weights = mixture.detach().cpu().double().numpy()
-    check_count(n_corners, name="n_corners", at_least=3)
-    most = min(12, weights.shape[1])
-    if n_corners > most:
-        raise ValueError(f"`n_corners` must be at most {most}, got {n_corners}.")
-    chosen = np.argsort(-weights.sum(axis=0), kind="stable")[:n_corners]
-    angle = np.pi / 2 - 2 * np.pi * np.arange(n_corners) / n_corners
+    chosen = np.argsort(-weights.sum(axis=0), kind="stable")[:N_CORNERS]
+    angle = np.pi / 2 - 2 * np.pi * np.arange(N_CORNERS) / N_CORNERS
     corners = np.stack([np.cos(angle), np.sin(angle)], axis=1)
     on_corners = weights[:, chosen]
     held = on_corners.sum(axis=1)

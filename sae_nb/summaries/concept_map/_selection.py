@@ -266,7 +266,6 @@ def summarise_selection(
     *,
     labels: Mapping[int, str],
     columns: Mapping[str, Float[np.ndarray, " n_atoms"]],
-    n_shared: int = MOST_SHARED,
 ) -> SelectionSummary:
     """Return a table of some atoms and the inputs on which they fire together."""
     chosen = np.unique(np.asarray(atoms, np.int64))
@@ -276,7 +275,7 @@ def summarise_selection(
     if catalogue is not None and len(chosen):
         count, strength = joint_strength(catalogue, chosen)
         n_rows = int((count >= max(1, -(-len(chosen) // 2))).sum())
-        shared = _shared_inputs(catalogue, count, strength, n_shared)
+        shared = _shared_inputs(catalogue, count, strength)
     return SelectionSummary(
         atoms=chosen,
         labels=tuple(labels.get(int(atom), "") for atom in chosen),
@@ -325,7 +324,6 @@ def _shared_inputs(
     catalogue: AtomCatalogue,
     count: Int[np.ndarray, " n"],
     strength: Float[np.ndarray, " n"],
-    n_shared: int,
 ) -> tuple[SharedInput, ...]:
     """The inputs with the rows in which most atoms fire, one row per sample."""
     fired = np.flatnonzero(count)
@@ -334,7 +332,7 @@ def _shared_inputs(
         np.argsort(-(count[fired] + np.minimum(strength[fired], 1e3) / 1e4), kind="stable")
     ]
     _, first = np.unique(catalogue.samples[order], return_index=True)
-    rows = order[np.sort(first)][:n_shared]
+    rows = order[np.sort(first)][:MOST_SHARED]
     return tuple(_shared(catalogue, row, count, strength) for row in rows.tolist())
 
 
@@ -382,12 +380,7 @@ def _shared(
 
 
 def summarise_rows(
-    catalogue: AtomCatalogue,
-    rows: Int[np.ndarray, " m"],
-    *,
-    labels: Mapping[int, str],
-    n_atoms: int = MOST_LIFTED,
-    n_shared: int = MOST_SHARED,
+    catalogue: AtomCatalogue, rows: Int[np.ndarray, " m"], *, labels: Mapping[int, str]
 ) -> SelectionSummary:
     """Return the atoms that fire in some rows more than elsewhere, and inputs among those rows.
 
@@ -399,7 +392,7 @@ def summarise_rows(
     share = np.bincount(fired, minlength=catalogue.n_atoms) / max(len(rows), 1)
     lift = share / np.maximum(catalogue.frequency, 1e-12)
     score = share * np.log(np.maximum(lift, 1e-12))
-    best = np.argsort(-score, kind="stable")[:n_atoms]
+    best = np.argsort(-score, kind="stable")[:MOST_LIFTED]
     best = best[score[best] > 0]
     count, strength = joint_strength(catalogue, best)
     inside = np.zeros_like(count)
@@ -410,5 +403,5 @@ def summarise_rows(
         columns={"lift": lift[best], "share": share[best]},
         name="",
         n_rows=len(rows),
-        shared=_shared_inputs(catalogue, inside, strength, n_shared),
+        shared=_shared_inputs(catalogue, inside, strength),
     )

@@ -78,11 +78,11 @@ class DepthInputs:
         return {"input_ids": samples, "attention_mask": torch.ones_like(samples)}
 
 
-def depth_inputs(model: LiveModel, inputs: object, *, most: int = MOST_INPUTS) -> DepthInputs:
+def depth_inputs(model: LiveModel, inputs: object) -> DepthInputs:
     """Read inputs of a live model; texts are cut to the length at which most tokens are shown."""
     notes: list[str] = []
     if model.modality.is_text:
-        ids, kept = _token_ids(model, inputs, most, notes)
+        ids, kept = _token_ids(model, inputs, notes)
         tokens = tuple(tuple(outcome_names(model, row.numpy())) for row in ids)
         note = " ".join(notes)
         return DepthInputs(samples=ids, pictures=None, tokens=tokens, note=note, kept=kept)
@@ -92,12 +92,12 @@ def depth_inputs(model: LiveModel, inputs: object, *, most: int = MOST_INPUTS) -
         if batch.pictures is not None:
             shown.append(batch.pictures)
         n += batch.n
-        if n > most:
-            notes.append(f"Only the first {most} inputs are shown.")
+        if n > MOST_INPUTS:
+            notes.append(f"Only the first {MOST_INPUTS} inputs are shown.")
             break
     if not parts:
         raise ValueError(f"`inputs` must hold at least one, got {described(inputs)}.")
-    pictures = torch.cat(shown)[:most] if shown else None
+    pictures = torch.cat(shown)[:MOST_INPUTS] if shown else None
     # What can be read again: the very tensor given, images as shown, or plain inputs. Bytes would
     # round floats, and a perturbation of size 0 would then be one of 1/255.
     given = getattr(inputs, "images", inputs)
@@ -110,7 +110,7 @@ def depth_inputs(model: LiveModel, inputs: object, *, most: int = MOST_INPUTS) -
         )
     read = torch.cat(parts) if pictures is None else pictures if whole is None else whole
     return DepthInputs(
-        samples=read[:most],
+        samples=read[:MOST_INPUTS],
         pictures=None if pictures is None else pictures.numpy(),
         tokens=(),
         note=" ".join(notes),
@@ -118,7 +118,7 @@ def depth_inputs(model: LiveModel, inputs: object, *, most: int = MOST_INPUTS) -
 
 
 def _token_ids(
-    model: LiveModel, inputs: object, most: int, notes: list[str]
+    model: LiveModel, inputs: object, notes: list[str]
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Token ids of one length, and whose they are: texts are cut to it, and shorter ones left out."""
     rows: list[Tensor] = []
@@ -127,9 +127,9 @@ def _token_ids(
             raise TypeError(f"`inputs` must be texts or token ids, got {described(inputs)}.")
         keep = [slice(None)] * batch.n if batch.keep is None else batch.keep
         rows += [ids[real] for ids, real in zip(batch.token_ids, keep, strict=True)]
-    if len(rows) > most:
-        notes.append(f"Only the first {most} of {len(rows)} texts are shown.")
-        rows = rows[:most]
+    if len(rows) > MOST_INPUTS:
+        notes.append(f"Only the first {MOST_INPUTS} of {len(rows)} texts are shown.")
+        rows = rows[:MOST_INPUTS]
     lengths = [len(row) for row in rows]
     if min(lengths, default=0) < 2:
         raise ValueError(
