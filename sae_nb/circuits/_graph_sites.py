@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from sae_nb.activations._context import Context, token_texts
+from sae_nb.activations._context import token_texts
 from sae_nb.activations._sites import check_one_place
 from sae_nb.checks import shown
 from sae_nb.circuits._passes import Layer
@@ -115,10 +115,12 @@ def position_texts(model: LiveModel, batch: Batch, n: int) -> tuple[str, ...]:
         return tuple(token_texts(model.tokenizer, batch.token_ids[0].tolist()))
     if model.patch_grid is None:
         return tuple(f"{p}" for p in range(n))
-    places = Context(
-        kind=model.kind, patch_grid=model.patch_grid, prefix_tokens=model.prefix_tokens
-    )
-    return places.position_names(n)
+    return model.places.position_names(n)
+
+
+def grid_of(model: LiveModel) -> tuple[int, int, int] | None:
+    """Return, of images, the tokens before the first patch, then rows and columns of patches."""
+    return None if model.patch_grid is None else (model.prefix_tokens, *model.patch_grid)
 
 
 def check_equal_tokens(model: LiveModel, one: Batch, other: Batch, names: str) -> None:

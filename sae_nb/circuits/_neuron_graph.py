@@ -6,7 +6,7 @@ which no other node lies, so that the sum over all paths of the graph is the att
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sae_nb.circuits._graph import AttributionGraph
-from sae_nb.circuits._graph_sites import position_texts, read_by
+from sae_nb.circuits._graph_sites import grid_of, position_texts, read_by
 from sae_nb.circuits._neuron_examples import examples_of, fires_on
 from sae_nb.circuits._neuron_names import Names
 from sae_nb.circuits._nodes import nodes_of_kind
@@ -105,9 +105,6 @@ def _traced(
     differences = [found.now - found.then for found in nodes]
     tokens = states.tokens
 
-    def row(slopes: Sequence[Tensor | None]) -> Float[np.ndarray, "b n"]:
-        return _added(slopes, tokens, differences, active)
-
     values = []
     for i in active:
         site = passes.sites[i]
@@ -118,14 +115,19 @@ def _traced(
     with torch.enable_grad():
         answer = wanted.measure(ran.answer.one())
         reached = torch.cat([*values, answer.float().reshape(1)])
-    rows = _slopes(reached, leaves, row)
+    eye = torch.eye(len(reached), dtype=reached.dtype, device=reached.device)
+    rows = [  # of the nodes and the target: backward passes made together, in blocks
+        _added(_slopes(reached, leaves, along), tokens, differences, active)
+        for along in torch.split(eye, BLOCK)
+    ]
     n = len(tokens) + sum(map(len, nodes)) + 1
-    made = np.concatenate([np.zeros((len(tokens), n - 1)), rows])
+    made = np.concatenate([np.zeros((len(tokens), n - 1)), *rows])
     matrix = csr_matrix(np.concatenate([made, np.zeros((n, 1))], axis=1))
     clean = float(answer.detach())
     texts = position_texts(passes.model, passes.batch, len(tokens))
     table = _table(passes, nodes, wanted, texts, clean, matrix)
     named_by, says = names.of(passes, nodes, len(tokens))
+    other, kept = passes.contrast, {s.place: s.kept for s in passes.sites if s.kept is not None}
     return AttributionGraph(
         nodes=table.assign(says=says),
         matrix=matrix,
@@ -133,17 +135,11 @@ def _traced(
         tokens=texts,
         places=tuple(site.place for site in passes.sites),
         exact=False,
-        left_out=left_out(
-            {s.place: s.kept for s in passes.sites if s.kept is not None}, len(tokens)
-        ),
+        left_out=left_out(kept, len(tokens)),
         inputs=read_by(passes.batch),
-        contrast=None if passes.contrast is None else read_by(passes.contrast),
-        contrast_tokens=()
-        if passes.contrast is None
-        else position_texts(passes.model, passes.contrast, len(tokens)),
-        grid=None
-        if passes.model.patch_grid is None
-        else (passes.model.prefix_tokens, *passes.model.patch_grid),
+        contrast=None if other is None else read_by(other),
+        contrast_tokens=() if other is None else position_texts(passes.model, other, len(tokens)),
+        grid=grid_of(passes.model),
         outcomes=(wanted.outcomes,),
         n_units=passes.n_units,
         named_by=named_by,
@@ -171,19 +167,11 @@ def _added(
 
 
 def _slopes(
-    values: Float[Tensor, " m"],
-    leaves: Sequence[Tensor],
-    row: Callable[[Sequence[Tensor | None]], Float[np.ndarray, "b n"]],
-) -> Float[np.ndarray, "m n"]:
-    """Rows of the nodes and the target: backward passes made together, in blocks."""
-    found = []
-    eye = torch.eye(len(values), dtype=values.dtype, device=values.device)
-    for along in torch.split(eye, BLOCK):
-        slopes = torch.autograd.grad(
-            values, leaves, along, retain_graph=True, allow_unused=True, is_grads_batched=True
-        )
-        found.append(row(slopes))
-    return np.concatenate(found)
+    values: Float[Tensor, " m"], leaves: Sequence[Tensor], along: Float[Tensor, "b m"]
+) -> Sequence[Tensor | None]:
+    return torch.autograd.grad(
+        values, leaves, along, retain_graph=True, allow_unused=True, is_grads_batched=True
+    )
 
 
 BLOCK = 64

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import available_memory, check_memory
 from sae_nb.circuits._graph import AttributionGraph
-from sae_nb.circuits._graph_sites import position_texts, read_by
+from sae_nb.circuits._graph_sites import grid_of, position_texts, read_by
 from sae_nb.circuits._passes import Passes, Trace, Wanted, atom_name
 from sae_nb.circuits._record import influence_of
 
@@ -142,7 +142,7 @@ class Nodes:
             exact=self.trace.exact,
             left_out=self.trace.left_out,
             inputs=read_by(self.trace.passes.batch),
-            grid=None if model.patch_grid is None else (model.prefix_tokens, *model.patch_grid),
+            grid=grid_of(model),
         )
 
     @cached_property

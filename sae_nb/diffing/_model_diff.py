@@ -344,10 +344,8 @@ def diff_models(
         raise ValueError(
             "`inputs` must have at least one place with an answer, got none. Pass longer texts."
         )
-    values, boot = np.array(pair.kl), Bootstrap(seed=seed)
-    sums = boot.grouped(np.stack([values, np.ones_like(values)], axis=1), np.array(pair.sample))
-    mean, (low, high) = float(values.mean()), boot.interval(sums, lambda s: s[:, 0] / s[:, 1])
-    differs = bool(values.max() > SAME)
+    mean, (low, high) = _mean_kl(pair, seed)
+    differs = max(pair.kl) > SAME
     rows, own, directions = list[Row](), dict[str, OwnAtoms](), tuple[Tensor, ...]()
     notes = ["Other inputs may bring out a difference that these do not."]
     if differs:
@@ -361,7 +359,7 @@ def diff_models(
             *_doubtful(own),
         ]
     else:
-        low, high = 0.0, float(values.max())
+        low, high = 0.0, max(pair.kl)
     places = [(s, p, text, d, outcome_name(b, raised)) for d, s, p, text, raised in pair.places]
     exclusive = [(name, one.of_a, one.of_b, one.control) for name, one in own.items()]
     layers = [(name, *layer.row) for name, layer in pair.layers.items()]
@@ -507,6 +505,13 @@ def _context(model: LiveModel, batch: Batch, sample: int, position: int) -> str:
         & (batch.position > position - CONTEXT)
     )
     return str(model.tokenizer.decode(batch.token_ids[here].tolist()))
+
+
+def _mean_kl(pair: _Pair, seed: int) -> tuple[float, tuple[float, float]]:
+    """Return the mean over places, with its interval over samples."""
+    values, boot = np.array(pair.kl), Bootstrap(seed=seed)
+    sums = boot.grouped(np.stack([values, np.ones_like(values)], axis=1), np.array(pair.sample))
+    return float(values.mean()), boot.interval(sums, lambda s: s[:, 0] / s[:, 1])
 
 
 Row = tuple[str, str, float, float, str]
