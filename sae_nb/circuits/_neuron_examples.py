@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.circuits._record import Graph
+    from sae_nb.models import LiveModel
 
 TOGETHER = 8
 """Places that are read in one pass over the examples: bounds the memory."""
@@ -76,13 +77,10 @@ def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: object) ->
         if isinstance(site, NeuronSite) and len(entries):
             pairs = zip(entries.unit.tolist(), signs_of(entries), strict=True)
             wanted[site.place] = sorted(set(pairs))
-    catalogues: dict[str, AtomCatalogue] = {}
-    places = list(wanted)
-    for start in range(0, len(places), TOGETHER):
-        several = places[start : start + TOGETHER]
-        found = capture(passes.model, inputs, several, drop_massive=False, progress=False)
-        for place, acts in found.items():
-            catalogues[place] = _catalogue(acts, wanted[place])
+    catalogues = {
+        place: _catalogue(acts, wanted[place])
+        for place, acts in _captured(passes.model, inputs, list(wanted))
+    }
     columns = {
         (place, unit, sign): i
         for place, pairs in wanted.items()
@@ -90,6 +88,15 @@ def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: object) ->
     }
     names = {place: AtomNames(catalogue) for place, catalogue in catalogues.items()}
     return NeuronExamples(catalogues=catalogues, columns=columns, names=names)
+
+
+def _captured(
+    model: LiveModel, inputs: object, places: Sequence[str]
+) -> Iterator[tuple[str, Activations]]:
+    """Yield the activations of each place, a few places in one pass over the inputs."""
+    for start in range(0, len(places), TOGETHER):
+        several = list(places[start : start + TOGETHER])
+        yield from capture(model, inputs, several, drop_massive=False, progress=False).items()
 
 
 def _catalogue(acts: Activations, pairs: Sequence[tuple[int, int]]) -> AtomCatalogue:
@@ -163,11 +170,9 @@ def _strengths(
             for place in places
         }
     else:
-        found = {}
-        for start in range(0, len(places), TOGETHER):
-            some = places[start : start + TOGETHER]
-            several = capture(passes.model, inputs, some, drop_massive=False, progress=False)
-            found |= {place: acts.x.float().numpy() for place, acts in several.items()}
+        found = {
+            place: acts.x.float().numpy() for place, acts in _captured(passes.model, inputs, places)
+        }
     columns = [
         found[place][:, unit] * np.sign(value)
         for place, unit, value in zip(neurons.place, neurons.atom, neurons.value, strict=True)

@@ -18,7 +18,7 @@ from torch import Tensor
 from sae_nb.circuits._graph import AttributionGraph
 from sae_nb.circuits._graph_sites import grid_of, position_texts, read_by
 from sae_nb.circuits._neuron_examples import examples_of, fires_on
-from sae_nb.circuits._neuron_names import Names
+from sae_nb.circuits._neuron_names import names_of
 from sae_nb.circuits._nodes import nodes_of_kind
 from sae_nb.circuits._passes import left_out
 from sae_nb.circuits._sites import AtomSite, Entries
@@ -65,7 +65,7 @@ def neuron_graph(
         nodes = [
             site.entries.chosen(which) for site, which in zip(passes.sites, chosen, strict=True)
         ]
-        graph = _traced(passes, nodes, wanted, states, Names(lens=lens))
+        graph = _traced(passes, nodes, wanted, states, lens)
     if examples is None:
         return graph
     found = examples_of(passes, nodes, examples)
@@ -93,7 +93,7 @@ def _traced(
     nodes: Sequence[Entries],
     wanted: Asked,
     states: States,
-    names: Names,
+    lens: Lens | None,
 ) -> AttributionGraph:
     """Return the graph of the chosen entries."""
     from scipy.sparse import csr_matrix
@@ -126,7 +126,7 @@ def _traced(
     clean = float(answer.detach())
     texts = position_texts(passes.model, passes.batch, len(tokens))
     table = _table(passes, nodes, wanted, texts, clean, matrix)
-    named_by, says = names.of(passes, nodes, len(tokens))
+    named_by, says = names_of(passes, nodes, len(tokens), lens)
     other, kept = passes.contrast, {s.place: s.kept for s in passes.sites if s.kept is not None}
     return AttributionGraph(
         nodes=table.assign(says=says),
