@@ -9,8 +9,7 @@ one backward pass.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,9 +20,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import Seed, checked, shown
-from sae_nb.circuits._asked import Measure, asked, blocks, check_span, measured_copies
-from sae_nb.circuits._graph_sites import check_equal_tokens, one_by_one, position_texts
-from sae_nb.circuits._patching import Patching, own_target, paired, patch_atoms
+from sae_nb.circuits._asked import blocks, check_span, measured_copies
+from sae_nb.circuits._graph_sites import one_by_one
+from sae_nb.circuits._patching import Direction, Pair, Patching, States, both_runs, patch_atoms
 from sae_nb.findings import Finding
 from sae_nb.interrupts import ending_with
 from sae_nb.models._running import run
@@ -35,9 +34,7 @@ if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.circuits._asked import Questions
     from sae_nb.models import HookPoint, LiveModel
-    from sae_nb.models._inputs import Batch
 
-Direction = Literal["denoise", "noise"]
 Way = Literal["exact", "attribution"]
 
 SITES = {
@@ -159,27 +156,6 @@ class PatchMap(Finding):
         return figure.update_xaxes(named_ticks(map(visible_token, self.columns)))
 
 
-States = Mapping[str, Float[Tensor, "1 places d"]]
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class _Pair:
-    """A run that is changed, and the states that are put into it."""
-
-    base: Batch
-    x: States
-    source: States
-    slopes: States
-    """∂m/∂x of the run that is changed."""
-
-    measure: Measure
-    start: float
-    end: float
-    """Of the answers, the number that is followed: in the run that is changed, and in the other."""
-
-    tokens: tuple[str, ...]
-
-
 @checked(leave=("clean", "corrupted", "target", "sites", "heads", "control"))
 def patch(
     model: LiveModel,
@@ -250,7 +226,7 @@ def patch(
     cells = [_Cells(place, sites, int(model.n_heads or 1)) for place in places]
     if heads is not None:
         cells = _chosen(cells, heads, sites, model.name)
-    names, pairs = _runs(model, places, clean, corrupted, target, direction)
+    names, pairs = both_runs(model, places, clean, corrupted, target, direction)
     if sites != "heads":
         _check_lengths(pairs)
     span = float(np.mean([pair.end - pair.start for pair in pairs]))
@@ -286,8 +262,8 @@ def patch(
 
 def _moves(
     cells: Sequence[_Cells],
-    pairs: Sequence[_Pair],
-    asked: Sequence[tuple[Callable[[_Pair, States, _Cells], Tensor], Sequence[States]]],
+    pairs: Sequence[Pair],
+    asked: Sequence[tuple[Callable[[Pair, States, _Cells], Tensor], Sequence[States]]],
     callback: Callable[[int, int], None] | None,
     progress: bool,
 ) -> list[Float[np.ndarray, "rows columns"]]:
@@ -429,65 +405,7 @@ def _places(model: LiveModel, sites: str) -> list[HookPoint]:
     return places
 
 
-def _runs(
-    model: LiveModel,
-    places: Sequence[HookPoint],
-    clean: object,
-    corrupted: object,
-    target: Questions,
-    direction: Direction,
-) -> tuple[set[str], list[_Pair]]:
-    """Run each pair of inputs, the one that is changed with its graph."""
-    names, pairs = set(), []
-    for one, other, asked_of in paired(model, clean, corrupted, target):
-        base, source = (other, one) if direction == "denoise" else (one, other)
-        with torch.no_grad():
-            away = run(model, source, read=places)
-        with torch.inference_mode(False), torch.enable_grad():
-            here = run(model, base, read=places, grad=places)
-            answers = (away, here) if direction == "denoise" else (here, away)
-            answer, second = (ran.answer.one() for ran in answers)
-            kind = answers[0].answer.kind
-            _check_shapes(model, one, other, here.states, away.states)
-            name, measure = asked(model, answer, kind, own_target(asked_of, answer, second, kind))
-            value = measure(here.answer.one())
-            slopes = here.gradients(value)
-        names.add(name)
-        x = {str(p): here.states[str(p)].detach() for p in places}
-        pairs.append(
-            _Pair(
-                base=base,
-                x=x,
-                source={str(p): away.states[str(p)] for p in places},
-                slopes={str(p): slopes.get(str(p), torch.zeros_like(x[str(p)])) for p in places},
-                measure=measure,
-                start=float(value.detach()),
-                end=float(measure(away.answer.one())),
-                tokens=_columns(model, one, other, x[str(places[0])].shape[1]),
-            )
-        )
-    return names, pairs
-
-
-def _columns(model: LiveModel, clean: Batch, corrupted: Batch, n: int) -> tuple[str, ...]:
-    one, other = (position_texts(model, batch, n) for batch in (clean, corrupted))
-    return tuple(a if a == b else f"{a} → {b}" for a, b in zip(one, other, strict=True))
-
-
-def _check_shapes(
-    model: LiveModel, clean: Batch, corrupted: Batch, here: States, away: States
-) -> None:
-    name = next((name for name in here if here[name].shape != away[name].shape), None)
-    if name is None:
-        return
-    check_equal_tokens(model, clean, corrupted, "`clean` and `corrupted`")
-    raise ValueError(
-        "`clean` and `corrupted` must have equally many positions, got states of shapes "
-        f"{tuple(away[name].shape)} and {tuple(here[name].shape)}. Pass inputs of one shape."
-    )
-
-
-def _check_lengths(pairs: Sequence[_Pair]) -> None:
+def _check_lengths(pairs: Sequence[Pair]) -> None:
     lengths = [len(pair.tokens) for pair in pairs]
     if len(set(lengths)) > 1:
         raise ValueError(
@@ -496,7 +414,7 @@ def _check_lengths(pairs: Sequence[_Pair]) -> None:
         )
 
 
-def _controls(pairs: Sequence[_Pair], seed: int) -> tuple[list[States], str]:
+def _controls(pairs: Sequence[Pair], seed: int) -> tuple[list[States], str]:
     """Return states that have nothing to do with a pair: of another pair, else moves at random."""
     rng, others = np.random.default_rng(seed), list[States]()
     for i, pair in enumerate(pairs):
@@ -507,7 +425,7 @@ def _controls(pairs: Sequence[_Pair], seed: int) -> tuple[list[States], str]:
     return others, "other pairs"
 
 
-def _at_random(pair: _Pair, seed: int) -> States:
+def _at_random(pair: Pair, seed: int) -> States:
     """Return the states of the changed run, each moved at random as far as the pair is apart."""
     generator = torch.Generator().manual_seed(seed)
     moved = {}
@@ -519,7 +437,7 @@ def _at_random(pair: _Pair, seed: int) -> States:
 
 
 def _given(
-    model: LiveModel, places: Sequence[HookPoint], pairs: Sequence[_Pair], control: object
+    model: LiveModel, places: Sequence[HookPoint], pairs: Sequence[Pair], control: object
 ) -> list[States]:
     """Return the states of inputs that were given as control: one for all pairs, or one for each."""
     batches = one_by_one(model, control)
@@ -541,14 +459,14 @@ def _given(
     return states
 
 
-def _estimated(pair: _Pair, source: States, cells: _Cells) -> Float[Tensor, "rows columns"]:
+def _estimated(pair: Pair, source: States, cells: _Cells) -> Float[Tensor, "rows columns"]:
     place = cells.place
     along = (source[place] - pair.x[place]).float() * pair.slopes[place].float()
     return cells.pool(along, torch.sum)
 
 
 def _measured(
-    model: LiveModel, pair: _Pair, source: States, cells: _Cells
+    model: LiveModel, pair: Pair, source: States, cells: _Cells
 ) -> Float[Tensor, "rows columns"]:
     """Return what each cell's state changes, in the running model; where nothing differs that is 0."""
     new = source[cells.place]
