@@ -64,12 +64,12 @@ class FaithfulnessCurve(Plotted):
     @property
     def headline(self) -> str:
         """Shares at the first and the last number of neurons."""
-        said = "; ".join(
+        shares = "; ".join(
             f"{self.k[i]} neurons keep {self.kept[i]:.2f} and lose {self.lost[i]:.2f} (random "
             f"{self.random[i]:.2f} and {self.random_lost[i]:.2f})"
             for i in sorted({0, len(self.k) - 1})
         )
-        return f"of {self.effect:+.2f} in {self.name}, {said}; of {self.n_units}"
+        return f"of {self.effect:+.2f} in {self.name}, {shares}; of {self.n_units}"
 
     @property
     def chart(self) -> Chart:
@@ -93,8 +93,8 @@ def curve(graph: Graph, k: Sequence[int] | None, *, n_random: int, seed: int) ->
     none = np.zeros(0, int)
     drawn = [rng.choice(len(scores), n, replace=False) for _ in range(n_random) for n in sizes]
     sets = [order[:n] for n in sizes]
-    said = "The curve was interrupted; nothing of it is kept. The same call begins again."
-    with ending_with(lambda: (said, None)):
+    message = "The curve was interrupted; nothing of it is kept. The same call begins again."
+    with ending_with(lambda: (message, None)):
         alone = _measured(passes, [none, *sets, *drawn], rest=False)
         without = _measured(passes, [none, *sets, *drawn], rest=True)
     nothing, everything = alone[0], without[0]

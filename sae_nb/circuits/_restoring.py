@@ -131,11 +131,13 @@ class PatchMap(Finding):
             for row, column in zip(*np.unravel_index(order, self.effect.shape), strict=True)
         )
         done = {"denoise": "restored", "noise": "broken"}[self.direction]
-        said = f"; estimates correlate at {self.agreement:.2f}" if self.method == "exact" else ""
+        agreement = (
+            f"; estimates correlate at {self.agreement:.2f}" if self.method == "exact" else ""
+        )
         return (
             f"{self.name}: {self.corrupted:.2f} → {self.clean:.2f}, {done} by {self.row}.{self.column} "
             f"{where}; "
-            f"control at most {np.abs(self.control).max():.2f}{said}"
+            f"control at most {np.abs(self.control).max():.2f}{agreement}"
         )
 
     def plot(self) -> Any:
@@ -270,9 +272,9 @@ def _moves(
     """Return how far every cell moves the answer, the mean over pairs: by each way, from its own states."""
     n_steps, done = len(cells) * len(asked), 0
     maps = []
-    said = "The patching was interrupted; nothing of it is kept. The same call begins again."
+    message = "The patching was interrupted; nothing of it is kept. The same call begins again."
     with (
-        ending_with(lambda: (said, None)),
+        ending_with(lambda: (message, None)),
         progress_bar(n_steps, "patch", "layer", enabled=progress) as bar,
     ):
         for of, sources in asked:

@@ -407,7 +407,7 @@ def _abreast(n: int, wide: float, centre: float | None) -> Float[np.ndarray, " n
 
 
 # -------------------------------------------------------------------------------------------------
-# What happens when an atom is changed, beside what was foreseen and what luck does.
+# What happens when an atom is changed, next to what was foreseen and what chance does.
 
 
 class CircuitAnswer(Finding):

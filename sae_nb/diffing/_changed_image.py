@@ -82,13 +82,13 @@ class ChangedImage(Finding):
         """Both answers, the KL, the patch that counts most, and the part that the direction explains."""
         old, new = self.answers
         row, column = np.unravel_index(int(self.goes.argmax()), self.goes.shape)
-        said = (
+        words = (
             f"{old!r} → {new!r}, KL {self.kl:.3g} nats; covering patch {row},{column} leaves "
             f"{self.covered[row, column]:.3g}"
         )
         if self.left is None or not self.kl:
-            return said
-        return f"{said}; {1 - self.left / self.kl:.0%} of it along the direction"
+            return words
+        return f"{words}; {1 - self.left / self.kl:.0%} of it along the direction"
 
     @property
     def table(self) -> DataFrame:

@@ -49,10 +49,10 @@ class ChangedText(Finding):
     def headline(self) -> str:
         """Mean KL, the place that moved most, and the part that the direction explains."""
         at = int(self.kl.argmax())
-        said = f"{len(self.tokens)} tokens, KL {self.kl.mean():.3g} nats, most after {self.tokens[at]!r}"
+        words = f"{len(self.tokens)} tokens, KL {self.kl.mean():.3g} nats, most after {self.tokens[at]!r}"
         if self.left is None or not self.kl.sum():
-            return said
-        return f"{said}; {1 - self.left.sum() / self.kl.sum():.0%} of it along the direction"
+            return words
+        return f"{words}; {1 - self.left.sum() / self.kl.sum():.0%} of it along the direction"
 
     @property
     def table(self) -> DataFrame:

@@ -49,14 +49,14 @@ class LensCheck(Finding):
     def words(self) -> str:
         """Agreement at the deepest layer, and the mean rank correlation of atoms."""
         last = self.table.iloc[-1]
-        said = f"agreement at block {last['layer']:.0f} {last['agreement']:.2f} ({_logit(last)}control "
-        said += f"{last['control agreement']:.2f})"
+        words = f"agreement at block {last['layer']:.0f} {last['agreement']:.2f} ({_logit(last)}control "
+        words += f"{last['control agreement']:.2f})"
         if self.atoms is None:
-            return said
+            return words
         means = self.atoms_by_kind
         own = means.iloc[0]
         return (
-            f"{said}; effects of {own.name}s: rank correlation {own['correlation']:.2f} "
+            f"{words}; effects of {own.name}s: rank correlation {own['correlation']:.2f} "
             f"({_logit(own, 'correlation')}random directions {means.loc['random', 'correlation']:.2f})"
         )
 

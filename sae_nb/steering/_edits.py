@@ -203,7 +203,7 @@ class Positions:
 
         self.steps = one_of(steps, STEPS, name="steps")
         self.prefix_tokens = prefix_tokens
-        self._said = False
+        self._warned = False
 
     @property
     def everywhere(self) -> bool:
@@ -232,8 +232,8 @@ class Positions:
 
     def _check_roles(self, policy: PositionPolicy, state: RunState) -> None:
         """Say once that an SAE of one role's tokens is put on texts that have no roles."""
-        if policy.positions in ROLE_POSITIONS and state.role is None and not self._said:
-            self._said = True
+        if policy.positions in ROLE_POSITIONS and state.role is None and not self._warned:
+            self._warned = True
             warn_caller(
                 f"This SAE was trained on the {policy.positions}'s tokens of conversations, and nothing says "
                 "who wrote these, so it is put at all of them. Pass conversations, or positions=."

@@ -153,8 +153,8 @@ def judge(measurement: Measurement) -> tuple[Verdict, str]:
             return "not clear", f"Its {name} ({_short(rival)}) {objection}."
     if definition.floor.startswith("none: a description"):  # it can be blamed, and not praised
         return "description", "Better than its control, which is no merit by itself."
-    beside = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
-    return "clear", f"Better than {beside}, with the whole interval."
+    beaten = " and ".join(f"its {name} ({_short(rival)})" for name, rival in rivals.items())
+    return "clear", f"Better than {beaten}, with the whole interval."
 
 
 def _rivals(m: Measurement, definition: Definition) -> dict[str, float]:

@@ -222,7 +222,7 @@ JUDGED_ROWS = 4096
 
 
 class SuperpositionSummary(Finding):
-    """Directions of the features, how they share the room, and which units detect them."""
+    """Directions of the features, how they share the dimensions, and which units detect them."""
 
     sparsity: float
     """Chance that a feature is off."""

@@ -53,17 +53,19 @@ def dense_groups(xy: Float[np.ndarray, "n 2"], seed: int) -> Int[np.ndarray, " n
     one group would hold most points, as in the map of a large dictionary, its peaks are the groups.
     """
     if len(xy) <= MOST_AT_ONCE:
-        return _apart(xy, None, max(5, round(math.sqrt(len(xy)))))
+        return _groups_or_peaks(xy, None, max(5, round(math.sqrt(len(xy)))))
     from scipy.spatial import cKDTree
 
     drawn = np.random.default_rng(seed).choice(len(xy), CLUSTERED, replace=False)
     # A third of √n of all points, as where all are looked at, is this number of the sample.
     fewest = max(5, round(CLUSTERED / math.sqrt(len(xy)) / 3))
-    groups = _apart(xy[drawn], fewest, 3 * fewest)
+    groups = _groups_or_peaks(xy[drawn], fewest, 3 * fewest)
     return groups[cKDTree(xy[drawn]).query(xy)[1]]
 
 
-def _apart(xy: Float[np.ndarray, "n 2"], fewest: int | None, of_peak: int) -> Int[np.ndarray, " n"]:
+def _groups_or_peaks(
+    xy: Float[np.ndarray, "n 2"], fewest: int | None, of_peak: int
+) -> Int[np.ndarray, " n"]:
     """Return dense groups of points; if the largest is more than `CLOUD` of all, peaks of so many points."""
     groups = cluster_points(xy, min_cluster_size=fewest)
     if (groups == 0).mean() <= CLOUD:
