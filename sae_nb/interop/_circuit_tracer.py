@@ -28,7 +28,7 @@ from sae_nb.interop._foreign import (
     write_file,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_stated, ours, saelens_layout
+from sae_nb.interop._saelens_layout import as_stated, ours, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 CONFIG = "config.yaml"

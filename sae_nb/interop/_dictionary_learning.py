@@ -30,7 +30,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
-from sae_nb.interop._saelens import as_saelens, as_stated, from_saelens, ours, saelens_layout
+from sae_nb.interop._saelens_layout import as_saelens, as_stated, from_saelens, ours, saelens_layout
 from sae_nb.interop._several import crosscoder
 
 CONFIG, WEIGHTS, HUB_WEIGHTS = "config.json", "ae.pt", "model.safetensors"

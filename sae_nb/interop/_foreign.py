@@ -20,22 +20,10 @@ from torch import Tensor
 
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
-from sae_nb.checks._hook_point_names import (
-    after_block,
-    standard_name,
-)
-from sae_nb.files._atomic import (
-    existing,
-    free_folder,
-    new_folder,
-    replacing,
-    write_json,
-)
+from sae_nb.checks._hook_point_names import after_block, standard_name
+from sae_nb.files._atomic import existing, free_folder, new_folder, replacing, write_json
 from sae_nb.files._mapped import is_mapping
-from sae_nb.files._tensors import (
-    write_arrays,
-    write_tensors,
-)
+from sae_nb.files._tensors import write_arrays, write_tensors
 from sae_nb.files._unpacking import check_archive
 
 P = ParamSpec("P")
@@ -117,11 +105,14 @@ def check_holds(tensors: Collection[str], needed: Sequence[str], path: str | Pat
         )
 
 
-def stated_k(value: Any, path: str | Path, name: str = "k") -> int:
+def stated_k(value: Tensor | float | str | None, path: str | Path, name: str = "k") -> int:
     """Return the number of codes of each input that are kept, as a file states it."""
     number = value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
-    whole = isinstance(number, int | float) and not isinstance(number, bool)
-    if not whole or number != int(number) or number < 1:
+    if (
+        not isinstance(number, int | float)
+        or isinstance(number, bool)
+        or not 1 <= number == int(number)
+    ):
         raise ValueError(
             f"{str(path)!r} must state `{name}`, how many codes of each input are kept, as a whole number of "
             f"at least 1, got {number!r}. Add it: it is among the settings of the SAE's training."
@@ -494,19 +485,14 @@ def restated(
         return dict(original.tensors), original.config
     with torch.no_grad():
         tensors, config = original.restate(sae, original)
-    as_there = {
-        name: _like(tensors[name], tensor) if name in tensors else tensor
-        for name, tensor in original.tensors.items()
-    }
+    as_there = dict(original.tensors)
+    for name, there in original.tensors.items():
+        if name in tensors:
+            value = tensors[name].detach()
+            if there.numel() == 1 and value.numel() > 1:  # equal numbers
+                value = value.flatten()[0]
+            as_there[name] = value.reshape(there.shape).to(there.dtype)
     return as_there, original.config | dict(config)
-
-
-def _like(value: Tensor, there: Tensor) -> Tensor:
-    """A tensor in the shape and dtype of another; of equal numbers one, where the other is one."""
-    value = value.detach()
-    if there.numel() == 1 and value.numel() > 1:
-        value = value.flatten()[0]
-    return value.reshape(there.shape).to(there.dtype)
 
 
 def _place(sae: SparseAutoencoder) -> tuple[str | None, ...]:
@@ -624,7 +610,7 @@ def _store_as_read(
     ):
         again = original.read or read
         store(original.tensors, original.config)
-        if _same(again(place), sae):
+        if _agree(again(place), sae, _equal_bits):
             return
         store(*restated(sae, original))
         if _near(again(place), sae):
@@ -636,10 +622,6 @@ def _shared(tensor: Tensor, own: list[Tensor]) -> Tensor:
     """The SAE's own memory where it holds the same bits, as they are or transposed."""
     views = (view for mine in own for view in ((mine, mine.T) if mine.ndim == 2 else (mine,)))
     return next((view for view in views if _equal_bits(view, tensor)), tensor)
-
-
-def _same(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:
-    return _agree(a, b, _equal_bits)
 
 
 def _near(a: SparseAutoencoder, b: SparseAutoencoder) -> bool:

@@ -40,7 +40,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_stated, saelens_layout
+from sae_nb.interop._saelens_layout import as_stated, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"

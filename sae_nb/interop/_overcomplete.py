@@ -26,7 +26,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble
-from sae_nb.interop._saelens import TensorNames, saelens_layout
+from sae_nb.interop._saelens_layout import TensorNames, saelens_layout
 
 WEIGHTS, ABOUT = "state_dict.pt", "about.json"
 LIBRARY = "overcomplete"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,14 +61,6 @@ def _by_path(read: Callable[[Path], SparseAutoencoder]) -> Read:
     return lambda path, _: read(path)
 
 
-def _relu_states(states: scopes.States) -> Read:
-    return lambda path, _: scopes.read_relu_states(path, states)
-
-
-def _qwen_scope(path: Path, entry: Entry) -> SparseAutoencoder:
-    return scopes.read_qwen_scope(path, entry.repository)
-
-
 def _saelens(path: Path, entry: Entry) -> SparseAutoencoder:
     place = entry.hook_names[0]
     known = {} if place is None else {"hook_name": place}
@@ -89,11 +81,6 @@ FORMATS: dict[str, Format] = {
         library=saelens.LIBRARY, files=(saelens.CONFIG, saelens.WEIGHTS), read=_saelens
     ),
     "gemma_2": Format(
-        library=gemma_scope.LIBRARY,
-        files=(gemma_scope.ARRAYS,),
-        read=_by_path(gemma_scope.read_gemma_scope),
-    ),
-    "gemma_2_transcoder": Format(
         library=gemma_scope.LIBRARY,
         files=(gemma_scope.ARRAYS,),
         read=_by_path(gemma_scope.read_gemma_scope),
@@ -138,17 +125,17 @@ FORMATS: dict[str, Format] = {
     "qwen_scope": Format(
         library="Qwen Scope",
         files=("",),
-        read=_qwen_scope,
+        read=lambda path, entry: scopes.read_qwen_scope(path, entry.repository),
     ),
     "goodfire": Format(
         library="Goodfire",
         files=("",),
-        read=_relu_states(scopes.GOODFIRE),
+        read=_by_path(partial(scopes.read_relu_states, states=scopes.GOODFIRE)),
     ),
     "deepseek_r1": Format(
         library="qresearch",
         files=("",),
-        read=_relu_states(scopes.DEEPSEEK),
+        read=_by_path(partial(scopes.read_relu_states, states=scopes.DEEPSEEK)),
     ),
     "visaebench": Format(
         library=vision.VISAEBENCH,
@@ -169,9 +156,10 @@ FORMATS: dict[str, Format] = {
     "connor_rob_hook_z": Format(
         library="attention-output SAEs",
         files=("",),
-        read=_relu_states(scopes.HEADS),
+        read=_by_path(partial(scopes.read_relu_states, states=scopes.HEADS)),
     ),
 }
+FORMATS["gemma_2_transcoder"] = FORMATS["gemma_2"]
 """By the list's name of their loader."""
 
 
@@ -262,7 +250,7 @@ def _columns(entry: Entry, here: set[str]) -> dict[str, Any]:
     }
 
 
-def _near(name: str, names: Any) -> str:
+def _near(name: str, names: Iterable[str]) -> str:
     """The nearest names, in words."""
     near = get_close_matches(name, list(names), n=N_NEAR, cutoff=0.0)
     return ", ".join(repr(other) for other in near)
@@ -363,7 +351,7 @@ _NORM_NOTES = {
 }
 
 
-def _notes(sae: Any, entry: Entry) -> Iterator[str]:
+def _notes(sae: FromFile, entry: Entry) -> Iterator[str]:
     yield from sae.origin.notes
     norm = getattr(getattr(sae, "encoding", None), "norm", "none")
     if norm in _NORM_NOTES:
