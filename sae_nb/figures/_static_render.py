@@ -36,7 +36,7 @@ from sae_nb.figures._svg_shapes import (
 from sae_nb.figures._traces import (
     DRAWN,
     SHADES,
-    Beside,
+    BarPlace,
     colour_at,
     colour_ends,
     heat_colours,
@@ -158,10 +158,10 @@ def _draw_subplot(
     bars = [index for index, trace in traces if trace.type == "bar"]
     mode, stacked = figure.layout.barmode, dict[float, float]()
     for index, trace in traces:
-        beside = Beside(stacked=stacked) if mode in STACKED else Beside()
+        among = BarPlace(stacked=stacked) if mode in STACKED else BarPlace()
         if trace.type == "bar" and mode in (None, "group"):
-            beside = Beside(bars.index(index), len(bars))
-        strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], beside)
+            among = BarPlace(bars.index(index), len(bars))
+        strokes += DRAWN[trace.type](trace, x, y, PALETTE[index % 6], among)
     return strokes + _placed_images(figure, x, y, names) + _shapes(figure, x, y, names)
 
 

@@ -34,7 +34,7 @@ from sae_nb.figures.theme import (
     signed_colours,
 )
 
-BESIDE = 7.0
+TEXT_GAP = 7.0
 """Distance from a point to the words next to it, in CSS pixels."""
 
 _ARM = 0.35  # half the width of the arms of a cross
@@ -64,7 +64,7 @@ MOST_CELLS = 64
 
 
 @dataclass
-class Beside:
+class BarPlace:
     """The arrangement of the bars of a trace with the others of their subplot; `stacked`: heights so
     far by place.
     """
@@ -89,7 +89,7 @@ def colour_at(colour: Sequence[float | str] | str | None, index: int, otherwise:
     return css_colour(cividis(np.array([share]))[0].tolist())
 
 
-def _bars(trace: BaseTraceType, x: Axis, y: Axis, colour: str, beside: Beside) -> list[Stroke]:
+def _bars(trace: BaseTraceType, x: Axis, y: Axis, colour: str, among: BarPlace) -> list[Stroke]:
     lying = trace.orientation == "h"
     along, across = (x, y) if lying else (y, x)
     lengths = numbers_of(trace.x if lying else trace.y, [])
@@ -98,15 +98,15 @@ def _bars(trace: BaseTraceType, x: Axis, y: Axis, colour: str, beside: Beside) -
     at = numbers_of(given, names) if given is not None else np.arange(len(lengths), dtype=float)
     step = float(np.min(np.diff(np.sort(at)))) if len(at) > 1 else 1.0
     widths = np.broadcast_to(0.9 * step if trace.width is None else trace.width, at.shape)
-    feet = _feet(at, lengths, beside)
+    feet = _feet(at, lengths, among)
     start = float(along.start)
     strokes: list[Stroke] = []
     for i, (middle, foot, length) in enumerate(zip(at.tolist(), feet, lengths.tolist())):
         end = float(along.place(foot + length)[0])
         if not np.isfinite(end):
             continue
-        part = float(widths[i]) / beside.of
-        first = middle - float(widths[i]) / 2 + part * beside.place
+        part = float(widths[i]) / among.of
+        first = middle - float(widths[i]) / 2 + part * among.place
         a, b = sorted(across.place([first, first + part]).tolist())
         low, high = sorted((start if along.log else float(along.place(foot)[0]), end))
         left, top, right, bottom = (low, a, high, b) if lying else (a, low, b, high)
@@ -117,18 +117,18 @@ def _bars(trace: BaseTraceType, x: Axis, y: Axis, colour: str, beside: Beside) -
 
 
 def _feet(
-    at: Float[np.ndarray, " n"], lengths: Float[np.ndarray, " n"], beside: Beside
+    at: Float[np.ndarray, " n"], lengths: Float[np.ndarray, " n"], among: BarPlace
 ) -> list[float]:
     """Return the lower ends of bars: zero, or the top of the bars below them."""
-    if beside.stacked is None:
+    if among.stacked is None:
         return [0.0] * len(lengths)
-    feet = [beside.stacked.get(float(place), 0.0) for place in at]
+    feet = [among.stacked.get(float(place), 0.0) for place in at]
     for place, foot, length in zip(at.tolist(), feet, np.nan_to_num(lengths).tolist()):
-        beside.stacked[place] = foot + length
+        among.stacked[place] = foot + length
     return feet
 
 
-def _scatter(trace: BaseTraceType, x: Axis, y: Axis, colour: str, _: Beside) -> list[Stroke]:
+def _scatter(trace: BaseTraceType, x: Axis, y: Axis, colour: str, _: BarPlace) -> list[Stroke]:
     names_x, names_y = categories_of([trace], "x"), categories_of([trace], "y")
     height = numbers_of(trace.y, names_y)
     along = np.arange(len(height)) if trace.x is None else numbers_of(trace.x, names_x)
@@ -204,7 +204,7 @@ def _texts(trace: BaseTraceType, points: list[tuple[float, float]]) -> list[Stro
         # Text to the left of a point ends there.
         anchor = {"left": "end", "right": "start"}.get(side.split()[-1], "middle")
         size = theme().font_px - 1
-        aside = {"end": -BESIDE, "start": BESIDE}.get(anchor, 0.0)
+        aside = {"end": -TEXT_GAP, "start": TEXT_GAP}.get(anchor, 0.0)
         lines = re.split(r"<br\s*/?>", str(text))
         # Lines above a point end there, those below begin there, others are centred on it.
         first = {"top": 1 - len(lines), "bottom": 0}.get(side.split()[0], (1 - len(lines)) / 2)
@@ -224,7 +224,7 @@ def _runs(points: list[tuple[float, float]]) -> list[list[tuple[float, float]]]:
     return [run for run in runs if run]
 
 
-def _heatmap(trace: BaseTraceType, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
+def _heatmap(trace: BaseTraceType, x: Axis, y: Axis, _: str, __: BarPlace) -> list[Stroke]:
     z = matrix(trace.z)
     if not z.size or not np.isfinite(z).any():
         return []
@@ -256,7 +256,7 @@ def _heatmap(trace: BaseTraceType, x: Axis, y: Axis, _: str, __: Beside) -> list
     return strokes
 
 
-def _image(trace: BaseTraceType, x: Axis, y: Axis, _: str, __: Beside) -> list[Stroke]:
+def _image(trace: BaseTraceType, x: Axis, y: Axis, _: str, __: BarPlace) -> list[Stroke]:
     pixels = matrix(trace.z).astype(np.uint8)
     rows, columns = pixels.shape[:2]
     left, right = sorted(x.place([-0.5, columns - 0.5]).tolist())

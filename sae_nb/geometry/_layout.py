@@ -25,7 +25,7 @@ from sae_nb.checks import (
     checked,
 )
 from sae_nb.files import MappedMatrix
-from sae_nb.files._caches import cache_folder
+from sae_nb.files._atomic import cache_folder
 from sae_nb.files._mapped import row_bytes
 from sae_nb.files._tensors import (
     read_tensors,

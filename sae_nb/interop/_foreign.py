@@ -21,10 +21,16 @@ from torch import Tensor
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.architectures import SparseAutoencoder
 from sae_nb.checks._hook_point_names import after_block, standard_name
-from sae_nb.files._atomic import existing, free_folder, new_folder, replacing, write_json
+from sae_nb.files._atomic import (
+    check_archive,
+    existing,
+    free_folder,
+    new_folder,
+    replacing,
+    write_json,
+)
 from sae_nb.files._mapped import is_mapping
 from sae_nb.files._tensors import write_arrays, write_tensors
-from sae_nb.files._unpacking import check_archive
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -16,6 +16,7 @@ from torch import Tensor
 from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files._atomic import (
+    check_archive,
     existing,
     json_object,
     read_json,
@@ -26,7 +27,6 @@ from sae_nb.files._mapped_files import (
     mapped_arrays,
 )
 from sae_nb.files._tensors import read_tensors
-from sae_nb.files._unpacking import check_archive
 from sae_nb.interop._foreign import (
     Contents,
     Original,

@@ -47,7 +47,7 @@ class Format:
     files: tuple[str, ...] = ()
     """Files that one SAE needs, below its path; "" is the path itself."""
 
-    beside: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     """Files of the repository that are read where they are there."""
 
     read: Read | None = None
@@ -88,7 +88,7 @@ FORMATS: dict[str, Format] = {
     "gemma_3": Format(
         library="Gemma Scope 2",
         files=(gemma_scope.TENSORS,),
-        beside=(gemma_scope.CONFIG,),
+        optional=(gemma_scope.CONFIG,),
         read=_by_path(gemma_scope.read_gemma_scope),
     ),
     "dictionary_learning_1": Format(
@@ -99,7 +99,7 @@ FORMATS: dict[str, Format] = {
     "mwhanna_transcoder": Format(
         library=circuit_tracer.LIBRARY,
         files=("",),
-        beside=(circuit_tracer.CONFIG,),
+        optional=(circuit_tracer.CONFIG,),
         read=_by_path(circuit_tracer.read_circuit_tracer),
     ),
     "mntss_clt_layer_transcoder": Format(
@@ -287,7 +287,7 @@ def published_sae(name: str) -> SparseAutoencoder:
         None,
         needed,
         is_whole=lambda folder: all((folder / file).is_file() for file in needed),
-        first=_beside(entry, form),
+        first=_optional(entry, form),
         holds=cached_in_words,
     )
     missing = [file for file in needed if not (inside / file).is_file()]
@@ -316,10 +316,10 @@ def _files(entry: Entry, form: Format) -> list[str]:
     return ["/".join(filter(None, (entry.path, file))) for file in form.files]
 
 
-def _beside(entry: Entry, form: Format) -> list[str]:
+def _optional(entry: Entry, form: Format) -> list[str]:
     # A file alone has them next to it, a folder inside.
     folder = entry.path if "" not in form.files else str(Path(entry.path).parent)
-    return [str(Path(folder) / file) for file in form.beside]
+    return [str(Path(folder) / file) for file in form.optional]
 
 
 def _settled(sae: SparseAutoencoder, entry: Entry) -> SparseAutoencoder:

@@ -16,11 +16,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import Count, checked
-from sae_nb.serving._bench_session import Exam
+from sae_nb.serving._bench_session import BenchRun
 from sae_nb.serving._tools import REFUSALS, Tools, tool_names
 
 if TYPE_CHECKING:
+    from mcp.server import MCPServer
+
     from sae_nb.serving._bench_tasks import TaskName
+    from sae_nb.serving._registry import Shelf
 
 INSTRUCTIONS = (
     "Look into small neural networks: models and SAEs go by the names that list_models gives. Every answer "
@@ -35,7 +38,7 @@ BENCH_INSTRUCTIONS = (
 )
 
 
-def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> Any:
+def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> MCPServer:
     """Return the server, ready to `run()` over stdin and stdout.
 
     Parameters
@@ -58,7 +61,7 @@ def bench_server(
     tasks: Sequence[TaskName] | None = None,
     seeds: Count = 5,
     max_calls: Count = 30,
-) -> Any:
+) -> MCPServer:
     """Return a server that sets the tasks of `bench_agent` to whatever client connects, ready to `run()`.
 
     It has the tools, and two more: `next_task` gives a question, `submit` takes its answer. Scores, next to the
@@ -76,12 +79,12 @@ def bench_server(
     ImportError: If the package `mcp` is not installed.
     FileExistsError: If the folder has something else in it.
     """
-    exam = Exam(folder, tasks, seeds, max_calls)
-    own = {name: _called(getattr(exam, name)) for name in ("next_task", "submit")}
-    return _served(BENCH_INSTRUCTIONS, own | {name: _tool(name, exam) for name in tool_names()})
+    run = BenchRun(folder, tasks, seeds, max_calls)
+    own = {name: _called(getattr(run, name)) for name in ("next_task", "submit")}
+    return _served(BENCH_INSTRUCTIONS, own | {name: _tool(name, run) for name in tool_names()})
 
 
-def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> Any:
+def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> MCPServer:
     """Return a server of some tools."""
     try:
         with _plain_objects():
@@ -123,7 +126,7 @@ class _Later:
         self._given = models, saes
 
     @functools.cached_property
-    def shelf(self) -> Any:
+    def shelf(self) -> Shelf:
         from sae_nb.serving._registry import Shelf
 
         return Shelf(*self._given)
@@ -133,7 +136,7 @@ class _Later:
         return dict(getattr(Tools(self.shelf), name)(**arguments))
 
 
-def _tool(name: str, owner: _Later | Exam) -> Callable[..., str]:
+def _tool(name: str, owner: _Later | BenchRun) -> Callable[..., str]:
     """Return a tool that its owner answers, with the words and arguments that clients read."""
     method = getattr(Tools, name)
 
@@ -150,7 +153,8 @@ def _tool(name: str, owner: _Later | Exam) -> Callable[..., str]:
 def _called(method: Callable[..., dict[str, Any]]) -> Callable[..., str]:
     """Return a function as the protocol has it: keywords, an answer in JSON, refusals as errors."""
     signature = inspect.signature(method, eval_str=True)
-    keywords = [_keyword(parameter) for parameter in signature.parameters.values()]
+    by_name = inspect.Parameter.KEYWORD_ONLY
+    keywords = [parameter.replace(kind=by_name) for parameter in signature.parameters.values()]
 
     def call(**arguments: Any) -> str:
         from mcp.server.mcpserver.exceptions import ToolError
@@ -165,7 +169,3 @@ def _called(method: Callable[..., dict[str, Any]]) -> Callable[..., str]:
     vars(call)["__signature__"] = shape  # which the protocol's schema is made from
     call.__annotations__ = {p.name: p.annotation for p in keywords} | {"return": str}
     return call
-
-
-def _keyword(parameter: inspect.Parameter) -> inspect.Parameter:
-    return parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
