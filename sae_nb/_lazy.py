@@ -365,7 +365,7 @@ class KnowsOtherWords(metaclass=ClassOfOtherWords):
     if not TYPE_CHECKING:
         __getattr__ = no_attribute
 
-    def save(self, *_: object, **__: object) -> NoReturn:
+    def save(self, *_: Any, **__: Any) -> Any:
         """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
         raise AttributeError(_not_an_attribute(type(self), "save"), name="save")
 

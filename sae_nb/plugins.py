@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from functools import partial
 from importlib.metadata import entry_points
 from operator import attrgetter
-from typing import Literal
+from typing import Any, Literal
 
 Kind = Literal["architectures", "readers", "modalities", "faces"]
 KINDS: tuple[Kind, ...] = ("architectures", "readers", "modalities", "faces")
 """Kinds of parts; the group of their entry points is `sae_nb.` and one of these."""
 
-Accept = Callable[[str, object], None]
+Accept = Callable[[str, Any], None]
 """(name of the entry point, its value) → nothing; raises an error for a value of another kind."""
 
 

@@ -10,7 +10,7 @@ from sae_nb.figures import (
     theme,
     visible_token,
 )
-from sae_nb.figures._pages import html_page
+from sae_nb.figures.theme import html_page
 
 if TYPE_CHECKING:
     from pandas import DataFrame

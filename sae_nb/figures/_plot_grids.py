@@ -135,8 +135,8 @@ def named_ticks(
 
 def line(
     name: str,
-    x: ArrayLike,
-    y: ArrayLike,
+    x: ArrayLike | Sequence[float | None],
+    y: ArrayLike | Sequence[float | None],
     *,
     colour: str,
     symbol: str = "",
@@ -163,7 +163,9 @@ def line(
     )
 
 
-def _places(along: ArrayLike) -> ArrayLike:
+def _places(
+    along: ArrayLike | Sequence[float | None],
+) -> ArrayLike | Sequence[float | None]:
     """Numbers as they are, words as text."""
     values = np.asarray(along)
     if values.dtype.kind not in "OU":

@@ -197,29 +197,24 @@ _OF_POSITIONS: dict[str, dict[str, Any]] = {
 }
 """Fields that state which positions a training left out, in the terms of a `PositionPolicy`."""
 
-# What was trained on, how, and by whom, in the fields of the libraries' own configurations; and which tokens,
-# which `origin` has where it is a matter of use.
+# What was trained on, how, and by whom, in fields of the libraries' own configurations whose words do not say
+# so; and which tokens, which `origin` has where it is a matter of use.
 _HARMLESS = frozenset((
-    "device", "dtype", "seed", "lr", "verbose", "metadata", "name", "notes", "url", "license", "licence",
-    "author", "authors", "description", "d_submodule", "expansion_factor", "normalize_decoder",
-    "normalize_sae_decoder", "noise_scale", "multi_topk", "scale_sparsity_penalty_by_decoder_norm",
-    "use_sparse_activations", "use_ghost_grads", "l0_coefficient", "pre_act_loss_coefficient",
-    "aux_loss_coefficient", "sparsity_penalty", "target_l0", "bandwidth", "matryoshka_widths",
-    "group_fractions", "group_weights", "group_sizes", "auxk_alpha", "top_k_aux", "threshold_beta",
-    "threshold_start_step", "topk_threshold_lr", "jumprelu_init_threshold", "jumprelu_bandwidth",
-    "jumprelu_sparsity_loss_mode", "jumprelu_tanh_scale", "dead_feature_threshold",
+    "metadata", "name", "notes", "url", "license", "licence", "authors", "description", "d_submodule",
+    "expansion_factor", "normalize_decoder", "normalize_sae_decoder", "noise_scale", "multi_topk",
+    "scale_sparsity_penalty_by_decoder_norm", "use_sparse_activations", "pre_act_loss_coefficient",
+    "target_l0", "bandwidth", "matryoshka_widths", "group_fractions", "group_weights", "group_sizes",
+    "auxk_alpha", "top_k_aux", "threshold_beta", "threshold_start_step", "topk_threshold_lr",
+    "jumprelu_init_threshold", "jumprelu_bandwidth", "jumprelu_tanh_scale", "dead_feature_threshold",
     "mse_loss_normalization", "b_dec_init_method", "bias_init_method", "decoder_init_norm",
     "decoder_heuristic_init", "decoder_orthogonal_init", "init_encoder_as_decoder_transpose",
     "geometric_median_max_iter", "p_norm", "lp", "lp_norm", "act_store_device",
     "cached_activations_path", "use_cached_activations", "default_prepend_bos", "default_padding_side",
-    "context_size", "ctx_len", "n_ctxs",
-    "context_length", "prepend_bos", "seqpos_slice", "exclude_special_tokens", "exclude_bos_token",
-    "remove_bos", "add_special_tokens", "cls_token_only", "use_patches_only",
-    "max_activation_norm_multiple", "hook_layer", "hook_point_layer", "neuronpedia_id",
-    "training_architecture", "training_architecture_details", "use_error_term", "vit_model_cfg",
-    "model_kwargs", "model_class", "hook_point_head_index", "dict_class", "trainer_class", "layer",
-    "nb_concepts", "input_shape", "bandwith", "sae_lens_version", "sae_lens_training_version", "version",
-    "source", "scan", "model_kind", "num_batches_tracked",
+    "context_size", "ctx_len", "context_length", "prepend_bos", "seqpos_slice", "exclude_bos_token",
+    "remove_bos", "cls_token_only", "use_patches_only", "max_activation_norm_multiple", "hook_layer",
+    "hook_point_layer", "use_error_term", "vit_model_cfg", "model_kwargs", "model_class",
+    "hook_point_head_index", "dict_class", "layer", "nb_concepts", "input_shape", "bandwith", "source",
+    "scan", "model_kind", "num_batches_tracked",
 ))  # fmt: skip
 _OF_TRAINING = frozenset((
     "wandb", "log", "logger", "logging", "lr", "date", "time", "created", "timestamp", "dataset", "data",

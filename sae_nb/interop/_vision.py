@@ -216,13 +216,7 @@ def read_prisma(folder: str | Path) -> Imported:
             f"activation 'relu' or 'topk', got {norm!r} and {chosen!r}. Such an SAE is not read."
         )
     encoding, parts = _prisma_rule(chosen, _NORMS[norm], tensors, config, place / CONFIG)
-    # Its files have a layer and a kind, older ones the whole name.
-    layer, kind, hook = (config.get(n) for n in ("hook_point_layer", "layer_subtype", "hook_point"))
-    if isinstance(hook, str):
-        hook = hook.format(layer=layer)
-    else:
-        named = isinstance(layer, int) and isinstance(kind, str)
-        hook = f"blocks.{layer}.{kind}" if named else None
+    hook = _prisma_place(config)
     origin = Origin(
         library=PRISMA,
         architecture=config.get("architecture") or "vanilla",
@@ -239,6 +233,14 @@ def read_prisma(folder: str | Path) -> Imported:
         **parts,
     )
     return accounted(sae, tensors, config, harmless=_OF_PRISMA)
+
+
+def _prisma_place(config: Stated) -> str | None:
+    """Return the place that an SAE reads: its files have a layer and a kind, older ones the whole name."""
+    layer, kind, hook = (config.get(n) for n in ("hook_point_layer", "layer_subtype", "hook_point"))
+    if isinstance(hook, str):
+        return hook.format(layer=layer)
+    return f"blocks.{layer}.{kind}" if isinstance(layer, int) and isinstance(kind, str) else None
 
 
 def _prisma_rule(

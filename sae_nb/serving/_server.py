@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mcp.server import MCPServer
 
     from sae_nb.serving._bench_tasks import TaskName
-    from sae_nb.serving._registry import Shelf
 
 INSTRUCTIONS = (
     "Look into small neural networks: models and SAEs go by the names that list_models gives. Every answer "
@@ -50,8 +49,18 @@ def server(models: Iterable[str] = (), saes: Iterable[str] = ()) -> MCPServer:
     ------
     ImportError: If the package `mcp` is not installed.
     """
-    later = _Later(tuple(models), tuple(saes))
-    return _served(INSTRUCTIONS, {name: _tool(name, later) for name in tool_names()})
+    given = tuple(models), tuple(saes)
+
+    @functools.cache
+    def tools() -> Tools:  # made at the first call
+        from sae_nb.serving._registry import Shelf
+
+        return Tools(Shelf(*given))
+
+    def answer(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+        return dict(getattr(tools(), name)(**arguments))
+
+    return _served(INSTRUCTIONS, {name: _tool(name, answer) for name in tool_names()})
 
 
 @checked(leave=("folder",))
@@ -81,7 +90,7 @@ def bench_server(
     """
     run = BenchRun(folder, tasks, seeds, max_calls)
     own = {name: _called(getattr(run, name)) for name in ("next_task", "submit")}
-    return _served(BENCH_INSTRUCTIONS, own | {name: _tool(name, run) for name in tool_names()})
+    return _served(BENCH_INSTRUCTIONS, own | {name: _tool(name, run.call) for name in tool_names()})
 
 
 def _served(instructions: str, tools: Mapping[str, Callable[..., str]]) -> MCPServer:
@@ -119,29 +128,12 @@ def _plain_objects() -> Iterator[None]:
         mounting.mount(nnsight.save, "save")
 
 
-class _Later:
-    """The shelf, made at the first call."""
-
-    def __init__(self, models: tuple[str, ...], saes: tuple[str, ...]) -> None:
-        self._given = models, saes
-
-    @functools.cached_property
-    def shelf(self) -> Shelf:
-        from sae_nb.serving._registry import Shelf
-
-        return Shelf(*self._given)
-
-    def call(self, name: str, arguments: dict[str, Any]) -> dict[str, Any]:
-        """Return a tool's answer."""
-        return dict(getattr(Tools(self.shelf), name)(**arguments))
-
-
-def _tool(name: str, owner: _Later | BenchRun) -> Callable[..., str]:
-    """Return a tool that its owner answers, with the words and arguments that clients read."""
+def _tool(name: str, answer: Callable[[str, dict[str, Any]], dict[str, Any]]) -> Callable[..., str]:
+    """Return a tool with the words and arguments that clients read."""
     method = getattr(Tools, name)
 
     def call(**arguments: Any) -> dict[str, Any]:
-        return owner.call(name, arguments)
+        return answer(name, arguments)
 
     call.__name__, call.__doc__ = name, inspect.getdoc(method)
     signature = inspect.signature(method, eval_str=True)
