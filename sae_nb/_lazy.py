@@ -16,7 +16,7 @@ from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
-from types import CodeType, FunctionType, ModuleType
+from types import CodeType, ModuleType
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -49,11 +49,7 @@ def lazy_exports(module: str) -> Exports:
             return import_module(f"{module}.{name}")
         if home.partition(".")[0] == _STUDIES:
             studies()  # or what to install
-        there = import_module(home)
-        value = getattr(there, name)
-        # What another package gives to users is made so already.
-        if isinstance(value, type) and name not in getattr(there, "__all__", ()):
-            _answer_wrong_calls(value)
+        value = getattr(import_module(home), name)
         setattr(sys.modules[module], name, value)
         return value
 
@@ -393,13 +389,6 @@ def _listed_with(word: str, options: list[str]) -> str:
 # Calls that do not fit.
 
 
-def _answer_wrong_calls(kind: type) -> None:
-    """Let the making of a public class answer a wrong call in words; `checked` functions do it themselves."""
-    begin = vars(kind).get("__init__")
-    if isinstance(begin, FunctionType) and not hasattr(begin, "answers_wrong_calls"):
-        type.__setattr__(kind, "__init__", answers_wrong_calls(begin))
-
-
 def answers_wrong_calls(function: Function) -> Function:
     """Return the same function, but a call that does not fit is answered with one that would."""
     outside = codes_around(function)
@@ -415,7 +404,6 @@ def answers_wrong_calls(function: Function) -> Function:
             sentence = wrong_call(function, args, kwargs) or str(error)
         raise TypeError(sentence)
 
-    call.answers_wrong_calls = True  # type: ignore[attr-defined]
     return call  # type: ignore[return-value]
 
 

@@ -125,7 +125,6 @@ def _with_checks(call: Any, leave: frozenset[str]) -> Any:
                 wrong = error
         raise TypeError(wrong_call(call, args, kwargs) or str(wrong))
 
-    with_checks.answers_wrong_calls = True  # type: ignore[attr-defined]
     with_checks.left_out = leave  # type: ignore[attr-defined]
     return with_checks
 
