@@ -3,9 +3,8 @@
     python docs/make_gallery.py [--pages] [NAME ...]
 
 Pages share one copy of plotly's script and are not kept in the repository: `make docs` writes those that are
-missing or older than the code (`--pages`), with docs/forms-live.html. Pictures (for README and the cards) are
-kept; they are taken where a Chromium is at hand. Pages of SmolLM2 are left out where it is neither fetched nor
-in build/real_models.
+missing or older than the code (`--pages`). Pictures (for README and the cards) are kept; they are taken where a
+Chromium is at hand. Pages of SmolLM2 are left out where it is neither fetched nor in build/real_models.
 """
 
 from __future__ import annotations
@@ -842,15 +841,6 @@ def _keep(png: bytes, path: Path) -> None:
     path.write_bytes(stream.getvalue())
 
 
-def write_forms() -> None:
-    """Write the page with every form of the panels, unless it is current."""
-    sys.path.insert(0, str(DOCS / "tools"))
-    import forms
-
-    if not is_current(forms.PAGE):
-        forms.main()
-
-
 def main() -> int:
     """Parse, write pages, index and pictures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -870,7 +860,6 @@ def main() -> int:
     chosen = [e for e in everything if not names or e.name in names]
     if given.pages:
         chosen = [e for e in chosen if not is_current(GALLERY / f"{e.name}.html")]
-        write_forms()
     chosen = [e for e in chosen if e.name not in OF_LANGUAGE or has_language()]
     if not names:
         here = {

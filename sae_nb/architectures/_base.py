@@ -376,7 +376,9 @@ class SparseAutoencoder(Provenance, nn.Module, metaclass=ClassOfOtherWords):
         >>> {name: tuple(tensor.shape) for name, tensor in sorted(tensors.items())}
         {'W_dec': (8, 4), 'W_enc': (4, 8), 'b_dec': (4,), 'b_enc': (8,)}
         """
-        tensors: dict[str, Tensor] = above("sae_nb.interop._saelens", "saelens_tensors")(self)
+        tensors: dict[str, Tensor] = above("sae_nb.interop._saelens_layout", "saelens_tensors")(
+            self
+        )
         return tensors
 
     def push_to_hub(

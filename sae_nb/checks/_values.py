@@ -53,7 +53,6 @@ def is_array(x: object) -> bool:
 
 
 def _is_ours(x: object) -> bool:
-    """Whether this is of a class of the toolkit, which knows more than its numbers."""
     return type(x).__module__.startswith("sae_nb")
 
 
@@ -317,7 +316,7 @@ def check_callable(value: object, *, name: str) -> Callable[..., Any]:
     return value
 
 
-def answered(function: Callable[..., Any], *given: Any, name: str) -> Any:
+def answered(function: Callable[..., Any], *given: object, name: str) -> Any:
     """Call a function of the user's own; its errors are attributed to it."""
     try:
         return function(*given)
@@ -351,7 +350,7 @@ def one_of(value: Choice, choices: Collection[Choice], *, name: str) -> Choice:
 
 
 def between(
-    value: float,
+    value: object,
     low: float,
     high: float,
     *,

@@ -13,7 +13,7 @@ from sae_nb.activations._context import describe_ids, token_texts
 from sae_nb.checks import Count, checked
 from sae_nb.diffing._model_diff import ModelDiff, check_alike, check_found, read_by_both
 from sae_nb.figures import fade, theme, visible_token
-from sae_nb.figures._pages import html_page
+from sae_nb.figures.theme import html_page
 from sae_nb.findings import Finding
 from sae_nb.steering._answers import kl
 
