@@ -565,14 +565,13 @@ class GenerationLens(PlayingPanel):
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
     def _draw_title(self) -> None:
         place = place_words(stream_of(self.model, self.hook_point))
-        words_of = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
-        sure, why = self.names.sureness(self.atom)
+        named, sure, why = "", None, ""
+        if self.ready:
+            named = headline(self.names, self.atom, self.strength, "add")
+            sure, why = self.names.sureness(self.atom)
         with self.hold_trait_notifications():
-            self.where = words_of
-            self.headline = (
-                headline(self.names, self.atom, self.strength, "add") if self.ready else ""
-            )
-            self.sure, self.sure_words = (sure, why) if self.ready else (None, "")
+            self.where = (self.model.name, place, f"{format_count(self.n_atoms)} atoms")
+            self.headline, self.sure, self.sure_words = named, sure, why
 
     @reacts("atom", doing="atom {panel.atom}")
     def _draw_atom(self) -> None:
