@@ -19,9 +19,8 @@ from sae_nb_widgets.panel._declaring import (
 )
 from sae_nb_widgets.panel._exporting import LIVE_ONLY
 from sae_nb_widgets.panel._playing import play_button
-from sae_nb_widgets.steering._controls import unit_html
+from sae_nb_widgets.steering._controls import StrengthControl, unit_html
 from sae_nb_widgets.steering._scale import StrengthScale
-from sae_nb_widgets.steering._strength import StrengthControl
 
 if TYPE_CHECKING:
     from sae_nb_widgets.generation._panel import GenerationLens
@@ -35,7 +34,7 @@ class GenerationControls:
     def __init__(self, panel: GenerationLens) -> None:
         self._panel = panel
         tip = "how much of the atom is added while the text goes on"
-        self.strength = StrengthControl(panel, tip)
+        self.strength = StrengthControl(tip, lambda strength: panel.set_trait("strength", strength))
         tip = "Write the three texts again with other random numbers"
         self.again = button("↻ again", tip, panel.again)
         tip = "Keep this way of going on, and let the model write on (space pauses)"
@@ -98,7 +97,7 @@ class GenerationControls:
     def fit(self, scale: StrengthScale) -> None:
         """Give the slider the range of the atom, name it, and say whether it has a strip."""
         panel = self._panel
-        self.strength.fit(scale, "add")
+        self.strength.fit(scale, panel.atom, panel.strength, "add", panel.names, known=panel.ready)
         self.unit.value = unit_html(
             scale.words(panel.atom, "add"), scale.explained(panel.atom, "add")
         )

@@ -34,15 +34,15 @@ FIRST_WORDS = 6
 RANDOM_PUSH = "random push of the same size"
 
 
-class Remembered:
+class Cached:
     """An object whose methods are asked once for the same arguments: names and units between two changes."""
 
-    def __init__(self, asked: Any) -> None:
-        self._asked = asked
+    def __init__(self, cached: object) -> None:
+        self._cached = cached
 
     def __getattr__(self, name: str) -> Any:
         """Return a method of the object that remembers; asked for once."""
-        kept = cache(getattr(self._asked, name))
+        kept = cache(getattr(self._cached, name))
         setattr(self, name, kept)
         return kept
 
@@ -64,7 +64,7 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
     return f"{verb} {UNITS[unit].amount_words(number) if how.takes_units else number}"
 
 
-def headline(names: AtomNames | Remembered, atom: int, strength: float, mode: Mode) -> str:
+def headline(names: AtomNames | Cached, atom: int, strength: float, mode: Mode) -> str:
     """Return what is done, as the largest words of a panel: "Turn up “digit 4”"."""
     name = f"“{names.words(atom)}”" if names.source(atom) else f"atom {atom}"
     if mode == "set":
@@ -74,7 +74,7 @@ def headline(names: AtomNames | Remembered, atom: int, strength: float, mode: Mo
 
 
 def edit_words(
-    recipe: SteeringRecipe, names: AtomNames | Remembered, scale: StrengthScale | Remembered
+    recipe: SteeringRecipe, names: AtomNames | Cached, scale: StrengthScale | Cached
 ) -> str:
     """State which atoms were changed and how: "“digit 4” (atom 474) added at 3× full strength"."""
     parts = [(recipe.atom, recipe.strength, recipe.unit)]
