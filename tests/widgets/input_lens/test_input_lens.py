@@ -89,7 +89,7 @@ def test_uploads_of_any_kind_are_converted_and_said(lens: sw.InputLens) -> None:
     lens.wait()
     assert lens.problem
     assert lens.picture is before
-    assert HOSTILE not in lens._status_line.value
+    assert HOSTILE not in lens._frame.status_line.value
     assert lens.sources.name("first") == "a.gif"
     lens.picture = PICTURES[1]
     assert lens.sources.name("first") == ""

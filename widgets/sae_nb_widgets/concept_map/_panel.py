@@ -515,7 +515,7 @@ class ConceptMap(Panel):
         finally:
             self._falling_back = False
         live = self.map.page_html(every_name(self.record, self.atlas, self.names), figure)
-        return f"{live}{static_html(self._main.children)}"
+        return f"{live}{static_html(self.main_widgets())}"
 
     @checked
     def table_csv(self) -> str:

@@ -30,10 +30,6 @@ from sae_nb_widgets.components._base import (
 from sae_nb_widgets.components._scripts import read_static
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._as_site import (
-    AsSite,
-    SiteSubject,
-)
 from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import (
@@ -42,6 +38,10 @@ from sae_nb_widgets.panel._declaring import (
     control,
     show,
     small_button,
+)
+from sae_nb_widgets.panel._export import (
+    AsSite,
+    SiteSubject,
 )
 from sae_nb_widgets.panel._exporting import (
     SHARED_SCRIPT,
@@ -107,7 +107,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         self.panels: dict[str, Panel] = {}
         self._links: list[t.link] = []
         self._waiting: dict[str, Mapping[str, Any]] = {}
-        self._closed, self._relayed = False, ""
+        self._ended, self._relayed = False, ""
         self._views: dict[str, ipw.Box] = {name: _view() for name in self._tabs()}
         self._build_concepts(atom)
         self._build_bar()
@@ -518,11 +518,15 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
             f'<div role="status"><span class="{kind}">{escape(self.status)}</span></div>'
         )
 
+    @property
+    def _closed(self) -> bool:
+        return self._ended
+
     def close(self) -> None:
         """Free every panel; closing twice is harmless."""
         if self._closed:
             return
-        self._closed = True
+        self._ended = True
         self.leave_page()
         forget_styled(self)
         for link in self._links:

@@ -295,7 +295,7 @@ class DepthTrajectory(PlayingPanel):
             controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
         )
         if detail:
-            lay_out(self._body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
+            lay_out(self._frame.body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
         self.strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
         self.figure.on_click(self._on_click)
         self.bind_key("]", lambda: self.step_picture(1))

@@ -222,12 +222,12 @@ class LensPanel(Panel):
         self.pictures = [PictureGrid(titled=True), PictureGrid(titled=True)]
         for grid in self.grids:
             grid.observe(partial(self._choose_cell, grid), "selected")
-        self._stage = VBox([self._columns, *self.pictures])
+        self._columns_box = VBox([self._columns, *self.pictures])
         self._detail_view = LensDetail(self.lens, self._saes)
         self.arrange(
             controls=self.controls.first,
             more=self.controls.more,
-            figure=[self._stage, self._legend],
+            figure=[self._columns_box, self._legend],
             detail=self._detail_view.widgets,
         )
         self.bind_key("ArrowUp", lambda: self._step_layer(1))
@@ -247,7 +247,7 @@ class LensPanel(Panel):
         if text and not ask.first.strip():
             self.forget_async()
             self._seen = self._second = None
-            self._stage.remove_class(STALE)
+            self._columns_box.remove_class(STALE)
             self._hide()
             self._detail_view.clear()
             self.conclude("")
@@ -258,10 +258,10 @@ class LensPanel(Panel):
             first = self._read(ask.first, ask.plain_at)
             return first, None if ask.second is None else self._read(ask.second, ask.plain_at)
 
-        self._stage.add_class(STALE)
+        self._columns_box.add_class(STALE)
         if self._seen is None:
             self.loading("The model is reading, block by block")
-        stale = self._stage.remove_class
+        stale = self._columns_box.remove_class
         self.run_async(work, self._take, doing="reading the layers", otherwise=lambda: stale(STALE))
 
     def _plain_at(self) -> tuple[int, ...] | None:
@@ -304,7 +304,7 @@ class LensPanel(Panel):
 
     def _take(self, seen: tuple[_Seen, _Seen | None]) -> None:
         self._seen, self._second = seen
-        self._stage.remove_class(STALE)
+        self._columns_box.remove_class(STALE)
         n = self.n_places
         opens = self._opens and self.model.modality.is_text
         self._opens = False

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets as ipw
 from IPython import get_ipython
@@ -41,7 +41,10 @@ class ShowsBeside:
     """Can be shown under a cell or beside the notebook."""
 
     _cell: CellOutput | None = None
-    _closed: bool
+    if TYPE_CHECKING:
+
+        @property
+        def _closed(self) -> bool: ...
 
     @checked
     def show(self, beside: Literal[True, False, "sidebar"] = False) -> None:

@@ -1,4 +1,4 @@
-"""Closing what a panel made: widgets on screen and off, their layouts and their styles."""
+"""Closing what a panel made, widgets on screen and off; how many messages of it a page is sent at once."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import ipywidgets as ipw
 from comm import DummyComm
+from IPython import get_ipython
 
 from sae_nb_widgets.components._base import is_shared
 from sae_nb_widgets.panel._exporting import descendants
@@ -75,3 +76,24 @@ def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
             if depth and ours and hasattr(one, "__dict__"):
                 found += owned_widgets(one, depth - 1)
     return found
+
+
+UNLIMITED = 0
+
+
+def keep_messages() -> None:
+    """Let any number of the kernel's messages wait for those who are connected; outside a kernel, do nothing.
+
+    ZeroMQ drops messages of a publishing socket once a thousand wait. A dashboard sends nine hundred within a
+    second; on a busy machine some of its widgets would never reach the page ("widget model not found"). The
+    limit of a connection is the socket's at the time the socket was bound, so it is lifted for the connections
+    that exist now, each time a panel is made.
+    """
+    thread = getattr(getattr(get_ipython(), "kernel", None), "iopub_thread", None)
+    socket: Any = getattr(thread, "socket", None)
+    if thread is None or not hasattr(socket, "setsockopt"):
+        return
+    import zmq  # late: only kernels have it loaded
+
+    # A socket belongs to one thread.
+    thread.schedule(lambda: socket.setsockopt(zmq.SNDHWM, UNLIMITED))

@@ -33,7 +33,7 @@ from sae_nb_widgets.components._base import (
 )
 
 if TYPE_CHECKING:
-    from sae_nb_widgets.panel._status import Saying
+    from sae_nb_widgets.panel._status import HasStatus
 
 End = float | Callable[[Any], float]
 """A number, or what gives it for a panel."""
@@ -230,7 +230,7 @@ class Site(t.Unicode[str, str]):
         return value
 
 
-def site_menu(panel: Saying, sites: Sequence[str]) -> list[ipw.Widget]:
+def site_menu(panel: HasStatus, sites: Sequence[str]) -> list[ipw.Widget]:
     """Return the control of a panel's `site`, one of `sites`; none if there is only one."""
     if not sites:
         return []
@@ -300,7 +300,7 @@ class Menu(ipw.Dropdown):
 
 
 def control(
-    panel: Saying,
+    panel: HasStatus,
     trait: str,
     text: str,
     tip: str | Mapping[Any, str],
@@ -365,7 +365,7 @@ _SIGNS = str.maketrans({"−": "-", "\u2009": "", "\u00a0": "", "\u202f": "", " 
 
 
 def _enter(
-    panel: Saying, trait: str, entry: Entry, words: str, rule: Callable[[], str] | None = None
+    panel: HasStatus, trait: str, entry: Entry, words: str, rule: Callable[[], str] | None = None
 ) -> None:
     """Link an entry to a trait: nonsense never reaches the trait, nor stays in the field."""
     known = panel.traits()[trait]
@@ -408,7 +408,7 @@ def _written(known: Any, value: Any) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
-def _rule(panel: Saying, known: Any, whole: bool) -> str:
+def _rule(panel: HasStatus, known: Any, whole: bool) -> str:
     kind = "whole numbers" if whole else "numbers"
     if not isinstance(known, _Between):
         return kind
@@ -433,7 +433,7 @@ def _kind(trait: t.TraitType[Any, Any], options: Any) -> type[ipw.Widget]:
     return next((widget for kind, widget in kinds if isinstance(trait, kind)), ipw.Text)
 
 
-def _offer(panel: Saying, trait: str, menu: Any, grow: Callable[[Any], str] | None) -> None:
+def _offer(panel: HasStatus, trait: str, menu: Any, grow: Callable[[Any], str] | None) -> None:
     """Link a menu to a trait that may have values the menu does not offer."""
 
     def choose(change: t.Bunch) -> None:
@@ -472,7 +472,7 @@ def roomy(widget: Any) -> Any:
     return widget
 
 
-def text_field(panel: Saying, trait: str, name: str, tip: str) -> Any:
+def text_field(panel: HasStatus, trait: str, name: str, tip: str) -> Any:
     """Return a field of a text to read, without a label before it."""
     field = control(panel, trait, name, tip, placeholder="type a text …")
     return roomy(field).add_class("sae-nb-unlabelled")

@@ -6,27 +6,104 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
+from jaxtyping import Float
 
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures._svg_shapes import Drawing
 from sae_nb.figures.theme import escape
 from sae_nb.files._atomic import write_bytes
+from sae_nb.site import Site
+from sae_nb.site._write import site_of
 from sae_nb_widgets.panel import _exporting as exporting
-from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
 from sae_nb_widgets.panel._heading import Heading, usual_where
-from sae_nb_widgets.panel._status import Saying, linked
+from sae_nb_widgets.panel._status import HasStatus, linked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sae_nb.lenses import Lens
+    from sae_nb.models import LiveModel
 
 EXPORT_WAITS_SECONDS = 600.0
 """Seconds that an export waits for the answer that it writes."""
 
 
-class Leaves(AsSite, Saying):
+class SiteSubject(NamedTuple):
+    """The content of a site: the names of atoms, the live model, the atoms' places on the map, a lens."""
+
+    names: AtomNames
+    model: LiveModel | None = None
+    xy: Float[np.ndarray, "n_atoms 2"] | None = None
+    lens: Lens | None = None
+
+
+class AsSite:
+    """Has atoms that can be written as a site."""
+
+    if TYPE_CHECKING:
+
+        def say(self, text: str) -> None: ...
+
+    def site_subject(self) -> SiteSubject:
+        """Return whose atoms are written."""
+        raise NotImplementedError
+
+    @checked
+    def to_site(
+        self,
+        folder: str | Path,
+        title: str = "",
+        overwrite: bool = False,
+        *,
+        back: tuple[str, str] | None = None,
+    ) -> Site:
+        """Write every atom of the SAE as a folder of pages that any web server gives out.
+
+        Parameters
+        ----------
+        folder
+            Made whole or not at all.
+        title
+            Heading of the page; model and hook point where it is empty.
+        overwrite
+            Replace a site of that name.
+        back
+            Address and words of a link above the heading, such as `("../index.html", "All SAEs")`:
+            relative, or beginning with http:// or https://.
+
+        Returns
+        -------
+        Site
+            Where it is, and how large.
+
+        Raises
+        ------
+        ValueError: If it shows no atoms, or has no activations to take examples from, or `back` leads to
+            no page.
+        FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
+        """
+        subject = self.site_subject()
+        written = site_of(
+            folder,
+            subject.names,
+            model=subject.model,
+            lens=subject.lens,
+            xy=subject.xy,
+            title=title,
+            back=back,
+            overwrite=overwrite,
+        )
+        self.say(f"Written: {written.folder / 'index.html'}.")
+        return written
+
+
+class HasExports(AsSite, HasStatus):
     """A panel's content, as a record, a web page or an image.
 
     A subclass defines what is drawn (`record`) and, where needed, what differs in exports.
@@ -48,13 +125,8 @@ class Leaves(AsSite, Saying):
     export_folder = t.Unicode(".", help="Where the html and png buttons write.")
 
     if TYPE_CHECKING:  # the panel's
-        _keys: Any
-        _written_text: ipw.HTML
-        _bold: tuple[str, ...]
         _atom_names: AtomNames
         _figure: go.FigureWidget | None
-        _main: ipw.VBox
-        _detail: ipw.VBox
 
         def wait(self, timeout: float = ...) -> None: ...
 
@@ -94,7 +166,7 @@ class Leaves(AsSite, Saying):
 
     def main_widgets(self) -> Sequence[ipw.Widget]:
         """Return the widgets under the figure in exports."""
-        return self._main.children
+        return self._frame.main.children
 
     def static_main(self) -> str:
         """Return what is under the figure as HTML that needs no script."""
@@ -102,7 +174,7 @@ class Leaves(AsSite, Saying):
 
     def static_detail(self) -> str:
         """Return what is next to the figure as HTML that needs no script."""
-        return exporting.static_html(self._detail.children)
+        return exporting.static_html(self._frame.detail.children)
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write; it names the atom."""
@@ -202,7 +274,7 @@ class Leaves(AsSite, Saying):
         page = self.static_page()  # waits
         page = replace(page, figure=self.still_figure())
         main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
-        detail = exporting.drawings([self._detail], exporting.DETAIL_WIDTH)
+        detail = exporting.drawings([self._frame.detail], exporting.DETAIL_WIDTH)
         return exporting.sheet(page, main, detail)
 
     def export(self, kind: str) -> None:
@@ -214,7 +286,7 @@ class Leaves(AsSite, Saying):
             self._written = path
             size = exporting.format_bytes(path.stat().st_size)
             self.say(f"Written: {path} ({size}), in the folder {path.resolve().parent}.")
-            self._written_text.value = linked(escape(self.status), path)
+            self._frame.written.value = linked(escape(self.status), path)
 
     def _write_table(self, name: str, write: Callable[[Path], Any], size: str) -> None:
         """Write `<export_folder>/<name>.csv` by a function of the path, and say so."""
@@ -230,4 +302,4 @@ class Leaves(AsSite, Saying):
             return
         with self.guarded(f"opening {path.name}"):
             kind = exporting.FILE_TYPES[path.suffix.removeprefix(".")]
-            self._keys.send({"kind": "file", "type": kind}, [path.read_bytes()])
+            self._frame.keys.send({"kind": "file", "type": kind}, [path.read_bytes()])

@@ -249,10 +249,10 @@ class PursuitStepper(PlayingPanel):
             align_content="flex-start",
             padding="14px 0 16px var(--sae-nb-side)",
         )
-        self._body.children = (left, *self._body.children)
+        self._frame.body.children = (left, *self._frame.body.children)
         # Three columns; below 700 px the style sheet puts them under each other.
         columns = f"minmax(0, {LEFT_PX}px) minmax(0, 1fr) minmax(220px, 29%)"
-        lay_out(self._body, grid_template_columns=columns)
+        lay_out(self._frame.body, grid_template_columns=columns)
         for trace in self.figure.plot.data:
             trace.on_click(self._on_click)
         self.chosen.norms.observe(self._on_norms, "selected")
