@@ -242,7 +242,7 @@ class ExamplesView:
     def _draw(self, examples: tuple[Example, ...], maximum: float) -> None:
         raise NotImplementedError
 
-    def _chosen(self, selected: Any) -> tuple[Example | None, int]:
+    def _chosen(self, selected: object) -> tuple[Example | None, int]:
         index, part = selected if isinstance(selected, tuple) else (selected, -1)
         if not 0 <= index < len(self._examples):
             return None, -1
@@ -442,7 +442,7 @@ class VectorExamples(ExamplesView):
             maximum=maximum,
         )
 
-    def _chosen(self, selected: Any) -> tuple[Example | None, int]:
+    def _chosen(self, selected: object) -> tuple[Example | None, int]:
         example, part = super()._chosen(selected)
         found = example is not None and example.coordinates is not None
         show(self._coordinates, bool(found))

@@ -47,7 +47,7 @@ class TextView:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def given(self, asked: Any) -> Any:
+    def given(self, asked: object) -> Any:
         """Return what the models read."""
         return asked
 
@@ -159,7 +159,7 @@ class ImageView:
 View = TextView | ImageView
 
 
-def view_of(model: LiveModel, inputs: Any) -> View:
+def view_of(model: LiveModel, inputs: object) -> View:
     """Return the parts for texts or for images; refuse anything else."""
     if model.modality.is_text and model.tokenizer is not None:
         return TextView(inputs)

@@ -674,7 +674,7 @@ class CircuitPanel(Panel):
 
 
 def _live(
-    graph: AttributionGraph, model: LiveModel | None, transcoders: Any
+    graph: AttributionGraph, model: LiveModel | None, transcoders: object
 ) -> AttributionGraph | None:
     """The graph with what it was made with; None where that is not known."""
     if model is None and transcoders is None:

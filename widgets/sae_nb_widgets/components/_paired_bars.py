@@ -153,7 +153,7 @@ class PairedBars(Component):
     def on_again(self, callback: Callable[[int], None]) -> None:
         """Call back with the row when the one that is chosen already is clicked once more."""
 
-        def heard(_: Any, content: Any, __: Any) -> None:
+        def heard(_: object, content: object, __: object) -> None:
             if isinstance(content, dict) and content.get("kind") == "again":
                 callback(self.selected)
 

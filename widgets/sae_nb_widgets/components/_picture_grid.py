@@ -671,7 +671,7 @@ class StillGrid(PictureGrid):
         return proposal["value"]
 
 
-def grid_for(context: Context, **given: Any) -> PictureGrid:
+def grid_for(context: Context, **given: object) -> PictureGrid:
     """Return a grid for the samples of a context, which plays them where they are sounds or videos."""
     still = context.frames is None and context.modality.is_image
     return (StillGrid if still else PictureGrid)(**given)

@@ -56,7 +56,7 @@ def check_layout(wanted: str, known: Sequence[str]) -> str:
     return wanted
 
 
-def check_compare(wanted: bool, other: Any) -> bool:
+def check_compare(wanted: bool, other: object) -> bool:
     """Return whether a second dictionary is shown; there has to be one."""
     if wanted and other is None:
         raise ValueError(

@@ -120,7 +120,7 @@ class MapFigure:
             inside = np.flatnonzero(unpacked(bytes(buffers[0]), n))
             self._lasso(inside, bool(content.get("add")))
 
-    def _switched(self, _: Any) -> None:
+    def _switched(self, _: object) -> None:
         """An entry of the key was clicked: keep the categories that are on."""
         column = self._column
         if self._settling or column is None:

@@ -531,7 +531,7 @@ class ConceptMap(Panel):
             f"{format_count(n)} atoms",
         )
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> Any:
         # The image for readers without JavaScript is made whenever the panel is shown, and takes
         # half a millisecond a point: of a large map it is a sample.
         self._falling_back = True

@@ -30,22 +30,22 @@ class _Ruled:
         super().__init__(*given, **about)
 
     # As `t.validate` does, and not in `validate`: see the traits between two ends of `panel`.
-    def _cross_validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def _cross_validate(self, panel: t.HasTraits, value: object) -> Any:
         value = super()._cross_validate(panel, value)  # type: ignore[misc]
         name: str = self.name  # type: ignore[attr-defined]
         return or_trait_error(self._rule, panel, name, value)
 
     if TYPE_CHECKING:  # what every trait does, for those who read its value
 
-        def __get__(self, panel: object, of: Any = None) -> Any: ...
+        def __get__(self, panel: object, of: object = None) -> Any: ...
 
-        def __set__(self, panel: object, value: Any) -> None: ...
+        def __set__(self, panel: object, value: object) -> None: ...
 
 
 class Chosen(_Ruled, t.Tuple):
     """Some of a panel's things, or the ends of a range; () for none."""
 
-    def validate(self, panel: t.HasTraits, value: Any) -> Any:
+    def validate(self, panel: t.HasTraits, value: object) -> Any:
         """Return a set, a range, an array or a list as a tuple."""
         return super().validate(panel, tuple(several(self.name, value)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
@@ -38,6 +38,9 @@ from sae_nb_widgets.panel._declaring import (
 )
 from sae_nb_widgets.panel._exporting import COLUMNS
 from sae_nb_widgets.panel._theming import figure_widget
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.components import Component
 
 ORDERS = ("difference", "relative")
 AXES = {
@@ -194,7 +197,7 @@ class CorpusPanel(Panel):
         self._draw_list()
         self._draw_atom()
 
-    def _dress(self, component: Any, docs: Documents, name: str) -> None:
+    def _dress(self, component: Component, docs: Documents, name: str) -> None:
         """Say of a component of examples that one strength of each document is known."""
         component.description = f"documents of {name}"
         component.absent = NOT_KEPT

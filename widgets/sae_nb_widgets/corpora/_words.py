@@ -84,7 +84,9 @@ def q_words(q: float) -> str:
     return format_number(q) if q >= 1e-4 else f"{q:.1e}" if q > 0 else "0"
 
 
-def answer(summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, names: Any) -> str:
+def answer(
+    summary: CorpusSummary, listed: Int[np.ndarray, " m"], max_q: float, names: AtomNames
+) -> str:
     """State how many atoms differ, and which differs most."""
     a, b = summary.names
     limit = f"q ≤ {max_q:g}"

@@ -181,13 +181,13 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         elif self.problem and self.status == self._relayed:
             self.say("")
 
-    def _draw_name(self, _: Any = None) -> None:
+    def _draw_name(self, _: object = None) -> None:
         names = self.browser.names
         often = names.fires(self.atom).partition(" of ")[0]
         words = [names.words(self.atom), f"fires on {often}" if often else ""]
         self._name.value = escape(" · ".join(filter(None, words)))
 
-    def _draw_found(self, _: Any = None) -> None:
+    def _draw_found(self, _: object = None) -> None:
         """Say at the top what is known of the atom that all panels show."""
         browser = self.browser
         said, answer = browser.names.in_text(browser.atom), browser.answer
@@ -251,7 +251,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         panel.tuck_away(panel.map.brush_row)
         return panel
 
-    def _draw_selection(self, _: Any = None) -> None:
+    def _draw_selection(self, _: object = None) -> None:
         """Leave out the map's account of a single atom, which the browser gives."""
         shown: Any = self.panels["map"]
         (shown.remove_class if len(shown.selected) > 1 else shown.add_class)("sae-nb-lone")
@@ -542,7 +542,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         self.layout.close()
         super().close()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             bundle["text/plain"] = repr(self)

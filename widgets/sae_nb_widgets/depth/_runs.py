@@ -79,7 +79,7 @@ def layer_text(model: LiveModel, layer: int) -> str:
     return f"{layer} of {n}: {known}" if known else f"{layer} of {n}"
 
 
-def labels_of(inputs: Any, labels: Any) -> Any:
+def labels_of(inputs: object, labels: object) -> Any:
     """Return the labels given, else the digits of scenes, else None."""
     return getattr(inputs, "digit", None) if labels is None else labels
 

@@ -37,7 +37,7 @@ Along = Float[np.ndarray, " layers"]
 """One value per layer, the embeddings first; NaN where there is none."""
 
 
-def _always(_: Any) -> bool:
+def _always(_: object) -> bool:
     """Nothing is needed."""
     return True
 

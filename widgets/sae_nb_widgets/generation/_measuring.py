@@ -29,7 +29,7 @@ class Measuring:
         self._panel = panel
         self._found: Future[Measures] = Future()
 
-    def begin(self, acts: Any, frequency: Any) -> None:
+    def begin(self, acts: object, frequency: object) -> None:
         """Measure, and hand the panel what was found."""
         panel = self._panel
 

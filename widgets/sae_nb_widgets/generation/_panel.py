@@ -333,7 +333,7 @@ class GenerationLens(PlayingPanel):
         self._show_nothing()
         self._prompt.read(not (self._chosen or kept.branches), kept)
 
-    def take_upload(self, upload: Any) -> None:
+    def take_upload(self, upload: object) -> None:
         """Put the image that a FileUpload holds into the prompt."""
         if upload:
             with self.guarded("upload"):

@@ -113,7 +113,7 @@ class Prompt:
             panel.say("")
 
 
-def fitted(model: LiveModel, given: Any, old: Any) -> Tensor | None:
+def fitted(model: LiveModel, given: object, old: object) -> Tensor | None:
     """Return an image as the model reads it; `old` where it is the same.
 
     Raises

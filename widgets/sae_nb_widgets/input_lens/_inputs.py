@@ -31,6 +31,7 @@ from sae_nb_widgets.panel._samples import check_parts
 
 if TYPE_CHECKING:
     from sae_nb.activations._context import Context
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
     from sae_nb_widgets.input_lens._panel import InputLens
 
@@ -205,7 +206,7 @@ class InputSources:
         """Take the image out of a text."""
         self._panel.set_trait(PICTURES[self._panel.slot], None)
 
-    def fitted(self, name: str, value: Any) -> Any:
+    def fitted(self, name: str, value: object) -> Any:
         """Return an input as the model reads it, and notes on what was done to it; of a video its rate too."""
         model = self._panel.model
         modality = model.modality
@@ -271,7 +272,7 @@ class InputSources:
         if panel.n_examples:
             panel.example = (panel.example + by) % panel.n_examples
 
-    def put(self, given: Any, source: str, number: int = -1) -> None:
+    def put(self, given: object, source: str, number: int = -1) -> None:
         """Make something the input that drawing and choosing go to; `number` of an example."""
         panel = self._panel
         name = self.trait(panel.slot)
@@ -317,7 +318,7 @@ class InputSources:
             for stroke in strokes:
                 self.pad.stroke(stroke)
 
-    def take_upload(self, upload: Any) -> None:
+    def take_upload(self, upload: object) -> None:
         """Make what a FileUpload holds the input."""
         if upload:
             with self._panel.guarded("upload"):
@@ -338,7 +339,7 @@ def _css(colour: tuple[float, float, float]) -> str:
     return css_colour([round(255 * part) for part in colour])
 
 
-def checked_point(model: Any, sae: Any, hook_point: str | None) -> str:
+def checked_point(model: LiveModel, sae: SparseAutoencoder, hook_point: str | None) -> str:
     """Refuse arguments that are not a readable model, not an SAE, or not a pair of the two; return the
     hook point.
     """

@@ -644,7 +644,7 @@ class InputLens(Panel):
         self._button(self._detail_view.steer, callback)
 
     def _button(self, button: ipw.Button, callback: Callable[[int], None]) -> None:
-        def clicked(_: Any) -> None:
+        def clicked(_: object) -> None:
             with self.guarded(str(button.description)):
                 callback(self.atom)
 

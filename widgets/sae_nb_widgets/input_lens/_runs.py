@@ -61,11 +61,13 @@ class Runs:
         second = self._run(given[1], first.target, base)
         return Seen(first, second, first.compare(second, n_permutations=N_PERMUTATIONS))
 
-    def is_worth_seeing(self, given: Any, base: BaseRate | None) -> bool:
+    def is_worth_seeing(self, given: object, base: BaseRate | None) -> bool:
         """Return whether atoms matter in an input, whose run is kept."""
         return bool(self._run(given, None, base).used.mattering.any())
 
-    def names_one(self, given: Any, base: BaseRate | None, source: Callable[[int], object]) -> bool:
+    def names_one(
+        self, given: object, base: BaseRate | None, source: Callable[[int], object]
+    ) -> bool:
         """Return whether an atom that matters in an input has a name."""
         used = self._run(given, None, base).used
         return any(source(int(atom)) for atom in used.atom[used.mattering])
@@ -74,7 +76,7 @@ class Runs:
         """Run everything again from now on."""
         self._kept = {}  # a run under way goes on to write in the old one
 
-    def _run(self, given: Any, target: int | str | None, base: BaseRate | None) -> InputSummary:
+    def _run(self, given: object, target: int | str | None, base: BaseRate | None) -> InputSummary:
         kept = self._kept
         with self._model.lock:
             # What a `with` block around a cell has put in force is part of the run.

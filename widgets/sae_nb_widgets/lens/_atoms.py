@@ -78,7 +78,7 @@ def firing(
     return found
 
 
-def _names(lens: Lens, sae: Any, layer: int, atoms: Sequence[int]) -> dict[int, str]:
+def _names(lens: Lens, sae: SparseAutoencoder, layer: int, atoms: Sequence[int]) -> dict[int, str]:
     if not atoms:
         return {}
     top = lens.effects(sae.dictionary[torch.tensor(atoms)], layer).topk(RAISED, dim=1).indices

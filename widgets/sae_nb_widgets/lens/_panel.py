@@ -272,7 +272,7 @@ class LensPanel(Panel):
         some = every if self.blocks == "all" else readable(len(every))
         return tuple(sorted({*some, *self.lens.layers}))
 
-    def _read(self, given: Any, plain_at: tuple[int, ...] | None) -> _Seen:
+    def _read(self, given: object, plain_at: tuple[int, ...] | None) -> _Seen:
         """Read an input, or take what was read of it last."""
         for key, seen in self._known:
             if key == (given, plain_at):
@@ -293,7 +293,7 @@ class LensPanel(Panel):
 
     def _both(
         self,
-        given: Any,
+        given: object,
         picture: np.ndarray | None = None,
         plain_at: tuple[int, ...] | None = None,
     ) -> _Seen:

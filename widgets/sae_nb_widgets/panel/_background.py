@@ -119,7 +119,7 @@ class Background:
                 self._finish_one()
 
     @staticmethod
-    def _hand_over(request: Request, answer: Any) -> None:
+    def _hand_over(request: Request, answer: object) -> None:
         try:
             request.done(answer)
         except Exception as error:  # noqa: BLE001 - becomes a sentence on screen and a traceback

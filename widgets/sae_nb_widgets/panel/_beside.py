@@ -135,7 +135,7 @@ class CellOutput(ipw.VBox):
         elif self._side is None:
             self._hold(self._page)
 
-    def _hears(self, _: Any, content: Any, __: Any) -> None:
+    def _hears(self, _: object, content: object, __: object) -> None:
         if not self._asked or not isinstance(content, dict) or content.get("kind") != "page":
             return
         anchor, self._asked = self._asked, ""
@@ -192,7 +192,7 @@ class CellOutput(ipw.VBox):
         self.layout.close()
         super().close()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             still = self._panel._repr_mimebundle_(**kwargs)

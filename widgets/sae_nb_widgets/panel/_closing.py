@@ -57,7 +57,7 @@ def close_whole(widget: ipw.Widget) -> None:
             part.close()
 
 
-def owned_widgets(owner: Any, depth: int = 3) -> list[ipw.Widget]:
+def owned_widgets(owner: object, depth: int = 3) -> list[ipw.Widget]:
     """Return widgets among an object's attributes, and among those of its own small objects.
 
     Panels are left out: they close themselves.

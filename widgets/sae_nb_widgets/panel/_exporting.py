@@ -292,7 +292,7 @@ def descendants(widget: ipw.Widget) -> Iterator[ipw.Widget]:
 # --- the record as a table ------------------------------------------------------------------------
 
 
-def record_table(record: Any) -> str:
+def record_table(record: object) -> str:
     """Return a record as an HTML table of names and values; long arrays are summarised."""
     if record is None:
         return ""
@@ -312,7 +312,7 @@ def record_rows(record: Any) -> list[tuple[str, str]]:
     return [(str(name), text) for name, value in items if (text := _as_text(value)) is not None]
 
 
-def _as_text(value: Any) -> str | None:
+def _as_text(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool | str | Path):

@@ -91,7 +91,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
         def __getattr__(self, name: str) -> Any:
             return no_attribute(self, name)
 
-    def save(self, *_: Any, **__: Any) -> Any:
+    def save(self, *_: object, **__: object) -> Any:
         """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
         raise AttributeError(
             f"A {type(self).__name__} is written by `panel.to_html(file)`; a dashboard's `save(folder)` keeps "
@@ -431,7 +431,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
         facts = ", ".join(f"{name} {text}" for name, text in self.chips.items())
         return f"{type(self).__name__}({facts})"
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> Any:
         bundle = super()._repr_mimebundle_(**kwargs)
         if not isinstance(bundle, dict):
             return bundle

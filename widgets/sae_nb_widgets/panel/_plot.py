@@ -107,7 +107,7 @@ class Plot(LiveWidget, go.FigureWidget):
     def _default_bundle(self) -> PlotlyScript:
         return shared_script()
 
-    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+    def get_state(self, key: object = None, drop_defaults: bool = False) -> dict[str, Any]:
         """Return the state a browser starts from: the picture as it is now.
 
         plotly keeps there what the figure was when it was made, so a reloaded page would show that.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from sae_nb.summaries.input._contrast import BaseRate
 
 
-def check_parts(model: Any, sae: Any, hook_point: str) -> None:
+def check_parts(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> None:
     """Refuse arguments that are not a live model, not an SAE, or not a pair of the two."""
     for name in ("hook_points", "interventions", "lock", "batches"):
         if not hasattr(model, name):
@@ -99,7 +99,7 @@ class Samples:
         )
 
 
-def _by_number(model: LiveModel, inputs: Any) -> Any:
+def _by_number(model: LiveModel, inputs: object) -> Any:
     """Something that slices into samples: a list, or a tensor with samples on its first axis."""
     inputs = getattr(inputs, "images", inputs)
     if isinstance(inputs, str):

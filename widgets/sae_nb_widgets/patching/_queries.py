@@ -20,6 +20,7 @@ from sae_nb.data._prompt_pairs import PairKind
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
 
 KINDS: tuple[PairKind, ...] = (
@@ -120,7 +121,11 @@ def _as_on_screen(sentence: str) -> str:
 
 
 def _patched(
-    model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
+    model: LiveModel,
+    sae: SparseAutoencoder,
+    ask: Ask,
+    method: str,
+    callback: Callable[[int, int], None],
 ) -> Seen:
     target: Any = list(ask.answers) if ask.answers else None
     if target is not None and not ask.answers[0][0]:

@@ -374,7 +374,7 @@ def _shortened(text: str, most: int) -> str:
 # --- axes -----------------------------------------------------------------------------------------
 
 
-def _floats(values: Any) -> Float[np.ndarray, " n"]:
+def _floats(values: object) -> Float[np.ndarray, " n"]:
     return np.asarray(values, dtype=np.float32)
 
 

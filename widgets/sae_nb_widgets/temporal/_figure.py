@@ -543,7 +543,7 @@ def _cursor_ends(name: str, record: TemporalSummary, view: View) -> list[float]:
 
 
 def _draw_arc(
-    arc: Any, time: int, source: list[tuple[int, float]], record: TemporalSummary
+    arc: go.Scatter, time: int, source: list[tuple[int, float]], record: TemporalSummary
 ) -> None:
     """Half an ellipse from a source to the present, as thick as its share of attention."""
     if not source:

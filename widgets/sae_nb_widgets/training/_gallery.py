@@ -36,6 +36,7 @@ from sae_nb_widgets.training._tracking import GOING
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._names import AtomNames
     from sae_nb_widgets.training._tracking import Tracked
 
@@ -57,7 +58,7 @@ def saes(run: Any) -> list[Any]:
     return list(run.sae) if isinstance(run.sae, Sequence) else [run.sae]
 
 
-def run_name(run: Any, index: int) -> str:
+def run_name(run: object, index: int) -> str:
     """Name a run in a menu."""
     return f"{index}: {', '.join(type(sae).__name__ for sae in saes(run))}"
 
@@ -73,7 +74,7 @@ def live_names(runs: Sequence[Any]) -> tuple[str, ...]:
     return tuple(sorted(set.intersection(*named))) if named else ()
 
 
-def live_trait(name: str, sae: Any) -> Whole | Number:
+def live_trait(name: str, sae: SparseAutoencoder) -> Whole | Number:
     """Return a trait for a number that a training may change, with the ends that the training checks."""
     value, n_atoms = getattr(sae, name), int(sae.n_atoms)
     if isinstance(value, int):
@@ -291,7 +292,9 @@ class TrainingGallery:
         show(self.strip, bool(gallery.tokens))
 
 
-def _in_eval_mode(probe: Probe, sae: Any, atoms: Sequence[int]) -> tuple[AtomGallery, float]:
+def _in_eval_mode(
+    probe: Probe, sae: SparseAutoencoder, atoms: Sequence[int]
+) -> tuple[AtomGallery, float]:
     """Encode as after training, and leave the SAE in the mode that its training has it in."""
     was_training = bool(sae.training)
     sae.eval()

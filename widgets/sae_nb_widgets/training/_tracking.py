@@ -132,7 +132,7 @@ def track(source: Any, name: str | None = None) -> list[Tracked]:
     return found
 
 
-def _are_records(source: Any) -> bool:
+def _are_records(source: object) -> bool:
     if not isinstance(source, Sequence) or isinstance(source, str | bytes):
         return False
     return all(hasattr(record, "step") and hasattr(record, "loss") for record in source)
