@@ -67,6 +67,7 @@ from sae_nb_widgets.panel._heading import place_words
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.activations._context import Context
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
@@ -265,7 +266,7 @@ class AtomBrowser(Panel):
         return examples_view(context)
 
     @property
-    def dictionary_shown(self) -> Any:
+    def dictionary_shown(self) -> SparseAutoencoder | None:
         """Whose atoms these are."""
         return self._whole.sae
 
@@ -497,9 +498,9 @@ class AtomBrowser(Panel):
         if not self._steerable:
             self.say("Pass model= to see what the atom does when it is turned up.")
             return
-        if self._below is None:
-            from sae_nb_widgets.steering import SteeringPanel
+        from sae_nb_widgets.steering import SteeringPanel
 
+        if self._below is None:
             place, whole = str(self._whole.acts.hook_point), self._whole
             text = OPENING if self._talks else None
             self.show_below(
@@ -508,7 +509,7 @@ class AtomBrowser(Panel):
         else:
             self._below.atom = self.atom
             self._below.come_forward()
-        if self._talks:
+        if self._talks and isinstance(self._below, SteeringPanel):
             self._below.continue_text()
 
     @property

@@ -24,7 +24,9 @@ class Ask:
     finding: int = NONE
 
 
-def answered(a: LiveModel, b: LiveModel, given: Any, finding: int, found: ModelDiff | None) -> Seen:
+def answered(
+    a: LiveModel, b: LiveModel, given: object, finding: int, found: ModelDiff | None
+) -> Seen:
     """Read a text or an image with both models, and a third time with the direction set back."""
     read: Any = changed_text if isinstance(given, str) else changed_image
     if finding == NONE or found is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -37,7 +37,7 @@ class TextView:
 
     noun = "text"
 
-    def __init__(self, inputs: Any) -> None:
+    def __init__(self, inputs: object) -> None:
         self.texts = self.compared = _texts(inputs)
         self.shown = TokenStrip(description="The text, shaded by its change", unit="nats")
         self.list = RowTable(description="Texts, the most changed first", empty_text="")
@@ -47,7 +47,7 @@ class TextView:
     def __len__(self) -> int:
         return len(self.texts)
 
-    def given(self, asked: object) -> Any:
+    def given(self, asked: str | int) -> object:
         """Return what the models read."""
         return asked
 
@@ -77,7 +77,7 @@ class TextView:
         if self.list.selected != row:
             self.list.selected = row
 
-    def chosen(self, value: Any) -> int:
+    def chosen(self, value: int) -> int:
         """Return the row of the list that a click chose."""
         return int(value)
 
@@ -106,7 +106,7 @@ class ImageView:
     def __len__(self) -> int:
         return len(self.samples)
 
-    def given(self, asked: Any) -> Any:
+    def given(self, asked: int) -> object:
         """Return what the models read."""
         return self.samples[asked]
 
@@ -151,7 +151,7 @@ class ImageView:
         if self.list.selected != wanted:
             self.list.selected = wanted
 
-    def chosen(self, value: Any) -> int:
+    def chosen(self, value: Sequence[int]) -> int:
         """Return the image of the list that a click chose."""
         return int(value[0])
 
@@ -177,10 +177,11 @@ def hidden(view: View) -> ipw.Widget:
     return view.list
 
 
-def _texts(inputs: Any) -> tuple[str, ...]:
+def _texts(inputs: object) -> tuple[str, ...]:
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Tensor)
-    texts = tuple(inputs) if several else (inputs,)
-    if not texts or not all(isinstance(one, str) and one.strip() for one in texts):
+    given = tuple(inputs) if isinstance(inputs, Iterable) and several else (inputs,)
+    texts = tuple(one for one in given if isinstance(one, str) and one.strip())
+    if not texts or len(texts) < len(given):
         raise ValueError(
             f"`inputs` must be texts of at least one word, got {inputs!r:.60}. Pass a text or a list of texts."
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from sae_nb.circuits._summary import Circuit, CircuitSummary
 from sae_nb_widgets.circuit import _words as words
@@ -11,6 +11,9 @@ from sae_nb_widgets.circuit._layout import Face, Layout, lay_out
 from sae_nb_widgets.circuit._map import WIDTHS
 from sae_nb_widgets.circuit._names import NodeNames
 from sae_nb_widgets.circuit._queries import View
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 KINDS = {"token": "input", "error": "missed", "target": "answer"}
 
@@ -41,7 +44,7 @@ def _face(
     circuit: Circuit,
     summary: CircuitSummary,
     names: NodeNames,
-    row: Any,
+    row: pd.Series,
     place: int,
     marks: tuple[str, ...],
 ) -> Face:

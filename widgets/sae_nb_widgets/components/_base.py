@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import threading
+from collections.abc import Sequence
 from functools import cache
 from typing import Any, TypeVar
 
@@ -55,7 +56,7 @@ _shared: dict[tuple[Any, ...], Any] = {}
 
 
 @cache
-def _traits_sent(kind: Any) -> tuple[str, ...]:
+def _traits_sent(kind: type[ipw.Widget]) -> tuple[str, ...]:
     return tuple(kind.class_trait_names(sync=True))
 
 
@@ -80,7 +81,7 @@ class SharedLayout(OwnLayout):
         super().__init__(**settings)
 
     @t.validate(*ipw.Layout.class_trait_names(sync=True))
-    def _stays(self, proposal: t.Bunch) -> Any:
+    def _stays(self, proposal: t.Bunch) -> object:
         if self.comm is not None:
             raise t.TraitError(
                 "This layout is that of many widgets. Give the one its own: "
@@ -131,7 +132,7 @@ class SharesLayout(ipw.DOMWidget):
         return list(_traits_sent(type(self)))  # type: ignore[arg-type]
 
     @t.default("style")
-    def _common_style(self) -> Any:
+    def _common_style(self) -> ipw.Widget:
         return shared(type(self).style.klass)
 
 
@@ -223,7 +224,7 @@ class Component(LiveWidget):
     def _empty_html(self) -> str:
         return f'<div class="sae-nb-component sae-nb-empty">{escape(self.empty_text)}</div>'
 
-    def _repr_mimebundle_(self, **kwargs: object) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         data = bundle[0] if isinstance(bundle, tuple) else bundle
         if data is not None:
@@ -350,7 +351,7 @@ def common_maximum(strengths: Float[np.ndarray, " n"], maximum: float | None) ->
     return top if top > 0 else 1.0
 
 
-def float_list(values: Any) -> list[float | None]:
+def float_list(values: np.ndarray | Sequence[float | None] | None) -> list[float | None]:
     """Return plain floats; None for what is absent or not a number, which JSON cannot say."""
     return [
         None if v is None or not np.isfinite(v) else float(v)

@@ -662,7 +662,7 @@ class StillGrid(PictureGrid):
     _esm = script("picture_grid")
 
     @t.validate("frames", "sound_lengths")
-    def _stand_still(self, proposal: t.Bunch) -> Any:
+    def _stand_still(self, proposal: t.Bunch) -> object:
         if proposal["value"] not in (1, []):
             raise t.TraitError(
                 f"`{proposal['trait'].name}` must be left out, since these pictures are not played. Use a "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +66,9 @@ def check_compare(wanted: bool, other: object) -> bool:
     return wanted
 
 
-def check_filter(name: str, wanted: Any, columns: Mapping[str, Column]) -> tuple[Any, ...]:
+def check_filter(
+    name: str, wanted: Iterable[Any], columns: Mapping[str, Column]
+) -> tuple[Any, ...]:
     """Return what is shown of a column: two ends, or names of categories."""
     # Clusters are found last: until then their names are taken as they are given.
     if columns and name not in (*columns, CLUSTER):

@@ -110,7 +110,7 @@ class MapFigure:
 
     # --- hearing ----------------------------------------------------------------------------------
 
-    def hear(self, content: Any, buffers: Sequence[Any] = ()) -> None:
+    def hear(self, content: Mapping[str, Any], buffers: Sequence[Any] = ()) -> None:
         """Take a message from the browser: a point that was chosen, or those inside a lasso."""
         kind = content.get("kind") if isinstance(content, dict) else None
         n = self.chart.n_points

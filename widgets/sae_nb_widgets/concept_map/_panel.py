@@ -58,6 +58,7 @@ from sae_nb_widgets.panel._exporting import (
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms import AtomCatalogue
     from sae_nb.atoms._labels import Labels
     from sae_nb.codes import SparseCodes
@@ -331,7 +332,7 @@ class ConceptMap(Panel):
         self._change_view()
 
     @property
-    def dictionary_shown(self) -> Any:
+    def dictionary_shown(self) -> SparseAutoencoder | None:
         """Whose atoms these are."""
         return self._whole.sae
 
@@ -531,7 +532,7 @@ class ConceptMap(Panel):
             f"{format_count(n)} atoms",
         )
 
-    def _repr_mimebundle_(self, **kwargs: object) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         # The image for readers without JavaScript is made whenever the panel is shown, and takes
         # half a millisecond a point: of a large map it is a sample.
         self._falling_back = True

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import numpy as np
@@ -40,6 +40,9 @@ from sae_nb_widgets.panel._exporting import COLUMNS
 from sae_nb_widgets.panel._theming import figure_widget
 
 if TYPE_CHECKING:
+    import plotly.graph_objects as go
+    from plotly.callbacks import Points
+
     from sae_nb_widgets.components import Component
 
 ORDERS = ("difference", "relative")
@@ -256,7 +259,7 @@ class CorpusPanel(Panel):
     def _list(self) -> np.ndarray:
         return self.summary.listed(self.by, self.max_q, self.min_share)
 
-    def _volcano(self) -> Any:
+    def _volcano(self) -> go.FigureWidget:
         summary = self.summary
         return volcano(
             summary.size(self.by),
@@ -366,7 +369,7 @@ class CorpusPanel(Panel):
 
     # --- choosing an atom -------------------------------------------------------------------------
 
-    def _click(self, place: int, _: Any, points: Any, __: Any) -> None:
+    def _click(self, place: int, _: object, points: Points, __: object) -> None:
         if points.point_inds:
             with self.guarded("choosing an atom"):
                 self.atom = int(self._points[place][points.point_inds[0]])

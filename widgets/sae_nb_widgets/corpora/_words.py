@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Int
@@ -26,6 +26,9 @@ from sae_nb.figures.theme import (
 )
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._row_table import plain_cell
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SIGNS = ('<circle cx="5" cy="5" r="4"/>', '<path d="M5 0 10 5 5 10 0 5Z"/>')
 """Of the two corpora, as the markers of the figure: drawn, since as letters their colours would be faint."""
@@ -179,7 +182,7 @@ def heading(summary: CorpusSummary, atom: int, names: AtomNames) -> str:
     )
 
 
-def _word_words(row: Any) -> str:
+def _word_words(row: pd.Series) -> str:
     """Say whether a count of the word at which an atom peaks would have shown the same."""
     if not row["word"] or np.isnan(row["word_difference"]):
         return ""

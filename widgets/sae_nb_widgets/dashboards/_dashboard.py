@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import traitlets as t
@@ -63,6 +63,10 @@ from sae_nb_widgets.panel._theming import (
     forget_styled,
     keep_styled,
 )
+
+if TYPE_CHECKING:
+    from sae_nb_widgets.atom import AtomBrowser
+    from sae_nb_widgets.steering import SteeringPanel
 
 CONCEPTS, STEER, DEPTH, TIME, WORK = "concepts", "steering", "depth", "time", "work"
 TAB_NAMES = {
@@ -352,12 +356,12 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         return self.panels.get("map")
 
     @property
-    def browser(self) -> Any:
+    def browser(self) -> AtomBrowser:
         """The AtomBrowser."""
         return self.panels["browser"]
 
     @property
-    def steering(self) -> Any:
+    def steering(self) -> SteeringPanel:
         """The SteeringPanel."""
         return self.panels["steering"]
 
@@ -542,7 +546,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
         self.layout.close()
         super().close()
 
-    def _repr_mimebundle_(self, **kwargs: object) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             bundle["text/plain"] = repr(self)
@@ -556,7 +560,7 @@ class Dashboard(AsSite, ShowsBeside, ipw.VBox):
 # --- parts ----------------------------------------------------------------------------------------
 
 
-def _recipes(steering: Any) -> list[dict[str, Any]]:
+def _recipes(steering: SteeringPanel) -> list[dict[str, Any]]:
     """Return the recipe that steering shows now, then the kept ones."""
     kept = getattr(steering, "recipes", ())
     return [steering.recipe(), *(dict(one) for one in (kept() if callable(kept) else kept))]

@@ -15,6 +15,7 @@ from sae_nb.sessions._annotations import annotations_of
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.atoms._labels import Labels
     from sae_nb.codes import SparseCodes
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
@@ -32,16 +33,16 @@ class Subject:
     model: LiveModel
     """The live model."""
 
-    sae: Any
+    sae: SparseAutoencoder
     """The SAE."""
 
     catalogue: AtomCatalogue
     """Its codes on the activations."""
 
-    labels: Any
+    labels: Labels
     """Labels and notes that all panels share."""
 
-    inputs: Any
+    inputs: object
     """Inputs of the model; None takes the samples behind the activations."""
 
     examples: ExampleStore | None

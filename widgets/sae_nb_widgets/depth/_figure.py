@@ -248,7 +248,7 @@ def draw_paths(
         _draw_frame(figure, drawn)
 
 
-def named(figure: go.Figure, name: str) -> Any:
+def named(figure: go.Figure, name: str) -> go.Scatter:
     """Return the trace of that name in `meta`: legends may have another name for it."""
     return figure.data[next(i for i, one in enumerate(figure._data) if one.get("meta") == name)]
 
@@ -287,7 +287,7 @@ def _colour(figure: go.Figure, drawn: DrawnPaths, suffix: str, ink: str) -> None
         _change(own.marker, "color", ink)
 
 
-def _change(part: Any, name: str, value: str | float) -> None:
+def _change(part: go.Scatter, name: str, value: str | float) -> None:
     if part[name] != value:
         part[name] = value
 

@@ -37,7 +37,7 @@ from sae_nb_widgets.generation._queries import Asking
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._why import Why
 from sae_nb_widgets.generation._writing import Writing
-from sae_nb_widgets.input_lens._controls import uploaded
+from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.input_lens._words import answer_words
 from sae_nb_widgets.panel._declaring import (
     LARGEST_SEED,
@@ -61,6 +61,7 @@ from sae_nb_widgets.steering._words import headline
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.generation import Written
     from sae_nb.models import LiveModel
 
 MOST_NEW, MOST_NAMED, MOST_PINNED, MOST_ADDED = 4096, 12, 12, 10_000
@@ -304,7 +305,7 @@ class GenerationLens(PlayingPanel):
         return self._why.found
 
     @property
-    def _shown_text(self) -> Any:
+    def _shown_text(self) -> Written:
         return self.generation.branches[self.branch].text
 
     @property
@@ -333,7 +334,7 @@ class GenerationLens(PlayingPanel):
         self._show_nothing()
         self._prompt.read(not (self._chosen or kept.branches), kept)
 
-    def take_upload(self, upload: object) -> None:
+    def take_upload(self, upload: Upload) -> None:
         """Put the image that a FileUpload holds into the prompt."""
         if upload:
             with self.guarded("upload"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import traitlets as t
@@ -35,7 +35,7 @@ class Prompt:
         """The text, or the messages with it as the last."""
         return whole_prompt(self._panel.messages, self._panel.prompt)
 
-    def placed(self) -> Any:
+    def placed(self) -> object:
         """Return the prompt, with its image where there is one.
 
         Raises

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sae_nb.generation._generation import Branch, Generation
 
@@ -138,7 +138,7 @@ class Asking:
         """Whether it is still the newest question: the words of an older one would not be drawn."""
         return ask is self._newest
 
-    def _run(self, work: Any) -> None:
+    def _run(self, work: Callable[[], Ways]) -> None:
         self._panel.run_async(work, self._take, doing="", channel=CHANNEL, otherwise=self._stop)
 
     def _take(self, ways: Ways) -> None:

@@ -244,7 +244,7 @@ class InputLens(Panel):
         return str(proposal["value"])
 
     @t.validate("picture", "compare_picture", "sound", "compare_sound")
-    def _input_fits(self, proposal: t.Bunch) -> Any:
+    def _input_fits(self, proposal: t.Bunch) -> object:
         value, name = proposal["value"], proposal["trait"].name
         if value is None:
             self._input_notes[name] = ()
@@ -388,7 +388,7 @@ class InputLens(Panel):
         given = [None if isinstance(one, str) and not one.strip() else one for one in given]
         return [] if given[0] is None else [x for x in given if x is not None]
 
-    def _whole(self, slot: str) -> Any:
+    def _whole(self, slot: str) -> object:
         """Return an input: of a video with its frames per second if known, of a text with its image."""
         value, rate = self.sources.given(slot), self._rates.get(self.sources.trait(slot))
         picture = getattr(self, PICTURES[slot])

@@ -73,8 +73,8 @@ class _Seen:
 class _Ask:
     """The request: a text, or an image, and a second text."""
 
-    first: Any
-    second: Any = None
+    first: str | int
+    second: str | None = None
     plain_at: tuple[int, ...] | None = None
     """Blocks that the logit lens reads; None: those of the lens."""
 
@@ -244,7 +244,7 @@ class LensPanel(Panel):
         text = self.model.modality.is_text
         plain_at = self._plain_at() if text else None
         ask = _Ask(self.text, self.second_text or None, plain_at) if text else _Ask(self.example)
-        if text and not ask.first.strip():
+        if isinstance(ask.first, str) and not ask.first.strip():
             self.forget_async()
             self._seen = self._second = None
             self._columns_box.remove_class(STALE)
@@ -272,7 +272,7 @@ class LensPanel(Panel):
         some = every if self.blocks == "all" else readable(len(every))
         return tuple(sorted({*some, *self.lens.layers}))
 
-    def _read(self, given: object, plain_at: tuple[int, ...] | None) -> _Seen:
+    def _read(self, given: str | int, plain_at: tuple[int, ...] | None) -> _Seen:
         """Read an input, or take what was read of it last."""
         for key, seen in self._known:
             if key == (given, plain_at):
@@ -281,7 +281,7 @@ class LensPanel(Panel):
         self._known = [((given, plain_at), seen), *self._known[:1]]
         return seen
 
-    def _seen_at(self, given: Any, plain_at: tuple[int, ...] | None) -> _Seen:
+    def _seen_at(self, given: str | int, plain_at: tuple[int, ...] | None) -> _Seen:
         if isinstance(given, str):
             return self._both(given, plain_at=plain_at)
         batch = (self._images or [])[given]
@@ -537,7 +537,7 @@ def _nearest(layers: Sequence[int], layer: int) -> int:
     return min(range(len(layers)), key=lambda i: abs(layers[i] - layer))
 
 
-def _block(first: Any) -> int | str:
+def _block(first: int | float) -> int | str:
     """Return the first block from which a lens reads the answer; −1 means that no block does."""
     return int(first) if int(first) >= 0 else "none"
 

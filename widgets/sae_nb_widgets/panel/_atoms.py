@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import traitlets as t
 
@@ -18,6 +18,7 @@ from sae_nb_widgets.panel._glossary import an_atom
 from sae_nb_widgets.panel._status import HasStatus
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb_widgets.panel._panel import Panel
 
 LONGEST_QUERY = 60
@@ -30,8 +31,8 @@ class HasAtoms(HasStatus):
     opens_below = t.Bool(True, help="Whether that browser opens under this panel.")
 
     _atom_names: AtomNames
-    _below: Any = None
-    _below_names: Any = None
+    _below: Panel | None = None
+    _below_names: AtomNames | None = None
     if TYPE_CHECKING:  # the panel's
         _drawing: threading.RLock
 
@@ -55,7 +56,7 @@ class HasAtoms(HasStatus):
         return an_atom(self.dictionary_shown) if self.has_atoms else ""
 
     @property
-    def dictionary_shown(self) -> Any:
+    def dictionary_shown(self) -> SparseAutoencoder | None:
         """Whose atoms these are; None where that is not known."""
         catalogue = self.names.catalogue
         return None if catalogue is None else catalogue.sae

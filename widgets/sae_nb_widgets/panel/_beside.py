@@ -86,7 +86,7 @@ class ShowsBeside:
         self._cell.ask(ANCHORS[beside])
         display(self._cell)
 
-    def _display_(self) -> Any:
+    def _display_(self) -> object:
         """Return what marimo shows, which asks for it by this name: the parts, live."""
         from sae_nb_widgets.panel._marimo import shown_in_marimo
 
@@ -192,7 +192,7 @@ class CellOutput(ipw.VBox):
         self.layout.close()
         super().close()
 
-    def _repr_mimebundle_(self, **kwargs: object) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             still = self._panel._repr_mimebundle_(**kwargs)

@@ -101,7 +101,7 @@ class Page:
     detail: str
     """HTML of the column next to the figure."""
 
-    record: Any
+    record: object
     """Numbers behind the figure: a dataclass, a mapping or None."""
 
     dropped: str
@@ -303,12 +303,12 @@ def record_table(record: object) -> str:
     return f'<table class="sae-nb-record">{rows}</table>'
 
 
-def record_rows(record: Any) -> list[tuple[str, str]]:
+def record_rows(record: object) -> list[tuple[str, str]]:
     """Return fields of a dataclass or mapping as (name, text), without those that its repr leaves out."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         items = [(f.name, getattr(record, f.name)) for f in dataclasses.fields(record) if f.repr]
     else:
-        items = list(record.items())
+        items = list(record.items()) if isinstance(record, Mapping) else []
     return [(str(name), text) for name, value in items if (text := _as_text(value)) is not None]
 
 

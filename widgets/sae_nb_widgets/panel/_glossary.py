@@ -27,11 +27,11 @@ SEVERAL_PLACES = (
 )
 
 
-def an_atom(sae: SparseAutoencoder) -> str:
+def an_atom(sae: SparseAutoencoder | None) -> str:
     """Return what an atom of this dictionary is, in a line."""
     if getattr(sae, "writes", None) is not None:
         return WRITTEN_ELSEWHERE
-    if getattr(sae, "by_site", False):
+    if sae is not None and getattr(sae, "by_site", False):
         return SEVERAL_PLACES.format(kind=type(sae).__name__, n=len(sae.sites))
     return AN_ATOM
 

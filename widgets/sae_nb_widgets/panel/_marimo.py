@@ -120,7 +120,7 @@ def _leaves(box: ipw.Box) -> Iterator[Any]:
             yield child
 
 
-def shown_in_marimo(panel: ipw.Box) -> Any:
+def shown_in_marimo(panel: ipw.Box) -> object:
     """Return the panel's parts as marimo lays them out, one below the other."""
     import marimo as mo  # type: ignore[import-not-found,unused-ignore]
 

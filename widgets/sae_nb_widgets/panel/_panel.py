@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from enum import Enum, auto
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn, TypeVar
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
@@ -91,7 +91,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
         def __getattr__(self, name: str) -> Any:
             return no_attribute(self, name)
 
-    def save(self, *_: object, **__: object) -> Any:
+    def save(self, *_: object, **__: object) -> NoReturn:
         """Answer where nothing is saved: nnsight puts a `save` of its own on every object."""
         raise AttributeError(
             f"A {type(self).__name__} is written by `panel.to_html(file)`; a dashboard's `save(folder)` keeps "
@@ -226,15 +226,17 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
             with self.guarded(f"the key {key}"):
                 action()
 
-    def _key_message(self, _: Any, content: Any, __: Any) -> None:
-        kind = content.get("kind") if isinstance(content, dict) else None
+    def _key_message(self, _: object, content: object, __: object) -> None:
+        if not isinstance(content, dict):
+            return
+        kind = content.get("kind")
         if kind == "key":
             self.press(str(content.get("key")))
             return
         if kind == "file":
             self._send_file()
             return
-        atom = content.get("atom") if isinstance(content, dict) else None
+        atom = content.get("atom")
         if not isinstance(atom, int):
             return
         with self.guarded(f"atom {atom}"):
@@ -431,7 +433,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
         facts = ", ".join(f"{name} {text}" for name, text in self.chips.items())
         return f"{type(self).__name__}({facts})"
 
-    def _repr_mimebundle_(self, **kwargs: object) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         if not isinstance(bundle, dict):
             return bundle
@@ -441,7 +443,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
         return bundle
 
 
-def as_json(value: Any) -> Any:
+def as_json(value: object) -> object:
     """Return a trait's value as JSON has it: lists for tuples, Python's numbers for numpy's."""
     if isinstance(value, Mapping):
         return {str(key): as_json(item) for key, item in value.items()}
@@ -449,6 +451,6 @@ def as_json(value: Any) -> Any:
         return [as_json(item) for item in sorted(value)]
     if isinstance(value, (list, tuple)):
         return [as_json(item) for item in value]
-    if callable(getattr(value, "tolist", None)):
-        return as_json(value.tolist())
+    if callable(tolist := getattr(value, "tolist", None)):
+        return as_json(tolist())
     return None if isinstance(value, float) and not math.isfinite(value) else value

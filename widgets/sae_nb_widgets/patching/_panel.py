@@ -47,6 +47,7 @@ from sae_nb_widgets.patching._queries import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.circuits import Patching
     from sae_nb.data import PromptPairs
     from sae_nb.models import LiveModel
 
@@ -197,7 +198,7 @@ class PatchingPanel(Panel):
     # --- asking -----------------------------------------------------------------------------------
 
     @t.validate("sites")
-    def _sites_exist(self, proposal: t.Bunch) -> Any:
+    def _sites_exist(self, proposal: t.Bunch) -> object:
         if proposal["value"] not in self.site_names:
             raise t.TraitError(
                 f"`sites` must be one of {list(self.site_names)} here, got {proposal['value']!r}. Atoms need "
@@ -322,7 +323,7 @@ class PatchingPanel(Panel):
         return self._seen is not None
 
     @property
-    def found(self) -> Any:
+    def found(self) -> PatchMap | Patching | None:
         """The `PatchMap`, or of atoms the `Patching`, that is shown; None before there is one."""
         return None if self._seen is None else self._seen.found
 
@@ -452,7 +453,7 @@ class PatchingPanel(Panel):
         super().close()
 
 
-def _check(model: Any, clean: Any, corrupted: Any) -> None:
+def _check(model: object, clean: object, corrupted: object) -> None:
     from sae_nb.models import LiveModel
 
     if isinstance(model, PatchMap):

@@ -21,6 +21,7 @@ from sae_nb.models._running import run
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.circuits import Patching
     from sae_nb.models import LiveModel
 
 KINDS: tuple[PairKind, ...] = (
@@ -102,7 +103,11 @@ LABELS = {
 
 
 def answered(
-    model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
+    model: LiveModel,
+    sae: SparseAutoencoder | None,
+    ask: Ask,
+    method: str,
+    callback: Callable[[int, int], None],
 ) -> Seen:
     """Patch as asked; by `method`, which may be the estimate that comes before what was asked.
 
@@ -122,7 +127,7 @@ def _as_on_screen(sentence: str) -> str:
 
 def _patched(
     model: LiveModel,
-    sae: SparseAutoencoder,
+    sae: SparseAutoencoder | None,
     ask: Ask,
     method: str,
     callback: Callable[[int, int], None],

@@ -53,6 +53,7 @@ from sae_nb_widgets.pursuit._runs import (
 
 if TYPE_CHECKING:
     from jaxtyping import Float
+    from plotly.callbacks import Points
     from torch import Tensor
 
     from sae_nb.architectures import SolverTrace, SparseAutoencoder
@@ -410,7 +411,7 @@ class PursuitStepper(PlayingPanel):
         if change["new"] >= 0:
             self.step = change["new"]
 
-    def _on_click(self, trace: go.Bar, points: Any, _: Any) -> None:
+    def _on_click(self, trace: go.Bar, points: Points, _: object) -> None:
         if points.point_inds:
             chosen = self.figure.atom_at(trace, points.point_inds[0])
             if chosen == self.atom:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -292,7 +292,14 @@ class SteeringControls:
         show(self.kept, bool(named))
 
 
-def _menu(panel: SteeringPanel, trait: str, text: str, tip: str, options: Any, **more: Any) -> Any:
+def _menu(
+    panel: SteeringPanel,
+    trait: str,
+    text: str,
+    tip: str,
+    options: Mapping[Any, str] | Sequence[Any],
+    **more: Any,
+) -> Menu:
     menu = control(panel, trait, text, tip, options=options, **more)
     lay_out(menu, max_width="280px")
     return menu

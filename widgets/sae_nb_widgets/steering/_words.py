@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -40,7 +40,7 @@ class Cached:
     def __init__(self, cached: object) -> None:
         self._cached = cached
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> Callable[..., Any]:
         """Return a method of the object that remembers; asked for once."""
         kept = cache(getattr(self._cached, name))
         setattr(self, name, kept)

@@ -333,14 +333,14 @@ def _outward(across: float, along: float) -> str:
     return "middle right" if across > 0 else "middle left"
 
 
-def _draw_control(trace: Any, values: Any) -> None:
+def _draw_control(trace: go.Scatter, values: np.ndarray) -> None:
     """A dashed line across both bars of every feature."""
     middle = np.arange(len(values), dtype=float)
     ends = np.stack((middle - 0.42, middle + 0.42, np.full(len(values), np.nan)), axis=1)
     trace.x, trace.y = ends.ravel(), np.repeat(values, 3)
 
 
-def _bars(figure: go.Figure, name: str, values: Any, what: str) -> None:
+def _bars(figure: go.Figure, name: str, values: np.ndarray, what: str) -> None:
     trace = named(figure, name)
     trace.x = np.arange(len(values))
     trace.y = np.asarray(values, np.float32)

@@ -72,13 +72,14 @@ class TimeStrip:
         self.tokens.observe(lambda change: picked(int(change["new"][1])), "selected")
         self.curves.observe(lambda change: picked(int(change["new"])), "selected")
 
-    def show(self, first: TemporalSummary, second: TemporalSummary | None, signal: Any) -> None:
+    def show(
+        self, first: TemporalSummary, second: TemporalSummary | None, signal: Tensor | None
+    ) -> None:
         """Show other sequences."""
-        is_signal = signal is not None
-        show(self.tokens, not is_signal)
-        show(self.curves, is_signal)
+        show(self.tokens, signal is None)
+        show(self.curves, signal is not None)
         self._marking = True
-        if is_signal:
+        if signal is not None:
             self.curves.show([_chart(np.asarray(signal.detach().cpu(), dtype=np.float64))])
         else:
             records = [first] if second is None else [first, second]
@@ -135,7 +136,7 @@ class Unfolding:
         """Return coordinates of every kind of codes, one after the other."""
         return {name: self._layout(rows) for name, rows in codes.items()}
 
-    def _layout(self, rows: Tensor) -> Any:
+    def _layout(self, rows: Tensor) -> np.ndarray:
         with self._lock:
             if self._closed:
                 raise RuntimeError("The panel was closed before its UMAP layout was there.")

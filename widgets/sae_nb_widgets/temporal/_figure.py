@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import plotly.graph_objects as go
@@ -44,6 +44,9 @@ from sae_nb_widgets.components._concordance import (
     joins_of,
     word_at,
 )
+
+if TYPE_CHECKING:
+    from plotly.callbacks import Points
 
 # -------------------------------------------------------------------------------------------------
 # The empty frame of a sequence's figure: its traces, its axes, and how rows share the height.
@@ -558,7 +561,7 @@ def _draw_arc(
     arc.line.width = 1 + 7 * share
 
 
-def place_clicked(trace: Any, points: Any) -> tuple[int, int | None]:
+def place_clicked(trace: go.Scatter, points: Points) -> tuple[int, int | None]:
     """Return the time under a click, and in the raster also the row."""
     if trace.name == "raster":
         return round(float(points.xs[0])), round(float(points.ys[0]))

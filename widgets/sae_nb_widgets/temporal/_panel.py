@@ -39,6 +39,8 @@ from sae_nb_widgets.temporal._detail import TemporalDetail, TimeStrip, Unfolding
 from sae_nb_widgets.temporal._figure import empty_figure
 
 if TYPE_CHECKING:
+    from plotly.callbacks import Points
+
     from sae_nb.architectures import Temporal
     from sae_nb.models import LiveModel
 
@@ -60,8 +62,8 @@ class _Seen:
 class _Asked:
     """The request: one sequence, or two."""
 
-    given: Any
-    second: Any
+    given: object
+    second: object
     boundaries: tuple[int, ...]
 
 
@@ -319,7 +321,8 @@ class TemporalPanel(Panel):
         self._seen = seen
         if not 0 <= self.token < seen.first.n_times:
             self.token = seen.first.most_predicted
-        signal = seen.asked.given if seen.first.kind == "signal" else None
+        given = seen.asked.given
+        signal = given if isinstance(given, Tensor) and seen.first.kind == "signal" else None
         self._strip.show(seen.first, seen.second, signal)
         self._draw_sequences()
         self._unfold()
@@ -418,7 +421,7 @@ class TemporalPanel(Panel):
     def _choose_time(self, time: int) -> None:
         self.token = time
 
-    def _on_click(self, trace: Any, points: Any, _: Any) -> None:
+    def _on_click(self, trace: go.Scatter, points: Points, _: object) -> None:
         if not points.point_inds or self._seen is None:
             return
         with self.guarded("choosing a time"):
@@ -499,7 +502,7 @@ def _beats_chance(record: TemporalSummary) -> bool:
     return float(record.shares[:, 0].mean()) >= ORDER_MATTERS * float(record.shuffled.mean())
 
 
-def _share(shares: Any) -> str:
+def _share(shares: np.ndarray) -> str:
     return format_number(100 * float(shares.mean()), "%", digits=2)
 
 

@@ -149,11 +149,11 @@ def _padded(words: np.ndarray, n: int) -> np.ndarray:
     return words if len(words) == n else np.full(n, "", dtype=object)
 
 
-def _as_map(values: np.ndarray) -> Any:
+def _as_map(values: np.ndarray) -> np.ndarray | list[list[float | None]]:
     """Fill rows of a wide rectangle, atom 0 at the top left; the rest of the last row is empty."""
     columns = map_columns(len(values))
     rows = -(-len(values) // columns)
-    filler: Any = np.nan if values.dtype.kind == "f" else ""
+    filler = np.nan if values.dtype.kind == "f" else ""
     whole = np.full(rows * columns, filler, dtype=values.dtype)
     whole[: len(values)] = values
     grid = whole.reshape(rows, columns)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._names import AtomNames
+    from sae_nb.training import TrainingRun
     from sae_nb_widgets.training._tracking import Tracked
 
 
@@ -48,22 +49,22 @@ SEEN = 0.01
 """Gain of R² that can be seen on an axis from 0 to 1: two pixels of a curve. Ours."""
 
 
-def distinct(runs: Sequence[Any]) -> list[Any]:
+def distinct(runs: Sequence[TrainingRun]) -> list[TrainingRun]:
     """Return the runs, each once."""
     return list({id(run): run for run in runs}.values())
 
 
-def saes(run: Any) -> list[Any]:
+def saes(run: TrainingRun) -> list[SparseAutoencoder]:
     """Return the SAEs of a run, also of a single one."""
     return list(run.sae) if isinstance(run.sae, Sequence) else [run.sae]
 
 
-def run_name(run: object, index: int) -> str:
+def run_name(run: TrainingRun, index: int) -> str:
     """Name a run in a menu."""
     return f"{index}: {', '.join(type(sae).__name__ for sae in saes(run))}"
 
 
-def live_names(runs: Sequence[Any]) -> tuple[str, ...]:
+def live_names(runs: Sequence[TrainingRun]) -> tuple[str, ...]:
     """Return the numbers besides the learning rate that every SAE of every run lets a training change."""
     named = [
         set(getattr(type(sae), "live_numbers", ()) or ())
