@@ -10,7 +10,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 from sae_nb_widgets.atom import _panel as atom_module
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 from torch import Tensor
 
 import sae_nb as sn

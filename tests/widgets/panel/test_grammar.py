@@ -26,7 +26,7 @@ from sae_nb_widgets.panel._declaring import (
     Site,
     Whole,
 )
-from sae_nb_widgets.panel._exporting import descendants, exported
+from sae_nb_widgets.panel._pages import descendants, exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn

@@ -14,7 +14,7 @@ import plotly.graph_objects as go
 import pytest
 import sae_nb_widgets as sw
 import traitlets as t
-from sae_nb_widgets.panel._exporting import descendants, record_rows
+from sae_nb_widgets.panel._pages import descendants, record_rows
 from sae_nb_widgets.panel._theming import figure_widget
 
 from tests.widgets.made import Held, Page

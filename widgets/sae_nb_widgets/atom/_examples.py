@@ -45,13 +45,13 @@ from sae_nb_widgets.components._base import (
 from sae_nb_widgets.components._picture_grid import (
     StillGrid,
     as_film,
-    as_heard,
+    as_sounds,
     grid_for,
     of_one_grid,
 )
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._exporting import (
+from sae_nb_widgets.panel._pages import (
     COLUMNS,
     descendants,
 )
@@ -289,7 +289,7 @@ class PictureExamples(ExamplesView):
             maximum=maximum,
             **(
                 as_film(self._context)
-                or as_heard(self._context, [(one.sample, one.position) for one in examples])
+                or as_sounds(self._context, [(one.sample, one.position) for one in examples])
             ),
         )
 

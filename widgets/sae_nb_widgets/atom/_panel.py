@@ -333,7 +333,7 @@ class AtomBrowser(Panel):
     def _worth_opening(self) -> int:
         """Return the atom with the surest name, neither rare nor everywhere; else the most frequent one."""
         fires, often = self.catalogue.n_fired, self.catalogue.frequency
-        told = [
+        confirmed = [
             (round(found.beyond_chance, 2), int(fires[atom]), atom)
             for atom in self.labels
             if 0 <= atom < self.n_atoms
@@ -343,8 +343,8 @@ class AtomBrowser(Panel):
             and often[atom] <= RARE
             and self.names.source(atom)
         ]
-        if told:
-            return max(told)[2]
+        if confirmed:
+            return max(confirmed)[2]
         named = (atom for atom in self.names.surest() if fires[atom])
         return next(named, int(self._order[0]) if len(self._order) else self.atom)
 

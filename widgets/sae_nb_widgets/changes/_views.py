@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
 import numpy as np
 from torch import Tensor
 
-from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff
+from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.components import (
@@ -186,3 +187,30 @@ def _texts(inputs: object) -> tuple[str, ...]:
             f"`inputs` must be texts of at least one word, got {inputs!r:.60}. Pass a text or a list of texts."
         )
     return texts
+
+
+# --- What is asked of both models -----------------------------------------------------------------
+
+
+NONE = -1
+"""No finding, no place, no input of the list."""
+
+Answer = ChangedText | ChangedImage
+
+
+@dataclass(frozen=True)
+class Question:
+    """The request: a text, or the number of an image, and the finding whose direction is set back."""
+
+    given: str | int
+    finding: int = NONE
+
+
+def answered(
+    a: LiveModel, b: LiveModel, given: object, finding: int, found: ModelDiff | None
+) -> Answer:
+    """Read a text or an image with both models, and a third time with the direction set back."""
+    read: Any = changed_text if isinstance(given, str) else changed_image
+    if finding == NONE or found is None:
+        return read(a, b, given)
+    return read(a, b, given, found, finding=finding)

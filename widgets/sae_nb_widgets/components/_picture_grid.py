@@ -103,20 +103,20 @@ def as_film(context: Context) -> dict[str, Any]:
     }
 
 
-def as_heard(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def as_sounds(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """Return what is played of (sample, position) of a context, and the names of its places by time, as
     arguments of `PictureGrid.show`; nothing for samples that are not in time.
     """
-    heard = [one for one in (heard_at(context, *place) for place in places) if one is not None]
+    sounds = [one for one in (heard_at(context, *place) for place in places) if one is not None]
     first, grid = context.prefix_tokens, context.patch_grid
-    timed = bool(heard) or context.seconds_per_step is not None
+    timed = bool(sounds) or context.seconds_per_step is not None
     names = context.position_names(first + grid[0] * grid[1])[first:] if grid and timed else ()
-    if not heard:
+    if not sounds:
         return {"patch_names": names} if names else {}
     return {
-        "sounds": [one.values for one in heard],
-        "sound_rate": heard[0].rate,
-        "spans": [one.span for one in heard],
+        "sounds": [one.values for one in sounds],
+        "sound_rate": sounds[0].rate,
+        "spans": [one.span for one in sounds],
         "patch_names": names,
     }
 

@@ -51,7 +51,7 @@ from sae_nb_widgets.panel._declaring import (
     Whole,
     reacts,
 )
-from sae_nb_widgets.panel._exporting import (
+from sae_nb_widgets.panel._pages import (
     Page,
     static_html,
 )

@@ -94,7 +94,7 @@ class MapRuns:
             return
         started = time.perf_counter()
 
-        def heard(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             now = time.perf_counter()
             if now - self._said > POLL_SECONDS and done < total:
                 self._said = now
@@ -102,7 +102,7 @@ class MapRuns:
                 left = format_duration((now - started) / done * (total - done))
                 self._panel.say(f"encoding {share}, {left} left")
 
-        catalogue.callback = heard
+        catalogue.callback = report
 
     def unfold(self, show: Show, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
         """Lay out points by UMAP."""

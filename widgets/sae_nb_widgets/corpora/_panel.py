@@ -36,7 +36,7 @@ from sae_nb_widgets.panel._declaring import (
     reacts,
     small_button,
 )
-from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.panel._theming import figure_widget
 
 if TYPE_CHECKING:

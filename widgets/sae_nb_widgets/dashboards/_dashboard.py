@@ -39,21 +39,21 @@ from sae_nb_widgets.panel._declaring import (
     show,
     small_button,
 )
-from sae_nb_widgets.panel._export import (
+from sae_nb_widgets.panel._exports import (
     AsSite,
     SiteSubject,
-)
-from sae_nb_widgets.panel._exporting import (
-    SHARED_SCRIPT,
-    descendants,
-    fallback_html,
-    format_bytes,
-    page_html,
 )
 from sae_nb_widgets.panel._glossary import AN_ATOM
 from sae_nb_widgets.panel._heading import (
     Heading,
     header_html,
+)
+from sae_nb_widgets.panel._pages import (
+    SHARED_SCRIPT,
+    descendants,
+    fallback_html,
+    format_bytes,
+    page_html,
 )
 from sae_nb_widgets.panel._status import (
     logger,

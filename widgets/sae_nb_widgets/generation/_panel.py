@@ -18,8 +18,7 @@ from sae_nb.summaries import InputSummary
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb.summaries.input._input import where_written
 from sae_nb_widgets.generation import _words as words
-from sae_nb_widgets.generation._branching import Branching
-from sae_nb_widgets.generation._controls import GenerationControls
+from sae_nb_widgets.generation._controls import GenerationControls, Picking
 from sae_nb_widgets.generation._keeping import (
     NOTHING_KEPT,
     Kept,
@@ -30,13 +29,10 @@ from sae_nb_widgets.generation._keeping import (
     whole_message,
 )
 from sae_nb_widgets.generation._margin import Margin
-from sae_nb_widgets.generation._measuring import Measures, Measuring
-from sae_nb_widgets.generation._picking import Picking
 from sae_nb_widgets.generation._prompt import Prompt, fitted
-from sae_nb_widgets.generation._queries import Asking
+from sae_nb_widgets.generation._queries import Measures, Measuring, WaysRuns, Why
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
-from sae_nb_widgets.generation._why import Why
-from sae_nb_widgets.generation._writing import Writing
+from sae_nb_widgets.generation._writing import Branching, Writing
 from sae_nb_widgets.input_lens._controls import Upload, uploaded
 from sae_nb_widgets.input_lens._words import answer_words
 from sae_nb_widgets.panel._declaring import (
@@ -195,7 +191,7 @@ class GenerationLens(PlayingPanel):
         self._opening, self._offered = self.atom, self.strength
         self._prompt = Prompt(self)
         self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
-        self._asking, self.measuring = Asking(self), Measuring(self)
+        self._ways, self.measuring = WaysRuns(self), Measuring(self)
         super().__init__()
         self.names = names_of(sae, labels=labels)
         self.pinned = list(pinned)
@@ -351,7 +347,7 @@ class GenerationLens(PlayingPanel):
     def _show_nothing(self) -> None:
         self._generation = None
         self._why.forget()
-        self._asking.forget()
+        self._ways.forget()
         with self.hold_trait_notifications():
             self.branch, self.token = 0, -1
         self._branching.forget()
@@ -470,7 +466,7 @@ class GenerationLens(PlayingPanel):
     def write_on(self) -> None:
         """Keep the text as it continues with the atom as a branch, and let the model write on in it."""
         with self.guarded("write on"):
-            ways = self._asking.taken()
+            ways = self._ways.taken()
             if ways is not None:
                 self._branching.adopt(ways)
             elif self.branch == 0 or self.token >= 0:
@@ -488,9 +484,9 @@ class GenerationLens(PlayingPanel):
     @reacts("atom", "strength", doing="atom {panel.atom}")
     def _ask_ways(self) -> None:
         """Let the text continue in three ways from the token that is chosen, or from the newest."""
-        if self._asking.ways is not None:
+        if self._ways.ways is not None:
             self._draw_ways()  # of what was asked before, hence dimmed at once
-        self._asking.ask()
+        self._ways.ask()
 
     def _draw_ways(self) -> None:
         if self._generation is not None:
@@ -517,7 +513,7 @@ class GenerationLens(PlayingPanel):
     @property
     def _now(self) -> Now:
         """The state on screen."""
-        ways, fresh = self._asking.shown() if self.ready else (None, False)
+        ways, fresh = self._ways.shown() if self.ready else (None, False)
         return Now(
             ways=ways,
             fresh=fresh,
@@ -552,7 +548,7 @@ class GenerationLens(PlayingPanel):
     def _follow_token(self) -> None:
         """Let the three ways follow a token that is chosen, or the text of a branch that ends elsewhere."""
         if self.token >= 0:
-            self._asking.ask()
+            self._ways.ask()
 
     @reacts("n_named", doing="drawing the text")
     def _draw(self) -> None:

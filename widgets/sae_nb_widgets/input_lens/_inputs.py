@@ -174,7 +174,7 @@ class InputSources:
         pad.observe(lambda _: self.take_drawing(), "pixels")
         t.dlink((self._panel, "ink"), (pad, "colour"), lambda name: _css(INKS[name]))
 
-    def hear(self, recorder: SoundRecorder) -> None:
+    def record_from(self, recorder: SoundRecorder) -> None:
         """Observe the recorder for sounds, and for the reason why there is none."""
         recorder.observe(lambda _: self.take_recording(recorder), "samples")
         recorder.observe(lambda change: self._refused(change["new"]), "refusal")
@@ -187,8 +187,8 @@ class InputSources:
         """Make what was recorded the input."""
         if recorder.samples:
             with self._panel.guarded(RECORDING):
-                heard = (recorder.sound.copy(), recorder.recorded_rate or recorder.rate)
-                self.put(heard, RECORDING)
+                recorded = (recorder.sound.copy(), recorder.recorded_rate or recorder.rate)
+                self.put(recorded, RECORDING)
 
     def undo(self) -> None:
         """Take back a stroke, which the browser knows."""

@@ -46,9 +46,8 @@ from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
 from sae_nb_widgets.input_lens._detail import InputLensDetail
 from sae_nb_widgets.input_lens._figure import input_lens_figure
-from sae_nb_widgets.input_lens._initial_state import atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._inputs import PICTURES, InputExamples, InputSources, checked_point
-from sae_nb_widgets.input_lens._runs import Runs, Seen
+from sae_nb_widgets.input_lens._runs import Answer, InputRuns, atom_to_open, example_to_open
 from sae_nb_widgets.input_lens._views import recorder_of, view_of
 from sae_nb_widgets.input_lens._words import (
     answer_words,
@@ -65,7 +64,7 @@ from sae_nb_widgets.panel._declaring import (
     reacts,
     show,
 )
-from sae_nb_widgets.panel._exporting import Page
+from sae_nb_widgets.panel._pages import Page
 from sae_nb_widgets.panel._samples import (
     facts_of,
     newest,
@@ -216,8 +215,8 @@ class InputLens(Panel):
         stored = None if store is None else store.catalogue(sae)
         self._given_rates = next((x for x in (frequency, acts, stored) if x is not None), None)
         self._base: BaseRate | None = None
-        self._seen: Seen | None = None
-        self._runs = Runs(model, sae, self.hook_point, labels_of(sae, labels))
+        self._seen: Answer | None = None
+        self._runs = InputRuns(model, sae, self.hook_point, labels_of(sae, labels))
         # Of the first input, by atom.
         self._checks: dict[int, SpliceCheck] = {}
         self._atoms: list[int] = []
@@ -269,7 +268,7 @@ class InputLens(Panel):
             self.sources.listen(maker, self.controls.thickness)
         elif self.model.modality == AUDIO:
             maker = self.recorder = recorder_of(self.model)
-            self.sources.hear(maker)
+            self.sources.record_from(maker)
         self._view = view_of(self.model, maker, self.controls.at_pad)
         self.arrange(
             controls=self.controls.first,
@@ -412,7 +411,7 @@ class InputLens(Panel):
             self.say("")
         asked, started = self.target, time.perf_counter()
 
-        def done(seen: Seen) -> None:
+        def done(seen: Answer) -> None:
             if self._inputs():  # else it was taken away meanwhile
                 self._draw(seen, time.perf_counter() - started)
 
@@ -471,7 +470,7 @@ class InputLens(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def _draw(self, seen: Seen, seconds: float) -> None:
+    def _draw(self, seen: Answer, seconds: float) -> None:
         if self._seen is None or self._seen.first is not seen.first:
             self._checks.clear()
         self._seen, self._seconds = seen, seconds
@@ -493,7 +492,7 @@ class InputLens(Panel):
         self._conclude()
         self.say(self._notes(seen))
 
-    def _choose_by_itself(self, seen: Seen) -> None:
+    def _choose_by_itself(self, seen: Answer) -> None:
         """Show an atom of this input, as long as the user has not chosen another."""
         ranked = input_lens_bars.shown_atoms(
             seen.first, seen.contrast, self.sort, self.n_shown, names=self.names
@@ -524,7 +523,7 @@ class InputLens(Panel):
         self._show_position()
         self._conclude()
 
-    def _notes(self, seen: Seen) -> str:
+    def _notes(self, seen: Answer) -> str:
         """Return the changes made to the inputs, and missing information."""
         made = [self._input_notes.get(self.sources.trait(slot), ()) for slot in ("first", "second")]
         return notes_words(made, seen.first, seen.second, seen.contrast)

@@ -36,7 +36,7 @@ from sae_nb_widgets.components._picture_grid import (
     of_one_grid,
 )
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
     import traitlets as t
@@ -407,17 +407,17 @@ class SoundView(PictureView):
         return drawn, heat
 
     def _more(self, summaries: Sequence[InputSummary]) -> dict[str, Any]:
-        heard = [one.sound for one in summaries if one.sound is not None]
+        sounds = [one.sound for one in summaries if one.sound is not None]
         longer = max(summaries, key=lambda one: len(one.tokens))
         grid = longer.patch_grid
-        if len(heard) < len(summaries) or grid is None:
+        if len(sounds) < len(summaries) or grid is None:
             return {}
         first = self._prefix
-        longest = max(len(sound) for sound in heard)
+        longest = max(len(sound) for sound in sounds)
         return {
-            "sounds": heard,
+            "sounds": sounds,
             "sound_rate": round(summaries[0].sample_rate or 1),
-            "spans": [(0.0, len(sound) / longest) for sound in heard],
+            "spans": [(0.0, len(sound) / longest) for sound in sounds],
             "patch_names": longer.tokens[first : first + grid[0] * grid[1]],
         }
 

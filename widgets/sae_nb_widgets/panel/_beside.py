@@ -120,7 +120,7 @@ class CellOutput(ipw.VBox):
         super().__init__()
         self._panel, self._name = panel, name
         self._page, self._line = PageKind(), HTML()
-        self._page.on_msg(self._hears)
+        self._page.on_msg(self._receive)
         self._side: Any = None
         self._asked = ""
 
@@ -135,7 +135,7 @@ class CellOutput(ipw.VBox):
         elif self._side is None:
             self._hold(self._page)
 
-    def _hears(self, _: object, content: object, __: object) -> None:
+    def _receive(self, _: object, content: object, __: object) -> None:
         if not self._asked or not isinstance(content, dict) or content.get("kind") != "page":
             return
         anchor, self._asked = self._asked, ""

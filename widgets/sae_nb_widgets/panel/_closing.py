@@ -12,7 +12,7 @@ from comm import DummyComm
 from IPython import get_ipython
 
 from sae_nb_widgets.components._base import is_shared
-from sae_nb_widgets.panel._exporting import descendants
+from sae_nb_widgets.panel._pages import descendants
 
 # A Jupyter server passes on 3000 messages in 3 s and throws the rest away: widgets stay on the page, and
 # so does the sign that the cell has ended, which then runs for ever. A panel is 30 to 140 widgets.

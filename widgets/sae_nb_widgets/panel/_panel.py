@@ -26,13 +26,13 @@ from sae_nb.figures.theme import (
     escape,
     format_duration,
 )
-from sae_nb_widgets.panel import _exporting as exporting
+from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._background import Background
 from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole, keep_messages, owned_widgets
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show
-from sae_nb_widgets.panel._export import HasExports
+from sae_nb_widgets.panel._exports import HasExports
 from sae_nb_widgets.panel._frame import Frame
 from sae_nb_widgets.panel._glossary import keys_html, words_html
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
@@ -158,14 +158,14 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
             [] if figure is None else [figure] if isinstance(figure, ipw.Widget) else list(figure)
         )
         # By type name along the bases: asking plotly for the class imports seconds of validation code.
-        inside = (w for one in main for w in exporting.descendants(one))
+        inside = (w for one in main for w in pages.descendants(one))
         plots = (w for w in inside if any(c.__name__ == "FigureWidget" for c in type(w).__mro__))
         self._figure = next(plots, None)
         acts = [] if primary is None else [primary.add_class("sae-nb-primary")]
         self._frame.fill([*controls, *acts], more, main, detail)
         self._frame.keys.tips = {
             widget.description: widget.tooltip
-            for widget in exporting.descendants(self)
+            for widget in pages.descendants(self)
             if getattr(widget, "tooltip", None) and getattr(widget, "description", None)
         }
         if self.has_trait("atom"):
@@ -257,7 +257,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
         words = words_html(self._texts())
         searches = any(
             "sae-nb-search" in one._dom_classes
-            for one in exporting.descendants(self)
+            for one in pages.descendants(self)
             if isinstance(one, ipw.DOMWidget)
         )
         keys = keys_html([*self._key_actions, *["/"] * searches])
@@ -269,7 +269,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
     def _texts(self) -> Iterator[str]:
         """Return the texts on the panel, as far as they may contain words of the glossary."""
         yield from (*self.explanation, *self.chips)
-        for widget in exporting.descendants(self._frame.body):
+        for widget in pages.descendants(self._frame.body):
             yield from (
                 str(getattr(widget, name, "")) for name in ("description", "hint", "tokens")
             )
@@ -423,7 +423,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
             self._key_actions.clear()
             self.unobserve_all()
             self.shut_below()
-            for child in [*exporting.descendants(self), *owned_widgets(self)]:
+            for child in [*pages.descendants(self), *owned_widgets(self)]:
                 if child is not self:
                     close_whole(child)
             self.layout.close()
@@ -439,7 +439,7 @@ class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
             return bundle
         bundle["text/plain"] = f"{self!r}: {self.question} {self.status}".strip()
         with self.guarded("the picture for readers without JavaScript"):
-            bundle["text/html"] = exporting.fallback_html(self.page_now())
+            bundle["text/html"] = pages.fallback_html(self.page_now())
         return bundle
 
 

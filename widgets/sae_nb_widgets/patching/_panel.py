@@ -25,7 +25,7 @@ from sae_nb_widgets.panel._declaring import (
     reacts,
     show,
 )
-from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._pages import COLUMNS
 from sae_nb_widgets.patching import _words as words
 from sae_nb_widgets.patching._controls import (
     DIRECTIONS,
@@ -36,8 +36,8 @@ from sae_nb_widgets.patching._controls import (
 )
 from sae_nb_widgets.patching._detail import QUIET, PatchingDetail
 from sae_nb_widgets.patching._queries import (
-    Ask,
-    Seen,
+    Answer,
+    Question,
     StoppedError,
     answered,
     first_kind,
@@ -145,8 +145,8 @@ class PatchingPanel(Panel):
         if self.model is not None and self.model.n_heads is None:
             without |= {"heads", "heads_by_position"}
         self.site_names = tuple(name for name in SITES if name not in without)
-        self._seen: Seen | None = None
-        self._ask: Ask | None = None
+        self._seen: Answer | None = None
+        self._ask: Question | None = None
         self._pairs: tuple[tuple[Any, int, int], PromptPairs] | None = None
         self._stopping = threading.Event()
         self._said = 0.0
@@ -251,7 +251,7 @@ class PatchingPanel(Panel):
         # Atoms are estimated and measured in one call.
         self._work(ask, ask.method if ask.sites == "atoms" else "attribution")
 
-    def _asked(self) -> Ask:
+    def _asked(self) -> Question:
         """Return the request; texts that are not the template's make the pair a typed one."""
         fields = self.clean, self.corrupted, self.target, self.other
         answers: tuple[tuple[str, str], ...] = (
@@ -266,16 +266,16 @@ class PatchingPanel(Panel):
                 answers = tuple(pairs.answers)
             else:
                 self.template = ""
-        return Ask(
+        return Question(
             clean, corrupted, answers, self.control, self.sites, self.heads, self.direction, self.method,
             self.seed,
         )  # fmt: skip
 
-    def _work(self, ask: Ask, method: str) -> None:
+    def _work(self, ask: Question, method: str) -> None:
         stopping, doing = self._stopping, "estimating" if method == "attribution" else "measuring"
         model, sae, began = self.model, self.sae, time.perf_counter()
 
-        def heard(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             if stopping.is_set():
                 raise StoppedError
             now = time.perf_counter()
@@ -286,13 +286,13 @@ class PatchingPanel(Panel):
                     if not self._closed and not stopping.is_set():
                         self.say(f"{doing}: {format_percent(done / total)}, {left} left")
 
-        def work() -> Seen | None:
+        def work() -> Answer | None:
             try:
-                return answered(model, sae, ask, method, heard)
+                return answered(model, sae, ask, method, report)
             except StoppedError:
                 return None
 
-        def done(found: Seen | None) -> None:
+        def done(found: Answer | None) -> None:
             if found is None:
                 self._show_stop(False)
                 self.say("Stopped: the map shows estimates by attribution.")
@@ -365,7 +365,7 @@ class PatchingPanel(Panel):
 
     # --- drawing ----------------------------------------------------------------------------------
 
-    def _take(self, found: Seen) -> None:
+    def _take(self, found: Answer) -> None:
         """Draw a map; the chosen cell stays, or the first one is chosen once the map is what was asked for."""
         self._seen = found
         self._draw()

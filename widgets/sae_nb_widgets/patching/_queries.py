@@ -39,7 +39,7 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Ask:
+class Question:
     """The request: pairs of texts, what is asked of the answers, and which places are exchanged how."""
 
     clean: tuple[str, ...]
@@ -56,7 +56,7 @@ class Ask:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Answer:
     """The answer: a map of places or atoms, and a second one of the control."""
 
     found: PatchMap | Patching
@@ -76,16 +76,16 @@ class Seen:
         return isinstance(self.found, Patching)
 
 
-def seen(found: PatchMap | Patching, method: str) -> Seen:
+def seen(found: PatchMap | Patching, method: str) -> Answer:
     """Return what is drawn of a result."""
     if isinstance(found, PatchMap):
-        return Seen(
+        return Answer(
             found, found.rows, found.columns, found.effect, found.estimated, found.rows,
             found.control, found.control_source, found.method == "exact",
         )  # fmt: skip
     exact = method == "exact"
     effect = found.measured if exact else found.estimated
-    return Seen(
+    return Answer(
         found, tuple(f"atom {atom}" for atom in found.chosen), ("share",),
         effect[found.chosen, None], found.estimated[found.chosen, None],
         tuple(f"atom {atom}" for atom in found.random), effect[found.random, None],
@@ -105,10 +105,10 @@ LABELS = {
 def answered(
     model: LiveModel,
     sae: SparseAutoencoder | None,
-    ask: Ask,
+    ask: Question,
     method: str,
     callback: Callable[[int, int], None],
-) -> Seen:
+) -> Answer:
     """Patch as asked; by `method`, which may be the estimate that comes before what was asked.
 
     Raises
@@ -128,10 +128,10 @@ def _as_on_screen(sentence: str) -> str:
 def _patched(
     model: LiveModel,
     sae: SparseAutoencoder | None,
-    ask: Ask,
+    ask: Question,
     method: str,
     callback: Callable[[int, int], None],
-) -> Seen:
+) -> Answer:
     target: Any = list(ask.answers) if ask.answers else None
     if target is not None and not ask.answers[0][0]:
         raise ValueError(

@@ -50,8 +50,8 @@ from sae_nb_widgets.panel._declaring import (
     reacts,
     show,
 )
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
 from sae_nb_widgets.panel._heading import place_words
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 from sae_nb_widgets.panel._samples import (
     Samples,
     check_parts,

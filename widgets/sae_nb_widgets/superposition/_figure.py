@@ -146,12 +146,12 @@ def _waiting() -> dict[str, Any]:
 def _traces(n_features: int, flat: bool) -> list[Any]:
     arrows = [*(_arrow(feature) for feature in range(n_features)), _rings()]
     control = {"color": theme.CONTROL, "width": 2, "dash": theme.CONTROL_DASH}
-    told_apart = [
+    labelled = [
         _bar(BEST["neuron"], theme.NEUTRAL, 3),
         _bar(BEST["atom"], ATOM_COLOUR, 3),
         _line(BEST["random"], control, 3),
     ]
-    for trace in told_apart:
+    for trace in labelled:
         trace.showlegend = True
     return [
         *(arrows if flat else [_bar("lengths", theme.NEUTRAL, 0)]),
@@ -159,7 +159,7 @@ def _traces(n_features: int, flat: bool) -> list[Any]:
         # Arrows have the same colours, and their numbers.
         *(_curve(i, not flat and n_features <= MOST_LABELLED) for i in range(n_features)),
         _line(CURSOR, {"color": fade(theme.GREY, 0.4), "width": 6}, 2),
-        *told_apart,
+        *labelled,
     ]
 
 

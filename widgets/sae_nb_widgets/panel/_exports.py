@@ -20,7 +20,7 @@ from sae_nb.figures.theme import escape
 from sae_nb.files._atomic import write_bytes
 from sae_nb.site import Site
 from sae_nb.site._write import site_of
-from sae_nb_widgets.panel import _exporting as exporting
+from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._heading import Heading, usual_where
 from sae_nb_widgets.panel._status import HasStatus, linked
 
@@ -170,11 +170,11 @@ class HasExports(AsSite, HasStatus):
 
     def static_main(self) -> str:
         """Return what is under the figure as HTML that needs no script."""
-        return exporting.static_html(self.main_widgets())
+        return pages.static_html(self.main_widgets())
 
     def static_detail(self) -> str:
         """Return what is next to the figure as HTML that needs no script."""
-        return exporting.static_html(self._frame.detail.children)
+        return pages.static_html(self._frame.detail.children)
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write; it names the atom."""
@@ -206,7 +206,7 @@ class HasExports(AsSite, HasStatus):
         ------
         TimeoutError: If the panel's work takes longer than ten minutes.
         """
-        return exporting.write_page(self.static_page(), Path(path), share_script=share_script)
+        return pages.write_page(self.static_page(), Path(path), share_script=share_script)
 
     def site_subject(self) -> SiteSubject:
         """Return the panel's atoms, if it shows some whose activations are known."""
@@ -219,14 +219,14 @@ class HasExports(AsSite, HasStatus):
             )
         return SiteSubject(names, getattr(self, "model", None), lens=getattr(self, "_lens", None))
 
-    def static_page(self) -> exporting.Page:
+    def static_page(self) -> pages.Page:
         """Return what `to_html` writes, once the panel's answer is there; where there is none, the reason."""
         self.wait(EXPORT_WAITS_SECONDS)
         return self.page_now(main=self.static_main(), detail=self.static_detail())
 
-    def page_now(self, *, main: str = "", detail: str = "") -> exporting.Page:
+    def page_now(self, *, main: str = "", detail: str = "") -> pages.Page:
         """Return what is shown now as a page, with the parts under and next to the figure as given."""
-        return exporting.Page(
+        return pages.Page(
             heading=self.heading(),
             answer=self.answer or (self.status if self.problem else ""),
             bold=self._bold,
@@ -273,9 +273,9 @@ class HasExports(AsSite, HasStatus):
     def _sheet(self) -> Drawing:
         page = self.static_page()  # waits
         page = replace(page, figure=self.still_figure())
-        main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
-        detail = exporting.drawings([self._frame.detail], exporting.DETAIL_WIDTH)
-        return exporting.sheet(page, main, detail)
+        main = pages.drawings(self.main_widgets(), pages.MAIN_WIDTH)
+        detail = pages.drawings([self._frame.detail], pages.DETAIL_WIDTH)
+        return pages.sheet(page, main, detail)
 
     def export(self, kind: str) -> None:
         """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say where, with a link."""
@@ -284,7 +284,7 @@ class HasExports(AsSite, HasStatus):
         with self.guarded(f"writing {path.name}"):
             (self.to_html if kind == "html" else self.to_png)(path)
             self._written = path
-            size = exporting.format_bytes(path.stat().st_size)
+            size = pages.format_bytes(path.stat().st_size)
             self.say(f"Written: {path} ({size}), in the folder {path.resolve().parent}.")
             self._frame.written.value = linked(escape(self.status), path)
 
@@ -301,5 +301,5 @@ class HasExports(AsSite, HasStatus):
         if path is None:
             return
         with self.guarded(f"opening {path.name}"):
-            kind = exporting.FILE_TYPES[path.suffix.removeprefix(".")]
+            kind = pages.FILE_TYPES[path.suffix.removeprefix(".")]
             self._frame.keys.send({"kind": "file", "type": kind}, [path.read_bytes()])
