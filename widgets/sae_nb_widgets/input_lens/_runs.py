@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum, auto
 from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
@@ -28,13 +29,30 @@ RUNS_KEPT = 8
 N_PERMUTATIONS = 500
 
 
-@dataclass(frozen=True)
+class Phase(Enum):
+    """How far an InputLens is."""
+
+    COUNTING = auto()
+    """It finds how often atoms are active anyway: nothing is read yet."""
+
+    OPEN = auto()
+    """It reads what it is given; the first reading takes longest."""
+
+    READ = auto()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Answer:
     """The state on screen: one input, or two and their difference."""
 
     first: InputSummary
     second: InputSummary | None = None
     contrast: Contrast | None = None
+    drawn: bool = False
+    """Whether the first is being drawn by hand: while the pen moves, the atom stays."""
+
+    seconds: float = 0.0
+    """From the question to the answer."""
 
     @property
     def both(self) -> list[InputSummary]:
@@ -43,7 +61,7 @@ class Answer:
 
 
 class InputRuns:
-    """InputRuns a model on inputs and keeps the records of the last few."""
+    """Runs a model on inputs and keeps the records of the last few."""
 
     def __init__(
         self,
@@ -59,10 +77,11 @@ class InputRuns:
         """Return the records of one input or two; runs in a worker thread and touches no widget."""
         first = self._run(given[0], target_of(self._model, asked), base)
         if len(given) == 1:
-            return Answer(first)
+            return Answer(first=first)
         # Both contributions are to one answer: that of the first input.
         second = self._run(given[1], first.target, base)
-        return Answer(first, second, first.compare(second, n_permutations=N_PERMUTATIONS))
+        contrast = first.compare(second, n_permutations=N_PERMUTATIONS)
+        return Answer(first=first, second=second, contrast=contrast)
 
     def is_worth_seeing(self, given: object, base: BaseRate | None) -> bool:
         """Return whether atoms matter in an input, whose run is kept."""

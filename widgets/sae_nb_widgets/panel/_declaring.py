@@ -176,7 +176,7 @@ class Atom(Whole):
         return or_trait_error(check_atom, value, panel.n_atoms, name=self.name)
 
 
-class _Ruled:
+class ByRule:
     """A value that `rule(panel, value)` lets pass, perhaps in another form, or refuses.
 
     Of traits that are set together the rule sees the panel as it is in the end.
@@ -197,15 +197,15 @@ class _Ruled:
         def __set__(self, panel: object, value: object) -> None: ...
 
 
-class RuledText(_Ruled, t.Unicode[str, str]):
+class RuledText(ByRule, t.Unicode[str, str]):
     """A text that a rule lets pass."""
 
 
-class RuledNumber(_Ruled, t.Float[Any, Any]):
+class RuledNumber(ByRule, t.Float[Any, Any]):
     """A number that a rule lets pass."""
 
 
-class Ruled(_Ruled, t.Any):
+class Ruled(ByRule, t.Any):
     """Anything that a rule lets pass."""
 
 
