@@ -284,10 +284,6 @@ class CorpusPanel(Panel):
         word = self.summary.table.at[atom, "word"]
         return f"at “{word}”" if word else ""
 
-    def _row_words(self, atom: int) -> str:
-        # Of images a place is found at once; words are counted first.
-        return self._known_words(atom) if self._has_words else self.names.words(atom)
-
     @reacts("by", "max_q", "min_share", "n_rows", doing="listing atoms")
     def _draw(self) -> None:
         self._draw_list()
@@ -315,7 +311,15 @@ class CorpusPanel(Panel):
         )
         self.table.show(
             words.headers(summary, self._has_words),
-            [words.cells(summary, atom, self._row_words(atom), self._has_words) for atom in rows],
+            [
+                words.cells(
+                    summary,
+                    atom,
+                    (self._known_words(atom) if self._has_words else self.names.words(atom)),
+                    self._has_words,
+                )
+                for atom in rows
+            ],
             numeric=words.NUMERIC[: len(words.headers(summary, self._has_words))],
             atoms=rows,
         )

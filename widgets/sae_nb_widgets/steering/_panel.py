@@ -83,14 +83,18 @@ from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
 from sae_nb_widgets.steering._queries import Question, SteeringAnswer, SteeringRuns
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import (
+    NO_IMAGE,
+    NO_TEXT,
+    STATES_HAVE_NO_CURVE,
     Cached,
     answer_words,
     continuation_words,
     curve_words,
     edit_words,
     headline,
+    kept_words,
+    lowered_words,
     numbers_words,
-    plain_number,
     recipe_words,
     search_words,
     strength_words,
@@ -105,11 +109,6 @@ if TYPE_CHECKING:
 
 
 CURVE_POINTS = 11
-STATES_HAVE_NO_CURVE = (
-    "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
-)
-NO_TEXT = "The text is empty. Type at least one word."
-NO_IMAGE = "There is no image. Draw or choose one above."
 
 
 @checked(leave=("acts", "hook_point"))
@@ -386,11 +385,7 @@ class SteeringPanel(Panel):
         if strength is None:
             return ""
         edit = strength_words(strength, self.unit, self.mode)
-        scaled = " “Match effect size” then scales both together." if self.target_kl else ""
-        return (
-            f"Kept: {self.names.in_text(self.atom)} {edit}. Choose another atom to change with it."
-            f"{scaled}"
-        )
+        return kept_words(self.names.in_text(self.atom), edit, bool(self.target_kl))
 
     @reacts("atom", doing="steering", early=True)
     def _stay_safe(self) -> None:
@@ -409,12 +404,7 @@ class SteeringPanel(Panel):
         if self.unit == chosen.unit and abs(set_by_hand) <= safe:
             return
         self.strength = float(np.copysign(safe, set_by_hand))
-        unit = UNITS[self.unit]
-        lowered = f"{plain_number(self.strength)}{unit.sign or f' {unit.words}'}"
-        self._lowered = (
-            f"Strength back to {lowered}: {plain_number(set_by_hand)} was set for another atom and may "
-            "break the model with this one."
-        )
+        self._lowered = lowered_words(self.strength, self.unit, set_by_hand)
 
     def _offer(self, strength: float) -> None:
         """Set a strength that was measured, unless one was chosen."""

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 SENTENCE_ENDS = (".", "!", "?", "…")
 FIRST_WORDS = 6
 RANDOM_PUSH = "random push of the same size"
+STATES_HAVE_NO_CURVE = (
+    "A dose–response curve needs class scores (wrap the model with class_names=) or next tokens"
+)
+NO_TEXT = "The text is empty. Type at least one word."
+NO_IMAGE = "There is no image. Draw or choose one above."
 
 
 class Cached:
@@ -62,6 +67,21 @@ def strength_words(strength: float, unit: str, mode: Mode) -> str:
     number = plain_number(abs(strength) if below else strength)
     verb = how.verb_below if below else how.verb
     return f"{verb} {UNITS[unit].amount_words(number) if how.takes_units else number}"
+
+
+def kept_words(name: str, edit: str, scaled: bool) -> str:
+    """State that an atom stays as it is edited until another one is chosen."""
+    both = " “Match effect size” then scales both together." if scaled else ""
+    return f"Kept: {name} {edit}. Choose another atom to change with it.{both}"
+
+
+def lowered_words(strength: float, unit: str, before: float) -> str:
+    """State that a strength which was set for another atom is not kept."""
+    sign = UNITS[unit].sign or f" {UNITS[unit].words}"
+    return (
+        f"Strength back to {plain_number(strength)}{sign}: {plain_number(before)} was set for another "
+        "atom and may break the model with this one."
+    )
 
 
 def headline(names: AtomNames | Cached, atom: int, strength: float, mode: Mode) -> str:

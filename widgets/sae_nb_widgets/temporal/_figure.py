@@ -512,7 +512,7 @@ def draw_maps(figure: go.Figure, record: TemporalSummary, view: View) -> None:
 
 def _name_times(figure: go.Figure, record: TemporalSummary, second: TemporalSummary | None) -> None:
     starts, names = _named_times(record)
-    step = math.ceil(len(starts) / (13 * MOST_NAMED / _font()))
+    step = math.ceil(len(starts) / (13 * MOST_NAMED / current_theme().font_px))
     for axis in (figure.layout.xaxis, figure.layout.xaxis3):
         axis.tickvals = starts[::step]
         axis.ticktext = [plot_text(name) for name in names[::step]]
@@ -528,10 +528,6 @@ def _named_times(record: TemporalSummary) -> tuple[list[int], list[str]]:
     joins = joins_of(record.names)
     starts = [time for time in times if (time == 0 or joins[time]) and record.names[time].strip()]
     return starts, [word_at(record.names, time) for time in starts]
-
-
-def _font() -> int:
-    return current_theme().font_px
 
 
 def _raster_title(raster: Raster, part: str) -> str:
