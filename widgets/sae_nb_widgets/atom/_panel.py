@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,6 +84,16 @@ MOST_EXAMPLES = 60
 HEADS = "head_out"
 OPENING = "Everyone in the village knew that"
 """Prompt of the texts that are written when an atom is turned up: one of those with which names were tested."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The part of an atom's record that is drawn."""
+
+    atom: int
+    band: Band
+    page: int
+    per_page: int
 
 
 @checked(leave=("acts",))
@@ -212,7 +223,7 @@ class AtomBrowser(Panel):
         self.effects = Effects(self, model, lens)
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
-        self._drawn: tuple[int, Band, int, int] | None = None
+        self._drawn: Question | None = None
         self._chosen = False
         self._said = self._started = 0.0
         super().__init__(chips=self._chips())
@@ -438,8 +449,8 @@ class AtomBrowser(Panel):
         self._draw()
 
     @property
-    def _wanted(self) -> tuple[int, Band, int, int]:
-        return self.atom, self.band, self.page, self.per_page
+    def _wanted(self) -> Question:
+        return Question(self.atom, self.band, self.page, self.per_page)
 
     @reacts("page", "per_page", doing="atom {panel.atom}")
     def _draw(self) -> None:
@@ -455,12 +466,12 @@ class AtomBrowser(Panel):
             self._show(self._summarise())
 
     def _summarise(self) -> AtomSummary:
-        atom, band, page, n_examples = self._drawn or self._wanted
+        asked = self._drawn or self._wanted
         return self.catalogue.summary(
-            atom,
-            band,
-            page=page,
-            n_examples=n_examples,
+            asked.atom,
+            asked.band,
+            page=asked.page,
+            n_examples=asked.per_page,
             n_neighbours=MOST_NEIGHBOURS,
             model=self._model,
             lens=self._lens,
@@ -524,7 +535,7 @@ class AtomBrowser(Panel):
             return  # computed off the main thread for what is no longer asked for
         self._record = record
         if self.page != record.page:
-            self._drawn = (record.atom, record.band, record.page, self.per_page)
+            self._drawn = Question(record.atom, record.band, record.page, self.per_page)
             self.page = record.page
         self.effects.ask_quickly(record)
         self._show_parts(record)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import traitlets as t
@@ -30,7 +32,7 @@ from sae_nb_widgets.generation._keeping import (
 )
 from sae_nb_widgets.generation._margin import Margin
 from sae_nb_widgets.generation._prompt import Prompt, fitted
-from sae_nb_widgets.generation._queries import Measures, Measuring, WaysRuns, Why
+from sae_nb_widgets.generation._queries import Chosen, Measures, Measuring, WaysRuns, Why
 from sae_nb_widgets.generation._views import EMPTY, GenerationViews, Now
 from sae_nb_widgets.generation._writing import Branching, Writing
 from sae_nb_widgets.input_lens._controls import Upload, uploaded
@@ -187,17 +189,16 @@ class GenerationLens(PlayingPanel):
         self.scale = StrengthScale(talks=True)
         self._base: BaseRate | None = None
         self._generation: Generation | None = None
-        # Atom and strength that the panel chose: the strength follows the atom until another is set.
-        self._opening, self._offered = self.atom, self.strength
+        self._own = Chosen(self.atom, self.strength)
         self._prompt = Prompt(self)
         self._writing, self._branching, self._why = Writing(self), Branching(self), Why(self)
-        self._ways, self.measuring = WaysRuns(self), Measuring(self)
+        self._ways, self.measuring = WaysRuns(self), Measuring()
         super().__init__()
         self.names = names_of(sae, labels=labels)
         self.pinned = list(pinned)
         self.chips = self._facts()
         self._build()
-        self.measuring.begin(self._acts, self._frequency)
+        self._measure()
         picture = None
         if isinstance(prompt, tuple) and len(prompt) == 2 and isinstance(prompt[0], str):
             prompt, picture = prompt
@@ -244,6 +245,15 @@ class GenerationLens(PlayingPanel):
     def _facts(self) -> dict[str, str]:
         place = stream_of(self.model, self.hook_point)
         return facts_of(self.model, self.sae, place, self._base)
+
+    def _measure(self) -> None:
+        """Find how often and how strongly atoms fire; off the main thread where that is encoding."""
+        work = partial(self.measuring.measure, self.sae, self._acts, self._frequency, self.scale)
+        if self._acts is None and not hasattr(self._frequency, "batches"):
+            self._take_measures(work())
+        else:
+            self.loading("Measuring how often and how strongly each atom fires")
+            self.run_async(work, self._take_measures, channel="usual")
 
     def note_measures(self, found: Measures) -> None:
         """Note how often and how strongly atoms fire elsewhere."""
@@ -612,7 +622,7 @@ class GenerationLens(PlayingPanel):
     @property
     def _chosen(self) -> bool:
         """Whether atom or strength are others than those that the panel chose."""
-        return (self.atom, self.strength) != (self._opening, self._offered)
+        return Chosen(self.atom, self.strength) != self._own
 
     def _open_on(self, opening: int | None) -> None:
         """Open on an atom, or on the most notable at the newest token, unless one was chosen."""
@@ -620,15 +630,17 @@ class GenerationLens(PlayingPanel):
             return
         found = self._now.notable(self._newest, 1)
         if opening is not None or found:
-            self._opening = self.atom = found[0][0] if opening is None else opening
+            self._own = replace(self._own, atom=found[0][0] if opening is None else opening)
+            self.atom = self._own.atom
         self._offer_strength()
 
     @reacts("atom", doing="atom {panel.atom}", early=True)
     def _offer_strength(self) -> None:
         """Let the strength follow the atom: its 99th percentile, else how strongly it fires in the prompt."""
         safe = self.scale.safe(self.atom, "add")
-        if safe is not None and self.strength == self._offered:
-            self._offered = self.strength = safe
+        if safe is not None and self.strength == self._own.strength:
+            self._own = replace(self._own, strength=safe)
+            self.strength = safe
 
     @reacts("atom", "strength", doing="atom {panel.atom}", early=True)
     def _fit_controls(self) -> None:
@@ -670,9 +682,9 @@ class GenerationLens(PlayingPanel):
         own = ("branches", "shown", "picture")
         super().restore({k: v for k, v in state.items() if k not in own})
         if "atom" in state:
-            self._opening = -1  # equal to none: what was kept stays
+            self._own = replace(self._own, atom=-1)  # equal to none: what was kept stays
         if "strength" in state:
-            self._offered = float("nan")
+            self._own = replace(self._own, strength=float("nan"))
         if kept.branches:
             self._begin(kept)
 

@@ -18,7 +18,9 @@ from sae_nb.summaries.input._contrast import (
 )
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb_widgets.generation._panel import GenerationLens
+    from sae_nb_widgets.steering._scale import StrengthScale
 
 WAYS = "ways"
 N_AHEAD = 24
@@ -26,6 +28,14 @@ N_AHEAD = 24
 
 DRAWN_FIRST, DRAWN_EVERY = 0.04, 0.15
 """Seconds of writing before the first drawing, so that a slider answers at once, and between two later ones."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Atom and strength that a GenerationLens chose by itself: they follow the text until others are set."""
+
+    atom: int
+    strength: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,33 +258,22 @@ Measures = tuple[BaseRate | None, Any]
 
 
 class Measuring:
-    """Measures for `panel`, off its main thread where that is encoding.
+    """Measures an SAE once, in any thread, for whoever waits for that in others."""
 
-    The atom to open on is chosen by it, whichever is known first: it, or what the prompt makes fire.
-    """
-
-    def __init__(self, panel: GenerationLens) -> None:
-        self._panel = panel
+    def __init__(self) -> None:
         self._found: Future[Measures] = Future()
 
-    def begin(self, acts: object, frequency: object) -> None:
-        """Measure, and hand the panel what was found."""
-        panel = self._panel
-
-        def work() -> Measures:
-            found: Measures = (None, None)
-            try:
-                found = base_rate(panel.sae, frequency), panel.scale.measure(panel.sae, acts)
-            finally:
-                with contextlib.suppress(InvalidStateError):  # the panel was closed meanwhile
-                    self._found.set_result(found)
-            return found
-
-        if acts is None and not hasattr(frequency, "batches"):
-            panel._take_measures(work())
-        else:
-            panel.loading("Measuring how often and how strongly each atom fires")
-            panel.run_async(work, panel._take_measures, channel="usual")
+    def measure(
+        self, sae: SparseAutoencoder, acts: object, frequency: object, scale: StrengthScale
+    ) -> Measures:
+        """Measure an SAE on activations, and how often its atoms fire if that is given."""
+        found: Measures = (None, None)
+        try:
+            found = base_rate(sae, frequency), scale.measure(sae, acts)
+        finally:
+            with contextlib.suppress(InvalidStateError):  # the panel was closed meanwhile
+                self._found.set_result(found)
+        return found
 
     @property
     def known(self) -> Measures | None:
