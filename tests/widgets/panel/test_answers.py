@@ -45,6 +45,7 @@ def test_the_answer_stands_under_the_question_and_the_numbers_behind_it_wait(pan
     panel.conclude("“digit 4” (atom 7) turns 90 % of them.", numbers="KL 2.95 nats")
     assert 'data-atom="7"' in panel._frame.answer.value
     assert panel._frame.numbers.layout.display == "none"
+    assert panel._frame.numbers_button.layout.display is None  # there are some to show
     panel.show_numbers = True
     assert panel._frame.numbers.value == "KL 2.95 nats"
     assert panel._frame.numbers.layout.display is None
