@@ -241,8 +241,8 @@ class AtomBrowser(Panel):
         self.examples = self._examples_view()
         self.per_page = self.examples.per_page
         self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
-        self.beside = SiteColumns(self._whole, self._choose_example)
-        self._examples = VBox([self.examples.widget, self.beside.widget])
+        self.site_columns = SiteColumns(self._whole, self._choose_example)
+        self._examples = VBox([self.examples.widget, self.site_columns.widget])
         self.crops = CropSheet(self._choose_crop)
         self.notes = AtomNotes(self, self.labels)
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
@@ -366,8 +366,11 @@ class AtomBrowser(Panel):
         self.__dict__.pop("head_shares", None)
         self.names = names_of(old.sae, self._whole, self.labels)
         self._take_site()
-        old_columns, self.beside = self.beside, SiteColumns(self._whole, self._choose_example)
-        self._examples.children = (self.examples.widget, self.beside.widget)
+        old_columns, self.site_columns = (
+            self.site_columns,
+            SiteColumns(self._whole, self._choose_example),
+        )
+        self._examples.children = (self.examples.widget, self.site_columns.widget)
         old_columns.close()
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
@@ -382,7 +385,7 @@ class AtomBrowser(Panel):
             old, self.examples = self.examples, self._examples_view()
             self._listen_to_examples()
             self.examples.show_heat(self.show_heat)
-            self._examples.children = (self.examples.widget, self.beside.widget)
+            self._examples.children = (self.examples.widget, self.site_columns.widget)
             old.close()
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
@@ -571,9 +574,9 @@ class AtomBrowser(Panel):
         """Draw examples, those of several sites side by side."""
         several = bool(record.sites)
         show(self.examples.widget, not several)
-        show(self.beside.widget, several)
+        show(self.site_columns.widget, several)
         if several:
-            self.beside.show(record)
+            self.site_columns.show(record)
         else:
             self.examples.atom = record.atom
             self.examples.show(record.examples, record.max_strength, record.missing)
@@ -658,7 +661,7 @@ class AtomBrowser(Panel):
     def clear_selection(self) -> None:
         """Choose no example and end the search."""
         self.examples.clear()
-        self.beside.clear()
+        self.site_columns.clear()
         self.search = ""
         self.say("")
 
@@ -683,7 +686,7 @@ class AtomBrowser(Panel):
     @reacts("show_heat", doing="drawing the heat", early=True)
     def _show_heat(self) -> None:
         self.examples.show_heat(self.show_heat)
-        self.beside.show_heat(self.show_heat)
+        self.site_columns.show_heat(self.show_heat)
 
     @reacts("details", doing="details", early=True)
     def _show_details(self) -> None:

@@ -30,7 +30,6 @@ from sae_nb_widgets.components._base import (
 from sae_nb_widgets.components._scripts import read_static
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import (
     TIGHT,
@@ -55,6 +54,7 @@ from sae_nb_widgets.panel._pages import (
     format_bytes,
     page_html,
 )
+from sae_nb_widgets.panel._side_panel import HasSidePanel
 from sae_nb_widgets.panel._status import (
     logger,
     sentence_html,
@@ -92,7 +92,7 @@ SESSION_NAME = "session"
 LONGEST_NAME = 60
 
 
-class Dashboard(AsSite, ShowsBeside, ipw.VBox):
+class Dashboard(AsSite, HasSidePanel, ipw.VBox):
     """ConceptMap next to the AtomBrowser; SteeringPanel and further views in tabs, under one bar.
 
     Make one with `sae_nb_widgets.dashboard`. All panels show the same `atom`; the bar, which stays in

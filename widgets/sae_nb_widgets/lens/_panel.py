@@ -381,8 +381,8 @@ class LensPanel(Panel):
         if seen.picture is None or text:
             for i, name in enumerate(by):
                 self._fill(i, self._of(seen, name), self._words(name))
-            beside = self._second is not None
-            (self._columns.add_class if beside else self._columns.remove_class)(COLUMNS)
+            two_texts = self._second is not None
+            (self._columns.add_class if two_texts else self._columns.remove_class)(COLUMNS)
             if self._second is not None:
                 name = "logit" if self.shown == "logit" else "lens"
                 self._fill(2, self._of(self._second, name), f"{self._words(name)}, second text")

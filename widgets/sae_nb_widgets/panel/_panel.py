@@ -29,12 +29,12 @@ from sae_nb.figures.theme import (
 from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._background import Background
-from sae_nb_widgets.panel._beside import ShowsBeside
 from sae_nb_widgets.panel._closing import close_whole, keep_messages, owned_widgets
 from sae_nb_widgets.panel._declaring import Reaction, reactions, show
 from sae_nb_widgets.panel._exports import HasExports
 from sae_nb_widgets.panel._frame import Frame
 from sae_nb_widgets.panel._glossary import keys_html, words_html
+from sae_nb_widgets.panel._side_panel import HasSidePanel
 from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Stage(Enum):
     CLOSED = auto()
 
 
-class Panel(HasAtoms, HasExports, ShowsBeside, ipw.VBox):
+class Panel(HasAtoms, HasExports, HasSidePanel, ipw.VBox):
     """One question, its controls, its figure, its detail; state is traits, drawing is reactions.
 
     A subclass sets `question`, `explanation` and `stem`, builds its widgets, and calls `arrange`;

@@ -175,10 +175,10 @@ class PatchingPanel(Panel):
 
     def _build(self) -> None:
         self.controls = PatchingControls(self)
-        self.grid, self.beside = LayerGrid(), LayerGrid()
+        self.grid, self.control_grid = LayerGrid(), LayerGrid()
         self.grid.observe(self._choose_cell, "selected")
-        self.beside.observe(self._choose_cell, "selected")
-        self._maps = ipw.Box([self.grid, self.beside]).add_class(COLUMNS)
+        self.control_grid.observe(self._choose_cell, "selected")
+        self._maps = ipw.Box([self.grid, self.control_grid]).add_class(COLUMNS)
         self._score = ipw.HTML()
         self._detail_view = PatchingDetail(self.choose)
         live = self.model is not None
@@ -390,8 +390,8 @@ class PatchingPanel(Panel):
         self.grid.show_shares(
             one.rows[::-1], one.columns, one.effect[::-1].tolist(), maximum=most, names=names
         )
-        self.beside.description = f"Control: the same with {one.control_source}"
-        self.beside.show_shares(
+        self.control_grid.description = f"Control: the same with {one.control_source}"
+        self.control_grid.show_shares(
             one.control_rows[::-1], one.columns, one.control[::-1].tolist(), maximum=most, names=names,
             compact=not one.of_atoms and len(one.columns) > MOST_WRITTEN,
         )  # fmt: skip
@@ -411,7 +411,7 @@ class PatchingPanel(Panel):
             return
         self._detail_view.show(one, self.row, self.column)
         cell = (len(one.rows) - 1 - self.row, self.column)
-        for grid in (self.grid, self.beside)[: 1 if one.of_atoms else 2]:
+        for grid in (self.grid, self.control_grid)[: 1 if one.of_atoms else 2]:
             if grid.selected != cell:
                 grid.selected = cell
 
@@ -423,7 +423,7 @@ class PatchingPanel(Panel):
         self._detail_view.clear()
 
     def _show_maps(self, shown: bool) -> None:
-        for widget in (self.grid, self.beside, self._score, *self._detail_view.widgets):
+        for widget in (self.grid, self.control_grid, self._score, *self._detail_view.widgets):
             show(widget, shown)
 
     # --- moving about -----------------------------------------------------------------------------
@@ -437,7 +437,11 @@ class PatchingPanel(Panel):
     def _choose_cell(self, change: t.Bunch) -> None:
         row, column = change["new"]
         one = self._seen
-        if one is None or min(row, column) < 0 or (one.of_atoms and change["owner"] is self.beside):
+        if (
+            one is None
+            or min(row, column) < 0
+            or (one.of_atoms and change["owner"] is self.control_grid)
+        ):
             return
         self.choose(len(one.rows) - 1 - row, column)
 

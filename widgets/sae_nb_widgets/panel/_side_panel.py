@@ -37,7 +37,7 @@ ANCHORS = {True: "split-right", "sidebar": "right"}
 """Where sidecar puts it, by what was asked for."""
 
 
-class ShowsBeside:
+class HasSidePanel:
     """Can be shown under a cell or beside the notebook."""
 
     _cell: CellOutput | None = None
