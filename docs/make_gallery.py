@@ -24,7 +24,7 @@ from typing import Any
 import sae_nb_widgets as sw
 import torch
 from PIL import Image
-from sae_nb_widgets.panel._exporting import PAGE_STYLE
+from sae_nb_widgets.panel._pages import PAGE_STYLE
 
 import sae_nb as sn
 from sae_nb.diagnosis._doctor import find_chromium

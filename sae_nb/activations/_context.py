@@ -192,11 +192,15 @@ class Context:
         rate = self.policy.get("sample_rate")
         return float(rate) if isinstance(rate, int | float) else None
 
+    @cached_property
+    def _name_of_id(self) -> dict[int, str]:
+        letters = self.modality.letters
+        return {i: name.strip() if letters else name for i, name in self.vocabulary.items()}
+
     def token_name(self, position: int, token_id: int | None = None) -> str:
         """Return the usual name of one position: a token's text alone, "cls", "patch 3,4", "cell 0,2"."""
         if self.modality.is_text and token_id is not None:
-            name = self.vocabulary.get(token_id, f"<id {token_id}>")
-            return name.strip() if self.modality.letters else name
+            return self._name_of_id.get(token_id, f"<id {token_id}>")
         patch = position - self.prefix_tokens
         if patch < 0:
             return "cls" if position == 0 else f"register {position}"
@@ -222,7 +226,10 @@ class Context:
 
     def names_of(self, ids: Sequence[int]) -> list[str]:
         """Return the names of neighbouring tokens: a character is in the token in which it begins."""
-        names = [self.token_name(position, token) for position, token in enumerate(ids)]
+        if self.modality.is_text:
+            names = [self._name_of_id.get(token, f"<id {token}>") for token in ids]
+        else:
+            names = [self.token_name(position, token) for position, token in enumerate(ids)]
         return displayed(names, letters=self.bytes_as_letters)
 
     @cached_property

@@ -160,6 +160,9 @@ def _with_bytes_joined(tokens: Sequence[str], letters: bool) -> list[str]:
     parts = [_incomplete(token, letters) for token in tokens]
     start = 0
     while start < len(parts):
+        if parts[start] is None:
+            start += 1
+            continue
         text, lengths = _shortest_text(parts[start : start + REACH])
         if text is not None:
             texts[start : start + len(lengths)] = _shared_out(text, lengths)

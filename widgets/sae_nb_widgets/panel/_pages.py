@@ -101,7 +101,7 @@ class Page:
     detail: str
     """HTML of the column next to the figure."""
 
-    record: Any
+    record: object
     """Numbers behind the figure: a dataclass, a mapping or None."""
 
     dropped: str
@@ -292,7 +292,7 @@ def descendants(widget: ipw.Widget) -> Iterator[ipw.Widget]:
 # --- the record as a table ------------------------------------------------------------------------
 
 
-def record_table(record: Any) -> str:
+def record_table(record: object) -> str:
     """Return a record as an HTML table of names and values; long arrays are summarised."""
     if record is None:
         return ""
@@ -303,16 +303,16 @@ def record_table(record: Any) -> str:
     return f'<table class="sae-nb-record">{rows}</table>'
 
 
-def record_rows(record: Any) -> list[tuple[str, str]]:
+def record_rows(record: object) -> list[tuple[str, str]]:
     """Return fields of a dataclass or mapping as (name, text), without those that its repr leaves out."""
     if dataclasses.is_dataclass(record) and not isinstance(record, type):
         items = [(f.name, getattr(record, f.name)) for f in dataclasses.fields(record) if f.repr]
     else:
-        items = list(record.items())
+        items = list(record.items()) if isinstance(record, Mapping) else []
     return [(str(name), text) for name, value in items if (text := _as_text(value)) is not None]
 
 
-def _as_text(value: Any) -> str | None:
+def _as_text(value: object) -> str | None:
     if value is None:
         return None
     if isinstance(value, bool | str | Path):

@@ -6,27 +6,104 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import ipywidgets as ipw
 import plotly.graph_objects as go
 import traitlets as t
+from jaxtyping import Float
 
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
 from sae_nb.figures._svg_shapes import Drawing
 from sae_nb.figures.theme import escape
 from sae_nb.files._atomic import write_bytes
-from sae_nb_widgets.panel import _exporting as exporting
-from sae_nb_widgets.panel._as_site import AsSite, SiteSubject
+from sae_nb.site import Site
+from sae_nb.site._write import site_of
+from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._heading import Heading, usual_where
-from sae_nb_widgets.panel._status import Saying, linked
+from sae_nb_widgets.panel._status import HasStatus, linked
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from sae_nb.lenses import Lens
+    from sae_nb.models import LiveModel
 
 EXPORT_WAITS_SECONDS = 600.0
 """Seconds that an export waits for the answer that it writes."""
 
 
-class Leaves(AsSite, Saying):
+class SiteSubject(NamedTuple):
+    """The content of a site: the names of atoms, the live model, the atoms' places on the map, a lens."""
+
+    names: AtomNames
+    model: LiveModel | None = None
+    xy: Float[np.ndarray, "n_atoms 2"] | None = None
+    lens: Lens | None = None
+
+
+class AsSite:
+    """Has atoms that can be written as a site."""
+
+    if TYPE_CHECKING:
+
+        def say(self, text: str) -> None: ...
+
+    def site_subject(self) -> SiteSubject:
+        """Return whose atoms are written."""
+        raise NotImplementedError
+
+    @checked
+    def to_site(
+        self,
+        folder: str | Path,
+        title: str = "",
+        overwrite: bool = False,
+        *,
+        back: tuple[str, str] | None = None,
+    ) -> Site:
+        """Write every atom of the SAE as a folder of pages that any web server gives out.
+
+        Parameters
+        ----------
+        folder
+            Made whole or not at all.
+        title
+            Heading of the page; model and hook point where it is empty.
+        overwrite
+            Replace a site of that name.
+        back
+            Address and words of a link above the heading, such as `("../index.html", "All SAEs")`:
+            relative, or beginning with http:// or https://.
+
+        Returns
+        -------
+        Site
+            Where it is, and how large.
+
+        Raises
+        ------
+        ValueError: If it shows no atoms, or has no activations to take examples from, or `back` leads to
+            no page.
+        FileExistsError: If the folder exists and `overwrite` is not set, or it holds files that are not ours.
+        """
+        subject = self.site_subject()
+        written = site_of(
+            folder,
+            subject.names,
+            model=subject.model,
+            lens=subject.lens,
+            xy=subject.xy,
+            title=title,
+            back=back,
+            overwrite=overwrite,
+        )
+        self.say(f"Written: {written.folder / 'index.html'}.")
+        return written
+
+
+class HasExports(AsSite, HasStatus):
     """A panel's content, as a record, a web page or an image.
 
     A subclass defines what is drawn (`record`) and, where needed, what differs in exports.
@@ -48,13 +125,8 @@ class Leaves(AsSite, Saying):
     export_folder = t.Unicode(".", help="Where the html and png buttons write.")
 
     if TYPE_CHECKING:  # the panel's
-        _keys: Any
-        _written_text: ipw.HTML
-        _bold: tuple[str, ...]
         _atom_names: AtomNames
         _figure: go.FigureWidget | None
-        _main: ipw.VBox
-        _detail: ipw.VBox
 
         def wait(self, timeout: float = ...) -> None: ...
 
@@ -94,15 +166,15 @@ class Leaves(AsSite, Saying):
 
     def main_widgets(self) -> Sequence[ipw.Widget]:
         """Return the widgets under the figure in exports."""
-        return self._main.children
+        return self._frame.main.children
 
     def static_main(self) -> str:
         """Return what is under the figure as HTML that needs no script."""
-        return exporting.static_html(self.main_widgets())
+        return pages.static_html(self.main_widgets())
 
     def static_detail(self) -> str:
         """Return what is next to the figure as HTML that needs no script."""
-        return exporting.static_html(self._detail.children)
+        return pages.static_html(self._frame.detail.children)
 
     def export_name(self) -> str:
         """Return the name, without ending, of files the export buttons write; it names the atom."""
@@ -134,7 +206,7 @@ class Leaves(AsSite, Saying):
         ------
         TimeoutError: If the panel's work takes longer than ten minutes.
         """
-        return exporting.write_page(self.static_page(), Path(path), share_script=share_script)
+        return pages.write_page(self.static_page(), Path(path), share_script=share_script)
 
     def site_subject(self) -> SiteSubject:
         """Return the panel's atoms, if it shows some whose activations are known."""
@@ -147,14 +219,14 @@ class Leaves(AsSite, Saying):
             )
         return SiteSubject(names, getattr(self, "model", None), lens=getattr(self, "_lens", None))
 
-    def static_page(self) -> exporting.Page:
+    def static_page(self) -> pages.Page:
         """Return what `to_html` writes, once the panel's answer is there; where there is none, the reason."""
         self.wait(EXPORT_WAITS_SECONDS)
         return self.page_now(main=self.static_main(), detail=self.static_detail())
 
-    def page_now(self, *, main: str = "", detail: str = "") -> exporting.Page:
+    def page_now(self, *, main: str = "", detail: str = "") -> pages.Page:
         """Return what is shown now as a page, with the parts under and next to the figure as given."""
-        return exporting.Page(
+        return pages.Page(
             heading=self.heading(),
             answer=self.answer or (self.status if self.problem else ""),
             bold=self._bold,
@@ -201,9 +273,9 @@ class Leaves(AsSite, Saying):
     def _sheet(self) -> Drawing:
         page = self.static_page()  # waits
         page = replace(page, figure=self.still_figure())
-        main = exporting.drawings(self.main_widgets(), exporting.MAIN_WIDTH)
-        detail = exporting.drawings([self._detail], exporting.DETAIL_WIDTH)
-        return exporting.sheet(page, main, detail)
+        main = pages.drawings(self.main_widgets(), pages.MAIN_WIDTH)
+        detail = pages.drawings([self._frame.detail], pages.DETAIL_WIDTH)
+        return pages.sheet(page, main, detail)
 
     def export(self, kind: str) -> None:
         """Write `<export_folder>/<export_name>.<kind>` ("html" or "png") and say where, with a link."""
@@ -212,9 +284,9 @@ class Leaves(AsSite, Saying):
         with self.guarded(f"writing {path.name}"):
             (self.to_html if kind == "html" else self.to_png)(path)
             self._written = path
-            size = exporting.format_bytes(path.stat().st_size)
+            size = pages.format_bytes(path.stat().st_size)
             self.say(f"Written: {path} ({size}), in the folder {path.resolve().parent}.")
-            self._written_text.value = linked(escape(self.status), path)
+            self._frame.written.value = linked(escape(self.status), path)
 
     def _write_table(self, name: str, write: Callable[[Path], Any], size: str) -> None:
         """Write `<export_folder>/<name>.csv` by a function of the path, and say so."""
@@ -229,5 +301,5 @@ class Leaves(AsSite, Saying):
         if path is None:
             return
         with self.guarded(f"opening {path.name}"):
-            kind = exporting.FILE_TYPES[path.suffix.removeprefix(".")]
-            self._keys.send({"kind": "file", "type": kind}, [path.read_bytes()])
+            kind = pages.FILE_TYPES[path.suffix.removeprefix(".")]
+            self._frame.keys.send({"kind": "file", "type": kind}, [path.read_bytes()])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import ipywidgets as ipw
 from IPython import get_ipython
@@ -37,11 +37,14 @@ ANCHORS = {True: "split-right", "sidebar": "right"}
 """Where sidecar puts it, by what was asked for."""
 
 
-class ShowsBeside:
+class HasSidePanel:
     """Can be shown under a cell or beside the notebook."""
 
     _cell: CellOutput | None = None
-    _closed: bool
+    if TYPE_CHECKING:
+
+        @property
+        def _closed(self) -> bool: ...
 
     @checked
     def show(self, beside: Literal[True, False, "sidebar"] = False) -> None:
@@ -83,7 +86,7 @@ class ShowsBeside:
         self._cell.ask(ANCHORS[beside])
         display(self._cell)
 
-    def _display_(self) -> Any:
+    def _display_(self) -> object:
         """Return what marimo shows, which asks for it by this name: the parts, live."""
         from sae_nb_widgets.panel._marimo import shown_in_marimo
 
@@ -117,7 +120,7 @@ class CellOutput(ipw.VBox):
         super().__init__()
         self._panel, self._name = panel, name
         self._page, self._line = PageKind(), HTML()
-        self._page.on_msg(self._hears)
+        self._page.on_msg(self._receive)
         self._side: Any = None
         self._asked = ""
 
@@ -132,7 +135,7 @@ class CellOutput(ipw.VBox):
         elif self._side is None:
             self._hold(self._page)
 
-    def _hears(self, _: Any, content: Any, __: Any) -> None:
+    def _receive(self, _: object, content: object, __: object) -> None:
         if not self._asked or not isinstance(content, dict) or content.get("kind") != "page":
             return
         anchor, self._asked = self._asked, ""
@@ -189,7 +192,7 @@ class CellOutput(ipw.VBox):
         self.layout.close()
         super().close()
 
-    def _repr_mimebundle_(self, **kwargs: Any) -> Any:
+    def _repr_mimebundle_(self, **kwargs: object) -> object:
         bundle = super()._repr_mimebundle_(**kwargs)
         if isinstance(bundle, dict):
             still = self._panel._repr_mimebundle_(**kwargs)
