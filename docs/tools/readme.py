@@ -19,9 +19,9 @@ SHOWN = (
     "hierarchy / hierarchy and correlation",
     "heterogeneity / adaptive",
     "long_raptors / two blocks",
-    "two_towers / bridges",
+    "minkowski_vit / minkowski",
 )
-"""One of each family."""
+"""One of each family, and one that did not come out."""
 
 BEGIN = (
     "<!-- found: written by `python docs/tools/readme.py` from docs/papers.toml and docs/claims -->"
