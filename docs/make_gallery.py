@@ -67,8 +67,8 @@ IN_TIME = "Anna lived near the library with a small fox. One day the fox ran awa
 LARGEST_PICTURE = 26_000
 """Bytes: an index shows many, and the gallery has room for no more."""
 
-FILMS = ("lens-playing", "lens-playing-narrow")
-"""Written by make_film.py next to them, light and dark."""
+HERO = ("hero", "hero-narrow")
+"""Written by make_hero.py next to them, light and dark."""
 
 CARD = {"width": 320, "height": 230}
 """What a card shows, in pixels of the page: the words in it keep their size. Taken twice as fine."""
@@ -866,7 +866,7 @@ def main() -> int:
             "index",
             "marimo",
             "readme",
-            *(stem for name in (*known, *FILMS) for stem in (name, f"{name}-dark")),
+            *(stem for name in (*known, *HERO) for stem in (name, f"{name}-dark")),
             *(f"{SUM}{size}{scheme}" for size in FIGURES for scheme in SCHEMES),
         }
         for old in (*GALLERY.glob("*.html"), *PICTURES.glob("*.webp")):
