@@ -77,7 +77,9 @@ def continuations() -> tuple[str, str, str]:
     fires = sae.encode(sn.capture(model, [PROMPT], sae.hook_point, progress=False))
     at = PROMPT.split().index(WORD)
     if not float(fires.detach().to_dense()[at - 1, ATOM]):  # the first token is no row
-        raise ValueError(f"Atom {ATOM} must fire at {WORD!r}, but it does not. Choose another prompt.")
+        raise ValueError(
+            f"Atom {ATOM} must fire at {WORD!r}, but it does not. Choose another prompt."
+        )
 
     def written() -> str:
         return str(model.generate(PROMPT, NEW_TOKENS, TEMPERATURE, SEED, echo=False)).strip()

@@ -323,7 +323,7 @@ def _drops_massive(folder: Path) -> bool:
 
 def call_facts(
     harvest: Harvest,
-    inputs: object,
+    inputs: Inputs,
     shard_rows: int | None,
     several: bool,
 ) -> dict[str, Any]:

@@ -419,7 +419,7 @@ def in_fresh_order(inputs: Inputs, generator: torch.Generator, n_axes: int) -> I
     return (inputs[i] for i in order.tolist())
 
 
-def _is_many(inputs: object, n_axes: int) -> TypeGuard[Indexed]:
+def _is_many(inputs: Inputs, n_axes: int) -> TypeGuard[Indexed]:
     """Whether inputs are several samples that can be asked for one by one."""
     if isinstance(inputs, (str, bytes)) or not hasattr(inputs, "__getitem__"):
         return False

@@ -23,8 +23,6 @@ from sae_nb._lazy import near
 if TYPE_CHECKING:
     from collections.abc import Sequence, Sized
 
-    from PIL import Image
-
 
 Choice = TypeVar("Choice")
 
@@ -37,13 +35,10 @@ class Indexed(Protocol):
     def __getitem__(self, index: int, /) -> object: ...
 
 
-Inputs: TypeAlias = (
-    "str | bytes | Path | Image.Image | Tensor | np.ndarray "
-    "| Mapping[str, object] | Iterable[object] | Indexed"
-)
+Inputs: TypeAlias = object
 """What a model may be given, one sample or many: texts, conversations, a processor's output; token ids, images,
 sounds, videos and traces, as tensors, arrays, pictures, files or their bytes; a dataset, a table, any iterable.
-Which of them a model reads is a matter of its `modality`.
+Which of them a model reads is a matter of its `modality`; it is asked of the value, not of its type.
 """
 
 

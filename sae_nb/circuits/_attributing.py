@@ -22,6 +22,7 @@ from sae_nb.circuits._passes import AtomTarget, Passes, Trace, Wanted
 from sae_nb.circuits._unit_passes import is_of_neurons
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
@@ -37,7 +38,7 @@ SURE = 0.95
 def attribution_graph(
     model: LiveModel,
     transcoders: Transcoders,
-    inputs: object,
+    inputs: Inputs,
     *,
     target: Any = None,
     contrast: object = None,

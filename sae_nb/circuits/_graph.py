@@ -20,6 +20,7 @@ from sae_nb.circuits._reviving import revived
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.models import LiveModel
 
@@ -163,7 +164,7 @@ class AttributionGraph(Graph):
 
     @checked(leave=("inputs",))
     def groups(
-        self, inputs: object = None, *, least: Annotated[float, Between(0, 1, "()")] = 0.8
+        self, inputs: Inputs | None = None, *, least: Annotated[float, Between(0, 1, "()")] = 0.8
     ) -> dict[str, tuple[int, ...]]:
         """Return neurons that fire together, by a name: those of one position that push the same way.
 

@@ -14,6 +14,7 @@ from sae_nb.circuits._passes import Layer
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -87,13 +88,13 @@ def _check_dictionary(sae: SparseAutoencoder, name: object) -> None:
         )
 
 
-def one_by_one(model: LiveModel, inputs: object) -> list[Batch]:
+def one_by_one(model: LiveModel, inputs: Inputs) -> list[Batch]:
     """Return each input as a batch by itself, on the model's device."""
     one = [inputs] if isinstance(inputs, str) else inputs
     return [batch.to(model.device) for batch in model.batches(one, batch_size=1)]
 
 
-def one_input(model: LiveModel, inputs: object, *, name: str = "inputs") -> Batch:
+def one_input(model: LiveModel, inputs: Inputs, *, name: str = "inputs") -> Batch:
     """Return the one input, as the model reads it."""
     batches = one_by_one(model, inputs)
     if len(batches) != 1:

@@ -32,6 +32,7 @@ from sae_nb.models._running import run
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._asked import Question
     from sae_nb.circuits._record import Graph
     from sae_nb.models import HookPoint, LiveModel
@@ -88,7 +89,7 @@ class Contributions(Finding):
 
 @checked(leave=("inputs", "target"))
 def head_contributions(
-    model: LiveModel, inputs: object, *, target: Question = None, method: Method = "contextual"
+    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "contextual"
 ) -> Contributions:
     """Measure or estimate what every attention head brings to an answer, above its mean output.
 
@@ -129,7 +130,7 @@ def head_contributions(
 
 @checked(leave=("inputs", "target"))
 def neuron_contributions(
-    model: LiveModel, inputs: object, *, target: Question = None, method: Method = "contextual"
+    model: LiveModel, inputs: Inputs, *, target: Question = None, method: Method = "contextual"
 ) -> Contributions:
     """Measure or estimate what every neuron of the MLPs brings to an answer, above its mean strength.
 
@@ -153,7 +154,7 @@ def neuron_contributions(
 
 
 def _contributions(
-    model: LiveModel, inputs: object, target: Question, method: Method, part: Part
+    model: LiveModel, inputs: Inputs, target: Question, method: Method, part: Part
 ) -> Contributions:
     places = places_of(model, part)
     runs = [_Run(model, part, places, batch, target) for batch in one_by_one(model, inputs)]

@@ -26,6 +26,7 @@ from sae_nb.models._running import run
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._record import Graph
     from sae_nb.models import LiveModel
 
@@ -70,7 +71,7 @@ def signs_of(entries: Entries) -> list[int]:
     return [1 if value >= 0 else -1 for value in stronger.tolist()]
 
 
-def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: object) -> NeuronExamples:
+def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: Inputs) -> NeuronExamples:
     """Read the neurons of a graph on other inputs."""
     wanted: dict[str, list[tuple[int, int]]] = {}
     for site, entries in zip(passes.sites, nodes, strict=True):
@@ -91,7 +92,7 @@ def examples_of(passes: UnitPasses, nodes: Sequence[Entries], inputs: object) ->
 
 
 def _captured(
-    model: LiveModel, inputs: object, places: Sequence[str]
+    model: LiveModel, inputs: Inputs, places: Sequence[str]
 ) -> Iterator[tuple[str, Activations]]:
     """Yield the activations of each place, a few places in one pass over the inputs."""
     for start in range(0, len(places), TOGETHER):
@@ -130,7 +131,7 @@ def fires_on(examples: NeuronExamples, passes: UnitPasses, nodes: Sequence[Entri
 
 
 def groups_of(
-    graph: Graph, passes: UnitPasses, inputs: object, least: float
+    graph: Graph, passes: UnitPasses, inputs: Inputs, least: float
 ) -> dict[str, tuple[int, ...]]:
     """See `AttributionGraph.groups`."""
     from scipy.cluster.hierarchy import fcluster, linkage
@@ -158,7 +159,7 @@ def groups_of(
 
 
 def _strengths(
-    passes: UnitPasses, neurons: DataFrame, inputs: object
+    passes: UnitPasses, neurons: DataFrame, inputs: Inputs
 ) -> Float[np.ndarray, "rows n"]:
     """Values of each node's neuron at every position of some inputs."""
     places = list(dict.fromkeys(neurons.place))

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
     from scipy.sparse import csr_matrix
 
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._asked import Question
     from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.lenses import Lens
@@ -48,7 +49,7 @@ DEFAULT_NODES = 100
 def neuron_graph(
     model: LiveModel,
     transcoders: Transcoders,
-    inputs: object,
+    inputs: Inputs,
     *,
     target: Question,
     contrast: object,

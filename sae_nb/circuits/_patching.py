@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._asked import Question, Questions
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._answers import AnswerKind
@@ -208,8 +209,8 @@ class _Runs:
 def patch_atoms(
     model: LiveModel,
     sae: SparseAutoencoder,
-    clean: object,
-    corrupted: object,
+    clean: Inputs,
+    corrupted: Inputs,
     *,
     target: Questions = None,
     n: Count = 10,
@@ -290,7 +291,7 @@ def patch_atoms(
 
 
 def _paired(
-    model: LiveModel, clean: object, corrupted: object, target: Questions
+    model: LiveModel, clean: Inputs, corrupted: Inputs, target: Questions
 ) -> list[tuple[Batch, Batch, Question]]:
     """Return each clean input, its corrupted one, and what is asked of the two."""
     batches = [one_by_one(model, inputs) for inputs in (clean, corrupted)]
@@ -349,8 +350,8 @@ def _own_target(target: Question, clean: Tensor, corrupted: Tensor, kind: Answer
 def both_runs(
     model: LiveModel,
     places: Sequence[HookPoint],
-    clean: object,
-    corrupted: object,
+    clean: Inputs,
+    corrupted: Inputs,
     target: Questions,
     direction: Direction = "denoise",
 ) -> tuple[set[str], list[Pair]]:

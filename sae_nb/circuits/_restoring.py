@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._asked import Questions
     from sae_nb.models import HookPoint, LiveModel
 
@@ -161,8 +162,8 @@ class PatchMap(Finding):
 @checked(leave=("clean", "corrupted", "target", "sites", "heads", "control"))
 def patch(
     model: LiveModel,
-    clean: object,
-    corrupted: object,
+    clean: Inputs,
+    corrupted: Inputs,
     target: Questions = None,
     sites: str | SparseAutoencoder = "resid",
     *,

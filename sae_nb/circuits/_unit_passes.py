@@ -29,6 +29,7 @@ from sae_nb.models._freezing import Frozen, check_frozen
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.circuits._asked import Measure, Question
     from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.models import HookPoint, LiveModel
@@ -105,7 +106,7 @@ class Asked:
 
 
 def unit_passes(
-    model: LiveModel, transcoders: Transcoders, inputs: object, contrast: object
+    model: LiveModel, transcoders: Transcoders, inputs: Inputs, contrast: object
 ) -> tuple[UnitPasses, States]:
     """Run the input and its contrast, and note the units of both."""
     batch = one_input(model, inputs)

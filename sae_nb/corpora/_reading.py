@@ -27,6 +27,7 @@ from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 # 2048 rows × 16 384 atoms of pre-codes are 128 MiB, the most an encoder may need at once.
@@ -39,7 +40,7 @@ _ENTRY_BYTES = 12  # value, atom, position
 def documents(
     model: LiveModel,
     sae: SparseAutoencoder,
-    texts_or_images: object,
+    texts_or_images: Inputs,
     hook_point: str,
     pool: Literal["max", "mean", "count"] = "max",
     *,
@@ -148,7 +149,7 @@ class _Pooled(NamedTuple):
 def _read(
     harvest: Harvest,
     sae: SparseAutoencoder,
-    inputs: object,
+    inputs: Inputs,
     point: str,
     pool: Pool,
     strongest: int | None,

@@ -25,6 +25,7 @@ from sae_nb.steering._answers import kl
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -108,7 +109,7 @@ class ChangedImage(Finding):
 def changed_image(
     a: LiveModel,
     b: LiveModel,
-    image: object,
+    image: Inputs,
     found: ModelDiff | None = None,
     *,
     finding: int = 0,

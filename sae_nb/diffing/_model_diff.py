@@ -37,6 +37,7 @@ from sae_nb.steering._answers import kl
 if TYPE_CHECKING:
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.figures import Chart
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
@@ -288,7 +289,7 @@ def _raised(new: Float[Tensor, "m outcomes"], old: Tensor) -> Float[Tensor, " ou
 def diff_models(
     a: LiveModel,
     b: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     hook_points: Sequence[str] | None = None,
     n_components: Count = 3,

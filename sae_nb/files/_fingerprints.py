@@ -13,13 +13,17 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from sae_nb.files._mapped import row_bytes
+
+if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
+
 
 N_PROJECTIONS = 16
 UNITS = 1000
@@ -164,7 +168,7 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 
-def inputs_digest(inputs: object, *, texts: bool) -> str | None:
+def inputs_digest(inputs: Inputs, *, texts: bool) -> str | None:
     """Return a digest of inputs that are in memory (texts, ids, tensors, images), else None.
 
     Strings are `texts` to a model that reads some; to others they name files, whose contents they do not say.
@@ -173,7 +177,7 @@ def inputs_digest(inputs: object, *, texts: bool) -> str | None:
     return digest.hexdigest() if _feed(digest, inputs, texts=texts) else None
 
 
-def _feed(digest: hashlib.blake2b, inputs: object, *, texts: bool) -> bool:
+def _feed(digest: hashlib.blake2b, inputs: Inputs, *, texts: bool) -> bool:
     held = getattr(inputs, "images", None)
     if isinstance(held, (Tensor, np.ndarray)):
         inputs = held

@@ -29,6 +29,7 @@ from sae_nb.summaries.input._answers import placed_in
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel, RunState
 
@@ -226,7 +227,7 @@ class Generation:
         self,
         model: LiveModel,
         sae: SparseAutoencoder,
-        prompt: object,
+        prompt: Inputs,
         hook_point: str,
         *,
         temperature: float = 0.0,

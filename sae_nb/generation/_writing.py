@@ -20,6 +20,7 @@ from sae_nb.steering._request import check_hook_point, check_width, policy_for
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import HookPoint, LiveModel
     from sae_nb.steering._contexts import Active
 
@@ -38,7 +39,7 @@ def check_writer(model: LiveModel, sae: SparseAutoencoder, hook_point: str) -> H
     return point
 
 
-def prompt_ids(model: LiveModel, prompt: object) -> Int[Tensor, " n"]:
+def prompt_ids(model: LiveModel, prompt: Inputs) -> Int[Tensor, " n"]:
     """Return one text, conversation or sequence of ids as the ids that `model.generate` continues."""
     return prompt_row(model, prompt).ids
 

@@ -13,6 +13,7 @@ from sae_nb.files._fingerprints import weights_digest
 from sae_nb.lenses._head import Head, head_of
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -59,7 +60,7 @@ def probed_head(model: LiveModel, name: str | None) -> Head:
     """Return the head of a model, held against its answer to an input made up for that."""
     n = max(model.vocabulary_size or 2, 2)
     ids = [1 + i * 7 % (n - 1) for i in range(8)]
-    inputs: object = [ids]
+    inputs: Inputs = [ids]
     if model.modality.is_text:
         inputs = [(torch.tensor(ids), torch.tensor(ids))] if model.streams else inputs
     elif not model.modality.is_image:

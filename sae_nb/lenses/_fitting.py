@@ -54,7 +54,7 @@ Progress = bool | Callable[[LensRecord], Any]
 @checked(leave=("inputs", "layers"))
 def fit_lens(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     kind: Kind = "jacobian",
     layers: Sequence[int] | None = None,
     *,
@@ -220,7 +220,7 @@ class _Fit:
     def n_kinds(self) -> int:
         return len(kinds_of_places(self.head.model))
 
-    def call(self, inputs: object, settings: Mapping[str, object]) -> dict[str, Any]:
+    def call(self, inputs: Inputs, settings: Mapping[str, object]) -> dict[str, Any]:
         """Return everything that decides the result; two calls with equal facts give equal bits."""
         import hashlib
 

@@ -266,7 +266,7 @@ class Lens(KnowsOtherWords):
 
     @checked(leave=("inputs",))
     def read(
-        self, inputs: object, *, k: Count = 10, batch_size: Count | None = None
+        self, inputs: Inputs, *, k: Count = 10, batch_size: Count | None = None
     ) -> LensReading:
         """Read inputs: at each layer and place the outputs on top, next to the model's own answer.
 
@@ -302,7 +302,7 @@ class Lens(KnowsOtherWords):
         return reading
 
     @checked(leave=("inputs",))
-    def read_both(self, inputs: object, *, k: Count = 10) -> tuple[LensReading, LensReading]:
+    def read_both(self, inputs: Inputs, *, k: Count = 10) -> tuple[LensReading, LensReading]:
         """Read inputs by this lens and by the logit lens, from one pass of the model.
 
         Raises
@@ -461,7 +461,7 @@ class Lens(KnowsOtherWords):
     @checked(leave=("held_out", "sae", "layer"))
     def check(
         self,
-        held_out: object,
+        held_out: Inputs,
         sae: object = None,
         layer: int | None = None,
         *,

@@ -30,7 +30,7 @@ SKIPPED = 4
 @checked(leave=("inputs",))
 def measured_effects(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     hook_point: str,
     directions: Float[Tensor, "n d"],
     strengths: Sequence[float] | float = 1.0,

@@ -49,6 +49,7 @@ from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
 from sae_nb.models._two_streams import Pairs, pairs_of, with_targets
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -62,7 +63,7 @@ class PixelValues:
     values: Float[Tensor, "channels height width"]
 
 
-def picture_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def picture_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of pixel values; of an encoder–decoder, with what its decoder reads."""
     pairs = pairs_of(inputs) if model.streams else Pairs(inputs)
     samples = picture_samples(model, pairs.sources)
@@ -75,7 +76,7 @@ def picture_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Bat
     return with_targets(model, read, pairs) if model.streams else read
 
 
-def picture_samples(model: LiveModel, inputs: object) -> Samples:
+def picture_samples(model: LiveModel, inputs: Inputs) -> Samples:
     """Return the images in `inputs`: tensors of shape (3, H, W), PIL images, unopened files."""
     inputs = without_labels(unpacked(inputs, IMAGES, "images"), 4)
     if isinstance(inputs, (str, Path)):
@@ -214,7 +215,7 @@ def _sequence(model: LiveModel, inputs: Sequence[Any]) -> Samples:
     return Samples.joined([picture_samples(model, first_of_pair(item, 4)) for item in inputs])
 
 
-def _not_pictures(model: LiveModel, inputs: object) -> TypeError:
+def _not_pictures(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be images for the vision model {model.name}, got {described(inputs)}. "
         "Pass a tensor of shape (n, 3, H, W) with values in [0, 1], PIL images, or files."

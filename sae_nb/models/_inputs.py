@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from transformers import PretrainedConfig
 
+    from sae_nb.checks import Inputs
     from sae_nb.checks._values import Indexed
     from sae_nb.models._live_model import LiveModel
 
@@ -306,12 +307,12 @@ def numbers_of(x: Tensor | np.ndarray) -> Tensor:
     return torch.from_numpy(np.require(np.asarray(x), kind, ["C_CONTIGUOUS", "WRITEABLE"]))
 
 
-def is_many(inputs: object) -> TypeGuard[Iterable[object] | Indexed]:
+def is_many(inputs: Inputs) -> TypeGuard[Iterable[object] | Indexed]:
     """Return whether something can be iterated over: an iterator, a DataLoader, or a dataset."""
     return isinstance(inputs, Iterable) or _is_dataset(inputs)
 
 
-def _is_dataset(inputs: object) -> TypeGuard[Indexed]:
+def _is_dataset(inputs: Inputs) -> TypeGuard[Indexed]:
     indexed = hasattr(inputs, "__getitem__") and hasattr(inputs, "__len__")
     return indexed and not isinstance(inputs, type)
 
@@ -349,7 +350,7 @@ def first_of_pair(item: object, batch_ndim: int) -> object:
     return item
 
 
-def without_labels(inputs: object, batch_ndim: int) -> object:
+def without_labels(inputs: Inputs, batch_ndim: int) -> object:
     """Return the samples of a tuple (samples, labels) with one number for every sample; else what is given."""
     if not isinstance(inputs, (tuple, list)) or len(inputs) != 2:
         return inputs
@@ -472,7 +473,7 @@ def batched(
     return Batches(batches(), n_samples=samples.n_samples, policy=policy)
 
 
-def described(inputs: object) -> str:
+def described(inputs: Inputs) -> str:
     """Return a few words on what something is, for messages."""
     if isinstance(inputs, Tensor) and inputs.is_nested:
         return "a nested tensor"
@@ -495,7 +496,7 @@ def described(inputs: object) -> str:
 # Plain tensors for modules that read neither text nor images: the first axis counts samples.
 
 
-def plain_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def plain_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of plain tensors."""
     if isinstance(inputs, (Tensor, np.ndarray, Mapping)):
         checked = _checked(model, inputs)
@@ -568,7 +569,7 @@ def _begins_linear(module: nn.Module) -> bool:
     return type(module) in (nn.Linear, nn.Conv1d, nn.Conv2d)
 
 
-def _not_tensors(model: LiveModel, inputs: object) -> TypeError:
+def _not_tensors(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be a tensor whose first axis counts samples for {model.name}, got "
         f"{described(inputs)}. Wrap the module with tokenizer=… to read text, or with preprocess=… "

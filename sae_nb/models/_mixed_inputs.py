@@ -21,6 +21,7 @@ from sae_nb.models._text_inputs import AddBos, check_ids, token_batches, warn_of
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -29,7 +30,7 @@ _OF_PICTURES = ("pixel_values", "input_features", "flattened_patches", "image_pa
 
 def mixed_batches(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     batch_size: int,
     context_length: int | None = None,

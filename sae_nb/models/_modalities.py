@@ -32,6 +32,7 @@ from sae_nb.models._two_streams import text_batches
 from sae_nb.models._video_inputs import fit_video, strip, video_batches
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -116,7 +117,7 @@ def kind_of_texts(tokenizer: object) -> str:
     return LANGUAGE.name
 
 
-def batches_of(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def batches_of(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of tensors, with the faces of their samples where the kind of input has some."""
     found, face = plain_batches(model, inputs, batch_size=batch_size), model.modality.face
     if face is None:

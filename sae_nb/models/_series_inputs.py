@@ -17,6 +17,7 @@ from sae_nb.models._inputs import Batch, Batches, plain_batches
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 _WIDTH = 480  # pixels
@@ -25,7 +26,7 @@ _FINE = 4  # points per pixel, between which a line is straight
 _LINE, _PAPER = 235, 20
 
 
-def series_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def series_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of time series, with their traces and the time between their values.
 
     Models that take `past_values` read (n, time[, channels]); others have channels second.

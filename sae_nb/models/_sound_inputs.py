@@ -41,6 +41,7 @@ from sae_nb.models._two_streams import pairs_of, with_targets
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, SequenceFeatureExtractor
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -129,7 +130,7 @@ class Features(NamedTuple):
     values: Float[Tensor, "frames features"]
 
 
-def sound_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def sound_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of sounds; of an encoder–decoder, with what its decoder reads."""
     if model.streams:
         pairs = pairs_of(inputs)
@@ -138,7 +139,7 @@ def sound_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batch
     return _batches_of_sounds(model, inputs, batch_size)
 
 
-def _batches_of_sounds(model: LiveModel, inputs: object, batch_size: int) -> Batches:
+def _batches_of_sounds(model: LiveModel, inputs: Inputs, batch_size: int) -> Batches:
     samples = sound_samples(model, inputs)
     items: Iterator[Any] = samples.items
     longest = None
@@ -176,7 +177,7 @@ def _chunks(model: LiveModel, items: Iterator[Any], size: int) -> Iterator[list[
         yield chunk
 
 
-def sound_samples(model: LiveModel, inputs: object) -> Samples:
+def sound_samples(model: LiveModel, inputs: Inputs) -> Samples:
     """Return the sounds in `inputs`: arrays of one axis, with their sample rate where they bring one."""
     if isinstance(inputs, str | Path):
         return Samples(iter([_file(model, inputs)]), 1)
@@ -481,7 +482,7 @@ def _of_length(model: LiveModel, values: Float[Tensor, " time"], notes: list[str
     return values
 
 
-def _not_sound(model: LiveModel, inputs: object) -> TypeError:
+def _not_sound(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be sounds for the audio model {model.name}, got {described(inputs)}. Pass floats of "
         "shape (time,) or (n, time), a list of such arrays, (values, rate) or a .wav file."

@@ -41,6 +41,7 @@ from sae_nb.models._inputs import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 
@@ -65,7 +66,7 @@ class Row:
 
 def token_batches(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     batch_size: int,
     context_length: int | None,
@@ -91,7 +92,7 @@ def token_batches(
     return Batches(_collated(model, rows, batch_size), n_samples=samples.n_samples, policy=policy)
 
 
-def token_table(model: LiveModel, inputs: object) -> pd.DataFrame:
+def token_table(model: LiveModel, inputs: Inputs) -> pd.DataFrame:
     """Return the tokens of texts, one row per token, as described at `LiveModel.tokens`."""
     import pandas as pd
 
@@ -128,7 +129,7 @@ def _tokens_of(model: LiveModel, batch: Batch) -> pd.DataFrame:
 
 
 def language_samples(
-    model: LiveModel, inputs: object, *, asks: bool = False, masked: bool = False
+    model: LiveModel, inputs: Inputs, *, asks: bool = False, masked: bool = False
 ) -> Samples:
     """Return texts, conversations and ids; `asks`: up to an answer, `masked`: padding is known."""
     inputs = unpacked(inputs, TEXTS, "texts")
@@ -396,7 +397,7 @@ def _sequence(
     return Samples((next(ids) if isinstance(i, Tensor) else i for i in items), joined.n_samples)
 
 
-def _not_language(model: LiveModel, inputs: object) -> TypeError:
+def _not_language(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be texts or token ids for the language model {model.name}, got "
         f"{described(inputs)}. Pass a str, a list of str, or integer ids of shape (samples, time)."

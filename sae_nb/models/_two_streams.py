@@ -21,6 +21,7 @@ from sae_nb.models._text_inputs import AddBos, check_ids, text_ids, token_batche
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 _AS_READ = "decoder_input_ids"  # transformers' name of what the decoder reads, start token and all
@@ -39,7 +40,7 @@ class Pairs:
     """Are token ids of targets what the decoder reads, as they are?"""
 
 
-def pairs_of(inputs: object) -> Pairs:
+def pairs_of(inputs: Inputs) -> Pairs:
     """Tell the decoder's inputs from the encoder's: a dict that has both, or a list of pairs (source, text)."""
     if isinstance(inputs, Mapping):
         name = next((one for one in _TARGETS if one in inputs), None)
@@ -116,7 +117,7 @@ def target_ids(model: LiveModel, pairs: Pairs) -> list[Int[Tensor, " time"]]:
 
 def text_batches(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     batch_size: int,
     context_length: int | None,

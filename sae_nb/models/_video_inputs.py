@@ -43,6 +43,7 @@ from sae_nb.models._inputs import (
 from sae_nb.models._preprocessing import Preprocess, as_bytes, as_floats
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models._live_model import LiveModel
 
 _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float video
@@ -57,14 +58,14 @@ class Film:
     ready: bool = False
 
 
-def video_batches(model: LiveModel, inputs: object, *, batch_size: int) -> Batches:
+def video_batches(model: LiveModel, inputs: Inputs, *, batch_size: int) -> Batches:
     """Return batches of videos."""
     samples = video_samples(model, inputs)
     parts = chunks(samples.items, batch_size)
     return batched(samples, parts, partial(_batch, model), preprocess=repr(model.preprocess))
 
 
-def video_samples(model: LiveModel, inputs: object, rate: float | None = None) -> Samples:
+def video_samples(model: LiveModel, inputs: Inputs, rate: float | None = None) -> Samples:
     """Return the videos in `inputs` as films of shape (frames, 3, H, W), bytes or floats in [0, 1]."""
     if isinstance(inputs, Film):
         return Samples(iter([inputs]), 1)
@@ -115,7 +116,7 @@ def _checked_rate(rate: object) -> float:
     return float(rate)
 
 
-def _are_frames(inputs: object) -> TypeGuard[Sequence[Image.Image]]:
+def _are_frames(inputs: Inputs) -> TypeGuard[Sequence[Image.Image]]:
     if not isinstance(inputs, list | tuple) or not inputs:
         return False
     return all(isinstance(one, Image.Image) for one in inputs)
@@ -244,7 +245,7 @@ def _checked(model: LiveModel, videos: Tensor, *, prepared: bool, fits: bool = T
     return videos.detach().cpu()
 
 
-def _not_video(model: LiveModel, inputs: object) -> TypeError:
+def _not_video(model: LiveModel, inputs: Inputs) -> TypeError:
     return TypeError(
         f"`inputs` must be videos for {model.name}, got {described(inputs)}. Pass bytes, or floats in [0, 1], "
         "of shape (n, frames, 3, H, W), with their frames per second (videos, 25.0), or a GIF file."

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import torch
     from pandas import DataFrame
 
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.serving._registry import Shelf
 
@@ -253,7 +254,7 @@ class Tools:
         )
 
     def _inputs(
-        self, live: LiveModel, inputs: object, *, least: int = 1
+        self, live: LiveModel, inputs: Inputs, *, least: int = 1
     ) -> list[str] | torch.Tensor:
         given = inputs_of(inputs, text=live.modality.is_text)
         if len(given) < least:
@@ -318,7 +319,7 @@ def text_of(value: object, *, name: str = "text") -> str:
     return value
 
 
-def inputs_of(inputs: object, *, text: bool, name: str = "inputs") -> list[str] | torch.Tensor:
+def inputs_of(inputs: Inputs, *, text: bool, name: str = "inputs") -> list[str] | torch.Tensor:
     """Return texts for a language model, or pictures by their numbers for any other."""
     if not isinstance(inputs, Sequence) or isinstance(inputs, str) or not inputs:
         raise ValueError(

@@ -20,6 +20,7 @@ from sae_nb.steering._edits import Change, Positions, Where
 
 if TYPE_CHECKING:
     from sae_nb.activations._positions import PositionPolicy
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -57,7 +58,7 @@ class Answers:
     def __init__(
         self,
         model: LiveModel,
-        inputs: object,
+        inputs: Inputs,
         hook_point: str,
         *,
         positions: Where = None,

@@ -24,6 +24,7 @@ from sae_nb.steering._request import check_amounts, check_atoms
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -67,7 +68,7 @@ def calibrate_strength(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: object,
+    inputs: Inputs,
     atom: int | Sequence[int],
     target_kl: Positive,
     *,

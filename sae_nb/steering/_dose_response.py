@@ -28,6 +28,7 @@ from sae_nb.steering._request import check_amounts
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
 
@@ -111,7 +112,7 @@ def dose_response(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: object,
+    inputs: Inputs,
     atom: int,
     strengths: Sequence[float],
     *,
@@ -169,7 +170,7 @@ def best_effect(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: object,
+    inputs: Inputs,
     by: float,
     *,
     measure: Measure | None = None,
@@ -240,7 +241,7 @@ class Effects:
     def __init__(
         self,
         model: LiveModel,
-        inputs: object,
+        inputs: Inputs,
         hook_point: str,
         measure: Measure | None,
         positions: Where,

@@ -17,6 +17,7 @@ from sae_nb.summaries.input._answers import as_batch, outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -37,7 +38,7 @@ class Continuation:
 
 def summarise_continuation(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     *,

@@ -18,6 +18,7 @@ from sae_nb.summaries.input._answers import answering, outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -46,7 +47,7 @@ class SteeringCurve:
 
 def summarise_dose_response(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     strengths: Sequence[float],

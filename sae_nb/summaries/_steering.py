@@ -43,6 +43,7 @@ from sae_nb.summaries.input._answers import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -376,7 +377,7 @@ LEAST_KL, LEAST_CHANGE = 1e-4, 0.005
 @checked(leave=("model",))
 def summarise_steering(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     *,
@@ -427,7 +428,7 @@ class Steered:
     def __init__(
         self,
         model: LiveModel,
-        inputs: object,
+        inputs: Inputs,
         sae: SparseAutoencoder,
         recipe: SteeringRecipe,
         *,

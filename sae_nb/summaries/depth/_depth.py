@@ -27,6 +27,7 @@ from sae_nb.summaries.input._answers import outcome_names
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -78,7 +79,7 @@ class DepthInputs:
         return {"input_ids": samples, "attention_mask": torch.ones_like(samples)}
 
 
-def depth_inputs(model: LiveModel, inputs: object) -> DepthInputs:
+def depth_inputs(model: LiveModel, inputs: Inputs) -> DepthInputs:
     """Read inputs of a live model; texts are cut to the length at which most tokens are shown."""
     notes: list[str] = []
     if model.modality.is_text:
@@ -118,7 +119,7 @@ def depth_inputs(model: LiveModel, inputs: object) -> DepthInputs:
 
 
 def _token_ids(
-    model: LiveModel, inputs: object, notes: list[str]
+    model: LiveModel, inputs: Inputs, notes: list[str]
 ) -> tuple[Tensor, tuple[int, ...]]:
     """Token ids of one length, and whose they are: texts are cut to it, and shorter ones left out."""
     rows: list[Tensor] = []

@@ -16,6 +16,7 @@ from sae_nb.models._running import Run, run
 from sae_nb.models._states import TokenAxes, timed_layout
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -67,7 +68,7 @@ def answering(model: LiveModel, head: str) -> LiveModel:
     return cast("LiveModel", AnswerOf(model, head)) if head else model
 
 
-def as_batch(model: LiveModel, inputs: object) -> Batch:
+def as_batch(model: LiveModel, inputs: Inputs) -> Batch:
     """Return the batch of one sample; a batch of one, or a list of it, is taken as it is."""
     batches = [inputs] if isinstance(inputs, Batch) else inputs
     if not isinstance(batches, list) or not batches or not isinstance(batches[0], Batch):

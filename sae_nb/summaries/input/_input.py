@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from sae_nb.activations._context import Context, PlacedImages
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -403,7 +404,7 @@ ANSWERS_SHOWN = 8
 def top_atoms(
     model: LiveModel,
     sae: SparseAutoencoder,
-    input: object,
+    input: Inputs,
     hook_point: str | None = None,
     *,
     k: Count = 10,
@@ -539,7 +540,7 @@ def one_input(model: LiveModel, given: object) -> tuple[Batch, tuple[str, ...]]:
     return batch, tuple(_text_notes(model, given, batch))
 
 
-def _with_image(model: LiveModel, text: str, image: object) -> tuple[Batch, tuple[str, ...]]:
+def _with_image(model: LiveModel, text: str, image: Inputs) -> tuple[Batch, tuple[str, ...]]:
     """Return a text with an image as a batch; the image comes first where the text has no place for it."""
     if model.modality != MULTIMODAL or model.modality.fit is None:
         raise TypeError(

@@ -22,6 +22,7 @@ from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._samples import Samples
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 LONG_ROWS = "sae-nb-longrows"
@@ -38,7 +39,7 @@ class TextView:
 
     noun = "text"
 
-    def __init__(self, inputs: object) -> None:
+    def __init__(self, inputs: Inputs) -> None:
         self.texts = self.compared = _texts(inputs)
         self.shown = TokenStrip(description="The text, shaded by its change", unit="nats")
         self.list = RowTable(description="Texts, the most changed first", empty_text="")
@@ -160,7 +161,7 @@ class ImageView:
 View = TextView | ImageView
 
 
-def view_of(model: LiveModel, inputs: object) -> View:
+def view_of(model: LiveModel, inputs: Inputs) -> View:
     """Return the parts for texts or for images; refuse anything else."""
     if model.modality.is_text and model.tokenizer is not None:
         return TextView(inputs)
@@ -178,7 +179,7 @@ def hidden(view: View) -> ipw.Widget:
     return view.list
 
 
-def _texts(inputs: object) -> tuple[str, ...]:
+def _texts(inputs: Inputs) -> tuple[str, ...]:
     several = isinstance(inputs, Iterable) and not isinstance(inputs, str | Tensor)
     given = tuple(inputs) if isinstance(inputs, Iterable) and several else (inputs,)
     texts = tuple(one for one in given if isinstance(one, str) and one.strip())

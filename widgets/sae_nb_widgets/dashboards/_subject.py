@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._labels import Labels
+    from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
@@ -42,7 +43,7 @@ class Subject:
     labels: Labels
     """Labels and notes that all panels share."""
 
-    inputs: object
+    inputs: Inputs
     """Inputs of the model; None takes the samples behind the activations."""
 
     examples: ExampleStore | None
@@ -60,7 +61,7 @@ def subject_of(
     sae: SparseAutoencoder,
     acts: Activations | None,
     *,
-    inputs: object = None,
+    inputs: Inputs | None = None,
     codes: SparseCodes | None = None,
     labels: object = None,
     examples: ExampleStore | None = None,
@@ -115,7 +116,7 @@ def _hook_point(sae: SparseAutoencoder, catalogue: AtomCatalogue) -> str:
     return str(place)
 
 
-def first_inputs(inputs: object, n: int) -> Any:
+def first_inputs(inputs: Inputs, n: int) -> Any:
     """Return the first inputs of a batch, a list or a bundled data set."""
     samples = getattr(inputs, "images", inputs)
     return samples[:n] if hasattr(samples, "__getitem__") else samples

@@ -39,6 +39,7 @@ from sae_nb.summaries.depth._paths import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb_widgets.depth._panel import DepthTrajectory
 
@@ -81,7 +82,7 @@ def layer_text(model: LiveModel, layer: int) -> str:
 
 
 def labels_of(
-    inputs: object, labels: Sequence[object] | Tensor | None
+    inputs: Inputs, labels: Sequence[object] | Tensor | None
 ) -> Sequence[object] | Tensor | None:
     """Return the labels given, else the digits of scenes, else None."""
     return getattr(inputs, "digit", None) if labels is None else labels

@@ -22,6 +22,7 @@ from sae_nb.steering._request import (
 if TYPE_CHECKING:
     from sae_nb.activations._context import Context
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.summaries.input._contrast import BaseRate
 
@@ -100,7 +101,7 @@ class Samples:
         )
 
 
-def _by_number(model: LiveModel, inputs: object) -> Any:
+def _by_number(model: LiveModel, inputs: Inputs) -> Any:
     """Something that slices into samples: a list, or a tensor with samples on its first axis."""
     inputs = getattr(inputs, "images", inputs)
     if isinstance(inputs, str):

@@ -47,6 +47,7 @@ from sae_nb_widgets.patching._queries import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.circuits import Patching
     from sae_nb.data import PromptPairs
     from sae_nb.models import LiveModel
@@ -457,7 +458,7 @@ class PatchingPanel(Panel):
         super().close()
 
 
-def _check(model: object, clean: object, corrupted: object) -> None:
+def _check(model: object, clean: Inputs, corrupted: Inputs) -> None:
     from sae_nb.models import LiveModel
 
     if isinstance(model, PatchMap):

@@ -31,6 +31,7 @@ from sae_nb_widgets.steering._scale import StrengthScale
 if TYPE_CHECKING:
     from sae_nb.activations._modality import Modality
     from sae_nb.atoms._names import AtomNames
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb_widgets.steering._panel import SteeringPanel
 
@@ -353,7 +354,7 @@ def editable(model: LiveModel, d_in: int, current: str) -> list[str]:
     return fitting if current in fitting else [current, *fitting]
 
 
-def answering_heads(model: LiveModel, inputs: object) -> list[tuple[str, str]]:
+def answering_heads(model: LiveModel, inputs: Inputs) -> list[tuple[str, str]]:
     """Return the heads that score classes, the main one first."""
     options = [("main head", "")]
     if not callable(getattr(model.module, "forward_heads", None)):

@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.atoms._names import AtomNames
+    from sae_nb.checks import Inputs
     from sae_nb.files import SaeIdentity
     from sae_nb.models import LiveModel
 
@@ -195,7 +196,7 @@ class SteeringPanel(Panel):
         model: LiveModel,
         hook_point: str,
         sae: SparseAutoencoder = None,  # type: ignore[assignment]
-        inputs: object = None,
+        inputs: Inputs | None = None,
         acts: Activations | SparseCodes | AtomCatalogue | None = None,
         *,
         atom: int | None = None,

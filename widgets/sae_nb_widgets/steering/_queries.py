@@ -26,6 +26,7 @@ from sae_nb.summaries.input._answers import (
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
     from sae_nb.models._inputs import Batch
 
@@ -94,7 +95,7 @@ class SteeringRuns:
         self._clean: dict[Hashable, tuple[Batch, Reading]] = {}
         self._steered: dict[Hashable, Steered] = {}
 
-    def answer(self, asked: Question, inputs: object) -> SteeringAnswer:
+    def answer(self, asked: Question, inputs: Inputs) -> SteeringAnswer:
         """Run the model for what is asked of an input. Touches no widget."""
         recipe = asked.recipe
         with self.model.lock:
@@ -121,7 +122,7 @@ class SteeringRuns:
             else "",
         )
 
-    def _read(self, recipe: SteeringRecipe, inputs: object) -> tuple[Batch, Reading]:
+    def _read(self, recipe: SteeringRecipe, inputs: Inputs) -> tuple[Batch, Reading]:
         """Run the model without the edit."""
         model = answering(self.model, recipe.head)
         batch, read_at = as_batch(model, inputs), read_hook_point(model, recipe.hook_point)
@@ -133,7 +134,7 @@ class SteeringRuns:
         return tuple((id(weight), weight._version) for weight in weights)
 
     def _calibrated(
-        self, recipe: SteeringRecipe, inputs: object, target_kl: float
+        self, recipe: SteeringRecipe, inputs: Inputs, target_kl: float
     ) -> tuple[SteeringRecipe, CalibratedStrength]:
         """Find the strength at which a recipe has a divergence, and scale the recipe to it."""
         if not any(recipe.amounts):  # a search begins somewhere

@@ -27,6 +27,7 @@ from sae_nb.steering._request import check_hook_point, check_width
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.codes import SparseCodes
     from sae_nb.models import LiveModel
 
@@ -63,7 +64,7 @@ class TargetOdds:
 
 
 def answers_to(
-    model: LiveModel, inputs: object, hook_point: str, sae: SparseAutoencoder, positions: Where
+    model: LiveModel, inputs: Inputs, hook_point: str, sae: SparseAutoencoder, positions: Where
 ) -> Answers:
     """Return a model's clean answers, as logits, where an SAE of the right width is to edit them."""
     check_width(model, check_hook_point(model, hook_point), int(sae.d_in), "the SAE")
