@@ -30,42 +30,53 @@ STAGES = ((4, 5000), (1, 1300), (2, 1300), (3, 1300), (4, 4000))
 """What is shown, and for how many ms: the beginning, the atom, the slider turned up, the three texts."""
 
 STYLE = """
-:root { --ink:#1c2024; --ink2:#60656c; --ink3:#72777e; --line:#dfe2e6; --bg:#fff; --soft:#f5f6f8; --warm:#e8890c;
+:root { --ink:#1c2024; --ink2:#60656c; --ink3:#72777e; --line:#dfe2e6; --bg:#fff; --soft:#f5f6f8;
+  --warm:#e8890c;
   --tint:rgba(232,137,12,.32); --pale:rgba(232,137,12,.1); --up:#a85c00; --ok:#0a7d54 }
 .dark { --ink:#edeef0; --ink2:#a6abb3; --ink3:#8d929b; --line:#363b44; --bg:#15171b; --soft:#1f2228;
   --tint:rgba(232,137,12,.42); --pale:rgba(232,137,12,.14); --up:#f0a33c; --ok:#35b685 }
 * { box-sizing:border-box; margin:0 }
-body { background:var(--bg); color:var(--ink); font:18px/1.42 Inter,"Segoe UI",system-ui,"DejaVu Sans",sans-serif }
+body { background:var(--bg); color:var(--ink);
+  font:18px/1.42 Inter,"Segoe UI",system-ui,"DejaVu Sans",sans-serif }
 main { height:100vh; padding:24px 34px; border:1px solid var(--line); border-radius:14px; display:flex;
   flex-direction:column; gap:14px }
 .cap { font-size:13px; color:var(--ink2) }
-.cap i { display:inline-flex; width:22px; height:22px; border-radius:50%; background:var(--soft); font-style:normal;
+.cap i { display:inline-flex; width:22px; height:22px; border-radius:50%; background:var(--soft);
+  font-style:normal;
   font-size:12px; align-items:center; justify-content:center; margin-right:10px }
 .prompt { font-size:25px; line-height:1.3 }
 .prompt b, .up b { font-weight:650; background:var(--tint); border-radius:5px; padding:1px 5px }
 .atom { display:grid; grid-template-columns:auto 1fr auto; gap:22px; align-items:center; background:var(--soft);
   border-radius:12px; padding:14px 20px }
 .atom .cap i { background:var(--bg) }
-.name { font-size:22px; font-weight:650 } .name i { display:inline-block; width:8px; height:8px; border-radius:50%;
-  margin-left:4px; vertical-align:3px; box-shadow:inset 0 0 0 1px var(--ink3) } .name i.on { background:var(--ok);
+.name { font-size:22px; font-weight:650 } .name i { display:inline-block; width:8px; height:8px;
+  border-radius:50%;
+  margin-left:4px; vertical-align:3px;
+  box-shadow:inset 0 0 0 1px var(--ink3) } .name i.on { background:var(--ok);
   box-shadow:none } .name i:first-of-type { margin-left:10px }
-.track { position:relative; height:8px; border-radius:4px; background:linear-gradient(90deg,var(--line),var(--warm)) }
+.track { position:relative; height:8px; border-radius:4px;
+  background:linear-gradient(90deg,var(--line),var(--warm)) }
 .track i { position:absolute; left:86%; top:-8px; width:24px; height:24px; margin-left:-12px; border-radius:50%;
   background:var(--bg); border:2.5px solid var(--ink) }
-.track u { position:absolute; top:17px; font-size:11.5px; color:var(--ink3); text-decoration:none; white-space:nowrap }
+.track u { position:absolute; top:17px; font-size:11.5px; color:var(--ink3); text-decoration:none;
+  white-space:nowrap }
 .track u.r { left:86%; transform:translateX(-50%) }
-.button { font-size:14px; font-weight:600; background:var(--ink); color:var(--bg); border-radius:8px; padding:8px 14px }
+.button { font-size:14px; font-weight:600; background:var(--ink); color:var(--bg); border-radius:8px;
+  padding:8px 14px }
 .row { display:grid; grid-template-columns:116px 1fr; gap:14px; align-items:center; border-radius:12px;
   padding:8px 16px; color:var(--ink2) }
 .row span { font-size:13px; line-height:1.3 }
-.up { background:var(--pale); color:var(--ink); font-size:20px; padding:12px 16px } .up span { color:var(--up); font-weight:600 }
+.up { background:var(--pale); color:var(--ink); font-size:20px;
+  padding:12px 16px } .up span { color:var(--up); font-weight:600 }
 footer { margin-top:auto; font-size:12px; color:var(--ink3); display:flex; justify-content:space-between }
 .at1 .atom, .at1 .three, .at2 .three, .at3 .three { visibility:hidden }
 .at1 .prompt b { background:none; padding:1px 0; font-weight:400; margin:0 5px } .at2 .track i { left:0 }
 .at2 .button, .at3 .button { outline:3px solid var(--warm) } .at2 .button { outline:none }
 @media (max-width:600px) {
-  main { padding:16px 18px; gap:10px } .prompt { font-size:20px } .three { display:flex; flex-direction:column; gap:4px }
-  .atom { grid-template-columns:1fr auto; row-gap:20px; padding:12px 14px 24px } .track { grid-row:2; grid-column:1/3 }
+  main { padding:16px 18px; gap:10px } .prompt { font-size:20px } .three { display:flex;
+  flex-direction:column; gap:4px }
+  .atom { grid-template-columns:1fr auto; row-gap:20px; padding:12px 14px 24px } .track { grid-row:2;
+  grid-column:1/3 }
   .row { grid-template-columns:1fr; gap:2px; font-size:16px; padding:8px 12px } .up { font-size:17px }
 }
 """
@@ -108,8 +119,10 @@ def page(texts: tuple[str, str, str], name: str, dots: int) -> str:
     marks = "".join(f'<i class="{"on" if i < dots else ""}"></i>' for i in range(4))
     return f"""<!doctype html><meta charset="utf-8"><style>{STYLE}</style><main>
 <div><p class="cap"><i>1</i>click a word</p><p class="prompt">{prompt} …</p></div>
-<div class="atom"><div><p class="cap"><i>2</i>an atom lights up</p><p class="name">{escape(name)}{marks}</p></div>
-<div class="track"><i></i><u>off</u><u class="r">usual strength</u></div><span class="button">Turn it up</span></div>
+<div class="atom"><div><p class="cap"><i>2</i>an atom lights up</p><p class="name">{escape(name)}{marks}</p>
+</div>
+<div class="track"><i></i><u>off</u><u class="r">usual strength</u></div>
+<span class="button">Turn it up</span></div>
 <section class="three"><p class="cap"><i>3</i>the model writes on, three times from the same seed</p>
 <div class="row up"><span>turned up</span><p>{up}</p></div>
 <div class="row"><span>untouched</span><p>{untouched}</p></div>

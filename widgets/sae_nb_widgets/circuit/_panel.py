@@ -55,6 +55,7 @@ from sae_nb_widgets.panel._glossary import (
 from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:
+    from sae_nb.circuits._graph_sites import Transcoders
     from sae_nb.models import LiveModel
 
 MOST_RECORDED = 40
@@ -161,7 +162,7 @@ class CircuitPanel(Panel):
         self,
         graph: AttributionGraph,
         model: LiveModel | None = None,
-        transcoders: Any = None,
+        transcoders: Transcoders | None = None,
         *,
         node: int | None = None,
         threshold: float | None = None,
@@ -673,7 +674,7 @@ class CircuitPanel(Panel):
 
 
 def _live(
-    graph: AttributionGraph, model: LiveModel | None, transcoders: object
+    graph: AttributionGraph, model: LiveModel | None, transcoders: Transcoders | None
 ) -> AttributionGraph | None:
     """The graph with what it was made with; None where that is not known."""
     if model is None and transcoders is None:

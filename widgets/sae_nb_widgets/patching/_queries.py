@@ -143,7 +143,7 @@ def _patched(
     given = model, list(ask.clean), list(ask.corrupted), target
     more: dict[str, Any] = {"direction": ask.direction, "seed": ask.seed, "progress": False}
     if ask.sites == "atoms":
-        return seen(patch(*given, sae, **more), method)
+        return seen(patch(*given, "atoms" if sae is None else sae, **more), method)
     more |= {"control": ask.control or None, "method": method, "callback": callback}
     if ask.sites == "heads_by_position":
         more["heads"] = heads_of(ask.heads)
