@@ -15,17 +15,8 @@ from zipfile import ZipFile
 
 from sae_nb._lazy import words
 from sae_nb.checks import checked
-from sae_nb.files._atomic import (
-    MANIFEST,
-    new_folder,
-    read_manifest,
-    sha256,
-    write_manifest,
-)
-from sae_nb.files._caches import (
-    CACHE,
-    cache_folder,
-)
+from sae_nb.files._atomic import MANIFEST, new_folder, read_manifest, sha256, write_manifest
+from sae_nb.files._caches import CACHE, cache_folder
 from sae_nb.files._locks import holding_folder
 from sae_nb.models._checkpoint_files import (
     WEIGHTS_FILE,
