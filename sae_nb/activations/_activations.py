@@ -21,13 +21,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb._lazy import KnowsOtherWords, above
-from sae_nb.activations._context import (
-    ROLES,
-    Context,
-    Ragged,
-    Tokens,
-    content_of_samples,
-)
+from sae_nb.activations._context import ROLES, Context, Ragged, Tokens, content_of_samples
 from sae_nb.activations._named_positions import policy_text
 from sae_nb.activations._rows import Rows, generator_for, shuffled_batches
 from sae_nb.activations._token_texts import CONTINUED, whole_at

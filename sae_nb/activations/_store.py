@@ -39,10 +39,7 @@ from sae_nb.files._atomic import (
     write_json,
 )
 from sae_nb.files._exchange import recover
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
+from sae_nb.files._tensors import read_tensors, write_tensors
 
 Verify = Literal["full", "sizes"]
 

@@ -12,18 +12,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from sae_nb.activations._massive import (
-    above,
-    norm_limit,
-)
+from sae_nb.activations._massive import above, norm_limit
 from sae_nb.activations._named_positions import ROLE_POSITIONS
 from sae_nb.activations._positions import PositionPolicy
-from sae_nb.models._states import (
-    TokenAxes,
-    by_place,
-    layout_of,
-    where_from,
-)
+from sae_nb.models._states import TokenAxes, by_place, layout_of, where_from
 
 if TYPE_CHECKING:
     from sae_nb.models._inputs import Batch

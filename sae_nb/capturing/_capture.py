@@ -7,14 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import (
-    TYPE_CHECKING,
-    Any,
-    ParamSpec,
-    Protocol,
-    cast,
-    overload,
-)
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, cast, overload
 
 import torch
 from torch import Tensor
@@ -23,18 +16,9 @@ from sae_nb.activations import Activations
 from sae_nb.activations._context import Context
 from sae_nb.capturing._batch_rows import BatchRows, end_to_end, summed
 from sae_nb.capturing._gradients import GradientOf, chosen_loss
-from sae_nb.capturing._harvest import (
-    CaptureRecord,
-    CaptureSettings,
-    Harvest,
-    check_any_rows,
-)
+from sae_nb.capturing._harvest import CaptureRecord, CaptureSettings, Harvest, check_any_rows
 from sae_nb.capturing._resumable import capture_to_store
-from sae_nb.checks import (
-    Count,
-    check_memory,
-    checked,
-)
+from sae_nb.checks import Count, check_memory, checked
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.interrupts import Interrupted
 from sae_nb.models import HookPoint

@@ -21,10 +21,7 @@ from sae_nb.models._running import Runner
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models._inputs import Batch, Batches
 
 Named = Literal["next_token", "labels"]
 GradientOf = Named | Callable[[Tensor], Tensor]

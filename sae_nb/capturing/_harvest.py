@@ -19,13 +19,7 @@ from sae_nb.activations._massive import row_norms
 from sae_nb.activations._named_positions import NamedPositions
 from sae_nb.activations._positions import PositionPolicy
 from sae_nb.activations._token_texts import whole_at
-from sae_nb.capturing._batch_rows import (
-    BatchRows,
-    NormLimits,
-    batch_rows,
-    check_roles,
-    joined_rows,
-)
+from sae_nb.capturing._batch_rows import BatchRows, NormLimits, batch_rows, check_roles, joined_rows
 from sae_nb.capturing._context_builder import ContextBuilder
 from sae_nb.capturing._gradients import Loss, differentiating, with_gradients
 from sae_nb.checks import Count, check_integers, checked, one_of, warn_caller
@@ -38,10 +32,7 @@ from sae_nb.progress import progress_bar
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models._inputs import Batch, Batches
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -30,11 +30,7 @@ from sae_nb.activations._store import (
     size_and_checksum,
 )
 from sae_nb.capturing._batch_rows import BatchRows, end_to_end, summed
-from sae_nb.capturing._harvest import (
-    CaptureRecord,
-    Harvest,
-    check_any_rows,
-)
+from sae_nb.capturing._harvest import CaptureRecord, Harvest, check_any_rows
 from sae_nb.files._atomic import (
     MANIFEST,
     check_seal,
@@ -43,10 +39,7 @@ from sae_nb.files._atomic import (
     sealed,
     write_json,
 )
-from sae_nb.files._exchange import (
-    is_partial,
-    place,
-)
+from sae_nb.files._exchange import is_partial, place
 from sae_nb.files._fingerprints import (
     check_same_call,
     inputs_digest,
@@ -61,10 +54,7 @@ from sae_nb.models._states import TokenAxes
 
 if TYPE_CHECKING:
     from sae_nb.checks import Inputs
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models._inputs import Batch, Batches
 
 
 _PART = re.compile(r"samples-\d{5}\.safetensors")

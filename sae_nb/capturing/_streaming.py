@@ -19,13 +19,7 @@ from sae_nb.activations._sites import AND
 from sae_nb.capturing._batch_rows import BatchRows, count_rows
 from sae_nb.capturing._gradients import Loss, chosen_loss
 from sae_nb.capturing._harvest import CaptureSettings, Harvest
-from sae_nb.checks import (
-    Count,
-    Seed,
-    at_least,
-    check_hook_name,
-    checked,
-)
+from sae_nb.checks import Count, Seed, at_least, check_hook_name, checked
 from sae_nb.checks._annotations import shows_fields
 from sae_nb.models._inputs import column_of_table
 from sae_nb.models._states import TokenAxes
@@ -34,10 +28,7 @@ if TYPE_CHECKING:
     from sae_nb.checks import Inputs
     from sae_nb.checks._values import Indexed
     from sae_nb.models import LiveModel
-    from sae_nb.models._inputs import (
-        Batch,
-        Batches,
-    )
+    from sae_nb.models._inputs import Batch, Batches
 
 
 _CHUNK = 64  # samples per piece when a tensor of inputs is walked through in a fresh order

@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sae_nb.checks import checked
-from sae_nb.files._atomic import (
-    existing,
-    json_object,
-)
+from sae_nb.files._atomic import existing, json_object
 from sae_nb.models._hook_points import near_names
 
 if TYPE_CHECKING:

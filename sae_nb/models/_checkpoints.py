@@ -13,12 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import nn
 
-from sae_nb.activations._modality import (
-    AUDIO,
-    MULTIMODAL,
-    VIDEO,
-    VISION,
-)
+from sae_nb.activations._modality import AUDIO, MULTIMODAL, VIDEO, VISION
 from sae_nb.checks import warn_caller
 from sae_nb.files._atomic import json_object
 from sae_nb.models import _facts as facts
@@ -34,11 +29,7 @@ from sae_nb.models._inputs import pair, vision_layout
 from sae_nb.models._live_model import LiveModel
 from sae_nb.models._memory import check_room, memory_needed
 from sae_nb.models._modalities import kind_of_texts
-from sae_nb.models._preprocessing import (
-    PREPROCESSOR_FILE,
-    family_preprocess,
-    read_preprocess,
-)
+from sae_nb.models._preprocessing import PREPROCESSOR_FILE, family_preprocess, read_preprocess
 from sae_nb.models._sound_inputs import SoundPreprocess
 from sae_nb.progress import note
 

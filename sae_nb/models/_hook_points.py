@@ -13,13 +13,7 @@ from dataclasses import InitVar, dataclass, field, replace
 from typing import Any, Literal, cast
 
 from sae_nb._lazy import near
-from sae_nb.checks import (
-    check_hook_name,
-    check_integers,
-    checked,
-    one_of,
-    shown,
-)
+from sae_nb.checks import check_hook_name, check_integers, checked, one_of, shown
 from sae_nb.checks._hook_point_names import standard_name
 
 Side = Literal["input", "output"]

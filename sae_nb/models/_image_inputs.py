@@ -20,10 +20,7 @@ from PIL import Image, ImageOps
 from torch import Tensor
 
 from sae_nb.checks import warn_caller
-from sae_nb.data._images import (
-    IMAGE_SUFFIXES,
-    visible_files,
-)
+from sae_nb.data._images import IMAGE_SUFFIXES, visible_files
 from sae_nb.files._atomic import existing_folder
 from sae_nb.models import _facts as facts
 from sae_nb.models._inputs import (

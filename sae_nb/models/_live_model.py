@@ -14,14 +14,7 @@ from torch import Tensor, nn
 from sae_nb._lazy import KnowsOtherWords, answers_wrong_calls
 from sae_nb.activations._context import Context
 from sae_nb.activations._modality import Modality, modality_of
-from sae_nb.checks import (
-    Count,
-    Seed,
-    at_least,
-    check_devices,
-    checked,
-    warn_caller,
-)
+from sae_nb.checks import Count, Seed, at_least, check_devices, checked, warn_caller
 from sae_nb.checks._hook_point_names import standard_name
 from sae_nb.models import _facts as facts
 from sae_nb.models._answers import AnswerTensor, collected, main_tensor, named_outputs
@@ -276,12 +269,7 @@ class LiveModel(KnowsOtherWords):
         return None if self.remote else tried(self, self.structure)
 
     def counted(self, point: HookPoint, step: object = None) -> HookPoint:
-        """Return a hook point for an edit at some applications of its module: a number, several, or "last".
-
-        Raises
-        ------
-        TypeError, ValueError: If they are not applications of the module, or the hook point is one already.
-        """
+        """Return a hook point for an edit at some applications of its module: a number, several, or "last"."""
         asked = check_step(point, step)
         if asked is None and point.step is None:
             n = 1 if self.structure is None else self.structure.runs.get(point.path, 1)
@@ -549,8 +537,7 @@ class LiveModel(KnowsOtherWords):
         pack
             Put documents end to end into rows of exactly `context_length` tokens.
         add_bos
-            Whether texts start with the beginning-of-text token; "auto": as the tokenizer does. A text that has
-            one itself keeps it and gets no second one; token ids are taken as they are, but for True.
+            Whether texts start with the beginning-of-text token, as in `sn.capture`.
 
         Raises
         ------
@@ -605,9 +592,8 @@ class LiveModel(KnowsOtherWords):
     ) -> Float[Tensor, "n ..."]:
         """Return the model's answer to all inputs: next-token logits, class logits, embeddings or states.
 
-        Texts of different lengths are aligned at their first token; positions after a text's end are
-        NaN, so that reading one by mistake shows. `.logits` of it are the same numbers, as Hugging Face's
-        users write. `add_bos` as in `sn.capture`.
+        Texts of different lengths are aligned at their first token; positions after a text's end are NaN.
+        `.logits` of it are the same numbers, as Hugging Face's users write. `add_bos` as in `sn.capture`.
         """
         batches = self.batches(inputs, batch_size=batch_size, add_bos=add_bos)
         answers = ((batch, {"": self.main_output(self.forward(batch))}) for batch in batches)
@@ -710,5 +696,4 @@ class LiveModel(KnowsOtherWords):
         if self.tokenizer is None or not of_texts or self.streams or self.placeholders:
             return of_one_thread(NNsight(self.module))
         task = "text-generation" if self.causal else "feature-extraction"
-        wrapper = TransformersModel(self.module, tokenizer=self.tokenizer, task=task)
-        return of_one_thread(wrapper)
+        return of_one_thread(TransformersModel(self.module, tokenizer=self.tokenizer, task=task))

@@ -15,17 +15,9 @@ from torch import nn
 
 from sae_nb import data
 from sae_nb._lazy import words
-from sae_nb.activations._modality import (
-    AUDIO,
-    LANGUAGE,
-    VISION,
-    modality_of,
-)
+from sae_nb.activations._modality import AUDIO, LANGUAGE, VISION, modality_of
 from sae_nb.checks import Between, at_least, check_device, check_path, checked
-from sae_nb.files._atomic import (
-    existing_folder,
-    read_json,
-)
+from sae_nb.files._atomic import existing_folder, read_json
 from sae_nb.models import _facts as facts
 from sae_nb.models._checkpoint_files import (
     bundled_folder,

@@ -16,12 +16,7 @@ from torch import Tensor
 from sae_nb.models._calls import RunState, named_arguments, state_of_call
 from sae_nb.models._devices import is_spread
 from sae_nb.models._hook_points import Place, Side
-from sae_nb.models._interventions import (
-    Editing,
-    Intervention,
-    edited_wrapper,
-    write_edits,
-)
+from sae_nb.models._interventions import Editing, Intervention, edited_wrapper, write_edits
 
 if TYPE_CHECKING:
     from nnsight import NNsight

@@ -19,10 +19,7 @@ from jaxtyping import Float, UInt8
 from PIL import Image, ImageSequence
 from torch import Tensor
 
-from sae_nb.data._images import (
-    IMAGE_SUFFIXES,
-    visible_files,
-)
+from sae_nb.data._images import IMAGE_SUFFIXES, visible_files
 from sae_nb.models import _facts as facts
 from sae_nb.models._image_inputs import LARGEST, UNREADABLE, fit_size, rgb_of
 from sae_nb.models._inputs import (

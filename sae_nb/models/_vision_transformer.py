@@ -15,14 +15,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import Between, Count, at_least, checked
-from sae_nb.files._atomic import (
-    read_json,
-    write_json,
-)
-from sae_nb.files._tensors import (
-    read_tensors,
-    write_tensors,
-)
+from sae_nb.files._atomic import read_json, write_json
+from sae_nb.files._tensors import read_tensors, write_tensors
 
 WEIGHTS_FILE = "model.safetensors"
 CONFIG_FILE = "config.json"

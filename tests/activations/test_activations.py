@@ -176,6 +176,13 @@ def test_split_never_cuts_a_sample() -> None:
     assert not torch.equal(acts.split(0.7, seed=1)[0].x, acts.split(0.7, seed=2)[0].x)
 
 
+def test_rows_keep_their_application() -> None:
+    """Of a module that runs several times."""
+    acts = Activations.from_tensor(torch.eye(3), step=torch.tensor([0, 1, 2]))
+    assert acts[[2, 0]].step.tolist() == [2, 0]
+    assert acts.to(torch.float64).step.tolist() == [0, 1, 2]
+
+
 def test_subsets_of_a_store_stay_on_disk(stored: Activations) -> None:
     """Split and subset read nothing; rows are those of memory, also twice over."""
     held = Activations.from_tensor(stored.x)
