@@ -93,6 +93,14 @@ def catalogue() -> AtomCatalogue:
     return AtomCatalogue(FakeTopK(), vectors(500), batch_size=64)
 
 
+def test_a_later_page_has_the_strengths_of_its_rows(catalogue, dense) -> None:
+    atom = int(catalogue.order("frequency")[0])
+    later = catalogue.summary(atom, page=1, n_examples=4)
+    assert (later.page, len(later.examples)) == (1, 4)
+    for example in later.examples:
+        assert example.strength == pytest.approx(dense[example.row, atom])
+
+
 def test_statistics_equal_those_of_the_dense_code(catalogue, dense) -> None:
     """Frequency, mean, maximum and 99th percentile, against the definition on a dense matrix."""
     fired = dense != 0
