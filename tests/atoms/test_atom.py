@@ -340,6 +340,7 @@ def test_logit_effect_is_the_change_of_the_logits_at_a_fixed_norm() -> None:
     for token in range(6):
         assert effects[f"t{token}"] == pytest.approx(float((change + radial)[token]), abs=0.02)
     assert [name for name, _ in down] == [name for name, _ in up][::-1]
+    assert [x for _, x in down] == pytest.approx([x for _, x in up][::-1])
 
 
 @pytest.mark.parametrize("band", ["top", *QUANTILES])
