@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -457,6 +457,7 @@ def _begins(tokens: Sequence[str], bare: bool) -> list[bool]:
     return begins
 
 
+@cache
 def _joins(letter: str) -> bool:
     """Whether a letter may be inside a word that spaces set apart (not so in Chinese, Japanese, Thai)."""
     return letter.isalnum() and not ("\u0e00" <= letter <= "\u0eff" or letter >= "\u2e80")
@@ -467,8 +468,9 @@ def _folded(texts: Sequence[str]) -> tuple[Int[np.ndarray, " words"], list[str]]
     index: dict[str, int] = {}
     spellings: list[Counter[str]] = []
     key = np.zeros(len(texts), np.int64)
+    shown = {text: visible_token(text, bare=True) for text in set(texts)}
     for i, text in enumerate(texts):
-        word = visible_token(text, bare=True)
+        word = shown[text]
         place = index.setdefault(word.casefold(), len(index))
         if place == len(spellings):
             spellings.append(Counter())

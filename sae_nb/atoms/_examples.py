@@ -225,6 +225,23 @@ def _text(catalogue: AtomCatalogue, atom: int, row: int) -> dict[str, Any]:
     return in_text(context, sample, position, catalogue.sample_strengths(atom, sample, len(ids)))
 
 
+def in_picture(
+    context: Context,
+    sample: int,
+    positions: Int[np.ndarray, " m"],
+    strengths: Float[np.ndarray, " m"],
+) -> dict[str, Any]:
+    """Return the image of a sample, and strengths at some positions on its patches; NaN at the others."""
+    pictures, grid, n_prefix = context.pictures, context.patch_grid, context.prefix_tokens
+    picture = None if pictures is None else pictures[sample].cpu().numpy()
+    if grid is None:
+        return {"picture": picture}
+    z = np.full(n_prefix + grid[0] * grid[1], np.nan)
+    inside = positions < len(z)
+    z[positions[inside]] = strengths[inside]
+    return {"picture": picture, "heat": context.on_face(z[n_prefix:])}
+
+
 def in_text(
     context: Context, sample: int, position: int, strengths: Float[np.ndarray, " tokens"]
 ) -> dict[str, Any]:

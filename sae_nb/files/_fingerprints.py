@@ -74,9 +74,11 @@ class SaeIdentity:
         return asdict(self)
 
     @classmethod
-    def from_json(cls, fields: Any) -> SaeIdentity:
+    def from_json(cls, fields: object) -> SaeIdentity:
         """Read what `to_json` wrote."""
         try:
+            if not isinstance(fields, Mapping):
+                raise TypeError("no fields by name")
             values = {name: fields[name] for name in _FIELDS}
             identity = cls(**values)
             if len(_projections(identity.fingerprint)) != N_PROJECTIONS:
@@ -171,7 +173,7 @@ def inputs_digest(inputs: object, *, texts: bool) -> str | None:
     return digest.hexdigest() if _feed(digest, inputs, texts=texts) else None
 
 
-def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
+def _feed(digest: hashlib.blake2b, inputs: object, *, texts: bool) -> bool:
     held = getattr(inputs, "images", None)
     if isinstance(held, (Tensor, np.ndarray)):
         inputs = held
@@ -195,11 +197,11 @@ def _feed(digest: Any, inputs: Any, *, texts: bool) -> bool:
     return False
 
 
-def tensor_bytes(tensor: Tensor) -> Any:
+def tensor_bytes(tensor: Tensor) -> memoryview | bytes:
     """Return the content of a tensor as bytes, of any type."""
     # As bytes: numpy knows no bfloat16.
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return flat.view(torch.uint8).numpy() if len(flat) else b""
+    return flat.view(torch.uint8).numpy().data if len(flat) else b""
 
 
 # Digests mean nothing to a reader: they are named, not shown.

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from sae_nb.checks import Count, Seed, Share, as_tensor, at_least, check_data, check_matrix, checked
 from sae_nb.files import MappedMatrix
-from sae_nb.files._caches import cache_folder
+from sae_nb.files._atomic import cache_folder
 from sae_nb.files._mapped import row_bytes
 from sae_nb.files._tensors import read_tensors, write_tensors
 from sae_nb.geometry._cosines import SMALL_TILE, TILE, cosine_tiles, tile_rows, unit_rows

@@ -16,6 +16,7 @@ from torch import Tensor
 from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
 from sae_nb.files._atomic import (
+    check_archive,
     existing,
     json_object,
     read_json,
@@ -26,7 +27,6 @@ from sae_nb.files._mapped_files import (
     mapped_arrays,
 )
 from sae_nb.files._tensors import read_tensors
-from sae_nb.files._unpacking import check_archive
 from sae_nb.interop._foreign import (
     Contents,
     Original,
@@ -40,7 +40,7 @@ from sae_nb.interop._foreign import (
     write_folder,
 )
 from sae_nb.interop._imported import Encoding, Imported, Origin, assemble
-from sae_nb.interop._saelens import as_stated, saelens_layout
+from sae_nb.interop._saelens_layout import as_stated, saelens_layout
 from sae_nb.interop._several import ImportedCrossLayerTranscoder, cross_layer_transcoder
 
 ARRAYS, TENSORS, CONFIG = "params.npz", "params.safetensors", "config.json"

@@ -362,7 +362,11 @@ class Imported(FromFile, SparseAutoencoder):
         width = d_in if d_out is None else d_out
         super().__init__(self._new_operator(width, n_atoms), d_in)
         self.writes = None if d_out is None else (d_out,)
-        self.encoding = encoding if isinstance(encoding, Encoding) else _encoding(encoding)
+        if not isinstance(encoding, Encoding):  # what a file of ours holds, where tuples are lists
+            groups = encoding.get("groups")
+            groups = None if groups is None else tuple(groups)
+            encoding = Encoding(**{**encoding, "groups": groups})
+        self.encoding = encoding
         self.origin = origin if isinstance(origin, Origin) else Origin(**origin)
         self.position_policy = usual_positions(self.origin)
         self.parts = tuple(parts)
@@ -524,12 +528,6 @@ def normalised(x: Float[Tensor, "rows d_in"], norm: Norm) -> Float[Tensor, "rows
     """Return rows normalised as the SAE expects them."""
     centre, scale = norm_of(x, norm)
     return (x - centre) / (scale + (1e-5 if norm == "layer_norm" else 0.0))
-
-
-def _encoding(facts: Mapping[str, Any]) -> Encoding:
-    """From what a file of ours holds, where tuples are lists."""
-    groups = facts.get("groups")
-    return Encoding(**{**facts, "groups": None if groups is None else tuple(groups)})
 
 
 def group_maxima(

@@ -210,7 +210,7 @@ class _Layer(Imported):
     def _new_operator(self, width: int, n_atoms: int) -> MatrixOperator:  # noqa: ARG002 - it is their sum
         return SitesOperator(self.widths, n_atoms)
 
-    def codes(self, x: Float[Tensor, "rows d_l"], k: Any) -> SparseCodes:
+    def codes(self, x: Float[Tensor, "rows d_l"], k: int | None) -> SparseCodes:
         """Return codes of rows that were checked."""
         return self._encode(x, k)
 

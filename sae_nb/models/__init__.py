@@ -12,8 +12,8 @@ if TYPE_CHECKING:
         Bottleneck as Bottleneck,
         train_bottlenecks as train_bottlenecks,
     )
-    from sae_nb.models._bundled import bundled_names as bundled_names
     from sae_nb.models._calls import RunState as RunState
+    from sae_nb.models._checkpoint_files import bundled_names as bundled_names
     from sae_nb.models._fetching import fetch_model as fetch_model
     from sae_nb.models._hook_points import (
         HookPoint as HookPoint,

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard
 
 import numpy as np
 import torch
@@ -50,9 +50,7 @@ _TOLERANCE = 1e-3  # how far outside [0, 1] rounding may have moved a float vide
 
 @dataclass(frozen=True, eq=False)
 class Film:
-    """The frames of a video, its frames per second where they are known, and whether they are what the model
-    reads already.
-    """
+    """Frames of a video, frames per second where known, and whether they are what the model reads already."""
 
     frames: Tensor
     rate: float | None = None
@@ -104,11 +102,11 @@ def _mapping(model: LiveModel, inputs: Mapping[str, Any], rate: float | None) ->
     raise _not_video(model, inputs)
 
 
-def _is_number(value: object) -> bool:
+def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
-def _checked_rate(rate: Any) -> float:
+def _checked_rate(rate: object) -> float:
     if not (_is_number(rate) and np.isfinite(rate) and rate > 0):
         raise ValueError(
             f"The frames per second of videos must be a positive number, got {rate!r}. Pass (videos, 25.0), or "
@@ -117,19 +115,14 @@ def _checked_rate(rate: Any) -> float:
     return float(rate)
 
 
-def _are_frames(inputs: Any) -> bool:
-    listed = isinstance(inputs, list | tuple) and bool(inputs)
-    return listed and all(isinstance(one, Image.Image) for one in inputs)
+def _are_frames(inputs: object) -> TypeGuard[Sequence[Image.Image]]:
+    if not isinstance(inputs, list | tuple) or not inputs:
+        return False
+    return all(isinstance(one, Image.Image) for one in inputs)
 
 
-def opened_video(given: Any) -> Film:
-    """Return the frames of a file that moves (GIF, PNG, WebP), of a folder of frames, or of PIL images.
-
-    Raises
-    ------
-    FileNotFoundError: If there is no such file.
-    ValueError: If Pillow cannot read it, frames differ in size, or it has too many pixels.
-    """
+def opened_video(given: str | Path | bytes | Image.Image | Sequence[Image.Image]) -> Film:
+    """Return the frames of a file that moves (GIF, PNG, WebP), of a folder of frames, or of PIL images."""
     if isinstance(given, str | Path):
         path = Path(given).expanduser()
         if path.is_dir():
@@ -313,12 +306,7 @@ class FittedVideo(NamedTuple):
 
 
 def fit_video(model: LiveModel, given: object) -> FittedVideo:
-    """Return one video as bytes of the size and length the model reads, and a note on every conversion.
-
-    Raises
-    ------
-    TypeError, ValueError, FileNotFoundError: If it is not a video that can be read.
-    """
+    """Return one video as bytes of the size and length the model reads, and a note on every conversion."""
     notes: list[str] = []
     film = _one(model, given)
     frames, rate = as_bytes(film.frames), film.rate
@@ -341,16 +329,14 @@ def fit_video(model: LiveModel, given: object) -> FittedVideo:
     return FittedVideo(frames.contiguous(), tuple(dict.fromkeys(notes)), rate)
 
 
-def _one(model: LiveModel, given: Any) -> Film:
+def _one(model: LiveModel, given: object) -> Film:
     """Return one video of any length and size."""
-    rate = None
-    if isinstance(given, tuple) and len(given) == 2 and _is_number(given[1]):
-        given, rate = given[0], _checked_rate(given[1])
     if isinstance(given, Film):
         return given
+    if isinstance(given, tuple) and len(given) == 2 and _is_number(given[1]):
+        return replace(_one(model, given[0]), rate=_checked_rate(given[1]))
     if isinstance(given, str | Path | bytes | Image.Image) or _are_frames(given):
-        film = opened_video(given)
-        return Film(film.frames, rate or film.rate)
+        return opened_video(given)
     if not (isinstance(given, Tensor | np.ndarray) and has_numbers(given)):
         raise _not_video(model, given)
     frames = numbers_of(given)
@@ -363,7 +349,7 @@ def _one(model: LiveModel, given: Any) -> Film:
             f"One video must be given at a time, of shape (frames, 3, H, W), got {tuple(frames.shape)}. Pass "
             "one of them."
         )
-    return Film(_checked(model, frames, prepared=False, fits=False)[0], rate)
+    return Film(_checked(model, frames, prepared=False, fits=False)[0])
 
 
 def strip(video: Tensor, frames: int | None = None) -> UInt8[Tensor, "3 height width"]:

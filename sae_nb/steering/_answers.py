@@ -57,7 +57,7 @@ class Answers:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: object,
         hook_point: str,
         *,
         positions: Where = None,
@@ -112,9 +112,7 @@ class Answers:
     def edited_rows(
         self, of: PositionPolicy | None = None
     ) -> list[tuple[Float[Tensor, "rows d_in"], Bool[Tensor, "batch time"]]]:
-        """Return the activations at the edited positions, batch by batch, with the mask of where they are;
-        `of`: only those that an SAE is for.
-        """
+        """Return activations at the edited positions, and their mask, by batch; `of`: those of an SAE."""
         self.n_runs += 1
         chosen = of if self.positions is None else self.positions
         positions = Positions(chosen, prefix_tokens=self.model.prefix_tokens)

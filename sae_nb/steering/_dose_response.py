@@ -9,21 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from sae_nb.checks import (
-    Count,
-    Seed,
-    answered,
-    at_least,
-    check_atom,
-    checked,
-)
+from sae_nb.checks import Count, Seed, answered, at_least, check_atom, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.findings import Finding, column
 from sae_nb.steering._answers import Answers, log_odds
@@ -118,7 +111,7 @@ def dose_response(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     atom: int,
     strengths: Sequence[float],
     *,
@@ -176,7 +169,7 @@ def best_effect(
     model: LiveModel,
     hook_point: str,
     sae: SparseAutoencoder,
-    inputs: Any,
+    inputs: object,
     by: float,
     *,
     measure: Measure | None = None,
@@ -247,7 +240,7 @@ class Effects:
     def __init__(
         self,
         model: LiveModel,
-        inputs: Any,
+        inputs: object,
         hook_point: str,
         measure: Measure | None,
         positions: Where,

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from difflib import SequenceMatcher
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from jaxtyping import Bool
@@ -37,7 +37,7 @@ class Continuation:
 
 def summarise_continuation(
     model: LiveModel,
-    inputs: Any,
+    inputs: object,
     sae: SparseAutoencoder,
     recipe: SteeringRecipe,
     *,

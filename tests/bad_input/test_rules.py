@@ -18,12 +18,11 @@ from typing import Annotated, Any
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
-sys.path.insert(0, str(Path(__file__).parents[2] / "docs" / "tools"))
-from rooms import House, parsed
 from values import inside, outside
 
 import sae_nb as sn
 from sae_nb import checks
+from sae_nb._lazy import exports
 from sae_nb.checks import Each, Rule, rules_of
 
 NAMED = ("Count", "Resamples", "Seed", "Share", "Weight", "Positive")
@@ -63,17 +62,13 @@ class Call:
         return None
 
 
-HOUSE = House()
-
-
 def public_calls(room: str) -> Iterator[Call]:
     """Yield what a room offers to be called: functions, classes, and the public methods of those.
 
     What it offers to other rooms alone is among them, if it checks its arguments.
     """
     module = import_module(room)
-    door = HOUSE.imports_of(room, parsed(HOUSE.modules[room]))
-    offered = {one.name for one in door if one.name and one.target.startswith(f"{room}.")}
+    offered = {name for name, home in exports(room).items() if home.startswith(f"{room}.")}
     for name in sorted({*module.__all__, *offered}):
         thing = getattr(module, name)
         if name not in module.__all__ and not hasattr(thing, "__wrapped__"):

@@ -82,7 +82,7 @@ def test_what_is_gone_stops_the_build(tool: Tool, text: str) -> None:
 def test_classes_of_transformers_are_counted_from_what_was_found(tool: Tool) -> None:
     """Of each kind, how many, how many were built, how many are right."""
     found = json.loads((ROOT / "tests" / "sweep" / "found.json").read_text("utf-8"))["rows"]
-    table = tool("classes").classes("counts")
+    table = tool("tables").classes("counts")
     for kind in {one["kind"] for one in found}:
         mine = [one for one in found if one["kind"] == kind]
         built = [one for one in mine if one["built"]]
@@ -119,7 +119,7 @@ def test_a_page_that_loads_from_elsewhere_stops_the_build(tool: Tool) -> None:
 def test_the_reference_writes_options_out(tool: Tool) -> None:
     """A page lists the parameters that `help` lists, where a data class declares them."""
     griffe = pytest.importorskip("griffe")
-    extensions = griffe.Extensions(tool("spelled_out").SpelledOut())
+    extensions = griffe.Extensions(tool("reference").SpelledOut())
     package = griffe.load(
         "sae_nb", search_paths=[ROOT], extensions=extensions, allow_inspection=False
     )

@@ -195,6 +195,7 @@ def test_rows_products_and_norms_of_a_mapped_matrix_are_those_of_the_tensor(
         ),
         (d.float().cpu().detach().clone().norm(), m.float().cpu().detach().clone().norm()),
         (d.mean(dim=0), m.mean(dim=0)),
+        ((d * v) @ v, (m * v) @ v),
         (d.sum(), m.sum()),
         (
             torch.cat([part.norm(dim=1) for part in d.split(7)]),

@@ -47,6 +47,7 @@ def test_a_folder_that_was_left_behind_does_not_hide_a_study(
         ("studies.uses._generation.Written", "generation.Written"),
         ("studies.evaluation.cross_model._model_diff.ModelDiff", "evaluation.ModelDiff"),
         ("architectures._poly.PolySAE", "PolySAE"),
+        ("serving._shelf.Shelf", "serving.Shelf"),
     ],
 )
 def test_what_moved_is_found_for_old_pickles(before: str, now: str) -> None:
@@ -85,10 +86,11 @@ def test_a_misspelt_name_of_a_study_is_answered() -> None:
         sn.evaluation.stich
 
 
-def test_what_is_nowhere_is_nowhere() -> None:
-    """A room that never was is Python's own error."""
-    with pytest.raises(ModuleNotFoundError, match=r"No module named 'sae_nb\.attic'"):
-        import_module("sae_nb.attic")
+@pytest.mark.parametrize("name", ["attic", "_attic", "evaluation._attic", "studies._attic"])
+def test_what_is_nowhere_is_nowhere(name: str) -> None:
+    """A module that never was is Python's own error, a private one too."""
+    with pytest.raises(ModuleNotFoundError, match=rf"No module named 'sae_nb\.{name}'"):
+        import_module(f"sae_nb.{name}")
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sae_nb.models import (
-    _bundled as bundled,
+    _checkpoint_files as bundled,
     load_model,
 )
 from sae_nb.models._vision_transformer import (

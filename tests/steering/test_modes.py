@@ -18,8 +18,8 @@ from sae_nb.steering._modes import (
     USUAL,
     SteeringMode,
     StrengthUnit,
+    strength_quantile,
 )
-from sae_nb.steering._strengths import strength_quantile
 from sae_nb.summaries._steering import (
     SteeringRecipe,
     control_of,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -153,3 +154,13 @@ def test_zero_input_has_a_zero_code() -> None:
         assert not len(steps.values)
         assert steps.residual_norms.max() == 0
         assert steps.next_atom(0) == -1
+
+
+def test_steps_are_counted_row_by_row() -> None:
+    """Of rows that took unequal numbers of steps each has its own."""
+    _, trace = sparse_code(
+        DATA.x[:2], DATA.dictionary, weight=1.0, solver="fista", n_steps=3, trace=True
+    )
+    trace = replace(trace, n_steps=torch.tensor([1, 3]))
+    found = [summarise_trace(DATA.x[:2], DATA.dictionary, trace, row=row) for row in (0, 1)]
+    assert [one.n_steps for one in found] == [1, 3]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.activations import Activations
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def text_windows(
-    model: LiveModel, inputs: object, context_length: int | None = None
+    model: LiveModel, inputs: Inputs, context_length: int | None = None
 ) -> Int[Tensor, "n time"]:
     """Join texts end to end, end-of-text between, and cut them into windows of one length.
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from sae_nb._lazy import here_it_is
 from sae_nb.activations import Activations
-from sae_nb.activations._context import RECONSTRUCTED
+from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._sites import acts_for
 from sae_nb.checks import Count, Resamples, Seed, at_least, checked, is_array, warn_caller
 from sae_nb.evaluation.report._atom_rows import atom_rows
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.evaluation.report._row_pass import RowPass
     from sae_nb.models import LiveModel
 
@@ -500,7 +501,7 @@ def evaluation_cost(
     return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
 
 
-def _passes(model: LiveModel, inputs: object) -> float:
+def _passes(model: LiveModel, inputs: Inputs) -> float:
     batches = model.batches(inputs, batch_size=8)
     first = next(iter(batches)).to(model.device)
     with model.lock, torch.no_grad():

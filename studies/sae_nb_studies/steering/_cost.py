@@ -288,7 +288,7 @@ def _added(recipe: Edit) -> Float[Tensor, " d_in"] | None:
     """Return the vector that the recipe adds at every position it edits; None if that depends on the
     activation.
     """
-    plain = cast(MaskedEdit, recipe.edit).plain()
+    plain = recipe.edit.plain()
     if plain is None or plain[1] != 0:
         return None
     return plain[2] * plain[0].float()
@@ -483,7 +483,7 @@ def _mean(x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"]:
 
 def _mean_change(recipe: Edit, x: Float[Tensor, "n d_in"]) -> Float[Tensor, " d_in"] | None:
     """Where the recipe moves activations to, on average; None where it has to see more than them."""
-    edit = cast(MaskedEdit, recipe.edit)
+    edit = recipe.edit
     if edit.tap is not None or getattr(edit.change, "reads_sequences", False):
         return None
     with torch.no_grad():
@@ -497,7 +497,7 @@ def _with_it(
     """Return a mask of the rows that the recipe is about, and its meaning in words."""
     sae: Any = getattr(recipe, "sae", None)
     atoms: Any = getattr(recipe, "atoms", None)
-    if sae is not None and cast(MaskedEdit, recipe.edit).tap is None and sae.d_in == x.shape[1]:
+    if sae is not None and recipe.edit.tap is None and sae.d_in == x.shape[1]:
         with torch.no_grad():
             z = latents(sae.encode(acts), atoms)
         on = (z != 0).any(dim=-1).cpu()
@@ -576,7 +576,7 @@ class _Trial:
     def _adding(
         self, direction: Float[Tensor, " d_in"], by: float, point: HookPoint | None = None
     ) -> Active:
-        own = cast(MaskedEdit, self._recipe.edit)
+        own = self._recipe.edit
         edit = MaskedEdit(own.positions, Along(direction, "add", by), at=own.at)
         recipe = Edit(hook_point=point or self._recipe.hook_point, edit=edit)
         return Active(self._model, recipe, "hooks")

@@ -159,7 +159,7 @@ class Bench(Finding):
 
     def _page(self) -> str:
         from sae_nb.figures import to_svg
-        from sae_nb.figures._pages import html_page
+        from sae_nb.figures.theme import html_page
 
         return html_page("Benchmark of an SAE", f"{to_svg(self.plot())}{self._repr_html_()}")
 

@@ -49,7 +49,7 @@ def browser() -> sw.AtomBrowser:
 
 
 def grid_of(browser: sw.AtomBrowser) -> sw.PictureGrid:
-    from sae_nb_widgets.panel._exporting import descendants
+    from sae_nb_widgets.panel._pages import descendants
 
     grids = [w for w in descendants(browser) if isinstance(w, sw.PictureGrid) and w.sound_lengths]
     assert len(grids) == 1

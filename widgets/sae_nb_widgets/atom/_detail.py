@@ -44,7 +44,7 @@ from sae_nb_widgets.panel._declaring import (
     show,
     small_button,
 )
-from sae_nb_widgets.panel._exporting import LIVE_ONLY
+from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom._panel import AtomBrowser

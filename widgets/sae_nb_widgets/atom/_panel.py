@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +68,7 @@ from sae_nb_widgets.panel._heading import place_words
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.activations._context import Context
+    from sae_nb.architectures import SparseAutoencoder
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel
 
@@ -82,6 +84,16 @@ MOST_EXAMPLES = 60
 HEADS = "head_out"
 OPENING = "Everyone in the village knew that"
 """Prompt of the texts that are written when an atom is turned up: one of those with which names were tested."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """The part of an atom's record that is drawn."""
+
+    atom: int
+    band: Band
+    page: int
+    per_page: int
 
 
 @checked(leave=("acts",))
@@ -211,7 +223,7 @@ class AtomBrowser(Panel):
         self.effects = Effects(self, model, lens)
         self._record: AtomSummary | None = None
         self._order: np.ndarray = np.arange(self.n_atoms)
-        self._drawn: tuple[int, Band, int, int] | None = None
+        self._drawn: Question | None = None
         self._chosen = False
         self._said = self._started = 0.0
         super().__init__(chips=self._chips())
@@ -229,8 +241,8 @@ class AtomBrowser(Panel):
         self.examples = self._examples_view()
         self.per_page = self.examples.per_page
         self.itself = AtomItself(self._whole, self._way, lambda atom: self.set_trait("atom", atom))
-        self.beside = SiteColumns(self._whole, self._choose_example)
-        self._examples = VBox([self.examples.widget, self.beside.widget])
+        self.site_columns = SiteColumns(self._whole, self._choose_example)
+        self._examples = VBox([self.examples.widget, self.site_columns.widget])
         self.crops = CropSheet(self._choose_crop)
         self.notes = AtomNotes(self, self.labels)
         self.controls = AtomControls(self, self.notes.star, self.catalogue.no_near_misses)
@@ -265,7 +277,7 @@ class AtomBrowser(Panel):
         return examples_view(context)
 
     @property
-    def dictionary_shown(self) -> Any:
+    def dictionary_shown(self) -> SparseAutoencoder | None:
         """Whose atoms these are."""
         return self._whole.sae
 
@@ -332,7 +344,7 @@ class AtomBrowser(Panel):
     def _worth_opening(self) -> int:
         """Return the atom with the surest name, neither rare nor everywhere; else the most frequent one."""
         fires, often = self.catalogue.n_fired, self.catalogue.frequency
-        told = [
+        confirmed = [
             (round(found.beyond_chance, 2), int(fires[atom]), atom)
             for atom in self.labels
             if 0 <= atom < self.n_atoms
@@ -342,8 +354,8 @@ class AtomBrowser(Panel):
             and often[atom] <= RARE
             and self.names.source(atom)
         ]
-        if told:
-            return max(told)[2]
+        if confirmed:
+            return max(confirmed)[2]
         named = (atom for atom in self.names.surest() if fires[atom])
         return next(named, int(self._order[0]) if len(self._order) else self.atom)
 
@@ -354,8 +366,11 @@ class AtomBrowser(Panel):
         self.__dict__.pop("head_shares", None)
         self.names = names_of(old.sae, self._whole, self.labels)
         self._take_site()
-        old_columns, self.beside = self.beside, SiteColumns(self._whole, self._choose_example)
-        self._examples.children = (self.examples.widget, self.beside.widget)
+        old_columns, self.site_columns = (
+            self.site_columns,
+            SiteColumns(self._whole, self._choose_example),
+        )
+        self._examples.children = (self.examples.widget, self.site_columns.widget)
         old_columns.close()
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
@@ -370,7 +385,7 @@ class AtomBrowser(Panel):
             old, self.examples = self.examples, self._examples_view()
             self._listen_to_examples()
             self.examples.show_heat(self.show_heat)
-            self._examples.children = (self.examples.widget, self.beside.widget)
+            self._examples.children = (self.examples.widget, self.site_columns.widget)
             old.close()
         self._record, self._drawn, self._chosen = None, None, True
         self._encode()
@@ -437,8 +452,8 @@ class AtomBrowser(Panel):
         self._draw()
 
     @property
-    def _wanted(self) -> tuple[int, Band, int, int]:
-        return self.atom, self.band, self.page, self.per_page
+    def _wanted(self) -> Question:
+        return Question(self.atom, self.band, self.page, self.per_page)
 
     @reacts("page", "per_page", doing="atom {panel.atom}")
     def _draw(self) -> None:
@@ -454,12 +469,12 @@ class AtomBrowser(Panel):
             self._show(self._summarise())
 
     def _summarise(self) -> AtomSummary:
-        atom, band, page, n_examples = self._drawn or self._wanted
+        asked = self._drawn or self._wanted
         return self.catalogue.summary(
-            atom,
-            band,
-            page=page,
-            n_examples=n_examples,
+            asked.atom,
+            asked.band,
+            page=asked.page,
+            n_examples=asked.per_page,
             n_neighbours=MOST_NEIGHBOURS,
             model=self._model,
             lens=self._lens,
@@ -497,9 +512,9 @@ class AtomBrowser(Panel):
         if not self._steerable:
             self.say("Pass model= to see what the atom does when it is turned up.")
             return
-        if self._below is None:
-            from sae_nb_widgets.steering import SteeringPanel
+        from sae_nb_widgets.steering import SteeringPanel
 
+        if self._below is None:
             place, whole = str(self._whole.acts.hook_point), self._whole
             text = OPENING if self._talks else None
             self.show_below(
@@ -508,7 +523,7 @@ class AtomBrowser(Panel):
         else:
             self._below.atom = self.atom
             self._below.come_forward()
-        if self._talks:
+        if self._talks and isinstance(self._below, SteeringPanel):
             self._below.continue_text()
 
     @property
@@ -523,7 +538,7 @@ class AtomBrowser(Panel):
             return  # computed off the main thread for what is no longer asked for
         self._record = record
         if self.page != record.page:
-            self._drawn = (record.atom, record.band, record.page, self.per_page)
+            self._drawn = Question(record.atom, record.band, record.page, self.per_page)
             self.page = record.page
         self.effects.ask_quickly(record)
         self._show_parts(record)
@@ -559,9 +574,9 @@ class AtomBrowser(Panel):
         """Draw examples, those of several sites side by side."""
         several = bool(record.sites)
         show(self.examples.widget, not several)
-        show(self.beside.widget, several)
+        show(self.site_columns.widget, several)
         if several:
-            self.beside.show(record)
+            self.site_columns.show(record)
         else:
             self.examples.atom = record.atom
             self.examples.show(record.examples, record.max_strength, record.missing)
@@ -646,7 +661,7 @@ class AtomBrowser(Panel):
     def clear_selection(self) -> None:
         """Choose no example and end the search."""
         self.examples.clear()
-        self.beside.clear()
+        self.site_columns.clear()
         self.search = ""
         self.say("")
 
@@ -671,7 +686,7 @@ class AtomBrowser(Panel):
     @reacts("show_heat", doing="drawing the heat", early=True)
     def _show_heat(self) -> None:
         self.examples.show_heat(self.show_heat)
-        self.beside.show_heat(self.show_heat)
+        self.site_columns.show_heat(self.show_heat)
 
     @reacts("details", doing="details", early=True)
     def _show_details(self) -> None:

@@ -40,6 +40,7 @@ from sae_nb_widgets.panel._declaring import (
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
+    from sae_nb.architectures import SparseAutoencoder
 
 SHOWN = ("starred", "starred or written about", "all with a label")
 HERE = "here"
@@ -334,7 +335,7 @@ class WorkList(Panel):
         super().close()
 
 
-def _books(sae: Any, sessions: Sequence[Session | str | Path]) -> dict[str, Labels]:
+def _books(sae: SparseAutoencoder, sessions: Sequence[Session | str | Path]) -> dict[str, Labels]:
     """The labels of each session, by a name that no two share."""
     books: dict[str, Labels] = {}
     for one in sessions:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import traitlets as t
@@ -75,7 +75,7 @@ class CircuitControls:
             value=None,
         )
 
-        def follow(_: Any = None) -> None:
+        def follow(_: object = None) -> None:
             near = (n for n in SIZES if abs(shares[n] - panel.threshold) < 1e-9)
             segments.value = next(near, None)
 

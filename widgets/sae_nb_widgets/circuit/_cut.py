@@ -22,7 +22,7 @@ from sae_nb_widgets.panel._declaring import (
     show,
     small_button,
 )
-from sae_nb_widgets.panel._exporting import COLUMNS
+from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel

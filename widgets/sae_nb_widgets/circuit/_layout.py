@@ -148,7 +148,7 @@ def lay_out(
     pills, rows, top = stage.pills(centres)
     bottom = CROP + 10 if any(crops) else WORDS * size
     high = top + bottom
-    flipped = [_up(pill, top) for pill in pills]
+    flipped = [Pill(**{**asdict(pill), "y": top - pill.y}) for pill in pills]
     return Layout(
         wide=wide,
         high=high,
@@ -161,10 +161,6 @@ def lay_out(
             for (x, room), text, crop in zip(centres, stage.words(), crops, strict=True)
         ],
     )
-
-
-def _up(pill: Pill, top: float) -> Pill:
-    return Pill(**{**asdict(pill), "y": top - pill.y})
 
 
 class _Stage:

@@ -26,10 +26,9 @@ from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields
 from sae_nb_widgets.circuit._controls import CircuitControls
 from sae_nb_widgets.circuit._cut import LiveCut
-from sae_nb_widgets.circuit._drawn_graph import drawn
+from sae_nb_widgets.circuit._drawn_graph import drawn, patches_of, shaded_image
 from sae_nb_widgets.circuit._map import CircuitMap
 from sae_nb_widgets.circuit._names import NodeNames
-from sae_nb_widgets.circuit._patches import patches_of, shaded_image
 from sae_nb_widgets.circuit._queries import (
     Change,
     View,
@@ -49,11 +48,11 @@ from sae_nb_widgets.panel._declaring import (
     or_trait_error,
     reacts,
 )
-from sae_nb_widgets.panel._exporting import COLUMNS
 from sae_nb_widgets.panel._glossary import (
     AN_ATOM,
     an_atom,
 )
+from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel
@@ -674,7 +673,7 @@ class CircuitPanel(Panel):
 
 
 def _live(
-    graph: AttributionGraph, model: LiveModel | None, transcoders: Any
+    graph: AttributionGraph, model: LiveModel | None, transcoders: object
 ) -> AttributionGraph | None:
     """The graph with what it was made with; None where that is not known."""
     if model is None and transcoders is None:

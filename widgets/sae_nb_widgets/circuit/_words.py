@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from sae_nb.figures.theme import (
 from sae_nb_widgets.components._base import atom_mark
 
 if TYPE_CHECKING:
+    import pandas as pd
     from pandas import DataFrame
 
     from sae_nb_widgets.circuit._names import NodeNames
@@ -257,7 +258,7 @@ def _signed(value: float) -> str:
 # --- nodes ----------------------------------------------------------------------------------------
 
 
-def hover(circuit: Circuit, row: Any, name: str, members: Sequence[str] = ()) -> str:
+def hover(circuit: Circuit, row: pd.Series, name: str, members: Sequence[str] = ()) -> str:
     """Return the tooltip of a node in the drawing."""
     value = circuit.graph.nodes.value.iat[row.node]
     lines = [name]

@@ -118,12 +118,9 @@ class Concordance(TokenStrip):
                 words[-1].append(token)
             else:
                 words.append([token])
-        focus = self._focus(row)
+        focus = self.peaks[row] if self.peaks[row] >= 0 else (len(self.tokens[row]) - 1) // 2
         at = next((i for i, word in enumerate(words) if focus in word), 0)
         return words[:at], words[at : at + 1], words[at + 1 :]
-
-    def _focus(self, row: int) -> int:
-        return self.peaks[row] if self.peaks[row] >= 0 else (len(self.tokens[row]) - 1) // 2
 
     def _word(self, row: int, word: Sequence[int]) -> str:
         return "".join(visible_token(self.tokens[row][token], bare=True) for token in word)

@@ -153,11 +153,11 @@ class PairedBars(Component):
     def on_again(self, callback: Callable[[int], None]) -> None:
         """Call back with the row when the one that is chosen already is clicked once more."""
 
-        def heard(_: Any, content: Any, __: Any) -> None:
+        def take(_: object, content: object, __: object) -> None:
             if isinstance(content, dict) and content.get("kind") == "again":
                 callback(self.selected)
 
-        self.on_msg(heard)
+        self.on_msg(take)
 
     @t.validate("selected", "hovered")
     def _row_exists(self, proposal: t.Bunch) -> int:

@@ -99,20 +99,20 @@ def as_film(context: Context) -> dict[str, Any]:
     }
 
 
-def as_heard(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
+def as_sounds(context: Context, places: Sequence[tuple[int, int]]) -> dict[str, Any]:
     """Return what is played of (sample, position) of a context, and the names of its places by time, as
     arguments of `PictureGrid.show`; nothing for samples that are not in time.
     """
-    heard = [one for one in (clip_at(context, *place) for place in places) if one is not None]
+    sounds = [one for one in (clip_at(context, *place) for place in places) if one is not None]
     first, grid = context.prefix_tokens, context.patch_grid
-    timed = bool(heard) or context.seconds_per_step is not None
+    timed = bool(sounds) or context.seconds_per_step is not None
     names = context.position_names(first + grid[0] * grid[1])[first:] if grid and timed else ()
-    if not heard:
+    if not sounds:
         return {"patch_names": names} if names else {}
     return {
-        "sounds": [one.values for one in heard],
-        "sound_rate": heard[0].rate,
-        "spans": [one.span for one in heard],
+        "sounds": [one.values for one in sounds],
+        "sound_rate": sounds[0].rate,
+        "spans": [one.span for one in sounds],
         "patch_names": names,
     }
 
@@ -658,7 +658,7 @@ class StillGrid(PictureGrid):
     _esm = script("picture_grid")
 
     @t.validate("frames", "sound_lengths")
-    def _stand_still(self, proposal: t.Bunch) -> Any:
+    def _stand_still(self, proposal: t.Bunch) -> object:
         if proposal["value"] not in (1, []):
             raise t.TraitError(
                 f"`{proposal['trait'].name}` must be left out, since these pictures are not played. Use a "
@@ -667,7 +667,7 @@ class StillGrid(PictureGrid):
         return proposal["value"]
 
 
-def grid_for(context: Context, **given: Any) -> PictureGrid:
+def grid_for(context: Context, **given: object) -> PictureGrid:
     """Return a grid for the samples of a context, which plays them where they are sounds or videos."""
     still = context.frames is None and context.modality.is_image
     return (StillGrid if still else PictureGrid)(**given)

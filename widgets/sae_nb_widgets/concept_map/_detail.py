@@ -51,7 +51,7 @@ from sae_nb_widgets.components._chips import sure_dots
 from sae_nb_widgets.components._picture_grid import (
     StillGrid,
     as_film,
-    as_heard,
+    as_sounds,
     grid_for,
     of_one_grid,
 )
@@ -65,7 +65,7 @@ from sae_nb_widgets.panel._declaring import (
     show,
     small_button,
 )
-from sae_nb_widgets.panel._exporting import (
+from sae_nb_widgets.panel._pages import (
     LIVE_ONLY,
     descendants,
 )
@@ -199,7 +199,7 @@ class SharedInputs:
             strengths=[shared.strength for shared in inputs],
             **(
                 as_film(self._context)
-                or as_heard(self._context, [(one.sample, one.position) for one in inputs])
+                or as_sounds(self._context, [(one.sample, one.position) for one in inputs])
             ),
         )
 

@@ -196,6 +196,6 @@ def placed_words(words: Sequence[Word], xy: Float[np.ndarray, "n 2"]) -> list[Wo
     return kept
 
 
-def few(rows: Any, most: int = MOST_COMPARED) -> Any:
+def few(rows: np.ndarray, most: int = MOST_COMPARED) -> np.ndarray:
     """Return some of very many rows, evenly; all of few."""
     return rows[np.linspace(0, len(rows) - 1, min(len(rows), most)).astype(int)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import Float
@@ -21,6 +21,7 @@ from sae_nb.geometry._umap import FEWEST_ROWS
 from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 
 if TYPE_CHECKING:
+    from sae_nb.summaries.concept_map._concept_map import Show
     from sae_nb_widgets.concept_map._panel import ConceptMap
 
 # Multiply-adds of encoding and of finding neighbours that take a laptop a fifth of a second.
@@ -73,7 +74,7 @@ class MapRuns:
             return len(catalogue.acts) * x.numel() + n * x.numel() <= AT_ONCE
         return n * x.numel() <= AT_ONCE and self._panel.show == "atoms"
 
-    def _first_layout(self, show: Any, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
+    def _first_layout(self, show: Show, layout: str) -> tuple[Float[np.ndarray, "n 2"], str]:
         """Coordinates that are there without waiting, and how they came about."""
         if layout == "archetypes" and show == "atoms":
             return self._atlas.coordinates(show, "archetypes")
@@ -93,7 +94,7 @@ class MapRuns:
             return
         started = time.perf_counter()
 
-        def heard(done: int, total: int) -> None:
+        def report(done: int, total: int) -> None:
             now = time.perf_counter()
             if now - self._said > POLL_SECONDS and done < total:
                 self._said = now
@@ -101,9 +102,9 @@ class MapRuns:
                 left = format_duration((now - started) / done * (total - done))
                 self._panel.say(f"encoding {share}, {left} left")
 
-        catalogue.callback = heard
+        catalogue.callback = report
 
-    def unfold(self, show: Any, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
+    def unfold(self, show: Show, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
         """Lay out points by UMAP."""
         self._ticket += 1
         ticket = self._ticket

@@ -164,7 +164,7 @@ class Spread:
     bar_of: Int[np.ndarray, " n"]
     """Bar of each point; −1 where its value is not known."""
 
-    def counts(self, points: Any = slice(None)) -> Int[np.ndarray, " bars"]:
+    def counts(self, points: np.ndarray | slice = slice(None)) -> Int[np.ndarray, " bars"]:
         """Return how many points, of all or of some, are in each bar."""
         inside = self.bar_of[points]
         return np.bincount(inside[inside >= 0], minlength=len(self.edges) - 1)

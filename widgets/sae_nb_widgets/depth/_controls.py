@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 import traitlets as t
@@ -148,7 +148,7 @@ def _atoms(panel: DepthTrajectory) -> ipw.Text:
     def shown() -> str:
         return ", ".join(map(str, panel.atoms))
 
-    def show(_: Any = None) -> None:
+    def show(_: object = None) -> None:
         field.value = shown()
 
     def read(change: t.Bunch) -> None:

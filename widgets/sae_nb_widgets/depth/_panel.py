@@ -58,6 +58,8 @@ from sae_nb_widgets.panel._declaring import (
 from sae_nb_widgets.panel._playing import PlayingPanel
 
 if TYPE_CHECKING:
+    from plotly.callbacks import Points
+
     from sae_nb.architectures import SparseAutoencoder
     from sae_nb.models import LiveModel
 
@@ -250,20 +252,20 @@ class DepthTrajectory(PlayingPanel):
         return atoms
 
     @t.validate("strip")
-    def _strip_can_be(self, proposal: t.Bunch) -> Any:
+    def _strip_can_be(self, proposal: t.Bunch) -> object:
         strip = STRIPS[proposal["value"]]
         if not strip.possible(self):
             raise t.TraitError(f"`strip` {proposal['value']} needs {strip.needs}.")
         return proposal["value"]
 
     @t.validate("coordinates")
-    def _coordinates_can_be(self, proposal: t.Bunch) -> Any:
+    def _coordinates_can_be(self, proposal: t.Bunch) -> object:
         if proposal["value"] == "atoms" and not self.n_atoms:
             raise t.TraitError("`coordinates` of atoms need an SAE. Pass sae= to the panel.")
         return proposal["value"]
 
     @t.validate("color_by")
-    def _colours_can_be(self, proposal: t.Bunch) -> Any:
+    def _colours_can_be(self, proposal: t.Bunch) -> object:
         if proposal["value"] == "class" and not self.has_classes:
             raise t.TraitError("`color_by` class needs labels. Pass labels= to the panel.")
         return proposal["value"]
@@ -295,7 +297,7 @@ class DepthTrajectory(PlayingPanel):
             controls=self.controls.first, more=self.controls.more, figure=figure, detail=detail
         )
         if detail:
-            lay_out(self._body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
+            lay_out(self._frame.body, grid_template_columns="minmax(0, 1fr) minmax(220px, 25%)")
         self.strips.observe(lambda change: self.set_trait("layer", change["new"]), "cursor")
         self.figure.on_click(self._on_click)
         self.bind_key("]", lambda: self.step_picture(1))
@@ -472,7 +474,7 @@ class DepthTrajectory(PlayingPanel):
 
     # --- choosing ---------------------------------------------------------------------------------
 
-    def _on_click(self, trace: Any, points: Any, _: Any) -> None:
+    def _on_click(self, trace: go.Scatter, points: Points, _: object) -> None:
         paths, place = self.paths, next(iter(points.point_inds), None)
         if place is None or paths is None:
             return

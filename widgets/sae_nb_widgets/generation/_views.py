@@ -286,7 +286,7 @@ class GenerationViews:
             peaks=[-1] * n,
             clipped=[(first > 0, False)] * n,
             first_positions=[first] * n,
-            special=[_specials(row)] * n,
+            special=[[is_special(token) for token in row]] * n,
             maximum=1.0 if now.unit else None,
             atoms=now.pinned,
         )
@@ -349,7 +349,3 @@ class GenerationViews:
         """Explain why there is no explanation."""
         self.why_words.value = f"<div>{escape(text)}</div>"
         show(self.why_words, True)
-
-
-def _specials(tokens: Sequence[str]) -> list[bool]:
-    return [is_special(token) for token in tokens]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets as ipw
@@ -153,7 +153,11 @@ class InputLensControls:
             panel.sort = order
 
 
-def uploaded(value: Any) -> tuple[str, bytes]:
+Upload = Sequence[Mapping[str, Any]]
+"""What a FileUpload holds: a name and a content each."""
+
+
+def uploaded(value: Upload) -> tuple[str, bytes]:
     """Return the name and content of what a FileUpload holds."""
     name, content = str(value[0]["name"]), bytes(value[0]["content"])
     if len(content) > LARGEST_UPLOAD:
@@ -164,7 +168,7 @@ def uploaded(value: Any) -> tuple[str, bytes]:
     return name, content
 
 
-def upload_button(take: Callable[[Any], None], modality: Modality) -> ipw.FileUpload:
+def upload_button(take: Callable[[Upload], None], modality: Modality) -> ipw.FileUpload:
     """Return a button that gives a file of one of the kinds that a model reads to `take`."""
     accept, tip = {
         AUDIO.name: (".wav,audio/wav", "A .wav file of yours, of any rate and length"),

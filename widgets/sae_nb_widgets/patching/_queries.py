@@ -20,6 +20,8 @@ from sae_nb.data._prompt_pairs import PairKind
 from sae_nb.models._running import run
 
 if TYPE_CHECKING:
+    from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.circuits import Patching
     from sae_nb.models import LiveModel
 
 KINDS: tuple[PairKind, ...] = (
@@ -37,7 +39,7 @@ class StoppedError(Exception):
 
 
 @dataclass(frozen=True)
-class Ask:
+class Question:
     """The request: pairs of texts, what is asked of the answers, and which places are exchanged how."""
 
     clean: tuple[str, ...]
@@ -54,7 +56,7 @@ class Ask:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Answer:
     """The answer: a map of places or atoms, and a second one of the control."""
 
     found: PatchMap | Patching
@@ -74,16 +76,16 @@ class Seen:
         return isinstance(self.found, Patching)
 
 
-def seen(found: PatchMap | Patching, method: str) -> Seen:
+def seen(found: PatchMap | Patching, method: str) -> Answer:
     """Return what is drawn of a result."""
     if isinstance(found, PatchMap):
-        return Seen(
+        return Answer(
             found, found.rows, found.columns, found.effect, found.estimated, found.rows,
             found.control, found.control_source, found.method == "exact",
         )  # fmt: skip
     exact = method == "exact"
     effect = found.measured if exact else found.estimated
-    return Seen(
+    return Answer(
         found, tuple(f"atom {atom}" for atom in found.chosen), ("share",),
         effect[found.chosen, None], found.estimated[found.chosen, None],
         tuple(f"atom {atom}" for atom in found.random), effect[found.random, None],
@@ -101,8 +103,12 @@ LABELS = {
 
 
 def answered(
-    model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
-) -> Seen:
+    model: LiveModel,
+    sae: SparseAutoencoder | None,
+    ask: Question,
+    method: str,
+    callback: Callable[[int, int], None],
+) -> Answer:
     """Patch as asked; by `method`, which may be the estimate that comes before what was asked.
 
     Raises
@@ -120,8 +126,12 @@ def _as_on_screen(sentence: str) -> str:
 
 
 def _patched(
-    model: LiveModel, sae: Any, ask: Ask, method: str, callback: Callable[[int, int], None]
-) -> Seen:
+    model: LiveModel,
+    sae: SparseAutoencoder | None,
+    ask: Question,
+    method: str,
+    callback: Callable[[int, int], None],
+) -> Answer:
     target: Any = list(ask.answers) if ask.answers else None
     if target is not None and not ask.answers[0][0]:
         raise ValueError(

@@ -97,11 +97,11 @@ def mark_of(cell: ReportCell | None) -> DotMark | None:
         control=cell.control,
         tone=TONES[cell.verdict],  # type: ignore[arg-type]
         note=NOT_CLEAR if cell.verdict == "not clear" else "",
-        told=told(cell),
+        tooltip=tooltip(cell),
     )
 
 
-def told(cell: ReportCell) -> str:
+def tooltip(cell: ReportCell) -> str:
     """Return the tooltip of a number."""
     m = cell.measurement
     low, high = m.interval

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ UNNAMED, WRITTEN, DOT = 0.05, 0.75, 0.25
 quarter for each of its dots, and one. Ours."""
 
 
-def listen(
-    model: LiveModel, sae: SparseAutoencoder, given: Any, hook_point: str, scale: StrengthScale
+def find_firing(
+    model: LiveModel, sae: SparseAutoencoder, given: object, hook_point: str, scale: StrengthScale
 ) -> InputSummary | None:
     """Find what fires in an input, and tell the scale; None where that cannot be read."""
     try:
@@ -42,7 +42,7 @@ def listen(
         # A dictionary without an encoder or of several places, a model without gradients, an input of one
         # token: the panel works all the same.
         return None
-    scale.hear(found.used.atom, found.used.strength)
+    scale.note_firings(found.used.atom, found.used.strength)
     return found if len(found.used) else None
 
 

@@ -160,7 +160,7 @@ class TrainingMonitor(Panel):
 
     # --- following --------------------------------------------------------------------------------
 
-    def __call__(self, record: Any) -> None:
+    def __call__(self, record: object) -> None:
         """Take a record, as a callback of `train`: `sn.train(sae, data, callbacks=monitor)`."""
         index = int(getattr(record, "sae", 0) or 0)
         mine = [one for one in self._tracked if one.run is None and one.index == index]
@@ -195,7 +195,7 @@ class TrainingMonitor(Panel):
             self._redraws.close()
             self._redraws = None
 
-    def _on_record(self, _record: Any) -> None:
+    def _on_record(self, _record: object) -> None:
         # In the training thread, between two steps: nothing but a flag.
         redraws = self._redraws
         if redraws is not None:

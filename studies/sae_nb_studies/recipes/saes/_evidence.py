@@ -30,12 +30,13 @@ from sae_nb.pretrained import (
     load_examples,
     load_sae,
 )
-from sae_nb.pretrained._evaluation_data import JUDGE, TRAIN, material
+from sae_nb.pretrained._evaluation_data import JUDGE, TRAIN
 from sae_nb.pretrained._examples import (
     LABELS,
     SAMPLES_AT_ONCE,
 )
 from sae_nb.training import TrainConfig, train
+from sae_nb_studies.recipes.saes._material import material
 
 if TYPE_CHECKING:
     from sae_nb_studies.recipes.saes._recipe import Plan

@@ -33,11 +33,11 @@ from sae_nb.files._atomic import (
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained import load_lens
-from sae_nb.pretrained._examples import write_examples
 from sae_nb.pretrained._lenses import lens_names
 from sae_nb.training import TrainConfig, train
 from sae_nb_studies.recipes.saes._card import CARD, text_card
 from sae_nb_studies.recipes.saes._names import add_names, written_names
+from sae_nb_studies.recipes.saes._packing import write_examples
 from sae_nb_studies.recipes.saes._shipping import as_shipped, plain
 from sae_nb_studies.recipes.saes._texts import SOURCES, mixed_texts
 
