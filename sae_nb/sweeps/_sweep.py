@@ -40,6 +40,7 @@ from sae_nb.training._sources import fingerprint
 if TYPE_CHECKING:
     import pandas as pd
 
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -130,7 +131,7 @@ def sweep(
     config: TrainConfig | None = None,
     test: Activations | Float[Tensor, "m d_in"] | None = None,
     model: LiveModel | None = None,
-    inputs: object = None,
+    inputs: Inputs | None = None,
     labels: Any = None,
     at_once: Count = 12,
     folder: str | Path | None = None,

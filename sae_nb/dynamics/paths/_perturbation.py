@@ -16,6 +16,7 @@ from sae_nb.models._running import run
 from sae_nb.steering import splice
 
 if TYPE_CHECKING:
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -67,7 +68,7 @@ class SelfCorrection:
 @checked
 def self_correction(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     layer: int,
     size: Annotated[float, at_least(0)],
@@ -133,7 +134,7 @@ def self_correction(
 @checked
 def pushed_states(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     layer: int,
     size: Annotated[float, at_least(0)],

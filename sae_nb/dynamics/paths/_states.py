@@ -232,7 +232,7 @@ class States(Tensor):
 @checked
 def capture_states(
     model: LiveModel,
-    inputs: object,
+    inputs: Inputs,
     *,
     dtype: torch.dtype = torch.float32,
     batch_size: int | None = None,

@@ -30,6 +30,7 @@ from sae_nb.steering._request import policy_for
 if TYPE_CHECKING:
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.evaluation.report._measurement import RandomDictionary
     from sae_nb.evaluation.report._sampling import Sampling
     from sae_nb.models import HookPoint, LiveModel
@@ -277,7 +278,7 @@ class SpliceTask:
     sae: SparseAutoencoder
     model: LiveModel
     hook_point: str
-    inputs: object
+    inputs: Inputs
     labels: Int[Tensor, " samples"] | None
     positions: PositionPolicy  # those that the SAE is for; the others pass through
 
@@ -395,7 +396,7 @@ def splice_task(
     sae: SparseAutoencoder,
     acts: Activations,
     model: LiveModel | None,
-    inputs: object,
+    inputs: Inputs | None,
     labels: Int[Tensor, " samples"] | None,
     hook_point: str | None,
 ) -> SpliceTask | None:
@@ -438,8 +439,8 @@ def written_at(sae: SparseAutoencoder) -> str | None:
 
 
 def _inputs_and_labels(
-    acts: Activations, inputs: object, labels: object
-) -> tuple[object, Tensor | None]:
+    acts: Activations, inputs: Inputs | None, labels: object
+) -> tuple[Inputs, Tensor | None]:
     """Return what to run: by default the very samples that the rows come from."""
     labels = None if labels is None else torch.as_tensor(labels)
     if inputs is not None:
@@ -511,7 +512,7 @@ def token_costs(
     model: LiveModel,
     sae: SparseAutoencoder,
     acts: Activations,
-    inputs: object = None,
+    inputs: Inputs | None = None,
     *,
     hook_point: str | None = None,
     batch_size: int = 8,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from sae_nb.activations import Activations
     from sae_nb.architectures import SparseAutoencoder
+    from sae_nb.checks import Inputs
     from sae_nb.models import LiveModel
 
 
@@ -148,7 +149,7 @@ class FitCheck(Finding, eq=True):
 def check_fit(
     model: LiveModel,
     sae: SparseAutoencoder,
-    inputs: object = None,
+    inputs: Inputs | None = None,
     *,
     hook_point: str | None = None,
     splice: bool = True,
@@ -231,7 +232,7 @@ def _doubts(
 def _trials(
     model: LiveModel,
     sae: SparseAutoencoder,
-    inputs: object,
+    inputs: Inputs,
     rows: dict[str, Activations],
     stated: str,
     bos: bool | Literal["auto"],
@@ -281,7 +282,7 @@ def _places(model: LiveModel, sae: SparseAutoencoder, stated: str) -> list[str]:
 
 
 def _captured(
-    model: LiveModel, inputs: object, places: list[str], bos: bool | Literal["auto"]
+    model: LiveModel, inputs: Inputs, places: list[str], bos: bool | Literal["auto"]
 ) -> dict[str, Activations]:
     from sae_nb.capturing import capture
 

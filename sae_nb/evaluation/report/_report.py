@@ -210,7 +210,7 @@ def evaluate(
     sae: SparseAutoencoder,
     acts: Activations | Float[Tensor, "n d_in"] | Sequence[Activations | Tensor],
     model: LiveModel | None = None,
-    inputs: object = None,
+    inputs: Inputs | None = None,
     labels: Int[Tensor, " samples"] | None = None,
     *,
     hook_point: str | None = None,
@@ -474,7 +474,7 @@ def evaluation_cost(
     sae: SparseAutoencoder,
     acts: Activations | Tensor,
     model: LiveModel | None = None,
-    inputs: object = None,
+    inputs: Inputs | None = None,
 ) -> EvaluationCost:
     """Estimate what `evaluate` with the same arguments costs, from 2048 rows and one batch of inputs.
 
@@ -498,7 +498,9 @@ def evaluation_cost(
     start = time.perf_counter()
     evaluate(sae, few)
     seconds = (time.perf_counter() - start) * max(len(source) / len(few), 1.0)
-    return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
+    return EvaluationCost(
+        rows=seconds, model=None if model is None or inputs is None else _passes(model, inputs)
+    )
 
 
 def _passes(model: LiveModel, inputs: Inputs) -> float:
