@@ -127,7 +127,8 @@ def page(texts: tuple[str, str, str], name: str, dots: int) -> str:
 <div class="row up"><span>turned up</span><p>{up}</p></div>
 <div class="row"><span>untouched</span><p>{untouched}</p></div>
 <div class="row"><span>random direction, same length</span><p>{along_random}</p></div></section>
-<footer><span>SmolLM2-135M on a CPU · atom {ATOM} of the bundled SAE of block 16 · one run, seed {SEED}</span></footer>
+<footer><span>SmolLM2-135M on a CPU · atom {ATOM} of the bundled SAE of block 16
+· one run, seed {SEED}</span></footer>
 </main>"""
 
 

@@ -33,6 +33,11 @@ def test_long_sequences_are_cut_in_nearly_equal_pieces() -> None:
     assert Sequences(acts_of([97]), context=96).lengths == (49, 48)
 
 
+def test_a_lone_token_is_refused() -> None:
+    with pytest.raises(ValueError, match="lone token"):
+        Sequences(acts_of([3, 1]))
+
+
 @pytest.mark.parametrize("order", [[1, 0, 2, 3], [0, 2, 1, 3], [3, 2, 1, 0]])
 def test_shuffled_rows_are_refused(order: list[int]) -> None:
     with pytest.raises(ValueError, match=r"in order of time.*shuffled.*split"):

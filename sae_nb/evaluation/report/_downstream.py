@@ -396,7 +396,7 @@ def splice_task(
     sae: SparseAutoencoder,
     acts: Activations,
     model: LiveModel | None,
-    inputs: Inputs,
+    inputs: Inputs | None,
     labels: Int[Tensor, " samples"] | None,
     hook_point: str | None,
 ) -> SpliceTask | None:
@@ -439,8 +439,8 @@ def written_at(sae: SparseAutoencoder) -> str | None:
 
 
 def _inputs_and_labels(
-    acts: Activations, inputs: Inputs, labels: object
-) -> tuple[object, Tensor | None]:
+    acts: Activations, inputs: Inputs | None, labels: object
+) -> tuple[Inputs, Tensor | None]:
     """Return what to run: by default the very samples that the rows come from."""
     labels = None if labels is None else torch.as_tensor(labels)
     if inputs is not None:

@@ -498,7 +498,9 @@ def evaluation_cost(
     start = time.perf_counter()
     evaluate(sae, few)
     seconds = (time.perf_counter() - start) * max(len(source) / len(few), 1.0)
-    return EvaluationCost(rows=seconds, model=None if model is None else _passes(model, inputs))
+    return EvaluationCost(
+        rows=seconds, model=None if model is None or inputs is None else _passes(model, inputs)
+    )
 
 
 def _passes(model: LiveModel, inputs: Inputs) -> float:
