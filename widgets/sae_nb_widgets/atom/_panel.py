@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -35,9 +34,7 @@ from sae_nb.evaluation import head_shares
 from sae_nb.figures.theme import (
     escape,
     format_count,
-    format_duration,
     format_number,
-    format_percent,
 )
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._names import names_of
@@ -76,7 +73,6 @@ if TYPE_CHECKING:
 # Multiply-adds of an encoding that takes a laptop about a fifth of a second: less is not worth a
 # thread and a loading screen.
 ENCODE_AT_ONCE = 3_000_000_000
-SAY_EVERY_SECONDS = 0.25
 MOST_NEIGHBOURS = 6
 ENOUGH, RARE = 30, 0.1
 """Firings, and frequency, between which an atom is worth opening on. Ours."""
@@ -225,7 +221,6 @@ class AtomBrowser(Panel):
         self._order: np.ndarray = np.arange(self.n_atoms)
         self._drawn: Question | None = None
         self._chosen = False
-        self._said = self._started = 0.0
         super().__init__(chips=self._chips())
         self.names, self.opens_below = names, False
         self._build()
@@ -312,8 +307,7 @@ class AtomBrowser(Panel):
                 self._ready(None)
             return
         self.examples.say("The SAE is encoding the activations; the first atom appears after that.")
-        self._started = time.perf_counter()
-        self.catalogue.callback = self._progress
+        self.catalogue.callback = self.progress_of("encoding:", of=self._rows)
         self.run_async(self._measure, self._ready, doing="encoding", channel="encode")
 
     def _measure(self) -> None:
@@ -321,16 +315,6 @@ class AtomBrowser(Panel):
             _ = one.frequency, one.max_strength
         _ = self.catalogue.r2
         self.names.caption(0)  # its words are counted once, before anyone waits for them
-
-    def _progress(self, done: int, total: int) -> None:
-        now = time.perf_counter()
-        if now - self._said < SAY_EVERY_SECONDS and done < total:
-            return
-        self._said = now
-        left = (now - self._started) / done * (total - done)
-        self.say(
-            f"encoding: {format_percent(done / total, of=self._rows)}, {format_duration(left)} left"
-        )
 
     def _ready(self, _: None) -> None:
         self.chips = self._chips()

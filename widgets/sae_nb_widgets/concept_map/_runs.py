@@ -10,7 +10,6 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.figures.theme import (
-    format_duration,
     format_percent,
 )
 from sae_nb.geometry import (
@@ -40,7 +39,7 @@ class MapRuns:
     def __init__(self, panel: ConceptMap) -> None:
         self._panel = panel
         self.process: UmapProcess | None = None
-        self._ticket, self._said = 0, 0.0
+        self._ticket = 0
 
     @property
     def _atlas(self) -> ConceptAtlas:
@@ -92,17 +91,7 @@ class MapRuns:
         catalogue = self._atlas.catalogue
         if catalogue is None or catalogue.encoded:
             return
-        started = time.perf_counter()
-
-        def report(done: int, total: int) -> None:
-            now = time.perf_counter()
-            if now - self._said > POLL_SECONDS and done < total:
-                self._said = now
-                share = format_percent(done / total, of="rows")
-                left = format_duration((now - started) / done * (total - done))
-                self._panel.say(f"encoding {share}, {left} left")
-
-        catalogue.callback = report
+        catalogue.callback = self._panel.progress_of("encoding", of="rows")
 
     def unfold(self, show: Show, taken: Callable[[Float[np.ndarray, "n 2"]], None]) -> None:
         """Lay out points by UMAP."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import re
 import threading
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, ClassVar
 import traitlets as t
 
 from sae_nb.checks import checked
-from sae_nb.figures.theme import escape, format_duration
+from sae_nb.figures.theme import escape, format_duration, format_percent
 from sae_nb_widgets.components._base import mark_atoms
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("sae_nb_widgets")
 LONGEST_GIVEN = 40
+REPORT_SECONDS = 0.2
+"""Between two reports of how far long work is."""
 
 
 class HasStatus(t.HasTraits):
@@ -110,6 +113,20 @@ class HasStatus(t.HasTraits):
     def _write_status(self, text: str) -> None:
         with self.hold_trait_notifications():
             self.problem, self.status = False, text
+
+    def progress_of(self, doing: str, of: str = "") -> Callable[[int, int], None]:
+        """Return what reports in the status line how much of long work is done, and how long the rest takes."""
+        started, last = time.perf_counter(), 0.0
+
+        def report(done: int, total: int) -> None:
+            nonlocal last
+            now = time.perf_counter()
+            if now - last > REPORT_SECONDS and done < total:
+                last = now
+                left = format_duration((now - started) / done * (total - done))
+                self.say(f"{doing} {format_percent(done / total, of=of)}, {left} left")
+
+        return report
 
     def fail(self, error: BaseException, doing: str = "") -> None:
         """Put an error in the status line as one sentence, and its traceback in the log."""
