@@ -16,16 +16,7 @@ from cards import ARXIV
 from equations import typeset
 from lesson_pages import add_pages, lesson_table, with_outputs
 from lessons import course, notebook
-from measured import (
-    benchmark_table,
-    claim,
-    claims,
-    claims_beyond,
-    headlines,
-    more,
-    number,
-    numbers,
-)
+from measured import benchmark_table, claim, claims, claims_beyond, headlines, more, number, numbers
 from papers import by_paper, papers
 from paths import instructors, path, reading_rate, rubrics
 from public_names import api, settings

@@ -21,14 +21,7 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from sae_nb.files._exchange import (
-    is_partial,
-    named_write_errors,
-    place,
-    recover,
-    swap_in,
-    tidy_old,
-)
+from sae_nb.files._exchange import is_partial, named_write_errors, place, recover, swap_in, tidy_old
 from sae_nb.files._locks import Lock
 
 if TYPE_CHECKING:

@@ -15,17 +15,9 @@ from torch import Tensor
 
 from sae_nb.architectures import SkipTranscoder, SparseAutoencoder
 from sae_nb.checks import checked, warn_caller
-from sae_nb.files._atomic import (
-    check_archive,
-    existing,
-    json_object,
-    read_json,
-)
+from sae_nb.files._atomic import check_archive, existing, json_object, read_json
 from sae_nb.files._mapped import is_mapping
-from sae_nb.files._mapped_files import (
-    CompressedError,
-    mapped_arrays,
-)
+from sae_nb.files._mapped_files import CompressedError, mapped_arrays
 from sae_nb.files._tensors import read_tensors
 from sae_nb.interop._foreign import (
     Contents,

@@ -16,34 +16,17 @@ from torch import Tensor, nn
 
 from sae_nb._lazy import above
 from sae_nb.activations import Activations
-from sae_nb.activations._positions import (
-    DEFAULT,
-    PositionPolicy,
-)
-from sae_nb.architectures import (
-    DenseOperator,
-    SparseAutoencoder,
-    TrainingDefaults,
-)
-from sae_nb.architectures._base import (
-    Data,
-    Untrained,
-)
+from sae_nb.activations._positions import DEFAULT, PositionPolicy
+from sae_nb.architectures import DenseOperator, SparseAutoencoder, TrainingDefaults
+from sae_nb.architectures._base import Data, Untrained
 from sae_nb.architectures._catalogue import check_mappable
 from sae_nb.architectures._one_step import without_zeros
 from sae_nb.architectures.parts._operators import MatrixOperator
 from sae_nb.architectures.parts._proxes import row_tiles
 from sae_nb.checks import as_tensor, checked, one_of
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.files._mapped import (
-    all_finite,
-    in_memory,
-    is_mapping,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.files._mapped import all_finite, in_memory, is_mapping
 from sae_nb.kernels import per_entry, threshold_encode, topk_encode
 
 # -------------------------------------------------------------------------------------------------

@@ -17,11 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from sae_nb.checks._hook_point_names import (
-    TRANSFORMER_LENS,
-    lens_name,
-    standard_name,
-)
+from sae_nb.checks._hook_point_names import TRANSFORMER_LENS, lens_name, standard_name
 from sae_nb.files._atomic import write_bytes
 from sae_nb.interop._foreign import known_hook_point
 

@@ -21,14 +21,7 @@ from sae_nb.interop._foreign import (
     read_tensors_only,
     stated_tensors,
 )
-from sae_nb.interop._imported import (
-    Encoding,
-    Imported,
-    Origin,
-    Rule,
-    assemble,
-    noted_factor,
-)
+from sae_nb.interop._imported import Encoding, Imported, Origin, Rule, assemble, noted_factor
 
 SCOPE_CONFIG, SCOPE_WEIGHTS = "hyperparams.json", "checkpoints/final.safetensors"
 """Files of a Llama Scope SAE, in its folder."""

@@ -20,14 +20,8 @@ if TYPE_CHECKING:
         HookPointNotFound as HookPointNotFound,
     )
     from sae_nb.models._live_model import LiveModel as LiveModel
-    from sae_nb.models._loading import (
-        load_model as load_model,
-        wrap as wrap,
-    )
-    from sae_nb.models._memory import (
-        MemoryNeeded as MemoryNeeded,
-        memory_needed as memory_needed,
-    )
+    from sae_nb.models._loading import load_model as load_model, wrap as wrap
+    from sae_nb.models._memory import MemoryNeeded as MemoryNeeded, memory_needed as memory_needed
     from sae_nb.models._modalities import register_modality as register_modality
     from sae_nb.models._preprocessing import Preprocess as Preprocess
 else:

@@ -106,9 +106,7 @@ class Placing:
             and _has("torchao")
             and not (device.type == "cuda" and _has("bitsandbytes"))
         ):
-            from torchao.quantization import (  # type: ignore[import-not-found,unused-ignore]
-                Int8WeightOnlyConfig,
-            )
+            from torchao.quantization import Int8WeightOnlyConfig  # type: ignore[import-not-found,unused-ignore]
 
             return transformers.TorchAoConfig(Int8WeightOnlyConfig())
         if self.bits == 8:

@@ -13,11 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-    ragged_sounds,
-)
+from sae_nb.activations._context import Context, Ragged, ragged_sounds
 from sae_nb.activations._modality import AUDIO
 from sae_nb.activations._named_positions import RECONSTRUCTED
 from sae_nb.activations._rows import MadeRows
@@ -28,14 +24,9 @@ from sae_nb.checks import checked
 from sae_nb.codes import SparseCodes
 from sae_nb.codes._support import offsets_of
 from sae_nb.evaluation import FactorMatch
-from sae_nb.files._atomic import (
-    read_json,
-    read_manifest,
-)
+from sae_nb.files._atomic import read_json, read_manifest
 from sae_nb.files._fingerprints import identity_of
-from sae_nb.files._tensors import (
-    read_tensors,
-)
+from sae_nb.files._tensors import read_tensors
 from sae_nb.labelling import labels as read_labels
 from sae_nb.pretrained._loading import FACTS, load_sae, near_names, shelf_folder, shelf_name
 

@@ -17,12 +17,7 @@ from sae_nb.atoms import LabelEvidence
 from sae_nb.atoms._labels import Labels, Words
 from sae_nb.checks import check_path
 from sae_nb.files import SaeIdentity
-from sae_nb.files._atomic import (
-    check_seal,
-    read_json,
-    sealed,
-    write_json,
-)
+from sae_nb.files._atomic import check_seal, read_json, sealed, write_json
 from sae_nb.files._exchange import is_partial, place
 from sae_nb.files._fingerprints import identity_of
 from sae_nb.files._locks import holding_folder

@@ -9,20 +9,14 @@ import numpy as np
 from PIL import Image
 
 from sae_nb.atoms._atom import strength_histogram
-from sae_nb.atoms._effects import (
-    effects_of,
-    written_at,
-)
+from sae_nb.atoms._effects import effects_of, written_at
 from sae_nb.atoms._examples import choose_rows, clip_at, eight_bits, wave_file
 
 if TYPE_CHECKING:
     from jaxtyping import Float, UInt8
 
     from sae_nb.atoms import AtomCatalogue
-    from sae_nb.atoms._examples import (
-        Band,
-        Example,
-    )
+    from sae_nb.atoms._examples import Band, Example
     from sae_nb.atoms._names import AtomNames
     from sae_nb.lenses import Lens
     from sae_nb.models import LiveModel

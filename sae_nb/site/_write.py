@@ -14,18 +14,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.atoms import AtomCatalogue
-from sae_nb.atoms._names import (
-    AtomNames,
-    rows_in_words,
-)
+from sae_nb.atoms._names import AtomNames, rows_in_words
 from sae_nb.checks import checked
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_count
-from sae_nb.files._atomic import (
-    free_folder,
-    new_folder,
-    write_manifest,
-)
+from sae_nb.files._atomic import free_folder, new_folder, write_manifest
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.progress import progress_bar
 from sae_nb.sessions._annotations import annotations_of

@@ -10,10 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.activations._modality import LANGUAGE
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._atom import describe_atom

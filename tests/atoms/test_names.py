@@ -11,10 +11,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.activations._context import Ragged
-from sae_nb.atoms import (
-    AtomCatalogue,
-    LabelEvidence,
-)
+from sae_nb.atoms import AtomCatalogue, LabelEvidence
 from sae_nb.atoms._captions import NO_NAME, says_much
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames

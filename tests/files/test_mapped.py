@@ -14,14 +14,8 @@ import torch
 import sae_nb as sn
 from sae_nb.architectures import ARCHITECTURES, SparseAutoencoder
 from sae_nb.codes import SparseCodes
-from sae_nb.files import (
-    MappedMatrix,
-    _mapped,
-)
-from sae_nb.files._fingerprints import (
-    dictionary_digest,
-    identity_of,
-)
+from sae_nb.files import MappedMatrix, _mapped
+from sae_nb.files._fingerprints import dictionary_digest, identity_of
 
 D_IN, N_ATOMS = 12, 44
 

@@ -10,10 +10,7 @@ import torch
 from hypothesis import given, strategies as st
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.codes import SparseCodes
 from sae_nb.files._atomic import read_json
 from sae_nb.files._tensors import read_tensors

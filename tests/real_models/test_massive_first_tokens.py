@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 
 import sae_nb as sn
-from sae_nb.activations._massive import (
-    massive,
-    row_norms,
-)
+from sae_nb.activations._massive import massive, row_norms
 from sae_nb.summaries._training import TrainingHistory
 
 PLACE = "resid_post.16"

@@ -26,10 +26,7 @@ from file_kinds import rows, sae, same
 
 import sae_nb as sn
 from sae_nb.files import _tensors
-from sae_nb.models._vision_transformer import (
-    VisionTransformer,
-    VisionTransformerConfig,
-)
+from sae_nb.models._vision_transformer import VisionTransformer, VisionTransformerConfig
 from sae_nb.sessions._annotations import Annotations
 from sae_nb.sessions._session import save_session
 

@@ -11,16 +11,8 @@ import torch
 
 import sae_nb as sn
 from sae_nb.architectures import sparse_code
-from sae_nb.summaries import (
-    PursuitSteps,
-    summarise_pursuit,
-    summarise_trace,
-)
-from sae_nb.summaries._pursuit import (
-    ALGORITHMS,
-    PURSUITS,
-    strongest_atoms,
-)
+from sae_nb.summaries import PursuitSteps, summarise_pursuit, summarise_trace
+from sae_nb.summaries._pursuit import ALGORITHMS, PURSUITS, strongest_atoms
 
 DATA = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, noise=0.02, seed=1)
 SIGNED = sn.data.planted_dictionary(48, 24, 6, 4, coherence=0.3, nonnegative=False, seed=2)

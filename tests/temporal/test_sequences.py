@@ -9,11 +9,7 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.temporal import Sequences
-from sae_nb.temporal._sequences import (
-    SequenceRows,
-    padded,
-    unpadded,
-)
+from sae_nb.temporal._sequences import SequenceRows, padded, unpadded
 
 
 def acts_of(lengths: list[int], *, first: int = 0) -> Activations:

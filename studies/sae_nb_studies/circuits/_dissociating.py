@@ -47,10 +47,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
     from sae_nb.circuits._asked import Measure
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
     from sae_nb.models._running import Put
 

@@ -22,18 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sae_nb.checks import Count, Positive, Weight, checked
-from sae_nb.data._small_tasks import (
-    NOT_ASKED,
-    START,
-    TASKS,
-    UNKNOWN,
-    Rows,
-    Task,
-)
-from sae_nb.files._atomic import (
-    write_bytes,
-    write_json,
-)
+from sae_nb.data._small_tasks import NOT_ASKED, START, TASKS, UNKNOWN, Rows, Task
+from sae_nb.files._atomic import write_bytes, write_json
 from sae_nb.interrupts import ended
 from sae_nb_studies.recipes._common import Recipe, filled, write_language_model
 from sae_nb_studies.recipes._training_run import Run

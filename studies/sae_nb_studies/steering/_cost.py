@@ -24,35 +24,16 @@ from sae_nb.findings import Finding
 from sae_nb.models._running import run
 from sae_nb.steering import random_direction
 from sae_nb.steering._answers import kl
-from sae_nb.steering._calibration import (
-    LARGEST,
-    StrengthSearch,
-)
+from sae_nb.steering._calibration import LARGEST, StrengthSearch
 from sae_nb.steering._contexts import Active
-from sae_nb.steering._dose_response import (
-    Measure,
-    check_measure,
-    check_strengths,
-    measured,
-)
-from sae_nb.steering._edits import (
-    Along,
-    MaskedEdit,
-    latents,
-)
-from sae_nb.steering._request import (
-    Edit,
-    check_hook_point,
-    check_width,
-)
+from sae_nb.steering._dose_response import Measure, check_measure, check_strengths, measured
+from sae_nb.steering._edits import Along, MaskedEdit, latents
+from sae_nb.steering._request import Edit, check_hook_point, check_width
 
 if TYPE_CHECKING:
     from pandas import DataFrame
 
-    from sae_nb.models import (
-        HookPoint,
-        LiveModel,
-    )
+    from sae_nb.models import HookPoint, LiveModel
     from sae_nb.models._inputs import Batch
 
 RECIPE, RANDOM, SIMPLER, DIRECTION = (

@@ -20,10 +20,7 @@ from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted
 from sae_nb.models import _facts as facts, wrap
 from sae_nb.models._running import reading_hook
-from sae_nb.models._states import (
-    patches_of,
-    read_tensor,
-)
+from sae_nb.models._states import patches_of, read_tensor
 from sae_nb.statistics import bootstrap_counts, logistic_probe, percentile_interval
 from sae_nb_studies.vision._attribution import Method, attribution, edges_of
 from sae_nb_studies.vision._pixels import AT_ONCE, Pixels, read_by

@@ -37,10 +37,7 @@ from sae_nb_lessons.exercises._talking import N_STORIES, random_texts_that_diffe
 from sae_nb_lessons.exercises._time import growth_on_text, lead_without_order
 from sae_nb_lessons.exercises._towers import split_share
 from sae_nb_lessons.exercises._vision import textures_found
-from sae_nb_lessons.studies import (
-    joint_sae,
-    paired,
-)
+from sae_nb_lessons.studies import joint_sae, paired
 from sae_nb_lessons.studies._two_towers import best_detector
 
 import sae_nb as sn

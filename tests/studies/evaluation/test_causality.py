@@ -10,10 +10,7 @@ import torch
 from torch import Tensor
 
 import sae_nb as sn
-from sae_nb.steering._answers import (
-    Answers,
-    log_odds,
-)
+from sae_nb.steering._answers import Answers, log_odds
 from sae_nb_studies.evaluation import (
     ablation_effects,
     fragility_battery,

@@ -15,10 +15,7 @@ from torch import Tensor
 
 import sae_nb as sn
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import BANDS
 from tests.widgets.made import HOSTILE, FakeTopK, picture_acts, text_of

@@ -11,10 +11,7 @@ import sae_nb_widgets as sw
 import torch
 
 from sae_nb.activations import Activations
-from sae_nb.activations._context import (
-    Context,
-    Ragged,
-)
+from sae_nb.activations._context import Context, Ragged
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import clip_at
 from tests.widgets.made import FakeTopK

@@ -11,10 +11,7 @@ import pytest
 import sae_nb_widgets as sw
 import torch
 import traitlets as t
-from sae_nb_widgets.components._point_map import (
-    packed,
-    unpacked,
-)
+from sae_nb_widgets.components._point_map import packed, unpacked
 from sae_nb_widgets.concept_map import _panel as module, _runs as runs
 from sae_nb_widgets.panel._pages import descendants
 

@@ -9,10 +9,7 @@ from typing import Any
 import pytest
 from sae_nb_widgets import Panel
 from sae_nb_widgets.components import Sparkbars
-from sae_nb_widgets.components._base import (
-    atom_mark,
-    mark_atoms,
-)
+from sae_nb_widgets.components._base import atom_mark, mark_atoms
 
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames

@@ -21,22 +21,14 @@ from ipywidgets.widgets.widget import _remove_buffers
 from jupyter_client.jsonutil import json_default
 from PIL import Image
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Number,
-    Site,
-    Whole,
-)
+from sae_nb_widgets.panel._declaring import Number, Site, Whole
 from sae_nb_widgets.panel._pages import descendants, exported
 from sae_nb_widgets.panel._plot import shared_script
 
 import sae_nb as sn
 from sae_nb.atoms._names import AtomNames
 from sae_nb.figures import to_svg
-from sae_nb.figures._svg_shapes import (
-    Label,
-    Picture,
-    text_width,
-)
+from sae_nb.figures._svg_shapes import Label, Picture, text_width
 from sae_nb.figures.theme import escape
 from sae_nb_studies.models import plant_behaviour
 

@@ -11,18 +11,9 @@ import sae_nb_widgets as sw
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel import _theming as theming
 
-from sae_nb.figures import (
-    cividis,
-    plot_text,
-    theme,
-)
+from sae_nb.figures import cividis, plot_text, theme
 from sae_nb.figures._svg_shapes import parse_colour
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    escape,
-    format_number,
-    signed_colours,
-)
+from sae_nb.figures.theme import THIN_SPACE, escape, format_number, signed_colours
 from tests.widgets.made import contrast
 
 

@@ -14,28 +14,12 @@ from jaxtyping import Float
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._examples import Example
 from sae_nb.checks import one_of
-from sae_nb.figures import (
-    cividis,
-    theme,
-)
-from sae_nb.figures._svg_shapes import (
-    Dot,
-    Drawing,
-)
-from sae_nb.figures.theme import (
-    css_colour,
-    format_number,
-)
+from sae_nb.figures import cividis, theme
+from sae_nb.figures._svg_shapes import Dot, Drawing
+from sae_nb.figures.theme import css_colour, format_number
 from sae_nb_widgets.atom._examples import ExamplesView
-from sae_nb_widgets.components._base import (
-    HTML,
-    VBox,
-)
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Curves,
-    Line,
-)
+from sae_nb_widgets.components._base import HTML, VBox
+from sae_nb_widgets.components._curves import Chart, Curves, Line
 from sae_nb_widgets.components._picture_grid import StillGrid
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.pursuit._detail import picture

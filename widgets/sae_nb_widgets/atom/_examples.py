@@ -11,37 +11,16 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.activations._context import Context
-from sae_nb.activations._token_texts import (
-    gathered,
-    spans,
-)
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomSummary,
-)
+from sae_nb.activations._token_texts import gathered, spans
+from sae_nb.atoms import AtomCatalogue, AtomSummary
 from sae_nb.atoms._atom import Crops
 from sae_nb.atoms._examples import Example
 from sae_nb.atoms._names import rows_in_words
 from sae_nb.atoms._sites import SiteExamples
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    THIN_SPACE,
-    escape,
-    format_number,
-    format_percent,
-)
-from sae_nb_widgets.components import (
-    Component,
-    Concordance,
-    PictureGrid,
-    Sparkbars,
-    TokenStrip,
-)
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-)
+from sae_nb.figures.theme import THIN_SPACE, escape, format_number, format_percent
+from sae_nb_widgets.components import Component, Concordance, PictureGrid, Sparkbars, TokenStrip
+from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._picture_grid import (
     StillGrid,
     as_film,
@@ -51,10 +30,7 @@ from sae_nb_widgets.components._picture_grid import (
 )
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import show
-from sae_nb_widgets.panel._pages import (
-    COLUMNS,
-    descendants,
-)
+from sae_nb_widgets.panel._pages import COLUMNS, descendants
 
 # -------------------------------------------------------------------------------------------------
 # CropSheet: the patches an atom fires on, side by side, so that what they share meets the eye.

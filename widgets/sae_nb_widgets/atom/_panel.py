@@ -13,29 +13,14 @@ import traitlets as t
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.atoms import (
-    AtomCatalogue,
-    AtomSummary,
-)
-from sae_nb.atoms._examples import (
-    BANDS,
-    Band,
-    Example,
-)
+from sae_nb.atoms import AtomCatalogue, AtomSummary
+from sae_nb.atoms._examples import BANDS, Band, Example
 from sae_nb.atoms._firings import ORDERS
 from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import (
-    AtomNames,
-    row_word,
-    rows_in_words,
-)
+from sae_nb.atoms._names import AtomNames, row_word, rows_in_words
 from sae_nb.checks import check_atom, checked
 from sae_nb.evaluation import head_shares
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import escape, format_count, format_number
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions._names import names_of
 from sae_nb_widgets.atom._atom_view import AtomItself, AtomsAs, DrawnExamples, drawn_as
@@ -52,14 +37,7 @@ from sae_nb_widgets.atom._examples import (
 from sae_nb_widgets.atom._words import answer, headline, numbers, table
 from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    EVERYWHERE,
-    Atom,
-    Site,
-    Whole,
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import EVERYWHERE, Atom, Site, Whole, reacts, show
 from sae_nb_widgets.panel._heading import place_words
 
 if TYPE_CHECKING:

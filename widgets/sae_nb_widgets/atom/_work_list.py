@@ -14,10 +14,7 @@ from sae_nb.activations._sites import check_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.atoms._labels import Labels
 from sae_nb.checks import checked
-from sae_nb.figures.theme import (
-    format_count,
-    format_percent,
-)
+from sae_nb.figures.theme import format_count, format_percent
 from sae_nb.files._atomic import write_bytes
 from sae_nb.pretrained._examples import examples_of
 from sae_nb.sessions import open_session
@@ -29,14 +26,7 @@ from sae_nb_widgets.components._base import VBox
 from sae_nb_widgets.components._chips import DOTS
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    control,
-    line,
-    reacts,
-    show,
-    small_button,
-)
+from sae_nb_widgets.panel._declaring import Atom, control, line, reacts, show, small_button
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

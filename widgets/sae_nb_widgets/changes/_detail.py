@@ -6,20 +6,11 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb.figures.theme import (
-    escape,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_percent
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._views import Answer
 from sae_nb_widgets.components import Column, PairedBars
-from sae_nb_widgets.panel._declaring import (
-    Entry,
-    control,
-    line,
-    small_button,
-    text_field,
-)
+from sae_nb_widgets.panel._declaring import Entry, control, line, small_button, text_field
 
 if TYPE_CHECKING:
     from sae_nb_widgets.changes._panel import ChangesPanel

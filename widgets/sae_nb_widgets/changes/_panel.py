@@ -10,21 +10,14 @@ import traitlets as t
 
 from sae_nb.checks import checked, shown
 from sae_nb.diffing import ModelDiff, check_alike, diff_models
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-)
+from sae_nb.figures.theme import escape, format_count
 from sae_nb.progress import heard
 from sae_nb_widgets.changes import _words as words
 from sae_nb_widgets.changes._detail import ChangesControls, ChangesDetail
 from sae_nb_widgets.changes._views import NONE, Answer, Question, answered, hidden, view_of
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Whole,
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import Whole, reacts, show
 
 if TYPE_CHECKING:
     from sae_nb.models import LiveModel

@@ -13,10 +13,7 @@ from torch import Tensor
 from sae_nb.diffing import ChangedImage, ChangedText, ModelDiff, changed_image, changed_text
 from sae_nb.figures import current_theme as theme
 from sae_nb_widgets.changes import _words as words
-from sae_nb_widgets.components import (
-    PictureGrid,
-    TokenStrip,
-)
+from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._row_table import RowTable
 from sae_nb_widgets.panel._declaring import show
 from sae_nb_widgets.panel._samples import Samples

@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from sae_nb.diffing import ChangedImage
-from sae_nb.figures import (
-    quoted_token,
-    visible_token,
-)
+from sae_nb.figures import quoted_token, visible_token
 from sae_nb.figures._svg_shapes import shortened
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_number, format_percent
 from sae_nb_widgets.changes._views import NONE
 from sae_nb_widgets.panel._heading import place_words
 

@@ -7,13 +7,7 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.panel._declaring import (
-    button,
-    control,
-    line,
-    show,
-    small_button,
-)
+from sae_nb_widgets.panel._declaring import button, control, line, show, small_button
 
 if TYPE_CHECKING:
     from sae_nb_widgets.circuit._panel import CircuitPanel

@@ -13,10 +13,7 @@ from typing import Any
 
 from sae_nb.circuits._summary import CircuitSummary
 from sae_nb.figures import current_theme
-from sae_nb.figures._svg_shapes import (
-    shortened,
-    text_width,
-)
+from sae_nb.figures._svg_shapes import shortened, text_width
 
 LONGEST = 132.0
 ATTEMPTS = (

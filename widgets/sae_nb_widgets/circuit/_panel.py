@@ -15,12 +15,7 @@ from sae_nb.checks import checked
 from sae_nb.circuits import AttributionGraph, FaithfulnessCurve
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.circuit import _words as words
 from sae_nb_widgets.circuit._chosen import ChosenNode
 from sae_nb_widgets.circuit._contrast import ContrastFields
@@ -42,16 +37,8 @@ from sae_nb_widgets.circuit._queries import (
     viewed,
 )
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Number,
-    Whole,
-    or_trait_error,
-    reacts,
-)
-from sae_nb_widgets.panel._glossary import (
-    AN_ATOM,
-    an_atom,
-)
+from sae_nb_widgets.panel._declaring import Number, Whole, or_trait_error, reacts
+from sae_nb_widgets.panel._glossary import AN_ATOM, an_atom
 from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:

@@ -11,12 +11,7 @@ import numpy as np
 from sae_nb.circuits import FaithfulnessCurve
 from sae_nb.circuits._summary import Circuit, CircuitAnswer, CircuitSummary
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._base import atom_mark
 
 if TYPE_CHECKING:

@@ -15,11 +15,7 @@ import numpy as np
 import traitlets as t
 from jaxtyping import Float
 
-from sae_nb.figures import (
-    current_theme,
-    fade,
-    theme,
-)
+from sae_nb.figures import current_theme, fade, theme
 from sae_nb.figures._svg_layout import paragraph
 from sae_nb.figures._svg_shapes import (
     Drawing,
@@ -31,12 +27,7 @@ from sae_nb.figures._svg_shapes import (
     shortened,
     text_width,
 )
-from sae_nb.figures.theme import (
-    css_colour,
-    escape,
-    format_number,
-    heat_colour,
-)
+from sae_nb.figures.theme import css_colour, escape, format_number, heat_colour
 from sae_nb_widgets.components._html_drawing import html_drawing
 from sae_nb_widgets.components._scripts import read_static
 

@@ -7,16 +7,8 @@ from collections.abc import Sequence
 import traitlets as t
 
 from sae_nb.checks import one_of
-from sae_nb.figures import (
-    current_theme,
-    fade,
-    theme,
-    visible_token,
-)
-from sae_nb.figures._svg_layout import (
-    paragraph,
-    stacked,
-)
+from sae_nb.figures import current_theme, fade, theme, visible_token
+from sae_nb.figures._svg_layout import paragraph, stacked
 from sae_nb.figures._svg_shapes import (
     Drawing,
     Label,

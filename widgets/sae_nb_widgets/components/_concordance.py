@@ -8,31 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 import traitlets as t
 
-from sae_nb.activations._token_texts import (
-    CONTINUED,
-    is_special,
-)
-from sae_nb.figures import (
-    current_theme,
-    theme,
-    visible_token,
-)
-from sae_nb.figures._svg_layout import (
-    paragraph,
-    stacked,
-)
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Rectangle,
-    Stroke,
-    shortened,
-    text_width,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.activations._token_texts import CONTINUED, is_special
+from sae_nb.figures import current_theme, theme, visible_token
+from sae_nb.figures._svg_layout import paragraph, stacked
+from sae_nb.figures._svg_shapes import Drawing, Label, Rectangle, Stroke, shortened, text_width
+from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import TRACK, legend_drawing, shade, tag_html
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.components._token_strip import TokenStrip

@@ -9,11 +9,7 @@ from typing import Any, Literal
 
 import traitlets as t
 
-from sae_nb.figures import (
-    current_theme,
-    fade,
-    theme,
-)
+from sae_nb.figures import current_theme, fade, theme
 from sae_nb.figures._svg_shapes import (
     Dot,
     Drawing,

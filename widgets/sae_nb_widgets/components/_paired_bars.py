@@ -9,10 +9,7 @@ from typing import Any
 import numpy as np
 import traitlets as t
 
-from sae_nb.figures import (
-    current_theme,
-    theme,
-)
+from sae_nb.figures import current_theme, theme
 from sae_nb.figures._svg_layout import (
     filled,
     hstack,
@@ -22,19 +19,8 @@ from sae_nb.figures._svg_layout import (
     solid_tick,
     stacked,
 )
-from sae_nb.figures._svg_shapes import (
-    Drawing,
-    Label,
-    Polyline,
-    Rectangle,
-    Stroke,
-    text_width,
-)
-from sae_nb.figures.theme import (
-    css_colour,
-    escape,
-    format_number,
-)
+from sae_nb.figures._svg_shapes import Drawing, Label, Polyline, Rectangle, Stroke, text_width
+from sae_nb.figures.theme import css_colour, escape, format_number
 from sae_nb_widgets.components._base import (
     TRACK,
     Component,

@@ -14,24 +14,13 @@ import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int, UInt8
 from PIL import Image
 
-from sae_nb.figures import (
-    theme,
-    to_svg,
-)
+from sae_nb.figures import theme, to_svg
 from sae_nb.figures.theme import format_number
 from sae_nb.summaries import ConceptMapSummary
 from sae_nb.summaries.concept_map._concept_map import Column
 from sae_nb_widgets.components import Histogram
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-)
-from sae_nb_widgets.components._point_map import (
-    PointMap,
-    packed,
-    unpacked,
-    whole_bytes,
-)
+from sae_nb_widgets.components._base import HTML, Box
+from sae_nb_widgets.components._point_map import PointMap, packed, unpacked, whole_bytes
 from sae_nb_widgets.concept_map._figure import MOST_RINGS, Word, few, still_figure
 from sae_nb_widgets.concept_map._raster import MOST_AS_MARKS
 from sae_nb_widgets.concept_map._styles import (

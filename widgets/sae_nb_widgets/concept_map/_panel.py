@@ -17,15 +17,8 @@ from sae_nb.checks import checked
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import (
-    ConceptAtlas,
-    ConceptMapSummary,
-)
-from sae_nb.summaries.concept_map._concept_map import (
-    SHOWN,
-    Column,
-    has_archetypes,
-)
+from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
+from sae_nb.summaries.concept_map._concept_map import SHOWN, Column, has_archetypes
 from sae_nb.summaries.concept_map._overlays import Cones
 from sae_nb.summaries.concept_map._selection import SelectionSummary
 from sae_nb_widgets.components._base import VBox
@@ -52,10 +45,7 @@ from sae_nb_widgets.panel._declaring import (
     Whole,
     reacts,
 )
-from sae_nb_widgets.panel._pages import (
-    Page,
-    static_html,
-)
+from sae_nb_widgets.panel._pages import Page, static_html
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

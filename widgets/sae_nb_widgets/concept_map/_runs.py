@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from jaxtyping import Float
 
-from sae_nb.figures.theme import (
-    format_percent,
-)
-from sae_nb.geometry import (
-    UmapProcess,
-    start_umap,
-)
+from sae_nb.figures.theme import format_percent
+from sae_nb.geometry import UmapProcess, start_umap
 from sae_nb.geometry._umap import FEWEST_ROWS
 from sae_nb.summaries import ConceptAtlas, ConceptMapSummary
 

@@ -14,11 +14,7 @@ import traitlets as t
 from sae_nb.checks import check_atom, checked
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import MIN_COUNT, NAMES, CorpusSummary, summarise_corpora, with_simpler
-from sae_nb.figures._volcano import (
-    draw_volcano,
-    ring_volcano,
-    volcano,
-)
+from sae_nb.figures._volcano import draw_volcano, ring_volcano, volcano
 from sae_nb.figures.theme import format_count
 from sae_nb.files._atomic import write_bytes
 from sae_nb_widgets.atom._examples import examples_view

@@ -10,20 +10,12 @@ import numpy as np
 from jaxtyping import Int
 
 from sae_nb.atoms._labels import Labels
-from sae_nb.atoms._names import (
-    AtomCard,
-    AtomNames,
-)
+from sae_nb.atoms._names import AtomCard, AtomNames
 from sae_nb.corpora import Documents
 from sae_nb.corpora._corpora import CorpusSummary
 from sae_nb.figures import category_style
 from sae_nb.figures._svg_shapes import shortened
-from sae_nb.figures.theme import (
-    escape,
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_count, format_number, format_percent
 from sae_nb_widgets.components._base import atom_mark
 from sae_nb_widgets.components._row_table import plain_cell
 

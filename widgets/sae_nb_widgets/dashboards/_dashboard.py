@@ -13,40 +13,19 @@ from plotly.offline import get_plotlyjs
 
 from sae_nb.checks import checked
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    escape,
-    format_duration,
-)
+from sae_nb.figures.theme import escape, format_duration
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._exchange import place
 from sae_nb.sessions._session import save_session
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-    layout_of,
-    style_sheet,
-)
+from sae_nb_widgets.components._base import HTML, Box, VBox, layout_of, style_sheet
 from sae_nb_widgets.components._scripts import read_static
 from sae_nb_widgets.dashboards._subject import Subject, first_inputs, text_of
 from sae_nb_widgets.panel import Panel
 from sae_nb_widgets.panel._closing import close_whole
-from sae_nb_widgets.panel._declaring import (
-    TIGHT,
-    Atom,
-    control,
-    show,
-    small_button,
-)
-from sae_nb_widgets.panel._exports import (
-    AsSite,
-    SiteSubject,
-)
+from sae_nb_widgets.panel._declaring import TIGHT, Atom, control, show, small_button
+from sae_nb_widgets.panel._exports import AsSite, SiteSubject
 from sae_nb_widgets.panel._glossary import AN_ATOM
-from sae_nb_widgets.panel._heading import (
-    Heading,
-    header_html,
-)
+from sae_nb_widgets.panel._heading import Heading, header_html
 from sae_nb_widgets.panel._pages import (
     SHARED_SCRIPT,
     descendants,
@@ -55,14 +34,8 @@ from sae_nb_widgets.panel._pages import (
     page_html,
 )
 from sae_nb_widgets.panel._side_panel import HasSidePanel
-from sae_nb_widgets.panel._status import (
-    logger,
-    sentence_html,
-)
-from sae_nb_widgets.panel._theming import (
-    forget_styled,
-    keep_styled,
-)
+from sae_nb_widgets.panel._status import logger, sentence_html
+from sae_nb_widgets.panel._theming import forget_styled, keep_styled
 
 if TYPE_CHECKING:
     from sae_nb_widgets.atom import AtomBrowser

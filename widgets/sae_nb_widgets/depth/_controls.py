@@ -8,13 +8,7 @@ import ipywidgets as ipw
 import traitlets as t
 
 from sae_nb_widgets.depth._views import STRIPS
-from sae_nb_widgets.panel._declaring import (
-    button,
-    control,
-    icon_button,
-    line,
-    wide,
-)
+from sae_nb_widgets.panel._declaring import button, control, icon_button, line, wide
 from sae_nb_widgets.panel._playing import play_button
 
 if TYPE_CHECKING:

@@ -10,19 +10,8 @@ import numpy as np
 import plotly.graph_objects as go
 from jaxtyping import Bool, Float, Int
 
-from sae_nb.figures import (
-    colour_scale,
-    current_theme,
-    fade,
-    plot_text,
-    squares,
-    template,
-    theme,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.figures import colour_scale, current_theme, fade, plot_text, squares, template, theme
+from sae_nb.figures.theme import escape, format_number
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.depth import _traces as traces
 from sae_nb_widgets.depth._traces import HEAD, MOST_GROUPS, OWN, PUSHED, ROLLED

@@ -12,22 +12,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sae_nb.checks import checked
-from sae_nb.dynamics import (
-    SelfCorrection,
-    States,
-)
+from sae_nb.dynamics import SelfCorrection, States
 from sae_nb.dynamics.paths._states import token_kinds_of
 from sae_nb.figures.theme import format_count
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import (
-    AtomDepths,
-    DepthPaths,
-    DepthSummary,
-)
-from sae_nb.summaries.depth._depth import (
-    SIMILARITIES,
-    depth_inputs,
-)
+from sae_nb.summaries import AtomDepths, DepthPaths, DepthSummary
+from sae_nb.summaries.depth._depth import SIMILARITIES, depth_inputs
 from sae_nb.summaries.depth._paths import COORDINATES
 from sae_nb_widgets.components._base import lay_out
 from sae_nb_widgets.components._depth_strips import DepthStrips
@@ -48,13 +38,7 @@ from sae_nb_widgets.depth._runs import (
     loops_of,
 )
 from sae_nb_widgets.depth._views import STRIPS, THIS, answer_of, charts_of, noun
-from sae_nb_widgets.panel._declaring import (
-    LARGEST_SEED,
-    Number,
-    Whole,
-    Wholes,
-    reacts,
-)
+from sae_nb_widgets.panel._declaring import LARGEST_SEED, Number, Whole, Wholes, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
 
 if TYPE_CHECKING:

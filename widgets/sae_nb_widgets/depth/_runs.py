@@ -14,28 +14,12 @@ import torch
 from torch import Tensor
 
 from sae_nb.checks import check_data
-from sae_nb.dynamics import (
-    SelfCorrection,
-    States,
-    capture_states,
-    self_correction,
-)
+from sae_nb.dynamics import SelfCorrection, States, capture_states, self_correction
 from sae_nb.dynamics.paths._states import check_states
 from sae_nb.geometry import UmapProcess, start_umap
-from sae_nb.summaries import (
-    AtomDepths,
-    DepthPaths,
-    DepthSummary,
-    atom_depths,
-    summarise_depth,
-)
+from sae_nb.summaries import AtomDepths, DepthPaths, DepthSummary, atom_depths, summarise_depth
 from sae_nb.summaries.depth._depth import DepthInputs
-from sae_nb.summaries.depth._paths import (
-    ChosenPaths,
-    choose_paths,
-    lay_out,
-    umap_rows,
-)
+from sae_nb.summaries.depth._paths import ChosenPaths, choose_paths, lay_out, umap_rows
 
 if TYPE_CHECKING:
     from sae_nb.architectures import SparseAutoencoder

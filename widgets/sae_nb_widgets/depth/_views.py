@@ -11,17 +11,10 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
-from sae_nb.dynamics.paths._trajectory import (
-    Quantity,
-    angles_between,
-    unit,
-)
+from sae_nb.dynamics.paths._trajectory import Quantity, angles_between, unit
 from sae_nb.figures import theme
 from sae_nb.figures.theme import format_number
-from sae_nb_widgets.components._curves import (
-    Chart,
-    Line,
-)
+from sae_nb_widgets.components._curves import Chart, Line
 from sae_nb_widgets.depth._figure import KIND_COLOURS
 
 if TYPE_CHECKING:

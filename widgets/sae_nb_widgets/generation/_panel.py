@@ -48,11 +48,7 @@ from sae_nb_widgets.panel._declaring import (
 )
 from sae_nb_widgets.panel._heading import place_words
 from sae_nb_widgets.panel._playing import PlayingPanel
-from sae_nb_widgets.panel._samples import (
-    check_parts,
-    facts_of,
-    stream_of,
-)
+from sae_nb_widgets.panel._samples import check_parts, facts_of, stream_of
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import headline
 

@@ -13,10 +13,7 @@ from sae_nb.summaries.input._input import with_place
 from sae_nb_widgets.generation._keeping import NOTHING_KEPT, Kept, whole_prompt
 from sae_nb_widgets.generation._views import EMPTY
 from sae_nb_widgets.panel._samples import newest
-from sae_nb_widgets.steering._initial_state import (
-    find_firing,
-    opening_atom,
-)
+from sae_nb_widgets.steering._initial_state import find_firing, opening_atom
 from sae_nb_widgets.steering._scale import StrengthScale
 
 if TYPE_CHECKING:

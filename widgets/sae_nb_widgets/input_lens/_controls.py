@@ -8,24 +8,10 @@ from typing import TYPE_CHECKING, Any
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.activations._modality import (
-    AUDIO,
-    VIDEO,
-    Modality,
-)
+from sae_nb.activations._modality import AUDIO, VIDEO, Modality
 from sae_nb.summaries.input._input import USE_ORDERS
-from sae_nb_widgets.components._base import (
-    lay_out,
-    layout_of,
-)
-from sae_nb_widgets.panel._declaring import (
-    TIGHT,
-    control,
-    line,
-    show,
-    small_button,
-    text_field,
-)
+from sae_nb_widgets.components._base import lay_out, layout_of
+from sae_nb_widgets.panel._declaring import TIGHT, control, line, show, small_button, text_field
 
 if TYPE_CHECKING:
     from sae_nb_widgets.input_lens._panel import InputLens

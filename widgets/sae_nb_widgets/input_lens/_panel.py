@@ -17,30 +17,14 @@ from sae_nb.activations._modality import AUDIO
 from sae_nb.activations._sites import of_sites
 from sae_nb.checks import checked
 from sae_nb.data import Paper
-from sae_nb.data._scenes import (
-    INKS,
-    TEXTURES,
-    Point,
-)
+from sae_nb.data._scenes import INKS, TEXTURES, Point
 from sae_nb.evaluation import SpliceCheck
 from sae_nb.figures.theme import format_duration
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries import (
-    Contrast,
-    InputSummary,
-)
-from sae_nb.summaries.input._contrast import (
-    BaseRate,
-    base_rate,
-    labels_of,
-    pretrained_store,
-)
+from sae_nb.summaries import Contrast, InputSummary
+from sae_nb.summaries.input._contrast import BaseRate, base_rate, labels_of, pretrained_store
 from sae_nb.summaries.input._input import USE_ORDERS
-from sae_nb_widgets.components import (
-    DrawPad,
-    PairedBars,
-    SoundRecorder,
-)
+from sae_nb_widgets.components import DrawPad, PairedBars, SoundRecorder
 from sae_nb_widgets.components._atom_card import icons_of
 from sae_nb_widgets.input_lens import _figure as input_lens_bars
 from sae_nb_widgets.input_lens._controls import MOST_SHOWN, InputLensControls
@@ -57,21 +41,9 @@ from sae_nb_widgets.input_lens._words import (
     numbers_words,
 )
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    Whole,
-    or_trait_error,
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import Atom, Whole, or_trait_error, reacts, show
 from sae_nb_widgets.panel._pages import Page
-from sae_nb_widgets.panel._samples import (
-    facts_of,
-    newest,
-    stream_of,
-    target_of,
-    target_rule,
-)
+from sae_nb_widgets.panel._samples import facts_of, newest, stream_of, target_of, target_rule
 
 if TYPE_CHECKING:
     from sae_nb.activations import Activations

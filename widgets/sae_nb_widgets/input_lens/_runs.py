@@ -11,11 +11,7 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from sae_nb.atoms._captions import says_much
-from sae_nb.summaries import (
-    Contrast,
-    InputSummary,
-    top_atoms,
-)
+from sae_nb.summaries import Contrast, InputSummary, top_atoms
 from sae_nb.summaries.input._contrast import BaseRate
 from sae_nb_widgets.panel._samples import target_of
 

@@ -8,24 +8,12 @@ from typing import TYPE_CHECKING
 import ipywidgets as ipw
 
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import escape, format_number, format_percent
 from sae_nb.lenses import Lens, LensReading
-from sae_nb_widgets.components import (
-    Chips,
-    ThinBars,
-)
+from sae_nb_widgets.components import Chips, ThinBars
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.lens._atoms import Firing
-from sae_nb_widgets.panel._declaring import (
-    control,
-    show,
-    small_button,
-    text_field,
-)
+from sae_nb_widgets.panel._declaring import control, show, small_button, text_field
 
 if TYPE_CHECKING:
     from sae_nb_widgets.lens._panel import LensPanel

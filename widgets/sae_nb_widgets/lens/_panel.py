@@ -14,27 +14,15 @@ from jaxtyping import UInt8
 
 from sae_nb.checks import checked
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb.lenses import Lens, LensReading
 from sae_nb_widgets.components import PictureGrid
-from sae_nb_widgets.components._base import (
-    HTML,
-    Box,
-    VBox,
-)
+from sae_nb_widgets.components._base import HTML, Box, VBox
 from sae_nb_widgets.components._layer_grid import LayerGrid
 from sae_nb_widgets.lens._atoms import Firing, firing, point_read, saes_by_layer
 from sae_nb_widgets.lens._detail import BLOCKS, NAMES, SHOWN, LensControls, LensDetail
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Whole,
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import Whole, reacts, show
 from sae_nb_widgets.panel._pages import COLUMNS
 
 if TYPE_CHECKING:

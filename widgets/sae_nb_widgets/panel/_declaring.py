@@ -24,13 +24,7 @@ import traitlets as t
 
 from sae_nb.checks import check_atom, shown
 from sae_nb.figures import theme
-from sae_nb_widgets.components._base import (
-    Box,
-    Button,
-    lay_out,
-    layout_of,
-    shared,
-)
+from sae_nb_widgets.components._base import Box, Button, lay_out, layout_of, shared
 
 if TYPE_CHECKING:
     from sae_nb_widgets.panel._status import HasStatus

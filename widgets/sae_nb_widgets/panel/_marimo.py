@@ -13,10 +13,7 @@ import anywidget
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb_widgets.components._base import (
-    LiveWidget,
-    style_sheet,
-)
+from sae_nb_widgets.components._base import LiveWidget, style_sheet
 from sae_nb_widgets.components._scripts import script
 
 SELECTIONS = (ipw.Dropdown, ipw.ToggleButtons, ipw.RadioButtons, ipw.SelectionSlider, ipw.Select)

@@ -15,22 +15,9 @@ import plotly.io as pio
 from plotly.offline import get_plotlyjs
 
 from sae_nb.atoms._names import AtomNames
-from sae_nb.figures import (
-    current_theme,
-    template,
-    theme,
-    to_svg,
-)
-from sae_nb.figures._static_render import (
-    draw_figure,
-    to_png_tag,
-)
-from sae_nb.figures._svg_layout import (
-    hstack,
-    padded,
-    paragraph,
-    stacked,
-)
+from sae_nb.figures import current_theme, template, theme, to_svg
+from sae_nb.figures._static_render import draw_figure, to_png_tag
+from sae_nb.figures._svg_layout import hstack, padded, paragraph, stacked
 from sae_nb.figures._svg_shapes import Drawing
 from sae_nb.figures.theme import (
     FIGURE_CONFIG,

@@ -18,14 +18,8 @@ import traitlets as t
 from sae_nb._lazy import no_attribute
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import checked
-from sae_nb.figures import (
-    current_theme,
-    template,
-)
-from sae_nb.figures.theme import (
-    escape,
-    format_duration,
-)
+from sae_nb.figures import current_theme, template
+from sae_nb.figures.theme import escape, format_duration
 from sae_nb_widgets.panel import _pages as pages
 from sae_nb_widgets.panel._atoms import HasAtoms
 from sae_nb_widgets.panel._background import Background

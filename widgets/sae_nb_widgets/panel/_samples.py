@@ -14,10 +14,7 @@ from sae_nb.checks import check_data
 from sae_nb.evaluation.causal._outcomes import outcome_index
 from sae_nb.figures.theme import format_count
 from sae_nb.models._inputs import column_of_table
-from sae_nb.steering._request import (
-    check_hook_point,
-    check_width,
-)
+from sae_nb.steering._request import check_hook_point, check_width
 
 if TYPE_CHECKING:
     from sae_nb.activations._context import Context

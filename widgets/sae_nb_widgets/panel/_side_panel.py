@@ -11,10 +11,7 @@ from IPython.display import display
 
 from sae_nb.checks import checked
 from sae_nb.figures.theme import escape
-from sae_nb_widgets.components._base import (
-    HTML,
-    LiveWidget,
-)
+from sae_nb_widgets.components._base import HTML, LiveWidget
 from sae_nb_widgets.components._scripts import script
 from sae_nb_widgets.panel._closing import close_whole
 from sae_nb_widgets.panel._declaring import show

@@ -6,12 +6,7 @@ from typing import TYPE_CHECKING
 
 import ipywidgets as ipw
 
-from sae_nb_widgets.panel._declaring import (
-    Entry,
-    control,
-    show,
-    small_button,
-)
+from sae_nb_widgets.panel._declaring import Entry, control, show, small_button
 from sae_nb_widgets.panel._pages import LIVE_ONLY
 
 if TYPE_CHECKING:

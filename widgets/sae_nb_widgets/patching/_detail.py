@@ -7,10 +7,7 @@ from collections.abc import Callable
 import ipywidgets as ipw
 import traitlets as t
 
-from sae_nb.figures import (
-    fade,
-    theme,
-)
+from sae_nb.figures import fade, theme
 from sae_nb.figures.theme import escape
 from sae_nb_widgets.components import Sparkbars
 from sae_nb_widgets.components._layer_grid import two_digits

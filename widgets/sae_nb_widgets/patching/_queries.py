@@ -12,10 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from sae_nb.circuits import Patching, PatchMap, patch
-from sae_nb.data import (
-    PromptPairs,
-    prompt_pairs,
-)
+from sae_nb.data import PromptPairs, prompt_pairs
 from sae_nb.data._prompt_pairs import PairKind
 from sae_nb.models._running import run
 

@@ -9,11 +9,7 @@ import numpy as np
 
 from sae_nb.circuits import PatchMap
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_count, format_number, format_percent
 from sae_nb_widgets.patching._queries import Answer
 
 HALF = 0.5

@@ -12,30 +12,13 @@ import traitlets as t
 from sae_nb.atoms._labels import Labels
 from sae_nb.atoms._names import AtomNames
 from sae_nb.checks import check_k, checked
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 from sae_nb.pursuit._checking import as_tensors
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries import PursuitSteps
-from sae_nb.summaries._pursuit import (
-    ALGORITHMS,
-    OWN,
-    PENALTY_SHARE,
-    PURSUITS,
-    SOLVER_STEPS,
-)
-from sae_nb_widgets.components._base import (
-    Box,
-    lay_out,
-)
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    Number,
-    Whole,
-    reacts,
-)
+from sae_nb.summaries._pursuit import ALGORITHMS, OWN, PENALTY_SHARE, PURSUITS, SOLVER_STEPS
+from sae_nb_widgets.components._base import Box, lay_out
+from sae_nb_widgets.panel._declaring import Atom, Number, Whole, reacts
 from sae_nb_widgets.panel._playing import PlayingPanel
 from sae_nb_widgets.pursuit._controls import ORDERS, PursuitControls
 from sae_nb_widgets.pursuit._detail import Chosen, Parts, unexplained

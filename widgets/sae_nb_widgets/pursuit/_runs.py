@@ -14,18 +14,8 @@ from torch import Tensor
 
 from sae_nb.architectures import SolverTrace
 from sae_nb.checks import check_integer, check_matrix
-from sae_nb.summaries import (
-    PursuitSteps,
-    summarise_pursuit,
-    summarise_trace,
-)
-from sae_nb.summaries._pursuit import (
-    OWN,
-    PURSUITS,
-    SHORT,
-    check_algorithm,
-    check_trace,
-)
+from sae_nb.summaries import PursuitSteps, summarise_pursuit, summarise_trace
+from sae_nb.summaries._pursuit import OWN, PURSUITS, SHORT, check_algorithm, check_trace
 
 if TYPE_CHECKING:
     from sae_nb_widgets.pursuit._panel import PursuitStepper

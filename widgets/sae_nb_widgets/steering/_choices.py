@@ -21,10 +21,7 @@ from sae_nb.steering._edits import Positions, Where
 from sae_nb.steering._modes import Mode, Unit
 from sae_nb.summaries._steering import SteeringRecipe
 from sae_nb.summaries.input._answers import answering
-from sae_nb_widgets.panel._samples import (
-    check_point,
-    target_of,
-)
+from sae_nb_widgets.panel._samples import check_point, target_of
 
 if TYPE_CHECKING:
     from sae_nb_widgets.steering._panel import SteeringPanel

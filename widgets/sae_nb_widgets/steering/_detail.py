@@ -12,29 +12,15 @@ import numpy as np
 import traitlets as t
 
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    escape,
-    format_number,
-)
+from sae_nb.figures.theme import escape, format_number
 from sae_nb.steering._modes import Mode
 from sae_nb.summaries import SteeringSummary
 from sae_nb.summaries._continuing import Continuation
-from sae_nb_widgets.components import (
-    Branches,
-    TokenStrip,
-)
-from sae_nb_widgets.components._base import (
-    HTML,
-    atom_mark,
-    layout_of,
-)
+from sae_nb_widgets.components import Branches, TokenStrip
+from sae_nb_widgets.components._base import HTML, atom_mark, layout_of
 from sae_nb_widgets.components._branches import Way
 from sae_nb_widgets.components._picture_grid import StillGrid
-from sae_nb_widgets.panel._declaring import (
-    button,
-    line,
-    show,
-)
+from sae_nb_widgets.panel._declaring import button, line, show
 from sae_nb_widgets.steering._controls import fit_slider, follow, strength_slider
 from sae_nb_widgets.steering._scale import StrengthScale
 from sae_nb_widgets.steering._words import changes_words, plain_number, whole_words

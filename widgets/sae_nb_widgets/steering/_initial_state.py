@@ -9,10 +9,7 @@ import torch
 
 from sae_nb.steering import random_direction
 from sae_nb.steering._dose_response import unit_atom
-from sae_nb.summaries import (
-    InputSummary,
-    top_atoms,
-)
+from sae_nb.summaries import InputSummary, top_atoms
 from sae_nb.summaries._steering import effects_of_adding
 from sae_nb_widgets.steering._scale import StrengthScale
 

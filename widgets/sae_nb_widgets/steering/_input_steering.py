@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 import traitlets as t
 from torch import Tensor
 
-from sae_nb_widgets.panel._declaring import (
-    reacts,
-    show,
-)
+from sae_nb_widgets.panel._declaring import reacts, show
 from sae_nb_widgets.steering._detail import ASKED_ABOVE
 from sae_nb_widgets.steering._panel import SteeringPanel
 

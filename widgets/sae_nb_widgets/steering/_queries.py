@@ -12,10 +12,7 @@ from torch import Tensor
 from sae_nb.steering import calibrate_strength
 from sae_nb.steering._calibration import CalibratedStrength
 from sae_nb.summaries import SteeringSummary
-from sae_nb.summaries._steering import (
-    Steered,
-    SteeringRecipe,
-)
+from sae_nb.summaries._steering import Steered, SteeringRecipe
 from sae_nb.summaries.input._answers import (
     Reading,
     answering,

@@ -9,16 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_nb.figures import quoted_token
-from sae_nb.figures.theme import (
-    format_number,
-    format_percent,
-)
+from sae_nb.figures.theme import format_number, format_percent
 from sae_nb.steering._calibration import CalibratedStrength
-from sae_nb.steering._modes import (
-    MODES,
-    UNITS,
-    Mode,
-)
+from sae_nb.steering._modes import MODES, UNITS, Mode
 from sae_nb.summaries import SteeringSummary
 from sae_nb.summaries._continuing import Continuation
 from sae_nb.summaries._dose_response import SteeringCurve

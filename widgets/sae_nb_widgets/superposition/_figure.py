@@ -18,14 +18,8 @@ from sae_nb.figures import (
     template,
     theme,
 )
-from sae_nb.figures._plot_grids import (
-    on_axes,
-    plot_title,
-)
-from sae_nb.figures.theme import (
-    format_number,
-    scaled,
-)
+from sae_nb.figures._plot_grids import on_axes, plot_title
+from sae_nb.figures.theme import format_number, scaled
 from sae_nb.summaries import SuperpositionSummary
 
 ATOM_COLOUR = theme.OKABE_ITO[5]

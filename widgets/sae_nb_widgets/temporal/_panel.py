@@ -14,10 +14,7 @@ from torch import Tensor
 
 from sae_nb.checks import checked
 from sae_nb.figures import visible_token
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 from sae_nb.sessions._names import names_of
 from sae_nb.summaries._temporal import (
     MOST_RASTER_ATOMS,
@@ -27,11 +24,7 @@ from sae_nb.summaries._temporal import (
 )
 from sae_nb_widgets.components._concordance import word_at
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Atom,
-    Whole,
-    reacts,
-)
+from sae_nb_widgets.panel._declaring import Atom, Whole, reacts
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.temporal import _figure as figures
 from sae_nb_widgets.temporal._detail import TemporalControls, TemporalDetail, TimeStrip, Unfolding

@@ -23,26 +23,10 @@ from sae_nb.figures import (
     template,
     theme,
 )
-from sae_nb.figures._plot_grids import (
-    on_axes,
-    plot_title,
-)
-from sae_nb.figures._training import (
-    TRAINING_CURVES as CURVES,
-    TrainingCurve,
-)
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-    format_percent,
-    scaled,
-)
-from sae_nb.summaries._training import (
-    AtomMotion,
-    Axis,
-    TrainingSummary,
-    pareto_front,
-)
+from sae_nb.figures._plot_grids import on_axes, plot_title
+from sae_nb.figures._training import TRAINING_CURVES as CURVES, TrainingCurve
+from sae_nb.figures.theme import format_count, format_number, format_percent, scaled
+from sae_nb.summaries._training import AtomMotion, Axis, TrainingSummary, pareto_front
 
 # -------------------------------------------------------------------------------------------------
 # The atoms of a training in small plots: a map of all of them, their motion, R² against L0 by run.

@@ -9,27 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from sae_nb.figures import current_theme as theme
-from sae_nb.figures.theme import (
-    format_count,
-    format_duration,
-    format_number,
-)
-from sae_nb.summaries._training import (
-    AtomGallery,
-    Probe,
-    TrainingSummary,
-    gallery_of_rows,
-)
-from sae_nb_widgets.components import (
-    PictureGrid,
-    TokenStrip,
-)
+from sae_nb.figures.theme import format_count, format_duration, format_number
+from sae_nb.summaries._training import AtomGallery, Probe, TrainingSummary, gallery_of_rows
+from sae_nb_widgets.components import PictureGrid, TokenStrip
 from sae_nb_widgets.components._picture_grid import as_film
-from sae_nb_widgets.panel._declaring import (
-    Number,
-    Whole,
-    show,
-)
+from sae_nb_widgets.panel._declaring import Number, Whole, show
 from sae_nb_widgets.pursuit._detail import picture
 from sae_nb_widgets.pursuit._runs import checked_shape
 from sae_nb_widgets.training._tracking import GOING

@@ -12,21 +12,12 @@ import traitlets as t
 
 from sae_nb.activations import Activations
 from sae_nb.checks import checked, shown
-from sae_nb.figures.theme import (
-    format_count,
-    format_number,
-)
+from sae_nb.figures.theme import format_count, format_number
 from sae_nb.sessions._names import names_of
-from sae_nb.summaries._training import (
-    TrainingHistory,
-    TrainingSummary,
-)
+from sae_nb.summaries._training import TrainingHistory, TrainingSummary
 from sae_nb_widgets.components._base import HTML
 from sae_nb_widgets.panel import Panel
-from sae_nb_widgets.panel._declaring import (
-    Whole,
-    reacts,
-)
+from sae_nb_widgets.panel._declaring import Whole, reacts
 from sae_nb_widgets.panel._theming import figure_widget
 from sae_nb_widgets.training._controls import TrainingControls
 from sae_nb_widgets.training._figure import training_figure, update_training_figure

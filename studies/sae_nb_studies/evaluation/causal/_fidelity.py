@@ -21,26 +21,12 @@ from torch import Tensor
 
 from sae_nb.activations._sites import check_one_place
 from sae_nb.capturing import capture
-from sae_nb.checks import (
-    Resamples,
-    Seed,
-    at_least,
-    check_matrix,
-    checked,
-)
+from sae_nb.checks import Resamples, Seed, at_least, check_matrix, checked
 from sae_nb.checks._argument_order import takes_old_order
 from sae_nb.codes import SparseCodes
-from sae_nb.evaluation import (
-    Attribution,
-    Measurement,
-    attribute,
-)
+from sae_nb.evaluation import Attribution, Measurement, attribute
 from sae_nb.evaluation.causal._outcomes import Target
-from sae_nb.evaluation.report._measurement import (
-    Measurements,
-    Resampling,
-    measured,
-)
+from sae_nb.evaluation.report._measurement import Measurements, Resampling, measured
 from sae_nb.findings import Finding, column
 from sae_nb.progress import progress_bar
 from sae_nb.statistics import rank_correlation

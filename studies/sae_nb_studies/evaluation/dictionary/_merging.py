@@ -31,14 +31,8 @@ from sae_nb.activations._sites import (
 )
 from sae_nb.checks import Count, Seed, Share, at_least, check_count, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.codes._support import (
-    index_dtype,
-    offsets_of,
-)
-from sae_nb.evaluation.report._downstream import (
-    SpliceTask,
-    splice_task,
-)
+from sae_nb.codes._support import index_dtype, offsets_of
+from sae_nb.evaluation.report._downstream import SpliceTask, splice_task
 from sae_nb.evaluation.report._row_pass import codes_of
 from sae_nb.figures import Chart, Points
 from sae_nb.findings import Plotted

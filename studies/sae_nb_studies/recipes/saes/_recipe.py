@@ -19,30 +19,13 @@ import torch
 
 from sae_nb.activations import Activations
 from sae_nb.activations._sites import acts_for
-from sae_nb.architectures import (
-    SparseAutoencoder,
-    TopK,
-    Transcoder,
-)
-from sae_nb.architectures._saving import (
-    KIND,
-    write_sae,
-)
+from sae_nb.architectures import SparseAutoencoder, TopK, Transcoder
+from sae_nb.architectures._saving import KIND, write_sae
 from sae_nb.atoms import AtomCatalogue
 from sae_nb.capturing import capture
-from sae_nb.evaluation import (
-    FactorMatch,
-    evaluate,
-)
-from sae_nb.evaluation.concepts._factors import (
-    Evidence,
-    match_factors,
-)
-from sae_nb.files._atomic import (
-    new_folder,
-    write_bytes,
-    write_manifest,
-)
+from sae_nb.evaluation import FactorMatch, evaluate
+from sae_nb.evaluation.concepts._factors import Evidence, match_factors
+from sae_nb.files._atomic import new_folder, write_bytes, write_manifest
 from sae_nb.geometry import LayoutSettings, umap_layout
 from sae_nb.models import LiveModel, load_model
 from sae_nb.pretrained._evaluation_data import JUDGE, MATCH, SHOW, TRAIN, Sizes
