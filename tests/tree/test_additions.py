@@ -87,11 +87,11 @@ def _insert(file: Path, before: str, text: str) -> None:
 
 
 def _add_sae(to: Path) -> None:
-    """One file, and one line in the door."""
-    room = to / "sae_nb" / "architectures"
-    (room / "_half_topk.py").write_text(SAE, encoding="utf-8")
+    """One file, and one line in the module."""
+    package = to / "sae_nb" / "architectures"
+    (package / "_half_topk.py").write_text(SAE, encoding="utf-8")
     _insert(
-        room / "__init__.py",
+        package / "__init__.py",
         "    from sae_nb.architectures._jump_relu",
         "    from sae_nb.architectures._half_topk import HalfTopK as HalfTopK\n",
     )
@@ -168,8 +168,8 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ignored = shutil.ignore_patterns(*HEAVY)
     for folder in COPIED:
         shutil.copytree(ROOT / folder, to / folder, ignore=ignored)
-    for room in AS_THEY_ARE:
-        shutil.rmtree(to / "sae_nb" / room)
+    for package in AS_THEY_ARE:
+        shutil.rmtree(to / "sae_nb" / package)
     for name in ("pyproject.toml", "mkdocs.yml"):
         shutil.copy(ROOT / name, to / name)
     for helper in (*(ROOT / "tests").glob("*.py"), *(ROOT / "tests").glob("*.txt")):

@@ -20,18 +20,22 @@ LAST = ("model", "sae", "inputs", "hook_point")
 
 
 def public() -> Iterator[tuple[str, Any]]:
-    """Every function and class that a door offers."""
+    """Every function and class that a module offers."""
     import sae_nb_studies
 
-    doors: list[Any] = [sn, sw]
+    modules: list[Any] = [sn, sw]
     for place in (sn, sae_nb_studies):
-        rooms = [room.name for room in pkgutil.iter_modules(place.__path__) if room.name[0] != "_"]
-        doors += [importlib.import_module(f"{place.__name__}.{room}") for room in rooms]
-    for door in doors:
-        for name in getattr(door, "__all__", ()):
-            value = getattr(door, name)
+        packages = [
+            package.name
+            for package in pkgutil.iter_modules(place.__path__)
+            if package.name[0] != "_"
+        ]
+        modules += [importlib.import_module(f"{place.__name__}.{package}") for package in packages]
+    for module in modules:
+        for name in getattr(module, "__all__", ()):
+            value = getattr(module, name)
             if callable(value) and not inspect.ismodule(value):
-                yield f"{door.__name__}.{name}", value
+                yield f"{module.__name__}.{name}", value
 
 
 def needed(call: Any) -> list[str]:

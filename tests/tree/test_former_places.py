@@ -20,7 +20,7 @@ STUDIES = ("lab", "minkowski", "uses", "vision")
 
 @pytest.mark.parametrize("study", STUDIES)
 def test_a_study_is_found_where_it_was(study: str) -> None:
-    """By `import`, by attribute and by a name at its door, and it is one module, not two."""
+    """By `import`, by attribute and by a name at its module, and it is one module, not two."""
     now = import_module(f"sae_nb_studies.{study}")
     assert import_module(f"sae_nb.{study}") is now is getattr(sn, study)
     assert now.__spec__ is not None
@@ -58,7 +58,7 @@ def test_what_moved_is_found_for_old_pickles(before: str, now: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room",
+    "package",
     [
         "architectures",
         "circuits",
@@ -71,9 +71,9 @@ def test_what_moved_is_found_for_old_pickles(before: str, now: str) -> None:
         "temporal",
     ],
 )
-def test_a_study_goes_on_where_a_room_of_its_name_ends(room: str) -> None:
-    """The room has the names of both, in `dir` too."""
-    tool, study = getattr(sn, room), getattr(sn.studies, room)
+def test_a_study_goes_on_where_a_room_of_its_name_ends(package: str) -> None:
+    """The package has the names of both, in `dir` too."""
+    tool, study = getattr(sn, package), getattr(sn.studies, package)
     for name in study.__all__:
         assert getattr(tool, name) is getattr(study, name)
     assert set(study.__all__) < set(dir(tool))
@@ -81,7 +81,7 @@ def test_a_study_goes_on_where_a_room_of_its_name_ends(room: str) -> None:
 
 
 def test_a_misspelt_name_of_a_study_is_answered() -> None:
-    """At the door of the tool's room."""
+    """At the module of the tool's package."""
     with pytest.raises(AttributeError, match="Did you mean `stitch`"):
         sn.evaluation.stich
 
