@@ -76,6 +76,7 @@ def coactivation(
 
     Example
     -------
+    >>> import torch
     >>> codes = SparseCodes.from_dense(torch.tensor([[1.0, 0, 0], [0, 2.0, 0], [0, 0, 1.0]]))
     >>> found = coactivation(codes, torch.eye(3))
     >>> round(found.connectivity, 3), found.interference

@@ -70,7 +70,7 @@ def objects() -> dict[str, Any]:
         (lambda m: sn.train(None, ROWS, lr=1e-3), "`train` takes no `lr`. Here it is `learning_rate`."),
         (lambda m: sn.train(None, ROWS, verbose=False), "Here it is `progress`"),
         (lambda m: sn.LiveModel.generate(m, "a", do_sample=True), "Here it is `temperature`"),
-        (lambda m: sn.LiveModel.generate(m), "`generate` needs `prompt`. A text or token ids"),
+        (lambda m: sn.LiveModel.generate(m), "`generate` needs `prompt`. A text"),
         (lambda m: sn.LiveModel.__call__(m, input_ids=ROWS), "Here it is `inputs`"),
         (lambda m: sw.AtomBrowser(sae=None, act=None), "Did you mean `acts`?"),
         (lambda m: sw.SteeringPanel(m, "embed", None, feature=3), "Here it is `atom`"),
