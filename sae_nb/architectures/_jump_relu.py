@@ -141,6 +141,7 @@ class JumpReLU(OneStep):
     ] = 0.5
 
     live_numbers = ("l0", "sparsity", "aux_weight")
+    fixed_codes = True
 
     def __post_init__(self) -> None:
         self.l0 = check_l0(min(L0, self.n_atoms / 4) if self.l0 is None else self.l0, self.n_atoms)

@@ -24,6 +24,7 @@ from sae_nb.architectures.parts._operators import LearnedAdjoint
 from sae_nb.architectures.parts._proxes import Centre, Matrix, Rows
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import squared_error, topk_encode
+from sae_nb.kernels._coding import topk_among
 
 LAST_RESAMPLING = 0.6
 """Share of the run after which no atom is resampled, so that the last ones settle. Ours: Gated on a vision
@@ -95,6 +96,14 @@ class Dead:
     def __init__(self, atoms: Int[Tensor, " n_dead"]) -> None:
         self.atoms, self.n = atoms, len(atoms)
 
+    def of(self, rows: Tensor) -> Tensor:
+        """Return the rows of these atoms."""
+        return rows.index_select(0, self.atoms)
+
+    def share(self, aux_k: int) -> float | Tensor:
+        """Return min(n / aux_k, 1)."""
+        return min(self.n / aux_k, 1.0)
+
     def codes(self, x: Rows, weight: Matrix, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
         """Return the k largest positive pre-codes of each row."""
         return topk_encode(x, weight, bias, k=k, centre=centre)
@@ -107,6 +116,29 @@ class Dead:
     def mean(self, values: Float[Tensor, " n_dead"]) -> Float[Tensor, ""]:
         """Return the mean over the dead atoms."""
         return values.mean()
+
+
+class Masked(Dead):
+    """The same on a card with Triton, where their number stays: tables hold all atoms, and a mask which."""
+
+    def __init__(self, is_dead: Bool[Tensor, " n_atoms"]) -> None:
+        self.is_dead, self.n = is_dead, len(is_dead)
+
+    def of(self, rows: Tensor) -> Tensor:
+        """Return the rows of all atoms."""
+        return rows
+
+    def share(self, aux_k: int) -> float | Tensor:
+        """Return min(n / aux_k, 1)."""
+        return (self.is_dead.sum() / aux_k).clamp(max=1)
+
+    def codes(self, x: Rows, weight: Matrix, bias: Tensor, centre: Centre, k: int) -> SparseCodes:
+        """Return the k largest positive pre-codes of each row among dead atoms."""
+        return topk_among(x, weight, bias, k=k, among=self.is_dead, centre=centre)
+
+    def mean(self, values: Float[Tensor, " n_atoms"]) -> Float[Tensor, ""]:
+        """Return the mean over the dead atoms; 0 where there are none."""
+        return (values * self.is_dead).sum() / self.is_dead.sum().clamp(min=1)
 
 
 def auxk_loss(
@@ -129,14 +161,13 @@ def auxk_loss(
     Source: Gao et al., "Scaling and evaluating sparse autoencoders", arXiv 2406.04093; the factor
     min(n_dead / k_aux, 1) is EleutherAI/sparsify's and SAELens's.
     """
-    weight = adjoint.weight.index_select(0, dead.atoms)
-    bias = adjoint.bias.index_select(0, dead.atoms) / scale
+    weight, bias = dead.of(adjoint.weight), dead.of(adjoint.bias) / scale
     codes = dead.codes(x, weight, bias, centre, min(aux_k, dead.n))
     error = dead.error(codes, atoms, residual)
     spread = (residual - residual.mean(dim=0)).square().sum()
     # A residual without spread has nothing to teach; the division would give NaN.
     share = torch.where(spread > 0, error / spread.clamp_min(torch.finfo(x.dtype).tiny), 0 * error)
-    return share * min(dead.n / aux_k, 1.0)
+    return share * dead.share(aux_k)
 
 
 def push_up_loss(
@@ -154,8 +185,7 @@ def push_up_loss(
 
     Source: KempnerInstitute/overcomplete, docs/saes/dead_codes.md.
     """
-    weight = adjoint.weight.index_select(0, dead.atoms)
-    bias = adjoint.bias.index_select(0, dead.atoms)
+    weight, bias = dead.of(adjoint.weight), dead.of(adjoint.bias)
     mean = x.mean(dim=0)
     mean_row = (mean if centre is None else mean - centre.detach()) * scale
     return -dead.mean(weight @ mean_row + bias)
@@ -225,8 +255,10 @@ class Revival:
         """Whether atoms are reset; then they must be free to be set one by one."""
         return self.term is None
 
-    def weight(self, step_fraction: float) -> float:
+    def weight(self, step_fraction: float | Tensor) -> float | Tensor:
         """Return what the weight of the term is multiplied by."""
+        if isinstance(step_fraction, Tensor):
+            return (1 - step_fraction / self.gone_by).clamp(min=0)
         return max(0.0, 1 - step_fraction / self.gone_by)
 
     def marked(

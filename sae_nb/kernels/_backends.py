@@ -14,6 +14,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
@@ -81,6 +83,10 @@ class Entries(NamedTuple):
     values: Values
     atoms: Int[Tensor, " nnz"]
     offsets: Int[Tensor, " rows_plus_1"]
+    support: Support | None = None
+    """The support that goes with them, where the selection made one."""
+    centred: Rows | None = None
+    """The rows x − c as the product took them, where they were kept."""
 
 
 class Residuals(NamedTuple):
@@ -90,6 +96,10 @@ class Residuals(NamedTuple):
     residual: Rows
     squared_error: Float[Tensor, ""]
     column_sums: Row
+    dots: Values | None = None
+    """⟨r_i, t_j⟩ at the entries, where they were taken at once."""
+    rough: Rows | None = None
+    """The residual as sums by atom read it, where that is not `residual`."""
 
 
 @runtime_checkable
@@ -130,6 +140,8 @@ class Primitives(Protocol):
 
     def totals(self, values: Values, support: Support) -> PerAtom:
         """Return for each atom the sum of its values."""
+
+    # One that also has `nested` decodes all prefixes of a dictionary at once; see `_triton_primitives`.
 
 
 Backend = Literal["auto", "reference", "cpu", "cuda"]
@@ -205,8 +217,43 @@ def check_fit(x: Tensor, weight: Tensor, vectors: dict[str, tuple[Tensor | None,
             )
 
 
+@cache
+def has_triton() -> bool:
+    """Return whether Triton can be imported; that of a card or its interpreter."""
+    return find_spec("triton") is not None
+
+
+def takes_triton(x: Tensor) -> bool:
+    """Return whether Triton's kernels compute these rows: fp32 on a card, where Triton is."""
+    return x.dtype == torch.float32 and pick("auto", x) == "cuda" and has_triton()
+
+
+PreCodesOfStep = dict[tuple[int, int], tuple[Tensor, Tensor]]
+"""By the addresses of input and weight: rows x − c, and dense pre-codes."""
+
+_STEP: ContextVar[PreCodesOfStep | None] = ContextVar("step", default=None)
+
+
+@contextmanager
+def training_step() -> Iterator[None]:
+    """Hold while a loss is computed whose codes, on a card, are to have a fixed number of entries.
+
+    Pre-codes stay to its end, so that a second selection of the same ones needs no second product.
+    """
+    before = _STEP.set({})
+    try:
+        yield
+    finally:
+        _STEP.reset(before)
+
+
+def kept_pre_codes() -> PreCodesOfStep | None:
+    """Return the pre-codes of the training step under way; None outside of one."""
+    return _STEP.get()
+
+
 Precision = Literal["auto", "float32"]
-"""`auto`: bf16 products where a measurement finds them faster; `float32`: never."""
+"""`auto`: bf16 products where a measurement finds them faster, or Triton is; `float32`: never."""
 
 _WANTED: ContextVar[Precision] = ContextVar("precision", default="auto")
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sae_nb.checks import (
@@ -38,6 +38,8 @@ from sae_nb.kernels._backends import (
     check_dictionary,
     check_fit,
     check_tensors,
+    is_exact,
+    kept_pre_codes,
     pick,
 )
 from sae_nb.kernels._memory import explain_out_of_memory
@@ -119,6 +121,26 @@ def topk_encode(
     kept = pre_codes.detach()
     name = f"{'abs-topk' if signed else 'topk'} k {k}"
     return _encoded(backend, pre_codes, lambda p: p.topk(kept, k, signed=signed), name, k)
+
+
+def topk_among(
+    x: Float[Tensor, "rows d_in"],
+    weight: Float[Tensor, "n_atoms d_in"],
+    bias: Float[Tensor, " n_atoms"] | None,
+    *,
+    k: int,
+    among: Bool[Tensor, " n_atoms"],
+    centre: Float[Tensor, " d_in"] | None = None,
+) -> SparseCodes:
+    """Keep, in each row, the k largest positive pre-codes of some atoms; on a card with Triton."""
+    from sae_nb.kernels._triton_primitives import Triton
+
+    pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
+    kept = pre_codes.detach()
+    with torch.no_grad():
+        primitives = Triton(half=not is_exact())
+        entries = primitives.topk(kept, k, among=among)
+    return autograd.chosen(primitives, pre_codes, entries)
 
 
 def batch_topk_encode(
@@ -208,7 +230,10 @@ def threshold_encode(
         check_data(thresholds, name="thresholds")
     if not len(weight):
         raise ValueError("`weight` must have at least one atom, got none.")
-    limits = torch.as_tensor(thresholds, dtype=x.dtype, device=x.device).detach()
+    if isinstance(thresholds, Tensor):
+        limits = thresholds.detach().to(x)
+    else:
+        limits = x.new_full((), thresholds)  # written there, not sent
     limits = limits.expand(len(weight)) if limits.ndim == 0 else limits
     pre_codes = _checked(x, weight, bias, centre, thresholds=limits)
     if isinstance(weight, MappedMatrix):
@@ -271,6 +296,10 @@ def _chosen(
         primitives = cuda.primitives(pre_codes, choose, name)
     with torch.no_grad():
         entries = choose(primitives)
+        if entries.support is not None and kept_pre_codes() is None:
+            from sae_nb.kernels._triton_primitives import without_padding
+
+            entries = without_padding(entries)
     return autograd.chosen(primitives, pre_codes, entries)
 
 
@@ -320,7 +349,7 @@ def decode(
         return x_hat if bias is None else x_hat + bias
     if chosen == "reference":
         return reference.decode(codes, dictionary, bias)
-    primitives = primitives_of(chosen, codes.support)
+    primitives = primitives_of(chosen, codes.support, codes.values)
     return autograd.Decoded.apply(codes.values, dictionary, bias, codes.support, primitives)  # type: ignore[no-untyped-call]
 
 
@@ -362,7 +391,7 @@ def squared_error(
     chosen = pick(backend, codes.values)
     if chosen == "reference":
         return reference.squared_error(codes, dictionary, bias, target)
-    how = (codes.support, primitives_of(chosen, codes.support))
+    how = (codes.support, primitives_of(chosen, codes.support, codes.values))
     return autograd.SquaredError.apply(codes.values, dictionary, bias, target.contiguous(), *how)  # type: ignore[no-untyped-call]
 
 
@@ -424,8 +453,8 @@ def tails_squared_error(
     if chosen == "reference":
         return reference.tails_squared_error(codes, dictionaries, bias, target)
     supports = tuple(one.support for one in codes)
-    how = (supports, tuple(primitives_of(chosen, support) for support in supports))
     values = [one.values for one in codes]
+    how = (supports, tuple(primitives_of(chosen, one.support, one.values) for one in codes))
     return autograd.TailsSquaredError.apply(bias, target, *how, *values, *dictionaries)  # type: ignore[no-untyped-call]
 
 
@@ -483,6 +512,9 @@ def nested_squared_error(
     check_dictionary(codes, dictionary)
     check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
     _check_rows(codes, target)
+    if isinstance(widths, Tensor) and kept_pre_codes() is not None:
+        how = (codes.support, widths, primitives_of("cuda", codes.support, codes.values))
+        return autograd.NestedSquaredError.apply(codes.values, dictionary, bias, target, *how)  # type: ignore[no-untyped-call]
     ends = check_integers(widths, name="widths")
     if not ends or ends[-1] != codes.n_atoms or any(a >= b for a, b in zip((0, *ends), ends)):
         raise ValueError(
@@ -492,7 +524,7 @@ def nested_squared_error(
     chosen = pick(backend, codes.values)
     if chosen == "reference":
         return reference.nested_squared_error(codes, dictionary, bias, target, ends)
-    how = (codes.support, ends, primitives_of(chosen, codes.support))
+    how = (codes.support, ends, primitives_of(chosen, codes.support, codes.values))
     return autograd.NestedSquaredError.apply(codes.values, dictionary, bias, target, *how)  # type: ignore[no-untyped-call]
 
 
@@ -531,7 +563,7 @@ def per_entry(
     chosen = pick(backend, vector)
     if chosen == "reference":
         return vector[codes.atoms.long()]
-    primitives = primitives_of(chosen, codes.support)
+    primitives = primitives_of(chosen, codes.support, codes.values)
     return autograd.PerEntry.apply(vector, codes.support, primitives)  # type: ignore[no-untyped-call]
 
 

@@ -25,6 +25,8 @@ from sae_nb.kernels._backends import (
     Rows,
     Values,
     is_exact,
+    kept_pre_codes,
+    takes_triton,
 )
 from sae_nb.kernels._dense import Dense, is_dense, note
 
@@ -84,6 +86,27 @@ def _bags(values: Tensor, index: Tensor, offsets: Tensor, table: Tensor) -> Tens
     )
 
 
+def of(values: Values) -> Primitives:
+    """Return the primitives for codes that no selection here has made."""
+    if takes_triton(values):
+        from sae_nb.kernels._triton_primitives import Triton
+
+        return Triton()
+    return Sparse()
+
+
+def _triton(pre_codes: PreCodes, name: str) -> Primitives:
+    """Triton's kernels, in bf16 where a training step may have it; torch's where pre-codes do not fit."""
+    from sae_nb.kernels._triton_primitives import Triton, fits
+
+    half = kept_pre_codes() is not None and not is_exact()
+    by_row = name.split()[0] in ("topk", "abs-topk")
+    chosen: Primitives = Triton(half=half) if by_row or fits(pre_codes) else Sparse()
+    shape = f"{len(pre_codes)} × {pre_codes.x.shape[1]}, {pre_codes.n_atoms} atoms, {name}"
+    note(f"{name.split()[0]} step", chosen.name, f"{shape} on {pre_codes.x.device}")
+    return chosen
+
+
 def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
     """Return the path for these sizes: measured once where gradients are wanted, exact fp32 elsewhere.
 
@@ -92,6 +115,8 @@ def primitives(pre_codes: PreCodes, choose: Choose, name: str) -> Primitives:
     where `precision("float32")` holds.
     """
     x = pre_codes.x
+    if takes_triton(x):
+        return _triton(pre_codes, name)
     repeatable = torch.are_deterministic_algorithms_enabled()
     if x.dtype != torch.float32 or repeatable or is_exact() or not pre_codes.trains:
         return Sparse()

@@ -200,7 +200,7 @@ class LargestBy:
             found = SparseCodes.concatenate(parts)
         pre_codes = PreCodes(x.contiguous(), weight, bias, centre)
         entries = Entries(found.values, found.atoms, found.offsets)
-        return chosen(primitives_of(backend, found.support), pre_codes, entries)
+        return chosen(primitives_of(backend, found.support, found.values), pre_codes, entries)
 
     def _of_tile(self, u: Dense, rows: slice) -> SparseCodes:
         score, strength = self.score(u, rows)
@@ -257,7 +257,7 @@ class ColumnTopKProx:
         with torch.no_grad():
             entries = _largest_of_columns(pre_codes.detach(), self.counts(len(x)).to(x.device))
         support = Support(entries.atoms, entries.offsets, len(weight))
-        return chosen(primitives_of(backend, support), pre_codes, entries)
+        return chosen(primitives_of(backend, support, entries.values), pre_codes, entries)
 
 
 def _largest_of_columns(pre_codes: PreCodes, counts: Int[Tensor, " n_atoms"]) -> Entries:
