@@ -17,7 +17,7 @@ from sae_nb.architectures._sparsity import check_l0
 from sae_nb.architectures.parts._proxes import Prox, Rows, ThresholdProx
 from sae_nb.checks import Between, Weight, checked
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import per_entry
+from sae_nb.kernels import per_entry, threshold_encode
 
 # -------------------------------------------------------------------------------------------------
 # Derivatives lent to a step: only pre-codes within half a window of their threshold feel it.
@@ -170,7 +170,9 @@ class JumpReLU(OneStep):
         return ThresholdProx(self.thresholds)
 
     def _candidates(self, x: Rows) -> SparseCodes:
-        return self._with(ThresholdProx(self.thresholds * (1 - self.bandwidth / 2)), x)
+        (seen, centre), encoder = self._seen(x), self.encoder
+        offset, limits = encoder.bias / self.scaling.scale, self.thresholds * (1 - self.bandwidth / 2)
+        return threshold_encode(seen, encoder.weight, offset, thresholds=limits, centre=centre)
 
     def _strengths(self, candidates: SparseCodes) -> SparseCodes:
         theta = per_entry(self.thresholds, candidates)

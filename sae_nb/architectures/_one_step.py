@@ -120,7 +120,8 @@ class OneStep(SparseAutoencoder):
         if way.resamples:
             self._free_atoms()
             left = self.operator.counted(residual)
-            self.to_resample = way.marked(left, silent_tokens, dead_after, step_fraction)
+            when = (silent_tokens, dead_after, step_fraction)
+            self.to_resample = way.marked(left, *when, masked=self._has_one_shape(x))
         else:
             term = self._auxiliary(x, residual, silent_tokens >= dead_after, find)
             parts["auxiliary"] = (self.aux_weight * way.weight(step_fraction), term)

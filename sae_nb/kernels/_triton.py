@@ -134,7 +134,7 @@ def block_maxima(
 
 @triton.jit
 def count_digits(
-    u, maxima, state, floor, bins, n, n_blocks, total, SHIFT: tl.constexpr, WIDTH: tl.constexpr,
+    u, maxima, state, floor, bins, n, n_blocks, total, rounds, SHIFT: tl.constexpr, WIDTH: tl.constexpr,
     G: tl.constexpr, R: tl.constexpr, GATED: tl.constexpr, HALF: tl.constexpr,
 ):  # fmt: skip
     """Count keys by their next digit, among those that agree with the digits found so far.
@@ -143,9 +143,9 @@ def count_digits(
     """
     found = tl.load(state)
     counts = tl.zeros((1 << WIDTH,), dtype=tl.int32)
-    step = tl.num_programs(0).to(tl.int64) * R
-    for start in range(tl.program_id(0).to(tl.int64) * R, total, step):
-        r = start + tl.arange(0, R)
+    for turn in range(rounds):
+        tile = turn * tl.num_programs(0) + tl.program_id(0)
+        r = tile.to(tl.int64) * R + tl.arange(0, R)
         column = (r % n_blocks)[:, None] * G + tl.arange(0, G)[None, :]
         inside = (r < total)[:, None] & (column < n)
         if GATED:

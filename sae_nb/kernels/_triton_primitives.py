@@ -379,9 +379,11 @@ def _key_of_rank(u: Tensor, rank: int, maxima: Tensor | None, floor: Tensor | No
     bins = torch.zeros(256, dtype=torch.int32, device=u.device)
     total = n_rows * _blocks(n)
     r = 128
+    programs = min(1024, _cdiv(total, r))
+    rounds = _cdiv(total, r * programs)
     for shift, width in ((7, 8), (0, 7)) if half else ((23, 8), (15, 8), (7, 8), (0, 7)):
-        kernels.count_digits[(min(1024, _cdiv(total, r)),)](
-            u, _given(maxima, u), state, _given(floor, state), bins, n, _blocks(n), total,
+        kernels.count_digits[(programs,)](
+            u, _given(maxima, u), state, _given(floor, state), bins, n, _blocks(n), total, rounds,
             SHIFT=shift, WIDTH=width, G=BLOCK, R=r, GATED=maxima is not None, HALF=half, num_warps=8,
         )  # fmt: skip
         kernels.pick_digit[(1,)](bins, state, SHIFT=shift, WIDTH=width)
