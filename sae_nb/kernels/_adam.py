@@ -81,10 +81,11 @@ class FusedAdam(torch.optim.Optimizer):
         for group, p in self._with_gradients():
             rows, d = _rows(p)
             of_rows = p.new_empty(rows)
-            kernels.row_squares[(rows,)](
-                p, _gradient(p), of_rows, d, W=_columns(d), SPHERE=group["sphere"],
-                num_warps=_warps(d),
-            )  # fmt: skip
+            with torch.cuda.device_of(p):
+                kernels.row_squares[(rows,)](
+                    p, _gradient(p), of_rows, d, W=_columns(d), SPHERE=group["sphere"],
+                    num_warps=_warps(d),
+                )  # fmt: skip
             squares.append(of_rows.sum())
         self._norm = torch.stack(squares).sum().sqrt() if squares else torch.zeros_like(self._most)
         return self._norm
@@ -92,38 +93,37 @@ class FusedAdam(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
         """Move every parameter once, by gradients of the norm that was last returned."""
-        from sae_nb.kernels import _triton as kernels
-
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
         norm = self.norm() if self._norm is None or closure is not None else self._norm
         for group in self.param_groups:
-            b1, b2 = group["betas"]
             rate = group["lr"]
             lr = rate if isinstance(rate, Tensor) else torch.full_like(self._most, rate)
             for p in (p for p in group["params"] if p.grad is not None):
-                state = self._state(p, group)
-                rates = p.new_empty(3)
-                kernels.adam_rates[(1,)](
-                    state["step"], self.found, self._skip, norm, self._most,
-                    self._betas(b1, b2), rates,
-                )  # fmt: skip
-                rows, d = _rows(p)
-                copy = _COPIES[p][1] if group["copy"] and p.ndim == 2 else None
-                kernels.adam_rows[(rows,)](
-                    p, _gradient(p), state["exp_avg"], state["exp_avg_sq"], p if copy is None else copy,
-                    self._skip, rates, lr, d, b1, b2, 1 - b1, 1 - b2, group["eps"],
-                    group["weight_decay"], W=_columns(d), SPHERE=group["sphere"], COPY=copy is not None,
-                    num_warps=_warps(d),
-                )  # fmt: skip
-                torch.autograd.graph.increment_version(p)
-                if copy is not None:
-                    _COPIES[p] = (p._version, copy)
+                with torch.cuda.device_of(p):
+                    self._move(p, group, lr, norm)
         self._norm = None
         self.skipped += self._skip
         return loss
+
+    def _move(self, p: Tensor, group: dict[str, Any], lr: Tensor, norm: Tensor) -> None:
+        from sae_nb.kernels import _triton as kernels
+
+        state, (b1, b2), rates = self._state(p, group), group["betas"], p.new_empty(3)
+        counters = (state["step"], self.found, self._skip)
+        kernels.adam_rates[(1,)](*counters, norm, self._most, self._betas(b1, b2), rates)
+        rows, d = _rows(p)
+        copy = _COPIES[p][1] if group["copy"] and p.ndim == 2 else None
+        kernels.adam_rows[(rows,)](
+            p, _gradient(p), state["exp_avg"], state["exp_avg_sq"], p if copy is None else copy,
+            self._skip, rates, lr, d, b1, b2, 1 - b1, 1 - b2, group["eps"], group["weight_decay"],
+            W=_columns(d), SPHERE=group["sphere"], COPY=copy is not None, num_warps=_warps(d),
+        )  # fmt: skip
+        torch.autograd.graph.increment_version(p)
+        if copy is not None:
+            _COPIES[p] = (p._version, copy)
 
     def _with_gradients(self) -> Iterable[tuple[dict[str, Any], Tensor]]:
         return ((g, p) for g in self.param_groups for p in g["params"] if p.grad is not None)

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import cache
-from importlib.util import find_spec
 from typing import Literal, NamedTuple, Protocol, get_args, runtime_checkable
 
 import torch
@@ -218,18 +217,29 @@ def check_fit(x: Tensor, weight: Tensor, vectors: dict[str, tuple[Tensor | None,
 
 
 @cache
-def has_triton() -> bool:
-    """Return whether Triton can be imported; that of a card or its interpreter."""
-    return find_spec("triton") is not None
+def has_triton(device: torch.device) -> bool:
+    """Return whether Triton compiles and runs a kernel on a device; where it does not, `paths_taken` says why."""
+    try:
+        from sae_nb.kernels import _triton as kernels
+
+        bins = torch.zeros(256, dtype=torch.int32, device=device)
+        with torch.cuda.device_of(bins):
+            kernels.pick_digit[(1,)](bins, torch.zeros_like(bins), SHIFT=0, WIDTH=8)
+    except Exception as error:  # whatever is missing: Triton, a compiler, a driver that fits
+        from sae_nb.kernels._dense import note
+
+        note("triton", "torch instead", f"{type(error).__name__}: {str(error)[:200]}")
+        return False
+    return True
 
 
 def takes_triton(x: Tensor) -> bool:
     """Return whether Triton's kernels compute these rows: fp32 on a card, where Triton is."""
-    return x.dtype == torch.float32 and pick("auto", x) == "cuda" and has_triton()
+    return x.dtype == torch.float32 and pick("auto", x) == "cuda" and has_triton(x.device)
 
 
-PreCodesOfStep = dict[tuple[int, int], tuple[Tensor, Tensor]]
-"""By the addresses of input and weight: rows x − c, and dense pre-codes."""
+PreCodesOfStep = dict[tuple[int, int], tuple[PreCodes, Tensor, Tensor]]
+"""By the addresses of input and weight: what they are made from, rows x − c, and dense pre-codes."""
 
 _STEP: ContextVar[PreCodesOfStep | None] = ContextVar("step", default=None)
 

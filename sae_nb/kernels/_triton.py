@@ -91,6 +91,55 @@ def select_rows(
 
 
 @triton.jit
+def select_long_rows(
+    u, allowed, some, values, atoms, keys, counts, n, k,
+    T: tl.constexpr, SIGNED: tl.constexpr, AMONG: tl.constexpr, HALF: tl.constexpr, BITS: tl.constexpr,
+):  # fmt: skip
+    """The k largest of a row of any length, read again for every bit of the k-th key."""
+    i = tl.program_id(0).to(tl.int64)
+    end = n
+    if AMONG:
+        end = tl.where(tl.load(some) > 0, n, 0)
+    t = tl.program_id(0) * 0
+    for s in range(BITS):
+        trial = t | (1 << (BITS - 1 - s))
+        reached = tl.zeros((T,), tl.int32)
+        for start in range(0, end, T):
+            e = start + tl.arange(0, T)
+            v = strength_of(u, i * n + e, e, e < n, allowed, AMONG)
+            reached += (key_of(v, SIGNED, HALF) >= trial).to(tl.int32)
+        t = tl.where(tl.sum(reached, axis=0) >= k, trial, t)
+    t = tl.maximum(t, 1)
+    larger = tl.zeros((T,), tl.int32)
+    for start in range(0, end, T):
+        e = start + tl.arange(0, T)
+        v = strength_of(u, i * n + e, e, e < n, allowed, AMONG)
+        larger += (key_of(v, SIGNED, HALF) > t).to(tl.int32)
+    free = k - tl.sum(larger, axis=0)
+    count = tl.program_id(0) * 0
+    for start in range(0, end, T):
+        e = start + tl.arange(0, T)
+        v = strength_of(u, i * n + e, e, e < n, allowed, AMONG)
+        key = key_of(v, SIGNED, HALF)
+        equal = (key == t).to(tl.int32)
+        n_equal = tl.cumsum(equal, axis=0) - equal
+        taken = (key > t) | ((equal > 0) & (n_equal < free))
+        place = i * k + count + tl.cumsum(taken.to(tl.int32), axis=0) - taken.to(tl.int32)
+        tl.store(values + place, v, mask=taken)
+        tl.store(atoms + place, e, mask=taken)
+        tl.store(keys + place, e.to(keys.dtype.element_ty), mask=taken)
+        count += tl.sum(taken.to(tl.int32), axis=0)
+        free -= tl.minimum(tl.sum(equal, axis=0), free)
+    for start in range(0, k, T):
+        rest = start + tl.arange(0, T)
+        empty = (rest >= count) & (rest < k)
+        tl.store(values + i * k + rest, tl.zeros((T,), tl.float32), mask=empty)
+        tl.store(atoms + i * k + rest, tl.zeros((T,), tl.int32), mask=empty)
+        tl.store(keys + i * k + rest, (rest * 0 + n).to(keys.dtype.element_ty), mask=empty)
+    tl.store(counts + i, count)
+
+
+@triton.jit
 def select_blocks(
     u, maxima, allowed, scratch, values, atoms, keys, counts, n, k,
     K2: tl.constexpr, NB2: tl.constexpr, G: tl.constexpr, SIGNED: tl.constexpr, AMONG: tl.constexpr,
@@ -118,15 +167,22 @@ def select_blocks(
 @triton.jit
 def block_maxima(
     u, allowed, some, maxima, n, n_blocks, total,
-    G: tl.constexpr, R: tl.constexpr, SIGNED: tl.constexpr, AMONG: tl.constexpr,
+    G: tl.constexpr, R: tl.constexpr, SIGNED: tl.constexpr, AMONG: tl.constexpr, WHOLE: tl.constexpr,
 ):  # fmt: skip
-    """Of each G neighbours the largest strength, 0 where none is positive."""
+    """Of each G neighbours the largest strength, 0 where none is positive. WHOLE: n is a multiple of G."""
     r = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
-    column = (r % n_blocks)[:, None] * G + tl.arange(0, G)[None, :]
-    inside = (r < total)[:, None] & (column < n)
+    within = tl.arange(0, G)[None, :]
+    if WHOLE and not AMONG:
+        column = within
+        inside = (r < total)[:, None]
+        at = r[:, None] * G + within
+    else:
+        column = (r % n_blocks)[:, None] * G + within
+        inside = (r < total)[:, None] & (column < n)
+        at = (r // n_blocks)[:, None] * n + column
     if AMONG:
         inside = inside & (tl.load(some) > 0)
-    v = strength_of(u, (r // n_blocks)[:, None] * n + column, column, inside, allowed, AMONG)
+    v = strength_of(u, at, column, inside, allowed, AMONG)
     v = tl.abs(v) if SIGNED else v
     largest = tl.max(tl.where(v > 0, v, 0.0), axis=1)
     tl.store(maxima + r, largest.to(maxima.dtype.element_ty), mask=r < total)

@@ -7,8 +7,9 @@ or of a batch, so that no shape depends on data. Elsewhere the padding is taken 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache, cached_property, wraps
 from typing import Any
 
 import torch
@@ -33,8 +34,8 @@ from sae_nb.kernels._backends import (
 BLOCK = 32
 """Neighbours of which the largest is kept."""
 
-IN_REGISTERS = 2**15
-"""Numbers of a row, or of its hottest blocks, that one program searches in registers."""
+IN_REGISTERS = 2**13
+"""Numbers of a row, or of its hottest blocks, that one program searches in registers, 32 a thread."""
 
 COLUMNS = 4096
 """Columns of a row that one program holds."""
@@ -92,6 +93,17 @@ def key_dtype(n_atoms: int) -> torch.dtype:
     return torch.int16 if n_atoms < 2**15 else torch.int32
 
 
+def _there(method: Callable[..., Any]) -> Callable[..., Any]:
+    """Launch on the device of the first tensor, whichever is current."""
+
+    @wraps(method)
+    def launched(self: Triton, first: Any, *more: Any, **options: Any) -> Any:
+        with torch.cuda.device_of(first.x if isinstance(first, PreCodes) else first):
+            return method(self, first, *more, **options)
+
+    return launched
+
+
 class Triton:
     """Primitives by Triton kernels, with fp32 sums. `half`: products and gathered rows in bf16."""
 
@@ -101,6 +113,7 @@ class Triton:
 
     # Selection
 
+    @_there
     def topk(
         self,
         pre_codes: PreCodes,
@@ -120,7 +133,7 @@ class Triton:
         centred = []
         for first in range(0, n_rows, size):
             rows = slice(first, first + size)
-            seen, u = self._product(pre_codes, rows)
+            seen, u = self._product(pre_codes, rows, again=among is not None)
             centred.append(seen)
             places = slice(first * k, (first + len(u)) * k)
             _select(u, k, signed, among, some, values[places], atoms[places], keys[places], counts[rows])
@@ -128,6 +141,7 @@ class Triton:
         support = Padded(atoms, offsets, n_atoms, keys=keys, counts=counts, k=k)
         return Entries(values, atoms, offsets, support, _joined(centred))
 
+    @_there
     def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
         """Return the `n_kept` largest of all rows; of equal ones those of earlier rows, then lower atoms."""
         centred, u = self._product(pre_codes, slice(None))
@@ -152,6 +166,7 @@ class Triton:
         )
         return _of_batch(parts, offsets, n_kept, n, centred)
 
+    @_there
     def above(self, pre_codes: PreCodes, thresholds: PerAtom) -> Entries:
         """Return the pre-codes above the threshold of their atom, as many as there is room for."""
         centred, u = self._product(pre_codes, slice(None))
@@ -169,13 +184,18 @@ class Triton:
         )
         return _of_batch(parts, offsets, capacity, n, centred)
 
-    def _product(self, pre_codes: PreCodes, rows: slice) -> tuple[Tensor, Tensor]:
-        """Return x − c and the pre-codes of some rows; in a training step they are kept to its end."""
+    def _product(
+        self, pre_codes: PreCodes, rows: slice, *, again: bool = False
+    ) -> tuple[Tensor, Tensor]:
+        """Return x − c and the pre-codes of some rows; in a training step they are kept to its end.
+
+        `again`: those of the same input and weight, if they were kept.
+        """
         whole = len(pre_codes.x[rows]) == len(pre_codes)
         kept = kept_pre_codes() if whole else None
-        found = None if kept is None else kept.get((pre_codes.x.data_ptr(), pre_codes.weight.data_ptr()))
-        if found is not None:
-            return found
+        key = (pre_codes.x.data_ptr(), pre_codes.weight.data_ptr())
+        if again and kept is not None and key in kept:
+            return kept[key][1:]
         x = pre_codes.centred(rows)
         weight, bias = pre_codes.weight, pre_codes.bias
         if self.half:
@@ -183,11 +203,12 @@ class Triton:
             bias = None if bias is None else bias.to(torch.bfloat16)
         u = x @ weight.T if bias is None else torch.addmm(bias, x, weight.T)
         if kept is not None:
-            kept[pre_codes.x.data_ptr(), pre_codes.weight.data_ptr()] = (x, u)
+            kept[key] = (pre_codes, x, u)  # which holds the addresses
         return x, u
 
     # Sums
 
+    @_there
     def sum_atoms(
         self, values: Values, support: Support, table: Atoms, start: Row | None = None
     ) -> Rows:
@@ -201,6 +222,7 @@ class Triton:
         )  # fmt: skip
         return out
 
+    @_there
     def residuals(
         self, values: Values, support: Support, table: Atoms, start: Row | None, target: Rows
     ) -> Residuals:
@@ -226,6 +248,7 @@ class Triton:
         """Return values times one number."""
         return values * by
 
+    @_there
     def sum_inputs(self, values: Values, support: Support, table: Rows) -> Atoms:
         """Add the inputs of each atom, in the order of rows; totals of the values come with it."""
         at = padded(support)
@@ -233,6 +256,7 @@ class Triton:
         vars(at)["totals"] = (values, totals)
         return out
 
+    @_there
     def dots(self, g: Rows, support: Support, table: Atoms) -> Values:
         """Return the dot product of each row with each atom it uses."""
         at = padded(support)
@@ -246,6 +270,7 @@ class Triton:
         )  # fmt: skip
         return out
 
+    @_there
     def totals(self, values: Values, support: Support) -> PerAtom:
         """Return sums by atom: those that came with the rows of the same values, if they did."""
         at = padded(support)
@@ -254,6 +279,7 @@ class Triton:
             _, totals = _by_atom(values, at, values.new_ones(len(at.counts), 1))
         return totals
 
+    @_there
     def nested(
         self,
         values: Values,
@@ -310,51 +336,26 @@ def _select(
     half, n_blocks = u.dtype == torch.bfloat16, _blocks(n)
     found = (values, atoms, keys, counts, n, k)
     how = {
-        "K2": _power(k), "SIGNED": signed, "AMONG": among is not None,
-        "HALF": half, "BITS": 15 if half else 31,
+        "SIGNED": signed, "AMONG": among is not None, "HALF": half, "BITS": 15 if half else 31,
     }  # fmt: skip
     allowed = _given(None if among is None else among.view(torch.uint8), counts)
-    if n_blocks > 2 * k and max(_power(k) * BLOCK, _power(n_blocks)) <= IN_REGISTERS:
+    lanes = max(_power(k) * BLOCK, _power(n_blocks))
+    if n_blocks > 2 * k and lanes <= IN_REGISTERS:
         maxima = _maxima(u, signed=signed, among=among, some=some)
         scratch = torch.empty(n_rows, k, dtype=torch.int32, device=u.device)
-        blocks = {"NB2": _power(n_blocks), "G": BLOCK, "num_warps": max(1, _power(k) * BLOCK // 1024)}
         kernels.select_blocks[(n_rows,)](
-            u, maxima, allowed, scratch, *found, **how, **_warps(blocks)
-        )
+            u, maxima, allowed, scratch, *found, **how, K2=_power(k), NB2=_power(n_blocks), G=BLOCK,
+            num_warps=max(1, lanes // 1024),
+        )  # fmt: skip
     elif _power(n) <= IN_REGISTERS:
         kernels.select_rows[(n_rows,)](
-            u, allowed, _given(some, counts), *found, **how,
-            N2=_power(n), num_warps=min(16, max(1, _power(n) // 2048)),
+            u, allowed, _given(some, counts), *found, **how, K2=_power(k), N2=_power(n),
+            num_warps=max(1, _power(n) // 1024),
         )  # fmt: skip
     else:
-        _select_by_sorting(u, k, signed, among, values, atoms, keys, counts)
-
-
-def _warps(options: dict[str, int]) -> dict[str, int]:
-    return options | {"num_warps": min(16, options["num_warps"])}
-
-
-def _select_by_sorting(
-    u: Tensor,
-    k: int,
-    signed: bool,
-    among: Tensor | None,
-    values: Tensor,
-    atoms: Tensor,
-    keys: Tensor,
-    counts: Tensor,
-) -> None:
-    """The same for rows or numbers of entries that no program holds."""
-    strength = u.abs() if signed else u
-    strength = torch.where((strength > 0) if among is None else (strength > 0) & among, strength, 0)
-    chosen = strength.topk(k, dim=1, sorted=False).indices
-    none = strength.gather(1, chosen) == 0
-    chosen = chosen.masked_fill(none, u.shape[1]).sort(dim=1).values
-    none = chosen == u.shape[1]
-    keys.copy_(chosen.flatten())
-    atoms.copy_(chosen.masked_fill(none, 0).flatten())
-    values.copy_(u.gather(1, chosen.masked_fill(none, 0)).masked_fill(none, 0).flatten())
-    counts.copy_(k - none.sum(dim=1))
+        kernels.select_long_rows[(n_rows,)](
+            u, allowed, _given(some, counts), *found, **how, T=2048, num_warps=8
+        )
 
 
 def _maxima(
@@ -366,7 +367,7 @@ def _maxima(
     allowed = u if among is None else among.view(torch.uint8)
     kernels.block_maxima[grid](
         u, allowed, _given(some, u), maxima, n, _blocks(n), maxima.numel(),
-        G=BLOCK, R=r, SIGNED=signed, AMONG=among is not None, num_warps=8,
+        G=BLOCK, R=r, SIGNED=signed, AMONG=among is not None, WHOLE=n % BLOCK == 0, num_warps=8,
     )  # fmt: skip
     return maxima
 
@@ -581,7 +582,7 @@ def _grid_of_blocks(total: int) -> tuple[tuple[int], int]:
 
 
 def _tile(n: int) -> int:
-    return min(_power(n), 2048)
+    return min(_power(n), 1024)
 
 
 def _width(d: int) -> tuple[int, int, int]:
