@@ -171,7 +171,10 @@ class JumpReLU(OneStep):
 
     def _candidates(self, x: Rows) -> SparseCodes:
         (seen, centre), encoder = self._seen(x), self.encoder
-        offset, limits = encoder.bias / self.scaling.scale, self.thresholds * (1 - self.bandwidth / 2)
+        offset, limits = (
+            encoder.bias / self.scaling.scale,
+            self.thresholds * (1 - self.bandwidth / 2),
+        )
         return threshold_encode(seen, encoder.weight, offset, thresholds=limits, centre=centre)
 
     def _strengths(self, candidates: SparseCodes) -> SparseCodes:

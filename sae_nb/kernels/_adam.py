@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, MutableMapping
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
-_COPIES: WeakTensorKeyDictionary = WeakTensorKeyDictionary()
+_COPIES: MutableMapping[Tensor, tuple[int, Tensor]] = WeakTensorKeyDictionary()
 """Copies in bf16 that an optimiser writes with the weights themselves, and the weights' version then."""
 
 
@@ -18,8 +18,7 @@ def half_of(weight: Tensor) -> Tensor:
     """Return a matrix in bf16: the copy that its optimiser keeps, where it is as new as the matrix."""
     known = _COPIES.get(weight)
     if known is not None and known[0] == weight._version:
-        copy: Tensor = known[1]
-        return copy
+        return known[1]
     return weight.detach().to(torch.bfloat16).contiguous()
 
 
@@ -81,7 +80,7 @@ class FusedAdam(torch.optim.Optimizer):
         for group, p in self._with_gradients():
             rows, d = _rows(p)
             of_rows = p.new_empty(rows)
-            with torch.cuda.device_of(p):
+            with torch.cuda.device_of(p):  # type: ignore[no-untyped-call]
                 kernels.row_squares[(rows,)](
                     p, _gradient(p), of_rows, d, W=_columns(d), SPHERE=group["sphere"],
                     num_warps=_warps(d),
@@ -102,7 +101,7 @@ class FusedAdam(torch.optim.Optimizer):
             rate = group["lr"]
             lr = rate if isinstance(rate, Tensor) else torch.full_like(self._most, rate)
             for p in (p for p in group["params"] if p.grad is not None):
-                with torch.cuda.device_of(p):
+                with torch.cuda.device_of(p):  # type: ignore[no-untyped-call]
                     self._move(p, group, lr, norm)
         self._norm = None
         self.skipped += self._skip
@@ -163,7 +162,9 @@ def _rows(p: Tensor) -> tuple[int, int]:
 def _gradient(p: Tensor) -> Tensor:
     grad = p.grad
     if grad is None:
-        raise ValueError("A parameter that moves must have a gradient, got none. Call backward first.")
+        raise ValueError(
+            "A parameter that moves must have a gradient, got none. Call backward first."
+        )
     return grad.contiguous()
 
 

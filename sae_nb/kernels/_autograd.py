@@ -132,10 +132,9 @@ class SquaredError(torch.autograd.Function):
         support: Support,
         primitives: Primitives,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        x_hat, residual, error, columns, *more = primitives.residuals(
-            values, support, dictionary, bias, target
-        )
-        ctx.save_for_backward(values, dictionary, residual, columns, *more)
+        found = primitives.residuals(values, support, dictionary, bias, target)
+        x_hat, residual, error, columns, dots, rough = found
+        ctx.save_for_backward(values, dictionary, residual, columns, dots, rough)  # type: ignore[arg-type]
         ctx.support, ctx.primitives = support, primitives  # type: ignore[attr-defined]
         ctx.mark_non_differentiable(x_hat, residual)
         return error, x_hat, residual
@@ -259,7 +258,7 @@ class NestedSquaredError(torch.autograd.Function):
                 residuals[g] += residuals[g - 1]
             errors = torch.stack([torch.vdot(flat, flat) for flat in residuals.flatten(1)])
         full = residuals[-1].clone()
-        ctx.save_for_backward(values, dictionary, residuals, order)
+        ctx.save_for_backward(values, dictionary, residuals, order)  # type: ignore[arg-type]
         ctx.stacked, ctx.primitives = stacked, primitives  # type: ignore[attr-defined]
         ctx.mark_non_differentiable(x_hat := target - full, full)
         return errors, x_hat, full

@@ -218,14 +218,14 @@ def check_fit(x: Tensor, weight: Tensor, vectors: dict[str, tuple[Tensor | None,
 
 @cache
 def has_triton(device: torch.device) -> bool:
-    """Return whether Triton compiles and runs a kernel on a device; where it does not, `paths_taken` says why."""
+    """Return whether Triton runs on a device; where it does not, `paths_taken()` says why."""
     try:
         from sae_nb.kernels import _triton as kernels
 
         bins = torch.zeros(256, dtype=torch.int32, device=device)
-        with torch.cuda.device_of(bins):
+        with torch.cuda.device_of(bins):  # type: ignore[no-untyped-call]
             kernels.pick_digit[(1,)](bins, torch.zeros_like(bins), SHIFT=0, WIDTH=8)
-    except Exception as error:  # whatever is missing: Triton, a compiler, a driver that fits
+    except Exception as error:  # noqa: BLE001 - Triton, a compiler, a driver: whatever is missing
         from sae_nb.kernels._dense import note
 
         note("triton", "torch instead", f"{type(error).__name__}: {str(error)[:200]}")
@@ -263,7 +263,7 @@ def kept_pre_codes() -> PreCodesOfStep | None:
 
 
 Precision = Literal["auto", "float32"]
-"""`auto`: bf16 products where a measurement finds them faster, or Triton is; `float32`: never."""
+"""`auto`: bf16 products in training steps on a GPU with Triton; `float32`: never."""
 
 _WANTED: ContextVar[Precision] = ContextVar("precision", default="auto")
 

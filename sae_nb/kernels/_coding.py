@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name PyTorch users know
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from sae_nb.checks import (
@@ -293,7 +293,7 @@ def _chosen(
     else:
         from sae_nb.kernels import _cuda as cuda
 
-        primitives = cuda.primitives(pre_codes, choose, name)
+        primitives = cuda.primitives(pre_codes, name)
     with torch.no_grad():
         entries = choose(primitives)
         if entries.support is not None and kept_pre_codes() is None:
@@ -472,7 +472,7 @@ def nested_squared_error(
     bias: Float[Tensor, " d_in"] | None,
     target: Float[Tensor, "rows d_in"],
     *,
-    widths: Sequence[int],
+    widths: Sequence[int] | Int[Tensor, " groups"],
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, " groups"], Float[Tensor, "rows d_in"], Float[Tensor, "rows d_in"]]:
     """Decode with the first m_g atoms alone, for every g: Σ‖target − x̂_g‖², x̂_g = z_{:m_g} D_{:m_g} + b.
@@ -513,8 +513,8 @@ def nested_squared_error(
     check_fit(target, dictionary, {"bias": (bias, dictionary.shape[1])})
     _check_rows(codes, target)
     if isinstance(widths, Tensor) and kept_pre_codes() is not None:
-        how = (codes.support, widths, primitives_of("cuda", codes.support, codes.values))
-        return autograd.NestedSquaredError.apply(codes.values, dictionary, bias, target, *how)  # type: ignore[no-untyped-call]
+        drawn = (codes.support, widths, primitives_of("cuda", codes.support, codes.values))
+        return autograd.NestedSquaredError.apply(codes.values, dictionary, bias, target, *drawn)  # type: ignore[no-untyped-call]
     ends = check_integers(widths, name="widths")
     if not ends or ends[-1] != codes.n_atoms or any(a >= b for a, b in zip((0, *ends), ends)):
         raise ValueError(

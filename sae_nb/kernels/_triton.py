@@ -8,7 +8,6 @@ Imported only where Triton is: on a card, or under its interpreter.
 """
 
 # mypy: ignore-errors
-# ruff: noqa: ANN001, ANN202, D103, FBT001, N803, PLR0913
 from __future__ import annotations
 
 import triton
@@ -78,7 +77,7 @@ def select_rows(
     K2: tl.constexpr, N2: tl.constexpr, SIGNED: tl.constexpr, AMONG: tl.constexpr,
     HALF: tl.constexpr, BITS: tl.constexpr,
 ):  # fmt: skip
-    """The k largest of a row, all of it in registers. AMONG: of allowed atoms; nothing is read if there are none."""
+    """The k largest of a row, all of it in registers. AMONG: of allowed atoms; without any nothing is read."""
     i = tl.program_id(0).to(tl.int64)
     e = tl.arange(0, N2)
     inside = e < n
@@ -260,9 +259,7 @@ def count_against_key(
 
 
 @triton.jit
-def store_entries(
-    place, taken, v, e, i, values, atoms, keys, rows, capacity
-):
+def store_entries(place, taken, v, e, i, values, atoms, keys, rows, capacity):
     """Write chosen entries where there is room for them."""
     fits = taken & (place < capacity)
     tl.store(values + place, v, mask=fits)

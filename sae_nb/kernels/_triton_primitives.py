@@ -98,7 +98,7 @@ def _there(method: Callable[..., Any]) -> Callable[..., Any]:
 
     @wraps(method)
     def launched(self: Triton, first: Any, *more: Any, **options: Any) -> Any:
-        with torch.cuda.device_of(first.x if isinstance(first, PreCodes) else first):
+        with torch.cuda.device_of(first.x if isinstance(first, PreCodes) else first):  # type: ignore[no-untyped-call]
             return method(self, first, *more, **options)
 
     return launched
@@ -136,7 +136,9 @@ class Triton:
             seen, u = self._product(pre_codes, rows, again=among is not None)
             centred.append(seen)
             places = slice(first * k, (first + len(u)) * k)
-            _select(u, k, signed, among, some, values[places], atoms[places], keys[places], counts[rows])
+            _select(
+                u, k, signed, among, some, values[places], atoms[places], keys[places], counts[rows]
+            )
         offsets = torch.arange(0, n_rows * k + 1, k, device=device)
         support = Padded(atoms, offsets, n_atoms, keys=keys, counts=counts, k=k)
         return Entries(values, atoms, offsets, support, _joined(centred))
@@ -146,15 +148,14 @@ class Triton:
         """Return the `n_kept` largest of all rows; of equal ones those of earlier rows, then lower atoms."""
         centred, u = self._product(pre_codes, slice(None))
         n_rows, n = u.shape
-        half, n_blocks = u.dtype == torch.bfloat16, _blocks(n)
+        half = u.dtype == torch.bfloat16
         maxima = _maxima(u, signed=False)
-        new = partial_zeros(u.device)
         # So many blocks reach the n_kept-th largest maximum, hence so many pre-codes do.
-        floor = new(2)
+        floor = torch.zeros(2, dtype=torch.int32, device=u.device)
         if maxima.numel() >= n_kept:
             floor = _key_of_rank(maxima, n_kept, None, None)
         state = _key_of_rank(u, n_kept, maxima, floor)
-        larger, equal = new(n_rows), new(n_rows)
+        larger, equal = torch.empty(2, n_rows, dtype=torch.int32, device=u.device)
         how = {"T": _tile(n), "G": BLOCK, "HALF": half}
         kernels.count_against_key[(n_rows,)](u, maxima, state, larger, equal, n, **how)
         before = equal.cumsum(0, dtype=torch.int64) - equal
@@ -455,7 +456,7 @@ def without_padding(entries: Entries) -> Entries:
 
 @dataclass(eq=False)
 class Capacity:
-    """Room for the entries above a threshold: what was needed, as the card counts it and as the host last saw."""
+    """Room for the entries above a threshold, and what steps needed."""
 
     entries: int
     """How many a step holds."""
@@ -484,7 +485,7 @@ class Capacity:
         torch.maximum(self.needed, needed, out=self.needed)
         self.seen.copy_(self.needed, non_blocking=True)
         if needed.is_cuda and not torch.cuda.is_current_stream_capturing():
-            self.copied = torch.cuda.Event()
+            self.copied = torch.cuda.Event()  # type: ignore[no-untyped-call]
             self.copied.record()
 
 
@@ -532,7 +533,8 @@ def make_room() -> bool:
     For a loop that has waited for the card: steps recorded before have to be recorded anew.
     """
     with _LOCK:
-        return any([known.look() for known in _CAPACITIES.values()])
+        short = [known.look() for known in _CAPACITIES.values()]
+    return any(short)
 
 
 # -------------------------------------------------------------------------------------------------
@@ -550,11 +552,6 @@ def most_rows(device: torch.device, n_atoms: int, item: int = 4) -> int:
 def fits(pre_codes: PreCodes) -> bool:
     """Return whether the pre-codes of all rows may exist at once."""
     return len(pre_codes) <= most_rows(pre_codes.x.device, pre_codes.n_atoms)
-
-
-def partial_zeros(device: torch.device) -> Any:
-    """Return a maker of counters on a device."""
-    return lambda n: torch.zeros(n, dtype=torch.int32, device=device)
 
 
 @cache
