@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -19,10 +20,22 @@ pytest.importorskip("triton", reason="Triton is not installed: its kernels are n
 
 
 def _mend_interpreter() -> None:
-    """A scalar is an array of one number there, which numpy 2.4 does not take for an index."""
+    """What a card does and the interpreter does not: fp32 becomes bf16 by rounding, not by cutting off.
+
+    And a scalar is an array of one number there, which numpy 2.4 does not take for an index.
+    """
+    from triton import language
     from triton.runtime import interpreter
 
-    patch = interpreter._patch_lang_tensor
+    patch, convert = interpreter._patch_lang_tensor, interpreter._convert_float
+
+    def rounded(numbers: Any, source: Any, target: Any, mode: Any) -> Any:
+        if (source, target) != (language.float32, language.bfloat16):
+            return convert(numbers, source, target, mode)
+        halves = torch.from_numpy(np.ascontiguousarray(numbers)).bfloat16().view(torch.int16)
+        return halves.numpy().view(np.uint16)
+
+    interpreter._convert_float = rounded
 
     def mended(tensor: Any, scope: Any) -> None:
         patch(tensor, scope)

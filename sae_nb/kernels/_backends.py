@@ -82,10 +82,16 @@ class Entries(NamedTuple):
     values: Values
     atoms: Int[Tensor, " nnz"]
     offsets: Int[Tensor, " rows_plus_1"]
-    support: Support | None = None
-    """The support that goes with them, where the selection made one."""
-    centred: Rows | None = None
-    """The rows x − c as the product took them, where they were kept."""
+
+    @property
+    def support(self) -> Support | None:
+        """The support that goes with them, where the selection made one."""
+        return None
+
+    @property
+    def centred(self) -> Rows | None:
+        """The rows x − c as the product took them, where they were kept."""
+        return None
 
 
 class Residuals(NamedTuple):

@@ -73,6 +73,20 @@ class Padded(Support):
         return keys, order
 
 
+class Selection(Entries):
+    """Entries of a selection that made their support, and kept the rows that its product took."""
+
+    support: Support | None = None
+    centred: Rows | None = None
+
+    @classmethod
+    def of(cls, values: Values, support: Padded, centred: Rows) -> Selection:
+        """Return the entries of a support."""
+        made = cls(values, support.atoms, support.offsets)
+        made.support, made.centred = support, centred
+        return made
+
+
 def padded(support: Support) -> Padded:
     """Return a support as the kernels read it; one without padding is read as it is."""
     if isinstance(support, Padded):
@@ -141,7 +155,7 @@ class Triton:
             )
         offsets = torch.arange(0, n_rows * k + 1, k, device=device)
         support = Padded(atoms, offsets, n_atoms, keys=keys, counts=counts, k=k)
-        return Entries(values, atoms, offsets, support, _joined(centred))
+        return Selection.of(values, support, _joined(centred))
 
     @_there
     def batch_topk(self, pre_codes: PreCodes, n_kept: int) -> Entries:
@@ -437,7 +451,7 @@ def _of_batch(
     rows = torch.where(keys == n_atoms, len(counts) - 1, rows)
     support = Padded(atoms, offsets, n_atoms, keys=keys, counts=counts, of_rows=rows)
     vars(support)["rows"] = rows
-    return Entries(values, atoms, offsets, support, centred)
+    return Selection.of(values, support, centred)
 
 
 def without_padding(entries: Entries) -> Entries:
@@ -447,7 +461,9 @@ def without_padding(entries: Entries) -> Entries:
         return entries
     kept = ~support.fills
     offsets = offsets_of(support.counts)
-    return Entries(entries.values[kept], entries.atoms[kept], offsets, None, entries.centred)
+    alone = Selection(entries.values[kept], entries.atoms[kept], offsets)
+    alone.support, alone.centred = None, entries.centred
+    return alone
 
 
 # -------------------------------------------------------------------------------------------------
