@@ -2,24 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, MutableMapping
+import weakref
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.weak import WeakTensorKeyDictionary
 
-_COPIES: MutableMapping[Tensor, tuple[int, Tensor]] = WeakTensorKeyDictionary()
-"""Copies in bf16 that an optimiser writes with the weights themselves, and the weights' version then."""
+
+@dataclass
+class Copy:
+    """A matrix in bf16 that an optimiser writes with the matrix itself."""
+
+    of: weakref.ref[Tensor]
+    version: int
+    half: Tensor
+
+
+_COPIES: dict[int, Copy] = {}
+"""Copies by the address of what they are of: a detached tensor finds that of its parameter."""
 
 
 def half_of(weight: Tensor) -> Tensor:
     """Return a matrix in bf16: the copy that its optimiser keeps, where it is as new as the matrix."""
-    known = _COPIES.get(weight)
-    if known is not None and known[0] == weight._version:
-        return known[1]
+    known = _COPIES.get(weight.data_ptr())
+    of = None if known is None else known.of()
+    if known is not None and of is not None and of.data_ptr() == weight.data_ptr():
+        now = (weight.shape, weight.stride(), weight._version)
+        if now == (of.shape, of.stride(), known.version):
+            return known.half
     return weight.detach().to(torch.bfloat16).contiguous()
+
+
+def _copy_of(p: Tensor) -> Copy:
+    known = _COPIES.get(p.data_ptr())
+    if known is None or known.of() is not p:
+        known = Copy(weakref.ref(p), -1, torch.empty_like(p, dtype=torch.bfloat16))
+        _COPIES[p.data_ptr()] = known
+        weakref.finalize(p, _COPIES.pop, p.data_ptr(), None)
+    return known
 
 
 class FusedAdam(torch.optim.Optimizer):
@@ -110,24 +133,24 @@ class FusedAdam(torch.optim.Optimizer):
     def _move(self, p: Tensor, group: dict[str, Any], lr: Tensor, norm: Tensor) -> None:
         from sae_nb.kernels import _triton as kernels
 
-        state, (b1, b2), rates = self._state(p, group), group["betas"], p.new_empty(3)
+        state, (b1, b2), rates = self._state(p), group["betas"], p.new_empty(3)
         counters = (state["step"], self.found, self._skip)
         kernels.adam_rates[(1,)](*counters, norm, self._most, self._betas(b1, b2), rates)
         rows, d = _rows(p)
-        copy = _COPIES[p][1] if group["copy"] and p.ndim == 2 else None
+        copy = _copy_of(p) if group["copy"] and p.ndim == 2 else None
         kernels.adam_rows[(rows,)](
-            p, _gradient(p), state["exp_avg"], state["exp_avg_sq"], p if copy is None else copy,
+            p, _gradient(p), state["exp_avg"], state["exp_avg_sq"], p if copy is None else copy.half,
             self._skip, rates, lr, d, b1, b2, 1 - b1, 1 - b2, group["eps"], group["weight_decay"],
             W=_columns(d), SPHERE=group["sphere"], COPY=copy is not None, num_warps=_warps(d),
         )  # fmt: skip
         torch.autograd.graph.increment_version(p)
         if copy is not None:
-            _COPIES[p] = (p._version, copy)
+            copy.version = p._version
 
     def _with_gradients(self) -> Iterable[tuple[dict[str, Any], Tensor]]:
         return ((g, p) for g in self.param_groups for p in g["params"] if p.grad is not None)
 
-    def _state(self, p: Tensor, group: dict[str, Any]) -> dict[str, Tensor]:
+    def _state(self, p: Tensor) -> dict[str, Tensor]:
         state: dict[str, Tensor] = self.state[p]
         if "step" not in state:
             if p.dtype != torch.float32 or not p.is_contiguous():
@@ -137,8 +160,6 @@ class FusedAdam(torch.optim.Optimizer):
                 )
             state["step"] = torch.zeros((), device=p.device)
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(p), torch.zeros_like(p)
-        if group["copy"] and p.ndim == 2 and p not in _COPIES:
-            _COPIES[p] = (-1, torch.empty_like(p, dtype=torch.bfloat16))
         return state
 
     def _betas(self, b1: float, b2: float) -> Tensor:

@@ -16,7 +16,18 @@ from triton_interpreter import DEVICE, NothingWaits, a_card
 import sae_nb as sn
 from sae_nb.architectures._revival import resampled_atoms, resampled_by_mask
 from sae_nb.codes import SparseCodes
-from sae_nb.kernels import _reference as reference, _triton_primitives as ours, paths_taken
+from sae_nb.kernels import (
+    _coding as coding,
+    _reference as reference,
+    _triton_primitives as ours,
+    batch_topk_encode,
+    decode,
+    nested_squared_error,
+    paths_taken,
+    per_entry,
+    threshold_encode,
+    topk_encode,
+)
 from sae_nb.kernels._adam import FusedAdam, half_of
 from sae_nb.kernels._backends import Entries, PreCodes, precision, training_step
 
@@ -264,6 +275,35 @@ def test_gradients_in_bf16_are_those_of_what_was_stored(monkeypatch: pytest.Monk
     assert kept.nnz == int((kept.values > 0).sum())
 
 
+@pytest.mark.parametrize("kind", ["rows", "batch", "thresholds"])
+def test_public_calls_have_no_padding_and_the_gradients_of_the_reference(
+    kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Encoded, decoded, compared by nested prefixes, read by atom: fp32, as in every call outside of a step."""
+    encode: dict[str, Callable[..., SparseCodes]] = {
+        "rows": lambda *at, **how: topk_encode(*at, k=3, signed=True, **how),
+        "batch": lambda *at, **how: batch_topk_encode(*at, k=2.5, **how),
+        "thresholds": lambda *at, **how: threshold_encode(*at, thresholds=0.7, **how),
+    }
+    x, weight, bias = (torch.randn(*shape, device=DEVICE) for shape in ((7, 5), (19, 5), (19,)))
+    results = []
+    with a_card(monkeypatch):
+        for backend in ("auto", "reference"):
+            if backend == "reference":
+                monkeypatch.setattr(coding, "pick", lambda *_: "reference")
+            own = [t.clone().requires_grad_() for t in (x, weight, bias, x[0])]
+            codes = encode[kind](*own[:3], centre=own[3])
+            errors, *_ = nested_squared_error(codes, own[1], own[3], own[0], widths=(4, 19))
+            read = per_entry(own[2], codes) * codes.values
+            (
+                errors[0] + 2 * errors[1] + read.sum() + decode(codes, own[1]).square().sum()
+            ).backward()
+            assert bool((codes.values != 0).all())
+            results.append((codes.to_dense().detach(), *(t.grad for t in own)))
+    for found, true in zip(*results, strict=True):
+        assert off(found, true.double()) < 1e-5
+
+
 def test_the_same_rows_are_resampled_by_a_mask() -> None:
     residual = torch.randn(7, 5, generator=torch.Generator().manual_seed(0))
     residual[3] *= 40  # one row that covers several parts of the line
@@ -316,7 +356,8 @@ def test_adam_in_one_kernel_is_adam() -> None:
             assert off(p.detach(), q.detach().to(DEVICE)) < 1e-6
     assert int(ours.skipped) == 2
     assert float(ours.state[fused[0]]["step"]) == 3
-    assert off(half_of(fused[0]), fused[0].detach().double()) < 2**-7
+    assert torch.equal(half_of(fused[0].detach()), fused[0].detach().bfloat16())
+    assert half_of(fused[0]).data_ptr() == half_of(fused[0]).data_ptr()  # the copy, not a new one
     with torch.no_grad():
         fused[0].mul_(2)  # its copy is older now
     assert torch.equal(half_of(fused[0]), fused[0].detach().bfloat16())
