@@ -71,8 +71,6 @@ class _Chosen(torch.autograd.Function):
         x, weight, centre, centred = ctx.saved_tensors
         support, primitives = ctx.support, ctx.primitives
         grad_values = grad_values.contiguous()
-        if (fills := support.fills) is not None:
-            grad_values = grad_values.masked_fill(fills, 0)
         need_x, need_weight, need_bias, need_centre, *_ = ctx.needs_input_grad
         grad_x = grad_weight = grad_bias = grad_centre = None
         if need_weight:

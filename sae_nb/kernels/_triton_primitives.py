@@ -414,7 +414,8 @@ def _by_atom(values: Tensor, at: Padded, table: Tensor) -> tuple[Tensor, Tensor]
     totals = torch.zeros(at.n_atoms, device=values.device)
     if not total:
         return out, totals
-    chunk = 64 if total >= 2**16 else 16
+    # As many chunks as keep a card busy, and no more: each may leave two partial rows.
+    chunk = 16 if total < 2**16 else max(64, _power(_cdiv(total, 2**16)))
     n_chunks, w = _cdiv(total, chunk), min(_power(d), 1024)
     head, tail = out.new_empty(n_chunks, d), out.new_empty(n_chunks, d)
     sums = out.new_empty(n_chunks, 2)
@@ -443,14 +444,12 @@ def _room(capacity: int, n_atoms: int, device: torch.device) -> tuple[Tensor, ..
 def _of_batch(
     parts: tuple[Tensor, ...], offsets: Tensor, capacity: int, n_atoms: int, centred: Tensor
 ) -> Entries:
-    """Entries that lie row behind row; the padding behind them counts as the last row's."""
+    """Entries that lie row behind row; by the offsets, the padding behind them is the last row's."""
     values, atoms, keys, rows = parts
     offsets = offsets.clamp_max(capacity)
     counts = offsets.diff().to(torch.int32)
     offsets[-1:].fill_(capacity)
-    rows = torch.where(keys == n_atoms, len(counts) - 1, rows)
     support = Padded(atoms, offsets, n_atoms, keys=keys, counts=counts, of_rows=rows)
-    vars(support)["rows"] = rows
     return Selection.of(values, support, centred)
 
 

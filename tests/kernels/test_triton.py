@@ -115,7 +115,11 @@ def test_the_largest_of_a_batch_are_exact(n: int, kept: int, bias: float, half: 
     assert holds(entries, reference.batch_topk(u, kept).to_dense(), kept)
 
 
-def test_of_equal_ones_a_batch_keeps_those_of_earlier_rows() -> None:
+def test_of_equal_ones_a_batch_keeps_those_of_earlier_rows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And in a row those at lower atoms, also where it is looked at in pieces."""
+    monkeypatch.setattr(ours, "_tile", lambda _: 16)
     pre_codes = problem(5, 3, 100)
     whole = PreCodes(pre_codes.x.nan_to_num().round(), pre_codes.weight.round())
     entries, u = chosen(whole, True, lambda p: p.batch_topk(whole, 31))
@@ -191,11 +195,12 @@ def test_sums_over_entries_are_those_of_fp64(
 
 
 STEPS: dict[str, Callable[[], Any]] = {
-    "TopK": lambda: sn.TopK(6, 20, 3),
+    "TopK": lambda: sn.TopK(6, 20, 3, aux_k=10),
     "push-up": lambda: sn.TopK(6, 20, 3, revival="push-up"),
     "resample": lambda: sn.TopK(6, 20, 3, revival="resample"),
     "AbsTopK": lambda: sn.AbsTopK(6, 20, 3),
     "BatchTopK": lambda: sn.BatchTopK(6, 20, 3),
+    "BatchTopK, more than are positive": lambda: sn.BatchTopK(6, 20, 16),
     "JumpReLU": lambda: sn.JumpReLU(6, 20, l0=3),
     "ReLU": lambda: sn.ReLU(6, 20, l0=4.0, aux_weight=0.1),
     "Matryoshka": lambda: sn.Matryoshka(6, 20, 3),
@@ -246,6 +251,12 @@ def test_a_training_step_waits_for_nothing_and_equals_that_of_the_cpu(
         assert off(slopes[name], gradient.double().to(DEVICE)) < 1e-5, name
     for name, value in sae.state_dict().items():
         assert off(value, after[name].double().to(DEVICE)) < 1e-5, name
+    adam = FusedAdam(sae.parameters())
+    with NothingWaits():
+        norm = adam.norm()
+        adam.step()
+    every = torch.nn.utils.get_total_norm([p.grad for p in sae.parameters() if p.grad is not None])
+    assert off(norm, every.double()) < 1e-5
 
 
 def test_gradients_in_bf16_are_those_of_what_was_stored(monkeypatch: pytest.MonkeyPatch) -> None:
