@@ -128,7 +128,7 @@ def check_matrix(
         )
     if x.layout != torch.strided:
         raise ValueError(f"`{name}` must be dense, got layout {x.layout}. Use {name}.to_dense().")
-    rows = x.reshape(-1, x.shape[-1])
+    rows = x if x.ndim == 2 else x.reshape(-1, x.shape[-1])
     if finite:
         check_finite(rows, name=name, where=where)
     return rows

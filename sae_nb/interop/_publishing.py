@@ -16,8 +16,7 @@ from sae_nb.architectures._describing import (
     measured_words,
     one_line,
 )
-from sae_nb.architectures._saving import save_sae
-from sae_nb.architectures._upload import Upload
+from sae_nb.architectures._saving import Upload, save_sae
 from sae_nb.checks import check_path, shown
 from sae_nb.files._atomic import write_bytes
 from sae_nb.files._fingerprints import dictionary_digest

@@ -17,7 +17,7 @@ from sae_nb.architectures import (
     TrainingLoss,
 )
 from sae_nb.architectures._recipe import Parts
-from sae_nb.architectures._simplex_codes import (
+from sae_nb.architectures._spade import (
     Memberships,
     distance_to_used,
 )
