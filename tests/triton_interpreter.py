@@ -57,7 +57,9 @@ def a_card(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     with monkeypatch.context() as patched:
         if DEVICE == "cpu":
             for module in (_backends, _coding, _proxes, _largest):
-                patched.setattr(module, "pick", lambda *_: "cuda")
+                patched.setattr(
+                    module, "pick", lambda given, _: "cuda" if given == "auto" else given
+                )
             patched.setattr(_largest, "FEW_PRE_CODES", 0)
         yield
 

@@ -17,7 +17,6 @@ import sae_nb as sn
 from sae_nb.architectures._revival import resampled_atoms, resampled_by_mask
 from sae_nb.codes import SparseCodes
 from sae_nb.kernels import (
-    _coding as coding,
     _reference as reference,
     _triton_primitives as ours,
     batch_topk_encode,
@@ -300,15 +299,13 @@ def test_public_calls_have_no_padding_and_the_gradients_of_the_reference(
     results = []
     with a_card(monkeypatch):
         for backend in ("auto", "reference"):
-            if backend == "reference":
-                monkeypatch.setattr(coding, "pick", lambda *_: "reference")
+            how: Any = {"backend": backend}
             own = [t.clone().requires_grad_() for t in (x, weight, bias, x[0])]
-            codes = encode[kind](*own[:3], centre=own[3])
-            errors, *_ = nested_squared_error(codes, own[1], own[3], own[0], widths=(4, 19))
-            read = per_entry(own[2], codes) * codes.values
-            (
-                errors[0] + 2 * errors[1] + read.sum() + decode(codes, own[1]).square().sum()
-            ).backward()
+            codes = encode[kind](*own[:3], centre=own[3], **how)
+            errors, *_ = nested_squared_error(codes, own[1], own[3], own[0], widths=(4, 19), **how)
+            read = per_entry(own[2], codes, **how) * codes.values
+            x_hat = decode(codes, own[1], **how)
+            (errors[0] + 2 * errors[1] + read.sum() + x_hat.square().sum()).backward()
             assert bool((codes.values != 0).all())
             results.append((codes.to_dense().detach(), *(t.grad for t in own)))
     for found, true in zip(*results, strict=True):
